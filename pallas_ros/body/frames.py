@@ -1,0 +1,62 @@
+"""The two records that travel through the pipeline: what the sensors say at an instant, and what the body does at one."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pallas_ros.body.names import DEFAULT_BODY_ID
+
+F64 = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class ImuFrame:
+    """The four sites at one instant, calibrated to the bones; sites in the order of `names.SITES`.
+
+    Attributes:
+        stamp: ns, the instant, in the node's clock.
+        orientation: (4, 4) xyzw, bone to world (odom); identity in the T-pose facing +x.
+        acceleration: (4, 3) m/s^2 of the sensor, gravity removed, in the world.
+        valid: (4,) bool; False where a site is missing and its values are held.
+        age: (4,) s from the newest sample of a site to the stamp; 0 where samples stand on both sides of it.
+        heading_drift: (4,) rad, correction applied to each site's heading since calibration.
+        newest_input: ns, stamp of the newest sample that entered the frame: the zero of latency.
+    """
+
+    stamp: int
+    orientation: F64
+    acceleration: F64
+    valid: NDArray[np.bool_]
+    age: F64
+    heading_drift: F64
+    newest_input: int
+
+
+@dataclass(slots=True)
+class BodyFrame:
+    """A body at one instant; joints in the order of `names.JOINTS`.
+
+    Attributes:
+        stamp: ns, the instant, in the node's clock.
+        rotations: (22, 4) xyzw, joint to world (odom).
+        positions: (22, 3) m, in the world.
+        covariance: (22, 3, 3) m^2 of the positions, in the world, or None where not known.
+        valid: (22,) bool; False where the joint must not be used.
+        confidence: (22,) 0 (a guess) to 1 (measured).
+        contacts: (2,) probability that the left, right foot stands on the ground.
+        newest_input: ns, stamp of the newest measurement that entered: the zero of latency.
+        body_id: REP-155 body id.
+        remarks: what is not as it should be, in words; empty when all is well.
+    """
+
+    stamp: int
+    rotations: F64
+    positions: F64
+    covariance: F64 | None
+    valid: NDArray[np.bool_]
+    confidence: F64
+    contacts: F64
+    newest_input: int
+    body_id: str = DEFAULT_BODY_ID
+    remarks: tuple[str, ...] = field(default_factory=tuple)

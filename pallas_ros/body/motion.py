@@ -1,0 +1,128 @@
+"""Motion files: a body over time, as a ``.npz`` without pickles."""
+
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import JOINTS
+
+F64 = NDArray[np.float64]
+
+
+@dataclass(eq=False)
+class Motion:
+    """A body over time.
+
+    Attributes:
+        fps: frames a second.
+        positions: (T, 22, 3) m, world, z up.
+        rotations: (T, 22, 4) global orientations, xyzw.
+        position_covariance: (T, 22, 3, 3) m^2, or None.
+        valid: (T,) bool, or None where every frame holds.
+        extra: further arrays kept with the motion (``stamp``, ``contacts``, ``confidence``...), first axis T.
+    """
+
+    fps: float
+    positions: F64
+    rotations: F64
+    position_covariance: F64 | None = None
+    valid: NDArray[np.bool_] | None = None
+    extra: dict[str, NDArray[Any]] | None = None
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.positions)
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first frame to the last."""
+        return max(len(self) - 1, 0) / self.fps
+
+
+def save_npz(path: str | Path, arrays: dict[str, Any]) -> None:
+    """Write arrays to ``path`` whole or not at all: to a temporary name beside it, then renamed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".npz")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, **arrays)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_npz(path: str | Path, what: str) -> dict[str, NDArray[Any]]:
+    """All arrays of a ``.npz``, or a `PallasError` that names the file; ``what`` says what it should be ("motion file")."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except FileNotFoundError:
+        raise PallasError(f"{path}: no such file; give the path of a {what}") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise PallasError(f"{path}: not a readable {what} (.npz without pickles): {error}") from None
+
+
+def save_motion(path: str | Path, motion: Motion) -> None:
+    """Write a motion file (DESIGN.md, Contracts)."""
+    arrays: dict[str, Any] = {
+        "fps": np.float64(motion.fps),
+        "joint_names": np.array(JOINTS),
+        "positions": motion.positions.astype(np.float32),
+        "rotations": motion.rotations.astype(np.float32),
+        "valid": np.ones(len(motion), dtype=bool) if motion.valid is None else motion.valid,
+    }
+    if motion.position_covariance is not None:
+        arrays["position_covariance"] = motion.position_covariance.astype(np.float32)
+    save_npz(path, {**(motion.extra or {}), **arrays})
+
+
+def load_motion(path: str | Path) -> Motion:
+    """Read a motion file; joints may stand in any order, and joints beyond the 22 are ignored.
+
+    Frames that hold NaN come back as they are with ``valid`` False, for the smoother to bridge.
+
+    Raises:
+        PallasError: the file is not a motion file of this body.
+    """
+    arrays = load_npz(path, "motion file")
+    for key in ("fps", "joint_names", "positions", "rotations"):
+        if key not in arrays:
+            raise PallasError(f"{path}: no '{key}' in it, so it is not a motion file; it holds {', '.join(sorted(arrays)) or 'nothing'}")
+    names = [str(name) for name in arrays["joint_names"].reshape(-1)]
+    missing = [joint for joint in JOINTS if joint not in names]
+    if missing:
+        raise PallasError(f"{path}: joint '{missing[0]}' is missing ({len(missing)} of 22 are); convert it to the 22-joint body first")
+    fps, frames, joints = arrays["fps"], arrays["positions"].shape[:1], len(names)
+    if fps.size != 1 or fps.dtype.kind not in "fiu" or not 1 <= float(fps.reshape(())) <= 1000:
+        raise PallasError(f"{path}: fps must be one number from 1 to 1000")
+    shapes = {"positions": (*frames, joints, 3), "rotations": (*frames, joints, 4)}
+    optional = {"position_covariance": (*frames, joints, 3, 3), "valid": frames}
+    shapes.update({key: shape for key, shape in optional.items() if key in arrays})
+    for key, shape in shapes.items():
+        if arrays[key].shape != shape or arrays[key].dtype.kind not in "fiub":
+            raise PallasError(f"{path}: '{key}' has shape {arrays[key].shape} and type {arrays[key].dtype}, expected numbers of shape {shape}")
+    if not frames or frames[0] == 0:
+        raise PallasError(f"{path}: it holds no frames")
+    order = [names.index(joint) for joint in JOINTS]
+    positions = arrays["positions"][:, order].astype(np.float64)
+    quaternions = arrays["rotations"][:, order].astype(np.float64)
+    finite = np.isfinite(positions).all((1, 2)) & np.isfinite(quaternions).all((1, 2))
+    covariance = arrays.get("position_covariance")
+    return Motion(
+        fps=float(fps.reshape(())),
+        positions=positions,
+        rotations=quaternions,
+        position_covariance=None if covariance is None else covariance[:, order].astype(np.float64),
+        valid=finite & arrays.get("valid", finite).astype(bool),
+        extra={key: value for key, value in arrays.items() if key not in {*shapes, "fps", "joint_names", "valid"}},
+    )

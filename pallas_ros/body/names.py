@@ -1,0 +1,76 @@
+"""The names everything else agrees on: joints, sensor sites, topics, frames and rates. Each is written here and nowhere else."""
+
+from typing import Final
+
+JOINTS: Final = (
+    "pelvis",
+    "left_hip",
+    "right_hip",
+    "spine1",
+    "left_knee",
+    "right_knee",
+    "spine2",
+    "left_ankle",
+    "right_ankle",
+    "spine3",
+    "left_foot",
+    "right_foot",
+    "neck",
+    "left_collar",
+    "right_collar",
+    "head",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+)
+"""The canonical joint order (22). A parent always stands before its children."""
+
+JOINT_INDEX: Final = {name: index for index, name in enumerate(JOINTS)}
+
+PARENTS: Final = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19)
+"""Parent of each joint by index; -1 for the pelvis."""
+
+MIRROR: Final = tuple(
+    JOINT_INDEX[name.replace("left_", "?").replace("right_", "left_").replace("?", "right_")] for name in JOINTS
+)
+"""Index of each joint's counterpart on the other side of the body; its own for joints on the midline."""
+
+LEG_JOINTS: Final = tuple(i for i, n in enumerate(JOINTS) if n.endswith(("_hip", "_knee", "_ankle", "_foot")))
+UPPER_JOINTS: Final = tuple(i for i in range(len(JOINTS)) if i not in LEG_JOINTS)
+"""Pelvis, trunk, head and arms."""
+
+SITES: Final = ("pelvis", "neck", "left_wrist", "right_wrist")
+"""Where the four sensors are worn, in the order of every (…, 4, …) sensor array."""
+
+SITE_JOINTS: Final = (JOINT_INDEX["pelvis"], JOINT_INDEX["neck"], JOINT_INDEX["left_elbow"], JOINT_INDEX["right_elbow"])
+"""The joint whose orientation each site measures (a wrist sensor is worn on the forearm). The neck sensor lies between spine3 and head."""
+
+MODEL_RATE_HZ: Final = 60.0
+"""Rate of bodies, and of the model."""
+
+WORLD_FRAME: Final = "odom"
+DEFAULT_BODY_ID: Final = "operator"
+
+TOPIC_IMU: Final = "/imu/{site}"
+TOPIC_IMU_FRAME: Final = "/pallas/imu_frame"
+TOPIC_CALIBRATION: Final = "/pallas/calibration"
+"""std_msgs/String, latched: the calibration in force, as its YAML document."""
+TOPIC_PALLAS_BODY: Final = "/pallas/body"
+TOPIC_POSE_BODY: Final = "/pose/body"
+TOPIC_HPSTM_BODY: Final = "/hpstm/body"
+TOPIC_SUPERVISOR: Final = "/retarget/status"
+TOPIC_GOAL: Final = "/retarget/goal"
+"""geometry_msgs/PoseStamped: where the arm's tip should be, before the supervisor."""
+TOPIC_TIP: Final = "/retarget/tip"
+"""geometry_msgs/PoseStamped: where the commanded tip is."""
+TOPIC_DEAD_MAN: Final = "/retarget/dead_man"
+TOPIC_EMERGENCY_STOP: Final = "/emergency_stop"
+TOPIC_JOINT_TRAJECTORY: Final = "/{controller}/joint_trajectory"
+TOPIC_JOINT_STATES: Final = "/joint_states"
+TOPIC_DIAGNOSTICS: Final = "/diagnostics"
+TOPIC_TRUTH_BODY: Final = "/simulator/body"
+"""BodyPose: the motion the IMU simulator plays; only there when sensors are simulated."""
+DEFAULT_CONTROLLER: Final = "joint_trajectory_controller"

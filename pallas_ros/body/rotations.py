@@ -1,0 +1,172 @@
+"""Rotations as numpy arrays: quaternions (xyzw), matrices, rotation vectors and r6d, batched over leading axes.
+
+Used on the real-time path, where building ``scipy`` objects costs more than the arithmetic; the tests hold every function
+against ``scipy.spatial.transform.Rotation``.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+
+IDENTITY: NDArray[np.float64] = np.array([0.0, 0.0, 0.0, 1.0])
+"""The identity quaternion, xyzw."""
+
+_TINY = 1e-12
+
+
+def normalise(quaternion: Array) -> Array:
+    """Quaternions (..., 4) scaled to unit length; the zero quaternion becomes the identity."""
+    length = np.linalg.norm(quaternion, axis=-1, keepdims=True)
+    return np.where(length > _TINY, quaternion / np.maximum(length, _TINY), IDENTITY.astype(quaternion.dtype))
+
+
+def multiply(a: Array, b: Array) -> Array:
+    """Hamilton product of quaternions (..., 4): the rotation b, then a."""
+    ax, ay, az, aw = a[..., 0], a[..., 1], a[..., 2], a[..., 3]
+    bx, by, bz, bw = b[..., 0], b[..., 1], b[..., 2], b[..., 3]
+    return np.stack(
+        (
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+            aw * bw - ax * bx - ay * by - az * bz,
+        ),
+        axis=-1,
+    )
+
+
+def inverse(quaternion: Array) -> Array:
+    """The opposite rotation of unit quaternions (..., 4)."""
+    return quaternion * np.array([-1.0, -1.0, -1.0, 1.0], dtype=quaternion.dtype)
+
+
+def rotate(quaternion: Array, vector: Array) -> Array:
+    """Vectors (..., 3) turned by unit quaternions (..., 4)."""
+    xyz, w = quaternion[..., :3], quaternion[..., 3:]
+    t = 2.0 * np.cross(xyz, vector)
+    return vector + w * t + np.cross(xyz, t)
+
+
+def to_matrix(quaternion: Array) -> Array:
+    """Unit quaternions (..., 4) to rotation matrices (..., 3, 3)."""
+    x, y, z, w = quaternion[..., 0], quaternion[..., 1], quaternion[..., 2], quaternion[..., 3]
+    out = np.empty((*quaternion.shape[:-1], 3, 3), dtype=quaternion.dtype)
+    out[..., 0, 0] = 1 - 2 * (y * y + z * z)
+    out[..., 0, 1] = 2 * (x * y - z * w)
+    out[..., 0, 2] = 2 * (x * z + y * w)
+    out[..., 1, 0] = 2 * (x * y + z * w)
+    out[..., 1, 1] = 1 - 2 * (x * x + z * z)
+    out[..., 1, 2] = 2 * (y * z - x * w)
+    out[..., 2, 0] = 2 * (x * z - y * w)
+    out[..., 2, 1] = 2 * (y * z + x * w)
+    out[..., 2, 2] = 1 - 2 * (x * x + y * y)
+    return out
+
+
+def from_matrix(matrix: Array) -> Array:
+    """Rotation matrices (..., 3, 3) to unit quaternions (..., 4), w >= 0 (largest-pivot form, stable everywhere)."""
+    m00, m11, m22 = matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 2, 2]
+    trace = m00 + m11 + m22
+    skew = np.stack(
+        (
+            matrix[..., 2, 1] - matrix[..., 1, 2],
+            matrix[..., 0, 2] - matrix[..., 2, 0],
+            matrix[..., 1, 0] - matrix[..., 0, 1],
+        ),
+        axis=-1,
+    )
+    outer = np.empty((*matrix.shape[:-2], 4, 4), dtype=matrix.dtype)  # 4 q q^T
+    outer[..., :3, :3] = matrix + np.swapaxes(matrix, -1, -2)
+    diagonal = np.stack((m00, m11, m22), axis=-1)
+    index = np.arange(3)
+    outer[..., index, index] = 1 - trace[..., None] + 2 * diagonal
+    outer[..., :3, 3] = skew
+    outer[..., 3, :3] = skew
+    outer[..., 3, 3] = 1 + trace
+    pivot = np.argmax(np.concatenate((diagonal, trace[..., None]), axis=-1), axis=-1)
+    quaternion = np.take_along_axis(outer, pivot[..., None, None], axis=-2)[..., 0, :]
+    quaternion = normalise(quaternion)
+    return np.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
+
+
+def from_rotvec(rotvec: Array) -> Array:
+    """Rotation vectors (..., 3) in rad to unit quaternions (..., 4)."""
+    angle = np.linalg.norm(rotvec, axis=-1, keepdims=True)
+    half_sinc = 0.5 * np.sinc(angle / (2 * np.pi))
+    return np.concatenate((rotvec * half_sinc, np.cos(angle / 2)), axis=-1)
+
+
+def to_rotvec(quaternion: Array) -> Array:
+    """Unit quaternions (..., 4) to rotation vectors (..., 3) in rad, of length at most pi."""
+    quaternion = np.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
+    sine = np.linalg.norm(quaternion[..., :3], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, quaternion[..., 3:])
+    scale = np.where(sine > 1e-8, angle / np.maximum(sine, 1e-8), 2.0)
+    return quaternion[..., :3] * scale
+
+
+def angle_between(a: Array, b: Array) -> Array:
+    """Angle in rad (...) of the rotation between unit quaternions (..., 4), 0 to pi."""
+    return np.asarray(np.linalg.norm(to_rotvec(multiply(inverse(a), b)), axis=-1))
+
+
+def slerp(a: Array, b: Array, fraction: Array | float) -> Array:
+    """Between unit quaternions a and b (..., 4), at ``fraction`` (...) of the shorter way."""
+    step = to_rotvec(multiply(inverse(a), b)) * np.asarray(fraction, dtype=a.dtype)[..., None]
+    return multiply(a, from_rotvec(step))
+
+
+def to_r6d(matrix: Array) -> Array:
+    """Rotation matrices (..., 3, 3) to their first two columns, (..., 6): first column, then second (Zhou et al. 2019)."""
+    return np.concatenate((matrix[..., :, 0], matrix[..., :, 1]), axis=-1)
+
+
+def from_r6d(r6d: Array) -> Array:
+    """r6d (..., 6), not necessarily orthonormal, to rotation matrices (..., 3, 3) by Gram-Schmidt (Zhou et al. 2019)."""
+    a, b = r6d[..., :3], r6d[..., 3:]
+    x = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), _TINY)
+    y = b - np.sum(x * b, axis=-1, keepdims=True) * x
+    y = y / np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), _TINY)
+    return np.stack((x, y, np.cross(x, y)), axis=-1)
+
+
+def heading(quaternion: Array) -> Array:
+    """Heading in rad (...) of unit quaternions (..., 4) that are identity facing +x: where the turned x axis points, seen from above.
+
+    Where x points straight up or down, the turned z axis, then opposite to or along the heading, decides.
+    """
+    x, y, z, w = quaternion[..., 0], quaternion[..., 1], quaternion[..., 2], quaternion[..., 3]
+    forward_x, forward_y = 1 - 2 * (y * y + z * z), 2 * (x * y + z * w)
+    forward_z = 2 * (x * z - y * w)
+    up_x, up_y = 2 * (x * z + y * w), 2 * (y * z - x * w)
+    steep = np.abs(forward_z) > 0.999
+    sign = -np.sign(forward_z)
+    return np.asarray(np.where(steep, np.arctan2(sign * up_y, sign * up_x), np.arctan2(forward_y, forward_x)))
+
+
+def about_z(angle: Array | float) -> Array:
+    """Unit quaternions (..., 4) that turn by ``angle`` (...) rad about +z."""
+    half = np.asarray(angle, dtype=np.float64) / 2
+    zero = np.zeros_like(half)
+    return np.stack((zero, zero, np.sin(half), np.cos(half)), axis=-1)
+
+
+def between_vectors(a: Array, b: Array) -> Array:
+    """The shortest rotation, unit quaternions (..., 4), that takes direction a (..., 3) to direction b (..., 3)."""
+    a = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), _TINY)
+    b = b / np.maximum(np.linalg.norm(b, axis=-1, keepdims=True), _TINY)
+    w = 1 + np.sum(a * b, axis=-1, keepdims=True)
+    least = np.eye(3)[np.argmin(np.abs(a), axis=-1)]  # for opposite vectors: any axis across a
+    across = np.cross(a, least)
+    opposite = w < 1e-9
+    return normalise(np.concatenate((np.where(opposite, across, np.cross(a, b)), np.where(opposite, 0.0, w)), axis=-1))
+
+
+def continuous(quaternion: Array) -> Array:
+    """A series of unit quaternions (T, ..., 4) with signs chosen so that neighbours in time lie on the same half-sphere."""
+    sign = np.ones(quaternion.shape[:-1])
+    sign[1:] = np.where(np.sum(quaternion[1:] * quaternion[:-1], axis=-1) < 0, -1.0, 1.0)
+    return quaternion * np.cumprod(sign, axis=0)[..., None]
