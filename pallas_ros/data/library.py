@@ -1,0 +1,136 @@
+"""The motion library: all clips in a few flat arrays, imported once and cached in the user's cache folder."""
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import MODEL_RATE_HZ
+from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.data.packs import PACKS, PackClip, read_pack
+from pallas_ros.data.splits import DEVELOPMENT_CONTENTS, SPLITS, split_of
+
+CACHE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LibraryClip:
+    """A clip's labels, and its frames ``[start, stop)`` in the library's arrays."""
+
+    pack: str
+    name: str
+    content: str
+    style: str
+    split: str
+    start: int
+    stop: int
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return (self.stop - self.start) / MODEL_RATE_HZ
+
+
+@dataclass(frozen=True)
+class MotionLibrary:
+    """Canonical motion at 60 Hz, default skeleton, memory-mapped.
+
+    Attributes:
+        clips: labels and frame ranges.
+        rotations: (N, 22, 4) int16, global orientations xyzw times 32767.
+        root: (N, 3) float32, pelvis in the world, m.
+        contacts: (N, 2) bool, left and right foot standing.
+    """
+
+    clips: tuple[LibraryClip, ...]
+    rotations: NDArray[np.int16]
+    root: NDArray[np.float32]
+    contacts: NDArray[np.bool_]
+
+    def select(self, split: str, *, development: bool | None = None) -> list[LibraryClip]:
+        """The clips of a split; ``development`` True keeps only, False drops, the contents of `DEVELOPMENT_CONTENTS`."""
+        if split not in SPLITS:
+            raise PallasError(f"unknown split '{split}': known are {', '.join(SPLITS)}")
+        return [c for c in self.clips if c.split == split and (development is None or (c.content in DEVELOPMENT_CONTENTS) is development)]
+
+    def quaternions(self, clip: LibraryClip) -> NDArray[np.float32]:
+        """(T, 22, 4) float32, global orientations of a clip."""
+        q = self.rotations[clip.start : clip.stop].astype(np.float32)
+        return np.asarray(q / np.linalg.norm(q, axis=-1, keepdims=True), dtype=np.float32)
+
+    def motion(self, clip: LibraryClip, skeleton: Skeleton | None = None) -> Motion:
+        """A clip as a `Motion` of the default skeleton (or another, the path scaled by its height)."""
+        skeleton = skeleton or Skeleton.from_height()
+        q = self.quaternions(clip).astype(np.float64)
+        scale = skeleton.height / Skeleton.from_height().height
+        positions = forward_kinematics(skeleton, q, self.root[clip.start : clip.stop].astype(np.float64) * scale)
+        return Motion(MODEL_RATE_HZ, positions, q, extra={"contacts": np.asarray(self.contacts[clip.start : clip.stop])})
+
+    @classmethod
+    def open(cls, folder: str | Path, cache: str | Path | None = None) -> "MotionLibrary":
+        """The packs in ``folder``; imported on first use (about a minute), cached under ``cache`` (default: the user's cache folder).
+
+        Raises:
+            PallasError: the folder holds none of the packs, or one is corrupt.
+        """
+        folder = Path(folder)
+        present = [pack for pack in PACKS if (folder / f"{pack}.npz").is_file()]
+        if not present:
+            raise PallasError(f"{folder}: none of {', '.join(f'{p}.npz' for p in PACKS)} lies in it; give the folder of the motion packs with --data")
+        stamp = [(p, (folder / f"{p}.npz").stat().st_size, (folder / f"{p}.npz").stat().st_mtime_ns) for p in present]
+        key = hashlib.sha256(json.dumps([CACHE_VERSION, stamp]).encode()).hexdigest()[:16]
+        target = Path(cache or default_cache()) / f"library-{key}"
+        if not (target / "clips.json").is_file():
+            _import(folder, present, target)
+        clips = tuple(LibraryClip(**row) for row in json.loads((target / "clips.json").read_text()))
+        arrays = {name: np.load(target / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("rotations", "root", "contacts")}
+        return cls(clips, arrays["rotations"], arrays["root"], arrays["contacts"])
+
+    @classmethod
+    def from_clips(cls, clips: list[PackClip]) -> "MotionLibrary":
+        """A library in memory, of clips from anywhere (a user's BVH or AMASS folders); their split follows from the name."""
+        rows, start = [], 0
+        for clip in clips:
+            stop = start + len(clip.motion)
+            rows.append(LibraryClip(clip.pack, clip.name, clip.content, clip.style, split_of(clip.pack, clip.name, clip.content), start, stop))
+            start = stop
+        if not rows:
+            raise PallasError("no motion clip was found: give a folder that holds some")
+        return cls(
+            tuple(rows),
+            np.concatenate([np.round(c.motion.rotations * 32767).astype(np.int16) for c in clips]),
+            np.concatenate([c.motion.positions[:, 0].astype(np.float32) for c in clips]),
+            np.concatenate([(c.motion.extra or {})["contacts"] for c in clips]),
+        )
+
+
+def default_cache() -> Path:
+    """``$XDG_CACHE_HOME/pallas`` or ``~/.cache/pallas``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pallas"
+
+
+def _import(folder: Path, packs: list[str], target: Path) -> None:
+    """Read the packs and write the cache, whole or not at all."""
+    clips = [clip for pack in packs for clip in tqdm(read_pack(folder, pack), desc=f"importing {pack}", unit=" clips")]
+    library = MotionLibrary.from_clips(clips)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+        staged = Path(temporary) / "library"
+        staged.mkdir()
+        for name in ("rotations", "root", "contacts"):
+            np.save(staged / f"{name}.npy", getattr(library, name), allow_pickle=False)
+        (staged / "clips.json").write_text(json.dumps([asdict(clip) for clip in library.clips]))
+        try:
+            staged.rename(target)
+        except OSError:  # another process was first
+            if not (target / "clips.json").is_file():
+                raise

@@ -1,0 +1,143 @@
+"""From another skeleton's joint orientations to those of the canonical 22-joint body.
+
+A source joint's frame differs from the canonical bone's by a constant, the joint's orientation in the T-pose:
+``R_world_bone = R_world_joint · R_rest_jointᵀ``. `RestFrames` holds these constants; where the source's bone does not
+point exactly as the canonical one in the T-pose (an arm that sags by 8°), the shortest turn between the two is put into
+the constant, so that limb directions carry over exactly.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pallas_ros.body import rotations
+from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_RATE_HZ
+from pallas_ros.body.rotations import Array
+from pallas_ros.body.skeleton import Skeleton
+
+Y_UP_TO_Z_UP: NDArray[np.float64] = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+"""From y up, facing +z, to z up, facing +x."""
+
+LIMB_BONES = tuple(
+    (f"{side}_{a}", f"{side}_{b}")
+    for side in ("left", "right")
+    for a, b in (("hip", "knee"), ("knee", "ankle"), ("ankle", "foot"), ("shoulder", "elbow"), ("elbow", "wrist"))
+)
+"""(joint, child) pairs whose direction has to carry over exactly."""
+
+
+@dataclass(frozen=True)
+class RestFrames:
+    """How a source skeleton's joints become the canonical body's.
+
+    Attributes:
+        first, second: (22,) index of the source joints between which a canonical joint lies; equal where one source joint does.
+        share: (22,) how far from ``first`` to ``second``, 0 to 1.
+        q_first, q_second: (22, 4) the orientation of those joints in the T-pose, xyzw, z up, facing +x.
+    """
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    share: NDArray[np.float64]
+    q_first: NDArray[np.float64]
+    q_second: NDArray[np.float64]
+
+    def to_body(self, q_world_joint: Array) -> Array:
+        """Source orientations (T, J, 4), z up, to canonical global ones (T, 22, 4)."""
+        dtype = q_world_joint.dtype
+        first = rotations.multiply(q_world_joint[:, self.first], rotations.inverse(self.q_first).astype(dtype))
+        mixed = np.flatnonzero(self.share > 0)
+        second = rotations.multiply(q_world_joint[:, self.second[mixed]], rotations.inverse(self.q_second[mixed]).astype(dtype))
+        first[:, mixed] = rotations.slerp(first[:, mixed], second, self.share[mixed].astype(dtype))
+        return rotations.normalise(first)
+
+
+def rest_frames(sources: dict[str, tuple[str, str, float]], names: list[str], q_rest: dict[str, Array]) -> RestFrames:
+    """Build `RestFrames` from canonical joint -> (source joint, source joint, share) and source joint -> rest orientation (4,)."""
+    rows = [sources[joint] for joint in JOINTS]
+    return RestFrames(
+        first=np.array([names.index(a) for a, _, _ in rows]),
+        second=np.array([names.index(b) for _, b, _ in rows]),
+        share=np.array([share for _, _, share in rows]),
+        q_first=np.stack([q_rest[a] for a, _, _ in rows]),
+        q_second=np.stack([q_rest[b] for _, b, _ in rows]),
+    )
+
+
+def align_to_tpose(q_tpose: dict[str, Array], bones: dict[str, tuple[str, Array]]) -> dict[str, Array]:
+    """Turn T-pose orientations so that the limbs' bones point as the canonical ones do.
+
+    Args:
+        q_tpose: source joint -> orientation (4,) in its own T-pose, z up, facing +x.
+        bones: source joint -> (canonical joint whose segment it carries, offset of the segment's far end in the source joint's frame).
+    """
+    skeleton = Skeleton.from_height()
+    child = {a: JOINT_INDEX[b] for a, b in LIMB_BONES}
+    out = dict(q_tpose)
+    for source, (joint, offset) in bones.items():
+        is_now = rotations.rotate(q_tpose[source], offset)
+        out[source] = rotations.multiply(rotations.between_vectors(is_now, skeleton.offsets[child[joint]]), q_tpose[source])
+    return out
+
+
+def to_global(q_local: Array, parents: NDArray[np.integer]) -> Array:
+    """Local rotations (T, J, 4) of any hierarchy whose parents stand before their children, to global ones."""
+    out = q_local.copy()
+    for joint, parent in enumerate(parents):
+        if parent >= 0:
+            out[:, joint] = rotations.multiply(out[:, parent], q_local[:, joint])
+    return out
+
+
+def resample(q: Array, p: Array, fps: float, rate: float = MODEL_RATE_HZ) -> tuple[Array, Array]:
+    """Rotations (T, J, 4) by slerp and positions (T, 3) linearly, from ``fps`` to ``rate``."""
+    times = np.arange(int(np.floor((len(q) - 1) * rate / fps + 1e-6)) + 1) * (fps / rate)
+    before = np.minimum(times.astype(int), max(len(q) - 2, 0))
+    after = np.minimum(before + 1, len(q) - 1)
+    part = (times - before).astype(q.dtype)
+    return (
+        rotations.slerp(q[before], q[after], np.broadcast_to(part[:, None], q[before].shape[:-1])),
+        p[before] * (1 - part[:, None]) + p[after] * part[:, None],
+    )
+
+
+def stand_on_ground(q_world_bone: Array, p_pelvis: Array, skeleton: Skeleton) -> Array:
+    """Shift the pelvis path (T, 3) up or down so that the feet's lowest points (5th percentile) touch z = 0."""
+    positions = forward_kinematics(skeleton, q_world_bone, p_pelvis)
+    soles = skeleton.rest_positions[:, 2]
+    feet = [JOINT_INDEX[name] for name in ("left_ankle", "right_ankle", "left_foot", "right_foot")]
+    lowest = np.min(positions[:, feet, 2] - soles[feet], axis=1)
+    return p_pelvis - np.array([0.0, 0.0, np.percentile(lowest, 5)], dtype=p_pelvis.dtype)
+
+
+def foot_contacts(positions: Array, fps: float, skeleton: Skeleton) -> NDArray[np.bool_]:
+    """Which foot stands on the ground, (T, 2) bool left, right: ankle or toe base low and slow (thresholds below).
+
+    A point counts as standing when it is less than 6 cm above its height in the T-pose and slower than 0.35 m/s horizontally.
+    """
+    soles = skeleton.rest_positions[:, 2]
+    out = np.zeros((len(positions), 2), dtype=bool)
+    for side, name in enumerate(("left", "right")):
+        for point in ("ankle", "foot"):
+            joint = JOINT_INDEX[f"{name}_{point}"]
+            p = positions[:, joint]
+            velocity = np.gradient(p, axis=0) * fps if len(p) > 1 else np.zeros_like(p)
+            out[:, side] |= (p[:, 2] - soles[joint] < 0.06) & (np.linalg.norm(velocity, axis=-1) < 0.35)
+    return out
+
+
+def body_motion(q_world_bone: Array, p_pelvis: Array, fps: float, leg_length: float, skeleton: Skeleton | None = None) -> Motion:
+    """A `Motion` at 60 Hz from canonical orientations (T, 22, 4) and the source's pelvis path (T, 3) m; ``leg_length`` m is the source's thigh + shank.
+
+    Segment lengths are the skeleton's; the path is scaled by the ratio of leg lengths, so that steps fit and feet slide little.
+    """
+    skeleton = skeleton or Skeleton.from_height()
+    q, p = resample(q_world_bone, p_pelvis, fps)
+    own = float(skeleton.lengths[JOINT_INDEX["left_knee"]] + skeleton.lengths[JOINT_INDEX["left_ankle"]])
+    p = stand_on_ground(q, p * (own / leg_length), skeleton)
+    positions = forward_kinematics(skeleton, q, p)
+    contacts = foot_contacts(positions, MODEL_RATE_HZ, skeleton)
+    return Motion(MODEL_RATE_HZ, positions, q, extra={"contacts": contacts})
