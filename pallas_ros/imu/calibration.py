@@ -1,0 +1,256 @@
+"""How each sensor sits on its bone and where its heading points: the calibration document, and the T-pose that yields one.
+
+A sensor reports ``q_ref_sensor``: sensor to its own reference, whose z is up and whose heading is anyone's guess. With the
+sensor-to-bone rotation ``q_bone_sensor`` and the heading offset of the reference::
+
+    q_world_bone = about_z(heading_offset) * q_ref_sensor * inverse(q_bone_sensor)
+
+The world's heading is the wearer's own: +x is where they faced when calibrated.
+"""
+
+import datetime
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import SITES
+from pallas_ros.body.rotations import Array
+from pallas_ros.imu import mistakes
+from pallas_ros.imu.sample import GRAVITY, ImuSample
+from pallas_ros.imu.stillness import StillLimits, StillnessDetector, StillPose
+
+FORMAT = "pallas-calibration/1"
+
+
+@dataclass(slots=True)
+class SiteCalibration:
+    """One sensor on one bone.
+
+    Attributes:
+        q_bone_sensor: (4,) xyzw, sensor to bone.
+        heading_offset: rad, turns the sensor's reference about z into the world.
+        acceleration_scale: multiplies the measured acceleration, so that it is 9.80665 m/s^2 at rest.
+        gyroscope_bias: (3,) rad/s in the sensor frame, measured at rest.
+        residual: rad, how much the sensor moved while held still, or how badly the poses agree.
+        sensor: identity of the sensor (USB serial number or port), empty when not known.
+    """
+
+    q_bone_sensor: Array
+    heading_offset: float = 0.0
+    acceleration_scale: float = 1.0
+    gyroscope_bias: Array = field(default_factory=lambda: np.zeros(3))
+    residual: float = 0.0
+    sensor: str = ""
+
+
+@dataclass(slots=True)
+class Calibration:
+    """What turns raw samples into bone orientations and gravity-free accelerations in the world; saved as YAML.
+
+    Attributes:
+        sites: calibration of each site.
+        procedure: how it was found ("tpose", "npose_tpose", "functional", "known_pose", "identity").
+        date: ISO 8601, when it was found.
+        warnings: what was not as it should be, in words.
+    """
+
+    sites: dict[str, SiteCalibration]
+    procedure: str = "identity"
+    date: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def identity(cls) -> "Calibration":
+        """For sensors that already report bone orientations in the world facing +x, and specific force."""
+        return cls({site: SiteCalibration(rotations.IDENTITY.copy()) for site in SITES})
+
+    def apply(self, site: str, sample: ImuSample) -> tuple[Array, Array]:
+        """Bone orientation and free acceleration of one raw sample.
+
+        Returns:
+            ``q_world_bone`` (4,) xyzw and the acceleration of the sensor (3,) m/s^2, gravity removed, in the world. The length of
+            the sample's quaternion is kept, so that whoever checks it still sees it.
+
+        Raises:
+            PallasError: the site is not calibrated, or the sample has no orientation.
+        """
+        of_site = self.sites.get(site)
+        if of_site is None:
+            raise PallasError(f"no calibration for {site}: calibrate with the sensors that are worn")
+        if sample.orientation is None:
+            raise PallasError(f"{site} has no orientation: let the driver estimate it (parameter 'orientation_filter')")
+        q_world_sensor = rotations.multiply(rotations.about_z(of_site.heading_offset), sample.orientation)
+        q_world_bone = rotations.multiply(q_world_sensor, rotations.inverse(of_site.q_bone_sensor))
+        acceleration = rotations.rotate(q_world_sensor, sample.acceleration * of_site.acceleration_scale)
+        acceleration[2] -= GRAVITY
+        return q_world_bone, acceleration
+
+    def check_sensors(self, connected: Mapping[str, str]) -> None:
+        """Refuse the calibration where it was made with other sensors than those ``connected`` (site -> identity).
+
+        Raises:
+            PallasError: names the first site whose sensor differs. Unknown identities (empty) are not compared.
+        """
+        for site, of_site in self.sites.items():
+            here = connected.get(site, "")
+            if of_site.sensor and here and here != of_site.sensor:
+                elsewhere = [s for s, other in self.sites.items() if other.sensor == here]
+                hint = f" (it belongs on {elsewhere[0]})" if elsewhere else ""
+                raise PallasError(
+                    f"the calibration of {self.date or 'unknown date'} was made with sensor {of_site.sensor} on {site}, "
+                    f"but {here} is there{hint}: swap the sensors back or calibrate again"
+                )
+
+    def to_yaml(self) -> str:
+        """The calibration as its YAML document."""
+        document: dict[str, Any] = {"format": FORMAT, "procedure": self.procedure, "date": self.date, "warnings": list(self.warnings)}
+        document["sites"] = {site: _plain(asdict(of_site)) for site, of_site in self.sites.items()}
+        return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120)
+
+    @classmethod
+    def from_yaml(cls, text: str, name: str = "calibration") -> "Calibration":
+        """Read a YAML document; ``name`` stands for it in errors.
+
+        Raises:
+            PallasError: the document is not a calibration.
+        """
+        try:
+            document = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise PallasError(f"{name}: not YAML: give a file written by `pallas calibrate`") from None
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise PallasError(f"{name}: not a calibration of format {FORMAT}: give a file written by `pallas calibrate`")
+        try:
+            sites = {str(site): _site_from(entry) for site, entry in document["sites"].items()}
+            warnings = [str(warning) for warning in document.get("warnings") or []]
+            calibration = cls(sites, str(document.get("procedure", "")), str(document.get("date", "")), warnings)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise PallasError(f"{name}: damaged calibration ({error}): calibrate again") from None
+        missing = [site for site in SITES if site not in calibration.sites]
+        if missing:
+            raise PallasError(f"{name}: no calibration for {', '.join(missing)}: calibrate with all four sensors worn")
+        return calibration
+
+    def save(self, path: str | Path) -> None:
+        """Write the YAML document, whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write("# Calibration of worn IMUs (pallas). Angles in rad, quaternions xyzw, sensor to bone.\n")
+                file.write(self.to_yaml())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Calibration":
+        """Read a calibration file.
+
+        Raises:
+            PallasError: there is none, or it is not a calibration.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise PallasError(f"{path}: no such file: make one with `pallas calibrate`") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise PallasError(f"{path}: not a readable calibration file: {error}") from None
+        return cls.from_yaml(text, str(path))
+
+
+class TPoseCalibrator:
+    """Waits until the wearer stands still in the T-pose and calibrates from it.
+
+    A T-pose alone shows the tilt of every sensor but not its heading: turning a sensor about the vertical and turning its
+    reference look the same. The heading is therefore taken from the way the sensor is worn (``q_bone_sensor``, default: x
+    forward, y left, z up in the T-pose; `docs/sensors.md`), each sensor from its own, so that magnetometers and headings of
+    references play no part. A sensor worn askew about the vertical keeps that error; the guided procedure removes it.
+
+    Attributes:
+        problem: why there is no calibration yet, in words.
+    """
+
+    def __init__(
+        self,
+        q_bone_sensor: Mapping[str, Array] | None = None,
+        limits: StillLimits | None = None,
+        sensors: Mapping[str, str] | None = None,
+    ) -> None:
+        """``q_bone_sensor``: how each sensor is worn, (4,) xyzw sensor to bone; ``sensors``: site -> identity, kept in the file."""
+        given = q_bone_sensor or {}
+        self.q_bone_sensor = {site: given.get(site, rotations.IDENTITY) for site in SITES}
+        self.sensors = dict(sensors or {})
+        self._detector = StillnessDetector(limits)
+        self.problem = "no samples yet"
+
+    def push(self, site: str, sample: ImuSample) -> Calibration | None:
+        """Take a raw sample of a site; the calibration once the wearer has stood still in the T-pose, else None (why: `problem`)."""
+        poses = self._detector.push(site, sample)
+        if poses is None:
+            if self._detector.moving:
+                self.problem = f"stand still in the T-pose: {self._detector.moving}"
+            return None
+        found = mistakes.at_rest(poses) or mistakes.worn(poses, self.q_bone_sensor)
+        if found:
+            self.problem = found[0]
+            return None
+        self.problem = ""
+        return tpose_calibration(poses, self.q_bone_sensor, self.sensors)
+
+
+def tpose_calibration(poses: Mapping[str, StillPose], q_bone_sensor: Mapping[str, Array], sensors: Mapping[str, str]) -> Calibration:
+    """Calibration from one still T-pose, headings from how the sensors are worn (see `TPoseCalibrator`)."""
+    sites = {}
+    for site, pose in poses.items():
+        q_ref_bone = rotations.multiply(pose.q_ref_sensor, rotations.inverse(q_bone_sensor[site]))
+        heading_offset = -float(rotations.heading(q_ref_bone))
+        sites[site] = SiteCalibration(
+            q_bone_sensor=rotations.multiply(rotations.about_z(heading_offset), pose.q_ref_sensor),
+            heading_offset=heading_offset,
+            acceleration_scale=GRAVITY / pose.gravity,
+            gyroscope_bias=pose.rate,
+            residual=pose.deviation,
+            sensor=sensors.get(site, ""),
+        )
+    return Calibration(sites, "tpose", today())
+
+
+def today() -> str:
+    """The date written into a calibration: ISO 8601, UTC, to the second."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _plain(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: [round(float(v), 9) for v in value]
+        if isinstance(value, np.ndarray)
+        else value
+        if isinstance(value, str)
+        else round(float(value), 9)
+        for key, value in entry.items()
+    }
+
+
+def _site_from(entry: dict[str, Any]) -> SiteCalibration:
+    q_bone_sensor = np.array(entry["q_bone_sensor"], dtype=np.float64)
+    bias = np.array(entry.get("gyroscope_bias", [0.0, 0.0, 0.0]), dtype=np.float64)
+    if q_bone_sensor.shape != (4,) or not abs(float(np.linalg.norm(q_bone_sensor)) - 1) < 0.01:
+        raise ValueError("q_bone_sensor is not a unit quaternion")
+    scale, heading = float(entry.get("acceleration_scale", 1.0)), float(entry["heading_offset"])
+    if bias.shape != (3,) or not np.isfinite(bias).all() or not np.isfinite(heading) or not 0.05 < scale < 20:
+        raise ValueError("a number is out of range")
+    return SiteCalibration(
+        rotations.normalise(q_bone_sensor), heading, scale, bias, float(entry.get("residual", 0.0)), str(entry.get("sensor", ""))
+    )

@@ -1,0 +1,69 @@
+"""The mistakes people make with worn IMUs, recognised from what still sensors say, and named in words."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pallas_ros.body import rotations
+from pallas_ros.body.rotations import Array
+from pallas_ros.imu.sample import GRAVITY
+from pallas_ros.imu.stillness import StillPose
+
+UPSIDE_DOWN = float(np.radians(120.0))
+"""Tilt from the documented way of wearing beyond which a sensor is called upside down."""
+
+TILTED = float(np.radians(40.0))
+"""Tilt beyond which the wearer is not believed to stand in the pose asked for."""
+
+_DISAGREE = float(np.radians(20.0))
+
+
+def at_rest(poses: Mapping[str, StillPose]) -> list[str]:
+    """What is wrong with the accelerations of sensors at rest, one sentence a site; empty when they all read gravity, upward."""
+    return [sentence for site, pose in poses.items() if (sentence := _acceleration(site, pose)) is not None]
+
+
+def _acceleration(site: str, pose: StillPose) -> str | None:
+    g = pose.gravity
+    if 0.8 <= g <= 1.25:
+        return f"{site}: acceleration is in g ({g:.2f} at rest, expected 9.81 m/s^2): set the sensor or its driver to m/s^2"
+    if g < 4.0:
+        return (
+            f"{site}: gravity has been removed from the acceleration already ({g:.2f} m/s^2 at rest, expected 9.81): "
+            "send specific force, not free acceleration"
+        )
+    if abs(g - GRAVITY) > 1.5:
+        return f"{site}: acceleration reads {g:.2f} m/s^2 at rest, expected 9.81: check the sensor's range setting or its own calibration"
+    up = rotations.rotate(pose.q_ref_sensor, pose.acceleration) / g
+    tilt = float(np.arccos(np.clip(up[2], -1.0, 1.0)))
+    if tilt > np.pi - _DISAGREE:
+        return (
+            f"{site}: acceleration points down at rest: gravity has been removed twice, or its sign is reversed; specific force points up"
+        )
+    if tilt > _DISAGREE:
+        return (
+            f"{site}: orientation and acceleration disagree about where up is, by {np.degrees(tilt):.0f} degrees: "
+            "their axes are permuted, or the orientation is world to sensor"
+        )
+    return None
+
+
+def worn(poses: Mapping[str, StillPose], q_bone_sensor: Mapping[str, Array]) -> list[str]:
+    """Sensors not worn the way ``q_bone_sensor`` (site -> (4,) xyzw) says, in a T-pose; only what gravity tells is judged."""
+    found = []
+    for site, pose in poses.items():
+        tilt = tilt_from(pose, q_bone_sensor[site])
+        if tilt > UPSIDE_DOWN:
+            found.append(f"{site}: the sensor is upside down: turn it over, its z axis points up in the T-pose")
+        elif tilt > TILTED:
+            what = "hold the arm level, palm down" if site.endswith("wrist") else "stand upright"
+            found.append(
+                f"{site}: tilted {np.degrees(tilt):.0f} degrees from how it is worn in the T-pose: {what}, or mend how the sensor sits"
+            )
+    return found
+
+
+def tilt_from(pose: StillPose, q_bone_sensor: Array) -> float:
+    """Angle in rad between up and where the bone's z axis points if the sensor sits as ``q_bone_sensor`` (4,) says."""
+    q_ref_bone = rotations.multiply(pose.q_ref_sensor, rotations.inverse(q_bone_sensor))
+    return float(np.arccos(np.clip(rotations.to_matrix(q_ref_bone)[2, 2], -1.0, 1.0)))

@@ -1,0 +1,197 @@
+"""The motion written in code: stand in the T-pose, walk, reach, wave, lift. Smooth, plausible, repeatable to any duration.
+
+Every joint angle is a quintic (minimum-jerk) passage between named poses, so that velocity and acceleration are zero at every
+pose and jerk is bounded; the walk swings limbs with sinusoids that fade in and out. The hands stay in front of the wearer,
+where a robot arm of the same reach can follow.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from pallas_ros.body import rotations
+from pallas_ros.body.kinematics import forward_kinematics, to_global
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_RATE_HZ
+from pallas_ros.body.rotations import Array
+from pallas_ros.body.skeleton import Skeleton
+
+STILL_S = 3.0
+"""Seconds the motion begins with a still T-pose: calibration needs about two."""
+
+_CYCLE_HZ = 0.8  # strides a second of the walk: 1.6 steps a second, a calm walk
+_WALK_SPEED = 0.9  # m/s
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """One arm, in degrees, for the left; the right mirrors it.
+
+    From the T-pose: ``lower`` 90 hangs the arm at the side, ``forward`` swings it to the front (in the horizontal plane when not
+    lowered), ``flex`` bends the elbow, ``twist`` turns the upper arm about itself (positive: a bent forearm points up when the
+    arm is level, inward when it hangs).
+    """
+
+    lower: float = 0.0
+    forward: float = 0.0
+    flex: float = 0.0
+    twist: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Pose:
+    """Whole body: arms, trunk bend, lean and turn, knees bent, head nod; degrees."""
+
+    left: _Arm = _Arm()
+    right: _Arm = _Arm()
+    bend: float = 0.0
+    turn: float = 0.0
+    crouch: float = 0.0
+    nod: float = 0.0
+
+
+_REST = _Arm(lower=72.0, forward=8.0, flex=18.0, twist=20.0)
+_READY = _Arm(lower=60.0, forward=25.0, flex=75.0, twist=45.0)
+_REACH = _Arm(lower=20.0, forward=75.0, flex=25.0, twist=20.0)
+_REACH_UP = _Arm(lower=-20.0, forward=70.0, flex=35.0, twist=30.0)
+_REACH_SIDE = _Arm(lower=15.0, forward=35.0, flex=30.0, twist=30.0)
+_WAVE = _Arm(lower=15.0, forward=25.0, flex=85.0, twist=80.0)
+_WAVE_OUT = _Arm(lower=15.0, forward=25.0, flex=50.0, twist=80.0)
+_LOW = _Arm(lower=48.0, forward=52.0, flex=25.0, twist=15.0)
+_CARRY = _Arm(lower=55.0, forward=40.0, flex=80.0, twist=40.0)
+
+# seconds the passage takes, then the pose it arrives at
+_SCRIPT: tuple[tuple[float, _Pose], ...] = (
+    (1.6, _Pose(_REST, _REST)),
+    (0.4, _Pose(_REST, _REST)),
+    (6.0, _Pose(_REST, _REST)),  # the walk happens here
+    (1.4, _Pose(_READY, _READY, nod=5)),
+    (1.5, _Pose(_REACH, _READY, bend=8, turn=-8, nod=5)),
+    (1.4, _Pose(_REACH_UP, _READY, bend=2, nod=-6)),
+    (1.5, _Pose(_READY, _REACH, bend=8, turn=8, nod=5)),
+    (1.4, _Pose(_READY, _REACH_SIDE, turn=-15)),
+    (1.5, _Pose(_REACH_SIDE, _READY, turn=15)),
+    (1.4, _Pose(_REST, _WAVE)),
+    (0.7, _Pose(_REST, _WAVE_OUT)),
+    (0.7, _Pose(_REST, _WAVE)),
+    (0.7, _Pose(_REST, _WAVE_OUT)),
+    (0.7, _Pose(_REST, _WAVE)),
+    (1.4, _Pose(_WAVE, _REST)),
+    (0.7, _Pose(_WAVE_OUT, _REST)),
+    (0.7, _Pose(_WAVE, _REST)),
+    (1.5, _Pose(_READY, _READY)),
+    (1.8, _Pose(_LOW, _LOW, bend=42, crouch=45, nod=-15)),
+    (0.5, _Pose(_LOW, _LOW, bend=42, crouch=45, nod=-15)),
+    (1.9, _Pose(_CARRY, _CARRY, bend=4)),
+    (1.5, _Pose(_CARRY, _CARRY, turn=25)),
+    (1.5, _Pose(_CARRY, _CARRY, turn=-20)),
+    (1.6, _Pose(_REST, _REST)),
+)
+_WALK_AT = 2  # index of the walk in the script
+
+
+def minimum_jerk(fraction: Array) -> Array:
+    """The passage from 0 to 1 with least jerk (Flash and Hogan 1985); flat outside 0 to 1."""
+    s = np.clip(fraction, 0.0, 1.0)
+    return np.asarray(s**3 * (10 - 15 * s + 6 * s**2))
+
+
+def demo_motion(duration: float = 30.0, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None) -> Motion:
+    """The demonstration: three seconds of still T-pose, then walk, reach, wave and lift, again and again until ``duration`` s.
+
+    Returns:
+        A `Motion` of ``round(duration * fps) + 1`` frames, standing at the origin and facing +x at its start.
+    """
+    body = skeleton or Skeleton.from_height()
+    time = np.arange(round(duration * fps) + 1) / fps
+    angles, walk, phase, travelled = _angles(time)
+    q_parent = _local_rotations(angles, walk, phase)
+    q_parent[:, 0] = rotations.multiply(rotations.about_z(_course(travelled)), q_parent[:, 0])
+    q_world = to_global(q_parent)
+    positions = forward_kinematics(body, q_world, np.zeros((len(time), 3)))
+    positions += _root(body, positions, fps)[:, None]
+    return Motion(float(fps), np.asarray(positions, np.float64), np.asarray(q_world, np.float64))
+
+
+_KEYS = ("l_lower", "l_forward", "l_flex", "l_twist", "r_lower", "r_forward", "r_flex", "r_twist", "bend", "turn", "crouch", "nod")
+
+
+def _numbers(pose: _Pose) -> Array:
+    arms = [value for arm in (pose.left, pose.right) for value in (arm.lower, arm.forward, arm.flex, arm.twist)]
+    return np.radians([*arms, pose.bend, pose.turn, pose.crouch, pose.nod])
+
+
+def _angles(time: Array) -> tuple[dict[str, Array], Array, Array, Array]:
+    """Joint angles by name, walk intensity 0 to 1, stride phase in rad and distance walked in m, each (T,)."""
+    values = np.tile(_numbers(_Pose()), (len(time), 1))
+    walk, start, previous = np.zeros(len(time)), STILL_S, _numbers(_Pose())
+    index = 0
+    while start < time[-1]:
+        step = index % len(_SCRIPT) if index < len(_SCRIPT) else 1 + (index - 1) % (len(_SCRIPT) - 1)
+        seconds, pose = _SCRIPT[step]
+        target = _numbers(pose)
+        after = time >= start
+        values[after] = previous + (target - previous) * minimum_jerk((time[after] - start) / seconds)[:, None]
+        if step == _WALK_AT:
+            walk += minimum_jerk((time - start) / 1.5) - minimum_jerk((time - start - seconds + 1.5) / 1.5)
+        start, previous, index = start + seconds, target, index + 1
+    step_s = np.diff(time, prepend=time[0])
+    phase = np.cumsum(walk * step_s) * 2 * np.pi * _CYCLE_HZ
+    return dict(zip(_KEYS, values.T, strict=True)), walk, phase, np.cumsum(walk * step_s) * _WALK_SPEED
+
+
+def _course(travelled: Array) -> Array:
+    """Heading in rad after a distance in m: a gentle bend to and fro, so that the wearer's heading is not always +x."""
+    return np.asarray(np.radians(25.0) * np.sin(2 * np.pi * travelled / 8.0))
+
+
+def _local_rotations(angle: dict[str, Array], walk: Array, phase: Array) -> Array:
+    """Joint to parent (T, 22, 4) xyzw; the pelvis relative to the heading."""
+    q = np.tile(rotations.IDENTITY, (len(walk), len(JOINTS), 1))
+
+    def turn(joint: str, axis: tuple[int, int, int], radians: Array) -> None:
+        vector = np.asarray(axis, dtype=np.float64) * radians[:, None]
+        q[:, JOINT_INDEX[joint]] = rotations.multiply(q[:, JOINT_INDEX[joint]], rotations.from_rotvec(vector))
+
+    x, y, z = (1, 0, 0), (0, 1, 0), (0, 0, 1)
+    swing = walk * np.sin(phase)
+    turn("pelvis", z, 0.07 * swing)
+    turn("pelvis", x, 0.03 * walk * np.cos(phase))
+    turn("pelvis", y, 0.35 * angle["bend"])
+    for joint, bend, twist in (("spine1", 0.22, 0.25), ("spine2", 0.22, 0.35), ("spine3", 0.21, 0.40)):
+        turn(joint, z, twist * angle["turn"] - 0.045 * swing)
+        turn(joint, y, bend * angle["bend"])
+    for joint in ("neck", "head"):
+        turn(joint, y, 0.5 * angle["nod"] - 0.15 * angle["bend"])
+        turn(joint, z, 0.10 * angle["turn"])
+    for side, sign, leg in (("left", 1.0, swing), ("right", -1.0, -swing)):
+        arm = {key: angle[f"{side[0]}_{key}"] for key in ("lower", "forward", "flex", "twist")}
+        turn(f"{side}_collar", x, -sign * 0.10 * arm["lower"])
+        turn(f"{side}_collar", z, -sign * 0.08 * arm["forward"])
+        turn(f"{side}_shoulder", y, 0.30 * leg)  # the arm swings against the leg of its side
+        turn(f"{side}_shoulder", z, -sign * 0.92 * arm["forward"])
+        turn(f"{side}_shoulder", x, -sign * 0.90 * arm["lower"])
+        turn(f"{side}_shoulder", y, -arm["twist"])
+        turn(f"{side}_elbow", z, -sign * (arm["flex"] + 0.12 * walk * (1 - np.sin(phase) * sign)))
+        swings = (0.5 * (1 + sign * np.cos(phase + 0.6))) ** 3 * walk  # 1 while the leg swings forward, 0 while it stands
+        knee = 1.6 * angle["crouch"] + 1.0 * swings + 0.06 * walk
+        hip = -0.33 * leg - 0.25 * swings - 0.35 * angle["bend"] - 0.8 * angle["crouch"]
+        turn(f"{side}_hip", y, hip)
+        turn(f"{side}_knee", y, knee)
+        turn(f"{side}_ankle", y, -hip - knee - 0.35 * angle["bend"] - 0.10 * leg)
+    return q
+
+
+def _root(body: Skeleton, positions: Array, fps: float) -> Array:
+    """Position of the pelvis (T, 3) m: what keeps the standing foot where it is, as high as the lower foot allows; smoothed."""
+    feet = positions[:, [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]]
+    # soft minimum: the pelvis does not jerk when the weight passes from one foot to the other
+    soft = 0.03
+    lowest = feet[:, :, 2].min(axis=1)
+    weight = np.exp(-(feet[:, :, 2] - lowest[:, None]) / soft)
+    total = weight.sum(axis=1)
+    height = body.sole - lowest + soft * np.log(total / 2)
+    step = -np.einsum("tf,tfk->tk", weight / total[:, None], np.gradient(feet[:, :, :2], axis=0))
+    step = gaussian_filter1d(step, 0.12 * fps, axis=0, mode="nearest")
+    return np.column_stack((np.cumsum(step, axis=0) - step[0], gaussian_filter1d(height, 0.05 * fps, mode="nearest")))

@@ -1,0 +1,217 @@
+"""Four streams of samples with their own rates, jitter, losses and gaps in; frames on one time grid out.
+
+A deterministic function of the stamps it is given: the same samples in the same order give the same frames, live, replayed or
+offline. Nothing here reads a clock.
+"""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pallas_ros.body import rotations
+from pallas_ros.body.frames import ImuFrame
+from pallas_ros.body.names import MODEL_RATE_HZ, SITES
+from pallas_ros.body.rotations import Array
+from pallas_ros.imu.sample import flaw
+
+NANOSECONDS = 1_000_000_000
+_KEPT = 512  # samples a site: over a second at 400 Hz, so nothing grows without bound
+_LEAP = NANOSECONDS  # a stamp further than this past every other is taken for a wrong clock, not for news
+_LEAPS_BELIEVED = 5  # unless that many come in a row with nothing else between: then every sensor had been silent
+_BACK_BELIEVED = 40  # stamps of a site going back in a row: its clock was set, all begins anew
+
+
+@dataclass(slots=True)
+class _Sample:
+    stamp: int
+    orientation: Array
+    acceleration: Array
+    drift: float
+
+
+@dataclass(slots=True)
+class _Site:
+    samples: deque[_Sample] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    newest: int | None = None
+    gone_back: int = 0
+
+
+def grid_stamp(index: int, rate: float = MODEL_RATE_HZ) -> int:
+    """Stamp in ns of frame ``index`` of the grid all bodies lie on."""
+    return round(index * NANOSECONDS / rate)
+
+
+def grid_index_at_or_after(stamp: int, rate: float = MODEL_RATE_HZ) -> int:
+    """Index of the first frame of the grid whose stamp is not before ``stamp``."""
+    index = int(stamp * rate / NANOSECONDS) - 1
+    while grid_stamp(index, rate) < stamp:
+        index += 1
+    return index
+
+
+class Synchroniser:
+    """Interpolates the sites to the grid ``round(k * 1e9 / rate)``.
+
+    A frame is given as soon as every site has a sample at or after it. A site that has none is waited for until another site is
+    more than ``max_wait_s`` past the frame (measured between stamps); then its newest sample is held for at most ``hold_s``,
+    after which the site is marked invalid and its last values stay. Gaps of every site at once are left out, not filled.
+
+    Attributes:
+        counts: site -> reason -> samples dropped for it.
+        skipped: frames left out because every site was silent.
+    """
+
+    def __init__(
+        self,
+        rate: float = MODEL_RATE_HZ,
+        max_wait_s: float = 0.012,
+        hold_s: float = 0.1,
+        sites: Sequence[str] = SITES,
+        start_wait_s: float = 0.5,
+    ) -> None:
+        """``start_wait_s``: how long the first frame waits for a site that has never spoken."""
+        self.rate = rate
+        self.sites = tuple(sites)
+        self.counts: dict[str, Counter[str]] = {site: Counter() for site in self.sites}
+        self.skipped = 0
+        self._max_wait = round(max_wait_s * NANOSECONDS)
+        self._hold = round(hold_s * NANOSECONDS)
+        self._start_wait = round(start_wait_s * NANOSECONDS)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all samples; the counts stay."""
+        self._state = {site: _Site() for site in self.sites}
+        self._index: int | None = None
+        self._first: int | None = None
+        self._newest = 0
+        self._leaps = 0
+        self._reported_age = dict.fromkeys(self.sites, 0.0)
+
+    def push(self, site: str, stamp: int, orientation: Array, acceleration: Array, heading_drift: float = 0.0) -> list[ImuFrame]:
+        """Take one calibrated sample and return the frames it completes, oldest first.
+
+        Args:
+            site: a name of `SITES`; samples of other sites are ignored.
+            stamp: ns.
+            orientation: (4,) xyzw, bone to world.
+            acceleration: (3,) m/s^2, gravity removed, in the world.
+            heading_drift: rad, the correction that went into the orientation, carried along for the record.
+        """
+        state = self._state.get(site)
+        if state is None:
+            return []
+        reason = flaw(orientation, acceleration)
+        if reason is not None:
+            self.counts[site][reason] += 1
+            return []
+        reason = self._bad_stamp(state, stamp)
+        if reason is not None:
+            self.counts[site][reason] += 1
+            if state.gone_back >= _BACK_BELIEVED:
+                self.reset()
+            return []
+        if state.samples and float(np.dot(state.samples[-1].orientation, orientation)) < 0:
+            orientation = -orientation
+        state.samples.append(_Sample(stamp, np.array(orientation, np.float64), np.array(acceleration, np.float64), heading_drift))
+        state.newest = stamp
+        previous, self._newest = self._newest, max(self._newest, stamp)
+        if self._first is None:
+            self._first = previous = stamp
+        if self._index is None and not self._start():
+            return []
+        if self._newest - previous <= self._hold:
+            return self._due(self._newest)
+        # Every site was silent: finish what was known before, then go on from here instead of inventing what happened meanwhile.
+        frames = self._due(previous)
+        assert self._index is not None
+        index = max(self._index, grid_index_at_or_after(stamp, self.rate))
+        self.skipped += index - self._index
+        self._index = index
+        return frames + self._due(self._newest)
+
+    def remarks(self) -> list[str]:
+        """What is wrong now, in words: the sites that were silent at the last frame."""
+        return [f"{site} silent for {age:.1f} s" for site, age in self._reported_age.items() if age * NANOSECONDS > self._hold]
+
+    def _bad_stamp(self, state: _Site, stamp: int) -> str | None:
+        if stamp <= 0:
+            return "stamp not positive"
+        if self._first is not None and stamp - self._newest > _LEAP:
+            self._leaps += 1
+            if self._leaps <= _LEAPS_BELIEVED:
+                return "stamp leaps ahead"
+        self._leaps = 0
+        if state.newest is not None and stamp <= state.newest:
+            if stamp == state.newest:
+                return "duplicate stamp"
+            state.gone_back += 1
+            return "stamp goes back"
+        state.gone_back = 0
+        return None
+
+    def _start(self) -> bool:
+        assert self._first is not None
+        firsts = [state.samples[0].stamp for state in self._state.values() if state.samples]
+        if len(firsts) < len(self.sites) and self._newest - self._first <= self._start_wait:
+            return False
+        self._index = grid_index_at_or_after(max(firsts), self.rate)
+        return True
+
+    def _due(self, until: int) -> list[ImuFrame]:
+        frames: list[ImuFrame] = []
+        assert self._index is not None
+        while (stamp := grid_stamp(self._index, self.rate)) <= until:
+            waits = any(state.newest is None or state.newest < stamp for state in self._state.values())
+            if waits and self._newest <= stamp + self._max_wait:
+                break
+            frames.append(self._frame(stamp))
+            self._index += 1
+        return frames
+
+    def _frame(self, stamp: int) -> ImuFrame:
+        count = len(self.sites)
+        before_q, after_q = np.tile(rotations.IDENTITY, (count, 1)), np.tile(rotations.IDENTITY, (count, 1))
+        before_a, after_a = np.zeros((count, 3)), np.zeros((count, 3))
+        fraction, age, drift = np.zeros(count), np.zeros(count), np.zeros(count)
+        valid = np.zeros(count, dtype=bool)
+        used = 0
+        for i, state in enumerate(self._state.values()):
+            before, after = _bracket(state.samples, stamp)
+            if before is None and after is None:
+                age[i] = (stamp - (self._first or stamp)) / NANOSECONDS
+                continue
+            if before is not None and after is not None and after.stamp - before.stamp <= 2 * self._hold:
+                fraction[i] = (stamp - before.stamp) / (after.stamp - before.stamp)
+                valid[i] = True
+            else:  # nothing to interpolate between: the nearer one is held
+                before = after = _nearer(before, after, stamp)
+                age[i] = abs(stamp - before.stamp) / NANOSECONDS
+                valid[i] = age[i] * NANOSECONDS <= self._hold
+            before_q[i], before_a[i], drift[i] = before.orientation, before.acceleration, before.drift
+            after_q[i], after_a[i] = after.orientation, after.acceleration
+            used = max(used, after.stamp)
+        self._reported_age = dict(zip(self.sites, age.tolist(), strict=True))
+        q = rotations.normalise(rotations.slerp(rotations.normalise(before_q), rotations.normalise(after_q), fraction))
+        a = before_a + (after_a - before_a) * fraction[:, None]
+        return ImuFrame(stamp, np.asarray(q, np.float64), a, valid, age, drift, used)
+
+
+def _bracket(samples: deque[_Sample], stamp: int) -> tuple[_Sample | None, _Sample | None]:
+    """The last sample at or before ``stamp`` and the first after it; samples that cannot be needed again are dropped."""
+    while len(samples) >= 2 and samples[1].stamp <= stamp:
+        samples.popleft()
+    if not samples:
+        return None, None
+    if samples[0].stamp > stamp:
+        return None, samples[0]
+    return samples[0], samples[1] if len(samples) > 1 else None
+
+
+def _nearer(before: _Sample | None, after: _Sample | None, stamp: int) -> _Sample:
+    if before is None or (after is not None and after.stamp - stamp < stamp - before.stamp):
+        assert after is not None
+        return after
+    return before
