@@ -1,0 +1,159 @@
+"""What a bag says of its topics: message definitions, and the QoS they were offered with."""
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from pallas_ros.body.errors import PallasError
+
+_SOURCE_MESSAGES = Path(__file__).resolve().parents[2] / "msg"
+_FOREVER = {"sec": 9223372036, "nsec": 854775807}
+DEFINITION_LIMIT = 1 << 20  # characters of one definition
+
+
+@dataclass(frozen=True)
+class Qos:
+    """How a topic was offered, as far as replaying needs to know it."""
+
+    reliable: bool = True
+    latched: bool = False
+    depth: int = 10
+
+    def dump(self) -> str:
+        """The ``offered_qos_profiles`` of rosbag2 metadata version 8 and before, a YAML text that every ROS 2 since Humble reads."""
+        profile = {
+            "history": 1,
+            "depth": self.depth,
+            "reliability": 1 if self.reliable else 2,
+            "durability": 1 if self.latched else 2,
+            "deadline": _FOREVER,
+            "lifespan": _FOREVER,
+            "liveliness": 1,
+            "liveliness_lease_duration": _FOREVER,
+            "avoid_ros_namespace_conventions": False,
+        }
+        return str(yaml.dump([profile], Dumper=_NoAliases, sort_keys=False)).strip()
+
+    @classmethod
+    def parse(cls, text: str) -> "Qos":
+        """The first profile of ``text``; the default where it says nothing that can be read."""
+        try:
+            profile = (yaml.safe_load(text) or [{}])[0]
+            return cls(
+                reliable=profile.get("reliability", 1) in (0, 1, "reliable", "system_default"),
+                latched=profile.get("durability", 2) in (1, "transient_local"),
+                depth=min(max(int(profile.get("depth", 10)), 1), 1000),
+            )
+        except (yaml.YAMLError, AttributeError, TypeError, ValueError, KeyError, IndexError, RecursionError):
+            return cls()
+
+
+class _NoAliases(yaml.SafeDumper):
+    """rosbag2's own files carry no YAML anchors, so neither do ours."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+@lru_cache(maxsize=1)
+def _known_types() -> Typestore:
+    return get_typestore(Stores.ROS2_KILTED)
+
+
+def message_definition(msgtype: str) -> tuple[str, str]:
+    """The definition of ``pkg/msg/Type`` with all it is built of, and its REP-2016 hash, as a bag carries them.
+
+    Standard types are known; others are looked for in the ROS installation, and those of pallas in its sources too.
+
+    Raises:
+        PallasError: no definition of the type, or of a part of it, is at hand.
+    """
+    return _definition(msgtype, os.environ.get("AMENT_PREFIX_PATH", ""))
+
+
+@lru_cache(maxsize=256)
+def _definition(msgtype: str, prefixes: str) -> tuple[str, str]:
+    store = _known_types()
+    _register(msgtype, prefixes, set())
+    try:
+        return store.generate_msgdef(msgtype, ros_version=2)[0], store.hash_rihs01(msgtype)
+    except (TypesysError, KeyError) as error:
+        raise PallasError(f"no complete definition of message type {msgtype}: {error}") from None
+
+
+def _register(msgtype: str, prefixes: str, underway: set[str]) -> None:
+    store = _known_types()
+    if msgtype in store.fielddefs or msgtype in underway:
+        return
+    underway.add(msgtype)
+    text = _find_message_file(msgtype, prefixes).read_text(encoding="utf-8")
+    try:
+        types = get_types_from_msg(text, msgtype)
+    except Exception as error:
+        raise PallasError(f"the definition of message type {msgtype} cannot be read: {error}") from None
+    for part in _parts(types[msgtype][1]):
+        _register(part, prefixes, underway)
+    store.register(types)
+
+
+def _parts(fields: Any) -> set[str]:
+    """The message types named in a parsed definition, however deeply nested in arrays."""
+    if isinstance(fields, str):
+        return {fields} if fields.count("/") == 2 else set()
+    if isinstance(fields, (list, tuple)):
+        return set().union(*(_parts(field) for field in fields)) if fields else set()
+    return set()
+
+
+def _find_message_file(msgtype: str, prefixes: str) -> Path:
+    parts = msgtype.split("/")
+    if len(parts) == 3 and parts[1] == "msg":
+        folders = [Path(prefix) / "share" / parts[0] / "msg" for prefix in prefixes.split(os.pathsep) if prefix]
+        if parts[0] == "pallas":
+            folders.insert(0, _SOURCE_MESSAGES)
+        for folder in folders:
+            if (folder / f"{parts[2]}.msg").is_file():
+                return folder / f"{parts[2]}.msg"
+    raise PallasError(f"no definition of message type {msgtype}: source the workspace that defines it, or leave its topic out")
+
+
+class Decoder:
+    """Deserialises the messages of one bag, by the definitions the bag itself carries, else by those known here."""
+
+    def __init__(self) -> None:
+        """Know nothing yet; `learn` as definitions turn up in the bag."""
+        self._own: Typestore = get_typestore(Stores.EMPTY)
+
+    def learn(self, msgtype: str, definition: str, encoding: str) -> None:
+        """Take in a definition of the bag; one that cannot be read is passed over, for the known types may do instead."""
+        if encoding != "ros2msg" or not definition or len(definition) > DEFINITION_LIMIT or msgtype in self._own.fielddefs:
+            return
+        try:
+            types = get_types_from_msg(definition, msgtype)
+            self._own.register({name: value for name, value in types.items() if name not in self._own.fielddefs})
+        except Exception:  # hostile text: anything may come out of the parser
+            return
+
+    def decode(self, msgtype: str, data: bytes) -> Any:
+        """The message as an object with the fields of ``msgtype``.
+
+        Raises:
+            PallasError: the type is not known, or the bytes are not of it.
+        """
+        store = self._store(msgtype)
+        try:
+            return store.deserialize_cdr(data, msgtype)
+        except Exception as error:  # hostile bytes: struct.error, IndexError, UnicodeDecodeError, ...
+            raise PallasError(f"a message of type {msgtype} is damaged ({type(error).__name__})") from None
+
+    def _store(self, msgtype: str) -> Typestore:
+        if msgtype in self._own.fielddefs:
+            return self._own
+        _definition(msgtype, os.environ.get("AMENT_PREFIX_PATH", ""))
+        return _known_types()
