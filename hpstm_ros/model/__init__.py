@@ -1,0 +1,1 @@
+"""HPSTM as a torch module: training and export only."""

@@ -1,0 +1,74 @@
+"""A robust first look at the window: local lines fitted to every joint's path, with outliers weighed down.
+
+All of it is sums over the window with fixed kernels, so it exports to ONNX and differentiates. It moves with the input (a
+shifted or turned body gives the same, shifted or turned), and its output has no gaps: a joint that is missing for a while is carried on.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+_NEAR_FRAMES = 2.5
+"""Frames, reach of the local line."""
+_FAR_WEIGHT, _FAR_FRAMES = 1e-3, 10.0
+"""A faint long reach, which decides only where nothing near is seen."""
+_SLOPE_RIDGE = 0.5
+"""(noise / change per frame)^2: pulls the slope to nought when few frames say otherwise."""
+_OUTLIER_M = 0.06
+"""m, distance from the line at which a sample counts half."""
+
+
+class RobustLines(nn.Module):
+    """Iteratively reweighted local lines (Cleveland's LOWESS, with fixed kernels) along a window of ``frames`` frames."""
+
+    kernel: Tensor
+    kernel1: Tensor
+    kernel2: Tensor
+
+    def __init__(self, frames: int, rounds: int = 3) -> None:
+        super().__init__()
+        self.rounds = rounds
+        lag = torch.arange(frames)[None, :] - torch.arange(frames)[:, None].double()
+        kernel = torch.exp(-0.5 * (lag / _NEAR_FRAMES) ** 2) + _FAR_WEIGHT * torch.exp(-lag.abs() / _FAR_FRAMES)
+        for name, power in (("kernel", 0), ("kernel1", 1), ("kernel2", 2)):
+            self.register_buffer(name, (kernel * lag**power).float(), persistent=False)
+
+    def forward(self, points: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Lines through points (B, L, J, 3) m where seen (B, L, J).
+
+        Returns:
+            fitted (B, L, J, 3) m, slope (B, L, J, 3) m a frame, weight (B, L, J) from 0 (missing or outlier) to 1.
+        """
+        batch, frames, joints, _ = points.shape
+        flat = points.reshape(batch, frames, joints * 3)
+        weight = seen
+        fitted = slope = points
+        for step in range(self.rounds):
+            s0, s1, s2 = self.kernel @ weight, self.kernel1 @ weight, self.kernel2 @ weight + _SLOPE_RIDGE
+            weighted = (weight[..., None] * points).reshape(flat.shape)
+            t0 = (self.kernel @ weighted).reshape(points.shape)
+            t1 = (self.kernel1 @ weighted).reshape(points.shape)
+            determinant = (s0 * s2 - s1 * s1 + 1e-9)[..., None]
+            fitted = (s2[..., None] * t0 - s1[..., None] * t1) / determinant
+            slope = (s0[..., None] * t1 - s1[..., None] * t0) / determinant
+            if step + 1 < self.rounds:
+                weight = seen / (1 + (((points - fitted) ** 2).sum(-1) / _OUTLIER_M**2) ** 2)
+        return fitted, slope, weight
+
+
+def initial_kernels(frames: int, lookaheads: int) -> Tensor:
+    """(M, lookaheads, frames) weights of local quadratics of several widths, read 0 to ``lookaheads`` - 1 frames before the newest."""
+    lag = torch.arange(frames).double()
+    banks = []
+    for width in (2.5, 5.0, 9.0):
+        rows = []
+        for lookahead in range(lookaheads):
+            offset = lag - (frames - 1 - lookahead)
+            scale = width * (1 + math.exp(-lookahead / width))  # one-sided ones reach further back
+            root = torch.exp(-0.25 * (offset / scale) ** 2)
+            basis = torch.stack((torch.ones_like(offset), offset / scale, (offset / scale) ** 2), dim=-1)
+            fit = torch.linalg.pinv(basis * root[:, None]) * root[None, :]
+            rows.append(fit[0])
+        banks.append(torch.stack(rows))
+    return torch.stack(banks).float()

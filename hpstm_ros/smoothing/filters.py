@@ -1,0 +1,225 @@
+"""Classical streaming filters of joint positions: what HPSTM is measured against, and what runs where there is no model.
+
+A filter takes one frame of points (..., 3) m at a time, at a fixed rate, NaN where a point is missing, and returns the frame
+``lookahead`` frames ago, smoothed, or None while it has none yet. Leading axes are free: 22 joints live, (clips, 22) when
+the evaluation runs many clips side by side. Savitzky-Golay coefficients are scipy's; the rest is a few lines each, since no kept
+library streams them (filterpy's last release is of 2018).
+"""
+
+from collections import deque
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import savgol_coeffs
+
+F64 = NDArray[np.float64]
+
+
+class Filter(Protocol):
+    """A causal smoother with a fixed delay."""
+
+    lookahead: int
+
+    def push(self, points: F64) -> F64 | None:
+        """The points (..., 3) of ``lookahead`` frames ago, smoothed; None for the first ``lookahead`` frames."""
+        ...
+
+
+class Raw:
+    """No filter: the input, delayed; a missing point keeps its last value."""
+
+    def __init__(self, lookahead: int = 0) -> None:
+        self.lookahead = lookahead
+        self._held: F64 | None = None
+        self._waiting: deque[F64] = deque(maxlen=lookahead + 1)
+
+    def push(self, points: F64) -> F64 | None:
+        """See `Filter.push`."""
+        self._held = points.copy() if self._held is None else _hold(points, self._held)
+        self._waiting.append(self._held)
+        return self._waiting[0] if len(self._waiting) > self.lookahead else None
+
+
+class OneEuro:
+    """The One-Euro filter (Casiez, Roussel and Vogel 2012), with the speed of the whole point setting its cut-off.
+
+    It is causal by construction: a look-ahead would only delay it, so it reports the present whatever it is asked for.
+
+    Args:
+        min_cutoff: Hz, cut-off at rest.
+        beta: 1/m, how fast the cut-off rises with speed.
+        derivative_cutoff: Hz, cut-off of the speed estimate.
+        rate: Hz.
+    """
+
+    def __init__(self, min_cutoff: float = 1.0, beta: float = 5.0, derivative_cutoff: float = 3.0, rate: float = 60.0) -> None:
+        self.lookahead = 0
+        self._min_cutoff, self._beta, self._rate = min_cutoff, beta, rate
+        self._alpha_speed = float(self._alpha(np.asarray(derivative_cutoff)))
+        self._value: F64 | None = None
+        self._velocity: F64 | None = None
+
+    def _alpha(self, cutoff: F64) -> F64:
+        """Weight of a new sample for a first-order low-pass of this cut-off in Hz."""
+        ratio = 2 * np.pi * cutoff / self._rate
+        return np.asarray(ratio / (1 + ratio))
+
+    def push(self, points: F64) -> F64 | None:
+        """See `Filter.push`."""
+        if self._value is None or self._velocity is None:
+            self._value, self._velocity = points.copy(), np.zeros_like(points)
+            return self._value
+        points = _hold(points, self._value)
+        fresh = np.isnan(self._value)
+        self._value = np.where(fresh, points, self._value)
+        velocity = np.nan_to_num((points - self._value) * self._rate)
+        self._velocity = self._velocity + self._alpha_speed * (velocity - self._velocity)
+        speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True)
+        self._value = self._value + self._alpha(self._min_cutoff + self._beta * speed) * (points - self._value)
+        return self._value
+
+
+class SavitzkyGolay:
+    """A polynomial fitted to the last ``window`` frames, read ``lookahead`` frames before the newest (Savitzky and Golay 1964).
+
+    Args:
+        window: frames, more than ``lookahead``.
+        order: of the polynomial, less than ``window``.
+        lookahead: frames; (window - 1) / 2 makes it the usual centred filter, 0 the causal one.
+    """
+
+    def __init__(self, window: int = 11, order: int = 2, lookahead: int = 0) -> None:
+        if not 0 <= lookahead < window or not 0 <= order < window:
+            raise ValueError(f"Savitzky-Golay needs lookahead and order below the window, got {lookahead}, {order}, {window}")
+        self.lookahead = lookahead
+        self._kernel = savgol_coeffs(window, order, pos=window - 1 - lookahead, use="dot")
+        self._order = order
+        self._window: deque[F64] = deque(maxlen=window)
+
+    def push(self, points: F64) -> F64 | None:
+        """See `Filter.push`. While the window fills, the polynomial is fitted to what there is."""
+        self._window.append(_hold(points, self._window[-1]) if self._window else points.copy())
+        have = len(self._window)
+        if have <= self.lookahead:
+            return None
+        kernel = self._kernel
+        if have < len(kernel):
+            kernel = savgol_coeffs(have, min(self._order, have - 1), pos=have - 1 - self.lookahead, use="dot")
+        return np.asarray(np.tensordot(kernel, np.stack(self._window), axes=1))
+
+
+class MedianFirst:
+    """A running median of each coordinate against outliers, then another filter.
+
+    Args:
+        then: the filter behind it; its look-ahead adds to the median's.
+        window: frames of the median.
+        lookahead: frames of the median's window that lie after the frame it reports.
+    """
+
+    def __init__(self, then: Filter, window: int = 3, lookahead: int = 0) -> None:
+        self.lookahead = lookahead + then.lookahead
+        self._own, self._then = lookahead, then
+        self._window: deque[F64] = deque(maxlen=window)
+
+    def push(self, points: F64) -> F64 | None:
+        """See `Filter.push`."""
+        self._window.append(_hold(points, self._window[-1]) if self._window else points.copy())
+        if len(self._window) <= self._own:
+            return None
+        return self._then.push(np.median(np.stack(self._window), axis=0))
+
+
+class Kalman:
+    """Constant acceleration driven by white jerk, with a gate against outliers and a Rauch-Tung-Striebel pass over the look-ahead.
+
+    Every point has its own covariance, shared by its three coordinates, so that a missing point is predicted and grows uncertain.
+
+    Args:
+        process: m/s^2.5, root of the jerk's spectral density.
+        measurement: m, standard deviation of a coordinate.
+        lookahead: frames.
+        gate: standard deviations beyond which a measurement is not believed; 0 for no gate.
+        patience: frames in a row after which a point that keeps missing the gate is believed after all.
+        rate: Hz.
+    """
+
+    def __init__(
+        self, process: float = 30.0, measurement: float = 0.013, lookahead: int = 0, gate: float = 0.0, patience: int = 6, rate: float = 60.0
+    ) -> None:
+        self.lookahead = lookahead
+        self._gate, self._patience, self._r = gate, patience, measurement**2
+        dt = 1.0 / rate
+        self._f = np.array([[1.0, dt, dt * dt / 2], [0.0, 1.0, dt], [0.0, 0.0, 1.0]])
+        self._q = process**2 * np.array(
+            [[dt**5 / 20, dt**4 / 8, dt**3 / 6], [dt**4 / 8, dt**3 / 3, dt**2 / 2], [dt**3 / 6, dt**2 / 2, dt]]
+        )
+        self._x: F64 | None = None
+        self._p = np.empty(0)
+        self._missed = np.empty(0, dtype=np.int64)
+        self._past: deque[tuple[F64, F64, F64, F64]] = deque(maxlen=lookahead + 1)
+        self.variance = np.empty(0)
+        """(...) m^2 of each coordinate of the points returned last."""
+        self.refused = np.empty(0, dtype=bool)
+        """(...) measurements of the newest frame that missed the gate."""
+
+    def push(self, points: F64) -> F64 | None:
+        """See `Filter.push`."""
+        missing = np.isnan(points).any(-1)
+        if self._x is None:
+            self._x = np.zeros((*points.shape, 3))  # (..., coordinate, derivative)
+            self._p = np.zeros((*points.shape[:-1], 3, 3))
+            self._missed = np.full(points.shape[:-1], self._patience)
+            self._restart(points, np.ones(points.shape[:-1], dtype=bool))
+            x_before, p_before = self._x, self._p
+            self.refused = np.zeros(missing.shape, dtype=bool)
+        else:
+            x_before, p_before = self._x @ self._f.T, self._f @ self._p @ self._f.T + self._q
+            self._update(points, missing, x_before, p_before)
+        self._past.append((x_before, p_before, self._x, self._p))
+        return self._smooth() if len(self._past) > self.lookahead else None
+
+    def _restart(self, points: F64, which: NDArray[np.bool_]) -> None:
+        """Forget the motion of some points and start them where they are seen (at the origin, unknown, where they are not)."""
+        assert self._x is not None
+        missing = np.isnan(points).any(-1)
+        start = np.zeros_like(self._x)
+        start[..., 0] = np.where(missing[..., None], self._x[..., 0], points)
+        self._x = np.where(which[..., None, None], start, self._x)
+        known = np.diag([self._r, 1.0, 100.0])
+        p = np.where(missing[..., None, None], np.diag([4.0, 4.0, 100.0]), known)
+        self._p = np.where(which[..., None, None], p, self._p)
+
+    def _update(self, points: F64, missing: NDArray[np.bool_], x: F64, p: F64) -> None:
+        innovation = np.where(missing[..., None], 0.0, points - x[..., 0])
+        s = p[..., 0, 0] + self._r
+        refused = np.zeros(missing.shape, dtype=bool)
+        if self._gate > 0:
+            refused = ~missing & (np.sum(innovation**2, axis=-1) > 3 * self._gate**2 * s)
+        self._missed = np.where(refused, self._missed + 1, np.where(missing, self._missed, 0))
+        lost = refused & (self._missed > self._patience)
+        self.refused = refused & ~lost
+        use = ~(missing | self.refused)
+        gain = np.where(use[..., None], p[..., :, 0] / s[..., None], 0.0)
+        self._x = x + innovation[..., None] * gain[..., None, :]
+        self._p = p - gain[..., :, None] * p[..., 0, None, :]
+        if lost.any():
+            self._restart(points, lost)
+            self._missed = np.where(lost, 0, self._missed)
+
+    def _smooth(self) -> F64:
+        """The Rauch-Tung-Striebel recursion from the newest frame back to the oldest one held."""
+        x_before, p_before, x, p = self._past[-1]
+        for x_ahead, p_ahead, x_next, p_next in reversed([(a[0], a[1], b[2], b[3]) for a, b in zip(list(self._past)[1:], list(self._past)[:-1], strict=True)]):
+            back = p_next @ self._f.T @ np.linalg.inv(p_ahead)
+            x = x_next + np.einsum("...ij,...cj->...ci", back, x - x_ahead)
+            p = p_next + back @ (p - p_ahead) @ np.swapaxes(back, -1, -2)
+        self.variance = p[..., 0, 0]
+        return np.asarray(x[..., 0])
+
+
+def _hold(points: F64, last: F64) -> F64:
+    """Points (..., 3) with the last value where one is missing."""
+    missing = np.isnan(points).any(-1, keepdims=True)
+    return np.where(missing, last, points)
