@@ -19,7 +19,7 @@ from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.packs import PACKS, PackClip, read_pack
 from pallas_ros.data.splits import DEVELOPMENT_CONTENTS, SPLITS, split_of
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, load_npz
-from pallas_ros.body.names import JOINT_INDEX
 from pallas_ros.body.rotations import Array
-from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.retargeting import Y_UP_TO_Z_UP, RestFrames, align_to_tpose, body_motion, rest_frames, to_global
 
 PACKS = ("bandai_namco", "cmu_actions")
 
 _X, _Y, _Z = np.eye(3)
 _COLLAR_BACK = np.radians(16.5)  # Bandai's collar bones point this far behind sideways, standing
+_FOOT_DOWN, _TOES_DOWN = np.radians(38.5), np.radians(22.5)  # and its foot and toe bones this far down on a flat, standing foot (medians)
 
 BANDAI_SOURCES = {
     "pelvis": ("Hips", "Hips", 0.0),
@@ -92,17 +91,16 @@ class SourceSkeleton:
 
 def _bandai_rest() -> dict[str, Array]:
     """Rest orientations (4,) by joint, from the axes that the joints' bones and hinges follow (columns: local x, y, z in the body)."""
-    skeleton = Skeleton.from_height()
     axes: dict[str, tuple[Array, Array]] = {"Hips": (_Z, -_Y)}
     axes.update({name: (_Z, _X) for name in ("Spine", "Chest", "Neck", "Head")})
     for side, sign in (("L", 1.0), ("R", -1.0)):
         collar = np.array([-np.sin(_COLLAR_BACK), sign * np.cos(_COLLAR_BACK), 0.0])
-        foot = skeleton.offsets[JOINT_INDEX["left_foot"]]
+        foot, toes = (np.array([np.cos(down), 0.0, -np.sin(down)]) for down in (_FOOT_DOWN, _TOES_DOWN))
         axes[f"Shoulder_{side}"] = (sign * collar, sign * _Z)
         axes.update({f"{name}_{side}": (_Y, sign * _Z) for name in ("UpperArm", "LowerArm", "Hand")})
         axes.update({f"{name}_{side}": (-sign * _Z, _Y) for name in ("UpperLeg", "LowerLeg")})
-        axes[f"Foot_{side}"] = (sign * foot / np.linalg.norm(foot), _Y)
-        axes[f"Toes_{side}"] = (sign * _X, _Y)
+        axes[f"Foot_{side}"] = (sign * foot, _Y)
+        axes[f"Toes_{side}"] = (sign * toes, _Y)
     return {name: rotations.from_matrix(np.stack((x, y, np.cross(x, y)), axis=-1)) for name, (x, y) in axes.items()}
 
 
