@@ -1,0 +1,197 @@
+"""What every serial protocol offers: an incremental decoder (bytes to readings) and an encoder (readings to bytes)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Vector = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
+
+
+@dataclass(slots=True)
+class Reading:
+    """One measurement as a sensor sent it, in SI units; what it did not send is None.
+
+    Attributes:
+        device_time: s on the sensor's clock, unwrapped by the decoder where the counter wraps.
+        acceleration: m/s^2, specific force in the sensor frame.
+        angular_velocity: rad/s in the sensor frame.
+        orientation: xyzw, sensor to its reference, z up.
+        magnetic_field: sensor frame, any unit.
+        temperature: degrees Celsius.
+    """
+
+    device_time: float | None = None
+    acceleration: Vector | None = None
+    angular_velocity: Vector | None = None
+    orientation: Quaternion | None = None
+    magnetic_field: Vector | None = None
+    temperature: float | None = None
+
+
+@dataclass(slots=True)
+class DecoderStats:
+    """Counts since the decoder was made.
+
+    Attributes:
+        readings: complete measurements given.
+        frames: frames whose checksum held.
+        checksum_errors: frames where one was due whose checksum did not hold.
+        skipped_bytes: bytes that belonged to no frame.
+        lost: measurements the sensor counted and that did not arrive.
+    """
+
+    readings: int = 0
+    frames: int = 0
+    checksum_errors: int = 0
+    skipped_bytes: int = 0
+    lost: int = 0
+
+
+class Decoder(ABC):
+    """Incremental parser: takes bytes in pieces of any size, keeps no more than one frame, never raises."""
+
+    def __init__(self) -> None:
+        self.stats = DecoderStats()
+
+    @abstractmethod
+    def feed(self, data: bytes) -> list[Reading]:
+        """The readings completed by ``data``, in order."""
+
+
+class Encoder(ABC):
+    """The other direction, for simulated sensors."""
+
+    @abstractmethod
+    def encode(self, reading: Reading) -> bytes:
+        """The bytes a sensor sends for one reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolSpec:
+    """A protocol as the rest of the program knows it.
+
+    Attributes:
+        name: as written in parameters.
+        title: sensors that speak it.
+        baud_rate: its makers' default.
+        decoder: makes a decoder.
+        encoder: makes an encoder.
+        sends: names of the fields of `Reading` that it can carry.
+    """
+
+    name: str
+    title: str
+    baud_rate: int
+    decoder: Callable[[], Decoder]
+    encoder: Callable[[], Encoder]
+    sends: frozenset[str]
+
+
+class FramedDecoder(Decoder):
+    """For frames that begin with a fixed header, tell their length and end with a checksum.
+
+    After garbage it searches byte by byte. There a frame that holds by chance may overlap a true one; where both hold, the one
+    that is followed by another header is believed.
+    """
+
+    header: bytes
+    """The bytes a frame begins with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rest = b""
+        self._in_step = False
+
+    @abstractmethod
+    def length(self, data: bytes, at: int) -> int:
+        """Length of the frame that begins at ``at``; 0 if more bytes are needed to tell, -1 if no frame can begin there."""
+
+    @abstractmethod
+    def holds(self, frame: bytes) -> bool:
+        """Is the checksum right?"""
+
+    @abstractmethod
+    def take(self, frame: bytes, readings: list[Reading]) -> None:
+        """Decode a whole frame and append the readings it completes."""
+
+    def feed(self, data: bytes) -> list[Reading]:
+        """See `Decoder.feed`."""
+        data = self._rest + data
+        readings: list[Reading] = []
+        at, end, header = 0, len(data), self.header
+        while True:
+            if not data.startswith(header, at):
+                found = data.find(header, at)
+                if found < 0:
+                    found = end - _tail(data, header, at)
+                if found > at:
+                    self._skip(found - at)
+                at = found
+                if end - at < len(header):
+                    break
+            length = self.length(data, at)
+            if length == 0 or (length > 0 and at + length > end):
+                break
+            frame = data[at : at + length] if length > 0 else b""
+            if not frame or not self.holds(frame):
+                self.stats.checksum_errors += self._in_step and bool(frame)
+                self._skip(1)
+                at += 1
+                continue
+            if not self._in_step:
+                rival = self._rival(data, at, length)
+                if rival < 0:
+                    break
+                if rival:
+                    self._skip(1)
+                    at += 1
+                    continue
+            self._in_step = True
+            self.stats.frames += 1
+            before = len(readings)
+            self.take(frame, readings)
+            self.stats.readings += len(readings) - before
+            at += length
+        self._rest = data[at:]
+        return readings
+
+    def _skip(self, count: int) -> None:
+        self.stats.skipped_bytes += count
+        self._in_step = False
+
+    def _rival(self, data: bytes, at: int, length: int) -> int:
+        """1 if a frame inside this one has the better claim, 0 if not, -1 if more bytes are needed to tell."""
+        inner = data.find(self.header, at + 1, at + length + len(self.header) - 1)
+        while inner >= 0 and inner < at + length:
+            size = self.length(data, inner)
+            if size == 0 or (size > 0 and inner + size > len(data)):
+                return -1
+            if size > 0 and self.holds(data[inner : inner + size]) and not data.startswith(self.header, at + length):
+                return 1
+            inner = data.find(self.header, inner + 1, at + length + len(self.header) - 1)
+        return 0
+
+
+def _tail(data: bytes, header: bytes, at: int) -> int:
+    """How many of the last bytes (from ``at`` on) may be the beginning of a header."""
+    for count in range(min(len(header) - 1, len(data) - at), 0, -1):
+        if data.endswith(header[:count]):
+            return count
+    return 0
+
+
+class Unwrapper:
+    """A counter that wraps, made to run on; tells how many steps it took."""
+
+    def __init__(self, modulus: int) -> None:
+        self.modulus = modulus
+        self._last: int | None = None
+        self.total = 0
+
+    def step(self, value: int) -> int:
+        """Steps from the last value to this, 0 at the first."""
+        step = 0 if self._last is None else (value - self._last) % self.modulus
+        self._last = value
+        self.total = value if self.total == 0 and step == 0 else self.total + step
+        return step

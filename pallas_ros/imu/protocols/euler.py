@@ -1,0 +1,27 @@
+"""Euler angles of protocols that send no quaternion."""
+
+import math
+
+from pallas_ros.imu.protocols.base import Quaternion
+
+
+def quaternion_from_euler(roll: float, pitch: float, yaw: float) -> Quaternion:
+    """xyzw of yaw about z, then pitch about the new y, then roll about the newest x; rad."""
+    cr, sr = math.cos(roll / 2), math.sin(roll / 2)
+    cp, sp = math.cos(pitch / 2), math.sin(pitch / 2)
+    cy, sy = math.cos(yaw / 2), math.sin(yaw / 2)
+    return (
+        sr * cp * cy - cr * sp * sy,
+        cr * sp * cy + sr * cp * sy,
+        cr * cp * sy - sr * sp * cy,
+        cr * cp * cy + sr * sp * sy,
+    )
+
+
+def euler_from_quaternion(orientation: Quaternion) -> tuple[float, float, float]:
+    """Roll, pitch and yaw in rad of a quaternion xyzw; the inverse of `quaternion_from_euler`."""
+    x, y, z, w = orientation
+    roll = math.atan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
+    pitch = math.asin(max(-1.0, min(1.0, 2 * (w * y - z * x))))
+    yaw = math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    return roll, pitch, yaw

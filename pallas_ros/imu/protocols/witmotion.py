@@ -1,0 +1,136 @@
+"""WitMotion (WT901, WT61, HWT905, BWT901 by cable...): 11-byte frames 0x55, type, 8 data bytes, sum of the ten.
+
+One measurement is a run of frames of rising type: 0x50 time, 0x51 acceleration, 0x52 angular velocity, 0x53 angle, 0x54 magnetic
+field, 0x59 quaternion. Facts: WitMotion, "WT901 Standard Communication Protocol" (wit-motion.gitbook.io).
+"""
+
+import math
+import struct
+
+from pallas_ros.imu.protocols.base import Encoder, FramedDecoder, ProtocolSpec, Quaternion, Reading
+from pallas_ros.imu.protocols.euler import quaternion_from_euler
+from pallas_ros.imu.sample import GRAVITY
+
+_TIME, _ACCELERATION, _RATE, _ANGLE, _FIELD, _QUATERNION = 0x50, 0x51, 0x52, 0x53, 0x54, 0x59
+_LENGTH = 11
+_ACCELERATION_SCALE = 16 * GRAVITY / 32768
+_RATE_SCALE = math.radians(2000) / 32768
+_ANGLE_SCALE = math.pi / 32768
+_DAY = 86400.0
+_FOUR = struct.Struct("<4h")
+
+
+class WitMotionDecoder(FramedDecoder):
+    """Decoder of the 0x55 frames; a reading is given with the last frame of its run."""
+
+    header = b"\x55"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reading = Reading()
+        self._previous = 0xFF
+        self._ends = (0, 0)  # highest type of the last two runs: the frame that ends a run
+        self._days = 0.0
+        self._second: float | None = None
+
+    def length(self, data: bytes, at: int) -> int:
+        """See `FramedDecoder.length`."""
+        if at + 1 >= len(data):
+            return 0
+        return _LENGTH if 0x50 <= data[at + 1] <= 0x5F else -1
+
+    def holds(self, frame: bytes) -> bool:
+        """See `FramedDecoder.holds`."""
+        return sum(frame[:10]) & 0xFF == frame[10]
+
+    def take(self, frame: bytes, readings: list[Reading]) -> None:
+        """See `FramedDecoder.take`."""
+        kind = frame[1]
+        if kind <= self._previous:
+            self._finish(readings)
+            self._ends = (self._ends[1], self._previous if self._previous != 0xFF else 0)
+        self._previous = kind
+        reading = self._reading
+        if kind == _TIME:
+            reading.device_time = self._time(frame)
+        else:
+            a, b, c, d = _FOUR.unpack_from(frame, 2)
+            if kind == _ACCELERATION:
+                reading.acceleration = (a * _ACCELERATION_SCALE, b * _ACCELERATION_SCALE, c * _ACCELERATION_SCALE)
+                reading.temperature = d / 100
+            elif kind == _RATE:
+                reading.angular_velocity = (a * _RATE_SCALE, b * _RATE_SCALE, c * _RATE_SCALE)
+            elif kind == _ANGLE and reading.orientation is None:
+                reading.orientation = quaternion_from_euler(a * _ANGLE_SCALE, b * _ANGLE_SCALE, c * _ANGLE_SCALE)
+            elif kind == _FIELD:
+                reading.magnetic_field = (float(a), float(b), float(c))
+            elif kind == _QUATERNION:
+                reading.orientation = _unit(a, b, c, d)
+        if kind == max(self._ends):
+            self._finish(readings)
+
+    def _finish(self, readings: list[Reading]) -> None:
+        if self._reading.acceleration is not None:
+            readings.append(self._reading)
+        self._reading = Reading()
+
+    def _time(self, frame: bytes) -> float | None:
+        hour, minute, second, millisecond = frame[5], frame[6], frame[7], frame[8] | frame[9] << 8
+        if hour > 23 or minute > 59 or second > 59 or millisecond > 999:
+            return None
+        of_day = hour * 3600.0 + minute * 60.0 + second + millisecond / 1000
+        if self._second is not None and of_day < self._second - _DAY / 2:
+            self._days += _DAY
+        self._second = of_day
+        return self._days + of_day
+
+
+def _unit(w: int, x: int, y: int, z: int) -> Quaternion | None:
+    """Quaternion of 16-bit integers; None where its length is wrong, which a checksum of 8 bits lets through now and then."""
+    length = math.sqrt(w * w + x * x + y * y + z * z)
+    if abs(length / 32768 - 1) > 0.03:
+        return None
+    return x / length, y / length, z / length, w / length
+
+
+class WitMotionEncoder(Encoder):
+    """Encoder: time, acceleration, angular velocity, magnetic field and quaternion frames, as far as the reading has them."""
+
+    def encode(self, reading: Reading) -> bytes:
+        """See `Encoder.encode`."""
+        out = b""
+        if reading.device_time is not None:
+            milliseconds = round(reading.device_time % _DAY * 1000) % 86_400_000
+            seconds, millisecond = divmod(milliseconds, 1000)
+            day = bytes((25, 1, 1, seconds // 3600, seconds // 60 % 60, seconds % 60)) + struct.pack("<H", millisecond)
+            out += _frame(_TIME, day)
+        if reading.acceleration is not None:
+            temperature = 25.0 if reading.temperature is None else reading.temperature
+            out += _frame(_ACCELERATION, _pack(*(v / _ACCELERATION_SCALE for v in reading.acceleration), temperature * 100))
+        if reading.angular_velocity is not None:
+            out += _frame(_RATE, _pack(*(v / _RATE_SCALE for v in reading.angular_velocity), 0))
+        if reading.magnetic_field is not None:
+            out += _frame(_FIELD, _pack(*(v * 1000 for v in reading.magnetic_field), 2500))
+        if reading.orientation is not None:
+            x, y, z, w = reading.orientation
+            out += _frame(_QUATERNION, _pack(w * 32768, x * 32768, y * 32768, z * 32768))
+        return out
+
+
+def _pack(*values: float) -> bytes:
+    return _FOUR.pack(*(max(-32768, min(32767, round(value))) for value in values))
+
+
+def _frame(kind: int, data: bytes) -> bytes:
+    body = bytes((0x55, kind)) + data
+    return body + bytes((sum(body) & 0xFF,))
+
+
+SPEC = ProtocolSpec(
+    name="witmotion",
+    title="WitMotion WT901, WT61, HWT905 and their kin",
+    baud_rate=115200,
+    decoder=WitMotionDecoder,
+    encoder=WitMotionEncoder,
+    sends=frozenset({"device_time", "acceleration", "angular_velocity", "orientation", "magnetic_field", "temperature"}),
+)
