@@ -1,0 +1,325 @@
+"""Build `.venv`: everything pallas needs on a machine without ROS, from pinned wheels, and the generated messages.
+
+    make setup                        with the python3 of this shell, or the first of python3.11, 3.12, 3.10 that fits
+    make setup PYTHON=python3.12      with that one
+
+Runs on any Python >= 3.8 with its standard library. Each step leaves a stamp made of the contents of its inputs, so that a second run
+does only what changed, and an interrupted one goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+WORK = ROOT / "build" / "setup"
+STAMPS = VENV / "setup-stamps.json"
+LOCK = ROOT / "requirements" / "lock.txt"
+UNDERLAY = ROOT / "tools" / "underlay"
+SUPPORTED = ((3, 11), (3, 12), (3, 10))  # in order of preference; the versions that have ROS 2 Kilted wheels
+
+
+class SetupError(Exception):
+    """Why the environment cannot be built, and what to do about it, in one sentence."""
+
+
+# ---------------------------------------------------------------------------------------------------------------- progress
+
+
+class Progress:
+    """One line for what is being done: rewritten in place on a terminal, every 15 s elsewhere."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.shown = self.start
+        self.on_terminal = sys.stdout.isatty()
+
+    def step(self, text: str) -> None:
+        self._write(f"[{time.monotonic() - self.start:4.0f} s] {text}", "\n")
+
+    def detail(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self.shown >= (0.5 if self.on_terminal else 15.0):
+            self._write(f"[{now - self.start:4.0f} s]   {text}", "" if self.on_terminal else "\n")
+            self.shown = now
+
+    def _write(self, text: str, end: str) -> None:
+        print(("\r\x1b[K" if self.on_terminal else "") + text, end=end, flush=True)
+        self.shown = time.monotonic()
+
+
+def run(command: list[str], log: str, progress: Progress, detail: Callable[[str], str], env: dict[str, str]) -> str:
+    """Run `command`, keep its output in build/setup/`log`, show `detail(output so far)`; returns the output, raises SetupError."""
+    path = WORK / log
+    with path.open("w+", encoding="utf-8", errors="replace") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.5)
+                progress.detail(detail(path.read_text(encoding="utf-8", errors="replace")))
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if process.returncode:
+        print("\n".join(text.strip().splitlines()[-15:]), file=sys.stderr)
+        missing = re.search(r"No matching distribution found for (\S+)", text)
+        if missing:
+            version, machine = platform.python_version(), platform.machine()
+            raise SetupError(f"there is no package {missing[1]} for Python {version} on {machine}, or the package index cannot be reached")
+        raise SetupError(f"`{Path(command[0]).name} {command[1]} {command[2]} ...` failed; all it printed is in {path.relative_to(ROOT)}")
+    return text
+
+
+# ------------------------------------------------------------------------------------------------------- what the machine has
+
+
+class Interpreter(NamedTuple):
+    """A Python that could be built on."""
+
+    executable: str
+    version: tuple[int, int, int]
+    implementation: str
+    headers: bool  # Python.h is there
+    venv: bool  # ensurepip is there
+
+    def __str__(self) -> str:
+        return f"{self.implementation} {'.'.join(map(str, self.version))}"
+
+
+def examine(python: str) -> Interpreter | None:
+    """What an interpreter (of a virtual environment: the one it was made with) says of itself; None when it cannot be run."""
+    code = (
+        "import importlib.util, json, os, platform, sys, sysconfig;"
+        "print(json.dumps([os.path.realpath(getattr(sys, '_base_executable', sys.executable)), sys.version_info[:3],"
+        "platform.python_implementation(), os.path.exists(os.path.join(sysconfig.get_path('include'), 'Python.h')),"
+        "importlib.util.find_spec('ensurepip') is not None]))"
+    )
+    try:
+        found = subprocess.run([python, "-I", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=30)
+        executable, version, *rest = json.loads(found.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return Interpreter(executable, tuple(version), *rest)
+
+
+def find_python() -> Interpreter:
+    """The interpreter to build on: $PYTHON alone where it is given, else that of .venv, this one, the first supported one on PATH."""
+    asked = os.environ.get("PYTHON")
+    names = [asked] if asked else [str(PYTHON), sys.executable, *(f"python{major}.{minor}" for major, minor in SUPPORTED)]
+    seen = [found for found in map(examine, names) if found]
+    for found in seen:
+        if found.version[:2] in SUPPORTED and found.implementation == "CPython":
+            return found
+    have = ", ".join(map(str, seen)) or f"no {asked or 'python3'}"
+    raise SetupError(
+        f"there are ROS 2 wheels for CPython 3.10, 3.11 and 3.12, and here is {have}: "
+        "install one of them, and if it is not found name it: make setup PYTHON=/path/to/python3.11"
+    )
+
+
+def check_machine(python: Interpreter) -> None:
+    """Raise one sentence that names every missing apt package."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise SetupError(
+            f"there are ROS 2 wheels for Linux on x86_64, and this is {sys.platform} on {platform.machine()}: "
+            "use an installation of ROS 2 and colcon build"
+        )
+    version = ".".join(map(str, python.version[:2]))
+    packages = [tool for tool in ("cmake", "make", "g++") if not shutil.which(tool)]
+    packages += [] if python.venv else [f"python{version}-venv"]
+    packages += [] if python.headers else [f"python{version}-dev"]
+    if packages:
+        raise SetupError(f"missing here: {', '.join(packages)}; install with: sudo apt-get install {' '.join(packages)}")
+
+
+def clean_environment() -> dict[str, str]:
+    """This environment without any ROS that is sourced in it, and with the tools of .venv first."""
+    foreign = re.compile(
+        r"(AMENT|COLCON|ROS|RMW|CMAKE_PREFIX|PYTHONPATH|PYTHONHOME|LD_LIBRARY|VIRTUAL_ENV|_ROS_WHEELS|MAKEFLAGS|MFLAGS|MAKELEVEL)"
+    )
+    env = {name: value for name, value in os.environ.items() if not foreign.match(name)}
+    env["PATH"] = f"{VENV / 'bin'}{os.pathsep}{env.get('PATH', os.defpath)}"
+    return env
+
+
+# ------------------------------------------------------------------------------------------------------------------- the steps
+
+
+def digest(*inputs: object) -> str:
+    """Hash of `inputs`: of a file or folder below the repository (Path) the contents, of anything else its text."""
+    value = hashlib.sha256()
+    for item in inputs:
+        if not isinstance(item, Path):
+            value.update(f"{item}\0".encode())
+            continue
+        for path in sorted(item.rglob("*")) if item.is_dir() else [item]:
+            if path.is_file():
+                content = path.read_bytes()
+                value.update(f"{path.relative_to(ROOT)}\0{len(content)}\0".encode() + content)
+    return value.hexdigest()[:16]
+
+
+class Stamps:
+    """What has been done already: {step: hash of its inputs}, kept in the environment itself."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, str] = {}
+        with contextlib.suppress(OSError, ValueError):
+            self.done = json.loads(STAMPS.read_text())
+
+    def fits(self, step: str, key: str) -> bool:
+        return self.done.get(step) == key
+
+    def set(self, step: str, key: str) -> None:
+        self.done[step] = key
+        temporary = STAMPS.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self.done, indent=1))
+        temporary.replace(STAMPS)
+
+
+def site_packages() -> Path:
+    return next((VENV / "lib").glob("python3.*/site-packages"))
+
+
+def make_venv(python: Interpreter, progress: Progress) -> None:
+    run([python.executable, "-m", "venv", "--clear", str(VENV)], "venv.log", progress, lambda _: "venv", clean_environment())
+
+
+def install_packages(progress: Progress) -> None:
+    """The pinned wheels, without dependencies; torch with them, because its CUDA build brings its own and its CPU build none."""
+    site = site_packages()
+    for half_installed in (p for p in site.glob("*.dist-info") if not (p / "RECORD").exists()):
+        shutil.rmtree(half_installed)  # of an interrupted run; pip would take it for installed
+    pins = [line for line in LOCK.read_text().splitlines() if line and not line.startswith("#")]
+    torch = [pin for pin in pins if pin.startswith("torch==")]
+    without_torch = WORK / "lock-without-torch.txt"
+    without_torch.write_text("\n".join(pin for pin in pins if pin not in torch) + "\n")
+
+    def detail(output: str) -> str:
+        if "Installing collected packages" not in output:
+            return f"fetching {len(re.findall('^(?:Collecting|Processing|Ignoring|Requirement) ', output, re.M))}/{len(pins)}"
+        return f"installing, {len(list(site.glob('*.dist-info')))} done"
+
+    pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    run([*pip, "--no-deps", "-r", str(without_torch)], "packages.log", progress, detail, clean_environment())
+    run([*pip, "-c", str(LOCK), *torch], "torch.log", progress, lambda _: "torch", clean_environment())
+
+
+def patch_ros_exports() -> None:
+    """The wheels' CMake targets name folders of the machine that built them: put in this environment's."""
+    query = "import json, numpy, sysconfig; print(json.dumps([sysconfig.get_path('include'), numpy.get_include()]))"
+    found = subprocess.run([str(PYTHON), "-c", query], env=clean_environment(), check=True, stdout=subprocess.PIPE)
+    include, numpy_include = json.loads(found.stdout)
+    for path in VENV.glob("share/*/cmake/*.cmake"):
+        text = path.read_text(encoding="utf-8")
+        new = re.sub(r"/opt/python/cp\d+-cp\d+/lib/python3\.\d+/site-packages/numpy/_?core/include", lambda _: numpy_include, text)
+        new = re.sub(r"/opt/python/cp\d+-cp\d+/include/python3\.\d+", lambda _: include, new)
+        if new != text:
+            path.write_text(new, encoding="utf-8")
+
+
+def install_ros_environment() -> None:
+    """See tools/ros_environment.py; a .pth file has Python import it at start."""
+    shutil.copy(ROOT / "tools" / "ros_environment.py", site_packages() / "ros_environment.py")
+    (site_packages() / "pallas_ros_environment.pth").write_text("import ros_environment\n")
+
+
+def build_messages(progress: Progress) -> None:
+    """The packages of messages into .venv, beside those of the wheels, by colcon."""
+    patch_ros_exports()
+    base = WORK / "messages"
+    shutil.rmtree(base, ignore_errors=True)
+    sources = [str(ROOT)] + ([] if (VENV / "share/tf2_msgs/package.xml").exists() else [str(UNDERLAY / "tf2_msgs")])
+    env = clean_environment()
+    env.update(CMAKE_PREFIX_PATH=str(VENV), AMENT_PREFIX_PATH=str(VENV), COLCON_LOG_PATH=str(base / "log"), PYTHONWARNINGS="ignore")
+    command = [str(PYTHON), "-m", "colcon", "build", "--paths", *sources]
+    command += ["--build-base", str(base / "build"), "--install-base", str(VENV)]
+    command += ["--merge-install", "--event-handlers", "console_direct+", "--cmake-args", "-DPALLAS_INTERFACES_ONLY=ON"]
+    command += ["-DBUILD_TESTING=OFF", "-DCMAKE_BUILD_TYPE=Release", f"-DPython3_EXECUTABLE={PYTHON}"]
+    percent = re.compile(r"\[ *(\d+)%\]")
+    run(command, "messages.log", progress, lambda output: f"compiling {(percent.findall(output) or ['0'])[-1]} %", env)
+
+
+def install_project(progress: Progress) -> None:
+    """The repository itself, editable: a new entry point in setup.cfg needs this step, a new line of Python needs nothing."""
+    pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
+    run(pip, "project.log", progress, lambda _: "pip", clean_environment())
+
+
+@contextlib.contextmanager
+def alone(progress: Progress) -> Iterator[None]:
+    """One set-up at a time in a checkout."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    (WORK.parent / "COLCON_IGNORE").touch()
+    with (WORK / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.step("waiting for another `make setup` in this folder")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def setup(progress: Progress) -> None:
+    python = find_python()
+    stamps = Stamps()
+    venv_key = digest(str(VENV), python.executable, python.version)
+    packages_key = digest(venv_key, LOCK)
+    environment_key = digest(packages_key, ROOT / "tools/ros_environment.py")
+    sources = (ROOT / "msg", ROOT / "srv", ROOT / "action", UNDERLAY, ROOT / "CMakeLists.txt", ROOT / "package.xml")
+    messages_key = digest(packages_key, *sources)
+    project_key = digest(packages_key, ROOT / "pyproject.toml", ROOT / "setup.cfg", ROOT / "setup.py")
+    steps: list[tuple[str, str, str, Callable[[], None]]] = [
+        ("venv", venv_key, f"environment .venv on {python}", lambda: make_venv(python, progress)),
+        ("packages", packages_key, "packages of requirements/lock.txt", lambda: install_packages(progress)),
+        ("environment", environment_key, "ROS 2 environment of the interpreter", install_ros_environment),
+        ("messages", messages_key, "messages, by colcon", lambda: build_messages(progress)),
+        ("project", project_key, "command `pallas`", lambda: install_project(progress)),
+    ]
+    todo = [step for step in steps if not stamps.fits(step[0], step[1])]
+    if any(name in ("venv", "messages") for name, *_ in todo):
+        check_machine(python)
+    for name, key, title, action in todo:
+        progress.step(title)
+        if name == "venv":
+            stamps.done.clear()
+        action()
+        stamps.set(name, key)
+    state = "ready" if todo else "up to date"
+    progress.step(f"{VENV.name} is {state}: .venv/bin/pallas --help")
+
+
+def main() -> int:
+    progress = Progress()
+    try:
+        with alone(progress):
+            setup(progress)
+    except SetupError as error:
+        print(f"setup: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nsetup: interrupted; `make setup` goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
