@@ -1,0 +1,2 @@
+setup:
+	@python3 tools/setup.py
