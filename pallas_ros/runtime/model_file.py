@@ -1,0 +1,180 @@
+"""A released model file: an ONNX graph of one streaming step, with one JSON document inside that says what it was made for.
+
+Every input ``state_X`` has an output ``next_X`` of the same shape and starts at zero; the other inputs and outputs are the data. The first axis of each
+tensor is the batch, symbolic in the file (``batch``, 1 to 16) and fixed when the model is opened. All data are float32.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from pallas_ros.body.errors import PallasError
+
+METADATA_KEY = "pallas"
+BATCH_AXIS = "batch"
+MAX_BATCH = 16
+STATE, NEXT = "state_", "next_"
+UNSIGNED = "0" * 64
+"""Stands in the place of the file's own hash while that is computed."""
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What an ONNX file holds, checked; ``load`` reads one.
+
+    Attributes:
+        path: where it was read.
+        data: the bytes, read once, so that what was checked is what runs.
+        metadata: the JSON document (``kind``, ``rate_hz``, ``joints``, ``sites``, ``git``, ``created``, ``sha256``, …).
+        inputs: data inputs, name to shape after the batch axis.
+        outputs: data outputs, likewise.
+        states: states, name without prefix to shape after the batch axis.
+        fixed_batch: the batch the file was exported for, or None where the axis is symbolic.
+    """
+
+    path: Path
+    data: bytes
+    metadata: dict[str, Any]
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
+    states: dict[str, Shape]
+    fixed_batch: int | None
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the bytes as they lie on the disk: names the model in caches and reports."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @classmethod
+    def load(cls, path: str | Path, expect: Mapping[str, Any] | None = None) -> "ModelFile":
+        """Read and check a model file.
+
+        Args:
+            path: the ``.onnx`` file.
+            expect: metadata that the caller's configuration needs, key to value (``rate_hz``, ``joints``, ``sites``, ``kind``, …).
+
+        Raises:
+            PallasError: no such file, not a model of this package, damaged, or not fit for ``expect``.
+        """
+        path = Path(path)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise PallasError(f"model file {path} cannot be read ({error.strerror}): give the path of a released .onnx model") from None
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        try:
+            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            properties = session.get_modelmeta().custom_metadata_map
+        except Exception as error:  # the library raises its own kinds, some of them plain RuntimeErrors
+            raise PallasError(f"model file {path} is not an ONNX model that ONNX Runtime can read: {_first_line(error)}") from None
+        metadata = _metadata(path, properties)
+        _check_hash(path, data, metadata)
+        for key, value in (expect or {}).items():
+            _check_fit(path, metadata, key, value)
+        inputs, outputs = _shapes(path, session.get_inputs()), _shapes(path, session.get_outputs())
+        batches = {shape[0] for shape in (*inputs.values(), *outputs.values())}
+        if len(batches) != 1:
+            raise PallasError(f"model file {path} has tensors of different batch axes {sorted(map(str, batches))}: export it again")
+        batch = batches.pop()
+        states = _states(path, inputs, outputs)
+        return cls(
+            path,
+            data,
+            metadata,
+            {name: shape[1:] for name, shape in inputs.items() if not name.startswith(STATE)},
+            {name: shape[1:] for name, shape in outputs.items() if not name.startswith(NEXT)},
+            states,
+            None if batch < 0 else batch,
+        )
+
+    def check_batch(self, batch: int) -> None:
+        """Refuse a number of bodies that the file cannot serve.
+
+        Raises:
+            PallasError: outside 1 to 16, or not the batch that the file was exported for.
+        """
+        if not 1 <= batch <= MAX_BATCH:
+            raise PallasError(f"a batch of {batch} bodies is outside 1 to {MAX_BATCH}: open a second stream for more")
+        if self.fixed_batch is not None and batch != self.fixed_batch:
+            raise PallasError(
+                f"model file {self.path} was exported for {self.fixed_batch} bodies, not {batch}: export it with a free batch axis"
+            )
+
+
+def sign(data: bytes) -> bytes:
+    """The file's bytes with its own SHA-256 in the place of ``UNSIGNED``, which must stand in the metadata once."""
+    if data.count(UNSIGNED.encode()) != 1:
+        raise ValueError("the metadata must hold the unsigned hash exactly once")
+    return data.replace(UNSIGNED.encode(), hashlib.sha256(data).hexdigest().encode())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", maxsplit=1)[0][:200]
+
+
+def _metadata(path: Path, properties: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        document = json.loads(properties[METADATA_KEY])
+    except (KeyError, json.JSONDecodeError, RecursionError):
+        raise PallasError(f"model file {path} carries no '{METADATA_KEY}' metadata: it was not made by 'pallas export'") from None
+    if not isinstance(document, dict):
+        raise PallasError(f"model file {path} carries '{METADATA_KEY}' metadata that is no JSON object: export it again")
+    return document
+
+
+def _check_hash(path: Path, data: bytes, metadata: Mapping[str, Any]) -> None:
+    stated = metadata.get("sha256")
+    if not (isinstance(stated, str) and len(stated) == len(UNSIGNED) and stated.isascii()):
+        raise PallasError(f"model file {path} does not state its own hash: export it again with 'pallas export'")
+    if hashlib.sha256(data.replace(stated.encode(), UNSIGNED.encode())).hexdigest() != stated:
+        raise PallasError(f"model file {path} is damaged or was changed after export (its hash does not match): fetch or export it again")
+
+
+def _check_fit(path: Path, metadata: Mapping[str, Any], key: str, wanted: Any) -> None:
+    made = metadata.get(key)
+    wanted = list(wanted) if isinstance(wanted, tuple) else wanted
+    if made == wanted:
+        return
+    if isinstance(made, list) and isinstance(wanted, list) and len(made) == len(wanted):
+        index = next(i for i, pair in enumerate(zip(made, wanted)) if pair[0] != pair[1])
+        made, wanted = f"'{made[index]}' as number {index}", f"'{wanted[index]}'"
+    elif isinstance(made, list) and isinstance(wanted, list):
+        made, wanted = len(made), len(wanted)
+    raise PallasError(
+        f"model file {path} was made for {key} {made}, the configuration has {wanted}: use a model made for it or change {key}"
+    )
+
+
+def _shapes(path: Path, tensors: list[Any]) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {}
+    for tensor in tensors:
+        if tensor.type != "tensor(float)":
+            raise PallasError(f"model file {path}: '{tensor.name}' is {tensor.type}, a stream takes float32 only; export it again")
+        batch, *rest = tensor.shape or [None]
+        if not (batch == BATCH_AXIS or isinstance(batch, int)) or not all(isinstance(n, int) and n > 0 for n in rest):
+            raise PallasError(
+                f"model file {path}: '{tensor.name}' has shape {tensor.shape}, wanted is ({BATCH_AXIS}, fixed sizes); export it again"
+            )
+        shapes[tensor.name] = (batch if isinstance(batch, int) else -1, *rest)
+    return shapes
+
+
+def _states(path: Path, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> dict[str, Shape]:
+    read = {name[len(STATE) :]: shape for name, shape in inputs.items() if name.startswith(STATE)}
+    written = {name[len(NEXT) :]: shape for name, shape in outputs.items() if name.startswith(NEXT)}
+    for name in sorted(read.keys() ^ written.keys()):
+        there, missing = (STATE, NEXT) if name in read else (NEXT, STATE)
+        raise PallasError(f"model file {path} has '{there}{name}' but no '{missing}{name}': a state needs both; export it again")
+    for name, shape in read.items():
+        if written[name] != shape:
+            raise PallasError(f"model file {path}: state '{name}' goes in as {shape} and comes out as {written[name]}; export it again")
+    return {name: shape[1:] for name, shape in read.items()}

@@ -1,0 +1,161 @@
+"""torch: the reference backend, for tests and comparison; and the way from a torch module to a model file.
+
+The only module of the runtime that imports torch. A streaming step is an ``nn.Module`` of the form ``StepModule``; the backend finds the one behind a model
+file by the entry-point group ``pallas.streams``: its name is the metadata's ``kind``, and it is a function from a ``.safetensors`` path to the module.
+"""
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.runtime.model_file import BATCH_AXIS, MAX_BATCH, METADATA_KEY, NEXT, STATE, UNSIGNED, ModelFile, sign
+from pallas_ros.runtime.stream import F32, Stream
+
+STREAMS = "pallas.streams"
+OPSET = 18
+
+
+class StepModule(Protocol):
+    """What a module must have besides ``forward(*inputs) -> outputs``, tensors in the order of these names."""
+
+    output_names: tuple[str, ...]
+    """Data outputs, then one ``next_X`` for every ``state_X``."""
+
+    def example_inputs(self, batch: int) -> dict[str, Tensor]:
+        """Zeros (batch, …) float32: the data inputs, then the states, in the order of ``forward``."""
+        ...
+
+
+class TorchStream(Stream):
+    """The reference: the torch module itself, eager, in float32."""
+
+    backend = "torch"
+
+    def __init__(self, model: ModelFile, module: nn.Module, batch: int = 1, threads: int = 1) -> None:
+        """Hold a ``StepModule`` that fits the model file.
+
+        Raises:
+            PallasError: its inputs or outputs are not those of the file.
+        """
+        super().__init__(model, batch)
+        torch.set_num_threads(threads)
+        self._module = module.eval()
+        tensors: dict[str, Tensor] = module.example_inputs(batch)  # type: ignore[operator]
+        names: tuple[str, ...] = module.output_names  # type: ignore[assignment]
+        wanted = self.inputs | {STATE + name: (batch, *shape) for name, shape in model.states.items()}
+        if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != wanted:
+            raise PallasError(f"the torch weights beside {model.path} are of another shape than the file: export the model again")
+        self._tensors = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+        self._names = names
+        self._views: dict[str, F32] = {name: self._tensors[name].numpy() for name in self.inputs}
+
+    @classmethod
+    def open(cls, model: ModelFile, batch: int = 1, threads: int = 1) -> "TorchStream":
+        """The module of the model's ``kind`` with the weights beside the file.
+
+        Raises:
+            PallasError: no such kind or no weights.
+        """
+        kind = str(model.metadata.get("kind"))
+        builders = [entry for entry in importlib.metadata.entry_points(group=STREAMS) if entry.name == kind]
+        if not builders:
+            raise PallasError(f"no torch module is known for models of kind '{kind}' ({model.path}): use the onnxruntime backend")
+        weights = model.path.with_suffix(".safetensors")
+        if not weights.is_file():
+            raise PallasError(f"inference backend 'torch' needs the weights {weights}: put them beside the .onnx file or use onnxruntime")
+        return cls(model, builders[0].load()(weights), batch, threads)
+
+    @property
+    def _input_buffers(self) -> Mapping[str, F32]:
+        return self._views
+
+    def _run(self) -> Mapping[str, F32]:
+        with torch.inference_mode():
+            outputs = dict(zip(self._names, self._module(*self._tensors.values()), strict=True))
+            for name in self._tensors:
+                if name.startswith(STATE):  # cloned, because a module may hand a state or an input straight through
+                    self._tensors[name] = outputs[NEXT + name[len(STATE) :]].clone()
+        return {name: outputs[name].numpy() for name in self.outputs}
+
+    def reset(self) -> None:
+        """Every state back to zero: the next frame is the first."""
+        for name in self._tensors:
+            if name.startswith(STATE):
+                self._tensors[name] = torch.zeros_like(self._tensors[name])
+
+
+def export_stream(module: nn.Module, path: str | Path, metadata: Mapping[str, Any]) -> Path:
+    """Write a ``StepModule`` as a model file for batches of 1 to 16, atomically.
+
+    Args:
+        module: the step, on the CPU.
+        path: the ``.onnx`` file to write.
+        metadata: JSON-ready facts about the model: ``kind``, ``rate_hz``, ``joints``, ``sites``, ``normalisation``, ``git``, ``created``, …;
+            ``opset``, ``parameters`` and ``sha256`` are added here.
+
+    Returns:
+        The path written, loaded once as a check.
+
+    Raises:
+        PallasError: what was exported is not a valid model file.
+    """
+    path = Path(path)
+    module.eval()
+    example: dict[str, Tensor] = module.example_inputs(2)  # type: ignore[operator]  # 2: torch.export bakes in an axis of 1
+    names: tuple[str, ...] = module.output_names  # type: ignore[assignment]
+    axis = torch.export.Dim(BATCH_AXIS, min=1, max=MAX_BATCH)
+    with torch.no_grad():
+        program = torch.onnx.export(
+            _Positional(module).eval(),
+            tuple(example.values()),
+            input_names=list(example),
+            output_names=list(names),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+            dynamic_shapes=(tuple({0: axis} for _ in example),),
+        )
+    assert program is not None
+    graph = program.model_proto
+    _clean(graph)
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    document = {**metadata, "opset": OPSET, "parameters": parameters, "sha256": UNSIGNED}
+    onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(document, sort_keys=True)})
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_bytes(sign(graph.SerializeToString()))
+    try:
+        ModelFile.load(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+class _Positional(nn.Module):
+    """Gives ``torch.export`` one signature for any number of tensors."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.module(*tensors))
+
+
+def _clean(graph: onnx.ModelProto) -> None:
+    """Drop what the exporter leaves for debugging: stack traces with the builder's folders, and stale inner shapes."""
+    graph.producer_name, graph.doc_string = "pallas", ""
+    del graph.graph.value_info[:]
+    graph.graph.doc_string = ""
+    del graph.graph.metadata_props[:]
+    for part in (*graph.graph.node, *graph.graph.input, *graph.graph.output, *graph.graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
