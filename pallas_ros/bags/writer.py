@@ -252,11 +252,19 @@ class BagWriter:
             extent.add(stamp)
             self._channels[topic].count += 1
             self._since_flush += 1
-            now = time.monotonic()
-            if now - self._last_flush >= self.flush_every:
-                self.flush()
+            self.flush_if_due()
         except (OSError, sqlite3.Error) as error:
             raise PallasError(f"{self.path}: cannot go on recording: {error}") from None
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._file is None
+
+    def flush_if_due(self) -> None:
+        """Flush where the last time is ``flush_every`` seconds past; for a writer whose messages may cease."""
+        if time.monotonic() - self._last_flush >= self.flush_every:
+            self.flush()
 
     def flush(self) -> None:
         """Hand everything written so far to the operating system."""

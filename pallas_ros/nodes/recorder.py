@@ -1,0 +1,201 @@
+"""Records topics into a rosbag2 folder."""
+
+import importlib
+import time
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+
+from pallas_ros.bags import BagMessage, BagWriter, Qos
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import SITES, TOPIC_IMU
+from pallas_ros.ros.node import Health, PallasNode
+
+POLL_S = 0.05
+DISCOVER_S = 0.25
+DEPTH = 1000  # messages a topic may bring between two polls
+EXPECTED = {TOPIC_IMU.format(site=site): "sensor_msgs/msg/Imu" for site in SITES}
+"""Subscribed before anyone publishes, so that the first sample is in the bag: the calibration is found from the first seconds."""
+
+
+class Taps:
+    """Raw subscriptions that are read in turn and not called back: a message costs a few microseconds, and arrives as bytes.
+
+    They live on a node of their own that no executor spins. The middleware stamps each message as it comes in and numbers it, so
+    reading late changes no stamp, and a gap in the numbers is a message lost.
+    """
+
+    def __init__(self, context: Any) -> None:
+        """Open the node."""
+        options = {"use_global_arguments": False, "start_parameter_services": False, "enable_rosout": False}
+        self._node = Node("recorder_taps", context=context, **options)
+        self._open: dict[str, tuple[str, Subscription[Any]]] = {}
+        self._numbers: dict[tuple[str, bytes], int] = {}
+        self.lost = 0
+
+    @property
+    def topics(self) -> set[str]:
+        """Topics subscribed to."""
+        return set(self._open)
+
+    def discover(self) -> dict[str, str]:
+        """Topics that someone publishes, with their type; those of more than one type are left out."""
+        found = self._node.get_topic_names_and_types()
+        return {name: types[0] for name, types in found if len(types) == 1 and self._node.count_publishers(name)}
+
+    def offered(self, topic: str) -> Qos:
+        """How ``topic`` is offered: as its least demanding publisher does."""
+        profiles = [info.qos_profile for info in self._node.get_publishers_info_by_topic(topic)]
+        return Qos(
+            reliable=bool(profiles) and all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in profiles),
+            latched=bool(profiles) and all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in profiles),
+            depth=max((profile.depth for profile in profiles), default=0) or 10,
+        )
+
+    def open(self, topic: str, msgtype: str, qos: Qos) -> None:
+        """Subscribe.
+
+        Raises:
+            PallasError: the message package is not installed here.
+        """
+        package, _, name = msgtype.split("/")
+        try:
+            kind = getattr(importlib.import_module(f"{package}.msg"), name)
+        except (ImportError, AttributeError):
+            raise PallasError(f"{topic} is not recorded: its type {msgtype} is not installed here") from None
+        profile = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=DEPTH,
+            reliability=ReliabilityPolicy.RELIABLE if qos.reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if qos.latched else DurabilityPolicy.VOLATILE,
+        )
+        self._open[topic] = (msgtype, self._node.create_subscription(kind, topic, _never, profile, raw=True))
+
+    def take(self) -> list[BagMessage]:
+        """Everything that came in since the last call, in the order it did; stamps are the system clock's."""
+        messages = []
+        for topic, (msgtype, subscription) in self._open.items():
+            with subscription.handle:
+                while (taken := subscription.handle.take_message(subscription.msg_type, True)) is not None:
+                    data, info = taken
+                    self._count(topic, info)
+                    messages.append(BagMessage(topic, msgtype, info.get("received_timestamp") or time.time_ns(), data))
+        messages.sort(key=lambda message: message.stamp)
+        return messages
+
+    def close(self) -> None:
+        """Unsubscribe from everything."""
+        self._open.clear()
+        self._node.destroy_node()
+
+    def _count(self, topic: str, info: dict[str, Any]) -> None:
+        number, publisher = info.get("publication_sequence_number"), info.get("publisher_gid")
+        if number is not None and publisher is not None:  # Iron and later say both
+            key = (topic, publisher["data"])
+            last = self._numbers.get(key)
+            self.lost += 0 if last is None else max(number - last - 1, 0)
+            self._numbers[key] = number
+
+
+def _never(_: Any) -> None:
+    """Stands where rclpy wants a callback; the node is never spun."""
+
+
+class RecorderNode(PallasNode):
+    """Writes what `topics` names into a bag from activation to deactivation."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """See `config/parameters/recorder.yaml`."""
+        self._taps: Taps | None = None
+        self._bag: BagWriter | None = None
+        self._refused: set[str] = set()
+        super().__init__("recorder", **kwargs)
+
+    @property
+    def bag(self) -> BagWriter | None:
+        """The bag being written."""
+        return self._bag
+
+    @property
+    def lost(self) -> int:
+        """Messages that were sent and did not reach the recorder."""
+        return self._taps.lost if self._taps else 0
+
+    def configure(self) -> None:
+        """Open the bag and subscribe to what there is, and to the IMU topics before there is anything."""
+        settings = self.settings
+        path = Path(settings["path"] or time.strftime("recordings/%Y%m%d_%H%M%S"))
+        self._bag = BagWriter(
+            path,
+            storage=settings["storage"],
+            compression=settings["compression"],
+            split_bytes=int(settings["split_megabytes"] * 1e6),
+            split_seconds=settings["split_seconds"],
+        )
+        self._taps = Taps(self.context)
+        for topic, msgtype in EXPECTED.items():
+            self._open(topic, msgtype, Qos(reliable=False))
+        self._discover()
+        self.every(POLL_S, self._record)
+        self.every(DISCOVER_S, self._discover)
+
+    def deactivate(self) -> None:
+        """Write what came in and close the bag, so that the folder is whole as soon as the node stops."""
+        if self._bag is not None and self._taps is not None:
+            self._record()
+            self._bag.close()
+            self.get_logger().info(f"recorded {self._bag.count} messages to {self._bag.path}")
+
+    def activate(self) -> None:
+        """A bag is written once: after `deactivate` the node has to be configured anew."""
+        if self._bag is None or self._bag.closed:
+            raise PallasError("the bag is closed; clean the recorder up and configure it with another path")
+
+    def cleanup(self) -> None:
+        """Unsubscribe; close the bag where that has not been done."""
+        if self._bag is not None:
+            self._bag.close()
+        if self._taps is not None:
+            self._taps.close()
+        self._bag = self._taps = None
+
+    def health(self) -> Health:
+        """Messages written, and lost on the way."""
+        if self._bag is None:
+            return Health()
+        values = {"bag": self._bag.path, "messages": self._bag.count, "lost": self.lost, "topics": len(self._bag.topics)}
+        return Health(1 if self.lost else 0, f"{self._bag.count} messages recorded, {self.lost} lost", values)
+
+    def _wanted(self, topic: str) -> bool:
+        settings = self.settings
+        return any(fnmatchcase(topic, p) for p in settings["topics"]) and not any(fnmatchcase(topic, p) for p in settings["exclude"])
+
+    def _open(self, topic: str, msgtype: str, qos: Qos) -> None:
+        assert self._bag is not None
+        assert self._taps is not None
+        if not self._wanted(topic):
+            return
+        try:
+            self._bag.add_topic(topic, msgtype, qos)
+            self._taps.open(topic, msgtype, qos)
+        except PallasError as error:
+            self._refused.add(topic)
+            self.say(str(error))
+
+    def _discover(self) -> None:
+        if self._taps is not None:
+            for topic, msgtype in self._taps.discover().items():
+                if topic not in self._taps.topics and topic not in self._refused:
+                    self._open(topic, msgtype, self._taps.offered(topic))
+
+    def _record(self) -> None:
+        if self._taps is None or self._bag is None or self._bag.closed:
+            return
+        sim_now = self.now() if self.get_parameter("use_sim_time").value else 0
+        for message in self._taps.take():
+            self._bag.write(message.topic, sim_now or message.stamp, message.data)
+        self._bag.flush_if_due()
