@@ -1,0 +1,136 @@
+"""A robot's looks from its URDF: the visual meshes of its links, thinned out for drawing, placed by joint angles."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yourdfpy
+from numpy.typing import NDArray
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.view.raster import Mesh
+
+F64 = NDArray[np.float64]
+_GREY = np.array([205.0, 208.0, 212.0])
+MESH_LIMIT = 64 << 20  # bytes of one mesh file
+
+
+@dataclass(eq=False)
+class RobotShape:
+    """Meshes per link and the joints that place them.
+
+    Attributes:
+        urdf: yourdfpy's model.
+        links: link name to mesh in the link's frame.
+    """
+
+    urdf: yourdfpy.URDF
+    links: dict[str, Mesh]
+
+    @classmethod
+    def load(cls, path: str | Path, detail_m: float = 0.02) -> "RobotShape":
+        """Read a URDF and its meshes; details smaller than ``detail_m`` are merged.
+
+        Raises:
+            PallasError: the URDF or a mesh cannot be read.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise PallasError(f"{path}: no such URDF")
+        return cls.parse(path.read_bytes(), path.parent, str(path), detail_m)
+
+    @classmethod
+    def parse(cls, text: bytes, folder: Path, name: str, detail_m: float = 0.02) -> "RobotShape":
+        """As `load`, from the text of a URDF whose ``package://`` names are looked for above ``folder``."""
+        try:
+            urdf = yourdfpy.URDF.load(
+                io.BytesIO(text),
+                filename_handler=lambda fname: _find(fname, folder),
+                build_collision_scene_graph=False,
+                load_collision_meshes=False,
+            )
+        except PallasError:
+            raise
+        except Exception as error:  # whatever the mesh readers raise on a hostile file
+            raise PallasError(f"{name}: this URDF cannot be drawn: {type(error).__name__}: {error}") from None
+        links: dict[str, Mesh] = {}
+        scene = urdf.scene
+        for node in scene.graph.nodes_geometry:
+            parent = scene.graph.transforms.parents.get(node, node)
+            transform, geometry = scene.graph.get(node, frame_from=parent)
+            part = scene.geometry[geometry]
+            mesh = thin(
+                np.asarray(part.vertices) @ transform[:3, :3].T + transform[:3, 3], np.asarray(part.faces), _face_colours(part), detail_m
+            )
+            links[parent] = _join(links[parent], mesh) if parent in links else mesh
+        return cls(urdf, links)
+
+    @property
+    def joint_names(self) -> list[str]:
+        """Moving joints."""
+        return list(self.urdf.actuated_joint_names)
+
+    def transforms(self, joints: dict[str, float]) -> dict[str, F64]:
+        """Link to its pose (4, 4) in the base link, for joint angles in rad by name; joints not named stand at 0."""
+        angles = np.array([float(joints.get(name, 0.0)) for name in self.urdf.actuated_joint_names])
+        self.urdf.update_cfg(np.where(np.isfinite(angles), angles, 0.0))
+        return {link: np.asarray(self.urdf.get_transform(link)) for link in self.links}
+
+    def place(self, joints: dict[str, float], base: F64) -> Mesh:
+        """All of it in the world: ``base`` (4, 4) is the base link's pose."""
+        meshes = [self.links[link] for link in self.links]
+        poses = self.transforms(joints)
+        moved = [mesh.vertices @ (base @ poses[link])[:3, :3].T + (base @ poses[link])[:3, 3] for link, mesh in self.links.items()]
+        starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+        faces = np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts)])
+        return Mesh(np.concatenate(moved), faces, np.concatenate([mesh.colours for mesh in meshes]))
+
+
+def thin(vertices: F64, faces: NDArray[np.int64], colours: F64, detail_m: float) -> Mesh:
+    """A mesh with its vertices merged on a grid of ``detail_m``; triangles that vanish are dropped."""
+    cells = np.round(vertices / detail_m).astype(np.int64)
+    _, merged = np.unique(cells, axis=0, return_inverse=True)
+    merged = merged.reshape(-1)
+    count = np.bincount(merged)
+    mean = np.stack([np.bincount(merged, weights=vertices[:, axis]) / count for axis in range(3)], axis=1)
+    new = merged[faces]
+    whole = (new[:, 0] != new[:, 1]) & (new[:, 1] != new[:, 2]) & (new[:, 2] != new[:, 0])
+    new, colours = new[whole], colours[whole]
+    _, kept = np.unique(np.sort(new, axis=1), axis=0, return_index=True)
+    return Mesh(mean, new[kept], colours[kept])
+
+
+def _join(a: Mesh, b: Mesh) -> Mesh:
+    faces = np.concatenate((a.faces, b.faces + len(a.vertices)))
+    return Mesh(np.concatenate((a.vertices, b.vertices)), faces, np.concatenate((a.colours, b.colours)))
+
+
+def _face_colours(part: object) -> F64:
+    """(F, 3) from whatever the mesh brings: face colours, a material, or grey."""
+    visual, count = getattr(part, "visual", None), len(part.faces)  # type: ignore[attr-defined]
+    try:
+        if visual is not None and visual.kind in ("face", "vertex"):
+            return np.asarray(visual.face_colors[:, :3], dtype=float)
+        if visual is not None and getattr(visual, "material", None) is not None:
+            return np.tile(np.asarray(visual.material.main_color[:3], dtype=float), (count, 1))
+    except (AttributeError, ValueError, IndexError, TypeError):
+        pass
+    return np.tile(_GREY, (count, 1))
+
+
+def _find(name: str, folder: Path) -> str:
+    """A mesh file: beside the URDF, or ``package://pkg/...`` in the folder ``pkg`` at or above it."""
+    plain = name.removeprefix("file://")
+    if name.startswith(("package://", "model://")):
+        plain = name.split("://", 1)[1]
+        bases = [folder, *folder.parents]
+    else:
+        bases = [folder]
+    for base in bases:
+        candidate = (base / plain).resolve()
+        if candidate.is_file():
+            if candidate.stat().st_size > MESH_LIMIT:
+                raise PallasError(f"{candidate}: the mesh is larger than {MESH_LIMIT >> 20} MB")
+            return str(candidate)
+    raise PallasError(f"{name}: the URDF names this mesh, but it is neither beside it nor in a folder above")
