@@ -1,0 +1,197 @@
+# PYTHON_ARGCOMPLETE_OK
+"""The command `pallas`: finds its subcommands by the entry-point group ``pallas.commands`` and runs one.
+
+A command is a module with ``HELP`` (one sentence), ``EXAMPLE`` (lines to type), ``configure(parser)`` and ``run(args) -> int``. Only the module of
+the command that runs is imported: of the others `HELP` is read from their source, so that `pallas --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import importlib
+import importlib.util
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import NoReturn, Protocol, cast
+
+from pallas_ros import __version__
+from pallas_ros.body.errors import PallasError
+
+GROUP = "pallas.commands"
+EXAMPLE = """\
+examples:
+  pallas up --duration 20                   the whole graph: simulated sensors, body, smoothing, arm
+  pallas process walk.npz motion.npz        an IMU recording into a motion
+  pallas smooth motion.npz smooth.npz
+  pallas retarget smooth.npz arm.npz --robot panda --arm right
+
+`pallas COMMAND --help` teaches each. Completion: eval "$(pallas --completion bash)"  (or zsh, fish)"""
+
+
+class Command(Protocol):
+    """What a module of the group ``pallas.commands`` provides."""
+
+    HELP: str
+    EXAMPLE: str
+
+    def configure(self, parser: argparse.ArgumentParser) -> None: ...
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def installed_commands() -> dict[str, EntryPoint]:
+    """The subcommands by name, sorted."""
+    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
+
+
+def help_line(entry: EntryPoint) -> str:
+    """`HELP` of a command's module, read from its source without running it."""
+    try:
+        spec = importlib.util.find_spec(entry.value)
+        source = Path(spec.origin).read_bytes() if spec and spec.origin else b""
+        for statement in ast.parse(source).body:
+            target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+            if isinstance(target, ast.Name) and target.id == "HELP":
+                return str(ast.literal_eval(cast("ast.Assign", statement).value))
+    except (ImportError, OSError, SyntaxError, ValueError):
+        pass
+    return "(not available in this installation)"
+
+
+def load(entry: EntryPoint) -> Command:
+    """Import a command's module.
+
+    Raises:
+        PallasError: it, or a package that it needs, is not installed.
+    """
+    try:
+        return cast(Command, importlib.import_module(entry.value))
+    except ModuleNotFoundError as error:
+        if error.name == entry.value:
+            raise PallasError(f"the command '{entry.name}' is not part of this installation ({error.name} is missing)") from error
+        if (error.name or "").split(".")[0] in ("rclpy", "pallas"):
+            raise PallasError(
+                f"'{entry.name}' needs ROS 2 ({error.name} is missing): run `make setup`, or source a ROS 2 workspace"
+            ) from error
+        raise PallasError(
+            f"'{entry.name}' needs the Python package {error.name}, which is not installed: run `make setup`, "
+            "or pip install 'pallas-ros[sim,view,robot,train]'"
+        ) from error
+
+
+def build_parser(commands: dict[str, EntryPoint], chosen: str | None) -> Parser:
+    """The parser of the whole command; only the subcommand ``chosen`` is imported and has its arguments."""
+    parser = Parser(
+        prog="pallas",
+        description="Four IMUs in, a body and a moving robot arm out.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pallas {__version__}")
+    parser.add_argument("--completion", choices=("bash", "zsh", "fish"), help="print what makes this shell complete `pallas`, and stop")
+    subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, entry in commands.items():
+        if name != chosen:
+            subparsers.add_parser(name, help=help_line(entry), add_help=False)
+            continue
+        command = load(entry)
+        example = command.EXAMPLE.strip("\n")
+        subparser = subparsers.add_parser(
+            name,
+            help=command.HELP,
+            description=command.HELP,
+            epilog=example if example.startswith("example") else f"example:\n  {example.lstrip()}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.configure(subparser)
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+def choose(arguments: Sequence[str], commands: dict[str, EntryPoint]) -> str | None:
+    """The subcommand named in ``arguments``: their first word that is no option.
+
+    Raises:
+        PallasError: there is no such command.
+    """
+    words = [word for word in arguments if not word.startswith("-")]
+    if not words or "--completion" in arguments[: arguments.index(words[0])] or words[0] in commands:
+        return words[0] if words and words[0] in commands else None
+    near = difflib.get_close_matches(words[0], commands, n=1)
+    raise PallasError(f"there is no command '{words[0]}': " + (f"did you mean '{near[0]}'?" if near else "`pallas --help` lists them"))
+
+
+def complete(commands: dict[str, EntryPoint]) -> None:
+    """Answer the shell that asks for completions (argcomplete's protocol), and end; return at once where none asks."""
+    if "_ARGCOMPLETE" not in os.environ:
+        return
+    import argcomplete
+
+    try:
+        words = shlex.split(os.environ.get("COMP_LINE", ""))[1:]
+        chosen = next((word for word in words if word in commands), None)
+        parser = build_parser(commands, chosen)
+    except (PallasError, ValueError):
+        parser = build_parser(commands, None)
+    argcomplete.autocomplete(parser)
+
+
+def dispatch(arguments: Sequence[str]) -> int:
+    """Run the command that ``arguments`` name; raises what it raises."""
+    commands = installed_commands()
+    complete(commands)
+    parser = build_parser(commands, choose(arguments, commands))
+    args = parser.parse_args(arguments)
+    if args.completion:
+        from argcomplete.shell_integration import shellcode
+
+        print(shellcode(["pallas"], shell=args.completion))
+        return 0
+    if args.command is None:
+        parser.print_help()
+        return 2
+    return int(args.run(args) or 0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `pallas`; the exit status: 0, 2 for bad input, 130 when interrupted, 1 for a fault of pallas itself.
+
+    With ``PALLAS_DEBUG=1`` in the environment every exception is shown with its traceback.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return dispatch(arguments)
+    except KeyboardInterrupt:
+        print("pallas: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `pallas ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except PallasError as error:
+        if os.environ.get("PALLAS_DEBUG"):
+            raise
+        print(f"pallas: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if os.environ.get("PALLAS_DEBUG"):
+            raise
+        lines = str(error).strip().splitlines()
+        what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        print(f"pallas: {what} (a fault of pallas itself; PALLAS_DEBUG=1 in the environment shows where)", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
