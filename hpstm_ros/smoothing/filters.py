@@ -180,6 +180,13 @@ class Kalman:
         self._past.append((x_before, p_before, self._x, self._p))
         return self._smooth() if len(self._past) > self.lookahead else None
 
+    def predict(self) -> tuple[F64, F64]:
+        """Where the points (..., 3) are expected in the next frame, and the standard deviation (...) of a coordinate measured there."""
+        if self._x is None:
+            raise ValueError("a Kalman filter has no expectation before its first frame")
+        p = self._f @ self._p @ self._f.T + self._q
+        return (self._x @ self._f.T)[..., 0], np.sqrt(p[..., 0, 0] + self._r)
+
     def _restart(self, points: F64, which: NDArray[np.bool_]) -> None:
         """Forget the motion of some points and start them where they are seen (at the origin, unknown, where they are not)."""
         assert self._x is not None

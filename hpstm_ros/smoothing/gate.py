@@ -1,0 +1,124 @@
+"""The classical failures of pose estimators, caught before the smoother: swapped sides, jumps to another person, joints far off.
+
+Each frame is compared with where a constant-acceleration Kalman filter expects the joints. What is refused is marked missing, for the smoother to bridge;
+what keeps being refused is believed in the end, since then the expectation is at fault.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.smoothing.filters import Kalman
+from pallas_ros.body.names import JOINT_INDEX, MIRROR
+
+F64 = NDArray[np.float64]
+
+_MIRROR = np.array(MIRROR)
+_PAIRED = _MIRROR != np.arange(len(_MIRROR))
+_LIMBS = np.array([JOINT_INDEX[f"{side}_{part}"] for side in ("left", "right") for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")])
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """What counts as a failure.
+
+    Attributes:
+        jump: m, median distance of the joints from where they were expected, from which on the whole body is refused.
+        outlier: m, distance from which on a single joint is refused (and ``outlier_sigma`` of the filter's own uncertainty).
+        outlier_sigma: standard deviations.
+        swap_ratio: the sides are taken for exchanged where exchanging them shrinks the median distance by this factor.
+        swap_least: m, and it was at least this.
+        patience: frames after which a refused jump or joint is believed.
+        swap_patience: frames after which exchanged sides are believed.
+    """
+
+    jump: float = 0.40
+    outlier: float = 0.12
+    outlier_sigma: float = 5.0
+    swap_ratio: float = 0.4
+    swap_least: float = 0.07
+    patience: int = 15
+    swap_patience: int = 60
+
+
+class Gate:
+    """See the module's docstring. One per body.
+
+    Attributes:
+        counts: how often each failure was met, by name.
+        restarted: True after a frame that was believed against expectation: the past no longer explains the present.
+    """
+
+    def __init__(self, settings: GateSettings = GateSettings()) -> None:
+        self._s = settings
+        self.counts = {"sides exchanged": 0, "jump refused": 0, "joint refused": 0, "started anew": 0}
+        self._start()
+
+    def _start(self) -> None:
+        self._filter = Kalman(process=60.0, measurement=0.015)
+        self._frames = self._jumped = self._swapped = 0
+        self._off = np.zeros(len(_MIRROR), dtype=np.int64)
+        self.restarted = False
+
+    def push(self, points: F64) -> tuple[F64, list[str]]:
+        """Take points (22, 3) m, NaN where not seen; gives them put right or marked missing, and remarks."""
+        self.restarted = False
+        remarks: list[str] = []
+        seen = np.isfinite(points).all(-1)
+        if self._frames >= 3 and seen.any():
+            expected, sigma = self._filter.predict()
+            points, seen = self._sides(points, seen, expected, remarks)
+            points, seen = self._jump(points, seen, expected, remarks)
+            if not self.restarted:
+                points = self._outliers(points, seen, expected, sigma, remarks)
+        self._filter.push(points)
+        self._frames += bool(seen.any())
+        return points, remarks
+
+    def _sides(self, points: F64, seen: NDArray[np.bool_], expected: F64, remarks: list[str]) -> tuple[F64, NDArray[np.bool_]]:
+        both = seen & seen[_MIRROR] & _PAIRED
+        both = both & np.isin(np.arange(len(both)), _LIMBS)
+        if both.sum() < 4:
+            return points, seen
+        as_is = float(np.median(np.linalg.norm(points - expected, axis=-1)[both]))
+        exchanged = float(np.median(np.linalg.norm(points[_MIRROR] - expected, axis=-1)[both]))
+        if as_is < self._s.swap_least or exchanged > self._s.swap_ratio * as_is:
+            self._swapped = 0
+            return points, seen
+        self._swapped += 1
+        if self._swapped > self._s.swap_patience:
+            self._believe("left and right stay exchanged: believed", remarks)
+            return points, seen
+        self.counts["sides exchanged"] += 1
+        remarks.append("left and right exchanged: put right")
+        return points[_MIRROR], seen[_MIRROR]
+
+    def _jump(self, points: F64, seen: NDArray[np.bool_], expected: F64, remarks: list[str]) -> tuple[F64, NDArray[np.bool_]]:
+        distance = float(np.median(np.linalg.norm(points - expected, axis=-1)[seen]))
+        if self.restarted or distance < self._s.jump:
+            self._jumped = 0
+            return points, seen
+        self._jumped += 1
+        if self._jumped > self._s.patience:
+            self._believe(f"body moved {distance:.1f} m at once and stayed there: started anew", remarks)
+            return points, seen
+        self.counts["jump refused"] += 1
+        remarks.append(f"body jumped {distance:.1f} m: frame refused")
+        return np.full_like(points, np.nan), np.zeros_like(seen)
+
+    def _outliers(self, points: F64, seen: NDArray[np.bool_], expected: F64, sigma: F64, remarks: list[str]) -> F64:
+        distance = np.linalg.norm(np.where(seen[:, None], points - expected, 0.0), axis=-1)
+        off = seen & (distance > np.maximum(self._s.outlier, self._s.outlier_sigma * sigma))
+        self._off = np.where(off, self._off + 1, np.where(seen, 0, self._off))
+        off &= self._off <= self._s.patience
+        if not off.any():
+            return points
+        self.counts["joint refused"] += int(off.sum())
+        return np.where(off[:, None], np.nan, points)
+
+    def _believe(self, why: str, remarks: list[str]) -> None:
+        self._start()
+        self.restarted = True
+        self.counts["started anew"] += 1
+        remarks.append(why)

@@ -1,0 +1,87 @@
+"""The exported HPSTM network behind the smoother: holds the window, asks for one frame of it, turns the answer into world coordinates."""
+
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.smoothing.estimate import Estimate
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import JOINTS
+from pallas_ros.runtime import Stream, open_stream
+
+F64 = NDArray[np.float64]
+
+J = len(JOINTS)
+INPUTS = ("points", "seen", "bones", "known", "lookahead")
+OUTPUTS = ("positions", "rotations", "covariance", "bones_used")
+
+
+class HpstmNetwork:
+    """A window of joint positions in, an `Estimate` of the frame ``lookahead`` frames before the newest out.
+
+    Args:
+        stream: the opened model.
+        lookahead: frames, 0 to the model's most.
+
+    Raises:
+        PallasError: the model is not an HPSTM model, or cannot look that far ahead.
+    """
+
+    def __init__(self, stream: Stream, lookahead: int) -> None:
+        if tuple(stream.inputs) != INPUTS or tuple(stream.outputs) != OUTPUTS:
+            raise PallasError(f"the model is not an HPSTM model: its inputs are {', '.join(stream.inputs)}; give one that `pallas export hpstm` wrote")
+        self._stream = stream
+        self._frames, most = stream.inputs["points"][1], stream.inputs["lookahead"][1] - 1
+        if not 0 <= lookahead <= most:
+            raise PallasError(f"look-ahead of {lookahead} frames: this model takes 0 to {most}")
+        self.lookahead = lookahead
+        scales = stream.metadata.get("covariance_scale") or [1.0] * (most + 1)
+        self._scale = float(scales[lookahead])
+        self._ask = np.eye(most + 1, dtype=np.float32)[None, lookahead]
+        self._window: deque[F64] = deque(maxlen=self._frames)
+
+    @classmethod
+    def open(cls, path: str | Path, lookahead: int, backend: str = "auto", threads: int = 1) -> "HpstmNetwork":
+        """Open a model file; see `pallas_ros.runtime.open_stream`."""
+        stream = open_stream(path, backend=backend, threads=threads, expect={"kind": "hpstm", "joints": list(JOINTS)})
+        stream.warm_up()
+        return cls(stream, lookahead)
+
+    def reset(self) -> None:
+        """Forget the past."""
+        self._window.clear()
+
+    def push(self, points: F64, bones: F64 | None) -> Estimate | None:
+        """Take points (22, 3) m, world, NaN where not seen; ``bones`` (22,) m where the lengths are held.
+
+        Returns:
+            The frame ``lookahead`` frames ago, or None for the first ``lookahead`` frames.
+        """
+        self._window.append(points)
+        if len(self._window) <= self.lookahead:
+            return None
+        window = np.full((self._frames, J, 3), np.nan)
+        window[-len(self._window) :] = self._window
+        seen = np.isfinite(window).all(-1)
+        if not seen.any():
+            return None
+        origin = window[seen].mean(0)  # keeps float32 precise wherever the body walks
+        out = self._stream.step(
+            {
+                "points": np.where(seen[..., None], window - origin, 0.0)[None],
+                "seen": seen[None],
+                "bones": np.zeros((1, J)) if bones is None else bones[None],
+                "known": np.full((1, 1), bones is not None),
+                "lookahead": self._ask,
+            }
+        )
+        covariance = out["covariance"][0].astype(np.float64) * self._scale
+        return Estimate(
+            positions=out["positions"][0] + origin,
+            rotations=rotations.from_matrix(out["rotations"][0].astype(np.float64)),
+            covariance=0.5 * (covariance + np.swapaxes(covariance, -1, -2)),
+            bones=out["bones_used"][0].astype(np.float64),
+        )

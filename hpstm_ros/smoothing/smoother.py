@@ -1,0 +1,269 @@
+"""The streaming smoother: bodies in as they come, smooth bodies out, exactly ``lookahead`` frames later.
+
+Frames are put on a grid of 60 Hz: a frame that is missing is a row of missing joints, so a 30 Hz camera or a lost message is
+bridged, not stretched. A body that vanishes for up to ``bridge_s`` is carried on with growing covariance; after that it is reported lost.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.smoothing.bones import BoneEstimator, BoneLengths, PersonCheck
+from hpstm_ros.smoothing.estimate import Estimate, KalmanMethod
+from hpstm_ros.smoothing.filters import Kalman
+from hpstm_ros.smoothing.gate import Gate, GateSettings
+from hpstm_ros.smoothing.posing import rotations_from_positions, with_lengths
+from pallas_ros.body import kinematics
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
+from pallas_ros.body.resources import resource
+
+F64 = NDArray[np.float64]
+
+METHODS: Final = ("hpstm", "kalman", "bypass")
+_PERIOD = 1e9 / MODEL_RATE_HZ
+J = len(JOINTS)
+
+
+@dataclass(frozen=True)
+class SmootherSettings:
+    """How bodies are smoothed.
+
+    Attributes:
+        method: ``hpstm`` (the network), ``kalman`` (classical), or ``bypass`` (bodies pass as they are; gaps are still bridged).
+        lookahead: frames of delay, 0 to 10; the added latency is exactly that.
+        model: path of the network, absolute or below the package's share.
+        backend: of `pallas_ros.runtime.open_stream`.
+        trust_rotations: the bodies' orientations are measured (IMUs): they give the twist of each bone, and the swing is put right to
+            fit the smoothed positions. Otherwise orientations come from the positions.
+        least_confidence: joints below it count as missing.
+        bridge_s: longest time a body that is not seen is carried on.
+        estimate_bones_s: time over which bone lengths are averaged before they are held.
+        bones: lengths known beforehand.
+        process: m/s^2.5, of the Kalman method.
+        measurement: m, of the Kalman method.
+        gate: what counts as a failure of the pose estimator.
+    """
+
+    method: str = "hpstm"
+    lookahead: int = 0
+    model: str = "models/hpstm.onnx"
+    backend: str = "auto"
+    trust_rotations: bool = False
+    least_confidence: float = 0.05
+    bridge_s: float = 0.5
+    estimate_bones_s: float = 3.0
+    bones: BoneLengths | None = None
+    process: float = 40.0
+    measurement: float = 0.013
+    gate: GateSettings = field(default_factory=GateSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        if self.method not in METHODS:
+            raise PallasError(f"unknown smoothing method '{self.method}': choose one of {', '.join(METHODS)}")
+        if not 0 <= self.lookahead <= 10:
+            raise PallasError(f"look-ahead of {self.lookahead} frames: give 0 to 10")
+        if not 0 < self.bridge_s <= 2:
+            raise PallasError(f"bridging {self.bridge_s} s: give more than 0 and at most 2 s")
+
+
+class Method(Protocol):
+    """Smooths positions; see `HpstmNetwork` and `KalmanMethod`."""
+
+    lookahead: int
+
+    def push(self, points: F64, bones: F64 | None) -> Estimate | None:
+        """Take points (22, 3) m, NaN where not seen; give the frame ``lookahead`` frames ago."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the past."""
+        ...
+
+
+def make_method(settings: SmootherSettings) -> Method | None:
+    """The method of some settings; None for ``bypass``. Opening a network takes a while: do it once and share it by `Smoother`'s argument."""
+    if settings.method == "bypass":
+        return None
+    if settings.method == "kalman":
+        return KalmanMethod(settings.process, settings.measurement, settings.lookahead)
+    from hpstm_ros.smoothing.network import HpstmNetwork
+
+    return HpstmNetwork.open(resource(Path(settings.model)), settings.lookahead, settings.backend)
+
+
+class Smoother:
+    """One body's stream. Several bodies have a smoother each.
+
+    Args:
+        settings: see there.
+        method: makes the method; by default `make_method` with the settings.
+
+    Attributes:
+        bones: the operator's lengths once they are held, else None.
+        counts: how often each failure was met, by name.
+    """
+
+    def __init__(self, settings: SmootherSettings, method: Callable[[SmootherSettings], Method | None] = make_method) -> None:
+        self._s = settings
+        self._method = method(settings)
+        self._bones = BoneEstimator(round(settings.estimate_bones_s * MODEL_RATE_HZ), settings.bones)
+        self.counts = {"frames": 0, "frames missing": 0, "frames bridged": 0, "lost": 0, "out of order": 0, "another person": 0}
+        self._gate = Gate(settings.gate)
+        self._person = PersonCheck()
+        self._start()
+
+    @property
+    def bones(self) -> BoneLengths | None:
+        """The operator's bone lengths, once held."""
+        return self._bones.held
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How often each failure of the input was met, by name; those that were not met left out."""
+        return {name: count for name, count in (self.counts | self._gate.counts).items() if count and name != "frames"}
+
+    def _start(self) -> None:
+        """Forget the past, keep the operator's bones."""
+        self._anchor = self._slot = 0
+        self._waiting: deque[BodyFrame] = deque()
+        self._unseen = 0
+        self._newest_input = 0
+        self._free = Kalman(process=30.0, measurement=0.015, lookahead=0)
+        self._last: Estimate | None = None
+        if self._method is not None:
+            self._method.reset()
+
+    def push(self, body: BodyFrame) -> list[BodyFrame]:
+        """Take a body; give the smooth bodies that are due, oldest first: usually one.
+
+        A body out of order is dropped. After a gap longer than ``bridge_s`` the past is forgotten.
+        """
+        self.counts["frames"] += 1
+        if not self._waiting:
+            return self._begin(body)
+        slot = round((body.stamp - self._anchor) / _PERIOD)
+        if slot <= self._slot:
+            self.counts["out of order"] += 1
+            return []
+        gap = slot - self._slot - 1
+        if gap * _PERIOD > self._s.bridge_s * 1e9:
+            self.counts["lost"] += 1
+            self._start()
+            lost = f"not seen for {(gap + 1) / MODEL_RATE_HZ:.1f} s: started anew"
+            return self._begin(replace(body, remarks=(*body.remarks, lost)))
+        out = [smooth for k in range(gap) for smooth in self._missing(self._slot + 1)]
+        return out + self._step(body, slot)
+
+    def advance(self, stamp: int) -> list[BodyFrame]:
+        """Bridge up to ``stamp`` without a body: the smooth bodies that are due. Nothing once the body is lost, or before the first."""
+        out: list[BodyFrame] = []
+        while self._waiting and self._unseen * _PERIOD < self._s.bridge_s * 1e9 and self._anchor + (self._slot + 1) * _PERIOD <= stamp:
+            out += self._missing(self._slot + 1)
+        return out
+
+    def _begin(self, body: BodyFrame) -> list[BodyFrame]:
+        self._anchor, self._slot = body.stamp, 0
+        return self._step(body, 0)
+
+    def _missing(self, slot: int) -> list[BodyFrame]:
+        """A frame that did not come."""
+        self.counts["frames missing"] += 1
+        last = self._waiting[-1]
+        empty = replace(
+            last,
+            stamp=self._anchor + round(slot * _PERIOD),
+            positions=np.full((J, 3), np.nan),
+            valid=np.zeros(J, dtype=bool),
+            confidence=np.zeros(J),
+            remarks=(),
+        )
+        return self._step(empty, slot)
+
+    def _step(self, body: BodyFrame, slot: int) -> list[BodyFrame]:
+        self._slot = slot
+        usable = body.valid & (body.confidence >= self._s.least_confidence) & np.isfinite(body.positions).all(-1)
+        points = np.where(usable[:, None], body.positions, np.nan)
+        remarks = list(body.remarks)
+        if self._s.method != "bypass":
+            points, said = self._gate.push(points)
+            remarks += said
+            if self._gate.restarted and self._method is not None:
+                self._method.reset()
+                self._waiting.clear()
+                self._free = Kalman(process=30.0, measurement=0.015, lookahead=0)
+        seen = np.isfinite(points).all(-1)
+        self._newest_input = max(self._newest_input, body.newest_input) if seen.any() else self._newest_input
+        self._unseen = 0 if seen.any() else self._unseen + 1
+        self._waiting.append(replace(body, positions=points, valid=seen, remarks=tuple(remarks)))
+        while len(self._waiting) > self._s.lookahead + 1:
+            self._waiting.popleft()
+        if self._method is None:
+            return self._pass()
+        estimate = self._method.push(points, self._bones.held.lengths if self._bones.held else None)
+        self._look_at_person(points)
+        if estimate is None or len(self._waiting) <= self._s.lookahead:
+            return []
+        if seen.sum() > J // 2:
+            self._bones.push(estimate.bones)
+        return [self._finish(estimate)]
+
+    def _pass(self) -> list[BodyFrame]:
+        """Bypass: the body ``lookahead`` frames ago as it is; one that is missing repeats the last, invalid once it is lost."""
+        if len(self._waiting) <= self._s.lookahead:
+            return []
+        body = self._waiting[0]
+        if body.valid.any():
+            self._last = Estimate(body.positions, body.rotations, np.zeros((J, 3, 3)), np.zeros(J))
+            return [replace(body, newest_input=self._newest_input)]
+        if self._last is None:
+            return []
+        held = replace(body, positions=self._last.positions, rotations=self._last.rotations, newest_input=self._newest_input)
+        return [self._bridged(held)]
+
+    def _finish(self, estimate: Estimate) -> BodyFrame:
+        """The body of an estimate: stamps, validity and confidence of the frame it is of."""
+        body = self._waiting[0]
+        positions, q_world_joint = estimate.positions, estimate.rotations
+        if self._s.trust_rotations and body.valid.any():
+            skeleton = with_lengths(estimate.bones)
+            q_world_joint = rotations_from_positions(positions, skeleton, body.rotations)
+            positions = np.asarray(kinematics.forward_kinematics(skeleton, q_world_joint, positions[0]))
+        deviation = np.sqrt(np.trace(estimate.covariance, axis1=-2, axis2=-1) / 3)
+        smooth = replace(
+            body,
+            positions=positions,
+            rotations=q_world_joint,
+            covariance=estimate.covariance,
+            valid=np.ones(J, dtype=bool),
+            confidence=np.clip(np.where(body.valid, body.confidence, 0.3) / (1 + (deviation / 0.1) ** 2), 0.0, 1.0),
+            newest_input=self._newest_input,
+        )
+        return smooth if body.valid.any() else self._bridged(smooth)
+
+    def _bridged(self, body: BodyFrame) -> BodyFrame:
+        """Mark a body that is carried on without being seen, or lost."""
+        self.counts["frames bridged"] += 1
+        seconds = self._unseen / MODEL_RATE_HZ
+        if seconds > self._s.bridge_s:
+            self.counts["lost"] += self._unseen == round(self._s.bridge_s * MODEL_RATE_HZ) + 1
+            return replace(body, valid=np.zeros(J, dtype=bool), confidence=np.zeros(J), remarks=(*body.remarks, f"body lost for {seconds:.1f} s"))
+        return replace(body, remarks=(*body.remarks, "body not seen: carried on"))
+
+    def _look_at_person(self, points: F64) -> None:
+        """Compare the limbs with those held; a remark goes with the newest frame."""
+        self._free.push(points)
+        if self._bones.held is None:
+            return
+        smooth, _ = self._free.predict()
+        remark = self._person.push(np.where(np.isfinite(points), smooth, np.nan), self._bones.held)
+        if remark is not None:
+            self.counts["another person"] += 1
+            self._waiting[-1] = replace(self._waiting[-1], remarks=(*self._waiting[-1].remarks, remark))
