@@ -1,0 +1,138 @@
+"""A sensor's clock mapped to the host's: when was a sample taken, if it arrives late, in bursts, and its clock runs a little wrong?
+
+A sample arrives at ``host = device * rate + offset + delay`` with ``delay >= 0``. The smallest delays lie on a line under all
+points (device, host); the line that fits best from below is the edge of the lower convex hull over the middle of the window
+(Zhang, Liu and Xia, "Clock synchronization algorithms for network measurements", INFOCOM 2002). Lateness, however bursty, does
+not move it.
+"""
+
+import itertools
+from collections import deque
+from dataclasses import dataclass
+
+NANOSECONDS = 1_000_000_000
+
+
+@dataclass(slots=True)
+class _Slice:
+    """The least delayed sample of a slice of device time."""
+
+    device: float
+    residual: float
+
+
+class ClockMapper:
+    """Maps device times to host stamps in ns; strictly increasing, never in the future.
+
+    Attributes:
+        skew: relative rate error of the device clock (5e-5 is 50 ppm), as estimated.
+        latency: s, how late the last sample arrived beyond the least delay.
+        restarts: how often the device clock jumped and the map began anew.
+    """
+
+    def __init__(self, window_s: float = 20.0, slice_s: float = 0.25, largest_skew: float = 5e-4, leap_s: float = 0.5) -> None:
+        self.skew = 0.0
+        self.latency = 0.0
+        self.restarts = 0
+        self._slice_s = slice_s
+        self._largest_skew = largest_skew
+        self._leap = leap_s
+        self._slices: deque[_Slice] = deque(maxlen=max(int(window_s / slice_s), 4))
+        self._last = 0
+        self._origin = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the device's clock: it was plugged in anew."""
+        self._slices.clear()
+        self._open: _Slice | None = None
+        self._open_since = 0.0
+        self._anchor: _Slice | None = None
+        self._leaps = 0
+        self.skew = 0.0
+
+    def map(self, device_time: float, arrival: int) -> int:
+        """Stamp in ns of the sample taken at ``device_time`` (s) that arrived at ``arrival`` (ns)."""
+        if self._anchor is None and self._open is None:
+            self._origin = arrival
+        residual = (arrival - self._origin) / NANOSECONDS - device_time
+        expected = self._expected(device_time)
+        if expected is not None and not -self._leap < residual - expected < 4 * self._leap:
+            self._leaps += 1
+            if self._leaps < 3:
+                return self._later(arrival)
+            self.restarts += 1
+            self.reset()
+            return self.map(device_time, arrival)
+        self._leaps = 0
+        if self._open is None or residual < self._open.residual + (device_time - self._open.device) * self.skew:
+            if self._open is None:
+                self._open_since = device_time
+            self._open = _Slice(device_time, residual)
+        if device_time - self._open_since >= self._slice_s:
+            self._slices.append(self._open)
+            self._open = None
+            self._fit()
+        expected = self._expected(device_time)
+        least = residual if expected is None else min(expected, residual)
+        if self._open is not None:
+            least = min(least, self._open.residual + (device_time - self._open.device) * self.skew)
+        self.latency = residual - least
+        return self._later(self._origin + round((device_time + least) * NANOSECONDS))
+
+    def _expected(self, device_time: float) -> float | None:
+        anchor = self._anchor or self._open
+        return None if anchor is None else anchor.residual + (device_time - anchor.device) * self.skew
+
+    def _later(self, stamp: int) -> int:
+        self._last = max(stamp, self._last + 1)
+        return self._last
+
+    def _fit(self) -> None:
+        """The edge of the lower hull over the middle of the window; too short a window says nothing about the rate."""
+        slices = list(self._slices)
+        span = slices[-1].device - slices[0].device
+        if span < 8 * self._slice_s:
+            self.skew = 0.0
+            self._anchor = min(slices, key=lambda s: s.residual)
+            return
+        hull: list[_Slice] = []
+        for point in slices:
+            while len(hull) >= 2 and _slope(hull[-2], point) <= _slope(hull[-2], hull[-1]):
+                hull.pop()
+            hull.append(point)
+        middle = 0.5 * (slices[0].device + slices[-1].device)
+        left, right = next((a, b) for a, b in itertools.pairwise(hull) if b.device >= middle)
+        self.skew = max(-self._largest_skew, min(self._largest_skew, _slope(left, right)))
+        # the line that touches from below, with the slope as limited
+        self._anchor = min(slices, key=lambda s: s.residual - s.device * self.skew)
+
+
+def _slope(a: _Slice, b: _Slice) -> float:
+    return (b.residual - a.residual) / (b.device - a.device)
+
+
+class CountingClock:
+    """A stand-in for the clock of a sensor that sends no time: samples are counted, at the rate they arrive.
+
+    Lost samples show as lateness and are caught up within seconds.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._recent: deque[int] = deque(maxlen=400)
+        self._period = 0.0
+        self._time = 0.0
+
+    def tick(self, arrival: int) -> float:
+        """Device time in s of the sample that arrived at ``arrival`` ns."""
+        self._recent.append(arrival)
+        if len(self._recent) >= 20:
+            self._period = (self._recent[-1] - self._recent[0]) / (len(self._recent) - 1) / NANOSECONDS
+        self._time += self._period
+        ahead = (arrival - self._recent[0]) / NANOSECONDS
+        self._time = min(max(self._time, ahead - 0.05), ahead) if len(self._recent) < 20 else self._time
+        return self._time

@@ -1,0 +1,103 @@
+"""Which serial port is which sensor: by path, by USB serial number, or found by shaking each sensor in turn."""
+
+import os
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+from serial.tools import list_ports
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import SITES
+from pallas_ros.imu.sample import GRAVITY, ImuSample
+
+USB = "usb:"
+"""Prefix of a port given by the serial number of its USB adapter: ``usb:A50285BI``."""
+
+AUTO = "auto"
+"""Instead of a port: the operator is asked to shake the sensor."""
+
+NANOSECONDS = 1_000_000_000
+
+
+def resolve(port: str) -> str | None:
+    """Path of a port given as a path or ``usb:<serial number>``, or None while it is not plugged in."""
+    if not port.startswith(USB):
+        return port if os.path.exists(port) else None
+    wanted = port[len(USB) :]
+    return next((str(found.device) for found in list_ports.comports() if found.serial_number == wanted), None)
+
+
+def identity(path: str) -> str:
+    """What names the sensor for good: ``usb:<serial number>`` where its adapter has one, else the path."""
+    real = os.path.realpath(path)
+    for found in list_ports.comports():
+        if found.device == real and found.serial_number:
+            return USB + str(found.serial_number)
+    return path
+
+
+def candidates() -> list[str]:
+    """Paths of the USB serial ports that are plugged in, in order."""
+    return sorted(str(found.device) for found in list_ports.comports() if found.vid is not None)
+
+
+class ShakeAssigner:
+    """Asks for one site after the other and gives it the port whose sensor is shaken.
+
+    A sensor counts as shaken when, over a second, its acceleration varies by more than ``threshold`` m/s^2 and three times as
+    much as any other that is still to be assigned. A sensor must come to rest before the next site is asked for.
+
+    Attributes:
+        assigned: site -> port, filled as it goes.
+    """
+
+    def __init__(self, ports: Sequence[str], sites: Sequence[str] = SITES, threshold: float = 4.0) -> None:
+        if len(ports) < len(sites):
+            raise PallasError(
+                f"{len(ports)} sensor ports found, {len(sites)} needed: plug in the others, or name the ports in the parameters"
+            )
+        self.assigned: dict[str, str] = {}
+        self._sites = tuple(sites)
+        self._threshold = threshold
+        self._window: dict[str, deque[tuple[int, float]]] = {port: deque(maxlen=2000) for port in ports}
+        self._resting = True
+
+    @property
+    def asked(self) -> str | None:
+        """The site whose sensor is to be shaken now; None when all are known."""
+        return next((site for site in self._sites if site not in self.assigned), None)
+
+    @property
+    def request(self) -> str:
+        """What to tell the operator now."""
+        if self.asked is None:
+            return "all sensors are known"
+        return f"shake the sensor of the {self.asked.replace('_', ' ')}" if self._resting else "thank you; put it to rest"
+
+    def push(self, port: str, sample: ImuSample) -> None:
+        """Take a sample of a port."""
+        window = self._window[port]
+        window.append((sample.stamp, float(np.linalg.norm(sample.acceleration))))
+        while window[0][0] < sample.stamp - NANOSECONDS:
+            window.popleft()
+        if self.asked is None or window[-1][0] - window[0][0] < 0.8 * NANOSECONDS:
+            return
+        vigour = {p: self._vigour(w) for p, w in self._window.items()}
+        if not self._resting:
+            self._resting = max(vigour.values()) < 0.2 * self._threshold
+            return
+        free = [p for p in vigour if p not in self.assigned.values()]
+        strongest = max(free, key=lambda p: vigour[p])
+        others = max((vigour[p] for p in free if p != strongest), default=0.0)
+        if vigour[strongest] > self._threshold and vigour[strongest] > 3 * others:
+            self.assigned[self.asked] = strongest
+            self._resting = False
+
+    @staticmethod
+    def _vigour(window: deque[tuple[int, float]]) -> float:
+        values = np.array([value for _, value in window])
+        if len(values) < 5:
+            return 0.0
+        in_g = np.median(values) < 0.3 * GRAVITY  # some sensors report g; shaking shows all the same
+        return float(values.std()) * (GRAVITY if in_g else 1.0)

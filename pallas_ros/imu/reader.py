@@ -1,0 +1,224 @@
+"""One serial port read by one thread: bytes in, stamped samples out; survives unplugging."""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import serial
+
+from pallas_ros.imu import ports
+from pallas_ros.imu.clock import ClockMapper, CountingClock
+from pallas_ros.imu.orientation import OrientationFilter
+from pallas_ros.imu.protocols import ProtocolSpec, Reading
+from pallas_ros.imu.sample import ImuSample
+
+NANOSECONDS = 1_000_000_000
+
+_FIRST_RETRY_S = 0.05
+_LONGEST_RETRY_S = 2.0
+_LOOK_S = 0.2  # how often a missing port is looked for: plugging in is noticed at once, whatever the back-off
+_SILENT_S = 2.0  # a port that is open and says nothing is opened anew
+
+
+@dataclass(slots=True)
+class ReaderStats:
+    """How a reader fares.
+
+    Attributes:
+        site: where its sensor is worn.
+        port: path or ``usb:`` name, as given.
+        sensor: identity of the sensor, empty until connected once.
+        connected: is the port open and speaking?
+        problem: why not, in words.
+        rate_hz: samples a second over the last seconds.
+        samples: since start.
+        lost: measurements the sensor counted and that never arrived.
+        checksum_errors, skipped_bytes: of the decoder.
+        connections: how often the port was opened.
+        latency_s: how late samples arrive beyond the least delay: median and 99th percentile of the last 400.
+        skew_ppm: rate error of the sensor's clock against the host's.
+        temperature: degrees Celsius, or None.
+        gyroscope_bias: (3,) rad/s as the orientation filter estimates it, or None where the sensor fuses itself.
+        newest: ns, stamp of the newest sample, 0 before the first.
+    """
+
+    site: str
+    port: str
+    sensor: str = ""
+    connected: bool = False
+    problem: str = "not opened yet"
+    rate_hz: float = 0.0
+    samples: int = 0
+    lost: int = 0
+    checksum_errors: int = 0
+    skipped_bytes: int = 0
+    connections: int = 0
+    latency_s: tuple[float, float] = (0.0, 0.0)
+    skew_ppm: float = 0.0
+    temperature: float | None = None
+    gyroscope_bias: tuple[float, ...] | None = None
+    newest: int = 0
+
+
+@dataclass(slots=True)
+class _Recent:
+    latency: deque[float] = field(default_factory=lambda: deque(maxlen=400))
+    stamps: deque[int] = field(default_factory=lambda: deque(maxlen=400))
+
+
+class SerialReader:
+    """Reads one port in a thread of its own and hands every sample to ``on_sample(site, sample)`` from that thread.
+
+    The port may be a path or ``usb:<serial number>``. When it is lost the reader tries again with waits that double up to two
+    seconds, and at once when the port appears anew. Samples are stamped in the host clock (`ClockMapper`).
+    """
+
+    def __init__(
+        self,
+        port: str,
+        protocol: ProtocolSpec,
+        site: str,
+        on_sample: Callable[[str, ImuSample], None],
+        baud_rate: int | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        orientation: str = "sensor",
+        least_interval_s: float = 0.004,
+    ) -> None:
+        """``least_interval_s``: the thread wakes no more often than this; a sensor faster than that is read in small batches."""
+        self.port = port
+        self.site = site
+        self._protocol = protocol
+        self._on_sample = on_sample
+        self._baud_rate = baud_rate or protocol.baud_rate
+        self._clock = clock
+        self._mode = orientation
+        self._least_interval = least_interval_s
+        self._mapper = ClockMapper()
+        self._counting = CountingClock()
+        self._filter: OrientationFilter | None = None
+        self._stop = threading.Event()
+        self._stats = ReaderStats(site, port)
+        self._recent = _Recent()
+        self._decoder = protocol.decoder()
+        self._before = self._decoder.stats
+        self._thread = threading.Thread(target=self._run, name=f"reader {site}", daemon=True)
+
+    def start(self) -> "SerialReader":
+        """Begin to read."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End the thread and close the port."""
+        self._stop.set()
+        self._thread.join(timeout=2.0)
+
+    def stats(self) -> ReaderStats:
+        """How it fares, now."""
+        stats, recent = self._stats, self._recent
+        stamps = list(recent.stamps)
+        stats.rate_hz = 0.0
+        if stats.connected and len(stamps) > 1 and stamps[-1] > stamps[0]:
+            stats.rate_hz = (len(stamps) - 1) * NANOSECONDS / (stamps[-1] - stamps[0])
+        if recent.latency:
+            stats.latency_s = (float(np.median(recent.latency)), float(np.percentile(list(recent.latency), 99)))
+        counts = self._decoder.stats
+        stats.lost, stats.checksum_errors, stats.skipped_bytes = counts.lost, counts.checksum_errors, counts.skipped_bytes
+        stats.skew_ppm = self._mapper.skew * 1e6
+        stats.gyroscope_bias = None if self._filter is None else tuple(float(v) for v in self._filter.bias)
+        return stats
+
+    def _run(self) -> None:
+        wait = _FIRST_RETRY_S
+        while not self._stop.is_set():
+            path = ports.resolve(self.port)
+            if path is None:
+                self._lost(f"{self.port} is not plugged in")
+                self._stop.wait(_LOOK_S)
+                wait = _FIRST_RETRY_S
+                continue
+            try:
+                with serial.Serial(path, self._baud_rate, timeout=0.25, exclusive=True) as device:
+                    self._connected(path)
+                    wait = _FIRST_RETRY_S if self._read(device, path) else min(2 * wait, _LONGEST_RETRY_S)
+            except (OSError, ValueError, TypeError) as error:  # TypeError: pyserial, where the port closes while it reads
+                self._lost(f"{self.port}: {_in_words(error)}")
+            self._stop.wait(wait)
+            wait = min(2 * wait, _LONGEST_RETRY_S)
+
+    def _connected(self, path: str) -> None:
+        self._stats.connections += 1
+        self._stats.sensor = ports.identity(path) if not self.port.startswith(ports.USB) else self.port
+        self._stats.problem = f"{self.port}: open, but no {self._protocol.name} data yet"
+        self._mapper.reset()
+        self._counting.reset()
+        self._filter = None
+        self._recent = _Recent()
+
+    def _lost(self, why: str) -> None:
+        self._stats.connected = False
+        self._stats.problem = why
+
+    def _read(self, device: serial.Serial, path: str) -> bool:
+        """Read until stopped, silent or gone; whether anything was heard."""
+        heard_at, heard = time.monotonic(), False
+        while not self._stop.is_set():
+            data = device.read(1)
+            if data:
+                data += device.read(device.in_waiting)
+                arrival, woke = self._clock(), time.monotonic()
+                readings = self._decoder.feed(data)
+                for reading in readings:
+                    self._take(reading, arrival)
+                if readings:
+                    heard_at, heard = woke, True
+                self._stop.wait(max(self._least_interval - (time.monotonic() - woke), 0.0))
+            elif not os.path.exists(path):
+                self._lost(f"{self.port} was unplugged")
+                return heard
+            if time.monotonic() - heard_at > _SILENT_S:
+                what = "speaks, but not " + self._protocol.name if data else "is silent"
+                self._lost(f"{self.port} {what}: check protocol, baud rate ({self._baud_rate}) and wiring")
+                return heard
+        return heard
+
+    def _take(self, reading: Reading, arrival: int) -> None:
+        if reading.acceleration is None:
+            return
+        device_time = reading.device_time if reading.device_time is not None else self._counting.tick(arrival)
+        stamp = self._mapper.map(device_time, arrival)
+        sample = ImuSample(
+            stamp=stamp,
+            orientation=None if reading.orientation is None else np.array(reading.orientation),
+            acceleration=np.array(reading.acceleration),
+            angular_velocity=None if reading.angular_velocity is None else np.array(reading.angular_velocity),
+            magnetic_field=None if reading.magnetic_field is None else np.array(reading.magnetic_field),
+            temperature=reading.temperature,
+        )
+        if (self._mode != "sensor" or sample.orientation is None) and sample.angular_velocity is not None:
+            if self._filter is None:
+                self._filter = OrientationFilter(use_magnetometer=self._mode == "9d")
+            sample.orientation = self._filter.update(device_time, sample.angular_velocity, sample.acceleration, sample.magnetic_field)
+        stats = self._stats
+        stats.connected, stats.problem = True, ""
+        stats.samples += 1
+        stats.newest = stamp
+        stats.temperature = reading.temperature if reading.temperature is not None else stats.temperature
+        self._recent.stamps.append(stamp)
+        self._recent.latency.append(self._mapper.latency)
+        self._on_sample(self.site, sample)
+
+
+def _in_words(error: Exception) -> str:
+    """The reason in an exception of pyserial, without its wrapping."""
+    number = getattr(error, "errno", None)
+    if number is not None:
+        return os.strerror(number).lower()
+    text = str(error)
+    if "exclusively lock" in text:
+        return "another program is using it"
+    return "it was unplugged" if "returned no data" in text else text or type(error).__name__

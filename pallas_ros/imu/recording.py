@@ -1,0 +1,151 @@
+"""IMU recordings (``.npz``, DESIGN contract): read, checked, and played as samples."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import load_npz
+from pallas_ros.body.names import SITES
+from pallas_ros.body.rotations import Array
+from pallas_ros.imu.motions import minimum_jerk
+from pallas_ros.imu.sample import GRAVITY, ImuSample
+from pallas_ros.imu.virtual import SensorTrack
+
+SITE_NAMES: dict[str, tuple[str, ...]] = {
+    "pelvis": ("pelvis", "waist", "hips"),
+    "neck": ("neck", "head", "sternum", "spine3"),
+    "left_wrist": ("left_wrist", "left_forearm", "left_elbow"),
+    "right_wrist": ("right_wrist", "right_forearm", "right_elbow"),
+}
+"""What a site may be called in a recording, best first: a recording without a neck sensor may have one on the head."""
+
+LEAD_IN_S = 3.0
+"""Still T-pose put before a calibrated recording that is played as raw sensors, for the graph to calibrate on."""
+
+_BLEND_S = 1.5
+
+
+@dataclass(eq=False, slots=True)
+class Recording:
+    """The four sites of an IMU recording.
+
+    Attributes:
+        stamp: (T,) s.
+        orientation: (T, 4, 4) xyzw, in the order of `SITES`: of the bone in the world if `calibrated`, else of the sensor.
+        acceleration: (T, 4, 3) m/s^2: free, in the world, if `calibrated`, else specific force in the sensor frame.
+        angular_velocity: (T, 4, 3) rad/s in the sensor frame, or None.
+        calibrated: which of the two.
+    """
+
+    stamp: Array
+    orientation: Array
+    acceleration: Array
+    angular_velocity: Array | None
+    calibrated: bool
+
+    def stamps_ns(self, start: int | None = None) -> list[int]:
+        """Stamps in ns; with ``start`` the first is that."""
+        shift = 0.0 if start is None else float(self.stamp[0])
+        return [(start or 0) + round((float(s) - shift) * 1e9) for s in self.stamp]
+
+    def raw(self) -> "Recording":
+        """With the semantics of raw sensors: a calibrated one becomes sensors that sit square on their bones."""
+        if not self.calibrated:
+            return self
+        up = np.array([0.0, 0.0, GRAVITY])
+        force = rotations.rotate(rotations.inverse(self.orientation), self.acceleration + up)
+        return Recording(self.stamp, self.orientation, force, _rates(self.stamp, self.orientation), False)
+
+    def samples(self, start: int | None = None) -> Iterator[tuple[str, ImuSample]]:
+        """The raw samples (site, sample) in order of time; of a calibrated recording those of `raw`."""
+        raw = self.raw()
+        for t, stamp in enumerate(self.stamps_ns(start)):
+            for i, site in enumerate(SITES):
+                rate = None if raw.angular_velocity is None else np.asarray(raw.angular_velocity[t, i])
+                yield site, ImuSample(stamp, np.asarray(raw.orientation[t, i]), np.asarray(raw.acceleration[t, i]), rate)
+
+    def with_lead_in(self) -> "Recording":
+        """Of a calibrated recording: with `LEAD_IN_S` of still T-pose before it, then a smooth passage to its first frame."""
+        step = float(np.median(np.diff(self.stamp)))
+        still, blend = round(LEAD_IN_S / step), round(_BLEND_S / step)
+        fraction = np.concatenate((np.zeros(still), minimum_jerk(np.arange(blend) / blend)))
+        tpose = np.broadcast_to(rotations.IDENTITY, self.orientation[0].shape)
+        before = rotations.slerp(tpose[None], self.orientation[:1], np.repeat(fraction[:, None], len(SITES), axis=1))
+        count = still + blend
+        return Recording(
+            stamp=np.concatenate((self.stamp[0] + (np.arange(count) - count) * step, self.stamp)),
+            orientation=np.concatenate((before, self.orientation)),
+            acceleration=np.concatenate((np.zeros((count, len(SITES), 3)), self.acceleration)),
+            angular_velocity=None,
+            calibrated=True,
+        )
+
+    def tracks(self) -> dict[str, SensorTrack]:
+        """As sensors that can be simulated (`SensorSimulator`); a calibrated recording gets its lead-in."""
+        raw = self.with_lead_in().raw() if self.calibrated else self
+        time = raw.stamp - raw.stamp[0]
+        rate = np.zeros_like(raw.acceleration) if raw.angular_velocity is None else raw.angular_velocity
+        return {
+            site: SensorTrack(
+                time=time,
+                device_time=time + 100.0 + 7.0 * i,
+                orientation=raw.orientation[:, i],
+                acceleration=raw.acceleration[:, i],
+                angular_velocity=rate[:, i],
+                magnetic_field=np.zeros_like(raw.acceleration[:, i]),
+                q_world_bone=raw.orientation[:, i],
+                q_bone_sensor=rotations.IDENTITY,
+                heading_offset=0.0,
+            )
+            for i, site in enumerate(SITES)
+        }
+
+
+def _rates(stamp: Array, orientation: Array) -> Array:
+    """Angular velocity (T, S, 3) rad/s in the sensor frame, by central differences."""
+    before, after = np.maximum(np.arange(len(stamp)) - 1, 0), np.minimum(np.arange(len(stamp)) + 1, len(stamp) - 1)
+    turn = rotations.to_rotvec(rotations.multiply(rotations.inverse(orientation[before]), orientation[after]))
+    return turn / np.maximum(stamp[after] - stamp[before], 1e-6)[:, None, None]
+
+
+def load_recording(path: str | Path) -> Recording:
+    """Read an IMU recording; sites beyond the four are ignored.
+
+    Raises:
+        PallasError: the file is not an IMU recording with the four sites.
+    """
+    arrays = load_npz(path, "IMU recording")
+    for key in ("sites", "stamp", "orientation", "linear_acceleration"):
+        if key not in arrays:
+            raise PallasError(f"{path}: no '{key}' in it, so it is not an IMU recording; it holds {', '.join(sorted(arrays)) or 'nothing'}")
+    names = [str(name) for name in arrays["sites"].reshape(-1)]
+    columns = []
+    for site in SITES:
+        found = next((name for name in SITE_NAMES[site] if name in names), None)
+        if found is None:
+            raise PallasError(f"{path}: no sensor for {site} in it; it has {', '.join(names)}")
+        columns.append(names.index(found))
+    frames = len(arrays["stamp"].reshape(-1))
+    shapes = {"stamp": (frames,), "orientation": (frames, len(names), 4), "linear_acceleration": (frames, len(names), 3)}
+    if "angular_velocity" in arrays:
+        shapes["angular_velocity"] = (frames, len(names), 3)
+    for key, shape in shapes.items():
+        if arrays[key].shape != shape or arrays[key].dtype.kind not in "fiu":
+            raise PallasError(
+                f"{path}: '{key}' has shape {arrays[key].shape} and type {arrays[key].dtype}, expected numbers of shape {shape}"
+            )
+    stamp = arrays["stamp"].astype(np.float64)
+    if frames < 2 or not np.isfinite(stamp).all():
+        raise PallasError(f"{path}: it holds fewer than two samples, or stamps that are no numbers")
+    rate = arrays.get("angular_velocity")
+    return Recording(
+        stamp=stamp,
+        orientation=arrays["orientation"][:, columns].astype(np.float64),
+        acceleration=arrays["linear_acceleration"][:, columns].astype(np.float64),
+        angular_velocity=None if rate is None else rate[:, columns].astype(np.float64),
+        calibrated=bool(arrays["calibrated"].reshape(-1)[0]) if "calibrated" in arrays else False,
+    )

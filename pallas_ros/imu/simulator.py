@@ -1,0 +1,226 @@
+"""Four simulated sensors on pseudo-terminals: real bytes of a real protocol, in real time, for whoever opens the ports."""
+
+import errno
+import fcntl
+import os
+import threading
+import time
+import tty
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import SITES
+from pallas_ros.body.rotations import Array
+from pallas_ros.imu.protocols import Encoder, ProtocolSpec, Reading
+from pallas_ros.imu.virtual import SensorNoise, SensorTrack, VirtualSensors
+
+NANOSECONDS = 1_000_000_000
+
+
+class PseudoPort:
+    """A pseudo-terminal that can be unplugged and plugged in again, under one path where that is wanted."""
+
+    def __init__(self, link: str | Path | None = None) -> None:
+        """``link``: a symbolic link to make to the terminal.
+
+        Raises:
+            PallasError: the link cannot be made.
+        """
+        self._link = None if link is None else Path(link).expanduser()
+        self._master: int | None = None
+        self._slave = -1
+        self._device = ""
+        self._lock = self._take_lock()
+        self.dropped = 0
+        self.plug()
+
+    @property
+    def path(self) -> str:
+        """What a reader opens."""
+        return str(self._link) if self._link is not None else self._device
+
+    def plug(self) -> None:
+        """Make the terminal and its link."""
+        if self._master is not None:
+            return
+        self._master, self._slave = os.openpty()
+        tty.setraw(self._slave)
+        os.set_blocking(self._master, False)
+        self._device = os.ttyname(self._slave)
+        if self._link is not None:
+            temporary = self._link.with_name(f".{self._link.name}.{os.getpid()}")
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(self._device)
+            temporary.replace(self._link)
+
+    def unplug(self) -> None:
+        """Take the terminal and its link away; a reader sees what it sees when a cable is pulled."""
+        if self._master is None:
+            return
+        if self._link is not None:
+            self._link.unlink(missing_ok=True)
+        os.close(self._master)
+        os.close(self._slave)
+        self._master = None
+
+    def close(self) -> None:
+        """Unplug for good."""
+        self.unplug()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def write(self, data: bytes) -> None:
+        """Send; what no reader takes is dropped, as on a cable."""
+        if self._master is None:
+            return
+        try:
+            self.dropped += len(data) - os.write(self._master, data)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EIO):
+                raise
+            self.dropped += len(data)
+
+    def _take_lock(self) -> int | None:
+        """Hold the link's name while alive, even where a killed process left the link behind."""
+        if self._link is None:
+            return None
+        try:
+            self._link.parent.mkdir(parents=True, exist_ok=True)
+            if self._link.exists() and not self._link.is_symlink():
+                raise PallasError(f"{self._link} is not a link: choose other ports for the simulated sensors")
+            lock = os.open(self._link.with_name(f".{self._link.name}.lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise PallasError(f"{self._link}: cannot be made ({os.strerror(error.errno or 0).lower()}): choose other ports") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise PallasError(f"{self._link} belongs to a simulator that is running: stop it, or choose other ports") from None
+        return lock
+
+
+class SensorSimulator:
+    """Plays a motion, or recorded sensors, through four pseudo-terminals; beyond its end it plays backwards, and so on.
+
+    Attributes:
+        ports: site -> path to open.
+    """
+
+    def __init__(
+        self,
+        source: Motion | Mapping[str, SensorTrack],
+        protocol: ProtocolSpec,
+        noise: SensorNoise | None = None,
+        seed: int = 0,
+        rate_hz: float = 100.0,
+        links: Mapping[str, str | Path] | None = None,
+        burst_s: float = 0.0,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """``links``: site -> path of a symbolic link; ``burst_s``: bytes leave only at multiples of this, as through a USB adapter."""
+        self.motion = source if isinstance(source, Motion) else None
+        self.tracks = VirtualSensors(noise, seed).tracks(source, rate_hz) if isinstance(source, Motion) else dict(source)
+        self._sends = protocol.sends
+        self._encoders: dict[str, Encoder] = {site: protocol.encoder() for site in SITES}
+        self._burst = burst_s
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sensor simulator", daemon=True)
+        self._loop_s = max(float(track.time[-1]) for track in self.tracks.values()) + 1e-6
+        self.started_at: int | None = None
+        self._ports: dict[str, PseudoPort] = {}
+        try:
+            for site in SITES:
+                self._ports[site] = PseudoPort((links or {}).get(site))
+        except PallasError:
+            self.stop()
+            raise
+
+    @property
+    def ports(self) -> dict[str, str]:
+        """Site -> path to open."""
+        return {site: port.path for site, port in self._ports.items()}
+
+    def start(self) -> "SensorSimulator":
+        """Begin to play, now."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End and take the ports away."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=2.0)
+        for port in self._ports.values():
+            port.close()
+
+    def unplug(self, site: str) -> None:
+        """Pull the cable of a site."""
+        self._ports[site].unplug()
+
+    def plug(self, site: str) -> None:
+        """Plug it back in; its clock goes on."""
+        self._ports[site].plug()
+
+    def motion_time(self, stamp: int) -> float:
+        """Where in the motion (s) the simulator is, or was, at a stamp (ns), going forth and back."""
+        seconds = (stamp - (self.started_at or stamp)) / NANOSECONDS % (2 * self._loop_s)
+        return seconds if seconds <= self._loop_s else 2 * self._loop_s - seconds
+
+    def truth(self, stamp: int) -> tuple[Array, Array] | None:
+        """The body at a stamp (ns): rotations (22, 4) xyzw and positions (22, 3) m; None where only sensors were recorded."""
+        if self.motion is None or self.started_at is None or stamp < self.started_at:
+            return None
+        at = min(self.motion_time(stamp) * self.motion.fps, len(self.motion) - 1.000001)
+        i, f = int(at), at - int(at)
+        q = rotations.slerp(self.motion.rotations[i], self.motion.rotations[i + 1], np.full(self.motion.rotations.shape[1], f))
+        return q, (1 - f) * self.motion.positions[i] + f * self.motion.positions[i + 1]
+
+    def _run(self) -> None:
+        self.started_at = self._clock()
+        begun = time.monotonic()
+        events = sorted((float(t), site, i) for site, track in self.tracks.items() for i, t in enumerate(track.time))
+        lap = 0
+        while not self._stop.is_set():
+            backwards = lap % 2 == 1
+            for t, site, index in reversed(events) if backwards else events:
+                due = lap * self._loop_s + (self._loop_s - t if backwards else t)
+                leaves = due if not self._burst else np.ceil(due / self._burst) * self._burst
+                wait = begun + leaves - time.monotonic()
+                if wait > 0 and self._stop.wait(wait):
+                    return
+                self._ports[site].write(self._encoders[site].encode(self._reading(site, index, due, backwards)))
+            lap += 1
+
+    def _reading(self, site: str, index: int, due: float, backwards: bool) -> Reading:
+        """What the sensor sends; played backwards, velocities change their sign and the device's clock runs on."""
+        track, sends = self.tracks[site], self._sends
+        first, clock = float(track.device_time[0] - track.time[0]), _clock_rate(track)
+        rate = -track.angular_velocity[index] if backwards else track.angular_velocity[index]
+        return Reading(
+            device_time=first + due * clock if "device_time" in sends else None,
+            acceleration=_three(track.acceleration[index]),
+            angular_velocity=_three(rate) if "angular_velocity" in sends else None,
+            orientation=_four(track.orientation[index]) if "orientation" in sends else None,
+            magnetic_field=_three(track.magnetic_field[index]) if "magnetic_field" in sends else None,
+            temperature=31.0 if "temperature" in sends else None,
+        )
+
+
+def _clock_rate(track: SensorTrack) -> float:
+    span = float(track.time[-1] - track.time[0])
+    return float(track.device_time[-1] - track.device_time[0]) / span if span > 0 else 1.0
+
+
+def _three(values: Array) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _four(values: Array) -> tuple[float, float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2]), float(values[3])
