@@ -1,0 +1,137 @@
+"""TensorRT engines: built from a model file, kept in the user's cache. Works with ``tensorrt`` and ``tensorrt_rtx`` alike.
+
+Building needs no GPU with TensorRT for RTX (ahead of time, for a named compute capability); running does.
+"""
+
+import importlib
+import os
+import re
+import tempfile
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.runtime.cuda import Cuda
+from pallas_ros.runtime.model_file import ModelFile
+from pallas_ros.runtime.stream import Log
+
+PRECISIONS = ("fp32", "tf32")
+"""No fp16: it does not hold a frame counter exactly, and a step this small is bound by launches, not by arithmetic."""
+
+_MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
+
+
+def tensorrt() -> ModuleType:
+    """The TensorRT Python module there is.
+
+    Raises:
+        PallasError: none is installed, or its libraries do not load.
+    """
+    for name in _MODULES:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+        except OSError as error:
+            raise PallasError(f"TensorRT ({name}) is installed but does not load: {error}") from None
+    raise PallasError("TensorRT is not installed: pip install 'pallas-ros[tensorrt]', or use the onnxruntime backend")
+
+
+def build_engine(model: ModelFile, batch: int = 1, precision: str = "fp32", capability: str | None = None) -> bytes:
+    """Compile a model file.
+
+    Args:
+        model: the model.
+        batch: bodies stepped together; fixed in the engine.
+        precision: ``fp32``, or ``tf32`` for tensor cores with 10-bit mantissas.
+        capability: e.g. ``"8.6"``: build ahead of time for such GPUs (TensorRT for RTX only); None: for the GPU in this machine.
+
+    Returns:
+        The serialized engine.
+
+    Raises:
+        PallasError: the model or a setting is refused.
+    """
+    model.check_batch(batch)
+    if precision not in PRECISIONS:
+        raise PallasError(f"unknown TensorRT precision '{precision}': choose one of {', '.join(PRECISIONS)}")
+    trt: Any = tensorrt()
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if flag is None else 1 << int(flag))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model.data):
+        why = parser.get_error(0).desc() if parser.num_errors else "no reason given"
+        raise PallasError(f"TensorRT {trt.__version__} cannot read {model.path}: {why}")
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        tensor.shape = (batch, *tuple(tensor.shape)[1:])
+    config = builder.create_builder_config()
+    if precision == "tf32":
+        config.set_flag(trt.BuilderFlag.TF32)
+    else:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if capability is not None:
+        _target(trt, config, capability)
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise PallasError(
+            f"TensorRT {trt.__version__} could not build an engine from {model.path}: its own message is above; use the onnxruntime backend"
+        )
+    return bytes(engine)
+
+
+def _target(trt: Any, config: Any, capability: str) -> None:
+    known = getattr(trt, "ComputeCapability", None)
+    target = getattr(known, "SM" + capability.replace(".", ""), None)
+    if target is None:
+        raise PallasError(f"{trt.__name__} {trt.__version__} cannot build ahead of time for compute capability {capability}")
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(target, 0)
+
+
+def cache_folder() -> Path:
+    """Where engines are kept: ``$XDG_CACHE_HOME/pallas/engines``, by default under ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pallas" / "engines"
+
+
+def engine_path(model: ModelFile, cuda: Cuda, batch: int, precision: str) -> Path:
+    """The file of an engine; its name changes with the model, the GPU, the TensorRT library, the batch and the precision."""
+    trt = tensorrt()
+    parts = (model.path.stem, model.sha256[:16], cuda.name, f"sm{cuda.capability}", trt.__name__, trt.__version__, f"b{batch}", precision)
+    return cache_folder() / (re.sub(r"[^A-Za-z0-9.]+", "_", "-".join(parts).replace("-", "~")).replace("~", "-") + ".engine")
+
+
+def cached_engine(model: ModelFile, cuda: Cuda, batch: int, precision: str, log: Log) -> bytes:
+    """The engine for this GPU, from the cache, or built and put there (written whole, then renamed)."""
+    path = engine_path(model, cuda, batch, precision)
+    if path.is_file():
+        return path.read_bytes()
+    log(f"building the TensorRT engine of {model.path.name} for {cuda.name} (once, up to some minutes)")
+    start = time.monotonic()
+    engine = build_engine(model, batch, precision)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(engine)
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+    log(f"TensorRT engine built in {time.monotonic() - start:.0f} s, kept as {path}")
+    return engine
+
+
+def forget_engine(model: ModelFile, cuda: Cuda, batch: int, precision: str) -> None:
+    """Remove an engine from the cache, because it does not load."""
+    engine_path(model, cuda, batch, precision).unlink(missing_ok=True)
+
+
+def deserialize(engine: bytes) -> Any:
+    """An ``ICudaEngine`` from bytes, or None where this TensorRT does not take them."""
+    trt: Any = tensorrt()
+    return trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(engine)

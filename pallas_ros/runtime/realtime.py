@@ -1,0 +1,100 @@
+"""Manners of a process that must be on time: a settled garbage collector, a priority, cores of its own, and a watch on its deadlines."""
+
+import gc
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pallas_ros.body.errors import PallasError
+
+Warn = Callable[[str], None]
+
+
+def settle_memory() -> None:
+    """Collect once, then take everything alive now out of the collector's sight, and look at young objects rarely.
+
+    To be called after warm-up. A full collection walks every module that a ROS node has loaded (25 ms measured); what a callback makes is freed by
+    reference counting, so the collector has next to nothing to find.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def pin_to_cores(cores: Sequence[int], warn: Warn) -> None:
+    """Let this process run on ``cores`` only; none given: where it likes.
+
+    Args:
+        cores: numbers of CPU cores.
+        warn: takes a sentence where the system refuses.
+
+    Raises:
+        PallasError: a core that this machine does not have.
+    """
+    if not cores:
+        return
+    count = os.cpu_count() or 1
+    for core in cores:
+        if not 0 <= core < count:
+            raise PallasError(f"CPU core {core} in 'cpu_affinity' does not exist: this machine has cores 0 to {count - 1}")
+    try:
+        os.sched_setaffinity(0, cores)
+    except (OSError, AttributeError) as error:  # AttributeError: systems other than Linux
+        warn(f"cannot pin to CPU cores {list(cores)} ({error}): running on any core")
+
+
+def raise_priority(priority: int, warn: Warn) -> None:
+    """Schedule the calling thread, and those it starts, first-in first-out at ``priority`` (SCHED_FIFO); 0: leave it as it is.
+
+    Args:
+        priority: 1 to 99.
+        warn: takes a sentence where the system does not permit it.
+
+    Raises:
+        PallasError: a priority outside 0 to 99.
+    """
+    if priority == 0:
+        return
+    if not 0 < priority <= 99:
+        raise PallasError(f"thread priority {priority} is outside 0 to 99: use 0 for none")
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except (OSError, AttributeError):
+        warn(
+            f"real-time priority {priority} is not permitted, running at normal priority: allow it with 'ulimit -r {priority}' "
+            "(rtprio in /etc/security/limits.conf) or CAP_SYS_NICE"
+        )
+
+
+@dataclass
+class Deadline:
+    """Watches that each frame is done before the next is due; what comes too late is skipped and counted, never queued up.
+
+    Time is whatever the caller counts in (ns of a monotonic clock); nothing here reads a clock.
+
+    Attributes:
+        period: ns between frames.
+        overruns: steps that took longer than ``period``.
+        skipped: frames not taken because the step before them ended after they had become too old.
+        worst: ns, the longest step.
+    """
+
+    period: int
+    overruns: int = 0
+    skipped: int = 0
+    worst: int = 0
+    _debt: int = field(default=0, repr=False)
+
+    def admit(self) -> bool:
+        """Whether the next frame is to be computed; False: skip it, because earlier steps used up its time."""
+        if self._debt >= self.period:
+            self._debt -= self.period
+            self.skipped += 1
+            return False
+        return True
+
+    def done(self, took: int) -> None:
+        """A step took ``took`` ns."""
+        self.worst = max(self.worst, took)
+        self.overruns += took > self.period
+        self._debt = max(0, self._debt + took - self.period)

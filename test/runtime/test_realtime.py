@@ -1,0 +1,89 @@
+"""Manners of the real-time path."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.runtime import realtime
+
+PERIOD = 16_666_667
+
+
+@given(st.lists(st.integers(0, 5 * PERIOD), max_size=200))
+def test_lag_never_grows(steps: list[int]) -> None:
+    """Frames come every period; the time at which a taken one starts is never two periods behind when it came."""
+    deadline, free = realtime.Deadline(PERIOD), 0
+    taken = 0
+    for frame, took in enumerate(steps):
+        arrived = frame * PERIOD
+        if not deadline.admit():
+            continue
+        start = max(arrived, free)
+        assert start - arrived < PERIOD
+        free = start + took
+        deadline.done(took)
+        taken += 1
+    assert taken + deadline.skipped == len(steps)
+    assert deadline.overruns <= taken
+
+
+def test_on_time_nothing_is_skipped() -> None:
+    deadline = realtime.Deadline(PERIOD)
+    for _ in range(1000):
+        assert deadline.admit()
+        deadline.done(PERIOD // 10)
+    assert (deadline.overruns, deadline.skipped, deadline.worst) == (0, 0, PERIOD // 10)
+
+
+def test_one_long_step_skips_as_many_frames_as_it_ate() -> None:
+    deadline = realtime.Deadline(PERIOD)
+    assert deadline.admit()
+    deadline.done(int(3.5 * PERIOD))
+    assert [deadline.admit() for _ in range(4)] == [False, False, True, True]
+    assert (deadline.overruns, deadline.skipped) == (1, 2)
+
+
+def test_what_is_not_permitted_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("not permitted")
+
+    warnings: list[str] = []
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    realtime.raise_priority(50, warnings.append)
+    realtime.pin_to_cores([0], warnings.append)
+    assert len(warnings) == 2 and "50" in warnings[0]
+
+
+def test_nothing_asked_for_is_nothing_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_setscheduler")
+    monkeypatch.delattr(os, "sched_setaffinity")
+    realtime.raise_priority(0, pytest.fail)
+    realtime.pin_to_cores([], pytest.fail)
+
+
+def test_wrong_values_are_refused() -> None:
+    with pytest.raises(PallasError, match="100"):
+        realtime.raise_priority(100, print)
+    with pytest.raises(PallasError, match="4096"):
+        realtime.pin_to_cores([0, 4096], print)
+
+
+def test_pinning_pins() -> None:
+    code = "import os; from pallas_ros.runtime import realtime; realtime.pin_to_cores([0], print); print(os.sched_getaffinity(0))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "{0}"
+
+
+def test_settled_objects_are_out_of_the_collectors_sight() -> None:
+    code = "import gc; from pallas_ros.runtime import realtime; realtime.settle_memory(); print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "True True"
+
+
+def test_the_runtime_never_imports_torch(small_model: object) -> None:
+    code = f"import sys; from pallas_ros.runtime import open_stream; open_stream({str(small_model)!r}).warm_up(); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
