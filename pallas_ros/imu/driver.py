@@ -1,0 +1,156 @@
+"""The four sensors of a wearer as one object: a reader for each port, who is worn where, and how all of it fares."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import serial
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import SITES
+from pallas_ros.imu import ports as serial_ports
+from pallas_ros.imu.ports import ShakeAssigner
+from pallas_ros.imu.protocols import protocol
+from pallas_ros.imu.reader import ReaderStats, SerialReader
+from pallas_ros.imu.sample import ImuSample
+
+_LOOK_S = 0.05
+
+
+class ImuDriver:
+    """Reads the sensors of all sites and calls ``on_sample(site, sample)`` from their threads."""
+
+    def __init__(
+        self,
+        ports: Sequence[str],
+        protocols: Sequence[str],
+        on_sample: Callable[[str, ImuSample], None],
+        baud_rate: int = 0,
+        clock: Callable[[], int] = time.time_ns,
+        orientation: str = "sensor",
+        read_interval_s: float = 0.004,
+    ) -> None:
+        """What to open; nothing is opened yet.
+
+        Args:
+            ports: one for each site in the order of `SITES`: a path, ``usb:<serial number>``; or ``["auto"]`` to find out by shaking.
+            protocols: one for all, or one for each site.
+            on_sample: takes the samples.
+            baud_rate: 0 for that of the protocol.
+            clock: host clock, ns.
+            orientation: one of `orientation.MODES`.
+            read_interval_s: see `SerialReader`.
+
+        Raises:
+            PallasError: the ports or protocols do not make sense.
+        """
+        self.auto = list(ports) == [serial_ports.AUTO]
+        if not self.auto and len(ports) != len(SITES):
+            raise PallasError(f"{len(ports)} ports are given: name one for each of {', '.join(SITES)}, or only 'auto'")
+        if len(protocols) not in (1, len(SITES)):
+            raise PallasError(f"{len(protocols)} protocols are given: name one for all sensors, or one for each of {', '.join(SITES)}")
+        self._protocols = [protocol(name) for name in (list(protocols) * len(SITES))[: len(SITES)]]
+        self._ports = [str(Path(port).expanduser()) if not port.startswith(serial_ports.USB) else port for port in ports]
+        if len(set(self._ports)) < len(self._ports):
+            raise PallasError("two sites have the same port: give each sensor its own")
+        self._options: dict[str, Any] = {
+            "baud_rate": baud_rate or None,
+            "clock": clock,
+            "orientation": orientation,
+            "least_interval_s": read_interval_s,
+        }
+        self._on_sample = on_sample
+        self._assigner: ShakeAssigner | None = None
+        self._site_of: dict[str, str] = {}
+        self.readers: list[SerialReader] = []
+
+    def check(self, wait_s: float = 0.0) -> None:
+        """Wait until the ports are there, at most ``wait_s``, and see that nobody else has them.
+
+        Raises:
+            PallasError: a port is missing or taken.
+        """
+        if self.auto:
+            return
+        until = time.monotonic() + wait_s
+        for site, port in zip(SITES, self._ports, strict=True):
+            while (path := serial_ports.resolve(port)) is None:
+                if time.monotonic() >= until:
+                    raise PallasError(f"the port of {site}, {port}, is not there: plug the sensor in, or set parameter 'ports'")
+                time.sleep(_LOOK_S)
+            try:
+                serial.Serial(path, exclusive=True).close()
+            except (OSError, ValueError) as error:
+                why = (
+                    "another program is using it: stop that" if "exclusively" in str(error) else f"it cannot be opened ({error}): check it"
+                )
+                raise PallasError(f"the port of {site}, {port}: {why}, or set parameter 'ports'") from None
+
+    def start(self) -> None:
+        """Begin to read.
+
+        Raises:
+            PallasError: ports are to be found by shaking, and there are too few.
+        """
+        if self.auto:
+            found = serial_ports.candidates()
+            self._assigner = ShakeAssigner(found)
+            self.readers = [SerialReader(port, self._protocols[0], port, self._assign, **self._options) for port in found]
+        else:
+            self.readers = [
+                SerialReader(port, spec, site, self._on_sample, **self._options)
+                for port, spec, site in zip(self._ports, self._protocols, SITES, strict=True)
+            ]
+        for reader in self.readers:
+            reader.start()
+
+    def stop(self) -> None:
+        """End all threads and close the ports."""
+        readers, self.readers = self.readers, []
+        for reader in readers:
+            reader.stop()
+
+    @property
+    def request(self) -> str | None:
+        """What the operator is asked to do now, where sensors are being found by shaking."""
+        return self._assigner.request if self._assigner is not None and self._assigner.asked is not None else None
+
+    def stats(self) -> list[ReaderStats]:
+        """How each reader fares; found sensors under their site."""
+        stats = [reader.stats() for reader in self.readers]
+        for of_reader in stats:
+            of_reader.site = self._site_of.get(of_reader.site, of_reader.site)
+        return stats
+
+    def sensors(self) -> dict[str, str]:
+        """Site -> identity of the sensor on it, as far as known."""
+        return {of_reader.site: of_reader.sensor for of_reader in self.stats() if of_reader.sensor}
+
+    def problems(self) -> list[str]:
+        """What is wrong now, one sentence a site."""
+        return [f"{of_reader.site}: {of_reader.problem}" for of_reader in self.stats() if of_reader.problem]
+
+    def figures(self) -> dict[str, str]:
+        """Rates, losses, latencies, temperatures by site, for diagnostics."""
+        out = {}
+        for s in self.stats():
+            temperature = "" if s.temperature is None else f", {s.temperature:.0f} degrees C"
+            bias = "" if s.gyroscope_bias is None else ", gyroscope bias " + " ".join(f"{v:+.4f}" for v in s.gyroscope_bias) + " rad/s"
+            out[s.site] = (
+                f"{s.rate_hz:.1f} Hz, {s.samples} samples, {s.lost} lost, {s.checksum_errors} checksum errors, "
+                f"{s.skipped_bytes} bytes skipped, latency {1e3 * s.latency_s[0]:.1f} ms (p99 {1e3 * s.latency_s[1]:.1f}), "
+                f"clock {s.skew_ppm:+.0f} ppm, opened {s.connections} times{temperature}{bias}"
+            )
+            out[f"{s.site} sensor"] = s.sensor
+        return out
+
+    def _assign(self, port: str, sample: ImuSample) -> None:
+        site = self._site_of.get(port)
+        if site is not None:
+            self._on_sample(site, sample)
+            return
+        assert self._assigner is not None
+        self._assigner.push(port, sample)
+        if self._assigner.asked is None:
+            self._site_of = {port: site for site, port in self._assigner.assigned.items()}

@@ -1,0 +1,70 @@
+"""What the IMU simulator plays: the demonstration, a motion file, or recorded sensors; and the truth it knows of it."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.motion import Motion, load_motion, load_npz
+from pallas_ros.body.names import JOINT_INDEX, JOINTS
+from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.imu.motions import demo_motion
+from pallas_ros.imu.recording import load_recording
+from pallas_ros.imu.simulator import SensorSimulator
+from pallas_ros.imu.synchroniser import grid_index_at_or_after, grid_stamp
+from pallas_ros.imu.virtual import SensorTrack
+
+DEMO = "demo"
+"""The name of the motion written in code."""
+
+_GROUND_CONTACT_M = 0.025
+
+
+def source(name: str, duration_s: float, height_m: float) -> Motion | Mapping[str, SensorTrack]:
+    """What ``name`` stands for: ``demo``, a motion file or an IMU recording.
+
+    Raises:
+        PallasError: the file is neither.
+    """
+    if name == DEMO:
+        return demo_motion(duration_s, skeleton=Skeleton.from_height(height_m))
+    path = Path(name).expanduser()
+    if "linear_acceleration" in load_npz(path, "motion file or IMU recording"):
+        return load_recording(path).tracks()
+    return load_motion(path)
+
+
+class Truth:
+    """The bodies a simulator has played, on the grid of bodies, each once."""
+
+    def __init__(self, simulator: SensorSimulator) -> None:
+        self._simulator = simulator
+        self._index: int | None = None
+
+    def until(self, stamp: int) -> Iterator[BodyFrame]:
+        """The bodies not given yet up to ``stamp`` (ns); none where only sensors were recorded."""
+        begun = self._simulator.started_at
+        if begun is None or self._simulator.motion is None:
+            return
+        if self._index is None:
+            self._index = grid_index_at_or_after(begun)
+        ground = self._simulator.motion.positions[0, [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]], 2]
+        while grid_stamp(self._index) <= stamp:
+            at = grid_stamp(self._index)
+            self._index += 1
+            body = self._simulator.truth(at)
+            if body is None:
+                continue
+            q_world_joint, p_world = body
+            ankles = p_world[[JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]], 2]
+            yield BodyFrame(
+                stamp=at,
+                rotations=np.asarray(q_world_joint, np.float64),
+                positions=np.asarray(p_world, np.float64),
+                covariance=None,
+                valid=np.ones(len(JOINTS), dtype=bool),
+                confidence=np.ones(len(JOINTS)),
+                contacts=np.asarray(ankles < ground + _GROUND_CONTACT_M, np.float64),
+                newest_input=at,
+            )

@@ -1,0 +1,70 @@
+"""Reads the worn sensors' serial ports and publishes `/imu/<site>`."""
+
+from typing import Any
+
+from sensor_msgs.msg import Imu
+
+from pallas_ros.body.names import SITES, TOPIC_IMU
+from pallas_ros.imu.driver import ImuDriver
+from pallas_ros.imu.sample import ImuSample
+from pallas_ros.ros.conversions import imu_to_msg
+from pallas_ros.ros.node import Health, PallasNode
+from pallas_ros.ros.qos import SENSOR
+
+
+class ImuDriverNode(PallasNode):
+    """Adapter around `pallas_ros.imu.driver.ImuDriver`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """See `config/parameters/imu_driver.yaml`."""
+        self._driver: ImuDriver | None = None
+        super().__init__("imu_driver", **kwargs)
+
+    def configure(self) -> None:
+        """Find the ports."""
+        s = self.settings
+        self._publishers_of = {site: self.advertise(Imu, TOPIC_IMU.format(site=site), SENSOR) for site in SITES}
+        self._driver = ImuDriver(
+            ports=s["ports"],
+            protocols=s["protocols"],
+            on_sample=self._publish,
+            baud_rate=s["baud_rate"],
+            clock=self.now,
+            orientation=s["orientation"],
+            read_interval_s=s["read_interval_s"],
+        )
+        self._driver.check(s["port_wait_s"])
+        self.every(1.0, self._tell)
+
+    def activate(self) -> None:
+        """Begin to read."""
+        assert self._driver is not None
+        self._driver.start()
+
+    def deactivate(self) -> None:
+        """Close the ports."""
+        if self._driver is not None:
+            self._driver.stop()
+
+    def cleanup(self) -> None:
+        """Close the ports."""
+        self.deactivate()
+        self._driver = None
+
+    def health(self) -> Health:
+        """Rates, losses, latencies; what is wrong in words."""
+        if self._driver is None or not self.active:
+            return Health()
+        problems = self._driver.problems()
+        request = self._driver.request
+        return Health(1 if problems or request else 0, request or "; ".join(problems) or "all sensors stream", self._driver.figures())
+
+    def _publish(self, site: str, sample: ImuSample) -> None:
+        """Runs in the reader's thread."""
+        if self.active:
+            self._publishers_of[site].publish(imu_to_msg(sample, f"imu_{site}"))
+
+    def _tell(self) -> None:
+        assert self._driver is not None
+        for sentence in [self._driver.request] if self._driver.request else self._driver.problems():
+            self.say(sentence)

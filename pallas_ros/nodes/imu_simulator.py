@@ -1,0 +1,69 @@
+"""Simulates the four worn sensors on pseudo-terminals; publishes the body it plays, where it knows it, on `/simulator/body`."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from pallas.msg import BodyPose
+
+from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_TRUTH_BODY
+from pallas_ros.imu import playback
+from pallas_ros.imu.protocols import protocol
+from pallas_ros.imu.simulator import SensorSimulator
+from pallas_ros.imu.virtual import SensorNoise
+from pallas_ros.ros.conversions import body_to_msg
+from pallas_ros.ros.node import Health, PallasNode
+
+
+class ImuSimulatorNode(PallasNode):
+    """Adapter around `pallas_ros.imu.simulator.SensorSimulator`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """See `config/parameters/imu_simulator.yaml`."""
+        self._simulator: SensorSimulator | None = None
+        super().__init__("imu_simulator", **kwargs)
+
+    def configure(self) -> None:
+        """Make the ports."""
+        s = self.settings
+        faults = SensorNoise() if s["noise"] else SensorNoise.none()
+        faults = faults.with_(heading_offset=math.radians(s["heading_offset_deg"]), mounting_error=math.radians(s["mounting_error_deg"]))
+        self._simulator = SensorSimulator(
+            source=playback.source(s["motion"], s["duration_s"], s["height_m"]),
+            protocol=protocol(s["protocol"]),
+            noise=faults,
+            seed=s["seed"],
+            rate_hz=s["rate_hz"],
+            links={site: Path(s["port_folder"]) / site for site in SITES},
+            burst_s=s["burst_s"],
+            clock=self.now,
+        )
+        self._truth = playback.Truth(self._simulator)
+        self._bodies = self.advertise(BodyPose, TOPIC_TRUTH_BODY)
+        self.every(1 / MODEL_RATE_HZ, self._publish_truth)
+
+    def activate(self) -> None:
+        """Begin to play."""
+        assert self._simulator is not None
+        self._simulator.start()
+
+    def deactivate(self) -> None:
+        """End; the ports go, as if all cables were pulled."""
+        if self._simulator is not None:
+            self._simulator.stop()
+
+    def cleanup(self) -> None:
+        """Take the ports away."""
+        self.deactivate()
+        self._simulator = None
+
+    def health(self) -> Health:
+        """Where in the motion it is."""
+        if self._simulator is None or not self.active:
+            return Health()
+        at = self._simulator.motion_time(self.now())
+        return Health(0, f"plays {self.settings['motion']}", {"motion time s": f"{at:.1f}", **self._simulator.ports})
+
+    def _publish_truth(self) -> None:
+        for frame in self._truth.until(self.now()):
+            self._bodies.publish(body_to_msg(frame))
