@@ -1,0 +1,1 @@
+"""Nodes: thin adapters between messages and the plain objects."""

@@ -1,0 +1,404 @@
+"""The base of every node here: a managed (lifecycle) node that is configured by described parameters and that no message can kill."""
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter as RosParameter
+from rclpy.qos import QoSProfile
+from rclpy.service import Service
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import TOPIC_DIAGNOSTICS
+from pallas_ros.ros.conversions import to_stamp
+from pallas_ros.ros.parameters import Parameter, closest, describe
+from pallas_ros.ros.qos import STREAM
+
+Message = TypeVar("Message")
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+DIAGNOSTICS_PERIOD_S = 1.0
+REPEAT_S = 5.0
+"""The same complaint is logged again after this time at the earliest."""
+
+_ARRAY_TYPES = {
+    "bools": RosParameter.Type.BOOL_ARRAY,
+    "ints": RosParameter.Type.INTEGER_ARRAY,
+    "floats": RosParameter.Type.DOUBLE_ARRAY,
+    "strings": RosParameter.Type.STRING_ARRAY,
+}
+
+
+@dataclass
+class Health:
+    """What a node says of itself once a second: ``level`` 0 well, 1 a warning, 2 an error; ``summary`` in words; figures."""
+
+    level: int = 0
+    summary: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+class PallasNode(LifecycleNode):  # type: ignore[misc]
+    """A thin adapter around one plain object.
+
+    A subclass overrides `configure` (build the object from ``self.settings``; subscribe, advertise, serve, set timers with the
+    methods below), and where it needs them `activate`, `deactivate`, `cleanup`, `reconfigure` and `health`. All of them may
+    raise `PallasError`: its sentence is logged and the transition (or the parameter) is refused.
+
+    Subscriptions and timers run while the node is active; everything made in `configure` goes with `cleanup` by itself.
+
+    Attributes:
+        settings: the value of every described parameter, checked; lists are lists.
+        refusal: why the last transition was refused, or None.
+    """
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        """Declare what `config/parameters/<name>.yaml` describes; ``kwargs`` go to `rclpy.node.Node`.
+
+        The node may be renamed (``__node:=``), its description is found by ``name``.
+        """
+        super().__init__(name, **kwargs)
+        self.settings: dict[str, Any] = {}
+        self.refusal: str | None = None
+        self.active = False
+        self._configured = False
+        self._touched = False  # configure has begun, so there may be something to clean up
+        self._entities: list[Any] = []
+        self._counts: dict[str, int] = {}
+        self._last_said: dict[str, float] = {}
+        self._last_error = ""
+        self._described = describe(name)
+        self._refused_at_start: list[str] = []
+        self._declare()
+        self.add_on_set_parameters_callback(self._on_set)
+        self._diagnostics = self.create_publisher(DiagnosticArray, TOPIC_DIAGNOSTICS, STREAM)
+        self._diagnostics_timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_health)
+
+    # What a subclass overrides
+
+    def configure(self) -> None:
+        """Build the plain object and the topics."""
+
+    def activate(self) -> None:
+        """The node is about to run."""
+
+    def deactivate(self) -> None:
+        """The node is about to stop running: leave the world as it should stay."""
+
+    def cleanup(self) -> None:
+        """Let go of files, ports and threads; topics and timers are already gone."""
+
+    def reconfigure(self, changed: set[str]) -> None:
+        """Parameters changed while configured; the default builds the node anew. Raise `PallasError` to refuse the change."""
+        self._rebuild()
+
+    def health(self) -> Health:
+        """The node's own words and figures for `/diagnostics`."""
+        return Health()
+
+    # What a subclass calls
+
+    def now(self) -> int:
+        """The node's clock, ns."""
+        return int(self.get_clock().now().nanoseconds)
+
+    def advertise(self, kind: type[Message], topic: str, qos: QoSProfile = STREAM) -> LifecyclePublisher[Any]:
+        """A publisher that publishes while the node is active."""
+        publisher = self.create_lifecycle_publisher(kind, topic, qos)
+        if self.active:
+            publisher.on_activate(LifecycleState("active", 3))
+        self._entities.append(publisher)
+        return publisher
+
+    def subscribe(
+        self, kind: type[Message], topic: str, callback: Callable[[Message], None], qos: QoSProfile = STREAM, *, raw: bool = False
+    ) -> Subscription[Any]:
+        """Have ``callback`` called with each message while the node is active; what it raises is counted and said, not passed on.
+
+        With ``raw`` the callback gets the serialised bytes.
+        """
+        subscription: Subscription[Any] = self.create_subscription(kind, topic, self._guarded(topic, callback), qos, raw=raw)
+        self._entities.append(subscription)
+        return subscription
+
+    def every(self, period_s: float, callback: Callable[[], None]) -> Timer:
+        """Have ``callback`` called each ``period_s`` seconds of the node's clock while the node is active."""
+        name = f"timer {getattr(callback, '__name__', '')}".strip()
+        timer = self.create_timer(period_s, self._guarded(name, callback))
+        self._entities.append(timer)
+        return timer
+
+    def serve(self, kind: type[Any], name: str, callback: Callable[[Any, Any], Any]) -> Service[Any, Any]:
+        """Offer a service, answered in any state once configured; a `PallasError` becomes ``success = False`` and its sentence."""
+
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                return callback(request, response)
+            except Exception as error:
+                sentence = self._complain(f"service {name}", error)
+                if hasattr(response, "success"):
+                    response.success, response.message = False, sentence
+                return response
+
+        service: Service[Any, Any] = self.create_service(kind, name, answer)
+        self._entities.append(service)
+        return service
+
+    def say(self, sentence: str, *, key: str | None = None) -> None:
+        """Log a warning, the same one (or one of the same ``key``) not more often than every few seconds."""
+        key = key or sentence
+        now = time.monotonic()
+        if now - self._last_said.get(key, -REPEAT_S) >= REPEAT_S:
+            self._last_said[key] = now
+            self.get_logger().warning(sentence)
+
+    # Transitions
+
+    def start(self) -> None:
+        """Configure and activate.
+
+        Raises:
+            PallasError: the node refused; the sentence says why.
+        """
+        for trigger in (self.trigger_configure, self.trigger_activate):
+            if trigger() != SUCCESS:
+                raise PallasError(self.refusal or f"{self.get_name()} could not start")
+
+    def stop(self) -> None:
+        """Deactivate, clean up and shut down, from whatever state the node is in; never raises."""
+        try:
+            self.active = False
+            self.trigger_shutdown()
+        except Exception as error:
+            self.get_logger().error(f"while stopping: {error}")
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle: check the parameters, then `configure`."""
+        if self._attempt("configure", self._build):
+            return super().on_configure(state)
+        self._tear_down()
+        return FAILURE
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle: `activate`."""
+        result = super().on_activate(state)
+        if result != SUCCESS or not self._attempt("activate", self.activate):
+            super().on_deactivate(state)
+            return FAILURE
+        self.active = True
+        return SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle: `deactivate`, while the publishers can still say so."""
+        self.active = False
+        self._attempt("deactivate", self.deactivate)
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle: `cleanup`."""
+        self._tear_down()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle: `deactivate` where active, then `cleanup`."""
+        if state.label == "active":
+            self.on_deactivate(state)
+        self._tear_down()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle: after a transition that failed, clean up and be unconfigured again."""
+        self.active = False
+        self._tear_down()
+        return SUCCESS
+
+    def _build(self) -> None:
+        if self._refused_at_start:
+            raise PallasError("; ".join(self._refused_at_start))
+        self._touched = True
+        self.configure()
+        self._configured = True
+
+    def _tear_down(self) -> None:
+        """Destroy what `configure` made, then `cleanup`."""
+        if not self._touched:
+            return
+        self._configured = self._touched = False
+        entities, self._entities = self._entities, []
+        for entity in entities:
+            if isinstance(entity, LifecyclePublisher):
+                self.destroy_lifecycle_publisher(entity)
+            elif isinstance(entity, Subscription):
+                self.destroy_subscription(entity)
+            elif isinstance(entity, Timer):
+                self.destroy_timer(entity)
+            else:
+                self.destroy_service(entity)
+        self._attempt("cleanup", self.cleanup)
+
+    def _rebuild(self, *, active: bool | None = None) -> None:
+        """Build the node anew; ``active`` says in which state to leave it (None: as it is)."""
+        active = self.active if active is None else active
+        if self.active:
+            self.active = False
+            self._attempt("deactivate", self.deactivate)
+        self._tear_down()
+        self._build()
+        if active:
+            self.active = True
+            for entity in self._entities:
+                if isinstance(entity, LifecyclePublisher):
+                    entity.on_activate(LifecycleState("active", 3))
+            self.activate()
+
+    def _attempt(self, name: str, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except PallasError as error:
+            self.refusal = str(error)
+            self.get_logger().error(f"{name} refused: {error}")
+            return False
+        except Exception as error:
+            self.refusal = f"{self.get_name()} failed to {name}: {type(error).__name__}: {error}"
+            self.get_logger().error(f"{self.refusal}\n{traceback.format_exc()}")
+            return False
+        return True
+
+    # Callbacks that survive what they are given
+
+    def _guarded(self, name: str, callback: Callable[..., None]) -> Callable[..., None]:
+        self._counts.setdefault(name, 0)
+        counts = self._counts
+
+        def call(*message: Any) -> None:
+            if not self.active:
+                return
+            counts[name] += 1
+            try:
+                callback(*message)
+            except Exception as error:
+                self._complain(name, error)
+
+        # rclpy looks at the signature: a subscription's callback takes the message, a timer's nothing
+        if name.startswith("timer"):
+            return lambda: call()
+        return lambda message: call(message)
+
+    def _complain(self, name: str, error: Exception) -> str:
+        """Count an error of a callback, log it now and then, and give its sentence."""
+        key = f"errors of {name}"
+        self._counts[key] = self._counts.get(key, 0) + 1
+        sentence = str(error) if isinstance(error, PallasError) else f"{type(error).__name__}: {error}"
+        self._last_error = f"{name}: {sentence}"
+        self.say(f"{name}: {sentence} ({self._counts[key]} so far)", key=key)
+        if not isinstance(error, PallasError):
+            self.get_logger().debug("".join(traceback.format_exception(error)))
+        return sentence
+
+    # Diagnostics
+
+    def _publish_health(self) -> None:
+        try:
+            health = self.health() if self._configured else Health()
+        except Exception as error:
+            health = Health(2, f"health: {error}")
+        errors = sum(count for name, count in self._counts.items() if name.startswith("errors of "))
+        state = "active" if self.active else "inactive" if self._configured else "unconfigured"
+        values = {"state": state, **self._counts, **health.values}
+        level, summary = health.level, health.summary or state
+        if errors:
+            values["last error"] = self._last_error
+            level = max(level, 1)
+        if self.refusal and not self._configured:
+            level, summary = 2, self.refusal
+        status = DiagnosticStatus(
+            level=bytes([level]),
+            name=self.get_fully_qualified_name().lstrip("/"),
+            message=summary,
+            hardware_id="pallas",
+            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = to_stamp(self.now())
+        self._diagnostics.publish(message)
+
+    # Parameters
+
+    def _declare(self) -> None:
+        overrides: dict[str, RosParameter[Any]] = self._parameter_overrides
+        for parameter in self._described.values():
+            value = parameter.default
+            if parameter.name in overrides:
+                try:
+                    value = parameter.check(overrides[parameter.name].value)
+                except PallasError as error:
+                    self._refused_at_start.append(str(error))
+            self.settings[parameter.name] = parameter.check(value)
+            self.declare_parameter(parameter.name, _ros_value(parameter, value), _descriptor(parameter), ignore_override=True)
+        for name in overrides:
+            if name not in self._described and not self.has_parameter(name) and not name.startswith("qos_overrides."):
+                self._refused_at_start.append(f"there is no parameter '{name}': {closest(name, self._described)}")
+
+    def set_parameters_atomically(self, parameter_list: list[RosParameter[Any]]) -> SetParametersResult:
+        """As rclpy's; a value out of its description is refused with a sentence that names the range."""
+        try:
+            checked = [self._checked(parameter) for parameter in parameter_list]
+        except PallasError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return super().set_parameters_atomically(checked)
+
+    def set_parameters(self, parameter_list: list[RosParameter[Any]]) -> list[SetParametersResult]:
+        """As rclpy's: each by itself."""
+        return [self.set_parameters_atomically([parameter]) for parameter in parameter_list]
+
+    def _checked(self, given: RosParameter[Any]) -> RosParameter[Any]:
+        parameter = self._described.get(given.name)
+        if parameter is None:
+            return given
+        value = parameter.check(given.value)
+        if parameter.read_only and value != self.settings[parameter.name]:
+            raise PallasError(f"parameter '{parameter.name}' can be set at start only")
+        return RosParameter(given.name, _ARRAY_TYPES.get(parameter.type) if parameter.is_list else None, _ros_value(parameter, value))
+
+    def _on_set(self, parameters: list[RosParameter[Any]]) -> SetParametersResult:
+        before = dict(self.settings)
+        for given in parameters:
+            if given.name in self._described:
+                self.settings[given.name] = self._described[given.name].check(given.value)
+        changed = {name for name in self.settings if self.settings[name] != before[name]}
+        if not changed or not self._configured:
+            return SetParametersResult(successful=True)
+        active = self.active
+        try:
+            self.reconfigure(changed)
+        except Exception as error:
+            sentence = self._complain("parameters", error)
+            self.settings = before
+            self._attempt("configure", lambda: self._rebuild(active=active))
+            return SetParametersResult(successful=False, reason=sentence)
+        return SetParametersResult(successful=True)
+
+
+def _ros_value(parameter: Parameter, value: Any) -> Any:
+    """The value as ROS takes it: an empty list of strings is ``[""]`` there, since YAML parameter files know no empty list."""
+    return list(value) or [""] if parameter.type == "strings" else value
+
+
+def _descriptor(parameter: Parameter) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(
+        name=parameter.name, description=parameter.description, additional_constraints=parameter.wants(), read_only=False
+    )
+    if parameter.range is not None and parameter.type == "float":
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=float(parameter.range[0]), to_value=float(parameter.range[1]), step=0.0)
+        ]
+    if parameter.range is not None and parameter.type == "int":
+        descriptor.integer_range = [IntegerRange(from_value=int(parameter.range[0]), to_value=int(parameter.range[1]), step=1)]
+    return descriptor

@@ -1,0 +1,142 @@
+"""Parameters as data: `config/parameters/<node>.yaml` says of each its type, default, range and meaning.
+
+The format, a mapping of names to::
+
+    rate_hz:
+      type: float              # bool, int, float, string, or one of these in the plural: a list
+      default: 100.0
+      range: [30.0, 400.0]     # of numbers, or of every number of a list; both ends belong to it
+      choices: [a, b]          # of strings and ints
+      length: [4, 4]           # of lists
+      unit: Hz                 # for the reader
+      read_only: true          # set at start only
+      description: One sentence.
+
+Needs no ROS, so that the documentation and the graph can be made from it anywhere.
+"""
+
+import difflib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.resources import share
+
+SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "string": str}
+TYPES = (*SCALARS, *(f"{name}s" for name in SCALARS))
+_KEYS = {"type", "default", "range", "choices", "length", "unit", "read_only", "description"}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One described parameter; ``range`` and ``length`` are inclusive."""
+
+    name: str
+    type: str
+    default: Any
+    description: str
+    range: tuple[float, float] | None = None
+    choices: tuple[Any, ...] | None = None
+    length: tuple[int, int] | None = None
+    unit: str = ""
+    read_only: bool = False
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the value is a list."""
+        return self.type not in SCALARS
+
+    def wants(self) -> str:
+        """What a value must be, in words: "a float from 30.0 to 400.0 Hz"."""
+        scalar = self.type.rstrip("s") if self.is_list else self.type
+        words = f"a list of {scalar}s" if self.is_list else f"{'an' if scalar == 'int' else 'a'} {scalar}"
+        if self.length is not None:
+            low, high = self.length
+            words += f" ({low} of them)" if low == high else f" ({low} to {high} of them)"
+        if self.range is not None:
+            words += f" from {self.range[0]} to {self.range[1]}"
+        if self.unit:
+            words += f" {self.unit}"
+        if self.choices is not None:
+            words += f", one of {', '.join(map(str, self.choices))}"
+        return words
+
+    def check(self, value: Any) -> Any:
+        """The value in its right type (an int is taken where a float is wanted).
+
+        Raises:
+            PallasError: the value is none of what the description allows.
+        """
+        refused = PallasError(f"parameter '{self.name}' is {value!r}, but must be {self.wants()}")
+        if not self.is_list:
+            return self._check_scalar(value, self.type, refused)
+        if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+            raise refused
+        values = [self._check_scalar(item, self.type[:-1], refused) for item in value if item != "" or self.type != "strings"]
+        if self.length is not None and not self.length[0] <= len(values) <= self.length[1]:
+            raise refused
+        return values
+
+    def _check_scalar(self, value: Any, scalar: str, refused: PallasError) -> Any:
+        if scalar == "float" and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        kind: Any = type(value)  # by way of Any: the comparison below is not to narrow the value
+        if kind is not SCALARS[scalar] or (scalar == "float" and not math.isfinite(value)):
+            raise refused
+        if self.range is not None and not self.range[0] <= value <= self.range[1]:
+            raise refused
+        if self.choices is not None and value not in self.choices:
+            raise refused
+        return value
+
+
+AUTOSTART = Parameter(
+    "autostart",
+    "bool",
+    True,
+    "Configure and activate without waiting to be told; false where a lifecycle manager or a launch file drives the node.",
+    read_only=True,
+)
+"""Every node has it."""
+
+
+def describe(node: str, folder: Path | None = None) -> dict[str, Parameter]:
+    """The parameters of a node (its entry point's name), by name, as described in `config/parameters/<node>.yaml`.
+
+    Raises:
+        PallasError: the description is missing or is not of the format above.
+    """
+    path = (folder or share() / "config" / "parameters") / f"{node}.yaml"
+    try:
+        document = yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError:
+        raise PallasError(f"{path}: no such file; it has to describe the parameters of node '{node}'") from None
+    except yaml.YAMLError as error:
+        raise PallasError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise PallasError(f"{path}: expected a mapping of parameter names to descriptions")
+    parameters = {AUTOSTART.name: AUTOSTART}
+    for name, entry in document.items():
+        parameters[name] = _parse(path, name, entry)
+    return parameters
+
+
+def _parse(path: Path, name: str, entry: Any) -> Parameter:
+    if not isinstance(entry, dict) or not {"type", "default", "description"} <= entry.keys() <= _KEYS:
+        raise PallasError(f"{path}: parameter '{name}' needs type, default and description, and may have {', '.join(sorted(_KEYS))}")
+    if entry["type"] not in TYPES:
+        raise PallasError(f"{path}: parameter '{name}' has type '{entry['type']}', which is none of {', '.join(TYPES)}")
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) and key != "default" else value for key, value in entry.items()}
+    parameter = Parameter(name=name, **fields)
+    parameter.check(parameter.default)
+    return parameter
+
+
+def closest(name: str, known: dict[str, Any]) -> str:
+    """A hint for a misspelled name: the closest known one, or all of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(known))}"
