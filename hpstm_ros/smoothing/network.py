@@ -31,7 +31,7 @@ class HpstmNetwork:
     """
 
     def __init__(self, stream: Stream, lookahead: int) -> None:
-        if tuple(stream.inputs) != INPUTS or tuple(stream.outputs) != OUTPUTS:
+        if set(stream.inputs) != set(INPUTS) or set(stream.outputs) != set(OUTPUTS):
             raise PallasError(f"the model is not an HPSTM model: its inputs are {', '.join(stream.inputs)}; give one that `pallas export hpstm` wrote")
         self._stream = stream
         self._frames, most = stream.inputs["points"][1], stream.inputs["lookahead"][1] - 1

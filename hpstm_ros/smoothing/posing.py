@@ -44,9 +44,13 @@ def _fit(rest: F64, bones: F64) -> F64:
 
 
 def on_manifold(positions: F64, skeleton: Skeleton, guess: F64 | None = None) -> tuple[F64, F64]:
-    """Positions (22, 3) with the bone lengths of a skeleton, and orientations (22, 4) that agree with them exactly."""
+    """Positions (22, 3) with the bone lengths of a skeleton, placed where they lie nearest to those given, and orientations (22, 4) that agree.
+
+    The pelvis must be finite.
+    """
     q_world_joint = rotations_from_positions(positions, skeleton, guess)
-    return np.asarray(forward_kinematics(skeleton, q_world_joint, positions[_PELVIS])), q_world_joint
+    placed = forward_kinematics(skeleton, q_world_joint, positions[_PELVIS])
+    return np.asarray(placed + np.nanmean(positions - placed, axis=0)), q_world_joint
 
 
 def with_lengths(lengths: F64) -> Skeleton:

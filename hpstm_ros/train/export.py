@@ -1,0 +1,110 @@
+"""From weights to released files: ``hpstm.safetensors``, and ``hpstm.onnx`` with the covariance calibrated and its document inside."""
+
+import json
+import os
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hpstm_ros.model.hpstm import Hpstm, HpstmConfig
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
+from pallas_ros.runtime.torch_backend import export_stream
+
+
+class OneFrame(nn.Module):
+    """The streaming step: one question, and only what the smoother needs of the answer. The caller holds the window, so there is no state."""
+
+    output_names = ("positions", "rotations", "covariance", "bones_used")
+
+    def __init__(self, model: Hpstm) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, points: Tensor, seen: Tensor, bones: Tensor, known: Tensor, lookahead: Tensor) -> tuple[Tensor, ...]:
+        """As `Hpstm.forward` with Q = 1 and ``lookahead`` (B, 11); positions (B, 22, 3), rotations and covariance (B, 22, 3, 3), bones (B, 22)."""
+        out = self.model(points, seen, bones, known, lookahead[:, None])
+        return out.positions[:, 0], out.rotations[:, 0], out.covariance[:, 0], out.bones
+
+    def example_inputs(self, batch: int) -> dict[str, Tensor]:
+        """Zeros, by name, in the order of `forward`."""
+        config, joints = self.model.config, len(JOINTS)
+        return {
+            "points": torch.zeros(batch, config.frames, joints, 3),
+            "seen": torch.zeros(batch, config.frames, joints),
+            "bones": torch.zeros(batch, joints),
+            "known": torch.zeros(batch, 1),
+            "lookahead": torch.zeros(batch, config.lookaheads),
+        }
+
+
+def load_model(path: str | Path) -> tuple[Hpstm, dict[str, Any]]:
+    """A model from ``hpstm.safetensors`` (released) or from a training checkpoint (its averaged weights), and its metadata.
+
+    Raises:
+        PallasError: the file is neither.
+    """
+    try:
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            meta = file.metadata() or {}
+        average = {key[8:]: value for key, value in tensors.items() if key.startswith("average.")}
+        config = json.loads(meta["settings"])["model"] if average else json.loads(meta["config"])
+        model = Hpstm(HpstmConfig(**config))
+        model.load_state_dict(average or tensors)
+    except FileNotFoundError:
+        raise PallasError(f"{path}: no such file; give hpstm.safetensors or the checkpoint of a training") from None
+    except Exception as error:
+        raise PallasError(f"{path}: not the weights of an HPSTM model: {str(error).splitlines()[0][:200]}") from None
+    return model.eval(), dict(meta)
+
+
+def export(model: Hpstm, folder: str | Path, document: dict[str, Any], name: str = "hpstm") -> Path:
+    """Write ``<name>.safetensors`` and ``<name>.onnx`` into a folder, each whole or not at all; returns the path of the latter.
+
+    Args:
+        model: in evaluation mode.
+        folder: made where it does not exist.
+        document: goes into the files (``covariance_scale``, training facts).
+        name: of the files.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {
+        "kind": "hpstm",
+        "rate_hz": MODEL_RATE_HZ,
+        "joints": list(JOINTS),
+        "config": model.config.as_dict(),
+        "git": _revision(),
+        "created": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        **document,
+    }
+    weights = folder / f".{name}.{os.getpid()}.safetensors"
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+    try:
+        save_file(tensors, weights, metadata={"config": json.dumps(model.config.as_dict()), "pallas": json.dumps(document)})
+        path = export_stream(OneFrame(model), folder / f"{name}.onnx", document)
+        weights.replace(folder / f"{name}.safetensors")
+    finally:
+        weights.unlink(missing_ok=True)
+    return path
+
+
+def step_module(weights: Path) -> OneFrame:
+    """The streaming step with the weights of a released ``.safetensors``: what the torch backend runs (entry point ``pallas.streams``)."""
+    return OneFrame(load_model(weights)[0]).eval()
+
+
+def _revision() -> str:
+    """The commit the files were made at, or "unknown" outside a checkout."""
+    try:
+        command = ["git", "rev-parse", "--short", "HEAD"]
+        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
