@@ -116,6 +116,7 @@ class Hpstm(nn.Module):
         self.head_bones = nn.Linear(d, J)
         self.head_spread = nn.Sequential(nn.Linear(d, d), nn.GELU(approximate="tanh"), nn.Linear(d, J * 6))
         for layer in (self.head, self.head_bones, self.head_spread[2]):
+            assert isinstance(layer, nn.Linear)
             nn.init.zeros_(layer.bias)
             nn.init.normal_(layer.weight, std=0.01)
 
@@ -174,7 +175,7 @@ class Hpstm(nn.Module):
             for layer in self.decoder:
                 query = layer(query, memory)
         query = self.norm_decoder(query.float())
-        out = self.head(query).unflatten(-1, (J, -1))
+        out = self.head(query).reshape(*query.shape[:2], J, -1)
         choice = F.softmax(out[..., : self.choices], -1)
         free = torch.einsum("bqjm,bqmjc->bqjc", choice, estimates) + _CORRECTION_M * out[..., self.choices : self.choices + 3]
         R_heading_joint = self._rotations(free, out[..., self.choices + 3 :])
@@ -185,7 +186,7 @@ class Hpstm(nn.Module):
             free=free @ R.transpose(-1, -2) + centre[:, None, None],
             rotations=R[:, :, None] @ R_heading_joint,
             bones=lengths,
-            cholesky=self._cholesky(self.head_spread(query).unflatten(-1, (J, 6))),
+            cholesky=self._cholesky(self.head_spread(query).reshape(*query.shape[:2], J, 6)),
             R_world_heading=R_world_heading,
             weight=weight,
         )
@@ -254,4 +255,4 @@ class Hpstm(nn.Module):
         below = _SIGMA_M * raw[..., 3:]
         zero = torch.zeros_like(below[..., 0])
         rows = (diagonal[..., 0], zero, zero, below[..., 0], diagonal[..., 1], zero, below[..., 1], below[..., 2], diagonal[..., 2])
-        return torch.stack(rows, -1).unflatten(-1, (3, 3))
+        return torch.stack(rows, -1).reshape(*raw.shape[:-1], 3, 3)

@@ -19,7 +19,7 @@ class Attention(nn.Module):
         """(B, Q, d), (B, L, d) to (B, Q, d)."""
 
         def split(t: Tensor) -> Tensor:
-            return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            return t.reshape(*t.shape[:-1], self.heads, t.shape[-1] // self.heads).transpose(1, 2)
 
         key, value = self.key_value(context).chunk(2, dim=-1)
         # Written out: on a CPU the backward pass of the fused kernel is several times slower at 32 frames.

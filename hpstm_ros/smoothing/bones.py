@@ -40,7 +40,9 @@ class BoneLengths:
             raise PallasError(f"{path}: not a file of bone lengths of the 22-joint body; have them estimated anew by leaving it out")
         lengths, deviation = arrays["lengths"], arrays["deviation"]
         sound = lengths.shape == deviation.shape == (len(JOINTS),) and lengths.dtype.kind == deviation.dtype.kind == "f"
-        if not (sound and np.isfinite(lengths).all() and np.isfinite(deviation).all() and ((lengths[1:] > 0.005) & (lengths[1:] < 1.0)).all()):
+        if not (
+            sound and np.isfinite(lengths).all() and np.isfinite(deviation).all() and ((lengths[1:] > 0.005) & (lengths[1:] < 1.0)).all()
+        ):
             raise PallasError(f"{path}: its bone lengths are not those of a human; have them estimated anew by leaving it out")
         return cls(lengths.astype(np.float64), deviation.astype(np.float64))
 

@@ -146,15 +146,19 @@ class Kalman:
     """
 
     def __init__(
-        self, process: float = 30.0, measurement: float = 0.013, lookahead: int = 0, gate: float = 0.0, patience: int = 6, rate: float = 60.0
+        self,
+        process: float = 30.0,
+        measurement: float = 0.013,
+        lookahead: int = 0,
+        gate: float = 0.0,
+        patience: int = 6,
+        rate: float = 60.0,
     ) -> None:
         self.lookahead = lookahead
         self._gate, self._patience, self._r = gate, patience, measurement**2
         dt = 1.0 / rate
         self._f = np.array([[1.0, dt, dt * dt / 2], [0.0, 1.0, dt], [0.0, 0.0, 1.0]])
-        self._q = process**2 * np.array(
-            [[dt**5 / 20, dt**4 / 8, dt**3 / 6], [dt**4 / 8, dt**3 / 3, dt**2 / 2], [dt**3 / 6, dt**2 / 2, dt]]
-        )
+        self._q = process**2 * np.array([[dt**5 / 20, dt**4 / 8, dt**3 / 6], [dt**4 / 8, dt**3 / 3, dt**2 / 2], [dt**3 / 6, dt**2 / 2, dt]])
         self._x: F64 | None = None
         self._p = np.empty(0)
         self._missed = np.empty(0, dtype=np.int64)
@@ -166,7 +170,7 @@ class Kalman:
 
     def push(self, points: F64) -> F64 | None:
         """See `Filter.push`."""
-        missing = np.isnan(points).any(-1)
+        missing = np.asarray(np.isnan(points).any(axis=-1))
         if self._x is None:
             self._x = np.zeros((*points.shape, 3))  # (..., coordinate, derivative)
             self._p = np.zeros((*points.shape[:-1], 3, 3))
@@ -190,7 +194,7 @@ class Kalman:
     def _restart(self, points: F64, which: NDArray[np.bool_]) -> None:
         """Forget the motion of some points and start them where they are seen (at the origin, unknown, where they are not)."""
         assert self._x is not None
-        missing = np.isnan(points).any(-1)
+        missing = np.asarray(np.isnan(points).any(axis=-1))
         start = np.zeros_like(self._x)
         start[..., 0] = np.where(missing[..., None], self._x[..., 0], points)
         self._x = np.where(which[..., None, None], start, self._x)
@@ -217,11 +221,12 @@ class Kalman:
 
     def _smooth(self) -> F64:
         """The Rauch-Tung-Striebel recursion from the newest frame back to the oldest one held."""
-        x_before, p_before, x, p = self._past[-1]
-        for x_ahead, p_ahead, x_next, p_next in reversed([(a[0], a[1], b[2], b[3]) for a, b in zip(list(self._past)[1:], list(self._past)[:-1], strict=True)]):
-            back = p_next @ self._f.T @ np.linalg.inv(p_ahead)
-            x = x_next + np.einsum("...ij,...cj->...ci", back, x - x_ahead)
-            p = p_next + back @ (p - p_ahead) @ np.swapaxes(back, -1, -2)
+        _, _, x, p = self._past[-1]
+        steps = list(self._past)
+        for (x_ahead, p_ahead, _, _), (_, _, x_held, p_held) in zip(steps[:0:-1], steps[-2::-1], strict=True):
+            back = p_held @ self._f.T @ np.linalg.inv(p_ahead)
+            x = x_held + np.einsum("...ij,...cj->...ci", back, x - x_ahead)
+            p = p_held + back @ (p - p_ahead) @ np.swapaxes(back, -1, -2)
         self.variance = p[..., 0, 0]
         return np.asarray(x[..., 0])
 

@@ -15,8 +15,10 @@ from pallas_ros.body.names import JOINT_INDEX, MIRROR
 F64 = NDArray[np.float64]
 
 _MIRROR = np.array(MIRROR)
-_PAIRED = _MIRROR != np.arange(len(_MIRROR))
-_LIMBS = np.array([JOINT_INDEX[f"{side}_{part}"] for side in ("left", "right") for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")])
+_PAIRED = np.arange(len(_MIRROR)) != _MIRROR
+_LIMBS = np.array(
+    [JOINT_INDEX[f"{side}_{part}"] for side in ("left", "right") for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")]
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Gate:
         """Take points (22, 3) m, NaN where not seen; gives them put right or marked missing, and remarks."""
         self.restarted = False
         remarks: list[str] = []
-        seen = np.isfinite(points).all(-1)
+        seen = np.asarray(np.isfinite(points).all(axis=-1))
         if self._frames >= 3 and seen.any():
             expected, sigma = self._filter.predict()
             points, seen = self._sides(points, seen, expected, remarks)

@@ -32,7 +32,9 @@ class HpstmNetwork:
 
     def __init__(self, stream: Stream, lookahead: int) -> None:
         if set(stream.inputs) != set(INPUTS) or set(stream.outputs) != set(OUTPUTS):
-            raise PallasError(f"the model is not an HPSTM model: its inputs are {', '.join(stream.inputs)}; give one that `pallas export hpstm` wrote")
+            raise PallasError(
+                f"the model is not an HPSTM model: its inputs are {', '.join(stream.inputs)}; give one that `pallas export hpstm` wrote"
+            )
         self._stream = stream
         self._frames, most = stream.inputs["points"][1], stream.inputs["lookahead"][1] - 1
         if not 0 <= lookahead <= most:
@@ -42,13 +44,6 @@ class HpstmNetwork:
         self._scale = float(scales[lookahead])
         self._ask = np.eye(most + 1, dtype=np.float32)[None, lookahead]
         self._window: deque[F64] = deque(maxlen=self._frames)
-
-    @classmethod
-    def open(cls, path: str | Path, lookahead: int, backend: str = "auto", threads: int = 1) -> "HpstmNetwork":
-        """Open a model file; see `pallas_ros.runtime.open_stream`."""
-        stream = open_stream(path, backend=backend, threads=threads, expect={"kind": "hpstm", "joints": list(JOINTS)})
-        stream.warm_up()
-        return cls(stream, lookahead)
 
     def reset(self) -> None:
         """Forget the past."""
@@ -81,7 +76,14 @@ class HpstmNetwork:
         covariance = out["covariance"][0].astype(np.float64) * self._scale
         return Estimate(
             positions=out["positions"][0] + origin,
-            rotations=rotations.from_matrix(out["rotations"][0].astype(np.float64)),
+            rotations=np.asarray(rotations.from_matrix(out["rotations"][0].astype(np.float64)), dtype=np.float64),
             covariance=0.5 * (covariance + np.swapaxes(covariance, -1, -2)),
             bones=out["bones_used"][0].astype(np.float64),
         )
+
+
+def open_network(path: str | Path, backend: str = "auto", threads: int = 1) -> Stream:
+    """Open a model file and warm it up; it holds no state, so several windows can share it. See `pallas_ros.runtime.open_stream`."""
+    stream = open_stream(path, backend=backend, threads=threads, expect={"kind": "hpstm", "joints": list(JOINTS)})
+    stream.warm_up()
+    return stream

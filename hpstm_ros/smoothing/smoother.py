@@ -17,6 +17,7 @@ from hpstm_ros.smoothing.bones import BoneEstimator, BoneLengths, PersonCheck
 from hpstm_ros.smoothing.estimate import Estimate, KalmanMethod
 from hpstm_ros.smoothing.filters import Kalman
 from hpstm_ros.smoothing.gate import Gate, GateSettings
+from hpstm_ros.smoothing.network import HpstmNetwork, open_network
 from hpstm_ros.smoothing.posing import rotations_from_positions, with_lengths
 from pallas_ros.body import kinematics
 from pallas_ros.body.errors import PallasError
@@ -28,6 +29,8 @@ F64 = NDArray[np.float64]
 
 METHODS: Final = ("hpstm", "kalman", "bypass")
 _PERIOD = 1e9 / MODEL_RATE_HZ
+_WANDER_M_S = 0.5
+"""How fast a body that is held still, because it is not seen, may really be moving away: a standard deviation."""
 J = len(JOINTS)
 
 
@@ -88,15 +91,14 @@ class Method(Protocol):
         ...
 
 
-def make_method(settings: SmootherSettings) -> Method | None:
-    """The method of some settings; None for ``bypass``. Opening a network takes a while: do it once and share it by `Smoother`'s argument."""
-    if settings.method == "bypass":
-        return None
+def shared_method(settings: SmootherSettings) -> Callable[[SmootherSettings], Method | None]:
+    """Makes the method of some settings, again and again: a network is opened once, here, and its stream shared by all bodies."""
+    if settings.method == "hpstm":
+        stream = open_network(resource(Path(settings.model)), settings.backend)
+        return lambda s: HpstmNetwork(stream, s.lookahead)
     if settings.method == "kalman":
-        return KalmanMethod(settings.process, settings.measurement, settings.lookahead)
-    from hpstm_ros.smoothing.network import HpstmNetwork
-
-    return HpstmNetwork.open(resource(Path(settings.model)), settings.lookahead, settings.backend)
+        return lambda s: KalmanMethod(s.process, s.measurement, s.lookahead)
+    return lambda _: None
 
 
 class Smoother:
@@ -104,16 +106,16 @@ class Smoother:
 
     Args:
         settings: see there.
-        method: makes the method; by default `make_method` with the settings.
+        method: makes the method; by default `shared_method` of the settings. Give the same one to several bodies.
 
     Attributes:
         bones: the operator's lengths once they are held, else None.
         counts: how often each failure was met, by name.
     """
 
-    def __init__(self, settings: SmootherSettings, method: Callable[[SmootherSettings], Method | None] = make_method) -> None:
+    def __init__(self, settings: SmootherSettings, method: Callable[[SmootherSettings], Method | None] | None = None) -> None:
         self._s = settings
-        self._method = method(settings)
+        self._method = (method or shared_method(settings))(settings)
         self._bones = BoneEstimator(round(settings.estimate_bones_s * MODEL_RATE_HZ), settings.bones)
         self.counts = {"frames": 0, "frames missing": 0, "frames bridged": 0, "lost": 0, "out of order": 0, "another person": 0}
         self._gate = Gate(settings.gate)
@@ -137,7 +139,7 @@ class Smoother:
         self._unseen = 0
         self._newest_input = 0
         self._free = Kalman(process=30.0, measurement=0.015, lookahead=0)
-        self._last: Estimate | None = None
+        self._last: BodyFrame | None = None
         if self._method is not None:
             self._method.reset()
 
@@ -163,9 +165,9 @@ class Smoother:
         return out + self._step(body, slot)
 
     def advance(self, stamp: int) -> list[BodyFrame]:
-        """Bridge up to ``stamp`` without a body: the smooth bodies that are due. Nothing once the body is lost, or before the first."""
+        """Bridge up to ``stamp`` without a body: the smooth bodies that are due. Nothing once the body was reported lost, or before the first."""
         out: list[BodyFrame] = []
-        while self._waiting and self._unseen * _PERIOD < self._s.bridge_s * 1e9 and self._anchor + (self._slot + 1) * _PERIOD <= stamp:
+        while self._waiting and self._unseen <= self._s.bridge_s * MODEL_RATE_HZ and self._anchor + (self._slot + 1) * _PERIOD <= stamp:
             out += self._missing(self._slot + 1)
         return out
 
@@ -199,7 +201,7 @@ class Smoother:
                 self._method.reset()
                 self._waiting.clear()
                 self._free = Kalman(process=30.0, measurement=0.015, lookahead=0)
-        seen = np.isfinite(points).all(-1)
+        seen = np.asarray(np.isfinite(points).all(axis=-1))
         self._newest_input = max(self._newest_input, body.newest_input) if seen.any() else self._newest_input
         self._unseen = 0 if seen.any() else self._unseen + 1
         self._waiting.append(replace(body, positions=points, valid=seen, remarks=tuple(remarks)))
@@ -216,16 +218,24 @@ class Smoother:
         return [self._finish(estimate)]
 
     def _pass(self) -> list[BodyFrame]:
-        """Bypass: the body ``lookahead`` frames ago as it is; one that is missing repeats the last, invalid once it is lost."""
+        """Bypass: the body ``lookahead`` frames ago as it is; one that is missing repeats the last, ever less sure, until it is lost."""
         if len(self._waiting) <= self._s.lookahead:
             return []
         body = self._waiting[0]
         if body.valid.any():
-            self._last = Estimate(body.positions, body.rotations, np.zeros((J, 3, 3)), np.zeros(J))
-            return [replace(body, newest_input=self._newest_input)]
+            self._last = replace(body, newest_input=self._newest_input)
+            return [self._last]
         if self._last is None:
             return []
-        held = replace(body, positions=self._last.positions, rotations=self._last.rotations, newest_input=self._newest_input)
+        seconds = (body.stamp - self._last.stamp) / 1e9
+        known = np.zeros((J, 3, 3)) if self._last.covariance is None else self._last.covariance
+        held = replace(
+            self._last,
+            stamp=body.stamp,
+            covariance=known + (_WANDER_M_S * seconds) ** 2 * np.eye(3),
+            confidence=self._last.confidence * max(1 - seconds / self._s.bridge_s, 0.0),
+            remarks=body.remarks,
+        )
         return [self._bridged(held)]
 
     def _finish(self, estimate: Estimate) -> BodyFrame:
@@ -254,7 +264,9 @@ class Smoother:
         seconds = self._unseen / MODEL_RATE_HZ
         if seconds > self._s.bridge_s:
             self.counts["lost"] += self._unseen == round(self._s.bridge_s * MODEL_RATE_HZ) + 1
-            return replace(body, valid=np.zeros(J, dtype=bool), confidence=np.zeros(J), remarks=(*body.remarks, f"body lost for {seconds:.1f} s"))
+            return replace(
+                body, valid=np.zeros(J, dtype=bool), confidence=np.zeros(J), remarks=(*body.remarks, f"body lost for {seconds:.1f} s")
+            )
         return replace(body, remarks=(*body.remarks, "body not seen: carried on"))
 
     def _look_at_person(self, points: F64) -> None:

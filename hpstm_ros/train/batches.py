@@ -118,7 +118,12 @@ class WindowSampler:
     def _recombine(self, q: F32) -> F32:
         """Limbs of another window of the batch, hung on this one's trunk."""
         source = q.copy()
-        for limb, base, chance in ((_ARMS["left"], _SPINE3, 0.25), (_ARMS["right"], _SPINE3, 0.25), (_LEGS, _PELVIS, 0.25), (_HEAD, _SPINE3, 0.15)):
+        for limb, base, chance in (
+            (_ARMS["left"], _SPINE3, 0.25),
+            (_ARMS["right"], _SPINE3, 0.25),
+            (_LEGS, _PELVIS, 0.25),
+            (_HEAD, _SPINE3, 0.15),
+        ):
             which = np.flatnonzero(self.rng.random(len(q)) < chance)
             other = self.rng.integers(0, len(q), len(which))
             carry = rotations.multiply(q[which, :, base], rotations.inverse(source[other, :, base]))
@@ -139,13 +144,16 @@ class WindowSampler:
         time = np.arange(frames) / 60.0
         frequency, phase = self.rng.uniform(0.1, 1.2, (2, count, 1, 3)), self.rng.uniform(0, 2 * np.pi, (2, count, 1, 3))
         rotvec = 0.5 * self.rng.standard_normal((count, 1, 3)) + sum(
-            0.35 * self.rng.standard_normal((count, 1, 3)) * np.sin(2 * np.pi * frequency[i] * time[None, :, None] + phase[i]) for i in range(2)
+            0.35 * self.rng.standard_normal((count, 1, 3)) * np.sin(2 * np.pi * frequency[i] * time[None, :, None] + phase[i])
+            for i in range(2)
         )
         return rotations.from_rotvec(rotvec).astype(np.float32)
 
     def _turn(self, q: F32, root: F32) -> tuple[F32, F32]:
         turn = rotations.about_z(self.rng.uniform(-np.pi, np.pi, len(q))).astype(np.float32)[:, None]
-        return rotations.multiply(turn[:, :, None], q).astype(np.float32), rotations.rotate(np.broadcast_to(turn, (*root.shape[:2], 4)), root)
+        return rotations.multiply(turn[:, :, None], q).astype(np.float32), rotations.rotate(
+            np.broadcast_to(turn, (*root.shape[:2], 4)), root
+        )
 
 
 def place(q_world_joint: F32, p_world_pelvis: F32, offsets: F32) -> F32:

@@ -36,7 +36,8 @@ def negative_log_likelihood(error: Tensor, cholesky: Tensor) -> Tensor:
     """Of errors (..., 3) m, in the frame of the Cholesky factors (..., 3, 3) m; constants left out."""
     white = torch.linalg.solve_triangular(cholesky, error[..., None], upper=False)[..., 0]
     log_determinant = torch.diagonal(cholesky, dim1=-2, dim2=-1).log().sum(-1)
-    return 0.5 * (white**2).sum(-1).clamp_max(200.0) + log_determinant
+    out: Tensor = 0.5 * (white**2).sum(-1).clamp_max(200.0) + log_determinant
+    return out
 
 
 def loss(out: HpstmOutput, truth: Truth, weights: LossWeights, warm: float, consecutive: int = 1) -> tuple[Tensor, dict[str, float]]:
@@ -57,7 +58,7 @@ def loss(out: HpstmOutput, truth: Truth, weights: LossWeights, warm: float, cons
     care = 0.25 + 0.75 * truth.seen
     position = _CM * (care * _norm(error)).mean()
     free = _CM * (care * _norm(out.free - truth.positions)).mean()
-    change = error.unflatten(0, (-1, consecutive)).transpose(1, 2).flatten(0, 1) if consecutive > 2 else error
+    change = error.reshape(-1, consecutive, *error.shape[1:]).transpose(1, 2).flatten(0, 1) if consecutive > 2 else error
     velocity = _CM * _norm(change[:, 1:] - change[:, :-1]).mean()
     acceleration = _CM * _norm(change[:, 2:] - 2 * change[:, 1:-1] + change[:, :-2]).mean()
     bones = _CM * (out.bones - truth.bones).abs().mean()
@@ -74,8 +75,13 @@ def loss(out: HpstmOutput, truth: Truth, weights: LossWeights, warm: float, cons
         + warm * weights.spread * spread
     )
     terms = {"position_mm": position, "free_mm": free, "velocity_mm": velocity, "acceleration_mm": acceleration, "bones_mm": bones}
-    return total, {**{k: 10 * float(v.detach()) for k, v in terms.items()}, "rotation": float(rotation.detach()), "nll": float(spread.detach())}
+    return total, {
+        **{k: 10 * float(v.detach()) for k, v in terms.items()},
+        "rotation": float(rotation.detach()),
+        "nll": float(spread.detach()),
+    }
 
 
 def _norm(x: Tensor) -> Tensor:
-    return (x * x).sum(-1).add(1e-10).sqrt()
+    out: Tensor = (x * x).sum(-1).add(1e-10).sqrt()
+    return out

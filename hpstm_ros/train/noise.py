@@ -72,7 +72,7 @@ def _bone_noise(positions: F32, share: float, rng: np.random.Generator) -> F32:
 def _directions(count: int, rng: np.random.Generator) -> F32:
     """Unit vectors (count, 3), evenly spread."""
     v = rng.standard_normal((count, 3), dtype=np.float32)
-    return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
+    return np.asarray(v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,15 @@ class Failures:
 
 NO_FAILURES = Failures()
 TRAINING_FAILURES = Failures(
-    occlusion=0.20, blackout=0.05, dropping=0.08, flip=0.06, teleport=0.04, stuck_outlier=0.12, half_rate=0.06, late_start=0.05, format_gap=0.10
+    occlusion=0.20,
+    blackout=0.05,
+    dropping=0.08,
+    flip=0.06,
+    teleport=0.04,
+    stuck_outlier=0.12,
+    half_rate=0.06,
+    late_start=0.05,
+    format_gap=0.10,
 )
 
 _LIMBS: tuple[tuple[int, ...], ...] = (

@@ -1,0 +1,63 @@
+"""Smooths `/pallas/body` or `/pose/body` and publishes `/hpstm/body`."""
+
+from pathlib import Path
+from typing import Any
+
+from pallas.msg import BodyPose
+
+from hpstm_ros.smoothing.bodies import Bodies, method_for
+from hpstm_ros.smoothing.smoother import SmootherSettings
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_HPSTM_BODY
+from pallas_ros.ros.conversions import body_from_msg, body_to_msg
+from pallas_ros.ros.node import Health, PallasNode
+
+
+class HpstmNode(PallasNode):
+    """Adapter around `hpstm_ros.smoothing.bodies.Bodies`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """See `config/parameters/hpstm.yaml`."""
+        self._bodies: Bodies | None = None
+        self._method = ""
+        super().__init__("hpstm", **kwargs)
+
+    def configure(self) -> None:
+        """Open the network, subscribe, advertise."""
+        s = self.settings
+        self._method = method_for(s["method"], s["input_topic"])
+        settings = SmootherSettings(
+            method=self._method,
+            lookahead=s["lookahead"],
+            model=s["model"],
+            backend=s["backend"],
+            trust_rotations=s["trust_rotations"],
+            least_confidence=s["least_confidence"],
+            bridge_s=s["bridge_s"],
+        )
+        self._bodies = Bodies(settings, Path(s["bones_file"]).expanduser() if s["bones_file"] else None)
+        self._publisher = self.advertise(BodyPose, TOPIC_HPSTM_BODY)
+        self.subscribe(BodyPose, s["input_topic"], self._on_body)
+        self.every(1 / MODEL_RATE_HZ, self._on_time)
+
+    def cleanup(self) -> None:
+        """Let go of the network."""
+        self._bodies = None
+
+    def health(self) -> Health:
+        """What each body met."""
+        if self._bodies is None or not self.active:
+            return Health()
+        return Health(0, f"method {self._method}", dict(self._bodies.figures()))
+
+    def _on_body(self, message: BodyPose) -> None:
+        assert self._bodies is not None
+        self._publish(self._bodies.push(body_from_msg(message), self.now()))
+
+    def _on_time(self) -> None:
+        assert self._bodies is not None
+        self._publish(self._bodies.tick(self.now()))
+
+    def _publish(self, bodies: list[BodyFrame]) -> None:
+        for body in bodies:
+            self._publisher.publish(body_to_msg(body))
