@@ -200,6 +200,7 @@ def site_packages() -> Path:
 
 
 def make_venv(python: Interpreter, progress: Progress) -> None:
+    shutil.rmtree(WORK / "messages", ignore_errors=True)  # configured for the environment that was
     run([python.executable, "-m", "venv", "--clear", str(VENV)], "venv.log", progress, lambda _: "venv", clean_environment())
 
 
@@ -243,16 +244,15 @@ def install_ros_environment() -> None:
 
 
 def build_messages(progress: Progress) -> None:
-    """The packages of messages into .venv, beside those of the wheels, by colcon."""
+    """The packages of messages, and the executables of the nodes, into .venv, beside what the wheels put there."""
     patch_ros_exports()
     base = WORK / "messages"
-    shutil.rmtree(base, ignore_errors=True)
     sources = [str(ROOT)] + ([] if (VENV / "share/tf2_msgs/package.xml").exists() else [str(UNDERLAY / "tf2_msgs")])
     env = clean_environment()
     env.update(CMAKE_PREFIX_PATH=str(VENV), AMENT_PREFIX_PATH=str(VENV), COLCON_LOG_PATH=str(base / "log"), PYTHONWARNINGS="ignore")
     command = [str(PYTHON), "-m", "colcon", "build", "--paths", *sources]
     command += ["--build-base", str(base / "build"), "--install-base", str(VENV)]
-    command += ["--merge-install", "--event-handlers", "console_direct+", "--cmake-args", "-DPALLAS_INTERFACES_ONLY=ON"]
+    command += ["--merge-install", "--event-handlers", "console_direct+", "--cmake-args", "-DPALLAS_WITHOUT_PYTHON=ON"]
     command += ["-DBUILD_TESTING=OFF", "-DCMAKE_BUILD_TYPE=Release", f"-DPython3_EXECUTABLE={PYTHON}"]
     percent = re.compile(r"\[ *(\d+)%\]")
     run(command, "messages.log", progress, lambda output: f"compiling {(percent.findall(output) or ['0'])[-1]} %", env)
@@ -284,14 +284,15 @@ def setup(progress: Progress) -> None:
     venv_key = digest(str(VENV), python.executable, python.version)
     packages_key = digest(venv_key, LOCK)
     environment_key = digest(packages_key, ROOT / "tools/ros_environment.py")
-    sources = (ROOT / "msg", ROOT / "srv", ROOT / "action", UNDERLAY, ROOT / "CMakeLists.txt", ROOT / "package.xml")
-    messages_key = digest(packages_key, *sources)
+    sources = [ROOT / "msg", ROOT / "srv", ROOT / "action", ROOT / "CMakeLists.txt", ROOT / "package.xml", UNDERLAY]
+    nodes = re.findall(r"^ +(\w+) = \w+\.nodes\.", (ROOT / "setup.cfg").read_text(), re.M)
+    messages_key = digest(packages_key, *sources, ROOT / "tools/executable.py.in", nodes)
     project_key = digest(packages_key, ROOT / "pyproject.toml", ROOT / "setup.cfg", ROOT / "setup.py")
     steps: list[tuple[str, str, str, Callable[[], None]]] = [
         ("venv", venv_key, f"environment .venv on {python}", lambda: make_venv(python, progress)),
         ("packages", packages_key, "packages of requirements/lock.txt", lambda: install_packages(progress)),
         ("environment", environment_key, "ROS 2 environment of the interpreter", install_ros_environment),
-        ("messages", messages_key, "messages, by colcon", lambda: build_messages(progress)),
+        ("messages", messages_key, "messages and executables of the nodes, by colcon", lambda: build_messages(progress)),
         ("project", project_key, "command `pallas`", lambda: install_project(progress)),
     ]
     todo = [step for step in steps if not stamps.fits(step[0], step[1])]
