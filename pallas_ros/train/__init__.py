@@ -1,1 +1,1 @@
-"""Training and evaluation of the PALLAS network (torch)."""
+"""Training and evaluation (torch). `loop.fit` is the training loop of both networks, PALLAS and HPSTM."""

@@ -1,0 +1,219 @@
+"""Training sequences: windows of clips, re-timed, mirrored, with limbs of other clips, arms that move anywhere, trunks that bend, other bodies.
+
+The packs hold few contents, much repeated. What is drawn here is what they lack; which of it helps was judged on the
+development contents (`splits.DEVELOPMENT_CONTENTS`), never on ``unseen``.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pallas_ros.body.names import JOINT_INDEX, LEG_JOINTS, MIRROR
+from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.data.library import LibraryClip, MotionLibrary
+from pallas_ros.data.virtual_imu import SMOOTHING, SensorErrors, Sequence, _smooth, sense
+from pallas_ros.model import rotations
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """Chances are per sequence (per arm where it says so), angles in degrees (standard deviations)."""
+
+    retime: float = 0.7
+    speed: tuple[float, float] = (0.7, 1.4)
+    mirror: float = 0.5
+    foreign_arm: float = 0.25
+    """Chance, per arm, that it comes from another clip."""
+    keyed_arm: float = 0.2
+    """Chance, per arm, that it moves between arm poses drawn from all clips."""
+    free_arm: float = 0.12
+    """Chance, per arm, that it moves between poses drawn from the whole range of the joints."""
+    arm_turn_deg: float = 8.0
+    pronation_deg: float = 15.0
+    trunk_deg: float = 4.0
+    bend: float = 0.12
+    """Chance that the trunk bends far (up to 80 degrees forward, 35 sideways, 50 in twist)."""
+    leg_deg: float = 3.0
+    segment_scale: float = 0.06
+    error_scale: tuple[float, float] = (0.3, 1.8)
+    errors: SensorErrors = field(default_factory=SensorErrors)
+
+
+ARMS = tuple(tuple(JOINT_INDEX[f"{side}_{joint}"] for joint in ("collar", "shoulder", "elbow", "wrist")) for side in ("left", "right"))
+_SPINE3 = JOINT_INDEX["spine3"]
+_TRUNK = {"pelvis": 0.35, "spine1": 0.5, "spine2": 0.7, "spine3": 0.9, "neck": 0.95, "head": 1.0}
+
+
+class SequenceSampler:
+    """Endless batches of `Sequence`, deterministic by seed.
+
+    Args:
+        library: the motion.
+        clips: those to draw from; contents are drawn by the square root of their duration, so that rare ones are seen often.
+        frames: T of the sequences.
+        batch: B.
+    """
+
+    def __init__(self, library: MotionLibrary, clips: list[LibraryClip], frames: int, batch: int, settings: AugmentationSettings, seed: int) -> None:
+        self.frames, self.batch, self.settings = frames, batch, settings
+        self.generator = torch.Generator().manual_seed(seed)
+        self.q = torch.from_numpy(np.concatenate([library.rotations[c.start : c.stop] for c in clips]))
+        self.root = torch.from_numpy(np.concatenate([library.root[c.start : c.stop] for c in clips]))
+        self.contacts = torch.from_numpy(np.concatenate([library.contacts[c.start : c.stop] for c in clips]))
+        self.length = torch.tensor([c.stop - c.start for c in clips])
+        self.start = torch.cumsum(self.length, 0) - self.length
+        totals: dict[str, float] = {}
+        for c in clips:
+            totals[c.content] = totals.get(c.content, 0.0) + c.seconds
+        self.weight = torch.tensor([c.seconds / totals[c.content] ** 0.5 for c in clips], dtype=torch.float64)
+        self.offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
+
+    def _chance(self, probability: float, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.generator) < probability
+
+    def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=self.generator)
+
+    def _window(self, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Frame before, frame after (B, T) in the flat arrays, and the part of the way between them (B, T)."""
+        s = self.settings
+        clip = torch.multinomial(self.weight, self.batch, replacement=True, generator=self.generator)
+        speed = torch.where(self._chance(s.retime, self.batch), self._uniform(*s.speed, self.batch), torch.ones(self.batch))
+        last = (self.length[clip] - 1).double()[:, None]
+        span = torch.clamp(last[:, 0] - speed * frames, min=0.0)
+        time = (torch.rand(self.batch, generator=self.generator) * span)[:, None] + speed[:, None] * torch.arange(frames)
+        time = last - (time % (2 * last) - last).abs()  # at a clip's end motion runs backwards
+        before = torch.minimum(time.floor(), last - 1).clamp(min=0)
+        start = self.start[clip][:, None]
+        return (start + before.long()), start + torch.minimum(before + 1, last).long(), (time - before).float()
+
+    def _orientations(self, window: tuple[Tensor, Tensor, Tensor], joints: list[int] | slice) -> Tensor:
+        before, after, part = window
+        a, b = (rotations.normalise(self.q[i][:, :, joints].float()) for i in (before, after))
+        return rotations.nlerp(a, b, part[:, :, None, None])
+
+    def __next__(self) -> Sequence:
+        """The next batch."""
+        s, frames = self.settings, self.frames + 2 * SMOOTHING
+        window = self._window(frames)
+        q = self._orientations(window, slice(None))
+        before, after, part = window
+        root = torch.lerp(self.root[before], self.root[after], part[..., None])
+        contacts = self.contacts[before]
+        arms = self._arms(q, frames)
+        q = self._bend(q, frames)
+        for side in (0, 1):
+            q[:, :, list(ARMS[side])] = rotations.multiply(q[:, :, _SPINE3, None], arms[side])
+        q, root, contacts = self._mirror(q, root, contacts)
+        scale = 1 + s.segment_scale * (torch.randn(self.batch, 22, 1, generator=self.generator).clamp(-2, 2) + torch.randn(self.batch, 1, 1, generator=self.generator) * 0.5)
+        low, high = s.error_scale
+        # One scale of error a batch would tie the batch's samples together; the errors' own draws vary enough within it.
+        errors = s.errors.scaled(float(self._uniform(low, high, 1)))
+        return sense(q, root, contacts, self.offsets * scale, errors, self.generator)
+
+    def __iter__(self) -> "SequenceSampler":
+        """Itself: the batches never end."""
+        return self
+
+    def _arms(self, q: Tensor, frames: int) -> list[Tensor]:
+        """Both arms' orientations relative to spine3, (B, T, 4, 4) each."""
+        s, out = self.settings, []
+        donor = self._window(frames)
+        trunk = rotations.inverse(q[:, :, _SPINE3, None])
+        for side in (0, 1):
+            joints = list(ARMS[side])
+            arm = rotations.multiply(trunk, q[:, :, joints])
+            pick = torch.rand(self.batch, generator=self.generator)
+            foreign = torch.nonzero(pick < s.foreign_arm)[:, 0]
+            if len(foreign):
+                part = self._orientations((donor[0][foreign], donor[1][foreign], donor[2][foreign]), [_SPINE3, *joints])
+                arm[foreign] = rotations.multiply(rotations.inverse(part[:, :, :1]), part[:, :, 1:])
+            keyed = torch.nonzero((pick >= s.foreign_arm) & (pick < s.foreign_arm + s.keyed_arm + s.free_arm))[:, 0]
+            if len(keyed):
+                free = pick[keyed] >= s.foreign_arm + s.keyed_arm
+                arm[keyed] = self._keyed_arm(len(keyed), free, frames, side)
+            arm = self._turn_arm(arm, frames, side)
+            out.append(arm)
+        return out
+
+    def _turn_arm(self, arm: Tensor, frames: int, side: int) -> Tensor:
+        """Turn the whole arm a little about the shoulder, and the forearm about itself."""
+        s, deg = self.settings, torch.pi / 180
+        turn = s.arm_turn_deg * deg * 0.7 * (torch.randn(self.batch, 1, 3, generator=self.generator) + _smooth((self.batch, 3), frames, self.generator, 0.1, 1.0).transpose(1, 2))
+        roll = s.pronation_deg * deg * 0.7 * (torch.randn(self.batch, 1, generator=self.generator) + _smooth((self.batch,), frames, self.generator, 0.1, 1.0))
+        arm = arm.clone()
+        arm[:, :, 1:] = rotations.multiply(rotations.from_rotvec(turn)[:, :, None], arm[:, :, 1:])
+        axis = torch.stack((torch.zeros_like(roll), roll, torch.zeros_like(roll)), dim=-1)
+        hand = rotations.multiply(rotations.inverse(arm[:, :, 2]), arm[:, :, 3])
+        arm[:, :, 2] = rotations.multiply(arm[:, :, 2], rotations.from_rotvec(axis))
+        arm[:, :, 3] = rotations.multiply(arm[:, :, 2], hand)
+        return arm
+
+    def _keyed_arm(self, count: int, free: Tensor, frames: int, side: int, keys: int = 6) -> Tensor:
+        """Arms (count, T, 4, 4) that move smoothly between key poses: of other clips, or (``free``) of the whole range of the joints."""
+        index = torch.randint(0, len(self.q), (count, keys), generator=self.generator)
+        pose = rotations.normalise(self.q[index][:, :, [_SPINE3, *ARMS[side]]].float())
+        local = rotations.multiply(rotations.inverse(pose[:, :, :-1]), pose[:, :, 1:])
+        sign = 1.0 if side == 0 else -1.0
+        deg = torch.pi / 180
+
+        def angle(low: float, high: float) -> Tensor:
+            return self._uniform(low * deg, high * deg, count, keys)
+
+        zero = torch.zeros(count, keys)
+        lower, swing, roll = angle(-85, 70), angle(-60, 135), angle(-70, 70)
+        raised = rotations.from_rotvec(torch.stack((sign * lower, zero, zero), -1))
+        swung = rotations.from_rotvec(torch.stack((zero, zero, -sign * swing), -1))
+        twist = rotations.from_rotvec(torch.stack((zero, roll, zero), -1))
+        flexed = rotations.from_rotvec(torch.stack((zero, zero, -sign * angle(0, 145)), -1))
+        pronated = rotations.from_rotvec(torch.stack((zero, angle(-90, 90), zero), -1))
+        anywhere = local.clone()
+        anywhere[:, :, 1] = rotations.multiply(rotations.multiply(swung, raised), twist)
+        anywhere[:, :, 2] = rotations.multiply(flexed, pronated)
+        local = torch.where(free[:, None, None, None], anywhere, local)
+        gaps = self._uniform(0.5, 2.0, count, keys - 1)
+        times = torch.cat((torch.zeros(count, 1), torch.cumsum(gaps, 1)), 1)
+        length = self._uniform(0.35, 1.3, count)[:, None] * (frames / 128)  # part of the path that is travelled: how fast the arm moves
+        at = torch.linspace(0, 1, frames)[None] * times[:, -1:] * length.clamp(max=1.0)
+        segment = (torch.searchsorted(times, at.contiguous(), right=True) - 1).clamp(0, keys - 2)
+        begin, end = torch.gather(times, 1, segment), torch.gather(times, 1, segment + 1)
+        part = ((at - begin) / (end - begin)).clamp(0, 1)
+        part = part * part * (3 - 2 * part)
+        pick = segment[..., None, None].expand(-1, -1, 4, 4)
+        moving = rotations.nlerp(torch.gather(local, 1, pick), torch.gather(local, 1, pick + 1), part[..., None, None])
+        out = [moving[:, :, 0]]
+        for joint in range(1, 4):
+            out.append(rotations.multiply(out[-1], moving[:, :, joint]))
+        return torch.stack(out, dim=2)
+
+    def _bend(self, q: Tensor, frames: int) -> Tensor:
+        """Bend the trunk over standing legs, and turn the legs a little; axes are those of the pelvis' heading."""
+        s, deg = self.settings, torch.pi / 180
+        slight = s.trunk_deg * 0.7 * (torch.randn(self.batch, 1, 3, generator=self.generator) + _smooth((self.batch, 3), frames, self.generator, 0.1, 0.8).transpose(1, 2))
+        far = self._uniform(-1, 1, self.batch, 1, 3) * torch.tensor([35.0, 47.5, 50.0]) + torch.tensor([0.0, 32.5, 0.0])
+        course = 0.5 - 0.5 * torch.cos(2 * torch.pi * (self._uniform(0.1, 0.5, self.batch, 1) * torch.arange(frames) / 60 + self._uniform(0, 1, self.batch, 1)))
+        bend = (slight + far * course[..., None] * self._chance(s.bend, self.batch, 1, 1)) * deg
+        q_heading = rotations.about_z(rotations.heading(q[:, :, 0]))
+        bend = rotations.rotate(q_heading, bend)
+        joints = [JOINT_INDEX[name] for name in _TRUNK]
+        shares = torch.tensor(list(_TRUNK.values()))
+        shares = torch.cat((shares[:1] * self._uniform(0.3, 2.2, self.batch, 1), shares[1:].expand(self.batch, -1)), 1)
+        q = q.clone()
+        q[:, :, joints] = rotations.multiply(rotations.from_rotvec(bend[:, :, None] * shares[:, None, :, None]), q[:, :, joints])
+        legs = list(LEG_JOINTS)
+        turn = s.leg_deg * deg * torch.randn(self.batch, 1, 2, 3, generator=self.generator)
+        both = rotations.from_rotvec(turn[:, :, [0, 1] * 4])
+        q[:, :, legs] = rotations.multiply(both, q[:, :, legs])
+        return q
+
+    def _mirror(self, q: Tensor, root: Tensor, contacts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Left and right exchanged, by reflection in the x-z plane."""
+        flip = self._chance(self.settings.mirror, self.batch)
+        mirrored = q[:, :, list(MIRROR)] * torch.tensor([-1.0, 1.0, -1.0, 1.0])
+        return (
+            torch.where(flip[:, None, None, None], mirrored, q),
+            torch.where(flip[:, None, None], root * torch.tensor([1.0, -1.0, 1.0]), root),
+            torch.where(flip[:, None, None], contacts.flip(-1), contacts),
+        )

@@ -1,0 +1,180 @@
+"""Virtual sensors for training: from true motion to the network's 48 inputs and its targets, batched, in torch.
+
+What a worn, calibrated IMU gets wrong is drawn once per sequence (calibration, heading, where the sensor sits, bias) and once per frame
+(noise). The live simulator (`pallas_ros.imu.virtual`) makes raw sensor samples one by one; both follow `SensorErrors`.
+
+Acceleration comes from positions by the second difference over n = 4 frames, as TransPose (Yi et al. 2021) takes it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pallas_ros.body.names import JOINT_INDEX, MODEL_RATE_HZ, PARENTS, SITE_JOINTS
+from pallas_ros.model import rotations
+
+GRAVITY = 9.81
+SMOOTHING = 4
+"""Frames on either side over which acceleration is taken; sequences need this margin at both ends."""
+
+_SENSOR_OFFSETS = torch.tensor([[-0.10, 0.0, 0.05], [-0.06, 0.0, 0.03], [0.0, 0.22, 0.03], [0.0, -0.22, 0.03]])
+"""(4, 3) m, where a sensor sits in the frame of its bone: back of the waist, nape, back of the forearms just above the wrist."""
+
+_SPINE3, _HEAD = JOINT_INDEX["spine3"], JOINT_INDEX["head"]
+
+
+@dataclass(frozen=True)
+class SensorErrors:
+    """Standard deviations of the errors; angles in degrees, accelerations in m/s^2. Order of sites as in `names.SITES`."""
+
+    calibration_deg: tuple[float, float, float, float] = (2.0, 3.0, 3.0, 3.0)
+    """Per axis, constant: the T-pose was not quite one, the strap sits askew."""
+    heading_deg: float = 2.0
+    """Constant offset of each sensor's heading."""
+    heading_drift_deg_per_s: float = 0.05
+    tilt_deg: float = 0.5
+    """Of the orientation filter; gravity leaks into acceleration by it."""
+    wobble_deg: float = 1.0
+    """Soft tissue, slow (0.5 to 3 Hz)."""
+    noise_deg: float = 0.2
+    acceleration_noise: float = 0.25
+    acceleration_bias: float = 0.08
+    sensor_offset_m: float = 0.02
+    dropout: float = 0.02
+    """Chance that a site is lost for part of a sequence (values held)."""
+
+    def scaled(self, factor: float) -> "SensorErrors":
+        """All errors times a factor."""
+        rows = {k: tuple(x * factor for x in v) if isinstance(v, tuple) else v * factor for k, v in vars(self).items()}
+        return SensorErrors(**rows)
+
+
+@dataclass
+class Sequence:
+    """A batch of sequences as the network sees them, in the heading frame of the measured waist.
+
+    Attributes:
+        imu: (B, T, 48) inputs.
+        rotations: (B, T, 22, 3, 3) true global orientations.
+        contacts: (B, T, 2) feet standing, 0 or 1.
+        root_velocity: (B, T, 3) m/s, of the default skeleton.
+        heading: (B, T) rad, of the frame in the world.
+    """
+
+    imu: Tensor
+    rotations: Tensor
+    contacts: Tensor
+    root_velocity: Tensor
+    heading: Tensor
+
+
+def _smooth(batch: tuple[int, ...], frames: int, generator: torch.Generator, low: float = 0.5, high: float = 3.0) -> Tensor:
+    """Unit-variance slow noise (*batch, T): three sines of random frequency (Hz) and phase."""
+    t = torch.arange(frames) / MODEL_RATE_HZ
+    frequency = low + (high - low) * torch.rand(*batch, 3, generator=generator)
+    phase = 2 * torch.pi * torch.rand(*batch, 3, generator=generator)
+    return torch.sin(2 * torch.pi * frequency[..., None] * t + phase[..., None]).sum(-2) * (2 / 3) ** 0.5
+
+
+def joint_positions(R_world_joint: Tensor, offsets: Tensor) -> Tensor:
+    """Positions (..., 22, 3) relative to the pelvis, from orientations (..., 22, 3, 3) and bone offsets (..., 22, 3); equation (7)."""
+    parents = torch.tensor(PARENTS[1:])
+    bones = (R_world_joint[..., parents, :, :] @ offsets[..., 1:, :, None])[..., 0]
+    return torch.cat((torch.zeros_like(bones[..., :1, :]), torch.einsum("jk,...kc->...jc", ANCESTORS.to(bones), bones)), dim=-2)
+
+
+def _ancestors() -> Tensor:
+    """(21, 21): entry [j, k] is 1 where bone k + 1 lies on the way from the pelvis to joint j + 1."""
+    out = torch.zeros(21, 21)
+    for joint in range(1, 22):
+        k = joint
+        while k > 0:
+            out[joint - 1, k - 1] = 1.0
+            k = PARENTS[k]
+    return out
+
+
+ANCESTORS = _ancestors()
+
+
+def sense(
+    q: Tensor,
+    root: Tensor,
+    contacts: Tensor,
+    offsets: Tensor,
+    errors: SensorErrors,
+    generator: torch.Generator,
+    neck_share: Tensor | None = None,
+) -> Sequence:
+    """Put on the sensors.
+
+    Args:
+        q: (B, T + 8, 22, 4) true global orientations; four frames of margin at either end.
+        root: (B, T + 8, 3) m.
+        contacts: (B, T + 8, 2).
+        offsets: (B, 22, 3) m, the wearer's bones, scaled to the default stature.
+        errors: what goes wrong.
+        generator: of the randomness.
+        neck_share: (B,) where the neck sensor sits between spine3 (0) and head (1); drawn where None.
+    """
+    batch, frames = q.shape[0], q.shape[1]
+    n = SMOOTHING
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    share = torch.rand(batch, generator=generator) if neck_share is None else neck_share
+    q_site = q[:, :, list(SITE_JOINTS)].clone()
+    q_site[:, :, 1] = rotations.nlerp(q[:, :, _SPINE3], q[:, :, _HEAD], share[:, None, None])
+    R = rotations.to_matrix(q)
+    positions = joint_positions(R, offsets[:, None]) + root[:, :, None]
+    where = _SENSOR_OFFSETS + errors.sensor_offset_m * draw(batch, 1, 4, 3)
+    p_site = positions[:, :, list(SITE_JOINTS)] + rotations.rotate(q_site, where)
+    acceleration = (p_site[:, 2 * n :] - 2 * p_site[:, n:-n] + p_site[:, : -2 * n]) * (MODEL_RATE_HZ / n) ** 2
+    q_site = q_site[:, n:-n]
+    frames -= 2 * n
+
+    deg = torch.pi / 180
+    calibration = rotations.from_rotvec(draw(batch, 1, 4, 3) * torch.tensor(errors.calibration_deg)[:, None] * deg)
+    t = torch.arange(frames) / MODEL_RATE_HZ
+    heading_error = errors.heading_deg * draw(batch, 1, 4) + errors.heading_drift_deg_per_s * draw(batch, 1, 4) * t[:, None]
+    tilt = errors.tilt_deg * _smooth((batch, 4, 2), frames, generator, 0.02, 0.3).permute(0, 3, 1, 2) * deg
+    filter_error = rotations.multiply(rotations.about_z(heading_error * deg), rotations.from_rotvec(torch.cat((tilt, torch.zeros_like(tilt[..., :1])), -1)))
+    wobble = errors.wobble_deg * _smooth((batch, 4, 3), frames, generator).permute(0, 3, 1, 2) + errors.noise_deg * draw(batch, frames, 4, 3)
+    shake = rotations.from_rotvec(wobble * deg)
+    q_measured = rotations.multiply(rotations.multiply(filter_error, q_site), rotations.multiply(shake, calibration))
+    gravity = torch.tensor([0.0, 0.0, GRAVITY])
+    noise = errors.acceleration_noise * draw(batch, frames, 4, 3) + errors.acceleration_bias * draw(batch, 1, 4, 3)
+    a_measured = rotations.rotate(filter_error, acceleration + gravity) - gravity + noise
+    q_measured, a_measured = _drop_out(q_measured, a_measured, errors.dropout, generator)
+
+    heading = rotations.heading(q_measured[:, :, 0])
+    R_heading_world = rotations.to_matrix(rotations.about_z(-heading))
+    velocity = (root[:, n + 1 : frames + n + 1] - root[:, n - 1 : frames + n - 1]) * (MODEL_RATE_HZ / 2)
+    return Sequence(
+        imu=features(q_measured, a_measured, R_heading_world),
+        rotations=R_heading_world[:, :, None] @ R[:, n:-n],
+        contacts=contacts[:, n:-n].float(),
+        root_velocity=(R_heading_world @ velocity[..., None])[..., 0],
+        heading=heading,
+    )
+
+
+def features(q_world_site: Tensor, acceleration: Tensor, R_heading_world: Tensor) -> Tensor:
+    """The 48 inputs (..., 48): per site acceleration / 9.81 (3) and rotation matrix row-major (9), in the waist's heading frame."""
+    a = (R_heading_world[..., None, :, :] @ acceleration[..., None])[..., 0] / GRAVITY
+    R = R_heading_world[..., None, :, :] @ rotations.to_matrix(q_world_site)
+    return torch.cat((a.clamp(-6, 6), R.flatten(-2)), dim=-1).flatten(-2)
+
+
+def _drop_out(q: Tensor, a: Tensor, chance: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Sites that are lost for a while: what was measured last is held, as the synchroniser does."""
+    batch, frames, sites = q.shape[:3]
+    lost = torch.rand(batch, sites, generator=generator) < chance
+    start = torch.randint(0, frames, (batch, sites), generator=generator)
+    stop = start + torch.randint(1, 30, (batch, sites), generator=generator)
+    t = torch.arange(frames)[None, :, None]
+    gone = lost[:, None] & (t >= start[:, None]) & (t < stop[:, None])
+    index = torch.where(gone, start[:, None].expand(-1, frames, -1), t.expand(batch, -1, sites))[..., None]
+    return torch.gather(q, 1, index.expand(-1, -1, -1, 4)), torch.gather(a, 1, index.expand(-1, -1, -1, 3))

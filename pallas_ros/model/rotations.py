@@ -1,0 +1,80 @@
+"""Rotations in torch, batched over leading axes: the few that training needs. Quaternions are xyzw; r6d as in `pallas_ros.body.rotations`."""
+
+import torch
+from torch import Tensor
+
+
+def multiply(a: Tensor, b: Tensor) -> Tensor:
+    """Hamilton product of quaternions (..., 4): the rotation b, then a."""
+    av, aw, bv, bw = a[..., :3], a[..., 3:], b[..., :3], b[..., 3:]
+    vector = aw * bv + bw * av + torch.linalg.cross(*torch.broadcast_tensors(av, bv))
+    return torch.cat((vector, aw * bw - (av * bv).sum(-1, keepdim=True)), dim=-1)
+
+
+def inverse(q: Tensor) -> Tensor:
+    """The opposite rotation of unit quaternions (..., 4)."""
+    return torch.cat((-q[..., :3], q[..., 3:]), dim=-1)
+
+
+def normalise(q: Tensor) -> Tensor:
+    """Scaled to unit length."""
+    return q / q.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+
+
+def nlerp(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
+    """Between unit quaternions (..., 4), at ``fraction`` (..., 1) of the shorter way (normalised linear: slerp to second order)."""
+    sign = torch.where((a * b).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+    return normalise(a + (sign * b - a) * fraction)
+
+
+def from_rotvec(rotvec: Tensor) -> Tensor:
+    """Rotation vectors (..., 3) in rad to unit quaternions (..., 4)."""
+    angle = rotvec.norm(dim=-1, keepdim=True)
+    return torch.cat((rotvec * (0.5 * torch.sinc(angle / (2 * torch.pi))), torch.cos(angle / 2)), dim=-1)
+
+
+def about_z(angle: Tensor) -> Tensor:
+    """Unit quaternions (..., 4) that turn by ``angle`` (...) about +z."""
+    zero = torch.zeros_like(angle)
+    return torch.stack((zero, zero, torch.sin(angle / 2), torch.cos(angle / 2)), dim=-1)
+
+
+def rotate(q: Tensor, v: Tensor) -> Tensor:
+    """Vectors (..., 3) turned by unit quaternions (..., 4)."""
+    xyz, v = torch.broadcast_tensors(q[..., :3], v)
+    t = 2.0 * torch.linalg.cross(xyz, v)
+    return v + q[..., 3:] * t + torch.linalg.cross(xyz, t)
+
+
+def to_matrix(q: Tensor) -> Tensor:
+    """Unit quaternions (..., 4) to rotation matrices (..., 3, 3)."""
+    x, y, z, w = q.unbind(-1)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    )
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
+def heading(q: Tensor) -> Tensor:
+    """Heading (...) of unit quaternions (..., 4): where the turned x axis points, seen from above."""
+    x, y, z, w = q.unbind(-1)
+    return torch.atan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z))
+
+
+def to_r6d(matrix: Tensor) -> Tensor:
+    """Rotation matrices (..., 3, 3) to their first two columns (..., 6)."""
+    return torch.cat((matrix[..., :, 0], matrix[..., :, 1]), dim=-1)
+
+
+def from_r6d(r6d: Tensor) -> Tensor:
+    """r6d (..., 6), not necessarily orthonormal, to rotation matrices (..., 3, 3) by Gram-Schmidt."""
+    a, b = r6d[..., :3], r6d[..., 3:]
+    x = a / (a.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+    y = b - (x * b).sum(-1, keepdim=True) * x
+    y = y / (y.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+    x0, x1, x2 = x.unbind(-1)
+    y0, y1, y2 = y.unbind(-1)
+    z = torch.stack((x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0), dim=-1)
+    return torch.stack((x, y, z), dim=-1)

@@ -1,0 +1,231 @@
+"""The training loop: AdamW, cosine schedule, exponential moving average of the weights, checkpoints to resume from, TensorBoard.
+
+A checkpoint is two files, ``checkpoint.safetensors`` (weights, their average, the optimiser's moments, the state of the randomness) and ``checkpoint.json``.
+Under ``torchrun`` gradients are averaged over the processes; mixed precision is used where the hardware multiplies bfloat16 fast.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from pallas_ros.body.errors import PallasError
+
+Loss = Callable[[nn.Module, Any], tuple[Tensor, dict[str, float]]]
+Validate = Callable[[nn.Module], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: to train for; the schedule runs over them.
+        minutes: to train for at most (0: no bound); the schedule then runs over whichever ends first.
+        learning_rate: at its peak.
+        warm_up: steps of linear rise.
+        weight_decay: of AdamW.
+        clip: largest norm of the gradient.
+        average: decay of the moving average of the weights.
+        validate_every: steps.
+        seed: of weights and data.
+    """
+
+    steps: int = 4000
+    minutes: float = 0.0
+    learning_rate: float = 1.5e-3
+    warm_up: int = 200
+    weight_decay: float = 0.02
+    clip: float = 1.0
+    average: float = 0.998
+    validate_every: int = 250
+    seed: int = 0
+
+
+def device() -> torch.device:
+    """The GPU of this process where there is one, else the CPU."""
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def fast_bfloat16() -> bool:
+    """Whether mixed precision pays: on GPUs, and on CPUs with matrix tiles (AMX)."""
+    return torch.cuda.is_available() or bool(torch.cpu._is_amx_tile_supported())
+
+
+class Run:
+    """One training run in a folder: model, averaged model, optimiser, step."""
+
+    def __init__(self, model: nn.Module, settings: LoopSettings, folder: Path) -> None:
+        self.model, self.settings, self.folder = model, settings, folder
+        self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
+        decayed = [p for p in model.parameters() if p.dim() > 1]
+        others = [p for p in model.parameters() if p.dim() <= 1]
+        groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+        self.step, self.seconds = 0, 0.0
+
+    @property
+    def progress(self) -> float:
+        """Part of the run that is done, 0 to 1."""
+        s = self.settings
+        return max(self.step / s.steps, self.seconds / (60 * s.minutes) if s.minutes else 0.0)
+
+    def learning_rate(self) -> float:
+        """Linear rise, then a cosine down to 2 %."""
+        s = self.settings
+        return s.learning_rate * min(1.0, (self.step + 1) / s.warm_up) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(self.progress, 1.0))))
+
+    def update(self, loss: Tensor) -> float:
+        """One optimiser step; the gradient's norm. A step whose gradient is not finite is left out."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if torch.distributed.is_initialized():
+            for p in self.model.parameters():
+                if p.grad is not None:
+                    torch.distributed.all_reduce(p.grad, op=torch.distributed.ReduceOp.AVG)
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate()
+        if math.isfinite(norm):
+            self.optimiser.step()
+        self.step += 1
+        decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, p in self.model.named_parameters():
+                self.average[name].lerp_(p, 1 - decay)
+        return norm
+
+    def averaged(self, do: Callable[[nn.Module], dict[str, float]]) -> dict[str, float]:
+        """``do`` on the model with its averaged weights, in evaluation mode."""
+        own = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self._put(self.average)
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                return do(self.model)
+        finally:
+            self._put(own)
+            self.model.train()
+
+    def _put(self, weights: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, p in self.model.named_parameters():
+                p.copy_(weights[name])
+
+    def save(self, generator: torch.Generator | None) -> None:
+        """Write the checkpoint, whole or not at all."""
+        tensors = {f"model.{n}": p.detach() for n, p in self.model.named_parameters()}
+        tensors |= {f"average.{n}": p for n, p in self.average.items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+        if generator is not None:
+            tensors["generator"] = generator.get_state()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, self.folder / "checkpoint.tmp", metadata={"step": str(self.step), "seconds": str(self.seconds)})
+        os.replace(self.folder / "checkpoint.tmp", self.folder / "checkpoint.safetensors")
+        (self.folder / "checkpoint.json").write_text(json.dumps({"step": self.step, "seconds": round(self.seconds, 1)}))
+
+    def resume(self, generator: torch.Generator | None) -> bool:
+        """Continue from the folder's checkpoint, if there is one.
+
+        Raises:
+            PallasError: the checkpoint is damaged or of another network.
+        """
+        path = self.folder / "checkpoint.safetensors"
+        if not path.is_file():
+            return False
+        try:
+            tensors = load_file(path)
+            where = json.loads((self.folder / "checkpoint.json").read_text())
+            self._put({n: tensors[f"model.{n}"] for n, _ in self.model.named_parameters()})
+            self.average = {n: tensors[f"average.{n}"].to(p.device) for n, p in self.model.named_parameters()}
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in tensors.items():
+                if name.startswith("optimiser."):
+                    _, index, key = name.split(".")
+                    state.setdefault(int(index), {})[key] = tensor
+            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+            if generator is not None:
+                generator.set_state(tensors["generator"])
+            self.step, self.seconds = int(where["step"]), float(where["seconds"])
+        except (SafetensorError, KeyError, RuntimeError, ValueError, OSError) as error:
+            raise PallasError(f"{path}: cannot be resumed from ({str(error).splitlines()[0]}); give another --out, or remove it") from None
+        return True
+
+
+def fit(
+    model: nn.Module,
+    batches: Iterator[Any],
+    loss: Loss,
+    settings: LoopSettings,
+    folder: str | Path,
+    validate: Validate | None = None,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """Train; returns the model with its averaged weights, in evaluation mode.
+
+    Args:
+        model: on its device; ``loss(model, batch)`` gives the loss and figures to log.
+        batches: endless.
+        loss: as above.
+        settings: length and speed.
+        folder: for checkpoints, TensorBoard and ``history.jsonl`` (the learning curve); resumed from if it holds a checkpoint.
+        validate: gives figures to log, every ``validate_every`` steps, on the averaged weights.
+        generator: the batches' randomness, kept in the checkpoint so that a resumed run draws on.
+    """
+    folder = Path(folder)
+    run = Run(model, settings, folder)
+    if run.resume(generator):
+        print(f"resumed {folder} at step {run.step}, {run.seconds / 60:.1f} min")
+    writer = SummaryWriter(str(folder / "tensorboard"))
+    model.train()
+    last = time.monotonic()
+    with tqdm(total=settings.steps, initial=run.step, desc=folder.name, unit=" steps", mininterval=10.0) as bar:
+        while run.progress < 1.0:
+            value, figures = loss(model, next(batches))
+            norm = run.update(value)
+            now = time.monotonic()
+            run.seconds, last = run.seconds + min(now - last, 60.0), now  # a machine that slept does not count
+            bar.update()
+            bar.set_postfix(loss=f"{float(value):.4f}", done=f"{100 * run.progress:.0f}%", refresh=False)
+            if run.step % 20 == 0:
+                for name, figure in {"loss": float(value), "gradient": norm, "learning_rate": run.learning_rate(), **figures}.items():
+                    writer.add_scalar(f"train/{name}", figure, run.step)
+            if run.step % settings.validate_every == 0 or run.progress >= 1.0:
+                _report(run, validate, writer, float(value), figures)
+                run.save(generator)
+    writer.close()
+    run._put(run.average)
+    return model.eval()
+
+
+def _report(run: Run, validate: Validate | None, writer: SummaryWriter, loss: float, figures: dict[str, float]) -> None:
+    """Validate and log."""
+    measured = run.averaged(validate) if validate else {}
+    for name, figure in measured.items():
+        writer.add_scalar(f"validation/{name}", figure, run.step)
+    row = {"step": run.step, "minutes": round(run.seconds / 60, 2), "loss": round(loss, 5)}
+    row |= {k: round(v, 4) for k, v in {**figures, **measured}.items()}
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with (run.folder / "history.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    tqdm.write(json.dumps(row))
+
+
+def start_processes() -> int:
+    """Join the processes of ``torchrun``; the rank (0 where there is one process)."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        return torch.distributed.get_rank()
+    return 0

@@ -1,0 +1,155 @@
+"""Training of PALLAS: `pallas train pallas --config config/training/pallas.yaml`."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import nn
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import LEG_JOINTS, UPPER_JOINTS
+from pallas_ros.data.augmentation import AugmentationSettings, SequenceSampler
+from pallas_ros.data.library import LibraryClip, MotionLibrary
+from pallas_ros.data.virtual_imu import SensorErrors, Sequence, joint_positions
+from pallas_ros.model.gru import GruConfig, GruPallas
+from pallas_ros.model.pallas import Pallas, PallasConfig
+from pallas_ros.train.loop import LoopSettings, device, fast_bfloat16, fit, start_processes
+from pallas_ros.train.losses import LossWeights, pallas_loss
+
+PLAIN = AugmentationSettings(
+    retime=0, mirror=0, foreign_arm=0, keyed_arm=0, free_arm=0, arm_turn_deg=0, pronation_deg=0, trunk_deg=0, bend=0, leg_deg=0, segment_scale=0, error_scale=(1.0, 1.0)
+)
+"""No augmentation, sensor errors at their nominal size: what validation runs on."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A configuration file: sections ``model``, ``data``, ``augmentation``, ``loss``, ``loop``."""
+
+    model: PallasConfig
+    baseline: str
+    frames: int
+    batch: int
+    development: bool
+    augmentation: AugmentationSettings
+    loss: LossWeights
+    loop: LoopSettings
+
+
+def read_config(path: str | Path) -> TrainingConfig:
+    """Read a configuration file.
+
+    Raises:
+        PallasError: it is missing, not YAML, or has a key that is not known.
+    """
+    try:
+        document = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise PallasError(f"{path}: not a readable YAML configuration: {str(error).splitlines()[0]}") from None
+    if not isinstance(document, dict):
+        raise PallasError(f"{path}: not a training configuration; see config/training/pallas.yaml")
+    known = {"model", "data", "augmentation", "loss", "loop", "baseline"}
+    for section in document:
+        if section not in known:
+            raise PallasError(f"{path}: unknown section '{section}': known are {', '.join(sorted(known))}")
+
+    def section(name: str, kind: type[Any], **extra: Any) -> Any:
+        values = dict(document.get(name) or {})
+        names = {field.name for field in fields(kind)}
+        for key, value in values.items():
+            if key not in names:
+                raise PallasError(f"{path}: unknown key '{name}.{key}': known are {', '.join(sorted(names))}")
+            values[key] = tuple(value) if isinstance(value, list) else value
+        try:
+            return kind(**values, **extra)
+        except TypeError as error:
+            raise PallasError(f"{path}: section '{name}': {error}") from None
+
+    errors = (document.get("augmentation") or {}).pop("errors", {}) if document.get("augmentation") else {}
+    data = {"frames": 120, "batch": 48, "development": False} | (document.get("data") or {})
+    return TrainingConfig(
+        model=section("model", PallasConfig),
+        baseline=str(document.get("baseline", "")),
+        frames=int(data["frames"]),
+        batch=int(data["batch"]),
+        development=bool(data["development"]),
+        augmentation=section("augmentation", AugmentationSettings, errors=SensorErrors(**{k: tuple(v) if isinstance(v, list) else v for k, v in errors.items()})),
+        loss=section("loss", LossWeights),
+        loop=section("loop", LoopSettings),
+    )
+
+
+def validation_batches(library: MotionLibrary, clips: list[LibraryClip], frames: int = 240, batch: int = 32, count: int = 2) -> list[Sequence]:
+    """Fixed sequences, the same for every run."""
+    sampler = SequenceSampler(library, clips, frames, batch, PLAIN, seed=7)
+    return [next(sampler) for _ in range(count)]
+
+
+def mpjpe_cm(model: nn.Module, batches: list[Sequence]) -> dict[str, float]:
+    """Root-relative MPJPE of upper body and legs on fixed sequences."""
+    sums = {"upper": 0.0, "legs": 0.0}
+    for batch in batches:
+        out = model(batch.imu)
+        error = (out.positions - joint_positions(batch.rotations, model.offsets)).norm(dim=-1)
+        sums["upper"] += 100 * float(error[..., list(UPPER_JOINTS)].mean()) / len(batches)
+        sums["legs"] += 100 * float(error[..., list(LEG_JOINTS)].mean()) / len(batches)
+    return sums
+
+
+def build(config: TrainingConfig) -> nn.Module:
+    """The network a configuration asks for."""
+    return GruPallas(GruConfig()) if config.baseline == "gru" else Pallas(config.model)
+
+
+def to_device(batch: Sequence, where: torch.device) -> Sequence:
+    """Move a batch."""
+    return batch if where.type == "cpu" else Sequence(**{f.name: getattr(batch, f.name).to(where) for f in fields(Sequence)})
+
+
+def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
+    """Train by a configuration file; returns the released weights' path, ``OUT/model.safetensors``."""
+    config = read_config(config_path)
+    rank = start_processes()
+    torch.manual_seed(config.loop.seed)
+    library = MotionLibrary.open(data)
+    # Development contents are always judged apart; they are trained on only where the configuration says so.
+    clips = library.select("train", development=None if config.development else False)
+    sampler = SequenceSampler(library, clips, config.frames, config.batch, config.augmentation, seed=config.loop.seed * 1000 + rank)
+    checks = {
+        "validation": validation_batches(library, library.select("validation", development=False)),
+        "development": validation_batches(library, [c for c in library.clips if c.content in ("kick", "byebye", "basketball") and c.split in ("train", "validation")]),
+    }
+    where = device()
+    model = build(config).to(where)
+    model.mixed_precision = fast_bfloat16()  # type: ignore[assignment]
+    noise = torch.Generator().manual_seed(config.loop.seed + 1)
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(clips)} clips, {sum(c.seconds for c in clips) / 3600:.2f} h, on {where}")
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        figures = {}
+        for name, batches in checks.items():
+            figures |= {f"{name}_{k}_cm": v for k, v in mpjpe_cm(network, [to_device(b, where) for b in batches]).items()}
+        return figures
+
+    folder = Path(out)
+    model = fit(
+        model,
+        sampler,
+        lambda network, batch: pallas_loss(network, to_device(batch, where), config.loss, noise),  # type: ignore[arg-type]
+        config.loop,
+        folder,
+        validate,
+        sampler.generator,
+    )
+    return save_model(model, folder / "model.safetensors", {"training": json.loads(json.dumps(asdict(config), default=str))})
+
+
+def save_model(model: nn.Module, path: Path, extra: dict[str, Any]) -> Path:
+    """Write weights with the network's configuration beside them in the file's metadata."""
+    weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+    save_file(weights, path, metadata={"pallas": json.dumps({**model.metadata(), **extra})})  # type: ignore[operator]
+    return path
