@@ -4,10 +4,13 @@ The only module of the runtime that imports torch. A streaming step is an ``nn.M
 file by the entry-point group ``pallas.streams``: its name is the metadata's ``kind``, and it is a function from a ``.safetensors`` path to the module.
 """
 
+import contextlib
 import importlib.metadata
 import json
+import logging
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -112,7 +115,7 @@ def export_stream(module: nn.Module, path: str | Path, metadata: Mapping[str, An
     example: dict[str, Tensor] = module.example_inputs(2)  # type: ignore[operator]  # 2: torch.export bakes in an axis of 1
     names: tuple[str, ...] = module.output_names  # type: ignore[assignment]
     axis = torch.export.Dim(BATCH_AXIS, min=1, max=MAX_BATCH)
-    with torch.no_grad():
+    with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             _Positional(module).eval(),
             tuple(example.values()),
@@ -137,6 +140,20 @@ def export_stream(module: nn.Module, path: str | Path, metadata: Mapping[str, An
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of its own internals on every run; what is wrong with a model comes as an exception."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 class _Positional(nn.Module):

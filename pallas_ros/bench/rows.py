@@ -1,0 +1,138 @@
+"""Figures, the settings they are measured with, and the table they are printed in."""
+
+import importlib.metadata
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.resources import resource
+
+GROUP = "pallas.bench"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: ``name`` what was measured, ``case`` how, ``metric`` with its unit at the end, e.g. ``step_p50_ms``."""
+
+    name: str
+    case: str
+    metric: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and on what to measure.
+
+    Attributes:
+        frames: frames of every latency figure, after warm-up.
+        soak: frames of the long run, 0 for none.
+        seconds: of the whole node chain.
+        models: folder of the model files.
+        threads: of one step.
+        progress: whether to show bars.
+    """
+
+    frames: int = 10_000
+    soak: int = 0
+    seconds: float = 20.0
+    models: Path = field(default_factory=lambda: resource("models"))
+    threads: int = 1
+    progress: bool = True
+
+    def bar(self, count: int, text: str) -> Iterator[int]:
+        """Count to ``count`` with a progress bar."""
+        yield from tqdm(
+            range(count), desc=text, unit=" frames", leave=False, disable=None if self.progress else True, mininterval=0.5, miniters=100
+        )
+
+
+Benchmark = Callable[[Settings], Iterable[Row]]
+
+GOALS: dict[tuple[str, str, str], float] = {
+    ("pallas", "onnxruntime", "step_p50_ms"): 1.0,
+    ("pallas", "onnxruntime", "step_p99_ms"): 2.0,
+    ("pallas", "onnxruntime", "over_floor"): 3.0,
+    ("pip", "torch", "over_pallas"): 10.0,
+    ("transpose", "torch", "over_pallas"): 20.0,
+    ("pallas", "offline", "times_real_time"): 20.0,
+    ("end_to_end", "processes", "latency_p50_ms"): 8.0,
+    ("end_to_end", "processes", "latency_p99_ms"): 20.0,
+    ("retarget", "panda", "step_p99_ms"): 1.0,
+}
+"""The design's numbers to reach."""
+
+AT_LEAST = ("over_pallas", "times_real_time")
+"""Metrics of which more is better."""
+
+
+def benchmarks() -> dict[str, Benchmark]:
+    """The benchmarks installed, by name; a name of `pallas_ros` comes before those of other packages."""
+    entries = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: (not entry.value.startswith("pallas_ros"), entry.name))
+    return {entry.name: _late(entry) for entry in entries}
+
+
+def _late(entry: importlib.metadata.EntryPoint) -> Benchmark:
+    def run(settings: Settings) -> Iterable[Row]:
+        try:
+            benchmark: Benchmark = entry.load()
+        except ImportError as error:
+            raise PallasError(f"it needs a package that is not installed ({error})") from None
+        yield from benchmark(settings)
+
+    return run
+
+
+def time_each(step: Callable[[], object], frames: Iterable[int]) -> NDArray[np.float64]:
+    """Duration in ms of every call of ``step``, one for each of ``frames``."""
+    clock, durations = time.perf_counter_ns, []
+    for _ in frames:
+        start = clock()
+        step()
+        durations.append(clock() - start)
+    return np.array(durations) / 1e6
+
+
+def percentiles(name: str, case: str, what: str, ms: NDArray[np.float64]) -> list[Row]:
+    """Rows ``<what>_p50_ms`` to ``<what>_max_ms`` of durations in ms."""
+    wanted = (("p50", 50), ("p90", 90), ("p99", 99), ("max", 100))
+    return [Row(name, case, f"{what}_{label}_ms", float(np.percentile(ms, q)), "ms") for label, q in wanted]
+
+
+def verdict(row: Row) -> str:
+    """The goal of a row and whether it was met, or nothing."""
+    goal = GOALS.get((row.name, row.case, row.metric))
+    if goal is None:
+        return ""
+    more = row.metric in AT_LEAST
+    met = row.value >= goal if more else row.value <= goal
+    return f"{'met' if met else 'MISSED'}: {'at least' if more else 'at most'} {goal:g}"
+
+
+def line(row: Row) -> str:
+    """A row as a line of the table."""
+    return f"{row.name:<12} {row.case:<24} {row.metric:<28} {row.value:>12.4g} {row.unit:<8} {verdict(row)}".rstrip()
+
+
+def write_json(rows: Sequence[Row], path: Path) -> None:
+    """Write ``{"rows": [...]}``, whole or not at all.
+
+    Raises:
+        PallasError: the file cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(json.dumps({"rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise PallasError(f"{path} cannot be written ({error.strerror}): give another place with --json") from None
