@@ -1,0 +1,93 @@
+"""A simulated robot arm (MuJoCo) behind the topics of a real one's controller."""
+
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.simulation.arm import ArmSimulator, Faults, Trajectory
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import TOPIC_JOINT_STATES, TOPIC_JOINT_TRAJECTORY
+from pallas_ros.ros.conversions import from_stamp, joint_state_to_msg
+from pallas_ros.ros.node import Health, PallasNode
+
+_NS = 1_000_000_000
+_FAULTS = {"fault_late_s", "fault_stuck_joint", "fault_lost_feedback"}
+
+
+class ArmSimulatorNode(PallasNode):
+    """Adapter around `hpstm_ros.simulation.arm.ArmSimulator`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """See `config/parameters/arm_simulator.yaml`."""
+        self._arm: ArmSimulator | None = None
+        super().__init__("arm_simulator", **kwargs)
+
+    def configure(self) -> None:
+        """Build the arm, subscribe, advertise."""
+        s = self.settings
+        robot = load_robot(s["robot"])
+        self._arm = ArmSimulator(robot)
+        self._arm.faults = self._faults()
+        self._joint_names = list(robot.joint_names)
+        self._states = self.advertise(JointState, TOPIC_JOINT_STATES)
+        self.subscribe(JointTrajectory, TOPIC_JOINT_TRAJECTORY.format(controller=s["controller"]), self._on_trajectory)
+        self.subscribe(Float64MultiArray, f"/{s['controller']}/commands", self._on_positions)
+        self.every(1 / s["rate_hz"], self._tick)
+
+    def reconfigure(self, changed: set[str]) -> None:
+        """Faults come and go while the arm runs."""
+        if self._arm is None or not changed <= _FAULTS:
+            super().reconfigure(changed)
+            return
+        self._arm.faults = self._faults()
+
+    def cleanup(self) -> None:
+        """Forget the arm."""
+        self._arm = None
+
+    def health(self) -> Health:
+        """The faults that are switched on."""
+        on = [name for name in sorted(_FAULTS) if self.settings.get(name)]
+        return Health(1 if on else 0, f"faults on: {', '.join(on)}" if on else "")
+
+    def _faults(self) -> Faults:
+        s = self.settings
+        stuck = s["fault_stuck_joint"]
+        if stuck and self._arm is not None and stuck not in self._arm.robot.joint_names:
+            raise PallasError(f"fault_stuck_joint '{stuck}' is no joint of this arm: {', '.join(self._arm.robot.joint_names)}")
+        return Faults(s["fault_late_s"], stuck, s["fault_lost_feedback"])
+
+    def _on_trajectory(self, message: JointTrajectory) -> None:
+        assert self._arm is not None
+        self._arm.command(self.now(), _from_msg(message, self._joint_names, self.now()))
+
+    def _on_positions(self, message: Float64MultiArray) -> None:
+        assert self._arm is not None
+        q = np.array([message.data], dtype=np.float64)
+        self._arm.command(self.now(), Trajectory(np.array([self.now()]), q, np.zeros_like(q), np.zeros_like(q)))
+
+    def _tick(self) -> None:
+        assert self._arm is not None
+        now = self.now()
+        self._arm.advance(now)
+        if not self._arm.faults.lost_feedback:
+            self._states.publish(joint_state_to_msg(now, self._joint_names, self._arm.q, self._arm.dq, self._arm.effort))
+
+
+def _from_msg(message: JointTrajectory, joint_names: list[str], now: int) -> Trajectory:
+    """The points, in the order of ``joint_names``; velocities and accelerations that are not given are zero."""
+    given = list(message.joint_names)
+    if sorted(given) != sorted(joint_names):
+        raise PallasError(f"the joint trajectory is for joints {', '.join(given) or 'none'}, this arm has {', '.join(joint_names)}")
+    order = [given.index(joint) for joint in joint_names]
+    start, n = from_stamp(message.header.stamp) or now, len(given)
+    times = [start + point.time_from_start.sec * _NS + point.time_from_start.nanosec for point in message.points]
+    parts = [[list(values) or [0.0] * n for values in (p.positions, p.velocities, p.accelerations)] for p in message.points]
+    if any(len(values) != n for point in parts for values in point) or not parts:
+        raise PallasError(f"the joint trajectory names {n} joints, and its points must hold as many numbers")
+    states = np.array(parts, dtype=np.float64)[:, :, order]
+    return Trajectory(np.array(times, dtype=np.int64), states[:, 0], states[:, 1], states[:, 2])

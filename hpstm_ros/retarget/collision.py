@@ -1,0 +1,91 @@
+"""A robot's collision geometry, cheap enough to test 125 times a second: every mesh as its convex hull."""
+
+import coal
+import numpy as np
+import pinocchio as pin
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+
+MARGIN_M = 0.01
+"""How near two parts of the arm, or a part and a keep-out volume, may come."""
+_READY_MARGIN_M = 0.015
+_MESH_VERTICES = 200
+
+
+def margin_data(geometry: pin.GeometryModel, margin: float = MARGIN_M) -> pin.GeometryData:
+    """Working memory for collision tests in which pairs nearer than ``margin`` m count as colliding."""
+    data = geometry.createData()
+    for request in data.collisionRequests:
+        request.security_margin = margin
+    return data
+
+
+def convex_model(model: pin.Model, collision: pin.GeometryModel, q_ready: F64, samples: int = 200) -> pin.GeometryModel:
+    """Convex shapes in place of ``collision``'s, with the pairs worth testing.
+
+    Left out are pairs on the same or on neighbouring joints, pairs that nearly touch in the ready posture (hulls are rounder than
+    the links, so what touches there is no collision), and pairs that overlap in nearly every posture. That is what MoveIt's
+    Setup Assistant leaves out by sampling.
+    """
+    out = pin.GeometryModel()
+    for item in collision.geometryObjects:
+        out.addGeometryObject(pin.GeometryObject(item.name, item.parentJoint, item.placement, _convex(item.geometry)))
+    for a in range(out.ngeoms):
+        for b in range(a + 1, out.ngeoms):
+            i, j = out.geometryObjects[a].parentJoint, out.geometryObjects[b].parentJoint
+            if i != j and model.parents[i] != j and model.parents[j] != i:
+                out.addCollisionPair(pin.CollisionPair(a, b))
+    data, geometry_data = model.createData(), margin_data(out, _READY_MARGIN_M)
+    hits = np.zeros(len(out.collisionPairs))
+    low, high = model.lowerPositionLimit, model.upperPositionLimit
+    random = np.random.default_rng(0)
+    for _ in range(samples):
+        pin.computeCollisions(model, data, out, geometry_data, random.uniform(low, high), False)
+        hits += [result.isCollision() for result in geometry_data.collisionResults]
+    pin.computeCollisions(model, data, out, geometry_data, q_ready, False)
+    at_ready = np.array([result.isCollision() for result in geometry_data.collisionResults], dtype=bool)
+    drop = at_ready | (hits > 0.95 * samples)
+    keep = [(pair.first, pair.second) for pair, dropped in zip(out.collisionPairs, drop, strict=True) if not dropped]
+    out.removeAllCollisionPairs()
+    for first, second in keep:
+        out.addCollisionPair(pin.CollisionPair(first, second))
+    return out
+
+
+def add_keep_out(model: pin.Model, geometry: pin.GeometryModel, boxes: list[tuple[F64, F64]]) -> None:
+    """Add boxes (centre (3,), size (3,), m, base frame) that no moving link may enter.
+
+    The first moving link is let off: it only turns about the foot, and a table the arm stands on would touch it always.
+    """
+    for number, (centre, size) in enumerate(boxes):
+        box = pin.GeometryObject(f"keep_out_{number}", 0, pin.SE3(np.eye(3), centre), coal.Box(*size))
+        index = geometry.addGeometryObject(box)
+        for other in range(geometry.ngeoms):
+            joint = geometry.geometryObjects[other].parentJoint
+            if joint > 0 and model.parents[joint] > 0:
+                geometry.addCollisionPair(pin.CollisionPair(other, index))
+
+
+def _convex(shape: coal.CollisionGeometry) -> coal.CollisionGeometry:
+    """The shape itself where it is convex, else the hull of its vertices, thinned out where there are thousands."""
+    if not isinstance(shape, coal.BVHModelBase):
+        return shape
+    if shape.num_vertices > _MESH_VERTICES:
+        shape = _thinned(np.asarray(shape.vertices()))
+    shape.buildConvexHull(True, "Qt")
+    return shape.convex
+
+
+def _thinned(vertices: F64) -> coal.CollisionGeometry:
+    """The vertices (N, 3) that are extreme in one of many directions: their hull is the mesh's to within a few tenths of a millimetre."""
+    golden = np.pi * (3 - np.sqrt(5))
+    k = np.arange(_MESH_VERTICES)
+    z = 1 - 2 * (k + 0.5) / len(k)
+    directions = np.column_stack((np.sqrt(1 - z * z) * np.cos(golden * k), np.sqrt(1 - z * z) * np.sin(golden * k), z))
+    chosen = vertices[np.unique(np.argmax(vertices @ directions.T, axis=0))]
+    mesh = coal.BVHModelOBBRSS()
+    mesh.beginModel(0, len(chosen))
+    mesh.addVertices(chosen)
+    mesh.endModel()
+    return mesh

@@ -1,0 +1,279 @@
+"""Bodies in, joint goals out: what the robot's arms should do to move like the operator's.
+
+Differential inverse kinematics by Pink (Caron et al., https://github.com/stephane-caron/pink): a quadratic program with the
+joints' position and velocity limits as bounds, solved a few times a body. The tasks differ by orders of magnitude in weight,
+so that the hand's position comes first, then its orientation, then the elbow's direction, then the posture. Damping rises
+as manipulability falls (Nakamura and Hanafusa, 1986), so that singularities slow the arm and do not make it jump.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pink
+import pinocchio as pin
+from numpy.typing import NDArray
+from pink.limits import ConfigurationLimit, VelocityLimit
+from pink.tasks import FrameTask, PostureTask
+
+from hpstm_ros.retarget.human_arm import HumanArm, other, read_arm
+from hpstm_ros.retarget.robots import Arm, RobotDescription
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.names import MODEL_RATE_HZ
+
+F64 = NDArray[np.float64]
+
+_BOX_MARGIN_M = 0.015  # the supervisor's box is the real one: between two goals a tip moves on an arc
+
+
+@dataclass
+class RetargetSettings:
+    """How the operator's motion maps to the robot's; every field may be changed while running.
+
+    Attributes:
+        mode: ``absolute``: the robot's hand is where the operator's is; ``clutched``: it moves as the operator's does since engaging.
+        mapping: ``same``: left drives left and goes to the robot's left; ``mirrored``: as in a mirror.
+        scale: on top of the ratio of reaches, 0.1 to 3.
+        orientation_from: ``wrist``, or ``forearm`` where nothing measures the hand.
+        deviation_scale_m: standard deviation of a position at which its task counts half.
+        stop_deviation_m: standard deviation of the hand at which the arm is told to stand still.
+        iterations: of the inverse kinematics a body, at most.
+        speed_factor: how much faster than the joints' velocity limits goals may move.
+        leash_s: how far goals may run ahead of the arm: the way it makes at full speed in that time.
+    """
+
+    mode: str = "absolute"
+    mapping: str = "same"
+    scale: float = 1.0
+    orientation_from: str = "wrist"
+    deviation_scale_m: float = 0.03
+    stop_deviation_m: float = 0.15
+    iterations: int = 4
+    speed_factor: float = 2.0
+    leash_s: float = 0.15
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        self.check()
+
+    def check(self) -> None:
+        """Raise a `PallasError` where a field is out of its range."""
+        if self.mode not in ("absolute", "clutched"):
+            raise PallasError(f"mode is {self.mode!r}, but must be absolute or clutched")
+        if self.mapping not in ("same", "mirrored"):
+            raise PallasError(f"mapping is {self.mapping!r}, but must be same or mirrored")
+        if self.orientation_from not in ("wrist", "forearm"):
+            raise PallasError(f"orientation_from is {self.orientation_from!r}, but must be wrist or forearm")
+        if not 0.1 <= self.scale <= 3.0:
+            raise PallasError(f"scale is {self.scale}, but must be from 0.1 to 3")
+
+
+@dataclass(slots=True)
+class Goal:
+    """What the robot should do, before the supervisor.
+
+    Attributes:
+        q: (n,) rad.
+        p_base_tip: (A, 3) m, where each arm's tip should be.
+        q_base_tip: (A, 4) xyzw, how each tip should be turned.
+        error_m: (A,) m, from where `q` puts each tip to where it should be.
+        elbow_error: (A,) rad, between the elbows' directions; NaN where the arm has no elbow frame.
+        confidence: 0 to 1; the supervisor slows by it.
+        projected: (A,) bool, the workspace moved this target.
+    """
+
+    q: F64
+    p_base_tip: F64
+    q_base_tip: F64
+    error_m: F64
+    elbow_error: F64
+    confidence: float
+    projected: NDArray[np.bool_]
+
+
+class _ArmTasks:
+    """The tasks of one arm, and the anchors of its clutch."""
+
+    def __init__(self, robot: RobotDescription, arm: Arm) -> None:
+        """Make the tasks; their targets are set body by body."""
+        self.robot, self.arm = robot, arm
+        self.tip = FrameTask(arm.tip, position_cost=arm.weights["position"], orientation_cost=arm.weights["orientation"])
+        self.elbow = FrameTask(arm.elbow, position_cost=arm.weights["elbow"], orientation_cost=0.0) if arm.elbow else None
+        self.length: float | None = None
+        self.anchor: tuple[F64, F64, F64, F64] | None = None
+        self.projected = False
+
+    @property
+    def tasks(self) -> list[FrameTask]:
+        """All of them, of weight above zero."""
+        return [self.tip] if self.elbow is None or self.arm.weights["elbow"] == 0 else [self.tip, self.elbow]
+
+    def target(self, human: HumanArm, settings: RetargetSettings, tip_now: pin.SE3) -> tuple[F64, F64]:
+        """Where the tip should be, (3,) m and (3, 3), in the base frame, before the workspace."""
+        arm = self.arm
+        # A body's bone lengths breathe with its noise; the scale must not.
+        self.length = human.length if self.length is None else self.length + 0.01 * (human.length - self.length)
+        scale = settings.scale * arm.reach / self.length
+        p_hand = arm.R_base_operator @ (scale * human.hand)
+        R_tip = arm.R_base_operator @ human.R_operator_hand @ arm.R_hand_tip
+        if settings.mode == "absolute":
+            self.anchor = None
+            return arm.p_base_shoulder + p_hand, R_tip
+        hand = arm.R_base_operator @ human.hand
+        if self.anchor is None:
+            self.anchor = (hand, R_tip, np.array(tip_now.translation), np.array(tip_now.rotation))
+        hand_0, R_hand_0, p_tip_0, R_tip_0 = self.anchor
+        return p_tip_0 + scale * (hand - hand_0), R_tip @ R_hand_0.T @ R_tip_0
+
+    def in_workspace(self, p: F64) -> F64:
+        """The nearest point in reach and a little inside the box; sets `projected`."""
+        arm, out = self.arm, p
+        for _ in range(2):
+            arrow = out - arm.p_base_shoulder
+            distance = float(np.linalg.norm(arrow))
+            if distance > arm.reach or distance < arm.reach_min:
+                forward = arm.R_base_operator[:, 0]
+                direction = arrow / distance if distance > 1e-6 else forward
+                out = arm.p_base_shoulder + direction * min(max(distance, arm.reach_min), arm.reach)
+            out = np.clip(out, self.robot.box_min + _BOX_MARGIN_M, self.robot.box_max - _BOX_MARGIN_M)
+        self.projected = bool(np.abs(out - p).max() > 1e-9)
+        return np.asarray(out)
+
+    def set_targets(self, p: F64, R: F64, human: HumanArm, configuration: pink.Configuration, settings: RetargetSettings) -> None:
+        """Set the tasks' targets and weigh them by how sure the body is."""
+        arm, soft = self.arm, settings.deviation_scale_m**2
+        self.tip.set_target(pin.SE3(R, p))
+        # Weights fall as 1 / (1 + (sigma / scale)^2), along each axis of the tip's own frame, in which Pink measures errors.
+        R_tip_operator = configuration.get_transform_frame_to_world(arm.tip).rotation.T @ arm.R_base_operator
+        variance = np.maximum(np.diag(R_tip_operator @ human.covariance @ R_tip_operator.T), 0.0)
+        weight = 1.0 / (1.0 + variance / soft)
+        cost = np.empty(6)
+        cost[:3] = arm.weights["position"] * np.sqrt(weight)
+        cost[3:] = arm.weights["orientation"] * np.sqrt(weight.mean()) * max(human.confidence, 0.05)
+        self.tip.cost = cost
+        if self.elbow is not None and arm.elbow is not None:
+            at = configuration.get_transform_frame_to_world(arm.elbow)
+            length = float(np.linalg.norm(at.translation - arm.p_base_shoulder))
+            wanted = arm.p_base_shoulder + length * (arm.R_base_operator @ human.elbow)
+            self.elbow.set_target(pin.SE3(at.rotation, wanted))
+            self.elbow.set_position_cost(arm.weights["elbow"] / np.sqrt(1.0 + human.elbow_variance / soft))
+
+    def elbow_error(self, human: HumanArm, configuration: pink.Configuration) -> float:
+        """Angle in rad between the robot's and the operator's direction from shoulder to elbow."""
+        if self.arm.elbow is None:
+            return float("nan")
+        arrow = configuration.get_transform_frame_to_world(self.arm.elbow).translation - self.arm.p_base_shoulder
+        length = float(np.linalg.norm(arrow))
+        cosine = arrow @ (self.arm.R_base_operator @ human.elbow) / max(length, 1e-9)
+        return float(np.arccos(np.clip(cosine, -1.0, 1.0)))
+
+
+class Retargeter:
+    """Turns bodies into joint goals for all of a robot's arms."""
+
+    def __init__(self, robot: RobotDescription, side: str | None = None, settings: RetargetSettings | None = None) -> None:
+        """Start from the robot's ready posture; ``side`` is the human arm a one-armed robot follows (default: as configured)."""
+        self.robot, self.settings = robot, settings or RetargetSettings()
+        self._side = side
+        self._arms = [_ArmTasks(robot, arm) for arm in robot.arms]
+        self._model = robot.model.copy()
+        self._model.lowerPositionLimit, self._model.upperPositionLimit = robot.lower.copy(), robot.upper.copy()
+        self._model.velocityLimit = robot.velocity * self.settings.speed_factor
+        self._configuration = pink.Configuration(self._model, self._model.createData(), robot.q_ready)
+        self._limits = [ConfigurationLimit(self._model, config_limit_gain=1.0), VelocityLimit(self._model)]
+        self._posture = PostureTask(cost=max(min(arm.weights["posture"] for arm in robot.arms), 1e-6))
+        self._posture.set_target(robot.q_ready)
+        self._manipulable = [self._manipulability(arm) or 1.0 for arm in self._arms]
+
+    @property
+    def q(self) -> F64:
+        """(n,) rad, the last goal."""
+        return np.array(self._configuration.q)
+
+    def restart(self, q: F64) -> None:
+        """Go on from posture ``q`` (n,) rad: where the arm is when it is engaged. A clutch takes hold anew."""
+        self._configuration.update(np.clip(q, self.robot.lower, self.robot.upper))
+        for arm in self._arms:
+            arm.anchor = None
+
+    def step(self, body: BodyFrame, q_now: F64 | None = None, tip_speed: float = np.inf) -> Goal | None:
+        """The goal for one body, or None where the body's arms cannot be used.
+
+        Args:
+            body: the operator.
+            q_now: (n,) rad, where the arm is told to be now. Goals stay within its reach (`leash_s`), so that the way to them is short
+                and leads through postures that the inverse kinematics has seen. None: the arm is thought to be at the last goal.
+            tip_speed: m/s, of the tips; targets farther away are approached on the straight line.
+        """
+        settings, configuration = self.settings, self._configuration
+        if q_now is not None:
+            leash = settings.leash_s * self.robot.velocity
+            configuration.update(np.clip(np.clip(configuration.q, q_now - leash, q_now + leash), self.robot.lower, self.robot.upper))
+        humans = self._read(body)
+        if humans is None:
+            return None
+        poses = []
+        for arm, human in zip(self._arms, humans, strict=True):
+            tip = configuration.get_transform_frame_to_world(arm.arm.tip)
+            p, R = arm.target(human, settings, tip)
+            p = arm.in_workspace(p)
+            poses.append(pin.SE3(R, p))
+            arrow = p - tip.translation
+            step, distance = settings.speed_factor * tip_speed / MODEL_RATE_HZ, float(np.linalg.norm(arrow))
+            if distance > step:
+                p = tip.translation + arrow * (step / distance)
+            arm.set_targets(p, R, human, configuration, settings)
+        self._solve()
+        return self._goal(poses, humans)
+
+    def _read(self, body: BodyFrame) -> list[HumanArm] | None:
+        """The human arm of each of the robot's, or None where one cannot be used."""
+        mirrored, humans = self.settings.mapping == "mirrored", []
+        for arm in self._arms:
+            if len(self._arms) == 2:  # in a mirror, the robot's left arm shows the operator's right one
+                side = other(arm.arm.side) if mirrored else arm.arm.side
+            else:
+                side = self._side or arm.arm.side
+            human = read_arm(body, side, self.settings.orientation_from, mirrored)
+            if human is None:
+                return None
+            humans.append(human)
+        return humans
+
+    def _solve(self) -> None:
+        """Newton steps until the tips are there, or the joints' speed is used up."""
+        configuration, dt = self._configuration, 1.0 / MODEL_RATE_HZ / self.settings.iterations
+        tasks = [task for arm in self._arms for task in arm.tasks] + [self._posture]
+        for _ in range(self.settings.iterations):
+            damping = 1e-9 + 1e-3 * max(self._nearness(k) for k in range(len(self._arms))) ** 2
+            v = pink.solve_ik(configuration, tasks, dt, solver="daqp", damping=damping, limits=self._limits, safety_break=False)
+            configuration.integrate_inplace(v, dt)
+            if np.abs(v).max() * dt < 1e-5:
+                break
+
+    def _manipulability(self, arm: _ArmTasks) -> float:
+        """Yoshikawa's measure of the tip's position Jacobian."""
+        J = self._configuration.get_frame_jacobian(arm.arm.tip)[:3]
+        return float(np.sqrt(max(np.linalg.det(J @ J.T), 0.0)))
+
+    def _nearness(self, k: int) -> float:
+        """0 away from singular postures, 1 in one: falls below the ready posture's manipulability by a factor of ten first."""
+        return max(1.0 - self._manipulability(self._arms[k]) / (0.1 * self._manipulable[k]), 0.0)
+
+    def _goal(self, poses: list[pin.SE3], humans: list[HumanArm]) -> Goal:
+        configuration, settings = self._configuration, self.settings
+        error = [
+            np.linalg.norm(configuration.get_transform_frame_to_world(a.arm.tip).translation - pose.translation)
+            for a, pose in zip(self._arms, poses, strict=True)
+        ]
+        deviation = max(float(np.sqrt(max(np.linalg.eigvalsh(h.covariance)[-1], 0.0))) for h in humans)
+        sure = min(max(1.0 - deviation / settings.stop_deviation_m, 0.0), 1.0)
+        return Goal(
+            q=np.array(configuration.q),
+            p_base_tip=np.array([pose.translation for pose in poses]),
+            q_base_tip=np.array([pin.Quaternion(pose.rotation).coeffs() for pose in poses]),
+            error_m=np.array(error),
+            elbow_error=np.array([a.elbow_error(h, configuration) for a, h in zip(self._arms, humans, strict=True)]),
+            confidence=min(sure, *(h.confidence for h in humans)),
+            projected=np.array([arm.projected for arm in self._arms]),
+        )

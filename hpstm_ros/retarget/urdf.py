@@ -1,0 +1,115 @@
+"""Robot descriptions from files: finding a URDF, reading it as the untrusted text it is, and its Pinocchio model."""
+
+import importlib.metadata
+import math
+import os
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pinocchio as pin
+
+from pallas_ros.body.errors import PallasError
+
+_MAX_BYTES = 20_000_000
+_EXAMPLES = "example-robot-data"
+_PREFIX = f"{_EXAMPLES}:"
+
+
+def example_folder() -> Path:
+    """The folder of example-robot-data's robots, from its wheel or from a ROS installation.
+
+    Raises:
+        PallasError: it is not installed.
+    """
+    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        if prefix and (folder := Path(prefix) / "share" / _EXAMPLES / "robots").is_dir():
+            return folder
+    try:
+        found = Path(str(importlib.metadata.distribution(_EXAMPLES).locate_file(f"cmeel.prefix/share/{_EXAMPLES}/robots")))
+    except importlib.metadata.PackageNotFoundError:
+        found = Path("-")
+    if not found.is_dir():
+        raise PallasError(
+            "robot descriptions are not installed: pip install example-robot-data, or apt install ros-$ROS_DISTRO-example-robot-data"
+        )
+    return found
+
+
+def find(location: str, beside: Path | None = None) -> Path:
+    """The URDF that ``location`` names: a path (relative ones also seen from ``beside``) or ``example-robot-data:FILE``."""
+    if location.startswith(_PREFIX):
+        path = example_folder() / location.removeprefix(_PREFIX)
+    else:
+        path = Path(location).expanduser()
+        if not path.is_absolute() and beside is not None and not path.exists():
+            path = beside / path
+    if not path.is_file():
+        raise PallasError(f"{path}: no such URDF; give a file or {_PREFIX}<robot>/urdf/<file>.urdf")
+    return path
+
+
+def read(path: Path) -> str:
+    """The text of a URDF, with every ``continuous`` joint made revolute over two turns, because limits must be finite.
+
+    Raises:
+        PallasError: the file is no URDF, is too big, or declares XML entities.
+    """
+    if path.stat().st_size > _MAX_BYTES:
+        raise PallasError(f"{path}: {path.stat().st_size // 1_000_000} MB is too big for a URDF (at most {_MAX_BYTES // 1_000_000} MB)")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise PallasError(f"{path}: it declares XML entities, which a URDF has no use for; expand xacro files first")
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise PallasError(f"{path}: not XML ({error}); expand xacro files first") from None
+    if root.tag != "robot":
+        raise PallasError(f"{path}: the outermost element is <{root.tag}>, a URDF's is <robot>")
+    for joint in root.iter("joint"):
+        if joint.get("type") == "continuous":
+            joint.set("type", "revolute")
+            limit = joint.find("limit")
+            if limit is None:
+                limit = ElementTree.SubElement(joint, "limit", effort="0", velocity="0")
+            limit.set("lower", str(-2 * math.pi))
+            limit.set("upper", str(2 * math.pi))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def package_folders(path: Path) -> list[str]:
+    """Folders in which ``package://NAME`` of this URDF may lie: its own ancestors, ROS workspaces, example-robot-data."""
+    folders = [str(parent) for parent in list(path.resolve().parents)[:5]]
+    folders += [str(Path(prefix) / "share") for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    folders += [entry for entry in os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep) if entry]
+    try:
+        folders.append(str(example_folder().parent.parent))
+    except PallasError:
+        pass
+    return folders
+
+
+def full_model(path: Path, text: str) -> pin.Model:
+    """The Pinocchio model of a URDF's text, all joints free."""
+    try:
+        model = pin.buildModelFromXML(text)
+    except (ValueError, RuntimeError) as error:
+        raise PallasError(f"{path}: Pinocchio cannot read it: {str(error).splitlines()[0]}") from None
+    if model.nq != model.nv or model.nq == 0:
+        raise PallasError(f"{path}: it has no joints that move, or ones other than hinges and slides")
+    finite = all(np.isfinite(v).all() for v in (model.lowerPositionLimit, model.upperPositionLimit, model.velocityLimit))
+    if not finite or (model.lowerPositionLimit > model.upperPositionLimit).any():
+        raise PallasError(f"{path}: a joint's limits are not finite or stand the wrong way round")
+    return model
+
+
+def geometry(path: Path, text: str, model: pin.Model, kind: pin.GeometryType) -> pin.GeometryModel:
+    """The collision or visual geometry of ``model``, meshes loaded.
+
+    Raises:
+        PallasError: a mesh is missing.
+    """
+    try:
+        return pin.buildGeomFromUrdfString(model, text, kind, package_dirs=package_folders(path))
+    except (ValueError, RuntimeError) as error:
+        raise PallasError(f"{path}: its meshes cannot be loaded: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,106 @@
+"""The independent judge: from emitted commands alone, was any limit passed?
+
+It shares nothing with the supervisor but the limits: derivatives are divided differences of the positions that were sent. By the
+mean value theorem, ``k! [t0 ... tk] q`` equals the k-th derivative somewhere among the points, so a trajectory within
+limits never trips it, and a step in position, velocity or acceleration always does. Spacing may be uneven.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pinocchio as pin
+from numpy.typing import NDArray
+
+from hpstm_ros.safety.limits import Limits
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+TOLERANCE = 1e-4
+"""Relative. Points sent as float64 at 125 Hz carry far less rounding than that."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One limit passed: which, at what time in ns, by what value against what limit."""
+
+    limit: str
+    stamp: int
+    value: float
+    allowed: float
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.limit} at {self.stamp / 1e9:.4f} s: {self.value:.6g} against {self.allowed:.6g}"
+
+
+def executed(messages: list[tuple[I64, F64]]) -> tuple[I64, F64]:
+    """The stream that a controller follows: each message (times (K,) ns, q (K, n)) replaces what earlier ones said from its first time on.
+
+    Returns:
+        times (N,) ns, strictly increasing, and q (N, n).
+    """
+    times: list[int] = []
+    points: list[F64] = []
+    for stamps, q in messages:
+        while times and times[-1] >= stamps[0]:
+            times.pop()
+            points.pop()
+        times.extend(int(stamp) for stamp in stamps)
+        points.extend(q)
+    return np.array(times, dtype=np.int64), np.array(points, dtype=np.float64)
+
+
+def check(times: I64, q: F64, limits: Limits, tolerance: float = TOLERANCE) -> list[Violation]:
+    """Violations of position, velocity, acceleration and jerk limits, and non-finite values, in commands q (N, n) at times (N,) ns."""
+    if len(times) and (np.diff(times) <= 0).any():
+        return [Violation("time:order", int(times[1:][np.diff(times) <= 0][0]), 0.0, 0.0)]
+    if not np.isfinite(q).all():
+        bad = int(np.argmax(~np.isfinite(q).all(1)))
+        return [Violation("finite", int(times[bad]), float("nan"), 0.0)]
+    found: list[Violation] = []
+    span = limits.upper - limits.lower
+    beyond = np.maximum(q - limits.upper, limits.lower - q) / span
+    found += _collect("position", times, beyond, np.full(len(span), 0.0), tolerance * 1e-2, limits)
+    seconds = (times - (times[0] if len(times) else 0)) * 1e-9
+    difference, factorial = q, 1.0
+    for order, (name, bound) in enumerate((("velocity", limits.velocity), ("acceleration", limits.acceleration), ("jerk", limits.jerk)), 1):
+        if len(times) <= order:
+            break
+        factorial *= order
+        difference = np.diff(difference, axis=0) / (seconds[order:] - seconds[:-order])[:, None]
+        found += _collect(name, times[order:], np.abs(difference) * factorial, bound, tolerance, limits)
+    return found
+
+
+def check_tips(
+    times: I64, q: F64, model: pin.Model, tips: list[int], limits: Limits, tip_speed: float | None = None, tolerance: float = 1e-3
+) -> list[Violation]:
+    """Violations of tip speed and workspace box, by the checker's own forward kinematics (``tips`` are frame ids)."""
+    data = model.createData()
+    positions = np.empty((len(q), len(tips), 3))
+    for row, posture in enumerate(q):
+        pin.framesForwardKinematics(model, data, posture)
+        positions[row] = [data.oMf[tip].translation for tip in tips]
+    allowed = limits.tip_speed if tip_speed is None else tip_speed
+    found: list[Violation] = []
+    if len(times) > 1:
+        speed = np.linalg.norm(np.diff(positions, axis=0), axis=2) / (np.diff(times) * 1e-9)[:, None]
+        for row in np.flatnonzero((speed > allowed * (1 + tolerance)).any(1)).tolist():
+            found.append(Violation("tip_speed", int(times[row + 1]), float(speed[row].max()), allowed))
+    depth = np.maximum(positions - limits.box_max, limits.box_min - positions).max((1, 2)) if len(q) else np.zeros(0)
+    # A start outside is let in: what counts is going farther out.
+    worst = np.maximum(depth[:1], 0.0)
+    for row in np.flatnonzero(depth > worst[:1] + 1e-6).tolist() if len(depth) else []:
+        found.append(Violation("workspace", int(times[row]), float(depth[row]), 0.0))
+    return found
+
+
+def _collect(name: str, times: I64, values: F64, bound: F64, tolerance: float, limits: Limits) -> list[Violation]:
+    """The worst violation of each joint."""
+    excess = values - bound * (1 + tolerance) - (tolerance if not bound.any() else 0.0)
+    found = []
+    for joint in np.flatnonzero((excess > 0).any(0)):
+        row = int(np.argmax(excess[:, joint]))
+        found.append(Violation(f"{name}:{limits.joint_names[joint]}", int(times[row]), float(values[row, joint]), float(bound[joint])))
+    return found

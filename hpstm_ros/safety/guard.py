@@ -1,0 +1,103 @@
+"""Where the arm may be and how fast its tips may go: workspace box, keep-out volumes, self-collision, tip speed."""
+
+from typing import Protocol
+
+import numpy as np
+import pinocchio as pin
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+
+NEAR_M = 0.05
+"""From what distance on a pair of links, or a tip and a face of the box, takes part in the barriers."""
+_KEPT_M = 0.004  # the barriers keep this much more, so that plans are seldom refused
+
+
+class Guard(Protocol):
+    """What the supervisor asks about a posture; `PinocchioGuard` is the one for robots."""
+
+    def tips(self, q: F64) -> F64:
+        """Positions (A, 3) m of the tips at ``q``."""
+
+    def tip_speed(self, q: F64, dq: F64) -> float:
+        """The fastest tip's speed in m/s."""
+
+    def outside(self, q: F64) -> float:
+        """How far in m the tip that is farthest out is outside the workspace box; 0 inside."""
+
+    def collision(self, q: F64) -> str:
+        """The pair that is too near, "link_a with link_b", or empty."""
+
+    def barriers(self, q: F64) -> list[tuple[F64, float, str]]:
+        """What is near: rows (n,) that take joint velocities to the speed in m/s towards it, the room left in m, and its name."""
+
+
+class PinocchioGuard:
+    """A guard from a Pinocchio model and its collision geometry (keep-out volumes included)."""
+
+    def __init__(self, model: pin.Model, geometry: pin.GeometryModel, margin: float, tips: list[int], box_min: F64, box_max: F64) -> None:
+        """``tips`` are frame ids; ``margin`` m is the distance that pairs must keep."""
+        self._model, self._data = model, model.createData()
+        self._geometry, self._margin = geometry, margin
+        self._exact, self._wide = geometry.createData(), geometry.createData()
+        for data, distance in ((self._exact, margin), (self._wide, margin + NEAR_M)):
+            for request in data.collisionRequests:
+                request.security_margin = distance
+        self._tips, self._box_min, self._box_max = tips, box_min, box_max
+
+    def tips(self, q: F64) -> F64:
+        """Positions (A, 3) m of the tips at ``q``."""
+        pin.forwardKinematics(self._model, self._data, q)
+        return np.array([pin.updateFramePlacement(self._model, self._data, tip).translation for tip in self._tips])
+
+    def tip_speed(self, q: F64, dq: F64) -> float:
+        """The fastest tip's speed in m/s."""
+        pin.forwardKinematics(self._model, self._data, q, dq)
+        velocities = (pin.getFrameVelocity(self._model, self._data, tip, pin.LOCAL).linear for tip in self._tips)
+        return max(float(np.sqrt(v @ v)) for v in velocities)
+
+    def outside(self, q: F64) -> float:
+        """How far in m the tip that is farthest out is outside the workspace box; 0 inside."""
+        tips = self.tips(q)
+        return max(float((self._box_min - tips).max()), float((tips - self._box_max).max()), 0.0)
+
+    def collision(self, q: F64) -> str:
+        """The pair that is too near, "link_a with link_b", or empty."""
+        if not pin.computeCollisions(self._model, self._data, self._geometry, self._exact, q, True):
+            return ""
+        for number, result in enumerate(self._exact.collisionResults):
+            if result.isCollision():
+                return self._name(number)
+        return ""
+
+    def barriers(self, q: F64) -> list[tuple[F64, float, str]]:
+        """What is near: rows (n,) that take joint velocities to the speed in m/s towards it, the room left in m, and its name."""
+        model, data, rows = self._model, self._data, []
+        pin.computeJointJacobians(model, data, q)
+        for tip in self._tips:
+            p = pin.updateFramePlacement(model, data, tip).translation
+            J = pin.getFrameJacobian(model, data, tip, pin.LOCAL_WORLD_ALIGNED)[:3]
+            for sign, room in ((1.0, self._box_max - p), (-1.0, p - self._box_min)):
+                rows += [(sign * J[k], float(room[k]) - _KEPT_M, "workspace") for k in np.flatnonzero(room < NEAR_M)]
+        if pin.computeCollisions(model, data, self._geometry, self._wide, q, False):
+            for number, result in enumerate(self._wide.collisionResults):
+                if result.isCollision():
+                    rows.append(self._pair_row(number, result))
+        return rows
+
+    def _pair_row(self, number: int, result: "pin.coal.CollisionResult") -> tuple[F64, float, str]:
+        """The row of one near pair: its normal's component of the speed of the one's nearest point against the other's."""
+        contact, pair = result.getContact(0), self._geometry.collisionPairs[number]
+        normal, row = np.asarray(contact.normal), np.zeros(self._model.nv)
+        for index, point, sign in ((pair.first, contact.getNearestPoint1(), 1.0), (pair.second, contact.getNearestPoint2(), -1.0)):
+            joint = self._geometry.geometryObjects[index].parentJoint
+            if joint > 0:
+                J = pin.getJointJacobian(self._model, self._data, joint, pin.LOCAL_WORLD_ALIGNED)
+                arm = np.asarray(point) - self._data.oMi[joint].translation
+                row += sign * (normal @ J[:3] + np.cross(arm, normal) @ J[3:])
+        return row, float(contact.penetration_depth) - self._margin - _KEPT_M, f"collision:{self._name(number)}"
+
+    def _name(self, number: int) -> str:
+        pair = self._geometry.collisionPairs[number]
+        a, b = (self._geometry.geometryObjects[index].name for index in (pair.first, pair.second))
+        return f"{a} with {b}"

@@ -1,0 +1,101 @@
+"""What the arm may do: the numbers that the supervisor keeps to and the checker judges by."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pallas_ros.body.errors import PallasError
+
+F64 = NDArray[np.float64]
+
+REDUCED_SPEED = 0.25
+"""m/s: the tip speed of ISO 10218-1's reduced speed control, the default."""
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """Limits of ``n`` joints and of the tips.
+
+    Attributes:
+        joint_names: (n,).
+        lower, upper: (n,) rad.
+        velocity, acceleration, jerk: (n,) rad/s, rad/s^2, rad/s^3; both ways.
+        tip_speed: m/s, of every tip.
+        box_min, box_max: (3,) m, where tips may be, base frame.
+    """
+
+    joint_names: tuple[str, ...]
+    lower: F64
+    upper: F64
+    velocity: F64
+    acceleration: F64
+    jerk: F64
+    tip_speed: float
+    box_min: F64
+    box_max: F64
+
+    def __post_init__(self) -> None:
+        """Refuse limits that are not limits."""
+        n = len(self.joint_names)
+        for name in ("lower", "upper", "velocity", "acceleration", "jerk"):
+            value = getattr(self, name)
+            if value.shape != (n,) or not np.isfinite(value).all():
+                raise PallasError(f"limit '{name}' must be {n} finite numbers")
+        if (self.lower >= self.upper).any() or min(self.velocity.min(), self.acceleration.min(), self.jerk.min()) <= 0:
+            raise PallasError("limits must leave room to move: lower below upper, the others above 0")
+        if not 0 < self.tip_speed < np.inf or not (self.box_min < self.box_max).all():
+            raise PallasError("the tip speed must be above 0 and the workspace box not empty")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the supervisor watches; times in s, angles in rad.
+
+    Attributes:
+        period: between the points of the stream of commands.
+        lead: from now to the first point that may still be changed: the way to the controller.
+        body_timeout: without a body after which the stop begins.
+        max_body_age: of a body's stamp when it arrives.
+        feedback_timeout: without joint states after which the stop begins.
+        require_feedback: whether there is any.
+        require_dead_man: whether the arm moves only while the dead-man's switch is held.
+        dead_man_timeout: without word from the switch after which it counts as released.
+        deviation: of a measured joint from where it was commanded to be, beyond which the arm does not follow.
+        deviation_grace: for which it may deviate before the stop begins.
+        deviation_latch: after which the stop is latched.
+        resume_after: for which all must be well before a hold ends by itself.
+        min_confidence, full_confidence: of a body, below which the arm stands still, from which it has its full speed.
+        align_speed: part of full speed at which the way to the operator's posture begins.
+        align_ramp: in which that grows to full speed.
+        align_tolerance: of the joints, within which the arm has arrived.
+        goal_jump: between two goals, beyond which the arm aligns anew.
+        gain: 1/s, of the joints' closing in on their goal.
+    """
+
+    period: float = 0.008
+    lead: float = 0.002
+    body_timeout: float = 0.08
+    max_body_age: float = 0.5
+    feedback_timeout: float = 0.25
+    require_feedback: bool = True
+    require_dead_man: bool = True
+    dead_man_timeout: float = 0.25
+    deviation: float = 0.25
+    deviation_grace: float = 0.1
+    deviation_latch: float = 2.0
+    resume_after: float = 0.25
+    min_confidence: float = 0.1
+    full_confidence: float = 0.5
+    align_speed: float = 0.3
+    align_ramp: float = 3.0
+    align_tolerance: float = 0.05
+    goal_jump: float = 0.5
+    gain: float = 15.0
+
+    def __post_init__(self) -> None:
+        """Refuse a watchdog that would come too late."""
+        if not 0.002 <= self.period <= 1 / 60 + 1e-9:
+            raise PallasError(f"the supervisor's period is {self.period} s, but must be from 0.002 to 1/60 s (60 to 500 Hz)")
+        if not self.period < self.body_timeout <= 0.1 - self.period:
+            raise PallasError(f"body_timeout is {self.body_timeout} s, but must leave the stop to begin within 0.1 s of the last body")

@@ -1,0 +1,107 @@
+"""Motion that can always stop: every plan is one step, and after it the whole way to a standstill.
+
+A plan is accepted only if its stop keeps to every limit too, so that whatever happens next (a goal that cannot be met, no goal, a
+late loop) the plan already accepted is a safe way out: it is followed as it is. This is fail-safe planning
+(Petti and Fraichard, "Safe motion planning in dynamic environments", 2005; Pereira and Althoff, 2015). The jerk-limited pieces
+are Ruckig's (Berscheid and Kroeger, "Jerk-limited real-time trajectory generation with arbitrary target states", 2021).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import ruckig
+from numpy.typing import NDArray
+
+from hpstm_ros.safety.limits import Limits
+
+F64 = NDArray[np.float64]
+State = tuple[F64, F64, F64]
+"""Position (n,) rad, velocity, acceleration."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """A step from grid index ``start`` to the next, and the stop from there; at rest ever after."""
+
+    start: int
+    first: State
+    second: State
+    stop: ruckig.Trajectory | None
+    period: float
+    end: int
+
+    def at(self, index: int) -> State:
+        """The state at a grid index from `start` on."""
+        if index <= self.start:
+            return self.first
+        if index == self.start + 1 or self.stop is None:
+            return self.second
+        if index >= self.end:
+            q = np.array(self.stop.at_time(self.stop.duration)[0])
+            return q, np.zeros_like(q), np.zeros_like(q)
+        q, dq, ddq = self.stop.at_time((index - self.start - 1) * self.period)
+        return np.array(q), np.array(dq), np.array(ddq)
+
+
+def rest(index: int, q: F64, period: float) -> Plan:
+    """The plan of standing still at ``q``."""
+    state = (q, np.zeros_like(q), np.zeros_like(q))
+    return Plan(index, state, state, None, period, index + 1)
+
+
+class Planner:
+    """Makes plans within the joints' acceleration and jerk limits."""
+
+    def __init__(self, limits: Limits, period: float) -> None:
+        """Prepare Ruckig for these joints and this period."""
+        n = len(limits.joint_names)
+        self._limits, self._period = limits, period
+        self._otg = ruckig.Ruckig(n, period)
+        self._input = ruckig.InputParameter(n)
+        self._input.control_interface = ruckig.ControlInterface.Velocity
+        # Each joint brakes as fast as it can: waiting for the slowest would carry the others past their limits.
+        self._input.synchronization = ruckig.Synchronization.No
+        self._input.max_velocity = limits.velocity
+        # A hair inside, so that sums of rounded pieces stay inside.
+        self._input.max_acceleration = limits.acceleration * (1 - 1e-6)
+        self._input.max_jerk = limits.jerk * (1 - 1e-6)
+        self._input.target_acceleration = np.zeros(n)
+        self._zero = np.zeros(n)
+        self._step = ruckig.Trajectory(n)
+
+    def plan(self, index: int, state: State, velocity: F64) -> Plan | None:
+        """A step towards ``velocity`` (n,) rad/s, then the stop; None where Ruckig finds none or a joint limit is passed on the way."""
+        if not self._calculate(state, velocity, self._step):
+            return None
+        q, dq, ddq = (np.array(value) for value in self._step.at_time(self._period))
+        stop = ruckig.Trajectory(len(q))
+        if not self._calculate((q, dq, ddq), self._zero, stop):
+            return None
+        end = index + 1 + int(np.ceil(stop.duration / self._period))
+        return Plan(index, state, (q, dq, ddq), stop, self._period, end)
+
+    def passed(self, plan: Plan) -> tuple[str, NDArray[np.bool_]]:
+        """Which joints (n,) pass which limit ("position" or "velocity") in a plan; empty when it keeps to all."""
+        limits, stop = self._limits, plan.stop
+        q, dq, ddq = plan.second
+        if not (np.isfinite(q).all() and np.isfinite(dq).all() and np.isfinite(ddq).all()):
+            return "finite", np.ones(len(q), dtype=bool)
+        if stop is not None:
+            # Every point that may be sent, because ``position_extrema`` is not set for joints that stand still.
+            path = np.array([stop.at_time(k * self._period)[0] for k in range(plan.end - plan.start)])
+            outside = ((path < limits.lower) | (path > limits.upper)).any(0)
+            if outside.any():
+                return "position", outside
+        # While braking, the velocity still grows until the acceleration is gone: by a^2 / 2j.
+        peak = np.maximum(np.abs(dq), np.abs(dq + ddq * np.abs(ddq) / (2 * limits.jerk * (1 - 1e-6))))
+        fast: NDArray[np.bool_] = np.asarray(peak > limits.velocity)
+        return ("velocity" if fast.any() else ""), fast
+
+    def _calculate(self, state: State, velocity: F64, out: ruckig.Trajectory) -> bool:
+        parameters = self._input
+        parameters.current_position, parameters.current_velocity, parameters.current_acceleration = state
+        parameters.target_velocity = velocity
+        try:
+            return int(self._otg.calculate(parameters, out)) >= 0
+        except RuntimeError:
+            return False

@@ -1,0 +1,442 @@
+"""The last word on every command: a state machine, its watchdogs, and a stream of commands that can always stop.
+
+    disengaged ──engage──▶ aligning ──arrived──▶ tracking
+        ▲  ▲                  ▲  │ trouble          │ trouble (no body, no feedback, dead-man released, not following, unsure)
+        │  └──disengage───┐   │  ▼                  ▼
+        │                 └── holding ◀─────────────┘        trouble over: back to aligning
+      reset                      │ does not follow for long
+        │                        ▼
+     stopped (latched) ◀── emergency stop, from every state
+
+Commands lie on a grid of instants. Each tick plans one grid step and the stop after it (`motion.Plan`) and accepts the plan only if
+all of it, stop included, keeps to the joint limits, the tip speed, the workspace and the distance from obstacles. Where no
+plan is accepted, and in every state but aligning and tracking, the plan accepted last is followed: it brakes. The controller is
+sent the stop with every command, so it stands still even if this process dies.
+"""
+
+import enum
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.safety.guard import Guard
+from hpstm_ros.safety.limits import Limits, Settings
+from hpstm_ros.safety.motion import Plan, Planner, State, rest
+
+F64 = NDArray[np.float64]
+
+_NS = 1_000_000_000
+_NEVER = -(10**18)
+_TIP_MARGIN = 0.97  # tips are looked at every second grid step; between, their speed may be a little higher
+_TRIES = 4
+_BARRIER_GAIN = 5.0  # 1/s
+_GOAL_REACH = 0.025  # s: how far a goal is carried on by its speed when the next one is late
+
+
+class SupervisorState(enum.IntEnum):
+    """Numbers as in `pallas/msg/SupervisorStatus`."""
+
+    DISENGAGED = 0
+    ALIGNING = 1
+    TRACKING = 2
+    HOLDING = 3
+    STOPPED = 4
+
+
+@dataclass(slots=True)
+class Command:
+    """What the arm is told at a tick.
+
+    Attributes:
+        time: ns, the instant of `q`.
+        q, dq, ddq: (n,) where the arm should be then, in rad, rad/s, rad/s^2.
+        times: (K,) ns, of the points to send: the state before `time`, `time` itself, and the stop after it.
+        points: K states.
+        send: False while the arm is disengaged and at rest, or before its posture is known.
+        state, reason: of the state machine.
+        limited_by: the limits that held this command back.
+        speed_scale: 0 to 1.
+        tip_speed: m/s, of the fastest tip.
+        deviation: rad, the largest between measured and commanded joints; NaN without feedback.
+    """
+
+    time: int
+    q: F64
+    dq: F64
+    ddq: F64
+    times: NDArray[np.int64]
+    points: list[State]
+    send: bool
+    state: SupervisorState
+    reason: str
+    limited_by: tuple[str, ...]
+    speed_scale: float
+    tip_speed: float
+    deviation: float
+
+
+@dataclass(slots=True)
+class _Goal:
+    stamp: int
+    received: int
+    q: F64
+    dq: F64
+    confidence: float
+
+
+class Supervisor:
+    """See the module. Times are ns of one clock that should not jump, and survives it if it does. No method raises on bad input."""
+
+    def __init__(self, limits: Limits, settings: Settings | None = None, guard: Guard | None = None) -> None:
+        """Disengaged, with the arm's posture unknown; without a ``guard`` only the joints are limited."""
+        self.limits, self.settings, self._guard = limits, settings or Settings(), guard
+        self.tip_speed = limits.tip_speed
+        self.state, self.reason = SupervisorState.DISENGAGED, "not engaged yet"
+        self.refused = 0
+        self._planner = Planner(limits, self.settings.period)
+        self._period = round(self.settings.period * _NS)
+        self._zero_time: int | None = None
+        self._now = 0
+        self._plan: Plan | None = None
+        self._sent: deque[tuple[int, F64]] = deque(maxlen=64)
+        self._goal: _Goal | None = None
+        self._measured: tuple[int, int, F64] | None = None
+        self._deviation = math.nan
+        self._deviates_since: int | None = None
+        self._dead_man = _NEVER
+        self._emergency = False
+        self._aligning_since, self._well_since = 0, _NEVER
+
+    # -- what comes in ---------------------------------------------------------------------------------------------------------
+
+    def goal(self, now: int, stamp: int, q: F64, confidence: float = 1.0) -> bool:
+        """A goal for the joints, from a body of that stamp; False where it is refused (not finite, not newer, too old)."""
+        q = np.asarray(q, dtype=np.float64)
+        usable = q.shape == self.limits.lower.shape and bool(np.isfinite(q).all()) and math.isfinite(confidence)
+        last = self._goal
+        if not usable or abs(now - stamp) > self.settings.max_body_age * _NS or (last is not None and stamp <= last.stamp):
+            self.refused += 1
+            return False
+        q, dq = np.clip(q, self.limits.lower, self.limits.upper), np.zeros_like(q)
+        if last is not None:
+            gap = (stamp - last.stamp) / _NS
+            if float(np.abs(q - last.q).max()) > self.settings.goal_jump:
+                if self.state is SupervisorState.TRACKING:
+                    self._align(now, "the goal jumped")
+            elif gap < 0.1:
+                speed = np.clip((q - last.q) / max(gap, 0.004), -self.limits.velocity, self.limits.velocity)
+                dq = 0.5 * (last.dq + speed)
+        self._goal = _Goal(stamp, now, q, dq, min(max(confidence, 0.0), 1.0))
+        return True
+
+    def measured(self, now: int, stamp: int, q: F64, dq: F64 | None = None) -> bool:
+        """Where the arm is, (n,) rad; False where that is refused (not finite, not newer)."""
+        q = np.asarray(q, dtype=np.float64)
+        last = self._measured
+        usable = q.shape == self.limits.lower.shape and bool(np.isfinite(q).all()) and float(np.abs(q).max()) < 1e3
+        if not usable or (last is not None and stamp <= last[0]) or abs(now - stamp) > _NS:
+            self.refused += 1
+            return False
+        self._measured = (stamp, now, q)
+        self._compare(now, stamp, q)
+        return True
+
+    def dead_man(self, now: int, pressed: bool) -> None:
+        """Word from the dead-man's switch."""
+        self._dead_man = now if pressed else _NEVER
+
+    def engage(self, now: int) -> str:
+        """Let the arm move; what stands in the way, in words, or empty when engaged."""
+        if self.state is not SupervisorState.DISENGAGED:
+            return f"cannot engage while {self.state.name.lower()}" + (": reset first" if self.state is SupervisorState.STOPPED else "")
+        if self._measured is None or (now - self._measured[1] > self.settings.feedback_timeout * _NS and self.settings.require_feedback):
+            return "cannot engage: the arm's joint states do not arrive"
+        if self._moving():
+            return "cannot engage: the arm is still coming to rest"
+        q = self._measured[2]
+        slack = 0.02 + 0.01 * (self.limits.upper - self.limits.lower)
+        outside = (q < self.limits.lower - slack) | (q > self.limits.upper + slack)
+        if outside.any():
+            return f"cannot engage: joint '{self.limits.joint_names[int(np.argmax(outside))]}' is outside its limits; move the arm by hand"
+        q = np.clip(q, self.limits.lower, self.limits.upper)
+        if self._guard is not None and (pair := self._guard.collision(q)):
+            return f"cannot engage: {pair} are too near; move the arm by hand"
+        self._plan = rest(self._index(now), q, self.settings.period)
+        self._sent.clear()
+        self._deviation, self._deviates_since = math.nan, None
+        self._align(now, "engaged")
+        return ""
+
+    def disengage(self, now: int) -> None:
+        """Stop, then leave the arm alone. A latched stop stays latched."""
+        if self.state is not SupervisorState.STOPPED:
+            self._enter(SupervisorState.DISENGAGED, "disengaged")
+
+    def emergency_stop(self, now: int, why: str) -> None:
+        """Stop, latched."""
+        self._emergency = True
+        self._enter(SupervisorState.STOPPED, f"emergency stop: {why}")
+
+    def emergency_released(self, now: int) -> None:
+        """The emergency-stop switch is out again; the stop stays latched until `reset`."""
+        self._emergency = False
+
+    def reset(self, now: int) -> str:
+        """Unlatch a stop; what stands in the way, in words, or empty when done."""
+        if self.state is not SupervisorState.STOPPED:
+            return "nothing to reset: the arm is not stopped"
+        if self._emergency:
+            return "cannot reset: the emergency stop is still pressed"
+        if self._moving():
+            return "cannot reset: the arm is still coming to rest"
+        self._enter(SupervisorState.DISENGAGED, "reset; engage to move")
+        return ""
+
+    def posture(self) -> F64 | None:
+        """Where the arm is told to be at the next instant, (n,) rad, or None while its posture is not known."""
+        return None if self._plan is None else self._plan.second[0]
+
+    def flags(self, now: int) -> tuple[bool, bool, bool]:
+        """Whether the arm is engaged, the dead-man's switch held, the emergency stop pressed."""
+        engaged = self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED)
+        return engaged, now - self._dead_man <= self.settings.dead_man_timeout * _NS, self._emergency
+
+    # -- the tick --------------------------------------------------------------------------------------------------------------
+
+    def tick(self, now: int) -> Command:
+        """The next command; call every period, and at once when a goal came in."""
+        self._clock(now)
+        self._watch(now)
+        index = self._index(now)
+        if self.state is SupervisorState.DISENGAGED and not self._moving() and self._measured is not None:
+            q = np.clip(self._measured[2], self.limits.lower, self.limits.upper)
+            self._plan = rest(index, q, self.settings.period)
+        if self._plan is None:
+            return self._nothing(now)
+        self._record(index)
+        limited, scale = self._replan(index, now)
+        return self._command(index, limited, scale)
+
+    def _clock(self, now: int) -> None:
+        """Keep the grid when the clock goes back, and take no input from before for fresh."""
+        if self._zero_time is None:
+            self._zero_time, self._now = now, now
+        if now < self._now:
+            self._zero_time += now - self._now
+            self._goal, self._dead_man = None, _NEVER
+            if self._measured is not None:
+                self._measured = (now - _NS, now - _NS, self._measured[2])
+            self._well_since, self._aligning_since, self._deviates_since = now, min(self._aligning_since, now), None
+        self._now = now
+
+    def _watch(self, now: int) -> None:
+        """Watchdogs and the transitions they bring."""
+        if self.state in (SupervisorState.DISENGAGED, SupervisorState.STOPPED):
+            return
+        trouble = self._trouble(now)
+        if trouble:
+            self._well_since = now
+            if self.state is not SupervisorState.HOLDING or self.reason != trouble:
+                self._enter(SupervisorState.HOLDING, trouble)
+            if self._deviates_since is not None and now - self._deviates_since > self.settings.deviation_latch * _NS:
+                self._enter(SupervisorState.STOPPED, f"{trouble}; look why, then reset")
+        elif self.state is SupervisorState.HOLDING and now - self._well_since >= self.settings.resume_after * _NS:
+            self._align(now, "going on")
+        elif self.state is SupervisorState.ALIGNING and self._goal is not None and self._plan is not None:
+            away = float(np.abs(self._goal.q - self._plan.second[0]).max())
+            if away < self.settings.align_tolerance or now - self._aligning_since > self.settings.align_ramp * _NS:
+                self._enter(SupervisorState.TRACKING, "following the operator")
+
+    def _trouble(self, now: int) -> str:
+        """Why the arm must stand still now, or empty."""
+        settings, goal = self.settings, self._goal
+        if settings.require_dead_man and now - self._dead_man > settings.dead_man_timeout * _NS:
+            return "the dead-man's switch is released"
+        if goal is None or now - goal.received > settings.body_timeout * _NS:
+            return "no body arrives"
+        if goal.confidence < settings.min_confidence:
+            return "the body is too unsure"
+        if settings.require_feedback and (self._measured is None or now - self._measured[1] > settings.feedback_timeout * _NS):
+            return "no joint states arrive"
+        if self._deviates_since is not None and now - self._deviates_since >= settings.deviation_grace * _NS:
+            return "the arm does not follow"
+        return ""
+
+    def _replan(self, index: int, now: int) -> tuple[tuple[str, ...], float]:
+        """Accept a new plan from ``index`` where there is one; the limits that interfered, and the speed scale."""
+        assert self._plan is not None
+        if self.state not in (SupervisorState.ALIGNING, SupervisorState.TRACKING) or self._goal is None:
+            return (), 0.0
+        state = self._plan.at(index)
+        velocity, limited, scale = self._wanted(index, state[0], now)
+        for _ in range(_TRIES):
+            plan = self._planner.plan(index, state, velocity)
+            if plan is None:
+                limited.append("no_plan")
+                break
+            passed, joints = self._planner.passed(plan)
+            if passed:  # those joints stop, the others go on
+                velocity = np.where(joints, 0.0, velocity)
+                passed = f"{passed}:{self.limits.joint_names[int(np.argmax(joints))]}"
+            else:
+                passed = self._judge(plan)
+                if not passed:
+                    self._plan = plan
+                    return tuple(limited), scale
+                velocity, scale = 0.5 * velocity, 0.5 * scale
+            if passed not in limited:
+                limited.append(passed)
+        return tuple(limited), 0.0
+
+    def _wanted(self, index: int, q: F64, now: int) -> tuple[F64, list[str], float]:
+        """The joints' velocity (n,) towards the goal, slowed as a whole so that no speed limit is passed."""
+        goal, limits, settings = self._goal, self.limits, self.settings
+        assert goal is not None
+        ahead = min(max((self._time(index + 1) - goal.received) / _NS, 0.0), _GOAL_REACH)
+        error = np.clip(goal.q + goal.dq * ahead, limits.lower, limits.upper) - q
+        # Closing in no faster than half the acceleration can brake.
+        closing = np.sign(error) * np.minimum(settings.gain * np.abs(error), np.sqrt(limits.acceleration * np.abs(error)))
+        velocity = goal.dq + closing
+        # Towards a limit, whatever the goal's own speed, no faster than a quarter of the acceleration can brake.
+        room = np.maximum(np.where(velocity > 0, limits.upper - q, q - limits.lower) - 1e-3, 0.0)
+        velocity = np.sign(velocity) * np.minimum(
+            np.abs(velocity), np.minimum(0.5 * settings.gain * room, np.sqrt(0.5 * limits.acceleration * room))
+        )
+        limited: list[str] = []
+        scale = min((goal.confidence - settings.min_confidence) / (settings.full_confidence - settings.min_confidence), 1.0)
+        if scale < 1.0:
+            limited.append("confidence")
+        if self.state is SupervisorState.ALIGNING:
+            progress = min((now - self._aligning_since) / _NS / settings.align_ramp, 1.0)
+            scale *= settings.align_speed + (1.0 - settings.align_speed) * max(progress, 0.0)
+            limited.append("aligning")
+        velocity = self._slide(q, velocity, limited)
+        ratio = np.abs(velocity) / (limits.velocity * 0.995)
+        if ratio.max() > scale:
+            worst = int(np.argmax(ratio))
+            velocity = velocity * (scale / ratio[worst])
+            limited.append(f"velocity:{limits.joint_names[worst]}")
+        if self._guard is not None:
+            tip = self._guard.tip_speed(q, velocity)
+            allowed = 0.95 * _TIP_MARGIN * self.tip_speed * scale
+            if tip > allowed:
+                velocity = velocity * (allowed / tip)
+                limited.append("tip_speed")
+        return velocity, limited, scale
+
+    def _slide(self, q: F64, velocity: F64, limited: list[str]) -> F64:
+        """The velocity (n,) without what leads into an obstacle or out of the workspace: the arm slides along, and does not stick.
+
+        Each barrier lets the distance shrink no faster than in proportion to what is left of it (a control barrier function,
+        Ames et al. 2017); they are met in turns (Kaczmarz). Only a help: what `_judge` refuses stays refused.
+        """
+        if self._guard is None:
+            return velocity
+        barriers = self._guard.barriers(q)
+        for _ in range(8):
+            met = True
+            for row, room, name in barriers:
+                excess = float(row @ velocity) - _BARRIER_GAIN * room
+                length = float(row @ row)
+                if excess > 1e-6 and length > 1e-9:
+                    velocity, met = velocity - (excess / length) * row, False
+                    if name not in limited:
+                        limited.append(name)
+            if met:
+                break
+        return velocity
+
+    def _judge(self, plan: Plan) -> str:
+        """What in the plan or its stop offends the guard, or empty."""
+        guard = self._guard
+        if guard is None:
+            return ""
+        depth = guard.outside(plan.first[0])
+        indices = [plan.start + 1, *range(plan.start + 2, plan.end, 2), plan.end]
+        for index in indices:
+            q, dq, _ = plan.at(index)
+            if guard.tip_speed(q, dq) > _TIP_MARGIN * self.tip_speed:
+                return "tip_speed"
+            if guard.outside(q) > depth + 1e-9:
+                return "workspace"
+            if pair := guard.collision(q):
+                return f"collision:{pair}"
+        return ""
+
+    # -- bookkeeping -----------------------------------------------------------------------------------------------------------
+
+    def _index(self, now: int) -> int:
+        """The first grid index that can still be changed."""
+        if self._zero_time is None:
+            self._zero_time, self._now = now, now
+        return -((self._zero_time - now - round(self.settings.lead * _NS)) // self._period)
+
+    def _time(self, index: int) -> int:
+        assert self._zero_time is not None
+        return self._zero_time + index * self._period
+
+    def _moving(self) -> bool:
+        """Whether the accepted plan has not come to rest yet."""
+        return self._plan is not None and self._plan.stop is not None and self._index(self._now) < self._plan.end
+
+    def _record(self, index: int) -> None:
+        """Remember what the arm was told for the instants that have passed, to hold measurements against."""
+        assert self._plan is not None
+        last = self._sent[-1][0] if self._sent else index - 1
+        for passed in range(max(last + 1, index - 63), index + 1):
+            self._sent.append((passed, self._plan.at(passed)[0]))
+
+    def _compare(self, now: int, stamp: int, q: F64) -> None:
+        """Does the arm follow? It may be anywhere between where it was told to be at the stamp and a tenth of a second before."""
+        if self.state is SupervisorState.DISENGAGED or not self._sent:
+            return
+        at = self._index(stamp)
+        told = np.array([sent for index, sent in self._sent if at - 0.1 / self.settings.period <= index <= at + 1] or [self._sent[-1][1]])
+        away = np.maximum(np.maximum(told.min(0) - q, q - told.max(0)), 0.0)
+        self._deviation = float(away.max())
+        if self._deviation <= self.settings.deviation:
+            self._deviates_since = None
+        elif self._deviates_since is None:
+            self._deviates_since = now
+
+    def _align(self, now: int, why: str) -> None:
+        self._aligning_since = now
+        self._enter(SupervisorState.ALIGNING, why)
+
+    def _enter(self, state: SupervisorState, reason: str) -> None:
+        self.state, self.reason = state, reason
+
+    def _command(self, index: int, limited: tuple[str, ...], scale: float) -> Command:
+        plan = self._plan
+        assert plan is not None
+        stride = max(-(-(plan.end - index - 1) // 6), 1)
+        indices = [index, index + 1, *range(index + 1 + stride, plan.end, stride)]
+        if plan.end > indices[-1]:
+            indices.append(plan.end)
+        points = [plan.at(i) for i in indices]
+        q, dq, ddq = points[1]
+        moving = plan.stop is not None and index < plan.end
+        return Command(
+            time=self._time(index + 1),
+            q=q,
+            dq=dq,
+            ddq=ddq,
+            times=np.array([self._time(i) for i in indices], dtype=np.int64),
+            points=points,
+            send=moving or self.state is not SupervisorState.DISENGAGED,
+            state=self.state,
+            reason=self.reason,
+            limited_by=limited,
+            speed_scale=scale,
+            tip_speed=self._guard.tip_speed(q, dq) if self._guard is not None else math.nan,
+            deviation=self._deviation,
+        )
+
+    def _nothing(self, now: int) -> Command:
+        """The command of an arm whose posture is not known: none."""
+        unknown = np.full(len(self.limits.lower), math.nan)
+        empty = np.zeros(0, dtype=np.int64)
+        return Command(now, unknown, unknown, unknown, empty, [], False, self.state, self.reason, (), 0.0, math.nan, math.nan)

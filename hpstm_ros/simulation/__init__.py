@@ -1,0 +1,1 @@
+"""The simulated arm: MuJoCo behind the topics of a real controller."""

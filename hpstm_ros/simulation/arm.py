@@ -1,0 +1,140 @@
+"""A robot arm that is not there: takes what a joint_trajectory_controller takes, moves as an arm does, says what its encoders would."""
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.retarget.robots import RobotDescription
+from hpstm_ros.simulation import mjcf
+from pallas_ros.body.errors import PallasError
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+_NS = 1_000_000_000
+_STEP_NS = round(mjcf.TIMESTEP_S * _NS)
+_BATCH = 2  # physics steps to one look at the trajectory: 500 Hz
+_CATCH_UP_S = 0.1
+
+
+@dataclass
+class Faults:
+    """What can be wrong with it, for tests; may be changed while running.
+
+    Attributes:
+        late_s: commands take effect so much later.
+        stuck_joint: name of a joint that does not move, or empty.
+        lost_feedback: joint states are not given out.
+    """
+
+    late_s: float = 0.0
+    stuck_joint: str = ""
+    lost_feedback: bool = False
+
+
+@dataclass(slots=True)
+class Trajectory:
+    """Points (K,) of a trajectory: instants in ns, positions, velocities, accelerations (K, n)."""
+
+    times: I64
+    q: F64
+    dq: F64
+    ddq: F64
+
+    def at(self, time: int) -> tuple[F64, F64]:
+        """Position and velocity at ``time``: quintic between points, as joint_trajectory_controller does it; still before and after."""
+        if time <= self.times[0]:
+            return self.q[0], self.dq[0]
+        if time >= self.times[-1]:
+            return self.q[-1], np.zeros_like(self.dq[-1])
+        k = int(np.searchsorted(self.times, time, side="right")) - 1
+        T = (self.times[k + 1] - self.times[k]) / _NS
+        t = (time - self.times[k]) / _NS
+        q0, v0, a0, q1, v1, a1 = self.q[k], self.dq[k], self.ddq[k], self.q[k + 1], self.dq[k + 1], self.ddq[k + 1]
+        p = q1 - q0 - v0 * T - 0.5 * a0 * T * T
+        v = (v1 - v0 - a0 * T) * T
+        a = (a1 - a0) * T * T
+        c3 = (10 * p - 4 * v + 0.5 * a) / T**3
+        c4 = (-15 * p + 7 * v - a) / T**4
+        c5 = (6 * p - 3 * v + 0.5 * a) / T**5
+        q = q0 + t * (v0 + t * (0.5 * a0 + t * (c3 + t * (c4 + t * c5))))
+        return q, v0 + t * (a0 + t * (3 * c3 + t * (4 * c4 + t * 5 * c5)))
+
+
+class ArmSimulator:
+    """A simulated arm at 1000 Hz of physics; instants are ns of one clock."""
+
+    def __init__(self, robot: RobotDescription, q_start: F64 | None = None) -> None:
+        """Standing still at ``q_start`` (n,) rad, or in the ready posture."""
+        self.robot, self.faults = robot, Faults()
+        self._model = mjcf.build(robot)
+        self._data = mujoco.MjData(self._model)
+        self._lead = mjcf.velocity_gain(self._model)
+        self._data.qpos[:] = robot.q_ready if q_start is None else q_start
+        self._data.ctrl[:] = self._data.qpos
+        mujoco.mj_forward(self._model, self._data)
+        self._time: int | None = None
+        self._waiting: list[tuple[int, Trajectory]] = []
+        self._trajectory: Trajectory | None = None
+        self._before: Trajectory | None = None
+
+    @property
+    def q(self) -> F64:
+        """(n,) rad, joint positions."""
+        return np.array(self._data.qpos)
+
+    @property
+    def dq(self) -> F64:
+        """(n,) rad/s, joint velocities."""
+        return np.array(self._data.qvel)
+
+    @property
+    def effort(self) -> F64:
+        """(n,) Nm, what the drives exert."""
+        return np.array(self._data.actuator_force)
+
+    def command(self, now: int, trajectory: Trajectory) -> None:
+        """Take a trajectory; its points replace earlier trajectories' from its first instant on.
+
+        Raises:
+            PallasError: it is not finite, not in order, or of other joints.
+        """
+        count, n = len(trajectory.times), self.robot.dof
+        shapes_fit = all(part.shape == (count, n) for part in (trajectory.q, trajectory.dq, trajectory.ddq))
+        if not count or not shapes_fit or (np.diff(trajectory.times) <= 0).any():
+            raise PallasError(f"a trajectory needs points in the order of time, each with {n} positions, velocities and accelerations")
+        if not all(np.isfinite(part).all() for part in (trajectory.q, trajectory.dq, trajectory.ddq)):
+            raise PallasError("the trajectory is not finite")
+        self._waiting.append((now + round(self.faults.late_s * _NS), trajectory))
+        del self._waiting[:-200]
+
+    def advance(self, now: int) -> None:
+        """Run the physics up to ``now``; after a pause or a jump of the clock it goes on from there."""
+        if self._time is None or not 0 <= now - self._time <= _CATCH_UP_S * _NS:
+            self._time = now if self._time is None or now < self._time else now - round(_CATCH_UP_S * _NS)
+        while self._time + _BATCH * _STEP_NS <= now:
+            self._time += _BATCH * _STEP_NS
+            self._take(self._time)
+            self._servo(self._time)
+            mujoco.mj_step(self._model, self._data, _BATCH)
+            if self.faults.stuck_joint in self.robot.joint_names:
+                self._data.qvel[self.robot.joint_names.index(self.faults.stuck_joint)] = 0.0
+
+    def _take(self, time: int) -> None:
+        """The newest trajectory that has arrived; until its first instant the one before it holds."""
+        while self._waiting and self._waiting[0][0] <= time:
+            self._before, self._trajectory = self._trajectory, self._waiting.pop(0)[1]
+
+    def _servo(self, time: int) -> None:
+        if self._trajectory is None:
+            return
+        active = self._trajectory
+        if time < active.times[0] and self._before is not None and time >= self._before.times[0]:
+            active = self._before
+        q, dq = active.at(time - round(self.faults.late_s * _NS))
+        self._data.ctrl[:] = q + self._lead * dq
+        if self.faults.stuck_joint in self.robot.joint_names:
+            index = self.robot.joint_names.index(self.faults.stuck_joint)
+            self._data.ctrl[index] = self._data.qpos[index]

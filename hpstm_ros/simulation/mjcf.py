@@ -1,0 +1,129 @@
+"""A MuJoCo model of a robot, made from its Pinocchio model: what is retargeted, supervised and simulated is one and the same arm."""
+
+import coal
+import mujoco
+import numpy as np
+import pinocchio as pin
+from numpy.typing import NDArray
+
+from hpstm_ros.retarget.robots import RobotDescription
+
+F64 = NDArray[np.float64]
+
+TIMESTEP_S = 0.001
+_BANDWIDTH = 60.0  # rad/s of the joints' position controllers: that of a good industrial drive
+_DAMPING_RATIO = 1.0
+_ARMATURE_SHARE = 0.1  # reflected motor inertia, as a share of the link's
+
+
+def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
+    """Bodies, joints, inertias, limits and drives of ``robot``; with ``meshes`` its looks too, for rendering.
+
+    The drives are position servos with gravity compensation, as arms have them; their gains follow from the joints' inertia, and
+    their effort is the URDF's.
+    """
+    spec = mujoco.MjSpec()
+    spec.compiler.degree = False
+    spec.option.timestep = TIMESTEP_S
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
+    model = robot.model
+    bodies = {0: spec.worldbody}
+    inertia = _joint_inertia(robot)
+    for joint in range(1, model.njoints):
+        name = str(model.names[joint])
+        placement, index = model.jointPlacements[joint], joint - 1
+        body = bodies[int(model.parents[joint])].add_body(name=f"after_{name}", pos=placement.translation, quat=_wxyz(placement.rotation))
+        body.gravcomp = 1.0
+        _set_inertia(body, model.inertias[joint])
+        kind, axis = _axis(model, joint)
+        body.add_joint(
+            name=name,
+            type=kind,
+            axis=axis,
+            limited=mujoco.mjtLimited.mjLIMITED_TRUE,
+            range=[model.lowerPositionLimit[index], model.upperPositionLimit[index]],
+            armature=_ARMATURE_SHARE * inertia[index],
+            frictionloss=0.002 * robot.effort[index],
+        )
+        bodies[joint] = body
+        kp = (1 + _ARMATURE_SHARE) * inertia[index] * _BANDWIDTH**2
+        kv = 2 * _DAMPING_RATIO * kp / _BANDWIDTH
+        actuator = spec.add_actuator(name=name, trntype=mujoco.mjtTrn.mjTRN_JOINT, target=name)
+        actuator.gainprm[0] = kp
+        actuator.biastype = mujoco.mjtBias.mjBIAS_AFFINE
+        actuator.biasprm[1], actuator.biasprm[2] = -kp, -kv
+        if robot.effort[index] > 0:
+            actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
+            actuator.forcerange = [-robot.effort[index], robot.effort[index]]
+    if meshes:
+        _add_looks(spec, robot, bodies)
+    return spec.compile()
+
+
+def velocity_gain(model: mujoco.MjModel) -> F64:
+    """(n,) s: what a servo's command has to lead by, per rad/s, so that its damping does not hold the joint back."""
+    return np.array(model.actuator_biasprm[:, 2] / model.actuator_biasprm[:, 1])
+
+
+def _joint_inertia(robot: RobotDescription) -> F64:
+    """(n,) the inertia each joint feels in the ready posture, at least a small one."""
+    data = robot.model.createData()
+    M = pin.crba(robot.model, data, robot.q_ready)
+    return np.maximum(np.diag(M), 1e-3)
+
+
+def _axis(model: pin.Model, joint: int) -> tuple[mujoco.mjtJoint, F64]:
+    """A joint's type and its axis in its own frame, from Pinocchio's motion subspace."""
+    data = model.createData()
+    J = pin.computeJointJacobian(model, data, pin.neutral(model), joint)[:, joint - 1]
+    slides = np.linalg.norm(J[:3]) > 0.5
+    return (mujoco.mjtJoint.mjJNT_SLIDE, J[:3]) if slides else (mujoco.mjtJoint.mjJNT_HINGE, J[3:])
+
+
+def _set_inertia(body: mujoco.MjsBody, inertia: pin.Inertia) -> None:
+    body.mass = max(float(inertia.mass), 1e-3)
+    body.ipos = inertia.lever
+    moment = np.array(inertia.inertia)
+    values, axes = np.linalg.eigh((moment + moment.T) / 2)
+    values = np.maximum(values, 1e-6)
+    values[2] = min(values[2], values[0] + values[1])  # estimated moments in URDFs break the triangle inequality
+    if np.linalg.det(axes) < 0:
+        axes[:, 0] *= -1
+    body.inertia, body.iquat = values, _wxyz(axes)
+
+
+def _add_looks(spec: mujoco.MjSpec, robot: RobotDescription, bodies: dict[int, mujoco.MjsBody]) -> None:
+    """Visual shapes, a floor and light. Nothing of it touches: collisions are the supervisor's affair, and it keeps them from happening."""
+    quiet = {"contype": 0, "conaffinity": 0, "density": 0.0}
+    texture = spec.add_texture(name="floor", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER)
+    texture.rgb1, texture.rgb2, texture.width, texture.height = [0.85, 0.86, 0.88], [0.75, 0.77, 0.80], 256, 256
+    material = spec.add_material(name="floor", texrepeat=[4, 4], reflectance=0.05)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
+    lowest = -0.8 if len(robot.arms) > 1 else 0.0
+    spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[3, 3, 0.1], pos=[0, 0, lowest - 0.001], material="floor", **quiet)
+    spec.worldbody.add_light(pos=[1.0, -1.0, 2.5], dir=[-0.4, 0.4, -1.0], castshadow=True)
+    for number, item in enumerate(robot.visual().geometryObjects):
+        shape, parent = item.geometry, bodies[int(item.parentJoint)]
+        rgba = np.array(item.meshColor, dtype=np.float64)
+        if item.overrideMaterial is False and np.allclose(rgba[:3], 0):
+            rgba = np.array([0.8, 0.8, 0.82, 1.0])
+        rgba[3] = 1.0
+        place = {"pos": item.placement.translation, "quat": _wxyz(item.placement.rotation), "rgba": rgba, **quiet}
+        if isinstance(shape, coal.BVHModelBase):
+            vertices = np.asarray(shape.vertices(), dtype=np.float64)
+            faces = np.array([[t[0], t[1], t[2]] for t in (shape.tri_indices(k) for k in range(shape.num_tris))], dtype=np.int32)
+            mesh = spec.add_mesh(name=f"mesh_{number}", uservert=vertices.ravel(), userface=faces.ravel())
+            mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+            parent.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=f"mesh_{number}", **place)
+        elif isinstance(shape, coal.Box):
+            parent.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=shape.halfSide, **place)
+        elif isinstance(shape, coal.Cylinder):
+            parent.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[shape.radius, shape.halfLength, 0], **place)
+        elif isinstance(shape, coal.Sphere):
+            parent.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[shape.radius, 0, 0], **place)
+
+
+def _wxyz(rotation: F64) -> F64:
+    x, y, z, w = pin.Quaternion(np.asarray(rotation)).coeffs()
+    return np.array([w, x, y, z])

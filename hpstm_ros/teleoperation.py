@@ -1,0 +1,119 @@
+"""Bodies and joint states in, commands out: what the `retarget` node and `pallas retarget` both run."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pinocchio as pin
+from numpy.typing import NDArray
+
+from hpstm_ros.retarget.collision import MARGIN_M
+from hpstm_ros.retarget.retargeter import Goal, Retargeter, RetargetSettings
+from hpstm_ros.retarget.robots import RobotDescription
+from hpstm_ros.safety.guard import PinocchioGuard
+from hpstm_ros.safety.limits import REDUCED_SPEED, Limits, Settings
+from hpstm_ros.safety.supervisor import Command, Supervisor, SupervisorState
+from pallas_ros.body.frames import BodyFrame
+
+F64 = NDArray[np.float64]
+
+
+def limits_of(robot: RobotDescription, tip_speed: float | None = None) -> Limits:
+    """The limits of a robot; ``tip_speed`` in m/s takes the place of its configuration's."""
+    speed = tip_speed if tip_speed is not None else robot.tip_speed if robot.tip_speed is not None else REDUCED_SPEED
+    return Limits(
+        robot.joint_names, robot.lower, robot.upper, robot.velocity, robot.acceleration, robot.jerk, speed, robot.box_min, robot.box_max
+    )
+
+
+def guard_of(robot: RobotDescription) -> PinocchioGuard:
+    """The guard of a robot's workspace and of its links against each other."""
+    tips = [robot.frame(arm.tip) for arm in robot.arms]
+    return PinocchioGuard(robot.model, robot.geometry, MARGIN_M, tips, robot.box_min, robot.box_max)
+
+
+@dataclass(slots=True)
+class Figures:
+    """Counts since the start."""
+
+    commands: int = 0
+    limited: int = 0
+    refused: int = 0
+
+
+class Teleoperation:
+    """A retargeter and a supervisor, joined: the supervisor's state decides where the retargeter starts from."""
+
+    def __init__(
+        self,
+        robot: RobotDescription,
+        side: str | None = None,
+        retarget: RetargetSettings | None = None,
+        safety: Settings | None = None,
+        tip_speed: float | None = None,
+    ) -> None:
+        """``side`` is the human arm that a one-armed robot follows (default: as its configuration says)."""
+        self.robot = robot
+        self.guard = guard_of(robot)
+        self.retargeter = Retargeter(robot, side, retarget)
+        self.supervisor = Supervisor(limits_of(robot, tip_speed), safety, self.guard)
+        self.figures = Figures()
+        self.goal: Goal | None = None
+        self.body_stamp = 0
+        self._order: tuple[tuple[str, ...], NDArray[np.intp]] | None = None
+        self._before = self.supervisor.state
+        self._data = robot.model.createData()
+
+    def body(self, now: int, body: BodyFrame) -> bool:
+        """Take a body in; False where it is refused."""
+        goal = self.retargeter.step(body, self.supervisor.posture(), self.supervisor.tip_speed)
+        if goal is None or not self.supervisor.goal(now, body.stamp, goal.q, goal.confidence):
+            self.figures.refused += 1
+            return False
+        self.goal, self.body_stamp = goal, body.stamp
+        return True
+
+    def joints(self, now: int, stamp: int, names: tuple[str, ...], q: F64) -> bool:
+        """Take joint states in, in any order and with joints that are not the arm's; False where they are refused."""
+        if self._order is None or self._order[0] != names:
+            if any(joint not in names for joint in self.robot.joint_names):
+                self.figures.refused += 1
+                return False
+            self._order = (names, np.array([names.index(joint) for joint in self.robot.joint_names]))
+        if len(q) != len(names) or not self.supervisor.measured(now, stamp, q[self._order[1]]):
+            self.figures.refused += 1
+            return False
+        return True
+
+    def tick(self, now: int) -> Command:
+        """The next command."""
+        command = self.supervisor.tick(now)
+        self._restart(command)
+        self.figures.commands += command.send
+        self.figures.limited += command.send and bool(command.limited_by)
+        return command
+
+    def tips(self, q: F64) -> F64:
+        """Positions (A, 3) m of the tips."""
+        return self.guard.tips(q)
+
+    def tip_poses(self) -> list[tuple[F64, F64]]:
+        """Where the arm is told to be: position (3,) m and orientation (4,) xyzw of each tip; none while that is not known."""
+        q = self.supervisor.posture()
+        if q is None:
+            return [(np.full(3, np.nan), np.array([0.0, 0.0, 0.0, 1.0]))] * len(self.robot.arms)
+        pin.forwardKinematics(self.robot.model, self._data, q)
+        poses = (pin.updateFramePlacement(self.robot.model, self._data, self.robot.frame(arm.tip)) for arm in self.robot.arms)
+        return [(np.array(pose.translation), np.array(pin.Quaternion(pose.rotation).coeffs())) for pose in poses]
+
+    def target_error(self, command: Command) -> float:
+        """From the commanded tip to where it should be, in m, of the arm that is farther off; NaN without a goal."""
+        if self.goal is None or not np.isfinite(command.q).all():
+            return float("nan")
+        return float(np.linalg.norm(self.tips(command.q) - self.goal.p_base_tip, axis=1).max())
+
+    def _restart(self, command: Command) -> None:
+        """The inverse kinematics starts anew from where the arm is whenever the arm is not led by it."""
+        led = (SupervisorState.ALIGNING, SupervisorState.TRACKING)
+        if (command.state not in led or self._before not in led) and np.isfinite(command.q).all():
+            self.retargeter.restart(command.q)
+        self._before = command.state
