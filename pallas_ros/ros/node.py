@@ -1,5 +1,6 @@
 """The base of every node here: a managed (lifecycle) node that is configured by described parameters and that no message can kill."""
 
+import inspect
 import time
 import traceback
 from collections.abc import Callable
@@ -8,11 +9,13 @@ from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile
 from rclpy.service import Service
 from rclpy.subscription import Subscription
+from rclpy.task import Future
 from rclpy.timer import Timer
 
 from pallas_ros.body.errors import PallasError
@@ -136,20 +139,39 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
         return timer
 
     def serve(self, kind: type[Any], name: str, callback: Callable[[Any, Any], Any]) -> Service[Any, Any]:
-        """Offer a service, answered in any state once configured; a `PallasError` becomes ``success = False`` and its sentence."""
+        """Offer a service, answered in any state once configured; a `PallasError` becomes ``success = False`` and its sentence.
+
+        ``callback`` may be a coroutine function, which awaits a `future` that another callback completes.
+        """
+        what = f"service {name}"
+
+        def refused(error: Exception, response: Any) -> Any:
+            sentence = self._complain(what, error)
+            if hasattr(response, "success"):
+                response.success, response.message = False, sentence
+            return response
 
         def answer(request: Any, response: Any) -> Any:
             try:
                 return callback(request, response)
             except Exception as error:
-                sentence = self._complain(f"service {name}", error)
-                if hasattr(response, "success"):
-                    response.success, response.message = False, sentence
-                return response
+                return refused(error, response)
 
-        service: Service[Any, Any] = self.create_service(kind, name, answer)
+        async def answer_later(request: Any, response: Any) -> Any:
+            try:
+                return await callback(request, response)
+            except Exception as error:
+                return refused(error, response)
+
+        later = inspect.iscoroutinefunction(callback)
+        group = ReentrantCallbackGroup() if later else None  # in the default group nothing else would run meanwhile
+        service: Service[Any, Any] = self.create_service(kind, name, answer_later if later else answer, callback_group=group)
         self._entities.append(service)
         return service
+
+    def future(self) -> Future:
+        """What a coroutine service awaits."""
+        return Future(executor=self.executor)
 
     def say(self, sentence: str, *, key: str | None = None) -> None:
         """Log a warning, the same one (or one of the same ``key``) not more often than every few seconds."""
@@ -161,15 +183,15 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
 
     # Transitions
 
-    def start(self) -> None:
-        """Configure and activate.
+    def bring(self, trigger: str) -> None:
+        """Make the transition "configure" or "activate".
 
         Raises:
             PallasError: the node refused; the sentence says why.
         """
-        for trigger in (self.trigger_configure, self.trigger_activate):
-            if trigger() != SUCCESS:
-                raise PallasError(self.refusal or f"{self.get_name()} could not start")
+        result = self.trigger_configure() if trigger == "configure" else self.trigger_activate()
+        if result != SUCCESS:
+            raise PallasError(self.refusal or f"{self.get_name()} could not {trigger}")
 
     def stop(self) -> None:
         """Deactivate, clean up and shut down, from whatever state the node is in; never raises."""

@@ -1,0 +1,202 @@
+"""The graph of nodes as data (`config/graph.yaml`): what runs, with which parameters, under which arguments.
+
+`pallas up` starts it, the launch files are made of it: one description, so that both are the same graph.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.resources import resource, share
+from pallas_ros.ros.parameters import closest, describe
+
+ANY = "*"
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of the graph; values are strings, as on a command line."""
+
+    name: str
+    default: str
+    help: str
+    choices: tuple[str, ...] | None = None
+
+    def check(self, value: str) -> str:
+        """The value.
+
+        Raises:
+            PallasError: it is none of the choices.
+        """
+        if self.choices is not None and value not in self.choices:
+            raise PallasError(f"argument {self.name}:={value} is none of {', '.join(choice or '(empty)' for choice in self.choices)}")
+        return value
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node of the description, before the arguments are known."""
+
+    node: str
+    when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    remap: Mapping[str, str] = field(default_factory=dict)
+
+    def runs(self, arguments: Mapping[str, str]) -> bool:
+        """Whether it runs under ``arguments``."""
+        return all(bool(arguments[name]) if values == (ANY,) else arguments[name] in values for name, values in self.when.items())
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node to run: entry point, parameters that differ from its file, that file (or None), remapped topics."""
+
+    node: str
+    parameters: Mapping[str, Any]
+    file: Path | None
+    remap: Mapping[str, str]
+
+    def ros_arguments(self, *, qualified: bool = False) -> list[str]:
+        """What follows ``--ros-args``; ``qualified`` by the node's name, for a process that runs others too."""
+        prefix = f"{self.node}:" if qualified else ""
+        words = ["--params-file", str(self.file)] if self.file is not None else []
+        for name, value in self.parameters.items():
+            words += ["-p", f"{prefix}{name}:={_yaml(value)}"]
+        for topic, other in self.remap.items():
+            words += ["-r", f"{prefix}{topic}:={other}"]
+        return words
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The description: arguments, and nodes in the order they start."""
+
+    arguments: Mapping[str, Argument]
+    nodes: tuple[NodeSpec, ...]
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> "Graph":
+        """Read a description; by default `config/graph.yaml`.
+
+        Raises:
+            PallasError: it is not one.
+        """
+        path = Path(path) if path else share() / "config" / "graph.yaml"
+        document = _read(path)
+        try:
+            arguments = {
+                name: Argument(
+                    name, str(entry["default"]), str(entry["help"]), tuple(map(str, entry["choices"])) if "choices" in entry else None
+                )
+                for name, entry in document["arguments"].items()
+            }
+            nodes = tuple(_spec(entry) for entry in document["nodes"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise PallasError(
+                f"{path}: not a description of a graph: {type(error).__name__} {error}; see config/graph.yaml of the package"
+            ) from None
+        for spec in nodes:
+            for name in spec.when:
+                if name not in arguments:
+                    raise PallasError(
+                        f"{path}: node {spec.node} runs when '{name}' is something, which is no argument: {closest(name, dict(arguments))}"
+                    )
+        return cls(arguments, nodes)
+
+    def complete(self, given: Mapping[str, str]) -> dict[str, str]:
+        """All arguments with their values.
+
+        Raises:
+            PallasError: an argument does not exist or has a wrong value.
+        """
+        for name in given:
+            if name not in self.arguments:
+                raise PallasError(f"there is no argument '{name}': {closest(name, dict(self.arguments))}")
+        return {name: argument.check(given.get(name, argument.default)) for name, argument in self.arguments.items()}
+
+    def resolve(self, given: Mapping[str, str], files: Mapping[str, Path] | None = None, only: Iterable[str] | None = None) -> list[Node]:
+        """The nodes that run under the arguments ``given``, in the order they start, with checked parameters.
+
+        Args:
+            given: argument -> value; the others have their defaults.
+            files: node -> parameter file in place of `config/<node>.yaml`.
+            only: names of nodes; the others are left out.
+
+        Raises:
+            PallasError: an argument or a parameter is wrong.
+        """
+        arguments = self.complete(given)
+        nodes = []
+        for spec in self.nodes:
+            if not spec.runs(arguments) or (only is not None and spec.node not in set(only)):
+                continue
+            described = describe(spec.node)
+            parameters = {}
+            for name, value in spec.parameters.items():
+                filled = value.format(**arguments) if isinstance(value, str) else value
+                if filled == "":
+                    continue
+                if name not in described:
+                    raise PallasError(f"node {spec.node} has no parameter '{name}': {closest(name, described)}")
+                kind = described[name].type
+                parameters[name] = described[name].check(yaml.safe_load(filled) if isinstance(filled, str) and kind != "string" else filled)
+            if arguments.get("use_sim_time") == "true":
+                parameters["use_sim_time"] = True
+            default = share() / "config" / f"{spec.node}.yaml"
+            file = (files or {}).get(spec.node, default if default.exists() else None)
+            nodes.append(Node(spec.node, parameters, file, dict(spec.remap)))
+        return nodes
+
+
+def read_config(path: str | Path) -> tuple[dict[str, str], dict[str, Path]]:
+    """A file for ``pallas up --config``: ``arguments`` (name -> value) and ``parameter_files`` (node -> path), both optional.
+
+    Raises:
+        PallasError: it is not such a file.
+    """
+    path = resource(path)
+    document = _read(path)
+    unknown = set(document) - {"arguments", "parameter_files"}
+    if unknown or not all(isinstance(document.get(key) or {}, dict) for key in ("arguments", "parameter_files")):
+        raise PallasError(
+            f"{path}: expected the mappings 'arguments' and 'parameter_files', found {', '.join(map(str, document)) or 'nothing'}"
+        )
+    arguments = {str(name): _word(value) for name, value in (document.get("arguments") or {}).items()}
+    files = {str(node): path.parent / str(file) for node, file in (document.get("parameter_files") or {}).items()}
+    for node, file in files.items():
+        if not file.exists():
+            raise PallasError(f"{path}: the parameter file of {node}, {file}, does not exist")
+    return arguments, files
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise PallasError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PallasError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise PallasError(f"{path}: expected a mapping")
+    return document
+
+
+def _spec(entry: Mapping[str, Any]) -> NodeSpec:
+    when = {
+        name: tuple(map(_word, values)) if isinstance(values, list) else (_word(values),) for name, values in entry.get("when", {}).items()
+    }
+    return NodeSpec(entry["node"], when, entry.get("parameters") or {}, entry.get("remap") or {})
+
+
+def _word(value: Any) -> str:
+    """A YAML value as it is written on a command line."""
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
+def _yaml(value: Any) -> str:
+    """A parameter value as ROS arguments take it."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")

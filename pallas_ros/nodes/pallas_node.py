@@ -1,0 +1,132 @@
+"""Finds the body: `/imu/<site>` in, `/pallas/body` at 60 Hz out; calibrates from a T-pose or by the service `~/calibrate`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pallas.msg import BodyPose
+from pallas.msg import ImuFrame as ImuFrameMsg
+from pallas.srv import Calibrate
+from rclpy.task import Future
+from sensor_msgs.msg import Imu
+from std_msgs.msg import String
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import ImuFrame
+from pallas_ros.body.names import SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME, TOPIC_PALLAS_BODY
+from pallas_ros.imu.calibration import Calibration
+from pallas_ros.pipeline import Pipeline, Settings, seeker
+from pallas_ros.ros.conversions import body_to_msg, imu_frame_to_msg, imu_from_msg
+from pallas_ros.ros.node import Health, PallasNode
+from pallas_ros.ros.qos import LATCHED, SENSOR
+from pallas_ros.runtime.realtime import pin_to_cores, raise_priority
+
+LOOK_S = 0.25
+
+
+class PallasBodyNode(PallasNode):
+    """Adapter around `pallas_ros.pipeline.Pipeline`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """See `config/parameters/pallas_node.yaml`."""
+        self._pipeline: Pipeline | None = None
+        self._sought: Future | None = None
+        self._deadline = 0
+        self._published = ""
+        super().__init__("pallas_node", **kwargs)
+
+    def configure(self) -> None:
+        """Load the model and the calibration, and begin to listen."""
+        s = self.settings
+        pin_to_cores(s["cpu_affinity"], self.get_logger().warning)
+        raise_priority(s["priority"], self.get_logger().warning)
+        settings = Settings(**{name: s[name] for name in Settings.__dataclass_fields__})
+        self._pipeline = settings.pipeline()
+        self._pipeline.on_imu_frame = self._publish_imu_frame
+        self._bodies = self.advertise(BodyPose, TOPIC_PALLAS_BODY)
+        self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
+        self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
+        self._published = ""
+        for site in SITES:
+            self.subscribe(Imu, TOPIC_IMU.format(site=site), partial(self._on_imu, site), SENSOR)
+        self.serve(Calibrate, "~/calibrate", self._calibrate)
+        self.every(LOOK_S, self._look)
+
+    def health(self) -> Health:
+        """What the pipeline remarks, and what it dropped."""
+        if self._pipeline is None:
+            return Health()
+        remarks = self._pipeline.remarks()
+        summary = "calibrated" if self._pipeline.calibration is not None else "not calibrated"
+        return Health(1 if remarks else 0, "; ".join(remarks) or summary, self._pipeline.dropped())
+
+    def _on_imu(self, site: str, message: Imu) -> None:
+        assert self._pipeline is not None
+        for body in self._pipeline.push(site, imu_from_msg(message)):
+            self._bodies.publish(body_to_msg(body))
+
+    def _publish_imu_frame(self, frame: ImuFrame) -> None:
+        if self._imu_frames.get_subscription_count():
+            self._imu_frames.publish(imu_frame_to_msg(frame))
+
+    def _look(self) -> None:
+        """Say what is found, what is waited for, and what has taken too long."""
+        assert self._pipeline is not None
+        found = self._pipeline.calibration
+        if found is not None and self._pipeline.from_stamp and (document := self._pipeline.document()) != self._published:
+            self._tell(found, document)
+        if self._pipeline.calibrator is not None:
+            self.say(self._pipeline.calibrator.problem, key="calibration")
+        if self._sought is not None and not self._sought.done() and self.now() > self._deadline:
+            problem = self._pipeline.calibrator.problem if self._pipeline.calibrator is not None else "no sample came"
+            self._pipeline.calibrate(None if found is not None else self._pipeline.calibrator)
+            self._sought.set_result(PallasError(f"no calibration in time: {problem}"))
+
+    def _tell(self, found: Calibration, document: str) -> None:
+        self._published = document
+        self._calibrations.publish(String(data=document))
+        if path := self.settings["save_calibration"]:
+            found.save(Path(path).expanduser())
+        for warning in found.warnings:
+            self.get_logger().warning(f"calibration: {warning}")
+        self.get_logger().info(f"calibrated ({found.procedure})")
+        if self._sought is not None and not self._sought.done():
+            self._sought.set_result(found)
+
+    async def _calibrate(self, request: Any, response: Any) -> Any:
+        """The service: seek a calibration in the way asked for and answer when it is found, or was not in time."""
+        assert self._pipeline is not None
+        if self._sought is not None and not self._sought.done():
+            raise PallasError("a calibration is being sought already: wait for its answer")
+        if not self.active:
+            raise PallasError("the node is not active: activate it first")
+        if request.procedure == "load":
+            self._pipeline.put_in_force(Calibration.load(Path(request.file).expanduser()), self._newest())
+        else:
+            self._pipeline.calibrate(seeker(request.procedure, self.settings["still_s"], _joints(request)))
+        self._deadline = self.now() + round(1e9 * (request.timeout or self.settings["calibration_timeout_s"]))
+        self._sought = self.future()
+        result = await self._sought
+        if isinstance(result, Exception):
+            raise result
+        if request.file and request.procedure != "load":
+            result.save(Path(request.file).expanduser())
+        response.success, response.message = True, f"calibrated ({result.procedure})"
+        response.warnings = list(result.warnings)
+        response.sites = list(result.sites)
+        response.residual = [site.residual for site in result.sites.values()]
+        response.calibration = self._published
+        return response
+
+    def _newest(self) -> int:
+        """Stamp of the newest frame: what is loaded now holds for what comes after."""
+        assert self._pipeline is not None
+        frame = self._pipeline.imu_frame
+        return frame.newest_input if frame is not None else 0
+
+
+def _joints(request: Any) -> dict[str, tuple[float, float, float, float]]:
+    """The joints of a request of the procedure ``known_pose``: name to (4,) xyzw."""
+    if len(request.joint_names) != len(request.joint_orientations):
+        raise PallasError(f"{len(request.joint_names)} joint_names but {len(request.joint_orientations)} joint_orientations")
+    return {name: (q.x, q.y, q.z, q.w) for name, q in zip(request.joint_names, request.joint_orientations, strict=True)}

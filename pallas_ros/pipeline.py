@@ -1,0 +1,205 @@
+"""Samples in, bodies out: what the `pallas` node and `pallas process` both run, so that both give the same body."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import yaml
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame, ImuFrame
+from pallas_ros.body.names import DEFAULT_BODY_ID, JOINTS, MODEL_RATE_HZ, SITES
+from pallas_ros.body.resources import resource
+from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
+from pallas_ros.imu.calibration import Calibration, TPoseCalibrator
+from pallas_ros.imu.sample import ImuSample
+from pallas_ros.imu.stillness import StillLimits
+from pallas_ros.imu.synchroniser import Synchroniser
+from pallas_ros.runtime import open_stream
+from pallas_ros.runtime.estimator import BodyEstimator
+
+FROM_STAMP = "from_stamp"
+"""Key of the published calibration document: the stamp (ns) after which samples are calibrated with it."""
+
+
+class Calibrator(Protocol):
+    """Finds a calibration from raw samples (`TPoseCalibrator`, the guided procedures)."""
+
+    problem: str
+
+    def push(self, site: str, sample: ImuSample) -> Calibration | None: ...
+
+
+class Estimator(Protocol):
+    """Finds a body from a frame of the four sensors (`BodyEstimator`)."""
+
+    def step(self, frame: ImuFrame) -> BodyFrame: ...
+    def reset(self) -> None: ...
+
+
+class Pipeline:
+    """Calibrates, synchronises and estimates. A deterministic function of the samples: nothing here reads a clock.
+
+    A calibration is in force for the samples stamped after the one it was found with. It can be sought again while bodies go on
+    with the one before (`calibrate`).
+
+    Attributes:
+        calibration: the one in force, or None until there is one.
+        from_stamp: ns, the stamp after which it holds.
+        calibrator: what seeks a new one, or None.
+        imu_frame: the newest synchronised frame, or None.
+        on_imu_frame: called with each synchronised frame before its body is estimated, or None.
+    """
+
+    def __init__(
+        self, calibration: Calibration | Calibrator, synchroniser: Synchroniser, estimator: Estimator, body_id: str = DEFAULT_BODY_ID
+    ) -> None:
+        """``calibration``: what to begin with, or what shall find it."""
+        self.calibration = calibration if isinstance(calibration, Calibration) else None
+        self.calibrator: Calibrator | None = None if isinstance(calibration, Calibration) else calibration
+        self.from_stamp = 0
+        self.imu_frame: ImuFrame | None = None
+        self.on_imu_frame: Callable[[ImuFrame], None] | None = None
+        self._synchroniser = synchroniser
+        self._estimator = estimator
+        self._body_id = body_id
+
+    def push(self, site: str, sample: ImuSample) -> list[BodyFrame]:
+        """Take one raw sample and return the bodies it completes, oldest first.
+
+        Raises:
+            PallasError: the sample cannot be calibrated (no orientation).
+        """
+        if self.calibrator is not None:
+            found = self.calibrator.push(site, sample)
+            if found is not None:
+                self.put_in_force(found, sample.stamp)
+        if self.calibration is None or sample.stamp <= self.from_stamp:
+            return []
+        if not self.from_stamp:  # given from the start: so that a recording says from where
+            self.from_stamp = sample.stamp - 1
+        q_world_bone, acceleration = self.calibration.apply(site, sample)
+        return self._bodies(self._synchroniser.push(site, sample.stamp, q_world_bone, acceleration))
+
+    def push_calibrated(self, frame: ImuFrame) -> list[BodyFrame]:
+        """Take a frame that is calibrated and on the grid already."""
+        return self._bodies([frame])
+
+    def calibrate(self, calibrator: Calibrator | None) -> None:
+        """Seek a new calibration (None: seek no more); bodies go on with the one in force."""
+        self.calibrator = calibrator
+
+    def put_in_force(self, calibration: Calibration, stamp: int) -> None:
+        """Use ``calibration`` for the samples stamped after ``stamp`` (ns); everything begins anew from there."""
+        self.calibration, self.from_stamp, self.calibrator = calibration, stamp, None
+        self._synchroniser.reset()
+        self._estimator.reset()
+
+    def remarks(self) -> list[str]:
+        """What is not as it should be, in words."""
+        seeking = [self.calibrator.problem] if self.calibrator is not None and self.calibrator.problem else []
+        return seeking + self._synchroniser.remarks()
+
+    def dropped(self) -> dict[str, int]:
+        """Samples not used, by site and reason; frames left out."""
+        counts = {f"{site}: {why}": n for site, reasons in self._synchroniser.counts.items() for why, n in reasons.items()}
+        return {**counts, "frames skipped": self._synchroniser.skipped}
+
+    def document(self) -> str:
+        """The calibration in force as its YAML document, with the stamp it holds from."""
+        if self.calibration is None:
+            raise PallasError("not calibrated yet")
+        return f"{self.calibration.to_yaml()}{FROM_STAMP}: {self.from_stamp}\n"
+
+    def _bodies(self, frames: list[ImuFrame]) -> list[BodyFrame]:
+        bodies = []
+        for frame in frames:
+            self.imu_frame = frame
+            if self.on_imu_frame is not None:
+                self.on_imu_frame(frame)
+            body = self._estimator.step(frame)
+            body.body_id = self._body_id
+            if remarks := self._synchroniser.remarks():
+                body.remarks = (*body.remarks, *remarks)
+            bodies.append(body)
+        return bodies
+
+
+def read_document(text: str) -> tuple[Calibration, int]:
+    """A published calibration document: the calibration and the stamp (ns) it holds from; 0 where it does not say.
+
+    Raises:
+        PallasError: it is not a calibration.
+    """
+    calibration = Calibration.from_yaml(text, "the recorded calibration")
+    stamp = yaml.safe_load(text).get(FROM_STAMP, 0)
+    return calibration, stamp if isinstance(stamp, int) and stamp > 0 else 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the `pallas` node's parameters and the options of `pallas process` have in common; see `config/parameters/pallas_node.yaml`."""
+
+    model: str = "models/pallas.onnx"
+    backend: str = "auto"
+    threads: int = 1
+    calibration: str = ""
+    still_s: float = 1.5
+    height_m: float = DEFAULT_HEIGHT_M
+    segments: Sequence[str] = ()
+    max_wait_s: float = 0.012
+    hold_s: float = 0.1
+    body_id: str = DEFAULT_BODY_ID
+
+    def pipeline(self, log: Callable[[str], None] | None = None) -> Pipeline:
+        """Load the model and the calibration.
+
+        Raises:
+            PallasError: one of them is missing or does not fit.
+        """
+        calibration = Calibration.load(Path(self.calibration).expanduser()) if self.calibration else seeker("tpose", self.still_s)
+        stream = open_stream(
+            resource(self.model),
+            backend=self.backend,
+            threads=self.threads,
+            expect={"kind": "pallas", "rate_hz": MODEL_RATE_HZ, "joints": JOINTS, "sites": SITES},
+            **({"log": log} if log else {}),
+        )
+        stream.warm_up()
+        skeleton = Skeleton.from_height(self.height_m, segment_lengths(self.segments))
+        synchroniser = Synchroniser(max_wait_s=self.max_wait_s, hold_s=self.hold_s)
+        return Pipeline(calibration, synchroniser, BodyEstimator(stream, skeleton), self.body_id)
+
+
+def segment_lengths(pairs: Sequence[str]) -> dict[str, float]:
+    """Segment lengths in m from words like ``upper_arm=0.31``.
+
+    Raises:
+        PallasError: a word is not of that form.
+    """
+    lengths = {}
+    for pair in pairs:
+        name, _, metres = pair.partition("=")
+        try:
+            lengths[name.strip()] = float(metres)
+        except ValueError:
+            raise PallasError(f"segment '{pair}': give it as name=metres, like upper_arm=0.31") from None
+    return lengths
+
+
+def seeker(procedure: str, still_s: float, joints: Mapping[str, Sequence[float]] | None = None) -> Calibrator:
+    """What finds a calibration in the way of ``procedure``.
+
+    Args:
+        procedure: "tpose", ...
+        still_s: s to stand still.
+        joints: of "known_pose", name to (4,) xyzw.
+
+    Raises:
+        PallasError: there is no such procedure.
+    """
+    limits = StillLimits(duration_s=still_s)
+    if procedure == "tpose":
+        return TPoseCalibrator(limits=limits)
+    raise PallasError(f"there is no calibration procedure '{procedure}': known are load, tpose")

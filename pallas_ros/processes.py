@@ -1,0 +1,201 @@
+"""The processes of a graph: started together, watched, stopped together; nothing of them stays behind."""
+
+import contextlib
+import fcntl
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.graph import Node
+
+STOP_S = 1.6
+"""Who has not ended this long after being told to is killed."""
+
+SHARED_MEMORY = Path("/dev/shm")
+_YOUNG_S = 3.0  # a segment just made may not be locked yet
+
+
+@dataclass
+class Child:
+    """One process: its name in messages, and the last lines it wrote."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+
+    def verdict(self) -> str:
+        """How it ended, in words, with the last thing it said."""
+        code = self.process.returncode
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        last = next((line for line in reversed(self.said) if line.startswith(f"{self.name}: ")), None)
+        last = last or next((line for line in reversed(self.said) if line.strip()), "")
+        return f"{self.name} {how}" + (f": {last.removeprefix(f'{self.name}: ')}" if last else "")
+
+
+class Processes:
+    """Runs nodes as processes and watches them."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """``say`` takes each line that a child writes."""
+        self.children: list[Child] = []
+        self._say = say
+        self._selector = selectors.DefaultSelector()
+        self._rests: dict[int, bytes] = {}
+
+    def start(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None) -> Child:
+        """Start one process, in a session of its own: a Ctrl-C at the terminal reaches only us, and we stop the others in order."""
+        process = subprocess.Popen(
+            command,
+            env=environment or child_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+        child = Child(name, process)
+        self._selector.register(process.stdout, selectors.EVENT_READ, child)
+        self.children.append(child)
+        return child
+
+    def watch(self, timeout_s: float) -> Child | None:
+        """Pass on what the children write for at most ``timeout_s``; the first that has ended, or None."""
+        until = time.monotonic() + timeout_s
+        while True:
+            for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
+                self._read(key.fileobj, key.data)  # type: ignore[arg-type]
+            for child in self.children:
+                if child.process.poll() is not None:
+                    return child
+            if time.monotonic() >= until:
+                return None
+
+    def stop(self) -> list[str]:
+        """End all: ask, and after `STOP_S` kill; names of those that had to be killed."""
+        for child in reversed(self.children):
+            if child.process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    child.process.send_signal(signal.SIGINT)
+        until = time.monotonic() + STOP_S
+        killed = []
+        while any(child.process.poll() is None for child in self.children) and time.monotonic() < until:
+            for key, _ in self._selector.select(0.02):
+                self._read(key.fileobj, key.data)  # type: ignore[arg-type]
+        for child in self.children:
+            if child.process.poll() is None:
+                killed.append(child.name)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.process.pid, signal.SIGKILL)
+                child.process.wait()
+        for key in list(self._selector.get_map().values()):
+            self._read(key.fileobj, key.data)  # type: ignore[arg-type]
+            self._selector.unregister(key.fileobj)
+            key.fileobj.close()  # type: ignore[union-attr]
+        return killed
+
+    def drain(self, child: Child) -> None:
+        """Read the last words of a child that has ended."""
+        if child.process.stdout is not None and not child.process.stdout.closed:
+            self._read(child.process.stdout, child)
+
+    def _read(self, stream: IO[bytes], child: Child) -> None:
+        number = stream.fileno()
+        try:
+            data = os.read(number, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(stream)
+        lines = (self._rests.pop(number, b"") + data).split(b"\n")
+        if data:
+            self._rests[number] = lines.pop()
+        for line in lines:
+            text = line.decode(errors="replace").rstrip()
+            if text:
+                child.said.append(text)
+                self._say(text)
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of a node's process.
+
+    Discovery is limited to this machine unless the user says otherwise, numeric libraries get one thread each (the nodes themselves
+    are the parallelism), and the node learns who to follow into death.
+    """
+    environment = dict(os.environ)
+    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    if environment.get("ROS_DISTRO") == "humble":
+        environment.setdefault("ROS_LOCALHOST_ONLY", "1")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        environment.setdefault(name, "1")
+    environment["PALLAS_PARENT"] = str(os.getpid())
+    environment["PYTHONUNBUFFERED"] = "1"
+    return environment
+
+
+def node_commands(nodes: Sequence[Node], single_process: bool) -> list[tuple[str, list[str]]]:
+    """(name, command) of each process that runs ``nodes``: one each, or one for all."""
+    python = [sys.executable, "-m", "pallas_ros.nodes"]
+    if single_process:
+        words = [word for node in nodes for word in node.ros_arguments(qualified=True)]
+        return [("all nodes", [*python, *(node.node for node in nodes), "--ros-args", *words])]
+    return [(node.node, [*python, node.node, "--ros-args", *node.ros_arguments()]) for node in nodes]
+
+
+@contextlib.contextmanager
+def alone_in_domain() -> Iterator[None]:
+    """Hold this machine's lock on the ROS domain, so that two graphs do not mix; the lock goes with the process, however it ends.
+
+    Raises:
+        PallasError: another `pallas up` has it.
+    """
+    domain = os.environ.get("ROS_DOMAIN_ID") or "0"
+    path = Path(tempfile.gettempdir()) / f"pallas-domain-{domain}-{os.getuid()}.lock"
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            other = lock.read().strip() or "unknown"
+            raise PallasError(
+                f"a graph of pallas runs already in ROS domain {domain} (process {other}): stop it, or set ROS_DOMAIN_ID to another number"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def clean_shared_memory(folder: Path = SHARED_MEMORY) -> int:
+    """Remove what killed processes of this user left of Fast DDS in shared memory; how many files.
+
+    Each segment and port has a lock file (``…_el``) that its owner holds while it lives; one that can be locked is nobody's.
+    """
+    removed = 0
+    for guard in folder.glob("fastdds_*_el"):
+        segment = guard.with_name(guard.name.removesuffix("_el"))
+        try:
+            status = guard.stat()
+            if status.st_uid != os.getuid() or time.time() - status.st_mtime < _YOUNG_S:
+                continue
+            with guard.open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for path in (segment, segment.with_name(f"sem.{segment.name}_mutex"), guard):
+                    if path.exists():
+                        path.unlink()
+                        removed += 1
+        except OSError:
+            continue
+    return removed
