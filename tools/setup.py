@@ -31,6 +31,7 @@ WORK = ROOT / "build" / "setup"
 STAMPS = VENV / "setup-stamps.json"
 LOCK = ROOT / "requirements" / "lock.txt"
 UNDERLAY = ROOT / "tools" / "underlay"
+DATA = ("launch", "config", "urdf", "models")
 SUPPORTED = ((3, 11), (3, 12), (3, 10))  # in order of preference; the versions that have ROS 2 Kilted wheels
 
 
@@ -260,6 +261,10 @@ def build_messages(progress: Progress) -> None:
 
 def install_project(progress: Progress) -> None:
     """The repository itself, editable: a new entry point in setup.cfg needs this step, a new line of Python needs nothing."""
+    for folder in DATA:  # what looks for data as ROS does (FindPackageShare) finds that of the checkout
+        link = VENV / "share" / "pallas" / folder
+        if not link.is_symlink():
+            link.symlink_to(ROOT / folder)
     pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
     run(pip, "project.log", progress, lambda _: "pip", clean_environment())
 
@@ -287,7 +292,7 @@ def setup(progress: Progress) -> None:
     sources = [ROOT / "msg", ROOT / "srv", ROOT / "action", ROOT / "CMakeLists.txt", ROOT / "package.xml", UNDERLAY]
     nodes = re.findall(r"^ +(\w+) = \w+\.nodes\.", (ROOT / "setup.cfg").read_text(), re.M)
     messages_key = digest(packages_key, *sources, ROOT / "tools/executable.py.in", nodes)
-    project_key = digest(packages_key, ROOT / "pyproject.toml", ROOT / "setup.cfg", ROOT / "setup.py")
+    project_key = digest(packages_key, *DATA, ROOT / "pyproject.toml", ROOT / "setup.cfg", ROOT / "setup.py")
     steps: list[tuple[str, str, str, Callable[[], None]]] = [
         ("venv", venv_key, f"environment .venv on {python}", lambda: make_venv(python, progress)),
         ("packages", packages_key, "packages of requirements/lock.txt", lambda: install_packages(progress)),
