@@ -1,0 +1,291 @@
+"""Pose estimators' points to bodies of 22 joints in the world: one file a format (`config/adapters`), units and axes checked.
+
+What a format does not have is left missing, for the smoother to infer; nothing is guessed here.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from hpstm_ros.smoothing.posing import rotations_from_positions
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.names import JOINT_INDEX, JOINTS, PARENTS
+from pallas_ros.body.resources import share
+from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
+
+F64 = NDArray[np.float64]
+
+UNITS: Final = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+AXES: Final = {
+    "as_is": np.eye(3),
+    "optical": np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]),
+    "y_up": np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+}
+"""What turns points into REP-103 (x forward, y left, z up): nothing; from REP-103's optical axes (x right, y down, z forward); from y up, facing z."""
+
+HEIGHTS_M: Final = (0.8, 2.5)
+"""A person whose limbs suggest a height outside this is no person."""
+BELOW_FLOOR_M: Final = 0.5
+"""A body this far under the floor is not where the camera says."""
+
+J = len(JOINTS)
+_BONES = np.array([j for j in range(1, J) if JOINTS[j].endswith(("_knee", "_ankle", "_elbow", "_wrist"))])
+_BONE_PARENTS = np.array([PARENTS[j] for j in _BONES])
+_DEFAULT = Skeleton.from_height()
+_ANKLES = [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]
+
+
+@dataclass(frozen=True, eq=False)
+class PoseFormat:
+    """The points of a pose estimator.
+
+    Attributes:
+        name: of the format.
+        points: their names, in order.
+        weights: (22, n) of each point in each joint; rows of joints that the format lacks are zero.
+        scale: m per unit.
+        axes: one of `AXES`.
+        id_stride: in marker ids, body * id_stride + point; 0 where ids are points alone.
+    """
+
+    name: str
+    points: tuple[str, ...]
+    weights: F64
+    scale: float
+    axes: str
+    id_stride: int
+
+    def joints(self, points: F64) -> F64:
+        """Points (n, 3), NaN where missing, to joints (22, 3) m in the sender's axes, NaN where a point they need is missing.
+
+        Raises:
+            PallasError: the number of points is not the format's.
+        """
+        if points.shape != (len(self.points), 3):
+            raise PallasError(
+                f"{len(points)} points came, but the format {self.name} has {len(self.points)}: set 'format' to what the estimator publishes"
+            )
+        missing = np.asarray(~np.isfinite(points).all(axis=-1))
+        joints = self.weights @ np.where(missing[:, None], 0.0, points) * self.scale
+        joints[((self.weights > 0) & missing).any(axis=-1) | ~self.weights.any(axis=-1)] = np.nan
+        return joints
+
+
+def formats(folder: Path | None = None) -> list[str]:
+    """Names of the formats there are."""
+    return sorted(path.stem for path in (folder or share() / "config" / "adapters").glob("*.yaml"))
+
+
+def load_format(name: str, folder: Path | None = None) -> PoseFormat:
+    """A format of `config/adapters` by name, or a file of the same form by path.
+
+    Raises:
+        PallasError: there is none, or it is not of that form.
+    """
+    path = Path(name) if name.endswith(".yaml") else (folder or share() / "config" / "adapters") / f"{name}.yaml"
+    try:
+        document = yaml.safe_load(path.read_text())
+        return _parse(document, path.stem)
+    except OSError:
+        raise PallasError(
+            f"unknown pose format '{name}': known are {', '.join(formats(folder))}, or give the path of a .yaml file"
+        ) from None
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PallasError(f"{path}: not a pose format: {' '.join(str(error).split())}") from None
+
+
+def _parse(document: dict[str, Any], name: str) -> PoseFormat:
+    points = tuple(str(point) for point in document["points"])
+    weights = np.zeros((J, len(points)))
+    for joint, source in document["joints"].items():
+        if joint not in JOINT_INDEX:
+            raise ValueError(f"'{joint}' is none of the 22 joints")
+        for point, weight in ({source: 1.0} if isinstance(source, str) else source).items():
+            if point not in points:
+                raise ValueError(f"joint '{joint}' is made of '{point}', which is none of the points")
+            weights[JOINT_INDEX[joint], points.index(point)] = float(weight)
+        if (weights[JOINT_INDEX[joint]] < 0).any() or abs(weights[JOINT_INDEX[joint]].sum() - 1) > 1e-3:
+            raise ValueError(f"the weights of joint '{joint}' must be positive and sum to 1")
+    units, axes = document.get("units", "m"), document.get("axes", "as_is")
+    if units not in UNITS or axes not in AXES:
+        raise ValueError(f"units must be one of {', '.join(UNITS)} and axes one of {', '.join(AXES)}")
+    return PoseFormat(name, points, weights, UNITS[units], axes, int(document.get("id_stride", 0)))
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Where the sender's frame stands: ``p_world = R_world_source @ p_source + p_world_source``."""
+
+    R_world_source: F64
+    p_world_source: F64
+
+    @classmethod
+    def from_xyz_rpy(cls, values: list[float]) -> "Placement":
+        """From x, y, z in m and roll, pitch, yaw in rad (fixed axes, as in URDF and tf2).
+
+        Raises:
+            PallasError: these are not six finite numbers.
+        """
+        if len(values) != 6 or not np.isfinite(values).all():
+            raise PallasError("the camera's place must be six numbers: x, y, z in m and roll, pitch, yaw in rad")
+        x, y, z, roll, pitch, yaw = (float(v) for v in values)
+        turn = np.eye(3)
+        for axis, angle in ((0, roll), (1, pitch), (2, yaw)):
+            rotvec = np.zeros(3)
+            rotvec[axis] = angle
+            turn = rotations.to_matrix(rotations.from_rotvec(rotvec)) @ turn
+        return cls(turn, np.array([x, y, z]))
+
+
+class PoseAdapter:
+    """Points of one pose estimator to bodies.
+
+    Args:
+        form: what the points are.
+        axes: one of `AXES`, or "" for the format's own.
+        units: one of `UNITS`, or "" for the format's own.
+    """
+
+    def __init__(self, form: PoseFormat, axes: str = "", units: str = "") -> None:
+        if (axes and axes not in AXES) or (units and units not in UNITS):
+            raise PallasError(f"axes must be one of {', '.join(AXES)} and units one of {', '.join(UNITS)}")
+        self.form = form
+        self._R_rep103_source = AXES[axes or form.axes]
+        self._rescale = UNITS[units] / form.scale if units else 1.0
+
+    def body(self, points: F64, placement: Placement, stamp: int, body_id: str, confidence: F64 | None = None) -> BodyFrame:
+        """One body.
+
+        Args:
+            points: (n, 3) in the format's units; NaN or exactly 0, 0, 0 where not seen.
+            placement: of the sender's frame.
+            stamp: ns.
+            body_id: kept.
+            confidence: (n,) of the points, 0 to 1; 1 where None.
+
+        Raises:
+            PallasError: too few points, or not a person standing on the floor: the units, the axes or the camera's place are wrong.
+        """
+        points = np.where((points == 0).all(axis=-1, keepdims=True), np.nan, points)
+        joints = self.form.joints(points) * self._rescale
+        positions = (joints @ self._R_rep103_source.T) @ placement.R_world_source.T + placement.p_world_source
+        seen = np.asarray(np.isfinite(positions).all(axis=-1))
+        check(positions)
+        sure = np.ones(len(points)) if confidence is None else np.nan_to_num(confidence)
+        least = np.where(self.form.weights > 0, sure, np.inf).min(axis=-1)
+        return BodyFrame(
+            stamp=stamp,
+            rotations=rotations_from_positions(positions, _DEFAULT),
+            positions=positions,
+            covariance=None,
+            valid=seen,
+            confidence=np.where(seen, np.clip(least, 0.0, 1.0), 0.0),
+            contacts=np.zeros(2),
+            newest_input=stamp,
+            body_id=body_id,
+        )
+
+
+def check(positions: F64) -> None:
+    """Refuse what is no person on the floor; positions (22, 3) m, world, NaN where not seen.
+
+    Raises:
+        PallasError: nothing is seen, the limbs are not a human's, or the body is under the floor.
+    """
+    if not np.isfinite(positions).any():
+        raise PallasError("no joint of this body is seen")
+    lengths = np.linalg.norm(positions[_BONES] - positions[_BONE_PARENTS], axis=-1)
+    if np.isfinite(lengths).any():
+        height = DEFAULT_HEIGHT_M * float(np.nanmedian(lengths / _DEFAULT.lengths[_BONES]))
+        if not HEIGHTS_M[0] <= height <= HEIGHTS_M[1]:
+            hint = "the points seem to be in other units" if height > 10 or height < 0.1 else "this is not a person, or the depth is wrong"
+            raise PallasError(f"a person {height:.2g} m tall was reported: {hint}; set 'units' to m, cm or mm")
+    lowest = float(np.nanmin(positions[:, 2]))
+    ankles = positions[_ANKLES, 2]
+    if lowest < -BELOW_FLOOR_M:
+        raise PallasError(f"a body {-lowest:.1f} m under the floor was reported: set the camera's place and height, or 'axes'")
+    head = positions[JOINT_INDEX["head"], 2]
+    if np.isfinite(ankles).all() and head < ankles.min() - 0.3:
+        raise PallasError("a body standing on its head was reported: set 'axes' to what the estimator uses (optical, y_up or as_is)")
+
+
+class TransformTree:
+    """The newest transform of every frame to its parent: what is needed of TF for a camera that does not move fast.
+
+    ``tf2`` looks transforms up at the message's stamp; here the newest counts, which is the same for a camera that stands.
+    """
+
+    def __init__(self) -> None:
+        self._parents: dict[str, tuple[str, Placement]] = {}
+
+    def set(self, child: str, parent: str, placement: Placement) -> None:
+        """Take a transform: where ``child`` stands in ``parent``."""
+        self._parents[child.lstrip("/")] = (parent.lstrip("/"), placement)
+
+    def find(self, source: str, target: str) -> Placement:
+        """Where ``source`` stands in ``target``.
+
+        Raises:
+            PallasError: no chain of transforms leads from one to the other.
+        """
+        up, down = self._chain(source.lstrip("/")), self._chain(target.lstrip("/"))
+        common = next((frame for frame in up if frame in down), None)
+        if common is None:
+            raise PallasError(
+                f"no transform leads from '{source}' to '{target}': publish one (static_transform_publisher), or set 'camera'"
+            )
+        a, b = up[common], down[common]
+        R_target_common = b.R_world_source.T
+        return Placement(R_target_common @ a.R_world_source, R_target_common @ (a.p_world_source - b.p_world_source))
+
+    def _chain(self, frame: str) -> dict[str, Placement]:
+        """Where ``frame`` stands in each of its ancestors, itself first."""
+        out = {frame: Placement(np.eye(3), np.zeros(3))}
+        while frame in self._parents and self._parents[frame][0] not in out:
+            parent, step = self._parents[frame]
+            here = out[frame]
+            out[parent] = Placement(
+                step.R_world_source @ here.R_world_source, step.R_world_source @ here.p_world_source + step.p_world_source
+            )
+            frame = parent
+        return out
+
+
+def split_markers(markers: list[tuple[str, int, tuple[float, float, float]]], form: PoseFormat, body_id: str) -> dict[str, F64]:
+    """Markers (namespace, id, position) by body: points (n, 3) of each, NaN where it has no marker.
+
+    With an ``id_stride`` in the format the id tells the body; otherwise the namespace does, and ``body_id`` where that is empty.
+    """
+    out: dict[str, F64] = {}
+    for namespace, number, position in markers:
+        body, point = divmod(number, form.id_stride) if form.id_stride else (None, number)
+        if not 0 <= point < len(form.points):
+            raise PallasError(
+                f"a marker of id {number} came, but the format {form.name} has {len(form.points)} points: set 'format' to what is published"
+            )
+        name = f"{body}" if body is not None else namespace or body_id
+        out.setdefault(name, np.full((len(form.points), 3), np.nan))[point] = position
+    return out
+
+
+def place_body(body: BodyFrame, placement: Placement) -> BodyFrame:
+    """A body of another frame in the world.
+
+    Raises:
+        PallasError: it is no person on the floor.
+    """
+    R, p = placement.R_world_source, placement.p_world_source
+    positions = body.positions @ R.T + p
+    check(np.where(body.valid[:, None], positions, np.nan))
+    return replace(
+        body,
+        positions=positions,
+        rotations=np.asarray(rotations.multiply(rotations.from_matrix(R), body.rotations)),
+        covariance=None if body.covariance is None else R @ body.covariance @ R.T,
+    )
