@@ -1,0 +1,195 @@
+"""`pallas eval hpstm`: the released smoother, as it streams, and the tuned classical filters, on the same noisy motions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from hpstm_ros.smoothing.bones import BoneLengths
+from hpstm_ros.smoothing.smoother import Smoother, SmootherSettings, shared_method
+from hpstm_ros.train import baselines, measures
+from hpstm_ros.train.baselines import LOOKAHEADS, SETTLE_FRAMES
+from hpstm_ros.train.failures import FAILURES, Failure, aftermath, spoil
+from hpstm_ros.train.trials import Trial, trials
+from pallas_ros.body import rotations
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
+from pallas_ros.data.library import MotionLibrary
+
+F64 = NDArray[np.float64]
+Row = dict[str, Any]
+
+J = len(JOINTS)
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """A motion out of the smoother.
+
+    Attributes:
+        positions: (T, 22, 3) m, frame k of which is of the motion's frame k.
+        rotations: (T, 22, 4) xyzw.
+        covariance: (T, 22, 3, 3) m^2.
+    """
+
+    positions: F64
+    rotations: F64
+    covariance: F64
+
+
+def bodies(points: F64) -> Iterable[BodyFrame]:
+    """Points (T, 22, 3) m, NaN where missing, as bodies at 60 Hz."""
+    for index, frame in enumerate(points):
+        stamp = round(index * 1e9 / MODEL_RATE_HZ)
+        seen = np.asarray(np.isfinite(frame).all(axis=-1))
+        yield BodyFrame(stamp, np.tile(rotations.IDENTITY, (J, 1)), frame, None, seen, np.ones(J), np.zeros(2), stamp)
+
+
+def stream(smoother: Smoother, points: F64) -> Smoothed:
+    """Points (T, 22, 3) m through a smoother; NaN in frames that it gave nothing for."""
+    out = Smoothed(np.full(points.shape, np.nan), np.full((len(points), J, 4), np.nan), np.full((len(points), J, 3, 3), np.nan))
+    for body in bodies(points):
+        for smooth in smoother.push(body):
+            index = round(smooth.stamp * MODEL_RATE_HZ / 1e9)
+            out.positions[index], out.rotations[index] = smooth.positions, smooth.rotations
+            if smooth.covariance is not None:
+                out.covariance[index] = smooth.covariance
+    return out
+
+
+class Evaluation:
+    """Collects rows; one row a figure (DESIGN.md, Contracts).
+
+    Args:
+        library: of motions.
+        settings: of the smoother; its look-ahead and bones are set here.
+        tuned: settings of the classical filters.
+        count: trials a split.
+    """
+
+    def __init__(self, library: MotionLibrary, settings: SmootherSettings, tuned: Path, count: int) -> None:
+        self._library, self._settings, self._count = library, settings, count
+        self._tuned = baselines.load(tuned)
+        self._make = shared_method(settings)
+        self._bones: dict[str, BoneLengths | None] = {}
+        self.rows: list[Row] = []
+
+    def split(self, split: str) -> None:
+        """Every method at every look-ahead on one split with the noise of DESIGN.md."""
+        clips = trials(self._library, split, self._count)
+        for lookahead in LOOKAHEADS:
+            case = f"{split},lookahead={lookahead}"
+            for name, settings in self._tuned.items():
+                estimates = baselines.smooth(baselines.make(name, lookahead, settings[lookahead]), clips, lookahead)
+                self._accuracy(name, case, estimates, clips)
+            smoothed = [self._smooth(trial, trial.noisy, lookahead) for trial in tqdm(clips, desc=f"hpstm {case}")]
+            kept = [s.positions[: len(t) - lookahead] for s, t in zip(smoothed, clips, strict=True)]
+            self._accuracy("hpstm", case, kept, clips)
+            self._uncertainty(case, smoothed, clips, lookahead)
+            self._add("hpstm", case, "added_delay_ms", 1e3 * lookahead / MODEL_RATE_HZ, "ms")
+
+    def unknown_person(self, split: str) -> None:
+        """The first three seconds, while the bones are still being estimated, and how well they are known after that."""
+        clips = trials(self._library, split, self._count)
+        for lookahead in (0, 10):
+            errors = []
+            for trial in tqdm(clips, desc=f"hpstm {split}, bones unknown"):
+                smoothed = stream(Smoother(replace(self._settings, lookahead=lookahead), self._make), trial.noisy[:180])
+                error = np.linalg.norm(smoothed.positions - trial.truth[:180], axis=-1)[SETTLE_FRAMES:]
+                errors.append(error[np.isfinite(error).all(-1)])
+            self._add("hpstm", f"{split},lookahead={lookahead}", "mpjpe_bones_unknown_mm", 1e3 * float(np.concatenate(errors).mean()), "mm")
+        known = [(self._bones_of(trial), trial.bones) for trial in clips]
+        off = [np.abs(bones.lengths - true)[1:].mean() for bones, true in known if bones is not None]
+        self._add("hpstm", split, "bone_length_error_mm", 1e3 * float(np.mean(off)), "mm")
+
+    def failures(self, split: str, count: int) -> None:
+        """Each failure by itself: how far it throws the estimate, and for how long."""
+        clips = trials(self._library, split, count)
+        for lookahead in (0, 5):
+            for name, failure in FAILURES.items():
+                case = f"{split},lookahead={lookahead},{name}"
+                for method in ("kalman", "median+kalman", "median+savitzky_golay"):
+                    own = self._tuned[method][lookahead]
+                    spoiled = [replace(t, noisy=spoil(t, failure)[0]) for t in clips]
+                    estimates = baselines.smooth(baselines.make(method, lookahead, own), spoiled, lookahead)
+                    usual = baselines.smooth(baselines.make(method, lookahead, own), clips, lookahead)
+                    self._aftermath(method, case, estimates, baselines.error_mm(usual, clips) / 1e3, clips, failure)
+                estimates = [
+                    self._smooth(t, spoil(t, failure)[0], lookahead).positions[: len(t) - lookahead]
+                    for t in tqdm(clips, desc=f"hpstm {case}")
+                ]
+                usual = [self._smooth(t, t.noisy, lookahead).positions[: len(t) - lookahead] for t in clips[:4]]
+                self._aftermath("hpstm", case, estimates, baselines.error_mm(usual, clips[:4]) / 1e3, clips, failure)
+
+    def flicker(self, split: str, count: int) -> None:
+        """How far the estimate of one and the same frame moves when the next frame comes in."""
+        clips = trials(self._library, split, count)
+        for lookahead in (0, 2, 5):
+            apart = []
+            for trial in tqdm(clips, desc=f"hpstm {split}, flicker"):
+                now, later = (
+                    self._smooth(trial, trial.noisy, n).positions[SETTLE_FRAMES : len(trial) - n - 1] for n in (lookahead, lookahead + 1)
+                )
+                apart.append(np.linalg.norm(now[: len(later)] - later[: len(now)], axis=-1).ravel())
+            self._add("hpstm", f"{split},lookahead={lookahead}", "flicker_mm", 1e3 * float(np.concatenate(apart).mean()), "mm")
+
+    def calibrate(self, count: int) -> list[float]:
+        """The factors on the covariance, by look-ahead, that make the 90 % ellipsoids right on the validation split."""
+        clips = trials(self._library, "validation", count)
+        known = {}
+        for lookahead in LOOKAHEADS:
+            distances = []
+            for trial in tqdm(clips, desc=f"calibrating, look-ahead {lookahead}"):
+                smoothed = self._smooth(trial, trial.noisy, lookahead)
+                keep = slice(SETTLE_FRAMES, len(trial) - lookahead)
+                distances.append(measures.squared_distances(smoothed.positions[keep], trial.truth[keep], smoothed.covariance[keep]).ravel())
+            known[lookahead] = measures.calibration(np.concatenate(distances))
+        return [float(np.interp(n, list(known), list(known.values()))) for n in range(max(LOOKAHEADS) + 1)]
+
+    def _smooth(self, trial: Trial, points: F64, lookahead: int) -> Smoothed:
+        """A trial, its person known from before."""
+        smoother = Smoother(replace(self._settings, lookahead=lookahead, bones=self._bones_of(trial)), self._make)
+        return stream(smoother, points)
+
+    def _bones_of(self, trial: Trial) -> BoneLengths | None:
+        """What the smoother learns of a person in the three seconds before the trial."""
+        if trial.name not in self._bones:
+            smoother = Smoother(
+                replace(self._settings, lookahead=0, estimate_bones_s=min(3.0, len(trial.before) / MODEL_RATE_HZ - 0.05)), self._make
+            )
+            stream(smoother, trial.before)
+            self._bones[trial.name] = smoother.bones
+        return self._bones[trial.name]
+
+    def _accuracy(self, name: str, case: str, estimates: list[F64], clips: list[Trial]) -> None:
+        """Means over trials, each weighed by its frames."""
+        figures = [measures.accuracy(e[SETTLE_FRAMES:], t.truth[SETTLE_FRAMES : len(e)]) for e, t in zip(estimates, clips, strict=True)]
+        weights = [len(e) for e in estimates]
+        for metric in figures[0]:
+            value = float(np.average([f[metric][0] for f in figures], weights=weights))
+            self._add(name, case, metric, value, figures[0][metric][1])
+
+    def _uncertainty(self, case: str, smoothed: list[Smoothed], clips: list[Trial], lookahead: int) -> None:
+        distances = []
+        for s, t in zip(smoothed, clips, strict=True):
+            keep = slice(SETTLE_FRAMES, len(t) - lookahead)
+            distances.append(measures.squared_distances(s.positions[keep], t.truth[keep], s.covariance[keep]).ravel())
+        for metric, (value, unit) in measures.coverage(np.concatenate(distances)).items():
+            self._add("hpstm", case, metric, value, unit)
+
+    def _aftermath(self, name: str, case: str, estimates: list[F64], usual_m: float, clips: list[Trial], failure: Failure) -> None:
+        figures = []
+        for estimate, trial in zip(estimates, clips, strict=True):
+            starts = [s for s in spoil(trial, failure)[1] if s + failure.frames + 30 <= len(estimate)]
+            if starts:
+                figures.append(aftermath(estimate, trial.truth[: len(estimate)], usual_m, failure, starts))
+        worst, frames = np.mean(figures, axis=0)
+        self._add(name, case, "worst_error_mm", float(worst), "mm")
+        self._add(name, case, "recovery_ms", 1e3 * float(frames) / MODEL_RATE_HZ, "ms")
+
+    def _add(self, name: str, case: str, metric: str, value: float, unit: str) -> None:
+        self.rows.append({"name": name, "case": case, "metric": metric, "value": round(value, 4), "unit": unit})

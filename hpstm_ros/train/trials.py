@@ -1,0 +1,79 @@
+"""The motions that smoothers are judged on: clips of a split, each with a body of its own, spoiled with the noise of DESIGN.md."""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.train.batches import place
+from hpstm_ros.train.noise import DESIGN_NOISE, add_noise
+from pallas_ros.body.names import JOINTS, MIRROR
+from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
+from pallas_ros.data.library import LibraryClip, MotionLibrary
+
+F64 = NDArray[np.float64]
+
+_MIRROR = np.array(MIRROR)
+BEFORE_FRAMES = 180
+"""Frames of another clip in which the operator is seen before a trial: the bone lengths are estimated there."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One motion to smooth.
+
+    Attributes:
+        name: of the clip.
+        truth: (T, 22, 3) m.
+        noisy: (T, 22, 3) m.
+        rotations: (T, 22, 4) xyzw, true.
+        before: (B, 22, 3) m, noisy: the same person in another clip.
+        bones: (22,) m, true.
+    """
+
+    name: str
+    truth: F64
+    noisy: F64
+    rotations: F64
+    before: F64
+    bones: F64
+
+    def __len__(self) -> int:
+        """Frames."""
+        return len(self.truth)
+
+
+def trials(library: MotionLibrary, split: str, count: int, longest: int = 480, shortest: int = 120) -> list[Trial]:
+    """``count`` trials of a split, the same at every call: spread evenly over its clips, no content forgotten.
+
+    Body heights are 1.5 to 1.95 m and segments 5 % off proportion, drawn from the clip's name; of a long clip a stretch is taken.
+    """
+    clips = [c for c in library.select(split) if c.stop - c.start >= shortest]
+    clips.sort(key=lambda c: zlib.crc32(c.name.encode()))
+    by_content: dict[str, list[LibraryClip]] = {}
+    for clip in clips:
+        by_content.setdefault(clip.content, []).append(clip)
+    picked: list[LibraryClip] = []
+    while len(picked) < count and any(by_content.values()):
+        picked += [queue.pop(0) for queue in by_content.values() if queue]
+    picked = picked[:count]
+    return [_trial(library, clip, picked[index - 1], longest) for index, clip in enumerate(picked)]
+
+
+def _trial(library: MotionLibrary, clip: LibraryClip, other: LibraryClip, longest: int) -> Trial:
+    rng = np.random.default_rng(zlib.crc32(clip.name.encode()))
+    height = rng.uniform(1.5, 1.95) / DEFAULT_HEIGHT_M
+    stretch = np.exp(0.05 * rng.standard_normal(len(JOINTS)))
+    stretch = np.sqrt(stretch * stretch[_MIRROR])
+    offsets = (Skeleton.from_height().offsets * height * stretch[:, None]).astype(np.float32)[None]
+
+    def play(source: LibraryClip, most: int) -> tuple[F64, F64, F64]:
+        start = int(rng.integers(0, max(source.stop - source.start - most, 0) + 1))
+        q = library.quaternions(source)[start : start + most]
+        root = (library.root[source.start : source.stop][start : start + most] * height).astype(np.float32)
+        truth = place(q[None], root[None], offsets)
+        return truth[0].astype(np.float64), add_noise(truth, DESIGN_NOISE, rng)[0].astype(np.float64), q.astype(np.float64)
+
+    truth, noisy, q = play(clip, longest)
+    return Trial(clip.name, truth, noisy, q, play(other, BEFORE_FRAMES)[1], np.linalg.norm(offsets[0].astype(np.float64), axis=-1))
