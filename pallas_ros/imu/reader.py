@@ -24,6 +24,9 @@ _LOOK_S = 0.2  # how often a missing port is looked for: plugging in is noticed 
 _SILENT_S = 2.0  # a port that is open and says nothing is opened anew
 
 
+_UNORIENTED_BELIEVED = 20  # readings without orientation in a row, from a sensor that had sent some
+
+
 @dataclass(slots=True)
 class ReaderStats:
     """How a reader fares.
@@ -102,9 +105,9 @@ class SerialReader:
         self._filter: OrientationFilter | None = None
         self._stop = threading.Event()
         self._stats = ReaderStats(site, port)
+        self._since_oriented = _UNORIENTED_BELIEVED
         self._recent = _Recent()
         self._decoder = protocol.decoder()
-        self._before = self._decoder.stats
         self._thread = threading.Thread(target=self._run, name=f"reader {site}", daemon=True)
 
     def start(self) -> "SerialReader":
@@ -157,6 +160,7 @@ class SerialReader:
         self._mapper.reset()
         self._counting.reset()
         self._filter = None
+        self._since_oriented = _UNORIENTED_BELIEVED
         self._recent = _Recent()
 
     def _lost(self, why: str) -> None:
@@ -189,6 +193,12 @@ class SerialReader:
     def _take(self, reading: Reading, arrival: int) -> None:
         if reading.acceleration is None:
             return
+        if reading.orientation is not None:
+            self._since_oriented = 0
+        elif self._mode == "sensor":  # a sensor that fuses itself has lost a frame: better no sample than one from a filter that begins
+            self._since_oriented += 1
+            if self._since_oriented <= _UNORIENTED_BELIEVED:
+                return
         device_time = reading.device_time if reading.device_time is not None else self._counting.tick(arrival)
         stamp = self._mapper.map(device_time, arrival)
         sample = ImuSample(

@@ -23,10 +23,10 @@ NECK_SHARE = 0.5
 """Where between the upper trunk (0) and the head (1) the orientation of a neck sensor lies; people place it differently."""
 
 SENSOR_LEVERS: dict[str, tuple[str, tuple[float, float, float]]] = {
-    "pelvis": ("pelvis", (-0.10, 0.0, 0.04)),
-    "neck": ("neck", (-0.06, 0.0, 0.0)),
-    "left_wrist": ("left_elbow", (0.0, 0.21, 0.025)),
-    "right_wrist": ("right_elbow", (0.0, -0.21, 0.025)),
+    "pelvis": ("pelvis", (-0.10, 0.0, 0.05)),
+    "neck": ("neck", (-0.06, 0.0, 0.03)),
+    "left_wrist": ("left_elbow", (0.0, 0.22, 0.03)),
+    "right_wrist": ("right_elbow", (0.0, -0.22, 0.03)),
 }
 """Site -> joint and where the sensor sits from it, m, in the bone's frame: waist at the back, over C7, back of the forearm."""
 

@@ -139,7 +139,8 @@ class FramedDecoder(Decoder):
                 self._skip(1)
                 at += 1
                 continue
-            if not self._in_step:
+            after = data[at + length : at + length + len(header)]
+            if not (self._in_step and header.startswith(after)):
                 rival = self._rival(data, at, length)
                 if rival < 0:
                     break

@@ -6,6 +6,7 @@ field, 0x59 quaternion. Facts: WitMotion, "WT901 Standard Communication Protocol
 
 import math
 import struct
+from collections import deque
 
 from pallas_ros.imu.protocols.base import Encoder, FramedDecoder, ProtocolSpec, Quaternion, Reading
 from pallas_ros.imu.protocols.euler import quaternion_from_euler
@@ -29,7 +30,7 @@ class WitMotionDecoder(FramedDecoder):
         super().__init__()
         self._reading = Reading()
         self._previous = 0xFF
-        self._ends = (0, 0)  # highest type of the last two runs: the frame that ends a run
+        self._ends = deque([0], maxlen=8)  # last types of recent runs: the highest is the frame that ends a run
         self._days = 0.0
         self._second: float | None = None
 
@@ -47,8 +48,12 @@ class WitMotionDecoder(FramedDecoder):
         """See `FramedDecoder.take`."""
         kind = frame[1]
         if kind <= self._previous:
-            self._finish(readings)
-            self._ends = (self._ends[1], self._previous if self._previous != 0xFF else 0)
+            if self._previous >= max(self._ends):
+                self._finish(readings)
+            elif self._reading.acceleration is not None:  # the run broke off
+                self.stats.lost += 1
+            self._reading = Reading()
+            self._ends.append(self._previous if self._previous != 0xFF else 0)
         self._previous = kind
         reading = self._reading
         if kind == _TIME:

@@ -1,0 +1,242 @@
+"""Measurements of IMU acquisition and calibration: fuzz, stamps, calibration, drift, throughput.
+
+    python benchmarks/bench_imu.py fuzz --bytes 10000000
+    python benchmarks/bench_imu.py stamps calibration drift throughput
+
+Each prints a table; `--json FILE` writes the rows too.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pallas_ros.body import rotations
+from pallas_ros.body.names import SITES
+from pallas_ros.imu.clock import ClockMapper
+from pallas_ros.imu.protocols import PROTOCOLS, Reading
+
+Row = dict[str, Any]
+
+# Fuzz
+
+_STEP = 0.15  # m/s^2: a digit of the number that a measurement carries in its acceleration
+_DIGITS = 120
+
+
+def numbered(index: int) -> Reading:
+    """A reading whose acceleration tells its number."""
+    digits = index % _DIGITS, index // _DIGITS % _DIGITS, index // _DIGITS**2 % _DIGITS
+    angle = index * 0.1
+    return Reading(
+        device_time=index * 0.01,
+        acceleration=(_STEP * digits[0], _STEP * digits[1], _STEP * digits[2]),
+        angular_velocity=(0.1, -0.2, 0.3),
+        orientation=(0.0, 0.0, float(np.sin(angle / 2)), float(np.cos(angle / 2))),
+    )
+
+
+def number_of(reading: Reading) -> int | None:
+    """The number in a reading's acceleration, or None where it carries none."""
+    if reading.acceleration is None:
+        return None
+    digits = [round(a / _STEP) for a in reading.acceleration]
+    if any(abs(a - d * _STEP) > 0.02 or not 0 <= d < _DIGITS for a, d in zip(reading.acceleration, digits)):
+        return None
+    return digits[0] + _DIGITS * digits[1] + _DIGITS**2 * digits[2]
+
+
+def hostile(name: str, rng: np.random.Generator) -> Iterator[tuple[bytes, int | None]]:
+    """Pieces of a stream without end: valid measurements (with their number) between garbage of all kinds (None)."""
+    encoder = PROTOCOLS[name].encoder()
+    others = [spec.encoder() for other, spec in PROTOCOLS.items() if other != name]
+    index = 0
+    while True:
+        kind = rng.integers(0, 6)
+        if kind == 0:
+            yield rng.bytes(int(rng.integers(1, 400))), None
+        elif kind == 1:  # truncated
+            whole = encoder.encode(numbered(1_000_000))
+            yield whole[: int(rng.integers(1, len(whole)))], None
+        elif kind == 2:  # a bit turned; where the protocol has no checksum the measurement itself would change, so its beginning is hit
+            damaged = bytearray(encoder.encode(numbered(1_000_000)))
+            at = int(rng.integers(0, len(damaged))) if name not in ("ximu3", "csv") else 0
+            damaged[at] ^= 1 << int(rng.integers(0, 8))
+            yield bytes(damaged), None
+        elif kind == 3:  # another sensor's bytes
+            yield others[int(rng.integers(0, len(others)))].encode(numbered(5)), None
+        elif kind == 4:  # what headers are made of
+            yield bytes(rng.choice([0x55, 0xAA, 0xFA, 0xFF, 0x36, 0x24, 0xDB, 0x59, 0x51, 0xC9], int(rng.integers(1, 30))).astype(np.uint8)), None
+        for _ in range(int(rng.integers(1, 4))):
+            yield encoder.encode(numbered(index)), index
+            index += 1
+
+
+def fuzz(name: str, total: int, seed: int = 0) -> Row:
+    """Feed ``total`` hostile bytes in chunks of random size; count the valid measurements that come out again."""
+    rng = np.random.default_rng(seed)
+    decoder = PROTOCOLS[name].decoder()
+    sent, got, spurious, fed, kept = 0, set[int](), 0, 0, 0
+    pending = b""
+    begun = time.process_time()
+    with tqdm(total=total, desc=f"fuzz {name}", unit="B", unit_scale=True, leave=False, disable=total < 3_000_000) as bar:
+        for piece, number in hostile(name, rng):
+            sent += number is not None
+            pending += piece
+            if len(pending) < 2000:
+                continue
+            while pending:
+                size = int(rng.integers(1, 300))
+                for reading in decoder.feed(pending[:size]):
+                    index = number_of(reading)
+                    if index is not None and index < sent:
+                        if reading.orientation is not None:
+                            got.add(index)
+                    elif index != 1_000_000:
+                        spurious += 1
+                fed += len(pending[:size])
+                bar.update(len(pending[:size]))
+                pending = pending[size:]
+                kept = max(kept, len(decoder._rest))  # type: ignore[attr-defined]
+            if fed >= total:
+                break
+    # the last ones may still be waiting for what comes after them
+    lost = sum(1 for index in range(sent - 4) if index not in got)
+    rate = fed / (time.process_time() - begun) / 1e6
+    return {"protocol": name, "bytes": fed, "valid sent": sent, "valid lost": lost, "spurious": spurious, "bytes kept": kept, "MB/s": rate}
+
+
+# Stamps
+
+
+def stamps(
+    rate_hz: float = 100.0, burst_s: float = 0.016, ppm: float = 50.0, seconds: float = 120.0, resolution_s: float = 0.0, seed: int = 0
+) -> Row:
+    """Error of reconstructed stamps against the true instants, with bytes held back to multiples of ``burst_s``."""
+    rng = np.random.default_rng(seed)
+    true = np.arange(0, seconds, 1 / rate_hz) + 0.3 / rate_hz
+    device = 500.0 + true * (1 + ppm * 1e-6)
+    if resolution_s:
+        device = np.floor(device / resolution_s) * resolution_s
+    arrival = (np.ceil(true / burst_s) * burst_s if burst_s else true) + rng.exponential(0.0003, len(true))
+    arrival += np.where(rng.random(len(true)) < 0.01, rng.uniform(0, 0.03, len(true)), 0)  # the host was busy
+    arrival = np.maximum.accumulate(arrival)
+    mapper, start = ClockMapper(), 10**18
+    got = np.array([mapper.map(float(d), start + round(a * 1e9)) - start for d, a in zip(device, arrival)]) / 1e9
+    error = np.abs(got - true) * 1e3
+    settled = true > 2.0
+    return {
+        "rate Hz": rate_hz,
+        "burst ms": burst_s * 1e3,
+        "drift ppm": ppm,
+        "p50 ms": float(np.percentile(error[settled], 50)),
+        "p99 ms": float(np.percentile(error[settled], 99)),
+        "max ms": float(error[settled].max()),
+        "first 2 s p99 ms": float(np.percentile(error[~settled], 99)),
+        "arrival p99 ms": float(np.percentile((arrival - true) * 1e3, 99)),
+        "skew found ppm": -mapper.skew * 1e6,
+    }
+
+
+# Throughput
+
+
+def _simulate(folder: str, rate_hz: float, protocol: str) -> None:
+    from pallas_ros.imu.motions import demo_motion
+    from pallas_ros.imu.simulator import SensorSimulator
+
+    links = {site: Path(folder) / site for site in SITES}
+    SensorSimulator(demo_motion(20.0), PROTOCOLS[protocol], rate_hz=rate_hz, links=links).start()
+    threading.Event().wait(120.0)
+
+
+def throughput(rate_hz: float = 400.0, protocol: str = "witmotion", seconds: float = 10.0) -> Row:
+    """Processor time of the driver node's process, sensors simulated by another process."""
+    import rclpy
+    from rclpy.parameter import Parameter
+
+    from pallas_ros.nodes.imu_driver import ImuDriverNode
+    from pallas_ros.ros.run import make_executor
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [sys.executable, __file__, "--simulate", folder, str(rate_hz), protocol]
+        simulator = subprocess.Popen(arguments)
+        rclpy.init()
+        settings = {"ports": [f"{folder}/{site}" for site in SITES], "protocols": [protocol], "port_wait_s": 30.0}
+        node = ImuDriverNode(parameter_overrides=[Parameter(name, value=value) for name, value in settings.items()])
+        try:
+            node.start()
+            executor = make_executor()
+            executor.add_node(node)
+            threading.Thread(target=executor.spin, daemon=True).start()
+            assert node._driver is not None
+            time.sleep(4.0)
+            counted, used, begun = sum(s.samples for s in node._driver.stats()), resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+            time.sleep(seconds)
+            now, passed = resource.getrusage(resource.RUSAGE_SELF), time.monotonic() - begun
+            stats = node._driver.stats()
+            return {
+                "protocol": protocol,
+                "rate Hz": rate_hz,
+                "samples/s": (sum(s.samples for s in stats) - counted) / passed,
+                "core %": 100 * (now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime) / passed,
+                "lost": sum(s.lost for s in stats),
+                "latency p99 ms": 1e3 * max(s.latency_s[1] for s in stats),
+            }
+        finally:
+            simulator.kill()
+            executor.shutdown(1.0)
+            node.stop()
+            node.destroy_node()
+            rclpy.try_shutdown()
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as a Markdown table."""
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    for row in rows:
+        cells = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is asked for."""
+    if sys.argv[1:2] == ["--simulate"]:
+        _simulate(sys.argv[2], float(sys.argv[3]), sys.argv[4])
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="+", choices=["fuzz", "stamps", "throughput"])
+    parser.add_argument("--bytes", type=int, default=10_000_000, help="of fuzz, for each protocol")
+    parser.add_argument("--protocol", choices=PROTOCOLS, action="append", help="only this one")
+    parser.add_argument("--json", type=Path, help="write the rows here too")
+    arguments = parser.parse_args()
+    names = arguments.protocol or list(PROTOCOLS)
+    results: dict[str, list[Row]] = {}
+    for what in arguments.what:
+        if what == "fuzz":
+            rows = [fuzz(name, arguments.bytes) for name in names]
+        elif what == "stamps":
+            cases = [(100, 0.016, 50), (100, 0.016, -50), (400, 0.016, 50), (60, 0.016, 50), (100, 0.0, 50), (100, 0.001, 500)]
+            rows = [stamps(rate, burst, ppm) for rate, burst, ppm in cases] + [stamps(resolution_s=0.001)]
+        else:
+            rows = [throughput(400.0), throughput(100.0)]
+        results[what] = rows
+        print(f"\n{what}\n\n{table(rows)}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
