@@ -20,7 +20,7 @@ lint: setup ## ruff, formatting, mypy (strict), and the arrows between the folde
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
-	@.venv/bin/lint-imports --no-timings 2>/dev/null || .venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-logo
 
 format: setup ## what ruff can put in order by itself
 	@.venv/bin/ruff check --fix --quiet || true
@@ -29,8 +29,8 @@ format: setup ## what ruff can put in order by itself
 bench: setup ## the figures of README's table: speed, latency, safety (minutes)
 	@.venv/bin/pallas bench
 
-docs: setup ## the tables in docs/ that are generated from config/
-	@.venv/bin/pallas docs
+docs: setup ## docs/parameters.md and docs/commands.md, which are made from the code
+	@.venv/bin/python tools/docs.py
 
 lock: ## resolve requirements/lock.txt anew; ARGS="--upgrade-package numpy" moves one
 	@$(or $(PYTHON),python3) tools/lock.py $(ARGS)

@@ -120,6 +120,12 @@ def build_parser(commands: dict[str, EntryPoint], chosen: str | None) -> Parser:
     return parser
 
 
+def subparser(parser: Parser, name: str) -> argparse.ArgumentParser:
+    """The parser of one subcommand, of those that `build_parser` made."""
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return cast(argparse.ArgumentParser, actions[0].choices[name])
+
+
 def choose(arguments: Sequence[str], commands: dict[str, EntryPoint]) -> str | None:
     """The subcommand named in ``arguments``: their first word that is no option.
 

@@ -1,0 +1,79 @@
+"""Write the parts of docs/ that are made from the code: docs/parameters.md, of every node, and docs/commands.md, of `pallas`.
+
+make docs            writes them
+... --check          exits 1 where one is not what it would be
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTICE = "<!-- Made by `make docs`. Do not edit. -->\n"
+
+
+def parameters() -> str:
+    """docs/parameters.md: a table for each node, from config/parameters/."""
+    from pallas_ros.ros.parameters import describe
+
+    text = f"# Parameters of the nodes\n\n{NOTICE}\n"
+    text += "Set one with `--ros-args -p NAME:=VALUE`, in a parameter file (`config/`), or with `pallas up --set NODE.NAME=VALUE`. "
+    text += "A value that is not as described is refused with its name and range. *Start* marks those that are set at start only.\n"
+    for name in sorted(entry.name for entry in entry_points(group="pallas.nodes")):
+        text += f"\n## {name}\n\n| parameter | default | must be | what it is |\n|---|---|---|---|\n"
+        for parameter in describe(name).values():
+            when = " *Start.*" if parameter.read_only else ""
+            cells = (f"`{parameter.name}`", f"`{shown(parameter.default)}`", parameter.wants(), f"{parameter.description}{when}")
+            text += "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |\n"
+    return text
+
+
+def shown(value: Any) -> str:
+    """A default as one writes it in YAML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return '""' if value == "" else str(value)
+
+
+def commands() -> str:
+    """docs/commands.md: what `pallas COMMAND --help` says, of every command."""
+    from pallas_ros import cli
+
+    os.environ["COLUMNS"] = "120"
+    installed = cli.installed_commands()
+    text = f"# The command `pallas`\n\n{NOTICE}\n```\n{cli.build_parser(installed, None).format_help()}```\n"
+    for name in installed:
+        help_text = cli.subparser(cli.build_parser(installed, name), name).format_help()
+        text += f"\n## pallas {name}\n\n```\n{help_text.rstrip()}\n```\n"
+    return text
+
+
+def main() -> int:
+    from pallas_ros.body.errors import PallasError
+
+    stale = []
+    for name, make in (("parameters.md", parameters), ("commands.md", commands)):
+        try:
+            path, text = ROOT / "docs" / name, make()
+        except PallasError as error:
+            print(f"docs/{name}: {error}", file=sys.stderr)
+            return 2
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text, encoding="utf-8")
+            print(f"docs/{name}: written")
+    if "--check" in sys.argv[1:] and stale:
+        print(f"docs: {', '.join(stale)} no longer fit the code: run `make docs`", file=sys.stderr)
+        return 1
+    print("docs: up to date" if not stale else f"docs: {len(stale)} changed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
