@@ -1,6 +1,5 @@
 """Records topics into a rosbag2 folder."""
 
-import importlib
 import time
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +12,7 @@ from rclpy.subscription import Subscription
 from pallas_ros.bags import BagMessage, BagWriter, Qos
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES, TOPIC_IMU
+from pallas_ros.ros.messages import message_class
 from pallas_ros.ros.node import Health, PallasNode
 
 POLL_S = 0.05
@@ -62,18 +62,13 @@ class Taps:
         Raises:
             PallasError: the message package is not installed here.
         """
-        package, _, name = msgtype.split("/")
-        try:
-            kind = getattr(importlib.import_module(f"{package}.msg"), name)
-        except (ImportError, AttributeError):
-            raise PallasError(f"{topic} is not recorded: its type {msgtype} is not installed here") from None
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=DEPTH,
             reliability=ReliabilityPolicy.RELIABLE if qos.reliable else ReliabilityPolicy.BEST_EFFORT,
             durability=DurabilityPolicy.TRANSIENT_LOCAL if qos.latched else DurabilityPolicy.VOLATILE,
         )
-        self._open[topic] = (msgtype, self._node.create_subscription(kind, topic, _never, profile, raw=True))
+        self._open[topic] = (msgtype, self._node.create_subscription(message_class(msgtype), topic, _never, profile, raw=True))
 
     def take(self) -> list[BagMessage]:
         """Everything that came in since the last call, in the order it did; stamps are the system clock's."""
@@ -184,7 +179,7 @@ class RecorderNode(PallasNode):
             self._taps.open(topic, msgtype, qos)
         except PallasError as error:
             self._refused.add(topic)
-            self.say(str(error))
+            self.say(f"{topic} is not recorded: {error}")
 
     def _discover(self) -> None:
         if self._taps is not None:

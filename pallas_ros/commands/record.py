@@ -1,0 +1,54 @@
+"""`pallas record`: record topics to a rosbag2 folder, on a machine without `ros2 bag`."""
+
+import argparse
+import os
+import signal
+import time
+from pathlib import Path
+
+from pallas_ros.body.errors import PallasError
+
+HELP = "Record topics to a rosbag2 folder; stop with Ctrl-C."
+
+EXAMPLE = """\
+examples:
+  pallas record recordings/monday                          every topic that is published
+  pallas record imu --topics '/imu/*' /pallas/calibration  what is needed to run the pipeline again
+  pallas record long --split-megabytes 500 --compression zstd
+  pallas repair recordings/monday                          after a crash: at most the last second is lost"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument("bag", nargs="?", type=Path, help="folder to make (default: recordings/<date and time>)")
+    parser.add_argument("--topics", nargs="+", metavar="PATTERN", help="topics to record, with * and ? (default: all)")
+    parser.add_argument("--exclude", nargs="*", metavar="PATTERN", help="topics to leave out")
+    parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap")
+    parser.add_argument("--compression", choices=("none", "lz4", "zstd"), default="lz4", help="of mcap chunks (default: lz4)")
+    parser.add_argument("--split-megabytes", type=float, default=0.0, metavar="MB", help="begin a new file at this size")
+    parser.add_argument("--split-seconds", type=float, default=0.0, metavar="S", help="begin a new file after this time")
+    parser.add_argument("--duration", type=float, metavar="S", help="stop after this many seconds")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record until Ctrl-C or ``--duration``."""
+    from pallas_ros.ros import run as node_process
+
+    bag = args.bag or Path(time.strftime("recordings/%Y%m%d_%H%M%S"))
+    parameters: dict[str, object] = {
+        "path": str(bag),
+        "storage": args.storage,
+        "compression": args.compression,
+        "split_megabytes": args.split_megabytes,
+        "split_seconds": args.split_seconds,
+    }
+    for name in ("topics", "exclude"):
+        if getattr(args, name) is not None:
+            parameters[name] = "[" + ", ".join(f'"{pattern}"' for pattern in getattr(args, name) or [""]) + "]"
+    if args.duration is not None:
+        if not 0 < args.duration < 1e7:
+            raise PallasError(f"--duration {args.duration}: give the seconds to record, more than 0")
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        signal.setitimer(signal.ITIMER_REAL, args.duration)
+    words = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
+    return node_process.main(["recorder"], ["--ros-args", *words])

@@ -1,0 +1,136 @@
+"""Plays a bag into the graph, and the clock with it."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+
+from pallas_ros.bags import Bag, BagMessage
+from pallas_ros.body.errors import PallasError
+from pallas_ros.ros.conversions import to_stamp
+from pallas_ros.ros.messages import message_class
+from pallas_ros.ros.qos import STREAM
+
+SETTLE_S = 0.5
+"""Subscribers are complete once none came for this time."""
+
+
+@dataclass
+class Plan:
+    """What to play of a bag, and how.
+
+    Attributes:
+        topics: patterns of topics to play; empty for all.
+        exclude: patterns of topics not to play.
+        rate: of time; 0 for as fast as it goes.
+        start: s from the bag's beginning.
+        duration: s to play, or None for the rest.
+        clock: publish /clock at this rate, Hz, in the bag's time; 0 not.
+        wait: s to wait for a subscriber before the first message.
+    """
+
+    topics: list[str] = field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
+    rate: float = 1.0
+    start: float = 0.0
+    duration: float | None = None
+    clock: float = 0.0
+    wait: float = 5.0
+
+
+class Player:
+    """Publishes a bag's messages byte for byte, in order, at the distances in time they were recorded with."""
+
+    def __init__(self, bag: Bag, plan: Plan, context: Any = None) -> None:
+        """Advertise the topics.
+
+        Raises:
+            PallasError: none of the topics is in the bag.
+        """
+        self.bag, self.plan = bag, plan
+        self.skipped: dict[str, str] = {}
+        self._node = Node("player", context=context, start_parameter_services=False, enable_rosout=False)
+        self._publishers: dict[str, Any] = {}
+        for topic in bag.topics.values():
+            if topic.count and self._wanted(topic.name):
+                try:
+                    self._advertise(topic.name)
+                except PallasError as error:
+                    self.skipped[topic.name] = str(error)
+        if not self._publishers:
+            reasons = "; ".join(self.skipped.values()) or f"it holds {', '.join(sorted(bag.topics)) or 'nothing'}"
+            self.close()
+            raise PallasError(f"{bag.path}: there is nothing to play under these patterns: {reasons}")
+        self._clock = self._node.create_publisher(Clock, "/clock", STREAM) if plan.clock else None
+
+    @property
+    def topics(self) -> list[str]:
+        """Topics that are played."""
+        return sorted(self._publishers)
+
+    def wait_for_subscribers(self) -> bool:
+        """Wait until someone listens and no more come; False where none came in ``plan.wait`` seconds."""
+        until, seen, since = time.monotonic() + self.plan.wait, -1, time.monotonic()
+        while time.monotonic() < until:
+            listening = sum(publisher.get_subscription_count() for publisher in self._publishers.values())
+            if listening != seen:
+                seen, since = listening, time.monotonic()
+            elif listening and time.monotonic() - since > SETTLE_S:
+                return True
+            time.sleep(0.02)
+        return seen > 0
+
+    def play(self, progress: Callable[[float], None] = lambda seconds: None) -> int:
+        """Play to the end; ``progress`` gets the bag's seconds. Returns the number of messages."""
+        count, begun, first = 0, time.monotonic(), self.bag.first + round(self.plan.start * 1e9)
+        for stamp, message in self._timeline(first):
+            if self.plan.rate > 0:
+                ahead = begun + (stamp - first) / 1e9 / self.plan.rate - time.monotonic()
+                if ahead > 0:
+                    time.sleep(ahead)
+            if message is None:
+                assert self._clock is not None
+                self._clock.publish(Clock(clock=to_stamp(stamp)))
+                progress((stamp - first) / 1e9)
+            else:
+                self._publishers[message.topic].publish(message.data)
+                count += 1
+                if not self.plan.clock and count % 50 == 0:
+                    progress((stamp - first) / 1e9)
+        for publisher in self._publishers.values():
+            publisher.wait_for_all_acked()
+        return count
+
+    def close(self) -> None:
+        """Withdraw the topics."""
+        self._node.destroy_node()
+
+    def _timeline(self, first: int) -> Iterator[tuple[int, BagMessage | None]]:
+        """Messages, and ticks of the clock (None) before those they are not later than."""
+        stop = None if self.plan.duration is None else first + round(self.plan.duration * 1e9)
+        period = round(1e9 / self.plan.clock) if self.plan.clock else 0
+        tick = first
+        for message in self.bag.messages(set(self._publishers), first, stop):
+            while period and tick <= message.stamp:
+                yield tick, None
+                tick += period
+            yield message.stamp, message
+
+    def _wanted(self, topic: str) -> bool:
+        chosen = not self.plan.topics or any(fnmatchcase(topic, pattern) for pattern in self.plan.topics)
+        return chosen and topic != "/clock" and not any(fnmatchcase(topic, pattern) for pattern in self.plan.exclude)
+
+    def _advertise(self, name: str) -> None:
+        topic = self.bag.topics[name]
+        profile = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=max(topic.qos.depth, 100),
+            reliability=ReliabilityPolicy.RELIABLE,  # serves listeners of either kind
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if topic.qos.latched else DurabilityPolicy.VOLATILE,
+        )
+        self._publishers[name] = self._node.create_publisher(message_class(topic.msgtype), name, profile)

@@ -1,0 +1,175 @@
+"""The recorder and the player on real DDS: what goes in comes out, and a bag played twice gives the same bytes."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pallas_ros.bags import Bag, BagWriter, Qos
+from pallas_ros.body.errors import PallasError
+
+rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
+pytestmark = pytest.mark.ros
+
+
+def until(condition: Callable[[], Any], node: Any = None, seconds: float = 30.0) -> None:
+    """Wait for ``condition``, spinning ``node``."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        rclpy.spin_once(node, timeout_sec=0.01) if node else time.sleep(0.01)
+
+
+@pytest.fixture
+def node(ros_domain: int) -> Any:
+    rclpy.init()
+    node = rclpy.create_node("tester")
+    yield node
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def start_recorder(bag: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pallas_ros.cli", "record", str(bag), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_what_is_published_is_in_the_bag(node: Any, tmp_path: Path) -> None:
+    from sensor_msgs.msg import Imu
+    from std_msgs.msg import String
+
+    from pallas_ros.ros.qos import LATCHED, SENSOR, STREAM
+
+    latched = node.create_publisher(String, "/pallas/calibration", LATCHED)
+    latched.publish(String(data="before the recorder"))
+    imu = node.create_publisher(Imu, "/imu/pelvis", SENSOR)
+    text = node.create_publisher(String, "/other/text", STREAM)
+    hidden = node.create_publisher(String, "/other/hidden", STREAM)
+    process = start_recorder(tmp_path / "bag", "--exclude", "/other/h*", "/rosout", "/parameter_events")
+    try:
+        until(lambda: imu.get_subscription_count() and text.get_subscription_count() and latched.get_subscription_count())
+        assert not hidden.get_subscription_count()
+        for index in range(200):
+            message = Imu()
+            message.linear_acceleration.x = float(index)
+            imu.publish(message)
+            text.publish(String(data=str(index)))
+            rclpy.spin_once(node, timeout_sec=0.002)
+        file = tmp_path / "bag" / "bag_0.mcap"
+        size = file.stat().st_size
+        until(lambda: file.stat().st_size > size)
+    finally:
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=20)[0]
+    assert process.returncode == 0, output
+    bag = Bag(tmp_path / "bag")
+    assert bag.damage == ""
+    assert bag.topics["/other/text"].msgtype == "std_msgs/msg/String"
+    assert bag.topics["/pallas/calibration"].qos.latched
+    assert not bag.topics["/imu/pelvis"].qos.reliable
+    assert [message.data for _, message in bag.read("/pallas/calibration")] == ["before the recorder"]
+    assert [message.data for _, message in bag.read("/other/text")] == [str(index) for index in range(200)]
+    assert [message.linear_acceleration.x for _, message in bag.read("/imu/pelvis")] == list(range(200))
+    assert "/other/hidden" not in bag.topics
+    stamps = [message.stamp for message in bag.messages()]
+    assert stamps == sorted(stamps)
+
+
+def test_a_recorder_that_may_not_write_says_so_and_fails(ros_domain: int, tmp_path: Path) -> None:
+    (tmp_path / "bag").mkdir()
+    (tmp_path / "bag" / "thing").write_text("mine")
+    process = start_recorder(tmp_path / "bag")
+    output = process.communicate(timeout=30)[0]
+    assert process.returncode == 2
+    assert "something in it already" in output
+    assert "Traceback" not in output
+
+
+def make_bag(path: Path) -> Path:
+    from test_bags import text_message
+
+    with BagWriter(path) as writer:
+        writer.add_topic("/imu/text", "std_msgs/msg/String", Qos(reliable=False))
+        writer.add_topic("/made/text", "std_msgs/msg/String")
+        for index in range(100):
+            writer.write("/imu/text" if index % 2 else "/made/text", 5 * 10**9 + index * 5_000_000, text_message(str(index)))
+    return path
+
+
+def listen(node: Any, bag: Path, **plan: Any) -> tuple[list[bytes], list[int]]:
+    """Play ``bag`` and return the bytes heard on its topics and the clock's ticks in ns."""
+    import threading
+
+    from rosgraph_msgs.msg import Clock
+    from std_msgs.msg import String
+
+    from pallas_ros.nodes.player import Plan, Player
+
+    heard: list[bytes] = []
+    ticks: list[int] = []
+    subscriptions = [node.create_subscription(String, topic, heard.append, 500, raw=True) for topic in ("/imu/text", "/made/text")]
+    subscriptions.append(node.create_subscription(Clock, "/clock", lambda m: ticks.append(m.clock.sec * 10**9 + m.clock.nanosec), 500))
+    player = Player(Bag(bag), Plan(wait=20.0, **plan))
+    assert player.wait_for_subscribers()
+    counts: list[int] = []
+    thread = threading.Thread(target=lambda: counts.append(player.play()))
+    thread.start()
+    until(lambda: counts and len(heard) >= counts[0], node)
+    thread.join()
+    player.close()
+    for subscription in subscriptions:
+        node.destroy_subscription(subscription)
+    return heard, ticks
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(os.path.dirname(__file__))
+
+
+def test_played_twice_it_is_the_same_bytes_in_the_same_order(node: Any, here: None, tmp_path: Path) -> None:
+    bag = make_bag(tmp_path / "bag")
+    first, ticks = listen(node, bag, rate=5.0, clock=100.0)
+    second, _ = listen(node, bag, rate=5.0)
+    assert len(first) == 100
+    assert sorted(first) == sorted(second) == sorted(message.data for message in Bag(bag).messages())
+    for topic in ("/imu/text", "/made/text"):
+        recorded = [message.data for message in Bag(bag).messages({topic})]
+        assert [data for data in first if data in recorded] == recorded
+    assert ticks == sorted(ticks)
+    assert ticks[-1] - ticks[0] <= 495_000_000
+    assert {b - a for a, b in itertools.pairwise(ticks)} == {10_000_000}
+
+
+def test_a_part_and_a_choice_of_topics(node: Any, here: None, tmp_path: Path) -> None:
+    from pallas_ros.nodes.player import Plan, Player
+
+    bag = make_bag(tmp_path / "bag")
+    heard, _ = listen(node, bag, rate=0.0, start=0.1, duration=0.1, topics=["/imu/*"])
+    assert [data[8:-1].decode() for data in heard] == [str(index) for index in range(21, 40, 2)]
+    with pytest.raises(PallasError, match=r"nothing to play under these patterns: it holds /imu/text, /made/text"):
+        Player(Bag(bag), Plan(topics=["/none"]))
+
+
+def test_replay_of_no_bag_is_one_sentence(tmp_path: Path) -> None:
+    run = subprocess.run([sys.executable, "-m", "pallas_ros.cli", "replay", str(tmp_path / "nothing")], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr == f"pallas: {tmp_path / 'nothing'}: no such bag; give a rosbag2 folder, a .mcap or a .db3 file\n"
+
+
+def test_repair_says_what_it_kept(here: None, tmp_path: Path) -> None:
+    bag = make_bag(tmp_path / "bag")
+    file = bag / "bag_0.mcap"
+    file.write_bytes(file.read_bytes()[:-200])
+    (bag / "metadata.yaml").unlink()
+    run = subprocess.run([sys.executable, "-m", "pallas_ros.cli", "repair", str(bag)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "is repaired: 100 messages in 0.5 s are kept" in run.stdout
+    assert Bag(bag).damage == ""
