@@ -13,7 +13,7 @@ from torch import Tensor
 from pallas_ros.body.names import JOINT_INDEX, LEG_JOINTS, MIRROR
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
-from pallas_ros.data.virtual_imu import SMOOTHING, SensorErrors, Sequence, _smooth, sense
+from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, Sequence, _smooth, sense
 from pallas_ros.model import rotations
 
 
@@ -38,7 +38,7 @@ class AugmentationSettings:
     leg_deg: float = 3.0
     segment_scale: float = 0.06
     error_scale: tuple[float, float] = (0.3, 1.8)
-    errors: SensorErrors = field(default_factory=SensorErrors)
+    errors: SensorErrors = field(default_factory=lambda: SensorErrors(delay=(0, 4)))
 
 
 ARMS = tuple(tuple(JOINT_INDEX[f"{side}_{joint}"] for joint in ("collar", "shoulder", "elbow", "wrist")) for side in ("left", "right"))
@@ -96,7 +96,7 @@ class SequenceSampler:
 
     def __next__(self) -> Sequence:
         """The next batch."""
-        s, frames = self.settings, self.frames + 2 * SMOOTHING
+        s, frames = self.settings, self.frames + 2 * MARGIN
         window = self._window(frames)
         q = self._orientations(window, slice(None))
         before, after, part = window

@@ -16,7 +16,10 @@ from pallas_ros.model import rotations
 
 GRAVITY = 9.81
 SMOOTHING = 4
-"""Frames on either side over which acceleration is taken; sequences need this margin at both ends."""
+"""Frames on either side over which acceleration is taken."""
+
+MARGIN = 8
+"""Frames that sequences need beyond their ends: the smoothing, and the delay that a causal filter of acceleration has (0 to 4 frames)."""
 
 _SENSOR_OFFSETS = torch.tensor([[-0.10, 0.0, 0.05], [-0.06, 0.0, 0.03], [0.0, 0.22, 0.03], [0.0, -0.22, 0.03]])
 """(4, 3) m, where a sensor sits in the frame of its bone: back of the waist, nape, back of the forearms just above the wrist."""
@@ -41,13 +44,15 @@ class SensorErrors:
     acceleration_noise: float = 0.25
     acceleration_bias: float = 0.08
     sensor_offset_m: float = 0.02
+    delay: tuple[int, int] = (2, 2)
+    """Frames by which acceleration lags, lowest and highest: the estimator's filter is causal and lags 2."""
     dropout: float = 0.02
     """Chance that a site is lost for part of a sequence (values held)."""
 
     def scaled(self, factor: float) -> "SensorErrors":
         """All errors times a factor."""
-        rows = {k: tuple(x * factor for x in v) if isinstance(v, tuple) else v * factor for k, v in vars(self).items()}
-        return SensorErrors(**rows)
+        rows = {k: tuple(x * factor for x in v) if isinstance(v, tuple) else v * factor for k, v in vars(self).items() if k != "delay"}
+        return SensorErrors(**rows, delay=self.delay)
 
 
 @dataclass
@@ -110,16 +115,15 @@ def sense(
     """Put on the sensors.
 
     Args:
-        q: (B, T + 8, 22, 4) true global orientations; four frames of margin at either end.
-        root: (B, T + 8, 3) m.
-        contacts: (B, T + 8, 2).
+        q: (B, T + 16, 22, 4) true global orientations; `MARGIN` frames more at either end.
+        root: (B, T + 16, 3) m.
+        contacts: (B, T + 16, 2).
         offsets: (B, 22, 3) m, the wearer's bones, scaled to the default stature.
         errors: what goes wrong.
         generator: of the randomness.
         neck_share: (B,) where the neck sensor sits between spine3 (0) and head (1); drawn where None.
     """
     batch, frames = q.shape[0], q.shape[1]
-    n = SMOOTHING
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
@@ -131,9 +135,9 @@ def sense(
     positions = joint_positions(R, offsets[:, None]) + root[:, :, None]
     where = _SENSOR_OFFSETS + errors.sensor_offset_m * draw(batch, 1, 4, 3)
     p_site = positions[:, :, list(SITE_JOINTS)] + rotations.rotate(q_site, where)
-    acceleration = (p_site[:, 2 * n :] - 2 * p_site[:, n:-n] + p_site[:, : -2 * n]) * (MODEL_RATE_HZ / n) ** 2
-    q_site = q_site[:, n:-n]
-    frames -= 2 * n
+    frames -= 2 * MARGIN
+    acceleration = _accelerations(p_site, frames, errors.delay, generator)
+    q_site = q_site[:, MARGIN:-MARGIN]
 
     deg = torch.pi / 180
     calibration = rotations.from_rotvec(draw(batch, 1, 4, 3) * torch.tensor(errors.calibration_deg)[:, None] * deg)
@@ -151,14 +155,25 @@ def sense(
 
     heading = rotations.heading(q_measured[:, :, 0])
     R_heading_world = rotations.to_matrix(rotations.about_z(-heading))
-    velocity = (root[:, n + 1 : frames + n + 1] - root[:, n - 1 : frames + n - 1]) * (MODEL_RATE_HZ / 2)
+    velocity = (root[:, MARGIN + 1 : frames + MARGIN + 1] - root[:, MARGIN - 1 : frames + MARGIN - 1]) * (MODEL_RATE_HZ / 2)
     return Sequence(
         imu=features(q_measured, a_measured, R_heading_world),
-        rotations=R_heading_world[:, :, None] @ R[:, n:-n],
-        contacts=contacts[:, n:-n].float(),
+        rotations=R_heading_world[:, :, None] @ R[:, MARGIN:-MARGIN],
+        contacts=contacts[:, MARGIN:-MARGIN].float(),
         root_velocity=(R_heading_world @ velocity[..., None])[..., 0],
         heading=heading,
     )
+
+
+def _accelerations(p: Tensor, frames: int, delay: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Second differences (B, T, 4, 3) of positions (B, T + 16, 4, 3), each sequence with its own delay."""
+    lag = torch.randint(delay[0], delay[1] + 1, (p.shape[0], 1), generator=generator)
+    middle = torch.arange(frames) + MARGIN - lag
+
+    def at(shift: int) -> Tensor:
+        return torch.gather(p, 1, (middle + shift)[..., None, None].expand(-1, -1, *p.shape[2:]))
+
+    return (at(SMOOTHING) - 2 * at(0) + at(-SMOOTHING)) * (MODEL_RATE_HZ / SMOOTHING) ** 2
 
 
 def features(q_world_site: Tensor, acceleration: Tensor, R_heading_world: Tensor) -> Tensor:

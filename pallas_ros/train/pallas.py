@@ -21,7 +21,7 @@ from pallas_ros.train.loop import LoopSettings, device, fast_bfloat16, fit, star
 from pallas_ros.train.losses import LossWeights, pallas_loss
 
 PLAIN = AugmentationSettings(
-    retime=0, mirror=0, foreign_arm=0, keyed_arm=0, free_arm=0, arm_turn_deg=0, pronation_deg=0, trunk_deg=0, bend=0, leg_deg=0, segment_scale=0, error_scale=(1.0, 1.0)
+    retime=0, mirror=0, foreign_arm=0, keyed_arm=0, free_arm=0, arm_turn_deg=0, pronation_deg=0, trunk_deg=0, bend=0, leg_deg=0, segment_scale=0, error_scale=(1.0, 1.0), errors=SensorErrors(),
 )
 """No augmentation, sensor errors at their nominal size: what validation runs on."""
 
@@ -69,7 +69,7 @@ def read_config(path: str | Path) -> TrainingConfig:
         except TypeError as error:
             raise PallasError(f"{path}: section '{name}': {error}") from None
 
-    errors = (document.get("augmentation") or {}).pop("errors", {}) if document.get("augmentation") else {}
+    errors = {"delay": (0, 4)} | ((document.get("augmentation") or {}).pop("errors", {}) if document.get("augmentation") else {})
     data = {"frames": 120, "batch": 48, "development": False} | (document.get("data") or {})
     return TrainingConfig(
         model=section("model", PallasConfig),

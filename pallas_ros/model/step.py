@@ -1,0 +1,97 @@
+"""One streaming step of PALLAS in the form that the runtime's export takes, and the way from weights to `models/pallas.onnx`."""
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ, SITES
+from pallas_ros.model import rotations
+from pallas_ros.model.gru import GruConfig, GruPallas
+from pallas_ros.model.legs import LATENT
+from pallas_ros.model.pallas import INPUTS, Pallas, PallasConfig
+from pallas_ros.model.solver import Mixing
+
+DATA_OUTPUTS = ("rotations", "positions", "contacts", "root_velocity", "deviation")
+
+
+class PallasStep(nn.Module):
+    """A frame in, a frame out. Inputs: ``imu`` (B, 48), ``latent`` (B, 8; zeros for the most plausible legs), states. Outputs: see docs/architecture.md."""
+
+    def __init__(self, model: Pallas) -> None:
+        super().__init__()
+        self.model = model.eval()
+        for module in model.modules():
+            if isinstance(module, Mixing):
+                module.freeze()
+        self.states = tuple(model.initial_state(1))
+        self.output_names = (*DATA_OUTPUTS, *(f"next_{name}" for name in self.states))
+
+    def example_inputs(self, batch: int) -> dict[str, Tensor]:
+        """Zeros, in the order of `forward`."""
+        state = {f"state_{name}": value for name, value in self.model.initial_state(batch).items()}
+        return {"imu": torch.zeros(batch, INPUTS), "latent": torch.zeros(batch, LATENT), **state}
+
+    def forward(self, imu: Tensor, latent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """The step."""
+        out = self.model(imu[:, None], dict(zip(self.states, state, strict=True)), latent)
+        data = (
+            rotations.to_r6d(out.rotations)[:, 0],
+            out.positions[:, 0],
+            torch.sigmoid(out.contact_logits)[:, 0],
+            out.root_velocity[:, 0],
+            torch.exp(out.log_deviation.clamp(-6.5, 0.0))[:, 0],
+        )
+        return (*data, *(out.state[name] for name in self.states))
+
+
+def load_model(path: str | Path) -> Pallas:
+    """The network of a ``.safetensors`` file, in evaluation mode.
+
+    Raises:
+        PallasError: the file is missing, damaged, or holds another network.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            document: dict[str, Any] = json.loads((file.metadata() or {})["pallas"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        model = GruPallas(GruConfig(**document["config"])) if document["kind"] == "pallas-gru" else Pallas(PallasConfig(**document["config"]))
+        parameters = dict(model.named_parameters())
+        if set(parameters) != set(weights):
+            raise PallasError(f"{path}: holds other weights than the network '{document['kind']}' has")
+        with torch.no_grad():
+            for name, p in parameters.items():
+                p.copy_(weights[name])
+    except FileNotFoundError:
+        raise PallasError(f"{path}: no such file; give the path of trained weights (.safetensors)") from None
+    except (SafetensorError, KeyError, TypeError, RuntimeError, OSError) as error:
+        raise PallasError(f"{path}: not weights of PALLAS ({str(error).splitlines()[0]})") from None
+    return model.eval()
+
+
+def step_from_safetensors(path: str | Path) -> PallasStep:
+    """For the torch backend (entry-point group ``pallas.streams``)."""
+    return PallasStep(load_model(path))
+
+
+def export(weights: str | Path, path: str | Path, git: str = "", extra: dict[str, Any] | None = None) -> Path:
+    """Write the ``.onnx`` of trained weights."""
+    from pallas_ros.runtime.torch_backend import export_stream
+
+    metadata: dict[str, Any] = {
+        "kind": "pallas",
+        "rate_hz": int(MODEL_RATE_HZ),
+        "joints": list[str](JOINTS),
+        "sites": list[str](SITES),
+        "normalisation": {"acceleration": 9.81, "height_m": 1.75, "acceleration_lag_frames": 2},
+        "licence": "CC BY-NC 4.0 (trained on the Bandai-Namco Research Motiondataset)",
+        "git": git,
+        "created": date.today().isoformat(),
+    }
+    return export_stream(step_from_safetensors(weights), path, {**metadata, **(extra or {})})
+
