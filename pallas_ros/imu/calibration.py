@@ -170,10 +170,10 @@ class Calibration:
         return cls.from_yaml(text, str(path))
 
 
-class TPoseCalibrator:
-    """Waits until the wearer stands still in the T-pose and calibrates from it.
+class KnownPoseCalibrator:
+    """Waits until the wearer stands still in a pose whose bone orientations are given, and calibrates from it.
 
-    A T-pose alone shows the tilt of every sensor but not its heading: turning a sensor about the vertical and turning its
+    One pose shows the tilt of every sensor but not its heading: turning a sensor about the vertical and turning its
     reference look the same. The heading is therefore taken from the way the sensor is worn (``q_bone_sensor``, default: x
     forward, y left, z up in the T-pose; `docs/sensors.md`), each sensor from its own, so that magnetometers and headings of
     references play no part. A sensor worn askew about the vertical keeps that error; the guided procedure removes it.
@@ -182,49 +182,99 @@ class TPoseCalibrator:
         problem: why there is no calibration yet, in words.
     """
 
+    pose_name = "the given pose"
+    procedure = "known_pose"
+
     def __init__(
         self,
+        q_world_bone: Mapping[str, Array],
         q_bone_sensor: Mapping[str, Array] | None = None,
         limits: StillLimits | None = None,
         sensors: Mapping[str, str] | None = None,
     ) -> None:
-        """``q_bone_sensor``: how each sensor is worn, (4,) xyzw sensor to bone; ``sensors``: site -> identity, kept in the file."""
+        """What is known.
+
+        Args:
+            q_world_bone: site -> (4,) xyzw, the bone's orientation in the pose, the wearer facing +x.
+            q_bone_sensor: site -> (4,) xyzw, how each sensor is worn.
+            limits: what counts as still.
+            sensors: site -> identity of the sensor, kept in the document.
+        """
         given = q_bone_sensor or {}
+        self.q_world_bone = {site: np.asarray(q_world_bone[site], np.float64) for site in SITES}
         self.q_bone_sensor = {site: given.get(site, rotations.IDENTITY) for site in SITES}
         self.sensors = dict(sensors or {})
         self._detector = StillnessDetector(limits)
         self.problem = "no samples yet"
 
     def push(self, site: str, sample: ImuSample) -> Calibration | None:
-        """Take a raw sample of a site; the calibration once the wearer has stood still in the T-pose, else None (why: `problem`)."""
+        """Take a raw sample of a site; the calibration once the wearer has stood still in the pose, else None (why: `problem`)."""
         poses = self._detector.push(site, sample)
         if poses is None:
             if self._detector.moving:
-                self.problem = f"stand still in the T-pose: {self._detector.moving}"
+                self.problem = f"stand still in {self.pose_name}: {self._detector.moving}"
             return None
-        found = mistakes.at_rest(poses) or mistakes.worn(poses, self.q_bone_sensor)
+        as_worn = {s: rotations.multiply(self.q_world_bone[s], self.q_bone_sensor[s]) for s in poses}
+        found = mistakes.at_rest(poses) or mistakes.worn(poses, as_worn)
         if found:
             self.problem = found[0]
             return None
         self.problem = ""
-        return tpose_calibration(poses, self.q_bone_sensor, self.sensors)
+        headings = {s: worn_heading(pose, self.q_world_bone[s], self.q_bone_sensor[s]) for s, pose in poses.items()}
+        return pose_calibration(poses, self.q_world_bone, headings, self.sensors, self.procedure)
 
 
-def tpose_calibration(poses: Mapping[str, StillPose], q_bone_sensor: Mapping[str, Array], sensors: Mapping[str, str]) -> Calibration:
-    """Calibration from one still T-pose, headings from how the sensors are worn (see `TPoseCalibrator`)."""
+class TPoseCalibrator(KnownPoseCalibrator):
+    """Waits until the wearer stands still in the T-pose and calibrates from it; see `KnownPoseCalibrator`."""
+
+    pose_name = "the T-pose"
+    procedure = "tpose"
+
+    def __init__(
+        self,
+        q_bone_sensor: Mapping[str, Array] | None = None,
+        limits: StillLimits | None = None,
+        sensors: Mapping[str, str] | None = None,
+    ) -> None:
+        """See `KnownPoseCalibrator`."""
+        super().__init__(dict.fromkeys(SITES, rotations.IDENTITY), q_bone_sensor, limits, sensors)
+
+
+def pose_calibration(
+    poses: Mapping[str, StillPose],
+    q_world_bone: Mapping[str, Array],
+    heading_offset: Mapping[str, float],
+    sensors: Mapping[str, str],
+    procedure: str,
+) -> Calibration:
+    """Calibration from one still pose whose bone orientations are known, with the headings of the references.
+
+    Args:
+        poses: what each sensor said.
+        q_world_bone: (4,) xyzw, each bone's orientation in the pose.
+        heading_offset: rad, of each reference (`worn_heading` where nothing better is known).
+        sensors: identities, kept in the document.
+        procedure: its name.
+    """
     sites = {}
     for site, pose in poses.items():
-        q_ref_bone = rotations.multiply(pose.q_ref_sensor, rotations.inverse(q_bone_sensor[site]))
-        heading_offset = -float(rotations.heading(q_ref_bone))
+        q_world_sensor = rotations.multiply(rotations.about_z(heading_offset[site]), pose.q_ref_sensor)
         sites[site] = SiteCalibration(
-            q_bone_sensor=rotations.multiply(rotations.about_z(heading_offset), pose.q_ref_sensor),
-            heading_offset=heading_offset,
+            q_bone_sensor=rotations.multiply(rotations.inverse(q_world_bone[site]), q_world_sensor),
+            heading_offset=heading_offset[site],
             acceleration_scale=GRAVITY / pose.gravity,
             gyroscope_bias=pose.rate,
             residual=pose.deviation,
             sensor=sensors.get(site, ""),
         )
-    return Calibration(sites, "tpose", today())
+    return Calibration(sites, procedure, today())
+
+
+def worn_heading(pose: StillPose, q_world_bone: Array, q_bone_sensor: Array) -> float:
+    """Heading offset in rad of a sensor's reference if the sensor sits on its bone as ``q_bone_sensor`` (4,) says, but for its tilt."""
+    as_worn = rotations.multiply(q_world_bone, q_bone_sensor)
+    q_world_ref = rotations.multiply(as_worn, rotations.inverse(pose.q_ref_sensor))
+    return float(2 * np.arctan2(q_world_ref[2], q_world_ref[3]))
 
 
 def today() -> str:

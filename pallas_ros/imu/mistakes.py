@@ -48,22 +48,27 @@ def _acceleration(site: str, pose: StillPose) -> str | None:
     return None
 
 
-def worn(poses: Mapping[str, StillPose], q_bone_sensor: Mapping[str, Array]) -> list[str]:
-    """Sensors not worn the way ``q_bone_sensor`` (site -> (4,) xyzw) says, in a T-pose; only what gravity tells is judged."""
+def worn(poses: Mapping[str, StillPose], q_world_sensor: Mapping[str, Array]) -> list[str]:
+    """Sensors that do not stand as they should in the pose asked for; only what gravity tells is judged.
+
+    Args:
+        poses: what each sensor said.
+        q_world_sensor: site -> (4,) xyzw, how the sensor stands in that pose when worn as documented.
+    """
     found = []
     for site, pose in poses.items():
-        tilt = tilt_from(pose, q_bone_sensor[site])
+        tilt = _tilt(pose.q_ref_sensor, q_world_sensor[site])
         if tilt > UPSIDE_DOWN:
             found.append(f"{site}: the sensor is upside down: turn it over, its z axis points up in the T-pose")
         elif tilt > TILTED:
-            what = "hold the arm level, palm down" if site.endswith("wrist") else "stand upright"
-            found.append(
-                f"{site}: tilted {np.degrees(tilt):.0f} degrees from how it is worn in the T-pose: {what}, or mend how the sensor sits"
-            )
+            what = "hold the arm as asked, palm down in the T-pose" if site.endswith("wrist") else "stand upright"
+            found.append(f"{site}: tilted {np.degrees(tilt):.0f} degrees from how it should stand: {what}, or mend how the sensor sits")
     return found
 
 
-def tilt_from(pose: StillPose, q_bone_sensor: Array) -> float:
-    """Angle in rad between up and where the bone's z axis points if the sensor sits as ``q_bone_sensor`` (4,) says."""
-    q_ref_bone = rotations.multiply(pose.q_ref_sensor, rotations.inverse(q_bone_sensor))
-    return float(np.arccos(np.clip(rotations.to_matrix(q_ref_bone)[2, 2], -1.0, 1.0)))
+def _tilt(q_ref_sensor: Array, q_world_sensor: Array) -> float:
+    """Angle in rad between the directions in the sensor that point up in either orientation."""
+    up = np.array([0.0, 0.0, 1.0])
+    is_up = rotations.rotate(rotations.inverse(q_ref_sensor), up)
+    should_be_up = rotations.rotate(rotations.inverse(q_world_sensor), up)
+    return float(np.arccos(np.clip(is_up @ should_be_up, -1.0, 1.0)))

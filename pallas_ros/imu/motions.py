@@ -1,10 +1,11 @@
-"""The motion written in code: stand in the T-pose, walk, reach, wave, lift. Smooth, plausible, repeatable to any duration.
+"""Motions written in code, smooth and plausible: the demonstration (T-pose, walk, reach, wave, lift), the guided calibration, everyday moves.
 
 Every joint angle is a quintic (minimum-jerk) passage between named poses, so that velocity and acceleration are zero at every
 pose and jerk is bounded; the walk swings limbs with sinusoids that fade in and out. The hands stay in front of the wearer,
 where a robot arm of the same reach can follow.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ class _Arm:
 
 @dataclass(frozen=True, slots=True)
 class _Pose:
-    """Whole body: arms, trunk bend, lean and turn, knees bent, head nod; degrees."""
+    """Whole body: arms, trunk bent and turned, knees bent, head nodding, the whole body turned about; degrees."""
 
     left: _Arm = _Arm()
     right: _Arm = _Arm()
@@ -49,6 +50,7 @@ class _Pose:
     turn: float = 0.0
     crouch: float = 0.0
     nod: float = 0.0
+    about: float = 0.0
 
 
 _REST = _Arm(lower=72.0, forward=8.0, flex=18.0, twist=20.0)
@@ -61,8 +63,10 @@ _WAVE_OUT = _Arm(lower=15.0, forward=25.0, flex=50.0, twist=80.0)
 _LOW = _Arm(lower=48.0, forward=52.0, flex=25.0, twist=15.0)
 _CARRY = _Arm(lower=55.0, forward=40.0, flex=80.0, twist=40.0)
 
-# seconds the passage takes, then the pose it arrives at
-_SCRIPT: tuple[tuple[float, _Pose], ...] = (
+_Script = tuple[tuple[float, _Pose], ...]
+"""Seconds a passage takes, then the pose it arrives at; a pose that repeats is held."""
+
+_DEMO: _Script = (
     (1.6, _Pose(_REST, _REST)),
     (0.4, _Pose(_REST, _REST)),
     (6.0, _Pose(_REST, _REST)),  # the walk happens here
@@ -88,7 +92,18 @@ _SCRIPT: tuple[tuple[float, _Pose], ...] = (
     (1.5, _Pose(_CARRY, _CARRY, turn=-20)),
     (1.6, _Pose(_REST, _REST)),
 )
-_WALK_AT = 2  # index of the walk in the script
+_WALK_AT = 2  # index of the walk in the demonstration
+
+_T = _Pose()
+_N = _Pose(_Arm(lower=90.0), _Arm(lower=90.0))
+_FLEXED = _Pose(_Arm(lower=90.0, flex=85.0), _Arm(lower=90.0, flex=85.0))
+_BOWED = _Pose(_Arm(lower=90.0), _Arm(lower=90.0), bend=55.0)
+_CALIBRATION: _Script = (
+    *((0.0, _N), (3.5, _N), (1.5, _T), (3.5, _T), (1.5, _N), (1.8, _N)),
+    *((0.9, _FLEXED), (0.9, _N), (0.9, _FLEXED), (0.9, _N), (1.8, _N)),
+    *((1.3, _BOWED), (1.3, _N), (1.3, _BOWED), (1.3, _N), (1.8, _N)),
+    *((1.5, _Pose(_N.left, _N.right, about=80.0)), (1.5, _N), (2.0, _N)),
+)
 
 
 def minimum_jerk(fraction: Array) -> Array:
@@ -103,39 +118,82 @@ def demo_motion(duration: float = 30.0, fps: float = MODEL_RATE_HZ, skeleton: Sk
     Returns:
         A `Motion` of ``round(duration * fps) + 1`` frames, standing at the origin and facing +x at its start.
     """
+    script: list[tuple[float, _Pose]] = [(STILL_S, _T), *_DEMO]
+    walks = [1 + _WALK_AT]
+    while sum(seconds for seconds, _ in script) < duration:
+        walks.append(len(script) + _WALK_AT - 1)
+        script += _DEMO[1:]
+    return _play(script, walks, duration, fps, skeleton)
+
+
+def calibration_motion(functional: bool = True, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None) -> Motion:
+    """What a wearer does in the guided calibration: N-pose, T-pose and, if ``functional``, elbows, bow and turn (`guided`)."""
+    script = _CALIBRATION if functional else _CALIBRATION[:6]
+    return _play(script, [], sum(seconds for seconds, _ in script), fps, skeleton)
+
+
+def everyday_motion(duration: float, seed: int = 0, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None) -> Motion:
+    """The poses of the demonstration in random order, each varied, at random speeds, with walks and rests between; begins as it does."""
+    rng = np.random.default_rng(seed)
+    script: list[tuple[float, _Pose]] = [(STILL_S, _T)]
+    walks: list[int] = []
+    while sum(seconds for seconds, _ in script) < duration:
+        choice = rng.random()
+        if choice < 0.15:
+            walks.append(len(script) + 1)
+            script += [(1.5, _Pose(_REST, _REST)), (float(rng.uniform(4.0, 9.0)), _Pose(_REST, _REST))]
+        elif choice < 0.3:
+            pose = _varied(_Pose(_REST, _REST), rng)
+            script += [(1.5, pose), (float(rng.uniform(1.0, 6.0)), pose)]
+        else:
+            pose = _varied(_DEMO[rng.integers(3, len(_DEMO))][1], rng)
+            script += [(float(rng.uniform(1.2, 2.6)), pose), (float(rng.uniform(0.0, 1.5)), pose)]
+    return _play(script, walks, duration, fps, skeleton)
+
+
+def _varied(pose: _Pose, rng: np.random.Generator) -> _Pose:
+    arms = []
+    for arm in (pose.left, pose.right):
+        lower, forward, flex, twist = rng.normal(0.0, (8.0, 12.0, 8.0, 8.0))
+        arms.append(_Arm(arm.lower + lower, arm.forward + forward, max(arm.flex + flex, 5.0), arm.twist + twist))
+    turn, bend = rng.normal(0.0, (6.0, 3.0))
+    return _Pose(arms[0], arms[1], pose.bend + bend, pose.turn + turn, pose.crouch, pose.nod, pose.about)
+
+
+def _play(script: Sequence[tuple[float, _Pose]], walks: Sequence[int], duration: float, fps: float, skeleton: Skeleton | None) -> Motion:
+    """A script as a motion; during the passages ``walks`` (indices) the body walks."""
     body = skeleton or Skeleton.from_height()
     time = np.arange(round(duration * fps) + 1) / fps
-    angles, walk, phase, travelled = _angles(time)
+    angles, walk, phase, travelled = _angles(script, walks, time)
     q_parent = _local_rotations(angles, walk, phase)
-    q_parent[:, 0] = rotations.multiply(rotations.about_z(_course(travelled)), q_parent[:, 0])
+    q_parent[:, 0] = rotations.multiply(rotations.about_z(_course(travelled) + angles["about"]), q_parent[:, 0])
     q_world = to_global(q_parent)
     positions = forward_kinematics(body, q_world, np.zeros((len(time), 3)))
     positions += _root(body, positions, fps)[:, None]
     return Motion(float(fps), np.asarray(positions, np.float64), np.asarray(q_world, np.float64))
 
 
-_KEYS = ("l_lower", "l_forward", "l_flex", "l_twist", "r_lower", "r_forward", "r_flex", "r_twist", "bend", "turn", "crouch", "nod")
+_KEYS = ("l_lower", "l_forward", "l_flex", "l_twist", "r_lower", "r_forward", "r_flex", "r_twist", "bend", "turn", "crouch", "nod", "about")
 
 
 def _numbers(pose: _Pose) -> Array:
     arms = [value for arm in (pose.left, pose.right) for value in (arm.lower, arm.forward, arm.flex, arm.twist)]
-    return np.radians([*arms, pose.bend, pose.turn, pose.crouch, pose.nod])
+    return np.radians([*arms, pose.bend, pose.turn, pose.crouch, pose.nod, pose.about])
 
 
-def _angles(time: Array) -> tuple[dict[str, Array], Array, Array, Array]:
+def _angles(script: Sequence[tuple[float, _Pose]], walks: Sequence[int], time: Array) -> tuple[dict[str, Array], Array, Array, Array]:
     """Joint angles by name, walk intensity 0 to 1, stride phase in rad and distance walked in m, each (T,)."""
-    values = np.tile(_numbers(_Pose()), (len(time), 1))
-    walk, start, previous = np.zeros(len(time)), STILL_S, _numbers(_Pose())
-    index = 0
-    while start < time[-1]:
-        step = index % len(_SCRIPT) if index < len(_SCRIPT) else 1 + (index - 1) % (len(_SCRIPT) - 1)
-        seconds, pose = _SCRIPT[step]
+    walk, start, previous = np.zeros(len(time)), 0.0, _numbers(script[0][1])
+    values = np.tile(previous, (len(time), 1))
+    for step, (seconds, pose) in enumerate(script):
         target = _numbers(pose)
-        after = time >= start
-        values[after] = previous + (target - previous) * minimum_jerk((time[after] - start) / seconds)[:, None]
-        if step == _WALK_AT:
-            walk += minimum_jerk((time - start) / 1.5) - minimum_jerk((time - start - seconds + 1.5) / 1.5)
-        start, previous, index = start + seconds, target, index + 1
+        during = slice(*np.searchsorted(time, (start, start + seconds)))
+        values[during] = previous + (target - previous) * minimum_jerk((time[during] - start) / max(seconds, 1e-9))[:, None]
+        if step in walks:
+            fade = np.minimum(time[during] - start, start + seconds - time[during]) / 1.5
+            walk[during] = minimum_jerk(fade)
+        start, previous = start + seconds, target
+    values[np.searchsorted(time, start) :] = previous
     step_s = np.diff(time, prepend=time[0])
     phase = np.cumsum(walk * step_s) * 2 * np.pi * _CYCLE_HZ
     return dict(zip(_KEYS, values.T, strict=True)), walk, phase, np.cumsum(walk * step_s) * _WALK_SPEED

@@ -78,7 +78,9 @@ XIMU3_SECOND = "40420F0000000000"
 def test_ximu3_frames_of_the_manual(frames: str, expected: dict[str, tuple[float, ...]]) -> None:
     """x-IMU3 User Manual v0.11 (x-io Technologies), 8.2.2 inertial message and 8.2.7 linear acceleration message, at 1 second."""
     decoder = PROTOCOLS["ximu3"].decoder()
-    found = decoder.feed(bytes.fromhex(frames)) + decoder.feed(bytes.fromhex("C9") + (10**6 + 10**5).to_bytes(8, "little") + bytes(24) + b"\n")
+    found = decoder.feed(bytes.fromhex(frames)) + decoder.feed(
+        bytes.fromhex("C9") + (10**6 + 10**5).to_bytes(8, "little") + bytes(24) + b"\n"
+    )
     assert found[0].device_time == 1.0
     for key, value in expected.items():
         assert getattr(found[0], key) == pytest.approx(value)
@@ -259,7 +261,15 @@ def test_clocks_that_wrap_run_on() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"$IMU,1,2,3", b"$IMU,1,a,0,0,0,0,0", b"$IMU,1,nan,0,0,0,0,0", b"$IMU,1,0,0,9.8,0,0,0*00", b"hello", b"$IMU,-5,0,0,9,0,0,0", b"$IMU,inf,0,0,9,0,0,0"],
+    [
+        b"$IMU,1,2,3",
+        b"$IMU,1,a,0,0,0,0,0",
+        b"$IMU,1,nan,0,0,0,0,0",
+        b"$IMU,1,0,0,9.8,0,0,0*00",
+        b"hello",
+        b"$IMU,-5,0,0,9,0,0,0",
+        b"$IMU,inf,0,0,9,0,0,0",
+    ],
 )
 def test_lines_that_are_no_measurement(line: bytes) -> None:
     decoder = PROTOCOLS["csv"].decoder()

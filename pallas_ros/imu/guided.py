@@ -1,0 +1,306 @@
+"""The guided calibration: a procedure of still poses and simple movements that needs no knowledge of how the sensors are worn.
+
+1. N-pose, still: noise, gyroscope bias and gravity of every sensor.
+2. T-pose, still: with the N-pose, how each sensor sits; the swing of the arms shows the heading of the wrist sensors.
+3. If functional: elbows bent, a bow, a turn of the whole body. The axes of elbows and bow fix every sensor's heading relative to
+   the body without trusting magnetometers; the turn shows a sensor that slips.
+
+Left and right, neck and waist are told apart by how they move.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pallas_ros.body import rotations
+from pallas_ros.body.names import SITES
+from pallas_ros.body.rotations import Array
+from pallas_ros.imu import mistakes
+from pallas_ros.imu.calibration import Calibration, pose_calibration, worn_heading
+from pallas_ros.imu.hinge import Hinge, hinge, mean_angle, wrap
+from pallas_ros.imu.sample import ImuSample
+from pallas_ros.imu.stillness import StillLimits, StillnessDetector, StillPose
+
+WRISTS, TRUNK = ("left_wrist", "right_wrist"), ("pelvis", "neck")
+
+N_POSE: dict[str, Array] = {
+    "pelvis": rotations.IDENTITY,
+    "neck": rotations.IDENTITY,
+    "left_wrist": rotations.from_rotvec(np.array([-np.pi / 2, 0.0, 0.0])),
+    "right_wrist": rotations.from_rotvec(np.array([np.pi / 2, 0.0, 0.0])),
+}
+"""Bone orientations, (4,) xyzw, with the arms hanging and the palms to the thighs."""
+
+_DEGREE = float(np.radians(1.0))
+_KEEP_S = 1 / 100  # a movement is kept at no more than this rate
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: what the wearer is asked to do, and which movement, of at least which angle (rad), must have led there."""
+
+    name: str
+    instruction: str
+    moves: tuple[str, ...] = ()
+    least: float = 0.0
+
+
+STEPS = (
+    Step("npose", "stand upright, feet parallel, arms hanging, palms to the thighs, and hold still"),
+    Step("tpose", "raise both arms sideways to the T-pose, level, palms down, and hold still", WRISTS, 50 * _DEGREE),
+    Step("lower", "let the arms hang again and hold still", WRISTS, 50 * _DEGREE),
+    Step("elbows", "keep the upper arms at the body, bend both elbows to the front and back, twice, then hold still", WRISTS, 40 * _DEGREE),
+    Step("bow", "bow: roll the upper body forward and come up again, twice, then hold still", ("neck",), 20 * _DEGREE),
+    Step("turn", "turn the whole body to one side on the spot and back, then hold still", TRUNK, 30 * _DEGREE),
+)
+
+
+class GuidedCalibrator:
+    """Leads through the steps; samples go in, a calibration comes out at the end.
+
+    Attributes:
+        problem: what is in the way now, in words; empty while all goes well.
+        finished: names of the steps done.
+        mistakes: every mistake named so far, in order.
+    """
+
+    def __init__(
+        self,
+        functional: bool = True,
+        q_bone_sensor: Mapping[str, Array] | None = None,
+        limits: StillLimits | None = None,
+        sensors: Mapping[str, str] | None = None,
+    ) -> None:
+        """What is known.
+
+        Args:
+            functional: with elbows, bow and turn; without, waist and neck take their heading from how they are worn.
+            q_bone_sensor: site -> (4,) xyzw, how each sensor is worn; None: any way, and then nobody can be told that a sensor is upside down.
+            limits: what counts as still.
+            sensors: site -> identity of the sensor, kept in the document.
+        """
+        self.steps = STEPS if functional else STEPS[:2]
+        self.functional = functional
+        self.finished: list[str] = []
+        self.mistakes: list[str] = []
+        self.problem = "no samples yet"
+        self._worn = q_bone_sensor
+        self._sensors = dict(sensors or {})
+        self._detector = StillnessDetector(limits or StillLimits(duration_s=1.2))
+        self._poses: dict[str, dict[str, StillPose]] = {}
+        self._movements: dict[str, dict[str, Hinge]] = {}
+        self._start: dict[str, StillPose] = {}
+        self._path: dict[str, list[Array]] = {site: [] for site in SITES}
+        self._kept: dict[str, int] = {}
+
+    @property
+    def instruction(self) -> str:
+        """What the wearer is to do now."""
+        return self.steps[len(self.finished)].instruction if len(self.finished) < len(self.steps) else "done"
+
+    @property
+    def progress(self) -> float:
+        """Share of the steps done, 0 to 1."""
+        return len(self.finished) / len(self.steps)
+
+    def push(self, site: str, sample: ImuSample) -> Calibration | None:
+        """Take a raw sample of a site; the calibration when the last step is done, else None."""
+        if len(self.finished) == len(self.steps) or site not in self._path:
+            return None
+        if sample.orientation is not None and sample.stamp - self._kept.get(site, 0) >= _KEEP_S * 1e9:
+            self._path[site].append(sample.orientation)
+            self._kept[site] = sample.stamp
+        poses = self._detector.push(site, sample)
+        if poses is None:
+            if self._detector.moving and not self._moved_enough():
+                self.problem = self._detector.moving if not self._start else ""
+            elif self._detector.moving:
+                self.problem = f"hold still: {self._detector.moving}"
+            return None
+        return self._still(poses)
+
+    def _moved_enough(self) -> bool:
+        step = self.steps[len(self.finished)]
+        return not step.moves or all(self._turn(site) > step.least for site in step.moves)
+
+    def _turn(self, site: str) -> float:
+        path = self._path[site]
+        if site not in self._start or not path:
+            return 0.0
+        ends = np.array(path[-1:] + path[:: max(len(path) // 40, 1)])
+        return float(rotations.angle_between(self._start[site].q_ref_sensor, ends).max())
+
+    def _still(self, poses: dict[str, StillPose]) -> Calibration | None:
+        """All sensors rest: is this the end of the step?"""
+        step = self.steps[len(self.finished)]
+        if step.name == "npose":
+            wrong = mistakes.at_rest(poses)
+            if wrong:
+                self._name(wrong[0])
+                return None
+        else:
+            movement = {site: hinge(self._start[site].q_ref_sensor, self._path[site]) for site in SITES}
+            if max(m.angle for m in movement.values()) < step.least:
+                self.problem = ""  # has not begun; the path so far was rest
+                self._begin(poses)
+                return None
+            wrong = self._check(step, movement, poses)
+            if wrong:
+                self._name(wrong[0])
+                self._begin(poses)
+                return None
+            self._movements[step.name] = movement
+        self._poses[step.name] = poses
+        self.finished.append(step.name)
+        self.problem = ""
+        self._begin(poses)
+        return self._conclude() if len(self.finished) == len(self.steps) else None
+
+    def _name(self, mistake: str) -> None:
+        self.problem = mistake
+        if mistake not in self.mistakes:
+            self.mistakes.append(mistake)
+
+    def _begin(self, poses: dict[str, StillPose]) -> None:
+        self._start = poses
+        for path in self._path.values():
+            path.clear()
+        self._detector.clear()
+
+    # What can be wrong with a movement
+
+    def _check(self, step: Step, movement: dict[str, Hinge], poses: dict[str, StillPose]) -> list[str]:
+        angle = {site: movement[site].angle for site in SITES}
+        if step.name in ("tpose", "lower", "elbows"):
+            wrong = self._arms_moved(step, angle)
+            if not wrong and step.name == "tpose" and self._worn is not None:
+                wrong = mistakes.worn(poses, self._worn) or self._sides_as_worn(movement, poses, self._worn)
+            if not wrong and step.name == "elbows":
+                wrong = self._sides(movement)
+            return wrong
+        if step.name == "bow" and angle["pelvis"] > 1.2 * angle["neck"]:
+            return [
+                (
+                    f"neck and pelvis sensors are exchanged: in the bow the one called pelvis turned {np.degrees(angle['pelvis']):.0f} degrees, "
+                    f"the one called neck {np.degrees(angle['neck']):.0f}; the neck turns further"
+                )
+            ]
+        if step.name == "turn":
+            middle = float(np.median([angle[site] for site in SITES]))
+            loose = [site for site in SITES if abs(angle[site] - middle) > max(0.25 * middle, 15 * _DEGREE)]
+            if loose:
+                return [
+                    (
+                        f"{loose[0]}: turned {np.degrees(angle[loose[0]]):.0f} degrees while the others turned {np.degrees(middle):.0f}: "
+                        "the sensor slips, or its gyroscope is off; turn again, arms at the body"
+                    )
+                ]
+        return []
+
+    def _arms_moved(self, step: Step, angle: dict[str, float]) -> list[str]:
+        still = [site for site in WRISTS if angle[site] < step.least]
+        astray = [site for site in TRUNK if angle[site] > 0.8 * step.least]
+        if still and astray:
+            return [f"the sensors of {still[0]} and {astray[0]} are exchanged: {astray[0]} moved with the arm and {still[0]} did not"]
+        if still:
+            turned = np.degrees(angle[still[0]])
+            return [f"{still[0]}: turned only {turned:.0f} degrees, expected more than {np.degrees(step.least):.0f}: {step.instruction}"]
+        if astray:
+            return [f"{astray[0]}: turned {np.degrees(angle[astray[0]]):.0f} degrees while only the arms should move: {step.instruction}"]
+        return []
+
+    def _sides(self, movement: dict[str, Hinge]) -> list[str]:
+        """Left and right swing in opposite senses to the T-pose and in the same sense at the elbows; exchanged sensors contradict that."""
+        contrary = []
+        for site in WRISTS:
+            by_swing, by_elbow = self._swing_heading(site), wrap(_ELBOW_HEADING - movement[site].heading)
+            contrary.append(abs(wrap(by_swing - by_elbow)) > np.pi / 2)
+        if all(contrary):
+            return [_EXCHANGED]
+        if any(contrary):
+            site = WRISTS[contrary.index(True)]
+            return [f"{site}: raising the arm and bending the elbow contradict each other: the sensor slips, or the elbow bent to the side"]
+        return []
+
+    def _sides_as_worn(self, movement: dict[str, Hinge], poses: dict[str, StillPose], worn: Mapping[str, Array]) -> list[str]:
+        """Where it is known how the sensors are worn, the swing of the arms alone tells left from right."""
+        contrary = []
+        for site in WRISTS:
+            by_swing = _swing_heading(site, movement[site])
+            as_worn = worn_heading(poses[site], rotations.IDENTITY, worn.get(site, rotations.IDENTITY))
+            contrary.append(abs(wrap(by_swing - as_worn)) > np.pi / 2)
+        if all(contrary):
+            return [_EXCHANGED]
+        if any(contrary):
+            return [f"{WRISTS[contrary.index(True)]}: the sensor is turned half about: its x axis points forward in the T-pose"]
+        return []
+
+    # Conclusions
+
+    def _swing_heading(self, site: str) -> float:
+        """Heading offset in rad from the swing of the arm between N-pose and T-pose, forth and, if done, back."""
+        headings = [_swing_heading(site, self._movements["tpose"][site])]
+        if "lower" in self._movements:
+            headings.append(_swing_heading(site, self._movements["lower"][site]) + np.pi)
+        return mean_angle(headings, [1.0] * len(headings))
+
+    def _headings(self) -> dict[str, float]:
+        headings: dict[str, float] = {}
+        for site in SITES:
+            tpose, worn = self._poses["tpose"][site], (self._worn or {}).get(site, rotations.IDENTITY)
+            if site in WRISTS:
+                headings[site] = self._swing_heading(site)
+                if self.functional:
+                    by_elbow = wrap(_ELBOW_HEADING - self._movements["elbows"][site].heading)
+                    headings[site] = mean_angle([headings[site], by_elbow], [1.0, 1.0])
+            elif self.functional:
+                headings[site] = wrap(np.pi / 2 - self._movements["bow"][site].heading)  # a bow turns about +y
+            else:
+                headings[site] = worn_heading(tpose, rotations.IDENTITY, worn)
+        return headings
+
+    def _conclude(self) -> Calibration:
+        tpose = self._poses["tpose"]
+        headings = self._headings()
+        name = "functional" if self.functional else "npose_tpose"
+        calibration = pose_calibration(tpose, dict.fromkeys(SITES, rotations.IDENTITY), headings, self._sensors, name)
+        for site, of_site in calibration.sites.items():
+            rest = self._poses["npose"][site]
+            of_site.gyroscope_bias = rest.rate
+            q_world_sensor = rotations.multiply(rotations.about_z(of_site.heading_offset), rest.q_ref_sensor)
+            q_world_bone = rotations.multiply(q_world_sensor, rotations.inverse(of_site.q_bone_sensor))
+            of_site.residual = float(rotations.angle_between(q_world_bone, N_POSE[site]))
+            if of_site.residual > 25 * _DEGREE:
+                calibration.warnings.append(
+                    f"{site}: N-pose and T-pose disagree by {np.degrees(of_site.residual):.0f} degrees: an arm was not level or not hanging, "
+                    "or the sensor slipped; calibrate again if the figure looks wrong"
+                )
+        if self.functional:
+            calibration.warnings += self._doubts()
+        elif self._worn is None:
+            calibration.warnings.append("pelvis and neck take their heading from how they are worn; the functional part would measure it")
+        return calibration
+
+    def _doubts(self) -> list[str]:
+        doubts = []
+        for site in WRISTS:
+            apart = abs(wrap(self._swing_heading(site) - wrap(_ELBOW_HEADING - self._movements["elbows"][site].heading)))
+            if apart > 20 * _DEGREE:
+                doubts.append(f"{site}: arm swing and elbow give headings {np.degrees(apart):.0f} degrees apart; their mean is used")
+        for site in TRUNK:
+            bow = self._movements["bow"][site]
+            if bow.angle < 12 * _DEGREE:
+                doubts.append(f"{site}: it turned only {np.degrees(bow.angle):.0f} degrees in the bow, so that its heading is uncertain")
+        return doubts
+
+
+_ELBOW_HEADING = float(-np.pi / 2)
+"""Heading of the axis about which hanging forearms turn to the front: -y, for both arms."""
+
+_EXCHANGED = "the sensors of left_wrist and right_wrist are exchanged: the arms swing the wrong way round; swap the sensors"
+
+
+def _swing_heading(site: str, raised: Hinge) -> float:
+    """Heading offset in rad from raising an arm: the left one turns about +x, the right one about -x."""
+    return wrap((0.0 if site == "left_wrist" else np.pi) - raised.heading)

@@ -1,0 +1,112 @@
+"""The ways to calibrate, by name: what the calibration service and `pallas calibrate` offer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import JOINTS, SITE_JOINTS, SITES
+from pallas_ros.body.rotations import Array
+from pallas_ros.imu import mistakes
+from pallas_ros.imu.calibration import Calibration, KnownPoseCalibrator, TPoseCalibrator, today
+from pallas_ros.imu.guided import GuidedCalibrator
+from pallas_ros.imu.sample import GRAVITY, ImuSample
+from pallas_ros.imu.stillness import StillLimits, StillnessDetector
+
+
+class Calibrator(Protocol):
+    """Raw samples in, a calibration out when one is found; until then ``problem`` says why not."""
+
+    problem: str
+
+    def push(self, site: str, sample: ImuSample) -> Calibration | None:
+        """Take one raw sample."""
+
+
+PROCEDURES: dict[str, str] = {
+    "rest": "stand still in any pose: checks the sensors, and refreshes gyroscope bias and scale of the calibration there is",
+    "tpose": "stand still in the T-pose; headings follow from how the sensors are worn",
+    "npose_tpose": "N-pose, then T-pose; headings of the wrists are measured",
+    "functional": "N-pose, T-pose, elbows, bow, turn; all headings are measured, the sensors may sit any way",
+    "known_pose": "stand still in a pose whose joint rotations are given",
+}
+"""What each procedure asks of the wearer."""
+
+
+class RestCalibrator:
+    """Checks sensors at rest, in any pose, and refreshes what can be measured there; see `Calibrator`."""
+
+    def __init__(self, current: Calibration, limits: StillLimits) -> None:
+        self._current = current
+        self._detector = StillnessDetector(limits)
+        self.problem = "no samples yet"
+
+    def push(self, site: str, sample: ImuSample) -> Calibration | None:
+        """Take one raw sample."""
+        poses = self._detector.push(site, sample)
+        if poses is None:
+            self.problem = f"stand still: {self._detector.moving}" if self._detector.moving else self.problem
+            return None
+        wrong = mistakes.at_rest(poses)
+        self.problem = wrong[0] if wrong else ""
+        if wrong:
+            return None
+        sites = {
+            site: replace(of_site, gyroscope_bias=poses[site].rate, acceleration_scale=GRAVITY / poses[site].gravity)
+            for site, of_site in self._current.sites.items()
+        }
+        return Calibration(sites, self._current.procedure, today(), list(self._current.warnings))
+
+
+def calibrator(
+    procedure: str,
+    still_s: float = 1.5,
+    joints: Mapping[str, Sequence[float]] | None = None,
+    current: Calibration | None = None,
+    worn: Mapping[str, Array] | None = None,
+    sensors: Mapping[str, str] | None = None,
+) -> Calibrator:
+    """What finds a calibration by ``procedure``.
+
+    Args:
+        procedure: a name of `PROCEDURES`.
+        still_s: s to stand still.
+        joints: of known_pose: joint -> global orientation (4,) xyzw, the wearer facing +x; at least pelvis, neck, left_elbow, right_elbow.
+        current: of rest: the calibration to refresh.
+        worn: site -> (4,) xyzw, how the sensors are worn; None: as documented, and for functional any way.
+        sensors: site -> identity of the sensor, kept in the document.
+
+    Raises:
+        PallasError: there is no such procedure, or something it needs is missing.
+    """
+    limits = StillLimits(duration_s=still_s)
+    if procedure == "tpose":
+        return TPoseCalibrator(worn, limits, sensors)
+    if procedure == "npose_tpose":
+        return GuidedCalibrator(False, worn or dict.fromkeys(SITES, rotations.IDENTITY), limits, sensors)
+    if procedure == "functional":
+        return GuidedCalibrator(True, worn, limits, sensors)
+    if procedure == "known_pose":
+        return KnownPoseCalibrator(_bones(joints or {}), worn, limits, sensors)
+    if procedure == "rest":
+        if current is None:
+            raise PallasError(
+                "the procedure 'rest' refreshes a calibration, and there is none yet: use tpose, npose_tpose or functional first"
+            )
+        return RestCalibrator(current, limits)
+    raise PallasError(f"there is no calibration procedure '{procedure}': known are {', '.join(PROCEDURES)}")
+
+
+def _bones(joints: Mapping[str, Sequence[float]]) -> dict[str, Array]:
+    bones = {}
+    for site, index in zip(SITES, SITE_JOINTS, strict=True):
+        if JOINTS[index] not in joints:
+            raise PallasError(f"the known pose does not say how {JOINTS[index]} is turned, which the {site} sensor measures")
+        q = np.asarray(joints[JOINTS[index]], dtype=np.float64)
+        if q.shape != (4,) or not abs(float(np.linalg.norm(q)) - 1) < 0.02:
+            raise PallasError(f"the known pose gives {JOINTS[index]} an orientation that is not a unit quaternion (xyzw)")
+        bones[site] = rotations.normalise(q)
+    return bones
