@@ -1,6 +1,6 @@
 """Samples in, bodies out: what the `pallas` node and `pallas process` both run, so that both give the same body."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,23 +12,15 @@ from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.names import DEFAULT_BODY_ID, JOINTS, MODEL_RATE_HZ, SITES
 from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
-from pallas_ros.imu.calibration import Calibration, TPoseCalibrator
+from pallas_ros.imu.calibration import Calibration
+from pallas_ros.imu.procedures import Calibrator, calibrator
 from pallas_ros.imu.sample import ImuSample
-from pallas_ros.imu.stillness import StillLimits
 from pallas_ros.imu.synchroniser import Synchroniser
 from pallas_ros.runtime import open_stream
 from pallas_ros.runtime.estimator import BodyEstimator
 
 FROM_STAMP = "from_stamp"
 """Key of the published calibration document: the stamp (ns) after which samples are calibrated with it."""
-
-
-class Calibrator(Protocol):
-    """Finds a calibration from raw samples (`TPoseCalibrator`, the guided procedures)."""
-
-    problem: str
-
-    def push(self, site: str, sample: ImuSample) -> Calibration | None: ...
 
 
 class Estimator(Protocol):
@@ -158,13 +150,13 @@ class Settings:
         Raises:
             PallasError: one of them is missing or does not fit.
         """
-        calibration = Calibration.load(Path(self.calibration).expanduser()) if self.calibration else seeker("tpose", self.still_s)
+        calibration = Calibration.load(Path(self.calibration).expanduser()) if self.calibration else calibrator("tpose", self.still_s)
         stream = open_stream(
             resource(self.model),
             backend=self.backend,
             threads=self.threads,
             expect={"kind": "pallas", "rate_hz": MODEL_RATE_HZ, "joints": JOINTS, "sites": SITES},
-            **({"log": log} if log else {}),
+            log=log,
         )
         stream.warm_up()
         skeleton = Skeleton.from_height(self.height_m, segment_lengths(self.segments))
@@ -186,20 +178,3 @@ def segment_lengths(pairs: Sequence[str]) -> dict[str, float]:
         except ValueError:
             raise PallasError(f"segment '{pair}': give it as name=metres, like upper_arm=0.31") from None
     return lengths
-
-
-def seeker(procedure: str, still_s: float, joints: Mapping[str, Sequence[float]] | None = None) -> Calibrator:
-    """What finds a calibration in the way of ``procedure``.
-
-    Args:
-        procedure: "tpose", ...
-        still_s: s to stand still.
-        joints: of "known_pose", name to (4,) xyzw.
-
-    Raises:
-        PallasError: there is no such procedure.
-    """
-    limits = StillLimits(duration_s=still_s)
-    if procedure == "tpose":
-        return TPoseCalibrator(limits=limits)
-    raise PallasError(f"there is no calibration procedure '{procedure}': known are load, tpose")

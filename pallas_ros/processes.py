@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -22,15 +23,18 @@ STOP_S = 1.6
 """Who has not ended this long after being told to is killed."""
 
 SHARED_MEMORY = Path("/dev/shm")
+_ACTIVE = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: active$")  # what `PallasNode` logs
 _YOUNG_S = 3.0  # a segment just made may not be locked yet
 
 
 @dataclass
 class Child:
-    """One process: its name in messages, and the last lines it wrote."""
+    """One process: its name in messages, how many nodes it runs and how many have said that they are active, its last lines."""
 
     name: str
     process: subprocess.Popen[bytes]
+    nodes: int = 1
+    active: int = 0
     said: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     def verdict(self) -> str:
@@ -52,7 +56,12 @@ class Processes:
         self._selector = selectors.DefaultSelector()
         self._rests: dict[int, bytes] = {}
 
-    def start(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None) -> Child:
+    @property
+    def active(self) -> int:
+        """How many nodes have said that they are active."""
+        return sum(child.active for child in self.children)
+
+    def start(self, name: str, command: Sequence[str], nodes: int = 1, environment: dict[str, str] | None = None) -> Child:
         """Start one process, in a session of its own: a Ctrl-C at the terminal reaches only us, and we stop the others in order."""
         process = subprocess.Popen(
             command,
@@ -64,7 +73,7 @@ class Processes:
         )
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
-        child = Child(name, process)
+        child = Child(name, process, nodes)
         self._selector.register(process.stdout, selectors.EVENT_READ, child)
         self.children.append(child)
         return child
@@ -98,16 +107,12 @@ class Processes:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.process.pid, signal.SIGKILL)
                 child.process.wait()
-        for key in list(self._selector.get_map().values()):
-            self._read(key.fileobj, key.data)  # type: ignore[arg-type]
-            self._selector.unregister(key.fileobj)
-            key.fileobj.close()  # type: ignore[union-attr]
+        for child in self.children:
+            if child.process.stdout is not None and not child.process.stdout.closed:
+                self._read(child.process.stdout, child)
+                child.process.stdout.close()
+        self._selector.close()
         return killed
-
-    def drain(self, child: Child) -> None:
-        """Read the last words of a child that has ended."""
-        if child.process.stdout is not None and not child.process.stdout.closed:
-            self._read(child.process.stdout, child)
 
     def _read(self, stream: IO[bytes], child: Child) -> None:
         number = stream.fileno()
@@ -125,6 +130,7 @@ class Processes:
             text = line.decode(errors="replace").rstrip()
             if text:
                 child.said.append(text)
+                child.active += bool(_ACTIVE.search(text))
                 self._say(text)
 
 

@@ -87,7 +87,7 @@ def run_graph(
     Args:
         nodes: in the order they start.
         single_process: all of them in one process.
-        duration: s until the end; None: until Ctrl-C.
+        duration: s from when all nodes are active to the end; None: until Ctrl-C.
         on_tick: called a few times a second; True ends the run.
 
     Raises:
@@ -102,10 +102,10 @@ def run_graph(
             ended = None
             try:
                 for name, command in node_commands(nodes, single_process):
-                    processes.start(name, command)
+                    processes.start(name, command, len(nodes) if single_process else 1)
                 while ended is None and not status.over():
                     ended = processes.watch(TICK_S)
-                    status.show()
+                    status.show(processes.active)
                     if on_tick is not None and on_tick(processes):
                         break
             except Stopped:
@@ -134,11 +134,13 @@ class _StatusLine:
     """One line at the bottom of a terminal, above which the nodes' messages scroll; nothing but the messages elsewhere."""
 
     def __init__(self, nodes: int, duration: float | None) -> None:
-        self._nodes, self._duration, self._start = nodes, duration, time.monotonic()
+        self._nodes, self._duration = nodes, duration
+        self._start: float | None = None  # when all were active
         self._terminal = sys.stderr.isatty()
+        self._line = ""
 
     def elapsed(self) -> float:
-        return time.monotonic() - self._start
+        return 0.0 if self._start is None else time.monotonic() - self._start
 
     def over(self) -> bool:
         return self._duration is not None and self.elapsed() >= self._duration
@@ -146,13 +148,24 @@ class _StatusLine:
     def say(self, line: str) -> None:
         self.clear()
         print(line, file=sys.stderr, flush=True)
-        self.show()
+        self._draw()
 
-    def show(self) -> None:
-        if self._terminal:
-            left = f", {max(0.0, self._duration - self.elapsed()):.0f} s left" if self._duration is not None else ""
-            print(f"\r\033[K{self._nodes} nodes run, {self.elapsed():.0f} s{left}; Ctrl-C stops", end="", file=sys.stderr, flush=True)
+    def show(self, active: int) -> None:
+        if self._start is None and active >= self._nodes:
+            self._start = time.monotonic()
+        left = "" if self._duration is None else f", {max(0.0, self._duration - self.elapsed()):.0f} s left"
+        state = (
+            f"{active} of {self._nodes} nodes are active"
+            if self._start is None
+            else f"{self._nodes} nodes run, {self.elapsed():.0f} s{left}"
+        )
+        self._line = f"{state}; Ctrl-C stops"
+        self._draw()
 
     def clear(self) -> None:
         if self._terminal:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+    def _draw(self) -> None:
+        if self._terminal:
+            print(f"\r\033[K{self._line}", end="", file=sys.stderr, flush=True)

@@ -15,7 +15,8 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import ImuFrame
 from pallas_ros.body.names import SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME, TOPIC_PALLAS_BODY
 from pallas_ros.imu.calibration import Calibration
-from pallas_ros.pipeline import Pipeline, Settings, seeker
+from pallas_ros.imu.procedures import calibrator
+from pallas_ros.pipeline import Pipeline, Settings
 from pallas_ros.ros.conversions import body_to_msg, imu_frame_to_msg, imu_from_msg
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, SENSOR
@@ -103,7 +104,7 @@ class PallasBodyNode(PallasNode):
         if request.procedure == "load":
             self._pipeline.put_in_force(Calibration.load(Path(request.file).expanduser()), self._newest())
         else:
-            self._pipeline.calibrate(seeker(request.procedure, self.settings["still_s"], _joints(request)))
+            self._pipeline.calibrate(calibrator(request.procedure, self.settings["still_s"], _joints(request), self._pipeline.calibration))
         self._deadline = self.now() + round(1e9 * (request.timeout or self.settings["calibration_timeout_s"]))
         self._sought = self.future()
         result = await self._sought

@@ -20,7 +20,7 @@ from rclpy.timer import Timer
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import TOPIC_DIAGNOSTICS
-from pallas_ros.ros.conversions import to_stamp
+from pallas_ros.ros.conversions import from_stamp, to_stamp
 from pallas_ros.ros.parameters import Parameter, closest, describe
 from pallas_ros.ros.qos import STREAM
 
@@ -30,6 +30,12 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 DIAGNOSTICS_PERIOD_S = 1.0
 REPEAT_S = 5.0
 """The same complaint is logged again after this time at the earliest."""
+
+ACTIVE = "active"
+"""What a node logs when it is; `pallas up` waits for it."""
+
+RECEIVED = "received "
+"""Before a topic's name in `/diagnostics`: how many different header stamps came, and the first and the last (ns): `Tally`."""
 
 _ARRAY_TYPES = {
     "bools": RosParameter.Type.BOOL_ARRAY,
@@ -46,6 +52,24 @@ class Health:
     level: int = 0
     summary: str = ""
     values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Header stamps of a topic that reached a callback: with a recording of the topic, how many did not (`figures.lost`)."""
+
+    stamps: int = 0
+    first: int = 0
+    last: int = 0
+
+    def add(self, stamp: int) -> None:
+        """Count a stamp that is not the last one again."""
+        if stamp != self.last:
+            self.stamps, self.first, self.last = self.stamps + 1, self.first or stamp, stamp
+
+    def __str__(self) -> str:
+        """Three numbers."""
+        return f"{self.stamps} {self.first} {self.last}"
 
 
 class PallasNode(LifecycleNode):  # type: ignore[misc]
@@ -75,6 +99,7 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
         self._touched = False  # configure has begun, so there may be something to clean up
         self._entities: list[Any] = []
         self._counts: dict[str, int] = {}
+        self._tallies: dict[str, Tally] = {}
         self._last_said: dict[str, float] = {}
         self._last_error = ""
         self._described = describe(name)
@@ -127,7 +152,8 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
 
         With ``raw`` the callback gets the serialised bytes.
         """
-        subscription: Subscription[Any] = self.create_subscription(kind, topic, self._guarded(topic, callback), qos, raw=raw)
+        guarded = self._guarded(topic, callback)
+        subscription: Subscription[Any] = self.create_subscription(kind, topic, guarded, qos, raw=raw)
         self._entities.append(subscription)
         return subscription
 
@@ -215,6 +241,7 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
             super().on_deactivate(state)
             return FAILURE
         self.active = True
+        self.get_logger().info(ACTIVE)
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -308,10 +335,17 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
             except Exception as error:
                 self._complain(name, error)
 
-        # rclpy looks at the signature: a subscription's callback takes the message, a timer's nothing
-        if name.startswith("timer"):
+        if name.startswith("timer"):  # rclpy looks at the signature: a subscription's callback takes the message, a timer's nothing
             return lambda: call()
-        return lambda message: call(message)
+        tally = self._tallies[name] = Tally()
+
+        def take(message: Any) -> None:
+            header = getattr(message, "header", None)
+            if header is not None and self.active:
+                tally.add(from_stamp(header.stamp))
+            call(message)
+
+        return take
 
     def _complain(self, name: str, error: Exception) -> str:
         """Count an error of a callback, log it now and then, and give its sentence."""
@@ -333,7 +367,8 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
             health = Health(2, f"health: {error}")
         errors = sum(count for name, count in self._counts.items() if name.startswith("errors of "))
         state = "active" if self.active else "inactive" if self._configured else "unconfigured"
-        values = {"state": state, **self._counts, **health.values}
+        received = {RECEIVED + topic: tally for topic, tally in self._tallies.items() if tally.stamps}
+        values = {"state": state, **self._counts, **received, **health.values}
         level, summary = health.level, health.summary or state
         if errors:
             values["last error"] = self._last_error

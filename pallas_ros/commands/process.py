@@ -1,0 +1,160 @@
+"""`pallas process`: an IMU recording into a motion file, by the code that runs live."""
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pallas_ros.bags import Bag
+from pallas_ros.bags.bodies import stamp_ns
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.motion import Motion, save_motion
+from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_IMU
+from pallas_ros.imu.calibration import Calibration
+from pallas_ros.imu.recording import load_recording
+from pallas_ros.imu.sample import ImuSample
+from pallas_ros.pipeline import Settings, read_document
+
+HELP = "Turn an IMU recording (.npz, rosbag2 folder or .mcap) into a motion file."
+
+EXAMPLE = """\
+examples:
+  pallas process walk.npz motion.npz
+  pallas process recordings/first motion.npz            a bag; its own calibration is used, so that the body is the live one
+  pallas process walk.npz motion.npz --calibration me.yaml --height 1.82
+
+Recordings with calibrated=True are taken as they are. For others the calibration is the one given, the one recorded in the bag, or it is found from
+a still T-pose at the start."""
+
+Timed = tuple[str, ImuSample]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument("input", metavar="IN", help="IMU recording: .npz, rosbag2 folder or .mcap")
+    parser.add_argument("output", metavar="OUT", help="motion file (.npz) to write")
+    parser.add_argument("--calibration", metavar="F", help="calibration file to use instead of what the recording brings")
+    parser.add_argument("--height", type=float, default=Settings.height_m, metavar="M", help="the operator's height, m")
+    parser.add_argument("--segment", action="append", default=[], metavar="NAME=M", help="a segment's measured length, m (repeat)")
+    parser.add_argument("--model", default=Settings.model, help="model file")
+    parser.add_argument("--backend", default=Settings.backend, choices=("auto", "onnxruntime", "tensorrt", "torch"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, estimate, write."""
+    if Path(args.output).suffix != ".npz":
+        raise PallasError(f"{args.output}: a motion file ends in .npz")
+    settings = Settings(
+        model=args.model, backend=args.backend, calibration=args.calibration or "", height_m=args.height, segments=tuple(args.segment)
+    )
+    source = open_source(args.input)
+    begun = time.perf_counter()
+    bodies = list(
+        tqdm(process(source, settings), total=round(source.duration_s * MODEL_RATE_HZ), unit=" frames", leave=False, disable=None)
+    )
+    if not bodies:
+        raise PallasError(f"{args.input}: no body came out of it: {source.why_nothing}")
+    save_motion(args.output, to_motion(bodies))
+    took = time.perf_counter() - begun
+    seconds = (bodies[-1].stamp - bodies[0].stamp) * 1e-9
+    print(f"{args.output}: {len(bodies)} frames, {seconds:.1f} s, {seconds / took:.0f} times real time")
+    return 0
+
+
+@dataclass
+class Source:
+    """Raw samples in the order they came, and the calibrations that hold (with the stamp each holds from, ns)."""
+
+    samples: Iterator[Timed]
+    calibrations: list[tuple[Calibration, int]]
+    duration_s: float
+    why_nothing: str = "the sensors were never heard together"
+
+
+def open_source(path: str | Path) -> Source:
+    """Open a recording.
+
+    Raises:
+        PallasError: it is none.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        recording = load_recording(path)
+        duration = float(recording.stamp[-1] - recording.stamp[0])
+        start = max(1, round(recording.stamp[0] * 1e9))
+        return Source(recording.samples(start), [(Calibration.identity(), 0)] if recording.calibrated else [], duration)
+    bag = Bag(path)
+    topics = {TOPIC_IMU.format(site=site): site for site in SITES}
+    bag.require(*topics)
+    calibrations = [read_document(message.data) for _, message in bag.read(TOPIC_CALIBRATION)] if TOPIC_CALIBRATION in bag.topics else []
+    return Source(_bag_samples(bag, topics), calibrations, bag.duration)
+
+
+def process(source: Source, settings: Settings) -> Iterator[BodyFrame]:
+    """The bodies of a recording.
+
+    A calibration of the settings holds for all of it; else each recorded one from its stamp on, so that the bodies are those of
+    the live run; else it is found from a still T-pose.
+    """
+    pipeline = settings.pipeline()
+    waiting = [] if settings.calibration else sorted(source.calibrations, key=lambda entry: entry[1])
+    if waiting:
+        pipeline.calibrate(None)
+    for site, sample in source.samples:
+        while waiting and sample.stamp > waiting[0][1]:
+            pipeline.put_in_force(*waiting.pop(0))
+        yield from pipeline.push(site, sample)
+    if pipeline.calibration is None:
+        source.why_nothing = pipeline.remarks()[0] if pipeline.remarks() else "no calibration was found"
+
+
+def to_motion(bodies: list[BodyFrame]) -> Motion:
+    """Bodies on the 60 Hz grid as a motion; instants without one hold NaN and are marked invalid."""
+    first, last = bodies[0].stamp, bodies[-1].stamp
+    count = round((last - first) * MODEL_RATE_HZ * 1e-9) + 1
+    index = np.array([round((body.stamp - first) * MODEL_RATE_HZ * 1e-9) for body in bodies])
+    joints = bodies[0].positions.shape[0]
+    positions, rotations = np.full((count, joints, 3), np.nan), np.full((count, joints, 4), np.nan)
+    covariance, confidence = np.full((count, joints, 3, 3), np.nan), np.zeros((count, joints), dtype=np.float32)
+    contacts, stamp, valid = np.zeros((count, 2), dtype=np.float32), np.zeros(count, dtype=np.int64), np.zeros(count, dtype=bool)
+    positions[index] = [body.positions for body in bodies]
+    rotations[index] = [body.rotations for body in bodies]
+    known = [body.covariance for body in bodies if body.covariance is not None]
+    if len(known) == len(bodies):
+        covariance[index] = known
+    confidence[index] = [body.confidence for body in bodies]
+    contacts[index] = [body.contacts for body in bodies]
+    stamp[:] = [round(first + k * 1e9 / MODEL_RATE_HZ) for k in range(count)]
+    stamp[index] = [body.stamp for body in bodies]
+    valid[index] = True
+    return Motion(
+        MODEL_RATE_HZ,
+        positions,
+        rotations,
+        covariance if len(known) == len(bodies) else None,
+        valid,
+        {"stamp_ns": stamp, "confidence": confidence, "contacts": contacts},
+    )
+
+
+def _bag_samples(bag: Bag, topics: dict[str, str]) -> Iterator[Timed]:
+    """The raw samples of a bag in the order of their reception."""
+    for message in bag.messages(set(topics)):
+        yield topics[message.topic], _sample(bag.decode(message))
+
+
+def _sample(message: Any) -> ImuSample:
+    """A decoded ``sensor_msgs/Imu``; -1 in a covariance's first element means not measured (REP-145)."""
+    o, a, g = message.orientation, message.linear_acceleration, message.angular_velocity
+    return ImuSample(
+        stamp_ns(message.header.stamp),
+        None if message.orientation_covariance[0] == -1.0 else np.array((o.x, o.y, o.z, o.w)),
+        np.array((a.x, a.y, a.z)),
+        None if message.angular_velocity_covariance[0] == -1.0 else np.array((g.x, g.y, g.z)),
+    )
