@@ -60,7 +60,7 @@ class GuidedCalibrator:
     """Leads through the steps; samples go in, a calibration comes out at the end.
 
     Attributes:
-        problem: what is in the way now, in words; empty while all goes well.
+        problem: what is in the way now, in words; else what the wearer is to do.
         finished: names of the steps done.
         mistakes: every mistake named so far, in order.
     """
@@ -114,7 +114,7 @@ class GuidedCalibrator:
         poses = self._detector.push(site, sample)
         if poses is None:
             if self._detector.moving and not self._moved_enough():
-                self.problem = self._detector.moving if not self._start else ""
+                self.problem = self.instruction
             elif self._detector.moving:
                 self.problem = f"hold still: {self._detector.moving}"
             return None
@@ -142,7 +142,7 @@ class GuidedCalibrator:
         else:
             movement = {site: hinge(self._start[site].q_ref_sensor, self._path[site]) for site in SITES}
             if max(m.angle for m in movement.values()) < step.least:
-                self.problem = ""  # has not begun; the path so far was rest
+                self.problem = self.problem if self.problem in self.mistakes else self.instruction  # has not begun; the path was rest
                 self._begin(poses)
                 return None
             wrong = self._check(step, movement, poses)
@@ -153,7 +153,7 @@ class GuidedCalibrator:
             self._movements[step.name] = movement
         self._poses[step.name] = poses
         self.finished.append(step.name)
-        self.problem = ""
+        self.problem = self.instruction
         self._begin(poses)
         return self._conclude() if len(self.finished) == len(self.steps) else None
 
