@@ -1,0 +1,64 @@
+"""Stands in for the operator's hand in demonstrations: engages the arm once bodies come, and holds the dead-man's switch.
+
+The graph starts it for a simulated arm only: nobody but a human holds the switch of a real one.
+"""
+
+from typing import Any
+
+from pallas.msg import BodyPose, SupervisorStatus
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from pallas_ros.body.names import TOPIC_DEAD_MAN, TOPIC_HPSTM_BODY, TOPIC_SUPERVISOR
+from pallas_ros.ros.node import Health, PallasNode
+
+ASK_AGAIN_NS = 500_000_000
+STREAMS_NS = 200_000_000
+"""Bodies stream when they came without a gap longer than this."""
+
+
+class OperatorNode(PallasNode):
+    """Presses what an operator would press."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """See `config/parameters/operator.yaml`."""
+        super().__init__("operator", **kwargs)
+
+    def configure(self) -> None:
+        """Listen for bodies and for the supervisor; find its service."""
+        self._since, self._last_body, self._asked, self._engaged, self._answer = 0, 0, 0, False, ""
+        self._dead_man = self.advertise(Bool, TOPIC_DEAD_MAN)
+        self._engage = self.create_client(Trigger, "/retarget/engage")
+        self.subscribe(BodyPose, TOPIC_HPSTM_BODY, self._on_body)
+        self.subscribe(SupervisorStatus, TOPIC_SUPERVISOR, self._on_status)
+        self.every(1 / self.settings["rate_hz"], self._press)
+
+    def cleanup(self) -> None:
+        """Let go."""
+        if getattr(self, "_engage", None) is not None:
+            self.destroy_client(self._engage)
+
+    def health(self) -> Health:
+        """Whether the arm is engaged."""
+        return Health(0, "engaged" if self._engaged else self._answer or "waits for bodies")
+
+    def _on_body(self, _: BodyPose) -> None:
+        now = self.now()
+        if now - self._last_body > STREAMS_NS:
+            self._since = now
+        self._last_body = now
+
+    def _on_status(self, message: SupervisorStatus) -> None:
+        self._engaged = message.engaged
+
+    def _press(self) -> None:
+        self._dead_man.publish(Bool(data=True))
+        now = self.now()
+        streams = now - self._last_body < STREAMS_NS and now - self._since > self.settings["engage_after_s"] * 1e9
+        if streams and not self._engaged and now - self._asked > ASK_AGAIN_NS and self._engage.service_is_ready():
+            self._asked = now
+            self._engage.call_async(Trigger.Request()).add_done_callback(self._answered)
+
+    def _answered(self, future: Any) -> None:
+        self._answer = future.result().message if future.result() is not None else "no answer"
+        self.get_logger().info(f"the arm: {self._answer}")
