@@ -96,6 +96,16 @@ def check_tips(
     return found
 
 
+def check_collisions(times: I64, q: F64, model: pin.Model, geometry: pin.GeometryModel, every: int = 4) -> list[Violation]:
+    """Commands, one in ``every``, at which a pair of ``geometry`` overlaps."""
+    data, geometry_data = model.createData(), geometry.createData()
+    found = []
+    for row in range(0, len(q), every):
+        if pin.computeCollisions(model, data, geometry, geometry_data, q[row], True):
+            found.append(Violation("collision", int(times[row]), 0.0, 0.0))
+    return found
+
+
 def _collect(name: str, times: I64, values: F64, bound: F64, tolerance: float, limits: Limits) -> list[Violation]:
     """The worst violation of each joint."""
     excess = values - bound * (1 + tolerance) - (tolerance if not bound.any() else 0.0)

@@ -10,6 +10,8 @@ F64 = NDArray[np.float64]
 
 NEAR_M = 0.05
 """From what distance on a pair of links, or a tip and a face of the box, takes part in the barriers."""
+_INSET_M = 0.001  # a stop is looked at in a few places; between, a tip is on an arc
+_NEAREST = 6  # pairs at most: what is farther has room
 _KEPT_M = 0.004  # the barriers keep this much more, so that plans are seldom refused
 
 
@@ -22,11 +24,8 @@ class Guard(Protocol):
     def tip_speed(self, q: F64, dq: F64) -> float:
         """The fastest tip's speed in m/s."""
 
-    def outside(self, q: F64) -> float:
-        """How far in m the tip that is farthest out is outside the workspace box; 0 inside."""
-
-    def collision(self, q: F64) -> str:
-        """The pair that is too near, "link_a with link_b", or empty."""
+    def look(self, q: F64, dq: F64) -> tuple[float, float, str]:
+        """At a state: the fastest tip's speed in m/s, how far in m a tip is outside the box (0: none is), the pair that is too near ("" or "a with b")."""
 
     def barriers(self, q: F64) -> list[tuple[F64, float, str]]:
         """What is near: rows (n,) that take joint velocities to the speed in m/s towards it, the room left in m, and its name."""
@@ -56,19 +55,16 @@ class PinocchioGuard:
         velocities = (pin.getFrameVelocity(self._model, self._data, tip, pin.LOCAL).linear for tip in self._tips)
         return max(float(np.sqrt(v @ v)) for v in velocities)
 
-    def outside(self, q: F64) -> float:
-        """How far in m the tip that is farthest out is outside the workspace box; 0 inside."""
-        tips = self.tips(q)
-        return max(float((self._box_min - tips).max()), float((tips - self._box_max).max()), 0.0)
-
-    def collision(self, q: F64) -> str:
-        """The pair that is too near, "link_a with link_b", or empty."""
-        if not pin.computeCollisions(self._model, self._data, self._geometry, self._exact, q, True):
-            return ""
-        for number, result in enumerate(self._exact.collisionResults):
-            if result.isCollision():
-                return self._name(number)
-        return ""
+    def look(self, q: F64, dq: F64) -> tuple[float, float, str]:
+        """At a state: the fastest tip's speed in m/s, how far in m a tip is outside the box (0: none is), the pair that is too near ("" or "a with b")."""
+        speed, outside, pair = self.tip_speed(q, dq), 0.0, ""
+        for tip in self._tips:
+            p = pin.updateFramePlacement(self._model, self._data, tip).translation
+            outside = max(outside, float((self._box_min - p).max()) + _INSET_M, float((p - self._box_max).max()) + _INSET_M)
+        pin.updateGeometryPlacements(self._model, self._data, self._geometry, self._exact)
+        if pin.computeCollisions(self._geometry, self._exact, True):
+            pair = next(self._name(k) for k, result in enumerate(self._exact.collisionResults) if result.isCollision())
+        return speed, outside, pair
 
     def barriers(self, q: F64) -> list[tuple[F64, float, str]]:
         """What is near: rows (n,) that take joint velocities to the speed in m/s towards it, the room left in m, and its name."""
@@ -80,9 +76,8 @@ class PinocchioGuard:
             for sign, room in ((1.0, self._box_max - p), (-1.0, p - self._box_min)):
                 rows += [(sign * J[k], float(room[k]) - _KEPT_M, "workspace") for k in np.flatnonzero(room < NEAR_M)]
         if pin.computeCollisions(model, data, self._geometry, self._wide, q, False):
-            for number, result in enumerate(self._wide.collisionResults):
-                if result.isCollision():
-                    rows.append(self._pair_row(number, result))
+            near = [(r.getContact(0).penetration_depth, k) for k, r in enumerate(self._wide.collisionResults) if r.isCollision()]
+            rows += [self._pair_row(k, self._wide.collisionResults[k]) for _, k in sorted(near)[:_NEAREST]]
         return rows
 
     def _pair_row(self, number: int, result: "pin.coal.CollisionResult") -> tuple[F64, float, str]:
@@ -93,8 +88,9 @@ class PinocchioGuard:
             joint = self._geometry.geometryObjects[index].parentJoint
             if joint > 0:
                 J = pin.getJointJacobian(self._model, self._data, joint, pin.LOCAL_WORLD_ALIGNED)
-                arm = np.asarray(point) - self._data.oMi[joint].translation
-                row += sign * (normal @ J[:3] + np.cross(arm, normal) @ J[3:])
+                x, y, z = np.asarray(point) - self._data.oMi[joint].translation
+                turn = np.array([y * normal[2] - z * normal[1], z * normal[0] - x * normal[2], x * normal[1] - y * normal[0]])
+                row += sign * (normal @ J[:3] + turn @ J[3:])
         return row, float(contact.penetration_depth) - self._margin - _KEPT_M, f"collision:{self._name(number)}"
 
     def _name(self, number: int) -> str:

@@ -30,7 +30,8 @@ F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
 _NEVER = -(10**18)
-_TIP_MARGIN = 0.97  # tips are looked at every second grid step; between, their speed may be a little higher
+_TIP_MARGIN = 0.97  # a stop is looked at in a few places; between, a tip may be a little faster
+_LOOKS = 8
 _TRIES = 4
 _BARRIER_GAIN = 5.0  # 1/s
 _GOAL_REACH = 0.025  # s: how far a goal is carried on by its speed when the next one is late
@@ -114,6 +115,7 @@ class Supervisor:
 
     def goal(self, now: int, stamp: int, q: F64, confidence: float = 1.0) -> bool:
         """A goal for the joints, from a body of that stamp; False where it is refused (not finite, not newer, too old)."""
+        self._clock(now)
         q = np.asarray(q, dtype=np.float64)
         usable = q.shape == self.limits.lower.shape and bool(np.isfinite(q).all()) and math.isfinite(confidence)
         last = self._goal
@@ -134,6 +136,7 @@ class Supervisor:
 
     def measured(self, now: int, stamp: int, q: F64, dq: F64 | None = None) -> bool:
         """Where the arm is, (n,) rad; False where that is refused (not finite, not newer)."""
+        self._clock(now)
         q = np.asarray(q, dtype=np.float64)
         last = self._measured
         usable = q.shape == self.limits.lower.shape and bool(np.isfinite(q).all()) and float(np.abs(q).max()) < 1e3
@@ -146,10 +149,12 @@ class Supervisor:
 
     def dead_man(self, now: int, pressed: bool) -> None:
         """Word from the dead-man's switch."""
+        self._clock(now)
         self._dead_man = now if pressed else _NEVER
 
     def engage(self, now: int) -> str:
         """Let the arm move; what stands in the way, in words, or empty when engaged."""
+        self._clock(now)
         if self.state is not SupervisorState.DISENGAGED:
             return f"cannot engage while {self.state.name.lower()}" + (": reset first" if self.state is SupervisorState.STOPPED else "")
         if self._measured is None or (now - self._measured[1] > self.settings.feedback_timeout * _NS and self.settings.require_feedback):
@@ -162,7 +167,7 @@ class Supervisor:
         if outside.any():
             return f"cannot engage: joint '{self.limits.joint_names[int(np.argmax(outside))]}' is outside its limits; move the arm by hand"
         q = np.clip(q, self.limits.lower, self.limits.upper)
-        if self._guard is not None and (pair := self._guard.collision(q)):
+        if self._guard is not None and (pair := self._guard.look(q, np.zeros_like(q))[2]):
             return f"cannot engage: {pair} are too near; move the arm by hand"
         self._plan = rest(self._index(now), q, self.settings.period)
         self._sent.clear()
@@ -354,15 +359,16 @@ class Supervisor:
         guard = self._guard
         if guard is None:
             return ""
-        depth = guard.outside(plan.first[0])
-        indices = [plan.start + 1, *range(plan.start + 2, plan.end, 2), plan.end]
-        for index in indices:
+        _, depth, _ = guard.look(plan.first[0], plan.first[1])
+        stride = max(-(-(plan.end - plan.start - 1) // _LOOKS), 1)
+        for index in (plan.start + 1, *range(plan.start + 1 + stride, plan.end, stride), plan.end):
             q, dq, _ = plan.at(index)
-            if guard.tip_speed(q, dq) > _TIP_MARGIN * self.tip_speed:
+            speed, outside, pair = guard.look(q, dq)
+            if speed > _TIP_MARGIN * self.tip_speed:
                 return "tip_speed"
-            if guard.outside(q) > depth + 1e-9:
+            if outside > depth + 1e-9:
                 return "workspace"
-            if pair := guard.collision(q):
+            if pair:
                 return f"collision:{pair}"
         return ""
 
@@ -370,8 +376,7 @@ class Supervisor:
 
     def _index(self, now: int) -> int:
         """The first grid index that can still be changed."""
-        if self._zero_time is None:
-            self._zero_time, self._now = now, now
+        assert self._zero_time is not None
         return -((self._zero_time - now - round(self.settings.lead * _NS)) // self._period)
 
     def _time(self, index: int) -> int:
@@ -379,7 +384,7 @@ class Supervisor:
         return self._zero_time + index * self._period
 
     def _moving(self) -> bool:
-        """Whether the accepted plan has not come to rest yet."""
+        """Whether the accepted plan has not come to rest yet, as of the last call."""
         return self._plan is not None and self._plan.stop is not None and self._index(self._now) < self._plan.end
 
     def _record(self, index: int) -> None:
