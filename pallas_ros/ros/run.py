@@ -61,13 +61,21 @@ def make_executor() -> Executor:
     return SingleThreadedExecutor()
 
 
+class _Stopped(BaseException):
+    """A signal came before the nodes were up: whatever they wait for is not waited for any longer."""
+
+
 def run(nodes: Sequence[PallasNode]) -> int:
     """Spin ``nodes`` until SIGINT, SIGTERM or SIGHUP, then stop them in order; the exit status."""
-    stopping = False
+    stopping = spinning = False
 
-    def stop(*_: object) -> None:
+    def stop(number: int, _: object) -> None:
         nonlocal stopping
+        if stopping and number == signal.SIGTERM:
+            os._exit(1)  # whoever asks a second time, and firmly, has waited long enough
         stopping = True
+        if not spinning:
+            raise _Stopped
 
     for number in STOP_SIGNALS:
         signal.signal(number, stop)
@@ -82,11 +90,13 @@ def run(nodes: Sequence[PallasNode]) -> int:
         gc.collect()
         gc.freeze()  # what lives now lives to the end: a collection of all of it would take 25 ms
         gc.set_threshold(50_000, 20, 100)
+        spinning = True
         while not stopping:
             executor.spin_once(timeout_sec=SPIN_S)
-    except ExternalShutdownException:
+    except (ExternalShutdownException, _Stopped):
         pass
     finally:
+        spinning = True
         for node in nodes:
             node.stop()
         for node in nodes:

@@ -1,0 +1,8 @@
+"""Sensors to body alone: `ros2 launch pallas pallas.launch.py imu_source:=topics`."""
+
+from pallas_ros.launching import description
+
+
+def generate_launch_description():
+    """Sensors, driver, body; recorder and visualizer where asked for."""
+    return description({"robot": ""}, only=["imu_simulator", "imu_driver", "pallas_node", "recorder", "visualizer", "monitor"])
