@@ -4,15 +4,17 @@ from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
+from hpstm_ros.retarget import urdf
 from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.simulation.arm import ArmSimulator, Faults, Trajectory
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import TOPIC_JOINT_STATES, TOPIC_JOINT_TRAJECTORY
+from pallas_ros.body.names import TOPIC_JOINT_STATES, TOPIC_JOINT_TRAJECTORY, TOPIC_ROBOT_DESCRIPTION
 from pallas_ros.ros.conversions import from_stamp, joint_state_to_msg
 from pallas_ros.ros.node import Health, PallasNode
+from pallas_ros.ros.qos import LATCHED
 
 _NS = 1_000_000_000
 _FAULTS = {"fault_late_s", "fault_stuck_joint", "fault_lost_feedback"}
@@ -34,9 +36,15 @@ class ArmSimulatorNode(PallasNode):
         self._arm.faults = self._faults()
         self._joint_names = list(robot.joint_names)
         self._states = self.advertise(JointState, TOPIC_JOINT_STATES)
+        self._description = self.advertise(String, TOPIC_ROBOT_DESCRIPTION, LATCHED)
         self.subscribe(JointTrajectory, TOPIC_JOINT_TRAJECTORY.format(controller=s["controller"]), self._on_trajectory)
         self.subscribe(Float64MultiArray, f"/{s['controller']}/commands", self._on_positions)
         self.every(1 / s["rate_hz"], self._tick)
+
+    def activate(self) -> None:
+        """Say what this arm looks like, as the bringup of a real one does."""
+        assert self._arm is not None
+        self._description.publish(String(data=urdf.published(self._arm.robot.path, self._arm.robot.text)))
 
     def reconfigure(self, changed: set[str]) -> None:
         """Faults come and go while the arm runs."""

@@ -89,6 +89,18 @@ def package_folders(path: Path) -> list[str]:
     return folders
 
 
+def published(path: Path, text: str) -> str:
+    """The text as `/robot_description` carries it: ``package://`` meshes that are on this machine by their place, for whoever draws them."""
+    root = ElementTree.fromstring(text)
+    folders = [Path(folder) for folder in package_folders(path)]
+    for mesh in root.iter("mesh"):
+        name = mesh.get("filename", "")
+        if name.startswith("package://"):
+            places = (folder / name.removeprefix("package://") for folder in folders)
+            mesh.set("filename", next((f"file://{place}" for place in places if place.is_file()), name))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
 def full_model(path: Path, text: str) -> pin.Model:
     """The Pinocchio model of a URDF's text, all joints free."""
     try:

@@ -43,15 +43,11 @@ def run(args: argparse.Namespace) -> int:
     bag = Bag(args.bag)
     if args.start >= bag.duration > 0:
         raise PallasError(f"{args.bag}: --start {args.start} s is past its end; it lasts {bag.duration:.1f} s")
-    import rclpy
-
-    from pallas_ros.nodes.player import Plan, Player
+    from pallas_ros.nodes.player import Plan, playing
 
     topics = args.topics + (INPUTS if args.inputs else [])
     plan = Plan(topics, args.exclude, args.rate, args.start, args.duration, args.clock, args.wait)
-    rclpy.init()
-    try:
-        player = Player(bag, plan)
+    with playing(bag, plan) as player:
         for topic, reason in player.skipped.items():
             print(f"not played: {topic} ({reason})")
         if bag.damage:
@@ -59,15 +55,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"playing {len(player.topics)} topics of {args.bag}, {bag.duration:.1f} s; Ctrl-C to stop", flush=True)
         if not player.wait_for_subscribers():
             print(f"nobody subscribed in {args.wait:g} s; playing all the same", flush=True)
-        count = 0
+        length, count = min(bag.duration - args.start, args.duration or bag.duration), 0
         while True:
-            length = min(bag.duration - args.start, args.duration or bag.duration)
             with tqdm(total=round(length, 1), unit="s", leave=False, bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} s [{remaining}]") as bar:
                 count += player.play(lambda seconds, bar=bar: bar.update(min(seconds, bar.total) - bar.n))  # type: ignore[misc]
             if not args.loop:
                 break
-        player.close()
-    finally:
-        rclpy.try_shutdown()
     print(f"played {count} messages")
     return 0

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+import rclpy
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
@@ -41,6 +43,19 @@ class Plan:
     duration: float | None = None
     clock: float = 0.0
     wait: float = 5.0
+
+
+@contextmanager
+def playing(bag: Bag, plan: Plan) -> Iterator["Player"]:
+    """A player in a ROS context of its own."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    try:
+        player = Player(bag, plan, context)
+        yield player
+        player.close()
+    finally:
+        context.try_shutdown()
 
 
 class Player:

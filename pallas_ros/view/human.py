@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pallas_ros.body import rotations
-from pallas_ros.body.names import JOINT_INDEX, JOINTS, PARENTS
+from pallas_ros.body.names import JOINT_INDEX, JOINTS, PARENTS, WORLD_FRAME
 from pallas_ros.body.skeleton import Skeleton
 
 F64 = NDArray[np.float64]
@@ -54,7 +54,7 @@ def figure(skeleton: Skeleton) -> tuple[Capsule, ...]:
         add(f"{side}_shoulder", nothing, bone(f"{side}_elbow") * 0.55, 0.031, "shirt")
         add(f"{side}_shoulder", bone(f"{side}_elbow") * 0.5, bone(f"{side}_elbow"), 0.025, "skin")
         add(f"{side}_elbow", nothing, bone(f"{side}_wrist"), 0.021, "skin")
-        add(f"{side}_wrist", nothing, (0, sign * 0.75 * skeleton.hand, 0), 0.019, "skin")
+        add(f"{side}_wrist", nothing, (0, sign * 0.62 * skeleton.hand, 0), 0.019, "skin")
         add(f"{side}_hip", nothing, bone(f"{side}_knee"), 0.043, "trousers")
         add(f"{side}_knee", nothing, bone(f"{side}_ankle"), 0.030, "trousers")
         add(f"{side}_ankle", (-0.020 * h, 0, -0.5 * skeleton.sole), bone(f"{side}_foot"), 0.020, "shoes")
@@ -114,6 +114,30 @@ def urdf_joint_angles(q_parent_joint: F64) -> F64:
     x = np.where(locked, np.arctan2(m[:, 1, 0], m[:, 1, 1]) * np.sign(m[:, 0, 2]), np.arctan2(-m[:, 1, 2], m[:, 2, 2]))
     z = np.where(locked, 0.0, np.arctan2(-m[:, 0, 1], m[:, 0, 0]))
     return np.stack((x, y, z), axis=-1).reshape(-1)
+
+
+def link_transforms(positions: F64, q_world_joint: F64, angles: F64, body_id: str) -> list[tuple[str, str, F64, F64]]:
+    """Parent frame, child frame, position (3,) m and orientation (4,) xyzw of all 64 links of `human_urdf` in a pose.
+
+    Args:
+        positions: (22, 3) m, world.
+        q_world_joint: (22, 4) xyzw, world.
+        angles: (63,) from `urdf_joint_angles`.
+        body_id: of the person.
+    """
+    out = [(WORLD_FRAME, frame_name(JOINTS[0], body_id), positions[0], q_world_joint[0])]
+    parents = list(PARENTS[1:])
+    offsets = rotations.rotate(rotations.inverse(q_world_joint[parents]), positions[1:] - positions[parents])
+    half = angles.reshape(-1, 3) / 2
+    turns = np.zeros((len(parents), 3, 4))
+    turns[:, [0, 1, 2], [0, 1, 2]] = np.sin(half)
+    turns[:, :, 3] = np.cos(half)
+    for index, joint in enumerate(JOINTS[1:]):
+        link = frame_name(joint, body_id)
+        chain = [frame_name(JOINTS[parents[index]], body_id), f"x_{link}", f"y_{link}", link]
+        for number in range(3):
+            out.append((chain[number], chain[number + 1], offsets[index] if number == 0 else np.zeros(3), turns[index, number]))
+    return out
 
 
 def human_urdf(skeleton: Skeleton, body_id: str) -> str:

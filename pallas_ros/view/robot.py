@@ -8,6 +8,7 @@ import numpy as np
 import yourdfpy
 from numpy.typing import NDArray
 
+from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.view.raster import Mesh
 
@@ -41,20 +42,26 @@ class RobotShape:
         return cls.parse(path.read_bytes(), path.parent, str(path), detail_m)
 
     @classmethod
-    def parse(cls, text: bytes, folder: Path, name: str, detail_m: float = 0.02) -> "RobotShape":
-        """As `load`, from the text of a URDF whose ``package://`` names are looked for above ``folder``."""
+    def parse(cls, text: bytes, folder: Path, name: str, detail_m: float = 0.02, meshes: bool = True) -> "RobotShape":
+        """As `load`, from the text of a URDF whose ``package://`` names are looked for above ``folder``; joints alone without ``meshes``."""
+        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+            raise PallasError(f"{name}: a URDF with XML entities is not read")
         try:
             urdf = yourdfpy.URDF.load(
                 io.BytesIO(text),
                 filename_handler=lambda fname: _find(fname, folder),
                 build_collision_scene_graph=False,
                 load_collision_meshes=False,
+                build_scene_graph=True,
+                load_meshes=meshes,
             )
         except PallasError:
             raise
         except Exception as error:  # whatever the mesh readers raise on a hostile file
             raise PallasError(f"{name}: this URDF cannot be drawn: {type(error).__name__}: {error}") from None
         links: dict[str, Mesh] = {}
+        if not meshes:
+            return cls(urdf, {})
         scene = urdf.scene
         for node in scene.graph.nodes_geometry:
             parent = scene.graph.transforms.parents.get(node, node)
@@ -73,9 +80,22 @@ class RobotShape:
 
     def transforms(self, joints: dict[str, float]) -> dict[str, F64]:
         """Link to its pose (4, 4) in the base link, for joint angles in rad by name; joints not named stand at 0."""
-        angles = np.array([float(joints.get(name, 0.0)) for name in self.urdf.actuated_joint_names])
-        self.urdf.update_cfg(np.where(np.isfinite(angles), angles, 0.0))
+        self._set(joints)
         return {link: np.asarray(self.urdf.get_transform(link)) for link in self.links}
+
+    @property
+    def base_link(self) -> str:
+        """The link that everything hangs on."""
+        return str(self.urdf.base_link)
+
+    def link_transforms(self, joints: dict[str, float]) -> list[tuple[str, str, F64, F64]]:
+        """Parent link, child link, position (3,) m and orientation (4,) xyzw of every joint of the URDF."""
+        self._set(joints)
+        out: list[tuple[str, str, F64, F64]] = []
+        for joint in self.urdf.robot.joints:
+            pose = np.asarray(self.urdf.get_transform(joint.child, joint.parent))
+            out.append((str(joint.parent), str(joint.child), np.asarray(pose[:3, 3]), np.asarray(rotations.from_matrix(pose[:3, :3]))))
+        return out
 
     def place(self, joints: dict[str, float], base: F64) -> Mesh:
         """All of it in the world: ``base`` (4, 4) is the base link's pose."""
@@ -85,6 +105,10 @@ class RobotShape:
         starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
         faces = np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts)])
         return Mesh(np.concatenate(moved), faces, np.concatenate([mesh.colours for mesh in meshes]))
+
+    def _set(self, joints: dict[str, float]) -> None:
+        angles = np.array([float(joints.get(name, 0.0)) for name in self.urdf.actuated_joint_names])
+        self.urdf.update_cfg(np.where(np.isfinite(angles), angles, 0.0))
 
 
 def thin(vertices: F64, faces: NDArray[np.int64], colours: F64, detail_m: float) -> Mesh:

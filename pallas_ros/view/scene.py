@@ -1,0 +1,125 @@
+"""What RViz and Foxglove draw around the figure: skeletons, uncertainty, contacts, goals, sensors; as plain shapes."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pallas_ros.body import rotations
+from pallas_ros.body.frames import BodyFrame, ImuFrame
+from pallas_ros.body.names import JOINT_INDEX, PARENTS, SITE_JOINTS, SITES
+
+F64 = NDArray[np.float64]
+Kind = Literal["lines", "sphere", "cylinder", "text"]
+Rgba = tuple[float, float, float, float]
+
+ELLIPSOID_90 = 2.5003
+"""Radius, in standard deviations, of the ellipsoid that holds 90 % of a 3-dimensional Gaussian: chi-square, 3 degrees of freedom."""
+RAW: Rgba = (0.90, 0.55, 0.25, 0.9)
+_FEET = (JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"])
+_AXES: tuple[Rgba, ...] = ((0.9, 0.2, 0.2, 1.0), (0.2, 0.75, 0.2, 1.0), (0.25, 0.4, 0.95, 1.0))
+_BONES = [(joint, parent) for joint, parent in enumerate(PARENTS) if parent >= 0]
+
+
+@dataclass
+class Shape:
+    """One thing to draw, in the world.
+
+    Attributes:
+        namespace, number: its identity: the same ones replace it.
+        kind: of shape.
+        position: (3,) m, and ``orientation`` (4,) xyzw.
+        scale: (3,) m: diameters; of lines the width, of text the height, first.
+        colour: red, green, blue, alpha, 0 to 1.
+        points: (2 n, 3) m, ends of n lines; ``colours`` (2 n, 4) of each end, empty for ``colour``.
+        text: what text says.
+    """
+
+    namespace: str
+    number: int
+    kind: Kind
+    position: F64 = field(default_factory=lambda: np.zeros(3))
+    orientation: F64 = field(default_factory=lambda: np.array([0.0, 0.0, 0.0, 1.0]))
+    scale: F64 = field(default_factory=lambda: np.ones(3))
+    colour: Rgba = (1.0, 1.0, 1.0, 1.0)
+    points: F64 = field(default_factory=lambda: np.zeros((0, 3)))
+    colours: F64 = field(default_factory=lambda: np.zeros((0, 4)))
+    text: str = ""
+
+
+def confidence_colour(confidence: F64) -> F64:
+    """Red (0, a guess) through yellow to green (1, measured): (n, 4) from (n,)."""
+    c = np.clip(np.nan_to_num(confidence), 0.0, 1.0)
+    return np.stack((np.clip(2 - 2 * c, 0, 1), np.clip(2 * c, 0, 1) * 0.85, np.full_like(c, 0.15), np.ones_like(c)), axis=-1)
+
+
+def skeleton(namespace: str, body: BodyFrame, colour: Rgba | None = None) -> Shape:
+    """A body's bones as lines; coloured by the confidence of their joints where no colour is given. Joints that must not be used are left out."""
+    usable = body.valid & np.isfinite(body.positions).all(axis=1)
+    ends = [joint for bone in _BONES if usable[bone[0]] and usable[bone[1]] for joint in bone]
+    colours = np.zeros((0, 4)) if colour else confidence_colour(body.confidence)[ends]
+    return Shape(
+        namespace, 0, "lines", scale=np.array([0.02, 0, 0]), colour=colour or (1, 1, 1, 1), points=body.positions[ends], colours=colours
+    )
+
+
+def ellipsoids(body: BodyFrame) -> list[Shape]:
+    """The 90 % ellipsoid of every joint whose covariance is known, coloured by its confidence."""
+    if body.covariance is None:
+        return []
+    colours = confidence_colour(body.confidence)
+    shapes = []
+    for joint, covariance in enumerate(body.covariance):
+        if body.valid[joint] and np.isfinite(covariance).all() and np.isfinite(body.positions[joint]).all():
+            values, axes = np.linalg.eigh((covariance + covariance.T) / 2)
+            axes[:, 0] *= np.sign(np.linalg.det(axes)) or 1.0
+            diameters = 2 * ELLIPSOID_90 * np.sqrt(np.maximum(values, 1e-8))
+            r, g, b, _ = colours[joint].tolist()
+            shapes.append(
+                Shape(
+                    "uncertainty",
+                    joint,
+                    "sphere",
+                    body.positions[joint],
+                    np.asarray(rotations.from_matrix(axes)),
+                    diameters,
+                    (r, g, b, 0.35),
+                )
+            )
+    return shapes
+
+
+def contacts(body: BodyFrame) -> list[Shape]:
+    """A disc under each foot, the more opaque the surer it stands."""
+    shapes = []
+    for number, joint in enumerate(_FEET):
+        p = body.positions[joint] * [1, 1, 0] + [0, 0, 0.005]
+        alpha = float(np.clip(np.nan_to_num(body.contacts[number]), 0, 1))
+        if np.isfinite(p).all():
+            shapes.append(Shape("contacts", number, "cylinder", p, scale=np.array([0.18, 0.18, 0.01]), colour=(0.2, 0.6, 0.9, alpha)))
+    return shapes
+
+
+def imu_axes(frame: ImuFrame, body: BodyFrame) -> Shape:
+    """The orientation each sensor gives its bone, drawn where the bone is; sites that are missing are left out."""
+    points, colours = [], []
+    for site in range(len(SITES)):
+        origin = body.positions[SITE_JOINTS[site]]
+        if frame.valid[site] and np.isfinite(origin).all() and np.isfinite(frame.orientation[site]).all():
+            matrix = rotations.to_matrix(frame.orientation[site])
+            for axis in range(3):
+                points += [origin, origin + 0.15 * matrix[:, axis]]
+                colours += [_AXES[axis]] * 2
+    return Shape(
+        "imus", 0, "lines", scale=np.array([0.008, 0, 0]), points=np.array(points).reshape(-1, 3), colours=np.array(colours).reshape(-1, 4)
+    )
+
+
+def remarks(body: BodyFrame) -> Shape:
+    """What the body says of itself, above its head."""
+    p = body.positions[JOINT_INDEX["head"]] + [0, 0, 0.35]
+    ok = np.isfinite(p).all()
+    return Shape(
+        "remarks", 0, "text", p if ok else np.zeros(3), scale=np.array([0, 0, 0.07]), text="\n".join(body.remarks[:3]) if ok else ""
+    )
