@@ -198,7 +198,7 @@ class Hpstm(nn.Module):
         pair = torch.minimum(there, there[:, list(MIRROR)])
         left = (mean * (self.lateral * pair)[..., None]).sum(1)[:, :2]
         left = left + torch.tensor((0.0, 1e-3), dtype=left.dtype, device=left.device)
-        left = left * torch.rsqrt((left * left).sum(-1, keepdim=True) + 1e-10)
+        left = left * torch.rsqrt((left * left).sum(-1, keepdim=True).clamp_min(1e-10))
         x, y, zero = left[:, 0], left[:, 1], torch.zeros_like(left[:, 0])
         return torch.stack((y, x, zero, -x, y, zero, zero, zero, zero + 1), -1).reshape(-1, 3, 3)
 

@@ -71,9 +71,9 @@ class DecoderLayer(nn.Module):
 
 def gram_schmidt(a: Tensor, b: Tensor) -> Tensor:
     """Rotation matrices (..., 3, 3) with columns x along a (..., 3), y in the plane of a and b, z across (Zhou et al. 2019)."""
-    x = a * torch.rsqrt((a * a).sum(-1, keepdim=True) + 1e-8)
+    x = a * torch.rsqrt((a * a).sum(-1, keepdim=True).clamp_min(1e-8))
     b = b - (x * b).sum(-1, keepdim=True) * x
-    y = b * torch.rsqrt((b * b).sum(-1, keepdim=True) + 1e-8)
+    y = b * torch.rsqrt((b * b).sum(-1, keepdim=True).clamp_min(1e-8))
     z = torch.stack(
         (
             x[..., 1] * y[..., 2] - x[..., 2] * y[..., 1],

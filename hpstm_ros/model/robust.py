@@ -49,7 +49,8 @@ class RobustLines(nn.Module):
             weighted = (weight[..., None] * points).reshape(flat.shape)
             t0 = (self.kernel @ weighted).reshape(points.shape)
             t1 = (self.kernel1 @ weighted).reshape(points.shape)
-            determinant = (s0 * s2 - s1 * s1 + 1e-9)[..., None]
+            # clamped, since the ONNX exporter drops the addition of a tiny number
+            determinant = (s0 * s2 - s1 * s1).clamp_min(1e-9)[..., None]
             fitted = (s2[..., None] * t0 - s1[..., None] * t1) / determinant
             slope = (s0[..., None] * t1 - s1[..., None] * t0) / determinant
             if step + 1 < self.rounds:

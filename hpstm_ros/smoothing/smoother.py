@@ -123,6 +123,11 @@ class Smoother:
         self._start()
 
     @property
+    def lookahead(self) -> int:
+        """Frames of delay."""
+        return self._s.lookahead
+
+    @property
     def bones(self) -> BoneLengths | None:
         """The operator's bone lengths, once held."""
         return self._bones.held
