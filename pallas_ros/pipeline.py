@@ -13,6 +13,7 @@ from pallas_ros.body.names import DEFAULT_BODY_ID, JOINTS, MODEL_RATE_HZ, SITES
 from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
 from pallas_ros.imu.calibration import Calibration
+from pallas_ros.imu.heading import DriftModel, HeadingDrift
 from pallas_ros.imu.procedures import Calibrator, calibrator
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.synchroniser import Synchroniser
@@ -45,9 +46,14 @@ class Pipeline:
     """
 
     def __init__(
-        self, calibration: Calibration | Calibrator, synchroniser: Synchroniser, estimator: Estimator, body_id: str = DEFAULT_BODY_ID
+        self,
+        calibration: Calibration | Calibrator,
+        synchroniser: Synchroniser,
+        estimator: Estimator,
+        body_id: str = DEFAULT_BODY_ID,
+        heading: HeadingDrift | None = None,
     ) -> None:
-        """``calibration``: what to begin with, or what shall find it."""
+        """``calibration``: what to begin with, or what shall find it; ``heading``: what takes out heading drift, or nothing."""
         self.calibration = calibration if isinstance(calibration, Calibration) else None
         self.calibrator: Calibrator | None = None if isinstance(calibration, Calibration) else calibration
         self.from_stamp = 0
@@ -56,6 +62,7 @@ class Pipeline:
         self._synchroniser = synchroniser
         self._estimator = estimator
         self._body_id = body_id
+        self._heading = heading
 
     def push(self, site: str, sample: ImuSample) -> list[BodyFrame]:
         """Take one raw sample and return the bodies it completes, oldest first.
@@ -72,7 +79,8 @@ class Pipeline:
         if not self.from_stamp:  # given from the start: so that a recording says from where
             self.from_stamp = sample.stamp - 1
         q_world_bone, acceleration = self.calibration.apply(site, sample)
-        return self._bodies(self._synchroniser.push(site, sample.stamp, q_world_bone, acceleration))
+        frames = self._synchroniser.push(site, sample.stamp, q_world_bone, acceleration)
+        return self._bodies([self._heading.correct(frame) for frame in frames] if self._heading is not None else frames)
 
     def push_calibrated(self, frame: ImuFrame) -> list[BodyFrame]:
         """Take a frame that is calibrated and on the grid already."""
@@ -87,11 +95,14 @@ class Pipeline:
         self.calibration, self.from_stamp, self.calibrator = calibration, stamp, None
         self._synchroniser.reset()
         self._estimator.reset()
+        if self._heading is not None:
+            self._heading.reset()
 
     def remarks(self) -> list[str]:
         """What is not as it should be, in words."""
         seeking = [self.calibrator.problem] if self.calibrator is not None and self.calibrator.problem else []
-        return seeking + self._synchroniser.remarks()
+        drifted = self._heading.remarks() if self._heading is not None else []
+        return seeking + self._synchroniser.remarks() + drifted
 
     def dropped(self) -> dict[str, int]:
         """Samples not used, by site and reason; frames left out."""
@@ -142,6 +153,7 @@ class Settings:
     segments: Sequence[str] = ()
     max_wait_s: float = 0.012
     hold_s: float = 0.1
+    heading_drift: float = 1.0
     body_id: str = DEFAULT_BODY_ID
 
     def pipeline(self, log: Callable[[str], None] | None = None) -> Pipeline:
@@ -161,7 +173,8 @@ class Settings:
         stream.warm_up()
         skeleton = Skeleton.from_height(self.height_m, segment_lengths(self.segments))
         synchroniser = Synchroniser(max_wait_s=self.max_wait_s, hold_s=self.hold_s)
-        return Pipeline(calibration, synchroniser, BodyEstimator(stream, skeleton), self.body_id)
+        heading = HeadingDrift(DriftModel.of(self.heading_drift)) if self.heading_drift else None
+        return Pipeline(calibration, synchroniser, BodyEstimator(stream, skeleton), self.body_id, heading)
 
 
 def segment_lengths(pairs: Sequence[str]) -> dict[str, float]:

@@ -1,0 +1,166 @@
+"""Heading drift between the sensors, estimated while running from what bodies can do, and taken away.
+
+Gyroscopes drift about the vertical and magnetometers are disturbed, so the headings of four sensors part within minutes. A body
+holds them together: the trunk twists to and fro about zero; hanging forearms keep their turn about themselves; forearms at work
+point, on average, where this wearer's usually do. Each of these is a weak measurement of a site's drift relative to the waist,
+with a mean that is learned from the wearer while the calibration is fresh. A Kalman filter weighs them against the drift that
+gyroscopes show. What the whole body's heading does in the world is odometry and not corrected.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pallas_ros.body import rotations
+from pallas_ros.body.frames import ImuFrame
+from pallas_ros.body.names import SITES
+from pallas_ros.body.rotations import Array
+
+NANOSECONDS = 1_000_000_000
+_EVERY_S = 0.5
+_FASTEST = 0.04  # rad/s: a correction is applied no faster, so that it is never seen as movement
+_WORTH_TELLING = float(np.radians(20.0))
+_MISSED_S = 5.0  # after a silence this long the filter only grows unsure once
+
+_DRIFT, _RATE, _TRUNK_OR_WORK, _HANGING = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class DriftModel:
+    """What is assumed; rad and s.
+
+    Attributes:
+        walk: rad/sqrt(s), random walk of the drift.
+        rate: rad/s, standard deviation of its rate, which a bias of the gyroscope gives it.
+        rate_s: s, how long such a rate lasts until the orientation filter has learned the bias.
+        fresh: rad, standard deviation of a heading just calibrated.
+        trunk: rad, standard deviation of the twist between waist and neck; its mean is known to `trunk_mean`.
+        arm: rad, spread of where a working forearm points relative to the trunk, its mean being unknown to `arm_mean`.
+        hanging: rad, spread of a hanging forearm's turn about itself, its mean being unknown to `hanging_mean`.
+        correlation_s: s, how long a posture lasts: samples closer than this tell little new.
+    """
+
+    walk: float = float(np.radians(0.06))
+    rate: float = float(np.radians(1.0 / 60))
+    rate_s: float = 30.0
+    fresh: float = float(np.radians(2.0))
+    trunk: float = float(np.radians(10.0))
+    trunk_mean: float = float(np.radians(3.0))
+    arm: float = float(np.radians(40.0))
+    arm_mean: float = float(np.radians(60.0))
+    hanging: float = float(np.radians(10.0))
+    hanging_mean: float = float(np.radians(25.0))
+    correlation_s: float = 3.0
+
+    @classmethod
+    def of(cls, degrees_per_minute: float) -> "DriftModel":
+        """For sensors whose headings drift this fast; the more drift is expected, the more habits of the wearer are taken for it."""
+        rate = degrees_per_minute / 60
+        return cls(walk=float(np.radians(0.05 + 0.8 * rate)), rate=float(np.radians(rate)))
+
+
+@dataclass(slots=True)
+class _Site:
+    """Kalman state of one site: drift, its rate, then the wearer's mean at work (of the neck: twist) and hanging."""
+
+    mean: Array
+    covariance: Array
+    shown: float = 0.0
+
+
+class HeadingDrift:
+    """Takes the heading drift out of synchronised frames, and says how much it was."""
+
+    def __init__(self, model: DriftModel | None = None) -> None:
+        self.model = model or DriftModel()
+        self.reset()
+
+    def reset(self) -> None:
+        """The sensors were calibrated: no drift yet, and the wearer's habits are to be learned."""
+        m = self.model
+        self._next = 0
+        self._last = 0
+        self._sites: dict[str, _Site] = {}
+        for site in SITES[1:]:
+            spread = (m.fresh, m.rate, *((m.trunk_mean, 1e-6) if site == "neck" else (m.arm_mean, m.hanging_mean)))
+            self._sites[site] = _Site(np.zeros(4), np.diag(np.square(spread)))
+
+    @property
+    def drift(self) -> dict[str, float]:
+        """Estimated drift of each site's heading relative to the waist, rad; corrections are the opposite."""
+        return {"pelvis": 0.0, **{site: float(state.mean[_DRIFT]) for site, state in self._sites.items()}}
+
+    @property
+    def uncertainty(self) -> dict[str, float]:
+        """Standard deviation of `drift`, rad."""
+        return {"pelvis": 0.0, **{site: float(np.sqrt(state.covariance[_DRIFT, _DRIFT])) for site, state in self._sites.items()}}
+
+    def correct(self, frame: ImuFrame) -> ImuFrame:
+        """A synchronised frame with the drift taken out; ``heading_drift`` says by how much. Frames are to come in order of time."""
+        if frame.stamp >= self._next or frame.stamp < self._last:
+            self._step(frame)
+        correction = np.array([0.0, *(-state.shown for state in self._sites.values())])
+        if not correction.any():
+            return frame
+        turn = rotations.about_z(correction)
+        return replace(
+            frame,
+            orientation=np.asarray(rotations.multiply(turn, frame.orientation), np.float64),
+            acceleration=np.asarray(rotations.rotate(turn, frame.acceleration), np.float64),
+            heading_drift=correction,
+        )
+
+    def remarks(self) -> list[str]:
+        """Drifts worth telling, in words."""
+        far = {site: np.degrees(drift) for site, drift in self.drift.items() if abs(drift) > _WORTH_TELLING}
+        return [f"{site} has drifted by {degrees:.0f} degrees in heading: calibrate again soon" for site, degrees in far.items()]
+
+    def _step(self, frame: ImuFrame) -> None:
+        elapsed = min(max((frame.stamp - self._last) / NANOSECONDS, 0.0), _MISSED_S) if self._last else 0.0
+        self._last, self._next = frame.stamp, frame.stamp + round(_EVERY_S * NANOSECONDS)
+        q_world_bone = dict(zip(SITES, frame.orientation, strict=True))
+        valid = dict(zip(SITES, frame.valid.tolist(), strict=True))
+        torso = float(rotations.heading(q_world_bone["pelvis"]))
+        for site, state in self._sites.items():
+            self._predict(state, elapsed)
+            if valid[site] and valid["pelvis"]:
+                self._measure(site, state, q_world_bone[site], torso)
+            if site == "neck" and valid[site]:  # the arms hang from the upper trunk
+                torso = float(rotations.heading(q_world_bone[site])) - float(state.mean[_DRIFT])
+            state.shown += float(np.clip(state.mean[_DRIFT] - state.shown, -_FASTEST * elapsed, _FASTEST * elapsed))
+
+    def _predict(self, state: _Site, elapsed: float) -> None:
+        m = self.model
+        keep = float(np.exp(-elapsed / m.rate_s))
+        transition = np.eye(4)
+        transition[_DRIFT, _RATE], transition[_RATE, _RATE] = elapsed, keep
+        state.mean = transition @ state.mean
+        state.covariance = transition @ state.covariance @ transition.T
+        state.covariance[_DRIFT, _DRIFT] += m.walk**2 * elapsed
+        state.covariance[_RATE, _RATE] += m.rate**2 * (1 - keep**2)
+
+    def _measure(self, site: str, state: _Site, q_world_bone: Array, torso: float) -> None:
+        m = self.model
+        which, spread = _TRUNK_OR_WORK, m.trunk if site == "neck" else m.arm
+        if site == "neck":
+            angle = float(rotations.heading(q_world_bone)) - torso
+        else:
+            along = rotations.to_matrix(q_world_bone)[:, 1] * (1.0 if site == "left_wrist" else -1.0)
+            if along[2] < -0.85:  # hanging: the palm's side tells, not where the arm points
+                which, spread = _HANGING, m.hanging
+                hang = rotations.from_rotvec(np.array([-np.pi / 2 if site == "left_wrist" else np.pi / 2, 0.0, 0.0]))
+                angle = float(rotations.heading(rotations.multiply(q_world_bone, rotations.inverse(hang)))) - torso
+            elif abs(along[2]) < 0.85:
+                angle = float(np.arctan2(along[1], along[0])) - torso
+            else:
+                return
+        row = np.zeros(4)
+        row[_DRIFT] = row[which] = 1.0
+        surprise = (angle - row @ state.mean + np.pi) % (2 * np.pi) - np.pi
+        noise = spread**2 * max(m.correlation_s / _EVERY_S, 1.0)
+        innovation = float(row @ state.covariance @ row) + noise
+        if abs(surprise) > 3.0 * np.sqrt(float(row @ state.covariance @ row) + spread**2):
+            return  # not a posture that says anything
+        gain = state.covariance @ row / innovation
+        state.mean = state.mean + gain * surprise
+        state.covariance = state.covariance - np.outer(gain, row @ state.covariance)
