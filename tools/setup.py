@@ -220,9 +220,13 @@ def install_packages(progress: Progress) -> None:
             return f"fetching {len(re.findall('^(?:Collecting|Processing|Ignoring|Requirement) ', output, re.M))}/{len(pins)}"
         return f"installing, {len(list(site.glob('*.dist-info')))} done"
 
+    def torch_detail(output: str) -> str:
+        downloads = re.findall(r"Downloading (\S+?)-\d\S* (\(.*\))", output)
+        return f"torch: {' '.join(downloads[-1])}" if downloads and "Installing collected" not in output else "torch: installing"
+
     pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
     run([*pip, "--no-deps", "-r", str(without_torch)], "packages.log", progress, detail, clean_environment())
-    run([*pip, "-c", str(LOCK), *torch], "torch.log", progress, lambda _: "torch", clean_environment())
+    run([*pip, "-c", str(LOCK), *torch], "torch.log", progress, torch_detail, clean_environment())
 
 
 def patch_ros_exports() -> None:
