@@ -40,7 +40,8 @@ class SensorErrors:
     """Of the orientation filter; gravity leaks into acceleration by it."""
     wobble_deg: float = 1.0
     """Soft tissue, slow (0.5 to 3 Hz)."""
-    noise_deg: float = 0.2
+    noise_deg: float = 0.05
+    """White, per frame: an orientation filter is driven by gyroscopes and has next to none."""
     acceleration_noise: float = 0.25
     acceleration_bias: float = 0.08
     sensor_offset_m: float = 0.02

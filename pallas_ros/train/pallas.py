@@ -1,6 +1,8 @@
 """Training of PALLAS: `pallas train pallas --config config/training/pallas.yaml`."""
 
+import argparse
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -153,3 +155,36 @@ def save_model(model: nn.Module, path: Path, extra: dict[str, Any]) -> Path:
     weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     save_file(weights, path, metadata={"pallas": json.dumps({**model.metadata(), **extra})})  # type: ignore[operator]
     return path
+
+
+HELP = "train the network that makes a body of four IMUs"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `pallas train pallas`."""
+    parser.add_argument("--config", type=Path, default=Path("config/training/pallas.yaml"), help="the configuration")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("PALLAS_DATA", "../shared/data")), help="folder of the motion packs, or of BVH and AMASS/SMPL files")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; resumed from if it holds a checkpoint")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: as many as cores")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and export what came out."""
+    from pallas_ros.body.resources import resource
+    from pallas_ros.model.step import export
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    path = train(resource(args.config), args.data, args.out)
+    with torch.no_grad():
+        onnx = export(path, path.with_suffix(".onnx")) if load_kind(path) == "pallas" else None
+    print(f"trained weights in {path}" + (f", streaming model in {onnx}" if onnx else ""))
+    return 0
+
+
+def load_kind(path: Path) -> str:
+    """The kind of network a weights file holds."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return str(json.loads((file.metadata() or {})["pallas"])["kind"])

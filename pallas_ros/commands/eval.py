@@ -1,0 +1,20 @@
+"""`pallas eval`: measure a model's accuracy."""
+
+import argparse
+
+from pallas_ros.commands import tasks
+
+HELP = "measure a model's accuracy on motion it was not trained on, beside baselines"
+EXAMPLE = """\
+  pallas eval pallas --data ../shared/data                    seen, unseen and real, beside T-pose and mean pose
+  pallas eval pallas --data ../shared/data --json eval.json   also as {"rows": [{"name", "case", "metric", "value", "unit"}, ...]}"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    tasks.configure(parser, "pallas.eval")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure."""
+    return tasks.run(args)

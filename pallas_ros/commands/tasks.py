@@ -1,0 +1,34 @@
+"""What `pallas train` and `pallas eval` have in common: they hand on to the module of a model, found by entry points."""
+
+import argparse
+import importlib.metadata
+from typing import Protocol, cast
+
+from pallas_ros.body.errors import PallasError
+
+
+class Task(Protocol):
+    """A module of the groups ``pallas.train`` and ``pallas.eval``."""
+
+    HELP: str
+
+    def configure(self, parser: argparse.ArgumentParser) -> None: ...
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+def configure(parser: argparse.ArgumentParser, group: str) -> None:
+    """A subcommand for each model of the group."""
+    subparsers = parser.add_subparsers(title="models", dest="model", required=True, metavar="MODEL")
+    for entry in sorted(importlib.metadata.entry_points(group=group), key=lambda entry: entry.name):
+        try:
+            task = cast(Task, entry.load())
+        except ModuleNotFoundError as error:
+            raise PallasError(f"'{entry.name}' needs the Python package {error.name}: run `make setup`, or pip install 'pallas-ros[train]'") from error
+        model = subparsers.add_parser(entry.name, help=task.HELP, description=task.HELP, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        task.configure(model)
+        model.set_defaults(task=task)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen model's task."""
+    return cast(Task, args.task).run(args)
