@@ -17,10 +17,8 @@ test: setup ## the tests; ARGS="-k calibration" picks some
 	@.venv/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: setup ## ruff, formatting, mypy (strict), and the arrows between the folders
-	@.venv/bin/ruff check
-	@.venv/bin/ruff format --check
-	@.venv/bin/mypy
-	@.venv/bin/lint-imports --no-logo
+	@status=0; for check in "ruff check" "ruff format --check" mypy "lint-imports --no-logo"; do \
+		echo "-- $$check"; .venv/bin/$$check || status=1; done; exit $$status
 
 format: setup ## what ruff can put in order by itself
 	@.venv/bin/ruff check --fix --quiet || true
