@@ -26,6 +26,9 @@ class HpstmNetwork:
         stream: the opened model.
         lookahead: frames, 0 to the model's most.
 
+    Attributes:
+        scale: factor on the network's covariance, found on the validation split when the model was released.
+
     Raises:
         PallasError: the model is not an HPSTM model, or cannot look that far ahead.
     """
@@ -41,7 +44,7 @@ class HpstmNetwork:
             raise PallasError(f"look-ahead of {lookahead} frames: this model takes 0 to {most}")
         self.lookahead = lookahead
         scales = stream.metadata.get("covariance_scale") or [1.0] * (most + 1)
-        self._scale = float(scales[lookahead])
+        self.scale = float(scales[lookahead])
         self._ask = np.eye(most + 1, dtype=np.float32)[None, lookahead]
         self._window: deque[F64] = deque(maxlen=self._frames)
 
@@ -73,7 +76,7 @@ class HpstmNetwork:
                 "lookahead": self._ask,
             }
         )
-        covariance = out["covariance"][0].astype(np.float64) * self._scale
+        covariance = out["covariance"][0].astype(np.float64) * self.scale
         return Estimate(
             positions=out["positions"][0] + origin,
             rotations=np.asarray(rotations.from_matrix(out["rotations"][0].astype(np.float64)), dtype=np.float64),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hpstm_ros.smoothing.bones import BoneLengths
+from hpstm_ros.smoothing.network import HpstmNetwork
 from hpstm_ros.smoothing.smoother import Smoother, SmootherSettings, shared_method
 from hpstm_ros.train import baselines, measures
 from hpstm_ros.train.baselines import LOOKAHEADS, SETTLE_FRAMES
@@ -138,7 +139,7 @@ class Evaluation:
             self._add("hpstm", f"{split},lookahead={lookahead}", "flicker_mm", 1e3 * float(np.concatenate(apart).mean()), "mm")
 
     def calibrate(self, count: int) -> list[float]:
-        """The factors on the covariance, by look-ahead, that make the 90 % ellipsoids right on the validation split."""
+        """The factors on the network's own covariance, by look-ahead, that make the 90 % ellipsoids right on the validation split."""
         clips = trials(self._library, "validation", count)
         known = {}
         for lookahead in LOOKAHEADS:
@@ -147,8 +148,13 @@ class Evaluation:
                 smoothed = self._smooth(trial, trial.noisy, lookahead)
                 keep = slice(SETTLE_FRAMES, len(trial) - lookahead)
                 distances.append(measures.squared_distances(smoothed.positions[keep], trial.truth[keep], smoothed.covariance[keep]).ravel())
-            known[lookahead] = measures.calibration(np.concatenate(distances))
+            known[lookahead] = measures.calibration(np.concatenate(distances)) * self._scale(lookahead)
         return [float(np.interp(n, list(known), list(known.values()))) for n in range(max(LOOKAHEADS) + 1)]
+
+    def _scale(self, lookahead: int) -> float:
+        """The factor that the model file holds already."""
+        method = self._make(replace(self._settings, lookahead=lookahead))
+        return method.scale if isinstance(method, HpstmNetwork) else 1.0
 
     def _smooth(self, trial: Trial, points: F64, lookahead: int) -> Smoothed:
         """A trial, its person known from before."""
