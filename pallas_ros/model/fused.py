@@ -1,8 +1,8 @@
 """The streaming step of PALLAS rearranged for speed: the same function of the same weights, in half as many operations.
 
-At one frame a step is bound by the number of operations and the bytes of weights, not by arithmetic. So linear maps that follow each other are multiplied out, all that
-is linear in the inputs is one matrix, queries, keys and values are one product, counters stand for masks, and constant factors move into weights.
-`PallasStep` is the definition; `test/model` holds this to it.
+At one frame a step is bound by the number of operations and the bytes of weights, not by arithmetic. So linear maps that follow each other are
+multiplied out, all that is linear in the inputs is one matrix, queries, keys and values are one product, counters stand for masks, and constant
+factors move into weights. `PallasStep` is the definition; `test/model` holds this to it.
 """
 
 import math
@@ -19,6 +19,7 @@ from pallas_ros.model.pallas import INPUTS, LAGS, LONG_MEANS_S, SHORT_MEANS_S, S
 from pallas_ros.model.solver import Coupling, InvertibleSolver, Mixing
 
 _HALF_E = math.exp(-0.5)
+_ONE = 1.2784645427610738  # silu(_ONE) = 1
 _REST = 10_000.0  # what hides an empty place of the window from a softmax
 
 
@@ -84,12 +85,15 @@ class _FusedBlock(nn.Module):
         self.rise = _Linear(block.feed_forward.rise.weight.T)
         self.register_buffer("fall", block.feed_forward.fall.weight.detach().T.contiguous())
 
-    def forward(self, x: Tensor, cache: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, keys: Tensor, values: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """One frame.
 
         Args:
             x: (B, width).
-            cache: (B, 2 heads, window, size) keys, then values.
+            keys: (B, heads, window, size), oldest first.
+            values: likewise.
             turn: cosine (B, 3 heads, 1, size / 2) and signed sine (B, 3 heads, 2, size / 2) of the rotary angles; 1 and 0 for values.
             mask: (B, 1, 1, window).
             context: (B, …) that queries are made from besides, or None.
@@ -98,13 +102,13 @@ class _FusedBlock(nn.Module):
         y = self.project(normed if context is None else torch.cat((context, normed), dim=-1))
         y = y.reshape(-1, 3 * self.heads, 2, self.size // 2)
         y = (y * turn[0] + y.flip(2) * turn[1]).reshape(-1, 3 * self.heads, 1, self.size)
-        q, fresh = y.split((self.heads, 2 * self.heads), dim=1)
-        cache = torch.cat((cache[:, :, 1:], fresh), dim=2)
-        k, v = cache.chunk(2, dim=1)
+        q, fresh_k, fresh_v = y.split(self.heads, dim=1)
+        k = torch.cat((keys[:, :, 1:], fresh_k), dim=2)
+        v = torch.cat((values[:, :, 1:], fresh_v), dim=2)
         mixed = torch.softmax(q @ k.transpose(2, 3) + mask, dim=-1) @ v
         x = torch.addmm(x, mixed.reshape(-1, self.heads * self.size), self.out)
         gate, value = self.rise(self.norm_feed_forward(x)).chunk(2, dim=-1)
-        return torch.addmm(x, F.silu(gate) * value, self.fall), cache
+        return torch.addmm(x, F.silu(gate) * value, self.fall), k, v
 
 
 class _FusedCoupling(nn.Module):
@@ -116,19 +120,31 @@ class _FusedCoupling(nn.Module):
         scale: of the half that conditions, as it comes in.
     """
 
+    shift: Tensor
+
     def __init__(self, layer: Coupling, inverse: bool, scale: float) -> None:
         super().__init__()
         rise, fall = layer.net[0], layer.net[2]
+        assert isinstance(rise, nn.Linear) and isinstance(fall, nn.Linear)
         self.inverse = inverse
-        self.rise = _Linear(rise.weight.T.double() / scale, rise.bias)
-        half = fall.bias.shape[0] // 2
-        factor = torch.cat((torch.full((half,), -2.0 if inverse else 2.0), torch.full((half,), -1.0 if inverse else 1.0))).double()
-        self.fall = _Linear(fall.weight.T.double() * factor, fall.bias * factor)
+        sign = -1.0 if inverse else 1.0
+        log_scale, shift = (sign * part.detach().double() for part in torch.cat((fall.weight, fall.bias[:, None]), dim=1).chunk(2))
+        constant = torch.zeros(
+            rise.weight.shape[1] + 1, 1, dtype=torch.float64
+        )  # one more hidden unit that is always silu(_ONE) = 1 carries the shift's bias
+        constant[-1] = _ONE
+        weight = torch.cat((rise.weight.detach().double() / scale, rise.bias.detach().double()[:, None]), dim=1).T
+        weight = torch.cat((weight, constant), dim=1)
+        self.rise = _Linear(weight[:-1], weight[-1])
+        self.log_scale = _Linear(F.pad(2 * log_scale[:, :-1], (0, 1)).T, 2 * log_scale[:, -1])
+        self.register_buffer("shift", shift.T.float().contiguous())
 
     def forward(self, condition: Tensor, changed: Tensor) -> Tensor:
-        log_scale, shift = self.fall(F.silu(self.rise(condition))).chunk(2, dim=-1)
-        scale = torch.exp(torch.sigmoid(log_scale))
-        return (changed + shift) * scale if self.inverse else changed * scale + shift
+        hidden = F.silu(self.rise(condition))
+        scale = torch.exp(torch.sigmoid(self.log_scale(hidden)))
+        if self.inverse:
+            return torch.addmm(changed, hidden, self.shift) * scale
+        return torch.addmm(changed * scale, hidden, self.shift)
 
 
 class _FusedSolver(nn.Module):
@@ -144,7 +160,6 @@ class _FusedSolver(nn.Module):
         layers = list(reversed(solver.layers)) if inverse else list(solver.layers)
         matrices = [self._matrix(layer, inverse) for layer in layers if isinstance(layer, Mixing)]
         couplings = [layer for layer in layers if isinstance(layer, Coupling)]
-        half = matrices[0].shape[0] // 2
         for index in range(len(matrices) - 1):  # of every pair of couplings, the factor exp(-1/2) of both halves
             if inverse:
                 matrices[index + 1] = matrices[index + 1] * _HALF_E
@@ -156,7 +171,6 @@ class _FusedSolver(nn.Module):
         self.couplings = nn.ModuleList(_FusedCoupling(layer, inverse, scales[i % 2]) for i, layer in enumerate(couplings))
         self.first = matrices[0]
         self.mixing = nn.ModuleList(_Linear(matrix) for matrix in matrices[1:])
-        self.half = half
 
     @staticmethod
     def _matrix(layer: Mixing, inverse: bool) -> Tensor:
@@ -174,18 +188,37 @@ class _FusedSolver(nn.Module):
         return x
 
 
+def can_be_fused(model: nn.Module) -> bool:
+    """Whether ``model`` is the whole of PALLAS, without ablations."""
+    return isinstance(model, Pallas) and None not in (model.solver, model.long, model.long_short) and model.legs.autoregressive
+
+
 class FusedPallasStep(nn.Module):
     """`PallasStep`, rearranged. The states are its own; they too begin at zero.
 
     Args:
-        model: with all its parts (long-short attention, invertible solver, autoregressive legs).
+        model: with all its parts (`can_be_fused`).
     """
+
+    decay: Tensor
+    condition: Tensor
+    frequency: Tensor
+    turned: Tensor
+    unturned: Tensor
+    sign: Tensor
+    places: Tensor
+    lags: Tensor
+    neutral: Tensor
+    order: Tensor
+    after: Tensor
+    before: Tensor
+    back: Tensor
+    along: Tensor
 
     def __init__(self, model: Pallas) -> None:
         super().__init__()
         c = model.config
-        if model.solver is None or model.long is None or model.long_short is None or not model.legs.autoregressive:
-            raise ValueError("only the whole model is fused")
+        assert model.solver is not None and model.long is not None and model.long_short is not None
         self.window, self.heads, self.width = c.window, c.heads, c.width
         self.short, self.long = 12 * len(SHORT_MEANS_S), INPUTS * len(LONG_MEANS_S)
         self.backwards, self.forwards = _FusedSolver(model.solver, True), _FusedSolver(model.solver, False)
@@ -193,7 +226,7 @@ class FusedPallasStep(nn.Module):
         self.front = self._front()
         self.embed = self._embed(model.embed)
         self.norm = _Norm(model.norm.gain)
-        blocks = [_FusedBlock(block, c.heads, None) for block in model.blocks]
+        blocks = [_FusedBlock(block, c.heads, None) for block in model.blocks if isinstance(block, Block)]
         self.blocks = nn.ModuleList([*blocks[:-1], _FusedBlock(model.long_short, c.heads, model.long), blocks[-1]])
         self._legs(model)
         self._constants(model)
@@ -213,20 +246,26 @@ class FusedPallasStep(nn.Module):
             "state_age": (1, 1, 1),
             "state_legs": (6 * len(LEG_JOINTS),),
             "state_contacts": (CONTACTS,),
-            **{f"state_cache{i}": (2 * self.heads, self.window, self.width // self.heads) for i in range(len(self.blocks))},
+            **{
+                f"state_{kind}{i}": (self.heads, self.window, self.width // self.heads)
+                for i in range(len(self.blocks))
+                for kind in ("k", "v")
+            },
         }
         return {name: torch.zeros(batch, *shape) for name, shape in shapes.items()}
 
     def _front(self) -> _Linear:
         """All that is linear in the inputs: news for the running means, what is seen from the trunk, the measured pose."""
         eye = torch.eye(INPUTS, dtype=torch.float64)
-        sites = eye.unflatten(-1, (4, 12))
-        a, R = sites[..., :3], sites[..., 3:].unflatten(-1, (3, 3))
+        sites = eye.reshape(INPUTS, 4, 12)
+        a, R = sites[..., :3], sites[..., 3:].reshape(INPUTS, 4, 3, 3)
         seen = torch.cat((R[:, 2], R[:, 3], R[:, 0], (a[:, 2] - a[:, 1])[..., None], (a[:, 3] - a[:, 1])[..., None]), dim=-1)
         trunk = R[:, 1].transpose(-1, -2)
         pelvis, measured = measured_pose(eye)
         short, long = 1 - _decays(SHORT_MEANS_S, 12), 1 - _decays(LONG_MEANS_S, INPUTS)
-        fresh = torch.cat((a.flatten(1).repeat(1, len(SHORT_MEANS_S)) * short, eye.repeat(1, len(LONG_MEANS_S)) * long, torch.zeros(INPUTS, self.long)), 1)
+        fresh = torch.cat(
+            (a.flatten(1).repeat(1, len(SHORT_MEANS_S)) * short, eye.repeat(1, len(LONG_MEANS_S)) * long, torch.zeros(INPUTS, self.long)), 1
+        )
         weight = torch.cat((fresh, seen.flatten(1), trunk.flatten(1), pelvis, measured @ self.backwards.first), dim=1)
         bias = torch.zeros(weight.shape[1])
         bias[self.short + self.long : self.short + 2 * self.long] = long  # of what was seen so far
@@ -237,7 +276,7 @@ class FusedPallasStep(nn.Module):
     def _embed(self, embed: nn.Linear) -> _Linear:
         """The embedding of (inputs, their two changes, velocities, what is seen from the trunk as (3, 11))."""
         weight = embed.weight.detach().double()  # (width, features)
-        inputs, *changes, velocity, arms, pull, waist = weight.split((INPUTS, *(36 for _ in LAGS), self.short, 18, 6, 9), dim=1)
+        inputs, *changes, velocity, arms, pull, waist = torch.split(weight, [INPUTS, *(36 for _ in LAGS), self.short, 18, 6, 9], dim=1)
         rotation = torch.arange(INPUTS).reshape(4, 12)[:, 3:].flatten()
         parts = [inputs]
         for lag, change in zip(LAGS, changes):
@@ -253,7 +292,7 @@ class FusedPallasStep(nn.Module):
     def _legs(self, model: Pallas) -> None:
         """Heads on the encoder, and the legs: their condition splits into the encoder's part and the rest; a joint's gate is said six times."""
         legs, solved = model.legs, 6 * len(SOLVED)
-        encoder, rest = legs.condition.weight.double().split((self.width, solved + 6), dim=1)
+        encoder, rest = torch.split(legs.condition.weight.double(), [self.width, solved + 6], dim=1)
         weight = torch.cat((model.correction.weight, model.deviation.weight, encoder), dim=0)
         self.read = _Linear(weight.T, torch.cat((model.correction.bias, model.deviation.bias, legs.condition.bias)))
         self.read_sizes = (solved, 6, len(JOINTS), encoder.shape[0])
@@ -261,7 +300,8 @@ class FusedPallasStep(nn.Module):
         self.register_buffer("condition", torch.cat((rest, past), dim=1).T.float().contiguous())
         self.middle = _Linear(legs.middle.weight.T, legs.middle.bias)
         count = 6 * len(LEG_JOINTS)
-        rows = torch.cat((torch.arange(count), torch.arange(count, count + len(LEG_JOINTS)).repeat_interleave(6), torch.arange(count + len(LEG_JOINTS), legs.out.bias.shape[0])))
+        gates, others = torch.arange(count, count + len(LEG_JOINTS)), torch.arange(count + len(LEG_JOINTS), legs.out.bias.shape[0])
+        rows = torch.cat((torch.arange(count), gates.repeat_interleave(6), others))
         self.out = _Linear(legs.out.weight[rows].T, legs.out.bias[rows])
         self.out_sizes = (count, count, CONTACTS, 3)
 
@@ -272,10 +312,11 @@ class FusedPallasStep(nn.Module):
         frequency = torch.round(wanted * ROTARY_PERIOD / (2 * torch.pi)).clamp_min(1) * (2 * torch.pi / ROTARY_PERIOD)
         turned = torch.cat((torch.ones(2 * self.heads), torch.zeros(self.heads)))[None, :, None, None]
         order = sorted(range(len(JOINTS)), key=lambda i: (*UPPER_JOINTS, *LEG_JOINTS)[i])
-        parents = torch.tensor(PARENTS[1:])
+        offsets, neutral = model.offsets, model.neutral
+        assert isinstance(offsets, Tensor) and isinstance(neutral, Tensor)
         along = torch.zeros(3, len(JOINTS), len(JOINTS))
-        for k, parent in enumerate(parents.tolist()):
-            along[:, 1:, parent] += ANCESTORS[:, k][None] * model.offsets[k + 1][:, None]
+        for k, parent in enumerate(PARENTS[1:]):
+            along[:, 1:, parent] += ANCESTORS[:, k][None] * offsets[k + 1][:, None]
         for name, value in {
             "frequency": frequency,
             "turned": turned,
@@ -283,9 +324,12 @@ class FusedPallasStep(nn.Module):
             "sign": torch.tensor((-1.0, 1.0))[None, None, :, None] * turned,
             "places": torch.arange(self.window, dtype=torch.float32) - (self.window - 1),
             "lags": torch.tensor(LAGS, dtype=torch.float32)[None, None, :, None] - 1,
-            "neutral": model.neutral.clone(),
-            "order": torch.tensor(order),
-            "along": along.permute(1, 2, 0).flatten(1).contiguous(),
+            "neutral": neutral.clone(),
+            "order": (6 * torch.tensor(order)[:, None] + torch.arange(6)).flatten(),
+            "after": torch.tensor((1, 2, 0)),
+            "before": torch.tensor((2, 0, 1)),
+            "back": max(LAGS) - torch.tensor(LAGS),
+            "along": along.permute(1, 0, 2).flatten(1).contiguous(),
         }.items():
             self.register_buffer(name, value)
 
@@ -302,7 +346,7 @@ class FusedPallasStep(nn.Module):
         out = self.out(F.silu(self.middle(hidden)) + hidden)
         target, gate, contacts, velocity = out.split(self.out_sizes, dim=-1)
         legs, contacts = legs + torch.sigmoid(gate) * (target - legs), torch.sigmoid(contacts)
-        r6d = torch.cat((pelvis, solved, self.neutral + legs), dim=-1).reshape(-1, len(JOINTS), 6)[:, self.order]
+        r6d = torch.cat((pelvis, solved, self.neutral + legs), dim=-1).index_select(1, self.order).reshape(-1, len(JOINTS), 6)
         rotations, positions = self._body(r6d)
         return (
             rotations,
@@ -312,7 +356,7 @@ class FusedPallasStep(nn.Module):
             torch.exp(log_deviation.clamp(-6.5, 0.0)),
             torch.cat((recent[:, :, 1:], imu.reshape(-1, 1, 1, INPUTS)), dim=2),
             means,
-            torch.remainder(position + 1, ROTARY_PERIOD),
+            torch.fmod(position + 1, float(ROTARY_PERIOD)),
             torch.clamp(age + 1, max=float(self.window)),
             legs,
             contacts,
@@ -322,18 +366,17 @@ class FusedPallasStep(nn.Module):
     def _encode(
         self, imu: Tensor, recent: Tensor, means: Tensor, seen: Tensor, position: Tensor, age: Tensor, caches: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        before = torch.cat([recent[:, :, max(LAGS) - lag : max(LAGS) - lag + 1] for lag in LAGS], dim=2)
-        change = (imu.reshape(-1, 1, 1, INPUTS) - before) * torch.clamp(age - self.lags, 0.0, 1.0)
-        short, total, count = means.split((self.short, self.long, self.long), dim=-1)
+        change = (imu.reshape(-1, 1, 1, INPUTS) - recent.index_select(2, self.back)) * torch.clamp(age - self.lags, 0.0, 1.0)
+        short, total, count = torch.split(means, [self.short, self.long, self.long], dim=-1)
         x = self.embed(torch.cat((imu, change.reshape(-1, INPUTS * len(LAGS)), short, seen.reshape(-1, 33)), dim=-1))
         angle = position * self.frequency
         turn = torch.cos(angle) * self.turned + self.unturned, torch.sin(angle) * self.sign
         mask = torch.clamp(age + self.places, -1.0, 0.0) * _REST
-        following = []
+        following: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             context = total / count if index == len(self.blocks) - 2 else None
-            x, cache = block(x, caches[index], turn, mask, context)
-            following.append(cache)
+            x, k, v = block(x, caches[2 * index], caches[2 * index + 1], turn, mask, context)
+            following += [k, v]
         return self.norm(x), following
 
     def _body(self, r6d: Tensor) -> tuple[Tensor, Tensor]:
@@ -342,6 +385,5 @@ class FusedPallasStep(nn.Module):
         x = a / torch.sqrt(a.square().sum(-1, keepdim=True) + 1e-8)
         y = b - (x * b).sum(-1, keepdim=True) * x
         y = y / torch.sqrt(y.square().sum(-1, keepdim=True) + 1e-8)
-        z = x[..., [1, 2, 0]] * y[..., [2, 0, 1]] - x[..., [2, 0, 1]] * y[..., [1, 2, 0]]
-        columns = torch.stack((x, y, z), dim=2).reshape(-1, 3 * len(JOINTS), 3)
-        return torch.cat((x, y), dim=-1), self.along @ columns
+        z = x.index_select(2, self.after) * y.index_select(2, self.before) - x.index_select(2, self.before) * y.index_select(2, self.after)
+        return torch.cat((x, y), dim=-1), self.along @ torch.cat((x, y, z), dim=1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ, SITES
 from pallas_ros.model import rotations
+from pallas_ros.model.fused import FusedPallasStep, can_be_fused
 from pallas_ros.model.gru import GruConfig, GruPallas
 from pallas_ros.model.legs import LATENT
 from pallas_ros.model.pallas import INPUTS, Pallas, PallasConfig
@@ -60,7 +61,9 @@ def load_model(path: str | Path) -> Pallas:
         with safe_open(path, framework="pt") as file:
             document: dict[str, Any] = json.loads((file.metadata() or {})["pallas"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = GruPallas(GruConfig(**document["config"])) if document["kind"] == "pallas-gru" else Pallas(PallasConfig(**document["config"]))
+        model = (
+            GruPallas(GruConfig(**document["config"])) if document["kind"] == "pallas-gru" else Pallas(PallasConfig(**document["config"]))
+        )
         parameters = dict(model.named_parameters())
         if set(parameters) != set(weights):
             raise PallasError(f"{path}: holds other weights than the network '{document['kind']}' has")
@@ -93,5 +96,6 @@ def export(weights: str | Path, path: str | Path, git: str = "", extra: dict[str
         "git": git,
         "created": date.today().isoformat(),
     }
-    return export_stream(step_from_safetensors(weights), path, {**metadata, **(extra or {})})
-
+    model = load_model(weights)
+    step = FusedPallasStep(model) if can_be_fused(model) else PallasStep(model)  # the ablations are small enough as they are
+    return export_stream(step, path, {**metadata, **(extra or {})})

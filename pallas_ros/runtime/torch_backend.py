@@ -8,6 +8,7 @@ import contextlib
 import importlib.metadata
 import json
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -43,19 +44,19 @@ class TorchStream(Stream):
     backend = "torch"
 
     def __init__(self, model: ModelFile, module: nn.Module, batch: int = 1, threads: int = 1) -> None:
-        """Hold a ``StepModule`` that fits the model file.
+        """Hold a ``StepModule`` that fits the model file. How it keeps its state is its own affair: the file's graph may be a rearranged one.
 
         Raises:
-            PallasError: its inputs or outputs are not those of the file.
+            PallasError: its data are not those of the file.
         """
         super().__init__(model, batch)
         torch.set_num_threads(threads)
         self._module = module.eval()
         tensors: dict[str, Tensor] = module.example_inputs(batch)  # type: ignore[operator]
         names: tuple[str, ...] = module.output_names  # type: ignore[assignment]
-        wanted = self.inputs | {STATE + name: (batch, *shape) for name, shape in model.states.items()}
-        if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != wanted:
-            raise PallasError(f"the torch weights beside {model.path} are of another shape than the file: export the model again")
+        data = {name: tuple(tensor.shape) for name, tensor in tensors.items() if not name.startswith(STATE)}
+        if data != self.inputs or tuple(name for name in names if not name.startswith(NEXT)) != tuple(self.outputs):
+            raise PallasError(f"the torch weights beside {model.path} take or give other data than the file: export the model again")
         self._tensors = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
         self._names = names
         self._views: dict[str, F32] = {name: self._tensors[name].numpy() for name in self.inputs}
@@ -129,7 +130,7 @@ def export_stream(module: nn.Module, path: str | Path, metadata: Mapping[str, An
     assert program is not None
     graph = program.model_proto
     _clean(graph)
-    parameters = sum(parameter.numel() for parameter in module.parameters())
+    parameters = sum(math.prod(tensor.dims) for tensor in graph.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT)
     document = {**metadata, "opset": OPSET, "parameters": parameters, "sha256": UNSIGNED}
     onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(document, sort_keys=True)})
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")

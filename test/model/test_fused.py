@@ -1,0 +1,75 @@
+"""The rearranged step is the step: same weights, same numbers, by torch and by ONNX Runtime, over thousands of frames."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pallas_ros.model.fused import FusedPallasStep, can_be_fused
+from pallas_ros.model.pallas import Pallas, PallasConfig
+from pallas_ros.model.step import PallasStep
+from pallas_ros.runtime import open_stream
+from pallas_ros.runtime.model_file import ModelFile
+from pallas_ros.runtime.torch_backend import TorchStream, export_stream
+
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def model() -> Pallas:
+    """A whole PALLAS with random weights everywhere, also where training begins from zeros."""
+    torch.manual_seed(4)
+    network = Pallas(PallasConfig(width=48, heads=4, hidden=64, window=12, legs_hidden=32, solver_hidden=16, solver_blocks=2)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    return network
+
+
+def inputs(frames: int, batch: int) -> list[dict[str, np.ndarray]]:
+    """Random accelerations and rotations that change slowly, and latents."""
+    generator = np.random.default_rng(0)
+    walk = np.cumsum(generator.normal(0, 0.05, (frames, batch, 4, 3, 3)), axis=0)
+    rotation = np.linalg.qr(walk + np.eye(3))[0]
+    acceleration = generator.normal(0, 0.4, (frames, batch, 4, 3))
+    imu = np.concatenate((acceleration, rotation.reshape(frames, batch, 4, 9)), axis=-1).reshape(frames, batch, 48).astype(np.float32)
+    latent = generator.normal(0, 0.3, (frames, batch, 8)).astype(np.float32)
+    return [{"imu": a, "latent": b} for a, b in zip(imu, latent)]
+
+
+def test_same_numbers_as_the_definition(model: Pallas, tmp_path: Path) -> None:
+    assert can_be_fused(model)
+    batch = 3
+    path = export_stream(FusedPallasStep(model), tmp_path / "fused.onnx", {"kind": "pallas"})
+    fused, reference = open_stream(path, "onnxruntime", batch), TorchStream(ModelFile.load(path), PallasStep(model), batch)
+    for count, frame in enumerate(inputs(200, batch)):
+        expected = reference.step(frame)
+        for name, value in fused.step(frame).items():
+            np.testing.assert_allclose(value, expected[name], atol=TOLERANCE, err_msg=f"{name} of frame {count}")
+
+
+def test_streaming_is_the_sequence_over_ten_thousand_frames(model: Pallas, tmp_path: Path) -> None:
+    """One frame at a time gives what the sequence gives (in chunks of 1000), past the window and twice past the counter's period."""
+    frames = np.stack([frame["imu"] for frame in inputs(10_000, 1)], axis=1)
+    path = export_stream(FusedPallasStep(model), tmp_path / "fused.onnx", {"kind": "pallas"})
+    stream, nothing = open_stream(path, "onnxruntime"), np.zeros((1, 8), np.float32)
+    streamed: dict[str, list[np.ndarray]] = {"positions": [], "root_velocity": []}
+    for frame in frames[0]:
+        out = stream.step({"imu": frame, "latent": nothing})
+        for name, values in streamed.items():
+            values.append(out[name][0].copy())
+    state = None
+    for start in range(0, frames.shape[1], 1000):
+        chunk = slice(start, start + 1000)
+        with torch.no_grad():
+            sequence = model(torch.from_numpy(frames[:, chunk]), state)
+        state = sequence.state
+        np.testing.assert_allclose(np.stack(streamed["positions"][chunk]), sequence.positions[0], atol=TOLERANCE)
+        np.testing.assert_allclose(np.stack(streamed["root_velocity"][chunk]), sequence.root_velocity[0], atol=TOLERANCE)
+
+
+def test_ablations_are_left_as_they_are() -> None:
+    assert not can_be_fused(Pallas(PallasConfig(solver="direct")))
+    assert not can_be_fused(Pallas(PallasConfig(long_short=False)))
+    assert not can_be_fused(Pallas(PallasConfig(legs="independent")))
