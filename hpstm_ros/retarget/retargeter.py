@@ -12,7 +12,7 @@ import numpy as np
 import pink
 import pinocchio as pin
 from numpy.typing import NDArray
-from pink.limits import ConfigurationLimit, VelocityLimit
+from pink.limits import Limit
 from pink.tasks import FrameTask, PostureTask
 
 from hpstm_ros.retarget.human_arm import HumanArm, other, read_arm
@@ -23,7 +23,7 @@ from pallas_ros.body.names import MODEL_RATE_HZ
 
 F64 = NDArray[np.float64]
 
-_BOX_MARGIN_M = 0.015  # the supervisor's box is the real one: between two goals a tip moves on an arc
+_BOX_MARGIN_M = 0.02  # the supervisor's box is the real one: between two goals a tip moves on an arc
 
 
 @dataclass
@@ -49,8 +49,8 @@ class RetargetSettings:
     deviation_scale_m: float = 0.03
     stop_deviation_m: float = 0.15
     iterations: int = 4
-    speed_factor: float = 2.0
-    leash_s: float = 0.15
+    speed_factor: float = 4.0
+    leash_s: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -89,6 +89,21 @@ class Goal:
     elbow_error: F64
     confidence: float
     projected: NDArray[np.bool_]
+
+
+class _Reach(Limit):  # type: ignore[misc]
+    """Bounds of a step of inverse kinematics: the joints stay in [`lower`, `upper`] (n,) rad and move by `step` (n,) rad at most."""
+
+    def __init__(self, lower: F64, upper: F64, step: F64) -> None:
+        """All (n,) rad."""
+        self.lower, self.upper, self.step = lower, upper, step
+        self._G = np.vstack((np.eye(len(lower)), -np.eye(len(lower))))
+
+    def compute_qp_inequalities(self, configuration: pink.Configuration, dt: float) -> tuple[F64, F64]:
+        """The bounds as ``G dq <= h``."""
+        q = configuration.q
+        above, below = np.clip(self.upper - q, 0.0, self.step), np.clip(q - self.lower, 0.0, self.step)
+        return self._G, np.concatenate((above, below))
 
 
 class _ArmTasks:
@@ -176,11 +191,8 @@ class Retargeter:
         self.robot, self.settings = robot, settings or RetargetSettings()
         self._side = side
         self._arms = [_ArmTasks(robot, arm) for arm in robot.arms]
-        self._model = robot.model.copy()
-        self._model.lowerPositionLimit, self._model.upperPositionLimit = robot.lower.copy(), robot.upper.copy()
-        self._model.velocityLimit = robot.velocity * self.settings.speed_factor
-        self._configuration = pink.Configuration(self._model, self._model.createData(), robot.q_ready)
-        self._limits = [ConfigurationLimit(self._model, config_limit_gain=1.0), VelocityLimit(self._model)]
+        self._configuration = pink.Configuration(robot.model, robot.model.createData(), robot.q_ready)
+        self._reach = _Reach(robot.lower, robot.upper, robot.velocity)
         self._posture = PostureTask(cost=max(min(arm.weights["posture"] for arm in robot.arms), 1e-6))
         self._posture.set_target(robot.q_ready)
         self._manipulable = [self._manipulability(arm) or 1.0 for arm in self._arms]
@@ -201,14 +213,16 @@ class Retargeter:
 
         Args:
             body: the operator.
-            q_now: (n,) rad, where the arm is told to be now. Goals stay within its reach (`leash_s`), so that the way to them is short
-                and leads through postures that the inverse kinematics has seen. None: the arm is thought to be at the last goal.
+            q_now: (n,) rad, where the arm is told to be now. Goals stay within its reach (`leash_s`): what a slow wrist cannot do in that
+                time, the other joints make up for, and the way to a goal is short. None: the arm is thought to be at the last goal.
             tip_speed: m/s, of the tips; targets farther away are approached on the straight line.
         """
         settings, configuration = self.settings, self._configuration
         if q_now is not None:
             leash = settings.leash_s * self.robot.velocity
-            configuration.update(np.clip(np.clip(configuration.q, q_now - leash, q_now + leash), self.robot.lower, self.robot.upper))
+            self._reach.lower = np.maximum(q_now - leash, self.robot.lower)
+            self._reach.upper = np.minimum(q_now + leash, self.robot.upper)
+            configuration.update(np.clip(configuration.q, self._reach.lower, self._reach.upper))
         humans = self._read(body)
         if humans is None:
             return None
@@ -243,10 +257,11 @@ class Retargeter:
     def _solve(self) -> None:
         """Newton steps until the tips are there, or the joints' speed is used up."""
         configuration, dt = self._configuration, 1.0 / MODEL_RATE_HZ / self.settings.iterations
+        self._reach.step = self.robot.velocity * self.settings.speed_factor * dt
         tasks = [task for arm in self._arms for task in arm.tasks] + [self._posture]
         for _ in range(self.settings.iterations):
             damping = 1e-9 + 1e-3 * max(self._nearness(k) for k in range(len(self._arms))) ** 2
-            v = pink.solve_ik(configuration, tasks, dt, solver="daqp", damping=damping, limits=self._limits, safety_break=False)
+            v = pink.solve_ik(configuration, tasks, dt, solver="daqp", damping=damping, limits=[self._reach], safety_break=False)
             configuration.integrate_inplace(v, dt)
             if np.abs(v).max() * dt < 1e-5:
                 break

@@ -17,7 +17,7 @@ F64 = NDArray[np.float64]
 
 DEFAULT_ACCELERATION = 5.0
 DEFAULT_JERK = 100.0
-_DEFAULT_WEIGHTS = {"position": 1.0, "orientation": 0.02, "elbow": 0.01, "posture": 1e-4}
+_DEFAULT_WEIGHTS = {"position": 1.0, "orientation": 0.02, "elbow": 0.003, "posture": 0.003}
 
 
 @dataclass(frozen=True, eq=False)

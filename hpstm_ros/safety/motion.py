@@ -91,11 +91,11 @@ class Planner:
             path = np.array([stop.at_time(k * self._period)[0] for k in range(plan.end - plan.start)])
             outside = ((path < limits.lower) | (path > limits.upper)).any(0)
             if outside.any():
-                return "position", outside
+                return "position", np.asarray(outside, dtype=np.bool_)
         # While braking, the velocity still grows until the acceleration is gone: by a^2 / 2j.
         peak = np.maximum(np.abs(dq), np.abs(dq + ddq * np.abs(ddq) / (2 * limits.jerk * (1 - 1e-6))))
-        fast: NDArray[np.bool_] = np.asarray(peak > limits.velocity)
-        return ("velocity" if fast.any() else ""), fast
+        fast = np.greater(peak, limits.velocity)
+        return ("velocity" if np.any(fast) else ""), np.asarray(fast, dtype=np.bool_)
 
     def _calculate(self, state: State, velocity: F64, out: ruckig.Trajectory) -> bool:
         parameters = self._input

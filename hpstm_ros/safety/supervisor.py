@@ -33,7 +33,7 @@ _NEVER = -(10**18)
 _TIP_MARGIN = 0.97  # a stop is looked at in a few places; between, a tip may be a little faster
 _LOOKS = 8
 _TRIES = 4
-_BARRIER_GAIN = 5.0  # 1/s
+_BARRIER_GAIN = 10.0  # 1/s
 _GOAL_REACH = 0.025  # s: how far a goal is carried on by its speed when the next one is late
 
 
@@ -302,8 +302,8 @@ class Supervisor:
         assert goal is not None
         ahead = min(max((self._time(index + 1) - goal.received) / _NS, 0.0), _GOAL_REACH)
         error = np.clip(goal.q + goal.dq * ahead, limits.lower, limits.upper) - q
-        # Closing in no faster than half the acceleration can brake.
-        closing = np.sign(error) * np.minimum(settings.gain * np.abs(error), np.sqrt(limits.acceleration * np.abs(error)))
+        # Closing in no faster than three quarters of the acceleration can brake.
+        closing = np.sign(error) * np.minimum(settings.gain * np.abs(error), np.sqrt(1.5 * limits.acceleration * np.abs(error)))
         velocity = goal.dq + closing
         # Towards a limit, whatever the goal's own speed, no faster than a quarter of the acceleration can brake.
         room = np.maximum(np.where(velocity > 0, limits.upper - q, q - limits.lower) - 1e-3, 0.0)
@@ -319,11 +319,11 @@ class Supervisor:
             scale *= settings.align_speed + (1.0 - settings.align_speed) * max(progress, 0.0)
             limited.append("aligning")
         velocity = self._slide(q, velocity, limited)
-        ratio = np.abs(velocity) / (limits.velocity * 0.995)
-        if ratio.max() > scale:
-            worst = int(np.argmax(ratio))
-            velocity = velocity * (scale / ratio[worst])
-            limited.append(f"velocity:{limits.joint_names[worst]}")
+        # Each joint by itself: a wrist that turns as fast as it can must not hold the hand back.
+        fastest = scale * 0.995 * limits.velocity
+        if (np.abs(velocity) > fastest).any():
+            limited.append(f"velocity:{limits.joint_names[int(np.argmax(np.abs(velocity) / fastest))]}")
+            velocity = np.clip(velocity, -fastest, fastest)
         if self._guard is not None:
             tip = self._guard.tip_speed(q, velocity)
             allowed = 0.95 * _TIP_MARGIN * self.tip_speed * scale

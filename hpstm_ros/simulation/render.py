@@ -1,0 +1,71 @@
+"""Films of a robot arm, rendered off-screen from joint positions, after the run, so that the live graph is not loaded by it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from hpstm_ros.retarget.robots import RobotDescription
+from pallas_ros.body.errors import PallasError
+
+F64 = NDArray[np.float64]
+
+os.environ.setdefault("MUJOCO_GL", "egl")  # before mujoco is imported: no display is needed
+
+
+class ArmRenderer:
+    """Pictures of one robot; the first takes seconds, because meshes are loaded."""
+
+    def __init__(self, robot: RobotDescription, width: int = 640, height: int = 480) -> None:
+        """Raises a `PallasError` where nothing can render (no EGL)."""
+        import mujoco
+
+        from hpstm_ros.simulation import mjcf
+
+        self._mujoco = mujoco
+        self._model = mjcf.build(robot, meshes=True)
+        self._data = mujoco.MjData(self._model)
+        try:
+            self._renderer = mujoco.Renderer(self._model, height, width)
+        except Exception as error:
+            raise PallasError(
+                f"no off-screen rendering here ({error}): install EGL (apt install libegl1) or set MUJOCO_GL=osmesa"
+            ) from None
+        self._camera = mujoco.MjvCamera()
+        low, high = np.maximum(robot.box_min, -1.5), np.minimum(robot.box_max, 1.5)
+        self._camera.lookat[:] = (low + high) / 2
+        self._camera.distance = 1.25 * float(np.linalg.norm(high - low))
+        self._camera.azimuth, self._camera.elevation = 140, -20
+
+    def picture(self, q: F64) -> NDArray[np.uint8]:
+        """The arm at ``q`` (n,) rad, as (height, width, 3)."""
+        self._data.qpos[:] = q
+        self._mujoco.mj_forward(self._model, self._data)
+        self._renderer.update_scene(self._data, self._camera)
+        return np.array(self._renderer.render(), dtype=np.uint8)
+
+    def close(self) -> None:
+        """Free the rendering context."""
+        self._renderer.close()
+
+
+def render(robot: RobotDescription, t: F64, q: F64, path: Path, fps: float = 30.0, width: int = 640, height: int = 480) -> None:
+    """A film (.mp4) of joint positions ``q`` (N, n) rad at times ``t`` (N,) s.
+
+    Raises:
+        PallasError: nothing can render here, or the film cannot be written.
+    """
+    import imageio.v2 as imageio
+
+    renderer = ArmRenderer(robot, width, height)
+    at = np.arange(t[0], t[-1], 1 / fps)
+    joints = np.column_stack([np.interp(at, t, q[:, joint]) for joint in range(q.shape[1])])
+    try:
+        pictures = (renderer.picture(posture) for posture in tqdm(joints, desc="film", unit="picture", leave=False, disable=None))
+        imageio.mimwrite(str(path), list(pictures), fps=fps, macro_block_size=None)
+    except (OSError, ValueError) as error:
+        raise PallasError(f"{path}: the film cannot be written: {error}") from None
+    finally:
+        renderer.close()
