@@ -16,6 +16,7 @@ from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.data.files import read_folder
 from pallas_ros.data.packs import PACKS, PackClip, read_pack
 from pallas_ros.data.splits import DEVELOPMENT_CONTENTS, SPLITS, split_of
 
@@ -77,15 +78,15 @@ class MotionLibrary:
 
     @classmethod
     def open(cls, folder: str | Path, cache: str | Path | None = None) -> "MotionLibrary":
-        """The packs in ``folder``; imported on first use (about a minute), cached under ``cache`` (default: the user's cache folder).
+        """The packs in ``folder``; imported on first use (ten seconds), cached under ``cache`` (default: the user's cache folder). A folder without packs: its BVH and AMASS files.
 
         Raises:
-            PallasError: the folder holds none of the packs, or one is corrupt.
+            PallasError: the folder holds no motion, or a file is corrupt.
         """
         folder = Path(folder)
         present = [pack for pack in PACKS if (folder / f"{pack}.npz").is_file()]
         if not present:
-            raise PallasError(f"{folder}: none of {', '.join(f'{p}.npz' for p in PACKS)} lies in it; give the folder of the motion packs with --data")
+            return cls.from_clips(read_folder(folder))
         stamp = [(p, (folder / f"{p}.npz").stat().st_size, (folder / f"{p}.npz").stat().st_mtime_ns) for p in present]
         key = hashlib.sha256(json.dumps([CACHE_VERSION, stamp]).encode()).hexdigest()[:16]
         target = Path(cache or default_cache()) / f"library-{key}"
