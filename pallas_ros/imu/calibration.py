@@ -97,11 +97,11 @@ class Calibration:
         """Refuse the calibration where it was made with other sensors than those ``connected`` (site -> identity).
 
         Raises:
-            PallasError: names the first site whose sensor differs. Unknown identities (empty) are not compared.
+            PallasError: names the first site whose sensor differs. Only serial numbers (``usb:...``) are compared: a path names no sensor.
         """
         for site, of_site in self.sites.items():
             here = connected.get(site, "")
-            if of_site.sensor and here and here != of_site.sensor:
+            if of_site.sensor.startswith("usb:") and here.startswith("usb:") and here != of_site.sensor:
                 elsewhere = [s for s, other in self.sites.items() if other.sensor == here]
                 hint = f" (it belongs on {elsewhere[0]})" if elsewhere else ""
                 raise PallasError(

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 NANOSECONDS = 1_000_000_000
+_LEARNED = 50  # samples from which a rate is taken
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class ClockMapper:
             self._origin = arrival
         residual = (arrival - self._origin) / NANOSECONDS - device_time
         expected = self._expected(device_time)
-        if expected is not None and not -self._leap < residual - expected < 4 * self._leap:
+        if expected is not None and abs(residual - expected) > self._leap:
             self._leaps += 1
             if self._leaps < 3:
                 return self._later(arrival)
@@ -113,26 +114,32 @@ def _slope(a: _Slice, b: _Slice) -> float:
 
 
 class CountingClock:
-    """A stand-in for the clock of a sensor that sends no time: samples are counted, at the rate they arrive.
+    """A stand-in for the clock of a sensor that sends no time: samples are counted, at the rate of the first ones.
 
-    Lost samples show as lateness and are caught up within seconds.
+    To be mapped by `mapper`, which finds the true rate. Lost samples show as lateness and are forgotten within seconds.
     """
 
     def __init__(self) -> None:
         self.reset()
 
+    @staticmethod
+    def mapper() -> ClockMapper:
+        """A map for counted time: quick to forget, and ready for a rate that is wrong by percents."""
+        return ClockMapper(window_s=4.0, largest_skew=0.05)
+
     def reset(self) -> None:
         """Begin anew."""
-        self._recent: deque[int] = deque(maxlen=400)
+        self._first: list[int] = []
         self._period = 0.0
         self._time = 0.0
 
     def tick(self, arrival: int) -> float:
         """Device time in s of the sample that arrived at ``arrival`` ns."""
-        self._recent.append(arrival)
-        if len(self._recent) >= 20:
-            self._period = (self._recent[-1] - self._recent[0]) / (len(self._recent) - 1) / NANOSECONDS
-        self._time += self._period
-        ahead = (arrival - self._recent[0]) / NANOSECONDS
-        self._time = min(max(self._time, ahead - 0.05), ahead) if len(self._recent) < 20 else self._time
+        if not self._period:
+            self._first.append(arrival)
+            self._time = (arrival - self._first[0]) / NANOSECONDS
+            if len(self._first) == _LEARNED:
+                self._period = self._time / (_LEARNED - 1)
+        else:
+            self._time += self._period
         return self._time

@@ -87,6 +87,13 @@ class ImuDriver:
                 )
                 raise PallasError(f"the port of {site}, {port}: {why}, or set parameter 'ports'") from None
 
+    def identities(self) -> dict[str, str]:
+        """Site -> identity of the sensor at its port, before anything is read; empty where ports are found by shaking."""
+        if self.auto:
+            return {}
+        paths = {site: serial_ports.resolve(port) for site, port in zip(SITES, self._ports, strict=True)}
+        return {site: serial_ports.identity(path) for site, path in paths.items() if path is not None}
+
     def start(self) -> None:
         """Begin to read.
 

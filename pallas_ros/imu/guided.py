@@ -84,7 +84,7 @@ class GuidedCalibrator:
         self.functional = functional
         self.finished: list[str] = []
         self.mistakes: list[str] = []
-        self.problem = "no samples yet"
+        self.problem = self.steps[0].instruction
         self._worn = q_bone_sensor
         self._sensors = dict(sensors or {})
         self._detector = StillnessDetector(limits or StillLimits(duration_s=1.2))
@@ -115,7 +115,7 @@ class GuidedCalibrator:
         if poses is None:
             if self._detector.moving and not self._moved_enough():
                 self.problem = self.instruction
-            elif self._detector.moving:
+            elif self._detector.moving and self.problem not in self.mistakes:
                 self.problem = f"hold still: {self._detector.moving}"
             return None
         return self._still(poses)

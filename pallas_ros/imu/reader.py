@@ -101,7 +101,7 @@ class SerialReader:
         self._mode = orientation
         self._least_interval = least_interval_s
         self._mapper = ClockMapper()
-        self._counting = CountingClock()
+        self._counting, self._counted_mapper = CountingClock(), CountingClock.mapper()
         self._filter: OrientationFilter | None = None
         self._stop = threading.Event()
         self._stats = ReaderStats(site, port)
@@ -159,6 +159,7 @@ class SerialReader:
         self._stats.problem = f"{self.port}: open, but no {self._protocol.name} data yet"
         self._mapper.reset()
         self._counting.reset()
+        self._counted_mapper.reset()
         self._filter = None
         self._since_oriented = _UNORIENTED_BELIEVED
         self._recent = _Recent()
@@ -199,8 +200,11 @@ class SerialReader:
             self._since_oriented += 1
             if self._since_oriented <= _UNORIENTED_BELIEVED:
                 return
-        device_time = reading.device_time if reading.device_time is not None else self._counting.tick(arrival)
-        stamp = self._mapper.map(device_time, arrival)
+        if reading.device_time is not None:
+            device_time, mapper = reading.device_time, self._mapper
+        else:
+            device_time, mapper = self._counting.tick(arrival), self._counted_mapper
+        stamp = mapper.map(device_time, arrival)
         sample = ImuSample(
             stamp=stamp,
             orientation=None if reading.orientation is None else np.array(reading.orientation),
@@ -219,7 +223,7 @@ class SerialReader:
         stats.newest = stamp
         stats.temperature = reading.temperature if reading.temperature is not None else stats.temperature
         self._recent.stamps.append(stamp)
-        self._recent.latency.append(self._mapper.latency)
+        self._recent.latency.append(mapper.latency)
         self._on_sample(self.site, sample)
 
 

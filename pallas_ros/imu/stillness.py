@@ -92,7 +92,7 @@ class StillnessDetector:
         self.sites = tuple(sites)
         self._window: dict[str, deque[ImuSample]] = {site: deque(maxlen=4096) for site in self.sites}
         self._next_look: int | None = None
-        self.moving: str = "no samples yet"
+        self.moving = ""
 
     def clear(self) -> None:
         """Begin anew."""

@@ -1,10 +1,12 @@
 """Reads the worn sensors' serial ports and publishes `/imu/<site>`."""
 
+from pathlib import Path
 from typing import Any
 
 from sensor_msgs.msg import Imu
 
 from pallas_ros.body.names import SITES, TOPIC_IMU
+from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.ros.conversions import imu_to_msg
@@ -34,6 +36,8 @@ class ImuDriverNode(PallasNode):
             read_interval_s=s["read_interval_s"],
         )
         self._driver.check(s["port_wait_s"])
+        if s["calibration"]:
+            Calibration.load(Path(s["calibration"]).expanduser()).check_sensors(self._driver.identities())
         self.every(1.0, self._tell)
 
     def activate(self) -> None:

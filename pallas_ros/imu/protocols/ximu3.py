@@ -27,6 +27,7 @@ class XImu3Decoder(Decoder):
         self._rest = b""
         self._inertial: tuple[float, Vector, Vector] | None = None
         self._given: float | None = None
+        self._time = 0.0
         self._oriented: float | None = None
         self._field: Vector | None = None
         self._temperature: float | None = None
@@ -39,11 +40,12 @@ class XImu3Decoder(Decoder):
             self._rest = self._rest[-_LONGEST:]
         readings: list[Reading] = []
         for message in messages:
-            found = _binary(message) or _ascii(message)
+            found = _binary(message, self._time) or _ascii(message)
             if found is None:
                 self.stats.skipped_bytes += len(message) + 1
                 continue
             self.stats.frames += 1
+            self._time = found[1]
             self._take(*found, readings)
         self.stats.readings += len(readings)
         return readings
@@ -80,9 +82,13 @@ class XImu3Decoder(Decoder):
         return Reading(time, acceleration, rate, orientation, field, self._temperature)
 
 
-def _binary(message: bytes) -> tuple[str, float, tuple[float, ...]] | None:
-    """Kind, time in s and numbers of an escaped binary message; one that has garbage before it is found at its end."""
-    for begin in range(len(message)):
+def _binary(message: bytes, last: float) -> tuple[str, float, tuple[float, ...]] | None:
+    """Kind, time in s and numbers of an escaped binary message; one that has garbage before it is found at its end.
+
+    Without a checksum more than one beginning may fit; the one whose time is nearest to the ``last`` is believed.
+    """
+    fits = []
+    for begin in range(max(len(message) - _LONGEST, 0), len(message)):
         kind = _KINDS.get(message[begin])
         if kind is None:
             continue
@@ -92,8 +98,10 @@ def _binary(message: bytes) -> tuple[str, float, tuple[float, ...]] | None:
         numbers = struct.unpack_from(f"<{_FLOATS[kind]}f", plain, 9)
         time = int.from_bytes(plain[1:9], "little") / 1e6
         if all(map(math.isfinite, numbers)) and time < 1e10:
-            return kind, time, numbers
-    return None
+            fits.append((kind, time, numbers))
+            if begin == 0:
+                break
+    return min(fits, key=lambda fit: abs(fit[1] - last)) if fits else None
 
 
 def _ascii(message: bytes) -> tuple[str, float, tuple[float, ...]] | None:

@@ -1,0 +1,196 @@
+"""`pallas calibrate`: leads the wearer through a calibration and writes its file."""
+
+import argparse
+import json
+import queue
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import load_motion
+from pallas_ros.body.names import JOINTS, SITES
+from pallas_ros.commands.process import open_source
+from pallas_ros.imu.calibration import Calibration
+from pallas_ros.imu.driver import ImuDriver
+from pallas_ros.imu.guided import GuidedCalibrator
+from pallas_ros.imu.motions import calibration_motion, demo_motion
+from pallas_ros.imu.procedures import PROCEDURES, Calibrator, calibrator
+from pallas_ros.imu.protocols import PROTOCOLS
+from pallas_ros.imu.sample import ImuSample
+from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
+
+HELP = "Calibrate the worn sensors to the wearer's bones, step by step."
+
+EXAMPLE = """\
+examples:
+  pallas calibrate me.yaml --ports /dev/ttyUSB0 /dev/ttyUSB1 /dev/ttyUSB2 /dev/ttyUSB3
+  pallas calibrate me.yaml --ports auto --protocol xsens       asks to shake each sensor, then leads through the steps
+  pallas calibrate me.yaml --simulate                          with simulated sensors, worn any way, 10 degrees askew
+  pallas calibrate me.yaml --from session.npz --procedure tpose
+  pallas calibrate me.yaml --check --ports usb:A1 usb:A2 usb:A3 usb:A4     does the file belong to these sensors?
+
+procedures:
+"""
+EXAMPLE += "\n".join(f"  {name:12} {asks}" for name, asks in PROCEDURES.items())
+
+Timed = tuple[str, ImuSample]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument("file", metavar="FILE", help="calibration file (.yaml) to write, or with --check to read")
+    parser.add_argument("--procedure", default="functional", choices=list(PROCEDURES), help="how (default: functional)")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--ports", nargs="+", metavar="PORT", help=f"ports of {', '.join(SITES)}, or auto")
+    source.add_argument("--simulate", action="store_true", help="simulated sensors and a simulated wearer")
+    source.add_argument("--from", dest="recording", metavar="IN", help="an IMU recording or a bag in which the wearer did the procedure")
+    parser.add_argument("--protocol", default="witmotion", choices=list(PROTOCOLS), help="what the sensors speak")
+    parser.add_argument("--orientation", default="sensor", choices=("sensor", "6d", "9d"), help="the sensors' own, or VQF")
+    parser.add_argument(
+        "--as-documented", action="store_true", help="the sensors are worn as in docs/sensors.md: tells one that is upside down"
+    )
+    parser.add_argument("--pose", metavar="MOTION", help="known_pose: motion file whose first frame is the pose")
+    parser.add_argument("--still", type=float, default=1.5, metavar="S", help="how long to hold still, s")
+    parser.add_argument("--timeout", type=float, default=180.0, metavar="S", help="give up after this time, s")
+    parser.add_argument("--seed", type=int, default=0, help="of the simulated sensors")
+    parser.add_argument("--check", action="store_true", help="only see whether FILE belongs to the sensors at --ports")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate and save, or check."""
+    path = Path(args.file).expanduser()
+    if path.suffix not in (".yaml", ".yml"):
+        raise PallasError(f"{path}: a calibration file ends in .yaml")
+    if not (args.ports or args.simulate or args.recording):
+        raise PallasError("where are the sensors? give --ports (four, or auto), --from a recording, or --simulate")
+    if args.check:
+        return _check(path, args)
+    driver = None
+    if args.ports:
+        driver, samples = _live(args)
+    elif args.recording:
+        samples = open_source(args.recording).samples
+    else:
+        samples = iter(_simulated(args))
+    try:
+        found = seek(_calibrator(args, path, {}), samples, quiet=args.json)
+        for site, sensor in (driver.sensors() if driver is not None else {}).items():
+            found.sites[site].sensor = sensor
+    finally:
+        if driver is not None:
+            driver.stop()
+    found.save(path)
+    _report(found, path, args.json)
+    return 0
+
+
+def seek(seeker: Calibrator, samples: Iterator[Timed], quiet: bool = False) -> Calibration:
+    """Feed samples until there is a calibration, and say what is to be done and what is wrong.
+
+    Raises:
+        PallasError: the samples end before.
+    """
+    said = ""
+    for site, sample in samples:
+        found = seeker.push(site, sample)
+        if found is not None:
+            return found
+        steps = f"[{len(seeker.finished) + 1}/{len(seeker.steps)}] " if isinstance(seeker, GuidedCalibrator) else ""
+        words = seeker.problem if "turning" not in seeker.problem else seeker.problem.split(" (")[0]  # its figure changes all the time
+        if not quiet and words != said:
+            said = words
+            print(f"{steps}{said}", flush=True)
+    named = seeker.mistakes if isinstance(seeker, GuidedCalibrator) else []
+    raise PallasError(f"no calibration: {'; '.join(named) or seeker.problem or 'the samples ended too early'}")
+
+
+def _calibrator(args: argparse.Namespace, path: Path, sensors: Mapping[str, str]) -> Calibrator:
+    joints = None
+    if args.procedure == "known_pose":
+        if not args.pose:
+            raise PallasError("the procedure 'known_pose' needs --pose, a motion file whose first frame is the pose")
+        joints = dict(zip(JOINTS, load_motion(args.pose).rotations[0].tolist(), strict=True))
+    current = Calibration.load(path) if args.procedure == "rest" else None
+    worn = dict.fromkeys(SITES, rotations.IDENTITY) if args.as_documented else None
+    return calibrator(args.procedure, args.still, joints, current, worn, sensors)
+
+
+def _live(args: argparse.Namespace) -> tuple[ImuDriver, Iterator[Timed]]:
+    heard: queue.Queue[Timed] = queue.Queue()
+    driver = ImuDriver(args.ports, [args.protocol], lambda site, sample: heard.put((site, sample)), orientation=args.orientation)
+    driver.check(1.0)
+    driver.start()
+
+    def samples() -> Iterator[Timed]:
+        until, asked = time.monotonic() + args.timeout, None
+        while time.monotonic() < until:
+            try:
+                yield heard.get(timeout=0.5)
+            except queue.Empty:
+                wrong = "; ".join(driver.problems())
+                if driver.request is None and wrong != asked and not args.json:
+                    asked = wrong
+                    print(wrong, flush=True)
+            if driver.request is not None and driver.request != asked:
+                asked = driver.request
+                print(asked, flush=True)
+
+    return driver, samples()
+
+
+def _simulated(args: argparse.Namespace) -> list[Timed]:
+    rng = np.random.default_rng(args.seed)
+    functional = args.procedure == "functional"
+    any_way = functional and not args.as_documented
+    worn = {site: rotations.normalise(rng.standard_normal(4)) if any_way else rotations.IDENTITY for site in SITES}
+    motion = calibration_motion(functional) if args.procedure in ("functional", "npose_tpose") else demo_motion(5.0)
+    noise = SensorNoise(mounting_error=float(np.radians(10)), heading_offset=float(np.radians(30)))
+    return VirtualSensors(noise, args.seed, worn).samples(motion)
+
+
+def _check(path: Path, args: argparse.Namespace) -> int:
+    if not args.ports:
+        raise PallasError("--check needs the sensors: give --ports")
+    calibration = Calibration.load(path)
+    driver, samples = _live(args)
+    try:
+        heard: set[str] = set()
+        for site, _ in samples:
+            heard.add(site)
+            if len(heard) == len(SITES):
+                break
+        calibration.check_sensors(driver.sensors())
+    finally:
+        driver.stop()
+    print(f"{path}: belongs to these sensors ({calibration.procedure}, {calibration.date})")
+    return 0
+
+
+def _report(found: Calibration, path: Path, as_json: bool) -> None:
+    if as_json:
+        rows: dict[str, Any] = {
+            site: {
+                "residual_deg": float(np.degrees(s.residual)),
+                "heading_offset_deg": float(np.degrees(s.heading_offset)),
+                "sensor": s.sensor,
+            }
+            for site, s in found.sites.items()
+        }
+        print(json.dumps({"file": str(path), "procedure": found.procedure, "warnings": found.warnings, "sites": rows}))
+        return
+    print(f"{'site':12} {'residual':>9} {'heading':>9} {'gyroscope bias':>15} {'1 g reads':>10}  sensor")
+    for site, s in found.sites.items():
+        bias = np.degrees(np.linalg.norm(s.gyroscope_bias))
+        print(
+            f"{site:12} {np.degrees(s.residual):6.1f} deg {np.degrees(s.heading_offset):5.0f} deg {bias:9.2f} deg/s "
+            f"{9.80665 / s.acceleration_scale:10.3f}  {s.sensor}"
+        )
+    for warning in found.warnings:
+        print(f"warning: {warning}")
+    print(f"{path}: calibrated ({found.procedure})")
