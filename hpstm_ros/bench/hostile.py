@@ -96,7 +96,7 @@ class _Bodies:
                 body.confidence[:] = random.choice([0.0, np.nan, -1.0, 5.0, 0.3, np.inf])
             case 9:
                 assert body.covariance is not None
-                body.covariance[:] = random.choice([np.nan, -1.0, 1e6, np.inf]) * np.eye(3)
+                body.covariance[:] = np.where(np.eye(3), random.choice([np.nan, -1.0, 1e6, np.inf]), 0.0)
             case 10:
                 assert body.covariance is not None
                 body.covariance[:] = np.eye(3) * float(random.choice([1e-3, 1e-2, 0.1]))
