@@ -1,0 +1,106 @@
+"""The graph as data: arguments, conditions, parameters, and what is said where one is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.commands.up import parse
+from pallas_ros.graph import Graph, read_config
+from pallas_ros.processes import clean_shared_memory, node_commands
+
+GRAPH = Graph.load()
+
+
+def names(**arguments: str) -> list[str]:
+    return [node.node for node in GRAPH.resolve(arguments)]
+
+
+def test_the_default_graph_is_the_whole_chain_with_simulated_sensors_and_arm() -> None:
+    assert set(names()) == {"imu_simulator", "imu_driver", "pallas_node", "hpstm", "retarget", "arm_simulator"}
+
+
+def test_arguments_choose_the_nodes() -> None:
+    assert "imu_simulator" not in names(imu_source="serial")
+    assert set(names(imu_source="topics", robot="")) == {"pallas_node", "hpstm"}
+    assert set(names(imu_source="none", body="pose", robot="")) == {"pose_adapter", "hpstm"}
+    assert "arm_simulator" not in names(arm="real")
+    assert {"recorder", "visualizer"} <= set(names(record="bag", view="true"))
+
+
+def test_nobody_but_a_human_holds_the_switch_of_a_real_arm() -> None:
+    assert "operator" in names(operator="auto")
+    assert "operator" not in names(operator="auto", arm="real")
+
+
+def test_arguments_become_parameters_of_the_right_type() -> None:
+    nodes = {node.node: node for node in GRAPH.resolve({"height": "1.9", "calibration": "me.yaml", "use_sim_time": "true"})}
+    assert nodes["pallas_node"].parameters["height_m"] == 1.9
+    assert nodes["pallas_node"].parameters["calibration"] == "me.yaml"
+    assert all(node.parameters["use_sim_time"] is True for node in nodes.values())
+    assert "model" not in nodes["pallas_node"].parameters  # empty: left to the file
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"imu_sorce": "serial"}, "there is no argument 'imu_sorce': did you mean 'imu_source'"),
+        ({"imu_source": "wifi"}, "imu_source:=wifi is none of simulator, serial, topics, none"),
+        ({"height": "9"}, "'height_m' is 9, but must be a float from 1.2 to 2.2 m"),
+        ({"height": "tall"}, "'height_m' is 'tall'"),
+    ],
+)
+def test_a_wrong_argument_is_refused_in_one_sentence(arguments: dict[str, str], sentence: str) -> None:
+    with pytest.raises(PallasError, match=sentence):
+        GRAPH.resolve(arguments)
+
+
+def test_one_process_gets_every_parameter_under_its_nodes_name() -> None:
+    nodes = GRAPH.resolve({"motion": "walk.npz"})
+    (name, command), *rest = node_commands(nodes, single_process=True)
+    assert not rest
+    assert "imu_simulator:motion:=walk.npz" in command
+    separate = dict(node_commands(nodes, single_process=False))
+    assert "motion:=walk.npz" in separate["imu_simulator"]
+    assert set(separate) == {node.node for node in nodes}
+
+
+def test_a_configuration_file_gives_arguments_and_parameter_files(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("hpstm:\n  ros__parameters:\n    lookahead: 2\n")
+    config = tmp_path / "graph.yaml"
+    config.write_text("arguments: {robot: ur5, view: true}\nparameter_files: {hpstm: mine.yaml}\n")
+    arguments, files = read_config(config)
+    nodes = {node.node: node for node in GRAPH.resolve(arguments, files)}
+    assert nodes["hpstm"].file == tmp_path / "mine.yaml"
+    assert nodes["retarget"].parameters["robot"] == "ur5"
+    assert "visualizer" in nodes
+    config.write_text("parameter_files: {hpstm: other.yaml}\n")
+    with pytest.raises(PallasError, match="other.yaml, does not exist"):
+        read_config(config)
+    config.write_text("robot: ur5\n")
+    with pytest.raises(PallasError, match="expected the mappings 'arguments' and 'parameter_files', found robot"):
+        read_config(config)
+
+
+def test_words_of_the_command_line() -> None:
+    assert parse(["robot:=ur5", "record:="]) == {"robot": "ur5", "record": ""}
+    with pytest.raises(PallasError, match="'robot=ur5' is not of the form name:=value"):
+        parse(["robot=ur5"])
+
+
+def test_only_shared_memory_that_nobody_holds_is_removed(tmp_path: Path) -> None:
+    import fcntl
+    import os
+
+    for name in ("fastdds_dead", "fastdds_alive", "fastdds_young", "other_file"):
+        for path in (tmp_path / name, tmp_path / f"{name}_el"):
+            path.write_bytes(b"x")
+            if "young" not in name:
+                os.utime(path, (0, 0))
+    with (tmp_path / "fastdds_alive_el").open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert clean_shared_memory(tmp_path) == 2
+    assert not (tmp_path / "fastdds_dead").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{name}{end}" for name in ("fastdds_alive", "fastdds_young", "other_file") for end in ("", "_el")
+    }

@@ -1,0 +1,153 @@
+"""The pipeline: calibration in force by stamps, determinism, and recordings through `pallas process`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pallas_ros import cli
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame, ImuFrame
+from pallas_ros.body.motion import load_motion, save_npz
+from pallas_ros.body.names import JOINTS, SITES
+from pallas_ros.imu.calibration import Calibration, TPoseCalibrator
+from pallas_ros.imu.motions import demo_motion
+from pallas_ros.imu.sample import ImuSample
+from pallas_ros.imu.synchroniser import Synchroniser
+from pallas_ros.imu.virtual import VirtualSensors
+from pallas_ros.pipeline import Pipeline, Settings, read_document, segment_lengths
+
+
+class Recorder:
+    """Stands where the estimator does, and keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.frames: list[ImuFrame] = []
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def step(self, frame: ImuFrame) -> BodyFrame:
+        self.frames.append(frame)
+        zeros = np.zeros((len(JOINTS), 3))
+        ones = np.tile([0.0, 0.0, 0.0, 1.0], (len(JOINTS), 1))
+        return BodyFrame(frame.stamp, ones, zeros, None, np.ones(22, bool), np.ones(22), np.zeros(2), frame.newest_input)
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[tuple[str, ImuSample]]:
+    return VirtualSensors(seed=3).samples(demo_motion(6.0))
+
+
+def feed(pipeline: Pipeline, samples: list[tuple[str, ImuSample]]) -> list[BodyFrame]:
+    return [body for site, sample in samples for body in pipeline.push(site, sample)]
+
+
+def test_nothing_comes_out_before_the_calibration_and_60_hz_after_it(samples: list[tuple[str, ImuSample]]) -> None:
+    estimator = Recorder()
+    pipeline = Pipeline(TPoseCalibrator(), Synchroniser(), estimator, "me")
+    bodies = feed(pipeline, samples)
+    assert pipeline.calibration is not None
+    assert estimator.resets == 1
+    assert all(body.stamp > pipeline.from_stamp and body.body_id == "me" for body in bodies)
+    assert np.abs(np.diff([body.stamp for body in bodies]) - 1e9 / 60).max() < 2
+
+
+def test_the_recorded_calibration_gives_the_same_frames_whatever_order_the_sites_came_in(samples: list[tuple[str, ImuSample]]) -> None:
+    live = Recorder()
+    pipeline = Pipeline(TPoseCalibrator(), Synchroniser(), live)
+    feed(pipeline, samples)
+    calibration, stamp = read_document(pipeline.document())
+    assert stamp == pipeline.from_stamp
+    again = Recorder()
+    replay = Pipeline(TPoseCalibrator(), Synchroniser(), again)
+    replay.put_in_force(calibration, stamp)
+    feed(replay, sorted(samples, key=lambda entry: (entry[1].stamp, SITES.index(entry[0]))))
+    mine, theirs = ({frame.stamp: frame for frame in run.frames} for run in (live, again))
+    assert min(mine) == min(theirs)
+    common = sorted(set(mine) & set(theirs))
+    assert len(common) > 0.98 * len(mine)
+    for stamp in common:
+        assert np.allclose(mine[stamp].orientation, theirs[stamp].orientation, atol=1e-6)
+        assert np.allclose(mine[stamp].acceleration, theirs[stamp].acceleration, atol=1e-6)
+
+
+def test_a_calibration_can_be_sought_while_bodies_go_on(samples: list[tuple[str, ImuSample]]) -> None:
+    pipeline = Pipeline(Calibration.identity(), Synchroniser(), Recorder())
+    pipeline.calibrate(TPoseCalibrator())
+    before = feed(pipeline, samples[:200])
+    assert before
+    feed(pipeline, samples[200:1200])
+    assert pipeline.calibration is not None
+    assert pipeline.calibration.procedure == "tpose"
+
+
+def test_a_sample_without_orientation_is_refused_in_one_sentence() -> None:
+    pipeline = Pipeline(Calibration.identity(), Synchroniser(), Recorder())
+    with pytest.raises(PallasError, match="neck has no orientation"):
+        pipeline.push("neck", ImuSample(1, None, np.zeros(3)))
+
+
+def test_segments_are_words_of_name_and_metres() -> None:
+    assert segment_lengths(["upper_arm=0.31"]) == {"upper_arm": 0.31}
+    with pytest.raises(PallasError, match="upper_arm=0.31"):
+        segment_lengths(["upper_arm:0.31"])
+
+
+@pytest.fixture
+def recording(tmp_path: Path, samples: list[tuple[str, ImuSample]]) -> Iterator[Path]:
+    by_site = {site: [sample for at, sample in samples if at == site] for site in SITES}
+    count = min(map(len, by_site.values()))
+    path = tmp_path / "raw.npz"
+    arrays = {
+        "sites": np.array(SITES),
+        "stamp": np.array([sample.stamp for sample in by_site["pelvis"][:count]]) * 1e-9,
+        "orientation": np.stack([[sample.orientation for sample in by_site[site][:count]] for site in SITES], axis=1),
+        "linear_acceleration": np.stack([[sample.acceleration for sample in by_site[site][:count]] for site in SITES], axis=1),
+        "calibrated": np.array(False),
+    }
+    save_npz(path, arrays)
+    yield path
+
+
+def test_process_turns_a_raw_recording_into_a_motion(recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "motion.npz"
+    assert cli.main(["process", str(recording), str(out)]) == 0
+    assert "times real time" in capsys.readouterr().out
+    motion = load_motion(out)
+    assert motion.fps == 60
+    assert motion.valid is not None
+    assert motion.valid.all()
+    assert 3.0 < motion.duration < 5.0  # 6 s less the T-pose
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing.npz", "out.npz"], "missing.npz: no such file"),
+        (["{recording}", "out.bvh"], "a motion file ends in .npz"),
+        (["{recording}", "out.npz", "--height", "3"], "height 3.0 m is outside"),
+        (["{recording}", "out.npz", "--calibration", "none.yaml"], "none.yaml: no such file"),
+        (["{recording}", "out.npz", "--model", "none.onnx"], "none.onnx: no such file"),
+    ],
+)
+def test_process_refuses_bad_input_in_one_sentence_and_writes_nothing(
+    arguments: list[str], sentence: str, recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["process", *(word.format(recording=recording) for word in arguments)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert sentence in said
+    assert said.count("\n") == 0
+    assert not (tmp_path / "out.npz").exists()
+
+
+def test_settings_are_parameters_of_the_node() -> None:
+    from pallas_ros.ros.parameters import describe
+
+    described = describe("pallas_node")
+    for name in Settings.__dataclass_fields__:
+        default = described[name].default
+        assert tuple(default) == tuple(getattr(Settings, name)) if isinstance(default, list) else default == getattr(Settings, name), name

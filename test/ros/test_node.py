@@ -1,0 +1,197 @@
+"""The base of every node, on real rclpy over loopback: parameters, transitions, callbacks that raise, diagnostics."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
+pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.ros.node import Health, PallasNode
+from pallas_ros.ros.run import make_executor, node_class
+
+LIMIT_S = 20.0
+
+
+class Echo(PallasNode):
+    """Repeats what it hears; refuses what it is told to refuse."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.events: list[str] = []
+        super().__init__("pallas_node", **kwargs)
+
+    def configure(self) -> None:
+        self.events.append("configure")
+        if self.settings["body_id"] == "refused":
+            raise PallasError("this body id is refused: take another")
+        self.out = self.advertise(String, "/out")
+        self.subscribe(String, "/in", self._on)
+        self.serve(Trigger, "/later", self._later)
+
+    def activate(self) -> None:
+        self.events.append("activate")
+
+    def deactivate(self) -> None:
+        self.events.append("deactivate")
+
+    def cleanup(self) -> None:
+        self.events.append("cleanup")
+
+    def health(self) -> Health:
+        return Health(0, "well")
+
+    def _on(self, message: String) -> None:
+        if message.data == "bad":
+            raise ValueError("bad word")
+        self.out.publish(message)
+
+    async def _later(self, request: Any, response: Any) -> Any:
+        self.promise = self.future()
+        await self.promise
+        raise PallasError("waited, and refused")
+
+
+class World:
+    """A node under test, a node that talks to it, and what spins both."""
+
+    def __init__(self) -> None:
+        self.executor = make_executor()
+        self.peer = rclpy.create_node("peer")
+        self.executor.add_node(self.peer)
+        self.nodes: list[Any] = []
+
+    def add(self, **overrides: Any) -> Echo:
+        node = Echo(parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()])
+        self.executor.add_node(node)
+        self.nodes.append(node)
+        return node
+
+    def until(self, condition: Callable[[], Any], meanwhile: Callable[[], None] = lambda: None) -> None:
+        end = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < end, "it did not come"
+            meanwhile()
+            self.executor.spin_once(timeout_sec=0.02)
+
+
+@pytest.fixture
+def world(ros_domain: int) -> Iterator[World]:
+    rclpy.init()
+    made = World()
+    yield made
+    for node in made.nodes:
+        node.stop()
+        node.destroy_node()
+    made.peer.destroy_node()
+    rclpy.try_shutdown()
+
+
+def test_a_message_that_raises_is_counted_and_the_node_goes_on(world: World) -> None:
+    node = world.add()
+    node.bring("configure")
+    node.bring("activate")
+    heard: list[str] = []
+    statuses: list[Any] = []
+    talk = world.peer.create_publisher(String, "/in", 10)
+    world.peer.create_subscription(String, "/out", lambda message: heard.append(message.data), 10)
+    world.peer.create_subscription(DiagnosticArray, "/diagnostics", lambda message: statuses.extend(message.status), 10)
+    world.until(lambda: "good" in heard, lambda: talk.publish(String(data="good")))
+    talk.publish(String(data="bad"))
+    talk.publish(String(data="after"))
+    world.until(lambda: "after" in heard)
+    world.until(lambda: any(pair.key == "errors of /in" and pair.value == "1" for status in statuses for pair in status.values))
+    assert statuses[-1].level == b"\x01"
+    assert any(pair.key == "last error" and "bad word" in pair.value for pair in statuses[-1].values)
+
+
+def test_an_inactive_node_neither_hears_nor_speaks(world: World) -> None:
+    node = world.add()
+    node.bring("configure")
+    node.bring("activate")
+    heard: list[str] = []
+    talk = world.peer.create_publisher(String, "/in", 10)
+    world.peer.create_subscription(String, "/out", lambda message: heard.append(message.data), 10)
+    world.until(lambda: heard, lambda: talk.publish(String(data="one")))
+    node.trigger_deactivate()
+    heard.clear()
+    talk.publish(String(data="two"))
+    for _ in range(20):
+        world.executor.spin_once(timeout_sec=0.02)
+    assert "two" not in heard
+    assert node.events[-1] == "deactivate"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"height_m": 9.0}, "parameter 'height_m' is 9.0, but must be a float from 1.2 to 2.2 m"),
+        ({"height_m": "tall"}, "parameter 'height_m' is 'tall'"),
+        ({"hieght_m": 1.8}, "there is no parameter 'hieght_m': did you mean 'height_m'?"),
+        ({"body_id": "refused"}, "this body id is refused: take another"),
+    ],
+)
+def test_what_is_wrong_is_refused_at_configure_in_one_sentence(world: World, overrides: dict[str, Any], sentence: str) -> None:
+    node = world.add(**overrides)
+    with pytest.raises(PallasError, match=sentence.replace("?", r"\?")):
+        node.bring("configure")
+    assert not node.active
+
+
+def test_an_int_is_taken_where_a_float_is_wanted(world: World) -> None:
+    assert world.add(height_m=2).settings["height_m"] == 2.0
+
+
+def test_parameters_change_while_running_and_a_refused_change_leaves_all_as_it_was(world: World) -> None:
+    node = world.add()
+    node.bring("configure")
+    node.bring("activate")
+    too_tall, refused, good = (
+        node.set_parameters([Parameter(name, value=value)])[0] for name, value in (("height_m", 3.0), ("body_id", "refused"), ("height_m", 1.9))
+    )
+    assert not too_tall.successful
+    assert "from 1.2 to 2.2 m" in too_tall.reason
+    assert not refused.successful
+    assert refused.reason == "this body id is refused: take another"
+    assert good.successful
+    assert node.settings["height_m"] == 1.9
+    assert node.settings["body_id"] == "operator"
+    assert node.get_parameter("body_id").value == "operator"
+    assert node.active
+    heard: list[str] = []
+    talk = world.peer.create_publisher(String, "/in", 10)
+    world.peer.create_subscription(String, "/out", lambda message: heard.append(message.data), 10)
+    world.until(lambda: heard, lambda: talk.publish(String(data="still here")))
+
+
+def test_a_read_only_parameter_stays(world: World) -> None:
+    result = world.add().set_parameters([Parameter("priority", value=5)])[0]
+    assert not result.successful
+    assert "at start only" in result.reason
+
+
+def test_a_service_may_answer_later_and_its_refusal_is_a_sentence(world: World) -> None:
+    node = world.add()
+    node.bring("configure")
+    node.bring("activate")
+    client = world.peer.create_client(Trigger, "/later")
+    world.until(client.service_is_ready)
+    answer = client.call_async(Trigger.Request())
+    world.until(lambda: hasattr(node, "promise"))
+    node.promise.set_result(None)
+    world.until(answer.done)
+    assert not answer.result().success
+    assert answer.result().message == "waited, and refused"
+
+
+def test_an_unknown_node_is_refused_with_the_closest_name() -> None:
+    with pytest.raises(PallasError, match="did you mean 'imu_driver'"):
+        node_class("imu_drivr")
