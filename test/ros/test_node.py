@@ -155,7 +155,8 @@ def test_parameters_change_while_running_and_a_refused_change_leaves_all_as_it_w
     node.bring("configure")
     node.bring("activate")
     too_tall, refused, good = (
-        node.set_parameters([Parameter(name, value=value)])[0] for name, value in (("height_m", 3.0), ("body_id", "refused"), ("height_m", 1.9))
+        node.set_parameters([Parameter(name, value=value)])[0]
+        for name, value in (("height_m", 3.0), ("body_id", "refused"), ("height_m", 1.9))
     )
     assert not too_tall.successful
     assert "from 1.2 to 2.2 m" in too_tall.reason

@@ -48,7 +48,7 @@ def test_every_description_is_sound_and_every_parameter_file_fits_it(node: str) 
 
 def test_a_description_that_is_wrong_is_refused_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("rate: {type: float, default: 5.0, range: [10.0, 20.0], description: A rate.}")
-    with pytest.raises(PallasError, match="'rate' is 5.0"):
+    with pytest.raises(PallasError, match=r"'rate' is 5\.0"):
         describe("x", tmp_path)
     (tmp_path / "x.yaml").write_text("rate: {type: number, default: 5.0, description: A rate.}")
     with pytest.raises(PallasError, match="type 'number'"):
