@@ -96,6 +96,17 @@ def export(model: Hpstm, folder: str | Path, document: dict[str, Any], name: str
     return path
 
 
+def export_file(weights: Path, path: Path, git: str) -> Path:
+    """For `pallas export`: the ``.onnx`` of released weights, their document carried over.
+
+    Raises:
+        PallasError: the file is no such weights.
+    """
+    model, meta = load_model(weights)
+    document = {**json.loads(meta.get("pallas", "{}")), "config": model.config.as_dict(), "git": git}
+    return export_stream(OneFrame(model), path, {key: value for key, value in document.items() if key not in ("sha256", "opset", "parameters")})
+
+
 def step_module(weights: Path) -> OneFrame:
     """The streaming step with the weights of a released ``.safetensors``: what the torch backend runs (entry point ``pallas.streams``)."""
     return OneFrame(load_model(weights)[0]).eval()

@@ -62,8 +62,8 @@ class TorchStream(Stream):
         self._views: dict[str, F32] = {name: self._tensors[name].numpy() for name in self.inputs}
 
     @classmethod
-    def open(cls, model: ModelFile, batch: int = 1, threads: int = 1) -> "TorchStream":
-        """The module of the model's ``kind`` with the weights beside the file.
+    def open(cls, model: ModelFile, batch: int = 1, threads: int = 1, weights: Path | None = None) -> "TorchStream":
+        """The module of the model's ``kind`` with ``weights``, by default those beside the file.
 
         Raises:
             PallasError: no such kind or no weights.
@@ -72,7 +72,7 @@ class TorchStream(Stream):
         builders = [entry for entry in importlib.metadata.entry_points(group=STREAMS) if entry.name == kind]
         if not builders:
             raise PallasError(f"no torch module is known for models of kind '{kind}' ({model.path}): use the onnxruntime backend")
-        weights = model.path.with_suffix(".safetensors")
+        weights = weights or model.path.with_suffix(".safetensors")
         if not weights.is_file():
             raise PallasError(f"inference backend 'torch' needs the weights {weights}: put them beside the .onnx file or use onnxruntime")
         return cls(model, builders[0].load()(weights), batch, threads)

@@ -23,7 +23,7 @@ def model() -> Pallas:
     network = Pallas(PallasConfig(width=48, heads=4, hidden=64, window=12, legs_hidden=32, solver_hidden=16, solver_blocks=2)).eval()
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += 0.05 * torch.randn_like(parameter)
+            parameter += 0.02 * torch.randn_like(parameter)
     return network
 
 

@@ -1,0 +1,107 @@
+"""`pallas export`: trained weights to a model file that every backend runs."""
+
+import argparse
+import importlib.metadata
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.runtime import open_stream
+from pallas_ros.runtime.model_file import ModelFile
+
+HELP = "write trained weights as a model file (.onnx) that streams on every backend"
+EXAMPLE = """\
+  pallas export models/pallas.safetensors                  writes models/pallas.onnx
+  pallas export out/run/weights.safetensors tuned.onnx     use it with: pallas up model:=tuned.onnx"""
+
+GROUP = "pallas.export"
+Exporter = Callable[[Path, Path, str], Path]
+"""A function of the group: weights, the file to write, git revision; returns the file."""
+
+_FRAMES = 200
+_LIMIT = 1e-4
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("weights", type=Path, help="trained weights (.safetensors)")
+    parser.add_argument("out", type=Path, nargs="?", help="model file to write (default: beside the weights, ending in .onnx)")
+    parser.add_argument("--kind", help="which network (default: as the weights say)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, then compare what was written with the weights, frame by frame."""
+    exporters = {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+    kind = args.kind or kind_of(args.weights)
+    if kind not in exporters:
+        raise PallasError(
+            f"{args.weights}: weights of kind '{kind}' cannot be exported; there are {', '.join(sorted(exporters))} (--kind names one)"
+        )
+    out = args.out or args.weights.with_suffix(".onnx")
+    if out.suffix != ".onnx" or not out.absolute().parent.is_dir():
+        raise PallasError(f"{out}: give a file name that ends in .onnx, in a folder that exists")
+    print(f"exporting {args.weights} ({kind}); this takes some seconds", flush=True)
+    try:
+        exporter: Exporter = exporters[kind].load()
+    except ImportError as error:
+        raise PallasError(f"export needs a package that is not installed ({error.name}): pip install 'pallas-ros[train]'") from None
+    path = exporter(args.weights, out, revision())
+    difference = compare(path, args.weights)
+    model = ModelFile.load(path)
+    print(
+        f"{path}: {len(model.data) / 1e6:.1f} MB, {model.metadata['parameters']} weights, 1 to 16 bodies, sha256 {model.sha256[:12]}; "
+        f"agrees with torch to {difference:.0e}"
+    )
+    if difference > _LIMIT:
+        raise PallasError(f"{path} does not agree with its weights (difference {difference:.1e}): do not use it, and report this")
+    return 0
+
+
+def kind_of(weights: Path) -> str:
+    """What network a ``.safetensors`` file holds, by its metadata.
+
+    Raises:
+        PallasError: it is no such file, or does not say.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="np") as file:
+            return str(json.loads((file.metadata() or {})["pallas"])["kind"])
+    except FileNotFoundError:
+        raise PallasError(f"{weights}: no such file; give the path of trained weights (.safetensors)") from None
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        raise PallasError(
+            f"{weights}: does not say what network its weights are of: give --kind, or a file written by `pallas train`"
+        ) from None
+
+
+def compare(path: Path, weights: Path) -> float:
+    """How well ONNX Runtime and torch agree over frames of noise in 0 to 1: 99 % of the outputs to within this (relative where above 1).
+
+    Not the largest difference: noise is no body, and where two axes are nearly parallel its rotations amplify rounding.
+    """
+    from pallas_ros.runtime.torch_backend import TorchStream
+
+    model = ModelFile.load(path)
+    stream, reference = open_stream(path, "onnxruntime"), TorchStream.open(model, weights=weights)
+    generator = np.random.default_rng(0)
+    differences = []
+    for _ in range(_FRAMES):
+        frame = {name: generator.uniform(0, 1, shape).astype(np.float32) for name, shape in stream.inputs.items()}
+        ours, theirs = stream.step(frame), reference.step(frame)
+        differences += [(np.abs(ours[name] - theirs[name]) / np.maximum(1.0, np.abs(theirs[name]))).ravel() for name in ours]
+    return float(np.quantile(np.concatenate(differences), 0.99))
+
+
+def revision() -> str:
+    """The commit that the code is at, or "unknown" outside a checkout."""
+    try:
+        command = ["git", "rev-parse", "--short", "HEAD"]
+        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
