@@ -126,10 +126,27 @@ def demo_motion(duration: float = 30.0, fps: float = MODEL_RATE_HZ, skeleton: Sk
     return _play(script, walks, duration, fps, skeleton)
 
 
-def calibration_motion(functional: bool = True, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None) -> Motion:
-    """What a wearer does in the guided calibration: N-pose, T-pose and, if ``functional``, elbows, bow and turn (`guided`)."""
+def calibration_motion(
+    functional: bool = True, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None, sloppy: Array | None = None
+) -> Motion:
+    """What a wearer does in the guided calibration: N-pose, T-pose and, if ``functional``, elbows, bow and turn (`guided`).
+
+    ``sloppy``: numbers in degrees added to the angles of the poses one after the other, for a wearer who misses them.
+    """
     script = _CALIBRATION if functional else _CALIBRATION[:6]
+    if sloppy is not None:
+        missed: dict[_Pose, _Pose] = {}
+        script = tuple((seconds, missed.setdefault(pose, _missed(pose, sloppy[11 * len(missed) :]))) for seconds, pose in script)
     return _play(script, [], sum(seconds for seconds, _ in script), fps, skeleton)
+
+
+def _missed(pose: _Pose, by: Array) -> _Pose:
+    """A pose with every arm angle, bend, turn and nod off by the numbers given, in degrees."""
+    left, right = (
+        _Arm(arm.lower + d[0], arm.forward + d[1], arm.flex + abs(d[2]), arm.twist + d[3])
+        for arm, d in ((pose.left, by[:4]), (pose.right, by[4:8]))
+    )
+    return _Pose(left, right, pose.bend + by[8], pose.turn + by[9], pose.crouch, pose.nod + by[10], pose.about)
 
 
 def everyday_motion(duration: float, seed: int = 0, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None) -> Motion:

@@ -44,8 +44,9 @@ class Graph:
         self.executor = SingleThreadedExecutor()
         for node in (self.simulator, self.driver, self.listener):
             self.executor.add_node(node)
-        self.simulator.start()
-        self.driver.start()
+        for node in (self.simulator, self.driver):
+            node.bring("configure")
+            node.bring("activate")
 
     def wait(self, condition: Callable[[], bool], seconds: float = 15.0) -> None:
         until = time.monotonic() + seconds
@@ -135,6 +136,6 @@ def test_missing_and_taken_ports_are_refused_in_one_sentence(make_graph: Callabl
     graph.wait(lambda: all(len(graph.received[site]) >= 5 for site in SITES))
     for node, words in zip(nodes, wanted, strict=True):
         with pytest.raises(PallasError, match=words):
-            node.start()
+            node.bring("configure")
         node.stop()
         node.destroy_node()
