@@ -1,0 +1,73 @@
+"""`pallas report`: a page about one recorded session, or a table over many."""
+
+import argparse
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.view.report import Written, write_index, write_report
+
+HELP = "Write one self-contained HTML page about a bag, or about every bag of a folder."
+
+EXAMPLE = """\
+examples:
+  pallas report recordings/monday                 recordings/monday.html: rates, latency, confidence, joints, events, pictures, a film
+  pallas report recordings -o reports             a page a bag and reports/index.html, over all cores
+  pallas report recordings/monday --no-film       quicker, smaller"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap, .db3, or a folder of those")
+    parser.add_argument("-o", "--output", type=Path, help="page to write (default: beside the bag); for many bags a folder")
+    parser.add_argument("--no-film", action="store_true", help="without the film")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="bags at a time (default: one a core)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page or pages."""
+    if args.jobs < 1:
+        raise PallasError(f"--jobs {args.jobs}: give 1 or more")
+    bags = find_bags(args.bag)
+    if bags == [args.bag]:
+        page = args.output or args.bag.with_name(f"{args.bag.name}.html")
+        if page.is_dir():
+            page = page / f"{args.bag.name}.html"
+        written = write_report(args.bag, page, not args.no_film, lambda what: print(f"{what} ...", flush=True))
+        print(f"{written.page}: {written.page.stat().st_size / 1e6:.1f} MB, {written.figures['duration_s']:.1f} s of recording")
+        return 0
+    folder = args.output or args.bag
+    rows: dict[str, Written | str] = {}
+    with ProcessPoolExecutor(args.jobs) as pool:
+        jobs = {pool.submit(partial(_one, bag, folder, not args.no_film)): bag for bag in bags}
+        for job in tqdm(as_completed(jobs), total=len(jobs), unit="bag", leave=False):
+            rows[str(jobs[job].relative_to(args.bag))] = job.result()
+    write_index(rows, folder / "index.html")
+    failed = sum(isinstance(row, str) for row in rows.values())
+    print(f"{folder / 'index.html'}: {len(rows) - failed} bags" + (f", {failed} not readable" if failed else ""))
+    return 2 if failed == len(rows) else 0
+
+
+def find_bags(path: Path) -> list[Path]:
+    """``path`` where it is a bag itself, else the bags below it.
+
+    Raises:
+        PallasError: there is none.
+    """
+    if not path.is_dir() or any(path.glob("*.mcap")) or any(path.glob("*.db3")):
+        return [path]
+    bags = sorted({file.parent for pattern in ("*/**/*.mcap", "*/**/*.db3") for file in path.glob(pattern)})
+    if not bags:
+        raise PallasError(f"{path}: no bag is in it or below it")
+    return bags
+
+
+def _one(bag: Path, folder: Path, film: bool) -> Written | str:
+    try:
+        return write_report(bag, folder / f"{bag.name}.html", film)
+    except PallasError as error:
+        return str(error)
