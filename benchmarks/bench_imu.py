@@ -276,11 +276,12 @@ def throughput(rate_hz: float = 400.0, protocol: str = "witmotion", seconds: flo
         settings = {"ports": [f"{folder}/{site}" for site in SITES], "protocols": [protocol], "port_wait_s": 30.0}
         node = ImuDriverNode(parameter_overrides=[Parameter(name, value=value) for name, value in settings.items()])
         executor, done = make_executor(), threading.Event()
+        spinner = threading.Thread(target=_spin, args=(executor, done), daemon=True)
         try:
             node.bring("configure")
             node.bring("activate")
             executor.add_node(node)
-            threading.Thread(target=_spin, args=(executor, done), daemon=True).start()
+            spinner.start()
             assert node._driver is not None
             time.sleep(4.0)
             counted, used, begun = sum(s.samples for s in node._driver.stats()), resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
@@ -293,11 +294,13 @@ def throughput(rate_hz: float = 400.0, protocol: str = "witmotion", seconds: flo
                 "samples/s": (sum(s.samples for s in stats) - counted) / passed,
                 "core %": 100 * (now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime) / passed,
                 "lost": sum(s.lost for s in stats),
+                "latency p50 ms": 1e3 * max(s.latency_s[0] for s in stats),
                 "latency p99 ms": 1e3 * max(s.latency_s[1] for s in stats),
             }
         finally:
             simulator.kill()
             done.set()
+            spinner.join(2.0)
             node.stop()
             node.destroy_node()
             rclpy.try_shutdown()

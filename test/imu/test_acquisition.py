@@ -1,6 +1,7 @@
 """Ports, readers, clocks, orientation, virtual sensors and recordings, on real pseudo-terminals where there are bytes."""
 
 import importlib.util
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import ImuFrame
 from pallas_ros.body.names import JOINT_INDEX, SITES
 from pallas_ros.imu import playback
+from pallas_ros.imu.calibration import Calibration, TPoseCalibrator
 from pallas_ros.imu.clock import ClockMapper, CountingClock
 from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.heading import DriftModel, HeadingDrift
@@ -26,6 +28,7 @@ from pallas_ros.imu.protocols import PROTOCOLS
 from pallas_ros.imu.recording import load_recording
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 from pallas_ros.imu.simulator import PseudoPort, SensorSimulator
+from pallas_ros.imu.synchroniser import Synchroniser
 from pallas_ros.imu.virtual import SensorNoise, VirtualSensors, bone_orientation
 
 
@@ -148,6 +151,46 @@ def test_a_reader_comes_back_and_the_others_go_on(simulated: Callable[..., Senso
         driver.stop()
 
 
+@pytest.mark.timing
+def test_a_pulled_cable_costs_only_its_site(simulated: Callable[..., SensorSimulator], tmp_path: Path) -> None:
+    """The whole chain of threads, bytes, clocks, calibration and synchroniser: frames go on at 60 Hz without the site, and then with it."""
+    simulator = simulated(links={site: tmp_path / site for site in SITES})
+    calibrator, synchroniser, lock = TPoseCalibrator(), Synchroniser(), threading.Lock()
+    calibration: list[Calibration] = []
+    got: list[ImuFrame] = []
+
+    def take(site: str, sample: ImuSample) -> None:
+        with lock:
+            if not calibration:
+                found = calibrator.push(site, sample)
+                calibration.extend([found] if found else [])
+            else:
+                got.extend(synchroniser.push(site, sample.stamp, *calibration[0].apply(site, sample)))
+
+    driver = ImuDriver(list(simulator.ports.values()), ["witmotion"], take)
+    driver.start()
+    try:
+        wait(lambda: len(got) > 30)
+        simulator.unplug("right_wrist")
+        pulled = time.time_ns()
+        wait(lambda: got[-1].stamp > pulled + 10**9)
+        simulator.plug("right_wrist")
+        plugged = time.time_ns()
+        i = SITES.index("right_wrist")
+        wait(lambda: got[-1].stamp > plugged + 2 * 10**8 and bool(got[-1].valid[i]))
+        count = len(got)
+        wait(lambda: len(got) > count + 20)
+    finally:
+        driver.stop()
+    stamps = np.array([frame.stamp for frame in got])
+    assert np.diff(stamps).max() < 17 * 10**6
+    others = [k for k in range(4) if k != i]
+    silent = [frame for frame in got if pulled + 3 * 10**8 < frame.stamp < plugged]
+    assert len(silent) > 30
+    assert not any(frame.valid[i] for frame in silent)
+    assert np.mean([frame.valid[others].all() for frame in got]) > 0.8  # all of them, were the machine not shared
+
+
 def test_a_port_that_speaks_something_else_is_said(simulated: Callable[..., SensorSimulator]) -> None:
     simulator = simulated("csv")
     driver = ImuDriver(list(simulator.ports.values()), ["xsens"], lambda site, sample: None)
@@ -199,7 +242,7 @@ def test_shaking_tells_the_ports_apart() -> None:
         for port in ports:
             a = np.array([0, 0, GRAVITY]) + rng.normal(0, 8.0 if port == shaken else 0.05, 3)
             assigner.push(port, ImuSample(stamp, None, a))
-        stamp += 10**7
+        stamp += 2 * 10**7
     assert assigner.assigned == order
     assert asked == list(SITES)
     with pytest.raises(PallasError, match="2 sensor ports found, 4 needed"):
