@@ -1,0 +1,229 @@
+"""Retarget node and simulated arm over real DDS: engaging, clutch, dead-man's switch, emergency stop, faults, lost input."""
+
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
+pytest.importorskip("pinocchio", reason="needs the extra [robot]")
+pytest.importorskip("mujoco", reason="needs the extra [sim]")
+pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
+
+import rclpy
+from pallas.msg import BodyPose, SupervisorStatus
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from hpstm_ros.nodes.arm_simulator import ArmSimulatorNode
+from hpstm_ros.nodes.retarget import RetargetNode
+from hpstm_ros.safety.checker import check, executed
+from hpstm_ros.teleoperation import limits_of
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.imu.motions import demo_motion
+from pallas_ros.ros.conversions import body_to_msg, from_stamp
+from pallas_ros.ros.run import make_executor
+
+ROBOT = "uarm"
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+
+
+class Graph:
+    """The two nodes, an operator who publishes bodies and holds the switch, and ears on what they say."""
+
+    def __init__(self, **retarget: Any) -> None:
+        overrides = {"robot": ROBOT, "rate_hz": 60.0, **retarget}
+        self.retarget = RetargetNode(parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()])
+        self.arm = ArmSimulatorNode(parameter_overrides=[Parameter("robot", value=ROBOT), Parameter("rate_hz", value=60.0)])
+        self.operator = rclpy.create_node("operator")
+        self.executor = make_executor()
+        for node in (self.retarget, self.arm):
+            self.executor.add_node(node)
+            node.bring("configure")
+            node.bring("activate")
+        self.executor.add_node(self.operator)
+        self._motion, self.frame, self.moving = demo_motion(12.0), 300, False
+        self.bodies, self.pressed = True, True
+        self.status = SupervisorStatus()
+        self.messages: list[tuple[np.ndarray, np.ndarray]] = []
+        self.q = np.zeros(0)
+        self._body = self.operator.create_publisher(BodyPose, "/hpstm/body", 10)
+        self._switch = self.operator.create_publisher(Bool, "/retarget/dead_man", 10)
+        self._stop = self.operator.create_publisher(Bool, "/emergency_stop", 10)
+        self.operator.create_subscription(SupervisorStatus, "/retarget/status", lambda m: setattr(self, "status", m), 10)
+        self.operator.create_subscription(JointTrajectory, "/joint_trajectory_controller/joint_trajectory", self._on_command, 1000)
+        self.operator.create_subscription(JointState, "/joint_states", lambda m: setattr(self, "q", np.array(m.position)), 10)
+        self.operator.create_timer(1 / 60, self._tell)
+
+    def _tell(self) -> None:
+        self._switch.publish(Bool(data=self.pressed))
+        if not self.bodies:
+            return
+        self.frame += self.moving
+        k, now = self.frame % len(self._motion), self.operator.get_clock().now().nanoseconds
+        body = BodyFrame(now, self._motion.rotations[k], self._motion.positions[k], None, np.ones(22, bool), np.ones(22), np.zeros(2), now)
+        self._body.publish(body_to_msg(body))
+
+    def _on_command(self, message: JointTrajectory) -> None:
+        start = from_stamp(message.header.stamp)
+        times = [start + p.time_from_start.sec * 10**9 + p.time_from_start.nanosec for p in message.points]
+        self.messages.append((np.array(times), np.array([p.positions for p in message.points])))
+
+    def until(self, what: Callable[[], bool], seconds: float = 30.0) -> None:
+        end = monotonic() + seconds
+        while not what():
+            assert monotonic() < end, f"still {self.status.state_name}: {self.status.reason}"
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def reaches(self, state: str, reason: str = "") -> None:
+        self.until(lambda: self.status.state_name == state and reason in self.status.reason)
+
+    def call(self, service: str) -> Trigger.Response:
+        client = self.operator.create_client(Trigger, f"/retarget/{service}")
+        self.until(client.service_is_ready)
+        future = client.call_async(Trigger.Request())
+        self.until(future.done)
+        self.operator.destroy_client(client)
+        return future.result()
+
+    def emergency(self, pressed: bool) -> None:
+        self.until(lambda: self._stop.get_subscription_count() > 0)
+        self._stop.publish(Bool(data=pressed))
+
+    def track(self) -> None:
+        self.until(lambda: len(self.q) > 0 and self.status.dead_man)
+        assert self.call("engage").success
+        self.reaches("tracking")
+
+    def stands_still(self) -> None:
+        """Until the commanded arm has stopped and the simulated one too."""
+        self.until(lambda: self.status.tip_speed < 1e-9)
+
+    def close(self) -> None:
+        for node in (self.retarget, self.arm):
+            node.stop()
+            node.destroy_node()
+        self.operator.destroy_node()
+        self.executor.shutdown()
+
+
+@pytest.fixture
+def graph(ros_domain: int, request: pytest.FixtureRequest) -> Iterator[Graph]:
+    rclpy.init()
+    try:
+        graph = Graph(**getattr(request, "param", {}))
+    except BaseException:
+        rclpy.shutdown()
+        raise
+    try:
+        yield graph
+        arm = graph.retarget._arm
+        if arm is not None and graph.messages:
+            assert check(*executed(graph.messages), limits_of(arm.robot)) == []
+    finally:
+        graph.close()
+        rclpy.shutdown()
+
+
+def test_engage_follow_disengage(graph: Graph) -> None:
+    graph.until(lambda: len(graph.q) > 0)
+    assert graph.status.state_name in ("", "disengaged")
+    assert not graph.messages
+    graph.track()
+    graph.moving, before = True, graph.q
+    graph.until(lambda: float(np.abs(graph.q - before).max()) > 0.1)  # the simulated arm really moves
+    assert graph.status.tracking_error < 0.1
+    assert graph.call("disengage").success
+    graph.reaches("disengaged")
+    graph.stands_still()
+
+
+def test_dead_man_released_and_pressed_again(graph: Graph) -> None:
+    graph.pressed = False
+    graph.until(lambda: len(graph.q) > 0)
+    assert graph.call("engage").success
+    graph.reaches("holding", "dead-man")
+    graph.pressed = True
+    graph.reaches("tracking")
+    graph.pressed = False
+    graph.reaches("holding", "dead-man")
+
+
+@pytest.mark.parametrize("graph", [{"mode": "clutched"}], indirect=True)
+def test_clutch_takes_hold_anywhere_without_a_jump(graph: Graph) -> None:
+    graph.track()
+    graph.pressed = False
+    graph.reaches("holding")
+    graph.stands_still()
+    graph.frame += 150  # the operator moves while the switch is released
+    held = graph.q
+    graph.pressed = True
+    graph.reaches("tracking")
+    count = len(graph.messages)
+    graph.until(lambda: len(graph.messages) > count + 60)
+    assert float(np.abs(graph.q - held).max()) < 0.05
+
+
+def test_emergency_stop_is_latched(graph: Graph) -> None:
+    graph.track()
+    graph.emergency(True)
+    graph.reaches("stopped", "emergency")
+    assert not graph.call("engage").success
+    graph.stands_still()
+    assert "pressed" in graph.call("reset").message
+    graph.emergency(False)
+    graph.until(lambda: not graph.status.emergency_stop)
+    assert graph.call("reset").success
+    graph.reaches("disengaged")
+    graph.track()
+
+
+def test_emergency_stop_by_service(graph: Graph) -> None:
+    graph.track()
+    assert graph.call("emergency_stop").success
+    graph.reaches("stopped")
+    graph.stands_still()
+    assert graph.call("reset").success
+
+
+def test_arm_that_sticks_is_noticed(graph: Graph) -> None:
+    graph.track()
+    graph.arm.set_parameters([Parameter("fault_stuck_joint", value="base_joint")])
+    graph.moving = True
+    graph.reaches("holding", "does not follow")
+    graph.reaches("stopped", "does not follow")
+    graph.arm.set_parameters([Parameter("fault_stuck_joint", value="")])
+    graph.stands_still()
+    assert graph.call("reset").success
+
+
+def test_feedback_lost_and_back(graph: Graph) -> None:
+    graph.track()
+    graph.arm.set_parameters([Parameter("fault_lost_feedback", value=True)])
+    graph.reaches("holding", "joint states")
+    graph.arm.set_parameters([Parameter("fault_lost_feedback", value=False)])
+    graph.reaches("tracking")
+
+
+def test_input_lost_and_back(graph: Graph) -> None:
+    graph.track()
+    graph.bodies = False
+    graph.reaches("holding", "no body")
+    graph.stands_still()
+    graph.bodies = True
+    graph.reaches("tracking")
+
+
+def test_scale_changes_while_running_and_nonsense_is_refused(graph: Graph) -> None:
+    graph.track()
+    assert graph.retarget.set_parameters([Parameter("scale", value=0.5)])[0].successful
+    assert not graph.retarget.set_parameters([Parameter("scale", value=9.0)])[0].successful
+    assert not graph.retarget.set_parameters([Parameter("robot", value="ur5")])[0].successful
+    count = len(graph.messages)
+    graph.until(lambda: len(graph.messages) > count + 20)
+    assert graph.status.state_name == "tracking"

@@ -1,0 +1,189 @@
+"""Robots from their files, human arms, inverse kinematics, and whole motions through it all."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+pytest.importorskip("pinocchio", reason="needs the extra [robot]")
+
+import pinocchio as pin
+
+from hpstm_ros.offline import frames, retarget_motion
+from hpstm_ros.retarget.human_arm import read_arm
+from hpstm_ros.retarget.retargeter import Retargeter, RetargetSettings
+from hpstm_ros.retarget.robots import load_robot, ready_robots
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.rotations import about_z, from_rotvec, multiply
+from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.imu.motions import demo_motion
+
+ROBOTS = ("panda", "ur5", "xarm7", "kinova", "z1", "so101", "g1", "uarm")
+IDENTITY = np.tile([0.0, 0.0, 0.0, 1.0], (22, 1))
+
+
+def body(turns: dict[int, tuple[float, float, float]] | None = None, heading: float = 0.0) -> BodyFrame:
+    """A body whose joints' global orientations are ``turns`` (rotation vectors), the rest as in the T-pose, turned to ``heading``."""
+    quaternions = IDENTITY.copy()
+    for joint, turn in (turns or {}).items():
+        quaternions[joint] = from_rotvec(np.array(turn))
+    quaternions = multiply(about_z(heading), quaternions)
+    positions = forward_kinematics(Skeleton.from_height(1.75), quaternions, np.array([1.0, 2.0, 1.0]))
+    return BodyFrame(0, quaternions, positions, None, np.ones(22, bool), np.ones(22), np.zeros(2), 0)
+
+
+RIGHT_FORWARD = {17: (0.0, 0.0, np.pi / 2), 19: (0.0, 0.0, np.pi / 2), 21: (0.0, 0.0, np.pi / 2)}  # right arm stretched forward
+
+
+def test_all_ready_robots_load_with_finite_limits_and_a_free_ready_posture() -> None:
+    assert set(ROBOTS) <= set(ready_robots())
+    for name in ROBOTS:
+        robot = load_robot(name)
+        for values in (robot.lower, robot.upper, robot.velocity, robot.acceleration, robot.jerk):
+            assert np.isfinite(values).all()
+        data, geometry_data = robot.model.createData(), robot.geometry.createData()
+        assert not pin.computeCollisions(robot.model, data, robot.geometry, geometry_data, robot.q_ready, True), name
+        assert len(robot.arms) == (2 if name == "g1" else 1)
+    assert [load_robot(name).dof for name in ("uarm", "so101", "ur5", "panda", "g1")] == [4, 5, 6, 7, 14]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_arm_does_not_depend_on_heading_and_place(side: str) -> None:
+    one, other = read_arm(body(RIGHT_FORWARD), side), read_arm(body(RIGHT_FORWARD, heading=2.1), side)
+    assert one is not None
+    assert other is not None
+    np.testing.assert_allclose(one.hand, other.hand, atol=1e-9)
+    np.testing.assert_allclose(one.R_operator_hand, other.R_operator_hand, atol=1e-9)
+
+
+def test_arm_stretched_forward_points_forward() -> None:
+    arm = read_arm(body(RIGHT_FORWARD), "right")
+    assert arm is not None
+    np.testing.assert_allclose(arm.hand, [arm.length, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(arm.R_operator_hand, np.eye(3), atol=1e-9)  # fingers forward, back of the hand up
+
+
+def test_mirrored_arm_is_the_other_arm_of_the_mirrored_body() -> None:
+    left_forward = {16: (0.0, 0.3, -np.pi / 2), 18: (0.2, 0.3, -np.pi / 2), 20: (0.2, 0.3, -np.pi / 2)}
+    right_forward = {17: (0.0, 0.3, np.pi / 2), 19: (-0.2, 0.3, np.pi / 2), 21: (-0.2, 0.3, np.pi / 2)}
+    mirrored, direct = read_arm(body(left_forward), "left", mirrored=True), read_arm(body(right_forward), "right")
+    assert mirrored is not None
+    assert direct is not None
+    np.testing.assert_allclose(mirrored.hand, direct.hand, atol=1e-9)
+    np.testing.assert_allclose(mirrored.elbow, direct.elbow, atol=1e-9)
+    np.testing.assert_allclose(mirrored.R_operator_hand, direct.R_operator_hand, atol=1e-9)
+
+
+def test_broken_bodies_are_refused() -> None:
+    for break_it in (
+        lambda b: b.positions.fill(np.nan),
+        lambda b: b.positions.fill(0),
+        lambda b: b.valid.fill(False),
+        lambda b: b.rotations.fill(0),
+    ):
+        broken = body()
+        break_it(broken)
+        assert read_arm(broken, "right") is None
+        assert Retargeter(load_robot("uarm")).step(broken) is None
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_ik_reaches_what_is_in_reach(name: str) -> None:
+    """Slow motion, no dynamics: what inverse kinematics alone leaves of the way to the target, after the first two seconds."""
+    robot = load_robot(name)
+    retargeter, left = Retargeter(robot), []
+    for frame in frames(demo_motion(12.0))[:600:3]:
+        goal = retargeter.step(frame)
+        assert goal is not None
+        assert np.isfinite(goal.q).all()
+        assert (goal.q >= robot.lower - 1e-9).all()
+        assert (goal.q <= robot.upper + 1e-9).all()
+        left.append(goal.error_m.max())
+    assert np.mean(left[40:]) < 0.010
+
+
+def test_goals_do_not_jump() -> None:
+    robot = load_robot("panda")
+    retargeter = Retargeter(robot)
+    last = retargeter.q
+    for turn in np.linspace(0, 6, 100):
+        goal = retargeter.step(body({17: (turn, 0.7 * turn, 0), 19: (0, turn, turn), 21: (turn, turn, 0)}))
+        assert goal is not None
+        assert (np.abs(goal.q - last) <= robot.velocity * retargeter.settings.speed_factor / 60 + 1e-6).all()
+        last = goal.q
+
+
+def test_an_unsure_body_slows_the_arm() -> None:
+    retargeter = Retargeter(load_robot("panda"))
+    sure, unsure = body(RIGHT_FORWARD), body(RIGHT_FORWARD)
+    sure.covariance, unsure.covariance = np.tile(1e-6 * np.eye(3), (22, 1, 1)), np.tile(4e-3 * np.eye(3), (22, 1, 1))
+    high, low = retargeter.step(sure), retargeter.step(unsure)
+    assert high is not None
+    assert low is not None
+    assert low.confidence < 0.5 < high.confidence
+
+
+def test_scale_moves_the_target_and_clutch_starts_where_the_arm_is() -> None:
+    robot = load_robot("panda")
+    small, large = (Retargeter(robot, settings=RetargetSettings(scale=s)).step(body(RIGHT_FORWARD)) for s in (0.5, 0.8))
+    assert small is not None
+    assert large is not None
+    assert large.p_base_tip[0, 0] > small.p_base_tip[0, 0] + 0.1
+    clutched = Retargeter(robot, settings=RetargetSettings(mode="clutched"))
+    goal = clutched.step(body(RIGHT_FORWARD))
+    assert goal is not None
+    np.testing.assert_allclose(goal.q, robot.q_ready, atol=5e-3)
+
+
+@pytest.mark.parametrize("changes", [{"scale": 5.0}, {"mode": "x"}, {"mapping": "x"}, {"orientation_from": "x"}])
+def test_settings_out_of_range_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(PallasError, match=next(iter(changes))):
+        RetargetSettings(**changes)  # type: ignore[arg-type]
+
+
+def test_a_whole_motion_keeps_every_limit() -> None:
+    result = retarget_motion(demo_motion(3.0), load_robot("uarm"), progress=False)
+    assert result.violations == []
+    assert result.q.shape == (len(result.t), 4)
+    assert set(result.arrays()) == {"t", "joint_names", "q", "dq", "ddq", "tracking_error", "limited"}
+    assert np.isfinite(result.q).all()
+
+
+@given(st.text(max_size=60))
+@hypothesis_settings(max_examples=30)
+def test_no_text_is_a_robot(text: str) -> None:
+    with pytest.raises(PallasError):
+        load_robot(text + "?")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<robot", "<html/>", "<!DOCTYPE x [<!ENTITY a 'b'>]><robot name='r'/>", "<robot name='r'><link name='a'/></robot>", "\0\1"]
+)
+def test_hostile_urdf_is_refused_with_a_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.urdf"
+    path.write_text(text)
+    with pytest.raises(PallasError, match=r"bad\.urdf"):
+        load_robot(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("tip: nowhere", "nowhere"),
+        ("tip: tip_link\n    side: up", "side"),
+        ("tip: tip_link\n    reach: -1", "reach"),
+        ("tip: tip_link\n    colour: red", "colour"),
+    ],
+)
+def test_wrong_configuration_is_refused_with_a_sentence(tmp_path: Path, change: str, says: str) -> None:
+    from pallas_ros.body.resources import resource
+
+    path = tmp_path / "arm.yaml"
+    path.write_text(f"urdf: {resource('urdf/uarm_swift_pro.urdf').resolve()}\narms:\n  - {change}\n")
+    with pytest.raises(PallasError, match=says):
+        load_robot(path)
