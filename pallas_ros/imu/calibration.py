@@ -9,6 +9,7 @@ The world's heading is the wearer's own: +x is where they faced when calibrated.
 """
 
 import datetime
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -87,10 +88,33 @@ class Calibration:
             raise PallasError(f"no calibration for {site}: calibrate with the sensors that are worn")
         if sample.orientation is None:
             raise PallasError(f"{site} has no orientation: let the driver estimate it (parameter 'orientation_filter')")
-        q_world_sensor = rotations.multiply(rotations.about_z(of_site.heading_offset), sample.orientation)
-        q_world_bone = rotations.multiply(q_world_sensor, rotations.inverse(of_site.q_bone_sensor))
-        acceleration = rotations.rotate(q_world_sensor, sample.acceleration * of_site.acceleration_scale)
-        acceleration[2] -= GRAVITY
+        # In plain numbers, because 400 samples a second come through here: numpy takes ten times as long for four of them.
+        # q_world_sensor = about_z(heading_offset) * orientation
+        x, y, z, w = sample.orientation.tolist()
+        c, s = math.cos(0.5 * of_site.heading_offset), math.sin(0.5 * of_site.heading_offset)
+        x, y, z, w = c * x - s * y, c * y + s * x, c * z + s * w, c * w - s * z
+        # q_world_bone = q_world_sensor * inverse(q_bone_sensor)
+        bx, by, bz, bw = of_site.q_bone_sensor.tolist()
+        q_world_bone = np.array(
+            (
+                -w * bx + x * bw - y * bz + z * by,
+                -w * by + x * bz + y * bw - z * bx,
+                -w * bz - x * by + y * bx + z * bw,
+                w * bw + x * bx + y * by + z * bz,
+            )
+        )
+        # acceleration = rotate(q_world_sensor, scale * specific force) - gravity
+        ax, ay, az = sample.acceleration.tolist()
+        scale = of_site.acceleration_scale
+        ax, ay, az = ax * scale, ay * scale, az * scale
+        tx, ty, tz = 2 * (y * az - z * ay), 2 * (z * ax - x * az), 2 * (x * ay - y * ax)
+        acceleration = np.array(
+            (
+                ax + w * tx + y * tz - z * ty,
+                ay + w * ty + z * tx - x * tz,
+                az + w * tz + x * ty - y * tx - GRAVITY,
+            )
+        )
         return q_world_bone, acceleration
 
     def check_sensors(self, connected: Mapping[str, str]) -> None:
