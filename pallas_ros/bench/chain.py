@@ -1,0 +1,134 @@
+"""The whole way from samples to bodies and to joint commands: without ROS, faster than time, and as the running graph, over DDS."""
+
+import contextlib
+import io
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pallas_ros.bench.rows import Row, Settings, percentiles
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_HPSTM_BODY, TOPIC_JOINT_TRAJECTORY, TOPIC_PALLAS_BODY
+
+_RECORDED_S = 30.0
+_CALIBRATION_S = 12.0
+"""The demonstration begins with a still T-pose; until it is calibrated there are no bodies to time."""
+
+
+def offline(settings: Settings) -> Iterator[Row]:
+    """`pallas process` without its files: throughput on one core, and where a frame's time goes."""
+    from pallas_ros.imu.motions import demo_motion
+    from pallas_ros.imu.virtual import VirtualSensors
+    from pallas_ros.pipeline import Settings as PipelineSettings
+
+    samples = VirtualSensors(seed=1).samples(demo_motion(_RECORDED_S))
+    pipeline = PipelineSettings(model=str(settings.models / "pallas.onnx"), backend="onnxruntime").pipeline()
+    spent: dict[str, float] = defaultdict(float)
+    estimator = pipeline._estimator
+    _meter(spent, "inference", estimator._stream, "step")  # type: ignore[attr-defined]
+    _meter(spent, "estimator", estimator, "step")
+    bodies = []
+    start = time.perf_counter()
+    for site, sample in samples:
+        bodies += pipeline.push(site, sample)
+    took = time.perf_counter() - start
+    if not bodies:
+        raise PallasError("the demonstration motion gave no body: it was not calibrated")
+    seconds = len(bodies) / MODEL_RATE_HZ
+    yield Row("pallas", "offline", "times_real_time", seconds / took, "times")
+    stages = {
+        "synchronisation": took - spent["estimator"],
+        "inference": spent["inference"],
+        "kinematics": spent["estimator"] - spent["inference"],
+        **_messages(bodies),
+    }
+    total = sum(stages.values())
+    for name, duration in stages.items():
+        yield Row("stages", name, "share_percent", 100 * duration / total, "%")
+        yield Row("stages", name, "frame_ms", 1e3 * duration / len(bodies), "ms")
+
+
+def _meter(spent: dict[str, float], name: str, owner: Any, method: str) -> None:
+    """Have ``owner.method`` add its durations, in s, to ``spent[name]``."""
+    plain: Callable[..., Any] = getattr(owner, method)
+
+    def timed(*arguments: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return plain(*arguments)
+        finally:
+            spent[name] += time.perf_counter() - start
+
+    setattr(owner, method, timed)
+
+
+def _messages(bodies: list[Any]) -> dict[str, float]:
+    """Time in s for the messages of ``bodies`` to be built; nothing where ROS is not installed."""
+    try:
+        from pallas_ros.ros.conversions import body_to_msg
+    except ImportError:
+        return {}
+    start = time.perf_counter()
+    for body in bodies:
+        body_to_msg(body)
+    return {"message building": time.perf_counter() - start}
+
+
+def end_to_end(settings: Settings) -> Iterator[Row]:
+    """The running graph with simulated sensors and arm: from the stamp of the newest IMU sample to the arrival of what was made of it."""
+    for case, single in (("processes", False), ("single_process", True)):
+        try:
+            yield from _graph(case, single, settings.seconds)
+        except PallasError as error:
+            print(f"  {case} not measured: {error}")
+
+
+def _graph(case: str, single_process: bool, seconds: float) -> Iterator[Row]:
+    from pallas_ros.bags import Bag
+    from pallas_ros.commands.up import run_graph
+    from pallas_ros.figures import of_bag
+    from pallas_ros.graph import Graph
+
+    with tempfile.TemporaryDirectory() as folder:
+        bag_path = Path(folder) / "bag"
+        nodes = Graph.load().resolve({"operator": "auto", "record": str(bag_path)})
+        print(f"  {case}: {len(nodes)} nodes for {seconds + _CALIBRATION_S:.0f} s", flush=True)
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            run_graph(nodes, single_process=single_process, duration=seconds + _CALIBRATION_S)
+        bag = Bag(bag_path)
+        commands = _command_topic(bag)
+        run, lost = of_bag(bag, commands)
+        yield from _hops(case, bag)
+    if not run.latencies:
+        raise PallasError("no joint command came of a body: the arm was not engaged")
+    yield from percentiles("end_to_end", case, "latency", 1e3 * np.array(run.latencies))
+    gaps = np.diff(np.array(run.body_times)) * 1e-6
+    yield Row("end_to_end", case, "body_rate_hz", 1e3 / float(gaps.mean()), "Hz")
+    yield Row("end_to_end", case, "body_gap_max_ms", float(gaps.max()), "ms")
+    yield Row("end_to_end", case, "messages_lost", lost, "messages")
+    yield Row("end_to_end", case, "commands", run.commands, "messages")
+
+
+def _command_topic(bag: Any) -> str:
+    suffix = TOPIC_JOINT_TRAJECTORY.rsplit("/", 1)[1]
+    topics = [topic for topic in bag.topics if topic.endswith(suffix)]
+    if not topics:
+        raise PallasError("no joint command was recorded")
+    return str(topics[0])
+
+
+def _hops(case: str, bag: Any) -> Iterator[Row]:
+    """Latency of the bodies on the way, from the same stamp."""
+    from pallas_ros.bags.bodies import stamp_ns
+
+    for topic in (TOPIC_PALLAS_BODY, TOPIC_HPSTM_BODY):
+        if topic in bag.topics:
+            ages = [(received - stamp_ns(message.newest_input)) * 1e-6 for received, message in bag.read(topic)]
+            if ages:
+                yield from percentiles("end_to_end", f"{case}, {topic}", "age", np.array(ages))
