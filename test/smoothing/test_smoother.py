@@ -1,0 +1,221 @@
+"""The streaming smoother: delay, stamps, gaps, failures of the estimator, bones; with the classical method and with the released network."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from hpstm_ros.smoothing.bodies import MOST_BODIES, Bodies, method_for
+from hpstm_ros.smoothing.bones import BoneLengths, PersonCheck
+from hpstm_ros.smoothing.gate import Gate
+from hpstm_ros.smoothing.posing import rotations_from_positions
+from hpstm_ros.smoothing.smoother import METHODS, Smoother, SmootherSettings
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.names import JOINT_INDEX, MIRROR, PARENTS
+from pallas_ros.body.skeleton import Skeleton
+
+F64 = NDArray[np.float64]
+PARENT = np.array([max(p, 0) for p in PARENTS])
+
+
+def body(index: int, points: NDArray[np.float64], **changes: object) -> BodyFrame:
+    """Frame ``index`` of a 60 Hz stream as a body."""
+    stamp = round(index * 1e9 / 60)
+    seen = np.isfinite(points).all(-1)
+    values: dict[str, object] = {
+        "stamp": stamp,
+        "rotations": np.tile(rotations.IDENTITY, (22, 1)),
+        "positions": points,
+        "covariance": None,
+        "valid": seen,
+        "confidence": np.ones(22),
+        "contacts": np.zeros(2),
+        "newest_input": stamp,
+    }
+    return BodyFrame(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def smoother(method: str, lookahead: int = 0, **changes: object) -> Smoother:
+    return Smoother(SmootherSettings(method=method, lookahead=lookahead, backend="onnxruntime", **changes))  # type: ignore[arg-type]
+
+
+def run(s: Smoother, points: F64) -> list[BodyFrame]:
+    return [out for i, p in enumerate(points) for out in s.push(body(i, p))]
+
+
+def index(frame: BodyFrame) -> int:
+    return round(frame.stamp * 60 / 1e9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("lookahead", [0, 5])
+def test_each_body_comes_out_once_after_exactly_the_lookahead(method: str, lookahead: int, noisy: F64, model: Path) -> None:
+    s = smoother(method, lookahead)
+    for i, points in enumerate(noisy[:60]):
+        out = s.push(body(i, points))
+        assert [b.stamp for b in out] == ([round((i - lookahead) * 1e9 / 60)] if i >= lookahead else [])
+        assert all(b.newest_input == round(i * 1e9 / 60) for b in out)
+
+
+@pytest.mark.parametrize(("lookahead", "at_most_mm"), [(0, 13.0), (5, 10.0), (10, 10.0)])
+def test_the_network_takes_noise_away(lookahead: int, at_most_mm: float, walk: F64, noisy: F64, model: Path) -> None:
+    out = run(smoother("hpstm", lookahead), noisy)[60:]
+    error = np.mean([np.linalg.norm(b.positions - walk[index(b)], axis=-1) for b in out])
+    assert 1e3 * error < at_most_mm < 1e3 * np.linalg.norm(noisy - walk, axis=-1).mean()
+
+
+def test_bones_do_not_stretch_and_rotations_agree_with_positions(noisy: F64, model: Path) -> None:
+    s = smoother("hpstm", estimate_bones_s=1.0)
+    out = run(s, noisy)[90:]
+    lengths = np.array([np.linalg.norm(b.positions - b.positions[PARENT], axis=-1) for b in out])[:, 1:]
+    assert lengths.std(axis=0).max() < 1e-4
+    assert s.bones is not None
+    last = out[-1]
+    directions = Skeleton.from_height().offsets / np.maximum(Skeleton.from_height().lengths, 1e-9)[:, None]
+    body_of_operator = Skeleton(directions * s.bones.lengths[:, None], 0.1, 0.1, 0.1)
+    np.testing.assert_allclose(forward_kinematics(body_of_operator, last.rotations, last.positions[0]), last.positions, atol=1e-4)
+
+
+def test_the_answer_moves_with_the_input(noisy: F64, model: Path) -> None:
+    """Shifted far away and turned, the same body comes out, shifted and turned."""
+    angle = 2.0
+    R = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
+    shift = np.array([300.0, -200.0, 1.0])
+    plain = run(smoother("hpstm"), noisy[:80])[-1]
+    moved = run(smoother("hpstm"), noisy[:80] @ R.T + shift)[-1]
+    np.testing.assert_allclose(moved.positions, plain.positions @ R.T + shift, atol=1e-3)
+    assert plain.covariance is not None and moved.covariance is not None
+    np.testing.assert_allclose(moved.covariance, R @ plain.covariance @ R.T, atol=1e-5)
+
+
+def test_a_body_out_of_sight_is_bridged_with_growing_covariance_then_lost(walk: F64, noisy: F64, model: Path) -> None:
+    s = smoother("hpstm")
+    before = run(s, noisy[:100])[-1]
+    gone = s.advance(round(200 * 1e9 / 60))
+    assert len(gone) == 31
+    assert not gone[-1].valid.any() and "lost" in " ".join(gone[-1].remarks)
+    assert all(b.valid.all() for b in gone[:-1])
+    assert before.covariance is not None and gone[5].covariance is not None and gone[25].covariance is not None
+    traces = [np.trace(c, axis1=1, axis2=2).mean() for c in (before.covariance, gone[5].covariance, gone[25].covariance)]
+    assert traces[0] < traces[1] < traces[2]
+    assert gone[25].confidence.mean() < before.confidence.mean()
+    again = s.push(body(200, noisy[100]))
+    assert again and any("started anew" in r for r in again[0].remarks)
+
+
+def test_a_30_hz_camera_gives_60_bodies_a_second(walk: F64, noisy: F64, model: Path) -> None:
+    s = smoother("hpstm", 2)
+    out = [b for i in range(0, 200, 2) for b in s.push(body(i, noisy[i]))]
+    assert [index(b) for b in out] == list(range(197))
+    error = np.mean([np.linalg.norm(b.positions - walk[index(b)], axis=-1) for b in out[60:]])
+    assert error < np.linalg.norm(noisy - walk, axis=-1).mean()
+
+
+def test_late_and_repeated_bodies_are_dropped(noisy: F64) -> None:
+    s = smoother("kalman")
+    run(s, noisy[:10])
+    assert s.push(body(5, noisy[5])) == [] and s.push(body(9, noisy[9])) == []
+    assert s.failures["out of order"] == 2
+    assert len(s.push(body(10, noisy[10]))) == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(seed=st.integers(0, 1000))
+def test_what_comes_out_is_finite_whatever_goes_in(method: str, seed: int, model: Path, noisy: F64) -> None:
+    rng = np.random.default_rng(seed)
+    s = smoother(method, int(rng.integers(0, 6)))
+    points = noisy[:40].copy()
+    points[rng.random(40) < 0.3] = np.nan
+    points[rng.random((40, 22)) < 0.2] = np.nan
+    points[rng.random((40, 22)) < 0.05] += 5.0
+    points[rng.random((40, 22)) < 0.02] = np.inf
+    for out in run(s, points):
+        assert np.isfinite(out.positions[out.valid]).all() and np.isfinite(out.rotations).all()
+        if method != "bypass":
+            assert np.isfinite(out.positions).all()
+            assert out.covariance is not None and (np.linalg.eigvalsh(out.covariance) > 0).all()
+
+
+test_what_comes_out_is_finite_whatever_goes_in = pytest.mark.timeout(120)(test_what_comes_out_is_finite_whatever_goes_in)
+
+
+def test_swapped_sides_are_put_right(noisy: F64) -> None:
+    gate = Gate()
+    for points in noisy[:60]:
+        gate.push(points)
+    fixed, remarks = gate.push(noisy[60][list(MIRROR)])
+    assert "left and right" in remarks[0]
+    seen = np.isfinite(fixed).all(-1)
+    np.testing.assert_array_equal(fixed[seen], noisy[60][seen])
+
+
+def test_another_person_for_a_moment_is_refused_but_believed_when_it_stays(noisy: F64) -> None:
+    gate = Gate()
+    for points in noisy[:60]:
+        gate.push(points)
+    refused, remarks = gate.push(noisy[60] + np.array([1.0, 1.0, 0.0]))
+    assert np.isnan(refused).all() and "jumped" in remarks[0]
+    for points in noisy[61:90]:
+        last, _ = gate.push(points + np.array([1.0, 1.0, 0.0]))
+    assert np.isfinite(last).any() and gate.counts["started anew"] == 1
+
+
+def test_another_person_is_noticed_by_the_limbs(walk: F64, tmp_path: Path) -> None:
+    lengths = Skeleton.from_height().lengths
+    BoneLengths(lengths, np.full(22, 1e-3)).save(tmp_path / "operator.npz")
+    held = BoneLengths.load(tmp_path / "operator.npz")
+    np.testing.assert_allclose(held.lengths, lengths)
+    same, other = PersonCheck(), PersonCheck()
+    assert [same.push(points, held) for points in walk][-1] is None
+    assert "another person" in str([other.push(1.12 * points, held) for points in walk][-1])
+
+
+def test_bone_files_of_no_human_are_refused(tmp_path: Path) -> None:
+    BoneLengths(np.full(22, 3.0), np.zeros(22)).save(tmp_path / "giant.npz")
+    for name in ("giant.npz", "absent.npz"):
+        with pytest.raises(PallasError, match=name):
+            BoneLengths.load(tmp_path / name)
+
+
+def test_rotations_from_positions_reproduce_the_positions(walk: F64) -> None:
+    skeleton = Skeleton.from_height()
+    q = rotations_from_positions(walk[50], skeleton)
+    np.testing.assert_allclose(forward_kinematics(skeleton, q, walk[50, 0]), walk[50], atol=1e-9)
+
+
+def test_trusted_rotations_keep_the_twist(walk: F64, noisy: F64, model: Path) -> None:
+    wrist = JOINT_INDEX["left_wrist"]
+    twisted = np.tile(rotations.IDENTITY, (22, 1))
+    twisted[wrist] = rotations.from_rotvec(np.array([0.0, 0.7, 0.0]))
+    s = smoother("hpstm", trust_rotations=True)
+    out = [b for i in range(60) for b in s.push(body(i, walk[i], rotations=twisted))][-1]
+    np.testing.assert_allclose(np.abs(np.sum(out.rotations[wrist] * twisted[wrist])), 1.0, atol=1e-6)
+
+
+def test_four_bodies_are_smoothed_and_a_fifth_is_refused(noisy: F64) -> None:
+    bodies = Bodies(SmootherSettings(method="kalman"))
+    for name in range(MOST_BODIES):
+        assert bodies.push(body(0, noisy[0] + name, body_id=f"p{name}"), 0)[0].body_id == f"p{name}"
+    with pytest.raises(PallasError, match="one too many"):
+        bodies.push(body(0, noisy[0], body_id="p9"), 0)
+    bodies.tick(round(6e9))
+    assert bodies.push(body(400, noisy[0], body_id="p9"), round(6e9))
+
+
+def test_bodies_from_the_imus_pass_as_they_are(noisy: F64) -> None:
+    assert method_for("auto", "/pallas/body") == "bypass" and method_for("auto", "/pose/body") == "hpstm"
+    s = smoother("bypass")
+    for i, points in enumerate(noisy[:20]):
+        np.testing.assert_array_equal(s.push(body(i, points))[0].positions, points)
+
+
+@pytest.mark.parametrize(("key", "value"), [("method", "magic"), ("lookahead", 11), ("bridge_s", 0.0)])
+def test_settings_out_of_range_are_refused(key: str, value: object) -> None:
+    with pytest.raises(PallasError):
+        SmootherSettings(**{key: value})  # type: ignore[arg-type]
