@@ -1,0 +1,214 @@
+"""The graph as processes: it runs and records, a child's death is told, Ctrl-C and kill -9 leave nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
+pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
+
+from pallas_ros.bags import Bag
+from pallas_ros.bags.bodies import read_bodies
+from pallas_ros.body.motion import load_motion, load_npz, save_npz
+from pallas_ros.body.names import TOPIC_PALLAS_BODY, TOPIC_TRUTH_BODY
+from pallas_ros.commands.process import open_source, process
+from pallas_ros.figures import of_bag
+from pallas_ros.pipeline import Settings
+
+pytestmark = pytest.mark.timeout(170)
+
+START_S = 100.0
+
+
+class Up:
+    """A `pallas up` in its own process, with what it says."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        config = folder / "graph.yaml"
+        config.write_text("parameter_files: {imu_simulator: simulator.yaml, imu_driver: driver.yaml}\n")
+        ports = [str(folder / "ports" / site) for site in ("pelvis", "neck", "left_wrist", "right_wrist")]
+        (folder / "simulator.yaml").write_text(f"imu_simulator:\n  ros__parameters:\n    port_folder: {folder / 'ports'}\n")
+        (folder / "driver.yaml").write_text(f"imu_driver:\n  ros__parameters:\n    ports: {ports}\n")
+        self.log = folder / f"up-{time.monotonic_ns()}.log"
+        command = [sys.executable, "-m", "pallas_ros.cli", "up", "--config", str(config), *arguments]
+        self.process = subprocess.Popen(command, stdout=self.log.open("w"), stderr=subprocess.STDOUT, cwd=folder, start_new_session=True)
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until it is so; the process must still run then."""
+        end = time.monotonic() + START_S
+        while not condition():
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < end, self.said()
+            with_wait(self.process, 0.05)
+
+    def children(self) -> dict[str, int]:
+        """Node -> process id."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"PPid:\t{self.process.pid}\n" in (folder / "status").read_text():
+                    words = (folder / "cmdline").read_bytes().split(b"\0")
+                    found[words[words.index(b"pallas_ros.nodes") + 1].decode()] = int(folder.name)
+            except (OSError, ValueError):
+                continue
+        return found
+
+    def end(self, limit_s: float = START_S) -> int:
+        return self.process.wait(limit_s)
+
+
+def with_wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait for the process at most so long."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        pass
+
+
+def gone(pids: list[int]) -> bool:
+    return not any(Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text() for pid in pids)
+
+
+def wait_gone(pids: list[int], limit_s: float = 10.0) -> None:
+    end = time.monotonic() + limit_s
+    while not gone(pids):
+        assert time.monotonic() < end, "processes are left"
+        os.sched_yield()
+
+
+@pytest.fixture
+def start(tmp_path: Path, ros_domain: int) -> Iterator[Callable[..., Up]]:
+    started: list[Up] = []
+
+    def make(*arguments: str) -> Up:
+        started.append(Up(tmp_path, *arguments))
+        return started[-1]
+
+    yield make
+    for up in started:
+        if up.process.poll() is None:
+            os.killpg(up.process.pid, signal.SIGKILL)
+            up.process.wait()
+
+
+def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(start: Callable[..., Up], tmp_path: Path) -> None:
+    up = start("--duration", "6", "--record", str(tmp_path / "bag"), "robot:=")
+    assert up.end() == 0, up.said()
+    assert "all of them have ended" in up.said()
+    bag = Bag(tmp_path / "bag")
+    live = {body.stamp: body for _, body in read_bodies(bag, TOPIC_PALLAS_BODY)}
+    truth = {body.stamp: body for _, body in read_bodies(bag, TOPIC_TRUTH_BODY)}
+    assert len(live) > 100
+    again = {body.stamp: body for body in process(open_source(tmp_path / "bag"), Settings())}
+    common = sorted(set(live) & set(again))
+    assert len(common) > 0.9 * len(live)
+    assert max(np.abs(live[stamp].positions - again[stamp].positions).max() for stamp in common) < 1e-3
+    errors = [
+        np.linalg.norm((live[s].positions - live[s].positions[0]) - (truth[s].positions - truth[s].positions[0]), axis=1).mean()
+        for s in common
+        if s in truth
+    ]
+    assert np.mean(errors) < 0.15  # the demonstration's first seconds: standing, beginning to walk
+    run, lost = of_bag(bag, "/none")
+    assert len(run.body_times) == len(live)
+    assert lost < 0.05 * bag.count
+
+
+def test_ctrl_c_takes_all_down_and_a_second_graph_is_refused_before(start: Callable[..., Up], tmp_path: Path) -> None:
+    up = start("robot:=")
+    up.until(lambda: up.said().count(": active") >= 4)
+    children = list(up.children().values())
+    assert len(children) == 4
+    second = start("robot:=")
+    assert second.end() == 2
+    assert "runs already in ROS domain" in second.said()
+    assert second.said().strip().count("\n") == 0
+    begun = time.monotonic()
+    up.process.send_signal(signal.SIGINT)
+    assert up.end() == 0, up.said()
+    print(f"stopped in {time.monotonic() - begun:.2f} s")
+    assert gone(children)
+    assert not list((tmp_path / "ports").glob("[!.]*"))
+
+
+def test_a_child_that_dies_is_named_and_the_graph_ends_non_zero(start: Callable[..., Up]) -> None:
+    up = start("robot:=")
+    up.until(lambda: up.said().count(": active") >= 4)
+    children = up.children()
+    os.kill(children["hpstm"], signal.SIGKILL)
+    assert up.end() == 2
+    assert "node hpstm was killed by SIGKILL" in up.said()
+    wait_gone(list(children.values()))
+
+
+def test_after_kill_9_of_everything_the_next_start_works(start: Callable[..., Up]) -> None:
+    up = start("robot:=")
+    up.until(lambda: up.said().count(": active") >= 4)
+    children = up.children()
+    os.kill(up.process.pid, signal.SIGKILL)  # the parent alone: the kernel takes the children along
+    up.process.wait()
+    wait_gone(list(children.values()))
+    again = start("robot:=")
+    again.until(lambda: again.said().count(": active") >= 4)
+    for pid in [*again.children().values(), again.process.pid]:
+        os.kill(pid, signal.SIGKILL)
+    again.process.wait()
+    last = start("--duration", "1", "robot:=")
+    assert last.end() == 0, last.said()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["imu_source:=serial", "robot:="], "the port of pelvis"),
+        (["robot:=r2d2"], "r2d2"),
+        (["height:=9"], "'height_m' is 9, but must be a float from 1.2 to 2.2 m"),
+        (["calibration:=none.yaml", "robot:="], "none.yaml: no such file"),
+        (["--duration", "0"], "--duration 0.0: give the seconds to run"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_a_non_zero_status(start: Callable[..., Up], arguments: list[str], sentence: str) -> None:
+    up = start(*arguments)
+    assert up.end() == 2
+    last = up.said().strip().splitlines()[-1]
+    assert last.startswith("pallas: ")
+    assert sentence in last
+    assert "Traceback" not in up.said()
+
+
+def test_all_nodes_in_one_process(start: Callable[..., Up], tmp_path: Path) -> None:
+    up = start("--single-process", "--duration", "8", "--record", str(tmp_path / "bag"), "robot:=")
+    assert up.end() == 0, up.said()
+    assert len(list(read_bodies(Bag(tmp_path / "bag"), TOPIC_PALLAS_BODY))) > 30
+
+
+def test_a_bag_without_the_sensors_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pallas_ros import cli
+    from pallas_ros.bags import BagWriter
+
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic("/chatter", "std_msgs/msg/String")
+        bag.write("/chatter", 1, b"\x00\x01\x00\x00\x02\x00\x00\x00a\x00")
+    assert cli.main(["process", str(tmp_path / "bag"), str(tmp_path / "out.npz")]) == 2
+    assert "no messages on /imu/pelvis in this bag; it holds /chatter" in capsys.readouterr().err
+
+
+def test_the_first_seconds_of_the_real_recording_become_a_motion(shared_data: Path, tmp_path: Path) -> None:
+    from pallas_ros import cli
+
+    recording = load_npz(shared_data / "real_imu_60hz.npz", "IMU recording")
+    for name in ("stamp", "orientation", "linear_acceleration"):
+        recording[name] = recording[name][:240]
+    save_npz(tmp_path / "piece.npz", recording)
+    assert cli.main(["process", str(tmp_path / "piece.npz"), str(tmp_path / "real.npz")]) == 0
+    assert load_motion(tmp_path / "real.npz").duration > 3.9
