@@ -23,8 +23,12 @@ def configure(parser: argparse.ArgumentParser, group: str) -> None:
         try:
             task = cast(Task, entry.load())
         except ModuleNotFoundError as error:
-            raise PallasError(f"'{entry.name}' needs the Python package {error.name}: run `make setup`, or pip install 'pallas-ros[train]'") from error
-        model = subparsers.add_parser(entry.name, help=task.HELP, description=task.HELP, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+            raise PallasError(
+                f"'{entry.name}' needs the Python package {error.name}: run `make setup`, or pip install 'pallas-ros[train]'"
+            ) from error
+        model = subparsers.add_parser(
+            entry.name, help=task.HELP, description=task.HELP, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
         task.configure(model)
         model.set_defaults(task=task)
 

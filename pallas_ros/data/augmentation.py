@@ -56,7 +56,9 @@ class SequenceSampler:
         batch: B.
     """
 
-    def __init__(self, library: MotionLibrary, clips: list[LibraryClip], frames: int, batch: int, settings: AugmentationSettings, seed: int) -> None:
+    def __init__(
+        self, library: MotionLibrary, clips: list[LibraryClip], frames: int, batch: int, settings: AugmentationSettings, seed: int
+    ) -> None:
         self.frames, self.batch, self.settings = frames, batch, settings
         self.generator = torch.Generator().manual_seed(seed)
         self.q = torch.from_numpy(np.concatenate([library.rotations[c.start : c.stop] for c in clips]))
@@ -107,7 +109,10 @@ class SequenceSampler:
         for side in (0, 1):
             q[:, :, list(ARMS[side])] = rotations.multiply(q[:, :, _SPINE3, None], arms[side])
         q, root, contacts = self._mirror(q, root, contacts)
-        scale = 1 + s.segment_scale * (torch.randn(self.batch, 22, 1, generator=self.generator).clamp(-2, 2) + torch.randn(self.batch, 1, 1, generator=self.generator) * 0.5)
+        scale = 1 + s.segment_scale * (
+            torch.randn(self.batch, 22, 1, generator=self.generator).clamp(-2, 2)
+            + torch.randn(self.batch, 1, 1, generator=self.generator) * 0.5
+        )
         low, high = s.error_scale
         # One scale of error a batch would tie the batch's samples together; the errors' own draws vary enough within it.
         errors = s.errors.scaled(float(self._uniform(low, high, 1)))
@@ -141,8 +146,21 @@ class SequenceSampler:
     def _turn_arm(self, arm: Tensor, frames: int, side: int) -> Tensor:
         """Turn the whole arm a little about the shoulder, and the forearm about itself."""
         s, deg = self.settings, torch.pi / 180
-        turn = s.arm_turn_deg * deg * 0.7 * (torch.randn(self.batch, 1, 3, generator=self.generator) + _smooth((self.batch, 3), frames, self.generator, 0.1, 1.0).transpose(1, 2))
-        roll = s.pronation_deg * deg * 0.7 * (torch.randn(self.batch, 1, generator=self.generator) + _smooth((self.batch,), frames, self.generator, 0.1, 1.0))
+        turn = (
+            s.arm_turn_deg
+            * deg
+            * 0.7
+            * (
+                torch.randn(self.batch, 1, 3, generator=self.generator)
+                + _smooth((self.batch, 3), frames, self.generator, 0.1, 1.0).transpose(1, 2)
+            )
+        )
+        roll = (
+            s.pronation_deg
+            * deg
+            * 0.7
+            * (torch.randn(self.batch, 1, generator=self.generator) + _smooth((self.batch,), frames, self.generator, 0.1, 1.0))
+        )
         arm = arm.clone()
         arm[:, :, 1:] = rotations.multiply(rotations.from_rotvec(turn)[:, :, None], arm[:, :, 1:])
         axis = torch.stack((torch.zeros_like(roll), roll, torch.zeros_like(roll)), dim=-1)
@@ -191,9 +209,18 @@ class SequenceSampler:
     def _bend(self, q: Tensor, frames: int) -> Tensor:
         """Bend the trunk over standing legs, and turn the legs a little; axes are those of the pelvis' heading."""
         s, deg = self.settings, torch.pi / 180
-        slight = s.trunk_deg * 0.7 * (torch.randn(self.batch, 1, 3, generator=self.generator) + _smooth((self.batch, 3), frames, self.generator, 0.1, 0.8).transpose(1, 2))
+        slight = (
+            s.trunk_deg
+            * 0.7
+            * (
+                torch.randn(self.batch, 1, 3, generator=self.generator)
+                + _smooth((self.batch, 3), frames, self.generator, 0.1, 0.8).transpose(1, 2)
+            )
+        )
         far = self._uniform(-1, 1, self.batch, 1, 3) * torch.tensor([35.0, 47.5, 50.0]) + torch.tensor([0.0, 32.5, 0.0])
-        course = 0.5 - 0.5 * torch.cos(2 * torch.pi * (self._uniform(0.1, 0.5, self.batch, 1) * torch.arange(frames) / 60 + self._uniform(0, 1, self.batch, 1)))
+        course = 0.5 - 0.5 * torch.cos(
+            2 * torch.pi * (self._uniform(0.1, 0.5, self.batch, 1) * torch.arange(frames) / 60 + self._uniform(0, 1, self.batch, 1))
+        )
         bend = (slight + far * course[..., None] * self._chance(s.bend, self.batch, 1, 1)) * deg
         q_heading = rotations.about_z(rotations.heading(q[:, :, 0]))
         bend = rotations.rotate(q_heading, bend)

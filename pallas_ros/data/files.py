@@ -39,7 +39,12 @@ def _plain(name: str) -> tuple[str, str]:
     """Side ("left", "right" or "") and the rest of a rig's joint name."""
     name = name.split(":")[-1]
     side = ""
-    for mark, value in ((r"^left|left$", "left"), (r"^right|right$", "right"), (r"^l[_.\- ]|[_.\- ]l$", "left"), (r"^r[_.\- ]|[_.\- ]r$", "right")):
+    for mark, value in (
+        (r"^left|left$", "left"),
+        (r"^right|right$", "right"),
+        (r"^l[_.\- ]|[_.\- ]l$", "left"),
+        (r"^r[_.\- ]|[_.\- ]r$", "right"),
+    ):
         if re.search(mark, name, flags=re.IGNORECASE):
             side, name = value, re.sub(mark, "", name, flags=re.IGNORECASE)
             break
@@ -76,12 +81,16 @@ def match_joints(names: list[str], path: str | Path) -> dict[str, str]:
             parent = {"foot": "ankle", "collar": "", "wrist": "elbow"}[part]
             found[joint] = found.get(joint.replace(part, parent), found["spine3"]) if parent else found["spine3"]
         if joint not in found:
-            raise PallasError(f"{path}: no joint of this BVH is the {joint.replace('_', ' ')} (it has {', '.join(names[:8])}, …); rename its joints")
+            raise PallasError(
+                f"{path}: no joint of this BVH is the {joint.replace('_', ' ')} (it has {', '.join(names[:8])}, …); rename its joints"
+            )
     return found
 
 
 def read_bvh(path: str | Path, metres: float = 0.01) -> Motion:
-    """A BVH file (y up, facing +z at rest) as canonical motion; its zero pose is taken for the T-pose, limbs that point elsewhere there are turned by the shortest way.
+    """A BVH file (y up, facing +z at rest) as canonical motion.
+
+    Its zero pose is taken for the T-pose; limbs that point elsewhere there are turned by the shortest way.
 
     Args:
         path: the file.
@@ -99,7 +108,9 @@ def read_bvh(path: str | Path, metres: float = 0.01) -> Motion:
     except FileNotFoundError:
         raise PallasError(f"{path}: no such file; give the path of a BVH file") from None
     except Exception as error:  # the library raises SyntaxError, ValueError, IndexError and others
-        raise PallasError(f"{path}: not a readable BVH file ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from None
+        raise PallasError(
+            f"{path}: not a readable BVH file ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        ) from None
     joints = [joint for joint, _, _ in document.Root.layout()]
     names, parents = [joint.Name for joint in joints], np.full(len(joints), -1)
     for index, joint in enumerate(joints):
@@ -107,14 +118,20 @@ def read_bvh(path: str | Path, metres: float = 0.01) -> Motion:
             parents[next(i for i, other in enumerate(joints) if other is child)] = index
     if document.FrameCount < 2:
         raise PallasError(f"{path}: holds {document.FrameCount} frames; at least 2 are needed")
-    local = np.array([[(k.Rotation.x, k.Rotation.y, k.Rotation.z, k.Rotation.w) for k in joint.Keyframes] for joint in joints]).swapaxes(0, 1)
+    local = np.array([[(k.Rotation.x, k.Rotation.y, k.Rotation.z, k.Rotation.w) for k in joint.Keyframes] for joint in joints]).swapaxes(
+        0, 1
+    )
     path_m = np.array([(k.Position.x, k.Position.y, k.Position.z) for k in joints[0].Keyframes]) * metres
     _check_finite(path, local, path_m)
     matched = match_joints(names, path)
     offsets = {name: np.array((joint.Offset.x, joint.Offset.y, joint.Offset.z)) * metres for name, joint in zip(names, joints, strict=True)}
     y_up = rotations.from_matrix(Y_UP_TO_Z_UP)
-    bones = {matched[a]: (a, offsets[matched[b]]) for a, b in LIMB_BONES if matched[a] != matched[b] and np.linalg.norm(offsets[matched[b]]) > 1e-6}
-    q_rest = align_to_tpose({name: y_up for name in names}, bones)
+    bones = {
+        matched[a]: (a, offsets[matched[b]])
+        for a, b in LIMB_BONES
+        if matched[a] != matched[b] and np.linalg.norm(offsets[matched[b]]) > 1e-6
+    }
+    q_rest = align_to_tpose(dict.fromkeys(names, y_up), bones)
     rest = rest_frames({joint: (matched[joint], matched[joint], 0.0) for joint in JOINTS}, names, q_rest)
     q = rest.to_body(rotations.multiply(y_up, to_global(rotations.normalise(local), parents)))
     legs = float(sum(np.linalg.norm(offsets[matched[name]]) for name in ("left_knee", "left_ankle")))
@@ -134,10 +151,18 @@ def read_amass(path: str | Path) -> Motion:
         arrays["poses"] = np.concatenate((arrays["root_orient"], arrays["pose_body"]), axis=1)
     rate = next((arrays[key] for key in ("mocap_framerate", "mocap_frame_rate", "fps") if key in arrays), None)
     if "poses" not in arrays or "trans" not in arrays or rate is None:
-        raise PallasError(f"{path}: not an AMASS/SMPL motion: it needs 'poses', 'trans' and 'mocap_framerate', and holds {', '.join(sorted(arrays)) or 'nothing'}")
-    poses, trans, fps = np.asarray(arrays["poses"], dtype=np.float64), np.asarray(arrays["trans"], dtype=np.float64), float(np.asarray(rate).reshape(-1)[0])
+        raise PallasError(
+            f"{path}: not an AMASS/SMPL motion: it needs 'poses', 'trans' and 'mocap_framerate', and holds {', '.join(sorted(arrays)) or 'nothing'}"
+        )
+    poses, trans, fps = (
+        np.asarray(arrays["poses"], dtype=np.float64),
+        np.asarray(arrays["trans"], dtype=np.float64),
+        float(np.asarray(rate).reshape(-1)[0]),
+    )
     if poses.ndim != 2 or poses.shape[1] < 66 or trans.shape != (len(poses), 3) or len(poses) < 2 or not 1 <= fps <= 1000:
-        raise PallasError(f"{path}: 'poses' has shape {poses.shape}, 'trans' {trans.shape} at {fps:g} frames/s; wanted (T, 66 or more) and (T, 3), T at least 2")
+        raise PallasError(
+            f"{path}: 'poses' has shape {poses.shape}, 'trans' {trans.shape} at {fps:g} frames/s; wanted (T, 66 or more) and (T, 3), T at least 2"
+        )
     _check_finite(path, poses, trans)
     q = smpl_to_global(rotations.from_rotvec(poses[:, :66].reshape(-1, len(JOINTS), 3)))
     q = rotations.multiply(q, rotations.inverse(rotations.from_matrix(Y_UP_TO_Z_UP)))
@@ -149,7 +174,9 @@ def read_amass(path: str | Path) -> Motion:
 def _check_finite(path: str | Path, rotations_: Array, positions: Array) -> None:
     bad = ~(np.isfinite(rotations_).reshape(len(rotations_), -1).all(1) & np.isfinite(positions).all(1))
     if bad.any():
-        raise PallasError(f"{path}: {int(bad.sum())} of {len(bad)} frames hold NaN or infinite values, the first is frame {int(np.argmax(bad))}; repair or cut them")
+        raise PallasError(
+            f"{path}: {int(bad.sum())} of {len(bad)} frames hold NaN or infinite values, the first is frame {int(np.argmax(bad))}; repair or cut them"
+        )
 
 
 def read_folder(folder: str | Path) -> list[PackClip]:
@@ -161,7 +188,9 @@ def read_folder(folder: str | Path) -> list[PackClip]:
     folder = Path(folder)
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".bvh", ".npz"))
     if not files:
-        raise PallasError(f"{folder}: neither motion packs nor BVH or AMASS (.npz) files lie in it; give the folder of the motion data with --data")
+        raise PallasError(
+            f"{folder}: neither motion packs nor BVH or AMASS (.npz) files lie in it; give the folder of the motion data with --data"
+        )
     clips = []
     for path in files:
         motion = read_bvh(path) if path.suffix.lower() == ".bvh" else read_amass(path)

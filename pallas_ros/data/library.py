@@ -78,7 +78,9 @@ class MotionLibrary:
 
     @classmethod
     def open(cls, folder: str | Path, cache: str | Path | None = None) -> "MotionLibrary":
-        """The packs in ``folder``; imported on first use (ten seconds), cached under ``cache`` (default: the user's cache folder). A folder without packs: its BVH and AMASS files.
+        """The packs in ``folder``; imported on first use (ten seconds), cached under ``cache`` (default: the user's cache folder).
+
+        A folder without packs gives its BVH and AMASS files.
 
         Raises:
             PallasError: the folder holds no motion, or a file is corrupt.
@@ -102,7 +104,9 @@ class MotionLibrary:
         rows, start = [], 0
         for clip in clips:
             stop = start + len(clip.motion)
-            rows.append(LibraryClip(clip.pack, clip.name, clip.content, clip.style, split_of(clip.pack, clip.name, clip.content), start, stop))
+            rows.append(
+                LibraryClip(clip.pack, clip.name, clip.content, clip.style, split_of(clip.pack, clip.name, clip.content), start, stop)
+            )
             start = stop
         if not rows:
             raise PallasError("no motion clip was found: give a folder that holds some")

@@ -92,7 +92,7 @@ class SourceSkeleton:
 def _bandai_rest() -> dict[str, Array]:
     """Rest orientations (4,) by joint, from the axes that the joints' bones and hinges follow (columns: local x, y, z in the body)."""
     axes: dict[str, tuple[Array, Array]] = {"Hips": (_Z, -_Y)}
-    axes.update({name: (_Z, _X) for name in ("Spine", "Chest", "Neck", "Head")})
+    axes.update(dict.fromkeys(("Spine", "Chest", "Neck", "Head"), (_Z, _X)))
     for side, sign in (("L", 1.0), ("R", -1.0)):
         collar = np.array([-np.sin(_COLLAR_BACK), sign * np.cos(_COLLAR_BACK), 0.0])
         foot, toes = (np.array([np.cos(down), 0.0, -np.sin(down)]) for down in (_FOOT_DOWN, _TOES_DOWN))

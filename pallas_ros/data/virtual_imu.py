@@ -145,8 +145,12 @@ def sense(
     t = torch.arange(frames) / MODEL_RATE_HZ
     heading_error = errors.heading_deg * draw(batch, 1, 4) + errors.heading_drift_deg_per_s * draw(batch, 1, 4) * t[:, None]
     tilt = errors.tilt_deg * _smooth((batch, 4, 2), frames, generator, 0.02, 0.3).permute(0, 3, 1, 2) * deg
-    filter_error = rotations.multiply(rotations.about_z(heading_error * deg), rotations.from_rotvec(torch.cat((tilt, torch.zeros_like(tilt[..., :1])), -1)))
-    wobble = errors.wobble_deg * _smooth((batch, 4, 3), frames, generator).permute(0, 3, 1, 2) + errors.noise_deg * draw(batch, frames, 4, 3)
+    filter_error = rotations.multiply(
+        rotations.about_z(heading_error * deg), rotations.from_rotvec(torch.cat((tilt, torch.zeros_like(tilt[..., :1])), -1))
+    )
+    wobble = errors.wobble_deg * _smooth((batch, 4, 3), frames, generator).permute(0, 3, 1, 2) + errors.noise_deg * draw(
+        batch, frames, 4, 3
+    )
     shake = rotations.from_rotvec(wobble * deg)
     q_measured = rotations.multiply(rotations.multiply(filter_error, q_site), rotations.multiply(shake, calibration))
     gravity = torch.tensor([0.0, 0.0, GRAVITY])

@@ -98,7 +98,9 @@ class Block(nn.Module):
         self.feed_forward = SwiGLU(width, hidden)
         self.norm_attention, self.norm_feed_forward = RMSNorm(width), RMSNorm(width)
 
-    def forward(self, x: Tensor, cache: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, query: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, cache: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, query: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As `WindowAttention`; ``query`` (B, T, query_width) stands for the features themselves where given."""
         normed = self.norm_attention(x)
         mixed, cache = self.attention(normed if query is None else query, normed, cache, angles, mask)

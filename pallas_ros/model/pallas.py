@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS, LEG_JOINTS, MODEL_RATE_HZ, UPPER_JOINTS
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.virtual_imu import joint_positions
@@ -54,10 +55,20 @@ class PallasConfig:
     solver: str = "invertible"
     legs: str = "autoregressive"
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "PallasConfig":
-        """From a configuration file's section."""
-        return cls(**values)
+    def __post_init__(self) -> None:
+        """Refuse sizes that do not fit together.
+
+        Raises:
+            PallasError: which.
+        """
+        if self.window <= max(LAGS):
+            raise PallasError(f"model.window is {self.window} frames: it has to be more than {max(LAGS)}")
+        if self.width % (2 * self.heads):
+            raise PallasError(f"model.width {self.width} cannot be shared by {self.heads} heads of an even width each")
+        if self.solver not in ("invertible", "linear") or self.legs not in ("autoregressive", "direct"):
+            raise PallasError(
+                f"model.solver is invertible or linear, model.legs autoregressive or direct, not '{self.solver}' and '{self.legs}'"
+            )
 
 
 @dataclass
@@ -258,5 +269,3 @@ class Pallas(nn.Module):
     def metadata(self) -> dict[str, Any]:
         """What a checkpoint has to say about the network."""
         return {"kind": "pallas", "config": asdict(self.config)}
-
-

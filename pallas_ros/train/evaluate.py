@@ -1,7 +1,8 @@
 """Evaluation of PALLAS: `pallas eval pallas`. Synthetic sensors with all their errors on the seen and unseen clips, and the real recording.
 
 Every figure comes with its 95 % interval from a bootstrap over clips. Positions are root-relative, in the world, default skeleton;
-``mpjpe_upper_cm`` is over the 13 joints above the pelvis (whose own error is zero and would only flatter), ``mpjpe_legs_cm`` over the 8 below.
+``mpjpe_upper_cm`` is over `UPPER_JOINTS`, the root among them whose own error is zero,
+``mpjpe_upper13_cm`` over the 13 others, ``mpjpe_legs_cm`` over `LEG_JOINTS`.
 """
 
 import argparse
@@ -36,7 +37,7 @@ HELP = "accuracy on seen, unseen and real motion, beside baselines and ablations
 
 CHUNK = 240
 CHAIN_MINUTES = (1, 5, 30)
-UPPER, LEGS = list(UPPER_JOINTS[1:]), list(LEG_JOINTS)
+UPPER, LEGS = list(UPPER_JOINTS), list(LEG_JOINTS)
 FEET = [JOINT_INDEX[name] for name in ("left_ankle", "left_foot", "right_ankle", "right_foot")]
 
 F64 = NDArray[np.float64]
@@ -81,7 +82,9 @@ def methods(models: list[Path], library: MotionLibrary) -> dict[str, Method]:
     return found
 
 
-def sensed(library: MotionLibrary, clips: list[LibraryClip], errors: SensorErrors) -> Iterator[tuple[list[LibraryClip], Sequence, list[int]]]:
+def sensed(
+    library: MotionLibrary, clips: list[LibraryClip], errors: SensorErrors
+) -> Iterator[tuple[list[LibraryClip], Sequence, list[int]]]:
     """The clips with sensors on, in batches of like length: clips, sequences (padded by their last frame), frames of each. Same every time."""
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
     ordered = sorted((c for c in clips if c.stop - c.start > 2 * MARGIN + 12), key=lambda c: (c.stop - c.start, c.name))
@@ -113,6 +116,7 @@ def measure_clip(estimate: Estimate, sequence: Sequence, row: int, frames: int, 
     angle = torch.rad2deg(torch.acos(((trace - 1) / 2).clamp(-1, 1)))
     sums = {
         "mpjpe_upper_cm": (float(error[:, UPPER].mean(-1).sum()), float(frames)),
+        "mpjpe_upper13_cm": (float(error[:, UPPER[1:]].mean(-1).sum()), float(frames)),
         "mpjpe_legs_cm": (float(error[:, LEGS].mean(-1).sum()), float(frames)),
         "mpjpe_cm": (float(error.mean(-1).sum()), float(frames)),
         "angle_deg": (float(angle.mean(-1).sum()), float(frames)),
@@ -141,7 +145,9 @@ def track_root(estimate: Estimate, heading: Tensor, row: int, world: F64, skelet
     return np.stack([tracker.step(round((t + 1) * 1e9 / MODEL_RATE_HZ), world[t], contacts[t], velocity[t]).copy() for t in range(frames)])
 
 
-def _root_figures(estimate: Estimate, sequence: Sequence, row: int, frames: int, skeleton: Skeleton, world: F64) -> dict[str, tuple[float, float]]:
+def _root_figures(
+    estimate: Estimate, sequence: Sequence, row: int, frames: int, skeleton: Skeleton, world: F64
+) -> dict[str, tuple[float, float]]:
     """Foot slide (speed of feet that truly stand, their slower point) and drift of the root over the way truly gone."""
     path = track_root(estimate, sequence.heading, row, world, skeleton)
     feet = np.linalg.norm(np.diff(world[:, FEET] + path[:, None], axis=0), axis=-1).reshape(-1, 2, 2).min(-1) * MODEL_RATE_HZ * 100
@@ -192,7 +198,9 @@ def _row(name: str, case: str, metric: str, value: float, low: float | None = No
     return row if low is None or high is None else row | {"low": round(low, 4), "high": round(high, 4)}
 
 
-def chain(library: MotionLibrary, clips: list[LibraryClip], frames: int, rng: np.random.Generator, blend: int = 30) -> tuple[Tensor, Tensor, Tensor]:
+def chain(
+    library: MotionLibrary, clips: list[LibraryClip], frames: int, rng: np.random.Generator, blend: int = 30
+) -> tuple[Tensor, Tensor, Tensor]:
     """Clips in random order, one after another without end: each turned and put where the last left off, half a second blended."""
     q_parts, root_parts, contact_parts, have = [], [], [], 0
     q_last = root_last = None
@@ -233,7 +241,9 @@ def evaluate_running(library: MotionLibrary, split: str, compared: dict[str, Met
             estimate = method(sequence.imu)
         for minutes in CHAIN_MINUTES:
             window = slice(int((minutes - 1) * 60 * MODEL_RATE_HZ), int(minutes * 60 * MODEL_RATE_HZ))
-            error = 100 * (joint_positions(estimate.rotations[:, window], offsets) - joint_positions(sequence.rotations[:, window], offsets)).norm(dim=-1)
+            error = 100 * (
+                joint_positions(estimate.rotations[:, window], offsets) - joint_positions(sequence.rotations[:, window], offsets)
+            ).norm(dim=-1)
             rows += [
                 _row(name, f"{split}_after_{minutes}min", metric, float(error[..., joints].mean()))
                 for metric, joints in (("mpjpe_upper_cm", UPPER), ("mpjpe_legs_cm", LEGS))
@@ -264,21 +274,38 @@ def evaluate_real(path: Path, compared: dict[str, Method]) -> list[dict[str, Any
     for name, method in compared.items():
         with torch.inference_mode():
             R = R_world[:, None] @ method(imu).rotations[0]
-        for metric, part, joint, axis in (("shin_deg", "knee", "knee", (0.0, 0.0, -1.0)), ("forearm_deg", "wrist", "elbow", (0.0, 1.0, 0.0))):
+        for metric, part, joint, axis in (
+            ("shin_deg", "knee", "knee", (0.0, 0.0, -1.0)),
+            ("forearm_deg", "wrist", "elbow", (0.0, 1.0, 0.0)),
+        ):
             angles = []
             for side in ("left", "right"):
                 a = R[:, JOINT_INDEX[f"{side}_{joint}"]] @ torch.tensor(axis)
                 b = rotations.rotate(measured[f"{side}_{part}"], torch.tensor(axis))
                 angles.append(torch.rad2deg(torch.acos((a * b).sum(-1).clamp(-1, 1))))
             angle = torch.stack(angles).mean(0).numpy()
-            seconds = [ClipFigures({metric: (float(angle[i : i + 60].sum()), float(len(angle[i : i + 60])))}) for i in range(0, len(angle), 60)]
+            seconds = [
+                ClipFigures({metric: (float(angle[i : i + 60].sum()), float(len(angle[i : i + 60])))}) for i in range(0, len(angle), 60)
+            ]
             rows.append(_row(name, "real", metric, *bootstrap(seconds, metric)))
     return rows
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The figures as text."""
-    metrics = ("mpjpe_upper_cm", "mpjpe_legs_cm", "mpjpe_cm", "angle_deg", "jerk_ratio", "foot_slide_cm_s", "root_drift_m_per_10m", "coverage90", "shin_deg", "forearm_deg")
+    metrics = (
+        "mpjpe_upper_cm",
+        "mpjpe_upper13_cm",
+        "mpjpe_legs_cm",
+        "mpjpe_cm",
+        "angle_deg",
+        "jerk_ratio",
+        "foot_slide_cm_s",
+        "root_drift_m_per_10m",
+        "coverage90",
+        "shin_deg",
+        "forearm_deg",
+    )
     lines = []
     for case in dict.fromkeys(row["case"] for row in rows):
         here = [row for row in rows if row["case"] == case]
@@ -286,17 +313,32 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines.append(f"\n{case:24s}" + "".join(f"{m:>24s}" for m in shown))
         for name in dict.fromkeys(row["name"] for row in here):
             cells = {row["metric"]: row for row in here if row["name"] == name}
-            text = [f"{cells[m]['value']:.2f}" + (f" [{cells[m]['low']:.2f}, {cells[m]['high']:.2f}]" if "low" in cells[m] else "") if m in cells else "-" for m in shown]
+            text = [
+                f"{cells[m]['value']:.2f}" + (f" [{cells[m]['low']:.2f}, {cells[m]['high']:.2f}]" if "low" in cells[m] else "")
+                if m in cells
+                else "-"
+                for m in shown
+            ]
             lines.append(f"  {name:22s}" + "".join(f"{cell:>24s}" for cell in text))
     return "\n".join(lines)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `pallas eval pallas`."""
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("PALLAS_DATA", "../shared/data")), help="folder of the motion packs")
-    parser.add_argument("--models", type=Path, nargs="+", default=None, metavar="FILE", help="weights (.safetensors) to compare; default: the released ones")
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("PALLAS_DATA", "../shared/data")), help="folder of the motion packs"
+    )
+    parser.add_argument(
+        "--models", type=Path, nargs="+", default=None, metavar="FILE", help="weights (.safetensors) to compare; default: the released ones"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    parser.add_argument("--cases", nargs="+", default=["seen", "unseen", "running", "real"], choices=["seen", "unseen", "validation", "running", "real"], help="what to measure on")
+    parser.add_argument(
+        "--cases",
+        nargs="+",
+        default=["seen", "unseen", "running", "real"],
+        choices=["seen", "unseen", "validation", "running", "real"],
+        help="what to measure on",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -321,5 +363,3 @@ def run(args: argparse.Namespace) -> int:
         temporary.replace(args.json)
     print(f"{len(rows)} figures" + (f"; written to {args.json}" if args.json else ""))
     return 0
-
-

@@ -84,7 +84,11 @@ class Run:
     def learning_rate(self) -> float:
         """Linear rise, then a cosine down to 2 %."""
         s = self.settings
-        return s.learning_rate * min(1.0, (self.step + 1) / s.warm_up) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(self.progress, 1.0))))
+        return (
+            s.learning_rate
+            * min(1.0, (self.step + 1) / s.warm_up)
+            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(self.progress, 1.0))))
+        )
 
     def update(self, loss: Tensor) -> float:
         """One optimiser step; the gradient's norm. A step whose gradient is not finite is left out."""
@@ -132,7 +136,11 @@ class Run:
         if generator is not None:
             tensors["generator"] = generator.get_state()
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, self.folder / "checkpoint.tmp", metadata={"step": str(self.step), "seconds": str(self.seconds)})
+        save_file(
+            {k: v.contiguous().clone() for k, v in tensors.items()},
+            self.folder / "checkpoint.tmp",
+            metadata={"step": str(self.step), "seconds": str(self.seconds)},
+        )
         os.replace(self.folder / "checkpoint.tmp", self.folder / "checkpoint.safetensors")
         (self.folder / "checkpoint.json").write_text(json.dumps({"step": self.step, "seconds": round(self.seconds, 1)}))
 

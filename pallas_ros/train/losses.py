@@ -9,7 +9,7 @@ from torch import Tensor
 from pallas_ros.body.names import JOINT_INDEX, LEG_JOINTS, MODEL_RATE_HZ, UPPER_JOINTS
 from pallas_ros.data.virtual_imu import Sequence, joint_positions
 from pallas_ros.model import rotations
-from pallas_ros.model.legs import LATENT
+from pallas_ros.model.legs import LATENT, LegGenerator
 from pallas_ros.model.pallas import SOLVED, Pallas, PallasOutput
 
 _UPPER, _LEGS = list(UPPER_JOINTS[1:]), list(LEG_JOINTS)
@@ -55,10 +55,15 @@ def pallas_loss(model: Pallas, batch: Sequence, weights: LossWeights, generator:
         "slide": weights.slide * _slide(out, batch),
         "deviation": weights.deviation * _deviation(out.log_deviation, error.detach()),
     }
-    if weights.sampling > 0 and torch.rand(1, generator=generator) < 0.25:  # one batch in four: it costs a second run of the generator
+    if (
+        isinstance(model.legs, LegGenerator) and weights.sampling > 0 and torch.rand(1, generator=generator) < 0.25
+    ):  # one batch in four: it costs a second run of the generator
         terms["sampling"] = weights.sampling * _sampling(model, out, truth, weights.samples, generator)
     figures = {name: float(term.detach()) for name, term in terms.items()}
-    return torch.stack(list(terms.values())).sum(), figures | {"upper_cm": 100 * float(upper.detach()), "legs_cm": 100 * float(legs.detach())}
+    return torch.stack(list(terms.values())).sum(), figures | {
+        "upper_cm": 100 * float(upper.detach()),
+        "legs_cm": 100 * float(legs.detach()),
+    }
 
 
 def solver_loss(model: Pallas, out: PallasOutput, batch: Sequence, truth: Tensor, alpha: float) -> Tensor:
@@ -70,7 +75,9 @@ def solver_loss(model: Pallas, out: PallasOutput, batch: Sequence, truth: Tensor
     """
     solved = list(SOLVED)
     true_r6d = rotations.to_r6d(batch.rotations[:, :, solved]).flatten(-2)
-    inverse = alpha * F.mse_loss(out.solver_output, true_r6d) + (1 - alpha) * 10 * F.mse_loss(out.positions[:, :, solved], truth[:, :, solved])
+    inverse = alpha * F.mse_loss(out.solver_output, true_r6d) + (1 - alpha) * 10 * F.mse_loss(
+        out.positions[:, :, solved], truth[:, :, solved]
+    )
     if model.solver is None or out.solver_input is None:
         return inverse
     true_positions = truth[:, :, solved].flatten(-2)

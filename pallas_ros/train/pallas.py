@@ -23,7 +23,19 @@ from pallas_ros.train.loop import LoopSettings, device, fast_bfloat16, fit, star
 from pallas_ros.train.losses import LossWeights, pallas_loss
 
 PLAIN = AugmentationSettings(
-    retime=0, mirror=0, foreign_arm=0, keyed_arm=0, free_arm=0, arm_turn_deg=0, pronation_deg=0, trunk_deg=0, bend=0, leg_deg=0, segment_scale=0, error_scale=(1.0, 1.0), errors=SensorErrors(),
+    retime=0,
+    mirror=0,
+    foreign_arm=0,
+    keyed_arm=0,
+    free_arm=0,
+    arm_turn_deg=0,
+    pronation_deg=0,
+    trunk_deg=0,
+    bend=0,
+    leg_deg=0,
+    segment_scale=0,
+    error_scale=(1.0, 1.0),
+    errors=SensorErrors(),
 )
 """No augmentation, sensor errors at their nominal size: what validation runs on."""
 
@@ -79,13 +91,19 @@ def read_config(path: str | Path) -> TrainingConfig:
         frames=int(data["frames"]),
         batch=int(data["batch"]),
         development=bool(data["development"]),
-        augmentation=section("augmentation", AugmentationSettings, errors=SensorErrors(**{k: tuple(v) if isinstance(v, list) else v for k, v in errors.items()})),
+        augmentation=section(
+            "augmentation",
+            AugmentationSettings,
+            errors=SensorErrors(**{k: tuple(v) if isinstance(v, list) else v for k, v in errors.items()}),
+        ),
         loss=section("loss", LossWeights),
         loop=section("loop", LoopSettings),
     )
 
 
-def validation_batches(library: MotionLibrary, clips: list[LibraryClip], frames: int = 240, batch: int = 32, count: int = 2) -> list[Sequence]:
+def validation_batches(
+    library: MotionLibrary, clips: list[LibraryClip], frames: int = 240, batch: int = 32, count: int = 2
+) -> list[Sequence]:
     """Fixed sequences, the same for every run."""
     sampler = SequenceSampler(library, clips, frames, batch, PLAIN, seed=7)
     return [next(sampler) for _ in range(count)]
@@ -123,13 +141,17 @@ def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
     sampler = SequenceSampler(library, clips, config.frames, config.batch, config.augmentation, seed=config.loop.seed * 1000 + rank)
     checks = {
         "validation": validation_batches(library, library.select("validation", development=False)),
-        "development": validation_batches(library, [c for c in library.clips if c.content in ("kick", "byebye", "basketball") and c.split in ("train", "validation")]),
+        "development": validation_batches(
+            library, [c for c in library.clips if c.content in ("kick", "byebye", "basketball") and c.split in ("train", "validation")]
+        ),
     }
     where = device()
     model = build(config).to(where)
     model.mixed_precision = fast_bfloat16()  # type: ignore[assignment]
     noise = torch.Generator().manual_seed(config.loop.seed + 1)
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(clips)} clips, {sum(c.seconds for c in clips) / 3600:.2f} h, on {where}")
+    print(
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(clips)} clips, {sum(c.seconds for c in clips) / 3600:.2f} h, on {where}"
+    )
 
     def validate(network: nn.Module) -> dict[str, float]:
         figures = {}
@@ -163,7 +185,12 @@ HELP = "train the network that makes a body of four IMUs"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `pallas train pallas`."""
     parser.add_argument("--config", type=Path, default=Path("config/training/pallas.yaml"), help="the configuration")
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("PALLAS_DATA", "../shared/data")), help="folder of the motion packs, or of BVH and AMASS/SMPL files")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(os.environ.get("PALLAS_DATA", "../shared/data")),
+        help="folder of the motion packs, or of BVH and AMASS/SMPL files",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; resumed from if it holds a checkpoint")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: as many as cores")
 

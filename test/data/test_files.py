@@ -113,7 +113,10 @@ def test_amass_rest_pose_is_the_canonical_tpose(tmp_path: Path) -> None:
     np.testing.assert_allclose(forearm, [1, 0, 0], atol=1e-6)
 
 
-@pytest.mark.parametrize(("arrays", "what"), [({"a": np.zeros(3)}, "needs 'poses'"), ({"poses": np.full((4, 72), np.nan), "trans": np.zeros((4, 3)), "mocap_framerate": 60}, "NaN")])
+@pytest.mark.parametrize(
+    ("arrays", "what"),
+    [({"a": np.zeros(3)}, "needs 'poses'"), ({"poses": np.full((4, 72), np.nan), "trans": np.zeros((4, 3)), "mocap_framerate": 60}, "NaN")],
+)
 def test_bad_amass_files_are_named(tmp_path: Path, arrays: dict[str, np.ndarray], what: str) -> None:
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(PallasError, match=rf"bad\.npz.*{what}"):

@@ -15,7 +15,15 @@ from pallas_ros.data import packs as importers
 from pallas_ros.data.retargeting import LIMB_BONES, resample
 from pallas_ros.data.splits import UNSEEN_CONTENTS, split_of
 
-BANDAI = {"hip": "UpperLeg", "knee": "LowerLeg", "ankle": "Foot", "foot": "Toes", "shoulder": "UpperArm", "elbow": "LowerArm", "wrist": "Hand"}
+BANDAI = {
+    "hip": "UpperLeg",
+    "knee": "LowerLeg",
+    "ankle": "Foot",
+    "foot": "Toes",
+    "shoulder": "UpperArm",
+    "elbow": "LowerArm",
+    "wrist": "Hand",
+}
 CMU = {"hip": "UpLeg", "knee": "Leg", "ankle": "Foot", "foot": "ToeBase", "shoulder": "Arm", "elbow": "ForeArm", "wrist": "Hand"}
 
 
@@ -92,6 +100,6 @@ def test_a_bad_pack_is_named_in_one_sentence(tmp_path: Path, what: str) -> None:
     else:
         keys = ("joint_names", "parents", "fps", "quat_xyz", "offsets_cm", "clip", "content", "start", "length")
         np.savez(path, translation_cm=np.full((2, 3), np.nan), **dict.fromkeys(keys, np.zeros(1)))
-    with pytest.raises(PallasError, match="cmu_actions.npz") as error:
+    with pytest.raises(PallasError, match=r"cmu_actions\.npz") as error:
         importers.load_pack(tmp_path, "cmu_actions")
     assert "\n" not in str(error.value)
