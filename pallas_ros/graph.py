@@ -60,14 +60,13 @@ class Node:
     file: Path | None
     remap: Mapping[str, str]
 
-    def ros_arguments(self, *, qualified: bool = False) -> list[str]:
-        """What follows ``--ros-args``; ``qualified`` by the node's name, for a process that runs others too."""
-        prefix = f"{self.node}:" if qualified else ""
+    def ros_arguments(self) -> list[str]:
+        """What follows ``--ros-args``."""
         words = ["--params-file", str(self.file)] if self.file is not None else []
         for name, value in self.parameters.items():
-            words += ["-p", f"{prefix}{name}:={_yaml(value)}"]
+            words += ["-p", f"{name}:={_yaml(value)}"]
         for topic, other in self.remap.items():
-            words += ["-r", f"{prefix}{topic}:={other}"]
+            words += ["-r", f"{topic}:={other}"]
         return words
 
 

@@ -154,10 +154,11 @@ def child_environment() -> dict[str, str]:
 def node_commands(nodes: Sequence[Node], single_process: bool) -> list[tuple[str, list[str]]]:
     """(name, command) of each process that runs ``nodes``: one each, or one for all."""
     python = [sys.executable, "-m", "pallas_ros.nodes"]
+    commands = [(node.node, [node.node, "--ros-args", *node.ros_arguments()]) for node in nodes]
     if single_process:
-        words = [word for node in nodes for word in node.ros_arguments(qualified=True)]
-        return [("all nodes", [*python, *(node.node for node in nodes), "--ros-args", *words])]
-    return [(node.node, [*python, node.node, "--ros-args", *node.ros_arguments()]) for node in nodes]
+        words = [word for _, command in commands for word in ("+", *command)]
+        return [("all nodes", [*python, *words[1:]])]
+    return [(name, [*python, *command]) for name, command in commands]
 
 
 @contextlib.contextmanager

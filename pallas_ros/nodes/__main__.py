@@ -1,4 +1,4 @@
-"""`python -m pallas_ros.nodes NAME [NAME ...] [--ros-args ...]`: run the nodes of those entry points in one process."""
+"""`python -m pallas_ros.nodes NAME [--ros-args ...]`: run the node of that entry point; more of them in one process after ``+``."""
 
 import os
 import signal
@@ -6,19 +6,27 @@ import sys
 
 
 def main(*names: str) -> int:
-    """Run ``names``, or where none is given those on the command line before the first option."""
+    """Run the node ``names`` names, or where none is given those of the command line."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: os._exit(0))  # nothing is open yet; `run` takes the signals over
     from pallas_ros.ros import run
 
-    arguments = sys.argv[1:]
-    given = list(names)
-    while not names and arguments and not arguments[0].startswith("-"):
-        given.append(arguments.pop(0))
-    if not given:
-        print("usage: python -m pallas_ros.nodes NAME [NAME ...] [--ros-args ...]", file=sys.stderr)
+    groups = [[*names, *sys.argv[1:]]] if names else split(sys.argv[1:])
+    if not groups[0] or groups[0][0].startswith("-"):
+        print("usage: python -m pallas_ros.nodes NAME [--ros-args ...] [+ NAME [--ros-args ...]] ...", file=sys.stderr)
         return 2
-    return run.main(given, arguments)
+    return run.main([(group[0], group[1:]) for group in groups])
+
+
+def split(words: list[str]) -> list[list[str]]:
+    """Words between ``+`` signs."""
+    groups: list[list[str]] = [[]]
+    for word in words:
+        if word == "+":
+            groups.append([])
+        else:
+            groups[-1].append(word)
+    return groups
 
 
 if __name__ == "__main__":

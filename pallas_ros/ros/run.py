@@ -26,7 +26,7 @@ SPIN_S = 0.1
 """A signal is seen after this time at the latest."""
 
 
-def node_class(name: str) -> Callable[[], PallasNode]:
+def node_class(name: str) -> Callable[..., PallasNode]:
     """The class of a node by its entry point in the group ``pallas.nodes``.
 
     Raises:
@@ -41,7 +41,7 @@ def node_class(name: str) -> Callable[[], PallasNode]:
         raise PallasError(f"node '{name}' cannot be loaded: {error}; install what is missing (`make setup`)") from error
     if not (isinstance(loaded, type) and issubclass(loaded, PallasNode)):
         raise PallasError(f"entry point '{name}' of {GROUP} is not a node")
-    return cast(Callable[[], PallasNode], loaded)
+    return cast(Callable[..., PallasNode], loaded)
 
 
 def make_executor() -> Executor:
@@ -117,18 +117,21 @@ def die_with_parent() -> None:
         raise PallasError("the process that started this node is gone")
 
 
-def main(names: Sequence[str], arguments: Sequence[str]) -> int:
-    """Run the nodes ``names`` in this process; ``arguments`` are ROS arguments (``--ros-args ...``).
+def main(wanted: Sequence[tuple[str, Sequence[str]]]) -> int:
+    """Run nodes in this process: each the name of its entry point and its ROS arguments (``--ros-args ...``), which hold for it alone.
 
     Returns:
         0 after a stop by signal, 2 with one sentence on standard error where something was refused.
     """
+    names = [name for name, _ in wanted]
     try:
         die_with_parent()
         classes = [node_class(name) for name in names]
-        rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+        alone = len(wanted) == 1
+        rclpy.init(args=list(wanted[0][1]) if alone else [], signal_handler_options=SignalHandlerOptions.NO)
         try:
-            return run([create() for create in classes])
+            own = [{} if alone else {"cli_args": list(arguments), "use_global_arguments": False} for _, arguments in wanted]
+            return run([create(**options) for create, options in zip(classes, own, strict=True)])
         finally:
             rclpy.try_shutdown()
     except PallasError as error:

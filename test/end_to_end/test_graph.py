@@ -7,6 +7,7 @@ import pytest
 from pallas_ros.body.errors import PallasError
 from pallas_ros.commands.up import parse
 from pallas_ros.graph import Graph, read_config
+from pallas_ros.nodes.__main__ import split
 from pallas_ros.processes import clean_shared_memory, node_commands
 
 GRAPH = Graph.load()
@@ -55,11 +56,12 @@ def test_a_wrong_argument_is_refused_in_one_sentence(arguments: dict[str, str], 
         GRAPH.resolve(arguments)
 
 
-def test_one_process_gets_every_parameter_under_its_nodes_name() -> None:
+def test_in_one_process_every_node_keeps_its_own_arguments() -> None:
     nodes = GRAPH.resolve({"motion": "walk.npz"})
     (_, command), *rest = node_commands(nodes, single_process=True)
     assert not rest
-    assert "imu_simulator:motion:=walk.npz" in command
+    assert [group[0] for group in split(command[3:])] == [node.node for node in nodes]
+    assert "motion:=walk.npz" in split(command[3:])[0]
     separate = dict(node_commands(nodes, single_process=False))
     assert "motion:=walk.npz" in separate["imu_simulator"]
     assert set(separate) == {node.node for node in nodes}
