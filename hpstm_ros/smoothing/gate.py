@@ -55,9 +55,10 @@ class Gate:
     def __init__(self, settings: GateSettings = GateSettings()) -> None:
         self._s = settings
         self.counts = {"sides exchanged": 0, "jump refused": 0, "joint refused": 0, "started anew": 0}
-        self._start()
+        self.forget()
 
-    def _start(self) -> None:
+    def forget(self) -> None:
+        """Expect nothing: the next frames are the first."""
         self._filter = Kalman(process=60.0, measurement=0.015)
         self._frames = self._jumped = self._swapped = 0
         self._off = np.zeros(len(_MIRROR), dtype=np.int64)
@@ -120,7 +121,7 @@ class Gate:
         return np.where(off[:, None], np.nan, points)
 
     def _believe(self, why: str, remarks: list[str]) -> None:
-        self._start()
+        self.forget()
         self.restarted = True
         self.counts["started anew"] += 1
         remarks.append(why)

@@ -77,6 +77,8 @@ class HpstmNetwork:
             }
         )
         covariance = out["covariance"][0].astype(np.float64) * self.scale
+        # float32 leaves errors of 1e-7 of the largest variance, which could make the smallest one negative
+        covariance += (1e-6 * np.trace(covariance, axis1=-2, axis2=-1) + 1e-10)[:, None, None] * np.eye(3)
         return Estimate(
             positions=out["positions"][0] + origin,
             rotations=np.asarray(rotations.from_matrix(out["rotations"][0].astype(np.float64)), dtype=np.float64),

@@ -145,6 +145,7 @@ class Smoother:
         self._newest_input = 0
         self._free = Kalman(process=30.0, measurement=0.015, lookahead=0)
         self._last: BodyFrame | None = None
+        self._gate.forget()
         if self._method is not None:
             self._method.reset()
 

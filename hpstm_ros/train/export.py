@@ -104,7 +104,9 @@ def export_file(weights: Path, path: Path, git: str) -> Path:
     """
     model, meta = load_model(weights)
     document = {**json.loads(meta.get("pallas", "{}")), "config": model.config.as_dict(), "git": git}
-    return export_stream(OneFrame(model), path, {key: value for key, value in document.items() if key not in ("sha256", "opset", "parameters")})
+    return export_stream(
+        OneFrame(model), path, {key: value for key, value in document.items() if key not in ("sha256", "opset", "parameters")}
+    )
 
 
 def step_module(weights: Path) -> OneFrame:

@@ -36,7 +36,7 @@ def negative_log_likelihood(error: Tensor, cholesky: Tensor) -> Tensor:
     """Of errors (..., 3) m, in the frame of the Cholesky factors (..., 3, 3) m; constants left out."""
     white = torch.linalg.solve_triangular(cholesky, error[..., None], upper=False)[..., 0]
     log_determinant = torch.diagonal(cholesky, dim1=-2, dim2=-1).log().sum(-1)
-    out: Tensor = 0.5 * (white**2).sum(-1).clamp_max(200.0) + log_determinant
+    out: Tensor = 0.5 * (white**2).sum(-1).clamp_max(1e5) + log_determinant
     return out
 
 
