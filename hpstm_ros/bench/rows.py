@@ -1,0 +1,72 @@
+"""Rows of `pallas bench`: `retarget`, a motion through every ready robot, and `safety`, hostile stories through the supervisor."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hpstm_ros.bench.hostile import HostileRun
+from hpstm_ros.offline import frames, retarget_motion
+from hpstm_ros.retarget.retargeter import Retargeter
+from hpstm_ros.retarget.robots import load_robot, ready_robots
+from pallas_ros.bench.rows import Row, Settings, percentiles, time_each
+from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import JOINT_INDEX, MODEL_RATE_HZ
+from pallas_ros.body.rotations import from_rotvec, multiply
+from pallas_ros.body.skeleton import Skeleton
+
+NO_TIP_LIMIT = 3.0
+"""m/s: faster than any of the arms."""
+_STORY_FRAMES = 200
+
+
+def reaching(seconds: float = 20.0) -> Motion:
+    """A calm motion written in code: both arms circle in front of the body, as one does when teleoperating with care."""
+    t = np.arange(int(seconds * MODEL_RATE_HZ)) / MODEL_RATE_HZ
+    rotations = np.tile([0.0, 0.0, 0.0, 1.0], (len(t), 22, 1))
+    zero = np.zeros_like(t)
+    for side, sign in (("left", -1.0), ("right", 1.0)):
+        forward = from_rotvec(np.stack((zero, zero, sign * (1.2 + 0.25 * np.sin(0.9 * t))), -1))
+        lift = from_rotvec(np.stack((zero, 0.35 + 0.3 * np.sin(0.7 * t), zero), -1))
+        bend = from_rotvec(np.stack((zero, zero, sign * (0.9 + 0.4 * np.sin(0.5 * t))), -1))
+        upper = multiply(lift, forward)
+        rotations[:, JOINT_INDEX[f"{side}_shoulder"]] = upper
+        for joint in ("elbow", "wrist"):
+            rotations[:, JOINT_INDEX[f"{side}_{joint}"]] = multiply(upper, bend)
+    positions = forward_kinematics(Skeleton.from_height(), rotations, np.tile([0.0, 0.0, 0.95], (len(t), 1)))
+    return Motion(MODEL_RATE_HZ, np.asarray(positions, dtype=np.float64), rotations)
+
+
+def retarget(settings: Settings) -> Iterator[Row]:
+    """Time of one step, and what is left of the way to the target, for every ready robot."""
+    motion = reaching()
+    bodies = frames(motion)
+    for name in ready_robots():
+        robot = load_robot(name)
+        retargeter = Retargeter(robot)
+        at = iter(range(10**12))
+
+        def step(retargeter: Retargeter = retargeter, at: Iterator[int] = at) -> None:
+            retargeter.step(bodies[next(at) % len(bodies)])
+
+        yield from percentiles("retarget", name, "step", time_each(step, settings.bar(min(settings.frames, 2400), name)))
+        figures = retarget_motion(motion, robot, tip_speed=NO_TIP_LIMIT, progress=settings.progress).figures()
+        for metric in ("ik_error_mean_mm", "hand_error_mean_mm", "hand_error_p95_mm"):
+            yield Row("retarget", name, metric, figures[metric], "mm")
+        yield Row("retarget", name, "limits_passed", figures["limits_passed"], "")
+
+
+def safety(settings: Settings) -> Iterator[Row]:
+    """Hostile stories on every ready robot in turn; a million frames is a matter of `benchmarks/hostile.py`."""
+    frames_wanted, passed, longest, done = max(settings.frames, settings.soak), 0, 0.0, 0
+    robots = [load_robot(name) for name in ready_robots()]
+    bar = settings.bar(frames_wanted, "hostile")
+    seed = 0
+    while done < frames_wanted:
+        verdict = HostileRun(robots[seed % len(robots)], seed).run(_STORY_FRAMES)
+        passed, longest, done, seed = passed + len(verdict.violations), max(longest, verdict.stop_begins_s), done + verdict.frames, seed + 1
+        for _ in zip(range(verdict.frames), bar, strict=False):
+            pass
+    yield Row("safety", "hostile", "frames", done, "")
+    yield Row("safety", "hostile", "limits_passed", passed, "")
+    yield Row("safety", "hostile", "stop_begins_ms", longest * 1e3, "ms")
