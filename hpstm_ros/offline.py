@@ -212,7 +212,7 @@ def describe(robot: RobotDescription) -> str:
         for arm in robot.arms
     ]
     document = {
-        "urdf": str(robot.path),
+        "urdf": str(robot.path.resolve()),
         "arms": arms,
         "ready": {name: short(q) for name, q in zip(robot.joint_names, robot.q_ready, strict=True)},
         "limits": {name: short(getattr(robot, name)) for name in ("lower", "upper", "velocity", "acceleration", "jerk")},
