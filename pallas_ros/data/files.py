@@ -59,7 +59,7 @@ def match_joints(names: list[str], path: str | Path) -> dict[str, str]:
     Raises:
         PallasError: a joint that the body needs has no counterpart.
     """
-    known = {}
+    known: dict[tuple[str, str], str] = {}
     for name in names:
         known.setdefault(_plain(name), name)
     found: dict[str, str] = {}
@@ -172,7 +172,7 @@ def read_amass(path: str | Path) -> Motion:
 
 
 def _check_finite(path: str | Path, rotations_: Array, positions: Array) -> None:
-    bad = ~(np.isfinite(rotations_).reshape(len(rotations_), -1).all(1) & np.isfinite(positions).all(1))
+    bad = np.logical_not(np.isfinite(rotations_).reshape(len(rotations_), -1).all(1) & np.isfinite(positions).all(1))
     if bad.any():
         raise PallasError(
             f"{path}: {int(bad.sum())} of {len(bad)} frames hold NaN or infinite values, the first is frame {int(np.argmax(bad))}; repair or cut them"

@@ -74,7 +74,9 @@ class MotionLibrary:
         q = self.quaternions(clip).astype(np.float64)
         scale = skeleton.height / Skeleton.from_height().height
         positions = forward_kinematics(skeleton, q, self.root[clip.start : clip.stop].astype(np.float64) * scale)
-        return Motion(MODEL_RATE_HZ, positions, q, extra={"contacts": np.asarray(self.contacts[clip.start : clip.stop])})
+        return Motion(
+            MODEL_RATE_HZ, np.asarray(positions, np.float64), q, extra={"contacts": np.asarray(self.contacts[clip.start : clip.stop])}
+        )
 
     @classmethod
     def open(cls, folder: str | Path, cache: str | Path | None = None) -> "MotionLibrary":

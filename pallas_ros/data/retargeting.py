@@ -6,6 +6,7 @@ point exactly as the canonical one in the T-pose (an arm that sags by 8°), the 
 the constant, so that limb directions carry over exactly.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,7 @@ def rest_frames(sources: dict[str, tuple[str, str, float]], names: list[str], q_
     )
 
 
-def align_to_tpose(q_tpose: dict[str, Array], bones: dict[str, tuple[str, Array]]) -> dict[str, Array]:
+def align_to_tpose(q_tpose: dict[str, Array], bones: Mapping[str, tuple[str, Array]]) -> dict[str, Array]:
     """Turn T-pose orientations so that the limbs' bones point as the canonical ones do.
 
     Args:
@@ -140,4 +141,4 @@ def body_motion(q_world_bone: Array, p_pelvis: Array, fps: float, leg_length: fl
     p = stand_on_ground(q, p * (own / leg_length), skeleton)
     positions = forward_kinematics(skeleton, q, p)
     contacts = foot_contacts(positions, MODEL_RATE_HZ, skeleton)
-    return Motion(MODEL_RATE_HZ, positions, q, extra={"contacts": contacts})
+    return Motion(MODEL_RATE_HZ, np.asarray(positions, np.float64), np.asarray(q, np.float64), extra={"contacts": contacts})

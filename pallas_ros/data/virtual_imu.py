@@ -7,6 +7,7 @@ Acceleration comes from positions by the second difference over n = 4 frames, as
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,7 +53,9 @@ class SensorErrors:
 
     def scaled(self, factor: float) -> "SensorErrors":
         """All errors times a factor."""
-        rows = {k: tuple(x * factor for x in v) if isinstance(v, tuple) else v * factor for k, v in vars(self).items() if k != "delay"}
+        rows: dict[str, Any] = {
+            k: tuple(x * factor for x in v) if isinstance(v, tuple) else v * factor for k, v in vars(self).items() if k != "delay"
+        }
         return SensorErrors(**rows, delay=self.delay)
 
 
@@ -80,7 +83,8 @@ def _smooth(batch: tuple[int, ...], frames: int, generator: torch.Generator, low
     t = torch.arange(frames) / MODEL_RATE_HZ
     frequency = low + (high - low) * torch.rand(*batch, 3, generator=generator)
     phase = 2 * torch.pi * torch.rand(*batch, 3, generator=generator)
-    return torch.sin(2 * torch.pi * frequency[..., None] * t + phase[..., None]).sum(-2) * (2 / 3) ** 0.5
+    waves: Tensor = torch.sin(2 * torch.pi * frequency[..., None] * t + phase[..., None]).sum(-2) * (2 / 3) ** 0.5
+    return waves
 
 
 def joint_positions(R_world_joint: Tensor, offsets: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ class RMSNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * self.gain
+        normed: Tensor = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * self.gain
+        return normed
 
 
 class SwiGLU(nn.Module):
@@ -32,7 +33,8 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.rise(x).chunk(2, dim=-1)
-        return self.fall(F.silu(gate) * value)
+        out: Tensor = self.fall(F.silu(gate) * value)
+        return out
 
 
 def rotary_angles(position: Tensor, frames: int, width: int) -> tuple[Tensor, Tensor]:

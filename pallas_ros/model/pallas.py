@@ -127,6 +127,11 @@ def measured_pose(imu: Tensor) -> tuple[Tensor, Tensor]:
 class Pallas(nn.Module):
     """The network."""
 
+    offsets: Tensor
+    neutral: Tensor
+    short_decay: Tensor
+    long_decay: Tensor
+
     def __init__(self, config: PallasConfig) -> None:
         super().__init__()
         self.config = config
@@ -219,13 +224,15 @@ class Pallas(nn.Module):
                 query = self.long(torch.cat((self._long_context(imu, state), self.long_short.norm_attention(x)), dim=-1))
                 x, state["cache_long"] = self.long_short(x, state["cache_long"], angles, mask, query)
             x, state[f"cache{layer}"] = block(x, state[f"cache{layer}"], angles, mask)
-        return self.norm(x).float()
+        features: Tensor = self.norm(x).float()
+        return features
 
     def _long_context(self, imu: Tensor, state: State) -> Tensor:
         """The inputs' running means over seconds (B, T, 48 x 3), right from the first frame on (weighted by what was seen)."""
         counted = torch.cat((imu, torch.ones_like(imu[..., :1])), dim=-1)
         means, state["long_means"] = running_means(counted, self.long_decay, state["long_means"])
-        return (means[..., :-1] / means[..., -1:].clamp_min(1e-4)).flatten(-2)
+        context: Tensor = (means[..., :-1] / means[..., -1:].clamp_min(1e-4)).flatten(-2)
+        return context
 
     def _upper_body(self, h: Tensor, imu: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Pelvis r6d, the solver's corrected coordinates, and r6d of the solved joints."""

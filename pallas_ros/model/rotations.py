@@ -18,7 +18,7 @@ def inverse(q: Tensor) -> Tensor:
 
 def normalise(q: Tensor) -> Tensor:
     """Scaled to unit length."""
-    return q / q.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+    return torch.nn.functional.normalize(q, dim=-1, eps=1e-9)
 
 
 def nlerp(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
@@ -43,7 +43,8 @@ def rotate(q: Tensor, v: Tensor) -> Tensor:
     """Vectors (..., 3) turned by unit quaternions (..., 4)."""
     xyz, v = torch.broadcast_tensors(q[..., :3], v)
     t = 2.0 * torch.linalg.cross(xyz, v)
-    return v + q[..., 3:] * t + torch.linalg.cross(xyz, t)
+    turned: Tensor = v + q[..., 3:] * t + torch.linalg.cross(xyz, t)
+    return turned
 
 
 def to_matrix(q: Tensor) -> Tensor:

@@ -16,9 +16,10 @@ class Coupling(nn.Module):
     def __init__(self, size: int, hidden: int, swap: bool) -> None:
         super().__init__()
         self.swap = swap
-        self.net = nn.Sequential(nn.Linear(size // 2, hidden), nn.SiLU(), nn.Linear(hidden, size))
-        nn.init.zeros_(self.net[2].weight)
-        nn.init.zeros_(self.net[2].bias)
+        last = nn.Linear(hidden, size)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.net = nn.Sequential(nn.Linear(size // 2, hidden), nn.SiLU(), last)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         a, b = x.chunk(2, dim=-1)
@@ -97,5 +98,5 @@ class InvertibleSolver(nn.Module):
     def inverse(self, y: Tensor) -> Tensor:
         """Rotations in r6d to positions and latents."""
         for layer in reversed(self.layers):
-            y = layer.inverse(y)
+            y = layer.inverse(y)  # type: ignore[operator]
         return y

@@ -20,7 +20,7 @@ ACCELERATION_LIMIT = 6.0
 """Accelerations are held to this many g, as in training."""
 HALF_CONFIDENCE_M = 0.10
 """Expected error of a joint's position at which confidence is one half."""
-DRIFT_PER_METRE = 0.1
+DRIFT_PER_METRE = 0.35
 """Standard deviation of the root's translation, as a part of the way walked (docs/model.md has what was measured)."""
 _DRIVEN: dict[str, list[int]] = {
     "pelvis": list(range(len(JOINTS))),
@@ -64,8 +64,8 @@ class BodyEstimator:
         cos, sin = np.cos(heading), np.sin(heading)
         R_world_heading = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
         out = self._infer(frame, R_world_heading)
-        R_world_joint = R_world_heading @ rotations.from_r6d(out["rotations"][0].astype(np.float64))
-        relative = forward_kinematics_matrices(self._skeleton, R_world_joint, np.zeros(3))
+        R_world_joint = R_world_heading @ np.asarray(rotations.from_r6d(out["rotations"][0]), dtype=np.float64)
+        relative = np.asarray(forward_kinematics_matrices(self._skeleton, R_world_joint, np.zeros(3)), dtype=np.float64)
         contacts = out["contacts"][0].astype(np.float64)
         root = self._root.step(frame.stamp, relative, contacts, R_world_heading @ out["root_velocity"][0] * self._scale)
         deviation = out["deviation"][0].astype(np.float64) * self._scale
@@ -75,7 +75,7 @@ class BodyEstimator:
         covariance[0, [0, 1], [0, 1]] = (DRIFT_PER_METRE * self._root.walked) ** 2  # of the root in odom; the others' are relative to it
         return BodyFrame(
             stamp=frame.stamp,
-            rotations=rotations.from_matrix(R_world_joint),
+            rotations=np.asarray(rotations.from_matrix(R_world_joint), dtype=np.float64),
             positions=relative + root,
             covariance=covariance,
             valid=valid,

@@ -5,7 +5,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -67,9 +67,9 @@ def read_config(path: str | Path) -> TrainingConfig:
     if not isinstance(document, dict):
         raise PallasError(f"{path}: not a training configuration; see config/training/pallas.yaml")
     known = {"model", "data", "augmentation", "loss", "loop", "baseline"}
-    for section in document:
-        if section not in known:
-            raise PallasError(f"{path}: unknown section '{section}': known are {', '.join(sorted(known))}")
+    for name in document:
+        if name not in known:
+            raise PallasError(f"{path}: unknown section '{name}': known are {', '.join(sorted(known))}")
 
     def section(name: str, kind: type[Any], **extra: Any) -> Any:
         values = dict(document.get(name) or {})
@@ -83,7 +83,13 @@ def read_config(path: str | Path) -> TrainingConfig:
         except TypeError as error:
             raise PallasError(f"{path}: section '{name}': {error}") from None
 
-    errors = {"delay": (0, 4)} | ((document.get("augmentation") or {}).pop("errors", {}) if document.get("augmentation") else {})
+    wrong: dict[str, Any] = {"delay": (0, 4)} | (
+        (document.get("augmentation") or {}).pop("errors", {}) if document.get("augmentation") else {}
+    )
+    wrong = {key: tuple(value) if isinstance(value, list) else value for key, value in wrong.items()}
+    unknown = [key for key in wrong if key not in {field.name for field in fields(SensorErrors)}]
+    if unknown:
+        raise PallasError(f"{path}: unknown key 'augmentation.errors.{unknown[0]}'")
     data = {"frames": 120, "batch": 48, "development": False} | (document.get("data") or {})
     return TrainingConfig(
         model=section("model", PallasConfig),
@@ -94,7 +100,7 @@ def read_config(path: str | Path) -> TrainingConfig:
         augmentation=section(
             "augmentation",
             AugmentationSettings,
-            errors=SensorErrors(**{k: tuple(v) if isinstance(v, list) else v for k, v in errors.items()}),
+            errors=SensorErrors(**wrong),
         ),
         loss=section("loss", LossWeights),
         loop=section("loop", LoopSettings),
@@ -109,7 +115,7 @@ def validation_batches(
     return [next(sampler) for _ in range(count)]
 
 
-def mpjpe_cm(model: nn.Module, batches: list[Sequence]) -> dict[str, float]:
+def mpjpe_cm(model: Pallas, batches: list[Sequence]) -> dict[str, float]:
     """Root-relative MPJPE of upper body and legs on fixed sequences."""
     sums = {"upper": 0.0, "legs": 0.0}
     for batch in batches:
@@ -120,7 +126,7 @@ def mpjpe_cm(model: nn.Module, batches: list[Sequence]) -> dict[str, float]:
     return sums
 
 
-def build(config: TrainingConfig) -> nn.Module:
+def build(config: TrainingConfig) -> Pallas:
     """The network a configuration asks for."""
     return GruPallas(GruConfig()) if config.baseline == "gru" else Pallas(config.model)
 
@@ -147,29 +153,29 @@ def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
     }
     where = device()
     model = build(config).to(where)
-    model.mixed_precision = fast_bfloat16()  # type: ignore[assignment]
+    model.mixed_precision = fast_bfloat16()
     noise = torch.Generator().manual_seed(config.loop.seed + 1)
     print(
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(clips)} clips, {sum(c.seconds for c in clips) / 3600:.2f} h, on {where}"
     )
 
-    def validate(network: nn.Module) -> dict[str, float]:
-        figures = {}
+    def validate(network: Any) -> dict[str, float]:
+        figures: dict[str, float] = {}
         for name, batches in checks.items():
             figures |= {f"{name}_{k}_cm": v for k, v in mpjpe_cm(network, [to_device(b, where) for b in batches]).items()}
         return figures
 
     folder = Path(out)
-    model = fit(
+    trained = fit(
         model,
         sampler,
-        lambda network, batch: pallas_loss(network, to_device(batch, where), config.loss, noise),  # type: ignore[arg-type]
+        lambda network, batch: pallas_loss(cast(Pallas, network), to_device(batch, where), config.loss, noise),
         config.loop,
         folder,
         validate,
         sampler.generator,
     )
-    return save_model(model, folder / "model.safetensors", {"training": json.loads(json.dumps(asdict(config), default=str))})
+    return save_model(trained, folder / "model.safetensors", {"training": json.loads(json.dumps(asdict(config), default=str))})
 
 
 def save_model(model: nn.Module, path: Path, extra: dict[str, Any]) -> Path:
