@@ -48,7 +48,7 @@ class Graph:
             node.bring("configure")
             node.bring("activate")
 
-    def wait(self, condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    def wait(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         until = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < until, "it did not happen"
@@ -91,9 +91,10 @@ def test_samples_truth_and_diagnostics_arrive(make_graph: Callable[..., Graph]) 
         messages = graph.received[site]
         periods = np.diff([stamp_of(m) for m in messages[50:]]) / 1e9
         assert np.median(periods) == pytest.approx(0.01, rel=0.02)
-        a = messages[-1].linear_acceleration
-        assert np.linalg.norm([a.x, a.y, a.z]) == pytest.approx(GRAVITY, abs=0.05)  # the demo begins with a still T-pose
-        assert messages[-1].orientation.w == pytest.approx(1.0, abs=1e-3)
+        still = [m for m in messages if stamp_of(m) < stamp_of(messages[0]) + 10**9]  # the demo begins with a still T-pose
+        a = still[-1].linear_acceleration
+        assert np.linalg.norm([a.x, a.y, a.z]) == pytest.approx(GRAVITY, abs=0.05)
+        assert still[-1].orientation.w == pytest.approx(1.0, abs=1e-3)
         assert messages[-1].header.frame_id == f"imu_{site}"
     stamps = [stamp_of(m) for m in graph.received["truth"]]
     assert all(round(round(s * 60 / 1e9) * 1e9 / 60) == s for s in stamps)
