@@ -134,7 +134,7 @@ class Supervisor:
         self._goal = _Goal(stamp, now, q, dq, min(max(confidence, 0.0), 1.0))
         return True
 
-    def measured(self, now: int, stamp: int, q: F64, dq: F64 | None = None) -> bool:
+    def measured(self, now: int, stamp: int, q: F64) -> bool:
         """Where the arm is, (n,) rad; False where that is refused (not finite, not newer)."""
         self._clock(now)
         q = np.asarray(q, dtype=np.float64)
