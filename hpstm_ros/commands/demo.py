@@ -16,8 +16,8 @@ from hpstm_ros import demo
 from hpstm_ros.retarget.robots import RobotDescription, load_robot
 from pallas_ros.bags import Bag
 from pallas_ros.body.errors import PallasError
-from pallas_ros.commands.up import parse, run_graph
 from pallas_ros.graph import Graph
+from pallas_ros.running import parse, run_graph
 
 HELP = "Run the whole graph with simulated sensors and a simulated arm, and show what came of it."
 
