@@ -33,6 +33,7 @@ class GateSettings:
         swap_least: m, and it was at least this.
         patience: frames after which a refused jump or joint is believed.
         swap_patience: frames after which exchanged sides are believed.
+        blind: frames without any joint after which nothing is expected any more: an acceleration carried on for longer is no expectation.
     """
 
     jump: float = 0.40
@@ -42,6 +43,7 @@ class GateSettings:
     swap_least: float = 0.07
     patience: int = 15
     swap_patience: int = 60
+    blind: int = 9
 
 
 class Gate:
@@ -60,7 +62,7 @@ class Gate:
     def forget(self) -> None:
         """Expect nothing: the next frames are the first."""
         self._filter = Kalman(process=60.0, measurement=0.015)
-        self._frames = self._jumped = self._swapped = 0
+        self._frames = self._jumped = self._swapped = self._blind = 0
         self._off = np.zeros(len(_MIRROR), dtype=np.int64)
         self.restarted = False
 
@@ -69,6 +71,9 @@ class Gate:
         self.restarted = False
         remarks: list[str] = []
         seen = np.asarray(np.isfinite(points).all(axis=-1))
+        self._blind = 0 if seen.any() else self._blind + 1
+        if self._blind > self._s.blind:
+            self.forget()
         if self._frames >= 3 and seen.any():
             expected, sigma = self._filter.predict()
             points, seen = self._sides(points, seen, expected, remarks)
