@@ -1,5 +1,6 @@
 """Records topics into a rosbag2 folder."""
 
+import os
 import time
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -29,10 +30,11 @@ class Taps:
     reading late changes no stamp, and a gap in the numbers is a message lost.
     """
 
-    def __init__(self, context: Any) -> None:
-        """Open the node."""
+    def __init__(self, context: Any, depth: int = DEPTH) -> None:
+        """Open the node; of each topic the last ``depth`` messages wait to be read."""
+        self._depth = depth
         options = {"use_global_arguments": False, "start_parameter_services": False, "enable_rosout": False}
-        self._node = Node("recorder_taps", context=context, **options)
+        self._node = Node(f"taps_{os.getpid()}", context=context, **options)
         self._open: dict[str, tuple[str, Subscription[Any]]] = {}
         self._numbers: dict[tuple[str, bytes], int] = {}
         self.lost = 0
@@ -64,7 +66,7 @@ class Taps:
         """
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
-            depth=DEPTH,
+            depth=self._depth,
             reliability=ReliabilityPolicy.RELIABLE if qos.reliable else ReliabilityPolicy.BEST_EFFORT,
             durability=DurabilityPolicy.TRANSIENT_LOCAL if qos.latched else DurabilityPolicy.VOLATILE,
         )

@@ -107,6 +107,8 @@ class Session:
     calibration: str = ""
     robot: str = ""
     bodies: Curve = field(default_factory=Curve)
+    covariances: Curve = field(default_factory=Curve)
+    raw: Curve = field(default_factory=Curve)
     damaged_messages: int = 0
 
     @property
@@ -191,6 +193,10 @@ class _Reader:
             self._session.confidence.add(time, (body.confidence.mean(), body.confidence.min(), body.valid.mean()))
             self._session.wrists.add(time, body.positions[[20, 21]].reshape(-1))
             self._session.bodies.add(time, np.concatenate((body.positions, body.rotations), axis=1))
+            if body.covariance is not None:
+                self._session.covariances.add(time, body.covariance)
+        elif topic == TOPIC_PALLAS_BODY:
+            self._session.raw.add(time, np.concatenate((body.positions, body.rotations), axis=1))
 
     def _imu(self, time: float, received: int, topic: str, message: Any) -> None:
         self._session.latency_ms["sensor"].add(time, (received - stamp_ns(message.header.stamp)) / 1e6)

@@ -1,0 +1,75 @@
+"""`pallas view`: look at the live graph, a bag or a motion file in a browser."""
+
+import argparse
+import secrets
+import signal
+import threading
+import webbrowser
+from pathlib import Path
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.skeleton import Skeleton
+
+HELP = "Look at the live graph, a bag or a motion file in a browser; it never commands the robot."
+
+EXAMPLE = """\
+examples:
+  pallas view                                   what is live
+  pallas view recordings/monday                 a bag, with a time line
+  pallas view motion.npz --port 9000 --open
+  pallas view --host 0.0.0.0 --token auto       also from other machines, with a token (not encrypted: prefer an SSH tunnel)"""
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument("source", nargs="?", type=Path, help="motion file (.npz), rosbag2 folder, .mcap or .db3 (default: live)")
+    parser.add_argument("--port", type=int, default=8080, help="port to serve on (default: 8080)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to serve on (default: this machine only); another wants --token")
+    parser.add_argument("--token", help="8 or more letters and digits that a browser must bring; 'auto' makes one")
+    parser.add_argument("--height", type=float, default=1.75, metavar="M", help="the operator's height (default: 1.75)")
+    parser.add_argument("--open", action="store_true", help="open the browser")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C."""
+    if args.host not in LOCAL and not args.token:
+        raise PallasError(f"--host {args.host} would let others on the network look: give --token auto as well, or leave --host out")
+    if not 0 <= args.port <= 65535:
+        raise PallasError(f"--port {args.port}: give 0 to 65535")
+    skeleton = Skeleton.from_height(args.height)
+    from pallas_ros.view.gate import Gate
+    from pallas_ros.view.moments import BagFile, MotionFile
+    from pallas_ros.view.viewer import Viewer
+
+    recording = None
+    if args.source is not None:
+        print(f"reading {args.source} ...", flush=True)
+        recording = MotionFile(args.source) if args.source.suffix == ".npz" else BagFile(args.source)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    viewer = Viewer("127.0.0.1", 0 if args.token else args.port, skeleton)
+    gate = None
+    try:
+        address = f"http://127.0.0.1:{viewer.port}"
+        if args.token:
+            token = secrets.token_hex(12) if args.token == "auto" else args.token
+            gate = Gate(args.host, args.port, viewer.port, token)
+            address = f"http://{args.host}:{gate.port}/?token={token}"
+        print(f"{address}  (Ctrl-C ends)", flush=True)
+        if args.open:
+            webbrowser.open(address)
+        if recording is not None:
+            viewer.play(recording, stop)
+        else:
+            from pallas_ros.nodes.live import live
+
+            with live() as graph:
+                viewer.follow(graph.newest, lambda: graph.description, stop)
+    finally:
+        if gate is not None:
+            gate.close()
+        viewer.close()
+    return 0

@@ -1,0 +1,109 @@
+"""The newest of every topic that is looked at, read in turn: a viewer that cannot keep up drops frames and slows nobody."""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.serialization import deserialize_message
+
+from pallas_ros.bags import Qos
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.names import TOPIC_HPSTM_BODY, TOPIC_JOINT_STATES, TOPIC_PALLAS_BODY, TOPIC_ROBOT_DESCRIPTION, TOPIC_SUPERVISOR
+from pallas_ros.nodes.recorder import Taps
+from pallas_ros.ros.conversions import body_from_msg
+from pallas_ros.ros.messages import message_class
+from pallas_ros.view.moments import Moment
+
+TOPICS = {
+    TOPIC_PALLAS_BODY: ("pallas/msg/BodyPose", Qos(reliable=False)),
+    TOPIC_HPSTM_BODY: ("pallas/msg/BodyPose", Qos(reliable=False)),
+    TOPIC_JOINT_STATES: ("sensor_msgs/msg/JointState", Qos(reliable=False)),
+    TOPIC_SUPERVISOR: ("pallas/msg/SupervisorStatus", Qos(reliable=False)),
+    TOPIC_ROBOT_DESCRIPTION: ("std_msgs/msg/String", Qos(latched=True)),
+}
+DEPTH = 120
+
+
+class Live:
+    """The graph as it is now; `newest` is called by the viewer, at its own pace."""
+
+    def __init__(self, context: Any) -> None:
+        """Subscribe; nothing has to be there yet."""
+        self._taps = Taps(context, depth=DEPTH)
+        for topic, (msgtype, qos) in TOPICS.items():
+            self._taps.open(topic, msgtype, qos)
+        self._last: dict[str, Any] = {}
+        self._arrivals: deque[int] = deque(maxlen=DEPTH)
+        self._latency_ms = float("nan")
+        self.description = ""
+
+    def newest(self) -> Moment | None:
+        """What came since the last call; None where no body did."""
+        taken = {message.topic: message for message in self._take()}
+        for topic, message in taken.items():
+            self._last[topic] = deserialize_message(message.data, message_class(message.msgtype))
+        if TOPIC_ROBOT_DESCRIPTION in taken:
+            self.description = str(self._last[TOPIC_ROBOT_DESCRIPTION].data)
+        drawn = TOPIC_HPSTM_BODY if TOPIC_HPSTM_BODY in taken else TOPIC_PALLAS_BODY
+        if drawn not in taken:
+            return None
+        body = self._body(drawn)
+        if body is None:
+            return None
+        if body.newest_input:
+            self._latency_ms = (taken[drawn].stamp - body.newest_input) / 1e6
+        raw = self._body(TOPIC_PALLAS_BODY) if drawn == TOPIC_HPSTM_BODY and TOPIC_PALLAS_BODY in taken else None
+        joints = self._last.get(TOPIC_JOINT_STATES)
+        angles = {} if joints is None else dict(zip(joints.name, joints.position))
+        plots = {"rate, Hz": self._rate(), "latency, ms": self._latency_ms, "confidence": float(np.nanmean(body.confidence)), **angles}
+        return Moment(time.monotonic(), _array(body), None if raw is None else _array(raw), body.covariance, angles, plots, self._words(body))
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._taps.close()
+
+    def _take(self) -> list[Any]:
+        messages = self._taps.take()
+        self._arrivals.extend(message.stamp for message in messages if message.topic == TOPIC_PALLAS_BODY)
+        return messages
+
+    def _rate(self) -> float:
+        span = self._arrivals[-1] - self._arrivals[0] if len(self._arrivals) > 1 else 0
+        return (len(self._arrivals) - 1) * 1e9 / span if span else float("nan")
+
+    def _body(self, topic: str) -> BodyFrame | None:
+        try:
+            return body_from_msg(self._last[topic])
+        except PallasError:
+            return None
+
+    def _words(self, body: BodyFrame) -> str:
+        status = self._last.get(TOPIC_SUPERVISOR)
+        lines = (
+            []
+            if status is None
+            else [f"**{status.state_name}** {status.reason}", f"held back by {', '.join(status.limited_by) or 'nothing'}"]
+        )
+        return "\n".join([*lines, *body.remarks[:3]])
+
+
+def _array(body: BodyFrame) -> Any:
+    return np.concatenate((body.positions, body.rotations), axis=1)
+
+
+@contextmanager
+def live() -> Iterator[Live]:
+    """The graph, in a ROS context of its own."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    try:
+        source = Live(context)
+        yield source
+        source.close()
+    finally:
+        context.try_shutdown()

@@ -1,0 +1,219 @@
+"""The web viewer: a human figure, the arm, uncertainty, a time line and plots, in a browser. It looks and never commands."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+import viser
+from numpy.typing import NDArray
+from viser import uplot
+
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import JOINTS
+from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.view import human
+from pallas_ros.view.moments import Moment, Recording
+from pallas_ros.view.robot import RobotShape
+from pallas_ros.view.scene import ELLIPSOID_90
+
+F64 = NDArray[np.float64]
+RATE_HZ = 20.0
+PLOT_HZ = 2.0
+PLOT_POINTS = 240
+GHOST = (228, 150, 90)
+ROBOT_AT = np.array([0.0, -1.25, 0.55])
+SPEEDS = ("0.1", "0.25", "0.5", "1", "2", "4")
+
+
+class Viewer:
+    """A viser server on one address; pictures are sent at `RATE_HZ` at most, and what comes between is left out."""
+
+    def __init__(self, host: str, port: int, skeleton: Skeleton) -> None:
+        """Open the server."""
+        try:
+            self.server = viser.ViserServer(host=host, port=port, verbose=False)
+        except OSError as error:
+            raise PallasError(f"the viewer cannot listen on {host}:{port}: {error.strerror}") from None
+        self.server.gui.configure_theme(dark_mode=False, show_share_button=False, control_width="large")
+        self.server.scene.set_up_direction("+z")
+        self.server.scene.add_grid("/floor", 8, 8, cell_size=0.5, plane_opacity=0.0)
+        self.server.initial_camera.position = (3.2, -1.7, 1.7)
+        self.server.initial_camera.look_at = (0.0, -0.4, 0.9)
+        self._body = self._figure("/body", skeleton, None)
+        self._raw = self._figure("/raw", skeleton, GHOST)
+        self._ellipsoids = [
+            self.server.scene.add_icosphere(f"/uncertainty/{joint}", 1.0, (214, 64, 52), subdivisions=2, opacity=0.3, visible=False)
+            for joint in JOINTS
+        ]
+        self._links: dict[str, Any] = {}
+        self._robot: RobotShape | None = None
+        self._history: deque[tuple[float, dict[str, float]]] = deque(maxlen=PLOT_POINTS)
+        self._plots: dict[str, Any] = {}
+        self._last_plot = 0.0
+        self._controls()
+        self.shown = 0
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        return int(self.server.get_port())
+
+    def load_robot(self, description: str, folder: Path) -> None:
+        """Show the arm of a URDF's text; one that cannot be drawn is said and left out."""
+        try:
+            self._robot = RobotShape.parse(description.encode(), folder, "robot description", detail_m=0.006)
+        except PallasError as error:
+            self._say(str(error))
+            return
+        for handle in self._links.values():
+            handle.remove()
+        self._links = {}
+        for number, (link, mesh) in enumerate(self._robot.links.items()):
+            frame = self.server.scene.add_frame(f"/robot/{number}", show_axes=False)
+            solid = trimesh.Trimesh(mesh.vertices, mesh.faces, face_colors=mesh.colours.astype(np.uint8), process=False)
+            self.server.scene.add_mesh_trimesh(f"/robot/{number}/mesh", solid)
+            self._links[link] = frame
+
+    def show(self, moment: Moment) -> None:
+        """Draw an instant."""
+        with self.server.atomic():
+            self._pose(self._body, moment.body, np.zeros(3))
+            beside = np.array([0.0, 1.2, 0.0]) if self._beside.value else np.zeros(3)
+            self._pose(self._raw, moment.raw if self._show_raw.value else None, beside)
+            self._uncertainty(moment)
+            self._place_robot(moment)
+        self._words.content = "\n\n".join(line for line in moment.words.splitlines() if line) or "&nbsp;"
+        self._history.append((moment.time, moment.plots))
+        if time.monotonic() - self._last_plot > 1 / PLOT_HZ:
+            self._last_plot = time.monotonic()
+            self._draw_plots()
+        self.shown += 1
+
+    def play(self, recording: Recording, stop: threading.Event) -> None:
+        """Show a recording until ``stop``; the time line, play and speed are the browser's."""
+        gui = self.server.gui
+        with gui.add_folder("Time"):
+            self.slider = gui.add_slider("s", 0.0, round(recording.duration, 2), 0.01, 0.0)
+            self.playing = gui.add_checkbox("play", True)
+            self.speed = gui.add_dropdown("speed", SPEEDS, initial_value="1")
+        if recording.robot:
+            self.load_robot(recording.robot, Path.cwd())
+        drawn, last = -1.0, time.monotonic()
+        while not stop.wait(1 / RATE_HZ):
+            now = time.monotonic()
+            if self.playing.value:
+                ahead = self.slider.value + (now - last) * float(self.speed.value)
+                self.slider.value = round(ahead % recording.duration, 2)
+            last = now
+            if self.slider.value != drawn and self.server.get_clients():
+                drawn = self.slider.value
+                self.show(recording.at(drawn))
+
+    def follow(self, newest: Callable[[], Moment | None], description: Callable[[], str], stop: threading.Event) -> None:
+        """Show what is live until ``stop``; ``newest`` gives None while nothing comes."""
+        shown, silent = "", 0.0
+        while not stop.wait(1 / RATE_HZ):
+            if not self.server.get_clients():
+                continue
+            if (text := description()) and text != shown:
+                shown = text
+                self.load_robot(text, Path.cwd())
+            moment = newest()
+            if moment is not None:
+                silent = 0.0
+                self.show(moment)
+            else:
+                silent += 1 / RATE_HZ
+                if silent > 1.0:
+                    self._words.content = "**nothing is being published; waiting for the graph**"
+
+    def close(self) -> None:
+        """Stop serving."""
+        self.server.stop()
+
+    def _controls(self) -> None:
+        gui = self.server.gui
+        self._words = gui.add_markdown("&nbsp;")
+        with gui.add_folder("Show"):
+            self._show_raw = gui.add_checkbox("raw body", True)
+            self._beside = gui.add_checkbox("raw beside", True)
+            self._show_uncertainty = gui.add_checkbox("uncertainty (90 %)", True)
+        self._plot_folder = gui.add_folder("Plots")
+
+    def _say(self, words: str) -> None:
+        self._words.content = words
+
+    def _figure(self, name: str, skeleton: Skeleton, tint: tuple[int, int, int] | None) -> list[Any]:
+        """One frame a joint, with its capsules in it."""
+        frames = [self.server.scene.add_frame(f"{name}/{joint}", show_axes=False, visible=False) for joint in JOINTS]
+        for number, capsule in enumerate(human.figure(skeleton)):
+            along = capsule.end - capsule.start
+            mesh = trimesh.creation.capsule(height=max(float(np.linalg.norm(along)), 1e-6), radius=capsule.radius, count=[16, 16])
+            turn = rotations.between_vectors(np.array([0.0, 0.0, 1.0]), along)
+            vertices = (
+                rotations.rotate(np.tile(turn, (len(mesh.vertices), 1)), np.asarray(mesh.vertices)) + (capsule.start + capsule.end) / 2
+            )
+            # trimesh's capsule is centred on its middle since 4.5
+            self.server.scene.add_mesh_simple(
+                f"{name}/{JOINTS[capsule.joint]}/{number}", vertices, np.asarray(mesh.faces), color=tint or human.COLOURS[capsule.part]
+            )
+        return frames
+
+    def _pose(self, frames: list[Any], body: F64 | None, at: F64) -> None:
+        usable = body is not None and bool(np.isfinite(body).all())
+        for joint, frame in enumerate(frames):
+            frame.visible = usable
+            if usable:
+                assert body is not None
+                frame.position = body[joint, :3] + at
+                frame.wxyz = body[joint, [6, 3, 4, 5]]
+
+    def _uncertainty(self, moment: Moment) -> None:
+        known = moment.covariance is not None and moment.body is not None and self._show_uncertainty.value
+        for joint, ball in enumerate(self._ellipsoids):
+            covariance = moment.covariance[joint] if known and moment.covariance is not None else None
+            ball.visible = covariance is not None and bool(np.isfinite(covariance).all())
+            if ball.visible and covariance is not None and moment.body is not None:
+                values, axes = np.linalg.eigh((covariance + covariance.T) / 2)
+                axes[:, 0] *= np.sign(np.linalg.det(axes)) or 1.0
+                radii = ELLIPSOID_90 * np.sqrt(np.maximum(values, 1e-8))
+                ball.scale = (float(radii[0]), float(radii[1]), float(radii[2]))
+                ball.position = moment.body[joint, :3]
+                ball.wxyz = rotations.from_matrix(axes)[[3, 0, 1, 2]]
+
+    def _place_robot(self, moment: Moment) -> None:
+        if self._robot is None or not moment.joints:
+            return
+        poses = self._robot.transforms(moment.joints)
+        for link, frame in self._links.items():
+            frame.position = poses[link][:3, 3] + ROBOT_AT
+            frame.wxyz = rotations.from_matrix(poses[link][:3, :3])[[3, 0, 1, 2]]
+
+    def _draw_plots(self) -> None:
+        """One plot a figure, joints together; made when a figure first comes."""
+        names = sorted({name for _, plots in self._history for name in plots})
+        groups = {name: [name] for name in names if name in ("confidence", "latency, ms", "rate, Hz", "speed scale")}
+        if joints := [name for name in names if name not in groups]:
+            groups["joints, rad"] = joints
+        times = np.array([when for when, _ in self._history])
+        order = np.argsort(times, kind="stable")
+        for title, members in groups.items():
+            values = [np.array([plots.get(name, np.nan) for _, plots in self._history])[order] for name in members]
+            data = (times[order], *values)
+            if title in self._plots and len(self._plots[title].data) == len(data):
+                self._plots[title].data = data
+                continue
+            if title in self._plots:
+                self._plots[title].remove()
+            colours = ("#2f6fb0", "#d9822b", "#3d9a50", "#b04a8b", "#7a6ff0", "#c0392b", "#16a0a0", "#8c6d46")
+            series = [uplot.Series(label="s"), *(uplot.Series(label=n, stroke=colours[k % 8], width=1) for k, n in enumerate(members))]
+            with self._plot_folder:
+                self._plots[title] = self.server.gui.add_uplot(
+                    data, tuple(series), title=title, aspect=2.2, scales={"x": uplot.Scale(time=False), "y": uplot.Scale(auto=True)}
+                )

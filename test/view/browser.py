@@ -1,0 +1,78 @@
+"""Debian's Chromium, headless, by its own debugging protocol: enough to open a page, ask it things and photograph it."""
+
+import base64
+import io
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from websockets.sync.client import connect
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    "--headless --no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync "
+    "--use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader --ignore-gpu-blocklist --remote-debugging-port=0 --mute-audio"
+)
+
+
+class Browser:
+    """One page in a headless Chromium."""
+
+    def __init__(self, size: tuple[int, int] = (1100, 700)) -> None:
+        """Start it with an empty profile."""
+        self._profile = tempfile.mkdtemp(prefix="chromium-")
+        flags = [*FLAGS.split(), f"--user-data-dir={self._profile}", f"--window-size={size[0]},{size[1]}", "about:blank"]
+        self._process = subprocess.Popen([str(CHROMIUM), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        file = Path(self._profile) / "DevToolsActivePort"
+        self.until(lambda: file.exists() and len(file.read_text().split()) > 1, 60)
+        port, _ = file.read_text().split()
+        import urllib.request
+
+        pages = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json"))
+        address = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
+        self._socket = connect(address, max_size=1 << 26)
+        self._number = 0
+
+    def until(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+        """Wait for ``condition`` to be true, and return what it gave."""
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < end, "it did not happen"
+            time.sleep(0.05)
+        return value
+
+    def call(self, method: str, **arguments: Any) -> Any:
+        """A command of the debugging protocol."""
+        self._number += 1
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": arguments}))
+        while True:
+            answer = json.loads(self._socket.recv(timeout=60))
+            if answer.get("id") == self._number:
+                return answer.get("result", answer)
+
+    def open(self, address: str) -> None:
+        """Go to a page."""
+        self.call("Page.navigate", url=address)
+
+    def ask(self, expression: str) -> Any:
+        """Evaluate JavaScript in the page."""
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True).get("result", {}).get("value")
+
+    def picture(self) -> np.ndarray:
+        """The page as it looks, (height, width, 3)."""
+        data = self.call("Page.captureScreenshot", format="png")["data"]
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+
+    def close(self) -> None:
+        """End it."""
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self._profile, ignore_errors=True)
