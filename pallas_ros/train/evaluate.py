@@ -331,6 +331,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", type=Path, nargs="+", default=None, metavar="FILE", help="weights (.safetensors) to compare; default: the released ones"
     )
+    parser.add_argument("--strips", type=Path, metavar="FILE", help="draw ten unseen clips and the real recording here (.png)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument(
         "--cases",
@@ -357,6 +358,10 @@ def run(args: argparse.Namespace) -> int:
         else:
             rows += evaluate_split(library, case, compared)
     print(table(rows))
+    if args.strips:
+        from pallas_ros.train.pictures import strips
+
+        strips(library, args.data / "real_imu_60hz.npz", next(iter(compared.values())), args.strips)
     if args.json:
         temporary = args.json.with_name(f".{args.json.name}.tmp")
         temporary.write_text(json.dumps({"rows": rows}, indent=1))

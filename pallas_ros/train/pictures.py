@@ -1,0 +1,57 @@
+"""Skeleton strips: twelve moments of each clip, the true body grey and the estimate coloured (left red, right blue), to be looked at."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pallas_ros.body.names import JOINTS, PARENTS
+from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.data.library import MotionLibrary
+from pallas_ros.data.virtual_imu import SensorErrors, joint_positions
+from pallas_ros.train.evaluate import LEGS, UPPER, Method, real_inputs, sensed
+
+MOMENTS = 12
+GAP_M = 1.3
+
+
+def _draw(axes: Any, p: NDArray[np.floating[Any]], x: float, colour: str | None, width: float) -> None:
+    """One body (22, 3) seen from a quarter to the front; ``colour`` None: by side."""
+    flat = np.stack((0.6 * p[:, 0] - 0.8 * p[:, 1] + x, p[:, 2] + 0.1 * p[:, 0]), axis=-1)
+    for joint, parent in enumerate(PARENTS):
+        if parent >= 0:
+            side = {"l": "tab:red", "r": "tab:blue"} if JOINTS[joint].startswith(("left", "right")) else {}
+            axes.plot(*flat[[joint, parent]].T, color=colour or side.get(JOINTS[joint][0], "k"), lw=width, solid_capstyle="round")
+
+
+def strips(library: MotionLibrary, recording: Path, method: Method, path: Path) -> None:
+    """Write the picture: one clip of each of ten unseen contents, and the real recording."""
+    import matplotlib.pyplot as plt
+
+    offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
+    contents = {clip.content: clip for clip in reversed(library.select("unseen"))}
+    clips = [contents[name] for name in sorted(contents)][:10]
+    figure, rows = plt.subplots(len(clips) + 1, 1, figsize=(16, 2.2 * (len(clips) + 1)))
+    with torch.inference_mode():
+        for axes, clip in zip(rows[:-1], clips, strict=True):
+            ((_, sequence, lengths),) = sensed(library, [clip], SensorErrors())
+            p = joint_positions(method(sequence.imu).rotations, offsets)[0]
+            truth = joint_positions(sequence.rotations, offsets)[0]
+            error = 100 * (p - truth).norm(dim=-1)
+            for i, frame in enumerate(np.linspace(5, lengths[0] - 5, MOMENTS).astype(int)):
+                _draw(axes, truth[frame].numpy(), i * GAP_M, "0.7", 4)
+                _draw(axes, p[frame].numpy(), i * GAP_M, None, 1.5)
+            axes.set_title(f"{clip.name}: upper body {error[:, UPPER].mean():.1f} cm, legs {error[:, LEGS].mean():.1f} cm", fontsize=9)
+        imu, _, _ = real_inputs(recording)
+        p = joint_positions(method(imu).rotations, offsets)[0]
+        for i, frame in enumerate(np.linspace(30, len(p) - 10, MOMENTS).astype(int)):
+            _draw(rows[-1], p[frame].numpy(), i * GAP_M, None, 1.5)
+        rows[-1].set_title("real recording (no ground truth)", fontsize=9)
+    for axes in rows:
+        axes.set_aspect("equal")
+        axes.axis("off")
+    figure.tight_layout()
+    figure.savefig(path, dpi=60)
+    plt.close(figure)
