@@ -79,6 +79,10 @@ def run(command: list[str], log: str, progress: Progress, detail: Callable[[str]
             process.wait()
             raise
     text = path.read_text(encoding="utf-8", errors="replace")
+    if process.returncode < 0:
+        raise SetupError(
+            f"`{Path(command[0]).name} {command[1]} {command[2]} ...` was killed by signal {-process.returncode}; run `make setup` again"
+        )
     if process.returncode:
         print("\n".join(text.strip().splitlines()[-15:]), file=sys.stderr)
         missing = re.search(r"No matching distribution found for (\S+)", text)
