@@ -43,7 +43,8 @@ class PallasBodyNode(PallasNode):
         raise_priority(s["priority"], self.get_logger().warning)
         settings = Settings(**{name: s[name] for name in Settings.__dataclass_fields__})
         self._pipeline = settings.pipeline()
-        self._pipeline.on_imu_frame = self._publish_imu_frame
+        self._frames: list[ImuFrame] = []
+        self._pipeline.on_imu_frame = self._frames.append
         self._bodies = self.advertise(BodyPose, TOPIC_PALLAS_BODY)
         self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
         self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
@@ -65,10 +66,11 @@ class PallasBodyNode(PallasNode):
         assert self._pipeline is not None
         for body in self._pipeline.push(site, imu_from_msg(message)):
             self._bodies.publish(body_to_msg(body))
-
-    def _publish_imu_frame(self, frame: ImuFrame) -> None:
-        if self._imu_frames.get_subscription_count():
-            self._imu_frames.publish(imu_frame_to_msg(frame))
+        if self._frames:  # after the body, which somebody waits for
+            if self._imu_frames.get_subscription_count():
+                for frame in self._frames:
+                    self._imu_frames.publish(imu_frame_to_msg(frame))
+            self._frames.clear()
 
     def _look(self) -> None:
         """Say what is found, what is waited for, and what has taken too long."""
