@@ -1,0 +1,72 @@
+"""Every picture of README and docs/viewing.md, from one bag: `.venv/bin/python tools/screenshots.py out/demo/bag`.
+
+Writes docs/images/demo.gif (operator and arm), report.png (top of `pallas report`) and viewer.png (`pallas view`); the last two with Debian's Chromium.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
+sys.path.insert(0, str(ROOT / "test" / "view"))
+
+
+def shrink(picture: np.ndarray, path: Path, colours: int = 160) -> None:
+    """A picture as a small PNG."""
+    Image.fromarray(picture).quantize(colours).save(path, optimize=True)
+
+
+def film(bag: Path) -> None:
+    """Six seconds of the operator beside the arm."""
+    from pallas_ros.view.figure import write_clip
+    from pallas_ros.view.measure import measure
+    from pallas_ros.view.report import frames
+
+    session = measure(bag)
+    end = session.bodies.times[-1]
+    times = np.arange(max(end - 7.0, 0.0), end, 1 / 8)
+    write_clip(IMAGES / "demo.gif", frames(session, times, (560, 320)), 8)
+
+
+def report(bag: Path) -> None:
+    """The top of the report's page."""
+    from browser import Browser
+
+    from pallas_ros.view.report import write_report
+
+    with tempfile.TemporaryDirectory() as folder:
+        page = write_report(bag, Path(folder) / "report.html", film=False).page
+        browser = Browser((1180, 1000))
+        browser.open(page.as_uri())
+        browser.until(lambda: browser.ask("document.readyState == 'complete' && document.images[0].complete"))
+        shrink(browser.picture(), IMAGES / "report.png")
+        browser.close()
+
+
+def viewer(bag: Path) -> None:
+    """The viewer in the middle of the bag."""
+    from browser import Browser
+
+    command = [sys.executable, "-m", "pallas_ros.cli", "view", str(bag), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = next(line for line in process.stdout if line.startswith("http://")).split()[0]
+        browser = Browser((1280, 760))
+        browser.open(address)
+        browser.until(lambda: browser.ask("!!document.querySelector('canvas')"))
+        time.sleep(20)  # the figure builds up and moves away from the T-pose; a picture has no event to wait for
+        shrink(browser.picture(), IMAGES / "viewer.png")
+        browser.close()
+        process.terminate()
+
+
+if __name__ == "__main__":
+    for make in (film, report, viewer):
+        make(Path(sys.argv[1]))
+        print(make.__name__, flush=True)
