@@ -1,5 +1,7 @@
 """The web viewer: a human figure, the arm, uncertainty, a time line and plots, in a browser. It looks and never commands."""
 
+import contextlib
+import io
 import threading
 import time
 from collections import deque
@@ -37,7 +39,8 @@ class Viewer:
     def __init__(self, host: str, port: int, skeleton: Skeleton) -> None:
         """Open the server."""
         try:
-            self.server = viser.ViserServer(host=host, port=port, verbose=False)
+            with contextlib.redirect_stdout(io.StringIO()):  # viser prints a banner; the command says the address itself
+                self.server = viser.ViserServer(host=host, port=port, verbose=False)
         except OSError as error:
             raise PallasError(f"the viewer cannot listen on {host}:{port}: {error.strerror}") from None
         self.server.gui.configure_theme(dark_mode=False, show_share_button=False, control_width="large")

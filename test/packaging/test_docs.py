@@ -23,7 +23,9 @@ def test_links_and_pictures_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_that_are_named_exist(page: Path) -> None:
     known = set(installed_commands())
-    blocks = re.findall(r"`pallas ([a-z][a-z-]*)", page.read_text()) + re.findall(r"^\s*pallas ([a-z][a-z-]*)", page.read_text(), re.MULTILINE)
+    blocks = re.findall(r"`pallas ([a-z][a-z-]*)", page.read_text()) + re.findall(
+        r"^\s*pallas ([a-z][a-z-]*)", page.read_text(), re.MULTILINE
+    )
     assert set(blocks) <= known | {"x"}
 
 
