@@ -9,12 +9,17 @@ from numpy.typing import NDArray
 from hpstm_ros.smoothing.estimate import Estimate
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import JOINTS
+from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
 from pallas_ros.runtime import Stream, open_stream
 
 F64 = NDArray[np.float64]
 
 J = len(JOINTS)
+_MOVES_M_S = np.array(
+    [0.4 if n.endswith(("_wrist", "_ankle", "_foot")) else 0.25 if n.endswith(("_elbow", "_knee")) or n == "head" else 0.15 for n in JOINTS]
+)
+"""How far a joint may wander for each second that it is not seen, a standard deviation of each coordinate. It is added to what the network says, which
+knows how people of its training data move on while a limb is hidden, and is far too sure of it for others (docs/smoothing.md). Chosen, not fitted."""
 INPUTS = ("points", "seen", "bones", "known", "lookahead")
 OUTPUTS = ("positions", "rotations", "covariance", "bones_used")
 
@@ -77,6 +82,7 @@ class HpstmNetwork:
             }
         )
         covariance = out["covariance"][0].astype(np.float64) * self.scale
+        covariance += ((_MOVES_M_S * self._unseen_s(seen)) ** 2)[:, None, None] * np.eye(3)
         # float32 leaves errors of 1e-7 of the largest variance, which could make the smallest one negative
         covariance += (1e-6 * np.trace(covariance, axis1=-2, axis2=-1) + 1e-10)[:, None, None] * np.eye(3)
         return Estimate(
@@ -85,6 +91,15 @@ class HpstmNetwork:
             covariance=0.5 * (covariance + np.swapaxes(covariance, -1, -2)),
             bones=out["bones_used"][0].astype(np.float64),
         )
+
+    def _unseen_s(self, seen: NDArray[np.bool_]) -> F64:
+        """For each joint (22,) the time from the frame asked for to the nearest one that shows it; 0 where none in the window (L, 22) does.
+
+        A joint that is never seen is one that the estimator's format lacks: it is inferred from its neighbours, as in training.
+        """
+        away = np.abs(np.arange(self._frames) - (self._frames - 1 - self.lookahead))
+        nearest = np.where(seen, away[:, None], self._frames).min(axis=0)
+        return np.asarray(np.where(nearest < self._frames, nearest, 0) / MODEL_RATE_HZ)
 
 
 def open_network(path: str | Path, backend: str = "auto", threads: int = 1) -> Stream:

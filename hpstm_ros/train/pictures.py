@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from hpstm_ros.smoothing.smoother import Smoother, SmootherSettings
@@ -61,7 +62,7 @@ def draw(trial: Trial, points: F64, path: Path, title: str, gone: slice | None =
             _path(axes[row][column], seconds, trial, points, filtered, smoothed, JOINT_INDEX[joint])
             axes[row][column].set_title(f"{joint}, look-ahead {lookahead}")
             if gone is not None:
-                axes[row][column].axvspan(seconds[gone.start], seconds[gone.stop], color="0.9")
+                axes[row][column].axvspan(seconds[gone.start], seconds[gone.stop], color="0.93", zorder=0)
     axes[0][0].legend(fontsize=8)
     axes[1][0].set_xlabel("s")
     figure.suptitle(title)
@@ -76,7 +77,7 @@ def _filtered(trial: Trial, points: F64, lookahead: int) -> F64:
     return np.concatenate((np.stack(out), np.full((lookahead, *trial.truth.shape[1:]), np.nan)))
 
 
-def _path(axis: "plt.Axes", seconds: F64, trial: Trial, points: F64, filtered: F64, smoothed: Smoothed, joint: int) -> None:
+def _path(axis: "Axes", seconds: F64, trial: Trial, points: F64, filtered: F64, smoothed: Smoothed, joint: int) -> None:
     """The coordinate in which the joint moves least, but at least 8 cm: there the noise is seen; in cm."""
     travel = np.ptp(trial.truth[_SHOWN, joint], axis=0)
     coordinate = int(np.argmin(np.where(travel > 0.08, travel, np.inf))) if (travel > 0.08).any() else int(np.argmax(travel))

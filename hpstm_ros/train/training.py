@@ -116,7 +116,7 @@ class Training:
         warm = min(max((self.progress - s.spread_from) / 0.1, 0.0), 1.0)
         total, terms = loss(self.model(*inputs), truth, s.weights, warm, 3 if triple else 1)
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         if torch.isfinite(norm):
             self.optimiser.step()
