@@ -91,18 +91,18 @@ def frames(session: Session, times: NDArray[np.float64], size: tuple[int, int]) 
     stamps, poses = session.bodies.arrays()
     joint_times, joints = session.joints.arrays()
     robot = _robot(session)
-    centre = np.median(poses[:, 0, :2], axis=0)
     eye, target = Camera().eye, Camera().target
     aside = 0.0 if robot is not None else 0.35
-    camera = Camera((eye[0] + centre[0], eye[1] + centre[1] + aside, eye[2]), (centre[0], target[1] + centre[1] + aside, target[2]))
-    figure = Figure(robot=robot, size=size, camera=camera, supersample=2, robot_at=(centre[0], centre[1] - 1.25, 0.55, 0.0))
+    camera = Camera((eye[0] + 0.4, eye[1] + aside, eye[2]), (0.0, target[1] + aside, target[2]))
+    figure = Figure(robot=robot, size=size, camera=camera)
     for time in times:
         pose = poses[min(int(np.searchsorted(stamps, time)), len(poses) - 1)]
         at = None
         if robot is not None:
             q = joints[min(int(np.searchsorted(joint_times, time)), len(joints) - 1)]
             at = dict(zip(session.joint_names, q.tolist()))
-        yield figure.draw([Person(pose[:, :3], pose[:, 3:])], at, f"{time:.1f} s")
+        in_place = pose[:, :3] - pose[0, :3] * [1, 1, 0]  # the operator walks, and odometry drifts: they stay in the picture
+        yield figure.draw([Person(in_place, pose[:, 3:])], at, f"{time:.1f} s")
 
 
 def _robot(session: Session) -> RobotShape | None:

@@ -102,7 +102,7 @@ class Viewer:
         """Show a recording until ``stop``; the time line, play and speed are the browser's."""
         gui = self.server.gui
         with gui.add_folder("Time"):
-            self.slider = gui.add_slider("s", 0.0, round(recording.duration, 2), 0.01, 0.0)
+            self.slider: Any = gui.add_slider("s", 0.0, round(recording.duration, 2), 0.01, 0.0)
             self.playing = gui.add_checkbox("play", True)
             self.speed = gui.add_dropdown("speed", SPEEDS, initial_value="1")
         if recording.robot:
