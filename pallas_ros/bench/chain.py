@@ -90,9 +90,9 @@ def end_to_end(settings: Settings) -> Iterator[Row]:
 
 def _graph(case: str, single_process: bool, seconds: float) -> Iterator[Row]:
     from pallas_ros.bags import Bag
-    from pallas_ros.commands.up import run_graph
     from pallas_ros.figures import of_bag
     from pallas_ros.graph import Graph
+    from pallas_ros.running import run_graph
 
     with tempfile.TemporaryDirectory() as folder:
         bag_path = Path(folder) / "bag"

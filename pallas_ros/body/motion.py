@@ -110,7 +110,9 @@ def load_motion(path: str | Path) -> Motion:
     shapes.update({key: shape for key, shape in optional.items() if key in arrays})
     for key, shape in shapes.items():
         if arrays[key].shape != shape or arrays[key].dtype.kind not in "fiub":
-            raise PallasError(f"{path}: '{key}' has shape {arrays[key].shape} and type {arrays[key].dtype}, expected numbers of shape {shape}")
+            raise PallasError(
+                f"{path}: '{key}' has shape {arrays[key].shape} and type {arrays[key].dtype}, expected numbers of shape {shape}"
+            )
     if not frames or frames[0] == 0:
         raise PallasError(f"{path}: it holds no frames")
     order = [names.index(joint) for joint in JOINTS]

@@ -91,7 +91,9 @@ class Skeleton:
             if name not in m:
                 raise PallasError(f"unknown body segment '{name}': known are {', '.join(sorted(m))}")
             if not 0.4 * m[name] <= length <= 2.5 * m[name]:
-                raise PallasError(f"body segment '{name}' of {length} m does not fit a height of {height} m (expected about {m[name]:.3f} m)")
+                raise PallasError(
+                    f"body segment '{name}' of {length} m does not fit a height of {height} m (expected about {m[name]:.3f} m)"
+                )
             m[name] = float(length)
         offsets = np.zeros((len(JOINTS), 3))
 

@@ -51,4 +51,4 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         signal.setitimer(signal.ITIMER_REAL, args.duration)
     words = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
-    return node_process.main(["recorder"], ["--ros-args", *words])
+    return node_process.main([("recorder", ["--ros-args", *words])])

@@ -61,7 +61,9 @@ class Live:
         joints = self._last.get(TOPIC_JOINT_STATES)
         angles = {} if joints is None else dict(zip(joints.name, joints.position))
         plots = {"rate, Hz": self._rate(), "latency, ms": self._latency_ms, "confidence": float(np.nanmean(body.confidence)), **angles}
-        return Moment(time.monotonic(), _array(body), None if raw is None else _array(raw), body.covariance, angles, plots, self._words(body))
+        return Moment(
+            time.monotonic(), _array(body), None if raw is None else _array(raw), body.covariance, angles, plots, self._words(body)
+        )
 
     def close(self) -> None:
         """Unsubscribe."""

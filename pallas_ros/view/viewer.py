@@ -98,11 +98,11 @@ class Viewer:
             self._draw_plots()
         self.shown += 1
 
-    def play(self, recording: Recording, stop: threading.Event) -> None:
-        """Show a recording until ``stop``; the time line, play and speed are the browser's."""
+    def play(self, recording: Recording, stop: threading.Event, start: float = 0.0) -> None:
+        """Show a recording from ``start`` s on until ``stop``; the time line, play and speed are the browser's."""
         gui = self.server.gui
-        with gui.add_folder("Time"):
-            self.slider: Any = gui.add_slider("s", 0.0, round(recording.duration, 2), 0.01, 0.0)
+        with gui.add_folder("Time", order=-1):
+            self.slider: Any = gui.add_slider("s", 0.0, round(recording.duration, 2), 0.01, round(min(start, recording.duration), 2))
             self.playing = gui.add_checkbox("play", True)
             self.speed = gui.add_dropdown("speed", SPEEDS, initial_value="1")
         if recording.robot:
@@ -112,7 +112,7 @@ class Viewer:
             now = time.monotonic()
             if self.playing.value:
                 ahead = self.slider.value + (now - last) * float(self.speed.value)
-                self.slider.value = round(ahead % recording.duration, 2)
+                self.slider.value = round(ahead % recording.duration, 2)  # type: ignore[misc]  # the handle narrows its own type
             last = now
             if self.slider.value != drawn and self.server.get_clients():
                 drawn = self.slider.value
@@ -204,11 +204,12 @@ class Viewer:
         groups = {name: [name] for name in names if name in ("confidence", "latency, ms", "rate, Hz", "speed scale")}
         if joints := [name for name in names if name not in groups]:
             groups["joints, rad"] = joints
-        times = np.array([when for when, _ in self._history])
-        order = np.argsort(times, kind="stable")
         for title, members in groups.items():
-            values = [np.array([plots.get(name, np.nan) for _, plots in self._history])[order] for name in members]
-            data = (times[order], *values)
+            rows = [(when, *(plots[name] for name in members)) for when, plots in self._history if plots.keys() >= set(members)]
+            table = np.array(sorted(row for row in rows if np.isfinite(row).all())).reshape(-1, len(members) + 1)
+            if len(table) < 2:
+                continue
+            data = tuple(np.ascontiguousarray(column) for column in table.T)
             if title in self._plots and len(self._plots[title].data) == len(data):
                 self._plots[title].data = data
                 continue
