@@ -16,7 +16,7 @@ F64 = NDArray[np.float64]
 
 _MIRROR = np.array(MIRROR)
 CUT_M = 0.2
-"""m, a pelvis that moves farther in a frame (12 m/s) was cut, not moved."""
+"""m, a body most of whose joints move farther in a frame (12 m/s) was cut, not moved."""
 BEFORE_FRAMES = 180
 """Frames of another clip in which the operator is seen before a trial: the bone lengths are estimated there."""
 
@@ -51,7 +51,7 @@ def trials(library: MotionLibrary, split: str, count: int, longest: int = 480, s
 
     Body heights are 1.5 to 1.95 m and segments 5 % off proportion, drawn from the clip's name; of a long clip a stretch is taken.
     """
-    clips = [c for c in library.select(split) if np.subtract(*_whole(library.root[c.start : c.stop])[::-1]) >= shortest]
+    clips = [c for c in library.select(split) if np.subtract(*_whole(library, c)[::-1]) >= shortest]
     clips.sort(key=lambda c: zlib.crc32(c.name.encode()))
     by_content: dict[str, list[LibraryClip]] = {}
     for clip in clips:
@@ -63,10 +63,10 @@ def trials(library: MotionLibrary, split: str, count: int, longest: int = 480, s
     return [_trial(library, clip, picked[index - 1], longest) for index, clip in enumerate(picked)]
 
 
-def _whole(root: NDArray[np.float32]) -> tuple[int, int]:
-    """The longest stretch of a path (T, 3) m without a cut: one recording of the CMU pack jumps by most of a metre from a frame to the next."""
-    step = np.linalg.norm(np.diff(root, axis=0), axis=-1)
-    ends = [0, *(np.flatnonzero(step > CUT_M) + 1), len(root)]
+def _whole(library: MotionLibrary, clip: LibraryClip) -> tuple[int, int]:
+    """The longest stretch of a clip without a cut: in one recording of the CMU pack the body turns about within a frame, several times."""
+    step = np.median(np.linalg.norm(np.diff(library.motion(clip).positions, axis=0), axis=-1), axis=-1)
+    ends = [0, *(np.flatnonzero(step > CUT_M) + 1), clip.stop - clip.start]
     longest = int(np.argmax(np.diff(ends)))
     return int(ends[longest]), int(ends[longest + 1])
 
@@ -79,7 +79,7 @@ def _trial(library: MotionLibrary, clip: LibraryClip, other: LibraryClip, longes
     offsets = (Skeleton.from_height().offsets * height * stretch[:, None]).astype(np.float32)[None]
 
     def play(source: LibraryClip, most: int) -> tuple[F64, F64, F64]:
-        first, last = _whole(library.root[source.start : source.stop])
+        first, last = _whole(library, source)
         start = first + int(rng.integers(0, max(last - first - most, 0) + 1))
         most = min(most, last - start)
         q = library.quaternions(source)[start : start + most]
