@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to serve on (default: this machine only); another wants --token")
     parser.add_argument("--token", help="8 or more letters and digits that a browser must bring; 'auto' makes one")
     parser.add_argument("--height", type=float, default=1.75, metavar="M", help="the operator's height (default: 1.75)")
+    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="begin this many seconds into the recording")
     parser.add_argument("--open", action="store_true", help="open the browser")
 
 
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         if args.open:
             webbrowser.open(address)
         if recording is not None:
-            viewer.play(recording, stop)
+            viewer.play(recording, stop, max(args.start, 0.0))
         else:
             from pallas_ros.nodes.live import live
 
