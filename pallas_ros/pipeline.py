@@ -151,7 +151,7 @@ class Settings:
     still_s: float = 1.5
     height_m: float = DEFAULT_HEIGHT_M
     segments: Sequence[str] = ()
-    max_wait_s: float = 0.012
+    max_wait_s: float = 0.025
     hold_s: float = 0.1
     heading_drift: float = 1.0
     body_id: str = DEFAULT_BODY_ID

@@ -2,11 +2,12 @@
 
 import errno
 import fcntl
+import itertools
 import os
 import threading
 import time
 import tty
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ class PseudoPort:
         self._master: int | None = None
         self._slave = -1
         self._device = ""
-        self._lock = self._take_lock()
+        self._name_lock = self._take_lock()
+        self._mutex = threading.Lock()  # one thread writes, another pulls the cable
         self.dropped = 0
         self.plug()
 
@@ -64,27 +66,29 @@ class PseudoPort:
             return
         if self._link is not None:
             self._link.unlink(missing_ok=True)
-        os.close(self._master)
-        os.close(self._slave)
-        self._master = None
+        with self._mutex:
+            os.close(self._master)
+            os.close(self._slave)
+            self._master = None
 
     def close(self) -> None:
         """Unplug for good."""
         self.unplug()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._name_lock is not None:
+            os.close(self._name_lock)
+            self._name_lock = None
 
     def write(self, data: bytes) -> None:
         """Send; what no reader takes is dropped, as on a cable."""
-        if self._master is None:
-            return
-        try:
-            self.dropped += len(data) - os.write(self._master, data)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EIO):
-                raise
-            self.dropped += len(data)
+        with self._mutex:
+            if self._master is None:
+                return
+            try:
+                self.dropped += len(data) - os.write(self._master, data)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EIO):
+                    raise
+                self.dropped += len(data)
 
     def _take_lock(self) -> int | None:
         """Hold the link's name while alive, even where a killed process left the link behind."""
@@ -105,6 +109,11 @@ class PseudoPort:
         return lock
 
 
+HELD_S = (1.0, 2.0)
+"""The part of the still beginning that is repeated while it is held."""
+HELD_AT_MOST_S = 20.0
+
+
 class SensorSimulator:
     """Plays a motion, or recorded sensors, through four pseudo-terminals; beyond its end it plays backwards, and so on.
 
@@ -122,13 +131,27 @@ class SensorSimulator:
         links: Mapping[str, str | Path] | None = None,
         burst_s: float = 0.0,
         clock: Callable[[], int] = time.time_ns,
+        hold: bool = False,
     ) -> None:
-        """``links``: site -> path of a symbolic link; ``burst_s``: bytes leave only at multiples of this, as through a USB adapter."""
+        """What to play.
+
+        Args:
+            source: a motion, or sensors.
+            protocol: what the sensors speak.
+            noise: faults of the sensors, where they are simulated from a motion.
+            seed: of the faults.
+            rate_hz: samples a second, where they are simulated from a motion.
+            links: site -> path of a symbolic link to the port.
+            burst_s: bytes leave only at multiples of this, as through a USB adapter.
+            clock: ns, for `truth`.
+            hold: play the still beginning (`HELD_S`) over and over until `release`, at most `HELD_AT_MOST_S`.
+        """
         self.motion = source if isinstance(source, Motion) else None
         self.tracks = VirtualSensors(noise, seed).tracks(source, rate_hz) if isinstance(source, Motion) else dict(source)
         self._sends = protocol.sends
         self._encoders: dict[str, Encoder] = {site: protocol.encoder() for site in SITES}
         self._burst = burst_s
+        self._held, self._lead = hold, 0.0
         self._clock = clock
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sensor simulator", daemon=True)
@@ -170,7 +193,10 @@ class SensorSimulator:
 
     def motion_time(self, stamp: int) -> float:
         """Where in the motion (s) the simulator is, or was, at a stamp (ns), going forth and back."""
-        seconds = (stamp - (self.started_at or stamp)) / NANOSECONDS % (2 * self._loop_s)
+        seconds = (stamp - (self.started_at or stamp)) / NANOSECONDS
+        if HELD_S[1] <= seconds < HELD_S[1] + self._lead:
+            return HELD_S[0] + (seconds - HELD_S[0]) % (HELD_S[1] - HELD_S[0])
+        seconds = (seconds - (self._lead if seconds >= HELD_S[1] else 0.0)) % (2 * self._loop_s)
         return seconds if seconds <= self._loop_s else 2 * self._loop_s - seconds
 
     def truth(self, stamp: int) -> tuple[Array, Array] | None:
@@ -182,21 +208,32 @@ class SensorSimulator:
         q = rotations.slerp(self.motion.rotations[i], self.motion.rotations[i + 1], np.full(self.motion.rotations.shape[1], f))
         return q, (1 - f) * self.motion.positions[i] + f * self.motion.positions[i + 1]
 
+    def release(self) -> None:
+        """Hold the beginning no longer."""
+        self._held = False
+
     def _run(self) -> None:
         self.started_at = self._clock()
         begun = time.monotonic()
+        for due, site, index, backwards in self._schedule():
+            leaves = due if not self._burst else np.ceil(due / self._burst) * self._burst
+            wait = begun + leaves - time.monotonic()
+            if self._stop.is_set() or (wait > 0 and self._stop.wait(wait)):
+                return
+            self._ports[site].write(self._encoders[site].encode(self._reading(site, index, due, backwards)))
+
+    def _schedule(self) -> Iterator[tuple[float, str, int, bool]]:
+        """(s since the start, site, sample, backwards) of everything that is sent, in order, without end."""
         events = sorted((float(t), site, i) for site, track in self.tracks.items() for i, t in enumerate(track.time))
-        lap = 0
-        while not self._stop.is_set():
+        held = [event for event in events if HELD_S[0] <= event[0] < HELD_S[1]]
+        for lap in itertools.count():
             backwards = lap % 2 == 1
             for t, site, index in reversed(events) if backwards else events:
-                due = lap * self._loop_s + (self._loop_s - t if backwards else t)
-                leaves = due if not self._burst else np.ceil(due / self._burst) * self._burst
-                wait = begun + leaves - time.monotonic()
-                if wait > 0 and self._stop.wait(wait):
-                    return
-                self._ports[site].write(self._encoders[site].encode(self._reading(site, index, due, backwards)))
-            lap += 1
+                while self._held and lap == 0 and t >= HELD_S[1] and self._lead < HELD_AT_MOST_S:
+                    self._lead += HELD_S[1] - HELD_S[0]
+                    for at, held_site, held_index in held:
+                        yield at + self._lead, held_site, held_index, False
+                yield self._lead + lap * self._loop_s + (self._loop_s - t if backwards else t), site, index, backwards
 
     def _reading(self, site: str, index: int, due: float, backwards: bool) -> Reading:
         """What the sensor sends; played backwards, velocities change their sign and the device's clock runs on."""

@@ -5,17 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from pallas.msg import BodyPose
+from std_msgs.msg import String
 
-from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_IMU, TOPIC_TRUTH_BODY
+from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_TRUTH_BODY
 from pallas_ros.imu import playback
 from pallas_ros.imu.protocols import protocol
 from pallas_ros.imu.simulator import SensorSimulator
 from pallas_ros.imu.virtual import SensorNoise
 from pallas_ros.ros.conversions import body_to_msg
 from pallas_ros.ros.node import Health, PallasNode
-
-_LOOK_S = 0.1
-_WAIT_NS = 20_000_000_000
+from pallas_ros.ros.qos import LATCHED
 
 
 class ImuSimulatorNode(PallasNode):
@@ -40,20 +39,18 @@ class ImuSimulatorNode(PallasNode):
             links={site: Path(s["port_folder"]) / site for site in SITES},
             burst_s=s["burst_s"],
             clock=self.now,
+            hold=s["hold"],
         )
         self._truth = playback.Truth(self._simulator)
         self._bodies = self.advertise(BodyPose, TOPIC_TRUTH_BODY)
-        self._begun, self._waiting_since = False, self.now()
         self.every(1 / MODEL_RATE_HZ, self._publish_truth)
-        self.every(_LOOK_S, self._begin_when_heard)
+        if s["hold"]:
+            self.subscribe(String, TOPIC_CALIBRATION, self._on_calibration, LATCHED)
 
     def activate(self) -> None:
-        """Begin to play, or wait for who is to see the beginning."""
+        """Begin to play."""
         assert self._simulator is not None
-        self._begun = False
-        self._waiting_since = self.now()
-        if not self.settings["wait_for"]:
-            self._begin()
+        self._simulator.start()
 
     def deactivate(self) -> None:
         """End; the ports go, as if all cables were pulled."""
@@ -69,28 +66,12 @@ class ImuSimulatorNode(PallasNode):
         """Where in the motion it is."""
         if self._simulator is None or not self.active:
             return Health()
-        if not self._begun:
-            return Health(0, f"waits until {self.settings['wait_for']} listens")
         at = self._simulator.motion_time(self.now())
         return Health(0, f"plays {self.settings['motion']}", {"motion time s": f"{at:.1f}", **self._simulator.ports})
 
-    def _begin(self) -> None:
+    def _on_calibration(self, _: String) -> None:
         assert self._simulator is not None
-        self._begun = True
-        self._simulator.start()
-
-    def _begin_when_heard(self) -> None:
-        """Begin once the node waited for listens to all sites and somebody speaks there, or has not come for too long."""
-        if self._begun:
-            return
-        topics = [TOPIC_IMU.format(site=site) for site in SITES]
-        heard = all(
-            self.count_publishers(topic)
-            and any(who.node_name == self.settings["wait_for"] for who in self.get_subscriptions_info_by_topic(topic))
-            for topic in topics
-        )
-        if heard or self.now() - self._waiting_since > _WAIT_NS:
-            self._begin()
+        self._simulator.release()
 
     def _publish_truth(self) -> None:
         for frame in self._truth.until(self.now()):

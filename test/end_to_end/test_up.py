@@ -1,5 +1,6 @@
 """The graph as processes: it runs and records, a child's death is told, Ctrl-C and kill -9 leave nothing behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,6 +14,9 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
+
+import rclpy
+from pallas.msg import BodyPose
 
 from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import read_bodies
@@ -49,7 +53,8 @@ class Up:
         while not condition():
             assert self.process.poll() is None, self.said()
             assert time.monotonic() < end, self.said()
-            with_wait(self.process, 0.05)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.01)
 
     def children(self) -> dict[str, int]:
         """Node -> process id."""
@@ -67,12 +72,23 @@ class Up:
         return self.process.wait(limit_s)
 
 
-def with_wait(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Wait for the process at most so long."""
+@contextlib.contextmanager
+def bodies_heard() -> Iterator[Callable[[], int]]:
+    """A listener to /pallas/body in the test's own process; calling it listens a little and says how many there were so far."""
+    rclpy.init()
+    node = rclpy.create_node("listener")
+    heard: list[object] = []
+    node.create_subscription(BodyPose, TOPIC_PALLAS_BODY, heard.append, 100)
+
+    def listen() -> int:
+        rclpy.spin_once(node, timeout_sec=0.05)
+        return len(heard)
+
     try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        pass
+        yield listen
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 def gone(pids: list[int]) -> bool:
@@ -102,7 +118,10 @@ def start(tmp_path: Path, ros_domain: int) -> Iterator[Callable[..., Up]]:
 
 
 def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(start: Callable[..., Up], tmp_path: Path) -> None:
-    up = start("--duration", "6", "--record", str(tmp_path / "bag"), "robot:=")
+    up = start("--record", str(tmp_path / "bag"), "robot:=")
+    with bodies_heard() as heard:
+        up.until(lambda: heard() > 150)
+    up.process.send_signal(signal.SIGINT)
     assert up.end() == 0, up.said()
     assert "all of them have ended" in up.said()
     bag = Bag(tmp_path / "bag")
@@ -187,7 +206,10 @@ def test_bad_input_is_one_sentence_and_a_non_zero_status(start: Callable[..., Up
 
 
 def test_all_nodes_in_one_process(start: Callable[..., Up], tmp_path: Path) -> None:
-    up = start("--single-process", "--duration", "8", "--record", str(tmp_path / "bag"), "robot:=")
+    up = start("--single-process", "--record", str(tmp_path / "bag"), "robot:=")
+    with bodies_heard() as heard:
+        up.until(lambda: heard() > 40)
+    up.process.send_signal(signal.SIGINT)
     assert up.end() == 0, up.said()
     assert len(list(read_bodies(Bag(tmp_path / "bag"), TOPIC_PALLAS_BODY))) > 30
 
