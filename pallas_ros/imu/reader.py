@@ -224,7 +224,10 @@ class SerialReader:
         stats.temperature = reading.temperature if reading.temperature is not None else stats.temperature
         self._recent.stamps.append(stamp)
         self._recent.latency.append(mapper.latency)
-        self._on_sample(self.site, sample)
+        try:
+            self._on_sample(self.site, sample)
+        except Exception as error:  # whoever takes samples may fail at one; the reader may not
+            stats.problem = f"a sample was not taken: {type(error).__name__}: {error}"
 
 
 def _in_words(error: Exception) -> str:

@@ -201,6 +201,44 @@ def test_a_port_that_speaks_something_else_is_said(simulated: Callable[..., Sens
         driver.stop()
 
 
+def test_a_reader_survives_whoever_takes_its_samples(simulated: Callable[..., SensorSimulator]) -> None:
+    simulator, taken = simulated(), []
+
+    def take(site: str, sample: ImuSample) -> None:
+        taken.append(site)
+        raise ValueError("no")
+
+    driver = ImuDriver(list(simulator.ports.values()), ["witmotion"], take)
+    driver.start()
+    try:
+        wait(lambda: all(taken.count(site) > 10 for site in SITES))
+        assert any("a sample was not taken: ValueError: no" in p for p in driver.problems())
+    finally:
+        driver.stop()
+
+
+def test_a_cable_may_be_pulled_while_bytes_flow(tmp_path: Path) -> None:
+    port, stop = PseudoPort(tmp_path / "port"), threading.Event()
+    failed: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            while not stop.is_set():
+                port.write(b"x" * 50)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    for _ in range(200):
+        port.unplug()
+        port.plug()
+    stop.set()
+    thread.join()
+    port.close()
+    assert not failed
+
+
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     def driver(ports: list[str], protocols: list[str]) -> ImuDriver:
         return ImuDriver(ports, protocols, lambda site, sample: None)
