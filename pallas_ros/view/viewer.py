@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import threading
 import time
 from collections import deque
@@ -39,6 +40,7 @@ class Viewer:
     def __init__(self, host: str, port: int, skeleton: Skeleton) -> None:
         """Open the server."""
         try:
+            logging.getLogger("websockets").setLevel(logging.CRITICAL)  # a browser that goes away is no news
             with contextlib.redirect_stdout(io.StringIO()):  # viser prints a banner; the command says the address itself
                 self.server = viser.ViserServer(host=host, port=port, verbose=False)
         except OSError as error:
