@@ -95,8 +95,16 @@ class Graph:
         self.until(lambda: self._stop.get_subscription_count() > 0)
         self._stop.publish(Bool(data=pressed))
 
+    def judge(self) -> None:
+        """The checker on what arrived since the arm was engaged."""
+        arm = self.retarget._arm
+        if arm is not None and self.messages:
+            assert check(*executed(self.messages), limits_of(arm.robot)) == []
+
     def track(self) -> None:
         self.until(lambda: len(self.q) > 0 and self.status.dead_man)
+        self.judge()
+        self.messages.clear()  # engaged anew, the arm starts from where it is measured to be
         assert self.call("engage").success
         self.reaches("tracking")
 
@@ -122,9 +130,7 @@ def graph(ros_domain: int, request: pytest.FixtureRequest) -> Iterator[Graph]:
         raise
     try:
         yield graph
-        arm = graph.retarget._arm
-        if arm is not None and graph.messages:
-            assert check(*executed(graph.messages), limits_of(arm.robot)) == []
+        graph.judge()
     finally:
         graph.close()
         rclpy.shutdown()
@@ -174,11 +180,10 @@ def test_emergency_stop_is_latched(graph: Graph) -> None:
     graph.emergency(True)
     graph.reaches("stopped", "emergency")
     assert not graph.call("engage").success
-    graph.stands_still()
     assert "pressed" in graph.call("reset").message
     graph.emergency(False)
     graph.until(lambda: not graph.status.emergency_stop)
-    assert graph.call("reset").success
+    graph.until(lambda: graph.call("reset").success)
     graph.reaches("disengaged")
     graph.track()
 
@@ -187,10 +192,10 @@ def test_emergency_stop_by_service(graph: Graph) -> None:
     graph.track()
     assert graph.call("emergency_stop").success
     graph.reaches("stopped")
-    graph.stands_still()
-    assert graph.call("reset").success
+    graph.until(lambda: graph.call("reset").success)  # refused until the arm is at rest
 
 
+@pytest.mark.parametrize("graph", [{"deviation_rad": 0.08}], indirect=True)
 def test_arm_that_sticks_is_noticed(graph: Graph) -> None:
     graph.track()
     graph.arm.set_parameters([Parameter("fault_stuck_joint", value="base_joint")])
@@ -198,8 +203,7 @@ def test_arm_that_sticks_is_noticed(graph: Graph) -> None:
     graph.reaches("holding", "does not follow")
     graph.reaches("stopped", "does not follow")
     graph.arm.set_parameters([Parameter("fault_stuck_joint", value="")])
-    graph.stands_still()
-    assert graph.call("reset").success
+    graph.until(lambda: graph.call("reset").success)
 
 
 def test_feedback_lost_and_back(graph: Graph) -> None:
@@ -226,4 +230,4 @@ def test_scale_changes_while_running_and_nonsense_is_refused(graph: Graph) -> No
     assert not graph.retarget.set_parameters([Parameter("robot", value="ur5")])[0].successful
     count = len(graph.messages)
     graph.until(lambda: len(graph.messages) > count + 20)
-    assert graph.status.state_name == "tracking"
+    graph.reaches("tracking")  # a change this big is a jump of the goal, and is aligned to slowly
