@@ -51,7 +51,8 @@ def bodies(points: F64) -> Iterable[BodyFrame]:
 
 
 def stream(smoother: Smoother, points: F64) -> Smoothed:
-    """Points (T, 22, 3) m through a smoother; NaN in frames that it gave nothing for."""
+    """Points (T, 22, 3) m through a smoother; a frame it gave nothing for (it started anew) holds the one before, the first and last ones are NaN."""
+    last = 0
     out = Smoothed(np.full(points.shape, np.nan), np.full((len(points), J, 4), np.nan), np.full((len(points), J, 3, 3), np.nan))
     for body in bodies(points):
         for smooth in smoother.push(body):
@@ -59,6 +60,9 @@ def stream(smoother: Smoother, points: F64) -> Smoothed:
             out.positions[index], out.rotations[index] = smooth.positions, smooth.rotations
             if smooth.covariance is not None:
                 out.covariance[index] = smooth.covariance
+            for array in (out.positions, out.rotations, out.covariance):
+                array[last + 1 : index] = array[last]
+            last = index
     return out
 
 
