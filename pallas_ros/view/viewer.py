@@ -53,7 +53,9 @@ class Viewer:
         self._body = self._figure("/body", skeleton, None)
         self._raw = self._figure("/raw", skeleton, GHOST)
         self._ellipsoids = [
-            self.server.scene.add_icosphere(f"/uncertainty/{joint}", 1.0, (214, 64, 52), subdivisions=2, opacity=0.3, visible=False)
+            self.server.scene.add_icosphere(
+                f"/uncertainty/{joint}", 1.0, (214, 64, 52), subdivisions=2, opacity=0.3, visible=False, cast_shadow=False
+            )
             for joint in JOINTS
         ]
         self._links: dict[str, Any] = {}
@@ -166,7 +168,12 @@ class Viewer:
             )
             # trimesh's capsule is centred on its middle since 4.5
             self.server.scene.add_mesh_simple(
-                f"{name}/{JOINTS[capsule.joint]}/{number}", vertices, np.asarray(mesh.faces), color=tint or human.COLOURS[capsule.part]
+                f"{name}/{JOINTS[capsule.joint]}/{number}",
+                vertices,
+                np.asarray(mesh.faces),
+                color=tint or human.COLOURS[capsule.part],
+                cast_shadow=tint is None,
+                receive_shadow=False,
             )
         return frames
 

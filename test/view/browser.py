@@ -25,7 +25,7 @@ FLAGS = (
 class Browser:
     """One page in a headless Chromium."""
 
-    def __init__(self, size: tuple[int, int] = (1100, 700)) -> None:
+    def __init__(self, size: tuple[int, int] = (900, 560)) -> None:
         """Start it with an empty profile."""
         self._profile = tempfile.mkdtemp(prefix="chromium-")
         flags = [*FLAGS.split(), f"--user-data-dir={self._profile}", f"--window-size={size[0]},{size[1]}", "about:blank"]
@@ -53,7 +53,7 @@ class Browser:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": arguments}))
         while True:
-            answer = json.loads(self._socket.recv(timeout=60))
+            answer = json.loads(self._socket.recv(timeout=150))
             if answer.get("id") == self._number:
                 return answer.get("result", answer)
 
