@@ -1,8 +1,10 @@
 """Which serial port is which sensor: by path, by USB serial number, or found by shaking each sensor in turn."""
 
+import fcntl
 import os
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from serial.tools import list_ports
@@ -23,9 +25,26 @@ NANOSECONDS = 1_000_000_000
 def resolve(port: str) -> str | None:
     """Path of a port given as a path or ``usb:<serial number>``, or None while it is not plugged in."""
     if not port.startswith(USB):
-        return port if os.path.exists(port) else None
+        return port if os.path.exists(port) and not _orphaned(Path(port)) else None
     wanted = port[len(USB) :]
     return next((str(found.device) for found in list_ports.comports() if found.serial_number == wanted), None)
+
+
+def lock_of(link: Path) -> Path:
+    """The file a simulator holds locked while the terminal behind ``link`` is its own."""
+    return link.with_name(f".{link.name}.lock")
+
+
+def _orphaned(link: Path) -> bool:
+    """Is this the link of a simulator that was killed? The terminal it names may by now be somebody else's."""
+    if not link.is_symlink() or not lock_of(link).exists():
+        return False
+    try:
+        with lock_of(link).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def identity(path: str) -> str:

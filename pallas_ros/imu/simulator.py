@@ -17,10 +17,12 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import SITES
 from pallas_ros.body.rotations import Array
+from pallas_ros.imu.ports import lock_of
 from pallas_ros.imu.protocols import Encoder, ProtocolSpec, Reading
 from pallas_ros.imu.virtual import SensorNoise, SensorTrack, VirtualSensors
 
 NANOSECONDS = 1_000_000_000
+_LOCK_TRIES = 5
 
 
 class PseudoPort:
@@ -98,15 +100,17 @@ class PseudoPort:
             self._link.parent.mkdir(parents=True, exist_ok=True)
             if self._link.exists() and not self._link.is_symlink():
                 raise PallasError(f"{self._link} is not a link: choose other ports for the simulated sensors")
-            lock = os.open(self._link.with_name(f".{self._link.name}.lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            lock = os.open(lock_of(self._link), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise PallasError(f"{self._link}: cannot be made ({os.strerror(error.errno or 0).lower()}): choose other ports") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            raise PallasError(f"{self._link} belongs to a simulator that is running: stop it, or choose other ports") from None
-        return lock
+        for _ in range(_LOCK_TRIES):  # a reader that looks whether the link is an orphan holds the lock for a moment
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return lock
+            except OSError:
+                time.sleep(0.02)
+        os.close(lock)
+        raise PallasError(f"{self._link} belongs to a simulator that is running: stop it, or choose other ports")
 
 
 HELD_S = (1.0, 2.0)

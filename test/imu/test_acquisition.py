@@ -23,7 +23,7 @@ from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.heading import DriftModel, HeadingDrift
 from pallas_ros.imu.motions import calibration_motion, demo_motion, everyday_motion
 from pallas_ros.imu.orientation import OrientationFilter
-from pallas_ros.imu.ports import ShakeAssigner
+from pallas_ros.imu.ports import ShakeAssigner, resolve
 from pallas_ros.imu.protocols import PROTOCOLS
 from pallas_ros.imu.recording import load_recording
 from pallas_ros.imu.sample import GRAVITY, ImuSample
@@ -264,8 +264,11 @@ def test_a_killed_simulator_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     port = PseudoPort(tmp_path / "pelvis")
     with pytest.raises(PallasError, match="belongs to a simulator that is running"):
         PseudoPort(tmp_path / "pelvis")
+    assert resolve(str(tmp_path / "pelvis")) == str(tmp_path / "pelvis")
     port.close()
     PseudoPort(tmp_path / "pelvis").close()
+    (tmp_path / "pelvis").symlink_to("/dev/null")  # the terminal of the killed one is somebody else's now
+    assert resolve(str(tmp_path / "pelvis")) is None
 
 
 def test_shaking_tells_the_ports_apart() -> None:
