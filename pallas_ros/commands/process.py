@@ -13,9 +13,9 @@ from tqdm import tqdm
 from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import stamp_ns
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.motion import Motion, save_motion
-from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_IMU
+from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.recording import load_recording
 from pallas_ros.imu.sample import ImuSample
@@ -32,6 +32,9 @@ examples:
 Recordings with calibrated=True are taken as they are. For others the calibration is the one given, the one recorded in the bag, or it is found from
 a still T-pose at the start."""
 
+FIRST_FRAME_NS = 40_000_000
+"""The first frame of a live run lies at most this far after its calibration (a sample of every site, and the grid)."""
+
 Timed = tuple[str, ImuSample]
 
 
@@ -40,6 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="IN", help="IMU recording: .npz, rosbag2 folder or .mcap")
     parser.add_argument("output", metavar="OUT", help="motion file (.npz) to write")
     parser.add_argument("--calibration", metavar="F", help="calibration file to use instead of what the recording brings")
+    parser.add_argument(
+        "--from-samples", action="store_true", help="of a bag take the raw samples, even where the live run's frames are in it"
+    )
     parser.add_argument("--height", type=float, default=Settings.height_m, metavar="M", help="the operator's height, m")
     parser.add_argument("--segment", action="append", default=[], metavar="NAME=M", help="a segment's measured length, m (repeat)")
     parser.add_argument("--model", default=Settings.model, help="model file")
@@ -55,9 +61,8 @@ def run(args: argparse.Namespace) -> int:
     )
     source = open_source(args.input)
     begun = time.perf_counter()
-    bodies = list(
-        tqdm(process(source, settings), total=round(source.duration_s * MODEL_RATE_HZ), unit=" frames", leave=False, disable=None)
-    )
+    found = process(source, settings, args.from_samples)
+    bodies = list(tqdm(found, total=round(source.duration_s * MODEL_RATE_HZ), unit=" frames", leave=False, disable=None))
     if not bodies:
         raise PallasError(f"{args.input}: no body came out of it: {source.why_nothing}")
     save_motion(args.output, to_motion(bodies))
@@ -69,11 +74,20 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass
 class Source:
-    """Raw samples in the order they came, and the calibrations that hold (with the stamp each holds from, ns)."""
+    """A recording.
+
+    Attributes:
+        samples: raw, in the order they came.
+        calibrations: those that hold, with the stamp (ns) each holds from.
+        duration_s: of all of it.
+        frames: the synchronised frames of the live run, or None where they were not recorded from its first body on.
+        why_nothing: what to say where no body comes out.
+    """
 
     samples: Iterator[Timed]
     calibrations: list[tuple[Calibration, int]]
     duration_s: float
+    frames: Iterator[ImuFrame] | None = None
     why_nothing: str = "the sensors were never heard together"
 
 
@@ -93,19 +107,26 @@ def open_source(path: str | Path) -> Source:
     topics = {TOPIC_IMU.format(site=site): site for site in SITES}
     bag.require(*topics)
     calibrations = [read_document(message.data) for _, message in bag.read(TOPIC_CALIBRATION)] if TOPIC_CALIBRATION in bag.topics else []
-    return Source(_bag_samples(bag, topics), calibrations, bag.duration)
+    return Source(_bag_samples(bag, topics), calibrations, bag.duration, _bag_frames(bag, calibrations))
 
 
-def process(source: Source, settings: Settings) -> Iterator[BodyFrame]:
+def process(source: Source, settings: Settings, from_samples: bool = False) -> Iterator[BodyFrame]:
     """The bodies of a recording.
 
-    A calibration of the settings holds for all of it; else each recorded one from its stamp on, so that the bodies are those of
-    the live run; else it is found from a still T-pose.
+    A calibration of the settings holds for all of it; else each recorded one from its stamp on; else it is found from a still
+    T-pose. Where the live run's synchronised frames were recorded too and no calibration is given, the bodies are made from them:
+    then they are those of the live run whatever order the samples of different sensors reached it in.
     """
     pipeline = settings.pipeline()
     waiting = [] if settings.calibration else sorted(source.calibrations, key=lambda entry: entry[1])
     if waiting:
         pipeline.calibrate(None)
+    if waiting and source.frames is not None and not from_samples:
+        for frame in source.frames:
+            while waiting and frame.stamp > waiting[0][1]:
+                pipeline.put_in_force(*waiting.pop(0))
+            yield from pipeline.push_calibrated(frame)
+        return
     for site, sample in source.samples:
         while waiting and sample.stamp > waiting[0][1]:
             pipeline.put_in_force(*waiting.pop(0))
@@ -147,6 +168,29 @@ def _bag_samples(bag: Bag, topics: dict[str, str]) -> Iterator[Timed]:
     """The raw samples of a bag in the order of their reception."""
     for message in bag.messages(set(topics)):
         yield topics[message.topic], _sample(bag.decode(message))
+
+
+def _bag_frames(bag: Bag, calibrations: list[tuple[Calibration, int]]) -> Iterator[ImuFrame] | None:
+    """The synchronised frames of a bag, or None where the first ones after the calibration are not in it."""
+    if TOPIC_IMU_FRAME not in bag.topics or not calibrations:
+        return None
+    first = next((stamp_ns(message.header.stamp) for _, message in bag.read(TOPIC_IMU_FRAME)), None)
+    if first is None or first - min(stamp for _, stamp in calibrations) > FIRST_FRAME_NS:
+        return None
+    return (_frame(message) for _, message in bag.read(TOPIC_IMU_FRAME))
+
+
+def _frame(message: Any) -> ImuFrame:
+    """A decoded ``pallas/msg/ImuFrame``."""
+    return ImuFrame(
+        stamp=stamp_ns(message.header.stamp),
+        orientation=np.array([(q.x, q.y, q.z, q.w) for q in message.orientation]),
+        acceleration=np.array([(v.x, v.y, v.z) for v in message.acceleration]),
+        valid=np.array(message.valid, dtype=bool),
+        age=np.array(message.age, dtype=np.float64),
+        heading_drift=np.array(message.heading_drift, dtype=np.float64),
+        newest_input=stamp_ns(message.newest_input),
+    )
 
 
 def _sample(message: Any) -> ImuSample:

@@ -132,6 +132,11 @@ def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(start: Callable[..
     common = sorted(set(live) & set(again))
     assert len(common) > 0.9 * len(live)
     assert max(np.abs(live[stamp].positions - again[stamp].positions).max() for stamp in common) < 1e-3
+    cold = {body.stamp: body for body in process(open_source(tmp_path / "bag"), Settings(), from_samples=True)}
+    assert len(set(live) - set(cold)) < 0.05 * len(live)
+    assert (
+        np.median([np.abs(live[s].positions - cold[s].positions).max() for s in live if s in cold]) < 0.05
+    )  # but for what came too late to be used live
     errors = [
         np.linalg.norm((live[s].positions - live[s].positions[0]) - (truth[s].positions - truth[s].positions[0]), axis=1).mean()
         for s in common
