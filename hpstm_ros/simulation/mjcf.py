@@ -13,7 +13,8 @@ F64 = NDArray[np.float64]
 TIMESTEP_S = 0.001
 _BANDWIDTH = 60.0  # rad/s of the joints' position controllers: that of a good industrial drive
 _DAMPING_RATIO = 1.0
-_ARMATURE_SHARE = 0.1  # reflected motor inertia, as a share of the link's
+_ARMATURE_SHARE = 0.1  # reflected motor inertia: a share of the link's, and what a geared motor of that effort has
+_ARMATURE_PER_EFFORT = 0.001  # kg m^2 / Nm
 
 
 def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
@@ -30,6 +31,7 @@ def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
     model = robot.model
     bodies = {0: spec.worldbody}
     inertia = _joint_inertia(robot)
+    armature = np.maximum(_ARMATURE_SHARE * inertia, _ARMATURE_PER_EFFORT * robot.effort)
     for joint in range(1, model.njoints):
         name = str(model.names[joint])
         placement, index = model.jointPlacements[joint], joint - 1
@@ -43,11 +45,11 @@ def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
             axis=axis,
             limited=mujoco.mjtLimited.mjLIMITED_TRUE,
             range=[model.lowerPositionLimit[index], model.upperPositionLimit[index]],
-            armature=_ARMATURE_SHARE * inertia[index],
+            armature=armature[index],
             frictionloss=0.002 * robot.effort[index],
         )
         bodies[joint] = body
-        kp = (1 + _ARMATURE_SHARE) * inertia[index] * _BANDWIDTH**2
+        kp = (inertia[index] + armature[index]) * _BANDWIDTH**2
         kv = 2 * _DAMPING_RATIO * kp / _BANDWIDTH
         actuator = spec.add_actuator(name=name, trntype=mujoco.mjtTrn.mjTRN_JOINT, target=name)
         actuator.gainprm[0] = kp
