@@ -26,6 +26,7 @@ CHUNK_LIMIT = 1 << 28
 """Bytes of a chunk, compressed or not; more is taken for damage or malice."""
 _HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _STATISTICS, _DATA_END = (0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0B, 0x0F)
 _PREFIX = struct.Struct("<BQ")
+_CHUNK_SPAN = struct.Struct("<QQ")  # stamps of a chunk's first and last message
 _MESSAGE_HEAD = struct.Struct("<HIQQ")
 
 Message = tuple[str, str, int, bytes]
@@ -62,14 +63,13 @@ class McapFile:
                 if stream.read(len(MAGIC)) != MAGIC:
                     raise PallasError(f"{path}: not an MCAP file, whatever its name says")
                 header = next(_records(stream), None)
+                profile = _parse(Header, header[1]).profile if header is not None and header[0] == _HEADER else ""
         except OSError as error:
             raise PallasError(f"{path}: cannot be read: {error.strerror}") from None
         except _Damaged:
-            header = None
-        if header is not None and header[0] == _HEADER:
-            profile = _parse(Header, header[1]).profile
-            if profile not in ("ros2", ""):
-                raise PallasError(f"{path}: an MCAP file of '{profile}', not of ROS 2")
+            profile = ""
+        if profile not in ("ros2", ""):
+            raise PallasError(f"{path}: an MCAP file of '{profile}', not of ROS 2")
 
     def index(self) -> Index:
         """Channels and counts: from the summary at the end, or by reading the file where that is missing."""
@@ -81,7 +81,9 @@ class McapFile:
         try:
             for kind, body in self._data_records():
                 if kind == _CHUNK:
-                    first, last = struct.unpack_from("<QQ", body)
+                    if len(body) < _CHUNK_SPAN.size:
+                        raise _Damaged("a chunk without a head")
+                    first, last = _CHUNK_SPAN.unpack_from(body)
                     ready = [message for message in waiting if message[2] < first]
                     yield from ready
                     waiting = waiting[len(ready) :]
@@ -124,12 +126,12 @@ class McapFile:
             end = stream.read(tail)
             if not end.endswith(MAGIC) or end[0] != _FOOTER:
                 return None
-            start = _parse(Footer, end[_PREFIX.size : -len(MAGIC)]).summary_start
-            if not len(MAGIC) < start < size - tail:
-                return None
-            stream.seek(start)
             index, statistics = Index(), None
             try:
+                start = _parse(Footer, end[_PREFIX.size : -len(MAGIC)]).summary_start
+                if not len(MAGIC) < start < size - tail:
+                    return None
+                stream.seek(start)
                 for kind, body in _records(stream):
                     if kind == _FOOTER:
                         break

@@ -130,7 +130,8 @@ def export_stream(module: nn.Module, path: str | Path, metadata: Mapping[str, An
     assert program is not None
     graph = program.model_proto
     _clean(graph)
-    parameters = sum(math.prod(tensor.dims) for tensor in graph.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT)
+    weights = (tensor for tensor in graph.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT and tensor.dims)  # no scalars
+    parameters = sum(math.prod(tensor.dims) for tensor in weights)
     document = {**metadata, "opset": OPSET, "parameters": parameters, "sha256": UNSIGNED}
     onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(document, sort_keys=True)})
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mcap.writer import Writer
 from rosbags.highlevel import AnyReader
@@ -249,6 +249,7 @@ def test_a_truncated_bag_gives_its_beginning(good_files: dict[str, bytes], tmp_p
     kind=st.sampled_from(["none.mcap", "lz4.mcap", "zstd.mcap", "none.db3"]),
     places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),
 )
+@example(kind="none.mcap", places=[(0.001953125, 128)])  # a header that is no UTF-8
 def test_a_damaged_bag_never_ends_in_a_traceback(
     good_files: dict[str, bytes], tmp_path: Path, kind: str, places: list[tuple[float, int]]
 ) -> None:
