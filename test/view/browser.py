@@ -65,6 +65,11 @@ class Browser:
         """Evaluate JavaScript in the page."""
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True).get("result", {}).get("value")
 
+    @property
+    def words(self) -> str:
+        """What there is to read on the page."""
+        return str(self.ask("document.body ? document.body.innerText : ''") or "")
+
     def picture(self) -> np.ndarray:
         """The page as it looks, (height, width, 3)."""
         data = self.call("Page.captureScreenshot", format="png")["data"]
