@@ -53,14 +53,14 @@ def viewer(bag: Path) -> None:
     """The viewer in the middle of the bag."""
     from browser import Browser
 
-    command = [sys.executable, "-m", "pallas_ros.cli", "view", str(bag), "--port", "0", "--start", "14"]
+    command = [sys.executable, "-m", "pallas_ros.cli", "view", str(bag), "--port", "0", "--start", "17"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = next(line for line in process.stdout if line.startswith("http://")).split()[0]
         browser = Browser((1000, 640))
         browser.open(address)
         browser.until(lambda: browser.ask("!!document.querySelector('canvas')"))
-        time.sleep(20)  # the figure builds up and moves away from the T-pose; a picture has no event to wait for
+        time.sleep(6)  # the page builds up and plays; a picture has no event to wait for
         shrink(browser.picture(), IMAGES / "viewer.png")
         browser.close()
         process.terminate()

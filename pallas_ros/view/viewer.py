@@ -114,7 +114,7 @@ class Viewer:
         drawn, last = -1.0, time.monotonic()
         while not stop.wait(1 / RATE_HZ):
             now = time.monotonic()
-            if self.playing.value:
+            if self.playing.value and self.server.get_clients():
                 ahead = self.slider.value + (now - last) * float(self.speed.value)
                 self.slider.value = round(ahead % recording.duration, 2)  # type: ignore[misc]  # the handle narrows its own type
             last = now
