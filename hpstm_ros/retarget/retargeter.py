@@ -48,7 +48,7 @@ class RetargetSettings:
     orientation_from: str = "wrist"
     deviation_scale_m: float = 0.03
     stop_deviation_m: float = 0.15
-    iterations: int = 4
+    iterations: int = 3
     speed_factor: float = 4.0
     leash_s: float = 0.1
 
@@ -263,7 +263,7 @@ class Retargeter:
             damping = 1e-9 + 1e-3 * max(self._nearness(k) for k in range(len(self._arms))) ** 2
             v = pink.solve_ik(configuration, tasks, dt, solver="daqp", damping=damping, limits=[self._reach], safety_break=False)
             configuration.integrate_inplace(v, dt)
-            if np.abs(v).max() * dt < 1e-5:
+            if np.abs(v).max() * dt < 1e-4:
                 break
 
     def _manipulability(self, arm: _ArmTasks) -> float:
