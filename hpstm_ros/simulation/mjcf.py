@@ -28,6 +28,7 @@ def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
     spec.option.timestep = TIMESTEP_S
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
+    spec.visual.quality.offsamples, spec.visual.quality.shadowsize = 0, 1024  # rendered in software where there is no GPU
     model = robot.model
     bodies = {0: spec.worldbody}
     inertia = _joint_inertia(robot)
@@ -100,7 +101,7 @@ def _add_looks(spec: mujoco.MjSpec, robot: RobotDescription, bodies: dict[int, m
     quiet = {"contype": 0, "conaffinity": 0, "density": 0.0}
     texture = spec.add_texture(name="floor", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER)
     texture.rgb1, texture.rgb2, texture.width, texture.height = [0.85, 0.86, 0.88], [0.75, 0.77, 0.80], 256, 256
-    material = spec.add_material(name="floor", texrepeat=[4, 4], reflectance=0.05)
+    material = spec.add_material(name="floor", texrepeat=[4, 4])
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
     lowest = -0.8 if len(robot.arms) > 1 else 0.0
     spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[3, 3, 0.1], pos=[0, 0, lowest - 0.001], material="floor", **quiet)
