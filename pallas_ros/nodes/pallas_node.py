@@ -23,6 +23,7 @@ from pallas_ros.ros.qos import LATCHED, SENSOR
 from pallas_ros.runtime.realtime import pin_to_cores, raise_priority
 
 LOOK_S = 0.25
+_TOPICS = {site: TOPIC_IMU.format(site=site) for site in SITES}
 
 
 class PallasBodyNode(PallasNode):
@@ -49,8 +50,8 @@ class PallasBodyNode(PallasNode):
         self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
         self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
         self._published = ""
-        for site in SITES:
-            self.subscribe(Imu, TOPIC_IMU.format(site=site), partial(self._on_imu, site), SENSOR)
+        for site, topic in _TOPICS.items():
+            self.subscribe(Imu, topic, partial(self._on_imu, site), SENSOR)
         self.serve(Calibrate, "~/calibrate", self._calibrate)
         self.every(LOOK_S, self._look)
 
@@ -64,8 +65,14 @@ class PallasBodyNode(PallasNode):
 
     def _on_imu(self, site: str, message: Imu) -> None:
         assert self._pipeline is not None
-        for body in self._pipeline.push(site, imu_from_msg(message)):
-            self._bodies.publish(body_to_msg(body))
+        samples = [(site, imu_from_msg(message))]
+        for other, topic in _TOPICS.items():  # in the order of their stamps, should more than one have come in meanwhile
+            samples += [(other, imu_from_msg(later)) for later in self.pending(topic)]
+        if len(samples) > 1:
+            samples.sort(key=lambda entry: entry[1].stamp)
+        for at, sample in samples:
+            for body in self._pipeline.push(at, sample):
+                self._bodies.publish(body_to_msg(body))
         if self._frames:  # after the body, which somebody waits for
             if self._imu_frames.get_subscription_count():
                 for frame in self._frames:

@@ -3,7 +3,7 @@
 import inspect
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -100,6 +100,7 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
         self._entities: list[Any] = []
         self._counts: dict[str, int] = {}
         self._tallies: dict[str, Tally] = {}
+        self._topics: dict[str, Subscription[Any]] = {}
         self._last_said: dict[str, float] = {}
         self._last_error = ""
         self._described = describe(name)
@@ -152,10 +153,35 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
 
         With ``raw`` the callback gets the serialised bytes.
         """
+        self._tallies[topic], self._counts[topic] = Tally(), self._counts.get(topic, 0)
         guarded = self._guarded(topic, callback)
-        subscription: Subscription[Any] = self.create_subscription(kind, topic, guarded, qos, raw=raw)
+
+        def take(message: Any) -> None:
+            if self.active:
+                self._count(topic, message)
+                guarded(message)
+                for later in self.pending(topic):
+                    guarded(later)
+
+        subscription: Subscription[Any] = self.create_subscription(kind, topic, take, qos, raw=raw)
+        self._topics[topic] = subscription
         self._entities.append(subscription)
         return subscription
+
+    def pending(self, topic: str) -> Iterator[Any]:
+        """Take what else has come in on a topic; called by itself after each message.
+
+        rclpy 9.1's EventsExecutor takes one message for each event and loses events in a burst: what it then leaves unread would make
+        every later message late by as much, for ever.
+        """
+        subscription = self._topics[topic]
+        for _ in range(subscription.qos_profile.depth):
+            with subscription.handle:
+                taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+            if taken is None:
+                return
+            self._count(topic, taken[0])
+            yield taken[0]
 
     def every(self, period_s: float, callback: Callable[[], None]) -> Timer:
         """Have ``callback`` called each ``period_s`` seconds of the node's clock while the node is active."""
@@ -323,29 +349,22 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
     # Callbacks that survive what they are given
 
     def _guarded(self, name: str, callback: Callable[..., None]) -> Callable[..., None]:
-        self._counts.setdefault(name, 0)
-        counts = self._counts
-
         def call(*message: Any) -> None:
             if not self.active:
                 return
-            counts[name] += 1
             try:
                 callback(*message)
             except Exception as error:
                 self._complain(name, error)
 
-        if name.startswith("timer"):  # rclpy looks at the signature: a subscription's callback takes the message, a timer's nothing
-            return lambda: call()
-        tally = self._tallies[name] = Tally()
+        # rclpy looks at the signature: a timer's callback takes nothing
+        return (lambda: call()) if name.startswith("timer") else (lambda message: call(message))
 
-        def take(message: Any) -> None:
-            header = getattr(message, "header", None)
-            if header is not None and self.active:
-                tally.add(from_stamp(header.stamp))
-            call(message)
-
-        return take
+    def _count(self, topic: str, message: Any) -> None:
+        self._counts[topic] += 1
+        header = getattr(message, "header", None)
+        if header is not None:
+            self._tallies[topic].add(from_stamp(header.stamp))
 
     def _complain(self, name: str, error: Exception) -> str:
         """Count an error of a callback, log it now and then, and give its sentence."""

@@ -196,3 +196,20 @@ def test_a_service_may_answer_later_and_its_refusal_is_a_sentence(world: World) 
 def test_an_unknown_node_is_refused_with_the_closest_name() -> None:
     with pytest.raises(PallasError, match="did you mean 'imu_driver'"):
         node_class("imu_drivr")
+
+
+def test_one_event_takes_all_that_has_come_in(world: World) -> None:
+    """EventsExecutor loses events in a burst: what one event leaves unread would make every later message late."""
+    node = world.add()
+    node.bring("configure")
+    node.bring("activate")
+    heard: list[str] = []
+    talk = world.peer.create_publisher(String, "/in", 10)
+    world.peer.create_subscription(String, "/out", lambda message: heard.append(message.data), 10)
+    world.until(lambda: heard, lambda: talk.publish(String(data="hello")))
+    world.until(lambda: node._counts["/in"] == len(list(node.pending("/in"))) + node._counts["/in"])
+    before = node._counts["/in"]
+    for number in range(8):
+        talk.publish(String(data=str(number)))
+    world.until(lambda: node._counts["/in"] > before)
+    assert node._counts["/in"] == before + 8
