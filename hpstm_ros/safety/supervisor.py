@@ -56,7 +56,7 @@ class Command:
         q, dq, ddq: (n,) where the arm should be then, in rad, rad/s, rad/s^2.
         times: (K,) ns, of the points to send: the state before `time`, `time` itself, and the stop after it.
         points: K states.
-        send: False while the arm is disengaged and at rest, or before its posture is known.
+        send: False while the arm is disengaged or stopped and at rest, or before its posture is known.
         state, reason: of the state machine.
         limited_by: the limits that held this command back.
         speed_scale: 0 to 1.
@@ -435,7 +435,7 @@ class Supervisor:
             ddq=ddq,
             times=np.array([self._time(i) for i in indices], dtype=np.int64),
             points=points,
-            send=moving or self.state is not SupervisorState.DISENGAGED,
+            send=moving or self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED),
             state=self.state,
             reason=self.reason,
             limited_by=limited,
