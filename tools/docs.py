@@ -21,7 +21,7 @@ def parameters() -> str:
     from pallas_ros.ros.parameters import describe
 
     text = f"# Parameters of the nodes\n\n{NOTICE}\n"
-    text += "Set one with `--ros-args -p NAME:=VALUE`, in a parameter file (`config/`), or with `pallas up --set NODE.NAME=VALUE`. "
+    text += "Set one with `--ros-args -p NAME:=VALUE` or in a parameter file (`config/`). "
     text += "A value that is not as described is refused with its name and range. *Start* marks those that are set at start only.\n"
     for name in sorted(entry.name for entry in entry_points(group="pallas.nodes")):
         text += f"\n## {name}\n\n| parameter | default | must be | what it is |\n|---|---|---|---|\n"
