@@ -5,6 +5,7 @@ cannot read a file that was cut short. Format: https://mcap.dev/spec
 """
 
 import io
+import itertools
 import struct
 import zlib
 from collections import defaultdict
@@ -14,14 +15,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import lz4.frame
+import numpy as np
 import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import EndOfFile, McapError
 from mcap.records import Channel, Chunk, Footer, Header, Schema, Statistics
+from numpy.typing import NDArray
 
 from pallas_ros.body.errors import PallasError
 
 MAGIC = b"\x89MCAP0\r\n"
+FOREVER = 2**63 - 1
+"""Later than every stamp."""
 CHUNK_LIMIT = 1 << 28
 """Bytes of a chunk, compressed or not; more is taken for damage or malice."""
 _HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _STATISTICS, _DATA_END = (0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0B, 0x0F)
@@ -70,26 +75,30 @@ class McapFile:
             profile = ""
         if profile not in ("ros2", ""):
             raise PallasError(f"{path}: an MCAP file of '{profile}', not of ROS 2")
+        self._index: Index | None = None
+        self._chunks: NDArray[np.int64] | None = None
 
     def index(self) -> Index:
-        """Channels and counts: from the summary at the end, or by reading the file where that is missing."""
-        return self._summary() or self._scan()
+        """Channels and counts: from the summary at the end, or by reading the file where that is missing; found once."""
+        if self._index is None:
+            self._index = self._summary() or self._scan()
+        return self._index
 
     def messages(self, topics: set[str], start: int, stop: int) -> Iterator[Message]:
         """Messages of ``topics`` with start <= stamp < stop, in the order of their stamps; stops quietly where the file is cut."""
-        index, waiting = Index(), list[Message]()
+        part = start > 0 or stop < FOREVER  # chunks are skipped then, and with them the channels they declare
+        index, waiting = self.index() if part else Index(), list[Message]()
         try:
-            for kind, body in self._data_records():
+            for kind, body in self._part(start, stop) if part else self._data_records():
                 if kind == _CHUNK:
                     if len(body) < _CHUNK_SPAN.size:
                         raise _Damaged("a chunk without a head")
-                    first, last = _CHUNK_SPAN.unpack_from(body)
+                    first, _ = _CHUNK_SPAN.unpack_from(body)
                     ready = [message for message in waiting if message[2] < first]
                     yield from ready
                     waiting = waiting[len(ready) :]
-                    if last >= start and first < stop:
-                        waiting += self._from_chunk(body, index, topics, start, stop)
-                        waiting.sort(key=_stamp)
+                    waiting += self._from_chunk(body, index, topics, start, stop)
+                    waiting.sort(key=_stamp)
                 else:
                     waiting += _take(kind, memoryview(body), index, topics, start, stop)
                     if len(waiting) > 1000 and kind == _MESSAGE:  # a file without chunks
@@ -114,6 +123,38 @@ class McapFile:
                 if kind in (_DATA_END, _FOOTER):
                     return
                 yield kind, body
+
+    def _part(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        """The chunks that reach into start <= stamp < stop; every record where messages stand outside of chunks."""
+        chunks = self._chunk_table()
+        if not len(chunks):
+            yield from self._data_records()
+            return
+        with self.path.open("rb") as stream:
+            for offset in chunks[(chunks[:, 2] >= start) & (chunks[:, 1] < stop), 0].tolist():
+                stream.seek(offset)
+                yield from itertools.islice(_records(stream), 1)
+
+    def _chunk_table(self) -> NDArray[np.int64]:
+        """(n, 3): where every chunk begins, its first and last stamp; read once, a head at a time. Empty where not all is in chunks."""
+        if self._chunks is None:
+            found: list[tuple[int, int, int]] = []
+            with self.path.open("rb") as stream:
+                at, size = len(MAGIC), stream.seek(0, io.SEEK_END)
+                while at + _PREFIX.size + _CHUNK_SPAN.size <= size:
+                    stream.seek(at)
+                    head = stream.read(_PREFIX.size + _CHUNK_SPAN.size)
+                    kind, length = _PREFIX.unpack_from(head)
+                    if kind == _MESSAGE:
+                        found.clear()
+                    if kind in (_MESSAGE, _DATA_END, _FOOTER) or at + _PREFIX.size + length > size:
+                        break
+                    if kind == _CHUNK:
+                        first, last = _CHUNK_SPAN.unpack_from(head, _PREFIX.size)
+                        found.append((at, min(first, FOREVER), min(last, FOREVER)))
+                    at += _PREFIX.size + length
+            self._chunks = np.array(found, dtype=np.int64).reshape(-1, 3)
+        return self._chunks
 
     def _summary(self) -> Index | None:
         """The summary section without its chunk indexes; None where there is none, or a damaged one."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import yaml
 
-from pallas_ros.bags.mcap_file import McapFile
+from pallas_ros.bags.mcap_file import FOREVER, McapFile
 from pallas_ros.bags.types import Decoder, Qos
 from pallas_ros.body.errors import PallasError
 
@@ -70,16 +70,16 @@ class Bag:
         """
         self.path = Path(path)
         self.files = _storage_files(self.path)
-        opened = [_open(file) for file in self.files]
+        self._storage = [_open(file) for file in self.files]
         self._decoder = Decoder()
         self.topics: dict[str, BagTopic] = {}
-        for storage in opened:
+        for storage in self._storage:
             for topic in storage.topics:
                 self._add(topic)
-        spans = [(storage.first, storage.last) for storage in opened if any(topic.count for topic in storage.topics)]
+        spans = [(storage.first, storage.last) for storage in self._storage if any(topic.count for topic in storage.topics)]
         self.first = min((first for first, _ in spans), default=0)
         self.last = max((last for _, last in spans), default=0)
-        self.damage = "; ".join(storage.damage for storage in opened if storage.damage)
+        self.damage = "; ".join(storage.damage for storage in self._storage if storage.damage)
 
     @property
     def count(self) -> int:
@@ -94,9 +94,9 @@ class Bag:
     def messages(self, topics: set[str] | None = None, start: int | None = None, stop: int | None = None) -> Iterator[BagMessage]:
         """Messages in the order of their stamps, of ``topics`` (default all), with start <= stamp < stop in ns."""
         wanted = set(self.topics) if topics is None else topics & set(self.topics)
-        for file in self.files:
-            storage = _open(file, scan=False)
-            yield from storage.messages(wanted, start if start is not None else 0, stop if stop is not None else 2**63 - 1)
+        begin, end = start if start is not None else 0, stop if stop is not None else FOREVER
+        for storage in self._storage:
+            yield from storage.messages(wanted, begin, end)
 
     def decode(self, message: BagMessage) -> Any:
         """The message as an object with the fields of its type.
@@ -159,21 +159,16 @@ def _compression_mode(folder: Path) -> str:
     return mode.lower() if mode.lower() == "message" else ""
 
 
-def _open(path: Path, scan: bool = True) -> StorageFile:
-    if path.suffix == ".mcap":
-        return _Mcap(path, scan)
-    return _Sqlite(path, scan)
+def _open(path: Path) -> StorageFile:
+    return _Mcap(path) if path.suffix == ".mcap" else _Sqlite(path)
 
 
 class _Mcap:
     """An MCAP file as a storage file."""
 
-    def __init__(self, path: Path, scan: bool) -> None:
+    def __init__(self, path: Path) -> None:
         self._file = McapFile(path)
         self.topics: list[BagTopic] = []
-        self.first, self.last, self.damage = 0, 0, ""
-        if not scan:
-            return
         index = self._file.index()
         self.first, self.last, self.damage = index.first, index.last, index.damage
         for key, channel in index.channels.items():
@@ -200,16 +195,15 @@ class _Mcap:
 class _Sqlite:
     """A rosbag2 sqlite3 file, of any schema version."""
 
-    def __init__(self, path: Path, scan: bool) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
         self.topics: list[BagTopic] = []
         self.first, self.last, self.damage = 0, 0, ""
-        if scan:
-            try:
-                with contextlib.closing(self._connect()) as database:
-                    self._index(database)
-            except (sqlite3.Error, UnicodeDecodeError) as error:
-                raise PallasError(f"{path}: not a readable rosbag2 sqlite3 file: {error}") from None
+        try:
+            with contextlib.closing(self._connect()) as database:
+                self._index(database)
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise PallasError(f"{path}: not a readable rosbag2 sqlite3 file: {error}") from None
 
     def _connect(self) -> sqlite3.Connection:
         """Read only; a log that a killed writer left beside the file is read with it, where the folder can be written to."""

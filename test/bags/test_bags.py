@@ -103,6 +103,23 @@ def test_round_trip_and_the_rosbags_library_agrees(tmp_path: Path, storage: str,
     assert hashes == {message_definition(STRING)[1]}
 
 
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize(("storage", "compression"), KINDS)
+def test_a_part_of_a_bag_is_what_lies_between_its_stamps(tmp_path: Path, storage: str, compression: str, cut: bool) -> None:
+    write_texts(tmp_path / "bag", storage=storage, compression=compression)
+    if cut and storage == "mcap":
+        file = Bag(tmp_path / "bag").files[0]
+        file.write_bytes(file.read_bytes()[: int(file.stat().st_size * 0.6)])
+    bag = Bag(tmp_path / "bag")
+    everything = list(bag.messages())
+    for begin, end in ((0, 50), (55, 56), (90, 131), (123, 10**6), (10**6, 10**7)):
+        start, stop = 10**9 + begin * 10**7, 10**9 + end * 10**7
+        assert list(bag.messages(None, start, stop)) == [message for message in everything if start <= message.stamp < stop]
+        assert list(bag.messages({"/odd"}, start)) == [
+            message for message in everything if message.topic == "/odd" and message.stamp >= start
+        ]
+
+
 def test_a_single_file_reads_like_its_folder(tmp_path: Path) -> None:
     texts = write_texts(tmp_path / "bag")
     assert read_texts(tmp_path / "bag" / "bag_0.mcap") == texts
