@@ -14,7 +14,7 @@ from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import stamp_ns
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
-from pallas_ros.body.motion import Motion, save_motion
+from pallas_ros.body.motion_writer import MotionWriter
 from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.recording import load_recording
@@ -62,13 +62,14 @@ def run(args: argparse.Namespace) -> int:
     source = open_source(args.input)
     begun = time.perf_counter()
     found = process(source, settings, args.from_samples)
-    bodies = list(tqdm(found, total=round(source.duration_s * MODEL_RATE_HZ), unit=" frames", leave=False, disable=None))
-    if not bodies:
+    with MotionWriter(args.output, MODEL_RATE_HZ) as motion:
+        for body in tqdm(found, total=round(source.duration_s * MODEL_RATE_HZ), unit=" frames", leave=False, disable=None):
+            motion.add(body)
+    if not motion.frames:
         raise PallasError(f"{args.input}: no body came out of it: {source.why_nothing}")
-    save_motion(args.output, to_motion(bodies))
-    took = time.perf_counter() - begun
-    seconds = (bodies[-1].stamp - bodies[0].stamp) * 1e-9
-    print(f"{args.output}: {len(bodies)} frames, {seconds:.1f} s, {seconds / took:.0f} times real time")
+    took, seconds = time.perf_counter() - begun, (motion.last - motion.first) * 1e-9
+    left_out = f", {motion.left_out} left out because their stamps went back" if motion.left_out else ""
+    print(f"{args.output}: {motion.frames} frames, {seconds:.1f} s, {seconds / took:.0f} times real time{left_out}")
     return 0
 
 
@@ -133,35 +134,6 @@ def process(source: Source, settings: Settings, from_samples: bool = False) -> I
         yield from pipeline.push(site, sample)
     if pipeline.calibration is None:
         source.why_nothing = pipeline.remarks()[0] if pipeline.remarks() else "no calibration was found"
-
-
-def to_motion(bodies: list[BodyFrame]) -> Motion:
-    """Bodies on the 60 Hz grid as a motion; instants without one hold NaN and are marked invalid."""
-    first, last = bodies[0].stamp, bodies[-1].stamp
-    count = round((last - first) * MODEL_RATE_HZ * 1e-9) + 1
-    index = np.array([round((body.stamp - first) * MODEL_RATE_HZ * 1e-9) for body in bodies])
-    joints = bodies[0].positions.shape[0]
-    positions, rotations = np.full((count, joints, 3), np.nan), np.full((count, joints, 4), np.nan)
-    covariance, confidence = np.full((count, joints, 3, 3), np.nan), np.zeros((count, joints), dtype=np.float32)
-    contacts, stamp, valid = np.zeros((count, 2), dtype=np.float32), np.zeros(count, dtype=np.int64), np.zeros(count, dtype=bool)
-    positions[index] = [body.positions for body in bodies]
-    rotations[index] = [body.rotations for body in bodies]
-    known = [body.covariance for body in bodies if body.covariance is not None]
-    if len(known) == len(bodies):
-        covariance[index] = known
-    confidence[index] = [body.confidence for body in bodies]
-    contacts[index] = [body.contacts for body in bodies]
-    stamp[:] = [round(first + k * 1e9 / MODEL_RATE_HZ) for k in range(count)]
-    stamp[index] = [body.stamp for body in bodies]
-    valid[index] = True
-    return Motion(
-        MODEL_RATE_HZ,
-        positions,
-        rotations,
-        covariance if len(known) == len(bodies) else None,
-        valid,
-        {"stamp_ns": stamp, "confidence": confidence, "contacts": contacts},
-    )
 
 
 def _bag_samples(bag: Bag, topics: dict[str, str]) -> Iterator[Timed]:

@@ -1,0 +1,138 @@
+"""Motion files written a frame at a time: memory does not grow with the recording."""
+
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.names import JOINTS
+
+_COUNT = len(JOINTS)
+_BLOCK = 512  # frames in memory
+_COPY_BYTES = 1 << 20
+LONGEST_GAP_S = 3600.0
+"""A longer gap between two frames is taken for a clock that was set, not for sensors that were silent."""
+
+_ROW = np.dtype(
+    [
+        ("stamp_ns", np.int64),
+        ("valid", np.bool_),
+        ("positions", np.float32, (_COUNT, 3)),
+        ("rotations", np.float32, (_COUNT, 4)),
+        ("position_covariance", np.float32, (_COUNT, 3, 3)),
+        ("confidence", np.float32, (_COUNT,)),
+        ("contacts", np.float32, (2,)),
+    ]
+)
+
+
+class MotionWriter:
+    """Lays bodies on a grid of ``fps`` and writes them as a motion file (DESIGN.md, Contracts), whole or not at all.
+
+    Instants without a body hold NaN and are not valid. Use as a context manager; leaving it by an exception writes nothing.
+
+    Attributes:
+        frames: on the grid so far.
+        left_out: bodies whose stamp was not later than the one before.
+        first, last: ns, stamps of the first and the last body.
+    """
+
+    def __init__(self, path: str | Path, fps: float) -> None:
+        """The file to be; its columns wait in a folder beside it."""
+        self._path, self._fps = Path(path), fps
+        self.frames = self.left_out = 0
+        self.first = self.last = 0
+        self._block = np.zeros(_BLOCK, _ROW)
+        self._filled = 0
+        self._covariance = True
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(dir=self._path.parent, prefix=f".{self._path.name}."))
+        self._columns: dict[str, BinaryIO] = {name: (self._folder / name).open("w+b") for name in _ROW.names or ()}
+
+    def add(self, body: BodyFrame) -> None:
+        """Append a body.
+
+        Raises:
+            PallasError: it is more than `LONGEST_GAP_S` later than the one before.
+        """
+        if not self.frames:
+            self.first = body.stamp
+        index = round((body.stamp - self.first) * self._fps * 1e-9)
+        if self.frames and index < self.frames:
+            self.left_out += 1
+            return
+        if index - self.frames > LONGEST_GAP_S * self._fps:
+            gap = (body.stamp - self.last) * 1e-9
+            raise PallasError(f"{self._path}: the recording's stamps jump by {gap:.0f} s after {self.frames} frames; cut it there")
+        while self.frames < index:
+            row = self._row()
+            for name in ("positions", "rotations", "position_covariance"):
+                row[name] = np.nan
+            row["confidence"], row["contacts"], row["valid"] = 0.0, 0.0, False
+            row["stamp_ns"] = round(self.first + self.frames * 1e9 / self._fps)
+            self.frames += 1
+        row = self._row()
+        row["stamp_ns"], row["valid"], row["positions"], row["rotations"] = body.stamp, True, body.positions, body.rotations
+        row["confidence"], row["contacts"] = body.confidence, body.contacts
+        self._covariance &= body.covariance is not None
+        if body.covariance is not None:
+            row["position_covariance"] = body.covariance
+        self.frames += 1
+        self.last = body.stamp
+
+    def __enter__(self) -> "MotionWriter":
+        """The writer itself."""
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Write the file where all went well and there is a frame, and take the waiting columns away."""
+        try:
+            if kind is None and self.frames:
+                self._flush()
+                self._write()
+        finally:
+            for column in self._columns.values():
+                column.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _row(self) -> np.void:
+        if self._filled == _BLOCK:
+            self._flush()
+        self._filled += 1
+        return self._block[self._filled - 1]  # type: ignore[no-any-return]
+
+    def _flush(self) -> None:
+        for name, column in self._columns.items():
+            column.write(np.ascontiguousarray(self._block[name][: self._filled]).tobytes())
+        self._filled = 0
+
+    def _write(self) -> None:
+        temporary = self._folder / "motion.npz"
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            constants: dict[str, NDArray[np.generic]] = {"fps": np.array(float(self._fps)), "joint_names": np.array(JOINTS)}
+            for name, value in constants.items():
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as file:
+                    npy.write_array(file, value, allow_pickle=False)
+            for name, column in self._columns.items():
+                if name != "position_covariance" or self._covariance:
+                    self._copy(archive, name, column)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, self._path)
+
+    def _copy(self, archive: zipfile.ZipFile, name: str, column: BinaryIO) -> None:
+        field = _ROW[name]
+        shape = (self.frames, *field.shape)
+        entry = zipfile.ZipInfo(f"{name}.npy")  # without a date: the same frames give the same bytes
+        entry.compress_type = zipfile.ZIP_DEFLATED
+        with archive.open(entry, "w", force_zip64=True) as file:
+            npy.write_array_header_1_0(file, {"descr": npy.dtype_to_descr(field.base), "fortran_order": False, "shape": shape})
+            column.seek(0)
+            shutil.copyfileobj(column, file, _COPY_BYTES)
