@@ -9,8 +9,8 @@ from hpstm_ros.smoothing.bodies import Bodies, method_for
 from hpstm_ros.smoothing.smoother import SmootherSettings
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_HPSTM_BODY
-from pallas_ros.ros.conversions import body_from_msg, body_to_msg
 from pallas_ros.ros.node import Health, PallasNode
+from pallas_ros.ros.wire import body_from_bytes, body_to_bytes
 
 
 class HpstmNode(PallasNode):
@@ -37,7 +37,7 @@ class HpstmNode(PallasNode):
         )
         self._bodies = Bodies(settings, Path(s["bones_file"]).expanduser() if s["bones_file"] else None)
         self._publisher = self.advertise(BodyPose, TOPIC_HPSTM_BODY)
-        self.subscribe(BodyPose, s["input_topic"], self._on_body)
+        self.subscribe(BodyPose, s["input_topic"], self._on_body, raw=True)
         self.every(1 / MODEL_RATE_HZ, self._on_time)
 
     def cleanup(self) -> None:
@@ -50,9 +50,9 @@ class HpstmNode(PallasNode):
             return Health()
         return Health(0, f"method {self._method}", dict(self._bodies.figures()))
 
-    def _on_body(self, message: BodyPose) -> None:
+    def _on_body(self, data: bytes) -> None:
         assert self._bodies is not None
-        self._publish(self._bodies.push(body_from_msg(message), self.now()))
+        self._publish(self._bodies.push(body_from_bytes(data), self.now()))
 
     def _on_time(self) -> None:
         assert self._bodies is not None
@@ -60,4 +60,4 @@ class HpstmNode(PallasNode):
 
     def _publish(self, bodies: list[BodyFrame]) -> None:
         for body in bodies:
-            self._publisher.publish(body_to_msg(body))
+            self._publisher.publish(body_to_bytes(body))

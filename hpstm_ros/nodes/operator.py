@@ -29,7 +29,7 @@ class OperatorNode(PallasNode):
         self._since, self._last_body, self._asked, self._engaged, self._answer = 0, 0, 0, False, ""
         self._dead_man = self.advertise(Bool, TOPIC_DEAD_MAN)
         self._engage = self.create_client(Trigger, "/retarget/engage")
-        self.subscribe(BodyPose, TOPIC_HPSTM_BODY, self._on_body)
+        self.subscribe(BodyPose, TOPIC_HPSTM_BODY, self._on_body, raw=True)
         self.subscribe(SupervisorStatus, TOPIC_SUPERVISOR, self._on_status)
         self.every(1 / self.settings["rate_hz"], self._press)
 
@@ -42,7 +42,7 @@ class OperatorNode(PallasNode):
         """Whether the arm is engaged."""
         return Health(0, "engaged" if self._engaged else self._answer or "waits for bodies")
 
-    def _on_body(self, _: BodyPose) -> None:
+    def _on_body(self, _: bytes) -> None:
         now = self.now()
         if now - self._last_body > STREAMS_NS:
             self._since = now

@@ -17,9 +17,10 @@ from pallas_ros.body.names import SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.procedures import calibrator
 from pallas_ros.pipeline import Pipeline, Settings
-from pallas_ros.ros.conversions import body_to_msg, imu_frame_to_msg, imu_from_msg
+from pallas_ros.ros.conversions import imu_frame_to_msg, imu_from_msg
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, SENSOR
+from pallas_ros.ros.wire import body_to_bytes
 from pallas_ros.runtime.realtime import pin_to_cores, raise_priority
 
 LOOK_S = 0.25
@@ -72,7 +73,7 @@ class PallasBodyNode(PallasNode):
             samples.sort(key=lambda entry: entry[1].stamp)
         for at, sample in samples:
             for body in self._pipeline.push(at, sample):
-                self._bodies.publish(body_to_msg(body))
+                self._bodies.publish(body_to_bytes(body))
         if self._frames:  # after the body, which somebody waits for
             if self._imu_frames.get_subscription_count():
                 for frame in self._frames:

@@ -90,20 +90,44 @@ def body_from_msg(message: BodyPose) -> BodyFrame:
         order = _order(list(message.joint_names), JOINTS, f"body '{message.body_id}'")
         numbers, valid, confidence = numbers[order], valid[order], confidence[order]
         matrices = None if matrices is None else matrices[order]
+    return body_of(
+        from_stamp(message.header.stamp),
+        numbers,
+        matrices,
+        valid,
+        confidence,
+        np.array(message.foot_contact, dtype=np.float64),
+        from_stamp(message.newest_input),
+        message.body_id,
+        tuple(message.remarks),
+    )
+
+
+def body_of(
+    stamp: int,
+    numbers: F64,
+    covariance: F64 | None,
+    valid: NDArray[np.bool_],
+    confidence: F64,
+    contacts: F64,
+    newest_input: int,
+    body_id: str,
+    remarks: tuple[str, ...],
+) -> BodyFrame:
+    """A body from ``numbers`` (22, 7): position and orientation of each joint; invalid where they cannot be those of a joint."""
     with np.errstate(invalid="ignore", over="ignore"):
         unit = np.abs(np.einsum("ji,ji->j", numbers[:, 3:], numbers[:, 3:]) - 1.0) < 1e-2
-    usable = unit & np.isfinite(numbers).all(axis=1)
     return BodyFrame(
-        stamp=from_stamp(message.header.stamp),
+        stamp=stamp,
         rotations=np.ascontiguousarray(numbers[:, 3:]),
         positions=np.ascontiguousarray(numbers[:, :3]),
-        covariance=matrices,
-        valid=valid & usable,
+        covariance=covariance,
+        valid=valid & unit & np.isfinite(numbers).all(axis=1),
         confidence=confidence,
-        contacts=np.array(message.foot_contact, dtype=np.float64),
-        newest_input=from_stamp(message.newest_input),
-        body_id=message.body_id,
-        remarks=tuple(message.remarks),
+        contacts=contacts,
+        newest_input=newest_input,
+        body_id=body_id,
+        remarks=remarks,
     )
 
 

@@ -23,6 +23,7 @@ from pallas_ros.body.names import TOPIC_DIAGNOSTICS
 from pallas_ros.ros.conversions import from_stamp, to_stamp
 from pallas_ros.ros.parameters import Parameter, closest, describe
 from pallas_ros.ros.qos import STREAM
+from pallas_ros.ros.wire import stamp_of
 
 Message = TypeVar("Message")
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -147,21 +148,42 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
         return publisher
 
     def subscribe(
-        self, kind: type[Message], topic: str, callback: Callable[[Message], None], qos: QoSProfile = STREAM, *, raw: bool = False
+        self,
+        kind: type[Message],
+        topic: str,
+        callback: Callable[[Any], None],
+        qos: QoSProfile = STREAM,
+        *,
+        raw: bool = False,
+        newest: bool = False,
     ) -> Subscription[Any]:
         """Have ``callback`` called with each message while the node is active; what it raises is counted and said, not passed on.
 
-        With ``raw`` the callback gets the serialised bytes.
+        Args:
+            kind: the type of the messages.
+            topic: its name.
+            callback: takes a message.
+            qos: how it travels.
+            raw: the callback gets the serialised bytes (`pallas_ros.ros.wire`) of messages that begin with a header.
+            newest: of messages that came in while the node was busy only the newest is passed on, the others are counted as skipped: whoever
+                cannot keep up leaves frames out, and never lags behind.
         """
         self._tallies[topic], self._counts[topic] = Tally(), self._counts.get(topic, 0)
         guarded = self._guarded(topic, callback)
 
         def take(message: Any) -> None:
-            if self.active:
-                self._count(topic, message)
-                guarded(message)
+            if not self.active:
+                return
+            self._count(topic, message)
+            if newest:
                 for later in self.pending(topic):
-                    guarded(later)
+                    self._counts[f"skipped {topic}"] = self._counts.get(f"skipped {topic}", 0) + 1
+                    message = later
+                guarded(message)
+                return
+            guarded(message)
+            for later in self.pending(topic):
+                guarded(later)
 
         subscription: Subscription[Any] = self.create_subscription(kind, topic, take, qos, raw=raw)
         self._topics[topic] = subscription
@@ -362,8 +384,9 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
 
     def _count(self, topic: str, message: Any) -> None:
         self._counts[topic] += 1
-        header = getattr(message, "header", None)
-        if header is not None:
+        if isinstance(message, bytes):
+            self._tallies[topic].add(stamp_of(message))
+        elif (header := getattr(message, "header", None)) is not None:
             self._tallies[topic].add(from_stamp(header.stamp))
 
     def _complain(self, name: str, error: Exception) -> str:

@@ -12,6 +12,7 @@ pytest.importorskip("pallas.msg", reason="needs the generated messages (make set
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -213,3 +214,34 @@ def test_one_event_takes_all_that_has_come_in(world: World) -> None:
         talk.publish(String(data=str(number)))
     world.until(lambda: node._counts["/in"] > before)
     assert node._counts["/in"] == before + 8
+
+
+def test_who_wants_the_newest_skips_and_counts_what_came_before(world: World) -> None:
+    """A node that cannot keep up leaves messages out; it never works off a queue of old ones."""
+    node = world.add()
+    node.bring("configure")
+    taken: list[str] = []
+    node.subscribe(String, "/news", lambda message: taken.append(message.data), newest=True)
+    node.bring("activate")
+    talk = world.peer.create_publisher(String, "/news", 10)
+    world.until(lambda: taken, lambda: talk.publish(String(data="first")))
+    world.until(lambda: not list(node.pending("/news")))
+    taken.clear()
+    for number in range(8):
+        talk.publish(String(data=str(number)))
+    world.until(lambda: taken and taken[-1] == "7")
+    assert len(taken) + node._counts["skipped /news"] == 8
+    assert taken == sorted(taken)
+
+
+def test_a_raw_subscription_counts_stamps(world: World) -> None:
+    node = world.add()
+    node.bring("configure")
+    taken: list[bytes] = []
+    node.subscribe(JointState, "/raw", taken.append, raw=True)
+    node.bring("activate")
+    talk = world.peer.create_publisher(JointState, "/raw", 10)
+    message = JointState()
+    message.header.stamp.sec, message.header.stamp.nanosec = 5, 7
+    world.until(lambda: taken, lambda: talk.publish(message))
+    assert node._tallies["/raw"].last == 5_000_000_007

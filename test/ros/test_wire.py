@@ -1,0 +1,97 @@
+"""Bodies written and read as bytes are what rclpy writes and reads."""
+
+import dataclasses
+import struct
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
+pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pallas.msg import BodyPose
+from rclpy.serialization import deserialize_message, serialize_message
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.names import JOINTS
+from pallas_ros.ros import conversions, wire
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> BodyFrame:
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    q = rng.normal(size=(22, 4))
+    body = BodyFrame(
+        stamp=draw(st.integers(0, 2**31 * 1_000_000_000 - 1)),
+        rotations=q / np.linalg.norm(q, axis=1, keepdims=True),
+        positions=rng.normal(size=(22, 3)),
+        covariance=rng.normal(size=(22, 3, 3)) if draw(st.booleans()) else None,
+        valid=rng.random(22) < 0.8,
+        confidence=rng.random(22),
+        contacts=rng.random(2),
+        newest_input=draw(st.integers(0, 2**31 * 1_000_000_000 - 1)),
+        body_id=draw(TEXT),
+        remarks=tuple(draw(st.lists(TEXT, max_size=3))),
+    )
+    if draw(st.booleans()):
+        body.positions[3, 1], body.rotations[5, 0] = np.nan, 7.0
+    return body
+
+
+def same(a: BodyFrame, b: BodyFrame) -> None:
+    for name in (field.name for field in dataclasses.fields(BodyFrame)):
+        left, right = getattr(a, name), getattr(b, name)
+        assert np.array_equal(left, right, equal_nan=True) if isinstance(left, np.ndarray) else left == right, name
+
+
+@given(bodies(), TEXT)
+def test_bytes_are_those_of_the_message(body: BodyFrame, frame_id: str) -> None:
+    ours, theirs = wire.body_to_bytes(body, frame_id), serialize_message(conversions.body_to_msg(body, frame_id))
+    assert len(ours) == len(theirs)
+    assert str(deserialize_message(ours, BodyPose)) == str(deserialize_message(theirs, BodyPose))  # NaN is no equal of itself
+    assert wire.stamp_of(theirs) == body.stamp
+
+
+@given(bodies())
+def test_bytes_are_read_as_the_message_is(body: BodyFrame) -> None:
+    data = serialize_message(conversions.body_to_msg(body))
+    assert body.covariance is None or wire._read(data) is not None  # by the short way
+    same(wire.body_from_bytes(data), conversions.body_from_msg(deserialize_message(data, BodyPose)))
+
+
+def test_joints_in_another_order_go_the_long_way() -> None:
+    message = conversions.body_to_msg(_still())
+    message.joint_names, message.poses = list(reversed(JOINTS)), list(reversed(message.poses))
+    data = serialize_message(message)
+    assert wire._read(data) is None
+    same(wire.body_from_bytes(data), conversions.body_from_msg(message))
+
+
+def test_too_few_joints_are_refused_in_one_sentence() -> None:
+    message = conversions.body_to_msg(_still())
+    message.poses = message.poses[:-1]
+    with pytest.raises(PallasError, match="21 poses"):
+        wire.body_from_bytes(serialize_message(message))
+
+
+@given(st.integers(0, 3400), st.binary(min_size=1, max_size=8))
+def test_damaged_bytes_are_read_or_given_up_and_nothing_worse(at: int, damage: bytes) -> None:
+    data = bytearray(wire.body_to_bytes(_still()))
+    data[at : at + len(damage)] = damage
+    for hostile in (bytes(data), bytes(data[:at])):
+        try:
+            frame = wire._read(hostile)
+        except (ValueError, struct.error):  # what `body_from_bytes` expects
+            continue
+        assert frame is None or frame.positions.shape == (22, 3)
+        wire.stamp_of(hostile)
+
+
+def _still() -> BodyFrame:
+    unit = np.tile([0.0, 0.0, 0.0, 1.0], (22, 1))
+    return BodyFrame(7, unit, np.zeros((22, 3)), np.zeros((22, 3, 3)), np.ones(22, bool), np.ones(22), np.zeros(2), 6)
