@@ -42,7 +42,7 @@ class Pipeline:
         from_stamp: ns, the stamp after which it holds.
         calibrator: what seeks a new one, or None.
         imu_frame: the newest synchronised frame, or None.
-        on_imu_frame: called with each synchronised frame before its body is estimated, or None.
+        admit: asked with each synchronised frame whether a body is to be made of it, or None: of each.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Pipeline:
         self.calibrator: Calibrator | None = None if isinstance(calibration, Calibration) else calibration
         self.from_stamp = 0
         self.imu_frame: ImuFrame | None = None
-        self.on_imu_frame: Callable[[ImuFrame], None] | None = None
+        self.admit: Callable[[ImuFrame], bool] | None = None
         self._synchroniser = synchroniser
         self._estimator = estimator
         self._body_id = body_id
@@ -119,8 +119,8 @@ class Pipeline:
         bodies = []
         for frame in frames:
             self.imu_frame = frame
-            if self.on_imu_frame is not None:
-                self.on_imu_frame(frame)
+            if self.admit is not None and not self.admit(frame):
+                continue
             body = self._estimator.step(frame)
             body.body_id = self._body_id
             if remarks := self._synchroniser.remarks():

@@ -1,5 +1,6 @@
 """Finds the body: `/imu/<site>` in, `/pallas/body` at 60 Hz out; calibrates from a T-pose or by the service `~/calibrate`."""
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from std_msgs.msg import String
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import ImuFrame
-from pallas_ros.body.names import SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME, TOPIC_PALLAS_BODY
+from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME, TOPIC_PALLAS_BODY
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.procedures import calibrator
 from pallas_ros.pipeline import Pipeline, Settings
@@ -21,7 +22,7 @@ from pallas_ros.ros.conversions import imu_frame_to_msg, imu_from_msg
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, SENSOR
 from pallas_ros.ros.wire import body_to_bytes
-from pallas_ros.runtime.realtime import pin_to_cores, raise_priority
+from pallas_ros.runtime.realtime import Deadline
 
 LOOK_S = 0.25
 _TOPICS = {site: TOPIC_IMU.format(site=site) for site in SITES}
@@ -34,19 +35,18 @@ class PallasBodyNode(PallasNode):
         """See `config/parameters/pallas_node.yaml`."""
         self._pipeline: Pipeline | None = None
         self._sought: Future | None = None
-        self._deadline = 0
+        self._give_up = 0
         self._published = ""
         super().__init__("pallas_node", **kwargs)
 
     def configure(self) -> None:
         """Load the model and the calibration, and begin to listen."""
         s = self.settings
-        pin_to_cores(s["cpu_affinity"], self.get_logger().warning)
-        raise_priority(s["priority"], self.get_logger().warning)
         settings = Settings(**{name: s[name] for name in Settings.__dataclass_fields__})
         self._pipeline = settings.pipeline()
         self._frames: list[ImuFrame] = []
-        self._pipeline.on_imu_frame = self._frames.append
+        self._pipeline.admit = self._admit
+        self._watch = Deadline(round(1e9 / MODEL_RATE_HZ))
         self._bodies = self.advertise(BodyPose, TOPIC_PALLAS_BODY)
         self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
         self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
@@ -62,7 +62,8 @@ class PallasBodyNode(PallasNode):
             return Health()
         remarks = self._pipeline.remarks()
         summary = "calibrated" if self._pipeline.calibration is not None else "not calibrated"
-        return Health(1 if remarks else 0, "; ".join(remarks) or summary, self._pipeline.dropped())
+        watch = {"steps over the deadline": self._watch.overruns, "frames skipped for it": self._watch.skipped}
+        return Health(1 if remarks else 0, "; ".join(remarks) or summary, self._pipeline.dropped() | watch)
 
     def _on_imu(self, site: str, message: Imu) -> None:
         assert self._pipeline is not None
@@ -72,13 +73,23 @@ class PallasBodyNode(PallasNode):
         if len(samples) > 1:
             samples.sort(key=lambda entry: entry[1].stamp)
         for at, sample in samples:
-            for body in self._pipeline.push(at, sample):
+            started = time.monotonic_ns()
+            bodies = self._pipeline.push(at, sample)
+            for body in bodies:
                 self._bodies.publish(body_to_bytes(body))
+                self._watch.done((time.monotonic_ns() - started) // len(bodies))
         if self._frames:  # after the body, which somebody waits for
             if self._imu_frames.get_subscription_count():
                 for frame in self._frames:
                     self._imu_frames.publish(imu_frame_to_msg(frame))
             self._frames.clear()
+
+    def _admit(self, frame: ImuFrame) -> bool:
+        """A frame whose time the steps before it have used up is left out: bodies never lag more and more."""
+        if not self._watch.admit():
+            return False
+        self._frames.append(frame)
+        return True
 
     def _look(self) -> None:
         """Say what is found, what is waited for, and what has taken too long."""
@@ -88,7 +99,7 @@ class PallasBodyNode(PallasNode):
             self._tell(found, document)
         if self._pipeline.calibrator is not None:
             self.say(self._pipeline.calibrator.problem, key="calibration")
-        if self._sought is not None and not self._sought.done() and self.now() > self._deadline:
+        if self._sought is not None and not self._sought.done() and self.now() > self._give_up:
             problem = self._pipeline.calibrator.problem if self._pipeline.calibrator is not None else "no sample came"
             self._pipeline.calibrate(None if found is not None else self._pipeline.calibrator)
             self._sought.set_result(PallasError(f"no calibration in time: {problem}"))
@@ -115,7 +126,7 @@ class PallasBodyNode(PallasNode):
             self._pipeline.put_in_force(Calibration.load(Path(request.file).expanduser()), self._newest())
         else:
             self._pipeline.calibrate(calibrator(request.procedure, self.settings["still_s"], _joints(request), self._pipeline.calibration))
-        self._deadline = self.now() + round(1e9 * (request.timeout or self.settings["calibration_timeout_s"]))
+        self._give_up = self.now() + round(1e9 * (request.timeout or self.settings["calibration_timeout_s"]))
         self._sought = self.future()
         result = await self._sought
         if isinstance(result, Exception):

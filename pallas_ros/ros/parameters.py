@@ -94,14 +94,25 @@ class Parameter:
         return value
 
 
-AUTOSTART = Parameter(
-    "autostart",
-    "bool",
-    True,
-    "Configure and activate without waiting to be told; false where a lifecycle manager or a launch file drives the node.",
-    read_only=True,
+OF_EVERY_NODE = (
+    Parameter(
+        "autostart",
+        "bool",
+        True,
+        "Configure and activate without waiting to be told; false where a lifecycle manager or a launch file drives the node.",
+        read_only=True,
+    ),
+    Parameter(
+        "priority",
+        "int",
+        0,
+        "Real-time priority (SCHED_FIFO) of the process, a warning where that is not permitted; 0 for none.",
+        range=(0, 99),
+        read_only=True,
+    ),
+    Parameter("cpu_affinity", "ints", [], "CPU cores the process may use; empty for all.", range=(0, 4095), read_only=True),
 )
-"""Every node has it."""
+"""Parameters that no description needs to repeat. Where several nodes share a process, the highest priority and all their cores hold."""
 
 
 def describe(node: str, folder: Path | None = None) -> dict[str, Parameter]:
@@ -119,7 +130,7 @@ def describe(node: str, folder: Path | None = None) -> dict[str, Parameter]:
         raise PallasError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
         raise PallasError(f"{path}: expected a mapping of parameter names to descriptions")
-    parameters = {AUTOSTART.name: AUTOSTART}
+    parameters = {parameter.name: parameter for parameter in OF_EVERY_NODE}
     for name, entry in document.items():
         parameters[name] = _parse(path, name, entry)
     return parameters

@@ -1,7 +1,6 @@
 """The process that runs one or more nodes: signals, executor, exit status."""
 
 import ctypes
-import gc
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 from pallas_ros.body.errors import PallasError
 from pallas_ros.ros.node import PallasNode
 from pallas_ros.ros.parameters import closest
+from pallas_ros.runtime.realtime import pin_to_cores, raise_priority, settle_memory
 
 GROUP = "pallas.nodes"
 PARENT_VARIABLE = "PALLAS_PARENT"
@@ -83,13 +83,12 @@ def run(nodes: Sequence[PallasNode]) -> int:
     try:
         for node in nodes:
             executor.add_node(node)
+        take_place(nodes)
         for trigger in ("configure", "activate"):
             for node in nodes:
                 if node.settings["autostart"]:
                     node.bring(trigger)
-        gc.collect()
-        gc.freeze()  # what lives now lives to the end: a collection of all of it would take 25 ms
-        gc.set_threshold(50_000, 20, 100)
+        settle_memory()
         spinning = True
         while not stopping:
             executor.spin_once(timeout_sec=SPIN_S)
@@ -104,6 +103,17 @@ def run(nodes: Sequence[PallasNode]) -> int:
             node.destroy_node()
         executor.shutdown(timeout_sec=0.5)
     return 0
+
+
+def take_place(nodes: Sequence[PallasNode]) -> None:
+    """Give the process the highest priority and all the cores that its nodes ask for.
+
+    Raises:
+        PallasError: there is no such core.
+    """
+    warn = nodes[0].get_logger().warning
+    pin_to_cores(sorted({core for node in nodes for core in node.settings["cpu_affinity"]}), warn)
+    raise_priority(max(node.settings["priority"] for node in nodes), warn)
 
 
 def die_with_parent() -> None:

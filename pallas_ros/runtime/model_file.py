@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
 from pallas_ros.body.errors import PallasError
 
 METADATA_KEY = "pallas"
@@ -68,6 +66,8 @@ class ModelFile:
             data = path.read_bytes()
         except OSError as error:
             raise PallasError(f"model file {path} cannot be read ({error.strerror}): give the path of a released .onnx model") from None
+        import onnxruntime  # here: whoever wants only the manners of `realtime` does not pay for it
+
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4

@@ -22,7 +22,7 @@ def settle_memory() -> None:
 
 
 def pin_to_cores(cores: Sequence[int], warn: Warn) -> None:
-    """Let this process run on ``cores`` only; none given: where it likes.
+    """Let this process, all its threads, run on ``cores`` only; none given: where it likes.
 
     Args:
         cores: numbers of CPU cores.
@@ -38,13 +38,16 @@ def pin_to_cores(cores: Sequence[int], warn: Warn) -> None:
         if not 0 <= core < count:
             raise PallasError(f"CPU core {core} in 'cpu_affinity' does not exist: this machine has cores 0 to {count - 1}")
     try:
-        os.sched_setaffinity(0, cores)
+        for thread in _threads():
+            os.sched_setaffinity(thread, cores)
     except (OSError, AttributeError) as error:  # AttributeError: systems other than Linux
         warn(f"cannot pin to CPU cores {list(cores)} ({error}): running on any core")
 
 
 def raise_priority(priority: int, warn: Warn) -> None:
-    """Schedule the calling thread, and those it starts, first-in first-out at ``priority`` (SCHED_FIFO); 0: leave it as it is.
+    """Schedule this process, all its threads and those they start, first-in first-out at ``priority`` (SCHED_FIFO); 0: leave it as it is.
+
+    All of them, because a message is taken in by a thread of the middleware before the node's own is woken.
 
     Args:
         priority: 1 to 99.
@@ -58,12 +61,21 @@ def raise_priority(priority: int, warn: Warn) -> None:
     if not 0 < priority <= 99:
         raise PallasError(f"thread priority {priority} is outside 0 to 99: use 0 for none")
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+        for thread in _threads():
+            os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
     except (OSError, AttributeError):
         warn(
             f"real-time priority {priority} is not permitted, running at normal priority: allow it with 'ulimit -r {priority}' "
             "(rtprio in /etc/security/limits.conf) or CAP_SYS_NICE"
         )
+
+
+def _threads() -> list[int]:
+    """The threads of this process, as the kernel numbers them; the calling one where it does not tell."""
+    try:
+        return [int(name) for name in os.listdir("/proc/self/task")]
+    except OSError:
+        return [0]
 
 
 @dataclass

@@ -4,11 +4,16 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame, ImuFrame
+from pallas_ros.imu.procedures import calibrator
+from pallas_ros.imu.synchroniser import Synchroniser
+from pallas_ros.pipeline import Pipeline
 from pallas_ros.runtime import realtime
 
 PERIOD = 16_666_667
@@ -46,6 +51,28 @@ def test_one_long_step_skips_as_many_frames_as_it_ate() -> None:
     deadline.done(int(3.5 * PERIOD))
     assert [deadline.admit() for _ in range(4)] == [False, False, True, True]
     assert (deadline.overruns, deadline.skipped) == (1, 2)
+
+
+def test_a_frame_that_is_not_admitted_costs_no_step_and_gives_no_body() -> None:
+    """What the `pallas` node does with a `Deadline`: after a step that took three periods two frames are left out."""
+    watch, stepped = realtime.Deadline(PERIOD), []
+
+    class Estimator:
+        def step(self, frame: ImuFrame) -> BodyFrame:
+            stepped.append(frame.stamp)
+            watch.done(3 * PERIOD if frame.stamp == 2 else PERIOD // 10)
+            nothing = np.zeros(0)
+            return BodyFrame(frame.stamp, nothing, nothing, None, nothing.astype(bool), nothing, nothing, 0)
+
+        def reset(self) -> None: ...
+
+    pipeline = Pipeline(calibrator("tpose", 1.5), Synchroniser(), Estimator())
+    pipeline.admit = lambda frame: watch.admit()
+    for stamp in range(1, 8):
+        frame = ImuFrame(stamp, np.zeros((4, 4)), np.zeros((4, 3)), np.ones(4, bool), np.zeros(4), np.zeros(4), stamp)
+        assert [body.stamp for body in pipeline.push_calibrated(frame)] == ([] if stamp in (3, 4) else [stamp])
+    assert stepped == [1, 2, 5, 6, 7]
+    assert (watch.overruns, watch.skipped) == (1, 2)
 
 
 def test_what_is_not_permitted_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
