@@ -25,13 +25,14 @@ def shrink(picture: np.ndarray, path: Path, colours: int = 160) -> None:
 def film(bag: Path) -> None:
     """Six seconds of the operator beside the arm."""
     from pallas_ros.view.figure import write_clip
-    from pallas_ros.view.measure import measure
+    from pallas_ros.view.moments import BagFile
     from pallas_ros.view.report import frames
+    from pallas_ros.view.robot import RobotShape
 
-    session = measure(bag)
-    end = session.bodies.times[-1]
-    times = np.arange(max(end - 7.0, 0.0), end, 1 / 8)
-    write_clip(IMAGES / "demo.gif", frames(session, times, (560, 320)), 8)
+    recording = BagFile(bag)
+    robot = RobotShape.parse(recording.robot.encode(), Path.cwd(), "robot description", detail_m=0.006) if recording.robot else None
+    times = np.arange(max(recording.duration - 7.0, 0.0), recording.duration, 1 / 8)
+    write_clip(IMAGES / "demo.gif", frames(recording, robot, times, (560, 320)), 8)
 
 
 def report(bag: Path) -> None:

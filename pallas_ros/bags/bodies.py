@@ -1,6 +1,7 @@
 """Bodies out of recorded messages."""
 
 import contextlib
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,18 @@ from pallas_ros.body.names import JOINTS
 def stamp_ns(time: Any) -> int:
     """A ``builtin_interfaces/Time`` in ns."""
     return int(time.sec) * 1_000_000_000 + int(time.nanosec)
+
+
+def header_stamp(data: bytes) -> int:
+    """The stamp in ns of a serialised (CDR) message that begins with a ``std_msgs/Header``, without decoding the rest.
+
+    Raises:
+        ValueError: there are too few bytes.
+    """
+    if len(data) < 12:
+        raise ValueError("a message too short to hold a stamp")
+    seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 def body_from_record(message: Any) -> BodyFrame:

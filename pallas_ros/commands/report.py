@@ -37,7 +37,13 @@ def run(args: argparse.Namespace) -> int:
         page = args.output or args.bag.with_name(f"{args.bag.name}.html")
         if page.is_dir():
             page = page / f"{args.bag.name}.html"
-        written = write_report(args.bag, page, not args.no_film, lambda what: print(f"{what} ...", flush=True))
+        with tqdm(unit=" messages", leave=False, delay=1, disable=None) as bar:
+
+            def progress(done: int, of: int) -> None:
+                bar.total = of
+                bar.update(done - bar.n)
+
+            written = write_report(args.bag, page, not args.no_film, progress)
         print(f"{written.page}: {written.page.stat().st_size / 1e6:.1f} MB, {written.figures['duration_s']:.1f} s of recording")
         return 0
     folder = args.output or args.bag

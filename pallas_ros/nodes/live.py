@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import rclpy
 from rclpy.serialization import deserialize_message
 
@@ -17,7 +16,7 @@ from pallas_ros.body.names import TOPIC_HPSTM_BODY, TOPIC_JOINT_STATES, TOPIC_PA
 from pallas_ros.nodes.recorder import Taps
 from pallas_ros.ros.conversions import body_from_msg
 from pallas_ros.ros.messages import message_class
-from pallas_ros.view.moments import Moment
+from pallas_ros.view.moments import TRAJECTORY, Moment, moment
 
 TOPICS = {
     TOPIC_PALLAS_BODY: ("pallas/msg/BodyPose", Qos(reliable=False)),
@@ -27,6 +26,7 @@ TOPICS = {
     TOPIC_ROBOT_DESCRIPTION: ("std_msgs/msg/String", Qos(latched=True)),
 }
 DEPTH = 120
+LOOK_S = 1.0
 
 
 class Live:
@@ -39,31 +39,27 @@ class Live:
             self._taps.open(topic, msgtype, qos)
         self._last: dict[str, Any] = {}
         self._arrivals: deque[int] = deque(maxlen=DEPTH)
-        self._latency_ms = float("nan")
+        self._trajectory = ""
+        self._next_look = 0.0
         self.description = ""
 
     def newest(self) -> Moment | None:
         """What came since the last call; None where no body did."""
+        self._look_for_commands()
         taken = {message.topic: message for message in self._take()}
         for topic, message in taken.items():
             self._last[topic] = deserialize_message(message.data, message_class(message.msgtype))
         if TOPIC_ROBOT_DESCRIPTION in taken:
             self.description = str(self._last[TOPIC_ROBOT_DESCRIPTION].data)
         drawn = TOPIC_HPSTM_BODY if TOPIC_HPSTM_BODY in taken else TOPIC_PALLAS_BODY
-        if drawn not in taken:
-            return None
-        body = self._body(drawn)
+        body = self._body(drawn) if drawn in taken else None
         if body is None:
             return None
-        if body.newest_input:
-            self._latency_ms = (taken[drawn].stamp - body.newest_input) / 1e6
         raw = self._body(TOPIC_PALLAS_BODY) if drawn == TOPIC_HPSTM_BODY and TOPIC_PALLAS_BODY in taken else None
-        joints = self._last.get(TOPIC_JOINT_STATES)
-        angles = {} if joints is None else dict(zip(joints.name, joints.position))
-        plots = {"rate, Hz": self._rate(), "latency, ms": self._latency_ms, "confidence": float(np.nanmean(body.confidence)), **angles}
-        return Moment(
-            time.monotonic(), _array(body), None if raw is None else _array(raw), body.covariance, angles, plots, self._words(body)
-        )
+        others = [self._last.get(topic) for topic in (TOPIC_JOINT_STATES, self._trajectory, TOPIC_SUPERVISOR)]
+        shown = moment(time.monotonic(), taken[drawn].stamp, body, raw, *others)
+        shown.plots["rate, Hz"] = self._rate()
+        return shown
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -84,18 +80,13 @@ class Live:
         except PallasError:
             return None
 
-    def _words(self, body: BodyFrame) -> str:
-        status = self._last.get(TOPIC_SUPERVISOR)
-        lines = (
-            []
-            if status is None
-            else [f"**{status.state_name}** {status.reason}", f"held back by {', '.join(status.limited_by) or 'nothing'}"]
-        )
-        return "\n".join([*lines, *body.remarks[:3]])
-
-
-def _array(body: BodyFrame) -> Any:
-    return np.concatenate((body.positions, body.rotations), axis=1)
+    def _look_for_commands(self) -> None:
+        """Find the topic of the arm's commands, which is named after its controller."""
+        if not self._trajectory and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_S
+            self._trajectory = next((topic for topic, msgtype in self._taps.discover().items() if msgtype == TRAJECTORY), "")
+            if self._trajectory:
+                self._taps.open(self._trajectory, TRAJECTORY, Qos(reliable=False))
 
 
 @contextmanager

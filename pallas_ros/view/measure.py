@@ -2,18 +2,19 @@
 
 import contextlib
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pallas_ros.bags import Bag
-from pallas_ros.bags.bodies import body_from_record, stamp_ns
+from pallas_ros.bags import Bag, BagMessage
+from pallas_ros.bags.bodies import body_from_record, header_stamp
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import (
+    JOINT_INDEX,
     SITES,
     TOPIC_CALIBRATION,
     TOPIC_HPSTM_BODY,
@@ -24,8 +25,9 @@ from pallas_ros.body.names import (
     TOPIC_ROBOT_DESCRIPTION,
     TOPIC_SUPERVISOR,
 )
+from pallas_ros.view.curve import Curve, Distribution
 
-F64 = NDArray[np.float64]
+_WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
 BODY_TOPICS = (TOPIC_PALLAS_BODY, TOPIC_POSE_BODY, TOPIC_HPSTM_BODY)
 STAGES = {
     "sensor": "from an IMU sample's stamp to its message",
@@ -33,32 +35,8 @@ STAGES = {
     "smoothed": "from the newest sample to /hpstm/body",
     "command": "from the newest sample to the first joint command after its smoothed body",
 }
-KEEP = 3000
-"""Points kept of every curve; a longer session is thinned as it is read, so memory does not grow with it."""
-
-
-@dataclass
-class Curve:
-    """A curve over time that keeps at most about 2 * KEEP points: beyond, every other one is dropped."""
-
-    times: list[float] = field(default_factory=list)
-    values: list[Any] = field(default_factory=list)
-    stride: int = 1
-    seen: int = 0
-
-    def add(self, time: float, value: Any) -> None:
-        """Append a point, or pass it over."""
-        if self.seen % self.stride == 0:
-            self.times.append(time)
-            self.values.append(value)
-            if len(self.times) > 2 * KEEP:
-                del self.times[1::2], self.values[1::2]
-                self.stride *= 2
-        self.seen += 1
-
-    def arrays(self) -> tuple[F64, F64]:
-        """Times (n,) and values (n, ...)."""
-        return np.array(self.times), np.array(self.values, dtype=float)
+EVENTS, CHANGES = 500, 5000
+"""Kept at most, of events and of the supervisor's states."""
 
 
 @dataclass
@@ -94,21 +72,21 @@ class Session:
     duration: float
     damage: str
     topics: dict[str, TopicFigures] = field(default_factory=dict)
+    latencies: dict[str, Distribution] = field(default_factory=lambda: defaultdict(Distribution))
     latency_ms: dict[str, Curve] = field(default_factory=lambda: defaultdict(Curve))
     drift: Curve = field(default_factory=Curve)
     confidence: Curve = field(default_factory=Curve)
     wrists: Curve = field(default_factory=Curve)
-    joints: Curve = field(default_factory=Curve)
     joint_names: list[str] = field(default_factory=list)
-    state: Curve = field(default_factory=Curve)
+    joints: Curve = field(default_factory=Curve)
+    commanded: Curve = field(default_factory=Curve)
+    states: list[tuple[float, str]] = field(default_factory=list)
+    speed_scale: Curve = field(default_factory=Curve)
     limited_by: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     commands: tuple[int, int] = (0, 0)
     events: list[tuple[float, str]] = field(default_factory=list)
     calibration: str = ""
     robot: str = ""
-    bodies: Curve = field(default_factory=Curve)
-    covariances: Curve = field(default_factory=Curve)
-    raw: Curve = field(default_factory=Curve)
     damaged_messages: int = 0
 
     @property
@@ -122,16 +100,16 @@ class Session:
         if self.body_topic:
             row["body_rate_hz"] = self.topics[self.body_topic].rate
             row["max_gap_ms"] = self.topics[self.body_topic].max_gap_ms
-        for stage, curve in self.latency_ms.items():
-            row[f"latency_{stage}_p50_ms"], row[f"latency_{stage}_p99_ms"] = np.percentile(curve.arrays()[1], (50, 99)).tolist()
+        for stage, latencies in self.latencies.items():
+            row[f"latency_{stage}_p50_ms"], row[f"latency_{stage}_p99_ms"] = latencies.percentiles(50, 99)
         if self.commands[0]:
             row["commands"], row["commands_limited"] = map(float, self.commands)
         row["events"] = float(len(self.events))
         return row
 
 
-def measure(path: str | Path) -> Session:
-    """Read a bag.
+def measure(path: str | Path, progress: Callable[[int, int], None] = lambda done, of: None) -> Session:
+    """Read a bag; ``progress`` is told every thousand messages how many are done, of how many.
 
     Raises:
         PallasError: there is no bag, or nothing in it.
@@ -141,26 +119,28 @@ def measure(path: str | Path) -> Session:
         raise PallasError(f"{path}: there is no message in this bag")
     session = Session(Path(path), bag.duration, bag.damage)
     reader = _Reader(bag, session)
-    for message in bag.messages():
+    for done, message in enumerate(bag.messages()):
+        if done % 1000 == 0:
+            progress(done, bag.count)
         session.topics.setdefault(message.topic, TopicFigures(message.msgtype)).add(message.stamp)
         handler = reader.handlers.get(message.topic) or reader.by_type.get(message.msgtype)
         if handler is not None:
             try:
-                handler((message.stamp - bag.first) / 1e9, message.stamp, message.topic, bag.decode(message))
+                handler((message.stamp - bag.first) / 1e9, message)
             except (PallasError, AttributeError, ValueError, IndexError, TypeError):
                 session.damaged_messages += 1
     return session
 
 
 class _Reader:
-    """Puts each message where it belongs."""
+    """Puts each message where it belongs; decodes it only where more than its time is wanted."""
 
     def __init__(self, bag: Bag, session: Session) -> None:
+        self._bag = bag
         self._session = session
         self._said: dict[str, str] = {}
         self._pending: int | None = None  # newest input of the last smoothed body, until a command follows
-        drawn = next((topic for topic in reversed(BODY_TOPICS) if topic in bag.topics and bag.topics[topic].count), "")
-        self._drawn = drawn
+        self._drawn = next((topic for topic in reversed(BODY_TOPICS) if topic in bag.topics and bag.topics[topic].count), "")
         self.handlers = {
             **dict.fromkeys(BODY_TOPICS, self._body),
             TOPIC_IMU_FRAME: self._imu_frame,
@@ -178,62 +158,73 @@ class _Reader:
     def _event(self, time: float, who: str, what: str) -> None:
         if self._said.get(who, "") != what:
             self._said[who] = what
-            if len(self._session.events) < 500:
+            if len(self._session.events) < EVENTS:
                 self._session.events.append((time, f"{who}: {what or 'well again'}"))
 
-    def _body(self, time: float, received: int, topic: str, message: Any) -> None:
-        body: BodyFrame = body_from_record(message)
-        stage = {TOPIC_PALLAS_BODY: "body", TOPIC_HPSTM_BODY: "smoothed"}.get(topic)
+    def _latency(self, stage: str, time: float, nanoseconds: int) -> None:
+        self._session.latencies[stage].add(nanoseconds / 1e6)
+        self._session.latency_ms[stage].add(time, nanoseconds / 1e6)
+
+    def _body(self, time: float, message: BagMessage) -> None:
+        body: BodyFrame = body_from_record(self._bag.decode(message))
+        stage = {TOPIC_PALLAS_BODY: "body", TOPIC_HPSTM_BODY: "smoothed"}.get(message.topic)
         if stage and body.newest_input:
-            self._session.latency_ms[stage].add(time, (received - body.newest_input) / 1e6)
-        if topic == TOPIC_HPSTM_BODY:
+            self._latency(stage, time, message.stamp - body.newest_input)
+        if message.topic == TOPIC_HPSTM_BODY:
             self._pending = body.newest_input
-        self._event(time, topic, "; ".join(body.remarks))
-        if topic == self._drawn:
+        self._event(time, message.topic, "; ".join(body.remarks))
+        if message.topic == self._drawn:
             self._session.confidence.add(time, (body.confidence.mean(), body.confidence.min(), body.valid.mean()))
-            self._session.wrists.add(time, body.positions[[20, 21]].reshape(-1))
-            self._session.bodies.add(time, np.concatenate((body.positions, body.rotations), axis=1))
-            if body.covariance is not None:
-                self._session.covariances.add(time, body.covariance)
-        elif topic == TOPIC_PALLAS_BODY:
-            self._session.raw.add(time, np.concatenate((body.positions, body.rotations), axis=1))
+            self._session.wrists.add(time, body.positions[_WRISTS, 2])
 
-    def _imu(self, time: float, received: int, topic: str, message: Any) -> None:
-        self._session.latency_ms["sensor"].add(time, (received - stamp_ns(message.header.stamp)) / 1e6)
+    def _imu(self, time: float, message: BagMessage) -> None:
+        self._latency("sensor", time, message.stamp - header_stamp(message.data))
 
-    def _imu_frame(self, time: float, received: int, topic: str, message: Any) -> None:
-        self._session.drift.add(time, np.degrees(np.asarray(message.heading_drift, dtype=float)))
-        missing = [site for site, valid in zip(SITES, message.valid) if not valid]
+    def _imu_frame(self, time: float, message: BagMessage) -> None:
+        frame = self._bag.decode(message)
+        self._session.drift.add(time, np.degrees(np.asarray(frame.heading_drift, dtype=float)))
+        missing = [site for site, valid in zip(SITES, frame.valid) if not valid]
         self._event(time, "sensors", f"{', '.join(missing)} missing" if missing else "")
 
-    def _joints(self, time: float, received: int, topic: str, message: Any) -> None:
-        names = list(message.name)
-        if not self._session.joint_names:
-            self._session.joint_names = names
-        if names == self._session.joint_names:
-            self._session.joints.add(time, np.asarray(message.position, dtype=float))
+    def _joints(self, time: float, message: BagMessage) -> None:
+        self._add_joints(self._session.joints, time, (state := self._bag.decode(message)).name, state.position)
 
-    def _command(self, time: float, received: int, topic: str, message: Any) -> None:
+    def _command(self, time: float, message: BagMessage) -> None:
         if self._pending:
-            self._session.latency_ms["command"].add(time, (received - self._pending) / 1e6)
+            self._latency("command", time, message.stamp - self._pending)
             self._pending = None
+        trajectory = self._bag.decode(message)
+        self._add_joints(self._session.commanded, time, trajectory.joint_names, trajectory.points[0].positions)
 
-    def _supervisor(self, time: float, received: int, topic: str, message: Any) -> None:
-        self._session.state.add(time, (message.state, message.speed_scale))
-        self._session.commands = (int(message.commands), int(message.commands_limited))
-        for limit in message.limited_by:
+    def _add_joints(self, curve: Curve, time: float, names: Any, positions: Any) -> None:
+        """Angles by name, in the order of the first message that named joints; those of other joints are passed over."""
+        if not self._session.joint_names:
+            self._session.joint_names = [str(name) for name in names]
+        angles = dict(zip(names, np.asarray(positions, dtype=float).tolist()))
+        if angles.keys() & set(self._session.joint_names):
+            curve.add(time, [angles.get(name, np.nan) for name in self._session.joint_names])
+
+    def _supervisor(self, time: float, message: BagMessage) -> None:
+        status = self._bag.decode(message)
+        state = str(status.state_name)
+        if (not self._session.states or self._session.states[-1][1] != state) and len(self._session.states) < CHANGES:
+            self._session.states.append((time, state))
+        self._session.speed_scale.add(time, status.speed_scale)
+        self._session.commands = (int(status.commands), int(status.commands_limited))
+        for limit in status.limited_by:
             self._session.limited_by[str(limit)] += 1
-        self._event(time, "supervisor", f"{message.state_name}, {message.reason}" if message.reason else str(message.state_name))
+        self._event(time, "supervisor", f"{state}, {status.reason}" if status.reason else state)
 
-    def _calibration(self, time: float, received: int, topic: str, message: Any) -> None:
-        if message.data != self._session.calibration:
-            self._session.calibration = str(message.data)[:20000]
+    def _calibration(self, time: float, message: BagMessage) -> None:
+        text = str(self._bag.decode(message).data)[:20000]
+        if text != self._session.calibration:
+            self._session.calibration = text
             self._session.events.append((time, "calibration: in force from here"))
 
-    def _robot(self, time: float, received: int, topic: str, message: Any) -> None:
-        self._session.robot = str(message.data)
+    def _robot(self, time: float, message: BagMessage) -> None:
+        self._session.robot = str(self._bag.decode(message).data)
 
-    def _diagnostics(self, time: float, received: int, topic: str, message: Any) -> None:
-        for status in message.status:
+    def _diagnostics(self, time: float, message: BagMessage) -> None:
+        for status in self._bag.decode(message).status:
             with contextlib.suppress(TypeError, ValueError):
                 self._event(time, str(status.name), str(status.message) if int(status.level) > 0 else "")

@@ -1,16 +1,30 @@
 """What the viewer shows at an instant, and where it comes from: a motion file or a bag. (Live: `pallas_ros.nodes.live`.)"""
 
+from bisect import bisect_right
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pallas_ros.bags import Bag, BagMessage
+from pallas_ros.bags.bodies import body_from_record
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import load_motion
-from pallas_ros.view.measure import Curve, measure
+from pallas_ros.body.names import (
+    TOPIC_HPSTM_BODY,
+    TOPIC_JOINT_STATES,
+    TOPIC_PALLAS_BODY,
+    TOPIC_POSE_BODY,
+    TOPIC_ROBOT_DESCRIPTION,
+    TOPIC_SUPERVISOR,
+)
 
 F64 = NDArray[np.float64]
+TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 
 
 @dataclass
@@ -23,8 +37,10 @@ class Moment:
         raw: the same before smoothing, or None.
         covariance: (22, 3, 3) m^2 of ``body``, or None.
         joints: the arm's joint angles in rad by name.
+        commanded: the joint angles in rad it was sent, by name.
         plots: figures to plot, by name.
-        words: what is to be read: the supervisor's state, remarks.
+        state: the supervisor's, or empty.
+        words: what is to be read: why that state, what holds the arm back, remarks.
     """
 
     time: float
@@ -32,8 +48,48 @@ class Moment:
     raw: F64 | None = None
     covariance: F64 | None = None
     joints: dict[str, float] = field(default_factory=dict)
+    commanded: dict[str, float] = field(default_factory=dict)
     plots: dict[str, float] = field(default_factory=dict)
+    state: str = ""
     words: str = ""
+
+
+def moment(
+    time: float,
+    received: int,
+    body: BodyFrame | None,
+    raw: BodyFrame | None,
+    joints: Any = None,
+    trajectory: Any = None,
+    status: Any = None,
+) -> Moment:
+    """An instant from the newest messages before it.
+
+    Args:
+        time: s.
+        received: ns, when ``body`` was.
+        body, raw: the body to show, and the same before smoothing.
+        joints, trajectory, status: the newest messages ``JointState``, ``JointTrajectory`` and ``SupervisorStatus``, however decoded.
+    """
+    shown = Moment(time)
+    if body is not None:
+        shown.body, shown.covariance = _array(body), body.covariance
+        if body.newest_input:
+            shown.plots["latency, ms"] = (received - body.newest_input) / 1e6
+        shown.plots["confidence"] = float(np.nanmean(body.confidence))
+    if raw is not None:
+        shown.raw = _array(raw)
+    if joints is not None:
+        shown.joints = _angles(joints.name, joints.position)
+    if trajectory is not None and len(trajectory.points):
+        shown.commanded = _angles(trajectory.joint_names, trajectory.points[0].positions)
+    lines = list(body.remarks[:3]) if body is not None else []
+    if status is not None:
+        shown.state = str(status.state_name)
+        shown.plots["speed scale"] = float(status.speed_scale)
+        lines = [str(status.reason), f"held back by {', '.join(status.limited_by) or 'nothing'}", *lines]
+    shown.words = "\n".join(line for line in lines if line)
+    return shown
 
 
 class Recording(Protocol):
@@ -65,41 +121,76 @@ class MotionFile:
         return Moment(time, body, covariance=covariance, words="" if good else "this frame is not valid")
 
 
+WINDOW_S, BEFORE_S = 4.0, 1.0
+
+
 class BagFile:
-    """A bag as a recording; of a session over about 50 s every other body and joint state is kept, over 100 s every fourth, and so on."""
+    """A bag as a recording: every message of it, read a few seconds at a time, so that a bag of any length opens at once.
+
+    What is older than `BEFORE_S` is not shown any more.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Read it; raises `PallasError` as `measure` does."""
-        self._session = measure(path)
-        self.duration, self.robot = max(self._session.duration, 1e-3), self._session.robot
+        """Open it.
+
+        Raises:
+            PallasError: there is no bag, or nothing in it to look at.
+        """
+        self.bag = Bag(path)
+        there = {name for name, topic in self.bag.topics.items() if topic.count}
+        self.drawn = next((topic for topic in (TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY) if topic in there), "")
+        if not self.drawn and TOPIC_JOINT_STATES not in there:
+            raise PallasError(f"{path}: neither a body nor an arm's joint states are in this bag, so there is nothing to look at")
+        self._raw = TOPIC_PALLAS_BODY if self.drawn != TOPIC_PALLAS_BODY and TOPIC_PALLAS_BODY in there else ""
+        self._trajectory = next((name for name in sorted(there) if self.bag.topics[name].msgtype == TRAJECTORY), "")
+        self._topics = {self.drawn, self._raw, self._trajectory, TOPIC_JOINT_STATES, TOPIC_SUPERVISOR} & there
+        self.duration = max(self.bag.duration, 1e-3)
+        described = self.bag.read(TOPIC_ROBOT_DESCRIPTION) if TOPIC_ROBOT_DESCRIPTION in there else iter(())
+        self.robot = next((str(message.data) for _, message in described), "")
+        self._window = -1
+        self._messages: dict[str, list[BagMessage]] = {}
+
+    def body_span(self) -> tuple[float, float] | None:
+        """When (s) the first body came, and the bag's end; None without bodies."""
+        first = next(self.bag.messages({self.drawn}), None) if self.drawn else None
+        return None if first is None else ((first.stamp - self.bag.first) / 1e9, self.duration)
 
     def at(self, time: float) -> Moment:
         """What had come in by ``time`` s."""
-        session = self._session
-        joints = _last(session.joints, time)
-        state = _last(session.state, time)
-        confidence = _last(session.confidence, time)
-        latency = _last(session.latency_ms["command"], time) if "command" in session.latency_ms else None
-        plots = {} if confidence is None else {"confidence": float(confidence[0])}
-        if latency is not None:
-            plots["latency, ms"] = float(latency)
-        angles = {} if joints is None else dict(zip(session.joint_names, joints.tolist()))
-        said = [what for when, what in session.events if time - 2 <= when <= time]
-        words = "\n".join(said[-4:])
-        if state is not None:
-            words = f"supervisor state {int(state[0])}, speed scale {state[1]:.2f}\n{words}"
-        return Moment(
-            time,
-            _last(session.bodies, time),
-            _last(session.raw, time),
-            _last(session.covariances, time),
-            angles,
-            {**plots, **angles},
-            words,
-        )
+        stamp = self.bag.first + round(time * 1e9)
+        window = int(time // WINDOW_S)
+        if window != self._window:
+            self._window, self._messages = window, defaultdict(list)
+            start = self.bag.first + round(window * WINDOW_S * 1e9)
+            for message in self.bag.messages(self._topics, start - round(BEFORE_S * 1e9), start + round(WINDOW_S * 1e9)):
+                self._messages[message.topic].append(message)
+        received, body = self._last(self.drawn, stamp)
+        raw = self._last(self._raw, stamp)[1]
+        others = [self._last(topic, stamp)[1] for topic in (TOPIC_JOINT_STATES, self._trajectory, TOPIC_SUPERVISOR)]
+        return moment(time, received, _body(body), _body(raw), *others)
+
+    def _last(self, topic: str, stamp: int) -> tuple[int, Any]:
+        """When the last message of ``topic`` by ``stamp`` was received, and it; (0, None) where there is none, or a damaged one."""
+        messages = self._messages.get(topic, [])
+        index = bisect_right(messages, stamp, key=lambda message: message.stamp) - 1
+        if index < 0 or messages[index].stamp < stamp - BEFORE_S * 1e9:
+            return 0, None
+        try:
+            return messages[index].stamp, self.bag.decode(messages[index])
+        except PallasError:
+            return 0, None
 
 
-def _last(curve: Curve, time: float) -> F64 | None:
-    """The curve's last value at or before ``time``; None before its first."""
-    index = int(np.searchsorted(curve.times, time, side="right")) - 1
-    return None if index < 0 else np.asarray(curve.values[index], dtype=float)
+def _body(record: Any) -> BodyFrame | None:
+    try:
+        return None if record is None else body_from_record(record)
+    except PallasError:
+        return None
+
+
+def _array(body: BodyFrame) -> F64:
+    return np.concatenate((body.positions, body.rotations), axis=1)
+
+
+def _angles(names: Any, positions: Any) -> dict[str, float]:
+    return dict(zip(map(str, names), np.asarray(positions, dtype=float).tolist()))

@@ -15,14 +15,17 @@ from PIL import Image
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
+from pallas_ros.imu.calibration import Calibration
 from pallas_ros.view import svg
 from pallas_ros.view.figure import Figure, Person, write_clip
 from pallas_ros.view.measure import STAGES, Session, measure
+from pallas_ros.view.moments import BagFile
 from pallas_ros.view.raster import Camera
 from pallas_ros.view.robot import RobotShape
+from pallas_ros.view.scene import STATE_COLOURS
 
 U8 = NDArray[np.uint8]
-FILM_FPS, FILM_SECONDS = 12.0, 15.0
+FILM_FPS, FILM_SECONDS, FILM_SIZE = 12.0, 15.0, (640, 400)
 SHEET = (4, 3)
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#23272e;max-width:1180px;margin:2rem auto;padding:0 1rem;background:#fff}
@@ -42,18 +45,19 @@ class Written:
     figures: dict[str, float]
 
 
-def write_report(bag: str | Path, page: str | Path, film: bool = True, progress: Callable[[str], None] = lambda what: None) -> Written:
-    """Read a bag and write its page, whole or not at all.
+def write_report(
+    bag: str | Path, page: str | Path, film: bool = True, progress: Callable[[int, int], None] = lambda done, of: None
+) -> Written:
+    """Read a bag and write its page, whole or not at all; ``progress`` is told how many messages are read, of how many.
 
     Raises:
         PallasError: there is no bag, nothing in it, or the page cannot be written.
     """
     page = Path(page)
-    progress("reading")
-    session = measure(bag)
-    progress("drawing")
-    pictures = _pictures(session, film)
-    parts = [_head(session), pictures, _topics(session), _latency(session), _body(session), _arm(session), _events(session)]
+    session = measure(bag, progress)
+    robot = _robot(session)
+    pictures = _pictures(session, robot, film)
+    parts = [_head(session), pictures, _topics(session), _latency(session), _body(session), _arm(session, robot), _events(session)]
     html = _page(f"Session {session.path.name}", "".join(parts))
     save_text(page, html)
     return Written(page, session.figures())
@@ -86,23 +90,20 @@ def save_text(path: Path, text: str) -> None:
         raise PallasError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def frames(session: Session, times: NDArray[np.float64], size: tuple[int, int]) -> Iterator[U8]:
-    """Pictures of the body, and of the arm where the bag describes it, at ``times`` s."""
-    stamps, poses = session.bodies.arrays()
-    joint_times, joints = session.joints.arrays()
-    robot = _robot(session)
+def frames(recording: BagFile, robot: RobotShape | None, times: NDArray[np.float64], size: tuple[int, int]) -> Iterator[U8]:
+    """Pictures of the body, and of the arm where there is one, at ``times`` s; nobody where no body was known."""
     eye, target = Camera().eye, Camera().target
     aside = 0.0 if robot is not None else 0.35
     camera = Camera((eye[0] + 0.4, eye[1] + aside, eye[2]), (0.0, target[1] + aside, target[2]))
     figure = Figure(robot=robot, size=size, camera=camera)
-    for time in times:
-        pose = poses[min(int(np.searchsorted(stamps, time)), len(poses) - 1)]
-        at = None
-        if robot is not None:
-            q = joints[min(int(np.searchsorted(joint_times, time)), len(joints) - 1)]
-            at = dict(zip(session.joint_names, q.tolist()))
-        in_place = pose[:, :3] - pose[0, :3] * [1, 1, 0]  # the operator walks, and odometry drifts: they stay in the picture
-        yield figure.draw([Person(in_place, pose[:, 3:])], at, f"{time:.1f} s")
+    for time in times.tolist():
+        moment = recording.at(time)
+        people = []
+        if moment.body is not None:
+            pose = moment.body
+            in_place = pose[:, :3] - pose[0, :3] * [1, 1, 0]  # the operator walks, and odometry drifts: they stay in the picture
+            people = [Person(in_place, pose[:, 3:])]
+        yield figure.draw(people, (moment.joints or None) if robot is not None else None, f"{time:.1f} s")
 
 
 def _robot(session: Session) -> RobotShape | None:
@@ -114,25 +115,37 @@ def _robot(session: Session) -> RobotShape | None:
         return None
 
 
-def _pictures(session: Session, film: bool) -> str:
-    if not session.bodies.times:
+def _pictures(session: Session, robot: RobotShape | None, film: bool) -> str:
+    if not session.body_topic:
         return '<p class="warn">No bodies in this bag, so there is nothing to draw.</p>'
-    first, last = session.bodies.times[0], session.bodies.times[-1]
+    recording = BagFile(session.path)
+    first, last = recording.body_span() or (0.0, 0.0)
     columns, rows = SHEET
-    tiles = list(frames(session, np.linspace(first, last, columns * rows), (400, 300)))
+    tiles = list(frames(recording, robot, np.linspace(first, last, columns * rows), (400, 300)))
     sheet = np.concatenate([np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)])
+    html = f'<h2>The session in {columns * rows} pictures</h2><img alt="contact sheet" src="{_image(sheet)}">'
+    return html + _film(recording, robot, first, last) if film else html
+
+
+def _film(recording: BagFile, robot: RobotShape | None, first: float, last: float) -> str:
+    """`FILM_SECONDS` from the first third of the bodies on."""
+    begin = max(first, min(last - FILM_SECONDS, first + (last - first) * 0.3))
+    times = np.arange(begin, max(min(begin + FILM_SECONDS, last), begin + 1 / FILM_FPS), 1 / FILM_FPS)
+    poster = _image(next(frames(recording, robot, times[:1], FILM_SIZE)))
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "film.mp4"
+        write_clip(clip, frames(recording, robot, times, FILM_SIZE), FILM_FPS)
+        data = _encode(clip.read_bytes())
+    return (
+        f"<h2>{len(times) / FILM_FPS:.0f} s of it, from {begin:.0f} s on</h2>"
+        f'<video controls muted loop poster="{poster}" src="data:video/mp4;base64,{data}"></video>'
+    )
+
+
+def _image(picture: U8) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(sheet).quantize(128).save(buffer, "PNG", optimize=True)
-    html = f'<h2>The session in {columns * rows} pictures</h2><img alt="contact sheet" src="data:image/png;base64,{_encode(buffer.getvalue())}">'
-    if film:
-        begin = max(first, min(last - FILM_SECONDS, first + (last - first) * 0.3))
-        times = np.arange(begin, min(begin + FILM_SECONDS, last), 1 / FILM_FPS)
-        with tempfile.TemporaryDirectory() as folder:
-            clip = Path(folder) / "film.mp4"
-            write_clip(clip, frames(session, times if len(times) else np.array([first]), (640, 400)), FILM_FPS)
-            data = _encode(clip.read_bytes())
-        html += f'<h2>{len(times) / FILM_FPS:.0f} s of it</h2><video controls muted loop src="data:video/mp4;base64,{data}"></video>'
-    return html
+    Image.fromarray(picture).quantize(128).save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{_encode(buffer.getvalue())}"
 
 
 def _encode(data: bytes) -> str:
@@ -163,11 +176,12 @@ def _topics(session: Session) -> str:
 def _latency(session: Session) -> str:
     blocks = []
     for stage, meaning in STAGES.items():
-        if stage in session.latency_ms:
-            values = session.latency_ms[stage].arrays()[1]
-            p50, p99, worst = *np.percentile(values, (50, 99)), values.max()
-            words = f"<p><b>{stage}</b>, {meaning}: p50 {p50:.1f} ms, p99 {p99:.1f} ms, worst {worst:.1f} ms</p>"
-            blocks.append(f"<div>{words}{svg.histogram(values, 'ms')}</div>")
+        if stage in session.latencies:
+            values, counts = session.latencies[stage].arrays()
+            p50, p99 = session.latencies[stage].percentiles(50, 99)
+            words = f"<p><b>{stage}</b>, {meaning}: p50 {p50:.1f} ms, p99 {p99:.1f} ms, worst {values[-1]:.1f} ms</p>"
+            over_time = svg.lines(*session.latency_ms[stage].arrays(), (stage,), "ms")
+            blocks.append(f"<div>{words}{svg.histogram(values, counts, 'ms')}{over_time}</div>")
     return f'<h2>Latency by stage</h2><div class="grid">{"".join(blocks)}</div>' if blocks else ""
 
 
@@ -176,25 +190,44 @@ def _body(session: Session) -> str:
     if session.confidence.times:
         blocks.append(("Confidence", svg.lines(*session.confidence.arrays(), ("mean", "lowest joint", "share of valid joints"), "")))
     if session.wrists.times:
-        times, values = session.wrists.arrays()
-        blocks.append(("Height of the wrists", svg.lines(times, values.reshape(len(times), -1)[:, [2, 5]], ("left", "right"), "m")))
+        blocks.append(("Height of the wrists", svg.lines(*session.wrists.arrays(), ("left", "right"), "m")))
+    if session.calibration:
+        blocks += _calibration(session.calibration)
     if session.drift.times:
         blocks.append(("Heading drift corrected since calibration", svg.lines(*session.drift.arrays(), SITES, "deg")))
     html = "".join(f"<div><p><b>{name}</b></p>{plot}</div>" for name, plot in blocks)
-    calibration = (
-        f"<details><summary>Calibration</summary><pre>{escape(session.calibration)}</pre></details>" if session.calibration else ""
-    )
-    return f'<h2>Body</h2><div class="grid">{html}</div>{calibration}' if html or calibration else ""
+    document = f"<details><summary>Calibration</summary><pre>{escape(session.calibration)}</pre></details>" if session.calibration else ""
+    return f'<h2>Body</h2><div class="grid">{html}</div>{document}' if html or document else ""
 
 
-def _arm(session: Session) -> str:
+def _calibration(text: str) -> list[tuple[str, str]]:
+    """The residuals of a calibration, and what it found, as bars."""
+    try:
+        sites = Calibration.from_yaml(text, "the recorded calibration").sites
+    except PallasError as error:
+        return [("Calibration", f"<p>{escape(str(error))}</p>")]
+    degrees = {site: [np.degrees(found.residual), np.degrees(np.linalg.norm(found.gyroscope_bias))] for site, found in sites.items()}
+    residuals, biases = zip(*degrees.values()) if degrees else ((), ())
+    return [
+        (
+            "Calibration residual: how much each sensor moved while held still, or how badly the poses agree",
+            svg.bars(list(degrees), residuals, "deg"),
+        ),
+        ("Gyroscope bias found by it", svg.bars(list(degrees), biases, "deg/s")),
+    ]
+
+
+def _arm(session: Session, robot: RobotShape | None) -> str:
     blocks = []
-    if session.joints.times:
-        blocks.append(("Joint positions", svg.lines(*session.joints.arrays(), session.joint_names, "rad")))
-    if session.state.times:
-        names = ("state: 0 disengaged, 1 aligning, 2 tracking, 3 holding, 4 stopped", "speed scale")
-        blocks.append(("Supervisor", svg.lines(*session.state.arrays(), names, "")))
-    html = "".join(f"<div><p><b>{name}</b></p>{plot}</div>" for name, plot in blocks)
+    if session.states:
+        blocks.append(("Supervisor", svg.strip(session.states, session.duration, STATE_COLOURS)))
+        blocks.append(("Speed scale", svg.lines(*session.speed_scale.arrays(), ("1 is unhindered",), "")))
+    limits = robot.limits if robot is not None else {}
+    both = [(words, *curve.arrays()) for words, curve in (("command", session.commanded), ("measured", session.joints)) if curve.times]
+    for index, name in enumerate(session.joint_names if both else ()):
+        plot = svg.curves([(words, times, values[:, index]) for words, times, values in both], "rad", limits.get(name))
+        blocks.append((f"{name}, with its limits" if name in limits else name, plot))
+    html = "".join(f"<div><p><b>{escape(name)}</b></p>{plot}</div>" for name, plot in blocks)
     limited = sorted(session.limited_by.items(), key=lambda item: -item[1])
     rows = "".join(f"<tr><td>{escape(name)}</td><td>{count}</td></tr>" for name, count in limited)
     sent, held = session.commands

@@ -78,6 +78,16 @@ class RobotShape:
         """Moving joints."""
         return list(self.urdf.actuated_joint_names)
 
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """Lower and upper limit, rad (m of a sliding joint), of the moving joints whose URDF gives both."""
+        found: dict[str, tuple[float, float]] = {}
+        for name in self.joint_names:
+            limit = self.urdf.joint_map[name].limit
+            if limit is not None and limit.lower is not None and limit.upper is not None and limit.lower < limit.upper:
+                found[name] = (float(limit.lower), float(limit.upper))
+        return found
+
     def transforms(self, joints: dict[str, float]) -> dict[str, F64]:
         """Link to its pose (4, 4) in the base link, for joint angles in rad by name; joints not named stand at 0."""
         self._set(joints)
@@ -100,6 +110,8 @@ class RobotShape:
     def place(self, joints: dict[str, float], base: F64) -> Mesh:
         """All of it in the world: ``base`` (4, 4) is the base link's pose."""
         meshes = [self.links[link] for link in self.links]
+        if not meshes:  # a URDF may describe joints alone
+            return Mesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64), np.zeros((0, 3)))
         poses = self.transforms(joints)
         moved = [mesh.vertices @ (base @ poses[link])[:3, :3].T + (base @ poses[link])[:3, 3] for link, mesh in self.links.items()]
         starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])

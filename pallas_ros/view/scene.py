@@ -16,6 +16,9 @@ Rgba = tuple[float, float, float, float]
 
 ELLIPSOID_90 = 2.5003
 """Radius, in standard deviations, of the ellipsoid that holds 90 % of a 3-dimensional Gaussian: chi-square, 3 degrees of freedom."""
+GREY = "#8a9099"
+STATE_COLOURS = {"disengaged": GREY, "aligning": "#d9a02b", "tracking": "#3d9a50", "holding": "#2f6fb0", "stopped": "#c0392b"}
+"""Of the supervisor's states, on pages."""
 RAW: Rgba = (0.90, 0.55, 0.25, 0.9)
 _FEET = (JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"])
 _AXES: tuple[Rgba, ...] = ((0.9, 0.2, 0.2, 1.0), (0.2, 0.75, 0.2, 1.0), (0.25, 0.4, 0.95, 1.0))

@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,18 @@ from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.view import human
 from pallas_ros.view.moments import Moment, Recording
 from pallas_ros.view.robot import RobotShape
-from pallas_ros.view.scene import ELLIPSOID_90
+from pallas_ros.view.scene import ELLIPSOID_90, GREY, STATE_COLOURS
 
 F64 = NDArray[np.float64]
 RATE_HZ = 20.0
 PLOT_HZ = 2.0
 PLOT_POINTS = 240
+JUMP_S = 2.0  # plots begin anew where time goes back, or further ahead than this
 GHOST = (228, 150, 90)
 ROBOT_AT = np.array([0.0, -1.25, 0.55])
 SPEEDS = ("0.1", "0.25", "0.5", "1", "2", "4")
+COLOURS = ("#2f6fb0", "#d9822b", "#3d9a50", "#b04a8b", "#7a6ff0", "#c0392b", "#16a0a0", "#8c6d46")
+LIMIT = "#c0392b"
 
 
 class Viewer:
@@ -60,7 +64,7 @@ class Viewer:
         ]
         self._links: dict[str, Any] = {}
         self._robot: RobotShape | None = None
-        self._history: deque[tuple[float, dict[str, float]]] = deque(maxlen=PLOT_POINTS)
+        self._history: deque[Moment] = deque(maxlen=PLOT_POINTS)
         self._plots: dict[str, Any] = {}
         self._last_plot = 0.0
         self._controls()
@@ -86,6 +90,7 @@ class Viewer:
             solid = trimesh.Trimesh(mesh.vertices, mesh.faces, face_colors=mesh.colours.astype(np.uint8), process=False)
             self.server.scene.add_mesh_trimesh(f"/robot/{number}/mesh", solid)
             self._links[link] = frame
+        self._joint.options = tuple(self._robot.limits) or ("none",)
 
     def show(self, moment: Moment) -> None:
         """Draw an instant."""
@@ -95,8 +100,10 @@ class Viewer:
             self._pose(self._raw, moment.raw if self._show_raw.value else None, beside)
             self._uncertainty(moment)
             self._place_robot(moment)
-        self._words.content = "\n\n".join(line for line in moment.words.splitlines() if line) or "&nbsp;"
-        self._history.append((moment.time, moment.plots))
+        self._say(moment.words, moment.state)
+        if self._history and not 0 <= moment.time - self._history[-1].time <= JUMP_S:
+            self._history.clear()
+        self._history.append(moment)
         if time.monotonic() - self._last_plot > 1 / PLOT_HZ:
             self._last_plot = time.monotonic()
             self._draw_plots()
@@ -106,7 +113,7 @@ class Viewer:
         """Show a recording from ``start`` s on until ``stop``; the time line, play and speed are the browser's."""
         gui = self.server.gui
         with gui.add_folder("Time", order=-1):
-            self.slider: Any = gui.add_slider("s", 0.0, round(recording.duration, 2), 0.01, round(min(start, recording.duration), 2))
+            self.slider: Any = gui.add_slider("time, s", 0.0, round(recording.duration, 2), 0.01, round(min(start, recording.duration), 2))
             self.playing = gui.add_checkbox("play", True)
             self.speed = gui.add_dropdown("speed", SPEEDS, initial_value="1")
         if recording.robot:
@@ -138,7 +145,7 @@ class Viewer:
             else:
                 silent += 1 / RATE_HZ
                 if silent > 1.0:
-                    self._words.content = "**nothing is being published; waiting for the graph**"
+                    self._say("nothing is being published; waiting for the graph")
 
     def close(self) -> None:
         """Stop serving."""
@@ -146,15 +153,24 @@ class Viewer:
 
     def _controls(self) -> None:
         gui = self.server.gui
+        self._state = gui.add_html("", visible=False)
         self._words = gui.add_markdown("&nbsp;")
-        with gui.add_folder("Show"):
+        with gui.add_folder("Show", expand_by_default=False):
             self._show_raw = gui.add_checkbox("raw body", True)
             self._beside = gui.add_checkbox("raw beside", True)
             self._show_uncertainty = gui.add_checkbox("uncertainty (90 %)", True)
         self._plot_folder = gui.add_folder("Plots")
+        with self._plot_folder:
+            self._joint: Any = gui.add_dropdown("joint", ("none",), visible=False, order=1e9)
 
-    def _say(self, words: str) -> None:
-        self._words.content = words
+    def _say(self, words: str, state: str = "") -> None:
+        self._words.content = "\n\n".join(_plain(line) for line in words.splitlines() if line) or "&nbsp;"
+        self._state.visible = bool(state)
+        if state:
+            self._state.content = (
+                f'<div style="margin:.4rem .8rem;padding:.15rem .6rem;border-radius:4px;color:#fff;background:{STATE_COLOURS.get(state, GREY)}">'
+                f"{escape(state)}</div>"
+            )
 
     def _figure(self, name: str, skeleton: Skeleton, tint: tuple[int, int, int] | None) -> list[Any]:
         """One frame a joint, with its capsules in it."""
@@ -208,25 +224,53 @@ class Viewer:
             frame.wxyz = rotations.from_matrix(poses[link][:3, :3])[[3, 0, 1, 2]]
 
     def _draw_plots(self) -> None:
-        """One plot a figure, joints together; made when a figure first comes."""
-        names = sorted({name for _, plots in self._history for name in plots})
-        groups = {name: [name] for name in names if name in ("confidence", "latency, ms", "rate, Hz", "speed scale")}
-        if joints := [name for name in names if name not in groups]:
-            groups["joints, rad"] = joints
-        for title, members in groups.items():
-            rows = [(when, *(plots[name] for name in members)) for when, plots in self._history if plots.keys() >= set(members)]
-            table = np.array(sorted(row for row in rows if np.isfinite(row).all())).reshape(-1, len(members) + 1)
-            if len(table) < 2:
-                continue
-            data = tuple(np.ascontiguousarray(column) for column in table.T)
-            if title in self._plots and len(self._plots[title].data) == len(data):
-                self._plots[title].data = data
-                continue
-            if title in self._plots:
-                self._plots[title].remove()
-            colours = ("#2f6fb0", "#d9822b", "#3d9a50", "#b04a8b", "#7a6ff0", "#c0392b", "#16a0a0", "#8c6d46")
-            series = [uplot.Series(label="s"), *(uplot.Series(label=n, stroke=colours[k % 8], width=1) for k, n in enumerate(members))]
-            with self._plot_folder:
-                self._plots[title] = self.server.gui.add_uplot(
-                    data, tuple(series), title=title, aspect=2.2, scales={"x": uplot.Scale(time=False), "y": uplot.Scale(auto=True)}
-                )
+        """One plot a figure, one of all joints in their ranges, and one of the joint that is chosen."""
+        history = list(self._history)
+        for name in dict.fromkeys(name for moment in history for name in moment.plots):
+            self._plot(name, (name,), [(moment.time, moment.plots.get(name, np.nan)) for moment in history])
+        limits = self._robot.limits if self._robot is not None else {}
+        self._joint.visible = bool(limits)
+        if limits:
+            shares = [[_share(moment, name, bounds) for name, bounds in limits.items()] for moment in history]
+            rows = [(moment.time, *row, 0.0, 1.0) for moment, row in zip(history, shares)]
+            self._plot("commands, share of range", (*limits, "limit", "limit"), rows)
+            name, (low, high) = self._joint.value, limits.get(self._joint.value, (np.nan, np.nan))
+            rows = [(moment.time, moment.joints.get(name, np.nan), moment.commanded.get(name, np.nan), low, high) for moment in history]
+            self._plot("joint below: measured (blue), command (orange), rad", ("measured", "command", "limit", "limit"), rows)
+
+    def _plot(self, title: str, names: tuple[str, ...], rows: Sequence[tuple[float, ...]]) -> None:
+        """Make a plot, or give it new data; curves of which nothing is known are left out."""
+        table = np.array(rows, dtype=float)
+        known = [k for k in range(len(names)) if np.isfinite(table[:, k + 1]).any()]
+        table = table[:, [0, *(k + 1 for k in known)]]
+        table = table[np.isfinite(table).all(axis=1)]
+        if not known or len(table) < 2:
+            return
+        data = tuple(np.ascontiguousarray(column) for column in table.T)
+        if title in self._plots and len(self._plots[title].data) == len(data):
+            self._plots[title].data = data
+            return
+        if title in self._plots:
+            self._plots[title].remove()
+        strokes = [LIMIT if names[k] == "limit" else COLOURS[k % len(COLOURS)] for k in known]
+        series = [uplot.Series(label=names[k], stroke=stroke, width=1) for k, stroke in zip(known, strokes)]
+        with self._plot_folder:
+            self._plots[title] = self.server.gui.add_uplot(
+                data,
+                (uplot.Series(label="s"), *series),
+                title=title,
+                aspect=2.6,
+                legend={"show": False},
+                scales={"x": uplot.Scale(time=False), "y": uplot.Scale(auto=True)},
+            )
+
+
+def _share(moment: Moment, name: str, bounds: tuple[float, float]) -> float:
+    """Where in its range a joint is sent, or where nothing is sent stands: 0 at the lower limit, 1 at the upper one."""
+    angle = moment.commanded.get(name, moment.joints.get(name, np.nan))
+    return (angle - bounds[0]) / max(bounds[1] - bounds[0], 1e-9)
+
+
+def _plain(text: str) -> str:
+    """Text that a message brought, so that nothing in it is taken for markup."""
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+!|<>&~$" else letter for letter in text)

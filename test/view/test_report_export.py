@@ -5,20 +5,55 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pallas_ros.bags import BagWriter
+from pallas_ros.bags.bodies import header_stamp
 from pallas_ros.bags.types import _known_types, message_definition
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, save_motion
-from pallas_ros.body.names import JOINTS, PARENTS
+from pallas_ros.body.names import JOINTS, PARENTS, SITES
+from pallas_ros.imu.calibration import Calibration, SiteCalibration
 from pallas_ros.imu.motions import demo_motion
+from pallas_ros.view.curve import KEEP, Curve, Distribution
 from pallas_ros.view.export import Z_UP_TO_Y_UP, write_bvh, write_csv
-from pallas_ros.view.measure import KEEP, Curve, measure
+from pallas_ros.view.measure import measure
+from pallas_ros.view.moments import BagFile
 from pallas_ros.view.report import write_index, write_report
+from pallas_ros.view.svg import ticks
+
+ARM_TOPICS = {
+    "/joint_states": "sensor_msgs/msg/JointState",
+    "/arm/joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
+    "/robot_description": "std_msgs/msg/String",
+    "/pallas/calibration": "std_msgs/msg/String",
+}
+ROBOT = """<robot name="arm"><link name="base"/><link name="hand"/><joint name="j1" type="revolute"><parent link="base"/><child link="hand"/>
+<axis xyz="0 0 1"/><limit lower="-1.25" upper="2.5" effort="1" velocity="1"/></joint></robot>"""
+CALIBRATION = Calibration(
+    {site: SiteCalibration(np.array([0, 0, 0, 1.0]), residual=np.radians(k + 0.5)) for k, site in enumerate(SITES)}
+).to_yaml()
+
+
+def add_arm(bag: BagWriter, store: Any, stamp: int, angle: float) -> None:
+    """A measured joint angle, and one commanded 0.25 rad further."""
+    types = store.types
+    header = types["std_msgs/msg/Header"](stamp=types["builtin_interfaces/msg/Time"](0, 0), frame_id="")
+    none = np.zeros(0)
+    state = types["sensor_msgs/msg/JointState"](header=header, name=["j1"], position=np.array([angle]), velocity=none, effort=none)
+    duration = types["builtin_interfaces/msg/Duration"](0, 0)
+    point = types["trajectory_msgs/msg/JointTrajectoryPoint"](
+        positions=np.array([angle + 0.25]), velocities=none, accelerations=none, effort=none, time_from_start=duration
+    )
+    command = types["trajectory_msgs/msg/JointTrajectory"](header=header, joint_names=["j1"], points=[point])
+    for topic, message in (("/joint_states", state), ("/arm/joint_trajectory", command)):
+        bag.write(topic, stamp, bytes(store.serialize_cdr(message, ARM_TOPICS[topic])))
 
 
 def make_bag(path: Path, motion: Motion, delay_ns: int = 7_000_000) -> Path:
@@ -32,6 +67,11 @@ def make_bag(path: Path, motion: Motion, delay_ns: int = 7_000_000) -> Path:
     with BagWriter(path) as bag:
         bag.add_topic("/hpstm/body", "pallas/msg/BodyPose")
         bag.add_topic("/retarget/status", "pallas/msg/SupervisorStatus")
+        for topic, msgtype in ARM_TOPICS.items():
+            bag.add_topic(topic, msgtype)
+        text = types["std_msgs/msg/String"]
+        for topic, said in (("/robot_description", ROBOT), ("/pallas/calibration", CALIBRATION)):
+            bag.write(topic, 10**12, bytes(store.serialize_cdr(text(data=said), "std_msgs/msg/String")))
         for index in range(len(motion)):
             stamp = 10**12 + round(index / motion.fps * 1e9) + (500_000_000 if index > 60 else 0)
             at = time(sec=stamp // 10**9, nanosec=stamp % 10**9)
@@ -51,6 +91,8 @@ def make_bag(path: Path, motion: Motion, delay_ns: int = 7_000_000) -> Path:
                 remarks=["left_wrist <b>silent</b>"] if index == 50 else [],
             )
             bag.write("/hpstm/body", stamp + delay_ns, bytes(store.serialize_cdr(body, "pallas/msg/BodyPose")))
+            if index % 2:
+                add_arm(bag, store, stamp + delay_ns, index / len(motion))
         fields = dict.fromkeys(("state_name", "reason"), "")
         fields |= {"state": 4, "state_name": "stopped", "reason": "emergency stop", "header": header(stamp=at, frame_id="base")}
         fields |= dict.fromkeys(("engaged", "dead_man", "emergency_stop"), False) | {"joint_names": [], "limited_by": ["velocity:j1"]}
@@ -99,6 +141,36 @@ def test_the_page_stands_alone_and_escapes_what_it_was_told(bag: Path, tmp_path:
     assert "no such bag" in index
 
 
+def test_the_page_draws_residuals_limits_and_the_supervisors_states(bag: Path, tmp_path: Path) -> None:
+    session = measure(bag)
+    assert session.states == [(pytest.approx(session.duration), "stopped")]
+    times, sent = session.commanded.arrays()
+    np.testing.assert_allclose(sent - session.joints.arrays()[1], 0.25)
+    assert len(times) == len(session.joints.times) > 50
+    html = write_report(bag, tmp_path / "page.html", film=False).page.read_text()
+    for site, degrees in zip(SITES, ("0.5", "1.5", "2.5", "3.5")):
+        assert re.search(rf">{site}</text><rect[^>]*/><text[^>]*>{degrees} deg<", html)
+    assert "j1, with its limits" in html
+    assert html.count("stroke-dasharray") == 2
+    assert "stopped," in html
+
+
+def test_a_bag_is_looked_at_where_one_asks(bag: Path, motion: Motion) -> None:
+    recording = BagFile(bag)
+    first, last = recording.body_span() or (0, 0)
+    assert first == pytest.approx(0.007)
+    for index in (100, 30, 59, 61, len(motion) - 1):  # forth and back; a gap of 0.5 s follows the frame 60
+        time = first + index / motion.fps + (0.5 if index > 60 else 0.0) + 1e-4
+        shown = recording.at(time)
+        assert shown.body is not None
+        np.testing.assert_allclose(shown.body[:, :3], motion.positions[index], atol=1e-6)
+        assert shown.plots["latency, ms"] == pytest.approx(7.0)
+        assert shown.commanded["j1"] - shown.joints["j1"] == pytest.approx(0.25)
+    assert recording.at(last).state == "stopped"
+    assert "emergency stop" in recording.at(last).words
+    assert recording.at(last + 5).body is None  # what is old is not shown
+
+
 def test_many_bags_become_a_table_and_a_broken_one_a_sentence(bag: Path, tmp_path: Path) -> None:
     folder = tmp_path / "all"
     (folder / "good").mkdir(parents=True)
@@ -113,14 +185,64 @@ def test_many_bags_become_a_table_and_a_broken_one_a_sentence(bag: Path, tmp_pat
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["good.html", "index.html"]
 
 
-def test_curves_stay_short_however_long_the_session() -> None:
+def test_curves_stay_short_and_keep_every_peak_however_long_the_session() -> None:
+    rng = np.random.default_rng(0)
+    count = 23 * KEEP + 7
+    values = np.column_stack((rng.normal(size=count), np.arange(count, dtype=float)))
+    values[[5, 4321, count - 1], 0] = (99.0, -77.0, 55.0)
     curve = Curve()
-    for index in range(20 * KEEP):
+    for index, value in enumerate(values):
+        curve.add(float(index), value)
+    times, kept = curve.arrays()
+    assert 2 * KEEP <= len(times) <= 4 * KEEP
+    assert (np.diff(times) >= 0).all()
+    for peak, near in ((99.0, 5), (-77.0, 4321), (55.0, count - 1)):
+        (where,) = np.flatnonzero(kept[:, 0] == peak)
+        assert near - 32 < times[where] <= near
+    np.testing.assert_array_equal((kept.min(axis=0), kept.max(axis=0)), (values.min(axis=0), values.max(axis=0)))
+
+
+def test_a_short_curve_is_kept_as_it_is() -> None:
+    curve = Curve()
+    for index in range(2 * KEEP):
         curve.add(float(index), index)
     times, values = curve.arrays()
-    assert KEEP <= len(times) <= 2 * KEEP
-    assert set(np.diff(times)) == {times[1] - times[0]}
-    np.testing.assert_array_equal(times, values)
+    np.testing.assert_array_equal(times, np.arange(2 * KEEP))
+    np.testing.assert_array_equal(values[:, 0], times)
+
+
+def test_a_distribution_knows_its_percentiles_and_its_worst() -> None:
+    values = np.random.default_rng(0).gamma(2.0, 5.0, 20_000)
+    values[17] = 812.3
+    distribution = Distribution()
+    for value in values.tolist():
+        distribution.add(value)
+    percents = (1, 50, 99, 99.9)
+    np.testing.assert_allclose(
+        distribution.percentiles(*percents), np.percentile(values, percents, method="inverted_cdf"), atol=Distribution.STEP
+    )
+    seen, counts = distribution.arrays()
+    assert counts.sum() == len(values)
+    assert seen[-1] == pytest.approx(812.3, abs=Distribution.STEP)
+
+
+@given(low=st.floats(-1e6, 1e6), span=st.floats(1e-6, 1e6))
+def test_ticks_are_few_round_and_inside(low: float, span: float) -> None:
+    found = ticks(low, low + span)
+    assert 1 <= len(found) <= 11
+    assert all(low - 1e-6 * span <= value <= low + span * (1 + 1e-6) for value in found)
+
+
+@settings(max_examples=30)
+@given(data=st.binary(max_size=40))
+def test_a_stamp_is_read_from_the_first_bytes(data: bytes) -> None:
+    if len(data) < 12:
+        with pytest.raises(ValueError, match="too short"):
+            header_stamp(data)
+    else:
+        assert isinstance(header_stamp(data), int)
+    assert header_stamp(b"\0\1\0\0" + (7).to_bytes(4, "little") + (5).to_bytes(4, "little")) == 7_000_000_005
+    assert header_stamp(b"\0\0\0\0" + (7).to_bytes(4, "big") + (5).to_bytes(4, "big")) == 7_000_000_005
 
 
 def read_bvh(path: Path) -> tuple[list[str], np.ndarray]:
