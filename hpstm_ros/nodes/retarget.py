@@ -27,8 +27,9 @@ from pallas_ros.body.names import (
     TOPIC_SUPERVISOR,
     TOPIC_TIP,
 )
-from pallas_ros.ros.conversions import body_from_msg, from_stamp, pose_to_msg, to_stamp
+from pallas_ros.ros.conversions import from_stamp, pose_to_msg, to_stamp
 from pallas_ros.ros.node import Health, PallasNode
+from pallas_ros.ros.wire import body_from_bytes
 
 _NS = 1_000_000_000
 _STATUS_NS = _NS // 20
@@ -72,8 +73,8 @@ class RetargetNode(PallasNode):
         names = ["" if number == 0 else f"/{arm.name}" for number, arm in enumerate(robot.arms)]
         self._goals = [self.advertise(PoseStamped, TOPIC_GOAL + name) for name in names]
         self._tips = [self.advertise(PoseStamped, TOPIC_TIP + name) for name in names]
-        self.subscribe(BodyPose, TOPIC_HPSTM_BODY, self._on_body)
-        self.subscribe(JointState, TOPIC_JOINT_STATES, self._on_joints)
+        self.subscribe(BodyPose, TOPIC_HPSTM_BODY, self._on_body, raw=True, newest=True)
+        self.subscribe(JointState, TOPIC_JOINT_STATES, self._on_joints, newest=True)
         self.subscribe(Bool, TOPIC_DEAD_MAN, self._on_dead_man)
         self.subscribe(Bool, TOPIC_EMERGENCY_STOP, self._on_emergency_stop)
         for name, call in (
@@ -119,9 +120,9 @@ class RetargetNode(PallasNode):
         s = self.settings
         return RetargetSettings(mode=s["mode"], mapping=s["mapping"], scale=s["scale"], orientation_from=s["orientation_from"])
 
-    def _on_body(self, message: BodyPose) -> None:
+    def _on_body(self, data: bytes) -> None:
         assert self._arm is not None
-        if self._arm.body(self.now(), body_from_msg(message)):
+        if self._arm.body(self.now(), body_from_bytes(data)):
             self._tick()  # at once: a body that waits for the timer is late by half a period
             self._publish_poses()
 
@@ -151,11 +152,7 @@ class RetargetNode(PallasNode):
         return self._answer(response, "reset", lambda arm: arm.supervisor.reset(self.now()))
 
     def _stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        def stop(arm: Teleoperation) -> None:
-            arm.supervisor.emergency_stop(self.now(), "service")
-            arm.supervisor.emergency_released(self.now())  # a call is no switch that stays pressed
-
-        return self._answer(response, "stopped", stop)
+        return self._answer(response, "stopped", lambda arm: arm.supervisor.emergency_stop(self.now(), "service", held=False))
 
     def _answer(self, response: Trigger.Response, done: str, call: Any) -> Trigger.Response:
         if self._arm is None or not self.active:

@@ -1,8 +1,9 @@
 """The independent judge: from emitted commands alone, was any limit passed?
 
-It shares nothing with the supervisor but the limits: derivatives are divided differences of the positions that were sent. By the
-mean value theorem, ``k! [t0 ... tk] q`` equals the k-th derivative somewhere among the points, so a trajectory within
-limits never trips it, and a step in position, velocity or acceleration always does. Spacing may be uneven.
+It shares nothing with the supervisor but the limits and the robot's shape: derivatives are divided differences of the positions that
+were sent. By the mean value theorem, ``k! [t0 ... tk] q`` equals the k-th derivative somewhere among the points, so a trajectory
+within limits never trips it, and a step in position, velocity or acceleration always does. Spacing may be uneven. The velocities and
+accelerations that are sent along (a controller interpolates by them) must be those of one and the same jerk-limited motion.
 """
 
 from dataclasses import dataclass
@@ -35,10 +36,10 @@ class Violation:
 
 
 def executed(messages: list[tuple[I64, F64]]) -> tuple[I64, F64]:
-    """The stream that a controller follows: each message (times (K,) ns, q (K, n)) replaces what earlier ones said from its first time on.
+    """The stream that a controller follows: each message (times (K,) ns, points (K, ...)) replaces what earlier ones said from its first time on.
 
     Returns:
-        times (N,) ns, strictly increasing, and q (N, n).
+        times (N,) ns, strictly increasing, and points (N, ...).
     """
     times: list[int] = []
     points: list[F64] = []
@@ -73,21 +74,48 @@ def check(times: I64, q: F64, limits: Limits, tolerance: float = TOLERANCE) -> l
     return found
 
 
+def check_states(times: I64, states: F64, limits: Limits, tolerance: float = TOLERANCE) -> list[Violation]:
+    """Whether positions, velocities and accelerations sent together, states (N, 3, n), can be of one motion within the limits.
+
+    With jerk within J, over a time h: ``|a1 - a0| <= J h``; the trapezium of accelerations is off by ``J h^2 / 4`` at most, that of
+    velocities by ``J h^3 / 12``.
+    """
+    q, dq, ddq = states[:, 0], states[:, 1], states[:, 2]
+    if not np.isfinite(states).all():
+        return [Violation("finite", int(times[int(np.argmax(~np.isfinite(states).all((1, 2))))]), float("nan"), 0.0)]
+    found = _collect("stated velocity", times, np.abs(dq), limits.velocity, tolerance, limits)
+    found += _collect("stated acceleration", times, np.abs(ddq), limits.acceleration, tolerance, limits)
+    if len(times) > 1:
+        h, later = np.diff(times)[:, None] * 1e-9, times[1:]
+        change = np.abs(np.diff(ddq, axis=0)) / h
+        found += _collect("stated jerk", later, change, limits.jerk, tolerance, limits)
+        for name, value, slope, share in (
+            ("velocity against acceleration", dq, ddq, h / 4),
+            ("position against velocity", q, dq, h**2 / 12),
+        ):
+            off = np.maximum(np.abs(np.diff(value, axis=0) / h - (slope[1:] + slope[:-1]) / 2) - 1e-8 / h, 0.0)
+            found += _collect(name, later, off / share, limits.jerk, tolerance, limits)
+    return found
+
+
 def check_tips(
-    times: I64, q: F64, model: pin.Model, tips: list[int], limits: Limits, tip_speed: float | None = None, tolerance: float = 1e-3
+    times: I64, q: F64, model: pin.Model, tips: list[int], limits: Limits, tip_speed: float | F64 | None = None, tolerance: float = 1e-3
 ) -> list[Violation]:
-    """Violations of tip speed and workspace box, by the checker's own forward kinematics (``tips`` are frame ids)."""
+    """Violations of tip speed and workspace box, by the checker's own forward kinematics.
+
+    ``tips`` are frame ids; ``tip_speed`` in m/s is one number, or what was allowed at each time (N,).
+    """
     data = model.createData()
     positions = np.empty((len(q), len(tips), 3))
     for row, posture in enumerate(q):
         pin.framesForwardKinematics(model, data, posture)
         positions[row] = [data.oMf[tip].translation for tip in tips]
-    allowed = limits.tip_speed if tip_speed is None else tip_speed
+    allowed = np.broadcast_to(np.asarray(limits.tip_speed if tip_speed is None else tip_speed), len(q))
     found: list[Violation] = []
     if len(times) > 1:
         speed = np.linalg.norm(np.diff(positions, axis=0), axis=2) / (np.diff(times) * 1e-9)[:, None]
-        for row in np.flatnonzero((speed > allowed * (1 + tolerance)).any(1)).tolist():
-            found.append(Violation("tip_speed", int(times[row + 1]), float(speed[row].max()), allowed))
+        for row in np.flatnonzero((speed > allowed[1:, None] * (1 + tolerance)).any(1)).tolist():
+            found.append(Violation("tip_speed", int(times[row + 1]), float(speed[row].max()), float(allowed[row + 1])))
     depth = np.maximum(positions - limits.box_max, limits.box_min - positions).max((1, 2)) if len(q) else np.zeros(0)
     # A start outside is let in: what counts is going farther out.
     worst = np.maximum(depth[:1], 0.0)

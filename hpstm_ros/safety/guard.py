@@ -12,6 +12,7 @@ NEAR_M = 0.05
 """From what distance on a pair of links, or a tip and a face of the box, takes part in the barriers."""
 _INSET_M = 0.001  # a stop is looked at in a few places; between, a tip is on an arc
 _NEAREST = 6  # pairs at most: what is farther has room
+_SKIPPED_M = 0.01  # of motion from where no pair was near: they cannot have come much nearer than NEAR_M
 _KEPT_M = 0.004  # the barriers keep this much more, so that plans are seldom refused
 
 
@@ -43,6 +44,8 @@ class PinocchioGuard:
             for request in data.collisionRequests:
                 request.security_margin = distance
         self._tips, self._box_min, self._box_max = tips, box_min, box_max
+        self._leverage = _leverage(model, geometry)
+        self._clear: F64 | None = None  # the last posture at which no pair was within NEAR_M of its margin
 
     def tips(self, q: F64) -> F64:
         """Positions (A, 3) m of the tips at ``q``."""
@@ -61,6 +64,8 @@ class PinocchioGuard:
         for tip in self._tips:
             p = pin.updateFramePlacement(self._model, self._data, tip).translation
             outside = max(outside, float((self._box_min - p).max()) + _INSET_M, float((p - self._box_max).max()) + _INSET_M)
+        if self._clear is not None and float(self._leverage @ np.abs(q - self._clear)) < NEAR_M:
+            return speed, outside, ""  # no pair can have come so much nearer
         pin.updateGeometryPlacements(self._model, self._data, self._geometry, self._exact)
         if pin.computeCollisions(self._geometry, self._exact, True):
             pair = next(self._name(k) for k, result in enumerate(self._exact.collisionResults) if result.isCollision())
@@ -75,7 +80,11 @@ class PinocchioGuard:
             J = pin.getFrameJacobian(model, data, tip, pin.LOCAL_WORLD_ALIGNED)[:3]
             for sign, room in ((1.0, self._box_max - p), (-1.0, p - self._box_min)):
                 rows += [(sign * J[k], float(room[k]) - _KEPT_M, "workspace") for k in np.flatnonzero(room < NEAR_M)]
-        if pin.computeCollisions(model, data, self._geometry, self._wide, q, False):
+        if self._clear is not None and float(self._leverage @ np.abs(q - self._clear)) < _SKIPPED_M:
+            return rows
+        if not pin.computeCollisions(model, data, self._geometry, self._wide, q, False):
+            self._clear = np.array(q)
+        else:
             near = [(r.getContact(0).penetration_depth, k) for k, r in enumerate(self._wide.collisionResults) if r.isCollision()]
             rows += [self._pair_row(k, self._wide.collisionResults[k]) for _, k in sorted(near)[:_NEAREST]]
         return rows
@@ -97,3 +106,24 @@ class PinocchioGuard:
         pair = self._geometry.collisionPairs[number]
         a, b = (self._geometry.geometryObjects[index].name for index in (pair.first, pair.second))
         return f"{a} with {b}"
+
+
+def _leverage(model: pin.Model, geometry: pin.GeometryModel) -> F64:
+    """(n,) m/rad (1 for a slide): by how much a unit of each joint's motion brings any two parts nearer to each other, at most.
+
+    A part is no farther from a joint that carries it than the offsets between them and its own size, whatever the posture. A joint that
+    carries both of two parts moves neither against the other.
+    """
+    slides = np.array([joint.shortname().startswith("JointModelP") for joint in model.joints])
+    travel = np.where(slides[1:], np.maximum(np.abs(model.lowerPositionLimit), np.abs(model.upperPositionLimit)), 0.0)
+    lever = np.zeros(model.njoints)
+    for item in geometry.geometryObjects:
+        item.geometry.computeLocalAABB()
+        far = np.linalg.norm(item.placement.translation) + np.linalg.norm(item.geometry.aabb_center) + item.geometry.aabb_radius
+        joint = int(item.parentJoint)
+        while joint > 0:
+            lever[joint] = max(lever[joint], far)
+            far += np.linalg.norm(model.jointPlacements[joint].translation) + travel[joint - 1]
+            joint = int(model.parents[joint])
+    lever[slides] = 1.0
+    return np.asarray(lever[1:])

@@ -21,32 +21,24 @@ State = tuple[F64, F64, F64]
 
 @dataclass(slots=True)
 class Plan:
-    """A step from grid index ``start`` to the next, and the stop from there; at rest ever after."""
+    """States at grid indices from `start` on: where the arm is, one step, and the stop from there; at rest ever after."""
 
     start: int
-    first: State
-    second: State
-    stop: ruckig.Trajectory | None
-    period: float
-    end: int
+    path: list[State]
+
+    @property
+    def end(self) -> int:
+        """The grid index from which on the arm is at rest."""
+        return self.start + len(self.path) - 1
 
     def at(self, index: int) -> State:
-        """The state at a grid index from `start` on."""
-        if index <= self.start:
-            return self.first
-        if index == self.start + 1 or self.stop is None:
-            return self.second
-        if index >= self.end:
-            q = np.array(self.stop.at_time(self.stop.duration)[0])
-            return q, np.zeros_like(q), np.zeros_like(q)
-        q, dq, ddq = self.stop.at_time((index - self.start - 1) * self.period)
-        return np.array(q), np.array(dq), np.array(ddq)
+        """The state at a grid index."""
+        return self.path[min(max(index - self.start, 0), len(self.path) - 1)]
 
 
-def rest(index: int, q: F64, period: float) -> Plan:
+def rest(index: int, q: F64) -> Plan:
     """The plan of standing still at ``q``."""
-    state = (q, np.zeros_like(q), np.zeros_like(q))
-    return Plan(index, state, state, None, period, index + 1)
+    return Plan(index, [(q, np.zeros_like(q), np.zeros_like(q))])
 
 
 class Planner:
@@ -67,31 +59,33 @@ class Planner:
         self._input.max_jerk = limits.jerk * (1 - 1e-6)
         self._input.target_acceleration = np.zeros(n)
         self._zero = np.zeros(n)
-        self._step = ruckig.Trajectory(n)
+        self._step, self._stop = ruckig.Trajectory(n), ruckig.Trajectory(n)
 
     def plan(self, index: int, state: State, velocity: F64) -> Plan | None:
         """A step towards ``velocity`` (n,) rad/s, then the stop; None where Ruckig finds none or a joint limit is passed on the way."""
         if not self._calculate(state, velocity, self._step):
             return None
-        q, dq, ddq = (np.array(value) for value in self._step.at_time(self._period))
-        stop = ruckig.Trajectory(len(q))
-        if not self._calculate((q, dq, ddq), self._zero, stop):
+        second = _state(self._step, self._period)
+        if not self._calculate(second, self._zero, self._stop):
             return None
-        end = index + 1 + int(np.ceil(stop.duration / self._period))
-        return Plan(index, state, (q, dq, ddq), stop, self._period, end)
+        stop, path = self._stop, [state, second]
+        path += [_state(stop, k * self._period) for k in range(1, int(np.ceil(stop.duration / self._period)))]
+        if stop.duration > 0:
+            q = _state(stop, stop.duration)[0]
+            path.append((q, np.zeros_like(q), np.zeros_like(q)))
+        return Plan(index, path)
 
     def passed(self, plan: Plan) -> tuple[str, NDArray[np.bool_]]:
         """Which joints (n,) pass which limit ("position" or "velocity") in a plan; empty when it keeps to all."""
-        limits, stop = self._limits, plan.stop
-        q, dq, ddq = plan.second
+        limits = self._limits
+        q, dq, ddq = plan.path[1]
         if not (np.isfinite(q).all() and np.isfinite(dq).all() and np.isfinite(ddq).all()):
             return "finite", np.ones(len(q), dtype=bool)
-        if stop is not None:
-            # Every point that may be sent, because ``position_extrema`` is not set for joints that stand still.
-            path = np.array([stop.at_time(k * self._period)[0] for k in range(plan.end - plan.start)])
-            outside = ((path < limits.lower) | (path > limits.upper)).any(0)
-            if outside.any():
-                return "position", np.asarray(outside, dtype=np.bool_)
+        # Every point that may be sent: Ruckig's ``position_extrema`` are not set for joints that stand still.
+        path = np.array([state[0] for state in plan.path[1:]])
+        outside = ((path < limits.lower) | (path > limits.upper)).any(0)
+        if outside.any():
+            return "position", np.asarray(outside, dtype=np.bool_)
         # While braking, the velocity still grows until the acceleration is gone: by a^2 / 2j.
         peak = np.maximum(np.abs(dq), np.abs(dq + ddq * np.abs(ddq) / (2 * limits.jerk * (1 - 1e-6))))
         fast = np.greater(peak, limits.velocity)
@@ -105,3 +99,8 @@ class Planner:
             return int(self._otg.calculate(parameters, out)) >= 0
         except RuntimeError:
             return False
+
+
+def _state(trajectory: ruckig.Trajectory, seconds: float) -> State:
+    q, dq, ddq = trajectory.at_time(seconds)
+    return np.array(q), np.array(dq), np.array(ddq)

@@ -8,10 +8,10 @@
         │                        ▼
      stopped (latched) ◀── emergency stop, from every state
 
-Commands lie on a grid of instants. Each tick plans one grid step and the stop after it (`motion.Plan`) and accepts the plan only if
-all of it, stop included, keeps to the joint limits, the tip speed, the workspace and the distance from obstacles. Where no
-plan is accepted, and in every state but aligning and tracking, the plan accepted last is followed: it brakes. The controller is
-sent the stop with every command, so it stands still even if this process dies.
+Commands lie on a grid of instants. Each tick plans one grid step and the stop after it (`motion.Plan`), and the plan is accepted only
+if all of it keeps to every limit (`steering.Steering`). Where none is accepted, and in every state but aligning and tracking, the
+plan accepted last is followed: it brakes. The controller is sent the stop with every command, so it stands still even if this
+process dies.
 """
 
 import enum
@@ -24,17 +24,16 @@ from numpy.typing import NDArray
 
 from hpstm_ros.safety.guard import Guard
 from hpstm_ros.safety.limits import Limits, Settings
-from hpstm_ros.safety.motion import Plan, Planner, State, rest
+from hpstm_ros.safety.motion import Plan, State, rest
+from hpstm_ros.safety.steering import Steering
+from pallas_ros.body.errors import PallasError
 
 F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
 _NEVER = -(10**18)
-_TIP_MARGIN = 0.97  # speeds are looked at in points; between, a tip may be a little faster
-_LOOKS = 8
-_TRIES = 4
-_BARRIER_GAIN = 10.0  # 1/s
 _GOAL_REACH = 0.025  # s: how far a goal is carried on by its speed when the next one is late
+_STILL_S, _STILL_RAD = 0.1, 0.05  # joint states of that time must agree so well before the arm is engaged
 
 
 class SupervisorState(enum.IntEnum):
@@ -94,10 +93,9 @@ class Supervisor:
     def __init__(self, limits: Limits, settings: Settings | None = None, guard: Guard | None = None) -> None:
         """Disengaged, with the arm's posture unknown; without a ``guard`` only the joints are limited."""
         self.limits, self.settings, self._guard = limits, settings or Settings(), guard
-        self.tip_speed = limits.tip_speed
+        self._steering = Steering(limits, self.settings, guard)
         self.state, self.reason = SupervisorState.DISENGAGED, "not engaged yet"
         self.refused = 0
-        self._planner = Planner(limits, self.settings.period)
         self._period = round(self.settings.period * _NS)
         self._zero_time: int | None = None
         self._now = 0
@@ -105,11 +103,23 @@ class Supervisor:
         self._sent: deque[tuple[int, F64]] = deque(maxlen=64)
         self._goal: _Goal | None = None
         self._measured: tuple[int, int, F64] | None = None
+        self._recent: deque[tuple[int, F64]] = deque(maxlen=64)
         self._deviation = math.nan
         self._deviates_since: int | None = None
         self._dead_man = _NEVER
         self._emergency = False
         self._aligning_since, self._well_since = 0, _NEVER
+
+    @property
+    def tip_speed(self) -> float:
+        """m/s, the limit of every tip's speed; may be changed while running. What is no speed is refused with a `PallasError`."""
+        return self._steering.tip_speed
+
+    @tip_speed.setter
+    def tip_speed(self, speed: float) -> None:
+        if not 0 < speed < math.inf:
+            raise PallasError(f"tip_speed is {speed}, but must be above 0 m/s")
+        self._steering.tip_speed = speed
 
     # -- what comes in ---------------------------------------------------------------------------------------------------------
 
@@ -144,6 +154,7 @@ class Supervisor:
             self.refused += 1
             return False
         self._measured = (stamp, now, q)
+        self._recent.append((now, q))
         self._compare(now, stamp, q)
         return True
 
@@ -162,6 +173,10 @@ class Supervisor:
         if self._moving():
             return "cannot engage: the arm is still coming to rest"
         q = self._measured[2]
+        recent = np.array([past for when, past in self._recent if now - when <= _STILL_S * _NS] or [q])
+        moved = np.ptp(recent, axis=0) > _STILL_RAD
+        if moved.any():
+            return f"cannot engage: joint '{self.limits.joint_names[int(np.argmax(moved))]}' is moving, or its joint states jump"
         slack = 0.02 + 0.01 * (self.limits.upper - self.limits.lower)
         outside = (q < self.limits.lower - slack) | (q > self.limits.upper + slack)
         if outside.any():
@@ -169,7 +184,7 @@ class Supervisor:
         q = np.clip(q, self.limits.lower, self.limits.upper)
         if self._guard is not None and (pair := self._guard.look(q, np.zeros_like(q))[2]):
             return f"cannot engage: {pair} are too near; move the arm by hand"
-        self._plan = rest(self._index(now), q, self.settings.period)
+        self._plan = rest(self._index(now), q)
         self._sent.clear()
         self._deviation, self._deviates_since = math.nan, None
         self._align(now, "engaged")
@@ -180,9 +195,9 @@ class Supervisor:
         if self.state is not SupervisorState.STOPPED:
             self._enter(SupervisorState.DISENGAGED, "disengaged")
 
-    def emergency_stop(self, now: int, why: str) -> None:
-        """Stop, latched."""
-        self._emergency = True
+    def emergency_stop(self, now: int, why: str, held: bool = True) -> None:
+        """Stop, latched; ``held`` by a switch that must be released (`emergency_released`) before a reset."""
+        self._emergency |= held
         self._enter(SupervisorState.STOPPED, f"emergency stop: {why}")
 
     def emergency_released(self, now: int) -> None:
@@ -202,7 +217,7 @@ class Supervisor:
 
     def posture(self) -> F64 | None:
         """Where the arm is told to be at the next instant, (n,) rad, or None while its posture is not known."""
-        return None if self._plan is None else self._plan.second[0]
+        return None if self._plan is None else self._plan.at(self._plan.start + 1)[0]
 
     def flags(self, now: int) -> tuple[bool, bool, bool]:
         """Whether the arm is engaged, the dead-man's switch held, the emergency stop pressed."""
@@ -218,11 +233,11 @@ class Supervisor:
         index = self._index(now)
         if self.state is SupervisorState.DISENGAGED and not self._moving() and self._measured is not None:
             q = np.clip(self._measured[2], self.limits.lower, self.limits.upper)
-            self._plan = rest(index, q, self.settings.period)
+            self._plan = rest(index, q)
         if self._plan is None:
             return self._nothing(now)
         self._record(index)
-        limited, scale = self._replan(index, now)
+        limited, scale = self._lead(index, now)
         return self._command(index, limited, scale)
 
     def _clock(self, now: int) -> None:
@@ -234,6 +249,7 @@ class Supervisor:
             self._goal, self._dead_man = None, _NEVER
             if self._measured is not None:
                 self._measured = (now - _NS, now - _NS, self._measured[2])
+            self._recent.clear()
             self._well_since, self._aligning_since, self._deviates_since = now, min(self._aligning_since, now), None
         self._now = now
 
@@ -251,7 +267,7 @@ class Supervisor:
         elif self.state is SupervisorState.HOLDING and now - self._well_since >= self.settings.resume_after * _NS:
             self._align(now, "going on")
         elif self.state is SupervisorState.ALIGNING and self._goal is not None and self._plan is not None:
-            away = float(np.abs(self._goal.q - self._plan.second[0]).max())
+            away = float(np.abs(self._goal.q - self._plan.at(self._plan.start + 1)[0]).max())
             if away < self.settings.align_tolerance or now - self._aligning_since > self.settings.align_ramp * _NS:
                 self._enter(SupervisorState.TRACKING, "following the operator")
 
@@ -270,111 +286,23 @@ class Supervisor:
             return "the arm does not follow"
         return ""
 
-    def _replan(self, index: int, now: int) -> tuple[tuple[str, ...], float]:
+    def _lead(self, index: int, now: int) -> tuple[tuple[str, ...], float]:
         """Accept a new plan from ``index`` where there is one; the limits that interfered, and the speed scale."""
-        assert self._plan is not None
-        if self.state not in (SupervisorState.ALIGNING, SupervisorState.TRACKING) or self._goal is None:
+        goal, settings = self._goal, self.settings
+        if self.state not in (SupervisorState.ALIGNING, SupervisorState.TRACKING) or goal is None or self._plan is None:
             return (), 0.0
-        state = self._plan.at(index)
-        velocity, limited, scale = self._wanted(index, state[0], now)
-        for _ in range(_TRIES):
-            plan = self._planner.plan(index, state, velocity)
-            if plan is None:
-                limited.append("no_plan")
-                break
-            passed, joints = self._planner.passed(plan)
-            if passed:  # those joints stop, the others go on
-                velocity = np.where(joints, 0.0, velocity)
-                passed = f"{passed}:{self.limits.joint_names[int(np.argmax(joints))]}"
-            else:
-                passed = self._judge(plan)
-                if not passed:
-                    self._plan = plan
-                    return tuple(limited), scale
-                velocity, scale = 0.5 * velocity, 0.5 * scale
-            if passed not in limited:
-                limited.append(passed)
-        return tuple(limited), 0.0
-
-    def _wanted(self, index: int, q: F64, now: int) -> tuple[F64, list[str], float]:
-        """The joints' velocity (n,) towards the goal, slowed as a whole so that no speed limit is passed."""
-        goal, limits, settings = self._goal, self.limits, self.settings
-        assert goal is not None
-        ahead = min(max((self._time(index + 1) - goal.received) / _NS, 0.0), _GOAL_REACH)
-        error = np.clip(goal.q + goal.dq * ahead, limits.lower, limits.upper) - q
-        # Closing in no faster than three quarters of the acceleration can brake.
-        closing = np.sign(error) * np.minimum(settings.gain * np.abs(error), np.sqrt(1.5 * limits.acceleration * np.abs(error)))
-        velocity = goal.dq + closing
-        # Towards a limit, whatever the goal's own speed, no faster than a quarter of the acceleration can brake.
-        room = np.maximum(np.where(velocity > 0, limits.upper - q, q - limits.lower) - 1e-3, 0.0)
-        velocity = np.sign(velocity) * np.minimum(
-            np.abs(velocity), np.minimum(0.5 * settings.gain * room, np.sqrt(0.5 * limits.acceleration * room))
-        )
-        limited: list[str] = []
+        reasons: list[str] = []
         scale = min((goal.confidence - settings.min_confidence) / (settings.full_confidence - settings.min_confidence), 1.0)
         if scale < 1.0:
-            limited.append("confidence")
+            reasons.append("confidence")
         if self.state is SupervisorState.ALIGNING:
             progress = min((now - self._aligning_since) / _NS / settings.align_ramp, 1.0)
             scale *= settings.align_speed + (1.0 - settings.align_speed) * max(progress, 0.0)
-            limited.append("aligning")
-        velocity = self._slide(q, velocity, limited)
-        # Each joint by itself: a wrist that turns as fast as it can must not hold the hand back.
-        fastest = scale * 0.995 * limits.velocity
-        if (np.abs(velocity) > fastest).any():
-            limited.append(f"velocity:{limits.joint_names[int(np.argmax(np.abs(velocity) / fastest))]}")
-            velocity = np.clip(velocity, -fastest, fastest)
-        if self._guard is not None:
-            tip = self._guard.tip_speed(q, velocity)
-            allowed = 0.95 * _TIP_MARGIN * self.tip_speed * scale
-            if tip > allowed:
-                velocity = velocity * (allowed / tip)
-                limited.append("tip_speed")
-        return velocity, limited, scale
-
-    def _slide(self, q: F64, velocity: F64, limited: list[str]) -> F64:
-        """The velocity (n,) without what leads into an obstacle or out of the workspace: the arm slides along, and does not stick.
-
-        Each barrier lets the distance shrink no faster than in proportion to what is left of it (a control barrier function,
-        Ames et al. 2017); they are met in turns (Kaczmarz). Only a help: what `_judge` refuses stays refused.
-        """
-        if self._guard is None:
-            return velocity
-        barriers = self._guard.barriers(q)
-        for _ in range(8):
-            met = True
-            for row, room, name in barriers:
-                excess = float(row @ velocity) - _BARRIER_GAIN * room
-                length = float(row @ row)
-                if excess > 1e-6 and length > 1e-9:
-                    velocity, met = velocity - (excess / length) * row, False
-                    if name not in limited:
-                        limited.append(name)
-            if met:
-                break
-        return velocity
-
-    def _judge(self, plan: Plan) -> str:
-        """What in the plan or its stop offends the guard, or empty."""
-        guard = self._guard
-        if guard is None:
-            return ""
-        _, depth, _ = guard.look(plan.first[0], plan.first[1])
-        stride = max(-(-(plan.end - plan.start - 1) // _LOOKS), 1)
-        for index in range(plan.start + 1, plan.end + 1):
-            q, dq, _ = plan.at(index)
-            if (index - plan.start - 1) % stride and index < plan.end:  # the tips' speed is cheap: at every point
-                if guard.tip_speed(q, dq) > _TIP_MARGIN * self.tip_speed:
-                    return "tip_speed"
-                continue
-            speed, outside, pair = guard.look(q, dq)
-            if speed > _TIP_MARGIN * self.tip_speed:
-                return "tip_speed"
-            if outside > depth + 1e-9:
-                return "workspace"
-            if pair:
-                return f"collision:{pair}"
-        return ""
+            reasons.append("aligning")
+        ahead = min(max((self._time(index + 1) - goal.received) / _NS, 0.0), _GOAL_REACH)
+        plan, limited, scale = self._steering.lead(index, self._plan, goal.q + goal.dq * ahead, goal.dq, scale)
+        self._plan = plan or self._plan
+        return (*reasons, *limited), scale
 
     # -- bookkeeping -----------------------------------------------------------------------------------------------------------
 
@@ -389,7 +317,7 @@ class Supervisor:
 
     def _moving(self) -> bool:
         """Whether the accepted plan has not come to rest yet, as of the last call."""
-        return self._plan is not None and self._plan.stop is not None and self._index(self._now) < self._plan.end
+        return self._plan is not None and self._index(self._now) < self._plan.end
 
     def _record(self, index: int) -> None:
         """Remember what the arm was told for the instants that have passed, to hold measurements against."""
@@ -427,7 +355,6 @@ class Supervisor:
             indices.append(plan.end)
         points = [plan.at(i) for i in indices]
         q, dq, ddq = points[1]
-        moving = plan.stop is not None and index < plan.end
         return Command(
             time=self._time(index + 1),
             q=q,
@@ -435,7 +362,7 @@ class Supervisor:
             ddq=ddq,
             times=np.array([self._time(i) for i in indices], dtype=np.int64),
             points=points,
-            send=moving or self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED),
+            send=index < plan.end or self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED),
             state=self.state,
             reason=self.reason,
             limited_by=limited,

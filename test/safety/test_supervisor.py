@@ -97,6 +97,34 @@ def test_engaging_outside_the_limits_is_refused() -> None:
     assert "'a'" in supervisor.engage(NS)
 
 
+def test_engaging_an_arm_that_moves_is_refused() -> None:
+    """Or one whose joint states jump: a single wrong sample would be taken for where it is."""
+    rig = Rig()
+    rig.step(20)
+    rig.supervisor.measured(rig.now + 1, rig.now + 1, np.array([0.0, 0.7, 0.0]))
+    assert "'b' is moving" in rig.supervisor.engage(rig.now + 1)
+    rig.step(20)
+    rig.engaged()
+
+
+@pytest.mark.parametrize("speed", [float("nan"), float("inf"), 0.0, -1.0])
+def test_a_tip_speed_that_is_none_is_refused(speed: float) -> None:
+    supervisor = Supervisor(LIMITS)
+    with pytest.raises(PallasError, match="tip_speed"):
+        supervisor.tip_speed = speed
+    assert supervisor.tip_speed == LIMITS.tip_speed
+
+
+def test_a_stop_by_service_does_not_release_the_switch() -> None:
+    rig = Rig().tracking()
+    rig.supervisor.emergency_stop(rig.now, "switch")
+    rig.supervisor.emergency_stop(rig.now, "service", held=False)
+    rig.step(200)
+    assert "pressed" in rig.supervisor.reset(rig.now)
+    rig.supervisor.emergency_released(rig.now)
+    assert rig.supervisor.reset(rig.now) == ""
+
+
 def test_aligning_is_slow_then_tracking_arrives() -> None:
     rig = Rig()
     rig.goal = np.array([0.8, -1.5, 0.3])
@@ -115,7 +143,7 @@ def test_aligning_is_slow_then_tracking_arrives() -> None:
 def test_first_command_is_where_the_arm_is() -> None:
     rig = Rig()
     rig.q = np.array([0.3, -0.7, 0.2])
-    rig.step()
+    rig.step(20)
     rig.engaged()
     np.testing.assert_allclose(rig.messages[0][1][0], [0.3, -0.7, 0.2], atol=1e-9)
 

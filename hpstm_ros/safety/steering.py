@@ -1,0 +1,123 @@
+"""From where the arm is towards a goal, as fast as every limit allows: the plan of one tick, or none.
+
+A velocity towards the goal is slowed as a whole and turned along obstacles; the plan made from it is accepted only if all of it, stop
+included, keeps to the joint limits, the tip speed, the workspace and the distance from obstacles. What is refused is tried slower.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.safety.guard import Guard
+from hpstm_ros.safety.limits import Limits, Settings
+from hpstm_ros.safety.motion import Plan, Planner
+
+F64 = NDArray[np.float64]
+
+_TIP_MARGIN = 0.97  # speeds are looked at in points; between, a tip may be a little faster
+_LOOKS = 8
+_TRIES = 4
+_BARRIER_GAIN = 10.0  # 1/s
+
+
+class Steering:
+    """Makes the plans that lead; `supervisor.Supervisor` says when, and whereto."""
+
+    def __init__(self, limits: Limits, settings: Settings, guard: Guard | None) -> None:
+        """Without a ``guard`` only the joints are limited."""
+        self._limits, self._gain, self._guard = limits, settings.gain, guard
+        self._planner = Planner(limits, settings.period)
+        self.tip_speed = limits.tip_speed
+
+    def lead(self, index: int, last: Plan, q_goal: F64, dq_goal: F64, scale: float) -> tuple[Plan | None, list[str], float]:
+        """A plan from grid index ``index`` of the ``last`` plan, towards a goal and its speed (n,), at ``scale`` (0 to 1) of full speed.
+
+        Returns:
+            the plan, or None where none is found that keeps to the limits; the limits that interfered; the scale that was kept.
+        """
+        limited: list[str] = []
+        state = last.at(index)
+        velocity = self._velocity(state[0], q_goal, dq_goal, scale, limited)
+        for _ in range(_TRIES):
+            plan = self._planner.plan(index, state, velocity)
+            if plan is None:
+                limited.append("no_plan")
+                break
+            passed, joints = self._planner.passed(plan)
+            if passed:  # those joints stop, the others go on
+                velocity = np.where(joints, 0.0, velocity)
+                passed = f"{passed}:{self._limits.joint_names[int(np.argmax(joints))]}"
+            else:
+                passed = self._offence(plan)
+                if not passed:
+                    return plan, limited, scale
+                velocity, scale = 0.5 * velocity, 0.5 * scale
+            if passed not in limited:
+                limited.append(passed)
+        return None, limited, 0.0
+
+    def _velocity(self, q: F64, q_goal: F64, dq_goal: F64, scale: float, limited: list[str]) -> F64:
+        """The joints' velocity (n,) towards the goal, slowed as a whole so that no speed limit is passed."""
+        limits = self._limits
+        error = np.clip(q_goal, limits.lower, limits.upper) - q
+        # Closing in no faster than three quarters of the acceleration can brake.
+        closing = np.sign(error) * np.minimum(self._gain * np.abs(error), np.sqrt(1.5 * limits.acceleration * np.abs(error)))
+        velocity: F64 = dq_goal + closing
+        # Towards a limit, whatever the goal's own speed, no faster than a quarter of the acceleration can brake.
+        room = np.maximum(np.where(velocity > 0, limits.upper - q, q - limits.lower) - 1e-3, 0.0)
+        near_limit = np.minimum(0.5 * self._gain * room, np.sqrt(0.5 * limits.acceleration * room))
+        velocity = self._slide(q, np.clip(velocity, -near_limit, near_limit), limited)
+        # Each joint by itself: a wrist that turns as fast as it can must not hold the hand back.
+        fastest = scale * 0.995 * limits.velocity
+        if (np.abs(velocity) > fastest).any():
+            limited.append(f"velocity:{limits.joint_names[int(np.argmax(np.abs(velocity) - fastest))]}")
+            velocity = np.clip(velocity, -fastest, fastest)
+        if self._guard is not None:
+            tip = self._guard.tip_speed(q, velocity)
+            allowed = 0.95 * _TIP_MARGIN * self.tip_speed * scale
+            if tip > allowed:
+                velocity = velocity * (allowed / tip)
+                limited.append("tip_speed")
+        return velocity
+
+    def _slide(self, q: F64, velocity: F64, limited: list[str]) -> F64:
+        """The velocity (n,) without what leads into an obstacle or out of the workspace: the arm slides along, and does not stick.
+
+        Each barrier lets the distance shrink no faster than in proportion to what is left of it (a control barrier function,
+        Ames et al. 2017); they are met in turns (Kaczmarz). Only a help: what `_offence` refuses stays refused.
+        """
+        if self._guard is None:
+            return velocity
+        barriers = self._guard.barriers(q)
+        for _ in range(8):
+            met = True
+            for row, room, name in barriers:
+                excess = float(row @ velocity) - _BARRIER_GAIN * room
+                length = float(row @ row)
+                if excess > 1e-6 and length > 1e-9:
+                    velocity, met = velocity - (excess / length) * row, False
+                    if name not in limited:
+                        limited.append(name)
+            if met:
+                break
+        return velocity
+
+    def _offence(self, plan: Plan) -> str:
+        """What in the plan or its stop offends the guard, or empty."""
+        guard = self._guard
+        if guard is None:
+            return ""
+        _, depth, _ = guard.look(*plan.path[0][:2])
+        stride, last = max(-(-(len(plan.path) - 2) // _LOOKS), 1), len(plan.path) - 2
+        for k, (q, dq, _) in enumerate(plan.path[1:]):
+            if k % stride and k < last:  # the tips' speed is cheap: at every point
+                if guard.tip_speed(q, dq) > _TIP_MARGIN * self.tip_speed:
+                    return "tip_speed"
+                continue
+            speed, outside, pair = guard.look(q, dq)
+            if speed > _TIP_MARGIN * self.tip_speed:
+                return "tip_speed"
+            if outside > depth + 1e-9:
+                return "workspace"
+            if pair:
+                return f"collision:{pair}"
+        return ""
