@@ -1,8 +1,9 @@
 """Hostile input for retargeting and supervisor, and the verdict of the independent checker on what they sent.
 
 A run is a seeded story: bodies with NaN, jumps, gaps, reversed stamps and teleporting wrists; joint states that lie, stick or fail;
-buttons pressed at random; parameters changed at random; a clock that jitters, stalls and jumps. The arm behind it is ideal, or
-stuck for a while. What is judged are the emitted commands alone.
+buttons pressed at random; parameters changed at random, to nonsense too; a clock that jitters, stalls and jumps. The arm behind it is
+ideal, or stuck for a while. What is judged are the emitted commands alone: against the limits (`hpstm_ros.safety.checker`), and
+against what the story itself knows of whether the arm may be led (`_Permission`).
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from hpstm_ros.retarget.robots import RobotDescription
 from hpstm_ros.safety import checker
-from hpstm_ros.safety.limits import Settings
-from hpstm_ros.safety.supervisor import Command, SupervisorState
+from hpstm_ros.safety.limits import Limits, Settings
+from hpstm_ros.safety.supervisor import SupervisorState
 from hpstm_ros.teleoperation import Teleoperation
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.names import JOINT_INDEX
@@ -26,7 +28,7 @@ F64 = NDArray[np.float64]
 _NS = 1_000_000_000
 _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
 _ARMS = [JOINT_INDEX[f"{side}_{joint}"] for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist")]
-LED = (SupervisorState.ALIGNING, SupervisorState.TRACKING)
+_STOP_WITHIN_NS = _NS // 10
 
 
 @dataclass
@@ -37,7 +39,7 @@ class Verdict:
         frames: bodies given.
         commands: sent.
         violations: what the checker found, in words; empty is a pass.
-        led: share of the time in which the arm followed, so that a pass means something.
+        led, tracked: share of the commands that led the arm on, and that were sent while tracking, so that a pass means something.
         stop_begins_s: the longest time from the last good body to the last command that still led on.
     """
 
@@ -45,37 +47,41 @@ class Verdict:
     commands: int = 0
     violations: list[str] = field(default_factory=list)
     led: float = 0.0
+    tracked: float = 0.0
     stop_begins_s: float = 0.0
 
 
 class _Bodies:
     """A body that waves its arms, and what can go wrong with it."""
 
-    def __init__(self, random: np.random.Generator) -> None:
-        self._random, self._skeleton = random, Skeleton.from_height(1.75)
-        self._phase = random.uniform(0, 2 * np.pi, (6, 3))
-        self._speed = random.uniform(0.3, 4.0, (6, 3))
-        self._size = random.uniform(0.2, 1.5, (6, 3))
-
-    def good(self, stamp: int, seconds: float) -> BodyFrame:
-        """A plausible body at ``stamp``."""
-        turns = np.zeros((22, 3))
-        turns[_ARMS] = self._size * np.sin(self._phase + self._speed * seconds)
+    def __init__(self, random: np.random.Generator, frames: int) -> None:
+        """``frames`` of it, at 60 Hz."""
+        self._random = random
+        phase, speed, size = (random.uniform(low, high, (6, 3)) for low, high in ((0.0, 2 * np.pi), (0.3, 4.0), (0.2, 1.5)))
+        turns = np.zeros((frames, 22, 3))
+        turns[:, _ARMS] = size * np.sin(phase + speed * np.arange(frames)[:, None, None] / 60)
         local = from_rotvec(turns)
-        rotations = np.tile([0.0, 0.0, 0.0, 1.0], (22, 1))
+        self._rotations = np.tile([0.0, 0.0, 0.0, 1.0], (frames, 22, 1))
         for side in ("left", "right"):
             shoulder, elbow, wrist = (JOINT_INDEX[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist"))
-            rotations[shoulder] = local[shoulder]
-            rotations[elbow] = multiply(rotations[shoulder], local[elbow])
-            rotations[wrist] = multiply(rotations[elbow], local[wrist])
-        positions: F64 = np.asarray(forward_kinematics(self._skeleton, rotations, np.array([0.0, 0.0, 1.0])), dtype=np.float64)
+            self._rotations[:, shoulder] = local[:, shoulder]
+            self._rotations[:, elbow] = multiply(self._rotations[:, shoulder], local[:, elbow])
+            self._rotations[:, wrist] = multiply(self._rotations[:, elbow], local[:, wrist])
+        roots = np.tile([0.0, 0.0, 1.0], (frames, 1))
+        self._positions: F64 = np.asarray(forward_kinematics(Skeleton.from_height(1.75), self._rotations, roots), dtype=np.float64)
+        self._last_stamp = self._next_stamp = 0
+
+    def good(self, frame: int, stamp: int) -> BodyFrame:
+        """A plausible body, said to be of ``stamp``."""
+        self._last_stamp, self._next_stamp = self._next_stamp, stamp
         covariance = np.tile(np.eye(3) * 1e-4, (22, 1, 1))
+        rotations, positions = self._rotations[frame].copy(), self._positions[frame].copy()
         return BodyFrame(stamp, rotations, positions, covariance, np.ones(22, bool), np.ones(22), np.zeros(2), stamp)
 
     def spoil(self, body: BodyFrame) -> BodyFrame:
         """One thing wrong with it."""
         random, joint = self._random, int(self._random.integers(22))
-        match int(random.integers(14)):
+        match int(random.integers(15)):
             case 0:
                 body.positions[joint, int(random.integers(3))] = random.choice([np.nan, np.inf, -np.inf, 1e300])
             case 1:
@@ -104,9 +110,52 @@ class _Bodies:
                 body.positions += random.normal(0, 0.25, body.positions.shape)
             case 12:
                 body.rotations[:] = multiply(from_rotvec(random.normal(0, 2.0, (1, 3))), body.rotations)
+            case 13:
+                body.stamp = self._last_stamp
             case _:
                 body.covariance = None
         return body
+
+
+@dataclass
+class _Permission:
+    """What the story itself knows of whether the arm may be led: the supervisor's own word on that is not asked."""
+
+    settings: Settings
+    engaged: bool = False
+    pressed: int | None = None
+    body: int | None = None
+    body_stamp: int | None = None
+    joints: int | None = None
+
+    def saw(self, now: int, body: BodyFrame) -> str:
+        """A body that was accepted; why it must not have been, or empty."""
+        used = body.positions[[0, *_ARMS]]
+        if not abs(now - body.stamp) <= self.settings.max_body_age * _NS:
+            return "a body of another time was accepted"
+        if self.body_stamp is not None and body.stamp <= self.body_stamp:
+            return "a body not newer than the last was accepted"
+        if not np.isfinite(used).any(axis=1).any():
+            return "a body that is not finite was accepted"
+        self.body, self.body_stamp = now, body.stamp
+        return ""
+
+    def clock_went_back(self) -> None:
+        """Nothing that came before is known to be fresh."""
+        self.pressed = self.body = self.body_stamp = self.joints = None
+
+    def missing(self, now: int) -> str:
+        """What forbids to lead the arm at ``now``, or empty."""
+        settings = self.settings
+        if not self.engaged:
+            return "without being engaged"
+        if settings.require_dead_man and (self.pressed is None or now - self.pressed > settings.dead_man_timeout * _NS):
+            return "with the dead-man's switch released"
+        if self.body is None or now - self.body > _STOP_WITHIN_NS:
+            return "0.1 s after the last good body"
+        if self.joints is None or now - self.joints > settings.feedback_timeout * _NS:
+            return "without joint states"
+        return ""
 
 
 @dataclass
@@ -114,61 +163,65 @@ class _Stream:
     """The commands since the arm was engaged last, on a clock without jumps."""
 
     messages: list[tuple[NDArray[np.int64], F64]] = field(default_factory=list)
-    last_velocity: F64 = field(default_factory=lambda: np.zeros(1))
+    end: F64 | None = None  # where the last command said that the arm comes to rest
 
 
 class HostileRun:
     """One seeded story; `run` tells it and judges."""
 
-    def __init__(self, robot: RobotDescription, seed: int, guard: bool = True) -> None:
-        """A fresh teleoperation of ``robot``; the story follows from ``seed`` alone."""
+    def __init__(self, robot: RobotDescription, seed: int, frames: int) -> None:
+        """A fresh teleoperation of ``robot``, to be given ``frames`` bodies at about 60 Hz; the story follows from ``seed`` alone."""
         self._random = random = np.random.default_rng(seed)
         self._robot = robot
         self._tip_speed = float(random.choice([0.25, 0.25, 1.0, 3.0]))
         safety = Settings(
-            period=float(random.choice([0.002, 0.004, 0.008, 0.008, 0.008, 1 / 60])),
+            period=float(random.choice([0.002, 0.004, 0.008, 1 / 60], p=[0.08, 0.08, 0.5, 0.34])),
             require_dead_man=bool(random.random() < 0.3),
             lead=float(random.choice([0.0, 0.002, 0.01])),
         )
         self._arm = Teleoperation(robot, None, None, safety, self._tip_speed)
         self._limits = self._arm.supervisor.limits
-        self._bodies = _Bodies(random)
+        self._frames, self._bodies, self._may = frames, _Bodies(random, frames), _Permission(safety)
         self._hostility = float(random.choice([0.0, 0.02, 0.1, 0.5]))
         self._now, self._offset = 10 * _NS, 0
         self._ticked = self._now
         self._q = np.clip(robot.q_ready + random.normal(0, 0.05, robot.dof), robot.lower, robot.upper)
-        self._stuck_until, self._gap_until = 0, 0
+        self._stuck_until = self._gap_until = self._silent_until = self._told_truth = 0
+        self._speeds = [(0, self._tip_speed)]
         self._stream = _Stream()
-        self._last_good, self._led = self._now, 0
+        self._led = self._tracked = 0
         self._verdict = Verdict()
 
-    def run(self, frames: int) -> Verdict:
-        """Give ``frames`` bodies at about 60 Hz, tick in between, and judge what came out."""
-        seconds = 0.0
+    def run(self) -> Verdict:
+        """Give the bodies, tick in between, and judge what came out."""
         self._feedback()
-        self._press()
-        for _ in range(frames):
-            seconds += 1 / 60
+        self._engage()
+        for frame in range(self._frames):
             self._happen()
             if self._now >= self._gap_until:
-                body = self._bodies.good(self._now - int(self._random.integers(0, 20_000_000)), seconds)
+                body = self._bodies.good(frame, self._now - int(self._random.integers(0, 20_000_000)))
                 if self._random.random() < self._hostility:
                     body = self._bodies.spoil(body)
                 if self._arm.body(self._now, body):
-                    self._last_good = self._now
+                    self._blame(self._may.saw(self._now, body))
                 self._emit()
             until = self._now + _NS // 60
             while self._now < until:
-                self._wait()
+                until += self._wait()
                 self._feedback()
                 self._emit()
-        self._verdict.frames += frames
+        self._verdict.frames = self._frames
         self._finish_stream()
         self._verdict.led = self._led / max(self._verdict.commands, 1)
+        self._verdict.tracked = self._tracked / max(self._verdict.commands, 1)
         return self._verdict
 
-    def _wait(self) -> None:
-        """Time goes by: about a period, sometimes none, sometimes much, sometimes backwards."""
+    def _blame(self, what: str) -> None:
+        if what and what not in self._verdict.violations:
+            self._verdict.violations.append(what)
+
+    def _wait(self) -> int:
+        """Time goes by: about a period, sometimes none, sometimes much; by how much in ns the clock jumped besides, sometimes backwards."""
         random, step = self._random, self._arm.supervisor.settings.period
         wait = step * float(random.uniform(0.7, 1.3))
         if random.random() < 0.05 * self._hostility:
@@ -176,55 +229,106 @@ class HostileRun:
         jump = 0
         if random.random() < 0.002 * self._hostility:
             jump = int(random.choice([-1, 1])) * int(random.integers(1, 100 * _NS))
-        self._now += round(wait * _NS)
-        if jump:
-            self._now += jump
-            self._last_good = self._now
+        self._now += round(wait * _NS) + jump
         if self._now < self._ticked:  # the supervisor takes a step back as no time at all; so does the checker's clock
             self._offset += self._ticked - self._now
+            self._may.clock_went_back()
+        return jump
 
     def _happen(self) -> None:
         """Buttons, parameters, faults."""
-        random, arm, now = self._random, self._arm, self._now
-        if arm.supervisor.settings.require_dead_man and random.random() > 0.1 * self._hostility:
-            arm.supervisor.dead_man(now, random.random() > 0.05 * self._hostility)
-        if arm.supervisor.state in (SupervisorState.DISENGAGED, SupervisorState.STOPPED) and random.random() < 0.2:
-            arm.supervisor.emergency_released(now)
-            arm.supervisor.reset(now)
-            self._press()
+        random, supervisor, now = self._random, self._arm.supervisor, self._now
+        if supervisor.settings.require_dead_man and random.random() > 0.1 * self._hostility:
+            self._press(random.random() > 0.05 * self._hostility)
+        if supervisor.state in (SupervisorState.DISENGAGED, SupervisorState.STOPPED) and random.random() < 0.2:
+            supervisor.emergency_released(now)
+            supervisor.reset(now)
+            self._engage()
         if random.random() >= 0.1 * self._hostility:
             return
-        settings = arm.retargeter.settings
-        match int(random.integers(9)):
+        match int(random.integers(8)):
             case 0:
-                arm.supervisor.emergency_stop(now, "story")
-            case 1:
-                arm.supervisor.disengage(now)
-            case 2:
-                self._press()
-            case 3:
-                arm.retargeter.settings = replace(settings, scale=float(random.uniform(0.1, 3.0)))
-            case 4:
-                arm.retargeter.settings = replace(settings, mode=str(random.choice(["absolute", "clutched"])))
+                for _ in range(int(random.integers(1, 5))):
+                    self._button()
+            case 1 | 2:
+                self._button()
+            case 3 | 4:
+                self._parameter()
             case 5:
-                arm.retargeter.settings = replace(settings, mapping=str(random.choice(["same", "mirrored"])))
-            case 6:
-                arm.supervisor.tip_speed = float(random.uniform(0.05, 1.0)) * self._tip_speed
-            case 7:
                 self._stuck_until = now + int(random.integers(0, 3 * _NS))
+            case 6:
+                self._silent_until = now + int(random.integers(0, _NS))
             case _:
                 self._gap_until = now + int(random.integers(0, _NS))
 
-    def _press(self) -> None:
-        """Try to engage; what is sent from then on is a new stream."""
-        if not self._arm.supervisor.engage(self._now):
-            self._finish_stream()
+    def _button(self) -> None:
+        """One of all, in no order."""
+        random, supervisor, now = self._random, self._arm.supervisor, self._now
+        match int(random.integers(7)):
+            case 0 | 1:
+                supervisor.emergency_stop(now, "story", held=bool(random.random() < 0.5))
+                self._may.engaged = False
+            case 2:
+                supervisor.disengage(now)
+                self._may.engaged = False
+            case 3:
+                self._engage()
+            case 4:
+                supervisor.emergency_released(now)
+            case 5:
+                supervisor.reset(now)
+            case _:
+                self._press(bool(random.random() < 0.5))
+
+    def _press(self, pressed: bool) -> None:
+        """The dead-man's switch: clutched, a new grip."""
+        self._arm.supervisor.dead_man(self._now, pressed)
+        self._may.pressed = self._now if pressed else None
+
+    def _parameter(self) -> None:
+        """A setting changes, or is refused."""
+        random, arm = self._random, self._arm
+        settings = arm.retargeter.settings
+        try:
+            match int(random.integers(6)):
+                case 0:
+                    scale = float(random.choice([random.uniform(0.1, 3.0), np.nan, -1.0, 1e9]))
+                    arm.retargeter.settings = replace(settings, scale=scale)
+                    self._blame("" if 0.1 <= scale <= 3.0 else "a scale out of range was accepted")
+                case 1:
+                    arm.retargeter.settings = replace(settings, mode=str(random.choice(["absolute", "clutched", ""])))
+                case 2:
+                    arm.retargeter.settings = replace(settings, mapping=str(random.choice(["same", "mirrored", "x"])))
+                case 3:
+                    arm.retargeter.settings = replace(settings, orientation_from=str(random.choice(["wrist", "forearm", "\0"])))
+                case _:
+                    speed = float(random.choice([random.uniform(0.05, 1.0), np.nan, np.inf, 0.0, -1.0], p=[0.6, 0.1, 0.1, 0.1, 0.1]))
+                    arm.supervisor.tip_speed = speed * self._tip_speed
+                    self._speeds.append((self._ticked + self._offset, speed * self._tip_speed))
+                    self._blame("" if 0 < speed <= 1 else "a tip speed that is none was accepted")
+        except PallasError:
+            pass
+
+    def _engage(self) -> None:
+        """Try to engage; what is sent from then on is a new stream, and starts where the arm is."""
+        if self._arm.supervisor.engage(self._now):
+            return
+        self._finish_stream()
+        self._may.engaged = True
+        start = self._arm.supervisor.posture()
+        known = 0 <= self._now - self._told_truth < _NS // 10
+        if start is None or (known and np.abs(start - self._q).max() > 0.1):
+            self._blame("engaged where the arm is not")
+        self._stream.end = start
 
     def _feedback(self) -> None:
         """Joint states: true, late, or nonsense."""
         random, names = self._random, self._robot.joint_names
-        q = self._q.copy()
+        if self._now < self._silent_until:
+            return
+        q, stamp, true = self._q.copy(), self._now, True
         if random.random() < 0.1 * self._hostility:
+            true = False
             match int(random.integers(5)):
                 case 0:
                     q[int(random.integers(len(q)))] = random.choice([np.nan, np.inf, 1e12])
@@ -235,9 +339,10 @@ class HostileRun:
                 case 3:
                     names = names[::-1]
                 case _:
-                    self._arm.joints(self._now, self._now - 2 * _NS, names, q)
-                    return
-        self._arm.joints(self._now, self._now, names, q)
+                    stamp -= 2 * _NS
+        if self._arm.joints(self._now, stamp, names, q):
+            self._may.joints = self._now
+            self._told_truth = self._now if true else self._told_truth
 
     def _emit(self) -> None:
         """Tick, keep what is sent, move the ideal arm."""
@@ -245,29 +350,44 @@ class HostileRun:
         if not command.send:
             return
         self._verdict.commands += 1
-        self._stream.messages.append((command.times + self._offset, np.array([state[0] for state in command.points])))
-        self._stream.last_velocity = command.points[-1][1]
+        states = np.array(command.points)
+        self._stream.messages.append((command.times + self._offset, states))
+        if np.abs(states[-1, 1:]).max() > 1e-9:
+            self._blame("a command does not end at rest")
         if self._now >= self._stuck_until:
-            self._q = np.array(command.points[0][0])
-        self._watch_stop(command)
-
-    def _watch_stop(self, command: Command) -> None:
-        led = command.state in LED and command.speed_scale > 0
-        self._led += led
-        if led:
-            self._verdict.stop_begins_s = max(self._verdict.stop_begins_s, (self._now - self._last_good) / _NS)
+            self._q = np.array(states[0, 0])
+        end, self._stream.end = self._stream.end, states[-1, 0]
+        if end is None or np.abs(end - states[-1, 0]).max() > 1e-9:  # it leads on: the arm will not rest where the last one said
+            self._led += 1
+            missing = self._may.missing(self._now)
+            self._blame(missing and f"led {missing}")
+            if self._may.body is not None:
+                self._verdict.stop_begins_s = max(self._verdict.stop_begins_s, (self._now - self._may.body) / _NS)
+        self._tracked += command.state is SupervisorState.TRACKING
 
     def _finish_stream(self) -> None:
         """Judge the stream up to here."""
         stream, self._stream = self._stream, _Stream()
         if not stream.messages:
             return
-        times, q = checker.executed(stream.messages)
-        found = [str(v) for v in checker.check(times, q, self._limits)]
+        times, states = checker.executed(stream.messages)
+        q = states[:, 0]
+        found = checker.check(times, q, self._limits) or checker.check_states(times, states, self._limits)
         if not found:
             tips = [self._robot.frame(arm.tip) for arm in self._robot.arms]
-            found += [str(v) for v in checker.check_tips(times, q, self._robot.model, tips, self._limits, self._tip_speed)]
-            found += [str(v) for v in checker.check_collisions(times, q, self._robot.model, self._robot.geometry)]
-        if not found and np.abs(stream.last_velocity).max() > 1e-9:
-            found.append("the last command does not end at rest")
-        self._verdict.violations += found
+            found = checker.check_tips(times, q, self._robot.model, tips, self._limits, self._allowed(times))
+            found += checker.check_collisions(times, q, self._robot.model, self._robot.geometry)
+        self._verdict.violations += [str(violation) for violation in found]
+
+    def _allowed(self, times: NDArray[np.int64]) -> F64:
+        """(N,) m/s: the highest tip speed that was allowed from a braking time before each instant on."""
+        allowed, brake = np.zeros(len(times)), _braking(self._limits) + _NS // 20
+        for (since, speed), until in zip(self._speeds, [*(since for since, _ in self._speeds[1:]), 2**62], strict=True):
+            within = (times >= since) & (times <= until + brake)
+            allowed[within] = np.maximum(allowed[within], speed)
+        return allowed
+
+
+def _braking(limits: Limits) -> int:
+    """The longest time in ns that a joint takes from any state within its limits to rest."""
+    return round(float(np.max(limits.velocity / limits.acceleration + 2 * limits.acceleration / limits.jerk)) * _NS)

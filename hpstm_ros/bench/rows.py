@@ -63,7 +63,7 @@ def safety(settings: Settings) -> Iterator[Row]:
     bar = settings.bar(frames_wanted, "hostile")
     seed = 0
     while done < frames_wanted:
-        verdict = HostileRun(robots[seed % len(robots)], seed).run(_STORY_FRAMES)
+        verdict = HostileRun(robots[seed % len(robots)], seed, _STORY_FRAMES).run()
         passed, longest, done, seed = passed + len(verdict.violations), max(longest, verdict.stop_begins_s), done + verdict.frames, seed + 1
         for _ in zip(range(verdict.frames), bar, strict=False):
             pass

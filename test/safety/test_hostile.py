@@ -16,13 +16,13 @@ REGRESSIONS = [
 
 @pytest.mark.parametrize(("robot", "seed", "frames"), [*REGRESSIONS, ("uarm", 1, 200), ("ur5", 2, 150), ("g1", 4, 60)])
 def test_no_limit_is_passed(robot: str, seed: int, frames: int) -> None:
-    verdict = HostileRun(load_robot(robot), seed).run(frames)
+    verdict = HostileRun(load_robot(robot), seed, frames).run()
     assert verdict.violations == []
     assert verdict.stop_begins_s <= 0.1
 
 
 def test_stories_do_move_the_arm() -> None:
     """A supervisor that never moved would pass every limit."""
-    verdict = HostileRun(load_robot("uarm"), 1).run(120)
+    verdict = HostileRun(load_robot("uarm"), 1, 120).run()
     assert verdict.led > 0.2
     assert verdict.commands > 100
