@@ -25,6 +25,8 @@ from pallas_ros.ros.wire import body_to_bytes
 from pallas_ros.runtime.realtime import Deadline
 
 LOOK_S = 0.25
+LATE_FRAMES = 3
+"""So far behind the newest sample, beyond `max_wait_s`, a frame is left out: nobody moves an arm by it any more."""
 _TOPICS = {site: TOPIC_IMU.format(site=site) for site in SITES}
 
 
@@ -46,7 +48,8 @@ class PallasBodyNode(PallasNode):
         self._pipeline = settings.pipeline()
         self._frames: list[ImuFrame] = []
         self._pipeline.admit = self._admit
-        self._watch = Deadline(round(1e9 / MODEL_RATE_HZ))
+        period = 1e9 / MODEL_RATE_HZ
+        self._watch, self._news = Deadline(round(period), round(LATE_FRAMES * period + 1e9 * s["max_wait_s"])), 0
         self._bodies = self.advertise(BodyPose, TOPIC_PALLAS_BODY)
         self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
         self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
@@ -62,7 +65,7 @@ class PallasBodyNode(PallasNode):
             return Health()
         remarks = self._pipeline.remarks()
         summary = "calibrated" if self._pipeline.calibration is not None else "not calibrated"
-        watch = {"steps over the deadline": self._watch.overruns, "frames skipped for it": self._watch.skipped}
+        watch = {"steps over the deadline": self._watch.overruns, "frames too late": self._watch.skipped}
         return Health(1 if remarks else 0, "; ".join(remarks) or summary, self._pipeline.dropped() | watch)
 
     def _on_imu(self, site: str, message: Imu) -> None:
@@ -72,6 +75,7 @@ class PallasBodyNode(PallasNode):
             samples += [(other, imu_from_msg(later)) for later in self.pending(topic)]
         if len(samples) > 1:
             samples.sort(key=lambda entry: entry[1].stamp)
+        self._news = samples[-1][1].stamp
         for at, sample in samples:
             started = time.monotonic_ns()
             bodies = self._pipeline.push(at, sample)
@@ -85,8 +89,8 @@ class PallasBodyNode(PallasNode):
             self._frames.clear()
 
     def _admit(self, frame: ImuFrame) -> bool:
-        """A frame whose time the steps before it have used up is left out: bodies never lag more and more."""
-        if not self._watch.admit():
+        """A frame whose time is used up, by the steps before it or by whoever had the processor, is left out: bodies never lag more and more."""
+        if not self._watch.admit(self._news - frame.stamp):
             return False
         self._frames.append(frame)
         return True

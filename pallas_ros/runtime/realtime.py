@@ -86,24 +86,27 @@ class Deadline:
 
     Attributes:
         period: ns between frames.
+        most_lag: ns that a frame may be behind the news when its turn comes.
         overruns: steps that took longer than ``period``.
-        skipped: frames not taken because the step before them ended after they had become too old.
+        skipped: frames not taken because the steps before them, or other work on the machine, used up their time.
         worst: ns, the longest step.
     """
 
     period: int
+    most_lag: int = 10**18
     overruns: int = 0
     skipped: int = 0
     worst: int = 0
     _debt: int = field(default=0, repr=False)
 
-    def admit(self) -> bool:
-        """Whether the next frame is to be computed; False: skip it, because earlier steps used up its time."""
+    def admit(self, lag: int = 0) -> bool:
+        """Whether the next frame, which is ``lag`` ns behind the news, is to be computed; False: skip it, its time is used up."""
         if self._debt >= self.period:
             self._debt -= self.period
-            self.skipped += 1
-            return False
-        return True
+        elif lag <= self.most_lag:
+            return True
+        self.skipped += 1
+        return False
 
     def done(self, took: int) -> None:
         """A step took ``took`` ns."""

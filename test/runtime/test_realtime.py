@@ -53,6 +53,13 @@ def test_one_long_step_skips_as_many_frames_as_it_ate() -> None:
     assert (deadline.overruns, deadline.skipped) == (1, 2)
 
 
+@given(st.lists(st.integers(0, 10 * PERIOD), max_size=100))
+def test_a_frame_far_behind_the_news_is_skipped_and_counted(lags: list[int]) -> None:
+    deadline = realtime.Deadline(PERIOD, most_lag=3 * PERIOD)
+    assert [deadline.admit(lag) for lag in lags] == [lag <= 3 * PERIOD for lag in lags]
+    assert deadline.skipped == sum(lag > 3 * PERIOD for lag in lags)
+
+
 def test_a_frame_that_is_not_admitted_costs_no_step_and_gives_no_body() -> None:
     """What the `pallas` node does with a `Deadline`: after a step that took three periods two frames are left out."""
     watch, stepped = realtime.Deadline(PERIOD), []
