@@ -24,6 +24,8 @@ from pallas_ros.body.names import (
 )
 
 F64 = NDArray[np.float64]
+CIRCLE_90 = 2.1460
+"""Radius, in standard deviations, of the circle that holds 90 % of a 2-dimensional Gaussian: chi-square, 2 degrees of freedom."""
 TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 
 
@@ -77,6 +79,10 @@ def moment(
         if body.newest_input:
             shown.plots["latency, ms"] = (received - body.newest_input) / 1e6
         shown.plots["confidence"] = float(np.nanmean(body.confidence))
+        if body.covariance is not None:
+            shown.plots["place in the room, ± m (90 %)"] = float(
+                CIRCLE_90 * np.sqrt(max(body.covariance[0, 0, 0], body.covariance[0, 1, 1]))
+            )
     if raw is not None:
         shown.raw = _array(raw)
     if joints is not None:

@@ -20,6 +20,7 @@ GREY = "#8a9099"
 STATE_COLOURS = {"disengaged": GREY, "aligning": "#d9a02b", "tracking": "#3d9a50", "holding": "#2f6fb0", "stopped": "#c0392b"}
 """Of the supervisor's states, on pages."""
 RAW: Rgba = (0.90, 0.55, 0.25, 0.9)
+PLACE: Rgba = (0.35, 0.55, 0.85, 0.12)
 _FEET = (JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"])
 _AXES: tuple[Rgba, ...] = ((0.9, 0.2, 0.2, 1.0), (0.2, 0.75, 0.2, 1.0), (0.25, 0.4, 0.95, 1.0))
 _BONES = [(joint, parent) for joint, parent in enumerate(PARENTS) if parent >= 0]
@@ -67,29 +68,32 @@ def skeleton(namespace: str, body: BodyFrame, colour: Rgba | None = None) -> Sha
     )
 
 
+def ellipsoid(covariance: F64) -> tuple[F64, F64]:
+    """Orientation (4,) xyzw and radii (3,) m of the ellipsoid that holds 90 % of a Gaussian of ``covariance`` (3, 3) m^2."""
+    values, axes = np.linalg.eigh((covariance + covariance.T) / 2)
+    axes[:, 0] *= np.sign(np.linalg.det(axes)) or 1.0
+    return np.asarray(rotations.from_matrix(axes)), ELLIPSOID_90 * np.sqrt(np.maximum(values, 1e-8))
+
+
 def ellipsoids(body: BodyFrame) -> list[Shape]:
-    """The 90 % ellipsoid of every joint whose covariance is known, coloured by its confidence."""
+    """The 90 % ellipsoid of every joint whose covariance is known, coloured by its confidence.
+
+    The other joints' are about the pelvis; the pelvis's own is how far odometry may be off, and is drawn flat on the floor as ``place``.
+    """
     if body.covariance is None:
         return []
     colours = confidence_colour(body.confidence)
     shapes = []
     for joint, covariance in enumerate(body.covariance):
         if body.valid[joint] and np.isfinite(covariance).all() and np.isfinite(body.positions[joint]).all():
-            values, axes = np.linalg.eigh((covariance + covariance.T) / 2)
-            axes[:, 0] *= np.sign(np.linalg.det(axes)) or 1.0
-            diameters = 2 * ELLIPSOID_90 * np.sqrt(np.maximum(values, 1e-8))
-            r, g, b, _ = colours[joint].tolist()
-            shapes.append(
-                Shape(
-                    "uncertainty",
-                    joint,
-                    "sphere",
-                    body.positions[joint],
-                    np.asarray(rotations.from_matrix(axes)),
-                    diameters,
-                    (r, g, b, 0.35),
-                )
-            )
+            q_world_ellipsoid, radii = ellipsoid(covariance)
+            red, green, blue, _ = colours[joint].tolist()
+            if joint:
+                shape = Shape("uncertainty", joint, "sphere", body.positions[joint], q_world_ellipsoid, 2 * radii, (red, green, blue, 0.35))
+            else:
+                on_floor = 2 * ELLIPSOID_90 * np.sqrt(np.maximum(np.diag(covariance), 1e-8)) * [1, 1, 0] + [0, 0, 0.004]
+                shape = Shape("place", 0, "cylinder", body.positions[0] * [1, 1, 0], scale=on_floor, colour=PLACE)
+            shapes.append(shape)
     return shapes
 
 

@@ -24,7 +24,7 @@ from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.view import human
 from pallas_ros.view.moments import Moment, Recording
 from pallas_ros.view.robot import RobotShape
-from pallas_ros.view.scene import ELLIPSOID_90, GREY, STATE_COLOURS
+from pallas_ros.view.scene import GREY, STATE_COLOURS, ellipsoid
 
 F64 = NDArray[np.float64]
 RATE_HZ = 20.0
@@ -95,10 +95,11 @@ class Viewer:
     def show(self, moment: Moment) -> None:
         """Draw an instant."""
         with self.server.atomic():
-            self._pose(self._body, moment.body, np.zeros(3))
-            beside = np.array([0.0, 1.2, 0.0]) if self._beside.value else np.zeros(3)
+            here = self._here(moment)
+            beside = here + np.array([0.0, 1.2, 0.0]) if self._beside.value else here
+            self._pose(self._body, moment.body, here)
             self._pose(self._raw, moment.raw if self._show_raw.value else None, beside)
-            self._uncertainty(moment)
+            self._uncertainty(moment, here)
             self._place_robot(moment)
         self._say(moment.words, moment.state)
         if self._history and not 0 <= moment.time - self._history[-1].time <= JUMP_S:
@@ -159,6 +160,7 @@ class Viewer:
             self._show_raw = gui.add_checkbox("raw body", True)
             self._beside = gui.add_checkbox("raw beside", True)
             self._show_uncertainty = gui.add_checkbox("uncertainty (90 %)", True)
+            self._in_place = gui.add_checkbox("keep the operator in place", True)
         self._plot_folder = gui.add_folder("Plots")
         with self._plot_folder:
             self._joint: Any = gui.add_dropdown("joint", ("none",), visible=False, order=1e9)
@@ -202,18 +204,23 @@ class Viewer:
                 frame.position = body[joint, :3] + at
                 frame.wxyz = body[joint, [6, 3, 4, 5]]
 
-    def _uncertainty(self, moment: Moment) -> None:
+    def _here(self, moment: Moment) -> F64:
+        """What to add to the body's positions: the operator walks, and odometry drifts; kept in place they stay before the camera."""
+        if not self._in_place.value or moment.body is None or not np.isfinite(moment.body[0, :2]).all():
+            return np.zeros(3)
+        return np.array([-moment.body[0, 0], -moment.body[0, 1], 0.0])
+
+    def _uncertainty(self, moment: Moment, here: F64) -> None:
+        """The joints' ellipsoids about the pelvis; the pelvis's own is how far odometry may be off, metres after a while, and said in words."""
         known = moment.covariance is not None and moment.body is not None and self._show_uncertainty.value
         for joint, ball in enumerate(self._ellipsoids):
-            covariance = moment.covariance[joint] if known and moment.covariance is not None else None
+            covariance = moment.covariance[joint] if known and joint and moment.covariance is not None else None
             ball.visible = covariance is not None and bool(np.isfinite(covariance).all())
             if ball.visible and covariance is not None and moment.body is not None:
-                values, axes = np.linalg.eigh((covariance + covariance.T) / 2)
-                axes[:, 0] *= np.sign(np.linalg.det(axes)) or 1.0
-                radii = ELLIPSOID_90 * np.sqrt(np.maximum(values, 1e-8))
+                q_world_ellipsoid, radii = ellipsoid(covariance)
                 ball.scale = (float(radii[0]), float(radii[1]), float(radii[2]))
-                ball.position = moment.body[joint, :3]
-                ball.wxyz = rotations.from_matrix(axes)[[3, 0, 1, 2]]
+                ball.position = moment.body[joint, :3] + here
+                ball.wxyz = q_world_ellipsoid[[3, 0, 1, 2]]
 
     def _place_robot(self, moment: Moment) -> None:
         if self._robot is None or not moment.joints:

@@ -65,6 +65,23 @@ class Browser:
         """Evaluate JavaScript in the page."""
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True).get("result", {}).get("value")
 
+    def place(self, selector: str) -> tuple[float, float, float, float] | None:
+        """Left, top, width and height in pixels of the first element that ``selector`` finds, or None."""
+        found = self.ask(
+            f"(() => {{const e = document.querySelector({json.dumps(selector)}); if (!e) return null; e.scrollIntoView({{block: 'nearest'}});"
+            "const r = e.getBoundingClientRect(); return [r.left, r.top, r.width, r.height]})()"
+        )
+        return None if found is None else tuple(found)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 8) -> None:
+        """Press the mouse at ``start``, move it to ``end`` and let it go."""
+        button = {"button": "left", "buttons": 1, "clickCount": 1}
+        self.call("Input.dispatchMouseEvent", type="mousePressed", x=start[0], y=start[1], **button)
+        for step in range(1, steps + 1):
+            x, y = (a + (b - a) * step / steps for a, b in zip(start, end))
+            self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1)
+        self.call("Input.dispatchMouseEvent", type="mouseReleased", x=end[0], y=end[1], **button)
+
     @property
     def words(self) -> str:
         """What there is to read on the page."""

@@ -108,7 +108,7 @@ def graph(ros_domain: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Graph]:
     rclpy.shutdown()
 
 
-EVERYTHING = {"raw", "body", "uncertainty", "contacts", "remarks", "imus", "goal", "tip"}
+EVERYTHING = {"raw", "body", "uncertainty", "place", "contacts", "remarks", "imus", "goal", "tip"}
 
 
 def test_everything_is_drawn_and_every_display_finds_it(graph: Graph) -> None:
@@ -140,6 +140,8 @@ def test_everything_is_drawn_and_every_display_finds_it(graph: Graph) -> None:
         if topic:
             seen.add(topic["Value"])
             assert topics[topic["Value"]] == RVIZ_TYPES[display["Class"]]
+        if display["Class"] == "rviz_default_plugins/MarkerArray":
+            assert set(display["Namespaces"]) == graph.namespaces
     assert seen == {"/visualizer/markers", "/human_description_operator", "/robot_description"}
 
     layout = json.loads(resource("config/pallas_foxglove.json").read_text())
