@@ -20,7 +20,7 @@ from pallas_ros.imu.procedures import calibrator
 from pallas_ros.pipeline import Pipeline, Settings
 from pallas_ros.ros.conversions import imu_frame_to_msg, imu_from_msg
 from pallas_ros.ros.node import Health, PallasNode
-from pallas_ros.ros.qos import LATCHED, SENSOR
+from pallas_ros.ros.qos import LATCHED, REPLAYED, SENSOR
 from pallas_ros.ros.wire import body_to_bytes
 from pallas_ros.runtime.realtime import Deadline
 
@@ -49,13 +49,14 @@ class PallasBodyNode(PallasNode):
         self._frames: list[ImuFrame] = []
         self._pipeline.admit = self._admit
         period = 1e9 / MODEL_RATE_HZ
+        self._replayed = bool(self.get_parameter("use_sim_time").value)
         self._watch, self._news = Deadline(round(period), round(LATE_FRAMES * period + 1e9 * s["max_wait_s"])), 0
         self._bodies = self.advertise(BodyPose, TOPIC_PALLAS_BODY)
         self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
         self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
         self._published = ""
         for site, topic in _TOPICS.items():
-            self.subscribe(Imu, topic, partial(self._on_imu, site), SENSOR)
+            self.subscribe(Imu, topic, partial(self._on_imu, site), REPLAYED if self._replayed else SENSOR)
         self.serve(Calibrate, "~/calibrate", self._calibrate)
         self.every(LOOK_S, self._look)
 
@@ -87,10 +88,14 @@ class PallasBodyNode(PallasNode):
                 for frame in self._frames:
                     self._imu_frames.publish(imu_frame_to_msg(frame))
             self._frames.clear()
+        self._pipeline.prepare()
 
     def _admit(self, frame: ImuFrame) -> bool:
-        """A frame whose time is used up, by the steps before it or by whoever had the processor, is left out: bodies never lag more and more."""
-        if not self._watch.admit(self._news - frame.stamp):
+        """A frame whose time is used up, by the steps before it or by whoever had the processor, is left out: bodies never lag more and more.
+
+        A replay has no deadline, so that the same bag gives the same bodies on a slow machine too.
+        """
+        if not self._replayed and not self._watch.admit(self._news - frame.stamp):
             return False
         self._frames.append(frame)
         return True

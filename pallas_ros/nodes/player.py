@@ -18,7 +18,7 @@ from pallas_ros.ros.conversions import to_stamp
 from pallas_ros.ros.messages import message_class
 from pallas_ros.ros.qos import STREAM
 
-SETTLE_S = 0.5
+SETTLE_S = 1.5
 """Subscribers are complete once none came for this time."""
 
 

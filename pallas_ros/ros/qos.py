@@ -1,4 +1,4 @@
-"""The three ways messages travel here."""
+"""The ways messages travel here."""
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
@@ -9,6 +9,14 @@ SENSOR = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
 )
 """IMU samples: a late one is worth nothing, so none is sent twice. Half a second of depth, so that a stall loses none."""
+
+REPLAYED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=2000,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""IMU samples out of a bag: none is too late, and a slow machine takes them all. Best effort, as `ros2 bag play` offers them."""
 
 STREAM = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
