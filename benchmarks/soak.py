@@ -1,0 +1,102 @@
+"""Soak figures, minute by minute, of a recorded run, and longer bags made of it.
+
+    python benchmarks/soak.py minutes recordings/soak
+    python benchmarks/soak.py repeat recordings/soak /tmp/ten_hours --hours 10
+
+`minutes` prints rate, longest gap, latency and losses of every minute of a bag (record it with `pallas up robot:= --record recordings/soak --duration 1800`).
+`repeat` writes a bag that plays another over and over, each time later: receptions, and the stamps inside the messages of the pipeline's topics.
+"""
+
+import argparse
+import struct
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from pallas_ros.bags import Bag, BagMessage, BagWriter
+from pallas_ros.bags.bodies import body_from_record
+from pallas_ros.body.names import SITES, TOPIC_HPSTM_BODY, TOPIC_IMU, TOPIC_IMU_FRAME, TOPIC_JOINT_STATES, TOPIC_PALLAS_BODY
+
+SENSORS = [TOPIC_IMU.format(site=site) for site in SITES]
+MINUTE = 60_000_000_000
+_TIME = struct.Struct("<iI")
+
+
+def minutes(bag: Bag) -> Iterator[tuple[str, ...]]:
+    """A row a minute: bodies/s, longest gap ms, latency of the smoothed body p50, p99, worst ms, samples/s of the four sensors together."""
+    arrivals, latencies, samples = defaultdict(list), defaultdict(list), defaultdict(int)
+    for message in tqdm(bag.messages({TOPIC_HPSTM_BODY, *SENSORS}), leave=False):
+        minute = (message.stamp - bag.first) // MINUTE
+        if message.topic in SENSORS:
+            samples[minute] += 1
+        else:
+            body = body_from_record(bag.decode(message))
+            arrivals[minute].append(message.stamp)
+            latencies[minute].append((message.stamp - body.newest_input) / 1e6)
+    before = None
+    for minute in sorted(arrivals):
+        times = np.array(([before] if before else []) + arrivals[minute])
+        span = min(bag.last - bag.first - minute * MINUTE, MINUTE) * 1e-9
+        gap = np.diff(times).max() / 1e6
+        p50, p99 = np.percentile(latencies[minute], (50, 99))
+        figures = (len(arrivals[minute]) / span, gap, p50, p99, max(latencies[minute]), samples[minute] / span)
+        yield (str(minute), *(f"{figure:.1f}" for figure in figures))
+        before = arrivals[minute][-1]
+
+
+def later(source: Bag, message: BagMessage, shift: int) -> bytes:
+    """A serialised message whose header is ``shift`` ns later, and with it the stamp of its newest input."""
+    data = _moved(message.data, 4, shift)
+    if message.msgtype == "pallas/msg/ImuFrame":  # its last field
+        data = _moved(data, len(data) - 8, shift)
+    elif message.msgtype == "pallas/msg/BodyPose":  # before its remarks, a count of 0 where all is well
+        newest = source.decode(message).newest_input if any(data[-4:]) else None
+        at = data.rfind(_TIME.pack(newest.sec, newest.nanosec)) if newest else len(data) - 12
+        data = _moved(data, at, shift)
+    return data
+
+
+def _moved(data: bytes, at: int, shift: int) -> bytes:
+    seconds, nanoseconds = _TIME.unpack_from(data, at)
+    return data[:at] + _TIME.pack(*divmod(seconds * 1_000_000_000 + nanoseconds + shift, 1_000_000_000)) + data[at + _TIME.size :]
+
+
+def repeat(source: Bag, path: Path, hours: float) -> None:
+    """Write ``path``: ``source`` over and over for ``hours``, of the topics in `REPEATED` and what is latched."""
+    period = source.last - source.first + 10_000_000
+    period += -period % 50_000_000  # whole frames of the 60 Hz grid: stamps stay on it
+    latched = {name for name, topic in source.topics.items() if topic.qos.latched}
+    topics = ({*SENSORS, TOPIC_IMU_FRAME, TOPIC_PALLAS_BODY, TOPIC_HPSTM_BODY, TOPIC_JOINT_STATES} | latched) & set(source.topics)
+    with BagWriter(path) as writer:
+        for name in sorted(topics):
+            writer.add_topic(name, source.topics[name].msgtype, source.topics[name].qos)
+        for lap in tqdm(range(int(np.ceil(hours * 3.6e12 / period))), unit="lap"):
+            shift = lap * period
+            for message in source.messages(topics - latched if lap else topics):
+                if message.stamp + shift - source.first > hours * 3.6e12:
+                    return
+                writer.write(message.topic, message.stamp + shift, later(source, message, shift) if lap else message.data)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("minutes", "repeat"))
+    parser.add_argument("bag", type=Path)
+    parser.add_argument("output", type=Path, nargs="?")
+    parser.add_argument("--hours", type=float, default=10.0)
+    args = parser.parse_args()
+    bag = Bag(args.bag)
+    if args.what == "repeat":
+        repeat(bag, args.output, args.hours)
+        return
+    print("minute  bodies/s  gap ms  p50 ms  p99 ms  worst ms  samples/s")
+    for row in minutes(bag):
+        print("  ".join(cell.rjust(8) for cell in row))
+
+
+if __name__ == "__main__":
+    main()
