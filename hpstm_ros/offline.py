@@ -1,6 +1,6 @@
 """A whole motion through retargeting and supervisor on a clock of its own: `pallas retarget`, and the benchmarks."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -9,6 +9,7 @@ import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from hpstm_ros.retarget.demand import IN_REACH, OUT_OF_REACH, TOO_FAST, Demand
 from hpstm_ros.retarget.retargeter import RetargetSettings
 from hpstm_ros.retarget.robots import RobotDescription
 from hpstm_ros.safety import checker
@@ -23,7 +24,8 @@ from pallas_ros.body.names import MODEL_RATE_HZ
 F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
-_START = 10 * _NS
+_START = 100 * _NS
+_APPROACH_S = 6.0  # to where the motion begins; in the joint file it is not
 
 
 @dataclass
@@ -34,7 +36,8 @@ class JointMotion:
         joint_names: (n,).
         t: (N,) s from the motion's start.
         q, dq, ddq: (N, n).
-        tip_error: (N,) m, from the commanded tip to where it should be then; NaN before the first body. Worst arm.
+        tip_error: (N,) m, from the commanded tip to where it should be then; NaN before the first body and after the last. Worst arm.
+        demand: (N,) of `hpstm_ros.retarget.demand`: whether the target was in reach then, and could be followed in time.
         elbow_error: (N,) rad, NaN where there is none.
         ik_error: (N,) m, what inverse kinematics alone left of the way to the target.
         tracking: (N,) bool, the supervisor was tracking.
@@ -51,6 +54,7 @@ class JointMotion:
     tip_error: F64
     elbow_error: F64
     ik_error: F64
+    demand: NDArray[np.int8]
     tracking: NDArray[np.bool_]
     limited: list[str]
     step_s: F64
@@ -72,10 +76,22 @@ class JointMotion:
         """Quality: errors over the time of tracking, smoothness, time held back."""
         on = self.tracking & np.isfinite(self.tip_error)
         error = self.tip_error[on] if on.any() else np.array([np.nan])
+
+        def share(kind: int) -> tuple[float, float]:
+            chosen = on & (self.demand == kind)
+            return float(chosen.sum() / max(on.sum(), 1)), float(self.tip_error[chosen].mean() * 1e3) if chosen.any() else float("nan")
+
         jerk = np.diff(self.ddq, axis=0) * (1.0 / np.diff(self.t))[:, None] if len(self.t) > 1 else np.zeros((1, 1))
         held = np.array([bool(text) for text in self.limited], dtype=bool)
         elbow = self.elbow_error[on & np.isfinite(self.elbow_error)]
+        in_reach, too_fast, out_of_reach = (share(kind) for kind in (IN_REACH, TOO_FAST, OUT_OF_REACH))
         return {
+            "in_reach_share": in_reach[0],
+            "in_reach_mean_mm": in_reach[1],
+            "too_fast_share": too_fast[0],
+            "too_fast_mean_mm": too_fast[1],
+            "out_of_reach_share": out_of_reach[0],
+            "out_of_reach_mean_mm": out_of_reach[1],
             "hand_error_mean_mm": float(error.mean() * 1e3),
             "hand_error_p95_mm": float(np.percentile(error, 95) * 1e3),
             "ik_error_mean_mm": float(self.ik_error[on].mean() * 1e3) if on.any() else float("nan"),
@@ -92,10 +108,25 @@ class JointMotion:
 def summary(figures: dict[str, float]) -> str:
     """The figures that matter most, on one line."""
     return (
-        f"hand {figures['hand_error_mean_mm']:.1f} mm off on average (p95 {figures['hand_error_p95_mm']:.1f}), "
+        f"hand {figures['in_reach_mean_mm']:.1f} mm off where the robot can be in time ({100 * figures['in_reach_share']:.0f} % of the time), "
+        f"{figures['hand_error_mean_mm']:.1f} mm over all (p95 {figures['hand_error_p95_mm']:.1f}), "
         f"held back {100 * figures['held_back_share']:.0f} % of the time, "
         f"{figures['limits_passed']:.0f} limits passed, {figures['step_p99_ms']:.2f} ms a step (p99)"
     )
+
+
+def _approach(arm: Teleoperation, body: BodyFrame, period: int) -> tuple[int, F64]:
+    """Engage in the ready posture and go to where the motion begins; the time then, one period before its start, and the posture (n,)."""
+    robot, now, q = arm.robot, _START - round(_APPROACH_S * _NS / period) * period, arm.robot.q_ready
+    arm.joints(now - 1, now - 1, robot.joint_names, q)
+    if refusal := arm.supervisor.engage(now):
+        raise PallasError(f"robot '{robot.name}' in its ready posture: {refusal}")
+    while now < _START - period:
+        now += period
+        arm.joints(now, now, robot.joint_names, q)
+        arm.body(now, replace(body, stamp=now, newest_input=now))
+        q = arm.tick(now).points[0][0]
+    return now, q
 
 
 def frames(motion: Motion, start: int = _START) -> list[BodyFrame]:
@@ -121,7 +152,7 @@ def retarget_motion(
     rate: float = 125.0,
     progress: bool = True,
 ) -> JointMotion:
-    """Drive ``robot`` with ``motion`` as the node would, the arm following without fault, from its ready posture.
+    """Drive ``robot`` with ``motion`` as the node would, the arm following without fault, from where the motion begins (it goes there first).
 
     Raises:
         PallasError: the motion holds no usable frame, or comes too slowly.
@@ -135,10 +166,8 @@ def retarget_motion(
     bodies, period = frames(motion), round(_NS / rate)
     if not bodies:
         raise PallasError("the motion holds no valid frame")
-    now, q, index, tell = _START, robot.q_ready, 0, _Record(arm)
-    arm.joints(now - 1, now - 1, robot.joint_names, q)
-    if refusal := arm.supervisor.engage(now):
-        raise PallasError(f"robot '{robot.name}' in its ready posture: {refusal}")
+    tell, index = _Record(arm, side), 0
+    now, q = _approach(arm, bodies[0], period)
     for _ in tqdm(
         range(int((bodies[-1].stamp - _START) / period) + 1),
         desc=robot.name,
@@ -151,11 +180,13 @@ def retarget_motion(
         arm.joints(now, now, robot.joint_names, q)
         while index < len(bodies) and bodies[index].stamp <= now:
             began = perf_counter()
-            arm.body(now, bodies[index])
+            taken = arm.body(now, bodies[index])
             tell.step_s.append(perf_counter() - began)
+            if taken:
+                tell.body(bodies[index])
             index += 1
         command = arm.tick(now)
-        tell.add(now, command)
+        tell.add(command)
         q = command.points[0][0]
     return tell.result(arm.supervisor.limits, tip_speed)
 
@@ -163,33 +194,59 @@ def retarget_motion(
 class _Record:
     """What was told, as it comes."""
 
-    def __init__(self, arm: Teleoperation) -> None:
+    def __init__(self, arm: Teleoperation, side: str | None) -> None:
+        guard, still = arm.guard, np.zeros(arm.robot.dof)
+
+        def allowed(q: F64) -> bool:
+            _, outside, pair = guard.look(q, still)
+            return outside <= 0.0 and not pair
+
         self._arm = arm
+        self._demand = Demand(arm.robot, side, arm.retargeter.settings, arm.supervisor.tip_speed, arm.tips, allowed)
         self.step_s: list[float] = []
         self._rows: list[tuple[Any, ...]] = []
+        self._targets: list[tuple[int, F64]] = []
         self._messages: list[tuple[NDArray[np.int64], F64]] = []
 
-    def add(self, now: int, command: Command) -> None:
+    def body(self, body: BodyFrame) -> None:
+        assert self._arm.goal is not None
+        self._targets.append((body.stamp, self._arm.goal.p_base_tip))
+        self._demand.body(body)
+
+    def add(self, command: Command) -> None:
         goal = self._arm.goal
         elbow = float("nan") if goal is None else float(np.max(goal.elbow_error))
         left = float("nan") if goal is None else float(goal.error_m.max())
         self._rows.append((
-            (command.time - _START) / _NS, command.q, command.dq, command.ddq, self._arm.target_error(command), elbow, left,
+            command.time, command.q, command.dq, command.ddq, self._arm.tips(command.q), elbow, left,
             command.state is SupervisorState.TRACKING, " ".join(name.replace(" ", "_") for name in command.limited_by),
         ))  # fmt: skip
-        self._messages.append((command.times, np.array([state[0] for state in command.points])))
+        self._messages.append((command.times, np.array(command.points)))
 
     def result(self, limits: Limits, tip_speed: float | None) -> JointMotion:
         robot = self._arm.robot
-        t, q, dq, ddq, error, elbow, left, tracking, limited = zip(*self._rows, strict=True)
-        times, points = checker.executed(self._messages)
-        violations = checker.check(times, points, limits)
+        instants, q, dq, ddq, tips, elbow, left, tracking, limited = zip(*self._rows, strict=True)
+        sent = np.array(instants, dtype=np.int64)
+        times, states = checker.executed(self._messages)
+        points = states[:, 0]
+        violations = checker.check(times, points, limits) + checker.check_states(times, states, limits)
         violations += checker.check_tips(times, points, robot.model, [robot.frame(arm.tip) for arm in robot.arms], limits, tip_speed)
         violations += checker.check_collisions(times, points, robot.model, robot.geometry)
         return JointMotion(
-            robot.joint_names, np.array(t), np.array(q), np.array(dq), np.array(ddq), np.array(error), np.array(elbow), np.array(left),
-            np.array(tracking, dtype=bool), list(limited), np.array(self.step_s), [str(v) for v in violations],
+            robot.joint_names, (sent - _START) / _NS, np.array(q), np.array(dq), np.array(ddq), self._tip_error(sent, np.array(tips)),
+            np.array(elbow), np.array(left), self._demand.classes(sent), np.array(tracking, dtype=bool), list(limited),
+            np.array(self.step_s), [str(v) for v in violations],
         )  # fmt: skip
+
+    def _tip_error(self, times: NDArray[np.int64], tips: F64) -> F64:
+        """(N,) m from tips (N, A, 3) to the targets, at the same instants: between two bodies, on the line between their targets."""
+        if not self._targets:
+            return np.full(len(times), np.nan)
+        stamps, targets = np.array([stamp for stamp, _ in self._targets]), np.array([target for _, target in self._targets])
+        wanted = np.empty_like(tips)
+        for arm, axis in np.ndindex(tips.shape[1:]):
+            wanted[:, arm, axis] = np.interp(times, stamps, targets[:, arm, axis], left=np.nan, right=np.nan)
+        return np.asarray(np.linalg.norm(tips - wanted, axis=2).max(1))
 
 
 def describe(robot: RobotDescription) -> str:

@@ -51,7 +51,7 @@ def retarget(settings: Settings) -> Iterator[Row]:
 
         yield from percentiles("retarget", name, "step", time_each(step, settings.bar(min(settings.frames, 2400), name)))
         figures = retarget_motion(motion, robot, tip_speed=NO_TIP_LIMIT, progress=settings.progress).figures()
-        for metric in ("ik_error_mean_mm", "hand_error_mean_mm", "hand_error_p95_mm"):
+        for metric in ("ik_error_mean_mm", "in_reach_mean_mm", "hand_error_mean_mm", "hand_error_p95_mm"):
             yield Row("retarget", name, metric, figures[metric], "mm")
         yield Row("retarget", name, "limits_passed", figures["limits_passed"], "")
 

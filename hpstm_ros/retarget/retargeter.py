@@ -39,7 +39,8 @@ class RetargetSettings:
         deviation_scale_m: standard deviation of a position at which its task counts half.
         stop_deviation_m: standard deviation of the hand at which the arm is told to stand still.
         iterations: of the inverse kinematics a body, at most.
-        speed_factor: how much faster than the joints' velocity limits goals may move.
+        speed_factor: how much faster than the joints' velocity limits goals may move. With 1, what the joints cannot do together is
+            shared out by the tasks' weights; with more, the supervisor would cut each joint short by itself, and the hand leave its way.
         leash_s: how far goals may run ahead of the arm: the way it makes at full speed in that time.
     """
 
@@ -49,8 +50,8 @@ class RetargetSettings:
     orientation_from: str = "wrist"
     deviation_scale_m: float = 0.03
     stop_deviation_m: float = 0.15
-    iterations: int = 3
-    speed_factor: float = 4.0
+    iterations: int = 2
+    speed_factor: float = 1.0
     leash_s: float = 0.1
 
     def __post_init__(self) -> None:

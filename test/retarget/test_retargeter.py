@@ -12,14 +12,17 @@ pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
 import pinocchio as pin
 
-from hpstm_ros.bench.rows import reaching
+from hpstm_ros.bench.rows import NO_TIP_LIMIT, reaching
 from hpstm_ros.offline import frames, retarget_motion
+from hpstm_ros.retarget.demand import IN_REACH, OUT_OF_REACH, TOO_FAST, Demand
 from hpstm_ros.retarget.human_arm import read_arm
 from hpstm_ros.retarget.retargeter import Retargeter, RetargetSettings
 from hpstm_ros.retarget.robots import load_robot, ready_robots
+from hpstm_ros.teleoperation import Teleoperation
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.motion import Motion
 from pallas_ros.body.rotations import about_z, from_rotvec, multiply
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.imu.motions import demo_motion
@@ -95,9 +98,9 @@ def test_broken_bodies_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ROBOTS)
 def test_ik_reaches_what_is_in_reach(name: str) -> None:
-    """Slow motion, no dynamics: what inverse kinematics alone leaves of the way to the target, after the first two seconds."""
+    """No dynamics, and joints faster than they are: what inverse kinematics alone leaves of the way to the target, after the first two seconds."""
     robot = load_robot(name)
-    retargeter, left = Retargeter(robot), []
+    retargeter, left = Retargeter(robot, settings=RetargetSettings(speed_factor=4.0)), []
     for frame in frames(demo_motion(12.0))[:600:3]:
         goal = retargeter.step(frame)
         assert goal is not None
@@ -150,6 +153,35 @@ def test_settings_out_of_range_are_refused(changes: dict[str, object]) -> None:
 def test_tip_speed_is_kept_in_stops_too() -> None:
     """A stop once was looked at in eight places only; between two of them the tip went 0.2512 m/s."""
     assert retarget_motion(reaching(6.0), load_robot("panda"), tip_speed=0.25, progress=False).violations == []
+
+
+def test_calm_motion_is_followed_within_ten_millimetres() -> None:
+    """Hand error where the target can be reached in time; a goal that ran ahead of the wrist once drew the hand off by 90 mm."""
+    figures = retarget_motion(reaching(4.0), load_robot("panda"), tip_speed=NO_TIP_LIMIT, progress=False).figures()
+    assert figures["limits_passed"] == 0
+    assert figures["in_reach_share"] > 0.7
+    assert figures["in_reach_mean_mm"] < 5.0
+    assert figures["hand_error_mean_mm"] < 10.0
+
+
+@pytest.mark.parametrize(("pace", "kind"), [(1, IN_REACH), (12, TOO_FAST)])
+def test_demand_tells_what_can_be_followed_in_time(pace: int, kind: int) -> None:
+    robot, calm = load_robot("uarm"), reaching(12.0 * pace)
+    arm = Teleoperation(robot, tip_speed=NO_TIP_LIMIT)
+    demand = Demand(robot, None, RetargetSettings(), NO_TIP_LIMIT, arm.tips, lambda q: True)
+    bodies = frames(Motion(60.0, calm.positions[::pace], calm.rotations[::pace]))
+    for frame in bodies:
+        demand.body(frame)
+    classes = demand.classes(np.array([frame.stamp for frame in bodies]))
+    assert float(np.mean(classes == kind)) > 0.8
+
+
+def test_demand_knows_what_is_out_of_reach() -> None:
+    robot = load_robot("uarm")
+    demand = Demand(robot, None, RetargetSettings(), 3.0, lambda q: np.zeros((1, 3)), lambda q: False)
+    for frame in frames(reaching(1.0)):
+        demand.body(frame)
+    assert set(demand.classes(np.array([0, 10**9])).tolist()) == {OUT_OF_REACH}
 
 
 def test_a_whole_motion_keeps_every_limit() -> None:
