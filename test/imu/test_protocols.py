@@ -247,6 +247,48 @@ def test_a_damaged_frame_is_counted_and_costs_only_itself(name: str) -> None:
     assert decoder.stats.lost == (0 if name == "witmotion" else 1)
 
 
+def summed(body: bytes) -> bytes:
+    return body + bytes((sum(body) & 0xFF,))
+
+
+def test_a_false_frame_of_high_type_does_not_shift_the_end_of_runs() -> None:
+    """WitMotion: garbage whose sum holds by chance looked like a longer run, and the next seven measurements were lost."""
+    encoder, decoder = PROTOCOLS["witmotion"].encoder(), PROTOCOLS["witmotion"].decoder()
+    before = decoder.feed(b"".join(encoder.encode(turned(i)) for i in range(10)))
+    after = decoder.feed(summed(bytes((0x55, 0x5E)) + bytes(8)) + b"".join(encoder.encode(turned(i)) for i in range(10, 20)))
+    assert len(before) + len(after) == 20
+
+
+@pytest.mark.parametrize("name", ["xsens", "bno08x_rvc", "witmotion"])
+@pytest.mark.parametrize("cut", range(4, 11))
+def test_a_frame_swallowed_by_one_that_holds_by_chance_is_recovered(name: str, cut: int) -> None:
+    """The beginning of a frame and of the next, their sum right by chance, arrive as one piece; then comes the rest."""
+    encoder, decoder = PROTOCOLS[name].encoder(), PROTOCOLS[name].decoder()
+    for i in range(4):
+        decoder.feed(encoder.encode(turned(i)))
+    sent = Reading(None if name == "witmotion" else 7.0, (1.0, 2.0, 3.0), (0.1, 0.2, 0.3), (0.0, 0.0, 0.0, 1.0))
+    measurement = encoder.encode(sent)
+    size = 11 if name == "witmotion" else len(measurement)  # WitMotion sends a run of frames, of which the first is swallowed here
+    false = measurement[:cut] + measurement[: size - cut]
+    last = next(bytes((b,)) for b in range(256) if _holds(decoder, false[: cut - 1] + bytes((b,)) + false[cut:]))
+    stream = measurement[: cut - 1] + last + measurement
+    got = decoder.feed(stream[:size])
+    got += decoder.feed(stream[size:] + b"\x00" * 40)
+    got += [r for i in range(2) for r in decoder.feed(encoder.encode(turned(5 + i)))]
+    assert any(r.acceleration == pytest.approx((1.0, 2.0, 3.0), abs=0.006) for r in got)
+
+
+def _holds(decoder: object, frame: bytes) -> bool:
+    return decoder.holds(frame)  # type: ignore[attr-defined, no-any-return]
+
+
+def test_of_two_frames_that_hold_the_one_with_empty_reserved_bytes_is_believed() -> None:
+    """BNO08x: a counter of 0xAA after the header makes a second header one byte later; the sum of that frame holds by chance."""
+    true = bytes.fromhex("aaaaaac631000000000104d006d60000000052")
+    (reading,) = readings("bno08x_rvc", bytes.fromhex("aaaaa983") + true + b"\xfa\x02" + bytes(20))
+    assert reading.acceleration == pytest.approx([v / 1000 * GRAVITY for v in (1025, 1744, 214)])
+
+
 def test_clocks_that_wrap_run_on() -> None:
     encoder = PROTOCOLS["csv"].encoder()
     start = 2**32 / 1e6 - 0.05

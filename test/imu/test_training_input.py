@@ -23,9 +23,8 @@ START = 60 * 10**9 // 60  # on the grid of frames
 class Tap:
     """Stands where the network would: keeps what it is given."""
 
-    inputs = {"imu": (1, 48), "latent": (1, 8)}
-
     def __init__(self) -> None:
+        self.inputs = {"imu": (1, 48), "latent": (1, 8)}
         self.seen: list[np.ndarray] = []
 
     def reset(self) -> None: ...

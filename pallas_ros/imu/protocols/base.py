@@ -92,7 +92,10 @@ class FramedDecoder(Decoder):
     """For frames that begin with a fixed header, tell their length and end with a checksum.
 
     After garbage it searches byte by byte. There a frame that holds by chance may overlap a true one; where both hold, the one
-    that is followed by another header is believed.
+    that is followed by another header is believed, else the likelier one (`doubt`), of equals the inner one.
+
+    A frame that follows the one before and ends with the bytes there are is given at once. Should what comes then be no header,
+    while another header is inside that frame, then the frame held by chance: its inside is searched too.
     """
 
     header: bytes
@@ -101,6 +104,7 @@ class FramedDecoder(Decoder):
     def __init__(self) -> None:
         super().__init__()
         self._rest = b""
+        self._doubted = b""  # inside of a frame given at once that may have swallowed the beginning of another
         self._in_step = False
 
     @abstractmethod
@@ -115,11 +119,20 @@ class FramedDecoder(Decoder):
     def take(self, frame: bytes, readings: list[Reading]) -> None:
         """Decode a whole frame and append the readings it completes."""
 
+    def doubt(self, frame: bytes) -> int:
+        """How unlikely a frame that holds is beside another, by what the protocol leaves empty; 0 where nothing tells."""
+        return 0
+
     def feed(self, data: bytes) -> list[Reading]:
         """See `Decoder.feed`."""
         data = self._rest + data
         readings: list[Reading] = []
-        at, end, header = 0, len(data), self.header
+        header = self.header
+        if self._doubted and len(data) >= len(header):
+            if not data.startswith(header):
+                data, self._in_step = self._doubted + data, False
+            self._doubted = b""
+        at, end = 0, len(data)
         while True:
             if not data.startswith(header, at):
                 found = data.find(header, at)
@@ -148,6 +161,8 @@ class FramedDecoder(Decoder):
                     self._skip(1)
                     at += 1
                     continue
+            elif len(after) < len(header) and header in data[at + 1 :]:
+                self._doubted = data[at + 1 : at + length]
             self._in_step = True
             self.stats.frames += 1
             before = len(readings)
@@ -163,14 +178,19 @@ class FramedDecoder(Decoder):
 
     def _rival(self, data: bytes, at: int, length: int) -> int:
         """1 if a frame inside this one has the better claim, 0 if not, -1 if more bytes are needed to tell."""
-        inner = data.find(self.header, at + 1, at + length + len(self.header) - 1)
-        while inner >= 0 and inner < at + length:
+        stop = at + length
+        if data.startswith(self.header, stop):
+            return 0
+        inner = data.find(self.header, at + 1)
+        while 0 <= inner < stop:
             size = self.length(data, inner)
-            if size == 0 or (size > 0 and inner + size > len(data)):
+            if size == 0 or (size > 0 and inner + size + len(self.header) > len(data)):
                 return -1
-            if size > 0 and self.holds(data[inner : inner + size]) and not data.startswith(self.header, at + length):
-                return 1
-            inner = data.find(self.header, inner + 1, at + length + len(self.header) - 1)
+            if size > 0 and self.holds(data[inner : inner + size]):
+                followed = data.startswith(self.header, inner + size)
+                if followed or self.doubt(data[inner : inner + size]) <= self.doubt(data[at:stop]):
+                    return 1
+            inner = data.find(self.header, inner + 1)
         return 0
 
 

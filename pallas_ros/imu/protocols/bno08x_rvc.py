@@ -34,6 +34,10 @@ class Bno08xRvcDecoder(FramedDecoder):
         """See `FramedDecoder.holds`."""
         return sum(frame[2:18]) & 0xFF == frame[18]
 
+    def doubt(self, frame: bytes) -> int:
+        """See `FramedDecoder.doubt`: reserved bytes that are not zero."""
+        return 3 - frame[15:18].count(0)
+
     def take(self, frame: bytes, readings: list[Reading]) -> None:
         """See `FramedDecoder.take`."""
         self.stats.lost += max(self._counter.step(frame[2]) - 1, 0)

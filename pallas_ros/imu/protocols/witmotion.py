@@ -30,7 +30,8 @@ class WitMotionDecoder(FramedDecoder):
         super().__init__()
         self._reading = Reading()
         self._previous = 0xFF
-        self._ends = deque([0], maxlen=8)  # last types of recent runs: the highest is the frame that ends a run
+        self._ends: deque[int] = deque(maxlen=8)  # last types of recent runs
+        self._end = 0  # the commonest of them: the frame that ends a run
         self._days = 0.0
         self._second: float | None = None
 
@@ -48,12 +49,14 @@ class WitMotionDecoder(FramedDecoder):
         """See `FramedDecoder.take`."""
         kind = frame[1]
         if kind <= self._previous:
-            if self._previous >= max(self._ends):
+            if self._previous >= self._end:
                 self._finish(readings)
             elif self._reading.acceleration is not None:  # the run broke off
                 self.stats.lost += 1
             self._reading = Reading()
-            self._ends.append(self._previous if self._previous != 0xFF else 0)
+            if self._previous != 0xFF:
+                self._ends.append(self._previous)
+                self._end = max(self._ends, key=lambda end: (self._ends.count(end), end))
         self._previous = kind
         reading = self._reading
         if kind == _TIME:
@@ -71,7 +74,7 @@ class WitMotionDecoder(FramedDecoder):
                 reading.magnetic_field = (float(a), float(b), float(c))
             elif kind == _QUATERNION:
                 reading.orientation = _unit(a, b, c, d)
-        if kind == max(self._ends):
+        if kind == self._end:
             self._finish(readings)
 
     def _finish(self, readings: list[Reading]) -> None:
