@@ -88,7 +88,6 @@ class PallasBodyNode(PallasNode):
                 for frame in self._frames:
                     self._imu_frames.publish(imu_frame_to_msg(frame))
             self._frames.clear()
-        self._pipeline.prepare()
 
     def _admit(self, frame: ImuFrame) -> bool:
         """A frame whose time is used up, by the steps before it or by whoever had the processor, is left out: bodies never lag more and more.
