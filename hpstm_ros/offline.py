@@ -24,8 +24,8 @@ from pallas_ros.body.names import MODEL_RATE_HZ
 F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
-_START = 100 * _NS
-_APPROACH_S = 6.0  # to where the motion begins; in the joint file it is not
+_START = 10 * _NS
+_APPROACH_S, _ARRIVED_RAD = 8.0, 0.01  # at most, to where the motion begins; in the joint file it is not
 
 
 @dataclass
@@ -115,17 +115,22 @@ def summary(figures: dict[str, float]) -> str:
     )
 
 
-def _approach(arm: Teleoperation, body: BodyFrame, period: int) -> tuple[int, F64]:
-    """Engage in the ready posture and go to where the motion begins; the time then, one period before its start, and the posture (n,)."""
-    robot, now, q = arm.robot, _START - round(_APPROACH_S * _NS / period) * period, arm.robot.q_ready
+def _approach(arm: Teleoperation, bodies: list[BodyFrame], period: int) -> tuple[int, F64]:
+    """Engage in the ready posture and go to where the motion begins; the time then, and the posture (n,) rad."""
+    if not bodies:
+        raise PallasError("the motion holds no valid frame")
+    robot, supervisor, now, q = arm.robot, arm.supervisor, _START, arm.robot.q_ready
     arm.joints(now - 1, now - 1, robot.joint_names, q)
-    if refusal := arm.supervisor.engage(now):
+    if refusal := supervisor.engage(now):
         raise PallasError(f"robot '{robot.name}' in its ready posture: {refusal}")
-    while now < _START - period:
+    for _ in range(round(_APPROACH_S * _NS / period)):
         now += period
         arm.joints(now, now, robot.joint_names, q)
-        arm.body(now, replace(body, stamp=now, newest_input=now))
-        q = arm.tick(now).points[0][0]
+        arm.body(now, replace(bodies[0], stamp=now, newest_input=now))
+        command = arm.tick(now)
+        q = command.points[0][0]
+        if arm.goal is not None and supervisor.state is SupervisorState.TRACKING and np.abs(arm.goal.q - command.q).max() < _ARRIVED_RAD:
+            break
     return now, q
 
 
@@ -163,13 +168,12 @@ def retarget_motion(
         )
     safety = Settings(period=1 / rate, require_dead_man=False)
     arm = Teleoperation(robot, side, settings, safety, tip_speed)
-    bodies, period = frames(motion), round(_NS / rate)
-    if not bodies:
-        raise PallasError("the motion holds no valid frame")
-    tell, index = _Record(arm, side), 0
-    now, q = _approach(arm, bodies[0], period)
+    period = round(_NS / rate)
+    now, q = _approach(arm, frames(motion), period)
+    start, index = now, 0
+    bodies, tell = frames(motion, start), _Record(arm, side)
     for _ in tqdm(
-        range(int((bodies[-1].stamp - _START) / period) + 1),
+        range(int((bodies[-1].stamp - start) / period) + 1),
         desc=robot.name,
         unit="command",
         leave=False,
@@ -188,7 +192,7 @@ def retarget_motion(
         command = arm.tick(now)
         tell.add(command)
         q = command.points[0][0]
-    return tell.result(arm.supervisor.limits, tip_speed)
+    return tell.result(start, arm.supervisor.limits, tip_speed)
 
 
 class _Record:
@@ -223,7 +227,7 @@ class _Record:
         ))  # fmt: skip
         self._messages.append((command.times, np.array(command.points)))
 
-    def result(self, limits: Limits, tip_speed: float | None) -> JointMotion:
+    def result(self, start: int, limits: Limits, tip_speed: float | None) -> JointMotion:
         robot = self._arm.robot
         instants, q, dq, ddq, tips, elbow, left, tracking, limited = zip(*self._rows, strict=True)
         sent = np.array(instants, dtype=np.int64)
@@ -233,7 +237,7 @@ class _Record:
         violations += checker.check_tips(times, points, robot.model, [robot.frame(arm.tip) for arm in robot.arms], limits, tip_speed)
         violations += checker.check_collisions(times, points, robot.model, robot.geometry)
         return JointMotion(
-            robot.joint_names, (sent - _START) / _NS, np.array(q), np.array(dq), np.array(ddq), self._tip_error(sent, np.array(tips)),
+            robot.joint_names, (sent - start) / _NS, np.array(q), np.array(dq), np.array(ddq), self._tip_error(sent, np.array(tips)),
             np.array(elbow), np.array(left), self._demand.classes(sent), np.array(tracking, dtype=bool), list(limited),
             np.array(self.step_s), [str(v) for v in violations],
         )  # fmt: skip
