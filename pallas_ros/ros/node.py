@@ -4,13 +4,12 @@ import inspect
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecyclePublisher, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile
 from rclpy.service import Service
@@ -20,10 +19,13 @@ from rclpy.timer import Timer
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import TOPIC_DIAGNOSTICS
-from pallas_ros.ros.conversions import from_stamp, to_stamp
-from pallas_ros.ros.parameters import Parameter, closest, describe
+from pallas_ros.ros.conversions import from_stamp
+from pallas_ros.ros.described import DescribedNode
+from pallas_ros.ros.health import RECEIVED, Health, Tally
 from pallas_ros.ros.qos import STREAM
 from pallas_ros.ros.wire import stamp_of
+
+__all__ = ["ACTIVE", "Health", "PallasNode"]
 
 Message = TypeVar("Message")
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -35,45 +37,8 @@ REPEAT_S = 5.0
 ACTIVE = "active"
 """What a node logs when it is; `pallas up` waits for it."""
 
-RECEIVED = "received "
-"""Before a topic's name in `/diagnostics`: how many different header stamps came, and the first and the last (ns): `Tally`."""
 
-_ARRAY_TYPES = {
-    "bools": RosParameter.Type.BOOL_ARRAY,
-    "ints": RosParameter.Type.INTEGER_ARRAY,
-    "floats": RosParameter.Type.DOUBLE_ARRAY,
-    "strings": RosParameter.Type.STRING_ARRAY,
-}
-
-
-@dataclass
-class Health:
-    """What a node says of itself once a second: ``level`` 0 well, 1 a warning, 2 an error; ``summary`` in words; figures."""
-
-    level: int = 0
-    summary: str = ""
-    values: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Tally:
-    """Header stamps of a topic that reached a callback: with a recording of the topic, how many did not (`figures.lost`)."""
-
-    stamps: int = 0
-    first: int = 0
-    last: int = 0
-
-    def add(self, stamp: int) -> None:
-        """Count a stamp that is not the last one again."""
-        if stamp != self.last:
-            self.stamps, self.first, self.last = self.stamps + 1, self.first or stamp, stamp
-
-    def __str__(self) -> str:
-        """Three numbers."""
-        return f"{self.stamps} {self.first} {self.last}"
-
-
-class PallasNode(LifecycleNode):  # type: ignore[misc]
+class PallasNode(DescribedNode):
     """A thin adapter around one plain object.
 
     A subclass overrides `configure` (build the object from ``self.settings``; subscribe, advertise, serve, set timers with the
@@ -83,7 +48,6 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
     Subscriptions and timers run while the node is active; everything made in `configure` goes with `cleanup` by itself.
 
     Attributes:
-        settings: the value of every described parameter, checked; lists are lists.
         refusal: why the last transition was refused, or None.
     """
 
@@ -93,7 +57,6 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
         The node may be renamed (``__node:=``), its description is found by ``name``.
         """
         super().__init__(name, **kwargs)
-        self.settings: dict[str, Any] = {}
         self.refusal: str | None = None
         self.active = False
         self._configured = False
@@ -104,9 +67,6 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
         self._topics: dict[str, Subscription[Any]] = {}
         self._last_said: dict[str, float] = {}
         self._last_error = ""
-        self._described = describe(name)
-        self._refused_at_start: list[str] = []
-        self._declare()
         self.add_on_set_parameters_callback(self._on_set)
         self._diagnostics = self.create_publisher(DiagnosticArray, TOPIC_DIAGNOSTICS, STREAM)
         self._diagnostics_timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_health)
@@ -317,8 +277,8 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
         return SUCCESS
 
     def _build(self) -> None:
-        if self._refused_at_start:
-            raise PallasError("; ".join(self._refused_at_start))
+        if self.refused_at_start:
+            raise PallasError("; ".join(self.refused_at_start))
         self._touched = True
         self.configure()
         self._configured = True
@@ -407,64 +367,19 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
             health = self.health() if self._configured else Health()
         except Exception as error:
             health = Health(2, f"health: {error}")
-        errors = sum(count for name, count in self._counts.items() if name.startswith("errors of "))
         state = "active" if self.active else "inactive" if self._configured else "unconfigured"
         received = {RECEIVED + topic: tally for topic, tally in self._tallies.items() if tally.stamps}
         values = {"state": state, **self._counts, **received, **health.values}
         level, summary = health.level, health.summary or state
-        if errors:
+        if any(count for name, count in self._counts.items() if name.startswith("errors of ")):
             values["last error"] = self._last_error
             level = max(level, 1)
         if self.refusal and not self._configured:
             level, summary = 2, self.refusal
-        status = DiagnosticStatus(
-            level=bytes([level]),
-            name=self.get_fully_qualified_name().lstrip("/"),
-            message=summary,
-            hardware_id="pallas",
-            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-        )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = to_stamp(self.now())
-        self._diagnostics.publish(message)
+        name = self.get_fully_qualified_name().lstrip("/")
+        self._diagnostics.publish(Health(level, summary, values).message(name, self.now()))
 
     # Parameters
-
-    def _declare(self) -> None:
-        overrides: dict[str, RosParameter[Any]] = self._parameter_overrides
-        for parameter in self._described.values():
-            value = parameter.default
-            if parameter.name in overrides:
-                try:
-                    value = parameter.check(overrides[parameter.name].value)
-                except PallasError as error:
-                    self._refused_at_start.append(str(error))
-            self.settings[parameter.name] = parameter.check(value)
-            self.declare_parameter(parameter.name, _ros_value(parameter, value), _descriptor(parameter), ignore_override=True)
-        for name in overrides:
-            if name not in self._described and not self.has_parameter(name) and not name.startswith("qos_overrides."):
-                self._refused_at_start.append(f"there is no parameter '{name}': {closest(name, self._described)}")
-
-    def set_parameters_atomically(self, parameter_list: list[RosParameter[Any]]) -> SetParametersResult:
-        """As rclpy's; a value out of its description is refused with a sentence that names the range."""
-        try:
-            checked = [self._checked(parameter) for parameter in parameter_list]
-        except PallasError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        return super().set_parameters_atomically(checked)
-
-    def set_parameters(self, parameter_list: list[RosParameter[Any]]) -> list[SetParametersResult]:
-        """As rclpy's: each by itself."""
-        return [self.set_parameters_atomically([parameter]) for parameter in parameter_list]
-
-    def _checked(self, given: RosParameter[Any]) -> RosParameter[Any]:
-        parameter = self._described.get(given.name)
-        if parameter is None:
-            return given
-        value = parameter.check(given.value)
-        if parameter.read_only and value != self.settings[parameter.name]:
-            raise PallasError(f"parameter '{parameter.name}' can be set at start only")
-        return RosParameter(given.name, _ARRAY_TYPES.get(parameter.type) if parameter.is_list else None, _ros_value(parameter, value))
 
     def _on_set(self, parameters: list[RosParameter[Any]]) -> SetParametersResult:
         before = dict(self.settings)
@@ -483,21 +398,3 @@ class PallasNode(LifecycleNode):  # type: ignore[misc]
             self._attempt("configure", lambda: self._rebuild(active=active))
             return SetParametersResult(successful=False, reason=sentence)
         return SetParametersResult(successful=True)
-
-
-def _ros_value(parameter: Parameter, value: Any) -> Any:
-    """The value as ROS takes it: an empty list of strings is ``[""]`` there, since YAML parameter files know no empty list."""
-    return list(value) or [""] if parameter.type == "strings" else value
-
-
-def _descriptor(parameter: Parameter) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(
-        name=parameter.name, description=parameter.description, additional_constraints=parameter.wants(), read_only=False
-    )
-    if parameter.range is not None and parameter.type == "float":
-        descriptor.floating_point_range = [
-            FloatingPointRange(from_value=float(parameter.range[0]), to_value=float(parameter.range[1]), step=0.0)
-        ]
-    if parameter.range is not None and parameter.type == "int":
-        descriptor.integer_range = [IntegerRange(from_value=int(parameter.range[0]), to_value=int(parameter.range[1]), step=1)]
-    return descriptor
