@@ -1,21 +1,29 @@
 """The whole way from samples to bodies and to joint commands: without ROS, faster than time, and as the running graph, over DDS."""
 
 import contextlib
+import dataclasses
 import io
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pallas_ros.bench.rows import Row, Settings, percentiles
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import TOPIC_HPSTM_BODY, TOPIC_JOINT_TRAJECTORY, TOPIC_PALLAS_BODY
+from pallas_ros.body.names import SITES, TOPIC_HPSTM_BODY, TOPIC_JOINT_TRAJECTORY, TOPIC_PALLAS_BODY
 
+if TYPE_CHECKING:
+    from pallas_ros.graph import Node
+
+SINGLE = "single_process"
+_CASES: dict[str, dict[str, str]] = {"processes": {}, "processes, priority": {"priority": "20"}, SINGLE: {}}
 _RECORDED_S = 30.0
+_APART_S = 0.002
+"""Between two messages published: a listener takes them one by one, as live."""
 _CALIBRATION_S = 12.0
 """The demonstration begins with a still T-pose; until it is calibrated there are no bodies to time."""
 
@@ -44,7 +52,7 @@ def offline(settings: Settings) -> Iterator[Row]:
     stages = {
         "synchronisation": took - spent["estimator"],
         "inference": spent["inference"],
-        "kinematics": spent["estimator"] - spent["inference"],
+        "forward kinematics and root": spent["estimator"] - spent["inference"],
         **_messages(bodies),
     }
     total = sum(stages.values())
@@ -68,27 +76,34 @@ def _meter(spent: dict[str, float], name: str, owner: Any, method: str) -> None:
 
 
 def _messages(bodies: list[Any]) -> dict[str, float]:
-    """Time in s for the messages of ``bodies`` to be built; nothing where ROS is not installed."""
+    """Time in s for the messages of ``bodies`` to be built, and to be published to one who listens; nothing where ROS is not installed."""
     try:
-        from pallas_ros.ros.conversions import body_to_msg
+        from pallas_ros.ros.loopback import listened_to
+        from pallas_ros.ros.wire import body_to_bytes
     except ImportError:
         return {}
     start = time.perf_counter()
-    for body in bodies:
-        body_to_msg(body)
-    return {"message building": time.perf_counter() - start}
+    built = [body_to_bytes(body) for body in bodies]
+    building, publishing = time.perf_counter() - start, 0.0
+    with listened_to() as publish:
+        for data in built:
+            start = time.perf_counter()
+            publish(data)
+            publishing += time.perf_counter() - start
+            time.sleep(_APART_S)
+    return {"message building": building, "publishing": publishing}
 
 
 def end_to_end(settings: Settings) -> Iterator[Row]:
     """The running graph with simulated sensors and arm: from the stamp of the newest IMU sample to the arrival of what was made of it."""
-    for case, single in (("processes", False), ("single_process", True)):
+    for case, arguments in _CASES.items():
         try:
-            yield from _graph(case, single, settings.seconds)
+            yield from _graph(case, arguments, settings.seconds)
         except PallasError as error:
             print(f"  {case} not measured: {error}")
 
 
-def _graph(case: str, single_process: bool, seconds: float) -> Iterator[Row]:
+def _graph(case: str, arguments: dict[str, str], seconds: float) -> Iterator[Row]:
     from pallas_ros.bags import Bag
     from pallas_ros.figures import of_bag
     from pallas_ros.graph import Graph
@@ -96,11 +111,11 @@ def _graph(case: str, single_process: bool, seconds: float) -> Iterator[Row]:
 
     with tempfile.TemporaryDirectory() as folder:
         bag_path = Path(folder) / "bag"
-        nodes = Graph.load().resolve({"operator": "auto", "record": str(bag_path)})
+        nodes = [_with_ports(node, folder) for node in Graph.load().resolve({"operator": "auto", "record": str(bag_path), **arguments})]
         print(f"  {case}: {len(nodes)} nodes for {seconds + _CALIBRATION_S:.0f} s", flush=True)
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            run_graph(nodes, single_process=single_process, duration=seconds + _CALIBRATION_S)
+            run_graph(nodes, single_process=case == SINGLE, duration=seconds + _CALIBRATION_S)
         bag = Bag(bag_path)
         commands = _command_topic(bag)
         run, lost = of_bag(bag, commands)
@@ -113,6 +128,12 @@ def _graph(case: str, single_process: bool, seconds: float) -> Iterator[Row]:
     yield Row("end_to_end", case, "body_gap_max_ms", float(gaps.max()), "ms")
     yield Row("end_to_end", case, "messages_lost", lost, "messages")
     yield Row("end_to_end", case, "commands", run.commands, "messages")
+
+
+def _with_ports(node: "Node", folder: str) -> "Node":
+    """The node with simulated ports of its own, so that another graph on this machine is not disturbed."""
+    ports: dict[str, dict[str, Any]] = {"imu_simulator": {"port_folder": folder}, "imu_driver": {"ports": [f"{folder}/{site}" for site in SITES]}}
+    return dataclasses.replace(node, parameters={**node.parameters, **ports.get(node.node, {})})
 
 
 def _command_topic(bag: Any) -> str:

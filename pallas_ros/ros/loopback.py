@@ -1,0 +1,62 @@
+"""A topic of bodies with one who listens in a process of its own: what publishing costs is measured on it."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rclpy
+from pallas.msg import BodyPose
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.ros.qos import STREAM
+
+_TOPIC = "/pallas_bench/body"
+_PATIENCE_S = 20.0
+
+
+@contextmanager
+def listened_to() -> Iterator[Callable[[bytes], None]]:
+    """A function that publishes a body's bytes to a listener.
+
+    Raises:
+        PallasError: the listener does not come.
+    """
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    listener = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE)
+    try:
+        node = rclpy.create_node("pallas_bench", context=context, enable_rosout=False, start_parameter_services=False)
+        publisher = node.create_publisher(BodyPose, _TOPIC, STREAM)
+        until = time.monotonic() + _PATIENCE_S
+        while not publisher.get_subscription_count():
+            if time.monotonic() > until or listener.poll() is not None:
+                raise PallasError("publishing was not measured: nobody listened in time")
+            time.sleep(0.05)
+        yield publisher.publish
+        node.destroy_node()
+    finally:
+        assert listener.stdin is not None
+        listener.stdin.close()
+        listener.wait(timeout=_PATIENCE_S)
+        context.try_shutdown()
+
+
+def _listen() -> None:
+    """Take what comes, as bytes, until standard input ends."""
+    rclpy.init()
+    node = rclpy.create_node("pallas_bench_listener", enable_rosout=False, start_parameter_services=False)
+
+    def nothing(_: Any) -> None: ...
+
+    subscription = node.create_subscription(BodyPose, _TOPIC, nothing, STREAM, raw=True)
+    sys.stdin.read()
+    node.destroy_subscription(subscription)
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    _listen()
