@@ -2,8 +2,7 @@
 
 A `BodyPose` holds 66 nested messages, which rclpy makes one Python object each: 200 us to take it and 90 us to send it. Its bytes
 (plain CDR, little-endian: DDS-XTypes 1.3, section 7.4.1, encoding version 1, as every ROS 2 middleware sends them) hold the same
-numbers in a row: 15 us and 7 us. What is rare goes through rclpy and comes out the same: other joints, another byte order, and a body
-without covariance, because middlewares differ in how they pad an empty sequence.
+numbers in a row: 15 us and 7 us. What is rare, other joints or another byte order, goes through rclpy and comes out the same.
 """
 
 import re
@@ -11,13 +10,13 @@ import struct
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pallas.msg import BodyPose
-from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.serialization import deserialize_message
 
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINTS, WORLD_FRAME
-from pallas_ros.ros.conversions import body_from_msg, body_of, body_to_msg
+from pallas_ros.ros.conversions import body_from_msg, body_of
 
 _LITTLE_ENDIAN = b"\x00\x01\x00\x00"
 _START = len(_LITTLE_ENDIAN)  # alignment counts from here
@@ -40,8 +39,6 @@ def stamp_of(data: bytes) -> int:
 
 def body_to_bytes(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> bytes:
     """The bytes of ``body_to_msg(frame, frame_id)``, for ``publish``."""
-    if frame.covariance is None:
-        return bytes(serialize_message(body_to_msg(frame, frame_id)))
     out = bytearray(_LITTLE_ENDIAN)
     out += _TIME.pack(*divmod(frame.stamp, _NS))
     _put(out, frame_id)
@@ -49,7 +46,10 @@ def body_to_bytes(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> bytes:
     _align(out, 4)
     out += _NAMES
     _put_array(out, np.concatenate((frame.positions, frame.rotations), axis=1), "<f8", _J)
-    _put_array(out, frame.covariance, "<f8", _MATRICES)
+    if frame.covariance is None:
+        _put_array(out, (), "<f8", 0)
+    else:
+        _put_array(out, frame.covariance, "<f8", _MATRICES)
     _put_array(out, frame.valid, "?", _J)
     _put_array(out, frame.confidence, "<f4", _J)
     out += frame.contacts.astype("<f4").tobytes()
@@ -74,7 +74,7 @@ def body_from_bytes(data: bytes) -> BodyFrame:
 
 
 def _read(data: bytes) -> BodyFrame | None:
-    """The body, or None where the bytes are not of the form that is read here: all joints in the order of `JOINTS`, with covariance."""
+    """The body, or None where the bytes are not of the form that is read here: all joints, in the order of `JOINTS`."""
     if data[:_START] != _LITTLE_ENDIAN:
         return None
     _, at = _get(data, _STAMP + _TIME.size)
@@ -87,7 +87,7 @@ def _read(data: bytes) -> BodyFrame | None:
     matrices, at = _get_array(data, at, "<f8", 1)
     valid, at = _get_array(data, at, "u1", 1)
     confidence, at = _get_array(data, at, "<f4", 1)
-    if (len(numbers), len(matrices), len(valid), len(confidence)) != (_NUMBERS, _MATRICES, _J, _J):
+    if (len(numbers), len(valid), len(confidence)) != (_NUMBERS, _J, _J) or len(matrices) not in (0, _MATRICES):
         return None
     contacts = np.frombuffer(data, "<f4", 2, at).astype(np.float64)
     newest, remarks, at = _TIME.unpack_from(data, at + 8), [], at + 16
@@ -99,7 +99,7 @@ def _read(data: bytes) -> BodyFrame | None:
     return body_of(
         stamp_of(data),
         np.array(numbers, dtype=np.float64).reshape(_J, 7),
-        np.array(matrices, dtype=np.float64).reshape(_J, 3, 3),
+        np.array(matrices, dtype=np.float64).reshape(_J, 3, 3) if len(matrices) else None,
         valid != 0,
         confidence.astype(np.float64),
         contacts,
@@ -135,10 +135,12 @@ def _get(data: bytes, at: int) -> tuple[str, int]:
     return data[at + 4 : end - 1].decode(), end
 
 
-def _put_array(out: bytearray, values: Numbers, kind: str, count: int) -> None:
+def _put_array(out: bytearray, values: ArrayLike, kind: str, count: int) -> None:
     """A sequence: how many items it has, then all their numbers in a row."""
     _align(out, 4)
     out += _COUNT.pack(count)
+    if not count:  # nothing follows that would have to be aligned
+        return
     _align(out, np.dtype(kind).itemsize)
     out += np.ascontiguousarray(values, dtype=kind).tobytes()
 
@@ -148,7 +150,7 @@ def _get_array(data: bytes, at: int, kind: str, width: int) -> tuple[Numbers, in
     at = _aligned(at, 4)
     (count,) = _COUNT.unpack_from(data, at)
     size = np.dtype(kind).itemsize
-    at = _aligned(at + 4, size)
+    at = _aligned(at + 4, size) if count else at + 4
     if count * width * size > len(data):
         raise ValueError("a sequence that runs past the end")
     return np.frombuffer(data, kind, count * width, at), at + count * width * size

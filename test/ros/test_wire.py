@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pallas.msg import BodyPose
 from rclpy.serialization import deserialize_message, serialize_message
 
+from pallas_ros.bags.types import Decoder
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINTS
@@ -52,7 +53,7 @@ def same(a: BodyFrame, b: BodyFrame) -> None:
 @given(bodies(), TEXT)
 def test_bytes_are_those_of_the_message(body: BodyFrame, frame_id: str) -> None:
     ours, theirs = wire.body_to_bytes(body, frame_id), serialize_message(conversions.body_to_msg(body, frame_id))
-    assert len(ours) == len(theirs)
+    Decoder().decode("pallas/msg/BodyPose", ours)  # a reader that refuses a byte too many
     assert str(deserialize_message(ours, BodyPose)) == str(deserialize_message(theirs, BodyPose))  # NaN is no equal of itself
     assert wire.stamp_of(theirs) == body.stamp
 
@@ -60,7 +61,7 @@ def test_bytes_are_those_of_the_message(body: BodyFrame, frame_id: str) -> None:
 @given(bodies())
 def test_bytes_are_read_as_the_message_is(body: BodyFrame) -> None:
     data = serialize_message(conversions.body_to_msg(body))
-    assert body.covariance is None or wire._read(data) is not None  # by the short way
+    assert wire._read(data) is not None  # by the short way
     same(wire.body_from_bytes(data), conversions.body_from_msg(deserialize_message(data, BodyPose)))
 
 
