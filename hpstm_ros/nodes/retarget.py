@@ -29,6 +29,7 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.ros.conversions import from_stamp, pose_to_msg, to_stamp
 from pallas_ros.ros.node import Health, PallasNode
+from pallas_ros.ros.qos import NEWEST
 from pallas_ros.ros.wire import body_from_bytes
 
 _NS = 1_000_000_000
@@ -73,8 +74,8 @@ class RetargetNode(PallasNode):
         names = ["" if number == 0 else f"/{arm.name}" for number, arm in enumerate(robot.arms)]
         self._goals = [self.advertise(PoseStamped, TOPIC_GOAL + name) for name in names]
         self._tips = [self.advertise(PoseStamped, TOPIC_TIP + name) for name in names]
-        self.subscribe(BodyPose, TOPIC_HPSTM_BODY, self._on_body, raw=True, newest=True)
-        self.subscribe(JointState, TOPIC_JOINT_STATES, self._on_joints, newest=True)
+        self.subscribe(BodyPose, TOPIC_HPSTM_BODY, self._on_body, NEWEST, raw=True, newest=True)
+        self.subscribe(JointState, TOPIC_JOINT_STATES, self._on_joints, NEWEST, newest=True)
         self.subscribe(Bool, TOPIC_DEAD_MAN, self._on_dead_man)
         self.subscribe(Bool, TOPIC_EMERGENCY_STOP, self._on_emergency_stop)
         for name, call in (

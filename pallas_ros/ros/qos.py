@@ -26,6 +26,15 @@ STREAM = QoSProfile(
 )
 """Bodies, commands, joint states, status."""
 
+NEWEST = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=100,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""Bodies and joint states for whoever wants the newest only (`PallasNode.subscribe`): deep, so that after a stall of less than a second the others
+are skipped and counted, where ten would have been overwritten unseen."""
+
 LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
