@@ -1,17 +1,20 @@
 """Hostile stories through retargeting and supervisor on real robots: a small budget here, a million frames by benchmarks/hostile.py."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
 from hpstm_ros.bench.hostile import HostileRun
 from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.safety.supervisor import Supervisor
 
 REGRESSIONS = [
-    ("panda", 3, 200),  # a clock that jumped back between two calls moved the grid twice
-    ("panda", 5, 300),  # between the places where a stop is looked at, the tip left the box by 0.1 mm
-    ("panda", 100032, 200),  # an emergency stop while disengaged had the arm commanded to where it was measured to be
+    ("panda", 3, 300),  # between the places where a stop is looked at, a tip leaves the box by 5 um if nothing is kept free at its faces
 ]
+"""Two more that failed are tests of their own in test_supervisor.py: a clock that jumped back between two calls, an emergency stop while disengaged."""
 
 
 @pytest.mark.parametrize(("robot", "seed", "frames"), [*REGRESSIONS, ("uarm", 1, 200), ("ur5", 2, 150), ("g1", 4, 60)])
@@ -23,6 +26,35 @@ def test_no_limit_is_passed(robot: str, seed: int, frames: int) -> None:
 
 def test_stories_do_move_the_arm() -> None:
     """A supervisor that never moved would pass every limit."""
-    verdict = HostileRun(load_robot("uarm"), 1, 120).run()
+    verdict = HostileRun(load_robot("uarm"), 1, 300).run()
     assert verdict.led > 0.2
+    assert verdict.tracked > 0.1
     assert verdict.commands > 100
+
+
+_goal, _command = Supervisor.goal, Supervisor._command
+
+
+def _slow_velocities(self: Supervisor, *args: Any) -> Any:
+    command = _command(self, *args)
+    command.points = [(q, 0.9 * dq, ddq) for q, dq, ddq in command.points]
+    return command
+
+
+@pytest.mark.parametrize(
+    ("method", "broken", "says"),
+    [
+        ("_trouble", lambda self, now: "", "led with"),
+        ("disengage", lambda self, now: None, "without being engaged"),
+        ("emergency_stop", lambda self, now, why, held=True: None, "without being engaged"),
+        ("dead_man", lambda self, now, pressed: setattr(self, "_dead_man", now), "dead-man"),
+        ("goal", lambda self, now, stamp, q, confidence=1.0: _goal(self, now, now, q, confidence), "another time"),
+        ("_command", _slow_velocities, "velocity"),
+    ],
+)
+def test_a_supervisor_broken_on_purpose_is_found(
+    monkeypatch: pytest.MonkeyPatch, method: str, broken: Callable[..., Any], says: str
+) -> None:
+    """The judge is judged here too: seed 0 presses every button."""
+    monkeypatch.setattr(Supervisor, method, broken)
+    assert says in " ".join(HostileRun(load_robot("uarm"), 0, 300).run().violations)

@@ -293,6 +293,26 @@ def test_a_jump_of_the_clock_stops_and_goes_on(jump: int) -> None:
     assert rig.state is S.TRACKING
 
 
+def test_a_clock_that_jumps_back_between_two_calls_moves_the_grid_once() -> None:
+    """Found by a hostile story: goal and tick both took the step back into account."""
+    rig = Rig().tracking()
+    rig.now -= 3 * NS
+    rig.supervisor.goal(rig.now, rig.now, rig.goal)
+    rig.now += NS // 1000
+    assert abs(rig.supervisor.tick(rig.now).time - rig.now) < 0.03 * NS
+
+
+def test_an_emergency_stop_while_disengaged_commands_nothing() -> None:
+    """Found by a hostile story: the arm was commanded to wherever it was measured to be."""
+    rig = Rig()
+    rig.step(20)
+    rig.supervisor.emergency_stop(rig.now, "test")
+    for k in range(40):
+        rig.q = np.array([0.01 * k, 0.0, 0.0])
+        rig.step()
+    assert not rig.messages
+
+
 def test_settings_that_would_come_too_late_are_refused() -> None:
     with pytest.raises(PallasError, match="body_timeout"):
         Settings(body_timeout=0.2)
