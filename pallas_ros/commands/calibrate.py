@@ -50,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--simulate", action="store_true", help="simulated sensors and a simulated wearer")
     source.add_argument("--from", dest="recording", metavar="IN", help="an IMU recording or a bag in which the wearer did the procedure")
     parser.add_argument("--protocol", default="witmotion", choices=list(PROTOCOLS), help="what the sensors speak")
-    parser.add_argument("--orientation", default="sensor", choices=("sensor", "6d", "9d"), help="the sensors' own, or VQF")
+    parser.add_argument("--orientation", default="auto", choices=("auto", "sensor", "6d", "9d"), help="the sensors' own, or VQF")
     parser.add_argument(
         "--as-documented", action="store_true", help="the sensors are worn as in docs/sensors.md: tells one that is upside down"
     )

@@ -28,7 +28,7 @@ class ImuDriver:
         on_sample: Callable[[str, ImuSample], None],
         baud_rate: int = 0,
         clock: Callable[[], int] = time.time_ns,
-        orientation: str = "sensor",
+        orientation: str = "auto",
         read_interval_s: float = 0.004,
     ) -> None:
         """What to open; nothing is opened yet.

@@ -1,22 +1,27 @@
-"""Orientation for sensors that send none: VQF, from gyroscope, accelerometer and, if wanted, magnetometer.
+"""Orientation for sensors that send none: VQF from gyroscope and accelerometer; with a magnetometer, its heading drift taken out.
 
 Laidig and Seel, "VQF: Highly accurate IMU orientation estimation with bias estimation and magnetic disturbance rejection",
-Information Fusion 91 (2023), by its authors' package ``vqf``.
+Information Fusion 91 (2023), by its authors' package ``vqf``: tilt and gyroscope bias. Its own use of the magnetometer takes a disturbed field
+for a new one after 20 s, and is blind to sideways disturbances; `magnetic` stands in its place (docs/sensors.md has both measured).
 """
+
+import math
 
 import numpy as np
 from vqf import VQF
 
 from pallas_ros.body.rotations import Array
+from pallas_ros.imu.magnetic import PERIOD_S, MagneticHeading
 
-MODES = ("sensor", "6d", "9d")
-"""The sensor's own quaternion where it has one (else 6d); always VQF without, always VQF with the magnetometer."""
+MODES = ("auto", "sensor", "6d", "9d")
+"""auto: the sensor's own quaternion where it has one, else VQF with the magnetometer if there is one; sensor: own, else VQF without;
+6d, 9d: always VQF, without or with the magnetometer."""
 
 
 class OrientationFilter:
     """One sensor's orientation, sample by sample; the rate is taken from the device times.
 
-    The world is z up with an arbitrary heading (6d) or x to the east, y to magnetic north (9d).
+    The world is z up with an arbitrary heading (6d, or where no magnetic field comes) or x to the east, y to magnetic north (9d).
     """
 
     def __init__(self, use_magnetometer: bool = False, rate_hz: float = 100.0) -> None:
@@ -24,7 +29,7 @@ class OrientationFilter:
         self.use_magnetometer = use_magnetometer
         self.rate_hz = rate_hz
         self._times: list[float] = []
-        self._filter = VQF(1.0 / rate_hz)
+        self._begin()
 
     def update(self, time: float, rate: Array, acceleration: Array, magnetic_field: Array | None = None) -> Array:
         """Orientation (4,) xyzw, sensor to world.
@@ -36,15 +41,12 @@ class OrientationFilter:
             magnetic_field: (3,) any unit, or None.
         """
         self._learn_rate(time)
-        gyr = np.ascontiguousarray(rate, np.float64)
-        acc = np.ascontiguousarray(acceleration, np.float64)
+        self._filter.update(np.ascontiguousarray(rate, np.float64), np.ascontiguousarray(acceleration, np.float64))
+        w, x, y, z = self._filter.getQuat6D().tolist()
         if self.use_magnetometer and magnetic_field is not None:
-            self._filter.update(gyr, acc, np.ascontiguousarray(magnetic_field, np.float64))
-            w, x, y, z = self._filter.getQuat9D()
-        else:
-            self._filter.update(gyr, acc)
-            w, x, y, z = self._filter.getQuat9D() if self.use_magnetometer else self._filter.getQuat6D()
-        return np.array([x, y, z, w])
+            self._feel(x, y, z, w, magnetic_field)
+        c, s = math.cos(0.5 * self._magnetic.drift), -math.sin(0.5 * self._magnetic.drift)
+        return np.array((c * x - s * y, c * y + s * x, c * z + s * w, c * w - s * z))
 
     @property
     def bias(self) -> Array:
@@ -53,8 +55,26 @@ class OrientationFilter:
 
     @property
     def disturbed(self) -> bool:
-        """Is the magnetic field rejected as disturbed at the moment?"""
-        return bool(self.use_magnetometer and self._filter.getMagDistDetected())
+        """Is the magnetic field taken for disturbed at the moment?"""
+        return self.use_magnetometer and self._magnetic.clean < 0.5
+
+    def _begin(self) -> None:
+        self._filter = VQF(1.0 / self.rate_hz)
+        self._magnetic = MagneticHeading()
+        self._sum = np.zeros(6)  # of the field in the six-axis frame, and of that frame's z in the sensor's
+        self._summed = 0
+
+    def _feel(self, x: float, y: float, z: float, w: float, magnetic_field: Array) -> None:
+        """Average the field and the vertical over a period; in plain numbers, because every sample comes through here."""
+        mx, my, mz = magnetic_field.tolist()
+        tx, ty, tz = 2 * (y * mz - z * my), 2 * (z * mx - x * mz), 2 * (x * my - y * mx)
+        up = 2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)
+        self._sum += (mx + w * tx + y * tz - z * ty, my + w * ty + z * tx - x * tz, mz + w * tz + x * ty - y * tx, *up)
+        self._summed += 1
+        if self._summed >= PERIOD_S * self.rate_hz:
+            mean = self._sum / self._summed
+            self._magnetic.step(mean[:3], mean[3:], self.bias)
+            self._sum[:], self._summed = 0.0, 0
 
     def _learn_rate(self, time: float) -> None:
         if len(self._times) >= 50:
@@ -64,4 +84,4 @@ class OrientationFilter:
             period = float(np.median(np.diff(self._times)))
             if 1 / 2000 < period < 1 / 10 and abs(period * self.rate_hz - 1) > 0.02:
                 self.rate_hz = 1 / period
-                self._filter = VQF(period)
+                self._begin()

@@ -23,7 +23,7 @@ _LONGEST_RETRY_S = 2.0
 _LOOK_S = 0.2  # how often a missing port is looked for: plugging in is noticed at once, whatever the back-off
 _SILENT_S = 2.0  # a port that is open and says nothing is opened anew
 
-
+_OWN = ("auto", "sensor")  # modes that take the sensor's own quaternion where it sends one
 _UNORIENTED_BELIEVED = 20  # readings without orientation in a row, from a sensor that had sent some
 
 
@@ -88,7 +88,7 @@ class SerialReader:
         on_sample: Callable[[str, ImuSample], None],
         baud_rate: int | None = None,
         clock: Callable[[], int] = time.time_ns,
-        orientation: str = "sensor",
+        orientation: str = "auto",
         least_interval_s: float = 0.004,
     ) -> None:
         """``least_interval_s``: the thread wakes no more often than this; a sensor faster than that is read in small batches."""
@@ -196,7 +196,7 @@ class SerialReader:
             return
         if reading.orientation is not None:
             self._since_oriented = 0
-        elif self._mode == "sensor":  # a sensor that fuses itself has lost a frame: better no sample than one from a filter that begins
+        elif self._mode in _OWN:  # a sensor that fuses itself has lost a frame: better no sample than one from a filter that begins
             self._since_oriented += 1
             if self._since_oriented <= _UNORIENTED_BELIEVED:
                 return
@@ -213,9 +213,9 @@ class SerialReader:
             magnetic_field=None if reading.magnetic_field is None else np.array(reading.magnetic_field),
             temperature=reading.temperature,
         )
-        if (self._mode != "sensor" or sample.orientation is None) and sample.angular_velocity is not None:
+        if (self._mode not in _OWN or sample.orientation is None) and sample.angular_velocity is not None:
             if self._filter is None:
-                self._filter = OrientationFilter(use_magnetometer=self._mode == "9d")
+                self._filter = OrientationFilter(use_magnetometer=self._mode in ("auto", "9d"))
             sample.orientation = self._filter.update(device_time, sample.angular_velocity, sample.acceleration, sample.magnetic_field)
         stats = self._stats
         stats.connected, stats.problem = True, ""

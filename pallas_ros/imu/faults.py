@@ -1,0 +1,105 @@
+"""What goes wrong in the drift test of half an hour: a wearer who is never quite still, gyroscope biases that step, steel nearby."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from pallas_ros.body import rotations
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import JOINT_INDEX, SITES
+from pallas_ros.body.rotations import Array
+from pallas_ros.imu.virtual import SensorTrack, wander
+
+_SWAYING = (("pelvis", "spine1", "spine2"), ("spine3", "neck", "head"), ("left_elbow",), ("right_elbow",))
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How hard it is. Zero switches a fault off.
+
+    Attributes:
+        sway: rad, standard deviation of the wearer's sway, of the body and of each worn segment (0.5 deg/s rms an axis at 0.4 deg).
+        bias_step: rad/s, by which the gyroscope's bias steps about a random axis, and back at the next step.
+        step_every_s: s between steps of a sensor; the first after 120 s, each site 30 s after the one before.
+        steel: largest change of the field by steel, of an earth field of 1 (from an eighth of it up, log-uniform; each site sees its own
+            part of it, 0.3 to 1.5 times, in its own direction).
+        steel_every_s: s, mean time between pieces of steel; steel_s: s, shortest and longest stay at one (log-uniform).
+        ambient: field that wanders over 10 s, the same for all sites; own_field: the same, each site's own.
+    """
+
+    sway: float = float(np.radians(0.4))
+    bias_step: float = float(np.radians(0.5))
+    step_every_s: float = 300.0
+    steel: float = 0.8
+    steel_every_s: float = 90.0
+    steel_s: tuple[float, float] = (5.0, 60.0)
+    ambient: float = 0.02
+    own_field: float = 0.01
+
+
+def swaying(motion: Motion, faults: Faults, seed: int = 0) -> Motion:
+    """The motion with sway added to the segments that wear sensors; nobody holds a pose without."""
+    rng, rotated = np.random.default_rng([seed, 5]), motion.rotations.copy()
+
+    def sway() -> Array:
+        slow = wander(len(motion), 1 / motion.fps, 1.5, rng, 3)
+        return np.asarray(gaussian_filter1d(slow, 0.2 * motion.fps, axis=0)) * faults.sway
+
+    whole = sway()
+    for joints in _SWAYING:
+        turn = rotations.from_rotvec(whole + sway())
+        for joint in joints:
+            rotated[:, JOINT_INDEX[joint]] = rotations.multiply(turn, rotated[:, JOINT_INDEX[joint]])
+    return replace(motion, rotations=rotated)
+
+
+def afflicted(tracks: Mapping[str, SensorTrack], faults: Faults, seed: int = 0) -> dict[str, SensorTrack]:
+    """The sensors with bias steps in their gyroscopes and steel around them."""
+    end = max(float(track.time[-1]) for track in tracks.values())
+    pieces = _pieces_of_steel(end, faults, np.random.default_rng([seed, 77]))
+    worse = {}
+    for i, (site, track) in enumerate(tracks.items()):
+        step_s = (end - float(track.time[0])) / len(track.time)
+        field = sum(
+            (
+                gaussian_filter1d(wander(len(track.time), step_s, 10.0, np.random.default_rng([seed, which, 4]), 3), 50, axis=0) * size
+                for which, size in ((99, faults.ambient), (i, faults.own_field))
+            ),
+            start=np.zeros((len(track.time), 3)),
+        )
+        for start, stop, rise, by_site in pieces:
+            nearness = np.clip(np.minimum((track.time - start) / rise, (stop + rise - track.time) / rise), 0.0, 1.0)
+            field += (nearness**2 * (3 - 2 * nearness))[:, None] * by_site[SITES.index(site)]
+        to_sensor = rotations.inverse(rotations.multiply(track.q_world_bone, track.q_bone_sensor))
+        worse[site] = replace(
+            track,
+            angular_velocity=track.angular_velocity + _bias_steps(track.time, i, faults, seed),
+            magnetic_field=track.magnetic_field + rotations.rotate(to_sensor, field),
+        )
+    return worse
+
+
+def _bias_steps(time: Array, sensor: int, faults: Faults, seed: int) -> Array:
+    rng, bias = np.random.default_rng([seed, 9, sensor]), np.zeros((len(time), 3))
+    for n, start in enumerate(np.arange(120.0 + 30 * sensor, float(time[-1]), faults.step_every_s)):
+        axis = rng.standard_normal(3)
+        bias[time >= start] = axis / np.linalg.norm(axis) * faults.bias_step if n % 2 == 0 else 0.0
+    return bias
+
+
+def _pieces_of_steel(end: float, faults: Faults, rng: np.random.Generator) -> list[tuple[float, float, float, Array]]:
+    """(start s, stop s, s of coming near, change of the field (4, 3) in the world) of every stay at some steel."""
+    pieces: list[tuple[float, float, float, Array]] = []
+    start = 45.0
+    while faults.steel and start < end:
+        stay = float(np.exp(rng.uniform(*np.log(faults.steel_s))))
+        direction = rng.standard_normal(3)
+        size = float(np.exp(rng.uniform(np.log(faults.steel / 8), np.log(faults.steel))))
+        rise = float(rng.uniform(0.5, 2.5))
+        field = direction / np.linalg.norm(direction) * size
+        by_site = [(field + 0.5 * size * rng.standard_normal(3)) * rng.uniform(0.3, 1.5) for _ in SITES]
+        pieces.append((start, start + stay, rise, np.array(by_site)))
+        start += stay + rng.exponential(faults.steel_every_s)
+    return pieces

@@ -1,0 +1,208 @@
+"""Ports, readers and the driver, on real pseudo-terminals."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import ImuFrame
+from pallas_ros.body.names import SITES
+from pallas_ros.imu.calibration import Calibration, TPoseCalibrator
+from pallas_ros.imu.driver import ImuDriver
+from pallas_ros.imu.ports import ShakeAssigner, resolve
+from pallas_ros.imu.protocols import PROTOCOLS
+from pallas_ros.imu.sample import GRAVITY, ImuSample
+from pallas_ros.imu.simulator import PseudoPort, SensorSimulator
+from pallas_ros.imu.synchroniser import Synchroniser
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_protocol_through_a_pseudo_terminal(name: str, simulated: Callable[..., SensorSimulator], wait: Callable[..., None]) -> None:
+    simulator = simulated(name)
+    got: dict[str, list[ImuSample]] = defaultdict(list)
+    driver = ImuDriver(list(simulator.ports.values()), [name], lambda site, sample: got[site].append(sample))
+    driver.check()
+    driver.start()
+    try:
+        wait(lambda: all(len(got[site]) >= 60 for site in SITES))
+    finally:
+        driver.stop()
+    for site in SITES:
+        track = simulator.tracks[site]
+        for sample in got[site][30:60]:
+            i = int(np.argmin(np.abs(track.time - simulator.motion_time(sample.stamp))))
+            assert sample.orientation is not None
+            assert np.degrees(rotations.angle_between(sample.orientation, track.orientation[i])) < 0.1
+            np.testing.assert_allclose(sample.acceleration, track.acceleration[i], atol=0.02)
+        stats = next(s for s in driver.stats() if s.site == site) if driver.stats() else None
+        assert stats is None or stats.checksum_errors == 0
+
+
+def test_a_reader_comes_back_and_the_others_go_on(
+    simulated: Callable[..., SensorSimulator], tmp_path: Path, wait: Callable[..., None]
+) -> None:
+    simulator = simulated(links={site: tmp_path / site for site in SITES})
+    got: dict[str, list[ImuSample]] = defaultdict(list)
+    driver = ImuDriver(list(simulator.ports.values()), ["witmotion"], lambda site, sample: got[site].append(sample))
+    driver.start()
+    try:
+        wait(lambda: all(len(got[site]) >= 10 for site in SITES))
+        simulator.unplug("neck")
+        wait(lambda: any(p.startswith("neck: ") and "plugged" in p for p in driver.problems()))
+        seen, others = len(got["neck"]), len(got["pelvis"])
+        wait(lambda: len(got["pelvis"]) > others + 50)
+        assert len(got["neck"]) <= seen + 2
+        simulator.plug("neck")
+        wait(lambda: len(got["neck"]) > seen + 10)
+        wait(lambda: not driver.problems())
+        stamps = [sample.stamp for sample in got["neck"]]
+        assert np.all(np.diff(stamps) > 0)
+        assert next(s for s in driver.stats() if s.site == "neck").connections == 2
+    finally:
+        driver.stop()
+
+
+@pytest.mark.timing
+def test_a_pulled_cable_costs_only_its_site(simulated: Callable[..., SensorSimulator], tmp_path: Path, wait: Callable[..., None]) -> None:
+    """The whole chain of threads, bytes, clocks, calibration and synchroniser: frames go on at 60 Hz without the site, and then with it."""
+    simulator = simulated(links={site: tmp_path / site for site in SITES})
+    calibrator, synchroniser, lock = TPoseCalibrator(), Synchroniser(), threading.Lock()
+    calibration: list[Calibration] = []
+    got: list[ImuFrame] = []
+
+    def take(site: str, sample: ImuSample) -> None:
+        with lock:
+            if not calibration:
+                found = calibrator.push(site, sample)
+                calibration.extend([found] if found else [])
+            else:
+                got.extend(synchroniser.push(site, sample.stamp, *calibration[0].apply(site, sample)))
+
+    driver = ImuDriver(list(simulator.ports.values()), ["witmotion"], take)
+    driver.start()
+    try:
+        wait(lambda: len(got) > 30)
+        simulator.unplug("right_wrist")
+        pulled = time.time_ns()
+        wait(lambda: got[-1].stamp > pulled + 10**9)
+        simulator.plug("right_wrist")
+        plugged = time.time_ns()
+        i = SITES.index("right_wrist")
+        wait(lambda: got[-1].stamp > plugged + 2 * 10**8 and bool(got[-1].valid[i]))
+        count = len(got)
+        wait(lambda: len(got) > count + 20)
+    finally:
+        driver.stop()
+    stamps = np.array([frame.stamp for frame in got])
+    assert np.diff(stamps).max() < 17 * 10**6
+    others = [k for k in range(4) if k != i]
+    silent = [frame for frame in got if pulled + 3 * 10**8 < frame.stamp < plugged]
+    assert len(silent) > 30
+    assert not any(frame.valid[i] for frame in silent)
+    assert np.mean([frame.valid[others].all() for frame in got]) > 0.8  # all of them, were the machine not shared
+
+
+def test_a_port_that_speaks_something_else_is_said(simulated: Callable[..., SensorSimulator], wait: Callable[..., None]) -> None:
+    simulator = simulated("csv")
+    driver = ImuDriver(list(simulator.ports.values()), ["xsens"], lambda site, sample: None)
+    driver.start()
+    try:
+        wait(lambda: any("speaks, but not xsens" in p for p in driver.problems()))
+    finally:
+        driver.stop()
+
+
+def test_a_reader_survives_whoever_takes_its_samples(simulated: Callable[..., SensorSimulator], wait: Callable[..., None]) -> None:
+    simulator, taken = simulated(), []
+
+    def take(site: str, sample: ImuSample) -> None:
+        taken.append(site)
+        raise ValueError("no")
+
+    driver = ImuDriver(list(simulator.ports.values()), ["witmotion"], take)
+    driver.start()
+    try:
+        wait(lambda: all(taken.count(site) > 10 for site in SITES))
+        assert any("a sample was not taken: ValueError: no" in p for p in driver.problems())
+    finally:
+        driver.stop()
+
+
+def test_a_cable_may_be_pulled_while_bytes_flow(tmp_path: Path) -> None:
+    port, stop = PseudoPort(tmp_path / "port"), threading.Event()
+    failed: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            while not stop.is_set():
+                port.write(b"x" * 50)
+                time.sleep(0)  # let the other thread have the lock
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    for _ in range(60):
+        port.unplug()
+        port.plug()
+    stop.set()
+    thread.join()
+    port.close()
+    assert not failed
+
+
+def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    def driver(ports: list[str], protocols: list[str]) -> ImuDriver:
+        return ImuDriver(ports, protocols, lambda site, sample: None)
+
+    for ports, protocols, words in (
+        (["a", "b"], ["csv"], "2 ports are given"),
+        (["a", "b", "c", "a"], ["csv"], "two sites have the same port"),
+        (["a", "b", "c", "d"], ["csv", "xsens"], "2 protocols are given"),
+        (["a", "b", "c", "d"], ["morse"], "unknown sensor protocol 'morse'"),
+    ):
+        with pytest.raises(PallasError, match=words):
+            driver(ports, protocols)
+    with pytest.raises(PallasError, match=r"the port of pelvis, .* is not there"):
+        driver([str(tmp_path / s) for s in SITES], ["csv"]).check()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PallasError, match="is not a link"):
+        PseudoPort(tmp_path / "file")
+
+
+def test_a_killed_simulator_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "pelvis").symlink_to("/dev/pts/987654")
+    port = PseudoPort(tmp_path / "pelvis")
+    with pytest.raises(PallasError, match="belongs to a simulator that is running"):
+        PseudoPort(tmp_path / "pelvis")
+    assert resolve(str(tmp_path / "pelvis")) == str(tmp_path / "pelvis")
+    port.close()
+    PseudoPort(tmp_path / "pelvis").close()
+    (tmp_path / "pelvis").symlink_to("/dev/null")  # the terminal of the killed one is somebody else's now
+    assert resolve(str(tmp_path / "pelvis")) is None
+
+
+def test_shaking_tells_the_ports_apart() -> None:
+    rng = np.random.default_rng(0)
+    ports = ["c", "a", "d", "b", "spare"]
+    assigner, order = ShakeAssigner(ports), dict(zip(SITES, ("a", "b", "c", "d"), strict=True))
+    stamp = 10**9
+    asked = []
+    while assigner.asked is not None and stamp < 60 * 10**9:
+        shaken = order[assigner.asked] if stamp // (3 * 10**9) % 2 else None  # three seconds of shaking, three of rest
+        if not asked or asked[-1] != assigner.asked:
+            asked.append(assigner.asked)
+        for port in ports:
+            a = np.array([0, 0, GRAVITY]) + rng.normal(0, 8.0 if port == shaken else 0.05, 3)
+            assigner.push(port, ImuSample(stamp, None, a))
+        stamp += 2 * 10**7
+    assert assigner.assigned == order
+    assert asked == list(SITES)
+    with pytest.raises(PallasError, match="2 sensor ports found, 4 needed"):
+        ShakeAssigner(["a", "b"])
