@@ -70,7 +70,8 @@ class Bag:
         """
         self.path = Path(path)
         self.files = _storage_files(self.path)
-        self._storage = [_open(file) for file in self.files]
+        begun = [file for file in self.files if file.stat().st_size] or self.files
+        self._storage = [_open(file) for file in begun]
         self._decoder = Decoder()
         self.topics: dict[str, BagTopic] = {}
         for storage in self._storage:
@@ -79,7 +80,8 @@ class Bag:
         spans = [(storage.first, storage.last) for storage in self._storage if any(topic.count for topic in storage.topics)]
         self.first = min((first for first, _ in spans), default=0)
         self.last = max((last for _, last in spans), default=0)
-        self.damage = "; ".join(storage.damage for storage in self._storage if storage.damage)
+        damages = [storage.damage for storage in self._storage] + [f"{file.name} is empty" for file in self.files if file not in begun]
+        self.damage = "; ".join(damage for damage in damages if damage)
 
     @property
     def count(self) -> int:

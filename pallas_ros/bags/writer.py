@@ -76,6 +76,7 @@ class _McapFile:
         kind = {"none": CompressionType.NONE, "lz4": CompressionType.LZ4, "zstd": CompressionType.ZSTD}[compression]
         self._writer = Writer(self._stream, chunk_size=_CHUNK_BYTES, compression=kind)
         self._writer.start(profile="ros2")
+        self._stream.flush()  # killed before the first chunk, it is at least known for what it is
         self._schemas: dict[str, int] = {}
 
     def add(self, channel: Channel) -> int:

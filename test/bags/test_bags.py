@@ -163,6 +163,18 @@ def test_splits_beyond_ten_stay_in_order(tmp_path: Path) -> None:
     assert read_texts(tmp_path / "bag") == texts
 
 
+def test_a_file_that_was_just_begun_when_the_recorder_died_is_no_obstacle(tmp_path: Path) -> None:
+    texts = write_texts(tmp_path / "bag", split_seconds=0.5)
+    last = Bag(tmp_path / "bag").files[-1]
+    last.with_name("bag_4.mcap").write_bytes(b"")
+    (tmp_path / "bag" / "metadata.yaml").unlink()
+    assert read_texts(tmp_path / "bag") == texts
+    assert "bag_4.mcap is empty" in Bag(tmp_path / "bag").damage
+    assert repair(tmp_path / "bag").messages == len(texts)
+    with BagWriter(tmp_path / "fresh") as writer:
+        assert Bag(writer.path).count == 0  # before anything was written, read by another
+
+
 def test_messages_out_of_order_come_in_the_order_of_their_stamps(tmp_path: Path) -> None:
     stamps = [3, 1, 2, 6, 4, 5, 9, 7, 8]
     with BagWriter(tmp_path / "bag") as writer:
