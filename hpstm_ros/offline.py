@@ -107,9 +107,13 @@ class JointMotion:
 
 def summary(figures: dict[str, float]) -> str:
     """The figures that matter most, on one line."""
+    in_time = "nowhere can the robot be in time"
+    if figures["in_reach_share"] > 0:
+        in_time = (
+            f"{figures['in_reach_mean_mm']:.1f} mm where the robot can be in time ({100 * figures['in_reach_share']:.0f} % of the time)"
+        )
     return (
-        f"hand {figures['in_reach_mean_mm']:.1f} mm off where the robot can be in time ({100 * figures['in_reach_share']:.0f} % of the time), "
-        f"{figures['hand_error_mean_mm']:.1f} mm over all (p95 {figures['hand_error_p95_mm']:.1f}), "
+        f"hand {figures['hand_error_mean_mm']:.1f} mm off on average (p95 {figures['hand_error_p95_mm']:.1f}), {in_time}, "
         f"held back {100 * figures['held_back_share']:.0f} % of the time, "
         f"{figures['limits_passed']:.0f} limits passed, {figures['step_p99_ms']:.2f} ms a step (p99)"
     )

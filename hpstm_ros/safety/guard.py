@@ -25,8 +25,11 @@ class Guard(Protocol):
     def tip_speed(self, q: F64, dq: F64) -> float:
         """The fastest tip's speed in m/s."""
 
-    def look(self, q: F64, dq: F64) -> tuple[float, float, str]:
-        """At a state: the fastest tip's speed in m/s, how far in m a tip is outside the box (0: none is), the pair that is too near ("" or "a with b")."""
+    def look(self, q: F64, dq: F64, pairs: bool = True) -> tuple[float, float, str]:
+        """At a state: the fastest tip's speed in m/s, how far in m a tip is outside the box (0: none is), the pair that is too near ("" or "a with b").
+
+        Without ``pairs`` these are not looked at, which is cheap.
+        """
 
     def barriers(self, q: F64) -> list[tuple[F64, float, str]]:
         """What is near: rows (n,) that take joint velocities to the speed in m/s towards it, the room left in m, and its name."""
@@ -58,12 +61,14 @@ class PinocchioGuard:
         velocities = (pin.getFrameVelocity(self._model, self._data, tip, pin.LOCAL).linear for tip in self._tips)
         return max(float(np.sqrt(v @ v)) for v in velocities)
 
-    def look(self, q: F64, dq: F64) -> tuple[float, float, str]:
-        """At a state: the fastest tip's speed in m/s, how far in m a tip is outside the box (0: none is), the pair that is too near ("" or "a with b")."""
+    def look(self, q: F64, dq: F64, pairs: bool = True) -> tuple[float, float, str]:
+        """See `Guard.look`."""
         speed, outside, pair = self.tip_speed(q, dq), 0.0, ""
         for tip in self._tips:
             p = pin.updateFramePlacement(self._model, self._data, tip).translation
             outside = max(outside, float((self._box_min - p).max()) + _INSET_M, float((p - self._box_max).max()) + _INSET_M)
+        if not pairs:
+            return speed, outside, ""
         if self._clear is not None and float(self._leverage @ np.abs(q - self._clear)) < NEAR_M:
             return speed, outside, ""  # no pair can have come so much nearer
         pin.updateGeometryPlacements(self._model, self._data, self._geometry, self._exact)

@@ -4,17 +4,20 @@ A velocity towards the goal is slowed as a whole and turned along obstacles; the
 included, keeps to the joint limits, the tip speed, the workspace and the distance from obstacles. What is refused is tried slower.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.safety.guard import Guard
 from hpstm_ros.safety.limits import Limits, Settings
-from hpstm_ros.safety.motion import Plan, Planner
+from hpstm_ros.safety.motion import Plan, Planner, State
 
 F64 = NDArray[np.float64]
 
 _TIP_MARGIN = 0.97  # speeds are looked at in points; between, a tip may be a little faster
 _LOOKS = 8
+_TURNS = 4
 _TRIES = 4
 _BARRIER_GAIN = 10.0  # 1/s
 
@@ -24,7 +27,7 @@ class Steering:
 
     def __init__(self, limits: Limits, settings: Settings, guard: Guard | None) -> None:
         """Without a ``guard`` only the joints are limited."""
-        self._limits, self._gain, self._guard = limits, settings.gain, guard
+        self._limits, self._gain, self._period, self._guard = limits, settings.gain, settings.period, guard
         self._planner = Planner(limits, settings.period)
         self.tip_speed = limits.tip_speed
 
@@ -106,18 +109,24 @@ class Steering:
         guard = self._guard
         if guard is None:
             return ""
-        _, depth, _ = guard.look(*plan.path[0][:2])
+        depth, limit = guard.look(*plan.path[0][:2])[1], _TIP_MARGIN * self.tip_speed
+        # Where accelerating turns into braking, the speed is highest between two points.
+        if any(guard.tip_speed(*_between(before, after, self._period)) > limit for before, after in pairwise(plan.path[:_TURNS])):
+            return "tip_speed"
         stride, last = max(-(-(len(plan.path) - 2) // _LOOKS), 1), len(plan.path) - 2
         for k, (q, dq, _) in enumerate(plan.path[1:]):
-            if k % stride and k < last:  # the tips' speed is cheap: at every point
-                if guard.tip_speed(q, dq) > _TIP_MARGIN * self.tip_speed:
-                    return "tip_speed"
-                continue
-            speed, outside, pair = guard.look(q, dq)
-            if speed > _TIP_MARGIN * self.tip_speed:
+            # The tips are looked at in every point, the pairs, which cost more, in some.
+            speed, outside, pair = guard.look(q, dq, pairs=k % stride == 0 or k >= last)
+            if speed > limit:
                 return "tip_speed"
             if outside > depth + 1e-9:
                 return "workspace"
             if pair:
                 return f"collision:{pair}"
         return ""
+
+
+def _between(before: State, after: State, period: float) -> tuple[F64, F64]:
+    """Positions and velocities (n,) half-way between two states of constant jerk."""
+    (q0, dq0, ddq0), (q1, dq1, ddq1) = before, after
+    return (q0 + q1) / 2 + period / 8 * (dq0 - dq1), (dq0 + dq1) / 2 + period / 8 * (ddq0 - ddq1)

@@ -13,6 +13,9 @@ from hpstm_ros.safety.supervisor import Supervisor
 
 REGRESSIONS = [
     ("panda", 3, 300),  # between the places where a stop is looked at, a tip leaves the box by 5 um if nothing is kept free at its faces
+    ("xarm7", 1078, 500),  # there it left the box by 0.09 mm all the same: tips are looked at in every point now
+    ("z1", 1023, 300),  # at 60 Hz, between two points, where accelerating turns into braking: 0.2503 m/s against 0.25
+    ("xarm7", 1054, 500),  # the same, at a low tip speed: 48 mm/s against 46
 ]
 """Two more that failed are tests of their own in test_supervisor.py: a clock that jumped back between two calls, an emergency stop while disengaged."""
 
