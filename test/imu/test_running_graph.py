@@ -170,7 +170,7 @@ def test_a_pulled_cable_costs_only_its_site(make_graph: Callable[..., Graph], se
         stamps = graph.stamps()
         silent = (stamps > pulled + 2.5e8) & (stamps < plugged)
         before, while_silent = _rate(stamps[stamps < pulled]), _rate(stamps[silent])
-        assert while_silent > 0.6 * before  # on a machine that is shared; by hand, alone:
+        assert while_silent > 0.5 * before  # on a machine that is shared; by hand, alone:
         if seconds > 4:
             assert np.diff(stamps).max() < 1.5 * PERIOD  # not one left out
         assert not any(valid(body, site) for body, then in zip(graph.bodies, silent, strict=True) if then)
