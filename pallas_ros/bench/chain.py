@@ -132,7 +132,10 @@ def _graph(case: str, arguments: dict[str, str], seconds: float) -> Iterator[Row
 
 def _with_ports(node: "Node", folder: str) -> "Node":
     """The node with simulated ports of its own, so that another graph on this machine is not disturbed."""
-    ports: dict[str, dict[str, Any]] = {"imu_simulator": {"port_folder": folder}, "imu_driver": {"ports": [f"{folder}/{site}" for site in SITES]}}
+    ports: dict[str, dict[str, Any]] = {
+        "imu_simulator": {"port_folder": folder},
+        "imu_driver": {"ports": [f"{folder}/{site}" for site in SITES]},
+    }
     return dataclasses.replace(node, parameters={**node.parameters, **ports.get(node.node, {})})
 
 
