@@ -1,10 +1,13 @@
 """HPSTM: a window of noisy joint positions in, a body on the manifold of human poses and its covariance out.
 
-After HPSTM (Human Pose Smoothing with Transformer and Manifold constraints): an encoder reads the window, a decoder is asked for
-one frame of it, and the answer passes through forward kinematics, so that bones cannot stretch. What is added here: the answer
-is a correction to robust linear estimates (which average noise with full precision; the network chooses between them, joint
-by joint), everything is expressed in the body's own heading, the look-ahead is part of the question, and joints that are
-missing are learned embeddings.
+After HPSTM (Human Pose Smoothing with Transformer and Manifold constraints), whose Transformer reads whole poses. A network that does so
+learns the poses of its training data by heart: on other motion this one's predecessor was worse than a Kalman filter. So here
+
+- a token is a joint, not a frame: what it holds is how its own path, its neighbours' and the body's run about the instant asked for,
+  against a linear estimate of that instant, and in the joint's own frame. Nothing in it says where the body is, where it faces or
+  (but for the angles to the next bones) which pose it is in;
+- the answer is a choice between robust linear estimates and a small correction to it;
+- a projection with learned mobilities puts the joints onto the manifold, and forward kinematics makes that exact.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -15,21 +18,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hpstm_ros.model.layers import DecoderLayer, EncoderLayer, gram_schmidt
-from hpstm_ros.model.robust import RobustLines, initial_kernels
-from pallas_ros.body.names import JOINT_INDEX, JOINTS, MIRROR, PARENTS
-from pallas_ros.body.skeleton import Skeleton
+from hpstm_ros.model.geometry import CHILDREN, PARENT, TRUNK, Bones, J, rotate, take
+from hpstm_ros.model.layers import EncoderLayer, JointLinear
+from hpstm_ros.model.robust import RobustLines, path_kernels
 
-J = len(JOINTS)
-_POINT_SCALE_M = 0.3
-_SLOPE_SCALE = 50.0
-_CORRECTION_M = 0.02
+_SCALE_M = 0.02
+"""m, size of the vectors that the network reads and writes: about that of the noise."""
+_MOST = 10.0
+"""Times the scale, where vectors are bounded softly."""
 _SIGMA_M = 0.008
-_SIDES = tuple(
-    (JOINT_INDEX[f"left_{part}"], JOINT_INDEX[f"right_{part}"], weight)
-    for part, weight in (("hip", 1.0), ("shoulder", 1.0), ("collar", 1.0), ("knee", 0.2), ("ankle", 0.1), ("elbow", 0.1), ("wrist", 0.03))
-)
-"""Pairs whose left-right direction tells the body's heading, and how far each is trusted to."""
+_ESTIMATES = ((1.6, 2, 0), (3.0, 2, 0), (5.0, 2, 0), (8.0, 2, 0), (6.0, 1, 0))
+"""Width, order and offset (`path_kernels`) of the linear estimates that the network chooses between."""
+_PROBES = tuple(
+    (width, 0 if width < 1 else 1, offset)
+    for width, offset in (
+        (1.0, 0), (0.8, 0), (0.8, -1), (0.8, 1), (1.2, -2), (1.2, 2), (1.5, -4), (1.5, 4), (2.0, -7), (2.0, 7), (2.5, -10), (3.0, -14), (3.0, -19),
+    )
+)  # fmt: skip
+"""The same for what tells the network how a path runs about the instant."""
+_EVIDENCE = 0.15, 0.03
+"""Share of the frames near the instant that must show a joint for its estimate to be used, and how sharply."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,10 @@ class HpstmConfig:
 
     frames: int = 32
     lookaheads: int = 11
-    width: int = 192
-    heads: int = 6
-    hidden: int = 512
-    encoder_layers: int = 4
-    decoder_layers: int = 2
+    width: int = 96
+    heads: int = 4
+    hidden: int = 256
+    layers: int = 3
     manifold: bool = True
     """False for the ablation that reports free points, not forward kinematics."""
 
@@ -53,16 +60,15 @@ class HpstmConfig:
 
 @dataclass
 class HpstmOutput:
-    """What the decoder says for each query, in the frame of the input.
+    """What the network says for each query, in the frame of the input.
 
     Attributes:
         positions: (B, Q, 22, 3) m.
         free: (B, Q, 22, 3) m, before the manifold.
         rotations: (B, Q, 22, 3, 3) joint to world.
         bones: (B, 22) m, lengths that the manifold used; 0 for the pelvis.
-        cholesky: (B, Q, 22, 3, 3) m, lower-triangular, positive diagonal, in the body's heading.
-        R_world_heading: (B, 3, 3).
-        weight: (B, L, 22), how far each sample was believed.
+        cholesky: (B, Q, 22, 3, 3) m, lower-triangular, positive diagonal, in the joint's own frame.
+        R_world_own: (B, Q, 22, 3, 3), that frame: the bone after the joint has a fixed direction in it.
     """
 
     positions: Tensor
@@ -70,90 +76,59 @@ class HpstmOutput:
     rotations: Tensor
     bones: Tensor
     cholesky: Tensor
-    R_world_heading: Tensor
-    weight: Tensor
+    R_world_own: Tensor
 
     @property
     def covariance(self) -> Tensor:
         """(B, Q, 22, 3, 3) m^2 in the frame of the input."""
-        root = self.R_world_heading[:, None, None] @ self.cholesky
+        root = self.R_world_own @ self.cholesky
         return root @ root.transpose(-1, -2)
 
 
 class Hpstm(nn.Module):
     """See the module's docstring."""
 
-    lateral: Tensor
-    rest: Tensor
-    R_axes_rest: Tensor
-    template: Tensor
-    into: Tensor
-    along: Tensor
+    estimates: Tensor
+    probes: Tensor
+    near: Tensor
+    neighbours: Tensor
 
     def __init__(self, config: HpstmConfig) -> None:
         super().__init__()
         self.config = config
         self.mixed = False
-        """Run the Transformer itself in bfloat16 (training on a CPU that has it); the geometry stays in float32."""
-        d = config.width
-        self.lines = RobustLines(config.frames)
-        self.register_buffer("lateral", torch.zeros(J), persistent=False)
-        for left, right, weight in _SIDES:
-            self.lateral[left], self.lateral[right] = weight, -weight
-        self._register_geometry()
-        kernels = initial_kernels(config.frames, config.lookaheads)
-        self.kernels = nn.Parameter(kernels[:, :, None].repeat(1, 1, J, 1))  # (M, N, 22, L)
-        self.choices = kernels.shape[0]
-        self.embed = nn.Linear(J * 8, d)
-        self.place = nn.Parameter(0.02 * torch.randn(config.frames, d))
-        self.embed_bones = nn.Linear(J + 1, d)
-        self.ask = nn.Parameter(0.02 * torch.randn(config.lookaheads, d))
-        self.embed_estimate = nn.Linear(J * 3 * self.choices, d)
-        self.encoder = nn.ModuleList(EncoderLayer(d, config.heads, config.hidden) for _ in range(config.encoder_layers))
-        self.decoder = nn.ModuleList(DecoderLayer(d, config.heads, config.hidden) for _ in range(config.decoder_layers))
-        self.norm_encoder, self.norm_decoder = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.head = nn.Linear(d, J * (self.choices + 3 + 6))
-        self.head_bones = nn.Linear(d, J)
-        self.head_spread = nn.Sequential(nn.Linear(d, d), nn.GELU(approximate="tanh"), nn.Linear(d, J * 6))
-        for layer in (self.head, self.head_bones, self.head_spread[2]):
-            assert isinstance(layer, nn.Linear)
-            nn.init.zeros_(layer.bias)
-            nn.init.normal_(layer.weight, std=0.01)
-
-    def _register_geometry(self) -> None:
-        """Rest geometry: each joint's two axes in the T-pose, the bones' directions, and the lengths of a default body."""
-        offsets = torch.from_numpy(Skeleton.from_height().offsets.copy()).float()
-        lengths = offsets.norm(dim=-1)
-        self.register_buffer("template", lengths, persistent=False)
-        self.register_buffer("rest", offsets / lengths.clamp_min(1e-6)[:, None], persistent=False)
-        children: dict[int, list[int]] = {j: [c for c in range(J) if PARENTS[c] == j] for j in range(J)}
-        primary, secondary = torch.zeros(J, 3), torch.zeros(J, 3)
-        along = torch.zeros(J, J)  # rows: weights of joints that make up the primary axis
-        across = torch.zeros(J, J)
-        for joint, name in enumerate(JOINTS):
-            arm = name.endswith(("_shoulder", "_elbow", "_wrist", "_collar"))
-            sign = -1.0 if name.startswith("right") else 1.0
-            secondary[joint] = torch.tensor((1.0, 0.0, 0.0) if arm else (0.0, 1.0, 0.0))
-            if not children[joint]:
-                primary[joint] = torch.tensor((0.0, sign, 0.0) if arm else (1.0, 0.0, 0.0) if name.endswith("foot") else (0.0, 0.0, 1.0))
-                continue
-            main = children[joint][0] if len(children[joint]) == 1 else JOINT_INDEX["spine1" if joint == 0 else "neck"]
-            primary[joint] = self.rest[main]
-            along[joint, main], along[joint, joint] = 1 / lengths[main], -1 / lengths[main]
-            if len(children[joint]) > 1:
-                left, right = [c for c in children[joint] if c != main]
-                across[joint, left], across[joint, right] = 1 / (2 * offsets[left, 1]), -1 / (2 * offsets[left, 1])
-        self.register_buffer("along", torch.cat((along, across)), persistent=False)
-        leaf = (along.abs().sum(-1) == 0).float()[:, None]
-        bare = (across.abs().sum(-1) == 0).float()[:, None]
-        self.register_buffer("into", torch.cat((leaf * primary, bare * secondary)), persistent=False)
-        self.register_buffer("R_axes_rest", gram_schmidt(primary, secondary).transpose(-1, -2).contiguous(), persistent=False)
+        """Run the Transformer itself in bfloat16 (where the hardware is fast in it); the geometry stays in float32."""
+        frames, asked, d = config.frames, config.lookaheads, config.width
+        self.lines, self.bones = RobustLines(frames), Bones()
+        for name, value in (
+            ("estimates", path_kernels(frames, asked, _ESTIMATES)),  # (N, M, L)
+            ("probes", path_kernels(frames, asked, _PROBES)),  # (N, P, L)
+            ("near", F.normalize(path_kernels(frames, asked, ((2.0, 0, 0),))[:, 0], p=1.0, dim=-1)),  # (N, L)
+            ("neighbours", _neighbours()),  # (22 S, 22)
+        ):
+            self.register_buffer(name, value.contiguous(), persistent=False)
+        m, sources = len(_ESTIMATES), len(self.neighbours) // J
+        # what is learned is the deviation, whose sum is taken off: an estimate moves with the input, whatever is learned
+        self.estimates_learned = nn.Parameter(torch.zeros(J, asked, m, frames))
+        self.probes_learned = nn.Parameter(torch.zeros(asked, len(_PROBES), frames))
+        self.mix = nn.Parameter(torch.zeros(asked, J, m))
+        vectors = sources * len(_PROBES) + m + 2
+        self.embed = JointLinear(J, 3 * vectors + 9 + 6, d)
+        self.ask = nn.Parameter(0.02 * torch.randn(asked, d))
+        self.layers = nn.ModuleList(EncoderLayer(d, config.heads, config.hidden) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(d)
+        self.head = JointLinear(J, d, m + 3 + 1 + 3, scale=0.01)
+        self.head_spread = nn.Sequential(nn.Linear(d, d), nn.GELU(approximate="tanh"), JointLinear(J, d, 6, scale=0.01))
+        last = nn.Linear(96, J)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.head_bones = nn.Sequential(nn.Linear(2 * J, 96), nn.GELU(approximate="tanh"), last)
 
     def forward(self, points: Tensor, seen: Tensor, bones: Tensor, known: Tensor, lookahead: Tensor) -> HpstmOutput:
         """Smooth.
 
         Args:
-            points: (B, L, 22, 3) m, world z up, relative to any point near the body; anything finite where not seen.
+            points: (B, L, 22, 3) m, relative to any point near the body; anything finite where not seen.
             seen: (B, L, 22), 1 where the joint was measured, 0 where not.
             bones: (B, 22) m, the operator's bone lengths; used where ``known``.
             known: (B, 1), 1 where ``bones`` is to be used, 0 to estimate them from the window.
@@ -161,92 +136,88 @@ class Hpstm(nn.Module):
         """
         centre = (points * seen[..., None]).sum((1, 2)) / seen.sum((1, 2))[:, None].clamp_min(1.0)
         local = (points - centre[:, None, None]) * seen[..., None]
-        fitted, slope, weight = self.lines(local, seen)
-        R_world_heading = self._heading(fitted, weight)
-        clean = fitted + weight[..., None] * (local - fitted)
-        clean, slope = clean @ R_world_heading[:, None], slope @ R_world_heading[:, None]
-        lengths_seen, evidence = self._lengths(clean, weight)
-        memory = self._encode(clean, slope, seen, weight, lengths_seen, bones, known)
-        lengths = self._bones(memory, lengths_seen, evidence, bones, known)
-        estimates = torch.einsum("mnjl,bljc,bqn->bqmjc", self.kernels, clean, lookahead)
-        query = self.embed_estimate(estimates.flatten(2) / _POINT_SCALE_M) + lookahead @ self.ask
-        query = query + self.embed_bones(torch.cat((lengths / self.template.mean(), known), -1))[:, None]
-        with self._precision():
-            for layer in self.decoder:
-                query = layer(query, memory)
-        query = self.norm_decoder(query.float())
-        out = self.head(query).reshape(*query.shape[:2], J, -1)
-        choice = F.softmax(out[..., : self.choices], -1)
-        free = torch.einsum("bqjm,bqmjc->bqjc", choice, estimates) + _CORRECTION_M * out[..., self.choices : self.choices + 3]
-        R_heading_joint = self._rotations(free, out[..., self.choices + 3 :])
-        placed = self._kinematics(R_heading_joint, free[:, :, 0], lengths) if self.config.manifold else free
-        R = R_world_heading[:, None]
+        fitted, weight = self.lines(local, seen)
+        lengths = self._lengths(fitted, weight, bones, known)
+        paths = (fitted + weight[..., None] * (local - fitted)).transpose(1, 2)[:, None]  # (B, 1, 22, L, 3)
+        estimates = self._estimators(lookahead) @ paths  # (B, Q, 22, M, 3)
+        probes = self._pick(lookahead, self.probes + _centred(self.probes_learned))[:, :, None] @ paths
+        near = (lookahead @ self.near) @ weight
+        there = torch.sigmoid((near - _EVIDENCE[0]) / _EVIDENCE[1])
+        base = (F.softmax(self._pick(lookahead, self.mix), -1)[..., None] * estimates).sum(-2)
+        base, R_world_own = self.bones.frames(base, lengths, there)
+        known_most = torch.stack((near, take(near, PARENT), weight.mean(1)[:, None].expand_as(near)), -1)
+        of_body = torch.stack((self._noise(local, fitted, weight), lengths / 0.3, known.expand_as(lengths)), -1)
+        vectors, directions = self._vectors(base, estimates, probes, lengths, R_world_own)
+        facts = torch.cat((vectors, directions, known_most, of_body[:, None].expand(-1, known_most.shape[1], -1, -1)), -1)
+        x = self._tokens(facts, lookahead)
+        batch = facts.shape[:3]
+        choice, shift, mobility, turn = self.head(x).reshape(*batch, -1).split((len(_ESTIMATES), 3, 1, 3), -1)
+        chosen = (F.softmax(choice, -1)[..., None] * estimates).sum(-2)
+        free = base + there[..., None] * (chosen - base) + _SCALE_M * rotate(R_world_own, shift)
+        positions, rotations = free, R_world_own
+        if self.config.manifold:
+            projected = self.bones.project(free, lengths, torch.exp(mobility[..., 0].clamp(-4.0, 4.0)))
+            positions, rotations = self.bones.place(projected, lengths, R_world_own, turn)
         return HpstmOutput(
-            positions=placed @ R.transpose(-1, -2) + centre[:, None, None],
-            free=free @ R.transpose(-1, -2) + centre[:, None, None],
-            rotations=R[:, :, None] @ R_heading_joint,
+            positions=positions + centre[:, None, None],
+            free=free + centre[:, None, None],
+            rotations=rotations,
             bones=lengths,
-            cholesky=self._cholesky(self.head_spread(query).reshape(*query.shape[:2], J, 6)),
-            R_world_heading=R_world_heading,
-            weight=weight,
+            cholesky=self._cholesky(self.head_spread(x).reshape(*batch, 6)),
+            R_world_own=R_world_own,
         )
 
-    def _heading(self, fitted: Tensor, weight: Tensor) -> Tensor:
-        """R_world_heading (B, 3, 3): about z, to where the body faces on the mean of the window; identity where that cannot be told."""
-        mean = (fitted * weight[..., None]).sum(1) / weight.sum(1)[..., None].clamp_min(1e-3)
-        there = weight.mean(1)
-        pair = torch.minimum(there, there[:, list(MIRROR)])
-        left = (mean * (self.lateral * pair)[..., None]).sum(1)[:, :2]
-        left = left + torch.tensor((0.0, 1e-3), dtype=left.dtype, device=left.device)
-        left = left * torch.rsqrt((left * left).sum(-1, keepdim=True).clamp_min(1e-10))
-        x, y, zero = left[:, 0], left[:, 1], torch.zeros_like(left[:, 0])
-        return torch.stack((y, x, zero, -x, y, zero, zero, zero, zero + 1), -1).reshape(-1, 3, 3)
+    @staticmethod
+    def _pick(lookahead: Tensor, of_each: Tensor) -> Tensor:
+        """What belongs to the queries' look-aheads: (B, Q, N), (N, ...) to (B, Q, ...)."""
+        return (lookahead @ of_each.flatten(1)).reshape(*lookahead.shape[:2], *of_each.shape[1:])
 
-    def _lengths(self, clean: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean distance (B, 22) m of each joint from its parent where both are seen, and how many frames (B, 22) say so."""
-        parents = [max(p, 0) for p in PARENTS]
-        both = weight * weight[..., parents]
-        distance = ((clean - clean[:, :, parents]) ** 2).sum(-1).add(1e-10).sqrt()
+    def _estimators(self, lookahead: Tensor) -> Tensor:
+        """Kernels (B, Q, 22, M, L) of the linear estimates."""
+        kernels = self.estimates + _centred(self.estimates_learned)  # (22, N, M, L)
+        return self._pick(lookahead, kernels.transpose(0, 1))
+
+    def _lengths(self, fitted: Tensor, weight: Tensor, bones: Tensor, known: Tensor) -> Tensor:
+        """Bone lengths (B, 22) m, constant over the window: those given, or the window's mean distances corrected by the network."""
+        both = weight * take(weight, PARENT)
+        distance = ((fitted - take(fitted, PARENT)) ** 2).sum(-1).clamp_min(1e-10).sqrt()
         evidence = both.sum(1)
-        mean = (distance * both).sum(1) / evidence.clamp_min(1e-3)
         share = evidence / (evidence + 1.0)
-        return share * mean + (1 - share) * self.template, evidence
+        measured = share * (distance * both).sum(1) / evidence.clamp_min(1e-3) + (1 - share) * self.bones.lengths
+        off = (measured / self.bones.lengths.clamp_min(1e-3) - 1).clamp(-1.0, 1.0)
+        correction = torch.tanh(self.head_bones(torch.cat((5 * off, share), -1)))
+        estimated = measured * torch.exp(0.5 * correction) * (self.bones.lengths > 0).float()
+        return known * bones + (1 - known) * estimated
 
-    def _encode(self, clean: Tensor, slope: Tensor, seen: Tensor, weight: Tensor, lengths: Tensor, bones: Tensor, known: Tensor) -> Tensor:
-        parts = torch.cat((clean / _POINT_SCALE_M, slope * _SLOPE_SCALE, seen[..., None], weight[..., None]), -1)
-        given = known * bones + (1 - known) * lengths
-        x = self.embed(parts.flatten(2)) + self.place
-        x = x + self.embed_bones(torch.cat((given / self.template.mean(), known), -1))[:, None]
-        with self._precision():
-            for layer in self.encoder:
+    @staticmethod
+    def _noise(local: Tensor, fitted: Tensor, weight: Tensor) -> Tensor:
+        """How far each joint's samples lie from its path, root mean square (B, 22), in units of the scale."""
+        square = (weight * ((local - fitted) ** 2).sum(-1)).sum(1) / weight.sum(1).clamp_min(1e-2)
+        return square.clamp_min(1e-6).sqrt() / _SCALE_M
+
+    def _vectors(self, base: Tensor, estimates: Tensor, probes: Tensor, lengths: Tensor, R_world_own: Tensor) -> tuple[Tensor, Tensor]:
+        """What the paths do about the base estimate, in each joint's own frame, scaled and bounded; and the bones' directions there."""
+        batch = base.shape[:3]
+        about = probes - base[..., None, :]
+        around = (self.neighbours @ about.flatten(-2)).reshape(*batch, -1, 3)
+        direction, excess, after = self.bones.stretch(base, lengths)
+        v = torch.cat((around, estimates - base[..., None, :], excess[..., None, :], after[..., None, :]), -2) @ (R_world_own / _SCALE_M)
+        v = v * torch.rsqrt(1 + v * v / _MOST**2)
+        beyond = take(direction, [CHILDREN[j][0] if CHILDREN[j] else j for j in range(J)])
+        directions = torch.stack((direction, take(direction, PARENT), beyond), -2) @ R_world_own
+        return v.flatten(-2), directions.flatten(-2)
+
+    def _tokens(self, facts: Tensor, lookahead: Tensor) -> Tensor:
+        """Tokens (B Q, 22, d) that have seen each other."""
+        with self._precision(facts.device.type):
+            x: Tensor = self.embed(facts.flatten(0, 1)) + (lookahead @ self.ask).flatten(0, 1)[:, None]
+            for layer in self.layers:
                 x = layer(x)
-        out: Tensor = self.norm_encoder(x.float())
+        out: Tensor = self.norm(x.float())
         return out
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        return torch.autocast("cpu", dtype=torch.bfloat16) if self.mixed else nullcontext()
-
-    def _bones(self, memory: Tensor, lengths: Tensor, evidence: Tensor, bones: Tensor, known: Tensor) -> Tensor:
-        """Bone lengths (B, 22) m, constant over the window: those given, or the window's corrected by the network."""
-        correction = torch.tanh(self.head_bones(memory.mean(1)))
-        estimated = lengths * torch.exp(0.5 * correction)
-        moving = (self.template > 0).float()
-        return (known * bones + (1 - known) * estimated) * moving
-
-    def _rotations(self, free: Tensor, correction: Tensor) -> Tensor:
-        """R_heading_joint (B, Q, 22, 3, 3): r6d whose two vectors are those between the free points, plus the network's correction."""
-        axes = torch.einsum("kj,bqjc->bqkc", self.along, free) + self.into
-        a, b = axes[:, :, :J] + correction[..., :3], axes[:, :, J:] + correction[..., 3:]
-        return gram_schmidt(a, b) @ self.R_axes_rest
-
-    def _kinematics(self, R_heading_joint: Tensor, p_pelvis: Tensor, lengths: Tensor) -> Tensor:
-        """Positions (B, Q, 22, 3): equation (7) of the PALLAS report, with these bone lengths."""
-        offsets = self.rest * lengths[..., None]
-        positions = [p_pelvis]
-        for joint in range(1, J):
-            parent = PARENTS[joint]
-            positions.append(positions[parent] + (R_heading_joint[:, :, parent] * offsets[:, None, joint, None]).sum(-1))
-        return torch.stack(positions, 2)
+    def _precision(self, device: str) -> AbstractContextManager[Any]:
+        return torch.autocast(device, dtype=torch.bfloat16) if self.mixed else nullcontext()
 
     @staticmethod
     def _cholesky(raw: Tensor) -> Tensor:
@@ -256,3 +227,19 @@ class Hpstm(nn.Module):
         zero = torch.zeros_like(below[..., 0])
         rows = (diagonal[..., 0], zero, zero, below[..., 0], diagonal[..., 1], zero, below[..., 1], below[..., 2], diagonal[..., 2])
         return torch.stack(rows, -1).reshape(*raw.shape[:-1], 3, 3)
+
+
+def _centred(kernels: Tensor) -> Tensor:
+    return kernels - kernels.mean(-1, keepdim=True)
+
+
+def _neighbours() -> Tensor:
+    """(22 S, 22): whose paths a joint looks at: its own, its parent's, its children's mean, its grandparent's, the trunk's mean and the body's."""
+    out = torch.zeros(J, 6, J)
+    for joint in range(J):
+        out[joint, 0, joint] = out[joint, 1, PARENT[joint]] = out[joint, 3, PARENT[PARENT[joint]]] = 1.0
+        after = CHILDREN[joint] or [PARENT[joint]]
+        out[joint, 2, after] = 1 / len(after)
+        out[joint, 4, TRUNK] = 1 / len(TRUNK)
+    out[:, 5] = 1 / J
+    return out.flatten(0, 1)

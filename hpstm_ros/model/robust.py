@@ -1,10 +1,11 @@
-"""A robust first look at the window: local lines fitted to every joint's path, with outliers weighed down.
+"""A robust first look at the window: local lines fitted to every joint's path, with outliers weighed down, and kernels that read a path at one instant.
 
 All of it is sums over the window with fixed kernels, so it exports to ONNX and differentiates. It moves with the input (a
 shifted or turned body gives the same, shifted or turned), and its output has no gaps: a joint that is missing for a while is carried on.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,16 +35,16 @@ class RobustLines(nn.Module):
         for name, power in (("kernel", 0), ("kernel1", 1), ("kernel2", 2)):
             self.register_buffer(name, (kernel * lag**power).float(), persistent=False)
 
-    def forward(self, points: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, points: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Lines through points (B, L, J, 3) m where seen (B, L, J).
 
         Returns:
-            fitted (B, L, J, 3) m, slope (B, L, J, 3) m a frame, weight (B, L, J) from 0 (missing or outlier) to 1.
+            fitted (B, L, J, 3) m, weight (B, L, J) from 0 (missing or outlier) to 1.
         """
         batch, frames, joints, _ = points.shape
         flat = points.reshape(batch, frames, joints * 3)
         weight = seen
-        fitted = slope = points
+        fitted = points
         for step in range(self.rounds):
             s0, s1, s2 = self.kernel @ weight, self.kernel1 @ weight, self.kernel2 @ weight + _SLOPE_RIDGE
             weighted = (weight[..., None] * points).reshape(flat.shape)
@@ -52,24 +53,28 @@ class RobustLines(nn.Module):
             # clamped, since the ONNX exporter drops the addition of a tiny number
             determinant = (s0 * s2 - s1 * s1).clamp_min(1e-9)[..., None]
             fitted = (s2[..., None] * t0 - s1[..., None] * t1) / determinant
-            slope = (s0[..., None] * t1 - s1[..., None] * t0) / determinant
             if step + 1 < self.rounds:
                 weight = seen / (1 + (((points - fitted) ** 2).sum(-1) / _OUTLIER_M**2) ** 2)
-        return fitted, slope, weight
+        return fitted, weight
 
 
-def initial_kernels(frames: int, lookaheads: int) -> Tensor:
-    """(M, lookaheads, frames) weights of local quadratics of several widths, read 0 to ``lookaheads`` - 1 frames before the newest."""
+def path_kernels(frames: int, lookaheads: int, kinds: Sequence[tuple[float, int, int]]) -> Tensor:
+    """(lookaheads, M, frames) weights, each row of sum 1, that read a path 0 to ``lookaheads`` - 1 frames before the newest.
+
+    Args:
+        frames: of the window.
+        lookaheads: how many.
+        kinds: width in frames, order and offset in frames of each of the M local polynomials (Gaussian weights; Savitzky-Golay's
+            with soft ends): it is read ``offset`` frames after the frame asked for, or at the window's end where that lies outside.
+    """
     lag = torch.arange(frames).double()
-    banks = []
-    for width in (2.5, 5.0, 9.0):
-        rows = []
-        for lookahead in range(lookaheads):
-            offset = lag - (frames - 1 - lookahead)
-            scale = width * (1 + math.exp(-lookahead / width))  # one-sided ones reach further back
-            root = torch.exp(-0.25 * (offset / scale) ** 2)
-            basis = torch.stack((torch.ones_like(offset), offset / scale, (offset / scale) ** 2), dim=-1)
-            fit = torch.linalg.pinv(basis * root[:, None]) * root[None, :]
-            rows.append(fit[0])
-        banks.append(torch.stack(rows))
-    return torch.stack(banks).float()
+    out = torch.empty(lookaheads, len(kinds), frames)
+    for lookahead in range(lookaheads):
+        for m, (width, order, offset) in enumerate(kinds):
+            at = min(max(frames - 1 - lookahead + offset, 0), frames - 1)
+            reach = width * (1 + math.exp(-min(at, frames - 1 - at) / width))  # one-sided ones reach further back
+            x = (lag - at) / reach
+            root = torch.exp(-0.25 * x**2)
+            basis = torch.stack([x**power for power in range(order + 1)], dim=-1)
+            out[lookahead, m] = (torch.linalg.pinv(basis * root[:, None]) * root)[0]
+    return out

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hpstm_ros.smoothing import tuned
 from hpstm_ros.smoothing.filters import Kalman
 from hpstm_ros.smoothing.posing import on_manifold, with_lengths
 from pallas_ros.body.names import JOINTS, PARENTS
@@ -34,22 +35,23 @@ class Estimate:
 
 
 class KalmanMethod:
-    """A constant-acceleration Kalman filter with fixed-lag smoothing per joint, then placed on the manifold of bone lengths.
+    """A constant-acceleration Kalman filter with fixed-lag smoothing per joint, as tuned, then placed on the manifold of bone lengths.
 
     Args:
-        process: m/s^2.5, see `Kalman`.
-        measurement: m, standard deviation of a coordinate.
         lookahead: frames.
+
+    Raises:
+        PallasError: the tuned settings cannot be read.
     """
 
-    def __init__(self, process: float, measurement: float, lookahead: int) -> None:
+    def __init__(self, lookahead: int) -> None:
         self.lookahead = lookahead
-        self._settings = {"process": process, "measurement": measurement, "lookahead": lookahead, "gate": 4.0}
+        self._settings = tuned.nearest("kalman", lookahead)
         self.reset()
 
     def reset(self) -> None:
         """Forget the past."""
-        self._filter = Kalman(**self._settings)  # type: ignore[arg-type]
+        self._filter = Kalman(lookahead=self.lookahead, **self._settings)
         self._ever_seen = np.zeros(J, dtype=bool)
 
     def push(self, points: F64, bones: F64 | None) -> Estimate | None:

@@ -32,7 +32,7 @@ class HpstmNetwork:
         lookahead: frames, 0 to the model's most.
 
     Attributes:
-        scale: factor on the network's covariance, found on the validation split when the model was released.
+        scale: factor (22,) on the network's covariance of each joint, found on motions kept out of training when the model was released.
 
     Raises:
         PallasError: the model is not an HPSTM model, or cannot look that far ahead.
@@ -48,8 +48,7 @@ class HpstmNetwork:
         if not 0 <= lookahead <= most:
             raise PallasError(f"look-ahead of {lookahead} frames: this model takes 0 to {most}")
         self.lookahead = lookahead
-        scales = stream.metadata.get("covariance_scale") or [1.0] * (most + 1)
-        self.scale = float(scales[lookahead])
+        self.scale = _scales(stream.metadata.get("covariance_scale"), most + 1)[lookahead]
         self._ask = np.eye(most + 1, dtype=np.float32)[None, lookahead]
         self._window: deque[F64] = deque(maxlen=self._frames)
 
@@ -81,7 +80,7 @@ class HpstmNetwork:
                 "lookahead": self._ask,
             }
         )
-        covariance = out["covariance"][0].astype(np.float64) * self.scale
+        covariance = out["covariance"][0].astype(np.float64) * self.scale[:, None, None]
         covariance += ((_MOVES_M_S * self._unseen_s(seen)) ** 2)[:, None, None] * np.eye(3)
         # float32 leaves errors of 1e-7 of the largest variance, which could make the smallest one negative
         covariance += (1e-6 * np.trace(covariance, axis1=-2, axis2=-1) + 1e-10)[:, None, None] * np.eye(3)
@@ -100,6 +99,18 @@ class HpstmNetwork:
         away = np.abs(np.arange(self._frames) - (self._frames - 1 - self.lookahead))
         nearest = np.where(seen, away[:, None], self._frames).min(axis=0)
         return np.asarray(np.where(nearest < self._frames, nearest, 0) / MODEL_RATE_HZ)
+
+
+def _scales(given: object, lookaheads: int) -> F64:
+    """Covariance factors (lookaheads, 22) of a model's document: there by look-ahead and joint, by look-ahead alone, or left out."""
+    try:
+        scales = np.ones(1) if given is None else np.asarray(given, dtype=np.float64)
+        scales = np.broadcast_to(scales[:, None] if scales.ndim == 1 else scales, (lookaheads, J))
+    except (TypeError, ValueError):
+        scales = np.zeros(1)
+    if not ((scales > 0.01) & (scales < 100)).all():
+        raise PallasError(f"the model's covariance factors are not {lookaheads} x {J} numbers from 0.01 to 100: calibrate it anew")
+    return scales
 
 
 def open_network(path: str | Path, backend: str = "auto", threads: int = 1) -> Stream:

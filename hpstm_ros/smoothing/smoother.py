@@ -49,8 +49,6 @@ class SmootherSettings:
         bridge_s: longest time a body that is not seen is carried on.
         estimate_bones_s: time over which bone lengths are averaged before they are held.
         bones: lengths known beforehand.
-        process: m/s^2.5, of the Kalman method.
-        measurement: m, of the Kalman method.
         gate: what counts as a failure of the pose estimator.
     """
 
@@ -63,8 +61,6 @@ class SmootherSettings:
     bridge_s: float = 0.5
     estimate_bones_s: float = 3.0
     bones: BoneLengths | None = None
-    process: float = 40.0
-    measurement: float = 0.013
     gate: GateSettings = field(default_factory=GateSettings)
 
     def __post_init__(self) -> None:
@@ -95,9 +91,10 @@ def shared_method(settings: SmootherSettings) -> Callable[[SmootherSettings], Me
     """Makes the method of some settings, again and again: a network is opened once, here, and its stream shared by all bodies."""
     if settings.method == "hpstm":
         stream = open_network(resource(Path(settings.model)), settings.backend)
+        HpstmNetwork(stream, settings.lookahead)  # what is wrong with it is said now, not at the first body
         return lambda s: HpstmNetwork(stream, s.lookahead)
     if settings.method == "kalman":
-        return lambda s: KalmanMethod(s.process, s.measurement, s.lookahead)
+        return lambda s: KalmanMethod(s.lookahead)
     return lambda _: None
 
 

@@ -1,9 +1,8 @@
 """The classical filters that HPSTM is compared with: what can be tuned of each, tuning on the validation split, and running them on trials."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -11,12 +10,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hpstm_ros.smoothing.filters import Filter, Kalman, MedianFirst, OneEuro, Raw, SavitzkyGolay
+from hpstm_ros.smoothing.tuned import Settings
 from hpstm_ros.train.trials import Trial
 from pallas_ros.body.errors import PallasError
 
 F64 = NDArray[np.float64]
-Settings = dict[str, Any]
-
 LOOKAHEADS = (0, 2, 5, 10)
 SETTLE_FRAMES = 30
 """Frames at the start of a trial that are left out: every filter is still finding its feet."""
@@ -54,9 +52,13 @@ def candidates(name: str, lookahead: int) -> Iterator[Settings]:
         return
     grids: dict[str, dict[str, tuple[float, ...]]] = {
         "raw": {},
-        "one_euro": {"min_cutoff": (1.0, 2.0, 3.0, 5.0), "beta": (3.0, 7.0, 15.0, 30.0), "derivative_cutoff": (2.0, 5.0)},
+        "one_euro": {
+            "min_cutoff": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+            "beta": (8.0, 15.0, 30.0, 60.0, 120.0),
+            "derivative_cutoff": (0.05, 0.1, 0.2, 0.4, 0.8, 2.0),
+        },
         "savitzky_golay": {"window": (7, 9, 11, 13, 15, 17, 21, 25, 31), "order": (1, 2, 3)},
-        "kalman": {"process": (10.0, 20.0, 35.0, 60.0, 110.0, 200.0), "measurement": (0.014,), "gate": (0.0, 3.0, 4.0)},
+        "kalman": {"process": (10.0, 20.0, 27.0, 35.0, 60.0, 110.0), "measurement": (0.014,), "gate": (0.0, 3.0, 4.0, 5.0, 6.5)},
     }
     grid = grids[name]
     for values in itertools.product(*grid.values()):
@@ -86,44 +88,34 @@ def error_mm(estimates: list[F64], clips: list[Trial]) -> float:
     return 1e3 * float(np.concatenate(errors).mean())
 
 
-def tune(clips: list[Trial]) -> dict[str, dict[int, Settings]]:
+def tune(clips: list[Trial], names: Sequence[str] = NAMES) -> dict[str, dict[int, Settings]]:
     """The settings of least error on some trials (of the validation split), by filter and look-ahead."""
     best: dict[str, dict[int, Settings]] = {}
-    jobs = [(name, lookahead, own) for name in NAMES for lookahead in LOOKAHEADS for own in candidates(name, lookahead)]
+    causal = tuple(name for name in names if name.endswith("one_euro"))  # the look-ahead changes nothing
+    jobs = [
+        (name, lookahead, own)
+        for name in names
+        for lookahead in LOOKAHEADS
+        if name not in causal or lookahead == 0
+        for own in candidates(name, lookahead)
+    ]
     least: dict[tuple[str, int], float] = {}
     for name, lookahead, own in tqdm(jobs, desc="tuning filters"):
-        if name.endswith("one_euro") and lookahead > 0:
-            continue
         error = error_mm(smooth(make(name, lookahead, own), clips, lookahead), clips)
         if error < least.get((name, lookahead), np.inf):
             least[name, lookahead] = error
             best.setdefault(name, {})[lookahead] = {**own, "validation_mm": round(error, 2)}
-    for name in ("one_euro", "median+one_euro"):  # causal: the look-ahead changes nothing
+    for name in causal:
         best[name] = dict.fromkeys(LOOKAHEADS, best[name][0])
     return best
 
 
 def save(best: dict[str, dict[int, Settings]], path: Path) -> None:
-    """Write tuned settings."""
+    """Write tuned settings; those of other filters in the file stay."""
     path.parent.mkdir(parents=True, exist_ok=True)
     head = "# The classical filters' best settings on the validation split (`pallas eval hpstm --tune` makes this file).\n"
-    plain = {name: {lookahead: dict(own) for lookahead, own in by.items()} for name, by in best.items()}
-    path.write_text(head + yaml.dump(plain, sort_keys=False, default_flow_style=None, width=140))
-
-
-def load(path: Path) -> dict[str, dict[int, Settings]]:
-    """Read tuned settings.
-
-    Raises:
-        PallasError: the file is missing or not of this form.
-    """
-    try:
-        document = yaml.safe_load(path.read_text())
-        return {
-            name: {int(k): {key: value for key, value in own.items() if key != "validation_mm"} for k, own in by.items()}
-            for name, by in document.items()
-        }
-    except (OSError, yaml.YAMLError, AttributeError, ValueError) as error:
-        raise PallasError(
-            f"{path}: not readable as tuned filter settings ({error}): make it anew with `pallas eval hpstm --tune`"
-        ) from None
+    before = (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
+    plain = {name: {lookahead: dict(own) for lookahead, own in by.items()} for name, by in (before | best).items()}
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(head + yaml.dump(plain, sort_keys=False, default_flow_style=None, width=140))
+    temporary.replace(path)

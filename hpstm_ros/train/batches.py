@@ -1,4 +1,4 @@
-"""Training windows for HPSTM: motion from the library, varied (side, speed, size, limbs, arms, heading), then spoiled by `noise`."""
+"""Training windows for HPSTM: motion from the library, made into other motion of other bodies (`variation`), then spoiled by `noise`."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.train.noise import DESIGN_NOISE, TRAINING_FAILURES, Failures, Noise, add_failures, add_noise
+from hpstm_ros.train.variation import STRONG, Variation, vary
 from pallas_ros.body import rotations
-from pallas_ros.body.names import JOINT_INDEX, JOINTS, MIRROR, PARENTS
+from pallas_ros.body.names import JOINTS, MIRROR, PARENTS
 from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 
@@ -15,16 +16,8 @@ F32 = NDArray[np.float32]
 
 _MIRROR = np.array(MIRROR)
 _OFFSETS = Skeleton.from_height().offsets.astype(np.float32)
-_SPINE3, _PELVIS = JOINT_INDEX["spine3"], JOINT_INDEX["pelvis"]
-
-
-def _joints(*names: str) -> NDArray[np.intp]:
-    return np.array([JOINT_INDEX[name] for name in names])
-
-
-_ARMS = {side: _joints(*(f"{side}_{part}" for part in ("collar", "shoulder", "elbow", "wrist"))) for side in ("left", "right")}
-_LEGS = _joints(*(f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "ankle", "foot")))
-_HEAD = _joints("neck", "head")
+_POSE_EVERY = 20
+"""Frames between the poses that limbs take on."""
 
 
 @dataclass
@@ -57,33 +50,33 @@ class WindowSampler:
         *,
         noise: Noise = DESIGN_NOISE,
         failures: Failures = TRAINING_FAILURES,
-        vary: bool = True,
+        variation: Variation | None = STRONG,
     ) -> None:
-        self._library, self._noise, self._failures, self._vary = library, noise, failures, vary
+        self._library, self._noise, self._failures, self._variation = library, noise, failures, variation
         self.rng = np.random.default_rng(seed)
         self._start = np.array([c.start for c in clips])
         self._length = np.array([c.stop - c.start for c in clips])
         weight = np.array([(c.stop - c.start) * (3.0 if c.pack == "cmu_actions" else 1.0) for c in clips])
         self._chance = weight / weight.sum()
+        frames = np.concatenate([np.arange(c.start, c.stop, _POSE_EVERY) for c in clips])
+        # of these clips alone: a pose of another split is not to be learned from either
+        self._poses = np.asarray(library.rotations[frames]) if variation is not None else np.empty((0, len(JOINTS), 4), dtype=np.int16)
 
     def draw(self, batch: int, frames: int) -> Batch:
         """A batch of windows of ``frames`` frames."""
         q, root = self._motion(batch, frames)
         height = np.ones(batch, dtype=np.float32)
         stretch = np.ones((batch, len(JOINTS)), dtype=np.float32)
-        if self._vary:
-            q, root = self._mirror(q, root)
-            q = self._recombine(q)
-            q = self._swing_arms(q, frames)
-            q, root = self._turn(q, root)
+        if self._variation is not None:
+            q, root = vary(q, root, self._poses, self._variation, self.rng)
             height = (self.rng.uniform(1.45, 2.0, batch) / DEFAULT_HEIGHT_M).astype(np.float32)
             stretch = np.exp(0.06 * self.rng.standard_normal((batch, len(JOINTS)))).astype(np.float32)
             stretch = (stretch * stretch[:, _MIRROR]) ** 0.5  # both sides alike
         offsets = _OFFSETS * (stretch * height[:, None])[..., None]
         truth = place(q, root * height[:, None, None], offsets)
         points = add_noise(truth, self._noise, self.rng)
-        if self._vary:
-            faint = np.flatnonzero(self.rng.random(batch) < 0.2)
+        if self._variation is not None:
+            faint = np.flatnonzero(self.rng.random(batch) < self._variation.faint)
             level = self.rng.uniform(0.1, 1.4, (len(faint), 1, 1, 1)).astype(np.float32)
             points[faint] = truth[faint] + level * (points[faint] - truth[faint])
         points, seen = add_failures(points, self._failures, self.rng)
@@ -92,10 +85,13 @@ class WindowSampler:
     def _motion(self, batch: int, frames: int) -> tuple[F32, F32]:
         """Windows of the library (B, T, 22, 4) and (B, T, 3), some of them slower or faster."""
         clip = self.rng.choice(len(self._start), batch, p=self._chance)
-        speed = np.where(self.rng.random(batch) < 0.5, np.exp(self.rng.uniform(-0.6, 0.5, batch)), 1.0) if self._vary else np.ones(batch)
+        speed = np.ones(batch)
+        if self._variation is not None:
+            retimed = self.rng.random(batch) < self._variation.retimed
+            speed[retimed] = np.exp(self._variation.pace * self.rng.uniform(-1, 1, int(retimed.sum())))
         span = np.minimum(speed * (frames - 1), self._length[clip] - 2)
         begin = self.rng.uniform(0, self._length[clip] - 1 - span)
-        if not self._vary:
+        if self._variation is None:
             begin = np.floor(begin)
         time = begin[:, None] + span[:, None] * np.linspace(0, 1, frames)
         low = np.minimum(time.astype(np.int64), self._length[clip][:, None] - 2)
@@ -108,52 +104,6 @@ class WindowSampler:
         q /= np.linalg.norm(q, axis=-1, keepdims=True)
         root = self._library.root[index] * (1 - share) + self._library.root[index + 1] * share
         return q, root - root[:, :1] * np.array([1, 1, 0], dtype=np.float32)
-
-    def _mirror(self, q: F32, root: F32) -> tuple[F32, F32]:
-        which = np.flatnonzero(self.rng.random(len(q)) < 0.5)
-        q[which] = q[which][:, :, _MIRROR] * np.array([-1, 1, -1, 1], dtype=np.float32)
-        root[which] *= np.array([1, -1, 1], dtype=np.float32)
-        return q, root
-
-    def _recombine(self, q: F32) -> F32:
-        """Limbs of another window of the batch, hung on this one's trunk."""
-        source = q.copy()
-        for limb, base, chance in (
-            (_ARMS["left"], _SPINE3, 0.25),
-            (_ARMS["right"], _SPINE3, 0.25),
-            (_LEGS, _PELVIS, 0.25),
-            (_HEAD, _SPINE3, 0.15),
-        ):
-            which = np.flatnonzero(self.rng.random(len(q)) < chance)
-            other = self.rng.integers(0, len(q), len(which))
-            carry = rotations.multiply(q[which, :, base], rotations.inverse(source[other, :, base]))
-            q[which[:, None], :, limb[None]] = np.moveaxis(rotations.multiply(carry[:, :, None], source[other][:, :, limb]), 2, 1)
-        return q
-
-    def _swing_arms(self, q: F32, frames: int) -> F32:
-        """Smooth random turns of the shoulder, and of the elbow on top of them, so that arms go where no clip takes them."""
-        for side in ("left", "right"):
-            which = np.flatnonzero(self.rng.random(len(q)) < 0.2)
-            for limb in (_ARMS[side][1:], _ARMS[side][2:]):
-                turn = self._smooth_rotation(len(which), frames)
-                q[which[:, None], :, limb[None]] = np.moveaxis(rotations.multiply(turn[:, :, None], q[which][:, :, limb]), 2, 1)
-        return q
-
-    def _smooth_rotation(self, count: int, frames: int) -> F32:
-        """(count, T, 4): a constant turn plus a slow sine about other axes."""
-        time = np.arange(frames) / 60.0
-        frequency, phase = self.rng.uniform(0.1, 1.2, (2, count, 1, 3)), self.rng.uniform(0, 2 * np.pi, (2, count, 1, 3))
-        rotvec = 0.5 * self.rng.standard_normal((count, 1, 3)) + sum(
-            0.35 * self.rng.standard_normal((count, 1, 3)) * np.sin(2 * np.pi * frequency[i] * time[None, :, None] + phase[i])
-            for i in range(2)
-        )
-        return rotations.from_rotvec(rotvec).astype(np.float32)
-
-    def _turn(self, q: F32, root: F32) -> tuple[F32, F32]:
-        turn = rotations.about_z(self.rng.uniform(-np.pi, np.pi, len(q))).astype(np.float32)[:, None]
-        return rotations.multiply(turn[:, :, None], q).astype(np.float32), rotations.rotate(
-            np.broadcast_to(turn, (*root.shape[:2], 4)), root
-        )
 
 
 def place(q_world_joint: F32, p_world_pelvis: F32, offsets: F32) -> F32:

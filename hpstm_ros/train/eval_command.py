@@ -2,17 +2,19 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from hpstm_ros.smoothing import tuned
 from hpstm_ros.smoothing.smoother import SmootherSettings
 from hpstm_ros.train import baselines
 from hpstm_ros.train.evaluate import Evaluation, Row
 from hpstm_ros.train.trials import trials
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
 
 HELP = "measure the smoother as it streams, beside tuned classical filters on the same noise"
-TUNED = "config/training/smoothing_baselines.yaml"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,45 +28,56 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="F", help="write every figure there too")
     parser.add_argument(
-        "--tune", action="store_true", help="choose the classical filters' settings anew, on the validation split, and stop"
+        "--beside",
+        nargs="*",
+        default=[],
+        metavar="NAME=MODEL",
+        help="other networks to measure too, ablations say: a row's name and its file",
     )
     parser.add_argument(
-        "--calibrate", action="store_true", help="write the covariance's factors, found on the validation split, into the model, and stop"
+        "--tune",
+        nargs="*",
+        metavar="FILTER",
+        help="choose the classical filters' settings anew, or some filters', on the validation split, and stop",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure."""
     library = MotionLibrary.open(args.data)
-    tuned = resource(TUNED)
-    if args.tune:
-        baselines.save(baselines.tune(trials(library, "validation", 24, longest=240)), tuned)
-        print(f"{tuned}: settings of {len(baselines.NAMES)} filters")
-        return 0
-    evaluation = Evaluation(library, SmootherSettings(model=args.model, backend=args.backend), tuned, args.count)
-    if args.calibrate:
-        return _calibrate(evaluation, args)
+    if args.tune is not None:
+        return _tune(library, args.tune or baselines.NAMES)
+    evaluation = Evaluation(library, SmootherSettings(model=args.model, backend=args.backend), args.count)
+    others = [_beside(text, library, args) for text in args.beside]
     for split in args.splits:
-        evaluation.split(split)
+        evaluation.baselines(split)
+        for each in (evaluation, *others):
+            each.split(split)
         evaluation.unknown_person(split)
     evaluation.failures(args.splits[-1], max(args.count // 4, 2))
     evaluation.flicker(args.splits[-1], max(args.count // 4, 2))
+    evaluation.rows += [row for other in others for row in other.rows]
     _print(evaluation.rows)
     if args.json:
         Path(args.json).write_text(json.dumps({"rows": evaluation.rows}, indent=1))
     return 0
 
 
-def _calibrate(evaluation: Evaluation, args: argparse.Namespace) -> int:
-    from hpstm_ros.train.export import export, load_model
-
-    scale = evaluation.calibrate(args.count)
-    path = resource(args.model)
-    model, meta = load_model(path.with_suffix(".safetensors"))
-    document = json.loads(meta.get("pallas", "{}"))
-    export(model, path.parent, {**document, "covariance_scale": [round(s, 4) for s in scale]}, path.stem)
-    print(f"{path}: covariance factors {', '.join(f'{s:.2f}' for s in scale)} for look-aheads of 0 to {len(scale) - 1} frames")
+def _tune(library: MotionLibrary, names: Sequence[str]) -> int:
+    unknown = set(names) - set(baselines.NAMES)
+    if unknown:
+        raise PallasError(f"unknown filter '{sorted(unknown)[0]}': known are {', '.join(baselines.NAMES)}")
+    path = resource(tuned.FILE)
+    baselines.save(baselines.tune(trials(library, "validation", 24, longest=240), names), path)
+    print(f"{path}: settings of {len(names)} filters")
     return 0
+
+
+def _beside(text: str, library: MotionLibrary, args: argparse.Namespace) -> Evaluation:
+    name, _, model = text.partition("=")
+    if not model:
+        raise PallasError(f"--beside {text}: give a name and a model file, as in no_manifold=runs/no_manifold/hpstm.onnx")
+    return Evaluation(library, SmootherSettings(model=model, backend=args.backend), args.count, name, calibrated=False)
 
 
 def _print(rows: list[Row]) -> None:

@@ -1,16 +1,15 @@
 """`pallas eval hpstm`: the released smoother, as it streams, and the tuned classical filters, on the same noisy motions."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from hpstm_ros.smoothing import tuned
 from hpstm_ros.smoothing.bones import BoneLengths
-from hpstm_ros.smoothing.network import HpstmNetwork
 from hpstm_ros.smoothing.smoother import Smoother, SmootherSettings, shared_method
 from hpstm_ros.train import baselines, measures
 from hpstm_ros.train.baselines import LOOKAHEADS, SETTLE_FRAMES
@@ -72,30 +71,40 @@ class Evaluation:
     Args:
         library: of motions.
         settings: of the smoother; its look-ahead and bones are set here.
-        tuned: settings of the classical filters.
         count: trials a split.
+        name: of the rows of the smoother.
+        calibrated: its covariance is, so its coverage is a figure.
     """
 
-    def __init__(self, library: MotionLibrary, settings: SmootherSettings, tuned: Path, count: int) -> None:
-        self._library, self._settings, self._count = library, settings, count
-        self._tuned = baselines.load(tuned)
+    def __init__(
+        self, library: MotionLibrary, settings: SmootherSettings, count: int, name: str = "hpstm", *, calibrated: bool = True
+    ) -> None:
+        self._library, self._settings, self._count, self._name = library, settings, count, name
+        self._calibrated = calibrated
+        self._tuned = tuned.load()
         self._make = shared_method(settings)
         self._bones: dict[str, BoneLengths | None] = {}
         self.rows: list[Row] = []
 
+    def baselines(self, split: str) -> None:
+        """The tuned classical filters at every look-ahead on one split with the noise of DESIGN.md."""
+        clips = trials(self._library, split, self._count)
+        for lookahead in LOOKAHEADS:
+            for name, settings in tqdm(self._tuned.items(), desc=f"filters {split},lookahead={lookahead}"):
+                estimates = baselines.smooth(baselines.make(name, lookahead, settings[lookahead]), clips, lookahead)
+                self._accuracy(name, f"{split},lookahead={lookahead}", estimates, clips)
+
     def split(self, split: str) -> None:
-        """Every method at every look-ahead on one split with the noise of DESIGN.md."""
+        """The smoother at every look-ahead on one split with the noise of DESIGN.md."""
         clips = trials(self._library, split, self._count)
         for lookahead in LOOKAHEADS:
             case = f"{split},lookahead={lookahead}"
-            for name, settings in self._tuned.items():
-                estimates = baselines.smooth(baselines.make(name, lookahead, settings[lookahead]), clips, lookahead)
-                self._accuracy(name, case, estimates, clips)
-            smoothed = [self._smooth(trial, trial.noisy, lookahead) for trial in tqdm(clips, desc=f"hpstm {case}")]
+            smoothed = [self._smooth(trial, trial.noisy, lookahead) for trial in tqdm(clips, desc=f"{self._name} {case}")]
             kept = [s.positions[: len(t) - lookahead] for s, t in zip(smoothed, clips, strict=True)]
-            self._accuracy("hpstm", case, kept, clips)
-            self._uncertainty(case, smoothed, clips, lookahead)
-            self._add("hpstm", case, "added_delay_ms", 1e3 * lookahead / MODEL_RATE_HZ, "ms")
+            self._accuracy(self._name, case, kept, clips)
+            if self._calibrated:
+                self._uncertainty(case, smoothed, clips, lookahead)
+            self._add(self._name, case, "added_delay_ms", 1e3 * lookahead / MODEL_RATE_HZ, "ms")
 
     def unknown_person(self, split: str) -> None:
         """The first three seconds, while the bones are still being estimated, and how well they are known after that."""
@@ -115,20 +124,24 @@ class Evaluation:
         """Each failure by itself: how far it throws the estimate, and for how long."""
         clips = trials(self._library, split, count)
         for lookahead in (0, 5):
-            for name, failure in FAILURES.items():
-                case = f"{split},lookahead={lookahead},{name}"
-                for method in ("kalman", "median+kalman", "median+savitzky_golay"):
-                    own = self._tuned[method][lookahead]
-                    spoiled = [replace(t, noisy=spoil(t, failure)[0]) for t in clips]
-                    estimates = baselines.smooth(baselines.make(method, lookahead, own), spoiled, lookahead)
-                    usual = baselines.smooth(baselines.make(method, lookahead, own), clips, lookahead)
-                    self._aftermath(method, case, estimates, baselines.error_mm(usual, clips) / 1e3, clips, failure)
-                estimates = [
-                    self._smooth(t, spoil(t, failure)[0], lookahead).positions[: len(t) - lookahead]
-                    for t in tqdm(clips, desc=f"hpstm {case}")
-                ]
-                usual = [self._smooth(t, t.noisy, lookahead).positions[: len(t) - lookahead] for t in clips[:4]]
-                self._aftermath("hpstm", case, estimates, baselines.error_mm(usual, clips[:4]) / 1e3, clips, failure)
+            for method in ("kalman", "median+kalman", "median+savitzky_golay", self._name):
+                estimate = self._estimator(method, lookahead)
+                usual = baselines.error_mm(estimate([t.noisy for t in clips], clips), clips) / 1e3
+                for name, failure in tqdm(FAILURES.items(), desc=f"failures, {method}, look-ahead {lookahead}"):
+                    estimates = estimate([spoil(t, failure)[0] for t in clips], clips)
+                    self._aftermath(method, f"{split},lookahead={lookahead},{name}", estimates, usual, clips, failure)
+
+    def _estimator(self, method: str, lookahead: int) -> Callable[[list[F64], list[Trial]], list[F64]]:
+        """What gives a method's positions (T - lookahead, 22, 3) for the points of some trials."""
+        if method == self._name:
+            return lambda points, clips: [
+                self._smooth(t, p, lookahead).positions[: len(t) - lookahead] for t, p in zip(clips, points, strict=True)
+            ]
+        return lambda points, clips: baselines.smooth(
+            baselines.make(method, lookahead, self._tuned[method][lookahead]),
+            [replace(t, noisy=p) for t, p in zip(clips, points, strict=True)],
+            lookahead,
+        )
 
     def flicker(self, split: str, count: int) -> None:
         """How far the estimate of one and the same frame moves when the next frame comes in."""
@@ -141,24 +154,6 @@ class Evaluation:
                 )
                 apart.append(np.linalg.norm(now[: len(later)] - later[: len(now)], axis=-1).ravel())
             self._add("hpstm", f"{split},lookahead={lookahead}", "flicker_mm", 1e3 * float(np.concatenate(apart).mean()), "mm")
-
-    def calibrate(self, count: int) -> list[float]:
-        """The factors on the network's own covariance, by look-ahead, that make the 90 % ellipsoids right on the validation split."""
-        clips = trials(self._library, "validation", count)
-        known = {}
-        for lookahead in LOOKAHEADS:
-            distances = []
-            for trial in tqdm(clips, desc=f"calibrating, look-ahead {lookahead}"):
-                smoothed = self._smooth(trial, trial.noisy, lookahead)
-                keep = slice(SETTLE_FRAMES, len(trial) - lookahead)
-                distances.append(measures.squared_distances(smoothed.positions[keep], trial.truth[keep], smoothed.covariance[keep]).ravel())
-            known[lookahead] = measures.calibration(np.concatenate(distances)) * self._scale(lookahead)
-        return [float(np.interp(n, list(known), list(known.values()))) for n in range(max(LOOKAHEADS) + 1)]
-
-    def _scale(self, lookahead: int) -> float:
-        """The factor that the model file holds already."""
-        method = self._make(replace(self._settings, lookahead=lookahead))
-        return method.scale if isinstance(method, HpstmNetwork) else 1.0
 
     def _smooth(self, trial: Trial, points: F64, lookahead: int) -> Smoothed:
         """A trial, its person known from before."""
@@ -189,7 +184,7 @@ class Evaluation:
             keep = slice(SETTLE_FRAMES, len(t) - lookahead)
             distances.append(measures.squared_distances(s.positions[keep], t.truth[keep], s.covariance[keep]).ravel())
         for metric, (value, unit) in measures.coverage(np.concatenate(distances)).items():
-            self._add("hpstm", case, metric, value, unit)
+            self._add(self._name, case, metric, value, unit)
 
     def _aftermath(self, name: str, case: str, estimates: list[F64], usual_m: float, clips: list[Trial], failure: Failure) -> None:
         figures = []

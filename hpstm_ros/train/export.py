@@ -45,21 +45,19 @@ class OneFrame(nn.Module):
 
 
 def load_model(path: str | Path) -> tuple[Hpstm, dict[str, Any]]:
-    """A model from ``hpstm.safetensors`` (released) or from a training checkpoint (its averaged weights), and its metadata.
+    """A model from ``hpstm.safetensors``, and its metadata.
 
     Raises:
-        PallasError: the file is neither.
+        PallasError: the file is not that.
     """
     try:
         tensors = load_file(path)
         with safe_open(path, "pt") as file:
             meta = file.metadata() or {}
-        average = {key[8:]: value for key, value in tensors.items() if key.startswith("average.")}
-        config = json.loads(meta["settings"])["model"] if average else json.loads(meta["config"])
-        model = Hpstm(HpstmConfig(**config))
-        model.load_state_dict(average or tensors)
+        model = Hpstm(HpstmConfig(**json.loads(meta["config"])))
+        model.load_state_dict(tensors)
     except FileNotFoundError:
-        raise PallasError(f"{path}: no such file; give hpstm.safetensors or the checkpoint of a training") from None
+        raise PallasError(f"{path}: no such file; give the hpstm.safetensors that `pallas train hpstm` wrote") from None
     except Exception as error:
         raise PallasError(f"{path}: not the weights of an HPSTM model: {str(error).splitlines()[0][:200]}") from None
     return model.eval(), dict(meta)

@@ -12,13 +12,13 @@ _CM = 100.0
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms; ``spread`` comes in over the warm-up, and its gradient never reaches the mean."""
+    """Weights of the terms; ``spread`` is that of the covariance, whose gradient never reaches the positions' error itself."""
 
     free: float = 0.3
     velocity: float = 1.0
     acceleration: float = 1.0
     bones: float = 1.0
-    rotation: float = 0.2
+    rotation: float = 0.1
     spread: float = 0.05
 
 
@@ -32,54 +32,49 @@ class Truth:
     seen: Tensor
 
 
-def negative_log_likelihood(error: Tensor, cholesky: Tensor) -> Tensor:
-    """Of errors (..., 3) m, in the frame of the Cholesky factors (..., 3, 3) m; constants left out."""
-    white = torch.linalg.solve_triangular(cholesky, error[..., None], upper=False)[..., 0]
-    log_determinant = torch.diagonal(cholesky, dim1=-2, dim2=-1).log().sum(-1)
-    out: Tensor = 0.5 * (white**2).sum(-1).clamp_max(1e5) + log_determinant
-    return out
+def negative_log_likelihood(out: HpstmOutput, truth: Truth) -> Tensor:
+    """Of the error, under the network's covariance; constants left out. The error itself is given, not to be changed."""
+    error = (out.positions - truth.positions).detach()
+    own = (error[..., None, :] @ out.R_world_own.detach())[..., 0, :]
+    white = torch.linalg.solve_triangular(out.cholesky, own[..., None], upper=False)[..., 0]
+    log_determinant = torch.diagonal(out.cholesky, dim1=-2, dim2=-1).log().sum(-1)
+    mean: Tensor = (0.5 * (white**2).sum(-1).clamp_max(1e5) + log_determinant).mean()
+    return mean
 
 
-def loss(out: HpstmOutput, truth: Truth, weights: LossWeights, warm: float, consecutive: int = 1) -> tuple[Tensor, dict[str, float]]:
+def loss(out: HpstmOutput, truth: Truth, weights: LossWeights, consecutive: int = 1) -> tuple[Tensor, dict[str, float]]:
     """The training loss.
 
     Args:
-        out: the model's answer to queries in order of time.
+        out: the model's answer.
         truth: what was asked.
         weights: of the terms.
-        warm: 0 to 1, how far the covariance term has come in.
-        consecutive: this many neighbouring rows of the batch are successive windows of one motion, and what a stream would show is
-            the change from one to the next at the same look-ahead; 1 where rows are independent.
+        consecutive: this many neighbouring rows of the batch are successive windows of one motion, asked for the same look-aheads: what a
+            stream would show is the change from one to the next. With fewer than 3 there is no such term.
 
     Returns:
         The loss, and its terms for the log.
     """
     error = out.positions - truth.positions
     care = 0.25 + 0.75 * truth.seen
-    position = _CM * (care * _norm(error)).mean()
-    free = _CM * (care * _norm(out.free - truth.positions)).mean()
-    change = error.reshape(-1, consecutive, *error.shape[1:]).transpose(1, 2).flatten(0, 1) if consecutive > 2 else error
-    velocity = _CM * _norm(change[:, 1:] - change[:, :-1]).mean()
-    acceleration = _CM * _norm(change[:, 2:] - 2 * change[:, 1:-1] + change[:, :-2]).mean()
-    bones = _CM * (out.bones - truth.bones).abs().mean()
-    rotation = (out.rotations - truth.rotations).square().sum((-1, -2)).add(1e-6).sqrt().mean()
-    local = (error.detach()[..., None, :] @ out.R_world_heading.detach()[:, None, None])[..., 0, :]
-    spread = negative_log_likelihood(local, out.cholesky).mean()
-    total = (
-        position
-        + weights.free * free
-        + weights.velocity * velocity
-        + weights.acceleration * acceleration
-        + weights.bones * bones
-        + weights.rotation * rotation
-        + warm * weights.spread * spread
-    )
-    terms = {"position_mm": position, "free_mm": free, "velocity_mm": velocity, "acceleration_mm": acceleration, "bones_mm": bones}
-    return total, {
-        **{k: 10 * float(v.detach()) for k, v in terms.items()},
-        "rotation": float(rotation.detach()),
-        "nll": float(spread.detach()),
+    terms = {
+        "position_mm": _CM * (care * _norm(error)).mean(),
+        "free_mm": _CM * (care * _norm(out.free - truth.positions)).mean(),
+        "bones_mm": _CM * (out.bones - truth.bones).abs().mean(),
+        "rotation": (out.rotations - truth.rotations).square().sum((-1, -2)).add(1e-6).sqrt().mean(),
     }
+    total = (
+        terms["position_mm"] + weights.free * terms["free_mm"] + weights.bones * terms["bones_mm"] + weights.rotation * terms["rotation"]
+    )
+    if consecutive >= 3:
+        course = error.reshape(-1, consecutive, *error.shape[1:])
+        terms["velocity_mm"] = _CM * _norm(course[:, 1:] - course[:, :-1]).mean()
+        terms["acceleration_mm"] = _CM * _norm(course[:, 2:] - 2 * course[:, 1:-1] + course[:, :-2]).mean()
+        total = total + weights.velocity * terms["velocity_mm"] + weights.acceleration * terms["acceleration_mm"]
+    if weights.spread > 0:
+        terms["nll"] = negative_log_likelihood(out, truth)
+        total = total + weights.spread * terms["nll"]
+    return total, {name: (10 if name.endswith("_mm") else 1) * float(value.detach()) for name, value in terms.items()}
 
 
 def _norm(x: Tensor) -> Tensor:

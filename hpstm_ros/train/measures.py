@@ -43,6 +43,6 @@ def coverage(distances: F64) -> dict[str, tuple[float, str]]:
     return {f"coverage{round(100 * level)}": (float(np.mean(distances < chi2.ppf(level, 3))), "share") for level in LEVELS}
 
 
-def calibration(distances: F64, level: float = 0.9) -> float:
-    """The factor on the covariance that puts ``level`` of the true positions inside its ellipsoid."""
-    return float(np.quantile(distances, level) / chi2.ppf(level, 3))
+def calibration(distances: F64, level: float = 0.9) -> F64:
+    """The factors (...) on the covariance that put ``level`` of the true positions, of squared distances (n, ...), inside its ellipsoid."""
+    return np.asarray(np.quantile(distances, level, axis=0) / chi2.ppf(level, 3))

@@ -11,13 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from hpstm_ros.smoothing import tuned
 from hpstm_ros.smoothing.smoother import Smoother, SmootherSettings
 from hpstm_ros.train import baselines
-from hpstm_ros.train.eval_command import TUNED
 from hpstm_ros.train.evaluate import Smoothed, stream
 from hpstm_ros.train.trials import Trial, trials
 from pallas_ros.body.names import JOINT_INDEX, MODEL_RATE_HZ
-from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
 
 matplotlib.use("Agg")
@@ -71,7 +70,7 @@ def draw(trial: Trial, points: F64, path: Path, title: str, gone: slice | None =
 
 
 def _filtered(trial: Trial, points: F64, lookahead: int) -> F64:
-    own = baselines.load(resource(TUNED))["kalman"][lookahead]
+    own = tuned.load()["kalman"][lookahead]
     filter_ = baselines.make("kalman", lookahead, own)
     out = [y for frame in points if (y := filter_.push(frame)) is not None]
     return np.concatenate((np.stack(out), np.full((lookahead, *trial.truth.shape[1:]), np.nan)))

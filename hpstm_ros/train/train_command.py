@@ -1,6 +1,7 @@
 """`pallas train hpstm`."""
 
 import argparse
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import yaml
 
 from hpstm_ros.model.hpstm import HpstmConfig
-from hpstm_ros.train.export import export, load_model
+from hpstm_ros.train.export import export
 from hpstm_ros.train.losses import LossWeights
-from hpstm_ros.train.training import Training, TrainingSettings
+from hpstm_ros.train.training import TrainingSettings, calibrate, train
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.train.loop import LoopSettings
 
 HELP = "train the smoother from motion data; stopped and started again it carries on"
 
@@ -22,29 +24,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     parser.add_argument("--config", default="config/training/hpstm.yaml", help="settings of the training")
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
-    parser.add_argument("--out", default="runs/hpstm", help="folder of checkpoints, log and the exported model")
-    parser.add_argument("--minutes", type=float, help="wall-clock budget, in place of the config's")
+    parser.add_argument("--out", default="runs/hpstm", help="folder of checkpoints, TensorBoard logs and the exported model")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, then export."""
-    settings = read_settings(resource(args.config), args.minutes)
+    """Train, calibrate the covariance on contents kept out of the training, export."""
+    settings = read_settings(resource(args.config))
     folder = Path(args.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    training = Training(MotionLibrary.open(args.data), settings, folder)
-    if training.resume():
-        print(f"{folder}: carrying on at {training.progress:.0%} of the budget, step {training.steps}")
-    figures = training.run()
-    model, _ = load_model(folder / "checkpoint.safetensors")
-    path = export(model, folder, {"training": {"steps": training.steps, "minutes": settings.minutes, "seed": settings.seed}})
-    errors = ", ".join(f"{name.removeprefix('val_')} frames: {value:.1f} mm" for name, value in figures.items() if name[4:].isdigit())
-    print(
-        f"{path}: {training.steps} steps; validation error at a look-ahead of {errors}; calibrate it with `pallas eval hpstm --calibrate --model {path}`"
+    library = MotionLibrary.open(args.data)
+    model, figures = train(library, settings, folder)
+    done = {run.parent.name: json.loads(run.read_text()) for run in sorted(folder.glob("*/checkpoint.json"))}
+    scale = calibrate(model, library).round(4)
+    path = export(
+        model, folder, {"training": {"runs": done, "batch": settings.batch, "seed": settings.seed}, "covariance_scale": scale.tolist()}
     )
+    errors = ", ".join(f"{name.replace('_', ' ')} frames {value:.1f}" for name, value in figures.items())
+    print(f"{path}: error in mm by look-ahead: {errors}; measure it with `pallas eval hpstm --model {path}`")
     return 0
 
 
-def read_settings(path: Path, minutes: float | None = None) -> TrainingSettings:
+def read_settings(path: Path) -> TrainingSettings:
     """Settings of a YAML file.
 
     Raises:
@@ -55,13 +54,11 @@ def read_settings(path: Path, minutes: float | None = None) -> TrainingSettings:
         unknown = set(document) - {field.name for field in fields(TrainingSettings)}
         if unknown:
             raise PallasError(f"{path}: there is no training setting '{sorted(unknown)[0]}'")
-        if minutes is not None:
-            document["minutes"] = minutes
-        model, weights = HpstmConfig(**document.pop("model", {})), LossWeights(**document.pop("weights", {}))
-        settings = TrainingSettings(**document, model=model, weights=weights)
+        kinds: dict[str, Any] = {"model": HpstmConfig, "weights": LossWeights} | dict.fromkeys(("body", "stream", "spread"), LoopSettings)
+        settings = TrainingSettings(**{key: kinds[key](**value) if key in kinds else value for key, value in document.items()})
     except (OSError, yaml.YAMLError, TypeError, AttributeError, ValueError) as error:
         raise PallasError(f"{path}: not readable as training settings: {' '.join(str(error).split())}") from None
-    for name, low, high in (("minutes", 0.01, 1e5), ("batch", 3, 4096), ("rate", 1e-6, 0.1), ("known", 0.0, 1.0)):
+    for name, low, high in (("batch", 3, 4096), ("asked", 1, 11), ("known", 0.0, 1.0), ("bones_off", 0.0, 0.2)):
         if not low <= getattr(settings, name) <= high:
             raise PallasError(f"{path}: {name} is {getattr(settings, name)}, but must be from {low} to {high}")
     return settings

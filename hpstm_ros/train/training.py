@@ -1,200 +1,207 @@
-"""The training loop: a wall-clock budget, checkpoints that resume, a moving average of the weights, validation on windows drawn once."""
+"""The training of HPSTM, in three runs of `pallas_ros.train.loop`, each resumed where it stopped: the body, the stream, the covariance.
 
-import json
-import math
-import time
-from dataclasses import asdict, dataclass, field
+The body: windows drawn one by one, so that as many motions as possible are met. The stream: three successive windows of each motion, so that
+what a stream would show is smooth, and the covariance comes in. The covariance's own layers alone, at the end, with the mean held fixed.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-from tqdm import tqdm
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from hpstm_ros.model.hpstm import Hpstm, HpstmConfig
+from hpstm_ros.train import measures
 from hpstm_ros.train.batches import Batch, WindowSampler
-from hpstm_ros.train.losses import LossWeights, Truth, loss
+from hpstm_ros.train.losses import LossWeights, Truth, loss, negative_log_likelihood
 from hpstm_ros.train.noise import NO_FAILURES
+from hpstm_ros.train.variation import OTHER_BODIES
 from pallas_ros.body import rotations
-from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import JOINTS
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.train.loop import LoopSettings, device, fit, start_processes
+
+_CHECKED = (0, 2, 5, 10)
+"""Look-aheads that validation reports."""
+_CHECK_WINDOWS = 192
+_CALIBRATED_BATCHES = 20
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Everything a run depends on; stored in its checkpoint.
+    """Everything a training depends on.
 
     Attributes:
-        minutes: wall-clock budget over all sittings; the learning rate follows it, so a slower machine does fewer steps, not a cut-off run.
         batch: windows a step.
-        rate: peak learning rate.
-        warm_up_steps: of the learning rate.
-        spread_from: share of the budget after which the covariance is trained, over another tenth.
-        stream_from: share of the budget after which batches hold triples of successive windows, so that what a stream shows is smooth.
+        asked: look-aheads asked of each window.
         known: chance that the operator's bone lengths are given, and how well they are known (``bones_off``, relative).
-        average: of the weights, per step.
-        seed: of everything drawn.
         mixed: bfloat16 inside the Transformer.
+        seed: of weights and data.
+        model: shape of the network.
+        weights: of the loss.
+        body, stream, spread: lengths and speeds of the three runs.
     """
 
-    minutes: float = 60.0
     batch: int = 64
-    rate: float = 1e-3
-    warm_up_steps: int = 200
-    weight_decay: float = 0.01
-    spread_from: float = 0.15
-    stream_from: float = 0.75
+    asked: int = 2
     known: float = 0.7
     bones_off: float = 0.012
-    average: float = 0.999
-    seed: int = 1
     mixed: bool = False
+    seed: int = 1
     model: HpstmConfig = field(default_factory=HpstmConfig)
     weights: LossWeights = field(default_factory=LossWeights)
+    body: LoopSettings = field(default_factory=lambda: LoopSettings(steps=6000, learning_rate=2e-3))
+    stream: LoopSettings = field(default_factory=lambda: LoopSettings(steps=2000, learning_rate=1e-3))
+    spread: LoopSettings = field(default_factory=lambda: LoopSettings(steps=600, learning_rate=1.5e-3))
 
 
-class Training:
-    """One run, resumable from ``folder``."""
+@dataclass
+class Windows:
+    """What a step of training takes: the model's inputs and what is true."""
 
-    def __init__(self, library: MotionLibrary, settings: TrainingSettings, folder: Path) -> None:
-        torch.manual_seed(settings.seed)
-        self.settings, self.folder = settings, folder
-        self.model = Hpstm(settings.model)
-        self.model.mixed = settings.mixed
-        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(_groups(self.model, settings), betas=(0.9, 0.98))
-        self.steps, self.spent = 0, 0.0
-        self.sampler = WindowSampler(library, library.select("train"), settings.seed)
-        held_out = WindowSampler(library, library.select("validation"), 7, failures=NO_FAILURES, vary=False)
-        self._validation = held_out.draw(192, settings.model.frames)
-        self._choices = np.random.default_rng(settings.seed)
+    inputs: tuple[Tensor, ...]
+    truth: Truth
 
-    @property
-    def progress(self) -> float:
-        """Share of the budget that is spent."""
-        return min(self.spent / (60 * self.settings.minutes), 1.0)
 
-    def run(self) -> dict[str, float]:
-        """Train until the budget is spent; returns the last validation."""
-        torch.set_num_threads(1)
-        mean: dict[str, float] = {}
-        saved = checked = time.monotonic()
+class WindowStream(Iterator[Windows]):
+    """Endless batches; all randomness follows from ``generator``, so a resumed run draws on.
+
+    Args:
+        sampler: of motion; its generator is set here.
+        settings: batch size and what is asked.
+        consecutive: successive windows of each motion.
+        generator: torch's, kept in the checkpoint.
+    """
+
+    def __init__(self, sampler: WindowSampler, settings: TrainingSettings, consecutive: int, generator: torch.Generator) -> None:
+        self._sampler, self._settings, self._consecutive, self._generator = sampler, settings, consecutive, generator
+
+    def __next__(self) -> Windows:
+        """The next batch."""
+        s, n = self._settings, self._consecutive
+        rng = self._sampler.rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=self._generator)))
+        rows = max(s.batch // n, 1)
+        lookahead = rng.integers(0, s.model.lookaheads, (rows, s.asked))
+        lookahead[:, 0] = np.where(rng.random(rows) < 0.4, 0, lookahead[:, 0])  # the causal one is the hardest
+        known = (rng.random((rows, 1)) < s.known).astype(np.float32)
+        drawn = self._sampler.draw(rows, s.model.frames + n - 1)
+        off = s.bones_off * rng.uniform(0, 1.5, (rows, 1)) * rng.standard_normal(drawn.bones.shape)
+        given = (drawn.bones * np.exp(off)).astype(np.float32)
+        return windows(drawn, s.model, lookahead, given, known, n)
+
+
+def windows(drawn: Batch, model: HpstmConfig, lookahead: NDArray[np.int64], given: Any, known: Any, consecutive: int = 1) -> Windows:
+    """A batch as the model takes it: ``consecutive`` windows of each row, side by side, asked for the look-aheads (B, Q)."""
+    rows, frames = len(drawn.points), model.frames
+
+    def cut(x: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.stack([x[:, k : k + frames] for k in range(consecutive)], 1).reshape(-1, frames, *x.shape[2:]))
+
+    def repeated(x: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.repeat(x, consecutive, axis=0))
+
+    at = (frames - 1 - lookahead)[:, None] + np.arange(consecutive)[:, None]  # (B, consecutive, Q)
+    row = np.arange(rows)[:, None, None]
+
+    def asked(x: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(x[row, at].reshape(rows * consecutive, -1, *x.shape[2:]))
+
+    matrices = rotations.to_matrix(asked(drawn.rotations).numpy()).astype(np.float32)
+    ask = torch.eye(model.lookaheads)[repeated(lookahead)]
+    where = device()
+    inputs = (cut(drawn.points), cut(drawn.seen).float(), repeated(given), repeated(known), ask)
+    truth = Truth(asked(drawn.truth), torch.from_numpy(matrices), repeated(drawn.bones), asked(drawn.seen).float())
+    return Windows(tuple(x.to(where) for x in inputs), Truth(*(getattr(truth, name).to(where) for name in Truth.__dataclass_fields__)))
+
+
+def train(library: MotionLibrary, settings: TrainingSettings, folder: Path) -> tuple[Hpstm, dict[str, float]]:
+    """Train; the model with its averaged weights, and its last validation (see `checks`). Resumes from ``folder``."""
+    rank = start_processes()
+    torch.manual_seed(settings.seed)
+    torch.set_num_threads(1)
+    model = Hpstm(settings.model).to(device())
+    model.mixed = settings.mixed
+    sampler = WindowSampler(library, library.select("train", development=False), settings.seed)
+    validate = checks(library, settings.model)
+
+    def run(name: str, loop: LoopSettings, consecutive: int, measure: Callable[[Hpstm, Windows], tuple[Tensor, dict[str, float]]]) -> None:
+        generator = torch.Generator().manual_seed(1000 * settings.seed + 10 * rank + consecutive)
+        stream = WindowStream(sampler, settings, consecutive, generator)
+        fit(model, stream, cast("Any", measure), loop, folder / name, cast("Any", validate), generator)
+
+    without = LossWeights(**{**vars(settings.weights), "spread": 0.0})
+    run("body", settings.body, 1, lambda m, w: loss(m(*w.inputs), w.truth, without))
+    run("stream", settings.stream, 3, lambda m, w: loss(m(*w.inputs), w.truth, settings.weights, 3))
+    if settings.weights.spread > 0:
+        only(model, model.head_spread)
+        run("spread", settings.spread, 1, _spread)
+    model.mixed = False  # what is released runs in float32
+    return model, validate(model)
+
+
+def only(model: nn.Module, part: nn.Module) -> None:
+    """Train one part of a model, the rest held fixed."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    for parameter in part.parameters():
+        parameter.requires_grad_(True)
+
+
+def _spread(model: Hpstm, w: Windows) -> tuple[Tensor, dict[str, float]]:
+    value = negative_log_likelihood(model(*w.inputs), w.truth)
+    return value, {"nll": float(value.detach())}
+
+
+def checks(library: MotionLibrary, model: HpstmConfig) -> Callable[[Hpstm], dict[str, float]]:
+    """Mean joint error in mm, by look-ahead, on unvaried windows with the noise of DESIGN.md: of the validation split, and of contents kept out of training."""
+    fixed = {}
+    for name, clips in {
+        "validation": library.select("validation", development=False),
+        "development": library.select("train", development=True) + library.select("validation", development=True),
+    }.items():
+        if clips:
+            drawn = WindowSampler(library, clips, 7, failures=NO_FAILURES, variation=None).draw(_CHECK_WINDOWS, model.frames)
+            lookahead = np.tile(np.array(_CHECKED), (_CHECK_WINDOWS, 1))
+            fixed[name] = windows(drawn, model, lookahead, drawn.bones, np.ones((_CHECK_WINDOWS, 1), dtype=np.float32))
+
+    def measure(net: Hpstm) -> dict[str, float]:
         figures: dict[str, float] = {}
-        with tqdm(total=round(60 * self.settings.minutes), initial=round(self.spent), unit="s", desc="hpstm", smoothing=0) as bar:
-            while self.progress < 1:
-                began = time.monotonic()
-                terms = self._step()
-                now = time.monotonic()
-                self.spent += min(now - began, 5.0)  # a paused process does not spend its budget
-                bar.update(round(self.spent) - bar.n)
-                mean = {k: 0.98 * mean.get(k, v) + 0.02 * v for k, v in terms.items()}
-                if now - checked > 60:
-                    checked = now
-                    figures = self.validate()
-                    row = {"step": self.steps, "seconds": round(self.spent), **{k: round(v, 3) for k, v in (mean | figures).items()}}
-                    tqdm.write(json.dumps(row))
-                    with (self.folder / "log.jsonl").open("a") as log:
-                        log.write(json.dumps(row) + "\n")
-                if now - saved > 180:
-                    saved = now
-                    self.save()
-        self.save()
-        return self.validate() or figures
-
-    def _step(self) -> dict[str, float]:
-        s, triple = self.settings, self.progress >= self.settings.stream_from
-        rate = s.rate * min(1.0, (self.steps + 1) / s.warm_up_steps) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        if triple:
-            inputs, truth = self._inputs(self.sampler.draw(s.batch // 3 + 1, s.model.frames + 2), 3)
-        else:
-            inputs, truth = self._inputs(self.sampler.draw(s.batch, s.model.frames), 1)
-        warm = min(max((self.progress - s.spread_from) / 0.1, 0.0), 1.0)
-        total, terms = loss(self.model(*inputs), truth, s.weights, warm, 3 if triple else 1)
-        self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        if torch.isfinite(norm):
-            self.optimiser.step()
-        self.steps += 1
-        keep = min(s.average, (1 + self.steps) / (10 + self.steps))
+        mixed, net.mixed = net.mixed, False
         with torch.no_grad():
-            for name, value in self.model.state_dict().items():
-                self.average[name].lerp_(value, 1 - keep)
-        return terms
+            for name, w in fixed.items():
+                error = 1e3 * (net(*w.inputs).positions - w.truth.positions).norm(dim=-1).mean((0, 2))
+                figures |= {f"{name}_{n}": float(e) for n, e in zip(_CHECKED, error, strict=True)}
+        net.mixed = mixed
+        return figures
 
-    def _inputs(self, batch: Batch, consecutive: int, known: bool | None = None) -> tuple[tuple[Tensor, ...], Truth]:
-        """A batch as the model's inputs: ``consecutive`` windows of each row, side by side; all look-aheads asked, in order of time."""
-        config = self.settings.model
-        frames, asked = config.frames, config.lookaheads
-
-        def windows(x: np.ndarray[Any, Any]) -> Tensor:
-            return torch.from_numpy(np.stack([x[:, k : k + frames] for k in range(consecutive)], 1).reshape(-1, frames, *x.shape[2:]))
-
-        points, seen = windows(batch.points), windows(batch.seen).float()
-        bones = torch.from_numpy(batch.bones).repeat_interleave(consecutive, 0)
-        rows = len(points) // consecutive
-        drawn = self._choices.random(rows) < self.settings.known if known is None else np.full(rows, known)
-        flag = torch.from_numpy(drawn.astype(np.float32)).repeat_interleave(consecutive)[:, None]
-        off = np.exp(self.settings.bones_off * self._choices.uniform(0, 1.5, (rows, 1)) * self._choices.standard_normal(batch.bones.shape))
-        given = bones * torch.from_numpy(off.astype(np.float32)).repeat_interleave(consecutive, 0)
-        ask = torch.eye(asked).flip(0).expand(len(points), asked, asked)
-        matrices = rotations.to_matrix(windows(batch.rotations)[:, -asked:].numpy()).astype(np.float32)
-        truth = Truth(windows(batch.truth)[:, -asked:], torch.from_numpy(matrices), bones, seen[:, -asked:])
-        return (points, seen, given, flag, ask), truth
-
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """Mean joint error in mm of the averaged weights by look-ahead, on unvaried validation windows with the noise of DESIGN.md."""
-        model = Hpstm(self.settings.model)
-        model.load_state_dict(self.average)
-        model.eval()
-        inputs, truth = self._inputs(self._validation, 1, known=True)
-        out = model(inputs[0], inputs[1], truth.bones, *inputs[3:])
-        error = 1e3 * (out.positions - truth.positions).norm(dim=-1).mean((0, 2)).flip(0)
-        free = 1e3 * (out.free - truth.positions).norm(dim=-1).mean((0, 2)).flip(0)
-        return {f"val_{n}": float(error[n]) for n in (0, 2, 5, 10)} | {"val_free_0": float(free[0])}
-
-    def save(self) -> None:
-        """Write the checkpoint whole: weights, averages, moments and counters, as safetensors."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {f"average.{k}": v for k, v in self.average.items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"moment.{index}.{k}": v for k, v in state.items()}
-        tensors = {k: v.detach().contiguous().clone() for k, v in tensors.items()}
-        meta = {"settings": json.dumps(asdict(self.settings)), "steps": str(self.steps), "spent": str(self.spent)}
-        temporary = self.folder / ".checkpoint.tmp"
-        save_file(tensors, temporary, metadata=meta)
-        temporary.replace(self.folder / "checkpoint.safetensors")
-
-    def resume(self) -> bool:
-        """Carry on from the folder's checkpoint; False where there is none."""
-        path = self.folder / "checkpoint.safetensors"
-        if not path.is_file():
-            return False
-        tensors = load_file(path)
-        with safe_open(path, "pt") as file:
-            meta = file.metadata()
-        if json.loads(meta["settings"])["model"] != asdict(self.settings.model):
-            raise PallasError(f"{path}: was made with other model settings; give another folder or the same settings")
-        self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
-        self.average = {k[8:]: v for k, v in tensors.items() if k.startswith("average.")}
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("moment."):
-                _, index, name = key.split(".")
-                state.setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        self.steps, self.spent = int(meta["steps"]), float(meta["spent"])
-        self.sampler.rng = np.random.default_rng((self.settings.seed, self.steps))
-        return True
+    return measure
 
 
-def _groups(model: Hpstm, settings: TrainingSettings) -> list[dict[str, Any]]:
-    """Weight matrices decay; biases, norms, embeddings and the linear kernels do not."""
-    decay = [p for n, p in model.named_parameters() if p.dim() == 2 and "." in n]
-    rest = [p for n, p in model.named_parameters() if not (p.dim() == 2 and "." in n)]
-    return [{"params": decay, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+@torch.no_grad()
+def calibrate(model: Hpstm, library: MotionLibrary, off: float = TrainingSettings.bones_off) -> NDArray[np.float64]:
+    """Factors (11, 22) on the covariance that put 90 % of true positions of contents kept out of training into their 90 % ellipsoids.
+
+    A look-ahead's factor times a joint's: those contents are too few for each pair to have its own. Other people's bodies, their
+    bones known about as well as the smoother comes to know them (``off``, relative).
+    """
+    clips = library.select("train", development=True) + library.select("validation", development=True)
+    asked = model.config.lookaheads
+    if not clips:
+        return np.ones((asked, len(JOINTS)))
+    sampler = WindowSampler(library, clips, 11, failures=NO_FAILURES, variation=OTHER_BODIES)
+    rng, distances = np.random.default_rng(12), []
+    for _ in range(_CALIBRATED_BATCHES):
+        drawn = sampler.draw(64, model.config.frames)
+        given = (drawn.bones * np.exp(off * rng.standard_normal(drawn.bones.shape))).astype(np.float32)
+        w = windows(drawn, model.config, np.tile(np.array(_CHECKED), (64, 1)), given, np.ones((64, 1), dtype=np.float32))
+        out = model(*w.inputs)
+        arrays = [x.cpu().double().numpy() for x in (out.positions, w.truth.positions, out.covariance)]
+        distances.append(measures.squared_distances(arrays[0], arrays[1], arrays[2] + 1e-10 * np.eye(3)))
+    table = np.concatenate(distances)  # (windows, look-aheads, 22)
+    of_lookahead = measures.calibration(table.swapaxes(1, 2).reshape(-1, len(_CHECKED)))
+    of_joint = measures.calibration((table / of_lookahead[:, None]).reshape(-1, len(JOINTS)))
+    return np.asarray(np.interp(np.arange(asked), _CHECKED, of_lookahead)[:, None] * of_joint)

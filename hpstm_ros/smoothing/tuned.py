@@ -1,0 +1,44 @@
+"""The classical filters' best settings, by filter and look-ahead: made by `pallas eval hpstm --tune`, read here for the evaluation and for `method: kalman`."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.resources import resource
+
+Settings = dict[str, Any]
+
+FILE: Final = "config/training/smoothing_baselines.yaml"
+
+
+def load(path: str | Path = FILE) -> dict[str, dict[int, Settings]]:
+    """Settings by filter and look-ahead.
+
+    Raises:
+        PallasError: the file is missing or not of this form.
+    """
+    path = resource(path)
+    try:
+        document = yaml.safe_load(path.read_text())
+        return {
+            name: {int(k): {key: value for key, value in own.items() if key != "validation_mm"} for k, own in by.items()}
+            for name, by in document.items()
+        }
+    except (OSError, yaml.YAMLError, AttributeError, ValueError) as error:
+        raise PallasError(
+            f"{path}: not readable as tuned filter settings ({error}): make it anew with `pallas eval hpstm --tune`"
+        ) from None
+
+
+def nearest(name: str, lookahead: int) -> Settings:
+    """The settings of a filter at the tuned look-ahead nearest to one.
+
+    Raises:
+        PallasError: the file is not readable, or the filter was not tuned.
+    """
+    by = load().get(name)
+    if not by:
+        raise PallasError(f"{FILE}: filter '{name}' is not tuned there: make it anew with `pallas eval hpstm --tune`")
+    return by[min(by, key=lambda tuned: abs(tuned - lookahead))]
