@@ -69,9 +69,9 @@ def skeleton(namespace: str, body: BodyFrame, colour: Rgba | None = None) -> Sha
 
 
 def ellipsoid(covariance: F64) -> tuple[F64, F64]:
-    """Orientation (4,) xyzw and radii (3,) m of the ellipsoid that holds 90 % of a Gaussian of ``covariance`` (3, 3) m^2."""
-    values, axes = np.linalg.eigh((covariance + covariance.T) / 2)
-    axes[:, 0] *= np.sign(np.linalg.det(axes)) or 1.0
+    """Orientation (..., 4) xyzw and radii (..., 3) m of the ellipsoid that holds 90 % of a Gaussian of ``covariance`` (..., 3, 3) m^2."""
+    values, axes = np.linalg.eigh((covariance + np.swapaxes(covariance, -1, -2)) / 2)
+    axes[..., 0] *= np.where(np.linalg.det(axes) < 0, -1.0, 1.0)[..., None]
     return np.asarray(rotations.from_matrix(axes)), ELLIPSOID_90 * np.sqrt(np.maximum(values, 1e-8))
 
 

@@ -30,12 +30,37 @@ F64 = NDArray[np.float64]
 RATE_HZ = 20.0
 PLOT_HZ = 2.0
 PLOT_POINTS = 240
+SHAPE_EVERY = 4  # frames between two shapes of an ellipsoid
+SENT_M, SENT_TURN = 5e-4, 1e-3  # what is less than this from what the browser has is not sent; of a quaternion's parts
 JUMP_S = 2.0  # plots begin anew where time goes back, or further ahead than this
 GHOST = (228, 150, 90)
 ROBOT_AT = np.array([0.0, -1.25, 0.55])
 SPEEDS = ("0.1", "0.25", "0.5", "1", "2", "4")
 COLOURS = ("#2f6fb0", "#d9822b", "#3d9a50", "#b04a8b", "#7a6ff0", "#c0392b", "#16a0a0", "#8c6d46")
 LIMIT = "#c0392b"
+
+
+class Placed:
+    """Things in the scene, whose poses are sent where they changed: a message costs more than looking whether it is needed."""
+
+    def __init__(self, handles: Sequence[Any]) -> None:
+        """``handles`` of viser, each with position, wxyz and visible."""
+        self.handles = list(handles)
+        self._sent = np.full((len(self.handles), 7), np.inf)
+        self._visible = np.zeros(len(self.handles), dtype=bool)
+
+    def show(self, poses: F64 | None) -> None:
+        """``poses`` (n, 7): position m and orientation xyzw of each; those that are not finite, or None for all, are hidden."""
+        poses = np.full_like(self._sent, np.nan) if poses is None else poses
+        visible = np.asarray(np.isfinite(poses).all(axis=1))
+        for k in np.flatnonzero(visible != self._visible).tolist():
+            self.handles[k].visible = bool(visible[k])
+        self._visible = visible
+        off = np.abs(poses - self._sent)
+        for k in np.flatnonzero(visible & (off[:, :3] > SENT_M).any(axis=1)).tolist():
+            self.handles[k].position, self._sent[k, :3] = poses[k, :3], poses[k, :3]
+        for k in np.flatnonzero(visible & (off[:, 3:] > SENT_TURN).any(axis=1)).tolist():
+            self.handles[k].wxyz, self._sent[k, 3:] = poses[k, [6, 3, 4, 5]], poses[k, 3:]
 
 
 class Viewer:
@@ -56,13 +81,15 @@ class Viewer:
         self.server.initial_camera.look_at = (0.0, -0.4, 0.9)
         self._body = self._figure("/body", skeleton, None)
         self._raw = self._figure("/raw", skeleton, GHOST)
-        self._ellipsoids = [
+        balls = [
             self.server.scene.add_icosphere(
                 f"/uncertainty/{joint}", 1.0, (214, 64, 52), subdivisions=2, opacity=0.3, visible=False, cast_shadow=False
             )
             for joint in JOINTS
         ]
-        self._links: dict[str, Any] = {}
+        self._ellipsoids = Placed(balls)
+        self._turns = np.tile([0.0, 0.0, 0.0, 1.0], (len(JOINTS), 1))
+        self._links = Placed([])
         self._robot: RobotShape | None = None
         self._history: deque[Moment] = deque(maxlen=PLOT_POINTS)
         self._plots: dict[str, Any] = {}
@@ -82,14 +109,15 @@ class Viewer:
         except PallasError as error:
             self._say(str(error))
             return
-        for handle in self._links.values():
+        for handle in self._links.handles:
             handle.remove()
-        self._links = {}
-        for number, (link, mesh) in enumerate(self._robot.links.items()):
+        frames = []
+        for number, mesh in enumerate(self._robot.links.values()):
             frame = self.server.scene.add_frame(f"/robot/{number}", show_axes=False)
             solid = trimesh.Trimesh(mesh.vertices, mesh.faces, face_colors=mesh.colours.astype(np.uint8), process=False)
             self.server.scene.add_mesh_trimesh(f"/robot/{number}/mesh", solid)
-            self._links[link] = frame
+            frames.append(frame)
+        self._links = Placed(frames)
         self._joint.options = tuple(self._robot.limits) or ("none",)
 
     def show(self, moment: Moment) -> None:
@@ -174,7 +202,7 @@ class Viewer:
                 f"{escape(state)}</div>"
             )
 
-    def _figure(self, name: str, skeleton: Skeleton, tint: tuple[int, int, int] | None) -> list[Any]:
+    def _figure(self, name: str, skeleton: Skeleton, tint: tuple[int, int, int] | None) -> Placed:
         """One frame a joint, with its capsules in it."""
         frames = [self.server.scene.add_frame(f"{name}/{joint}", show_axes=False, visible=False) for joint in JOINTS]
         for number, capsule in enumerate(human.figure(skeleton)):
@@ -193,16 +221,11 @@ class Viewer:
                 cast_shadow=tint is None,
                 receive_shadow=False,
             )
-        return frames
+        return Placed(frames)
 
-    def _pose(self, frames: list[Any], body: F64 | None, at: F64) -> None:
-        usable = body is not None and bool(np.isfinite(body).all())
-        for joint, frame in enumerate(frames):
-            frame.visible = usable
-            if usable:
-                assert body is not None
-                frame.position = body[joint, :3] + at
-                frame.wxyz = body[joint, [6, 3, 4, 5]]
+    def _pose(self, figure: Placed, body: F64 | None, at: F64) -> None:
+        whole = body is not None and bool(np.isfinite(body).all())
+        figure.show(np.concatenate((body[:, :3] + at, body[:, 3:]), axis=1) if whole and body is not None else None)
 
     def _here(self, moment: Moment) -> F64:
         """What to add to the body's positions: the operator walks, and odometry drifts; kept in place they stay before the camera."""
@@ -212,23 +235,24 @@ class Viewer:
 
     def _uncertainty(self, moment: Moment, here: F64) -> None:
         """The joints' ellipsoids about the pelvis; the pelvis's own is how far odometry may be off, metres after a while, and said in words."""
-        known = moment.covariance is not None and moment.body is not None and self._show_uncertainty.value
-        for joint, ball in enumerate(self._ellipsoids):
-            covariance = moment.covariance[joint] if known and joint and moment.covariance is not None else None
-            ball.visible = covariance is not None and bool(np.isfinite(covariance).all())
-            if ball.visible and covariance is not None and moment.body is not None:
-                q_world_ellipsoid, radii = ellipsoid(covariance)
-                ball.scale = (float(radii[0]), float(radii[1]), float(radii[2]))
-                ball.position = moment.body[joint, :3] + here
-                ball.wxyz = q_world_ellipsoid[[3, 0, 1, 2]]
+        if moment.covariance is None or moment.body is None or not self._show_uncertainty.value:
+            self._ellipsoids.show(None)
+            return
+        known = np.asarray(np.isfinite(moment.covariance).all(axis=(1, 2)))
+        known[0] = False
+        if self.shown % SHAPE_EVERY == 0:
+            turns, radii = ellipsoid(np.where(known[:, None, None], moment.covariance, np.eye(3)))
+            self._turns = turns
+            for joint in np.flatnonzero(known).tolist():
+                self._ellipsoids.handles[joint].scale = tuple(radii[joint].tolist())
+        poses = np.concatenate((moment.body[:, :3] + here, self._turns), axis=1)
+        self._ellipsoids.show(np.where(known[:, None], poses, np.nan))
 
     def _place_robot(self, moment: Moment) -> None:
-        if self._robot is None or not moment.joints:
+        if self._robot is None or not moment.joints or not self._links.handles:
             return
-        poses = self._robot.transforms(moment.joints)
-        for link, frame in self._links.items():
-            frame.position = poses[link][:3, 3] + ROBOT_AT
-            frame.wxyz = rotations.from_matrix(poses[link][:3, :3])[[3, 0, 1, 2]]
+        poses = np.array(list(self._robot.transforms(moment.joints).values()))
+        self._links.show(np.concatenate((poses[:, :3, 3] + ROBOT_AT, rotations.from_matrix(poses[:, :3, :3])), axis=1))
 
     def _draw_plots(self) -> None:
         """One plot a figure, one of all joints in their ranges, and one of the joint that is chosen."""

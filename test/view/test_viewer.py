@@ -216,3 +216,26 @@ def test_live_it_waits_shows_and_waits_again(ros_domain: int, browser: Browser, 
     finally:
         rclpy.shutdown()
         assert server.close() == 0
+
+
+def test_what_the_browser_holds_is_the_frame_though_only_changes_are_sent(motion_file: Path) -> None:
+    from pallas_ros.body.skeleton import Skeleton
+    from pallas_ros.view.viewer import SENT_M, SENT_TURN, Viewer
+
+    recording, viewer = MotionFile(motion_file), Viewer("127.0.0.1", 0, Skeleton.from_height(1.75))
+    try:
+        for time in (0.0, 3.0, 3.05, 9.0, 2.0):
+            moment = recording.at(time)
+            viewer.show(moment)
+            assert moment.body is not None
+            held = [(*handle.position, *handle.wxyz[[1, 2, 3, 0]]) for handle in viewer._body.handles]
+            off = np.abs(np.array(held) - moment.body - np.append([-moment.body[0, 0], -moment.body[0, 1]], np.zeros(5)))
+            assert off[:, :3].max() <= SENT_M + 1e-9
+            assert off[:, 3:].max() <= SENT_TURN + 1e-9
+            assert all(handle.visible for handle in viewer._body.handles)
+        assert moment.body is not None
+        moment.body[3, 0] = np.nan
+        viewer.show(moment)
+        assert not any(handle.visible for handle in viewer._body.handles)
+    finally:
+        viewer.close()
