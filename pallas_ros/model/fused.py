@@ -5,192 +5,28 @@ multiplied out, all that is linear in the inputs is one matrix, queries, keys an
 factors move into weights. `PallasStep` is the definition; `test/model` holds this to it.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pallas_ros.body.names import JOINTS, LEG_JOINTS, MODEL_RATE_HZ, PARENTS, UPPER_JOINTS
 from pallas_ros.data.virtual_imu import ANCESTORS
+from pallas_ros.model.fused_layers import FusedBlock, FusedSolver, Linear, Norm, decays
 from pallas_ros.model.layers import ROTARY_PERIOD, Block
-from pallas_ros.model.legs import CONTACTS, LATENT
-from pallas_ros.model.pallas import INPUTS, LAGS, LONG_MEANS_S, SHORT_MEANS_S, SOLVED, Pallas, measured_pose
-from pallas_ros.model.solver import Coupling, InvertibleSolver, Mixing
+from pallas_ros.model.legs import CONTACTS, LATENT, LegGenerator
+from pallas_ros.model.pallas import INPUTS, LAGS, LONG_MEANS_S, MOVING, REMEMBERED, SHORT_MEANS_S, SOLVED, Pallas, measured_pose
 
-_HALF_E = math.exp(-0.5)
-_ONE = 1.2784645427610738  # silu(_ONE) = 1
 _REST = 10_000.0  # what hides an empty place of the window from a softmax
-
-
-def _decays(seconds: tuple[float, ...], each: int) -> Tensor:
-    """Decay per frame of running means, every one ``each`` times."""
-    return torch.exp(-1 / (MODEL_RATE_HZ * torch.tensor(seconds, dtype=torch.float64))).repeat_interleave(each)
-
-
-class _Linear(nn.Module):
-    """``x @ weight + bias``, the weight (in, out) as composed in double precision."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight.detach().float().contiguous())
-        self.register_buffer("bias", (torch.zeros(weight.shape[1]) if bias is None else bias).detach().float().contiguous())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, x, self.weight)
-
-
-class _Norm(nn.Module):
-    """Root-mean-square normalisation in the form that ONNX Runtime makes one operation of."""
-
-    gain: Tensor
-
-    def __init__(self, gain: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("gain", gain.detach().clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * self.gain
-
-
-class _FusedBlock(nn.Module):
-    """`Block` for one frame: queries, keys and values in one product and one rotation.
-
-    Args:
-        block: the weights.
-        heads: of the attention.
-        read: (out, in) matrix and bias from context and features to what queries are made from; None where that is the features.
-    """
-
-    out: Tensor
-    fall: Tensor
-
-    def __init__(self, block: Block, heads: int, read: nn.Linear | None) -> None:
-        super().__init__()
-        attention, width = block.attention, block.attention.out.weight.shape[0]
-        self.heads, self.size = heads, width // heads
-        query = attention.query.weight.double() / math.sqrt(self.size)
-        key_value = attention.key_value.weight.double()
-        bias = torch.zeros(3 * width, dtype=torch.float64)
-        if read is not None:
-            bias[:width] = query @ read.bias.double()
-            query = query @ read.weight.double()
-            key_value = F.pad(key_value, (query.shape[1] - width, 0))
-        self.project = _Linear(torch.cat((query, key_value)).T, bias)
-        self.norm_attention, self.norm_feed_forward = _Norm(block.norm_attention.gain), _Norm(block.norm_feed_forward.gain)
-        self.register_buffer("out", attention.out.weight.detach().T.contiguous())
-        self.rise = _Linear(block.feed_forward.rise.weight.T)
-        self.register_buffer("fall", block.feed_forward.fall.weight.detach().T.contiguous())
-
-    def forward(
-        self, x: Tensor, keys: Tensor, values: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, context: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One frame.
-
-        Args:
-            x: (B, width).
-            keys: (B, heads, window, size), oldest first.
-            values: likewise.
-            turn: cosine (B, 3 heads, 1, size / 2) and signed sine (B, 3 heads, 2, size / 2) of the rotary angles; 1 and 0 for values.
-            mask: (B, 1, 1, window).
-            context: (B, …) that queries are made from besides, or None.
-        """
-        normed = self.norm_attention(x)
-        y = self.project(normed if context is None else torch.cat((context, normed), dim=-1))
-        y = y.reshape(-1, 3 * self.heads, 2, self.size // 2)
-        y = (y * turn[0] + y.flip(2) * turn[1]).reshape(-1, 3 * self.heads, 1, self.size)
-        q, fresh_k, fresh_v = y.split(self.heads, dim=1)
-        k = torch.cat((keys[:, :, 1:], fresh_k), dim=2)
-        v = torch.cat((values[:, :, 1:], fresh_v), dim=2)
-        mixed = torch.softmax(q @ k.transpose(2, 3) + mask, dim=-1) @ v
-        x = torch.addmm(x, mixed.reshape(-1, self.heads * self.size), self.out)
-        gate, value = self.rise(self.norm_feed_forward(x)).chunk(2, dim=-1)
-        return torch.addmm(x, F.silu(gate) * value, self.fall), k, v
-
-
-class _FusedCoupling(nn.Module):
-    """A coupling layer without its factor exp(-1/2), which the caller's weights hold: 0.5 tanh(u) = sigmoid(2 u) - 0.5.
-
-    Args:
-        layer: the weights.
-        inverse: whether it is run backwards.
-        scale: of the half that conditions, as it comes in.
-    """
-
-    shift: Tensor
-
-    def __init__(self, layer: Coupling, inverse: bool, scale: float) -> None:
-        super().__init__()
-        rise, fall = layer.net[0], layer.net[2]
-        assert isinstance(rise, nn.Linear) and isinstance(fall, nn.Linear)
-        self.inverse = inverse
-        sign = -1.0 if inverse else 1.0
-        log_scale, shift = (sign * part.detach().double() for part in torch.cat((fall.weight, fall.bias[:, None]), dim=1).chunk(2))
-        constant = torch.zeros(
-            rise.weight.shape[1] + 1, 1, dtype=torch.float64
-        )  # one more hidden unit that is always silu(_ONE) = 1 carries the shift's bias
-        constant[-1] = _ONE
-        weight = torch.cat((rise.weight.detach().double() / scale, rise.bias.detach().double()[:, None]), dim=1).T
-        weight = torch.cat((weight, constant), dim=1)
-        self.rise = _Linear(weight[:-1], weight[-1])
-        self.log_scale = _Linear(F.pad(2 * log_scale[:, :-1], (0, 1)).T, 2 * log_scale[:, -1])
-        self.register_buffer("shift", shift.T.float().contiguous())
-
-    def forward(self, condition: Tensor, changed: Tensor) -> Tensor:
-        hidden = F.silu(self.rise(condition))
-        scale = torch.exp(torch.sigmoid(self.log_scale(hidden)))
-        if self.inverse:
-            return torch.addmm(changed, hidden, self.shift) * scale
-        return torch.addmm(changed * scale, hidden, self.shift)
-
-
-class _FusedSolver(nn.Module):
-    """The chain of couplings in one direction; between them the two halves are mixed.
-
-    Args:
-        solver: the weights.
-        inverse: False for S, True for its inverse.
-    """
-
-    def __init__(self, solver: InvertibleSolver, inverse: bool) -> None:
-        super().__init__()
-        layers = list(reversed(solver.layers)) if inverse else list(solver.layers)
-        matrices = [self._matrix(layer, inverse) for layer in layers if isinstance(layer, Mixing)]
-        couplings = [layer for layer in layers if isinstance(layer, Coupling)]
-        for index in range(len(matrices) - 1):  # of every pair of couplings, the factor exp(-1/2) of both halves
-            if inverse:
-                matrices[index + 1] = matrices[index + 1] * _HALF_E
-            else:
-                matrices[index] = matrices[index] * _HALF_E
-        self.swapped = [coupling.swap for coupling in couplings]
-        # forwards the first of a pair is conditioned on a half that is scaled already, backwards the second is on one that is not yet
-        scales = [1.0, 1 / _HALF_E] if inverse else [_HALF_E, 1.0]
-        self.couplings = nn.ModuleList(_FusedCoupling(layer, inverse, scales[i % 2]) for i, layer in enumerate(couplings))
-        self.first = matrices[0]
-        self.mixing = nn.ModuleList(_Linear(matrix) for matrix in matrices[1:])
-
-    @staticmethod
-    def _matrix(layer: Mixing, inverse: bool) -> Tensor:
-        weight = layer.weight.detach().double()
-        return torch.linalg.inv(weight) if inverse else weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        """From behind the first mixing (the caller has multiplied by ``first``) to the end."""
-        for index, mixing in enumerate(self.mixing):
-            halves = list(x.chunk(2, dim=-1))
-            for j in (2 * index, 2 * index + 1):
-                changed = 0 if self.swapped[j] else 1
-                halves[changed] = self.couplings[j](halves[1 - changed], halves[changed])
-            x = mixing(torch.cat(halves, dim=-1))
-        return x
 
 
 def can_be_fused(model: nn.Module) -> bool:
     """Whether ``model`` is the whole of PALLAS, without ablations."""
-    return isinstance(model, Pallas) and None not in (model.solver, model.long, model.long_short) and model.legs.autoregressive
+    return (
+        isinstance(model, Pallas)
+        and None not in (model.solver, model.long, model.long_short, model.arms)
+        and isinstance(model.legs, LegGenerator)
+        and model.legs.autoregressive
+    )
 
 
 class FusedPallasStep(nn.Module):
@@ -201,7 +37,10 @@ class FusedPallasStep(nn.Module):
     """
 
     decay: Tensor
+    second_decay: Tensor
     condition: Tensor
+    arms_past: Tensor
+    remembered: Tensor
     frequency: Tensor
     turned: Tensor
     unturned: Tensor
@@ -220,14 +59,16 @@ class FusedPallasStep(nn.Module):
         c = model.config
         assert model.solver is not None and model.long is not None and model.long_short is not None
         self.window, self.heads, self.width = c.window, c.heads, c.width
-        self.short, self.long = 12 * len(SHORT_MEANS_S), INPUTS * len(LONG_MEANS_S)
-        self.backwards, self.forwards = _FusedSolver(model.solver, True), _FusedSolver(model.solver, False)
-        self.enter = _Linear(self.forwards.first)
-        self.front = self._front()
+        self.short, self.long = MOVING * len(SHORT_MEANS_S), INPUTS * len(LONG_MEANS_S)
+        self.backwards, self.forwards = FusedSolver(model.solver, True), FusedSolver(model.solver, False)
+        self.enter = Linear(self.forwards.first)
+        self.front = self._front(model.forearm)
+        self.drift = self._drift(model.forearm)
         self.embed = self._embed(model.embed)
-        self.norm = _Norm(model.norm.gain)
-        blocks = [_FusedBlock(block, c.heads, None) for block in model.blocks if isinstance(block, Block)]
-        self.blocks = nn.ModuleList([*blocks[:-1], _FusedBlock(model.long_short, c.heads, model.long), blocks[-1]])
+        self.norm = Norm(model.norm.gain)
+        blocks = [FusedBlock(block, c.heads, None) for block in model.blocks if isinstance(block, Block)]
+        self.blocks = nn.ModuleList([*blocks[:-1], FusedBlock(model.long_short, c.heads, model.long), blocks[-1]])
+        self._arms(model)
         self._legs(model)
         self._constants(model)
         self.output_names = (
@@ -241,9 +82,11 @@ class FusedPallasStep(nn.Module):
             "imu": (INPUTS,),
             "latent": (LATENT,),
             "state_recent": (1, max(LAGS), INPUTS),
-            "state_means": (self.short + 2 * self.long,),
+            "state_means": (2 * self.short + 2 * self.long,),
+            "state_second": (self.short,),
             "state_position": (1, 1, 1),
             "state_age": (1, 1, 1),
+            "state_arms": (6 * len(REMEMBERED),),
             "state_legs": (6 * len(LEG_JOINTS),),
             "state_contacts": (CONTACTS,),
             **{
@@ -254,55 +97,108 @@ class FusedPallasStep(nn.Module):
         }
         return {name: torch.zeros(batch, *shape) for name, shape in shapes.items()}
 
-    def _front(self) -> _Linear:
-        """All that is linear in the inputs: news for the running means, what is seen from the trunk, the measured pose."""
+    def _front(self, forearm: Tensor) -> Linear:
+        """All that is linear in the inputs: news for the running means, what is seen from the trunk, the measured pose.
+
+        The means' state is (short means, what was seen of them, long means, what was seen of them); of accelerations all counts as seen.
+        """
         eye = torch.eye(INPUTS, dtype=torch.float64)
         sites = eye.reshape(INPUTS, 4, 12)
         a, R = sites[..., :3], sites[..., 3:].reshape(INPUTS, 4, 3, 3)
         seen = torch.cat((R[:, 2], R[:, 3], R[:, 0], (a[:, 2] - a[:, 1])[..., None], (a[:, 3] - a[:, 1])[..., None]), dim=-1)
         trunk = R[:, 1].transpose(-1, -2)
         pelvis, measured = measured_pose(eye)
-        short, long = 1 - _decays(SHORT_MEANS_S, 12), 1 - _decays(LONG_MEANS_S, INPUTS)
+        moving = torch.cat((a.flatten(1), (R[:, 2:, :, 1] * forearm.double()).flatten(1)), dim=1)
+        short, long = 1 - decays(SHORT_MEANS_S, MOVING), 1 - decays(LONG_MEANS_S, INPUTS)
+        counted = torch.arange(self.short) % MOVING >= 12  # forearms
         fresh = torch.cat(
-            (a.flatten(1).repeat(1, len(SHORT_MEANS_S)) * short, eye.repeat(1, len(LONG_MEANS_S)) * long, torch.zeros(INPUTS, self.long)), 1
-        )
+            (
+                moving.repeat(1, len(SHORT_MEANS_S)) * short, torch.zeros(INPUTS, self.short),
+                eye.repeat(1, len(LONG_MEANS_S)) * long, torch.zeros(INPUTS, self.long),
+            ), 1
+        )  # fmt: skip
         weight = torch.cat((fresh, seen.flatten(1), trunk.flatten(1), pelvis, measured @ self.backwards.first), dim=1)
-        bias = torch.zeros(weight.shape[1])
-        bias[self.short + self.long : self.short + 2 * self.long] = long  # of what was seen so far
+        bias = torch.zeros(weight.shape[1], dtype=torch.float64)
+        counts = torch.where(counted, short, 1.0)
+        bias[self.short : 2 * self.short] = counts
+        bias[2 * self.short + self.long : 2 * self.short + 2 * self.long] = long
         self.front_sizes = (fresh.shape[1], 33, 9, 6, 6 * len(SOLVED))
-        self.register_buffer("decay", torch.cat((1 - short, 1 - long, 1 - long)).float())
-        return _Linear(weight, bias)
+        self.register_buffer("decay", torch.cat((1 - short, 1 - counts, 1 - long, 1 - long)).float())
+        self.register_buffer("second_decay", (1 - short).float())
+        return Linear(weight, bias)
 
-    def _embed(self, embed: nn.Linear) -> _Linear:
-        """The embedding of (inputs, their two changes, velocities, what is seen from the trunk as (3, 11))."""
-        weight = embed.weight.detach().double()  # (width, features)
-        inputs, *changes, velocity, arms, pull, waist = torch.split(weight, [INPUTS, *(36 for _ in LAGS), self.short, 18, 6, 9], dim=1)
+    def _drift(self, forearm: Tensor) -> Linear:
+        """`Pallas._drift` before it is seen from the trunk: (first means, second means, inputs, their change) to (3, K x 4) vectors."""
+        K, count = len(SHORT_MEANS_S), self.short
+        rows = 2 * count + 2 * INPUTS
+        eye = torch.eye(rows, dtype=torch.float64)
+        first, second = eye[:, :count].reshape(rows, K, MOVING), eye[:, count : 2 * count].reshape(rows, K, MOVING)
+        inputs, change = (eye[:, 2 * count + i * INPUTS : 2 * count + (i + 1) * INPUTS].reshape(rows, 4, 12) for i in (0, 1))
+
+        def bones(sites: Tensor) -> Tensor:
+            return (sites[:, 2:, 3:].reshape(rows, 2, 3, 3)[..., 1] * forearm.double())[:, None]
+
+        tau = torch.tensor(SHORT_MEANS_S, dtype=torch.float64)[:, None, None]
+        mean_f, mean_f2 = first[..., 12:].reshape(rows, K, 2, 3), second[..., 12:].reshape(rows, K, 2, 3)
+        pull, pull2 = (m[..., 6:12].reshape(rows, K, 2, 3) - m[..., None, 3:6] for m in (first, second))
+        speed = 9.81 * tau * pull - bones(change) * (MODEL_RATE_HZ / LAGS[0]) + (bones(inputs) - mean_f) / tau
+        place = 9.81 * tau.square() * pull2 - (bones(inputs) - 2 * mean_f + mean_f2)
+        vectors = torch.cat((speed, 4 * place), dim=-2).reshape(rows, 4 * K, 3)
+        return Linear(vectors.transpose(1, 2).flatten(1))
+
+    def _embed(self, embed: nn.Linear) -> Linear:
+        """The embedding of (inputs, their two changes, first and second means, what is seen from the trunk as (3, 11 + 4 K))."""
+        weight, K = embed.weight.detach().double(), len(SHORT_MEANS_S)  # (width, features)
+        sizes = [INPUTS, *(36 for _ in LAGS), 12 * K, 18, 6, 9, 12 * K, 3 * K]
+        inputs, *changes, velocity, arms, pull, waist, elbows, sway = torch.split(weight, sizes, dim=1)
         rotation = torch.arange(INPUTS).reshape(4, 12)[:, 3:].flatten()
         parts = [inputs]
         for lag, change in zip(LAGS, changes):
             part = torch.zeros_like(inputs)
             part[:, rotation] = change * (16 / lag)
             parts.append(part)
-        seen = torch.zeros(weight.shape[0], 3, 11, dtype=torch.float64)
+        means = torch.zeros(2, weight.shape[0], K, MOVING, dtype=torch.float64)
+        means[0, ..., :12] = 3 * velocity.reshape(-1, K, 12)
+        means[1, ..., :3] = sway.reshape(-1, K, 3) * (9.81 * 4 * torch.tensor(SHORT_MEANS_S, dtype=torch.float64).square()[:, None])
+        seen = torch.zeros(weight.shape[0], 3, 11 + 4 * K, dtype=torch.float64)
         seen[..., :6] = arms.reshape(-1, 2, 3, 3).permute(0, 2, 1, 3).flatten(-2)
         seen[..., 6:9] = waist.reshape(-1, 3, 3).transpose(1, 2)
-        seen[..., 9:] = pull.reshape(-1, 2, 3).transpose(1, 2)
-        return _Linear(torch.cat((*parts, 3 * velocity, seen.flatten(1)), dim=1).T, embed.bias)
+        seen[..., 9:11] = pull.reshape(-1, 2, 3).transpose(1, 2)
+        seen[..., 11:] = elbows.reshape(-1, 4 * K, 3).transpose(1, 2)
+        return Linear(torch.cat((*parts, *means.flatten(2), seen.flatten(1)), dim=1).T, embed.bias)
+
+    def _arms(self, model: Pallas) -> None:
+        """`ArmMemory`: proposal in, pose out; a joint's gate is said six times."""
+        arms, count = model.arms, 6 * len(REMEMBERED)
+        assert arms is not None
+        _, proposal = torch.split(arms.condition.weight.double(), [self.width, count], dim=1)
+        self.register_buffer("arms_past", torch.cat((proposal, arms.past.weight.double()), dim=1).T.float().contiguous())
+        self.arms_middle = Linear(arms.middle.weight.T, arms.middle.bias)
+        gates = torch.arange(2 * count, 2 * count + len(REMEMBERED)).repeat_interleave(6)
+        rows = torch.cat((torch.arange(2 * count), gates))
+        scale = torch.cat((torch.ones(count), 0.1 * torch.ones(count), -torch.ones(count)))[:, None]  # the gate's negative: what stays
+        self.arms_out = Linear((scale * arms.out.weight[rows]).T, scale[:, 0] * arms.out.bias[rows])
+        self.register_buffer("remembered", torch.tensor([6 * joint + i for joint in REMEMBERED for i in range(6)]))
 
     def _legs(self, model: Pallas) -> None:
         """Heads on the encoder, and the legs: their condition splits into the encoder's part and the rest; a joint's gate is said six times."""
         legs, solved = model.legs, 6 * len(SOLVED)
         encoder, rest = torch.split(legs.condition.weight.double(), [self.width, solved + 6], dim=1)
-        weight = torch.cat((model.correction.weight, model.deviation.weight, encoder), dim=0)
-        self.read = _Linear(weight.T, torch.cat((model.correction.bias, model.deviation.bias, legs.condition.bias)))
-        self.read_sizes = (solved, 6, len(JOINTS), encoder.shape[0])
+        assert model.arms is not None
+        own = model.arms.condition.weight.double()[:, : self.width]
+        weight = torch.cat((model.correction.weight, model.deviation.weight, encoder, own), dim=0)
+        bias = torch.cat((model.correction.bias, model.deviation.bias, legs.condition.bias, model.arms.condition.bias))
+        self.read = Linear(weight.T, bias)
+        self.read_sizes = (solved, 6, len(JOINTS), encoder.shape[0], own.shape[0])
         past = legs.past.weight.double()
-        self.register_buffer("condition", torch.cat((rest, past), dim=1).T.float().contiguous())
-        self.middle = _Linear(legs.middle.weight.T, legs.middle.bias)
+        arms = rest[:, self.remembered]
+        rest = rest.index_fill(1, self.remembered, 0.0)  # the remembered pose stands for what S gave
+        self.register_buffer("condition", torch.cat((rest, arms, past), dim=1).T.float().contiguous())
+        self.middle = Linear(legs.middle.weight.T, legs.middle.bias)
         count = 6 * len(LEG_JOINTS)
         gates, others = torch.arange(count, count + len(LEG_JOINTS)), torch.arange(count + len(LEG_JOINTS), legs.out.bias.shape[0])
         rows = torch.cat((torch.arange(count), gates.repeat_interleave(6), others))
-        self.out = _Linear(legs.out.weight[rows].T, legs.out.bias[rows])
+        self.out = Linear(legs.out.weight[rows].T, legs.out.bias[rows])
         self.out_sizes = (count, count, CONTACTS, 3)
 
     def _constants(self, model: Pallas) -> None:
@@ -325,7 +221,7 @@ class FusedPallasStep(nn.Module):
             "places": torch.arange(self.window, dtype=torch.float32) - (self.window - 1),
             "lags": torch.tensor(LAGS, dtype=torch.float32)[None, None, :, None] - 1,
             "neutral": neutral.clone(),
-            "order": (6 * torch.tensor(order)[:, None] + torch.arange(6)).flatten(),
+            "order": self._places()[(6 * torch.tensor(order)[:, None] + torch.arange(6)).flatten()],
             "after": torch.tensor((1, 2, 0)),
             "before": torch.tensor((2, 0, 1)),
             "back": max(LAGS) - torch.tensor(LAGS),
@@ -333,20 +229,38 @@ class FusedPallasStep(nn.Module):
         }.items():
             self.register_buffer(name, value)
 
+    def _places(self) -> Tensor:
+        """Where the numbers of (pelvis, S, legs) lie in (pelvis, S, arms, legs)."""
+        solved, arms = 6 + 6 * len(SOLVED), len(self.remembered)
+        places = torch.cat((torch.arange(solved), solved + arms + torch.arange(6 * len(LEG_JOINTS))))
+        places[6 + self.remembered] = solved + torch.arange(arms)
+        return places
+
     def forward(self, imu: Tensor, latent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """The step; see `PallasStep`."""
-        recent, means, position, age, legs, contacts, *caches = state
+        recent, means, second, position, age, arms, legs, contacts, *caches = state
         fresh, seen, trunk, pelvis, coordinates = self.front(imu).split(self.front_sizes, dim=-1)
-        means = means * self.decay + fresh
-        h, caches = self._encode(imu, recent, means, trunk.reshape(-1, 3, 3) @ seen.reshape(-1, 3, 11), position, age, caches)
-        correction, correction_pelvis, log_deviation, condition = self.read(h).split(self.read_sizes, dim=-1)
+        means, trunk = means * self.decay + fresh, trunk.reshape(-1, 3, 3)
+        change = (imu.reshape(-1, 1, 1, INPUTS) - recent.index_select(2, self.back)) * torch.clamp(age - self.lags, 0.0, 1.0)
+        change = change.reshape(-1, INPUTS * len(LAGS))
+        short, shown, total, count = torch.split(means, [self.short, self.short, self.long, self.long], dim=-1)
+        first = short / shown
+        second = second * self.second_decay + first * (1 - self.second_decay)
+        both = torch.cat((first, second / shown), dim=-1)
+        elbows = self.drift(torch.cat((both, imu, change[:, :INPUTS]), dim=-1))
+        seen = trunk @ torch.cat((seen.reshape(-1, 3, 11), elbows.reshape(-1, 3, 4 * len(SHORT_MEANS_S))), dim=-1)
+        x = self.embed(torch.cat((imu, change, both, seen.flatten(1)), dim=-1))
+        h, caches = self._encode(x, total / count, position, age, caches)
+        correction, correction_pelvis, log_deviation, condition, own = self.read(h).split(self.read_sizes, dim=-1)
         pelvis = pelvis + correction_pelvis
         solved = self.forwards(self.enter(self.backwards(coordinates) + correction))
-        hidden = F.silu(torch.addmm(condition, torch.cat((solved, pelvis, legs, contacts, latent), dim=-1), self.condition))
+        arms = self._remember(solved.index_select(1, self.remembered), own, arms, trunk, torch.clamp(age, max=1.0).reshape(-1, 1))
+        shown_arms = (arms.reshape(-1, 2 * len(REMEMBERED), 3) @ trunk).flatten(1)
+        hidden = F.silu(torch.addmm(condition, torch.cat((solved, pelvis, shown_arms, legs, contacts, latent), dim=-1), self.condition))
         out = self.out(F.silu(self.middle(hidden)) + hidden)
         target, gate, contacts, velocity = out.split(self.out_sizes, dim=-1)
         legs, contacts = legs + torch.sigmoid(gate) * (target - legs), torch.sigmoid(contacts)
-        r6d = torch.cat((pelvis, solved, self.neutral + legs), dim=-1).index_select(1, self.order).reshape(-1, len(JOINTS), 6)
+        r6d = torch.cat((pelvis, solved, shown_arms, self.neutral + legs), dim=-1).index_select(1, self.order).reshape(-1, len(JOINTS), 6)
         rotations, positions = self._body(r6d)
         return (
             rotations,
@@ -356,25 +270,32 @@ class FusedPallasStep(nn.Module):
             torch.exp(log_deviation.clamp(-6.5, 0.0)),
             torch.cat((recent[:, :, 1:], imu.reshape(-1, 1, 1, INPUTS)), dim=2),
             means,
+            second,
             torch.fmod(position + 1, float(ROTARY_PERIOD)),
             torch.clamp(age + 1, max=float(self.window)),
+            arms,
             legs,
             contacts,
             *caches,
         )
 
-    def _encode(
-        self, imu: Tensor, recent: Tensor, means: Tensor, seen: Tensor, position: Tensor, age: Tensor, caches: list[Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
-        change = (imu.reshape(-1, 1, 1, INPUTS) - recent.index_select(2, self.back)) * torch.clamp(age - self.lags, 0.0, 1.0)
-        short, total, count = torch.split(means, [self.short, self.long, self.long], dim=-1)
-        x = self.embed(torch.cat((imu, change.reshape(-1, INPUTS * len(LAGS)), short, seen.reshape(-1, 33)), dim=-1))
+    def _remember(self, proposed: Tensor, own: Tensor, arms: Tensor, trunk: Tensor, old: Tensor) -> Tensor:
+        """Collars and upper arms in the neck sensor's frame; ``old`` (B, 1) is 0 in the first frame."""
+        proposed = (proposed.reshape(-1, 2 * len(REMEMBERED), 3) @ trunk.transpose(-1, -2)).flatten(1)
+        hidden = F.silu(torch.addmm(own, torch.cat((proposed, arms), dim=-1), self.arms_past))
+        correction, motion, stay = self.arms_out(F.silu(self.arms_middle(hidden)) + hidden).chunk(3, dim=-1)
+        target: Tensor = proposed + correction
+        kept: Tensor = target + torch.sigmoid(stay) * old * (arms + motion - target)
+        return kept
+
+    def _encode(self, x: Tensor, long: Tensor, position: Tensor, age: Tensor, caches: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """The encoder on the embedded frame, ``long`` the long means of the inputs."""
         angle = position * self.frequency
         turn = torch.cos(angle) * self.turned + self.unturned, torch.sin(angle) * self.sign
         mask = torch.clamp(age + self.places, -1.0, 0.0) * _REST
         following: list[Tensor] = []
         for index, block in enumerate(self.blocks):
-            context = total / count if index == len(self.blocks) - 2 else None
+            context = long if index == len(self.blocks) - 2 else None
             x, k, v = block(x, caches[2 * index], caches[2 * index + 1], turn, mask, context)
             following += [k, v]
         return self.norm(x), following

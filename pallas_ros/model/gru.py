@@ -21,7 +21,7 @@ class GruPallas(Pallas):
     """Same interface as `Pallas`; the encoder is a GRU, and one linear head gives corrections to the measured and the neutral pose."""
 
     def __init__(self, config: GruConfig) -> None:
-        super().__init__(PallasConfig(width=192, long_short=False, solver="linear", legs="direct"))
+        super().__init__(PallasConfig(width=192, long_short=False, solver="linear", legs="direct", arms="direct"))
         self.gru_config = config
         features = self.embed.in_features
         self.blocks = nn.ModuleList()

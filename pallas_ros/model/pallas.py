@@ -18,6 +18,7 @@ from pallas_ros.body.names import JOINTS, LEG_JOINTS, MODEL_RATE_HZ, UPPER_JOINT
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.virtual_imu import joint_positions
 from pallas_ros.model import rotations
+from pallas_ros.model.arms import ArmMemory
 from pallas_ros.model.layers import ROTARY_PERIOD, Block, RMSNorm, rotary_angles, running_means
 from pallas_ros.model.legs import CONTACTS, LATENT, LegGenerator
 from pallas_ros.model.solver import InvertibleSolver
@@ -25,6 +26,8 @@ from pallas_ros.model.solver import InvertibleSolver
 State = dict[str, Tensor]
 
 INPUTS = 48
+MOVING = 18
+"""Numbers whose running means are kept: four accelerations and the vectors of both forearms."""
 LAGS = (2, 6)
 """Frames over which the inputs' change is taken."""
 SHORT_MEANS_S = (0.1, 0.4, 1.2)
@@ -33,6 +36,8 @@ LONG_MEANS_S = (1.0, 4.0, 16.0)
 """Time constants of the long context that the cross-attention's queries are made from."""
 
 SOLVED = UPPER_JOINTS[1:]
+REMEMBERED = tuple(SOLVED.index(JOINTS.index(f"{side}_{joint}")) for joint in ("collar", "shoulder") for side in ("left", "right"))
+"""Places in `SOLVED` of the joints that `ArmMemory` keeps."""
 """The joints S solves for: the upper body without the pelvis, whose orientation is measured."""
 
 _ORDER = tuple(sorted(range(len(JOINTS)), key=lambda i: (*UPPER_JOINTS, *LEG_JOINTS)[i]))
@@ -54,6 +59,8 @@ class PallasConfig:
     long_short: bool = True
     solver: str = "invertible"
     legs: str = "autoregressive"
+    arms: str = "remembered"
+    arms_hidden: int = 128
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together.
@@ -128,6 +135,7 @@ class Pallas(nn.Module):
     """The network."""
 
     offsets: Tensor
+    forearm: Tensor
     neutral: Tensor
     short_decay: Tensor
     long_decay: Tensor
@@ -140,8 +148,12 @@ class Pallas(nn.Module):
         self.register_buffer("offsets", torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32), persistent=False)
         self.register_buffer("neutral", neutral_legs(), persistent=False)
         self.register_buffer("short_decay", torch.exp(-1 / (MODEL_RATE_HZ * torch.tensor(SHORT_MEANS_S))), persistent=False)
+        forearm = torch.tensor(
+            Skeleton.from_height().offsets[[JOINTS.index("left_wrist"), JOINTS.index("right_wrist")], 1:2], dtype=torch.float32
+        )
+        self.register_buffer("forearm", forearm, persistent=False)
         self.register_buffer("long_decay", torch.exp(-1 / (MODEL_RATE_HZ * torch.tensor(LONG_MEANS_S))), persistent=False)
-        features = INPUTS + 36 * len(LAGS) + 12 * len(SHORT_MEANS_S) + 33
+        features = INPUTS + 36 * len(LAGS) + (12 + 12 + 3) * len(SHORT_MEANS_S) + 33
         self.embed = nn.Linear(features, width)
         self.blocks = nn.ModuleList(Block(width, config.heads, config.hidden) for _ in range(3))
         self.long_short = Block(width, config.heads, config.hidden, query_width=width) if config.long_short else None
@@ -152,6 +164,7 @@ class Pallas(nn.Module):
         nn.init.normal_(self.correction.weight, std=0.01)
         nn.init.zeros_(self.correction.bias)
         self.solver = InvertibleSolver(len(SOLVED), config.solver_hidden, config.solver_blocks) if config.solver == "invertible" else None
+        self.arms = ArmMemory(width, config.arms_hidden) if config.arms == "remembered" else None
         self.legs = LegGenerator(width + solved + 6, config.legs_hidden, config.legs == "autoregressive")
         self.deviation = nn.Linear(width, len(JOINTS))
         nn.init.constant_(self.deviation.bias, -3.5)
@@ -161,12 +174,15 @@ class Pallas(nn.Module):
         c = self.config
         shapes: dict[str, tuple[int, ...]] = {
             "recent": (max(LAGS), INPUTS),
-            "short_means": (len(SHORT_MEANS_S), 12),
+            "short_means": (len(SHORT_MEANS_S), MOVING + 1),
+            "second_means": (len(SHORT_MEANS_S), MOVING),
             "long_means": (len(LONG_MEANS_S), INPUTS + 1),
             "position": (1,),
             "valid": (c.window - 1,),
             "legs": (len(self.neutral) + CONTACTS,),
         }
+        if self.arms is not None:
+            shapes["arms"] = (6 * len(REMEMBERED) + 1,)
         for layer in range(len(self.blocks)):
             shapes[f"cache{layer}"] = (c.window - 1, 2 * c.width)
         if self.long_short is not None:
@@ -190,7 +206,24 @@ class Pallas(nn.Module):
         state["valid"] = valid[:, imu.shape[1] :]
         state["position"] = torch.remainder(state["position"] + imu.shape[1], ROTARY_PERIOD)
         pelvis, solver_input, solved = self._upper_body(h, imu)
-        return self._finish(h, pelvis, solver_input, solved, latent, state)
+        final = self._remember(h, imu, solved, state)
+        out = self._finish(h, pelvis, solver_input, final, latent, state)
+        out.solver_output = solved
+        return out
+
+    def _remember(self, h: Tensor, imu: Tensor, solved: Tensor, state: State) -> Tensor:
+        """The solved joints (B, T, 78), collars and upper arms as `ArmMemory` has them."""
+        if self.arms is None:
+            return solved
+        R_heading_neck = imu.unflatten(-1, (4, 12))[..., 1, 3:].unflatten(-1, (3, 3))[:, :, None]
+        joints = list(REMEMBERED)
+        columns = solved.unflatten(-1, (len(SOLVED), 2, 3))  # the two columns of r6d
+        proposed = columns[:, :, joints] @ R_heading_neck  # as rows, so by the transpose: from heading to neck
+        arms, state["arms"] = self.arms(h, proposed.flatten(-3), state["arms"])
+        columns = columns.clone()
+        columns[:, :, joints] = arms.unflatten(-1, (len(joints), 2, 3)) @ R_heading_neck.transpose(-1, -2)
+        remembered: Tensor = columns.flatten(-3)
+        return remembered
 
     def _features(self, imu: Tensor, valid: Tensor, state: State) -> Tensor:
         """The inputs, their change, the means of acceleration, and the arms seen from the trunk: (B, T, features)."""
@@ -204,12 +237,47 @@ class Pallas(nn.Module):
             there = valid[:, valid.shape[1] - frames - lag : valid.shape[1] - lag, None]
             changes.append((R.flatten(-3) - before) * there * (16 / lag))
         state["recent"] = known[:, frames:]
-        velocity, state["short_means"] = running_means(a.flatten(-2), self.short_decay, state["short_means"])
         trunk = R[:, :, 1].transpose(-1, -2)
+        velocity, elbows, sway = self._drift(a, R, changes[0].unflatten(-1, (4, 3, 3)), state)
+        elbows = (trunk[:, :, None, None] @ elbows[..., None]).flatten(2)
         arms = (trunk[:, :, None] @ R[:, :, 2:]).flatten(-3)
         pull = (trunk[:, :, None] @ (a[:, :, 2:] - a[:, :, 1:2])[..., None]).flatten(-3)
         waist = (R[:, :, 0].transpose(-1, -2) @ R[:, :, 1]).flatten(-2)
-        return torch.cat((imu, *changes, 3 * velocity.flatten(-2), arms, pull, waist), dim=-1)
+        return torch.cat((imu, *changes, 3 * velocity.flatten(-2), arms, pull, waist, elbows, sway), dim=-1)
+
+    def _drift(self, a: Tensor, R: Tensor, change: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor]:
+        """Accelerations (B, T, 4, 3), in g, integrated with a leak: how the elbows and the waist move.
+
+        What a wrist accelerates beyond the neck is its forearm's own turning, which is measured, and the elbow's motion about the shoulder, which
+        is sought. A leaky integral over tau of the second derivative of a forearm f is f' - (f - mean(f)) / tau, a second one f - 2 mean(f) + mean(mean(f)):
+        no difference is taken twice, so nothing is noisier than what is measured.
+
+        Returns:
+            Means of the accelerations (B, T, K, 12), elbows' velocities and displacements (B, T, K, 4, 3), the waist's displacements (B, T, 3 K).
+        """
+        forearms = R[:, :, 2:, :, 1] * self.forearm  # the bone lies along y, to the left and to the right
+        counted = torch.cat((a.flatten(-2), forearms.flatten(-2), torch.ones_like(a[..., 0, :1])), dim=-1)
+        means, state["short_means"] = running_means(counted, self.short_decay, state["short_means"])
+        seen = means[..., -1:].clamp_min(1e-4)
+        first = torch.cat((means[..., :12], means[..., 12:18] / seen), dim=-1)
+        second = []
+        last = []
+        for k in range(len(SHORT_MEANS_S)):
+            m, end = running_means(first[:, :, k], self.short_decay[k : k + 1], state["second_means"][:, k : k + 1])
+            second.append(m)
+            last.append(end)
+        state["second_means"] = torch.cat(last, dim=1)
+        means2 = torch.cat(second, dim=2)
+        mean_f = first[..., 12:].unflatten(-1, (2, 3))
+        mean_f2 = (means2[..., 12:] / seen).unflatten(-1, (2, 3))
+        f = forearms[:, :, None]
+        tau = torch.tensor(SHORT_MEANS_S)[:, None, None].to(a)
+        pull = means[..., 6:12].unflatten(-1, (2, 3)) - means[..., None, 3:6]
+        pull2 = means2[..., 6:12].unflatten(-1, (2, 3)) - means2[..., None, 3:6]
+        turning = change[:, :, 2:, :, 1] * self.forearm * (MODEL_RATE_HZ / 16)
+        speed = 9.81 * tau * pull - turning[:, :, None] + (f - mean_f) / tau
+        place = 9.81 * tau.square() * pull2 - (f - 2 * mean_f + mean_f2)
+        return means[..., :12], torch.cat((speed, 4 * place), dim=-2), (9.81 * 4 * tau[..., 0].square() * means2[..., :3]).flatten(-2)
 
     def _encode(self, imu: Tensor, valid: Tensor, state: State) -> Tensor:
         """Causal encoder (4.2): features (B, T, width)."""

@@ -73,3 +73,4 @@ def test_ablations_are_left_as_they_are() -> None:
     assert not can_be_fused(Pallas(PallasConfig(solver="linear")))
     assert not can_be_fused(Pallas(PallasConfig(long_short=False)))
     assert not can_be_fused(Pallas(PallasConfig(legs="direct")))
+    assert not can_be_fused(Pallas(PallasConfig(arms="direct")))

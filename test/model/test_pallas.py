@@ -28,6 +28,7 @@ VARIANTS = {
     "no long-short": replace(SMALL, long_short=False),
     "linear head": replace(SMALL, solver="linear"),
     "no autoregression": replace(SMALL, legs="direct"),
+    "no memory of the arms": replace(SMALL, arms="direct"),
 }
 
 
