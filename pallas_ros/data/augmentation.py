@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pallas_ros.body.names import JOINT_INDEX, LEG_JOINTS, MIRROR
+from pallas_ros.body.names import JOINT_INDEX, LEG_JOINTS, MIRROR, UPPER_JOINTS
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, Sequence, _smooth, sense
@@ -30,6 +30,10 @@ class AugmentationSettings:
     """Chance, per arm, that it moves between arm poses drawn from all clips."""
     free_arm: float = 0.12
     """Chance, per arm, that it moves between poses drawn from the whole range of the joints."""
+    foreign_upper: float = 0.0
+    """Chance that all above the pelvis comes from another clip, so that legs are not guessed from arms."""
+    swing: float = 0.2
+    """Chance, per arm, that the forearm swings (waves, beats, scrubs) about the elbow or with the upper arm's turning."""
     arm_turn_deg: float = 8.0
     pronation_deg: float = 15.0
     trunk_deg: float = 4.0
@@ -42,6 +46,7 @@ class AugmentationSettings:
 
 
 ARMS = tuple(tuple(JOINT_INDEX[f"{side}_{joint}"] for joint in ("collar", "shoulder", "elbow", "wrist")) for side in ("left", "right"))
+_ABOVE = UPPER_JOINTS[1:]
 _SPINE3 = JOINT_INDEX["spine3"]
 _TRUNK = {"pelvis": 0.35, "spine1": 0.5, "spine2": 0.7, "spine3": 0.9, "neck": 0.95, "head": 1.0}
 
@@ -104,6 +109,7 @@ class SequenceSampler:
         before, after, part = window
         root = torch.lerp(self.root[before], self.root[after], part[..., None])
         contacts = self.contacts[before]
+        q = self._foreign_upper(q, frames)
         arms = self._arms(q, frames)
         q = self._bend(q, frames)
         for side in (0, 1):
@@ -122,6 +128,19 @@ class SequenceSampler:
         """Itself: the batches never end."""
         return self
 
+    def _foreign_upper(self, q: Tensor, frames: int) -> Tensor:
+        """Trunk, head and arms of another clip on this one's pelvis."""
+        rows = torch.nonzero(self._chance(self.settings.foreign_upper, self.batch))[:, 0]
+        if not len(rows):
+            return q
+        before, after, part = (x[rows] for x in self._window(frames))
+        joints = [0, *_ABOVE]
+        donor = self._orientations((before, after, part), joints)
+        turn = rotations.about_z(rotations.heading(q[rows][:, :, 0]) - rotations.heading(donor[:, :, 0]))
+        q = q.clone()
+        q[rows[:, None], :, torch.tensor(_ABOVE)] = rotations.multiply(turn[:, :, None], donor[:, :, 1:]).transpose(1, 2)
+        return q
+
     def _arms(self, q: Tensor, frames: int) -> list[Tensor]:
         """Both arms' orientations relative to spine3, (B, T, 4, 4) each."""
         s, out = self.settings, []
@@ -139,7 +158,7 @@ class SequenceSampler:
             if len(keyed):
                 free = pick[keyed] >= s.foreign_arm + s.keyed_arm
                 arm[keyed] = self._keyed_arm(len(keyed), free, frames, side)
-            arm = self._turn_arm(arm, frames, side)
+            arm = self._swing_arm(self._turn_arm(arm, frames, side), frames, side)
             out.append(arm)
         return out
 
@@ -169,6 +188,29 @@ class SequenceSampler:
         arm[:, :, 3] = rotations.multiply(arm[:, :, 2], hand)
         return arm
 
+    def _swing_arm(self, arm: Tensor, frames: int, side: int) -> Tensor:
+        """Some forearms (B, T, 4, 4) swing for a while: about the elbow's hinge, or about the upper arm, which turns with them."""
+        rows = torch.nonzero(self._chance(self.settings.swing, self.batch))[:, 0]
+        if not len(rows):
+            return arm
+        count, t = len(rows), torch.arange(frames) / 60
+        rate, phase = self._uniform(0.5, 2.8, count, 1), self._uniform(0, 2 * torch.pi, count, 1)
+        fades = torch.sigmoid(6 * self._waves_of(count, frames))  # begins and ends within the sequence
+        angle = fades * self._uniform(5, 40, count, 1) * torch.sin(2 * torch.pi * rate * t + phase) * (torch.pi / 180)
+        about_upper_arm = self._chance(0.5, count, 1)
+        zero, sign = torch.zeros_like(angle), 1.0 if side == 0 else -1.0
+        twist = rotations.from_rotvec(torch.stack((zero, torch.where(about_upper_arm, angle, zero), zero), -1))
+        hinge = rotations.from_rotvec(torch.stack((zero, zero, torch.where(about_upper_arm, zero, -sign * angle)), -1))
+        collar, upper, *rest = arm[rows].unbind(2)
+        turned = rotations.multiply(rotations.multiply(upper, twist), hinge)
+        change = rotations.multiply(turned, rotations.inverse(upper))
+        arm = arm.clone()
+        arm[rows] = torch.stack((collar, rotations.multiply(upper, twist), *(rotations.multiply(change, x) for x in rest)), dim=2)
+        return arm
+
+    def _waves_of(self, count: int, frames: int) -> Tensor:
+        return _smooth((count,), frames, self.generator, 0.1, 0.6)
+
     def _keyed_arm(self, count: int, free: Tensor, frames: int, side: int, keys: int = 6) -> Tensor:
         """Arms (count, T, 4, 4) that move smoothly between key poses: of other clips, or (``free``) of the whole range of the joints."""
         index = torch.randint(0, len(self.q), (count, keys), generator=self.generator)
@@ -197,7 +239,8 @@ class SequenceSampler:
         at = torch.linspace(0, 1, frames)[None] * times[:, -1:] * length.clamp(max=1.0)
         segment = (torch.searchsorted(times, at.contiguous(), right=True) - 1).clamp(0, keys - 2)
         begin, end = torch.gather(times, 1, segment), torch.gather(times, 1, segment + 1)
-        part = ((at - begin) / (end - begin)).clamp(0, 1)
+        rest = self._uniform(-0.5, 0.75, count).clamp_min(0)[:, None]  # part of the time that a pose is held
+        part = ((at - begin) / (end - begin) / (1 - rest)).clamp(0, 1)
         part = part * part * (3 - 2 * part)
         pick = segment[..., None, None].expand(-1, -1, 4, 4)
         moving = rotations.nlerp(torch.gather(local, 1, pick), torch.gather(local, 1, pick + 1), part[..., None, None])

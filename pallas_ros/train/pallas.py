@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -28,6 +29,8 @@ PLAIN = AugmentationSettings(
     foreign_arm=0,
     keyed_arm=0,
     free_arm=0,
+    foreign_upper=0,
+    swing=0,
     arm_turn_deg=0,
     pronation_deg=0,
     trunk_deg=0,
@@ -42,7 +45,10 @@ PLAIN = AugmentationSettings(
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """A configuration file: sections ``model``, ``data``, ``augmentation``, ``loss``, ``loop``."""
+    """A configuration file: sections ``model``, ``data``, ``augmentation``, ``loss``, ``loop``.
+
+    ``deviation_margin`` multiplies the standard deviations of the released weights: errors on contents kept out of training, over those on contents trained on.
+    """
 
     model: PallasConfig
     baseline: str
@@ -52,6 +58,7 @@ class TrainingConfig:
     augmentation: AugmentationSettings
     loss: LossWeights
     loop: LoopSettings
+    deviation_margin: float = 1.0
 
 
 def read_config(path: str | Path) -> TrainingConfig:
@@ -66,7 +73,7 @@ def read_config(path: str | Path) -> TrainingConfig:
         raise PallasError(f"{path}: not a readable YAML configuration: {str(error).splitlines()[0]}") from None
     if not isinstance(document, dict):
         raise PallasError(f"{path}: not a training configuration; see config/training/pallas.yaml")
-    known = {"model", "data", "augmentation", "loss", "loop", "baseline"}
+    known = {"model", "data", "augmentation", "loss", "loop", "baseline", "deviation_margin"}
     for name in document:
         if name not in known:
             raise PallasError(f"{path}: unknown section '{name}': known are {', '.join(sorted(known))}")
@@ -104,7 +111,14 @@ def read_config(path: str | Path) -> TrainingConfig:
         ),
         loss=section("loss", LossWeights),
         loop=section("loop", LoopSettings),
+        deviation_margin=_margin(path, document.get("deviation_margin", 1.0)),
     )
+
+
+def _margin(path: str | Path, value: Any) -> float:
+    if not isinstance(value, (int, float)) or not 0.5 <= value <= 5:
+        raise PallasError(f"{path}: deviation_margin is {value}: it has to be a number from 0.5 to 5")
+    return float(value)
 
 
 def validation_batches(
@@ -128,7 +142,7 @@ def mpjpe_cm(model: Pallas, batches: list[Sequence]) -> dict[str, float]:
 
 def build(config: TrainingConfig) -> Pallas:
     """The network a configuration asks for."""
-    return GruPallas(GruConfig()) if config.baseline == "gru" else Pallas(config.model)
+    return GruPallas(GruConfig(2 * config.model.width)) if config.baseline == "gru" else Pallas(config.model)  # of the same size
 
 
 def to_device(batch: Sequence, where: torch.device) -> Sequence:
@@ -175,6 +189,8 @@ def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
         validate,
         sampler.generator,
     )
+    with torch.no_grad():
+        cast(Pallas, trained).deviation.bias.add_(math.log(config.deviation_margin))
     return save_model(trained, folder / "model.safetensors", {"training": json.loads(json.dumps(asdict(config), default=str))})
 
 
