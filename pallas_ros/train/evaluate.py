@@ -200,9 +200,14 @@ def _row(name: str, case: str, metric: str, value: float, low: float | None = No
 
 def chain(
     library: MotionLibrary, clips: list[LibraryClip], frames: int, rng: np.random.Generator, blend: int = 30
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Clips in random order, one after another without end: each turned and put where the last left off, half a second blended."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Clips in random order, one after another without end: each turned and put where the last left off, half a second blended.
+
+    Returns:
+        Orientations (T, 22, 4), the pelvis' way (T, 3), contacts (T, 2), and which clip a frame is of (T,).
+    """
     q_parts, root_parts, contact_parts, have = [], [], [], 0
+    clip_parts: list[Tensor] = []
     q_last = root_last = None
     while have < frames:
         clip = clips[rng.integers(len(clips))]
@@ -220,35 +225,54 @@ def chain(
             part = part * part * (3 - 2 * part)
             q[:blend] = rotations.nlerp(q_last[None].expand(blend, -1, -1), q[:blend], part[:, None, None])
             root[:blend] = torch.lerp(root_last.expand(blend, 3), root[:blend], part[:, None])
-        q_parts.append(q), root_parts.append(root), contact_parts.append(contacts)  # type: ignore[func-returns-value]
+        q_parts.append(q)
+        root_parts.append(root)
+        contact_parts.append(contacts)
+        clip_parts.append(torch.full((len(q),), len(clip_parts)))
         q_last, root_last, have = q[-1], root[-1], have + len(q)
-    return torch.cat(q_parts)[:frames], torch.cat(root_parts)[:frames], torch.cat(contact_parts)[:frames]
+    return tuple(torch.cat(part)[:frames] for part in (q_parts, root_parts, contact_parts, clip_parts))  # type: ignore[return-value]
 
 
-def evaluate_running(library: MotionLibrary, split: str, compared: dict[str, Method], chains: int = 3) -> list[dict[str, Any]]:
-    """Error after 1, 5 and 30 minutes of continuous running: over the minute that ends then, mean of the chains."""
+def evaluate_running(library: MotionLibrary, split: str, compared: dict[str, Method], chains: int = 4) -> list[dict[str, Any]]:
+    """Error after 1, 5 and 30 minutes of continuous running: over the minute that ends then.
+
+    The same minute by the method begun ten seconds before it (``_fresh``) says what the long run added; intervals from a bootstrap over clips.
+    """
     frames = int(max(CHAIN_MINUTES) * 60 * MODEL_RATE_HZ) + 2 * MARGIN
     rng = np.random.default_rng(3)
     parts = [chain(library, library.select(split), frames, rng) for _ in range(chains)]
-    q, root, contacts = (torch.stack(part) for part in zip(*parts, strict=True))
+    q, root, contacts, clip = (torch.stack(part) for part in zip(*parts, strict=True))
+    clip = clip[:, MARGIN:-MARGIN]
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
     # Heading drifts by 2 degrees in the half hour: more is the synchroniser's and the filter's to correct.
     errors = replace(SensorErrors(), heading_drift_deg_per_s=0.001, dropout=0.0)
     sequence = sense(q, root, contacts, offsets.expand(chains, -1, -1), errors, torch.Generator().manual_seed(5))
+    minute, start_up = int(60 * MODEL_RATE_HZ), int(10 * MODEL_RATE_HZ)
     rows = []
     for name, method in tqdm(compared.items(), desc=f"{split}, {max(CHAIN_MINUTES)} min", unit=" methods"):
         with torch.inference_mode():
-            estimate = method(sequence.imu)
-        for minutes in CHAIN_MINUTES:
-            window = slice(int((minutes - 1) * 60 * MODEL_RATE_HZ), int(minutes * 60 * MODEL_RATE_HZ))
-            error = 100 * (
-                joint_positions(estimate.rotations[:, window], offsets) - joint_positions(sequence.rotations[:, window], offsets)
-            ).norm(dim=-1)
-            rows += [
-                _row(name, f"{split}_after_{minutes}min", metric, float(error[..., joints].mean()))
-                for metric, joints in (("mpjpe_upper_cm", UPPER), ("mpjpe_legs_cm", LEGS))
-            ]
+            R = method(sequence.imu).rotations
+            for minutes in CHAIN_MINUTES:
+                window = slice((minutes - 1) * minute, minutes * minute)
+                fresh = slice(max(window.start - start_up, 0), window.stop)
+                R_fresh = method(sequence.imu[:, fresh]).rotations[:, -minute:]
+                truth, case = joint_positions(sequence.rotations[:, window], offsets), f"{split}_after_{minutes}min"
+                for suffix, rotation in (("", R[:, window]), ("_fresh", R_fresh)):
+                    error = 100 * (joint_positions(rotation, offsets) - truth).norm(dim=-1)
+                    for metric, joints in (("mpjpe_upper", UPPER), ("mpjpe_legs", LEGS)):
+                        figures = _by_clip(error[..., joints].mean(-1), clip[:, window])
+                        rows.append(_row(name, case, f"{metric}{suffix}_cm", *bootstrap(figures, "error")))
     return rows
+
+
+def _by_clip(error: Tensor, clip: Tensor) -> list[ClipFigures]:
+    """Sums of an error (chains, T) over the stretches of one clip each."""
+    figures = []
+    for row, labels in zip(error, clip, strict=True):
+        for label in torch.unique(labels):
+            part = row[labels == label]
+            figures.append(ClipFigures({"error": (float(part.sum()), float(len(part)))}))
+    return figures
 
 
 def real_inputs(path: Path) -> tuple[Tensor, dict[str, Tensor], Tensor]:
@@ -298,6 +322,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         "mpjpe_upper13_cm",
         "mpjpe_legs_cm",
         "mpjpe_cm",
+        "mpjpe_upper_fresh_cm",
+        "mpjpe_legs_fresh_cm",
         "angle_deg",
         "jerk_ratio",
         "foot_slide_cm_s",
@@ -329,7 +355,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, default=Path(os.environ.get("PALLAS_DATA", "../shared/data")), help="folder of the motion packs"
     )
     parser.add_argument(
-        "--models", type=Path, nargs="+", default=None, metavar="FILE", help="weights (.safetensors) to compare; default: the released ones"
+        "--models",
+        type=Path,
+        nargs="+",
+        default=None,
+        metavar="FILE",
+        help="weights (.safetensors) to compare; default: those released, and models/ablations",
     )
     parser.add_argument("--strips", type=Path, metavar="FILE", help="draw ten unseen clips and the real recording here (.png)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
@@ -345,7 +376,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the file."""
     library = MotionLibrary.open(args.data)
-    compared = methods(args.models or [resource("models/pallas.safetensors")], library)
+    released = resource("models/pallas.safetensors")
+    compared = methods(args.models or [released, *sorted((released.parent / "ablations").glob("*.safetensors"))], library)
     rows: list[dict[str, Any]] = []
     for case in args.cases:
         if case == "real":

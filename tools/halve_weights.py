@@ -1,0 +1,10 @@
+"""Weights of ablations in half precision: `python tools/halve_weights.py IN OUT`. They are kept to be compared with, not to be run; half the bytes do."""
+
+import sys
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+source, target = sys.argv[1:]
+with safe_open(source, framework="pt") as file:
+    save_file({name: file.get_tensor(name).half() for name in file.keys()}, target, metadata=file.metadata())  # noqa: SIM118
