@@ -11,6 +11,7 @@ from hpstm_ros.train import baselines
 from hpstm_ros.train.evaluate import Evaluation, Row
 from hpstm_ros.train.trials import trials
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
 
@@ -23,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="models/hpstm.onnx", help="the network")
     parser.add_argument("--backend", default="onnxruntime", choices=("auto", "onnxruntime", "tensorrt", "torch"), help="what runs it")
     parser.add_argument("--count", type=int, default=40, help="motions a split")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of a longer motion, a stretch of this length is taken (at least 2)")
     parser.add_argument(
         "--splits", nargs="+", default=["seen", "unseen"], choices=("seen", "unseen", "validation"), help="what to measure on"
     )
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     library = MotionLibrary.open(args.data)
     if args.tune is not None:
         return _tune(library, args.tune or baselines.NAMES)
-    evaluation = Evaluation(library, SmootherSettings(model=args.model, backend=args.backend), args.count)
+    evaluation = Evaluation(library, SmootherSettings(model=args.model, backend=args.backend), args.count, longest=_frames(args.seconds))
     others = [_beside(text, library, args) for text in args.beside]
     for split in args.splits:
         evaluation.baselines(split)
@@ -61,6 +63,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         Path(args.json).write_text(json.dumps({"rows": evaluation.rows}, indent=1))
     return 0
+
+
+def _frames(seconds: float) -> int:
+    if not seconds >= 2:
+        raise PallasError(f"--seconds {seconds:g}: give at least 2, so that every method has found its feet")
+    return round(seconds * MODEL_RATE_HZ)
 
 
 def _tune(library: MotionLibrary, names: Sequence[str]) -> int:
@@ -77,7 +85,9 @@ def _beside(text: str, library: MotionLibrary, args: argparse.Namespace) -> Eval
     name, _, model = text.partition("=")
     if not model:
         raise PallasError(f"--beside {text}: give a name and a model file, as in no_manifold=runs/no_manifold/hpstm.onnx")
-    return Evaluation(library, SmootherSettings(model=model, backend=args.backend), args.count, name, calibrated=False)
+    return Evaluation(
+        library, SmootherSettings(model=model, backend=args.backend), args.count, name, calibrated=False, longest=_frames(args.seconds)
+    )
 
 
 def _print(rows: list[Row]) -> None:

@@ -74,13 +74,21 @@ class Evaluation:
         count: trials a split.
         name: of the rows of the smoother.
         calibrated: its covariance is, so its coverage is a figure.
+        longest: frames of a trial.
     """
 
     def __init__(
-        self, library: MotionLibrary, settings: SmootherSettings, count: int, name: str = "hpstm", *, calibrated: bool = True
+        self,
+        library: MotionLibrary,
+        settings: SmootherSettings,
+        count: int,
+        name: str = "hpstm",
+        *,
+        calibrated: bool = True,
+        longest: int = 480,
     ) -> None:
         self._library, self._settings, self._count, self._name = library, settings, count, name
-        self._calibrated = calibrated
+        self._calibrated, self._longest = calibrated, longest
         self._tuned = tuned.load()
         self._make = shared_method(settings)
         self._bones: dict[str, BoneLengths | None] = {}
@@ -88,7 +96,7 @@ class Evaluation:
 
     def baselines(self, split: str) -> None:
         """The tuned classical filters at every look-ahead on one split with the noise of DESIGN.md."""
-        clips = trials(self._library, split, self._count)
+        clips = trials(self._library, split, self._count, self._longest)
         for lookahead in LOOKAHEADS:
             for name, settings in tqdm(self._tuned.items(), desc=f"filters {split},lookahead={lookahead}"):
                 estimates = baselines.smooth(baselines.make(name, lookahead, settings[lookahead]), clips, lookahead)
@@ -96,7 +104,7 @@ class Evaluation:
 
     def split(self, split: str) -> None:
         """The smoother at every look-ahead on one split with the noise of DESIGN.md."""
-        clips = trials(self._library, split, self._count)
+        clips = trials(self._library, split, self._count, self._longest)
         for lookahead in LOOKAHEADS:
             case = f"{split},lookahead={lookahead}"
             smoothed = [self._smooth(trial, trial.noisy, lookahead) for trial in tqdm(clips, desc=f"{self._name} {case}")]
@@ -108,7 +116,7 @@ class Evaluation:
 
     def unknown_person(self, split: str) -> None:
         """The first three seconds, while the bones are still being estimated, and how well they are known after that."""
-        clips = trials(self._library, split, self._count)
+        clips = trials(self._library, split, self._count, self._longest)
         for lookahead in (0, 10):
             errors = []
             for trial in tqdm(clips, desc=f"hpstm {split}, bones unknown"):
@@ -122,7 +130,7 @@ class Evaluation:
 
     def failures(self, split: str, count: int) -> None:
         """Each failure by itself: how far it throws the estimate, and for how long."""
-        clips = trials(self._library, split, count)
+        clips = trials(self._library, split, count, self._longest)
         for lookahead in (0, 5):
             for method in ("kalman", "median+kalman", "median+savitzky_golay", self._name):
                 estimate = self._estimator(method, lookahead)
@@ -145,7 +153,7 @@ class Evaluation:
 
     def flicker(self, split: str, count: int) -> None:
         """How far the estimate of one and the same frame moves when the next frame comes in."""
-        clips = trials(self._library, split, count)
+        clips = trials(self._library, split, count, self._longest)
         for lookahead in (0, 2, 5):
             apart = []
             for trial in tqdm(clips, desc=f"hpstm {split}, flicker"):
