@@ -48,8 +48,8 @@ class RetargetSettings:
     mapping: str = "same"
     scale: float = 1.0
     orientation_from: str = "wrist"
-    deviation_scale_m: float = 0.03
-    stop_deviation_m: float = 0.15
+    deviation_scale_m: float = 0.06
+    stop_deviation_m: float = 0.3
     iterations: int = 2
     speed_factor: float = 1.0
     leash_s: float = 0.1

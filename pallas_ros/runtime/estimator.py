@@ -18,7 +18,7 @@ ACCELERATION_FRAMES = 5
 """Frames over which acceleration is averaged; it lags two frames by that, as in training (`SensorErrors.delay`)."""
 ACCELERATION_LIMIT = 6.0
 """Accelerations are held to this many g, as in training."""
-HALF_CONFIDENCE_M = 0.10
+HALF_CONFIDENCE_M = 0.25
 """Expected error of a joint's position at which confidence is one half."""
 DRIFT_PER_METRE = 0.35
 """Standard deviation of the root's translation, as a part of the way walked (docs/model.md has what was measured)."""

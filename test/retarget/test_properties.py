@@ -89,7 +89,7 @@ def test_the_less_sure_body_never_gives_the_faster_arm(name: str, k: int, one: f
     assert (unsure == 0.0) == (more >= retargeter.settings.stop_deviation_m)
 
 
-@given(st.floats(0.02, 0.2))
+@given(st.floats(0.02, 0.4))
 @hypothesis_settings(max_examples=4, deadline=None)
 def test_joints_keep_to_the_share_of_speed_that_confidence_allows(deviation: float) -> None:
     rig = Rig("uarm")
@@ -156,7 +156,7 @@ def test_status_says_what_holds_the_arm_back() -> None:
     rig.step(120)
     assert "tip_speed" in rig.command.limited_by
     rig.arm.supervisor.tip_speed = 3.0
-    rig.step(60, deviation=0.1)
+    rig.step(60, deviation=0.22)
     assert "confidence" in rig.command.limited_by
     assert 0 < rig.command.speed_scale < 1
     rig.judge()

@@ -125,7 +125,7 @@ def test_goals_do_not_jump() -> None:
 def test_an_unsure_body_slows_the_arm() -> None:
     retargeter = Retargeter(load_robot("panda"))
     sure, unsure = body(RIGHT_FORWARD), body(RIGHT_FORWARD)
-    sure.covariance, unsure.covariance = np.tile(1e-6 * np.eye(3), (22, 1, 1)), np.tile(4e-3 * np.eye(3), (22, 1, 1))
+    sure.covariance, unsure.covariance = np.tile(1e-6 * np.eye(3), (22, 1, 1)), np.tile(4e-2 * np.eye(3), (22, 1, 1))
     high, low = retargeter.step(sure), retargeter.step(unsure)
     assert high is not None
     assert low is not None
