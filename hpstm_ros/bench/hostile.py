@@ -191,6 +191,7 @@ class HostileRun:
         self._stream = _Stream()
         self._led = self._tracked = 0
         self._verdict = Verdict()
+        self._apart = random.spawn(1)[0]  # what came later is drawn from here, so that stories told before stay what they were
 
     def run(self) -> Verdict:
         """Give the bodies, tick in between, and judge what came out."""
@@ -301,6 +302,9 @@ class HostileRun:
                     arm.retargeter.settings = replace(settings, mapping=str(random.choice(["same", "mirrored", "x"])))
                 case 3:
                     arm.retargeter.settings = replace(settings, orientation_from=str(random.choice(["wrist", "forearm", "\0"])))
+                    deviation = float(self._apart.choice([self._apart.uniform(0.01, 1.0), np.nan, np.inf, -1.0, 0.0]))
+                    arm.retargeter.settings = replace(arm.retargeter.settings, stop_deviation_m=deviation)
+                    self._blame("" if 0.01 <= deviation <= 1.0 else "a standstill deviation out of range was accepted")
                 case _:
                     speed = float(random.choice([random.uniform(0.05, 1.0), np.nan, np.inf, 0.0, -1.0], p=[0.6, 0.1, 0.1, 0.1, 0.1]))
                     arm.supervisor.tip_speed = speed * self._tip_speed

@@ -34,7 +34,8 @@ from pallas_ros.ros.wire import body_from_bytes
 
 _NS = 1_000_000_000
 _STATUS_NS = _NS // 20
-_LIVE = {"mode", "mapping", "scale", "orientation_from", "tip_speed"}
+_MAPPING = ("mode", "mapping", "scale", "orientation_from", "deviation_scale_m", "stop_deviation_m")
+_LIVE = {*_MAPPING, "tip_speed"}
 
 
 class RetargetNode(PallasNode):
@@ -118,8 +119,7 @@ class RetargetNode(PallasNode):
         )
 
     def _retarget_settings(self) -> RetargetSettings:
-        s = self.settings
-        return RetargetSettings(mode=s["mode"], mapping=s["mapping"], scale=s["scale"], orientation_from=s["orientation_from"])
+        return RetargetSettings(**{name: self.settings[name] for name in _MAPPING})
 
     def _on_body(self, data: bytes) -> None:
         assert self._arm is not None

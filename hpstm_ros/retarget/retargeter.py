@@ -24,6 +24,7 @@ from pallas_ros.body.names import MODEL_RATE_HZ
 F64 = NDArray[np.float64]
 
 _ARRIVED_RAD = 1e-4  # a step so small was the last
+_RANGES = {"scale": (0.1, 3.0), "deviation_scale_m": (0.001, 1.0), "stop_deviation_m": (0.01, 1.0)}
 _BOX_MARGIN_M = 0.02  # the supervisor's box is the real one: between two goals a tip moves on an arc
 
 
@@ -48,8 +49,8 @@ class RetargetSettings:
     mapping: str = "same"
     scale: float = 1.0
     orientation_from: str = "wrist"
-    deviation_scale_m: float = 0.06
-    stop_deviation_m: float = 0.3
+    deviation_scale_m: float = 0.03
+    stop_deviation_m: float = 0.15
     iterations: int = 2
     speed_factor: float = 1.0
     leash_s: float = 0.1
@@ -66,8 +67,9 @@ class RetargetSettings:
             raise PallasError(f"mapping is {self.mapping!r}, but must be same or mirrored")
         if self.orientation_from not in ("wrist", "forearm"):
             raise PallasError(f"orientation_from is {self.orientation_from!r}, but must be wrist or forearm")
-        if not 0.1 <= self.scale <= 3.0:
-            raise PallasError(f"scale is {self.scale}, but must be from 0.1 to 3")
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise PallasError(f"{name} is {getattr(self, name)}, but must be from {low:g} to {high:g}")
 
 
 @dataclass(slots=True)

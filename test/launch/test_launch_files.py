@@ -55,3 +55,9 @@ def test_bringup_is_the_graph_of_pallas_up() -> None:
 def test_the_parts() -> None:
     assert nodes(share() / "launch" / "pallas.launch.py") == {"imu_simulator", "imu_driver", "pallas_node"}
     assert nodes(share() / "launch" / "hpstm.launch.py") == {"pose_adapter", "hpstm", "retarget", "arm_simulator"}
+
+
+@pytest.mark.parametrize(("body", "metres"), [("pallas", 0.3), ("pose", None)])
+def test_only_the_sensors_body_may_be_less_sure_of_its_hands(body: str, metres: float | None) -> None:
+    retarget = next(node for node in Graph.load().resolve({"body": body}) if node.node == "retarget")
+    assert retarget.parameters.get("stop_deviation_m") == metres

@@ -156,7 +156,7 @@ def test_status_says_what_holds_the_arm_back() -> None:
     rig.step(120)
     assert "tip_speed" in rig.command.limited_by
     rig.arm.supervisor.tip_speed = 3.0
-    rig.step(60, deviation=0.22)
+    rig.step(60, deviation=0.73 * RetargetSettings().stop_deviation_m)
     assert "confidence" in rig.command.limited_by
     assert 0 < rig.command.speed_scale < 1
     rig.judge()
