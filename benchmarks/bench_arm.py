@@ -39,7 +39,8 @@ from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.safety.checker import check, executed
 from hpstm_ros.teleoperation import guard_of, limits_of
 from pallas_ros.body.frames import BodyFrame
-from pallas_ros.ros.conversions import body_to_msg, from_stamp
+from pallas_ros.messages import from_stamp
+from pallas_ros.ros.conversions import body_to_msg
 from pallas_ros.ros.run import make_executor
 
 F64 = NDArray[np.float64]

@@ -17,8 +17,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pallas_ros.bags import Bag, BagMessage, BagWriter
-from pallas_ros.bags.bodies import body_from_record
 from pallas_ros.body.names import SITES, TOPIC_HPSTM_BODY, TOPIC_IMU, TOPIC_IMU_FRAME, TOPIC_JOINT_STATES, TOPIC_PALLAS_BODY
+from pallas_ros.messages import body_from_msg
 
 SENSORS = [TOPIC_IMU.format(site=site) for site in SITES]
 MINUTE = 60_000_000_000
@@ -33,7 +33,7 @@ def minutes(bag: Bag) -> Iterator[tuple[str, ...]]:
         if message.topic in SENSORS:
             samples[minute] += 1
         else:
-            body = body_from_record(bag.decode(message))
+            body = body_from_msg(bag.decode(message))
             arrivals[minute].append(message.stamp)
             latencies[minute].append((message.stamp - body.newest_input) / 1e6)
     before = None

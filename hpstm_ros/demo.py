@@ -12,9 +12,10 @@ from hpstm_ros.retarget.robots import RobotDescription
 from hpstm_ros.safety.checker import Violation, check, check_tips, executed
 from hpstm_ros.teleoperation import guard_of, limits_of
 from pallas_ros.bags import Bag
-from pallas_ros.bags.bodies import read_bodies, stamp_ns
+from pallas_ros.bags.bodies import read_bodies
 from pallas_ros.body.names import DEFAULT_CONTROLLER, TOPIC_JOINT_STATES, TOPIC_JOINT_TRAJECTORY, TOPIC_PALLAS_BODY
 from pallas_ros.figures import of_bag
+from pallas_ros.messages import from_stamp
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -56,12 +57,12 @@ class Arm:
         names, messages = list(robot.joint_names), []
         for _, message in bag.read(COMMANDS):
             order = [list(message.joint_names).index(name) for name in names]
-            start = stamp_ns(message.header.stamp)
+            start = from_stamp(message.header.stamp)
             stamps = np.array([start + point.time_from_start.sec * 10**9 + point.time_from_start.nanosec for point in message.points])
             messages.append((stamps, np.array([np.asarray(point.positions)[order] for point in message.points])))
         times, q = executed(messages)
         states = [
-            (stamp_ns(message.header.stamp), np.asarray(message.position)[[list(message.name).index(name) for name in names]])
+            (from_stamp(message.header.stamp), np.asarray(message.position)[[list(message.name).index(name) for name in names]])
             for _, message in bag.read(TOPIC_JOINT_STATES)
         ]
         measured = np.array([state for _, state in states]).reshape(-1, len(names))

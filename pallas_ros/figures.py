@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pallas_ros.bags import Bag
-from pallas_ros.bags.bodies import body_from_record, stamp_ns
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import TOPIC_DIAGNOSTICS, TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, TOPIC_TRUTH_BODY
+from pallas_ros.messages import body_from_msg, from_stamp
 
 F64 = NDArray[np.float64]
 
@@ -101,15 +101,15 @@ def of_bag(bag: Bag, command_topic: str) -> tuple[Run, int]:
         try:
             record = bag.decode(message)
             if hasattr(record, "header"):
-                stamps[message.topic].append(stamp_ns(record.header.stamp))
+                stamps[message.topic].append(from_stamp(record.header.stamp))
             if message.topic == TOPIC_PALLAS_BODY:
-                run.body(message.stamp, body_from_record(record))
+                run.body(message.stamp, body_from_msg(record))
             elif message.topic == TOPIC_TRUTH_BODY:
-                run.truth(body_from_record(record))
+                run.truth(body_from_msg(record))
             elif message.topic == TOPIC_HPSTM_BODY:
-                run.smoothed(stamp_ns(record.header.stamp), stamp_ns(record.newest_input))
+                run.smoothed(from_stamp(record.header.stamp), from_stamp(record.newest_input))
             elif message.topic == command_topic:
-                run.command(message.stamp, stamp_ns(record.header.stamp))
+                run.command(message.stamp, from_stamp(record.header.stamp))
             elif message.topic == TOPIC_DIAGNOSTICS:
                 statuses.update({status.name: {pair.key: pair.value for pair in status.values} for status in record.status})
         except PallasError:

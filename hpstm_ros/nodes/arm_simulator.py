@@ -12,7 +12,8 @@ from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.simulation.arm import ArmSimulator, Faults, Trajectory
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import TOPIC_JOINT_STATES, TOPIC_JOINT_TRAJECTORY, TOPIC_ROBOT_DESCRIPTION
-from pallas_ros.ros.conversions import from_stamp, joint_state_to_msg
+from pallas_ros.messages import from_stamp
+from pallas_ros.ros.conversions import joint_state_to_msg
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED
 

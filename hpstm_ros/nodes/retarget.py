@@ -27,7 +27,8 @@ from pallas_ros.body.names import (
     TOPIC_SUPERVISOR,
     TOPIC_TIP,
 )
-from pallas_ros.ros.conversions import from_stamp, pose_to_msg, to_stamp
+from pallas_ros.messages import from_stamp
+from pallas_ros.ros.conversions import pose_to_msg, to_stamp
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import NEWEST
 from pallas_ros.ros.wire import body_from_bytes

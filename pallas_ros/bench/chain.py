@@ -149,10 +149,10 @@ def _command_topic(bag: Any) -> str:
 
 def _hops(case: str, bag: Any) -> Iterator[Row]:
     """Latency of the bodies on the way, from the same stamp."""
-    from pallas_ros.bags.bodies import stamp_ns
+    from pallas_ros.messages import from_stamp
 
     for topic in (TOPIC_PALLAS_BODY, TOPIC_HPSTM_BODY):
         if topic in bag.topics:
-            ages = [(received - stamp_ns(message.newest_input)) * 1e-6 for received, message in bag.read(topic)]
+            ages = [(received - from_stamp(message.newest_input)) * 1e-6 for received, message in bag.read(topic)]
             if ages:
                 yield from percentiles("end_to_end", f"{case}, {topic}", "age", np.array(ages))

@@ -5,13 +5,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from pallas_ros.bags import Bag
-from pallas_ros.bags.bodies import stamp_ns
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.motion_writer import MotionWriter
@@ -19,6 +16,7 @@ from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.recording import load_recording
 from pallas_ros.imu.sample import ImuSample
+from pallas_ros.messages import from_stamp, imu_frame_from_msg, imu_from_msg
 from pallas_ros.pipeline import Settings, read_document
 
 HELP = "Turn an IMU recording (.npz, rosbag2 folder or .mcap) into a motion file."
@@ -139,38 +137,18 @@ def process(source: Source, settings: Settings, from_samples: bool = False) -> I
 def _bag_samples(bag: Bag, topics: dict[str, str]) -> Iterator[Timed]:
     """The raw samples of a bag in the order of their reception."""
     for message in bag.messages(set(topics)):
-        yield topics[message.topic], _sample(bag.decode(message))
+        try:
+            sample = imu_from_msg(bag.decode(message))
+        except PallasError:  # the running node refuses it too
+            continue
+        yield topics[message.topic], sample
 
 
 def _bag_frames(bag: Bag, calibrations: list[tuple[Calibration, int]]) -> Iterator[ImuFrame] | None:
     """The synchronised frames of a bag, or None where the first ones after the calibration are not in it."""
     if TOPIC_IMU_FRAME not in bag.topics or not calibrations:
         return None
-    first = next((stamp_ns(message.header.stamp) for _, message in bag.read(TOPIC_IMU_FRAME)), None)
+    first = next((from_stamp(message.header.stamp) for _, message in bag.read(TOPIC_IMU_FRAME)), None)
     if first is None or first - min(stamp for _, stamp in calibrations) > FIRST_FRAME_NS:
         return None
-    return (_frame(message) for _, message in bag.read(TOPIC_IMU_FRAME))
-
-
-def _frame(message: Any) -> ImuFrame:
-    """A decoded ``pallas/msg/ImuFrame``."""
-    return ImuFrame(
-        stamp=stamp_ns(message.header.stamp),
-        orientation=np.array([(q.x, q.y, q.z, q.w) for q in message.orientation]),
-        acceleration=np.array([(v.x, v.y, v.z) for v in message.acceleration]),
-        valid=np.array(message.valid, dtype=bool),
-        age=np.array(message.age, dtype=np.float64),
-        heading_drift=np.array(message.heading_drift, dtype=np.float64),
-        newest_input=stamp_ns(message.newest_input),
-    )
-
-
-def _sample(message: Any) -> ImuSample:
-    """A decoded ``sensor_msgs/Imu``; -1 in a covariance's first element means not measured (REP-145)."""
-    o, a, g = message.orientation, message.linear_acceleration, message.angular_velocity
-    return ImuSample(
-        stamp_ns(message.header.stamp),
-        None if message.orientation_covariance[0] == -1.0 else np.array((o.x, o.y, o.z, o.w)),
-        np.array((a.x, a.y, a.z)),
-        None if message.angular_velocity_covariance[0] == -1.0 else np.array((g.x, g.y, g.z)),
-    )
+    return (imu_frame_from_msg(message) for _, message in bag.read(TOPIC_IMU_FRAME))

@@ -13,8 +13,8 @@ from pallas_ros.bags import Qos
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import TOPIC_HPSTM_BODY, TOPIC_JOINT_STATES, TOPIC_PALLAS_BODY, TOPIC_ROBOT_DESCRIPTION, TOPIC_SUPERVISOR
+from pallas_ros.messages import body_from_msg
 from pallas_ros.nodes.recorder import Taps
-from pallas_ros.ros.conversions import body_from_msg
 from pallas_ros.ros.messages import message_class
 from pallas_ros.view.moments import TRAJECTORY, Moment, moment
 

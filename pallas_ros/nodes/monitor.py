@@ -7,7 +7,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from pallas_ros.body.names import TOPIC_HPSTM_BODY, TOPIC_JOINT_TRAJECTORY, TOPIC_PALLAS_BODY, TOPIC_TRUTH_BODY
 from pallas_ros.figures import Run
-from pallas_ros.ros.conversions import body_from_msg, from_stamp
+from pallas_ros.messages import body_from_msg, from_stamp
 from pallas_ros.ros.node import Health, PallasNode
 
 

@@ -17,8 +17,9 @@ from pallas_ros.body.frames import ImuFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME, TOPIC_PALLAS_BODY
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.procedures import calibrator
+from pallas_ros.messages import imu_from_msg
 from pallas_ros.pipeline import Pipeline, Settings
-from pallas_ros.ros.conversions import imu_frame_to_msg, imu_from_msg
+from pallas_ros.ros.conversions import imu_frame_to_msg
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, REPLAYED, SENSOR
 from pallas_ros.ros.wire import body_to_bytes

@@ -1,5 +1,6 @@
 """The base of every node here: a managed (lifecycle) node that is configured by described parameters and that no message can kill."""
 
+import contextlib
 import inspect
 import time
 import traceback
@@ -19,11 +20,10 @@ from rclpy.timer import Timer
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import TOPIC_DIAGNOSTICS
-from pallas_ros.ros.conversions import from_stamp
+from pallas_ros.messages import from_stamp, header_stamp
 from pallas_ros.ros.described import DescribedNode
 from pallas_ros.ros.health import RECEIVED, Health, Tally
 from pallas_ros.ros.qos import STREAM
-from pallas_ros.ros.wire import stamp_of
 
 __all__ = ["ACTIVE", "Health", "PallasNode"]
 
@@ -345,7 +345,8 @@ class PallasNode(DescribedNode):
     def _count(self, topic: str, message: Any) -> None:
         self._counts[topic] += 1
         if isinstance(message, bytes):
-            self._tallies[topic].add(stamp_of(message))
+            with contextlib.suppress(ValueError):  # its reader says what is wrong with it
+                self._tallies[topic].add(header_stamp(message))
         elif (header := getattr(message, "header", None)) is not None:
             self._tallies[topic].add(from_stamp(header.stamp))
 

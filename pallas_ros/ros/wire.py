@@ -16,7 +16,7 @@ from rclpy.serialization import deserialize_message
 
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINTS, WORLD_FRAME
-from pallas_ros.ros.conversions import body_from_msg, body_of
+from pallas_ros.messages import body_from_msg, body_of, header_stamp
 
 _LITTLE_ENDIAN = b"\x00\x01\x00\x00"
 _START = len(_LITTLE_ENDIAN)  # alignment counts from here
@@ -27,14 +27,6 @@ _STAMP = _START
 _NUMBERS, _MATRICES = 7 * _J, 9 * _J
 
 Numbers = NDArray[Any]
-
-
-def stamp_of(data: bytes) -> int:
-    """The header's stamp, ns, of the bytes of any message that begins with a header; 0 where there is none."""
-    if len(data) < _STAMP + _TIME.size or data[1] not in (0, 1):
-        return 0
-    seconds, rest = struct.unpack_from("<iI" if data[1] else ">iI", data, _STAMP)
-    return int(seconds) * _NS + int(rest)
 
 
 def body_to_bytes(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> bytes:
@@ -97,7 +89,7 @@ def _read(data: bytes) -> BodyFrame | None:
         remark, at = _get(data, at)
         remarks.append(remark)
     return body_of(
-        stamp_of(data),
+        header_stamp(data),
         np.array(numbers, dtype=np.float64).reshape(_J, 7),
         np.array(matrices, dtype=np.float64).reshape(_J, 3, 3) if len(matrices) else None,
         valid != 0,

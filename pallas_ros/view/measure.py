@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pallas_ros.bags import Bag, BagMessage
-from pallas_ros.bags.bodies import body_from_record, header_stamp
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import (
@@ -25,6 +24,7 @@ from pallas_ros.body.names import (
     TOPIC_ROBOT_DESCRIPTION,
     TOPIC_SUPERVISOR,
 )
+from pallas_ros.messages import body_from_msg, header_stamp
 from pallas_ros.view.curve import Curve, Distribution
 
 _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
@@ -166,7 +166,7 @@ class _Reader:
         self._session.latency_ms[stage].add(time, nanoseconds / 1e6)
 
     def _body(self, time: float, message: BagMessage) -> None:
-        body: BodyFrame = body_from_record(self._bag.decode(message))
+        body: BodyFrame = body_from_msg(self._bag.decode(message))
         stage = {TOPIC_PALLAS_BODY: "body", TOPIC_HPSTM_BODY: "smoothed"}.get(message.topic)
         if stage and body.newest_input:
             self._latency(stage, time, message.stamp - body.newest_input)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pallas_ros.bags import Bag, BagMessage
-from pallas_ros.bags.bodies import body_from_record
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import load_motion
@@ -22,6 +21,7 @@ from pallas_ros.body.names import (
     TOPIC_ROBOT_DESCRIPTION,
     TOPIC_SUPERVISOR,
 )
+from pallas_ros.messages import body_from_msg
 
 F64 = NDArray[np.float64]
 CIRCLE_90 = 2.1460
@@ -189,7 +189,7 @@ class BagFile:
 
 def _body(record: Any) -> BodyFrame | None:
     try:
-        return None if record is None else body_from_record(record)
+        return None if record is None else body_from_msg(record)
     except PallasError:
         return None
 

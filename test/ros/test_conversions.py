@@ -9,6 +9,7 @@ pytest.importorskip("pallas.msg", reason="needs the generated messages (make set
 from pallas.msg import BodyPose
 from rclpy.serialization import deserialize_message, serialize_message
 
+from pallas_ros import messages
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.names import JOINTS
@@ -36,7 +37,7 @@ def body(seed: int, covariance: bool = True) -> BodyFrame:
 @pytest.mark.parametrize("covariance", [True, False])
 def test_a_body_survives_the_wire(covariance: bool) -> None:
     before = body(1, covariance)
-    after = conversions.body_from_msg(deserialize_message(serialize_message(conversions.body_to_msg(before)), BodyPose))
+    after = messages.body_from_msg(deserialize_message(serialize_message(conversions.body_to_msg(before)), BodyPose))
     for name in BodyFrame.__dataclass_fields__:
         a, b = getattr(before, name), getattr(after, name)
         assert np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b, name
@@ -50,7 +51,7 @@ def test_joints_in_another_order_come_back_in_ours() -> None:
     message.valid = [message.valid[i] for i in order]
     message.confidence = [float(message.confidence[i]) for i in order]
     message.position_covariance = np.array(message.position_covariance).reshape(22, 9)[order].ravel()
-    after = conversions.body_from_msg(message)
+    after = messages.body_from_msg(message)
     assert np.array_equal(after.positions, body(2).positions)
     assert np.array_equal(after.covariance, body(2).covariance)
     assert np.array_equal(after.valid, body(2).valid)
@@ -61,7 +62,7 @@ def test_a_joint_that_is_not_finite_or_not_a_rotation_is_invalid_and_the_others_
     message.valid = [True] * 22
     message.poses[4].position.x = float("nan")
     message.poses[7].orientation.w = 9.0
-    assert np.flatnonzero(~conversions.body_from_msg(message).valid).tolist() == [4, 7]
+    assert np.flatnonzero(~messages.body_from_msg(message).valid).tolist() == [4, 7]
 
 
 @pytest.mark.parametrize(
@@ -71,12 +72,12 @@ def test_a_malformed_body_is_refused_in_one_sentence(field: str, value: list[obj
     message = conversions.body_to_msg(body(4))
     setattr(message, field, value)
     with pytest.raises(PallasError, match="body 'someone'"):
-        conversions.body_from_msg(message)
+        messages.body_from_msg(message)
 
 
 def test_imu_samples_keep_what_was_not_measured() -> None:
     sample = ImuSample(5_000_000_001, None, np.array([0.1, 0.2, 9.8]), None)
-    after = conversions.imu_from_msg(conversions.imu_to_msg(sample, "imu_neck"))
+    after = messages.imu_from_msg(conversions.imu_to_msg(sample, "imu_neck"))
     assert after.orientation is None
     assert after.angular_velocity is None
     assert after.stamp == sample.stamp
@@ -87,7 +88,7 @@ def test_an_imu_frame_survives() -> None:
     rng = np.random.default_rng(5)
     q = rng.normal(size=(4, 4))
     before = ImuFrame(7, q, rng.normal(size=(4, 3)), np.array([True, False, True, True]), np.full(4, 0.5), np.full(4, 0.25), 9)
-    after = conversions.imu_frame_from_msg(conversions.imu_frame_to_msg(before))
+    after = messages.imu_frame_from_msg(conversions.imu_frame_to_msg(before))
     for name in ImuFrame.__dataclass_fields__:
         assert np.array_equal(getattr(before, name), getattr(after, name)), name
 

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pallas_ros.bags import BagWriter
-from pallas_ros.bags.bodies import header_stamp
 from pallas_ros.bags.types import _known_types, message_definition
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
@@ -21,6 +20,7 @@ from pallas_ros.body.motion import Motion, save_motion
 from pallas_ros.body.names import JOINTS, PARENTS, SITES
 from pallas_ros.imu.calibration import Calibration, SiteCalibration
 from pallas_ros.imu.motions import demo_motion
+from pallas_ros.messages import header_stamp
 from pallas_ros.view.curve import KEEP, Curve, Distribution
 from pallas_ros.view.export import Z_UP_TO_Y_UP, write_bvh, write_csv
 from pallas_ros.view.measure import measure
