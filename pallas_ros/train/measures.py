@@ -1,0 +1,153 @@
+"""What is measured of an estimate against the truth, with 95 % intervals from a bootstrap over clips, and its table.
+
+Positions are root-relative, in the world, default skeleton; ``mpjpe_upper_cm`` is over `UPPER_JOINTS`, the root among them whose own error is zero,
+``mpjpe_upper13_cm`` over the 13 others, ``mpjpe_legs_cm`` over `LEG_JOINTS`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pallas_ros.body.names import JOINT_INDEX, JOINTS, LEG_JOINTS, MODEL_RATE_HZ, UPPER_JOINTS
+from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.data.virtual_imu import Sequence, joint_positions
+from pallas_ros.model import rotations
+from pallas_ros.runtime.root import RootTracker
+
+UPPER, LEGS = list(UPPER_JOINTS), list(LEG_JOINTS)
+FEET = [JOINT_INDEX[name] for name in ("left_ankle", "left_foot", "right_ankle", "right_foot")]
+
+F64 = NDArray[np.float64]
+
+
+@dataclass
+class Estimate:
+    """What a method says of (B, T) frames, in the waist's heading frame; tensors as in `PallasOutput`. Methods that know no contacts give None."""
+
+    rotations: Tensor
+    contacts: Tensor | None = None
+    root_velocity: Tensor | None = None
+    deviation: Tensor | None = None
+
+
+Method = Callable[[Tensor], Estimate]
+
+
+@dataclass
+class ClipFigures:
+    """Sums over one clip's frames, by metric: (sum, weight) each, so that any set of clips has its mean."""
+
+    sums: dict[str, tuple[float, float]]
+
+
+def measure_clip(estimate: Estimate, sequence: Sequence, row: int, frames: int, skeleton: Skeleton) -> ClipFigures:
+    """All metrics of one clip."""
+    R, truth_R = estimate.rotations[row, :frames], sequence.rotations[row, :frames]
+    offsets = torch.tensor(skeleton.offsets, dtype=torch.float32)
+    p, truth = joint_positions(R, offsets), joint_positions(truth_R, offsets)
+    error = 100 * (p - truth).norm(dim=-1)
+    trace = (R.transpose(-1, -2) @ truth_R).diagonal(dim1=-2, dim2=-1).sum(-1)
+    angle = torch.rad2deg(torch.acos(((trace - 1) / 2).clamp(-1, 1)))
+    sums = {
+        "mpjpe_upper_cm": (float(error[:, UPPER].mean(-1).sum()), float(frames)),
+        "mpjpe_upper13_cm": (float(error[:, UPPER[1:]].mean(-1).sum()), float(frames)),
+        "mpjpe_legs_cm": (float(error[:, LEGS].mean(-1).sum()), float(frames)),
+        "mpjpe_cm": (float(error.mean(-1).sum()), float(frames)),
+        "angle_deg": (float(angle.mean(-1).sum()), float(frames)),
+    }
+    sums |= {f"angle_{name}_deg": (float(angle[:, joint].sum()), float(frames)) for joint, name in enumerate(JOINTS)}
+    R_world = rotations.to_matrix(rotations.about_z(sequence.heading[row, :frames]))[:, None]
+    world, true_world = ((R_world @ x[..., None])[..., 0] for x in (p, truth))
+    jerk, true_jerk = (x.diff(n=3, dim=0)[:, 1:].norm(dim=-1).sum() for x in (world, true_world))
+    sums["jerk_ratio"] = (float(jerk), float(true_jerk))
+    if estimate.deviation is not None:
+        within = (p - truth).square().sum(-1) / estimate.deviation[row, :frames].square() < 6.251  # 90 % of a 3-D Gaussian
+        sums["coverage90"] = (float(within[:, 1:].float().mean(-1).sum()), float(frames))
+    if estimate.contacts is not None and estimate.root_velocity is not None:
+        sums |= _root_figures(estimate, sequence, row, frames, skeleton, world.double().numpy())
+    return ClipFigures(sums)
+
+
+def track_root(estimate: Estimate, heading: Tensor, row: int, world: F64, skeleton: Skeleton) -> F64:
+    """Pelvis path (T, 3) m by the tracker that runs live."""
+    assert estimate.contacts is not None and estimate.root_velocity is not None
+    frames = len(world)
+    R_world = rotations.to_matrix(rotations.about_z(heading[row, :frames]))
+    velocity = (R_world @ estimate.root_velocity[row, :frames, :, None])[..., 0].double().numpy()
+    contacts = estimate.contacts[row, :frames].double().numpy()
+    tracker = RootTracker(skeleton)
+    return np.stack([tracker.step(round((t + 1) * 1e9 / MODEL_RATE_HZ), world[t], contacts[t], velocity[t]).copy() for t in range(frames)])
+
+
+def _root_figures(
+    estimate: Estimate, sequence: Sequence, row: int, frames: int, skeleton: Skeleton, world: F64
+) -> dict[str, tuple[float, float]]:
+    """Foot slide (speed of feet that truly stand, their slower point) and drift of the root over the way truly gone."""
+    path = track_root(estimate, sequence.heading, row, world, skeleton)
+    feet = np.linalg.norm(np.diff(world[:, FEET] + path[:, None], axis=0), axis=-1).reshape(-1, 2, 2).min(-1) * MODEL_RATE_HZ * 100
+    standing = sequence.contacts[row, 1:frames].numpy() > 0.5
+    R_world = rotations.to_matrix(rotations.about_z(sequence.heading[row, :frames]))
+    steps = (R_world @ sequence.root_velocity[row, :frames, :, None])[..., 0].double().numpy() / MODEL_RATE_HZ
+    true_path = np.cumsum(steps, axis=0)
+    gone = float(np.linalg.norm(steps[:, :2], axis=-1).sum())
+    off = float(np.linalg.norm(((path[-1] - path[0]) - (true_path[-1] - true_path[0]))[:2]))
+    figures = {"foot_slide_cm_s": (float((feet * standing).sum()), float(max(standing.sum(), 1)))}
+    if gone > 1.0:
+        figures["root_drift_m_per_10m"] = (10 * off, gone)
+    return figures
+
+
+def bootstrap(clips: list[ClipFigures], metric: str, draws: int = 1000) -> tuple[float, float, float]:
+    """Mean of a metric over clips, and the ends of its 95 % interval."""
+    pairs = np.array([c.sums[metric] for c in clips if metric in c.sums])
+    index = np.random.default_rng(0).integers(0, len(pairs), (draws, len(pairs)))
+    resampled = pairs[index].sum(1)
+    low, high = np.percentile(resampled[:, 0] / np.maximum(resampled[:, 1], 1e-9), [2.5, 97.5])
+    total = pairs.sum(0)
+    return float(total[0] / max(total[1], 1e-9)), float(low), float(high)
+
+
+def figure_row(name: str, case: str, metric: str, value: float, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    """A figure as a row of the file: of method ``name``, on ``case``, with its interval where it has one."""
+    unit = {"cm": "cm", "deg": "deg", "s": "cm/s", "10m": "m"}.get(metric.rsplit("_", 1)[-1], "")
+    row: dict[str, Any] = {"name": name, "case": case, "metric": metric, "value": round(value, 4), "unit": unit}
+    return row if low is None or high is None else row | {"low": round(low, 4), "high": round(high, 4)}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The figures as text."""
+    metrics = (
+        "mpjpe_upper_cm",
+        "mpjpe_upper13_cm",
+        "mpjpe_legs_cm",
+        "mpjpe_cm",
+        "mpjpe_upper_fresh_cm",
+        "mpjpe_legs_fresh_cm",
+        "angle_deg",
+        "jerk_ratio",
+        "foot_slide_cm_s",
+        "root_drift_m_per_10m",
+        "coverage90",
+        "shin_deg",
+        "forearm_deg",
+    )
+    lines = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        here = [row for row in rows if row["case"] == case]
+        shown = [m for m in metrics if any(row["metric"] == m for row in here)]
+        lines.append(f"\n{case:24s}" + "".join(f"{m:>24s}" for m in shown))
+        for name in dict.fromkeys(row["name"] for row in here):
+            cells = {row["metric"]: row for row in here if row["name"] == name}
+            text = [
+                f"{cells[m]['value']:.2f}" + (f" [{cells[m]['low']:.2f}, {cells[m]['high']:.2f}]" if "low" in cells[m] else "")
+                if m in cells
+                else "-"
+                for m in shown
+            ]
+            lines.append(f"  {name:22s}" + "".join(f"{cell:>24s}" for cell in text))
+    return "\n".join(lines)
