@@ -49,6 +49,9 @@ SITE_JOINTS: Final = (JOINT_INDEX["pelvis"], JOINT_INDEX["neck"], JOINT_INDEX["l
 MODEL_RATE_HZ: Final = 60.0
 """Rate of bodies, and of the model."""
 
+MODEL_GRAVITY: Final = 9.81
+"""m/s^2 that the model takes for one g: the unit of acceleration among its inputs."""
+
 WORLD_FRAME: Final = "odom"
 DEFAULT_BODY_ID: Final = "operator"
 

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pallas_ros.body.names import JOINT_INDEX, MODEL_RATE_HZ, PARENTS, SITE_JOINTS
+from pallas_ros.body.names import JOINT_INDEX, MODEL_GRAVITY, MODEL_RATE_HZ, PARENTS, SITE_JOINTS
 from pallas_ros.model import rotations
 
-GRAVITY = 9.81
 SMOOTHING = 4
 """Frames on either side over which acceleration is taken."""
 
@@ -157,7 +156,7 @@ def sense(
     )
     shake = rotations.from_rotvec(wobble * deg)
     q_measured = rotations.multiply(rotations.multiply(filter_error, q_site), rotations.multiply(shake, calibration))
-    gravity = torch.tensor([0.0, 0.0, GRAVITY])
+    gravity = torch.tensor([0.0, 0.0, MODEL_GRAVITY])
     noise = errors.acceleration_noise * draw(batch, frames, 4, 3) + errors.acceleration_bias * draw(batch, 1, 4, 3)
     a_measured = rotations.rotate(filter_error, acceleration + gravity) - gravity + noise
     q_measured, a_measured = _drop_out(q_measured, a_measured, errors.dropout, generator)
@@ -186,8 +185,8 @@ def _accelerations(p: Tensor, frames: int, delay: tuple[int, int], generator: to
 
 
 def features(q_world_site: Tensor, acceleration: Tensor, R_heading_world: Tensor) -> Tensor:
-    """The 48 inputs (..., 48): per site acceleration / 9.81 (3) and rotation matrix row-major (9), in the waist's heading frame."""
-    a = (R_heading_world[..., None, :, :] @ acceleration[..., None])[..., 0] / GRAVITY
+    """The 48 inputs (..., 48): per site acceleration / `MODEL_GRAVITY` (3) and rotation matrix row-major (9), in the waist's heading frame."""
+    a = (R_heading_world[..., None, :, :] @ acceleration[..., None])[..., 0] / MODEL_GRAVITY
     R = R_heading_world[..., None, :, :] @ rotations.to_matrix(q_world_site)
     return torch.cat((a.clamp(-6, 6), R.flatten(-2)), dim=-1).flatten(-2)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pallas_ros.body.names import JOINTS, LEG_JOINTS, MODEL_RATE_HZ, PARENTS, UPPER_JOINTS
+from pallas_ros.body.names import JOINTS, LEG_JOINTS, MODEL_GRAVITY, MODEL_RATE_HZ, PARENTS, UPPER_JOINTS
 from pallas_ros.data.virtual_imu import ANCESTORS
 from pallas_ros.model.fused_layers import FusedBlock, FusedSolver, Linear, Norm, decays
 from pallas_ros.model.layers import ROTARY_PERIOD, Block
@@ -141,8 +141,8 @@ class FusedPallasStep(nn.Module):
         tau = torch.tensor(SHORT_MEANS_S, dtype=torch.float64)[:, None, None]
         mean_f, mean_f2 = first[..., 12:].reshape(rows, K, 2, 3), second[..., 12:].reshape(rows, K, 2, 3)
         pull, pull2 = (m[..., 6:12].reshape(rows, K, 2, 3) - m[..., None, 3:6] for m in (first, second))
-        speed = 9.81 * tau * pull - bones(change) * (MODEL_RATE_HZ / LAGS[0]) + (bones(inputs) - mean_f) / tau
-        place = 9.81 * tau.square() * pull2 - (bones(inputs) - 2 * mean_f + mean_f2)
+        speed = MODEL_GRAVITY * tau * pull - bones(change) * (MODEL_RATE_HZ / LAGS[0]) + (bones(inputs) - mean_f) / tau
+        place = MODEL_GRAVITY * tau.square() * pull2 - (bones(inputs) - 2 * mean_f + mean_f2)
         vectors = torch.cat((speed, 4 * place), dim=-2).reshape(rows, 4 * K, 3)
         return Linear(vectors.transpose(1, 2).flatten(1))
 
@@ -159,7 +159,9 @@ class FusedPallasStep(nn.Module):
             parts.append(part)
         means = torch.zeros(2, weight.shape[0], K, MOVING, dtype=torch.float64)
         means[0, ..., :12] = 3 * velocity.reshape(-1, K, 12)
-        means[1, ..., :3] = sway.reshape(-1, K, 3) * (9.81 * 4 * torch.tensor(SHORT_MEANS_S, dtype=torch.float64).square()[:, None])
+        means[1, ..., :3] = sway.reshape(-1, K, 3) * (
+            4 * MODEL_GRAVITY * torch.tensor(SHORT_MEANS_S, dtype=torch.float64).square()[:, None]
+        )
         seen = torch.zeros(weight.shape[0], 3, 11 + 4 * K, dtype=torch.float64)
         seen[..., :6] = arms.reshape(-1, 2, 3, 3).permute(0, 2, 1, 3).flatten(-2)
         seen[..., 6:9] = waist.reshape(-1, 3, 3).transpose(1, 2)

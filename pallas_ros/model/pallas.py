@@ -1,8 +1,8 @@
 """PALLAS (PArtial body simuLation with LAtent neural kinematic Solver): 48 numbers of four IMUs in, the body's pose out, frame by frame.
 
-imu ─ features ─ causal encoder (2 blocks ─ long-short cross-attention ─ 1 block) ─┬─ correction ─▶ S ─▶ upper body ─┐
-        └─ what is measured, as a pose ─────────▶ S⁻¹ ─▶ positions, latents ───────┘                                 ├─ legs, one frame from the last ─▶ FK
-                                                                                                                     ┘
+imu ─ features ─ causal encoder (2 blocks ─ long-short cross-attention ─ 1 block) ─┬─ correction ─▶ S ─▶ collars and upper arms, one frame
+        └─ what is measured, as a pose ─────────▶ S⁻¹ ─▶ positions, latents ───────┘     from the last ─▶ legs, one frame from the last ─▶ FK
+
 `Pallas.forward` takes chunks of any length and the state left by the chunk before. One frame at a time is streaming; many is training.
 The source is the PALLAS report (Qi Jin, 2024); decisions where it is silent are in ``docs/model.md``.
 """
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import JOINTS, LEG_JOINTS, MODEL_RATE_HZ, UPPER_JOINTS
+from pallas_ros.body.names import JOINTS, LEG_JOINTS, MODEL_GRAVITY, MODEL_RATE_HZ, UPPER_JOINTS
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.virtual_imu import joint_positions
 from pallas_ros.model import rotations
@@ -36,9 +36,9 @@ LONG_MEANS_S = (1.0, 4.0, 16.0)
 """Time constants of the long context that the cross-attention's queries are made from."""
 
 SOLVED = UPPER_JOINTS[1:]
+"""The joints S solves for: the upper body without the pelvis, whose orientation is measured."""
 REMEMBERED = tuple(SOLVED.index(JOINTS.index(f"{side}_{joint}")) for joint in ("collar", "shoulder") for side in ("left", "right"))
 """Places in `SOLVED` of the joints that `ArmMemory` keeps."""
-"""The joints S solves for: the upper body without the pelvis, whose orientation is measured."""
 
 _ORDER = tuple(sorted(range(len(JOINTS)), key=lambda i: (*UPPER_JOINTS, *LEG_JOINTS)[i]))
 _NECK_SHARE = {"spine1": 0.2, "spine2": 0.45, "spine3": 0.75, "left_collar": 0.75, "right_collar": 0.75, "neck": 1.0, "head": 1.0}
@@ -72,10 +72,13 @@ class PallasConfig:
             raise PallasError(f"model.window is {self.window} frames: it has to be more than {max(LAGS)}")
         if self.width % (2 * self.heads):
             raise PallasError(f"model.width {self.width} cannot be shared by {self.heads} heads of an even width each")
-        if self.solver not in ("invertible", "linear") or self.legs not in ("autoregressive", "direct"):
-            raise PallasError(
-                f"model.solver is invertible or linear, model.legs autoregressive or direct, not '{self.solver}' and '{self.legs}'"
-            )
+        for part, known in (
+            ("solver", ("invertible", "linear")),
+            ("legs", ("autoregressive", "direct")),
+            ("arms", ("remembered", "direct")),
+        ):
+            if getattr(self, part) not in known:
+                raise PallasError(f"model.{part} is '{getattr(self, part)}', but must be {' or '.join(known)}")
 
 
 @dataclass
@@ -275,9 +278,13 @@ class Pallas(nn.Module):
         pull = means[..., 6:12].unflatten(-1, (2, 3)) - means[..., None, 3:6]
         pull2 = means2[..., 6:12].unflatten(-1, (2, 3)) - means2[..., None, 3:6]
         turning = change[:, :, 2:, :, 1] * self.forearm * (MODEL_RATE_HZ / 16)
-        speed = 9.81 * tau * pull - turning[:, :, None] + (f - mean_f) / tau
-        place = 9.81 * tau.square() * pull2 - (f - 2 * mean_f + mean_f2)
-        return means[..., :12], torch.cat((speed, 4 * place), dim=-2), (9.81 * 4 * tau[..., 0].square() * means2[..., :3]).flatten(-2)
+        speed = MODEL_GRAVITY * tau * pull - turning[:, :, None] + (f - mean_f) / tau
+        place = MODEL_GRAVITY * tau.square() * pull2 - (f - 2 * mean_f + mean_f2)
+        return (
+            means[..., :12],
+            torch.cat((speed, 4 * place), dim=-2),
+            (4 * MODEL_GRAVITY * tau[..., 0].square() * means2[..., :3]).flatten(-2),
+        )
 
     def _encode(self, imu: Tensor, valid: Tensor, state: State) -> Tensor:
         """Causal encoder (4.2): features (B, T, width)."""

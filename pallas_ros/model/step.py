@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ, SITES
+from pallas_ros.body.names import JOINTS, MODEL_GRAVITY, MODEL_RATE_HZ, SITES
 from pallas_ros.model import rotations
 from pallas_ros.model.fused import FusedPallasStep, can_be_fused
 from pallas_ros.model.gru import GruConfig, GruPallas
@@ -91,7 +91,7 @@ def export(weights: str | Path, path: str | Path, git: str = "", extra: dict[str
         "rate_hz": int(MODEL_RATE_HZ),
         "joints": list[str](JOINTS),
         "sites": list[str](SITES),
-        "normalisation": {"acceleration": 9.81, "height_m": 1.75, "acceleration_lag_frames": 2},
+        "normalisation": {"acceleration": MODEL_GRAVITY, "height_m": 1.75, "acceleration_lag_frames": 2},
         "licence": "CC BY-NC 4.0 (trained on the Bandai-Namco Research Motiondataset)",
         "git": git,
         "created": date.today().isoformat(),

@@ -6,14 +6,13 @@ from numpy.typing import NDArray
 from pallas_ros.body import rotations
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.kinematics import forward_kinematics_matrices
-from pallas_ros.body.names import JOINT_INDEX, JOINTS, SITES
+from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_GRAVITY, SITES
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.runtime.root import RootTracker
 from pallas_ros.runtime.stream import Stream
 
 F64 = NDArray[np.float64]
 
-GRAVITY = 9.81
 ACCELERATION_FRAMES = 5
 """Frames over which acceleration is averaged; it lags two frames by that, as in training (`SensorErrors.delay`)."""
 ACCELERATION_LIMIT = 6.0
@@ -90,7 +89,7 @@ class BodyEstimator:
         accelerations = np.concatenate((self._accelerations[1:], frame.acceleration[None]))
         if self._fresh:
             accelerations[:] = frame.acceleration
-        smooth = accelerations.mean(axis=0) @ R_world_heading / (GRAVITY * self._scale)
+        smooth = accelerations.mean(axis=0) @ R_world_heading / (MODEL_GRAVITY * self._scale)
         R_heading_site = R_world_heading.T @ rotations.to_matrix(frame.orientation)
         imu = self._inputs["imu"].reshape(len(SITES), 12)
         imu[:, :3] = np.clip(smooth, -ACCELERATION_LIMIT, ACCELERATION_LIMIT)
