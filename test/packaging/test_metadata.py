@@ -3,7 +3,6 @@
 import configparser
 import importlib.metadata
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -126,6 +125,3 @@ def test_every_folder_of_code_is_a_package():
     for top in ("pallas_ros", "hpstm_ros"):
         for source in (ROOT / top).rglob("*.py"):
             assert (source.parent / "__init__.py").exists(), source.parent
-
-
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words its help differently in other versions of Python")
