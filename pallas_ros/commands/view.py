@@ -16,6 +16,7 @@ EXAMPLE = """\
 examples:
   pallas view                                   what is live
   pallas view recordings/monday                 a bag, with a time line
+  pallas view recordings/monday --start 42 --paused    one instant of it; play goes on from there
   pallas view motion.npz --port 9000 --open
   pallas view --host 0.0.0.0 --token auto       also from other machines, with a token (not encrypted: prefer an SSH tunnel)"""
 
@@ -30,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token", help="8 or more letters and digits that a browser must bring; 'auto' makes one")
     parser.add_argument("--height", type=float, default=1.75, metavar="M", help="the operator's height (default: 1.75)")
     parser.add_argument("--start", type=float, default=0.0, metavar="S", help="begin this many seconds into the recording")
+    parser.add_argument("--paused", action="store_true", help="do not play yet")
     parser.add_argument("--open", action="store_true", help="open the browser")
 
 
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         if args.open:
             webbrowser.open(address)
         if recording is not None:
-            viewer.play(recording, stop, max(args.start, 0.0))
+            viewer.play(recording, stop, max(args.start, 0.0), not args.paused)
         else:
             from pallas_ros.nodes.live import live
 

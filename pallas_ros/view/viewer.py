@@ -5,7 +5,6 @@ import io
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -15,29 +14,35 @@ import numpy as np
 import trimesh
 import viser
 from numpy.typing import NDArray
-from viser import uplot
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import JOINTS
+from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.body.skeleton import Skeleton
-from pallas_ros.view import human
+from pallas_ros.view.human import COLOURS
 from pallas_ros.view.moments import Moment, Recording
+from pallas_ros.view.plots import Plots
 from pallas_ros.view.robot import RobotShape
 from pallas_ros.view.scene import GREY, STATE_COLOURS, ellipsoid
+from pallas_ros.view.solid import solids
 
 F64 = NDArray[np.float64]
 RATE_HZ = 20.0
 PLOT_HZ = 2.0
-PLOT_POINTS = 240
 SHAPE_EVERY = 4  # frames between two shapes of an ellipsoid
 SENT_M, SENT_TURN = 5e-4, 1e-3  # what is less than this from what the browser has is not sent; of a quaternion's parts
-JUMP_S = 2.0  # plots begin anew where time goes back, or further ahead than this
 GHOST = (228, 150, 90)
 ROBOT_AT = np.array([0.0, -1.25, 0.55])
 SPEEDS = ("0.1", "0.25", "0.5", "1", "2", "4")
-COLOURS = ("#2f6fb0", "#d9822b", "#3d9a50", "#b04a8b", "#7a6ff0", "#c0392b", "#16a0a0", "#8c6d46")
-LIMIT = "#c0392b"
+BESIDE = np.array([0.0, 1.8, 0.0])  # the raw body, clear of the arms of the other
+PEDESTAL = (186, 190, 197)
+UNSURE = (47, 111, 176)  # ellipsoids
+UNCERTAIN: dict[str, tuple[int, ...]] = {
+    "off": (),
+    "hands": tuple(JOINT_INDEX[f"{side}_wrist"] for side in ("left", "right")),
+    "every joint": tuple(range(1, len(JOINTS))),
+}
+"""Joints whose ellipsoids are drawn, by choice."""
 
 
 class Placed:
@@ -74,16 +79,15 @@ class Viewer:
                 self.server = viser.ViserServer(host=host, port=port, verbose=False)
         except OSError as error:
             raise PallasError(f"the viewer cannot listen on {host}:{port}: {error.strerror}") from None
-        self.server.gui.configure_theme(dark_mode=False, show_share_button=False, control_width="large")
-        self.server.scene.set_up_direction("+z")
-        self.server.scene.add_grid("/floor", 8, 8, cell_size=0.5, plane_opacity=0.0)
-        self.server.initial_camera.position = (3.2, -1.7, 1.7)
-        self.server.initial_camera.look_at = (0.0, -0.4, 0.9)
+        self.server.gui.configure_theme(dark_mode=False, show_logo=False, show_share_button=False)
+        self.server.gui.main_panel.dock_right()
+        self.server.gui.main_panel.set_width(360)
+        self._room()
         self._body = self._figure("/body", skeleton, None)
         self._raw = self._figure("/raw", skeleton, GHOST)
         balls = [
             self.server.scene.add_icosphere(
-                f"/uncertainty/{joint}", 1.0, (214, 64, 52), subdivisions=2, opacity=0.3, visible=False, cast_shadow=False
+                f"/uncertainty/{joint}", 1.0, UNSURE, subdivisions=3, opacity=0.18, visible=False, cast_shadow=False
             )
             for joint in JOINTS
         ]
@@ -91,10 +95,10 @@ class Viewer:
         self._turns = np.tile([0.0, 0.0, 0.0, 1.0], (len(JOINTS), 1))
         self._links = Placed([])
         self._robot: RobotShape | None = None
-        self._history: deque[Moment] = deque(maxlen=PLOT_POINTS)
-        self._plots: dict[str, Any] = {}
+        self._past: Callable[[float], Moment] | None = None
         self._last_plot = 0.0
         self._controls()
+        self._plots = Plots(self.server.gui)
         self.shown = 0
 
     @property
@@ -118,33 +122,33 @@ class Viewer:
             self.server.scene.add_mesh_trimesh(f"/robot/{number}/mesh", solid)
             frames.append(frame)
         self._links = Placed(frames)
-        self._joint.options = tuple(self._robot.limits) or ("none",)
+        self._plots.offer(self._robot.limits)
+        self._stand.visible = True
 
     def show(self, moment: Moment) -> None:
         """Draw an instant."""
         with self.server.atomic():
             here = self._here(moment)
-            beside = here + np.array([0.0, 1.2, 0.0]) if self._beside.value else here
+            beside = here + BESIDE if self._beside.value else here
             self._pose(self._body, moment.body, here)
-            self._pose(self._raw, moment.raw if self._show_raw.value else None, beside)
+            raw = moment.raw if self._show_raw.value else None
+            self._pose(self._raw, raw, beside)
+            self._name(moment.body, here, raw if self._beside.value else None, beside)
             self._uncertainty(moment, here)
             self._place_robot(moment)
         self._say(moment.words, moment.state)
-        if self._history and not 0 <= moment.time - self._history[-1].time <= JUMP_S:
-            self._history.clear()
-        self._history.append(moment)
-        if time.monotonic() - self._last_plot > 1 / PLOT_HZ:
-            self._last_plot = time.monotonic()
-            self._draw_plots()
+        self._plots.add(moment)
+        self._draw_plots(moment.time)
         self.shown += 1
 
-    def play(self, recording: Recording, stop: threading.Event, start: float = 0.0) -> None:
+    def play(self, recording: Recording, stop: threading.Event, start: float = 0.0, playing: bool = True) -> None:
         """Show a recording from ``start`` s on until ``stop``; the time line, play and speed are the browser's."""
         gui = self.server.gui
         with gui.add_folder("Time", order=-1):
             self.slider: Any = gui.add_slider("time, s", 0.0, round(recording.duration, 2), 0.01, round(min(start, recording.duration), 2))
-            self.playing = gui.add_checkbox("play", True)
+            self.playing = gui.add_checkbox("play", playing)
             self.speed = gui.add_dropdown("speed", SPEEDS, initial_value="1")
+        self._past = recording.at
         if recording.robot:
             self.load_robot(recording.robot, Path.cwd())
         drawn, last = -1.0, time.monotonic()
@@ -157,6 +161,8 @@ class Viewer:
             if self.slider.value != drawn and self.server.get_clients():
                 drawn = self.slider.value
                 self.show(recording.at(drawn))
+            elif drawn >= 0:
+                self._draw_plots(drawn)  # where the time line was let go, and of the joint that was chosen since
 
     def follow(self, newest: Callable[[], Moment | None], description: Callable[[], str], stop: threading.Event) -> None:
         """Show what is live until ``stop``; ``newest`` gives None while nothing comes."""
@@ -180,6 +186,38 @@ class Viewer:
         """Stop serving."""
         self.server.stop()
 
+    def _room(self) -> None:
+        """The floor, what stands on it, and where it is looked at from: both bodies and the arm in the picture."""
+        scene = self.server.scene
+        scene.set_up_direction("+z")
+        scene.add_grid(
+            "/floor", 10, 10, cell_size=0.5, cell_color=(228, 231, 235), section_color=(205, 210, 217), plane_color=(248, 249, 250),
+            plane_opacity=1.0, shadow_opacity=0.2,
+        )  # fmt: skip
+        self.server.initial_camera.position = (3.55, -0.95, 1.55)
+        self.server.initial_camera.look_at = (0.0, 0.25, 0.8)
+        self.server.initial_camera.fov = 1.05
+        height = float(ROBOT_AT[2])
+        self._stand = scene.add_cylinder(
+            "/stand", 0.07, height, PEDESTAL, position=(*ROBOT_AT[:2].tolist(), height / 2), visible=False, receive_shadow=False
+        )
+        names = {"/names/body": "smoothed", "/names/raw": "before smoothing"}
+        self._names = Placed([scene.add_label(path, text, visible=False, anchor="top-center") for path, text in names.items()])
+
+    def _name(self, body: F64 | None, here: F64, raw: F64 | None, beside: F64) -> None:
+        """What each body is, on the floor before its feet; alone, it needs no name."""
+        poses = np.full((2, 7), np.nan)
+        if body is not None and raw is not None:
+            poses[:, 3:] = (0.0, 0.0, 0.0, 1.0)
+            poses[0, :3], poses[1, :3] = body[0, :3] + here, raw[0, :3] + beside
+            poses[:, :3] = poses[:, :3] * [1, 1, 0] + [0.45, 0, 0]
+        self._names.show(poses)
+
+    def _draw_plots(self, now: float) -> None:
+        if time.monotonic() - self._last_plot > 1 / PLOT_HZ:
+            self._last_plot = time.monotonic()
+            self._plots.draw(now, self._past)
+
     def _controls(self) -> None:
         gui = self.server.gui
         self._state = gui.add_html("", visible=False)
@@ -187,11 +225,8 @@ class Viewer:
         with gui.add_folder("Show", expand_by_default=False):
             self._show_raw = gui.add_checkbox("raw body", True)
             self._beside = gui.add_checkbox("raw beside", True)
-            self._show_uncertainty = gui.add_checkbox("uncertainty (90 %)", True)
+            self._show_uncertainty = gui.add_dropdown("uncertainty, 90 %", tuple(UNCERTAIN), initial_value="off")
             self._in_place = gui.add_checkbox("keep the operator in place", True)
-        self._plot_folder = gui.add_folder("Plots")
-        with self._plot_folder:
-            self._joint: Any = gui.add_dropdown("joint", ("none",), visible=False, order=1e9)
 
     def _say(self, words: str, state: str = "") -> None:
         self._words.content = "\n\n".join(_plain(line) for line in words.splitlines() if line) or "&nbsp;"
@@ -203,21 +238,14 @@ class Viewer:
             )
 
     def _figure(self, name: str, skeleton: Skeleton, tint: tuple[int, int, int] | None) -> Placed:
-        """One frame a joint, with its capsules in it."""
+        """One frame a joint, with its solids in it."""
         frames = [self.server.scene.add_frame(f"{name}/{joint}", show_axes=False, visible=False) for joint in JOINTS]
-        for number, capsule in enumerate(human.figure(skeleton)):
-            along = capsule.end - capsule.start
-            mesh = trimesh.creation.capsule(height=max(float(np.linalg.norm(along)), 1e-6), radius=capsule.radius, count=[16, 16])
-            turn = rotations.between_vectors(np.array([0.0, 0.0, 1.0]), along)
-            vertices = (
-                rotations.rotate(np.tile(turn, (len(mesh.vertices), 1)), np.asarray(mesh.vertices)) + (capsule.start + capsule.end) / 2
-            )
-            # trimesh's capsule is centred on its middle since 4.5
+        for number, solid in enumerate(solids(skeleton)):
             self.server.scene.add_mesh_simple(
-                f"{name}/{JOINTS[capsule.joint]}/{number}",
-                vertices,
-                np.asarray(mesh.faces),
-                color=tint or human.COLOURS[capsule.part],
+                f"{name}/{JOINTS[solid.joint]}/{number}",
+                solid.vertices,
+                solid.faces,
+                color=tint or COLOURS[solid.part],
                 cast_shadow=tint is None,
                 receive_shadow=False,
             )
@@ -235,11 +263,12 @@ class Viewer:
 
     def _uncertainty(self, moment: Moment, here: F64) -> None:
         """The joints' ellipsoids about the pelvis; the pelvis's own is how far odometry may be off, metres after a while, and said in words."""
-        if moment.covariance is None or moment.body is None or not self._show_uncertainty.value:
+        wanted = list(UNCERTAIN[self._show_uncertainty.value])
+        if moment.covariance is None or moment.body is None or not wanted:
             self._ellipsoids.show(None)
             return
-        known = np.asarray(np.isfinite(moment.covariance).all(axis=(1, 2)))
-        known[0] = False
+        known = np.zeros(len(JOINTS), dtype=bool)
+        known[wanted] = np.isfinite(moment.covariance[wanted]).all(axis=(1, 2))
         if self.shown % SHAPE_EVERY == 0:
             turns, radii = ellipsoid(np.where(known[:, None, None], moment.covariance, np.eye(3)))
             self._turns = turns
@@ -253,53 +282,6 @@ class Viewer:
             return
         poses = np.array(list(self._robot.transforms(moment.joints).values()))
         self._links.show(np.concatenate((poses[:, :3, 3] + ROBOT_AT, rotations.from_matrix(poses[:, :3, :3])), axis=1))
-
-    def _draw_plots(self) -> None:
-        """One plot a figure, one of all joints in their ranges, and one of the joint that is chosen."""
-        history = list(self._history)
-        for name in dict.fromkeys(name for moment in history for name in moment.plots):
-            self._plot(name, (name,), [(moment.time, moment.plots.get(name, np.nan)) for moment in history])
-        limits = self._robot.limits if self._robot is not None else {}
-        self._joint.visible = bool(limits)
-        if limits:
-            shares = [[_share(moment, name, bounds) for name, bounds in limits.items()] for moment in history]
-            rows = [(moment.time, *row, 0.0, 1.0) for moment, row in zip(history, shares)]
-            self._plot("commands, share of range", (*limits, "limit", "limit"), rows)
-            name, (low, high) = self._joint.value, limits.get(self._joint.value, (np.nan, np.nan))
-            rows = [(moment.time, moment.joints.get(name, np.nan), moment.commanded.get(name, np.nan), low, high) for moment in history]
-            self._plot("joint below: measured (blue), command (orange), rad", ("measured", "command", "limit", "limit"), rows)
-
-    def _plot(self, title: str, names: tuple[str, ...], rows: Sequence[tuple[float, ...]]) -> None:
-        """Make a plot, or give it new data; curves of which nothing is known are left out."""
-        table = np.array(rows, dtype=float)
-        known = [k for k in range(len(names)) if np.isfinite(table[:, k + 1]).any()]
-        table = table[:, [0, *(k + 1 for k in known)]]
-        table = table[np.isfinite(table).all(axis=1)]
-        if not known or len(table) < 2:
-            return
-        data = tuple(np.ascontiguousarray(column) for column in table.T)
-        if title in self._plots and len(self._plots[title].data) == len(data):
-            self._plots[title].data = data
-            return
-        if title in self._plots:
-            self._plots[title].remove()
-        strokes = [LIMIT if names[k] == "limit" else COLOURS[k % len(COLOURS)] for k in known]
-        series = [uplot.Series(label=names[k], stroke=stroke, width=1) for k, stroke in zip(known, strokes)]
-        with self._plot_folder:
-            self._plots[title] = self.server.gui.add_uplot(
-                data,
-                (uplot.Series(label="s"), *series),
-                title=title,
-                aspect=2.6,
-                legend={"show": False},
-                scales={"x": uplot.Scale(time=False), "y": uplot.Scale(auto=True)},
-            )
-
-
-def _share(moment: Moment, name: str, bounds: tuple[float, float]) -> float:
-    """Where in its range a joint is sent, or where nothing is sent stands: 0 at the lower limit, 1 at the upper one."""
-    angle = moment.commanded.get(name, moment.joints.get(name, np.nan))
-    return (angle - bounds[0]) / max(bounds[1] - bounds[0], 1e-9)
 
 
 def _plain(text: str) -> str:
