@@ -66,11 +66,12 @@ class TopicFigures:
 
 @dataclass
 class Session:
-    """Everything the report shows; times in s from the bag's beginning."""
+    """Everything the report shows; times in s from the bag's beginning, ``begun`` in ns."""
 
     path: Path
     duration: float
     damage: str
+    begun: int = 0
     topics: dict[str, TopicFigures] = field(default_factory=dict)
     latencies: dict[str, Distribution] = field(default_factory=lambda: defaultdict(Distribution))
     latency_ms: dict[str, Curve] = field(default_factory=lambda: defaultdict(Curve))
@@ -117,7 +118,7 @@ def measure(path: str | Path, progress: Callable[[int, int], None] = lambda done
     bag = Bag(path)
     if not bag.count:
         raise PallasError(f"{path}: there is no message in this bag")
-    session = Session(Path(path), bag.duration, bag.damage)
+    session = Session(Path(path), bag.duration, bag.damage, bag.first)
     reader = _Reader(bag, session)
     for done, message in enumerate(bag.messages()):
         if done % 1000 == 0:

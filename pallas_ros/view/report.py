@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
 
@@ -33,6 +34,9 @@ h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2rem 0 .5rem;border-bottom:1px so
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #eceff2}
 td:first-child,th:first-child{text-align:left}svg{width:100%;font-size:10px;fill:#59616c}img,video{max-width:100%;border-radius:6px}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:1rem}.legend span{margin-right:1rem;white-space:nowrap}
+.cards{display:flex;flex-wrap:wrap;gap:.7rem;margin:1rem 0}.cards div{background:#f5f6f8;border-radius:8px;padding:.55rem 1rem;min-width:7.5rem}
+.cards b{display:block;font-size:1.35rem;font-weight:600;font-variant-numeric:tabular-nums}.cards span,.dim{color:#68707c;font-size:.86rem}
+h1{margin-bottom:0}.dim{margin:.1rem 0 0}.words{text-align:left!important}
 .warn{background:#fff3dd;padding:.5rem .8rem;border-radius:6px}pre{background:#f5f6f8;padding:.7rem;overflow:auto;max-height:18rem}
 """
 
@@ -138,7 +142,8 @@ def _film(recording: BagFile, robot: RobotShape | None, first: float, last: floa
         data = _encode(clip.read_bytes())
     return (
         f"<h2>{len(times) / FILM_FPS:.0f} s of it, from {begin:.0f} s on</h2>"
-        f'<video controls muted loop poster="{poster}" src="data:video/mp4;base64,{data}"></video>'
+        f'<video controls muted loop preload="none" width="{FILM_SIZE[0]}" height="{FILM_SIZE[1]}" poster="{poster}" '
+        f'src="data:video/mp4;base64,{data}"></video>'
     )
 
 
@@ -160,17 +165,39 @@ def _head(session: Session) -> str:
     warnings = [session.damage] if session.damage else []
     if session.damaged_messages:
         warnings.append(f"{session.damaged_messages} messages could not be read")
-    cells = "".join(f"<tr><td>{escape(name)}</td><td>{value:.5g}</td></tr>" for name, value in session.figures().items())
     warn = f'<p class="warn">{escape("; ".join(warnings))}</p>' if warnings else ""
-    return f"<h1>{escape(session.path.name)}</h1>{warn}<table>{cells}</table>"
+    cards = "".join(f"<div><b>{value}</b><span>{escape(name)}</span></div>" for name, value in _cards(session))
+    where = session.path.resolve()
+    title = escape(f"{where.parent.name}/{where.name}")
+    begun = datetime.fromtimestamp(session.begun / 1e9, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f'<h1>{title}</h1><p class="dim">recorded from {begun}</p>{warn}<div class="cards">{cards}</div>'
+
+
+def _cards(session: Session) -> Iterator[tuple[str, str]]:
+    """What one wants to know first."""
+    yield "recorded", f"{session.duration:.1f} s" if session.duration < 600 else f"{session.duration / 60:.0f} min"
+    yield "messages", f"{sum(topic.count for topic in session.topics.values()):,}".replace(",", " ")
+    if session.body_topic:
+        topic = session.topics[session.body_topic]
+        yield f"of {session.body_topic}", f"{topic.rate:.1f} Hz"
+        yield "longest gap between bodies", f"{topic.max_gap_ms:.0f} ms"
+    for stage in ("command", "smoothed", "body"):
+        if stage in session.latencies:
+            p50, p99 = session.latencies[stage].percentiles(50, 99)
+            yield f"latency to the {stage}, p50 / p99", f"{p50:.1f} / {p99:.1f} ms"
+            break
+    if session.commands[0]:
+        yield "commands held back by a limit", f"{100 * session.commands[1] / session.commands[0]:.0f} %"
+    yield "events", str(len(session.events))
 
 
 def _topics(session: Session) -> str:
     rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{escape(t.msgtype)}</td><td>{t.count}</td><td>{t.rate:.1f}</td><td>{t.max_gap_ms:.1f}</td></tr>"
+        f"<tr><td>{escape(name)}</td><td class='words'>{escape(t.msgtype)}</td><td>{t.count}</td><td>{t.rate:.1f}</td><td>{t.max_gap_ms:.1f}</td></tr>"
         for name, t in sorted(session.topics.items())
     )
-    return f"<h2>What was recorded</h2><table><tr><th>topic</th><th>type</th><th>messages</th><th>Hz</th><th>longest gap, ms</th></tr>{rows}</table>"
+    head = "<tr><th>topic</th><th class='words'>type</th><th>messages</th><th>Hz</th><th>longest gap, ms</th></tr>"
+    return f"<h2>What was recorded</h2><table>{head}{rows}</table>"
 
 
 def _latency(session: Session) -> str:
@@ -225,17 +252,17 @@ def _arm(session: Session, robot: RobotShape | None) -> str:
     limits = robot.limits if robot is not None else {}
     both = [(words, *curve.arrays()) for words, curve in (("command", session.commanded), ("measured", session.joints)) if curve.times]
     for index, name in enumerate(session.joint_names if both else ()):
-        plot = svg.curves([(words, times, values[:, index]) for words, times, values in both], "rad", limits.get(name))
+        plot = svg.curves([(words, times, values[:, index]) for words, times, values in both], "rad", limits.get(name), broad=1)
         blocks.append((f"{name}, with its limits" if name in limits else name, plot))
     html = "".join(f"<div><p><b>{escape(name)}</b></p>{plot}</div>" for name, plot in blocks)
     limited = sorted(session.limited_by.items(), key=lambda item: -item[1])
     rows = "".join(f"<tr><td>{escape(name)}</td><td>{count}</td></tr>" for name, count in limited)
     sent, held = session.commands
-    table = f"<table><tr><th>held back by</th><th>times seen</th></tr>{rows}</table>" if rows else ""
+    table = f"<table><tr><th>held back by</th><th>status messages that say so</th></tr>{rows}</table>" if rows else ""
     words = f"<p>{sent} commands were sent, {held} of them held back by a limit.</p>" if sent else ""
     return f'<h2>Arm</h2><div class="grid">{html}</div>{words}{table}' if html else ""
 
 
 def _events(session: Session) -> str:
-    rows = "".join(f"<tr><td>{time:.2f} s</td><td style='text-align:left'>{escape(what)}</td></tr>" for time, what in session.events)
+    rows = "".join(f"<tr><td>{time:.2f} s</td><td class='words'>{escape(what)}</td></tr>" for time, what in session.events)
     return f"<h2>Events</h2><table>{rows}</table>" if rows else ""

@@ -20,8 +20,11 @@ def lines(times: F64, values: F64, names: Sequence[str], unit: str) -> str:
     return curves([(name, times, values[:, k]) for k, name in enumerate(names)], unit)
 
 
-def curves(named: Sequence[tuple[str, F64, F64]], unit: str, limits: tuple[float, float] | None = None) -> str:
-    """Curves over time: name, times (n,) s and values (n,) of each; ``limits`` are drawn dashed."""
+def curves(named: Sequence[tuple[str, F64, F64]], unit: str, limits: tuple[float, float] | None = None, broad: int = 0) -> str:
+    """Curves over time: name, times (n,) s and values (n,) of each; ``limits`` are drawn dashed.
+
+    The first ``broad`` of them are drawn broad and pale, to be seen under those that lie on them.
+    """
     finite = [(name, times[np.isfinite(values)], values[np.isfinite(values)]) for name, times, values in named]
     known = [(times, values) for _, times, values in finite if len(times)]
     if not known:
@@ -40,7 +43,8 @@ def curves(named: Sequence[tuple[str, F64, F64]], unit: str, limits: tuple[float
     for k, (_, times, values) in enumerate(finite):
         x = _LEFT + (times - begin) / max(end - begin, 1e-9) * _ACROSS
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, height(values)))
-        inside.append(f'<polyline fill="none" stroke="{PALETTE[k % len(PALETTE)]}" stroke-width="1.2" points="{points}"/>')
+        pen = 'stroke-width="5" stroke-opacity=".35"' if k < broad else 'stroke-width="1.2"'
+        inside.append(f'<polyline fill="none" stroke="{PALETTE[k % len(PALETTE)]}" {pen} points="{points}"/>')
     return _frame("".join(inside), (begin, end), (low, high), "s", unit) + _legend([name for name, _, _ in finite])
 
 
