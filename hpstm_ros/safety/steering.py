@@ -68,12 +68,14 @@ class Steering:
         # Towards a limit, whatever the goal's own speed, no faster than a quarter of the acceleration can brake.
         room = np.maximum(np.where(velocity > 0, limits.upper - q, q - limits.lower) - 1e-3, 0.0)
         near_limit = np.minimum(0.5 * self._gain * room, np.sqrt(0.5 * limits.acceleration * room))
-        velocity = self._slide(q, np.clip(velocity, -near_limit, near_limit), limited)
+        velocity = np.clip(velocity, -near_limit, near_limit)
         # Each joint by itself: a wrist that turns as fast as it can must not hold the hand back.
         fastest = scale * 0.995 * limits.velocity
         if (np.abs(velocity) > fastest).any():
             limited.append(f"velocity:{limits.joint_names[int(np.argmax(np.abs(velocity) - fastest))]}")
             velocity = np.clip(velocity, -fastest, fastest)
+        velocity = self._slide(q, velocity, limited)
+        velocity = velocity / max(float((np.abs(velocity) / np.maximum(fastest, 1e-9)).max()), 1.0)  # as a whole: it still slides along
         if self._guard is not None:
             tip = self._guard.tip_speed(q, velocity)
             allowed = 0.95 * _TIP_MARGIN * self.tip_speed * scale
