@@ -54,7 +54,7 @@ class Teleoperation:
         """``side`` is the human arm that a one-armed robot follows (default: as its configuration says)."""
         self.robot = robot
         self.guard = guard_of(robot)
-        self.retargeter = Retargeter(robot, side, retarget)
+        self.retargeter = Retargeter(robot, side, retarget, guard_of(robot).near_pairs)  # of its own: it remembers postures
         self.supervisor = Supervisor(limits_of(robot, tip_speed), safety, self.guard)
         self.figures = Figures()
         self.goal: Goal | None = None

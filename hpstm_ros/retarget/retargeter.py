@@ -6,6 +6,7 @@ so that the hand's position comes first, then its orientation, then the elbow's 
 as manipulability falls (Nakamura and Hanafusa, 1986), so that singularities slow the arm and do not make it jump.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import daqp
@@ -22,9 +23,12 @@ from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ
 
 F64 = NDArray[np.float64]
+Barriers = Callable[[F64], list[tuple[F64, float, str]]]
+"""Of a posture (n,), what is near: rows (n,) that take joint motion to the way towards it, and the room left in m (`hpstm_ros.safety.guard`)."""
 
 _ARRIVED_RAD = 1e-4  # a step so small was the last
 _RANGES = {"scale": (0.1, 3.0), "deviation_scale_m": (0.001, 1.0), "stop_deviation_m": (0.01, 1.0)}
+_APPROACH = 0.5  # of the room left before an obstacle, a body may use so much
 _BOX_MARGIN_M = 0.02  # the supervisor's box is the real one: between two goals a tip moves on an arc
 
 
@@ -197,14 +201,22 @@ class _ArmTasks:
 class Retargeter:
     """Turns bodies into joint goals for all of a robot's arms."""
 
-    def __init__(self, robot: RobotDescription, side: str | None = None, settings: RetargetSettings | None = None) -> None:
-        """Start from the robot's ready posture; ``side`` is the human arm a one-armed robot follows (default: as configured)."""
+    def __init__(
+        self, robot: RobotDescription, side: str | None = None, settings: RetargetSettings | None = None, barriers: Barriers | None = None
+    ) -> None:
+        """Start from the robot's ready posture.
+
+        Args:
+            robot: which.
+            side: the human arm that a one-armed robot follows (default: as configured).
+            settings: see there.
+            barriers: the way to a target goes around what they tell of; without, the supervisor may hold the arm back where it could go another way.
+        """
         self.robot, self.settings = robot, settings or RetargetSettings()
-        self._side = side
+        self._side, self._barriers = side, barriers
         self._arms = [_ArmTasks(robot, arm) for arm in robot.arms]
         self._configuration = _Posture(robot.model, robot.model.createData(), robot.q_ready)
         self._lower, self._upper = robot.lower, robot.upper  # of the goals, now: `leash_s` around the arm
-        self._no_rows, self._inequalities = np.zeros((0, robot.model.nv)), np.zeros(robot.model.nv, dtype=np.intc)
         self._posture = PostureTask(cost=max(min(arm.weights["posture"] for arm in robot.arms), 1e-6))
         self._posture.set_target(robot.q_ready)
         self._manipulable = [self._manipulability(arm) or 1.0 for arm in self._arms]
@@ -273,15 +285,21 @@ class Retargeter:
         configuration, dt = self._configuration, 1.0 / MODEL_RATE_HZ / self.settings.iterations
         most = self.robot.velocity * self.settings.speed_factor * dt
         tasks = [task for arm in self._arms for task in arm.tasks] + [self._posture]
+        near = self._barriers(configuration.q) if self._barriers is not None else []
+        rows = np.array([row for row, _, _ in near]).reshape(-1, self.robot.model.nv)
+        room = _APPROACH * np.maximum([left for _, left, _ in near], 0.0)
+        free, senses = np.full(len(near), -np.inf), np.zeros(self.robot.model.nv + len(near), dtype=np.intc)
         for _ in range(self.settings.iterations):
             damping = 1e-9 + 1e-3 * max(self._nearness(k) for k in range(len(self._arms))) ** 2
             problem, q = pink.build_ik(configuration, tasks, dt, damping, limits=[]), configuration.q
             # Bounds go to the solver as bounds, not as rows: `pink.solve_ik` takes three times as long.
             above, below = np.clip(self._upper - q, 0.0, most), np.clip(q - self._lower, 0.0, most)
-            move, _, found, _ = daqp.solve(problem.P, problem.q, self._no_rows, above, -below, self._inequalities)
+            bounds = np.concatenate((above, room)), np.concatenate((-below, free))
+            move, _, found, _ = daqp.solve(problem.P, problem.q, rows, *bounds, senses)
             if found < 1:
                 break
             configuration.update(q + move)
+            room = np.maximum(room - rows @ move, 0.0)
             if np.abs(move).max() < _ARRIVED_RAD:
                 break
 

@@ -7,6 +7,8 @@ import pinocchio as pin
 from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
+Barrier = tuple[F64, float, str]
+"""A row (n,) that takes joint velocities to the speed in m/s towards an obstacle, the room left in m, and the obstacle's name."""
 
 NEAR_M = 0.05
 """From what distance on a pair of links, or a tip and a face of the box, takes part in the barriers."""
@@ -31,8 +33,8 @@ class Guard(Protocol):
         Without ``pairs`` these are not looked at, which is cheap.
         """
 
-    def barriers(self, q: F64) -> list[tuple[F64, float, str]]:
-        """What is near: rows (n,) that take joint velocities to the speed in m/s towards it, the room left in m, and its name."""
+    def barriers(self, q: F64) -> list[Barrier]:
+        """What is near: the faces of the box, and parts of the arm or of what is kept out."""
 
 
 class PinocchioGuard:
@@ -76,8 +78,8 @@ class PinocchioGuard:
             pair = next(self._name(k) for k, result in enumerate(self._exact.collisionResults) if result.isCollision())
         return speed, outside, pair
 
-    def barriers(self, q: F64) -> list[tuple[F64, float, str]]:
-        """What is near: rows (n,) that take joint velocities to the speed in m/s towards it, the room left in m, and its name."""
+    def barriers(self, q: F64) -> list[Barrier]:
+        """See `Guard.barriers`."""
         model, data, rows = self._model, self._data, []
         pin.computeJointJacobians(model, data, q)
         for tip in self._tips:
@@ -85,16 +87,21 @@ class PinocchioGuard:
             J = pin.getFrameJacobian(model, data, tip, pin.LOCAL_WORLD_ALIGNED)[:3]
             for sign, room in ((1.0, self._box_max - p), (-1.0, p - self._box_min)):
                 rows += [(sign * J[k], float(room[k]) - _KEPT_M, "workspace") for k in np.flatnonzero(room < NEAR_M)]
+        return rows + self.near_pairs(q)
+
+    def near_pairs(self, q: F64) -> list[Barrier]:
+        """The barriers of parts that are near each other, without those of the box."""
+        model, data = self._model, self._data
         if self._clear is not None and float(self._leverage @ np.abs(q - self._clear)) < _SKIPPED_M:
-            return rows
+            return []
+        pin.computeJointJacobians(model, data, q)
         if not pin.computeCollisions(model, data, self._geometry, self._wide, q, False):
             self._clear = np.array(q)
-        else:
-            near = [(r.getContact(0).penetration_depth, k) for k, r in enumerate(self._wide.collisionResults) if r.isCollision()]
-            rows += [self._pair_row(k, self._wide.collisionResults[k]) for _, k in sorted(near)[:_NEAREST]]
-        return rows
+            return []
+        near = [(r.getContact(0).penetration_depth, k) for k, r in enumerate(self._wide.collisionResults) if r.isCollision()]
+        return [self._pair_row(k, self._wide.collisionResults[k]) for _, k in sorted(near)[:_NEAREST]]
 
-    def _pair_row(self, number: int, result: "pin.coal.CollisionResult") -> tuple[F64, float, str]:
+    def _pair_row(self, number: int, result: "pin.coal.CollisionResult") -> Barrier:
         """The row of one near pair: its normal's component of the speed of the one's nearest point against the other's."""
         contact, pair = result.getContact(0), self._geometry.collisionPairs[number]
         normal, row = np.asarray(contact.normal), np.zeros(self._model.nv)

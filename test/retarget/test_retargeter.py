@@ -18,7 +18,7 @@ from hpstm_ros.retarget.demand import IN_REACH, OUT_OF_REACH, TOO_FAST, Demand
 from hpstm_ros.retarget.human_arm import read_arm
 from hpstm_ros.retarget.retargeter import Retargeter, RetargetSettings
 from hpstm_ros.retarget.robots import load_robot, ready_robots
-from hpstm_ros.teleoperation import Teleoperation
+from hpstm_ros.teleoperation import Teleoperation, guard_of
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.kinematics import forward_kinematics
@@ -162,6 +162,28 @@ def test_calm_motion_is_followed_within_ten_millimetres() -> None:
     assert figures["in_reach_share"] > 0.7
     assert figures["in_reach_mean_mm"] < 5.0
     assert figures["hand_error_mean_mm"] < 10.0
+
+
+def test_an_arm_slides_along_its_box_and_does_not_stick() -> None:
+    """Joints cut to their speeds one by one, after the way along the face was found, led out of the box again: every plan was refused, and
+    the arm stood 320 mm from a target in reach as long as that lasted."""
+    result = retarget_motion(demo_motion(1.5), load_robot("kinova"), tip_speed=NO_TIP_LIMIT, progress=False)
+    assert result.tip_error[np.isfinite(result.tip_error)][-1] < 0.01
+
+
+SPIN = st.tuples(*[st.floats(-2.0, 2.0)] * 3)
+
+
+@given(shoulder=SPIN, elbow=SPIN, name=st.sampled_from(["panda", "g1"]))
+@hypothesis_settings(max_examples=12, deadline=None)
+def test_goals_go_around_the_arms_own_parts(shoulder: tuple[float, float, float], elbow: tuple[float, float, float], name: str) -> None:
+    robot = load_robot(name)
+    guard = guard_of(robot)
+    retargeter, still = Retargeter(robot, barriers=guard_of(robot).near_pairs), np.zeros(robot.dof)
+    for _ in range(60):
+        goal = retargeter.step(body({17: shoulder, 19: elbow}))
+        assert goal is not None
+        assert guard.look(goal.q, still)[2] == ""
 
 
 @pytest.mark.parametrize(("pace", "kind"), [(1, IN_REACH), (12, TOO_FAST)])
