@@ -1,6 +1,6 @@
 """A robot arm as data: a URDF, and a short YAML that says how an operator's arm stands to it (docs/robots.md)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -223,13 +223,6 @@ def _arm(model: pin.Model, limits: dict[str, F64], q_ready: F64, entry: dict[str
         reach_min=_number(entry.get("reach_min", 0.25 * far), 0.0, far, "reach_min"),
         weights=weights,
     )
-
-
-def with_side(robot: RobotDescription, side: str) -> RobotDescription:
-    """A one-armed robot that follows the other human arm; robots with two arms stay as they are."""
-    if side not in ("left", "right"):
-        raise PallasError(f"the arm to follow is left or right, not {side!r}")
-    return robot if len(robot.arms) > 1 else replace(robot, arms=(replace(robot.arms[0], side=side),))
 
 
 def _limits(model: pin.Model, entry: dict[str, Any]) -> dict[str, F64]:

@@ -1,4 +1,4 @@
-"""Records to messages (a body in about 60 microseconds), and the joints of messages; bodies and samples are read by `pallas_ros.messages`."""
+"""Records to messages, a body in about 60 microseconds; what comes in is read by `pallas_ros.messages`."""
 
 from array import array
 
@@ -9,13 +9,10 @@ from numpy.typing import NDArray
 from pallas.msg import BodyPose
 from pallas.msg import ImuFrame as ImuFrameMsg
 from sensor_msgs.msg import Imu, JointState
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.names import JOINTS, SITES, WORLD_FRAME
 from pallas_ros.imu.sample import ImuSample
-from pallas_ros.messages import order_of
 
 F64 = NDArray[np.float64]
 
@@ -101,46 +98,6 @@ def pose_to_msg(stamp: int, frame_id: str, position: F64, orientation: F64) -> P
     return message
 
 
-def trajectory_to_msg(stamp: int, joint_names: list[str], q: F64, dq: F64 | None, ddq: F64 | None, time_from_start: int) -> JointTrajectory:
-    """One command: a trajectory of one point.
-
-    Args:
-        stamp: ns, ``header.stamp``, when ``time_from_start`` begins; 0: at receipt.
-        joint_names: of the n joints.
-        q: (n,) rad, and its derivatives ``dq``, ``ddq`` or None.
-        time_from_start: ns.
-    """
-    message = JointTrajectory()
-    message.header.stamp = to_stamp(stamp)
-    message.joint_names = joint_names
-    point = JointTrajectoryPoint()
-    point.positions = array("d", q.tobytes())
-    if dq is not None:
-        point.velocities = array("d", dq.tobytes())
-    if ddq is not None:
-        point.accelerations = array("d", ddq.tobytes())
-    point.time_from_start.sec, point.time_from_start.nanosec = divmod(time_from_start, 1_000_000_000)
-    message.points = [point]
-    return message
-
-
-def trajectory_from_msg(message: JointTrajectory, joint_names: list[str]) -> tuple[F64, F64 | None, F64 | None]:
-    """The last point's positions, velocities and accelerations (n,) in the order of ``joint_names``; None where not given.
-
-    Raises:
-        PallasError: no point, other joints, or wrong lengths.
-    """
-    if not message.points:
-        raise PallasError("the joint trajectory holds no point")
-    order = order_of(list(message.joint_names), joint_names, "the joint trajectory")
-    point, count = message.points[-1], len(message.joint_names)
-    if len(point.positions) != count or any(len(values) not in (0, count) for values in (point.velocities, point.accelerations)):
-        raise PallasError(f"the joint trajectory names {count} joints but gives {len(point.positions)} positions")
-    q, dq, ddq = (np.array(values)[order] if len(values) else None for values in (point.positions, point.velocities, point.accelerations))
-    assert q is not None
-    return q, dq, ddq
-
-
 def joint_state_to_msg(stamp: int, joint_names: list[str], q: F64, dq: F64 | None = None, effort: F64 | None = None) -> JointState:
     """Joint positions (n,) rad, velocities rad/s and efforts."""
     message = JointState()
@@ -152,16 +109,3 @@ def joint_state_to_msg(stamp: int, joint_names: list[str], q: F64, dq: F64 | Non
     if effort is not None:
         message.effort = array("d", effort.tobytes())
     return message
-
-
-def joint_state_from_msg(message: JointState, joint_names: list[str]) -> tuple[F64, F64 | None]:
-    """Positions and velocities (n,) in the order of ``joint_names``; velocities None where not given.
-
-    Raises:
-        PallasError: a joint is missing, or lengths differ.
-    """
-    order = order_of(list(message.name), joint_names, "the joint state")
-    if len(message.position) != len(message.name) or len(message.velocity) not in (0, len(message.name)):
-        raise PallasError(f"the joint state names {len(message.name)} joints but gives {len(message.position)} positions")
-    velocity = np.array(message.velocity)[order] if len(message.velocity) else None
-    return np.array(message.position)[order], velocity

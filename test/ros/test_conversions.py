@@ -91,14 +91,3 @@ def test_an_imu_frame_survives() -> None:
     after = messages.imu_frame_from_msg(conversions.imu_frame_to_msg(before))
     for name in ImuFrame.__dataclass_fields__:
         assert np.array_equal(getattr(before, name), getattr(after, name)), name
-
-
-def test_a_command_comes_back_in_the_order_asked_for_and_wrong_ones_are_refused() -> None:
-    message = conversions.trajectory_to_msg(3, ["a", "b"], np.array([1.0, 2.0]), np.array([3.0, 4.0]), None, 16_000_000)
-    q, dq, ddq = conversions.trajectory_from_msg(message, ["b", "a"])
-    assert q.tolist() == [2.0, 1.0]
-    assert dq is not None
-    assert dq.tolist() == [4.0, 3.0]
-    assert ddq is None
-    with pytest.raises(PallasError, match="has no joint 'c'"):
-        conversions.trajectory_from_msg(message, ["a", "c"])
