@@ -1,7 +1,6 @@
 """The recorder and the player on real DDS: what goes in comes out, and a bag played twice gives the same bytes."""
 
 import itertools
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bag_samples import text_message
 
 from pallas_ros.bags import Bag, BagWriter, Qos
 from pallas_ros.body.errors import PallasError
@@ -82,6 +82,42 @@ def test_what_is_published_is_in_the_bag(node: Any, tmp_path: Path) -> None:
     assert stamps == sorted(stamps)
 
 
+def test_a_recorder_that_is_killed_loses_a_second_at_most(node: Any, tmp_path: Path) -> None:
+    from std_msgs.msg import String
+
+    from pallas_ros.ros.qos import STREAM
+
+    publisher = node.create_publisher(String, "/text", STREAM)
+    process = start_recorder(tmp_path / "bag", "--topics", "/text")
+    file = tmp_path / "bag" / "bag_0.mcap"
+    sent = itertools.count()
+    sizes: set[int] = set()
+    try:
+        until(publisher.get_subscription_count)
+        while len(sizes) < 3:  # until it has begun to write
+            publisher.publish(String(data=str(next(sent))))
+            rclpy.spin_once(node, timeout_sec=0.005)
+            sizes.add(file.stat().st_size)
+        last = time.monotonic_ns() + 1_500_000_000
+        while time.monotonic_ns() < last:  # longer than may be lost
+            publisher.publish(String(data=str(next(sent))))
+            rclpy.spin_once(node, timeout_sec=0.005)
+    finally:
+        process.kill()
+        killed = time.time_ns()
+        process.communicate(timeout=20)
+    bag = Bag(tmp_path / "bag")
+    assert "was not closed" in bag.damage
+    kept = [(message.stamp, int(bag.decode(message).data)) for message in bag.messages()]
+    assert [number for _, number in kept] == list(range(len(kept)))  # nothing is missing but the end
+    assert 0 <= killed - kept[-1][0] <= 1_000_000_000
+    run = subprocess.run([sys.executable, "-m", "pallas_ros.cli", "repair", str(tmp_path / "bag")], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    mended = Bag(tmp_path / "bag")
+    assert mended.damage == ""
+    assert [int(mended.decode(message).data) for message in mended.messages()] == list(range(len(kept)))
+
+
 def test_a_recorder_that_may_not_write_says_so_and_fails(ros_domain: int, tmp_path: Path) -> None:
     (tmp_path / "bag").mkdir()
     (tmp_path / "bag" / "thing").write_text("mine")
@@ -93,8 +129,6 @@ def test_a_recorder_that_may_not_write_says_so_and_fails(ros_domain: int, tmp_pa
 
 
 def make_bag(path: Path) -> Path:
-    from test_bags import text_message
-
     with BagWriter(path) as writer:
         writer.add_topic("/imu/text", "std_msgs/msg/String", Qos(reliable=False))
         writer.add_topic("/made/text", "std_msgs/msg/String")
@@ -129,12 +163,7 @@ def listen(node: Any, bag: Path, **plan: Any) -> tuple[list[bytes], list[int]]:
     return heard, ticks
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(os.path.dirname(__file__))
-
-
-def test_played_twice_it_is_the_same_bytes_in_the_same_order(node: Any, here: None, tmp_path: Path) -> None:
+def test_played_twice_it_is_the_same_bytes_in_the_same_order(node: Any, tmp_path: Path) -> None:
     bag = make_bag(tmp_path / "bag")
     first, ticks = listen(node, bag, rate=5.0, clock=100.0)
     second, _ = listen(node, bag, rate=5.0)
@@ -148,7 +177,7 @@ def test_played_twice_it_is_the_same_bytes_in_the_same_order(node: Any, here: No
     assert {b - a for a, b in itertools.pairwise(ticks)} == {10_000_000}
 
 
-def test_a_part_and_a_choice_of_topics(node: Any, here: None, tmp_path: Path) -> None:
+def test_a_part_and_a_choice_of_topics(node: Any, tmp_path: Path) -> None:
     from pallas_ros.nodes.player import Plan, Player
 
     bag = make_bag(tmp_path / "bag")
@@ -164,7 +193,7 @@ def test_replay_of_no_bag_is_one_sentence(tmp_path: Path) -> None:
     assert run.stderr == f"pallas: {tmp_path / 'nothing'}: no such bag; give a rosbag2 folder, a .mcap or a .db3 file\n"
 
 
-def test_repair_says_what_it_kept(here: None, tmp_path: Path) -> None:
+def test_repair_says_what_it_kept(tmp_path: Path) -> None:
     bag = make_bag(tmp_path / "bag")
     file = bag / "bag_0.mcap"
     file.write_bytes(file.read_bytes()[:-200])
