@@ -1,10 +1,9 @@
 """A recorded session again: through the running nodes it gives the live bodies, through `pallas process` the same bytes each time."""
 
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,8 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
+
+from graph_process import Up, bodies_heard
 
 from pallas_ros import cli
 from pallas_ros.bags import Bag
@@ -23,24 +24,6 @@ from pallas_ros.pipeline import read_document
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(170)]
 
 
-@pytest.fixture
-def start(tmp_path: Path, ros_domain: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., object]]:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    from test_up import Up
-
-    started: list[Up] = []
-
-    def make(*arguments: str) -> Up:
-        started.append(Up(tmp_path, *arguments))
-        return started[-1]
-
-    yield make
-    for up in started:
-        if up.process.poll() is None:
-            os.killpg(up.process.pid, signal.SIGKILL)
-            up.process.wait()
-
-
 def bodies(bag: Path, topic: str) -> dict[int, BodyFrame]:
     return {body.stamp: body for _, body in read_bodies(Bag(bag), topic) if body.valid.all()}
 
@@ -50,9 +33,7 @@ def apart(one: BodyFrame, other: BodyFrame) -> float:
     return float(np.abs((one.positions - one.positions[0]) - (other.positions - other.positions[0])).max())
 
 
-def test_replayed_through_the_nodes_and_processed_twice(start: Callable[..., object], tmp_path: Path) -> None:
-    from test_up import bodies_heard
-
+def test_replayed_through_the_nodes_and_processed_twice(start: Callable[..., Up], tmp_path: Path) -> None:
     live_bag, again_bag = tmp_path / "live", tmp_path / "again"
     up = start("--record", str(live_bag), "robot:=")
     with bodies_heard() as heard:

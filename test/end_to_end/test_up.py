@@ -1,12 +1,9 @@
 """The graph as processes: it runs and records, a child's death is told, Ctrl-C and kill -9 leave nothing behind."""
 
-import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +12,8 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
 
-import rclpy
-from pallas.msg import BodyPose
+
+from graph_process import Up, bodies_heard, gone, wait_gone
 
 from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import read_bodies
@@ -27,94 +24,6 @@ from pallas_ros.figures import of_bag
 from pallas_ros.pipeline import Settings
 
 pytestmark = pytest.mark.timeout(170)
-
-START_S = 100.0
-
-
-class Up:
-    """A `pallas up` in its own process, with what it says."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        config = folder / "graph.yaml"
-        config.write_text("parameter_files: {imu_simulator: simulator.yaml, imu_driver: driver.yaml}\n")
-        ports = [str(folder / "ports" / site) for site in ("pelvis", "neck", "left_wrist", "right_wrist")]
-        (folder / "simulator.yaml").write_text(f"imu_simulator:\n  ros__parameters:\n    port_folder: {folder / 'ports'}\n")
-        (folder / "driver.yaml").write_text(f"imu_driver:\n  ros__parameters:\n    ports: {ports}\n")
-        self.log = folder / f"up-{time.monotonic_ns()}.log"
-        command = [sys.executable, "-m", "pallas_ros.cli", "up", "--config", str(config), *arguments]
-        self.process = subprocess.Popen(command, stdout=self.log.open("w"), stderr=subprocess.STDOUT, cwd=folder, start_new_session=True)
-
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until it is so; the process must still run then."""
-        end = time.monotonic() + START_S
-        while not condition():
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < end, self.said()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(0.01)
-
-    def children(self) -> dict[str, int]:
-        """Node -> process id."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if f"PPid:\t{self.process.pid}\n" in (folder / "status").read_text():
-                    words = (folder / "cmdline").read_bytes().split(b"\0")
-                    found[words[words.index(b"pallas_ros.nodes") + 1].decode()] = int(folder.name)
-            except (OSError, ValueError):
-                continue
-        return found
-
-    def end(self, limit_s: float = START_S) -> int:
-        return self.process.wait(limit_s)
-
-
-@contextlib.contextmanager
-def bodies_heard() -> Iterator[Callable[[], int]]:
-    """A listener to /pallas/body in the test's own process; calling it listens a little and says how many there were so far."""
-    rclpy.init()
-    node = rclpy.create_node("listener")
-    heard: list[object] = []
-    node.create_subscription(BodyPose, TOPIC_PALLAS_BODY, heard.append, 100)
-
-    def listen() -> int:
-        rclpy.spin_once(node, timeout_sec=0.05)
-        return len(heard)
-
-    try:
-        yield listen
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
-
-
-def gone(pids: list[int]) -> bool:
-    return not any(Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text() for pid in pids)
-
-
-def wait_gone(pids: list[int], limit_s: float = 10.0) -> None:
-    end = time.monotonic() + limit_s
-    while not gone(pids):
-        assert time.monotonic() < end, "processes are left"
-        os.sched_yield()
-
-
-@pytest.fixture
-def start(tmp_path: Path, ros_domain: int) -> Iterator[Callable[..., Up]]:
-    started: list[Up] = []
-
-    def make(*arguments: str) -> Up:
-        started.append(Up(tmp_path, *arguments))
-        return started[-1]
-
-    yield make
-    for up in started:
-        if up.process.poll() is None:
-            os.killpg(up.process.pid, signal.SIGKILL)
-            up.process.wait()
 
 
 def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(start: Callable[..., Up], tmp_path: Path) -> None:
