@@ -32,7 +32,8 @@ class GateSettings:
         swap_ratio: the sides are taken for exchanged where exchanging them shrinks the median distance by this factor.
         swap_least: m, and it was at least this.
         patience: frames after which a refused jump or joint is believed.
-        swap_patience: frames after which exchanged sides are believed.
+        swap_patience: frames after which exchanged sides are believed; fewer, if fewer came before they were exchanged: the first frames of a
+            body may be the wrong ones.
         blind: frames without any joint after which nothing is expected any more: an acceleration carried on for longer is no expectation.
     """
 
@@ -91,11 +92,12 @@ class Gate:
             return points, seen
         as_is = float(np.median(np.linalg.norm(points - expected, axis=-1)[both]))
         exchanged = float(np.median(np.linalg.norm(points[_MIRROR] - expected, axis=-1)[both]))
-        if as_is < self._s.swap_least or exchanged > self._s.swap_ratio * as_is:
+        if as_is < exchanged:
             self._swapped = 0
+        if as_is < self._s.swap_least or exchanged > self._s.swap_ratio * as_is:
             return points, seen
         self._swapped += 1
-        if self._swapped > self._s.swap_patience:
+        if self._swapped > min(self._s.swap_patience, self._frames - self._swapped + 1):
             self._believe("left and right stay exchanged: believed", remarks)
             return points, seen
         self.counts["sides exchanged"] += 1

@@ -153,6 +153,15 @@ def test_swapped_sides_are_put_right(noisy: F64) -> None:
     np.testing.assert_array_equal(fixed[seen], noisy[60][seen])
 
 
+def test_sides_exchanged_in_a_bodys_first_frames_are_not_kept(noisy: F64) -> None:
+    """Found by a hostile file: what came first was believed, and all that was right for seven seconds 'put right'."""
+    gate = Gate()
+    mirrored = list(MIRROR)
+    out = [gate.push(points[mirrored] if i < 5 else points)[0] for i, points in enumerate(noisy[:60])]
+    wrong = [i for i, (points, shown) in enumerate(zip(out, noisy[:60], strict=True)) if np.nanmax(np.abs(points - shown)) > 1e-9]
+    assert max(wrong) < 12 and gate.counts["started anew"] == 1
+
+
 def test_another_person_for_a_moment_is_refused_but_believed_when_it_stays(noisy: F64) -> None:
     gate = Gate()
     for points in noisy[:60]:
