@@ -17,8 +17,10 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.motion import Motion, load_motion, save_motion
 from pallas_ros.body.names import JOINT_INDEX, MIRROR, PARENTS
 from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.cli import main
 
 F64 = NDArray[np.float64]
 PARENT = np.array([max(p, 0) for p in PARENTS])
@@ -226,3 +228,31 @@ def test_bodies_from_the_imus_pass_as_they_are(noisy: F64) -> None:
 def test_settings_out_of_range_are_refused(key: str, value: object) -> None:
     with pytest.raises(PallasError):
         SmootherSettings(**{key: value})  # type: ignore[arg-type]
+
+
+def test_smooth_takes_a_hostile_file_and_says_what_it_met(
+    walk: F64, noisy: F64, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A third of the frames dropped, joints missing, spikes of 200 mm and sides exchanged, the first frames' too."""
+    rng = np.random.default_rng(11)
+    points = noisy.copy()
+    spiked = rng.random(points.shape[:2]) < 0.02
+    points[spiked] += 0.2 * np.array([0.6, 0.0, 0.8])
+    for start in (0, 60, 130, 190):
+        points[start : start + 2] = points[start : start + 2, list(MIRROR)]
+    points[rng.random(points.shape[:2]) < 0.05] = np.nan
+    points[150:165, JOINT_INDEX["right_wrist"]] = np.nan
+    dropped = rng.random(len(points)) < 0.3
+    points[dropped] = np.nan
+    rotations_ = np.tile(rotations.IDENTITY, (*points.shape[:2], 1))
+    save_motion(tmp_path / "hostile.npz", Motion(60.0, points, rotations_, valid=~dropped))
+    assert main(["smooth", str(tmp_path / "hostile.npz"), str(tmp_path / "smooth.npz"), "--lookahead", "10"]) == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("frames bridged", "joint refused", "sides exchanged"))
+    smooth = load_motion(tmp_path / "smooth.npz")
+    assert len(smooth) == len(points)
+    assert all(np.isfinite(a).all() for a in (smooth.positions, smooth.rotations, smooth.position_covariance))
+    error = np.linalg.norm(smooth.positions - walk, axis=-1).mean(-1)
+    assert np.median(error[60:]) < 0.02 and error[60:].max() < 0.08
+    jerk = [np.linalg.norm(np.diff(p[60:], 3, axis=0), axis=-1).mean() for p in (smooth.positions, noisy)]
+    assert jerk[0] < 0.1 * jerk[1]
