@@ -44,17 +44,21 @@ class Raw:
 class OneEuro:
     """The One-Euro filter (Casiez, Roussel and Vogel 2012), with the speed of the whole point setting its cut-off.
 
-    It is causal by construction: a look-ahead would only delay it, so it reports the present whatever it is asked for.
+    It is causal by construction and lags: with a look-ahead, its newest value is taken for the frame that long ago.
 
     Args:
         min_cutoff: Hz, cut-off at rest.
         beta: 1/m, how fast the cut-off rises with speed.
         derivative_cutoff: Hz, cut-off of the speed estimate.
+        lookahead: frames.
         rate: Hz.
     """
 
-    def __init__(self, min_cutoff: float = 1.0, beta: float = 5.0, derivative_cutoff: float = 3.0, rate: float = 60.0) -> None:
-        self.lookahead = 0
+    def __init__(
+        self, min_cutoff: float = 1.0, beta: float = 5.0, derivative_cutoff: float = 3.0, lookahead: int = 0, rate: float = 60.0
+    ) -> None:
+        self.lookahead = lookahead
+        self._pushed = 0
         self._min_cutoff, self._beta, self._rate = min_cutoff, beta, rate
         self._alpha_speed = float(self._alpha(np.asarray(derivative_cutoff)))
         self._value: F64 | None = None
@@ -67,6 +71,11 @@ class OneEuro:
 
     def push(self, points: F64) -> F64 | None:
         """See `Filter.push`."""
+        self._pushed += 1
+        value = self._follow(points)
+        return value if self._pushed > self.lookahead else None
+
+    def _follow(self, points: F64) -> F64:
         if self._value is None or self._velocity is None:
             self._value, self._velocity = points.copy(), np.zeros_like(points)
             return self._value
@@ -162,7 +171,8 @@ class Kalman:
         self._x: F64 | None = None
         self._p = np.empty(0)
         self._missed = np.empty(0, dtype=np.int64)
-        self._past: deque[tuple[F64, F64, F64, F64]] = deque(maxlen=lookahead + 1)
+        self._past: deque[tuple[F64, F64, F64, F64, F64]] = deque(maxlen=lookahead + 1)
+        """Of each frame: state and covariance expected, the gain that carries a correction of them to the frame before, and both after the update."""
         self.variance = np.empty(0)
         """(...) m^2 of each coordinate of the points returned last."""
         self.refused = np.empty(0, dtype=bool)
@@ -176,12 +186,13 @@ class Kalman:
             self._p = np.zeros((*points.shape[:-1], 3, 3))
             self._missed = np.full(points.shape[:-1], self._patience)
             self._restart(points, np.ones(points.shape[:-1], dtype=bool))
-            x_before, p_before = self._x, self._p
+            x_before, p_before, back = self._x, self._p, np.zeros_like(self._p)
             self.refused = np.zeros(missing.shape, dtype=bool)
         else:
             x_before, p_before = self._x @ self._f.T, self._f @ self._p @ self._f.T + self._q
+            back = self._p @ self._f.T @ np.linalg.inv(p_before) if self.lookahead else p_before
             self._update(points, missing, x_before, p_before)
-        self._past.append((x_before, p_before, self._x, self._p))
+        self._past.append((x_before, p_before, back, self._x, self._p))
         return self._smooth() if len(self._past) > self.lookahead else None
 
     def predict(self) -> tuple[F64, F64]:
@@ -221,11 +232,10 @@ class Kalman:
 
     def _smooth(self) -> F64:
         """The Rauch-Tung-Striebel recursion from the newest frame back to the oldest one held."""
-        _, _, x, p = self._past[-1]
+        *_, x, p = self._past[-1]
         steps = list(self._past)
-        for (x_ahead, p_ahead, _, _), (_, _, x_held, p_held) in zip(steps[:0:-1], steps[-2::-1], strict=True):
-            back = p_held @ self._f.T @ np.linalg.inv(p_ahead)
-            x = x_held + np.einsum("...ij,...cj->...ci", back, x - x_ahead)
+        for (x_ahead, p_ahead, back, _, _), (*_, x_held, p_held) in zip(steps[:0:-1], steps[-2::-1], strict=True):
+            x = x_held + (x - x_ahead) @ np.swapaxes(back, -1, -2)
             p = p_held + back @ (p - p_ahead) @ np.swapaxes(back, -1, -2)
         self.variance = p[..., 0, 0]
         return np.asarray(x[..., 0])

@@ -1,7 +1,9 @@
 """The exported HPSTM network behind the smoother: holds the window, asks for one frame of it, turns the answer into world coordinates."""
 
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,17 +11,13 @@ from numpy.typing import NDArray
 from hpstm_ros.smoothing.estimate import Estimate
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
+from pallas_ros.body.names import JOINTS
 from pallas_ros.runtime import Stream, open_stream
 
 F64 = NDArray[np.float64]
 
 J = len(JOINTS)
-_MOVES_M_S = np.array(
-    [0.4 if n.endswith(("_wrist", "_ankle", "_foot")) else 0.25 if n.endswith(("_elbow", "_knee")) or n == "head" else 0.15 for n in JOINTS]
-)
-"""How far a joint may wander for each second that it is not seen, a standard deviation of each coordinate. It is added to what the network says, which
-knows how people of its training data move on while a limb is hidden, and is far too sure of it for others (docs/smoothing.md). Chosen, not fitted."""
+_EACH = np.arange(J)
 INPUTS = ("points", "seen", "bones", "known", "lookahead")
 OUTPUTS = ("positions", "rotations", "covariance", "bones_used")
 
@@ -30,9 +28,6 @@ class HpstmNetwork:
     Args:
         stream: the opened model.
         lookahead: frames, 0 to the model's most.
-
-    Attributes:
-        scale: factor (22,) on the network's covariance of each joint, found on motions kept out of training when the model was released.
 
     Raises:
         PallasError: the model is not an HPSTM model, or cannot look that far ahead.
@@ -48,7 +43,7 @@ class HpstmNetwork:
         if not 0 <= lookahead <= most:
             raise PallasError(f"look-ahead of {lookahead} frames: this model takes 0 to {most}")
         self.lookahead = lookahead
-        self.scale = _scales(stream.metadata.get("covariance_scale"), most + 1)[lookahead]
+        self._scale = _scales(stream.metadata, self._frames, most + 1, lookahead)
         self._ask = np.eye(most + 1, dtype=np.float32)[None, lookahead]
         self._window: deque[F64] = deque(maxlen=self._frames)
 
@@ -80,8 +75,7 @@ class HpstmNetwork:
                 "lookahead": self._ask,
             }
         )
-        covariance = out["covariance"][0].astype(np.float64) * self.scale[:, None, None]
-        covariance += ((_MOVES_M_S * self._unseen_s(seen)) ** 2)[:, None, None] * np.eye(3)
+        covariance = out["covariance"][0].astype(np.float64) * self._scale[frames_hidden(seen, self.lookahead), _EACH, None, None]
         # float32 leaves errors of 1e-7 of the largest variance, which could make the smallest one negative
         covariance += (1e-6 * np.trace(covariance, axis1=-2, axis2=-1) + 1e-10)[:, None, None] * np.eye(3)
         return Estimate(
@@ -91,25 +85,35 @@ class HpstmNetwork:
             bones=out["bones_used"][0].astype(np.float64),
         )
 
-    def _unseen_s(self, seen: NDArray[np.bool_]) -> F64:
-        """For each joint (22,) the time from the frame asked for to the nearest one that shows it; 0 where none in the window (L, 22) does.
 
-        A joint that is never seen is one that the estimator's format lacks: it is inferred from its neighbours, as in training.
-        """
-        away = np.abs(np.arange(self._frames) - (self._frames - 1 - self.lookahead))
-        nearest = np.where(seen, away[:, None], self._frames).min(axis=0)
-        return np.asarray(np.where(nearest < self._frames, nearest, 0) / MODEL_RATE_HZ)
+def frames_hidden(seen: NDArray[np.bool_], lookahead: int) -> NDArray[np.int64]:
+    """Frames (..., 22) from the one ``lookahead`` before the newest to the nearest that shows each joint, for windows ``seen`` (..., L, 22).
+
+    0 where no frame does: a joint that is never seen is one that the estimator's format lacks; it is inferred from its neighbours, as in training.
+    """
+    frames = seen.shape[-2]
+    away = np.abs(np.arange(frames) - (frames - 1 - lookahead))
+    nearest = np.where(seen, away[:, None], frames).min(axis=-2)
+    return np.asarray(np.where(nearest < frames, nearest, 0))
 
 
-def _scales(given: object, lookaheads: int) -> F64:
-    """Covariance factors (lookaheads, 22) of a model's document: there by look-ahead and joint, by look-ahead alone, or left out."""
+def _scales(document: Mapping[str, Any], frames: int, lookaheads: int, lookahead: int) -> F64:
+    """Factors (frames, 22) on the covariance of joints, by the frames they are hidden for: found on motions kept out of training, at the release."""
     try:
-        scales = np.ones(1) if given is None else np.asarray(given, dtype=np.float64)
-        scales = np.broadcast_to(scales[:, None] if scales.ndim == 1 else scales, (lookaheads, J))
-    except (TypeError, ValueError):
+        seen = np.ones((lookaheads, J)) if "covariance_scale" not in document else np.array(document["covariance_scale"], dtype=np.float64)
+        hidden = np.array(document.get("covariance_scale_hidden", np.ones((lookaheads, frames - 1))), dtype=np.float64)
+        scales = np.concatenate(
+            (
+                seen.reshape(lookaheads, J)[None, lookahead],
+                np.broadcast_to(hidden.reshape(lookaheads, frames - 1)[lookahead, :, None], (frames - 1, J)),
+            )
+        )
+    except (TypeError, ValueError, IndexError):
         scales = np.zeros(1)
     if not ((scales > 0.01) & (scales < 100)).all():
-        raise PallasError(f"the model's covariance factors are not {lookaheads} x {J} numbers from 0.01 to 100: calibrate it anew")
+        raise PallasError(
+            f"the model's covariance factors are not {lookaheads} x {J} and {lookaheads} x {frames - 1} numbers from 0.01 to 100: calibrate it anew"
+        )
     return scales
 
 

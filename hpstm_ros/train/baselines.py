@@ -1,7 +1,8 @@
 """The classical filters that HPSTM is compared with: what can be tuned of each, tuning on the validation split, and running them on trials."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,31 +42,84 @@ def make(name: str, lookahead: int, settings: Settings) -> Filter:
     return makers[name]()
 
 
-def candidates(name: str, lookahead: int) -> Iterator[Settings]:
-    """The settings that tuning tries."""
-    if name.startswith("median+"):
-        for window, ahead in ((3, 0), (3, 1), (5, 0), (5, 2)):
-            if ahead <= lookahead:
-                for own in candidates(name[7:], lookahead - ahead):
-                    if "gate" not in own or own["gate"] == 0.0:
-                        yield {**own, "median": window, "median_lookahead": ahead}
-        return
-    grids: dict[str, dict[str, tuple[float, ...]]] = {
-        "raw": {},
-        "one_euro": {
-            "min_cutoff": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
-            "beta": (8.0, 15.0, 30.0, 60.0, 120.0),
-            "derivative_cutoff": (0.05, 0.1, 0.2, 0.4, 0.8, 2.0),
-        },
-        "savitzky_golay": {"window": (7, 9, 11, 13, 15, 17, 21, 25, 31), "order": (1, 2, 3)},
-        "kalman": {"process": (10.0, 20.0, 27.0, 35.0, 60.0, 110.0), "measurement": (0.014,), "gate": (0.0, 3.0, 4.0, 5.0, 6.5)},
-    }
-    grid = grids[name]
-    for values in itertools.product(*grid.values()):
-        settings = dict(zip(grid, values, strict=True))
-        if name == "savitzky_golay" and not (lookahead < settings["window"] and settings["order"] < settings["window"]):
-            continue
-        yield settings
+def _ladder(low: float, high: float, rungs: int) -> tuple[float, ...]:
+    return tuple(float(f"{value:.3g}") for value in np.geomspace(low, high, rungs))
+
+
+_LADDERS: dict[str, dict[str, tuple[float, ...]]] = {
+    "raw": {},
+    "one_euro": {
+        "min_cutoff": (0.0, *_ladder(0.001, 30.0, 24)),
+        "beta": _ladder(0.1, 1000.0, 24),
+        "derivative_cutoff": _ladder(0.01, 30.0, 20),
+        "lookahead": (0, 1, 2, 3, 4, 5),
+    },
+    "savitzky_golay": {"window": tuple(range(3, 62, 2)), "order": (0, 1, 2, 3, 4, 5)},
+    # only the ratio of process and measurement counts, and the gate is in deviations
+    "kalman": {
+        "process": _ladder(1.0, 1000.0, 42),
+        "measurement": (0.014,),
+        "gate": (1.0, 1.5, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 8.0, 12.0, 0.0),  # 0: none
+        "patience": (1, 2, 3, 4, 5, 6, 8, 12, 20),
+    },
+}
+_MEDIAN_LADDERS: dict[str, tuple[float, ...]] = {"median": (1, 3, 5, 7, 9, 11), "median_lookahead": (0, 1, 2, 3, 4, 5)}
+_START: Settings = {
+    "min_cutoff": 0.1, "beta": 15.0, "derivative_cutoff": 0.3, "lookahead": 0, "window": 11, "process": 30.0, "measurement": 0.014, "gate": 4.0, "patience": 6
+}  # fmt: skip
+_STARTS: dict[str, tuple[float, ...]] = {"order": (1, 2, 3), "median": (3, 5)}
+"""Settings whose best value hangs on the others': the search begins from each."""
+
+
+def search(name: str, lookahead: int, error: Callable[[Settings], float]) -> tuple[Settings, float]:
+    """The settings of a filter of least ``error``, and that error: one setting at a time goes four, two or one rungs up or down until nothing is better.
+
+    The ladders reach so far beyond any use that none ends at an edge.
+    """
+    ladders = {**_LADDERS[name.removeprefix("median+")], **(_MEDIAN_LADDERS if name.startswith("median+") else {})}
+    tried: dict[tuple[int, ...], float] = {}
+
+    def of(where: dict[str, int]) -> float:
+        settings = {key: ladders[key][rung] for key, rung in where.items()}
+        rungs = tuple(where.values())
+        if rungs not in tried:
+            tried[rungs] = error(settings) if _possible(settings, lookahead) else np.inf
+        return tried[rungs]
+
+    ends = [_descend(start, ladders, of) for start in _starts(ladders, lookahead)]
+    best = min(ends, key=of)
+    return {key: ladders[key][rung] for key, rung in best.items()}, of(best)
+
+
+def _starts(ladders: dict[str, tuple[float, ...]], lookahead: int) -> Iterator[dict[str, int]]:
+    """Rungs to begin from; a median begins centred, as far as the look-ahead allows."""
+    own = {key: values for key, values in _STARTS.items() if key in ladders}
+    for values in itertools.product(*own.values()):
+        start = {**_START, **dict(zip(own, values, strict=True))}
+        start["median_lookahead"] = min(start.get("median", 1) // 2, lookahead)
+        yield {key: int(np.argmin([abs(rung - start[key]) for rung in ladder])) for key, ladder in ladders.items()}
+
+
+def _descend(at: dict[str, int], ladders: dict[str, tuple[float, ...]], of: Callable[[dict[str, int]], float]) -> dict[str, int]:
+    """The rungs from which no step of 4, then 2, then 1 rungs lowers the error."""
+    for stride in (4, 2, 1):
+        better = True
+        while better:
+            better = False
+            for key, ladder in ladders.items():
+                steps = [{**at, key: at[key] + way} for way in (-stride, stride) if 0 <= at[key] + way < len(ladder)]
+                step = min(steps, key=of, default=at)
+                if of(step) < of(at):
+                    at, better = step, True
+    return at
+
+
+def _possible(settings: Settings, lookahead: int) -> bool:
+    """Whether a filter of these settings can look ``lookahead`` frames ahead."""
+    ahead = settings.get("median_lookahead", 0)
+    if ahead + settings.get("lookahead", 0) > lookahead or ahead >= settings.get("median", np.inf):
+        return False
+    return "window" not in settings or max(lookahead - ahead, settings["order"]) < settings["window"]
 
 
 NAMES = ("raw", "one_euro", "savitzky_golay", "kalman", "median+one_euro", "median+savitzky_golay", "median+kalman")
@@ -74,7 +128,7 @@ NAMES = ("raw", "one_euro", "savitzky_golay", "kalman", "median+one_euro", "medi
 def smooth(filter_: Filter, clips: list[Trial], lookahead: int) -> list[F64]:
     """The trials through one filter, side by side: positions (T - lookahead, 22, 3) of each, frame k of which is of frame k.
 
-    A filter that does not use its look-ahead (One-Euro) is cut to the same frames.
+    A filter that uses less of its look-ahead (One-Euro) is cut to the same frames.
     """
     longest = max(len(t) for t in clips)
     stacked = np.stack([np.concatenate((t.noisy, np.repeat(t.noisy[-1:], longest - len(t), axis=0))) for t in clips], axis=1)
@@ -88,26 +142,17 @@ def error_mm(estimates: list[F64], clips: list[Trial]) -> float:
     return 1e3 * float(np.concatenate(errors).mean())
 
 
-def tune(clips: list[Trial], names: Sequence[str] = NAMES) -> dict[str, dict[int, Settings]]:
-    """The settings of least error on some trials (of the validation split), by filter and look-ahead."""
-    best: dict[str, dict[int, Settings]] = {}
-    causal = tuple(name for name in names if name.endswith("one_euro"))  # the look-ahead changes nothing
-    jobs = [
-        (name, lookahead, own)
-        for name in names
-        for lookahead in LOOKAHEADS
-        if name not in causal or lookahead == 0
-        for own in candidates(name, lookahead)
-    ]
-    least: dict[tuple[str, int], float] = {}
-    for name, lookahead, own in tqdm(jobs, desc="tuning filters"):
-        error = error_mm(smooth(make(name, lookahead, own), clips, lookahead), clips)
-        if error < least.get((name, lookahead), np.inf):
-            least[name, lookahead] = error
-            best.setdefault(name, {})[lookahead] = {**own, "validation_mm": round(error, 2)}
-    for name in causal:
-        best[name] = dict.fromkeys(LOOKAHEADS, best[name][0])
+def tune(name: str, clips: list[Trial]) -> dict[int, Settings]:
+    """The settings of least error of one filter on some trials (of the validation split), by look-ahead."""
+    best: dict[int, Settings] = {}
+    for lookahead in tqdm(LOOKAHEADS, desc=f"tuning {name}"):
+        settings, least = search(name, lookahead, partial(_error_of, name, lookahead, clips))
+        best[lookahead] = {**settings, "validation_mm": round(least, 2)}
     return best
+
+
+def _error_of(name: str, lookahead: int, clips: list[Trial], settings: Settings) -> float:
+    return error_mm(smooth(make(name, lookahead, settings), clips, lookahead), clips)
 
 
 def save(best: dict[str, dict[int, Settings]], path: Path) -> None:

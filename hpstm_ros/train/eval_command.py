@@ -4,11 +4,13 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hpstm_ros.smoothing import tuned
 from hpstm_ros.smoothing.smoother import SmootherSettings
 from hpstm_ros.train import baselines
 from hpstm_ros.train.evaluate import Evaluation, Row
+from hpstm_ros.train.export import export, load_model
 from hpstm_ros.train.trials import trials
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import MODEL_RATE_HZ
@@ -32,9 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--beside",
         nargs="*",
-        default=[],
         metavar="NAME=MODEL",
-        help="other networks to measure too, ablations say: a row's name and its file",
+        help="other networks to measure too, .onnx or .safetensors: a row's name and its file (default: the ablations beside the model, if any)",
     )
     parser.add_argument(
         "--tune",
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     if args.tune is not None:
         return _tune(library, args.tune or baselines.NAMES)
     evaluation = Evaluation(library, SmootherSettings(model=args.model, backend=args.backend), args.count, longest=_frames(args.seconds))
-    others = [_beside(text, library, args) for text in args.beside]
+    with TemporaryDirectory() as folder:
+        others = [_beside(text, library, args, Path(folder)) for text in (_ablations(args.model) if args.beside is None else args.beside)]
     for split in args.splits:
         evaluation.baselines(split)
         for each in (evaluation, *others):
@@ -76,15 +78,25 @@ def _tune(library: MotionLibrary, names: Sequence[str]) -> int:
     if unknown:
         raise PallasError(f"unknown filter '{sorted(unknown)[0]}': known are {', '.join(baselines.NAMES)}")
     path = resource(tuned.FILE)
-    baselines.save(baselines.tune(trials(library, "validation", 24, longest=240), names), path)
+    clips = trials(library, "validation", 24, longest=240)
+    for name in names:
+        baselines.save({name: baselines.tune(name, clips)}, path)
     print(f"{path}: settings of {len(names)} filters")
     return 0
 
 
-def _beside(text: str, library: MotionLibrary, args: argparse.Namespace) -> Evaluation:
+def _ablations(model: str) -> list[str]:
+    """What `--beside` is by default."""
+    return [f"ablation_{path.stem}={path}" for path in sorted((resource(model).parent / "ablations" / "hpstm").glob("*.safetensors"))]
+
+
+def _beside(text: str, library: MotionLibrary, args: argparse.Namespace, folder: Path) -> Evaluation:
+    """Another network's evaluation; weights are exported into ``folder`` first, since what is measured is what would run."""
     name, _, model = text.partition("=")
     if not model:
         raise PallasError(f"--beside {text}: give a name and a model file, as in no_manifold=runs/no_manifold/hpstm.onnx")
+    if model.endswith(".safetensors"):
+        model = str(export(load_model(model)[0], folder, {}, name))
     return Evaluation(
         library, SmootherSettings(model=model, backend=args.backend), args.count, name, calibrated=False, longest=_frames(args.seconds)
     )

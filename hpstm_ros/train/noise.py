@@ -82,6 +82,8 @@ class Failures:
     Attributes:
         occlusion: a limb or a single joint is not seen for a while: per window.
         blackout: no joint is seen for up to ``blackout_frames``.
+        still: share of occlusions and blackouts that last to the newest frame. A stream meets every length of those; a stretch laid at random,
+            hardly ever a short one.
         dropped: share of frames lost at random in a window that meets ``dropping``.
         flip: left and right are exchanged for 1 to 4 frames.
         teleport: the whole body is elsewhere for 1 to 3 frames (another person, a false detection).
@@ -94,6 +96,7 @@ class Failures:
     occlusion: float = 0.0
     blackout: float = 0.0
     blackout_frames: int = 30
+    still: float = 0.4
     dropping: float = 0.0
     dropped: float = 0.3
     flip: float = 0.0
@@ -144,9 +147,9 @@ def add_failures(positions: F32, failures: Failures, rng: np.random.Generator) -
     def hit(chance: float) -> NDArray[np.intp]:
         return np.flatnonzero(rng.random(batch) < chance)
 
-    def span(longest: int) -> slice:
+    def span(longest: int, still: float = 0.0) -> slice:
         length = int(rng.integers(1, min(longest, frames) + 1))
-        first = int(rng.integers(0, frames - length + 1))
+        first = frames - length if rng.random() < still else int(rng.integers(0, frames - length + 1))
         return slice(first, first + length)
 
     for b in hit(failures.flip):
@@ -162,13 +165,13 @@ def add_failures(positions: F32, failures: Failures, rng: np.random.Generator) -
         seen[b][:, list(_FORMAT_GAPS[rng.integers(len(_FORMAT_GAPS))])] = False
     for b in hit(failures.occlusion):
         limb = _LIMBS[rng.integers(len(_LIMBS))] if rng.random() < 0.6 else (int(rng.integers(positions.shape[2])),)
-        seen[b, span(frames)][:, list(limb)] = False
+        seen[b, span(frames, failures.still)][:, list(limb)] = False
     for b in hit(failures.half_rate):
         seen[b, int(rng.integers(2)) :: 2] = False
     for b in hit(failures.dropping):
         seen[b, rng.random(frames) < failures.dropped] = False
     for b in hit(failures.blackout):
-        seen[b, span(min(failures.blackout_frames, frames - 6))] = False
+        seen[b, span(min(failures.blackout_frames, frames - 6), failures.still)] = False
     for b in hit(failures.late_start):
         seen[b, : int(rng.integers(1, frames))] = False
     return positions, seen

@@ -34,10 +34,8 @@ def run(args: argparse.Namespace) -> int:
     library = MotionLibrary.open(args.data)
     model, figures = train(library, settings, folder)
     done = {run.parent.name: json.loads(run.read_text()) for run in sorted(folder.glob("*/checkpoint.json"))}
-    scale = calibrate(model, library).round(4)
-    path = export(
-        model, folder, {"training": {"runs": done, "batch": settings.batch, "seed": settings.seed}, "covariance_scale": scale.tolist()}
-    )
+    training = {"runs": done, "batch": settings.batch, "seed": settings.seed, "start": settings.start}
+    path = export(model, folder, {"training": training, **calibrate(model, library).document()})
     errors = ", ".join(f"{name.replace('_', ' ')} frames {value:.1f}" for name, value in figures.items())
     print(f"{path}: error in mm by look-ahead: {errors}; measure it with `pallas eval hpstm --model {path}`")
     return 0

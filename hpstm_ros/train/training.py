@@ -4,6 +4,7 @@ The body: windows drawn one by one, so that as many motions as possible are met.
 what a stream would show is smooth, and the covariance comes in. The covariance's own layers alone, at the end, with the mean held fixed.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hpstm_ros.model.hpstm import Hpstm, HpstmConfig
+from hpstm_ros.smoothing.network import frames_hidden
 from hpstm_ros.train import measures
 from hpstm_ros.train.batches import Batch, WindowSampler
+from hpstm_ros.train.export import load_model
 from hpstm_ros.train.losses import LossWeights, Truth, loss, negative_log_likelihood
-from hpstm_ros.train.noise import NO_FAILURES
+from hpstm_ros.train.noise import NO_FAILURES, Failures
 from hpstm_ros.train.variation import OTHER_BODIES
 from pallas_ros.body import rotations
 from pallas_ros.body.names import JOINTS
@@ -29,6 +32,9 @@ _CHECKED = (0, 2, 5, 10)
 """Look-aheads that validation reports."""
 _CHECK_WINDOWS = 192
 _CALIBRATED_BATCHES = 20
+_HIDDEN = Failures(occlusion=1.0, still=0.7)
+_HIDDEN_FRAMES = (1, 2, 3, 4, 6, 9, 13, 19, 32)
+"""Bounds of the stretches of time that have a factor of their own."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,10 @@ class TrainingSettings:
         known: chance that the operator's bone lengths are given, and how well they are known (``bones_off``, relative).
         mixed: bfloat16 inside the Transformer.
         seed: of weights and data.
+        start: released weights to go on from; a new network where empty.
         model: shape of the network.
         weights: of the loss.
-        body, stream, spread: lengths and speeds of the three runs.
+        body, stream, spread: lengths and speeds of the three runs; one of 0 steps is left out.
     """
 
     batch: int = 64
@@ -52,6 +59,7 @@ class TrainingSettings:
     bones_off: float = 0.012
     mixed: bool = False
     seed: int = 1
+    start: str = ""
     model: HpstmConfig = field(default_factory=HpstmConfig)
     weights: LossWeights = field(default_factory=LossWeights)
     body: LoopSettings = field(default_factory=lambda: LoopSettings(steps=6000, learning_rate=2e-3))
@@ -124,11 +132,15 @@ def train(library: MotionLibrary, settings: TrainingSettings, folder: Path) -> t
     torch.manual_seed(settings.seed)
     torch.set_num_threads(1)
     model = Hpstm(settings.model).to(device())
+    if settings.start:
+        model.load_state_dict(load_model(settings.start)[0].state_dict())
     model.mixed = settings.mixed
     sampler = WindowSampler(library, library.select("train", development=False), settings.seed)
     validate = checks(library, settings.model)
 
     def run(name: str, loop: LoopSettings, consecutive: int, measure: Callable[[Hpstm, Windows], tuple[Tensor, dict[str, float]]]) -> None:
+        if loop.steps == 0:
+            return
         generator = torch.Generator().manual_seed(1000 * settings.seed + 10 * rank + consecutive)
         stream = WindowStream(sampler, settings, consecutive, generator)
         fit(model, stream, cast("Any", measure), loop, folder / name, cast("Any", validate), generator)
@@ -181,27 +193,57 @@ def checks(library: MotionLibrary, model: HpstmConfig) -> Callable[[Hpstm], dict
     return measure
 
 
-@torch.no_grad()
-def calibrate(model: Hpstm, library: MotionLibrary, off: float = TrainingSettings.bones_off) -> NDArray[np.float64]:
-    """Factors (11, 22) on the covariance that put 90 % of true positions of contents kept out of training into their 90 % ellipsoids.
+@dataclass(frozen=True)
+class Calibration:
+    """Factors on the covariance, as `hpstm_ros.smoothing.network` takes them.
 
-    A look-ahead's factor times a joint's: those contents are too few for each pair to have its own. Other people's bodies, their
-    bones known about as well as the smoother comes to know them (``off``, relative).
+    Attributes:
+        seen: (11, 22) for joints that are seen, by look-ahead and joint.
+        hidden: (11, 31) for joints that are not, by look-ahead and the frames to the nearest one that shows them, from 1.
+    """
+
+    seen: NDArray[np.float64]
+    hidden: NDArray[np.float64]
+
+    def document(self) -> dict[str, Any]:
+        """For the document of a released model."""
+        return {"covariance_scale": self.seen.round(4).tolist(), "covariance_scale_hidden": self.hidden.round(4).tolist()}
+
+
+def calibrate(model: Hpstm, library: MotionLibrary, off: float = TrainingSettings.bones_off) -> Calibration:
+    """Factors that put 90 % of true positions of contents kept out of training into their 90 % ellipsoids.
+
+    Where a joint is seen a look-ahead's factor times a joint's, where it is hidden one for a look-ahead and how long: those contents are too few
+    for each combination to have its own. Other people's bodies, their bones known about as well as the smoother comes to know them (``off``, relative).
     """
     clips = library.select("train", development=True) + library.select("validation", development=True)
-    asked = model.config.lookaheads
+    asked, frames = model.config.lookaheads, model.config.frames
     if not clips:
-        return np.ones((asked, len(JOINTS)))
-    sampler = WindowSampler(library, clips, 11, failures=NO_FAILURES, variation=OTHER_BODIES)
-    rng, distances = np.random.default_rng(12), []
-    for _ in range(_CALIBRATED_BATCHES):
+        return Calibration(np.ones((asked, len(JOINTS))), np.ones((asked, frames - 1)))
+    table, _ = _distances(model, WindowSampler(library, clips, 11, failures=NO_FAILURES, variation=OTHER_BODIES), off, _CALIBRATED_BATCHES)
+    of_lookahead = measures.calibration(table.swapaxes(1, 2).reshape(-1, len(_CHECKED)))
+    of_joint = measures.calibration((table / of_lookahead[:, None]).reshape(-1, len(JOINTS)))
+    seen = np.interp(np.arange(asked), _CHECKED, of_lookahead)[:, None] * of_joint
+    table, away = _distances(
+        model, WindowSampler(library, clips, 13, failures=_HIDDEN, variation=OTHER_BODIES), off, 3 * _CALIBRATED_BATCHES
+    )
+    spans = list(itertools.pairwise(_HIDDEN_FRAMES))
+    of_span = [[measures.calibration(table[:, q][(away[:, q] >= a) & (away[:, q] < b)]) for a, b in spans] for q in range(len(_CHECKED))]
+    of_frame = [np.interp(np.arange(1, frames), [(a + b - 1) / 2 for a, b in spans], factors) for factors in of_span]
+    hidden = [[np.interp(n, _CHECKED, at) for at in np.transpose(of_frame)] for n in range(asked)]
+    return Calibration(np.asarray(seen), np.asarray(hidden))
+
+
+@torch.no_grad()
+def _distances(model: Hpstm, sampler: WindowSampler, off: float, batches: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Squared distances (windows, look-aheads, 22) of what is true under the model's covariance, and `frames_hidden` of the same shape."""
+    rng, distances, away = np.random.default_rng(12), [], []
+    for _ in range(batches):
         drawn = sampler.draw(64, model.config.frames)
         given = (drawn.bones * np.exp(off * rng.standard_normal(drawn.bones.shape))).astype(np.float32)
         w = windows(drawn, model.config, np.tile(np.array(_CHECKED), (64, 1)), given, np.ones((64, 1), dtype=np.float32))
         out = model(*w.inputs)
         arrays = [x.cpu().double().numpy() for x in (out.positions, w.truth.positions, out.covariance)]
         distances.append(measures.squared_distances(arrays[0], arrays[1], arrays[2] + 1e-10 * np.eye(3)))
-    table = np.concatenate(distances)  # (windows, look-aheads, 22)
-    of_lookahead = measures.calibration(table.swapaxes(1, 2).reshape(-1, len(_CHECKED)))
-    of_joint = measures.calibration((table / of_lookahead[:, None]).reshape(-1, len(JOINTS)))
-    return np.asarray(np.interp(np.arange(asked), _CHECKED, of_lookahead)[:, None] * of_joint)
+        away.append(np.stack([frames_hidden(drawn.seen, n) for n in _CHECKED], axis=1))
+    return np.concatenate(distances), np.concatenate(away)

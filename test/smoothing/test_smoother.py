@@ -251,6 +251,7 @@ def test_smooth_takes_a_hostile_file_and_says_what_it_met(
     assert all(word in said for word in ("frames bridged", "joint refused", "sides exchanged"))
     smooth = load_motion(tmp_path / "smooth.npz")
     assert len(smooth) == len(points)
+    assert smooth.position_covariance is not None
     assert all(np.isfinite(a).all() for a in (smooth.positions, smooth.rotations, smooth.position_covariance))
     error = np.linalg.norm(smooth.positions - walk, axis=-1).mean(-1)
     assert np.median(error[60:]) < 0.02 and error[60:].max() < 0.08
