@@ -1,4 +1,4 @@
-"""Every picture of README and docs/viewing.md, from one bag: `.venv/bin/python tools/screenshots.py out/demo/bag`.
+"""Every picture of README and docs/viewing.md, from one bag: `.venv/bin/python tools/screenshots.py out/demo/bag [film|report|viewer ...]`.
 
 Writes docs/images/demo.gif (operator and arm), report.png (top of `pallas report`) and viewer.png (`pallas view`); the last two with Debian's Chromium.
 """
@@ -15,6 +15,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
 sys.path.insert(0, str(ROOT / "test" / "view"))
+CLOSE_NOTICE = "(() => { const e = document.querySelector('.mantine-Notification-closeButton'); if (e) e.click(); return !!e })()"
+"""viser says that WebGL runs without a graphics card, which is so here and not on a reader's machine."""
 
 
 def shrink(picture: np.ndarray, path: Path, colours: int = 160) -> None:
@@ -45,29 +47,34 @@ def report(bag: Path) -> None:
         page = write_report(bag, Path(folder) / "report.html", film=False).page
         browser = Browser((1180, 1000))
         browser.open(page.as_uri())
-        browser.until(lambda: browser.ask("document.readyState == 'complete' && document.images[0].complete"))
+        browser.until(lambda: browser.ask("document.readyState == 'complete' && document.images[0].complete"), 180)
         shrink(browser.picture(), IMAGES / "report.png")
         browser.close()
 
 
 def viewer(bag: Path) -> None:
-    """The viewer in the middle of the bag."""
+    """The viewer at an instant of the bag, its charts filled."""
     from browser import Browser
 
-    command = [sys.executable, "-m", "pallas_ros.cli", "view", str(bag), "--port", "0", "--start", "17"]
+    command = [sys.executable, "-m", "pallas_ros.cli", "view", str(bag), "--port", "0", "--start", "15", "--paused"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = next(line for line in process.stdout if line.startswith("http://")).split()[0]
-        browser = Browser((1000, 640))
+        browser = Browser((1280, 887))
         browser.open(address)
-        browser.until(lambda: browser.ask("!!document.querySelector('canvas')"))
-        time.sleep(6)  # the page builds up and plays; a picture has no event to wait for
-        shrink(browser.picture(), IMAGES / "viewer.png")
+        browser.until(lambda: browser.ask(CLOSE_NOTICE), 180)
+        browser.until(lambda: browser.ask("document.querySelectorAll('.uplot').length") >= 6, 180)
+        before, now = None, browser.picture()
+        while before is None or (before != now).any():  # the scene fades in, slowly without a graphics card
+            time.sleep(4)
+            before, now = now, browser.picture()
+        shrink(now, IMAGES / "viewer.png")
         browser.close()
         process.terminate()
 
 
 if __name__ == "__main__":
-    for make in (film, report, viewer):
-        make(Path(sys.argv[1]))
-        print(make.__name__, flush=True)
+    makers = {"film": film, "report": report, "viewer": viewer}
+    for name in sys.argv[2:] or makers:
+        makers[name](Path(sys.argv[1]))
+        print(name, flush=True)
