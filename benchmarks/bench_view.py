@@ -1,0 +1,106 @@
+"""What looking costs, in Debian's Chromium: a report's first load, and the viewer's share of a core beside the live graph.
+
+    python benchmarks/bench_view.py page out/demo/report.html
+    python benchmarks/bench_view.py live --seconds 30
+
+`page` opens the page in a browser that has shown nothing but a blank one, as often as asked, and beside it an empty page: time to
+the load event (everything decoded that is seen at once). `live` runs the demo's graph, opens `pallas view` in a browser, and counts the
+processor time of the viewer's process, which means something on a busy machine too; the browser's own is not in it.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test" / "view"))
+from browser import Browser
+
+PALLAS = [sys.executable, "-m", "pallas_ros.cli"]
+TICK = os.sysconf("SC_CLK_TCK")
+LOADED = "performance.getEntriesByType('navigation')[0]?.loadEventEnd || 0"
+
+
+def first_load_ms(page: Path) -> float:
+    """From asking for ``page`` to its load event, in a browser that has just been started."""
+    browser = Browser((1200, 900))
+    try:
+        browser.open(page.resolve().as_uri())
+        return float(browser.until(lambda: browser.ask(LOADED), 120))
+    finally:
+        browser.close()
+
+
+def page(path: Path, times: int) -> None:
+    """Print the median first load of a page and of an empty one."""
+    with tempfile.TemporaryDirectory() as folder:
+        empty = Path(folder) / "empty.html"
+        empty.write_text("<!doctype html><title>empty</title>")
+        for name, file in ((str(path), path), ("an empty page", empty)):
+            loads = [first_load_ms(file) for _ in range(times)]
+            spread = f"{min(loads):.0f} to {max(loads):.0f}"
+            print(f"{name}: {file.stat().st_size / 1e6:.1f} MB, first load {statistics.median(loads):.0f} ms ({spread}, {times} times)")
+
+
+def processor_s(process: int) -> float:
+    """Seconds of processor time of a process and its threads so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def live(seconds: float) -> None:
+    """Print the viewer's share of a core, with a browser that shows it and with none."""
+    os.environ.update(ROS_DOMAIN_ID="98", ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
+    with tempfile.TemporaryDirectory() as folder:
+        graph = subprocess.Popen([*PALLAS, "up"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
+        viewer = subprocess.Popen([*PALLAS, "view", "--port", "0"], stdout=subprocess.PIPE, text=True)
+        assert viewer.stdout is not None
+        browser = None
+        try:
+            address = next(line for line in viewer.stdout if line.startswith("http://")).split()[0]
+            browser = Browser((1280, 887))
+            browser.open(address)
+            browser.until(lambda: "following the operator" in browser.words, 300)
+            report("shown in one browser", viewer.pid, seconds)
+            browser.close()
+            browser = None
+            report("with no browser open", viewer.pid, seconds)
+        finally:
+            if browser is not None:
+                browser.close()
+            for process in (viewer, graph):
+                process.send_signal(signal.SIGINT)
+                process.wait(60)
+
+
+def report(what: str, process: int, seconds: float) -> None:
+    """Print what share of a core ``process`` takes for ``seconds``."""
+    before, begun = processor_s(process), time.monotonic()
+    time.sleep(seconds)
+    share = (processor_s(process) - before) / (time.monotonic() - begun)
+    print(f"viewer, {what}: {100 * share:.1f} % of a core over {seconds:.0f} s (load {os.getloadavg()[0]:.1f})", flush=True)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("page", "live"))
+    parser.add_argument("page", type=Path, nargs="?")
+    parser.add_argument("--times", type=int, default=5, help="loads of each page (default: 5)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="to measure the viewer for (default: 30)")
+    args = parser.parse_args()
+    if args.what == "live":
+        live(args.seconds)
+    elif args.page is None or not args.page.is_file():
+        parser.error("page: give the HTML file, made by `pallas report BAG`")
+    else:
+        page(args.page, args.times)
+
+
+if __name__ == "__main__":
+    main()
