@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hpstm_ros.smoothing.estimate import Estimate
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import JOINTS
+from pallas_ros.body.names import JOINTS, PARENTS
 from pallas_ros.runtime import Stream, open_stream
 
 F64 = NDArray[np.float64]
@@ -75,7 +75,9 @@ class HpstmNetwork:
                 "lookahead": self._ask,
             }
         )
-        covariance = out["covariance"][0].astype(np.float64) * self._scale[frames_hidden(seen, self.lookahead), _EACH, None, None]
+        hidden = frames_hidden(seen, self.lookahead)
+        covariance = out["covariance"][0].astype(np.float64) * self._scale[hidden, _EACH, None, None]
+        bounded_by_bones(covariance, hidden > 0, out["bones_used"][0])
         # float32 leaves errors of 1e-7 of the largest variance, which could make the smallest one negative
         covariance += (1e-6 * np.trace(covariance, axis1=-2, axis2=-1) + 1e-10)[:, None, None] * np.eye(3)
         return Estimate(
@@ -95,6 +97,20 @@ def frames_hidden(seen: NDArray[np.bool_], lookahead: int) -> NDArray[np.int64]:
     away = np.abs(np.arange(frames) - (frames - 1 - lookahead))
     nearest = np.where(seen, away[:, None], frames).min(axis=-2)
     return np.asarray(np.where(nearest < frames, nearest, 0))
+
+
+def bounded_by_bones(covariance: F64, hidden: NDArray[np.bool_], bones: F64) -> None:
+    """Shrink, in place, the covariance (..., 22, 3, 3) m^2 of hidden joints (..., 22) to what their bones (..., 22) m allow.
+
+    However little is known of a bone's direction, its end lies on a sphere about its parent: two points of it are the root of 2 l^2 apart on average.
+    """
+    trace = np.trace(covariance, axis1=-2, axis2=-1)
+    most = trace.copy()
+    for joint in np.flatnonzero(hidden.any(axis=tuple(range(hidden.ndim - 1)))):
+        if joint:
+            allowed = most[..., PARENTS[joint]] + 2 * bones[..., joint] ** 2
+            most[..., joint] = np.where(hidden[..., joint], np.minimum(most[..., joint], allowed), most[..., joint])
+    covariance *= (most / np.maximum(trace, 1e-12))[..., None, None]
 
 
 def _scales(document: Mapping[str, Any], frames: int, lookaheads: int, lookahead: int) -> F64:

@@ -67,7 +67,7 @@ _MEDIAN_LADDERS: dict[str, tuple[float, ...]] = {"median": (1, 3, 5, 7, 9, 11), 
 _START: Settings = {
     "min_cutoff": 0.1, "beta": 15.0, "derivative_cutoff": 0.3, "lookahead": 0, "window": 11, "process": 30.0, "measurement": 0.014, "gate": 4.0, "patience": 6
 }  # fmt: skip
-_STARTS: dict[str, tuple[float, ...]] = {"order": (1, 2, 3), "median": (3, 5)}
+_STARTS: dict[str, tuple[float, ...]] = {"order": (1, 2, 3), "lookahead": (0, 2, 4), "median": (3, 5)}
 """Settings whose best value hangs on the others': the search begins from each."""
 
 
@@ -96,7 +96,8 @@ def _starts(ladders: dict[str, tuple[float, ...]], lookahead: int) -> Iterator[d
     own = {key: values for key, values in _STARTS.items() if key in ladders}
     for values in itertools.product(*own.values()):
         start = {**_START, **dict(zip(own, values, strict=True))}
-        start["median_lookahead"] = min(start.get("median", 1) // 2, lookahead)
+        start["lookahead"] = min(start["lookahead"], lookahead)
+        start["median_lookahead"] = min(start.get("median", 1) // 2, lookahead - start["lookahead"])
         yield {key: int(np.argmin([abs(rung - start[key]) for rung in ladder])) for key, ladder in ladders.items()}
 
 

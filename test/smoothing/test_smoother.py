@@ -257,3 +257,13 @@ def test_smooth_takes_a_hostile_file_and_says_what_it_met(
     assert np.median(error[60:]) < 0.02 and error[60:].max() < 0.08
     jerk = [np.linalg.norm(np.diff(p[60:], 3, axis=0), axis=-1).mean() for p in (smooth.positions, noisy)]
     assert jerk[0] < 0.1 * jerk[1]
+
+
+def test_the_band_of_a_hidden_wrist_grows_but_not_beyond_its_bones(noisy: F64, model: Path) -> None:
+    points = noisy[:90].copy()
+    arm = [JOINT_INDEX["right_elbow"], JOINT_INDEX["right_wrist"]]
+    points[60:, arm] = np.nan
+    out = run(smoother("hpstm"), points)
+    sigma = np.array([np.sqrt(np.trace(b.covariance[arm[1]])) for b in out if b.covariance is not None])
+    assert sigma[60] < sigma[64] < sigma[72]
+    assert sigma.max() < 1.05 * np.sqrt(2 * np.sum(Skeleton.from_height().lengths[arm] ** 2)) + sigma[:60].max()
