@@ -1,14 +1,21 @@
 """Soak figures, minute by minute, of a recorded run, and longer bags made of it.
 
     python benchmarks/soak.py minutes recordings/soak
-    python benchmarks/soak.py repeat recordings/soak /tmp/ten_hours --hours 10
+    python benchmarks/soak.py repeat recordings/soak recordings/ten_hours --hours 10
+    python benchmarks/soak.py memory recordings/ten_hours
 
 `minutes` prints rate, longest gap, latency and losses of every minute of a bag (record it with `pallas up robot:= --record recordings/soak --duration 1800`).
 `repeat` writes a bag that plays another over and over, each time later: receptions, and the stamps inside the messages of the pipeline's topics.
+`memory` runs `pallas report` and `pallas process` on a bag and prints what memory they hold at each quarter of their time: flat, however long the bag.
 """
 
 import argparse
+import os
 import struct
+import subprocess
+import sys
+import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,10 +88,36 @@ def repeat(source: Bag, path: Path, hours: float) -> None:
                 writer.write(message.topic, message.stamp + shift, later(source, message, shift) if lap else message.data)
 
 
+def memory(bag: Path) -> Iterator[tuple[str, ...]]:
+    """A row a command: processor time s, resident memory MB at each quarter of its running time, and the most there ever was."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, output in (("report", "page.html"), ("process", "motion.npz")):
+            command = [sys.executable, "-m", "pallas_ros.cli", name, str(bag), *(["-o"] if name == "report" else []), f"{folder}/{output}"]
+            held: list[dict[str, float]] = []
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+                while process.poll() is None:
+                    held.append(_held(process.pid) or held[-1])
+                    time.sleep(0.2)
+            if process.returncode:
+                raise SystemExit(f"pallas {name} failed: status {process.returncode}")
+            quarters = [held[(len(held) - 1) * quarter // 4]["VmRSS"] for quarter in (1, 2, 3, 4)]
+            yield (name, *(f"{figure:.0f}" for figure in (held[-1]["seconds"], *quarters, max(entry["VmRSS"] for entry in held))))
+
+
+def _held(process: int) -> dict[str, float]:
+    """Resident memory (VmRSS, MB) and processor time (s) of a process; empty where it has just ended."""
+    try:
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+        ticks = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+        return {"VmRSS": int(status["VmRSS"].split()[0]) / 1024, "seconds": sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")}
+    except (OSError, KeyError):
+        return {}
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("minutes", "repeat"))
+    parser.add_argument("what", choices=("minutes", "repeat", "memory"))
     parser.add_argument("bag", type=Path)
     parser.add_argument("output", type=Path, nargs="?")
     parser.add_argument("--hours", type=float, default=10.0)
@@ -93,8 +126,11 @@ def main() -> None:
     if args.what == "repeat":
         repeat(bag, args.output, args.hours)
         return
-    print("minute  bodies/s  gap ms  p50 ms  p99 ms  worst ms  samples/s")
-    for row in minutes(bag):
+    if args.what == "memory":
+        print(f"{bag.duration / 3600:.1f} h, {bag.count} messages\n command     cpu s    1/4 MB   2/4 MB   3/4 MB   end MB   most MB")
+    else:
+        print("minute  bodies/s  gap ms  p50 ms  p99 ms  worst ms  samples/s")
+    for row in memory(args.bag) if args.what == "memory" else minutes(bag):
         print("  ".join(cell.rjust(8) for cell in row))
 
 
