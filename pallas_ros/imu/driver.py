@@ -10,6 +10,7 @@ import serial
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
 from pallas_ros.imu import ports as serial_ports
+from pallas_ros.imu.magnetic import CommonField
 from pallas_ros.imu.ports import ShakeAssigner
 from pallas_ros.imu.protocols import protocol
 from pallas_ros.imu.reader import ReaderStats, SerialReader
@@ -55,6 +56,7 @@ class ImuDriver:
         if len(set(self._ports)) < len(self._ports):
             raise PallasError("two sites have the same port: give each sensor its own")
         self._options: dict[str, Any] = {
+            "common": CommonField(),
             "baud_rate": baud_rate or None,
             "clock": clock,
             "orientation": orientation,

@@ -1,77 +1,128 @@
-"""Heading from a magnetometer that is now and then near steel: how far a gyroscope's heading has drifted, and its bias with it.
+"""Heading from magnetometers that are now and then near steel: how far a gyroscope's heading has drifted, its bias, and how sure that is.
 
-A switching Kalman filter (Bar-Shalom, Li, Kirubarajan 2001, section 11.6, with one filter and the mode's probability): the field is either the earth's, as it
-was at the start, or disturbed, which says nothing. Strength and dip tell the two apart, as in VQF (Laidig and Seel 2023), but they
-are blind to what pushes the field sideways; so the third witness is the gyroscope: heading drifts no faster than its bias allows.
-While the field is disturbed the bias learned before goes on correcting.
+The field that a sensor feels, in the frame of its six-axis orientation, is ``f = Rz(d) (e + a + s)``: `d` the drift looked for, `e` the earth's
+field, `a` what the surroundings add and the wearer's walking about makes wander, `s` what steel adds. A Kalman filter follows
+``x = (d, b, a, s, e)``, b being the bias of the gyroscope that the six-axis filter has not found, with ``d' = up . b``. The disturbance is part
+of the state (Sabatini 2012, "Variable-state-dimension Kalman-based filter for orientation determination", Sensors 12(7)), so that beside steel,
+where the field tells no heading, it still tells how fast the heading drifts (Munoz Diaz et al. 2017, "Use of the magnetic field for improving
+gyroscopes' biases estimation", Sensors 17(4)).
+
+Nobody says when steel comes or a bias steps. So several such filters go on side by side, each with another story of what happened, and the
+measured field weighs them (multiple hypotheses; Bar-Shalom, Li, Kirubarajan 2001, chapter 11)::
+
+    EARTH -> EARTH | MOVING        s = 0
+    MOVING -> MOVING | STEADY | EARTH    s changes fast: steel comes or goes, the field says nothing
+    STEADY -> STEADY | MOVING      s all but constant: heading unknown to it, bias known
+
+and in EARTH and STEADY now and then the bias steps. A field that jumps is steel, one that turns as slowly as gyroscopes drift is drift; what cannot
+be told at once is told when a story has failed. Likely stories stay, the others and doubles of them go.
 """
 
 import math
-from collections import deque
+import threading
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
 
 from pallas_ros.body.rotations import Array
 
-PERIOD_S = 0.1
+PERIOD_S = 0.5
 """The field is averaged over this; the filter needs no more."""
+
+EARTH, MOVING, STEADY = range(3)
+_B, _A, _S, _E = np.arange(1, 4), np.arange(4, 7), np.arange(7, 10), np.arange(10, 13)
+_STATES = 13
+_AXES = np.arange(3)
+_MOST = {EARTH: 8, MOVING: 4, STEADY: 8}
+_FORGOTTEN = 14.0  # of the logarithm of the odds against the likeliest story
+_BRANCHING = 4.6  # a story worse than that does not begin with a step of the bias
+_ALIKE = 0.7  # standard deviations: stories closer than that are one
 
 
 @dataclass(frozen=True, slots=True)
 class FieldModel:
-    """What is assumed; rad and s.
+    """What is assumed; rad, s, and the strength of the earth's field, which is 1.
 
     Attributes:
-        bias: rad/s, standard deviation of the gyroscope's bias per axis at the start, and after it was lost.
-        bias_walk: rad/s/sqrt(s), random walk of the bias; generous, so that its steps are followed.
-        noise: rad, standard deviation of the magnetic heading, correlated over `noise_s`.
-        agreement: rad, how far the earth's field may seem to stray from the gyroscope's heading, beyond the filter's own doubt.
-        strength: relative deviation of the earth's strength; dip: rad, of its inclination.
-        stray: rad, standard deviation of the heading of a disturbed field; stray_strength, stray_dip: the same of its strength and dip.
-        meets_s, leaves_s: s, how long until the wearer comes near steel, and away from it.
-        witness_s: s, how long the field is looked at until it counts as one more witness.
-        relock_s: s, a field of the right strength and dip for so long is believed even against the gyroscope, as far as twice `bias` explains
-            what has come between them meanwhile.
-        back_s: s, what was learned just before a disturbance was noticed is forgotten.
+        bias: rad/s, standard deviation of the gyroscope's bias per axis at the start.
+        bias_walk: rad/s/sqrt(s), random walk of the bias.
+        bias_step: rad/s, standard deviation of a step of it per axis; every `bias_step_s`.
+        bias_found: rad/s: when the six-axis filter changes its bias by x, it may have found what was there, or followed something new; variance x times this.
+        walk: rad/sqrt(s), random walk of the drift.
+        ambient: standard deviation of the field that the surroundings add; it wanders within `ambient_s`.
+        own: the same of the part that no other sensor of the wearer feels; `shared` is how far the others are followed.
+        noise: standard deviation of the mean field of a period, tilt of the six-axis orientation included.
+        moving, steady: 1/sqrt(s), how fast the field of steel changes while it comes or goes, and beside it.
+        earth: 1/sqrt(s), how fast the earth's field does.
+        meets_s, settles_s, leaves_s: s, how long until the wearer comes near steel, stays there or has left, and away from it.
     """
 
     bias: float = math.radians(0.3)
-    bias_walk: float = math.radians(0.0167)
-    noise: float = math.radians(2.5)
-    noise_s: float = 1.0
-    agreement: float = math.radians(2.0)
-    strength: float = 0.03
-    dip: float = math.radians(2.0)
-    stray: float = math.radians(40.0)
-    stray_strength: float = 0.15
-    stray_dip: float = math.radians(10.0)
+    bias_walk: float = math.radians(0.005)
+    bias_step: float = math.radians(0.35)
+    bias_step_s: float = 300.0
+    bias_found: float = 0.003
+    walk: float = math.radians(0.05)
+    ambient: float = 0.016
+    ambient_s: float = 10.0
+    own: float = 0.015
+    shared: float = 0.8
+    noise: float = 0.008
+    moving: float = 0.25
+    steady: float = 0.003
+    earth: float = 0.0003
     meets_s: float = 120.0
+    settles_s: float = 1.5
     leaves_s: float = 20.0
-    witness_s: float = 0.5
-    relock_s: float = 12.0
-    back_s: float = 2.0
+
+
+class CommonField:
+    """What the sensors of one wearer tell one another: how the field of the surroundings differs from the earth's here; thread-safe.
+
+    A drift is one sensor's own, a wandering field is everybody's, so the others show which of the two it is.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._felt: weakref.WeakKeyDictionary[MagneticHeading, Array] = weakref.WeakKeyDictionary()
+
+    def tell(self, who: "MagneticHeading", ambient: Array | None) -> None:
+        """``ambient``: (3,) the field ``who`` feels beyond the earth's, east, north, up; None where it is near steel."""
+        with self._lock:
+            if ambient is None:
+                self._felt.pop(who, None)
+            else:
+                self._felt[who] = ambient
+
+    def others(self, who: "MagneticHeading") -> Array | None:
+        """Median of what the others feel (3,), or None."""
+        with self._lock:
+            felt = [ambient for other, ambient in self._felt.items() if other is not who]
+        return np.asarray(np.median(felt, axis=0)) if felt else None
 
 
 class MagneticHeading:
     """Follows the heading drift of one sensor's six-axis orientation; see the module.
 
     Attributes:
-        drift: rad, heading of the six-axis orientation beyond the true one (x east, y magnetic north); 0 until the field is known.
-        clean: probability that the field is the earth's now.
+        drift: rad, heading of the six-axis orientation beyond the true one (x east, y magnetic north); 0 until there is a field.
+        variance: rad^2, of what `drift` has become since the start.
+        clean: probability that no steel is near now.
     """
 
-    def __init__(self, model: FieldModel | None = None) -> None:
-        self.model = m = model or FieldModel()
-        self.drift, self.clean = 0.0, 1.0
-        self._x: Array = np.zeros(4)  # drift; bias of the gyroscope that the six-axis filter has not found, sensor frame
-        self._P: Array = np.diag(np.square([0.0, m.bias, m.bias, m.bias]))
-        self._past: deque[tuple[Array, Array, Array, Array]] = deque(maxlen=max(round(m.back_s / PERIOD_S), 1))
-        self._first: list[tuple[float, float, float, float]] = []
-        self._field: tuple[float, float] | None = None  # strength and dip of the earth's field here
+    def __init__(self, model: FieldModel | None = None, common: CommonField | None = None) -> None:
+        """``common``: shared with the other sensors of the same wearer."""
+        self.model = model or FieldModel()
+        self.drift, self.variance, self.clean = 0.0, 0.0, 1.0
+        self._common = common
+        self._ambient: Array | None = None  # what the others feel
         self._bias: Array | None = None
-        self._agreeing = self._unfollowed_s = 0.0
-        self._followed = True
+        self._strength = 0.0
+        self._x: Array = np.zeros((1, _STATES))  # one row a story
+        self._P: Array = np.zeros((1, _STATES, _STATES))
+        self._mode = np.array([EARTH])
+        self._odds: Array = np.zeros(1)
 
     def step(self, field: Array, up: Array, bias: Array) -> float:
         """Take the mean field of one `PERIOD_S` and return `drift`.
@@ -83,87 +134,131 @@ class MagneticHeading:
         """
         found = np.zeros(3) if self._bias is None else bias - self._bias
         self._bias = bias.copy()
-        self._past.append((self._x, self._P, up.copy(), found))
-        self._x, self._P = self._predict(self._x, self._P, up, found)
         strength = math.sqrt(float(field @ field))
-        if strength > 0.0 and math.isfinite(strength):
-            dip = -math.asin(max(-1.0, min(1.0, float(field[2]) / strength)))
-            heading = math.atan2(float(field[1]), float(field[0])) - math.pi / 2
-            if self._field is None:
-                self._begin(strength, dip, heading)
-            else:
-                self._weigh(strength / self._field[0] - 1, dip - self._field[1], heading)
-        self.drift = float(self._x[0])
+        if not (strength > 0.0 and math.isfinite(strength)):
+            return self.drift
+        if not self._strength:
+            self._begin(field, strength)
+        else:
+            was = self._branch()
+            self._predict(was, up, found)
+            self._measure(field / self._strength)
+            self._reduce()
+            self._conclude(field / self._strength)
         return self.drift
 
-    def _begin(self, strength: float, dip: float, heading: float) -> None:
-        """The field at the start is taken for the earth's; its median over two seconds."""
-        self._first.append((strength, dip, math.cos(heading), math.sin(heading)))
-        strength, dip, c, s = (float(v) for v in np.median(self._first, axis=0))
-        self._x[0] = math.atan2(s, c)
-        if len(self._first) * PERIOD_S >= 2.0:
-            self._field = strength, dip
+    def _begin(self, field: Array, strength: float) -> None:
+        """North is where the field points now, as far as its surroundings allow; the drift is counted from here."""
+        m, self._strength = self.model, strength
+        east, north, upward = (field / strength).tolist()
+        self.drift = math.atan2(-east, north)
+        self._x[0, 0], self._x[0, _E] = self.drift, (0.0, math.hypot(east, north), upward)
+        P = self._P[0]
+        P[_B, _B] = m.bias**2
+        P[_A, _A] = P[_E, _E] = m.ambient**2
+        P[_A, _E] = P[_E, _A] = -(m.ambient**2)
 
-    def _predict(self, x: Array, P: Array, up: Array, found: Array) -> tuple[Array, Array]:
-        F = np.eye(4)
-        F[0, 1:] = up * PERIOD_S
-        x = x.copy()
-        x[1:] -= found
-        P = F @ P @ F.T
-        P[[1, 2, 3], [1, 2, 3]] += self.model.bias_walk**2 * PERIOD_S
-        return F @ x, P
-
-    def _weigh(self, stronger: float, deeper: float, heading: float) -> None:
-        """Decide whether the field is the earth's, and follow it as far as it is."""
+    def _branch(self) -> Array:
+        """Every story goes on in each way it may; returns the mode each was in, and sets apart where the bias steps."""
         m = self.model
-        surprise = _wrap(heading - float(self._x[0]))
-        doubt = float(self._P[0, 0]) + m.agreement**2
-        earth = _log_normal(surprise, doubt) + _log_normal(stronger, m.strength**2) + _log_normal(deeper, m.dip**2)
-        steel = _log_normal(surprise, doubt + m.stray**2) + _log_normal(stronger, m.stray_strength**2) + _log_normal(deeper, m.stray_dip**2)
-        prior = self.clean * (1 - PERIOD_S / m.meets_s) + (1 - self.clean) * PERIOD_S / m.leaves_s
-        odds = math.log(prior / (1 - prior)) + max(-6.0, min(3.0, (earth - steel) * PERIOD_S / m.witness_s))
-        self.clean = 1 / (1 + math.exp(-max(-12.0, min(12.0, odds))))
-        if self.clean < 0.5 and self._followed:
-            surprise = self._forget(heading)
-        self._followed = (self._followed and self.clean >= 0.5) or self.clean > 0.9
-        fits = 0.5 * (stronger / m.strength) ** 2 + 0.5 * (deeper / m.dip) ** 2 < 4.0
-        self._agreeing = 0.0 if self.clean >= 0.5 else self._agreeing + PERIOD_S if fits else max(self._agreeing - 5 * PERIOD_S, 0.0)
-        self._unfollowed_s = 0.0 if self.clean >= 0.5 else self._unfollowed_s + PERIOD_S
-        if self._agreeing > m.relock_s and abs(surprise) < 2 * m.bias * self._unfollowed_s + 2 * math.sqrt(float(self._P[0, 0])):
-            self._relock(surprise)
-        if self.clean > 0.5:
-            self._follow(surprise, stronger, deeper)
+        meets, settles, leaves, steps = (PERIOD_S / s for s in (m.meets_s, m.settles_s, m.leaves_s, m.bias_step_s))
+        settles = 1 - math.exp(-settles)
+        ways = {
+            EARTH: ((EARTH, 1 - meets - steps, False), (MOVING, meets, False), (EARTH, steps, True)),
+            MOVING: ((MOVING, 1 - settles, False), (STEADY, settles / 2, False), (EARTH, settles / 2, False)),
+            STEADY: ((STEADY, 1 - leaves - steps, False), (MOVING, leaves, False), (STEADY, steps, True)),
+        }
+        going = [
+            (i, mode, self._odds[i] + math.log(chance), stepped)
+            for i, before in enumerate(self._mode.tolist())
+            for mode, chance, stepped in ways[before]
+            if not stepped or self._odds[i] > -_BRANCHING
+        ]
+        source, mode, odds, stepped = (np.array(column) for column in zip(*going, strict=True))
+        was, self._mode, self._odds = self._mode[source], mode, odds
+        self._x, self._P = self._x[source], self._P[source]
+        self._P[:, _B, _B] += np.where(stepped, m.bias_step**2, 0.0)[:, None]
+        return np.asarray(was)
 
-    def _forget(self, heading: float) -> float:
-        """Back to what was known `back_s` ago, brought forward without the field; the surprise of ``heading`` then."""
-        x, P = self._past[0][:2]
-        for _, _, up, found in self._past:
-            x, P = self._predict(x, P, up, found)
-        self._x, self._P = x, P
-        return _wrap(heading - float(x[0]))
+    def _predict(self, was: Array, up: Array, found: Array) -> None:
+        m, x = self.model, self._x
+        before = self._ambient
+        others = self._common.others(self) if self._common is not None else None
+        self._ambient = None if others is None else m.shared * others
+        x[:, _B] -= found
+        x[:, 0] += PERIOD_S * (x[:, _B] @ up)
+        keep = math.exp(-PERIOD_S / m.ambient_s)
+        around = np.zeros(3) if self._ambient is None else self._ambient
+        last = np.zeros(3) if self._ambient is None else around if before is None else before
+        x[:, _A] = keep * (x[:, _A] - last) + around
+        F = np.eye(_STATES)
+        F[0, _B], F[_A, _A] = PERIOD_S * up, keep
+        P = F @ self._P @ F.T
+        P[:, 0, 0] += m.walk**2 * PERIOD_S
+        P[:, _B, _B] += m.bias_walk**2 * PERIOD_S + np.abs(found) * m.bias_found
+        spread = m.ambient if self._ambient is None else m.own
+        newly = m.ambient**2 if self._ambient is not None and before is None else 0.0
+        P[:, _A, _A] += spread**2 * (1 - keep * keep) + newly
+        P[:, _E, _E] += m.earth**2 * PERIOD_S
+        away = ((self._mode == EARTH) & (was != EARTH)).nonzero()[0][:, None]
+        x[away, _S] = P[away, _S] = 0.0
+        P[away, :, _S] = 0.0
+        P[:, _S, _S] += PERIOD_S * np.array([0.0, m.moving**2, m.steady**2])[self._mode][:, None]
+        self._P = P
 
-    def _relock(self, surprise: float) -> None:
-        """The gyroscope was wrong, not the field: heading and bias are learned anew."""
-        self._P[0, :] = self._P[:, 0] = 0.0
-        self._P[0, 0] = surprise**2
-        self._P[[1, 2, 3], [1, 2, 3]] += self.model.bias**2
-        self.clean, self._followed, self._agreeing = 0.95, True, 0.0
+    def _measure(self, field: Array) -> None:
+        """Kalman update of all stories, and what the field says of each."""
+        x, P = self._x, self._P
+        c, s = np.cos(x[:, 0]), np.sin(x[:, 0])
+        seen = np.stack((c * field[0] + s * field[1], -s * field[0] + c * field[1], np.full(len(x), field[2])), axis=1)
+        expected = x[:, _A] + x[:, _S] + x[:, _E]
+        H = np.zeros((len(x), 3, _STATES))
+        for part in (_A, _S, _E):
+            H[:, _AXES, part] = 1.0
+        H[:, 0, 0], H[:, 1, 0] = -expected[:, 1], expected[:, 0]
+        PHt = P @ H.transpose(0, 2, 1)
+        S = H @ PHt
+        S[:, _AXES, _AXES] += self.model.noise**2
+        inverse = np.linalg.inv(S)
+        surprise = seen - expected
+        self._odds = self._odds - 0.5 * np.einsum("ki,kij,kj->k", surprise, inverse, surprise) - 0.5 * np.log(np.linalg.det(S))
+        gain = PHt @ inverse
+        self._x = x + np.einsum("kij,kj->ki", gain, surprise)
+        P = P - gain @ PHt.transpose(0, 2, 1)
+        self._P = 0.5 * (P + P.transpose(0, 2, 1))
 
-    def _follow(self, surprise: float, stronger: float, deeper: float) -> None:
-        m = self.model
-        row = self._P[0].copy()
-        gain = row / (row[0] + m.noise**2 * m.noise_s / PERIOD_S / self.clean**2)
-        self._x = self._x + gain * surprise
-        self._P = self._P - np.outer(gain, row)
-        self._P = 0.5 * (self._P + self._P.T)
-        assert self._field is not None
-        slowly = self.clean * PERIOD_S / 30.0
-        self._field = self._field[0] * (1 + slowly * stronger), self._field[1] + slowly * deeper
+    def _reduce(self) -> None:
+        """Keep the likeliest stories of each mode; those that say the same are one."""
+        x, mode, odds = self._x, self._mode, self._odds - self._odds.max()
+        spread = np.sqrt(self._P[:, range(_STATES), range(_STATES)]) + 1e-9
+        of_bias = spread[:, _B].sum(axis=1)
+        kept: list[int] = []
+        room = dict(_MOST)
+        for i in np.argsort(-odds).tolist():
+            if odds[i] < -_FORGOTTEN:
+                break
+            for j in kept:
+                same = mode[i] == mode[j] and 0.6 < spread[i, 0] / spread[j, 0] < 1.6 and 0.6 < of_bias[i] / of_bias[j] < 1.6
+                if same and np.abs((x[i] - x[j]) / spread[j]).max() < _ALIKE:
+                    odds[j] = np.logaddexp(odds[i], odds[j])
+                    break
+            else:
+                if room[int(mode[i])]:
+                    room[int(mode[i])] -= 1
+                    kept.append(i)
+        self._x, self._P, self._mode, self._odds = x[kept], self._P[kept], mode[kept], odds[kept] - odds[kept].max()
 
-
-def _log_normal(value: float, variance: float) -> float:
-    return -0.5 * (value * value / variance + math.log(variance))
-
-
-def _wrap(angle: float) -> float:
-    return (angle + math.pi) % (2 * math.pi) - math.pi
+    def _conclude(self, field: Array) -> None:
+        """Mean and variance over the stories; what the others are told."""
+        weight = np.exp(self._odds)
+        weight /= weight.sum()
+        first = float(self._x[0, 0])
+        apart = (self._x[:, 0] - first + math.pi) % (2 * math.pi) - math.pi
+        mean = float(weight @ apart)
+        self.drift = first + mean
+        self.variance = float(weight @ (self._P[:, 0, 0] + (apart - mean) ** 2))
+        self.clean = float(weight[self._mode == EARTH].sum())
+        if self._common is not None:
+            c, s = math.cos(self.drift), math.sin(self.drift)
+            felt = np.array((c * field[0] + s * field[1], -s * field[0] + c * field[1], field[2])) - weight @ self._x[:, _E]
+            self._common.tell(self, felt if self.clean > 0.8 else None)

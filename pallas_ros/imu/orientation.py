@@ -11,7 +11,7 @@ import numpy as np
 from vqf import VQF
 
 from pallas_ros.body.rotations import Array
-from pallas_ros.imu.magnetic import PERIOD_S, MagneticHeading
+from pallas_ros.imu.magnetic import PERIOD_S, CommonField, MagneticHeading
 
 MODES = ("auto", "sensor", "6d", "9d")
 """auto: the sensor's own quaternion where it has one, else VQF with the magnetometer if there is one; sensor: own, else VQF without;
@@ -24,10 +24,14 @@ class OrientationFilter:
     The world is z up with an arbitrary heading (6d, or where no magnetic field comes) or x to the east, y to magnetic north (9d).
     """
 
-    def __init__(self, use_magnetometer: bool = False, rate_hz: float = 100.0) -> None:
-        """``rate_hz`` holds until the true rate is known (after 50 samples), and then the filter starts anew with it."""
+    def __init__(self, use_magnetometer: bool = False, rate_hz: float = 100.0, common: CommonField | None = None) -> None:
+        """``rate_hz`` holds until the true rate is known (after 50 samples), and then the filter starts anew with it.
+
+        ``common`` is shared by the sensors of one wearer: what all of them feel is no drift.
+        """
         self.use_magnetometer = use_magnetometer
         self.rate_hz = rate_hz
+        self._common = common
         self._times: list[float] = []
         self._begin()
 
@@ -60,7 +64,7 @@ class OrientationFilter:
 
     def _begin(self) -> None:
         self._filter = VQF(1.0 / self.rate_hz)
-        self._magnetic = MagneticHeading()
+        self._magnetic = MagneticHeading(common=self._common)
         self._sum = np.zeros(6)  # of the field in the six-axis frame, and of that frame's z in the sensor's
         self._summed = 0
 

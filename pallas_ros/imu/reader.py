@@ -12,6 +12,7 @@ import serial
 
 from pallas_ros.imu import ports
 from pallas_ros.imu.clock import ClockMapper, CountingClock
+from pallas_ros.imu.magnetic import CommonField
 from pallas_ros.imu.orientation import OrientationFilter
 from pallas_ros.imu.protocols import ProtocolSpec, Reading
 from pallas_ros.imu.sample import ImuSample
@@ -90,8 +91,14 @@ class SerialReader:
         clock: Callable[[], int] = time.time_ns,
         orientation: str = "auto",
         least_interval_s: float = 0.004,
+        common: CommonField | None = None,
     ) -> None:
-        """``least_interval_s``: the thread wakes no more often than this; a sensor faster than that is read in small batches."""
+        """What to read; nothing is opened yet.
+
+        Args:
+            least_interval_s: the thread wakes no more often than this; a sensor faster than that is read in small batches.
+            common: shared by the readers of one wearer's magnetometers.
+        """
         self.port = port
         self.site = site
         self._protocol = protocol
@@ -100,6 +107,7 @@ class SerialReader:
         self._clock = clock
         self._mode = orientation
         self._least_interval = least_interval_s
+        self._common = common
         self._mapper = ClockMapper()
         self._counting, self._counted_mapper = CountingClock(), CountingClock.mapper()
         self._filter: OrientationFilter | None = None
@@ -167,6 +175,7 @@ class SerialReader:
     def _lost(self, why: str) -> None:
         self._stats.connected = False
         self._stats.problem = why
+        self._filter = None  # what it felt is no news to the other sensors any more
 
     def _read(self, device: serial.Serial, path: str) -> bool:
         """Read until stopped, silent or gone; whether anything was heard."""
@@ -215,7 +224,7 @@ class SerialReader:
         )
         if (self._mode not in _OWN or sample.orientation is None) and sample.angular_velocity is not None:
             if self._filter is None:
-                self._filter = OrientationFilter(use_magnetometer=self._mode in ("auto", "9d"))
+                self._filter = OrientationFilter(self._mode in ("auto", "9d"), common=self._common)
             sample.orientation = self._filter.update(device_time, sample.angular_velocity, sample.acceleration, sample.magnetic_field)
         stats = self._stats
         stats.connected, stats.problem = True, ""
