@@ -234,7 +234,7 @@ def _fused(tracks: Sequence[SensorTrack], magnetometer: bool, rate: float) -> li
     """What the driver's orientation filters make of the four sensors, sample by sample as they come: they share the field they feel."""
     common = CommonField()
     filters = [OrientationFilter(magnetometer, rate, common) for _ in tracks]
-    out: list[list[FloatArray]] = [[] for _ in tracks]
+    out: list[list[NDArray[np.floating]]] = [[] for _ in tracks]
     for i in tqdm(range(max(len(track.time) for track in tracks)), desc="drift", leave=False, disable=None):
         for track, fused, q in zip(tracks, filters, out, strict=True):
             if i < len(track.time):
