@@ -23,6 +23,7 @@ from pallas_ros.body.names import TOPIC_DIAGNOSTICS
 from pallas_ros.messages import from_stamp, header_stamp
 from pallas_ros.ros.described import DescribedNode
 from pallas_ros.ros.health import RECEIVED, Health, Tally
+from pallas_ros.ros.periodic import Periodic
 from pallas_ros.ros.qos import STREAM
 
 __all__ = ["ACTIVE", "Health", "PallasNode"]
@@ -65,11 +66,12 @@ class PallasNode(DescribedNode):
         self._counts: dict[str, int] = {}
         self._tallies: dict[str, Tally] = {}
         self._topics: dict[str, Subscription[Any]] = {}
+        self._periodics: dict[Timer, Periodic] = {}
         self._last_said: dict[str, float] = {}
         self._last_error = ""
         self.add_on_set_parameters_callback(self._on_set)
         self._diagnostics = self.create_publisher(DiagnosticArray, TOPIC_DIAGNOSTICS, STREAM)
-        self._diagnostics_timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_health)
+        self._periodic(DIAGNOSTICS_PERIOD_S, self._publish_health)
 
     # What a subclass overrides
 
@@ -140,10 +142,12 @@ class PallasNode(DescribedNode):
                     self._counts[f"skipped {topic}"] = self._counts.get(f"skipped {topic}", 0) + 1
                     message = later
                 guarded(message)
+                self._catch_up()
                 return
             guarded(message)
             for later in self.pending(topic):
                 guarded(later)
+            self._catch_up()
 
         subscription: Subscription[Any] = self.create_subscription(kind, topic, take, qos, raw=raw)
         self._topics[topic] = subscription
@@ -168,9 +172,19 @@ class PallasNode(DescribedNode):
     def every(self, period_s: float, callback: Callable[[], None]) -> Timer:
         """Have ``callback`` called each ``period_s`` seconds of the node's clock while the node is active."""
         name = f"timer {getattr(callback, '__name__', '')}".strip()
-        timer = self.create_timer(period_s, self._guarded(name, callback))
+        timer = self._periodic(period_s, self._guarded(name, callback))
         self._entities.append(timer)
         return timer
+
+    def _periodic(self, period_s: float, callback: Callable[[], None]) -> Timer:
+        periodic = Periodic(period_s, callback, self.now)
+        timer = self.create_timer(period_s, periodic.on_event)
+        self._periodics[timer] = periodic
+        return timer
+
+    def _catch_up(self) -> None:
+        for periodic in tuple(self._periodics.values()):
+            periodic.if_overdue()
 
     def serve(self, kind: type[Any], name: str, callback: Callable[[Any, Any], Any]) -> Service[Any, Any]:
         """Offer a service, answered in any state once configured; a `PallasError` becomes ``success = False`` and its sentence.
@@ -295,6 +309,7 @@ class PallasNode(DescribedNode):
             elif isinstance(entity, Subscription):
                 self.destroy_subscription(entity)
             elif isinstance(entity, Timer):
+                del self._periodics[entity]
                 self.destroy_timer(entity)
             else:
                 self.destroy_service(entity)

@@ -245,3 +245,40 @@ def test_a_raw_subscription_counts_stamps(world: World) -> None:
     message.header.stamp.sec, message.header.stamp.nanosec = 5, 7
     world.until(lambda: taken, lambda: talk.publish(message))
     assert node._tallies["/raw"].last == 5_000_000_007
+
+
+class Busy(PallasNode):
+    """Hears more than it can work off: each message it takes makes two."""
+
+    def __init__(self) -> None:
+        self.ticks = self.heard = 0
+        super().__init__("pallas_node")
+
+    def configure(self) -> None:
+        self.talk = self.advertise(String, "/more")
+        self.subscribe(String, "/more", self._on)
+        self.every(0.05, self._tick)
+
+    def _on(self, message: String) -> None:
+        self.heard += 1
+        self.talk.publish(message)
+        self.talk.publish(message)
+        time.sleep(0.002)
+
+    def _tick(self) -> None:
+        self.ticks += 1
+
+
+def test_timers_run_in_a_node_that_gets_more_messages_than_it_can_work_off(world: World) -> None:
+    node = Busy()
+    world.executor.add_node(node)
+    world.nodes.append(node)
+    node.bring("configure")
+    node.bring("activate")
+    for _ in range(10):
+        node.talk.publish(String(data="go"))
+    end = time.monotonic() + LIMIT_S
+    while node.ticks < 30:
+        assert time.monotonic() < end, f"{node.ticks} ticks, {node.heard} messages"
+        world.executor.spin_once(timeout_sec=0.02)
+    assert node.heard > 30
