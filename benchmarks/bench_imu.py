@@ -318,8 +318,11 @@ def _spin(executor: Any, done: threading.Event) -> None:
         executor.spin_once(timeout_sec=0.2)
 
 
-def throughput(rate_hz: float = 400.0, protocol: str = "witmotion", seconds: float = 10.0) -> Row:
-    """Processor time of the driver node's process, sensors simulated by another process."""
+def throughput(rate_hz: float = 400.0, protocol: str = "witmotion", seconds: float = 10.0, orientation: str = "auto") -> Row:
+    """Processor time of the driver node's process, sensors simulated by another process.
+
+    ``orientation``: the driver's parameter. With "auto" these sensors' own quaternions are taken, and no filter runs; with "9d" four do.
+    """
     import rclpy
     from rclpy.parameter import Parameter
 
@@ -330,7 +333,12 @@ def throughput(rate_hz: float = 400.0, protocol: str = "witmotion", seconds: flo
         arguments = [sys.executable, __file__, "--simulate", folder, str(rate_hz), protocol]
         simulator = subprocess.Popen(arguments)
         rclpy.init()
-        settings = {"ports": [f"{folder}/{site}" for site in SITES], "protocols": [protocol], "port_wait_s": 30.0}
+        settings = {
+            "ports": [f"{folder}/{site}" for site in SITES],
+            "protocols": [protocol],
+            "port_wait_s": 30.0,
+            "orientation": orientation,
+        }
         node = ImuDriverNode(parameter_overrides=[Parameter(name, value=value) for name, value in settings.items()])
         executor, done = make_executor(), threading.Event()
         spinner = threading.Thread(target=_spin, args=(executor, done), daemon=True)
@@ -347,6 +355,7 @@ def throughput(rate_hz: float = 400.0, protocol: str = "witmotion", seconds: flo
             stats = node._driver.stats()
             return {
                 "protocol": protocol,
+                "orientation": orientation,
                 "rate Hz": rate_hz,
                 "samples/s": (sum(s.samples for s in stats) - counted) / passed,
                 "core %": 100 * (now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime) / passed,
@@ -402,7 +411,7 @@ def main() -> None:
         elif what == "drift":
             rows = drifts(arguments.seeds, cases=arguments.case)
         else:
-            rows = [throughput(400.0), throughput(100.0)]
+            rows = [throughput(rate, orientation=orientation) for orientation in ("auto", "9d") for rate in (400.0, 100.0)]
         results[what] = rows
         print(f"\n{what}\n\n{table(rows)}")
     if arguments.json:
