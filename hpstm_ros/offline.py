@@ -124,7 +124,7 @@ def _approach(arm: Teleoperation, bodies: list[BodyFrame], period: int) -> tuple
     if not bodies:
         raise PallasError("the motion holds no valid frame")
     robot, supervisor, now, q = arm.robot, arm.supervisor, _START, arm.robot.q_ready
-    arm.joints(now - 1, now - 1, robot.joint_names, q)
+    arm.stands(now, q)
     if refusal := supervisor.engage(now):
         raise PallasError(f"robot '{robot.name}' in its ready posture: {refusal}")
     for _ in range(round(_APPROACH_S * _NS / period)):

@@ -84,6 +84,11 @@ class Teleoperation:
             return False
         return True
 
+    def stands(self, now: int, q: F64) -> None:
+        """The arm has stood at ``q`` (n,) rad for a tenth of a second: what it takes to be engaged where no arm says so."""
+        for ago in range(100_000_000, 0, -10_000_000):
+            self.joints(now - ago, now - ago, self.robot.joint_names, q)
+
     def tick(self, now: int) -> Command:
         """The next command."""
         command = self.supervisor.tick(now)

@@ -129,6 +129,10 @@ class Steering:
 
 
 def _between(before: State, after: State, period: float) -> tuple[F64, F64]:
-    """Positions and velocities (n,) half-way between two states of constant jerk."""
+    """Positions and velocities (n,) half-way between two states: on the quintic through both, which a joint_trajectory_controller goes.
+
+    It covers the way between them in their time; a curve made of one state alone would not, as the jerk changes in between.
+    """
     (q0, dq0, ddq0), (q1, dq1, ddq1) = before, after
-    return (q0 + q1) / 2 + period / 8 * (dq0 - dq1), (dq0 + dq1) / 2 + period / 8 * (ddq0 - ddq1)
+    q = (q0 + q1) / 2 + 5 / 32 * period * (dq0 - dq1) + period**2 / 64 * (ddq0 + ddq1)
+    return q, 15 / 8 * (q1 - q0) / period - 7 / 16 * (dq0 + dq1) + period / 32 * (ddq1 - ddq0)

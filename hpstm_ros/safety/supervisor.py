@@ -173,6 +173,11 @@ class Supervisor:
         if self._moving():
             return "cannot engage: the arm is still coming to rest"
         q = self._measured[2]
+        heard = [when for when, _ in self._recent if now - when <= self.settings.feedback_timeout * _NS]
+        if self.settings.require_feedback and (not heard or heard[-1] - heard[0] < 0.5 * _STILL_S * _NS):
+            return (
+                "cannot engage: joint states have only begun to arrive, so nobody knows whether the arm stands still; try again in a moment"
+            )
         recent = np.array([past for when, past in self._recent if now - when <= _STILL_S * _NS] or [q])
         moved = np.ptp(recent, axis=0) > _STILL_RAD
         if moved.any():

@@ -57,7 +57,7 @@ class Rig:
         self.arm = Teleoperation(robot(name), None, settings, Settings(require_dead_man=False), 3.0)
         self.now, self.frame, self.q = 10 * NS, 0, robot(name).q_ready
         self.messages: list[tuple[np.ndarray, np.ndarray]] = []
-        self.arm.joints(self.now, self.now, robot(name).joint_names, self.q)
+        self.arm.stands(self.now, self.q)
         assert self.arm.supervisor.engage(self.now) == ""
 
     def step(self, ticks: int, deviation: float = 0.0, still: bool = False) -> None:

@@ -55,6 +55,8 @@ class Rig:
                     self.q = self.command.points[0][0]
 
     def engaged(self) -> "Rig":
+        if not self.supervisor.flags(self.now)[0]:
+            self.step(10)
         assert self.supervisor.engage(self.now) == ""
         self.step(2)
         return self
@@ -91,10 +93,24 @@ def test_engaging_needs_joint_states() -> None:
     assert supervisor.state is S.DISENGAGED
 
 
+def test_engaging_on_one_joint_state_is_refused() -> None:
+    """The first, or the first after a silence: the arm may be anywhere by now."""
+    rig = Rig()
+    rig.supervisor.measured(rig.now + 1, rig.now + 1, rig.q)
+    assert "begun to arrive" in rig.supervisor.engage(rig.now + 2)
+    rig.step(20)
+    rig.now += 3 * NS // 10
+    rig.supervisor.measured(rig.now, rig.now, rig.q)
+    assert "begun to arrive" in rig.supervisor.engage(rig.now + 1)
+    rig.step(20)
+    rig.engaged()
+
+
 def test_engaging_outside_the_limits_is_refused() -> None:
     supervisor = Supervisor(LIMITS)
-    supervisor.measured(NS, NS, np.array([1.5, 0.0, 0.0]))
-    assert "'a'" in supervisor.engage(NS)
+    for k in range(10):
+        supervisor.measured(NS + k * 10**7, NS + k * 10**7, np.array([1.5, 0.0, 0.0]))
+    assert "'a'" in supervisor.engage(NS + 10**8)
 
 
 def test_engaging_an_arm_that_moves_is_refused() -> None:
