@@ -65,7 +65,7 @@ def live(seconds: float) -> None:
             address = next(line for line in viewer.stdout if line.startswith("http://")).split()[0]
             browser = Browser((1280, 887))
             browser.open(address)
-            browser.until(lambda: "following the operator" in browser.words, 300)
+            browser.until(lambda: len(browser.words) > 0 and "waiting for the graph" not in browser.words, 300)
             report("shown in one browser", viewer.pid, seconds)
             browser.close()
             browser = None

@@ -55,19 +55,21 @@ class Up:
 
 
 @contextlib.contextmanager
-def bodies_heard() -> Iterator[Callable[[], int]]:
-    """A listener to /pallas/body in the test's own process; calling it listens a little and says how many there were so far."""
+def bodies_heard() -> Iterator[Callable[[], list[int]]]:
+    """A listener to /pallas/body in the test's own process; calling it listens a little and gives the stamps (ns) heard so far."""
     import rclpy
     from pallas.msg import BodyPose
 
+    from pallas_ros.messages import from_stamp
+
     rclpy.init()
     node = rclpy.create_node("listener")
-    heard: list[object] = []
-    node.create_subscription(BodyPose, TOPIC_PALLAS_BODY, heard.append, 100)
+    heard: list[int] = []
+    node.create_subscription(BodyPose, TOPIC_PALLAS_BODY, lambda body: heard.append(from_stamp(body.header.stamp)), 100)
 
-    def listen() -> int:
+    def listen() -> list[int]:
         rclpy.spin_once(node, timeout_sec=0.05)
-        return len(heard)
+        return heard
 
     try:
         yield listen

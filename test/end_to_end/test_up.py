@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(170)
 def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(start: Callable[..., Up], tmp_path: Path) -> None:
     up = start("--record", str(tmp_path / "bag"), "robot:=")
     with bodies_heard() as heard:
-        up.until(lambda: heard() > 150)
+        up.until(lambda: len(heard()) > 150)
     up.process.send_signal(signal.SIGINT)
     assert up.end() == 0, up.said()
     assert "all of them have ended" in up.said()
@@ -121,7 +121,7 @@ def test_bad_input_is_one_sentence_and_a_non_zero_status(start: Callable[..., Up
 def test_all_nodes_in_one_process(start: Callable[..., Up], tmp_path: Path) -> None:
     up = start("--single-process", "--record", str(tmp_path / "bag"), "robot:=")
     with bodies_heard() as heard:
-        up.until(lambda: heard() > 40)
+        up.until(lambda: len(heard()) > 40)
     up.process.send_signal(signal.SIGINT)
     assert up.end() == 0, up.said()
     assert len(list(read_bodies(Bag(tmp_path / "bag"), TOPIC_PALLAS_BODY))) > 30
