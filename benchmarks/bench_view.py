@@ -1,6 +1,6 @@
 """What looking costs, in Debian's Chromium: a report's first load, and the viewer's share of a core beside the live graph.
 
-    python benchmarks/bench_view.py page out/demo/report.html
+    python benchmarks/bench_view.py page out/demo/bag.html
     python benchmarks/bench_view.py live --seconds 30
 
 `page` opens the page in a browser that has shown nothing but a blank one, as often as asked, and beside it an empty page: time to
