@@ -196,6 +196,7 @@ class HostileRun:
     def run(self) -> Verdict:
         """Give the bodies, tick in between, and judge what came out."""
         self._arm.stands(self._now, self._q)
+        self._may.joints = self._told_truth = self._now - _NS // 100  # the last of those states
         self._feedback()
         self._engage()
         for frame in range(self._frames):
