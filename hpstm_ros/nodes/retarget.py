@@ -127,6 +127,7 @@ class RetargetNode(PallasNode):
         if self._arm.body(self.now(), body_from_bytes(data)):
             self._tick()  # at once: a body that waits for the timer is late by half a period
             self._publish_poses()
+            self._arm.retargeter.look_around()  # for the next body: the command is out, and this one has time
 
     def _on_joints(self, message: JointState) -> None:
         assert self._arm is not None

@@ -28,6 +28,7 @@ Barriers = Callable[[F64], list[tuple[F64, float, str]]]
 
 _ARRIVED_RAD = 1e-4  # a step so small was the last
 _RANGES = {"scale": (0.1, 3.0), "deviation_scale_m": (0.001, 1.0), "stop_deviation_m": (0.01, 1.0)}
+_NEARLY_RAD = 0.02  # what is near one posture is near another so like it
 _APPROACH = 0.5  # of the room left before an obstacle, a body may use so much
 _BOX_MARGIN_M = 0.02  # the supervisor's box is the real one: between two goals a tip moves on an arc
 
@@ -214,6 +215,7 @@ class Retargeter:
         """
         self.robot, self.settings = robot, settings or RetargetSettings()
         self._side, self._barriers = side, barriers
+        self._near: tuple[F64, list[tuple[F64, float, str]]] | None = None  # a posture, and what is near it
         self._arms = [_ArmTasks(robot, arm) for arm in robot.arms]
         self._configuration = _Posture(robot.model, robot.model.createData(), robot.q_ready)
         self._lower, self._upper = robot.lower, robot.upper  # of the goals, now: `leash_s` around the arm
@@ -225,6 +227,11 @@ class Retargeter:
     def q(self) -> F64:
         """(n,) rad, the last goal."""
         return np.array(self._configuration.q)
+
+    def look_around(self) -> None:
+        """Find what is near the last goal, for the next body: worth calling when there is time, since `step` does it otherwise."""
+        if self._barriers is not None:
+            self._near = self.q, self._barriers(self.q)
 
     def restart(self, q: F64) -> None:
         """Go on from posture ``q`` (n,) rad: where the arm is when it is engaged. A clutch takes hold anew."""
@@ -285,9 +292,11 @@ class Retargeter:
         configuration, dt = self._configuration, 1.0 / MODEL_RATE_HZ / self.settings.iterations
         most = self.robot.velocity * self.settings.speed_factor * dt
         tasks = [task for arm in self._arms for task in arm.tasks] + [self._posture]
-        near = self._barriers(configuration.q) if self._barriers is not None else []
+        if self._near is None or np.abs(configuration.q - self._near[0]).max() > _NEARLY_RAD:
+            self.look_around()
+        q_near, near = self._near or (configuration.q, [])
         rows = np.array([row for row, _, _ in near]).reshape(-1, self.robot.model.nv)
-        room = _APPROACH * np.maximum([left for _, left, _ in near], 0.0)
+        room = _APPROACH * np.maximum([left for _, left, _ in near] - rows @ (configuration.q - q_near), 0.0)
         free, senses = np.full(len(near), -np.inf), np.zeros(self.robot.model.nv + len(near), dtype=np.intc)
         for _ in range(self.settings.iterations):
             damping = 1e-9 + 1e-3 * max(self._nearness(k) for k in range(len(self._arms))) ** 2
@@ -302,6 +311,8 @@ class Retargeter:
             room = np.maximum(room - rows @ move, 0.0)
             if np.abs(move).max() < _ARRIVED_RAD:
                 break
+        if not np.array_equal(configuration.q, q_near):
+            self._near = None
 
     def _manipulability(self, arm: _ArmTasks) -> float:
         """Yoshikawa's measure of the tip's position Jacobian."""
