@@ -103,7 +103,7 @@ class Supervisor:
         self._sent: deque[tuple[int, F64]] = deque(maxlen=64)
         self._goal: _Goal | None = None
         self._measured: tuple[int, int, F64] | None = None
-        self._recent: deque[tuple[int, F64]] = deque(maxlen=64)
+        self._recent: deque[tuple[int, F64]] = deque(maxlen=10_000)  # of the last `feedback_timeout`
         self._deviation = math.nan
         self._deviates_since: int | None = None
         self._dead_man = _NEVER
@@ -155,6 +155,8 @@ class Supervisor:
             return False
         self._measured = (stamp, now, q)
         self._recent.append((now, q))
+        while now - self._recent[0][0] > self.settings.feedback_timeout * _NS:
+            self._recent.popleft()
         self._compare(now, stamp, q)
         return True
 

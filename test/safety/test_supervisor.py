@@ -106,6 +106,14 @@ def test_engaging_on_one_joint_state_is_refused() -> None:
     rig.engaged()
 
 
+@pytest.mark.parametrize("rate", [10, 125, 4000])
+def test_engaging_needs_time_and_not_a_number_of_joint_states(rate: int) -> None:
+    rig = Rig()
+    for k in range(rate // 4 + 2):
+        rig.supervisor.measured(rig.now + k * NS // rate, rig.now + k * NS // rate, rig.q)
+    assert rig.supervisor.engage(rig.now + (rate // 4 + 1) * NS // rate) == ""
+
+
 def test_engaging_outside_the_limits_is_refused() -> None:
     supervisor = Supervisor(LIMITS)
     for k in range(10):
