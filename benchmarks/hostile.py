@@ -2,8 +2,9 @@
 
     python benchmarks/hostile.py --frames 1000000 --out hostile.jsonl        stops and goes on where it stopped
 
-Each line of the file is one seeded story and its verdict (`hpstm_ros.bench.hostile.Verdict`). A seed that fails belongs into
-test/safety/test_hostile.py. Count only stories told to the code as it is: begin a new file when it has changed.
+Every robot's every other story has what is near the arm looked for after the command, as the node does. Each line of the file is one
+seeded story and its verdict (`hpstm_ros.bench.hostile.Verdict`). A seed that fails belongs into test/safety/test_hostile.py. Count only
+stories told to the code as it is: begin a new file when it has changed.
 """
 
 import argparse
@@ -41,12 +42,13 @@ def main() -> int:
     with args.out.open("a") as file, tqdm(total=args.frames, initial=total, unit="frame") as bar:
         while total < args.frames:
             name = args.robots[seed % len(args.robots)]
+            looks_around = bool(seed // len(args.robots) % 2)
             if (name, seed) not in told:
                 try:
-                    verdict = HostileRun(robots[name], seed, args.story).run()
+                    verdict = HostileRun(robots[name], seed, args.story, looks_around=looks_around).run()
                 except Exception as error:
                     verdict = Verdict(args.story, violations=[f"raised {error!r}"])
-                story = {"robot": name, "seed": seed, **asdict(verdict)}
+                story = {"robot": name, "seed": seed, "looks_around": looks_around, **asdict(verdict)}
                 done.append(story)
                 file.write(json.dumps(story) + "\n")
                 file.flush()

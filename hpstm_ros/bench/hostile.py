@@ -169,10 +169,13 @@ class _Stream:
 class HostileRun:
     """One seeded story; `run` tells it and judges."""
 
-    def __init__(self, robot: RobotDescription, seed: int, frames: int) -> None:
-        """A fresh teleoperation of ``robot``, to be given ``frames`` bodies at about 60 Hz; the story follows from ``seed`` alone."""
+    def __init__(self, robot: RobotDescription, seed: int, frames: int, *, looks_around: bool = False) -> None:
+        """A fresh teleoperation of ``robot``, to be given ``frames`` bodies at about 60 Hz; the story follows from ``seed`` alone.
+
+        ``looks_around``: what is near is looked for after each command, as the node does, and not before the next.
+        """
         self._random = random = np.random.default_rng(seed)
-        self._robot = robot
+        self._robot, self._looks_around = robot, looks_around
         self._tip_speed = float(random.choice([0.25, 0.25, 1.0, 3.0]))
         safety = Settings(
             period=float(random.choice([0.002, 0.004, 0.008, 1 / 60], p=[0.08, 0.08, 0.5, 0.34])),
@@ -208,6 +211,8 @@ class HostileRun:
                 if self._arm.body(self._now, body):
                     self._blame(self._may.saw(self._now, body))
                 self._emit()
+                if self._looks_around:
+                    self._arm.retargeter.look_around()
             until = self._now + _NS // 60
             while self._now < until:
                 until += self._wait()

@@ -29,6 +29,11 @@ def test_no_limit_is_passed(robot: str, seed: int, frames: int) -> None:
     assert verdict.stop_begins_s <= 0.1
 
 
+def test_no_limit_is_passed_when_what_is_near_was_looked_for_before() -> None:
+    """As the node does: after a command, for the next body."""
+    assert HostileRun(load_robot("panda"), 3, 200, looks_around=True).run().violations == []
+
+
 def test_stories_do_move_the_arm() -> None:
     """A supervisor that never moved would pass every limit."""
     verdict = HostileRun(load_robot("uarm"), 1, 300).run()
