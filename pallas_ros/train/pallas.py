@@ -47,7 +47,7 @@ PLAIN = AugmentationSettings(
 class TrainingConfig:
     """A configuration file: sections ``model``, ``data``, ``augmentation``, ``loss``, ``loop``.
 
-    ``deviation_margin`` multiplies the standard deviations of the released weights: errors on contents kept out of training, over those on contents trained on.
+    ``contents`` keeps training to clips of these; empty: all. ``deviation_margin`` multiplies the standard deviations of the released weights: errors on contents kept out of training, over those on contents trained on.
     """
 
     model: PallasConfig
@@ -59,6 +59,7 @@ class TrainingConfig:
     loss: LossWeights
     loop: LoopSettings
     deviation_margin: float = 1.0
+    contents: tuple[str, ...] = ()
 
 
 def read_config(path: str | Path) -> TrainingConfig:
@@ -97,13 +98,16 @@ def read_config(path: str | Path) -> TrainingConfig:
     unknown = [key for key in wrong if key not in {field.name for field in fields(SensorErrors)}]
     if unknown:
         raise PallasError(f"{path}: unknown key 'augmentation.errors.{unknown[0]}'")
-    data = {"frames": 120, "batch": 48, "development": False} | (document.get("data") or {})
+    data = {"frames": 120, "batch": 48, "development": False, "contents": []} | (document.get("data") or {})
+    if len(data) > 4:
+        raise PallasError(f"{path}: unknown key 'data.{list(data)[4]}': known are {', '.join(list(data)[:4])}")
     return TrainingConfig(
         model=section("model", PallasConfig),
         baseline=str(document.get("baseline", "")),
         frames=int(data["frames"]),
         batch=int(data["batch"]),
         development=bool(data["development"]),
+        contents=tuple(map(str, data["contents"])),
         augmentation=section(
             "augmentation",
             AugmentationSettings,
@@ -157,7 +161,7 @@ def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
     torch.manual_seed(config.loop.seed)
     library = MotionLibrary.open(data)
     # Development contents are always judged apart; they are trained on only where the configuration says so.
-    clips = library.select("train", development=None if config.development else False)
+    clips = _of(config.contents, library.select("train", development=None if config.development else False))
     sampler = SequenceSampler(library, clips, config.frames, config.batch, config.augmentation, seed=config.loop.seed * 1000 + rank)
     checks = {
         "validation": validation_batches(library, library.select("validation", development=False)),
@@ -192,6 +196,15 @@ def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
     with torch.no_grad():
         cast(Pallas, trained).deviation.bias.add_(math.log(config.deviation_margin))
     return save_model(trained, folder / "model.safetensors", {"training": json.loads(json.dumps(asdict(config), default=str))})
+
+
+def _of(contents: tuple[str, ...], clips: list[LibraryClip]) -> list[LibraryClip]:
+    """The clips of these contents; all of them where none is named."""
+    known = {clip.content for clip in clips}
+    for content in contents:
+        if content not in known:
+            raise PallasError(f"no training clip shows '{content}' (data.contents): there are {', '.join(sorted(known))}")
+    return [clip for clip in clips if not contents or clip.content in contents]
 
 
 def save_model(model: nn.Module, path: Path, extra: dict[str, Any]) -> Path:

@@ -21,7 +21,7 @@ from pallas_ros.model import rotations  # noqa: E402
 from pallas_ros.model.pallas import Pallas, PallasConfig  # noqa: E402
 from pallas_ros.train.loop import LoopSettings, fit  # noqa: E402
 from pallas_ros.train.losses import LossWeights, pallas_loss  # noqa: E402
-from pallas_ros.train.pallas import PLAIN, read_config  # noqa: E402
+from pallas_ros.train.pallas import PLAIN, _of, read_config  # noqa: E402
 
 SMALL = PallasConfig(width=32, heads=2, hidden=48, window=8, legs_hidden=24, solver_hidden=16, solver_blocks=2)
 NO_ERRORS = SensorErrors((0.0,) * 4, 0, 0, 0, 0, 0, 0, 0, 0, delay=(0, 0), dropout=0)
@@ -104,7 +104,12 @@ def test_training_lowers_the_loss_and_resumes(library: MotionLibrary, tmp_path: 
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("model: {wdth: 3}", "unknown key 'model.wdth'"), ("nonsense: 1", "unknown section 'nonsense'"), ("a: [", "not a readable YAML")],
+    [
+        ("model: {wdth: 3}", "unknown key 'model.wdth'"),
+        ("data: {content: [walk]}", "unknown key 'data.content'"),
+        ("nonsense: 1", "unknown section 'nonsense'"),
+        ("a: [", "not a readable YAML"),
+    ],
 )
 def test_bad_configurations_are_named(tmp_path: Path, text: str, what: str) -> None:
     path = tmp_path / "c.yaml"
@@ -112,6 +117,15 @@ def test_bad_configurations_are_named(tmp_path: Path, text: str, what: str) -> N
     with pytest.raises(PallasError, match=what) as error:
         read_config(path)
     assert "c.yaml" in str(error.value)
+
+
+def test_training_on_some_contents(library: MotionLibrary) -> None:
+    clips = library.select("train")
+    some = clips[0].content
+    assert {clip.content for clip in _of((some,), clips)} == {some}
+    assert _of((), clips) == clips
+    with pytest.raises(PallasError, match="no training clip shows 'swim'"):
+        _of((some, "swim"), clips)
 
 
 def test_released_configurations_are_valid() -> None:
