@@ -47,7 +47,8 @@ PLAIN = AugmentationSettings(
 class TrainingConfig:
     """A configuration file: sections ``model``, ``data``, ``augmentation``, ``loss``, ``loop``.
 
-    ``contents`` keeps training to clips of these; empty: all. ``deviation_margin`` multiplies the standard deviations of the released weights: errors on contents kept out of training, over those on contents trained on.
+    ``contents`` keeps training to clips of these; empty: all.
+    ``deviation_margin`` multiplies the standard deviations of the released weights: errors on contents kept out of training, over those on contents trained on.
     """
 
     model: PallasConfig
