@@ -1,9 +1,12 @@
 """Every ready robot on test motions, tip speed limit off: hand error, limits passed, and time of a step.
 
     python benchmarks/bench_retarget.py --data ../shared/data --clips 1 --json retarget.json
+    python benchmarks/bench_retarget.py --data ../shared/data --every --json retarget.json        an hour and a half
+    python benchmarks/bench_retarget.py --data ../shared/data --clips 1 --pace 0.33               as one moves who leads an arm
 
-The motions: `calm` and `demo`, written in code; clips of the test splits, so many of each content; the real recording, where a file of its
-bodies is given (`pallas process ../shared/data/real_imu_60hz.npz real.npz`). A row is a robot and a group of motions.
+The motions: `calm` and `demo`, written in code; clips of the test splits, so many of each content or every one, whole; the real recording, where
+a file of its bodies is given (`pallas process ../shared/data/real_imu_60hz.npz real.npz`). A row is a robot and a group of motions. Robots that are
+in the file already are left out, so that an interrupted run goes on.
 
 `in reach`: share of the time in which the target can be reached, and in time, by a follower that has nothing but the joints' limits of speed and
 acceleration to heed (`hpstm_ros.retarget.demand`), and the mean distance of the commanded hand from it then; `all`: over all the time.
@@ -24,13 +27,19 @@ from hpstm_ros.bench.rows import NO_TIP_LIMIT, reaching
 from hpstm_ros.offline import JointMotion, retarget_motion
 from hpstm_ros.retarget.demand import IN_REACH, OUT_OF_REACH
 from hpstm_ros.retarget.robots import load_robot, ready_robots
+from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion, load_motion
+from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.data.retargeting import resample
 from pallas_ros.imu.motions import demo_motion
 
+WRITTEN = ("calm", "demo")
+"""Groups of motions written in code."""
 
-def motions(data: Path | None, clips: int, seconds: float, real: Path | None) -> Iterator[tuple[str, str, Motion]]:
-    """Group, name and motion, the same ones every time, each of ``seconds`` at most."""
+
+def motions(data: Path | None, clips: int | None, seconds: float, real: Path | None) -> Iterator[tuple[str, str, Motion]]:
+    """Group, name and motion, the same ones every time, each of ``seconds`` at most; with ``clips`` None every clip, whole."""
     yield "calm", "reaching", reaching(seconds)
     yield "demo", "demo", demo_motion(2 * seconds)
     if data is not None:
@@ -39,7 +48,9 @@ def motions(data: Path | None, clips: int, seconds: float, real: Path | None) ->
             known: dict[str, int] = {}
             for clip in library.select(split):
                 known[clip.content] = known.get(clip.content, 0) + (clip.seconds > 2)
-                if clip.seconds > 2 and known[clip.content] <= clips:
+                if clips is None:
+                    yield split, clip.name, library.motion(clip)
+                elif clip.seconds > 2 and known[clip.content] <= clips:
                     yield split, clip.name, _first(library.motion(clip), seconds)
     if real is not None:
         yield "real", real.stem, _first(load_motion(real), 2 * seconds)
@@ -48,6 +59,16 @@ def motions(data: Path | None, clips: int, seconds: float, real: Path | None) ->
 def _first(motion: Motion, seconds: float) -> Motion:
     count = int(seconds * motion.fps)
     return Motion(motion.fps, motion.positions[:count], motion.rotations[:count])
+
+
+def paced(motion: Motion, pace: float) -> Motion:
+    """The motion ``pace`` times as fast, at the same frame rate."""
+    if pace == 1:
+        return motion
+    rotations, path = resample(motion.rotations, motion.positions[:, 0], motion.fps * pace, motion.fps)
+    return Motion(
+        motion.fps, np.asarray(forward_kinematics(Skeleton.from_height(), rotations, path), np.float64), np.asarray(rotations, np.float64)
+    )
 
 
 def figures(results: list[JointMotion]) -> dict[str, float]:
@@ -83,6 +104,8 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=6.0, help="of a clip at most; twice that of the demo and the real recording (default: 6)"
     )
+    parser.add_argument("--every", action="store_true", help="every clip of the test splits, whole")
+    parser.add_argument("--pace", type=float, default=1.0, help="play the clips so many times as fast (default: 1)")
     parser.add_argument("--robots", nargs="+", default=ready_robots(), metavar="ROBOT")
     parser.add_argument("--tip-speed", type=float, default=NO_TIP_LIMIT, help=f"m/s (default: {NO_TIP_LIMIT:g}, as good as none)")
     parser.add_argument("--json", type=Path, help="write the rows here too, and after those that are there already")
@@ -92,8 +115,11 @@ def main() -> None:
         f"{'robot':8s} {'motions':12s} {'s':>5s} {'in reach':>9s} {'mm':>6s} {'p95':>6s} {'all mm':>7s} {'p50 ms':>7s} {'p99 ms':>7s} passed"
     )
     for name in args.robots:
+        if name in {row["robot"] for row in rows}:
+            continue
         robot, groups = load_robot(name), dict[str, list[JointMotion]]()
-        for group, _, motion in motions(args.data, args.clips, args.seconds, args.real):
+        for group, _, motion in motions(args.data, None if args.every else args.clips, args.seconds, args.real):
+            motion = motion if group in WRITTEN else paced(motion, args.pace)
             groups.setdefault(group, []).append(retarget_motion(motion, robot, tip_speed=args.tip_speed))
         for group, results in groups.items():
             row = figures(results)
