@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pallas_ros.graph import Node
 
 SINGLE = "single_process"
-_CASES: dict[str, dict[str, str]] = {"processes": {}, "processes, priority": {"priority": "20"}, SINGLE: {}}
+_CASES: dict[str, dict[str, str]] = {"processes": {}, "processes, no priority": {"priority": "0"}, SINGLE: {}}
 _RECORDED_S = 30.0
 _APART_S = 0.002
 """Between two messages published: a listener takes them one by one, as live."""

@@ -106,13 +106,14 @@ OF_EVERY_NODE = (
         "priority",
         "int",
         0,
-        "Real-time priority (SCHED_FIFO) of the process, a warning where that is not permitted; 0 for none.",
-        range=(0, 99),
+        "Real-time priority (SCHED_FIFO) of the process, a warning where that is not permitted; 0 for none, "
+        "-1 for 20 where it is permitted and there are two cores, without a word elsewhere.",
+        range=(-1, 99),
         read_only=True,
     ),
     Parameter("cpu_affinity", "ints", [], "CPU cores the process may use; empty for all.", range=(0, 4095), read_only=True),
 )
-"""Parameters that no description needs to repeat. Where several nodes share a process, the highest priority and all their cores hold."""
+"""Parameters that no description needs to repeat. Where several nodes share a process, the highest priority (-1 above 0) and all their cores hold."""
 
 
 def describe(node: str, folder: Path | None = None) -> dict[str, Parameter]:

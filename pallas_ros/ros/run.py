@@ -113,7 +113,7 @@ def take_place(nodes: Sequence[PallasNode]) -> None:
     """
     warn = nodes[0].get_logger().warning
     pin_to_cores(sorted({core for node in nodes for core in node.settings["cpu_affinity"]}), warn)
-    raise_priority(max(node.settings["priority"] for node in nodes), warn)
+    raise_priority(max((node.settings["priority"] for node in nodes), key=lambda priority: priority or -2), warn)  # 20 > -1 > 0
 
 
 def die_with_parent() -> None:

@@ -44,22 +44,33 @@ def pin_to_cores(cores: Sequence[int], warn: Warn) -> None:
         warn(f"cannot pin to CPU cores {list(cores)} ({error}): running on any core")
 
 
+WHERE_PERMITTED = -1
+"""In place of a priority: the usual one where the system permits it."""
+USUAL_PRIORITY = 20
+"""Above everything ordinary, below the drivers and controllers of a robot."""
+
+
 def raise_priority(priority: int, warn: Warn) -> None:
     """Schedule this process, all its threads and those they start, first-in first-out at ``priority`` (SCHED_FIFO); 0: leave it as it is.
 
     All of them, because a message is taken in by a thread of the middleware before the node's own is woken.
 
     Args:
-        priority: 1 to 99.
+        priority: 1 to 99; `WHERE_PERMITTED`: 20 on two cores and more, without a warning (with one core a node that never rested
+            would leave nothing to others).
         warn: takes a sentence where the system does not permit it.
 
     Raises:
-        PallasError: a priority outside 0 to 99.
+        PallasError: a priority outside -1 to 99.
     """
     if priority == 0:
         return
+    if priority == WHERE_PERMITTED:
+        if (os.cpu_count() or 1) < 2:
+            return
+        priority, warn = USUAL_PRIORITY, _say_nothing
     if not 0 < priority <= 99:
-        raise PallasError(f"thread priority {priority} is outside 0 to 99: use 0 for none")
+        raise PallasError(f"thread priority {priority} is outside -1 to 99: use 0 for none, -1 for the usual one where it is permitted")
     try:
         for thread in _threads():
             os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
@@ -68,6 +79,10 @@ def raise_priority(priority: int, warn: Warn) -> None:
             f"real-time priority {priority} is not permitted, running at normal priority: allow it with 'ulimit -r {priority}' "
             "(rtprio in /etc/security/limits.conf) or CAP_SYS_NICE"
         )
+
+
+def _say_nothing(sentence: str) -> None:
+    """What was only tried need not be told."""
 
 
 def _threads() -> list[int]:

@@ -45,7 +45,13 @@ def test_arguments_become_parameters_of_the_right_type() -> None:
 def test_priority_is_that_of_the_way_from_sensor_to_arm() -> None:
     nodes = GRAPH.resolve({"priority": "30", "record": "bag", "view": "true", "operator": "auto"})
     assert {node.node for node in nodes if node.parameters.get("priority") == 30} == {"imu_driver", "pallas_node", "hpstm", "retarget"}
-    assert not any("priority" in node.parameters for node in GRAPH.resolve({}))
+    assert {node.node for node in GRAPH.resolve({}) if node.parameters.get("priority") == -1} == {
+        "imu_driver",
+        "pallas_node",
+        "hpstm",
+        "retarget",
+    }
+    assert not any("priority" in node.parameters for node in GRAPH.resolve({"priority": ""}))
 
 
 @pytest.mark.parametrize(

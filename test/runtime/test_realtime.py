@@ -94,6 +94,22 @@ def test_what_is_not_permitted_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(warnings) == 2 and "50" in warnings[0]
 
 
+def test_the_usual_priority_is_tried_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def refuse(_thread: int, _policy: int, parameters: os.sched_param) -> None:
+        asked.append(parameters.sched_priority)
+        raise PermissionError("not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    realtime.raise_priority(realtime.WHERE_PERMITTED, pytest.fail)
+    assert asked == []
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    realtime.raise_priority(realtime.WHERE_PERMITTED, pytest.fail)
+    assert asked == [realtime.USUAL_PRIORITY]
+
+
 def test_nothing_asked_for_is_nothing_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_setscheduler")
     monkeypatch.delattr(os, "sched_setaffinity")
