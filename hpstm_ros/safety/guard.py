@@ -24,6 +24,9 @@ class Guard(Protocol):
     def tips(self, q: F64) -> F64:
         """Positions (A, 3) m of the tips at ``q``."""
 
+    leverage: F64
+    """(n,) m/rad (1 for a slide): how far a unit of each joint's motion moves any part, at most."""
+
     def tip_speed(self, q: F64, dq: F64) -> float:
         """The fastest tip's speed in m/s."""
 
@@ -49,7 +52,7 @@ class PinocchioGuard:
             for request in data.collisionRequests:
                 request.security_margin = distance
         self._tips, self._box_min, self._box_max = tips, box_min, box_max
-        self._leverage = _leverage(model, geometry)
+        self.leverage = _leverage(model, geometry)
         self._clear: F64 | None = None  # the last posture at which no pair was within NEAR_M of its margin
 
     def tips(self, q: F64) -> F64:
@@ -71,7 +74,7 @@ class PinocchioGuard:
             outside = max(outside, float((self._box_min - p).max()) + _INSET_M, float((p - self._box_max).max()) + _INSET_M)
         if not pairs:
             return speed, outside, ""
-        if self._clear is not None and float(self._leverage @ np.abs(q - self._clear)) < NEAR_M:
+        if self._clear is not None and float(self.leverage @ np.abs(q - self._clear)) < NEAR_M:
             return speed, outside, ""  # no pair can have come so much nearer
         pin.updateGeometryPlacements(self._model, self._data, self._geometry, self._exact)
         if pin.computeCollisions(self._geometry, self._exact, True):
@@ -92,7 +95,7 @@ class PinocchioGuard:
     def near_pairs(self, q: F64) -> list[Barrier]:
         """The barriers of parts that are near each other, without those of the box."""
         model, data = self._model, self._data
-        if self._clear is not None and float(self._leverage @ np.abs(q - self._clear)) < _SKIPPED_M:
+        if self._clear is not None and float(self.leverage @ np.abs(q - self._clear)) < _SKIPPED_M:
             return []
         pin.computeJointJacobians(model, data, q)
         if not pin.computeCollisions(model, data, self._geometry, self._wide, q, False):

@@ -17,8 +17,8 @@ F64 = NDArray[np.float64]
 
 _TIP_MARGIN = 0.97  # speeds are looked at in points; between, a tip may be a little faster
 _LOOKS = 8
-_TURNS = 4
 _TRIES = 4
+_TURNING = 1.25
 _BARRIER_GAIN = 10.0  # 1/s
 
 
@@ -29,6 +29,8 @@ class Steering:
         """Without a ``guard`` only the joints are limited."""
         self._limits, self._gain, self._period, self._guard = limits, settings.gain, settings.period, guard
         self._planner = Planner(limits, settings.period)
+        # Between two points that are ``h`` apart a joint is faster than on their mean by ``J h^2 / 8`` at most; the rest is for the arm's turning.
+        self._hump = 0.0 if guard is None else _TURNING * float(guard.leverage @ limits.jerk) * settings.period**2 / 8
         self.tip_speed = limits.tip_speed
 
     def lead(self, index: int, last: Plan, q_goal: F64, dq_goal: F64, scale: float) -> tuple[Plan | None, list[str], float]:
@@ -112,15 +114,16 @@ class Steering:
         if guard is None:
             return ""
         depth, limit = guard.look(*plan.path[0][:2])[1], _TIP_MARGIN * self.tip_speed
-        # Where accelerating turns into braking, the speed is highest between two points.
-        if any(guard.tip_speed(*_between(before, after, self._period)) > limit for before, after in pairwise(plan.path[:_TURNS])):
-            return "tip_speed"
         stride, last = max(-(-(len(plan.path) - 2) // _LOOKS), 1), len(plan.path) - 2
-        for k, (q, dq, _) in enumerate(plan.path[1:]):
+        slower = limit  # so that the first stretch is looked at, wherever it begins
+        for k, (before, after) in enumerate(pairwise(plan.path)):
             # The tips are looked at in every point, the pairs, which cost more, in some.
-            speed, outside, pair = guard.look(q, dq, pairs=k % stride == 0 or k >= last)
-            if speed > limit:
+            speed, outside, pair = guard.look(*after[:2], pairs=k % stride == 0 or k >= last)
+            # Where accelerating turns into braking, the speed is highest between two points.
+            between = max(speed, slower) > limit - self._hump and guard.tip_speed(*_between(before, after, self._period)) > limit
+            if speed > limit or between:
                 return "tip_speed"
+            slower = speed
             if outside > depth + 1e-9:
                 return "workspace"
             if pair:
