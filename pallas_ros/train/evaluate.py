@@ -55,10 +55,19 @@ def network(path: Path) -> Method:
 def methods(models: list[Path], library: MotionLibrary) -> dict[str, Method]:
     """Everything that is compared, by name."""
     mean = mean_pose(library)
-    found: dict[str, Method] = {path.stem: network(path) for path in models}
+    found: dict[str, Method] = {name: network(path) for name, path in zip(names(models), models, strict=True)}
     found["tpose_measured"] = lambda imu: Estimate(tpose_measured(imu))
     found["mean_pose"] = lambda imu: Estimate(mean.expand(*imu.shape[:2], 22, 3, 3))
     return found
+
+
+def names(files: list[Path]) -> list[str]:
+    """What to call each: its file's name, its folder's too where others are called the same (``runs/a/model``), whole where that is no help."""
+    for parts in (1, 2):
+        short = ["/".join(path.with_suffix("").parts[-parts:]) for path in files]
+        if len(set(short)) == len(files):
+            return short
+    return [str(path) for path in files]
 
 
 def sensed(

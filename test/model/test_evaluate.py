@@ -15,6 +15,7 @@ from pallas_ros.body.skeleton import Skeleton  # noqa: E402
 from pallas_ros.data.virtual_imu import Sequence  # noqa: E402
 from pallas_ros.model import rotations  # noqa: E402
 from pallas_ros.train.baselines import tpose_measured  # noqa: E402
+from pallas_ros.train.evaluate import names  # noqa: E402
 from pallas_ros.train.measures import ClipFigures, Estimate, bootstrap, measure_clip  # noqa: E402
 
 
@@ -73,3 +74,10 @@ def test_the_command_writes_its_rows(tmp_path: Path, released: Path) -> None:
         ("tpose_measured", "real", "forearm_deg"),
     }
     assert all(isinstance(r["value"], float) and r["low"] <= r["value"] <= r["high"] for r in rows)
+
+
+def test_models_of_one_name_are_told_apart() -> None:
+    """`pallas eval pallas --models runs/*/model.safetensors` measured the last of them only."""
+    assert names([Path("runs/a/model.safetensors"), Path("runs/b/model.safetensors")]) == ["a/model", "b/model"]
+    assert names([Path("runs/full.safetensors"), Path("gru.safetensors")]) == ["full", "gru"]
+    assert names([Path("1/a/m.safetensors"), Path("2/a/m.safetensors")]) == ["1/a/m.safetensors", "2/a/m.safetensors"]
