@@ -8,13 +8,19 @@ from numpy.typing import NDArray
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import load_npz, save_npz
-from pallas_ros.body.names import JOINT_INDEX, JOINTS, PARENTS
+from pallas_ros.body.names import JOINT_INDEX, JOINTS, MIRROR, PARENTS
+from pallas_ros.body.skeleton import Skeleton
 
 F64 = NDArray[np.float64]
 
 _LONG_BONES = np.array([JOINT_INDEX[f"{side}_{joint}"] for side in ("left", "right") for joint in ("knee", "ankle", "elbow", "wrist")])
 """Joints at the far end of thighs, shanks, upper arms and forearms: long enough that noise hardly lengthens them."""
 _PARENTS = np.array([max(parent, 0) for parent in PARENTS])
+_MIRROR = np.array(MIRROR)
+_PROPORTION = 0.05
+"""How far a person's bone is off the package's proportions, relative to their size: a standard deviation."""
+_BLOCK_FRAMES = 20
+"""Frames after which a pose estimator's noise is about another."""
 
 
 @dataclass(frozen=True)
@@ -48,32 +54,68 @@ class BoneLengths:
 
 
 class BoneEstimator:
-    """A running mean of what each window says of the bones, until enough windows have spoken.
+    """How long the bones are, from frames as they were measured and the directions that the smoother gives the bones there.
+
+    The length of a noisy bone is too long, that of a smoothed one too short where it moves; the measured bone's share along the smoothed direction is
+    neither, to first order, whatever the noise. A person's sides are taken for alike (they are, to about a percent, which is less than such noise
+    lets see), and what is not seen well is drawn towards the package's proportions at the person's size.
 
     Args:
-        frames: to average before the lengths are held.
+        frames: to take before the lengths are held.
         start: lengths known beforehand; held from the first frame.
     """
 
     def __init__(self, frames: int, start: BoneLengths | None = None) -> None:
         self.held = start
         self._frames = frames
-        self._count = 0
-        self._sum = np.zeros(len(JOINTS))
-        self._squares = np.zeros(len(JOINTS))
+        self._along: list[F64] = []
 
-    def push(self, lengths: F64) -> None:
-        """Take one window's estimate (22,) m; nothing once the lengths are held."""
+    def push(self, points: F64, positions: F64) -> None:
+        """Take one frame as measured (22, 3) m, NaN where not seen, and as smoothed (22, 3) m; nothing once the lengths are held."""
         if self.held is not None:
             return
-        self._count += 1
-        self._sum += lengths
-        self._squares += lengths**2
-        if self._count >= self._frames:
-            mean = self._sum / self._count
-            spread = np.sqrt(np.maximum(self._squares / self._count - mean**2, 0.0))
-            # neighbouring windows share their frames: about one in thirty is news
-            self.held = BoneLengths(mean, spread / np.sqrt(max(self._count / 30, 1.0)))
+        bone = positions - positions[_PARENTS]
+        direction = bone / np.maximum(np.linalg.norm(bone, axis=-1, keepdims=True), 1e-6)
+        self._along.append(((points - points[_PARENTS]) * direction).sum(-1))
+        if len(self._along) >= self._frames:
+            self.held = _lengths(np.array(self._along))
+            self._along.clear()
+
+
+def _lengths(along: F64) -> BoneLengths:
+    """Lengths from measured ones (frames, 22) m, NaN where not seen."""
+    own = np.array([_robust_mean(samples[np.isfinite(samples)]) for samples in along.T])
+    mean, variance, of_blocks = own.T
+    seen = np.isfinite(of_blocks)
+    # neighbouring frames are wrong alike, for all bones about equally: what they tell is less than their number
+    variance = variance * max(of_blocks[seen].sum() / variance[seen].sum(), 1.0) if seen.any() else variance
+    weight = 1 / variance
+    both = weight + weight[_MIRROR]
+    mean, variance = (weight * mean + (weight * mean)[_MIRROR]) / both, 1 / np.where(np.arange(len(JOINTS)) == _MIRROR, weight, both)
+    usual = Skeleton.from_height().lengths
+    ratio = np.clip(mean[1:] / usual[1:], 0.5, 2.0)
+    size = np.average(ratio, weights=1 / (_PROPORTION**2 + variance[1:] / usual[1:] ** 2))
+    believed = 1 / (1 + variance / np.maximum(_PROPORTION * size * usual, 1e-6) ** 2)
+    lengths = size * usual + believed * (mean - size * usual)
+    lengths[0] = 0.0
+    return BoneLengths(lengths, np.where(usual > 0, np.sqrt(believed * variance), 0.0))
+
+
+def _robust_mean(samples: F64) -> tuple[float, float, float]:
+    """A mean that outliers hardly move (Huber's weights about the median), its variance if frames were independent, and that which blocks of frames show.
+
+    The former is huge, and the latter NaN, for too few samples.
+    """
+    if len(samples) < 3 * _BLOCK_FRAMES:
+        return (float(np.median(samples)), 0.1, np.nan) if len(samples) else (0.0, 1e6, np.nan)
+    off = np.abs(samples - np.median(samples))
+    weight = np.minimum(1.0, np.maximum(2.0 * np.median(off), 1e-6) / np.maximum(off, 1e-9))
+    mean = float(np.average(samples, weights=weight))
+    variance = float(np.average((samples - mean) ** 2, weights=weight**2)) / len(samples)
+    blocks = [
+        np.average(s, weights=w) for s, w in zip(*(np.array_split(x, len(x) // _BLOCK_FRAMES) for x in (samples, weight)), strict=True)
+    ]
+    return mean, max(variance, 1e-9), float(np.var(blocks, ddof=1)) / len(blocks)
 
 
 class PersonCheck:

@@ -216,8 +216,8 @@ class Smoother:
         self._look_at_person(points)
         if estimate is None or len(self._waiting) <= self._s.lookahead:
             return []
-        if seen.sum() > J // 2:
-            self._bones.push(estimate.bones)
+        if self._waiting[0].valid.sum() > J // 2:
+            self._bones.push(self._waiting[0].positions, estimate.positions)
         return [self._finish(estimate)]
 
     def _pass(self) -> list[BodyFrame]:

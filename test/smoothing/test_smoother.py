@@ -185,6 +185,31 @@ def test_another_person_is_noticed_by_the_limbs(walk: F64, tmp_path: Path) -> No
     assert "another person" in str([other.push(1.12 * points, held) for points in walk][-1])
 
 
+@pytest.mark.parametrize("method", ["hpstm", "kalman"])
+def test_bone_lengths_are_learned_neither_too_long_nor_too_short(method: str, walk: F64, noisy: F64, model: Path) -> None:
+    s = smoother(method, estimate_bones_s=3.0)
+    run(s, 1.12 * walk + (noisy - walk))
+    assert s.bones is not None
+    off = (s.bones.lengths - 1.12 * Skeleton.from_height().lengths)[1:]
+    as_measured = np.linalg.norm(noisy - noisy[:, PARENT], axis=-1).mean(0)[1:] - Skeleton.from_height().lengths[1:]
+    assert 1e3 * np.abs(off).mean() < 1.5 and 1e3 * abs(off.mean()) < 1.0
+    assert np.abs(as_measured).mean() > 2 * np.abs(off).mean()
+    assert np.sqrt((off**2).mean()) < 2 * np.sqrt((s.bones.deviation[1:] ** 2).mean())
+
+
+def test_bones_that_are_never_seen_have_the_size_of_the_others(walk: F64, model: Path) -> None:
+    points = 0.85 * walk
+    missing = [
+        JOINT_INDEX[name] for name in ("spine1", "spine2", "spine3", "neck", "left_collar", "right_collar", "left_foot", "right_foot")
+    ]
+    points[:, missing] = np.nan
+    s = smoother("hpstm", estimate_bones_s=2.0)
+    run(s, points)
+    assert s.bones is not None
+    np.testing.assert_allclose(s.bones.lengths, 0.85 * Skeleton.from_height().lengths, rtol=0.03)
+    assert s.bones.deviation[JOINT_INDEX["spine2"]] > 5 * s.bones.deviation[JOINT_INDEX["left_knee"]]
+
+
 def test_bone_files_of_no_human_are_refused(tmp_path: Path) -> None:
     BoneLengths(np.full(22, 3.0), np.zeros(22)).save(tmp_path / "giant.npz")
     for name in ("giant.npz", "absent.npz"):
