@@ -3,6 +3,7 @@
 Writes docs/images/demo.gif (operator and arm), report.png (top of `pallas report`) and viewer.png (`pallas view`); the last two with Debian's Chromium.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -75,6 +76,12 @@ def viewer(bag: Path) -> None:
 
 if __name__ == "__main__":
     makers = {"film": film, "report": report, "viewer": viewer}
-    for name in sys.argv[2:] or makers:
-        makers[name](Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bag", type=Path, help="a bag of the demo")
+    parser.add_argument("pictures", nargs="*", metavar="film|report|viewer", help="which (default: all)")
+    args = parser.parse_args()
+    for name in set(args.pictures) - set(makers):
+        parser.error(f"there is no picture '{name}': {', '.join(makers)}")
+    for name in args.pictures or makers:
+        makers[name](args.bag)
         print(name, flush=True)

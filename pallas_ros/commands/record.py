@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bag", nargs="?", type=Path, help="folder to make (default: recordings/<date and time>)")
     parser.add_argument("--topics", nargs="+", metavar="PATTERN", help="topics to record, with * and ? (default: all)")
     parser.add_argument("--exclude", nargs="*", metavar="PATTERN", help="topics to leave out")
-    parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap")
+    parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="format of the bag's files (default: mcap)")
     parser.add_argument("--compression", choices=("none", "lz4", "zstd"), default="lz4", help="of mcap chunks (default: lz4)")
     parser.add_argument("--split-megabytes", type=float, default=0.0, metavar="MB", help="begin a new file at this size")
     parser.add_argument("--split-seconds", type=float, default=0.0, metavar="S", help="begin a new file after this time")
