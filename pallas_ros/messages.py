@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
-from pallas_ros.body.names import JOINTS
+from pallas_ros.body.names import JOINTS, SITES
 from pallas_ros.imu.sample import ImuSample
 
 F64 = NDArray[np.float64]
 
 _JOINT_LIST = list(JOINTS)
+_LONGEST_IDENTITY = 200
 
 
 def from_stamp(stamp: Any) -> int:
@@ -117,6 +118,25 @@ def imu_from_msg(message: Any) -> ImuSample:
         acceleration=np.array((a.x, a.y, a.z)),
         angular_velocity=None if message.angular_velocity_covariance[0] == -1.0 else np.array((g.x, g.y, g.z)),
     )
+
+
+def sensors_from_msg(message: Any) -> dict[str, str]:
+    """Site -> identity of the sensor worn there, of a ``diagnostic_msgs/DiagnosticArray`` on `TOPIC_SENSORS`; sensors not known are left out.
+
+    Raises:
+        PallasError: it names another site, one site twice, or an identity that cannot be one.
+    """
+    sensors: dict[str, str] = {}
+    for status in message.status:
+        site, identity = status.name, status.hardware_id
+        if site not in SITES:
+            raise PallasError(f"sensors: there is no site {site[:40]!r}; sites are {', '.join(SITES)}")
+        if site in sensors:
+            raise PallasError(f"sensors: {site} is named twice")
+        if len(identity) > _LONGEST_IDENTITY or not identity.isprintable():
+            raise PallasError(f"sensors: the identity on {site}, {identity[:40]!r}, is too long or not printable")
+        sensors[site] = identity
+    return {site: identity for site, identity in sensors.items() if identity}
 
 
 def imu_frame_from_msg(message: Any) -> ImuFrame:

@@ -1,6 +1,6 @@
 """Samples in, bodies out: what the `pallas` node and `pallas process` both run, so that both give the same body."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -41,6 +41,8 @@ class Pipeline:
         calibration: the one in force, or None until there is one.
         from_stamp: ns, the stamp after which it holds.
         calibrator: what seeks a new one, or None.
+        sensors: site -> identity of the sensor whose samples come, as far as told (`connected`).
+        foreign: why the calibration in force does not belong to these sensors, in words, or empty; then no body is made.
         imu_frame: the newest synchronised frame, or None.
         admit: asked with each synchronised frame whether a body is to be made of it, or None: of each.
     """
@@ -57,6 +59,9 @@ class Pipeline:
         self.calibration = calibration if isinstance(calibration, Calibration) else None
         self.calibrator: Calibrator | None = None if isinstance(calibration, Calibration) else calibration
         self.from_stamp = 0
+        self.sensors: dict[str, str] = {}
+        self.foreign = ""
+        self._found_here = False  # with these sensors, so that it is to be named after them
         self.imu_frame: ImuFrame | None = None
         self.admit: Callable[[ImuFrame], bool] | None = None
         self._synchroniser = synchroniser
@@ -73,8 +78,11 @@ class Pipeline:
         if self.calibrator is not None:
             found = self.calibrator.push(site, sample)
             if found is not None:
+                found_here = self.calibrator.mounts
                 self.put_in_force(found, sample.stamp)
-        if self.calibration is None or sample.stamp <= self.from_stamp:
+                self._found_here = found_here
+                self.connected(self.sensors)
+        if self.calibration is None or self.foreign or sample.stamp <= self.from_stamp:
             return []
         if not self.from_stamp:  # given from the start: so that a recording says from where
             self.from_stamp = sample.stamp - 1
@@ -90,9 +98,37 @@ class Pipeline:
         """Seek a new calibration (None: seek no more); bodies go on with the one in force."""
         self.calibrator = calibrator
 
+    def connected(self, sensors: Mapping[str, str]) -> None:
+        """Whose samples come: site -> identity, as far as known.
+
+        A calibration found here is named after them; one made with others gives no bodies (`foreign`) until its own sensors are back or
+        another is in force.
+        """
+        self.sensors = dict(sensors)
+        if self.calibration is None:
+            return
+        if self._found_here:
+            self.calibration.name_sensors(self.sensors)
+        was, self.foreign = self.foreign, ""
+        try:
+            self.calibration.check_sensors(self.sensors)
+        except PallasError as error:
+            self.foreign = str(error)
+        if was and not self.foreign:
+            self._begin_anew()
+
     def put_in_force(self, calibration: Calibration, stamp: int) -> None:
-        """Use ``calibration`` for the samples stamped after ``stamp`` (ns); everything begins anew from there."""
-        self.calibration, self.from_stamp, self.calibrator = calibration, stamp, None
+        """Use ``calibration`` for the samples stamped after ``stamp`` (ns); everything begins anew from there.
+
+        Raises:
+            PallasError: it was made with other sensors than those connected; what was in force stays.
+        """
+        calibration.check_sensors(self.sensors)
+        self.calibration, self.from_stamp, self.calibrator, self.foreign = calibration, stamp, None, ""
+        self._found_here = False
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._synchroniser.reset()
         self._estimator.reset()
         if self._heading is not None:
@@ -100,9 +136,10 @@ class Pipeline:
 
     def remarks(self) -> list[str]:
         """What is not as it should be, in words."""
+        foreign = [self.foreign] if self.foreign else []
         seeking = [self.calibrator.problem] if self.calibrator is not None and self.calibrator.problem else []
         drifted = self._heading.remarks() if self._heading is not None else []
-        return seeking + self._synchroniser.remarks() + drifted
+        return foreign + seeking + self._synchroniser.remarks() + drifted
 
     def dropped(self) -> dict[str, int]:
         """Samples not used, by site and reason; frames left out."""

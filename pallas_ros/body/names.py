@@ -56,6 +56,8 @@ WORLD_FRAME: Final = "odom"
 DEFAULT_BODY_ID: Final = "operator"
 
 TOPIC_IMU: Final = "/imu/{site}"
+TOPIC_SENSORS: Final = "/imu/sensors"
+"""diagnostic_msgs/DiagnosticArray, latched: which sensor is worn where; of each status ``name`` is the site, ``hardware_id`` the sensor."""
 TOPIC_IMU_FRAME: Final = "/pallas/imu_frame"
 TOPIC_CALIBRATION: Final = "/pallas/calibration"
 """std_msgs/String, latched: the calibration in force, as its YAML document."""

@@ -4,7 +4,7 @@ import argparse
 import json
 import queue
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +71,21 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError("where are the sensors? give --ports (four, or auto), --from a recording, or --simulate")
     if args.check:
         return _check(path, args)
-    driver = None
+    driver, sensors = None, dict[str, str]()
     if args.ports:
         driver, samples = _live(args)
     elif args.recording:
-        samples = open_source(args.recording).samples
+        source = open_source(args.recording)
+        samples, sensors = source.samples, source.sensors
     else:
         samples = iter(_simulated(args))
     try:
-        found = seek(_calibrator(args, path, {}), samples, quiet=args.json)
-        for site, sensor in (driver.sensors() if driver is not None else {}).items():
-            found.sites[site].sensor = sensor
+        seeker = _calibrator(args, path)
+        found = seek(seeker, samples, quiet=args.json)
+        sensors = driver.sensors() if driver is not None else sensors
+        found.check_sensors(sensors)  # the procedure 'rest' keeps how the sensors of the file sit
+        if seeker.mounts:
+            found.name_sensors(sensors)
     finally:
         if driver is not None:
             driver.stop()
@@ -110,7 +114,7 @@ def seek(seeker: Calibrator, samples: Iterator[Timed], quiet: bool = False) -> C
     raise PallasError(f"no calibration: {'; '.join(named) or seeker.problem or 'the samples ended too early'}")
 
 
-def _calibrator(args: argparse.Namespace, path: Path, sensors: Mapping[str, str]) -> Calibrator:
+def _calibrator(args: argparse.Namespace, path: Path) -> Calibrator:
     joints = None
     if args.procedure == "known_pose":
         if not args.pose:
@@ -118,7 +122,7 @@ def _calibrator(args: argparse.Namespace, path: Path, sensors: Mapping[str, str]
         joints = dict(zip(JOINTS, load_motion(args.pose).rotations[0].tolist(), strict=True))
     current = Calibration.load(path) if args.procedure == "rest" else None
     worn = dict.fromkeys(SITES, rotations.IDENTITY) if args.as_documented else None
-    return calibrator(args.procedure, args.still, joints, current, worn, sensors)
+    return calibrator(args.procedure, args.still, joints, current, worn)
 
 
 def _live(args: argparse.Namespace) -> tuple[ImuDriver, Iterator[Timed]]:

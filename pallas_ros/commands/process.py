@@ -1,9 +1,10 @@
 """`pallas process`: an IMU recording into a motion file, by the code that runs live."""
 
 import argparse
+import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,11 +13,11 @@ from pallas_ros.bags import Bag
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.motion_writer import MotionWriter
-from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME
+from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME, TOPIC_SENSORS
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.recording import load_recording
 from pallas_ros.imu.sample import ImuSample
-from pallas_ros.messages import from_stamp, imu_frame_from_msg, imu_from_msg
+from pallas_ros.messages import from_stamp, imu_frame_from_msg, imu_from_msg, sensors_from_msg
 from pallas_ros.pipeline import Settings, read_document
 
 HELP = "Turn an IMU recording (.npz, rosbag2 folder or .mcap) into a motion file."
@@ -79,6 +80,7 @@ class Source:
         samples: raw, in the order they came.
         calibrations: those that hold, with the stamp (ns) each holds from.
         duration_s: of all of it.
+        sensors: site -> identity of the sensor worn there at the beginning, as far as recorded.
         frames: the synchronised frames of the live run, or None where they were not recorded from its first body on.
         why_nothing: what to say where no body comes out.
     """
@@ -86,6 +88,7 @@ class Source:
     samples: Iterator[Timed]
     calibrations: list[tuple[Calibration, int]]
     duration_s: float
+    sensors: dict[str, str] = field(default_factory=dict)
     frames: Iterator[ImuFrame] | None = None
     why_nothing: str = "the sensors were never heard together"
 
@@ -106,7 +109,7 @@ def open_source(path: str | Path) -> Source:
     topics = {TOPIC_IMU.format(site=site): site for site in SITES}
     bag.require(*topics)
     calibrations = [read_document(message.data) for _, message in bag.read(TOPIC_CALIBRATION)] if TOPIC_CALIBRATION in bag.topics else []
-    return Source(_bag_samples(bag, topics), calibrations, bag.duration, _bag_frames(bag, calibrations))
+    return Source(_bag_samples(bag, topics), calibrations, bag.duration, _bag_sensors(bag), _bag_frames(bag, calibrations))
 
 
 def process(source: Source, settings: Settings, from_samples: bool = False) -> Iterator[BodyFrame]:
@@ -115,8 +118,13 @@ def process(source: Source, settings: Settings, from_samples: bool = False) -> I
     A calibration of the settings holds for all of it; else each recorded one from its stamp on; else it is found from a still
     T-pose. Where the live run's synchronised frames were recorded too and no calibration is given, the bodies are made from them:
     then they are those of the live run whatever order the samples of different sensors reached it in.
+
+    Raises:
+        PallasError: the calibration of the settings was made with other sensors than the recording.
     """
     pipeline = settings.pipeline()
+    if pipeline.calibration is not None:
+        pipeline.calibration.check_sensors(source.sensors)
     waiting = [] if settings.calibration else sorted(source.calibrations, key=lambda entry: entry[1])
     if waiting:
         pipeline.calibrate(None)
@@ -142,6 +150,14 @@ def _bag_samples(bag: Bag, topics: dict[str, str]) -> Iterator[Timed]:
         except PallasError:  # the running node refuses it too
             continue
         yield topics[message.topic], sample
+
+
+def _bag_sensors(bag: Bag) -> dict[str, str]:
+    """Whose samples a bag begins with; what is no such message the running node ignores too."""
+    for _, message in bag.read(TOPIC_SENSORS) if TOPIC_SENSORS in bag.topics else ():
+        with contextlib.suppress(PallasError):
+            return sensors_from_msg(message)
+    return {}
 
 
 def _bag_frames(bag: Bag, calibrations: list[tuple[Calibration, int]]) -> Iterator[ImuFrame] | None:

@@ -117,6 +117,11 @@ class Calibration:
         )
         return q_world_bone, acceleration
 
+    def name_sensors(self, connected: Mapping[str, str]) -> None:
+        """Write down which sensors (site -> identity) it was made with, where it does not say so yet."""
+        for site, of_site in self.sites.items():
+            of_site.sensor = of_site.sensor or connected.get(site, "")
+
     def check_sensors(self, connected: Mapping[str, str]) -> None:
         """Refuse the calibration where it was made with other sensors than those ``connected`` (site -> identity).
 
@@ -208,6 +213,7 @@ class KnownPoseCalibrator:
 
     pose_name = "the given pose"
     procedure = "known_pose"
+    mounts = True
 
     def __init__(
         self,

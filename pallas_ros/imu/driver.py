@@ -134,7 +134,8 @@ class ImuDriver:
 
     def sensors(self) -> dict[str, str]:
         """Site -> identity of the sensor on it, as far as known."""
-        return {of_reader.site: of_reader.sensor for of_reader in self.stats() if of_reader.sensor}
+        worn = ((self._site_of.get(reader.site, reader.site), reader.sensor) for reader in self.readers)
+        return {site: sensor for site, sensor in worn if sensor and site in SITES}
 
     def problems(self) -> list[str]:
         """What is wrong now, one sentence a site."""

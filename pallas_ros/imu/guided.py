@@ -65,6 +65,8 @@ class GuidedCalibrator:
         mistakes: every mistake named so far, in order.
     """
 
+    mounts = True
+
     def __init__(
         self,
         functional: bool = True,

@@ -18,9 +18,13 @@ from pallas_ros.imu.stillness import StillLimits, StillnessDetector
 
 
 class Calibrator(Protocol):
-    """Raw samples in, a calibration out when one is found; until then ``problem`` says why not."""
+    """Raw samples in, a calibration out when one is found; until then ``problem`` says why not.
+
+    ``mounts``: does it find how the sensors sit, or only refresh a calibration that says so (and names the sensors it was made with)?
+    """
 
     problem: str
+    mounts: bool
 
     def push(self, site: str, sample: ImuSample) -> Calibration | None:
         """Take one raw sample."""
@@ -38,6 +42,8 @@ PROCEDURES: dict[str, str] = {
 
 class RestCalibrator:
     """Checks sensors at rest, in any pose, and refreshes what can be measured there; see `Calibrator`."""
+
+    mounts = False
 
     def __init__(self, current: Calibration, limits: StillLimits) -> None:
         self._current = current

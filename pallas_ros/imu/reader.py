@@ -128,6 +128,11 @@ class SerialReader:
         self._stop.set()
         self._thread.join(timeout=2.0)
 
+    @property
+    def sensor(self) -> str:
+        """Identity of the sensor, empty until connected once."""
+        return self._stats.sensor
+
     def stats(self) -> ReaderStats:
         """How it fares, now."""
         stats, recent = self._stats, self._recent

@@ -1,19 +1,20 @@
-"""Reads the worn sensors' serial ports and publishes `/imu/<site>`."""
+"""Reads the worn sensors' serial ports and publishes `/imu/<site>`, and on `/imu/sensors` which sensor is worn where."""
 
 from pathlib import Path
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import Imu
-from std_msgs.msg import String
 
-from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import SITES, TOPIC_CALIBRATION, TOPIC_IMU
+from pallas_ros.body.names import SITES, TOPIC_IMU, TOPIC_SENSORS
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.sample import ImuSample
-from pallas_ros.ros.conversions import imu_to_msg
+from pallas_ros.ros.conversions import imu_to_msg, sensors_to_msg
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, SENSOR
+
+LOOK_S, TELL_S = 0.1, 1.0
 
 
 class ImuDriverNode(PallasNode):
@@ -22,7 +23,7 @@ class ImuDriverNode(PallasNode):
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/imu_driver.yaml`."""
         self._driver: ImuDriver | None = None
-        self._foreign = ""  # why the calibration in force does not belong to these sensors
+        self._told: dict[str, str] = {}  # site -> the sensor there, as last published
         super().__init__("imu_driver", **kwargs)
 
     def configure(self) -> None:
@@ -41,13 +42,15 @@ class ImuDriverNode(PallasNode):
         self._driver.check(s["port_wait_s"])
         if s["calibration"]:
             Calibration.load(Path(s["calibration"]).expanduser()).check_sensors(self._driver.identities())
-        self._foreign = ""
-        self.subscribe(String, TOPIC_CALIBRATION, self._on_calibration, LATCHED)
-        self.every(1.0, self._tell)
+        self._sensors = self.advertise(DiagnosticArray, TOPIC_SENSORS, LATCHED)
+        self._told = {}
+        self.every(LOOK_S, self._look)
+        self.every(TELL_S, self._tell)
 
     def activate(self) -> None:
         """Begin to read."""
         assert self._driver is not None
+        self._publish_sensors(self._driver.identities())
         self._driver.start()
 
     def deactivate(self) -> None:
@@ -64,30 +67,28 @@ class ImuDriverNode(PallasNode):
         """Rates, losses, latencies; what is wrong in words."""
         if self._driver is None or not self.active:
             return Health()
-        if self._foreign:
-            return Health(2, self._foreign, self._driver.figures())
         problems = self._driver.problems()
         request = self._driver.request
         return Health(1 if problems or request else 0, request or "; ".join(problems) or "all sensors stream", self._driver.figures())
 
     def _publish(self, site: str, sample: ImuSample) -> None:
         """Runs in the reader's thread."""
-        if self.active and not self._foreign:
+        if self.active:
             self._publishers_of[site].publish(imu_to_msg(sample, f"imu_{site}"))
 
-    def _on_calibration(self, message: String) -> None:
-        """The calibration in force, whoever loaded or found it: nothing is published for one that was made with other sensors."""
+    def _publish_sensors(self, sensors: dict[str, str]) -> None:
+        self._told = sensors
+        self._sensors.publish(sensors_to_msg(self.now(), sensors))
+
+    def _look(self) -> None:
+        """A sensor was found, or another one is at a port now: whoever calibrates is to know before many of its samples."""
         assert self._driver is not None
-        try:
-            Calibration.from_yaml(message.data, "the calibration in force").check_sensors(self._driver.sensors())
-            self._foreign = ""
-        except PallasError as error:
-            self._foreign = f"{error}; nothing is published until then"
-            self.say(self._foreign)
+        if (sensors := self._told | self._driver.sensors()) != self._told:
+            self._publish_sensors(sensors)
 
     def _tell(self) -> None:
+        """Repeated, since a node that is not active yet drops what it hears, and a replay may begin anywhere."""
         assert self._driver is not None
-        if self._foreign:
-            self.say(self._foreign)
+        self._publish_sensors(self._told)
         for sentence in [self._driver.request] if self._driver.request else self._driver.problems():
             self.say(sentence)

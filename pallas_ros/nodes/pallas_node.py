@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from pallas.msg import BodyPose
 from pallas.msg import ImuFrame as ImuFrameMsg
 from pallas.srv import Calibrate
@@ -14,10 +15,10 @@ from std_msgs.msg import String
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import ImuFrame
-from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME, TOPIC_PALLAS_BODY
+from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME, TOPIC_PALLAS_BODY, TOPIC_SENSORS
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.procedures import calibrator
-from pallas_ros.messages import imu_from_msg
+from pallas_ros.messages import imu_from_msg, sensors_from_msg
 from pallas_ros.pipeline import Pipeline, Settings
 from pallas_ros.ros.conversions import imu_frame_to_msg
 from pallas_ros.ros.node import Health, PallasNode
@@ -58,6 +59,7 @@ class PallasBodyNode(PallasNode):
         self._published = ""
         for site, topic in _TOPICS.items():
             self.subscribe(Imu, topic, partial(self._on_imu, site), REPLAYED if self._replayed else SENSOR)
+        self.subscribe(DiagnosticArray, TOPIC_SENSORS, self._on_sensors, LATCHED)
         self.serve(Calibrate, "~/calibrate", self._calibrate)
         self.every(LOOK_S, self._look)
 
@@ -68,7 +70,13 @@ class PallasBodyNode(PallasNode):
         remarks = self._pipeline.remarks()
         summary = "calibrated" if self._pipeline.calibration is not None else "not calibrated"
         watch = {"steps over the deadline": self._watch.overruns, "frames too late": self._watch.skipped}
-        return Health(1 if remarks else 0, "; ".join(remarks) or summary, self._pipeline.dropped() | watch)
+        return Health(2 if self._pipeline.foreign else 1 if remarks else 0, "; ".join(remarks) or summary, self._pipeline.dropped() | watch)
+
+    def _on_sensors(self, message: DiagnosticArray) -> None:
+        assert self._pipeline is not None
+        self._pipeline.connected(sensors_from_msg(message))
+        if self._pipeline.foreign:
+            self.say(self._pipeline.foreign)
 
     def _on_imu(self, site: str, message: Imu) -> None:
         assert self._pipeline is not None
@@ -104,7 +112,12 @@ class PallasBodyNode(PallasNode):
         """Say what is found, what is waited for, and what has taken too long."""
         assert self._pipeline is not None
         found = self._pipeline.calibration
-        if found is not None and self._pipeline.from_stamp and (document := self._pipeline.document()) != self._published:
+        if (
+            found is not None
+            and not self._pipeline.foreign
+            and self._pipeline.from_stamp
+            and (document := self._pipeline.document()) != self._published
+        ):
             self._tell(found, document)
         if self._pipeline.calibrator is not None:
             self.say(self._pipeline.calibrator.problem, key="calibration")
@@ -133,6 +146,8 @@ class PallasBodyNode(PallasNode):
             raise PallasError("the node is not active: activate it first")
         if request.procedure == "load":
             self._pipeline.put_in_force(Calibration.load(Path(request.file).expanduser()), self._newest())
+        elif request.procedure == "rest" and self._pipeline.foreign:  # it keeps how the sensors sit, and these are others
+            raise PallasError(self._pipeline.foreign)
         else:
             self._pipeline.calibrate(calibrator(request.procedure, self.settings["still_s"], _joints(request), self._pipeline.calibration))
         self._give_up = self.now() + round(1e9 * (request.timeout or self.settings["calibration_timeout_s"]))

@@ -1,9 +1,11 @@
 """Records to messages, a body in about 60 microseconds; what comes in is read by `pallas_ros.messages`."""
 
 from array import array
+from collections.abc import Mapping
 
 import numpy as np
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import Pose, PoseStamped, Quaternion, Vector3
 from numpy.typing import NDArray
 from pallas.msg import BodyPose
@@ -69,6 +71,13 @@ def imu_to_msg(sample: ImuSample, frame_id: str) -> Imu:
     else:
         g = message.angular_velocity
         g.x, g.y, g.z = sample.angular_velocity.tolist()
+    return message
+
+
+def sensors_to_msg(stamp: int, sensors: Mapping[str, str]) -> DiagnosticArray:
+    """Site -> identity of the sensor worn there, for `TOPIC_SENSORS`."""
+    message = DiagnosticArray(status=[DiagnosticStatus(name=site, hardware_id=identity) for site, identity in sensors.items()])
+    message.header.stamp = to_stamp(stamp)
     return message
 
 

@@ -13,13 +13,14 @@ import pytest
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
-from pallas_ros.body.names import JOINT_INDEX, SITES, TOPIC_CALIBRATION, TOPIC_DIAGNOSTICS, TOPIC_IMU, TOPIC_PALLAS_BODY
+from pallas_ros.body.names import JOINT_INDEX, SITES, TOPIC_DIAGNOSTICS, TOPIC_PALLAS_BODY, TOPIC_SENSORS
 from pallas_ros.imu import ports as serial_ports
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.motions import calibration_motion, demo_motion
 from pallas_ros.imu.protocols import PROTOCOLS
 from pallas_ros.imu.simulator import SensorSimulator
 from pallas_ros.imu.virtual import SensorNoise
+from pallas_ros.pipeline import read_document
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
@@ -236,62 +237,101 @@ def made_with(*numbers: str) -> Calibration:
     return calibration
 
 
-def test_the_running_driver_refuses_a_foreign_calibration(ros_domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given as its parameter it does not start; in force in the graph, it publishes nothing and says why, until the right one is."""
-    from diagnostic_msgs.msg import DiagnosticArray
+def test_a_calibration_is_named_after_the_sensors_and_refused_with_others(
+    ros_domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given to the driver, to the `pallas` node, or to its service; what that finds itself names the sensors; nobody minds a hostile word."""
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+    from pallas.msg import BodyPose
+    from pallas.srv import Calibrate
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
-    from sensor_msgs.msg import Imu
-    from std_msgs.msg import String
 
     from pallas_ros.nodes.imu_driver import ImuDriverNode
-    from pallas_ros.ros.qos import LATCHED, SENSOR, STREAM
+    from pallas_ros.nodes.pallas_node import PallasBodyNode
+    from pallas_ros.ros.qos import LATCHED, STREAM
 
-    simulator = SensorSimulator(demo_motion(10.0), PROTOCOLS["csv"], links={site: tmp_path / site for site in SITES}).start()
+    simulator = SensorSimulator(demo_motion(20.0), PROTOCOLS["csv"], links={site: tmp_path / site for site in SITES})
     serials(simulator, monkeypatch)
     rclpy.init()
     executor, listener = SingleThreadedExecutor(), rclpy.create_node("listener")
-    nodes = []
+    nodes: list[Any] = []
     try:
         made_with("A0", "A1", "A3", "A2").save(tmp_path / "foreign.yaml")
         made_with("A0", "A1", "A2", "A3").save(tmp_path / "mine.yaml")
 
-        def driver(name: str) -> ImuDriverNode:
-            settings = {"ports": list(simulator.ports.values()), "protocols": ["csv"], "calibration": str(tmp_path / name)}
-            nodes.append(ImuDriverNode(parameter_overrides=[Parameter(key, value=value) for key, value in settings.items()]))
+        def start(kind: type[Any], **settings: Any) -> Any:
+            nodes.append(kind(parameter_overrides=[Parameter(key, value=value) for key, value in settings.items()]))
+            nodes[-1].bring("configure")
+            nodes[-1].bring("activate")
+            executor.add_node(nodes[-1])
             return nodes[-1]
 
-        with pytest.raises(PallasError, match=r"made with sensor usb:A3 on left_wrist, but usb:A2 is there \(it belongs on right_wrist\)"):
-            driver("foreign.yaml").bring("configure")
+        ports = {"ports": list(simulator.ports.values()), "protocols": ["csv"]}
+        exchanged = r"made with sensor usb:A3 on left_wrist, but usb:A2 is there \(it belongs on right_wrist\)"
+        with pytest.raises(PallasError, match=exchanged):
+            start(ImuDriverNode, calibration=str(tmp_path / "foreign.yaml"), **ports)
 
-        samples: list[Any] = []
-        said: list[str] = []
-        listener.create_subscription(Imu, TOPIC_IMU.format(site="neck"), samples.append, SENSOR)
+        said: dict[str, tuple[str, dict[str, str]]] = {}
+        worn: list[dict[str, str]] = []
+        bodies: list[Any] = []
+
+        def hear(message: Any) -> None:
+            said.update({s.name: (s.message, {v.key: v.value for v in s.values}) for s in message.status})
+
+        listener.create_subscription(DiagnosticArray, TOPIC_DIAGNOSTICS, hear, STREAM)
         listener.create_subscription(
-            DiagnosticArray, TOPIC_DIAGNOSTICS, lambda m: said.extend(s.message for s in m.status if s.name.endswith("imu_driver")), STREAM
+            DiagnosticArray, TOPIC_SENSORS, lambda m: worn.append({s.name: s.hardware_id for s in m.status}), LATCHED
         )
-        publisher = listener.create_publisher(String, TOPIC_CALIBRATION, LATCHED)
-        running = driver("mine.yaml")
-        running.bring("configure")
-        running.bring("activate")
-        for node in (running, listener):
-            executor.add_node(node)
+        listener.create_subscription(BodyPose, TOPIC_PALLAS_BODY, bodies.append, STREAM)
+        liar = listener.create_publisher(DiagnosticArray, TOPIC_SENSORS, LATCHED)
+        client = listener.create_client(Calibrate, "/pallas_node/calibrate")
+        executor.add_node(listener)
 
         def wait(condition: Callable[[], bool]) -> None:
-            until = time.monotonic() + 40.0
+            until = time.monotonic() + 60.0
             while not condition():
-                assert time.monotonic() < until, said[-3:]
+                assert time.monotonic() < until, said
                 executor.spin_once(timeout_sec=0.05)
 
-        wait(lambda: len(samples) > 20)
-        publisher.publish(String(data=made_with("A0", "A1", "A2", "B7").to_yaml()))
-        wait(lambda: any("usb:B7 on right_wrist" in sentence for sentence in said))
-        count = len(samples)
-        told = len(said)
-        wait(lambda: len(said) > told + 1)  # seconds of diagnostics, and not one sample
-        assert len(samples) == count
-        publisher.publish(String(data=made_with("A0", "A1", "A2", "A3").to_yaml()))
-        wait(lambda: len(samples) > count + 20)
+        def ask(**request: Any) -> Any:
+            wait(client.service_is_ready)
+            future = client.call_async(Calibrate.Request(**request))
+            simulator.start() if request["procedure"] == "tpose" else None
+            wait(future.done)
+            return future.result()
+
+        start(ImuDriverNode, calibration=str(tmp_path / "mine.yaml"), **ports)
+        start(PallasBodyNode, calibration=str(tmp_path / "foreign.yaml"))
+        wait(lambda: "usb:A3 on left_wrist, but usb:A2 is there" in said.get("pallas_node", ("", {}))[0])
+        assert worn[0] == dict(zip(SITES, ("usb:A0", "usb:A1", "usb:A2", "usb:A3"), strict=True))
+
+        for count, status in enumerate(
+            (
+                [DiagnosticStatus(name="tail", hardware_id="usb:A0")],
+                [DiagnosticStatus(name="neck", hardware_id=f"usb:A{i}") for i in range(2)],
+                [DiagnosticStatus(name="left_wrist", hardware_id="usb:A3\nsites: {}")],
+            ),
+            start=1,
+        ):
+            liar.publish(DiagnosticArray(status=status))
+            wait(lambda count=count: said["pallas_node"][1].get(f"errors of {TOPIC_SENSORS}") == str(count))
+
+        answer = ask(procedure="rest")
+        assert not answer.success
+        assert "usb:A3 on left_wrist" in answer.message
+        answer = ask(procedure="tpose", file=str(tmp_path / "found.yaml"))
+        assert answer.success, answer.message
+        assert not [body for body in bodies if nanoseconds(body.header.stamp) <= read_document(answer.calibration)[1]]
+        found = Calibration.load(tmp_path / "found.yaml")
+        assert [found.sites[site].sensor for site in SITES] == ["usb:A0", "usb:A1", "usb:A2", "usb:A3"]
+        assert Calibration.from_yaml(answer.calibration).sites["neck"].sensor == "usb:A1"
+        wait(lambda: len(bodies) > 30)
+        answer = ask(procedure="load", file=str(tmp_path / "foreign.yaml"))
+        assert not answer.success
+        assert "usb:A3 on left_wrist, but usb:A2 is there" in answer.message
+        count = len(bodies)
+        wait(lambda: len(bodies) > count + 30)
     finally:
         for node in nodes:
             node.stop()
