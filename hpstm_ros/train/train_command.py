@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, calibrate the covariance on contents kept out of the training, export."""
+    """Train, calibrate the covariance on motions kept out of the training, export."""
     settings = read_settings(resource(args.config))
     folder = Path(args.out)
     library = MotionLibrary.open(args.data)
@@ -56,7 +56,7 @@ def read_settings(path: Path) -> TrainingSettings:
         settings = TrainingSettings(**{key: kinds[key](**value) if key in kinds else value for key, value in document.items()})
     except (OSError, yaml.YAMLError, TypeError, AttributeError, ValueError) as error:
         raise PallasError(f"{path}: not readable as training settings: {' '.join(str(error).split())}") from None
-    for name, low, high in (("batch", 3, 4096), ("asked", 1, 11), ("known", 0.0, 1.0), ("bones_off", 0.0, 0.2)):
+    for name, low, high in (("batch", 3, 4096), ("asked", 1, 11), ("known", 0.0, 1.0), ("bones_off", 0.0, 0.2), ("body_share", 0.0, 1.0)):
         if not low <= getattr(settings, name) <= high:
             raise PallasError(f"{path}: {name} is {getattr(settings, name)}, but must be from {low} to {high}")
     return settings
