@@ -10,9 +10,10 @@ from pallas_ros.body.names import SITES, TOPIC_IMU, TOPIC_SENSORS
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.sample import ImuSample
-from pallas_ros.ros.conversions import imu_to_msg, sensors_to_msg
+from pallas_ros.ros.conversions import sensors_to_msg
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, SENSOR
+from pallas_ros.ros.wire import imu_to_bytes
 
 LOOK_S, TELL_S = 0.1, 1.0
 
@@ -74,7 +75,7 @@ class ImuDriverNode(PallasNode):
     def _publish(self, site: str, sample: ImuSample) -> None:
         """Runs in the reader's thread."""
         if self.active:
-            self._publishers_of[site].publish(imu_to_msg(sample, f"imu_{site}"))
+            self._publishers_of[site].publish(imu_to_bytes(sample, f"imu_{site}"))
 
     def _publish_sensors(self, sensors: dict[str, str]) -> None:
         self._told = sensors

@@ -10,17 +10,15 @@ from geometry_msgs.msg import Pose, PoseStamped, Quaternion, Vector3
 from numpy.typing import NDArray
 from pallas.msg import BodyPose
 from pallas.msg import ImuFrame as ImuFrameMsg
-from sensor_msgs.msg import Imu, JointState
+from sensor_msgs.msg import JointState
 
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.names import JOINTS, SITES, WORLD_FRAME
-from pallas_ros.imu.sample import ImuSample
 
 F64 = NDArray[np.float64]
 
 _JOINT_LIST = list(JOINTS)
 _SITE_LIST = list(SITES)
-_UNMEASURED = np.array([-1.0] + 8 * [0.0])
 
 
 def to_stamp(nanoseconds: int) -> Time:
@@ -51,26 +49,6 @@ def body_to_msg(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> BodyPose:
     message.foot_contact = frame.contacts.astype(np.float32)
     message.newest_input = to_stamp(frame.newest_input)
     message.remarks = list(frame.remarks)
-    return message
-
-
-def imu_to_msg(sample: ImuSample, frame_id: str) -> Imu:
-    """A raw sample as `sensor_msgs/Imu` (REP-145): what was not measured has -1 in its covariance's first element."""
-    message = Imu()
-    message.header.stamp = to_stamp(sample.stamp)
-    message.header.frame_id = frame_id
-    if sample.orientation is None:
-        message.orientation_covariance = _UNMEASURED
-    else:
-        o = message.orientation
-        o.x, o.y, o.z, o.w = sample.orientation.tolist()
-    a = message.linear_acceleration
-    a.x, a.y, a.z = sample.acceleration.tolist()
-    if sample.angular_velocity is None:
-        message.angular_velocity_covariance = _UNMEASURED
-    else:
-        g = message.angular_velocity
-        g.x, g.y, g.z = sample.angular_velocity.tolist()
     return message
 
 

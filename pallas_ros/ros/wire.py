@@ -1,8 +1,9 @@
-"""Bodies as the bytes that travel: for the nodes on the way from sensor to arm.
+"""Samples and bodies as the bytes that travel: for the nodes on the way from sensor to arm.
 
 A `BodyPose` holds 66 nested messages, which rclpy makes one Python object each: 200 us to take it and 90 us to send it. Its bytes
 (plain CDR, little-endian: DDS-XTypes 1.3, section 7.4.1, encoding version 1, as every ROS 2 middleware sends them) hold the same
 numbers in a row: 15 us and 7 us. What is rare, other joints or another byte order, goes through rclpy and comes out the same.
+An `Imu` of nine nested objects is sent 1600 times a second by four fast sensors: it was a third of the driver's time.
 """
 
 import re
@@ -16,17 +17,37 @@ from rclpy.serialization import deserialize_message
 
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINTS, WORLD_FRAME
+from pallas_ros.imu.sample import ImuSample
 from pallas_ros.messages import body_from_msg, body_of, header_stamp
 
 _LITTLE_ENDIAN = b"\x00\x01\x00\x00"
 _START = len(_LITTLE_ENDIAN)  # alignment counts from here
-_COUNT, _TIME = struct.Struct("<I"), struct.Struct("<iI")
+_COUNT, _TIME, _IMU = struct.Struct("<I"), struct.Struct("<iI"), struct.Struct("<37d")
 _NS = 1_000_000_000
 _J = len(JOINTS)
 _STAMP = _START
 _NUMBERS, _MATRICES = 7 * _J, 9 * _J
 
+_UNKNOWN, _UNMEASURED = 9 * (0.0,), (-1.0, *8 * (0.0,))
+"""Covariances (REP-145)."""
+
 Numbers = NDArray[Any]
+
+
+def imu_to_bytes(sample: ImuSample, frame_id: str) -> bytes:
+    """A raw sample as the bytes of a `sensor_msgs/Imu` (REP-145): what was not measured has -1 in its covariance's first element."""
+    out = bytearray(_LITTLE_ENDIAN)
+    out += _TIME.pack(*divmod(sample.stamp, _NS))
+    _put(out, frame_id)
+    _align(out, 8)
+    q, rate = sample.orientation, sample.angular_velocity
+    out += _IMU.pack(
+        *((0.0, 0.0, 0.0, 1.0, *_UNMEASURED) if q is None else (*q.tolist(), *_UNKNOWN)),
+        *((0.0, 0.0, 0.0, *_UNMEASURED) if rate is None else (*rate.tolist(), *_UNKNOWN)),
+        *sample.acceleration.tolist(),
+        *_UNKNOWN,
+    )
+    return bytes(out)
 
 
 def body_to_bytes(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> bytes:

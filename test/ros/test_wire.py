@@ -1,4 +1,4 @@
-"""Bodies written and read as bytes are what rclpy writes and reads."""
+"""Samples and bodies written and read as bytes are what rclpy writes and reads."""
 
 import dataclasses
 import struct
@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pallas.msg import BodyPose
 from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import Imu
 
 from pallas_ros import messages
 from pallas_ros.bags.types import Decoder
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINTS
+from pallas_ros.imu.sample import ImuSample
 from pallas_ros.ros import conversions, wire
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
@@ -43,6 +45,36 @@ def bodies(draw: st.DrawFn) -> BodyFrame:
     if draw(st.booleans()):
         body.positions[3, 1], body.rotations[5, 0] = np.nan, 7.0
     return body
+
+
+NUMBER = st.floats(width=64)
+
+
+@given(
+    st.integers(0, 2**31 * 1_000_000_000 - 1),
+    st.lists(NUMBER, min_size=10, max_size=10),
+    st.booleans(),
+    st.booleans(),
+    TEXT,
+)
+def test_bytes_of_a_sample_are_those_of_the_message(stamp: int, v: list[float], oriented: bool, turning: bool, frame_id: str) -> None:
+    sample = ImuSample(stamp, np.array(v[:4]) if oriented else None, np.array(v[4:7]), np.array(v[7:]) if turning else None)
+    message = Imu()
+    message.header.stamp, message.header.frame_id = conversions.to_stamp(stamp), frame_id
+    a, g, o = message.linear_acceleration, message.angular_velocity, message.orientation
+    a.x, a.y, a.z = v[4:7]
+    if turning:
+        g.x, g.y, g.z = v[7:]
+    else:
+        message.angular_velocity_covariance[0] = -1.0
+    if oriented:
+        o.x, o.y, o.z, o.w = v[:4]
+    else:
+        message.orientation_covariance[0] = -1.0
+    ours = wire.imu_to_bytes(sample, frame_id)
+    Decoder().decode("sensor_msgs/msg/Imu", ours)
+    assert str(deserialize_message(ours, Imu)) == str(deserialize_message(serialize_message(message), Imu))
+    assert messages.header_stamp(ours) == stamp
 
 
 def same(a: BodyFrame, b: BodyFrame) -> None:

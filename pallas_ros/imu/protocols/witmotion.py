@@ -56,7 +56,8 @@ class WitMotionDecoder(FramedDecoder):
             self._reading = Reading()
             if self._previous != 0xFF:
                 self._ends.append(self._previous)
-                self._end = max(self._ends, key=lambda end: (self._ends.count(end), end))
+                if self._previous != self._end:  # else it stays the commonest
+                    self._end = max(self._ends, key=lambda end: (self._ends.count(end), end))
         self._previous = kind
         reading = self._reading
         if kind == _TIME:
