@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is imported: two workers on two cores
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -53,6 +54,20 @@ def ros_domain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]
             monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
         monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "ros_log"))
         yield domain
+
+
+@pytest.fixture
+def ros_nodes(ros_domain: int) -> Iterator[list[Any]]:
+    """rclpy, running in a ROS domain of its own; nodes appended to this list are stopped and destroyed at the end, the last one first."""
+    import rclpy
+
+    rclpy.init()
+    nodes: list[Any] = []
+    yield nodes
+    for node in reversed(nodes):
+        getattr(node, "stop", lambda: None)()
+        node.destroy_node()
+    rclpy.try_shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """The base of every node, on real rclpy over loopback: parameters, transitions, callbacks that raise, diagnostics."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -64,17 +64,30 @@ class Echo(PallasNode):
 class World:
     """A node under test, a node that talks to it, and what spins both."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: list[Any]) -> None:
         self.executor = make_executor()
         self.peer = rclpy.create_node("peer")
         self.executor.add_node(self.peer)
-        self.nodes: list[Any] = []
+        self.nodes = nodes
+        self.nodes.append(self.peer)
 
     def add(self, **overrides: Any) -> Echo:
         node = Echo(parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()])
         self.executor.add_node(node)
         self.nodes.append(node)
         return node
+
+    def active(self) -> Echo:
+        node = self.add()
+        node.bring("configure")
+        node.bring("activate")
+        return node
+
+    def talk(self) -> tuple[Any, list[str]]:
+        """What tells nodes something, and what they say."""
+        heard: list[str] = []
+        self.peer.create_subscription(String, "/out", lambda message: heard.append(message.data), 10)
+        return self.peer.create_publisher(String, "/in", 10), heard
 
     def until(self, condition: Callable[[], Any], meanwhile: Callable[[], None] = lambda: None) -> None:
         end = time.monotonic() + LIMIT_S
@@ -85,25 +98,14 @@ class World:
 
 
 @pytest.fixture
-def world(ros_domain: int) -> Iterator[World]:
-    rclpy.init()
-    made = World()
-    yield made
-    for node in made.nodes:
-        node.stop()
-        node.destroy_node()
-    made.peer.destroy_node()
-    rclpy.try_shutdown()
+def world(ros_nodes: list[Any]) -> World:
+    return World(ros_nodes)
 
 
 def test_a_message_that_raises_is_counted_and_the_node_goes_on(world: World) -> None:
-    node = world.add()
-    node.bring("configure")
-    node.bring("activate")
-    heard: list[str] = []
+    world.active()
+    talk, heard = world.talk()
     statuses: list[Any] = []
-    talk = world.peer.create_publisher(String, "/in", 10)
-    world.peer.create_subscription(String, "/out", lambda message: heard.append(message.data), 10)
     world.peer.create_subscription(DiagnosticArray, "/diagnostics", lambda message: statuses.extend(message.status), 10)
     world.until(lambda: "good" in heard, lambda: talk.publish(String(data="good")))
     talk.publish(String(data="bad"))
@@ -115,12 +117,8 @@ def test_a_message_that_raises_is_counted_and_the_node_goes_on(world: World) -> 
 
 
 def test_an_inactive_node_neither_hears_nor_speaks(world: World) -> None:
-    node = world.add()
-    node.bring("configure")
-    node.bring("activate")
-    heard: list[str] = []
-    talk = world.peer.create_publisher(String, "/in", 10)
-    world.peer.create_subscription(String, "/out", lambda message: heard.append(message.data), 10)
+    node = world.active()
+    talk, heard = world.talk()
     world.until(lambda: heard, lambda: talk.publish(String(data="one")))
     node.trigger_deactivate()
     heard.clear()
@@ -152,9 +150,7 @@ def test_an_int_is_taken_where_a_float_is_wanted(world: World) -> None:
 
 
 def test_parameters_change_while_running_and_a_refused_change_leaves_all_as_it_was(world: World) -> None:
-    node = world.add()
-    node.bring("configure")
-    node.bring("activate")
+    node = world.active()
     too_tall, refused, good = (
         node.set_parameters([Parameter(name, value=value)])[0]
         for name, value in (("height_m", 3.0), ("body_id", "refused"), ("height_m", 1.9))
@@ -168,9 +164,7 @@ def test_parameters_change_while_running_and_a_refused_change_leaves_all_as_it_w
     assert node.settings["body_id"] == "operator"
     assert node.get_parameter("body_id").value == "operator"
     assert node.active
-    heard: list[str] = []
-    talk = world.peer.create_publisher(String, "/in", 10)
-    world.peer.create_subscription(String, "/out", lambda message: heard.append(message.data), 10)
+    talk, heard = world.talk()
     world.until(lambda: heard, lambda: talk.publish(String(data="still here")))
 
 
@@ -181,9 +175,7 @@ def test_a_read_only_parameter_stays(world: World) -> None:
 
 
 def test_a_service_may_answer_later_and_its_refusal_is_a_sentence(world: World) -> None:
-    node = world.add()
-    node.bring("configure")
-    node.bring("activate")
+    node = world.active()
     client = world.peer.create_client(Trigger, "/later")
     world.until(client.service_is_ready)
     answer = client.call_async(Trigger.Request())
@@ -201,12 +193,8 @@ def test_an_unknown_node_is_refused_with_the_closest_name() -> None:
 
 def test_one_event_takes_all_that_has_come_in(world: World) -> None:
     """EventsExecutor loses events in a burst: what one event leaves unread would make every later message late."""
-    node = world.add()
-    node.bring("configure")
-    node.bring("activate")
-    heard: list[str] = []
-    talk = world.peer.create_publisher(String, "/in", 10)
-    world.peer.create_subscription(String, "/out", lambda message: heard.append(message.data), 10)
+    node = world.active()
+    talk, heard = world.talk()
     world.until(lambda: heard, lambda: talk.publish(String(data="hello")))
     world.until(lambda: node._counts["/in"] == len(list(node.pending("/in"))) + node._counts["/in"])
     before = node._counts["/in"]
