@@ -110,9 +110,9 @@ class Graph:
         self.reaches("tracking")
 
     def engaged(self) -> bool:
-        """Whether the arm let itself be engaged; just after the start it may say that its joint states have only begun to arrive."""
+        """Whether the arm let itself be engaged; at the start, or while the machine stands still, it may not have heard its joints for long."""
         answer = self.call("engage")
-        assert answer.success or "begun to arrive" in answer.message
+        assert answer.success or "joint states" in answer.message, answer.message
         return bool(answer.success)
 
     def stands_still(self) -> None:
