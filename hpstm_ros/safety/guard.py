@@ -24,6 +24,9 @@ class Guard(Protocol):
     def tips(self, q: F64) -> F64:
         """Positions (A, 3) m of the tips at ``q``."""
 
+    def tip_motion(self, q: F64) -> tuple[F64, F64]:
+        """At ``q``: the positions (3 A,) m of the tips, and the Jacobian (3 A, n) that takes joint velocities to theirs."""
+
     leverage: F64
     """(n,) m/rad (1 for a slide): how far a unit of each joint's motion moves any part, at most."""
 
@@ -59,6 +62,14 @@ class PinocchioGuard:
         """Positions (A, 3) m of the tips at ``q``."""
         pin.forwardKinematics(self._model, self._data, q)
         return np.array([pin.updateFramePlacement(self._model, self._data, tip).translation for tip in self._tips])
+
+    def tip_motion(self, q: F64) -> tuple[F64, F64]:
+        """See `Guard.tip_motion`."""
+        model, data = self._model, self._data
+        pin.computeJointJacobians(model, data, q)
+        p = [pin.updateFramePlacement(model, data, tip).translation for tip in self._tips]
+        J = [pin.getFrameJacobian(model, data, tip, pin.LOCAL_WORLD_ALIGNED)[:3] for tip in self._tips]
+        return np.concatenate(p), np.concatenate(J)
 
     def tip_speed(self, q: F64, dq: F64) -> float:
         """The fastest tip's speed in m/s."""

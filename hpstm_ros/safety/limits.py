@@ -70,7 +70,8 @@ class Settings:
         align_ramp: in which that grows to full speed.
         align_tolerance: of the joints, within which the arm has arrived.
         goal_jump: between two goals, beyond which the arm aligns anew.
-        gain: 1/s, of the joints' closing in on their goal.
+        gain: 1/s, of the arm's closing in on its goal.
+        look_ahead: after which arm and goal are compared, as both go on: what a joint needs to change its speed.
     """
 
     period: float = 0.008
@@ -91,7 +92,8 @@ class Settings:
     align_ramp: float = 3.0
     align_tolerance: float = 0.05
     goal_jump: float = 0.5
-    gain: float = 15.0
+    gain: float = 20.0
+    look_ahead: float = 0.02
 
     def __post_init__(self) -> None:
         """Refuse a watchdog that would come too late."""

@@ -1,11 +1,13 @@
 """From where the arm is towards a goal, as fast as every limit allows: the plan of one tick, or none.
 
-A velocity towards the goal is slowed as a whole and turned along obstacles; the plan made from it is accepted only if all of it, stop
-included, keeps to the joint limits, the tip speed, the workspace and the distance from obstacles. What is refused is tried slower.
+A velocity towards the goal, what joints cannot do shared out so that the tips keep their way, is slowed as a whole and turned along
+obstacles; the plan made from it is accepted only if all of it, stop included, keeps to the joint limits, the tip speed, the workspace
+and the distance from obstacles. What is refused is tried slower.
 """
 
 from itertools import pairwise
 
+import daqp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,9 @@ _LOOKS = 8
 _TRIES = 4
 _TURNING = 1.25
 _BARRIER_GAIN = 10.0  # 1/s
+_CHANGE_S = 0.03  # a joint is asked for no speed that it could not have after so long
+_NEAR_S = 0.25  # what full speed makes in this time is near: there the tips go straight, farther off every joint goes by itself
+_JOINT_WEIGHT = 1e-3  # m^2/rad^2, of a joint's speed beside that of the tips
 
 
 class Steering:
@@ -27,21 +32,24 @@ class Steering:
 
     def __init__(self, limits: Limits, settings: Settings, guard: Guard | None) -> None:
         """Without a ``guard`` only the joints are limited."""
-        self._limits, self._gain, self._period, self._guard = limits, settings.gain, settings.period, guard
+        self._limits, self._period, self._guard = limits, settings.period, guard
+        self._gain, self._look_ahead = settings.gain, settings.look_ahead
         self._planner = Planner(limits, settings.period)
         # Between two points that are ``h`` apart a joint is faster than on their mean by ``J h^2 / 8`` at most; the rest is for the arm's turning.
         self._hump = 0.0 if guard is None else _TURNING * float(guard.leverage @ limits.jerk) * settings.period**2 / 8
         self.tip_speed = limits.tip_speed
 
     def lead(self, index: int, last: Plan, q_goal: F64, dq_goal: F64, scale: float) -> tuple[Plan | None, list[str], float]:
-        """A plan from grid index ``index`` of the ``last`` plan, towards a goal and its speed (n,), at ``scale`` (0 to 1) of full speed.
+        """A plan from grid index ``index`` of the ``last`` plan, towards a goal, at ``scale`` (0 to 1) of full speed.
+
+        ``q_goal`` and ``dq_goal`` (n,) are what the goal and its speed will be `Settings.look_ahead` after the plan's first step.
 
         Returns:
             the plan, or None where none is found that keeps to the limits; the limits that interfered; the scale that was kept.
         """
         limited: list[str] = []
         state = last.at(index)
-        velocity = self._velocity(state[0], q_goal, dq_goal, scale, limited)
+        velocity = self._velocity(*state[:2], np.clip(q_goal, self._limits.lower, self._limits.upper), dq_goal, scale, limited)
         for _ in range(_TRIES):
             plan = self._planner.plan(index, state, velocity)
             if plan is None:
@@ -60,22 +68,23 @@ class Steering:
                 limited.append(passed)
         return None, limited, 0.0
 
-    def _velocity(self, q: F64, q_goal: F64, dq_goal: F64, scale: float, limited: list[str]) -> F64:
+    def _velocity(self, q: F64, dq: F64, q_goal: F64, dq_goal: F64, scale: float, limited: list[str]) -> F64:
         """The joints' velocity (n,) towards the goal, slowed as a whole so that no speed limit is passed."""
         limits = self._limits
-        error = np.clip(q_goal, limits.lower, limits.upper) - q
+        q_then = np.clip(q + self._look_ahead * dq, limits.lower, limits.upper)
+        error = q_goal - q_then
         # Closing in no faster than three quarters of the acceleration can brake.
         closing = np.sign(error) * np.minimum(self._gain * np.abs(error), np.sqrt(1.5 * limits.acceleration * np.abs(error)))
-        velocity: F64 = dq_goal + closing
-        # Towards a limit, whatever the goal's own speed, no faster than a quarter of the acceleration can brake.
-        room = np.maximum(np.where(velocity > 0, limits.upper - q, q - limits.lower) - 1e-3, 0.0)
-        near_limit = np.minimum(0.5 * self._gain * room, np.sqrt(0.5 * limits.acceleration * room))
-        velocity = np.clip(velocity, -near_limit, near_limit)
-        # Each joint by itself: a wrist that turns as fast as it can must not hold the hand back.
+        wanted: F64 = dq_goal + closing
         fastest = scale * 0.995 * limits.velocity
-        if (np.abs(velocity) > fastest).any():
-            limited.append(f"velocity:{limits.joint_names[int(np.argmax(np.abs(velocity) - fastest))]}")
-            velocity = np.clip(velocity, -fastest, fastest)
+        lower, upper = -np.minimum(fastest, self._brakes(q - limits.lower)), np.minimum(fastest, self._brakes(limits.upper - q))
+        if (np.abs(wanted) > fastest).any():
+            limited.append(f"velocity:{limits.joint_names[int(np.argmax(np.abs(wanted) - fastest))]}")
+        velocity = np.clip(wanted, lower, upper)
+        if self._guard is not None:
+            change = _CHANGE_S * limits.acceleration
+            bounds = np.clip(dq - change, lower, upper), np.clip(dq + change, lower, upper)
+            velocity = self._share(self._guard, q_then, q_goal, dq_goal, wanted, bounds)
         velocity = self._slide(q, velocity, limited)
         velocity = velocity / max(float((np.abs(velocity) / np.maximum(fastest, 1e-9)).max()), 1.0)  # as a whole: it still slides along
         if self._guard is not None:
@@ -85,6 +94,28 @@ class Steering:
                 velocity = velocity * (allowed / tip)
                 limited.append("tip_speed")
         return velocity
+
+    def _brakes(self, room: F64) -> F64:
+        """The speed (n,) with ``room`` (n,) rad left before a limit: no more than a quarter of the acceleration can brake."""
+        room = np.maximum(room - 1e-3, 0.0)
+        return np.minimum(0.5 * self._gain * room, np.sqrt(0.5 * self._limits.acceleration * room))
+
+    def _share(self, guard: Guard, q: F64, q_goal: F64, dq_goal: F64, wanted: F64, bounds: tuple[F64, F64]) -> F64:
+        """The velocity (n,) within ``bounds`` that takes the tips towards the goal's as ``wanted`` would if all joints could.
+
+        Each joint by itself would be cut short: one that is late on its way to another posture would carry the hand off its way. So what
+        the tips do comes first, and the joints that can make up for those that cannot (a task before a posture, with bounds: Kanoun,
+        Lamiraux and Wieber, "Kinematic control of redundant manipulators", 2011).
+        """
+        p, J = guard.tip_motion(q)
+        tips = J @ wanted
+        if (np.abs(q_goal - q) <= _NEAR_S * self._limits.velocity).all():
+            p_goal, J_goal = guard.tip_motion(q_goal)
+            tips = J_goal @ dq_goal + self._gain * (p_goal - p)
+        n, (lower, upper) = len(q), bounds
+        H, f = J.T @ J + _JOINT_WEIGHT * np.eye(n), -(J.T @ tips + _JOINT_WEIGHT * wanted)
+        velocity, _, found, _ = daqp.solve(H, f, np.zeros((0, n)), upper, lower, np.zeros(n, dtype=np.intc))
+        return np.asarray(velocity) if found >= 1 else np.clip(wanted, lower, upper)
 
     def _slide(self, q: F64, velocity: F64, limited: list[str]) -> F64:
         """The velocity (n,) without what leads into an obstacle or out of the workspace: the arm slides along, and does not stick.

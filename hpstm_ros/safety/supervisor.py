@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hpstm_ros.safety.goal import Goal, GoalPath
 from hpstm_ros.safety.guard import Guard
 from hpstm_ros.safety.limits import Limits, Settings
 from hpstm_ros.safety.motion import Plan, State, rest
@@ -32,7 +33,7 @@ F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
 _NEVER = -(10**18)
-_GOAL_REACH = 0.025  # s: how far a goal is carried on by its speed when the next one is late
+_GOAL_REACH = 0.025  # s: how far a goal is carried on when the next one is late
 _STILL_S, _STILL_RAD = 0.1, 0.05  # joint states of that time must agree so well before the arm is engaged
 
 
@@ -78,15 +79,6 @@ class Command:
     deviation: float
 
 
-@dataclass(slots=True)
-class _Goal:
-    stamp: int
-    received: int
-    q: F64
-    dq: F64
-    confidence: float
-
-
 class Supervisor:
     """See the module. Times are ns of one clock that should not jump, and survives it if it does. No method raises on bad input."""
 
@@ -101,7 +93,8 @@ class Supervisor:
         self._now = 0
         self._plan: Plan | None = None
         self._sent: deque[tuple[int, F64]] = deque(maxlen=64)
-        self._goal: _Goal | None = None
+        self._goal: Goal | None = None
+        self._goals = GoalPath(limits)
         self._measured: tuple[int, int, F64] | None = None
         self._recent: deque[tuple[int, F64]] = deque(maxlen=10_000)  # of the last `feedback_timeout`
         self._deviation = math.nan
@@ -132,16 +125,12 @@ class Supervisor:
         if not usable or abs(now - stamp) > self.settings.max_body_age * _NS or (last is not None and stamp <= last.stamp):
             self.refused += 1
             return False
-        q, dq = np.clip(q, self.limits.lower, self.limits.upper), np.zeros_like(q)
-        if last is not None:
-            gap = (stamp - last.stamp) / _NS
-            if float(np.abs(q - last.q).max()) > self.settings.goal_jump:
-                if self.state is SupervisorState.TRACKING:
-                    self._align(now, "the goal jumped")
-            elif gap < 0.1:
-                speed = np.clip((q - last.q) / max(gap, 0.004), -self.limits.velocity, self.limits.velocity)
-                dq = 0.5 * (last.dq + speed)
-        self._goal = _Goal(stamp, now, q, dq, min(max(confidence, 0.0), 1.0))
+        q = np.clip(q, self.limits.lower, self.limits.upper)
+        if last is not None and float(np.abs(q - last.q).max()) > self.settings.goal_jump:
+            self._goals.restart()
+            if self.state is SupervisorState.TRACKING:
+                self._align(now, "the goal jumped")
+        self._goal = self._goals.add(stamp, now, q, min(max(confidence, 0.0), 1.0))
         return True
 
     def measured(self, now: int, stamp: int, q: F64) -> bool:
@@ -254,6 +243,7 @@ class Supervisor:
         if now < self._now:
             self._zero_time += now - self._now
             self._goal, self._dead_man = None, _NEVER
+            self._goals.restart()
             if self._measured is not None:
                 self._measured = (now - _NS, now - _NS, self._measured[2])
             self._recent.clear()
@@ -307,7 +297,7 @@ class Supervisor:
             scale *= settings.align_speed + (1.0 - settings.align_speed) * max(progress, 0.0)
             reasons.append("aligning")
         ahead = min(max((self._time(index + 1) - goal.received) / _NS, 0.0), _GOAL_REACH)
-        plan, limited, scale = self._steering.lead(index, self._plan, goal.q + goal.dq * ahead, goal.dq, scale)
+        plan, limited, scale = self._steering.lead(index, self._plan, *goal.after(ahead + settings.look_ahead), scale)
         self._plan = plan or self._plan
         return (*reasons, *limited), scale
 

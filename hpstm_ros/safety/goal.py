@@ -1,0 +1,67 @@
+"""Where the goal is going: the joint goals of the last moments, carried on a little way by their speed and acceleration."""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.safety.limits import Limits
+
+F64 = NDArray[np.float64]
+
+_NS = 1_000_000_000
+_FIT_S = 0.1  # a parabola is laid through the goals of so long: a hand's speed changes its course no faster
+_THIN_S = 0.008  # of three goals within this time the middle one is left out, so that their number is bounded
+
+
+@dataclass(slots=True)
+class Goal:
+    """The newest goal.
+
+    Attributes:
+        stamp, received: ns, of its body and of its arrival.
+        q, dq, ddq: (n,) rad, rad/s, rad/s^2, at its arrival.
+        confidence: 0 to 1.
+    """
+
+    stamp: int
+    received: int
+    q: F64
+    dq: F64
+    ddq: F64
+    confidence: float
+
+    def after(self, seconds: float) -> tuple[F64, F64]:
+        """Position and speed (n,) so long after its arrival, if it goes on so."""
+        return self.q + seconds * self.dq + 0.5 * seconds**2 * self.ddq, self.dq + seconds * self.ddq
+
+
+class GoalPath:
+    """The goals of the last tenth of a second, and how they move: within the joints' own limits of speed and acceleration."""
+
+    def __init__(self, limits: Limits) -> None:
+        """No goal yet."""
+        self._limits = limits
+        self._path: deque[tuple[int, F64]] = deque()
+
+    def add(self, stamp: int, received: int, q: F64, confidence: float) -> Goal:
+        """One more goal, (n,) rad, newer than all before."""
+        path = self._path
+        if len(path) > 1 and stamp - path[-2][0] < _THIN_S * _NS:
+            path.pop()
+        path.append((stamp, q))
+        while stamp - path[0][0] > _FIT_S * _NS:
+            path.popleft()
+        seconds = np.array([(when - stamp) / _NS for when, _ in path])
+        fit = np.zeros((3, len(q)))
+        if len(path) > 1:
+            powers = (seconds[:, None] / _FIT_S) ** np.arange(min(len(path), 3))
+            fit[: powers.shape[1]] = np.linalg.lstsq(powers, np.array([past for _, past in path]), rcond=1e-6)[0]
+        most = self._limits.velocity, self._limits.acceleration
+        dq, ddq = (np.clip(part, -limit, limit) for part, limit in zip((fit[1] / _FIT_S, 2 * fit[2] / _FIT_S**2), most, strict=True))
+        return Goal(stamp, received, q, dq, ddq, confidence)
+
+    def restart(self) -> None:
+        """Forget the goals: the next has nothing to do with them."""
+        self._path.clear()

@@ -1,0 +1,98 @@
+"""The way to a goal: the tip keeps its way where joints cannot, and what a goal's motion is taken for."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+pytest.importorskip("pinocchio", reason="needs the extra [robot]")
+
+from hpstm_ros.retarget.robots import RobotDescription, load_robot
+from hpstm_ros.safety.goal import GoalPath
+from hpstm_ros.safety.guard import PinocchioGuard
+from hpstm_ros.safety.limits import Limits, Settings
+from hpstm_ros.safety.motion import rest
+from hpstm_ros.safety.steering import Steering
+from hpstm_ros.teleoperation import guard_of, limits_of
+
+NS = 1_000_000_000
+few = hypothesis_settings(max_examples=10, deadline=None)
+
+
+@cache
+def panda() -> tuple[RobotDescription, PinocchioGuard]:
+    robot = load_robot("panda")
+    return robot, guard_of(robot)
+
+
+def swivelled(q: np.ndarray, turn: float) -> np.ndarray:
+    """Another posture (n,) with the tip where it is at ``q``: the first joint turned by ``turn``, the others make up for it."""
+    guard = panda()[1]
+    p, out = guard.tips(q)[0], q.copy()
+    out[0] += turn
+    for _ in range(50):
+        now, J = guard.tip_motion(out)
+        J[:, 0] = 0.0
+        out += np.linalg.pinv(J) @ (p - now)
+    assert np.abs(guard.tips(out)[0] - p).max() < 1e-9
+    return out
+
+
+@few
+@given(st.sampled_from([-0.3, -0.2, -0.1, 0.1, 0.2, 0.3]), st.sampled_from([0.004, 0.008, 1 / 60]))
+def test_the_tip_stays_while_the_arm_takes_another_posture(turn: float, period: float) -> None:
+    """Joints of different speeds, each as fast as it can, would carry the hand off by one to two centimetres."""
+    robot, guard = panda()
+    steering = Steering(limits_of(robot, 3.0), Settings(period=period), guard)
+    plan, goal = rest(0, robot.q_ready), swivelled(robot.q_ready, turn)
+    still = guard.tips(robot.q_ready)[0]
+    off = []
+    for k in range(round(3.0 / period)):
+        plan = steering.lead(k, plan, goal, np.zeros_like(goal), 1.0)[0] or plan
+        off.append(float(np.linalg.norm(guard.tips(plan.at(k)[0])[0] - still)))
+    assert max(off) < 0.008
+    assert np.abs(plan.at(k)[0] - goal).max() < 0.02  # and it gets there
+
+
+def limits(n: int = 1) -> Limits:
+    names = tuple(f"j{k}" for k in range(n))
+    return Limits(
+        names, np.full(n, -3.0), np.full(n, 3.0), np.full(n, 2.0), np.full(n, 8.0), np.full(n, 500.0), 1.0, -np.ones(3), np.ones(3)
+    )
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(-4, 4), st.lists(st.integers(10_000_000, 40_000_000), min_size=6, max_size=12))
+def test_a_goal_that_speeds_up_evenly_is_foretold(q: float, dq: float, ddq: float, gaps: list[int]) -> None:
+    path, stamp, seconds = GoalPath(limits()), NS, 0.0
+    for gap in gaps:
+        stamp, seconds = stamp + gap, (stamp + gap - NS) / NS
+        goal = path.add(stamp, stamp, np.array([q + dq * seconds + ddq * seconds**2 / 2]), 1.0)
+    if abs(dq + ddq * seconds) > 2.0:
+        return
+    then = seconds + 0.03
+    position, speed = goal.after(0.03)
+    assert position[0] == pytest.approx(q + dq * then + ddq * then**2 / 2, abs=1e-6)
+    assert speed[0] == pytest.approx(dq + ddq * then, abs=1e-4)
+
+
+@given(st.lists(st.tuples(st.floats(-3, 3), st.integers(1, 200_000_000)), min_size=1, max_size=60))
+def test_no_goal_is_carried_on_faster_than_the_joints_can_go(steps: list[tuple[float, int]]) -> None:
+    path, stamp = GoalPath(limits()), NS
+    for q, gap in steps:
+        stamp += gap
+        goal = path.add(stamp, stamp, np.array([q]), 1.0)
+        assert goal.q[0] == q
+        assert abs(goal.dq[0]) <= 2.0
+        assert abs(goal.ddq[0]) <= 8.0
+    assert len(path._path) <= 30  # however fast they come
+
+
+def test_goals_after_a_restart_have_nothing_to_do_with_those_before() -> None:
+    path = GoalPath(limits())
+    path.add(NS, NS, np.array([0.0]), 1.0)
+    path.restart()
+    goal = path.add(NS + 16_000_000, NS + 16_000_000, np.array([1.0]), 1.0)
+    assert goal.dq[0] == 0.0
