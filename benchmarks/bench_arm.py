@@ -152,11 +152,15 @@ def main() -> int:
         if not operator.engage.wait_for_service(timeout_sec=30) or not listen(15, "disengaged"):
             print("the nodes do not answer")
             return 1
-        listen(0.5)
         operator.commands.clear()
-        operator.engage.call_async(Trigger.Request())
+        for _ in range(10):  # refused while joint states have only begun to arrive
+            answer = operator.engage.call_async(Trigger.Request())
+            executor.spin_until_future_complete(answer, timeout_sec=5)
+            if answer.done() and answer.result().success:
+                break
+            listen(0.2)
         if not listen(15, "tracking"):
-            print(f"the arm does not track: {operator.state}, {operator.reason}")
+            print(f"the arm does not track: {operator.state}, {operator.reason or answer.result().message}")
             return 1
         listen(2.0)
         operator.moving, since = True, operator.node.get_clock().now().nanoseconds + _NS
