@@ -169,11 +169,13 @@ def test_a_pulled_cable_costs_only_its_site(make_graph: Callable[..., Graph], se
     for site in sites:
         pulled, plugged = graph.interrupt(site, seconds)
         stamps = graph.stamps()
-        silent = (stamps > pulled + 2.5e8) & (stamps < plugged)
+        # A frame that still waits for the site when it comes back takes its first sample: 25 ms, and what the host adds.
+        silent = (stamps > pulled + 2.5e8) & (stamps < plugged - 5e7)
         before, while_silent = _rate(stamps[stamps < pulled]), _rate(stamps[silent])
         assert while_silent > 0.5 * before  # on a machine that is shared; by hand, alone:
         if seconds > 4:
-            assert np.diff(stamps).max() < 1.5 * PERIOD  # not one left out
+            worst = int(np.argmax(np.diff(stamps)))
+            assert np.diff(stamps)[worst] < 1.5 * PERIOD, f"{site}: bodies left out {(stamps[worst] - pulled) / 1e9:.2f} s after pulling"
         assert not any(valid(body, site) for body, then in zip(graph.bodies, silent, strict=True) if then)
         assert f"no signal from the {site.replace('_', ' ')} sensor" in graph.bodies[int(np.argmax(silent))].remarks
         if site != "pelvis":  # without which nothing is known
