@@ -93,7 +93,7 @@ class Settings:
     align_tolerance: float = 0.05
     goal_jump: float = 0.5
     gain: float = 20.0
-    look_ahead: float = 0.02
+    look_ahead: float = 0.03
 
     def __post_init__(self) -> None:
         """Refuse a watchdog that would come too late."""

@@ -23,6 +23,7 @@ _TRIES = 4
 _TURNING = 1.25
 _BARRIER_GAIN = 10.0  # 1/s
 _CHANGE_S = 0.03  # a joint is asked for no speed that it could not have after so long
+_BRAKING = 0.4  # of the acceleration that all joints together give a tip, used in coming to rest at the goal
 _NEAR_S = 0.25  # what full speed makes in this time is near: there the tips go straight, farther off every joint goes by itself
 _JOINT_WEIGHT = 1e-3  # m^2/rad^2, of a joint's speed beside that of the tips
 
@@ -49,7 +50,7 @@ class Steering:
         """
         limited: list[str] = []
         state = last.at(index)
-        velocity = self._velocity(*state[:2], np.clip(q_goal, self._limits.lower, self._limits.upper), dq_goal, scale, limited)
+        velocity = self._velocity(state, np.clip(q_goal, self._limits.lower, self._limits.upper), dq_goal, scale, limited)
         for _ in range(_TRIES):
             plan = self._planner.plan(index, state, velocity)
             if plan is None:
@@ -68,9 +69,9 @@ class Steering:
                 limited.append(passed)
         return None, limited, 0.0
 
-    def _velocity(self, q: F64, dq: F64, q_goal: F64, dq_goal: F64, scale: float, limited: list[str]) -> F64:
+    def _velocity(self, state: State, q_goal: F64, dq_goal: F64, scale: float, limited: list[str]) -> F64:
         """The joints' velocity (n,) towards the goal, slowed as a whole so that no speed limit is passed."""
-        limits = self._limits
+        limits, (q, dq, ddq) = self._limits, state
         q_then = np.clip(q + self._look_ahead * dq, limits.lower, limits.upper)
         error = q_goal - q_then
         # Closing in no faster than three quarters of the acceleration can brake.
@@ -82,8 +83,9 @@ class Steering:
             limited.append(f"velocity:{limits.joint_names[int(np.argmax(np.abs(wanted) - fastest))]}")
         velocity = np.clip(wanted, lower, upper)
         if self._guard is not None:
-            change = _CHANGE_S * limits.acceleration
-            bounds = np.clip(dq - change, lower, upper), np.clip(dq + change, lower, upper)
+            coasting = dq + ddq * np.abs(ddq) / (2 * limits.jerk)  # once the acceleration is gone
+            change = np.minimum(limits.acceleration * _CHANGE_S, limits.jerk * _CHANGE_S**2 / 4)
+            bounds = np.clip(coasting - change, lower, upper), np.clip(coasting + change, lower, upper)
             velocity = self._share(self._guard, q_then, q_goal, dq_goal, wanted, bounds)
         velocity = self._slide(q, velocity, limited)
         velocity = velocity / max(float((np.abs(velocity) / np.maximum(fastest, 1e-9)).max()), 1.0)  # as a whole: it still slides along
@@ -111,11 +113,18 @@ class Steering:
         tips = J @ wanted
         if (np.abs(q_goal - q) <= _NEAR_S * self._limits.velocity).all():
             p_goal, J_goal = guard.tip_motion(q_goal)
-            tips = J_goal @ dq_goal + self._gain * (p_goal - p)
+            tips = J_goal @ dq_goal + self._closing(p_goal - p, J)
         n, (lower, upper) = len(q), bounds
         H, f = J.T @ J + _JOINT_WEIGHT * np.eye(n), -(J.T @ tips + _JOINT_WEIGHT * wanted)
         velocity, _, found, _ = daqp.solve(H, f, np.zeros((0, n)), upper, lower, np.zeros(n, dtype=np.intc))
         return np.asarray(velocity) if found >= 1 else np.clip(wanted, lower, upper)
+
+    def _closing(self, arrow: F64, J: F64) -> F64:
+        """The velocity (3 A,) of the tips on their ``arrow`` (3 A,) m to the goal, no faster than joints whose tips move by ``J`` can brake."""
+        arrows, Js = arrow.reshape(-1, 3), J.reshape(-1, 3, J.shape[1])
+        distance = np.maximum(np.linalg.norm(arrows, axis=1), 1e-9)
+        braking = _BRAKING * np.abs(np.einsum("ak,akn->an", arrows / distance[:, None], Js)) @ self._limits.acceleration
+        return np.asarray((np.minimum(self._gain, np.sqrt(braking / distance))[:, None] * arrows).ravel())
 
     def _slide(self, q: F64, velocity: F64, limited: list[str]) -> F64:
         """The velocity (n,) without what leads into an obstacle or out of the workspace: the arm slides along, and does not stick.
