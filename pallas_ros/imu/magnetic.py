@@ -16,6 +16,9 @@ measured field weighs them (multiple hypotheses; Bar-Shalom, Li, Kirubarajan 200
 
 and in EARTH and STEADY now and then the bias steps. A field that jumps is steel, one that turns as slowly as gyroscopes drift is drift; what cannot
 be told at once is told when a story has failed. Likely stories stay, the others and doubles of them go.
+
+Gravity shows the six-axis filter its bias about horizontal axes, so what is left to find is about the vertical; a sensor that is turned over, as a
+wrist is, soon knows all of it. How far the surroundings make the field wander is learned on the way: where it is calm, less is taken for wandering.
 """
 
 import math
@@ -38,6 +41,8 @@ _MOST = {EARTH: 8, MOVING: 4, STEADY: 8}
 _FORGOTTEN = 14.0  # of the logarithm of the odds against the likeliest story
 _BRANCHING = 4.6  # a story worse than that does not begin with a step of the bias
 _ALIKE = 0.7  # standard deviations: stories closer than that are one
+_BLIND = 0.5  # rad/s: standard deviation of a bias that nothing is known of
+_ABOUT = 0.9  # of the mean of a unit vector: below it, that turned too much to have a direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +54,13 @@ class FieldModel:
         bias_walk: rad/s/sqrt(s), random walk of the bias.
         bias_step: rad/s, standard deviation of a step of it per axis; every `bias_step_s`.
         bias_found: rad/s: when the six-axis filter changes its bias by x, it may have found what was there, or followed something new; variance x times this.
+        level: rad/s, standard deviation of what that filter has not found about a horizontal axis, as if told anew every period: its errors
+            are a quarter of this and last for seconds.
         walk: rad/sqrt(s), random walk of the drift.
         ambient: standard deviation of the field that the surroundings add; it wanders within `ambient_s`.
         own: the same of the part that no other sensor of the wearer feels; `shared` is how far the others are followed.
+        fresh, calmest: share of `ambient` and `own` that is believed at the start, and at least. In between it is what is felt away from steel,
+            within `calm_s`; beside steel it is forgotten within `forget_s`.
         noise: standard deviation of the mean field of a period, tilt of the six-axis orientation included.
         moving, steady: 1/sqrt(s), how fast the field of steel changes while it comes or goes, and beside it.
         earth: 1/sqrt(s), how fast the earth's field does.
@@ -63,15 +72,20 @@ class FieldModel:
     bias_step: float = math.radians(0.35)
     bias_step_s: float = 300.0
     bias_found: float = 0.003
+    level: float = math.radians(0.2)
     walk: float = math.radians(0.05)
     ambient: float = 0.016
     ambient_s: float = 10.0
     own: float = 0.015
     shared: float = 0.8
+    fresh: float = 0.5
+    calmest: float = 0.3
+    calm_s: float = 60.0
+    forget_s: float = 300.0
     noise: float = 0.008
     moving: float = 0.25
     steady: float = 0.003
-    earth: float = 0.0003
+    earth: float = 0.0001
     meets_s: float = 120.0
     settles_s: float = 1.5
     leaves_s: float = 20.0
@@ -119,6 +133,7 @@ class MagneticHeading:
         self._ambient: Array | None = None  # what the others feel
         self._bias: Array | None = None
         self._strength = 0.0
+        self._unrest = self.model.fresh**2  # variance of the field around, as a share of what the model says
         self._x: Array = np.zeros((1, _STATES))  # one row a story
         self._P: Array = np.zeros((1, _STATES, _STATES))
         self._mode = np.array([EARTH])
@@ -142,7 +157,7 @@ class MagneticHeading:
         else:
             was = self._branch()
             self._predict(was, up, found)
-            self._measure(field / self._strength)
+            self._measure(field / self._strength, up)
             self._reduce()
             self._conclude(field / self._strength)
         return self.drift
@@ -155,8 +170,8 @@ class MagneticHeading:
         self._x[0, 0], self._x[0, _E] = self.drift, (0.0, math.hypot(east, north), upward)
         P = self._P[0]
         P[_B, _B] = m.bias**2
-        P[_A, _A] = P[_E, _E] = m.ambient**2
-        P[_A, _E] = P[_E, _A] = -(m.ambient**2)
+        P[_A, _A] = P[_E, _E] = (m.fresh * m.ambient) ** 2
+        P[_A, _E] = P[_E, _A] = -((m.fresh * m.ambient) ** 2)
 
     def _branch(self) -> Array:
         """Every story goes on in each way it may; returns the mode each was in, and sets apart where the bias steps."""
@@ -196,8 +211,9 @@ class MagneticHeading:
         P = F @ self._P @ F.T
         P[:, 0, 0] += m.walk**2 * PERIOD_S
         P[:, _B, _B] += m.bias_walk**2 * PERIOD_S + np.abs(found) * m.bias_found
-        spread = m.ambient if self._ambient is None else m.own
-        newly = m.ambient**2 if self._ambient is not None and before is None else 0.0
+        restless = min(max(math.sqrt(self._unrest), m.calmest), 1.0)
+        spread = restless * (m.ambient if self._ambient is None else m.own)
+        newly = (restless * m.ambient) ** 2 if self._ambient is not None and before is None else 0.0
         P[:, _A, _A] += spread**2 * (1 - keep * keep) + newly
         P[:, _E, _E] += m.earth**2 * PERIOD_S
         away = ((self._mode == EARTH) & (was != EARTH)).nonzero()[0][:, None]
@@ -206,21 +222,24 @@ class MagneticHeading:
         P[:, _S, _S] += PERIOD_S * np.array([0.0, m.moving**2, m.steady**2])[self._mode][:, None]
         self._P = P
 
-    def _measure(self, field: Array) -> None:
-        """Kalman update of all stories, and what the field says of each."""
+    def _measure(self, field: Array, up: Array) -> None:
+        """Kalman update of all stories with the field, and with what gravity told of the bias; what they say of each story."""
         x, P = self._x, self._P
         c, s = np.cos(x[:, 0]), np.sin(x[:, 0])
         seen = np.stack((c * field[0] + s * field[1], -s * field[0] + c * field[1], np.full(len(x), field[2])), axis=1)
         expected = x[:, _A] + x[:, _S] + x[:, _E]
-        H = np.zeros((len(x), 3, _STATES))
+        H = np.zeros((len(x), 6, _STATES))
         for part in (_A, _S, _E):
             H[:, _AXES, part] = 1.0
         H[:, 0, 0], H[:, 1, 0] = -expected[:, 1], expected[:, 0]
+        H[:, 3 + _AXES, _B] = 1.0
+        vertical = np.outer(up, up) / (up @ up) if up @ up > _ABOUT**2 else np.eye(3)
         PHt = P @ H.transpose(0, 2, 1)
         S = H @ PHt
         S[:, _AXES, _AXES] += self.model.noise**2
+        S[:, 3:, 3:] += self.model.level**2 * (np.eye(3) - vertical) + _BLIND**2 * vertical
         inverse = np.linalg.inv(S)
-        surprise = seen - expected
+        surprise = np.concatenate((seen - expected, -x[:, _B]), axis=1)
         self._odds = self._odds - 0.5 * np.einsum("ki,kij,kj->k", surprise, inverse, surprise) - 0.5 * np.log(np.linalg.det(S))
         gain = PHt @ inverse
         self._x = x + np.einsum("kij,kj->ki", gain, surprise)
@@ -258,7 +277,12 @@ class MagneticHeading:
         self.drift = first + mean
         self.variance = float(weight @ (self._P[:, 0, 0] + (apart - mean) ** 2))
         self.clean = float(weight[self._mode == EARTH].sum())
+        c, s = math.cos(self.drift), math.sin(self.drift)
+        felt = np.array((c * field[0] + s * field[1], -s * field[0] + c * field[1], field[2])) - weight @ self._x[:, _E]
+        if self.clean > 0.8:  # its east is not asked: the drift follows that
+            unrest, within = float(felt[1:] @ felt[1:]) / 2 / (self.model.ambient**2 + self.model.noise**2), self.model.calm_s
+        else:
+            unrest, within = 1.0, self.model.forget_s
+        self._unrest += PERIOD_S / within * (min(unrest, 2.0) - self._unrest)
         if self._common is not None:
-            c, s = math.cos(self.drift), math.sin(self.drift)
-            felt = np.array((c * field[0] + s * field[1], -s * field[0] + c * field[1], field[2])) - weight @ self._x[:, _E]
             self._common.tell(self, felt if self.clean > 0.8 else None)

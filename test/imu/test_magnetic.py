@@ -62,6 +62,31 @@ def test_strong_steel_for_a_minute_and_a_bias_step_within_are_recovered_from() -
     assert np.abs(errors[-round(30 / PERIOD_S) :]).max() < 1.5
 
 
+def test_a_step_shows_sooner_where_the_field_has_been_calm() -> None:
+    largest = []
+    for restlessness in (0.0, 0.03):
+        found, rng, field = MagneticHeading(), np.random.default_rng(4), np.zeros(3)
+        for _ in range(round(150 / PERIOD_S)):
+            field += 0.05 * (rng.standard_normal(3) * restlessness * 40**0.5 / 2 - field)
+            found.step(EARTH + field, UP, np.zeros(3))
+        before = found.drift
+        _, errors = follow(found, 20, 0.0, math.radians(0.5))
+        largest.append(np.abs(errors - math.degrees(before)).max())
+    assert largest[0] < 2.5
+    assert largest[0] < 0.7 * largest[1]
+
+
+def test_what_gravity_has_told_of_the_bias_holds_when_the_sensor_is_turned_over() -> None:
+    """The axis that is vertical now was level for a minute and had no bias: a field that begins to turn is steel, not drift."""
+    found, angle = MagneticHeading(), 0.0
+    for _ in range(round(60 / PERIOD_S)):
+        found.step(EARTH, UP, np.zeros(3))
+    for _ in range(round(10 / PERIOD_S)):
+        angle += math.radians(0.3) * PERIOD_S
+        found.step(rotations.rotate(rotations.about_z(angle), EARTH), np.array([1.0, 0.0, 0.0]), np.zeros(3))
+    assert math.degrees(found.drift) < 2.0  # of 3
+
+
 def test_a_field_that_is_no_field_changes_nothing() -> None:
     found = MagneticHeading()
     for field in (np.zeros(3), np.full(3, np.nan), np.array([np.inf, 0, 0])):
@@ -76,7 +101,10 @@ def heading_errors(q: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def test_steps_and_steel_on_a_moving_wrist() -> None:
-    """Three minutes, harder than the drift test (`python benchmarks/bench_imu.py drift`): better than six axes and than VQF's own nine."""
+    """Three minutes, harder than the drift test (`python benchmarks/bench_imu.py drift`): much better than VQF's own nine axes.
+
+    At a wrist, which is turned over all the time, gravity shows the bias, and so short a while six axes alone do as well.
+    """
     rate, motion = 50.0, swaying(everyday_motion(180.0, 7, fps=30), Faults(), 7)
     faults = Faults(step_every_s=60.0, steel_every_s=20.0)
     tracks = VirtualSensors(SensorNoise(tilt_error=0, heading_walk=0), 7).tracks(motion, rate)
@@ -93,6 +121,6 @@ def test_steps_and_steel_on_a_moving_wrist() -> None:
     )
     vqf = np.abs(heading_errors(whole["quat9D"][:, [1, 2, 3, 0]], true)[300:])
     print(f"p95: six axes {np.percentile(six, 95):.1f}, VQF 9D {np.percentile(vqf, 95):.1f}, here {np.percentile(nine, 95):.1f} degrees")
-    assert np.percentile(nine, 95) < 13.0
-    assert np.percentile(nine, 95) < np.percentile(six, 95)
-    assert np.percentile(nine, 95) < 0.5 * np.percentile(vqf, 95)
+    assert np.percentile(six, 95) < 4.0  # 12 degrees with VQF's own setting for its bias in movement
+    assert np.percentile(nine, 95) < 6.0
+    assert np.percentile(nine, 95) < 0.2 * np.percentile(vqf, 95)
