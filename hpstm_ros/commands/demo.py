@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _empty(out: Path) -> None:
     """Remove what an earlier demo left; refuse a folder that holds something else."""
-    known = {"bag", "summary.json", "index.html", "demo.mp4", "demo.gif"}
+    known = {"bag", "bag.html", "summary.json", "index.html", "demo.mp4", "demo.gif"}  # bag.html: `pallas report` of it
     if out.exists() and (not out.is_dir() or {entry.name for entry in out.iterdir()} - known):
         raise PallasError(f"{out}: holds something that is no demo's result; give another folder with --out")
     shutil.rmtree(out, ignore_errors=True)
