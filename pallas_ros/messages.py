@@ -140,7 +140,7 @@ def sensors_from_msg(message: Any) -> dict[str, str]:
 
 
 def imu_frame_from_msg(message: Any) -> ImuFrame:
-    """A ``pallas/msg/ImuFrame`` as a synchronised frame."""
+    """A ``pallas/msg/ImuFrame`` as a synchronised frame; those of older bags do not tell their step."""
     return ImuFrame(
         stamp=from_stamp(message.header.stamp),
         orientation=np.array([(q.x, q.y, q.z, q.w) for q in message.orientation]),
@@ -149,6 +149,7 @@ def imu_frame_from_msg(message: Any) -> ImuFrame:
         age=np.array(message.age, dtype=np.float64),
         heading_drift=np.array(message.heading_drift, dtype=np.float64),
         newest_input=from_stamp(message.newest_input),
+        step=int(getattr(message, "step", -1)),
     )
 
 

@@ -44,7 +44,7 @@ class Pipeline:
         sensors: site -> identity of the sensor whose samples come, as far as told (`connected`).
         foreign: why the calibration in force does not belong to these sensors, in words, or empty; then no body is made.
         imu_frame: the newest synchronised frame, or None.
-        admit: asked with each synchronised frame whether a body is to be made of it, or None: of each.
+        admit: asked with each synchronised frame whether a body is to be made of it, or None: of each. Those it takes are counted in `ImuFrame.step`.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Pipeline:
         self._found_here = False  # with these sensors, so that it is to be named after them
         self.imu_frame: ImuFrame | None = None
         self.admit: Callable[[ImuFrame], bool] | None = None
+        self._steps = 0
         self._synchroniser = synchroniser
         self._estimator = estimator
         self._body_id = body_id
@@ -91,7 +92,9 @@ class Pipeline:
         return self._bodies([self._heading.correct(frame) for frame in frames] if self._heading is not None else frames)
 
     def push_calibrated(self, frame: ImuFrame) -> list[BodyFrame]:
-        """Take a frame that is calibrated and on the grid already."""
+        """Take a frame that is calibrated and on the grid already; where its ``step`` is 0 everything begins anew, as it did when it was made."""
+        if frame.step == 0:
+            self._begin_anew()
         return self._bodies([frame])
 
     def calibrate(self, calibrator: Calibrator | None) -> None:
@@ -129,6 +132,7 @@ class Pipeline:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
+        self._steps = 0
         self._synchroniser.reset()
         self._estimator.reset()
         if self._heading is not None:
@@ -155,9 +159,10 @@ class Pipeline:
     def _bodies(self, frames: list[ImuFrame]) -> list[BodyFrame]:
         bodies = []
         for frame in frames:
-            self.imu_frame = frame
+            self.imu_frame, frame.step = frame, self._steps
             if self.admit is not None and not self.admit(frame):
                 continue
+            self._steps += 1
             body = self._estimator.step(frame)
             body.body_id = self._body_id
             if remarks := self._synchroniser.remarks():

@@ -22,6 +22,7 @@ class ImuFrame:
         age: (4,) s from the newest sample of a site to the stamp; 0 where samples stand on both sides of it.
         heading_drift: (4,) rad, correction applied to each site's heading since calibration.
         newest_input: ns, stamp of the newest sample that entered the frame: the zero of latency.
+        step: how many frames the estimator took before this one; 0: it began anew here; -1: not told.
     """
 
     stamp: int
@@ -31,6 +32,7 @@ class ImuFrame:
     age: F64
     heading_drift: F64
     newest_input: int
+    step: int = -1
 
 
 @dataclass(slots=True)

@@ -2,9 +2,11 @@
 
 import argparse
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
@@ -17,7 +19,7 @@ from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.recording import load_recording
 from pallas_ros.imu.sample import ImuSample
-from pallas_ros.messages import from_stamp, imu_frame_from_msg, imu_from_msg, sensors_from_msg
+from pallas_ros.messages import imu_frame_from_msg, imu_from_msg, sensors_from_msg
 from pallas_ros.pipeline import Settings, read_document
 
 HELP = "Turn an IMU recording (.npz, rosbag2 folder or .mcap) into a motion file."
@@ -30,9 +32,6 @@ examples:
 
 Recordings with calibrated=True are taken as they are. For others the calibration is the one given, the one recorded in the bag, or it is found from
 a still T-pose at the start."""
-
-FIRST_FRAME_NS = 40_000_000
-"""The first frame of a live run lies at most this far after its calibration (a sample of every site, and the grid)."""
 
 Timed = tuple[str, ImuSample]
 
@@ -69,6 +68,11 @@ def run(args: argparse.Namespace) -> int:
     took, seconds = time.perf_counter() - begun, (motion.last - motion.first) * 1e-9
     left_out = f", {motion.left_out} left out because their stamps went back" if motion.left_out else ""
     print(f"{args.output}: {motion.frames} frames, {seconds:.1f} s, {seconds / took:.0f} times real time{left_out}")
+    if source.lost:
+        print(
+            f"pallas: {source.lost} frames of the live run are not in the bag: bodies after them differ a little from the live ones",
+            file=sys.stderr,
+        )
     return 0
 
 
@@ -82,6 +86,7 @@ class Source:
         duration_s: of all of it.
         sensors: site -> identity of the sensor worn there at the beginning, as far as recorded.
         frames: the synchronised frames of the live run, or None where they were not recorded from its first body on.
+        lost: frames between those that the bag does not have, as far as it was read.
         why_nothing: what to say where no body comes out.
     """
 
@@ -90,6 +95,7 @@ class Source:
     duration_s: float
     sensors: dict[str, str] = field(default_factory=dict)
     frames: Iterator[ImuFrame] | None = None
+    lost: int = 0
     why_nothing: str = "the sensors were never heard together"
 
 
@@ -109,7 +115,7 @@ def open_source(path: str | Path) -> Source:
     topics = {TOPIC_IMU.format(site=site): site for site in SITES}
     bag.require(*topics)
     calibrations = [read_document(message.data) for _, message in bag.read(TOPIC_CALIBRATION)] if TOPIC_CALIBRATION in bag.topics else []
-    return Source(_bag_samples(bag, topics), calibrations, bag.duration, _bag_sensors(bag), _bag_frames(bag, calibrations))
+    return Source(_bag_samples(bag, topics), calibrations, bag.duration, _bag_sensors(bag), _bag_frames(bag))
 
 
 def process(source: Source, settings: Settings, from_samples: bool = False) -> Iterator[BodyFrame]:
@@ -126,14 +132,15 @@ def process(source: Source, settings: Settings, from_samples: bool = False) -> I
     if pipeline.calibration is not None:
         pipeline.calibration.check_sensors(source.sensors)
     waiting = [] if settings.calibration else sorted(source.calibrations, key=lambda entry: entry[1])
-    if waiting:
-        pipeline.calibrate(None)
-    if waiting and source.frames is not None and not from_samples:
+    if source.frames is not None and not settings.calibration and not from_samples:
+        due = 0
         for frame in source.frames:
-            while waiting and frame.stamp > waiting[0][1]:
-                pipeline.put_in_force(*waiting.pop(0))
+            source.lost += max(frame.step - due, 0)
+            due = frame.step + 1
             yield from pipeline.push_calibrated(frame)
         return
+    if waiting:
+        pipeline.calibrate(None)
     for site, sample in source.samples:
         while waiting and sample.stamp > waiting[0][1]:
             pipeline.put_in_force(*waiting.pop(0))
@@ -160,11 +167,10 @@ def _bag_sensors(bag: Bag) -> dict[str, str]:
     return {}
 
 
-def _bag_frames(bag: Bag, calibrations: list[tuple[Calibration, int]]) -> Iterator[ImuFrame] | None:
-    """The synchronised frames of a bag, or None where the first ones after the calibration are not in it."""
-    if TOPIC_IMU_FRAME not in bag.topics or not calibrations:
+def _bag_frames(bag: Bag) -> Iterator[ImuFrame] | None:
+    """The synchronised frames of a bag, or None where the first one is not that with which the estimator began."""
+    if TOPIC_IMU_FRAME not in bag.topics:
         return None
-    first = next((from_stamp(message.header.stamp) for _, message in bag.read(TOPIC_IMU_FRAME)), None)
-    if first is None or first - min(stamp for _, stamp in calibrations) > FIRST_FRAME_NS:
-        return None
-    return (imu_frame_from_msg(message) for _, message in bag.read(TOPIC_IMU_FRAME))
+    frames = (imu_frame_from_msg(message) for _, message in bag.read(TOPIC_IMU_FRAME))
+    first = next(frames, None)
+    return chain([first], frames) if first is not None and first.step == 0 else None

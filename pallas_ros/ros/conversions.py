@@ -71,6 +71,7 @@ def imu_frame_to_msg(frame: ImuFrame) -> ImuFrameMsg:
     message.valid = frame.valid.tolist()
     message.heading_drift = frame.heading_drift.astype(np.float32)
     message.newest_input = to_stamp(frame.newest_input)
+    message.step = frame.step
     return message
 
 

@@ -25,6 +25,9 @@ from pallas_ros.pipeline import Settings
 
 pytestmark = pytest.mark.timeout(170)
 
+ENDING = 3
+"""Live bodies at the end, at most, whose frame (published after the body) Ctrl-C kept from the bag."""
+
 
 def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(start: Callable[..., Up], tmp_path: Path) -> None:
     up = start("--record", str(tmp_path / "bag"), "robot:=")
@@ -39,11 +42,10 @@ def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(start: Callable[..
     assert len(live) > 100
     again = {body.stamp: body for body in process(open_source(tmp_path / "bag"), Settings())}
     common = sorted(set(live) & set(again))
-    assert len(common) > 0.9 * len(live)
-    # A sample that was late live, as on a busy machine, leaves a trace in the network's memory and the odometry: a few bodies, not most.
-    apart = [np.abs((live[k].positions - live[k].positions[0]) - (again[k].positions - again[k].positions[0])).max() for k in common]
-    assert np.median(apart) < 2e-3
-    assert max(apart) < 0.1
+    assert len(common) >= len(live) - ENDING
+    for stamp in common:
+        np.testing.assert_array_equal(live[stamp].positions, again[stamp].positions)
+        np.testing.assert_array_equal(live[stamp].rotations, again[stamp].rotations)
     cold = {body.stamp: body for body in process(open_source(tmp_path / "bag"), Settings(), from_samples=True)}
     assert len(set(live) - set(cold)) < 0.05 * len(live)
     assert (
