@@ -16,7 +16,7 @@ _THIN_S = 0.008  # of three goals within this time the middle one is left out, s
 
 
 @dataclass(slots=True)
-class Goal:
+class JointGoal:
     """The newest goal.
 
     Attributes:
@@ -45,7 +45,7 @@ class GoalPath:
         self._limits = limits
         self._path: deque[tuple[int, F64]] = deque()
 
-    def add(self, stamp: int, received: int, q: F64, confidence: float) -> Goal:
+    def add(self, stamp: int, received: int, q: F64, confidence: float) -> JointGoal:
         """One more goal, (n,) rad, newer than all before."""
         path = self._path
         if len(path) > 1 and stamp - path[-2][0] < _THIN_S * _NS:
@@ -60,7 +60,7 @@ class GoalPath:
             fit[: powers.shape[1]] = np.linalg.lstsq(powers, np.array([past for _, past in path]), rcond=1e-6)[0]
         most = self._limits.velocity, self._limits.acceleration
         dq, ddq = (np.clip(part, -limit, limit) for part, limit in zip((fit[1] / _FIT_S, 2 * fit[2] / _FIT_S**2), most, strict=True))
-        return Goal(stamp, received, q, dq, ddq, confidence)
+        return JointGoal(stamp, received, q, dq, ddq, confidence)
 
     def restart(self) -> None:
         """Forget the goals: the next has nothing to do with them."""

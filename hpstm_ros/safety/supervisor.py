@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hpstm_ros.safety.goal import Goal, GoalPath
+from hpstm_ros.safety.goal import GoalPath, JointGoal
 from hpstm_ros.safety.guard import Guard
 from hpstm_ros.safety.limits import Limits, Settings
 from hpstm_ros.safety.motion import Plan, State, rest
@@ -93,7 +93,7 @@ class Supervisor:
         self._now = 0
         self._plan: Plan | None = None
         self._sent: deque[tuple[int, F64]] = deque(maxlen=64)
-        self._goal: Goal | None = None
+        self._goal: JointGoal | None = None
         self._goals = GoalPath(limits)
         self._measured: tuple[int, int, F64] | None = None
         self._recent: deque[tuple[int, F64]] = deque(maxlen=10_000)  # of the last `feedback_timeout`
