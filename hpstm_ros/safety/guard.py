@@ -94,11 +94,9 @@ class PinocchioGuard:
 
     def barriers(self, q: F64) -> list[Barrier]:
         """See `Guard.barriers`."""
-        model, data, rows = self._model, self._data, []
-        pin.computeJointJacobians(model, data, q)
-        for tip in self._tips:
-            p = pin.updateFramePlacement(model, data, tip).translation
-            J = pin.getFrameJacobian(model, data, tip, pin.LOCAL_WORLD_ALIGNED)[:3]
+        p_tips, J_tips = self.tip_motion(q)
+        rows: list[Barrier] = []
+        for p, J in zip(p_tips.reshape(-1, 3), J_tips.reshape(-1, 3, len(q)), strict=True):
             for sign, room in ((1.0, self._box_max - p), (-1.0, p - self._box_min)):
                 rows += [(sign * J[k], float(room[k]) - _KEPT_M, "workspace") for k in np.flatnonzero(room < NEAR_M)]
         return rows + self.near_pairs(q)

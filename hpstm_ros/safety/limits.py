@@ -70,8 +70,8 @@ class Settings:
         align_ramp: in which that grows to full speed.
         align_tolerance: of the joints, within which the arm has arrived.
         goal_jump: between two goals, beyond which the arm aligns anew.
-        gain: 1/s, of the arm's closing in on its goal.
-        look_ahead: after which arm and goal are compared, as both go on: what a joint needs to change its speed.
+        gain: 1/s, of the arm's closing in on its goal; 1 to 40.
+        look_ahead: after which arm and goal are compared, as both go on: what a joint needs to change its speed; 0 to 0.1.
     """
 
     period: float = 0.008
@@ -96,8 +96,11 @@ class Settings:
     look_ahead: float = 0.03
 
     def __post_init__(self) -> None:
-        """Refuse a watchdog that would come too late."""
+        """Refuse a watchdog that would come too late, and an arm that would swing about its goal."""
         if not 0.002 <= self.period <= 1 / 60 + 1e-9:
             raise PallasError(f"the supervisor's period is {self.period} s, but must be from 0.002 to 1/60 s (60 to 500 Hz)")
         if not self.period < self.body_timeout <= 0.1 - self.period:
             raise PallasError(f"body_timeout is {self.body_timeout} s, but must leave the stop to begin within 0.1 s of the last body")
+        for name, lowest, highest in (("gain", 1.0, 40.0), ("look_ahead", 0.0, 0.1)):
+            if not lowest <= getattr(self, name) <= highest:
+                raise PallasError(f"the supervisor's {name} is {getattr(self, name)}, but must be from {lowest} to {highest}")

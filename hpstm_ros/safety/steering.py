@@ -81,8 +81,9 @@ class Steering:
         lower, upper = -np.minimum(fastest, self._brakes(q - limits.lower)), np.minimum(fastest, self._brakes(limits.upper - q))
         if (np.abs(wanted) > fastest).any():
             limited.append(f"velocity:{limits.joint_names[int(np.argmax(np.abs(wanted) - fastest))]}")
-        velocity = np.clip(wanted, lower, upper)
-        if self._guard is not None:
+        if self._guard is None:
+            velocity = np.clip(wanted, lower, upper)
+        else:
             coasting = dq + ddq * np.abs(ddq) / (2 * limits.jerk)  # once the acceleration is gone
             change = np.minimum(limits.acceleration * _CHANGE_S, limits.jerk * _CHANGE_S**2 / 4)
             bounds = np.clip(coasting - change, lower, upper), np.clip(coasting + change, lower, upper)
@@ -103,11 +104,18 @@ class Steering:
         return np.minimum(0.5 * self._gain * room, np.sqrt(0.5 * self._limits.acceleration * room))
 
     def _share(self, guard: Guard, q: F64, q_goal: F64, dq_goal: F64, wanted: F64, bounds: tuple[F64, F64]) -> F64:
-        """The velocity (n,) within ``bounds`` that takes the tips towards the goal's as ``wanted`` would if all joints could.
+        """The velocity (n,) rad/s within ``bounds`` that takes the tips towards the goal's as ``wanted`` would if all joints could.
 
         Each joint by itself would be cut short: one that is late on its way to another posture would carry the hand off its way. So what
         the tips do comes first, and the joints that can make up for those that cannot (a task before a posture, with bounds: Kanoun,
         Lamiraux and Wieber, "Kinematic control of redundant manipulators", 2011).
+
+        Args:
+            guard: knows where the tips are.
+            q, q_goal: (n,) rad, of the arm and of the goal.
+            dq_goal: (n,) rad/s, of the goal.
+            wanted: (n,) rad/s, what each joint would do by itself.
+            bounds: the lowest and the highest velocity, (n,) rad/s each.
         """
         p, J = guard.tip_motion(q)
         tips = J @ wanted
@@ -120,7 +128,10 @@ class Steering:
         return np.asarray(velocity) if found >= 1 else np.clip(wanted, lower, upper)
 
     def _closing(self, arrow: F64, J: F64) -> F64:
-        """The velocity (3 A,) of the tips on their ``arrow`` (3 A,) m to the goal, no faster than joints whose tips move by ``J`` can brake."""
+        """The velocity (3 A,) m/s of the tips on their ``arrow`` (3 A,) m to the goal, no faster than the joints can brake.
+
+        ``J`` (3 A, n) m/rad takes the joints' velocity to that of the tips.
+        """
         arrows, Js = arrow.reshape(-1, 3), J.reshape(-1, 3, J.shape[1])
         distance = np.maximum(np.linalg.norm(arrows, axis=1), 1e-9)
         braking = _BRAKING * np.abs(np.einsum("ak,akn->an", arrows / distance[:, None], Js)) @ self._limits.acceleration
