@@ -153,14 +153,17 @@ def main() -> int:
             print("the nodes do not answer")
             return 1
         operator.commands.clear()
+        said = "no answer to the service"
         for _ in range(10):  # refused while joint states have only begun to arrive
             answer = operator.engage.call_async(Trigger.Request())
             executor.spin_until_future_complete(answer, timeout_sec=5)
-            if answer.done() and answer.result().success:
-                break
+            if answer.done():
+                said = answer.result().message
+                if answer.result().success:
+                    break
             listen(0.2)
         if not listen(15, "tracking"):
-            print(f"the arm does not track: {operator.state}, {operator.reason or answer.result().message}")
+            print(f"the arm does not track: {operator.state}, {operator.reason or said}")
             return 1
         listen(2.0)
         operator.moving, since = True, operator.node.get_clock().now().nanoseconds + _NS
