@@ -9,7 +9,8 @@ a file of its bodies is given (`pallas process ../shared/data/real_imu_60hz.npz 
 in the file already are left out, so that an interrupted run goes on.
 
 `in reach`: share of the time in which the target can be reached, and in time, by a follower that has nothing but the joints' limits of speed and
-acceleration to heed (`hpstm_ros.retarget.demand`), and the mean distance of the commanded hand from it then; `all`: over all the time.
+acceleration to heed (`hpstm_ros.retarget.demand`), and the mean distance of the commanded hand from it then; `all`: over all the time. Each hand
+counts by itself; `together_mm` in the file: of the farther of two hands, where both targets are in reach.
 """
 
 import argparse
@@ -73,21 +74,24 @@ def paced(motion: Motion, pace: float) -> Motion:
 
 def figures(results: list[JointMotion]) -> dict[str, float]:
     """Of a group: shares of the time, mean errors in mm, the 99th percentile of a step's time, limits passed."""
-    error = np.concatenate([result.tip_error for result in results])
+    error = np.concatenate([result.hand_error for result in results])
     demand = np.concatenate([result.demand for result in results])
     tracking = np.concatenate([result.tracking for result in results])
-    on = tracking & np.isfinite(error)
-    near = on & (demand == IN_REACH)
+    on = tracking & np.isfinite(error).all(axis=1)
+    error, demand = error[on], demand[on]
+    near, both = demand == IN_REACH, (demand == IN_REACH).all(axis=1)
     steps = np.concatenate([result.step_s for result in results])
     return {
         "motions": len(results),
         "seconds": float(sum(np.ptp(result.t) for result in results)),
         "tracking": float(tracking.mean()),
-        "in_reach": float(near.sum() / max(on.sum(), 1)),
-        "out_of_reach": float((on & (demand == OUT_OF_REACH)).sum() / max(on.sum(), 1)),
+        "in_reach": float(near.mean()) if on.any() else 0.0,
+        "out_of_reach": float((demand == OUT_OF_REACH).mean()) if on.any() else 0.0,
         "in_reach_mm": float(error[near].mean() * 1e3) if near.any() else float("nan"),
         "in_reach_p95_mm": float(np.percentile(error[near], 95) * 1e3) if near.any() else float("nan"),
-        "all_mm": float(error[on].mean() * 1e3) if on.any() else float("nan"),
+        "together": float(both.mean()) if on.any() else 0.0,
+        "together_mm": float(error[both].max(axis=1).mean() * 1e3) if both.any() else float("nan"),
+        "all_mm": float(error.mean() * 1e3) if on.any() else float("nan"),
         "step_p50_ms": float(np.percentile(steps, 50) * 1e3),
         "step_p99_ms": float(np.percentile(steps, 99) * 1e3),
         "passed": float(sum(len(result.violations) for result in results)),

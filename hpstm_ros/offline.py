@@ -36,8 +36,8 @@ class JointMotion:
         joint_names: (n,).
         t: (N,) s from the motion's start.
         q, dq, ddq: (N, n).
-        tip_error: (N,) m, from the commanded tip to where it should be then; NaN before the first body and after the last. Worst arm.
-        demand: (N,) of `hpstm_ros.retarget.demand`: whether the target was in reach then, and could be followed in time.
+        hand_error: (N, A) m, from each commanded tip to where it should be then; NaN before the first body and after the last.
+        demand: (N, A) of `hpstm_ros.retarget.demand`: whether each target was in reach then, and could be followed in time.
         elbow_error: (N,) rad, NaN where there is none.
         ik_error: (N,) m, what inverse kinematics alone left of the way to the target.
         tracking: (N,) bool, the supervisor was tracking.
@@ -51,7 +51,7 @@ class JointMotion:
     q: F64
     dq: F64
     ddq: F64
-    tip_error: F64
+    hand_error: F64
     elbow_error: F64
     ik_error: F64
     demand: NDArray[np.int8]
@@ -59,6 +59,11 @@ class JointMotion:
     limited: list[str]
     step_s: F64
     violations: list[str] = field(default_factory=list)
+
+    @property
+    def tip_error(self) -> F64:
+        """(N,) m, the error of the farther hand."""
+        return np.asarray(self.hand_error.max(axis=1))
 
     def arrays(self) -> dict[str, Any]:
         """The joint file (DESIGN.md, Contracts)."""
@@ -73,13 +78,13 @@ class JointMotion:
         }
 
     def figures(self) -> dict[str, float]:
-        """Quality: errors over the time of tracking, smoothness, time held back."""
+        """Quality: errors of the hands over the time of tracking, smoothness, time held back."""
         on = self.tracking & np.isfinite(self.tip_error)
-        error = self.tip_error[on] if on.any() else np.array([np.nan])
+        error, demand = (self.hand_error[on], self.demand[on]) if on.any() else (np.full((1, 1), np.nan), np.zeros((1, 1)))
 
         def share(kind: int) -> tuple[float, float]:
-            chosen = on & (self.demand == kind)
-            return float(chosen.sum() / max(on.sum(), 1)), float(self.tip_error[chosen].mean() * 1e3) if chosen.any() else float("nan")
+            chosen = demand == kind
+            return float(chosen.mean()), float(error[chosen].mean() * 1e3) if chosen.any() else float("nan")
 
         jerk = np.diff(self.ddq, axis=0) * (1.0 / np.diff(self.t))[:, None] if len(self.t) > 1 else np.zeros((1, 1))
         held = np.array([bool(text) for text in self.limited], dtype=bool)
@@ -241,20 +246,20 @@ class _Record:
         violations += checker.check_tips(times, points, robot.model, [robot.frame(arm.tip) for arm in robot.arms], limits, tip_speed)
         violations += checker.check_collisions(times, points, robot.model, robot.geometry)
         return JointMotion(
-            robot.joint_names, (sent - start) / _NS, np.array(q), np.array(dq), np.array(ddq), self._tip_error(sent, np.array(tips)),
+            robot.joint_names, (sent - start) / _NS, np.array(q), np.array(dq), np.array(ddq), self._hand_error(sent, np.array(tips)),
             np.array(elbow), np.array(left), self._demand.classes(sent), np.array(tracking, dtype=bool), list(limited),
             np.array(self.step_s), [str(v) for v in violations],
         )  # fmt: skip
 
-    def _tip_error(self, times: NDArray[np.int64], tips: F64) -> F64:
-        """(N,) m from tips (N, A, 3) to the targets, at the same instants: between two bodies, on the line between their targets."""
+    def _hand_error(self, times: NDArray[np.int64], tips: F64) -> F64:
+        """(N, A) m from tips (N, A, 3) to the targets, at the same instants: between two bodies, on the line between their targets."""
         if not self._targets:
-            return np.full(len(times), np.nan)
+            return np.full(tips.shape[:2], np.nan)
         stamps, targets = np.array([stamp for stamp, _ in self._targets]), np.array([target for _, target in self._targets])
         wanted = np.empty_like(tips)
         for arm, axis in np.ndindex(tips.shape[1:]):
             wanted[:, arm, axis] = np.interp(times, stamps, targets[:, arm, axis], left=np.nan, right=np.nan)
-        return np.asarray(np.linalg.norm(tips - wanted, axis=2).max(1))
+        return np.asarray(np.linalg.norm(tips - wanted, axis=2))
 
 
 def describe(robot: RobotDescription) -> str:

@@ -1,4 +1,4 @@
-"""What a motion asks of a robot: is the target within its reach, and can its joints be there in time?
+"""What a motion asks of each of a robot's hands: is the target within reach, and can the joints be there in time?
 
 Only where both hold is the distance between hand and target retargeting's error. The answer does not come from what the arm did: inverse
 kinematics with all the time in the world says what the joints would have to do, and an ideal follower, which has their speed and
@@ -40,33 +40,30 @@ class Demand:
         """Settings as of the retargeter that is judged; ``tip_speed`` m/s; of a posture (n,), where its ``tips`` (A, 3) are and whether it is ``allowed``."""
         self._robot, self._tip_speed, self._tips, self._allowed = robot, tip_speed, tips, allowed
         self._retargeter = Retargeter(robot, side, replace(settings, iterations=12, speed_factor=20.0))
-        self._rows: list[tuple[int, F64, bool, F64]] = []
+        self._rows: list[tuple[int, F64, NDArray[np.bool_], F64]] = []
 
     def body(self, body: BodyFrame) -> None:
         """One more body of the motion."""
         goal = self._retargeter.step(body)
         if goal is not None:
-            reached = float(goal.error_m.max()) < _REACHED_M and self._allowed(goal.q)
+            reached = (goal.error_m < _REACHED_M) & self._allowed(goal.q)
             self._rows.append((body.stamp, goal.q, reached, goal.p_base_tip))
 
     def classes(self, times: I64) -> NDArray[np.int8]:
-        """(N,) of `IN_REACH`, `TOO_FAST`, `OUT_OF_REACH`: the class of the last body's target at each of the ``times`` (N,) ns.
+        """(N, A) of `IN_REACH`, `TOO_FAST`, `OUT_OF_REACH`: the classes of the last body's targets at each of the ``times`` (N,) ns, a column a hand.
 
         For half a second after a target that was too fast or out of reach, all are too fast.
         """
         if not self._rows:
-            return np.full(len(times), OUT_OF_REACH, dtype=np.int8)
+            return np.full((len(times), len(self._robot.arms)), OUT_OF_REACH, dtype=np.int8)
         stamps, q, reached, targets = (np.array(column) for column in zip(*self._rows, strict=True))
         seconds = np.diff(stamps) / _NS
         behind = np.array(
-            [
-                np.linalg.norm(self._tips(ideal) - target, axis=1).max()
-                for ideal, target in zip(self._follow(q, seconds), targets, strict=True)
-            ]
+            [np.linalg.norm(self._tips(ideal) - target, axis=1) for ideal, target in zip(self._follow(q, seconds), targets, strict=True)]
         )
         late = (behind > _IN_TIME_M) | (self._pursue(targets, seconds) > _IN_TIME_M)
-        missed = np.where(late | ~reached, stamps, stamps[0] - 2 * _CATCH_UP_NS)
-        late |= stamps - np.maximum.accumulate(missed) <= _CATCH_UP_NS
+        missed = np.where(late | ~reached, stamps[:, None], stamps[0] - 2 * _CATCH_UP_NS)
+        late |= stamps[:, None] - np.maximum.accumulate(missed) <= _CATCH_UP_NS
         kinds = np.where(reached, np.where(late, TOO_FAST, IN_REACH), OUT_OF_REACH).astype(np.int8)
         return kinds[np.clip(np.searchsorted(stamps, times, side="right") - 1, 0, None)]
 
@@ -83,11 +80,11 @@ class Demand:
         return out
 
     def _pursue(self, targets: F64, seconds: F64) -> F64:
-        """(N,) m, how far the targets (N, A, 3) are ahead of points that go after them at the tips' speed limit."""
-        point, behind = targets[0].copy(), np.zeros(len(targets))
+        """(N, A) m, how far the targets (N, A, 3) are ahead of points that go after them at the tips' speed limit."""
+        point, behind = targets[0].copy(), np.zeros(targets.shape[:2])
         for k, dt in enumerate(seconds):
             arrow = targets[k + 1] - point
             distance = np.linalg.norm(arrow, axis=1, keepdims=True)
             point += arrow * np.minimum(1.0, 0.9 * self._tip_speed * dt / np.maximum(distance, 1e-9))
-            behind[k + 1] = np.linalg.norm(targets[k + 1] - point, axis=1).max()
+            behind[k + 1] = np.linalg.norm(targets[k + 1] - point, axis=1)
         return behind

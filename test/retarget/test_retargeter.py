@@ -203,7 +203,7 @@ def test_demand_knows_what_is_out_of_reach() -> None:
     demand = Demand(robot, None, RetargetSettings(), 3.0, lambda q: np.zeros((1, 3)), lambda q: False)
     for frame in frames(reaching(1.0)):
         demand.body(frame)
-    assert set(demand.classes(np.array([0, 10**9])).tolist()) == {OUT_OF_REACH}
+    assert set(demand.classes(np.array([0, 10**9])).ravel().tolist()) == {OUT_OF_REACH}
 
 
 def test_a_whole_motion_keeps_every_limit() -> None:
