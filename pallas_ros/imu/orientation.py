@@ -6,6 +6,7 @@ for a new one after 20 s, and is blind to sideways disturbances; `magnetic` stan
 """
 
 import math
+from operator import add
 
 import numpy as np
 from vqf import VQF
@@ -52,7 +53,7 @@ class OrientationFilter:
         self._learn_rate(time)
         self._filter.update(np.ascontiguousarray(rate, np.float64), np.ascontiguousarray(acceleration, np.float64))
         w, x, y, z = self._filter.getQuat6D().tolist()
-        if self.use_magnetometer and magnetic_field is not None:
+        if self.use_magnetometer:
             self._feel(x, y, z, w, magnetic_field)
         c, s = math.cos(0.5 * self._magnetic.drift), -math.sin(0.5 * self._magnetic.drift)
         return np.array((c * x - s * y, c * y + s * x, c * z + s * w, c * w - s * z))
@@ -70,20 +71,24 @@ class OrientationFilter:
     def _begin(self) -> None:
         self._filter = VQF(1.0 / self.rate_hz, biasSigmaMotion=_BIAS_SIGMA_MOTION)
         self._magnetic = MagneticHeading(common=self._common)
-        self._sum = np.zeros(6)  # of the field in the six-axis frame, and of that frame's z in the sensor's
+        self._sum = [0.0] * 7  # over a period: field in the six-axis frame, samples that had one, that frame's z in the sensor's
         self._summed = 0
 
-    def _feel(self, x: float, y: float, z: float, w: float, magnetic_field: Array) -> None:
-        """Average the field and the vertical over a period; in plain numbers, because every sample comes through here."""
-        mx, my, mz = magnetic_field.tolist()
+    def _feel(self, x: float, y: float, z: float, w: float, magnetic_field: Array | None) -> None:
+        """Average over a period, at the end of which the magnetic filter steps; in plain numbers, because every sample comes through here.
+
+        Magnetometers may be slower than the rest: a period lasts as many samples as are due, and until it has a field.
+        """
+        mx, my, mz = (0.0, 0.0, 0.0) if magnetic_field is None else magnetic_field.tolist()
         tx, ty, tz = 2 * (y * mz - z * my), 2 * (z * mx - x * mz), 2 * (x * my - y * mx)
+        field = mx + w * tx + y * tz - z * ty, my + w * ty + z * tx - x * tz, mz + w * tz + x * ty - y * tx
         up = 2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)
-        self._sum += (mx + w * tx + y * tz - z * ty, my + w * ty + z * tx - x * tz, mz + w * tz + x * ty - y * tx, *up)
+        self._sum = list(map(add, self._sum, (*field, magnetic_field is not None, *up)))
         self._summed += 1
-        if self._summed >= PERIOD_S * self.rate_hz:
-            mean = self._sum / self._summed
-            self._magnetic.step(mean[:3], mean[3:], self.bias)
-            self._sum[:], self._summed = 0.0, 0
+        if self._summed >= PERIOD_S * self.rate_hz and self._sum[3]:
+            mean = np.array(self._sum) / self._summed
+            self._magnetic.step(mean[:3] / mean[3], mean[4:], self.bias)
+            self._sum, self._summed = [0.0] * 7, 0
 
     def _learn_rate(self, time: float) -> None:
         if len(self._times) >= 50:

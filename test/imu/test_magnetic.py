@@ -95,6 +95,22 @@ def test_a_field_that_is_no_field_changes_nothing() -> None:
     assert np.abs(errors[round(2 / PERIOD_S) :]).max() < 0.5
 
 
+def test_a_magnetometer_may_be_slower_than_the_gyroscope() -> None:
+    """A field with every tenth sample only: the drift is as well known, since a period is one of time."""
+    errors = []
+    for every in (1, 10):
+        filter_, bias = OrientationFilter(use_magnetometer=True), math.radians(0.5)
+        for i in range(6000):
+            angle, speed = 0.5 * math.sin(0.02 * i), 1.0 * math.cos(0.02 * i)
+            field = rotations.rotate(rotations.about_z(-angle), EARTH) if i % every == 0 else None
+            q = filter_.update(i / 100, np.array((0.0, 0.0, speed + (bias if i > 3000 else 0.0))), np.array((0.0, 0.0, 9.81)), field)
+            if i > 3000:
+                errors.append((every, abs(math.degrees(rotations.heading(q) - angle))))
+    worst = {every: max(e for n, e in errors if n == every) for every in (1, 10)}
+    assert worst[10] < worst[1] + 0.5, worst
+    assert worst[10] < 3.0, worst
+
+
 def heading_errors(q: np.ndarray, true: np.ndarray) -> np.ndarray:
     off = np.degrees(np.unwrap(rotations.heading(rotations.multiply(q, rotations.inverse(true)))))
     return np.asarray(off - np.median(off[200:300]))
