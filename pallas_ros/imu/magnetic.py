@@ -2,7 +2,7 @@
 
 The field that a sensor feels, in the frame of its six-axis orientation, is ``f = Rz(d) (e + a + s)``: `d` the drift looked for, `e` the earth's
 field, `a` what the surroundings add and the wearer's walking about makes wander, `s` what steel adds. A Kalman filter follows
-``x = (d, b, a, s, e)``, b being the bias of the gyroscope that the six-axis filter has not found, with ``d' = up . b``. The disturbance is part
+``x = (d, b, a, s, e, l)``, b being the bias of the gyroscope that the six-axis filter has not found, with ``d' = up . b``. The disturbance is part
 of the state (Sabatini 2012, "Variable-state-dimension Kalman-based filter for orientation determination", Sensors 12(7)), so that beside steel,
 where the field tells no heading, it still tells how fast the heading drifts (Munoz Diaz et al. 2017, "Use of the magnetic field for improving
 gyroscopes' biases estimation", Sensors 17(4)).
@@ -17,8 +17,13 @@ measured field weighs them (multiple hypotheses; Bar-Shalom, Li, Kirubarajan 200
 and in EARTH and STEADY now and then the bias steps. A field that jumps is steel, one that turns as slowly as gyroscopes drift is drift; what cannot
 be told at once is told when a story has failed. Likely stories stay, the others and doubles of them go.
 
-Gravity shows the six-axis filter its bias about horizontal axes, so what is left to find is about the vertical; a sensor that is turned over, as a
-wrist is, soon knows all of it. How far the surroundings make the field wander is learned on the way: where it is calm, less is taken for wandering.
+Two things besides the field tell of the bias. Gravity: a bias about a horizontal axis leans the six-axis frame, and the accelerometer turns it back, at
+a rate l that follows the bias late, ``l' = (b - l) / level_s``. That rate is measured; and while the frame leans, by ``level_s l``, a field that dips by 60
+degrees seems turned sideways by 1.7 times as much, which is no drift. So gravity shows within seconds that a bias has stepped, and the field then how much of
+it is about the vertical; a sensor that is turned over, as a wrist is, soon knows all of it. And rest: a gyroscope whose rate stays small and the same for more
+than a second is not being turned, and its rate is its bias (zero-angular-rate update).
+
+How far the surroundings make the field wander is learned on the way: where it is calm, less is taken for wandering.
 """
 
 import math
@@ -34,15 +39,20 @@ PERIOD_S = 0.5
 """The field is averaged over this; the filter needs no more."""
 
 EARTH, MOVING, STEADY = range(3)
-_B, _A, _S, _E = np.arange(1, 4), np.arange(4, 7), np.arange(7, 10), np.arange(10, 13)
-_STATES = 13
-_AXES = np.arange(3)
+_B, _A, _S, _E, _L = slice(1, 4), slice(4, 7), slice(7, 10), slice(10, 13), slice(13, 15)  # d is state 0
+_LX, _LY = 13, 14
+_STATES = 15
+_EACH = np.arange(_STATES)
+_FIELD = np.zeros((6, _STATES))  # what the field measures, as far as it is the same in every story
+_FIELD[:3, _A] = _FIELD[:3, _S] = _FIELD[:3, _E] = np.eye(3)
+_LEVEL: Array = np.zeros(2)  # gravity turns nothing back
 _MOST = {EARTH: 8, MOVING: 4, STEADY: 8}
-_FORGOTTEN = 14.0  # of the logarithm of the odds against the likeliest story
+_FORGOTTEN = 11.0  # of the logarithm of the odds against the likeliest story
 _BRANCHING = 4.6  # a story worse than that does not begin with a step of the bias
 _ALIKE = 0.7  # standard deviations: stories closer than that are one
-_BLIND = 0.5  # rad/s: standard deviation of a bias that nothing is known of
-_ABOUT = 0.9  # of the mean of a unit vector: below it, that turned too much to have a direction
+_STILL_FOR = 3  # periods in which the mean rate hardly changes: rest
+_SLOW = 0.02  # rad/s: what turns faster than its bias by that is not at rest
+_SETTING_RIGHT = 0.05  # rad/s: faster than any bias asks for; the six-axis frame is new, or samples were missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +63,11 @@ class FieldModel:
         bias: rad/s, standard deviation of the gyroscope's bias per axis at the start.
         bias_walk: rad/s/sqrt(s), random walk of the bias.
         bias_step: rad/s, standard deviation of a step of it per axis; every `bias_step_s`.
-        bias_found: rad/s: when the six-axis filter changes its bias by x, it may have found what was there, or followed something new; variance x times this.
-        level: rad/s, standard deviation of what that filter has not found about a horizontal axis, as if told anew every period: its errors
-            are a quarter of this and last for seconds.
+        level: rad/s, standard deviation of the rate at which gravity turns the six-axis frame back, as if told anew every period. What movement adds
+            to it is 0.1 to 0.3 deg/s and lasts for seconds, but comes to nothing within ten.
+        level_s: s, how late that is (VQF's `tauAcc`).
+        still: rad/s: where no axis' mean rate has changed by more over three periods, the sensor is at rest.
+        rest: rad/s, standard deviation of the true rate at rest.
         walk: rad/sqrt(s), random walk of the drift.
         ambient: standard deviation of the field that the surroundings add; it wanders within `ambient_s`.
         own: the same of the part that no other sensor of the wearer feels; `shared` is how far the others are followed.
@@ -71,8 +83,10 @@ class FieldModel:
     bias_walk: float = math.radians(0.005)
     bias_step: float = math.radians(0.35)
     bias_step_s: float = 300.0
-    bias_found: float = 0.003
-    level: float = math.radians(0.2)
+    level: float = math.radians(0.25)
+    level_s: float = 3.0
+    still: float = math.radians(0.15)
+    rest: float = math.radians(0.1)
     walk: float = math.radians(0.05)
     ambient: float = 0.016
     ambient_s: float = 10.0
@@ -133,22 +147,26 @@ class MagneticHeading:
         self._ambient: Array | None = None  # what the others feel
         self._bias: Array | None = None
         self._strength = 0.0
+        self._rates: list[Array] = []  # of the last periods
         self._unrest = self.model.fresh**2  # variance of the field around, as a share of what the model says
         self._x: Array = np.zeros((1, _STATES))  # one row a story
         self._P: Array = np.zeros((1, _STATES, _STATES))
         self._mode = np.array([EARTH])
         self._odds: Array = np.zeros(1)
 
-    def step(self, field: Array, up: Array, bias: Array) -> float:
+    def step(self, field: Array, axes: Array, bias: Array, levelled: Array = _LEVEL, rate: Array | None = None) -> float:
         """Take the mean field of one `PERIOD_S` and return `drift`.
 
         Args:
             field: (3,) in the frame of the six-axis orientation, z up; any unit.
-            up: (3,) mean direction of that frame's z in the sensor frame: about it turns what changes the heading.
+            axes: (3, 3) rows x, y, z of that frame in the sensor frame; z is its mean over the period: about it turns what changes the heading.
             bias: (3,) rad/s, the gyroscope's bias as the six-axis filter has it; what it finds itself is no drift any more.
+            levelled: (2,) rad/s, how fast gravity turned that frame back about its x and y, with the sign of the bias that asks for it.
+            rate: (3,) rad/s, mean of the gyroscope, bias included; None where it is unknown, and then no rest is noticed.
         """
         found = np.zeros(3) if self._bias is None else bias - self._bias
         self._bias = bias.copy()
+        told = self._told(bias, levelled, rate)
         strength = math.sqrt(float(field @ field))
         if not (strength > 0.0 and math.isfinite(strength)):
             return self.drift
@@ -156,11 +174,25 @@ class MagneticHeading:
             self._begin(field, strength)
         else:
             was = self._branch()
-            self._predict(was, up, found)
-            self._measure(field / self._strength, up)
+            self._predict(was, axes, found)
+            self._measure(field / self._strength, *told)
             self._reduce()
             self._conclude(field / self._strength)
         return self.drift
+
+    def _told(self, bias: Array, levelled: Array, rate: Array | None) -> tuple[Array, Array, float]:
+        """What rest, or else gravity, tells of the bias: measurement (3,), its rows of H (3, states), variance; a row of zeros tells nothing."""
+        told, rows = np.zeros(3), np.zeros((3, _STATES))
+        if rate is not None:
+            self._rates = [*self._rates[1 - _STILL_FOR :], rate]
+            changed = np.abs(np.array(self._rates) - rate).max()
+            if len(self._rates) == _STILL_FOR and changed < self.model.still and np.abs(rate - bias).max() < _SLOW:
+                rows[:, _B] = np.eye(3)
+                return rate - bias, rows, self.model.rest**2
+        if np.abs(levelled).max() < _SETTING_RIGHT:
+            told[:2] = levelled
+            rows[:2, _L] = np.eye(2)
+        return told, rows, self.model.level**2
 
     def _begin(self, field: Array, strength: float) -> None:
         """North is where the field points now, as far as its surroundings allow; the drift is counted from here."""
@@ -168,10 +200,10 @@ class MagneticHeading:
         east, north, upward = (field / strength).tolist()
         self.drift = math.atan2(-east, north)
         self._x[0, 0], self._x[0, _E] = self.drift, (0.0, math.hypot(east, north), upward)
-        P = self._P[0]
-        P[_B, _B] = m.bias**2
-        P[_A, _A] = P[_E, _E] = (m.fresh * m.ambient) ** 2
-        P[_A, _E] = P[_E, _A] = -((m.fresh * m.ambient) ** 2)
+        P, ambient = self._P[0], (m.fresh * m.ambient) ** 2 * np.eye(3)
+        P[_B, _B] = m.bias**2 * np.eye(3)
+        P[_A, _A] = P[_E, _E] = ambient
+        P[_A, _E] = P[_E, _A] = -ambient
 
     def _branch(self) -> Array:
         """Every story goes on in each way it may; returns the mode each was in, and sets apart where the bias steps."""
@@ -192,11 +224,11 @@ class MagneticHeading:
         source, mode, odds, stepped = (np.array(column) for column in zip(*going, strict=True))
         was, self._mode, self._odds = self._mode[source], mode, odds
         self._x, self._P = self._x[source], self._P[source]
-        self._P[:, _B, _B] += np.where(stepped, m.bias_step**2, 0.0)[:, None]
+        self._P[:, _EACH[_B], _EACH[_B]] += np.where(stepped, m.bias_step**2, 0.0)[:, None]
         return np.asarray(was)
 
-    def _predict(self, was: Array, up: Array, found: Array) -> None:
-        m, x = self.model, self._x
+    def _predict(self, was: Array, axes: Array, found: Array) -> None:
+        m, x, up, level = self.model, self._x, axes[2], axes[:2]
         before = self._ambient
         others = self._common.others(self) if self._common is not None else None
         self._ambient = None if others is None else m.shared * others
@@ -206,40 +238,42 @@ class MagneticHeading:
         around = np.zeros(3) if self._ambient is None else self._ambient
         last = np.zeros(3) if self._ambient is None else around if before is None else before
         x[:, _A] = keep * (x[:, _A] - last) + around
+        late = math.exp(-PERIOD_S / m.level_s)
+        x[:, _L] = late * x[:, _L] + (1 - late) * x[:, _B] @ level.T
         F = np.eye(_STATES)
-        F[0, _B], F[_A, _A] = PERIOD_S * up, keep
-        P = F @ self._P @ F.T
-        P[:, 0, 0] += m.walk**2 * PERIOD_S
-        P[:, _B, _B] += m.bias_walk**2 * PERIOD_S + np.abs(found) * m.bias_found
+        F[0, _B], F[_A, _A], F[_L, _L], F[_L, _B] = PERIOD_S * up, keep * np.eye(3), late * np.eye(2), (1 - late) * level
         restless = min(max(math.sqrt(self._unrest), m.calmest), 1.0)
         spread = restless * (m.ambient if self._ambient is None else m.own)
         newly = (restless * m.ambient) ** 2 if self._ambient is not None and before is None else 0.0
-        P[:, _A, _A] += spread**2 * (1 - keep * keep) + newly
-        P[:, _E, _E] += m.earth**2 * PERIOD_S
-        away = ((self._mode == EARTH) & (was != EARTH)).nonzero()[0][:, None]
-        x[away, _S] = P[away, _S] = 0.0
-        P[away, :, _S] = 0.0
-        P[:, _S, _S] += PERIOD_S * np.array([0.0, m.moving**2, m.steady**2])[self._mode][:, None]
+        noise = np.zeros((len(x), _STATES))
+        noise[:, 0], noise[:, _B], noise[:, _E] = m.walk**2 * PERIOD_S, m.bias_walk**2 * PERIOD_S, m.earth**2 * PERIOD_S
+        noise[:, _A] = spread**2 * (1 - keep * keep) + newly
+        noise[:, _S] = PERIOD_S * np.array([0.0, m.moving**2, m.steady**2])[self._mode][:, None]
+        P = F @ self._P @ F.T
+        away = (self._mode == EARTH) & (was != EARTH)
+        x[away, _S] = P[away, _S] = P[away, :, _S] = 0.0
+        P[:, _EACH, _EACH] += noise
         self._P = P
 
-    def _measure(self, field: Array, up: Array) -> None:
-        """Kalman update of all stories with the field, and with what gravity told of the bias; what they say of each story."""
+    def _measure(self, field: Array, told: Array, rows: Array, doubt: float) -> None:
+        """Kalman update of all stories with the field, and with what was `_told` of the bias; what they say of each story."""
         x, P = self._x, self._P
         c, s = np.cos(x[:, 0]), np.sin(x[:, 0])
         seen = np.stack((c * field[0] + s * field[1], -s * field[0] + c * field[1], np.full(len(x), field[2])), axis=1)
         expected = x[:, _A] + x[:, _S] + x[:, _E]
-        H = np.zeros((len(x), 6, _STATES))
-        for part in (_A, _S, _E):
-            H[:, _AXES, part] = 1.0
+        H = np.tile(_FIELD, (len(x), 1, 1))
         H[:, 0, 0], H[:, 1, 0] = -expected[:, 1], expected[:, 0]
-        H[:, 3 + _AXES, _B] = 1.0
-        vertical = np.outer(up, up) / (up @ up) if up @ up > _ABOUT**2 else np.eye(3)
+        # the frame leans by `level_s` l, so the field turns by that: lean x field, seen from the true heading
+        east, north, upward = self.model.level_s * expected.T
+        H[:, 0, _LX], H[:, 1, _LX], H[:, 2, _LX] = -s * upward, -c * upward, c * north + s * east
+        H[:, 0, _LY], H[:, 1, _LY], H[:, 2, _LY] = c * upward, -s * upward, s * north - c * east
+        H[:, 3:] = rows
         PHt = P @ H.transpose(0, 2, 1)
         S = H @ PHt
-        S[:, _AXES, _AXES] += self.model.noise**2
-        S[:, 3:, 3:] += self.model.level**2 * (np.eye(3) - vertical) + _BLIND**2 * vertical
+        S[:, _EACH[:6], _EACH[:6]] += np.repeat((self.model.noise**2, doubt), 3)
         inverse = np.linalg.inv(S)
-        surprise = np.concatenate((seen - expected, -x[:, _B]), axis=1)
+        leaning = (H[:, :3, _L] @ x[:, _L, None])[:, :, 0]
+        surprise = np.concatenate((seen - expected - leaning, told - x @ rows.T), axis=1)
         self._odds = self._odds - 0.5 * np.einsum("ki,kij,kj->k", surprise, inverse, surprise) - 0.5 * np.log(np.linalg.det(S))
         gain = PHt @ inverse
         self._x = x + np.einsum("kij,kj->ki", gain, surprise)
@@ -249,7 +283,7 @@ class MagneticHeading:
     def _reduce(self) -> None:
         """Keep the likeliest stories of each mode; those that say the same are one."""
         x, mode, odds = self._x, self._mode, self._odds - self._odds.max()
-        spread = np.sqrt(self._P[:, range(_STATES), range(_STATES)]) + 1e-9
+        spread = np.sqrt(self._P[:, _EACH, _EACH]) + 1e-9
         of_bias = spread[:, _B].sum(axis=1)
         kept: list[int] = []
         room = dict(_MOST)

@@ -11,6 +11,7 @@ from operator import add
 import numpy as np
 from vqf import VQF
 
+from pallas_ros.body import rotations
 from pallas_ros.body.rotations import Array
 from pallas_ros.imu.magnetic import PERIOD_S, CommonField, MagneticHeading
 
@@ -54,7 +55,7 @@ class OrientationFilter:
         self._filter.update(np.ascontiguousarray(rate, np.float64), np.ascontiguousarray(acceleration, np.float64))
         w, x, y, z = self._filter.getQuat6D().tolist()
         if self.use_magnetometer:
-            self._feel(x, y, z, w, magnetic_field)
+            self._feel(x, y, z, w, rate, magnetic_field)
         c, s = math.cos(0.5 * self._magnetic.drift), -math.sin(0.5 * self._magnetic.drift)
         return np.array((c * x - s * y, c * y + s * x, c * z + s * w, c * w - s * z))
 
@@ -71,10 +72,11 @@ class OrientationFilter:
     def _begin(self) -> None:
         self._filter = VQF(1.0 / self.rate_hz, biasSigmaMotion=_BIAS_SIGMA_MOTION)
         self._magnetic = MagneticHeading(common=self._common)
-        self._sum = [0.0] * 7  # over a period: field in the six-axis frame, samples that had one, that frame's z in the sensor's
+        self._sum = [0.0] * 10  # over a period: field in the six-axis frame, samples that had one, that frame's z in the sensor's, rate
         self._summed = 0
+        self._levelling: Array = rotations.IDENTITY
 
-    def _feel(self, x: float, y: float, z: float, w: float, magnetic_field: Array | None) -> None:
+    def _feel(self, x: float, y: float, z: float, w: float, rate: Array, magnetic_field: Array | None) -> None:
         """Average over a period, at the end of which the magnetic filter steps; in plain numbers, because every sample comes through here.
 
         Magnetometers may be slower than the rest: a period lasts as many samples as are due, and until it has a field.
@@ -83,12 +85,19 @@ class OrientationFilter:
         tx, ty, tz = 2 * (y * mz - z * my), 2 * (z * mx - x * mz), 2 * (x * my - y * mx)
         field = mx + w * tx + y * tz - z * ty, my + w * ty + z * tx - x * tz, mz + w * tz + x * ty - y * tx
         up = 2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)
-        self._sum = list(map(add, self._sum, (*field, magnetic_field is not None, *up)))
+        self._sum = list(map(add, self._sum, (*field, magnetic_field is not None, *up, *rate.tolist())))
         self._summed += 1
         if self._summed >= PERIOD_S * self.rate_hz and self._sum[3]:
             mean = np.array(self._sum) / self._summed
-            self._magnetic.step(mean[:3] / mean[3], mean[4:], self.bias)
-            self._sum, self._summed = [0.0] * 7, 0
+            axes = np.vstack((rotations.to_matrix(np.array((x, y, z, w)))[:2], mean[4:7]))
+            self._magnetic.step(mean[:3] / mean[3], axes, self.bias, self._levelled(x, y, z, w), mean[7:])
+            self._sum, self._summed = [0.0] * 10, 0
+
+    def _levelled(self, x: float, y: float, z: float, w: float) -> Array:
+        """How fast the accelerometer has turned the six-axis frame back about its x and y since the last period, (2,) rad/s, negative."""
+        before, (gw, gx, gy, gz) = self._levelling, self._filter.getQuat3D()
+        self._levelling = rotations.multiply(np.array((x, y, z, w)), np.array((-gx, -gy, -gz, gw)))
+        return -rotations.to_rotvec(rotations.multiply(self._levelling, rotations.inverse(before)))[:2] / PERIOD_S
 
     def _learn_rate(self, time: float) -> None:
         if len(self._times) >= 50:

@@ -14,7 +14,7 @@ from pallas_ros.imu.orientation import OrientationFilter
 from pallas_ros.imu.virtual import MAGNETIC_DIP, SensorNoise, VirtualSensors
 
 EARTH = np.array([0.0, math.cos(MAGNETIC_DIP), -math.sin(MAGNETIC_DIP)])  # y to magnetic north
-UP = np.array([0.0, 0.0, 1.0])
+AXES = np.eye(3)  # of the six-axis frame in the sensor's, whose z is up
 
 
 def follow(
@@ -25,7 +25,7 @@ def follow(
     for _ in range(round(seconds / PERIOD_S)):
         drift += rate * PERIOD_S
         field = rotations.rotate(rotations.about_z(drift), EARTH + steel)
-        errors.append(filter_.step(field, UP, np.zeros(3)) - drift)
+        errors.append(filter_.step(field, AXES, np.zeros(3)) - drift)
     return drift, np.degrees((np.array(errors) + math.pi) % (2 * math.pi) - math.pi)
 
 
@@ -68,7 +68,7 @@ def test_a_step_shows_sooner_where_the_field_has_been_calm() -> None:
         found, rng, field = MagneticHeading(), np.random.default_rng(4), np.zeros(3)
         for _ in range(round(150 / PERIOD_S)):
             field += 0.05 * (rng.standard_normal(3) * restlessness * 40**0.5 / 2 - field)
-            found.step(EARTH + field, UP, np.zeros(3))
+            found.step(EARTH + field, AXES, np.zeros(3))
         before = found.drift
         _, errors = follow(found, 20, 0.0, math.radians(0.5))
         largest.append(np.abs(errors - math.degrees(before)).max())
@@ -80,19 +80,104 @@ def test_what_gravity_has_told_of_the_bias_holds_when_the_sensor_is_turned_over(
     """The axis that is vertical now was level for a minute and had no bias: a field that begins to turn is steel, not drift."""
     found, angle = MagneticHeading(), 0.0
     for _ in range(round(60 / PERIOD_S)):
-        found.step(EARTH, UP, np.zeros(3))
+        found.step(EARTH, AXES, np.zeros(3))
     for _ in range(round(10 / PERIOD_S)):
         angle += math.radians(0.3) * PERIOD_S
-        found.step(rotations.rotate(rotations.about_z(angle), EARTH), np.array([1.0, 0.0, 0.0]), np.zeros(3))
+        found.step(rotations.rotate(rotations.about_z(angle), EARTH), AXES[[1, 2, 0]], np.zeros(3))
     assert math.degrees(found.drift) < 2.0  # of 3
+
+
+def lean_and_drift(found: MagneticHeading, seconds: float, bias: np.ndarray, gravity: bool = True) -> np.ndarray:
+    """Errors of the drift, degrees, after a bias (3,) rad/s has stepped in an upright sensor that a six-axis filter levels with a lag of 3 s.
+
+    The frame leans by what it is not yet turned back, and the field with it. Without ``gravity`` nothing is told of the levelling.
+    """
+    drift, lean, errors = found.drift, np.zeros(3), []
+    levelled = np.zeros(3)
+    for _ in range(round(seconds / PERIOD_S)):
+        levelled += (1 - math.exp(-PERIOD_S / 3.0)) * (bias * (1, 1, 0) - levelled)
+        lean = 3.0 * levelled
+        drift += bias[2] * PERIOD_S
+        field = rotations.rotate(rotations.from_rotvec(lean), rotations.rotate(rotations.about_z(drift), EARTH))
+        errors.append(found.step(field, AXES, np.zeros(3), levelled[:2] if gravity else np.full(2, np.nan)) - drift)
+    return np.degrees(errors)
+
+
+@pytest.mark.parametrize("drift", [0.0, 0.7, -2.0])
+def test_a_frame_that_leans_is_not_taken_for_drift(drift: float) -> None:
+    """A bias of 0.5 deg/s about the north axis leans the frame by 1.5 degrees, and the field seems turned by 2.6."""
+    bias = rotations.rotate(rotations.about_z(drift), np.radians((0.0, 0.5, 0.0)))
+    largest = {}
+    for gravity in (True, False):
+        found = MagneticHeading()
+        follow(found, 60, drift, 0.0)
+        largest[gravity] = np.abs(lean_and_drift(found, 60, bias, gravity)).max()
+    assert largest[True] < 1.0, largest
+    assert largest[False] > 2.0, largest
+
+
+def test_gravity_shows_at_once_that_a_bias_has_stepped() -> None:
+    """About a slanted axis: what gravity sees of it makes the rest believed, though the field is restless."""
+    bias, rng = np.radians((0.25, 0.25, 0.35)), np.random.default_rng(2)
+    largest = {}
+    for gravity in (True, False):
+        found, field = MagneticHeading(), np.zeros(3)
+        for _ in range(round(120 / PERIOD_S)):
+            field += 0.05 * (rng.standard_normal(3) * 0.02 * 40**0.5 / 2 - field)
+            found.step(EARTH + field, AXES, np.zeros(3))
+        largest[gravity] = np.abs(lean_and_drift(found, 30, bias, gravity)).max()
+    assert largest[True] < 0.8, largest
+    assert largest[True] < 0.75 * largest[False], largest
+
+
+def test_a_frame_that_is_set_right_tells_no_bias() -> None:
+    found = MagneticHeading()
+    follow(found, 60, 0.0, 0.0)
+    for rate in (1.0, 0.8, 0.5, 0.2, 0.1, 0.06):
+        assert abs(math.degrees(found.step(EARTH, AXES, np.zeros(3), np.array((0.0, rate))))) < 0.2
+
+
+@pytest.mark.parametrize("turning", [False, True])
+def test_at_rest_the_rate_is_the_bias(turning: bool) -> None:
+    """Beside steel that cancels the horizontal field, of which nothing can be seen; a slow turn is no rest."""
+    found, bias, drift = MagneticHeading(), np.radians((0.0, 0.0, 0.5)), 0.0
+    cancelled = np.array((0.0, -0.98 * EARTH[1], 0.0))
+    follow(found, 60, 0.0, 0.0)
+    follow(found, 5, 0.0, 0.0, cancelled)
+    for _ in range(round(20 / PERIOD_S)):
+        turn = math.radians(2.0) if turning else 0.0
+        drift += bias[2] * PERIOD_S
+        field = rotations.rotate(rotations.about_z(drift), EARTH + cancelled)
+        found.step(field, AXES, np.zeros(3), np.zeros(2), bias + (0.0, 0.0, turn))
+    error = abs(math.degrees(drift - found.drift))
+    assert 6.0 < error < 12.0 if turning else error < 2.0
 
 
 def test_a_field_that_is_no_field_changes_nothing() -> None:
     found = MagneticHeading()
     for field in (np.zeros(3), np.full(3, np.nan), np.array([np.inf, 0, 0])):
-        assert found.step(field, UP, np.zeros(3)) == 0.0
+        assert found.step(field, AXES, np.zeros(3)) == 0.0
     _, errors = follow(found, 10, 0.4, 0.0)
     assert np.abs(errors[round(2 / PERIOD_S) :]).max() < 0.5
+
+
+def test_what_gravity_tells_is_read_from_vqf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sensor that nods, with a gyroscope off by 0.5 deg/s about x: the rate at which its frame is turned back, and its sign."""
+    told: list[float] = []
+
+    def step(_: MagneticHeading, field: np.ndarray, axes: np.ndarray, bias: np.ndarray, levelled: np.ndarray, rate: np.ndarray) -> float:
+        told.append(levelled[0] + bias[0])
+        return 0.0
+
+    monkeypatch.setattr(MagneticHeading, "step", step)
+    filter_, nod = OrientationFilter(use_magnetometer=True), np.radians(10.0)
+    for i in range(4000):
+        angle, speed = nod * math.sin(0.06 * i), nod * 6.0 * math.cos(0.06 * i)
+        force = 9.81 * np.array((0.0, math.sin(angle), math.cos(angle)))
+        filter_.update(i / 100, np.array((speed + math.radians(0.5 if i > 300 else 0.0), 0.0, 0.0)), force, EARTH)
+    assert abs(math.degrees(np.mean(told[2:6]))) < 0.1
+    assert abs(math.degrees(np.mean(told[-10:])) - 0.5) < 0.1
+    assert math.degrees(np.mean(told[12:18])) > 0.25  # six to nine seconds, three to six after the step
 
 
 def test_a_magnetometer_may_be_slower_than_the_gyroscope() -> None:
