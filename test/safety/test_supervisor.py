@@ -1,82 +1,15 @@
-"""The supervisor on a bare clock: its states, its watchdogs, and that nothing it sends passes a limit."""
+"""The supervisor on a bare clock: its states, its watchdogs, and that what it sends can be trusted."""
 
 import numpy as np
 import pytest
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 pytest.importorskip("ruckig", reason="needs the extra [robot]")
 
-from hpstm_ros.safety.checker import check, executed
-from hpstm_ros.safety.limits import Limits, Settings
-from hpstm_ros.safety.supervisor import Supervisor, SupervisorState
+from supervised import LIMITS, NS, N, Rig, S
+
+from hpstm_ros.safety.limits import Settings
+from hpstm_ros.safety.supervisor import Supervisor
 from pallas_ros.body.errors import PallasError
-
-S = SupervisorState
-NS = 1_000_000_000
-N = 3
-LIMITS = Limits(
-    tuple("abc"),
-    -np.array([1.0, 2.0, 0.5]),
-    np.array([1.0, 2.0, 0.5]),
-    np.array([1.0, 2.0, 3.0]),
-    np.array([4.0, 5.0, 10.0]),
-    np.array([60.0, 100.0, 400.0]),
-    0.25,
-    -np.ones(3),
-    np.ones(3),
-)
-
-
-class Rig:
-    """A supervisor, a clock, an arm that follows, and a record of what was sent."""
-
-    def __init__(self, **changes: object) -> None:
-        self.supervisor = Supervisor(LIMITS, Settings(**{"require_dead_man": False, **changes}))  # type: ignore[arg-type]
-        self.period = round(self.supervisor.settings.period * NS)
-        self.now, self.q, self.goal = NS, np.zeros(N), np.zeros(N)
-        self.bodies = self.feedback = self.follows = True
-        self.messages: list[tuple[np.ndarray, np.ndarray]] = []
-        self.supervisor.measured(self.now, self.now, self.q)
-        self.supervisor.tick(self.now)
-
-    def step(self, ticks: int = 1) -> None:
-        for _ in range(ticks):
-            self.now += self.period
-            if self.feedback:
-                self.supervisor.measured(self.now, self.now, self.q)
-            if self.bodies:
-                self.supervisor.goal(self.now, self.now, self.goal)
-            self.command = self.supervisor.tick(self.now)
-            if self.command.send:
-                self.messages.append((self.command.times, np.array([p[0] for p in self.command.points])))
-                if self.follows:
-                    self.q = self.command.points[0][0]
-
-    def engaged(self) -> "Rig":
-        if not self.supervisor.flags(self.now)[0]:
-            self.step(10)
-        assert self.supervisor.engage(self.now) == ""
-        self.step(2)
-        return self
-
-    def tracking(self) -> "Rig":
-        self.engaged()
-        self.step(500)
-        assert self.state is S.TRACKING
-        return self
-
-    @property
-    def state(self) -> SupervisorState:
-        return self.supervisor.state
-
-    def speed(self) -> float:
-        return float(np.abs(self.command.dq).max())
-
-    def judge(self) -> None:
-        if self.messages:
-            assert check(*executed(self.messages), LIMITS) == []
 
 
 def test_nothing_is_sent_before_engaging() -> None:
@@ -348,71 +281,3 @@ def test_settings_that_would_come_too_late_are_refused() -> None:
 def test_settings_that_would_swing_about_the_goal_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(PallasError, match=f"the supervisor's {next(iter(wrong))} is .* but must be from"):
         Settings(**wrong)  # type: ignore[arg-type]
-
-
-class HostileSupervisor(RuleBasedStateMachine):
-    """Whatever is called in whatever order: no limit is passed, nothing is raised, every message ends at rest."""
-
-    @initialize(start=st.lists(st.floats(-0.4, 0.4), min_size=N, max_size=N))
-    def begin(self, start: list[float]) -> None:
-        self.rig = Rig()
-        self.rig.q = np.array(start)
-        self.rig.step()
-        self.engage()
-
-    @rule(ticks=st.integers(1, 40))
-    def go_on(self, ticks: int) -> None:
-        self.rig.step(ticks)
-
-    @rule(goal=st.lists(st.floats(-10, 10, allow_nan=False) | st.sampled_from([float("nan"), float("inf"), 1e300]), min_size=N, max_size=N))
-    def send_anywhere(self, goal: list[float]) -> None:
-        self.rig.goal = np.array(goal)
-
-    @rule(confidence=st.floats() | st.just(0.2), age=st.integers(-(10**10), 10**10))
-    def odd_goal(self, confidence: float, age: int) -> None:
-        self.rig.supervisor.goal(self.rig.now, self.rig.now - age, np.zeros(N), confidence)
-
-    @rule(q=st.lists(st.floats(), min_size=N, max_size=N), age=st.integers(-(10**9), 10**9))
-    def odd_joints(self, q: list[float], age: int) -> None:
-        self.rig.supervisor.measured(self.rig.now, self.rig.now - age, np.array(q))
-
-    @rule(seconds=st.floats(0, 2))
-    def stall(self, seconds: float) -> None:
-        self.rig.now += round(seconds * NS)
-
-    @rule(which=st.sampled_from(["bodies", "feedback", "follows"]))
-    def switch(self, which: str) -> None:
-        setattr(self.rig, which, not getattr(self.rig, which))
-
-    @rule()
-    def stop(self) -> None:
-        self.rig.supervisor.emergency_stop(self.rig.now, "machine")
-
-    @rule()
-    def disengage(self) -> None:
-        self.rig.supervisor.disengage(self.rig.now)
-
-    @rule()
-    def reset(self) -> None:
-        self.rig.supervisor.emergency_released(self.rig.now)
-        self.rig.supervisor.reset(self.rig.now)
-
-    @precondition(lambda self: self.rig.state is S.DISENGAGED)
-    @rule()
-    def engage(self) -> None:
-        self.rig.judge()
-        if not self.rig.supervisor.engage(self.rig.now):
-            self.rig.messages = []
-
-    @invariant()
-    def ends_at_rest(self) -> None:
-        if hasattr(self, "rig") and self.rig.messages:
-            assert np.abs(self.rig.command.points[-1][1]).max() == 0.0 if self.rig.command.points else True
-
-    def teardown(self) -> None:
-        if hasattr(self, "rig"):
-            self.rig.judge()
-
-
-TestHostileSupervisor = HostileSupervisor.TestCase
-TestHostileSupervisor.settings = hypothesis_settings(max_examples=30, stateful_step_count=40, deadline=None)
