@@ -155,6 +155,12 @@ def heading(quaternion: Array) -> Array:
     return np.asarray(np.where(steep, np.arctan2(sign * up_y, sign * up_x), np.arctan2(forward_y, forward_x)))
 
 
+def turn_about_z(quaternion: Array) -> Array:
+    """How far in rad (...), -pi to pi, quaternions (..., 4) turn about z: the twist, which with the least tilt makes them up."""
+    angle = 2 * np.arctan2(quaternion[..., 2], quaternion[..., 3])
+    return np.asarray((angle + np.pi) % (2 * np.pi) - np.pi)
+
+
 def about_z(angle: Array | float) -> Array:
     """Unit quaternions (..., 4) that turn by ``angle`` (...) rad about +z."""
     half = np.asarray(angle, dtype=np.float64) / 2

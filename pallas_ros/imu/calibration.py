@@ -304,7 +304,7 @@ def worn_heading(pose: StillPose, q_world_bone: Array, q_bone_sensor: Array) -> 
     """Heading offset in rad of a sensor's reference if the sensor sits on its bone as ``q_bone_sensor`` (4,) says, but for its tilt."""
     as_worn = rotations.multiply(q_world_bone, q_bone_sensor)
     q_world_ref = rotations.multiply(as_worn, rotations.inverse(pose.q_ref_sensor))
-    return float(2 * np.arctan2(q_world_ref[2], q_world_ref[3]))
+    return float(rotations.turn_about_z(q_world_ref))
 
 
 def today() -> str:

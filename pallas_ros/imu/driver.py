@@ -1,7 +1,7 @@
 """The four sensors of a wearer as one object: a reader for each port, who is worn where, and how all of it fares."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import serial
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
+from pallas_ros.body.rotations import Array
 from pallas_ros.imu import ports as serial_ports
 from pallas_ros.imu.magnetic import CommonField
 from pallas_ros.imu.ports import ShakeAssigner
@@ -31,6 +32,7 @@ class ImuDriver:
         clock: Callable[[], int] = time.time_ns,
         orientation: str = "auto",
         read_interval_s: float = 0.004,
+        gyroscope_bias: Mapping[str, Array] | None = None,
     ) -> None:
         """What to open; nothing is opened yet.
 
@@ -42,6 +44,7 @@ class ImuDriver:
             clock: host clock, ns.
             orientation: one of `orientation.MODES`.
             read_interval_s: see `SerialReader`.
+            gyroscope_bias: site -> (3,) rad/s, as a calibration found it.
 
         Raises:
             PallasError: the ports or protocols do not make sense.
@@ -62,6 +65,7 @@ class ImuDriver:
             "orientation": orientation,
             "least_interval_s": read_interval_s,
         }
+        self._bias = dict(gyroscope_bias or {})
         self._on_sample = on_sample
         self._assigner: ShakeAssigner | None = None
         self._site_of: dict[str, str] = {}
@@ -108,7 +112,7 @@ class ImuDriver:
             self.readers = [SerialReader(port, self._protocols[0], port, self._assign, **self._options) for port in found]
         else:
             self.readers = [
-                SerialReader(port, spec, site, self._on_sample, **self._options)
+                SerialReader(port, spec, site, self._on_sample, gyroscope_bias=self._bias.get(site), **self._options)
                 for port, spec, site in zip(self._ports, self._protocols, SITES, strict=True)
             ]
         for reader in self.readers:

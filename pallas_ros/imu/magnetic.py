@@ -154,6 +154,11 @@ class MagneticHeading:
         self._mode = np.array([EARTH])
         self._odds: Array = np.zeros(1)
 
+    @property
+    def begun(self) -> bool:
+        """Has there been a field?"""
+        return self._strength > 0.0
+
     def step(self, field: Array, axes: Array, bias: Array, levelled: Array = _LEVEL, rate: Array | None = None) -> float:
         """Take the mean field of one `PERIOD_S` and return `drift`.
 

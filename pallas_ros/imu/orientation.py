@@ -20,6 +20,8 @@ MODES = ("auto", "sensor", "6d", "9d")
 6d, 9d: always VQF, without or with the magnetometer."""
 
 
+_RATE_KNOWN = 50  # samples
+_BIAS_SIGMA_KNOWN = math.radians(0.1)  # rad/s, of a bias found before: temperature has changed it since
 _BIAS_SIGMA_MOTION = 0.03
 """deg/s, to which gravity is taken to show VQF the bias about horizontal axes in movement. In everyday movement its own 0.1 leaves 0.06 to
 0.12 deg/s of error there, this 0.04 to 0.07; and a wrist's horizontal axes are soon vertical."""
@@ -31,16 +33,32 @@ class OrientationFilter:
     The world is z up with an arbitrary heading (6d, or where no magnetic field comes) or x to the east, y to magnetic north (9d).
     """
 
-    def __init__(self, use_magnetometer: bool = False, rate_hz: float = 100.0, common: CommonField | None = None) -> None:
+    def __init__(
+        self, use_magnetometer: bool = False, rate_hz: float = 100.0, common: CommonField | None = None, bias: Array | None = None
+    ) -> None:
         """``rate_hz`` holds until the true rate is known (after 50 samples), and then the filter starts anew with it.
 
-        ``common`` is shared by the sensors of one wearer: what all of them feel is no drift.
+        ``common`` is shared by the sensors of one wearer: what all of them feel is no drift. ``bias``: (3,) rad/s of the gyroscope, where it
+        was found before.
         """
         self.use_magnetometer = use_magnetometer
         self.rate_hz = rate_hz
-        self._common = common
+        self._common, self._given = common, bias
         self._times: list[float] = []
+        self._q_world_sensor: Array | None = None
+        self._begun = False
         self._begin()
+
+    def resumed(self) -> "OrientationFilter":
+        """The filter of the same sensor after a silence.
+
+        Rate and bias are kept, and the heading, as far as gravity allows: nobody saw how the sensor turned meanwhile. A magnetic field shows
+        it after half a second.
+        """
+        again = OrientationFilter(self.use_magnetometer, self.rate_hz, self._common, self.bias)
+        again._times = self._times if len(self._times) == _RATE_KNOWN else []
+        again._q_world_sensor = self._q_world_sensor
+        return again
 
     def update(self, time: float, rate: Array, acceleration: Array, magnetic_field: Array | None = None) -> Array:
         """Orientation (4,) xyzw, sensor to world.
@@ -54,10 +72,17 @@ class OrientationFilter:
         self._learn_rate(time)
         self._filter.update(np.ascontiguousarray(rate, np.float64), np.ascontiguousarray(acceleration, np.float64))
         w, x, y, z = self._filter.getQuat6D().tolist()
+        if not self._begun:
+            self._begun = True
+            if self._q_world_sensor is not None:
+                turned = rotations.multiply(np.array((x, y, z, w)), rotations.inverse(self._q_world_sensor))
+                self._carried = float(rotations.turn_about_z(turned))
         if self.use_magnetometer:
             self._feel(x, y, z, w, rate, magnetic_field)
-        c, s = math.cos(0.5 * self._magnetic.drift), -math.sin(0.5 * self._magnetic.drift)
-        return np.array((c * x - s * y, c * y + s * x, c * z + s * w, c * w - s * z))
+        drift = self._magnetic.drift if self._magnetic.begun else self._carried
+        c, s = math.cos(0.5 * drift), -math.sin(0.5 * drift)
+        self._q_world_sensor = np.array((c * x - s * y, c * y + s * x, c * z + s * w, c * w - s * z))
+        return self._q_world_sensor
 
     @property
     def bias(self) -> Array:
@@ -71,6 +96,10 @@ class OrientationFilter:
 
     def _begin(self) -> None:
         self._filter = VQF(1.0 / self.rate_hz, biasSigmaMotion=_BIAS_SIGMA_MOTION)
+        if self._given is not None:
+            self._filter.setBiasEstimate(np.ascontiguousarray(self._given, np.float64), _BIAS_SIGMA_KNOWN)
+        self._begun = False
+        self._carried = 0.0  # rad, the drift with which the heading goes on from `_q_world_sensor`
         self._magnetic = MagneticHeading(common=self._common)
         self._sum = [0.0] * 10  # over a period: field in the six-axis frame, samples that had one, that frame's z in the sensor's, rate
         self._summed = 0
@@ -100,10 +129,10 @@ class OrientationFilter:
         return -rotations.to_rotvec(rotations.multiply(self._levelling, rotations.inverse(before)))[:2] / PERIOD_S
 
     def _learn_rate(self, time: float) -> None:
-        if len(self._times) >= 50:
+        if len(self._times) == _RATE_KNOWN:
             return
         self._times.append(time)
-        if len(self._times) == 50:
+        if len(self._times) == _RATE_KNOWN:
             period = float(np.median(np.diff(self._times)))
             if 1 / 2000 < period < 1 / 10 and abs(period * self.rate_hz - 1) > 0.02:
                 self.rate_hz = 1 / period

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import serial
 
+from pallas_ros.body import rotations
+from pallas_ros.body.rotations import Array
 from pallas_ros.imu import ports
 from pallas_ros.imu.clock import ClockMapper, CountingClock
 from pallas_ros.imu.magnetic import CommonField
@@ -92,12 +94,14 @@ class SerialReader:
         orientation: str = "auto",
         least_interval_s: float = 0.004,
         common: CommonField | None = None,
+        gyroscope_bias: Array | None = None,
     ) -> None:
         """What to read; nothing is opened yet.
 
         Args:
             least_interval_s: the thread wakes no more often than this; a sensor faster than that is read in small batches.
             common: shared by the readers of one wearer's magnetometers.
+            gyroscope_bias: (3,) rad/s, where it was found before.
         """
         self.port = port
         self.site = site
@@ -110,7 +114,11 @@ class SerialReader:
         self._common = common
         self._mapper = ClockMapper()
         self._counting, self._counted_mapper = CountingClock(), CountingClock.mapper()
+        self._bias = gyroscope_bias
         self._filter: OrientationFilter | None = None
+        self._resumed: OrientationFilter | None = None  # what it goes on with when the same sensor is heard again
+        self._turn: Array | None = None  # of a heading that begins anew (`_continued`)
+        self._newest: Array | None = None  # orientation, so turned
         self._stop = threading.Event()
         self._stats = ReaderStats(site, port)
         self._since_oriented = _UNORIENTED_BELIEVED
@@ -168,18 +176,22 @@ class SerialReader:
 
     def _connected(self, path: str) -> None:
         self._stats.connections += 1
-        self._stats.sensor = ports.identity(path) if not self.port.startswith(ports.USB) else self.port
+        before, self._stats.sensor = self._stats.sensor, ports.identity(path) if not self.port.startswith(ports.USB) else self.port
+        if before and before != self._stats.sensor:
+            self._resumed = self._bias = self._newest = None
+        self._turn = None
         self._stats.problem = f"{self.port}: open, but no {self._protocol.name} data yet"
         self._mapper.reset()
         self._counting.reset()
         self._counted_mapper.reset()
-        self._filter = None
         self._since_oriented = _UNORIENTED_BELIEVED
         self._recent = _Recent()
 
     def _lost(self, why: str) -> None:
         self._stats.connected = False
         self._stats.problem = why
+        if self._filter is not None:
+            self._resumed = self._filter.resumed()
         self._filter = None  # what it felt is no news to the other sensors any more
 
     def _read(self, device: serial.Serial, path: str) -> bool:
@@ -227,9 +239,12 @@ class SerialReader:
             magnetic_field=None if reading.magnetic_field is None else np.array(reading.magnetic_field),
             temperature=reading.temperature,
         )
+        if self._protocol.heading_begins_anew and sample.orientation is not None:
+            sample.orientation = self._continued(sample.orientation)
         if (self._mode not in _OWN or sample.orientation is None) and sample.angular_velocity is not None:
             if self._filter is None:
-                self._filter = OrientationFilter(self._mode in ("auto", "9d"), common=self._common)
+                fresh = OrientationFilter(self._mode in ("auto", "9d"), common=self._common, bias=self._bias)
+                self._filter, self._resumed = self._resumed or fresh, None
             sample.orientation = self._filter.update(device_time, sample.angular_velocity, sample.acceleration, sample.magnetic_field)
         stats = self._stats
         stats.connected, stats.problem = True, ""
@@ -242,6 +257,14 @@ class SerialReader:
             self._on_sample(self.site, sample)
         except Exception as error:  # whoever takes samples may fail at one; the reader may not
             stats.problem = f"a sample was not taken: {type(error).__name__}: {error}"
+
+    def _continued(self, q_ref_sensor: Array) -> Array:
+        """The orientation (4,) with the heading going on from where it was before the cable came out: the calibration was made for that."""
+        if self._turn is None:
+            before = q_ref_sensor if self._newest is None else self._newest
+            self._turn = rotations.about_z(-rotations.turn_about_z(rotations.multiply(q_ref_sensor, rotations.inverse(before))))
+        self._newest = rotations.multiply(self._turn, q_ref_sensor)
+        return self._newest
 
 
 def _in_words(error: Exception) -> str:

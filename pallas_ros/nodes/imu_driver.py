@@ -31,6 +31,7 @@ class ImuDriverNode(PallasNode):
         """Find the ports."""
         s = self.settings
         self._publishers_of = {site: self.advertise(Imu, TOPIC_IMU.format(site=site), SENSOR) for site in SITES}
+        calibration = Calibration.load(Path(s["calibration"]).expanduser()) if s["calibration"] else None
         self._driver = ImuDriver(
             ports=s["ports"],
             protocols=s["protocols"],
@@ -39,10 +40,11 @@ class ImuDriverNode(PallasNode):
             clock=self.now,
             orientation=s["orientation"],
             read_interval_s=s["read_interval_s"],
+            gyroscope_bias={site: found.gyroscope_bias for site, found in calibration.sites.items()} if calibration else None,
         )
         self._driver.check(s["port_wait_s"])
-        if s["calibration"]:
-            Calibration.load(Path(s["calibration"]).expanduser()).check_sensors(self._driver.identities())
+        if calibration is not None:
+            calibration.check_sensors(self._driver.identities())
         self._sensors = self.advertise(DiagnosticArray, TOPIC_SENSORS, LATCHED)
         self._told = {}
         self.every(LOOK_S, self._look)

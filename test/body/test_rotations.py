@@ -116,3 +116,15 @@ def test_functions_broadcast_over_leading_axes() -> None:
     np.testing.assert_allclose(out[1, 2, 3], Rotation.from_quat(quaternions[1, 2, 3]).apply(vector), atol=1e-12)
     assert rotations.slerp(quaternions, quaternions, 0.5).shape == quaternions.shape
     assert rotations.to_r6d(rotations.to_matrix(quaternions)).shape == (2, 3, 4, 6)
+
+
+@given(unit_quaternions(), st.floats(-3.1, 3.1))
+def test_taking_out_the_turn_about_z_leaves_the_least_rotation(quaternion: np.ndarray, other: float) -> None:
+    turn = float(rotations.turn_about_z(quaternion))
+    assert -np.pi <= turn <= np.pi
+
+    def left(angle: float) -> float:
+        return float(rotations.angle_between(rotations.multiply(rotations.about_z(-angle), quaternion), rotations.IDENTITY))
+
+    assert left(turn) <= left(other) + 1e-6
+    assert abs(float(rotations.turn_about_z(rotations.about_z(other))) - other) < 1e-9

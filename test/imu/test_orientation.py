@@ -37,6 +37,33 @@ def test_vqf_follows_the_truth(nine: bool) -> None:
         assert np.degrees(np.linalg.norm(rotations.to_rotvec(aligned), axis=1))[200:].max() < 3.0
 
 
+@pytest.mark.parametrize("rate", [100.0, 400.0])
+@pytest.mark.parametrize("nine", [False, True])
+def test_a_filter_goes_on_after_a_silence(nine: bool, rate: float) -> None:
+    """Rate and bias are known, and the heading goes on: without a magnetic field from where it was, with one as it is."""
+    motion = everyday_motion(30.0, seed=4)
+    track = VirtualSensors(SensorNoise.none().with_(gyroscope_density=2e-4), 1).tracks(motion, rate)["left_wrist"]
+    bias = np.radians([0.4, -0.3, 0.5])
+    vqf, out = OrientationFilter(use_magnetometer=nine), np.empty_like(track.orientation)
+    silent = (track.device_time - track.device_time[0] > 15.0) & (track.device_time - track.device_time[0] < 20.0)
+    for i, time in enumerate(track.device_time.tolist()):
+        if not silent[i]:
+            if silent[i - 1]:
+                before, vqf = vqf, vqf.resumed()
+                assert vqf.rate_hz == before.rate_hz == pytest.approx(rate, rel=0.01)
+                np.testing.assert_allclose(vqf.bias, before.bias, atol=1e-12)
+            out[i] = vqf.update(time, track.angular_velocity[i] + bias, track.acceleration[i], track.magnetic_field[i])
+    last, first = int(np.argmax(silent)) - 1, len(silent) - int(np.argmax(silent[::-1]))
+    if nine:
+        error = np.degrees(rotations.heading(rotations.multiply(out, rotations.inverse(track.orientation))))
+        assert np.abs(error[first + round(rate) :] - np.median(error[:last][-500:])).max() < 4.0  # a second after
+    else:
+        turned = rotations.multiply(out[first], rotations.inverse(out[last]))
+        assert abs(2 * np.arctan2(turned[2], turned[3])) < 1e-9  # tilted as gravity says, and turned no further
+        steps = rotations.angle_between(out[first:-1], out[first + 1 :])
+        assert np.degrees(steps).max() < 10.0 * 100.0 / rate  # it does not begin at another heading later either
+
+
 def frames(motion: Any, drift: dict[str, float], every: int) -> Iterator[tuple[ImuFrame, float]]:
     """Frames of true bones whose headings drift at the given rates (rad/s), with the time in s."""
     bones = {site: bone_orientation(motion, site) for site in SITES}

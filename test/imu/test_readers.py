@@ -16,7 +16,8 @@ from pallas_ros.body.names import SITES
 from pallas_ros.imu.calibration import Calibration, TPoseCalibrator
 from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.ports import ShakeAssigner, resolve
-from pallas_ros.imu.protocols import PROTOCOLS
+from pallas_ros.imu.protocols import PROTOCOLS, Reading
+from pallas_ros.imu.reader import SerialReader
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 from pallas_ros.imu.simulator import PseudoPort, SensorSimulator
 from pallas_ros.imu.synchroniser import Synchroniser
@@ -66,6 +67,37 @@ def test_a_reader_comes_back_and_the_others_go_on(
         assert next(s for s in driver.stats() if s.site == "neck").connections == 2
     finally:
         driver.stop()
+
+
+def test_a_heading_nobody_else_knows_goes_on_when_the_cable_is_back(
+    simulated: Callable[..., SensorSimulator], tmp_path: Path, wait: Callable[..., None]
+) -> None:
+    """Without a magnetometer a filter begins at any heading, and the calibration would be worth nothing; and what it knew of the bias stays."""
+    simulator = simulated("csv", links={site: tmp_path / site for site in SITES})
+    got: dict[str, list[ImuSample]] = defaultdict(list)
+    biases = {site: np.array([0.01, -0.02, 0.015]) for site in SITES}
+    driver = ImuDriver(
+        list(simulator.ports.values()), ["csv"], lambda site, sample: got[site].append(sample), orientation="6d", gyroscope_bias=biases
+    )
+    driver.start()
+    try:
+        wait(lambda: all(len(got[site]) >= 3 for site in SITES))
+        assert driver.stats()[0].gyroscope_bias == pytest.approx(biases["pelvis"], abs=2e-3)
+        wait(lambda: len(got["neck"]) >= 120)
+        simulator.unplug("neck")
+        wait(lambda: any(p.startswith("neck: ") and "plugged" in p for p in driver.problems()))
+        seen = len(got["neck"])
+        simulator.plug("neck")
+        wait(lambda: len(got["neck"]) > seen + 60)
+    finally:
+        driver.stop()
+    before, after = got["neck"][seen - 1].orientation, got["neck"][seen].orientation
+    assert before is not None
+    assert after is not None
+    turned = rotations.multiply(after, rotations.inverse(before))
+    assert abs(np.degrees(2 * np.arctan2(turned[2], turned[3]))) < 1e-6
+    later = np.array([sample.orientation for sample in got["neck"][seen:]])
+    assert np.degrees(rotations.angle_between(later[:-1], later[1:])).max() < 10.0
 
 
 @pytest.mark.timing
@@ -155,6 +187,37 @@ def test_a_cable_may_be_pulled_while_bytes_flow(tmp_path: Path) -> None:
     thread.join()
     port.close()
     assert not failed
+
+
+def test_a_sensor_whose_heading_begins_at_zero_with_power_keeps_the_calibrated_one(tmp_path: Path, wait: Callable[..., None]) -> None:
+    port, spec, got, said = PseudoPort(tmp_path / "port"), PROTOCOLS["bno08x_rvc"], [], threading.Event()
+    faces = [0.9]  # where the wearer faces, rad, as the sensor counts it
+
+    def write() -> None:
+        encoder = spec.encoder()
+        while not said.is_set():
+            q = rotations.multiply(rotations.about_z(faces[0]), rotations.from_rotvec(np.array([0.2, 0.0, 0.0])))
+            port.write(encoder.encode(Reading(0.0, (0.0, 0.0, GRAVITY), orientation=tuple(q.tolist()))))
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=write)
+    reader = SerialReader(str(tmp_path / "port"), spec, "neck", lambda _, sample: got.append(sample.orientation)).start()
+    thread.start()
+    try:
+        wait(lambda: len(got) > 10)
+        port.unplug()
+        wait(lambda: not reader.stats().connected)
+        seen, faces[0] = len(got), 0.0
+        port.plug()
+        wait(lambda: len(got) > seen + 10)
+        np.testing.assert_allclose(rotations.heading(np.array(got)), 0.9, atol=2e-3)
+        faces[0] = 0.5
+        wait(lambda: abs(float(rotations.heading(got[-1])) - 1.4) < 2e-3)
+    finally:
+        said.set()
+        thread.join()
+        reader.stop()
+        port.close()
 
 
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:

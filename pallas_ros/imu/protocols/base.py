@@ -78,6 +78,7 @@ class ProtocolSpec:
         decoder: makes a decoder.
         encoder: makes an encoder.
         sends: names of the fields of `Reading` that it can carry.
+        heading_begins_anew: with power, the heading of its orientation begins at zero, wherever it points then.
     """
 
     name: str
@@ -86,6 +87,7 @@ class ProtocolSpec:
     decoder: Callable[[], Decoder]
     encoder: Callable[[], Encoder]
     sends: frozenset[str]
+    heading_begins_anew: bool = False
 
 
 class FramedDecoder(Decoder):

@@ -74,4 +74,5 @@ SPEC = ProtocolSpec(
     decoder=Bno08xRvcDecoder,
     encoder=Bno08xRvcEncoder,
     sends=frozenset({"device_time", "acceleration", "orientation"}),
+    heading_begins_anew=True,
 )
