@@ -4,7 +4,8 @@ Gyroscopes drift about the vertical and magnetometers are disturbed, so the head
 holds them together: the trunk twists to and fro about zero; hanging forearms keep their turn about themselves; forearms at work
 point, on average, where this wearer's usually do. Each of these is a weak measurement of a site's drift relative to the waist,
 with a mean that is learned from the wearer while the calibration is fresh. A Kalman filter weighs them against the drift that
-gyroscopes show. What the whole body's heading does in the world is odometry and not corrected.
+gyroscopes show. A posture that surprises counts less (Huber), but is not refused: a mean that began with an odd one would else
+refuse all that follow. What the whole body's heading does in the world is odometry and not corrected.
 """
 
 from dataclasses import dataclass, replace
@@ -158,9 +159,8 @@ class HeadingDrift:
         row[_DRIFT] = row[which] = 1.0
         surprise = (angle - row @ state.mean + np.pi) % (2 * np.pi) - np.pi
         noise = spread**2 * max(m.correlation_s / _EVERY_S, 1.0)
-        innovation = float(row @ state.covariance @ row) + noise
-        if abs(surprise) > 3.0 * np.sqrt(float(row @ state.covariance @ row) + spread**2):
-            return  # not a posture that says anything
-        gain = state.covariance @ row / innovation
+        known = float(row @ state.covariance @ row)
+        noise *= max(abs(surprise) / np.sqrt(known + spread**2), 1.0)  # Huber's weight
+        gain = state.covariance @ row / (known + noise)
         state.mean = state.mean + gain * surprise
         state.covariance = state.covariance - np.outer(gain, row @ state.covariance)
