@@ -21,6 +21,7 @@ MODES = ("auto", "sensor", "6d", "9d")
 
 
 _RATE_KNOWN = 50  # samples
+_BIAS_MOST = math.radians(2.0)  # rad/s: VQF believes in none larger
 _BIAS_SIGMA_KNOWN = math.radians(0.1)  # rad/s, of a bias found before: temperature has changed it since
 _BIAS_SIGMA_MOTION = 0.03
 """deg/s, to which gravity is taken to show VQF the bias about horizontal axes in movement. In everyday movement its own 0.1 leaves 0.06 to
@@ -97,7 +98,7 @@ class OrientationFilter:
     def _begin(self) -> None:
         self._filter = VQF(1.0 / self.rate_hz, biasSigmaMotion=_BIAS_SIGMA_MOTION)
         if self._given is not None:
-            self._filter.setBiasEstimate(np.ascontiguousarray(self._given, np.float64), _BIAS_SIGMA_KNOWN)
+            self._filter.setBiasEstimate(np.clip(np.asarray(self._given, np.float64), -_BIAS_MOST, _BIAS_MOST), _BIAS_SIGMA_KNOWN)
         self._begun = False
         self._carried = 0.0  # rad, the drift with which the heading goes on from `_q_world_sensor`
         self._magnetic = MagneticHeading(common=self._common)

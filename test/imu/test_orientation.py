@@ -64,6 +64,15 @@ def test_a_filter_goes_on_after_a_silence(nine: bool, rate: float) -> None:
         assert np.degrees(steps).max() < 10.0 * 100.0 / rate  # it does not begin at another heading later either
 
 
+def test_a_bias_beyond_belief_does_no_harm() -> None:
+    """A calibration file may say anything finite."""
+    vqf = OrientationFilter(bias=np.array([1e300, -1e300, 50.0]))
+    for k in range(200):
+        q = vqf.update(0.01 * k, np.zeros(3), np.array([0.0, 0.0, 9.81]))
+        assert np.linalg.norm(q) == pytest.approx(1.0)
+    assert np.degrees(np.abs(vqf.bias)).max() < 2.1
+
+
 def frames(motion: Any, drift: dict[str, float], every: int) -> Iterator[tuple[ImuFrame, float]]:
     """Frames of true bones whose headings drift at the given rates (rad/s), with the time in s."""
     bones = {site: bone_orientation(motion, site) for site in SITES}
