@@ -16,6 +16,7 @@ _INSET_M = 0.001  # a stop is looked at in a few places; between, a tip is on an
 _NEAREST = 6  # pairs at most: what is farther has room
 _SKIPPED_M = 0.01  # of motion from where no pair was near: they cannot have come much nearer than NEAR_M
 _KEPT_M = 0.004  # the barriers keep this much more, so that plans are seldom refused
+_KEPT_BOX_M = 0.008  # and this much at the box: a tip whose joints stop one by one comes to rest beside its straight way
 
 
 class Guard(Protocol):
@@ -98,7 +99,7 @@ class PinocchioGuard:
         rows: list[Barrier] = []
         for p, J in zip(p_tips.reshape(-1, 3), J_tips.reshape(-1, 3, len(q)), strict=True):
             for sign, room in ((1.0, self._box_max - p), (-1.0, p - self._box_min)):
-                rows += [(sign * J[k], float(room[k]) - _KEPT_M, "workspace") for k in np.flatnonzero(room < NEAR_M)]
+                rows += [(sign * J[k], float(room[k]) - _KEPT_BOX_M, "workspace") for k in np.flatnonzero(room < NEAR_M)]
         return rows + self.near_pairs(q)
 
     def near_pairs(self, q: F64) -> list[Barrier]:
