@@ -80,7 +80,7 @@ class JointMotion:
     def figures(self) -> dict[str, float]:
         """Quality: errors of the hands over the time of tracking, smoothness, time held back."""
         on = self.tracking & np.isfinite(self.tip_error)
-        error, demand = (self.hand_error[on], self.demand[on]) if on.any() else (np.full((1, 1), np.nan), np.zeros((1, 1)))
+        error, demand = (self.hand_error[on], self.demand[on]) if on.any() else (np.full((1, 1), np.nan), np.full((1, 1), -1))
 
         def share(kind: int) -> tuple[float, float]:
             chosen = demand == kind

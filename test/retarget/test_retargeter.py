@@ -13,7 +13,7 @@ pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 import pinocchio as pin
 
 from hpstm_ros.bench.rows import NO_TIP_LIMIT, reaching
-from hpstm_ros.offline import frames, retarget_motion
+from hpstm_ros.offline import frames, retarget_motion, summary
 from hpstm_ros.retarget.demand import IN_REACH, OUT_OF_REACH, TOO_FAST, Demand
 from hpstm_ros.retarget.human_arm import read_arm
 from hpstm_ros.retarget.retargeter import Retargeter, RetargetSettings
@@ -212,6 +212,14 @@ def test_demand_knows_what_is_out_of_reach() -> None:
     for frame in frames(reaching(1.0)):
         demand.body(frame)
     assert set(demand.classes(np.array([0, 10**9])).ravel().tolist()) == {OUT_OF_REACH}
+
+
+def test_an_arm_that_never_tracked_was_nowhere_in_reach() -> None:
+    result = retarget_motion(demo_motion(0.5), load_robot("uarm"), progress=False)
+    result.tracking[:] = False
+    figures = result.figures()
+    assert [figures[f"{kind}_share"] for kind in ("in_reach", "too_fast", "out_of_reach")] == [0.0, 0.0, 0.0]
+    assert "nowhere can the robot be in time" in summary(figures)
 
 
 def test_a_whole_motion_keeps_every_limit() -> None:
