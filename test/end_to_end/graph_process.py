@@ -13,6 +13,10 @@ from pallas_ros.body.names import TOPIC_PALLAS_BODY
 START_S = 100.0
 
 
+ENDING = 3
+"""Bodies at a bag's end, at most, whose frame (published after the body) Ctrl-C kept from it."""
+
+
 class Up:
     """A `pallas up` in its own process, with what it says."""
 

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
 
-from graph_process import Up, bodies_heard
+from graph_process import ENDING, Up, bodies_heard
 
 from pallas_ros import cli
 from pallas_ros.bags import Bag
@@ -24,8 +24,6 @@ from pallas_ros.messages import imu_frame_from_msg
 from pallas_ros.pipeline import Settings, read_document
 
 CALIBRATED = "calibrated ("
-ENDING = 3
-"""Bodies at the end, at most, whose frame (published after the body) Ctrl-C kept from the bag."""
 SETTLED_NS = 100_000_000
 """Before the last live body: the last of them may want samples that the bag no longer has."""
 

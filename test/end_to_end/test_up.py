@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
 
 
-from graph_process import Up, bodies_heard, gone, wait_gone
+from graph_process import ENDING, Up, bodies_heard, gone, wait_gone
 
 from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import read_bodies
@@ -24,9 +24,6 @@ from pallas_ros.figures import of_bag
 from pallas_ros.pipeline import Settings
 
 pytestmark = pytest.mark.timeout(170)
-
-ENDING = 3
-"""Live bodies at the end, at most, whose frame (published after the body) Ctrl-C kept from the bag."""
 
 
 def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(start: Callable[..., Up], tmp_path: Path) -> None:
