@@ -64,7 +64,9 @@ class Operator:
         self._switch = self.node.create_publisher(Bool, "/retarget/dead_man", 10)
         self.engage = self.node.create_client(Trigger, "/retarget/engage")
         subscribe = self.node.create_subscription
-        subscribe(JointTrajectory, "/joint_trajectory_controller/joint_trajectory", self._on_command, 1000)
+        subscribe(
+            JointTrajectory, "/joint_trajectory_controller/joint_trajectory", self._on_command, 1000
+        )
         subscribe(JointState, "/joint_states", self._on_joints, 1000)
         subscribe(SupervisorStatus, "/retarget/status", self._on_status, 10)
         for number, arm in enumerate(self.robot.arms):
@@ -76,12 +78,23 @@ class Operator:
         self._switch.publish(Bool(data=True))
         self._frame += self.moving
         k, now = self._frame % len(self._motion), self.node.get_clock().now().nanoseconds
-        body = BodyFrame(now, self._motion.rotations[k], self._motion.positions[k], None, np.ones(22, bool), np.ones(22), np.zeros(2), now)
+        body = BodyFrame(
+            now,
+            self._motion.rotations[k],
+            self._motion.positions[k],
+            None,
+            np.ones(22, bool),
+            np.ones(22),
+            np.zeros(2),
+            now,
+        )
         self._body.publish(body_to_msg(body))
 
     def _on_command(self, message: JointTrajectory) -> None:
         start = from_stamp(message.header.stamp)
-        times = [start + p.time_from_start.sec * _NS + p.time_from_start.nanosec for p in message.points]
+        times = [
+            start + p.time_from_start.sec * _NS + p.time_from_start.nanosec for p in message.points
+        ]
         self.commands.append((np.array(times), np.array([p.positions for p in message.points])))
 
     def _on_joints(self, message: JointState) -> None:
@@ -98,13 +111,27 @@ class Operator:
         """Of all that was heard from ``since`` ns on."""
         times, q = executed(self.commands)
         violations = check(times, q, limits_of(self.robot, 3.0))
-        measured = [(stamp, posture) for stamp, posture in self.measured if since <= stamp <= times[-1] - _NS // 5]
-        at, arm = np.array([stamp for stamp, _ in measured]), np.array([self._tips(posture) for _, posture in measured])
+        measured = [
+            (stamp, posture)
+            for stamp, posture in self.measured
+            if since <= stamp <= times[-1] - _NS // 5
+        ]
+        at, arm = (
+            np.array([stamp for stamp, _ in measured]),
+            np.array([self._tips(posture) for _, posture in measured]),
+        )
         told = (times, np.array([self._tips(posture) for posture in q]))
         stamps = np.array([stamp for stamp, _ in self.goals[0]])
         count = min(len(goals) for goals in self.goals)
-        asked = (stamps[:count], np.stack([[p for _, p in goals[:count]] for goals in self.goals], axis=1))
-        out = {"seconds": float(np.ptp(at) / _NS), "commands": len(self.commands), "limits_passed": len(violations)}
+        asked = (
+            stamps[:count],
+            np.stack([[p for _, p in goals[:count]] for goals in self.goals], axis=1),
+        )
+        out = {
+            "seconds": float(np.ptp(at) / _NS),
+            "commands": len(self.commands),
+            "limits_passed": len(violations),
+        }
         for name, (when, where) in (("command", told), ("target", asked)):
             errors = [_distance(at, arm, when + delay * 1_000_000, where) for delay in _DELAYS_MS]
             best = int(np.argmin(errors))
@@ -126,17 +153,28 @@ def _distance(at: NDArray[np.int64], tips: F64, when: NDArray[np.int64], where: 
 
 def main() -> int:
     """Print the figures of one robot."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--robot", default="panda")
     parser.add_argument("--seconds", type=float, default=12.0, help="of motion (default: 12)")
-    parser.add_argument("--tip-speed", type=float, default=3.0, help="m/s (default: 3, as good as none)")
-    parser.add_argument("--json", type=Path, help="write the figures here too, after those that are there already")
+    parser.add_argument(
+        "--tip-speed", type=float, default=3.0, help="m/s (default: 3, as good as none)"
+    )
+    parser.add_argument(
+        "--json", type=Path, help="write the figures here too, after those that are there already"
+    )
     args = parser.parse_args()
     parameters = ["-p", f"robot:={args.robot}"]
     start = [sys.executable, "-m", "pallas_ros.nodes"]
     nodes = [
-        subprocess.Popen([*start, "arm_simulator", "--ros-args", *parameters], stdout=subprocess.DEVNULL),
-        subprocess.Popen([*start, "retarget", "--ros-args", *parameters, "-p", f"tip_speed:={args.tip_speed}"], stdout=subprocess.DEVNULL),
+        subprocess.Popen(
+            [*start, "arm_simulator", "--ros-args", *parameters], stdout=subprocess.DEVNULL
+        ),
+        subprocess.Popen(
+            [*start, "retarget", "--ros-args", *parameters, "-p", f"tip_speed:={args.tip_speed}"],
+            stdout=subprocess.DEVNULL,
+        ),
     ]
     rclpy.init()
     try:
@@ -175,7 +213,14 @@ def main() -> int:
         for node in nodes:
             node.wait(timeout=20)
         rclpy.shutdown()
-    print(json.dumps({key: round(value, 2) if isinstance(value, float) else value for key, value in figures.items()}))
+    print(
+        json.dumps(
+            {
+                key: round(value, 2) if isinstance(value, float) else value
+                for key, value in figures.items()
+            }
+        )
+    )
     if args.json:
         rows = json.loads(args.json.read_text()) if args.json.exists() else []
         args.json.write_text(json.dumps([*rows, figures], indent=1) + "\n")

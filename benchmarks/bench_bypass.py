@@ -37,18 +37,28 @@ _SETTLED_S = 1.0  # of each clip left out: PALLAS and the smoother have to begin
 def methods() -> dict[str, SmootherSettings]:
     """What is compared, by name."""
     lengths = Skeleton.from_height().lengths
-    bones = BoneLengths(lengths, np.zeros_like(lengths))  # PALLAS's bodies have one skeleton: nothing is to be estimated
+    bones = BoneLengths(
+        lengths, np.zeros_like(lengths)
+    )  # PALLAS's bodies have one skeleton: nothing is to be estimated
     found = {"by-pass": SmootherSettings(method="bypass")}
     for lookahead in (0, 2, 5):
-        found[f"hpstm, look-ahead {lookahead}"] = SmootherSettings(lookahead=lookahead, trust_rotations=True, bones=bones)
+        found[f"hpstm, look-ahead {lookahead}"] = SmootherSettings(
+            lookahead=lookahead, trust_rotations=True, bones=bones
+        )
     return found
 
 
 def worn(motion: Motion, seed: int) -> list[BodyFrame]:
     """The bodies that PALLAS predicts from sensors worn in this motion."""
     pipeline = Settings(backend="onnxruntime").pipeline()
-    pipeline.put_in_force(Calibration.identity(), 1)  # sensors worn as meant, but for their mounting errors
-    return [body for site, sample in VirtualSensors(seed=seed).samples(motion, start=_START) for body in pipeline.push(site, sample)]
+    pipeline.put_in_force(
+        Calibration.identity(), 1
+    )  # sensors worn as meant, but for their mounting errors
+    return [
+        body
+        for site, sample in VirtualSensors(seed=seed).samples(motion, start=_START)
+        for body in pipeline.push(site, sample)
+    ]
 
 
 def figures(bodies: list[BodyFrame], motion: Motion) -> tuple[float, float, float]:
@@ -57,20 +67,29 @@ def figures(bodies: list[BodyFrame], motion: Motion) -> tuple[float, float, floa
     kept = (seconds > _SETTLED_S) & (seconds < motion.duration - 0.2)
     times = np.arange(len(motion)) / motion.fps
     flat = motion.positions.reshape(len(motion), -1)
-    truth = np.stack([np.interp(seconds[kept], times, column) for column in flat.T], axis=1).reshape(-1, 22, 3)
+    truth = np.stack(
+        [np.interp(seconds[kept], times, column) for column in flat.T], axis=1
+    ).reshape(-1, 22, 3)
     out = np.array([body.positions for body in bodies])[kept]
     error = np.linalg.norm((out - out[:, :1]) - (truth - truth[:, :1]), axis=-1).mean()
     jerk = np.linalg.norm(np.diff(out, 3, axis=0), axis=-1).mean()
     k = np.flatnonzero((times > _SETTLED_S) & (times < motion.duration - 0.2))
-    true_jerk = np.linalg.norm(np.diff(motion.positions[k], 3, axis=0), axis=-1).mean() * (motion.fps / 60.0) ** 3
+    true_jerk = (
+        np.linalg.norm(np.diff(motion.positions[k], 3, axis=0), axis=-1).mean()
+        * (motion.fps / 60.0) ** 3
+    )
     return 100 * float(error), float(jerk), float(true_jerk)
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the motion packs")
-    parser.add_argument("--clips", type=int, default=8, help="of each split, spread over it (default: 8)")
+    parser.add_argument(
+        "--clips", type=int, default=8, help="of each split, spread over it (default: 8)"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
     library, compared = MotionLibrary.open(args.data), methods()
@@ -85,13 +104,25 @@ def main() -> None:
             bodies = worn(motion, seed)
             for name, settings in compared.items():
                 smoother = Smoother(settings, makers[name])
-                found[name].append(figures([out for body in bodies for out in smoother.push(body)], motion))
+                found[name].append(
+                    figures([out for body in bodies for out in smoother.push(body)], motion)
+                )
         for name, values in found.items():
-            error, jerk, true_jerk = np.mean(values, axis=0)  # over all clips: alone, one that stands still has hardly a true jerk
+            error, jerk, true_jerk = np.mean(
+                values, axis=0
+            )  # over all clips: alone, one that stands still has hardly a true jerk
             rows.append(
-                {"split": split, "method": name, "clips": len(chosen), "error_cm": float(error), "jerk_ratio": float(jerk / true_jerk)}
+                {
+                    "split": split,
+                    "method": name,
+                    "clips": len(chosen),
+                    "error_cm": float(error),
+                    "jerk_ratio": float(jerk / true_jerk),
+                }
             )
-            print(f"{split:<7} {name:<22} {len(chosen):3d} clips  {error:5.2f} cm  jerk {jerk / true_jerk:4.2f} of the true one")
+            print(
+                f"{split:<7} {name:<22} {len(chosen):3d} clips  {error:5.2f} cm  jerk {jerk / true_jerk:4.2f} of the true one"
+            )
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
 

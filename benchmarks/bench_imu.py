@@ -62,7 +62,10 @@ def number_of(reading: Reading) -> int | None:
     if reading.acceleration is None:
         return None
     digits = [round(a / _STEP) for a in reading.acceleration]
-    if any(abs(a - d * _STEP) > 0.02 or not 0 <= d < _DIGITS for a, d in zip(reading.acceleration, digits)):
+    if any(
+        abs(a - d * _STEP) > 0.02 or not 0 <= d < _DIGITS
+        for a, d in zip(reading.acceleration, digits)
+    ):
         return None
     return digits[0] + _DIGITS * digits[1] + _DIGITS**2 * digits[2]
 
@@ -79,7 +82,9 @@ def hostile(name: str, rng: np.random.Generator) -> Iterator[tuple[bytes, int | 
         elif kind == 1:  # truncated
             whole = encoder.encode(numbered(1_000_000))
             yield whole[: int(rng.integers(1, len(whole)))], None
-        elif kind == 2:  # a bit turned; where the protocol has no checksum the measurement itself would change, so its beginning is hit
+        elif (
+            kind == 2
+        ):  # a bit turned; where the protocol has no checksum the measurement itself would change, so its beginning is hit
             damaged = bytearray(encoder.encode(numbered(1_000_000)))
             at = int(rng.integers(0, len(damaged))) if name not in ("ximu3", "csv") else 0
             damaged[at] ^= 1 << int(rng.integers(0, 8))
@@ -88,7 +93,12 @@ def hostile(name: str, rng: np.random.Generator) -> Iterator[tuple[bytes, int | 
             yield others[int(rng.integers(0, len(others)))].encode(numbered(5)), None
         elif kind == 4:  # what headers are made of
             yield (
-                bytes(rng.choice([0x55, 0xAA, 0xFA, 0xFF, 0x36, 0x24, 0xDB, 0x59, 0x51, 0xC9], int(rng.integers(1, 30))).astype(np.uint8)),
+                bytes(
+                    rng.choice(
+                        [0x55, 0xAA, 0xFA, 0xFF, 0x36, 0x24, 0xDB, 0x59, 0x51, 0xC9],
+                        int(rng.integers(1, 30)),
+                    ).astype(np.uint8)
+                ),
                 None,
             )
         for _ in range(int(rng.integers(1, 4))):
@@ -103,7 +113,14 @@ def fuzz(name: str, total: int, seed: int = 0) -> Row:
     sent, got, spurious, fed, kept = 0, set[int](), 0, 0, 0
     pending = b""
     begun = time.process_time()
-    with tqdm(total=total, desc=f"fuzz {name}", unit="B", unit_scale=True, leave=False, disable=total < 3_000_000) as bar:
+    with tqdm(
+        total=total,
+        desc=f"fuzz {name}",
+        unit="B",
+        unit_scale=True,
+        leave=False,
+        disable=total < 3_000_000,
+    ) as bar:
         for piece, number in hostile(name, rng):
             sent += number is not None
             pending += piece
@@ -127,14 +144,27 @@ def fuzz(name: str, total: int, seed: int = 0) -> Row:
     # the last ones may still be waiting for what comes after them
     lost = sum(1 for index in range(sent - 4) if index not in got)
     rate = fed / (time.process_time() - begun) / 1e6
-    return {"protocol": name, "bytes": fed, "valid sent": sent, "valid lost": lost, "spurious": spurious, "bytes kept": kept, "MB/s": rate}
+    return {
+        "protocol": name,
+        "bytes": fed,
+        "valid sent": sent,
+        "valid lost": lost,
+        "spurious": spurious,
+        "bytes kept": kept,
+        "MB/s": rate,
+    }
 
 
 # Stamps
 
 
 def stamps(
-    rate_hz: float = 100.0, burst_s: float = 0.016, ppm: float = 50.0, seconds: float = 120.0, resolution_s: float = 0.0, seed: int = 0
+    rate_hz: float = 100.0,
+    burst_s: float = 0.016,
+    ppm: float = 50.0,
+    seconds: float = 120.0,
+    resolution_s: float = 0.0,
+    seed: int = 0,
 ) -> Row:
     """Error of reconstructed stamps against the true instants, with bytes held back to multiples of ``burst_s``."""
     rng = np.random.default_rng(seed)
@@ -142,11 +172,20 @@ def stamps(
     device = 500.0 + true * (1 + ppm * 1e-6)
     if resolution_s:
         device = np.floor(device / resolution_s) * resolution_s
-    arrival = (np.ceil(true / burst_s) * burst_s if burst_s else true) + rng.exponential(0.0003, len(true))
-    arrival += np.where(rng.random(len(true)) < 0.01, rng.uniform(0, 0.03, len(true)), 0)  # the host was busy
+    arrival = (np.ceil(true / burst_s) * burst_s if burst_s else true) + rng.exponential(
+        0.0003, len(true)
+    )
+    arrival += np.where(
+        rng.random(len(true)) < 0.01, rng.uniform(0, 0.03, len(true)), 0
+    )  # the host was busy
     arrival = np.maximum.accumulate(arrival)
     mapper, start = ClockMapper(), 10**18
-    got = np.array([mapper.map(float(d), start + round(a * 1e9)) - start for d, a in zip(device, arrival)]) / 1e9
+    got = (
+        np.array(
+            [mapper.map(float(d), start + round(a * 1e9)) - start for d, a in zip(device, arrival)]
+        )
+        / 1e9
+    )
     error = np.abs(got - true) * 1e3
     settled = true > 2.0
     return {
@@ -174,19 +213,36 @@ def calibration(functional: bool = True, sloppy_deg: float = 0.0, wearers: int =
     errors, failed = [], 0
     for seed in range(wearers):
         rng = np.random.default_rng(seed)
-        worn = {site: rotations.normalise(rng.standard_normal(4)) if functional else rotations.IDENTITY for site in SITES}
-        noise = SensorNoise(mounting_error=float(np.radians(10)), heading_offset=float(np.radians(30)))
+        worn = {
+            site: rotations.normalise(rng.standard_normal(4)) if functional else rotations.IDENTITY
+            for site in SITES
+        }
+        noise = SensorNoise(
+            mounting_error=float(np.radians(10)), heading_offset=float(np.radians(30))
+        )
         sensors = VirtualSensors(noise, seed, worn)
         seeker = GuidedCalibrator(functional, None if functional else worn)
         motion = calibration_motion(
-            functional, sloppy=np.random.default_rng(seed + 1000).normal(0.0, sloppy_deg, 400) if sloppy_deg else None
+            functional,
+            sloppy=np.random.default_rng(seed + 1000).normal(0.0, sloppy_deg, 400)
+            if sloppy_deg
+            else None,
         )
-        found = next((c for site, sample in sensors.samples(motion, 60.0) if (c := seeker.push(site, sample)) is not None), None)
+        found = next(
+            (
+                c
+                for site, sample in sensors.samples(motion, 60.0)
+                if (c := seeker.push(site, sample)) is not None
+            ),
+            None,
+        )
         if found is None:
             failed += 1
             continue
         for site, track in sensors.tracks(everyday_motion(60.0, seed, fps=30), 60.0).items():
-            q = rotations.multiply(rotations.about_z(found.sites[site].heading_offset), track.orientation)
+            q = rotations.multiply(
+                rotations.about_z(found.sites[site].heading_offset), track.orientation
+            )
             q = rotations.multiply(q, rotations.inverse(found.sites[site].q_bone_sensor))
             errors.append(np.degrees(rotations.angle_between(q, track.q_world_bone)).mean())
     by_site = np.array(errors).reshape(-1, len(SITES))
@@ -203,7 +259,9 @@ def calibration(functional: bool = True, sloppy_deg: float = 0.0, wearers: int =
 # Drift
 
 
-def headings(seed: int, magnetometer: bool, faults: Faults, minutes: float = 30.0) -> tuple[FloatArray, FloatArray, FloatArray]:
+def headings(
+    seed: int, magnetometer: bool, faults: Faults, minutes: float = 30.0
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Half an hour of everyday movement as the pipeline has it before the body's constraints: the driver's own orientation filter.
 
     Returns:
@@ -214,9 +272,15 @@ def headings(seed: int, magnetometer: bool, faults: Faults, minutes: float = 30.
     noise = SensorNoise(tilt_error=0, heading_walk=0, mounting_error=0.1)
     measured, true, times = [], [], []
     tracks = afflicted(VirtualSensors(noise, seed).tracks(motion, rate), faults, seed)
-    for track, fused in zip(tracks.values(), _fused(list(tracks.values()), magnetometer, rate), strict=True):
+    for track, fused in zip(
+        tracks.values(), _fused(list(tracks.values()), magnetometer, rate), strict=True
+    ):
         q = rotations.multiply(fused, rotations.inverse(track.q_bone_sensor))[::10]
-        bone, still, fresh = track.q_world_bone[::10], slice(round(2 * rate / 10), round(3 * rate / 10)), round(3 * rate / 10)
+        bone, still, fresh = (
+            track.q_world_bone[::10],
+            slice(round(2 * rate / 10), round(3 * rate / 10)),
+            round(3 * rate / 10),
+        )
         off = rotations.heading(rotations.multiply(q[still], rotations.inverse(bone[still])))
         calibrated = rotations.about_z(-float(np.angle(np.exp(1j * off).mean())))
         measured.append(rotations.multiply(calibrated, q)[fresh:])
@@ -235,11 +299,18 @@ def _fused(tracks: Sequence[SensorTrack], magnetometer: bool, rate: float) -> li
     common = CommonField()
     filters = [OrientationFilter(magnetometer, rate, common) for _ in tracks]
     out: list[list[NDArray[np.floating]]] = [[] for _ in tracks]
-    for i in tqdm(range(max(len(track.time) for track in tracks)), desc="drift", leave=False, disable=None):
+    for i in tqdm(
+        range(max(len(track.time) for track in tracks)), desc="drift", leave=False, disable=None
+    ):
         for track, fused, q in zip(tracks, filters, out, strict=True):
             if i < len(track.time):
                 q.append(
-                    fused.update(float(track.device_time[i]), track.angular_velocity[i], track.acceleration[i], track.magnetic_field[i])
+                    fused.update(
+                        float(track.device_time[i]),
+                        track.angular_velocity[i],
+                        track.acceleration[i],
+                        track.magnetic_field[i],
+                    )
                 )
     return [np.array(q) for q in out]
 
@@ -250,7 +321,15 @@ def drift(run: tuple[FloatArray, FloatArray, FloatArray], expected: float, name:
     corrector = HeadingDrift(DriftModel.of(expected)) if expected else None
     fixed, moved = measured.copy(), np.zeros((len(time), 4))
     for i, (t, q) in enumerate(zip(time, measured)):
-        frame = ImuFrame(10**9 + round(t * 1e9), q, np.zeros((4, 3)), np.ones(4, bool), np.zeros(4), np.zeros(4), 0)
+        frame = ImuFrame(
+            10**9 + round(t * 1e9),
+            q,
+            np.zeros((4, 3)),
+            np.ones(4, bool),
+            np.zeros(4),
+            np.zeros(4),
+            0,
+        )
         if corrector is not None:
             frame = corrector.correct(frame)
             fixed[i], moved[i] = frame.orientation, np.degrees(frame.heading_drift)
@@ -282,7 +361,9 @@ DRIFT_CASES = {
 }
 
 
-def drifts(seeds: Sequence[int] = (3, 4, 5), minutes: float = 30.0, cases: Sequence[str] | None = None) -> list[Row]:
+def drifts(
+    seeds: Sequence[int] = (3, 4, 5), minutes: float = 30.0, cases: Sequence[str] | None = None
+) -> list[Row]:
     """The issue's words and the harder test, over wearers (seeds): medians and percentiles over all, the largest of any.
 
     "as the issue says it": bias steps and steel on simulated sensors. "hard": a wearer who sways as well, and a field that wanders indoors.
@@ -299,7 +380,10 @@ def drifts(seeds: Sequence[int] = (3, 4, 5), minutes: float = 30.0, cases: Seque
                     row[key] = float(np.mean([r[key] for r in same]))
                 for key in ("max deg", "moved by constraints, deg"):
                     row[key] = max(r[key] for r in same)
-                each = {f"{key[:3]} of each wearer": " ".join(f"{r[key]:.1f}" for r in same) for key in ("p95 deg", "max deg")}
+                each = {
+                    f"{key[:3]} of each wearer": " ".join(f"{r[key]:.1f}" for r in same)
+                    for key in ("p95 deg", "max deg")
+                }
                 rows.append(row | each)
     return rows
 
@@ -318,7 +402,12 @@ def _spin(executor: Any, done: threading.Event) -> None:
         executor.spin_once(timeout_sec=0.2)
 
 
-def throughput(rate_hz: float = 400.0, protocol: str = "witmotion", seconds: float = 10.0, orientation: str = "auto") -> Row:
+def throughput(
+    rate_hz: float = 400.0,
+    protocol: str = "witmotion",
+    seconds: float = 10.0,
+    orientation: str = "auto",
+) -> Row:
     """Processor time of the driver node's process, sensors simulated by another process.
 
     ``orientation``: the driver's parameter. With "auto" these sensors' own quaternions are taken, and no filter runs; with "9d" four do.
@@ -339,7 +428,9 @@ def throughput(rate_hz: float = 400.0, protocol: str = "witmotion", seconds: flo
             "port_wait_s": 30.0,
             "orientation": orientation,
         }
-        node = ImuDriverNode(parameter_overrides=[Parameter(name, value=value) for name, value in settings.items()])
+        node = ImuDriverNode(
+            parameter_overrides=[Parameter(name, value=value) for name, value in settings.items()]
+        )
         executor, done = make_executor(), threading.Event()
         spinner = threading.Thread(target=_spin, args=(executor, done), daemon=True)
         try:
@@ -349,7 +440,11 @@ def throughput(rate_hz: float = 400.0, protocol: str = "witmotion", seconds: flo
             spinner.start()
             assert node._driver is not None
             time.sleep(4.0)
-            counted, used, begun = sum(s.samples for s in node._driver.stats()), resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+            counted, used, begun = (
+                sum(s.samples for s in node._driver.stats()),
+                resource.getrusage(resource.RUSAGE_SELF),
+                time.monotonic(),
+            )
             time.sleep(seconds)
             now, passed = resource.getrusage(resource.RUSAGE_SELF), time.monotonic() - begun
             stats = node._driver.stats()
@@ -358,7 +453,9 @@ def throughput(rate_hz: float = 400.0, protocol: str = "witmotion", seconds: flo
                 "orientation": orientation,
                 "rate Hz": rate_hz,
                 "samples/s": (sum(s.samples for s in stats) - counted) / passed,
-                "core %": 100 * (now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime) / passed,
+                "core %": 100
+                * (now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime)
+                / passed,
                 "lost": sum(s.lost for s in stats),
                 "latency p50 ms": 1e3 * max(s.latency_s[0] for s in stats),
                 "latency p99 ms": 1e3 * max(s.latency_s[1] for s in stats),
@@ -377,7 +474,9 @@ def table(rows: list[Row]) -> str:
     names = list(rows[0])
     lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
     for row in rows:
-        cells = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()]
+        cells = [
+            f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -387,14 +486,24 @@ def main() -> None:
     if sys.argv[1:2] == ["--simulate"]:
         _simulate(sys.argv[2], float(sys.argv[3]), sys.argv[4])
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="+", choices=["fuzz", "stamps", "calibration", "drift", "throughput"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "what", nargs="+", choices=["fuzz", "stamps", "calibration", "drift", "throughput"]
+    )
     parser.add_argument("--bytes", type=int, default=10_000_000, help="of fuzz, for each protocol")
     parser.add_argument("--protocol", choices=PROTOCOLS, action="append", help="only this one")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=(3, 4, 5), help="of drift: the wearers; the filter's settings were chosen on 3 to 5"
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=(3, 4, 5),
+        help="of drift: the wearers; the filter's settings were chosen on 3 to 5",
     )
-    parser.add_argument("--case", choices=DRIFT_CASES, action="append", help="of drift: only this one")
+    parser.add_argument(
+        "--case", choices=DRIFT_CASES, action="append", help="of drift: only this one"
+    )
     parser.add_argument("--json", type=Path, help="write the rows here too")
     arguments = parser.parse_args()
     names = arguments.protocol or list(PROTOCOLS)
@@ -403,15 +512,31 @@ def main() -> None:
         if what == "fuzz":
             rows = [fuzz(name, arguments.bytes) for name in names]
         elif what == "stamps":
-            bursts = [(100, 0.016, 50), (100, 0.016, -50), (400, 0.016, 50), (60, 0.016, 50), (100, 0.0, 50), (100, 0.001, 500)]
-            rows = [stamps(rate, burst, ppm) for rate, burst, ppm in bursts] + [stamps(resolution_s=0.001)]
+            bursts = [
+                (100, 0.016, 50),
+                (100, 0.016, -50),
+                (400, 0.016, 50),
+                (60, 0.016, 50),
+                (100, 0.0, 50),
+                (100, 0.001, 500),
+            ]
+            rows = [stamps(rate, burst, ppm) for rate, burst, ppm in bursts] + [
+                stamps(resolution_s=0.001)
+            ]
         elif what == "calibration":
             cases = [(True, 0.0), (True, 4.0), (False, 0.0), (False, 4.0)]
-            rows = [calibration(*case) for case in tqdm(cases, desc="calibration", leave=False, disable=None)]
+            rows = [
+                calibration(*case)
+                for case in tqdm(cases, desc="calibration", leave=False, disable=None)
+            ]
         elif what == "drift":
             rows = drifts(arguments.seeds, cases=arguments.case)
         else:
-            rows = [throughput(rate, orientation=orientation) for orientation in ("auto", "9d") for rate in (400.0, 100.0)]
+            rows = [
+                throughput(rate, orientation=orientation)
+                for orientation in ("auto", "9d")
+                for rate in (400.0, 100.0)
+            ]
         results[what] = rows
         print(f"\n{what}\n\n{table(rows)}")
     if arguments.json:

@@ -39,7 +39,9 @@ WRITTEN = ("calm", "demo")
 """Groups of motions written in code."""
 
 
-def motions(data: Path | None, clips: int | None, seconds: float, real: Path | None) -> Iterator[tuple[str, str, Motion]]:
+def motions(
+    data: Path | None, clips: int | None, seconds: float, real: Path | None
+) -> Iterator[tuple[str, str, Motion]]:
     """Group, name and motion, the same ones every time, each of ``seconds`` at most; with ``clips`` None every clip, whole."""
     yield "calm", "reaching", reaching(seconds)
     yield "demo", "demo", demo_motion(2 * seconds)
@@ -66,9 +68,13 @@ def paced(motion: Motion, pace: float) -> Motion:
     """The motion ``pace`` times as fast, at the same frame rate."""
     if pace == 1:
         return motion
-    rotations, path = resample(motion.rotations, motion.positions[:, 0], motion.fps * pace, motion.fps)
+    rotations, path = resample(
+        motion.rotations, motion.positions[:, 0], motion.fps * pace, motion.fps
+    )
     return Motion(
-        motion.fps, np.asarray(forward_kinematics(Skeleton.from_height(), rotations, path), np.float64), np.asarray(rotations, np.float64)
+        motion.fps,
+        np.asarray(forward_kinematics(Skeleton.from_height(), rotations, path), np.float64),
+        np.asarray(rotations, np.float64),
     )
 
 
@@ -88,7 +94,9 @@ def figures(results: list[JointMotion]) -> dict[str, float]:
         "in_reach": float(near.mean()) if on.any() else 0.0,
         "out_of_reach": float((demand == OUT_OF_REACH).mean()) if on.any() else 0.0,
         "in_reach_mm": float(error[near].mean() * 1e3) if near.any() else float("nan"),
-        "in_reach_p95_mm": float(np.percentile(error[near], 95) * 1e3) if near.any() else float("nan"),
+        "in_reach_p95_mm": float(np.percentile(error[near], 95) * 1e3)
+        if near.any()
+        else float("nan"),
         "together": float(both.mean()) if on.any() else 0.0,
         "together_mm": float(error[both].max(axis=1).mean() * 1e3) if both.any() else float("nan"),
         "all_mm": float(error.mean() * 1e3) if on.any() else float("nan"),
@@ -101,18 +109,38 @@ def figures(results: list[JointMotion]) -> dict[str, float]:
 
 def main() -> None:
     """Print a table, one row a robot and group."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder of the motion packs; without, only the motions written in code")
-    parser.add_argument("--real", type=Path, help="motion file of the real recording's bodies")
-    parser.add_argument("--clips", type=int, default=1, help="of each content of the test splits (default: 1)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--seconds", type=float, default=6.0, help="of a clip at most; twice that of the demo and the real recording (default: 6)"
+        "--data",
+        type=Path,
+        help="folder of the motion packs; without, only the motions written in code",
+    )
+    parser.add_argument("--real", type=Path, help="motion file of the real recording's bodies")
+    parser.add_argument(
+        "--clips", type=int, default=1, help="of each content of the test splits (default: 1)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=6.0,
+        help="of a clip at most; twice that of the demo and the real recording (default: 6)",
     )
     parser.add_argument("--every", action="store_true", help="every clip of the test splits, whole")
-    parser.add_argument("--pace", type=float, default=1.0, help="play the clips so many times as fast (default: 1)")
+    parser.add_argument(
+        "--pace", type=float, default=1.0, help="play the clips so many times as fast (default: 1)"
+    )
     parser.add_argument("--robots", nargs="+", default=ready_robots(), metavar="ROBOT")
-    parser.add_argument("--tip-speed", type=float, default=NO_TIP_LIMIT, help=f"m/s (default: {NO_TIP_LIMIT:g}, as good as none)")
-    parser.add_argument("--json", type=Path, help="write the rows here too, and after those that are there already")
+    parser.add_argument(
+        "--tip-speed",
+        type=float,
+        default=NO_TIP_LIMIT,
+        help=f"m/s (default: {NO_TIP_LIMIT:g}, as good as none)",
+    )
+    parser.add_argument(
+        "--json", type=Path, help="write the rows here too, and after those that are there already"
+    )
     args = parser.parse_args()
     rows = json.loads(args.json.read_text()) if args.json and args.json.exists() else []
     print(
@@ -122,9 +150,13 @@ def main() -> None:
         if name in {row["robot"] for row in rows}:
             continue
         robot, groups = load_robot(name), dict[str, list[JointMotion]]()
-        for group, _, motion in motions(args.data, None if args.every else args.clips, args.seconds, args.real):
+        for group, _, motion in motions(
+            args.data, None if args.every else args.clips, args.seconds, args.real
+        ):
             motion = motion if group in WRITTEN else paced(motion, args.pace)
-            groups.setdefault(group, []).append(retarget_motion(motion, robot, tip_speed=args.tip_speed))
+            groups.setdefault(group, []).append(
+                retarget_motion(motion, robot, tip_speed=args.tip_speed)
+            )
         for group, results in groups.items():
             row = figures(results)
             rows.append({"robot": name, "group": group, **row})

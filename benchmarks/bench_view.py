@@ -44,7 +44,9 @@ def page(path: Path, times: int) -> None:
         for name, file in ((str(path), path), ("an empty page", empty)):
             loads = [first_load_ms(file) for _ in range(times)]
             spread = f"{min(loads):.0f} to {max(loads):.0f}"
-            print(f"{name}: {file.stat().st_size / 1e6:.1f} MB, first load {statistics.median(loads):.0f} ms ({spread}, {times} times)")
+            print(
+                f"{name}: {file.stat().st_size / 1e6:.1f} MB, first load {statistics.median(loads):.0f} ms ({spread}, {times} times)"
+            )
 
 
 def processor_s(process: int) -> float:
@@ -57,15 +59,21 @@ def live(seconds: float) -> None:
     """Print the viewer's share of a core, with a browser that shows it and with none."""
     os.environ.update(ROS_DOMAIN_ID="98", ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
     with tempfile.TemporaryDirectory() as folder:
-        graph = subprocess.Popen([*PALLAS, "up"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
-        viewer = subprocess.Popen([*PALLAS, "view", "--port", "0"], stdout=subprocess.PIPE, text=True)
+        graph = subprocess.Popen(
+            [*PALLAS, "up"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
+        )
+        viewer = subprocess.Popen(
+            [*PALLAS, "view", "--port", "0"], stdout=subprocess.PIPE, text=True
+        )
         assert viewer.stdout is not None
         browser = None
         try:
             address = next(line for line in viewer.stdout if line.startswith("http://")).split()[0]
             browser = Browser((1280, 887))
             browser.open(address)
-            browser.until(lambda: len(browser.words) > 0 and "waiting for the graph" not in browser.words, 300)
+            browser.until(
+                lambda: len(browser.words) > 0 and "waiting for the graph" not in browser.words, 300
+            )
             report("shown in one browser", viewer.pid, seconds)
             browser.close()
             browser = None
@@ -83,16 +91,23 @@ def report(what: str, process: int, seconds: float) -> None:
     before, begun = processor_s(process), time.monotonic()
     time.sleep(seconds)
     share = (processor_s(process) - before) / (time.monotonic() - begun)
-    print(f"viewer, {what}: {100 * share:.1f} % of a core over {seconds:.0f} s (load {os.getloadavg()[0]:.1f})", flush=True)
+    print(
+        f"viewer, {what}: {100 * share:.1f} % of a core over {seconds:.0f} s (load {os.getloadavg()[0]:.1f})",
+        flush=True,
+    )
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("page", "live"))
     parser.add_argument("page", type=Path, nargs="?")
     parser.add_argument("--times", type=int, default=5, help="loads of each page (default: 5)")
-    parser.add_argument("--seconds", type=float, default=30.0, help="to measure the viewer for (default: 30)")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="to measure the viewer for (default: 30)"
+    )
     args = parser.parse_args()
     if args.what == "live":
         live(args.seconds)

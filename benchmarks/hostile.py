@@ -26,15 +26,36 @@ from hpstm_ros.retarget.robots import load_robot, ready_robots
 
 def main() -> int:
     """Tell stories until there are enough frames; 1 where a limit was passed, a stop began late or something was raised."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=20_000, help="in all, with those already in the file (default: 20000)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--frames",
+        type=int,
+        default=20_000,
+        help="in all, with those already in the file (default: 20000)",
+    )
     parser.add_argument("--story", type=int, default=500, help="frames of one story (default: 500)")
-    parser.add_argument("--robots", nargs="+", default=ready_robots(), metavar="ROBOT", help="in turn (default: all ready ones)")
+    parser.add_argument(
+        "--robots",
+        nargs="+",
+        default=ready_robots(),
+        metavar="ROBOT",
+        help="in turn (default: all ready ones)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the first story (default: 0)")
-    parser.add_argument("--out", type=Path, default=Path("hostile.jsonl"), help="default: hostile.jsonl")
+    parser.add_argument(
+        "--out", type=Path, default=Path("hostile.jsonl"), help="default: hostile.jsonl"
+    )
     args = parser.parse_args()
-    warnings.simplefilter("ignore")  # numpy says when it multiplies infinities; that is the point here
-    done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    warnings.simplefilter(
+        "ignore"
+    )  # numpy says when it multiplies infinities; that is the point here
+    done = (
+        [json.loads(line) for line in args.out.read_text().splitlines()]
+        if args.out.exists()
+        else []
+    )
     told = {(story["robot"], story["seed"]) for story in done}
     robots = {name: load_robot(name) for name in args.robots}
     seed = args.seed
@@ -45,10 +66,17 @@ def main() -> int:
             looks_around = bool(seed // len(args.robots) % 2)
             if (name, seed) not in told:
                 try:
-                    verdict = HostileRun(robots[name], seed, args.story, looks_around=looks_around).run()
+                    verdict = HostileRun(
+                        robots[name], seed, args.story, looks_around=looks_around
+                    ).run()
                 except Exception as error:
                     verdict = Verdict(args.story, violations=[f"raised {error!r}"])
-                story = {"robot": name, "seed": seed, "looks_around": looks_around, **asdict(verdict)}
+                story = {
+                    "robot": name,
+                    "seed": seed,
+                    "looks_around": looks_around,
+                    **asdict(verdict),
+                }
                 done.append(story)
                 file.write(json.dumps(story) + "\n")
                 file.flush()
@@ -57,7 +85,10 @@ def main() -> int:
             seed += 1
     bad = [story for story in done if story["violations"] or story["stop_begins_s"] > 0.1]
     commands = sum(story["commands"] for story in done)
-    led, tracked = (sum(story[share] * story["commands"] for story in done) / max(commands, 1) for share in ("led", "tracked"))
+    led, tracked = (
+        sum(story[share] * story["commands"] for story in done) / max(commands, 1)
+        for share in ("led", "tracked")
+    )
     print(
         f"{total} frames, {commands} commands, {100 * led:.0f} % of them led on, {100 * tracked:.0f} % were sent while tracking; "
         f"{len(bad)} stories of {len(done)} failed; a stop began after {1e3 * max(story['stop_begins_s'] for story in done):.0f} ms at the latest"

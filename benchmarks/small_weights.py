@@ -17,7 +17,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
+from onnxruntime.quantization.matmul_nbits_quantizer import (
+    DefaultWeightOnlyQuantConfig,
+    MatMulNBitsQuantizer,
+)
 
 from pallas_ros.bench.rows import time_each
 from pallas_ros.bench.speed import WARM_UP, stepper
@@ -45,9 +48,15 @@ def plain_products(graph: onnx.ModelProto) -> onnx.ModelProto:
             continue
         a, b, *c = node.input
         product = f"{node.output[0]}_product" if c else node.output[0]
-        nodes.append(onnx.helper.make_node("MatMul", [a, b], [product], name=f"{node.name}_product"))
+        nodes.append(
+            onnx.helper.make_node("MatMul", [a, b], [product], name=f"{node.name}_product")
+        )
         if c:
-            nodes.append(onnx.helper.make_node("Add", [product, c[0]], [node.output[0]], name=f"{node.name}_sum"))
+            nodes.append(
+                onnx.helper.make_node(
+                    "Add", [product, c[0]], [node.output[0]], name=f"{node.name}_sum"
+                )
+            )
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
     return graph
@@ -56,7 +65,11 @@ def plain_products(graph: onnx.ModelProto) -> onnx.ModelProto:
 def weights_of(graph: onnx.ModelProto, least: int) -> list[str]:
     """Names of the products with a weight of at least so many numbers."""
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.graph.initializer}
-    return [node.name for node in graph.graph.node if node.op_type == "MatMul" and sizes.get(node.input[1], 0) >= least]
+    return [
+        node.name
+        for node in graph.graph.node
+        if node.op_type == "MatMul" and sizes.get(node.input[1], 0) >= least
+    ]
 
 
 def dynamic(least: int) -> Callable[[onnx.ModelProto], onnx.ModelProto]:
@@ -67,7 +80,9 @@ def dynamic(least: int) -> Callable[[onnx.ModelProto], onnx.ModelProto]:
             plain, small = Path(folder) / "plain.onnx", Path(folder) / "small.onnx"
             onnx.save(graph, plain)
             only = weights_of(graph, least)
-            quantize_dynamic(plain, small, nodes_to_quantize=only, per_channel=True, weight_type=QuantType.QInt8)
+            quantize_dynamic(
+                plain, small, nodes_to_quantize=only, per_channel=True, weight_type=QuantType.QInt8
+            )
             quantised: onnx.ModelProto = onnx.load(small)
             return quantised
 
@@ -76,7 +91,9 @@ def dynamic(least: int) -> Callable[[onnx.ModelProto], onnx.ModelProto]:
 
 def weight_only(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Weights of 8 bits in blocks of 32, arithmetic in floating point."""
-    quantizer = MatMulNBitsQuantizer(graph, algo_config=DefaultWeightOnlyQuantConfig(block_size=32, is_symmetric=True, bits=8))
+    quantizer = MatMulNBitsQuantizer(
+        graph, algo_config=DefaultWeightOnlyQuantConfig(block_size=32, is_symmetric=True, bits=8)
+    )
     quantizer.process()
     blocks: onnx.ModelProto = quantizer.model.model
     return blocks
@@ -89,7 +106,9 @@ def half(graph: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) > 1000:
             name, values = tensor.name, onnx.numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, f"{name}_half"))
-            casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
+            casts.append(
+                onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT)
+            )
     nodes = [*casts, *graph.graph.node]
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
@@ -122,7 +141,9 @@ def frames(seconds: float) -> list[ImuFrame]:
 
 def main() -> None:
     """Print a line a variant."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--frames", type=int, default=3000, help="timed, a variant (default: 3000)")
     args = parser.parse_args()
     logging.disable()  # the quantisers tell every operation
@@ -135,7 +156,9 @@ def main() -> None:
     for name, (stream, _) in streams.items():
         stream.warm_up(WARM_UP)
         estimator = BodyEstimator(stream, Skeleton.from_height())
-        bodies[name] = np.array([(body := estimator.step(frame)).positions - body.positions[0] for frame in motion])
+        bodies[name] = np.array(
+            [(body := estimator.step(frame)).positions - body.positions[0] for frame in motion]
+        )
     steps = {name: stepper(stream) for name, (stream, _) in streams.items()}
     taken: dict[str, list[np.ndarray]] = {name: [] for name in steps}
     cold: dict[str, list[np.ndarray]] = {name: [] for name in steps}

@@ -13,7 +13,12 @@ from hpstm_ros.safety.checker import Violation, check, check_tips, executed
 from hpstm_ros.teleoperation import guard_of, limits_of
 from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import read_bodies
-from pallas_ros.body.names import DEFAULT_CONTROLLER, TOPIC_JOINT_STATES, TOPIC_JOINT_TRAJECTORY, TOPIC_PALLAS_BODY
+from pallas_ros.body.names import (
+    DEFAULT_CONTROLLER,
+    TOPIC_JOINT_STATES,
+    TOPIC_JOINT_TRAJECTORY,
+    TOPIC_PALLAS_BODY,
+)
 from pallas_ros.figures import of_bag
 from pallas_ros.messages import from_stamp
 
@@ -58,31 +63,55 @@ class Arm:
         for _, message in bag.read(COMMANDS):
             order = [list(message.joint_names).index(name) for name in names]
             start = from_stamp(message.header.stamp)
-            stamps = np.array([start + point.time_from_start.sec * 10**9 + point.time_from_start.nanosec for point in message.points])
-            messages.append((stamps, np.array([np.asarray(point.positions)[order] for point in message.points])))
+            stamps = np.array(
+                [
+                    start + point.time_from_start.sec * 10**9 + point.time_from_start.nanosec
+                    for point in message.points
+                ]
+            )
+            messages.append(
+                (stamps, np.array([np.asarray(point.positions)[order] for point in message.points]))
+            )
         times, q = executed(messages)
         states = [
-            (from_stamp(message.header.stamp), np.asarray(message.position)[[list(message.name).index(name) for name in names]])
+            (
+                from_stamp(message.header.stamp),
+                np.asarray(message.position)[[list(message.name).index(name) for name in names]],
+            )
             for _, message in bag.read(TOPIC_JOINT_STATES)
         ]
         measured = np.array([state for _, state in states]).reshape(-1, len(names))
-        return cls(times, q.reshape(-1, len(names)), np.array([stamp for stamp, _ in states], dtype=np.int64), measured)
+        return cls(
+            times,
+            q.reshape(-1, len(names)),
+            np.array([stamp for stamp, _ in states], dtype=np.int64),
+            measured,
+        )
 
     def error_mm(self, robot: RobotDescription) -> float | None:
         """Root mean square distance of the measured tips from the commanded ones at the same instants, mm."""
-        inside = (self.measured_times >= self.times[0]) & (self.measured_times <= self.times[-1]) if len(self.times) else np.zeros(0, bool)
+        inside = (
+            (self.measured_times >= self.times[0]) & (self.measured_times <= self.times[-1])
+            if len(self.times)
+            else np.zeros(0, bool)
+        )
         if not inside.any():
             return None
         at, guard = self.measured_times[inside], guard_of(robot)
         wanted = np.stack([np.interp(at, self.times, column) for column in self.q.T], axis=1)
-        tips = [(guard.tips(a), guard.tips(b)) for a, b in zip(wanted, self.measured[inside], strict=True)]
+        tips = [
+            (guard.tips(a), guard.tips(b))
+            for a, b in zip(wanted, self.measured[inside], strict=True)
+        ]
         return float(1e3 * np.sqrt(np.mean([np.sum((a - b) ** 2, axis=-1) for a, b in tips])))
 
     def violations(self, robot: RobotDescription) -> list[Violation]:
         """Limits passed by the commands, found by the checker that shares nothing with the supervisor."""
         limits = limits_of(robot)
         frames = [robot.frame(arm.tip) for arm in robot.arms]
-        return check(self.times, self.q, limits) + check_tips(self.times, self.q, robot.model, frames, limits)
+        return check(self.times, self.q, limits) + check_tips(
+            self.times, self.q, robot.model, frames, limits
+        )
 
 
 def summarise(bag: Bag, robot: RobotDescription, arm: Arm) -> dict[str, Any]:
@@ -117,7 +146,11 @@ def frames(bag: Bag, robot: RobotDescription, arm: Arm, fps: float) -> Iterator[
         q = arm.measured[min(row, len(arm.measured) - 1)] if len(arm.measured) else robot.q_ready
         ground = np.array([body.positions[0, 0], body.positions[0, 1], 0.0])
         joints = dict(zip(robot.joint_names, q.tolist(), strict=True))
-        yield figure.draw([Person(body.positions - ground, body.rotations)], joints=joints, caption=f"t = {seconds:.1f} s")
+        yield figure.draw(
+            [Person(body.positions - ground, body.rotations)],
+            joints=joints,
+            caption=f"t = {seconds:.1f} s",
+        )
 
 
 def rows(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -127,15 +160,28 @@ def rows(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
         value = summary.get(key)
         text = "not measured" if value is None else f"{value:g} {unit}".strip()
         goal = GOALS.get(key)
-        kept = "" if goal is None else "kept" if value is not None and value <= goal else f"missed, goal {goal:g}"
+        kept = (
+            ""
+            if goal is None
+            else "kept"
+            if value is not None and value <= goal
+            else f"missed, goal {goal:g}"
+        )
         lines.append((label, text, kept))
     return lines
 
 
 def page(summary: dict[str, Any], clip: str | None, title: str) -> str:
     """The HTML page: film and figures, nothing from elsewhere."""
-    cells = "".join(f"<tr><td>{html.escape(a)}</td><td>{html.escape(b)}</td><td>{html.escape(c)}</td></tr>" for a, b, c in rows(summary))
-    film = "" if clip is None else f'<video src="{html.escape(clip)}" controls autoplay muted loop></video>'
+    cells = "".join(
+        f"<tr><td>{html.escape(a)}</td><td>{html.escape(b)}</td><td>{html.escape(c)}</td></tr>"
+        for a, b, c in rows(summary)
+    )
+    film = (
+        ""
+        if clip is None
+        else f'<video src="{html.escape(clip)}" controls autoplay muted loop></video>'
+    )
     if clip is not None and clip.endswith(".gif"):
         film = f'<img src="{html.escape(clip)}" alt="the operator and the arm">'
     style = (

@@ -25,7 +25,10 @@ F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
 _START = 10 * _NS
-_APPROACH_S, _ARRIVED_RAD = 8.0, 0.01  # at most, to where the motion begins; in the joint file it is not
+_APPROACH_S, _ARRIVED_RAD = (
+    8.0,
+    0.01,
+)  # at most, to where the motion begins; in the joint file it is not
 
 
 @dataclass
@@ -80,16 +83,28 @@ class JointMotion:
     def figures(self) -> dict[str, float]:
         """Quality: errors of the hands over the time of tracking, smoothness, time held back."""
         on = self.tracking & np.isfinite(self.tip_error)
-        error, demand = (self.hand_error[on], self.demand[on]) if on.any() else (np.full((1, 1), np.nan), np.full((1, 1), -1))
+        error, demand = (
+            (self.hand_error[on], self.demand[on])
+            if on.any()
+            else (np.full((1, 1), np.nan), np.full((1, 1), -1))
+        )
 
         def share(kind: int) -> tuple[float, float]:
             chosen = demand == kind
-            return float(chosen.mean()), float(error[chosen].mean() * 1e3) if chosen.any() else float("nan")
+            return float(chosen.mean()), float(
+                error[chosen].mean() * 1e3
+            ) if chosen.any() else float("nan")
 
-        jerk = np.diff(self.ddq, axis=0) * (1.0 / np.diff(self.t))[:, None] if len(self.t) > 1 else np.zeros((1, 1))
+        jerk = (
+            np.diff(self.ddq, axis=0) * (1.0 / np.diff(self.t))[:, None]
+            if len(self.t) > 1
+            else np.zeros((1, 1))
+        )
         held = np.array([bool(text) for text in self.limited], dtype=bool)
         elbow = self.elbow_error[on & np.isfinite(self.elbow_error)]
-        in_reach, too_fast, out_of_reach = (share(kind) for kind in (IN_REACH, TOO_FAST, OUT_OF_REACH))
+        in_reach, too_fast, out_of_reach = (
+            share(kind) for kind in (IN_REACH, TOO_FAST, OUT_OF_REACH)
+        )
         return {
             "in_reach_share": in_reach[0],
             "in_reach_mean_mm": in_reach[1],
@@ -114,9 +129,7 @@ def summary(figures: dict[str, float]) -> str:
     """The figures that matter most, on one line."""
     in_time = "nowhere can the robot be in time"
     if figures["in_reach_share"] > 0:
-        in_time = (
-            f"{figures['in_reach_mean_mm']:.1f} mm where the robot can be in time ({100 * figures['in_reach_share']:.0f} % of the time)"
-        )
+        in_time = f"{figures['in_reach_mean_mm']:.1f} mm where the robot can be in time ({100 * figures['in_reach_share']:.0f} % of the time)"
     return (
         f"hand {figures['hand_error_mean_mm']:.1f} mm off on average (p95 {figures['hand_error_p95_mm']:.1f}), {in_time}, "
         f"held back {100 * figures['held_back_share']:.0f} % of the time, "
@@ -138,7 +151,11 @@ def _approach(arm: Teleoperation, bodies: list[BodyFrame], period: int) -> tuple
         arm.body(now, replace(bodies[0], stamp=now, newest_input=now))
         command = arm.tick(now)
         q = command.points[0][0]
-        if arm.goal is not None and supervisor.state is SupervisorState.TRACKING and np.abs(arm.goal.q - command.q).max() < _ARRIVED_RAD:
+        if (
+            arm.goal is not None
+            and supervisor.state is SupervisorState.TRACKING
+            and np.abs(arm.goal.q - command.q).max() < _ARRIVED_RAD
+        ):
             break
     return now, q
 
@@ -152,7 +169,16 @@ def frames(motion: Motion, start: int = _START) -> list[BodyFrame]:
         stamp = start + round(k * _NS / motion.fps)
         covariance = None if motion.position_covariance is None else motion.position_covariance[k]
         out.append(
-            BodyFrame(stamp, motion.rotations[k], motion.positions[k], covariance, np.ones(22, bool), np.ones(22), np.zeros(2), stamp)
+            BodyFrame(
+                stamp,
+                motion.rotations[k],
+                motion.positions[k],
+                covariance,
+                np.ones(22, bool),
+                np.ones(22),
+                np.zeros(2),
+                stamp,
+            )
         )
     return out
 
@@ -215,7 +241,9 @@ class _Record:
             return outside <= 0.0 and not pair
 
         self._arm = arm
-        self._demand = Demand(arm.robot, side, arm.retargeter.settings, arm.supervisor.tip_speed, arm.tips, allowed)
+        self._demand = Demand(
+            arm.robot, side, arm.retargeter.settings, arm.supervisor.tip_speed, arm.tips, allowed
+        )
         self.step_s: list[float] = []
         self._rows: list[tuple[Any, ...]] = []
         self._targets: list[tuple[int, F64]] = []
@@ -242,8 +270,17 @@ class _Record:
         sent = np.array(instants, dtype=np.int64)
         times, states = checker.executed(self._messages)
         points = states[:, 0]
-        violations = checker.check(times, points, limits) + checker.check_states(times, states, limits)
-        violations += checker.check_tips(times, points, robot.model, [robot.frame(arm.tip) for arm in robot.arms], limits, tip_speed)
+        violations = checker.check(times, points, limits) + checker.check_states(
+            times, states, limits
+        )
+        violations += checker.check_tips(
+            times,
+            points,
+            robot.model,
+            [robot.frame(arm.tip) for arm in robot.arms],
+            limits,
+            tip_speed,
+        )
         violations += checker.check_collisions(times, points, robot.model, robot.geometry)
         return JointMotion(
             robot.joint_names, (sent - start) / _NS, np.array(q), np.array(dq), np.array(ddq), self._hand_error(sent, np.array(tips)),
@@ -255,10 +292,15 @@ class _Record:
         """(N, A) m from tips (N, A, 3) to the targets, at the same instants: between two bodies, on the line between their targets."""
         if not self._targets:
             return np.full(tips.shape[:2], np.nan)
-        stamps, targets = np.array([stamp for stamp, _ in self._targets]), np.array([target for _, target in self._targets])
+        stamps, targets = (
+            np.array([stamp for stamp, _ in self._targets]),
+            np.array([target for _, target in self._targets]),
+        )
         wanted = np.empty_like(tips)
         for arm, axis in np.ndindex(tips.shape[1:]):
-            wanted[:, arm, axis] = np.interp(times, stamps, targets[:, arm, axis], left=np.nan, right=np.nan)
+            wanted[:, arm, axis] = np.interp(
+                times, stamps, targets[:, arm, axis], left=np.nan, right=np.nan
+            )
         return np.asarray(np.linalg.norm(tips - wanted, axis=2))
 
 
@@ -285,9 +327,13 @@ def describe(robot: RobotDescription) -> str:
         "urdf": str(robot.path.resolve()),
         "arms": arms,
         "ready": {name: short(q) for name, q in zip(robot.joint_names, robot.q_ready, strict=True)},
-        "limits": {name: short(getattr(robot, name)) for name in ("lower", "upper", "velocity", "acceleration", "jerk")},
+        "limits": {
+            name: short(getattr(robot, name))
+            for name in ("lower", "upper", "velocity", "acceleration", "jerk")
+        },
         "workspace": {"min": short(robot.box_min), "max": short(robot.box_max)},
     }
-    return "# Made by `pallas retarget --describe` from the URDF; docs/robots.md says what each line means.\n" + yaml.safe_dump(
-        document, sort_keys=False, default_flow_style=None, width=140
+    return (
+        "# Made by `pallas retarget --describe` from the URDF; docs/robots.md says what each line means.\n"
+        + yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=140)
     )

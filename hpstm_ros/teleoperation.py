@@ -19,9 +19,23 @@ F64 = NDArray[np.float64]
 
 def limits_of(robot: RobotDescription, tip_speed: float | None = None) -> Limits:
     """The limits of a robot; ``tip_speed`` in m/s takes the place of its configuration's."""
-    speed = tip_speed if tip_speed is not None else robot.tip_speed if robot.tip_speed is not None else REDUCED_SPEED
+    speed = (
+        tip_speed
+        if tip_speed is not None
+        else robot.tip_speed
+        if robot.tip_speed is not None
+        else REDUCED_SPEED
+    )
     return Limits(
-        robot.joint_names, robot.lower, robot.upper, robot.velocity, robot.acceleration, robot.jerk, speed, robot.box_min, robot.box_max
+        robot.joint_names,
+        robot.lower,
+        robot.upper,
+        robot.velocity,
+        robot.acceleration,
+        robot.jerk,
+        speed,
+        robot.box_min,
+        robot.box_max,
     )
 
 
@@ -54,7 +68,9 @@ class Teleoperation:
         """``side`` is the human arm that a one-armed robot follows (default: as its configuration says)."""
         self.robot = robot
         self.guard = guard_of(robot)
-        self.retargeter = Retargeter(robot, side, retarget, guard_of(robot).near_pairs)  # of its own: it remembers postures
+        self.retargeter = Retargeter(
+            robot, side, retarget, guard_of(robot).near_pairs
+        )  # of its own: it remembers postures
         self.supervisor = Supervisor(limits_of(robot, tip_speed), safety, self.guard)
         self.figures = Figures()
         self.goal: Goal | None = None
@@ -78,7 +94,10 @@ class Teleoperation:
             if any(joint not in names for joint in self.robot.joint_names):
                 self.figures.refused += 1
                 return False
-            self._order = (names, np.array([names.index(joint) for joint in self.robot.joint_names]))
+            self._order = (
+                names,
+                np.array([names.index(joint) for joint in self.robot.joint_names]),
+            )
         if len(q) != len(names) or not self.supervisor.measured(now, stamp, q[self._order[1]]):
             self.figures.refused += 1
             return False
@@ -107,8 +126,14 @@ class Teleoperation:
         if q is None:
             return [(np.full(3, np.nan), np.array([0.0, 0.0, 0.0, 1.0]))] * len(self.robot.arms)
         pin.forwardKinematics(self.robot.model, self._data, q)
-        poses = (pin.updateFramePlacement(self.robot.model, self._data, self.robot.frame(arm.tip)) for arm in self.robot.arms)
-        return [(np.array(pose.translation), np.array(pin.Quaternion(pose.rotation).coeffs())) for pose in poses]
+        poses = (
+            pin.updateFramePlacement(self.robot.model, self._data, self.robot.frame(arm.tip))
+            for arm in self.robot.arms
+        )
+        return [
+            (np.array(pose.translation), np.array(pin.Quaternion(pose.rotation).coeffs()))
+            for pose in poses
+        ]
 
     def target_error(self, command: Command) -> float:
         """From the commanded tip to where it should be, in m, of the arm that is farther off; NaN without a goal."""

@@ -5,5 +5,14 @@ from pallas_ros.launching import description
 
 def generate_launch_description():
     """Pose adapter, smoothing, arm; recorder and visualizer where asked for."""
-    only = ["pose_adapter", "hpstm", "retarget", "arm_simulator", "operator", "recorder", "visualizer", "monitor"]
+    only = [
+        "pose_adapter",
+        "hpstm",
+        "retarget",
+        "arm_simulator",
+        "operator",
+        "recorder",
+        "visualizer",
+        "monitor",
+    ]
     return description({"imu_source": "none", "body": "pose"}, only=only)

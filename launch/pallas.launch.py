@@ -5,4 +5,7 @@ from pallas_ros.launching import description
 
 def generate_launch_description():
     """Sensors, driver, body; recorder and visualizer where asked for."""
-    return description({"robot": ""}, only=["imu_simulator", "imu_driver", "pallas_node", "recorder", "visualizer", "monitor"])
+    return description(
+        {"robot": ""},
+        only=["imu_simulator", "imu_driver", "pallas_node", "recorder", "visualizer", "monitor"],
+    )

@@ -53,7 +53,10 @@ class Parser(argparse.ArgumentParser):
 
 def installed_commands() -> dict[str, EntryPoint]:
     """The subcommands by name, sorted."""
-    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
+    return {
+        entry.name: entry
+        for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    }
 
 
 def help_line(entry: EntryPoint) -> str:
@@ -62,7 +65,11 @@ def help_line(entry: EntryPoint) -> str:
         spec = importlib.util.find_spec(entry.value)
         source = Path(spec.origin).read_bytes() if spec and spec.origin else b""
         for statement in ast.parse(source).body:
-            target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+            target = (
+                statement.targets[0]
+                if isinstance(statement, ast.Assign)
+                else getattr(statement, "target", None)
+            )
             if isinstance(target, ast.Name) and target.id == "HELP":
                 return str(ast.literal_eval(cast("ast.Assign", statement).value))
     except (ImportError, OSError, SyntaxError, ValueError):
@@ -80,7 +87,9 @@ def load(entry: EntryPoint) -> Command:
         return cast(Command, importlib.import_module(entry.value))
     except ModuleNotFoundError as error:
         if error.name == entry.value:
-            raise PallasError(f"the command '{entry.name}' is not part of this installation ({error.name} is missing)") from error
+            raise PallasError(
+                f"the command '{entry.name}' is not part of this installation ({error.name} is missing)"
+            ) from error
         if (error.name or "").split(".")[0] in ("rclpy", "pallas"):
             raise PallasError(
                 f"'{entry.name}' needs ROS 2 ({error.name} is missing): run `make setup`, or source a ROS 2 workspace"
@@ -100,8 +109,14 @@ def build_parser(commands: dict[str, EntryPoint], chosen: str | None) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pallas {__version__}")
-    parser.add_argument("--completion", choices=("bash", "zsh", "fish"), help="print what makes this shell complete `pallas`, and stop")
-    subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
+    parser.add_argument(
+        "--completion",
+        choices=("bash", "zsh", "fish"),
+        help="print what makes this shell complete `pallas`, and stop",
+    )
+    subparsers = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", parser_class=Parser
+    )
     for name, entry in commands.items():
         if name != chosen:
             subparsers.add_parser(name, help=help_line(entry), add_help=False)
@@ -122,7 +137,9 @@ def build_parser(commands: dict[str, EntryPoint], chosen: str | None) -> Parser:
 
 def subparser(parser: Parser, name: str) -> argparse.ArgumentParser:
     """The parser of one subcommand, of those that `build_parser` made."""
-    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    actions = [
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    ]
     return cast(argparse.ArgumentParser, actions[0].choices[name])
 
 
@@ -133,10 +150,17 @@ def choose(arguments: Sequence[str], commands: dict[str, EntryPoint]) -> str | N
         PallasError: there is no such command.
     """
     words = [word for word in arguments if not word.startswith("-")]
-    if not words or "--completion" in arguments[: arguments.index(words[0])] or words[0] in commands:
+    if (
+        not words
+        or "--completion" in arguments[: arguments.index(words[0])]
+        or words[0] in commands
+    ):
         return words[0] if words and words[0] in commands else None
     near = difflib.get_close_matches(words[0], commands, n=1)
-    raise PallasError(f"there is no command '{words[0]}': " + (f"did you mean '{near[0]}'?" if near else "`pallas --help` lists them"))
+    raise PallasError(
+        f"there is no command '{words[0]}': "
+        + (f"did you mean '{near[0]}'?" if near else "`pallas --help` lists them")
+    )
 
 
 def complete(commands: dict[str, EntryPoint]) -> None:
@@ -195,7 +219,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         lines = str(error).strip().splitlines()
         what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-        print(f"pallas: {what} (a fault of pallas itself; PALLAS_DEBUG=1 in the environment shows where)", file=sys.stderr)
+        print(
+            f"pallas: {what} (a fault of pallas itself; PALLAS_DEBUG=1 in the environment shows where)",
+            file=sys.stderr,
+        )
         return 1
 
 

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from pallas_ros.bags import Bag
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
-from pallas_ros.body.names import TOPIC_DIAGNOSTICS, TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, TOPIC_TRUTH_BODY
+from pallas_ros.body.names import (
+    TOPIC_DIAGNOSTICS,
+    TOPIC_HPSTM_BODY,
+    TOPIC_PALLAS_BODY,
+    TOPIC_TRUTH_BODY,
+)
 from pallas_ros.messages import body_from_msg, from_stamp
 
 F64 = NDArray[np.float64]
@@ -80,7 +85,9 @@ class Run:
             "body_error_cm": _rounded(100 * float(np.mean(self.errors)) if self.errors else None),
         }
 
-    def _compare(self, stamp: int, mine: dict[int, F64], positions: F64, theirs: dict[int, F64]) -> None:
+    def _compare(
+        self, stamp: int, mine: dict[int, F64], positions: F64, theirs: dict[int, F64]
+    ) -> None:
         relative = positions - positions[0]
         other = theirs.pop(stamp, None)
         if other is None:
@@ -111,7 +118,12 @@ def of_bag(bag: Bag, command_topic: str) -> tuple[Run, int]:
             elif message.topic == command_topic:
                 run.command(message.stamp, from_stamp(record.header.stamp))
             elif message.topic == TOPIC_DIAGNOSTICS:
-                statuses.update({status.name: {pair.key: pair.value for pair in status.values} for status in record.status})
+                statuses.update(
+                    {
+                        status.name: {pair.key: pair.value for pair in status.values}
+                        for status in record.status
+                    }
+                )
         except PallasError:
             continue
     return run, lost(statuses, stamps)
@@ -129,12 +141,17 @@ def lost(statuses: Mapping[str, Mapping[str, Any]], stamps: Mapping[str, Iterabl
         what the recorder itself missed by the middleware's numbering.
     """
     count = 0
-    arrays = {topic: np.unique(np.fromiter(values, dtype=np.int64)) for topic, values in stamps.items()}
+    arrays = {
+        topic: np.unique(np.fromiter(values, dtype=np.int64)) for topic, values in stamps.items()
+    }
     for figures in statuses.values():
         for key, value in figures.items():
             if key == "lost":
                 count += int(value)
-            elif key.startswith(RECEIVED) and (sent := arrays.get(key.removeprefix(RECEIVED))) is not None:
+            elif (
+                key.startswith(RECEIVED)
+                and (sent := arrays.get(key.removeprefix(RECEIVED))) is not None
+            ):
                 received, first, last = (int(word) for word in str(value).split())
                 count += max(0, int(((sent >= first) & (sent <= last)).sum()) - received)
     return count

@@ -33,7 +33,9 @@ class Argument:
             PallasError: it is none of the choices.
         """
         if self.choices is not None and value not in self.choices:
-            raise PallasError(f"argument {self.name}:={value} is none of {', '.join(choice or '(empty)' for choice in self.choices)}")
+            raise PallasError(
+                f"argument {self.name}:={value} is none of {', '.join(choice or '(empty)' for choice in self.choices)}"
+            )
         return value
 
 
@@ -48,7 +50,10 @@ class NodeSpec:
 
     def runs(self, arguments: Mapping[str, str]) -> bool:
         """Whether it runs under ``arguments``."""
-        return all(bool(arguments[name]) if values == (ANY,) else arguments[name] in values for name, values in self.when.items())
+        return all(
+            bool(arguments[name]) if values == (ANY,) else arguments[name] in values
+            for name, values in self.when.items()
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,10 @@ class Graph:
         try:
             arguments = {
                 name: Argument(
-                    name, str(entry["default"]), str(entry["help"]), tuple(map(str, entry["choices"])) if "choices" in entry else None
+                    name,
+                    str(entry["default"]),
+                    str(entry["help"]),
+                    tuple(map(str, entry["choices"])) if "choices" in entry else None,
                 )
                 for name, entry in document["arguments"].items()
             }
@@ -114,10 +122,20 @@ class Graph:
         """
         for name in given:
             if name not in self.arguments:
-                raise PallasError(f"there is no argument '{name}': {closest(name, dict(self.arguments))}")
-        return {name: argument.check(given.get(name, argument.default)) for name, argument in self.arguments.items()}
+                raise PallasError(
+                    f"there is no argument '{name}': {closest(name, dict(self.arguments))}"
+                )
+        return {
+            name: argument.check(given.get(name, argument.default))
+            for name, argument in self.arguments.items()
+        }
 
-    def resolve(self, given: Mapping[str, str], files: Mapping[str, Path] | None = None, only: Iterable[str] | None = None) -> list[Node]:
+    def resolve(
+        self,
+        given: Mapping[str, str],
+        files: Mapping[str, Path] | None = None,
+        only: Iterable[str] | None = None,
+    ) -> list[Node]:
         """The nodes that run under the arguments ``given``, in the order they start, with checked parameters.
 
         Args:
@@ -140,9 +158,15 @@ class Graph:
                 if filled == "":
                     continue
                 if name not in described:
-                    raise PallasError(f"node {spec.node} has no parameter '{name}': {closest(name, described)}")
+                    raise PallasError(
+                        f"node {spec.node} has no parameter '{name}': {closest(name, described)}"
+                    )
                 kind = described[name].type
-                parameters[name] = described[name].check(yaml.safe_load(filled) if isinstance(filled, str) and kind != "string" else filled)
+                parameters[name] = described[name].check(
+                    yaml.safe_load(filled)
+                    if isinstance(filled, str) and kind != "string"
+                    else filled
+                )
             if arguments.get("use_sim_time") == "true":
                 parameters["use_sim_time"] = True
             default = share() / "config" / f"{spec.node}.yaml"
@@ -160,12 +184,19 @@ def read_config(path: str | Path) -> tuple[dict[str, str], dict[str, Path]]:
     path = resource(path)
     document = _read(path)
     unknown = set(document) - {"arguments", "parameter_files"}
-    if unknown or not all(isinstance(document.get(key) or {}, dict) for key in ("arguments", "parameter_files")):
+    if unknown or not all(
+        isinstance(document.get(key) or {}, dict) for key in ("arguments", "parameter_files")
+    ):
         raise PallasError(
             f"{path}: expected the mappings 'arguments' and 'parameter_files', found {', '.join(map(str, document)) or 'nothing'}"
         )
-    arguments = {str(name): _word(value) for name, value in (document.get("arguments") or {}).items()}
-    files = {str(node): path.parent / str(file) for node, file in (document.get("parameter_files") or {}).items()}
+    arguments = {
+        str(name): _word(value) for name, value in (document.get("arguments") or {}).items()
+    }
+    files = {
+        str(node): path.parent / str(file)
+        for node, file in (document.get("parameter_files") or {}).items()
+    }
     for node, file in files.items():
         if not file.exists():
             raise PallasError(f"{path}: the parameter file of {node}, {file}, does not exist")
@@ -186,7 +217,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _spec(entry: Mapping[str, Any]) -> NodeSpec:
     when = {
-        name: tuple(map(_word, values)) if isinstance(values, list) else (_word(values),) for name, values in entry.get("when", {}).items()
+        name: tuple(map(_word, values)) if isinstance(values, list) else (_word(values),)
+        for name, values in entry.get("when", {}).items()
     }
     return NodeSpec(entry["node"], when, entry.get("parameters") or {}, entry.get("remap") or {})
 
@@ -198,4 +230,8 @@ def _word(value: Any) -> str:
 
 def _yaml(value: Any) -> str:
     """A parameter value as ROS arguments take it."""
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=10**6)
+        .removesuffix("\n")
+        .removesuffix("\n...")
+    )

@@ -3,7 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, LogInfo, OpaqueFunction, RegisterEventHandler, Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    ExecuteProcess,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
 from launch.event_handlers import OnProcessExit
 from launch.events import matches_action
 from launch_ros.actions import LifecycleNode
@@ -19,7 +27,9 @@ from pallas_ros.graph import Graph, Node
 PACKAGE = "pallas"
 
 
-def description(defaults: Mapping[str, str] | None = None, only: Sequence[str] | None = None) -> LaunchDescription:
+def description(
+    defaults: Mapping[str, str] | None = None, only: Sequence[str] | None = None
+) -> LaunchDescription:
     """A launch description of the graph.
 
     Args:
@@ -33,11 +43,19 @@ def description(defaults: Mapping[str, str] | None = None, only: Sequence[str] |
     given = dict(defaults or {})
     declared = [
         DeclareLaunchArgument(
-            a.name, default_value=given.get(a.name, a.default), description=a.help, choices=list(a.choices) if a.choices else None
+            a.name,
+            default_value=given.get(a.name, a.default),
+            description=a.help,
+            choices=list(a.choices) if a.choices else None,
         )
         for a in graph.arguments.values()
     ]
-    return LaunchDescription([*declared, OpaqueFunction(function=_nodes, args=[graph, list(only) if only is not None else None])])
+    return LaunchDescription(
+        [
+            *declared,
+            OpaqueFunction(function=_nodes, args=[graph, list(only) if only is not None else None]),
+        ]
+    )
 
 
 def _nodes(context: Any, graph: Graph, only: list[str] | None) -> list[Any]:
@@ -52,7 +70,11 @@ def _nodes(context: Any, graph: Graph, only: list[str] | None) -> list[Any]:
     for node in nodes:
         actions += _managed(node)
     if arguments["rviz"] == "true":
-        actions.append(ExecuteProcess(cmd=["rviz2", "-d", str(share() / "config" / "pallas.rviz")], output="screen"))
+        actions.append(
+            ExecuteProcess(
+                cmd=["rviz2", "-d", str(share() / "config" / "pallas.rviz")], output="screen"
+            )
+        )
     return actions
 
 
@@ -64,20 +86,41 @@ def _managed(node: Node) -> list[Any]:
         name=node.node,
         namespace="",
         output="screen",
-        parameters=[*([str(node.file)] if node.file is not None else []), {**node.parameters, "autostart": False}],
+        parameters=[
+            *([str(node.file)] if node.file is not None else []),
+            {**node.parameters, "autostart": False},
+        ],
         remappings=list(node.remap.items()),
     )
-    configure = EmitEvent(event=ChangeState(lifecycle_node_matcher=matches_action(action), transition_id=Transition.TRANSITION_CONFIGURE))
-    activate = EmitEvent(event=ChangeState(lifecycle_node_matcher=matches_action(action), transition_id=Transition.TRANSITION_ACTIVATE))
+    configure = EmitEvent(
+        event=ChangeState(
+            lifecycle_node_matcher=matches_action(action),
+            transition_id=Transition.TRANSITION_CONFIGURE,
+        )
+    )
+    activate = EmitEvent(
+        event=ChangeState(
+            lifecycle_node_matcher=matches_action(action),
+            transition_id=Transition.TRANSITION_ACTIVATE,
+        )
+    )
     refused = f"{node.node} did not configure; its message is above"
     return [
         RegisterEventHandler(OnProcessExit(target_action=action, on_exit=_end_all)),
         RegisterEventHandler(
-            OnStateTransition(target_lifecycle_node=action, start_state="configuring", goal_state="inactive", entities=[activate])
+            OnStateTransition(
+                target_lifecycle_node=action,
+                start_state="configuring",
+                goal_state="inactive",
+                entities=[activate],
+            )
         ),
         RegisterEventHandler(
             OnStateTransition(
-                target_lifecycle_node=action, start_state="configuring", goal_state="unconfigured", entities=[Shutdown(reason=refused)]
+                target_lifecycle_node=action,
+                start_state="configuring",
+                goal_state="unconfigured",
+                entities=[Shutdown(reason=refused)],
             )
         ),
         action,

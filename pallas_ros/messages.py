@@ -48,15 +48,27 @@ def body_from_msg(message: Any) -> BodyFrame:
     """
     names, poses, covariance = list(message.joint_names), message.poses, message.position_covariance
     count, what = len(names), f"body '{message.body_id}'"
-    for part, values in (("poses", poses), ("valid", message.valid), ("confidence", message.confidence)):
+    for part, values in (
+        ("poses", poses),
+        ("valid", message.valid),
+        ("confidence", message.confidence),
+    ):
         if len(values) != count:
             raise PallasError(f"{what} names {count} joints but has {len(values)} {part}")
     if len(covariance) not in (0, 9 * count):
-        raise PallasError(f"{what} has a position_covariance of {len(covariance)} numbers, expected none or {9 * count}")
-    numbers = np.array([(p.x, p.y, p.z, q.x, q.y, q.z, q.w) for p, q in ((pose.position, pose.orientation) for pose in poses)]).reshape(
-        count, 7
+        raise PallasError(
+            f"{what} has a position_covariance of {len(covariance)} numbers, expected none or {9 * count}"
+        )
+    numbers = np.array(
+        [
+            (p.x, p.y, p.z, q.x, q.y, q.z, q.w)
+            for p, q in ((pose.position, pose.orientation) for pose in poses)
+        ]
+    ).reshape(count, 7)
+    valid, confidence = (
+        np.array(message.valid, dtype=bool),
+        np.array(message.confidence, dtype=np.float64),
     )
-    valid, confidence = np.array(message.valid, dtype=bool), np.array(message.confidence, dtype=np.float64)
     matrices = np.array(covariance).reshape(count, 3, 3) if len(covariance) else None
     if names != _JOINT_LIST:
         order = order_of(names, JOINTS, what)
@@ -110,13 +122,19 @@ def imu_from_msg(message: Any) -> ImuSample:
         PallasError: it carries no acceleration.
     """
     if message.linear_acceleration_covariance[0] == -1.0:
-        raise PallasError(f"the IMU message of frame '{message.header.frame_id}' carries no acceleration")
+        raise PallasError(
+            f"the IMU message of frame '{message.header.frame_id}' carries no acceleration"
+        )
     o, a, g = message.orientation, message.linear_acceleration, message.angular_velocity
     return ImuSample(
         stamp=from_stamp(message.header.stamp),
-        orientation=None if message.orientation_covariance[0] == -1.0 else np.array((o.x, o.y, o.z, o.w)),
+        orientation=None
+        if message.orientation_covariance[0] == -1.0
+        else np.array((o.x, o.y, o.z, o.w)),
         acceleration=np.array((a.x, a.y, a.z)),
-        angular_velocity=None if message.angular_velocity_covariance[0] == -1.0 else np.array((g.x, g.y, g.z)),
+        angular_velocity=None
+        if message.angular_velocity_covariance[0] == -1.0
+        else np.array((g.x, g.y, g.z)),
     )
 
 
@@ -130,11 +148,15 @@ def sensors_from_msg(message: Any) -> dict[str, str]:
     for status in message.status:
         site, identity = status.name, status.hardware_id
         if site not in SITES:
-            raise PallasError(f"sensors: there is no site {site[:40]!r}; sites are {', '.join(SITES)}")
+            raise PallasError(
+                f"sensors: there is no site {site[:40]!r}; sites are {', '.join(SITES)}"
+            )
         if site in sensors:
             raise PallasError(f"sensors: {site} is named twice")
         if len(identity) > _LONGEST_IDENTITY or not identity.isprintable():
-            raise PallasError(f"sensors: the identity on {site}, {identity[:40]!r}, is too long or not printable")
+            raise PallasError(
+                f"sensors: the identity on {site}, {identity[:40]!r}, is too long or not printable"
+            )
         sensors[site] = identity
     return {site: identity for site, identity in sensors.items() if identity}
 
@@ -163,4 +185,6 @@ def order_of(given: list[str], wanted: Sequence[str], what: str) -> list[int]:
     try:
         return [index[name] for name in wanted]
     except KeyError as missing:
-        raise PallasError(f"{what} has no joint {missing}; it has {', '.join(given) or 'none'}") from None
+        raise PallasError(
+            f"{what} has no joint {missing}; it has {', '.join(given) or 'none'}"
+        ) from None

@@ -57,7 +57,9 @@ class Pipeline:
     ) -> None:
         """``calibration``: what to begin with, or what shall find it; ``heading``: what takes out heading drift, or nothing."""
         self.calibration = calibration if isinstance(calibration, Calibration) else None
-        self.calibrator: Calibrator | None = None if isinstance(calibration, Calibration) else calibration
+        self.calibrator: Calibrator | None = (
+            None if isinstance(calibration, Calibration) else calibration
+        )
         self.from_stamp = 0
         self.sensors: dict[str, str] = {}
         self.foreign = ""
@@ -89,7 +91,11 @@ class Pipeline:
             self.from_stamp = sample.stamp - 1
         q_world_bone, acceleration = self.calibration.apply(site, sample)
         frames = self._synchroniser.push(site, sample.stamp, q_world_bone, acceleration)
-        return self._bodies([self._heading.correct(frame) for frame in frames] if self._heading is not None else frames)
+        return self._bodies(
+            [self._heading.correct(frame) for frame in frames]
+            if self._heading is not None
+            else frames
+        )
 
     def push_calibrated(self, frame: ImuFrame) -> list[BodyFrame]:
         """Take a frame that is calibrated and on the grid already; where its ``step`` is 0 everything begins anew, as it did when it was made."""
@@ -127,7 +133,12 @@ class Pipeline:
             PallasError: it was made with other sensors than those connected; what was in force stays.
         """
         calibration.check_sensors(self.sensors)
-        self.calibration, self.from_stamp, self.calibrator, self.foreign = calibration, stamp, None, ""
+        self.calibration, self.from_stamp, self.calibrator, self.foreign = (
+            calibration,
+            stamp,
+            None,
+            "",
+        )
         self._found_here = False
         self._begin_anew()
 
@@ -141,13 +152,21 @@ class Pipeline:
     def remarks(self) -> list[str]:
         """What is not as it should be, in words."""
         foreign = [self.foreign] if self.foreign else []
-        seeking = [self.calibrator.problem] if self.calibrator is not None and self.calibrator.problem else []
+        seeking = (
+            [self.calibrator.problem]
+            if self.calibrator is not None and self.calibrator.problem
+            else []
+        )
         drifted = self._heading.remarks() if self._heading is not None else []
         return foreign + seeking + self._synchroniser.remarks() + drifted
 
     def dropped(self) -> dict[str, int]:
         """Samples not used, by site and reason; frames left out."""
-        counts = {f"{site}: {why}": n for site, reasons in self._synchroniser.counts.items() for why, n in reasons.items()}
+        counts = {
+            f"{site}: {why}": n
+            for site, reasons in self._synchroniser.counts.items()
+            for why, n in reasons.items()
+        }
         return {**counts, "frames skipped": self._synchroniser.skipped}
 
     def document(self) -> str:
@@ -204,7 +223,11 @@ class Settings:
         Raises:
             PallasError: one of them is missing or does not fit.
         """
-        calibration = Calibration.load(Path(self.calibration).expanduser()) if self.calibration else calibrator("tpose", self.still_s)
+        calibration = (
+            Calibration.load(Path(self.calibration).expanduser())
+            if self.calibration
+            else calibrator("tpose", self.still_s)
+        )
         stream = open_stream(
             resource(self.model),
             backend=self.backend,
@@ -216,7 +239,9 @@ class Settings:
         skeleton = Skeleton.from_height(self.height_m, segment_lengths(self.segments))
         synchroniser = Synchroniser(max_wait_s=self.max_wait_s, hold_s=self.hold_s)
         heading = HeadingDrift(DriftModel.of(self.heading_drift)) if self.heading_drift else None
-        return Pipeline(calibration, synchroniser, BodyEstimator(stream, skeleton), self.body_id, heading)
+        return Pipeline(
+            calibration, synchroniser, BodyEstimator(stream, skeleton), self.body_id, heading
+        )
 
 
 def segment_lengths(pairs: Sequence[str]) -> dict[str, float]:
@@ -231,5 +256,7 @@ def segment_lengths(pairs: Sequence[str]) -> dict[str, float]:
         try:
             lengths[name.strip()] = float(metres)
         except ValueError:
-            raise PallasError(f"segment '{pair}': give it as name=metres, like upper_arm=0.31") from None
+            raise PallasError(
+                f"segment '{pair}': give it as name=metres, like upper_arm=0.31"
+            ) from None
     return lengths

@@ -40,8 +40,14 @@ class Child:
     def verdict(self) -> str:
         """How it ended, in words, with the last thing it said."""
         code = self.process.returncode
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        last = next((line for line in reversed(self.said) if line.startswith(f"{self.name}: ")), None)
+        how = (
+            f"was killed by {signal.Signals(-code).name}"
+            if code < 0
+            else f"ended with status {code}"
+        )
+        last = next(
+            (line for line in reversed(self.said) if line.startswith(f"{self.name}: ")), None
+        )
         last = last or next((line for line in reversed(self.said) if line.strip()), "")
         return f"{self.name} {how}" + (f": {last.removeprefix(f'{self.name}: ')}" if last else "")
 
@@ -61,7 +67,13 @@ class Processes:
         """How many nodes have said that they are active."""
         return sum(child.active for child in self.children)
 
-    def start(self, name: str, command: Sequence[str], nodes: int = 1, environment: dict[str, str] | None = None) -> Child:
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        nodes: int = 1,
+        environment: dict[str, str] | None = None,
+    ) -> Child:
         """Start one process, in a session of its own: a Ctrl-C at the terminal reaches only us, and we stop the others in order."""
         process = subprocess.Popen(
             command,
@@ -98,7 +110,10 @@ class Processes:
                     child.process.send_signal(signal.SIGINT)
         until = time.monotonic() + STOP_S
         killed = []
-        while any(child.process.poll() is None for child in self.children) and time.monotonic() < until:
+        while (
+            any(child.process.poll() is None for child in self.children)
+            and time.monotonic() < until
+        ):
             for key, _ in self._selector.select(0.02):
                 self._read(key.fileobj, key.data)  # type: ignore[arg-type]
         for child in self.children:

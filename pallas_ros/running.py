@@ -50,7 +50,10 @@ def run_graph(
     Raises:
         PallasError: a graph runs already in this ROS domain, or a node refused to start.
     """
-    handlers = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {
+        number: signal.signal(number, _stop)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     status = _StatusLine(len(nodes), duration)
     try:
         with alone_in_domain():
@@ -69,7 +72,9 @@ def run_graph(
                 status.say("stopping")
             finally:
                 for number in handlers:
-                    signal.signal(number, signal.SIG_IGN)  # the stop itself takes less than 2 s and is not interrupted
+                    signal.signal(
+                        number, signal.SIG_IGN
+                    )  # the stop itself takes less than 2 s and is not interrupted
                 killed = processes.stop()
                 status.clear()
             if killed:
@@ -110,7 +115,11 @@ class _StatusLine:
     def show(self, active: int) -> None:
         if self._start is None and active >= self._nodes:
             self._start = time.monotonic()
-        left = "" if self._duration is None else f", {max(0.0, self._duration - self.elapsed()):.0f} s left"
+        left = (
+            ""
+            if self._duration is None
+            else f", {max(0.0, self._duration - self.elapsed()):.0f} s left"
+        )
         state = (
             f"{active} of {self._nodes} nodes are active"
             if self._start is None

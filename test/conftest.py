@@ -15,9 +15,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pytest
 from hypothesis import HealthCheck, settings
 
-DOMAINS = range(1, 100)  # the ROS domain ids that are safe on every platform, but 0, which is everybody's
+DOMAINS = range(
+    1, 100
+)  # the ROS domain ids that are safe on every platform, but 0, which is everybody's
 
-settings.register_profile("pallas", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "pallas", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("pallas")
 
 
@@ -73,7 +77,9 @@ def ros_nodes(ros_domain: int) -> Iterator[list[Any]]:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of recordings to test with ($PALLAS_DATA, else `../shared/data`); skips, visibly, where it is absent."""
-    folder = Path(os.environ.get("PALLAS_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    folder = Path(
+        os.environ.get("PALLAS_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
+    )
     if not folder.is_dir():
         pytest.skip(f"no recordings in {folder}")
     return folder

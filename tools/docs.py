@@ -24,11 +24,22 @@ def parameters() -> str:
     text += "Set one with `--ros-args -p NAME:=VALUE` or in a parameter file (`config/`). "
     text += "A value that is not as described is refused with its name and range. *Start* marks those that are set at start only.\n"
     for name in sorted(entry.name for entry in entry_points(group="pallas.nodes")):
-        text += f"\n## {name}\n\n| parameter | default | must be | what it is |\n|---|---|---|---|\n"
+        text += (
+            f"\n## {name}\n\n| parameter | default | must be | what it is |\n|---|---|---|---|\n"
+        )
         for parameter in describe(name).values():
             when = " *Start.*" if parameter.read_only else ""
-            cells = (f"`{parameter.name}`", f"`{shown(parameter.default)}`", parameter.wants(), f"{parameter.description}{when}")
-            text += "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |\n"
+            cells = (
+                f"`{parameter.name}`",
+                f"`{shown(parameter.default)}`",
+                parameter.wants(),
+                f"{parameter.description}{when}",
+            )
+            text += (
+                "| "
+                + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells)
+                + " |\n"
+            )
     return text
 
 

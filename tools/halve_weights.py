@@ -7,4 +7,8 @@ from safetensors.torch import save_file
 
 source, target = sys.argv[1:]
 with safe_open(source, framework="pt") as file:
-    save_file({name: file.get_tensor(name).half() for name in file.keys()}, target, metadata=file.metadata())  # noqa: SIM118
+    save_file(
+        {name: file.get_tensor(name).half() for name in file.keys()},  # noqa: SIM118
+        target,
+        metadata=file.metadata(),
+    )

@@ -33,7 +33,9 @@ def resolve(uv: Path, draft: Path) -> list[str]:
     ]
     subprocess.run(command, cwd=ROOT, check=True)
     # `extra-index` lines name machines, and torch's local version (+cpu) exists only on some of them
-    lines = [line for line in draft.read_text().splitlines() if line and not line.startswith(("-", "#"))]
+    lines = [
+        line for line in draft.read_text().splitlines() if line and not line.startswith(("-", "#"))
+    ]
     return [line.replace("+cpu", "") for line in lines if not TORCH_OWN.match(line)]
 
 

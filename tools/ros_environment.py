@@ -27,8 +27,13 @@ def environment(env: dict[str, str], prefix: str) -> dict[str, str]:
     """`env` changed so that ROS is found in `prefix`; applying it twice changes nothing more."""
     new = dict(env)
     own = Path(prefix)
-    listed = [Path(p) for p in _split(env.get("AMENT_PREFIX_PATH")) + _split(env.get("COLCON_PREFIX_PATH"))]
-    listed += [Path(p).parent for p in _split(env.get("LD_LIBRARY_PATH")) if _is_ros(Path(p).parent)]
+    listed = [
+        Path(p)
+        for p in _split(env.get("AMENT_PREFIX_PATH")) + _split(env.get("COLCON_PREFIX_PATH"))
+    ]
+    listed += [
+        Path(p).parent for p in _split(env.get("LD_LIBRARY_PATH")) if _is_ros(Path(p).parent)
+    ]
     if any(_is_ros(p) and p != own for p in listed):
 
         def is_foreign(path: str) -> bool:
@@ -36,10 +41,15 @@ def environment(env: dict[str, str], prefix: str) -> dict[str, str]:
 
         for name in ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH"):
             if name in new:
-                new[name] = os.pathsep.join(part for part in _split(new[name]) if not is_foreign(part))
+                new[name] = os.pathsep.join(
+                    part for part in _split(new[name]) if not is_foreign(part)
+                )
         new.pop("COLCON_PREFIX_PATH", None)
         new["RMW_IMPLEMENTATION"] = "rmw_fastrtps_cpp"
-    libraries = [str(own / "lib"), *map(str, sorted(own.glob("lib/python3.*/site-packages/ros_*.libs")))]
+    libraries = [
+        str(own / "lib"),
+        *map(str, sorted(own.glob("lib/python3.*/site-packages/ros_*.libs"))),
+    ]
     for name, paths in (("LD_LIBRARY_PATH", libraries), ("AMENT_PREFIX_PATH", [str(own)])):
         parts = _split(new.get(name))
         new[name] = os.pathsep.join([*parts, *(path for path in paths if path not in parts)])

@@ -33,7 +33,11 @@ def film(bag: Path) -> None:
     from pallas_ros.view.robot import RobotShape
 
     recording = BagFile(bag)
-    robot = RobotShape.parse(recording.robot.encode(), Path.cwd(), "robot description", detail_m=0.006) if recording.robot else None
+    robot = (
+        RobotShape.parse(recording.robot.encode(), Path.cwd(), "robot description", detail_m=0.006)
+        if recording.robot
+        else None
+    )
     times = np.arange(max(recording.duration - 7.0, 0.0), recording.duration, 1 / 8)
     write_clip(IMAGES / "demo.gif", frames(recording, robot, times, (560, 320)), 8)
 
@@ -48,7 +52,10 @@ def report(bag: Path) -> None:
         page = write_report(bag, Path(folder) / "report.html", film=False).page
         browser = Browser((1180, 1000))
         browser.open(page.as_uri())
-        browser.until(lambda: browser.ask("document.readyState == 'complete' && document.images[0].complete"), 180)
+        browser.until(
+            lambda: browser.ask("document.readyState == 'complete' && document.images[0].complete"),
+            180,
+        )
         shrink(browser.picture(), IMAGES / "report.png")
         browser.close()
 
@@ -57,7 +64,18 @@ def viewer(bag: Path) -> None:
     """The viewer at an instant of the bag, its charts filled."""
     from browser import Browser
 
-    command = [sys.executable, "-m", "pallas_ros.cli", "view", str(bag), "--port", "0", "--start", "15", "--paused"]
+    command = [
+        sys.executable,
+        "-m",
+        "pallas_ros.cli",
+        "view",
+        str(bag),
+        "--port",
+        "0",
+        "--start",
+        "15",
+        "--paused",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = next(line for line in process.stdout if line.startswith("http://")).split()[0]
@@ -66,7 +84,9 @@ def viewer(bag: Path) -> None:
         browser.until(lambda: browser.ask(CLOSE_NOTICE), 180)
         browser.until(lambda: browser.ask("document.querySelectorAll('.uplot').length") >= 6, 180)
         before, now = None, browser.picture()
-        while before is None or (before != now).any():  # the scene fades in, slowly without a graphics card
+        while (
+            before is None or (before != now).any()
+        ):  # the scene fades in, slowly without a graphics card
             time.sleep(4)
             before, now = now, browser.picture()
         shrink(now, IMAGES / "viewer.png")
@@ -76,9 +96,13 @@ def viewer(bag: Path) -> None:
 
 if __name__ == "__main__":
     makers = {"film": film, "report": report, "viewer": viewer}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("bag", type=Path, help="a bag of the demo")
-    parser.add_argument("pictures", nargs="*", metavar="film|report|viewer", help="which (default: all)")
+    parser.add_argument(
+        "pictures", nargs="*", metavar="film|report|viewer", help="which (default: all)"
+    )
     args = parser.parse_args()
     for name in set(args.pictures) - set(makers):
         parser.error(f"there is no picture '{name}': {', '.join(makers)}")

@@ -16,8 +16,18 @@ from pallas_ros.view.figure import Figure, Person, write_png
 from pallas_ros.view.raster import Camera, Canvas, Colour
 
 SENSOR: Colour = (40, 44, 52)
-AXES: tuple[tuple[str, Colour], ...] = (("x", (205, 50, 45)), ("y", (40, 145, 60)), ("z", (45, 85, 205)))
-STEPS = (("1  N-pose", 2.0), ("2  T-pose", 7.0), ("4  elbows", 12.75), ("5  bow", 18.45), ("6  turn", 25.5))
+AXES: tuple[tuple[str, Colour], ...] = (
+    ("x", (205, 50, 45)),
+    ("y", (40, 145, 60)),
+    ("z", (45, 85, 205)),
+)
+STEPS = (
+    ("1  N-pose", 2.0),
+    ("2  T-pose", 7.0),
+    ("4  elbows", 12.75),
+    ("5  bow", 18.45),
+    ("6  turn", 25.5),
+)
 """Name of a step and the second of the calibration motion that shows it."""
 
 
@@ -27,9 +37,17 @@ def sensors(canvas: Canvas, motion: Motion, frame: int, label: bool) -> None:
         joint, lever = SENSOR_LEVERS[site]
         q = bone_orientation(motion, site)[frame]
         skin = np.array(lever) * (1.25 if site in ("pelvis", "neck") else 1.4)
-        centre = motion.positions[frame, JOINT_INDEX[joint]] + rotations.rotate(q, np.array([skin[0], lever[1], skin[2]]))
+        centre = motion.positions[frame, JOINT_INDEX[joint]] + rotations.rotate(
+            q, np.array([skin[0], lever[1], skin[2]])
+        )
         half = rotations.rotate(q, np.array([0.018, 0.0, 0.0]))
-        canvas.capsules((centre - half)[None], (centre + half)[None], np.array([0.018]), np.array([SENSOR], dtype=float), shadow=False)
+        canvas.capsules(
+            (centre - half)[None],
+            (centre + half)[None],
+            np.array([0.018]),
+            np.array([SENSOR], dtype=float),
+            shadow=False,
+        )
         for (name, colour), axis in zip(AXES, np.eye(3)):
             tip = centre + rotations.rotate(q, 0.16 * axis)
             canvas.polyline(np.array([centre, tip]), colour, 3.0)
@@ -38,7 +56,9 @@ def sensors(canvas: Canvas, motion: Motion, frame: int, label: bool) -> None:
         if label:
             pixel, _ = canvas.camera.project(centre, canvas.size)
             right, down = (34, -24) if site in ("pelvis", "neck") else (-30, 30)
-            canvas.text((float(pixel[0]) + right * 2.4, float(pixel[1]) + down), site, 15, anchor="la")
+            canvas.text(
+                (float(pixel[0]) + right * 2.4, float(pixel[1]) + down), site, 15, anchor="la"
+            )
 
 
 def worn(path: Path) -> None:
@@ -48,9 +68,13 @@ def worn(path: Path) -> None:
     canvas.ground()
     capsules = human.figure(Skeleton.from_height())
     colours = np.array([human.COLOURS[capsule.part] for capsule in capsules], dtype=float)
-    canvas.capsules(*human.place(capsules, motion.positions[frame], motion.rotations[frame]), colours)
+    canvas.capsules(
+        *human.place(capsules, motion.positions[frame], motion.rotations[frame]), colours
+    )
     sensors(canvas, motion, frame, label=True)
-    canvas.text((14, 10), "T-pose from behind: on every sensor x points forward, y to the left, z up", 16)
+    canvas.text(
+        (14, 10), "T-pose from behind: on every sensor x points forward, y to the left, z up", 16
+    )
     write_png(path, canvas.finish())
 
 
@@ -59,16 +83,27 @@ def steps(path: Path) -> None:
     motion = calibration_motion(True)
     people = []
     for i, (name, second) in enumerate(STEPS):
-        frame, across = round(second * 60), (i - 2) * 1.15 + (-0.3 if i < 1 else 0.3 if i > 1 else 0.0)
+        frame, across = (
+            round(second * 60),
+            (i - 2) * 1.15 + (-0.3 if i < 1 else 0.3 if i > 1 else 0.0),
+        )
         at = -motion.positions[frame, 0] * [1, 1, 0] + [0.0, across, 0.0]
-        people.append(Person(motion.positions[frame], motion.rotations[frame], tuple(at.tolist()), label=name))
-    figure = Figure(size=(1200, 400), camera=Camera(eye=(6.4, 0.3, 1.9), target=(0.0, 0.0, 0.85), focal=2.3))
+        people.append(
+            Person(motion.positions[frame], motion.rotations[frame], tuple(at.tolist()), label=name)
+        )
+    figure = Figure(
+        size=(1200, 400), camera=Camera(eye=(6.4, 0.3, 1.9), target=(0.0, 0.0, 0.85), focal=2.3)
+    )
     write_png(path, figure.draw(people))
 
 
 def main() -> None:
     """Write both pictures."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[1] / "docs" / "images"
+    folder = (
+        Path(sys.argv[1])
+        if len(sys.argv) > 1
+        else Path(__file__).resolve().parents[1] / "docs" / "images"
+    )
     folder.mkdir(parents=True, exist_ok=True)
     worn(folder / "sensors_worn.png")
     steps(folder / "sensors_calibration.png")

@@ -32,7 +32,11 @@ STAMPS = VENV / "setup-stamps.json"
 LOCK = ROOT / "requirements" / "lock.txt"
 UNDERLAY = ROOT / "tools" / "underlay"
 DATA = ("launch", "config", "urdf", "models")
-SUPPORTED = ((3, 11), (3, 12), (3, 10))  # in order of preference; the versions that have ROS 2 Kilted wheels
+SUPPORTED = (
+    (3, 11),
+    (3, 12),
+    (3, 10),
+)  # in order of preference; the versions that have ROS 2 Kilted wheels
 
 
 class SetupError(Exception):
@@ -64,11 +68,24 @@ class Progress:
         self.shown = time.monotonic()
 
 
-def run(command: list[str], log: str, progress: Progress, detail: Callable[[str], str], env: dict[str, str]) -> str:
+def run(
+    command: list[str],
+    log: str,
+    progress: Progress,
+    detail: Callable[[str], str],
+    env: dict[str, str],
+) -> str:
     """Run `command`, keep its output in build/setup/`log`, show `detail(output so far)`; returns the output, raises SetupError."""
     path = WORK / log
     with path.open("w+", encoding="utf-8", errors="replace") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
         try:
             while process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -88,8 +105,12 @@ def run(command: list[str], log: str, progress: Progress, detail: Callable[[str]
         missing = re.search(r"No matching distribution found for (\S+)", text)
         if missing:
             version, machine = platform.python_version(), platform.machine()
-            raise SetupError(f"there is no package {missing[1]} for Python {version} on {machine}, or the package index cannot be reached")
-        raise SetupError(f"`{Path(command[0]).name} {command[1]} {command[2]} ...` failed; all it printed is in {path.relative_to(ROOT)}")
+            raise SetupError(
+                f"there is no package {missing[1]} for Python {version} on {machine}, or the package index cannot be reached"
+            )
+        raise SetupError(
+            f"`{Path(command[0]).name} {command[1]} {command[2]} ...` failed; all it printed is in {path.relative_to(ROOT)}"
+        )
     return text
 
 
@@ -118,7 +139,13 @@ def examine(python: str) -> Interpreter | None:
         "importlib.util.find_spec('ensurepip') is not None]))"
     )
     try:
-        found = subprocess.run([python, "-I", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=30)
+        found = subprocess.run(
+            [python, "-I", "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=True,
+            timeout=30,
+        )
         executable, version, *rest = json.loads(found.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
@@ -128,7 +155,15 @@ def examine(python: str) -> Interpreter | None:
 def find_python() -> Interpreter:
     """The interpreter to build on: $PYTHON alone where it is given, else that of .venv, this one, the first supported one on PATH."""
     asked = os.environ.get("PYTHON")
-    names = [asked] if asked else [str(PYTHON), sys.executable, *(f"python{major}.{minor}" for major, minor in SUPPORTED)]
+    names = (
+        [asked]
+        if asked
+        else [
+            str(PYTHON),
+            sys.executable,
+            *(f"python{major}.{minor}" for major, minor in SUPPORTED),
+        ]
+    )
     seen = [found for found in map(examine, names) if found]
     for found in seen:
         if found.version[:2] in SUPPORTED and found.implementation == "CPython":
@@ -152,7 +187,9 @@ def check_machine(python: Interpreter) -> None:
     packages += [] if python.venv else [f"python{version}-venv"]
     packages += [] if python.headers else [f"python{version}-dev"]
     if packages:
-        raise SetupError(f"missing here: {', '.join(packages)}; install with: sudo apt-get install {' '.join(packages)}")
+        raise SetupError(
+            f"missing here: {', '.join(packages)}; install with: sudo apt-get install {' '.join(packages)}"
+        )
 
 
 def clean_environment() -> dict[str, str]:
@@ -206,7 +243,13 @@ def site_packages() -> Path:
 
 def make_venv(python: Interpreter, progress: Progress) -> None:
     shutil.rmtree(WORK / "messages", ignore_errors=True)  # configured for the environment that was
-    run([python.executable, "-m", "venv", "--clear", str(VENV)], "venv.log", progress, lambda _: "venv", clean_environment())
+    run(
+        [python.executable, "-m", "venv", "--clear", str(VENV)],
+        "venv.log",
+        progress,
+        lambda _: "venv",
+        clean_environment(),
+    )
 
 
 def install_packages(progress: Progress) -> None:
@@ -226,21 +269,45 @@ def install_packages(progress: Progress) -> None:
 
     def torch_detail(output: str) -> str:
         downloads = re.findall(r"Downloading (\S+?)-\d\S* (\(.*\))", output)
-        return f"torch: {' '.join(downloads[-1])}" if downloads and "Installing collected" not in output else "torch: installing"
+        return (
+            f"torch: {' '.join(downloads[-1])}"
+            if downloads and "Installing collected" not in output
+            else "torch: installing"
+        )
 
-    pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
-    run([*pip, "--no-deps", "-r", str(without_torch)], "packages.log", progress, detail, clean_environment())
+    pip = [
+        str(PYTHON),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--progress-bar",
+        "off",
+    ]
+    run(
+        [*pip, "--no-deps", "-r", str(without_torch)],
+        "packages.log",
+        progress,
+        detail,
+        clean_environment(),
+    )
     run([*pip, "-c", str(LOCK), *torch], "torch.log", progress, torch_detail, clean_environment())
 
 
 def patch_ros_exports() -> None:
     """The wheels' CMake targets name folders of the machine that built them: put in this environment's."""
     query = "import json, numpy, sysconfig; print(json.dumps([sysconfig.get_path('include'), numpy.get_include()]))"
-    found = subprocess.run([str(PYTHON), "-c", query], env=clean_environment(), check=True, stdout=subprocess.PIPE)
+    found = subprocess.run(
+        [str(PYTHON), "-c", query], env=clean_environment(), check=True, stdout=subprocess.PIPE
+    )
     include, numpy_include = json.loads(found.stdout)
     for path in VENV.glob("share/*/cmake/*.cmake"):
         text = path.read_text(encoding="utf-8")
-        new = re.sub(r"/opt/python/cp\d+-cp\d+/lib/python3\.\d+/site-packages/numpy/_?core/include", lambda _: numpy_include, text)
+        new = re.sub(
+            r"/opt/python/cp\d+-cp\d+/lib/python3\.\d+/site-packages/numpy/_?core/include",
+            lambda _: numpy_include,
+            text,
+        )
         new = re.sub(r"/opt/python/cp\d+-cp\d+/include/python3\.\d+", lambda _: include, new)
         if new != text:
             path.write_text(new, encoding="utf-8")
@@ -256,24 +323,59 @@ def build_messages(progress: Progress) -> None:
     """The packages of messages, and the executables of the nodes, into .venv, beside what the wheels put there."""
     patch_ros_exports()
     base = WORK / "messages"
-    sources = [str(ROOT)] + ([] if (VENV / "share/tf2_msgs/package.xml").exists() else [str(UNDERLAY / "tf2_msgs")])
+    sources = [str(ROOT)] + (
+        [] if (VENV / "share/tf2_msgs/package.xml").exists() else [str(UNDERLAY / "tf2_msgs")]
+    )
     env = clean_environment()
-    env.update(CMAKE_PREFIX_PATH=str(VENV), AMENT_PREFIX_PATH=str(VENV), COLCON_LOG_PATH=str(base / "log"), PYTHONWARNINGS="ignore")
+    env.update(
+        CMAKE_PREFIX_PATH=str(VENV),
+        AMENT_PREFIX_PATH=str(VENV),
+        COLCON_LOG_PATH=str(base / "log"),
+        PYTHONWARNINGS="ignore",
+    )
     command = [str(PYTHON), "-m", "colcon", "build", "--paths", *sources]
     command += ["--build-base", str(base / "build"), "--install-base", str(VENV)]
-    command += ["--merge-install", "--event-handlers", "console_direct+", "--cmake-args", "-DPALLAS_WITHOUT_PYTHON=ON"]
-    command += ["-DBUILD_TESTING=OFF", "-DCMAKE_BUILD_TYPE=Release", f"-DPython3_EXECUTABLE={PYTHON}"]
+    command += [
+        "--merge-install",
+        "--event-handlers",
+        "console_direct+",
+        "--cmake-args",
+        "-DPALLAS_WITHOUT_PYTHON=ON",
+    ]
+    command += [
+        "-DBUILD_TESTING=OFF",
+        "-DCMAKE_BUILD_TYPE=Release",
+        f"-DPython3_EXECUTABLE={PYTHON}",
+    ]
     percent = re.compile(r"\[ *(\d+)%\]")
-    run(command, "messages.log", progress, lambda output: f"compiling {(percent.findall(output) or ['0'])[-1]} %", env)
+    run(
+        command,
+        "messages.log",
+        progress,
+        lambda output: f"compiling {(percent.findall(output) or ['0'])[-1]} %",
+        env,
+    )
 
 
 def install_project(progress: Progress) -> None:
     """The repository itself, editable: a new entry point in setup.cfg needs this step, a new line of Python needs nothing."""
-    for folder in DATA:  # what looks for data as ROS does (FindPackageShare) finds that of the checkout
+    for (
+        folder
+    ) in DATA:  # what looks for data as ROS does (FindPackageShare) finds that of the checkout
         link = VENV / "share" / "pallas" / folder
         if not link.is_symlink():
             link.symlink_to(ROOT / folder)
-    pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
+    pip = [
+        str(PYTHON),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--no-build-isolation",
+        "--editable",
+        str(ROOT),
+    ]
     run(pip, "project.log", progress, lambda _: "pip", clean_environment())
 
 
@@ -297,15 +399,39 @@ def setup(progress: Progress) -> None:
     venv_key = digest(str(VENV), python.executable, python.version)
     packages_key = digest(venv_key, LOCK)
     environment_key = digest(packages_key, ROOT / "tools/ros_environment.py")
-    sources = [ROOT / "msg", ROOT / "srv", ROOT / "action", ROOT / "CMakeLists.txt", ROOT / "package.xml", UNDERLAY]
+    sources = [
+        ROOT / "msg",
+        ROOT / "srv",
+        ROOT / "action",
+        ROOT / "CMakeLists.txt",
+        ROOT / "package.xml",
+        UNDERLAY,
+    ]
     nodes = re.findall(r"^ +(\w+) = \w+\.nodes\.", (ROOT / "setup.cfg").read_text(), re.M)
     messages_key = digest(packages_key, *sources, ROOT / "tools/executable.py.in", nodes)
-    project_key = digest(packages_key, *DATA, ROOT / "pyproject.toml", ROOT / "setup.cfg", ROOT / "setup.py")
+    project_key = digest(
+        packages_key, *DATA, ROOT / "pyproject.toml", ROOT / "setup.cfg", ROOT / "setup.py"
+    )
     steps: list[tuple[str, str, str, Callable[[], None]]] = [
         ("venv", venv_key, f"environment .venv on {python}", lambda: make_venv(python, progress)),
-        ("packages", packages_key, "packages of requirements/lock.txt", lambda: install_packages(progress)),
-        ("environment", environment_key, "ROS 2 environment of the interpreter", install_ros_environment),
-        ("messages", messages_key, "messages and executables of the nodes, by colcon", lambda: build_messages(progress)),
+        (
+            "packages",
+            packages_key,
+            "packages of requirements/lock.txt",
+            lambda: install_packages(progress),
+        ),
+        (
+            "environment",
+            environment_key,
+            "ROS 2 environment of the interpreter",
+            install_ros_environment,
+        ),
+        (
+            "messages",
+            messages_key,
+            "messages and executables of the nodes, by colcon",
+            lambda: build_messages(progress),
+        ),
         ("project", project_key, "command `pallas`", lambda: install_project(progress)),
     ]
     todo = [step for step in steps if not stamps.fits(step[0], step[1])]

@@ -30,10 +30,19 @@ Figures = dict[tuple[str, str, str], float]
 
 def table(figures: Figures, rows: dict[str, str], metric: str, form: str) -> str:
     """One row a method, one column a split and look-ahead; methods that were not measured are left out."""
-    lines = ["| method | " + " | ".join(f"{s} {n}" for s, n in CASES) + " |", "|---|" + "---|" * len(CASES)]
+    lines = [
+        "| method | " + " | ".join(f"{s} {n}" for s, n in CASES) + " |",
+        "|---|" + "---|" * len(CASES),
+    ]
     for name, shown in rows.items():
         if (name, "seen,lookahead=0", metric) in figures:
-            lines.append(f"| {shown} | " + " | ".join(form.format(figures[name, f"{s},lookahead={n}", metric]) for s, n in CASES) + " |")
+            lines.append(
+                f"| {shown} | "
+                + " | ".join(
+                    form.format(figures[name, f"{s},lookahead={n}", metric]) for s, n in CASES
+                )
+                + " |"
+            )
     return "\n".join(lines)
 
 
@@ -44,17 +53,29 @@ def versus(figures: Figures) -> str:
         case = f"{split},lookahead={n}"
         best = min(figures[name, case, "mpjpe_mm"] for name in METHODS if name != "hpstm")
         parts[split].append(f"{100 * (1 - figures['hpstm', case, 'mpjpe_mm'] / best):.0f} %")
-    return "Against the best tuned filter at the same look-ahead: " + "; ".join(f"{s} {', '.join(p)} lower" for s, p in parts.items()) + "."
+    return (
+        "Against the best tuned filter at the same look-ahead: "
+        + "; ".join(f"{s} {', '.join(p)} lower" for s, p in parts.items())
+        + "."
+    )
 
 
 def failures(figures: Figures, lookahead: int) -> str:
     """Worst error and time of recovery."""
     methods = ["median+savitzky_golay", "kalman", "median+kalman", "hpstm"]
-    names = dict.fromkeys(case.split(",")[-1] for name, case, metric in figures if metric == "recovery_ms")
-    lines = ["| failure | " + " | ".join(METHODS[m] for m in methods) + " |", "|---|" + "---|" * len(methods)]
+    names = dict.fromkeys(
+        case.split(",")[-1] for name, case, metric in figures if metric == "recovery_ms"
+    )
+    lines = [
+        "| failure | " + " | ".join(METHODS[m] for m in methods) + " |",
+        "|---|" + "---|" * len(methods),
+    ]
     for failure in names:
         case = f"unseen,lookahead={lookahead},{failure}"
-        cells = (f"{figures[m, case, 'worst_error_mm']:.0f} / {figures[m, case, 'recovery_ms']:.0f}" for m in methods)
+        cells = (
+            f"{figures[m, case, 'worst_error_mm']:.0f} / {figures[m, case, 'recovery_ms']:.0f}"
+            for m in methods
+        )
         lines.append(f"| {failure} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -62,10 +83,17 @@ def failures(figures: Figures, lookahead: int) -> str:
 def tables(figures: Figures) -> dict[str, str]:
     """By the name in the page."""
     only = {"hpstm": "**HPSTM**"}
-    bones = {name: METHODS[name] for name in ("raw", "kalman", "hpstm")} | {n: s for n, s in ABLATIONS.items() if n != "hpstm"}
-    coverage = [table(figures, {"hpstm": f"{level} %"}, f"coverage{level}", "{:.1%}") for level in (50, 90, 95)]
+    bones = {name: METHODS[name] for name in ("raw", "kalman", "hpstm")} | {
+        n: s for n, s in ABLATIONS.items() if n != "hpstm"
+    }
+    coverage = [
+        table(figures, {"hpstm": f"{level} %"}, f"coverage{level}", "{:.1%}")
+        for level in (50, 90, 95)
+    ]
     unknown = [
-        f"{s} {n}: {figures['hpstm', f'{s},lookahead={n}', 'mpjpe_bones_unknown_mm']:.1f}" for s in ("seen", "unseen") for n in (0, 10)
+        f"{s} {n}: {figures['hpstm', f'{s},lookahead={n}', 'mpjpe_bones_unknown_mm']:.1f}"
+        for s in ("seen", "unseen")
+        for n in (0, 10)
     ]
     return {
         "error": table(figures, METHODS, "mpjpe_mm", "{:.1f}"),
@@ -75,13 +103,18 @@ def tables(figures: Figures) -> dict[str, str]:
         + "\n"
         + table(figures, {"raw": "true"}, "jerk_true_m_s3", "{:.0f}").split("\n")[-1],
         "bones": table(figures, bones, "bone_variation_mm", "{:.3f}"),
-        "coverage": "\n".join([*coverage[0].split("\n")[:2], *(text.split("\n")[-1] for text in coverage)]),
+        "coverage": "\n".join(
+            [*coverage[0].split("\n")[:2], *(text.split("\n")[-1] for text in coverage)]
+        ),
         "delay": table(figures, only, "added_delay_ms", "{:.1f}"),
         "unknown": f"Mean error in mm while the bone lengths are unknown: {', '.join(unknown)}. Then each is known to "
         f"{figures['hpstm', 'unseen', 'bone_length_error_mm']:.1f} mm.",
         "failures 0": failures(figures, 0),
         "failures 5": failures(figures, 5),
-        "flicker": ", ".join(f"{figures['hpstm', f'unseen,lookahead={n}', 'flicker_mm']:.1f} mm at a look-ahead of {n}" for n in (0, 2, 5))
+        "flicker": ", ".join(
+            f"{figures['hpstm', f'unseen,lookahead={n}', 'flicker_mm']:.1f} mm at a look-ahead of {n}"
+            for n in (0, 2, 5)
+        )
         + ".",
         "ablations": table(figures, ABLATIONS, "mpjpe_mm", "{:.2f}"),
     }
@@ -91,7 +124,9 @@ def main() -> None:
     """Fill the page."""
     rows = json.loads(Path(sys.argv[1]).read_text())["rows"]
     page = PAGE.read_text()
-    for name, text in tables({(r["name"], r["case"], r["metric"]): r["value"] for r in rows}).items():
+    for name, text in tables(
+        {(r["name"], r["case"], r["metric"]): r["value"] for r in rows}
+    ).items():
         begin, _, rest = page.partition(f"<!-- table: {name} -->\n")
         _, end, rest = rest.partition("<!-- end -->")
         if not end:

@@ -27,7 +27,11 @@ F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
 _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
-_ARMS = [JOINT_INDEX[f"{side}_{joint}"] for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist")]
+_ARMS = [
+    JOINT_INDEX[f"{side}_{joint}"]
+    for side in ("left", "right")
+    for joint in ("shoulder", "elbow", "wrist")
+]
 _STOP_WITHIN_NS = _NS // 10
 
 
@@ -57,18 +61,25 @@ class _Bodies:
     def __init__(self, random: np.random.Generator, frames: int) -> None:
         """``frames`` of it, at 60 Hz."""
         self._random = random
-        phase, speed, size = (random.uniform(low, high, (6, 3)) for low, high in ((0.0, 2 * np.pi), (0.3, 4.0), (0.2, 1.5)))
+        phase, speed, size = (
+            random.uniform(low, high, (6, 3))
+            for low, high in ((0.0, 2 * np.pi), (0.3, 4.0), (0.2, 1.5))
+        )
         turns = np.zeros((frames, 22, 3))
         turns[:, _ARMS] = size * np.sin(phase + speed * np.arange(frames)[:, None, None] / 60)
         local = from_rotvec(turns)
         self._rotations = np.tile([0.0, 0.0, 0.0, 1.0], (frames, 22, 1))
         for side in ("left", "right"):
-            shoulder, elbow, wrist = (JOINT_INDEX[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist"))
+            shoulder, elbow, wrist = (
+                JOINT_INDEX[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist")
+            )
             self._rotations[:, shoulder] = local[:, shoulder]
             self._rotations[:, elbow] = multiply(self._rotations[:, shoulder], local[:, elbow])
             self._rotations[:, wrist] = multiply(self._rotations[:, elbow], local[:, wrist])
         roots = np.tile([0.0, 0.0, 1.0], (frames, 1))
-        self._positions: F64 = np.asarray(forward_kinematics(Skeleton.from_height(1.75), self._rotations, roots), dtype=np.float64)
+        self._positions: F64 = np.asarray(
+            forward_kinematics(Skeleton.from_height(1.75), self._rotations, roots), dtype=np.float64
+        )
         self._last_stamp = self._next_stamp = 0
 
     def good(self, frame: int, stamp: int) -> BodyFrame:
@@ -76,14 +87,25 @@ class _Bodies:
         self._last_stamp, self._next_stamp = self._next_stamp, stamp
         covariance = np.tile(np.eye(3) * 1e-4, (22, 1, 1))
         rotations, positions = self._rotations[frame].copy(), self._positions[frame].copy()
-        return BodyFrame(stamp, rotations, positions, covariance, np.ones(22, bool), np.ones(22), np.zeros(2), stamp)
+        return BodyFrame(
+            stamp,
+            rotations,
+            positions,
+            covariance,
+            np.ones(22, bool),
+            np.ones(22),
+            np.zeros(2),
+            stamp,
+        )
 
     def spoil(self, body: BodyFrame) -> BodyFrame:
         """One thing wrong with it."""
         random, joint = self._random, int(self._random.integers(22))
         match int(random.integers(15)):
             case 0:
-                body.positions[joint, int(random.integers(3))] = random.choice([np.nan, np.inf, -np.inf, 1e300])
+                body.positions[joint, int(random.integers(3))] = random.choice(
+                    [np.nan, np.inf, -np.inf, 1e300]
+                )
             case 1:
                 body.rotations[joint] = random.choice([np.nan, 0.0, 1e200])
             case 2:
@@ -102,14 +124,18 @@ class _Bodies:
                 body.confidence[:] = random.choice([0.0, np.nan, -1.0, 5.0, 0.3, np.inf])
             case 9:
                 assert body.covariance is not None
-                body.covariance[:] = np.where(np.eye(3), random.choice([np.nan, -1.0, 1e6, np.inf]), 0.0)
+                body.covariance[:] = np.where(
+                    np.eye(3), random.choice([np.nan, -1.0, 1e6, np.inf]), 0.0
+                )
             case 10:
                 assert body.covariance is not None
                 body.covariance[:] = np.eye(3) * float(random.choice([1e-3, 1e-2, 0.1]))
             case 11:
                 body.positions += random.normal(0, 0.25, body.positions.shape)
             case 12:
-                body.rotations[:] = multiply(from_rotvec(random.normal(0, 2.0, (1, 3))), body.rotations)
+                body.rotations[:] = multiply(
+                    from_rotvec(random.normal(0, 2.0, (1, 3))), body.rotations
+                )
             case 13:
                 body.stamp = self._last_stamp
             case _:
@@ -149,7 +175,9 @@ class _Permission:
         settings = self.settings
         if not self.engaged:
             return "without being engaged"
-        if settings.require_dead_man and (self.pressed is None or now - self.pressed > settings.dead_man_timeout * _NS):
+        if settings.require_dead_man and (
+            self.pressed is None or now - self.pressed > settings.dead_man_timeout * _NS
+        ):
             return "with the dead-man's switch released"
         if self.body is None or now - self.body > _STOP_WITHIN_NS:
             return "0.1 s after the last good body"
@@ -169,7 +197,9 @@ class _Stream:
 class HostileRun:
     """One seeded story; `run` tells it and judges."""
 
-    def __init__(self, robot: RobotDescription, seed: int, frames: int, *, looks_around: bool = False) -> None:
+    def __init__(
+        self, robot: RobotDescription, seed: int, frames: int, *, looks_around: bool = False
+    ) -> None:
         """A fresh teleoperation of ``robot``, to be given ``frames`` bodies at about 60 Hz; the story follows from ``seed`` alone.
 
         ``looks_around``: what is near is looked for after each command, as the node does, and not before the next.
@@ -188,13 +218,17 @@ class HostileRun:
         self._hostility = float(random.choice([0.0, 0.02, 0.1, 0.5]))
         self._now, self._offset = 10 * _NS, 0
         self._ticked = self._now
-        self._q = np.clip(robot.q_ready + random.normal(0, 0.05, robot.dof), robot.lower, robot.upper)
+        self._q = np.clip(
+            robot.q_ready + random.normal(0, 0.05, robot.dof), robot.lower, robot.upper
+        )
         self._stuck_until = self._gap_until = self._silent_until = self._told_truth = 0
         self._speeds = [(0, self._tip_speed)]
         self._stream = _Stream()
         self._led = self._tracked = 0
         self._verdict = Verdict()
-        self._apart = random.spawn(1)[0]  # what came later is drawn from here, so that stories told before stay what they were
+        self._apart = random.spawn(1)[
+            0
+        ]  # what came later is drawn from here, so that stories told before stay what they were
 
     def run(self) -> Verdict:
         """Give the bodies, tick in between, and judge what came out."""
@@ -205,7 +239,9 @@ class HostileRun:
         for frame in range(self._frames):
             self._happen()
             if self._now >= self._gap_until:
-                body = self._bodies.good(frame, self._now - int(self._random.integers(0, 20_000_000)))
+                body = self._bodies.good(
+                    frame, self._now - int(self._random.integers(0, 20_000_000))
+                )
                 if self._random.random() < self._hostility:
                     body = self._bodies.spoil(body)
                 if self._arm.body(self._now, body):
@@ -238,7 +274,9 @@ class HostileRun:
         if random.random() < 0.002 * self._hostility:
             jump = int(random.choice([-1, 1])) * int(random.integers(1, 100 * _NS))
         self._now += round(wait * _NS) + jump
-        if self._now < self._ticked:  # the supervisor takes a step back as no time at all; so does the checker's clock
+        if (
+            self._now < self._ticked
+        ):  # the supervisor takes a step back as no time at all; so does the checker's clock
             self._offset += self._ticked - self._now
             self._may.clock_went_back()
         return jump
@@ -248,7 +286,10 @@ class HostileRun:
         random, supervisor, now = self._random, self._arm.supervisor, self._now
         if supervisor.settings.require_dead_man and random.random() > 0.1 * self._hostility:
             self._press(random.random() > 0.05 * self._hostility)
-        if supervisor.state in (SupervisorState.DISENGAGED, SupervisorState.STOPPED) and random.random() < 0.2:
+        if (
+            supervisor.state in (SupervisorState.DISENGAGED, SupervisorState.STOPPED)
+            and random.random() < 0.2
+        ):
             supervisor.emergency_released(now)
             supervisor.reset(now)
             self._engage()
@@ -304,16 +345,37 @@ class HostileRun:
                     arm.retargeter.settings = replace(settings, scale=scale)
                     self._blame("" if 0.1 <= scale <= 3.0 else "a scale out of range was accepted")
                 case 1:
-                    arm.retargeter.settings = replace(settings, mode=str(random.choice(["absolute", "clutched", ""])))
+                    arm.retargeter.settings = replace(
+                        settings, mode=str(random.choice(["absolute", "clutched", ""]))
+                    )
                 case 2:
-                    arm.retargeter.settings = replace(settings, mapping=str(random.choice(["same", "mirrored", "x"])))
+                    arm.retargeter.settings = replace(
+                        settings, mapping=str(random.choice(["same", "mirrored", "x"]))
+                    )
                 case 3:
-                    arm.retargeter.settings = replace(settings, orientation_from=str(random.choice(["wrist", "forearm", "\0"])))
-                    deviation = float(self._apart.choice([self._apart.uniform(0.01, 1.0), np.nan, np.inf, -1.0, 0.0]))
-                    arm.retargeter.settings = replace(arm.retargeter.settings, stop_deviation_m=deviation)
-                    self._blame("" if 0.01 <= deviation <= 1.0 else "a standstill deviation out of range was accepted")
+                    arm.retargeter.settings = replace(
+                        settings, orientation_from=str(random.choice(["wrist", "forearm", "\0"]))
+                    )
+                    deviation = float(
+                        self._apart.choice(
+                            [self._apart.uniform(0.01, 1.0), np.nan, np.inf, -1.0, 0.0]
+                        )
+                    )
+                    arm.retargeter.settings = replace(
+                        arm.retargeter.settings, stop_deviation_m=deviation
+                    )
+                    self._blame(
+                        ""
+                        if 0.01 <= deviation <= 1.0
+                        else "a standstill deviation out of range was accepted"
+                    )
                 case _:
-                    speed = float(random.choice([random.uniform(0.05, 1.0), np.nan, np.inf, 0.0, -1.0], p=[0.6, 0.1, 0.1, 0.1, 0.1]))
+                    speed = float(
+                        random.choice(
+                            [random.uniform(0.05, 1.0), np.nan, np.inf, 0.0, -1.0],
+                            p=[0.6, 0.1, 0.1, 0.1, 0.1],
+                        )
+                    )
                     arm.supervisor.tip_speed = speed * self._tip_speed
                     self._speeds.append((self._ticked + self._offset, speed * self._tip_speed))
                     self._blame("" if 0 < speed <= 1 else "a tip speed that is none was accepted")
@@ -368,12 +430,16 @@ class HostileRun:
         if self._now >= self._stuck_until:
             self._q = np.array(states[0, 0])
         end, self._stream.end = self._stream.end, states[-1, 0]
-        if end is None or np.abs(end - states[-1, 0]).max() > 1e-9:  # it leads on: the arm will not rest where the last one said
+        if (
+            end is None or np.abs(end - states[-1, 0]).max() > 1e-9
+        ):  # it leads on: the arm will not rest where the last one said
             self._led += 1
             missing = self._may.missing(self._now)
             self._blame(missing and f"led {missing}")
             if self._may.body is not None:
-                self._verdict.stop_begins_s = max(self._verdict.stop_begins_s, (self._now - self._may.body) / _NS)
+                self._verdict.stop_begins_s = max(
+                    self._verdict.stop_begins_s, (self._now - self._may.body) / _NS
+                )
         self._tracked += command.state is SupervisorState.TRACKING
 
     def _finish_stream(self) -> None:
@@ -383,17 +449,23 @@ class HostileRun:
             return
         times, states = checker.executed(stream.messages)
         q = states[:, 0]
-        found = checker.check(times, q, self._limits) or checker.check_states(times, states, self._limits)
+        found = checker.check(times, q, self._limits) or checker.check_states(
+            times, states, self._limits
+        )
         if not found:
             tips = [self._robot.frame(arm.tip) for arm in self._robot.arms]
-            found = checker.check_tips(times, q, self._robot.model, tips, self._limits, self._allowed(times))
+            found = checker.check_tips(
+                times, q, self._robot.model, tips, self._limits, self._allowed(times)
+            )
             found += checker.check_collisions(times, q, self._robot.model, self._robot.geometry)
         self._verdict.violations += [str(violation) for violation in found]
 
     def _allowed(self, times: NDArray[np.int64]) -> F64:
         """(N,) m/s: the highest tip speed that was allowed from a braking time before each instant on."""
         allowed, brake = np.zeros(len(times)), _braking(self._limits) + _NS // 20
-        for (since, speed), until in zip(self._speeds, [*(since for since, _ in self._speeds[1:]), 2**62], strict=True):
+        for (since, speed), until in zip(
+            self._speeds, [*(since for since, _ in self._speeds[1:]), 2**62], strict=True
+        ):
             within = (times >= since) & (times <= until + brake)
             allowed[within] = np.maximum(allowed[within], speed)
         return allowed
@@ -401,4 +473,7 @@ class HostileRun:
 
 def _braking(limits: Limits) -> int:
     """The longest time in ns that a joint takes from any state within its limits to rest."""
-    return round(float(np.max(limits.velocity / limits.acceleration + 2 * limits.acceleration / limits.jerk)) * _NS)
+    return round(
+        float(np.max(limits.velocity / limits.acceleration + 2 * limits.acceleration / limits.jerk))
+        * _NS
+    )

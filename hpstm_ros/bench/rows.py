@@ -33,7 +33,9 @@ def reaching(seconds: float = 20.0) -> Motion:
         rotations[:, JOINT_INDEX[f"{side}_shoulder"]] = upper
         for joint in ("elbow", "wrist"):
             rotations[:, JOINT_INDEX[f"{side}_{joint}"]] = multiply(upper, bend)
-    positions = forward_kinematics(Skeleton.from_height(), rotations, np.tile([0.0, 0.0, 0.95], (len(t), 1)))
+    positions = forward_kinematics(
+        Skeleton.from_height(), rotations, np.tile([0.0, 0.0, 0.95], (len(t), 1))
+    )
     return Motion(MODEL_RATE_HZ, np.asarray(positions, dtype=np.float64), rotations)
 
 
@@ -49,9 +51,21 @@ def retarget(settings: Settings) -> Iterator[Row]:
         def step(retargeter: Retargeter = retargeter, at: Iterator[int] = at) -> None:
             retargeter.step(bodies[next(at) % len(bodies)])
 
-        yield from percentiles("retarget", name, "step", time_each(step, settings.bar(min(settings.frames, 2400), name)))
-        figures = retarget_motion(motion, robot, tip_speed=NO_TIP_LIMIT, progress=settings.progress).figures()
-        for metric in ("ik_error_mean_mm", "in_reach_mean_mm", "hand_error_mean_mm", "hand_error_p95_mm"):
+        yield from percentiles(
+            "retarget",
+            name,
+            "step",
+            time_each(step, settings.bar(min(settings.frames, 2400), name)),
+        )
+        figures = retarget_motion(
+            motion, robot, tip_speed=NO_TIP_LIMIT, progress=settings.progress
+        ).figures()
+        for metric in (
+            "ik_error_mean_mm",
+            "in_reach_mean_mm",
+            "hand_error_mean_mm",
+            "hand_error_p95_mm",
+        ):
             yield Row("retarget", name, metric, figures[metric], "mm")
         yield Row("retarget", name, "limits_passed", figures["limits_passed"], "")
 
@@ -64,7 +78,12 @@ def safety(settings: Settings) -> Iterator[Row]:
     seed = 0
     while done < frames_wanted:
         verdict = HostileRun(robots[seed % len(robots)], seed, _STORY_FRAMES).run()
-        passed, longest, done, seed = passed + len(verdict.violations), max(longest, verdict.stop_begins_s), done + verdict.frames, seed + 1
+        passed, longest, done, seed = (
+            passed + len(verdict.violations),
+            max(longest, verdict.stop_begins_s),
+            done + verdict.frames,
+            seed + 1,
+        )
         for _ in zip(range(verdict.frames), bar, strict=False):
             pass
     yield Row("safety", "hostile", "frames", done, "")

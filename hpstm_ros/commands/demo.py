@@ -35,10 +35,26 @@ FPS = 15.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("arguments", nargs="*", metavar="name:=value", help="arguments of the graph, as for `pallas up`")
-    parser.add_argument("--input", metavar="F", help="IMU recording or motion file to play instead of the demonstration")
-    parser.add_argument("--duration", type=float, default=20.0, metavar="S", help="seconds to run (default 20)")
-    parser.add_argument("--out", default="out/demo", metavar="DIR", help="where the results go (default out/demo); emptied first")
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="name:=value",
+        help="arguments of the graph, as for `pallas up`",
+    )
+    parser.add_argument(
+        "--input",
+        metavar="F",
+        help="IMU recording or motion file to play instead of the demonstration",
+    )
+    parser.add_argument(
+        "--duration", type=float, default=20.0, metavar="S", help="seconds to run (default 20)"
+    )
+    parser.add_argument(
+        "--out",
+        default="out/demo",
+        metavar="DIR",
+        help="where the results go (default out/demo); emptied first",
+    )
     parser.add_argument("--single-process", action="store_true", help="all nodes in one process")
     parser.add_argument("--no-film", action="store_true", help="leave the film out")
 
@@ -48,10 +64,16 @@ def run(args: argparse.Namespace) -> int:
     if not 5 <= args.duration <= 3600:
         raise PallasError(f"--duration {args.duration:g}: give 5 to 3600 s")
     if args.input and not Path(args.input).is_file():
-        raise PallasError(f"{args.input}: no such file; give an IMU recording or a motion file (.npz)")
+        raise PallasError(
+            f"{args.input}: no such file; give an IMU recording or a motion file (.npz)"
+        )
     out = Path(args.out)
     bag_path = out / "bag"
-    given = {"operator": "auto", **({"motion": str(Path(args.input).resolve())} if args.input else {}), **parse(args.arguments)}
+    given = {
+        "operator": "auto",
+        **({"motion": str(Path(args.input).resolve())} if args.input else {}),
+        **parse(args.arguments),
+    }
     given["record"] = str(bag_path.resolve())
     graph = Graph.load()
     nodes = graph.resolve(given)
@@ -60,7 +82,12 @@ def run(args: argparse.Namespace) -> int:
     run_graph(nodes, single_process=args.single_process, duration=args.duration)
     bag = Bag(bag_path)
     arm = demo.Arm.read(bag, robot)
-    summary = {**demo.summarise(bag, robot, arm), "duration_s": args.duration, "robot": robot.name, "input": args.input or "demo"}
+    summary = {
+        **demo.summarise(bag, robot, arm),
+        "duration_s": args.duration,
+        "robot": robot.name,
+        "input": args.input or "demo",
+    }
     clip = None if args.no_film else _film(out, bag, robot, arm, args.duration)
     _write(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     _write(out / "index.html", demo.page(summary, clip, "pallas: the operator and the arm"))
@@ -70,14 +97,25 @@ def run(args: argparse.Namespace) -> int:
 
 def _empty(out: Path) -> None:
     """Remove what an earlier demo left; refuse a folder that holds something else."""
-    known = {"bag", "bag.html", "summary.json", "index.html", "demo.mp4", "demo.gif"}  # bag.html: `pallas report` of it
+    known = {
+        "bag",
+        "bag.html",
+        "summary.json",
+        "index.html",
+        "demo.mp4",
+        "demo.gif",
+    }  # bag.html: `pallas report` of it
     if out.exists() and (not out.is_dir() or {entry.name for entry in out.iterdir()} - known):
-        raise PallasError(f"{out}: holds something that is no demo's result; give another folder with --out")
+        raise PallasError(
+            f"{out}: holds something that is no demo's result; give another folder with --out"
+        )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
 
 
-def _film(out: Path, bag: Bag, robot: RobotDescription, arm: demo.Arm, duration: float) -> str | None:
+def _film(
+    out: Path, bag: Bag, robot: RobotDescription, arm: demo.Arm, duration: float
+) -> str | None:
     """Draw the film, as MP4 or where there is no ffmpeg as GIF; its name, or None where drawing is not installed."""
     try:
         from pallas_ros.view.figure import write_clip
@@ -85,7 +123,13 @@ def _film(out: Path, bag: Bag, robot: RobotDescription, arm: demo.Arm, duration:
         print(f"no film: {error.name} is not installed", file=sys.stderr)
         return None
     for name in ("demo.mp4", "demo.gif"):
-        pictures = tqdm(demo.frames(bag, robot, arm, FPS), total=round(duration * FPS), desc="film", leave=False, disable=None)
+        pictures = tqdm(
+            demo.frames(bag, robot, arm, FPS),
+            total=round(duration * FPS),
+            desc="film",
+            leave=False,
+            disable=None,
+        )
         try:
             write_clip(out / name, pictures, FPS)
             return name
@@ -101,7 +145,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _tell(summary: dict[str, Any], out: Path) -> None:
-    table = Table(title=f"{summary['duration_s']:g} s of the whole graph ({summary['robot']})", title_justify="left")
+    table = Table(
+        title=f"{summary['duration_s']:g} s of the whole graph ({summary['robot']})",
+        title_justify="left",
+    )
     for heading in ("", "", "goal"):
         table.add_column(heading)
     for row in demo.rows(summary):

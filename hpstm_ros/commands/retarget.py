@@ -24,7 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", nargs="?", type=Path, metavar="IN", help="motion file (.npz)")
     parser.add_argument("output", nargs="?", type=Path, metavar="OUT", help="joint file (.npz)")
     parser.add_argument(
-        "--robot", default="panda", metavar="ROBOT", help=f"{', '.join(ready_robots())}, or the path of a YAML or URDF (default: panda)"
+        "--robot",
+        default="panda",
+        metavar="ROBOT",
+        help=f"{', '.join(ready_robots())}, or the path of a YAML or URDF (default: panda)",
     )
     parser.add_argument(
         "--arm",
@@ -37,18 +40,40 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="M/S",
         help="limit of the tip's speed (default: the configuration's, else 0.25; 3 is as good as none)",
     )
-    parser.add_argument("--rate", type=float, default=125.0, metavar="HZ", help="rate of the joint file, 60 to 500 (default: 125)")
     parser.add_argument(
-        "--mode", choices=["absolute", "clutched"], default="absolute", help="be where the hand is, or move as it does (default: absolute)"
+        "--rate",
+        type=float,
+        default=125.0,
+        metavar="HZ",
+        help="rate of the joint file, 60 to 500 (default: 125)",
     )
     parser.add_argument(
-        "--mapping", choices=["same", "mirrored"], default="same", help="left to the robot's left, or as in a mirror (default: same)"
+        "--mode",
+        choices=["absolute", "clutched"],
+        default="absolute",
+        help="be where the hand is, or move as it does (default: absolute)",
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="of the motion, on top of the ratio of reaches (default: 1)")
+    parser.add_argument(
+        "--mapping",
+        choices=["same", "mirrored"],
+        default="same",
+        help="left to the robot's left, or as in a mirror (default: same)",
+    )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        help="of the motion, on top of the ratio of reaches (default: 1)",
+    )
     parser.add_argument("--video", type=Path, metavar="MP4", help="also a film of the arm")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the quality figures here too")
     parser.add_argument(
-        "--describe", type=Path, metavar="YAML", help="write the robot's configuration, complete with what was derived, and stop"
+        "--json", type=Path, metavar="FILE", help="write the quality figures here too"
+    )
+    parser.add_argument(
+        "--describe",
+        type=Path,
+        metavar="YAML",
+        help="write the robot's configuration, complete with what was derived, and stop",
     )
 
 
@@ -57,16 +82,22 @@ def run(args: argparse.Namespace) -> int:
     robot = load_robot(args.robot)
     if args.describe is not None:
         args.describe.write_text(describe(robot), encoding="utf-8")
-        print(f"{args.describe}: {robot.name}, {robot.dof} joints, tip {robot.arms[0].tip}, reach {robot.arms[0].reach:.2f} m")
+        print(
+            f"{args.describe}: {robot.name}, {robot.dof} joints, tip {robot.arms[0].tip}, reach {robot.arms[0].reach:.2f} m"
+        )
         return 0
     if args.input is None or args.output is None:
-        raise PallasError("give a motion file and the joint file to write: pallas retarget IN OUT --robot ROBOT")
+        raise PallasError(
+            "give a motion file and the joint file to write: pallas retarget IN OUT --robot ROBOT"
+        )
     if not 60 <= args.rate <= 500:
         raise PallasError(f"--rate is {args.rate:g}, but must be from 60 to 500 Hz")
     if args.tip_speed is not None and not 0.01 <= args.tip_speed <= 3:
         raise PallasError(f"--tip-speed is {args.tip_speed:g}, but must be from 0.01 to 3 m/s")
     settings = RetargetSettings(mode=args.mode, mapping=args.mapping, scale=args.scale)
-    result = retarget_motion(load_motion(args.input), robot, args.arm, settings, args.tip_speed, args.rate)
+    result = retarget_motion(
+        load_motion(args.input), robot, args.arm, settings, args.tip_speed, args.rate
+    )
     save_npz(args.output, result.arrays())
     if args.video is not None:
         from hpstm_ros.simulation.render import render
@@ -77,5 +108,7 @@ def run(args: argparse.Namespace) -> int:
         args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     for violation in result.violations:
         print(f"limit passed: {violation}")
-    print(f"{args.output}: {len(result.t)} commands in {float(np.ptp(result.t)):.1f} s for {robot.name}; {summary(figures)}")
+    print(
+        f"{args.output}: {len(result.t)} commands in {float(np.ptp(result.t)):.1f} s for {robot.name}; {summary(figures)}"
+    )
     return 1 if result.violations else 0

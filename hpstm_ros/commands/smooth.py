@@ -10,7 +10,9 @@ from hpstm_ros.smoothing.offline import smooth_motion
 from hpstm_ros.smoothing.smoother import METHODS, Smoother, SmootherSettings
 from pallas_ros.body.motion import load_motion, save_motion
 
-HELP = "Smooth a motion file: noise, outliers, gaps, swapped sides; with a covariance of every joint."
+HELP = (
+    "Smooth a motion file: noise, outliers, gaps, swapped sides; with a covariance of every joint."
+)
 EXAMPLE = """
   pallas smooth noisy.npz smooth.npz                     what the node does with a look-ahead of 10 frames
   pallas smooth noisy.npz smooth.npz --lookahead 0       causally, as live
@@ -20,21 +22,51 @@ EXAMPLE = """
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
-    parser.add_argument("input", metavar="IN", help="motion file (.npz); NaN joints and frames that are not valid are bridged")
+    parser.add_argument(
+        "input",
+        metavar="IN",
+        help="motion file (.npz); NaN joints and frames that are not valid are bridged",
+    )
     parser.add_argument("output", metavar="OUT", help="motion file to write, at 60 frames a second")
     parser.add_argument(
-        "--lookahead", type=int, default=10, metavar="N", help="frames each body waits for what follows, 0 to 10 (default 10)"
+        "--lookahead",
+        type=int,
+        default=10,
+        metavar="N",
+        help="frames each body waits for what follows, 0 to 10 (default 10)",
     )
     parser.add_argument(
-        "--method", choices=METHODS, default="hpstm", help="the network (default), a classical filter, or only bridging of gaps"
+        "--method",
+        choices=METHODS,
+        default="hpstm",
+        help="the network (default), a classical filter, or only bridging of gaps",
     )
-    parser.add_argument("--model", default="models/hpstm.onnx", help="the network (default: the released one)")
-    parser.add_argument("--backend", choices=("auto", "tensorrt", "onnxruntime"), default="auto", help="what runs it")
-    parser.add_argument("--trust-rotations", action="store_true", help="the orientations in IN are measured: keep each bone's twist")
     parser.add_argument(
-        "--bridge", type=float, default=0.5, metavar="S", help="longest time a body that is not seen is carried on (default 0.5 s)"
+        "--model", default="models/hpstm.onnx", help="the network (default: the released one)"
     )
-    parser.add_argument("--bones", metavar="F", help="bone lengths of the operator: loaded where F exists, else saved there")
+    parser.add_argument(
+        "--backend",
+        choices=("auto", "tensorrt", "onnxruntime"),
+        default="auto",
+        help="what runs it",
+    )
+    parser.add_argument(
+        "--trust-rotations",
+        action="store_true",
+        help="the orientations in IN are measured: keep each bone's twist",
+    )
+    parser.add_argument(
+        "--bridge",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="longest time a body that is not seen is carried on (default 0.5 s)",
+    )
+    parser.add_argument(
+        "--bones",
+        metavar="F",
+        help="bone lengths of the operator: loaded where F exists, else saved there",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,7 +88,12 @@ def run(args: argparse.Namespace) -> int:
     save_motion(args.output, smooth)
     if bones is not None and not bones.is_file() and smoother.bones is not None:
         smoother.bones.save(bones)
-    met = ", ".join(f"{name} {count}" for name, count in smoother.failures.items()) or "nothing unusual"
+    met = (
+        ", ".join(f"{name} {count}" for name, count in smoother.failures.items())
+        or "nothing unusual"
+    )
     lost = 0 if smooth.valid is None else int((~smooth.valid).sum())
-    print(f"{args.output}: {len(smooth)} frames, {smooth.duration:.1f} s, look-ahead {args.lookahead}; met: {met}; {lost} frames lost")
+    print(
+        f"{args.output}: {len(smooth)} frames, {smooth.duration:.1f} s, look-ahead {args.lookahead}; met: {met}; {lost} frames lost"
+    )
     return 0

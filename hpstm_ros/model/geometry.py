@@ -14,7 +14,20 @@ J = len(JOINTS)
 PARENT = [max(parent, 0) for parent in PARENTS]
 CHILDREN = {joint: [c for c in range(J) if PARENTS[c] == joint] for joint in range(J)}
 PELVIS, CHEST = 0, JOINT_INDEX["spine3"]
-TRUNK = [JOINT_INDEX[n] for n in ("pelvis", "left_hip", "right_hip", "spine1", "spine2", "spine3", "neck", "left_collar", "right_collar")]
+TRUNK = [
+    JOINT_INDEX[n]
+    for n in (
+        "pelvis",
+        "left_hip",
+        "right_hip",
+        "spine1",
+        "spine2",
+        "spine3",
+        "neck",
+        "left_collar",
+        "right_collar",
+    )
+]
 _LEVELS = tuple(
     [JOINT_INDEX[n] for n in names.split()]
     for names in (
@@ -24,9 +37,9 @@ _LEVELS = tuple(
     )
 )
 """Joints with one bone after them, in the order their frames are found: each from its guess (see `_GUESS`), which is of an earlier level."""
-_GUESS = {j: (PELVIS if JOINTS[j].endswith(("spine1", "spine2", "hip")) else CHEST) for j in _LEVELS[0]} | {
-    j: PARENTS[j] for level in _LEVELS[1:] for j in level
-}
+_GUESS = {
+    j: (PELVIS if JOINTS[j].endswith(("spine1", "spine2", "hip")) else CHEST) for j in _LEVELS[0]
+} | {j: PARENTS[j] for level in _LEVELS[1:] for j in level}
 _LEAVES = [j for j in range(J) if not CHILDREN[j]]
 _NEAR_M = 0.12
 """m, reach in the T-pose over which joints of the trunk stand in for one that is not seen."""
@@ -34,7 +47,11 @@ _NEAR_M = 0.12
 
 def _main_child(joint: int) -> int:
     """The child whose bone gives a joint's primary direction."""
-    return CHILDREN[joint][0] if len(CHILDREN[joint]) == 1 else JOINT_INDEX["spine1" if joint == PELVIS else "neck"]
+    return (
+        CHILDREN[joint][0]
+        if len(CHILDREN[joint]) == 1
+        else JOINT_INDEX["spine1" if joint == PELVIS else "neck"]
+    )
 
 
 def take(x: Tensor, joints: list[int]) -> Tensor:
@@ -121,7 +138,12 @@ class Bones(nn.Module):
             at = joint
             while at:
                 ancestors[joint, at], at = 1.0, PARENTS[at]
-        self._siblings = [(a, b) for p in (PELVIS, CHEST) for k, a in enumerate(CHILDREN[p]) for b in CHILDREN[p][k + 1 :]]
+        self._siblings = [
+            (a, b)
+            for p in (PELVIS, CHEST)
+            for k, a in enumerate(CHILDREN[p])
+            for b in CHILDREN[p][k + 1 :]
+        ]
         incidence = torch.zeros(J - 1 + len(self._siblings), J)
         for row, (a, b) in enumerate([(PARENTS[j], j) for j in range(1, J)] + self._siblings):
             incidence[row, a], incidence[row, b] = -1.0, 1.0
@@ -133,7 +155,9 @@ class Bones(nn.Module):
         for joint in (j for level in _LEVELS for j in level):
             axis[joint] = offsets[_main_child(joint)] / lengths[_main_child(joint)]
         rest = offsets / lengths.clamp_min(1e-6)[:, None]
-        core = [gram_schmidt(rest[_main_child(p)], self._across(offsets, p)).T for p in (PELVIS, CHEST)]
+        core = [
+            gram_schmidt(rest[_main_child(p)], self._across(offsets, p)).T for p in (PELVIS, CHEST)
+        ]
         for name, value in {
             "lengths": lengths,
             "rest": rest,
@@ -158,7 +182,12 @@ class Bones(nn.Module):
     def _core(self, points: Tensor) -> Tensor:
         """Frames (B, Q, 2, 3, 3) of pelvis and chest, which carry three bones each."""
         # the tiny vectors decide only where all these joints are missing and lie in one point
-        along = torch.stack([points[..., _main_child(p), :] - points[..., p, :] for p in (PELVIS, CHEST)], -2) + self.tiny[0]
+        along = (
+            torch.stack(
+                [points[..., _main_child(p), :] - points[..., p, :] for p in (PELVIS, CHEST)], -2
+            )
+            + self.tiny[0]
+        )
         across = torch.stack([self._across(points, p) for p in (PELVIS, CHEST)], -2) + self.tiny[1]
         return gram_schmidt(along, across) @ self.R_rest
 
@@ -194,7 +223,9 @@ class Bones(nn.Module):
             found = swing(along, to, guess)
             new = dict(zip(child, range(len(child)), strict=True))
             blend = after + (1 - seen) * (here + bone * to - after)
-            points = take(torch.cat((points, blend), 2), [J + new[j] if j in new else j for j in range(J)])
+            points = take(
+                torch.cat((points, blend), 2), [J + new[j] if j in new else j for j in range(J)]
+            )
             R, order = torch.cat((R, found), 2), order + level
         return points, take(R, [order.index(j if CHILDREN[j] else PARENTS[j]) for j in range(J)])
 
@@ -204,7 +235,11 @@ class Bones(nn.Module):
         A few rounds of Jacobi's iteration on the constraints (position-based dynamics, Mueller et al. 2007).
         """
         apart = [
-            (self.rest[a] * lengths[:, a, None] - self.rest[b] * lengths[:, b, None]).square().sum(-1).sqrt() for a, b in self._siblings
+            (self.rest[a] * lengths[:, a, None] - self.rest[b] * lengths[:, b, None])
+            .square()
+            .sum(-1)
+            .sqrt()
+            for a, b in self._siblings
         ]
         target = torch.cat((lengths[:, 1:], torch.stack(apart, -1)), -1)[:, None]
         share = 1 / (mobility @ self.incidence.abs().T)
@@ -212,10 +247,14 @@ class Bones(nn.Module):
         for _ in range(self.rounds):
             d = self.incidence @ points
             length = (d * d).sum(-1).clamp_min(1e-8).sqrt()
-            points = points - step * (self.incidence.T @ ((share * (1 - target / length))[..., None] * d))
+            points = points - step * (
+                self.incidence.T @ ((share * (1 - target / length))[..., None] * d)
+            )
         return points
 
-    def place(self, points: Tensor, lengths: Tensor, guess: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+    def place(
+        self, points: Tensor, lengths: Tensor, guess: Tensor, turn: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The body on the manifold nearest to points: positions by forward kinematics, and joint orientations.
 
         Args:
@@ -232,7 +271,9 @@ class Bones(nn.Module):
         R = torch.cat((self._core(points), swing(rotate(own, self.rest[child]), to, own)), 2)
         R = take(R, [order.index(j if CHILDREN[j] else PARENTS[j]) for j in range(J)])
         # unit() once more: rounding in the products of matrices is not to reach the bones
-        placed = self.ancestors @ (unit(rotate(take(R, PARENT), self.rest)) * lengths[:, None, :, None])
+        placed = self.ancestors @ (
+            unit(rotate(take(R, PARENT), self.rest)) * lengths[:, None, :, None]
+        )
         placed = placed + (points - placed).mean(2, keepdim=True)
         about = turn * self.free_axes + self.axis * (turn * self.axis).sum(-1, keepdim=True)
         return placed, R @ turn_by(about)

@@ -103,7 +103,10 @@ class Hpstm(nn.Module):
         for name, value in (
             ("estimates", path_kernels(frames, asked, _ESTIMATES)),  # (N, M, L)
             ("probes", path_kernels(frames, asked, _PROBES)),  # (N, P, L)
-            ("near", F.normalize(path_kernels(frames, asked, ((2.0, 0, 0),))[:, 0], p=1.0, dim=-1)),  # (N, L)
+            (
+                "near",
+                F.normalize(path_kernels(frames, asked, ((2.0, 0, 0),))[:, 0], p=1.0, dim=-1),
+            ),  # (N, L)
             ("neighbours", _neighbours()),  # (22 S, 22)
         ):
             self.register_buffer(name, value.contiguous(), persistent=False)
@@ -115,16 +118,22 @@ class Hpstm(nn.Module):
         vectors = sources * len(_PROBES) + m + 2
         self.embed = JointLinear(J, 3 * vectors + 9 + 6, d)
         self.ask = nn.Parameter(0.02 * torch.randn(asked, d))
-        self.layers = nn.ModuleList(EncoderLayer(d, config.heads, config.hidden) for _ in range(config.layers))
+        self.layers = nn.ModuleList(
+            EncoderLayer(d, config.heads, config.hidden) for _ in range(config.layers)
+        )
         self.norm = nn.LayerNorm(d)
         self.head = JointLinear(J, d, m + 3 + 1 + 3, scale=0.01)
-        self.head_spread = nn.Sequential(nn.Linear(d, d), nn.GELU(approximate="tanh"), JointLinear(J, d, 6, scale=0.01))
+        self.head_spread = nn.Sequential(
+            nn.Linear(d, d), nn.GELU(approximate="tanh"), JointLinear(J, d, 6, scale=0.01)
+        )
         last = nn.Linear(96, J)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.head_bones = nn.Sequential(nn.Linear(2 * J, 96), nn.GELU(approximate="tanh"), last)
 
-    def forward(self, points: Tensor, seen: Tensor, bones: Tensor, known: Tensor, lookahead: Tensor) -> HpstmOutput:
+    def forward(
+        self, points: Tensor, seen: Tensor, bones: Tensor, known: Tensor, lookahead: Tensor
+    ) -> HpstmOutput:
         """Smooth.
 
         Args:
@@ -138,25 +147,45 @@ class Hpstm(nn.Module):
         local = (points - centre[:, None, None]) * seen[..., None]
         fitted, weight = self.lines(local, seen)
         lengths = self._lengths(fitted, weight, bones, known)
-        paths = (fitted + weight[..., None] * (local - fitted)).transpose(1, 2)[:, None]  # (B, 1, 22, L, 3)
+        paths = (fitted + weight[..., None] * (local - fitted)).transpose(1, 2)[
+            :, None
+        ]  # (B, 1, 22, L, 3)
         estimates = self._estimators(lookahead) @ paths  # (B, Q, 22, M, 3)
-        probes = self._pick(lookahead, self.probes + _centred(self.probes_learned))[:, :, None] @ paths
+        probes = (
+            self._pick(lookahead, self.probes + _centred(self.probes_learned))[:, :, None] @ paths
+        )
         near = (lookahead @ self.near) @ weight
         there = torch.sigmoid((near - _EVIDENCE[0]) / _EVIDENCE[1])
         base = (F.softmax(self._pick(lookahead, self.mix), -1)[..., None] * estimates).sum(-2)
         base, R_world_own = self.bones.frames(base, lengths, there)
-        known_most = torch.stack((near, take(near, PARENT), weight.mean(1)[:, None].expand_as(near)), -1)
-        of_body = torch.stack((self._noise(local, fitted, weight), lengths / 0.3, known.expand_as(lengths)), -1)
+        known_most = torch.stack(
+            (near, take(near, PARENT), weight.mean(1)[:, None].expand_as(near)), -1
+        )
+        of_body = torch.stack(
+            (self._noise(local, fitted, weight), lengths / 0.3, known.expand_as(lengths)), -1
+        )
         vectors, directions = self._vectors(base, estimates, probes, lengths, R_world_own)
-        facts = torch.cat((vectors, directions, known_most, of_body[:, None].expand(-1, known_most.shape[1], -1, -1)), -1)
+        facts = torch.cat(
+            (
+                vectors,
+                directions,
+                known_most,
+                of_body[:, None].expand(-1, known_most.shape[1], -1, -1),
+            ),
+            -1,
+        )
         x = self._tokens(facts, lookahead)
         batch = facts.shape[:3]
-        choice, shift, mobility, turn = self.head(x).reshape(*batch, -1).split((len(_ESTIMATES), 3, 1, 3), -1)
+        choice, shift, mobility, turn = (
+            self.head(x).reshape(*batch, -1).split((len(_ESTIMATES), 3, 1, 3), -1)
+        )
         chosen = (F.softmax(choice, -1)[..., None] * estimates).sum(-2)
         free = base + there[..., None] * (chosen - base) + _SCALE_M * rotate(R_world_own, shift)
         positions, rotations = free, R_world_own
         if self.config.manifold:
-            projected = self.bones.project(free, lengths, torch.exp(mobility[..., 0].clamp(-4.0, 4.0)))
+            projected = self.bones.project(
+                free, lengths, torch.exp(mobility[..., 0].clamp(-4.0, 4.0))
+            )
             positions, rotations = self.bones.place(projected, lengths, R_world_own, turn)
         return HpstmOutput(
             positions=positions + centre[:, None, None],
@@ -183,7 +212,10 @@ class Hpstm(nn.Module):
         distance = ((fitted - take(fitted, PARENT)) ** 2).sum(-1).clamp_min(1e-10).sqrt()
         evidence = both.sum(1)
         share = evidence / (evidence + 1.0)
-        measured = share * (distance * both).sum(1) / evidence.clamp_min(1e-3) + (1 - share) * self.bones.lengths
+        measured = (
+            share * (distance * both).sum(1) / evidence.clamp_min(1e-3)
+            + (1 - share) * self.bones.lengths
+        )
         off = (measured / self.bones.lengths.clamp_min(1e-3) - 1).clamp(-1.0, 1.0)
         correction = torch.tanh(self.head_bones(torch.cat((5 * off, share), -1)))
         estimated = measured * torch.exp(0.5 * correction) * (self.bones.lengths > 0).float()
@@ -195,13 +227,17 @@ class Hpstm(nn.Module):
         square = (weight * ((local - fitted) ** 2).sum(-1)).sum(1) / weight.sum(1).clamp_min(1e-2)
         return square.clamp_min(1e-6).sqrt() / _SCALE_M
 
-    def _vectors(self, base: Tensor, estimates: Tensor, probes: Tensor, lengths: Tensor, R_world_own: Tensor) -> tuple[Tensor, Tensor]:
+    def _vectors(
+        self, base: Tensor, estimates: Tensor, probes: Tensor, lengths: Tensor, R_world_own: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """What the paths do about the base estimate, in each joint's own frame, scaled and bounded; and the bones' directions there."""
         batch = base.shape[:3]
         about = probes - base[..., None, :]
         around = (self.neighbours @ about.flatten(-2)).reshape(*batch, -1, 3)
         direction, excess, after = self.bones.stretch(base, lengths)
-        v = torch.cat((around, estimates - base[..., None, :], excess[..., None, :], after[..., None, :]), -2) @ (R_world_own / _SCALE_M)
+        v = torch.cat(
+            (around, estimates - base[..., None, :], excess[..., None, :], after[..., None, :]), -2
+        ) @ (R_world_own / _SCALE_M)
         v = v * torch.rsqrt(1 + v * v / _MOST**2)
         beyond = take(direction, [CHILDREN[j][0] if CHILDREN[j] else j for j in range(J)])
         directions = torch.stack((direction, take(direction, PARENT), beyond), -2) @ R_world_own
@@ -210,7 +246,9 @@ class Hpstm(nn.Module):
     def _tokens(self, facts: Tensor, lookahead: Tensor) -> Tensor:
         """Tokens (B Q, 22, d) that have seen each other."""
         with self._precision(facts.device.type):
-            x: Tensor = self.embed(facts.flatten(0, 1)) + (lookahead @ self.ask).flatten(0, 1)[:, None]
+            x: Tensor = (
+                self.embed(facts.flatten(0, 1)) + (lookahead @ self.ask).flatten(0, 1)[:, None]
+            )
             for layer in self.layers:
                 x = layer(x)
         out: Tensor = self.norm(x.float())
@@ -225,7 +263,17 @@ class Hpstm(nn.Module):
         diagonal = _SIGMA_M * torch.exp(raw[..., :3].clamp(-4.0, 5.0))
         below = _SIGMA_M * raw[..., 3:]
         zero = torch.zeros_like(below[..., 0])
-        rows = (diagonal[..., 0], zero, zero, below[..., 0], diagonal[..., 1], zero, below[..., 1], below[..., 2], diagonal[..., 2])
+        rows = (
+            diagonal[..., 0],
+            zero,
+            zero,
+            below[..., 0],
+            diagonal[..., 1],
+            zero,
+            below[..., 1],
+            below[..., 2],
+            diagonal[..., 2],
+        )
         return torch.stack(rows, -1).reshape(*raw.shape[:-1], 3, 3)
 
 
@@ -237,7 +285,9 @@ def _neighbours() -> Tensor:
     """(22 S, 22): whose paths a joint looks at: its own, its parent's, its children's mean, its grandparent's, the trunk's mean and the body's."""
     out = torch.zeros(J, 6, J)
     for joint in range(J):
-        out[joint, 0, joint] = out[joint, 1, PARENT[joint]] = out[joint, 3, PARENT[PARENT[joint]]] = 1.0
+        out[joint, 0, joint] = out[joint, 1, PARENT[joint]] = out[
+            joint, 3, PARENT[PARENT[joint]]
+        ] = 1.0
         after = CHILDREN[joint] or [PARENT[joint]]
         out[joint, 2, after] = 1 / len(after)
         out[joint, 4, TRUNK] = 1 / len(TRUNK)

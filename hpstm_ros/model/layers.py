@@ -33,7 +33,9 @@ class FeedForward(nn.Sequential):
     """Two layers with a GELU between."""
 
     def __init__(self, width: int, hidden: int) -> None:
-        super().__init__(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+        super().__init__(
+            nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
+        )
 
 
 class EncoderLayer(nn.Module):
@@ -58,7 +60,9 @@ class JointLinear(nn.Module):
 
     def __init__(self, joints: int, inputs: int, outputs: int, scale: float | None = None) -> None:
         super().__init__()
-        self.weight = nn.Parameter((inputs**-0.5 if scale is None else scale) * torch.randn(joints, inputs, outputs))
+        self.weight = nn.Parameter(
+            (inputs**-0.5 if scale is None else scale) * torch.randn(joints, inputs, outputs)
+        )
         self.bias = nn.Parameter(torch.zeros(joints, outputs))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -31,7 +31,9 @@ class RobustLines(nn.Module):
         super().__init__()
         self.rounds = rounds
         lag = torch.arange(frames)[None, :] - torch.arange(frames)[:, None].double()
-        kernel = torch.exp(-0.5 * (lag / _NEAR_FRAMES) ** 2) + _FAR_WEIGHT * torch.exp(-lag.abs() / _FAR_FRAMES)
+        kernel = torch.exp(-0.5 * (lag / _NEAR_FRAMES) ** 2) + _FAR_WEIGHT * torch.exp(
+            -lag.abs() / _FAR_FRAMES
+        )
         for name, power in (("kernel", 0), ("kernel1", 1), ("kernel2", 2)):
             self.register_buffer(name, (kernel * lag**power).float(), persistent=False)
 
@@ -46,7 +48,11 @@ class RobustLines(nn.Module):
         weight = seen
         fitted = points
         for step in range(self.rounds):
-            s0, s1, s2 = self.kernel @ weight, self.kernel1 @ weight, self.kernel2 @ weight + _SLOPE_RIDGE
+            s0, s1, s2 = (
+                self.kernel @ weight,
+                self.kernel1 @ weight,
+                self.kernel2 @ weight + _SLOPE_RIDGE,
+            )
             weighted = (weight[..., None] * points).reshape(flat.shape)
             t0 = (self.kernel @ weighted).reshape(points.shape)
             t1 = (self.kernel1 @ weighted).reshape(points.shape)
@@ -72,7 +78,9 @@ def path_kernels(frames: int, lookaheads: int, kinds: Sequence[tuple[float, int,
     for lookahead in range(lookaheads):
         for m, (width, order, offset) in enumerate(kinds):
             at = min(max(frames - 1 - lookahead + offset, 0), frames - 1)
-            reach = width * (1 + math.exp(-min(at, frames - 1 - at) / width))  # one-sided ones reach further back
+            reach = width * (
+                1 + math.exp(-min(at, frames - 1 - at) / width)
+            )  # one-sided ones reach further back
             x = (lag - at) / reach
             root = torch.exp(-0.25 * x**2)
             basis = torch.stack([x**power for power in range(order + 1)], dim=-1)

@@ -11,7 +11,11 @@ from hpstm_ros.retarget import urdf
 from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.simulation.arm import ArmSimulator, Faults, Trajectory
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import TOPIC_JOINT_STATES, TOPIC_JOINT_TRAJECTORY, TOPIC_ROBOT_DESCRIPTION
+from pallas_ros.body.names import (
+    TOPIC_JOINT_STATES,
+    TOPIC_JOINT_TRAJECTORY,
+    TOPIC_ROBOT_DESCRIPTION,
+)
 from pallas_ros.messages import from_stamp
 from pallas_ros.ros.conversions import joint_state_to_msg
 from pallas_ros.ros.node import Health, PallasNode
@@ -38,14 +42,20 @@ class ArmSimulatorNode(PallasNode):
         self._joint_names = list(robot.joint_names)
         self._states = self.advertise(JointState, TOPIC_JOINT_STATES)
         self._description = self.advertise(String, TOPIC_ROBOT_DESCRIPTION, LATCHED)
-        self.subscribe(JointTrajectory, TOPIC_JOINT_TRAJECTORY.format(controller=s["controller"]), self._on_trajectory)
+        self.subscribe(
+            JointTrajectory,
+            TOPIC_JOINT_TRAJECTORY.format(controller=s["controller"]),
+            self._on_trajectory,
+        )
         self.subscribe(Float64MultiArray, f"/{s['controller']}/commands", self._on_positions)
         self.every(1 / s["rate_hz"], self._tick)
 
     def activate(self) -> None:
         """Say what this arm looks like, as the bringup of a real one does."""
         assert self._arm is not None
-        self._description.publish(String(data=urdf.published(self._arm.robot.path, self._arm.robot.text)))
+        self._description.publish(
+            String(data=urdf.published(self._arm.robot.path, self._arm.robot.text))
+        )
 
     def reconfigure(self, changed: set[str]) -> None:
         """Faults come and go while the arm runs."""
@@ -67,7 +77,9 @@ class ArmSimulatorNode(PallasNode):
         s = self.settings
         stuck = s["fault_stuck_joint"]
         if stuck and self._arm is not None and stuck not in self._arm.robot.joint_names:
-            raise PallasError(f"fault_stuck_joint '{stuck}' is no joint of this arm: {', '.join(self._arm.robot.joint_names)}")
+            raise PallasError(
+                f"fault_stuck_joint '{stuck}' is no joint of this arm: {', '.join(self._arm.robot.joint_names)}"
+            )
         return Faults(s["fault_late_s"], stuck, s["fault_lost_feedback"])
 
     def _on_trajectory(self, message: JointTrajectory) -> None:
@@ -77,26 +89,42 @@ class ArmSimulatorNode(PallasNode):
     def _on_positions(self, message: Float64MultiArray) -> None:
         assert self._arm is not None
         q = np.array([message.data], dtype=np.float64)
-        self._arm.command(self.now(), Trajectory(np.array([self.now()]), q, np.zeros_like(q), np.zeros_like(q)))
+        self._arm.command(
+            self.now(), Trajectory(np.array([self.now()]), q, np.zeros_like(q), np.zeros_like(q))
+        )
 
     def _tick(self) -> None:
         assert self._arm is not None
         now = self.now()
         self._arm.advance(now)
         if not self._arm.faults.lost_feedback:
-            self._states.publish(joint_state_to_msg(now, self._joint_names, self._arm.q, self._arm.dq, self._arm.effort))
+            self._states.publish(
+                joint_state_to_msg(
+                    now, self._joint_names, self._arm.q, self._arm.dq, self._arm.effort
+                )
+            )
 
 
 def _from_msg(message: JointTrajectory, joint_names: list[str], now: int) -> Trajectory:
     """The points, in the order of ``joint_names``; velocities and accelerations that are not given are zero."""
     given = list(message.joint_names)
     if sorted(given) != sorted(joint_names):
-        raise PallasError(f"the joint trajectory is for joints {', '.join(given) or 'none'}, this arm has {', '.join(joint_names)}")
+        raise PallasError(
+            f"the joint trajectory is for joints {', '.join(given) or 'none'}, this arm has {', '.join(joint_names)}"
+        )
     order = [given.index(joint) for joint in joint_names]
     start, n = from_stamp(message.header.stamp) or now, len(given)
-    times = [start + point.time_from_start.sec * _NS + point.time_from_start.nanosec for point in message.points]
-    parts = [[list(values) or [0.0] * n for values in (p.positions, p.velocities, p.accelerations)] for p in message.points]
+    times = [
+        start + point.time_from_start.sec * _NS + point.time_from_start.nanosec
+        for point in message.points
+    ]
+    parts = [
+        [list(values) or [0.0] * n for values in (p.positions, p.velocities, p.accelerations)]
+        for p in message.points
+    ]
     if any(len(values) != n for point in parts for values in point) or not parts:
-        raise PallasError(f"the joint trajectory names {n} joints, and its points must hold as many numbers")
+        raise PallasError(
+            f"the joint trajectory names {n} joints, and its points must hold as many numbers"
+        )
     states = np.array(parts, dtype=np.float64)[:, :, order]
     return Trajectory(np.array(times, dtype=np.int64), states[:, 0], states[:, 1], states[:, 2])

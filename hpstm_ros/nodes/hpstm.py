@@ -35,7 +35,9 @@ class HpstmNode(PallasNode):
             least_confidence=s["least_confidence"],
             bridge_s=s["bridge_s"],
         )
-        self._bodies = Bodies(settings, Path(s["bones_file"]).expanduser() if s["bones_file"] else None)
+        self._bodies = Bodies(
+            settings, Path(s["bones_file"]).expanduser() if s["bones_file"] else None
+        )
         self._publisher = self.advertise(BodyPose, TOPIC_HPSTM_BODY)
         self.subscribe(BodyPose, s["input_topic"], self._on_body, raw=True)
         self.every(1 / MODEL_RATE_HZ, self._on_time)

@@ -54,8 +54,16 @@ class OperatorNode(PallasNode):
     def _press(self) -> None:
         self._dead_man.publish(Bool(data=True))
         now = self.now()
-        streams = now - self._last_body < STREAMS_NS and now - self._since > self.settings["engage_after_s"] * 1e9
-        if streams and not self._engaged and now - self._asked > ASK_AGAIN_NS and self._engage.service_is_ready():
+        streams = (
+            now - self._last_body < STREAMS_NS
+            and now - self._since > self.settings["engage_after_s"] * 1e9
+        )
+        if (
+            streams
+            and not self._engaged
+            and now - self._asked > ASK_AGAIN_NS
+            and self._engage.service_is_ready()
+        ):
             self._asked = now
             self._engage.call_async(Trigger.Request()).add_done_callback(self._answered)
 

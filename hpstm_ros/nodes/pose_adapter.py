@@ -9,7 +9,14 @@ from pallas.msg import BodyPose
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
-from hpstm_ros.smoothing.adapters import Placement, PoseAdapter, TransformTree, load_format, place_body, split_markers
+from hpstm_ros.smoothing.adapters import (
+    Placement,
+    PoseAdapter,
+    TransformTree,
+    load_format,
+    place_body,
+    split_markers,
+)
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import TOPIC_POSE_BODY, WORLD_FRAME
@@ -54,25 +61,54 @@ class PoseAdapterNode(PallasNode):
     def _on_transforms(self, message: TFMessage) -> None:
         for t in message.transforms:
             r, p = t.transform.rotation, t.transform.translation
-            R_parent_child = np.asarray(rotations.to_matrix(rotations.normalise(np.array((r.x, r.y, r.z, r.w)))), dtype=np.float64)
-            self._tree.set(t.child_frame_id, t.header.frame_id, Placement(R_parent_child, np.array((p.x, p.y, p.z))))
+            R_parent_child = np.asarray(
+                rotations.to_matrix(rotations.normalise(np.array((r.x, r.y, r.z, r.w)))),
+                dtype=np.float64,
+            )
+            self._tree.set(
+                t.child_frame_id,
+                t.header.frame_id,
+                Placement(R_parent_child, np.array((p.x, p.y, p.z))),
+            )
 
     def _on_poses(self, message: PoseArray) -> None:
-        points = np.array([(p.position.x, p.position.y, p.position.z) for p in message.poses]).reshape(-1, 3)
+        points = np.array(
+            [(p.position.x, p.position.y, p.position.z) for p in message.poses]
+        ).reshape(-1, 3)
         self._convert(points, message.header, self.settings["body_id"], None)
 
     def _on_markers(self, message: MarkerArray) -> None:
         shown = [m for m in message.markers if m.action == Marker.ADD]
-        places = [(m.ns, m.id, (m.pose.position.x, m.pose.position.y, m.pose.position.z)) for m in shown]
-        for body_id, points in split_markers(places, self._adapter.form, self.settings["body_id"]).items():
+        places = [
+            (m.ns, m.id, (m.pose.position.x, m.pose.position.y, m.pose.position.z)) for m in shown
+        ]
+        for body_id, points in split_markers(
+            places, self._adapter.form, self.settings["body_id"]
+        ).items():
             self._convert(points, shown[0].header, body_id, None)
 
     def _on_body(self, message: BodyPose) -> None:
-        self._publisher.publish(body_to_msg(place_body(body_from_msg(message), self._placement(message.header.frame_id))))
+        self._publisher.publish(
+            body_to_msg(
+                place_body(body_from_msg(message), self._placement(message.header.frame_id))
+            )
+        )
 
-    def _convert(self, points: NDArray[np.float64], header: Any, body_id: str, confidence: NDArray[np.float64] | None) -> None:
+    def _convert(
+        self,
+        points: NDArray[np.float64],
+        header: Any,
+        body_id: str,
+        confidence: NDArray[np.float64] | None,
+    ) -> None:
         try:
-            body = self._adapter.body(points, self._placement(header.frame_id), from_stamp(header.stamp), body_id, confidence)
+            body = self._adapter.body(
+                points,
+                self._placement(header.frame_id),
+                from_stamp(header.stamp),
+                body_id,
+                confidence,
+            )
         except PallasError as error:
             self._refused = f"body '{body_id}' refused: {error}"
             raise PallasError(self._refused) from None

@@ -63,7 +63,9 @@ class RetargetNode(PallasNode):
             deviation=s["deviation_rad"],
         )
         side = s["side"] if s["side"] in ("left", "right") else None
-        self._arm = Teleoperation(robot, side, self._retarget_settings(), safety, s["tip_speed"] or None)
+        self._arm = Teleoperation(
+            robot, side, self._retarget_settings(), safety, s["tip_speed"] or None
+        )
         self._joint_names = list(robot.joint_names)
         self._base = str(robot.full.frames[1].name) if robot.full.nframes > 1 else "base_link"
         self._status_due, self._last_state = 0, -1
@@ -71,7 +73,9 @@ class RetargetNode(PallasNode):
         if self._positions:
             self._commands = self.advertise(Float64MultiArray, f"/{s['controller']}/commands")
         else:
-            self._commands = self.advertise(JointTrajectory, TOPIC_JOINT_TRAJECTORY.format(controller=s["controller"]))
+            self._commands = self.advertise(
+                JointTrajectory, TOPIC_JOINT_TRAJECTORY.format(controller=s["controller"])
+            )
         self._status = self.advertise(SupervisorStatus, TOPIC_SUPERVISOR)
         names = ["" if number == 0 else f"/{arm.name}" for number, arm in enumerate(robot.arms)]
         self._goals = [self.advertise(PoseStamped, TOPIC_GOAL + name) for name in names]
@@ -95,7 +99,9 @@ class RetargetNode(PallasNode):
             super().reconfigure(changed)
             return
         self._arm.retargeter.settings = self._retarget_settings()
-        self._arm.supervisor.tip_speed = self.settings["tip_speed"] or limits_of(self._arm.robot).tip_speed
+        self._arm.supervisor.tip_speed = (
+            self.settings["tip_speed"] or limits_of(self._arm.robot).tip_speed
+        )
 
     def deactivate(self) -> None:
         """Let go of the arm; the way to its standstill has been sent with the last command."""
@@ -116,7 +122,11 @@ class RetargetNode(PallasNode):
         return Health(
             level,
             f"{supervisor.state.name.lower()}: {supervisor.reason}",
-            {"commands": figures.commands, "held back by a limit": figures.limited, "inputs refused": figures.refused},
+            {
+                "commands": figures.commands,
+                "held back by a limit": figures.limited,
+                "inputs refused": figures.refused,
+            },
         )
 
     def _retarget_settings(self) -> RetargetSettings:
@@ -131,7 +141,12 @@ class RetargetNode(PallasNode):
 
     def _on_joints(self, message: JointState) -> None:
         assert self._arm is not None
-        self._arm.joints(self.now(), from_stamp(message.header.stamp), tuple(message.name), np.array(message.position))
+        self._arm.joints(
+            self.now(),
+            from_stamp(message.header.stamp),
+            tuple(message.name),
+            np.array(message.position),
+        )
 
     def _on_dead_man(self, message: Bool) -> None:
         assert self._arm is not None
@@ -149,13 +164,19 @@ class RetargetNode(PallasNode):
         return self._answer(response, "engaged", lambda arm: arm.supervisor.engage(self.now()))
 
     def _disengage(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(response, "disengaged", lambda arm: arm.supervisor.disengage(self.now()))
+        return self._answer(
+            response, "disengaged", lambda arm: arm.supervisor.disengage(self.now())
+        )
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return self._answer(response, "reset", lambda arm: arm.supervisor.reset(self.now()))
 
     def _stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(response, "stopped", lambda arm: arm.supervisor.emergency_stop(self.now(), "service", held=False))
+        return self._answer(
+            response,
+            "stopped",
+            lambda arm: arm.supervisor.emergency_stop(self.now(), "service", held=False),
+        )
 
     def _answer(self, response: Trigger.Response, done: str, call: Any) -> Trigger.Response:
         if self._arm is None or not self.active:
@@ -180,7 +201,11 @@ class RetargetNode(PallasNode):
                 # The body's stamp, so that a command can be traced to the sample it came from; the points' times lead from there.
                 stamp = arm.body_stamp if 0 <= now - arm.body_stamp < _NS else now
                 self._commands.publish(_trajectory(stamp, self._joint_names, command))
-        if int(command.state) != self._last_state or now >= self._status_due or now < self._status_due - _NS:
+        if (
+            int(command.state) != self._last_state
+            or now >= self._status_due
+            or now < self._status_due - _NS
+        ):
             self._last_state, self._status_due = int(command.state), now + _STATUS_NS
             self._status.publish(self._status_message(now, command))
 
@@ -199,10 +224,18 @@ class RetargetNode(PallasNode):
         arm, message = self._arm, SupervisorStatus()
         assert arm is not None
         message.header.stamp, message.header.frame_id = to_stamp(now), self._base
-        message.state, message.state_name, message.reason = int(command.state), command.state.name.lower(), command.reason
+        message.state, message.state_name, message.reason = (
+            int(command.state),
+            command.state.name.lower(),
+            command.reason,
+        )
         message.engaged, message.dead_man, message.emergency_stop = arm.supervisor.flags(now)
         message.joint_names, message.limited_by = self._joint_names, list(command.limited_by)
-        message.speed_scale, message.tip_speed, message.tracking_error = command.speed_scale, command.tip_speed, command.deviation
+        message.speed_scale, message.tip_speed, message.tracking_error = (
+            command.speed_scale,
+            command.tip_speed,
+            command.deviation,
+        )
         message.target_error = arm.target_error(command)
         message.commands, message.commands_limited = arm.figures.commands, arm.figures.limited
         message.inputs_refused = arm.figures.refused
@@ -213,12 +246,17 @@ def _trajectory(stamp: int, joint_names: list[str], command: Command) -> JointTr
     """The command's points, timed from ``stamp`` ns."""
     message = JointTrajectory()
     message.header.stamp, message.joint_names = to_stamp(stamp), joint_names
-    message.points = [_point(int(time) - stamp, state) for time, state in zip(command.times, command.points, strict=True)]
+    message.points = [
+        _point(int(time) - stamp, state)
+        for time, state in zip(command.times, command.points, strict=True)
+    ]
     return message
 
 
 def _point(time_from_start: int, state: tuple[NDArray[np.float64], ...]) -> JointTrajectoryPoint:
     point = JointTrajectoryPoint()
-    point.positions, point.velocities, point.accelerations = (array("d", part.tobytes()) for part in state)
+    point.positions, point.velocities, point.accelerations = (
+        array("d", part.tobytes()) for part in state
+    )
     point.time_from_start.sec, point.time_from_start.nanosec = divmod(time_from_start, _NS)
     return point

@@ -21,7 +21,9 @@ def margin_data(geometry: pin.GeometryModel, margin: float = MARGIN_M) -> pin.Ge
     return data
 
 
-def convex_model(model: pin.Model, collision: pin.GeometryModel, q_ready: F64, samples: int = 200) -> pin.GeometryModel:
+def convex_model(
+    model: pin.Model, collision: pin.GeometryModel, q_ready: F64, samples: int = 200
+) -> pin.GeometryModel:
     """Convex shapes in place of ``collision``'s, with the pairs worth testing.
 
     Left out are pairs on the same or on neighbouring joints, pairs that nearly touch in the ready posture (hulls are rounder than
@@ -30,7 +32,9 @@ def convex_model(model: pin.Model, collision: pin.GeometryModel, q_ready: F64, s
     """
     out = pin.GeometryModel()
     for item in collision.geometryObjects:
-        out.addGeometryObject(pin.GeometryObject(item.name, item.parentJoint, item.placement, _convex(item.geometry)))
+        out.addGeometryObject(
+            pin.GeometryObject(item.name, item.parentJoint, item.placement, _convex(item.geometry))
+        )
     for a in range(out.ngeoms):
         for b in range(a + 1, out.ngeoms):
             i, j = out.geometryObjects[a].parentJoint, out.geometryObjects[b].parentJoint
@@ -44,22 +48,32 @@ def convex_model(model: pin.Model, collision: pin.GeometryModel, q_ready: F64, s
         pin.computeCollisions(model, data, out, geometry_data, random.uniform(low, high), False)
         hits += [result.isCollision() for result in geometry_data.collisionResults]
     pin.computeCollisions(model, data, out, geometry_data, q_ready, False)
-    at_ready = np.array([result.isCollision() for result in geometry_data.collisionResults], dtype=bool)
+    at_ready = np.array(
+        [result.isCollision() for result in geometry_data.collisionResults], dtype=bool
+    )
     drop = at_ready | (hits > 0.95 * samples)
-    keep = [(pair.first, pair.second) for pair, dropped in zip(out.collisionPairs, drop, strict=True) if not dropped]
+    keep = [
+        (pair.first, pair.second)
+        for pair, dropped in zip(out.collisionPairs, drop, strict=True)
+        if not dropped
+    ]
     out.removeAllCollisionPairs()
     for first, second in keep:
         out.addCollisionPair(pin.CollisionPair(first, second))
     return out
 
 
-def add_keep_out(model: pin.Model, geometry: pin.GeometryModel, boxes: list[tuple[F64, F64]]) -> None:
+def add_keep_out(
+    model: pin.Model, geometry: pin.GeometryModel, boxes: list[tuple[F64, F64]]
+) -> None:
     """Add boxes (centre (3,), size (3,), m, base frame) that no moving link may enter.
 
     The first moving link is let off: it only turns about the foot, and a table the arm stands on would touch it always.
     """
     for number, (centre, size) in enumerate(boxes):
-        box = pin.GeometryObject(f"keep_out_{number}", 0, pin.SE3(np.eye(3), centre), coal.Box(*size))
+        box = pin.GeometryObject(
+            f"keep_out_{number}", 0, pin.SE3(np.eye(3), centre), coal.Box(*size)
+        )
         index = geometry.addGeometryObject(box)
         for other in range(geometry.ngeoms):
             joint = geometry.geometryObjects[other].parentJoint
@@ -82,7 +96,9 @@ def _thinned(vertices: F64) -> coal.CollisionGeometry:
     golden = np.pi * (3 - np.sqrt(5))
     k = np.arange(_MESH_VERTICES)
     z = 1 - 2 * (k + 0.5) / len(k)
-    directions = np.column_stack((np.sqrt(1 - z * z) * np.cos(golden * k), np.sqrt(1 - z * z) * np.sin(golden * k), z))
+    directions = np.column_stack(
+        (np.sqrt(1 - z * z) * np.cos(golden * k), np.sqrt(1 - z * z) * np.sin(golden * k), z)
+    )
     chosen = vertices[np.unique(np.argmax(vertices @ directions.T, axis=0))]
     mesh = coal.BVHModelOBBRSS()
     mesh.beginModel(0, len(chosen))

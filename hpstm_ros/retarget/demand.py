@@ -20,7 +20,9 @@ I64 = NDArray[np.int64]
 
 IN_REACH, TOO_FAST, OUT_OF_REACH = 0, 1, 2
 _REACHED_M = 0.002  # what inverse kinematics with time may leave of the way to a target in reach
-_IN_TIME_M = 0.005  # how far behind the ideal follower's tip may be of a target that is not too fast
+_IN_TIME_M = (
+    0.005  # how far behind the ideal follower's tip may be of a target that is not too fast
+)
 _CATCH_UP_NS = 500_000_000  # what an arm that was outrun, or held back, is given to be there again
 _NS = 1_000_000_000
 
@@ -39,7 +41,9 @@ class Demand:
     ) -> None:
         """Settings as of the retargeter that is judged; ``tip_speed`` m/s; of a posture (n,), where its ``tips`` (A, 3) are and whether it is ``allowed``."""
         self._robot, self._tip_speed, self._tips, self._allowed = robot, tip_speed, tips, allowed
-        self._retargeter = Retargeter(robot, side, replace(settings, iterations=12, speed_factor=20.0))
+        self._retargeter = Retargeter(
+            robot, side, replace(settings, iterations=12, speed_factor=20.0)
+        )
         self._rows: list[tuple[int, F64, NDArray[np.bool_], F64]] = []
 
     def body(self, body: BodyFrame) -> None:
@@ -59,7 +63,10 @@ class Demand:
         stamps, q, reached, targets = (np.array(column) for column in zip(*self._rows, strict=True))
         seconds = np.diff(stamps) / _NS
         behind = np.array(
-            [np.linalg.norm(self._tips(ideal) - target, axis=1) for ideal, target in zip(self._follow(q, seconds), targets, strict=True)]
+            [
+                np.linalg.norm(self._tips(ideal) - target, axis=1)
+                for ideal, target in zip(self._follow(q, seconds), targets, strict=True)
+            ]
         )
         late = (behind > _IN_TIME_M) | (self._pursue(targets, seconds) > _IN_TIME_M)
         missed = np.where(late | ~reached, stamps[:, None], stamps[0] - 2 * _CATCH_UP_NS)
@@ -72,10 +79,18 @@ class Demand:
         out, speed = q.copy(), np.zeros(q.shape[1])
         for k, dt in enumerate(seconds):
             away, asked = q[k + 1] - out[k], (q[k + 1] - q[k]) / dt
-            catching_up = np.sign(away - asked * dt) * np.sqrt(2 * self._robot.acceleration * np.abs(away - asked * dt))
-            wanted = np.where(np.abs(away / dt - asked) < np.abs(catching_up), away / dt, asked + catching_up)
+            catching_up = np.sign(away - asked * dt) * np.sqrt(
+                2 * self._robot.acceleration * np.abs(away - asked * dt)
+            )
+            wanted = np.where(
+                np.abs(away / dt - asked) < np.abs(catching_up), away / dt, asked + catching_up
+            )
             change = self._robot.acceleration * dt
-            speed = np.clip(np.clip(wanted, speed - change, speed + change), -self._robot.velocity, self._robot.velocity)
+            speed = np.clip(
+                np.clip(wanted, speed - change, speed + change),
+                -self._robot.velocity,
+                self._robot.velocity,
+            )
             out[k + 1] = out[k] + speed * dt
         return out
 
@@ -85,6 +100,8 @@ class Demand:
         for k, dt in enumerate(seconds):
             arrow = targets[k + 1] - point
             distance = np.linalg.norm(arrow, axis=1, keepdims=True)
-            point += arrow * np.minimum(1.0, 0.9 * self._tip_speed * dt / np.maximum(distance, 1e-9))
+            point += arrow * np.minimum(
+                1.0, 0.9 * self._tip_speed * dt / np.maximum(distance, 1e-9)
+            )
             behind[k + 1] = np.linalg.norm(targets[k + 1] - point, axis=1)
         return behind

@@ -46,25 +46,46 @@ def other(side: str) -> str:
     return "left" if side == "right" else "right"
 
 
-def read_arm(body: BodyFrame, side: str, orientation_from: str = "wrist", mirrored: bool = False) -> HumanArm | None:
+def read_arm(
+    body: BodyFrame, side: str, orientation_from: str = "wrist", mirrored: bool = False
+) -> HumanArm | None:
     """The arm on one side of a body, or None where it must not be used (a joint is not valid or not finite).
 
     ``mirrored`` gives the reflection in the operator's sagittal plane, as seen in a mirror. The hand's orientation is taken
     from the ``wrist`` or, where nothing measures the hand itself, from the ``forearm``.
     """
-    shoulder, elbow, wrist = (JOINT_INDEX[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist"))
+    shoulder, elbow, wrist = (
+        JOINT_INDEX[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist")
+    )
     used = [0, shoulder, elbow, wrist]
     points, quaternions = body.positions[used], body.rotations[used]
     hand_quaternion = quaternions[3 if orientation_from == "wrist" else 2]
-    if not (body.valid[used].all() and np.isfinite(points).all() and np.isfinite(quaternions).all()) or np.abs(points).max() > 1e4:
+    if (
+        not (
+            body.valid[used].all() and np.isfinite(points).all() and np.isfinite(quaternions).all()
+        )
+        or np.abs(points).max() > 1e4
+    ):
         return None
     upper, fore = points[2] - points[1], points[3] - points[2]
-    upper_length, length = float(np.linalg.norm(upper)), float(np.linalg.norm(upper) + np.linalg.norm(fore))
-    if not 0.05 < upper_length < length < 2.0 or not 0.5 < float(np.linalg.norm(hand_quaternion)) < 2.0:
+    upper_length, length = (
+        float(np.linalg.norm(upper)),
+        float(np.linalg.norm(upper) + np.linalg.norm(fore)),
+    )
+    if (
+        not 0.05 < upper_length < length < 2.0
+        or not 0.5 < float(np.linalg.norm(hand_quaternion)) < 2.0
+    ):
         return None
-    R_world_operator = rotations.to_matrix(rotations.about_z(rotations.heading(rotations.normalise(quaternions[0]))))
+    R_world_operator = rotations.to_matrix(
+        rotations.about_z(rotations.heading(rotations.normalise(quaternions[0])))
+    )
     R_operator_world = R_world_operator.T
-    R_hand = R_operator_world @ rotations.to_matrix(rotations.normalise(hand_quaternion)) @ _R_JOINT_HAND[side]
+    R_hand = (
+        R_operator_world
+        @ rotations.to_matrix(rotations.normalise(hand_quaternion))
+        @ _R_JOINT_HAND[side]
+    )
     covariance, elbow_variance = np.zeros((3, 3)), 0.0
     if body.covariance is not None and np.isfinite(body.covariance[used]).all():
         between = body.covariance[wrist] + body.covariance[shoulder]
@@ -72,9 +93,15 @@ def read_arm(body: BodyFrame, side: str, orientation_from: str = "wrist", mirror
         elbow_variance = max(float(np.trace(body.covariance[elbow])) / 3, 0.0)
     hand, direction = R_operator_world @ (upper + fore), R_operator_world @ (upper / upper_length)
     if mirrored:
-        hand, direction, covariance = _MIRROR @ hand, _MIRROR @ direction, _MIRROR @ covariance @ _MIRROR
+        hand, direction, covariance = (
+            _MIRROR @ hand,
+            _MIRROR @ direction,
+            _MIRROR @ covariance @ _MIRROR,
+        )
         x, z = _MIRROR @ R_hand[:, 0], _MIRROR @ R_hand[:, 2]
         R_hand = np.column_stack((x, np.cross(z, x), z))
     confidence = body.confidence[used]
     least = float(np.min(confidence)) if np.isfinite(confidence).all() else 0.0
-    return HumanArm(hand, direction, R_hand, length, covariance, elbow_variance, min(max(least, 0.0), 1.0))
+    return HumanArm(
+        hand, direction, R_hand, length, covariance, elbow_variance, min(max(least, 0.0), 1.0)
+    )

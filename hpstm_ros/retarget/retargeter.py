@@ -30,7 +30,9 @@ _ARRIVED_RAD = 1e-4  # a step so small was the last
 _RANGES = {"scale": (0.1, 3.0), "deviation_scale_m": (0.001, 1.0), "stop_deviation_m": (0.01, 1.0)}
 _NEARLY_RAD = 0.02  # what is near one posture is near another so like it
 _APPROACH = 0.5  # of the room left before an obstacle, a body may use so much
-_BOX_MARGIN_M = 0.02  # the supervisor's box is the real one: between two goals a tip moves on an arc
+_BOX_MARGIN_M = (
+    0.02  # the supervisor's box is the real one: between two goals a tip moves on an arc
+)
 
 
 @dataclass
@@ -71,10 +73,14 @@ class RetargetSettings:
         if self.mapping not in ("same", "mirrored"):
             raise PallasError(f"mapping is {self.mapping!r}, but must be same or mirrored")
         if self.orientation_from not in ("wrist", "forearm"):
-            raise PallasError(f"orientation_from is {self.orientation_from!r}, but must be wrist or forearm")
+            raise PallasError(
+                f"orientation_from is {self.orientation_from!r}, but must be wrist or forearm"
+            )
         for name, (low, high) in _RANGES.items():
             if not low <= getattr(self, name) <= high:
-                raise PallasError(f"{name} is {getattr(self, name)}, but must be from {low:g} to {high:g}")
+                raise PallasError(
+                    f"{name} is {getattr(self, name)}, but must be from {low:g} to {high:g}"
+                )
 
 
 @dataclass(slots=True)
@@ -128,8 +134,16 @@ class _ArmTasks:
     def __init__(self, robot: RobotDescription, arm: Arm) -> None:
         """Make the tasks; their targets are set body by body."""
         self.robot, self.arm = robot, arm
-        self.tip = FrameTask(arm.tip, position_cost=arm.weights["position"], orientation_cost=arm.weights["orientation"])
-        self.elbow = FrameTask(arm.elbow, position_cost=arm.weights["elbow"], orientation_cost=0.0) if arm.elbow else None
+        self.tip = FrameTask(
+            arm.tip,
+            position_cost=arm.weights["position"],
+            orientation_cost=arm.weights["orientation"],
+        )
+        self.elbow = (
+            FrameTask(arm.elbow, position_cost=arm.weights["elbow"], orientation_cost=0.0)
+            if arm.elbow
+            else None
+        )
         self.length: float | None = None
         self.anchor: tuple[F64, F64, F64, F64] | None = None
         self.projected = False
@@ -137,13 +151,23 @@ class _ArmTasks:
     @property
     def tasks(self) -> list[FrameTask]:
         """All of them, of weight above zero."""
-        return [self.tip] if self.elbow is None or self.arm.weights["elbow"] == 0 else [self.tip, self.elbow]
+        return (
+            [self.tip]
+            if self.elbow is None or self.arm.weights["elbow"] == 0
+            else [self.tip, self.elbow]
+        )
 
-    def target(self, human: HumanArm, settings: RetargetSettings, tip_now: pin.SE3) -> tuple[F64, F64]:
+    def target(
+        self, human: HumanArm, settings: RetargetSettings, tip_now: pin.SE3
+    ) -> tuple[F64, F64]:
         """Where the tip should be, (3,) m and (3, 3), in the base frame, before the workspace."""
         arm = self.arm
         # A body's bone lengths breathe with its noise; the scale must not.
-        self.length = human.length if self.length is None else self.length + 0.01 * (human.length - self.length)
+        self.length = (
+            human.length
+            if self.length is None
+            else self.length + 0.01 * (human.length - self.length)
+        )
         scale = settings.scale * arm.reach / self.length
         p_hand = arm.R_base_operator @ (scale * human.hand)
         R_tip = arm.R_base_operator @ human.R_operator_hand @ arm.R_hand_tip
@@ -166,16 +190,27 @@ class _ArmTasks:
                 forward = arm.R_base_operator[:, 0]
                 direction = arrow / distance if distance > 1e-6 else forward
                 out = arm.p_base_shoulder + direction * min(max(distance, arm.reach_min), arm.reach)
-            out = np.clip(out, self.robot.box_min + _BOX_MARGIN_M, self.robot.box_max - _BOX_MARGIN_M)
+            out = np.clip(
+                out, self.robot.box_min + _BOX_MARGIN_M, self.robot.box_max - _BOX_MARGIN_M
+            )
         self.projected = bool(np.abs(out - p).max() > 1e-9)
         return np.asarray(out)
 
-    def set_targets(self, p: F64, R: F64, human: HumanArm, configuration: pink.Configuration, settings: RetargetSettings) -> None:
+    def set_targets(
+        self,
+        p: F64,
+        R: F64,
+        human: HumanArm,
+        configuration: pink.Configuration,
+        settings: RetargetSettings,
+    ) -> None:
         """Set the tasks' targets and weigh them by how sure the body is."""
         arm, soft = self.arm, settings.deviation_scale_m**2
         self.tip.set_target(pin.SE3(R, p))
         # Weights fall as 1 / (1 + (sigma / scale)^2), along each axis of the tip's own frame, in which Pink measures errors.
-        R_tip_operator = configuration.get_transform_frame_to_world(arm.tip).rotation.T @ arm.R_base_operator
+        R_tip_operator = (
+            configuration.get_transform_frame_to_world(arm.tip).rotation.T @ arm.R_base_operator
+        )
         variance = np.maximum(np.diag(R_tip_operator @ human.covariance @ R_tip_operator.T), 0.0)
         weight = 1.0 / (1.0 + variance / soft)
         cost = np.empty(6)
@@ -187,13 +222,18 @@ class _ArmTasks:
             length = float(np.linalg.norm(at.translation - arm.p_base_shoulder))
             wanted = arm.p_base_shoulder + length * (arm.R_base_operator @ human.elbow)
             self.elbow.set_target(pin.SE3(at.rotation, wanted))
-            self.elbow.set_position_cost(arm.weights["elbow"] / np.sqrt(1.0 + human.elbow_variance / soft))
+            self.elbow.set_position_cost(
+                arm.weights["elbow"] / np.sqrt(1.0 + human.elbow_variance / soft)
+            )
 
     def elbow_error(self, human: HumanArm, configuration: pink.Configuration) -> float:
         """Angle in rad between the robot's and the operator's direction from shoulder to elbow."""
         if self.arm.elbow is None:
             return float("nan")
-        arrow = configuration.get_transform_frame_to_world(self.arm.elbow).translation - self.arm.p_base_shoulder
+        arrow = (
+            configuration.get_transform_frame_to_world(self.arm.elbow).translation
+            - self.arm.p_base_shoulder
+        )
         length = float(np.linalg.norm(arrow))
         cosine = arrow @ (self.arm.R_base_operator @ human.elbow) / max(length, 1e-9)
         return float(np.arccos(np.clip(cosine, -1.0, 1.0)))
@@ -203,7 +243,11 @@ class Retargeter:
     """Turns bodies into joint goals for all of a robot's arms."""
 
     def __init__(
-        self, robot: RobotDescription, side: str | None = None, settings: RetargetSettings | None = None, barriers: Barriers | None = None
+        self,
+        robot: RobotDescription,
+        side: str | None = None,
+        settings: RetargetSettings | None = None,
+        barriers: Barriers | None = None,
     ) -> None:
         """Start from the robot's ready posture.
 
@@ -215,11 +259,18 @@ class Retargeter:
         """
         self.robot, self.settings = robot, settings or RetargetSettings()
         self._side, self._barriers = side, barriers
-        self._near: tuple[F64, list[tuple[F64, float, str]]] | None = None  # a posture, and what is near it
+        self._near: tuple[F64, list[tuple[F64, float, str]]] | None = (
+            None  # a posture, and what is near it
+        )
         self._arms = [_ArmTasks(robot, arm) for arm in robot.arms]
         self._configuration = _Posture(robot.model, robot.model.createData(), robot.q_ready)
-        self._lower, self._upper = robot.lower, robot.upper  # of the goals, now: `leash_s` around the arm
-        self._posture = PostureTask(cost=max(min(arm.weights["posture"] for arm in robot.arms), 1e-6))
+        self._lower, self._upper = (
+            robot.lower,
+            robot.upper,
+        )  # of the goals, now: `leash_s` around the arm
+        self._posture = PostureTask(
+            cost=max(min(arm.weights["posture"] for arm in robot.arms), 1e-6)
+        )
         self._posture.set_target(robot.q_ready)
         self._manipulable = [self._manipulability(arm) or 1.0 for arm in self._arms]
 
@@ -239,7 +290,9 @@ class Retargeter:
         for arm in self._arms:
             arm.anchor = None
 
-    def step(self, body: BodyFrame, q_now: F64 | None = None, tip_speed: float = np.inf) -> Goal | None:
+    def step(
+        self, body: BodyFrame, q_now: F64 | None = None, tip_speed: float = np.inf
+    ) -> Goal | None:
         """The goal for one body, or None where the body's arms cannot be used.
 
         Args:
@@ -266,7 +319,10 @@ class Retargeter:
             p = arm.in_workspace(p)
             poses.append(pin.SE3(R, p))
             arrow = p - tip.translation
-            step, distance = settings.speed_factor * tip_speed / MODEL_RATE_HZ, float(np.linalg.norm(arrow))
+            step, distance = (
+                settings.speed_factor * tip_speed / MODEL_RATE_HZ,
+                float(np.linalg.norm(arrow)),
+            )
             if distance > step:
                 p = tip.translation + arrow * (step / distance)
             arm.set_targets(p, R, human, configuration, settings)
@@ -277,7 +333,9 @@ class Retargeter:
         """The human arm of each of the robot's, or None where one cannot be used."""
         mirrored, humans = self.settings.mapping == "mirrored", []
         for arm in self._arms:
-            if len(self._arms) == 2:  # in a mirror, the robot's left arm shows the operator's right one
+            if (
+                len(self._arms) == 2
+            ):  # in a mirror, the robot's left arm shows the operator's right one
                 side = other(arm.arm.side) if mirrored else arm.arm.side
             else:
                 side = self._side or arm.arm.side
@@ -296,11 +354,19 @@ class Retargeter:
             self.look_around()
         q_near, near = self._near or (configuration.q, [])
         rows = np.array([row for row, _, _ in near]).reshape(-1, self.robot.model.nv)
-        room = _APPROACH * np.maximum([left for _, left, _ in near] - rows @ (configuration.q - q_near), 0.0)
-        free, senses = np.full(len(near), -np.inf), np.zeros(self.robot.model.nv + len(near), dtype=np.intc)
+        room = _APPROACH * np.maximum(
+            [left for _, left, _ in near] - rows @ (configuration.q - q_near), 0.0
+        )
+        free, senses = (
+            np.full(len(near), -np.inf),
+            np.zeros(self.robot.model.nv + len(near), dtype=np.intc),
+        )
         for _ in range(self.settings.iterations):
             damping = 1e-9 + 1e-3 * max(self._nearness(k) for k in range(len(self._arms))) ** 2
-            problem, q = pink.build_ik(configuration, tasks, dt, damping, limits=[]), configuration.q
+            problem, q = (
+                pink.build_ik(configuration, tasks, dt, damping, limits=[]),
+                configuration.q,
+            )
             # Bounds go to the solver as bounds, not as rows: `pink.solve_ik` takes three times as long.
             above, below = np.clip(self._upper - q, 0.0, most), np.clip(q - self._lower, 0.0, most)
             bounds = np.concatenate((above, room)), np.concatenate((-below, free))
@@ -326,17 +392,23 @@ class Retargeter:
     def _goal(self, poses: list[pin.SE3], humans: list[HumanArm]) -> Goal:
         configuration, settings = self._configuration, self.settings
         error = [
-            np.linalg.norm(configuration.get_transform_frame_to_world(a.arm.tip).translation - pose.translation)
+            np.linalg.norm(
+                configuration.get_transform_frame_to_world(a.arm.tip).translation - pose.translation
+            )
             for a, pose in zip(self._arms, poses, strict=True)
         ]
-        deviation = max(float(np.sqrt(max(np.linalg.eigvalsh(h.covariance)[-1], 0.0))) for h in humans)
+        deviation = max(
+            float(np.sqrt(max(np.linalg.eigvalsh(h.covariance)[-1], 0.0))) for h in humans
+        )
         sure = min(max(1.0 - deviation / settings.stop_deviation_m, 0.0), 1.0)
         return Goal(
             q=np.array(configuration.q),
             p_base_tip=np.array([pose.translation for pose in poses]),
             q_base_tip=np.array([pin.Quaternion(pose.rotation).coeffs() for pose in poses]),
             error_m=np.array(error),
-            elbow_error=np.array([a.elbow_error(h, configuration) for a, h in zip(self._arms, humans, strict=True)]),
+            elbow_error=np.array(
+                [a.elbow_error(h, configuration) for a, h in zip(self._arms, humans, strict=True)]
+            ),
             confidence=min(sure, *(h.confidence for h in humans)),
             projected=np.array([arm.projected for arm in self._arms]),
         )

@@ -129,7 +129,9 @@ def load_robot(name_or_path: str | Path) -> RobotDescription:
     else:
         path = share() / "config" / "robots" / f"{text}.yaml"
         if "/" in text or not path.is_file():
-            raise PallasError(f"no robot '{text}': give one of {', '.join(ready_robots())}, or the path of a URDF or YAML file")
+            raise PallasError(
+                f"no robot '{text}': give one of {', '.join(ready_robots())}, or the path of a URDF or YAML file"
+            )
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -143,7 +145,18 @@ def load_robot(name_or_path: str | Path) -> RobotDescription:
 
 
 _KEYS = {"urdf", "arms", "ready", "locked", "limits", "workspace", "tip_speed", "description"}
-_ARM_KEYS = {"name", "side", "tip", "elbow", "shoulder", "operator_rpy", "hand_rpy", "reach", "reach_min", "weights"}
+_ARM_KEYS = {
+    "name",
+    "side",
+    "tip",
+    "elbow",
+    "shoulder",
+    "operator_rpy",
+    "hand_rpy",
+    "reach",
+    "reach_min",
+    "weights",
+}
 
 
 def _build(name: str, document: dict[str, Any], folder: Path) -> RobotDescription:
@@ -152,7 +165,11 @@ def _build(name: str, document: dict[str, Any], folder: Path) -> RobotDescriptio
     text = urdf.read(path)
     full = urdf.full_model(path, text)
     arms = document.get("arms") or [{"tip": _farthest_frame(full)}]
-    if not isinstance(arms, list) or not 1 <= len(arms) <= 2 or not all(isinstance(arm, dict) and "tip" in arm for arm in arms):
+    if (
+        not isinstance(arms, list)
+        or not 1 <= len(arms) <= 2
+        or not all(isinstance(arm, dict) and "tip" in arm for arm in arms)
+    ):
         raise PallasError("'arms' is a list of one or two mappings, each with at least 'tip'")
     q_full = pin.neutral(full)
     q_full = np.clip(q_full, full.lowerPositionLimit, full.upperPositionLimit)
@@ -172,7 +189,9 @@ def _build(name: str, document: dict[str, Any], folder: Path) -> RobotDescriptio
     shapes = urdf.geometry(path, text, full, pin.GeometryType.COLLISION)
     shapes = pin.buildReducedModel(full, shapes, locked, q_full)[1]
     geometry = collision.convex_model(model, shapes, q_ready)
-    collision.add_keep_out(model, geometry, [_keep_out(entry) for entry in workspace.get("keep_out", [])])
+    collision.add_keep_out(
+        model, geometry, [_keep_out(entry) for entry in workspace.get("keep_out", [])]
+    )
     tip_speed = document.get("tip_speed")
     return RobotDescription(
         name=name,
@@ -208,9 +227,19 @@ def _arm(model: pin.Model, limits: dict[str, F64], q_ready: F64, entry: dict[str
         weights.update(orientation=0.002, elbow=0.0)
     given = entry.get("weights", {})
     _only(given, set(weights), "'weights'")
-    weights.update({key: _number(value, 0.0, 100.0, f"weight {key}") for key, value in given.items()})
-    shoulder = _vector(entry["shoulder"], 3, "shoulder") if "shoulder" in entry else _first_joint(model, tip, q_ready)
-    far = _reach(model, limits, tip, shoulder) if "reach" not in entry else _number(entry["reach"], 0.05, 5.0, "reach")
+    weights.update(
+        {key: _number(value, 0.0, 100.0, f"weight {key}") for key, value in given.items()}
+    )
+    shoulder = (
+        _vector(entry["shoulder"], 3, "shoulder")
+        if "shoulder" in entry
+        else _first_joint(model, tip, q_ready)
+    )
+    far = (
+        _reach(model, limits, tip, shoulder)
+        if "reach" not in entry
+        else _number(entry["reach"], 0.05, 5.0, "reach")
+    )
     return Arm(
         name=str(entry.get("name", "arm")),
         side=str(side),
@@ -229,7 +258,10 @@ def _limits(model: pin.Model, entry: dict[str, Any]) -> dict[str, F64]:
     """Limits of the moving joints: the URDF's, the YAML's where it is stricter, the defaults where neither says."""
     _only(entry, {"margin", "velocity", "acceleration", "jerk", "lower", "upper"}, "'limits'")
     n, margin = model.nq, _number(entry.get("margin", 0.01), 0.0, 0.5, "limits margin")
-    lower, upper = np.array(model.lowerPositionLimit) + margin, np.array(model.upperPositionLimit) - margin
+    lower, upper = (
+        np.array(model.lowerPositionLimit) + margin,
+        np.array(model.upperPositionLimit) - margin,
+    )
     stated = np.array(model.velocityLimit)
     velocity = np.where(stated > 0, stated, 1.0)
     if "velocity" in entry:
@@ -238,11 +270,21 @@ def _limits(model: pin.Model, entry: dict[str, Any]) -> dict[str, F64]:
         lower = np.maximum(lower, _vector(entry["lower"], n, "limits lower"))
     if "upper" in entry:
         upper = np.minimum(upper, _vector(entry["upper"], n, "limits upper"))
-    acceleration = _vector(entry.get("acceleration", DEFAULT_ACCELERATION), n, "limits acceleration")
+    acceleration = _vector(
+        entry.get("acceleration", DEFAULT_ACCELERATION), n, "limits acceleration"
+    )
     jerk = _vector(entry.get("jerk", DEFAULT_JERK), n, "limits jerk")
     if (lower >= upper).any() or min(velocity.min(), acceleration.min(), jerk.min()) <= 0:
-        raise PallasError("limits must leave room to move: lower below upper, velocity, acceleration and jerk above 0")
-    return {"lower": lower, "upper": upper, "velocity": velocity, "acceleration": acceleration, "jerk": jerk}
+        raise PallasError(
+            "limits must leave room to move: lower below upper, velocity, acceleration and jerk above 0"
+        )
+    return {
+        "lower": lower,
+        "upper": upper,
+        "velocity": velocity,
+        "acceleration": acceleration,
+        "jerk": jerk,
+    }
 
 
 def _chain(model: pin.Model, tip: str) -> list[int]:
@@ -290,7 +332,9 @@ def _keep_out(entry: Any) -> tuple[F64, F64]:
     if not isinstance(entry, dict):
         raise PallasError("each of workspace keep_out is a mapping with 'centre' and 'size'")
     _only(entry, {"centre", "size"}, "a keep-out volume")
-    return _vector(entry.get("centre"), 3, "keep_out centre"), _vector(entry.get("size"), 3, "keep_out size")
+    return _vector(entry.get("centre"), 3, "keep_out centre"), _vector(
+        entry.get("size"), 3, "keep_out size"
+    )
 
 
 def _assign(model: pin.Model, q: F64, values: Any, what: str) -> None:
@@ -298,8 +342,12 @@ def _assign(model: pin.Model, q: F64, values: Any, what: str) -> None:
         raise PallasError(f"'{what}' is a mapping of joint names to rad")
     for joint, value in values.items():
         if not model.existJointName(str(joint)):
-            raise PallasError(f"'{what}' names joint '{joint}', which is not among {', '.join(list(model.names)[1:])}")
-        q[model.joints[model.getJointId(str(joint))].idx_q] = _number(value, -100.0, 100.0, f"{what} {joint}")
+            raise PallasError(
+                f"'{what}' names joint '{joint}', which is not among {', '.join(list(model.names)[1:])}"
+            )
+        q[model.joints[model.getJointId(str(joint))].idx_q] = _number(
+            value, -100.0, 100.0, f"{what} {joint}"
+        )
 
 
 def _only(entry: Any, keys: set[str], what: str) -> None:
@@ -307,7 +355,9 @@ def _only(entry: Any, keys: set[str], what: str) -> None:
         raise PallasError(f"{what} must be a mapping")
     for key in entry:
         if key not in keys:
-            raise PallasError(f"{what} has an unknown key '{key}'; known are {', '.join(sorted(keys))}")
+            raise PallasError(
+                f"{what} has an unknown key '{key}'; known are {', '.join(sorted(keys))}"
+            )
 
 
 def _number(value: Any, low: float, high: float, what: str) -> float:

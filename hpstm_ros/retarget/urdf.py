@@ -26,7 +26,13 @@ def example_folder() -> Path:
         if prefix and (folder := Path(prefix) / "share" / _EXAMPLES / "robots").is_dir():
             return folder
     try:
-        found = Path(str(importlib.metadata.distribution(_EXAMPLES).locate_file(f"cmeel.prefix/share/{_EXAMPLES}/robots")))
+        found = Path(
+            str(
+                importlib.metadata.distribution(_EXAMPLES).locate_file(
+                    f"cmeel.prefix/share/{_EXAMPLES}/robots"
+                )
+            )
+        )
     except importlib.metadata.PackageNotFoundError:
         found = Path("-")
     if not found.is_dir():
@@ -56,10 +62,14 @@ def read(path: Path) -> str:
         PallasError: the file is no URDF, is too big, or declares XML entities.
     """
     if path.stat().st_size > _MAX_BYTES:
-        raise PallasError(f"{path}: {path.stat().st_size // 1_000_000} MB is too big for a URDF (at most {_MAX_BYTES // 1_000_000} MB)")
+        raise PallasError(
+            f"{path}: {path.stat().st_size // 1_000_000} MB is too big for a URDF (at most {_MAX_BYTES // 1_000_000} MB)"
+        )
     text = path.read_text(encoding="utf-8", errors="replace")
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise PallasError(f"{path}: it declares XML entities, which a URDF has no use for; expand xacro files first")
+        raise PallasError(
+            f"{path}: it declares XML entities, which a URDF has no use for; expand xacro files first"
+        )
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
@@ -80,8 +90,14 @@ def read(path: Path) -> str:
 def package_folders(path: Path) -> list[str]:
     """Folders in which ``package://NAME`` of this URDF may lie: its own ancestors, ROS workspaces, example-robot-data."""
     folders = [str(parent) for parent in list(path.resolve().parents)[:5]]
-    folders += [str(Path(prefix) / "share") for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-    folders += [entry for entry in os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep) if entry]
+    folders += [
+        str(Path(prefix) / "share")
+        for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+        if prefix
+    ]
+    folders += [
+        entry for entry in os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep) if entry
+    ]
     try:
         folders.append(str(example_folder().parent.parent))
     except PallasError:
@@ -97,7 +113,9 @@ def published(path: Path, text: str) -> str:
         name = mesh.get("filename", "")
         if name.startswith("package://"):
             places = (folder / name.removeprefix("package://") for folder in folders)
-            mesh.set("filename", next((f"file://{place}" for place in places if place.is_file()), name))
+            mesh.set(
+                "filename", next((f"file://{place}" for place in places if place.is_file()), name)
+            )
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -106,10 +124,17 @@ def full_model(path: Path, text: str) -> pin.Model:
     try:
         model = pin.buildModelFromXML(text)
     except (ValueError, RuntimeError) as error:
-        raise PallasError(f"{path}: Pinocchio cannot read it: {str(error).splitlines()[0]}") from None
+        raise PallasError(
+            f"{path}: Pinocchio cannot read it: {str(error).splitlines()[0]}"
+        ) from None
     if model.nq != model.nv or model.nq == 0:
-        raise PallasError(f"{path}: it has no joints that move, or ones other than hinges and slides")
-    finite = all(np.isfinite(v).all() for v in (model.lowerPositionLimit, model.upperPositionLimit, model.velocityLimit))
+        raise PallasError(
+            f"{path}: it has no joints that move, or ones other than hinges and slides"
+        )
+    finite = all(
+        np.isfinite(v).all()
+        for v in (model.lowerPositionLimit, model.upperPositionLimit, model.velocityLimit)
+    )
     if not finite or (model.lowerPositionLimit > model.upperPositionLimit).any():
         raise PallasError(f"{path}: a joint's limits are not finite or stand the wrong way round")
     return model
@@ -124,4 +149,6 @@ def geometry(path: Path, text: str, model: pin.Model, kind: pin.GeometryType) ->
     try:
         return pin.buildGeomFromUrdfString(model, text, kind, package_dirs=package_folders(path))
     except (ValueError, RuntimeError) as error:
-        raise PallasError(f"{path}: its meshes cannot be loaded: {str(error).splitlines()[0]}") from None
+        raise PallasError(
+            f"{path}: its meshes cannot be loaded: {str(error).splitlines()[0]}"
+        ) from None

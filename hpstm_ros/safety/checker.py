@@ -32,7 +32,9 @@ class Violation:
 
     def __str__(self) -> str:
         """One line."""
-        return f"{self.limit} at {self.stamp / 1e9:.4f} s: {self.value:.6g} against {self.allowed:.6g}"
+        return (
+            f"{self.limit} at {self.stamp / 1e9:.4f} s: {self.value:.6g} against {self.allowed:.6g}"
+        )
 
 
 def executed(messages: list[tuple[I64, F64]]) -> tuple[I64, F64]:
@@ -65,16 +67,27 @@ def check(times: I64, q: F64, limits: Limits, tolerance: float = TOLERANCE) -> l
     found += _collect("position", times, beyond, np.full(len(span), 0.0), tolerance * 1e-2, limits)
     seconds = (times - (times[0] if len(times) else 0)) * 1e-9
     difference, factorial = q, 1.0
-    for order, (name, bound) in enumerate((("velocity", limits.velocity), ("acceleration", limits.acceleration), ("jerk", limits.jerk)), 1):
+    for order, (name, bound) in enumerate(
+        (
+            ("velocity", limits.velocity),
+            ("acceleration", limits.acceleration),
+            ("jerk", limits.jerk),
+        ),
+        1,
+    ):
         if len(times) <= order:
             break
         factorial *= order
         difference = np.diff(difference, axis=0) / (seconds[order:] - seconds[:-order])[:, None]
-        found += _collect(name, times[order:], np.abs(difference) * factorial, bound, tolerance, limits)
+        found += _collect(
+            name, times[order:], np.abs(difference) * factorial, bound, tolerance, limits
+        )
     return found
 
 
-def check_states(times: I64, states: F64, limits: Limits, tolerance: float = TOLERANCE) -> list[Violation]:
+def check_states(
+    times: I64, states: F64, limits: Limits, tolerance: float = TOLERANCE
+) -> list[Violation]:
     """Whether positions, velocities and accelerations sent together, states (N, 3, n), can be of one motion within the limits.
 
     With jerk within J, over a time h: ``|a1 - a0| <= J h``; the trapezium of accelerations is off by ``J h^2 / 4`` at most, that of
@@ -82,9 +95,18 @@ def check_states(times: I64, states: F64, limits: Limits, tolerance: float = TOL
     """
     q, dq, ddq = states[:, 0], states[:, 1], states[:, 2]
     if not np.isfinite(states).all():
-        return [Violation("finite", int(times[int(np.argmax(~np.isfinite(states).all((1, 2))))]), float("nan"), 0.0)]
+        return [
+            Violation(
+                "finite",
+                int(times[int(np.argmax(~np.isfinite(states).all((1, 2))))]),
+                float("nan"),
+                0.0,
+            )
+        ]
     found = _collect("stated velocity", times, np.abs(dq), limits.velocity, tolerance, limits)
-    found += _collect("stated acceleration", times, np.abs(ddq), limits.acceleration, tolerance, limits)
+    found += _collect(
+        "stated acceleration", times, np.abs(ddq), limits.acceleration, tolerance, limits
+    )
     if len(times) > 1:
         h, later = np.diff(times)[:, None] * 1e-9, times[1:]
         change = np.abs(np.diff(ddq, axis=0)) / h
@@ -93,13 +115,21 @@ def check_states(times: I64, states: F64, limits: Limits, tolerance: float = TOL
             ("velocity against acceleration", dq, ddq, h / 4),
             ("position against velocity", q, dq, h**2 / 12),
         ):
-            off = np.maximum(np.abs(np.diff(value, axis=0) / h - (slope[1:] + slope[:-1]) / 2) - 1e-8 / h, 0.0)
+            off = np.maximum(
+                np.abs(np.diff(value, axis=0) / h - (slope[1:] + slope[:-1]) / 2) - 1e-8 / h, 0.0
+            )
             found += _collect(name, later, off / share, limits.jerk, tolerance, limits)
     return found
 
 
 def check_tips(
-    times: I64, q: F64, model: pin.Model, tips: list[int], limits: Limits, tip_speed: float | F64 | None = None, tolerance: float = 1e-3
+    times: I64,
+    q: F64,
+    model: pin.Model,
+    tips: list[int],
+    limits: Limits,
+    tip_speed: float | F64 | None = None,
+    tolerance: float = 1e-3,
 ) -> list[Violation]:
     """Violations of tip speed and workspace box, by the checker's own forward kinematics.
 
@@ -110,13 +140,28 @@ def check_tips(
     for row, posture in enumerate(q):
         pin.framesForwardKinematics(model, data, posture)
         positions[row] = [data.oMf[tip].translation for tip in tips]
-    allowed = np.broadcast_to(np.asarray(limits.tip_speed if tip_speed is None else tip_speed), len(q))
+    allowed = np.broadcast_to(
+        np.asarray(limits.tip_speed if tip_speed is None else tip_speed), len(q)
+    )
     found: list[Violation] = []
     if len(times) > 1:
-        speed = np.linalg.norm(np.diff(positions, axis=0), axis=2) / (np.diff(times) * 1e-9)[:, None]
+        speed = (
+            np.linalg.norm(np.diff(positions, axis=0), axis=2) / (np.diff(times) * 1e-9)[:, None]
+        )
         for row in np.flatnonzero((speed > allowed[1:, None] * (1 + tolerance)).any(1)).tolist():
-            found.append(Violation("tip_speed", int(times[row + 1]), float(speed[row].max()), float(allowed[row + 1])))
-    depth = np.maximum(positions - limits.box_max, limits.box_min - positions).max((1, 2)) if len(q) else np.zeros(0)
+            found.append(
+                Violation(
+                    "tip_speed",
+                    int(times[row + 1]),
+                    float(speed[row].max()),
+                    float(allowed[row + 1]),
+                )
+            )
+    depth = (
+        np.maximum(positions - limits.box_max, limits.box_min - positions).max((1, 2))
+        if len(q)
+        else np.zeros(0)
+    )
     # A start outside is let in: what counts is going farther out.
     worst = np.maximum(depth[:1], 0.0)
     for row in np.flatnonzero(depth > worst[:1] + 1e-6).tolist() if len(depth) else []:
@@ -124,7 +169,9 @@ def check_tips(
     return found
 
 
-def check_collisions(times: I64, q: F64, model: pin.Model, geometry: pin.GeometryModel, every: int = 4) -> list[Violation]:
+def check_collisions(
+    times: I64, q: F64, model: pin.Model, geometry: pin.GeometryModel, every: int = 4
+) -> list[Violation]:
     """Commands, one in ``every``, at which a pair of ``geometry`` overlaps."""
     data, geometry_data = model.createData(), geometry.createData()
     found = []
@@ -134,11 +181,20 @@ def check_collisions(times: I64, q: F64, model: pin.Model, geometry: pin.Geometr
     return found
 
 
-def _collect(name: str, times: I64, values: F64, bound: F64, tolerance: float, limits: Limits) -> list[Violation]:
+def _collect(
+    name: str, times: I64, values: F64, bound: F64, tolerance: float, limits: Limits
+) -> list[Violation]:
     """The worst violation of each joint."""
     excess = values - bound * (1 + tolerance) - (tolerance if not bound.any() else 0.0)
     found = []
     for joint in np.flatnonzero((excess > 0).any(0)):
         row = int(np.argmax(excess[:, joint]))
-        found.append(Violation(f"{name}:{limits.joint_names[joint]}", int(times[row]), float(values[row, joint]), float(bound[joint])))
+        found.append(
+            Violation(
+                f"{name}:{limits.joint_names[joint]}",
+                int(times[row]),
+                float(values[row, joint]),
+                float(bound[joint]),
+            )
+        )
     return found

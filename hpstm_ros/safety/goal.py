@@ -34,7 +34,10 @@ class JointGoal:
 
     def after(self, seconds: float) -> tuple[F64, F64]:
         """Position and speed (n,) so long after its arrival, if it goes on so."""
-        return self.q + seconds * self.dq + 0.5 * seconds**2 * self.ddq, self.dq + seconds * self.ddq
+        return (
+            self.q + seconds * self.dq + 0.5 * seconds**2 * self.ddq,
+            self.dq + seconds * self.ddq,
+        )
 
 
 class GoalPath:
@@ -57,9 +60,14 @@ class GoalPath:
         fit = np.zeros((3, len(q)))
         if len(path) > 1:
             powers = (seconds[:, None] / _FIT_S) ** np.arange(min(len(path), 3))
-            fit[: powers.shape[1]] = np.linalg.lstsq(powers, np.array([past for _, past in path]), rcond=1e-6)[0]
+            fit[: powers.shape[1]] = np.linalg.lstsq(
+                powers, np.array([past for _, past in path]), rcond=1e-6
+            )[0]
         most = self._limits.velocity, self._limits.acceleration
-        dq, ddq = (np.clip(part, -limit, limit) for part, limit in zip((fit[1] / _FIT_S, 2 * fit[2] / _FIT_S**2), most, strict=True))
+        dq, ddq = (
+            np.clip(part, -limit, limit)
+            for part, limit in zip((fit[1] / _FIT_S, 2 * fit[2] / _FIT_S**2), most, strict=True)
+        )
         return JointGoal(stamp, received, q, dq, ddq, confidence)
 
     def restart(self) -> None:

@@ -14,7 +14,9 @@ NEAR_M = 0.05
 """From what distance on a pair of links, or a tip and a face of the box, takes part in the barriers."""
 _INSET_M = 0.001  # a stop is looked at in a few places; between, a tip is on an arc
 _NEAREST = 6  # pairs at most: what is farther has room
-_SKIPPED_M = 0.01  # of motion from where no pair was near: they cannot have come much nearer than NEAR_M
+_SKIPPED_M = (
+    0.01  # of motion from where no pair was near: they cannot have come much nearer than NEAR_M
+)
 _KEPT_M = 0.004  # the barriers keep this much more, so that plans are seldom refused
 _KEPT_BOX_M = 0.008  # and this much at the box: a tip whose joints stop one by one comes to rest beside its straight way
 
@@ -47,7 +49,15 @@ class Guard(Protocol):
 class PinocchioGuard:
     """A guard from a Pinocchio model and its collision geometry (keep-out volumes included)."""
 
-    def __init__(self, model: pin.Model, geometry: pin.GeometryModel, margin: float, tips: list[int], box_min: F64, box_max: F64) -> None:
+    def __init__(
+        self,
+        model: pin.Model,
+        geometry: pin.GeometryModel,
+        margin: float,
+        tips: list[int],
+        box_min: F64,
+        box_max: F64,
+    ) -> None:
         """``tips`` are frame ids; ``margin`` m is the distance that pairs must keep."""
         self._model, self._data = model, model.createData()
         self._geometry, self._margin = geometry, margin
@@ -57,25 +67,38 @@ class PinocchioGuard:
                 request.security_margin = distance
         self._tips, self._box_min, self._box_max = tips, box_min, box_max
         self.leverage = _leverage(model, geometry)
-        self._clear: F64 | None = None  # the last posture at which no pair was within NEAR_M of its margin
+        self._clear: F64 | None = (
+            None  # the last posture at which no pair was within NEAR_M of its margin
+        )
 
     def tips(self, q: F64) -> F64:
         """Positions (A, 3) m of the tips at ``q``."""
         pin.forwardKinematics(self._model, self._data, q)
-        return np.array([pin.updateFramePlacement(self._model, self._data, tip).translation for tip in self._tips])
+        return np.array(
+            [
+                pin.updateFramePlacement(self._model, self._data, tip).translation
+                for tip in self._tips
+            ]
+        )
 
     def tip_motion(self, q: F64) -> tuple[F64, F64]:
         """See `Guard.tip_motion`."""
         model, data = self._model, self._data
         pin.computeJointJacobians(model, data, q)
         p = [pin.updateFramePlacement(model, data, tip).translation for tip in self._tips]
-        J = [pin.getFrameJacobian(model, data, tip, pin.LOCAL_WORLD_ALIGNED)[:3] for tip in self._tips]
+        J = [
+            pin.getFrameJacobian(model, data, tip, pin.LOCAL_WORLD_ALIGNED)[:3]
+            for tip in self._tips
+        ]
         return np.concatenate(p), np.concatenate(J)
 
     def tip_speed(self, q: F64, dq: F64) -> float:
         """The fastest tip's speed in m/s."""
         pin.forwardKinematics(self._model, self._data, q, dq)
-        velocities = (pin.getFrameVelocity(self._model, self._data, tip, pin.LOCAL).linear for tip in self._tips)
+        velocities = (
+            pin.getFrameVelocity(self._model, self._data, tip, pin.LOCAL).linear
+            for tip in self._tips
+        )
         return max(float(np.sqrt(v @ v)) for v in velocities)
 
     def look(self, q: F64, dq: F64, pairs: bool = True) -> tuple[float, float, str]:
@@ -83,14 +106,22 @@ class PinocchioGuard:
         speed, outside, pair = self.tip_speed(q, dq), 0.0, ""
         for tip in self._tips:
             p = pin.updateFramePlacement(self._model, self._data, tip).translation
-            outside = max(outside, float((self._box_min - p).max()) + _INSET_M, float((p - self._box_max).max()) + _INSET_M)
+            outside = max(
+                outside,
+                float((self._box_min - p).max()) + _INSET_M,
+                float((p - self._box_max).max()) + _INSET_M,
+            )
         if not pairs:
             return speed, outside, ""
         if self._clear is not None and float(self.leverage @ np.abs(q - self._clear)) < NEAR_M:
             return speed, outside, ""  # no pair can have come so much nearer
         pin.updateGeometryPlacements(self._model, self._data, self._geometry, self._exact)
         if pin.computeCollisions(self._geometry, self._exact, True):
-            pair = next(self._name(k) for k, result in enumerate(self._exact.collisionResults) if result.isCollision())
+            pair = next(
+                self._name(k)
+                for k, result in enumerate(self._exact.collisionResults)
+                if result.isCollision()
+            )
         return speed, outside, pair
 
     def barriers(self, q: F64) -> list[Barrier]:
@@ -99,7 +130,10 @@ class PinocchioGuard:
         rows: list[Barrier] = []
         for p, J in zip(p_tips.reshape(-1, 3), J_tips.reshape(-1, 3, len(q)), strict=True):
             for sign, room in ((1.0, self._box_max - p), (-1.0, p - self._box_min)):
-                rows += [(sign * J[k], float(room[k]) - _KEPT_BOX_M, "workspace") for k in np.flatnonzero(room < NEAR_M)]
+                rows += [
+                    (sign * J[k], float(room[k]) - _KEPT_BOX_M, "workspace")
+                    for k in np.flatnonzero(room < NEAR_M)
+                ]
         return rows + self.near_pairs(q)
 
     def near_pairs(self, q: F64) -> list[Barrier]:
@@ -111,21 +145,40 @@ class PinocchioGuard:
         if not pin.computeCollisions(model, data, self._geometry, self._wide, q, False):
             self._clear = np.array(q)
             return []
-        near = [(r.getContact(0).penetration_depth, k) for k, r in enumerate(self._wide.collisionResults) if r.isCollision()]
-        return [self._pair_row(k, self._wide.collisionResults[k]) for _, k in sorted(near)[:_NEAREST]]
+        near = [
+            (r.getContact(0).penetration_depth, k)
+            for k, r in enumerate(self._wide.collisionResults)
+            if r.isCollision()
+        ]
+        return [
+            self._pair_row(k, self._wide.collisionResults[k]) for _, k in sorted(near)[:_NEAREST]
+        ]
 
     def _pair_row(self, number: int, result: "pin.coal.CollisionResult") -> Barrier:
         """The row of one near pair: its normal's component of the speed of the one's nearest point against the other's."""
         contact, pair = result.getContact(0), self._geometry.collisionPairs[number]
         normal, row = np.asarray(contact.normal), np.zeros(self._model.nv)
-        for index, point, sign in ((pair.first, contact.getNearestPoint1(), 1.0), (pair.second, contact.getNearestPoint2(), -1.0)):
+        for index, point, sign in (
+            (pair.first, contact.getNearestPoint1(), 1.0),
+            (pair.second, contact.getNearestPoint2(), -1.0),
+        ):
             joint = self._geometry.geometryObjects[index].parentJoint
             if joint > 0:
                 J = pin.getJointJacobian(self._model, self._data, joint, pin.LOCAL_WORLD_ALIGNED)
                 x, y, z = np.asarray(point) - self._data.oMi[joint].translation
-                turn = np.array([y * normal[2] - z * normal[1], z * normal[0] - x * normal[2], x * normal[1] - y * normal[0]])
+                turn = np.array(
+                    [
+                        y * normal[2] - z * normal[1],
+                        z * normal[0] - x * normal[2],
+                        x * normal[1] - y * normal[0],
+                    ]
+                )
                 row += sign * (normal @ J[:3] + turn @ J[3:])
-        return row, float(contact.penetration_depth) - self._margin - _KEPT_M, f"collision:{self._name(number)}"
+        return (
+            row,
+            float(contact.penetration_depth) - self._margin - _KEPT_M,
+            f"collision:{self._name(number)}",
+        )
 
     def _name(self, number: int) -> str:
         pair = self._geometry.collisionPairs[number]
@@ -140,11 +193,19 @@ def _leverage(model: pin.Model, geometry: pin.GeometryModel) -> F64:
     carries both of two parts moves neither against the other.
     """
     slides = np.array([joint.shortname().startswith("JointModelP") for joint in model.joints])
-    travel = np.where(slides[1:], np.maximum(np.abs(model.lowerPositionLimit), np.abs(model.upperPositionLimit)), 0.0)
+    travel = np.where(
+        slides[1:],
+        np.maximum(np.abs(model.lowerPositionLimit), np.abs(model.upperPositionLimit)),
+        0.0,
+    )
     lever = np.zeros(model.njoints)
     for item in geometry.geometryObjects:
         item.geometry.computeLocalAABB()
-        far = np.linalg.norm(item.placement.translation) + np.linalg.norm(item.geometry.aabb_center) + item.geometry.aabb_radius
+        far = (
+            np.linalg.norm(item.placement.translation)
+            + np.linalg.norm(item.geometry.aabb_center)
+            + item.geometry.aabb_radius
+        )
         joint = int(item.parentJoint)
         while joint > 0:
             lever[joint] = max(lever[joint], far)

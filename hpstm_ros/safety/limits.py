@@ -42,8 +42,12 @@ class Limits:
             value = getattr(self, name)
             if value.shape != (n,) or not np.isfinite(value).all():
                 raise PallasError(f"limit '{name}' must be {n} finite numbers")
-        if (self.lower >= self.upper).any() or min(self.velocity.min(), self.acceleration.min(), self.jerk.min()) <= 0:
-            raise PallasError("limits must leave room to move: lower below upper, the others above 0")
+        if (self.lower >= self.upper).any() or min(
+            self.velocity.min(), self.acceleration.min(), self.jerk.min()
+        ) <= 0:
+            raise PallasError(
+                "limits must leave room to move: lower below upper, the others above 0"
+            )
         if not 0 < self.tip_speed < np.inf or not (self.box_min < self.box_max).all():
             raise PallasError("the tip speed must be above 0 and the workspace box not empty")
 
@@ -98,9 +102,15 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse a watchdog that would come too late, and an arm that would swing about its goal."""
         if not 0.002 <= self.period <= 1 / 60 + 1e-9:
-            raise PallasError(f"the supervisor's period is {self.period} s, but must be from 0.002 to 1/60 s (60 to 500 Hz)")
+            raise PallasError(
+                f"the supervisor's period is {self.period} s, but must be from 0.002 to 1/60 s (60 to 500 Hz)"
+            )
         if not self.period < self.body_timeout <= 0.1 - self.period:
-            raise PallasError(f"body_timeout is {self.body_timeout} s, but must leave the stop to begin within 0.1 s of the last body")
+            raise PallasError(
+                f"body_timeout is {self.body_timeout} s, but must leave the stop to begin within 0.1 s of the last body"
+            )
         for name, lowest, highest in (("gain", 1.0, 40.0), ("look_ahead", 0.0, 0.1)):
             if not lowest <= getattr(self, name) <= highest:
-                raise PallasError(f"the supervisor's {name} is {getattr(self, name)}, but must be from {lowest} to {highest}")
+                raise PallasError(
+                    f"the supervisor's {name} is {getattr(self, name)}, but must be from {lowest} to {highest}"
+                )

@@ -69,7 +69,10 @@ class Planner:
         if not self._calculate(second, self._zero, self._stop):
             return None
         stop, path = self._stop, [state, second]
-        path += [_state(stop, k * self._period) for k in range(1, int(np.ceil(stop.duration / self._period)))]
+        path += [
+            _state(stop, k * self._period)
+            for k in range(1, int(np.ceil(stop.duration / self._period)))
+        ]
         if stop.duration > 0:
             q = _state(stop, stop.duration)[0]
             path.append((q, np.zeros_like(q), np.zeros_like(q)))
@@ -87,13 +90,19 @@ class Planner:
         if outside.any():
             return "position", np.asarray(outside, dtype=np.bool_)
         # While braking, the velocity still grows until the acceleration is gone: by a^2 / 2j.
-        peak = np.maximum(np.abs(dq), np.abs(dq + ddq * np.abs(ddq) / (2 * limits.jerk * (1 - 1e-6))))
+        peak = np.maximum(
+            np.abs(dq), np.abs(dq + ddq * np.abs(ddq) / (2 * limits.jerk * (1 - 1e-6)))
+        )
         fast = np.greater(peak, limits.velocity)
         return ("velocity" if np.any(fast) else ""), np.asarray(fast, dtype=np.bool_)
 
     def _calculate(self, state: State, velocity: F64, out: ruckig.Trajectory) -> bool:
         parameters = self._input
-        parameters.current_position, parameters.current_velocity, parameters.current_acceleration = state
+        (
+            parameters.current_position,
+            parameters.current_velocity,
+            parameters.current_acceleration,
+        ) = state
         parameters.target_velocity = velocity
         try:
             return int(self._otg.calculate(parameters, out)) >= 0

@@ -37,10 +37,16 @@ class Steering:
         self._gain, self._look_ahead = settings.gain, settings.look_ahead
         self._planner = Planner(limits, settings.period)
         # Between two points that are ``h`` apart a joint is faster than on their mean by ``J h^2 / 8`` at most; the rest is for the arm's turning.
-        self._hump = 0.0 if guard is None else _TURNING * float(guard.leverage @ limits.jerk) * settings.period**2 / 8
+        self._hump = (
+            0.0
+            if guard is None
+            else _TURNING * float(guard.leverage @ limits.jerk) * settings.period**2 / 8
+        )
         self.tip_speed = limits.tip_speed
 
-    def lead(self, index: int, last: Plan, q_goal: F64, dq_goal: F64, scale: float) -> tuple[Plan | None, list[str], float]:
+    def lead(
+        self, index: int, last: Plan, q_goal: F64, dq_goal: F64, scale: float
+    ) -> tuple[Plan | None, list[str], float]:
         """A plan from grid index ``index`` of the ``last`` plan, towards a goal, at ``scale`` (0 to 1) of full speed.
 
         ``q_goal`` and ``dq_goal`` (n,) are what the goal and its speed will be `Settings.look_ahead` after the plan's first step.
@@ -50,7 +56,9 @@ class Steering:
         """
         limited: list[str] = []
         state = last.at(index)
-        velocity = self._velocity(state, np.clip(q_goal, self._limits.lower, self._limits.upper), dq_goal, scale, limited)
+        velocity = self._velocity(
+            state, np.clip(q_goal, self._limits.lower, self._limits.upper), dq_goal, scale, limited
+        )
         for _ in range(_TRIES):
             plan = self._planner.plan(index, state, velocity)
             if plan is None:
@@ -69,27 +77,41 @@ class Steering:
                 limited.append(passed)
         return None, limited, 0.0
 
-    def _velocity(self, state: State, q_goal: F64, dq_goal: F64, scale: float, limited: list[str]) -> F64:
+    def _velocity(
+        self, state: State, q_goal: F64, dq_goal: F64, scale: float, limited: list[str]
+    ) -> F64:
         """The joints' velocity (n,) towards the goal, slowed as a whole so that no speed limit is passed."""
         limits, (q, dq, ddq) = self._limits, state
         q_then = np.clip(q + self._look_ahead * dq, limits.lower, limits.upper)
         error = q_goal - q_then
         # Closing in no faster than three quarters of the acceleration can brake.
-        closing = np.sign(error) * np.minimum(self._gain * np.abs(error), np.sqrt(1.5 * limits.acceleration * np.abs(error)))
+        closing = np.sign(error) * np.minimum(
+            self._gain * np.abs(error), np.sqrt(1.5 * limits.acceleration * np.abs(error))
+        )
         wanted: F64 = dq_goal + closing
         fastest = scale * 0.995 * limits.velocity
-        lower, upper = -np.minimum(fastest, self._brakes(q - limits.lower)), np.minimum(fastest, self._brakes(limits.upper - q))
+        lower, upper = (
+            -np.minimum(fastest, self._brakes(q - limits.lower)),
+            np.minimum(fastest, self._brakes(limits.upper - q)),
+        )
         if (np.abs(wanted) > fastest).any():
-            limited.append(f"velocity:{limits.joint_names[int(np.argmax(np.abs(wanted) - fastest))]}")
+            limited.append(
+                f"velocity:{limits.joint_names[int(np.argmax(np.abs(wanted) - fastest))]}"
+            )
         if self._guard is None:
             velocity = np.clip(wanted, lower, upper)
         else:
             coasting = dq + ddq * np.abs(ddq) / (2 * limits.jerk)  # once the acceleration is gone
             change = np.minimum(limits.acceleration * _CHANGE_S, limits.jerk * _CHANGE_S**2 / 4)
-            bounds = np.clip(coasting - change, lower, upper), np.clip(coasting + change, lower, upper)
+            bounds = (
+                np.clip(coasting - change, lower, upper),
+                np.clip(coasting + change, lower, upper),
+            )
             velocity = self._share(self._guard, q_then, q_goal, dq_goal, wanted, bounds)
         velocity = self._slide(q, velocity, limited)
-        velocity = velocity / max(float((np.abs(velocity) / np.maximum(fastest, 1e-9)).max()), 1.0)  # as a whole: it still slides along
+        velocity = velocity / max(
+            float((np.abs(velocity) / np.maximum(fastest, 1e-9)).max()), 1.0
+        )  # as a whole: it still slides along
         if self._guard is not None:
             tip = self._guard.tip_speed(q, velocity)
             allowed = 0.95 * _TIP_MARGIN * self.tip_speed * scale
@@ -103,7 +125,9 @@ class Steering:
         room = np.maximum(room - 1e-3, 0.0)
         return np.minimum(0.5 * self._gain * room, np.sqrt(0.5 * self._limits.acceleration * room))
 
-    def _share(self, guard: Guard, q: F64, q_goal: F64, dq_goal: F64, wanted: F64, bounds: tuple[F64, F64]) -> F64:
+    def _share(
+        self, guard: Guard, q: F64, q_goal: F64, dq_goal: F64, wanted: F64, bounds: tuple[F64, F64]
+    ) -> F64:
         """The velocity (n,) rad/s within ``bounds`` that takes the tips towards the goal's as ``wanted`` would if all joints could.
 
         Each joint by itself would be cut short: one that is late on its way to another posture would carry the hand off its way. So what
@@ -124,7 +148,9 @@ class Steering:
             tips = J_goal @ dq_goal + self._closing(p_goal - p, J)
         n, (lower, upper) = len(q), bounds
         H, f = J.T @ J + _JOINT_WEIGHT * np.eye(n), -(J.T @ tips + _JOINT_WEIGHT * wanted)
-        velocity, _, found, _ = daqp.solve(H, f, np.zeros((0, n)), upper, lower, np.zeros(n, dtype=np.intc))
+        velocity, _, found, _ = daqp.solve(
+            H, f, np.zeros((0, n)), upper, lower, np.zeros(n, dtype=np.intc)
+        )
         return np.asarray(velocity) if found >= 1 else np.clip(wanted, lower, upper)
 
     def _closing(self, arrow: F64, J: F64) -> F64:
@@ -134,8 +160,14 @@ class Steering:
         """
         arrows, Js = arrow.reshape(-1, 3), J.reshape(-1, 3, J.shape[1])
         distance = np.maximum(np.linalg.norm(arrows, axis=1), 1e-9)
-        braking = _BRAKING * np.abs(np.einsum("ak,akn->an", arrows / distance[:, None], Js)) @ self._limits.acceleration
-        return np.asarray((np.minimum(self._gain, np.sqrt(braking / distance))[:, None] * arrows).ravel())
+        braking = (
+            _BRAKING
+            * np.abs(np.einsum("ak,akn->an", arrows / distance[:, None], Js))
+            @ self._limits.acceleration
+        )
+        return np.asarray(
+            (np.minimum(self._gain, np.sqrt(braking / distance))[:, None] * arrows).ravel()
+        )
 
     def _slide(self, q: F64, velocity: F64, limited: list[str]) -> F64:
         """The velocity (n,) without what leads into an obstacle or out of the workspace: the arm slides along, and does not stick.
@@ -171,7 +203,10 @@ class Steering:
             # The tips are looked at in every point, the pairs, which cost more, in some.
             speed, outside, pair = guard.look(*after[:2], pairs=k % stride == 0 or k >= last)
             # Where accelerating turns into braking, the speed is highest between two points.
-            between = max(speed, slower) > limit - self._hump and guard.tip_speed(*_between(before, after, self._period)) > limit
+            between = (
+                max(speed, slower) > limit - self._hump
+                and guard.tip_speed(*_between(before, after, self._period)) > limit
+            )
             if speed > limit or between:
                 return "tip_speed"
             slower = speed

@@ -34,7 +34,10 @@ F64 = NDArray[np.float64]
 _NS = 1_000_000_000
 _NEVER = -(10**18)
 _GOAL_REACH = 0.025  # s: how far a goal is carried on when the next one is late
-_STILL_S, _STILL_RAD = 0.1, 0.05  # joint states of that time must agree so well before the arm is engaged
+_STILL_S, _STILL_RAD = (
+    0.1,
+    0.05,
+)  # joint states of that time must agree so well before the arm is engaged
 
 
 class SupervisorState(enum.IntEnum):
@@ -82,7 +85,9 @@ class Command:
 class Supervisor:
     """See the module. Times are ns of one clock that should not jump, and survives it if it does. No method raises on bad input."""
 
-    def __init__(self, limits: Limits, settings: Settings | None = None, guard: Guard | None = None) -> None:
+    def __init__(
+        self, limits: Limits, settings: Settings | None = None, guard: Guard | None = None
+    ) -> None:
         """Disengaged, with the arm's posture unknown; without a ``guard`` only the joints are limited."""
         self.limits, self.settings, self._guard = limits, settings or Settings(), guard
         self._steering = Steering(limits, self.settings, guard)
@@ -96,7 +101,9 @@ class Supervisor:
         self._goal: JointGoal | None = None
         self._goals = GoalPath(limits)
         self._measured: tuple[int, int, F64] | None = None
-        self._recent: deque[tuple[int, F64]] = deque(maxlen=10_000)  # of the last `feedback_timeout`
+        self._recent: deque[tuple[int, F64]] = deque(
+            maxlen=10_000
+        )  # of the last `feedback_timeout`
         self._deviation = math.nan
         self._deviates_since: int | None = None
         self._dead_man = _NEVER
@@ -120,9 +127,17 @@ class Supervisor:
         """A goal for the joints, from a body of that stamp; False where it is refused (not finite, not newer, too old)."""
         self._clock(now)
         q = np.asarray(q, dtype=np.float64)
-        usable = q.shape == self.limits.lower.shape and bool(np.isfinite(q).all()) and math.isfinite(confidence)
+        usable = (
+            q.shape == self.limits.lower.shape
+            and bool(np.isfinite(q).all())
+            and math.isfinite(confidence)
+        )
         last = self._goal
-        if not usable or abs(now - stamp) > self.settings.max_body_age * _NS or (last is not None and stamp <= last.stamp):
+        if (
+            not usable
+            or abs(now - stamp) > self.settings.max_body_age * _NS
+            or (last is not None and stamp <= last.stamp)
+        ):
             self.refused += 1
             return False
         q = np.clip(q, self.limits.lower, self.limits.upper)
@@ -138,7 +153,11 @@ class Supervisor:
         self._clock(now)
         q = np.asarray(q, dtype=np.float64)
         last = self._measured
-        usable = q.shape == self.limits.lower.shape and bool(np.isfinite(q).all()) and float(np.abs(q).max()) < 1e3
+        usable = (
+            q.shape == self.limits.lower.shape
+            and bool(np.isfinite(q).all())
+            and float(np.abs(q).max()) < 1e3
+        )
         if not usable or (last is not None and stamp <= last[0]) or abs(now - stamp) > _NS:
             self.refused += 1
             return False
@@ -158,18 +177,27 @@ class Supervisor:
         """Let the arm move; what stands in the way, in words, or empty when engaged."""
         self._clock(now)
         if self.state is not SupervisorState.DISENGAGED:
-            return f"cannot engage while {self.state.name.lower()}" + (": reset first" if self.state is SupervisorState.STOPPED else "")
-        if self._measured is None or (now - self._measured[1] > self.settings.feedback_timeout * _NS and self.settings.require_feedback):
+            return f"cannot engage while {self.state.name.lower()}" + (
+                ": reset first" if self.state is SupervisorState.STOPPED else ""
+            )
+        if self._measured is None or (
+            now - self._measured[1] > self.settings.feedback_timeout * _NS
+            and self.settings.require_feedback
+        ):
             return "cannot engage: the arm's joint states do not arrive"
         if self._moving():
             return "cannot engage: the arm is still coming to rest"
         q = self._measured[2]
-        heard = [when for when, _ in self._recent if now - when <= self.settings.feedback_timeout * _NS]
-        if self.settings.require_feedback and (not heard or heard[-1] - heard[0] < 0.5 * _STILL_S * _NS):
-            return (
-                "cannot engage: joint states have only begun to arrive, so nobody knows whether the arm stands still; try again in a moment"
-            )
-        recent = np.array([past for when, past in self._recent if now - when <= _STILL_S * _NS] or [q])
+        heard = [
+            when for when, _ in self._recent if now - when <= self.settings.feedback_timeout * _NS
+        ]
+        if self.settings.require_feedback and (
+            not heard or heard[-1] - heard[0] < 0.5 * _STILL_S * _NS
+        ):
+            return "cannot engage: joint states have only begun to arrive, so nobody knows whether the arm stands still; try again in a moment"
+        recent = np.array(
+            [past for when, past in self._recent if now - when <= _STILL_S * _NS] or [q]
+        )
         moved = np.ptp(recent, axis=0) > _STILL_RAD
         if moved.any():
             return f"cannot engage: joint '{self.limits.joint_names[int(np.argmax(moved))]}' is moving, or its joint states jump"
@@ -218,7 +246,11 @@ class Supervisor:
     def flags(self, now: int) -> tuple[bool, bool, bool]:
         """Whether the arm is engaged, the dead-man's switch held, the emergency stop pressed."""
         engaged = self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED)
-        return engaged, now - self._dead_man <= self.settings.dead_man_timeout * _NS, self._emergency
+        return (
+            engaged,
+            now - self._dead_man <= self.settings.dead_man_timeout * _NS,
+            self._emergency,
+        )
 
     # -- the tick --------------------------------------------------------------------------------------------------------------
 
@@ -227,7 +259,11 @@ class Supervisor:
         self._clock(now)
         self._watch(now)
         index = self._index(now)
-        if self.state is SupervisorState.DISENGAGED and not self._moving() and self._measured is not None:
+        if (
+            self.state is SupervisorState.DISENGAGED
+            and not self._moving()
+            and self._measured is not None
+        ):
             q = np.clip(self._measured[2], self.limits.lower, self.limits.upper)
             self._plan = rest(index, q)
         if self._plan is None:
@@ -247,7 +283,11 @@ class Supervisor:
             if self._measured is not None:
                 self._measured = (now - _NS, now - _NS, self._measured[2])
             self._recent.clear()
-            self._well_since, self._aligning_since, self._deviates_since = now, min(self._aligning_since, now), None
+            self._well_since, self._aligning_since, self._deviates_since = (
+                now,
+                min(self._aligning_since, now),
+                None,
+            )
         self._now = now
 
     def _watch(self, now: int) -> None:
@@ -259,13 +299,26 @@ class Supervisor:
             self._well_since = now
             if self.state is not SupervisorState.HOLDING or self.reason != trouble:
                 self._enter(SupervisorState.HOLDING, trouble)
-            if self._deviates_since is not None and now - self._deviates_since > self.settings.deviation_latch * _NS:
+            if (
+                self._deviates_since is not None
+                and now - self._deviates_since > self.settings.deviation_latch * _NS
+            ):
                 self._enter(SupervisorState.STOPPED, f"{trouble}; look why, then reset")
-        elif self.state is SupervisorState.HOLDING and now - self._well_since >= self.settings.resume_after * _NS:
+        elif (
+            self.state is SupervisorState.HOLDING
+            and now - self._well_since >= self.settings.resume_after * _NS
+        ):
             self._align(now, "going on")
-        elif self.state is SupervisorState.ALIGNING and self._goal is not None and self._plan is not None:
+        elif (
+            self.state is SupervisorState.ALIGNING
+            and self._goal is not None
+            and self._plan is not None
+        ):
             away = float(np.abs(self._goal.q - self._plan.at(self._plan.start + 1)[0]).max())
-            if away < self.settings.align_tolerance or now - self._aligning_since > self.settings.align_ramp * _NS:
+            if (
+                away < self.settings.align_tolerance
+                or now - self._aligning_since > self.settings.align_ramp * _NS
+            ):
                 self._enter(SupervisorState.TRACKING, "following the operator")
 
     def _trouble(self, now: int) -> str:
@@ -277,19 +330,32 @@ class Supervisor:
             return "no body arrives"
         if goal.confidence < settings.min_confidence:
             return "the body is too unsure"
-        if settings.require_feedback and (self._measured is None or now - self._measured[1] > settings.feedback_timeout * _NS):
+        if settings.require_feedback and (
+            self._measured is None or now - self._measured[1] > settings.feedback_timeout * _NS
+        ):
             return "no joint states arrive"
-        if self._deviates_since is not None and now - self._deviates_since >= settings.deviation_grace * _NS:
+        if (
+            self._deviates_since is not None
+            and now - self._deviates_since >= settings.deviation_grace * _NS
+        ):
             return "the arm does not follow"
         return ""
 
     def _lead(self, index: int, now: int) -> tuple[tuple[str, ...], float]:
         """Accept a new plan from ``index`` where there is one; the limits that interfered, and the speed scale."""
         goal, settings = self._goal, self.settings
-        if self.state not in (SupervisorState.ALIGNING, SupervisorState.TRACKING) or goal is None or self._plan is None:
+        if (
+            self.state not in (SupervisorState.ALIGNING, SupervisorState.TRACKING)
+            or goal is None
+            or self._plan is None
+        ):
             return (), 0.0
         reasons: list[str] = []
-        scale = min((goal.confidence - settings.min_confidence) / (settings.full_confidence - settings.min_confidence), 1.0)
+        scale = min(
+            (goal.confidence - settings.min_confidence)
+            / (settings.full_confidence - settings.min_confidence),
+            1.0,
+        )
         if scale < 1.0:
             reasons.append("confidence")
         if self.state is SupervisorState.ALIGNING:
@@ -297,7 +363,9 @@ class Supervisor:
             scale *= settings.align_speed + (1.0 - settings.align_speed) * max(progress, 0.0)
             reasons.append("aligning")
         ahead = min(max((self._time(index + 1) - goal.received) / _NS, 0.0), _GOAL_REACH)
-        plan, limited, scale = self._steering.lead(index, self._plan, *goal.after(ahead + settings.look_ahead), scale)
+        plan, limited, scale = self._steering.lead(
+            index, self._plan, *goal.after(ahead + settings.look_ahead), scale
+        )
         self._plan = plan or self._plan
         return (*reasons, *limited), scale
 
@@ -328,7 +396,14 @@ class Supervisor:
         if self.state is SupervisorState.DISENGAGED or not self._sent:
             return
         at = self._index(stamp)
-        told = np.array([sent for index, sent in self._sent if at - 0.1 / self.settings.period <= index <= at + 1] or [self._sent[-1][1]])
+        told = np.array(
+            [
+                sent
+                for index, sent in self._sent
+                if at - 0.1 / self.settings.period <= index <= at + 1
+            ]
+            or [self._sent[-1][1]]
+        )
         away = np.maximum(np.maximum(told.min(0) - q, q - told.max(0)), 0.0)
         self._deviation = float(away.max())
         if self._deviation <= self.settings.deviation:
@@ -359,7 +434,8 @@ class Supervisor:
             ddq=ddq,
             times=np.array([self._time(i) for i in indices], dtype=np.int64),
             points=points,
-            send=index < plan.end or self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED),
+            send=index < plan.end
+            or self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED),
             state=self.state,
             reason=self.reason,
             limited_by=limited,
@@ -372,4 +448,18 @@ class Supervisor:
         """The command of an arm whose posture is not known: none."""
         unknown = np.full(len(self.limits.lower), math.nan)
         empty = np.zeros(0, dtype=np.int64)
-        return Command(now, unknown, unknown, unknown, empty, [], False, self.state, self.reason, (), 0.0, math.nan, math.nan)
+        return Command(
+            now,
+            unknown,
+            unknown,
+            unknown,
+            empty,
+            [],
+            False,
+            self.state,
+            self.reason,
+            (),
+            0.0,
+            math.nan,
+            math.nan,
+        )

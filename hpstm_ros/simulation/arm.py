@@ -52,7 +52,14 @@ class Trajectory:
         k = int(np.searchsorted(self.times, time, side="right")) - 1
         T = (self.times[k + 1] - self.times[k]) / _NS
         t = (time - self.times[k]) / _NS
-        q0, v0, a0, q1, v1, a1 = self.q[k], self.dq[k], self.ddq[k], self.q[k + 1], self.dq[k + 1], self.ddq[k + 1]
+        q0, v0, a0, q1, v1, a1 = (
+            self.q[k],
+            self.dq[k],
+            self.ddq[k],
+            self.q[k + 1],
+            self.dq[k + 1],
+            self.ddq[k + 1],
+        )
         p = q1 - q0 - v0 * T - 0.5 * a0 * T * T
         v = (v1 - v0 - a0 * T) * T
         a = (a1 - a0) * T * T
@@ -102,10 +109,16 @@ class ArmSimulator:
             PallasError: it is not finite, not in order, or of other joints.
         """
         count, n = len(trajectory.times), self.robot.dof
-        shapes_fit = all(part.shape == (count, n) for part in (trajectory.q, trajectory.dq, trajectory.ddq))
+        shapes_fit = all(
+            part.shape == (count, n) for part in (trajectory.q, trajectory.dq, trajectory.ddq)
+        )
         if not count or not shapes_fit or (np.diff(trajectory.times) <= 0).any():
-            raise PallasError(f"a trajectory needs points in the order of time, each with {n} positions, velocities and accelerations")
-        if not all(np.isfinite(part).all() for part in (trajectory.q, trajectory.dq, trajectory.ddq)):
+            raise PallasError(
+                f"a trajectory needs points in the order of time, each with {n} positions, velocities and accelerations"
+            )
+        if not all(
+            np.isfinite(part).all() for part in (trajectory.q, trajectory.dq, trajectory.ddq)
+        ):
             raise PallasError("the trajectory is not finite")
         self._waiting.append((now + round(self.faults.late_s * _NS), trajectory))
         del self._waiting[:-200]
@@ -113,7 +126,9 @@ class ArmSimulator:
     def advance(self, now: int) -> None:
         """Run the physics up to ``now``; after a pause or a jump of the clock it goes on from there."""
         if self._time is None or not 0 <= now - self._time <= _CATCH_UP_S * _NS:
-            self._time = now if self._time is None or now < self._time else now - round(_CATCH_UP_S * _NS)
+            self._time = (
+                now if self._time is None or now < self._time else now - round(_CATCH_UP_S * _NS)
+            )
         while self._time + _BATCH * _STEP_NS <= now:
             self._time += _BATCH * _STEP_NS
             self._take(self._time)

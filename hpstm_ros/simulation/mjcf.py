@@ -28,7 +28,10 @@ def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
     spec.option.timestep = TIMESTEP_S
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
-    spec.visual.quality.offsamples, spec.visual.quality.shadowsize = 0, 1024  # rendered in software where there is no GPU
+    spec.visual.quality.offsamples, spec.visual.quality.shadowsize = (
+        0,
+        1024,
+    )  # rendered in software where there is no GPU
     model = robot.model
     bodies = {0: spec.worldbody}
     inertia = _joint_inertia(robot)
@@ -36,7 +39,9 @@ def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
     for joint in range(1, model.njoints):
         name = str(model.names[joint])
         placement, index = model.jointPlacements[joint], joint - 1
-        body = bodies[int(model.parents[joint])].add_body(name=f"after_{name}", pos=placement.translation, quat=_wxyz(placement.rotation))
+        body = bodies[int(model.parents[joint])].add_body(
+            name=f"after_{name}", pos=placement.translation, quat=_wxyz(placement.rotation)
+        )
         body.gravcomp = 1.0
         _set_inertia(body, model.inertias[joint])
         kind, axis = _axis(model, joint)
@@ -90,21 +95,40 @@ def _set_inertia(body: mujoco.MjsBody, inertia: pin.Inertia) -> None:
     moment = np.array(inertia.inertia)
     values, axes = np.linalg.eigh((moment + moment.T) / 2)
     values = np.maximum(values, 1e-6)
-    values[2] = min(values[2], values[0] + values[1])  # estimated moments in URDFs break the triangle inequality
+    values[2] = min(
+        values[2], values[0] + values[1]
+    )  # estimated moments in URDFs break the triangle inequality
     if np.linalg.det(axes) < 0:
         axes[:, 0] *= -1
     body.inertia, body.iquat = values, _wxyz(axes)
 
 
-def _add_looks(spec: mujoco.MjSpec, robot: RobotDescription, bodies: dict[int, mujoco.MjsBody]) -> None:
+def _add_looks(
+    spec: mujoco.MjSpec, robot: RobotDescription, bodies: dict[int, mujoco.MjsBody]
+) -> None:
     """Visual shapes, a floor and light. Nothing of it touches: collisions are the supervisor's affair, and it keeps them from happening."""
     quiet = {"contype": 0, "conaffinity": 0, "density": 0.0}
-    texture = spec.add_texture(name="floor", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER)
-    texture.rgb1, texture.rgb2, texture.width, texture.height = [0.85, 0.86, 0.88], [0.75, 0.77, 0.80], 256, 256
+    texture = spec.add_texture(
+        name="floor",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+    )
+    texture.rgb1, texture.rgb2, texture.width, texture.height = (
+        [0.85, 0.86, 0.88],
+        [0.75, 0.77, 0.80],
+        256,
+        256,
+    )
     material = spec.add_material(name="floor", texrepeat=[4, 4])
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
     lowest = -0.8 if len(robot.arms) > 1 else 0.0
-    spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[3, 3, 0.1], pos=[0, 0, lowest - 0.001], material="floor", **quiet)
+    spec.worldbody.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[3, 3, 0.1],
+        pos=[0, 0, lowest - 0.001],
+        material="floor",
+        **quiet,
+    )
     spec.worldbody.add_light(pos=[1.0, -1.0, 2.5], dir=[-0.4, 0.4, -1.0], castshadow=True)
     for number, item in enumerate(robot.visual().geometryObjects):
         shape, parent = item.geometry, bodies[int(item.parentJoint)]
@@ -112,17 +136,31 @@ def _add_looks(spec: mujoco.MjSpec, robot: RobotDescription, bodies: dict[int, m
         if item.overrideMaterial is False and np.allclose(rgba[:3], 0):
             rgba = np.array([0.8, 0.8, 0.82, 1.0])
         rgba[3] = 1.0
-        place = {"pos": item.placement.translation, "quat": _wxyz(item.placement.rotation), "rgba": rgba, **quiet}
+        place = {
+            "pos": item.placement.translation,
+            "quat": _wxyz(item.placement.rotation),
+            "rgba": rgba,
+            **quiet,
+        }
         if isinstance(shape, coal.BVHModelBase):
             vertices = np.asarray(shape.vertices(), dtype=np.float64)
-            faces = np.array([[t[0], t[1], t[2]] for t in (shape.tri_indices(k) for k in range(shape.num_tris))], dtype=np.int32)
-            mesh = spec.add_mesh(name=f"mesh_{number}", uservert=vertices.ravel(), userface=faces.ravel())
+            faces = np.array(
+                [[t[0], t[1], t[2]] for t in (shape.tri_indices(k) for k in range(shape.num_tris))],
+                dtype=np.int32,
+            )
+            mesh = spec.add_mesh(
+                name=f"mesh_{number}", uservert=vertices.ravel(), userface=faces.ravel()
+            )
             mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
             parent.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=f"mesh_{number}", **place)
         elif isinstance(shape, coal.Box):
             parent.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=shape.halfSide, **place)
         elif isinstance(shape, coal.Cylinder):
-            parent.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[shape.radius, shape.halfLength, 0], **place)
+            parent.add_geom(
+                type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+                size=[shape.radius, shape.halfLength, 0],
+                **place,
+            )
         elif isinstance(shape, coal.Sphere):
             parent.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[shape.radius, 0, 0], **place)
 

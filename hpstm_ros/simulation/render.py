@@ -51,7 +51,15 @@ class ArmRenderer:
         self._renderer.close()
 
 
-def render(robot: RobotDescription, t: F64, q: F64, path: Path, fps: float = 30.0, width: int = 640, height: int = 480) -> None:
+def render(
+    robot: RobotDescription,
+    t: F64,
+    q: F64,
+    path: Path,
+    fps: float = 30.0,
+    width: int = 640,
+    height: int = 480,
+) -> None:
     """A film (.mp4) of joint positions ``q`` (N, n) rad at times ``t`` (N,) s.
 
     Raises:
@@ -63,7 +71,10 @@ def render(robot: RobotDescription, t: F64, q: F64, path: Path, fps: float = 30.
     at = np.arange(t[0], t[-1], 1 / fps)
     joints = np.column_stack([np.interp(at, t, q[:, joint]) for joint in range(q.shape[1])])
     try:
-        pictures = (renderer.picture(posture) for posture in tqdm(joints, desc="film", unit="picture", leave=False, disable=None))
+        pictures = (
+            renderer.picture(posture)
+            for posture in tqdm(joints, desc="film", unit="picture", leave=False, disable=None)
+        )
         imageio.mimwrite(str(path), list(pictures), fps=fps, macro_block_size=None)
     except (OSError, ValueError) as error:
         raise PallasError(f"{path}: the film cannot be written: {error}") from None

@@ -35,7 +35,9 @@ BELOW_FLOOR_M: Final = 0.5
 """A body this far under the floor is not where the camera says."""
 
 J = len(JOINTS)
-_BONES = np.array([j for j in range(1, J) if JOINTS[j].endswith(("_knee", "_ankle", "_elbow", "_wrist"))])
+_BONES = np.array(
+    [j for j in range(1, J) if JOINTS[j].endswith(("_knee", "_ankle", "_elbow", "_wrist"))]
+)
 _BONE_PARENTS = np.array([PARENTS[j] for j in _BONES])
 _DEFAULT = Skeleton.from_height()
 _ANKLES = [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]
@@ -88,7 +90,11 @@ def load_format(name: str, folder: Path | None = None) -> PoseFormat:
     Raises:
         PallasError: there is none, or it is not of that form.
     """
-    path = Path(name) if name.endswith(".yaml") else (folder or share() / "config" / "adapters") / f"{name}.yaml"
+    path = (
+        Path(name)
+        if name.endswith(".yaml")
+        else (folder or share() / "config" / "adapters") / f"{name}.yaml"
+    )
     try:
         document = yaml.safe_load(path.read_text())
         return _parse(document, path.stem)
@@ -108,13 +114,19 @@ def _parse(document: dict[str, Any], name: str) -> PoseFormat:
             raise ValueError(f"'{joint}' is none of the 22 joints")
         for point, weight in ({source: 1.0} if isinstance(source, str) else source).items():
             if point not in points:
-                raise ValueError(f"joint '{joint}' is made of '{point}', which is none of the points")
+                raise ValueError(
+                    f"joint '{joint}' is made of '{point}', which is none of the points"
+                )
             weights[JOINT_INDEX[joint], points.index(point)] = float(weight)
-        if (weights[JOINT_INDEX[joint]] < 0).any() or abs(weights[JOINT_INDEX[joint]].sum() - 1) > 1e-3:
+        if (weights[JOINT_INDEX[joint]] < 0).any() or abs(
+            weights[JOINT_INDEX[joint]].sum() - 1
+        ) > 1e-3:
             raise ValueError(f"the weights of joint '{joint}' must be positive and sum to 1")
     units, axes = document.get("units", "m"), document.get("axes", "as_is")
     if units not in UNITS or axes not in AXES:
-        raise ValueError(f"units must be one of {', '.join(UNITS)} and axes one of {', '.join(AXES)}")
+        raise ValueError(
+            f"units must be one of {', '.join(UNITS)} and axes one of {', '.join(AXES)}"
+        )
     return PoseFormat(name, points, weights, UNITS[units], axes, int(document.get("id_stride", 0)))
 
 
@@ -133,7 +145,9 @@ class Placement:
             PallasError: these are not six finite numbers.
         """
         if len(values) != 6 or not np.isfinite(values).all():
-            raise PallasError("the camera's place must be six numbers: x, y, z in m and roll, pitch, yaw in rad")
+            raise PallasError(
+                "the camera's place must be six numbers: x, y, z in m and roll, pitch, yaw in rad"
+            )
         x, y, z, roll, pitch, yaw = (float(v) for v in values)
         turn = np.eye(3)
         for axis, angle in ((0, roll), (1, pitch), (2, yaw)):
@@ -154,12 +168,21 @@ class PoseAdapter:
 
     def __init__(self, form: PoseFormat, axes: str = "", units: str = "") -> None:
         if (axes and axes not in AXES) or (units and units not in UNITS):
-            raise PallasError(f"axes must be one of {', '.join(AXES)} and units one of {', '.join(UNITS)}")
+            raise PallasError(
+                f"axes must be one of {', '.join(AXES)} and units one of {', '.join(UNITS)}"
+            )
         self.form = form
         self._R_rep103_source = AXES[axes or form.axes]
         self._rescale = UNITS[units] / form.scale if units else 1.0
 
-    def body(self, points: F64, placement: Placement, stamp: int, body_id: str, confidence: F64 | None = None) -> BodyFrame:
+    def body(
+        self,
+        points: F64,
+        placement: Placement,
+        stamp: int,
+        body_id: str,
+        confidence: F64 | None = None,
+    ) -> BodyFrame:
         """One body.
 
         Args:
@@ -174,7 +197,9 @@ class PoseAdapter:
         """
         points = np.where((points == 0).all(axis=-1, keepdims=True), np.nan, points)
         joints = self.form.joints(points) * self._rescale
-        positions = (joints @ self._R_rep103_source.T) @ placement.R_world_source.T + placement.p_world_source
+        positions = (
+            joints @ self._R_rep103_source.T
+        ) @ placement.R_world_source.T + placement.p_world_source
         seen = np.asarray(np.isfinite(positions).all(axis=-1))
         check(positions)
         sure = np.ones(len(points)) if confidence is None else np.nan_to_num(confidence)
@@ -204,15 +229,25 @@ def check(positions: F64) -> None:
     if np.isfinite(lengths).any():
         height = DEFAULT_HEIGHT_M * float(np.nanmedian(lengths / _DEFAULT.lengths[_BONES]))
         if not HEIGHTS_M[0] <= height <= HEIGHTS_M[1]:
-            hint = "the points seem to be in other units" if height > 10 or height < 0.1 else "this is not a person, or the depth is wrong"
-            raise PallasError(f"a person {height:.2g} m tall was reported: {hint}; set 'units' to m, cm or mm")
+            hint = (
+                "the points seem to be in other units"
+                if height > 10 or height < 0.1
+                else "this is not a person, or the depth is wrong"
+            )
+            raise PallasError(
+                f"a person {height:.2g} m tall was reported: {hint}; set 'units' to m, cm or mm"
+            )
     lowest = float(np.nanmin(positions[:, 2]))
     ankles = positions[_ANKLES, 2]
     if lowest < -BELOW_FLOOR_M:
-        raise PallasError(f"a body {-lowest:.1f} m under the floor was reported: set the camera's place and height, or 'axes'")
+        raise PallasError(
+            f"a body {-lowest:.1f} m under the floor was reported: set the camera's place and height, or 'axes'"
+        )
     head = positions[JOINT_INDEX["head"], 2]
     if np.isfinite(ankles).all() and head < ankles.min() - 0.3:
-        raise PallasError("a body standing on its head was reported: set 'axes' to what the estimator uses (optical, y_up or as_is)")
+        raise PallasError(
+            "a body standing on its head was reported: set 'axes' to what the estimator uses (optical, y_up or as_is)"
+        )
 
 
 class TransformTree:
@@ -242,7 +277,10 @@ class TransformTree:
             )
         a, b = up[common], down[common]
         R_target_common = b.R_world_source.T
-        return Placement(R_target_common @ a.R_world_source, R_target_common @ (a.p_world_source - b.p_world_source))
+        return Placement(
+            R_target_common @ a.R_world_source,
+            R_target_common @ (a.p_world_source - b.p_world_source),
+        )
 
     def _chain(self, frame: str) -> dict[str, Placement]:
         """Where ``frame`` stands in each of its ancestors, itself first."""
@@ -251,13 +289,16 @@ class TransformTree:
             parent, step = self._parents[frame]
             here = out[frame]
             out[parent] = Placement(
-                step.R_world_source @ here.R_world_source, step.R_world_source @ here.p_world_source + step.p_world_source
+                step.R_world_source @ here.R_world_source,
+                step.R_world_source @ here.p_world_source + step.p_world_source,
             )
             frame = parent
         return out
 
 
-def split_markers(markers: list[tuple[str, int, tuple[float, float, float]]], form: PoseFormat, body_id: str) -> dict[str, F64]:
+def split_markers(
+    markers: list[tuple[str, int, tuple[float, float, float]]], form: PoseFormat, body_id: str
+) -> dict[str, F64]:
     """Markers (namespace, id, position) by body: points (n, 3) of each, NaN where it has no marker.
 
     With an ``id_stride`` in the format the id tells the body; otherwise the namespace does, and ``body_id`` where that is empty.

@@ -77,11 +77,16 @@ class Bodies:
 
     def figures(self) -> dict[str, str]:
         """For diagnostics: each body and the failures it met."""
-        return {name: ", ".join(f"{k} {v}" for k, v in s.smoother.failures.items()) or "well" for name, s in self._streams.items()}
+        return {
+            name: ", ".join(f"{k} {v}" for k, v in s.smoother.failures.items()) or "well"
+            for name, s in self._streams.items()
+        }
 
     def _admit(self, name: str, now: int) -> _Stream:
         if len(self._streams) >= MOST_BODIES:
-            raise PallasError(f"body '{name}' is one too many: {MOST_BODIES} are smoothed at once ({', '.join(self._streams)})")
+            raise PallasError(
+                f"body '{name}' is one too many: {MOST_BODIES} are smoothed at once ({', '.join(self._streams)})"
+            )
         stream = self._streams[name] = _Stream(Smoother(self._settings, self._make), 0, now)
         return stream
 

@@ -13,7 +13,13 @@ from pallas_ros.body.skeleton import Skeleton
 
 F64 = NDArray[np.float64]
 
-_LONG_BONES = np.array([JOINT_INDEX[f"{side}_{joint}"] for side in ("left", "right") for joint in ("knee", "ankle", "elbow", "wrist")])
+_LONG_BONES = np.array(
+    [
+        JOINT_INDEX[f"{side}_{joint}"]
+        for side in ("left", "right")
+        for joint in ("knee", "ankle", "elbow", "wrist")
+    ]
+)
 """Joints at the far end of thighs, shanks, upper arms and forearms: long enough that noise hardly lengthens them."""
 _PARENTS = np.array([max(parent, 0) for parent in PARENTS])
 _MIRROR = np.array(MIRROR)
@@ -32,7 +38,10 @@ class BoneLengths:
 
     def save(self, path: str | Path) -> None:
         """Write them as ``.npz``, whole or not at all."""
-        save_npz(path, {"joint_names": np.array(JOINTS), "lengths": self.lengths, "deviation": self.deviation})
+        save_npz(
+            path,
+            {"joint_names": np.array(JOINTS), "lengths": self.lengths, "deviation": self.deviation},
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> "BoneLengths":
@@ -42,14 +51,26 @@ class BoneLengths:
             PallasError: the file is not that, or its lengths are not those of a human.
         """
         arrays = load_npz(path, "file of bone lengths")
-        if sorted(arrays) != ["deviation", "joint_names", "lengths"] or list(arrays["joint_names"]) != list(JOINTS):
-            raise PallasError(f"{path}: not a file of bone lengths of the 22-joint body; have them estimated anew by leaving it out")
+        if sorted(arrays) != ["deviation", "joint_names", "lengths"] or list(
+            arrays["joint_names"]
+        ) != list(JOINTS):
+            raise PallasError(
+                f"{path}: not a file of bone lengths of the 22-joint body; have them estimated anew by leaving it out"
+            )
         lengths, deviation = arrays["lengths"], arrays["deviation"]
-        sound = lengths.shape == deviation.shape == (len(JOINTS),) and lengths.dtype.kind == deviation.dtype.kind == "f"
+        sound = (
+            lengths.shape == deviation.shape == (len(JOINTS),)
+            and lengths.dtype.kind == deviation.dtype.kind == "f"
+        )
         if not (
-            sound and np.isfinite(lengths).all() and np.isfinite(deviation).all() and ((lengths[1:] > 0.005) & (lengths[1:] < 1.0)).all()
+            sound
+            and np.isfinite(lengths).all()
+            and np.isfinite(deviation).all()
+            and ((lengths[1:] > 0.005) & (lengths[1:] < 1.0)).all()
         ):
-            raise PallasError(f"{path}: its bone lengths are not those of a human; have them estimated anew by leaving it out")
+            raise PallasError(
+                f"{path}: its bone lengths are not those of a human; have them estimated anew by leaving it out"
+            )
         return cls(lengths.astype(np.float64), deviation.astype(np.float64))
 
 
@@ -88,10 +109,17 @@ def _lengths(along: F64) -> BoneLengths:
     mean, variance, of_blocks = own.T
     seen = np.isfinite(of_blocks)
     # neighbouring frames are wrong alike, for all bones about equally: what they tell is less than their number
-    variance = variance * max(of_blocks[seen].sum() / variance[seen].sum(), 1.0) if seen.any() else variance
+    variance = (
+        variance * max(of_blocks[seen].sum() / variance[seen].sum(), 1.0)
+        if seen.any()
+        else variance
+    )
     weight = 1 / variance
     both = weight + weight[_MIRROR]
-    mean, variance = (weight * mean + (weight * mean)[_MIRROR]) / both, 1 / np.where(np.arange(len(JOINTS)) == _MIRROR, weight, both)
+    mean, variance = (
+        (weight * mean + (weight * mean)[_MIRROR]) / both,
+        1 / np.where(np.arange(len(JOINTS)) == _MIRROR, weight, both),
+    )
     usual = Skeleton.from_height().lengths
     ratio = np.clip(mean[1:] / usual[1:], 0.5, 2.0)
     size = np.average(ratio, weights=1 / (_PROPORTION**2 + variance[1:] / usual[1:] ** 2))
@@ -113,7 +141,10 @@ def _robust_mean(samples: F64) -> tuple[float, float, float]:
     mean = float(np.average(samples, weights=weight))
     variance = float(np.average((samples - mean) ** 2, weights=weight**2)) / len(samples)
     blocks = [
-        np.average(s, weights=w) for s, w in zip(*(np.array_split(x, len(x) // _BLOCK_FRAMES) for x in (samples, weight)), strict=True)
+        np.average(s, weights=w)
+        for s, w in zip(
+            *(np.array_split(x, len(x) // _BLOCK_FRAMES) for x in (samples, weight)), strict=True
+        )
     ]
     return mean, max(variance, 1e-9), float(np.var(blocks, ddof=1)) / len(blocks)
 
@@ -133,11 +164,15 @@ class PersonCheck:
 
     def push(self, positions: F64, held: BoneLengths) -> str | None:
         """Take positions (22, 3) m, smoothed but free of the manifold, NaN where not seen; a remark if this is another person."""
-        distance = np.linalg.norm(positions[_LONG_BONES] - positions[_PARENTS[_LONG_BONES]], axis=-1)
+        distance = np.linalg.norm(
+            positions[_LONG_BONES] - positions[_PARENTS[_LONG_BONES]], axis=-1
+        )
         ratio = np.log(np.maximum(distance, 1e-3) / held.lengths[_LONG_BONES])
         seen = np.isfinite(ratio)
         weight = max(1 - self._keep, 1 / (self._count + 1))
-        self._mean = np.where(seen, self._mean + weight * (np.where(seen, ratio, 0.0) - self._mean), self._mean)
+        self._mean = np.where(
+            seen, self._mean + weight * (np.where(seen, ratio, 0.0) - self._mean), self._mean
+        )
         self._count += 1
         off = float(np.median(self._mean))
         if self._count < self._frames or abs(off) < self._tolerance:

@@ -63,7 +63,13 @@ class KalmanMethod:
         smooth = np.where(self._ever_seen[:, None], smooth, np.nan)
         default = Skeleton.from_height().lengths
         seen = np.linalg.norm(smooth - smooth[_PARENTS], axis=-1)
-        seen = np.where(np.isfinite(seen), seen, default * np.nanmedian(seen[1:] / default[1:]) if np.isfinite(seen[1:]).any() else default)
+        seen = np.where(
+            np.isfinite(seen),
+            seen,
+            default * np.nanmedian(seen[1:] / default[1:])
+            if np.isfinite(seen[1:]).any()
+            else default,
+        )
         lengths = seen if bones is None else bones
         positions, q_world_joint = on_manifold(smooth, with_lengths(lengths))
         covariance = self._filter.variance[:, None, None] * np.eye(3)

@@ -55,7 +55,12 @@ class OneEuro:
     """
 
     def __init__(
-        self, min_cutoff: float = 1.0, beta: float = 5.0, derivative_cutoff: float = 3.0, lookahead: int = 0, rate: float = 60.0
+        self,
+        min_cutoff: float = 1.0,
+        beta: float = 5.0,
+        derivative_cutoff: float = 3.0,
+        lookahead: int = 0,
+        rate: float = 60.0,
     ) -> None:
         self.lookahead = lookahead
         self._pushed = 0
@@ -85,7 +90,9 @@ class OneEuro:
         velocity = np.nan_to_num((points - self._value) * self._rate)
         self._velocity = self._velocity + self._alpha_speed * (velocity - self._velocity)
         speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True)
-        self._value = self._value + self._alpha(self._min_cutoff + self._beta * speed) * (points - self._value)
+        self._value = self._value + self._alpha(self._min_cutoff + self._beta * speed) * (
+            points - self._value
+        )
         return self._value
 
 
@@ -100,7 +107,9 @@ class SavitzkyGolay:
 
     def __init__(self, window: int = 11, order: int = 2, lookahead: int = 0) -> None:
         if not 0 <= lookahead < window or not 0 <= order < window:
-            raise ValueError(f"Savitzky-Golay needs lookahead and order below the window, got {lookahead}, {order}, {window}")
+            raise ValueError(
+                f"Savitzky-Golay needs lookahead and order below the window, got {lookahead}, {order}, {window}"
+            )
         self.lookahead = lookahead
         self._kernel = savgol_coeffs(window, order, pos=window - 1 - lookahead, use="dot")
         self._order = order
@@ -114,7 +123,9 @@ class SavitzkyGolay:
             return None
         kernel = self._kernel
         if have < len(kernel):
-            kernel = savgol_coeffs(have, min(self._order, have - 1), pos=have - 1 - self.lookahead, use="dot")
+            kernel = savgol_coeffs(
+                have, min(self._order, have - 1), pos=have - 1 - self.lookahead, use="dot"
+            )
         return np.asarray(np.tensordot(kernel, np.stack(self._window), axes=1))
 
 
@@ -167,7 +178,13 @@ class Kalman:
         self._gate, self._patience, self._r = gate, patience, measurement**2
         dt = 1.0 / rate
         self._f = np.array([[1.0, dt, dt * dt / 2], [0.0, 1.0, dt], [0.0, 0.0, 1.0]])
-        self._q = process**2 * np.array([[dt**5 / 20, dt**4 / 8, dt**3 / 6], [dt**4 / 8, dt**3 / 3, dt**2 / 2], [dt**3 / 6, dt**2 / 2, dt]])
+        self._q = process**2 * np.array(
+            [
+                [dt**5 / 20, dt**4 / 8, dt**3 / 6],
+                [dt**4 / 8, dt**3 / 3, dt**2 / 2],
+                [dt**3 / 6, dt**2 / 2, dt],
+            ]
+        )
         self._x: F64 | None = None
         self._p = np.empty(0)
         self._missed = np.empty(0, dtype=np.int64)
@@ -234,7 +251,9 @@ class Kalman:
         """The Rauch-Tung-Striebel recursion from the newest frame back to the oldest one held."""
         *_, x, p = self._past[-1]
         steps = list(self._past)
-        for (x_ahead, p_ahead, back, _, _), (*_, x_held, p_held) in zip(steps[:0:-1], steps[-2::-1], strict=True):
+        for (x_ahead, p_ahead, back, _, _), (*_, x_held, p_held) in zip(
+            steps[:0:-1], steps[-2::-1], strict=True
+        ):
             x = x_held + (x - x_ahead) @ np.swapaxes(back, -1, -2)
             p = p_held + back @ (p - p_ahead) @ np.swapaxes(back, -1, -2)
         self.variance = p[..., 0, 0]

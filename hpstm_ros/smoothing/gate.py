@@ -17,7 +17,11 @@ F64 = NDArray[np.float64]
 _MIRROR = np.array(MIRROR)
 _PAIRED = np.arange(len(_MIRROR)) != _MIRROR
 _LIMBS = np.array(
-    [JOINT_INDEX[f"{side}_{part}"] for side in ("left", "right") for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")]
+    [
+        JOINT_INDEX[f"{side}_{part}"]
+        for side in ("left", "right")
+        for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
+    ]
 )
 
 
@@ -57,7 +61,12 @@ class Gate:
 
     def __init__(self, settings: GateSettings = GateSettings()) -> None:
         self._s = settings
-        self.counts = {"sides exchanged": 0, "jump refused": 0, "joint refused": 0, "started anew": 0}
+        self.counts = {
+            "sides exchanged": 0,
+            "jump refused": 0,
+            "joint refused": 0,
+            "started anew": 0,
+        }
         self.forget()
 
     def forget(self) -> None:
@@ -85,7 +94,9 @@ class Gate:
         self._frames += bool(seen.any())
         return points, remarks
 
-    def _sides(self, points: F64, seen: NDArray[np.bool_], expected: F64, remarks: list[str]) -> tuple[F64, NDArray[np.bool_]]:
+    def _sides(
+        self, points: F64, seen: NDArray[np.bool_], expected: F64, remarks: list[str]
+    ) -> tuple[F64, NDArray[np.bool_]]:
         both = seen & seen[_MIRROR] & _PAIRED
         both = both & np.isin(np.arange(len(both)), _LIMBS)
         if both.sum() < 4:
@@ -104,20 +115,26 @@ class Gate:
         remarks.append("left and right exchanged: put right")
         return points[_MIRROR], seen[_MIRROR]
 
-    def _jump(self, points: F64, seen: NDArray[np.bool_], expected: F64, remarks: list[str]) -> tuple[F64, NDArray[np.bool_]]:
+    def _jump(
+        self, points: F64, seen: NDArray[np.bool_], expected: F64, remarks: list[str]
+    ) -> tuple[F64, NDArray[np.bool_]]:
         distance = float(np.median(np.linalg.norm(points - expected, axis=-1)[seen]))
         if self.restarted or distance < self._s.jump:
             self._jumped = 0
             return points, seen
         self._jumped += 1
         if self._jumped > self._s.patience:
-            self._believe(f"body moved {distance:.1f} m at once and stayed there: started anew", remarks)
+            self._believe(
+                f"body moved {distance:.1f} m at once and stayed there: started anew", remarks
+            )
             return points, seen
         self.counts["jump refused"] += 1
         remarks.append(f"body jumped {distance:.1f} m: frame refused")
         return np.full_like(points, np.nan), np.zeros_like(seen)
 
-    def _outliers(self, points: F64, seen: NDArray[np.bool_], expected: F64, sigma: F64, remarks: list[str]) -> F64:
+    def _outliers(
+        self, points: F64, seen: NDArray[np.bool_], expected: F64, sigma: F64, remarks: list[str]
+    ) -> F64:
         distance = np.linalg.norm(np.where(seen[:, None], points - expected, 0.0), axis=-1)
         off = seen & (distance > np.maximum(self._s.outlier, self._s.outlier_sigma * sigma))
         self._off = np.where(off, self._off + 1, np.where(seen, 0, self._off))

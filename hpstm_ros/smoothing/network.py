@@ -76,13 +76,19 @@ class HpstmNetwork:
             }
         )
         hidden = frames_hidden(seen, self.lookahead)
-        covariance = out["covariance"][0].astype(np.float64) * self._scale[hidden, _EACH, None, None]
+        covariance = (
+            out["covariance"][0].astype(np.float64) * self._scale[hidden, _EACH, None, None]
+        )
         bounded_by_bones(covariance, hidden > 0, out["bones_used"][0])
         # float32 leaves errors of 1e-7 of the largest variance, which could make the smallest one negative
-        covariance += (1e-6 * np.trace(covariance, axis1=-2, axis2=-1) + 1e-10)[:, None, None] * np.eye(3)
+        covariance += (1e-6 * np.trace(covariance, axis1=-2, axis2=-1) + 1e-10)[
+            :, None, None
+        ] * np.eye(3)
         return Estimate(
             positions=out["positions"][0] + origin,
-            rotations=np.asarray(rotations.from_matrix(out["rotations"][0].astype(np.float64)), dtype=np.float64),
+            rotations=np.asarray(
+                rotations.from_matrix(out["rotations"][0].astype(np.float64)), dtype=np.float64
+            ),
             covariance=0.5 * (covariance + np.swapaxes(covariance, -1, -2)),
             bones=out["bones_used"][0].astype(np.float64),
         )
@@ -109,19 +115,30 @@ def bounded_by_bones(covariance: F64, hidden: NDArray[np.bool_], bones: F64) -> 
     for joint in np.flatnonzero(hidden.any(axis=tuple(range(hidden.ndim - 1)))):
         if joint:
             allowed = most[..., PARENTS[joint]] + 2 * bones[..., joint] ** 2
-            most[..., joint] = np.where(hidden[..., joint], np.minimum(most[..., joint], allowed), most[..., joint])
+            most[..., joint] = np.where(
+                hidden[..., joint], np.minimum(most[..., joint], allowed), most[..., joint]
+            )
     covariance *= (most / np.maximum(trace, 1e-12))[..., None, None]
 
 
 def _scales(document: Mapping[str, Any], frames: int, lookaheads: int, lookahead: int) -> F64:
     """Factors (frames, 22) on the covariance of joints, by the frames they are hidden for: found on motions kept out of training, at the release."""
     try:
-        seen = np.ones((lookaheads, J)) if "covariance_scale" not in document else np.array(document["covariance_scale"], dtype=np.float64)
-        hidden = np.array(document.get("covariance_scale_hidden", np.ones((lookaheads, frames - 1))), dtype=np.float64)
+        seen = (
+            np.ones((lookaheads, J))
+            if "covariance_scale" not in document
+            else np.array(document["covariance_scale"], dtype=np.float64)
+        )
+        hidden = np.array(
+            document.get("covariance_scale_hidden", np.ones((lookaheads, frames - 1))),
+            dtype=np.float64,
+        )
         scales = np.concatenate(
             (
                 seen.reshape(lookaheads, J)[None, lookahead],
-                np.broadcast_to(hidden.reshape(lookaheads, frames - 1)[lookahead, :, None], (frames - 1, J)),
+                np.broadcast_to(
+                    hidden.reshape(lookaheads, frames - 1)[lookahead, :, None], (frames - 1, J)
+                ),
             )
         )
     except (TypeError, ValueError, IndexError):
@@ -135,6 +152,8 @@ def _scales(document: Mapping[str, Any], frames: int, lookaheads: int, lookahead
 
 def open_network(path: str | Path, backend: str = "auto", threads: int = 1) -> Stream:
     """Open a model file and warm it up; it holds no state, so several windows can share it. See `pallas_ros.runtime.open_stream`."""
-    stream = open_stream(path, backend=backend, threads=threads, expect={"kind": "hpstm", "joints": list(JOINTS)})
+    stream = open_stream(
+        path, backend=backend, threads=threads, expect={"kind": "hpstm", "joints": list(JOINTS)}
+    )
     stream.warm_up()
     return stream

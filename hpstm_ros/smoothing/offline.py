@@ -17,7 +17,9 @@ F64 = NDArray[np.float64]
 J = len(JOINTS)
 
 
-def smooth_motion(motion: Motion, smoother: Smoother, progress: Callable[[int], object] = lambda _: None) -> Motion:
+def smooth_motion(
+    motion: Motion, smoother: Smoother, progress: Callable[[int], object] = lambda _: None
+) -> Motion:
     """A motion through a smoother, frame by frame, as live, onto the 60 Hz grid.
 
     The result has one frame for every instant of the grid from the first frame to the last, all finite: frames that the smoother gave nothing for (the
@@ -51,16 +53,26 @@ def _bodies(motion: Motion) -> list[BodyFrame]:
         seen = np.asarray(np.isfinite(points).all(axis=-1))
         stamp = round(index * 1e9 / motion.fps)
         q = motion.rotations[index]
-        sound = np.isfinite(q).all(axis=-1, keepdims=True) & (np.abs(np.linalg.norm(np.nan_to_num(q), axis=-1, keepdims=True) - 1) < 0.1)
+        sound = np.isfinite(q).all(axis=-1, keepdims=True) & (
+            np.abs(np.linalg.norm(np.nan_to_num(q), axis=-1, keepdims=True) - 1) < 0.1
+        )
         bodies.append(
             BodyFrame(
                 stamp=stamp,
-                rotations=np.asarray(rotations.normalise(np.where(sound, q, rotations.IDENTITY)), dtype=np.float64),
+                rotations=np.asarray(
+                    rotations.normalise(np.where(sound, q, rotations.IDENTITY)), dtype=np.float64
+                ),
                 positions=points,
                 covariance=None,
-                valid=seen if motion.valid is None or motion.valid[index] or not np.isfinite(points).all() else np.zeros(J, dtype=bool),
-                confidence=confidence[index].astype(np.float64) if confidence is not None and confidence.shape[1:] == (J,) else np.ones(J),
-                contacts=contacts[index].astype(np.float64) if contacts is not None and contacts.shape[1:] == (2,) else np.zeros(2),
+                valid=seen
+                if motion.valid is None or motion.valid[index] or not np.isfinite(points).all()
+                else np.zeros(J, dtype=bool),
+                confidence=confidence[index].astype(np.float64)
+                if confidence is not None and confidence.shape[1:] == (J,)
+                else np.ones(J),
+                contacts=contacts[index].astype(np.float64)
+                if contacts is not None and contacts.shape[1:] == (2,)
+                else np.zeros(2),
                 newest_input=stamp,
             )
         )
@@ -78,21 +90,30 @@ def _assemble(out: list[BodyFrame | None], motion: Motion) -> Motion:
     """Bodies on the grid, None where there is none, to a motion without holes."""
     given = [body for body in out if body is not None and np.isfinite(body.positions).all()]
     if not given:
-        raise PallasError("no frame of the motion holds a body that could be smoothed: every joint is missing")
+        raise PallasError(
+            "no frame of the motion holds a body that could be smoothed: every joint is missing"
+        )
     held, filled, valid = given[0], [], []
     for body in out:
         sound = body is not None and bool(np.isfinite(body.positions).all())
         held = body if body is not None and sound else held
         filled.append(held)
         valid.append(sound and bool(held.valid.any()))
-    covariances = [np.full((J, 3, 3), np.nan) if body.covariance is None else body.covariance for body in filled]
+    covariances = [
+        np.full((J, 3, 3), np.nan) if body.covariance is None else body.covariance
+        for body in filled
+    ]
     covariance = np.stack(covariances)
-    keep = {"contacts": np.stack([body.contacts for body in filled]), "confidence": np.stack([body.confidence for body in filled])}
+    keep = {
+        "contacts": np.stack([body.contacts for body in filled]),
+        "confidence": np.stack([body.confidence for body in filled]),
+    }
     return Motion(
         fps=MODEL_RATE_HZ,
         positions=np.stack([body.positions for body in filled]),
         rotations=np.stack([body.rotations for body in filled]),
         position_covariance=covariance if np.isfinite(covariance).all() else None,
         valid=np.array(valid),
-        extra={key: value for key, value in keep.items() if key in (motion.extra or {})} | {"confidence": keep["confidence"]},
+        extra={key: value for key, value in keep.items() if key in (motion.extra or {})}
+        | {"confidence": keep["confidence"]},
     )

@@ -10,7 +10,9 @@ from pallas_ros.body.skeleton import Skeleton
 
 F64 = NDArray[np.float64]
 
-_CHILDREN = {joint: [c for c in range(len(JOINTS)) if PARENTS[c] == joint] for joint in range(len(JOINTS))}
+_CHILDREN = {
+    joint: [c for c in range(len(JOINTS)) if PARENTS[c] == joint] for joint in range(len(JOINTS))
+}
 _PELVIS, _CHEST = JOINT_INDEX["pelvis"], JOINT_INDEX["spine3"]
 
 
@@ -32,7 +34,10 @@ def rotations_from_positions(positions: F64, skeleton: Skeleton, guess: F64 | No
         if joint in (_PELVIS, _CHEST) and len(seen) > 1:
             out[joint] = _fit(rest, bones)
         elif np.linalg.norm(bones[0]) > 1e-6:
-            out[joint] = rotations.multiply(rotations.between_vectors(rotations.rotate(out[joint], rest[0]), bones[0]), out[joint])
+            out[joint] = rotations.multiply(
+                rotations.between_vectors(rotations.rotate(out[joint], rest[0]), bones[0]),
+                out[joint],
+            )
     return out
 
 
@@ -59,4 +64,6 @@ def with_lengths(lengths: F64) -> Skeleton:
     offsets = default.offsets * (lengths / np.maximum(default.lengths, 1e-9))[:, None]
     shank = float(lengths[JOINT_INDEX["left_ankle"]] / default.lengths[JOINT_INDEX["left_ankle"]])
     forearm = float(lengths[JOINT_INDEX["left_wrist"]] / default.lengths[JOINT_INDEX["left_wrist"]])
-    return Skeleton(offsets, hand=default.hand * forearm, head=default.head * shank, sole=default.sole * shank)
+    return Skeleton(
+        offsets, hand=default.hand * forearm, head=default.head * shank, sole=default.sole * shank
+    )

@@ -66,7 +66,9 @@ class SmootherSettings:
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
         if self.method not in METHODS:
-            raise PallasError(f"unknown smoothing method '{self.method}': choose one of {', '.join(METHODS)}")
+            raise PallasError(
+                f"unknown smoothing method '{self.method}': choose one of {', '.join(METHODS)}"
+            )
         if not 0 <= self.lookahead <= 10:
             raise PallasError(f"look-ahead of {self.lookahead} frames: give 0 to 10")
         if not 0 < self.bridge_s <= 2:
@@ -91,7 +93,9 @@ def shared_method(settings: SmootherSettings) -> Callable[[SmootherSettings], Me
     """Makes the method of some settings, again and again: a network is opened once, here, and its stream shared by all bodies."""
     if settings.method == "hpstm":
         stream = open_network(resource(Path(settings.model)), settings.backend)
-        HpstmNetwork(stream, settings.lookahead)  # what is wrong with it is said now, not at the first body
+        HpstmNetwork(
+            stream, settings.lookahead
+        )  # what is wrong with it is said now, not at the first body
         return lambda s: HpstmNetwork(stream, s.lookahead)
     if settings.method == "kalman":
         return lambda s: KalmanMethod(s.lookahead)
@@ -110,11 +114,24 @@ class Smoother:
         counts: how often each failure was met, by name.
     """
 
-    def __init__(self, settings: SmootherSettings, method: Callable[[SmootherSettings], Method | None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: SmootherSettings,
+        method: Callable[[SmootherSettings], Method | None] | None = None,
+    ) -> None:
         self._s = settings
         self._method = (method or shared_method(settings))(settings)
-        self._bones = BoneEstimator(round(settings.estimate_bones_s * MODEL_RATE_HZ), settings.bones)
-        self.counts = {"frames": 0, "frames missing": 0, "frames bridged": 0, "lost": 0, "out of order": 0, "another person": 0}
+        self._bones = BoneEstimator(
+            round(settings.estimate_bones_s * MODEL_RATE_HZ), settings.bones
+        )
+        self.counts = {
+            "frames": 0,
+            "frames missing": 0,
+            "frames bridged": 0,
+            "lost": 0,
+            "out of order": 0,
+            "another person": 0,
+        }
         self._gate = Gate(settings.gate)
         self._person = PersonCheck()
         self._start()
@@ -132,7 +149,11 @@ class Smoother:
     @property
     def failures(self) -> dict[str, int]:
         """How often each failure of the input was met, by name; those that were not met left out."""
-        return {name: count for name, count in (self.counts | self._gate.counts).items() if count and name != "frames"}
+        return {
+            name: count
+            for name, count in (self.counts | self._gate.counts).items()
+            if count and name != "frames"
+        }
 
     def _start(self) -> None:
         """Forget the past, keep the operator's bones."""
@@ -170,7 +191,11 @@ class Smoother:
     def advance(self, stamp: int) -> list[BodyFrame]:
         """Bridge up to ``stamp`` without a body: the smooth bodies that are due. Nothing once the body was reported lost, or before the first."""
         out: list[BodyFrame] = []
-        while self._waiting and self._unseen <= self._s.bridge_s * MODEL_RATE_HZ and self._anchor + (self._slot + 1) * _PERIOD <= stamp:
+        while (
+            self._waiting
+            and self._unseen <= self._s.bridge_s * MODEL_RATE_HZ
+            and self._anchor + (self._slot + 1) * _PERIOD <= stamp
+        ):
             out += self._missing(self._slot + 1)
         return out
 
@@ -194,7 +219,11 @@ class Smoother:
 
     def _step(self, body: BodyFrame, slot: int) -> list[BodyFrame]:
         self._slot = slot
-        usable = body.valid & (body.confidence >= self._s.least_confidence) & np.isfinite(body.positions).all(-1)
+        usable = (
+            body.valid
+            & (body.confidence >= self._s.least_confidence)
+            & np.isfinite(body.positions).all(-1)
+        )
         points = np.where(usable[:, None], body.positions, np.nan)
         remarks = list(body.remarks)
         if self._s.method != "bypass":
@@ -205,7 +234,9 @@ class Smoother:
                 self._waiting.clear()
                 self._free = Kalman(process=30.0, measurement=0.015, lookahead=0)
         seen = np.asarray(np.isfinite(points).all(axis=-1))
-        self._newest_input = max(self._newest_input, body.newest_input) if seen.any() else self._newest_input
+        self._newest_input = (
+            max(self._newest_input, body.newest_input) if seen.any() else self._newest_input
+        )
         self._unseen = 0 if seen.any() else self._unseen + 1
         self._waiting.append(replace(body, positions=points, valid=seen, remarks=tuple(remarks)))
         while len(self._waiting) > self._s.lookahead + 1:
@@ -248,7 +279,9 @@ class Smoother:
         if self._s.trust_rotations and body.valid.any():
             skeleton = with_lengths(estimate.bones)
             q_world_joint = rotations_from_positions(positions, skeleton, body.rotations)
-            positions = np.asarray(kinematics.forward_kinematics(skeleton, q_world_joint, positions[0]))
+            positions = np.asarray(
+                kinematics.forward_kinematics(skeleton, q_world_joint, positions[0])
+            )
         deviation = np.sqrt(np.trace(estimate.covariance, axis1=-2, axis2=-1) / 3)
         smooth = replace(
             body,
@@ -256,7 +289,9 @@ class Smoother:
             rotations=q_world_joint,
             covariance=estimate.covariance,
             valid=np.ones(J, dtype=bool),
-            confidence=np.clip(np.where(body.valid, body.confidence, 0.3) / (1 + (deviation / 0.1) ** 2), 0.0, 1.0),
+            confidence=np.clip(
+                np.where(body.valid, body.confidence, 0.3) / (1 + (deviation / 0.1) ** 2), 0.0, 1.0
+            ),
             newest_input=self._newest_input,
         )
         return smooth if body.valid.any() else self._bridged(smooth)
@@ -268,7 +303,10 @@ class Smoother:
         if seconds > self._s.bridge_s:
             self.counts["lost"] += self._unseen == round(self._s.bridge_s * MODEL_RATE_HZ) + 1
             return replace(
-                body, valid=np.zeros(J, dtype=bool), confidence=np.zeros(J), remarks=(*body.remarks, f"body lost for {seconds:.1f} s")
+                body,
+                valid=np.zeros(J, dtype=bool),
+                confidence=np.zeros(J),
+                remarks=(*body.remarks, f"body lost for {seconds:.1f} s"),
             )
         return replace(body, remarks=(*body.remarks, "body not seen: carried on"))
 
@@ -281,4 +319,6 @@ class Smoother:
         remark = self._person.push(np.where(np.isfinite(points), smooth, np.nan), self._bones.held)
         if remark is not None:
             self.counts["another person"] += 1
-            self._waiting[-1] = replace(self._waiting[-1], remarks=(*self._waiting[-1].remarks, remark))
+            self._waiting[-1] = replace(
+                self._waiting[-1], remarks=(*self._waiting[-1].remarks, remark)
+            )

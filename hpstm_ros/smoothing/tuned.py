@@ -23,7 +23,10 @@ def load(path: str | Path = FILE) -> dict[str, dict[int, Settings]]:
     try:
         document = yaml.safe_load(path.read_text())
         return {
-            name: {int(k): {key: value for key, value in own.items() if key != "validation_mm"} for k, own in by.items()}
+            name: {
+                int(k): {key: value for key, value in own.items() if key != "validation_mm"}
+                for k, own in by.items()
+            }
             for name, by in document.items()
         }
     except (OSError, yaml.YAMLError, AttributeError, ValueError) as error:
@@ -40,5 +43,7 @@ def nearest(name: str, lookahead: int) -> Settings:
     """
     by = load().get(name)
     if not by:
-        raise PallasError(f"{FILE}: filter '{name}' is not tuned there: make it anew with `pallas eval hpstm --tune`")
+        raise PallasError(
+            f"{FILE}: filter '{name}' is not tuned there: make it anew with `pallas eval hpstm --tune`"
+        )
     return by[min(by, key=lambda tuned: abs(tuned - lookahead))]

@@ -38,7 +38,9 @@ def make(name: str, lookahead: int, settings: Settings) -> Filter:
         "kalman": lambda: Kalman(lookahead=lookahead, **own),
     }
     if name not in makers:
-        raise PallasError(f"unknown filter '{name}': known are {', '.join(makers)}, and median+ before each")
+        raise PallasError(
+            f"unknown filter '{name}': known are {', '.join(makers)}, and median+ before each"
+        )
     return makers[name]()
 
 
@@ -59,15 +61,38 @@ _LADDERS: dict[str, dict[str, tuple[float, ...]]] = {
     "kalman": {
         "process": _ladder(1.0, 1000.0, 42),
         "measurement": (0.014,),
-        "gate": (1.0, 1.5, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 8.0, 12.0, 0.0),  # 0: none
+        "gate": (
+            1.0,
+            1.5,
+            2.0,
+            2.25,
+            2.5,
+            2.75,
+            3.0,
+            3.5,
+            4.0,
+            4.5,
+            5.0,
+            6.0,
+            8.0,
+            12.0,
+            0.0,
+        ),  # 0: none
         "patience": (1, 2, 3, 4, 5, 6, 8, 12, 20),
     },
 }
-_MEDIAN_LADDERS: dict[str, tuple[float, ...]] = {"median": (1, 3, 5, 7, 9, 11), "median_lookahead": (0, 1, 2, 3, 4, 5)}
+_MEDIAN_LADDERS: dict[str, tuple[float, ...]] = {
+    "median": (1, 3, 5, 7, 9, 11),
+    "median_lookahead": (0, 1, 2, 3, 4, 5),
+}
 _START: Settings = {
     "min_cutoff": 0.1, "beta": 15.0, "derivative_cutoff": 0.3, "lookahead": 0, "window": 11, "process": 30.0, "measurement": 0.014, "gate": 4.0, "patience": 6
 }  # fmt: skip
-_STARTS: dict[str, tuple[float, ...]] = {"order": (1, 2, 3), "lookahead": (0, 2, 4), "median": (3, 5)}
+_STARTS: dict[str, tuple[float, ...]] = {
+    "order": (1, 2, 3),
+    "lookahead": (0, 2, 4),
+    "median": (3, 5),
+}
 """Settings whose best value hangs on the others': the search begins from each."""
 
 
@@ -76,7 +101,10 @@ def search(name: str, lookahead: int, error: Callable[[Settings], float]) -> tup
 
     The ladders reach so far beyond any use that none ends at an edge.
     """
-    ladders = {**_LADDERS[name.removeprefix("median+")], **(_MEDIAN_LADDERS if name.startswith("median+") else {})}
+    ladders = {
+        **_LADDERS[name.removeprefix("median+")],
+        **(_MEDIAN_LADDERS if name.startswith("median+") else {}),
+    }
     tried: dict[tuple[int, ...], float] = {}
 
     def of(where: dict[str, int]) -> float:
@@ -98,17 +126,26 @@ def _starts(ladders: dict[str, tuple[float, ...]], lookahead: int) -> Iterator[d
         start = {**_START, **dict(zip(own, values, strict=True))}
         start["lookahead"] = min(start["lookahead"], lookahead)
         start["median_lookahead"] = min(start.get("median", 1) // 2, lookahead - start["lookahead"])
-        yield {key: int(np.argmin([abs(rung - start[key]) for rung in ladder])) for key, ladder in ladders.items()}
+        yield {
+            key: int(np.argmin([abs(rung - start[key]) for rung in ladder]))
+            for key, ladder in ladders.items()
+        }
 
 
-def _descend(at: dict[str, int], ladders: dict[str, tuple[float, ...]], of: Callable[[dict[str, int]], float]) -> dict[str, int]:
+def _descend(
+    at: dict[str, int], ladders: dict[str, tuple[float, ...]], of: Callable[[dict[str, int]], float]
+) -> dict[str, int]:
     """The rungs from which no step of 4, then 2, then 1 rungs lowers the error."""
     for stride in (4, 2, 1):
         better = True
         while better:
             better = False
             for key, ladder in ladders.items():
-                steps = [{**at, key: at[key] + way} for way in (-stride, stride) if 0 <= at[key] + way < len(ladder)]
+                steps = [
+                    {**at, key: at[key] + way}
+                    for way in (-stride, stride)
+                    if 0 <= at[key] + way < len(ladder)
+                ]
                 step = min(steps, key=of, default=at)
                 if of(step) < of(at):
                     at, better = step, True
@@ -120,10 +157,20 @@ def _possible(settings: Settings, lookahead: int) -> bool:
     ahead = settings.get("median_lookahead", 0)
     if ahead + settings.get("lookahead", 0) > lookahead or ahead >= settings.get("median", np.inf):
         return False
-    return "window" not in settings or max(lookahead - ahead, settings["order"]) < settings["window"]
+    return (
+        "window" not in settings or max(lookahead - ahead, settings["order"]) < settings["window"]
+    )
 
 
-NAMES = ("raw", "one_euro", "savitzky_golay", "kalman", "median+one_euro", "median+savitzky_golay", "median+kalman")
+NAMES = (
+    "raw",
+    "one_euro",
+    "savitzky_golay",
+    "kalman",
+    "median+one_euro",
+    "median+savitzky_golay",
+    "median+kalman",
+)
 
 
 def smooth(filter_: Filter, clips: list[Trial], lookahead: int) -> list[F64]:
@@ -132,14 +179,26 @@ def smooth(filter_: Filter, clips: list[Trial], lookahead: int) -> list[F64]:
     A filter that uses less of its look-ahead (One-Euro) is cut to the same frames.
     """
     longest = max(len(t) for t in clips)
-    stacked = np.stack([np.concatenate((t.noisy, np.repeat(t.noisy[-1:], longest - len(t), axis=0))) for t in clips], axis=1)
+    stacked = np.stack(
+        [
+            np.concatenate((t.noisy, np.repeat(t.noisy[-1:], longest - len(t), axis=0)))
+            for t in clips
+        ],
+        axis=1,
+    )
     out = [points for frame in stacked if (points := filter_.push(frame)) is not None]
-    return [np.stack([points[row] for points in out[: len(t) - lookahead]]) for row, t in enumerate(clips)]
+    return [
+        np.stack([points[row] for points in out[: len(t) - lookahead]])
+        for row, t in enumerate(clips)
+    ]
 
 
 def error_mm(estimates: list[F64], clips: list[Trial]) -> float:
     """Mean joint error in mm over all frames after the first `SETTLE_FRAMES`."""
-    errors = [np.linalg.norm(e - t.truth[: len(e)], axis=-1)[SETTLE_FRAMES:].ravel() for e, t in zip(estimates, clips, strict=True)]
+    errors = [
+        np.linalg.norm(e - t.truth[: len(e)], axis=-1)[SETTLE_FRAMES:].ravel()
+        for e, t in zip(estimates, clips, strict=True)
+    ]
     return 1e3 * float(np.concatenate(errors).mean())
 
 
@@ -161,7 +220,12 @@ def save(best: dict[str, dict[int, Settings]], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     head = "# The classical filters' best settings on the validation split (`pallas eval hpstm --tune` makes this file).\n"
     before = (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
-    plain = {name: {lookahead: dict(own) for lookahead, own in by.items()} for name, by in (before | best).items()}
+    plain = {
+        name: {lookahead: dict(own) for lookahead, own in by.items()}
+        for name, by in (before | best).items()
+    }
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(head + yaml.dump(plain, sort_keys=False, default_flow_style=None, width=140))
+    temporary.write_text(
+        head + yaml.dump(plain, sort_keys=False, default_flow_style=None, width=140)
+    )
     temporary.replace(path)

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hpstm_ros.train.noise import DESIGN_NOISE, TRAINING_FAILURES, Failures, Noise, add_failures, add_noise
+from hpstm_ros.train.noise import (
+    DESIGN_NOISE,
+    TRAINING_FAILURES,
+    Failures,
+    Noise,
+    add_failures,
+    add_noise,
+)
 from hpstm_ros.train.variation import STRONG, Variation, vary
 from pallas_ros.body import rotations
 from pallas_ros.body.names import JOINTS, MIRROR, PARENTS
@@ -52,15 +59,26 @@ class WindowSampler:
         failures: Failures = TRAINING_FAILURES,
         variation: Variation | None = STRONG,
     ) -> None:
-        self._library, self._noise, self._failures, self._variation = library, noise, failures, variation
+        self._library, self._noise, self._failures, self._variation = (
+            library,
+            noise,
+            failures,
+            variation,
+        )
         self.rng = np.random.default_rng(seed)
         self._start = np.array([c.start for c in clips])
         self._length = np.array([c.stop - c.start for c in clips])
-        weight = np.array([(c.stop - c.start) * (3.0 if c.pack == "cmu_actions" else 1.0) for c in clips])
+        weight = np.array(
+            [(c.stop - c.start) * (3.0 if c.pack == "cmu_actions" else 1.0) for c in clips]
+        )
         self._chance = weight / weight.sum()
         frames = np.concatenate([np.arange(c.start, c.stop, _POSE_EVERY) for c in clips])
         # of these clips alone: a pose of another split is not to be learned from either
-        self._poses = np.asarray(library.rotations[frames]) if variation is not None else np.empty((0, len(JOINTS), 4), dtype=np.int16)
+        self._poses = (
+            np.asarray(library.rotations[frames])
+            if variation is not None
+            else np.empty((0, len(JOINTS), 4), dtype=np.int16)
+        )
 
     def draw(self, batch: int, frames: int) -> Batch:
         """A batch of windows of ``frames`` frames."""
@@ -70,7 +88,9 @@ class WindowSampler:
         if self._variation is not None:
             q, root = vary(q, root, self._poses, self._variation, self.rng)
             height = (self.rng.uniform(1.45, 2.0, batch) / DEFAULT_HEIGHT_M).astype(np.float32)
-            stretch = np.exp(0.06 * self.rng.standard_normal((batch, len(JOINTS)))).astype(np.float32)
+            stretch = np.exp(0.06 * self.rng.standard_normal((batch, len(JOINTS)))).astype(
+                np.float32
+            )
             stretch = (stretch * stretch[:, _MIRROR]) ** 0.5  # both sides alike
         offsets = _OFFSETS * (stretch * height[:, None])[..., None]
         truth = place(q, root * height[:, None, None], offsets)
@@ -88,7 +108,9 @@ class WindowSampler:
         speed = np.ones(batch)
         if self._variation is not None:
             retimed = self.rng.random(batch) < self._variation.retimed
-            speed[retimed] = np.exp(self._variation.pace * self.rng.uniform(-1, 1, int(retimed.sum())))
+            speed[retimed] = np.exp(
+                self._variation.pace * self.rng.uniform(-1, 1, int(retimed.sum()))
+            )
         span = np.minimum(speed * (frames - 1), self._length[clip] - 2)
         begin = self.rng.uniform(0, self._length[clip] - 1 - span)
         if self._variation is None:
@@ -113,5 +135,8 @@ def place(q_world_joint: F32, p_world_pelvis: F32, offsets: F32) -> F32:
     positions[:, :, 0] = p_world_pelvis
     for joint in range(1, len(JOINTS)):
         parent = PARENTS[joint]
-        positions[:, :, joint] = positions[:, :, parent] + (matrices[:, :, parent] @ offsets[:, None, joint, :, None])[..., 0]
+        positions[:, :, joint] = (
+            positions[:, :, parent]
+            + (matrices[:, :, parent] @ offsets[:, None, joint, :, None])[..., 0]
+        )
     return positions

@@ -24,11 +24,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument("--model", default="models/hpstm.onnx", help="the network")
-    parser.add_argument("--backend", default="onnxruntime", choices=("auto", "onnxruntime", "tensorrt", "torch"), help="what runs it")
-    parser.add_argument("--count", type=int, default=40, help="motions a split")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of a longer motion, a stretch of this length is taken (at least 2)")
     parser.add_argument(
-        "--splits", nargs="+", default=["seen", "unseen"], choices=("seen", "unseen", "validation"), help="what to measure on"
+        "--backend",
+        default="onnxruntime",
+        choices=("auto", "onnxruntime", "tensorrt", "torch"),
+        help="what runs it",
+    )
+    parser.add_argument("--count", type=int, default=40, help="motions a split")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=8.0,
+        help="of a longer motion, a stretch of this length is taken (at least 2)",
+    )
+    parser.add_argument(
+        "--splits",
+        nargs="+",
+        default=["seen", "unseen"],
+        choices=("seen", "unseen", "validation"),
+        help="what to measure on",
     )
     parser.add_argument("--json", metavar="F", help="write every figure there too")
     parser.add_argument(
@@ -50,9 +64,17 @@ def run(args: argparse.Namespace) -> int:
     library = MotionLibrary.open(args.data)
     if args.tune is not None:
         return _tune(library, args.tune or baselines.NAMES)
-    evaluation = Evaluation(library, SmootherSettings(model=args.model, backend=args.backend), args.count, longest=_frames(args.seconds))
+    evaluation = Evaluation(
+        library,
+        SmootherSettings(model=args.model, backend=args.backend),
+        args.count,
+        longest=_frames(args.seconds),
+    )
     with TemporaryDirectory() as folder:
-        others = [_beside(text, library, args, Path(folder)) for text in (_ablations(args.model) if args.beside is None else args.beside)]
+        others = [
+            _beside(text, library, args, Path(folder))
+            for text in (_ablations(args.model) if args.beside is None else args.beside)
+        ]
     for split in args.splits:
         evaluation.baselines(split)
         for each in (evaluation, *others):
@@ -69,14 +91,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _frames(seconds: float) -> int:
     if not seconds >= 2:
-        raise PallasError(f"--seconds {seconds:g}: give at least 2, so that every method has found its feet")
+        raise PallasError(
+            f"--seconds {seconds:g}: give at least 2, so that every method has found its feet"
+        )
     return round(seconds * MODEL_RATE_HZ)
 
 
 def _tune(library: MotionLibrary, names: Sequence[str]) -> int:
     unknown = set(names) - set(baselines.NAMES)
     if unknown:
-        raise PallasError(f"unknown filter '{sorted(unknown)[0]}': known are {', '.join(baselines.NAMES)}")
+        raise PallasError(
+            f"unknown filter '{sorted(unknown)[0]}': known are {', '.join(baselines.NAMES)}"
+        )
     path = resource(tuned.FILE)
     clips = trials(library, "validation", 24, longest=240)
     for name in names:
@@ -87,21 +113,35 @@ def _tune(library: MotionLibrary, names: Sequence[str]) -> int:
 
 def _ablations(model: str) -> list[str]:
     """What `--beside` is by default."""
-    return [f"ablation_{path.stem}={path}" for path in sorted((resource(model).parent / "ablations" / "hpstm").glob("*.safetensors"))]
+    return [
+        f"ablation_{path.stem}={path}"
+        for path in sorted((resource(model).parent / "ablations" / "hpstm").glob("*.safetensors"))
+    ]
 
 
-def _beside(text: str, library: MotionLibrary, args: argparse.Namespace, folder: Path) -> Evaluation:
+def _beside(
+    text: str, library: MotionLibrary, args: argparse.Namespace, folder: Path
+) -> Evaluation:
     """Another network's evaluation; weights are exported into ``folder`` first, since what is measured is what would run."""
     name, _, model = text.partition("=")
     if not model:
-        raise PallasError(f"--beside {text}: give a name and a model file, as in no_manifold=runs/no_manifold/hpstm.onnx")
+        raise PallasError(
+            f"--beside {text}: give a name and a model file, as in no_manifold=runs/no_manifold/hpstm.onnx"
+        )
     if model.endswith(".safetensors"):
         model = str(export(load_model(model)[0], folder, {}, name))
     return Evaluation(
-        library, SmootherSettings(model=model, backend=args.backend), args.count, name, calibrated=False, longest=_frames(args.seconds)
+        library,
+        SmootherSettings(model=model, backend=args.backend),
+        args.count,
+        name,
+        calibrated=False,
+        longest=_frames(args.seconds),
     )
 
 
 def _print(rows: list[Row]) -> None:
     for row in rows:
-        print(f"{row['name']:24s} {row['case']:44s} {row['metric']:26s} {row['value']:12.3f} {row['unit']}")
+        print(
+            f"{row['name']:24s} {row['case']:44s} {row['metric']:26s} {row['value']:12.3f} {row['unit']}"
+        )

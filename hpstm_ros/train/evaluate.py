@@ -46,13 +46,26 @@ def bodies(points: F64) -> Iterable[BodyFrame]:
     for index, frame in enumerate(points):
         stamp = round(index * 1e9 / MODEL_RATE_HZ)
         seen = np.asarray(np.isfinite(frame).all(axis=-1))
-        yield BodyFrame(stamp, np.tile(rotations.IDENTITY, (J, 1)), frame, None, seen, np.ones(J), np.zeros(2), stamp)
+        yield BodyFrame(
+            stamp,
+            np.tile(rotations.IDENTITY, (J, 1)),
+            frame,
+            None,
+            seen,
+            np.ones(J),
+            np.zeros(2),
+            stamp,
+        )
 
 
 def stream(smoother: Smoother, points: F64) -> Smoothed:
     """Points (T, 22, 3) m through a smoother; a frame it gave nothing for (it started anew) holds the one before, the first and last ones are NaN."""
     last = 0
-    out = Smoothed(np.full(points.shape, np.nan), np.full((len(points), J, 4), np.nan), np.full((len(points), J, 3, 3), np.nan))
+    out = Smoothed(
+        np.full(points.shape, np.nan),
+        np.full((len(points), J, 4), np.nan),
+        np.full((len(points), J, 3, 3), np.nan),
+    )
     for body in bodies(points):
         for smooth in smoother.push(body):
             index = round(smooth.stamp * MODEL_RATE_HZ / 1e9)
@@ -98,8 +111,12 @@ class Evaluation:
         """The tuned classical filters at every look-ahead on one split with the noise of DESIGN.md."""
         clips = trials(self._library, split, self._count, self._longest)
         for lookahead in LOOKAHEADS:
-            for name, settings in tqdm(self._tuned.items(), desc=f"filters {split},lookahead={lookahead}"):
-                estimates = baselines.smooth(baselines.make(name, lookahead, settings[lookahead]), clips, lookahead)
+            for name, settings in tqdm(
+                self._tuned.items(), desc=f"filters {split},lookahead={lookahead}"
+            ):
+                estimates = baselines.smooth(
+                    baselines.make(name, lookahead, settings[lookahead]), clips, lookahead
+                )
                 self._accuracy(name, f"{split},lookahead={lookahead}", estimates, clips)
 
     def split(self, split: str) -> None:
@@ -107,7 +124,10 @@ class Evaluation:
         clips = trials(self._library, split, self._count, self._longest)
         for lookahead in LOOKAHEADS:
             case = f"{split},lookahead={lookahead}"
-            smoothed = [self._smooth(trial, trial.noisy, lookahead) for trial in tqdm(clips, desc=f"{self._name} {case}")]
+            smoothed = [
+                self._smooth(trial, trial.noisy, lookahead)
+                for trial in tqdm(clips, desc=f"{self._name} {case}")
+            ]
             kept = [s.positions[: len(t) - lookahead] for s, t in zip(smoothed, clips, strict=True)]
             self._accuracy(self._name, case, kept, clips)
             if self._calibrated:
@@ -120,12 +140,25 @@ class Evaluation:
         for lookahead in (0, 10):
             errors = []
             for trial in tqdm(clips, desc=f"hpstm {split}, bones unknown"):
-                smoothed = stream(Smoother(replace(self._settings, lookahead=lookahead), self._make), trial.noisy[:180])
-                error = np.linalg.norm(smoothed.positions - trial.truth[:180], axis=-1)[SETTLE_FRAMES:]
+                smoothed = stream(
+                    Smoother(replace(self._settings, lookahead=lookahead), self._make),
+                    trial.noisy[:180],
+                )
+                error = np.linalg.norm(smoothed.positions - trial.truth[:180], axis=-1)[
+                    SETTLE_FRAMES:
+                ]
                 errors.append(error[np.isfinite(error).all(-1)])
-            self._add("hpstm", f"{split},lookahead={lookahead}", "mpjpe_bones_unknown_mm", 1e3 * float(np.concatenate(errors).mean()), "mm")
+            self._add(
+                "hpstm",
+                f"{split},lookahead={lookahead}",
+                "mpjpe_bones_unknown_mm",
+                1e3 * float(np.concatenate(errors).mean()),
+                "mm",
+            )
         known = [(self._bones_of(trial), trial.bones) for trial in clips]
-        off = [np.abs(bones.lengths - true)[1:].mean() for bones, true in known if bones is not None]
+        off = [
+            np.abs(bones.lengths - true)[1:].mean() for bones, true in known if bones is not None
+        ]
         self._add("hpstm", split, "bone_length_error_mm", 1e3 * float(np.mean(off)), "mm")
 
     def failures(self, split: str, count: int) -> None:
@@ -135,15 +168,27 @@ class Evaluation:
             for method in ("kalman", "median+kalman", "median+savitzky_golay", self._name):
                 estimate = self._estimator(method, lookahead)
                 usual = baselines.error_mm(estimate([t.noisy for t in clips], clips), clips) / 1e3
-                for name, failure in tqdm(FAILURES.items(), desc=f"failures, {method}, look-ahead {lookahead}"):
+                for name, failure in tqdm(
+                    FAILURES.items(), desc=f"failures, {method}, look-ahead {lookahead}"
+                ):
                     estimates = estimate([spoil(t, failure)[0] for t in clips], clips)
-                    self._aftermath(method, f"{split},lookahead={lookahead},{name}", estimates, usual, clips, failure)
+                    self._aftermath(
+                        method,
+                        f"{split},lookahead={lookahead},{name}",
+                        estimates,
+                        usual,
+                        clips,
+                        failure,
+                    )
 
-    def _estimator(self, method: str, lookahead: int) -> Callable[[list[F64], list[Trial]], list[F64]]:
+    def _estimator(
+        self, method: str, lookahead: int
+    ) -> Callable[[list[F64], list[Trial]], list[F64]]:
         """What gives a method's positions (T - lookahead, 22, 3) for the points of some trials."""
         if method == self._name:
             return lambda points, clips: [
-                self._smooth(t, p, lookahead).positions[: len(t) - lookahead] for t, p in zip(clips, points, strict=True)
+                self._smooth(t, p, lookahead).positions[: len(t) - lookahead]
+                for t, p in zip(clips, points, strict=True)
             ]
         return lambda points, clips: baselines.smooth(
             baselines.make(method, lookahead, self._tuned[method][lookahead]),
@@ -158,21 +203,37 @@ class Evaluation:
             apart = []
             for trial in tqdm(clips, desc=f"hpstm {split}, flicker"):
                 now, later = (
-                    self._smooth(trial, trial.noisy, n).positions[SETTLE_FRAMES : len(trial) - n - 1] for n in (lookahead, lookahead + 1)
+                    self._smooth(trial, trial.noisy, n).positions[
+                        SETTLE_FRAMES : len(trial) - n - 1
+                    ]
+                    for n in (lookahead, lookahead + 1)
                 )
                 apart.append(np.linalg.norm(now[: len(later)] - later[: len(now)], axis=-1).ravel())
-            self._add("hpstm", f"{split},lookahead={lookahead}", "flicker_mm", 1e3 * float(np.concatenate(apart).mean()), "mm")
+            self._add(
+                "hpstm",
+                f"{split},lookahead={lookahead}",
+                "flicker_mm",
+                1e3 * float(np.concatenate(apart).mean()),
+                "mm",
+            )
 
     def _smooth(self, trial: Trial, points: F64, lookahead: int) -> Smoothed:
         """A trial, its person known from before."""
-        smoother = Smoother(replace(self._settings, lookahead=lookahead, bones=self._bones_of(trial)), self._make)
+        smoother = Smoother(
+            replace(self._settings, lookahead=lookahead, bones=self._bones_of(trial)), self._make
+        )
         return stream(smoother, points)
 
     def _bones_of(self, trial: Trial) -> BoneLengths | None:
         """What the smoother learns of a person in the three seconds before the trial."""
         if trial.name not in self._bones:
             smoother = Smoother(
-                replace(self._settings, lookahead=0, estimate_bones_s=min(3.0, len(trial.before) / MODEL_RATE_HZ - 0.05)), self._make
+                replace(
+                    self._settings,
+                    lookahead=0,
+                    estimate_bones_s=min(3.0, len(trial.before) / MODEL_RATE_HZ - 0.05),
+                ),
+                self._make,
             )
             stream(smoother, trial.before)
             self._bones[trial.name] = smoother.bones
@@ -180,29 +241,52 @@ class Evaluation:
 
     def _accuracy(self, name: str, case: str, estimates: list[F64], clips: list[Trial]) -> None:
         """Means over trials, each weighed by its frames."""
-        figures = [measures.accuracy(e[SETTLE_FRAMES:], t.truth[SETTLE_FRAMES : len(e)]) for e, t in zip(estimates, clips, strict=True)]
+        figures = [
+            measures.accuracy(e[SETTLE_FRAMES:], t.truth[SETTLE_FRAMES : len(e)])
+            for e, t in zip(estimates, clips, strict=True)
+        ]
         weights = [len(e) for e in estimates]
         for metric in figures[0]:
             value = float(np.average([f[metric][0] for f in figures], weights=weights))
             self._add(name, case, metric, value, figures[0][metric][1])
 
-    def _uncertainty(self, case: str, smoothed: list[Smoothed], clips: list[Trial], lookahead: int) -> None:
+    def _uncertainty(
+        self, case: str, smoothed: list[Smoothed], clips: list[Trial], lookahead: int
+    ) -> None:
         distances = []
         for s, t in zip(smoothed, clips, strict=True):
             keep = slice(SETTLE_FRAMES, len(t) - lookahead)
-            distances.append(measures.squared_distances(s.positions[keep], t.truth[keep], s.covariance[keep]).ravel())
+            distances.append(
+                measures.squared_distances(
+                    s.positions[keep], t.truth[keep], s.covariance[keep]
+                ).ravel()
+            )
         for metric, (value, unit) in measures.coverage(np.concatenate(distances)).items():
             self._add(self._name, case, metric, value, unit)
 
-    def _aftermath(self, name: str, case: str, estimates: list[F64], usual_m: float, clips: list[Trial], failure: Failure) -> None:
+    def _aftermath(
+        self,
+        name: str,
+        case: str,
+        estimates: list[F64],
+        usual_m: float,
+        clips: list[Trial],
+        failure: Failure,
+    ) -> None:
         figures = []
         for estimate, trial in zip(estimates, clips, strict=True):
-            starts = [s for s in spoil(trial, failure)[1] if s + failure.frames + 30 <= len(estimate)]
+            starts = [
+                s for s in spoil(trial, failure)[1] if s + failure.frames + 30 <= len(estimate)
+            ]
             if starts:
-                figures.append(aftermath(estimate, trial.truth[: len(estimate)], usual_m, failure, starts))
+                figures.append(
+                    aftermath(estimate, trial.truth[: len(estimate)], usual_m, failure, starts)
+                )
         worst, frames = np.mean(figures, axis=0)
         self._add(name, case, "worst_error_mm", float(worst), "mm")
         self._add(name, case, "recovery_ms", 1e3 * float(frames) / MODEL_RATE_HZ, "ms")
 
     def _add(self, name: str, case: str, metric: str, value: float, unit: str) -> None:
-        self.rows.append({"name": name, "case": case, "metric": metric, "value": round(value, 4), "unit": unit})
+        self.rows.append(
+            {"name": name, "case": case, "metric": metric, "value": round(value, 4), "unit": unit}
+        )

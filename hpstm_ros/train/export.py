@@ -27,7 +27,9 @@ class OneFrame(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, points: Tensor, seen: Tensor, bones: Tensor, known: Tensor, lookahead: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, points: Tensor, seen: Tensor, bones: Tensor, known: Tensor, lookahead: Tensor
+    ) -> tuple[Tensor, ...]:
         """As `Hpstm.forward` with Q = 1 and ``lookahead`` (B, 11); positions (B, 22, 3), rotations and covariance (B, 22, 3, 3), bones (B, 22)."""
         out = self.model(points, seen, bones, known, lookahead[:, None])
         return out.positions[:, 0], out.rotations[:, 0], out.covariance[:, 0], out.bones
@@ -57,9 +59,13 @@ def load_model(path: str | Path) -> tuple[Hpstm, dict[str, Any]]:
         model = Hpstm(HpstmConfig(**json.loads(meta["config"])))
         model.load_state_dict(tensors)
     except FileNotFoundError:
-        raise PallasError(f"{path}: no such file; give the hpstm.safetensors that `pallas train hpstm` wrote") from None
+        raise PallasError(
+            f"{path}: no such file; give the hpstm.safetensors that `pallas train hpstm` wrote"
+        ) from None
     except Exception as error:
-        raise PallasError(f"{path}: not the weights of an HPSTM model: {str(error).splitlines()[0][:200]}") from None
+        raise PallasError(
+            f"{path}: not the weights of an HPSTM model: {str(error).splitlines()[0][:200]}"
+        ) from None
     return model.eval(), dict(meta)
 
 
@@ -86,7 +92,11 @@ def export(model: Hpstm, folder: str | Path, document: dict[str, Any], name: str
     weights = folder / f".{name}.{os.getpid()}.safetensors"
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     try:
-        save_file(tensors, weights, metadata={"config": json.dumps(model.config.as_dict()), "pallas": json.dumps(document)})
+        save_file(
+            tensors,
+            weights,
+            metadata={"config": json.dumps(model.config.as_dict()), "pallas": json.dumps(document)},
+        )
         path = export_stream(OneFrame(model), folder / f"{name}.onnx", document)
         weights.replace(folder / f"{name}.safetensors")
     finally:
@@ -101,9 +111,19 @@ def export_file(weights: Path, path: Path, git: str) -> Path:
         PallasError: the file is no such weights.
     """
     model, meta = load_model(weights)
-    document = {**json.loads(meta.get("pallas", "{}")), "config": model.config.as_dict(), "git": git}
+    document = {
+        **json.loads(meta.get("pallas", "{}")),
+        "config": model.config.as_dict(),
+        "git": git,
+    }
     return export_stream(
-        OneFrame(model), path, {key: value for key, value in document.items() if key not in ("sha256", "opset", "parameters")}
+        OneFrame(model),
+        path,
+        {
+            key: value
+            for key, value in document.items()
+            if key not in ("sha256", "opset", "parameters")
+        },
     )
 
 
@@ -116,6 +136,13 @@ def _revision() -> str:
     """The commit the files were made at, or "unknown" outside a checkout."""
     try:
         command = ["git", "rev-parse", "--short", "HEAD"]
-        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            command,
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -67,7 +67,9 @@ def spoil(trial: Trial, failure: Failure) -> tuple[F64, list[int]]:
     return out, starts
 
 
-def aftermath(estimated: F64, truth: F64, usual_m: float, failure: Failure, starts: list[int]) -> tuple[float, float]:
+def aftermath(
+    estimated: F64, truth: F64, usual_m: float, failure: Failure, starts: list[int]
+) -> tuple[float, float]:
     """What a failure does to an estimate (T, 22, 3): worst mean error in mm of the joints concerned, and frames until it is usual again.
 
     Usual is 1.5 times ``usual_m``, the method's own mean error; the count starts at the failure's last frame.

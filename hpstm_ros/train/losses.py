@@ -42,7 +42,9 @@ def negative_log_likelihood(out: HpstmOutput, truth: Truth) -> Tensor:
     return mean
 
 
-def loss(out: HpstmOutput, truth: Truth, weights: LossWeights, consecutive: int = 1) -> tuple[Tensor, dict[str, float]]:
+def loss(
+    out: HpstmOutput, truth: Truth, weights: LossWeights, consecutive: int = 1
+) -> tuple[Tensor, dict[str, float]]:
     """The training loss.
 
     Args:
@@ -61,20 +63,37 @@ def loss(out: HpstmOutput, truth: Truth, weights: LossWeights, consecutive: int 
         "position_mm": _CM * (care * _norm(error)).mean(),
         "free_mm": _CM * (care * _norm(out.free - truth.positions)).mean(),
         "bones_mm": _CM * (out.bones - truth.bones).abs().mean(),
-        "rotation": (out.rotations - truth.rotations).square().sum((-1, -2)).add(1e-6).sqrt().mean(),
+        "rotation": (out.rotations - truth.rotations)
+        .square()
+        .sum((-1, -2))
+        .add(1e-6)
+        .sqrt()
+        .mean(),
     }
     total = (
-        terms["position_mm"] + weights.free * terms["free_mm"] + weights.bones * terms["bones_mm"] + weights.rotation * terms["rotation"]
+        terms["position_mm"]
+        + weights.free * terms["free_mm"]
+        + weights.bones * terms["bones_mm"]
+        + weights.rotation * terms["rotation"]
     )
     if consecutive >= 3:
         course = error.reshape(-1, consecutive, *error.shape[1:])
         terms["velocity_mm"] = _CM * _norm(course[:, 1:] - course[:, :-1]).mean()
-        terms["acceleration_mm"] = _CM * _norm(course[:, 2:] - 2 * course[:, 1:-1] + course[:, :-2]).mean()
-        total = total + weights.velocity * terms["velocity_mm"] + weights.acceleration * terms["acceleration_mm"]
+        terms["acceleration_mm"] = (
+            _CM * _norm(course[:, 2:] - 2 * course[:, 1:-1] + course[:, :-2]).mean()
+        )
+        total = (
+            total
+            + weights.velocity * terms["velocity_mm"]
+            + weights.acceleration * terms["acceleration_mm"]
+        )
     if weights.spread > 0:
         terms["nll"] = negative_log_likelihood(out, truth)
         total = total + weights.spread * terms["nll"]
-    return total, {name: (10 if name.endswith("_mm") else 1) * float(value.detach()) for name, value in terms.items()}
+    return total, {
+        name: (10 if name.endswith("_mm") else 1) * float(value.detach())
+        for name, value in terms.items()
+    }
 
 
 def _norm(x: Tensor) -> Tensor:

@@ -29,18 +29,25 @@ def accuracy(estimated: F64, truth: F64) -> dict[str, tuple[float, str]]:
 
 def _mean_norm(positions: F64, order: int) -> float:
     """Mean length of a derivative of positions (T, 22, 3) by differences."""
-    return float(np.linalg.norm(np.diff(positions, order, axis=0), axis=-1).mean() * MODEL_RATE_HZ**order)
+    return float(
+        np.linalg.norm(np.diff(positions, order, axis=0), axis=-1).mean() * MODEL_RATE_HZ**order
+    )
 
 
 def squared_distances(estimated: F64, truth: F64, covariance: F64) -> F64:
     """Squared Mahalanobis distances (...) of points (..., 3) under covariances (..., 3, 3) m^2."""
     error = estimated - truth
-    return np.asarray(np.einsum("...i,...i->...", error, np.linalg.solve(covariance, error[..., None])[..., 0]))
+    return np.asarray(
+        np.einsum("...i,...i->...", error, np.linalg.solve(covariance, error[..., None])[..., 0])
+    )
 
 
 def coverage(distances: F64) -> dict[str, tuple[float, str]]:
     """Share of true positions inside the ellipsoids of 50, 90 and 95 %."""
-    return {f"coverage{round(100 * level)}": (float(np.mean(distances < chi2.ppf(level, 3))), "share") for level in LEVELS}
+    return {
+        f"coverage{round(100 * level)}": (float(np.mean(distances < chi2.ppf(level, 3))), "share")
+        for level in LEVELS
+    }
 
 
 def calibration(distances: F64, level: float = 0.9) -> F64:

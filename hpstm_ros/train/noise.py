@@ -72,7 +72,9 @@ def _bone_noise(positions: F32, share: float, rng: np.random.Generator) -> F32:
 def _directions(count: int, rng: np.random.Generator) -> F32:
     """Unit vectors (count, 3), evenly spread."""
     v = rng.standard_normal((count, 3), dtype=np.float32)
-    return np.asarray(v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9), dtype=np.float32)
+    return np.asarray(
+        v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9), dtype=np.float32
+    )
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,9 @@ def add_failures(positions: F32, failures: Failures, rng: np.random.Generator) -
 
     def span(longest: int, still: float = 0.0) -> slice:
         length = int(rng.integers(1, min(longest, frames) + 1))
-        first = frames - length if rng.random() < still else int(rng.integers(0, frames - length + 1))
+        first = (
+            frames - length if rng.random() < still else int(rng.integers(0, frames - length + 1))
+        )
         return slice(first, first + length)
 
     for b in hit(failures.flip):
@@ -160,11 +164,17 @@ def add_failures(positions: F32, failures: Failures, rng: np.random.Generator) -
         positions[b, when] += (_directions(1, rng) * rng.uniform(0.4, 3.0)).astype(np.float32)
     for b in hit(failures.stuck_outlier):
         when, joint = span(6), int(rng.integers(positions.shape[2]))
-        positions[b, when, joint] += (_directions(1, rng)[0] * rng.uniform(0.1, 0.4)).astype(np.float32)
+        positions[b, when, joint] += (_directions(1, rng)[0] * rng.uniform(0.1, 0.4)).astype(
+            np.float32
+        )
     for b in hit(failures.format_gap):
         seen[b][:, list(_FORMAT_GAPS[rng.integers(len(_FORMAT_GAPS))])] = False
     for b in hit(failures.occlusion):
-        limb = _LIMBS[rng.integers(len(_LIMBS))] if rng.random() < 0.6 else (int(rng.integers(positions.shape[2])),)
+        limb = (
+            _LIMBS[rng.integers(len(_LIMBS))]
+            if rng.random() < 0.6
+            else (int(rng.integers(positions.shape[2])),)
+        )
         seen[b, span(frames, failures.still)][:, list(limb)] = False
     for b in hit(failures.half_rate):
         seen[b, int(rng.integers(2)) :: 2] = False

@@ -35,9 +35,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    clips = [t for t in trials(MotionLibrary.open(args.data), "unseen", 16) if len(t) > _SHOWN.stop + 20]
-    liveliest = max(clips, key=lambda t: float(np.ptp(t.truth[_SHOWN, [JOINT_INDEX["right_wrist"]]], axis=0).max()))
-    draw(liveliest, liveliest.noisy, args.out / "smoothing_paths.png", f"'{liveliest.name}' (unseen), noise of DESIGN.md")
+    clips = [
+        t for t in trials(MotionLibrary.open(args.data), "unseen", 16) if len(t) > _SHOWN.stop + 20
+    ]
+    liveliest = max(
+        clips,
+        key=lambda t: float(np.ptp(t.truth[_SHOWN, [JOINT_INDEX["right_wrist"]]], axis=0).max()),
+    )
+    draw(
+        liveliest,
+        liveliest.noisy,
+        args.out / "smoothing_paths.png",
+        f"'{liveliest.name}' (unseen), noise of DESIGN.md",
+    )
     hidden = liveliest.noisy.copy()
     hidden[_GONE, JOINT_INDEX["right_elbow"]] = np.nan
     hidden[_GONE, JOINT_INDEX["right_wrist"]] = np.nan
@@ -55,13 +65,17 @@ def draw(trial: Trial, points: F64, path: Path, title: str, gone: slice | None =
     figure, axes = plt.subplots(2, 2, figsize=(12, 7), sharex=True, layout="constrained")
     seconds = np.arange(len(trial)) / MODEL_RATE_HZ
     for column, lookahead in enumerate((0, 5)):
-        smoothed = stream(Smoother(SmootherSettings(lookahead=lookahead, backend="onnxruntime")), points)
+        smoothed = stream(
+            Smoother(SmootherSettings(lookahead=lookahead, backend="onnxruntime")), points
+        )
         filtered = _filtered(trial, points, lookahead)
         for row, joint in enumerate(("right_wrist", "left_ankle")):
             _path(axes[row][column], seconds, trial, points, filtered, smoothed, JOINT_INDEX[joint])
             axes[row][column].set_title(f"{joint}, look-ahead {lookahead}")
             if gone is not None:
-                axes[row][column].axvspan(seconds[gone.start], seconds[gone.stop], color="0.93", zorder=0)
+                axes[row][column].axvspan(
+                    seconds[gone.start], seconds[gone.stop], color="0.93", zorder=0
+                )
     axes[0][0].legend(fontsize=8)
     axes[1][0].set_xlabel("s")
     figure.suptitle(title)
@@ -76,16 +90,38 @@ def _filtered(trial: Trial, points: F64, lookahead: int) -> F64:
     return np.concatenate((np.stack(out), np.full((lookahead, *trial.truth.shape[1:]), np.nan)))
 
 
-def _path(axis: "Axes", seconds: F64, trial: Trial, points: F64, filtered: F64, smoothed: Smoothed, joint: int) -> None:
+def _path(
+    axis: "Axes",
+    seconds: F64,
+    trial: Trial,
+    points: F64,
+    filtered: F64,
+    smoothed: Smoothed,
+    joint: int,
+) -> None:
     """The coordinate in which the joint moves least, but at least 8 cm: there the noise is seen; in cm."""
     travel = np.ptp(trial.truth[_SHOWN, joint], axis=0)
-    coordinate = int(np.argmin(np.where(travel > 0.08, travel, np.inf))) if (travel > 0.08).any() else int(np.argmax(travel))
+    coordinate = (
+        int(np.argmin(np.where(travel > 0.08, travel, np.inf)))
+        if (travel > 0.08).any()
+        else int(np.argmax(travel))
+    )
     at = seconds[_SHOWN]
     mean = 100 * smoothed.positions[_SHOWN, joint, coordinate]
     half = 100 * _Z90 * np.sqrt(smoothed.covariance[_SHOWN, joint, coordinate, coordinate])
-    axis.plot(at, 100 * points[_SHOWN, joint, coordinate], ".", color="0.65", markersize=3, label="raw")
-    axis.plot(at, 100 * filtered[_SHOWN, joint, coordinate], color="tab:orange", linewidth=1, label="Kalman, tuned")
-    axis.fill_between(at, mean - half, mean + half, color="tab:blue", alpha=0.2, label="HPSTM, 90 % band")
+    axis.plot(
+        at, 100 * points[_SHOWN, joint, coordinate], ".", color="0.65", markersize=3, label="raw"
+    )
+    axis.plot(
+        at,
+        100 * filtered[_SHOWN, joint, coordinate],
+        color="tab:orange",
+        linewidth=1,
+        label="Kalman, tuned",
+    )
+    axis.fill_between(
+        at, mean - half, mean + half, color="tab:blue", alpha=0.2, label="HPSTM, 90 % band"
+    )
     axis.plot(at, mean, color="tab:blue", linewidth=1.2, label="HPSTM")
     axis.plot(at, 100 * trial.truth[_SHOWN, joint, coordinate], "k--", linewidth=0.9, label="truth")
     axis.set_ylabel(f"{'xyz'[coordinate]}, cm")

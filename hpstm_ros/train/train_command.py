@@ -22,9 +22,15 @@ HELP = "train the smoother from motion data; stopped and started again it carrie
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
-    parser.add_argument("--config", default="config/training/hpstm.yaml", help="settings of the training")
+    parser.add_argument(
+        "--config", default="config/training/hpstm.yaml", help="settings of the training"
+    )
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
-    parser.add_argument("--out", default="runs/hpstm", help="folder of checkpoints, TensorBoard logs and the exported model")
+    parser.add_argument(
+        "--out",
+        default="runs/hpstm",
+        help="folder of checkpoints, TensorBoard logs and the exported model",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,11 +39,23 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.out)
     library = MotionLibrary.open(args.data)
     model, figures = train(library, settings, folder)
-    done = {run.parent.name: json.loads(run.read_text()) for run in sorted(folder.glob("*/checkpoint.json"))}
-    training = {"runs": done, "batch": settings.batch, "seed": settings.seed, "start": settings.start}
+    done = {
+        run.parent.name: json.loads(run.read_text())
+        for run in sorted(folder.glob("*/checkpoint.json"))
+    }
+    training = {
+        "runs": done,
+        "batch": settings.batch,
+        "seed": settings.seed,
+        "start": settings.start,
+    }
     path = export(model, folder, {"training": training, **calibrate(model, library).document()})
-    errors = ", ".join(f"{name.replace('_', ' ')} frames {value:.1f}" for name, value in figures.items())
-    print(f"{path}: error in mm by look-ahead: {errors}; measure it with `pallas eval hpstm --model {path}`")
+    errors = ", ".join(
+        f"{name.replace('_', ' ')} frames {value:.1f}" for name, value in figures.items()
+    )
+    print(
+        f"{path}: error in mm by look-ahead: {errors}; measure it with `pallas eval hpstm --model {path}`"
+    )
     return 0
 
 
@@ -52,11 +70,28 @@ def read_settings(path: Path) -> TrainingSettings:
         unknown = set(document) - {field.name for field in fields(TrainingSettings)}
         if unknown:
             raise PallasError(f"{path}: there is no training setting '{sorted(unknown)[0]}'")
-        kinds: dict[str, Any] = {"model": HpstmConfig, "weights": LossWeights} | dict.fromkeys(("body", "stream", "spread"), LoopSettings)
-        settings = TrainingSettings(**{key: kinds[key](**value) if key in kinds else value for key, value in document.items()})
+        kinds: dict[str, Any] = {"model": HpstmConfig, "weights": LossWeights} | dict.fromkeys(
+            ("body", "stream", "spread"), LoopSettings
+        )
+        settings = TrainingSettings(
+            **{
+                key: kinds[key](**value) if key in kinds else value
+                for key, value in document.items()
+            }
+        )
     except (OSError, yaml.YAMLError, TypeError, AttributeError, ValueError) as error:
-        raise PallasError(f"{path}: not readable as training settings: {' '.join(str(error).split())}") from None
-    for name, low, high in (("batch", 3, 4096), ("asked", 1, 11), ("known", 0.0, 1.0), ("bones_off", 0.0, 0.2), ("body_share", 0.0, 1.0)):
+        raise PallasError(
+            f"{path}: not readable as training settings: {' '.join(str(error).split())}"
+        ) from None
+    for name, low, high in (
+        ("batch", 3, 4096),
+        ("asked", 1, 11),
+        ("known", 0.0, 1.0),
+        ("bones_off", 0.0, 0.2),
+        ("body_share", 0.0, 1.0),
+    ):
         if not low <= getattr(settings, name) <= high:
-            raise PallasError(f"{path}: {name} is {getattr(settings, name)}, but must be from {low} to {high}")
+            raise PallasError(
+                f"{path}: {name} is {getattr(settings, name)}, but must be from {low} to {high}"
+            )
     return settings

@@ -66,8 +66,12 @@ class TrainingSettings:
     model: HpstmConfig = field(default_factory=HpstmConfig)
     weights: LossWeights = field(default_factory=LossWeights)
     body: LoopSettings = field(default_factory=lambda: LoopSettings(steps=6000, learning_rate=2e-3))
-    stream: LoopSettings = field(default_factory=lambda: LoopSettings(steps=2000, learning_rate=1e-3))
-    spread: LoopSettings = field(default_factory=lambda: LoopSettings(steps=600, learning_rate=1.5e-3))
+    stream: LoopSettings = field(
+        default_factory=lambda: LoopSettings(steps=2000, learning_rate=1e-3)
+    )
+    spread: LoopSettings = field(
+        default_factory=lambda: LoopSettings(steps=600, learning_rate=1.5e-3)
+    )
 
 
 @dataclass
@@ -88,16 +92,31 @@ class WindowStream(Iterator[Windows]):
         generator: torch's, kept in the checkpoint.
     """
 
-    def __init__(self, sampler: WindowSampler, settings: TrainingSettings, consecutive: int, generator: torch.Generator) -> None:
-        self._sampler, self._settings, self._consecutive, self._generator = sampler, settings, consecutive, generator
+    def __init__(
+        self,
+        sampler: WindowSampler,
+        settings: TrainingSettings,
+        consecutive: int,
+        generator: torch.Generator,
+    ) -> None:
+        self._sampler, self._settings, self._consecutive, self._generator = (
+            sampler,
+            settings,
+            consecutive,
+            generator,
+        )
 
     def __next__(self) -> Windows:
         """The next batch."""
         s, n = self._settings, self._consecutive
-        rng = self._sampler.rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=self._generator)))
+        rng = self._sampler.rng = np.random.default_rng(
+            int(torch.randint(2**62, (1,), generator=self._generator))
+        )
         rows = max(s.batch // n, 1)
         lookahead = rng.integers(0, s.model.lookaheads, (rows, s.asked))
-        lookahead[:, 0] = np.where(rng.random(rows) < 0.4, 0, lookahead[:, 0])  # the causal one is the hardest
+        lookahead[:, 0] = np.where(
+            rng.random(rows) < 0.4, 0, lookahead[:, 0]
+        )  # the causal one is the hardest
         known = (rng.random((rows, 1)) < s.known).astype(np.float32)
         drawn = self._sampler.draw(rows, s.model.frames + n - 1)
         off = s.bones_off * rng.uniform(0, 1.5, (rows, 1)) * rng.standard_normal(drawn.bones.shape)
@@ -105,12 +124,23 @@ class WindowStream(Iterator[Windows]):
         return windows(drawn, s.model, lookahead, given, known, n)
 
 
-def windows(drawn: Batch, model: HpstmConfig, lookahead: NDArray[np.int64], given: Any, known: Any, consecutive: int = 1) -> Windows:
+def windows(
+    drawn: Batch,
+    model: HpstmConfig,
+    lookahead: NDArray[np.int64],
+    given: Any,
+    known: Any,
+    consecutive: int = 1,
+) -> Windows:
     """A batch as the model takes it: ``consecutive`` windows of each row, side by side, asked for the look-aheads (B, Q)."""
     rows, frames = len(drawn.points), model.frames
 
     def cut(x: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.stack([x[:, k : k + frames] for k in range(consecutive)], 1).reshape(-1, frames, *x.shape[2:]))
+        return torch.from_numpy(
+            np.stack([x[:, k : k + frames] for k in range(consecutive)], 1).reshape(
+                -1, frames, *x.shape[2:]
+            )
+        )
 
     def repeated(x: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.repeat(x, consecutive, axis=0))
@@ -125,11 +155,21 @@ def windows(drawn: Batch, model: HpstmConfig, lookahead: NDArray[np.int64], give
     ask = torch.eye(model.lookaheads)[repeated(lookahead)]
     where = device()
     inputs = (cut(drawn.points), cut(drawn.seen).float(), repeated(given), repeated(known), ask)
-    truth = Truth(asked(drawn.truth), torch.from_numpy(matrices), repeated(drawn.bones), asked(drawn.seen).float())
-    return Windows(tuple(x.to(where) for x in inputs), Truth(*(getattr(truth, name).to(where) for name in Truth.__dataclass_fields__)))
+    truth = Truth(
+        asked(drawn.truth),
+        torch.from_numpy(matrices),
+        repeated(drawn.bones),
+        asked(drawn.seen).float(),
+    )
+    return Windows(
+        tuple(x.to(where) for x in inputs),
+        Truth(*(getattr(truth, name).to(where) for name in Truth.__dataclass_fields__)),
+    )
 
 
-def train(library: MotionLibrary, settings: TrainingSettings, folder: Path) -> tuple[Hpstm, dict[str, float]]:
+def train(
+    library: MotionLibrary, settings: TrainingSettings, folder: Path
+) -> tuple[Hpstm, dict[str, float]]:
     """Train; the model with its averaged weights, and its last validation (see `checks`). Resumes from ``folder``."""
     rank = start_processes()
     torch.manual_seed(settings.seed)
@@ -141,12 +181,25 @@ def train(library: MotionLibrary, settings: TrainingSettings, folder: Path) -> t
     sampler = WindowSampler(library, library.select("train", development=False), settings.seed)
     validate = checks(library, settings.model)
 
-    def run(name: str, loop: LoopSettings, consecutive: int, measure: Callable[[Hpstm, Windows], tuple[Tensor, dict[str, float]]]) -> None:
+    def run(
+        name: str,
+        loop: LoopSettings,
+        consecutive: int,
+        measure: Callable[[Hpstm, Windows], tuple[Tensor, dict[str, float]]],
+    ) -> None:
         if loop.steps == 0:
             return
         generator = torch.Generator().manual_seed(1000 * settings.seed + 10 * rank + consecutive)
         stream = WindowStream(sampler, settings, consecutive, generator)
-        fit(model, stream, cast("Any", measure), loop, folder / name, cast("Any", validate), generator)
+        fit(
+            model,
+            stream,
+            cast("Any", measure),
+            loop,
+            folder / name,
+            cast("Any", validate),
+            generator,
+        )
 
     without = LossWeights(**{**vars(settings.weights), "spread": 0.0})
     run("body", settings.body, 1, lambda m, w: loss(m(*w.inputs), w.truth, without))
@@ -180,16 +233,22 @@ def checks(library: MotionLibrary, model: HpstmConfig) -> Callable[[Hpstm], dict
     fixed = {}
     for name, clips in zip(("validation", "development"), _familiar_and_not(library), strict=True):
         if clips:
-            drawn = WindowSampler(library, clips, 7, failures=NO_FAILURES, variation=None).draw(_CHECK_WINDOWS, model.frames)
+            drawn = WindowSampler(library, clips, 7, failures=NO_FAILURES, variation=None).draw(
+                _CHECK_WINDOWS, model.frames
+            )
             lookahead = np.tile(np.array(_CHECKED), (_CHECK_WINDOWS, 1))
-            fixed[name] = windows(drawn, model, lookahead, drawn.bones, np.ones((_CHECK_WINDOWS, 1), dtype=np.float32))
+            fixed[name] = windows(
+                drawn, model, lookahead, drawn.bones, np.ones((_CHECK_WINDOWS, 1), dtype=np.float32)
+            )
 
     def measure(net: Hpstm) -> dict[str, float]:
         figures: dict[str, float] = {}
         mixed, net.mixed = net.mixed, False
         with torch.no_grad():
             for name, w in fixed.items():
-                error = 1e3 * (net(*w.inputs).positions - w.truth.positions).norm(dim=-1).mean((0, 2))
+                error = 1e3 * (net(*w.inputs).positions - w.truth.positions).norm(dim=-1).mean(
+                    (0, 2)
+                )
                 figures |= {f"{name}_{n}": float(e) for n, e in zip(_CHECKED, error, strict=True)}
         net.mixed = mixed
         return figures
@@ -211,7 +270,10 @@ class Calibration:
 
     def document(self) -> dict[str, Any]:
         """For the document of a released model."""
-        return {"covariance_scale": self.seen.round(4).tolist(), "covariance_scale_hidden": self.hidden.round(4).tolist()}
+        return {
+            "covariance_scale": self.seen.round(4).tolist(),
+            "covariance_scale_hidden": self.hidden.round(4).tolist(),
+        }
 
 
 def calibrate(model: Hpstm, library: MotionLibrary, off: float = 0.0085) -> Calibration:
@@ -226,9 +288,16 @@ def calibrate(model: Hpstm, library: MotionLibrary, off: float = 0.0085) -> Cali
     if not kinds:
         return Calibration(np.ones((asked, len(JOINTS))), np.ones((asked, frames - 1)))
 
-    def measured(seed: int, failures: Failures, batches: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        samplers = (WindowSampler(library, clips, seed, failures=failures, variation=OTHER_BODIES) for clips in kinds)
-        tables, away = zip(*(_distances(model, sampler, off, batches) for sampler in samplers), strict=True)
+    def measured(
+        seed: int, failures: Failures, batches: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        samplers = (
+            WindowSampler(library, clips, seed, failures=failures, variation=OTHER_BODIES)
+            for clips in kinds
+        )
+        tables, away = zip(
+            *(_distances(model, sampler, off, batches) for sampler in samplers), strict=True
+        )
         return np.concatenate(tables), np.concatenate(away)
 
     table, _ = measured(11, NO_FAILURES, _CALIBRATED_BATCHES)
@@ -237,28 +306,50 @@ def calibrate(model: Hpstm, library: MotionLibrary, off: float = 0.0085) -> Cali
     seen = np.interp(np.arange(asked), _CHECKED, of_lookahead)[:, None] * of_joint
     table, away = measured(13, _HIDDEN, 2 * _CALIBRATED_BATCHES)
     spans = list(itertools.pairwise(_HIDDEN_FRAMES))
-    of_span = [[measures.calibration(table[:, q][(away[:, q] >= a) & (away[:, q] < b)]) for a, b in spans] for q in range(len(_CHECKED))]
-    of_frame = [np.interp(np.arange(1, frames), [(a + b - 1) / 2 for a, b in spans], factors) for factors in of_span]
+    of_span = [
+        [measures.calibration(table[:, q][(away[:, q] >= a) & (away[:, q] < b)]) for a, b in spans]
+        for q in range(len(_CHECKED))
+    ]
+    of_frame = [
+        np.interp(np.arange(1, frames), [(a + b - 1) / 2 for a, b in spans], factors)
+        for factors in of_span
+    ]
     hidden = [[np.interp(n, _CHECKED, at) for at in np.transpose(of_frame)] for n in range(asked)]
     return Calibration(np.asarray(seen), np.asarray(hidden))
 
 
 def _familiar_and_not(library: MotionLibrary) -> tuple[list[LibraryClip], list[LibraryClip]]:
     """Clips that nothing was learned from: of contents that were trained on, and of contents that were not."""
-    kept_out = library.select("train", development=True) + library.select("validation", development=True)
+    kept_out = library.select("train", development=True) + library.select(
+        "validation", development=True
+    )
     return library.select("validation", development=False), kept_out
 
 
 @torch.no_grad()
-def _distances(model: Hpstm, sampler: WindowSampler, off: float, batches: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _distances(
+    model: Hpstm, sampler: WindowSampler, off: float, batches: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Squared distances (windows, look-aheads, 22) of what is true under the model's covariance, and `frames_hidden` of the same shape."""
     rng, distances, away = np.random.default_rng(12), [], []
     for _ in range(batches):
         drawn = sampler.draw(64, model.config.frames)
-        given = (drawn.bones * np.exp(off * rng.standard_normal(drawn.bones.shape))).astype(np.float32)
-        w = windows(drawn, model.config, np.tile(np.array(_CHECKED), (64, 1)), given, np.ones((64, 1), dtype=np.float32))
+        given = (drawn.bones * np.exp(off * rng.standard_normal(drawn.bones.shape))).astype(
+            np.float32
+        )
+        w = windows(
+            drawn,
+            model.config,
+            np.tile(np.array(_CHECKED), (64, 1)),
+            given,
+            np.ones((64, 1), dtype=np.float32),
+        )
         out = model(*w.inputs)
-        arrays = [x.cpu().double().numpy() for x in (out.positions, w.truth.positions, out.covariance)]
-        distances.append(measures.squared_distances(arrays[0], arrays[1], arrays[2] + 1e-10 * np.eye(3)))
+        arrays = [
+            x.cpu().double().numpy() for x in (out.positions, w.truth.positions, out.covariance)
+        ]
+        distances.append(
+            measures.squared_distances(arrays[0], arrays[1], arrays[2] + 1e-10 * np.eye(3))
+        )
         away.append(np.stack([frames_hidden(drawn.seen, n) for n in _CHECKED], axis=1))
     return np.concatenate(distances), np.concatenate(away)

@@ -46,7 +46,9 @@ class Trial:
         return len(self.truth)
 
 
-def trials(library: MotionLibrary, split: str, count: int, longest: int = 480, shortest: int = 120) -> list[Trial]:
+def trials(
+    library: MotionLibrary, split: str, count: int, longest: int = 480, shortest: int = 120
+) -> list[Trial]:
     """``count`` trials of a split, the same at every call: spread evenly over its clips, no content forgotten.
 
     Body heights are 1.5 to 1.95 m and segments 5 % off proportion, drawn from the clip's name; of a long clip a stretch is taken.
@@ -65,7 +67,9 @@ def trials(library: MotionLibrary, split: str, count: int, longest: int = 480, s
 
 def _whole(library: MotionLibrary, clip: LibraryClip) -> tuple[int, int]:
     """The longest stretch of a clip without a cut: in one recording of the CMU pack the body turns about within a frame, several times."""
-    step = np.median(np.linalg.norm(np.diff(library.motion(clip).positions, axis=0), axis=-1), axis=-1)
+    step = np.median(
+        np.linalg.norm(np.diff(library.motion(clip).positions, axis=0), axis=-1), axis=-1
+    )
     ends = [0, *(np.flatnonzero(step > CUT_M) + 1), clip.stop - clip.start]
     longest = int(np.argmax(np.diff(ends)))
     return int(ends[longest]), int(ends[longest + 1])
@@ -83,9 +87,22 @@ def _trial(library: MotionLibrary, clip: LibraryClip, other: LibraryClip, longes
         start = first + int(rng.integers(0, max(last - first - most, 0) + 1))
         most = min(most, last - start)
         q = library.quaternions(source)[start : start + most]
-        root = (library.root[source.start : source.stop][start : start + most] * height).astype(np.float32)
+        root = (library.root[source.start : source.stop][start : start + most] * height).astype(
+            np.float32
+        )
         truth = place(q[None], root[None], offsets)
-        return truth[0].astype(np.float64), add_noise(truth, DESIGN_NOISE, rng)[0].astype(np.float64), q.astype(np.float64)
+        return (
+            truth[0].astype(np.float64),
+            add_noise(truth, DESIGN_NOISE, rng)[0].astype(np.float64),
+            q.astype(np.float64),
+        )
 
     truth, noisy, q = play(clip, longest)
-    return Trial(clip.name, truth, noisy, q, play(other, BEFORE_FRAMES)[1], np.linalg.norm(offsets[0].astype(np.float64), axis=-1))
+    return Trial(
+        clip.name,
+        truth,
+        noisy,
+        q,
+        play(other, BEFORE_FRAMES)[1],
+        np.linalg.norm(offsets[0].astype(np.float64), axis=-1),
+    )

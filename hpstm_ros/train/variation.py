@@ -25,8 +25,14 @@ def _joints(*names: str) -> NDArray[np.intp]:
     return np.array([JOINT_INDEX[name] for name in names])
 
 
-_ARMS = {side: _joints(*(f"{side}_{part}" for part in ("collar", "shoulder", "elbow", "wrist"))) for side in ("left", "right")}
-_LEGS = {side: _joints(*(f"{side}_{part}" for part in ("hip", "knee", "ankle", "foot"))) for side in ("left", "right")}
+_ARMS = {
+    side: _joints(*(f"{side}_{part}" for part in ("collar", "shoulder", "elbow", "wrist")))
+    for side in ("left", "right")
+}
+_LEGS = {
+    side: _joints(*(f"{side}_{part}" for part in ("hip", "knee", "ankle", "foot")))
+    for side in ("left", "right")
+}
 _HEAD, _SPINE = _joints("neck", "head"), _joints("spine1", "spine2", "spine3")
 
 
@@ -64,7 +70,9 @@ OTHER_BODIES = Variation(**dict.fromkeys((f.name for f in fields(Variation)), 0.
 """Mirrored, turned and of other sizes, but the motion as it is, and the noise too."""
 
 
-def vary(q: F32, root: F32, poses: NDArray[np.int16], chances: Variation, rng: Rng) -> tuple[F32, F32]:
+def vary(
+    q: F32, root: F32, poses: NDArray[np.int16], chances: Variation, rng: Rng
+) -> tuple[F32, F32]:
     """Windows (B, T, 22, 4) and pelvis positions (B, T, 3) m, varied.
 
     Args:
@@ -89,7 +97,9 @@ def vary(q: F32, root: F32, poses: NDArray[np.int16], chances: Variation, rng: R
     which = _hit(chances.shaken, len(q), rng)
     local[which] = rotations.multiply(local[which], _shaking(len(which), frames, rng))
     which = _hit(chances.spun, len(q), rng)
-    local[which, :, 0] = rotations.multiply(rotations.from_rotvec(_wander(len(which), frames, np.ones(3), rng)), local[which, :, 0])
+    local[which, :, 0] = rotations.multiply(
+        rotations.from_rotvec(_wander(len(which), frames, np.ones(3), rng)), local[which, :, 0]
+    )
     for joint in range(1, len(PARENTS)):
         local[:, :, joint] = rotations.multiply(local[:, :, PARENTS[joint]], local[:, :, joint])
     which = _hit(chances.pushed, len(q), rng)
@@ -127,7 +137,9 @@ def _exchange_limbs(q: F32, chances: Variation, rng: Rng) -> F32:
         which = _hit(chance, len(q), rng)
         other = rng.integers(0, len(q), len(which))
         carry = rotations.multiply(q[which, :, base], rotations.inverse(source[other, :, base]))
-        q[which[:, None], :, limb[None]] = np.moveaxis(rotations.multiply(carry[:, :, None], source[other][:, :, limb]), 2, 1)
+        q[which[:, None], :, limb[None]] = np.moveaxis(
+            rotations.multiply(carry[:, :, None], source[other][:, :, limb]), 2, 1
+        )
     return q
 
 
@@ -137,10 +149,21 @@ def _swing_arms(q: F32, chance: float, rng: Rng) -> F32:
         which = _hit(chance, len(q), rng)
         for limb in (arm[1:], arm[2:]):
             time = np.arange(q.shape[1])[None, :, None] / MODEL_RATE_HZ
-            frequency, phase = rng.uniform(0.1, 1.2, (2, len(which), 1, 3)), rng.uniform(0, 2 * np.pi, (2, len(which), 1, 3))
-            swings = 0.35 * rng.standard_normal((2, len(which), 1, 3)) * np.sin(2 * np.pi * frequency * time + phase)
-            turn = rotations.from_rotvec(0.5 * rng.standard_normal((len(which), 1, 3)) + swings.sum(0))
-            q[which[:, None], :, limb[None]] = np.moveaxis(rotations.multiply(turn[:, :, None], q[which][:, :, limb]), 2, 1)
+            frequency, phase = (
+                rng.uniform(0.1, 1.2, (2, len(which), 1, 3)),
+                rng.uniform(0, 2 * np.pi, (2, len(which), 1, 3)),
+            )
+            swings = (
+                0.35
+                * rng.standard_normal((2, len(which), 1, 3))
+                * np.sin(2 * np.pi * frequency * time + phase)
+            )
+            turn = rotations.from_rotvec(
+                0.5 * rng.standard_normal((len(which), 1, 3)) + swings.sum(0)
+            )
+            q[which[:, None], :, limb[None]] = np.moveaxis(
+                rotations.multiply(turn[:, :, None], q[which][:, :, limb]), 2, 1
+            )
     return q
 
 
@@ -157,27 +180,45 @@ def _shares(count: int, frames: int, keys: int, rng: Rng) -> F64:
     return np.asarray(shares)
 
 
-def _keyed(poses: NDArray[np.int16], limb: NDArray[np.intp], count: int, frames: int, rng: Rng) -> F32:
+def _keyed(
+    poses: NDArray[np.int16], limb: NDArray[np.intp], count: int, frames: int, rng: Rng
+) -> F32:
     """Local orientations (count, T, len(limb), 4) of a limb that moves between given poses, half of the times turned at random."""
     pose = poses[rng.integers(0, len(poses), (count, _KEYS))].astype(np.float32)
     pose /= np.linalg.norm(pose, axis=-1, keepdims=True)
     keys = rotations.multiply(rotations.inverse(pose[:, :, _PARENT[limb]]), pose[:, :, limb])
-    size = np.where(np.arange(len(limb)) == len(limb) - 1, 0.2, 0.7)[:, None] * (rng.random((count, 1, 1, 1)) < 0.5)
-    keys = rotations.multiply(keys, rotations.from_rotvec(size * rng.standard_normal((count, _KEYS, len(limb), 3))))
+    size = np.where(np.arange(len(limb)) == len(limb) - 1, 0.2, 0.7)[:, None] * (
+        rng.random((count, 1, 1, 1)) < 0.5
+    )
+    keys = rotations.multiply(
+        keys, rotations.from_rotvec(size * rng.standard_normal((count, _KEYS, len(limb), 3)))
+    )
     keys = keys * np.where(np.sum(keys * keys[:, :1], axis=-1, keepdims=True) < 0, -1, 1)
     q = np.einsum("ntk,nkjc->ntjc", _shares(count, frames, _KEYS, rng), keys)
-    return np.asarray(q / np.maximum(np.linalg.norm(q, axis=-1, keepdims=True), 1e-6), dtype=np.float32)
+    return np.asarray(
+        q / np.maximum(np.linalg.norm(q, axis=-1, keepdims=True), 1e-6), dtype=np.float32
+    )
 
 
 def _shaking(count: int, frames: int, rng: Rng) -> F32:
     """Local turns (count, T, 22, 4) that swing each joint, slowly and far or fast and little, the pelvis less."""
     joints = len(PARENTS)
-    size = np.exp(rng.uniform(np.log(0.02), np.log(0.4), (count, 1, 1, 1))) * np.abs(rng.standard_normal((count, 1, joints, 1)))
-    frequency = np.exp(rng.uniform(np.log(0.3), np.log(4.0), (count, 1, 1, 1))) * rng.uniform(0.6, 1.4, (count, 1, joints, 3))
-    phase = (
-        rng.uniform(0, 2 * np.pi, (count, 1, joints, 3)) + 2 * np.pi * frequency * np.arange(frames)[None, :, None, None] / MODEL_RATE_HZ
+    size = np.exp(rng.uniform(np.log(0.02), np.log(0.4), (count, 1, 1, 1))) * np.abs(
+        rng.standard_normal((count, 1, joints, 1))
     )
-    turn = size * np.minimum(1, 1.2 / frequency) * rng.standard_normal((count, 1, joints, 3)) * np.sin(phase)
+    frequency = np.exp(rng.uniform(np.log(0.3), np.log(4.0), (count, 1, 1, 1))) * rng.uniform(
+        0.6, 1.4, (count, 1, joints, 3)
+    )
+    phase = (
+        rng.uniform(0, 2 * np.pi, (count, 1, joints, 3))
+        + 2 * np.pi * frequency * np.arange(frames)[None, :, None, None] / MODEL_RATE_HZ
+    )
+    turn = (
+        size
+        * np.minimum(1, 1.2 / frequency)
+        * rng.standard_normal((count, 1, joints, 3))
+        * np.sin(phase)
+    )
     turn[:, :, 0] *= 0.4
     return np.asarray(rotations.from_rotvec(turn), dtype=np.float32)
 

@@ -9,7 +9,9 @@ from pallas_ros.body.frames import BodyFrame
 from pallas_ros.messages import body_from_msg
 
 
-def read_bodies(bag: Bag, topic: str, start: int | None = None, stop: int | None = None) -> Iterator[tuple[int, BodyFrame]]:
+def read_bodies(
+    bag: Bag, topic: str, start: int | None = None, stop: int | None = None
+) -> Iterator[tuple[int, BodyFrame]]:
     """Stamp of reception (ns) and body, of every sound message of ``topic``."""
     for received, message in bag.read(topic, start, stop):
         with contextlib.suppress(PallasError):

@@ -29,7 +29,16 @@ FOREVER = 2**63 - 1
 """Later than every stamp."""
 CHUNK_LIMIT = 1 << 28
 """Bytes of a chunk, compressed or not; more is taken for damage or malice."""
-_HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _STATISTICS, _DATA_END = (0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0B, 0x0F)
+_HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _STATISTICS, _DATA_END = (
+    0x01,
+    0x02,
+    0x03,
+    0x04,
+    0x05,
+    0x06,
+    0x0B,
+    0x0F,
+)
 _PREFIX = struct.Struct("<BQ")
 _CHUNK_SPAN = struct.Struct("<QQ")  # stamps of a chunk's first and last message
 _MESSAGE_HEAD = struct.Struct("<HIQQ")
@@ -68,7 +77,11 @@ class McapFile:
                 if stream.read(len(MAGIC)) != MAGIC:
                     raise PallasError(f"{path}: not an MCAP file, whatever its name says")
                 header = next(_records(stream), None)
-                profile = _parse(Header, header[1]).profile if header is not None and header[0] == _HEADER else ""
+                profile = (
+                    _parse(Header, header[1]).profile
+                    if header is not None and header[0] == _HEADER
+                    else ""
+                )
         except OSError as error:
             raise PallasError(f"{path}: cannot be read: {error.strerror}") from None
         except _Damaged:
@@ -86,7 +99,9 @@ class McapFile:
 
     def messages(self, topics: set[str], start: int, stop: int) -> Iterator[Message]:
         """Messages of ``topics`` with start <= stamp < stop, in the order of their stamps; stops quietly where the file is cut."""
-        part = start > 0 or stop < FOREVER  # chunks are skipped then, and with them the channels they declare
+        part = (
+            start > 0 or stop < FOREVER
+        )  # chunks are skipped then, and with them the channels they declare
         index, waiting = self.index() if part else Index(), list[Message]()
         try:
             for kind, body in self._part(start, stop) if part else self._data_records():
@@ -110,7 +125,9 @@ class McapFile:
         waiting.sort(key=_stamp)
         yield from waiting
 
-    def _from_chunk(self, body: bytes, index: Index, topics: set[str], start: int, stop: int) -> list[Message]:
+    def _from_chunk(
+        self, body: bytes, index: Index, topics: set[str], start: int, stop: int
+    ) -> list[Message]:
         taken: list[Message] = []
         for kind, record in _split(_unpack(body)):
             taken += _take(kind, record, index, topics, start, stop)
@@ -248,16 +265,24 @@ def _unpack(body: bytes) -> bytes:
         raise _Damaged(f"a chunk of {chunk.uncompressed_size} bytes")
     try:
         if chunk.compression == "zstd":
-            data = zstandard.ZstdDecompressor().stream_reader(chunk.data).read(chunk.uncompressed_size + 1)
+            data = (
+                zstandard.ZstdDecompressor()
+                .stream_reader(chunk.data)
+                .read(chunk.uncompressed_size + 1)
+            )
         elif chunk.compression == "lz4":
-            data = lz4.frame.LZ4FrameDecompressor().decompress(chunk.data, max_length=chunk.uncompressed_size + 1)
+            data = lz4.frame.LZ4FrameDecompressor().decompress(
+                chunk.data, max_length=chunk.uncompressed_size + 1
+            )
         elif not chunk.compression:
             data = chunk.data
         else:
             raise _Damaged(f"a chunk compressed by '{chunk.compression[:20]}', which is not known")
     except (zstandard.ZstdError, RuntimeError, ValueError, EOFError) as error:
         raise _Damaged(f"a chunk that cannot be unpacked: {error}") from None
-    if len(data) != chunk.uncompressed_size or (chunk.uncompressed_crc and zlib.crc32(data) != chunk.uncompressed_crc):
+    if len(data) != chunk.uncompressed_size or (
+        chunk.uncompressed_crc and zlib.crc32(data) != chunk.uncompressed_crc
+    ):
         raise _Damaged("a chunk with a wrong checksum")
     return bytes(data)
 
@@ -266,11 +291,21 @@ def _parse(record: Any, body: bytes | memoryview) -> Any:
     """A record's fields by the `mcap` library."""
     try:
         return record.read(ReadDataStream(io.BytesIO(body)))
-    except (EndOfFile, McapError, struct.error, UnicodeDecodeError, ValueError, MemoryError, OverflowError) as error:
+    except (
+        EndOfFile,
+        McapError,
+        struct.error,
+        UnicodeDecodeError,
+        ValueError,
+        MemoryError,
+        OverflowError,
+    ) as error:
         raise _Damaged(f"a record that cannot be read: {error}") from None
 
 
-def _take(kind: int, record: memoryview | bytes, index: Index, topics: set[str], start: int, stop: int) -> list[Message]:
+def _take(
+    kind: int, record: memoryview | bytes, index: Index, topics: set[str], start: int, stop: int
+) -> list[Message]:
     """Learn from a schema or channel; return the message of a message record that is wanted."""
     if kind == _MESSAGE:
         if len(record) < _MESSAGE_HEAD.size:
@@ -278,7 +313,14 @@ def _take(kind: int, record: memoryview | bytes, index: Index, topics: set[str],
         key, _, stamp, _ = _MESSAGE_HEAD.unpack_from(record)
         channel = index.channels.get(key)
         if channel is not None and channel.topic in topics and start <= stamp < stop:
-            return [(channel.topic, index.schemas[channel.schema_id].name, stamp, bytes(record[_MESSAGE_HEAD.size :]))]
+            return [
+                (
+                    channel.topic,
+                    index.schemas[channel.schema_id].name,
+                    stamp,
+                    bytes(record[_MESSAGE_HEAD.size :]),
+                )
+            ]
     elif kind == _SCHEMA:
         schema = _parse(Schema, record)
         index.schemas[schema.id] = schema

@@ -77,10 +77,16 @@ class Bag:
         for storage in self._storage:
             for topic in storage.topics:
                 self._add(topic)
-        spans = [(storage.first, storage.last) for storage in self._storage if any(topic.count for topic in storage.topics)]
+        spans = [
+            (storage.first, storage.last)
+            for storage in self._storage
+            if any(topic.count for topic in storage.topics)
+        ]
         self.first = min((first for first, _ in spans), default=0)
         self.last = max((last for _, last in spans), default=0)
-        damages = [storage.damage for storage in self._storage] + [f"{file.name} is empty" for file in self.files if file not in begun]
+        damages = [storage.damage for storage in self._storage] + [
+            f"{file.name} is empty" for file in self.files if file not in begun
+        ]
         self.damage = "; ".join(damage for damage in damages if damage)
 
     @property
@@ -93,7 +99,9 @@ class Bag:
         """Seconds from the first message to the last."""
         return (self.last - self.first) / 1e9
 
-    def messages(self, topics: set[str] | None = None, start: int | None = None, stop: int | None = None) -> Iterator[BagMessage]:
+    def messages(
+        self, topics: set[str] | None = None, start: int | None = None, stop: int | None = None
+    ) -> Iterator[BagMessage]:
         """Messages in the order of their stamps, of ``topics`` (default all), with start <= stamp < stop in ns."""
         wanted = set(self.topics) if topics is None else topics & set(self.topics)
         begin, end = start if start is not None else 0, stop if stop is not None else FOREVER
@@ -108,7 +116,9 @@ class Bag:
         """
         return self._decoder.decode(message.msgtype, message.data)
 
-    def read(self, topic: str, start: int | None = None, stop: int | None = None) -> Iterator[tuple[int, Any]]:
+    def read(
+        self, topic: str, start: int | None = None, stop: int | None = None
+    ) -> Iterator[tuple[int, Any]]:
         """Stamp (ns) and decoded message of one topic; messages that are damaged are left out."""
         for message in self.messages({topic}, start, stop):
             with contextlib.suppress(PallasError):
@@ -122,8 +132,13 @@ class Bag:
         """
         for name in names:
             if name not in self.topics or not self.topics[name].count:
-                there = ", ".join(sorted(topic.name for topic in self.topics.values() if topic.count)) or "nothing"
-                raise PallasError(f"{self.path}: no messages on {name} in this bag; it holds {there}")
+                there = (
+                    ", ".join(sorted(topic.name for topic in self.topics.values() if topic.count))
+                    or "nothing"
+                )
+                raise PallasError(
+                    f"{self.path}: no messages on {name} in this bag; it holds {there}"
+                )
 
     def _add(self, topic: BagTopic) -> None:
         self._decoder.learn(topic.msgtype, topic.definition, topic.encoding)
@@ -141,13 +156,21 @@ def _storage_files(path: Path) -> list[Path]:
         if path.suffix not in (".mcap", ".db3"):
             raise PallasError(f"{path}: not a bag; give a rosbag2 folder, a .mcap or a .db3 file")
         return [path]
-    files = sorted([*path.glob("*.mcap"), *path.glob("*.db3")], key=lambda file: (len(file.name), file.name))
+    files = sorted(
+        [*path.glob("*.mcap"), *path.glob("*.db3")], key=lambda file: (len(file.name), file.name)
+    )
     if not files:
         compressed = any(path.glob("*.zstd"))
-        hint = "it was compressed as a whole; run 'zstd -d' on its files first" if compressed else "no .mcap or .db3 file is in it"
+        hint = (
+            "it was compressed as a whole; run 'zstd -d' on its files first"
+            if compressed
+            else "no .mcap or .db3 file is in it"
+        )
         raise PallasError(f"{path}: not a bag: {hint}")
     if _compression_mode(path):
-        raise PallasError(f"{path}: its messages are compressed one by one; convert it with 'ros2 bag convert' first")
+        raise PallasError(
+            f"{path}: its messages are compressed one by one; convert it with 'ros2 bag convert' first"
+        )
     return files
 
 
@@ -156,7 +179,15 @@ def _compression_mode(folder: Path) -> str:
     try:
         text = (folder / "metadata.yaml").read_text(encoding="utf-8")[: 1 << 20]
         mode = str(yaml.safe_load(text)["rosbag2_bagfile_information"].get("compression_mode", ""))
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError):
+    except (
+        OSError,
+        ValueError,
+        yaml.YAMLError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ):
         return ""
     return mode.lower() if mode.lower() == "message" else ""
 
@@ -216,14 +247,32 @@ class _Sqlite:
         qos = "offered_qos_profiles" if "offered_qos_profiles" in columns else "''"
         type_hash = "type_description_hash" if "type_description_hash" in columns else "''"
         definitions: dict[str, tuple[str, str]] = {}
-        if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'message_definitions'").fetchone():
-            rows = database.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
+        if database.execute(
+            "SELECT 1 FROM sqlite_master WHERE name = 'message_definitions'"
+        ).fetchone():
+            rows = database.execute(
+                "SELECT topic_type, encoding, encoded_message_definition FROM message_definitions"
+            )
             definitions = {str(name): (str(encoding), str(text)) for name, encoding, text in rows}
         counts = dict(database.execute("SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id"))
-        for key, name, msgtype, profile, digest in database.execute(f"SELECT id, name, type, {qos}, {type_hash} FROM topics"):
+        for key, name, msgtype, profile, digest in database.execute(
+            f"SELECT id, name, type, {qos}, {type_hash} FROM topics"
+        ):
             encoding, text = definitions.get(msgtype, ("", ""))
-            self.topics.append(BagTopic(str(name), str(msgtype), Qos.parse(str(profile)), counts.get(key, 0), text, encoding, str(digest)))
-        self.first, self.last = database.execute("SELECT COALESCE(MIN(timestamp), 0), COALESCE(MAX(timestamp), 0) FROM messages").fetchone()
+            self.topics.append(
+                BagTopic(
+                    str(name),
+                    str(msgtype),
+                    Qos.parse(str(profile)),
+                    counts.get(key, 0),
+                    text,
+                    encoding,
+                    str(digest),
+                )
+            )
+        self.first, self.last = database.execute(
+            "SELECT COALESCE(MIN(timestamp), 0), COALESCE(MAX(timestamp), 0) FROM messages"
+        ).fetchone()
         if self._path.with_name(self._path.name + "-wal").exists():
             self.damage = f"{self._path.name} was not closed"
 
@@ -231,7 +280,9 @@ class _Sqlite:
         try:
             with contextlib.closing(self._connect()) as database:
                 named = {
-                    row[0]: (str(row[1]), str(row[2])) for row in database.execute("SELECT id, name, type FROM topics") if row[1] in topics
+                    row[0]: (str(row[1]), str(row[2]))
+                    for row in database.execute("SELECT id, name, type FROM topics")
+                    if row[1] in topics
                 }
                 marks = ",".join("?" * len(named))
                 query = (
@@ -242,4 +293,6 @@ class _Sqlite:
                     if isinstance(data, bytes) and isinstance(stamp, int):
                         yield BagMessage(*named[key], stamp, data)
         except sqlite3.Error as error:
-            raise PallasError(f"{self._path}: the file is damaged ({error}); what came before was read") from None
+            raise PallasError(
+                f"{self._path}: the file is damaged ({error}); what came before was read"
+            ) from None

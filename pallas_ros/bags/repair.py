@@ -46,8 +46,14 @@ def repair(path: str | Path, progress: Callable[[int], None] = lambda count: Non
         new = folder / path.resolve().name
         with BagWriter(new, storage=storage) as writer:
             for topic in bag.topics.values():
-                definition, type_hash = (topic.definition, topic.type_hash) if topic.definition else message_definition(topic.msgtype)
-                writer.add_channel(Channel(topic.name, topic.msgtype, topic.qos, definition, type_hash))
+                definition, type_hash = (
+                    (topic.definition, topic.type_hash)
+                    if topic.definition
+                    else message_definition(topic.msgtype)
+                )
+                writer.add_channel(
+                    Channel(topic.name, topic.msgtype, topic.qos, definition, type_hash)
+                )
             for message in bag.messages():
                 writer.write(message.topic, message.stamp, message.data)
                 if writer.count % 1000 == 0:

@@ -50,7 +50,15 @@ class Qos:
                 latched=profile.get("durability", 2) in (1, "transient_local"),
                 depth=min(max(int(profile.get("depth", 10)), 1), 1000),
             )
-        except (yaml.YAMLError, AttributeError, TypeError, ValueError, KeyError, IndexError, RecursionError):
+        except (
+            yaml.YAMLError,
+            AttributeError,
+            TypeError,
+            ValueError,
+            KeyError,
+            IndexError,
+            RecursionError,
+        ):
             return cls()
 
 
@@ -96,7 +104,9 @@ def _register(msgtype: str, prefixes: str, underway: set[str]) -> None:
     try:
         types = get_types_from_msg(text, msgtype)
     except Exception as error:
-        raise PallasError(f"the definition of message type {msgtype} cannot be read: {error}") from None
+        raise PallasError(
+            f"the definition of message type {msgtype} cannot be read: {error}"
+        ) from None
     for part in _parts(types[msgtype][1]):
         _register(part, prefixes, underway)
     store.register(types)
@@ -114,13 +124,19 @@ def _parts(fields: Any) -> set[str]:
 def _find_message_file(msgtype: str, prefixes: str) -> Path:
     parts = msgtype.split("/")
     if len(parts) == 3 and parts[1] == "msg":
-        folders = [Path(prefix) / "share" / parts[0] / "msg" for prefix in prefixes.split(os.pathsep) if prefix]
+        folders = [
+            Path(prefix) / "share" / parts[0] / "msg"
+            for prefix in prefixes.split(os.pathsep)
+            if prefix
+        ]
         if parts[0] == "pallas":
             folders.insert(0, _SOURCE_MESSAGES)
         for folder in folders:
             if (folder / f"{parts[2]}.msg").is_file():
                 return folder / f"{parts[2]}.msg"
-    raise PallasError(f"no definition of message type {msgtype}: source the workspace that defines it, or leave its topic out")
+    raise PallasError(
+        f"no definition of message type {msgtype}: source the workspace that defines it, or leave its topic out"
+    )
 
 
 class Decoder:
@@ -132,11 +148,18 @@ class Decoder:
 
     def learn(self, msgtype: str, definition: str, encoding: str) -> None:
         """Take in a definition of the bag; one that cannot be read is passed over, for the known types may do instead."""
-        if encoding != "ros2msg" or not definition or len(definition) > DEFINITION_LIMIT or msgtype in self._own.fielddefs:
+        if (
+            encoding != "ros2msg"
+            or not definition
+            or len(definition) > DEFINITION_LIMIT
+            or msgtype in self._own.fielddefs
+        ):
             return
         try:
             types = get_types_from_msg(definition, msgtype)
-            self._own.register({name: value for name, value in types.items() if name not in self._own.fielddefs})
+            self._own.register(
+                {name: value for name, value in types.items() if name not in self._own.fielddefs}
+            )
         except Exception:  # hostile text: anything may come out of the parser
             return
 
@@ -149,8 +172,12 @@ class Decoder:
         store = self._store(msgtype)
         try:
             return store.deserialize_cdr(data, msgtype)
-        except Exception as error:  # hostile bytes: struct.error, IndexError, UnicodeDecodeError, ...
-            raise PallasError(f"a message of type {msgtype} is damaged ({type(error).__name__})") from None
+        except (
+            Exception
+        ) as error:  # hostile bytes: struct.error, IndexError, UnicodeDecodeError, ...
+            raise PallasError(
+                f"a message of type {msgtype} is damaged ({type(error).__name__})"
+            ) from None
 
     def _store(self, msgtype: str) -> Typestore:
         if msgtype in self._own.fielddefs:

@@ -73,7 +73,11 @@ class _McapFile:
 
     def __init__(self, path: Path, compression: Compression) -> None:
         self._stream = path.open("xb", buffering=1 << 16)
-        kind = {"none": CompressionType.NONE, "lz4": CompressionType.LZ4, "zstd": CompressionType.ZSTD}[compression]
+        kind = {
+            "none": CompressionType.NONE,
+            "lz4": CompressionType.LZ4,
+            "zstd": CompressionType.ZSTD,
+        }[compression]
         self._writer = Writer(self._stream, chunk_size=_CHUNK_BYTES, compression=kind)
         self._writer.start(profile="ros2")
         self._stream.flush()  # killed before the first chunk, it is at least known for what it is
@@ -81,9 +85,18 @@ class _McapFile:
 
     def add(self, channel: Channel) -> int:
         if channel.msgtype not in self._schemas:
-            self._schemas[channel.msgtype] = self._writer.register_schema(channel.msgtype, "ros2msg", channel.definition.encode())
-        metadata = {"offered_qos_profiles": channel.qos.dump(), "topic_type_hash": channel.type_hash}
-        return int(self._writer.register_channel(channel.topic, "cdr", self._schemas[channel.msgtype], metadata))
+            self._schemas[channel.msgtype] = self._writer.register_schema(
+                channel.msgtype, "ros2msg", channel.definition.encode()
+            )
+        metadata = {
+            "offered_qos_profiles": channel.qos.dump(),
+            "topic_type_hash": channel.type_hash,
+        }
+        return int(
+            self._writer.register_channel(
+                channel.topic, "cdr", self._schemas[channel.msgtype], metadata
+            )
+        )
 
     def write(self, handle: int, stamp: int, data: bytes) -> None:
         self._writer.add_message(handle, stamp, data, stamp)
@@ -140,7 +153,10 @@ class _SqliteFile:
         return int(row.lastrowid or 0)
 
     def write(self, handle: int, stamp: int, data: bytes) -> None:
-        self._database.execute("INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)", (handle, stamp, data))
+        self._database.execute(
+            "INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)",
+            (handle, stamp, data),
+        )
         self._bytes += len(data) + 24
 
     def flush(self) -> None:
@@ -200,7 +216,9 @@ class BagWriter:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
-                raise PallasError(f"{self.path}: there is something in it already; record to another folder or remove it")
+                raise PallasError(
+                    f"{self.path}: there is something in it already; record to another folder or remove it"
+                )
             self._open_file()
         except (OSError, sqlite3.Error) as error:
             raise PallasError(f"{self.path}: cannot record there: {error}") from None
@@ -224,7 +242,9 @@ class BagWriter:
         known = self._channels.get(topic)
         if known is not None:
             if known.msgtype != msgtype:
-                raise PallasError(f"topic {topic} carries {known.msgtype} in this bag, so {msgtype} cannot go there too")
+                raise PallasError(
+                    f"topic {topic} carries {known.msgtype} in this bag, so {msgtype} cannot go there too"
+                )
             return
         definition, type_hash = message_definition(msgtype)
         self.add_channel(Channel(topic, msgtype, qos or Qos(), definition, type_hash))
@@ -297,9 +317,13 @@ class BagWriter:
 
     def _open_file(self) -> None:
         path = self.path / f"{self.path.resolve().name}_{len(self._extents)}{_SUFFIX[self.storage]}"
-        self._file = _McapFile(path, self.compression) if self.storage == "mcap" else _SqliteFile(path)
+        self._file = (
+            _McapFile(path, self.compression) if self.storage == "mcap" else _SqliteFile(path)
+        )
         self._extents.append(_Extent(path.name))
-        self._handles = {topic: self._file.add(channel) for topic, channel in self._channels.items()}
+        self._handles = {
+            topic: self._file.add(channel) for topic, channel in self._channels.items()
+        }
         self._last_flush = time.monotonic()
 
     def _close_file(self) -> None:
@@ -308,10 +332,17 @@ class BagWriter:
         write_metadata(self.path, self.storage, list(self._channels.values()), self._extents)
 
 
-def write_metadata(folder: Path, storage: str, channels: list[Channel], extents: list[_Extent]) -> None:
+def write_metadata(
+    folder: Path, storage: str, channels: list[Channel], extents: list[_Extent]
+) -> None:
     """Write ``metadata.yaml`` of rosbag2, whole or not at all."""
     filled = [extent for extent in extents if extent.count]
-    whole = _Extent("", min((e.first for e in filled), default=0), max((e.last for e in filled), default=0), sum(e.count for e in filled))
+    whole = _Extent(
+        "",
+        min((e.first for e in filled), default=0),
+        max((e.last for e in filled), default=0),
+        sum(e.count for e in filled),
+    )
     information = {
         "version": METADATA_VERSION,
         "storage_identifier": storage,
@@ -337,5 +368,8 @@ def write_metadata(folder: Path, storage: str, channels: list[Channel], extents:
         "ros_distro": "pallas",
     }
     temporary = folder / ".metadata.yaml.tmp"
-    temporary.write_text(yaml.safe_dump({"rosbag2_bagfile_information": information}, sort_keys=False), encoding="utf-8")
+    temporary.write_text(
+        yaml.safe_dump({"rosbag2_bagfile_information": information}, sort_keys=False),
+        encoding="utf-8",
+    )
     os.replace(temporary, folder / "metadata.yaml")

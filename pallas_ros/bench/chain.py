@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from pallas_ros.graph import Node
 
 SINGLE = "single_process"
-_CASES: dict[str, dict[str, str]] = {"processes": {}, "processes, no priority": {"priority": "0"}, SINGLE: {}}
+_CASES: dict[str, dict[str, str]] = {
+    "processes": {},
+    "processes, no priority": {"priority": "0"},
+    SINGLE: {},
+}
 _RECORDED_S = 30.0
 _APART_S = 0.002
 """Between two messages published: a listener takes them one by one, as live."""
@@ -35,7 +39,9 @@ def offline(settings: Settings) -> Iterator[Row]:
     from pallas_ros.pipeline import Settings as PipelineSettings
 
     samples = VirtualSensors(seed=1).samples(demo_motion(_RECORDED_S))
-    pipeline = PipelineSettings(model=str(settings.models / "pallas.onnx"), backend="onnxruntime").pipeline()
+    pipeline = PipelineSettings(
+        model=str(settings.models / "pallas.onnx"), backend="onnxruntime"
+    ).pipeline()
     spent: dict[str, float] = defaultdict(float)
     estimator = pipeline._estimator
     _meter(spent, "inference", estimator._stream, "step")  # type: ignore[attr-defined]
@@ -111,7 +117,12 @@ def _graph(case: str, arguments: dict[str, str], seconds: float) -> Iterator[Row
 
     with tempfile.TemporaryDirectory() as folder:
         bag_path = Path(folder) / "bag"
-        nodes = [_with_ports(node, folder) for node in Graph.load().resolve({"operator": "auto", "record": str(bag_path), **arguments})]
+        nodes = [
+            _with_ports(node, folder)
+            for node in Graph.load().resolve(
+                {"operator": "auto", "record": str(bag_path), **arguments}
+            )
+        ]
         print(f"  {case}: {len(nodes)} nodes for {seconds + _CALIBRATION_S:.0f} s", flush=True)
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
@@ -153,6 +164,9 @@ def _hops(case: str, bag: Any) -> Iterator[Row]:
 
     for topic in (TOPIC_PALLAS_BODY, TOPIC_HPSTM_BODY):
         if topic in bag.topics:
-            ages = [(received - from_stamp(message.newest_input)) * 1e-6 for received, message in bag.read(topic)]
+            ages = [
+                (received - from_stamp(message.newest_input)) * 1e-6
+                for received, message in bag.read(topic)
+            ]
             if ages:
                 yield from percentiles("end_to_end", f"{case}, {topic}", "age", np.array(ages))

@@ -34,7 +34,10 @@ def measure(size: int) -> dict[str, float]:
     out = np.empty_like(square)
     read = best(lambda: weights @ vector)
     multiply = best(lambda: np.matmul(square, square, out=out))
-    return {"bytes_per_s": weights.nbytes / read, "operations_per_s": 2 * square.shape[0] ** 3 / multiply}
+    return {
+        "bytes_per_s": weights.nbytes / read,
+        "operations_per_s": 2 * square.shape[0] ** 3 / multiply,
+    }
 
 
 def measured(size: int) -> dict[str, float]:
@@ -44,9 +47,13 @@ def measured(size: int) -> dict[str, float]:
         PallasError: that process failed.
     """
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, "1")
-    done = subprocess.run([sys.executable, "-m", __name__, str(size)], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, str(size)], env=environment, capture_output=True, text=True
+    )
     if done.returncode != 0:
-        raise PallasError(f"the machine's speed could not be measured: {done.stderr.strip().splitlines()[-1:]}")
+        raise PallasError(
+            f"the machine's speed could not be measured: {done.stderr.strip().splitlines()[-1:]}"
+        )
     figures: dict[str, float] = json.loads(done.stdout)
     return figures
 

@@ -52,7 +52,13 @@ class Settings:
     def bar(self, count: int, text: str) -> Iterator[int]:
         """Count to ``count`` with a progress bar."""
         yield from tqdm(
-            range(count), desc=text, unit=" frames", leave=False, disable=None if self.progress else True, mininterval=0.5, miniters=100
+            range(count),
+            desc=text,
+            unit=" frames",
+            leave=False,
+            disable=None if self.progress else True,
+            mininterval=0.5,
+            miniters=100,
         )
 
 
@@ -77,7 +83,10 @@ AT_LEAST = ("over_pallas", "times_real_time")
 
 def benchmarks() -> dict[str, Benchmark]:
     """The benchmarks installed, by name; a name of `pallas_ros` comes before those of other packages."""
-    entries = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: (not entry.value.startswith("pallas_ros"), entry.name))
+    entries = sorted(
+        importlib.metadata.entry_points(group=GROUP),
+        key=lambda entry: (not entry.value.startswith("pallas_ros"), entry.name),
+    )
     return {entry.name: _late(entry) for entry in entries}
 
 
@@ -105,7 +114,10 @@ def time_each(step: Callable[[], object], frames: Iterable[int]) -> NDArray[np.f
 def percentiles(name: str, case: str, what: str, ms: NDArray[np.float64]) -> list[Row]:
     """Rows ``<what>_p50_ms`` to ``<what>_max_ms`` of durations in ms."""
     wanted = (("p50", 50), ("p90", 90), ("p99", 99), ("max", 100))
-    return [Row(name, case, f"{what}_{label}_ms", float(np.percentile(ms, q)), "ms") for label, q in wanted]
+    return [
+        Row(name, case, f"{what}_{label}_ms", float(np.percentile(ms, q)), "ms")
+        for label, q in wanted
+    ]
 
 
 def verdict(row: Row) -> str:
@@ -135,4 +147,6 @@ def write_json(rows: Sequence[Row], path: Path) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise PallasError(f"{path} cannot be written ({error.strerror}): give another place with --json") from None
+        raise PallasError(
+            f"{path} cannot be written ({error.strerror}): give another place with --json"
+        ) from None

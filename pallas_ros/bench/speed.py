@@ -21,7 +21,11 @@ def stepper(stream: Stream, seed: int = 0) -> Callable[[], object]:
     """A function that feeds ``stream`` the next of some random frames."""
     generator = np.random.default_rng(seed)
     frames = [
-        {name: generator.normal(0, _INPUT_SCALE, shape).astype(np.float32) for name, shape in stream.inputs.items()} for _ in range(64)
+        {
+            name: generator.normal(0, _INPUT_SCALE, shape).astype(np.float32)
+            for name, shape in stream.inputs.items()
+        }
+        for _ in range(64)
     ]
     count = 0
 
@@ -79,7 +83,9 @@ def hpstm(settings: Settings) -> Iterator[Row]:
     path = settings.models / "hpstm.onnx"
     stream = open_stream(path, "onnxruntime", threads=settings.threads)
     stream.warm_up(WARM_UP)
-    ms = time_each(stepper(stream), settings.bar(min(settings.frames, 3000), "hpstm on onnxruntime"))
+    ms = time_each(
+        stepper(stream), settings.bar(min(settings.frames, 3000), "hpstm on onnxruntime")
+    )
     yield from percentiles("hpstm", "onnxruntime", "step", ms)
 
 

@@ -27,7 +27,10 @@ def yardsticks(settings: Settings) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for name, network in (("pip", networks.Pip()), ("transpose", networks.TransPose())):
             path = export_stream(network, Path(folder) / f"{name}.onnx", {"kind": name})
-            streams = (open_stream(path, "onnxruntime", threads=settings.threads), TorchStream(ModelFile.load(path), network))
+            streams = (
+                open_stream(path, "onnxruntime", threads=settings.threads),
+                TorchStream(ModelFile.load(path), network),
+            )
             for stream in streams:
                 stream.warm_up(20)
                 steps[name, stream.backend] = stepper(stream)

@@ -36,10 +36,16 @@ def forward_kinematics(skeleton: Skeleton, q_world_joint: Array, p_world_pelvis:
     return forward_kinematics_matrices(skeleton, rotations.to_matrix(q_world_joint), p_world_pelvis)
 
 
-def forward_kinematics_matrices(skeleton: Skeleton, R_world_joint: Array, p_world_pelvis: Array) -> Array:
+def forward_kinematics_matrices(
+    skeleton: Skeleton, R_world_joint: Array, p_world_pelvis: Array
+) -> Array:
     """As `forward_kinematics`, from global rotation matrices (..., 22, 3, 3)."""
-    bones = np.einsum("...jik,jk->...ji", R_world_joint[..., _PARENTS[1:], :, :], skeleton.offsets[1:])
-    positions = np.empty((*R_world_joint.shape[:-2], 3), dtype=np.result_type(R_world_joint, p_world_pelvis))
+    bones = np.einsum(
+        "...jik,jk->...ji", R_world_joint[..., _PARENTS[1:], :, :], skeleton.offsets[1:]
+    )
+    positions = np.empty(
+        (*R_world_joint.shape[:-2], 3), dtype=np.result_type(R_world_joint, p_world_pelvis)
+    )
     positions[..., 0, :] = p_world_pelvis
     for level in _LEVELS:
         positions[..., level, :] = positions[..., _PARENTS[level], :] + bones[..., level - 1, :]
@@ -49,7 +55,9 @@ def forward_kinematics_matrices(skeleton: Skeleton, R_world_joint: Array, p_worl
 def to_local(q_world_joint: Array) -> Array:
     """Global orientations (..., 22, 4) to those relative to the parent; the pelvis stays global."""
     local = q_world_joint.copy()
-    local[..., 1:, :] = rotations.multiply(rotations.inverse(q_world_joint[..., _PARENTS[1:], :]), q_world_joint[..., 1:, :])
+    local[..., 1:, :] = rotations.multiply(
+        rotations.inverse(q_world_joint[..., _PARENTS[1:], :]), q_world_joint[..., 1:, :]
+    )
     return local
 
 
@@ -57,5 +65,7 @@ def to_global(q_parent_joint: Array) -> Array:
     """Orientations relative to the parent (..., 22, 4), pelvis global, to global ones."""
     out = q_parent_joint.copy()
     for level in _LEVELS:
-        out[..., level, :] = rotations.multiply(out[..., _PARENTS[level], :], q_parent_joint[..., level, :])
+        out[..., level, :] = rotations.multiply(
+            out[..., _PARENTS[level], :], q_parent_joint[..., level, :]
+        )
     return out

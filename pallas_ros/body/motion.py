@@ -69,7 +69,9 @@ def load_npz(path: str | Path, what: str) -> dict[str, NDArray[Any]]:
     except FileNotFoundError:
         raise PallasError(f"{path}: no such file; give the path of a {what}") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise PallasError(f"{path}: not a readable {what} (.npz without pickles): {error}") from None
+        raise PallasError(
+            f"{path}: not a readable {what} (.npz without pickles): {error}"
+        ) from None
 
 
 def save_motion(path: str | Path, motion: Motion) -> None:
@@ -97,11 +99,15 @@ def load_motion(path: str | Path) -> Motion:
     arrays = load_npz(path, "motion file")
     for key in ("fps", "joint_names", "positions", "rotations"):
         if key not in arrays:
-            raise PallasError(f"{path}: no '{key}' in it, so it is not a motion file; it holds {', '.join(sorted(arrays)) or 'nothing'}")
+            raise PallasError(
+                f"{path}: no '{key}' in it, so it is not a motion file; it holds {', '.join(sorted(arrays)) or 'nothing'}"
+            )
     names = [str(name) for name in arrays["joint_names"].reshape(-1)]
     missing = [joint for joint in JOINTS if joint not in names]
     if missing:
-        raise PallasError(f"{path}: joint '{missing[0]}' is missing ({len(missing)} of 22 are); convert it to the 22-joint body first")
+        raise PallasError(
+            f"{path}: joint '{missing[0]}' is missing ({len(missing)} of 22 are); convert it to the 22-joint body first"
+        )
     fps, frames, joints = arrays["fps"], arrays["positions"].shape[:1], len(names)
     if fps.size != 1 or fps.dtype.kind not in "fiu" or not 1 <= float(fps.reshape(())) <= 1000:
         raise PallasError(f"{path}: fps must be one number from 1 to 1000")
@@ -126,5 +132,9 @@ def load_motion(path: str | Path) -> Motion:
         rotations=quaternions,
         position_covariance=None if covariance is None else covariance[:, order].astype(np.float64),
         valid=finite & arrays.get("valid", finite).astype(bool),
-        extra={key: value for key, value in arrays.items() if key not in {*shapes, "fps", "joint_names", "valid"}},
+        extra={
+            key: value
+            for key, value in arrays.items()
+            if key not in {*shapes, "fps", "joint_names", "valid"}
+        },
     )

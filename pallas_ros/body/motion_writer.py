@@ -55,7 +55,9 @@ class MotionWriter:
         self._covariance = True
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(dir=self._path.parent, prefix=f".{self._path.name}."))
-        self._columns: dict[str, BinaryIO] = {name: (self._folder / name).open("w+b") for name in _ROW.names or ()}
+        self._columns: dict[str, BinaryIO] = {
+            name: (self._folder / name).open("w+b") for name in _ROW.names or ()
+        }
 
     def add(self, body: BodyFrame) -> None:
         """Append a body.
@@ -71,7 +73,9 @@ class MotionWriter:
             return
         if index - self.frames > LONGEST_GAP_S * self._fps:
             gap = (body.stamp - self.last) * 1e-9
-            raise PallasError(f"{self._path}: the recording's stamps jump by {gap:.0f} s after {self.frames} frames; cut it there")
+            raise PallasError(
+                f"{self._path}: the recording's stamps jump by {gap:.0f} s after {self.frames} frames; cut it there"
+            )
         while self.frames < index:
             row = self._row()
             for name in ("positions", "rotations", "position_covariance"):
@@ -80,7 +84,12 @@ class MotionWriter:
             row["stamp_ns"] = round(self.first + self.frames * 1e9 / self._fps)
             self.frames += 1
         row = self._row()
-        row["stamp_ns"], row["valid"], row["positions"], row["rotations"] = body.stamp, True, body.positions, body.rotations
+        row["stamp_ns"], row["valid"], row["positions"], row["rotations"] = (
+            body.stamp,
+            True,
+            body.positions,
+            body.rotations,
+        )
         row["confidence"], row["contacts"] = body.confidence, body.contacts
         self._covariance &= body.covariance is not None
         if body.covariance is not None:
@@ -117,7 +126,10 @@ class MotionWriter:
     def _write(self) -> None:
         temporary = self._folder / "motion.npz"
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            constants: dict[str, NDArray[np.generic]] = {"fps": np.array(float(self._fps)), "joint_names": np.array(JOINTS)}
+            constants: dict[str, NDArray[np.generic]] = {
+                "fps": np.array(float(self._fps)),
+                "joint_names": np.array(JOINTS),
+            }
             for name, value in constants.items():
                 with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as file:
                     npy.write_array(file, value, allow_pickle=False)
@@ -130,9 +142,14 @@ class MotionWriter:
     def _copy(self, archive: zipfile.ZipFile, name: str, column: BinaryIO) -> None:
         field = _ROW[name]
         shape = (self.frames, *field.shape)
-        entry = zipfile.ZipInfo(f"{name}.npy")  # without a date: the same frames give the same bytes
+        entry = zipfile.ZipInfo(
+            f"{name}.npy"
+        )  # without a date: the same frames give the same bytes
         entry.compress_type = zipfile.ZIP_DEFLATED
         with archive.open(entry, "w", force_zip64=True) as file:
-            npy.write_array_header_1_0(file, {"descr": npy.dtype_to_descr(field.base), "fortran_order": False, "shape": shape})
+            npy.write_array_header_1_0(
+                file,
+                {"descr": npy.dtype_to_descr(field.base), "fortran_order": False, "shape": shape},
+            )
             column.seek(0)
             shutil.copyfileobj(column, file, _COPY_BYTES)

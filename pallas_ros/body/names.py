@@ -33,17 +33,27 @@ JOINT_INDEX: Final = {name: index for index, name in enumerate(JOINTS)}
 PARENTS: Final = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19)
 """Parent of each joint by index; -1 for the pelvis."""
 
-MIRROR: Final = tuple(JOINT_INDEX[name.replace("left_", "?").replace("right_", "left_").replace("?", "right_")] for name in JOINTS)
+MIRROR: Final = tuple(
+    JOINT_INDEX[name.replace("left_", "?").replace("right_", "left_").replace("?", "right_")]
+    for name in JOINTS
+)
 """Index of each joint's counterpart on the other side of the body; its own for joints on the midline."""
 
-LEG_JOINTS: Final = tuple(i for i, n in enumerate(JOINTS) if n.endswith(("_hip", "_knee", "_ankle", "_foot")))
+LEG_JOINTS: Final = tuple(
+    i for i, n in enumerate(JOINTS) if n.endswith(("_hip", "_knee", "_ankle", "_foot"))
+)
 UPPER_JOINTS: Final = tuple(i for i in range(len(JOINTS)) if i not in LEG_JOINTS)
 """Pelvis, trunk, head and arms."""
 
 SITES: Final = ("pelvis", "neck", "left_wrist", "right_wrist")
 """Where the four sensors are worn, in the order of every (…, 4, …) sensor array."""
 
-SITE_JOINTS: Final = (JOINT_INDEX["pelvis"], JOINT_INDEX["neck"], JOINT_INDEX["left_elbow"], JOINT_INDEX["right_elbow"])
+SITE_JOINTS: Final = (
+    JOINT_INDEX["pelvis"],
+    JOINT_INDEX["neck"],
+    JOINT_INDEX["left_elbow"],
+    JOINT_INDEX["right_elbow"],
+)
 """The joint whose orientation each site measures (a wrist sensor is worn on the forearm). The neck sensor lies between spine3 and head."""
 
 MODEL_RATE_HZ: Final = 60.0

@@ -17,7 +17,11 @@ def share() -> Path:
         PallasError: there is none.
     """
     candidates = [Path(__file__).resolve().parents[2]]
-    candidates += [Path(prefix) / "share" / "pallas" for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    candidates += [
+        Path(prefix) / "share" / "pallas"
+        for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+        if prefix
+    ]
     candidates.append(Path(sys.prefix) / "share" / "pallas")
     if chosen := os.environ.get("PALLAS_SHARE"):
         candidates.insert(0, Path(chosen))

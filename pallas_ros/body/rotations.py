@@ -23,7 +23,9 @@ _YZX, _ZXY = np.array([1, 2, 0]), np.array([2, 0, 1])
 def normalise(quaternion: Array) -> Array:
     """Quaternions (..., 4) scaled to unit length; the zero quaternion becomes the identity."""
     length = np.linalg.norm(quaternion, axis=-1, keepdims=True)
-    return np.where(length > _TINY, quaternion / np.maximum(length, _TINY), IDENTITY.astype(quaternion.dtype))
+    return np.where(
+        length > _TINY, quaternion / np.maximum(length, _TINY), IDENTITY.astype(quaternion.dtype)
+    )
 
 
 def multiply(a: Array, b: Array) -> Array:
@@ -152,7 +154,9 @@ def heading(quaternion: Array) -> Array:
     up_x, up_y = 2 * (x * z + y * w), 2 * (y * z - x * w)
     steep = np.abs(forward_z) > 0.999
     sign = -np.sign(forward_z)
-    return np.asarray(np.where(steep, np.arctan2(sign * up_y, sign * up_x), np.arctan2(forward_y, forward_x)))
+    return np.asarray(
+        np.where(steep, np.arctan2(sign * up_y, sign * up_x), np.arctan2(forward_y, forward_x))
+    )
 
 
 def turn_about_z(quaternion: Array) -> Array:
@@ -176,7 +180,11 @@ def between_vectors(a: Array, b: Array) -> Array:
     least = np.eye(3)[np.argmin(np.abs(a), axis=-1)]  # for opposite vectors: any axis across a
     across = _cross(a, least)
     opposite = w < 1e-9
-    return normalise(np.concatenate((np.where(opposite, across, _cross(a, b)), np.where(opposite, 0.0, w)), axis=-1))
+    return normalise(
+        np.concatenate(
+            (np.where(opposite, across, _cross(a, b)), np.where(opposite, 0.0, w)), axis=-1
+        )
+    )
 
 
 def continuous(quaternion: Array) -> Array:

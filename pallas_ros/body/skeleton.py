@@ -77,7 +77,9 @@ class Skeleton:
         return float(self.rest_positions[JOINT_INDEX["head"], 2] + self.head)
 
     @classmethod
-    def from_height(cls, height: float = DEFAULT_HEIGHT_M, segments: dict[str, float] | None = None) -> "Skeleton":
+    def from_height(
+        cls, height: float = DEFAULT_HEIGHT_M, segments: dict[str, float] | None = None
+    ) -> "Skeleton":
         """The body of an operator ``height`` m tall, with the lengths in ``segments`` (name to m) put in place of the table's.
 
         Raises:
@@ -85,11 +87,15 @@ class Skeleton:
         """
         low, high = HEIGHT_RANGE_M
         if not low <= height <= high:
-            raise PallasError(f"operator height {height} m is outside {low} to {high} m: give it in metres")
+            raise PallasError(
+                f"operator height {height} m is outside {low} to {high} m: give it in metres"
+            )
         m = {name: fraction * height for name, fraction in SEGMENT_FRACTIONS.items()}
         for name, length in (segments or {}).items():
             if name not in m:
-                raise PallasError(f"unknown body segment '{name}': known are {', '.join(sorted(m))}")
+                raise PallasError(
+                    f"unknown body segment '{name}': known are {', '.join(sorted(m))}"
+                )
             if not 0.4 * m[name] <= length <= 2.5 * m[name]:
                 raise PallasError(
                     f"body segment '{name}' of {length} m does not fit a height of {height} m (expected about {m[name]:.3f} m)"

@@ -19,13 +19,33 @@ EXAMPLE = """\
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     names = list(benchmarks())
-    parser.add_argument("--only", nargs="+", metavar="NAME", help=f"run these only: {', '.join(names)}")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help=f"run these only: {', '.join(names)}"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    parser.add_argument("--frames", type=int, default=10_000, help="frames of every latency figure (default: 10000)")
-    parser.add_argument("--soak", type=int, default=0, metavar="FRAMES", help="frames of the long run (default: not run)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long the node chain runs (default: 20)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of one step (default: 1)")
-    parser.add_argument("--models", type=Path, default=None, metavar="DIR", help="folder of the model files (default: the released ones)")
+    parser.add_argument(
+        "--frames", type=int, default=10_000, help="frames of every latency figure (default: 10000)"
+    )
+    parser.add_argument(
+        "--soak",
+        type=int,
+        default=0,
+        metavar="FRAMES",
+        help="frames of the long run (default: not run)",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="how long the node chain runs (default: 20)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads of one step (default: 1)"
+    )
+    parser.add_argument(
+        "--models",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="folder of the model files (default: the released ones)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,12 +56,20 @@ def run(args: argparse.Namespace) -> int:
         if name not in known:
             raise PallasError(f"there is no benchmark '{name}': there are {', '.join(known)}")
     if args.frames < 100 or args.seconds < 5 or args.soak < 0 or 0 < args.soak < 1000:
-        raise PallasError("too short to mean anything: --frames of 100 or more, --seconds of 5 or more, --soak of 1000 or more")
-    settings = Settings(args.frames, args.soak, args.seconds, args.models or resource("models"), args.threads)
+        raise PallasError(
+            "too short to mean anything: --frames of 100 or more, --seconds of 5 or more, --soak of 1000 or more"
+        )
+    settings = Settings(
+        args.frames, args.soak, args.seconds, args.models or resource("models"), args.threads
+    )
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     print(
         f"{cores} cores, load {load:.1f}"
-        + (": other work is running, figures will be worse than this machine can do" if load > 0.5 else "")
+        + (
+            ": other work is running, figures will be worse than this machine can do"
+            if load > 0.5
+            else ""
+        )
     )
     rows: list[Row] = []
     failed: list[str] = []
@@ -58,7 +86,9 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(f"nothing could be measured ({', '.join(failed)})")
     if args.json:
         write_json(rows, args.json)
-    missed = [f"{row.name} {row.case} {row.metric}" for row in rows if verdict(row).startswith("MISSED")]
+    missed = [
+        f"{row.name} {row.case} {row.metric}" for row in rows if verdict(row).startswith("MISSED")
+    ]
     goals = sum(bool(verdict(row)) for row in rows)
     print(
         f"{len(rows)} figures; {goals - len(missed)} of {goals} goals met"

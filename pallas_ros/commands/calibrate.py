@@ -43,22 +43,57 @@ Timed = tuple[str, ImuSample]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("file", metavar="FILE", help="calibration file (.yaml) to write, or with --check to read")
-    parser.add_argument("--procedure", default="functional", choices=list(PROCEDURES), help="how (default: functional)")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--ports", nargs="+", metavar="PORT", help=f"ports of {', '.join(SITES)}, or auto")
-    source.add_argument("--simulate", action="store_true", help="simulated sensors and a simulated wearer")
-    source.add_argument("--from", dest="recording", metavar="IN", help="an IMU recording or a bag in which the wearer did the procedure")
-    parser.add_argument("--protocol", default="witmotion", choices=list(PROTOCOLS), help="what the sensors speak")
-    parser.add_argument("--orientation", default="auto", choices=("auto", "sensor", "6d", "9d"), help="the sensors' own, or VQF")
     parser.add_argument(
-        "--as-documented", action="store_true", help="the sensors are worn as in docs/sensors.md: tells one that is upside down"
+        "file", metavar="FILE", help="calibration file (.yaml) to write, or with --check to read"
     )
-    parser.add_argument("--pose", metavar="MOTION", help="known_pose: motion file whose first frame is the pose")
-    parser.add_argument("--still", type=float, default=1.5, metavar="S", help="how long to hold still, s")
-    parser.add_argument("--timeout", type=float, default=180.0, metavar="S", help="give up after this time, s")
+    parser.add_argument(
+        "--procedure",
+        default="functional",
+        choices=list(PROCEDURES),
+        help="how (default: functional)",
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--ports", nargs="+", metavar="PORT", help=f"ports of {', '.join(SITES)}, or auto"
+    )
+    source.add_argument(
+        "--simulate", action="store_true", help="simulated sensors and a simulated wearer"
+    )
+    source.add_argument(
+        "--from",
+        dest="recording",
+        metavar="IN",
+        help="an IMU recording or a bag in which the wearer did the procedure",
+    )
+    parser.add_argument(
+        "--protocol", default="witmotion", choices=list(PROTOCOLS), help="what the sensors speak"
+    )
+    parser.add_argument(
+        "--orientation",
+        default="auto",
+        choices=("auto", "sensor", "6d", "9d"),
+        help="the sensors' own, or VQF",
+    )
+    parser.add_argument(
+        "--as-documented",
+        action="store_true",
+        help="the sensors are worn as in docs/sensors.md: tells one that is upside down",
+    )
+    parser.add_argument(
+        "--pose", metavar="MOTION", help="known_pose: motion file whose first frame is the pose"
+    )
+    parser.add_argument(
+        "--still", type=float, default=1.5, metavar="S", help="how long to hold still, s"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=180.0, metavar="S", help="give up after this time, s"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the simulated sensors")
-    parser.add_argument("--check", action="store_true", help="only see whether FILE belongs to the sensors at --ports")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="only see whether FILE belongs to the sensors at --ports",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -68,7 +103,9 @@ def run(args: argparse.Namespace) -> int:
     if path.suffix not in (".yaml", ".yml"):
         raise PallasError(f"{path}: a calibration file ends in .yaml")
     if not (args.ports or args.simulate or args.recording):
-        raise PallasError("where are the sensors? give --ports (four, or auto), --from a recording, or --simulate")
+        raise PallasError(
+            "where are the sensors? give --ports (four, or auto), --from a recording, or --simulate"
+        )
     if args.check:
         return _check(path, args)
     driver, sensors = None, dict[str, str]()
@@ -105,20 +142,30 @@ def seek(seeker: Calibrator, samples: Iterator[Timed], quiet: bool = False) -> C
         found = seeker.push(site, sample)
         if found is not None:
             return found
-        steps = f"[{len(seeker.finished) + 1}/{len(seeker.steps)}] " if isinstance(seeker, GuidedCalibrator) else ""
-        words = seeker.problem if "turning" not in seeker.problem else seeker.problem.split(" (")[0]  # its figure changes all the time
+        steps = (
+            f"[{len(seeker.finished) + 1}/{len(seeker.steps)}] "
+            if isinstance(seeker, GuidedCalibrator)
+            else ""
+        )
+        words = (
+            seeker.problem if "turning" not in seeker.problem else seeker.problem.split(" (")[0]
+        )  # its figure changes all the time
         if not quiet and words != said:
             said = words
             print(f"{steps}{said}", flush=True)
     named = seeker.mistakes if isinstance(seeker, GuidedCalibrator) else []
-    raise PallasError(f"no calibration: {'; '.join(named) or seeker.problem or 'the samples ended too early'}")
+    raise PallasError(
+        f"no calibration: {'; '.join(named) or seeker.problem or 'the samples ended too early'}"
+    )
 
 
 def _calibrator(args: argparse.Namespace, path: Path) -> Calibrator:
     joints = None
     if args.procedure == "known_pose":
         if not args.pose:
-            raise PallasError("the procedure 'known_pose' needs --pose, a motion file whose first frame is the pose")
+            raise PallasError(
+                "the procedure 'known_pose' needs --pose, a motion file whose first frame is the pose"
+            )
         joints = dict(zip(JOINTS, load_motion(args.pose).rotations[0].tolist(), strict=True))
     current = Calibration.load(path) if args.procedure == "rest" else None
     worn = dict.fromkeys(SITES, rotations.IDENTITY) if args.as_documented else None
@@ -127,7 +174,12 @@ def _calibrator(args: argparse.Namespace, path: Path) -> Calibrator:
 
 def _live(args: argparse.Namespace) -> tuple[ImuDriver, Iterator[Timed]]:
     heard: queue.Queue[Timed] = queue.Queue()
-    driver = ImuDriver(args.ports, [args.protocol], lambda site, sample: heard.put((site, sample)), orientation=args.orientation)
+    driver = ImuDriver(
+        args.ports,
+        [args.protocol],
+        lambda site, sample: heard.put((site, sample)),
+        orientation=args.orientation,
+    )
     driver.check(1.0)
     driver.start()
 
@@ -152,8 +204,15 @@ def _simulated(args: argparse.Namespace) -> list[Timed]:
     rng = np.random.default_rng(args.seed)
     functional = args.procedure == "functional"
     any_way = functional and not args.as_documented
-    worn = {site: rotations.normalise(rng.standard_normal(4)) if any_way else rotations.IDENTITY for site in SITES}
-    motion = calibration_motion(functional) if args.procedure in ("functional", "npose_tpose") else demo_motion(5.0)
+    worn = {
+        site: rotations.normalise(rng.standard_normal(4)) if any_way else rotations.IDENTITY
+        for site in SITES
+    }
+    motion = (
+        calibration_motion(functional)
+        if args.procedure in ("functional", "npose_tpose")
+        else demo_motion(5.0)
+    )
     noise = SensorNoise(mounting_error=float(np.radians(10)), heading_offset=float(np.radians(30)))
     return VirtualSensors(noise, args.seed, worn).samples(motion)
 
@@ -186,9 +245,20 @@ def _report(found: Calibration, path: Path, as_json: bool) -> None:
             }
             for site, s in found.sites.items()
         }
-        print(json.dumps({"file": str(path), "procedure": found.procedure, "warnings": found.warnings, "sites": rows}))
+        print(
+            json.dumps(
+                {
+                    "file": str(path),
+                    "procedure": found.procedure,
+                    "warnings": found.warnings,
+                    "sites": rows,
+                }
+            )
+        )
         return
-    print(f"{'site':12} {'residual':>9} {'heading':>9} {'gyroscope bias':>15} {'1 g reads':>10}  sensor")
+    print(
+        f"{'site':12} {'residual':>9} {'heading':>9} {'gyroscope bias':>15} {'1 g reads':>10}  sensor"
+    )
     for site, s in found.sites.items():
         bias = np.degrees(np.linalg.norm(s.gyroscope_bias))
         print(

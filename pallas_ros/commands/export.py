@@ -29,7 +29,12 @@ _LIMIT = 1e-4
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("weights", type=Path, help="trained weights (.safetensors)")
-    parser.add_argument("out", type=Path, nargs="?", help="model file to write (default: beside the weights, ending in .onnx)")
+    parser.add_argument(
+        "out",
+        type=Path,
+        nargs="?",
+        help="model file to write (default: beside the weights, ending in .onnx)",
+    )
     parser.add_argument("--kind", help="which network (default: as the weights say)")
 
 
@@ -48,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         exporter: Exporter = exporters[kind].load()
     except ImportError as error:
-        raise PallasError(f"export needs a package that is not installed ({error.name}): pip install 'pallas-ros[train]'") from None
+        raise PallasError(
+            f"export needs a package that is not installed ({error.name}): pip install 'pallas-ros[train]'"
+        ) from None
     path = exporter(args.weights, out, revision())
     difference = compare(path, args.weights)
     model = ModelFile.load(path)
@@ -57,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
         f"agrees with torch to {difference:.0e}"
     )
     if difference > _LIMIT:
-        raise PallasError(f"{path} does not agree with its weights (difference {difference:.1e}): do not use it, and report this")
+        raise PallasError(
+            f"{path} does not agree with its weights (difference {difference:.1e}): do not use it, and report this"
+        )
     return 0
 
 
@@ -73,7 +82,9 @@ def kind_of(weights: Path) -> str:
         with safe_open(weights, framework="np") as file:
             return str(json.loads((file.metadata() or {})["pallas"])["kind"])
     except FileNotFoundError:
-        raise PallasError(f"{weights}: no such file; give the path of trained weights (.safetensors)") from None
+        raise PallasError(
+            f"{weights}: no such file; give the path of trained weights (.safetensors)"
+        ) from None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         raise PallasError(
             f"{weights}: does not say what network its weights are of: give --kind, or a file written by `pallas train`"
@@ -92,9 +103,15 @@ def compare(path: Path, weights: Path) -> float:
     generator = np.random.default_rng(0)
     differences = []
     for _ in range(_FRAMES):
-        frame = {name: generator.uniform(0, 1, shape).astype(np.float32) for name, shape in stream.inputs.items()}
+        frame = {
+            name: generator.uniform(0, 1, shape).astype(np.float32)
+            for name, shape in stream.inputs.items()
+        }
         ours, theirs = stream.step(frame), reference.step(frame)
-        differences += [(np.abs(ours[name] - theirs[name]) / np.maximum(1.0, np.abs(theirs[name]))).ravel() for name in ours]
+        differences += [
+            (np.abs(ours[name] - theirs[name]) / np.maximum(1.0, np.abs(theirs[name]))).ravel()
+            for name in ours
+        ]
     return float(np.quantile(np.concatenate(differences), 0.99))
 
 
@@ -102,6 +119,13 @@ def revision() -> str:
     """The commit that the code is at, or "unknown" outside a checkout."""
     try:
         command = ["git", "rev-parse", "--short", "HEAD"]
-        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            command,
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -9,7 +9,12 @@ from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import read_bodies
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, load_motion
-from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY
+from pallas_ros.body.names import (
+    MODEL_RATE_HZ,
+    TOPIC_HPSTM_BODY,
+    TOPIC_PALLAS_BODY,
+    TOPIC_POSE_BODY,
+)
 from pallas_ros.view.export import write_bvh, write_csv
 
 HELP = "Write a bag's or motion file's body as BVH (Blender) or CSV."
@@ -23,9 +28,16 @@ examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("input", type=Path, help="motion file (.npz), rosbag2 folder, .mcap or .db3")
-    parser.add_argument("output", type=Path, help=".bvh (y up, cm, degrees) or .csv (z up, m, quaternions xyzw)")
-    parser.add_argument("--topic", help=f"of a bag (default: {TOPIC_HPSTM_BODY}, else {TOPIC_PALLAS_BODY}, else {TOPIC_POSE_BODY})")
+    parser.add_argument(
+        "input", type=Path, help="motion file (.npz), rosbag2 folder, .mcap or .db3"
+    )
+    parser.add_argument(
+        "output", type=Path, help=".bvh (y up, cm, degrees) or .csv (z up, m, quaternions xyzw)"
+    )
+    parser.add_argument(
+        "--topic",
+        help=f"of a bag (default: {TOPIC_HPSTM_BODY}, else {TOPIC_PALLAS_BODY}, else {TOPIC_POSE_BODY})",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
     writers = {".bvh": write_bvh, ".csv": write_csv}
     if args.output.suffix not in writers:
         raise PallasError(f"{args.output}: write a .bvh or a .csv")
-    motion = load_motion(args.input) if args.input.suffix == ".npz" else from_bag(args.input, args.topic)
+    motion = (
+        load_motion(args.input) if args.input.suffix == ".npz" else from_bag(args.input, args.topic)
+    )
     writers[args.output.suffix](args.output, motion)
     print(f"{args.output}: {len(motion)} frames at {motion.fps:g} Hz, {motion.duration:.1f} s")
     return 0
@@ -47,7 +61,9 @@ def from_bag(path: Path, topic: str | None) -> Motion:
     """
     bag = Bag(path)
     candidates = (topic,) if topic else (TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY)
-    chosen = next((name for name in candidates if name in bag.topics and bag.topics[name].count), None)
+    chosen = next(
+        (name for name in candidates if name in bag.topics and bag.topics[name].count), None
+    )
     if chosen is None:
         bag.require(topic or TOPIC_PALLAS_BODY)
     assert chosen is not None
@@ -56,7 +72,9 @@ def from_bag(path: Path, topic: str | None) -> Motion:
         raise PallasError(f"{path}: no sound body on {chosen}")
     grid = np.arange(min(frames), max(frames) + 1)
     if len(grid) > 100 * len(frames) + 1000:
-        raise PallasError(f"{path}: the stamps on {chosen} jump over {len(grid) / MODEL_RATE_HZ:.0f} s with only {len(frames)} bodies")
+        raise PallasError(
+            f"{path}: the stamps on {chosen} jump over {len(grid) / MODEL_RATE_HZ:.0f} s with only {len(frames)} bodies"
+        )
     body, positions, rotations, valid = frames[int(grid[0])], [], [], []
     for index in grid.tolist():
         body = frames.get(index, body)

@@ -15,7 +15,14 @@ from pallas_ros.bags import Bag
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.motion_writer import MotionWriter
-from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME, TOPIC_SENSORS
+from pallas_ros.body.names import (
+    MODEL_RATE_HZ,
+    SITES,
+    TOPIC_CALIBRATION,
+    TOPIC_IMU,
+    TOPIC_IMU_FRAME,
+    TOPIC_SENSORS,
+)
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.recording import load_recording
 from pallas_ros.imu.sample import ImuSample
@@ -40,14 +47,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("input", metavar="IN", help="IMU recording: .npz, rosbag2 folder or .mcap")
     parser.add_argument("output", metavar="OUT", help="motion file (.npz) to write")
-    parser.add_argument("--calibration", metavar="F", help="calibration file to use instead of what the recording brings")
     parser.add_argument(
-        "--from-samples", action="store_true", help="of a bag take the raw samples, even where the live run's frames are in it"
+        "--calibration",
+        metavar="F",
+        help="calibration file to use instead of what the recording brings",
     )
-    parser.add_argument("--height", type=float, default=Settings.height_m, metavar="M", help="the operator's height, m")
-    parser.add_argument("--segment", action="append", default=[], metavar="NAME=M", help="a segment's measured length, m (repeat)")
+    parser.add_argument(
+        "--from-samples",
+        action="store_true",
+        help="of a bag take the raw samples, even where the live run's frames are in it",
+    )
+    parser.add_argument(
+        "--height",
+        type=float,
+        default=Settings.height_m,
+        metavar="M",
+        help="the operator's height, m",
+    )
+    parser.add_argument(
+        "--segment",
+        action="append",
+        default=[],
+        metavar="NAME=M",
+        help="a segment's measured length, m (repeat)",
+    )
     parser.add_argument("--model", default=Settings.model, help="model file")
-    parser.add_argument("--backend", default=Settings.backend, choices=("auto", "onnxruntime", "tensorrt", "torch"))
+    parser.add_argument(
+        "--backend", default=Settings.backend, choices=("auto", "onnxruntime", "tensorrt", "torch")
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,19 +82,33 @@ def run(args: argparse.Namespace) -> int:
     if Path(args.output).suffix != ".npz":
         raise PallasError(f"{args.output}: a motion file ends in .npz")
     settings = Settings(
-        model=args.model, backend=args.backend, calibration=args.calibration or "", height_m=args.height, segments=tuple(args.segment)
+        model=args.model,
+        backend=args.backend,
+        calibration=args.calibration or "",
+        height_m=args.height,
+        segments=tuple(args.segment),
     )
     source = open_source(args.input)
     begun = time.perf_counter()
     found = process(source, settings, args.from_samples)
     with MotionWriter(args.output, MODEL_RATE_HZ) as motion:
-        for body in tqdm(found, total=round(source.duration_s * MODEL_RATE_HZ), unit=" frames", leave=False, disable=None):
+        for body in tqdm(
+            found,
+            total=round(source.duration_s * MODEL_RATE_HZ),
+            unit=" frames",
+            leave=False,
+            disable=None,
+        ):
             motion.add(body)
     if not motion.frames:
         raise PallasError(f"{args.input}: no body came out of it: {source.why_nothing}")
     took, seconds = time.perf_counter() - begun, (motion.last - motion.first) * 1e-9
-    left_out = f", {motion.left_out} left out because their stamps went back" if motion.left_out else ""
-    print(f"{args.output}: {motion.frames} frames, {seconds:.1f} s, {seconds / took:.0f} times real time{left_out}")
+    left_out = (
+        f", {motion.left_out} left out because their stamps went back" if motion.left_out else ""
+    )
+    print(
+        f"{args.output}: {motion.frames} frames, {seconds:.1f} s, {seconds / took:.0f} times real time{left_out}"
+    )
     if source.lost:
         print(
             f"pallas: {source.lost} frames of the live run are not in the bag: bodies after them differ a little from the live ones",
@@ -110,12 +151,22 @@ def open_source(path: str | Path) -> Source:
         recording = load_recording(path)
         duration = float(recording.stamp[-1] - recording.stamp[0])
         start = max(1, round(recording.stamp[0] * 1e9))
-        return Source(recording.samples(start), [(Calibration.identity(), 0)] if recording.calibrated else [], duration)
+        return Source(
+            recording.samples(start),
+            [(Calibration.identity(), 0)] if recording.calibrated else [],
+            duration,
+        )
     bag = Bag(path)
     topics = {TOPIC_IMU.format(site=site): site for site in SITES}
     bag.require(*topics)
-    calibrations = [read_document(message.data) for _, message in bag.read(TOPIC_CALIBRATION)] if TOPIC_CALIBRATION in bag.topics else []
-    return Source(_bag_samples(bag, topics), calibrations, bag.duration, _bag_sensors(bag), _bag_frames(bag))
+    calibrations = (
+        [read_document(message.data) for _, message in bag.read(TOPIC_CALIBRATION)]
+        if TOPIC_CALIBRATION in bag.topics
+        else []
+    )
+    return Source(
+        _bag_samples(bag, topics), calibrations, bag.duration, _bag_sensors(bag), _bag_frames(bag)
+    )
 
 
 def process(source: Source, settings: Settings, from_samples: bool = False) -> Iterator[BodyFrame]:
@@ -131,7 +182,9 @@ def process(source: Source, settings: Settings, from_samples: bool = False) -> I
     pipeline = settings.pipeline()
     if pipeline.calibration is not None:
         pipeline.calibration.check_sensors(source.sensors)
-    waiting = [] if settings.calibration else sorted(source.calibrations, key=lambda entry: entry[1])
+    waiting = (
+        [] if settings.calibration else sorted(source.calibrations, key=lambda entry: entry[1])
+    )
     if source.frames is not None and not settings.calibration and not from_samples:
         due = 0
         for frame in source.frames:
@@ -146,7 +199,9 @@ def process(source: Source, settings: Settings, from_samples: bool = False) -> I
             pipeline.put_in_force(*waiting.pop(0))
         yield from pipeline.push(site, sample)
     if pipeline.calibration is None:
-        source.why_nothing = pipeline.remarks()[0] if pipeline.remarks() else "no calibration was found"
+        source.why_nothing = (
+            pipeline.remarks()[0] if pipeline.remarks() else "no calibration was found"
+        )
 
 
 def _bag_samples(bag: Bag, topics: dict[str, str]) -> Iterator[Timed]:

@@ -20,13 +20,42 @@ examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("bag", nargs="?", type=Path, help="folder to make (default: recordings/<date and time>)")
-    parser.add_argument("--topics", nargs="+", metavar="PATTERN", help="topics to record, with * and ? (default: all)")
+    parser.add_argument(
+        "bag", nargs="?", type=Path, help="folder to make (default: recordings/<date and time>)"
+    )
+    parser.add_argument(
+        "--topics",
+        nargs="+",
+        metavar="PATTERN",
+        help="topics to record, with * and ? (default: all)",
+    )
     parser.add_argument("--exclude", nargs="*", metavar="PATTERN", help="topics to leave out")
-    parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="format of the bag's files (default: mcap)")
-    parser.add_argument("--compression", choices=("none", "lz4", "zstd"), default="lz4", help="of mcap chunks (default: lz4)")
-    parser.add_argument("--split-megabytes", type=float, default=0.0, metavar="MB", help="begin a new file at this size")
-    parser.add_argument("--split-seconds", type=float, default=0.0, metavar="S", help="begin a new file after this time")
+    parser.add_argument(
+        "--storage",
+        choices=("mcap", "sqlite3"),
+        default="mcap",
+        help="format of the bag's files (default: mcap)",
+    )
+    parser.add_argument(
+        "--compression",
+        choices=("none", "lz4", "zstd"),
+        default="lz4",
+        help="of mcap chunks (default: lz4)",
+    )
+    parser.add_argument(
+        "--split-megabytes",
+        type=float,
+        default=0.0,
+        metavar="MB",
+        help="begin a new file at this size",
+    )
+    parser.add_argument(
+        "--split-seconds",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="begin a new file after this time",
+    )
     parser.add_argument("--duration", type=float, metavar="S", help="stop after this many seconds")
 
 
@@ -44,10 +73,14 @@ def run(args: argparse.Namespace) -> int:
     }
     for name in ("topics", "exclude"):
         if getattr(args, name) is not None:
-            parameters[name] = "[" + ", ".join(f'"{pattern}"' for pattern in getattr(args, name) or [""]) + "]"
+            parameters[name] = (
+                "[" + ", ".join(f'"{pattern}"' for pattern in getattr(args, name) or [""]) + "]"
+            )
     if args.duration is not None:
         if not 0 < args.duration < 1e7:
-            raise PallasError(f"--duration {args.duration}: give the seconds to record, more than 0")
+            raise PallasError(
+                f"--duration {args.duration}: give the seconds to record, more than 0"
+            )
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         signal.setitimer(signal.ITIMER_REAL, args.duration)
     words = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]

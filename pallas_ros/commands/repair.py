@@ -26,7 +26,11 @@ def run(args: argparse.Namespace) -> int:
     with tqdm(unit=" messages", desc="copying", leave=False, delay=1) as bar:
         found = repair(args.bag, lambda count: bar.update(count - bar.n))
     if not found.damage:
-        print(f"{args.bag} is whole: {found.messages} messages in {found.duration:.1f} s, nothing to do")
+        print(
+            f"{args.bag} is whole: {found.messages} messages in {found.duration:.1f} s, nothing to do"
+        )
     else:
-        print(f"{args.bag} is repaired: {found.messages} messages in {found.duration:.1f} s are kept ({found.damage})")
+        print(
+            f"{args.bag} is repaired: {found.messages} messages in {found.duration:.1f} s are kept ({found.damage})"
+        )
     return 0

@@ -25,24 +25,66 @@ INPUTS = ["/imu/*", "/pose/*", "/camera/*", "/retarget/dead_man", "/emergency_st
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap or .db3")
-    parser.add_argument("--topics", nargs="+", default=[], metavar="PATTERN", help="topics to play, with * and ? (default: all)")
-    parser.add_argument("--exclude", nargs="+", default=[], metavar="PATTERN", help="topics not to play")
-    parser.add_argument("--inputs", action="store_true", help="play what comes from outside only: sensors, camera poses, switches")
-    parser.add_argument("--rate", type=float, default=1.0, help="speed of time (default: 1); 0 is as fast as it goes")
-    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="begin this many seconds into the bag")
+    parser.add_argument(
+        "--topics",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="topics to play, with * and ? (default: all)",
+    )
+    parser.add_argument(
+        "--exclude", nargs="+", default=[], metavar="PATTERN", help="topics not to play"
+    )
+    parser.add_argument(
+        "--inputs",
+        action="store_true",
+        help="play what comes from outside only: sensors, camera poses, switches",
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=1.0,
+        help="speed of time (default: 1); 0 is as fast as it goes",
+    )
+    parser.add_argument(
+        "--start", type=float, default=0.0, metavar="S", help="begin this many seconds into the bag"
+    )
     parser.add_argument("--duration", type=float, metavar="S", help="play this many seconds")
-    parser.add_argument("--clock", nargs="?", type=float, const=100.0, default=0.0, metavar="HZ", help="publish /clock (at 100 Hz)")
+    parser.add_argument(
+        "--clock",
+        nargs="?",
+        type=float,
+        const=100.0,
+        default=0.0,
+        metavar="HZ",
+        help="publish /clock (at 100 Hz)",
+    )
     parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
-    parser.add_argument("--wait", type=float, default=5.0, metavar="S", help="wait so long for a subscriber (default: 5)")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="wait so long for a subscriber (default: 5)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Play the bag."""
-    if not (0 <= args.rate <= 100 and args.start >= 0 and 0 <= args.clock <= 1000 and 0 <= args.wait <= 3600):
-        raise PallasError("--rate is 0 to 100, --start at least 0 s, --clock up to 1000 Hz, --wait up to 3600 s")
+    if not (
+        0 <= args.rate <= 100
+        and args.start >= 0
+        and 0 <= args.clock <= 1000
+        and 0 <= args.wait <= 3600
+    ):
+        raise PallasError(
+            "--rate is 0 to 100, --start at least 0 s, --clock up to 1000 Hz, --wait up to 3600 s"
+        )
     bag = Bag(args.bag)
     if args.start >= bag.duration > 0:
-        raise PallasError(f"{args.bag}: --start {args.start} s is past its end; it lasts {bag.duration:.1f} s")
+        raise PallasError(
+            f"{args.bag}: --start {args.start} s is past its end; it lasts {bag.duration:.1f} s"
+        )
     from pallas_ros.nodes.player import Plan, playing
 
     topics = args.topics + (INPUTS if args.inputs else [])
@@ -52,13 +94,23 @@ def run(args: argparse.Namespace) -> int:
             print(f"not played: {topic} ({reason})")
         if bag.damage:
             print(f"{args.bag}: {bag.damage}; what is whole is played")
-        print(f"playing {len(player.topics)} topics of {args.bag}, {bag.duration:.1f} s; Ctrl-C to stop", flush=True)
+        print(
+            f"playing {len(player.topics)} topics of {args.bag}, {bag.duration:.1f} s; Ctrl-C to stop",
+            flush=True,
+        )
         if not player.wait_for_subscribers():
             print(f"nobody subscribed in {args.wait:g} s; playing all the same", flush=True)
         length, count = min(bag.duration - args.start, args.duration or bag.duration), 0
         while True:
-            with tqdm(total=round(length, 1), unit="s", leave=False, bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} s [{remaining}]") as bar:
-                count += player.play(lambda seconds, bar=bar: bar.update(min(seconds, bar.total) - bar.n))  # type: ignore[misc]
+            with tqdm(
+                total=round(length, 1),
+                unit="s",
+                leave=False,
+                bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} s [{remaining}]",
+            ) as bar:
+                count += player.play(
+                    lambda seconds, bar=bar: bar.update(min(seconds, bar.total) - bar.n)
+                )  # type: ignore[misc]
             if not args.loop:
                 break
     print(f"played {count} messages")

@@ -23,9 +23,16 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap, .db3, or a folder of those")
-    parser.add_argument("-o", "--output", type=Path, help="page to write (default: beside the bag); for many bags a folder")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="page to write (default: beside the bag); for many bags a folder",
+    )
     parser.add_argument("--no-film", action="store_true", help="without the film")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="bags at a time (default: one a core)")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="bags at a time (default: one a core)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
                 bar.update(done - bar.n)
 
             written = write_report(args.bag, page, not args.no_film, progress)
-        print(f"{written.page}: {written.page.stat().st_size / 1e6:.1f} MB, {written.figures['duration_s']:.1f} s of recording")
+        print(
+            f"{written.page}: {written.page.stat().st_size / 1e6:.1f} MB, {written.figures['duration_s']:.1f} s of recording"
+        )
         return 0
     folder = args.output or args.bag
     rows: dict[str, Written | str] = {}
@@ -54,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
             rows[str(jobs[job].relative_to(args.bag))] = job.result()
     write_index(rows, folder / "index.html")
     failed = sum(isinstance(row, str) for row in rows.values())
-    print(f"{folder / 'index.html'}: {len(rows) - failed} bags" + (f", {failed} not readable" if failed else ""))
+    print(
+        f"{folder / 'index.html'}: {len(rows) - failed} bags"
+        + (f", {failed} not readable" if failed else "")
+    )
     return 2 if failed == len(rows) else 0
 
 
@@ -66,7 +78,9 @@ def find_bags(path: Path) -> list[Path]:
     """
     if not path.is_dir() or any(path.glob("*.mcap")) or any(path.glob("*.db3")):
         return [path]
-    bags = sorted({file.parent for pattern in ("*/**/*.mcap", "*/**/*.db3") for file in path.glob(pattern)})
+    bags = sorted(
+        {file.parent for pattern in ("*/**/*.mcap", "*/**/*.db3") for file in path.glob(pattern)}
+    )
     if not bags:
         raise PallasError(f"{path}: no bag is in it or below it")
     return bags

@@ -27,7 +27,10 @@ def configure(parser: argparse.ArgumentParser, group: str) -> None:
                 f"'{entry.name}' needs the Python package {error.name}: run `make setup`, or pip install 'pallas-ros[train]'"
             ) from error
         model = subparsers.add_parser(
-            entry.name, help=task.HELP, description=task.HELP, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            entry.name,
+            help=task.HELP,
+            description=task.HELP,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         task.configure(model)
         model.set_defaults(task=task)

@@ -21,12 +21,28 @@ listen, and ROS_DOMAIN_ID for a second graph beside the first. `pallas up --argu
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("arguments", nargs="*", metavar="name:=value", help="arguments of the graph, as for ros2 launch")
-    parser.add_argument("--config", metavar="F", help="YAML file with 'arguments' and 'parameter_files' (node: path)")
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="name:=value",
+        help="arguments of the graph, as for ros2 launch",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="F",
+        help="YAML file with 'arguments' and 'parameter_files' (node: path)",
+    )
     parser.add_argument("--duration", type=float, metavar="S", help="stop after this many seconds")
-    parser.add_argument("--record", metavar="DIR", help="record a bag there (the same as record:=DIR)")
+    parser.add_argument(
+        "--record", metavar="DIR", help="record a bag there (the same as record:=DIR)"
+    )
     parser.add_argument("--single-process", action="store_true", help="all nodes in one process")
-    parser.add_argument("--arguments", action="store_true", dest="list_arguments", help="list the arguments of the graph, and stop")
+    parser.add_argument(
+        "--arguments",
+        action="store_true",
+        dest="list_arguments",
+        help="list the arguments of the graph, and stop",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,7 +50,11 @@ def run(args: argparse.Namespace) -> int:
     graph = Graph.load()
     if args.list_arguments:
         for argument in graph.arguments.values():
-            choices = f" [{'|'.join(choice or '(empty)' for choice in argument.choices)}]" if argument.choices else ""
+            choices = (
+                f" [{'|'.join(choice or '(empty)' for choice in argument.choices)}]"
+                if argument.choices
+                else ""
+            )
             print(f"{argument.name}:={argument.default or '(empty)'}{choices}\n    {argument.help}")
         return 0
     given, files = read_config(args.config) if args.config else ({}, {})

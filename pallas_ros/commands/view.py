@@ -25,12 +25,35 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("source", nargs="?", type=Path, help="motion file (.npz), rosbag2 folder, .mcap or .db3 (default: live)")
+    parser.add_argument(
+        "source",
+        nargs="?",
+        type=Path,
+        help="motion file (.npz), rosbag2 folder, .mcap or .db3 (default: live)",
+    )
     parser.add_argument("--port", type=int, default=8080, help="port to serve on (default: 8080)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to serve on (default: this machine only); another wants --token")
-    parser.add_argument("--token", help="8 or more letters and digits that a browser must bring; 'auto' makes one")
-    parser.add_argument("--height", type=float, default=1.75, metavar="M", help="the operator's height (default: 1.75)")
-    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="begin this many seconds into the recording")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to serve on (default: this machine only); another wants --token",
+    )
+    parser.add_argument(
+        "--token", help="8 or more letters and digits that a browser must bring; 'auto' makes one"
+    )
+    parser.add_argument(
+        "--height",
+        type=float,
+        default=1.75,
+        metavar="M",
+        help="the operator's height (default: 1.75)",
+    )
+    parser.add_argument(
+        "--start",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="begin this many seconds into the recording",
+    )
     parser.add_argument("--paused", action="store_true", help="do not play yet")
     parser.add_argument("--open", action="store_true", help="open the browser")
 
@@ -38,7 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     if args.host not in LOCAL and not args.token:
-        raise PallasError(f"--host {args.host} would let others on the network look: give --token auto as well, or leave --host out")
+        raise PallasError(
+            f"--host {args.host} would let others on the network look: give --token auto as well, or leave --host out"
+        )
     if not 0 <= args.port <= 65535:
         raise PallasError(f"--port {args.port}: give 0 to 65535")
     skeleton = Skeleton.from_height(args.height)
@@ -49,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
     recording = None
     if args.source is not None:
         print(f"reading {args.source} ...", flush=True)
-        recording = MotionFile(args.source) if args.source.suffix == ".npz" else BagFile(args.source)
+        recording = (
+            MotionFile(args.source) if args.source.suffix == ".npz" else BagFile(args.source)
+        )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

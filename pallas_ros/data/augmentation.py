@@ -45,7 +45,10 @@ class AugmentationSettings:
     errors: SensorErrors = field(default_factory=lambda: SensorErrors(delay=(0, 4)))
 
 
-ARMS = tuple(tuple(JOINT_INDEX[f"{side}_{joint}"] for joint in ("collar", "shoulder", "elbow", "wrist")) for side in ("left", "right"))
+ARMS = tuple(
+    tuple(JOINT_INDEX[f"{side}_{joint}"] for joint in ("collar", "shoulder", "elbow", "wrist"))
+    for side in ("left", "right")
+)
 _ABOVE = UPPER_JOINTS[1:]
 _SPINE3 = JOINT_INDEX["spine3"]
 _TRUNK = {"pelvis": 0.35, "spine1": 0.5, "spine2": 0.7, "spine3": 0.9, "neck": 0.95, "head": 1.0}
@@ -62,19 +65,33 @@ class SequenceSampler:
     """
 
     def __init__(
-        self, library: MotionLibrary, clips: list[LibraryClip], frames: int, batch: int, settings: AugmentationSettings, seed: int
+        self,
+        library: MotionLibrary,
+        clips: list[LibraryClip],
+        frames: int,
+        batch: int,
+        settings: AugmentationSettings,
+        seed: int,
     ) -> None:
         self.frames, self.batch, self.settings = frames, batch, settings
         self.generator = torch.Generator().manual_seed(seed)
-        self.q = torch.from_numpy(np.concatenate([library.rotations[c.start : c.stop] for c in clips]))
-        self.root = torch.from_numpy(np.concatenate([library.root[c.start : c.stop] for c in clips]))
-        self.contacts = torch.from_numpy(np.concatenate([library.contacts[c.start : c.stop] for c in clips]))
+        self.q = torch.from_numpy(
+            np.concatenate([library.rotations[c.start : c.stop] for c in clips])
+        )
+        self.root = torch.from_numpy(
+            np.concatenate([library.root[c.start : c.stop] for c in clips])
+        )
+        self.contacts = torch.from_numpy(
+            np.concatenate([library.contacts[c.start : c.stop] for c in clips])
+        )
         self.length = torch.tensor([c.stop - c.start for c in clips])
         self.start = torch.cumsum(self.length, 0) - self.length
         totals: dict[str, float] = {}
         for c in clips:
             totals[c.content] = totals.get(c.content, 0.0) + c.seconds
-        self.weight = torch.tensor([c.seconds / totals[c.content] ** 0.5 for c in clips], dtype=torch.float64)
+        self.weight = torch.tensor(
+            [c.seconds / totals[c.content] ** 0.5 for c in clips], dtype=torch.float64
+        )
         self.offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
 
     def _chance(self, probability: float, *shape: int) -> Tensor:
@@ -86,17 +103,31 @@ class SequenceSampler:
     def _window(self, frames: int) -> tuple[Tensor, Tensor, Tensor]:
         """Frame before, frame after (B, T) in the flat arrays, and the part of the way between them (B, T)."""
         s = self.settings
-        clip = torch.multinomial(self.weight, self.batch, replacement=True, generator=self.generator)
-        speed = torch.where(self._chance(s.retime, self.batch), self._uniform(*s.speed, self.batch), torch.ones(self.batch))
+        clip = torch.multinomial(
+            self.weight, self.batch, replacement=True, generator=self.generator
+        )
+        speed = torch.where(
+            self._chance(s.retime, self.batch),
+            self._uniform(*s.speed, self.batch),
+            torch.ones(self.batch),
+        )
         last = (self.length[clip] - 1).double()[:, None]
         span = torch.clamp(last[:, 0] - speed * frames, min=0.0)
-        time = (torch.rand(self.batch, generator=self.generator) * span)[:, None] + speed[:, None] * torch.arange(frames)
+        time = (torch.rand(self.batch, generator=self.generator) * span)[:, None] + speed[
+            :, None
+        ] * torch.arange(frames)
         time = last - (time % (2 * last) - last).abs()  # at a clip's end motion runs backwards
         before = torch.minimum(time.floor(), last - 1).clamp(min=0)
         start = self.start[clip][:, None]
-        return (start + before.long()), start + torch.minimum(before + 1, last).long(), (time - before).float()
+        return (
+            (start + before.long()),
+            start + torch.minimum(before + 1, last).long(),
+            (time - before).float(),
+        )
 
-    def _orientations(self, window: tuple[Tensor, Tensor, Tensor], joints: list[int] | slice) -> Tensor:
+    def _orientations(
+        self, window: tuple[Tensor, Tensor, Tensor], joints: list[int] | slice
+    ) -> Tensor:
         before, after, part = window
         a, b = (rotations.normalise(self.q[i][:, :, joints].float()) for i in (before, after))
         return rotations.nlerp(a, b, part[:, :, None, None])
@@ -136,9 +167,13 @@ class SequenceSampler:
         before, after, part = (x[rows] for x in self._window(frames))
         joints = [0, *_ABOVE]
         donor = self._orientations((before, after, part), joints)
-        turn = rotations.about_z(rotations.heading(q[rows][:, :, 0]) - rotations.heading(donor[:, :, 0]))
+        turn = rotations.about_z(
+            rotations.heading(q[rows][:, :, 0]) - rotations.heading(donor[:, :, 0])
+        )
         q = q.clone()
-        q[rows[:, None], :, torch.tensor(_ABOVE)] = rotations.multiply(turn[:, :, None], donor[:, :, 1:]).transpose(1, 2)
+        q[rows[:, None], :, torch.tensor(_ABOVE)] = rotations.multiply(
+            turn[:, :, None], donor[:, :, 1:]
+        ).transpose(1, 2)
         return q
 
     def _arms(self, q: Tensor, frames: int) -> list[Tensor]:
@@ -152,9 +187,13 @@ class SequenceSampler:
             pick = torch.rand(self.batch, generator=self.generator)
             foreign = torch.nonzero(pick < s.foreign_arm)[:, 0]
             if len(foreign):
-                part = self._orientations((donor[0][foreign], donor[1][foreign], donor[2][foreign]), [_SPINE3, *joints])
+                part = self._orientations(
+                    (donor[0][foreign], donor[1][foreign], donor[2][foreign]), [_SPINE3, *joints]
+                )
                 arm[foreign] = rotations.multiply(rotations.inverse(part[:, :, :1]), part[:, :, 1:])
-            keyed = torch.nonzero((pick >= s.foreign_arm) & (pick < s.foreign_arm + s.keyed_arm + s.free_arm))[:, 0]
+            keyed = torch.nonzero(
+                (pick >= s.foreign_arm) & (pick < s.foreign_arm + s.keyed_arm + s.free_arm)
+            )[:, 0]
             if len(keyed):
                 free = pick[keyed] >= s.foreign_arm + s.keyed_arm
                 arm[keyed] = self._keyed_arm(len(keyed), free, frames, side)
@@ -178,7 +217,10 @@ class SequenceSampler:
             s.pronation_deg
             * deg
             * 0.7
-            * (torch.randn(self.batch, 1, generator=self.generator) + _smooth((self.batch,), frames, self.generator, 0.1, 1.0))
+            * (
+                torch.randn(self.batch, 1, generator=self.generator)
+                + _smooth((self.batch,), frames, self.generator, 0.1, 1.0)
+            )
         )
         arm = arm.clone()
         arm[:, :, 1:] = rotations.multiply(rotations.from_rotvec(turn)[:, :, None], arm[:, :, 1:])
@@ -195,17 +237,35 @@ class SequenceSampler:
             return arm
         count, t = len(rows), torch.arange(frames) / 60
         rate, phase = self._uniform(0.5, 2.8, count, 1), self._uniform(0, 2 * torch.pi, count, 1)
-        fades = torch.sigmoid(6 * self._waves_of(count, frames))  # begins and ends within the sequence
-        angle = fades * self._uniform(5, 40, count, 1) * torch.sin(2 * torch.pi * rate * t + phase) * (torch.pi / 180)
+        fades = torch.sigmoid(
+            6 * self._waves_of(count, frames)
+        )  # begins and ends within the sequence
+        angle = (
+            fades
+            * self._uniform(5, 40, count, 1)
+            * torch.sin(2 * torch.pi * rate * t + phase)
+            * (torch.pi / 180)
+        )
         about_upper_arm = self._chance(0.5, count, 1)
         zero, sign = torch.zeros_like(angle), 1.0 if side == 0 else -1.0
-        twist = rotations.from_rotvec(torch.stack((zero, torch.where(about_upper_arm, angle, zero), zero), -1))
-        hinge = rotations.from_rotvec(torch.stack((zero, zero, torch.where(about_upper_arm, zero, -sign * angle)), -1))
+        twist = rotations.from_rotvec(
+            torch.stack((zero, torch.where(about_upper_arm, angle, zero), zero), -1)
+        )
+        hinge = rotations.from_rotvec(
+            torch.stack((zero, zero, torch.where(about_upper_arm, zero, -sign * angle)), -1)
+        )
         collar, upper, *rest = arm[rows].unbind(2)
         turned = rotations.multiply(rotations.multiply(upper, twist), hinge)
         change = rotations.multiply(turned, rotations.inverse(upper))
         arm = arm.clone()
-        arm[rows] = torch.stack((collar, rotations.multiply(upper, twist), *(rotations.multiply(change, x) for x in rest)), dim=2)
+        arm[rows] = torch.stack(
+            (
+                collar,
+                rotations.multiply(upper, twist),
+                *(rotations.multiply(change, x) for x in rest),
+            ),
+            dim=2,
+        )
         return arm
 
     def _waves_of(self, count: int, frames: int) -> Tensor:
@@ -235,15 +295,21 @@ class SequenceSampler:
         local = torch.where(free[:, None, None, None], anywhere, local)
         gaps = self._uniform(0.5, 2.0, count, keys - 1)
         times = torch.cat((torch.zeros(count, 1), torch.cumsum(gaps, 1)), 1)
-        length = self._uniform(0.35, 1.3, count)[:, None] * (frames / 128)  # part of the path that is travelled: how fast the arm moves
+        length = self._uniform(0.35, 1.3, count)[:, None] * (
+            frames / 128
+        )  # part of the path that is travelled: how fast the arm moves
         at = torch.linspace(0, 1, frames)[None] * times[:, -1:] * length.clamp(max=1.0)
         segment = (torch.searchsorted(times, at.contiguous(), right=True) - 1).clamp(0, keys - 2)
         begin, end = torch.gather(times, 1, segment), torch.gather(times, 1, segment + 1)
-        rest = self._uniform(-0.5, 0.75, count).clamp_min(0)[:, None]  # part of the time that a pose is held
+        rest = self._uniform(-0.5, 0.75, count).clamp_min(0)[
+            :, None
+        ]  # part of the time that a pose is held
         part = ((at - begin) / (end - begin) / (1 - rest)).clamp(0, 1)
         part = part * part * (3 - 2 * part)
         pick = segment[..., None, None].expand(-1, -1, 4, 4)
-        moving = rotations.nlerp(torch.gather(local, 1, pick), torch.gather(local, 1, pick + 1), part[..., None, None])
+        moving = rotations.nlerp(
+            torch.gather(local, 1, pick), torch.gather(local, 1, pick + 1), part[..., None, None]
+        )
         out = [moving[:, :, 0]]
         for joint in range(1, 4):
             out.append(rotations.multiply(out[-1], moving[:, :, joint]))
@@ -260,18 +326,33 @@ class SequenceSampler:
                 + _smooth((self.batch, 3), frames, self.generator, 0.1, 0.8).transpose(1, 2)
             )
         )
-        far = self._uniform(-1, 1, self.batch, 1, 3) * torch.tensor([35.0, 47.5, 50.0]) + torch.tensor([0.0, 32.5, 0.0])
+        far = self._uniform(-1, 1, self.batch, 1, 3) * torch.tensor(
+            [35.0, 47.5, 50.0]
+        ) + torch.tensor([0.0, 32.5, 0.0])
         course = 0.5 - 0.5 * torch.cos(
-            2 * torch.pi * (self._uniform(0.1, 0.5, self.batch, 1) * torch.arange(frames) / 60 + self._uniform(0, 1, self.batch, 1))
+            2
+            * torch.pi
+            * (
+                self._uniform(0.1, 0.5, self.batch, 1) * torch.arange(frames) / 60
+                + self._uniform(0, 1, self.batch, 1)
+            )
         )
         bend = (slight + far * course[..., None] * self._chance(s.bend, self.batch, 1, 1)) * deg
         q_heading = rotations.about_z(rotations.heading(q[:, :, 0]))
         bend = rotations.rotate(q_heading, bend)
         joints = [JOINT_INDEX[name] for name in _TRUNK]
         shares = torch.tensor(list(_TRUNK.values()))
-        shares = torch.cat((shares[:1] * self._uniform(0.3, 2.2, self.batch, 1), shares[1:].expand(self.batch, -1)), 1)
+        shares = torch.cat(
+            (
+                shares[:1] * self._uniform(0.3, 2.2, self.batch, 1),
+                shares[1:].expand(self.batch, -1),
+            ),
+            1,
+        )
         q = q.clone()
-        q[:, :, joints] = rotations.multiply(rotations.from_rotvec(bend[:, :, None] * shares[:, None, :, None]), q[:, :, joints])
+        q[:, :, joints] = rotations.multiply(
+            rotations.from_rotvec(bend[:, :, None] * shares[:, None, :, None]), q[:, :, joints]
+        )
         legs = list(LEG_JOINTS)
         turn = s.leg_deg * deg * torch.randn(self.batch, 1, 2, 3, generator=self.generator)
         both = rotations.from_rotvec(turn[:, :, [0, 1] * 4])

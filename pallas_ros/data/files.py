@@ -14,7 +14,14 @@ from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.body.rotations import Array
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.packs import PackClip
-from pallas_ros.data.retargeting import LIMB_BONES, Y_UP_TO_Z_UP, align_to_tpose, body_motion, rest_frames, to_global
+from pallas_ros.data.retargeting import (
+    LIMB_BONES,
+    Y_UP_TO_Z_UP,
+    align_to_tpose,
+    body_motion,
+    rest_frames,
+    to_global,
+)
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "pelvis": ("hips", "hip", "pelvis", "root"),
@@ -68,8 +75,12 @@ def match_joints(names: list[str], path: str | Path) -> dict[str, str]:
         side, _, part = joint.rpartition("_")
         if joint.startswith("spine"):
             if not spine:
-                raise PallasError(f"{path}: no joint of this BVH is a spine (it has {', '.join(names[:8])}, …); rename its joints")
-            found[joint] = spine[{"spine1": 0, "spine2": len(spine) // 2, "spine3": len(spine) - 1}[joint]]
+                raise PallasError(
+                    f"{path}: no joint of this BVH is a spine (it has {', '.join(names[:8])}, …); rename its joints"
+                )
+            found[joint] = spine[
+                {"spine1": 0, "spine2": len(spine) // 2, "spine3": len(spine) - 1}[joint]
+            ]
             continue
         candidates = [known[(side, alias)] for alias in ALIASES[part] if (side, alias) in known]
         taken = [name for name in candidates if name not in found.values()]
@@ -79,7 +90,11 @@ def match_joints(names: list[str], path: str | Path) -> dict[str, str]:
         part = joint.rpartition("_")[2]
         if joint not in found and part in _OPTIONAL:
             parent = {"foot": "ankle", "collar": "", "wrist": "elbow"}[part]
-            found[joint] = found.get(joint.replace(part, parent), found["spine3"]) if parent else found["spine3"]
+            found[joint] = (
+                found.get(joint.replace(part, parent), found["spine3"])
+                if parent
+                else found["spine3"]
+            )
         if joint not in found:
             raise PallasError(
                 f"{path}: no joint of this BVH is the {joint.replace('_', ' ')} (it has {', '.join(names[:8])}, …); rename its joints"
@@ -102,7 +117,9 @@ def read_bvh(path: str | Path, metres: float = 0.01) -> Motion:
     try:
         import bvhio  # type: ignore[import-untyped]
     except ImportError:
-        raise PallasError(f"{path}: reading BVH needs the package bvhio: pip install 'pallas-ros[train]'") from None
+        raise PallasError(
+            f"{path}: reading BVH needs the package bvhio: pip install 'pallas-ros[train]'"
+        ) from None
     try:
         document = bvhio.readAsBvh(str(path))
     except FileNotFoundError:
@@ -118,13 +135,21 @@ def read_bvh(path: str | Path, metres: float = 0.01) -> Motion:
             parents[next(i for i, other in enumerate(joints) if other is child)] = index
     if document.FrameCount < 2:
         raise PallasError(f"{path}: holds {document.FrameCount} frames; at least 2 are needed")
-    local = np.array([[(k.Rotation.x, k.Rotation.y, k.Rotation.z, k.Rotation.w) for k in joint.Keyframes] for joint in joints]).swapaxes(
-        0, 1
+    local = np.array(
+        [
+            [(k.Rotation.x, k.Rotation.y, k.Rotation.z, k.Rotation.w) for k in joint.Keyframes]
+            for joint in joints
+        ]
+    ).swapaxes(0, 1)
+    path_m = (
+        np.array([(k.Position.x, k.Position.y, k.Position.z) for k in joints[0].Keyframes]) * metres
     )
-    path_m = np.array([(k.Position.x, k.Position.y, k.Position.z) for k in joints[0].Keyframes]) * metres
     _check_finite(path, local, path_m)
     matched = match_joints(names, path)
-    offsets = {name: np.array((joint.Offset.x, joint.Offset.y, joint.Offset.z)) * metres for name, joint in zip(names, joints, strict=True)}
+    offsets = {
+        name: np.array((joint.Offset.x, joint.Offset.y, joint.Offset.z)) * metres
+        for name, joint in zip(names, joints, strict=True)
+    }
     y_up = rotations.from_matrix(Y_UP_TO_Z_UP)
     bones = {
         matched[a]: (a, offsets[matched[b]])
@@ -132,11 +157,17 @@ def read_bvh(path: str | Path, metres: float = 0.01) -> Motion:
         if matched[a] != matched[b] and np.linalg.norm(offsets[matched[b]]) > 1e-6
     }
     q_rest = align_to_tpose(dict.fromkeys(names, y_up), bones)
-    rest = rest_frames({joint: (matched[joint], matched[joint], 0.0) for joint in JOINTS}, names, q_rest)
+    rest = rest_frames(
+        {joint: (matched[joint], matched[joint], 0.0) for joint in JOINTS}, names, q_rest
+    )
     q = rest.to_body(rotations.multiply(y_up, to_global(rotations.normalise(local), parents)))
-    legs = float(sum(np.linalg.norm(offsets[matched[name]]) for name in ("left_knee", "left_ankle")))
+    legs = float(
+        sum(np.linalg.norm(offsets[matched[name]]) for name in ("left_knee", "left_ankle"))
+    )
     if not 0.2 < legs < 2.0:
-        raise PallasError(f"{path}: its legs would be {legs:.2f} m long; give the length of the file's unit in metres")
+        raise PallasError(
+            f"{path}: its legs would be {legs:.2f} m long; give the length of the file's unit in metres"
+        )
     return body_motion(q, path_m @ Y_UP_TO_Z_UP.T, 1.0 / document.FrameTime, legs)
 
 
@@ -149,7 +180,10 @@ def read_amass(path: str | Path) -> Motion:
     arrays: dict[str, Any] = load_npz(path, "AMASS/SMPL motion")
     if "poses" not in arrays and "root_orient" in arrays and "pose_body" in arrays:
         arrays["poses"] = np.concatenate((arrays["root_orient"], arrays["pose_body"]), axis=1)
-    rate = next((arrays[key] for key in ("mocap_framerate", "mocap_frame_rate", "fps") if key in arrays), None)
+    rate = next(
+        (arrays[key] for key in ("mocap_framerate", "mocap_frame_rate", "fps") if key in arrays),
+        None,
+    )
     if "poses" not in arrays or "trans" not in arrays or rate is None:
         raise PallasError(
             f"{path}: not an AMASS/SMPL motion: it needs 'poses', 'trans' and 'mocap_framerate', and holds {', '.join(sorted(arrays)) or 'nothing'}"
@@ -159,7 +193,13 @@ def read_amass(path: str | Path) -> Motion:
         np.asarray(arrays["trans"], dtype=np.float64),
         float(np.asarray(rate).reshape(-1)[0]),
     )
-    if poses.ndim != 2 or poses.shape[1] < 66 or trans.shape != (len(poses), 3) or len(poses) < 2 or not 1 <= fps <= 1000:
+    if (
+        poses.ndim != 2
+        or poses.shape[1] < 66
+        or trans.shape != (len(poses), 3)
+        or len(poses) < 2
+        or not 1 <= fps <= 1000
+    ):
         raise PallasError(
             f"{path}: 'poses' has shape {poses.shape}, 'trans' {trans.shape} at {fps:g} frames/s; wanted (T, 66 or more) and (T, 3), T at least 2"
         )
@@ -167,12 +207,16 @@ def read_amass(path: str | Path) -> Motion:
     q = smpl_to_global(rotations.from_rotvec(poses[:, :66].reshape(-1, len(JOINTS), 3)))
     q = rotations.multiply(q, rotations.inverse(rotations.from_matrix(Y_UP_TO_Z_UP)))
     skeleton = Skeleton.from_height()
-    legs = float(skeleton.lengths[JOINT_INDEX["left_knee"]] + skeleton.lengths[JOINT_INDEX["left_ankle"]])
+    legs = float(
+        skeleton.lengths[JOINT_INDEX["left_knee"]] + skeleton.lengths[JOINT_INDEX["left_ankle"]]
+    )
     return body_motion(q, trans, fps, legs)
 
 
 def _check_finite(path: str | Path, rotations_: Array, positions: Array) -> None:
-    bad = np.logical_not(np.isfinite(rotations_).reshape(len(rotations_), -1).all(1) & np.isfinite(positions).all(1))
+    bad = np.logical_not(
+        np.isfinite(rotations_).reshape(len(rotations_), -1).all(1) & np.isfinite(positions).all(1)
+    )
     if bad.any():
         raise PallasError(
             f"{path}: {int(bad.sum())} of {len(bad)} frames hold NaN or infinite values, the first is frame {int(np.argmax(bad))}; repair or cut them"

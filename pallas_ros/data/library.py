@@ -61,7 +61,12 @@ class MotionLibrary:
         """The clips of a split; ``development`` True keeps only, False drops, the contents of `DEVELOPMENT_CONTENTS`."""
         if split not in SPLITS:
             raise PallasError(f"unknown split '{split}': known are {', '.join(SPLITS)}")
-        return [c for c in self.clips if c.split == split and (development is None or (c.content in DEVELOPMENT_CONTENTS) is development)]
+        return [
+            c
+            for c in self.clips
+            if c.split == split
+            and (development is None or (c.content in DEVELOPMENT_CONTENTS) is development)
+        ]
 
     def quaternions(self, clip: LibraryClip) -> NDArray[np.float32]:
         """(T, 22, 4) float32, global orientations of a clip."""
@@ -73,9 +78,14 @@ class MotionLibrary:
         skeleton = skeleton or Skeleton.from_height()
         q = self.quaternions(clip).astype(np.float64)
         scale = skeleton.height / Skeleton.from_height().height
-        positions = forward_kinematics(skeleton, q, self.root[clip.start : clip.stop].astype(np.float64) * scale)
+        positions = forward_kinematics(
+            skeleton, q, self.root[clip.start : clip.stop].astype(np.float64) * scale
+        )
         return Motion(
-            MODEL_RATE_HZ, np.asarray(positions, np.float64), q, extra={"contacts": np.asarray(self.contacts[clip.start : clip.stop])}
+            MODEL_RATE_HZ,
+            np.asarray(positions, np.float64),
+            q,
+            extra={"contacts": np.asarray(self.contacts[clip.start : clip.stop])},
         )
 
     @classmethod
@@ -91,13 +101,19 @@ class MotionLibrary:
         present = [pack for pack in PACKS if (folder / f"{pack}.npz").is_file()]
         if not present:
             return cls.from_clips(read_folder(folder))
-        stamp = [(p, (folder / f"{p}.npz").stat().st_size, (folder / f"{p}.npz").stat().st_mtime_ns) for p in present]
+        stamp = [
+            (p, (folder / f"{p}.npz").stat().st_size, (folder / f"{p}.npz").stat().st_mtime_ns)
+            for p in present
+        ]
         key = hashlib.sha256(json.dumps([CACHE_VERSION, stamp]).encode()).hexdigest()[:16]
         target = Path(cache or default_cache()) / f"library-{key}"
         if not (target / "clips.json").is_file():
             _import(folder, present, target)
         clips = tuple(LibraryClip(**row) for row in json.loads((target / "clips.json").read_text()))
-        arrays = {name: np.load(target / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("rotations", "root", "contacts")}
+        arrays = {
+            name: np.load(target / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in ("rotations", "root", "contacts")
+        }
         return cls(clips, arrays["rotations"], arrays["root"], arrays["contacts"])
 
     @classmethod
@@ -107,7 +123,15 @@ class MotionLibrary:
         for clip in clips:
             stop = start + len(clip.motion)
             rows.append(
-                LibraryClip(clip.pack, clip.name, clip.content, clip.style, split_of(clip.pack, clip.name, clip.content), start, stop)
+                LibraryClip(
+                    clip.pack,
+                    clip.name,
+                    clip.content,
+                    clip.style,
+                    split_of(clip.pack, clip.name, clip.content),
+                    start,
+                    stop,
+                )
             )
             start = stop
         if not rows:
@@ -127,7 +151,11 @@ def default_cache() -> Path:
 
 def _import(folder: Path, packs: list[str], target: Path) -> None:
     """Read the packs and write the cache, whole or not at all."""
-    clips = [clip for pack in packs for clip in tqdm(read_pack(folder, pack), desc=f"importing {pack}", unit=" clips")]
+    clips = [
+        clip
+        for pack in packs
+        for clip in tqdm(read_pack(folder, pack), desc=f"importing {pack}", unit=" clips")
+    ]
     library = MotionLibrary.from_clips(clips)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:

@@ -15,13 +15,23 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, load_npz
 from pallas_ros.body.rotations import Array
-from pallas_ros.data.retargeting import Y_UP_TO_Z_UP, RestFrames, align_to_tpose, body_motion, rest_frames, to_global
+from pallas_ros.data.retargeting import (
+    Y_UP_TO_Z_UP,
+    RestFrames,
+    align_to_tpose,
+    body_motion,
+    rest_frames,
+    to_global,
+)
 
 PACKS = ("bandai_namco", "cmu_actions")
 
 _X, _Y, _Z = np.eye(3)
 _COLLAR_BACK = np.radians(16.5)  # Bandai's collar bones point this far behind sideways, standing
-_FOOT_DOWN, _TOES_DOWN = np.radians(38.5), np.radians(22.5)  # and its foot and toe bones this far down on a flat, standing foot (medians)
+_FOOT_DOWN, _TOES_DOWN = (
+    np.radians(38.5),
+    np.radians(22.5),
+)  # and its foot and toe bones this far down on a flat, standing foot (medians)
 
 BANDAI_SOURCES = {
     "pelvis": ("Hips", "Hips", 0.0),
@@ -95,19 +105,31 @@ def _bandai_rest() -> dict[str, Array]:
     axes.update(dict.fromkeys(("Spine", "Chest", "Neck", "Head"), (_Z, _X)))
     for side, sign in (("L", 1.0), ("R", -1.0)):
         collar = np.array([-np.sin(_COLLAR_BACK), sign * np.cos(_COLLAR_BACK), 0.0])
-        foot, toes = (np.array([np.cos(down), 0.0, -np.sin(down)]) for down in (_FOOT_DOWN, _TOES_DOWN))
+        foot, toes = (
+            np.array([np.cos(down), 0.0, -np.sin(down)]) for down in (_FOOT_DOWN, _TOES_DOWN)
+        )
         axes[f"Shoulder_{side}"] = (sign * collar, sign * _Z)
-        axes.update({f"{name}_{side}": (_Y, sign * _Z) for name in ("UpperArm", "LowerArm", "Hand")})
+        axes.update(
+            {f"{name}_{side}": (_Y, sign * _Z) for name in ("UpperArm", "LowerArm", "Hand")}
+        )
         axes.update({f"{name}_{side}": (-sign * _Z, _Y) for name in ("UpperLeg", "LowerLeg")})
         axes[f"Foot_{side}"] = (sign * foot, _Y)
         axes[f"Toes_{side}"] = (sign * toes, _Y)
-    return {name: rotations.from_matrix(np.stack((x, y, np.cross(x, y)), axis=-1)) for name, (x, y) in axes.items()}
+    return {
+        name: rotations.from_matrix(np.stack((x, y, np.cross(x, y)), axis=-1))
+        for name, (x, y) in axes.items()
+    }
 
 
 def bandai_skeleton(pack: dict[str, NDArray[Any]]) -> SourceSkeleton:
     """The rest frames of `bandai_namco.npz`: its joints' x axes run along the bones, the y axes along the hinges."""
     names = [str(name) for name in pack["joint_names"]]
-    return SourceSkeleton(names, pack["parents"], rest_frames(BANDAI_SOURCES, names, _bandai_rest()), names.index("Hips"))
+    return SourceSkeleton(
+        names,
+        pack["parents"],
+        rest_frames(BANDAI_SOURCES, names, _bandai_rest()),
+        names.index("Hips"),
+    )
 
 
 def cmu_skeleton(pack: dict[str, NDArray[Any]]) -> SourceSkeleton:
@@ -125,7 +147,10 @@ def cmu_skeleton(pack: dict[str, NDArray[Any]]) -> SourceSkeleton:
             ("shoulder", "Arm", "ForeArm"),
             ("elbow", "Hand", "Hand"),
         ):
-            bones[f"{s}{source}"] = (f"{side}_{joint}", pack["offsets_cm"][names.index(f"{s}{end}")].astype(np.float64))
+            bones[f"{s}{source}"] = (
+                f"{side}_{joint}",
+                pack["offsets_cm"][names.index(f"{s}{end}")].astype(np.float64),
+            )
     rest = rest_frames(CMU_SOURCES, names, align_to_tpose(q_tpose, bones))
     return SourceSkeleton(names, pack["parents"], rest, names.index("Hips"))
 
@@ -142,7 +167,9 @@ def _to_z_up(q: Array) -> Array:
     return rotations.multiply(rotations.from_matrix(Y_UP_TO_Z_UP).astype(q.dtype), q)
 
 
-def source_orientations(pack: dict[str, NDArray[Any]], skeleton: SourceSkeleton, frames: slice) -> Array:
+def source_orientations(
+    pack: dict[str, NDArray[Any]], skeleton: SourceSkeleton, frames: slice
+) -> Array:
     """Global orientations (T, J, 4) of a pack's own joints, z up."""
     return _to_z_up(to_global(unpack(pack["quat_xyz"][frames]), skeleton.parents))
 
@@ -155,11 +182,24 @@ def load_pack(folder: str | Path, pack: str) -> dict[str, NDArray[Any]]:
     """
     path = Path(folder) / f"{pack}.npz"
     arrays = load_npz(path, "motion pack")
-    for key in ("joint_names", "parents", "fps", "quat_xyz", "translation_cm", "offsets_cm", "clip", "content", "start", "length"):
+    for key in (
+        "joint_names",
+        "parents",
+        "fps",
+        "quat_xyz",
+        "translation_cm",
+        "offsets_cm",
+        "clip",
+        "content",
+        "start",
+        "length",
+    ):
         if key not in arrays:
             raise PallasError(f"{path}: no '{key}' in it, so it is not the motion pack '{pack}'")
     if not np.isfinite(arrays["translation_cm"]).all():
-        raise PallasError(f"{path}: 'translation_cm' holds NaN or infinite values; repair or drop those frames")
+        raise PallasError(
+            f"{path}: 'translation_cm' holds NaN or infinite values; repair or drop those frames"
+        )
     return arrays
 
 
@@ -168,10 +208,15 @@ def read_pack(folder: str | Path, pack: str) -> Iterator[PackClip]:
     arrays = load_pack(folder, pack)
     skeleton = bandai_skeleton(arrays) if pack == "bandai_namco" else cmu_skeleton(arrays)
     offsets = arrays["offsets_cm"].reshape(-1, len(skeleton.names), 3)
-    knee, ankle = (skeleton.names.index(n) for n in (("LowerLeg_L", "Foot_L") if pack == "bandai_namco" else ("LeftLeg", "LeftFoot")))
+    knee, ankle = (
+        skeleton.names.index(n)
+        for n in (("LowerLeg_L", "Foot_L") if pack == "bandai_namco" else ("LeftLeg", "LeftFoot"))
+    )
     translation = arrays["translation_cm"].reshape(len(arrays["quat_xyz"]), -1, 3)[:, -1]
     for index, name in enumerate(arrays["clip"]):
-        frames = slice(int(arrays["start"][index]), int(arrays["start"][index] + arrays["length"][index]))
+        frames = slice(
+            int(arrays["start"][index]), int(arrays["start"][index] + arrays["length"][index])
+        )
         q = skeleton.rest.to_body(source_orientations(arrays, skeleton, frames))
         lengths = np.linalg.norm(offsets[min(index, len(offsets) - 1)], axis=-1) / 100
         path = (translation[frames] / 100) @ Y_UP_TO_Z_UP.T.astype(np.float32)

@@ -25,7 +25,13 @@ Y_UP_TO_Z_UP: NDArray[np.float64] = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], 
 LIMB_BONES = tuple(
     (f"{side}_{a}", f"{side}_{b}")
     for side in ("left", "right")
-    for a, b in (("hip", "knee"), ("knee", "ankle"), ("ankle", "foot"), ("shoulder", "elbow"), ("elbow", "wrist"))
+    for a, b in (
+        ("hip", "knee"),
+        ("knee", "ankle"),
+        ("ankle", "foot"),
+        ("shoulder", "elbow"),
+        ("elbow", "wrist"),
+    )
 )
 """(joint, child) pairs whose direction has to carry over exactly."""
 
@@ -49,14 +55,21 @@ class RestFrames:
     def to_body(self, q_world_joint: Array) -> Array:
         """Source orientations (T, J, 4), z up, to canonical global ones (T, 22, 4)."""
         dtype = q_world_joint.dtype
-        first = rotations.multiply(q_world_joint[:, self.first], rotations.inverse(self.q_first).astype(dtype))
+        first = rotations.multiply(
+            q_world_joint[:, self.first], rotations.inverse(self.q_first).astype(dtype)
+        )
         mixed = np.flatnonzero(self.share > 0)
-        second = rotations.multiply(q_world_joint[:, self.second[mixed]], rotations.inverse(self.q_second[mixed]).astype(dtype))
+        second = rotations.multiply(
+            q_world_joint[:, self.second[mixed]],
+            rotations.inverse(self.q_second[mixed]).astype(dtype),
+        )
         first[:, mixed] = rotations.slerp(first[:, mixed], second, self.share[mixed].astype(dtype))
         return rotations.normalise(first)
 
 
-def rest_frames(sources: dict[str, tuple[str, str, float]], names: list[str], q_rest: dict[str, Array]) -> RestFrames:
+def rest_frames(
+    sources: dict[str, tuple[str, str, float]], names: list[str], q_rest: dict[str, Array]
+) -> RestFrames:
     """Build `RestFrames` from canonical joint -> (source joint, source joint, share) and source joint -> rest orientation (4,)."""
     rows = [sources[joint] for joint in JOINTS]
     return RestFrames(
@@ -68,7 +81,9 @@ def rest_frames(sources: dict[str, tuple[str, str, float]], names: list[str], q_
     )
 
 
-def align_to_tpose(q_tpose: dict[str, Array], bones: Mapping[str, tuple[str, Array]]) -> dict[str, Array]:
+def align_to_tpose(
+    q_tpose: dict[str, Array], bones: Mapping[str, tuple[str, Array]]
+) -> dict[str, Array]:
     """Turn T-pose orientations so that the limbs' bones point as the canonical ones do.
 
     Args:
@@ -80,7 +95,9 @@ def align_to_tpose(q_tpose: dict[str, Array], bones: Mapping[str, tuple[str, Arr
     out = dict(q_tpose)
     for source, (joint, offset) in bones.items():
         is_now = rotations.rotate(q_tpose[source], offset)
-        out[source] = rotations.multiply(rotations.between_vectors(is_now, skeleton.offsets[child[joint]]), q_tpose[source])
+        out[source] = rotations.multiply(
+            rotations.between_vectors(is_now, skeleton.offsets[child[joint]]), q_tpose[source]
+        )
     return out
 
 
@@ -126,19 +143,34 @@ def foot_contacts(positions: Array, fps: float, skeleton: Skeleton) -> NDArray[n
             joint = JOINT_INDEX[f"{name}_{point}"]
             p = positions[:, joint]
             velocity = np.gradient(p, axis=0) * fps if len(p) > 1 else np.zeros_like(p)
-            out[:, side] |= (p[:, 2] - soles[joint] < 0.06) & (np.linalg.norm(velocity, axis=-1) < 0.35)
+            out[:, side] |= (p[:, 2] - soles[joint] < 0.06) & (
+                np.linalg.norm(velocity, axis=-1) < 0.35
+            )
     return out
 
 
-def body_motion(q_world_bone: Array, p_pelvis: Array, fps: float, leg_length: float, skeleton: Skeleton | None = None) -> Motion:
+def body_motion(
+    q_world_bone: Array,
+    p_pelvis: Array,
+    fps: float,
+    leg_length: float,
+    skeleton: Skeleton | None = None,
+) -> Motion:
     """A `Motion` at 60 Hz from canonical orientations (T, 22, 4) and the source's pelvis path (T, 3) m; ``leg_length`` m is the source's thigh + shank.
 
     Segment lengths are the skeleton's; the path is scaled by the ratio of leg lengths, so that steps fit and feet slide little.
     """
     skeleton = skeleton or Skeleton.from_height()
     q, p = resample(q_world_bone, p_pelvis, fps)
-    own = float(skeleton.lengths[JOINT_INDEX["left_knee"]] + skeleton.lengths[JOINT_INDEX["left_ankle"]])
+    own = float(
+        skeleton.lengths[JOINT_INDEX["left_knee"]] + skeleton.lengths[JOINT_INDEX["left_ankle"]]
+    )
     p = stand_on_ground(q, p * (own / leg_length), skeleton)
     positions = forward_kinematics(skeleton, q, p)
     contacts = foot_contacts(positions, MODEL_RATE_HZ, skeleton)
-    return Motion(MODEL_RATE_HZ, np.asarray(positions, np.float64), np.asarray(q, np.float64), extra={"contacts": contacts})
+    return Motion(
+        MODEL_RATE_HZ,
+        np.asarray(positions, np.float64),
+        np.asarray(q, np.float64),
+        extra={"contacts": contacts},
+    )

@@ -6,7 +6,9 @@ from typing import Final
 SPLITS: Final = ("train", "validation", "seen", "unseen")
 
 UNSEEN_CONTENTS: Final = {
-    "bandai_namco": frozenset({"bow", "guide", "respond", "call", "dance-short", "convert", "punch", "slash"}),
+    "bandai_namco": frozenset(
+        {"bow", "guide", "respond", "call", "dance-short", "convert", "punch", "slash"}
+    ),
     "cmu_actions": frozenset({"soccer", "directing_traffic", "washwindow"}),
 }
 """Contents that no training and no choice of a setting ever sees, by pack."""

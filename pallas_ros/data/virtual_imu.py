@@ -21,7 +21,9 @@ SMOOTHING = 4
 MARGIN = 8
 """Frames that sequences need beyond their ends: the smoothing, and the delay that a causal filter of acceleration has (0 to 4 frames)."""
 
-_SENSOR_OFFSETS = torch.tensor([[-0.10, 0.0, 0.05], [-0.06, 0.0, 0.03], [0.0, 0.22, 0.03], [0.0, -0.22, 0.03]])
+_SENSOR_OFFSETS = torch.tensor(
+    [[-0.10, 0.0, 0.05], [-0.06, 0.0, 0.03], [0.0, 0.22, 0.03], [0.0, -0.22, 0.03]]
+)
 """(4, 3) m, where a sensor sits in the frame of its bone: back of the waist, nape, back of the forearms just above the wrist."""
 
 _SPINE3, _HEAD = JOINT_INDEX["spine3"], JOINT_INDEX["head"]
@@ -53,7 +55,9 @@ class SensorErrors:
     def scaled(self, factor: float) -> "SensorErrors":
         """All errors times a factor."""
         rows: dict[str, Any] = {
-            k: tuple(x * factor for x in v) if isinstance(v, tuple) else v * factor for k, v in vars(self).items() if k != "delay"
+            k: tuple(x * factor for x in v) if isinstance(v, tuple) else v * factor
+            for k, v in vars(self).items()
+            if k != "delay"
         }
         return SensorErrors(**rows, delay=self.delay)
 
@@ -77,12 +81,21 @@ class Sequence:
     heading: Tensor
 
 
-def _smooth(batch: tuple[int, ...], frames: int, generator: torch.Generator, low: float = 0.5, high: float = 3.0) -> Tensor:
+def _smooth(
+    batch: tuple[int, ...],
+    frames: int,
+    generator: torch.Generator,
+    low: float = 0.5,
+    high: float = 3.0,
+) -> Tensor:
     """Unit-variance slow noise (*batch, T): three sines of random frequency (Hz) and phase."""
     t = torch.arange(frames) / MODEL_RATE_HZ
     frequency = low + (high - low) * torch.rand(*batch, 3, generator=generator)
     phase = 2 * torch.pi * torch.rand(*batch, 3, generator=generator)
-    waves: Tensor = torch.sin(2 * torch.pi * frequency[..., None] * t + phase[..., None]).sum(-2) * (2 / 3) ** 0.5
+    waves: Tensor = (
+        torch.sin(2 * torch.pi * frequency[..., None] * t + phase[..., None]).sum(-2)
+        * (2 / 3) ** 0.5
+    )
     return waves
 
 
@@ -90,7 +103,13 @@ def joint_positions(R_world_joint: Tensor, offsets: Tensor) -> Tensor:
     """Positions (..., 22, 3) relative to the pelvis, from orientations (..., 22, 3, 3) and bone offsets (..., 22, 3); equation (7)."""
     parents = torch.tensor(PARENTS[1:])
     bones = (R_world_joint[..., parents, :, :] @ offsets[..., 1:, :, None])[..., 0]
-    return torch.cat((torch.zeros_like(bones[..., :1, :]), torch.einsum("jk,...kc->...jc", ANCESTORS.to(bones), bones)), dim=-2)
+    return torch.cat(
+        (
+            torch.zeros_like(bones[..., :1, :]),
+            torch.einsum("jk,...kc->...jc", ANCESTORS.to(bones), bones),
+        ),
+        dim=-2,
+    )
 
 
 def _ancestors() -> Tensor:
@@ -144,26 +163,42 @@ def sense(
     q_site = q_site[:, MARGIN:-MARGIN]
 
     deg = torch.pi / 180
-    calibration = rotations.from_rotvec(draw(batch, 1, 4, 3) * torch.tensor(errors.calibration_deg)[:, None] * deg)
+    calibration = rotations.from_rotvec(
+        draw(batch, 1, 4, 3) * torch.tensor(errors.calibration_deg)[:, None] * deg
+    )
     t = torch.arange(frames) / MODEL_RATE_HZ
-    heading_error = errors.heading_deg * draw(batch, 1, 4) + errors.heading_drift_deg_per_s * draw(batch, 1, 4) * t[:, None]
-    tilt = errors.tilt_deg * _smooth((batch, 4, 2), frames, generator, 0.02, 0.3).permute(0, 3, 1, 2) * deg
+    heading_error = (
+        errors.heading_deg * draw(batch, 1, 4)
+        + errors.heading_drift_deg_per_s * draw(batch, 1, 4) * t[:, None]
+    )
+    tilt = (
+        errors.tilt_deg
+        * _smooth((batch, 4, 2), frames, generator, 0.02, 0.3).permute(0, 3, 1, 2)
+        * deg
+    )
     filter_error = rotations.multiply(
-        rotations.about_z(heading_error * deg), rotations.from_rotvec(torch.cat((tilt, torch.zeros_like(tilt[..., :1])), -1))
+        rotations.about_z(heading_error * deg),
+        rotations.from_rotvec(torch.cat((tilt, torch.zeros_like(tilt[..., :1])), -1)),
     )
-    wobble = errors.wobble_deg * _smooth((batch, 4, 3), frames, generator).permute(0, 3, 1, 2) + errors.noise_deg * draw(
-        batch, frames, 4, 3
-    )
+    wobble = errors.wobble_deg * _smooth((batch, 4, 3), frames, generator).permute(
+        0, 3, 1, 2
+    ) + errors.noise_deg * draw(batch, frames, 4, 3)
     shake = rotations.from_rotvec(wobble * deg)
-    q_measured = rotations.multiply(rotations.multiply(filter_error, q_site), rotations.multiply(shake, calibration))
+    q_measured = rotations.multiply(
+        rotations.multiply(filter_error, q_site), rotations.multiply(shake, calibration)
+    )
     gravity = torch.tensor([0.0, 0.0, MODEL_GRAVITY])
-    noise = errors.acceleration_noise * draw(batch, frames, 4, 3) + errors.acceleration_bias * draw(batch, 1, 4, 3)
+    noise = errors.acceleration_noise * draw(batch, frames, 4, 3) + errors.acceleration_bias * draw(
+        batch, 1, 4, 3
+    )
     a_measured = rotations.rotate(filter_error, acceleration + gravity) - gravity + noise
     q_measured, a_measured = _drop_out(q_measured, a_measured, errors.dropout, generator)
 
     heading = rotations.heading(q_measured[:, :, 0])
     R_heading_world = rotations.to_matrix(rotations.about_z(-heading))
-    velocity = (root[:, MARGIN + 1 : frames + MARGIN + 1] - root[:, MARGIN - 1 : frames + MARGIN - 1]) * (MODEL_RATE_HZ / 2)
+    velocity = (
+        root[:, MARGIN + 1 : frames + MARGIN + 1] - root[:, MARGIN - 1 : frames + MARGIN - 1]
+    ) * (MODEL_RATE_HZ / 2)
     return Sequence(
         imu=features(q_measured, a_measured, R_heading_world),
         rotations=R_heading_world[:, :, None] @ R[:, MARGIN:-MARGIN],
@@ -173,7 +208,9 @@ def sense(
     )
 
 
-def _accelerations(p: Tensor, frames: int, delay: tuple[int, int], generator: torch.Generator) -> Tensor:
+def _accelerations(
+    p: Tensor, frames: int, delay: tuple[int, int], generator: torch.Generator
+) -> Tensor:
     """Second differences (B, T, 4, 3) of positions (B, T + 16, 4, 3), each sequence with its own delay."""
     lag = torch.randint(delay[0], delay[1] + 1, (p.shape[0], 1), generator=generator)
     middle = torch.arange(frames) + MARGIN - lag
@@ -191,7 +228,9 @@ def features(q_world_site: Tensor, acceleration: Tensor, R_heading_world: Tensor
     return torch.cat((a.clamp(-6, 6), R.flatten(-2)), dim=-1).flatten(-2)
 
 
-def _drop_out(q: Tensor, a: Tensor, chance: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _drop_out(
+    q: Tensor, a: Tensor, chance: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Sites that are lost for a while: what was measured last is held, as the synchroniser does."""
     batch, frames, sites = q.shape[:3]
     lost = torch.rand(batch, sites, generator=generator) < chance
@@ -199,5 +238,9 @@ def _drop_out(q: Tensor, a: Tensor, chance: float, generator: torch.Generator) -
     stop = start + torch.randint(1, 30, (batch, sites), generator=generator)
     t = torch.arange(frames)[None, :, None]
     gone = lost[:, None] & (t >= start[:, None]) & (t < stop[:, None])
-    index = torch.where(gone, start[:, None].expand(-1, frames, -1), t.expand(batch, -1, sites))[..., None]
-    return torch.gather(q, 1, index.expand(-1, -1, -1, 4)), torch.gather(a, 1, index.expand(-1, -1, -1, 3))
+    index = torch.where(gone, start[:, None].expand(-1, frames, -1), t.expand(batch, -1, sites))[
+        ..., None
+    ]
+    return torch.gather(q, 1, index.expand(-1, -1, -1, 4)), torch.gather(
+        a, 1, index.expand(-1, -1, -1, 3)
+    )

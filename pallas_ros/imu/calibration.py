@@ -85,9 +85,13 @@ class Calibration:
         """
         of_site = self.sites.get(site)
         if of_site is None:
-            raise PallasError(f"no calibration for {site}: calibrate with the sensors that are worn")
+            raise PallasError(
+                f"no calibration for {site}: calibrate with the sensors that are worn"
+            )
         if sample.orientation is None:
-            raise PallasError(f"{site} has no orientation: let the driver estimate it (parameter 'orientation_filter')")
+            raise PallasError(
+                f"{site} has no orientation: let the driver estimate it (parameter 'orientation_filter')"
+            )
         # In plain numbers, because 400 samples a second come through here: numpy takes ten times as long for four of them.
         # q_world_sensor = about_z(heading_offset) * orientation
         x, y, z, w = sample.orientation.tolist()
@@ -130,7 +134,11 @@ class Calibration:
         """
         for site, of_site in self.sites.items():
             here = connected.get(site, "")
-            if of_site.sensor.startswith("usb:") and here.startswith("usb:") and here != of_site.sensor:
+            if (
+                of_site.sensor.startswith("usb:")
+                and here.startswith("usb:")
+                and here != of_site.sensor
+            ):
                 elsewhere = [s for s, other in self.sites.items() if other.sensor == here]
                 hint = f" (it belongs on {elsewhere[0]})" if elsewhere else ""
                 raise PallasError(
@@ -140,7 +148,12 @@ class Calibration:
 
     def to_yaml(self) -> str:
         """The calibration as its YAML document."""
-        document: dict[str, Any] = {"format": FORMAT, "procedure": self.procedure, "date": self.date, "warnings": list(self.warnings)}
+        document: dict[str, Any] = {
+            "format": FORMAT,
+            "procedure": self.procedure,
+            "date": self.date,
+            "warnings": list(self.warnings),
+        }
         document["sites"] = {site: _plain(asdict(of_site)) for site, of_site in self.sites.items()}
         return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120)
 
@@ -154,18 +167,26 @@ class Calibration:
         try:
             document = yaml.safe_load(text)
         except yaml.YAMLError:
-            raise PallasError(f"{name}: not YAML: give a file written by `pallas calibrate`") from None
+            raise PallasError(
+                f"{name}: not YAML: give a file written by `pallas calibrate`"
+            ) from None
         if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise PallasError(f"{name}: not a calibration of format {FORMAT}: give a file written by `pallas calibrate`")
+            raise PallasError(
+                f"{name}: not a calibration of format {FORMAT}: give a file written by `pallas calibrate`"
+            )
         try:
             sites = {str(site): _site_from(entry) for site, entry in document["sites"].items()}
             warnings = [str(warning) for warning in document.get("warnings") or []]
-            calibration = cls(sites, str(document.get("procedure", "")), str(document.get("date", "")), warnings)
+            calibration = cls(
+                sites, str(document.get("procedure", "")), str(document.get("date", "")), warnings
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PallasError(f"{name}: damaged calibration ({error}): calibrate again") from None
         missing = [site for site in SITES if site not in calibration.sites]
         if missing:
-            raise PallasError(f"{name}: no calibration for {', '.join(missing)}: calibrate with all four sensors worn")
+            raise PallasError(
+                f"{name}: no calibration for {', '.join(missing)}: calibrate with all four sensors worn"
+            )
         return calibration
 
     def save(self, path: str | Path) -> None:
@@ -175,7 +196,9 @@ class Calibration:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write("# Calibration of worn IMUs (pallas). Angles in rad, quaternions xyzw, sensor to bone.\n")
+                file.write(
+                    "# Calibration of worn IMUs (pallas). Angles in rad, quaternions xyzw, sensor to bone.\n"
+                )
                 file.write(self.to_yaml())
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
@@ -244,13 +267,18 @@ class KnownPoseCalibrator:
             if self._detector.moving:
                 self.problem = f"stand still in {self.pose_name}: {self._detector.moving}"
             return None
-        as_worn = {s: rotations.multiply(self.q_world_bone[s], self.q_bone_sensor[s]) for s in poses}
+        as_worn = {
+            s: rotations.multiply(self.q_world_bone[s], self.q_bone_sensor[s]) for s in poses
+        }
         found = mistakes.at_rest(poses) or mistakes.worn(poses, as_worn)
         if found:
             self.problem = found[0]
             return None
         self.problem = ""
-        headings = {s: worn_heading(pose, self.q_world_bone[s], self.q_bone_sensor[s]) for s, pose in poses.items()}
+        headings = {
+            s: worn_heading(pose, self.q_world_bone[s], self.q_bone_sensor[s])
+            for s, pose in poses.items()
+        }
         return pose_calibration(poses, self.q_world_bone, headings, self.sensors, self.procedure)
 
 
@@ -288,7 +316,9 @@ def pose_calibration(
     """
     sites = {}
     for site, pose in poses.items():
-        q_world_sensor = rotations.multiply(rotations.about_z(heading_offset[site]), pose.q_ref_sensor)
+        q_world_sensor = rotations.multiply(
+            rotations.about_z(heading_offset[site]), pose.q_ref_sensor
+        )
         sites[site] = SiteCalibration(
             q_bone_sensor=rotations.multiply(rotations.inverse(q_world_bone[site]), q_world_sensor),
             heading_offset=heading_offset[site],
@@ -329,8 +359,18 @@ def _site_from(entry: dict[str, Any]) -> SiteCalibration:
     if q_bone_sensor.shape != (4,) or not abs(float(np.linalg.norm(q_bone_sensor)) - 1) < 0.01:
         raise ValueError("q_bone_sensor is not a unit quaternion")
     scale, heading = float(entry.get("acceleration_scale", 1.0)), float(entry["heading_offset"])
-    if bias.shape != (3,) or not np.isfinite(bias).all() or not np.isfinite(heading) or not 0.05 < scale < 20:
+    if (
+        bias.shape != (3,)
+        or not np.isfinite(bias).all()
+        or not np.isfinite(heading)
+        or not 0.05 < scale < 20
+    ):
         raise ValueError("a number is out of range")
     return SiteCalibration(
-        rotations.normalise(q_bone_sensor), heading, scale, bias, float(entry.get("residual", 0.0)), str(entry.get("sensor", ""))
+        rotations.normalise(q_bone_sensor),
+        heading,
+        scale,
+        bias,
+        float(entry.get("residual", 0.0)),
+        str(entry.get("sensor", "")),
     )

@@ -31,7 +31,13 @@ class ClockMapper:
         restarts: how often the device clock jumped and the map began anew.
     """
 
-    def __init__(self, window_s: float = 20.0, slice_s: float = 0.25, largest_skew: float = 5e-4, leap_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        window_s: float = 20.0,
+        slice_s: float = 0.25,
+        largest_skew: float = 5e-4,
+        leap_s: float = 0.5,
+    ) -> None:
         self.skew = 0.0
         self.latency = 0.0
         self.restarts = 0
@@ -66,7 +72,10 @@ class ClockMapper:
             self.reset()
             return self.map(device_time, arrival)
         self._leaps = 0
-        if self._open is None or residual < self._open.residual + (device_time - self._open.device) * self.skew:
+        if (
+            self._open is None
+            or residual < self._open.residual + (device_time - self._open.device) * self.skew
+        ):
             if self._open is None:
                 self._open_since = device_time
             self._open = _Slice(device_time, residual)
@@ -83,7 +92,9 @@ class ClockMapper:
 
     def _expected(self, device_time: float) -> float | None:
         anchor = self._anchor or self._open
-        return None if anchor is None else anchor.residual + (device_time - anchor.device) * self.skew
+        return (
+            None if anchor is None else anchor.residual + (device_time - anchor.device) * self.skew
+        )
 
     def _later(self, stamp: int) -> int:
         self._last = max(stamp, self._last + 1)

@@ -51,11 +51,18 @@ class ImuDriver:
         """
         self.auto = list(ports) == [serial_ports.AUTO]
         if not self.auto and len(ports) != len(SITES):
-            raise PallasError(f"{len(ports)} ports are given: name one for each of {', '.join(SITES)}, or only 'auto'")
+            raise PallasError(
+                f"{len(ports)} ports are given: name one for each of {', '.join(SITES)}, or only 'auto'"
+            )
         if len(protocols) not in (1, len(SITES)):
-            raise PallasError(f"{len(protocols)} protocols are given: name one for all sensors, or one for each of {', '.join(SITES)}")
+            raise PallasError(
+                f"{len(protocols)} protocols are given: name one for all sensors, or one for each of {', '.join(SITES)}"
+            )
         self._protocols = [protocol(name) for name in (list(protocols) * len(SITES))[: len(SITES)]]
-        self._ports = [str(Path(port).expanduser()) if not port.startswith(serial_ports.USB) else port for port in ports]
+        self._ports = [
+            str(Path(port).expanduser()) if not port.startswith(serial_ports.USB) else port
+            for port in ports
+        ]
         if len(set(self._ports)) < len(self._ports):
             raise PallasError("two sites have the same port: give each sensor its own")
         self._options: dict[str, Any] = {
@@ -83,22 +90,32 @@ class ImuDriver:
         for site, port in zip(SITES, self._ports, strict=True):
             while (path := serial_ports.resolve(port)) is None:
                 if time.monotonic() >= until:
-                    raise PallasError(f"the port of {site}, {port}, is not there: plug the sensor in, or set parameter 'ports'")
+                    raise PallasError(
+                        f"the port of {site}, {port}, is not there: plug the sensor in, or set parameter 'ports'"
+                    )
                 time.sleep(_LOOK_S)
             try:
                 serial.Serial(path, exclusive=True).close()
             except (OSError, ValueError) as error:
                 why = (
-                    "another program is using it: stop that" if "exclusively" in str(error) else f"it cannot be opened ({error}): check it"
+                    "another program is using it: stop that"
+                    if "exclusively" in str(error)
+                    else f"it cannot be opened ({error}): check it"
                 )
-                raise PallasError(f"the port of {site}, {port}: {why}, or set parameter 'ports'") from None
+                raise PallasError(
+                    f"the port of {site}, {port}: {why}, or set parameter 'ports'"
+                ) from None
 
     def identities(self) -> dict[str, str]:
         """Site -> identity of the sensor at its port, before anything is read; empty where ports are found by shaking."""
         if self.auto:
             return {}
-        paths = {site: serial_ports.resolve(port) for site, port in zip(SITES, self._ports, strict=True)}
-        return {site: serial_ports.identity(path) for site, path in paths.items() if path is not None}
+        paths = {
+            site: serial_ports.resolve(port) for site, port in zip(SITES, self._ports, strict=True)
+        }
+        return {
+            site: serial_ports.identity(path) for site, path in paths.items() if path is not None
+        }
 
     def start(self) -> None:
         """Begin to read.
@@ -109,10 +126,20 @@ class ImuDriver:
         if self.auto:
             found = serial_ports.candidates()
             self._assigner = ShakeAssigner(found)
-            self.readers = [SerialReader(port, self._protocols[0], port, self._assign, **self._options) for port in found]
+            self.readers = [
+                SerialReader(port, self._protocols[0], port, self._assign, **self._options)
+                for port in found
+            ]
         else:
             self.readers = [
-                SerialReader(port, spec, site, self._on_sample, gyroscope_bias=self._bias.get(site), **self._options)
+                SerialReader(
+                    port,
+                    spec,
+                    site,
+                    self._on_sample,
+                    gyroscope_bias=self._bias.get(site),
+                    **self._options,
+                )
                 for port, spec, site in zip(self._ports, self._protocols, SITES, strict=True)
             ]
         for reader in self.readers:
@@ -127,7 +154,11 @@ class ImuDriver:
     @property
     def request(self) -> str | None:
         """What the operator is asked to do now, where sensors are being found by shaking."""
-        return self._assigner.request if self._assigner is not None and self._assigner.asked is not None else None
+        return (
+            self._assigner.request
+            if self._assigner is not None and self._assigner.asked is not None
+            else None
+        )
 
     def stats(self) -> list[ReaderStats]:
         """How each reader fares; found sensors under their site."""
@@ -138,19 +169,31 @@ class ImuDriver:
 
     def sensors(self) -> dict[str, str]:
         """Site -> identity of the sensor on it, as far as known."""
-        worn = ((self._site_of.get(reader.site, reader.site), reader.sensor) for reader in self.readers)
+        worn = (
+            (self._site_of.get(reader.site, reader.site), reader.sensor) for reader in self.readers
+        )
         return {site: sensor for site, sensor in worn if sensor and site in SITES}
 
     def problems(self) -> list[str]:
         """What is wrong now, one sentence a site."""
-        return [f"{of_reader.site}: {of_reader.problem}" for of_reader in self.stats() if of_reader.problem]
+        return [
+            f"{of_reader.site}: {of_reader.problem}"
+            for of_reader in self.stats()
+            if of_reader.problem
+        ]
 
     def figures(self) -> dict[str, str]:
         """Rates, losses, latencies, temperatures by site, for diagnostics."""
         out = {}
         for s in self.stats():
             temperature = "" if s.temperature is None else f", {s.temperature:.0f} degrees C"
-            bias = "" if s.gyroscope_bias is None else ", gyroscope bias " + " ".join(f"{v:+.4f}" for v in s.gyroscope_bias) + " rad/s"
+            bias = (
+                ""
+                if s.gyroscope_bias is None
+                else ", gyroscope bias "
+                + " ".join(f"{v:+.4f}" for v in s.gyroscope_bias)
+                + " rad/s"
+            )
             out[s.site] = (
                 f"{s.rate_hz:.1f} Hz, {s.samples} samples, {s.lost} lost, {s.checksum_errors} checksum errors, "
                 f"{s.skipped_bytes} bytes skipped, latency {1e3 * s.latency_s[0]:.1f} ms (p99 {1e3 * s.latency_s[1]:.1f}), "

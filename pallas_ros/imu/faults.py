@@ -12,7 +12,12 @@ from pallas_ros.body.names import JOINT_INDEX, SITES
 from pallas_ros.body.rotations import Array
 from pallas_ros.imu.virtual import SensorTrack, wander
 
-_SWAYING = (("pelvis", "spine1", "spine2"), ("spine3", "neck", "head"), ("left_elbow",), ("right_elbow",))
+_SWAYING = (
+    ("pelvis", "spine1", "spine2"),
+    ("spine3", "neck", "head"),
+    ("left_elbow",),
+    ("right_elbow",),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,15 @@ def swaying(motion: Motion, faults: Faults, seed: int = 0) -> Motion:
     for joints in _SWAYING:
         turn = rotations.from_rotvec(whole + sway())
         for joint in joints:
-            rotated[:, JOINT_INDEX[joint]] = rotations.multiply(turn, rotated[:, JOINT_INDEX[joint]])
+            rotated[:, JOINT_INDEX[joint]] = rotations.multiply(
+                turn, rotated[:, JOINT_INDEX[joint]]
+            )
     return replace(motion, rotations=rotated)
 
 
-def afflicted(tracks: Mapping[str, SensorTrack], faults: Faults, seed: int = 0) -> dict[str, SensorTrack]:
+def afflicted(
+    tracks: Mapping[str, SensorTrack], faults: Faults, seed: int = 0
+) -> dict[str, SensorTrack]:
     """The sensors with bias steps in their gyroscopes and steel around them."""
     end = max(float(track.time[-1]) for track in tracks.values())
     pieces = _pieces_of_steel(end, faults, np.random.default_rng([seed, 77]))
@@ -64,13 +73,22 @@ def afflicted(tracks: Mapping[str, SensorTrack], faults: Faults, seed: int = 0) 
         step_s = (end - float(track.time[0])) / len(track.time)
         field = sum(
             (
-                gaussian_filter1d(wander(len(track.time), step_s, 10.0, np.random.default_rng([seed, which, 4]), 3), 50, axis=0) * size
+                gaussian_filter1d(
+                    wander(
+                        len(track.time), step_s, 10.0, np.random.default_rng([seed, which, 4]), 3
+                    ),
+                    50,
+                    axis=0,
+                )
+                * size
                 for which, size in ((99, faults.ambient), (i, faults.own_field))
             ),
             start=np.zeros((len(track.time), 3)),
         )
         for start, stop, rise, by_site in pieces:
-            nearness = np.clip(np.minimum((track.time - start) / rise, (stop + rise - track.time) / rise), 0.0, 1.0)
+            nearness = np.clip(
+                np.minimum((track.time - start) / rise, (stop + rise - track.time) / rise), 0.0, 1.0
+            )
             field += (nearness**2 * (3 - 2 * nearness))[:, None] * by_site[SITES.index(site)]
         to_sensor = rotations.inverse(rotations.multiply(track.q_world_bone, track.q_bone_sensor))
         worse[site] = replace(
@@ -89,7 +107,9 @@ def _bias_steps(time: Array, sensor: int, faults: Faults, seed: int) -> Array:
     return bias
 
 
-def _pieces_of_steel(end: float, faults: Faults, rng: np.random.Generator) -> list[tuple[float, float, float, Array]]:
+def _pieces_of_steel(
+    end: float, faults: Faults, rng: np.random.Generator
+) -> list[tuple[float, float, float, Array]]:
     """(start s, stop s, s of coming near, change of the field (4, 3) in the world) of every stay at some steel."""
     pieces: list[tuple[float, float, float, Array]] = []
     start = 45.0
@@ -99,7 +119,9 @@ def _pieces_of_steel(end: float, faults: Faults, rng: np.random.Generator) -> li
         size = float(np.exp(rng.uniform(np.log(faults.steel / 8), np.log(faults.steel))))
         rise = float(rng.uniform(0.5, 2.5))
         field = direction / np.linalg.norm(direction) * size
-        by_site = [(field + 0.5 * size * rng.standard_normal(3)) * rng.uniform(0.3, 1.5) for _ in SITES]
+        by_site = [
+            (field + 0.5 * size * rng.standard_normal(3)) * rng.uniform(0.3, 1.5) for _ in SITES
+        ]
         pieces.append((start, start + stay, rise, np.array(by_site)))
         start += stay + rng.exponential(faults.steel_every_s)
     return pieces

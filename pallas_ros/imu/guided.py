@@ -47,12 +47,34 @@ class Step:
 
 
 STEPS = (
-    Step("npose", "stand upright, feet parallel, arms hanging, palms to the thighs, and hold still"),
-    Step("tpose", "raise both arms sideways to the T-pose, level, palms down, and hold still", WRISTS, 50 * _DEGREE),
+    Step(
+        "npose", "stand upright, feet parallel, arms hanging, palms to the thighs, and hold still"
+    ),
+    Step(
+        "tpose",
+        "raise both arms sideways to the T-pose, level, palms down, and hold still",
+        WRISTS,
+        50 * _DEGREE,
+    ),
     Step("lower", "let the arms hang again and hold still", WRISTS, 50 * _DEGREE),
-    Step("elbows", "keep the upper arms at the body, bend both elbows to the front and back, twice, then hold still", WRISTS, 40 * _DEGREE),
-    Step("bow", "bow: roll the upper body forward and come up again, twice, then hold still", ("neck",), 20 * _DEGREE),
-    Step("turn", "turn the whole body to one side on the spot and back, then hold still", TRUNK, 30 * _DEGREE),
+    Step(
+        "elbows",
+        "keep the upper arms at the body, bend both elbows to the front and back, twice, then hold still",
+        WRISTS,
+        40 * _DEGREE,
+    ),
+    Step(
+        "bow",
+        "bow: roll the upper body forward and come up again, twice, then hold still",
+        ("neck",),
+        20 * _DEGREE,
+    ),
+    Step(
+        "turn",
+        "turn the whole body to one side on the spot and back, then hold still",
+        TRUNK,
+        30 * _DEGREE,
+    ),
 )
 
 
@@ -99,7 +121,11 @@ class GuidedCalibrator:
     @property
     def instruction(self) -> str:
         """What the wearer is to do now."""
-        return self.steps[len(self.finished)].instruction if len(self.finished) < len(self.steps) else "done"
+        return (
+            self.steps[len(self.finished)].instruction
+            if len(self.finished) < len(self.steps)
+            else "done"
+        )
 
     @property
     def progress(self) -> float:
@@ -110,7 +136,10 @@ class GuidedCalibrator:
         """Take a raw sample of a site; the calibration when the last step is done, else None."""
         if len(self.finished) == len(self.steps) or site not in self._path:
             return None
-        if sample.orientation is not None and sample.stamp - self._kept.get(site, 0) >= _KEEP_S * 1e9:
+        if (
+            sample.orientation is not None
+            and sample.stamp - self._kept.get(site, 0) >= _KEEP_S * 1e9
+        ):
             self._path[site].append(sample.orientation)
             self._kept[site] = sample.stamp
         poses = self._detector.push(site, sample)
@@ -142,9 +171,13 @@ class GuidedCalibrator:
                 self._name(wrong[0])
                 return None
         else:
-            movement = {site: hinge(self._start[site].q_ref_sensor, self._path[site]) for site in SITES}
+            movement = {
+                site: hinge(self._start[site].q_ref_sensor, self._path[site]) for site in SITES
+            }
             if max(m.angle for m in movement.values()) < step.least:
-                self.problem = self.problem if self.problem in self.mistakes else self.instruction  # has not begun; the path was rest
+                self.problem = (
+                    self.problem if self.problem in self.mistakes else self.instruction
+                )  # has not begun; the path was rest
                 self._begin(poses)
                 return None
             wrong = self._check(step, movement, poses)
@@ -172,12 +205,16 @@ class GuidedCalibrator:
 
     # What can be wrong with a movement
 
-    def _check(self, step: Step, movement: dict[str, Hinge], poses: dict[str, StillPose]) -> list[str]:
+    def _check(
+        self, step: Step, movement: dict[str, Hinge], poses: dict[str, StillPose]
+    ) -> list[str]:
         angle = {site: movement[site].angle for site in SITES}
         if step.name in ("tpose", "lower", "elbows"):
             wrong = self._arms_moved(step, angle)
             if not wrong and step.name == "tpose" and self._worn is not None:
-                wrong = mistakes.worn(poses, self._worn) or self._sides_as_worn(movement, poses, self._worn)
+                wrong = mistakes.worn(poses, self._worn) or self._sides_as_worn(
+                    movement, poses, self._worn
+                )
             if not wrong and step.name == "elbows":
                 wrong = self._sides(movement)
             return wrong
@@ -190,7 +227,11 @@ class GuidedCalibrator:
             ]
         if step.name == "turn":
             middle = float(np.median([angle[site] for site in SITES]))
-            loose = [site for site in SITES if abs(angle[site] - middle) > max(0.25 * middle, 15 * _DEGREE)]
+            loose = [
+                site
+                for site in SITES
+                if abs(angle[site] - middle) > max(0.25 * middle, 15 * _DEGREE)
+            ]
             if loose:
                 return [
                     (
@@ -204,38 +245,55 @@ class GuidedCalibrator:
         still = [site for site in WRISTS if angle[site] < step.least]
         astray = [site for site in TRUNK if angle[site] > 0.8 * step.least]
         if still and astray:
-            return [f"the sensors of {still[0]} and {astray[0]} are exchanged: {astray[0]} moved with the arm and {still[0]} did not"]
+            return [
+                f"the sensors of {still[0]} and {astray[0]} are exchanged: {astray[0]} moved with the arm and {still[0]} did not"
+            ]
         if still:
             turned = np.degrees(angle[still[0]])
-            return [f"{still[0]}: turned only {turned:.0f} degrees, expected more than {np.degrees(step.least):.0f}: {step.instruction}"]
+            return [
+                f"{still[0]}: turned only {turned:.0f} degrees, expected more than {np.degrees(step.least):.0f}: {step.instruction}"
+            ]
         if astray:
-            return [f"{astray[0]}: turned {np.degrees(angle[astray[0]]):.0f} degrees while only the arms should move: {step.instruction}"]
+            return [
+                f"{astray[0]}: turned {np.degrees(angle[astray[0]]):.0f} degrees while only the arms should move: {step.instruction}"
+            ]
         return []
 
     def _sides(self, movement: dict[str, Hinge]) -> list[str]:
         """Left and right swing in opposite senses to the T-pose and in the same sense at the elbows; exchanged sensors contradict that."""
         contrary = []
         for site in WRISTS:
-            by_swing, by_elbow = self._swing_heading(site), wrap(_ELBOW_HEADING - movement[site].heading)
+            by_swing, by_elbow = (
+                self._swing_heading(site),
+                wrap(_ELBOW_HEADING - movement[site].heading),
+            )
             contrary.append(abs(wrap(by_swing - by_elbow)) > np.pi / 2)
         if all(contrary):
             return [_EXCHANGED]
         if any(contrary):
             site = WRISTS[contrary.index(True)]
-            return [f"{site}: raising the arm and bending the elbow contradict each other: the sensor slips, or the elbow bent to the side"]
+            return [
+                f"{site}: raising the arm and bending the elbow contradict each other: the sensor slips, or the elbow bent to the side"
+            ]
         return []
 
-    def _sides_as_worn(self, movement: dict[str, Hinge], poses: dict[str, StillPose], worn: Mapping[str, Array]) -> list[str]:
+    def _sides_as_worn(
+        self, movement: dict[str, Hinge], poses: dict[str, StillPose], worn: Mapping[str, Array]
+    ) -> list[str]:
         """Where it is known how the sensors are worn, the swing of the arms alone tells left from right."""
         contrary = []
         for site in WRISTS:
             by_swing = _swing_heading(site, movement[site])
-            as_worn = worn_heading(poses[site], rotations.IDENTITY, worn.get(site, rotations.IDENTITY))
+            as_worn = worn_heading(
+                poses[site], rotations.IDENTITY, worn.get(site, rotations.IDENTITY)
+            )
             contrary.append(abs(wrap(by_swing - as_worn)) > np.pi / 2)
         if all(contrary):
             return [_EXCHANGED]
         if any(contrary):
-            return [f"{WRISTS[contrary.index(True)]}: the sensor is turned half about: its x axis points forward in the T-pose"]
+            return [
+                f"{WRISTS[contrary.index(True)]}: the sensor is turned half about: its x axis points forward in the T-pose"
+            ]
         return []
 
     # Conclusions
@@ -250,14 +308,19 @@ class GuidedCalibrator:
     def _headings(self) -> dict[str, float]:
         headings: dict[str, float] = {}
         for site in SITES:
-            tpose, worn = self._poses["tpose"][site], (self._worn or {}).get(site, rotations.IDENTITY)
+            tpose, worn = (
+                self._poses["tpose"][site],
+                (self._worn or {}).get(site, rotations.IDENTITY),
+            )
             if site in WRISTS:
                 headings[site] = self._swing_heading(site)
                 if self.functional:
                     by_elbow = wrap(_ELBOW_HEADING - self._movements["elbows"][site].heading)
                     headings[site] = mean_angle([headings[site], by_elbow], [1.0, 1.0])
             elif self.functional:
-                headings[site] = wrap(np.pi / 2 - self._movements["bow"][site].heading)  # a bow turns about +y
+                headings[site] = wrap(
+                    np.pi / 2 - self._movements["bow"][site].heading
+                )  # a bow turns about +y
             else:
                 headings[site] = worn_heading(tpose, rotations.IDENTITY, worn)
         return headings
@@ -266,12 +329,18 @@ class GuidedCalibrator:
         tpose = self._poses["tpose"]
         headings = self._headings()
         name = "functional" if self.functional else "npose_tpose"
-        calibration = pose_calibration(tpose, dict.fromkeys(SITES, rotations.IDENTITY), headings, self._sensors, name)
+        calibration = pose_calibration(
+            tpose, dict.fromkeys(SITES, rotations.IDENTITY), headings, self._sensors, name
+        )
         for site, of_site in calibration.sites.items():
             rest = self._poses["npose"][site]
             of_site.gyroscope_bias = rest.rate
-            q_world_sensor = rotations.multiply(rotations.about_z(of_site.heading_offset), rest.q_ref_sensor)
-            q_world_bone = rotations.multiply(q_world_sensor, rotations.inverse(of_site.q_bone_sensor))
+            q_world_sensor = rotations.multiply(
+                rotations.about_z(of_site.heading_offset), rest.q_ref_sensor
+            )
+            q_world_bone = rotations.multiply(
+                q_world_sensor, rotations.inverse(of_site.q_bone_sensor)
+            )
             of_site.residual = float(rotations.angle_between(q_world_bone, N_POSE[site]))
             if of_site.residual > 25 * _DEGREE:
                 calibration.warnings.append(
@@ -281,19 +350,30 @@ class GuidedCalibrator:
         if self.functional:
             calibration.warnings += self._doubts()
         elif self._worn is None:
-            calibration.warnings.append("pelvis and neck take their heading from how they are worn; the functional part would measure it")
+            calibration.warnings.append(
+                "pelvis and neck take their heading from how they are worn; the functional part would measure it"
+            )
         return calibration
 
     def _doubts(self) -> list[str]:
         doubts = []
         for site in WRISTS:
-            apart = abs(wrap(self._swing_heading(site) - wrap(_ELBOW_HEADING - self._movements["elbows"][site].heading)))
+            apart = abs(
+                wrap(
+                    self._swing_heading(site)
+                    - wrap(_ELBOW_HEADING - self._movements["elbows"][site].heading)
+                )
+            )
             if apart > 20 * _DEGREE:
-                doubts.append(f"{site}: arm swing and elbow give headings {np.degrees(apart):.0f} degrees apart; their mean is used")
+                doubts.append(
+                    f"{site}: arm swing and elbow give headings {np.degrees(apart):.0f} degrees apart; their mean is used"
+                )
         for site in TRUNK:
             bow = self._movements["bow"][site]
             if bow.angle < 12 * _DEGREE:
-                doubts.append(f"{site}: it turned only {np.degrees(bow.angle):.0f} degrees in the bow, so that its heading is uncertain")
+                doubts.append(
+                    f"{site}: it turned only {np.degrees(bow.angle):.0f} degrees in the bow, so that its heading is uncertain"
+                )
         return doubts
 
 

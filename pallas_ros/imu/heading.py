@@ -83,18 +83,31 @@ class HeadingDrift:
         self._last = 0
         self._sites: dict[str, _Site] = {}
         for site in SITES[1:]:
-            spread = (m.fresh, m.rate, *((m.trunk_mean, 1e-6) if site == "neck" else (m.arm_mean, m.hanging_mean)))
+            spread = (
+                m.fresh,
+                m.rate,
+                *((m.trunk_mean, 1e-6) if site == "neck" else (m.arm_mean, m.hanging_mean)),
+            )
             self._sites[site] = _Site(np.zeros(4), np.diag(np.square(spread)))
 
     @property
     def drift(self) -> dict[str, float]:
         """Estimated drift of each site's heading relative to the waist, rad; corrections are the opposite."""
-        return {"pelvis": 0.0, **{site: float(state.mean[_DRIFT]) for site, state in self._sites.items()}}
+        return {
+            "pelvis": 0.0,
+            **{site: float(state.mean[_DRIFT]) for site, state in self._sites.items()},
+        }
 
     @property
     def uncertainty(self) -> dict[str, float]:
         """Standard deviation of `drift`, rad."""
-        return {"pelvis": 0.0, **{site: float(np.sqrt(state.covariance[_DRIFT, _DRIFT])) for site, state in self._sites.items()}}
+        return {
+            "pelvis": 0.0,
+            **{
+                site: float(np.sqrt(state.covariance[_DRIFT, _DRIFT]))
+                for site, state in self._sites.items()
+            },
+        }
 
     def correct(self, frame: ImuFrame) -> ImuFrame:
         """A synchronised frame with the drift taken out; ``heading_drift`` says by how much. Frames are to come in order of time."""
@@ -113,11 +126,22 @@ class HeadingDrift:
 
     def remarks(self) -> list[str]:
         """Drifts worth telling, in words."""
-        far = {site: np.degrees(drift) for site, drift in self.drift.items() if abs(drift) > _WORTH_TELLING}
-        return [f"{site} has drifted by {degrees:.0f} degrees in heading: calibrate again soon" for site, degrees in far.items()]
+        far = {
+            site: np.degrees(drift)
+            for site, drift in self.drift.items()
+            if abs(drift) > _WORTH_TELLING
+        }
+        return [
+            f"{site} has drifted by {degrees:.0f} degrees in heading: calibrate again soon"
+            for site, degrees in far.items()
+        ]
 
     def _step(self, frame: ImuFrame) -> None:
-        elapsed = min(max((frame.stamp - self._last) / NANOSECONDS, 0.0), _MISSED_S) if self._last else 0.0
+        elapsed = (
+            min(max((frame.stamp - self._last) / NANOSECONDS, 0.0), _MISSED_S)
+            if self._last
+            else 0.0
+        )
         self._last, self._next = frame.stamp, frame.stamp + round(_EVERY_S * NANOSECONDS)
         q_world_bone = dict(zip(SITES, frame.orientation, strict=True))
         valid = dict(zip(SITES, frame.valid.tolist(), strict=True))
@@ -128,7 +152,9 @@ class HeadingDrift:
                 self._measure(site, state, q_world_bone[site], torso)
             if site == "neck" and valid[site]:  # the arms hang from the upper trunk
                 torso = float(rotations.heading(q_world_bone[site])) - float(state.mean[_DRIFT])
-            state.shown += float(np.clip(state.mean[_DRIFT] - state.shown, -_FASTEST * elapsed, _FASTEST * elapsed))
+            state.shown += float(
+                np.clip(state.mean[_DRIFT] - state.shown, -_FASTEST * elapsed, _FASTEST * elapsed)
+            )
 
     def _predict(self, state: _Site, elapsed: float) -> None:
         m = self.model
@@ -146,11 +172,20 @@ class HeadingDrift:
         if site == "neck":
             angle = float(rotations.heading(q_world_bone)) - torso
         else:
-            along = rotations.to_matrix(q_world_bone)[:, 1] * (1.0 if site == "left_wrist" else -1.0)
+            along = rotations.to_matrix(q_world_bone)[:, 1] * (
+                1.0 if site == "left_wrist" else -1.0
+            )
             if along[2] < -0.85:  # hanging: the palm's side tells, not where the arm points
                 which, spread = _HANGING, m.hanging
-                hang = rotations.from_rotvec(np.array([-np.pi / 2 if site == "left_wrist" else np.pi / 2, 0.0, 0.0]))
-                angle = float(rotations.heading(rotations.multiply(q_world_bone, rotations.inverse(hang)))) - torso
+                hang = rotations.from_rotvec(
+                    np.array([-np.pi / 2 if site == "left_wrist" else np.pi / 2, 0.0, 0.0])
+                )
+                angle = (
+                    float(
+                        rotations.heading(rotations.multiply(q_world_bone, rotations.inverse(hang)))
+                    )
+                    - torso
+                )
             elif abs(along[2]) < 0.85:
                 angle = float(np.arctan2(along[1], along[0])) - torso
             else:

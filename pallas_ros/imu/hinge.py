@@ -37,7 +37,9 @@ def hinge(q_ref_start: Array, q_ref_sensor: Sequence[Array] | Array) -> Hinge:
         q_ref_start: (4,) xyzw, its orientation while still, before.
         q_ref_sensor: (N, 4) xyzw, its orientations during the movement.
     """
-    turns = rotations.to_rotvec(rotations.multiply(np.asarray(q_ref_sensor), rotations.inverse(q_ref_start)))
+    turns = rotations.to_rotvec(
+        rotations.multiply(np.asarray(q_ref_sensor), rotations.inverse(q_ref_start))
+    )
     angles = np.linalg.norm(turns, axis=-1)
     widest = turns[int(np.argmax(angles))]
     wide = turns[angles > min(_LEAST_TURN, float(angles.max()))]

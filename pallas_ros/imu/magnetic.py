@@ -39,7 +39,13 @@ PERIOD_S = 0.5
 """The field is averaged over this; the filter needs no more."""
 
 EARTH, MOVING, STEADY = range(3)
-_B, _A, _S, _E, _L = slice(1, 4), slice(4, 7), slice(7, 10), slice(10, 13), slice(13, 15)  # d is state 0
+_B, _A, _S, _E, _L = (
+    slice(1, 4),
+    slice(4, 7),
+    slice(7, 10),
+    slice(10, 13),
+    slice(13, 15),
+)  # d is state 0
 _LX, _LY = 13, 14
 _STATES = 15
 _EACH = np.arange(_STATES)
@@ -52,7 +58,9 @@ _BRANCHING = 4.6  # a story worse than that does not begin with a step of the bi
 _ALIKE = 0.7  # standard deviations: stories closer than that are one
 _STILL_FOR = 3  # periods in which the mean rate hardly changes: rest
 _SLOW = 0.02  # rad/s: what turns faster than its bias by that is not at rest
-_SETTING_RIGHT = 0.05  # rad/s: faster than any bias asks for; the six-axis frame is new, or samples were missing
+_SETTING_RIGHT = (
+    0.05  # rad/s: faster than any bias asks for; the six-axis frame is new, or samples were missing
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +156,9 @@ class MagneticHeading:
         self._bias: Array | None = None
         self._strength = 0.0
         self._rates: list[Array] = []  # of the last periods
-        self._unrest = self.model.fresh**2  # variance of the field around, as a share of what the model says
+        self._unrest = (
+            self.model.fresh**2
+        )  # variance of the field around, as a share of what the model says
         self._x: Array = np.zeros((1, _STATES))  # one row a story
         self._P: Array = np.zeros((1, _STATES, _STATES))
         self._mode = np.array([EARTH])
@@ -159,7 +169,14 @@ class MagneticHeading:
         """Has there been a field?"""
         return self._strength > 0.0
 
-    def step(self, field: Array, axes: Array, bias: Array, levelled: Array = _LEVEL, rate: Array | None = None) -> float:
+    def step(
+        self,
+        field: Array,
+        axes: Array,
+        bias: Array,
+        levelled: Array = _LEVEL,
+        rate: Array | None = None,
+    ) -> float:
         """Take the mean field of one `PERIOD_S` and return `drift`.
 
         Args:
@@ -191,7 +208,11 @@ class MagneticHeading:
         if rate is not None:
             self._rates = [*self._rates[1 - _STILL_FOR :], rate]
             changed = np.abs(np.array(self._rates) - rate).max()
-            if len(self._rates) == _STILL_FOR and changed < self.model.still and np.abs(rate - bias).max() < _SLOW:
+            if (
+                len(self._rates) == _STILL_FOR
+                and changed < self.model.still
+                and np.abs(rate - bias).max() < _SLOW
+            ):
                 rows[:, _B] = np.eye(3)
                 return rate - bias, rows, self.model.rest**2
         if np.abs(levelled).max() < _SETTING_RIGHT:
@@ -213,12 +234,26 @@ class MagneticHeading:
     def _branch(self) -> Array:
         """Every story goes on in each way it may; returns the mode each was in, and sets apart where the bias steps."""
         m = self.model
-        meets, settles, leaves, steps = (PERIOD_S / s for s in (m.meets_s, m.settles_s, m.leaves_s, m.bias_step_s))
+        meets, settles, leaves, steps = (
+            PERIOD_S / s for s in (m.meets_s, m.settles_s, m.leaves_s, m.bias_step_s)
+        )
         settles = 1 - math.exp(-settles)
         ways = {
-            EARTH: ((EARTH, 1 - meets - steps, False), (MOVING, meets, False), (EARTH, steps, True)),
-            MOVING: ((MOVING, 1 - settles, False), (STEADY, settles / 2, False), (EARTH, settles / 2, False)),
-            STEADY: ((STEADY, 1 - leaves - steps, False), (MOVING, leaves, False), (STEADY, steps, True)),
+            EARTH: (
+                (EARTH, 1 - meets - steps, False),
+                (MOVING, meets, False),
+                (EARTH, steps, True),
+            ),
+            MOVING: (
+                (MOVING, 1 - settles, False),
+                (STEADY, settles / 2, False),
+                (EARTH, settles / 2, False),
+            ),
+            STEADY: (
+                (STEADY, 1 - leaves - steps, False),
+                (MOVING, leaves, False),
+                (STEADY, steps, True),
+            ),
         }
         going = [
             (i, mode, self._odds[i] + math.log(chance), stepped)
@@ -246,12 +281,21 @@ class MagneticHeading:
         late = math.exp(-PERIOD_S / m.level_s)
         x[:, _L] = late * x[:, _L] + (1 - late) * x[:, _B] @ level.T
         F = np.eye(_STATES)
-        F[0, _B], F[_A, _A], F[_L, _L], F[_L, _B] = PERIOD_S * up, keep * np.eye(3), late * np.eye(2), (1 - late) * level
+        F[0, _B], F[_A, _A], F[_L, _L], F[_L, _B] = (
+            PERIOD_S * up,
+            keep * np.eye(3),
+            late * np.eye(2),
+            (1 - late) * level,
+        )
         restless = min(max(math.sqrt(self._unrest), m.calmest), 1.0)
         spread = restless * (m.ambient if self._ambient is None else m.own)
         newly = (restless * m.ambient) ** 2 if self._ambient is not None and before is None else 0.0
         noise = np.zeros((len(x), _STATES))
-        noise[:, 0], noise[:, _B], noise[:, _E] = m.walk**2 * PERIOD_S, m.bias_walk**2 * PERIOD_S, m.earth**2 * PERIOD_S
+        noise[:, 0], noise[:, _B], noise[:, _E] = (
+            m.walk**2 * PERIOD_S,
+            m.bias_walk**2 * PERIOD_S,
+            m.earth**2 * PERIOD_S,
+        )
         noise[:, _A] = spread**2 * (1 - keep * keep) + newly
         noise[:, _S] = PERIOD_S * np.array([0.0, m.moving**2, m.steady**2])[self._mode][:, None]
         P = F @ self._P @ F.T
@@ -264,7 +308,10 @@ class MagneticHeading:
         """Kalman update of all stories with the field, and with what was `_told` of the bias; what they say of each story."""
         x, P = self._x, self._P
         c, s = np.cos(x[:, 0]), np.sin(x[:, 0])
-        seen = np.stack((c * field[0] + s * field[1], -s * field[0] + c * field[1], np.full(len(x), field[2])), axis=1)
+        seen = np.stack(
+            (c * field[0] + s * field[1], -s * field[0] + c * field[1], np.full(len(x), field[2])),
+            axis=1,
+        )
         expected = x[:, _A] + x[:, _S] + x[:, _E]
         H = np.tile(_FIELD, (len(x), 1, 1))
         H[:, 0, 0], H[:, 1, 0] = -expected[:, 1], expected[:, 0]
@@ -279,7 +326,11 @@ class MagneticHeading:
         inverse = np.linalg.inv(S)
         leaning = (H[:, :3, _L] @ x[:, _L, None])[:, :, 0]
         surprise = np.concatenate((seen - expected - leaning, told - x @ rows.T), axis=1)
-        self._odds = self._odds - 0.5 * np.einsum("ki,kij,kj->k", surprise, inverse, surprise) - 0.5 * np.log(np.linalg.det(S))
+        self._odds = (
+            self._odds
+            - 0.5 * np.einsum("ki,kij,kj->k", surprise, inverse, surprise)
+            - 0.5 * np.log(np.linalg.det(S))
+        )
         gain = PHt @ inverse
         self._x = x + np.einsum("kij,kj->ki", gain, surprise)
         P = P - gain @ PHt.transpose(0, 2, 1)
@@ -296,7 +347,11 @@ class MagneticHeading:
             if odds[i] < -_FORGOTTEN:
                 break
             for j in kept:
-                same = mode[i] == mode[j] and 0.6 < spread[i, 0] / spread[j, 0] < 1.6 and 0.6 < of_bias[i] / of_bias[j] < 1.6
+                same = (
+                    mode[i] == mode[j]
+                    and 0.6 < spread[i, 0] / spread[j, 0] < 1.6
+                    and 0.6 < of_bias[i] / of_bias[j] < 1.6
+                )
                 if same and np.abs((x[i] - x[j]) / spread[j]).max() < _ALIKE:
                     odds[j] = np.logaddexp(odds[i], odds[j])
                     break
@@ -304,7 +359,12 @@ class MagneticHeading:
                 if room[int(mode[i])]:
                     room[int(mode[i])] -= 1
                     kept.append(i)
-        self._x, self._P, self._mode, self._odds = x[kept], self._P[kept], mode[kept], odds[kept] - odds[kept].max()
+        self._x, self._P, self._mode, self._odds = (
+            x[kept],
+            self._P[kept],
+            mode[kept],
+            odds[kept] - odds[kept].max(),
+        )
 
     def _conclude(self, field: Array) -> None:
         """Mean and variance over the stories; what the others are told."""
@@ -317,9 +377,15 @@ class MagneticHeading:
         self.variance = float(weight @ (self._P[:, 0, 0] + (apart - mean) ** 2))
         self.clean = float(weight[self._mode == EARTH].sum())
         c, s = math.cos(self.drift), math.sin(self.drift)
-        felt = np.array((c * field[0] + s * field[1], -s * field[0] + c * field[1], field[2])) - weight @ self._x[:, _E]
+        felt = (
+            np.array((c * field[0] + s * field[1], -s * field[0] + c * field[1], field[2]))
+            - weight @ self._x[:, _E]
+        )
         if self.clean > 0.8:  # its east is not asked: the drift follows that
-            unrest, within = float(felt[1:] @ felt[1:]) / 2 / (self.model.ambient**2 + self.model.noise**2), self.model.calm_s
+            unrest, within = (
+                float(felt[1:] @ felt[1:]) / 2 / (self.model.ambient**2 + self.model.noise**2),
+                self.model.calm_s,
+            )
         else:
             unrest, within = 1.0, self.model.forget_s
         self._unrest += PERIOD_S / within * (min(unrest, 2.0) - self._unrest)

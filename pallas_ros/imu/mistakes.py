@@ -20,7 +20,11 @@ _DISAGREE = float(np.radians(20.0))
 
 def at_rest(poses: Mapping[str, StillPose]) -> list[str]:
     """What is wrong with the accelerations of sensors at rest, one sentence a site; empty when they all read gravity, upward."""
-    return [sentence for site, pose in poses.items() if (sentence := _acceleration(site, pose)) is not None]
+    return [
+        sentence
+        for site, pose in poses.items()
+        if (sentence := _acceleration(site, pose)) is not None
+    ]
 
 
 def _acceleration(site: str, pose: StillPose) -> str | None:
@@ -37,9 +41,7 @@ def _acceleration(site: str, pose: StillPose) -> str | None:
     up = rotations.rotate(pose.q_ref_sensor, pose.acceleration) / g
     tilt = float(np.arccos(np.clip(up[2], -1.0, 1.0)))
     if tilt > np.pi - _DISAGREE:
-        return (
-            f"{site}: acceleration points down at rest: gravity has been removed twice, or its sign is reversed; specific force points up"
-        )
+        return f"{site}: acceleration points down at rest: gravity has been removed twice, or its sign is reversed; specific force points up"
     if tilt > _DISAGREE:
         return (
             f"{site}: orientation and acceleration disagree about where up is, by {np.degrees(tilt):.0f} degrees: "
@@ -59,10 +61,18 @@ def worn(poses: Mapping[str, StillPose], q_world_sensor: Mapping[str, Array]) ->
     for site, pose in poses.items():
         tilt = _tilt(pose.q_ref_sensor, q_world_sensor[site])
         if tilt > UPSIDE_DOWN:
-            found.append(f"{site}: the sensor is upside down: turn it over, its z axis points up in the T-pose")
+            found.append(
+                f"{site}: the sensor is upside down: turn it over, its z axis points up in the T-pose"
+            )
         elif tilt > TILTED:
-            what = "hold the arm as asked, palm down in the T-pose" if site.endswith("wrist") else "stand upright"
-            found.append(f"{site}: tilted {np.degrees(tilt):.0f} degrees from how it should stand: {what}, or mend how the sensor sits")
+            what = (
+                "hold the arm as asked, palm down in the T-pose"
+                if site.endswith("wrist")
+                else "stand upright"
+            )
+            found.append(
+                f"{site}: tilted {np.degrees(tilt):.0f} degrees from how it should stand: {what}, or mend how the sensor sits"
+            )
     return found
 
 

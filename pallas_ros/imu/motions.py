@@ -112,7 +112,9 @@ def minimum_jerk(fraction: Array) -> Array:
     return np.asarray(s**3 * (10 - 15 * s + 6 * s**2))
 
 
-def demo_motion(duration: float = 30.0, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None) -> Motion:
+def demo_motion(
+    duration: float = 30.0, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None
+) -> Motion:
     """The demonstration: three seconds of still T-pose, then walk, reach, wave and lift, again and again until ``duration`` s.
 
     Returns:
@@ -127,7 +129,10 @@ def demo_motion(duration: float = 30.0, fps: float = MODEL_RATE_HZ, skeleton: Sk
 
 
 def calibration_motion(
-    functional: bool = True, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None, sloppy: Array | None = None
+    functional: bool = True,
+    fps: float = MODEL_RATE_HZ,
+    skeleton: Skeleton | None = None,
+    sloppy: Array | None = None,
 ) -> Motion:
     """What a wearer does in the guided calibration: N-pose, T-pose and, if ``functional``, elbows, bow and turn (`guided`).
 
@@ -136,7 +141,10 @@ def calibration_motion(
     script = _CALIBRATION if functional else _CALIBRATION[:6]
     if sloppy is not None:
         missed: dict[_Pose, _Pose] = {}
-        script = tuple((seconds, missed.setdefault(pose, _missed(pose, sloppy[11 * len(missed) :]))) for seconds, pose in script)
+        script = tuple(
+            (seconds, missed.setdefault(pose, _missed(pose, sloppy[11 * len(missed) :])))
+            for seconds, pose in script
+        )
     return _play(script, [], sum(seconds for seconds, _ in script), fps, skeleton)
 
 
@@ -146,10 +154,20 @@ def _missed(pose: _Pose, by: Array) -> _Pose:
         _Arm(arm.lower + d[0], arm.forward + d[1], arm.flex + abs(d[2]), arm.twist + d[3])
         for arm, d in ((pose.left, by[:4]), (pose.right, by[4:8]))
     )
-    return _Pose(left, right, pose.bend + by[8], pose.turn + by[9], pose.crouch, pose.nod + by[10], pose.about)
+    return _Pose(
+        left,
+        right,
+        pose.bend + by[8],
+        pose.turn + by[9],
+        pose.crouch,
+        pose.nod + by[10],
+        pose.about,
+    )
 
 
-def everyday_motion(duration: float, seed: int = 0, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None) -> Motion:
+def everyday_motion(
+    duration: float, seed: int = 0, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None
+) -> Motion:
     """The poses of the demonstration in random order, each varied, at random speeds, with walks and rests between; begins as it does."""
     rng = np.random.default_rng(seed)
     script: list[tuple[float, _Pose]] = [(STILL_S, _T)]
@@ -158,7 +176,10 @@ def everyday_motion(duration: float, seed: int = 0, fps: float = MODEL_RATE_HZ, 
         choice = rng.random()
         if choice < 0.15:
             walks.append(len(script) + 1)
-            script += [(1.5, _Pose(_REST, _REST)), (float(rng.uniform(4.0, 9.0)), _Pose(_REST, _REST))]
+            script += [
+                (1.5, _Pose(_REST, _REST)),
+                (float(rng.uniform(4.0, 9.0)), _Pose(_REST, _REST)),
+            ]
         elif choice < 0.3:
             pose = _varied(_Pose(_REST, _REST), rng)
             script += [(1.5, pose), (float(rng.uniform(1.0, 6.0)), pose)]
@@ -172,40 +193,81 @@ def _varied(pose: _Pose, rng: np.random.Generator) -> _Pose:
     arms = []
     for arm in (pose.left, pose.right):
         lower, forward, flex, twist = rng.normal(0.0, (8.0, 12.0, 8.0, 8.0))
-        arms.append(_Arm(arm.lower + lower, arm.forward + forward, max(arm.flex + flex, 5.0), arm.twist + twist))
+        arms.append(
+            _Arm(
+                arm.lower + lower,
+                arm.forward + forward,
+                max(arm.flex + flex, 5.0),
+                arm.twist + twist,
+            )
+        )
     turn, bend = rng.normal(0.0, (6.0, 3.0))
-    return _Pose(arms[0], arms[1], pose.bend + bend, pose.turn + turn, pose.crouch, pose.nod, pose.about)
+    return _Pose(
+        arms[0], arms[1], pose.bend + bend, pose.turn + turn, pose.crouch, pose.nod, pose.about
+    )
 
 
-def _play(script: Sequence[tuple[float, _Pose]], walks: Sequence[int], duration: float, fps: float, skeleton: Skeleton | None) -> Motion:
+def _play(
+    script: Sequence[tuple[float, _Pose]],
+    walks: Sequence[int],
+    duration: float,
+    fps: float,
+    skeleton: Skeleton | None,
+) -> Motion:
     """A script as a motion; during the passages ``walks`` (indices) the body walks."""
     body = skeleton or Skeleton.from_height()
     time = np.arange(round(duration * fps) + 1) / fps
     angles, walk, phase, travelled = _angles(script, walks, time)
     q_parent = _local_rotations(angles, walk, phase)
-    q_parent[:, 0] = rotations.multiply(rotations.about_z(_course(travelled) + angles["about"]), q_parent[:, 0])
+    q_parent[:, 0] = rotations.multiply(
+        rotations.about_z(_course(travelled) + angles["about"]), q_parent[:, 0]
+    )
     q_world = to_global(q_parent)
     positions = forward_kinematics(body, q_world, np.zeros((len(time), 3)))
     positions += _root(body, positions, fps)[:, None]
     return Motion(float(fps), np.asarray(positions, np.float64), np.asarray(q_world, np.float64))
 
 
-_KEYS = ("l_lower", "l_forward", "l_flex", "l_twist", "r_lower", "r_forward", "r_flex", "r_twist", "bend", "turn", "crouch", "nod", "about")
+_KEYS = (
+    "l_lower",
+    "l_forward",
+    "l_flex",
+    "l_twist",
+    "r_lower",
+    "r_forward",
+    "r_flex",
+    "r_twist",
+    "bend",
+    "turn",
+    "crouch",
+    "nod",
+    "about",
+)
 
 
 def _numbers(pose: _Pose) -> Array:
-    arms = [value for arm in (pose.left, pose.right) for value in (arm.lower, arm.forward, arm.flex, arm.twist)]
+    arms = [
+        value
+        for arm in (pose.left, pose.right)
+        for value in (arm.lower, arm.forward, arm.flex, arm.twist)
+    ]
     return np.radians([*arms, pose.bend, pose.turn, pose.crouch, pose.nod, pose.about])
 
 
-def _angles(script: Sequence[tuple[float, _Pose]], walks: Sequence[int], time: Array) -> tuple[dict[str, Array], Array, Array, Array]:
+def _angles(
+    script: Sequence[tuple[float, _Pose]], walks: Sequence[int], time: Array
+) -> tuple[dict[str, Array], Array, Array, Array]:
     """Joint angles by name, walk intensity 0 to 1, stride phase in rad and distance walked in m, each (T,)."""
     walk, start, previous = np.zeros(len(time)), 0.0, _numbers(script[0][1])
     values = np.tile(previous, (len(time), 1))
     for step, (seconds, pose) in enumerate(script):
         target = _numbers(pose)
         during = slice(*np.searchsorted(time, (start, start + seconds)))
-        values[during] = previous + (target - previous) * minimum_jerk((time[during] - start) / max(seconds, 1e-9))[:, None]
+        values[during] = (
+            previous
+            + (target - previous)
+            * minimum_jerk((time[during] - start) / max(seconds, 1e-9))[:, None]
+        )
         if step in walks:
             fade = np.minimum(time[during] - start, start + seconds - time[during]) / 1.5
             walk[during] = minimum_jerk(fade)
@@ -213,7 +275,12 @@ def _angles(script: Sequence[tuple[float, _Pose]], walks: Sequence[int], time: A
     values[np.searchsorted(time, start) :] = previous
     step_s = np.diff(time, prepend=time[0])
     phase = np.cumsum(walk * step_s) * 2 * np.pi * _CYCLE_HZ
-    return dict(zip(_KEYS, values.T, strict=True)), walk, phase, np.cumsum(walk * step_s) * _WALK_SPEED
+    return (
+        dict(zip(_KEYS, values.T, strict=True)),
+        walk,
+        phase,
+        np.cumsum(walk * step_s) * _WALK_SPEED,
+    )
 
 
 def _course(travelled: Array) -> Array:
@@ -227,14 +294,20 @@ def _local_rotations(angle: dict[str, Array], walk: Array, phase: Array) -> Arra
 
     def turn(joint: str, axis: tuple[int, int, int], radians: Array) -> None:
         vector = np.asarray(axis, dtype=np.float64) * radians[:, None]
-        q[:, JOINT_INDEX[joint]] = rotations.multiply(q[:, JOINT_INDEX[joint]], rotations.from_rotvec(vector))
+        q[:, JOINT_INDEX[joint]] = rotations.multiply(
+            q[:, JOINT_INDEX[joint]], rotations.from_rotvec(vector)
+        )
 
     x, y, z = (1, 0, 0), (0, 1, 0), (0, 0, 1)
     swing = walk * np.sin(phase)
     turn("pelvis", z, 0.07 * swing)
     turn("pelvis", x, 0.03 * walk * np.cos(phase))
     turn("pelvis", y, 0.35 * angle["bend"])
-    for joint, bend, twist in (("spine1", 0.22, 0.25), ("spine2", 0.22, 0.35), ("spine3", 0.21, 0.40)):
+    for joint, bend, twist in (
+        ("spine1", 0.22, 0.25),
+        ("spine2", 0.22, 0.35),
+        ("spine3", 0.21, 0.40),
+    ):
         turn(joint, z, twist * angle["turn"] - 0.045 * swing)
         turn(joint, y, bend * angle["bend"])
     for joint in ("neck", "head"):
@@ -249,7 +322,9 @@ def _local_rotations(angle: dict[str, Array], walk: Array, phase: Array) -> Arra
         turn(f"{side}_shoulder", x, -sign * 0.90 * arm["lower"])
         turn(f"{side}_shoulder", y, -arm["twist"])
         turn(f"{side}_elbow", z, -sign * (arm["flex"] + 0.12 * walk * (1 - np.sin(phase) * sign)))
-        swings = (0.5 * (1 + sign * np.cos(phase + 0.6))) ** 3 * walk  # 1 while the leg swings forward, 0 while it stands
+        swings = (
+            0.5 * (1 + sign * np.cos(phase + 0.6))
+        ) ** 3 * walk  # 1 while the leg swings forward, 0 while it stands
         knee = 1.6 * angle["crouch"] + 1.0 * swings + 0.06 * walk
         hip = -0.33 * leg - 0.25 * swings - 0.35 * angle["bend"] - 0.8 * angle["crouch"]
         turn(f"{side}_hip", y, hip)
@@ -269,4 +344,6 @@ def _root(body: Skeleton, positions: Array, fps: float) -> Array:
     height = body.sole - lowest + soft * np.log(total / 2)
     step = -np.einsum("tf,tfk->tk", weight / total[:, None], np.gradient(feet[:, :, :2], axis=0))
     step = gaussian_filter1d(step, 0.12 * fps, axis=0, mode="nearest")
-    return np.column_stack((np.cumsum(step, axis=0) - step[0], gaussian_filter1d(height, 0.05 * fps, mode="nearest")))
+    return np.column_stack(
+        (np.cumsum(step, axis=0) - step[0], gaussian_filter1d(height, 0.05 * fps, mode="nearest"))
+    )

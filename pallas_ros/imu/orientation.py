@@ -22,7 +22,9 @@ MODES = ("auto", "sensor", "6d", "9d")
 
 _RATE_KNOWN = 50  # samples
 _BIAS_MOST = math.radians(2.0)  # rad/s: VQF believes in none larger
-_BIAS_SIGMA_KNOWN = math.radians(0.1)  # rad/s, of a bias found before: temperature has changed it since
+_BIAS_SIGMA_KNOWN = math.radians(
+    0.1
+)  # rad/s, of a bias found before: temperature has changed it since
 _BIAS_SIGMA_MOTION = 0.03
 """deg/s, to which gravity is taken to show VQF the bias about horizontal axes in movement. In everyday movement its own 0.1 leaves 0.06 to
 0.12 deg/s of error there, this 0.04 to 0.07; and a wrist's horizontal axes are soon vertical."""
@@ -35,7 +37,11 @@ class OrientationFilter:
     """
 
     def __init__(
-        self, use_magnetometer: bool = False, rate_hz: float = 100.0, common: CommonField | None = None, bias: Array | None = None
+        self,
+        use_magnetometer: bool = False,
+        rate_hz: float = 100.0,
+        common: CommonField | None = None,
+        bias: Array | None = None,
     ) -> None:
         """``rate_hz`` holds until the true rate is known (after 50 samples), and then the filter starts anew with it.
 
@@ -61,7 +67,9 @@ class OrientationFilter:
         again._q_world_sensor = self._q_world_sensor
         return again
 
-    def update(self, time: float, rate: Array, acceleration: Array, magnetic_field: Array | None = None) -> Array:
+    def update(
+        self, time: float, rate: Array, acceleration: Array, magnetic_field: Array | None = None
+    ) -> Array:
         """Orientation (4,) xyzw, sensor to world.
 
         Args:
@@ -71,18 +79,24 @@ class OrientationFilter:
             magnetic_field: (3,) any unit, or None.
         """
         self._learn_rate(time)
-        self._filter.update(np.ascontiguousarray(rate, np.float64), np.ascontiguousarray(acceleration, np.float64))
+        self._filter.update(
+            np.ascontiguousarray(rate, np.float64), np.ascontiguousarray(acceleration, np.float64)
+        )
         w, x, y, z = self._filter.getQuat6D().tolist()
         if not self._begun:
             self._begun = True
             if self._q_world_sensor is not None:
-                turned = rotations.multiply(np.array((x, y, z, w)), rotations.inverse(self._q_world_sensor))
+                turned = rotations.multiply(
+                    np.array((x, y, z, w)), rotations.inverse(self._q_world_sensor)
+                )
                 self._carried = float(rotations.turn_about_z(turned))
         if self.use_magnetometer:
             self._feel(x, y, z, w, rate, magnetic_field)
         drift = self._magnetic.drift if self._magnetic.begun else self._carried
         c, s = math.cos(0.5 * drift), -math.sin(0.5 * drift)
-        self._q_world_sensor = np.array((c * x - s * y, c * y + s * x, c * z + s * w, c * w - s * z))
+        self._q_world_sensor = np.array(
+            (c * x - s * y, c * y + s * x, c * z + s * w, c * w - s * z)
+        )
         return self._q_world_sensor
 
     @property
@@ -98,36 +112,54 @@ class OrientationFilter:
     def _begin(self) -> None:
         self._filter = VQF(1.0 / self.rate_hz, biasSigmaMotion=_BIAS_SIGMA_MOTION)
         if self._given is not None:
-            self._filter.setBiasEstimate(np.clip(np.asarray(self._given, np.float64), -_BIAS_MOST, _BIAS_MOST), _BIAS_SIGMA_KNOWN)
+            self._filter.setBiasEstimate(
+                np.clip(np.asarray(self._given, np.float64), -_BIAS_MOST, _BIAS_MOST),
+                _BIAS_SIGMA_KNOWN,
+            )
         self._begun = False
         self._carried = 0.0  # rad, the drift with which the heading goes on from `_q_world_sensor`
         self._magnetic = MagneticHeading(common=self._common)
-        self._sum = [0.0] * 10  # over a period: field in the six-axis frame, samples that had one, that frame's z in the sensor's, rate
+        self._sum = (
+            [0.0] * 10
+        )  # over a period: field in the six-axis frame, samples that had one, that frame's z in the sensor's, rate
         self._summed = 0
         self._levelling: Array = rotations.IDENTITY
 
-    def _feel(self, x: float, y: float, z: float, w: float, rate: Array, magnetic_field: Array | None) -> None:
+    def _feel(
+        self, x: float, y: float, z: float, w: float, rate: Array, magnetic_field: Array | None
+    ) -> None:
         """Average over a period, at the end of which the magnetic filter steps; in plain numbers, because every sample comes through here.
 
         Magnetometers may be slower than the rest: a period lasts as many samples as are due, and until it has a field.
         """
         mx, my, mz = (0.0, 0.0, 0.0) if magnetic_field is None else magnetic_field.tolist()
         tx, ty, tz = 2 * (y * mz - z * my), 2 * (z * mx - x * mz), 2 * (x * my - y * mx)
-        field = mx + w * tx + y * tz - z * ty, my + w * ty + z * tx - x * tz, mz + w * tz + x * ty - y * tx
+        field = (
+            mx + w * tx + y * tz - z * ty,
+            my + w * ty + z * tx - x * tz,
+            mz + w * tz + x * ty - y * tx,
+        )
         up = 2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)
-        self._sum = list(map(add, self._sum, (*field, magnetic_field is not None, *up, *rate.tolist())))
+        self._sum = list(
+            map(add, self._sum, (*field, magnetic_field is not None, *up, *rate.tolist()))
+        )
         self._summed += 1
         if self._summed >= PERIOD_S * self.rate_hz and self._sum[3]:
             mean = np.array(self._sum) / self._summed
             axes = np.vstack((rotations.to_matrix(np.array((x, y, z, w)))[:2], mean[4:7]))
-            self._magnetic.step(mean[:3] / mean[3], axes, self.bias, self._levelled(x, y, z, w), mean[7:])
+            self._magnetic.step(
+                mean[:3] / mean[3], axes, self.bias, self._levelled(x, y, z, w), mean[7:]
+            )
             self._sum, self._summed = [0.0] * 10, 0
 
     def _levelled(self, x: float, y: float, z: float, w: float) -> Array:
         """How fast the accelerometer has turned the six-axis frame back about its x and y since the last period, (2,) rad/s, negative."""
         before, (gw, gx, gy, gz) = self._levelling, self._filter.getQuat3D()
         self._levelling = rotations.multiply(np.array((x, y, z, w)), np.array((-gx, -gy, -gz, gw)))
-        return -rotations.to_rotvec(rotations.multiply(self._levelling, rotations.inverse(before)))[:2] / PERIOD_S
+        return (
+            -rotations.to_rotvec(rotations.multiply(self._levelling, rotations.inverse(before)))[:2]
+            / PERIOD_S
+        )
 
     def _learn_rate(self, time: float) -> None:
         if len(self._times) == _RATE_KNOWN:

@@ -49,7 +49,9 @@ class Truth:
             return
         if self._index is None:
             self._index = grid_index_at_or_after(begun)
-        ground = self._simulator.motion.positions[0, [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]], 2]
+        ground = self._simulator.motion.positions[
+            0, [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]], 2
+        ]
         while grid_stamp(self._index) <= stamp:
             at = grid_stamp(self._index)
             self._index += 1

@@ -27,7 +27,10 @@ def resolve(port: str) -> str | None:
     if not port.startswith(USB):
         return port if os.path.exists(port) and not _orphaned(Path(port)) else None
     wanted = port[len(USB) :]
-    return next((str(found.device) for found in list_ports.comports() if found.serial_number == wanted), None)
+    return next(
+        (str(found.device) for found in list_ports.comports() if found.serial_number == wanted),
+        None,
+    )
 
 
 def lock_of(link: Path) -> Path:
@@ -71,7 +74,9 @@ class ShakeAssigner:
         assigned: site -> port, filled as it goes.
     """
 
-    def __init__(self, ports: Sequence[str], sites: Sequence[str] = SITES, threshold: float = 4.0) -> None:
+    def __init__(
+        self, ports: Sequence[str], sites: Sequence[str] = SITES, threshold: float = 4.0
+    ) -> None:
         if len(ports) < len(sites):
             raise PallasError(
                 f"{len(ports)} sensor ports found, {len(sites)} needed: plug in the others, or name the ports in the parameters"
@@ -79,7 +84,9 @@ class ShakeAssigner:
         self.assigned: dict[str, str] = {}
         self._sites = tuple(sites)
         self._threshold = threshold
-        self._window: dict[str, deque[tuple[int, float]]] = {port: deque(maxlen=2000) for port in ports}
+        self._window: dict[str, deque[tuple[int, float]]] = {
+            port: deque(maxlen=2000) for port in ports
+        }
         self._resting = True
 
     @property
@@ -92,7 +99,11 @@ class ShakeAssigner:
         """What to tell the operator now."""
         if self.asked is None:
             return "all sensors are known"
-        return f"shake the sensor of the {self.asked.replace('_', ' ')}" if self._resting else "thank you; put it to rest"
+        return (
+            f"shake the sensor of the {self.asked.replace('_', ' ')}"
+            if self._resting
+            else "thank you; put it to rest"
+        )
 
     def push(self, port: str, sample: ImuSample) -> None:
         """Take a sample of a port."""
@@ -118,5 +129,7 @@ class ShakeAssigner:
         values = np.array([value for _, value in window])
         if len(values) < 5:
             return 0.0
-        in_g = np.median(values) < 0.3 * GRAVITY  # some sensors report g; shaking shows all the same
+        in_g = (
+            np.median(values) < 0.3 * GRAVITY
+        )  # some sensors report g; shaking shows all the same
         return float(values.std()) * (GRAVITY if in_g else 1.0)

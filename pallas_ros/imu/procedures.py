@@ -54,14 +54,20 @@ class RestCalibrator:
         """Take one raw sample."""
         poses = self._detector.push(site, sample)
         if poses is None:
-            self.problem = f"stand still: {self._detector.moving}" if self._detector.moving else self.problem
+            self.problem = (
+                f"stand still: {self._detector.moving}" if self._detector.moving else self.problem
+            )
             return None
         wrong = mistakes.at_rest(poses)
         self.problem = wrong[0] if wrong else ""
         if wrong:
             return None
         sites = {
-            site: replace(of_site, gyroscope_bias=poses[site].rate, acceleration_scale=GRAVITY / poses[site].gravity)
+            site: replace(
+                of_site,
+                gyroscope_bias=poses[site].rate,
+                acceleration_scale=GRAVITY / poses[site].gravity,
+            )
             for site, of_site in self._current.sites.items()
         }
         return Calibration(sites, self._current.procedure, today(), list(self._current.warnings))
@@ -92,7 +98,9 @@ def calibrator(
     if procedure == "tpose":
         return TPoseCalibrator(worn, limits, sensors)
     if procedure == "npose_tpose":
-        return GuidedCalibrator(False, worn or dict.fromkeys(SITES, rotations.IDENTITY), limits, sensors)
+        return GuidedCalibrator(
+            False, worn or dict.fromkeys(SITES, rotations.IDENTITY), limits, sensors
+        )
     if procedure == "functional":
         return GuidedCalibrator(True, worn, limits, sensors)
     if procedure == "known_pose":
@@ -103,16 +111,22 @@ def calibrator(
                 "the procedure 'rest' refreshes a calibration, and there is none yet: use tpose, npose_tpose or functional first"
             )
         return RestCalibrator(current, limits)
-    raise PallasError(f"there is no calibration procedure '{procedure}': known are {', '.join(PROCEDURES)}")
+    raise PallasError(
+        f"there is no calibration procedure '{procedure}': known are {', '.join(PROCEDURES)}"
+    )
 
 
 def _bones(joints: Mapping[str, Sequence[float]]) -> dict[str, Array]:
     bones = {}
     for site, index in zip(SITES, SITE_JOINTS, strict=True):
         if JOINTS[index] not in joints:
-            raise PallasError(f"the known pose does not say how {JOINTS[index]} is turned, which the {site} sensor measures")
+            raise PallasError(
+                f"the known pose does not say how {JOINTS[index]} is turned, which the {site} sensor measures"
+            )
         q = np.asarray(joints[JOINTS[index]], dtype=np.float64)
         if q.shape != (4,) or not abs(float(np.linalg.norm(q)) - 1) < 0.02:
-            raise PallasError(f"the known pose gives {JOINTS[index]} an orientation that is not a unit quaternion (xyzw)")
+            raise PallasError(
+                f"the known pose gives {JOINTS[index]} an orientation that is not a unit quaternion (xyzw)"
+            )
         bones[site] = rotations.normalise(q)
     return bones

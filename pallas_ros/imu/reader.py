@@ -116,7 +116,9 @@ class SerialReader:
         self._counting, self._counted_mapper = CountingClock(), CountingClock.mapper()
         self._bias = gyroscope_bias
         self._filter: OrientationFilter | None = None
-        self._resumed: OrientationFilter | None = None  # what it goes on with when the same sensor is heard again
+        self._resumed: OrientationFilter | None = (
+            None  # what it goes on with when the same sensor is heard again
+        )
         self._turn: Array | None = None  # of a heading that begins anew (`_continued`)
         self._newest: Array | None = None  # orientation, so turned
         self._stop = threading.Event()
@@ -149,11 +151,20 @@ class SerialReader:
         if stats.connected and len(stamps) > 1 and stamps[-1] > stamps[0]:
             stats.rate_hz = (len(stamps) - 1) * NANOSECONDS / (stamps[-1] - stamps[0])
         if recent.latency:
-            stats.latency_s = (float(np.median(recent.latency)), float(np.percentile(list(recent.latency), 99)))
+            stats.latency_s = (
+                float(np.median(recent.latency)),
+                float(np.percentile(list(recent.latency), 99)),
+            )
         counts = self._decoder.stats
-        stats.lost, stats.checksum_errors, stats.skipped_bytes = counts.lost, counts.checksum_errors, counts.skipped_bytes
+        stats.lost, stats.checksum_errors, stats.skipped_bytes = (
+            counts.lost,
+            counts.checksum_errors,
+            counts.skipped_bytes,
+        )
         stats.skew_ppm = self._mapper.skew * 1e6
-        stats.gyroscope_bias = None if self._filter is None else tuple(float(v) for v in self._filter.bias)
+        stats.gyroscope_bias = (
+            None if self._filter is None else tuple(float(v) for v in self._filter.bias)
+        )
         return stats
 
     def _run(self) -> None:
@@ -168,15 +179,26 @@ class SerialReader:
             try:
                 with serial.Serial(path, self._baud_rate, timeout=0.25, exclusive=True) as device:
                     self._connected(path)
-                    wait = _FIRST_RETRY_S if self._read(device, path) else min(2 * wait, _LONGEST_RETRY_S)
-            except (OSError, ValueError, TypeError) as error:  # TypeError: pyserial, where the port closes while it reads
+                    wait = (
+                        _FIRST_RETRY_S
+                        if self._read(device, path)
+                        else min(2 * wait, _LONGEST_RETRY_S)
+                    )
+            except (
+                OSError,
+                ValueError,
+                TypeError,
+            ) as error:  # TypeError: pyserial, where the port closes while it reads
                 self._lost(f"{self.port}: {_in_words(error)}")
             self._stop.wait(wait)
             wait = min(2 * wait, _LONGEST_RETRY_S)
 
     def _connected(self, path: str) -> None:
         self._stats.connections += 1
-        before, self._stats.sensor = self._stats.sensor, ports.identity(path) if not self.port.startswith(ports.USB) else self.port
+        before, self._stats.sensor = (
+            self._stats.sensor,
+            ports.identity(path) if not self.port.startswith(ports.USB) else self.port,
+        )
         if before and before != self._stats.sensor:
             self._resumed = self._bias = self._newest = None
         self._turn = None
@@ -213,7 +235,9 @@ class SerialReader:
                 return heard
             if time.monotonic() - heard_at > _SILENT_S:
                 what = "speaks, but not " + self._protocol.name if data else "is silent"
-                self._lost(f"{self.port} {what}: check protocol, baud rate ({self._baud_rate}) and wiring")
+                self._lost(
+                    f"{self.port} {what}: check protocol, baud rate ({self._baud_rate}) and wiring"
+                )
                 return heard
         return heard
 
@@ -222,7 +246,9 @@ class SerialReader:
             return
         if reading.orientation is not None:
             self._since_oriented = 0
-        elif self._mode in _OWN:  # a sensor that fuses itself has lost a frame: better no sample than one from a filter that begins
+        elif (
+            self._mode in _OWN
+        ):  # a sensor that fuses itself has lost a frame: better no sample than one from a filter that begins
             self._since_oriented += 1
             if self._since_oriented <= _UNORIENTED_BELIEVED:
                 return
@@ -235,22 +261,34 @@ class SerialReader:
             stamp=stamp,
             orientation=None if reading.orientation is None else np.array(reading.orientation),
             acceleration=np.array(reading.acceleration),
-            angular_velocity=None if reading.angular_velocity is None else np.array(reading.angular_velocity),
-            magnetic_field=None if reading.magnetic_field is None else np.array(reading.magnetic_field),
+            angular_velocity=None
+            if reading.angular_velocity is None
+            else np.array(reading.angular_velocity),
+            magnetic_field=None
+            if reading.magnetic_field is None
+            else np.array(reading.magnetic_field),
             temperature=reading.temperature,
         )
         if self._protocol.heading_begins_anew and sample.orientation is not None:
             sample.orientation = self._continued(sample.orientation)
-        if (self._mode not in _OWN or sample.orientation is None) and sample.angular_velocity is not None:
+        if (
+            self._mode not in _OWN or sample.orientation is None
+        ) and sample.angular_velocity is not None:
             if self._filter is None:
-                fresh = OrientationFilter(self._mode in ("auto", "9d"), common=self._common, bias=self._bias)
+                fresh = OrientationFilter(
+                    self._mode in ("auto", "9d"), common=self._common, bias=self._bias
+                )
                 self._filter, self._resumed = self._resumed or fresh, None
-            sample.orientation = self._filter.update(device_time, sample.angular_velocity, sample.acceleration, sample.magnetic_field)
+            sample.orientation = self._filter.update(
+                device_time, sample.angular_velocity, sample.acceleration, sample.magnetic_field
+            )
         stats = self._stats
         stats.connected, stats.problem = True, ""
         stats.samples += 1
         stats.newest = stamp
-        stats.temperature = reading.temperature if reading.temperature is not None else stats.temperature
+        stats.temperature = (
+            reading.temperature if reading.temperature is not None else stats.temperature
+        )
         self._recent.stamps.append(stamp)
         self._recent.latency.append(mapper.latency)
         try:
@@ -262,7 +300,9 @@ class SerialReader:
         """The orientation (4,) with the heading going on from where it was before the cable came out: the calibration was made for that."""
         if self._turn is None:
             before = q_ref_sensor if self._newest is None else self._newest
-            self._turn = rotations.about_z(-rotations.turn_about_z(rotations.multiply(q_ref_sensor, rotations.inverse(before))))
+            self._turn = rotations.about_z(
+                -rotations.turn_about_z(rotations.multiply(q_ref_sensor, rotations.inverse(before)))
+            )
         self._newest = rotations.multiply(self._turn, q_ref_sensor)
         return self._newest
 

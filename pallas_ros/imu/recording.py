@@ -58,15 +58,27 @@ class Recording:
             return self
         up = np.array([0.0, 0.0, GRAVITY])
         force = rotations.rotate(rotations.inverse(self.orientation), self.acceleration + up)
-        return Recording(self.stamp, self.orientation, force, _rates(self.stamp, self.orientation), False)
+        return Recording(
+            self.stamp, self.orientation, force, _rates(self.stamp, self.orientation), False
+        )
 
     def samples(self, start: int | None = None) -> Iterator[tuple[str, ImuSample]]:
         """The raw samples (site, sample) in order of time; of a calibrated recording those of `raw`."""
         raw = self.raw()
         for t, stamp in enumerate(self.stamps_ns(start)):
             for i, site in enumerate(SITES):
-                rate = None if raw.angular_velocity is None else np.asarray(raw.angular_velocity[t, i])
-                yield site, ImuSample(stamp, np.asarray(raw.orientation[t, i]), np.asarray(raw.acceleration[t, i]), rate)
+                rate = (
+                    None if raw.angular_velocity is None else np.asarray(raw.angular_velocity[t, i])
+                )
+                yield (
+                    site,
+                    ImuSample(
+                        stamp,
+                        np.asarray(raw.orientation[t, i]),
+                        np.asarray(raw.acceleration[t, i]),
+                        rate,
+                    ),
+                )
 
     def with_lead_in(self) -> "Recording":
         """Of a calibrated recording: with `LEAD_IN_S` of still T-pose before it, then a smooth passage to its first frame."""
@@ -74,7 +86,9 @@ class Recording:
         still, blend = round(LEAD_IN_S / step), round(_BLEND_S / step)
         fraction = np.concatenate((np.zeros(still), minimum_jerk(np.arange(blend) / blend)))
         tpose = np.broadcast_to(rotations.IDENTITY, self.orientation[0].shape)
-        before = rotations.slerp(tpose[None], self.orientation[:1], np.repeat(fraction[:, None], len(SITES), axis=1))
+        before = rotations.slerp(
+            tpose[None], self.orientation[:1], np.repeat(fraction[:, None], len(SITES), axis=1)
+        )
         count = still + blend
         return Recording(
             stamp=np.concatenate((self.stamp[0] + (np.arange(count) - count) * step, self.stamp)),
@@ -88,7 +102,11 @@ class Recording:
         """As sensors that can be simulated (`SensorSimulator`); a calibrated recording gets its lead-in."""
         raw = self.with_lead_in().raw() if self.calibrated else self
         time = raw.stamp - raw.stamp[0]
-        rate = np.zeros_like(raw.acceleration) if raw.angular_velocity is None else raw.angular_velocity
+        rate = (
+            np.zeros_like(raw.acceleration)
+            if raw.angular_velocity is None
+            else raw.angular_velocity
+        )
         return {
             site: SensorTrack(
                 time=time,
@@ -107,8 +125,13 @@ class Recording:
 
 def _rates(stamp: Array, orientation: Array) -> Array:
     """Angular velocity (T, S, 3) rad/s in the sensor frame, by central differences."""
-    before, after = np.maximum(np.arange(len(stamp)) - 1, 0), np.minimum(np.arange(len(stamp)) + 1, len(stamp) - 1)
-    turn = rotations.to_rotvec(rotations.multiply(rotations.inverse(orientation[before]), orientation[after]))
+    before, after = (
+        np.maximum(np.arange(len(stamp)) - 1, 0),
+        np.minimum(np.arange(len(stamp)) + 1, len(stamp) - 1),
+    )
+    turn = rotations.to_rotvec(
+        rotations.multiply(rotations.inverse(orientation[before]), orientation[after])
+    )
     return turn / np.maximum(stamp[after] - stamp[before], 1e-6)[:, None, None]
 
 
@@ -121,7 +144,9 @@ def load_recording(path: str | Path) -> Recording:
     arrays = load_npz(path, "IMU recording")
     for key in ("sites", "stamp", "orientation", "linear_acceleration"):
         if key not in arrays:
-            raise PallasError(f"{path}: no '{key}' in it, so it is not an IMU recording; it holds {', '.join(sorted(arrays)) or 'nothing'}")
+            raise PallasError(
+                f"{path}: no '{key}' in it, so it is not an IMU recording; it holds {', '.join(sorted(arrays)) or 'nothing'}"
+            )
     names = [str(name) for name in arrays["sites"].reshape(-1)]
     columns = []
     for site in SITES:
@@ -130,7 +155,11 @@ def load_recording(path: str | Path) -> Recording:
             raise PallasError(f"{path}: no sensor for {site} in it; it has {', '.join(names)}")
         columns.append(names.index(found))
     frames = len(arrays["stamp"].reshape(-1))
-    shapes = {"stamp": (frames,), "orientation": (frames, len(names), 4), "linear_acceleration": (frames, len(names), 3)}
+    shapes = {
+        "stamp": (frames,),
+        "orientation": (frames, len(names), 4),
+        "linear_acceleration": (frames, len(names), 3),
+    }
     if "angular_velocity" in arrays:
         shapes["angular_velocity"] = (frames, len(names), 3)
     for key, shape in shapes.items():

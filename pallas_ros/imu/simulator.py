@@ -99,18 +99,26 @@ class PseudoPort:
         try:
             self._link.parent.mkdir(parents=True, exist_ok=True)
             if self._link.exists() and not self._link.is_symlink():
-                raise PallasError(f"{self._link} is not a link: choose other ports for the simulated sensors")
+                raise PallasError(
+                    f"{self._link} is not a link: choose other ports for the simulated sensors"
+                )
             lock = os.open(lock_of(self._link), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise PallasError(f"{self._link}: cannot be made ({os.strerror(error.errno or 0).lower()}): choose other ports") from None
-        for _ in range(_LOCK_TRIES):  # a reader that looks whether the link is an orphan holds the lock for a moment
+            raise PallasError(
+                f"{self._link}: cannot be made ({os.strerror(error.errno or 0).lower()}): choose other ports"
+            ) from None
+        for _ in range(
+            _LOCK_TRIES
+        ):  # a reader that looks whether the link is an orphan holds the lock for a moment
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return lock
             except OSError:
                 time.sleep(0.02)
         os.close(lock)
-        raise PallasError(f"{self._link} belongs to a simulator that is running: stop it, or choose other ports")
+        raise PallasError(
+            f"{self._link} belongs to a simulator that is running: stop it, or choose other ports"
+        )
 
 
 HELD_S = (1.0, 2.0)
@@ -151,7 +159,11 @@ class SensorSimulator:
             hold: play the still beginning (`HELD_S`) over and over until `release`, at most `HELD_AT_MOST_S`.
         """
         self.motion = source if isinstance(source, Motion) else None
-        self.tracks = VirtualSensors(noise, seed).tracks(source, rate_hz) if isinstance(source, Motion) else dict(source)
+        self.tracks = (
+            VirtualSensors(noise, seed).tracks(source, rate_hz)
+            if isinstance(source, Motion)
+            else dict(source)
+        )
         self._sends = protocol.sends
         self._encoders: dict[str, Encoder] = {site: protocol.encoder() for site in SITES}
         self._burst = burst_s
@@ -209,7 +221,11 @@ class SensorSimulator:
             return None
         at = min(self.motion_time(stamp) * self.motion.fps, len(self.motion) - 1.000001)
         i, f = int(at), at - int(at)
-        q = rotations.slerp(self.motion.rotations[i], self.motion.rotations[i + 1], np.full(self.motion.rotations.shape[1], f))
+        q = rotations.slerp(
+            self.motion.rotations[i],
+            self.motion.rotations[i + 1],
+            np.full(self.motion.rotations.shape[1], f),
+        )
         return q, (1 - f) * self.motion.positions[i] + f * self.motion.positions[i + 1]
 
     def release(self) -> None:
@@ -224,11 +240,17 @@ class SensorSimulator:
             wait = begun + leaves - time.monotonic()
             if self._stop.is_set() or (wait > 0 and self._stop.wait(wait)):
                 return
-            self._ports[site].write(self._encoders[site].encode(self._reading(site, index, due, backwards)))
+            self._ports[site].write(
+                self._encoders[site].encode(self._reading(site, index, due, backwards))
+            )
 
     def _schedule(self) -> Iterator[tuple[float, str, int, bool]]:
         """(s since the start, site, sample, backwards) of everything that is sent, in order, without end."""
-        events = sorted((float(t), site, i) for site, track in self.tracks.items() for i, t in enumerate(track.time))
+        events = sorted(
+            (float(t), site, i)
+            for site, track in self.tracks.items()
+            for i, t in enumerate(track.time)
+        )
         held = [event for event in events if HELD_S[0] <= event[0] < HELD_S[1]]
         for lap in itertools.count():
             backwards = lap % 2 == 1
@@ -237,7 +259,12 @@ class SensorSimulator:
                     self._lead += HELD_S[1] - HELD_S[0]
                     for at, held_site, held_index in held:
                         yield at + self._lead, held_site, held_index, False
-                yield self._lead + lap * self._loop_s + (self._loop_s - t if backwards else t), site, index, backwards
+                yield (
+                    self._lead + lap * self._loop_s + (self._loop_s - t if backwards else t),
+                    site,
+                    index,
+                    backwards,
+                )
 
     def _reading(self, site: str, index: int, due: float, backwards: bool) -> Reading:
         """What the sensor sends; played backwards, velocities change their sign and the device's clock runs on."""
@@ -249,7 +276,9 @@ class SensorSimulator:
             acceleration=_three(track.acceleration[index]),
             angular_velocity=_three(rate) if "angular_velocity" in sends else None,
             orientation=_four(track.orientation[index]) if "orientation" in sends else None,
-            magnetic_field=_three(track.magnetic_field[index]) if "magnetic_field" in sends else None,
+            magnetic_field=_three(track.magnetic_field[index])
+            if "magnetic_field" in sends
+            else None,
             temperature=31.0 if "temperature" in sends else None,
         )
 

@@ -70,7 +70,12 @@ def still_pose(samples: Sequence[ImuSample]) -> StillPose:
     """The means and spreads of samples (at least one, each with an orientation) taken in one pose."""
     orientations = np.array([sample.orientation for sample in samples])
     accelerations = np.array([sample.acceleration for sample in samples])
-    rates = np.array([sample.angular_velocity if sample.angular_velocity is not None else np.zeros(3) for sample in samples])
+    rates = np.array(
+        [
+            sample.angular_velocity if sample.angular_velocity is not None else np.zeros(3)
+            for sample in samples
+        ]
+    )
     mean = mean_orientation(orientations)
     deviation = rotations.angle_between(mean, orientations)
     return StillPose(
@@ -90,7 +95,9 @@ class StillnessDetector:
     def __init__(self, limits: StillLimits | None = None, sites: Sequence[str] = SITES) -> None:
         self.limits = limits or StillLimits()
         self.sites = tuple(sites)
-        self._window: dict[str, deque[ImuSample]] = {site: deque(maxlen=4096) for site in self.sites}
+        self._window: dict[str, deque[ImuSample]] = {
+            site: deque(maxlen=4096) for site in self.sites
+        }
         self._next_look: int | None = None
         self.moving = ""
 
@@ -103,7 +110,11 @@ class StillnessDetector:
     def push(self, site: str, sample: ImuSample) -> dict[str, StillPose] | None:
         """Take a sample; the pose of every site once all have been still for the whole duration, else None (why: `moving`)."""
         window = self._window.get(site)
-        if window is None or sample.orientation is None or flaw(sample.orientation, sample.acceleration) is not None:
+        if (
+            window is None
+            or sample.orientation is None
+            or flaw(sample.orientation, sample.acceleration) is not None
+        ):
             return None
         duration = round(self.limits.duration_s * NANOSECONDS)
         if window and not 0 < sample.stamp - window[-1].stamp < NANOSECONDS // 2:
@@ -131,7 +142,9 @@ class StillnessDetector:
             if pose.rate_noise > self.limits.rate:
                 self.moving = f"{site} is turning ({np.degrees(pose.rate_noise):.0f} degrees/s)"
                 return None
-            if pose.acceleration_noise > self.limits.acceleration * max(1.0, pose.gravity / GRAVITY):
+            if pose.acceleration_noise > self.limits.acceleration * max(
+                1.0, pose.gravity / GRAVITY
+            ):
                 self.moving = f"{site} is shaking ({pose.acceleration_noise:.1f} m/s^2)"
                 return None
         self.moving = ""

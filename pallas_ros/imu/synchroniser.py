@@ -19,7 +19,9 @@ from pallas_ros.imu.sample import flaw
 NANOSECONDS = 1_000_000_000
 _KEPT = 512  # samples a site: over a second at 400 Hz, so nothing grows without bound
 _LEAP = NANOSECONDS  # a stamp further than this past every other is taken for a wrong clock, not for news
-_LEAPS_BELIEVED = 5  # unless that many come in a row with nothing else between: then every sensor had been silent
+_LEAPS_BELIEVED = (
+    5  # unless that many come in a row with nothing else between: then every sensor had been silent
+)
 _BACK_BELIEVED = 40  # stamps of a site going back in a row: its clock was set, all begins anew
 
 
@@ -90,7 +92,14 @@ class Synchroniser:
         self._leaps = 0
         self._reported_age = dict.fromkeys(self.sites, 0.0)
 
-    def push(self, site: str, stamp: int, orientation: Array, acceleration: Array, heading_drift: float = 0.0) -> list[ImuFrame]:
+    def push(
+        self,
+        site: str,
+        stamp: int,
+        orientation: Array,
+        acceleration: Array,
+        heading_drift: float = 0.0,
+    ) -> list[ImuFrame]:
         """Take one calibrated sample and return the frames it completes, oldest first.
 
         Args:
@@ -115,7 +124,14 @@ class Synchroniser:
             return []
         if state.samples and float(np.dot(state.samples[-1].orientation, orientation)) < 0:
             orientation = -orientation
-        state.samples.append(_Sample(stamp, np.array(orientation, np.float64), np.array(acceleration, np.float64), heading_drift))
+        state.samples.append(
+            _Sample(
+                stamp,
+                np.array(orientation, np.float64),
+                np.array(acceleration, np.float64),
+                heading_drift,
+            )
+        )
         state.newest = stamp
         previous, self._newest = self._newest, max(self._newest, stamp)
         if self._first is None:
@@ -134,7 +150,11 @@ class Synchroniser:
 
     def remarks(self) -> list[str]:
         """What is wrong now, in words: the sites that were silent at the last frame."""
-        return [f"{site} silent for {age:.1f} s" for site, age in self._reported_age.items() if age * NANOSECONDS > self._hold]
+        return [
+            f"{site} silent for {age:.1f} s"
+            for site, age in self._reported_age.items()
+            if age * NANOSECONDS > self._hold
+        ]
 
     def _bad_stamp(self, state: _Site, stamp: int) -> str | None:
         if stamp <= 0:
@@ -164,7 +184,9 @@ class Synchroniser:
         frames: list[ImuFrame] = []
         assert self._index is not None
         while (stamp := grid_stamp(self._index, self.rate)) <= until:
-            waits = any(state.newest is None or state.newest < stamp for state in self._state.values())
+            waits = any(
+                state.newest is None or state.newest < stamp for state in self._state.values()
+            )
             if waits and self._newest <= stamp + self._max_wait:
                 break
             frames.append(self._frame(stamp))
@@ -173,7 +195,10 @@ class Synchroniser:
 
     def _frame(self, stamp: int) -> ImuFrame:
         count = len(self.sites)
-        before_q, after_q = np.tile(rotations.IDENTITY, (count, 1)), np.tile(rotations.IDENTITY, (count, 1))
+        before_q, after_q = (
+            np.tile(rotations.IDENTITY, (count, 1)),
+            np.tile(rotations.IDENTITY, (count, 1)),
+        )
         before_a, after_a = np.zeros((count, 3)), np.zeros((count, 3))
         fraction, age, drift = np.zeros(count), np.zeros(count), np.zeros(count)
         valid = np.zeros(count, dtype=bool)
@@ -183,18 +208,28 @@ class Synchroniser:
             if before is None and after is None:
                 age[i] = (stamp - (self._first or stamp)) / NANOSECONDS
                 continue
-            if before is not None and after is not None and after.stamp - before.stamp <= 2 * self._hold:
+            if (
+                before is not None
+                and after is not None
+                and after.stamp - before.stamp <= 2 * self._hold
+            ):
                 fraction[i] = (stamp - before.stamp) / (after.stamp - before.stamp)
                 valid[i] = True
             else:  # nothing to interpolate between: the nearer one is held
                 before = after = _nearer(before, after, stamp)
                 age[i] = abs(stamp - before.stamp) / NANOSECONDS
                 valid[i] = age[i] * NANOSECONDS <= self._hold
-            before_q[i], before_a[i], drift[i] = before.orientation, before.acceleration, before.drift
+            before_q[i], before_a[i], drift[i] = (
+                before.orientation,
+                before.acceleration,
+                before.drift,
+            )
             after_q[i], after_a[i] = after.orientation, after.acceleration
             used = max(used, after.stamp)
         self._reported_age = dict(zip(self.sites, age.tolist(), strict=True))
-        q = rotations.normalise(rotations.slerp(rotations.normalise(before_q), rotations.normalise(after_q), fraction))
+        q = rotations.normalise(
+            rotations.slerp(rotations.normalise(before_q), rotations.normalise(after_q), fraction)
+        )
         a = before_a + (after_a - before_a) * fraction[:, None]
         return ImuFrame(stamp, np.asarray(q, np.float64), a, valid, age, drift, used)
 

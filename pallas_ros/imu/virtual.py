@@ -120,7 +120,10 @@ class SensorTrack:
 def bone_orientation(motion: Motion, site: str) -> Array:
     """True orientation (T, 4) xyzw of the bone a site measures; the neck's lies between upper trunk and head."""
     if site == "neck":
-        upper, head = motion.rotations[:, JOINT_INDEX["spine3"]], motion.rotations[:, JOINT_INDEX["head"]]
+        upper, head = (
+            motion.rotations[:, JOINT_INDEX["spine3"]],
+            motion.rotations[:, JOINT_INDEX["head"]],
+        )
         return rotations.slerp(upper, head, NECK_SHARE)
     return motion.rotations[:, JOINT_INDEX[SENSOR_LEVERS[site][0]]]
 
@@ -128,7 +131,12 @@ def bone_orientation(motion: Motion, site: str) -> Array:
 class VirtualSensors:
     """Sensors worn on the four sites of a body; the same seed gives the same faults."""
 
-    def __init__(self, noise: SensorNoise | None = None, seed: int = 0, q_bone_sensor: Mapping[str, Array] | None = None) -> None:
+    def __init__(
+        self,
+        noise: SensorNoise | None = None,
+        seed: int = 0,
+        q_bone_sensor: Mapping[str, Array] | None = None,
+    ) -> None:
         """``q_bone_sensor``: how each sensor is meant to sit, (4,) xyzw, before its mounting error; default as in `docs/sensors.md`."""
         self.noise = noise or SensorNoise()
         self.seed = seed
@@ -136,40 +144,71 @@ class VirtualSensors:
 
     def tracks(self, motion: Motion, rate_hz: float = 100.0) -> dict[str, SensorTrack]:
         """What every site measures, each at its own instants (``rate_hz`` in its own clock)."""
-        return {site: self._track(motion, site, rate_hz, np.random.default_rng([self.seed, i])) for i, site in enumerate(SITES)}
+        return {
+            site: self._track(motion, site, rate_hz, np.random.default_rng([self.seed, i]))
+            for i, site in enumerate(SITES)
+        }
 
-    def samples(self, motion: Motion, rate_hz: float = 100.0, start: int = 1_000_000_000) -> list[tuple[str, ImuSample]]:
+    def samples(
+        self, motion: Motion, rate_hz: float = 100.0, start: int = 1_000_000_000
+    ) -> list[tuple[str, ImuSample]]:
         """All samples of all sites in order of their stamps; the motion begins at ``start`` ns."""
         tracks = self.tracks(motion, rate_hz)
-        order = sorted((float(t), site, i) for site, track in tracks.items() for i, t in enumerate(track.time))
+        order = sorted(
+            (float(t), site, i) for site, track in tracks.items() for i, t in enumerate(track.time)
+        )
         return [(site, tracks[site].sample(i, start)) for _, site, i in order]
 
-    def _track(self, motion: Motion, site: str, rate_hz: float, rng: np.random.Generator) -> SensorTrack:
+    def _track(
+        self, motion: Motion, site: str, rate_hz: float, rng: np.random.Generator
+    ) -> SensorTrack:
         noise = self.noise
         # drawn first and always, so that switching one fault on does not change another
         draws = rng.uniform(-1, 1, 8), rng.standard_normal((4, 3))
         clock = 1 + draws[0][0] * noise.clock_ppm * 1e-6
         axis = draws[1][0] / np.linalg.norm(draws[1][0])
         heading_offset = float(draws[0][1] * noise.heading_offset)
-        q_bone_sensor = rotations.multiply(self._worn[site], rotations.from_rotvec(axis * noise.mounting_error))
+        q_bone_sensor = rotations.multiply(
+            self._worn[site], rotations.from_rotvec(axis * noise.mounting_error)
+        )
         time = _instants(motion.duration, rate_hz / clock, noise, draws[0][2], rng)
 
-        q_world_bone, q_world_skin, rate, acceleration = _kinematics(motion, site, time, noise.soft_tissue, rng)
+        q_world_bone, q_world_skin, rate, acceleration = _kinematics(
+            motion, site, time, noise.soft_tissue, rng
+        )
         q_world_sensor = rotations.multiply(q_world_skin, q_bone_sensor)
         to_sensor = rotations.inverse(q_world_sensor)
         force = rotations.rotate(to_sensor, acceleration + np.array([0.0, 0.0, GRAVITY]))
         angular = rotations.rotate(rotations.inverse(q_bone_sensor), rate)
         field = np.array([np.cos(MAGNETIC_DIP), 0.0, -np.sin(MAGNETIC_DIP)])
-        magnetic = rotations.rotate(rotations.multiply(to_sensor, rotations.about_z(heading_offset)), np.broadcast_to(field, force.shape))
+        magnetic = rotations.rotate(
+            rotations.multiply(to_sensor, rotations.about_z(heading_offset)),
+            np.broadcast_to(field, force.shape),
+        )
 
         step, white = 1 / rate_hz, np.sqrt(rate_hz)
         shape = force.shape
-        bias_walk = np.cumsum(rng.standard_normal(shape), axis=0) * noise.gyroscope_instability * np.sqrt(step)
-        force = force + draws[1][1] * noise.accelerometer_bias + rng.standard_normal(shape) * noise.accelerometer_density * white
-        angular = angular + draws[1][2] * noise.gyroscope_bias + bias_walk + rng.standard_normal(shape) * noise.gyroscope_density * white
+        bias_walk = (
+            np.cumsum(rng.standard_normal(shape), axis=0)
+            * noise.gyroscope_instability
+            * np.sqrt(step)
+        )
+        force = (
+            force
+            + draws[1][1] * noise.accelerometer_bias
+            + rng.standard_normal(shape) * noise.accelerometer_density * white
+        )
+        angular = (
+            angular
+            + draws[1][2] * noise.gyroscope_bias
+            + bias_walk
+            + rng.standard_normal(shape) * noise.gyroscope_density * white
+        )
         error = wander(len(time), step, 5.0, rng, 3) * noise.tilt_error
         error[:, 2] = np.cumsum(rng.standard_normal(len(time))) * noise.heading_walk * np.sqrt(step)
-        q_ref_world = rotations.multiply(rotations.from_rotvec(error), rotations.about_z(-heading_offset))
+        q_ref_world = rotations.multiply(
+            rotations.from_rotvec(error), rotations.about_z(-heading_offset)
+        )
         return SensorTrack(
             time=time,
             device_time=time * clock + 100.0 * (1 + draws[0][3]),
@@ -183,7 +222,9 @@ class VirtualSensors:
         )
 
 
-def wander(count: int, step_s: float, correlation_s: float, rng: np.random.Generator, axes: int) -> Array:
+def wander(
+    count: int, step_s: float, correlation_s: float, rng: np.random.Generator, axes: int
+) -> Array:
     """Gauss-Markov noise (count, axes) of unit variance, sampled every ``step_s``, with the given correlation time."""
     keep = float(np.exp(-step_s / correlation_s))
     drive = rng.standard_normal((count, axes)) * np.sqrt(1 - keep**2)
@@ -191,14 +232,20 @@ def wander(count: int, step_s: float, correlation_s: float, rng: np.random.Gener
     return np.asarray(lfilter([1.0], [1.0, -keep], drive, axis=0))
 
 
-def _instants(duration: float, rate_hz: float, noise: SensorNoise, phase: float, rng: np.random.Generator) -> Array:
+def _instants(
+    duration: float, rate_hz: float, noise: SensorNoise, phase: float, rng: np.random.Generator
+) -> Array:
     count = int(duration * rate_hz)
-    instants = (np.arange(count) + 0.5 * (1 + phase)) / rate_hz + rng.standard_normal(count) * noise.jitter
+    instants = (np.arange(count) + 0.5 * (1 + phase)) / rate_hz + rng.standard_normal(
+        count
+    ) * noise.jitter
     instants = np.sort(np.clip(instants, 0.0, duration))
     return np.asarray(instants[rng.random(count) >= noise.loss])
 
 
-def _kinematics(motion: Motion, site: str, time: Array, soft_tissue: float, rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:
+def _kinematics(
+    motion: Motion, site: str, time: Array, soft_tissue: float, rng: np.random.Generator
+) -> tuple[Array, Array, Array, Array]:
     """At ``time``: bone orientation, that of the skin over it, its angular velocity in its own frame, the sensor's acceleration in the world."""
     frames = np.arange(len(motion)) / motion.fps
     joint, lever = SENSOR_LEVERS[site]
@@ -210,9 +257,17 @@ def _kinematics(motion: Motion, site: str, time: Array, soft_tissue: float, rng:
     if not soft_tissue:
         skin_frames = q_frames
     else:
-        fierce = np.minimum(np.linalg.norm(np.asarray(path(frames, 2)), axis=1, keepdims=True) / 5.0, 2.0)
-        wobble = wander(len(frames), 1 / motion.fps, 0.25, rng, 3) * soft_tissue * _smooth(fierce, motion.fps)
-        skin_frames = rotations.multiply(q_frames, rotations.from_rotvec(_smooth(wobble, motion.fps)))
+        fierce = np.minimum(
+            np.linalg.norm(np.asarray(path(frames, 2)), axis=1, keepdims=True) / 5.0, 2.0
+        )
+        wobble = (
+            wander(len(frames), 1 / motion.fps, 0.25, rng, 3)
+            * soft_tissue
+            * _smooth(fierce, motion.fps)
+        )
+        skin_frames = rotations.multiply(
+            q_frames, rotations.from_rotvec(_smooth(wobble, motion.fps))
+        )
     skin = RotationSpline(frames, Rotation.from_quat(skin_frames))
     q_skin = np.asarray(skin(time).as_quat())
     return q_bone, q_skin, np.asarray(skin(time, 1)), acceleration

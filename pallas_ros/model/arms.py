@@ -47,8 +47,12 @@ class ArmMemory(nn.Module):
         outputs = []
         for frame in range(features.shape[1]):
             hidden = F.silu(condition[:, frame] + self.past(arms))
-            correction, motion, gate = self.out(F.silu(self.middle(hidden)) + hidden).split((6 * JOINTS, 6 * JOINTS, JOINTS), dim=-1)
-            stay = (1 - torch.sigmoid(gate).repeat_interleave(6, dim=-1)) * seen  # of the first frame nothing stays: there is no past
+            correction, motion, gate = self.out(F.silu(self.middle(hidden)) + hidden).split(
+                (6 * JOINTS, 6 * JOINTS, JOINTS), dim=-1
+            )
+            stay = (
+                1 - torch.sigmoid(gate).repeat_interleave(6, dim=-1)
+            ) * seen  # of the first frame nothing stays: there is no past
             target = proposed[:, frame] + correction
             arms = target + stay * (arms + 0.1 * motion - target)
             seen = torch.ones_like(seen)

@@ -9,12 +9,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pallas_ros.body.names import JOINTS, LEG_JOINTS, MODEL_GRAVITY, MODEL_RATE_HZ, PARENTS, UPPER_JOINTS
+from pallas_ros.body.names import (
+    JOINTS,
+    LEG_JOINTS,
+    MODEL_GRAVITY,
+    MODEL_RATE_HZ,
+    PARENTS,
+    UPPER_JOINTS,
+)
 from pallas_ros.data.virtual_imu import ANCESTORS
 from pallas_ros.model.fused_layers import FusedBlock, FusedSolver, Linear, Norm, decays
 from pallas_ros.model.layers import ROTARY_PERIOD, Block
 from pallas_ros.model.legs import CONTACTS, LATENT, LegGenerator
-from pallas_ros.model.pallas import INPUTS, LAGS, LONG_MEANS_S, MOVING, REMEMBERED, SHORT_MEANS_S, SOLVED, Pallas, measured_pose
+from pallas_ros.model.pallas import (
+    INPUTS,
+    LAGS,
+    LONG_MEANS_S,
+    MOVING,
+    REMEMBERED,
+    SHORT_MEANS_S,
+    SOLVED,
+    Pallas,
+    measured_pose,
+)
 
 _REST = 10_000.0  # what hides an empty place of the window from a softmax
 
@@ -60,14 +77,21 @@ class FusedPallasStep(nn.Module):
         assert model.solver is not None and model.long is not None and model.long_short is not None
         self.window, self.heads, self.width = c.window, c.heads, c.width
         self.short, self.long = MOVING * len(SHORT_MEANS_S), INPUTS * len(LONG_MEANS_S)
-        self.backwards, self.forwards = FusedSolver(model.solver, True), FusedSolver(model.solver, False)
+        self.backwards, self.forwards = (
+            FusedSolver(model.solver, True),
+            FusedSolver(model.solver, False),
+        )
         self.enter = Linear(self.forwards.first)
         self.front = self._front(model.forearm)
         self.drift = self._drift(model.forearm)
         self.embed = self._embed(model.embed)
         self.norm = Norm(model.norm.gain)
-        blocks = [FusedBlock(block, c.heads, None) for block in model.blocks if isinstance(block, Block)]
-        self.blocks = nn.ModuleList([*blocks[:-1], FusedBlock(model.long_short, c.heads, model.long), blocks[-1]])
+        blocks = [
+            FusedBlock(block, c.heads, None) for block in model.blocks if isinstance(block, Block)
+        ]
+        self.blocks = nn.ModuleList(
+            [*blocks[:-1], FusedBlock(model.long_short, c.heads, model.long), blocks[-1]]
+        )
         self._arms(model)
         self._legs(model)
         self._constants(model)
@@ -105,7 +129,16 @@ class FusedPallasStep(nn.Module):
         eye = torch.eye(INPUTS, dtype=torch.float64)
         sites = eye.reshape(INPUTS, 4, 12)
         a, R = sites[..., :3], sites[..., 3:].reshape(INPUTS, 4, 3, 3)
-        seen = torch.cat((R[:, 2], R[:, 3], R[:, 0], (a[:, 2] - a[:, 1])[..., None], (a[:, 3] - a[:, 1])[..., None]), dim=-1)
+        seen = torch.cat(
+            (
+                R[:, 2],
+                R[:, 3],
+                R[:, 0],
+                (a[:, 2] - a[:, 1])[..., None],
+                (a[:, 3] - a[:, 1])[..., None],
+            ),
+            dim=-1,
+        )
         trunk = R[:, 1].transpose(-1, -2)
         pelvis, measured = measured_pose(eye)
         moving = torch.cat((a.flatten(1), (R[:, 2:, :, 1] * forearm.double()).flatten(1)), dim=1)
@@ -117,13 +150,18 @@ class FusedPallasStep(nn.Module):
                 eye.repeat(1, len(LONG_MEANS_S)) * long, torch.zeros(INPUTS, self.long),
             ), 1
         )  # fmt: skip
-        weight = torch.cat((fresh, seen.flatten(1), trunk.flatten(1), pelvis, measured @ self.backwards.first), dim=1)
+        weight = torch.cat(
+            (fresh, seen.flatten(1), trunk.flatten(1), pelvis, measured @ self.backwards.first),
+            dim=1,
+        )
         bias = torch.zeros(weight.shape[1], dtype=torch.float64)
         counts = torch.where(counted, short, 1.0)
         bias[self.short : 2 * self.short] = counts
         bias[2 * self.short + self.long : 2 * self.short + 2 * self.long] = long
         self.front_sizes = (fresh.shape[1], 33, 9, 6, 6 * len(SOLVED))
-        self.register_buffer("decay", torch.cat((1 - short, 1 - counts, 1 - long, 1 - long)).float())
+        self.register_buffer(
+            "decay", torch.cat((1 - short, 1 - counts, 1 - long, 1 - long)).float()
+        )
         self.register_buffer("second_decay", (1 - short).float())
         return Linear(weight, bias)
 
@@ -132,16 +170,31 @@ class FusedPallasStep(nn.Module):
         K, count = len(SHORT_MEANS_S), self.short
         rows = 2 * count + 2 * INPUTS
         eye = torch.eye(rows, dtype=torch.float64)
-        first, second = eye[:, :count].reshape(rows, K, MOVING), eye[:, count : 2 * count].reshape(rows, K, MOVING)
-        inputs, change = (eye[:, 2 * count + i * INPUTS : 2 * count + (i + 1) * INPUTS].reshape(rows, 4, 12) for i in (0, 1))
+        first, second = (
+            eye[:, :count].reshape(rows, K, MOVING),
+            eye[:, count : 2 * count].reshape(rows, K, MOVING),
+        )
+        inputs, change = (
+            eye[:, 2 * count + i * INPUTS : 2 * count + (i + 1) * INPUTS].reshape(rows, 4, 12)
+            for i in (0, 1)
+        )
 
         def bones(sites: Tensor) -> Tensor:
             return (sites[:, 2:, 3:].reshape(rows, 2, 3, 3)[..., 1] * forearm.double())[:, None]
 
         tau = torch.tensor(SHORT_MEANS_S, dtype=torch.float64)[:, None, None]
-        mean_f, mean_f2 = first[..., 12:].reshape(rows, K, 2, 3), second[..., 12:].reshape(rows, K, 2, 3)
-        pull, pull2 = (m[..., 6:12].reshape(rows, K, 2, 3) - m[..., None, 3:6] for m in (first, second))
-        speed = MODEL_GRAVITY * tau * pull - bones(change) * (MODEL_RATE_HZ / LAGS[0]) + (bones(inputs) - mean_f) / tau
+        mean_f, mean_f2 = (
+            first[..., 12:].reshape(rows, K, 2, 3),
+            second[..., 12:].reshape(rows, K, 2, 3),
+        )
+        pull, pull2 = (
+            m[..., 6:12].reshape(rows, K, 2, 3) - m[..., None, 3:6] for m in (first, second)
+        )
+        speed = (
+            MODEL_GRAVITY * tau * pull
+            - bones(change) * (MODEL_RATE_HZ / LAGS[0])
+            + (bones(inputs) - mean_f) / tau
+        )
         place = MODEL_GRAVITY * tau.square() * pull2 - (bones(inputs) - 2 * mean_f + mean_f2)
         vectors = torch.cat((speed, 4 * place), dim=-2).reshape(rows, 4 * K, 3)
         return Linear(vectors.transpose(1, 2).flatten(1))
@@ -150,7 +203,9 @@ class FusedPallasStep(nn.Module):
         """The embedding of (inputs, their two changes, first and second means, what is seen from the trunk as (3, 11 + 4 K))."""
         weight, K = embed.weight.detach().double(), len(SHORT_MEANS_S)  # (width, features)
         sizes = [INPUTS, *(36 for _ in LAGS), 12 * K, 18, 6, 9, 12 * K, 3 * K]
-        inputs, *changes, velocity, arms, pull, waist, elbows, sway = torch.split(weight, sizes, dim=1)
+        inputs, *changes, velocity, arms, pull, waist, elbows, sway = torch.split(
+            weight, sizes, dim=1
+        )
         rotation = torch.arange(INPUTS).reshape(4, 12)[:, 3:].flatten()
         parts = [inputs]
         for lag, change in zip(LAGS, changes):
@@ -174,13 +229,20 @@ class FusedPallasStep(nn.Module):
         arms, count = model.arms, 6 * len(REMEMBERED)
         assert arms is not None
         _, proposal = torch.split(arms.condition.weight.double(), [self.width, count], dim=1)
-        self.register_buffer("arms_past", torch.cat((proposal, arms.past.weight.double()), dim=1).T.float().contiguous())
+        self.register_buffer(
+            "arms_past",
+            torch.cat((proposal, arms.past.weight.double()), dim=1).T.float().contiguous(),
+        )
         self.arms_middle = Linear(arms.middle.weight.T, arms.middle.bias)
         gates = torch.arange(2 * count, 2 * count + len(REMEMBERED)).repeat_interleave(6)
         rows = torch.cat((torch.arange(2 * count), gates))
-        scale = torch.cat((torch.ones(count), 0.1 * torch.ones(count), -torch.ones(count)))[:, None]  # the gate's negative: what stays
+        scale = torch.cat((torch.ones(count), 0.1 * torch.ones(count), -torch.ones(count)))[
+            :, None
+        ]  # the gate's negative: what stays
         self.arms_out = Linear((scale * arms.out.weight[rows]).T, scale[:, 0] * arms.out.bias[rows])
-        self.register_buffer("remembered", torch.tensor([6 * joint + i for joint in REMEMBERED for i in range(6)]))
+        self.register_buffer(
+            "remembered", torch.tensor([6 * joint + i for joint in REMEMBERED for i in range(6)])
+        )
 
     def _legs(self, model: Pallas) -> None:
         """Heads on the encoder, and the legs: their condition splits into the encoder's part and the rest; a joint's gate is said six times."""
@@ -189,16 +251,30 @@ class FusedPallasStep(nn.Module):
         assert model.arms is not None
         own = model.arms.condition.weight.double()[:, : self.width]
         weight = torch.cat((model.correction.weight, model.deviation.weight, encoder, own), dim=0)
-        bias = torch.cat((model.correction.bias, model.deviation.bias, legs.condition.bias, model.arms.condition.bias))
+        bias = torch.cat(
+            (
+                model.correction.bias,
+                model.deviation.bias,
+                legs.condition.bias,
+                model.arms.condition.bias,
+            )
+        )
         self.read = Linear(weight.T, bias)
         self.read_sizes = (solved, 6, len(JOINTS), encoder.shape[0], own.shape[0])
         past = legs.past.weight.double()
         arms = rest[:, self.remembered]
-        rest = rest.index_fill(1, self.remembered, 0.0)  # the remembered pose stands for what S gave
-        self.register_buffer("condition", torch.cat((rest, arms, past), dim=1).T.float().contiguous())
+        rest = rest.index_fill(
+            1, self.remembered, 0.0
+        )  # the remembered pose stands for what S gave
+        self.register_buffer(
+            "condition", torch.cat((rest, arms, past), dim=1).T.float().contiguous()
+        )
         self.middle = Linear(legs.middle.weight.T, legs.middle.bias)
         count = 6 * len(LEG_JOINTS)
-        gates, others = torch.arange(count, count + len(LEG_JOINTS)), torch.arange(count + len(LEG_JOINTS), legs.out.bias.shape[0])
+        gates, others = (
+            torch.arange(count, count + len(LEG_JOINTS)),
+            torch.arange(count + len(LEG_JOINTS), legs.out.bias.shape[0]),
+        )
         rows = torch.cat((torch.arange(count), gates.repeat_interleave(6), others))
         self.out = Linear(legs.out.weight[rows].T, legs.out.bias[rows])
         self.out_sizes = (count, count, CONTACTS, 3)
@@ -207,8 +283,12 @@ class FusedPallasStep(nn.Module):
         """Angles, masks and the geometry of the body."""
         size = self.width // self.heads
         wanted = 100.0 ** -(torch.arange(0, size, 2) / size)
-        frequency = torch.round(wanted * ROTARY_PERIOD / (2 * torch.pi)).clamp_min(1) * (2 * torch.pi / ROTARY_PERIOD)
-        turned = torch.cat((torch.ones(2 * self.heads), torch.zeros(self.heads)))[None, :, None, None]
+        frequency = torch.round(wanted * ROTARY_PERIOD / (2 * torch.pi)).clamp_min(1) * (
+            2 * torch.pi / ROTARY_PERIOD
+        )
+        turned = torch.cat((torch.ones(2 * self.heads), torch.zeros(self.heads)))[
+            None, :, None, None
+        ]
         order = sorted(range(len(JOINTS)), key=lambda i: (*UPPER_JOINTS, *LEG_JOINTS)[i])
         offsets, neutral = model.offsets, model.neutral
         assert isinstance(offsets, Tensor) and isinstance(neutral, Tensor)
@@ -234,7 +314,9 @@ class FusedPallasStep(nn.Module):
     def _places(self) -> Tensor:
         """Where the numbers of (pelvis, S, legs) lie in (pelvis, S, arms, legs)."""
         solved, arms = 6 + 6 * len(SOLVED), len(self.remembered)
-        places = torch.cat((torch.arange(solved), solved + arms + torch.arange(6 * len(LEG_JOINTS))))
+        places = torch.cat(
+            (torch.arange(solved), solved + arms + torch.arange(6 * len(LEG_JOINTS)))
+        )
         places[6 + self.remembered] = solved + torch.arange(arms)
         return places
 
@@ -243,26 +325,50 @@ class FusedPallasStep(nn.Module):
         recent, means, second, position, age, arms, legs, contacts, *caches = state
         fresh, seen, trunk, pelvis, coordinates = self.front(imu).split(self.front_sizes, dim=-1)
         means, trunk = means * self.decay + fresh, trunk.reshape(-1, 3, 3)
-        change = (imu.reshape(-1, 1, 1, INPUTS) - recent.index_select(2, self.back)) * torch.clamp(age - self.lags, 0.0, 1.0)
+        change = (imu.reshape(-1, 1, 1, INPUTS) - recent.index_select(2, self.back)) * torch.clamp(
+            age - self.lags, 0.0, 1.0
+        )
         change = change.reshape(-1, INPUTS * len(LAGS))
-        short, shown, total, count = torch.split(means, [self.short, self.short, self.long, self.long], dim=-1)
+        short, shown, total, count = torch.split(
+            means, [self.short, self.short, self.long, self.long], dim=-1
+        )
         first = short / shown
         second = second * self.second_decay + first * (1 - self.second_decay)
         both = torch.cat((first, second / shown), dim=-1)
         elbows = self.drift(torch.cat((both, imu, change[:, :INPUTS]), dim=-1))
-        seen = trunk @ torch.cat((seen.reshape(-1, 3, 11), elbows.reshape(-1, 3, 4 * len(SHORT_MEANS_S))), dim=-1)
+        seen = trunk @ torch.cat(
+            (seen.reshape(-1, 3, 11), elbows.reshape(-1, 3, 4 * len(SHORT_MEANS_S))), dim=-1
+        )
         x = self.embed(torch.cat((imu, change, both, seen.flatten(1)), dim=-1))
         h, caches = self._encode(x, total / count, position, age, caches)
-        correction, correction_pelvis, log_deviation, condition, own = self.read(h).split(self.read_sizes, dim=-1)
+        correction, correction_pelvis, log_deviation, condition, own = self.read(h).split(
+            self.read_sizes, dim=-1
+        )
         pelvis = pelvis + correction_pelvis
         solved = self.forwards(self.enter(self.backwards(coordinates) + correction))
-        arms = self._remember(solved.index_select(1, self.remembered), own, arms, trunk, torch.clamp(age, max=1.0).reshape(-1, 1))
+        arms = self._remember(
+            solved.index_select(1, self.remembered),
+            own,
+            arms,
+            trunk,
+            torch.clamp(age, max=1.0).reshape(-1, 1),
+        )
         shown_arms = (arms.reshape(-1, 2 * len(REMEMBERED), 3) @ trunk).flatten(1)
-        hidden = F.silu(torch.addmm(condition, torch.cat((solved, pelvis, shown_arms, legs, contacts, latent), dim=-1), self.condition))
+        hidden = F.silu(
+            torch.addmm(
+                condition,
+                torch.cat((solved, pelvis, shown_arms, legs, contacts, latent), dim=-1),
+                self.condition,
+            )
+        )
         out = self.out(F.silu(self.middle(hidden)) + hidden)
         target, gate, contacts, velocity = out.split(self.out_sizes, dim=-1)
         legs, contacts = legs + torch.sigmoid(gate) * (target - legs), torch.sigmoid(contacts)
-        r6d = torch.cat((pelvis, solved, shown_arms, self.neutral + legs), dim=-1).index_select(1, self.order).reshape(-1, len(JOINTS), 6)
+        r6d = (
+            torch.cat((pelvis, solved, shown_arms, self.neutral + legs), dim=-1)
+            .index_select(1, self.order)
+            .reshape(-1, len(JOINTS), 6)
+        )
         rotations, positions = self._body(r6d)
         return (
             rotations,
@@ -281,16 +387,24 @@ class FusedPallasStep(nn.Module):
             *caches,
         )
 
-    def _remember(self, proposed: Tensor, own: Tensor, arms: Tensor, trunk: Tensor, old: Tensor) -> Tensor:
+    def _remember(
+        self, proposed: Tensor, own: Tensor, arms: Tensor, trunk: Tensor, old: Tensor
+    ) -> Tensor:
         """Collars and upper arms in the neck sensor's frame; ``old`` (B, 1) is 0 in the first frame."""
-        proposed = (proposed.reshape(-1, 2 * len(REMEMBERED), 3) @ trunk.transpose(-1, -2)).flatten(1)
+        proposed = (proposed.reshape(-1, 2 * len(REMEMBERED), 3) @ trunk.transpose(-1, -2)).flatten(
+            1
+        )
         hidden = F.silu(torch.addmm(own, torch.cat((proposed, arms), dim=-1), self.arms_past))
-        correction, motion, stay = self.arms_out(F.silu(self.arms_middle(hidden)) + hidden).chunk(3, dim=-1)
+        correction, motion, stay = self.arms_out(F.silu(self.arms_middle(hidden)) + hidden).chunk(
+            3, dim=-1
+        )
         target: Tensor = proposed + correction
         kept: Tensor = target + torch.sigmoid(stay) * old * (arms + motion - target)
         return kept
 
-    def _encode(self, x: Tensor, long: Tensor, position: Tensor, age: Tensor, caches: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _encode(
+        self, x: Tensor, long: Tensor, position: Tensor, age: Tensor, caches: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
         """The encoder on the embedded frame, ``long`` the long means of the inputs."""
         angle = position * self.frequency
         turn = torch.cos(angle) * self.turned + self.unturned, torch.sin(angle) * self.sign
@@ -308,5 +422,7 @@ class FusedPallasStep(nn.Module):
         x = a / torch.sqrt(a.square().sum(-1, keepdim=True) + 1e-8)
         y = b - (x * b).sum(-1, keepdim=True) * x
         y = y / torch.sqrt(y.square().sum(-1, keepdim=True) + 1e-8)
-        z = x.index_select(2, self.after) * y.index_select(2, self.before) - x.index_select(2, self.before) * y.index_select(2, self.after)
+        z = x.index_select(2, self.after) * y.index_select(2, self.before) - x.index_select(
+            2, self.before
+        ) * y.index_select(2, self.after)
         return torch.cat((x, y), dim=-1), self.along @ torch.cat((x, y, z), dim=1)

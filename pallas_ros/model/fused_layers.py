@@ -16,7 +16,9 @@ _ONE = 1.2784645427610738  # silu(_ONE) = 1
 
 def decays(seconds: tuple[float, ...], each: int) -> Tensor:
     """Decay per frame of running means, every one ``each`` times."""
-    return torch.exp(-1 / (MODEL_RATE_HZ * torch.tensor(seconds, dtype=torch.float64))).repeat_interleave(each)
+    return torch.exp(
+        -1 / (MODEL_RATE_HZ * torch.tensor(seconds, dtype=torch.float64))
+    ).repeat_interleave(each)
 
 
 class Linear(nn.Module):
@@ -28,7 +30,10 @@ class Linear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("weight", weight.detach().float().contiguous())
-        self.register_buffer("bias", (torch.zeros(weight.shape[1]) if bias is None else bias).detach().float().contiguous())
+        self.register_buffer(
+            "bias",
+            (torch.zeros(weight.shape[1]) if bias is None else bias).detach().float().contiguous(),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.addmm(self.bias, x, self.weight)
@@ -71,13 +76,22 @@ class FusedBlock(nn.Module):
             query = query @ read.weight.double()
             key_value = F.pad(key_value, (query.shape[1] - width, 0))
         self.project = Linear(torch.cat((query, key_value)).T, bias)
-        self.norm_attention, self.norm_feed_forward = Norm(block.norm_attention.gain), Norm(block.norm_feed_forward.gain)
+        self.norm_attention, self.norm_feed_forward = (
+            Norm(block.norm_attention.gain),
+            Norm(block.norm_feed_forward.gain),
+        )
         self.register_buffer("out", attention.out.weight.detach().T.contiguous())
         self.rise = Linear(block.feed_forward.rise.weight.T)
         self.register_buffer("fall", block.feed_forward.fall.weight.detach().T.contiguous())
 
     def forward(
-        self, x: Tensor, keys: Tensor, values: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, context: Tensor | None
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        turn: tuple[Tensor, Tensor],
+        mask: Tensor,
+        context: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One frame.
 
@@ -119,12 +133,17 @@ class FusedCoupling(nn.Module):
         assert isinstance(rise, nn.Linear) and isinstance(fall, nn.Linear)
         self.inverse = inverse
         sign = -1.0 if inverse else 1.0
-        log_scale, shift = (sign * part.detach().double() for part in torch.cat((fall.weight, fall.bias[:, None]), dim=1).chunk(2))
+        log_scale, shift = (
+            sign * part.detach().double()
+            for part in torch.cat((fall.weight, fall.bias[:, None]), dim=1).chunk(2)
+        )
         constant = torch.zeros(
             rise.weight.shape[1] + 1, 1, dtype=torch.float64
         )  # one more hidden unit that is always silu(_ONE) = 1 carries the shift's bias
         constant[-1] = _ONE
-        weight = torch.cat((rise.weight.detach().double() / scale, rise.bias.detach().double()[:, None]), dim=1).T
+        weight = torch.cat(
+            (rise.weight.detach().double() / scale, rise.bias.detach().double()[:, None]), dim=1
+        ).T
         weight = torch.cat((weight, constant), dim=1)
         self.rise = Linear(weight[:-1], weight[-1])
         self.log_scale = Linear(F.pad(2 * log_scale[:, :-1], (0, 1)).T, 2 * log_scale[:, -1])
@@ -151,7 +170,9 @@ class FusedSolver(nn.Module):
         layers = list(reversed(solver.layers)) if inverse else list(solver.layers)
         matrices = [self._matrix(layer, inverse) for layer in layers if isinstance(layer, Mixing)]
         couplings = [layer for layer in layers if isinstance(layer, Coupling)]
-        for index in range(len(matrices) - 1):  # of every pair of couplings, the factor exp(-1/2) of both halves
+        for index in range(
+            len(matrices) - 1
+        ):  # of every pair of couplings, the factor exp(-1/2) of both halves
             if inverse:
                 matrices[index + 1] = matrices[index + 1] * _HALF_E
             else:
@@ -159,7 +180,9 @@ class FusedSolver(nn.Module):
         self.swapped = [coupling.swap for coupling in couplings]
         # forwards the first of a pair is conditioned on a half that is scaled already, backwards the second is on one that is not yet
         scales = [1.0, 1 / _HALF_E] if inverse else [_HALF_E, 1.0]
-        self.couplings = nn.ModuleList(FusedCoupling(layer, inverse, scales[i % 2]) for i, layer in enumerate(couplings))
+        self.couplings = nn.ModuleList(
+            FusedCoupling(layer, inverse, scales[i % 2]) for i, layer in enumerate(couplings)
+        )
         self.first = matrices[0]
         self.mixing = nn.ModuleList(Linear(matrix) for matrix in matrices[1:])
 

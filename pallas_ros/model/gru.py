@@ -21,14 +21,20 @@ class GruPallas(Pallas):
     """Same interface as `Pallas`; the encoder is a GRU, and one linear head gives corrections to the measured and the neutral pose."""
 
     def __init__(self, config: GruConfig) -> None:
-        super().__init__(PallasConfig(width=192, long_short=False, solver="linear", legs="direct", arms="direct"))
+        super().__init__(
+            PallasConfig(width=192, long_short=False, solver="linear", legs="direct", arms="direct")
+        )
         self.gru_config = config
         features = self.embed.in_features
         self.blocks = nn.ModuleList()
         self.embed = nn.Linear(features, 192)
         self.gru = nn.GRU(192, config.width, num_layers=2, batch_first=True)
         outputs = 6 * (len(SOLVED) + 1) + len(self.neutral) + CONTACTS + 3
-        self.norm, self.correction, self.legs = nn.Identity(), nn.Linear(config.width, outputs), nn.Identity()  # type: ignore[assignment]
+        self.norm, self.correction, self.legs = (
+            nn.Identity(),
+            nn.Linear(config.width, outputs),
+            nn.Identity(),
+        )  # type: ignore[assignment]
         self.deviation = nn.Linear(config.width, 22)
         nn.init.constant_(self.deviation.bias, -3.5)
 
@@ -37,7 +43,9 @@ class GruPallas(Pallas):
         state = super().initial_state(batch)
         return {**state, "gru": torch.zeros(batch, 2, self.gru_config.width)}
 
-    def forward(self, imu: Tensor, state: State | None = None, latent: Tensor | None = None) -> PallasOutput:
+    def forward(
+        self, imu: Tensor, state: State | None = None, latent: Tensor | None = None
+    ) -> PallasOutput:
         """As `Pallas.forward`."""
         state = dict(self.initial_state(imu.shape[0]) if state is None else state)
         valid = torch.cat((state["valid"], imu.new_ones(imu.shape[:2])), dim=1)
@@ -47,7 +55,9 @@ class GruPallas(Pallas):
         state["gru"] = hidden.transpose(0, 1)
         pelvis, measured = measured_pose(imu)
         out = self.correction(h)
-        solved, turn, legs, contacts, velocity = out.split((6 * len(SOLVED), 6, len(self.neutral), CONTACTS, 3), dim=-1)
+        solved, turn, legs, contacts, velocity = out.split(
+            (6 * len(SOLVED), 6, len(self.neutral), CONTACTS, 3), dim=-1
+        )
         R = self.assemble(pelvis + turn, measured + solved, legs)
         return self._pack(h, R, measured + solved, contacts, velocity, state)
 

@@ -39,9 +39,15 @@ class SwiGLU(nn.Module):
 
 def rotary_angles(position: Tensor, frames: int, width: int) -> tuple[Tensor, Tensor]:
     """Cosine and sine (B, T, 1, width / 2) of the rotary angles of ``frames`` frames from ``position`` (B, 1) on."""
-    wanted = 100.0 ** -(torch.arange(0, width, 2) / width)  # the window is short: slowest turn about 100 x 2 pi frames
-    frequency = torch.round(wanted * ROTARY_PERIOD / (2 * torch.pi)).clamp_min(1) * (2 * torch.pi / ROTARY_PERIOD)
-    angle = (position + torch.arange(frames, device=position.device))[..., None] * frequency.to(position)
+    wanted = 100.0 ** -(
+        torch.arange(0, width, 2) / width
+    )  # the window is short: slowest turn about 100 x 2 pi frames
+    frequency = torch.round(wanted * ROTARY_PERIOD / (2 * torch.pi)).clamp_min(1) * (
+        2 * torch.pi / ROTARY_PERIOD
+    )
+    angle = (position + torch.arange(frames, device=position.device))[..., None] * frequency.to(
+        position
+    )
     return torch.cos(angle)[:, :, None], torch.sin(angle)[:, :, None]
 
 
@@ -68,7 +74,9 @@ class WindowAttention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, query: Tensor, x: Tensor, cache: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query: Tensor, x: Tensor, cache: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Attend.
 
         Args:
@@ -84,10 +92,17 @@ class WindowAttention(nn.Module):
         batch, frames, width = x.shape
         q = rotate(self.query(query).view(batch, frames, self.heads, -1), angles)
         key, value = self.key_value(x).chunk(2, dim=-1)
-        key = rotate(key.reshape(batch, frames, self.heads, -1), angles).reshape(batch, frames, width)
+        key = rotate(key.reshape(batch, frames, self.heads, -1), angles).reshape(
+            batch, frames, width
+        )
         entries = torch.cat((cache.to(key.dtype), torch.cat((key, value), dim=-1)), dim=1)
-        k, v = (part.reshape(batch, entries.shape[1], self.heads, -1).transpose(1, 2) for part in entries.chunk(2, dim=-1))
-        mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k, v, attn_mask=mask.to(q.dtype))  # scaled by the head's width
+        k, v = (
+            part.reshape(batch, entries.shape[1], self.heads, -1).transpose(1, 2)
+            for part in entries.chunk(2, dim=-1)
+        )
+        mixed = F.scaled_dot_product_attention(
+            q.transpose(1, 2), k, v, attn_mask=mask.to(q.dtype)
+        )  # scaled by the head's width
         return self.out(mixed.transpose(1, 2).reshape(batch, frames, width)), entries[:, frames:]
 
 
@@ -101,11 +116,18 @@ class Block(nn.Module):
         self.norm_attention, self.norm_feed_forward = RMSNorm(width), RMSNorm(width)
 
     def forward(
-        self, x: Tensor, cache: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, query: Tensor | None = None
+        self,
+        x: Tensor,
+        cache: Tensor,
+        angles: tuple[Tensor, Tensor],
+        mask: Tensor,
+        query: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As `WindowAttention`; ``query`` (B, T, query_width) stands for the features themselves where given."""
         normed = self.norm_attention(x)
-        mixed, cache = self.attention(normed if query is None else query, normed, cache, angles, mask)
+        mixed, cache = self.attention(
+            normed if query is None else query, normed, cache, angles, mask
+        )
         x = x + mixed
         return x + self.feed_forward(self.norm_feed_forward(x)), cache
 
@@ -115,7 +137,11 @@ def running_means(x: Tensor, decay: Tensor, means: Tensor) -> tuple[Tensor, Tens
     frames = x.shape[1]
     t = torch.arange(frames, device=x.device)
     lag = (t[:, None] - t[None]).to(x)
-    weights = torch.where(lag >= 0, (1 - decay)[:, None, None] * decay[:, None, None] ** lag.clamp_min(0), torch.zeros(()))
+    weights = torch.where(
+        lag >= 0,
+        (1 - decay)[:, None, None] * decay[:, None, None] ** lag.clamp_min(0),
+        torch.zeros(()),
+    )
     fresh = torch.einsum("kts,bsf->btkf", weights, x)
     out = fresh + (decay[None] ** (t + 1).to(x)[:, None])[None, :, :, None] * means[:, None]
     return out, out[:, -1]

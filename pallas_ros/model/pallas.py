@@ -37,12 +37,29 @@ LONG_MEANS_S = (1.0, 4.0, 16.0)
 
 SOLVED = UPPER_JOINTS[1:]
 """The joints S solves for: the upper body without the pelvis, whose orientation is measured."""
-REMEMBERED = tuple(SOLVED.index(JOINTS.index(f"{side}_{joint}")) for joint in ("collar", "shoulder") for side in ("left", "right"))
+REMEMBERED = tuple(
+    SOLVED.index(JOINTS.index(f"{side}_{joint}"))
+    for joint in ("collar", "shoulder")
+    for side in ("left", "right")
+)
 """Places in `SOLVED` of the joints that `ArmMemory` keeps."""
 
 _ORDER = tuple(sorted(range(len(JOINTS)), key=lambda i: (*UPPER_JOINTS, *LEG_JOINTS)[i]))
-_NECK_SHARE = {"spine1": 0.2, "spine2": 0.45, "spine3": 0.75, "left_collar": 0.75, "right_collar": 0.75, "neck": 1.0, "head": 1.0}
-_NEUTRAL_FLEXION = {"hip": -0.14, "knee": 0.35, "ankle": 0.1, "foot": 0.05}  # rad about y, of the segment in the heading frame
+_NECK_SHARE = {
+    "spine1": 0.2,
+    "spine2": 0.45,
+    "spine3": 0.75,
+    "left_collar": 0.75,
+    "right_collar": 0.75,
+    "neck": 1.0,
+    "head": 1.0,
+}
+_NEUTRAL_FLEXION = {
+    "hip": -0.14,
+    "knee": 0.35,
+    "ankle": 0.1,
+    "foot": 0.05,
+}  # rad about y, of the segment in the heading frame
 
 
 @dataclass(frozen=True)
@@ -69,16 +86,22 @@ class PallasConfig:
             PallasError: which.
         """
         if self.window <= max(LAGS):
-            raise PallasError(f"model.window is {self.window} frames: it has to be more than {max(LAGS)}")
+            raise PallasError(
+                f"model.window is {self.window} frames: it has to be more than {max(LAGS)}"
+            )
         if self.width % (2 * self.heads):
-            raise PallasError(f"model.width {self.width} cannot be shared by {self.heads} heads of an even width each")
+            raise PallasError(
+                f"model.width {self.width} cannot be shared by {self.heads} heads of an even width each"
+            )
         for part, known in (
             ("solver", ("invertible", "linear")),
             ("legs", ("autoregressive", "direct")),
             ("arms", ("remembered", "direct")),
         ):
             if getattr(self, part) not in known:
-                raise PallasError(f"model.{part} is '{getattr(self, part)}', but must be {' or '.join(known)}")
+                raise PallasError(
+                    f"model.{part} is '{getattr(self, part)}', but must be {' or '.join(known)}"
+                )
 
 
 @dataclass
@@ -113,7 +136,13 @@ def neutral_legs() -> Tensor:
     rows = []
     for joint in LEG_JOINTS:
         angle = torch.tensor(_NEUTRAL_FLEXION[JOINTS[joint].split("_")[1]])
-        rows.append(rotations.to_r6d(rotations.to_matrix(rotations.from_rotvec(torch.stack((angle * 0, angle, angle * 0))))))
+        rows.append(
+            rotations.to_r6d(
+                rotations.to_matrix(
+                    rotations.from_rotvec(torch.stack((angle * 0, angle, angle * 0)))
+                )
+            )
+        )
     return torch.cat(rows)
 
 
@@ -148,27 +177,56 @@ class Pallas(nn.Module):
         self.config = config
         self.mixed_precision = False
         width = config.width
-        self.register_buffer("offsets", torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32), persistent=False)
+        self.register_buffer(
+            "offsets",
+            torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32),
+            persistent=False,
+        )
         self.register_buffer("neutral", neutral_legs(), persistent=False)
-        self.register_buffer("short_decay", torch.exp(-1 / (MODEL_RATE_HZ * torch.tensor(SHORT_MEANS_S))), persistent=False)
+        self.register_buffer(
+            "short_decay",
+            torch.exp(-1 / (MODEL_RATE_HZ * torch.tensor(SHORT_MEANS_S))),
+            persistent=False,
+        )
         forearm = torch.tensor(
-            Skeleton.from_height().offsets[[JOINTS.index("left_wrist"), JOINTS.index("right_wrist")], 1:2], dtype=torch.float32
+            Skeleton.from_height().offsets[
+                [JOINTS.index("left_wrist"), JOINTS.index("right_wrist")], 1:2
+            ],
+            dtype=torch.float32,
         )
         self.register_buffer("forearm", forearm, persistent=False)
-        self.register_buffer("long_decay", torch.exp(-1 / (MODEL_RATE_HZ * torch.tensor(LONG_MEANS_S))), persistent=False)
+        self.register_buffer(
+            "long_decay",
+            torch.exp(-1 / (MODEL_RATE_HZ * torch.tensor(LONG_MEANS_S))),
+            persistent=False,
+        )
         features = INPUTS + 36 * len(LAGS) + (12 + 12 + 3) * len(SHORT_MEANS_S) + 33
         self.embed = nn.Linear(features, width)
         self.blocks = nn.ModuleList(Block(width, config.heads, config.hidden) for _ in range(3))
-        self.long_short = Block(width, config.heads, config.hidden, query_width=width) if config.long_short else None
-        self.long = nn.Linear(INPUTS * len(LONG_MEANS_S) + width, width) if config.long_short else None
+        self.long_short = (
+            Block(width, config.heads, config.hidden, query_width=width)
+            if config.long_short
+            else None
+        )
+        self.long = (
+            nn.Linear(INPUTS * len(LONG_MEANS_S) + width, width) if config.long_short else None
+        )
         self.norm = RMSNorm(width)
         solved = 6 * len(SOLVED)
-        self.correction = nn.Linear(width, solved + 6)  # of the solver's coordinates, and of the pelvis
+        self.correction = nn.Linear(
+            width, solved + 6
+        )  # of the solver's coordinates, and of the pelvis
         nn.init.normal_(self.correction.weight, std=0.01)
         nn.init.zeros_(self.correction.bias)
-        self.solver = InvertibleSolver(len(SOLVED), config.solver_hidden, config.solver_blocks) if config.solver == "invertible" else None
+        self.solver = (
+            InvertibleSolver(len(SOLVED), config.solver_hidden, config.solver_blocks)
+            if config.solver == "invertible"
+            else None
+        )
         self.arms = ArmMemory(width, config.arms_hidden) if config.arms == "remembered" else None
-        self.legs = LegGenerator(width + solved + 6, config.legs_hidden, config.legs == "autoregressive")
+        self.legs = LegGenerator(
+            width + solved + 6, config.legs_hidden, config.legs == "autoregressive"
+        )
         self.deviation = nn.Linear(width, len(JOINTS))
         nn.init.constant_(self.deviation.bias, -3.5)
 
@@ -190,9 +248,14 @@ class Pallas(nn.Module):
             shapes[f"cache{layer}"] = (c.window - 1, 2 * c.width)
         if self.long_short is not None:
             shapes["cache_long"] = (c.window - 1, 2 * c.width)
-        return {name: torch.zeros(batch, *shape, device=self.neutral.device) for name, shape in shapes.items()}
+        return {
+            name: torch.zeros(batch, *shape, device=self.neutral.device)
+            for name, shape in shapes.items()
+        }
 
-    def forward(self, imu: Tensor, state: State | None = None, latent: Tensor | None = None) -> PallasOutput:
+    def forward(
+        self, imu: Tensor, state: State | None = None, latent: Tensor | None = None
+    ) -> PallasOutput:
         """Estimate the body over a chunk.
 
         Args:
@@ -204,7 +267,9 @@ class Pallas(nn.Module):
         state = dict(self.initial_state(batch) if state is None else state)
         latent = imu.new_zeros(batch, LATENT) if latent is None else latent
         valid = torch.cat((state["valid"], imu.new_ones(batch, imu.shape[1])), dim=1)
-        with torch.autocast(imu.device.type, dtype=torch.bfloat16, enabled=self.training and self.mixed_precision):
+        with torch.autocast(
+            imu.device.type, dtype=torch.bfloat16, enabled=self.training and self.mixed_precision
+        ):
             h = self._encode(imu, valid, state)
         state["valid"] = valid[:, imu.shape[1] :]
         state["position"] = torch.remainder(state["position"] + imu.shape[1], ROTARY_PERIOD)
@@ -221,10 +286,14 @@ class Pallas(nn.Module):
         R_heading_neck = imu.unflatten(-1, (4, 12))[..., 1, 3:].unflatten(-1, (3, 3))[:, :, None]
         joints = list(REMEMBERED)
         columns = solved.unflatten(-1, (len(SOLVED), 2, 3))  # the two columns of r6d
-        proposed = columns[:, :, joints] @ R_heading_neck  # as rows, so by the transpose: from heading to neck
+        proposed = (
+            columns[:, :, joints] @ R_heading_neck
+        )  # as rows, so by the transpose: from heading to neck
         arms, state["arms"] = self.arms(h, proposed.flatten(-3), state["arms"])
         columns = columns.clone()
-        columns[:, :, joints] = arms.unflatten(-1, (len(joints), 2, 3)) @ R_heading_neck.transpose(-1, -2)
+        columns[:, :, joints] = arms.unflatten(-1, (len(joints), 2, 3)) @ R_heading_neck.transpose(
+            -1, -2
+        )
         remembered: Tensor = columns.flatten(-3)
         return remembered
 
@@ -236,7 +305,11 @@ class Pallas(nn.Module):
         known = torch.cat((state["recent"], imu), dim=1)
         changes = []
         for lag in LAGS:
-            before = known[:, max(LAGS) - lag : max(LAGS) - lag + frames].unflatten(-1, (4, 12))[..., 3:].flatten(-2)
+            before = (
+                known[:, max(LAGS) - lag : max(LAGS) - lag + frames]
+                .unflatten(-1, (4, 12))[..., 3:]
+                .flatten(-2)
+            )
             there = valid[:, valid.shape[1] - frames - lag : valid.shape[1] - lag, None]
             changes.append((R.flatten(-3) - before) * there * (16 / lag))
         state["recent"] = known[:, frames:]
@@ -246,9 +319,13 @@ class Pallas(nn.Module):
         arms = (trunk[:, :, None] @ R[:, :, 2:]).flatten(-3)
         pull = (trunk[:, :, None] @ (a[:, :, 2:] - a[:, :, 1:2])[..., None]).flatten(-3)
         waist = (R[:, :, 0].transpose(-1, -2) @ R[:, :, 1]).flatten(-2)
-        return torch.cat((imu, *changes, 3 * velocity.flatten(-2), arms, pull, waist, elbows, sway), dim=-1)
+        return torch.cat(
+            (imu, *changes, 3 * velocity.flatten(-2), arms, pull, waist, elbows, sway), dim=-1
+        )
 
-    def _drift(self, a: Tensor, R: Tensor, change: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor]:
+    def _drift(
+        self, a: Tensor, R: Tensor, change: Tensor, state: State
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Accelerations (B, T, 4, 3), in g, integrated with a leak: how the elbows and the waist move.
 
         What a wrist accelerates beyond the neck is its forearm's own turning, which is measured, and the elbow's motion about the shoulder, which
@@ -258,15 +335,21 @@ class Pallas(nn.Module):
         Returns:
             Means of the accelerations (B, T, K, 12), elbows' velocities and displacements (B, T, K, 4, 3), the waist's displacements (B, T, 3 K).
         """
-        forearms = R[:, :, 2:, :, 1] * self.forearm  # the bone lies along y, to the left and to the right
-        counted = torch.cat((a.flatten(-2), forearms.flatten(-2), torch.ones_like(a[..., 0, :1])), dim=-1)
+        forearms = (
+            R[:, :, 2:, :, 1] * self.forearm
+        )  # the bone lies along y, to the left and to the right
+        counted = torch.cat(
+            (a.flatten(-2), forearms.flatten(-2), torch.ones_like(a[..., 0, :1])), dim=-1
+        )
         means, state["short_means"] = running_means(counted, self.short_decay, state["short_means"])
         seen = means[..., -1:].clamp_min(1e-4)
         first = torch.cat((means[..., :12], means[..., 12:18] / seen), dim=-1)
         second = []
         last = []
         for k in range(len(SHORT_MEANS_S)):
-            m, end = running_means(first[:, :, k], self.short_decay[k : k + 1], state["second_means"][:, k : k + 1])
+            m, end = running_means(
+                first[:, :, k], self.short_decay[k : k + 1], state["second_means"][:, k : k + 1]
+            )
             second.append(m)
             last.append(end)
         state["second_means"] = torch.cat(last, dim=1)
@@ -295,9 +378,19 @@ class Pallas(nn.Module):
         mask = (1 - banded[None, None] * valid[:, None, None]) * -1e4
         angles = rotary_angles(state["position"], frames, self.config.width // self.config.heads)
         for layer, block in enumerate(self.blocks):
-            if layer == len(self.blocks) - 1 and self.long_short is not None and self.long is not None:
-                query = self.long(torch.cat((self._long_context(imu, state), self.long_short.norm_attention(x)), dim=-1))
-                x, state["cache_long"] = self.long_short(x, state["cache_long"], angles, mask, query)
+            if (
+                layer == len(self.blocks) - 1
+                and self.long_short is not None
+                and self.long is not None
+            ):
+                query = self.long(
+                    torch.cat(
+                        (self._long_context(imu, state), self.long_short.norm_attention(x)), dim=-1
+                    )
+                )
+                x, state["cache_long"] = self.long_short(
+                    x, state["cache_long"], angles, mask, query
+                )
             x, state[f"cache{layer}"] = block(x, state[f"cache{layer}"], angles, mask)
         features: Tensor = self.norm(x).float()
         return features
@@ -319,7 +412,15 @@ class Pallas(nn.Module):
         coordinates = self.solver.inverse(measured) + correction[..., :-6]
         return pelvis, coordinates, self.solver(coordinates)
 
-    def _finish(self, h: Tensor, pelvis: Tensor, solver_input: Tensor | None, solved: Tensor, latent: Tensor, state: State) -> PallasOutput:
+    def _finish(
+        self,
+        h: Tensor,
+        pelvis: Tensor,
+        solver_input: Tensor | None,
+        solved: Tensor,
+        latent: Tensor,
+        state: State,
+    ) -> PallasOutput:
         """Legs, forward kinematics and the heads."""
         features = torch.cat((h, solved, pelvis), dim=-1)
         generated, state["legs"] = self.legs(features, state["legs"], latent)
@@ -328,7 +429,9 @@ class Pallas(nn.Module):
         out.solver_input, out.leg_features = solver_input, features
         return out
 
-    def _pack(self, h: Tensor, R: Tensor, solved: Tensor, contacts: Tensor, velocity: Tensor, state: State) -> PallasOutput:
+    def _pack(
+        self, h: Tensor, R: Tensor, solved: Tensor, contacts: Tensor, velocity: Tensor, state: State
+    ) -> PallasOutput:
         """Forward kinematics, and the model's own uncertainty (which does not shape the features)."""
         return PallasOutput(
             rotations=R,

@@ -30,7 +30,9 @@ def nlerp(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
 def from_rotvec(rotvec: Tensor) -> Tensor:
     """Rotation vectors (..., 3) in rad to unit quaternions (..., 4)."""
     angle = rotvec.norm(dim=-1, keepdim=True)
-    return torch.cat((rotvec * (0.5 * torch.sinc(angle / (2 * torch.pi))), torch.cos(angle / 2)), dim=-1)
+    return torch.cat(
+        (rotvec * (0.5 * torch.sinc(angle / (2 * torch.pi))), torch.cos(angle / 2)), dim=-1
+    )
 
 
 def about_z(angle: Tensor) -> Tensor:

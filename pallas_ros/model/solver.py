@@ -30,7 +30,9 @@ class Coupling(nn.Module):
 
     def _scale_shift(self, a: Tensor) -> tuple[Tensor, Tensor]:
         log_scale, shift = self.net(a).chunk(2, dim=-1)
-        return 0.5 * torch.tanh(log_scale), shift  # bounded, so that the inverse stays well-conditioned
+        return 0.5 * torch.tanh(
+            log_scale
+        ), shift  # bounded, so that the inverse stays well-conditioned
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = self._split(x)
@@ -49,7 +51,9 @@ class Mixing(nn.Module):
 
     def __init__(self, size: int, seed: int) -> None:
         super().__init__()
-        matrix = torch.linalg.qr(torch.randn(size, size, generator=torch.Generator().manual_seed(seed)))[0]
+        matrix = torch.linalg.qr(
+            torch.randn(size, size, generator=torch.Generator().manual_seed(seed))
+        )[0]
         self.weight = nn.Parameter(matrix)
         self.frozen_inverse: Tensor | None = None
 
@@ -68,7 +72,9 @@ class Mixing(nn.Module):
 
     def inverse(self, y: Tensor) -> Tensor:
         """The x that `forward` takes to y."""
-        return y @ (torch.linalg.inv(self.weight) if self.frozen_inverse is None else self.frozen_inverse)
+        return y @ (
+            torch.linalg.inv(self.weight) if self.frozen_inverse is None else self.frozen_inverse
+        )
 
 
 class InvertibleSolver(nn.Module):
@@ -86,7 +92,11 @@ class InvertibleSolver(nn.Module):
         size = 6 * joints
         layers: list[nn.Module] = []
         for block in range(blocks):
-            layers += [Mixing(size, block), Coupling(size, hidden, swap=False), Coupling(size, hidden, swap=True)]
+            layers += [
+                Mixing(size, block),
+                Coupling(size, hidden, swap=False),
+                Coupling(size, hidden, swap=True),
+            ]
         self.layers = nn.ModuleList([*layers, Mixing(size, blocks)])
 
     def forward(self, x: Tensor) -> Tensor:

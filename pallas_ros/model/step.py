@@ -62,16 +62,22 @@ def load_model(path: str | Path) -> Pallas:
             document: dict[str, Any] = json.loads((file.metadata() or {})["pallas"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         model = (
-            GruPallas(GruConfig(**document["config"])) if document["kind"] == "pallas-gru" else Pallas(PallasConfig(**document["config"]))
+            GruPallas(GruConfig(**document["config"]))
+            if document["kind"] == "pallas-gru"
+            else Pallas(PallasConfig(**document["config"]))
         )
         parameters = dict(model.named_parameters())
         if set(parameters) != set(weights):
-            raise PallasError(f"{path}: holds other weights than the network '{document['kind']}' has")
+            raise PallasError(
+                f"{path}: holds other weights than the network '{document['kind']}' has"
+            )
         with torch.no_grad():
             for name, p in parameters.items():
                 p.copy_(weights[name])
     except FileNotFoundError:
-        raise PallasError(f"{path}: no such file; give the path of trained weights (.safetensors)") from None
+        raise PallasError(
+            f"{path}: no such file; give the path of trained weights (.safetensors)"
+        ) from None
     except (SafetensorError, KeyError, TypeError, RuntimeError, OSError) as error:
         raise PallasError(f"{path}: not weights of PALLAS ({str(error).splitlines()[0]})") from None
     return model.eval()
@@ -82,7 +88,9 @@ def step_from_safetensors(path: str | Path) -> PallasStep:
     return PallasStep(load_model(path))
 
 
-def export(weights: str | Path, path: str | Path, git: str = "", extra: dict[str, Any] | None = None) -> Path:
+def export(
+    weights: str | Path, path: str | Path, git: str = "", extra: dict[str, Any] | None = None
+) -> Path:
     """Write the ``.onnx`` of trained weights."""
     from pallas_ros.runtime.torch_backend import export_stream
 
@@ -91,11 +99,17 @@ def export(weights: str | Path, path: str | Path, git: str = "", extra: dict[str
         "rate_hz": int(MODEL_RATE_HZ),
         "joints": list[str](JOINTS),
         "sites": list[str](SITES),
-        "normalisation": {"acceleration": MODEL_GRAVITY, "height_m": 1.75, "acceleration_lag_frames": 2},
+        "normalisation": {
+            "acceleration": MODEL_GRAVITY,
+            "height_m": 1.75,
+            "acceleration_lag_frames": 2,
+        },
         "licence": "CC BY-NC 4.0 (trained on the Bandai-Namco Research Motiondataset)",
         "git": git,
         "created": date.today().isoformat(),
     }
     model = load_model(weights)
-    step = FusedPallasStep(model) if can_be_fused(model) else PallasStep(model)  # the ablations are small enough as they are
+    step = (
+        FusedPallasStep(model) if can_be_fused(model) else PallasStep(model)
+    )  # the ablations are small enough as they are
     return export_stream(step, path, {**metadata, **(extra or {})})

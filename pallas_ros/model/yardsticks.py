@@ -20,7 +20,9 @@ class _Recurrent(nn.Module):
         self.lstm = nn.LSTM(hidden, hidden, num_layers=2, bidirectional=bidirectional)
         self.fall = nn.Linear(hidden * (2 if bidirectional else 1), out)
 
-    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         y, state = self.lstm(torch.relu(self.rise(x)), state)
         return self.fall(y), state
 
@@ -55,7 +57,9 @@ class TransPose(nn.Module):
         x = seen.transpose(0, 1)
         leaves = torch.cat((self.leaves(x)[0], x), dim=-1)
         joints = torch.cat((self.joints(leaves)[0], x), dim=-1)
-        velocity, (h, c) = self.velocity(joints, (h.transpose(0, 1).contiguous(), c.transpose(0, 1).contiguous()))
+        velocity, (h, c) = self.velocity(
+            joints, (h.transpose(0, 1).contiguous(), c.transpose(0, 1).contiguous())
+        )
         now = self._NOW
         return (
             self.rotations(joints)[0][now],
@@ -70,17 +74,34 @@ class TransPose(nn.Module):
 class Pip(nn.Module):
     """PIP's networks: five, unidirectional, their state carried from frame to frame."""
 
-    output_names = ("rotations", "velocity", "contacts", *(f"next_{kind}{i}" for i in range(5) for kind in "hc"))
+    output_names = (
+        "rotations",
+        "velocity",
+        "contacts",
+        *(f"next_{kind}{i}" for i in range(5) for kind in "hc"),
+    )
 
     def __init__(self) -> None:
         super().__init__()
         self.hidden = (256, 256, 256, 256, 64)
-        sizes = ((_IMU, _LEAVES), (_LEAVES + _IMU, _JOINTS), (_JOINTS + _IMU, _ROTATIONS), (_JOINTS + _IMU, 24 * 3), (_JOINTS + _IMU, 2))
-        self.networks = nn.ModuleList(_Recurrent(size, out, hidden) for (size, out), hidden in zip(sizes, self.hidden))
+        sizes = (
+            (_IMU, _LEAVES),
+            (_LEAVES + _IMU, _JOINTS),
+            (_JOINTS + _IMU, _ROTATIONS),
+            (_JOINTS + _IMU, 24 * 3),
+            (_JOINTS + _IMU, 2),
+        )
+        self.networks = nn.ModuleList(
+            _Recurrent(size, out, hidden) for (size, out), hidden in zip(sizes, self.hidden)
+        )
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
         """Zeros, by name."""
-        states = {f"state_{kind}{i}": torch.zeros(batch, 2, hidden) for i, hidden in enumerate(self.hidden) for kind in "hc"}
+        states = {
+            f"state_{kind}{i}": torch.zeros(batch, 2, hidden)
+            for i, hidden in enumerate(self.hidden)
+            for kind in "hc"
+        }
         return {"imu": torch.zeros(batch, _IMU), **states}
 
     def forward(self, imu: Tensor, *states: Tensor) -> tuple[Tensor, ...]:

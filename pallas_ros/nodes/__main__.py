@@ -8,12 +8,17 @@ import sys
 def main(*names: str) -> int:
     """Run the node ``names`` names, or where none is given those of the command line."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: os._exit(0))  # nothing is open yet; `run` takes the signals over
+        signal.signal(
+            number, lambda *_: os._exit(0)
+        )  # nothing is open yet; `run` takes the signals over
     from pallas_ros.ros import run
 
     groups = [[*names, *sys.argv[1:]]] if names else split(sys.argv[1:])
     if not groups[0] or groups[0][0].startswith("-"):
-        print("usage: python -m pallas_ros.nodes NAME [--ros-args ...] [+ NAME [--ros-args ...]] ...", file=sys.stderr)
+        print(
+            "usage: python -m pallas_ros.nodes NAME [--ros-args ...] [+ NAME [--ros-args ...]] ...",
+            file=sys.stderr,
+        )
         return 2
     return run.main([(group[0], group[1:]) for group in groups])
 

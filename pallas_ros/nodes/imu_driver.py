@@ -30,8 +30,12 @@ class ImuDriverNode(PallasNode):
     def configure(self) -> None:
         """Find the ports."""
         s = self.settings
-        self._publishers_of = {site: self.advertise(Imu, TOPIC_IMU.format(site=site), SENSOR) for site in SITES}
-        calibration = Calibration.load(Path(s["calibration"]).expanduser()) if s["calibration"] else None
+        self._publishers_of = {
+            site: self.advertise(Imu, TOPIC_IMU.format(site=site), SENSOR) for site in SITES
+        }
+        calibration = (
+            Calibration.load(Path(s["calibration"]).expanduser()) if s["calibration"] else None
+        )
         self._driver = ImuDriver(
             ports=s["ports"],
             protocols=s["protocols"],
@@ -40,7 +44,9 @@ class ImuDriverNode(PallasNode):
             clock=self.now,
             orientation=s["orientation"],
             read_interval_s=s["read_interval_s"],
-            gyroscope_bias={site: found.gyroscope_bias for site, found in calibration.sites.items()} if calibration else None,
+            gyroscope_bias={site: found.gyroscope_bias for site, found in calibration.sites.items()}
+            if calibration
+            else None,
         )
         self._driver.check(s["port_wait_s"])
         if calibration is not None:
@@ -72,7 +78,11 @@ class ImuDriverNode(PallasNode):
             return Health()
         problems = self._driver.problems()
         request = self._driver.request
-        return Health(1 if problems or request else 0, request or "; ".join(problems) or "all sensors stream", self._driver.figures())
+        return Health(
+            1 if problems or request else 0,
+            request or "; ".join(problems) or "all sensors stream",
+            self._driver.figures(),
+        )
 
     def _publish(self, site: str, sample: ImuSample) -> None:
         """Runs in the reader's thread."""

@@ -29,7 +29,10 @@ class ImuSimulatorNode(PallasNode):
         """Make the ports."""
         s = self.settings
         faults = SensorNoise() if s["noise"] else SensorNoise.none()
-        faults = faults.with_(heading_offset=math.radians(s["heading_offset_deg"]), mounting_error=math.radians(s["mounting_error_deg"]))
+        faults = faults.with_(
+            heading_offset=math.radians(s["heading_offset_deg"]),
+            mounting_error=math.radians(s["mounting_error_deg"]),
+        )
         self._simulator = SensorSimulator(
             source=playback.source(s["motion"], s["duration_s"], s["height_m"]),
             protocol=protocol(s["protocol"]),
@@ -67,7 +70,11 @@ class ImuSimulatorNode(PallasNode):
         if self._simulator is None or not self.active:
             return Health()
         at = self._simulator.motion_time(self.now())
-        return Health(0, f"plays {self.settings['motion']}", {"motion time s": f"{at:.1f}", **self._simulator.ports})
+        return Health(
+            0,
+            f"plays {self.settings['motion']}",
+            {"motion time s": f"{at:.1f}", **self._simulator.ports},
+        )
 
     def _on_calibration(self, _: String) -> None:
         assert self._simulator is not None

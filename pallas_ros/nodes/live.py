@@ -12,7 +12,13 @@ from rclpy.serialization import deserialize_message
 from pallas_ros.bags import Qos
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
-from pallas_ros.body.names import TOPIC_HPSTM_BODY, TOPIC_JOINT_STATES, TOPIC_PALLAS_BODY, TOPIC_ROBOT_DESCRIPTION, TOPIC_SUPERVISOR
+from pallas_ros.body.names import (
+    TOPIC_HPSTM_BODY,
+    TOPIC_JOINT_STATES,
+    TOPIC_PALLAS_BODY,
+    TOPIC_ROBOT_DESCRIPTION,
+    TOPIC_SUPERVISOR,
+)
 from pallas_ros.messages import body_from_msg
 from pallas_ros.nodes.recorder import Taps
 from pallas_ros.ros.messages import message_class
@@ -55,8 +61,15 @@ class Live:
         body = self._body(drawn) if drawn in taken else None
         if body is None:
             return None
-        raw = self._body(TOPIC_PALLAS_BODY) if drawn == TOPIC_HPSTM_BODY and TOPIC_PALLAS_BODY in taken else None
-        others = [self._last.get(topic) for topic in (TOPIC_JOINT_STATES, self._trajectory, TOPIC_SUPERVISOR)]
+        raw = (
+            self._body(TOPIC_PALLAS_BODY)
+            if drawn == TOPIC_HPSTM_BODY and TOPIC_PALLAS_BODY in taken
+            else None
+        )
+        others = [
+            self._last.get(topic)
+            for topic in (TOPIC_JOINT_STATES, self._trajectory, TOPIC_SUPERVISOR)
+        ]
         shown = moment(time.monotonic(), taken[drawn].stamp, body, raw, *others)
         shown.plots["rate, Hz"] = self._rate()
         return shown
@@ -67,7 +80,9 @@ class Live:
 
     def _take(self) -> list[Any]:
         messages = self._taps.take()
-        self._arrivals.extend(message.stamp for message in messages if message.topic == TOPIC_PALLAS_BODY)
+        self._arrivals.extend(
+            message.stamp for message in messages if message.topic == TOPIC_PALLAS_BODY
+        )
         return messages
 
     def _rate(self) -> float:
@@ -84,7 +99,14 @@ class Live:
         """Find the topic of the arm's commands, which is named after its controller."""
         if not self._trajectory and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_S
-            self._trajectory = next((topic for topic, msgtype in self._taps.discover().items() if msgtype == TRAJECTORY), "")
+            self._trajectory = next(
+                (
+                    topic
+                    for topic, msgtype in self._taps.discover().items()
+                    if msgtype == TRAJECTORY
+                ),
+                "",
+            )
             if self._trajectory:
                 self._taps.open(self._trajectory, TRAJECTORY, Qos(reliable=False))
 

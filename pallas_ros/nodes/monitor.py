@@ -5,7 +5,12 @@ from typing import Any
 from pallas.msg import BodyPose
 from trajectory_msgs.msg import JointTrajectory
 
-from pallas_ros.body.names import TOPIC_HPSTM_BODY, TOPIC_JOINT_TRAJECTORY, TOPIC_PALLAS_BODY, TOPIC_TRUTH_BODY
+from pallas_ros.body.names import (
+    TOPIC_HPSTM_BODY,
+    TOPIC_JOINT_TRAJECTORY,
+    TOPIC_PALLAS_BODY,
+    TOPIC_TRUTH_BODY,
+)
 from pallas_ros.figures import Run
 from pallas_ros.messages import body_from_msg, from_stamp
 from pallas_ros.ros.node import Health, PallasNode
@@ -21,18 +26,32 @@ class MonitorNode(PallasNode):
     def configure(self) -> None:
         """Listen to bodies and commands."""
         self._run, self._told = Run(), Run()
-        self.subscribe(BodyPose, TOPIC_PALLAS_BODY, lambda message: self._run.body(self.now(), body_from_msg(message)))
-        self.subscribe(BodyPose, TOPIC_TRUTH_BODY, lambda message: self._run.truth(body_from_msg(message)))
+        self.subscribe(
+            BodyPose,
+            TOPIC_PALLAS_BODY,
+            lambda message: self._run.body(self.now(), body_from_msg(message)),
+        )
+        self.subscribe(
+            BodyPose, TOPIC_TRUTH_BODY, lambda message: self._run.truth(body_from_msg(message))
+        )
         self.subscribe(BodyPose, TOPIC_HPSTM_BODY, self._on_smoothed)
-        self.subscribe(JointTrajectory, TOPIC_JOINT_TRAJECTORY.format(controller=self.settings["controller"]), self._on_command)
+        self.subscribe(
+            JointTrajectory,
+            TOPIC_JOINT_TRAJECTORY.format(controller=self.settings["controller"]),
+            self._on_command,
+        )
         self.every(self.settings["window_s"], self._next)
 
     def health(self) -> Health:
         """The figures of the last whole window."""
         figures = {name: value for name, value in self._told.summary().items() if value is not None}
-        words = [f"{figures['body_rate_hz']:.1f} Hz"] if "body_rate_hz" in figures else ["no bodies"]
+        words = (
+            [f"{figures['body_rate_hz']:.1f} Hz"] if "body_rate_hz" in figures else ["no bodies"]
+        )
         if "latency_p99_ms" in figures:
-            words.append(f"latency {figures['latency_p50_ms']:.1f} ms (p99 {figures['latency_p99_ms']:.1f})")
+            words.append(
+                f"latency {figures['latency_p50_ms']:.1f} ms (p99 {figures['latency_p99_ms']:.1f})"
+            )
         return Health(0 if "body_rate_hz" in figures else 1, ", ".join(words), figures)
 
     def _next(self) -> None:

@@ -15,7 +15,15 @@ from std_msgs.msg import String
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import ImuFrame
-from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME, TOPIC_PALLAS_BODY, TOPIC_SENSORS
+from pallas_ros.body.names import (
+    MODEL_RATE_HZ,
+    SITES,
+    TOPIC_CALIBRATION,
+    TOPIC_IMU,
+    TOPIC_IMU_FRAME,
+    TOPIC_PALLAS_BODY,
+    TOPIC_SENSORS,
+)
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.procedures import calibrator
 from pallas_ros.messages import imu_from_msg, sensors_from_msg
@@ -52,13 +60,18 @@ class PallasBodyNode(PallasNode):
         self._pipeline.admit = self._admit
         period = 1e9 / MODEL_RATE_HZ
         self._replayed = bool(self.get_parameter("use_sim_time").value)
-        self._watch, self._news = Deadline(round(period), round(LATE_FRAMES * period + 1e9 * s["max_wait_s"])), 0
+        self._watch, self._news = (
+            Deadline(round(period), round(LATE_FRAMES * period + 1e9 * s["max_wait_s"])),
+            0,
+        )
         self._bodies = self.advertise(BodyPose, TOPIC_PALLAS_BODY)
         self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
         self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
         self._published = ""
         for site, topic in _TOPICS.items():
-            self.subscribe(Imu, topic, partial(self._on_imu, site), REPLAYED if self._replayed else SENSOR)
+            self.subscribe(
+                Imu, topic, partial(self._on_imu, site), REPLAYED if self._replayed else SENSOR
+            )
         self.subscribe(DiagnosticArray, TOPIC_SENSORS, self._on_sensors, LATCHED)
         self.serve(Calibrate, "~/calibrate", self._calibrate)
         self.every(LOOK_S, self._look)
@@ -69,8 +82,15 @@ class PallasBodyNode(PallasNode):
             return Health()
         remarks = self._pipeline.remarks()
         summary = "calibrated" if self._pipeline.calibration is not None else "not calibrated"
-        watch = {"steps over the deadline": self._watch.overruns, "frames too late": self._watch.skipped}
-        return Health(2 if self._pipeline.foreign else 1 if remarks else 0, "; ".join(remarks) or summary, self._pipeline.dropped() | watch)
+        watch = {
+            "steps over the deadline": self._watch.overruns,
+            "frames too late": self._watch.skipped,
+        }
+        return Health(
+            2 if self._pipeline.foreign else 1 if remarks else 0,
+            "; ".join(remarks) or summary,
+            self._pipeline.dropped() | watch,
+        )
 
     def _on_sensors(self, message: DiagnosticArray) -> None:
         assert self._pipeline is not None
@@ -81,7 +101,12 @@ class PallasBodyNode(PallasNode):
     def _on_imu(self, site: str, message: Imu) -> None:
         assert self._pipeline is not None
         samples = [(site, imu_from_msg(message))]
-        for other, topic in _TOPICS.items():  # in the order of their stamps, should more than one have come in meanwhile
+        for (
+            other,
+            topic,
+        ) in (
+            _TOPICS.items()
+        ):  # in the order of their stamps, should more than one have come in meanwhile
             samples += [(other, imu_from_msg(later)) for later in self.pending(topic)]
         if len(samples) > 1:
             samples.sort(key=lambda entry: entry[1].stamp)
@@ -122,7 +147,11 @@ class PallasBodyNode(PallasNode):
         if self._pipeline.calibrator is not None:
             self.say(self._pipeline.calibrator.problem, key="calibration")
         if self._sought is not None and not self._sought.done() and self.now() > self._give_up:
-            problem = self._pipeline.calibrator.problem if self._pipeline.calibrator is not None else "no sample came"
+            problem = (
+                self._pipeline.calibrator.problem
+                if self._pipeline.calibrator is not None
+                else "no sample came"
+            )
             self._pipeline.calibrate(None if found is not None else self._pipeline.calibrator)
             self._sought.set_result(PallasError(f"no calibration in time: {problem}"))
 
@@ -145,12 +174,25 @@ class PallasBodyNode(PallasNode):
         if not self.active:
             raise PallasError("the node is not active: activate it first")
         if request.procedure == "load":
-            self._pipeline.put_in_force(Calibration.load(Path(request.file).expanduser()), self._newest())
-        elif request.procedure == "rest" and self._pipeline.foreign:  # it keeps how the sensors sit, and these are others
+            self._pipeline.put_in_force(
+                Calibration.load(Path(request.file).expanduser()), self._newest()
+            )
+        elif (
+            request.procedure == "rest" and self._pipeline.foreign
+        ):  # it keeps how the sensors sit, and these are others
             raise PallasError(self._pipeline.foreign)
         else:
-            self._pipeline.calibrate(calibrator(request.procedure, self.settings["still_s"], _joints(request), self._pipeline.calibration))
-        self._give_up = self.now() + round(1e9 * (request.timeout or self.settings["calibration_timeout_s"]))
+            self._pipeline.calibrate(
+                calibrator(
+                    request.procedure,
+                    self.settings["still_s"],
+                    _joints(request),
+                    self._pipeline.calibration,
+                )
+            )
+        self._give_up = self.now() + round(
+            1e9 * (request.timeout or self.settings["calibration_timeout_s"])
+        )
         self._sought = self.future()
         result = await self._sought
         if isinstance(result, Exception):
@@ -174,5 +216,10 @@ class PallasBodyNode(PallasNode):
 def _joints(request: Any) -> dict[str, tuple[float, float, float, float]]:
     """The joints of a request of the procedure ``known_pose``: name to (4,) xyzw."""
     if len(request.joint_names) != len(request.joint_orientations):
-        raise PallasError(f"{len(request.joint_names)} joint_names but {len(request.joint_orientations)} joint_orientations")
-    return {name: (q.x, q.y, q.z, q.w) for name, q in zip(request.joint_names, request.joint_orientations, strict=True)}
+        raise PallasError(
+            f"{len(request.joint_names)} joint_names but {len(request.joint_orientations)} joint_orientations"
+        )
+    return {
+        name: (q.x, q.y, q.z, q.w)
+        for name, q in zip(request.joint_names, request.joint_orientations, strict=True)
+    }

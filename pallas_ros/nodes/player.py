@@ -69,7 +69,9 @@ class Player:
         """
         self.bag, self.plan = bag, plan
         self.skipped: dict[str, str] = {}
-        self._node = Node("player", context=context, start_parameter_services=False, enable_rosout=False)
+        self._node = Node(
+            "player", context=context, start_parameter_services=False, enable_rosout=False
+        )
         self._publishers: dict[str, Any] = {}
         for topic in bag.topics.values():
             if topic.count and self._wanted(topic.name):
@@ -78,9 +80,14 @@ class Player:
                 except PallasError as error:
                     self.skipped[topic.name] = str(error)
         if not self._publishers:
-            reasons = "; ".join(self.skipped.values()) or f"it holds {', '.join(sorted(bag.topics)) or 'nothing'}"
+            reasons = (
+                "; ".join(self.skipped.values())
+                or f"it holds {', '.join(sorted(bag.topics)) or 'nothing'}"
+            )
             self.close()
-            raise PallasError(f"{bag.path}: there is nothing to play under these patterns: {reasons}")
+            raise PallasError(
+                f"{bag.path}: there is nothing to play under these patterns: {reasons}"
+            )
         self._clock = self._node.create_publisher(Clock, "/clock", STREAM) if plan.clock else None
 
     @property
@@ -92,7 +99,9 @@ class Player:
         """Wait until someone listens and no more come; False where none came in ``plan.wait`` seconds."""
         until, seen, since = time.monotonic() + self.plan.wait, -1, time.monotonic()
         while time.monotonic() < until:
-            listening = sum(publisher.get_subscription_count() for publisher in self._publishers.values())
+            listening = sum(
+                publisher.get_subscription_count() for publisher in self._publishers.values()
+            )
             if listening != seen:
                 seen, since = listening, time.monotonic()
             elif listening and time.monotonic() - since > SETTLE_S:
@@ -137,8 +146,14 @@ class Player:
             yield message.stamp, message
 
     def _wanted(self, topic: str) -> bool:
-        chosen = not self.plan.topics or any(fnmatchcase(topic, pattern) for pattern in self.plan.topics)
-        return chosen and topic != "/clock" and not any(fnmatchcase(topic, pattern) for pattern in self.plan.exclude)
+        chosen = not self.plan.topics or any(
+            fnmatchcase(topic, pattern) for pattern in self.plan.topics
+        )
+        return (
+            chosen
+            and topic != "/clock"
+            and not any(fnmatchcase(topic, pattern) for pattern in self.plan.exclude)
+        )
 
     def _advertise(self, name: str) -> None:
         topic = self.bag.topics[name]
@@ -146,6 +161,10 @@ class Player:
             history=HistoryPolicy.KEEP_LAST,
             depth=max(topic.qos.depth, 100),
             reliability=ReliabilityPolicy.RELIABLE,  # serves listeners of either kind
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if topic.qos.latched else DurabilityPolicy.VOLATILE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL
+            if topic.qos.latched
+            else DurabilityPolicy.VOLATILE,
         )
-        self._publishers[name] = self._node.create_publisher(message_class(topic.msgtype), name, profile)
+        self._publishers[name] = self._node.create_publisher(
+            message_class(topic.msgtype), name, profile
+        )

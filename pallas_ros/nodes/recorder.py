@@ -33,7 +33,11 @@ class Taps:
     def __init__(self, context: Any, depth: int = DEPTH) -> None:
         """Open the node; of each topic the last ``depth`` messages wait to be read."""
         self._depth = depth
-        options = {"use_global_arguments": False, "start_parameter_services": False, "enable_rosout": False}
+        options = {
+            "use_global_arguments": False,
+            "start_parameter_services": False,
+            "enable_rosout": False,
+        }
         self._node = Node(f"taps_{os.getpid()}", context=context, **options)
         self._open: dict[str, tuple[str, Subscription[Any]]] = {}
         self._numbers: dict[tuple[str, bytes], int] = {}
@@ -47,14 +51,20 @@ class Taps:
     def discover(self) -> dict[str, str]:
         """Topics that someone publishes, with their type; those of more than one type are left out."""
         found = self._node.get_topic_names_and_types()
-        return {name: types[0] for name, types in found if len(types) == 1 and self._node.count_publishers(name)}
+        return {
+            name: types[0]
+            for name, types in found
+            if len(types) == 1 and self._node.count_publishers(name)
+        }
 
     def offered(self, topic: str) -> Qos:
         """How ``topic`` is offered: as its least demanding publisher does."""
         profiles = [info.qos_profile for info in self._node.get_publishers_info_by_topic(topic)]
         return Qos(
-            reliable=bool(profiles) and all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in profiles),
-            latched=bool(profiles) and all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in profiles),
+            reliable=bool(profiles)
+            and all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in profiles),
+            latched=bool(profiles)
+            and all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in profiles),
             depth=max((profile.depth for profile in profiles), default=0) or 10,
         )
 
@@ -67,20 +77,35 @@ class Taps:
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=self._depth,
-            reliability=ReliabilityPolicy.RELIABLE if qos.reliable else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if qos.latched else DurabilityPolicy.VOLATILE,
+            reliability=ReliabilityPolicy.RELIABLE
+            if qos.reliable
+            else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL
+            if qos.latched
+            else DurabilityPolicy.VOLATILE,
         )
-        self._open[topic] = (msgtype, self._node.create_subscription(message_class(msgtype), topic, _never, profile, raw=True))
+        self._open[topic] = (
+            msgtype,
+            self._node.create_subscription(
+                message_class(msgtype), topic, _never, profile, raw=True
+            ),
+        )
 
     def take(self) -> list[BagMessage]:
         """Everything that came in since the last call, in the order it did; stamps are the system clock's."""
         messages = []
         for topic, (msgtype, subscription) in self._open.items():
             with subscription.handle:
-                while (taken := subscription.handle.take_message(subscription.msg_type, True)) is not None:
+                while (
+                    taken := subscription.handle.take_message(subscription.msg_type, True)
+                ) is not None:
                     data, info = taken
                     self._count(topic, info)
-                    messages.append(BagMessage(topic, msgtype, info.get("received_timestamp") or time.time_ns(), data))
+                    messages.append(
+                        BagMessage(
+                            topic, msgtype, info.get("received_timestamp") or time.time_ns(), data
+                        )
+                    )
         messages.sort(key=lambda message: message.stamp)
         return messages
 
@@ -150,7 +175,9 @@ class RecorderNode(PallasNode):
     def activate(self) -> None:
         """A bag is written once: after `deactivate` the node has to be configured anew."""
         if self._bag is None or self._bag.closed:
-            raise PallasError("the bag is closed; clean the recorder up and configure it with another path")
+            raise PallasError(
+                "the bag is closed; clean the recorder up and configure it with another path"
+            )
 
     def cleanup(self) -> None:
         """Unsubscribe; close the bag where that has not been done."""
@@ -164,12 +191,21 @@ class RecorderNode(PallasNode):
         """Messages written, and lost on the way."""
         if self._bag is None:
             return Health()
-        values = {"bag": self._bag.path, "messages": self._bag.count, "lost": self.lost, "topics": len(self._bag.topics)}
-        return Health(1 if self.lost else 0, f"{self._bag.count} messages recorded, {self.lost} lost", values)
+        values = {
+            "bag": self._bag.path,
+            "messages": self._bag.count,
+            "lost": self.lost,
+            "topics": len(self._bag.topics),
+        }
+        return Health(
+            1 if self.lost else 0, f"{self._bag.count} messages recorded, {self.lost} lost", values
+        )
 
     def _wanted(self, topic: str) -> bool:
         settings = self.settings
-        return any(fnmatchcase(topic, p) for p in settings["topics"]) and not any(fnmatchcase(topic, p) for p in settings["exclude"])
+        return any(fnmatchcase(topic, p) for p in settings["topics"]) and not any(
+            fnmatchcase(topic, p) for p in settings["exclude"]
+        )
 
     def _open(self, topic: str, msgtype: str, qos: Qos) -> None:
         assert self._bag is not None

@@ -39,7 +39,12 @@ from pallas_ros.ros.qos import LATCHED
 from pallas_ros.view import human, scene
 from pallas_ros.view.robot import RobotShape
 
-_KINDS = {"lines": Marker.LINE_LIST, "sphere": Marker.SPHERE, "cylinder": Marker.CYLINDER, "text": Marker.TEXT_VIEW_FACING}
+_KINDS = {
+    "lines": Marker.LINE_LIST,
+    "sphere": Marker.SPHERE,
+    "cylinder": Marker.CYLINDER,
+    "text": Marker.TEXT_VIEW_FACING,
+}
 
 
 class VisualizerNode(PallasNode):
@@ -68,7 +73,9 @@ class VisualizerNode(PallasNode):
             TOPIC_GOAL: PoseStamped,
             TOPIC_TIP: PoseStamped,
         }.items():
-            self.subscribe(kind, topic, lambda message, topic=topic: self._newest.__setitem__(topic, message))  # type: ignore[misc]
+            self.subscribe(
+                kind, topic, lambda message, topic=topic: self._newest.__setitem__(topic, message)
+            )  # type: ignore[misc]
         self.subscribe(String, TOPIC_ROBOT_DESCRIPTION, self._on_robot, LATCHED)
         self._describe(DEFAULT_BODY_ID)
         self.every(1 / self.settings["rate_hz"], self._draw)
@@ -100,9 +107,17 @@ class VisualizerNode(PallasNode):
         self._people[body_id][0].publish(String(data=human.human_urdf(self._skeleton, body_id)))
 
     def _on_robot(self, message: String) -> None:
-        self._robot = RobotShape.parse(message.data.encode(), Path.cwd(), TOPIC_ROBOT_DESCRIPTION, meshes=False)
+        self._robot = RobotShape.parse(
+            message.data.encode(), Path.cwd(), TOPIC_ROBOT_DESCRIPTION, meshes=False
+        )
         x, y, z, heading = self.settings["robot_pose"]
-        placed = _transform(WORLD_FRAME, self._robot.base_link, np.array([x, y, z]), rotations.about_z(heading), to_stamp(self.now()))
+        placed = _transform(
+            WORLD_FRAME,
+            self._robot.base_link,
+            np.array([x, y, z]),
+            rotations.about_z(heading),
+            to_stamp(self.now()),
+        )
         self._tf_static.publish(TFMessage(transforms=[placed]))
 
     def _draw(self) -> None:
@@ -119,11 +134,24 @@ class VisualizerNode(PallasNode):
         shown = smooth if smooth is not None else raw
         if shown is not None:
             transforms += self._show_body(shown)
-            shapes += [scene.skeleton("body", shown), *scene.ellipsoids(shown), *scene.contacts(shown), scene.remarks(shown)]
-        if self._robot is not None and TOPIC_JOINT_STATES in newest and self.settings["robot_transforms"]:
+            shapes += [
+                scene.skeleton("body", shown),
+                *scene.ellipsoids(shown),
+                *scene.contacts(shown),
+                scene.remarks(shown),
+            ]
+        if (
+            self._robot is not None
+            and TOPIC_JOINT_STATES in newest
+            and self.settings["robot_transforms"]
+        ):
             transforms += self._robot_transforms(self._robot, newest[TOPIC_JOINT_STATES])
         markers = [_marker(shape, shown) for shape in shapes]
-        markers += [_pose_marker(newest[topic], name) for topic, name in ((TOPIC_GOAL, "goal"), (TOPIC_TIP, "tip")) if topic in newest]
+        markers += [
+            _pose_marker(newest[topic], name)
+            for topic, name in ((TOPIC_GOAL, "goal"), (TOPIC_TIP, "tip"))
+            if topic in newest
+        ]
         if transforms:
             self._tf.publish(TFMessage(transforms=transforms))
         if markers:
@@ -145,14 +173,19 @@ class VisualizerNode(PallasNode):
         if self._tracked is not None:
             self._tracked.publish(self._tracked.msg_type(ids=[body.body_id]))
         stamp = to_stamp(body.stamp)
-        return [_transform(*link, stamp) for link in human.link_transforms(body.positions, body.rotations, angles, body.body_id)]
+        return [
+            _transform(*link, stamp)
+            for link in human.link_transforms(body.positions, body.rotations, angles, body.body_id)
+        ]
 
     def _robot_transforms(self, robot: RobotShape, joints: JointState) -> list[TransformStamped]:
         links = robot.link_transforms(dict(zip(joints.name, joints.position)))
         return [_transform(*link, joints.header.stamp) for link in links]
 
 
-def _transform(parent: str, child: str, position: Any, orientation: Any, stamp: Time) -> TransformStamped:
+def _transform(
+    parent: str, child: str, position: Any, orientation: Any, stamp: Time
+) -> TransformStamped:
     message = TransformStamped()
     message.header.stamp, message.header.frame_id, message.child_frame_id = stamp, parent, child
     t, r = message.transform.translation, message.transform.rotation

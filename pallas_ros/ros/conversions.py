@@ -35,7 +35,9 @@ def body_to_msg(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> BodyPose:
     message.body_id = frame.body_id
     message.joint_names = _JOINT_LIST
     poses = []
-    for (px, py, pz), (x, y, z, w) in zip(frame.positions.tolist(), frame.rotations.tolist(), strict=True):
+    for (px, py, pz), (x, y, z, w) in zip(
+        frame.positions.tolist(), frame.rotations.tolist(), strict=True
+    ):
         pose = Pose()
         position, orientation = pose.position, pose.orientation
         position.x, position.y, position.z = px, py, pz
@@ -43,7 +45,9 @@ def body_to_msg(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> BodyPose:
         poses.append(pose)
     message.poses = poses
     if frame.covariance is not None:
-        message.position_covariance = array("d", np.ascontiguousarray(frame.covariance, dtype=np.float64).tobytes())
+        message.position_covariance = array(
+            "d", np.ascontiguousarray(frame.covariance, dtype=np.float64).tobytes()
+        )
     message.valid = frame.valid.tolist()
     message.confidence = array("f", frame.confidence.astype(np.float32).tobytes())
     message.foot_contact = frame.contacts.astype(np.float32)
@@ -54,7 +58,11 @@ def body_to_msg(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> BodyPose:
 
 def sensors_to_msg(stamp: int, sensors: Mapping[str, str]) -> DiagnosticArray:
     """Site -> identity of the sensor worn there, for `TOPIC_SENSORS`."""
-    message = DiagnosticArray(status=[DiagnosticStatus(name=site, hardware_id=identity) for site, identity in sensors.items()])
+    message = DiagnosticArray(
+        status=[
+            DiagnosticStatus(name=site, hardware_id=identity) for site, identity in sensors.items()
+        ]
+    )
     message.header.stamp = to_stamp(stamp)
     return message
 
@@ -65,7 +73,9 @@ def imu_frame_to_msg(frame: ImuFrame) -> ImuFrameMsg:
     message.header.stamp = to_stamp(frame.stamp)
     message.header.frame_id = WORLD_FRAME
     message.sites = _SITE_LIST
-    message.orientation = [Quaternion(x=x, y=y, z=z, w=w) for x, y, z, w in frame.orientation.tolist()]
+    message.orientation = [
+        Quaternion(x=x, y=y, z=z, w=w) for x, y, z, w in frame.orientation.tolist()
+    ]
     message.acceleration = [Vector3(x=x, y=y, z=z) for x, y, z in frame.acceleration.tolist()]
     message.age = frame.age.astype(np.float32)
     message.valid = frame.valid.tolist()
@@ -86,7 +96,9 @@ def pose_to_msg(stamp: int, frame_id: str, position: F64, orientation: F64) -> P
     return message
 
 
-def joint_state_to_msg(stamp: int, joint_names: list[str], q: F64, dq: F64 | None = None, effort: F64 | None = None) -> JointState:
+def joint_state_to_msg(
+    stamp: int, joint_names: list[str], q: F64, dq: F64 | None = None, effort: F64 | None = None
+) -> JointState:
     """Joint positions (n,) rad, velocities rad/s and efforts."""
     message = JointState()
     message.header.stamp = to_stamp(stamp)

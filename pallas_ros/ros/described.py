@@ -2,7 +2,12 @@
 
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter as RosParameter
 
@@ -43,12 +48,25 @@ class DescribedNode(LifecycleNode):  # type: ignore[misc]
                 except PallasError as error:
                     self.refused_at_start.append(str(error))
             self.settings[parameter.name] = parameter.check(value)
-            self.declare_parameter(parameter.name, _ros_value(parameter, value), _descriptor(parameter), ignore_override=True)
+            self.declare_parameter(
+                parameter.name,
+                _ros_value(parameter, value),
+                _descriptor(parameter),
+                ignore_override=True,
+            )
         for name in overrides:
-            if name not in self._described and not self.has_parameter(name) and not name.startswith("qos_overrides."):
-                self.refused_at_start.append(f"there is no parameter '{name}': {closest(name, self._described)}")
+            if (
+                name not in self._described
+                and not self.has_parameter(name)
+                and not name.startswith("qos_overrides.")
+            ):
+                self.refused_at_start.append(
+                    f"there is no parameter '{name}': {closest(name, self._described)}"
+                )
 
-    def set_parameters_atomically(self, parameter_list: list[RosParameter[Any]]) -> SetParametersResult:
+    def set_parameters_atomically(
+        self, parameter_list: list[RosParameter[Any]]
+    ) -> SetParametersResult:
         """As rclpy's; a value out of its description is refused with a sentence that names the range."""
         try:
             checked = [self._checked(parameter) for parameter in parameter_list]
@@ -67,7 +85,11 @@ class DescribedNode(LifecycleNode):  # type: ignore[misc]
         value = parameter.check(given.value)
         if parameter.read_only and value != self.settings[parameter.name]:
             raise PallasError(f"parameter '{parameter.name}' can be set at start only")
-        return RosParameter(given.name, _ARRAY_TYPES.get(parameter.type) if parameter.is_list else None, _ros_value(parameter, value))
+        return RosParameter(
+            given.name,
+            _ARRAY_TYPES.get(parameter.type) if parameter.is_list else None,
+            _ros_value(parameter, value),
+        )
 
 
 def _ros_value(parameter: Parameter, value: Any) -> Any:
@@ -77,12 +99,21 @@ def _ros_value(parameter: Parameter, value: Any) -> Any:
 
 def _descriptor(parameter: Parameter) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(
-        name=parameter.name, description=parameter.description, additional_constraints=parameter.wants(), read_only=False
+        name=parameter.name,
+        description=parameter.description,
+        additional_constraints=parameter.wants(),
+        read_only=False,
     )
     if parameter.range is not None and parameter.type == "float":
         descriptor.floating_point_range = [
-            FloatingPointRange(from_value=float(parameter.range[0]), to_value=float(parameter.range[1]), step=0.0)
+            FloatingPointRange(
+                from_value=float(parameter.range[0]), to_value=float(parameter.range[1]), step=0.0
+            )
         ]
     if parameter.range is not None and parameter.type == "int":
-        descriptor.integer_range = [IntegerRange(from_value=int(parameter.range[0]), to_value=int(parameter.range[1]), step=1)]
+        descriptor.integer_range = [
+            IntegerRange(
+                from_value=int(parameter.range[0]), to_value=int(parameter.range[1]), step=1
+            )
+        ]
     return descriptor

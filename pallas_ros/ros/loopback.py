@@ -28,7 +28,9 @@ def listened_to() -> Iterator[Callable[[bytes], None]]:
     rclpy.init(context=context)
     listener = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE)
     try:
-        node = rclpy.create_node("pallas_bench", context=context, enable_rosout=False, start_parameter_services=False)
+        node = rclpy.create_node(
+            "pallas_bench", context=context, enable_rosout=False, start_parameter_services=False
+        )
         publisher = node.create_publisher(BodyPose, _TOPIC, STREAM)
         until = time.monotonic() + _PATIENCE_S
         while not publisher.get_subscription_count():
@@ -47,7 +49,9 @@ def listened_to() -> Iterator[Callable[[bytes], None]]:
 def _listen() -> None:
     """Take what comes, as bytes, until standard input ends."""
     rclpy.init()
-    node = rclpy.create_node("pallas_bench_listener", enable_rosout=False, start_parameter_services=False)
+    node = rclpy.create_node(
+        "pallas_bench_listener", enable_rosout=False, start_parameter_services=False
+    )
 
     def nothing(_: Any) -> None: ...
 

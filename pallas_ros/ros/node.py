@@ -101,7 +101,9 @@ class PallasNode(DescribedNode):
         """The node's clock, ns."""
         return int(self.get_clock().now().nanoseconds)
 
-    def advertise(self, kind: type[Message], topic: str, qos: QoSProfile = STREAM) -> LifecyclePublisher[Any]:
+    def advertise(
+        self, kind: type[Message], topic: str, qos: QoSProfile = STREAM
+    ) -> LifecyclePublisher[Any]:
         """A publisher that publishes while the node is active."""
         publisher = self.create_lifecycle_publisher(kind, topic, qos)
         if self.active:
@@ -186,7 +188,9 @@ class PallasNode(DescribedNode):
         for periodic in tuple(self._periodics.values()):
             periodic.if_overdue()
 
-    def serve(self, kind: type[Any], name: str, callback: Callable[[Any, Any], Any]) -> Service[Any, Any]:
+    def serve(
+        self, kind: type[Any], name: str, callback: Callable[[Any, Any], Any]
+    ) -> Service[Any, Any]:
         """Offer a service, answered in any state once configured; a `PallasError` becomes ``success = False`` and its sentence.
 
         ``callback`` may be a coroutine function, which awaits a `future` that another callback completes.
@@ -212,8 +216,12 @@ class PallasNode(DescribedNode):
                 return refused(error, response)
 
         later = inspect.iscoroutinefunction(callback)
-        group = ReentrantCallbackGroup() if later else None  # in the default group nothing else would run meanwhile
-        service: Service[Any, Any] = self.create_service(kind, name, answer_later if later else answer, callback_group=group)
+        group = (
+            ReentrantCallbackGroup() if later else None
+        )  # in the default group nothing else would run meanwhile
+        service: Service[Any, Any] = self.create_service(
+            kind, name, answer_later if later else answer, callback_group=group
+        )
         self._entities.append(service)
         return service
 
@@ -369,7 +377,9 @@ class PallasNode(DescribedNode):
         """Count an error of a callback, log it now and then, and give its sentence."""
         key = f"errors of {name}"
         self._counts[key] = self._counts.get(key, 0) + 1
-        sentence = str(error) if isinstance(error, PallasError) else f"{type(error).__name__}: {error}"
+        sentence = (
+            str(error) if isinstance(error, PallasError) else f"{type(error).__name__}: {error}"
+        )
         self._last_error = f"{name}: {sentence}"
         self.say(f"{name}: {sentence} ({self._counts[key]} so far)", key=key)
         if not isinstance(error, PallasError):
@@ -384,7 +394,9 @@ class PallasNode(DescribedNode):
         except Exception as error:
             health = Health(2, f"health: {error}")
         state = "active" if self.active else "inactive" if self._configured else "unconfigured"
-        received = {RECEIVED + topic: tally for topic, tally in self._tallies.items() if tally.stamps}
+        received = {
+            RECEIVED + topic: tally for topic, tally in self._tallies.items() if tally.stamps
+        }
         values = {"state": state, **self._counts, **received, **health.values}
         level, summary = health.level, health.summary or state
         if any(count for name, count in self._counts.items() if name.startswith("errors of ")):

@@ -53,7 +53,11 @@ class Parameter:
     def wants(self) -> str:
         """What a value must be, in words: "a float from 30.0 to 400.0 Hz"."""
         scalar = self.type.rstrip("s") if self.is_list else self.type
-        words = f"a list of {scalar}s" if self.is_list else f"{'an' if scalar == 'int' else 'a'} {scalar}"
+        words = (
+            f"a list of {scalar}s"
+            if self.is_list
+            else f"{'an' if scalar == 'int' else 'a'} {scalar}"
+        )
         if self.length is not None:
             low, high = self.length
             words += f" ({low} of them)" if low == high else f" ({low} to {high} of them)"
@@ -76,7 +80,11 @@ class Parameter:
             return self._check_scalar(value, self.type, refused)
         if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
             raise refused
-        values = [self._check_scalar(item, self.type[:-1], refused) for item in value if item != "" or self.type != "strings"]
+        values = [
+            self._check_scalar(item, self.type[:-1], refused)
+            for item in value
+            if item != "" or self.type != "strings"
+        ]
         if self.length is not None and not self.length[0] <= len(values) <= self.length[1]:
             raise refused
         return values
@@ -111,7 +119,14 @@ OF_EVERY_NODE = (
         range=(-1, 99),
         read_only=True,
     ),
-    Parameter("cpu_affinity", "ints", [], "CPU cores the process may use; empty for all.", range=(0, 4095), read_only=True),
+    Parameter(
+        "cpu_affinity",
+        "ints",
+        [],
+        "CPU cores the process may use; empty for all.",
+        range=(0, 4095),
+        read_only=True,
+    ),
 )
 """Parameters that no description needs to repeat. Where several nodes share a process, the highest priority (-1 above 0) and all their cores hold."""
 
@@ -126,7 +141,9 @@ def describe(node: str, folder: Path | None = None) -> dict[str, Parameter]:
     try:
         document = yaml.safe_load(path.read_text()) or {}
     except FileNotFoundError:
-        raise PallasError(f"{path}: no such file; it has to describe the parameters of node '{node}'") from None
+        raise PallasError(
+            f"{path}: no such file; it has to describe the parameters of node '{node}'"
+        ) from None
     except yaml.YAMLError as error:
         raise PallasError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
@@ -138,11 +155,21 @@ def describe(node: str, folder: Path | None = None) -> dict[str, Parameter]:
 
 
 def _parse(path: Path, name: str, entry: Any) -> Parameter:
-    if not isinstance(entry, dict) or not {"type", "default", "description"} <= entry.keys() <= _KEYS:
-        raise PallasError(f"{path}: parameter '{name}' needs type, default and description, and may have {', '.join(sorted(_KEYS))}")
+    if (
+        not isinstance(entry, dict)
+        or not {"type", "default", "description"} <= entry.keys() <= _KEYS
+    ):
+        raise PallasError(
+            f"{path}: parameter '{name}' needs type, default and description, and may have {', '.join(sorted(_KEYS))}"
+        )
     if entry["type"] not in TYPES:
-        raise PallasError(f"{path}: parameter '{name}' has type '{entry['type']}', which is none of {', '.join(TYPES)}")
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) and key != "default" else value for key, value in entry.items()}
+        raise PallasError(
+            f"{path}: parameter '{name}' has type '{entry['type']}', which is none of {', '.join(TYPES)}"
+        )
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) and key != "default" else value
+        for key, value in entry.items()
+    }
     parameter = Parameter(name=name, **fields)
     parameter.check(parameter.default)
     return parameter

@@ -19,7 +19,9 @@ class Periodic:
         now: the node's clock, ns; it may jump back.
     """
 
-    def __init__(self, period_s: float, callback: Callable[[], None], now: Callable[[], int]) -> None:
+    def __init__(
+        self, period_s: float, callback: Callable[[], None], now: Callable[[], int]
+    ) -> None:
         self._period, self._callback, self._now = period_s * 1e9, callback, now
         self._last = now()
         self._ahead = False  # called by the node: events for calls already made may still come

@@ -38,7 +38,9 @@ def node_class(name: str) -> Callable[..., PallasNode]:
     try:
         loaded = known[name].load()
     except ImportError as error:
-        raise PallasError(f"node '{name}' cannot be loaded: {error}; install what is missing (`make setup`)") from error
+        raise PallasError(
+            f"node '{name}' cannot be loaded: {error}; install what is missing (`make setup`)"
+        ) from error
     if not (isinstance(loaded, type) and issubclass(loaded, PallasNode)):
         raise PallasError(f"entry point '{name}' of {GROUP} is not a node")
     return cast(Callable[..., PallasNode], loaded)
@@ -113,7 +115,10 @@ def take_place(nodes: Sequence[PallasNode]) -> None:
     """
     warn = nodes[0].get_logger().warning
     pin_to_cores(sorted({core for node in nodes for core in node.settings["cpu_affinity"]}), warn)
-    raise_priority(max((node.settings["priority"] for node in nodes), key=lambda priority: priority or -2), warn)  # 20 > -1 > 0
+    raise_priority(
+        max((node.settings["priority"] for node in nodes), key=lambda priority: priority or -2),
+        warn,
+    )  # 20 > -1 > 0
 
 
 def die_with_parent() -> None:
@@ -138,9 +143,14 @@ def main(wanted: Sequence[tuple[str, Sequence[str]]]) -> int:
         die_with_parent()
         classes = [node_class(name) for name in names]
         alone = len(wanted) == 1
-        rclpy.init(args=list(wanted[0][1]) if alone else [], signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(
+            args=list(wanted[0][1]) if alone else [], signal_handler_options=SignalHandlerOptions.NO
+        )
         try:
-            own = [{} if alone else {"cli_args": list(arguments), "use_global_arguments": False} for _, arguments in wanted]
+            own = [
+                {} if alone else {"cli_args": list(arguments), "use_global_arguments": False}
+                for _, arguments in wanted
+            ]
             return run([create(**options) for create, options in zip(classes, own, strict=True)])
         finally:
             rclpy.try_shutdown()

@@ -100,7 +100,10 @@ def _read(data: bytes) -> BodyFrame | None:
     matrices, at = _get_array(data, at, "<f8", 1)
     valid, at = _get_array(data, at, "u1", 1)
     confidence, at = _get_array(data, at, "<f4", 1)
-    if (len(numbers), len(valid), len(confidence)) != (_NUMBERS, _J, _J) or len(matrices) not in (0, _MATRICES):
+    if (len(numbers), len(valid), len(confidence)) != (_NUMBERS, _J, _J) or len(matrices) not in (
+        0,
+        _MATRICES,
+    ):
         return None
     contacts = np.frombuffer(data, "<f4", 2, at).astype(np.float64)
     newest, remarks, at = _TIME.unpack_from(data, at + 8), [], at + 16

@@ -60,7 +60,9 @@ class Cuda:
         try:
             self._library: Any = ctypes.CDLL("libcuda.so.1")
         except OSError:
-            raise PallasError("no NVIDIA GPU (the driver's libcuda.so.1 is not installed)") from None
+            raise PallasError(
+                "no NVIDIA GPU (the driver's libcuda.so.1 is not installed)"
+            ) from None
         for name, arguments in _SIGNATURES.items():
             getattr(self._library, name).argtypes = arguments
         count, handle, context, stream = c_int(), c_int(), c_void_p(), c_void_p()
@@ -85,7 +87,9 @@ class Cuda:
     def _call(self, function: str, *arguments: Any) -> None:
         status = getattr(self._library, function)(*arguments)
         if status != 0:
-            raise PallasError(f"the NVIDIA driver refused {function} (CUDA error {status}): use the onnxruntime backend")
+            raise PallasError(
+                f"the NVIDIA driver refused {function} (CUDA error {status}): use the onnxruntime backend"
+            )
 
     def make_current(self) -> None:
         """Bind the context to the calling thread; cheap, and needed where an executor changes threads."""
@@ -101,7 +105,9 @@ class Cuda:
         """Float32 zeros in page-locked memory, which the GPU reads and writes without a staging copy."""
         size, address = int(np.prod(shape)), c_void_p()
         self._call("cuMemHostAlloc", byref(address), size * 4, 0)
-        array = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), shape=(size,))
+        array = np.ctypeslib.as_array(
+            ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), shape=(size,)
+        )
         array[...] = 0.0
         return array.reshape(shape)
 

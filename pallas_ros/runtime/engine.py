@@ -35,11 +35,17 @@ def tensorrt() -> ModuleType:
         except ImportError:
             continue
         except OSError as error:
-            raise PallasError(f"TensorRT ({name}) is installed but does not load: {error}") from None
-    raise PallasError("TensorRT is not installed: pip install 'pallas-ros[tensorrt]', or use the onnxruntime backend")
+            raise PallasError(
+                f"TensorRT ({name}) is installed but does not load: {error}"
+            ) from None
+    raise PallasError(
+        "TensorRT is not installed: pip install 'pallas-ros[tensorrt]', or use the onnxruntime backend"
+    )
 
 
-def build_engine(model: ModelFile, batch: int = 1, precision: str = "fp32", capability: str | None = None) -> bytes:
+def build_engine(
+    model: ModelFile, batch: int = 1, precision: str = "fp32", capability: str | None = None
+) -> bytes:
     """Compile a model file.
 
     Args:
@@ -56,7 +62,9 @@ def build_engine(model: ModelFile, batch: int = 1, precision: str = "fp32", capa
     """
     model.check_batch(batch)
     if precision not in PRECISIONS:
-        raise PallasError(f"unknown TensorRT precision '{precision}': choose one of {', '.join(PRECISIONS)}")
+        raise PallasError(
+            f"unknown TensorRT precision '{precision}': choose one of {', '.join(PRECISIONS)}"
+        )
     trt: Any = tensorrt()
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
@@ -88,7 +96,9 @@ def _target(trt: Any, config: Any, capability: str) -> None:
     known = getattr(trt, "ComputeCapability", None)
     target = getattr(known, "SM" + capability.replace(".", ""), None)
     if target is None:
-        raise PallasError(f"{trt.__name__} {trt.__version__} cannot build ahead of time for compute capability {capability}")
+        raise PallasError(
+            f"{trt.__name__} {trt.__version__} cannot build ahead of time for compute capability {capability}"
+        )
     config.num_compute_capabilities = 1
     config.set_compute_capability(target, 0)
 
@@ -101,8 +111,20 @@ def cache_folder() -> Path:
 def engine_path(model: ModelFile, cuda: Cuda, batch: int, precision: str) -> Path:
     """The file of an engine; its name changes with the model, the GPU, the TensorRT library, the batch and the precision."""
     trt = tensorrt()
-    parts = (model.path.stem, model.sha256[:16], cuda.name, f"sm{cuda.capability}", trt.__name__, trt.__version__, f"b{batch}", precision)
-    return cache_folder() / (re.sub(r"[^A-Za-z0-9.]+", "_", "-".join(parts).replace("-", "~")).replace("~", "-") + ".engine")
+    parts = (
+        model.path.stem,
+        model.sha256[:16],
+        cuda.name,
+        f"sm{cuda.capability}",
+        trt.__name__,
+        trt.__version__,
+        f"b{batch}",
+        precision,
+    )
+    return cache_folder() / (
+        re.sub(r"[^A-Za-z0-9.]+", "_", "-".join(parts).replace("-", "~")).replace("~", "-")
+        + ".engine"
+    )
 
 
 def cached_engine(model: ModelFile, cuda: Cuda, batch: int, precision: str, log: Log) -> bytes:
@@ -110,7 +132,9 @@ def cached_engine(model: ModelFile, cuda: Cuda, batch: int, precision: str, log:
     path = engine_path(model, cuda, batch, precision)
     if path.is_file():
         return path.read_bytes()
-    log(f"building the TensorRT engine of {model.path.name} for {cuda.name} (once, up to some minutes)")
+    log(
+        f"building the TensorRT engine of {model.path.name} for {cuda.name} (once, up to some minutes)"
+    )
     start = time.monotonic()
     engine = build_engine(model, batch, precision)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -42,7 +42,9 @@ class BodyEstimator:
         self._stream, self._skeleton = stream, skeleton
         self._scale = skeleton.height / Skeleton.from_height().height
         self._soles = skeleton.rest_positions[:, 2]
-        self._inputs = {name: np.zeros(shape, dtype=np.float32) for name, shape in stream.inputs.items()}
+        self._inputs = {
+            name: np.zeros(shape, dtype=np.float32) for name, shape in stream.inputs.items()
+        }
         self._accelerations = np.zeros((ACCELERATION_FRAMES, len(SITES), 3))
         self._root = RootTracker(skeleton)
         self.reset()
@@ -63,15 +65,24 @@ class BodyEstimator:
         cos, sin = np.cos(heading), np.sin(heading)
         R_world_heading = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
         out = self._infer(frame, R_world_heading)
-        R_world_joint = R_world_heading @ np.asarray(rotations.from_r6d(out["rotations"][0]), dtype=np.float64)
-        relative = np.asarray(forward_kinematics_matrices(self._skeleton, R_world_joint, np.zeros(3)), dtype=np.float64)
+        R_world_joint = R_world_heading @ np.asarray(
+            rotations.from_r6d(out["rotations"][0]), dtype=np.float64
+        )
+        relative = np.asarray(
+            forward_kinematics_matrices(self._skeleton, R_world_joint, np.zeros(3)),
+            dtype=np.float64,
+        )
         contacts = out["contacts"][0].astype(np.float64)
-        root = self._root.step(frame.stamp, relative, contacts, R_world_heading @ out["root_velocity"][0] * self._scale)
+        root = self._root.step(
+            frame.stamp, relative, contacts, R_world_heading @ out["root_velocity"][0] * self._scale
+        )
         deviation = out["deviation"][0].astype(np.float64) * self._scale
         confidence, valid, remarks = self._trust(frame, deviation)
         covariance = np.zeros((len(JOINTS), 3, 3))
         covariance[:, [0, 1, 2], [0, 1, 2]] = np.square(deviation)[:, None]
-        covariance[0, [0, 1], [0, 1]] = (DRIFT_PER_METRE * self._root.walked) ** 2  # of the root in odom; the others' are relative to it
+        covariance[0, [0, 1], [0, 1]] = (
+            DRIFT_PER_METRE * self._root.walked
+        ) ** 2  # of the root in odom; the others' are relative to it
         return BodyFrame(
             stamp=frame.stamp,
             rotations=np.asarray(rotations.from_matrix(R_world_joint), dtype=np.float64),
@@ -98,7 +109,9 @@ class BodyEstimator:
         self._accelerations, self._fresh = accelerations, False
         return dict(out)
 
-    def _trust(self, frame: ImuFrame, deviation: F64) -> tuple[F64, NDArray[np.bool_], tuple[str, ...]]:
+    def _trust(
+        self, frame: ImuFrame, deviation: F64
+    ) -> tuple[F64, NDArray[np.bool_], tuple[str, ...]]:
         """Confidence (22,), validity (22,) and remarks, from the network's own deviation and from what the sensors say of themselves."""
         confidence = 1.0 / (1.0 + 3.0 * np.square(deviation / HALF_CONFIDENCE_M))
         confidence[0] = 1.0

@@ -65,17 +65,25 @@ class ModelFile:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise PallasError(f"model file {path} cannot be read ({error.strerror}): give the path of a released .onnx model") from None
+            raise PallasError(
+                f"model file {path} cannot be read ({error.strerror}): give the path of a released .onnx model"
+            ) from None
         import onnxruntime  # here: whoever wants only the manners of `realtime` does not pay for it
 
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
         try:
-            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(
+                data, options, providers=["CPUExecutionProvider"]
+            )
             properties = session.get_modelmeta().custom_metadata_map
-        except Exception as error:  # the library raises its own kinds, some of them plain RuntimeErrors
-            raise PallasError(f"model file {path} is not an ONNX model that ONNX Runtime can read: {_first_line(error)}") from None
+        except (
+            Exception
+        ) as error:  # the library raises its own kinds, some of them plain RuntimeErrors
+            raise PallasError(
+                f"model file {path} is not an ONNX model that ONNX Runtime can read: {_first_line(error)}"
+            ) from None
         metadata = _metadata(path, properties)
         _check_hash(path, data, metadata)
         for key, value in (expect or {}).items():
@@ -83,7 +91,9 @@ class ModelFile:
         inputs, outputs = _shapes(path, session.get_inputs()), _shapes(path, session.get_outputs())
         batches = {shape[0] for shape in (*inputs.values(), *outputs.values())}
         if len(batches) != 1:
-            raise PallasError(f"model file {path} has tensors of different batch axes {sorted(map(str, batches))}: export it again")
+            raise PallasError(
+                f"model file {path} has tensors of different batch axes {sorted(map(str, batches))}: export it again"
+            )
         batch = batches.pop()
         states = _states(path, inputs, outputs)
         return cls(
@@ -103,7 +113,9 @@ class ModelFile:
             PallasError: outside 1 to 16, or not the batch that the file was exported for.
         """
         if not 1 <= batch <= MAX_BATCH:
-            raise PallasError(f"a batch of {batch} bodies is outside 1 to {MAX_BATCH}: open a second stream for more")
+            raise PallasError(
+                f"a batch of {batch} bodies is outside 1 to {MAX_BATCH}: open a second stream for more"
+            )
         if self.fixed_batch is not None and batch != self.fixed_batch:
             raise PallasError(
                 f"model file {self.path} was exported for {self.fixed_batch} bodies, not {batch}: export it with a free batch axis"
@@ -125,18 +137,26 @@ def _metadata(path: Path, properties: Mapping[str, str]) -> dict[str, Any]:
     try:
         document = json.loads(properties[METADATA_KEY])
     except (KeyError, json.JSONDecodeError, RecursionError):
-        raise PallasError(f"model file {path} carries no '{METADATA_KEY}' metadata: it was not made by 'pallas export'") from None
+        raise PallasError(
+            f"model file {path} carries no '{METADATA_KEY}' metadata: it was not made by 'pallas export'"
+        ) from None
     if not isinstance(document, dict):
-        raise PallasError(f"model file {path} carries '{METADATA_KEY}' metadata that is no JSON object: export it again")
+        raise PallasError(
+            f"model file {path} carries '{METADATA_KEY}' metadata that is no JSON object: export it again"
+        )
     return document
 
 
 def _check_hash(path: Path, data: bytes, metadata: Mapping[str, Any]) -> None:
     stated = metadata.get("sha256")
     if not (isinstance(stated, str) and len(stated) == len(UNSIGNED) and stated.isascii()):
-        raise PallasError(f"model file {path} does not state its own hash: export it again with 'pallas export'")
+        raise PallasError(
+            f"model file {path} does not state its own hash: export it again with 'pallas export'"
+        )
     if hashlib.sha256(data.replace(stated.encode(), UNSIGNED.encode())).hexdigest() != stated:
-        raise PallasError(f"model file {path} is damaged or was changed after export (its hash does not match): fetch or export it again")
+        raise PallasError(
+            f"model file {path} is damaged or was changed after export (its hash does not match): fetch or export it again"
+        )
 
 
 def _check_fit(path: Path, metadata: Mapping[str, Any], key: str, wanted: Any) -> None:
@@ -158,9 +178,13 @@ def _shapes(path: Path, tensors: list[Any]) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
     for tensor in tensors:
         if tensor.type != "tensor(float)":
-            raise PallasError(f"model file {path}: '{tensor.name}' is {tensor.type}, a stream takes float32 only; export it again")
+            raise PallasError(
+                f"model file {path}: '{tensor.name}' is {tensor.type}, a stream takes float32 only; export it again"
+            )
         batch, *rest = tensor.shape or [None]
-        if not (batch == BATCH_AXIS or isinstance(batch, int)) or not all(isinstance(n, int) and n > 0 for n in rest):
+        if not (batch == BATCH_AXIS or isinstance(batch, int)) or not all(
+            isinstance(n, int) and n > 0 for n in rest
+        ):
             raise PallasError(
                 f"model file {path}: '{tensor.name}' has shape {tensor.shape}, wanted is ({BATCH_AXIS}, fixed sizes); export it again"
             )
@@ -168,13 +192,19 @@ def _shapes(path: Path, tensors: list[Any]) -> dict[str, Shape]:
     return shapes
 
 
-def _states(path: Path, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> dict[str, Shape]:
+def _states(
+    path: Path, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]
+) -> dict[str, Shape]:
     read = {name[len(STATE) :]: shape for name, shape in inputs.items() if name.startswith(STATE)}
     written = {name[len(NEXT) :]: shape for name, shape in outputs.items() if name.startswith(NEXT)}
     for name in sorted(read.keys() ^ written.keys()):
         there, missing = (STATE, NEXT) if name in read else (NEXT, STATE)
-        raise PallasError(f"model file {path} has '{there}{name}' but no '{missing}{name}': a state needs both; export it again")
+        raise PallasError(
+            f"model file {path} has '{there}{name}' but no '{missing}{name}': a state needs both; export it again"
+        )
     for name, shape in read.items():
         if written[name] != shape:
-            raise PallasError(f"model file {path}: state '{name}' goes in as {shape} and comes out as {written[name]}; export it again")
+            raise PallasError(
+                f"model file {path}: state '{name}' goes in as {shape} and comes out as {written[name]}; export it again"
+            )
     return {name: shape[1:] for name, shape in read.items()}

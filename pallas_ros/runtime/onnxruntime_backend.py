@@ -31,11 +31,19 @@ class OnnxRuntimeStream(Stream):
         self._session = _session(model, batch, threads)
         self._in = {name: aligned_zeros(shape) for name, shape in self.inputs.items()}
         self._out = {name: aligned_zeros(shape) for name, shape in self.outputs.items()}
-        self._states = [{name: aligned_zeros((batch, *shape)) for name, shape in model.states.items()} for _ in range(2)]
-        self._bindings = [self._bind(self._states[0], self._states[1]), self._bind(self._states[1], self._states[0])]
+        self._states = [
+            {name: aligned_zeros((batch, *shape)) for name, shape in model.states.items()}
+            for _ in range(2)
+        ]
+        self._bindings = [
+            self._bind(self._states[0], self._states[1]),
+            self._bind(self._states[1], self._states[0]),
+        ]
         self._phase = 0
 
-    def _bind(self, state: Mapping[str, F32], following: Mapping[str, F32]) -> onnxruntime.IOBinding:
+    def _bind(
+        self, state: Mapping[str, F32], following: Mapping[str, F32]
+    ) -> onnxruntime.IOBinding:
         binding = self._session.io_binding()
         inputs = self._in | {STATE + name: array for name, array in state.items()}
         outputs = self._out | {NEXT + name: array for name, array in following.items()}
@@ -68,7 +76,9 @@ def _session(model: ModelFile, batch: int, threads: int) -> onnxruntime.Inferenc
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
     options.add_free_dimension_override_by_name(BATCH_AXIS, batch)
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting worker must not eat the core of another node
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # a waiting worker must not eat the core of another node
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     try:
         return onnxruntime.InferenceSession(model.data, options, providers=["CPUExecutionProvider"])

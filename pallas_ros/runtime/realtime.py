@@ -36,7 +36,9 @@ def pin_to_cores(cores: Sequence[int], warn: Warn) -> None:
     count = os.cpu_count() or 1
     for core in cores:
         if not 0 <= core < count:
-            raise PallasError(f"CPU core {core} in 'cpu_affinity' does not exist: this machine has cores 0 to {count - 1}")
+            raise PallasError(
+                f"CPU core {core} in 'cpu_affinity' does not exist: this machine has cores 0 to {count - 1}"
+            )
     try:
         for thread in _threads():
             os.sched_setaffinity(thread, cores)
@@ -70,7 +72,9 @@ def raise_priority(priority: int, warn: Warn) -> None:
             return
         priority, warn = USUAL_PRIORITY, _say_nothing
     if not 0 < priority <= 99:
-        raise PallasError(f"thread priority {priority} is outside -1 to 99: use 0 for none, -1 for the usual one where it is permitted")
+        raise PallasError(
+            f"thread priority {priority} is outside -1 to 99: use 0 for none, -1 for the usual one where it is permitted"
+        )
     try:
         for thread in _threads():
             os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))

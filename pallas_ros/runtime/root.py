@@ -30,7 +30,9 @@ class RootTracker:
 
     def reset(self, p_world_pelvis: F64 | None = None) -> None:
         """Begin at ``p_world_pelvis`` (3,) m, by default over the origin, standing."""
-        self.p_world_pelvis = np.array(self._start if p_world_pelvis is None else p_world_pelvis, dtype=np.float64)
+        self.p_world_pelvis = np.array(
+            self._start if p_world_pelvis is None else p_world_pelvis, dtype=np.float64
+        )
         self.walked = 0.0
         self._last_stamp: int | None = None
         self._last: F64 | None = None
@@ -46,19 +48,25 @@ class RootTracker:
         """
         foot = int(np.argmax(contacts))
         stands = float(np.clip((contacts[foot] - 0.5) / 0.3, 0.0, 1.0))
-        lowest = min(float(np.min(relative[points, 2] - self._soles[points])) for points in (_ANKLES, _TOES))
+        lowest = min(
+            float(np.min(relative[points, 2] - self._soles[points])) for points in (_ANKLES, _TOES)
+        )
         if self._last_stamp is None or self._last is None:
             self.p_world_pelvis[2] = -lowest
         else:
             elapsed = (stamp - self._last_stamp) / 1e9
             if 0.0 < elapsed <= LONGEST_GAP_S:
                 by_network = velocity * elapsed
-                moves = [self._last[joint] - relative[joint] for joint in (_ANKLES[foot], _TOES[foot])]  # each would hold that point still
+                moves = [
+                    self._last[joint] - relative[joint] for joint in (_ANKLES[foot], _TOES[foot])
+                ]  # each would hold that point still
                 held = min(moves, key=lambda move: float(np.sum((move - by_network) ** 2)))
                 move = stands * held + (1.0 - stands) * by_network
                 self.p_world_pelvis = self.p_world_pelvis + move
                 self.walked += float(np.hypot(move[0], move[1]))
                 # A foot that stands draws the body onto the ground; in flight the height is the network's, gently drawn back.
-                self.p_world_pelvis[2] += (0.1 * stands + 0.005) * (-lowest - self.p_world_pelvis[2])
+                self.p_world_pelvis[2] += (0.1 * stands + 0.005) * (
+                    -lowest - self.p_world_pelvis[2]
+                )
         self._last_stamp, self._last = stamp, relative
         return self.p_world_pelvis

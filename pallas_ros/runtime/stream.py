@@ -37,8 +37,12 @@ class Stream(ABC):
         model.check_batch(batch)
         self.metadata: dict[str, Any] = model.metadata
         self.batch = batch
-        self.inputs: dict[str, Shape] = {name: (batch, *shape) for name, shape in model.inputs.items()}
-        self.outputs: dict[str, Shape] = {name: (batch, *shape) for name, shape in model.outputs.items()}
+        self.inputs: dict[str, Shape] = {
+            name: (batch, *shape) for name, shape in model.inputs.items()
+        }
+        self.outputs: dict[str, Shape] = {
+            name: (batch, *shape) for name, shape in model.outputs.items()
+        }
 
     def step(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, F32]:
         """One frame through the model; the state moves on.
@@ -56,11 +60,19 @@ class Stream(ABC):
             try:
                 buffer[...] = inputs[name]
             except KeyError:
-                raise PallasError(f"the model's input '{name}' is missing: it needs {', '.join(self._input_buffers)}") from None
+                raise PallasError(
+                    f"the model's input '{name}' is missing: it needs {', '.join(self._input_buffers)}"
+                ) from None
             except ValueError:
-                raise PallasError(f"the model's input '{name}' has shape {np.shape(inputs[name])}, wanted is {buffer.shape}") from None
-            if not math.isfinite(np.vdot(buffer, buffer)):  # a tenth of the price of isfinite().all(), and no sound input overflows it
-                raise PallasError(f"the model's input '{name}' holds a value that is not finite: the frame must be dropped")
+                raise PallasError(
+                    f"the model's input '{name}' has shape {np.shape(inputs[name])}, wanted is {buffer.shape}"
+                ) from None
+            if not math.isfinite(
+                np.vdot(buffer, buffer)
+            ):  # a tenth of the price of isfinite().all(), and no sound input overflows it
+                raise PallasError(
+                    f"the model's input '{name}' holds a value that is not finite: the frame must be dropped"
+                )
         return self._run()
 
     def warm_up(self, frames: int = 20) -> None:
@@ -106,7 +118,9 @@ def open_stream(
         PallasError: the file or the backend cannot be used, in one sentence.
     """
     if backend not in BACKENDS:
-        raise PallasError(f"unknown inference backend '{backend}': choose one of {', '.join(BACKENDS)}")
+        raise PallasError(
+            f"unknown inference backend '{backend}': choose one of {', '.join(BACKENDS)}"
+        )
     if threads < 1:
         raise PallasError(f"{threads} inference threads: give 1 or more")
     log = log or logging.getLogger("pallas.runtime").info
@@ -133,5 +147,7 @@ def _open(backend: str, model: ModelFile, batch: int, threads: int, log: Log) ->
     try:
         from pallas_ros.runtime.torch_backend import TorchStream
     except ImportError:
-        raise PallasError("inference backend 'torch' needs PyTorch: pip install 'pallas-ros[train]', or choose onnxruntime") from None
+        raise PallasError(
+            "inference backend 'torch' needs PyTorch: pip install 'pallas-ros[train]', or choose onnxruntime"
+        ) from None
     return TorchStream.open(model, batch, threads)

@@ -21,7 +21,14 @@ class TensorRtStream(Stream):
 
     backend = "tensorrt"
 
-    def __init__(self, model: ModelFile, batch: int = 1, precision: str = "fp32", log: Log = print, cuda: Cuda | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelFile,
+        batch: int = 1,
+        precision: str = "fp32",
+        log: Log = print,
+        cuda: Cuda | None = None,
+    ) -> None:
         """Find or build the engine, lay out the buffers, capture both phases.
 
         Raises:
@@ -32,13 +39,26 @@ class TensorRtStream(Stream):
         self._engine = _open_engine(model, self._cuda, batch, precision, log)
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise PallasError(f"TensorRT could not start the engine of {model.path}: too little GPU memory? Use the onnxruntime backend")
-        self._host_in = {name: self._cuda.pinned_array(shape) for name, shape in self.inputs.items()}
-        self._host_out = {name: self._cuda.pinned_array(shape) for name, shape in self.outputs.items()}
+            raise PallasError(
+                f"TensorRT could not start the engine of {model.path}: too little GPU memory? Use the onnxruntime backend"
+            )
+        self._host_in = {
+            name: self._cuda.pinned_array(shape) for name, shape in self.inputs.items()
+        }
+        self._host_out = {
+            name: self._cuda.pinned_array(shape) for name, shape in self.outputs.items()
+        }
         hosts = self._host_in | self._host_out
-        self._device = {name: self._cuda.device_buffer(array.nbytes) for name, array in hosts.items()}
-        self._state_bytes = {name: batch * math.prod(shape) * 4 for name, shape in model.states.items()}
-        self._states = [{name: self._cuda.device_buffer(size) for name, size in self._state_bytes.items()} for _ in range(2)]
+        self._device = {
+            name: self._cuda.device_buffer(array.nbytes) for name, array in hosts.items()
+        }
+        self._state_bytes = {
+            name: batch * math.prod(shape) * 4 for name, shape in model.states.items()
+        }
+        self._states = [
+            {name: self._cuda.device_buffer(size) for name, size in self._state_bytes.items()}
+            for _ in range(2)
+        ]
         weakref.finalize(
             self,
             self._cuda.release,
@@ -58,7 +78,9 @@ class TensorRtStream(Stream):
             self._cuda.synchronize()
         capturable = getattr(self._context, "is_stream_capturable", None)
         if capturable is None or capturable(self._cuda.stream):
-            self._graphs = [self._cuda.capture(lambda phase=phase: self._enqueue(phase)) for phase in (0, 1)]  # type: ignore[misc]
+            self._graphs = [
+                self._cuda.capture(lambda phase=phase: self._enqueue(phase)) for phase in (0, 1)
+            ]  # type: ignore[misc]
         self._phase = 0
         self.reset()
 
@@ -71,7 +93,9 @@ class TensorRtStream(Stream):
         for name, address in addresses.items():
             self._context.set_tensor_address(name, address)
         if not self._context.execute_async_v3(self._cuda.stream):
-            raise PallasError("TensorRT refused the step: use the onnxruntime backend and report TensorRT's message")
+            raise PallasError(
+                "TensorRT refused the step: use the onnxruntime backend and report TensorRT's message"
+            )
         for name, array in self._host_out.items():
             self._cuda.download(array, self._device[name])
 
@@ -104,5 +128,7 @@ def _open_engine(model: ModelFile, cuda: Cuda, batch: int, precision: str, log: 
         engines.forget_engine(model, cuda, batch, precision)
         opened = engines.deserialize(engines.cached_engine(model, cuda, batch, precision, log))
     if opened is None:
-        raise PallasError(f"TensorRT does not load the engine that it built from {model.path}: use the onnxruntime backend")
+        raise PallasError(
+            f"TensorRT does not load the engine that it built from {model.path}: use the onnxruntime backend"
+        )
     return opened

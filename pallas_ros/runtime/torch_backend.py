@@ -20,7 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.runtime.model_file import BATCH_AXIS, MAX_BATCH, METADATA_KEY, NEXT, STATE, UNSIGNED, ModelFile, sign
+from pallas_ros.runtime.model_file import (
+    BATCH_AXIS,
+    MAX_BATCH,
+    METADATA_KEY,
+    NEXT,
+    STATE,
+    UNSIGNED,
+    ModelFile,
+    sign,
+)
 from pallas_ros.runtime.stream import F32, Stream
 
 STREAMS = "pallas.streams"
@@ -43,7 +52,9 @@ class TorchStream(Stream):
 
     backend = "torch"
 
-    def __init__(self, model: ModelFile, module: nn.Module, batch: int = 1, threads: int = 1) -> None:
+    def __init__(
+        self, model: ModelFile, module: nn.Module, batch: int = 1, threads: int = 1
+    ) -> None:
         """Hold a ``StepModule`` that fits the model file. How it keeps its state is its own affair: the file's graph may be a rearranged one.
 
         Raises:
@@ -54,27 +65,43 @@ class TorchStream(Stream):
         self._module = module.eval()
         tensors: dict[str, Tensor] = module.example_inputs(batch)  # type: ignore[operator]
         names: tuple[str, ...] = module.output_names  # type: ignore[assignment]
-        data = {name: tuple(tensor.shape) for name, tensor in tensors.items() if not name.startswith(STATE)}
-        if data != self.inputs or tuple(name for name in names if not name.startswith(NEXT)) != tuple(self.outputs):
-            raise PallasError(f"the torch weights beside {model.path} take or give other data than the file: export the model again")
+        data = {
+            name: tuple(tensor.shape)
+            for name, tensor in tensors.items()
+            if not name.startswith(STATE)
+        }
+        if data != self.inputs or tuple(
+            name for name in names if not name.startswith(NEXT)
+        ) != tuple(self.outputs):
+            raise PallasError(
+                f"the torch weights beside {model.path} take or give other data than the file: export the model again"
+            )
         self._tensors = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
         self._names = names
         self._views: dict[str, F32] = {name: self._tensors[name].numpy() for name in self.inputs}
 
     @classmethod
-    def open(cls, model: ModelFile, batch: int = 1, threads: int = 1, weights: Path | None = None) -> "TorchStream":
+    def open(
+        cls, model: ModelFile, batch: int = 1, threads: int = 1, weights: Path | None = None
+    ) -> "TorchStream":
         """The module of the model's ``kind`` with ``weights``, by default those beside the file.
 
         Raises:
             PallasError: no such kind or no weights.
         """
         kind = str(model.metadata.get("kind"))
-        builders = [entry for entry in importlib.metadata.entry_points(group=STREAMS) if entry.name == kind]
+        builders = [
+            entry for entry in importlib.metadata.entry_points(group=STREAMS) if entry.name == kind
+        ]
         if not builders:
-            raise PallasError(f"no torch module is known for models of kind '{kind}' ({model.path}): use the onnxruntime backend")
+            raise PallasError(
+                f"no torch module is known for models of kind '{kind}' ({model.path}): use the onnxruntime backend"
+            )
         weights = weights or model.path.with_suffix(".safetensors")
         if not weights.is_file():
-            raise PallasError(f"inference backend 'torch' needs the weights {weights}: put them beside the .onnx file or use onnxruntime")
+            raise PallasError(
+                f"inference backend 'torch' needs the weights {weights}: put them beside the .onnx file or use onnxruntime"
+            )
         return cls(model, builders[0].load()(weights), batch, threads)
 
     @property
@@ -85,7 +112,9 @@ class TorchStream(Stream):
         with torch.inference_mode():
             outputs = dict(zip(self._names, self._module(*self._tensors.values()), strict=True))
             for name in self._tensors:
-                if name.startswith(STATE):  # cloned, because a module may hand a state or an input straight through
+                if name.startswith(
+                    STATE
+                ):  # cloned, because a module may hand a state or an input straight through
                     self._tensors[name] = outputs[NEXT + name[len(STATE) :]].clone()
         return {name: outputs[name].numpy() for name in self.outputs}
 
@@ -130,7 +159,11 @@ def export_stream(module: nn.Module, path: str | Path, metadata: Mapping[str, An
     assert program is not None
     graph = program.model_proto
     _clean(graph)
-    weights = (tensor for tensor in graph.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT and tensor.dims)  # no scalars
+    weights = (
+        tensor
+        for tensor in graph.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT and tensor.dims
+    )  # no scalars
     parameters = sum(math.prod(tensor.dims) for tensor in weights)
     document = {**metadata, "opset": OPSET, "parameters": parameters, "sha256": UNSIGNED}
     onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(document, sort_keys=True)})
@@ -175,6 +208,11 @@ def _clean(graph: onnx.ModelProto) -> None:
     del graph.graph.value_info[:]
     graph.graph.doc_string = ""
     del graph.graph.metadata_props[:]
-    for part in (*graph.graph.node, *graph.graph.input, *graph.graph.output, *graph.graph.initializer):
+    for part in (
+        *graph.graph.node,
+        *graph.graph.input,
+        *graph.graph.output,
+        *graph.graph.initializer,
+    ):
         part.doc_string = ""
         del part.metadata_props[:]

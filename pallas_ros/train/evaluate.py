@@ -27,7 +27,15 @@ from pallas_ros.model import rotations
 from pallas_ros.model.step import load_model
 from pallas_ros.runtime.estimator import ACCELERATION_FRAMES
 from pallas_ros.train.baselines import mean_pose, tpose_measured
-from pallas_ros.train.measures import ClipFigures, Estimate, Method, bootstrap, figure_row, measure_clip, table
+from pallas_ros.train.measures import (
+    ClipFigures,
+    Estimate,
+    Method,
+    bootstrap,
+    figure_row,
+    measure_clip,
+    table,
+)
 from pallas_ros.train.running import evaluate_running
 
 HELP = "accuracy on seen, unseen and real motion, beside baselines and ablations"
@@ -46,7 +54,14 @@ def network(path: Path) -> Method:
         for start in range(0, imu.shape[1], CHUNK):
             out = model(imu[:, start : start + CHUNK], state)
             state = out.state
-            parts.append((out.rotations, torch.sigmoid(out.contact_logits), out.root_velocity, torch.exp(out.log_deviation.clamp(-6.5, 0))))
+            parts.append(
+                (
+                    out.rotations,
+                    torch.sigmoid(out.contact_logits),
+                    out.root_velocity,
+                    torch.exp(out.log_deviation.clamp(-6.5, 0)),
+                )
+            )
         return Estimate(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
 
     return run
@@ -55,7 +70,9 @@ def network(path: Path) -> Method:
 def methods(models: list[Path], library: MotionLibrary) -> dict[str, Method]:
     """Everything that is compared, by name."""
     mean = mean_pose(library)
-    found: dict[str, Method] = {name: network(path) for name, path in zip(names(models), models, strict=True)}
+    found: dict[str, Method] = {
+        name: network(path) for name, path in zip(names(models), models, strict=True)
+    }
     found["tpose_measured"] = lambda imu: Estimate(tpose_measured(imu))
     found["mean_pose"] = lambda imu: Estimate(mean.expand(*imu.shape[:2], 22, 3, 3))
     return found
@@ -75,28 +92,44 @@ def sensed(
 ) -> Iterator[tuple[list[LibraryClip], Sequence, list[int]]]:
     """The clips with sensors on, in batches of like length: clips, sequences (padded by their last frame), frames of each. Same every time."""
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
-    ordered = sorted((c for c in clips if c.stop - c.start > 2 * MARGIN + 12), key=lambda c: (c.stop - c.start, c.name))
+    ordered = sorted(
+        (c for c in clips if c.stop - c.start > 2 * MARGIN + 12),
+        key=lambda c: (c.stop - c.start, c.name),
+    )
     for first in range(0, len(ordered), 32):
         batch = ordered[first : first + 32]
         longest = max(c.stop - c.start for c in batch)
-        index = np.stack([np.minimum(np.arange(longest), c.stop - c.start - 1) + c.start for c in batch])
+        index = np.stack(
+            [np.minimum(np.arange(longest), c.stop - c.start - 1) + c.start for c in batch]
+        )
         q = rotations.normalise(torch.from_numpy(library.rotations[index].astype(np.float32)))
-        root, contacts = torch.from_numpy(library.root[index]), torch.from_numpy(library.contacts[index])
+        root, contacts = (
+            torch.from_numpy(library.root[index]),
+            torch.from_numpy(library.contacts[index]),
+        )
         generator = torch.Generator().manual_seed(zlib.crc32(batch[0].name.encode()))
         sequence = sense(q, root, contacts, offsets.expand(len(batch), -1, -1), errors, generator)
         yield batch, sequence, [c.stop - c.start - 2 * MARGIN for c in batch]
 
 
-def evaluate_split(library: MotionLibrary, split: str, compared: dict[str, Method]) -> list[dict[str, Any]]:
+def evaluate_split(
+    library: MotionLibrary, split: str, compared: dict[str, Method]
+) -> list[dict[str, Any]]:
     """Rows of every method on a split."""
     skeleton, figures = Skeleton.from_height(), {name: list[ClipFigures]() for name in compared}
     clips = library.select(split)
     batches = list(sensed(library, clips, SensorErrors()))
-    with tqdm(total=len(batches) * len(compared), desc=split, unit=" batches") as bar, torch.inference_mode():
+    with (
+        tqdm(total=len(batches) * len(compared), desc=split, unit=" batches") as bar,
+        torch.inference_mode(),
+    ):
         for batch, sequence, lengths in batches:
             for name, method in compared.items():
                 estimate = method(sequence.imu)
-                figures[name] += [measure_clip(estimate, sequence, row, lengths[row], skeleton) for row in range(len(batch))]
+                figures[name] += [
+                    measure_clip(estimate, sequence, row, lengths[row], skeleton)
+                    for row in range(len(batch))
+                ]
                 bar.update()
     rows = []
     for name, measured in figures.items():
@@ -140,7 +173,10 @@ def evaluate_real(path: Path, compared: dict[str, Method]) -> list[dict[str, Any
                 angles.append(torch.rad2deg(torch.acos((a * b).sum(-1).clamp(-1, 1))))
             angle = torch.stack(angles).mean(0).numpy()
             seconds = [
-                ClipFigures({metric: (float(angle[i : i + 60].sum()), float(len(angle[i : i + 60])))}) for i in range(0, len(angle), 60)
+                ClipFigures(
+                    {metric: (float(angle[i : i + 60].sum()), float(len(angle[i : i + 60])))}
+                )
+                for i in range(0, len(angle), 60)
             ]
             rows.append(figure_row(name, "real", metric, *bootstrap(seconds, metric)))
     return rows
@@ -149,7 +185,10 @@ def evaluate_real(path: Path, compared: dict[str, Method]) -> list[dict[str, Any
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `pallas eval pallas`."""
     parser.add_argument(
-        "--data", type=Path, default=Path(os.environ.get("PALLAS_DATA", "../shared/data")), help="folder of the motion packs"
+        "--data",
+        type=Path,
+        default=Path(os.environ.get("PALLAS_DATA", "../shared/data")),
+        help="folder of the motion packs",
     )
     parser.add_argument(
         "--models",
@@ -159,7 +198,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="weights (.safetensors) to compare; default: those released, and models/ablations",
     )
-    parser.add_argument("--strips", type=Path, metavar="FILE", help="draw ten unseen clips and the real recording here (.png)")
+    parser.add_argument(
+        "--strips",
+        type=Path,
+        metavar="FILE",
+        help="draw ten unseen clips and the real recording here (.png)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument(
         "--cases",
@@ -174,13 +218,18 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the file."""
     library = MotionLibrary.open(args.data)
     released = resource("models/pallas.safetensors")
-    compared = methods(args.models or [released, *sorted((released.parent / "ablations").glob("*.safetensors"))], library)
+    compared = methods(
+        args.models or [released, *sorted((released.parent / "ablations").glob("*.safetensors"))],
+        library,
+    )
     rows: list[dict[str, Any]] = []
     for case in args.cases:
         if case == "real":
             path = args.data / "real_imu_60hz.npz"
             if not path.is_file():
-                raise PallasError(f"{path}: no such file, so 'real' cannot be measured; leave it out of --cases")
+                raise PallasError(
+                    f"{path}: no such file, so 'real' cannot be measured; leave it out of --cases"
+                )
             rows += evaluate_real(path, compared)
         elif case == "running":
             rows += evaluate_running(library, "unseen", compared)

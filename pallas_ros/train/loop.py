@@ -55,7 +55,11 @@ class LoopSettings:
 
 def device() -> torch.device:
     """The GPU of this process where there is one, else the CPU."""
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
 
 
 def fast_bfloat16() -> bool:
@@ -71,7 +75,10 @@ class Run:
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
         decayed = [p for p in model.parameters() if p.dim() > 1]
         others = [p for p in model.parameters() if p.dim() <= 1]
-        groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": settings.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
         self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
         self.step, self.seconds = 0, 0.0
 
@@ -132,7 +139,9 @@ class Run:
         tensors = {f"model.{n}": p.detach() for n, p in self.model.named_parameters()}
         tensors |= {f"average.{n}": p for n, p in self.average.items()}
         for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+            tensors |= {
+                f"optimiser.{index}.{key}": torch.as_tensor(value) for key, value in state.items()
+            }
         if generator is not None:
             tensors["generator"] = generator.get_state()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +151,9 @@ class Run:
             metadata={"step": str(self.step), "seconds": str(self.seconds)},
         )
         os.replace(self.folder / "checkpoint.tmp", self.folder / "checkpoint.safetensors")
-        (self.folder / "checkpoint.json").write_text(json.dumps({"step": self.step, "seconds": round(self.seconds, 1)}))
+        (self.folder / "checkpoint.json").write_text(
+            json.dumps({"step": self.step, "seconds": round(self.seconds, 1)})
+        )
 
     def resume(self, generator: torch.Generator | None) -> bool:
         """Continue from the folder's checkpoint, if there is one.
@@ -157,7 +168,9 @@ class Run:
             tensors = load_file(path)
             where = json.loads((self.folder / "checkpoint.json").read_text())
             self._put({n: tensors[f"model.{n}"] for n, _ in self.model.named_parameters()})
-            self.average = {n: tensors[f"average.{n}"].to(p.device) for n, p in self.model.named_parameters()}
+            self.average = {
+                n: tensors[f"average.{n}"].to(p.device) for n, p in self.model.named_parameters()
+            }
             state: dict[int, dict[str, Tensor]] = {}
             for name, tensor in tensors.items():
                 if name.startswith("optimiser."):
@@ -168,7 +181,9 @@ class Run:
                 generator.set_state(tensors["generator"])
             self.step, self.seconds = int(where["step"]), float(where["seconds"])
         except (SafetensorError, KeyError, RuntimeError, ValueError, OSError) as error:
-            raise PallasError(f"{path}: cannot be resumed from ({str(error).splitlines()[0]}); give another --out, or remove it") from None
+            raise PallasError(
+                f"{path}: cannot be resumed from ({str(error).splitlines()[0]}); give another --out, or remove it"
+            ) from None
         return True
 
 
@@ -199,16 +214,28 @@ def fit(
     writer = SummaryWriter(str(folder / "tensorboard"))
     model.train()
     last = time.monotonic()
-    with tqdm(total=settings.steps, initial=run.step, desc=folder.name, unit=" steps", mininterval=10.0) as bar:
+    with tqdm(
+        total=settings.steps, initial=run.step, desc=folder.name, unit=" steps", mininterval=10.0
+    ) as bar:
         while run.progress < 1.0:
             value, figures = loss(model, next(batches))
             norm = run.update(value)
             now = time.monotonic()
-            run.seconds, last = run.seconds + min(now - last, 60.0), now  # a machine that slept does not count
+            run.seconds, last = (
+                run.seconds + min(now - last, 60.0),
+                now,
+            )  # a machine that slept does not count
             bar.update()
-            bar.set_postfix(loss=f"{float(value):.4f}", done=f"{100 * run.progress:.0f}%", refresh=False)
+            bar.set_postfix(
+                loss=f"{float(value):.4f}", done=f"{100 * run.progress:.0f}%", refresh=False
+            )
             if run.step % 20 == 0:
-                for name, figure in {"loss": float(value), "gradient": norm, "learning_rate": run.learning_rate(), **figures}.items():
+                for name, figure in {
+                    "loss": float(value),
+                    "gradient": norm,
+                    "learning_rate": run.learning_rate(),
+                    **figures,
+                }.items():
                     writer.add_scalar(f"train/{name}", figure, run.step)
             if run.step % settings.validate_every == 0 or run.progress >= 1.0:
                 _report(run, validate, writer, float(value), figures)
@@ -218,7 +245,13 @@ def fit(
     return model.eval()
 
 
-def _report(run: Run, validate: Validate | None, writer: SummaryWriter, loss: float, figures: dict[str, float]) -> None:
+def _report(
+    run: Run,
+    validate: Validate | None,
+    writer: SummaryWriter,
+    loss: float,
+    figures: dict[str, float],
+) -> None:
     """Validate and log."""
     measured = run.averaged(validate) if validate else {}
     for name, figure in measured.items():

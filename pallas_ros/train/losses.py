@@ -35,7 +35,9 @@ class LossWeights:
     samples: int = 3
 
 
-def pallas_loss(model: Pallas, batch: Sequence, weights: LossWeights, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+def pallas_loss(
+    model: Pallas, batch: Sequence, weights: LossWeights, generator: torch.Generator
+) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch and its parts' values (positions in cm)."""
     out = model(batch.imu)
     truth = joint_positions(batch.rotations, model.offsets)
@@ -50,15 +52,20 @@ def pallas_loss(model: Pallas, batch: Sequence, weights: LossWeights, generator:
         "solver": weights.solver * solver_loss(model, out, batch, truth, weights.alpha),
         "velocity": weights.velocity * MODEL_RATE_HZ * _length(velocity),
         "acceleration": weights.acceleration * MODEL_RATE_HZ**2 * _length(velocity.diff(dim=1)),
-        "contact": weights.contact * F.binary_cross_entropy_with_logits(out.contact_logits, batch.contacts),
+        "contact": weights.contact
+        * F.binary_cross_entropy_with_logits(out.contact_logits, batch.contacts),
         "root": weights.root * _length(out.root_velocity - batch.root_velocity),
         "slide": weights.slide * _slide(out, batch),
         "deviation": weights.deviation * _deviation(out.log_deviation, error.detach()),
     }
     if (
-        isinstance(model.legs, LegGenerator) and weights.sampling > 0 and torch.rand(1, generator=generator) < 0.25
+        isinstance(model.legs, LegGenerator)
+        and weights.sampling > 0
+        and torch.rand(1, generator=generator) < 0.25
     ):  # one batch in four: it costs a second run of the generator
-        terms["sampling"] = weights.sampling * _sampling(model, out, truth, weights.samples, generator)
+        terms["sampling"] = weights.sampling * _sampling(
+            model, out, truth, weights.samples, generator
+        )
     figures = {name: float(term.detach()) for name, term in terms.items()}
     return torch.stack(list(terms.values())).sum(), figures | {
         "upper_cm": 100 * float(upper.detach()),
@@ -66,7 +73,9 @@ def pallas_loss(model: Pallas, batch: Sequence, weights: LossWeights, generator:
     }
 
 
-def solver_loss(model: Pallas, out: PallasOutput, batch: Sequence, truth: Tensor, alpha: float) -> Tensor:
+def solver_loss(
+    model: Pallas, out: PallasOutput, batch: Sequence, truth: Tensor, alpha: float
+) -> Tensor:
     """Both directions of the solver.
 
     Forward of kinematics, (10): the positions that S⁻¹ gives for the true rotations, against the true positions.
@@ -83,7 +92,9 @@ def solver_loss(model: Pallas, out: PallasOutput, batch: Sequence, truth: Tensor
     true_positions = truth[:, :, solved].flatten(-2)
     half = true_positions.shape[-1]
     every = slice(None, None, 4)  # neighbouring frames say the same
-    forward = F.mse_loss(model.solver.inverse(true_r6d[:, every])[..., :half], true_positions[:, every])
+    forward = F.mse_loss(
+        model.solver.inverse(true_r6d[:, every])[..., :half], true_positions[:, every]
+    )
     return inverse + forward + F.mse_loss(out.solver_input[..., :half], true_positions)
 
 
@@ -101,10 +112,14 @@ def _slide(out: PallasOutput, batch: Sequence) -> Tensor:
 def _deviation(log_deviation: Tensor, error: Tensor) -> Tensor:
     """Negative log likelihood of an isotropic Gaussian; the positions themselves take no part, so that nothing is won by giving up on a joint."""
     log_deviation = log_deviation.clamp(-6.5, 0.0)
-    return (3 * log_deviation + 0.5 * error.square() * torch.exp(-2 * log_deviation))[..., 1:].mean()
+    return (3 * log_deviation + 0.5 * error.square() * torch.exp(-2 * log_deviation))[
+        ..., 1:
+    ].mean()
 
 
-def _sampling(model: Pallas, out: PallasOutput, truth: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+def _sampling(
+    model: Pallas, out: PallasOutput, truth: Tensor, samples: int, generator: torch.Generator
+) -> Tensor:
     """Sampling mode: of several drawn latents the one nearest the truth is trained, so that latents spread over what is plausible."""
     rows = max(1, truth.shape[0] // 6)
     features = out.leg_features[:rows].detach().repeat(samples, 1, 1)
@@ -114,5 +129,12 @@ def _sampling(model: Pallas, out: PallasOutput, truth: Tensor, samples: int, gen
     solved = 6 * len(SOLVED)
     R = model.assemble(features[..., -6:], features[..., -6 - solved : -6], legs)
     positions = joint_positions(R, model.offsets)[:, :, _LEGS]
-    error = (positions - truth[:rows, :, _LEGS].repeat(samples, 1, 1, 1)).square().sum(-1).add(1e-8).sqrt().mean((1, 2))
+    error = (
+        (positions - truth[:rows, :, _LEGS].repeat(samples, 1, 1, 1))
+        .square()
+        .sum(-1)
+        .add(1e-8)
+        .sqrt()
+        .mean((1, 2))
+    )
     return error.view(samples, rows).min(dim=0).values.mean()

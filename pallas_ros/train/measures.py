@@ -45,7 +45,9 @@ class ClipFigures:
     sums: dict[str, tuple[float, float]]
 
 
-def measure_clip(estimate: Estimate, sequence: Sequence, row: int, frames: int, skeleton: Skeleton) -> ClipFigures:
+def measure_clip(
+    estimate: Estimate, sequence: Sequence, row: int, frames: int, skeleton: Skeleton
+) -> ClipFigures:
     """All metrics of one clip."""
     R, truth_R = estimate.rotations[row, :frames], sequence.rotations[row, :frames]
     offsets = torch.tensor(skeleton.offsets, dtype=torch.float32)
@@ -60,20 +62,27 @@ def measure_clip(estimate: Estimate, sequence: Sequence, row: int, frames: int, 
         "mpjpe_cm": (float(error.mean(-1).sum()), float(frames)),
         "angle_deg": (float(angle.mean(-1).sum()), float(frames)),
     }
-    sums |= {f"angle_{name}_deg": (float(angle[:, joint].sum()), float(frames)) for joint, name in enumerate(JOINTS)}
+    sums |= {
+        f"angle_{name}_deg": (float(angle[:, joint].sum()), float(frames))
+        for joint, name in enumerate(JOINTS)
+    }
     R_world = rotations.to_matrix(rotations.about_z(sequence.heading[row, :frames]))[:, None]
     world, true_world = ((R_world @ x[..., None])[..., 0] for x in (p, truth))
     jerk, true_jerk = (x.diff(n=3, dim=0)[:, 1:].norm(dim=-1).sum() for x in (world, true_world))
     sums["jerk_ratio"] = (float(jerk), float(true_jerk))
     if estimate.deviation is not None:
-        within = (p - truth).square().sum(-1) / estimate.deviation[row, :frames].square() < 6.251  # 90 % of a 3-D Gaussian
+        within = (p - truth).square().sum(-1) / estimate.deviation[
+            row, :frames
+        ].square() < 6.251  # 90 % of a 3-D Gaussian
         sums["coverage90"] = (float(within[:, 1:].float().mean(-1).sum()), float(frames))
     if estimate.contacts is not None and estimate.root_velocity is not None:
         sums |= _root_figures(estimate, sequence, row, frames, skeleton, world.double().numpy())
     return ClipFigures(sums)
 
 
-def track_root(estimate: Estimate, heading: Tensor, row: int, world: F64, skeleton: Skeleton) -> F64:
+def track_root(
+    estimate: Estimate, heading: Tensor, row: int, world: F64, skeleton: Skeleton
+) -> F64:
     """Pelvis path (T, 3) m by the tracker that runs live."""
     assert estimate.contacts is not None and estimate.root_velocity is not None
     frames = len(world)
@@ -81,7 +90,14 @@ def track_root(estimate: Estimate, heading: Tensor, row: int, world: F64, skelet
     velocity = (R_world @ estimate.root_velocity[row, :frames, :, None])[..., 0].double().numpy()
     contacts = estimate.contacts[row, :frames].double().numpy()
     tracker = RootTracker(skeleton)
-    return np.stack([tracker.step(round((t + 1) * 1e9 / MODEL_RATE_HZ), world[t], contacts[t], velocity[t]).copy() for t in range(frames)])
+    return np.stack(
+        [
+            tracker.step(
+                round((t + 1) * 1e9 / MODEL_RATE_HZ), world[t], contacts[t], velocity[t]
+            ).copy()
+            for t in range(frames)
+        ]
+    )
 
 
 def _root_figures(
@@ -89,10 +105,18 @@ def _root_figures(
 ) -> dict[str, tuple[float, float]]:
     """Foot slide (speed of feet that truly stand, their slower point) and drift of the root over the way truly gone."""
     path = track_root(estimate, sequence.heading, row, world, skeleton)
-    feet = np.linalg.norm(np.diff(world[:, FEET] + path[:, None], axis=0), axis=-1).reshape(-1, 2, 2).min(-1) * MODEL_RATE_HZ * 100
+    feet = (
+        np.linalg.norm(np.diff(world[:, FEET] + path[:, None], axis=0), axis=-1)
+        .reshape(-1, 2, 2)
+        .min(-1)
+        * MODEL_RATE_HZ
+        * 100
+    )
     standing = sequence.contacts[row, 1:frames].numpy() > 0.5
     R_world = rotations.to_matrix(rotations.about_z(sequence.heading[row, :frames]))
-    steps = (R_world @ sequence.root_velocity[row, :frames, :, None])[..., 0].double().numpy() / MODEL_RATE_HZ
+    steps = (R_world @ sequence.root_velocity[row, :frames, :, None])[
+        ..., 0
+    ].double().numpy() / MODEL_RATE_HZ
     true_path = np.cumsum(steps, axis=0)
     gone = float(np.linalg.norm(steps[:, :2], axis=-1).sum())
     off = float(np.linalg.norm(((path[-1] - path[0]) - (true_path[-1] - true_path[0]))[:2]))
@@ -102,7 +126,9 @@ def _root_figures(
     return figures
 
 
-def bootstrap(clips: list[ClipFigures], metric: str, draws: int = 1000) -> tuple[float, float, float]:
+def bootstrap(
+    clips: list[ClipFigures], metric: str, draws: int = 1000
+) -> tuple[float, float, float]:
     """Mean of a metric over clips, and the ends of its 95 % interval."""
     pairs = np.array([c.sums[metric] for c in clips if metric in c.sums])
     index = np.random.default_rng(0).integers(0, len(pairs), (draws, len(pairs)))
@@ -112,11 +138,26 @@ def bootstrap(clips: list[ClipFigures], metric: str, draws: int = 1000) -> tuple
     return float(total[0] / max(total[1], 1e-9)), float(low), float(high)
 
 
-def figure_row(name: str, case: str, metric: str, value: float, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+def figure_row(
+    name: str,
+    case: str,
+    metric: str,
+    value: float,
+    low: float | None = None,
+    high: float | None = None,
+) -> dict[str, Any]:
     """A figure as a row of the file: of method ``name``, on ``case``, with its interval where it has one."""
     unit = {"cm": "cm", "deg": "deg", "s": "cm/s", "10m": "m"}.get(metric.rsplit("_", 1)[-1], "")
-    row: dict[str, Any] = {"name": name, "case": case, "metric": metric, "value": round(value, 4), "unit": unit}
-    return row if low is None or high is None else row | {"low": round(low, 4), "high": round(high, 4)}
+    row: dict[str, Any] = {
+        "name": name,
+        "case": case,
+        "metric": metric,
+        "value": round(value, 4),
+        "unit": unit,
+    }
+    return (
+        row if low is None or high is None else row | {"low": round(low, 4), "high": round(high, 4)}
+    )
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -144,7 +185,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         for name in dict.fromkeys(row["name"] for row in here):
             cells = {row["metric"]: row for row in here if row["name"] == name}
             text = [
-                f"{cells[m]['value']:.2f}" + (f" [{cells[m]['low']:.2f}, {cells[m]['high']:.2f}]" if "low" in cells[m] else "")
+                f"{cells[m]['value']:.2f}"
+                + (f" [{cells[m]['low']:.2f}, {cells[m]['high']:.2f}]" if "low" in cells[m] else "")
                 if m in cells
                 else "-"
                 for m in shown

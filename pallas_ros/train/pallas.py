@@ -72,20 +72,26 @@ def read_config(path: str | Path) -> TrainingConfig:
     try:
         document = yaml.safe_load(Path(path).read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise PallasError(f"{path}: not a readable YAML configuration: {str(error).splitlines()[0]}") from None
+        raise PallasError(
+            f"{path}: not a readable YAML configuration: {str(error).splitlines()[0]}"
+        ) from None
     if not isinstance(document, dict):
         raise PallasError(f"{path}: not a training configuration; see config/training/pallas.yaml")
     known = {"model", "data", "augmentation", "loss", "loop", "baseline", "deviation_margin"}
     for name in document:
         if name not in known:
-            raise PallasError(f"{path}: unknown section '{name}': known are {', '.join(sorted(known))}")
+            raise PallasError(
+                f"{path}: unknown section '{name}': known are {', '.join(sorted(known))}"
+            )
 
     def section(name: str, kind: type[Any], **extra: Any) -> Any:
         values = dict(document.get(name) or {})
         names = {field.name for field in fields(kind)}
         for key, value in values.items():
             if key not in names:
-                raise PallasError(f"{path}: unknown key '{name}.{key}': known are {', '.join(sorted(names))}")
+                raise PallasError(
+                    f"{path}: unknown key '{name}.{key}': known are {', '.join(sorted(names))}"
+                )
             values[key] = tuple(value) if isinstance(value, list) else value
         try:
             return kind(**values, **extra)
@@ -93,15 +99,23 @@ def read_config(path: str | Path) -> TrainingConfig:
             raise PallasError(f"{path}: section '{name}': {error}") from None
 
     wrong: dict[str, Any] = {"delay": (0, 4)} | (
-        (document.get("augmentation") or {}).pop("errors", {}) if document.get("augmentation") else {}
+        (document.get("augmentation") or {}).pop("errors", {})
+        if document.get("augmentation")
+        else {}
     )
-    wrong = {key: tuple(value) if isinstance(value, list) else value for key, value in wrong.items()}
+    wrong = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in wrong.items()
+    }
     unknown = [key for key in wrong if key not in {field.name for field in fields(SensorErrors)}]
     if unknown:
         raise PallasError(f"{path}: unknown key 'augmentation.errors.{unknown[0]}'")
-    data = {"frames": 120, "batch": 48, "development": False, "contents": []} | (document.get("data") or {})
+    data = {"frames": 120, "batch": 48, "development": False, "contents": []} | (
+        document.get("data") or {}
+    )
     if len(data) > 4:
-        raise PallasError(f"{path}: unknown key 'data.{list(data)[4]}': known are {', '.join(list(data)[:4])}")
+        raise PallasError(
+            f"{path}: unknown key 'data.{list(data)[4]}': known are {', '.join(list(data)[:4])}"
+        )
     return TrainingConfig(
         model=section("model", PallasConfig),
         baseline=str(document.get("baseline", "")),
@@ -122,12 +136,18 @@ def read_config(path: str | Path) -> TrainingConfig:
 
 def _margin(path: str | Path, value: Any) -> float:
     if not isinstance(value, (int, float)) or not 0.5 <= value <= 5:
-        raise PallasError(f"{path}: deviation_margin is {value}: it has to be a number from 0.5 to 5")
+        raise PallasError(
+            f"{path}: deviation_margin is {value}: it has to be a number from 0.5 to 5"
+        )
     return float(value)
 
 
 def validation_batches(
-    library: MotionLibrary, clips: list[LibraryClip], frames: int = 240, batch: int = 32, count: int = 2
+    library: MotionLibrary,
+    clips: list[LibraryClip],
+    frames: int = 240,
+    batch: int = 32,
+    count: int = 2,
 ) -> list[Sequence]:
     """Fixed sequences, the same for every run."""
     sampler = SequenceSampler(library, clips, frames, batch, PLAIN, seed=7)
@@ -147,12 +167,20 @@ def mpjpe_cm(model: Pallas, batches: list[Sequence]) -> dict[str, float]:
 
 def build(config: TrainingConfig) -> Pallas:
     """The network a configuration asks for."""
-    return GruPallas(GruConfig(2 * config.model.width)) if config.baseline == "gru" else Pallas(config.model)  # of the same size
+    return (
+        GruPallas(GruConfig(2 * config.model.width))
+        if config.baseline == "gru"
+        else Pallas(config.model)
+    )  # of the same size
 
 
 def to_device(batch: Sequence, where: torch.device) -> Sequence:
     """Move a batch."""
-    return batch if where.type == "cpu" else Sequence(**{f.name: getattr(batch, f.name).to(where) for f in fields(Sequence)})
+    return (
+        batch
+        if where.type == "cpu"
+        else Sequence(**{f.name: getattr(batch, f.name).to(where) for f in fields(Sequence)})
+    )
 
 
 def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
@@ -162,12 +190,27 @@ def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
     torch.manual_seed(config.loop.seed)
     library = MotionLibrary.open(data)
     # Development contents are always judged apart; they are trained on only where the configuration says so.
-    clips = _of(config.contents, library.select("train", development=None if config.development else False))
-    sampler = SequenceSampler(library, clips, config.frames, config.batch, config.augmentation, seed=config.loop.seed * 1000 + rank)
+    clips = _of(
+        config.contents, library.select("train", development=None if config.development else False)
+    )
+    sampler = SequenceSampler(
+        library,
+        clips,
+        config.frames,
+        config.batch,
+        config.augmentation,
+        seed=config.loop.seed * 1000 + rank,
+    )
     checks = {
         "validation": validation_batches(library, library.select("validation", development=False)),
         "development": validation_batches(
-            library, [c for c in library.clips if c.content in ("kick", "byebye", "basketball") and c.split in ("train", "validation")]
+            library,
+            [
+                c
+                for c in library.clips
+                if c.content in ("kick", "byebye", "basketball")
+                and c.split in ("train", "validation")
+            ],
         ),
     }
     where = device()
@@ -181,14 +224,19 @@ def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
     def validate(network: Any) -> dict[str, float]:
         figures: dict[str, float] = {}
         for name, batches in checks.items():
-            figures |= {f"{name}_{k}_cm": v for k, v in mpjpe_cm(network, [to_device(b, where) for b in batches]).items()}
+            figures |= {
+                f"{name}_{k}_cm": v
+                for k, v in mpjpe_cm(network, [to_device(b, where) for b in batches]).items()
+            }
         return figures
 
     folder = Path(out)
     trained = fit(
         model,
         sampler,
-        lambda network, batch: pallas_loss(cast(Pallas, network), to_device(batch, where), config.loss, noise),
+        lambda network, batch: pallas_loss(
+            cast(Pallas, network), to_device(batch, where), config.loss, noise
+        ),
         config.loop,
         folder,
         validate,
@@ -196,7 +244,11 @@ def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
     )
     with torch.no_grad():
         cast(Pallas, trained).deviation.bias.add_(math.log(config.deviation_margin))
-    return save_model(trained, folder / "model.safetensors", {"training": json.loads(json.dumps(asdict(config), default=str))})
+    return save_model(
+        trained,
+        folder / "model.safetensors",
+        {"training": json.loads(json.dumps(asdict(config), default=str))},
+    )
 
 
 def _of(contents: tuple[str, ...], clips: list[LibraryClip]) -> list[LibraryClip]:
@@ -204,7 +256,9 @@ def _of(contents: tuple[str, ...], clips: list[LibraryClip]) -> list[LibraryClip
     known = {clip.content for clip in clips}
     for content in contents:
         if content not in known:
-            raise PallasError(f"no training clip shows '{content}' (data.contents): there are {', '.join(sorted(known))}")
+            raise PallasError(
+                f"no training clip shows '{content}' (data.contents): there are {', '.join(sorted(known))}"
+            )
     return [clip for clip in clips if not contents or clip.content in contents]
 
 
@@ -220,14 +274,21 @@ HELP = "train the network that makes a body of four IMUs"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `pallas train pallas`."""
-    parser.add_argument("--config", type=Path, default=Path("config/training/pallas.yaml"), help="the configuration")
+    parser.add_argument(
+        "--config", type=Path, default=Path("config/training/pallas.yaml"), help="the configuration"
+    )
     parser.add_argument(
         "--data",
         type=Path,
         default=Path(os.environ.get("PALLAS_DATA", "../shared/data")),
         help="folder of the motion packs, or of BVH and AMASS/SMPL files",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; resumed from if it holds a checkpoint")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder of the run; resumed from if it holds a checkpoint",
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: as many as cores")
 
 

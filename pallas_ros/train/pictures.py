@@ -18,13 +18,24 @@ MOMENTS = 12
 GAP_M = 1.3
 
 
-def _draw(axes: Any, p: NDArray[np.floating[Any]], x: float, colour: str | None, width: float) -> None:
+def _draw(
+    axes: Any, p: NDArray[np.floating[Any]], x: float, colour: str | None, width: float
+) -> None:
     """One body (22, 3) seen from a quarter to the front; ``colour`` None: by side."""
     flat = np.stack((0.6 * p[:, 0] - 0.8 * p[:, 1] + x, p[:, 2] + 0.1 * p[:, 0]), axis=-1)
     for joint, parent in enumerate(PARENTS):
         if parent >= 0:
-            side = {"l": "tab:red", "r": "tab:blue"} if JOINTS[joint].startswith(("left", "right")) else {}
-            axes.plot(*flat[[joint, parent]].T, color=colour or side.get(JOINTS[joint][0], "k"), lw=width, solid_capstyle="round")
+            side = (
+                {"l": "tab:red", "r": "tab:blue"}
+                if JOINTS[joint].startswith(("left", "right"))
+                else {}
+            )
+            axes.plot(
+                *flat[[joint, parent]].T,
+                color=colour or side.get(JOINTS[joint][0], "k"),
+                lw=width,
+                solid_capstyle="round",
+            )
 
 
 def strips(library: MotionLibrary, recording: Path, method: Method, path: Path) -> None:
@@ -44,7 +55,10 @@ def strips(library: MotionLibrary, recording: Path, method: Method, path: Path) 
             for i, frame in enumerate(np.linspace(5, lengths[0] - 5, MOMENTS).astype(int)):
                 _draw(axes, truth[frame].numpy(), i * GAP_M, "0.7", 4)
                 _draw(axes, p[frame].numpy(), i * GAP_M, None, 1.5)
-            axes.set_title(f"{clip.name}: upper body {error[:, UPPER].mean():.1f} cm, legs {error[:, LEGS].mean():.1f} cm", fontsize=9)
+            axes.set_title(
+                f"{clip.name}: upper body {error[:, UPPER].mean():.1f} cm, legs {error[:, LEGS].mean():.1f} cm",
+                fontsize=9,
+            )
         imu, _, _ = real_inputs(recording)
         p = joint_positions(method(imu).rotations, offsets)[0]
         for i, frame in enumerate(np.linspace(30, len(p) - 10, MOMENTS).astype(int)):

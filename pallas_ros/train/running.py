@@ -19,7 +19,11 @@ CHAIN_MINUTES = (1, 5, 30)
 
 
 def chain(
-    library: MotionLibrary, clips: list[LibraryClip], frames: int, rng: np.random.Generator, blend: int = 30
+    library: MotionLibrary,
+    clips: list[LibraryClip],
+    frames: int,
+    rng: np.random.Generator,
+    blend: int = 30,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Clips in random order, one after another without end: each turned and put where the last left off, half a second blended.
 
@@ -43,17 +47,23 @@ def chain(
             root = root + (root_last - root[0]) * torch.tensor([1.0, 1.0, 0.0])
             part = torch.linspace(0, 1, blend)
             part = part * part * (3 - 2 * part)
-            q[:blend] = rotations.nlerp(q_last[None].expand(blend, -1, -1), q[:blend], part[:, None, None])
+            q[:blend] = rotations.nlerp(
+                q_last[None].expand(blend, -1, -1), q[:blend], part[:, None, None]
+            )
             root[:blend] = torch.lerp(root_last.expand(blend, 3), root[:blend], part[:, None])
         q_parts.append(q)
         root_parts.append(root)
         contact_parts.append(contacts)
         clip_parts.append(torch.full((len(q),), len(clip_parts)))
         q_last, root_last, have = q[-1], root[-1], have + len(q)
-    return tuple(torch.cat(part)[:frames] for part in (q_parts, root_parts, contact_parts, clip_parts))  # type: ignore[return-value]
+    return tuple(
+        torch.cat(part)[:frames] for part in (q_parts, root_parts, contact_parts, clip_parts)
+    )  # type: ignore[return-value]
 
 
-def evaluate_running(library: MotionLibrary, split: str, compared: dict[str, Method], chains: int = 4) -> list[dict[str, Any]]:
+def evaluate_running(
+    library: MotionLibrary, split: str, compared: dict[str, Method], chains: int = 4
+) -> list[dict[str, Any]]:
     """Error after 1, 5 and 30 minutes of continuous running: over the minute that ends then.
 
     The same minute by the method begun ten seconds before it (``_fresh``) says what the long run added; intervals from a bootstrap over clips.
@@ -66,22 +76,33 @@ def evaluate_running(library: MotionLibrary, split: str, compared: dict[str, Met
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
     # Heading drifts by 2 degrees in the half hour: more is the synchroniser's and the filter's to correct.
     errors = replace(SensorErrors(), heading_drift_deg_per_s=0.001, dropout=0.0)
-    sequence = sense(q, root, contacts, offsets.expand(chains, -1, -1), errors, torch.Generator().manual_seed(5))
+    sequence = sense(
+        q, root, contacts, offsets.expand(chains, -1, -1), errors, torch.Generator().manual_seed(5)
+    )
     minute, start_up = int(60 * MODEL_RATE_HZ), int(10 * MODEL_RATE_HZ)
     rows = []
-    for name, method in tqdm(compared.items(), desc=f"{split}, {max(CHAIN_MINUTES)} min", unit=" methods"):
+    for name, method in tqdm(
+        compared.items(), desc=f"{split}, {max(CHAIN_MINUTES)} min", unit=" methods"
+    ):
         with torch.inference_mode():
             R = method(sequence.imu).rotations
             for minutes in CHAIN_MINUTES:
                 window = slice((minutes - 1) * minute, minutes * minute)
                 fresh = slice(max(window.start - start_up, 0), window.stop)
                 R_fresh = method(sequence.imu[:, fresh]).rotations[:, -minute:]
-                truth, case = joint_positions(sequence.rotations[:, window], offsets), f"{split}_after_{minutes}min"
+                truth, case = (
+                    joint_positions(sequence.rotations[:, window], offsets),
+                    f"{split}_after_{minutes}min",
+                )
                 for suffix, rotation in (("", R[:, window]), ("_fresh", R_fresh)):
                     error = 100 * (joint_positions(rotation, offsets) - truth).norm(dim=-1)
                     for metric, joints in (("mpjpe_upper", UPPER), ("mpjpe_legs", LEGS)):
                         figures = _by_clip(error[..., joints].mean(-1), clip[:, window])
-                        rows.append(figure_row(name, case, f"{metric}{suffix}_cm", *bootstrap(figures, "error")))
+                        rows.append(
+                            figure_row(
+                                name, case, f"{metric}{suffix}_cm", *bootstrap(figures, "error")
+                            )
+                        )
     return rows
 
 

@@ -23,7 +23,10 @@ class Curve:
         """Append a number, or (k,) of them, at ``time`` s."""
         point = np.asarray(value, dtype=float).reshape(-1)
         if self.times and self._in_last < self._each:
-            self._low[-1], self._high[-1] = np.fmin(self._low[-1], point), np.fmax(self._high[-1], point)
+            self._low[-1], self._high[-1] = (
+                np.fmin(self._low[-1], point),
+                np.fmax(self._high[-1], point),
+            )
             self._in_last += 1
             return
         if len(self.times) == 2 * KEEP:
@@ -58,10 +61,14 @@ class Distribution:
     def arrays(self) -> tuple[F64, NDArray[np.int64]]:
         """Values (n,), rising, and how often (n,) each came."""
         steps = np.array(sorted(self._counts), dtype=np.int64)
-        return np.asarray(steps * self.STEP, dtype=np.float64), np.array([self._counts[step] for step in steps.tolist()], dtype=np.int64)
+        return np.asarray(steps * self.STEP, dtype=np.float64), np.array(
+            [self._counts[step] for step in steps.tolist()], dtype=np.int64
+        )
 
     def percentiles(self, *percents: float) -> list[float]:
         """The values below or at which so many percent lie."""
         values, counts = self.arrays()
         ranks = np.cumsum(counts)
-        return [float(values[np.searchsorted(ranks, percent / 100 * ranks[-1])]) for percent in percents]
+        return [
+            float(values[np.searchsorted(ranks, percent / 100 * ranks[-1])]) for percent in percents
+        ]

@@ -18,7 +18,10 @@ F64 = NDArray[np.float64]
 
 Z_UP_TO_Y_UP = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 """Our axes (x forward, y left, z up) to those of BVH files (z forward, x left, y up)."""
-_CHILDREN = {joint: [child for child, parent in enumerate(PARENTS) if parent == joint] for joint in range(len(JOINTS))}
+_CHILDREN = {
+    joint: [child for child, parent in enumerate(PARENTS) if parent == joint]
+    for joint in range(len(JOINTS))
+}
 
 
 def write_bvh(path: str | Path, motion: Motion) -> None:
@@ -34,7 +37,9 @@ def write_bvh(path: str | Path, motion: Motion) -> None:
     offsets = np.zeros((len(JOINTS), 3))
     for joint in range(1, len(JOINTS)):
         parent = PARENTS[joint]
-        bone = rotations.rotate(rotations.inverse(q_world[:, parent]), positions[:, joint] - positions[:, parent])
+        bone = rotations.rotate(
+            rotations.inverse(q_world[:, parent]), positions[:, joint] - positions[:, parent]
+        )
         offsets[joint] = np.median(bone, axis=0)
     turn = Z_UP_TO_Y_UP
     matrices = turn @ rotations.to_matrix(q_local) @ turn.T
@@ -54,18 +59,28 @@ def write_csv(path: str | Path, motion: Motion) -> None:
     """Write a CSV, a row a frame: time in s, then of each joint position in m and orientation xyzw in the world (z up), then validity."""
     out = io.StringIO()
     writer = csv.writer(out)
-    columns = [f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "z", "qx", "qy", "qz", "qw")]
+    columns = [
+        f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "z", "qx", "qy", "qz", "qw")
+    ]
     writer.writerow(["time", *columns, "valid"])
     values = np.concatenate((motion.positions, motion.rotations), axis=2).reshape(len(motion), -1)
     valid = np.ones(len(motion), dtype=bool) if motion.valid is None else np.asarray(motion.valid)
     for index in range(len(motion)):
-        writer.writerow([f"{index / motion.fps:.6f}", *(f"{value:.6f}" for value in values[index]), int(valid[index])])
+        writer.writerow(
+            [
+                f"{index / motion.fps:.6f}",
+                *(f"{value:.6f}" for value in values[index]),
+                int(valid[index]),
+            ]
+        )
     save_text(Path(path), out.getvalue())
 
 
 def _filled(motion: Motion) -> tuple[F64, F64]:
     """Positions and rotations with every frame that is not finite replaced by the last that is."""
-    good = np.asarray(np.isfinite(motion.positions).all((1, 2)) & np.isfinite(motion.rotations).all((1, 2)))
+    good = np.asarray(
+        np.isfinite(motion.positions).all((1, 2)) & np.isfinite(motion.rotations).all((1, 2))
+    )
     if not good.any():
         raise PallasError("no frame of this motion is finite, so there is nothing to export")
     last = np.maximum.accumulate(np.where(good, np.arange(len(good)), -1))
@@ -77,7 +92,9 @@ def _zxy(m: F64) -> F64:
     """Angles (..., 3) rad about z, then x, then y (intrinsic), of rotation matrices (..., 3, 3)."""
     x = np.arcsin(np.clip(m[..., 2, 1], -1, 1))
     locked = np.abs(m[..., 2, 1]) > 1 - 1e-9
-    z = np.where(locked, np.arctan2(m[..., 1, 0], m[..., 0, 0]), np.arctan2(-m[..., 0, 1], m[..., 1, 1]))
+    z = np.where(
+        locked, np.arctan2(m[..., 1, 0], m[..., 0, 0]), np.arctan2(-m[..., 0, 1], m[..., 1, 1])
+    )
     y = np.where(locked, 0.0, np.arctan2(-m[..., 2, 0], m[..., 2, 2]))
     return np.stack((z, x, y), axis=-1)
 
@@ -86,12 +103,16 @@ def _hierarchy(out: io.StringIO, joint: int, offsets: F64, order: list[int], ind
     order.append(joint)
     x, y, z = offsets[joint]
     place = "Xposition Yposition Zposition " if joint == 0 else ""
-    out.write(f"{indent}{'ROOT' if joint == 0 else 'JOINT'} {JOINTS[joint]}\n{indent}{{\n{indent}  OFFSET {x:.5f} {y:.5f} {z:.5f}\n")
+    out.write(
+        f"{indent}{'ROOT' if joint == 0 else 'JOINT'} {JOINTS[joint]}\n{indent}{{\n{indent}  OFFSET {x:.5f} {y:.5f} {z:.5f}\n"
+    )
     out.write(f"{indent}  CHANNELS {6 if joint == 0 else 3} {place}Zrotation Xrotation Yrotation\n")
     for child in _CHILDREN[joint]:
         _hierarchy(out, child, offsets, order, indent + "  ")
     if not _CHILDREN[joint]:
         length = float(np.linalg.norm(offsets[joint]))
         x, y, z = offsets[joint] / max(length, 1e-9) * min(length, 8.0)
-        out.write(f"{indent}  End Site\n{indent}  {{\n{indent}    OFFSET {x:.5f} {y:.5f} {z:.5f}\n{indent}  }}\n")
+        out.write(
+            f"{indent}  End Site\n{indent}  {{\n{indent}    OFFSET {x:.5f} {y:.5f} {z:.5f}\n{indent}  }}\n"
+        )
     out.write(f"{indent}}}\n")

@@ -67,9 +67,16 @@ class Figure:
     def __post_init__(self) -> None:
         """Prepare the figure's shape."""
         self._capsules = human.figure(self.skeleton)
-        self._colours = np.array([human.COLOURS[capsule.part] for capsule in self._capsules], dtype=float)
-        trunk = {JOINT_INDEX[joint] for joint in ("spine1", "spine2", "spine3", "left_collar", "right_collar")}
-        self._trunk = [index for index, capsule in enumerate(self._capsules) if capsule.joint in trunk]
+        self._colours = np.array(
+            [human.COLOURS[capsule.part] for capsule in self._capsules], dtype=float
+        )
+        trunk = {
+            JOINT_INDEX[joint]
+            for joint in ("spine1", "spine2", "spine3", "left_collar", "right_collar")
+        }
+        self._trunk = [
+            index for index, capsule in enumerate(self._capsules) if capsule.joint in trunk
+        ]
 
     def draw(
         self,
@@ -86,7 +93,13 @@ class Figure:
         if self.robot is not None and joints is not None:
             self._robot(canvas, self.robot, joints)
         for point, colour in marks:
-            canvas.capsules(point[None], point[None] + [0, 0, 1e-6], np.array([0.025]), np.array([colour], dtype=float), shadow=False)
+            canvas.capsules(
+                point[None],
+                point[None] + [0, 0, 1e-6],
+                np.array([0.025]),
+                np.array([colour], dtype=float),
+                shadow=False,
+            )
         if caption:
             canvas.text((14, 10), caption, 16)
         return canvas.finish()
@@ -95,13 +108,23 @@ class Figure:
         positions = person.positions + np.array(person.at)
         if not (np.isfinite(positions).all() and np.isfinite(person.rotations).all()):
             return
-        colours = self._colours if person.tint is None else np.tile(np.array(person.tint, dtype=float), (len(self._colours), 1))
-        canvas.capsules(*human.place(self._capsules, positions, person.rotations), colours, fused=[self._trunk])
+        colours = (
+            self._colours
+            if person.tint is None
+            else np.tile(np.array(person.tint, dtype=float), (len(self._colours), 1))
+        )
+        canvas.capsules(
+            *human.place(self._capsules, positions, person.rotations), colours, fused=[self._trunk]
+        )
         if person.covariance is not None:
             usable = np.isfinite(person.covariance).all((1, 2))
-            canvas.ellipsoids(positions[usable], person.covariance[usable], 2.5003, MARK)  # chi-square, 3 degrees of freedom, 90 %
+            canvas.ellipsoids(
+                positions[usable], person.covariance[usable], 2.5003, MARK
+            )  # chi-square, 3 degrees of freedom, 90 %
         if person.label:
-            pixel, _ = canvas.camera.project(np.array([positions[0, 0], positions[0, 1], -0.08]), canvas.size)
+            pixel, _ = canvas.camera.project(
+                np.array([positions[0, 0], positions[0, 1], -0.08]), canvas.size
+            )
             canvas.text((float(pixel[0]), float(pixel[1])), person.label, 15, INK, "ma")
 
     def _robot(self, canvas: Canvas, robot: RobotShape, joints: dict[str, float]) -> None:
@@ -133,10 +156,14 @@ def write_clip(path: str | Path, frames: Iterable[U8], fps: float) -> None:
     if path.suffix not in (".mp4", ".gif"):
         raise PallasError(f"{path}: clips are .mp4 or .gif")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    handle, temporary = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
+    )
     os.close(handle)
     try:
-        count = _gif(temporary, frames, fps) if path.suffix == ".gif" else _mp4(temporary, frames, fps)
+        count = (
+            _gif(temporary, frames, fps) if path.suffix == ".gif" else _mp4(temporary, frames, fps)
+        )
         if not count:
             raise PallasError(f"{path}: there are no frames to write")
         os.chmod(temporary, 0o644)
@@ -152,10 +179,19 @@ def _gif(path: str, frames: Iterable[U8], fps: float) -> int:
         image = Image.fromarray(frame)
         palette = images[0] if images else None
         images.append(
-            image.quantize(96, dither=Image.Dither.NONE) if palette is None else image.quantize(palette=palette, dither=Image.Dither.NONE)
+            image.quantize(96, dither=Image.Dither.NONE)
+            if palette is None
+            else image.quantize(palette=palette, dither=Image.Dither.NONE)
         )
     if images:
-        images[0].save(path, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, optimize=True)
+        images[0].save(
+            path,
+            save_all=True,
+            append_images=images[1:],
+            duration=round(1000 / fps),
+            loop=0,
+            optimize=True,
+        )
     return len(images)
 
 
@@ -167,9 +203,24 @@ def _mp4(path: str, frames: Iterable[U8], fps: float) -> int:
         for frame in frames:
             if writer is None:
                 height, width = frame.shape[:2]
-                options = ["-crf", "24", "-preset", "veryfast", "-movflags", "+faststart", "-threads", "1"]
+                options = [
+                    "-crf",
+                    "24",
+                    "-preset",
+                    "veryfast",
+                    "-movflags",
+                    "+faststart",
+                    "-threads",
+                    "1",
+                ]
                 writer = imageio_ffmpeg.write_frames(
-                    path, (width, height), fps=fps, codec="libx264", quality=None, macro_block_size=2, output_params=options
+                    path,
+                    (width, height),
+                    fps=fps,
+                    codec="libx264",
+                    quality=None,
+                    macro_block_size=2,
+                    output_params=options,
                 )
                 writer.send(None)
             writer.send(np.ascontiguousarray(frame))

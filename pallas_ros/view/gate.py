@@ -34,11 +34,15 @@ class Gate:
         self._thread = threading.Thread(target=self._loop.run_forever, name="gate", daemon=True)
         self._thread.start()
         try:
-            opened = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._connection, host, port, limit=HEAD_LIMIT), self._loop)
+            opened = asyncio.run_coroutine_threadsafe(
+                asyncio.start_server(self._connection, host, port, limit=HEAD_LIMIT), self._loop
+            )
             self._server = opened.result()
         except OSError as error:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            raise PallasError(f"the viewer cannot listen on {host}:{port}: {error.strerror}") from None
+            raise PallasError(
+                f"the viewer cannot listen on {host}:{port}: {error.strerror}"
+            ) from None
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     def close(self) -> None:
@@ -48,7 +52,9 @@ class Gate:
         self._thread.join(timeout=2)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.TimeoutError):
+        with contextlib.suppress(
+            OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.TimeoutError
+        ):
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_SECONDS)
             way = self._judge(head)
             if way == "pass":
@@ -59,8 +65,12 @@ class Gate:
                     f"HTTP/1.1 302 Found\r\nLocation: /\r\nSet-Cookie: {cookie}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
                 )
             else:
-                text = b"This viewer wants its token: open the address that `pallas view` printed.\n"
-                writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nConnection: close\r\n")
+                text = (
+                    b"This viewer wants its token: open the address that `pallas view` printed.\n"
+                )
+                writer.write(
+                    b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+                )
                 writer.write(f"Content-Length: {len(text)}\r\n\r\n".encode() + text)
             await writer.drain()
         writer.close()
@@ -77,11 +87,15 @@ class Gate:
             if name.strip().lower() == "cookie":
                 with contextlib.suppress(CookieError):
                     morsel = SimpleCookie(value.strip()).get(COOKIE)
-                    if morsel is not None and hmac.compare_digest(morsel.value.encode(), self._token.encode()):
+                    if morsel is not None and hmac.compare_digest(
+                        morsel.value.encode(), self._token.encode()
+                    ):
                         return "pass"
         return ""
 
-    async def _join(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _join(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         """Carry bytes both ways until either side ends."""
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._inner)
         inner_writer.write(head)
@@ -91,7 +105,10 @@ class Gate:
                 sink.write(data)
                 await sink.drain()
 
-        tasks = [asyncio.ensure_future(carry(reader, inner_writer)), asyncio.ensure_future(carry(inner_reader, writer))]
+        tasks = [
+            asyncio.ensure_future(carry(reader, inner_writer)),
+            asyncio.ensure_future(carry(inner_reader, writer)),
+        ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -36,8 +36,22 @@ def figure(skeleton: Skeleton) -> tuple[Capsule, ...]:
     h = skeleton.height
     out: list[Capsule] = []
 
-    def add(joint: str, start: tuple[float, float, float] | F64, end: tuple[float, float, float] | F64, radius: float, part: str) -> None:
-        out.append(Capsule(JOINT_INDEX[joint], np.array(start, dtype=float), np.array(end, dtype=float), radius * h, part))
+    def add(
+        joint: str,
+        start: tuple[float, float, float] | F64,
+        end: tuple[float, float, float] | F64,
+        radius: float,
+        part: str,
+    ) -> None:
+        out.append(
+            Capsule(
+                JOINT_INDEX[joint],
+                np.array(start, dtype=float),
+                np.array(end, dtype=float),
+                radius * h,
+                part,
+            )
+        )
 
     def bone(joint: str) -> F64:
         return np.asarray(skeleton.offsets[JOINT_INDEX[joint]])
@@ -57,12 +71,20 @@ def figure(skeleton: Skeleton) -> tuple[Capsule, ...]:
         add(f"{side}_wrist", nothing, (0, sign * 0.62 * skeleton.hand, 0), 0.019, "skin")
         add(f"{side}_hip", nothing, bone(f"{side}_knee"), 0.043, "trousers")
         add(f"{side}_knee", nothing, bone(f"{side}_ankle"), 0.030, "trousers")
-        add(f"{side}_ankle", (-0.020 * h, 0, -0.5 * skeleton.sole), bone(f"{side}_foot"), 0.020, "shoes")
+        add(
+            f"{side}_ankle",
+            (-0.020 * h, 0, -0.5 * skeleton.sole),
+            bone(f"{side}_foot"),
+            0.020,
+            "shoes",
+        )
         add(f"{side}_foot", nothing, (0.030 * h, 0, 0), 0.017, "shoes")
     return tuple(out)
 
 
-def place(capsules: tuple[Capsule, ...], positions: F64, q_world_joint: F64) -> tuple[F64, F64, F64]:
+def place(
+    capsules: tuple[Capsule, ...], positions: F64, q_world_joint: F64
+) -> tuple[F64, F64, F64]:
     """Where the figure is in a pose: starts (n, 3), ends (n, 3) m in the world, radii (n,) m.
 
     Args:
@@ -72,8 +94,12 @@ def place(capsules: tuple[Capsule, ...], positions: F64, q_world_joint: F64) -> 
     """
     joints = np.array([capsule.joint for capsule in capsules])
     matrices = rotations.to_matrix(q_world_joint)[joints]
-    starts = positions[joints] + np.einsum("nij,nj->ni", matrices, np.array([capsule.start for capsule in capsules]))
-    ends = positions[joints] + np.einsum("nij,nj->ni", matrices, np.array([capsule.end for capsule in capsules]))
+    starts = positions[joints] + np.einsum(
+        "nij,nj->ni", matrices, np.array([capsule.start for capsule in capsules])
+    )
+    ends = positions[joints] + np.einsum(
+        "nij,nj->ni", matrices, np.array([capsule.end for capsule in capsules])
+    )
     return starts, ends, np.array([capsule.radius for capsule in capsules])
 
 
@@ -111,12 +137,18 @@ def urdf_joint_angles(q_parent_joint: F64) -> F64:
     m = rotations.to_matrix(q_parent_joint[1:])
     y = np.arcsin(np.clip(m[:, 0, 2], -1.0, 1.0))
     locked = np.abs(m[:, 0, 2]) > 1 - 1e-9
-    x = np.where(locked, np.arctan2(m[:, 1, 0], m[:, 1, 1]) * np.sign(m[:, 0, 2]), np.arctan2(-m[:, 1, 2], m[:, 2, 2]))
+    x = np.where(
+        locked,
+        np.arctan2(m[:, 1, 0], m[:, 1, 1]) * np.sign(m[:, 0, 2]),
+        np.arctan2(-m[:, 1, 2], m[:, 2, 2]),
+    )
     z = np.where(locked, 0.0, np.arctan2(-m[:, 0, 1], m[:, 0, 0]))
     return np.stack((x, y, z), axis=-1).reshape(-1)
 
 
-def link_transforms(positions: F64, q_world_joint: F64, angles: F64, body_id: str) -> list[tuple[str, str, F64, F64]]:
+def link_transforms(
+    positions: F64, q_world_joint: F64, angles: F64, body_id: str
+) -> list[tuple[str, str, F64, F64]]:
     """Parent frame, child frame, position (3,) m and orientation (4,) xyzw of all 64 links of `human_urdf` in a pose.
 
     Args:
@@ -127,7 +159,9 @@ def link_transforms(positions: F64, q_world_joint: F64, angles: F64, body_id: st
     """
     out = [(WORLD_FRAME, frame_name(JOINTS[0], body_id), positions[0], q_world_joint[0])]
     parents = list(PARENTS[1:])
-    offsets = rotations.rotate(rotations.inverse(q_world_joint[parents]), positions[1:] - positions[parents])
+    offsets = rotations.rotate(
+        rotations.inverse(q_world_joint[parents]), positions[1:] - positions[parents]
+    )
     half = angles.reshape(-1, 3) / 2
     turns = np.zeros((len(parents), 3, 4))
     turns[:, [0, 1, 2], [0, 1, 2]] = np.sin(half)
@@ -136,7 +170,14 @@ def link_transforms(positions: F64, q_world_joint: F64, angles: F64, body_id: st
         link = frame_name(joint, body_id)
         chain = [frame_name(JOINTS[parents[index]], body_id), f"x_{link}", f"y_{link}", link]
         for number in range(3):
-            out.append((chain[number], chain[number + 1], offsets[index] if number == 0 else np.zeros(3), turns[index, number]))
+            out.append(
+                (
+                    chain[number],
+                    chain[number + 1],
+                    offsets[index] if number == 0 else np.zeros(3),
+                    turns[index, number],
+                )
+            )
     return out
 
 
@@ -147,14 +188,23 @@ def human_urdf(skeleton: Skeleton, body_id: str) -> str:
     """
     lines = [f"<robot name={quoteattr('human_' + body_id)}>"]
     for name, (r, g, b) in COLOURS.items():
-        lines.append(f'  <material name="{name}"><color rgba="{r / 255:.3f} {g / 255:.3f} {b / 255:.3f} 1"/></material>')
+        lines.append(
+            f'  <material name="{name}"><color rgba="{r / 255:.3f} {g / 255:.3f} {b / 255:.3f} 1"/></material>'
+        )
     capsules = figure(skeleton)
     for index, joint in enumerate(JOINTS):
         link = frame_name(joint, body_id)
-        shapes = [line for capsule in capsules if capsule.joint == index for line in _urdf_capsule(capsule)]
+        shapes = [
+            line
+            for capsule in capsules
+            if capsule.joint == index
+            for line in _urdf_capsule(capsule)
+        ]
         lines += [f"  <link name={quoteattr(link)}>", *shapes, "  </link>"]
         if index:
-            lines += _urdf_joints(link, frame_name(JOINTS[PARENTS[index]], body_id), skeleton.offsets[index])
+            lines += _urdf_joints(
+                link, frame_name(JOINTS[PARENTS[index]], body_id), skeleton.offsets[index]
+            )
     return "\n".join([*lines, "</robot>\n"])
 
 
@@ -182,7 +232,11 @@ def _urdf_capsule(capsule: Capsule) -> list[str]:
     length = float(np.linalg.norm(along))
     q = rotations.between_vectors(np.array([0.0, 0.0, 1.0]), along)
     m = rotations.to_matrix(q)
-    rpy = (np.arctan2(m[2, 1], m[2, 2]), -np.arcsin(np.clip(m[2, 0], -1, 1)), np.arctan2(m[1, 0], m[0, 0]))
+    rpy = (
+        np.arctan2(m[2, 1], m[2, 2]),
+        -np.arcsin(np.clip(m[2, 0], -1, 1)),
+        np.arctan2(m[1, 0], m[0, 0]),
+    )
 
     def visual(centre: F64, turn: tuple[float, ...], geometry: str) -> str:
         xyz, angles = (" ".join(f"{value:.5f}" for value in values) for values in (centre, turn))

@@ -61,7 +61,9 @@ class TopicFigures:
     @property
     def rate(self) -> float:
         """Messages a second."""
-        return (self.count - 1) / max((self.last - self.first) / 1e9, 1e-9) if self.count > 1 else 0.0
+        return (
+            (self.count - 1) / max((self.last - self.first) / 1e9, 1e-9) if self.count > 1 else 0.0
+        )
 
 
 @dataclass
@@ -97,19 +99,26 @@ class Session:
 
     def figures(self) -> dict[str, float]:
         """The row of the table over many bags."""
-        row = {"duration_s": self.duration, "messages": float(sum(topic.count for topic in self.topics.values()))}
+        row = {
+            "duration_s": self.duration,
+            "messages": float(sum(topic.count for topic in self.topics.values())),
+        }
         if self.body_topic:
             row["body_rate_hz"] = self.topics[self.body_topic].rate
             row["max_gap_ms"] = self.topics[self.body_topic].max_gap_ms
         for stage, latencies in self.latencies.items():
-            row[f"latency_{stage}_p50_ms"], row[f"latency_{stage}_p99_ms"] = latencies.percentiles(50, 99)
+            row[f"latency_{stage}_p50_ms"], row[f"latency_{stage}_p99_ms"] = latencies.percentiles(
+                50, 99
+            )
         if self.commands[0]:
             row["commands"], row["commands_limited"] = map(float, self.commands)
         row["events"] = float(len(self.events))
         return row
 
 
-def measure(path: str | Path, progress: Callable[[int, int], None] = lambda done, of: None) -> Session:
+def measure(
+    path: str | Path, progress: Callable[[int, int], None] = lambda done, of: None
+) -> Session:
     """Read a bag; ``progress`` is told every thousand messages how many are done, of how many.
 
     Raises:
@@ -140,8 +149,17 @@ class _Reader:
         self._bag = bag
         self._session = session
         self._said: dict[str, str] = {}
-        self._pending: int | None = None  # newest input of the last smoothed body, until a command follows
-        self._drawn = next((topic for topic in reversed(BODY_TOPICS) if topic in bag.topics and bag.topics[topic].count), "")
+        self._pending: int | None = (
+            None  # newest input of the last smoothed body, until a command follows
+        )
+        self._drawn = next(
+            (
+                topic
+                for topic in reversed(BODY_TOPICS)
+                if topic in bag.topics and bag.topics[topic].count
+            ),
+            "",
+        )
         self.handlers = {
             **dict.fromkeys(BODY_TOPICS, self._body),
             TOPIC_IMU_FRAME: self._imu_frame,
@@ -175,7 +193,9 @@ class _Reader:
             self._pending = body.newest_input
         self._event(time, message.topic, "; ".join(body.remarks))
         if message.topic == self._drawn:
-            self._session.confidence.add(time, (body.confidence.mean(), body.confidence.min(), body.valid.mean()))
+            self._session.confidence.add(
+                time, (body.confidence.mean(), body.confidence.min(), body.valid.mean())
+            )
             self._session.wrists.add(time, body.positions[_WRISTS, 2])
 
     def _imu(self, time: float, message: BagMessage) -> None:
@@ -188,14 +208,18 @@ class _Reader:
         self._event(time, "sensors", f"{', '.join(missing)} missing" if missing else "")
 
     def _joints(self, time: float, message: BagMessage) -> None:
-        self._add_joints(self._session.joints, time, (state := self._bag.decode(message)).name, state.position)
+        self._add_joints(
+            self._session.joints, time, (state := self._bag.decode(message)).name, state.position
+        )
 
     def _command(self, time: float, message: BagMessage) -> None:
         if self._pending:
             self._latency("command", time, message.stamp - self._pending)
             self._pending = None
         trajectory = self._bag.decode(message)
-        self._add_joints(self._session.commanded, time, trajectory.joint_names, trajectory.points[0].positions)
+        self._add_joints(
+            self._session.commanded, time, trajectory.joint_names, trajectory.points[0].positions
+        )
 
     def _add_joints(self, curve: Curve, time: float, names: Any, positions: Any) -> None:
         """Angles by name, in the order of the first message that named joints; those of other joints are passed over."""
@@ -208,7 +232,9 @@ class _Reader:
     def _supervisor(self, time: float, message: BagMessage) -> None:
         status = self._bag.decode(message)
         state = str(status.state_name)
-        if (not self._session.states or self._session.states[-1][1] != state) and len(self._session.states) < CHANGES:
+        if (not self._session.states or self._session.states[-1][1] != state) and len(
+            self._session.states
+        ) < CHANGES:
             self._session.states.append((time, state))
         self._session.speed_scale.add(time, status.speed_scale)
         self._session.commands = (int(status.commands), int(status.commands_limited))
@@ -228,4 +254,6 @@ class _Reader:
     def _diagnostics(self, time: float, message: BagMessage) -> None:
         for status in self._bag.decode(message).status:
             with contextlib.suppress(TypeError, ValueError):
-                self._event(time, str(status.name), str(status.message) if int(status.level) > 0 else "")
+                self._event(
+                    time, str(status.name), str(status.message) if int(status.level) > 0 else ""
+                )

@@ -93,7 +93,11 @@ def moment(
     if status is not None:
         shown.state = str(status.state_name)
         shown.plots["speed scale"] = float(status.speed_scale)
-        lines = [str(status.reason), f"held back by {', '.join(status.limited_by) or 'nothing'}", *lines]
+        lines = [
+            str(status.reason),
+            f"held back by {', '.join(status.limited_by) or 'nothing'}",
+            *lines,
+        ]
     shown.words = "\n".join(line for line in lines if line)
     return shown
 
@@ -121,10 +125,14 @@ class MotionFile:
         """The frame at ``time`` s."""
         motion = self._motion
         index = int(np.clip(round(time * motion.fps), 0, len(motion) - 1))
-        covariance = None if motion.position_covariance is None else motion.position_covariance[index]
+        covariance = (
+            None if motion.position_covariance is None else motion.position_covariance[index]
+        )
         good = motion.valid is None or bool(motion.valid[index])
         body = np.concatenate((motion.positions[index], motion.rotations[index]), axis=1)
-        return Moment(time, body, covariance=covariance, words="" if good else "this frame is not valid")
+        return Moment(
+            time, body, covariance=covariance, words="" if good else "this frame is not valid"
+        )
 
 
 WINDOW_S, BEFORE_S = 4.0, 1.0
@@ -144,14 +152,37 @@ class BagFile:
         """
         self.bag = Bag(path)
         there = {name for name, topic in self.bag.topics.items() if topic.count}
-        self.drawn = next((topic for topic in (TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY) if topic in there), "")
+        self.drawn = next(
+            (
+                topic
+                for topic in (TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY)
+                if topic in there
+            ),
+            "",
+        )
         if not self.drawn and TOPIC_JOINT_STATES not in there:
-            raise PallasError(f"{path}: neither a body nor an arm's joint states are in this bag, so there is nothing to look at")
-        self._raw = TOPIC_PALLAS_BODY if self.drawn != TOPIC_PALLAS_BODY and TOPIC_PALLAS_BODY in there else ""
-        self._trajectory = next((name for name in sorted(there) if self.bag.topics[name].msgtype == TRAJECTORY), "")
-        self._topics = {self.drawn, self._raw, self._trajectory, TOPIC_JOINT_STATES, TOPIC_SUPERVISOR} & there
+            raise PallasError(
+                f"{path}: neither a body nor an arm's joint states are in this bag, so there is nothing to look at"
+            )
+        self._raw = (
+            TOPIC_PALLAS_BODY
+            if self.drawn != TOPIC_PALLAS_BODY and TOPIC_PALLAS_BODY in there
+            else ""
+        )
+        self._trajectory = next(
+            (name for name in sorted(there) if self.bag.topics[name].msgtype == TRAJECTORY), ""
+        )
+        self._topics = {
+            self.drawn,
+            self._raw,
+            self._trajectory,
+            TOPIC_JOINT_STATES,
+            TOPIC_SUPERVISOR,
+        } & there
         self.duration = max(self.bag.duration, 1e-3)
-        described = self.bag.read(TOPIC_ROBOT_DESCRIPTION) if TOPIC_ROBOT_DESCRIPTION in there else iter(())
+        described = (
+            self.bag.read(TOPIC_ROBOT_DESCRIPTION) if TOPIC_ROBOT_DESCRIPTION in there else iter(())
+        )
         self.robot = next((str(message.data) for _, message in described), "")
         self._window = -1
         self._messages: dict[str, list[BagMessage]] = {}
@@ -168,11 +199,16 @@ class BagFile:
         if window != self._window:
             self._window, self._messages = window, defaultdict(list)
             start = self.bag.first + round(window * WINDOW_S * 1e9)
-            for message in self.bag.messages(self._topics, start - round(BEFORE_S * 1e9), start + round(WINDOW_S * 1e9)):
+            for message in self.bag.messages(
+                self._topics, start - round(BEFORE_S * 1e9), start + round(WINDOW_S * 1e9)
+            ):
                 self._messages[message.topic].append(message)
         received, body = self._last(self.drawn, stamp)
         raw = self._last(self._raw, stamp)[1]
-        others = [self._last(topic, stamp)[1] for topic in (TOPIC_JOINT_STATES, self._trajectory, TOPIC_SUPERVISOR)]
+        others = [
+            self._last(topic, stamp)[1]
+            for topic in (TOPIC_JOINT_STATES, self._trajectory, TOPIC_SUPERVISOR)
+        ]
         return moment(time, received, _body(body), _body(raw), *others)
 
     def _last(self, topic: str, stamp: int) -> tuple[int, Any]:

@@ -48,7 +48,9 @@ class Plots:
         """Keep an instant."""
         if len(self._points) > KEPT:
             now = _step(moment.time)
-            self._points = {step: kept for step, kept in self._points.items() if abs(step - now) < KEPT // 3}
+            self._points = {
+                step: kept for step, kept in self._points.items() if abs(step - now) < KEPT // 3
+            }
         self._points[_step(moment.time)] = moment
 
     def draw(self, now: float, past: Callable[[float], Moment] | None = None) -> None:
@@ -71,15 +73,43 @@ class Plots:
     def _wanted(self, seen: Sequence[tuple[float, Moment]]) -> Iterator["_Chart"]:
         """The charts of what was ``seen``, at times in s before now."""
         for name in dict.fromkeys(name for _, moment in reversed(seen) for name in moment.plots):
-            yield _Chart(name, (name,), _rows((time, moment.plots.get(name, np.nan)) for time, moment in seen), RANGES.get(name))
+            yield _Chart(
+                name,
+                (name,),
+                _rows((time, moment.plots.get(name, np.nan)) for time, moment in seen),
+                RANGES.get(name),
+            )
         if self.limits:
-            shares = _rows((time, *(_share(moment, *joint) for joint in self.limits.items()), 0.0, 1.0) for time, moment in seen)
-            yield _Chart("joint commands, share of their range", (*self.limits, *LIMITS), shares, (-0.05, 1.05))
+            shares = _rows(
+                (time, *(_share(moment, *joint) for joint in self.limits.items()), 0.0, 1.0)
+                for time, moment in seen
+            )
+            yield _Chart(
+                "joint commands, share of their range",
+                (*self.limits, *LIMITS),
+                shares,
+                (-0.05, 1.05),
+            )
         if self._joint.value in self.limits:
             name, (low, high) = self._joint.value, self.limits[self._joint.value]
-            angles = _rows((time, moment.joints.get(name, np.nan), moment.commanded.get(name, np.nan), low, high) for time, moment in seen)
+            angles = _rows(
+                (
+                    time,
+                    moment.joints.get(name, np.nan),
+                    moment.commanded.get(name, np.nan),
+                    low,
+                    high,
+                )
+                for time, moment in seen
+            )
             margin = 0.05 * (high - low)
-            yield _Chart(f"{name}, rad", ("measured", "commanded", *LIMITS), angles, (low - margin, high + margin), CHOSEN)
+            yield _Chart(
+                f"{name}, rad",
+                ("measured", "commanded", *LIMITS),
+                angles,
+                (low - margin, high + margin),
+                CHOSEN,
+            )
 
     def _show(self, chart: "_Chart") -> None:
         """Make a chart, or give it new data; curves of which nothing is known are left out."""
@@ -109,9 +139,14 @@ class Plots:
                 legend={"show": legend, "live": False},
                 scales={
                     "x": uplot.Scale(time=False, range=(-SPAN_S, 0.0)),
-                    "y": uplot.Scale(auto=True) if chart.range is None else uplot.Scale(range=chart.range),
+                    "y": uplot.Scale(auto=True)
+                    if chart.range is None
+                    else uplot.Scale(range=chart.range),
                 },
-                axes=(uplot.Axis(size=24, space=60, ticks={"show": False}), uplot.Axis(size=44, space=24, ticks={"show": False})),
+                axes=(
+                    uplot.Axis(size=24, space=60, ticks={"show": False}),
+                    uplot.Axis(size=44, space=24, ticks={"show": False}),
+                ),
                 padding=(4, 14, 0, 0),
             )
         self._charts[place] = chart.title, names, handle
@@ -135,8 +170,16 @@ def _rows(rows: Iterable[tuple[float, ...]]) -> F64:
 
 def _series(name: str, number: int) -> uplot.Series:
     if name in LIMITS:
-        return uplot.Series(label=name, stroke=LIMIT, width=1, dash=(5.0, 4.0), points={"show": False})
-    return uplot.Series(label=name, stroke=COLOURS[number % len(COLOURS)], width=1.5, points={"show": False}, spanGaps=False)
+        return uplot.Series(
+            label=name, stroke=LIMIT, width=1, dash=(5.0, 4.0), points={"show": False}
+        )
+    return uplot.Series(
+        label=name,
+        stroke=COLOURS[number % len(COLOURS)],
+        width=1.5,
+        points={"show": False},
+        spanGaps=False,
+    )
 
 
 def _step(time: float) -> int:

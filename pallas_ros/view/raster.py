@@ -74,7 +74,9 @@ class Canvas:
         self._shadows: list[list[float]] = []
         self._labels: list[tuple[tuple[float, float], str, int, Colour, str]] = []
 
-    def ground(self, centre: tuple[float, float] = (0.0, 0.0), reach: float = 3.0, step: float = 0.5) -> None:
+    def ground(
+        self, centre: tuple[float, float] = (0.0, 0.0), reach: float = 3.0, step: float = 0.5
+    ) -> None:
         """Lines on the floor, z = 0."""
         ticks = np.arange(-reach, reach + 1e-9, step)
         for along in (0, 1):
@@ -87,9 +89,19 @@ class Canvas:
                 pixels, depth = self.camera.project(line, self._pixels)
                 for a in range(12):
                     if depth[a] > 0.3 and depth[a + 1] > 0.3:
-                        self._draw.line([*pixels[a], *pixels[a + 1]], fill=FLOOR_LINE, width=self.supersample)
+                        self._draw.line(
+                            [*pixels[a], *pixels[a + 1]], fill=FLOOR_LINE, width=self.supersample
+                        )
 
-    def capsules(self, starts: F64, ends: F64, radii: F64, colours: F64, shadow: bool = True, fused: Sequence[Sequence[int]] = ()) -> None:
+    def capsules(
+        self,
+        starts: F64,
+        ends: F64,
+        radii: F64,
+        colours: F64,
+        shadow: bool = True,
+        fused: Sequence[Sequence[int]] = (),
+    ) -> None:
         """Solid capsules: ``starts``, ``ends`` (n, 3) m, ``radii`` (n,) m, ``colours`` (n, 3) 0..255.
 
         Each list of indices in ``fused`` is drawn as one body, without outlines inside.
@@ -97,13 +109,28 @@ class Canvas:
         a, depth_a = self.camera.project(starts, self._pixels)
         b, depth_b = self.camera.project(ends, self._pixels)
         per_metre = self.camera.focal * self._pixels[1]
-        ra, rb = radii * per_metre / np.maximum(depth_a, _NEAR), radii * per_metre / np.maximum(depth_b, _NEAR)
+        ra, rb = (
+            radii * per_metre / np.maximum(depth_a, _NEAR),
+            radii * per_metre / np.maximum(depth_b, _NEAR),
+        )
         light = self.camera.axes()[:2] @ LIGHT
-        axis = (ends - starts) / np.maximum(np.linalg.norm(ends - starts, axis=1, keepdims=True), 1e-9)
+        axis = (ends - starts) / np.maximum(
+            np.linalg.norm(ends - starts, axis=1, keepdims=True), 1e-9
+        )
         bright = 0.80 + 0.20 * np.sqrt(np.clip(1 - (axis @ LIGHT) ** 2, 0, 1))
-        layers = [(1.0, 0.0, 0.62), (0.90, 0.06, 0.92), (0.55, 0.28, 1.10)]  # size, towards the light, brightness
+        layers = [
+            (1.0, 0.0, 0.62),
+            (0.90, 0.06, 0.92),
+            (0.55, 0.28, 1.10),
+        ]  # size, towards the light, brightness
         polygons = [
-            _hull(a + light * (ra * move)[:, None], b + light * (rb * move)[:, None], ra * size, rb * size) for size, move, _ in layers
+            _hull(
+                a + light * (ra * move)[:, None],
+                b + light * (rb * move)[:, None],
+                ra * size,
+                rb * size,
+            )
+            for size, move, _ in layers
         ]
         depth = (depth_a + depth_b) / 2 - radii
         single = set(range(len(starts))).difference(*fused)
@@ -125,7 +152,12 @@ class Canvas:
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
         centre = corners.mean(axis=1)
         front = np.einsum("ij,ij->i", normal, np.array(self.camera.eye) - centre) > 0
-        corners, normal, centre, colours = corners[front], normal[front], centre[front], mesh.colours[front]
+        corners, normal, centre, colours = (
+            corners[front],
+            normal[front],
+            centre[front],
+            mesh.colours[front],
+        )
         pixels, depth = self.camera.project(corners, self._pixels)
         light = 0.55 + 0.45 * np.clip(normal @ LIGHT, -0.4, 1)
         fills = np.clip(colours * light[:, None], 0, 255).astype(int)
@@ -143,7 +175,10 @@ class Canvas:
         for i in range(len(points) - 1):
             if min(depth[i], depth[i + 1]) > 0.2:
                 self._jobs.append(
-                    (float(depth[i] + depth[i + 1]) / 2, [(_stroke(pixels[i], pixels[i + 1], width * self.supersample), colour)])
+                    (
+                        float(depth[i] + depth[i + 1]) / 2,
+                        [(_stroke(pixels[i], pixels[i + 1], width * self.supersample), colour)],
+                    )
                 )
 
     def ellipsoids(self, centres: F64, covariances: F64, scale: float, colour: Colour) -> None:
@@ -154,12 +189,29 @@ class Canvas:
         circle = np.stack((np.cos(angle), np.sin(angle)))
         for i in range(len(centres)):
             values, vectors = np.linalg.eigh(rows @ covariances[i] @ rows.T)
-            axes = vectors * np.sqrt(np.maximum(values, 0)) * scale * self.camera.focal * self._pixels[1] / max(depth[i], 0.2)
+            axes = (
+                vectors
+                * np.sqrt(np.maximum(values, 0))
+                * scale
+                * self.camera.focal
+                * self._pixels[1]
+                / max(depth[i], 0.2)
+            )
             outline = pixels[i] + (axes @ circle).T
-            strokes = [(_stroke(outline[k], outline[k + 1], 1.2 * self.supersample), colour) for k in range(24)]
+            strokes = [
+                (_stroke(outline[k], outline[k + 1], 1.2 * self.supersample), colour)
+                for k in range(24)
+            ]
             self._jobs.append((-1.0, strokes))
 
-    def text(self, at: tuple[float, float], text: str, height: int = 16, colour: Colour = INK, anchor: str = "la") -> None:
+    def text(
+        self,
+        at: tuple[float, float],
+        text: str,
+        height: int = 16,
+        colour: Colour = INK,
+        anchor: str = "la",
+    ) -> None:
         """Text at pixels of the finished picture; ``anchor`` as Pillow's."""
         self._labels.append((at, text, height, colour, anchor))
 
@@ -170,7 +222,11 @@ class Canvas:
         for _, drawn in sorted(self._jobs, key=lambda job: -job[0]):
             for polygon, colour in drawn:
                 self._draw.polygon(polygon, fill=colour)
-        image = self._image.resize(self.size, Image.Resampling.BOX) if self.supersample > 1 else self._image
+        image = (
+            self._image.resize(self.size, Image.Resampling.BOX)
+            if self.supersample > 1
+            else self._image
+        )
         draw = ImageDraw.Draw(image)
         for at, text, height, colour, anchor in self._labels:
             draw.text(at, text, fill=colour, font=_font(height), anchor=anchor)

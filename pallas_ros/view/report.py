@@ -50,7 +50,10 @@ class Written:
 
 
 def write_report(
-    bag: str | Path, page: str | Path, film: bool = True, progress: Callable[[int, int], None] = lambda done, of: None
+    bag: str | Path,
+    page: str | Path,
+    film: bool = True,
+    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Written:
     """Read a bag and write its page, whole or not at all; ``progress`` is told how many messages are read, of how many.
 
@@ -61,7 +64,15 @@ def write_report(
     session = measure(bag, progress)
     robot = _robot(session)
     pictures = _pictures(session, robot, film)
-    parts = [_head(session), pictures, _topics(session), _latency(session), _body(session), _arm(session, robot), _events(session)]
+    parts = [
+        _head(session),
+        pictures,
+        _topics(session),
+        _latency(session),
+        _body(session),
+        _arm(session, robot),
+        _events(session),
+    ]
     html = _page(f"Session {session.path.name}", "".join(parts))
     save_text(page, html)
     return Written(page, session.figures())
@@ -69,16 +80,31 @@ def write_report(
 
 def write_index(rows: dict[str, Written | str], page: Path) -> None:
     """The table over many bags: each a row of figures and a link, or the sentence why it has none."""
-    names = sorted({name for row in rows.values() if isinstance(row, Written) for name in row.figures})
+    names = sorted(
+        {name for row in rows.values() if isinstance(row, Written) for name in row.figures}
+    )
     lines = []
     for bag, row in sorted(rows.items()):
         if isinstance(row, str):
-            lines.append(f'<tr><td>{escape(bag)}</td><td colspan="{len(names)}">{escape(row)}</td></tr>')
+            lines.append(
+                f'<tr><td>{escape(bag)}</td><td colspan="{len(names)}">{escape(row)}</td></tr>'
+            )
         else:
-            cells = "".join(f"<td>{row.figures[name]:.5g}</td>" if name in row.figures else "<td></td>" for name in names)
-            lines.append(f'<tr><td><a href="{escape(row.page.name)}">{escape(bag)}</a></td>{cells}</tr>')
+            cells = "".join(
+                f"<td>{row.figures[name]:.5g}</td>" if name in row.figures else "<td></td>"
+                for name in names
+            )
+            lines.append(
+                f'<tr><td><a href="{escape(row.page.name)}">{escape(bag)}</a></td>{cells}</tr>'
+            )
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    save_text(page, _page("Sessions", f"<h1>Sessions</h1><table><tr><th>bag</th>{head}</tr>{''.join(lines)}</table>"))
+    save_text(
+        page,
+        _page(
+            "Sessions",
+            f"<h1>Sessions</h1><table><tr><th>bag</th>{head}</tr>{''.join(lines)}</table>",
+        ),
+    )
 
 
 def save_text(path: Path, text: str) -> None:
@@ -94,7 +120,9 @@ def save_text(path: Path, text: str) -> None:
         raise PallasError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def frames(recording: BagFile, robot: RobotShape | None, times: NDArray[np.float64], size: tuple[int, int]) -> Iterator[U8]:
+def frames(
+    recording: BagFile, robot: RobotShape | None, times: NDArray[np.float64], size: tuple[int, int]
+) -> Iterator[U8]:
     """Pictures of the body, and of the arm where there is one, at ``times`` s; nobody where no body was known."""
     eye, target = Camera().eye, Camera().target
     aside = 0.0 if robot is not None else 0.35
@@ -105,16 +133,27 @@ def frames(recording: BagFile, robot: RobotShape | None, times: NDArray[np.float
         people = []
         if moment.body is not None:
             pose = moment.body
-            in_place = pose[:, :3] - pose[0, :3] * [1, 1, 0]  # the operator walks, and odometry drifts: they stay in the picture
+            in_place = pose[:, :3] - pose[0, :3] * [
+                1,
+                1,
+                0,
+            ]  # the operator walks, and odometry drifts: they stay in the picture
             people = [Person(in_place, pose[:, 3:])]
-        yield figure.draw(people, (moment.joints or None) if robot is not None else None, f"{time:.1f} s")
+        yield figure.draw(
+            people, (moment.joints or None) if robot is not None else None, f"{time:.1f} s"
+        )
 
 
 def _robot(session: Session) -> RobotShape | None:
     if not session.robot or not session.joints.times:
         return None
     try:
-        return RobotShape.parse(session.robot.encode(), session.path.resolve().parent, "the bag's robot description", detail_m=0.03)
+        return RobotShape.parse(
+            session.robot.encode(),
+            session.path.resolve().parent,
+            "the bag's robot description",
+            detail_m=0.03,
+        )
     except PallasError:
         return None
 
@@ -126,7 +165,9 @@ def _pictures(session: Session, robot: RobotShape | None, film: bool) -> str:
     first, last = recording.body_span() or (0.0, 0.0)
     columns, rows = SHEET
     tiles = list(frames(recording, robot, np.linspace(first, last, columns * rows), (400, 300)))
-    sheet = np.concatenate([np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)])
+    sheet = np.concatenate(
+        [np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)]
+    )
     html = f'<h2>The session in {columns * rows} pictures</h2><img alt="contact sheet" src="{_image(sheet)}">'
     return html + _film(recording, robot, first, last) if film else html
 
@@ -134,7 +175,9 @@ def _pictures(session: Session, robot: RobotShape | None, film: bool) -> str:
 def _film(recording: BagFile, robot: RobotShape | None, first: float, last: float) -> str:
     """`FILM_SECONDS` from the first third of the bodies on."""
     begin = max(first, min(last - FILM_SECONDS, first + (last - first) * 0.3))
-    times = np.arange(begin, max(min(begin + FILM_SECONDS, last), begin + 1 / FILM_FPS), 1 / FILM_FPS)
+    times = np.arange(
+        begin, max(min(begin + FILM_SECONDS, last), begin + 1 / FILM_FPS), 1 / FILM_FPS
+    )
     poster = _image(next(frames(recording, robot, times[:1], FILM_SIZE)))
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "film.mp4"
@@ -166,16 +209,25 @@ def _head(session: Session) -> str:
     if session.damaged_messages:
         warnings.append(f"{session.damaged_messages} messages could not be read")
     warn = f'<p class="warn">{escape("; ".join(warnings))}</p>' if warnings else ""
-    cards = "".join(f"<div><b>{value}</b><span>{escape(name)}</span></div>" for name, value in _cards(session))
+    cards = "".join(
+        f"<div><b>{value}</b><span>{escape(name)}</span></div>" for name, value in _cards(session)
+    )
     where = session.path.resolve()
     title = escape(f"{where.parent.name}/{where.name}")
-    begun = datetime.fromtimestamp(session.begun / 1e9, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    begun = datetime.fromtimestamp(session.begun / 1e9, timezone.utc).strftime(
+        "%Y-%m-%d %H:%M:%S UTC"
+    )
     return f'<h1>{title}</h1><p class="dim">recorded from {begun}</p>{warn}<div class="cards">{cards}</div>'
 
 
 def _cards(session: Session) -> Iterator[tuple[str, str]]:
     """What one wants to know first."""
-    yield "recorded", f"{session.duration:.1f} s" if session.duration < 600 else f"{session.duration / 60:.0f} min"
+    yield (
+        "recorded",
+        f"{session.duration:.1f} s"
+        if session.duration < 600
+        else f"{session.duration / 60:.0f} min",
+    )
     yield "messages", f"{sum(topic.count for topic in session.topics.values()):,}".replace(",", " ")
     if session.body_topic:
         topic = session.topics[session.body_topic]
@@ -187,7 +239,10 @@ def _cards(session: Session) -> Iterator[tuple[str, str]]:
             yield f"latency to the {stage}, p50 / p99", f"{p50:.1f} / {p99:.1f} ms"
             break
     if session.commands[0]:
-        yield "commands held back by a limit", f"{100 * session.commands[1] / session.commands[0]:.0f} %"
+        yield (
+            "commands held back by a limit",
+            f"{100 * session.commands[1] / session.commands[0]:.0f} %",
+        )
     yield "events", str(len(session.events))
 
 
@@ -215,15 +270,35 @@ def _latency(session: Session) -> str:
 def _body(session: Session) -> str:
     blocks = []
     if session.confidence.times:
-        blocks.append(("Confidence", svg.lines(*session.confidence.arrays(), ("mean", "lowest joint", "share of valid joints"), "")))
+        blocks.append(
+            (
+                "Confidence",
+                svg.lines(
+                    *session.confidence.arrays(),
+                    ("mean", "lowest joint", "share of valid joints"),
+                    "",
+                ),
+            )
+        )
     if session.wrists.times:
-        blocks.append(("Height of the wrists", svg.lines(*session.wrists.arrays(), ("left", "right"), "m")))
+        blocks.append(
+            ("Height of the wrists", svg.lines(*session.wrists.arrays(), ("left", "right"), "m"))
+        )
     if session.calibration:
         blocks += _calibration(session.calibration)
     if session.drift.times:
-        blocks.append(("Heading drift corrected since calibration", svg.lines(*session.drift.arrays(), SITES, "deg")))
+        blocks.append(
+            (
+                "Heading drift corrected since calibration",
+                svg.lines(*session.drift.arrays(), SITES, "deg"),
+            )
+        )
     html = "".join(f"<div><p><b>{name}</b></p>{plot}</div>" for name, plot in blocks)
-    document = f"<details><summary>Calibration</summary><pre>{escape(session.calibration)}</pre></details>" if session.calibration else ""
+    document = (
+        f"<details><summary>Calibration</summary><pre>{escape(session.calibration)}</pre></details>"
+        if session.calibration
+        else ""
+    )
     return f'<h2>Body</h2><div class="grid">{html}</div>{document}' if html or document else ""
 
 
@@ -233,7 +308,10 @@ def _calibration(text: str) -> list[tuple[str, str]]:
         sites = Calibration.from_yaml(text, "the recorded calibration").sites
     except PallasError as error:
         return [("Calibration", f"<p>{escape(str(error))}</p>")]
-    degrees = {site: [np.degrees(found.residual), np.degrees(np.linalg.norm(found.gyroscope_bias))] for site, found in sites.items()}
+    degrees = {
+        site: [np.degrees(found.residual), np.degrees(np.linalg.norm(found.gyroscope_bias))]
+        for site, found in sites.items()
+    }
     residuals, biases = zip(*degrees.values()) if degrees else ((), ())
     return [
         (
@@ -248,21 +326,41 @@ def _arm(session: Session, robot: RobotShape | None) -> str:
     blocks = []
     if session.states:
         blocks.append(("Supervisor", svg.strip(session.states, session.duration, STATE_COLOURS)))
-        blocks.append(("Speed scale", svg.lines(*session.speed_scale.arrays(), ("1 is unhindered",), "")))
+        blocks.append(
+            ("Speed scale", svg.lines(*session.speed_scale.arrays(), ("1 is unhindered",), ""))
+        )
     limits = robot.limits if robot is not None else {}
-    both = [(words, *curve.arrays()) for words, curve in (("command", session.commanded), ("measured", session.joints)) if curve.times]
+    both = [
+        (words, *curve.arrays())
+        for words, curve in (("command", session.commanded), ("measured", session.joints))
+        if curve.times
+    ]
     for index, name in enumerate(session.joint_names if both else ()):
-        plot = svg.curves([(words, times, values[:, index]) for words, times, values in both], "rad", limits.get(name), broad=1)
+        plot = svg.curves(
+            [(words, times, values[:, index]) for words, times, values in both],
+            "rad",
+            limits.get(name),
+            broad=1,
+        )
         blocks.append((f"{name}, with its limits" if name in limits else name, plot))
     html = "".join(f"<div><p><b>{escape(name)}</b></p>{plot}</div>" for name, plot in blocks)
     limited = sorted(session.limited_by.items(), key=lambda item: -item[1])
     rows = "".join(f"<tr><td>{escape(name)}</td><td>{count}</td></tr>" for name, count in limited)
     sent, held = session.commands
-    table = f"<table><tr><th>held back by</th><th>status messages that say so</th></tr>{rows}</table>" if rows else ""
-    words = f"<p>{sent} commands were sent, {held} of them held back by a limit.</p>" if sent else ""
+    table = (
+        f"<table><tr><th>held back by</th><th>status messages that say so</th></tr>{rows}</table>"
+        if rows
+        else ""
+    )
+    words = (
+        f"<p>{sent} commands were sent, {held} of them held back by a limit.</p>" if sent else ""
+    )
     return f'<h2>Arm</h2><div class="grid">{html}</div>{words}{table}' if html else ""
 
 
 def _events(session: Session) -> str:
-    rows = "".join(f"<tr><td>{time:.2f} s</td><td class='words'>{escape(what)}</td></tr>" for time, what in session.events)
+    rows = "".join(
+        f"<tr><td>{time:.2f} s</td><td class='words'>{escape(what)}</td></tr>"
+        for time, what in session.events
+    )
     return f"<h2>Events</h2><table>{rows}</table>" if rows else ""

@@ -42,7 +42,9 @@ class RobotShape:
         return cls.parse(path.read_bytes(), path.parent, str(path), detail_m)
 
     @classmethod
-    def parse(cls, text: bytes, folder: Path, name: str, detail_m: float = 0.02, meshes: bool = True) -> "RobotShape":
+    def parse(
+        cls, text: bytes, folder: Path, name: str, detail_m: float = 0.02, meshes: bool = True
+    ) -> "RobotShape":
         """As `load`, from the text of a URDF whose ``package://`` names are looked for above ``folder``; joints alone without ``meshes``."""
         if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
             raise PallasError(f"{name}: a URDF with XML entities is not read")
@@ -58,7 +60,9 @@ class RobotShape:
         except PallasError:
             raise
         except Exception as error:  # whatever the mesh readers raise on a hostile file
-            raise PallasError(f"{name}: this URDF cannot be drawn: {type(error).__name__}: {error}") from None
+            raise PallasError(
+                f"{name}: this URDF cannot be drawn: {type(error).__name__}: {error}"
+            ) from None
         links: dict[str, Mesh] = {}
         if not meshes:
             return cls(urdf, {})
@@ -68,7 +72,10 @@ class RobotShape:
             transform, geometry = scene.graph.get(node, frame_from=parent)
             part = scene.geometry[geometry]
             mesh = thin(
-                np.asarray(part.vertices) @ transform[:3, :3].T + transform[:3, 3], np.asarray(part.faces), _face_colours(part), detail_m
+                np.asarray(part.vertices) @ transform[:3, :3].T + transform[:3, 3],
+                np.asarray(part.faces),
+                _face_colours(part),
+                detail_m,
             )
             links[parent] = _join(links[parent], mesh) if parent in links else mesh
         return cls(urdf, links)
@@ -84,7 +91,12 @@ class RobotShape:
         found: dict[str, tuple[float, float]] = {}
         for name in self.joint_names:
             limit = self.urdf.joint_map[name].limit
-            if limit is not None and limit.lower is not None and limit.upper is not None and limit.lower < limit.upper:
+            if (
+                limit is not None
+                and limit.lower is not None
+                and limit.upper is not None
+                and limit.lower < limit.upper
+            ):
                 found[name] = (float(limit.lower), float(limit.upper))
         return found
 
@@ -104,7 +116,14 @@ class RobotShape:
         out: list[tuple[str, str, F64, F64]] = []
         for joint in self.urdf.robot.joints:
             pose = np.asarray(self.urdf.get_transform(joint.child, joint.parent))
-            out.append((str(joint.parent), str(joint.child), np.asarray(pose[:3, 3]), np.asarray(rotations.from_matrix(pose[:3, :3]))))
+            out.append(
+                (
+                    str(joint.parent),
+                    str(joint.child),
+                    np.asarray(pose[:3, 3]),
+                    np.asarray(rotations.from_matrix(pose[:3, :3])),
+                )
+            )
         return out
 
     def place(self, joints: dict[str, float], base: F64) -> Mesh:
@@ -113,7 +132,10 @@ class RobotShape:
         if not meshes:  # a URDF may describe joints alone
             return Mesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64), np.zeros((0, 3)))
         poses = self.transforms(joints)
-        moved = [mesh.vertices @ (base @ poses[link])[:3, :3].T + (base @ poses[link])[:3, 3] for link, mesh in self.links.items()]
+        moved = [
+            mesh.vertices @ (base @ poses[link])[:3, :3].T + (base @ poses[link])[:3, 3]
+            for link, mesh in self.links.items()
+        ]
         starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
         faces = np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts)])
         return Mesh(np.concatenate(moved), faces, np.concatenate([mesh.colours for mesh in meshes]))
@@ -129,7 +151,9 @@ def thin(vertices: F64, faces: NDArray[np.int64], colours: F64, detail_m: float)
     _, merged = np.unique(cells, axis=0, return_inverse=True)
     merged = merged.reshape(-1)
     count = np.bincount(merged)
-    mean = np.stack([np.bincount(merged, weights=vertices[:, axis]) / count for axis in range(3)], axis=1)
+    mean = np.stack(
+        [np.bincount(merged, weights=vertices[:, axis]) / count for axis in range(3)], axis=1
+    )
     new = merged[faces]
     whole = (new[:, 0] != new[:, 1]) & (new[:, 1] != new[:, 2]) & (new[:, 2] != new[:, 0])
     new, colours = new[whole], colours[whole]
@@ -139,7 +163,9 @@ def thin(vertices: F64, faces: NDArray[np.int64], colours: F64, detail_m: float)
 
 def _join(a: Mesh, b: Mesh) -> Mesh:
     faces = np.concatenate((a.faces, b.faces + len(a.vertices)))
-    return Mesh(np.concatenate((a.vertices, b.vertices)), faces, np.concatenate((a.colours, b.colours)))
+    return Mesh(
+        np.concatenate((a.vertices, b.vertices)), faces, np.concatenate((a.colours, b.colours))
+    )
 
 
 def _face_colours(part: object) -> F64:
@@ -169,4 +195,6 @@ def _find(name: str, folder: Path) -> str:
             if candidate.stat().st_size > MESH_LIMIT:
                 raise PallasError(f"{candidate}: the mesh is larger than {MESH_LIMIT >> 20} MB")
             return str(candidate)
-    raise PallasError(f"{name}: the URDF names this mesh, but it is neither beside it nor in a folder above")
+    raise PallasError(
+        f"{name}: the URDF names this mesh, but it is neither beside it nor in a folder above"
+    )

@@ -17,7 +17,13 @@ Rgba = tuple[float, float, float, float]
 ELLIPSOID_90 = 2.5003
 """Radius, in standard deviations, of the ellipsoid that holds 90 % of a 3-dimensional Gaussian: chi-square, 3 degrees of freedom."""
 GREY = "#8a9099"
-STATE_COLOURS = {"disengaged": GREY, "aligning": "#d9a02b", "tracking": "#3d9a50", "holding": "#2f6fb0", "stopped": "#c0392b"}
+STATE_COLOURS = {
+    "disengaged": GREY,
+    "aligning": "#d9a02b",
+    "tracking": "#3d9a50",
+    "holding": "#2f6fb0",
+    "stopped": "#c0392b",
+}
 """Of the supervisor's states, on pages."""
 RAW: Rgba = (0.90, 0.55, 0.25, 0.9)
 PLACE: Rgba = (0.35, 0.55, 0.85, 0.12)
@@ -55,7 +61,15 @@ class Shape:
 def confidence_colour(confidence: F64) -> F64:
     """Red (0, a guess) through yellow to green (1, measured): (n, 4) from (n,)."""
     c = np.clip(np.nan_to_num(confidence), 0.0, 1.0)
-    return np.stack((np.clip(2 - 2 * c, 0, 1), np.clip(2 * c, 0, 1) * 0.85, np.full_like(c, 0.15), np.ones_like(c)), axis=-1)
+    return np.stack(
+        (
+            np.clip(2 - 2 * c, 0, 1),
+            np.clip(2 * c, 0, 1) * 0.85,
+            np.full_like(c, 0.15),
+            np.ones_like(c),
+        ),
+        axis=-1,
+    )
 
 
 def skeleton(namespace: str, body: BodyFrame, colour: Rgba | None = None) -> Shape:
@@ -64,7 +78,13 @@ def skeleton(namespace: str, body: BodyFrame, colour: Rgba | None = None) -> Sha
     ends = [joint for bone in _BONES if usable[bone[0]] and usable[bone[1]] for joint in bone]
     colours = np.zeros((0, 4)) if colour else confidence_colour(body.confidence)[ends]
     return Shape(
-        namespace, 0, "lines", scale=np.array([0.02, 0, 0]), colour=colour or (1, 1, 1, 1), points=body.positions[ends], colours=colours
+        namespace,
+        0,
+        "lines",
+        scale=np.array([0.02, 0, 0]),
+        colour=colour or (1, 1, 1, 1),
+        points=body.positions[ends],
+        colours=colours,
     )
 
 
@@ -85,14 +105,37 @@ def ellipsoids(body: BodyFrame) -> list[Shape]:
     colours = confidence_colour(body.confidence)
     shapes = []
     for joint, covariance in enumerate(body.covariance):
-        if body.valid[joint] and np.isfinite(covariance).all() and np.isfinite(body.positions[joint]).all():
+        if (
+            body.valid[joint]
+            and np.isfinite(covariance).all()
+            and np.isfinite(body.positions[joint]).all()
+        ):
             q_world_ellipsoid, radii = ellipsoid(covariance)
             red, green, blue, _ = colours[joint].tolist()
             if joint:
-                shape = Shape("uncertainty", joint, "sphere", body.positions[joint], q_world_ellipsoid, 2 * radii, (red, green, blue, 0.35))
+                shape = Shape(
+                    "uncertainty",
+                    joint,
+                    "sphere",
+                    body.positions[joint],
+                    q_world_ellipsoid,
+                    2 * radii,
+                    (red, green, blue, 0.35),
+                )
             else:
-                on_floor = 2 * ELLIPSOID_90 * np.sqrt(np.maximum(np.diag(covariance), 1e-8)) * [1, 1, 0] + [0, 0, 0.004]
-                shape = Shape("place", 0, "cylinder", body.positions[0] * [1, 1, 0], scale=on_floor, colour=PLACE)
+                on_floor = 2 * ELLIPSOID_90 * np.sqrt(np.maximum(np.diag(covariance), 1e-8)) * [
+                    1,
+                    1,
+                    0,
+                ] + [0, 0, 0.004]
+                shape = Shape(
+                    "place",
+                    0,
+                    "cylinder",
+                    body.positions[0] * [1, 1, 0],
+                    scale=on_floor,
+                    colour=PLACE,
+                )
             shapes.append(shape)
     return shapes
 
@@ -104,7 +147,16 @@ def contacts(body: BodyFrame) -> list[Shape]:
         p = body.positions[joint] * [1, 1, 0] + [0, 0, 0.005]
         alpha = float(np.clip(np.nan_to_num(body.contacts[number]), 0, 1))
         if np.isfinite(p).all():
-            shapes.append(Shape("contacts", number, "cylinder", p, scale=np.array([0.18, 0.18, 0.01]), colour=(0.2, 0.6, 0.9, alpha)))
+            shapes.append(
+                Shape(
+                    "contacts",
+                    number,
+                    "cylinder",
+                    p,
+                    scale=np.array([0.18, 0.18, 0.01]),
+                    colour=(0.2, 0.6, 0.9, alpha),
+                )
+            )
     return shapes
 
 
@@ -113,13 +165,22 @@ def imu_axes(frame: ImuFrame, body: BodyFrame) -> Shape:
     points, colours = [], []
     for site in range(len(SITES)):
         origin = body.positions[SITE_JOINTS[site]]
-        if frame.valid[site] and np.isfinite(origin).all() and np.isfinite(frame.orientation[site]).all():
+        if (
+            frame.valid[site]
+            and np.isfinite(origin).all()
+            and np.isfinite(frame.orientation[site]).all()
+        ):
             matrix = rotations.to_matrix(frame.orientation[site])
             for axis in range(3):
                 points += [origin, origin + 0.15 * matrix[:, axis]]
                 colours += [_AXES[axis]] * 2
     return Shape(
-        "imus", 0, "lines", scale=np.array([0.008, 0, 0]), points=np.array(points).reshape(-1, 3), colours=np.array(colours).reshape(-1, 4)
+        "imus",
+        0,
+        "lines",
+        scale=np.array([0.008, 0, 0]),
+        points=np.array(points).reshape(-1, 3),
+        colours=np.array(colours).reshape(-1, 4),
     )
 
 
@@ -128,5 +189,10 @@ def remarks(body: BodyFrame) -> Shape:
     p = body.positions[JOINT_INDEX["head"]] + [0, 0, 0.35]
     ok = np.isfinite(p).all()
     return Shape(
-        "remarks", 0, "text", p if ok else np.zeros(3), scale=np.array([0, 0, 0.07]), text="\n".join(body.remarks[:3]) if ok else ""
+        "remarks",
+        0,
+        "text",
+        p if ok else np.zeros(3),
+        scale=np.array([0, 0, 0.07]),
+        text="\n".join(body.remarks[:3]) if ok else "",
     )

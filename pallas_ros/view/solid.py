@@ -17,7 +17,11 @@ JOINED = {
     "spine1": ("spine2",),
     "spine2": ("spine3",),
     "spine3": ("left_collar", "right_collar"),
-    **{f"{side}_{joint}": (f"{side}_{child}",) for side in ("left", "right") for joint, child in (("hip", "knee"), ("elbow", "wrist"))},
+    **{
+        f"{side}_{joint}": (f"{side}_{child}",)
+        for side in ("left", "right")
+        for joint, child in (("hip", "knee"), ("elbow", "wrist"))
+    },
 }
 """Joints whose solid reaches out to where those of others begin, as they stand in the T-pose."""
 
@@ -38,20 +42,31 @@ def solids(skeleton: Skeleton) -> list[Solid]:
     first: dict[int, Capsule] = {}
     for capsule in capsules:
         first.setdefault(capsule.joint, capsule)
-    joined = {JOINT_INDEX[joint]: [JOINT_INDEX[other] for other in others] for joint, others in JOINED.items()}
+    joined = {
+        JOINT_INDEX[joint]: [JOINT_INDEX[other] for other in others]
+        for joint, others in JOINED.items()
+    }
     found = []
     for capsule in capsules:
         points = [_ball(capsule.start, capsule.radius), _ball(capsule.end, capsule.radius)]
         for other in joined.get(capsule.joint, ()):
-            points += _beginning(first[other], skeleton.offsets[other], trunk=capsule.part == "shirt")
+            points += _beginning(
+                first[other], skeleton.offsets[other], trunk=capsule.part == "shirt"
+            )
         hull = trimesh.convex.convex_hull(np.concatenate(points))
-        found.append(Solid(capsule.joint, capsule.part, np.asarray(hull.vertices), np.asarray(hull.faces)))
+        found.append(
+            Solid(capsule.joint, capsule.part, np.asarray(hull.vertices), np.asarray(hull.faces))
+        )
     return found
 
 
 def _beginning(capsule: Capsule, offset: F64, trunk: bool) -> list[F64]:
     """The ball a limb begins with; of a trunk's part, which lies across, all of it. ``offset`` (3,) m is its joint's in the other's frame."""
-    ends = (capsule.start, capsule.end) if trunk and np.isclose(capsule.start[0], capsule.end[0]) else (capsule.start,)
+    ends = (
+        (capsule.start, capsule.end)
+        if trunk and np.isclose(capsule.start[0], capsule.end[0])
+        else (capsule.start,)
+    )
     return [_ball(end + offset, capsule.radius) for end in ends]
 
 

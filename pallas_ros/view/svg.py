@@ -20,18 +20,32 @@ def lines(times: F64, values: F64, names: Sequence[str], unit: str) -> str:
     return curves([(name, times, values[:, k]) for k, name in enumerate(names)], unit)
 
 
-def curves(named: Sequence[tuple[str, F64, F64]], unit: str, limits: tuple[float, float] | None = None, broad: int = 0) -> str:
+def curves(
+    named: Sequence[tuple[str, F64, F64]],
+    unit: str,
+    limits: tuple[float, float] | None = None,
+    broad: int = 0,
+) -> str:
     """Curves over time: name, times (n,) s and values (n,) of each; ``limits`` are drawn dashed.
 
     The first ``broad`` of them are drawn broad and pale, to be seen under those that lie on them.
     """
-    finite = [(name, times[np.isfinite(values)], values[np.isfinite(values)]) for name, times, values in named]
+    finite = [
+        (name, times[np.isfinite(values)], values[np.isfinite(values)])
+        for name, times, values in named
+    ]
     known = [(times, values) for _, times, values in finite if len(times)]
     if not known:
         return "<p>nothing to plot</p>"
-    shown = [*(float(edge(values)) for _, values in known for edge in (np.min, np.max)), *(limits or ())]
+    shown = [
+        *(float(edge(values)) for _, values in known for edge in (np.min, np.max)),
+        *(limits or ()),
+    ]
     low, high = _range(min(shown), max(shown))
-    begin, end = min(float(times[0]) for times, _ in known), max(float(times[-1]) for times, _ in known)
+    begin, end = (
+        min(float(times[0]) for times, _ in known),
+        max(float(times[-1]) for times, _ in known),
+    )
 
     def height(value: F64) -> F64:
         return np.asarray(_TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM))
@@ -44,8 +58,12 @@ def curves(named: Sequence[tuple[str, F64, F64]], unit: str, limits: tuple[float
         x = _LEFT + (times - begin) / max(end - begin, 1e-9) * _ACROSS
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, height(values)))
         pen = 'stroke-width="5" stroke-opacity=".35"' if k < broad else 'stroke-width="1.2"'
-        inside.append(f'<polyline fill="none" stroke="{PALETTE[k % len(PALETTE)]}" {pen} points="{points}"/>')
-    return _frame("".join(inside), (begin, end), (low, high), "s", unit) + _legend([name for name, _, _ in finite])
+        inside.append(
+            f'<polyline fill="none" stroke="{PALETTE[k % len(PALETTE)]}" {pen} points="{points}"/>'
+        )
+    return _frame("".join(inside), (begin, end), (low, high), "s", unit) + _legend(
+        [name for name, _, _ in finite]
+    )
 
 
 def histogram(values: F64, counts: NDArray[np.int64], unit: str, colour: str = PALETTE[0]) -> str:
@@ -62,7 +80,9 @@ def histogram(values: F64, counts: NDArray[np.int64], unit: str, colour: str = P
         f'<rect x="{_LEFT + k * width:.1f}" y="{_HEIGHT - _BOTTOM - n * scale:.1f}" width="{width - 1:.1f}" height="{n * scale:.1f}" fill="{colour}"/>'
         for k, n in enumerate(bars.tolist())
     )
-    return _frame(rectangles, (float(edges[0]), float(edges[-1])), (0.0, float(bars.max())), unit, "messages")
+    return _frame(
+        rectangles, (float(edges[0]), float(edges[-1])), (0.0, float(bars.max())), unit, "messages"
+    )
 
 
 def bars(names: Sequence[str], values: Sequence[float], unit: str) -> str:
@@ -95,14 +115,20 @@ def strip(changes: Sequence[tuple[float, str]], end: float, colours: dict[str, s
         for value in ticks(begin, end)
     )
     there = dict.fromkeys(state for _, state in changes)
-    legend = "".join(f'<span style="color:{colours.get(state, GREY)}">&#9632; {escape(state)}</span> ' for state in there)
+    legend = "".join(
+        f'<span style="color:{colours.get(state, GREY)}">&#9632; {escape(state)}</span> '
+        for state in there
+    )
     return f'<svg viewBox="0 0 {_WIDTH} 42" role="img">{parts}{marks}</svg><p class="legend">{legend}</p>'
 
 
 def _legend(names: Sequence[str]) -> str:
     if len(names) < 2:
         return ""
-    words = "".join(f'<span style="color:{PALETTE[k % len(PALETTE)]}">&#9632; {escape(name)}</span> ' for k, name in enumerate(names))
+    words = "".join(
+        f'<span style="color:{PALETTE[k % len(PALETTE)]}">&#9632; {escape(name)}</span> '
+        for k, name in enumerate(names)
+    )
     return f'<p class="legend">{words}</p>'
 
 
@@ -110,8 +136,13 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers between ``low`` and ``high``: 1, 2 or 5 times a power of ten apart."""
     rough = max(high - low, 1e-12) / about
     power = 10.0 ** np.floor(np.log10(rough))
-    step = float(power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999))
-    return [k * step for k in range(int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9)) + 1)]
+    step = float(
+        power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    )
+    return [
+        k * step
+        for k in range(int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9)) + 1)
+    ]
 
 
 def _range(low: float, high: float) -> tuple[float, float]:
@@ -119,14 +150,20 @@ def _range(low: float, high: float) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _frame(inside: str, across: tuple[float, float], up: tuple[float, float], x_unit: str, y_unit: str) -> str:
+def _frame(
+    inside: str, across: tuple[float, float], up: tuple[float, float], x_unit: str, y_unit: str
+) -> str:
     marks = []
     for value in ticks(*up, 4):
         y = _TOP + (up[1] - value) / max(up[1] - up[0], 1e-12) * (_HEIGHT - _TOP - _BOTTOM)
-        marks.append(f'<line x1="{_LEFT}" x2="{_WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e6ea"/>')
+        marks.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e6ea"/>'
+        )
         marks.append(f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{value:.6g}</text>')
     for value in ticks(*across):
         x = _LEFT + (value - across[0]) / max(across[1] - across[0], 1e-12) * _ACROSS
-        marks.append(f'<text x="{x:.1f}" y="{_HEIGHT - 12}" text-anchor="middle">{value:.6g}</text>')
+        marks.append(
+            f'<text x="{x:.1f}" y="{_HEIGHT - 12}" text-anchor="middle">{value:.6g}</text>'
+        )
     units = f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 1}" text-anchor="end">{escape(x_unit)}</text><text x="2" y="9">{escape(y_unit)}</text>'
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(marks)}{inside}{units}</svg>'

@@ -30,7 +30,10 @@ F64 = NDArray[np.float64]
 RATE_HZ = 20.0
 PLOT_HZ = 2.0
 SHAPE_EVERY = 4  # frames between two shapes of an ellipsoid
-SENT_M, SENT_TURN = 5e-4, 1e-3  # what is less than this from what the browser has is not sent; of a quaternion's parts
+SENT_M, SENT_TURN = (
+    5e-4,
+    1e-3,
+)  # what is less than this from what the browser has is not sent; of a quaternion's parts
 GHOST = (228, 150, 90)
 ROBOT_AT = np.array([0.0, -1.25, 0.55])
 SPEEDS = ("0.1", "0.25", "0.5", "1", "2", "4")
@@ -74,11 +77,17 @@ class Viewer:
     def __init__(self, host: str, port: int, skeleton: Skeleton) -> None:
         """Open the server."""
         try:
-            logging.getLogger("websockets").setLevel(logging.CRITICAL)  # a browser that goes away is no news
-            with contextlib.redirect_stdout(io.StringIO()):  # viser prints a banner; the command says the address itself
+            logging.getLogger("websockets").setLevel(
+                logging.CRITICAL
+            )  # a browser that goes away is no news
+            with contextlib.redirect_stdout(
+                io.StringIO()
+            ):  # viser prints a banner; the command says the address itself
                 self.server = viser.ViserServer(host=host, port=port, verbose=False)
         except OSError as error:
-            raise PallasError(f"the viewer cannot listen on {host}:{port}: {error.strerror}") from None
+            raise PallasError(
+                f"the viewer cannot listen on {host}:{port}: {error.strerror}"
+            ) from None
         self.server.gui.configure_theme(dark_mode=False, show_logo=False, show_share_button=False)
         self.server.gui.main_panel.dock_right()
         self.server.gui.main_panel.set_width(360)
@@ -87,7 +96,13 @@ class Viewer:
         self._raw = self._figure("/raw", skeleton, GHOST)
         balls = [
             self.server.scene.add_icosphere(
-                f"/uncertainty/{joint}", 1.0, UNSURE, subdivisions=3, opacity=0.18, visible=False, cast_shadow=False
+                f"/uncertainty/{joint}",
+                1.0,
+                UNSURE,
+                subdivisions=3,
+                opacity=0.18,
+                visible=False,
+                cast_shadow=False,
             )
             for joint in JOINTS
         ]
@@ -109,7 +124,9 @@ class Viewer:
     def load_robot(self, description: str, folder: Path) -> None:
         """Show the arm of a URDF's text; one that cannot be drawn is said and left out."""
         try:
-            self._robot = RobotShape.parse(description.encode(), folder, "robot description", detail_m=0.006)
+            self._robot = RobotShape.parse(
+                description.encode(), folder, "robot description", detail_m=0.006
+            )
         except PallasError as error:
             self._say(str(error))
             return
@@ -118,7 +135,9 @@ class Viewer:
         frames = []
         for number, mesh in enumerate(self._robot.links.values()):
             frame = self.server.scene.add_frame(f"/robot/{number}", show_axes=False)
-            solid = trimesh.Trimesh(mesh.vertices, mesh.faces, face_colors=mesh.colours.astype(np.uint8), process=False)
+            solid = trimesh.Trimesh(
+                mesh.vertices, mesh.faces, face_colors=mesh.colours.astype(np.uint8), process=False
+            )
             self.server.scene.add_mesh_trimesh(f"/robot/{number}/mesh", solid)
             frames.append(frame)
         self._links = Placed(frames)
@@ -141,11 +160,19 @@ class Viewer:
         self._draw_plots(moment.time)
         self.shown += 1
 
-    def play(self, recording: Recording, stop: threading.Event, start: float = 0.0, playing: bool = True) -> None:
+    def play(
+        self, recording: Recording, stop: threading.Event, start: float = 0.0, playing: bool = True
+    ) -> None:
         """Show a recording from ``start`` s on until ``stop``; the time line, play and speed are the browser's."""
         gui = self.server.gui
         with gui.add_folder("Time", order=-1):
-            self.slider: Any = gui.add_slider("time, s", 0.0, round(recording.duration, 2), 0.01, round(min(start, recording.duration), 2))
+            self.slider: Any = gui.add_slider(
+                "time, s",
+                0.0,
+                round(recording.duration, 2),
+                0.01,
+                round(min(start, recording.duration), 2),
+            )
             self.playing = gui.add_checkbox("play", playing)
             self.speed = gui.add_dropdown("speed", SPEEDS, initial_value="1")
         self._past = recording.at
@@ -162,9 +189,16 @@ class Viewer:
                 drawn = self.slider.value
                 self.show(recording.at(drawn))
             elif drawn >= 0:
-                self._draw_plots(drawn)  # where the time line was let go, and of the joint that was chosen since
+                self._draw_plots(
+                    drawn
+                )  # where the time line was let go, and of the joint that was chosen since
 
-    def follow(self, newest: Callable[[], Moment | None], description: Callable[[], str], stop: threading.Event) -> None:
+    def follow(
+        self,
+        newest: Callable[[], Moment | None],
+        description: Callable[[], str],
+        stop: threading.Event,
+    ) -> None:
         """Show what is live until ``stop``; ``newest`` gives None while nothing comes."""
         shown, silent = "", 0.0
         while not stop.wait(1 / RATE_HZ):
@@ -199,10 +233,21 @@ class Viewer:
         self.server.initial_camera.fov = 1.05
         height = float(ROBOT_AT[2])
         self._stand = scene.add_cylinder(
-            "/stand", 0.07, height, PEDESTAL, position=(*ROBOT_AT[:2].tolist(), height / 2), visible=False, receive_shadow=False
+            "/stand",
+            0.07,
+            height,
+            PEDESTAL,
+            position=(*ROBOT_AT[:2].tolist(), height / 2),
+            visible=False,
+            receive_shadow=False,
         )
         names = {"/names/body": "smoothed", "/names/raw": "before smoothing"}
-        self._names = Placed([scene.add_label(path, text, visible=False, anchor="top-center") for path, text in names.items()])
+        self._names = Placed(
+            [
+                scene.add_label(path, text, visible=False, anchor="top-center")
+                for path, text in names.items()
+            ]
+        )
 
     def _name(self, body: F64 | None, here: F64, raw: F64 | None, beside: F64) -> None:
         """What each body is, on the floor before its feet; alone, it needs no name."""
@@ -225,11 +270,15 @@ class Viewer:
         with gui.add_folder("Show", expand_by_default=False):
             self._show_raw = gui.add_checkbox("raw body", True)
             self._beside = gui.add_checkbox("raw beside", True)
-            self._show_uncertainty = gui.add_dropdown("uncertainty, 90 %", tuple(UNCERTAIN), initial_value="off")
+            self._show_uncertainty = gui.add_dropdown(
+                "uncertainty, 90 %", tuple(UNCERTAIN), initial_value="off"
+            )
             self._in_place = gui.add_checkbox("keep the operator in place", True)
 
     def _say(self, words: str, state: str = "") -> None:
-        self._words.content = "\n\n".join(_plain(line) for line in words.splitlines() if line) or "&nbsp;"
+        self._words.content = (
+            "\n\n".join(_plain(line) for line in words.splitlines() if line) or "&nbsp;"
+        )
         self._state.visible = bool(state)
         if state:
             self._state.content = (
@@ -239,7 +288,10 @@ class Viewer:
 
     def _figure(self, name: str, skeleton: Skeleton, tint: tuple[int, int, int] | None) -> Placed:
         """One frame a joint, with its solids in it."""
-        frames = [self.server.scene.add_frame(f"{name}/{joint}", show_axes=False, visible=False) for joint in JOINTS]
+        frames = [
+            self.server.scene.add_frame(f"{name}/{joint}", show_axes=False, visible=False)
+            for joint in JOINTS
+        ]
         for number, solid in enumerate(solids(skeleton)):
             self.server.scene.add_mesh_simple(
                 f"{name}/{JOINTS[solid.joint]}/{number}",
@@ -253,11 +305,19 @@ class Viewer:
 
     def _pose(self, figure: Placed, body: F64 | None, at: F64) -> None:
         whole = body is not None and bool(np.isfinite(body).all())
-        figure.show(np.concatenate((body[:, :3] + at, body[:, 3:]), axis=1) if whole and body is not None else None)
+        figure.show(
+            np.concatenate((body[:, :3] + at, body[:, 3:]), axis=1)
+            if whole and body is not None
+            else None
+        )
 
     def _here(self, moment: Moment) -> F64:
         """What to add to the body's positions: the operator walks, and odometry drifts; kept in place they stay before the camera."""
-        if not self._in_place.value or moment.body is None or not np.isfinite(moment.body[0, :2]).all():
+        if (
+            not self._in_place.value
+            or moment.body is None
+            or not np.isfinite(moment.body[0, :2]).all()
+        ):
             return np.zeros(3)
         return np.array([-moment.body[0, 0], -moment.body[0, 1], 0.0])
 
@@ -281,7 +341,11 @@ class Viewer:
         if self._robot is None or not moment.joints or not self._links.handles:
             return
         poses = np.array(list(self._robot.transforms(moment.joints).values()))
-        self._links.show(np.concatenate((poses[:, :3, 3] + ROBOT_AT, rotations.from_matrix(poses[:, :3, :3])), axis=1))
+        self._links.show(
+            np.concatenate(
+                (poses[:, :3, 3] + ROBOT_AT, rotations.from_matrix(poses[:, :3, :3])), axis=1
+            )
+        )
 
 
 def _plain(text: str) -> str:

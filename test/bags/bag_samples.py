@@ -22,7 +22,9 @@ def write_texts(path: Path, count: int = 200, **options: object) -> list[str]:
         writer.add_topic("/even", STRING, Qos(reliable=False))
         writer.add_topic("/odd", STRING, Qos(latched=True))
         for index, text in enumerate(texts):
-            writer.write("/odd" if index % 2 else "/even", 10**9 + index * 10**7, text_message(text))
+            writer.write(
+                "/odd" if index % 2 else "/even", 10**9 + index * 10**7, text_message(text)
+            )
             if index % 10 == 9:
                 writer.flush()
     return texts

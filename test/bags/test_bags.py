@@ -21,10 +21,14 @@ from pallas_ros.body.names import JOINTS
 def body_message(stamp: int) -> bytes:
     """A pallas/BodyPose whose joint i stands at (i, stamp, 0)."""
     store = get_typestore(Stores.ROS2_JAZZY)
-    store.register(get_types_from_msg(message_definition("pallas/msg/BodyPose")[0], "pallas/msg/BodyPose"))
+    store.register(
+        get_types_from_msg(message_definition("pallas/msg/BodyPose")[0], "pallas/msg/BodyPose")
+    )
     types = store.types
     time = types["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
-    pose, point, quaternion = (types[f"geometry_msgs/msg/{name}"] for name in ("Pose", "Point", "Quaternion"))
+    pose, point, quaternion = (
+        types[f"geometry_msgs/msg/{name}"] for name in ("Pose", "Point", "Quaternion")
+    )
     names = [*JOINTS[::-1], "tail"]  # another order, and a joint more
     message = types["pallas/msg/BodyPose"](
         header=types["std_msgs/msg/Header"](stamp=time, frame_id="odom"),
@@ -32,7 +36,9 @@ def body_message(stamp: int) -> bytes:
         joint_names=names,
         poses=[
             pose(
-                position=point(x=float(JOINTS.index(name)) if name in JOINTS else -1.0, y=float(stamp), z=0.0),
+                position=point(
+                    x=float(JOINTS.index(name)) if name in JOINTS else -1.0, y=float(stamp), z=0.0
+                ),
                 orientation=quaternion(x=0.0, y=0.0, z=0.0, w=1.0),
             )
             for name in names
@@ -48,7 +54,9 @@ def body_message(stamp: int) -> bytes:
 
 
 @pytest.mark.parametrize(("storage", "compression"), KINDS)
-def test_round_trip_and_the_rosbags_library_agrees(tmp_path: Path, storage: str, compression: str) -> None:
+def test_round_trip_and_the_rosbags_library_agrees(
+    tmp_path: Path, storage: str, compression: str
+) -> None:
     path = tmp_path / "bag"
     texts = write_texts(path, storage=storage, compression=compression)
     bag = Bag(path)
@@ -56,10 +64,16 @@ def test_round_trip_and_the_rosbags_library_agrees(tmp_path: Path, storage: str,
     assert (bag.count, bag.first, bag.last, bag.damage) == (200, 10**9, 10**9 + 199 * 10**7, "")
     assert bag.topics["/odd"].qos == Qos(latched=True)
     assert bag.topics["/even"].qos == Qos(reliable=False)
-    some = [bag.decode(message).data for message in bag.messages({"/odd"}, 10**9 + 5 * 10**7, 10**9 + 10 * 10**7)]
+    some = [
+        bag.decode(message).data
+        for message in bag.messages({"/odd"}, 10**9 + 5 * 10**7, 10**9 + 10 * 10**7)
+    ]
     assert some == ["message 5", "message 7", "message 9"]
     with AnyReader([path]) as reader:  # no default types: the definitions come out of the bag
-        seen = [(connection.topic, reader.deserialize(data, connection.msgtype).data) for connection, _, data in reader.messages()]
+        seen = [
+            (connection.topic, reader.deserialize(data, connection.msgtype).data)
+            for connection, _, data in reader.messages()
+        ]
         hashes = {connection.digest for connection in reader.connections}
     assert [text for _, text in seen] == texts
     assert {topic for topic, _ in seen} == {"/even", "/odd"}
@@ -68,7 +82,9 @@ def test_round_trip_and_the_rosbags_library_agrees(tmp_path: Path, storage: str,
 
 @pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize(("storage", "compression"), KINDS)
-def test_a_part_of_a_bag_is_what_lies_between_its_stamps(tmp_path: Path, storage: str, compression: str, cut: bool) -> None:
+def test_a_part_of_a_bag_is_what_lies_between_its_stamps(
+    tmp_path: Path, storage: str, compression: str, cut: bool
+) -> None:
     write_texts(tmp_path / "bag", storage=storage, compression=compression)
     if cut and storage == "mcap":
         file = Bag(tmp_path / "bag").files[0]
@@ -77,7 +93,9 @@ def test_a_part_of_a_bag_is_what_lies_between_its_stamps(tmp_path: Path, storage
     everything = list(bag.messages())
     for begin, end in ((0, 50), (55, 56), (90, 131), (123, 10**6), (10**6, 10**7)):
         start, stop = 10**9 + begin * 10**7, 10**9 + end * 10**7
-        assert list(bag.messages(None, start, stop)) == [message for message in everything if start <= message.stamp < stop]
+        assert list(bag.messages(None, start, stop)) == [
+            message for message in everything if start <= message.stamp < stop
+        ]
         assert list(bag.messages({"/odd"}, start)) == [
             message for message in everything if message.topic == "/odd" and message.stamp >= start
         ]
@@ -109,7 +127,9 @@ def test_bodies_travel_with_their_definition_in_any_joint_order(tmp_path: Path) 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_split_by_time_and_by_size(tmp_path: Path, storage: str) -> None:
     texts = write_texts(tmp_path / "time", storage=storage, split_seconds=0.5)
-    files = yaml.safe_load((tmp_path / "time" / "metadata.yaml").read_text())["rosbag2_bagfile_information"]["relative_file_paths"]
+    files = yaml.safe_load((tmp_path / "time" / "metadata.yaml").read_text())[
+        "rosbag2_bagfile_information"
+    ]["relative_file_paths"]
     suffix = ".mcap" if storage == "mcap" else ".db3"
     assert files == [f"time_{index}{suffix}" for index in range(4)]
     assert read_texts(tmp_path / "time") == texts
@@ -139,7 +159,9 @@ def test_messages_out_of_order_come_in_the_order_of_their_stamps(tmp_path: Path)
 
 def test_a_topic_that_is_missing_is_named_with_those_that_are_there(tmp_path: Path) -> None:
     write_texts(tmp_path / "bag")
-    with pytest.raises(PallasError, match=r"no messages on /pallas/body in this bag; it holds /even, /odd"):
+    with pytest.raises(
+        PallasError, match=r"no messages on /pallas/body in this bag; it holds /even, /odd"
+    ):
         Bag(tmp_path / "bag").require("/even", "/pallas/body")
 
 
@@ -151,11 +173,16 @@ def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_type_nobody_defines_is_refused(tmp_path: Path) -> None:
-    with BagWriter(tmp_path / "bag") as writer, pytest.raises(PallasError, match="no definition of message type nobody_msgs/msg/Thing"):
+    with (
+        BagWriter(tmp_path / "bag") as writer,
+        pytest.raises(PallasError, match="no definition of message type nobody_msgs/msg/Thing"),
+    ):
         writer.add_topic("/t", "nobody_msgs/msg/Thing")
 
 
-def test_a_type_of_another_package_is_found_in_the_ros_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_type_of_another_package_is_found_in_the_ros_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "share" / "robot_msgs" / "msg"
     folder.mkdir(parents=True)
     (folder / "Inner.msg").write_text("float64 x\n")
@@ -166,7 +193,10 @@ def test_a_type_of_another_package_is_found_in_the_ros_installation(tmp_path: Pa
     assert digest.startswith("RIHS01_")
 
 
-@pytest.mark.parametrize("text", ["", "[", "- 5", "- {depth: x}", "[[[]]]", "{}", "- {reliability: 2, durability: 1, depth: 1}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[", "- 5", "- {depth: x}", "[[[]]]", "{}", "- {reliability: 2, durability: 1, depth: 1}"],
+)
 def test_qos_text_of_any_kind_is_read(text: str) -> None:
     assert isinstance(Qos.parse(text), Qos)
     assert Qos.parse(Qos(False, True, 3).dump()) == Qos(False, True, 3)

@@ -106,9 +106,13 @@ def good_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return out
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(kind=st.sampled_from(["none.mcap", "lz4.mcap", "zstd.mcap"]), cut=st.floats(0, 1))
-def test_a_truncated_bag_gives_its_beginning(good_files: dict[str, bytes], tmp_path: Path, kind: str, cut: float) -> None:
+def test_a_truncated_bag_gives_its_beginning(
+    good_files: dict[str, bytes], tmp_path: Path, kind: str, cut: float
+) -> None:
     data = good_files[kind]
     file = tmp_path / f"bag{Path(kind).suffix}"
     file.write_bytes(data[: int(cut * len(data))])
@@ -121,10 +125,14 @@ def test_a_truncated_bag_gives_its_beginning(good_files: dict[str, bytes], tmp_p
     assert len(texts) % 10 == 0
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     kind=st.sampled_from(["none.mcap", "lz4.mcap", "zstd.mcap", "none.db3"]),
-    places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),
+    places=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8
+    ),
 )
 @example(kind="none.mcap", places=[(0.001953125, 128)])  # a header that is no UTF-8
 def test_a_damaged_bag_never_ends_in_a_traceback(
@@ -153,9 +161,21 @@ def bomb(path: Path, declared: int) -> None:
     """A chunk of 1 GB of zeros in a few kB, which says it is ``declared`` bytes."""
     compressor = zstandard.ZstdCompressor(level=1).compressobj()
     packed = b"".join(compressor.compress(bytes(1 << 20)) for _ in range(1024)) + compressor.flush()
-    body = struct.pack("<QQQI", 1, 2, declared, 0) + struct.pack("<I", 4) + b"zstd" + struct.pack("<Q", len(packed)) + packed
+    body = (
+        struct.pack("<QQQI", 1, 2, declared, 0)
+        + struct.pack("<I", 4)
+        + b"zstd"
+        + struct.pack("<Q", len(packed))
+        + packed
+    )
     header = struct.pack("<I", 4) + b"ros2" + struct.pack("<I", 0)
-    path.write_bytes(b"\x89MCAP0\r\n" + struct.pack("<BQ", 1, len(header)) + header + struct.pack("<BQ", 6, len(body)) + body)
+    path.write_bytes(
+        b"\x89MCAP0\r\n"
+        + struct.pack("<BQ", 1, len(header))
+        + header
+        + struct.pack("<BQ", 6, len(body))
+        + body
+    )
 
 
 @pytest.mark.parametrize("declared", [1 << 10, 1 << 30, 1 << 62])
@@ -178,8 +198,17 @@ def test_a_chunk_that_would_fill_the_memory_is_refused(tmp_path: Path, declared:
         (lambda path: path.write_text("x"), "not a bag"),
         (lambda path: (path.mkdir(), (path / "a.mcap").write_text("hello"))[0], "not an MCAP file"),
         (lambda path: (path.mkdir(), (path / "a.mcap").write_bytes(b""))[0], "not an MCAP file"),
-        (lambda path: (path.mkdir(), (path / "a.db3").write_text("hello" * 1000))[0], "not a readable rosbag2 sqlite3"),
-        (lambda path: (path.mkdir(), sqlite3.connect(path / "a.db3").execute("CREATE TABLE x(y)"))[0], "not a readable rosbag2 sqlite3"),
+        (
+            lambda path: (path.mkdir(), (path / "a.db3").write_text("hello" * 1000))[0],
+            "not a readable rosbag2 sqlite3",
+        ),
+        (
+            lambda path: (
+                path.mkdir(),
+                sqlite3.connect(path / "a.db3").execute("CREATE TABLE x(y)"),
+            )[0],
+            "not a readable rosbag2 sqlite3",
+        ),
         (lambda path: (path.mkdir(), ros1_mcap(path / "a.mcap"))[0], "of 'ros1', not of ROS 2"),
         (lambda path: (path.mkdir(), (path / "a.mcap.zstd").write_bytes(b"x"))[0], "zstd -d"),
     ],

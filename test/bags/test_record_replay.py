@@ -52,9 +52,17 @@ def test_what_is_published_is_in_the_bag(node: Any, tmp_path: Path) -> None:
     imu = node.create_publisher(Imu, "/imu/pelvis", SENSOR)
     text = node.create_publisher(String, "/other/text", STREAM)
     hidden = node.create_publisher(String, "/other/hidden", STREAM)
-    process = start_recorder(tmp_path / "bag", "--exclude", "/other/h*", "/rosout", "/parameter_events")
+    process = start_recorder(
+        tmp_path / "bag", "--exclude", "/other/h*", "/rosout", "/parameter_events"
+    )
     try:
-        until(lambda: imu.get_subscription_count() and text.get_subscription_count() and latched.get_subscription_count())
+        until(
+            lambda: (
+                imu.get_subscription_count()
+                and text.get_subscription_count()
+                and latched.get_subscription_count()
+            )
+        )
         assert not hidden.get_subscription_count()
         for index in range(200):
             message = Imu()
@@ -74,9 +82,15 @@ def test_what_is_published_is_in_the_bag(node: Any, tmp_path: Path) -> None:
     assert bag.topics["/other/text"].msgtype == "std_msgs/msg/String"
     assert bag.topics["/pallas/calibration"].qos.latched
     assert not bag.topics["/imu/pelvis"].qos.reliable
-    assert [message.data for _, message in bag.read("/pallas/calibration")] == ["before the recorder"]
-    assert [message.data for _, message in bag.read("/other/text")] == [str(index) for index in range(200)]
-    assert [message.linear_acceleration.x for _, message in bag.read("/imu/pelvis")] == list(range(200))
+    assert [message.data for _, message in bag.read("/pallas/calibration")] == [
+        "before the recorder"
+    ]
+    assert [message.data for _, message in bag.read("/other/text")] == [
+        str(index) for index in range(200)
+    ]
+    assert [message.linear_acceleration.x for _, message in bag.read("/imu/pelvis")] == list(
+        range(200)
+    )
     assert "/other/hidden" not in bag.topics
     stamps = [message.stamp for message in bag.messages()]
     assert stamps == sorted(stamps)
@@ -109,13 +123,21 @@ def test_a_recorder_that_is_killed_loses_a_second_at_most(node: Any, tmp_path: P
     bag = Bag(tmp_path / "bag")
     assert "was not closed" in bag.damage
     kept = [(message.stamp, int(bag.decode(message).data)) for message in bag.messages()]
-    assert [number for _, number in kept] == list(range(len(kept)))  # nothing is missing but the end
+    assert [number for _, number in kept] == list(
+        range(len(kept))
+    )  # nothing is missing but the end
     assert 0 <= killed - kept[-1][0] <= 1_000_000_000
-    run = subprocess.run([sys.executable, "-m", "pallas_ros.cli", "repair", str(tmp_path / "bag")], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "pallas_ros.cli", "repair", str(tmp_path / "bag")],
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stderr
     mended = Bag(tmp_path / "bag")
     assert mended.damage == ""
-    assert [int(mended.decode(message).data) for message in mended.messages()] == list(range(len(kept)))
+    assert [int(mended.decode(message).data) for message in mended.messages()] == list(
+        range(len(kept))
+    )
 
 
 def test_a_recorder_that_may_not_write_says_so_and_fails(ros_domain: int, tmp_path: Path) -> None:
@@ -133,7 +155,11 @@ def make_bag(path: Path) -> Path:
         writer.add_topic("/imu/text", "std_msgs/msg/String", Qos(reliable=False))
         writer.add_topic("/made/text", "std_msgs/msg/String")
         for index in range(100):
-            writer.write("/imu/text" if index % 2 else "/made/text", 5 * 10**9 + index * 5_000_000, text_message(str(index)))
+            writer.write(
+                "/imu/text" if index % 2 else "/made/text",
+                5 * 10**9 + index * 5_000_000,
+                text_message(str(index)),
+            )
     return path
 
 
@@ -148,8 +174,15 @@ def listen(node: Any, bag: Path, **plan: Any) -> tuple[list[bytes], list[int]]:
 
     heard: list[bytes] = []
     ticks: list[int] = []
-    subscriptions = [node.create_subscription(String, topic, heard.append, 500, raw=True) for topic in ("/imu/text", "/made/text")]
-    subscriptions.append(node.create_subscription(Clock, "/clock", lambda m: ticks.append(m.clock.sec * 10**9 + m.clock.nanosec), 500))
+    subscriptions = [
+        node.create_subscription(String, topic, heard.append, 500, raw=True)
+        for topic in ("/imu/text", "/made/text")
+    ]
+    subscriptions.append(
+        node.create_subscription(
+            Clock, "/clock", lambda m: ticks.append(m.clock.sec * 10**9 + m.clock.nanosec), 500
+        )
+    )
     player = Player(Bag(bag), Plan(wait=20.0, **plan))
     assert player.wait_for_subscribers()
     counts: list[int] = []
@@ -168,7 +201,9 @@ def test_played_twice_it_is_the_same_bytes_in_the_same_order(node: Any, tmp_path
     first, ticks = listen(node, bag, rate=5.0, clock=100.0)
     second, _ = listen(node, bag, rate=5.0)
     assert len(first) == 100
-    assert sorted(first) == sorted(second) == sorted(message.data for message in Bag(bag).messages())
+    assert (
+        sorted(first) == sorted(second) == sorted(message.data for message in Bag(bag).messages())
+    )
     for topic in ("/imu/text", "/made/text"):
         recorded = [message.data for message in Bag(bag).messages({topic})]
         assert [data for data in first if data in recorded] == recorded
@@ -183,14 +218,23 @@ def test_a_part_and_a_choice_of_topics(node: Any, tmp_path: Path) -> None:
     bag = make_bag(tmp_path / "bag")
     heard, _ = listen(node, bag, rate=0.0, start=0.1, duration=0.1, topics=["/imu/*"])
     assert [data[8:-1].decode() for data in heard] == [str(index) for index in range(21, 40, 2)]
-    with pytest.raises(PallasError, match=r"nothing to play under these patterns: it holds /imu/text, /made/text"):
+    with pytest.raises(
+        PallasError, match=r"nothing to play under these patterns: it holds /imu/text, /made/text"
+    ):
         Player(Bag(bag), Plan(topics=["/none"]))
 
 
 def test_replay_of_no_bag_is_one_sentence(tmp_path: Path) -> None:
-    run = subprocess.run([sys.executable, "-m", "pallas_ros.cli", "replay", str(tmp_path / "nothing")], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "pallas_ros.cli", "replay", str(tmp_path / "nothing")],
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 2
-    assert run.stderr == f"pallas: {tmp_path / 'nothing'}: no such bag; give a rosbag2 folder, a .mcap or a .db3 file\n"
+    assert (
+        run.stderr
+        == f"pallas: {tmp_path / 'nothing'}: no such bag; give a rosbag2 folder, a .mcap or a .db3 file\n"
+    )
 
 
 def test_repair_says_what_it_kept(tmp_path: Path) -> None:
@@ -198,7 +242,9 @@ def test_repair_says_what_it_kept(tmp_path: Path) -> None:
     file = bag / "bag_0.mcap"
     file.write_bytes(file.read_bytes()[:-200])
     (bag / "metadata.yaml").unlink()
-    run = subprocess.run([sys.executable, "-m", "pallas_ros.cli", "repair", str(bag)], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "pallas_ros.cli", "repair", str(bag)], capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
     assert "is repaired: 100 messages in 0.5 s are kept" in run.stdout
     assert Bag(bag).damage == ""

@@ -15,7 +15,13 @@ def a_motion(frames: int = 7) -> Motion:
     rng = np.random.default_rng(0)
     quaternions = rotations.normalise(rng.normal(size=(frames, 22, 4)))
     covariance = np.tile(np.eye(3) * 1e-4, (frames, 22, 1, 1))
-    return Motion(60.0, rng.normal(size=(frames, 22, 3)), quaternions, covariance, extra={"stamp": np.arange(frames) / 60.0})
+    return Motion(
+        60.0,
+        rng.normal(size=(frames, 22, 3)),
+        quaternions,
+        covariance,
+        extra={"stamp": np.arange(frames) / 60.0},
+    )
 
 
 def test_a_motion_comes_back(tmp_path: Path) -> None:
@@ -27,7 +33,9 @@ def test_a_motion_comes_back(tmp_path: Path) -> None:
     np.testing.assert_allclose(back.rotations, motion.rotations, atol=1e-6)
     assert back.position_covariance is not None and back.valid is not None and back.valid.all()
     assert back.extra is not None
-    np.testing.assert_array_equal(back.extra["stamp"], motion.extra["stamp"] if motion.extra else None)
+    np.testing.assert_array_equal(
+        back.extra["stamp"], motion.extra["stamp"] if motion.extra else None
+    )
 
 
 def test_joints_may_stand_in_any_order_with_others_among_them(tmp_path: Path) -> None:
@@ -36,7 +44,10 @@ def test_joints_may_stand_in_any_order_with_others_among_them(tmp_path: Path) ->
     names = np.array([JOINTS[i] for i in order] + ["left_thumb"])
     positions = np.concatenate((motion.positions[:, order], np.zeros((7, 1, 3))), axis=1)
     quaternions = np.concatenate((motion.rotations[:, order], np.zeros((7, 1, 4))), axis=1)
-    save_npz(tmp_path / "m.npz", {"fps": 60, "joint_names": names, "positions": positions, "rotations": quaternions})
+    save_npz(
+        tmp_path / "m.npz",
+        {"fps": 60, "joint_names": names, "positions": positions, "rotations": quaternions},
+    )
     np.testing.assert_allclose(load_motion(tmp_path / "m.npz").positions, motion.positions)
 
 
@@ -61,9 +72,16 @@ def test_frames_with_nan_are_kept_but_marked(tmp_path: Path) -> None:
         ({"valid": np.ones(3, dtype=bool)}, "'valid' has shape"),
     ],
 )
-def test_files_that_are_no_motion_are_refused_by_name(tmp_path: Path, change: dict[str, np.ndarray | None], says: str) -> None:
+def test_files_that_are_no_motion_are_refused_by_name(
+    tmp_path: Path, change: dict[str, np.ndarray | None], says: str
+) -> None:
     motion = a_motion()
-    arrays = {"fps": np.float64(60), "joint_names": np.array(JOINTS), "positions": motion.positions, "rotations": motion.rotations}
+    arrays = {
+        "fps": np.float64(60),
+        "joint_names": np.array(JOINTS),
+        "positions": motion.positions,
+        "rotations": motion.rotations,
+    }
     arrays.update(change)  # type: ignore[arg-type]
     path = tmp_path / "bad.npz"
     save_npz(path, {key: value for key, value in arrays.items() if value is not None})

@@ -40,11 +40,19 @@ def test_frames_come_back_with_their_gaps_marked(tmp_path: Path) -> None:
     writer = write(tmp_path / "m.npz", [body(index) for index in there])
     assert (writer.frames, writer.left_out) == (1500, 0)
     motion = load_motion(tmp_path / "m.npz")
-    assert motion.valid is not None and motion.position_covariance is not None and motion.extra is not None
+    assert (
+        motion.valid is not None
+        and motion.position_covariance is not None
+        and motion.extra is not None
+    )
     np.testing.assert_array_equal(np.flatnonzero(motion.valid), there)
-    np.testing.assert_allclose(motion.positions[there], [body(index).positions for index in there], atol=1e-6)
+    np.testing.assert_allclose(
+        motion.positions[there], [body(index).positions for index in there], atol=1e-6
+    )
     assert np.isnan(motion.positions[700:720]).all()
-    np.testing.assert_array_equal(motion.extra["stamp_ns"], [body(index).stamp for index in range(1500)])
+    np.testing.assert_array_equal(
+        motion.extra["stamp_ns"], [body(index).stamp for index in range(1500)]
+    )
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.npz"]
 
 

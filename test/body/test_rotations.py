@@ -17,7 +17,15 @@ rotvecs = arrays(np.float64, 3, elements=st.floats(-3.1 / np.sqrt(3), 3.1 / np.s
 @st.composite
 def unit_quaternions(draw: st.DrawFn) -> np.ndarray:
     """Unit quaternions (4,) xyzw, among them identities, half turns and near misses of both."""
-    special = [(0, 0, 0, 1), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0.6, 0.8, 0, 0), (1e-9, 0, 0, 1), (0, 1, 0, 1e-9)]
+    special = [
+        (0, 0, 0, 1),
+        (1, 0, 0, 0),
+        (0, 1, 0, 0),
+        (0, 0, 1, 0),
+        (0.6, 0.8, 0, 0),
+        (1e-9, 0, 0, 1),
+        (0, 1, 0, 1e-9),
+    ]
     raw = draw(st.one_of(st.sampled_from(special), st.tuples(finite, finite, finite, finite)))
     quaternion = np.array(raw, dtype=float)
     length = np.linalg.norm(quaternion)
@@ -30,11 +38,15 @@ def same_rotation(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-9) -> None
 
 
 @given(unit_quaternions(), unit_quaternions(), vectors)
-def test_products_and_turned_vectors_agree_with_scipy(a: np.ndarray, b: np.ndarray, vector: np.ndarray) -> None:
+def test_products_and_turned_vectors_agree_with_scipy(
+    a: np.ndarray, b: np.ndarray, vector: np.ndarray
+) -> None:
     expected = Rotation.from_quat(a) * Rotation.from_quat(b)
     same_rotation(rotations.multiply(a, b), expected.as_quat())
     same_rotation(rotations.inverse(a), Rotation.from_quat(a).inv().as_quat())
-    np.testing.assert_allclose(rotations.rotate(a, vector), Rotation.from_quat(a).apply(vector), atol=1e-12)
+    np.testing.assert_allclose(
+        rotations.rotate(a, vector), Rotation.from_quat(a).apply(vector), atol=1e-12
+    )
 
 
 @given(unit_quaternions())
@@ -49,7 +61,9 @@ def test_matrices_r6d_and_rotation_vectors_come_back(quaternion: np.ndarray) -> 
 @given(rotvecs)
 def test_rotation_vectors_agree_with_scipy(rotvec: np.ndarray) -> None:
     same_rotation(rotations.from_rotvec(rotvec), Rotation.from_rotvec(rotvec).as_quat())
-    np.testing.assert_allclose(rotations.to_rotvec(rotations.from_rotvec(rotvec)), rotvec, atol=1e-7)
+    np.testing.assert_allclose(
+        rotations.to_rotvec(rotations.from_rotvec(rotvec)), rotvec, atol=1e-7
+    )
 
 
 @given(arrays(np.float64, 6, elements=finite))
@@ -63,7 +77,9 @@ def test_any_r6d_gives_a_rotation(r6d: np.ndarray) -> None:
 
 
 @given(unit_quaternions(), unit_quaternions(), st.floats(0, 1))
-def test_slerp_agrees_with_scipy_and_keeps_the_pace(a: np.ndarray, b: np.ndarray, fraction: float) -> None:
+def test_slerp_agrees_with_scipy_and_keeps_the_pace(
+    a: np.ndarray, b: np.ndarray, fraction: float
+) -> None:
     angle = rotations.angle_between(a, b)
     between = rotations.slerp(a, b, fraction)
     assert rotations.angle_between(a, between) == pytest.approx(fraction * angle, abs=1e-6)
@@ -84,7 +100,9 @@ def test_heading_follows_a_turn_about_the_vertical(quaternion: np.ndarray, turn:
 def test_heading_of_someone_bent_double_is_where_they_face() -> None:
     facing = 0.7
     for pitch in np.deg2rad([-89.9, -60, 0, 60, 89.9]):
-        quaternion = rotations.multiply(rotations.about_z(facing), rotations.from_rotvec(np.array([0.0, pitch, 0.0])))
+        quaternion = rotations.multiply(
+            rotations.about_z(facing), rotations.from_rotvec(np.array([0.0, pitch, 0.0]))
+        )
         assert rotations.heading(quaternion) == pytest.approx(facing, abs=1e-6)
 
 
@@ -98,11 +116,15 @@ def test_between_vectors_takes_one_to_the_other(a: np.ndarray, b: np.ndarray) ->
 
 def test_between_opposite_vectors_is_a_half_turn() -> None:
     for axis in np.eye(3):
-        np.testing.assert_allclose(rotations.rotate(rotations.between_vectors(axis, -axis), axis), -axis, atol=1e-12)
+        np.testing.assert_allclose(
+            rotations.rotate(rotations.between_vectors(axis, -axis), axis), -axis, atol=1e-12
+        )
 
 
 def test_continuous_series_has_no_flips_and_the_same_rotations() -> None:
-    series = Rotation.from_rotvec(np.linspace(0, 20, 200)[:, None] * np.array([0.0, 0.6, 0.8])).as_quat()
+    series = Rotation.from_rotvec(
+        np.linspace(0, 20, 200)[:, None] * np.array([0.0, 0.6, 0.8])
+    ).as_quat()
     smooth = rotations.continuous(series)
     assert (np.sum(smooth[1:] * smooth[:-1], axis=-1) > 0).all()
     np.testing.assert_allclose(rotations.angle_between(series, smooth), 0, atol=1e-6)
@@ -113,18 +135,26 @@ def test_functions_broadcast_over_leading_axes() -> None:
     vector = np.arange(3.0)
     out = rotations.rotate(quaternions, vector)
     assert out.shape == (2, 3, 4, 3)
-    np.testing.assert_allclose(out[1, 2, 3], Rotation.from_quat(quaternions[1, 2, 3]).apply(vector), atol=1e-12)
+    np.testing.assert_allclose(
+        out[1, 2, 3], Rotation.from_quat(quaternions[1, 2, 3]).apply(vector), atol=1e-12
+    )
     assert rotations.slerp(quaternions, quaternions, 0.5).shape == quaternions.shape
     assert rotations.to_r6d(rotations.to_matrix(quaternions)).shape == (2, 3, 4, 6)
 
 
 @given(unit_quaternions(), st.floats(-3.1, 3.1))
-def test_taking_out_the_turn_about_z_leaves_the_least_rotation(quaternion: np.ndarray, other: float) -> None:
+def test_taking_out_the_turn_about_z_leaves_the_least_rotation(
+    quaternion: np.ndarray, other: float
+) -> None:
     turn = float(rotations.turn_about_z(quaternion))
     assert -np.pi <= turn <= np.pi
 
     def left(angle: float) -> float:
-        return float(rotations.angle_between(rotations.multiply(rotations.about_z(-angle), quaternion), rotations.IDENTITY))
+        return float(
+            rotations.angle_between(
+                rotations.multiply(rotations.about_z(-angle), quaternion), rotations.IDENTITY
+            )
+        )
 
     assert left(turn) <= left(other) + 1e-6
     assert abs(float(rotations.turn_about_z(rotations.about_z(other))) - other) < 1e-9

@@ -22,13 +22,35 @@ class Up:
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         config = folder / "graph.yaml"
-        config.write_text("parameter_files: {imu_simulator: simulator.yaml, imu_driver: driver.yaml}\n")
-        ports = [str(folder / "ports" / site) for site in ("pelvis", "neck", "left_wrist", "right_wrist")]
-        (folder / "simulator.yaml").write_text(f"imu_simulator:\n  ros__parameters:\n    port_folder: {folder / 'ports'}\n")
-        (folder / "driver.yaml").write_text(f"imu_driver:\n  ros__parameters:\n    ports: {ports}\n")
+        config.write_text(
+            "parameter_files: {imu_simulator: simulator.yaml, imu_driver: driver.yaml}\n"
+        )
+        ports = [
+            str(folder / "ports" / site) for site in ("pelvis", "neck", "left_wrist", "right_wrist")
+        ]
+        (folder / "simulator.yaml").write_text(
+            f"imu_simulator:\n  ros__parameters:\n    port_folder: {folder / 'ports'}\n"
+        )
+        (folder / "driver.yaml").write_text(
+            f"imu_driver:\n  ros__parameters:\n    ports: {ports}\n"
+        )
         self.log = folder / f"up-{time.monotonic_ns()}.log"
-        command = [sys.executable, "-m", "pallas_ros.cli", "up", "--config", str(config), *arguments]
-        self.process = subprocess.Popen(command, stdout=self.log.open("w"), stderr=subprocess.STDOUT, cwd=folder, start_new_session=True)
+        command = [
+            sys.executable,
+            "-m",
+            "pallas_ros.cli",
+            "up",
+            "--config",
+            str(config),
+            *arguments,
+        ]
+        self.process = subprocess.Popen(
+            command,
+            stdout=self.log.open("w"),
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            start_new_session=True,
+        )
 
     def said(self) -> str:
         return self.log.read_text()
@@ -69,7 +91,9 @@ def bodies_heard() -> Iterator[Callable[[], list[int]]]:
     rclpy.init()
     node = rclpy.create_node("listener")
     heard: list[int] = []
-    node.create_subscription(BodyPose, TOPIC_PALLAS_BODY, lambda body: heard.append(from_stamp(body.header.stamp)), 100)
+    node.create_subscription(
+        BodyPose, TOPIC_PALLAS_BODY, lambda body: heard.append(from_stamp(body.header.stamp)), 100
+    )
 
     def listen() -> list[int]:
         rclpy.spin_once(node, timeout_sec=0.05)
@@ -83,7 +107,10 @@ def bodies_heard() -> Iterator[Callable[[], list[int]]]:
 
 
 def gone(pids: list[int]) -> bool:
-    return not any(Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text() for pid in pids)
+    return not any(
+        Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+        for pid in pids
+    )
 
 
 def wait_gone(pids: list[int], limit_s: float = 10.0) -> None:

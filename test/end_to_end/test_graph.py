@@ -18,7 +18,14 @@ def names(**arguments: str) -> list[str]:
 
 
 def test_the_default_graph_is_the_whole_chain_with_simulated_sensors_and_arm() -> None:
-    assert set(names()) == {"imu_simulator", "imu_driver", "pallas_node", "hpstm", "retarget", "arm_simulator"}
+    assert set(names()) == {
+        "imu_simulator",
+        "imu_driver",
+        "pallas_node",
+        "hpstm",
+        "retarget",
+        "arm_simulator",
+    }
 
 
 def test_arguments_choose_the_nodes() -> None:
@@ -35,7 +42,12 @@ def test_nobody_but_a_human_holds_the_switch_of_a_real_arm() -> None:
 
 
 def test_arguments_become_parameters_of_the_right_type() -> None:
-    nodes = {node.node: node for node in GRAPH.resolve({"height": "1.9", "calibration": "me.yaml", "use_sim_time": "true"})}
+    nodes = {
+        node.node: node
+        for node in GRAPH.resolve(
+            {"height": "1.9", "calibration": "me.yaml", "use_sim_time": "true"}
+        )
+    }
     assert nodes["pallas_node"].parameters["height_m"] == 1.9
     assert nodes["pallas_node"].parameters["calibration"] == "me.yaml"
     assert all(node.parameters["use_sim_time"] is True for node in nodes.values())
@@ -44,7 +56,12 @@ def test_arguments_become_parameters_of_the_right_type() -> None:
 
 def test_priority_is_that_of_the_way_from_sensor_to_arm() -> None:
     nodes = GRAPH.resolve({"priority": "30", "record": "bag", "view": "true", "operator": "auto"})
-    assert {node.node for node in nodes if node.parameters.get("priority") == 30} == {"imu_driver", "pallas_node", "hpstm", "retarget"}
+    assert {node.node for node in nodes if node.parameters.get("priority") == 30} == {
+        "imu_driver",
+        "pallas_node",
+        "hpstm",
+        "retarget",
+    }
     assert {node.node for node in GRAPH.resolve({}) if node.parameters.get("priority") == -1} == {
         "imu_driver",
         "pallas_node",
@@ -63,7 +80,9 @@ def test_priority_is_that_of_the_way_from_sensor_to_arm() -> None:
         ({"height": "tall"}, "'height_m' is 'tall'"),
     ],
 )
-def test_a_wrong_argument_is_refused_in_one_sentence(arguments: dict[str, str], sentence: str) -> None:
+def test_a_wrong_argument_is_refused_in_one_sentence(
+    arguments: dict[str, str], sentence: str
+) -> None:
     with pytest.raises(PallasError, match=sentence):
         GRAPH.resolve(arguments)
 
@@ -92,7 +111,9 @@ def test_a_configuration_file_gives_arguments_and_parameter_files(tmp_path: Path
     with pytest.raises(PallasError, match=r"other\.yaml, does not exist"):
         read_config(config)
     config.write_text("robot: ur5\n")
-    with pytest.raises(PallasError, match="expected the mappings 'arguments' and 'parameter_files', found robot"):
+    with pytest.raises(
+        PallasError, match="expected the mappings 'arguments' and 'parameter_files', found robot"
+    ):
         read_config(config)
 
 
@@ -116,5 +137,7 @@ def test_only_shared_memory_that_nobody_holds_is_removed(tmp_path: Path) -> None
         assert clean_shared_memory(tmp_path) == 2
     assert not (tmp_path / "fastdds_dead").exists()
     assert {path.name for path in tmp_path.iterdir()} == {
-        f"{name}{end}" for name in ("fastdds_alive", "fastdds_young", "other_file") for end in ("", "_el")
+        f"{name}{end}"
+        for name in ("fastdds_alive", "fastdds_young", "other_file")
+        for end in ("", "_el")
     }

@@ -32,7 +32,16 @@ class Recorder:
         self.frames.append(frame)
         zeros = np.zeros((len(JOINTS), 3))
         ones = np.tile([0.0, 0.0, 0.0, 1.0], (len(JOINTS), 1))
-        return BodyFrame(frame.stamp, ones, zeros, None, np.ones(22, bool), np.ones(22), np.zeros(2), frame.newest_input)
+        return BodyFrame(
+            frame.stamp,
+            ones,
+            zeros,
+            None,
+            np.ones(22, bool),
+            np.ones(22),
+            np.zeros(2),
+            frame.newest_input,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +53,9 @@ def feed(pipeline: Pipeline, samples: list[tuple[str, ImuSample]]) -> list[BodyF
     return [body for site, sample in samples for body in pipeline.push(site, sample)]
 
 
-def test_nothing_comes_out_before_the_calibration_and_60_hz_after_it(samples: list[tuple[str, ImuSample]]) -> None:
+def test_nothing_comes_out_before_the_calibration_and_60_hz_after_it(
+    samples: list[tuple[str, ImuSample]],
+) -> None:
     estimator = Recorder()
     pipeline = Pipeline(TPoseCalibrator(), Synchroniser(), estimator, "me")
     bodies = feed(pipeline, samples)
@@ -54,7 +65,9 @@ def test_nothing_comes_out_before_the_calibration_and_60_hz_after_it(samples: li
     assert np.abs(np.diff([body.stamp for body in bodies]) - 1e9 / 60).max() < 2
 
 
-def test_the_recorded_calibration_gives_the_same_frames_whatever_order_the_sites_came_in(samples: list[tuple[str, ImuSample]]) -> None:
+def test_the_recorded_calibration_gives_the_same_frames_whatever_order_the_sites_came_in(
+    samples: list[tuple[str, ImuSample]],
+) -> None:
     live = Recorder()
     pipeline = Pipeline(TPoseCalibrator(), Synchroniser(), live)
     feed(pipeline, samples)
@@ -73,7 +86,9 @@ def test_the_recorded_calibration_gives_the_same_frames_whatever_order_the_sites
         assert np.allclose(mine[stamp].acceleration, theirs[stamp].acceleration, atol=1e-6)
 
 
-def test_a_calibration_can_be_sought_while_bodies_go_on(samples: list[tuple[str, ImuSample]]) -> None:
+def test_a_calibration_can_be_sought_while_bodies_go_on(
+    samples: list[tuple[str, ImuSample]],
+) -> None:
     pipeline = Pipeline(Calibration.identity(), Synchroniser(), Recorder())
     pipeline.calibrate(TPoseCalibrator())
     before = feed(pipeline, samples[:200])
@@ -103,15 +118,21 @@ def recording(tmp_path: Path, samples: list[tuple[str, ImuSample]]) -> Path:
     arrays = {
         "sites": np.array(SITES),
         "stamp": np.array([sample.stamp for sample in by_site["pelvis"][:count]]) * 1e-9,
-        "orientation": np.stack([[sample.orientation for sample in by_site[site][:count]] for site in SITES], axis=1),
-        "linear_acceleration": np.stack([[sample.acceleration for sample in by_site[site][:count]] for site in SITES], axis=1),
+        "orientation": np.stack(
+            [[sample.orientation for sample in by_site[site][:count]] for site in SITES], axis=1
+        ),
+        "linear_acceleration": np.stack(
+            [[sample.acceleration for sample in by_site[site][:count]] for site in SITES], axis=1
+        ),
         "calibrated": np.array(False),
     }
     save_npz(path, arrays)
     return path
 
 
-def test_process_turns_a_raw_recording_into_a_motion(recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_process_turns_a_raw_recording_into_a_motion(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "motion.npz"
     assert cli.main(["process", str(recording), str(out)]) == 0
     assert "times real time" in capsys.readouterr().out
@@ -154,4 +175,8 @@ def test_settings_are_parameters_of_the_node() -> None:
     described = describe("pallas_node")
     for name in Settings.__dataclass_fields__:
         default = described[name].default
-        assert tuple(default) == tuple(getattr(Settings, name)) if isinstance(default, list) else default == getattr(Settings, name), name
+        assert (
+            tuple(default) == tuple(getattr(Settings, name))
+            if isinstance(default, list)
+            else default == getattr(Settings, name)
+        ), name

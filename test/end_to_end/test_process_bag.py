@@ -34,7 +34,9 @@ def samples() -> Samples:
     return VirtualSensors(seed=3).samples(demo_motion(4.5))
 
 
-def live_run(bag: Path, samples: Samples, taken: Kept, recorded: Kept = lambda frame: True) -> list[BodyFrame]:
+def live_run(
+    bag: Path, samples: Samples, taken: Kept, recorded: Kept = lambda frame: True
+) -> list[BodyFrame]:
     """A run as the node does it, which recorded itself: frame k makes a body where ``taken(k)``, and reached the bag where ``recorded(k)``."""
     pipeline = Settings().pipeline()
     heard: list[ImuFrame] = []
@@ -52,18 +54,30 @@ def live_run(bag: Path, samples: Samples, taken: Kept, recorded: Kept = lambda f
         for site in SITES:
             writer.add_topic(TOPIC_IMU.format(site=site), "sensor_msgs/msg/Imu")
         for site, sample in samples:
-            writer.write(TOPIC_IMU.format(site=site), sample.stamp, imu_to_bytes(sample, f"imu_{site}"))
+            writer.write(
+                TOPIC_IMU.format(site=site), sample.stamp, imu_to_bytes(sample, f"imu_{site}")
+            )
         writer.add_topic(TOPIC_CALIBRATION, "std_msgs/msg/String")
-        writer.write(TOPIC_CALIBRATION, pipeline.from_stamp, serialize_message(String(data=pipeline.document())))
+        writer.write(
+            TOPIC_CALIBRATION,
+            pipeline.from_stamp,
+            serialize_message(String(data=pipeline.document())),
+        )
         writer.add_topic(TOPIC_IMU_FRAME, "pallas/msg/ImuFrame")
         for number, frame in enumerate(frames):
             if recorded(number):
-                writer.write(TOPIC_IMU_FRAME, frame.stamp, serialize_message(imu_frame_to_msg(frame)))
+                writer.write(
+                    TOPIC_IMU_FRAME, frame.stamp, serialize_message(imu_frame_to_msg(frame))
+                )
     return bodies
 
 
-@pytest.mark.parametrize("late", [range(0), range(12), range(30, 50)], ids=["none", "the first", "some"])
-def test_the_bodies_are_the_live_ones_whatever_was_left_out_live(late: range, samples: Samples, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "late", [range(0), range(12), range(30, 50)], ids=["none", "the first", "some"]
+)
+def test_the_bodies_are_the_live_ones_whatever_was_left_out_live(
+    late: range, samples: Samples, tmp_path: Path
+) -> None:
     live = live_run(tmp_path / "bag", samples, lambda k: k not in late)
     again = list(process(open_source(tmp_path / "bag"), Settings()))
     assert len(live) > 100
@@ -79,11 +93,22 @@ def test_without_the_first_frame_the_samples_are_taken(samples: Samples, tmp_pat
     assert source.frames is None
     again = {body.stamp: body for body in process(source, Settings())}
     assert again[live[0].stamp].stamp == live[0].stamp
-    assert max(np.abs(again[body.stamp].positions - body.positions).max() for body in live if body.stamp in again) < 0.01
+    assert (
+        max(
+            np.abs(again[body.stamp].positions - body.positions).max()
+            for body in live
+            if body.stamp in again
+        )
+        < 0.01
+    )
 
 
-def test_frames_that_the_bag_does_not_have_are_told(samples: Samples, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    live = live_run(tmp_path / "bag", samples, lambda k: True, recorded=lambda k: k not in (40, 41, 90))
+def test_frames_that_the_bag_does_not_have_are_told(
+    samples: Samples, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = live_run(
+        tmp_path / "bag", samples, lambda k: True, recorded=lambda k: k not in (40, 41, 90)
+    )
     assert cli.main(["process", str(tmp_path / "bag"), str(tmp_path / "out.npz")]) == 0
     assert "3 frames of the live run are not in the bag" in capsys.readouterr().err
     assert len(load_motion(tmp_path / "out.npz").positions) >= len(live) - 3

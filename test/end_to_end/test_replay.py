@@ -18,7 +18,12 @@ from pallas_ros import cli
 from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import read_bodies
 from pallas_ros.body.frames import BodyFrame, ImuFrame
-from pallas_ros.body.names import TOPIC_CALIBRATION, TOPIC_HPSTM_BODY, TOPIC_IMU_FRAME, TOPIC_PALLAS_BODY
+from pallas_ros.body.names import (
+    TOPIC_CALIBRATION,
+    TOPIC_HPSTM_BODY,
+    TOPIC_IMU_FRAME,
+    TOPIC_PALLAS_BODY,
+)
 from pallas_ros.commands.process import open_source, process
 from pallas_ros.messages import imu_frame_from_msg
 from pallas_ros.pipeline import Settings, read_document
@@ -43,15 +48,24 @@ def put_in(one: ImuFrame | None, other: ImuFrame | None) -> float:
     """The largest difference of what went into two bodies: quaternions, m/s^2."""
     if one is None or other is None:
         return float("inf")
-    return float(max(np.abs(one.orientation - other.orientation).max(), np.abs(one.acceleration - other.acceleration).max()))
+    return float(
+        max(
+            np.abs(one.orientation - other.orientation).max(),
+            np.abs(one.acceleration - other.acceleration).max(),
+        )
+    )
 
 
 def apart(one: BodyFrame, other: BodyFrame) -> float:
     """The largest distance of two bodies' joints, pelvis on pelvis, m."""
-    return float(np.abs((one.positions - one.positions[0]) - (other.positions - other.positions[0])).max())
+    return float(
+        np.abs((one.positions - one.positions[0]) - (other.positions - other.positions[0])).max()
+    )
 
 
-def test_replayed_through_the_nodes_and_processed_twice(start: Callable[..., Up], tmp_path: Path) -> None:
+def test_replayed_through_the_nodes_and_processed_twice(
+    start: Callable[..., Up], tmp_path: Path
+) -> None:
     live_bag, again_bag = tmp_path / "live", tmp_path / "again"
     up = start("--record", str(live_bag), "robot:=")
     with bodies_heard() as heard:
@@ -61,7 +75,15 @@ def test_replayed_through_the_nodes_and_processed_twice(start: Callable[..., Up]
 
     up = start("--record", str(again_bag), "imu_source:=topics", "use_sim_time:=true", "robot:=")
     up.until(lambda: up.said().count(": active") >= 3)
-    replay = [sys.executable, "-m", "pallas_ros.cli", "replay", str(live_bag), "--inputs", "--clock"]
+    replay = [
+        sys.executable,
+        "-m",
+        "pallas_ros.cli",
+        "replay",
+        str(live_bag),
+        "--inputs",
+        "--clock",
+    ]
     last = max(bodies(live_bag, TOPIC_PALLAS_BODY))
     with bodies_heard() as heard:
         run = subprocess.Popen(replay, stdout=subprocess.PIPE, text=True)
@@ -75,15 +97,23 @@ def test_replayed_through_the_nodes_and_processed_twice(start: Callable[..., Up]
 
     live, again = bodies(live_bag, TOPIC_PALLAS_BODY), bodies(again_bag, TOPIC_PALLAS_BODY)
     (found,), (found_again,) = (
-        [read_document(message.data)[1] for _, message in Bag(bag).read(TOPIC_CALIBRATION)] for bag in (live_bag, again_bag)
+        [read_document(message.data)[1] for _, message in Bag(bag).read(TOPIC_CALIBRATION)]
+        for bag in (live_bag, again_bag)
     )
-    assert found == found_again  # the clock of the nodes was the bag's, and the still pose ended at the same sample
+    assert (
+        found == found_again
+    )  # the clock of the nodes was the bag's, and the still pose ended at the same sample
     common = sorted(set(live) & set(again))
     assert len(common) > 0.9 * len(live)
     went_in, went_in_again = frames(live_bag), frames(again_bag)
     # On a busy machine a sample is now and then too late for one of them: a frame differs, or, by a rounding, the calibration.
-    assert np.median([put_in(went_in.get(stamp), went_in_again.get(stamp)) for stamp in common]) < 1e-3
-    for bag, came_out in ((live_bag, live), (again_bag, again)):  # what went in decides what came out, to the last bit
+    assert (
+        np.median([put_in(went_in.get(stamp), went_in_again.get(stamp)) for stamp in common]) < 1e-3
+    )
+    for bag, came_out in (
+        (live_bag, live),
+        (again_bag, again),
+    ):  # what went in decides what came out, to the last bit
         offline = {body.stamp: body for body in process(open_source(bag), Settings())}
         assert len(set(came_out) - set(offline)) <= ENDING
         for stamp in set(came_out) & set(offline):
@@ -91,7 +121,12 @@ def test_replayed_through_the_nodes_and_processed_twice(start: Callable[..., Up]
             np.testing.assert_array_equal(came_out[stamp].rotations, offline[stamp].rotations)
     assert np.median([apart(live[stamp], again[stamp]) for stamp in common]) < 2e-3
     smooth, smooth_again = bodies(live_bag, TOPIC_HPSTM_BODY), bodies(again_bag, TOPIC_HPSTM_BODY)
-    assert np.median([apart(smooth[stamp], smooth_again[stamp]) for stamp in set(smooth) & set(smooth_again)]) < 5e-3
+    assert (
+        np.median(
+            [apart(smooth[stamp], smooth_again[stamp]) for stamp in set(smooth) & set(smooth_again)]
+        )
+        < 5e-3
+    )
 
     for name in ("a.npz", "b.npz"):
         assert cli.main(["process", str(live_bag), str(tmp_path / name)]) == 0

@@ -26,7 +26,9 @@ from pallas_ros.pipeline import Settings
 pytestmark = pytest.mark.timeout(170)
 
 
-def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(start: Callable[..., Up], tmp_path: Path) -> None:
+def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(
+    start: Callable[..., Up], tmp_path: Path
+) -> None:
     up = start("--record", str(tmp_path / "bag"), "robot:=")
     with bodies_heard() as heard:
         up.until(lambda: len(heard()) > 150)
@@ -43,13 +45,21 @@ def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(start: Callable[..
     for stamp in common:
         np.testing.assert_array_equal(live[stamp].positions, again[stamp].positions)
         np.testing.assert_array_equal(live[stamp].rotations, again[stamp].rotations)
-    cold = {body.stamp: body for body in process(open_source(tmp_path / "bag"), Settings(), from_samples=True)}
+    cold = {
+        body.stamp: body
+        for body in process(open_source(tmp_path / "bag"), Settings(), from_samples=True)
+    }
     assert len(set(live) - set(cold)) < 0.05 * len(live)
     assert (
-        np.median([np.abs(live[s].positions - cold[s].positions).max() for s in live if s in cold]) < 0.05
+        np.median([np.abs(live[s].positions - cold[s].positions).max() for s in live if s in cold])
+        < 0.05
     )  # but for what came too late to be used live
     errors = [
-        np.linalg.norm((live[s].positions - live[s].positions[0]) - (truth[s].positions - truth[s].positions[0]), axis=1).mean()
+        np.linalg.norm(
+            (live[s].positions - live[s].positions[0])
+            - (truth[s].positions - truth[s].positions[0]),
+            axis=1,
+        ).mean()
         for s in common
         if s in truth
     ]
@@ -58,7 +68,9 @@ def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(start: Callable[..
     assert len(run.body_times) == len(live)
 
 
-def test_ctrl_c_takes_all_down_and_a_second_graph_is_refused_before(start: Callable[..., Up], tmp_path: Path) -> None:
+def test_ctrl_c_takes_all_down_and_a_second_graph_is_refused_before(
+    start: Callable[..., Up], tmp_path: Path
+) -> None:
     up = start("robot:=")
     up.until(lambda: up.said().count(": active") >= 4)
     children = list(up.children().values())
@@ -111,7 +123,9 @@ def test_after_kill_9_of_everything_the_next_start_works(start: Callable[..., Up
         (["--duration", "0"], "--duration 0.0: give the seconds to run"),
     ],
 )
-def test_bad_input_is_one_sentence_and_a_non_zero_status(start: Callable[..., Up], arguments: list[str], sentence: str) -> None:
+def test_bad_input_is_one_sentence_and_a_non_zero_status(
+    start: Callable[..., Up], arguments: list[str], sentence: str
+) -> None:
     up = start(*arguments)
     assert up.end() == 2
     last = up.said().strip().splitlines()[-1]
@@ -129,7 +143,9 @@ def test_all_nodes_in_one_process(start: Callable[..., Up], tmp_path: Path) -> N
     assert len(list(read_bodies(Bag(tmp_path / "bag"), TOPIC_PALLAS_BODY))) > 30
 
 
-def test_a_bag_without_the_sensors_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bag_without_the_sensors_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from pallas_ros import cli
     from pallas_ros.bags import BagWriter
 
@@ -140,7 +156,9 @@ def test_a_bag_without_the_sensors_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert "no messages on /imu/pelvis in this bag; it holds /chatter" in capsys.readouterr().err
 
 
-def test_the_first_seconds_of_the_real_recording_become_a_motion(shared_data: Path, tmp_path: Path) -> None:
+def test_the_first_seconds_of_the_real_recording_become_a_motion(
+    shared_data: Path, tmp_path: Path
+) -> None:
     from pallas_ros import cli
 
     recording = load_npz(shared_data / "real_imu_60hz.npz", "IMU recording")

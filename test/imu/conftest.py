@@ -34,7 +34,9 @@ def mounting(seed: int | None) -> dict[str, np.ndarray]:
 
 
 @cache
-def wearer(functional: bool, mounted: int | None, seed: int = 1) -> tuple[Stream, dict[str, SensorTrack]]:
+def wearer(
+    functional: bool, mounted: int | None, seed: int = 1
+) -> tuple[Stream, dict[str, SensorTrack]]:
     """Samples of a wearer who does the guided calibration, 60 Hz, and the truth."""
     motion = calibration_motion(functional)
     sensors = VirtualSensors(HARD, seed, mounting(mounted))
@@ -76,7 +78,9 @@ def simulated() -> Iterator[Callable[..., SensorSimulator]]:
     running: list[SensorSimulator] = []
 
     def make(protocol: str = "witmotion", **options: Any) -> SensorSimulator:
-        running.append(SensorSimulator(demo_motion(6.0), PROTOCOLS[protocol], SensorNoise.none(), **options))
+        running.append(
+            SensorSimulator(demo_motion(6.0), PROTOCOLS[protocol], SensorNoise.none(), **options)
+        )
         return running[-1].start()
 
     yield make

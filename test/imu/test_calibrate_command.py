@@ -29,31 +29,43 @@ def test_simulated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_from_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tracks = VirtualSensors(SensorNoise.none().with_(heading_offset=2.0), 1).tracks(calibration_motion(), 60.0)
+    tracks = VirtualSensors(SensorNoise.none().with_(heading_offset=2.0), 1).tracks(
+        calibration_motion(), 60.0
+    )
     count = min(len(track.time) for track in tracks.values())
     np.savez(
         tmp_path / "session.npz",
         sites=np.array(SITES),
         stamp=np.arange(count) / 60.0,
         orientation=np.stack([track.orientation[:count] for track in tracks.values()], axis=1),
-        linear_acceleration=np.stack([track.acceleration[:count] for track in tracks.values()], axis=1),
+        linear_acceleration=np.stack(
+            [track.acceleration[:count] for track in tracks.values()], axis=1
+        ),
         calibrated=False,
     )
-    assert main(["calibrate", str(tmp_path / "me.yaml"), "--from", str(tmp_path / "session.npz")]) == 0
+    assert (
+        main(["calibrate", str(tmp_path / "me.yaml"), "--from", str(tmp_path / "session.npz")]) == 0
+    )
     found = Calibration.load(tmp_path / "me.yaml")
     for site, track in tracks.items():
-        assert np.cos(found.sites[site].heading_offset - track.heading_offset) == pytest.approx(1.0, abs=2e-3)
+        assert np.cos(found.sites[site].heading_offset - track.heading_offset) == pytest.approx(
+            1.0, abs=2e-3
+        )
 
 
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[SensorSimulator]:
     links = {site: tmp_path / "ports" / site for site in SITES}
-    running = SensorSimulator(calibration_motion(False), PROTOCOLS["csv"], SensorNoise(), links=links).start()
+    running = SensorSimulator(
+        calibration_motion(False), PROTOCOLS["csv"], SensorNoise(), links=links
+    ).start()
     yield running
     running.stop()
 
 
-def test_from_ports(simulator: SensorSimulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_ports(
+    simulator: SensorSimulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file, ports = tmp_path / "me.yaml", list(simulator.ports.values())
     asked = ["calibrate", str(file), "--ports", *ports, "--protocol", "csv"]
     assert main([*asked, "--procedure", "npose_tpose", "--still", "1.0", "--timeout", "30"]) == 0
@@ -70,12 +82,19 @@ def test_from_ports(simulator: SensorSimulator, tmp_path: Path, capsys: pytest.C
         (["me.yaml", "--simulate", "--procedure", "known_pose"], "needs --pose"),
         (["me.yaml", "--simulate", "--procedure", "rest"], "make one with `pallas calibrate`"),
         (["me.yaml", "--from", "none.npz"], "no such file"),
-        (["me.yaml", "--ports", "/nowhere/1", "/nowhere/2", "/nowhere/3", "/nowhere/4"], "is not there"),
+        (
+            ["me.yaml", "--ports", "/nowhere/1", "/nowhere/2", "/nowhere/3", "/nowhere/4"],
+            "is not there",
+        ),
         (["me.yaml", "--ports", "/nowhere/1"], "1 ports are given"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(
-    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["calibrate", *arguments]) == 2

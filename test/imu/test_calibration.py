@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
-from pallas_ros.imu.calibration import Calibration, KnownPoseCalibrator, SiteCalibration, TPoseCalibrator
+from pallas_ros.imu.calibration import (
+    Calibration,
+    KnownPoseCalibrator,
+    SiteCalibration,
+    TPoseCalibrator,
+)
 from pallas_ros.imu.guided import GuidedCalibrator
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.procedures import Calibrator, calibrator
@@ -28,7 +33,9 @@ AS_DOCUMENTED = dict.fromkeys(SITES, rotations.IDENTITY)
 FLIP = rotations.from_rotvec(np.array([np.pi, 0.0, 0.0]))
 
 
-def calibrate(seeker: Calibrator, stream: Stream, change: Change | None = None) -> Calibration | None:
+def calibrate(
+    seeker: Calibrator, stream: Stream, change: Change | None = None
+) -> Calibration | None:
     for site, sample in stream:
         found = seeker.push(*(change(site, sample) if change else (site, sample)))
         if found is not None:
@@ -67,13 +74,17 @@ def test_tpose_with_perfect_sensors_is_exact() -> None:
 def test_guided_calibration_leaves_little(guided_wearer: Wearer, functional: bool) -> None:
     """Issue 3: 10 degrees of mounting error, any mounting, 30 degrees of heading offset: at most 2.5 degrees are left, in the mean."""
     stream, tracks = guided_wearer(functional, 7 if functional else None)
-    calibration = calibrate(GuidedCalibrator(functional, None if functional else AS_DOCUMENTED), stream)
+    calibration = calibrate(
+        GuidedCalibrator(functional, None if functional else AS_DOCUMENTED), stream
+    )
     assert calibration is not None
     assert bone_errors(calibration, tracks).mean() < 2.5
     for site, of_site in calibration.sites.items():
         assert of_site.residual < np.radians(10)
         if functional or site.endswith("wrist"):
-            assert np.degrees(of_site.heading_offset - tracks[site].heading_offset) == pytest.approx(0, abs=6)
+            assert np.degrees(
+                of_site.heading_offset - tracks[site].heading_offset
+            ) == pytest.approx(0, abs=6)
 
 
 def swap(a: str, b: str) -> Change:
@@ -102,17 +113,30 @@ def upside_down(site: str, sample: ImuSample) -> tuple[str, ImuSample]:
 
 
 def fidgeting(site: str, sample: ImuSample) -> tuple[str, ImuSample]:
-    sway = rotations.from_rotvec(np.array([0.0, 0.0, np.radians(6) * np.sin(4.4e-9 * sample.stamp)]))
-    return site, replace(sample, orientation=rotations.multiply(sway, sample.orientation)) if site == "left_wrist" else sample
+    sway = rotations.from_rotvec(
+        np.array([0.0, 0.0, np.radians(6) * np.sin(4.4e-9 * sample.stamp)])
+    )
+    return site, replace(
+        sample, orientation=rotations.multiply(sway, sample.orientation)
+    ) if site == "left_wrist" else sample
 
 
 MISTAKES: dict[str, tuple[Change, str]] = {
-    "swapped wrists": (swap("left_wrist", "right_wrist"), "left_wrist and right_wrist are exchanged"),
+    "swapped wrists": (
+        swap("left_wrist", "right_wrist"),
+        "left_wrist and right_wrist are exchanged",
+    ),
     "neck and waist": (swap("neck", "pelvis"), "neck and pelvis sensors are exchanged"),
     "wrist and neck": (swap("neck", "right_wrist"), "right_wrist and neck are exchanged"),
     "in g": (force(lambda s: s.acceleration / GRAVITY), r"acceleration is in g \(1\.0"),
-    "gravity removed": (force(lambda s: s.acceleration - gravity_of(s)), "gravity has been removed from the acceleration already"),
-    "gravity removed twice": (force(lambda s: s.acceleration - 2 * gravity_of(s)), "gravity has been removed twice"),
+    "gravity removed": (
+        force(lambda s: s.acceleration - gravity_of(s)),
+        "gravity has been removed from the acceleration already",
+    ),
+    "gravity removed twice": (
+        force(lambda s: s.acceleration - 2 * gravity_of(s)),
+        "gravity has been removed twice",
+    ),
     "permuted axes": (force(lambda s: s.acceleration[[1, 2, 0]]), "axes are permuted"),
     "world to sensor": (
         lambda site, s: (site, replace(s, orientation=rotations.inverse(s.orientation))),  # type: ignore[arg-type]
@@ -131,7 +155,9 @@ def test_mistakes_are_named(guided_wearer: Wearer, mistake: str) -> None:
     assert re.search(words, seeker.mistakes[0]), seeker.mistakes
 
 
-def test_an_upside_down_sensor_is_named_where_the_way_of_wearing_is_known(guided_wearer: Wearer) -> None:
+def test_an_upside_down_sensor_is_named_where_the_way_of_wearing_is_known(
+    guided_wearer: Wearer,
+) -> None:
     stream, _ = guided_wearer(True, None)
     seeker = GuidedCalibrator(True, AS_DOCUMENTED)
     assert calibrate(seeker, stream, upside_down) is None
@@ -151,7 +177,10 @@ def test_moving_during_the_pose_is_named(guided_wearer: Wearer) -> None:
     for site, sample in stream[:1500]:
         assert seeker.push(*fidgeting(site, sample)) is None
         said.add(seeker.problem)
-    assert any(sentence.startswith(("hold still: left_wrist is turning", "left_wrist is turning")) for sentence in said)
+    assert any(
+        sentence.startswith(("hold still: left_wrist is turning", "left_wrist is turning"))
+        for sentence in said
+    )
 
 
 def test_exchanged_wrists_are_named_without_the_functional_part(guided_wearer: Wearer) -> None:
@@ -186,18 +215,24 @@ def test_a_known_pose_gives_back_the_mounting(seed: int) -> None:
             q_world_sensor = rotations.multiply(pose[site], worn[site])
             q_ref_sensor = rotations.multiply(rotations.about_z(-heading[site]), q_world_sensor)
             a = rotations.rotate(rotations.inverse(q_ref_sensor), np.array([0, 0, GRAVITY]))
-            found = found or seeker.push(site, ImuSample(10**9 + n * 10**7, q_ref_sensor, a, np.zeros(3)))
+            found = found or seeker.push(
+                site, ImuSample(10**9 + n * 10**7, q_ref_sensor, a, np.zeros(3))
+            )
     assert found is not None
     for site in SITES:
         assert rotations.angle_between(found.sites[site].q_bone_sensor, worn[site]) < 1e-6
-        assert np.cos(found.sites[site].heading_offset - heading[site]) == pytest.approx(1, abs=1e-9)
+        assert np.cos(found.sites[site].heading_offset - heading[site]) == pytest.approx(
+            1, abs=1e-9
+        )
 
 
 def test_rest_refreshes_and_refuses() -> None:
     stream = VirtualSensors(seed=1).samples(demo_motion(5.0))
     with pytest.raises(PallasError, match="there is none yet"):
         calibrator("rest")
-    with pytest.raises(PallasError, match="there is no calibration procedure 'dance': known are rest, tpose"):
+    with pytest.raises(
+        PallasError, match="there is no calibration procedure 'dance': known are rest, tpose"
+    ):
         calibrator("dance")
     with pytest.raises(PallasError, match="does not say how neck is turned"):
         calibrator("known_pose", joints={"pelvis": (0, 0, 0, 1)})
@@ -205,7 +240,9 @@ def test_rest_refreshes_and_refuses() -> None:
     again = calibrate(calibrator("rest", current=first), stream)
     assert first is not None
     assert again is not None
-    np.testing.assert_allclose(again.sites["neck"].gyroscope_bias, first.sites["neck"].gyroscope_bias, atol=1e-3)
+    np.testing.assert_allclose(
+        again.sites["neck"].gyroscope_bias, first.sites["neck"].gyroscope_bias, atol=1e-3
+    )
     assert again.sites["neck"].heading_offset == first.sites["neck"].heading_offset
 
 
@@ -216,22 +253,39 @@ def some_calibration() -> Calibration:
     rng = np.random.default_rng(0)
     sites = {
         site: SiteCalibration(
-            rotations.normalise(rng.standard_normal(4)), float(rng.normal()), 1.01, rng.normal(size=3), 0.02, f"usb:{site}"
+            rotations.normalise(rng.standard_normal(4)),
+            float(rng.normal()),
+            1.01,
+            rng.normal(size=3),
+            0.02,
+            f"usb:{site}",
         )
         for site in SITES
     }
-    return Calibration(sites, "functional", "2026-01-01T00:00:00+00:00", ["left_wrist: one, two: three"])
+    return Calibration(
+        sites, "functional", "2026-01-01T00:00:00+00:00", ["left_wrist: one, two: three"]
+    )
 
 
 def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
     before = some_calibration()
     before.save(tmp_path / "a" / "calibration.yaml")
     after = Calibration.load(tmp_path / "a" / "calibration.yaml")
-    assert (after.procedure, after.date, after.warnings) == (before.procedure, before.date, before.warnings)
+    assert (after.procedure, after.date, after.warnings) == (
+        before.procedure,
+        before.date,
+        before.warnings,
+    )
     for site in SITES:
-        np.testing.assert_allclose(after.sites[site].q_bone_sensor, before.sites[site].q_bone_sensor, atol=1e-8)
-        np.testing.assert_allclose(after.sites[site].gyroscope_bias, before.sites[site].gyroscope_bias, atol=1e-8)
-        assert after.sites[site].heading_offset == pytest.approx(before.sites[site].heading_offset, abs=1e-8)
+        np.testing.assert_allclose(
+            after.sites[site].q_bone_sensor, before.sites[site].q_bone_sensor, atol=1e-8
+        )
+        np.testing.assert_allclose(
+            after.sites[site].gyroscope_bias, before.sites[site].gyroscope_bias, atol=1e-8
+        )
+        assert after.sites[site].heading_offset == pytest.approx(
+            before.sites[site].heading_offset, abs=1e-8
+        )
         assert after.sites[site].sensor == before.sites[site].sensor
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["calibration.yaml"]
 
@@ -243,9 +297,18 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
         ("{", "not YAML"),
         ("!!python/object/apply:os.system [ls]", "not YAML"),
         ("format: pallas-calibration/1", "damaged calibration"),
-        ("format: pallas-calibration/1\nsites: {pelvis: {q_bone_sensor: [0, 0, 0, 1], heading_offset: 0}}", "no calibration for neck"),
-        ("format: pallas-calibration/1\nsites: {pelvis: {q_bone_sensor: [0, 0, 0, 2], heading_offset: 0}}", "not a unit quaternion"),
-        ("format: pallas-calibration/1\nsites: {pelvis: {q_bone_sensor: [0, 0, 0, 1], heading_offset: .nan}}", "out of range"),
+        (
+            "format: pallas-calibration/1\nsites: {pelvis: {q_bone_sensor: [0, 0, 0, 1], heading_offset: 0}}",
+            "no calibration for neck",
+        ),
+        (
+            "format: pallas-calibration/1\nsites: {pelvis: {q_bone_sensor: [0, 0, 0, 2], heading_offset: 0}}",
+            "not a unit quaternion",
+        ),
+        (
+            "format: pallas-calibration/1\nsites: {pelvis: {q_bone_sensor: [0, 0, 0, 1], heading_offset: .nan}}",
+            "out of range",
+        ),
     ],
 )
 def test_what_is_no_calibration_is_refused(text: str, words: str, tmp_path: Path) -> None:
@@ -263,8 +326,11 @@ def test_a_calibration_of_other_sensors_is_refused() -> None:
     calibration.check_sensors(here)
     calibration.check_sensors({**here, "neck": ""})
     with pytest.raises(
-        PallasError, match="made with sensor usb:neck on neck, but usb:other is there: swap the sensors back or calibrate again"
+        PallasError,
+        match="made with sensor usb:neck on neck, but usb:other is there: swap the sensors back or calibrate again",
     ):
         calibration.check_sensors({**here, "neck": "usb:other"})
     with pytest.raises(PallasError, match="it belongs on right_wrist"):
-        calibration.check_sensors({**here, "left_wrist": "usb:right_wrist", "right_wrist": "usb:left_wrist"})
+        calibration.check_sensors(
+            {**here, "left_wrist": "usb:right_wrist", "right_wrist": "usb:left_wrist"}
+        )

@@ -18,7 +18,11 @@ AXES = np.eye(3)  # of the six-axis frame in the sensor's, whose z is up
 
 
 def follow(
-    filter_: MagneticHeading, seconds: float, drift: float, rate: float, steel: np.ndarray | float = 0.0
+    filter_: MagneticHeading,
+    seconds: float,
+    drift: float,
+    rate: float,
+    steel: np.ndarray | float = 0.0,
 ) -> tuple[float, np.ndarray]:
     """Feed it a six-axis orientation that drifts from ``drift`` rad at ``rate`` rad/s; the drift at the end and the errors on the way."""
     errors = []
@@ -87,7 +91,9 @@ def test_what_gravity_has_told_of_the_bias_holds_when_the_sensor_is_turned_over(
     assert math.degrees(found.drift) < 2.0  # of 3
 
 
-def lean_and_drift(found: MagneticHeading, seconds: float, bias: np.ndarray, gravity: bool = True) -> np.ndarray:
+def lean_and_drift(
+    found: MagneticHeading, seconds: float, bias: np.ndarray, gravity: bool = True
+) -> np.ndarray:
     """Errors of the drift, degrees, after a bias (3,) rad/s has stepped in an upright sensor that a six-axis filter levels with a lag of 3 s.
 
     The frame leans by what it is not yet turned back, and the field with it. Without ``gravity`` nothing is told of the levelling.
@@ -98,8 +104,13 @@ def lean_and_drift(found: MagneticHeading, seconds: float, bias: np.ndarray, gra
         levelled += (1 - math.exp(-PERIOD_S / 3.0)) * (bias * (1, 1, 0) - levelled)
         lean = 3.0 * levelled
         drift += bias[2] * PERIOD_S
-        field = rotations.rotate(rotations.from_rotvec(lean), rotations.rotate(rotations.about_z(drift), EARTH))
-        errors.append(found.step(field, AXES, np.zeros(3), levelled[:2] if gravity else np.full(2, np.nan)) - drift)
+        field = rotations.rotate(
+            rotations.from_rotvec(lean), rotations.rotate(rotations.about_z(drift), EARTH)
+        )
+        errors.append(
+            found.step(field, AXES, np.zeros(3), levelled[:2] if gravity else np.full(2, np.nan))
+            - drift
+        )
     return np.degrees(errors)
 
 
@@ -165,7 +176,14 @@ def test_what_gravity_tells_is_read_from_vqf(monkeypatch: pytest.MonkeyPatch) ->
     """A sensor that nods, with a gyroscope off by 0.5 deg/s about x: the rate at which its frame is turned back, and its sign."""
     told: list[float] = []
 
-    def step(_: MagneticHeading, field: np.ndarray, axes: np.ndarray, bias: np.ndarray, levelled: np.ndarray, rate: np.ndarray) -> float:
+    def step(
+        _: MagneticHeading,
+        field: np.ndarray,
+        axes: np.ndarray,
+        bias: np.ndarray,
+        levelled: np.ndarray,
+        rate: np.ndarray,
+    ) -> float:
         told.append(levelled[0] + bias[0])
         return 0.0
 
@@ -174,10 +192,17 @@ def test_what_gravity_tells_is_read_from_vqf(monkeypatch: pytest.MonkeyPatch) ->
     for i in range(4000):
         angle, speed = nod * math.sin(0.06 * i), nod * 6.0 * math.cos(0.06 * i)
         force = 9.81 * np.array((0.0, math.sin(angle), math.cos(angle)))
-        filter_.update(i / 100, np.array((speed + math.radians(0.5 if i > 300 else 0.0), 0.0, 0.0)), force, EARTH)
+        filter_.update(
+            i / 100,
+            np.array((speed + math.radians(0.5 if i > 300 else 0.0), 0.0, 0.0)),
+            force,
+            EARTH,
+        )
     assert abs(math.degrees(np.mean(told[2:6]))) < 0.1
     assert abs(math.degrees(np.mean(told[-10:])) - 0.5) < 0.1
-    assert math.degrees(np.mean(told[12:18])) > 0.25  # six to nine seconds, three to six after the step
+    assert (
+        math.degrees(np.mean(told[12:18])) > 0.25
+    )  # six to nine seconds, three to six after the step
 
 
 def test_a_magnetometer_may_be_slower_than_the_gyroscope() -> None:
@@ -188,7 +213,12 @@ def test_a_magnetometer_may_be_slower_than_the_gyroscope() -> None:
         for i in range(6000):
             angle, speed = 0.5 * math.sin(0.02 * i), 1.0 * math.cos(0.02 * i)
             field = rotations.rotate(rotations.about_z(-angle), EARTH) if i % every == 0 else None
-            q = filter_.update(i / 100, np.array((0.0, 0.0, speed + (bias if i > 3000 else 0.0))), np.array((0.0, 0.0, 9.81)), field)
+            q = filter_.update(
+                i / 100,
+                np.array((0.0, 0.0, speed + (bias if i > 3000 else 0.0))),
+                np.array((0.0, 0.0, 9.81)),
+                field,
+            )
             if i > 3000:
                 errors.append((every, abs(math.degrees(rotations.heading(q) - angle))))
     worst = {every: max(e for n, e in errors if n == every) for every in (1, 10)}
@@ -209,25 +239,43 @@ def test_steps_and_steel_on_a_moving_wearer() -> None:
     """
     rate, motion = 50.0, swaying(everyday_motion(180.0, 7, fps=30), Faults(), 7)
     faults = Faults(step_every_s=60.0, steel_every_s=20.0)
-    tracks = afflicted(VirtualSensors(SensorNoise(tilt_error=0, heading_walk=0), 7).tracks(motion, rate), faults, 7)
+    tracks = afflicted(
+        VirtualSensors(SensorNoise(tilt_error=0, heading_walk=0), 7).tracks(motion, rate), faults, 7
+    )
     errors: dict[int, dict[str, np.ndarray]] = {}
     for axes in (6, 9):
         common, count = CommonField(), min(len(track.time) for track in tracks.values())
-        filters, q = {site: OrientationFilter(axes == 9, rate, common) for site in tracks}, {site: np.empty((count, 4)) for site in tracks}
+        filters, q = (
+            {site: OrientationFilter(axes == 9, rate, common) for site in tracks},
+            {site: np.empty((count, 4)) for site in tracks},
+        )
         for i in range(count):
             for site, track in tracks.items():
                 sample = track.angular_velocity[i], track.acceleration[i], track.magnetic_field[i]
                 q[site][i] = filters[site].update(float(track.device_time[i]), *sample)
-        true = {site: rotations.multiply(track.q_world_bone, track.q_bone_sensor)[:count] for site, track in tracks.items()}
+        true = {
+            site: rotations.multiply(track.q_world_bone, track.q_bone_sensor)[:count]
+            for site, track in tracks.items()
+        }
         errors[axes] = {site: heading_errors(q[site], true[site])[300:] for site in tracks}
         errors[axes]["between"] = errors[axes]["neck"] - errors[axes]["left_wrist"]
     track = tracks["left_wrist"]
     whole = VQF(1 / rate).updateBatch(
-        *(np.ascontiguousarray(a) for a in (track.angular_velocity, track.acceleration, track.magnetic_field))
+        *(
+            np.ascontiguousarray(a)
+            for a in (track.angular_velocity, track.acceleration, track.magnetic_field)
+        )
     )
-    vqf = heading_errors(whole["quat9D"][:, [1, 2, 3, 0]], rotations.multiply(track.q_world_bone, track.q_bone_sensor))[300:]
-    six, nine = ({site: float(np.percentile(np.abs(e), 95)) for site, e in errors[k].items()} for k in (6, 9))
-    print(f"p95, degrees: six axes {six}, here {nine}, VQF 9D at the wrist {np.percentile(np.abs(vqf), 95):.1f}")
+    vqf = heading_errors(
+        whole["quat9D"][:, [1, 2, 3, 0]],
+        rotations.multiply(track.q_world_bone, track.q_bone_sensor),
+    )[300:]
+    six, nine = (
+        {site: float(np.percentile(np.abs(e), 95)) for site, e in errors[k].items()} for k in (6, 9)
+    )
+    print(
+        f"p95, degrees: six axes {six}, here {nine}, VQF 9D at the wrist {np.percentile(np.abs(vqf), 95):.1f}"
+    )
     assert six["left_wrist"] < 4.0  # 12 degrees with VQF's own setting for its bias in movement
     assert nine["left_wrist"] < 5.0
     assert nine["left_wrist"] < 0.2 * np.percentile(np.abs(vqf), 95)
@@ -244,7 +292,15 @@ def test_nine_axes_are_better_than_six_at_a_wrist_in_the_long_run() -> None:
     true, p95 = rotations.multiply(track.q_world_bone, track.q_bone_sensor), {}
     for nine in (False, True):
         filter_, q = OrientationFilter(nine, rate), np.empty((len(track.time), 4))
-        for i, sample in enumerate(zip(track.device_time, track.angular_velocity, track.acceleration, track.magnetic_field, strict=True)):
+        for i, sample in enumerate(
+            zip(
+                track.device_time,
+                track.angular_velocity,
+                track.acceleration,
+                track.magnetic_field,
+                strict=True,
+            )
+        ):
             q[i] = filter_.update(float(sample[0]), *sample[1:])
         p95[nine] = float(np.percentile(np.abs(heading_errors(q, true)[300:]), 95))
     print(f"p95, degrees: six axes {p95[False]:.1f}, nine {p95[True]:.1f}")

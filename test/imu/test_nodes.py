@@ -33,14 +33,22 @@ class Graph:
 
         self.received: dict[str, list[Any]] = defaultdict(list)
         settings = {"port_folder": str(folder), "duration_s": 10.0, **simulator}
-        self.simulator = ImuSimulatorNode(parameter_overrides=[Parameter(name, value=value) for name, value in settings.items()])
+        self.simulator = ImuSimulatorNode(
+            parameter_overrides=[Parameter(name, value=value) for name, value in settings.items()]
+        )
         ports = [str(folder / site) for site in SITES]
         self.driver = ImuDriverNode(parameter_overrides=[Parameter("ports", value=ports)])
         self.listener = rclpy.create_node("listener")
         for site in SITES:
-            self.listener.create_subscription(Imu, TOPIC_IMU.format(site=site), self.received[site].append, SENSOR)
-        self.listener.create_subscription(BodyPose, TOPIC_TRUTH_BODY, self.received["truth"].append, STREAM)
-        self.listener.create_subscription(DiagnosticArray, TOPIC_DIAGNOSTICS, self.received["diagnostics"].append, STREAM)
+            self.listener.create_subscription(
+                Imu, TOPIC_IMU.format(site=site), self.received[site].append, SENSOR
+            )
+        self.listener.create_subscription(
+            BodyPose, TOPIC_TRUTH_BODY, self.received["truth"].append, STREAM
+        )
+        self.listener.create_subscription(
+            DiagnosticArray, TOPIC_DIAGNOSTICS, self.received["diagnostics"].append, STREAM
+        )
         self.executor = SingleThreadedExecutor()
         for node in (self.simulator, self.driver, self.listener):
             self.executor.add_node(node)
@@ -55,7 +63,12 @@ class Graph:
             self.executor.spin_once(timeout_sec=0.05)
 
     def health(self, name: str) -> tuple[str, dict[str, str]]:
-        said = [s for message in self.received["diagnostics"] for s in message.status if s.name.endswith(name)]
+        said = [
+            s
+            for message in self.received["diagnostics"]
+            for s in message.status
+            if s.name.endswith(name)
+        ]
         return (said[-1].message, {v.key: v.value for v in said[-1].values}) if said else ("", {})
 
     def close(self) -> None:
@@ -86,12 +99,19 @@ def stamp_of(message: Any) -> int:
 
 def test_samples_truth_and_diagnostics_arrive(make_graph: Callable[..., Graph]) -> None:
     graph = make_graph(noise=False, mounting_error_deg=0.0, heading_offset_deg=0.0)
-    graph.wait(lambda: all(len(graph.received[site]) >= 150 for site in SITES) and len(graph.received["truth"]) >= 60)
+    graph.wait(
+        lambda: (
+            all(len(graph.received[site]) >= 150 for site in SITES)
+            and len(graph.received["truth"]) >= 60
+        )
+    )
     for site in SITES:
         messages = graph.received[site]
         periods = np.diff([stamp_of(m) for m in messages[50:]]) / 1e9
         assert np.median(periods) == pytest.approx(0.01, rel=0.02)
-        still = [m for m in messages if stamp_of(m) < stamp_of(messages[0]) + 10**9]  # the demo begins with a still T-pose
+        still = [
+            m for m in messages if stamp_of(m) < stamp_of(messages[0]) + 10**9
+        ]  # the demo begins with a still T-pose
         a = still[-1].linear_acceleration
         assert np.linalg.norm([a.x, a.y, a.z]) == pytest.approx(GRAVITY, abs=0.05)
         assert still[-1].orientation.w == pytest.approx(1.0, abs=1e-3)
@@ -109,7 +129,12 @@ def test_a_pulled_cable_is_named_and_mended(make_graph: Callable[..., Graph]) ->
     assert simulator is not None
     simulator.unplug("left_wrist")
     pulled = graph.simulator.now()
-    graph.wait(lambda: "left_wrist: " in graph.health("imu_driver")[0] and "plugged" in graph.health("imu_driver")[0])
+    graph.wait(
+        lambda: (
+            "left_wrist: " in graph.health("imu_driver")[0]
+            and "plugged" in graph.health("imu_driver")[0]
+        )
+    )
     graph.wait(lambda: stamp_of(graph.received["neck"][-1]) > pulled + 10**9)
     assert stamp_of(graph.received["left_wrist"][-1]) < pulled + 10**8
     seen = len(graph.received["left_wrist"])
@@ -118,7 +143,9 @@ def test_a_pulled_cable_is_named_and_mended(make_graph: Callable[..., Graph]) ->
     graph.wait(lambda: graph.health("imu_driver")[0] == "all sensors stream")
 
 
-def test_missing_and_taken_ports_are_refused_in_one_sentence(make_graph: Callable[..., Graph], tmp_path: Path) -> None:
+def test_missing_and_taken_ports_are_refused_in_one_sentence(
+    make_graph: Callable[..., Graph], tmp_path: Path
+) -> None:
     from rclpy.parameter import Parameter
 
     from pallas_ros.body.errors import PallasError
@@ -127,14 +154,28 @@ def test_missing_and_taken_ports_are_refused_in_one_sentence(make_graph: Callabl
 
     graph = make_graph()
     nodes = [
-        ImuDriverNode(parameter_overrides=[Parameter("ports", value=list(graph.simulator._simulator.ports.values()))]),
         ImuDriverNode(
-            parameter_overrides=[Parameter("ports", value=[f"/nowhere/{s}" for s in SITES]), Parameter("port_wait_s", value=0.0)]
+            parameter_overrides=[
+                Parameter("ports", value=list(graph.simulator._simulator.ports.values()))
+            ]
         ),
-        ImuSimulatorNode(parameter_overrides=[Parameter("port_folder", value=str(tmp_path / "ports"))]),
+        ImuDriverNode(
+            parameter_overrides=[
+                Parameter("ports", value=[f"/nowhere/{s}" for s in SITES]),
+                Parameter("port_wait_s", value=0.0),
+            ]
+        ),
+        ImuSimulatorNode(
+            parameter_overrides=[Parameter("port_folder", value=str(tmp_path / "ports"))]
+        ),
         ImuSimulatorNode(parameter_overrides=[Parameter("motion", value=str(tmp_path / "no.npz"))]),
     ]
-    wanted = ["another program is using it", "is not there", "belongs to a simulator that is running", "no such file"]
+    wanted = [
+        "another program is using it",
+        "is not there",
+        "belongs to a simulator that is running",
+        "no such file",
+    ]
     graph.wait(lambda: all(len(graph.received[site]) >= 5 for site in SITES))
     for node, words in zip(nodes, wanted, strict=True):
         with pytest.raises(PallasError, match=words):

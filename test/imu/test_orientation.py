@@ -18,18 +18,28 @@ from pallas_ros.imu.virtual import SensorNoise, VirtualSensors, bone_orientation
 @pytest.mark.parametrize("nine", [False, True])
 def test_vqf_follows_the_truth(nine: bool) -> None:
     motion = everyday_motion(20.0, seed=1)
-    track = VirtualSensors(SensorNoise.none().with_(gyroscope_density=2e-4), 1).tracks(motion)["left_wrist"]
+    track = VirtualSensors(SensorNoise.none().with_(gyroscope_density=2e-4), 1).tracks(motion)[
+        "left_wrist"
+    ]
     vqf = OrientationFilter(use_magnetometer=nine)
     q = np.array(
         [
             vqf.update(float(t), rate, acceleration, field)
             for t, rate, acceleration, field in zip(
-                track.device_time, track.angular_velocity, track.acceleration, track.magnetic_field, strict=True
+                track.device_time,
+                track.angular_velocity,
+                track.acceleration,
+                track.magnetic_field,
+                strict=True,
             )
         ]
     )
     error = rotations.multiply(q, rotations.inverse(track.orientation))
-    tilt = np.degrees(np.linalg.norm(rotations.to_rotvec(error) * [1, 1, 0], axis=1)) if not nine else None
+    tilt = (
+        np.degrees(np.linalg.norm(rotations.to_rotvec(error) * [1, 1, 0], axis=1))
+        if not nine
+        else None
+    )
     heading = np.degrees(np.unwrap(rotations.heading(error)))[200:]
     assert np.abs(heading - heading[0]).max() < 3.0
     if tilt is not None:
@@ -42,26 +52,43 @@ def test_vqf_follows_the_truth(nine: bool) -> None:
 def test_a_filter_goes_on_after_a_silence(nine: bool, rate: float) -> None:
     """Rate and bias are known, and the heading goes on: without a magnetic field from where it was, with one as it is."""
     motion = everyday_motion(30.0, seed=4)
-    track = VirtualSensors(SensorNoise.none().with_(gyroscope_density=2e-4), 1).tracks(motion, rate)["left_wrist"]
+    track = VirtualSensors(SensorNoise.none().with_(gyroscope_density=2e-4), 1).tracks(
+        motion, rate
+    )["left_wrist"]
     bias = np.radians([0.4, -0.3, 0.5])
     vqf, out = OrientationFilter(use_magnetometer=nine), np.empty_like(track.orientation)
-    silent = (track.device_time - track.device_time[0] > 15.0) & (track.device_time - track.device_time[0] < 20.0)
+    silent = (track.device_time - track.device_time[0] > 15.0) & (
+        track.device_time - track.device_time[0] < 20.0
+    )
     for i, time in enumerate(track.device_time.tolist()):
         if not silent[i]:
             if silent[i - 1]:
                 before, vqf = vqf, vqf.resumed()
                 assert vqf.rate_hz == before.rate_hz == pytest.approx(rate, rel=0.01)
                 np.testing.assert_allclose(vqf.bias, before.bias, atol=1e-12)
-            out[i] = vqf.update(time, track.angular_velocity[i] + bias, track.acceleration[i], track.magnetic_field[i])
+            out[i] = vqf.update(
+                time,
+                track.angular_velocity[i] + bias,
+                track.acceleration[i],
+                track.magnetic_field[i],
+            )
     last, first = int(np.argmax(silent)) - 1, len(silent) - int(np.argmax(silent[::-1]))
     if nine:
-        error = np.degrees(rotations.heading(rotations.multiply(out, rotations.inverse(track.orientation))))
-        assert np.abs(error[first + round(rate) :] - np.median(error[:last][-500:])).max() < 4.0  # a second after
+        error = np.degrees(
+            rotations.heading(rotations.multiply(out, rotations.inverse(track.orientation)))
+        )
+        assert (
+            np.abs(error[first + round(rate) :] - np.median(error[:last][-500:])).max() < 4.0
+        )  # a second after
     else:
         turned = rotations.multiply(out[first], rotations.inverse(out[last]))
-        assert abs(2 * np.arctan2(turned[2], turned[3])) < 1e-9  # tilted as gravity says, and turned no further
+        assert (
+            abs(2 * np.arctan2(turned[2], turned[3])) < 1e-9
+        )  # tilted as gravity says, and turned no further
         steps = rotations.angle_between(out[first:-1], out[first + 1 :])
-        assert np.degrees(steps).max() < 10.0 * 100.0 / rate  # it does not begin at another heading later either
+        assert (
+            np.degrees(steps).max() < 10.0 * 100.0 / rate
+        )  # it does not begin at another heading later either
 
 
 def test_a_bias_beyond_belief_does_no_harm() -> None:
@@ -78,8 +105,24 @@ def frames(motion: Any, drift: dict[str, float], every: int) -> Iterator[tuple[I
     bones = {site: bone_orientation(motion, site) for site in SITES}
     for i in range(0, len(motion), every):
         t = i / motion.fps
-        q = np.array([rotations.multiply(rotations.about_z(drift.get(site, 0.0) * t), bones[site][i]) for site in SITES])
-        yield ImuFrame(10**9 + round(t * 1e9), q, np.ones((4, 3)), np.ones(4, bool), np.zeros(4), np.zeros(4), 0), t
+        q = np.array(
+            [
+                rotations.multiply(rotations.about_z(drift.get(site, 0.0) * t), bones[site][i])
+                for site in SITES
+            ]
+        )
+        yield (
+            ImuFrame(
+                10**9 + round(t * 1e9),
+                q,
+                np.ones((4, 3)),
+                np.ones(4, bool),
+                np.zeros(4),
+                np.zeros(4),
+                0,
+            ),
+            t,
+        )
 
 
 def test_heading_drift_is_found_and_taken_out() -> None:

@@ -28,7 +28,9 @@ def readings(name: str, data: bytes) -> list[Reading]:
 
 def test_bno08x_frame_of_the_data_sheet() -> None:
     """BNO080 data sheet 1000-3927 (Hillcrest, October 2017), section 1.3.5.2: the example message and its values."""
-    (reading,) = readings("bno08x_rvc", bytes.fromhex("AAAA DE 0100 92FF 2508 8DFE ECFF D103 000000 E7"))
+    (reading,) = readings(
+        "bno08x_rvc", bytes.fromhex("AAAA DE 0100 92FF 2508 8DFE ECFF D103 000000 E7")
+    )
     assert reading.orientation is not None
     assert reading.acceleration is not None
     roll, pitch, yaw = np.degrees(euler_from_quaternion(reading.orientation))
@@ -53,7 +55,9 @@ def test_xsens_frame_recorded_from_an_mti() -> None:
     assert np.linalg.norm(reading.orientation) == pytest.approx(1, abs=1e-6)
     assert np.linalg.norm(reading.acceleration) == pytest.approx(GRAVITY, abs=0.1)
     assert np.linalg.norm(reading.magnetic_field) == pytest.approx(1.25, abs=0.05)
-    up = Rotation.from_quat(reading.orientation).apply(reading.acceleration)  # at rest: quaternion and accelerometer agree on up
+    up = Rotation.from_quat(reading.orientation).apply(
+        reading.acceleration
+    )  # at rest: quaternion and accelerometer agree on up
     assert up / np.linalg.norm(up) == pytest.approx([0, 0, 1], abs=0.03)
 
 
@@ -71,8 +75,14 @@ XIMU3_SECOND = "40420F0000000000"
 @pytest.mark.parametrize(
     ("frames", "expected"),
     [
-        ("C9" + XIMU3_SECOND + "00000000" * 5 + "0000803F" + "0A", {"acceleration": (0, 0, GRAVITY), "angular_velocity": (0, 0, 0)}),
-        ("CC" + XIMU3_SECOND + "0000803F" + "00000000" * 6 + "0A", {"acceleration": (0, 0, GRAVITY), "orientation": (0, 0, 0, 1)}),
+        (
+            "C9" + XIMU3_SECOND + "00000000" * 5 + "0000803F" + "0A",
+            {"acceleration": (0, 0, GRAVITY), "angular_velocity": (0, 0, 0)},
+        ),
+        (
+            "CC" + XIMU3_SECOND + "0000803F" + "00000000" * 6 + "0A",
+            {"acceleration": (0, 0, GRAVITY), "orientation": (0, 0, 0, 1)},
+        ),
     ],
 )
 def test_ximu3_frames_of_the_manual(frames: str, expected: dict[str, tuple[float, ...]]) -> None:
@@ -97,7 +107,9 @@ def test_ximu3_ascii_of_the_manual() -> None:
 def test_witmotion_frame_of_the_makers_example() -> None:
     """The example frame in the comments of WitMotion's own Python sample: acceleration of a sensor lying nearly flat."""
     (reading,) = readings("witmotion", bytes.fromhex("5551 31FF 5302 CD07 120A 1B") * 2)[:1]
-    assert reading.acceleration == pytest.approx([v / 32768 * 16 * GRAVITY for v in (-207, 595, 1997)])
+    assert reading.acceleration == pytest.approx(
+        [v / 32768 * 16 * GRAVITY for v in (-207, 595, 1997)]
+    )
     assert reading.temperature == pytest.approx(25.78)
 
 
@@ -108,11 +120,17 @@ def test_witmotion_scales_of_the_manual() -> None:
         body = struct.pack("<BB4h", 0x55, kind, *values)
         return body + bytes((sum(body) & 0xFF,))
 
-    run = frame(0x51, 0, 1024, 2048, 2534) + frame(0x52, 16384, 0, -16384, 0) + frame(0x53, 0, 0, 16384, 0)
+    run = (
+        frame(0x51, 0, 1024, 2048, 2534)
+        + frame(0x52, 16384, 0, -16384, 0)
+        + frame(0x53, 0, 0, 16384, 0)
+    )
     (reading,) = readings("witmotion", run + run[:11])[:1]
     assert reading.acceleration == pytest.approx((0, 0.5 * GRAVITY, GRAVITY))
     assert reading.angular_velocity == pytest.approx((math.radians(1000), 0, -math.radians(1000)))
-    assert reading.orientation == pytest.approx((0, 0, math.sin(math.pi / 4), math.cos(math.pi / 4)))
+    assert reading.orientation == pytest.approx(
+        (0, 0, math.sin(math.pi / 4), math.cos(math.pi / 4))
+    )
     assert reading.temperature == pytest.approx(25.34)
 
 
@@ -123,14 +141,23 @@ def turned(seed: int) -> Reading:
     rng = np.random.default_rng(seed)
     x, y, z, w = Rotation.random(random_state=seed).as_quat()
     vectors = [tuple(float(v) for v in rng.uniform(-s, s, 3)) for s in (30, 10, 1)]
-    return Reading(1000.0 + seed, vectors[0], vectors[1], (float(x), float(y), float(z), float(w)), vectors[2], 25.0)  # type: ignore[arg-type]
+    return Reading(
+        1000.0 + seed,
+        vectors[0],
+        vectors[1],
+        (float(x), float(y), float(z), float(w)),
+        vectors[2],
+        25.0,
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_what_is_encoded_is_decoded(name: str) -> None:
     spec = PROTOCOLS[name]
     encoder, sent = spec.encoder(), [turned(i) for i in range(50)]
-    got = readings(name, b"".join(encoder.encode(reading) for reading in sent) + encoder.encode(turned(99)))
+    got = readings(
+        name, b"".join(encoder.encode(reading) for reading in sent) + encoder.encode(turned(99))
+    )
     assert len(got) in (50, 51)
     scale = 1000.0 if name == "witmotion" else 1.0  # its field has no unit
     for a, b in zip(sent, got, strict=False):
@@ -138,7 +165,9 @@ def test_what_is_encoded_is_decoded(name: str) -> None:
         if "angular_velocity" in spec.sends:
             assert b.angular_velocity == pytest.approx(a.angular_velocity, abs=0.002)
         if "magnetic_field" in spec.sends:
-            assert b.magnetic_field == pytest.approx(tuple(v * scale for v in a.magnetic_field or ()), abs=0.0006 * scale)
+            assert b.magnetic_field == pytest.approx(
+                tuple(v * scale for v in a.magnetic_field or ()), abs=0.0006 * scale
+            )
         assert b.orientation is not None
         off = Rotation.from_quat(a.orientation).inv() * Rotation.from_quat(b.orientation)
         assert np.degrees(off.magnitude()) < 0.02
@@ -151,7 +180,11 @@ def test_what_is_encoded_is_decoded(name: str) -> None:
 def test_xsens_references(reference: str, free: bool) -> None:
     """The same attitude in any of the three references has z up; a free acceleration becomes the specific force that was felt."""
     to_ned = Rotation.from_matrix([[0, 1, 0], [1, 0, 0], [0, 0, -1]])  # ENU to NED
-    to_reference = {"ENU": Rotation.identity(), "NED": to_ned, "NWU": Rotation.from_euler("z", -90, degrees=True)}[reference]
+    to_reference = {
+        "ENU": Rotation.identity(),
+        "NED": to_ned,
+        "NWU": Rotation.from_euler("z", -90, degrees=True),
+    }[reference]
     attitude = Rotation.from_euler("ZYX", [30, 20, -50], degrees=True)  # sensor to ENU
     x, y, z, w = (to_reference * attitude).as_quat()
     bits = {"ENU": 0, "NED": 4, "NWU": 8}[reference]
@@ -166,15 +199,20 @@ def test_xsens_references(reference: str, free: bool) -> None:
     (reading,) = readings("xsens", b"\xfa" + body + bytes((-sum(body) & 0xFF,)))
     assert reading.acceleration == pytest.approx(felt, abs=1e-5)
     turned_by = Rotation.from_quat(reading.orientation) * attitude.inv()
-    assert np.linalg.norm(turned_by.as_rotvec()[:2]) < 1e-6  # only the heading may differ (NWU has x to the north)
-    assert turned_by.magnitude() == pytest.approx(math.pi / 2 if reference == "NWU" else 0, abs=1e-6)
+    assert (
+        np.linalg.norm(turned_by.as_rotvec()[:2]) < 1e-6
+    )  # only the heading may differ (NWU has x to the north)
+    assert turned_by.magnitude() == pytest.approx(
+        math.pi / 2 if reference == "NWU" else 0, abs=1e-6
+    )
 
 
 def test_xsens_fixed_point_and_double_formats() -> None:
     values = (1.25, -2.5, 9.75)
     packets = [
         struct.pack(">HB", 0x4021, 12) + struct.pack(">3i", *(int(v * 2**20) for v in values)),
-        struct.pack(">HB", 0x4022, 18) + b"".join(struct.pack(">Ih", int(v % 1 * 2**32), math.floor(v)) for v in values),
+        struct.pack(">HB", 0x4022, 18)
+        + b"".join(struct.pack(">Ih", int(v % 1 * 2**32), math.floor(v)) for v in values),
         struct.pack(">HB", 0x4023, 24) + struct.pack(">3d", *values),
     ]
     for payload in packets:
@@ -208,7 +246,9 @@ def test_ximu3_package_reads_what_the_encoder_writes(tmp_path: Path) -> None:
     connection.close()
     assert len(inertial) == len(quaternions) == 20
     for a, m, q in zip(sent, inertial, quaternions, strict=True):
-        assert (m.accelerometer_x * GRAVITY, m.accelerometer_z * GRAVITY) == pytest.approx((a.acceleration[0], a.acceleration[2]), rel=1e-5)  # type: ignore[index]
+        assert (m.accelerometer_x * GRAVITY, m.accelerometer_z * GRAVITY) == pytest.approx(
+            (a.acceleration[0], a.acceleration[2]), rel=1e-5
+        )  # type: ignore[index]
         assert math.radians(m.gyroscope_y) == pytest.approx(a.angular_velocity[1], rel=1e-5)  # type: ignore[index]
         assert (q.x, q.y, q.z, q.w) == pytest.approx(a.orientation, abs=1e-6)
         assert m.timestamp == round((a.device_time or 0) * 1e6)
@@ -221,7 +261,11 @@ def test_ximu3_package_reads_what_the_encoder_writes(tmp_path: Path) -> None:
 @given(data=st.data())
 def test_chunking_makes_no_difference(name: str, data: st.DataObject) -> None:
     encoder = PROTOCOLS[name].encoder()
-    stream = b"".join(encoder.encode(turned(i)) for i in range(6)) + data.draw(st.binary(max_size=40)) + encoder.encode(turned(7)) * 2
+    stream = (
+        b"".join(encoder.encode(turned(i)) for i in range(6))
+        + data.draw(st.binary(max_size=40))
+        + encoder.encode(turned(7)) * 2
+    )
     whole = readings(name, stream)
     decoder, pieces = PROTOCOLS[name].decoder(), []
     at = 0
@@ -241,7 +285,9 @@ def test_a_damaged_frame_is_counted_and_costs_only_itself(name: str) -> None:
     damaged = bytearray(frames[4])
     damaged[9] ^= 0x10
     decoder = PROTOCOLS[name].decoder()
-    got = decoder.feed(b"".join([*frames[:4], bytes(damaged), *frames[5:]]) + encoder.encode(turned(11)))
+    got = decoder.feed(
+        b"".join([*frames[:4], bytes(damaged), *frames[5:]]) + encoder.encode(turned(11))
+    )
     assert decoder.stats.checksum_errors == 1
     assert len(got) >= 10
     assert decoder.stats.lost == (0 if name == "witmotion" else 1)
@@ -255,7 +301,10 @@ def test_a_false_frame_of_high_type_does_not_shift_the_end_of_runs() -> None:
     """WitMotion: garbage whose sum holds by chance looked like a longer run, and the next seven measurements were lost."""
     encoder, decoder = PROTOCOLS["witmotion"].encoder(), PROTOCOLS["witmotion"].decoder()
     before = decoder.feed(b"".join(encoder.encode(turned(i)) for i in range(10)))
-    after = decoder.feed(summed(bytes((0x55, 0x5E)) + bytes(8)) + b"".join(encoder.encode(turned(i)) for i in range(10, 20)))
+    after = decoder.feed(
+        summed(bytes((0x55, 0x5E)) + bytes(8))
+        + b"".join(encoder.encode(turned(i)) for i in range(10, 20))
+    )
     assert len(before) + len(after) == 20
 
 
@@ -266,11 +315,19 @@ def test_a_frame_swallowed_by_one_that_holds_by_chance_is_recovered(name: str, c
     encoder, decoder = PROTOCOLS[name].encoder(), PROTOCOLS[name].decoder()
     for i in range(4):
         decoder.feed(encoder.encode(turned(i)))
-    sent = Reading(None if name == "witmotion" else 7.0, (1.0, 2.0, 3.0), (0.1, 0.2, 0.3), (0.0, 0.0, 0.0, 1.0))
+    sent = Reading(
+        None if name == "witmotion" else 7.0, (1.0, 2.0, 3.0), (0.1, 0.2, 0.3), (0.0, 0.0, 0.0, 1.0)
+    )
     measurement = encoder.encode(sent)
-    size = 11 if name == "witmotion" else len(measurement)  # WitMotion sends a run of frames, of which the first is swallowed here
+    size = (
+        11 if name == "witmotion" else len(measurement)
+    )  # WitMotion sends a run of frames, of which the first is swallowed here
     false = measurement[:cut] + measurement[: size - cut]
-    last = next(bytes((b,)) for b in range(256) if _holds(decoder, false[: cut - 1] + bytes((b,)) + false[cut:]))
+    last = next(
+        bytes((b,))
+        for b in range(256)
+        if _holds(decoder, false[: cut - 1] + bytes((b,)) + false[cut:])
+    )
     stream = measurement[: cut - 1] + last + measurement
     got = decoder.feed(stream[:size])
     got += decoder.feed(stream[size:] + b"\x00" * 40)
@@ -292,11 +349,16 @@ def test_of_two_frames_that_hold_the_one_with_empty_reserved_bytes_is_believed()
 def test_clocks_that_wrap_run_on() -> None:
     encoder = PROTOCOLS["csv"].encoder()
     start = 2**32 / 1e6 - 0.05
-    stream = b"".join(encoder.encode(Reading(start + 0.01 * i, (0, 0, 9.8), (0, 0, 0))) for i in range(20))
+    stream = b"".join(
+        encoder.encode(Reading(start + 0.01 * i, (0, 0, 9.8), (0, 0, 0))) for i in range(20)
+    )
     times = [r.device_time for r in readings("csv", stream)]
     np.testing.assert_allclose(np.diff(times), 0.01, atol=2e-6)  # type: ignore[arg-type]
     encoder = PROTOCOLS["witmotion"].encoder()
-    stream = b"".join(encoder.encode(Reading(86399.95 + 0.01 * i, (0, 0, 9.8), (0, 0, 0), (0, 0, 0, 1))) for i in range(20))
+    stream = b"".join(
+        encoder.encode(Reading(86399.95 + 0.01 * i, (0, 0, 9.8), (0, 0, 0), (0, 0, 0, 1)))
+        for i in range(20)
+    )
     times = [r.device_time for r in readings("witmotion", stream)]
     np.testing.assert_allclose(np.diff(times), 0.01, atol=2e-6)  # type: ignore[arg-type]
 
@@ -315,7 +377,9 @@ def test_clocks_that_wrap_run_on() -> None:
 )
 def test_lines_that_are_no_measurement(line: bytes) -> None:
     decoder = PROTOCOLS["csv"].decoder()
-    assert decoder.feed(line + b"\n$IMU,5,0,0,9.8,0,0,0\n") == [Reading(5e-6, (0.0, 0.0, 9.8), (0.0, 0.0, 0.0))]
+    assert decoder.feed(line + b"\n$IMU,5,0,0,9.8,0,0,0\n") == [
+        Reading(5e-6, (0.0, 0.0, 9.8), (0.0, 0.0, 0.0))
+    ]
     assert decoder.stats.skipped_bytes + decoder.stats.checksum_errors > 0
 
 

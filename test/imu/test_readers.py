@@ -24,10 +24,14 @@ from pallas_ros.imu.synchroniser import Synchroniser
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_every_protocol_through_a_pseudo_terminal(name: str, simulated: Callable[..., SensorSimulator], wait: Callable[..., None]) -> None:
+def test_every_protocol_through_a_pseudo_terminal(
+    name: str, simulated: Callable[..., SensorSimulator], wait: Callable[..., None]
+) -> None:
     simulator = simulated(name)
     got: dict[str, list[ImuSample]] = defaultdict(list)
-    driver = ImuDriver(list(simulator.ports.values()), [name], lambda site, sample: got[site].append(sample))
+    driver = ImuDriver(
+        list(simulator.ports.values()), [name], lambda site, sample: got[site].append(sample)
+    )
     driver.check()
     driver.start()
     try:
@@ -39,7 +43,9 @@ def test_every_protocol_through_a_pseudo_terminal(name: str, simulated: Callable
         for sample in got[site][30:60]:
             i = int(np.argmin(np.abs(track.time - simulator.motion_time(sample.stamp))))
             assert sample.orientation is not None
-            assert np.degrees(rotations.angle_between(sample.orientation, track.orientation[i])) < 0.1
+            assert (
+                np.degrees(rotations.angle_between(sample.orientation, track.orientation[i])) < 0.1
+            )
             np.testing.assert_allclose(sample.acceleration, track.acceleration[i], atol=0.02)
         stats = next(s for s in driver.stats() if s.site == site) if driver.stats() else None
         assert stats is None or stats.checksum_errors == 0
@@ -50,7 +56,9 @@ def test_a_reader_comes_back_and_the_others_go_on(
 ) -> None:
     simulator = simulated(links={site: tmp_path / site for site in SITES})
     got: dict[str, list[ImuSample]] = defaultdict(list)
-    driver = ImuDriver(list(simulator.ports.values()), ["witmotion"], lambda site, sample: got[site].append(sample))
+    driver = ImuDriver(
+        list(simulator.ports.values()), ["witmotion"], lambda site, sample: got[site].append(sample)
+    )
     driver.start()
     try:
         wait(lambda: all(len(got[site]) >= 10 for site in SITES))
@@ -77,7 +85,11 @@ def test_a_heading_nobody_else_knows_goes_on_when_the_cable_is_back(
     got: dict[str, list[ImuSample]] = defaultdict(list)
     biases = {site: np.array([0.01, -0.02, 0.015]) for site in SITES}
     driver = ImuDriver(
-        list(simulator.ports.values()), ["csv"], lambda site, sample: got[site].append(sample), orientation="6d", gyroscope_bias=biases
+        list(simulator.ports.values()),
+        ["csv"],
+        lambda site, sample: got[site].append(sample),
+        orientation="6d",
+        gyroscope_bias=biases,
     )
     driver.start()
     try:
@@ -101,7 +113,9 @@ def test_a_heading_nobody_else_knows_goes_on_when_the_cable_is_back(
 
 
 @pytest.mark.timing
-def test_a_pulled_cable_costs_only_its_site(simulated: Callable[..., SensorSimulator], tmp_path: Path, wait: Callable[..., None]) -> None:
+def test_a_pulled_cable_costs_only_its_site(
+    simulated: Callable[..., SensorSimulator], tmp_path: Path, wait: Callable[..., None]
+) -> None:
     """The whole chain of threads, bytes, clocks, calibration and synchroniser: frames go on at 60 Hz without the site, and then with it."""
     simulator = simulated(links={site: tmp_path / site for site in SITES})
     calibrator, synchroniser, lock = TPoseCalibrator(), Synchroniser(), threading.Lock()
@@ -114,7 +128,9 @@ def test_a_pulled_cable_costs_only_its_site(simulated: Callable[..., SensorSimul
                 found = calibrator.push(site, sample)
                 calibration.extend([found] if found else [])
             else:
-                got.extend(synchroniser.push(site, sample.stamp, *calibration[0].apply(site, sample)))
+                got.extend(
+                    synchroniser.push(site, sample.stamp, *calibration[0].apply(site, sample))
+                )
 
     driver = ImuDriver(list(simulator.ports.values()), ["witmotion"], take)
     driver.start()
@@ -137,10 +153,14 @@ def test_a_pulled_cable_costs_only_its_site(simulated: Callable[..., SensorSimul
     silent = [frame for frame in got if pulled + 3 * 10**8 < frame.stamp < plugged]
     assert len(silent) > 30
     assert not any(frame.valid[i] for frame in silent)
-    assert np.mean([frame.valid[others].all() for frame in got]) > 0.8  # all of them, were the machine not shared
+    assert (
+        np.mean([frame.valid[others].all() for frame in got]) > 0.8
+    )  # all of them, were the machine not shared
 
 
-def test_a_port_that_speaks_something_else_is_said(simulated: Callable[..., SensorSimulator], wait: Callable[..., None]) -> None:
+def test_a_port_that_speaks_something_else_is_said(
+    simulated: Callable[..., SensorSimulator], wait: Callable[..., None]
+) -> None:
     simulator = simulated("csv")
     driver = ImuDriver(list(simulator.ports.values()), ["xsens"], lambda site, sample: None)
     driver.start()
@@ -150,7 +170,9 @@ def test_a_port_that_speaks_something_else_is_said(simulated: Callable[..., Sens
         driver.stop()
 
 
-def test_a_reader_survives_whoever_takes_its_samples(simulated: Callable[..., SensorSimulator], wait: Callable[..., None]) -> None:
+def test_a_reader_survives_whoever_takes_its_samples(
+    simulated: Callable[..., SensorSimulator], wait: Callable[..., None]
+) -> None:
     simulator, taken = simulated(), []
 
     def take(site: str, sample: ImuSample) -> None:
@@ -189,19 +211,32 @@ def test_a_cable_may_be_pulled_while_bytes_flow(tmp_path: Path) -> None:
     assert not failed
 
 
-def test_a_sensor_whose_heading_begins_at_zero_with_power_keeps_the_calibrated_one(tmp_path: Path, wait: Callable[..., None]) -> None:
-    port, spec, got, said = PseudoPort(tmp_path / "port"), PROTOCOLS["bno08x_rvc"], [], threading.Event()
+def test_a_sensor_whose_heading_begins_at_zero_with_power_keeps_the_calibrated_one(
+    tmp_path: Path, wait: Callable[..., None]
+) -> None:
+    port, spec, got, said = (
+        PseudoPort(tmp_path / "port"),
+        PROTOCOLS["bno08x_rvc"],
+        [],
+        threading.Event(),
+    )
     faces = [0.9]  # where the wearer faces, rad, as the sensor counts it
 
     def write() -> None:
         encoder = spec.encoder()
         while not said.is_set():
-            q = rotations.multiply(rotations.about_z(faces[0]), rotations.from_rotvec(np.array([0.2, 0.0, 0.0])))
-            port.write(encoder.encode(Reading(0.0, (0.0, 0.0, GRAVITY), orientation=tuple(q.tolist()))))
+            q = rotations.multiply(
+                rotations.about_z(faces[0]), rotations.from_rotvec(np.array([0.2, 0.0, 0.0]))
+            )
+            port.write(
+                encoder.encode(Reading(0.0, (0.0, 0.0, GRAVITY), orientation=tuple(q.tolist())))
+            )
             time.sleep(0.01)
 
     thread = threading.Thread(target=write)
-    reader = SerialReader(str(tmp_path / "port"), spec, "neck", lambda _, sample: got.append(sample.orientation)).start()
+    reader = SerialReader(
+        str(tmp_path / "port"), spec, "neck", lambda _, sample: got.append(sample.orientation)
+    ).start()
     thread.start()
     try:
         wait(lambda: len(got) > 10)
@@ -247,7 +282,9 @@ def test_a_killed_simulator_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     assert resolve(str(tmp_path / "pelvis")) == str(tmp_path / "pelvis")
     port.close()
     PseudoPort(tmp_path / "pelvis").close()
-    (tmp_path / "pelvis").symlink_to("/dev/null")  # the terminal of the killed one is somebody else's now
+    (tmp_path / "pelvis").symlink_to(
+        "/dev/null"
+    )  # the terminal of the killed one is somebody else's now
     assert resolve(str(tmp_path / "pelvis")) is None
 
 
@@ -258,7 +295,9 @@ def test_shaking_tells_the_ports_apart() -> None:
     stamp = 10**9
     asked = []
     while assigner.asked is not None and stamp < 60 * 10**9:
-        shaken = order[assigner.asked] if stamp // (3 * 10**9) % 2 else None  # three seconds of shaking, three of rest
+        shaken = (
+            order[assigner.asked] if stamp // (3 * 10**9) % 2 else None
+        )  # three seconds of shaking, three of rest
         if not asked or asked[-1] != assigner.asked:
             asked.append(assigner.asked)
         for port in ports:

@@ -13,7 +13,13 @@ import pytest
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
-from pallas_ros.body.names import JOINT_INDEX, SITES, TOPIC_DIAGNOSTICS, TOPIC_PALLAS_BODY, TOPIC_SENSORS
+from pallas_ros.body.names import (
+    JOINT_INDEX,
+    SITES,
+    TOPIC_DIAGNOSTICS,
+    TOPIC_PALLAS_BODY,
+    TOPIC_SENSORS,
+)
 from pallas_ros.imu import ports as serial_ports
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.motions import calibration_motion, demo_motion
@@ -27,7 +33,12 @@ pytest.importorskip("pallas.msg", reason="needs the generated messages (make set
 pytestmark = pytest.mark.ros
 
 PERIOD = 10**9 / 60
-DRIVEN = {"pelvis": "pelvis", "neck": "spine3", "left_wrist": "left_elbow", "right_wrist": "right_elbow"}
+DRIVEN = {
+    "pelvis": "pelvis",
+    "neck": "spine3",
+    "left_wrist": "left_elbow",
+    "right_wrist": "right_elbow",
+}
 """A joint that cannot be known without the site."""
 
 
@@ -50,7 +61,9 @@ class Graph:
         self._read: list[Any] = []
         self.arrivals: list[int] = []
         self.listener = rclpy.create_node("listener")
-        self.listener.create_subscription(BodyPose, TOPIC_PALLAS_BODY, self._heard, QoSProfile(depth=2000), raw=True)
+        self.listener.create_subscription(
+            BodyPose, TOPIC_PALLAS_BODY, self._heard, QoSProfile(depth=2000), raw=True
+        )
         self.calibrate = self.listener.create_client(Calibrate, "/pallas_node/calibrate")
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.listener)
@@ -63,7 +76,9 @@ class Graph:
     def _node(self, name: str, **parameters: Any) -> "subprocess.Popen[bytes]":
         words = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
         command = [sys.executable, "-m", "pallas_ros.nodes", name, "--ros-args", *words]
-        return subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(
+            command, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
     def _heard(self, message: bytes) -> None:
         self.arrivals.append(time.time_ns())
@@ -75,7 +90,9 @@ class Graph:
         from pallas.msg import BodyPose
         from rclpy.serialization import deserialize_message
 
-        self._read += [deserialize_message(message, BodyPose) for message in self.raw[len(self._read) :]]
+        self._read += [
+            deserialize_message(message, BodyPose) for message in self.raw[len(self._read) :]
+        ]
         return self._read
 
     def newest(self) -> Any:
@@ -109,7 +126,9 @@ class Graph:
         self.wait(lambda: nanoseconds(self.newest().header.stamp) > pulled + seconds * 1e9)
         plugged = time.time_ns()
         self.simulator.plug(site)
-        self.wait(lambda: nanoseconds(self.newest().header.stamp) > plugged and valid(self.newest(), site))
+        self.wait(
+            lambda: nanoseconds(self.newest().header.stamp) > plugged and valid(self.newest(), site)
+        )
         count = len(self.raw)
         self.wait(lambda: len(self.raw) > count + 30)
         return pulled, plugged
@@ -158,9 +177,13 @@ def valid(body: Any, site: str) -> bool:
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize("sites", [("right_wrist",), pytest.param(SITES, marks=pytest.mark.slow, id="each_site")])
+@pytest.mark.parametrize(
+    "sites", [("right_wrist",), pytest.param(SITES, marks=pytest.mark.slow, id="each_site")]
+)
 @pytest.mark.parametrize("seconds", [1.5, pytest.param(5.0, marks=pytest.mark.slow)])
-def test_a_pulled_cable_costs_only_its_site(make_graph: Callable[..., Graph], seconds: float, sites: tuple[str, ...]) -> None:
+def test_a_pulled_cable_costs_only_its_site(
+    make_graph: Callable[..., Graph], seconds: float, sites: tuple[str, ...]
+) -> None:
     """Issue 3: bodies keep coming at 60 Hz with the site marked, and all is well within 1 s of plugging it back."""
     graph = make_graph(demo_motion(20.0))
     graph.wait(graph.calibrate.service_is_ready)
@@ -175,14 +198,29 @@ def test_a_pulled_cable_costs_only_its_site(make_graph: Callable[..., Graph], se
         assert while_silent > 0.5 * before  # on a machine that is shared; by hand, alone:
         if seconds > 4:
             worst = int(np.argmax(np.diff(stamps)))
-            assert np.diff(stamps)[worst] < 1.5 * PERIOD, f"{site}: bodies left out {(stamps[worst] - pulled) / 1e9:.2f} s after pulling"
-        assert not any(valid(body, site) for body, then in zip(graph.bodies, silent, strict=True) if then)
-        assert f"no signal from the {site.replace('_', ' ')} sensor" in graph.bodies[int(np.argmax(silent))].remarks
+            assert np.diff(stamps)[worst] < 1.5 * PERIOD, (
+                f"{site}: bodies left out {(stamps[worst] - pulled) / 1e9:.2f} s after pulling"
+            )
+        assert not any(
+            valid(body, site) for body, then in zip(graph.bodies, silent, strict=True) if then
+        )
+        assert (
+            f"no signal from the {site.replace('_', ' ')} sensor"
+            in graph.bodies[int(np.argmax(silent))].remarks
+        )
         if site != "pelvis":  # without which nothing is known
             others = [s for s in SITES if s != site]
-            assert any(all(valid(body, s) for s in others) for body, then in zip(graph.bodies, silent, strict=True) if then)
-        back = next(k for k, body in enumerate(graph.bodies) if stamps[k] > plugged and valid(body, site))
-        first = next(k for k, body in enumerate(graph.bodies) if stamps[k] > pulled and not valid(body, site))
+            assert any(
+                all(valid(body, s) for s in others)
+                for body, then in zip(graph.bodies, silent, strict=True)
+                if then
+            )
+        back = next(
+            k for k, body in enumerate(graph.bodies) if stamps[k] > plugged and valid(body, site)
+        )
+        first = next(
+            k for k, body in enumerate(graph.bodies) if stamps[k] > pulled and not valid(body, site)
+        )
         assert stamps[back] - plugged < 10**9
         arrived = np.array(graph.arrivals)[(stamps > pulled) & (stamps < plugged)]
         print(
@@ -197,11 +235,17 @@ def test_the_calibration_service(make_graph: Callable[..., Graph], tmp_path: Pat
     (tmp_path / "damaged.yaml").write_text("format: pallas-calibration/1\nsites: {pelvis: 3}\n")
     graph = make_graph(calibration_motion(False), still_s=1.0)
     for request, words in (
-        ({"procedure": "dance"}, "there is no calibration procedure 'dance': known are rest, tpose"),
+        (
+            {"procedure": "dance"},
+            "there is no calibration procedure 'dance': known are rest, tpose",
+        ),
         ({"procedure": "rest"}, "there is none yet"),
         ({"procedure": "load", "file": str(tmp_path / "none.yaml")}, "no such file"),
         ({"procedure": "load", "file": str(tmp_path / "damaged.yaml")}, "damaged calibration"),
-        ({"procedure": "known_pose", "joint_names": ["pelvis"]}, "1 joint_names but 0 joint_orientations"),
+        (
+            {"procedure": "known_pose", "joint_names": ["pelvis"]},
+            "1 joint_names but 0 joint_orientations",
+        ),
         ({"procedure": "tpose", "timeout": 0.5}, "no calibration in time: "),
     ):
         answer = graph.ask(**request)
@@ -209,16 +253,25 @@ def test_the_calibration_service(make_graph: Callable[..., Graph], tmp_path: Pat
         assert words in answer.message
         assert len(answer.message.splitlines()) == 1
     me = tmp_path / "me.yaml"
-    answer = graph.ask(lambda: graph.simulator.start() and None, procedure="npose_tpose", file=str(me), timeout=60.0)
+    answer = graph.ask(
+        lambda: graph.simulator.start() and None,
+        procedure="npose_tpose",
+        file=str(me),
+        timeout=60.0,
+    )
     assert answer.success, answer.message
     assert answer.message == "calibrated (npose_tpose)"
     assert list(answer.sites) == list(SITES)
     assert np.degrees(answer.residual).max() < 5.0
     saved, told = Calibration.load(me), Calibration.from_yaml(answer.calibration)
     for site in SITES:
-        np.testing.assert_allclose(saved.sites[site].q_bone_sensor, told.sites[site].q_bone_sensor, atol=1e-9)
+        np.testing.assert_allclose(
+            saved.sites[site].q_bone_sensor, told.sites[site].q_bone_sensor, atol=1e-9
+        )
         track = graph.simulator.tracks[site]
-        assert np.cos(saved.sites[site].heading_offset - track.heading_offset) > np.cos(np.radians(8))
+        assert np.cos(saved.sites[site].heading_offset - track.heading_offset) > np.cos(
+            np.radians(8)
+        )
     graph.wait(lambda: len(graph.raw) > 30)
     answer = graph.ask(procedure="load", file=str(me))
     assert answer.success, answer.message
@@ -227,7 +280,8 @@ def test_the_calibration_service(make_graph: Callable[..., Graph], tmp_path: Pat
 def serials(simulator: SensorSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pseudo-terminals become USB adapters with serial numbers A0 to A3."""
     found = [
-        SimpleNamespace(device=str(Path(path).resolve()), serial_number=f"A{i}", vid=1) for i, path in enumerate(simulator.ports.values())
+        SimpleNamespace(device=str(Path(path).resolve()), serial_number=f"A{i}", vid=1)
+        for i, path in enumerate(simulator.ports.values())
     ]
     monkeypatch.setattr(serial_ports.list_ports, "comports", lambda: found)
 
@@ -253,7 +307,9 @@ def test_a_calibration_is_named_after_the_sensors_and_refused_with_others(
     from pallas_ros.nodes.pallas_node import PallasBodyNode
     from pallas_ros.ros.qos import LATCHED, STREAM
 
-    simulator = SensorSimulator(demo_motion(20.0), PROTOCOLS["csv"], links={site: tmp_path / site for site in SITES})
+    simulator = SensorSimulator(
+        demo_motion(20.0), PROTOCOLS["csv"], links={site: tmp_path / site for site in SITES}
+    )
     serials(simulator, monkeypatch)
     rclpy.init()
     executor, listener = SingleThreadedExecutor(), rclpy.create_node("listener")
@@ -263,7 +319,13 @@ def test_a_calibration_is_named_after_the_sensors_and_refused_with_others(
         made_with("A0", "A1", "A2", "A3").save(tmp_path / "mine.yaml")
 
         def start(kind: type[Any], **settings: Any) -> Any:
-            nodes.append(kind(parameter_overrides=[Parameter(key, value=value) for key, value in settings.items()]))
+            nodes.append(
+                kind(
+                    parameter_overrides=[
+                        Parameter(key, value=value) for key, value in settings.items()
+                    ]
+                )
+            )
             nodes[-1].bring("configure")
             nodes[-1].bring("activate")
             executor.add_node(nodes[-1])
@@ -279,11 +341,16 @@ def test_a_calibration_is_named_after_the_sensors_and_refused_with_others(
         bodies: list[Any] = []
 
         def hear(message: Any) -> None:
-            said.update({s.name: (s.message, {v.key: v.value for v in s.values}) for s in message.status})
+            said.update(
+                {s.name: (s.message, {v.key: v.value for v in s.values}) for s in message.status}
+            )
 
         listener.create_subscription(DiagnosticArray, TOPIC_DIAGNOSTICS, hear, STREAM)
         listener.create_subscription(
-            DiagnosticArray, TOPIC_SENSORS, lambda m: worn.append({s.name: s.hardware_id for s in m.status}), LATCHED
+            DiagnosticArray,
+            TOPIC_SENSORS,
+            lambda m: worn.append({s.name: s.hardware_id for s in m.status}),
+            LATCHED,
         )
         listener.create_subscription(BodyPose, TOPIC_PALLAS_BODY, bodies.append, STREAM)
         liar = listener.create_publisher(DiagnosticArray, TOPIC_SENSORS, LATCHED)
@@ -305,7 +372,11 @@ def test_a_calibration_is_named_after_the_sensors_and_refused_with_others(
 
         start(ImuDriverNode, calibration=str(tmp_path / "mine.yaml"), **ports)
         start(PallasBodyNode, calibration=str(tmp_path / "foreign.yaml"))
-        wait(lambda: "usb:A3 on left_wrist, but usb:A2 is there" in said.get("pallas_node", ("", {}))[0])
+        wait(
+            lambda: (
+                "usb:A3 on left_wrist, but usb:A2 is there" in said.get("pallas_node", ("", {}))[0]
+            )
+        )
         assert worn[0] == dict(zip(SITES, ("usb:A0", "usb:A1", "usb:A2", "usb:A3"), strict=True))
 
         for count, status in enumerate(
@@ -317,16 +388,29 @@ def test_a_calibration_is_named_after_the_sensors_and_refused_with_others(
             start=1,
         ):
             liar.publish(DiagnosticArray(status=status))
-            wait(lambda count=count: said["pallas_node"][1].get(f"errors of {TOPIC_SENSORS}") == str(count))
+            wait(
+                lambda count=count: (
+                    said["pallas_node"][1].get(f"errors of {TOPIC_SENSORS}") == str(count)
+                )
+            )
 
         answer = ask(procedure="rest")
         assert not answer.success
         assert "usb:A3 on left_wrist" in answer.message
         answer = ask(procedure="tpose", file=str(tmp_path / "found.yaml"))
         assert answer.success, answer.message
-        assert not [body for body in bodies if nanoseconds(body.header.stamp) <= read_document(answer.calibration)[1]]
+        assert not [
+            body
+            for body in bodies
+            if nanoseconds(body.header.stamp) <= read_document(answer.calibration)[1]
+        ]
         found = Calibration.load(tmp_path / "found.yaml")
-        assert [found.sites[site].sensor for site in SITES] == ["usb:A0", "usb:A1", "usb:A2", "usb:A3"]
+        assert [found.sites[site].sensor for site in SITES] == [
+            "usb:A0",
+            "usb:A1",
+            "usb:A2",
+            "usb:A3",
+        ]
         assert Calibration.from_yaml(answer.calibration).sites["neck"].sensor == "usb:A1"
         wait(lambda: len(bodies) > 30)
         answer = ask(procedure="load", file=str(tmp_path / "foreign.yaml"))

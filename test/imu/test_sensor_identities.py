@@ -26,10 +26,17 @@ EXCHANGED = WORN | {"left_wrist": "usb:A3", "right_wrist": "usb:A2"}
 
 
 def message(pairs: list[tuple[str, str]]) -> Any:
-    return SimpleNamespace(status=[SimpleNamespace(name=name, hardware_id=identity) for name, identity in pairs])
+    return SimpleNamespace(
+        status=[SimpleNamespace(name=name, hardware_id=identity) for name, identity in pairs]
+    )
 
 
-@given(st.lists(st.tuples(st.one_of(st.sampled_from(SITES), st.text(max_size=30)), st.text(max_size=300)), max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.one_of(st.sampled_from(SITES), st.text(max_size=30)), st.text(max_size=300)),
+        max_size=6,
+    )
+)
 def test_any_message_is_read_or_refused_in_one_sentence(pairs: list[tuple[str, str]]) -> None:
     sensors, refusal = {}, ""
     try:
@@ -42,10 +49,17 @@ def test_any_message_is_read_or_refused_in_one_sentence(pairs: list[tuple[str, s
         return
     assert sensors == {site: identity for site, identity in pairs if identity}
     assert set(sensors) <= set(SITES)
-    assert all(len(identity) <= 200 and not any(unicodedata.category(c)[0] == "C" for c in identity) for identity in sensors.values())
+    assert all(
+        len(identity) <= 200 and not any(unicodedata.category(c)[0] == "C" for c in identity)
+        for identity in sensors.values()
+    )
     calibration = Calibration.identity()
     calibration.name_sensors(sensors)
-    assert {s: c.sensor for s, c in Calibration.from_yaml(calibration.to_yaml()).sites.items() if c.sensor} == sensors
+    assert {
+        s: c.sensor
+        for s, c in Calibration.from_yaml(calibration.to_yaml()).sites.items()
+        if c.sensor
+    } == sensors
 
 
 @given(st.permutations(SITES).flatmap(lambda sites: st.lists(st.sampled_from(sites), unique=True)))
@@ -98,7 +112,10 @@ def test_what_is_found_here_is_named_after_the_sensors(told_late: bool) -> None:
     assert "usb:A2" in live.document()
     live.connected(EXCHANGED)
     assert live.foreign.startswith("the calibration of 20")
-    assert "made with sensor usb:A2 on left_wrist, but usb:A3 is there (it belongs on right_wrist)" in live.foreign
+    assert (
+        "made with sensor usb:A2 on left_wrist, but usb:A3 is there (it belongs on right_wrist)"
+        in live.foreign
+    )
 
 
 def test_a_given_calibration_makes_bodies_of_its_own_sensors_only() -> None:

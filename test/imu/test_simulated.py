@@ -21,24 +21,38 @@ from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
 def test_virtual_sensors_are_rigid_bodies() -> None:
     """Gyroscope and orientation, accelerometer and lever arm agree: integrated they give each other back."""
     motion = demo_motion(12.0)
-    for site, track in VirtualSensors(SensorNoise.none().with_(mounting_error=0.2), 3).tracks(motion, 200.0).items():
+    for site, track in (
+        VirtualSensors(SensorNoise.none().with_(mounting_error=0.2), 3)
+        .tracks(motion, 200.0)
+        .items()
+    ):
         step = np.diff(track.time)[:, None]
-        turns = rotations.from_rotvec(0.5 * (track.angular_velocity[1:] + track.angular_velocity[:-1]) * step)
+        turns = rotations.from_rotvec(
+            0.5 * (track.angular_velocity[1:] + track.angular_velocity[:-1]) * step
+        )
         predicted = rotations.multiply(track.orientation[:-1], turns)
-        assert np.degrees(rotations.angle_between(predicted, track.orientation[1:])).max() < 0.01, site
+        assert np.degrees(rotations.angle_between(predicted, track.orientation[1:])).max() < 0.01, (
+            site
+        )
         world = rotations.rotate(track.orientation, track.acceleration) - [0, 0, GRAVITY]
-        assert np.linalg.norm(np.sum(world[:-1] * step, axis=0)) < 0.5, site  # begins at rest, ends slow
+        assert np.linalg.norm(np.sum(world[:-1] * step, axis=0)) < 0.5, (
+            site
+        )  # begins at rest, ends slow
 
 
 def test_motions_are_smooth_and_plausible() -> None:
     for motion in (demo_motion(70.0), everyday_motion(60.0, seed=4), calibration_motion()):
         jerk = np.diff(motion.positions, 3, axis=0) * motion.fps**3
         assert np.abs(jerk).max() < 400
-        feet = motion.positions[:, [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]], 2].min(axis=1)
+        feet = motion.positions[:, [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]], 2].min(
+            axis=1
+        )
         assert feet.min() > 0.03
         assert feet.max() < 0.12
     demo = demo_motion(70.0)
-    assert np.abs(np.diff(demo.positions[: int(2.9 * 60)], axis=0)).max() < 1e-9  # still, for the calibration
+    assert (
+        np.abs(np.diff(demo.positions[: int(2.9 * 60)], axis=0)).max() < 1e-9
+    )  # still, for the calibration
     np.testing.assert_allclose(demo_motion(20.0).positions, demo.positions[:1201], atol=0.05)
 
 
@@ -59,12 +73,17 @@ def test_a_calibrated_recording_plays_as_raw_sensors(shared_data: Path) -> None:
     ("change", "words"),
     [
         ({"sites": None}, "no 'sites' in it"),
-        ({"sites": np.array(["pelvis", "head", "left_wrist", "tail"])}, "no sensor for right_wrist"),
+        (
+            {"sites": np.array(["pelvis", "head", "left_wrist", "tail"])},
+            "no sensor for right_wrist",
+        ),
         ({"orientation": np.zeros((5, 4, 3))}, "'orientation' has shape"),
         ({"stamp": np.array([0, 1, 2, 3, np.nan])}, "stamps that are no numbers"),
     ],
 )
-def test_what_is_no_recording_is_refused(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+def test_what_is_no_recording_is_refused(
+    change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
     arrays: dict[str, Any] = {
         "sites": np.array(["pelvis", "head", "left_wrist", "right_wrist"]),
         "stamp": np.arange(5.0),
@@ -77,13 +96,19 @@ def test_what_is_no_recording_is_refused(change: dict[str, Any], words: str, tmp
         load_recording(tmp_path / "r.npz")
 
 
-def test_truth_lies_on_the_grid_and_goes_forth_and_back(simulated: Callable[..., SensorSimulator], wait: Callable[..., None]) -> None:
+def test_truth_lies_on_the_grid_and_goes_forth_and_back(
+    simulated: Callable[..., SensorSimulator], wait: Callable[..., None]
+) -> None:
     simulator = simulated()
     wait(lambda: simulator.started_at is not None)
     assert simulator.started_at is not None
     truth = playback.Truth(simulator)
-    bodies = list(truth.until(simulator.started_at + 13 * 10**9))  # six seconds forth, six back, one forth
+    bodies = list(
+        truth.until(simulator.started_at + 13 * 10**9)
+    )  # six seconds forth, six back, one forth
     assert len(bodies) in (780, 781)
     assert all(round(round(b.stamp * 60 / 1e9) * 1e9 / 60) == b.stamp for b in bodies)
-    assert max(np.abs(np.diff([b.positions[20] for b in bodies], axis=0)).max(), 0) < 0.06  # no leap where it turns
+    assert (
+        max(np.abs(np.diff([b.positions[20] for b in bodies], axis=0)).max(), 0) < 0.06
+    )  # no leap where it turns
     assert not list(truth.until(simulator.started_at + 13 * 10**9))

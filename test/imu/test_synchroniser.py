@@ -23,14 +23,22 @@ def acceleration_at(stamp: int) -> np.ndarray:
     return np.array([(stamp - START) / NANOSECONDS, 2.0, -1.0])
 
 
-def stream(rate: float, duration: float, rng: np.random.Generator, jitter: float = 0.0, loss: float = 0.0) -> list[int]:
-    times = np.arange(0, duration, 1 / rate) + rng.uniform(0, jitter / rate, int(np.ceil(duration * rate)))
+def stream(
+    rate: float, duration: float, rng: np.random.Generator, jitter: float = 0.0, loss: float = 0.0
+) -> list[int]:
+    times = np.arange(0, duration, 1 / rate) + rng.uniform(
+        0, jitter / rate, int(np.ceil(duration * rate))
+    )
     return [START + int(t * NANOSECONDS) for t in times[rng.random(len(times)) >= loss]]
 
 
 def play(sync: Synchroniser, streams: dict[str, list[int]]) -> list[ImuFrame]:
     events = sorted((stamp, site) for site, stamps in streams.items() for stamp in stamps)
-    return [frame for stamp, site in events for frame in sync.push(site, stamp, orientation_at(stamp, site), acceleration_at(stamp))]
+    return [
+        frame
+        for stamp, site in events
+        for frame in sync.push(site, stamp, orientation_at(stamp, site), acceleration_at(stamp))
+    ]
 
 
 def assert_on_grid(frames: list[ImuFrame]) -> None:
@@ -45,9 +53,13 @@ def assert_on_grid(frames: list[ImuFrame]) -> None:
     jitter=st.floats(0, 0.9),
     seed=st.integers(0, 1000),
 )
-def test_frames_lie_on_the_grid_and_hold_the_interpolated_truth(rates: list[float], jitter: float, seed: int) -> None:
+def test_frames_lie_on_the_grid_and_hold_the_interpolated_truth(
+    rates: list[float], jitter: float, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
-    streams = {site: stream(rate, 1.0, rng, jitter) for site, rate in zip(SITES, rates, strict=True)}
+    streams = {
+        site: stream(rate, 1.0, rng, jitter) for site, rate in zip(SITES, rates, strict=True)
+    }
     frames = play(Synchroniser(), streams)
     assert len(frames) >= 56
     assert_on_grid(frames)
@@ -59,14 +71,19 @@ def test_frames_lie_on_the_grid_and_hold_the_interpolated_truth(rates: list[floa
         assert frame.newest_input <= max(max(s) for s in streams.values())
     bracketed = [f for f in frames if not f.age.any()]
     for frame in bracketed:
-        np.testing.assert_allclose(frame.acceleration, np.tile(acceleration_at(frame.stamp), (4, 1)), atol=1e-6)
+        np.testing.assert_allclose(
+            frame.acceleration, np.tile(acceleration_at(frame.stamp), (4, 1)), atol=1e-6
+        )
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_thirty_hertz_with_loss_gives_every_frame(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    frames = play(Synchroniser(), {site: stream(30 if i else 400, 3.0, rng, 0.5, 0.1) for i, site in enumerate(SITES)})
+    frames = play(
+        Synchroniser(),
+        {site: stream(30 if i else 400, 3.0, rng, 0.5, 0.1) for i, site in enumerate(SITES)},
+    )
     assert_on_grid(frames)
     assert len(frames) >= 160
 
@@ -76,7 +93,10 @@ def test_the_same_samples_give_the_same_frames() -> None:
     streams = {site: stream(100, 2.0, rng, 0.8, 0.05) for site in SITES}
     first, second = play(Synchroniser(), streams), play(Synchroniser(), streams)
     assert [f.stamp for f in first] == [f.stamp for f in second]
-    assert all(np.array_equal(a.orientation, b.orientation) and np.array_equal(a.age, b.age) for a, b in zip(first, second, strict=True))
+    assert all(
+        np.array_equal(a.orientation, b.orientation) and np.array_equal(a.age, b.age)
+        for a, b in zip(first, second, strict=True)
+    )
 
 
 def test_a_silent_site_is_held_then_marked_then_welcomed_back() -> None:
@@ -118,7 +138,9 @@ def test_bad_samples_are_counted_by_reason_and_change_nothing() -> None:
     streams = {site: stream(100, 2.0, rng) for site in SITES}
     clean = play(Synchroniser(), streams)
     sync, frames, last = Synchroniser(), [], 0
-    for n, (stamp, site) in enumerate(sorted((s, site) for site, stamps in streams.items() for s in stamps)):
+    for n, (stamp, site) in enumerate(
+        sorted((s, site) for site, stamps in streams.items() for s in stamps)
+    ):
         q, a = orientation_at(stamp, site), acceleration_at(stamp)
         frames += sync.push(site, stamp, q, a)
         bad = n % 6
@@ -147,7 +169,14 @@ def test_bad_samples_are_counted_by_reason_and_change_nothing() -> None:
 
 def test_a_silence_of_all_sites_is_left_out() -> None:
     rng = np.random.default_rng(2)
-    streams = {site: [s for s in stream(100, 12.0, rng) if not START + 2 * NANOSECONDS < s < START + 10 * NANOSECONDS] for site in SITES}
+    streams = {
+        site: [
+            s
+            for s in stream(100, 12.0, rng)
+            if not START + 2 * NANOSECONDS < s < START + 10 * NANOSECONDS
+        ]
+        for site in SITES
+    }
     sync = Synchroniser()
     frames = play(sync, streams)
     stamps = np.array([f.stamp for f in frames]) - START

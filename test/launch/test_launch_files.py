@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("launch_ros", reason="launch and launch_ros are not installed here (they are on a machine with ROS 2)")
+pytest.importorskip(
+    "launch_ros",
+    reason="launch and launch_ros are not installed here (they are on a machine with ROS 2)",
+)
 
 import importlib.util
 from typing import Any
@@ -42,22 +45,43 @@ def nodes(path: Path, **arguments: str) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_it_declares_the_arguments_of_the_graph(path: Path) -> None:
-    declared = {entity.name for entity in load(path).entities if isinstance(entity, DeclareLaunchArgument)}
+    declared = {
+        entity.name for entity in load(path).entities if isinstance(entity, DeclareLaunchArgument)
+    }
     assert declared == set(Graph.load().arguments)
 
 
 def test_bringup_is_the_graph_of_pallas_up() -> None:
     bringup = share() / "launch" / "bringup.launch.py"
-    for arguments in ({}, {"record": "bag", "view": "true"}, {"imu_source": "serial", "arm": "real"}):
-        assert nodes(bringup, **arguments) == {node.node for node in Graph.load().resolve(arguments)}
+    for arguments in (
+        {},
+        {"record": "bag", "view": "true"},
+        {"imu_source": "serial", "arm": "real"},
+    ):
+        assert nodes(bringup, **arguments) == {
+            node.node for node in Graph.load().resolve(arguments)
+        }
 
 
 def test_the_parts() -> None:
-    assert nodes(share() / "launch" / "pallas.launch.py") == {"imu_simulator", "imu_driver", "pallas_node"}
-    assert nodes(share() / "launch" / "hpstm.launch.py") == {"pose_adapter", "hpstm", "retarget", "arm_simulator"}
+    assert nodes(share() / "launch" / "pallas.launch.py") == {
+        "imu_simulator",
+        "imu_driver",
+        "pallas_node",
+    }
+    assert nodes(share() / "launch" / "hpstm.launch.py") == {
+        "pose_adapter",
+        "hpstm",
+        "retarget",
+        "arm_simulator",
+    }
 
 
 @pytest.mark.parametrize(("body", "metres"), [("pallas", 0.3), ("pose", None)])
-def test_only_the_sensors_body_may_be_less_sure_of_its_hands(body: str, metres: float | None) -> None:
-    retarget = next(node for node in Graph.load().resolve({"body": body}) if node.node == "retarget")
+def test_only_the_sensors_body_may_be_less_sure_of_its_hands(
+    body: str, metres: float | None
+) -> None:
+    retarget = next(
+        node for node in Graph.load().resolve({"body": body}) if node.node == "retarget"
+    )
     assert retarget.parameters.get("stop_deviation_m") == metres

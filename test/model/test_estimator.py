@@ -19,7 +19,9 @@ from pallas_ros.runtime.root import RootTracker
 
 @pytest.fixture(scope="module")
 def estimator(released: Path) -> BodyEstimator:
-    return BodyEstimator(open_stream(released.with_suffix(".onnx"), backend="onnxruntime"), Skeleton.from_height(1.8))
+    return BodyEstimator(
+        open_stream(released.with_suffix(".onnx"), backend="onnxruntime"), Skeleton.from_height(1.8)
+    )
 
 
 def frame(index: int, heading: float = 0.0, **changes: np.ndarray) -> ImuFrame:
@@ -48,9 +50,21 @@ def test_a_standing_body_stands(estimator: BodyEstimator) -> None:
     estimator.reset()
     body = [estimator.step(frame(i)) for i in range(180)][-1]
     assert np.linalg.norm(body.positions[0, :2]) < 0.25
-    assert abs(min(body.positions[JOINT_INDEX["left_foot"], 2], body.positions[JOINT_INDEX["right_foot"], 2])) < 0.06
+    assert (
+        abs(
+            min(
+                body.positions[JOINT_INDEX["left_foot"], 2],
+                body.positions[JOINT_INDEX["right_foot"], 2],
+            )
+        )
+        < 0.06
+    )
     assert body.contacts.min() > 0.5
-    np.testing.assert_allclose(body.positions, forward_kinematics(Skeleton.from_height(1.8), body.rotations, body.positions[0]), atol=1e-6)
+    np.testing.assert_allclose(
+        body.positions,
+        forward_kinematics(Skeleton.from_height(1.8), body.rotations, body.positions[0]),
+        atol=1e-6,
+    )
     assert (body.confidence >= 0).all() and (body.confidence <= 1).all() and body.valid.all()
     assert np.linalg.eigvalsh(body.covariance).min() >= 0  # type: ignore[arg-type]
 
@@ -58,7 +72,10 @@ def test_a_standing_body_stands(estimator: BodyEstimator) -> None:
 def test_a_lost_wrist_takes_its_arm_with_it_and_no_other_joint(estimator: BodyEstimator) -> None:
     estimator.reset()
     body = estimator.step(frame(0, valid=np.array([True, True, False, True])))
-    assert not body.valid[JOINT_INDEX["left_wrist"]] and body.confidence[JOINT_INDEX["left_wrist"]] == 0
+    assert (
+        not body.valid[JOINT_INDEX["left_wrist"]]
+        and body.confidence[JOINT_INDEX["left_wrist"]] == 0
+    )
     assert body.valid[JOINT_INDEX["right_wrist"]] and "left wrist" in body.remarks[0]
 
 
@@ -81,8 +98,12 @@ def test_a_foot_that_stands_does_not_slide() -> None:
     feet = []
     for i in range(60):
         relative = still.copy()
-        relative[[7, 10], 0] -= 0.01 * i  # the left foot goes back under the body, at 0.6 m/s: the body goes forward
-        root = tracker.step(round((i + 1) * 1e9 / 60), relative, np.array([0.95, 0.1]), np.array([0.5, 0.1, 0.0]))
+        relative[[7, 10], 0] -= (
+            0.01 * i
+        )  # the left foot goes back under the body, at 0.6 m/s: the body goes forward
+        root = tracker.step(
+            round((i + 1) * 1e9 / 60), relative, np.array([0.95, 0.1]), np.array([0.5, 0.1, 0.0])
+        )
         feet.append(root + relative[10])
     np.testing.assert_allclose(np.diff(np.array(feet)[:, :2], axis=0), 0, atol=1e-9)
     assert tracker.walked == pytest.approx(0.59, abs=1e-6)
@@ -92,10 +113,15 @@ def test_real_recording_shins_and_forearms_agree_with_the_sensors_on_them(releas
     torch = pytest.importorskip("torch")
     from pallas_ros.train.evaluate import evaluate_real, network
 
-    path = Path(os.environ.get("PALLAS_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")) / "real_imu_60hz.npz"
+    path = (
+        Path(os.environ.get("PALLAS_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+        / "real_imu_60hz.npz"
+    )
     if not path.is_file():
         pytest.skip(f"{path} is not there (set PALLAS_DATA)")
     torch.set_num_threads(1)
-    figures = {row["metric"]: row["value"] for row in evaluate_real(path, {"pallas": network(released)})}
+    figures = {
+        row["metric"]: row["value"] for row in evaluate_real(path, {"pallas": network(released)})
+    }
     assert figures["shin_deg"] <= 18
     assert figures["forearm_deg"] <= 5

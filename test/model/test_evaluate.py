@@ -24,22 +24,34 @@ def walk(frames: int = 120) -> Sequence:
     t = torch.arange(frames) / 60
     rotvec = 0.4 * torch.sin(t[:, None, None] * torch.linspace(1, 5, 66).view(22, 3))
     R = rotations.to_matrix(rotations.from_rotvec(rotvec))[None]
-    imu = torch.cat((torch.zeros(1, frames, 4, 3), R[:, :, [0, 12, 18, 19]].flatten(-2)), -1).flatten(-2)
+    imu = torch.cat(
+        (torch.zeros(1, frames, 4, 3), R[:, :, [0, 12, 18, 19]].flatten(-2)), -1
+    ).flatten(-2)
     velocity = torch.tensor([1.0, 0.0, 0.0]).expand(1, frames, 3)
     return Sequence(imu, R, torch.zeros(1, frames, 2), velocity, torch.full((1, frames), 0.3))
 
 
 def test_the_truth_scores_zero_and_a_turned_elbow_its_angle() -> None:
     truth = walk()
-    perfect = measure_clip(Estimate(truth.rotations, truth.contacts, truth.root_velocity), truth, 0, 120, Skeleton.from_height()).sums
+    perfect = measure_clip(
+        Estimate(truth.rotations, truth.contacts, truth.root_velocity),
+        truth,
+        0,
+        120,
+        Skeleton.from_height(),
+    ).sums
     assert perfect["mpjpe_cm"][0] == 0 and perfect["jerk_ratio"][0] == perfect["jerk_ratio"][1]
     assert perfect["root_drift_m_per_10m"][0] / perfect["root_drift_m_per_10m"][1] < 0.02
     turned = truth.rotations.clone()
-    turned[:, :, JOINT_INDEX["left_elbow"]] @= rotations.to_matrix(rotations.from_rotvec(torch.tensor([0.0, 0.0, 0.2])))
+    turned[:, :, JOINT_INDEX["left_elbow"]] @= rotations.to_matrix(
+        rotations.from_rotvec(torch.tensor([0.0, 0.0, 0.2]))
+    )
     off = measure_clip(Estimate(turned), truth, 0, 120, Skeleton.from_height()).sums
     assert off["angle_left_elbow_deg"][0] / 120 == pytest.approx(np.degrees(0.2), rel=1e-2)
     forearm = Skeleton.from_height().lengths[JOINT_INDEX["left_wrist"]]
-    assert off["mpjpe_upper_cm"][0] / 120 == pytest.approx(100 * 2 * np.sin(0.1) * forearm / 14, rel=1e-2)
+    assert off["mpjpe_upper_cm"][0] / 120 == pytest.approx(
+        100 * 2 * np.sin(0.1) * forearm / 14, rel=1e-2
+    )
     assert off["mpjpe_legs_cm"][0] == 0
 
 
@@ -47,14 +59,18 @@ def test_tpose_baseline_holds_what_is_measured() -> None:
     truth = walk()
     R = tpose_measured(truth.imu)
     for name in ("pelvis", "left_elbow", "right_elbow"):
-        assert (R[:, :, JOINT_INDEX[name]] - truth.rotations[:, :, JOINT_INDEX[name]]).abs().max() < 1e-6
+        assert (
+            R[:, :, JOINT_INDEX[name]] - truth.rotations[:, :, JOINT_INDEX[name]]
+        ).abs().max() < 1e-6
     assert (R[:, :, JOINT_INDEX["left_knee"]] - torch.eye(3)).abs().max() == 0
 
 
 def test_intervals_hold_the_mean_and_widen_with_spread() -> None:
     def clips(spread: float) -> list[ClipFigures]:
         rng = np.random.default_rng(0)
-        return [ClipFigures({"m": (100 * (5 + spread * x), 100.0)}) for x in rng.standard_normal(60)]
+        return [
+            ClipFigures({"m": (100 * (5 + spread * x), 100.0)}) for x in rng.standard_normal(60)
+        ]
 
     value, low, high = bootstrap(clips(0.1), "m")
     _, low2, high2 = bootstrap(clips(1.0), "m")
@@ -63,10 +79,23 @@ def test_intervals_hold_the_mean_and_widen_with_spread() -> None:
 
 
 def test_the_command_writes_its_rows(tmp_path: Path, released: Path) -> None:
-    data = Path(os.environ.get("PALLAS_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+    data = Path(
+        os.environ.get("PALLAS_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
+    )
     if not (data / "real_imu_60hz.npz").is_file():
         pytest.skip(f"the motion packs are not in {data} (set PALLAS_DATA)")
-    arguments = ["eval", "pallas", "--data", str(data), "--models", str(released), "--cases", "real", "--json", str(tmp_path / "f.json")]
+    arguments = [
+        "eval",
+        "pallas",
+        "--data",
+        str(data),
+        "--models",
+        str(released),
+        "--cases",
+        "real",
+        "--json",
+        str(tmp_path / "f.json"),
+    ]
     assert cli.main(arguments) == 0
     rows = json.loads((tmp_path / "f.json").read_text())["rows"]
     assert {(r["name"], r["case"], r["metric"]) for r in rows} >= {
@@ -78,6 +107,12 @@ def test_the_command_writes_its_rows(tmp_path: Path, released: Path) -> None:
 
 def test_models_of_one_name_are_told_apart() -> None:
     """`pallas eval pallas --models runs/*/model.safetensors` measured the last of them only."""
-    assert names([Path("runs/a/model.safetensors"), Path("runs/b/model.safetensors")]) == ["a/model", "b/model"]
+    assert names([Path("runs/a/model.safetensors"), Path("runs/b/model.safetensors")]) == [
+        "a/model",
+        "b/model",
+    ]
     assert names([Path("runs/full.safetensors"), Path("gru.safetensors")]) == ["full", "gru"]
-    assert names([Path("1/a/m.safetensors"), Path("2/a/m.safetensors")]) == ["1/a/m.safetensors", "2/a/m.safetensors"]
+    assert names([Path("1/a/m.safetensors"), Path("2/a/m.safetensors")]) == [
+        "1/a/m.safetensors",
+        "2/a/m.safetensors",
+    ]

@@ -20,7 +20,17 @@ TOLERANCE = 1e-4
 def model() -> Pallas:
     """A whole PALLAS with random weights everywhere, also where training begins from zeros."""
     torch.manual_seed(4)
-    network = Pallas(PallasConfig(width=48, heads=4, hidden=64, window=12, legs_hidden=32, solver_hidden=16, solver_blocks=2)).eval()
+    network = Pallas(
+        PallasConfig(
+            width=48,
+            heads=4,
+            hidden=64,
+            window=12,
+            legs_hidden=32,
+            solver_hidden=16,
+            solver_blocks=2,
+        )
+    ).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
@@ -33,7 +43,11 @@ def inputs(frames: int, batch: int) -> list[dict[str, np.ndarray]]:
     walk = np.cumsum(generator.normal(0, 0.05, (frames, batch, 4, 3, 3)), axis=0)
     rotation = np.linalg.qr(walk + np.eye(3))[0]
     acceleration = generator.normal(0, 0.4, (frames, batch, 4, 3))
-    imu = np.concatenate((acceleration, rotation.reshape(frames, batch, 4, 9)), axis=-1).reshape(frames, batch, 48).astype(np.float32)
+    imu = (
+        np.concatenate((acceleration, rotation.reshape(frames, batch, 4, 9)), axis=-1)
+        .reshape(frames, batch, 48)
+        .astype(np.float32)
+    )
     latent = generator.normal(0, 0.3, (frames, batch, 8)).astype(np.float32)
     return [{"imu": a, "latent": b} for a, b in zip(imu, latent)]
 
@@ -42,11 +56,16 @@ def test_same_numbers_as_the_definition(model: Pallas, tmp_path: Path) -> None:
     assert can_be_fused(model)
     batch = 3
     path = export_stream(FusedPallasStep(model), tmp_path / "fused.onnx", {"kind": "pallas"})
-    fused, reference = open_stream(path, "onnxruntime", batch), TorchStream(ModelFile.load(path), PallasStep(model), batch)
+    fused, reference = (
+        open_stream(path, "onnxruntime", batch),
+        TorchStream(ModelFile.load(path), PallasStep(model), batch),
+    )
     for count, frame in enumerate(inputs(200, batch)):
         expected = reference.step(frame)
         for name, value in fused.step(frame).items():
-            np.testing.assert_allclose(value, expected[name], atol=TOLERANCE, err_msg=f"{name} of frame {count}")
+            np.testing.assert_allclose(
+                value, expected[name], atol=TOLERANCE, err_msg=f"{name} of frame {count}"
+            )
 
 
 def test_streaming_is_the_sequence_over_ten_thousand_frames(model: Pallas, tmp_path: Path) -> None:
@@ -65,8 +84,12 @@ def test_streaming_is_the_sequence_over_ten_thousand_frames(model: Pallas, tmp_p
         with torch.no_grad():
             sequence = model(torch.from_numpy(frames[:, chunk]), state)
         state = sequence.state
-        np.testing.assert_allclose(np.stack(streamed["positions"][chunk]), sequence.positions[0], atol=TOLERANCE)
-        np.testing.assert_allclose(np.stack(streamed["root_velocity"][chunk]), sequence.root_velocity[0], atol=TOLERANCE)
+        np.testing.assert_allclose(
+            np.stack(streamed["positions"][chunk]), sequence.positions[0], atol=TOLERANCE
+        )
+        np.testing.assert_allclose(
+            np.stack(streamed["root_velocity"][chunk]), sequence.root_velocity[0], atol=TOLERANCE
+        )
 
 
 def test_ablations_are_left_as_they_are() -> None:

@@ -22,7 +22,9 @@ from pallas_ros.model.step import export, load_model  # noqa: E402
 from pallas_ros.runtime import open_stream  # noqa: E402
 from pallas_ros.train.pallas import save_model  # noqa: E402
 
-SMALL = PallasConfig(width=32, heads=2, hidden=48, window=8, legs_hidden=24, solver_hidden=16, solver_blocks=2)
+SMALL = PallasConfig(
+    width=32, heads=2, hidden=48, window=8, legs_hidden=24, solver_hidden=16, solver_blocks=2
+)
 VARIANTS = {
     "whole": SMALL,
     "no long-short": replace(SMALL, long_short=False),
@@ -46,7 +48,9 @@ def sensors(batch: int, frames: int, seed: int = 0) -> "torch.Tensor":
     """Plausible inputs: rotations that are rotations."""
     g = torch.Generator().manual_seed(seed)
     R = rotations.to_matrix(rotations.normalise(torch.randn(batch, frames, 4, 4, generator=g)))
-    return torch.cat((0.3 * torch.randn(batch, frames, 4, 3, generator=g), R.flatten(-2)), dim=-1).flatten(-2)
+    return torch.cat(
+        (0.3 * torch.randn(batch, frames, 4, 3, generator=g), R.flatten(-2)), dim=-1
+    ).flatten(-2)
 
 
 @pytest.mark.parametrize("variant", [*VARIANTS, "gru"])
@@ -79,7 +83,9 @@ def test_long_context_reaches_past_the_window() -> None:
     other = imu.clone()
     other[:, :10] = sensors(1, 10, seed=9)
     with torch.no_grad():
-        assert (model(imu).solver_output[:, -1] - model(other).solver_output[:, -1]).abs().max() > 1e-6
+        assert (
+            model(imu).solver_output[:, -1] - model(other).solver_output[:, -1]
+        ).abs().max() > 1e-6
 
 
 def test_solver_inverts_to_1e_4() -> None:
@@ -106,8 +112,12 @@ def test_positions_are_forward_kinematics_of_the_rotations() -> None:
     with torch.no_grad():
         out = model(sensors(2, 5))
     R = out.rotations.double().numpy()
-    np.testing.assert_allclose(R @ np.swapaxes(R, -1, -2), np.broadcast_to(np.eye(3), R.shape), atol=1e-5)
-    expected = kinematics.forward_kinematics_matrices(Skeleton.from_height(), R, np.zeros((2, 5, 3)))
+    np.testing.assert_allclose(
+        R @ np.swapaxes(R, -1, -2), np.broadcast_to(np.eye(3), R.shape), atol=1e-5
+    )
+    expected = kinematics.forward_kinematics_matrices(
+        Skeleton.from_height(), R, np.zeros((2, 5, 3))
+    )
     np.testing.assert_allclose(out.positions.numpy(), expected, atol=1e-5)
 
 
@@ -115,19 +125,29 @@ def test_torch_kinematics_and_rotations_agree_with_numpy() -> None:
     q = rotations.normalise(torch.randn(7, 22, 4, dtype=torch.float64))
     offsets = torch.tensor(Skeleton.from_height().offsets)
     expected = kinematics.forward_kinematics(Skeleton.from_height(), q.numpy(), np.zeros((7, 3)))
-    np.testing.assert_allclose(joint_positions(rotations.to_matrix(q), offsets).numpy(), expected, atol=1e-9)
-    np.testing.assert_allclose(rotations.heading(q).numpy(), np_rotations.heading(q.numpy()), atol=1e-9)
+    np.testing.assert_allclose(
+        joint_positions(rotations.to_matrix(q), offsets).numpy(), expected, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        rotations.heading(q).numpy(), np_rotations.heading(q.numpy()), atol=1e-9
+    )
     v = torch.randn(7, 22, 3, dtype=torch.float64)
-    np.testing.assert_allclose(rotations.from_rotvec(v).numpy(), np_rotations.from_rotvec(v.numpy()), atol=1e-9)
+    np.testing.assert_allclose(
+        rotations.from_rotvec(v).numpy(), np_rotations.from_rotvec(v.numpy()), atol=1e-9
+    )
     R = rotations.to_matrix(q)
-    np.testing.assert_allclose(rotations.from_r6d(rotations.to_r6d(R)).numpy(), R.numpy(), atol=1e-7)
+    np.testing.assert_allclose(
+        rotations.from_r6d(rotations.to_r6d(R)).numpy(), R.numpy(), atol=1e-7
+    )
 
 
 def test_latents_choose_other_legs_and_leave_the_upper_body(released: Path) -> None:
     model, imu = load_model(released), sensors(1, 20)
     with torch.no_grad():
         plain, again = model(imu), model(imu)
-        drawn = model(imu, latent=torch.randn(1, LATENT, generator=torch.Generator().manual_seed(0)))
+        drawn = model(
+            imu, latent=torch.randn(1, LATENT, generator=torch.Generator().manual_seed(0))
+        )
     assert torch.equal(plain.positions, again.positions), "the mode for control is deterministic"
     legs = (plain.positions - drawn.positions).norm(dim=-1)
     assert legs[0, -1, 7] > 0.005
@@ -136,13 +156,19 @@ def test_latents_choose_other_legs_and_leave_the_upper_body(released: Path) -> N
 
 def test_onnx_step_equals_the_network(tmp_path: Path) -> None:
     save_model(shaken(SMALL), tmp_path / "m.safetensors", {})
-    stream = open_stream(export(tmp_path / "m.safetensors", tmp_path / "m.onnx"), backend="onnxruntime")
+    stream = open_stream(
+        export(tmp_path / "m.safetensors", tmp_path / "m.onnx"), backend="onnxruntime"
+    )
     imu = sensors(1, 25)
     with torch.no_grad():
         expected = load_model(tmp_path / "m.safetensors")(imu).positions[0].numpy()
     latent = np.zeros((1, LATENT))
     for t in range(25):
-        np.testing.assert_allclose(stream.step({"imu": imu[:, t].numpy(), "latent": latent})["positions"][0], expected[t], atol=1e-4)
+        np.testing.assert_allclose(
+            stream.step({"imu": imu[:, t].numpy(), "latent": latent})["positions"][0],
+            expected[t],
+            atol=1e-4,
+        )
 
 
 def test_bad_weights_are_named(tmp_path: Path) -> None:

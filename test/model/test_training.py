@@ -23,7 +23,9 @@ from pallas_ros.train.loop import LoopSettings, fit  # noqa: E402
 from pallas_ros.train.losses import LossWeights, pallas_loss  # noqa: E402
 from pallas_ros.train.pallas import PLAIN, _of, read_config  # noqa: E402
 
-SMALL = PallasConfig(width=32, heads=2, hidden=48, window=8, legs_hidden=24, solver_hidden=16, solver_blocks=2)
+SMALL = PallasConfig(
+    width=32, heads=2, hidden=48, window=8, legs_hidden=24, solver_hidden=16, solver_blocks=2
+)
 NO_ERRORS = SensorErrors((0.0,) * 4, 0, 0, 0, 0, 0, 0, 0, 0, delay=(0, 0), dropout=0)
 
 
@@ -36,13 +38,20 @@ def library() -> MotionLibrary:
     q = np_rotations.from_rotvec(rotvec)
     root = np.stack((0.5 * t, np.sin(t), 0.95 + 0.02 * np.sin(5 * t)), axis=-1)
     motion = Motion(
-        60.0, forward_kinematics(Skeleton.from_height(), q, root), q, extra={"contacts": np.stack((t % 1 < 0.5, t % 1 >= 0.5), -1)}
+        60.0,
+        forward_kinematics(Skeleton.from_height(), q, root),
+        q,
+        extra={"contacts": np.stack((t % 1 < 0.5, t % 1 >= 0.5), -1)},
     )
     return MotionLibrary.from_clips([PackClip("test", "sway", "sway", "", motion)])
 
 
-def sampler(library: MotionLibrary, seed: int, settings: AugmentationSettings | None = None) -> SequenceSampler:
-    return SequenceSampler(library, list(library.clips), 40, 8, settings or AugmentationSettings(), seed)
+def sampler(
+    library: MotionLibrary, seed: int, settings: AugmentationSettings | None = None
+) -> SequenceSampler:
+    return SequenceSampler(
+        library, list(library.clips), 40, 8, settings or AugmentationSettings(), seed
+    )
 
 
 def test_batches_follow_from_the_seed(library: MotionLibrary) -> None:
@@ -52,32 +61,56 @@ def test_batches_follow_from_the_seed(library: MotionLibrary) -> None:
 
 
 def test_augmented_motion_is_made_of_rotations_and_is_finite(library: MotionLibrary) -> None:
-    batch = next(sampler(library, 0, AugmentationSettings(foreign_arm=0.3, keyed_arm=0.3, free_arm=0.3, bend=1.0)))
+    batch = next(
+        sampler(
+            library, 0, AugmentationSettings(foreign_arm=0.3, keyed_arm=0.3, free_arm=0.3, bend=1.0)
+        )
+    )
     product = batch.rotations @ batch.rotations.transpose(-1, -2)
     assert (product - torch.eye(3)).abs().max() < 1e-4
     assert torch.isfinite(batch.imu).all()
 
 
-def test_perfect_sensors_measure_the_bones_and_the_second_derivative(library: MotionLibrary) -> None:
+def test_perfect_sensors_measure_the_bones_and_the_second_derivative(
+    library: MotionLibrary,
+) -> None:
     clip = library.clips[0]
     q = torch.from_numpy(library.quaternions(clip))[None]
     root = torch.from_numpy(library.root[clip.start : clip.stop])[None]
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)[None]
-    out = sense(q, root, torch.zeros(1, q.shape[1], 2), offsets, NO_ERRORS, torch.Generator().manual_seed(0), neck_share=torch.zeros(1))
+    out = sense(
+        q,
+        root,
+        torch.zeros(1, q.shape[1], 2),
+        offsets,
+        NO_ERRORS,
+        torch.Generator().manual_seed(0),
+        neck_share=torch.zeros(1),
+    )
     R = out.imu.unflatten(-1, (4, 12))[..., 3:].unflatten(-1, (3, 3))
     for site, joint in ((0, 0), (1, 9), (2, 18), (3, 19)):
         assert (R[:, :, site] - out.rotations[:, :, joint]).abs().max() < 1e-3
     t = (np.arange(q.shape[1]) / 60)[MARGIN:-MARGIN]
     R_world = rotations.to_matrix(rotations.about_z(out.heading))
     a = (R_world @ out.imu.unflatten(-1, (4, 12))[:, :, 0, :3, None])[0, ..., 0].numpy() * 9.81
-    assert np.corrcoef(a[:, 1], -np.sin(t))[0, 1] > 0.8  # the root sways as sin t; the sensor's lever adds to it
+    assert (
+        np.corrcoef(a[:, 1], -np.sin(t))[0, 1] > 0.8
+    )  # the root sways as sin t; the sensor's lever adds to it
     assert (joint_positions(out.rotations, offsets[:, None])[:, :, 0]).abs().max() == 0
 
 
 def test_mirroring_exchanges_sides(library: MotionLibrary) -> None:
     perfect = replace(PLAIN, errors=NO_ERRORS)
-    plain, mirrored = next(sampler(library, 1, perfect)), next(sampler(library, 1, replace(perfect, mirror=1.0)))
-    p, m = (joint_positions(x.rotations, torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)) for x in (plain, mirrored))
+    plain, mirrored = (
+        next(sampler(library, 1, perfect)),
+        next(sampler(library, 1, replace(perfect, mirror=1.0))),
+    )
+    p, m = (
+        joint_positions(
+            x.rotations, torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
+        )
+        for x in (plain, mirrored)
+    )
     elbow = p[:, :, 20] * torch.tensor([1.0, -1.0, 1.0])
     assert (m[:, :, 21] - elbow).norm(dim=-1).max() < 1e-3
     assert torch.equal(plain.contacts, mirrored.contacts.flip(-1))
@@ -92,11 +125,20 @@ def test_training_lowers_the_loss_and_resumes(library: MotionLibrary, tmp_path: 
     torch.manual_seed(0)
     model, batches = Pallas(SMALL), sampler(library, 0, PLAIN)
     first = float(loss(model, next(batches))[0])
-    fit(model, batches, loss, LoopSettings(steps=40, warm_up=5, validate_every=20), tmp_path, generator=batches.generator)
+    fit(
+        model,
+        batches,
+        loss,
+        LoopSettings(steps=40, warm_up=5, validate_every=20),
+        tmp_path,
+        generator=batches.generator,
+    )
     assert float(loss(model, next(batches))[0]) < 0.6 * first
     again = Pallas(SMALL)
     fit(again, sampler(library, 0, PLAIN), loss, LoopSettings(steps=40, warm_up=5), tmp_path)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)), "resumed where it ended"
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)
+    ), "resumed where it ended"
     (tmp_path / "checkpoint.safetensors").write_bytes(b"torn")
     with pytest.raises(PallasError, match=r"checkpoint\.safetensors"):
         fit(Pallas(SMALL), batches, loss, LoopSettings(steps=41), tmp_path)

@@ -61,15 +61,32 @@ def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
         (["say", "fail"], 3, "", ""),
         (["say", "bad"], 2, "", "pallas: the word is bad: say another\n"),
         (["say", "stop"], 130, "", "pallas: interrupted\n"),
-        (["say"], 2, "", "pallas say: the following arguments are required: word (see pallas say --help)\n"),
-        (["say", "x", "--times", "y"], 2, "", "pallas say: argument --times: invalid int value: 'y' (see pallas say --help)\n"),
+        (
+            ["say"],
+            2,
+            "",
+            "pallas say: the following arguments are required: word (see pallas say --help)\n",
+        ),
+        (
+            ["say", "x", "--times", "y"],
+            2,
+            "",
+            "pallas say: argument --times: invalid int value: 'y' (see pallas say --help)\n",
+        ),
         (["sey", "x"], 2, "", "pallas: there is no command 'sey': did you mean 'say'?\n"),
         (["zzzzz"], 2, "", "pallas: there is no command 'zzzzz': `pallas --help` lists them\n"),
-        (["gone"], 2, "", "pallas: the command 'gone' is not part of this installation (no_such_module_at_all is missing)\n"),
+        (
+            ["gone"],
+            2,
+            "",
+            "pallas: the command 'gone' is not part of this installation (no_such_module_at_all is missing)\n",
+        ),
         (["--version"], 0, f"pallas {__version__}\n", ""),
     ],
 )
-def test_outcomes(arguments: list[str], status: int, output: str, error: str, capsys: pytest.CaptureFixture[str]):
+def test_outcomes(
+    arguments: list[str], status: int, output: str, error: str, capsys: pytest.CaptureFixture[str]
+):
     assert run(arguments, capsys) == (status, output, error)
 
 
@@ -77,12 +94,16 @@ def test_outcomes(arguments: list[str], status: int, output: str, error: str, ca
 def test_a_missing_package_is_named_with_what_to_do(capsys: pytest.CaptureFixture[str]):
     status, _, error = run(["broken"], capsys)
     assert status == 2
-    assert error.startswith("pallas: 'broken' needs the Python package no_such_package_at_all, which is not installed: run `make setup`")
+    assert error.startswith(
+        "pallas: 'broken' needs the Python package no_such_package_at_all, which is not installed: run `make setup`"
+    )
     assert error.count("\n") == 1
 
 
 @pytest.mark.usefixtures("say")
-def test_a_fault_is_one_sentence_and_a_traceback_where_asked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+def test_a_fault_is_one_sentence_and_a_traceback_where_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     status, _, error = run(["say", "fault"], capsys)
     assert (status, error.count("\n")) == (1, 1)
     assert "RuntimeError: first line (" in error
@@ -110,7 +131,9 @@ def test_help_imports_no_command_and_teaches(capsys: pytest.CaptureFixture[str])
 def pallas(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The installed command in a process of its own."""
     command = [sys.executable, "-m", "pallas_ros.cli", *arguments]
-    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60
+    )
 
 
 def test_help_of_the_real_command_lists_every_subcommand_without_heavy_imports():
@@ -118,10 +141,10 @@ def test_help_of_the_real_command_lists_every_subcommand_without_heavy_imports()
     assert found.returncode == 0
     for name in cli.installed_commands():
         assert f"\n    {name} " in found.stdout
-    code = (
-        "import sys; from pallas_ros import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
-    )
-    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stderr.split()
+    code = "import sys; from pallas_ros import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    ).stderr.split()
     assert not {"numpy", "scipy", "torch", "rclpy", "onnxruntime", "mujoco"} & set(modules)
 
 
@@ -140,7 +163,9 @@ def test_completion_is_what_a_shell_can_evaluate():
         script = pallas("--completion", shell)
         assert script.returncode == 0
         assert "_python_argcomplete" in script.stdout
-    subprocess.run(["bash", "-n"], input=pallas("--completion", "bash").stdout, text=True, check=True)
+    subprocess.run(
+        ["bash", "-n"], input=pallas("--completion", "bash").stdout, text=True, check=True
+    )
 
 
 def test_completion_offers_commands(tmp_path: Path):
@@ -154,7 +179,9 @@ def test_completion_offers_commands(tmp_path: Path):
         "_ARGCOMPLETE_IFS": "\n",
     }
     pallas(**asked)
-    assert answer.read_text().split() == [name for name in cli.installed_commands() if name.startswith("ca")]
+    assert answer.read_text().split() == [
+        name for name in cli.installed_commands() if name.startswith("ca")
+    ]
 
 
 def test_output_into_a_closed_pipe_is_no_fault():

@@ -32,11 +32,15 @@ def test_commands_that_are_named_exist(page: Path) -> None:
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     for page in (ROOT / "docs").glob("*.md"):
-        assert page.name == "index.md" or f"({page.name})" in index, f"docs/index.md does not name {page.name}"
+        assert page.name == "index.md" or f"({page.name})" in index, (
+            f"docs/index.md does not name {page.name}"
+        )
 
 
 def test_generated_pages_are_current(tmp_path: Path) -> None:
     before = {name: (ROOT / "docs" / name).read_text() for name in ("parameters.md", "commands.md")}
-    run = subprocess.run([sys.executable, "tools/docs.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "tools/docs.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     assert before == {name: (ROOT / "docs" / name).read_text() for name in before}

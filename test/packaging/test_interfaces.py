@@ -23,7 +23,10 @@ MESSAGES = sorted(path.stem for path in (ROOT / "msg").glob("*.msg"))
 def fill(kind: str, chance: random.Random) -> Any:
     """A value of an interface type, drawn from ``chance``."""
     if kind.startswith("sequence<"):
-        return [fill(kind[len("sequence<") : -1].split(",")[0], chance) for _ in range(chance.randrange(1, 5))]
+        return [
+            fill(kind[len("sequence<") : -1].split(",")[0], chance)
+            for _ in range(chance.randrange(1, 5))
+        ]
     if kind.endswith("]"):
         inner, count = kind[:-1].split("[")
         return [fill(inner, chance) for _ in range(int(count))]
@@ -47,7 +50,9 @@ def typestore() -> Any:
     """The rosbags library's own understanding of msg/*.msg."""
     store = get_typestore(Stores.ROS2_JAZZY)
     for name in MESSAGES:
-        store.register(get_types_from_msg((ROOT / "msg" / f"{name}.msg").read_text(), f"pallas/msg/{name}"))
+        store.register(
+            get_types_from_msg((ROOT / "msg" / f"{name}.msg").read_text(), f"pallas/msg/{name}")
+        )
     return store
 
 
@@ -64,7 +69,9 @@ def test_message_goes_round(name: str, seed: int, typestore: Any):
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_message_is_built_from_the_definition_in_the_checkout(name: str, typestore: Any):
-    assert built_hash("pallas", name) == typestore.hash_rihs01(f"pallas/msg/{name}"), "run `make setup`"
+    assert built_hash("pallas", name) == typestore.hash_rihs01(f"pallas/msg/{name}"), (
+        "run `make setup`"
+    )
 
 
 def test_tf2_msgs_is_the_one_everybody_else_has(typestore: Any):
@@ -78,7 +85,11 @@ def built_hash(package: str, name: str) -> str:
         description = Path(prefix) / "share" / package / "msg" / f"{name}.json"
         if description.exists():
             hashes = json.loads(description.read_text())["type_hashes"]
-            return next(item["hash_string"] for item in hashes if item["type_name"] == f"{package}/msg/{name}")
+            return next(
+                item["hash_string"]
+                for item in hashes
+                if item["type_name"] == f"{package}/msg/{name}"
+            )
     pytest.skip("this ROS 2 has no type hashes")
 
 

@@ -49,9 +49,13 @@ def test_package_xml_is_valid():
 
 def test_versions_agree():
     package = pytest.importorskip("catkin_pkg.package").parse_package(str(ROOT))
-    released = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    released = re.findall(
+        r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.M
+    )
     assert package.version == pallas_ros.__version__ == released[0]
-    assert "version" in PROJECT["dynamic"], "pyproject.toml takes the version from pallas_ros.__version__"
+    assert "version" in PROJECT["dynamic"], (
+        "pyproject.toml takes the version from pallas_ros.__version__"
+    )
     assert importlib.metadata.version("pallas-ros") == pallas_ros.__version__
 
 
@@ -66,8 +70,14 @@ def test_licence_is_the_same_everywhere_and_whole():
 def test_package_xml_names_every_package_whose_messages_are_imported():
     package = pytest.importorskip("catkin_pkg.package").parse_package(str(ROOT))
     declared = {dependency.name for dependency in package.exec_depends}
-    sources = "\n".join(path.read_text() for top in ("pallas_ros", "hpstm_ros") for path in (ROOT / top).rglob("*.py"))
-    imported = set(re.findall(r"^\s*(?:from|import) (\w+_(?:msgs|interfaces|srvs))\b", sources, re.M))
+    sources = "\n".join(
+        path.read_text()
+        for top in ("pallas_ros", "hpstm_ros")
+        for path in (ROOT / top).rglob("*.py")
+    )
+    imported = set(
+        re.findall(r"^\s*(?:from|import) (\w+_(?:msgs|interfaces|srvs))\b", sources, re.M)
+    )
     assert "sensor_msgs" in imported
     assert imported <= declared
 
@@ -75,7 +85,9 @@ def test_package_xml_names_every_package_whose_messages_are_imported():
 @pytest.mark.parametrize("extra", ["", *PROJECT["optional-dependencies"]])
 def test_lock_pins_every_dependency(extra: str):
     pins = locked()
-    for requirement in PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]:
+    for requirement in (
+        PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
+    ):
         assert normal(requirement) in pins, f"{requirement}: run `make lock`"
 
 
@@ -96,7 +108,9 @@ def test_lock_holds_what_is_installed():
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        if not any(line.split(" ;")[0] == f"{name}=={version.split('+')[0]}" for line in pins[name]):
+        if not any(
+            line.split(" ;")[0] == f"{name}=={version.split('+')[0]}" for line in pins[name]
+        ):
             wrong.append(f"{name} {version}")
     if wrong and not (ROOT / ".venv").exists():
         pytest.skip(f"not in the environment of make setup: {wrong}")
@@ -105,7 +119,9 @@ def test_lock_holds_what_is_installed():
 
 @pytest.mark.parametrize("group", ["pallas.nodes", "pallas.commands"])
 def test_entry_points_are_those_of_setup_cfg(group: str):
-    wanted = dict(line.split(" = ") for line in SETUP_CFG["options.entry_points"][group].strip().splitlines())
+    wanted = dict(
+        line.split(" = ") for line in SETUP_CFG["options.entry_points"][group].strip().splitlines()
+    )
     found = {entry.name: entry.value for entry in importlib.metadata.entry_points(group=group)}
     assert found == wanted, "run `make setup`"
 
@@ -117,7 +133,9 @@ def test_entry_points_name_modules_that_are_there(group: str):
         module, _, attribute = value.partition(":")
         source = ROOT / (module.replace(".", "/") + ".py")
         assert source.exists(), f"{name}: {source} is missing"
-        assert not attribute or re.search(rf"^class {attribute}\b", source.read_text(), re.M), f"{name}: no class {attribute}"
+        assert not attribute or re.search(rf"^class {attribute}\b", source.read_text(), re.M), (
+            f"{name}: no class {attribute}"
+        )
 
 
 def test_every_folder_of_code_is_a_package():

@@ -43,13 +43,20 @@ def ros(tmp_path: Path) -> dict[str, Path]:
 def test_environment_finds_the_wheels_and_is_stable(ros: dict[str, Path]):
     once = ros_environment.environment({"HOME": "/home/me"}, str(ros["venv"]))
     assert once["AMENT_PREFIX_PATH"] == str(ros["venv"])
-    assert once["LD_LIBRARY_PATH"].split(":") == [str(ros["venv"] / "lib"), *map(str, ros["venv"].glob("lib/*/*/ros_rcl.libs"))]
+    assert once["LD_LIBRARY_PATH"].split(":") == [
+        str(ros["venv"] / "lib"),
+        *map(str, ros["venv"].glob("lib/*/*/ros_rcl.libs")),
+    ]
     assert ros_environment.environment(once, str(ros["venv"])) == once
 
 
 def test_environment_keeps_a_workspace_built_on_the_wheels(ros: dict[str, Path]):
     workspace = str(ros["workspace"])
-    sourced = {"AMENT_PREFIX_PATH": workspace, "LD_LIBRARY_PATH": f"{workspace}/lib", "PYTHONPATH": f"{workspace}/lib/python"}
+    sourced = {
+        "AMENT_PREFIX_PATH": workspace,
+        "LD_LIBRARY_PATH": f"{workspace}/lib",
+        "PYTHONPATH": f"{workspace}/lib/python",
+    }
     found = ros_environment.environment(sourced, str(ros["venv"]))
     assert found["AMENT_PREFIX_PATH"].split(":") == [workspace, str(ros["venv"])]
     assert found["LD_LIBRARY_PATH"].startswith(f"{workspace}/lib:")
@@ -76,11 +83,19 @@ def test_environment_leaves_a_foreign_ros_out(ros: dict[str, Path]):
     assert ros_environment.environment(found, str(ros["venv"])) == found
 
 
-@pytest.mark.skipif(not (ROOT / ".venv/setup-stamps.json").exists(), reason="not an environment of make setup")
+@pytest.mark.skipif(
+    not (ROOT / ".venv/setup-stamps.json").exists(), reason="not an environment of make setup"
+)
 def test_python_of_the_environment_has_ros_with_nothing_exported():
     code = "import sys, rclpy, pallas.msg, pallas.srv, tf2_msgs.msg, pallas_ros, hpstm_ros; print(sys.argv[1:])"
     bare = {name: os.environ[name] for name in ("HOME",) if name in os.environ}
-    found = subprocess.run([ROOT / ".venv/bin/python", "-c", code, "a b", ""], env=bare, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(
+        [ROOT / ".venv/bin/python", "-c", code, "a b", ""],
+        env=bare,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert (found.stdout, found.stderr) == ("['a b', '']\n", "")
 
 
@@ -108,7 +123,8 @@ def test_an_unsuitable_python_is_refused_in_one_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(setup, "examine", lambda python: interpreter((3, 13, 1)))
     monkeypatch.delenv("PYTHON", raising=False)
     with pytest.raises(
-        setup.SetupError, match=r"wheels for CPython 3.10, 3.11 and 3.12, and here is CPython 3.13.1.*install one"
+        setup.SetupError,
+        match=r"wheels for CPython 3.10, 3.11 and 3.12, and here is CPython 3.13.1.*install one",
     ) as refused:
         setup.find_python()
     assert "\n" not in str(refused.value)
@@ -124,15 +140,26 @@ def test_python_named_on_the_command_line_is_the_only_candidate(monkeypatch: pyt
 
 
 def test_missing_tools_are_named_as_apt_packages(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(setup.shutil, "which", lambda tool: None if tool in ("cmake", "g++") else tool)
-    with pytest.raises(setup.SetupError, match=r"sudo apt-get install cmake g\+\+ python3.10-venv python3.10-dev$"):
+    monkeypatch.setattr(
+        setup.shutil, "which", lambda tool: None if tool in ("cmake", "g++") else tool
+    )
+    with pytest.raises(
+        setup.SetupError, match=r"sudo apt-get install cmake g\+\+ python3.10-venv python3.10-dev$"
+    ):
         setup.check_machine(interpreter((3, 10, 12), headers=False, venv=False))
     monkeypatch.setattr(setup.shutil, "which", lambda tool: tool)
     setup.check_machine(interpreter((3, 10, 12)))
 
 
 def test_a_ros_that_is_sourced_does_not_reach_the_build(monkeypatch: pytest.MonkeyPatch):
-    for name in ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "ROS_DISTRO", "MAKEFLAGS"):
+    for name in (
+        "AMENT_PREFIX_PATH",
+        "CMAKE_PREFIX_PATH",
+        "PYTHONPATH",
+        "LD_LIBRARY_PATH",
+        "ROS_DISTRO",
+        "MAKEFLAGS",
+    ):
         monkeypatch.setenv(name, "/opt/ros/humble")
     assert "/opt/ros/humble" not in setup.clean_environment().values()
 
@@ -147,7 +174,11 @@ def test_a_failed_step_shows_its_last_words_and_where_the_rest_is(
     with pytest.raises(setup.SetupError, match=r"build/step\.log"):
         setup.run(command, "step.log", setup.Progress(), lambda _: "", dict(os.environ))
     assert "the compiler says no" in capsys.readouterr().err
-    command = [sys.executable, "-c", "print('ERROR: No matching distribution found for ros-rclpy==9.1.2'); raise SystemExit(1)"]
+    command = [
+        sys.executable,
+        "-c",
+        "print('ERROR: No matching distribution found for ros-rclpy==9.1.2'); raise SystemExit(1)",
+    ]
     with pytest.raises(setup.SetupError, match=r"^there is no package ros-rclpy==9.1.2 for Python"):
         setup.run(command, "step.log", setup.Progress(), lambda _: "", dict(os.environ))
 

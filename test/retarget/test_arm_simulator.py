@@ -28,7 +28,9 @@ def test_kinematics_are_pinocchios(name: str) -> None:
     pin.forwardKinematics(robot.model, expected, q)
     for joint in range(1, robot.model.njoints):
         np.testing.assert_allclose(data.xpos[joint], expected.oMi[joint].translation, atol=1e-12)
-        np.testing.assert_allclose(data.xmat[joint].reshape(3, 3), expected.oMi[joint].rotation, atol=1e-12)
+        np.testing.assert_allclose(
+            data.xmat[joint].reshape(3, 3), expected.oMi[joint].rotation, atol=1e-12
+        )
 
 
 def ramp(q: np.ndarray, by: float, seconds: float = 1.0) -> Trajectory:

@@ -39,8 +39,12 @@ class Graph:
 
     def __init__(self, **retarget: Any) -> None:
         overrides = {"robot": ROBOT, "rate_hz": 60.0, **retarget}
-        self.retarget = RetargetNode(parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()])
-        self.arm = ArmSimulatorNode(parameter_overrides=[Parameter("robot", value=ROBOT), Parameter("rate_hz", value=60.0)])
+        self.retarget = RetargetNode(
+            parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()]
+        )
+        self.arm = ArmSimulatorNode(
+            parameter_overrides=[Parameter("robot", value=ROBOT), Parameter("rate_hz", value=60.0)]
+        )
         self.operator = rclpy.create_node("operator")
         self.executor = make_executor()
         for node in (self.retarget, self.arm):
@@ -56,9 +60,15 @@ class Graph:
         self._body = self.operator.create_publisher(BodyPose, "/hpstm/body", 10)
         self._switch = self.operator.create_publisher(Bool, "/retarget/dead_man", 10)
         self._stop = self.operator.create_publisher(Bool, "/emergency_stop", 10)
-        self.operator.create_subscription(SupervisorStatus, "/retarget/status", lambda m: setattr(self, "status", m), 10)
-        self.operator.create_subscription(JointTrajectory, "/joint_trajectory_controller/joint_trajectory", self._on_command, 1000)
-        self.operator.create_subscription(JointState, "/joint_states", lambda m: setattr(self, "q", np.array(m.position)), 10)
+        self.operator.create_subscription(
+            SupervisorStatus, "/retarget/status", lambda m: setattr(self, "status", m), 10
+        )
+        self.operator.create_subscription(
+            JointTrajectory, "/joint_trajectory_controller/joint_trajectory", self._on_command, 1000
+        )
+        self.operator.create_subscription(
+            JointState, "/joint_states", lambda m: setattr(self, "q", np.array(m.position)), 10
+        )
         self.operator.create_timer(1 / 60, self._tell)
 
     def _tell(self) -> None:
@@ -67,12 +77,24 @@ class Graph:
             return
         self.frame += self.moving
         k, now = self.frame % len(self._motion), self.operator.get_clock().now().nanoseconds
-        body = BodyFrame(now, self._motion.rotations[k], self._motion.positions[k], None, np.ones(22, bool), np.ones(22), np.zeros(2), now)
+        body = BodyFrame(
+            now,
+            self._motion.rotations[k],
+            self._motion.positions[k],
+            None,
+            np.ones(22, bool),
+            np.ones(22),
+            np.zeros(2),
+            now,
+        )
         self._body.publish(body_to_msg(body))
 
     def _on_command(self, message: JointTrajectory) -> None:
         start = from_stamp(message.header.stamp)
-        times = [start + p.time_from_start.sec * 10**9 + p.time_from_start.nanosec for p in message.points]
+        times = [
+            start + p.time_from_start.sec * 10**9 + p.time_from_start.nanosec
+            for p in message.points
+        ]
         self.messages.append((np.array(times), np.array([p.positions for p in message.points])))
 
     def until(self, what: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -149,7 +171,9 @@ def test_engage_follow_disengage(graph: Graph) -> None:
     assert not graph.messages
     graph.track()
     graph.moving, before = True, graph.q
-    graph.until(lambda: float(np.abs(graph.q - before).max()) > 0.1)  # the simulated arm really moves
+    graph.until(
+        lambda: float(np.abs(graph.q - before).max()) > 0.1
+    )  # the simulated arm really moves
     assert graph.status.tracking_error < 0.1
     assert graph.call("disengage").success
     graph.reaches("disengaged")

@@ -40,8 +40,19 @@ def motion() -> list[BodyFrame]:
 def moment(k: int, deviation: float = 0.0) -> BodyFrame:
     """The body of a motion's frame, of that standard deviation in m along every axis."""
     body = motion()[k]
-    covariance = np.tile(deviation**2 / 2 * np.eye(3), (22, 1, 1))  # the hand from the shoulder: both count
-    return BodyFrame(body.stamp, body.rotations, body.positions, covariance, body.valid, body.confidence, body.contacts, body.stamp)
+    covariance = np.tile(
+        deviation**2 / 2 * np.eye(3), (22, 1, 1)
+    )  # the hand from the shoulder: both count
+    return BodyFrame(
+        body.stamp,
+        body.rotations,
+        body.positions,
+        covariance,
+        body.valid,
+        body.confidence,
+        body.contacts,
+        body.stamp,
+    )
 
 
 def goal_of(retargeter: Retargeter, body: BodyFrame) -> Goal:
@@ -81,10 +92,14 @@ class Rig:
 
 @given(robots, moments, st.floats(0.0, 0.3), st.floats(0.0, 0.3))
 @few
-def test_the_less_sure_body_never_gives_the_faster_arm(name: str, k: int, one: float, other: float) -> None:
+def test_the_less_sure_body_never_gives_the_faster_arm(
+    name: str, k: int, one: float, other: float
+) -> None:
     less, more = sorted((one, other))
     retargeter = Retargeter(robot(name))
-    sure, unsure = (goal_of(retargeter, moment(k, deviation)).confidence for deviation in (less, more))
+    sure, unsure = (
+        goal_of(retargeter, moment(k, deviation)).confidence for deviation in (less, more)
+    )
     assert unsure <= sure
     assert (unsure == 0.0) == (more >= retargeter.settings.stop_deviation_m)
 
@@ -95,7 +110,10 @@ def test_joints_keep_to_the_share_of_speed_that_confidence_allows(deviation: flo
     rig = Rig("uarm")
     rig.step(300)
     rig.step(100, deviation)
-    supervisor, confidence = rig.arm.supervisor, max(1.0 - deviation / RetargetSettings().stop_deviation_m, 0.0)
+    supervisor, confidence = (
+        rig.arm.supervisor,
+        max(1.0 - deviation / RetargetSettings().stop_deviation_m, 0.0),
+    )
     share = min(max((confidence - 0.1) / 0.4, 0.0), 1.0)
     assert float((np.abs(rig.command.dq) / supervisor.limits.velocity).max()) <= share + 1e-6
     if confidence < 0.1:
@@ -109,7 +127,9 @@ def test_joints_keep_to_the_share_of_speed_that_confidence_allows(deviation: flo
 
 @given(robots, moments, moments, st.floats(0.1, 3.0), st.integers(0, 10**6))
 @few
-def test_a_clutch_takes_hold_anywhere_without_a_jump(name: str, at: int, then: int, scale: float, seed: int) -> None:
+def test_a_clutch_takes_hold_anywhere_without_a_jump(
+    name: str, at: int, then: int, scale: float, seed: int
+) -> None:
     """Wherever the hand and the arm are; from there on the tip moves as the hand does, times the scale."""
     description = robot(name)
     arm = description.arms[0]
@@ -121,12 +141,17 @@ def test_a_clutch_takes_hold_anywhere_without_a_jump(name: str, at: int, then: i
         goal_of(retargeter, moment(at))
         retargeter.restart(posture)
         tip = rig.tips(posture)[0]
-        inside = (np.abs(tip - np.clip(tip, description.box_min + 0.02, description.box_max - 0.02)) < 1e-9).all()
+        inside = (
+            np.abs(tip - np.clip(tip, description.box_min + 0.02, description.box_max - 0.02))
+            < 1e-9
+        ).all()
         near = arm.reach_min <= float(np.linalg.norm(tip - arm.p_base_shoulder)) <= arm.reach
         goal = goal_of(retargeter, moment(then))
         assert np.abs(goal.p_base_tip[0] - tip).max() < (1e-6 if inside and near else 0.2)
         if inside and near:
-            assert np.abs(rig.tips(goal.q)[0] - tip).max() < 2e-3  # a joint that does not move the tip may go to its posture
+            assert (
+                np.abs(rig.tips(goal.q)[0] - tip).max() < 2e-3
+            )  # a joint that does not move the tip may go to its posture
         at, then = then, at
 
 
@@ -142,7 +167,10 @@ def test_scale_may_change_at_any_time(changes: list[tuple[float, int]]) -> None:
     rig.step(500, still=True)  # and it is the new scale that the arm goes by
     assert rig.arm.goal is not None
     assert rig.arm.supervisor.state is SupervisorState.TRACKING
-    fresh = goal_of(Retargeter(robot("uarm"), settings=RetargetSettings(scale=changes[-1][0])), moment(rig.frame % 600))
+    fresh = goal_of(
+        Retargeter(robot("uarm"), settings=RetargetSettings(scale=changes[-1][0])),
+        moment(rig.frame % 600),
+    )
     np.testing.assert_allclose(rig.arm.goal.p_base_tip, fresh.p_base_tip, atol=1e-6)
     np.testing.assert_allclose(rig.arm.tips(rig.command.q), rig.arm.goal.p_base_tip, atol=0.03)
 

@@ -31,17 +31,27 @@ ROBOTS = ("panda", "ur5", "xarm7", "kinova", "z1", "so101", "g1", "uarm")
 IDENTITY = np.tile([0.0, 0.0, 0.0, 1.0], (22, 1))
 
 
-def body(turns: dict[int, tuple[float, float, float]] | None = None, heading: float = 0.0) -> BodyFrame:
+def body(
+    turns: dict[int, tuple[float, float, float]] | None = None, heading: float = 0.0
+) -> BodyFrame:
     """A body whose joints' global orientations are ``turns`` (rotation vectors), the rest as in the T-pose, turned to ``heading``."""
     quaternions = IDENTITY.copy()
     for joint, turn in (turns or {}).items():
         quaternions[joint] = from_rotvec(np.array(turn))
     quaternions = multiply(about_z(heading), quaternions)
-    positions = forward_kinematics(Skeleton.from_height(1.75), quaternions, np.array([1.0, 2.0, 1.0]))
-    return BodyFrame(0, quaternions, positions, None, np.ones(22, bool), np.ones(22), np.zeros(2), 0)
+    positions = forward_kinematics(
+        Skeleton.from_height(1.75), quaternions, np.array([1.0, 2.0, 1.0])
+    )
+    return BodyFrame(
+        0, quaternions, positions, None, np.ones(22, bool), np.ones(22), np.zeros(2), 0
+    )
 
 
-RIGHT_FORWARD = {17: (0.0, 0.0, np.pi / 2), 19: (0.0, 0.0, np.pi / 2), 21: (0.0, 0.0, np.pi / 2)}  # right arm stretched forward
+RIGHT_FORWARD = {
+    17: (0.0, 0.0, np.pi / 2),
+    19: (0.0, 0.0, np.pi / 2),
+    21: (0.0, 0.0, np.pi / 2),
+}  # right arm stretched forward
 
 
 def test_all_ready_robots_load_with_finite_limits_and_a_free_ready_posture() -> None:
@@ -51,14 +61,25 @@ def test_all_ready_robots_load_with_finite_limits_and_a_free_ready_posture() -> 
         for values in (robot.lower, robot.upper, robot.velocity, robot.acceleration, robot.jerk):
             assert np.isfinite(values).all()
         data, geometry_data = robot.model.createData(), robot.geometry.createData()
-        assert not pin.computeCollisions(robot.model, data, robot.geometry, geometry_data, robot.q_ready, True), name
+        assert not pin.computeCollisions(
+            robot.model, data, robot.geometry, geometry_data, robot.q_ready, True
+        ), name
         assert len(robot.arms) == (2 if name == "g1" else 1)
-    assert [load_robot(name).dof for name in ("uarm", "so101", "ur5", "panda", "g1")] == [4, 5, 6, 7, 14]
+    assert [load_robot(name).dof for name in ("uarm", "so101", "ur5", "panda", "g1")] == [
+        4,
+        5,
+        6,
+        7,
+        14,
+    ]
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_arm_does_not_depend_on_heading_and_place(side: str) -> None:
-    one, other = read_arm(body(RIGHT_FORWARD), side), read_arm(body(RIGHT_FORWARD, heading=2.1), side)
+    one, other = (
+        read_arm(body(RIGHT_FORWARD), side),
+        read_arm(body(RIGHT_FORWARD, heading=2.1), side),
+    )
     assert one is not None
     assert other is not None
     np.testing.assert_allclose(one.hand, other.hand, atol=1e-9)
@@ -69,13 +90,26 @@ def test_arm_stretched_forward_points_forward() -> None:
     arm = read_arm(body(RIGHT_FORWARD), "right")
     assert arm is not None
     np.testing.assert_allclose(arm.hand, [arm.length, 0, 0], atol=1e-9)
-    np.testing.assert_allclose(arm.R_operator_hand, np.eye(3), atol=1e-9)  # fingers forward, back of the hand up
+    np.testing.assert_allclose(
+        arm.R_operator_hand, np.eye(3), atol=1e-9
+    )  # fingers forward, back of the hand up
 
 
 def test_mirrored_arm_is_the_other_arm_of_the_mirrored_body() -> None:
-    left_forward = {16: (0.0, 0.3, -np.pi / 2), 18: (0.2, 0.3, -np.pi / 2), 20: (0.2, 0.3, -np.pi / 2)}
-    right_forward = {17: (0.0, 0.3, np.pi / 2), 19: (-0.2, 0.3, np.pi / 2), 21: (-0.2, 0.3, np.pi / 2)}
-    mirrored, direct = read_arm(body(left_forward), "left", mirrored=True), read_arm(body(right_forward), "right")
+    left_forward = {
+        16: (0.0, 0.3, -np.pi / 2),
+        18: (0.2, 0.3, -np.pi / 2),
+        20: (0.2, 0.3, -np.pi / 2),
+    }
+    right_forward = {
+        17: (0.0, 0.3, np.pi / 2),
+        19: (-0.2, 0.3, np.pi / 2),
+        21: (-0.2, 0.3, np.pi / 2),
+    }
+    mirrored, direct = (
+        read_arm(body(left_forward), "left", mirrored=True),
+        read_arm(body(right_forward), "right"),
+    )
     assert mirrored is not None
     assert direct is not None
     np.testing.assert_allclose(mirrored.hand, direct.hand, atol=1e-9)
@@ -116,16 +150,23 @@ def test_goals_do_not_jump() -> None:
     retargeter = Retargeter(robot)
     last = retargeter.q
     for turn in np.linspace(0, 6, 100):
-        goal = retargeter.step(body({17: (turn, 0.7 * turn, 0), 19: (0, turn, turn), 21: (turn, turn, 0)}))
+        goal = retargeter.step(
+            body({17: (turn, 0.7 * turn, 0), 19: (0, turn, turn), 21: (turn, turn, 0)})
+        )
         assert goal is not None
-        assert (np.abs(goal.q - last) <= robot.velocity * retargeter.settings.speed_factor / 60 + 1e-6).all()
+        assert (
+            np.abs(goal.q - last) <= robot.velocity * retargeter.settings.speed_factor / 60 + 1e-6
+        ).all()
         last = goal.q
 
 
 def test_an_unsure_body_slows_the_arm() -> None:
     retargeter = Retargeter(load_robot("panda"))
     sure, unsure = body(RIGHT_FORWARD), body(RIGHT_FORWARD)
-    sure.covariance, unsure.covariance = np.tile(1e-6 * np.eye(3), (22, 1, 1)), np.tile(4e-2 * np.eye(3), (22, 1, 1))
+    sure.covariance, unsure.covariance = (
+        np.tile(1e-6 * np.eye(3), (22, 1, 1)),
+        np.tile(4e-2 * np.eye(3), (22, 1, 1)),
+    )
     high, low = retargeter.step(sure), retargeter.step(unsure)
     assert high is not None
     assert low is not None
@@ -134,7 +175,10 @@ def test_an_unsure_body_slows_the_arm() -> None:
 
 def test_scale_moves_the_target_and_clutch_starts_where_the_arm_is() -> None:
     robot = load_robot("panda")
-    small, large = (Retargeter(robot, settings=RetargetSettings(scale=s)).step(body(RIGHT_FORWARD)) for s in (0.5, 0.8))
+    small, large = (
+        Retargeter(robot, settings=RetargetSettings(scale=s)).step(body(RIGHT_FORWARD))
+        for s in (0.5, 0.8)
+    )
     assert small is not None
     assert large is not None
     assert large.p_base_tip[0, 0] > small.p_base_tip[0, 0] + 0.1
@@ -144,7 +188,9 @@ def test_scale_moves_the_target_and_clutch_starts_where_the_arm_is() -> None:
     np.testing.assert_allclose(goal.q, robot.q_ready, atol=5e-3)
 
 
-@pytest.mark.parametrize("changes", [{"scale": 5.0}, {"mode": "x"}, {"mapping": "x"}, {"orientation_from": "x"}])
+@pytest.mark.parametrize(
+    "changes", [{"scale": 5.0}, {"mode": "x"}, {"mapping": "x"}, {"orientation_from": "x"}]
+)
 def test_settings_out_of_range_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(PallasError, match=next(iter(changes))):
         RetargetSettings(**changes)  # type: ignore[arg-type]
@@ -152,12 +198,19 @@ def test_settings_out_of_range_are_refused(changes: dict[str, object]) -> None:
 
 def test_tip_speed_is_kept_in_stops_too() -> None:
     """A stop once was looked at in eight places only; between two of them the tip went 0.2512 m/s."""
-    assert retarget_motion(reaching(6.0), load_robot("panda"), tip_speed=0.25, progress=False).violations == []
+    assert (
+        retarget_motion(
+            reaching(6.0), load_robot("panda"), tip_speed=0.25, progress=False
+        ).violations
+        == []
+    )
 
 
 def test_calm_motion_is_followed_within_ten_millimetres() -> None:
     """Hand error where the target can be reached in time; a goal that ran ahead of the wrist once drew the hand off by 90 mm."""
-    figures = retarget_motion(reaching(4.0), load_robot("panda"), tip_speed=NO_TIP_LIMIT, progress=False).figures()
+    figures = retarget_motion(
+        reaching(4.0), load_robot("panda"), tip_speed=NO_TIP_LIMIT, progress=False
+    ).figures()
     assert figures["limits_passed"] == 0
     assert figures["in_reach_share"] > 0.7
     assert figures["in_reach_mean_mm"] < 5.0
@@ -167,13 +220,17 @@ def test_calm_motion_is_followed_within_ten_millimetres() -> None:
 def test_an_arm_slides_along_its_box_and_does_not_stick() -> None:
     """Joints cut to their speeds one by one, after the way along the face was found, led out of the box again: every plan was refused, and
     the arm stood 320 mm from a target in reach as long as that lasted."""
-    result = retarget_motion(demo_motion(1.5), load_robot("kinova"), tip_speed=NO_TIP_LIMIT, progress=False)
+    result = retarget_motion(
+        demo_motion(1.5), load_robot("kinova"), tip_speed=NO_TIP_LIMIT, progress=False
+    )
     assert result.tip_error[np.isfinite(result.tip_error)][-1] < 0.01
 
 
 def test_an_arm_that_came_down_on_a_face_of_its_box_leaves_it_at_once() -> None:
     """Two millimetres from the floor every plan's stop was a little outside, and the arm crept along it for a second, 80 mm from its target."""
-    result = retarget_motion(demo_motion(6.0), load_robot("uarm"), tip_speed=NO_TIP_LIMIT, progress=False)
+    result = retarget_motion(
+        demo_motion(6.0), load_robot("uarm"), tip_speed=NO_TIP_LIMIT, progress=False
+    )
     assert result.violations == []
     assert result.tip_error[int(np.argmin(np.abs(result.t - 5.0)))] < 0.02
     assert result.figures()["in_reach_mean_mm"] < 2.0
@@ -184,7 +241,9 @@ SPIN = st.tuples(*[st.floats(-2.0, 2.0)] * 3)
 
 @given(shoulder=SPIN, elbow=SPIN, name=st.sampled_from(["panda", "g1"]))
 @hypothesis_settings(max_examples=12, deadline=None)
-def test_goals_go_around_the_arms_own_parts(shoulder: tuple[float, float, float], elbow: tuple[float, float, float], name: str) -> None:
+def test_goals_go_around_the_arms_own_parts(
+    shoulder: tuple[float, float, float], elbow: tuple[float, float, float], name: str
+) -> None:
     robot = load_robot(name)
     guard = guard_of(robot)
     retargeter, still = Retargeter(robot, barriers=guard_of(robot).near_pairs), np.zeros(robot.dof)
@@ -208,7 +267,9 @@ def test_demand_tells_what_can_be_followed_in_time(pace: int, kind: int) -> None
 
 def test_demand_knows_what_is_out_of_reach() -> None:
     robot = load_robot("uarm")
-    demand = Demand(robot, None, RetargetSettings(), 3.0, lambda q: np.zeros((1, 3)), lambda q: False)
+    demand = Demand(
+        robot, None, RetargetSettings(), 3.0, lambda q: np.zeros((1, 3)), lambda q: False
+    )
     for frame in frames(reaching(1.0)):
         demand.body(frame)
     assert set(demand.classes(np.array([0, 10**9])).ravel().tolist()) == {OUT_OF_REACH}
@@ -218,7 +279,11 @@ def test_an_arm_that_never_tracked_was_nowhere_in_reach() -> None:
     result = retarget_motion(demo_motion(0.5), load_robot("uarm"), progress=False)
     result.tracking[:] = False
     figures = result.figures()
-    assert [figures[f"{kind}_share"] for kind in ("in_reach", "too_fast", "out_of_reach")] == [0.0, 0.0, 0.0]
+    assert [figures[f"{kind}_share"] for kind in ("in_reach", "too_fast", "out_of_reach")] == [
+        0.0,
+        0.0,
+        0.0,
+    ]
     assert "nowhere can the robot be in time" in summary(figures)
 
 
@@ -226,7 +291,15 @@ def test_a_whole_motion_keeps_every_limit() -> None:
     result = retarget_motion(demo_motion(3.0), load_robot("uarm"), progress=False)
     assert result.violations == []
     assert result.q.shape == (len(result.t), 4)
-    assert set(result.arrays()) == {"t", "joint_names", "q", "dq", "ddq", "tracking_error", "limited"}
+    assert set(result.arrays()) == {
+        "t",
+        "joint_names",
+        "q",
+        "dq",
+        "ddq",
+        "tracking_error",
+        "limited",
+    }
     assert np.isfinite(result.q).all()
 
 
@@ -238,7 +311,15 @@ def test_no_text_is_a_robot(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<robot", "<html/>", "<!DOCTYPE x [<!ENTITY a 'b'>]><robot name='r'/>", "<robot name='r'><link name='a'/></robot>", "\0\1"]
+    "text",
+    [
+        "",
+        "<robot",
+        "<html/>",
+        "<!DOCTYPE x [<!ENTITY a 'b'>]><robot name='r'/>",
+        "<robot name='r'><link name='a'/></robot>",
+        "\0\1",
+    ],
 )
 def test_hostile_urdf_is_refused_with_a_sentence(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.urdf"
@@ -256,10 +337,14 @@ def test_hostile_urdf_is_refused_with_a_sentence(tmp_path: Path, text: str) -> N
         ("tip: tip_link\n    colour: red", "colour"),
     ],
 )
-def test_wrong_configuration_is_refused_with_a_sentence(tmp_path: Path, change: str, says: str) -> None:
+def test_wrong_configuration_is_refused_with_a_sentence(
+    tmp_path: Path, change: str, says: str
+) -> None:
     from pallas_ros.body.resources import resource
 
     path = tmp_path / "arm.yaml"
-    path.write_text(f"urdf: {resource('urdf/uarm_swift_pro.urdf').resolve()}\narms:\n  - {change}\n")
+    path.write_text(
+        f"urdf: {resource('urdf/uarm_swift_pro.urdf').resolve()}\narms:\n  - {change}\n"
+    )
     with pytest.raises(PallasError, match=says):
         load_robot(path)

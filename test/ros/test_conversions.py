@@ -38,7 +38,9 @@ def body(seed: int, covariance: bool = True) -> BodyFrame:
 @pytest.mark.parametrize("covariance", [True, False])
 def test_a_body_survives_the_wire(covariance: bool) -> None:
     before = body(1, covariance)
-    after = messages.body_from_msg(deserialize_message(serialize_message(conversions.body_to_msg(before)), BodyPose))
+    after = messages.body_from_msg(
+        deserialize_message(serialize_message(conversions.body_to_msg(before)), BodyPose)
+    )
     for name in BodyFrame.__dataclass_fields__:
         a, b = getattr(before, name), getattr(after, name)
         assert np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b, name
@@ -51,7 +53,9 @@ def test_joints_in_another_order_come_back_in_ours() -> None:
     message.poses = [message.poses[i] for i in order]
     message.valid = [message.valid[i] for i in order]
     message.confidence = [float(message.confidence[i]) for i in order]
-    message.position_covariance = np.array(message.position_covariance).reshape(22, 9)[order].ravel()
+    message.position_covariance = (
+        np.array(message.position_covariance).reshape(22, 9)[order].ravel()
+    )
     after = messages.body_from_msg(message)
     assert np.array_equal(after.positions, body(2).positions)
     assert np.array_equal(after.covariance, body(2).covariance)
@@ -67,7 +71,13 @@ def test_a_joint_that_is_not_finite_or_not_a_rotation_is_invalid_and_the_others_
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("poses", []), ("valid", [True]), ("position_covariance", [0.0] * 9), ("joint_names", ["nose"] * 22)]
+    ("field", "value"),
+    [
+        ("poses", []),
+        ("valid", [True]),
+        ("position_covariance", [0.0] * 9),
+        ("joint_names", ["nose"] * 22),
+    ],
 )
 def test_a_malformed_body_is_refused_in_one_sentence(field: str, value: list[object]) -> None:
     message = conversions.body_to_msg(body(4))
@@ -88,7 +98,15 @@ def test_imu_samples_keep_what_was_not_measured() -> None:
 def test_an_imu_frame_survives() -> None:
     rng = np.random.default_rng(5)
     q = rng.normal(size=(4, 4))
-    before = ImuFrame(7, q, rng.normal(size=(4, 3)), np.array([True, False, True, True]), np.full(4, 0.5), np.full(4, 0.25), 9)
+    before = ImuFrame(
+        7,
+        q,
+        rng.normal(size=(4, 3)),
+        np.array([True, False, True, True]),
+        np.full(4, 0.5),
+        np.full(4, 0.25),
+        9,
+    )
     after = messages.imu_frame_from_msg(conversions.imu_frame_to_msg(before))
     for name in ImuFrame.__dataclass_fields__:
         assert np.array_equal(getattr(before, name), getattr(after, name)), name

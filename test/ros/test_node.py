@@ -72,7 +72,9 @@ class World:
         self.nodes.append(self.peer)
 
     def add(self, **overrides: Any) -> Echo:
-        node = Echo(parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()])
+        node = Echo(
+            parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()]
+        )
         self.executor.add_node(node)
         self.nodes.append(node)
         return node
@@ -86,10 +88,14 @@ class World:
     def talk(self) -> tuple[Any, list[str]]:
         """What tells nodes something, and what they say."""
         heard: list[str] = []
-        self.peer.create_subscription(String, "/out", lambda message: heard.append(message.data), 10)
+        self.peer.create_subscription(
+            String, "/out", lambda message: heard.append(message.data), 10
+        )
         return self.peer.create_publisher(String, "/in", 10), heard
 
-    def until(self, condition: Callable[[], Any], meanwhile: Callable[[], None] = lambda: None) -> None:
+    def until(
+        self, condition: Callable[[], Any], meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
         end = time.monotonic() + LIMIT_S
         while not condition():
             assert time.monotonic() < end, "it did not come"
@@ -106,14 +112,24 @@ def test_a_message_that_raises_is_counted_and_the_node_goes_on(world: World) -> 
     world.active()
     talk, heard = world.talk()
     statuses: list[Any] = []
-    world.peer.create_subscription(DiagnosticArray, "/diagnostics", lambda message: statuses.extend(message.status), 10)
+    world.peer.create_subscription(
+        DiagnosticArray, "/diagnostics", lambda message: statuses.extend(message.status), 10
+    )
     world.until(lambda: "good" in heard, lambda: talk.publish(String(data="good")))
     talk.publish(String(data="bad"))
     talk.publish(String(data="after"))
     world.until(lambda: "after" in heard)
-    world.until(lambda: any(pair.key == "errors of /in" and pair.value == "1" for status in statuses for pair in status.values))
+    world.until(
+        lambda: any(
+            pair.key == "errors of /in" and pair.value == "1"
+            for status in statuses
+            for pair in status.values
+        )
+    )
     assert statuses[-1].level == b"\x01"
-    assert any(pair.key == "last error" and "bad word" in pair.value for pair in statuses[-1].values)
+    assert any(
+        pair.key == "last error" and "bad word" in pair.value for pair in statuses[-1].values
+    )
 
 
 def test_an_inactive_node_neither_hears_nor_speaks(world: World) -> None:
@@ -138,7 +154,9 @@ def test_an_inactive_node_neither_hears_nor_speaks(world: World) -> None:
         ({"body_id": "refused"}, "this body id is refused: take another"),
     ],
 )
-def test_what_is_wrong_is_refused_at_configure_in_one_sentence(world: World, overrides: dict[str, Any], sentence: str) -> None:
+def test_what_is_wrong_is_refused_at_configure_in_one_sentence(
+    world: World, overrides: dict[str, Any], sentence: str
+) -> None:
     node = world.add(**overrides)
     with pytest.raises(PallasError, match=sentence.replace("?", r"\?")):
         node.bring("configure")
@@ -149,7 +167,9 @@ def test_an_int_is_taken_where_a_float_is_wanted(world: World) -> None:
     assert world.add(height_m=2).settings["height_m"] == 2.0
 
 
-def test_parameters_change_while_running_and_a_refused_change_leaves_all_as_it_was(world: World) -> None:
+def test_parameters_change_while_running_and_a_refused_change_leaves_all_as_it_was(
+    world: World,
+) -> None:
     node = world.active()
     too_tall, refused, good = (
         node.set_parameters([Parameter(name, value=value)])[0]

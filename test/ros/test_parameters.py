@@ -16,12 +16,16 @@ NODES = sorted(path.stem for path in (share() / "config" / "parameters").glob("*
 
 @given(st.floats(allow_nan=True, allow_infinity=True) | st.integers() | st.booleans() | st.text())
 def test_a_float_is_taken_exactly_within_its_range(value: object) -> None:
-    allowed = isinstance(value, (int, float)) and not isinstance(value, bool) and 30.0 <= value <= 400.0
+    allowed = (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and 30.0 <= value <= 400.0
+    )
     if allowed:
         assert RATE.check(value) == value
         assert type(RATE.check(value)) is float
     else:
-        with pytest.raises(PallasError, match=r"'rate_hz' is .* must be a float from 30.0 to 400.0 Hz"):
+        with pytest.raises(
+            PallasError, match=r"'rate_hz' is .* must be a float from 30.0 to 400.0 Hz"
+        ):
             RATE.check(value)
 
 
@@ -38,7 +42,9 @@ def test_every_description_is_sound_and_every_parameter_file_fits_it(node: str) 
     import yaml
 
     described = describe(node)
-    assert all(parameter.description.strip().endswith((".", "?")) for parameter in described.values())
+    assert all(
+        parameter.description.strip().endswith((".", "?")) for parameter in described.values()
+    )
     for path in (share() / "config").glob(f"{node}*.yaml"):
         for section in yaml.safe_load(path.read_text()).values():
             for name, value in section["ros__parameters"].items():
@@ -47,7 +53,9 @@ def test_every_description_is_sound_and_every_parameter_file_fits_it(node: str) 
 
 
 def test_a_description_that_is_wrong_is_refused_with_its_place(tmp_path: Path) -> None:
-    (tmp_path / "x.yaml").write_text("rate: {type: float, default: 5.0, range: [10.0, 20.0], description: A rate.}")
+    (tmp_path / "x.yaml").write_text(
+        "rate: {type: float, default: 5.0, range: [10.0, 20.0], description: A rate.}"
+    )
     with pytest.raises(PallasError, match=r"'rate' is 5\.0"):
         describe("x", tmp_path)
     (tmp_path / "x.yaml").write_text("rate: {type: number, default: 5.0, description: A rate.}")

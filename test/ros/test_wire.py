@@ -57,8 +57,15 @@ NUMBER = st.floats(width=64)
     st.booleans(),
     TEXT,
 )
-def test_bytes_of_a_sample_are_those_of_the_message(stamp: int, v: list[float], oriented: bool, turning: bool, frame_id: str) -> None:
-    sample = ImuSample(stamp, np.array(v[:4]) if oriented else None, np.array(v[4:7]), np.array(v[7:]) if turning else None)
+def test_bytes_of_a_sample_are_those_of_the_message(
+    stamp: int, v: list[float], oriented: bool, turning: bool, frame_id: str
+) -> None:
+    sample = ImuSample(
+        stamp,
+        np.array(v[:4]) if oriented else None,
+        np.array(v[4:7]),
+        np.array(v[7:]) if turning else None,
+    )
     message = Imu()
     message.header.stamp, message.header.frame_id = conversions.to_stamp(stamp), frame_id
     a, g, o = message.linear_acceleration, message.angular_velocity, message.orientation
@@ -73,21 +80,32 @@ def test_bytes_of_a_sample_are_those_of_the_message(stamp: int, v: list[float], 
         message.orientation_covariance[0] = -1.0
     ours = wire.imu_to_bytes(sample, frame_id)
     Decoder().decode("sensor_msgs/msg/Imu", ours)
-    assert str(deserialize_message(ours, Imu)) == str(deserialize_message(serialize_message(message), Imu))
+    assert str(deserialize_message(ours, Imu)) == str(
+        deserialize_message(serialize_message(message), Imu)
+    )
     assert messages.header_stamp(ours) == stamp
 
 
 def same(a: BodyFrame, b: BodyFrame) -> None:
     for name in (field.name for field in dataclasses.fields(BodyFrame)):
         left, right = getattr(a, name), getattr(b, name)
-        assert np.array_equal(left, right, equal_nan=True) if isinstance(left, np.ndarray) else left == right, name
+        assert (
+            np.array_equal(left, right, equal_nan=True)
+            if isinstance(left, np.ndarray)
+            else left == right
+        ), name
 
 
 @given(bodies(), TEXT)
 def test_bytes_are_those_of_the_message(body: BodyFrame, frame_id: str) -> None:
-    ours, theirs = wire.body_to_bytes(body, frame_id), serialize_message(conversions.body_to_msg(body, frame_id))
+    ours, theirs = (
+        wire.body_to_bytes(body, frame_id),
+        serialize_message(conversions.body_to_msg(body, frame_id)),
+    )
     Decoder().decode("pallas/msg/BodyPose", ours)  # a reader that refuses a byte too many
-    assert str(deserialize_message(ours, BodyPose)) == str(deserialize_message(theirs, BodyPose))  # NaN is no equal of itself
+    assert str(deserialize_message(ours, BodyPose)) == str(
+        deserialize_message(theirs, BodyPose)
+    )  # NaN is no equal of itself
     assert messages.header_stamp(theirs) == body.stamp
 
 
@@ -127,4 +145,13 @@ def test_damaged_bytes_are_read_or_given_up_and_nothing_worse(at: int, damage: b
 
 def _still() -> BodyFrame:
     unit = np.tile([0.0, 0.0, 0.0, 1.0], (22, 1))
-    return BodyFrame(7, unit, np.zeros((22, 3)), np.zeros((22, 3, 3)), np.ones(22, bool), np.ones(22), np.zeros(2), 6)
+    return BodyFrame(
+        7,
+        unit,
+        np.zeros((22, 3)),
+        np.zeros((22, 3, 3)),
+        np.ones(22, bool),
+        np.ones(22),
+        np.zeros(2),
+        6,
+    )

@@ -29,13 +29,21 @@ class SmallStep(nn.Module):
             "state_previous": torch.zeros(batch, 12),
         }
 
-    def forward(self, imu: Tensor, window: Tensor, frame: Tensor, previous: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, imu: Tensor, window: Tensor, frame: Tensor, previous: Tensor
+    ) -> tuple[Tensor, ...]:
         angle = frame * (2 * torch.pi / PERIOD)
         x = self.read(imu - previous) * torch.cos(angle)
         window = torch.cat((window[:, 1:], x[:, None]), 1)
         weight = torch.softmax(window @ x[:, :, None], dim=1)
         pose = self.head(torch.sum(weight * window, dim=1))
-        return pose, torch.sum(pose * pose, dim=1, keepdim=True), window, torch.remainder(frame + 1, PERIOD), imu
+        return (
+            pose,
+            torch.sum(pose * pose, dim=1, keepdim=True),
+            window,
+            torch.remainder(frame + 1, PERIOD),
+            imu,
+        )
 
 
 METADATA = {"kind": "small", "rate_hz": 60, "joints": ["pelvis", "head"], "sites": ["waist"]}
@@ -49,4 +57,6 @@ def small_step() -> SmallStep:
 @pytest.fixture(scope="session")
 def small_model(small_step: SmallStep, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small model as a model file."""
-    return torch_backend.export_stream(small_step, tmp_path_factory.mktemp("models") / "small.onnx", METADATA)
+    return torch_backend.export_stream(
+        small_step, tmp_path_factory.mktemp("models") / "small.onnx", METADATA
+    )

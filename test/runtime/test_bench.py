@@ -16,7 +16,15 @@ def test_json_is_whole_or_absent(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     rows.write_json([rows.Row("pallas", "onnxruntime", "step_p50_ms", 0.25, "ms")], out)
     assert json.loads(out.read_text()) == {
-        "rows": [{"name": "pallas", "case": "onnxruntime", "metric": "step_p50_ms", "value": 0.25, "unit": "ms"}]
+        "rows": [
+            {
+                "name": "pallas",
+                "case": "onnxruntime",
+                "metric": "step_p50_ms",
+                "value": 0.25,
+                "unit": "ms",
+            }
+        ]
     }
     assert [path.name for path in tmp_path.iterdir()] == ["bench.json"]
     with pytest.raises(PallasError, match="cannot be written"):
@@ -42,11 +50,23 @@ def test_every_call_is_timed() -> None:
     waits = iter([0.0, 0.02, 0.0])
     ms = rows.time_each(lambda: time.sleep(next(waits)), range(3))
     assert ms.shape == (3,) and int(np.argmax(ms)) == 1 and ms[1] >= 20
-    assert [row.metric for row in rows.percentiles("a", "b", "step", ms)] == ["step_p50_ms", "step_p90_ms", "step_p99_ms", "step_max_ms"]
+    assert [row.metric for row in rows.percentiles("a", "b", "step", ms)] == [
+        "step_p50_ms",
+        "step_p90_ms",
+        "step_p99_ms",
+        "step_max_ms",
+    ]
 
 
 def test_benchmarks_are_found() -> None:
-    assert {"step", "hpstm", "yardsticks", "soak", "offline", "end_to_end"} <= rows.benchmarks().keys()
+    assert {
+        "step",
+        "hpstm",
+        "yardsticks",
+        "soak",
+        "offline",
+        "end_to_end",
+    } <= rows.benchmarks().keys()
 
 
 @pytest.mark.parametrize(
@@ -59,7 +79,9 @@ def test_benchmarks_are_found() -> None:
         (["export", __file__], "--kind"),
     ],
 )
-def test_bad_input_is_one_sentence(arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_sentence(
+    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert word in error and error.count("\n") == 1

@@ -17,7 +17,9 @@ from pallas_ros.runtime.model_file import UNSIGNED, ModelFile, sign
 Tensors = dict[str, list[Any]]
 
 
-def write(path: Path, inputs: Tensors, outputs: Tensors, kind: int = TensorProto.FLOAT, **metadata: Any) -> Path:
+def write(
+    path: Path, inputs: Tensors, outputs: Tensors, kind: int = TensorProto.FLOAT, **metadata: Any
+) -> Path:
     """A graph that copies its first input into every output, signed."""
     nodes = [helper.make_node("Identity", [next(iter(inputs))], [name]) for name in outputs]
     graph = helper.make_graph(
@@ -27,7 +29,9 @@ def write(path: Path, inputs: Tensors, outputs: Tensors, kind: int = TensorProto
         [helper.make_tensor_value_info(name, kind, shape) for name, shape in outputs.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    helper.set_model_props(model, {"pallas": json.dumps({"kind": "copy", "sha256": UNSIGNED, **metadata})})
+    helper.set_model_props(
+        model, {"pallas": json.dumps({"kind": "copy", "sha256": UNSIGNED, **metadata})}
+    )
     path.write_bytes(sign(model.SerializeToString()))
     return path
 
@@ -41,12 +45,16 @@ def refusal(path: Path, **expect: Any) -> str:
 
 
 def test_reads_what_it_holds(small_model: Path) -> None:
-    model = ModelFile.load(small_model, {"kind": "small", "rate_hz": 60.0, "joints": ("pelvis", "head")})
+    model = ModelFile.load(
+        small_model, {"kind": "small", "rate_hz": 60.0, "joints": ("pelvis", "head")}
+    )
     assert model.inputs == {"imu": (12,)}
     assert model.outputs == {"pose": (6,), "energy": (1,)}
     assert model.states == {"window": (8, 16), "frame": (1,), "previous": (12,)}
     assert model.fixed_batch is None
-    assert model.metadata["opset"] == 18 and model.metadata["parameters"] == 12 * 16 + 16 + 16 * 6 + 6
+    assert (
+        model.metadata["opset"] == 18 and model.metadata["parameters"] == 12 * 16 + 16 + 16 * 6 + 6
+    )
 
 
 def test_tells_nothing_of_the_machine_it_was_made_on(small_model: Path) -> None:
@@ -63,7 +71,9 @@ def test_tells_nothing_of_the_machine_it_was_made_on(small_model: Path) -> None:
         ({"sites": ("waist", "neck")}, ["sites", "1", "2"]),
     ],
 )
-def test_a_model_for_another_configuration(small_model: Path, expect: dict[str, Any], words: list[str]) -> None:
+def test_a_model_for_another_configuration(
+    small_model: Path, expect: dict[str, Any], words: list[str]
+) -> None:
     text = refusal(small_model, **expect)
     assert all(word in text for word in words), text
 
@@ -72,7 +82,9 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(tmp_path / "none.onnx")
     (tmp_path / "text.onnx").write_text("not a model")
     assert "not an ONNX model" in refusal(tmp_path / "text.onnx")
-    model = onnx.load_from_string(write(tmp_path / "ok.onnx", {"x": ["batch", 2]}, {"y": ["batch", 2]}).read_bytes())
+    model = onnx.load_from_string(
+        write(tmp_path / "ok.onnx", {"x": ["batch", 2]}, {"y": ["batch", 2]}).read_bytes()
+    )
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "bare.onnx")
     assert "pallas export" in refusal(tmp_path / "bare.onnx")
@@ -80,7 +92,9 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
 
 @given(st.data())
 @settings(max_examples=40, deadline=None)
-def test_any_changed_byte_is_noticed(small_model: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_any_changed_byte_is_noticed(
+    small_model: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     content = bytearray(small_model.read_bytes())
     place = data.draw(st.integers(0, len(content) - 1))
     content[place] ^= data.draw(st.integers(1, 255))
@@ -100,12 +114,21 @@ def test_any_changed_byte_is_noticed(small_model: Path, tmp_path_factory: pytest
         ({"x": [2, 2], "z": [3, 2]}, {"y": [2, 2]}, "batch axes"),
     ],
 )
-def test_shapes_that_are_no_stream(tmp_path: Path, inputs: Tensors, outputs: Tensors, words: str) -> None:
+def test_shapes_that_are_no_stream(
+    tmp_path: Path, inputs: Tensors, outputs: Tensors, words: str
+) -> None:
     assert words in refusal(write(tmp_path / "odd.onnx", inputs, outputs))
 
 
 def test_other_types_than_float32(tmp_path: Path) -> None:
-    assert "float32" in refusal(write(tmp_path / "double.onnx", {"x": ["batch", 2]}, {"y": ["batch", 2]}, kind=TensorProto.DOUBLE))
+    assert "float32" in refusal(
+        write(
+            tmp_path / "double.onnx",
+            {"x": ["batch", 2]},
+            {"y": ["batch", 2]},
+            kind=TensorProto.DOUBLE,
+        )
+    )
 
 
 def test_a_fixed_batch_serves_only_itself(tmp_path: Path) -> None:
@@ -115,7 +138,9 @@ def test_a_fixed_batch_serves_only_itself(tmp_path: Path) -> None:
         model.check_batch(1)
 
 
-def test_export_leaves_nothing_behind_when_it_fails(tmp_path: Path, small_step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_leaves_nothing_behind_when_it_fails(
+    tmp_path: Path, small_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pallas_ros.runtime import torch_backend
 
     def broken(data: bytes) -> bytes:

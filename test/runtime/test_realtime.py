@@ -69,15 +69,27 @@ def test_a_frame_that_is_not_admitted_costs_no_step_and_gives_no_body() -> None:
             stepped.append(frame.stamp)
             watch.done(3 * PERIOD if frame.stamp == 2 else PERIOD // 10)
             nothing = np.zeros(0)
-            return BodyFrame(frame.stamp, nothing, nothing, None, nothing.astype(bool), nothing, nothing, 0)
+            return BodyFrame(
+                frame.stamp, nothing, nothing, None, nothing.astype(bool), nothing, nothing, 0
+            )
 
         def reset(self) -> None: ...
 
     pipeline = Pipeline(calibrator("tpose", 1.5), Synchroniser(), Estimator())
     pipeline.admit = lambda frame: watch.admit()
     for stamp in range(1, 8):
-        frame = ImuFrame(stamp, np.zeros((4, 4)), np.zeros((4, 3)), np.ones(4, bool), np.zeros(4), np.zeros(4), stamp)
-        assert [body.stamp for body in pipeline.push_calibrated(frame)] == ([] if stamp in (3, 4) else [stamp])
+        frame = ImuFrame(
+            stamp,
+            np.zeros((4, 4)),
+            np.zeros((4, 3)),
+            np.ones(4, bool),
+            np.zeros(4),
+            np.zeros(4),
+            stamp,
+        )
+        assert [body.stamp for body in pipeline.push_calibrated(frame)] == (
+            [] if stamp in (3, 4) else [stamp]
+        )
     assert stepped == [1, 2, 5, 6, 7]
     assert (watch.overruns, watch.skipped) == (1, 2)
 
@@ -126,14 +138,29 @@ def test_wrong_values_are_refused() -> None:
 
 def test_pinning_pins() -> None:
     code = "import os; from pallas_ros.runtime import realtime; realtime.pin_to_cores([0], print); print(os.sched_getaffinity(0))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "{0}"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "{0}"
+    )
 
 
 def test_settled_objects_are_out_of_the_collectors_sight() -> None:
     code = "import gc; from pallas_ros.runtime import realtime; realtime.settle_memory(); print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "True True"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "True True"
+    )
 
 
 def test_the_runtime_never_imports_torch(small_model: object) -> None:
     code = f"import sys; from pallas_ros.runtime import open_stream; open_stream({str(small_model)!r}).warm_up(); print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "False"
+    )

@@ -41,7 +41,9 @@ def run(stream: Stream, frames: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 16])
-def test_backends_agree_with_torch(open_small: Opener, small_model: Path, small_step: object, batch: int) -> None:
+def test_backends_agree_with_torch(
+    open_small: Opener, small_model: Path, small_step: object, batch: int
+) -> None:
     frames = recording(150, batch)  # past the window and the counter's period
     reference = TorchStream(ModelFile.load(small_model), small_step, batch)  # type: ignore[arg-type]
     np.testing.assert_allclose(run(open_small(batch), frames), run(reference, frames), atol=1e-4)
@@ -78,7 +80,11 @@ def test_bad_input_is_refused_and_leaves_the_state(open_small: Opener) -> None:
     poisoned = frames[0].copy()
     poisoned[0, 4] = np.nan
     run(stream, frames[:3])
-    for bad, word in (({"imu": poisoned}, "finite"), ({"imu": np.zeros((1, 11), np.float32)}, "shape"), ({}, "missing")):
+    for bad, word in (
+        ({"imu": poisoned}, "finite"),
+        ({"imu": np.zeros((1, 11), np.float32)}, "shape"),
+        ({}, "missing"),
+    ):
         with pytest.raises(PallasError, match=word):
             stream.step(bad)
     np.testing.assert_array_equal(run(stream, frames[3:]), expected[3:])
@@ -89,7 +95,9 @@ def test_shapes_and_metadata_are_told(open_small: Opener) -> None:
     assert stream.inputs == {"imu": (2, 12)}
     assert stream.outputs == {"pose": (2, 6), "energy": (2, 1)}
     assert stream.metadata["kind"] == "small" and stream.batch == 2
-    assert {name: array.shape for name, array in stream.step({"imu": np.zeros((2, 12))}).items()} == stream.outputs
+    assert {
+        name: array.shape for name, array in stream.step({"imu": np.zeros((2, 12))}).items()
+    } == stream.outputs
 
 
 def test_onnxruntime_writes_into_the_same_buffers(small_model: Path) -> None:
@@ -112,8 +120,16 @@ def test_auto_falls_back_with_one_line(small_model: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "word"), [({"backend": "cuda"}, "backend"), ({"batch": 0}, "batch"), ({"batch": 17}, "batch"), ({"threads": 0}, "threads")]
+    ("kwargs", "word"),
+    [
+        ({"backend": "cuda"}, "backend"),
+        ({"batch": 0}, "batch"),
+        ({"batch": 17}, "batch"),
+        ({"threads": 0}, "threads"),
+    ],
 )
-def test_wrong_settings_are_refused(small_model: Path, kwargs: dict[str, object], word: str) -> None:
+def test_wrong_settings_are_refused(
+    small_model: Path, kwargs: dict[str, object], word: str
+) -> None:
     with pytest.raises(PallasError, match=word):
         open_stream(small_model, **({"backend": "onnxruntime"} | kwargs))  # type: ignore[arg-type]

@@ -51,7 +51,9 @@ def test_wrong_settings_are_refused(small_model: Path, settings: dict[str, Any])
 
 def floats(address: int, size: int) -> np.ndarray:
     """The memory at an address as bytes."""
-    return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_ubyte)), shape=(size,))
+    return np.ctypeslib.as_array(
+        ctypes.cast(address, ctypes.POINTER(ctypes.c_ubyte)), shape=(size,)
+    )
 
 
 class SimulatedGpu(Cuda):
@@ -136,9 +138,19 @@ class SimulatedEngine:
 
         def run() -> None:
             binding = self.session.io_binding()
-            for tensors, bind in ((self.session.get_inputs(), binding.bind_input), (self.session.get_outputs(), binding.bind_output)):
+            for tensors, bind in (
+                (self.session.get_inputs(), binding.bind_input),
+                (self.session.get_outputs(), binding.bind_output),
+            ):
                 for tensor in tensors:
-                    bind(tensor.name, "cpu", 0, np.float32, (self.batch, *tensor.shape[1:]), addresses[tensor.name])
+                    bind(
+                        tensor.name,
+                        "cpu",
+                        0,
+                        np.float32,
+                        (self.batch, *tensor.shape[1:]),
+                        addresses[tensor.name],
+                    )
             self.session.run_with_iobinding(binding)
 
         self.gpu.do(run)
@@ -150,36 +162,54 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimulatedGpu:
     """A simulated GPU, with a cache folder of its own and engines that are the model's bytes."""
     device = SimulatedGpu()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(engines, "build_engine", lambda model, batch, precision: bytes([batch]) + model.data)
-    monkeypatch.setattr(engines, "deserialize", lambda data: None if data == b"damaged" else SimulatedEngine(data[1:], device, data[0]))
+    monkeypatch.setattr(
+        engines, "build_engine", lambda model, batch, precision: bytes([batch]) + model.data
+    )
+    monkeypatch.setattr(
+        engines,
+        "deserialize",
+        lambda data: None if data == b"damaged" else SimulatedEngine(data[1:], device, data[0]),
+    )
     return device
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_state_stays_on_the_device_and_the_numbers_agree(small_model: Path, gpu: SimulatedGpu, batch: int) -> None:
+def test_state_stays_on_the_device_and_the_numbers_agree(
+    small_model: Path, gpu: SimulatedGpu, batch: int
+) -> None:
     rtx()
     stream = TensorRtStream(ModelFile.load(small_model), batch, cuda=gpu, log=lambda _: None)
     reference = open_stream(small_model, "onnxruntime", batch)
     frames = np.random.default_rng(1).normal(size=(90, batch, 12)).astype(np.float32)
     gpu.uploaded = gpu.downloaded = 0
     for frame in frames:
-        np.testing.assert_allclose(stream.step({"imu": frame})["pose"], reference.step({"imu": frame})["pose"], atol=1e-5)
+        np.testing.assert_allclose(
+            stream.step({"imu": frame})["pose"], reference.step({"imu": frame})["pose"], atol=1e-5
+        )
     assert gpu.uploaded == frames.nbytes
     assert gpu.downloaded == len(frames) * batch * (6 + 1) * 4
     assert len(gpu.graphs) == 2
     stream.reset(), reference.reset()
-    np.testing.assert_allclose(stream.step({"imu": frames[0]})["pose"], reference.step({"imu": frames[0]})["pose"], atol=1e-5)
+    np.testing.assert_allclose(
+        stream.step({"imu": frames[0]})["pose"],
+        reference.step({"imu": frames[0]})["pose"],
+        atol=1e-5,
+    )
 
 
 def test_memory_is_given_back(small_model: Path, gpu: SimulatedGpu) -> None:
     rtx()
     stream = TensorRtStream(ModelFile.load(small_model), cuda=gpu, log=lambda _: None)
-    assert len(gpu.memory) == 2 * 3 + 2 * 3  # three tensors of data on both sides, three states twice
+    assert (
+        len(gpu.memory) == 2 * 3 + 2 * 3
+    )  # three tensors of data on both sides, three states twice
     del stream
     assert gpu.memory == {}
 
 
-def test_engine_is_built_once_and_again_when_anything_differs(small_model: Path, gpu: SimulatedGpu) -> None:
+def test_engine_is_built_once_and_again_when_anything_differs(
+    small_model: Path, gpu: SimulatedGpu
+) -> None:
     rtx()
     model, lines = ModelFile.load(small_model), list[str]()
 

@@ -43,7 +43,9 @@ class Rig:
                 self.supervisor.goal(self.now, self.now, self.goal)
             self.command = self.supervisor.tick(self.now)
             if self.command.send:
-                self.messages.append((self.command.times, np.array([p[0] for p in self.command.points])))
+                self.messages.append(
+                    (self.command.times, np.array([p[0] for p in self.command.points]))
+                )
                 if self.follows:
                     self.q = self.command.points[0][0]
 

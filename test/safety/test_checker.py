@@ -14,7 +14,17 @@ PERIOD = 8_000_000
 
 def limits(n: int = 2) -> Limits:
     one = np.ones(n)
-    return Limits(tuple(f"j{k}" for k in range(n)), -2 * one, 2 * one, one, 5 * one, 100 * one, 0.25, -5 * np.ones(3), 5 * np.ones(3))
+    return Limits(
+        tuple(f"j{k}" for k in range(n)),
+        -2 * one,
+        2 * one,
+        one,
+        5 * one,
+        100 * one,
+        0.25,
+        -5 * np.ones(3),
+        5 * np.ones(3),
+    )
 
 
 def smooth() -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +108,17 @@ def test_tip_speed_and_workspace_are_found() -> None:
     model = pin.Model()
     joint = model.addJoint(0, pin.JointModelPX(), pin.SE3.Identity(), "x")
     tip = model.addFrame(pin.Frame("tip", joint, pin.SE3.Identity(), pin.FrameType.OP_FRAME))
-    box = Limits(("x",), np.array([-2.0]), np.array([2.0]), np.ones(1), np.ones(1), np.ones(1), 0.25, -0.3 * np.ones(3), 0.3 * np.ones(3))
+    box = Limits(
+        ("x",),
+        np.array([-2.0]),
+        np.array([2.0]),
+        np.ones(1),
+        np.ones(1),
+        np.ones(1),
+        0.25,
+        -0.3 * np.ones(3),
+        0.3 * np.ones(3),
+    )
     times = np.arange(100, dtype=np.int64) * PERIOD
     t = (times * 1e-9)[:, None]
     assert check_tips(times, 0.24 * t, model, [tip], box) == []

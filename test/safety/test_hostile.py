@@ -12,18 +12,40 @@ from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.safety.supervisor import Supervisor
 
 REGRESSIONS = [
-    ("panda", 3, 300),  # between the places where a stop is looked at, a tip leaves the box by 5 um if nothing is kept free at its faces
-    ("xarm7", 1078, 500),  # there it left the box by 0.09 mm all the same: tips are looked at in every point now
-    ("z1", 1023, 300),  # at 60 Hz, between two points, where accelerating turns into braking: 0.2503 m/s against 0.25
+    (
+        "panda",
+        3,
+        300,
+    ),  # between the places where a stop is looked at, a tip leaves the box by 5 um if nothing is kept free at its faces
+    (
+        "xarm7",
+        1078,
+        500,
+    ),  # there it left the box by 0.09 mm all the same: tips are looked at in every point now
+    (
+        "z1",
+        1023,
+        300,
+    ),  # at 60 Hz, between two points, where accelerating turns into braking: 0.2503 m/s against 0.25
     ("xarm7", 1054, 500),  # the same, at a low tip speed: 48 mm/s against 46
-    ("xarm7", 6678, 500),  # at the quarters between two points, where fast joints hold a slow tip: 39.56 mm/s against 39.47
-    ("panda", 51098, 500),  # the same at 60 Hz, later in the plan than its first four points: 194 mm/s against 192
+    (
+        "xarm7",
+        6678,
+        500,
+    ),  # at the quarters between two points, where fast joints hold a slow tip: 39.56 mm/s against 39.47
+    (
+        "panda",
+        51098,
+        500,
+    ),  # the same at 60 Hz, later in the plan than its first four points: 194 mm/s against 192
     ("g1", 6176, 500),  # engaged on one joint state, after a silence and before another
 ]
 """Two more that failed are tests of their own in test_supervisor.py: a clock that jumped back between two calls, an emergency stop while disengaged."""
 
 
-@pytest.mark.parametrize(("robot", "seed", "frames"), [*REGRESSIONS, ("uarm", 1, 200), ("ur5", 2, 150), ("g1", 4, 60)])
+@pytest.mark.parametrize(
+    ("robot", "seed", "frames"), [*REGRESSIONS, ("uarm", 1, 200), ("ur5", 2, 150), ("g1", 4, 60)]
+)
 def test_no_limit_is_passed(robot: str, seed: int, frames: int) -> None:
     verdict = HostileRun(load_robot(robot), seed, frames).run()
     assert verdict.violations == []
@@ -59,7 +81,11 @@ def _slow_velocities(self: Supervisor, *args: Any) -> Any:
         ("disengage", lambda self, now: None, "without being engaged"),
         ("emergency_stop", lambda self, now, why, held=True: None, "without being engaged"),
         ("dead_man", lambda self, now, pressed: setattr(self, "_dead_man", now), "dead-man"),
-        ("goal", lambda self, now, stamp, q, confidence=1.0: _goal(self, now, now, q, confidence), "another time"),
+        (
+            "goal",
+            lambda self, now, stamp, q, confidence=1.0: _goal(self, now, now, q, confidence),
+            "another time",
+        ),
         ("_command", _slow_velocities, "velocity"),
     ],
 )

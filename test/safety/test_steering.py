@@ -83,12 +83,27 @@ def test_the_tip_goes_to_a_goal_that_stands_and_not_beyond_it(joint: int, turn: 
 def limits(n: int = 1) -> Limits:
     names = tuple(f"j{k}" for k in range(n))
     return Limits(
-        names, np.full(n, -3.0), np.full(n, 3.0), np.full(n, 2.0), np.full(n, 8.0), np.full(n, 500.0), 1.0, -np.ones(3), np.ones(3)
+        names,
+        np.full(n, -3.0),
+        np.full(n, 3.0),
+        np.full(n, 2.0),
+        np.full(n, 8.0),
+        np.full(n, 500.0),
+        1.0,
+        -np.ones(3),
+        np.ones(3),
     )
 
 
-@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(-4, 4), st.lists(st.integers(10_000_000, 40_000_000), min_size=6, max_size=12))
-def test_a_goal_that_speeds_up_evenly_is_foretold(q: float, dq: float, ddq: float, gaps: list[int]) -> None:
+@given(
+    st.floats(-1, 1),
+    st.floats(-1, 1),
+    st.floats(-4, 4),
+    st.lists(st.integers(10_000_000, 40_000_000), min_size=6, max_size=12),
+)
+def test_a_goal_that_speeds_up_evenly_is_foretold(
+    q: float, dq: float, ddq: float, gaps: list[int]
+) -> None:
     path, stamp, seconds = GoalPath(limits()), NS, 0.0
     for gap in gaps:
         stamp, seconds = stamp + gap, (stamp + gap - NS) / NS
@@ -102,7 +117,9 @@ def test_a_goal_that_speeds_up_evenly_is_foretold(q: float, dq: float, ddq: floa
 
 
 @given(st.lists(st.tuples(st.floats(-3, 3), st.integers(1, 200_000_000)), min_size=1, max_size=60))
-def test_no_goal_is_carried_on_faster_than_the_joints_can_go(steps: list[tuple[float, int]]) -> None:
+def test_no_goal_is_carried_on_faster_than_the_joints_can_go(
+    steps: list[tuple[float, int]],
+) -> None:
     path, stamp = GoalPath(limits()), NS
     for q, gap in steps:
         stamp += gap

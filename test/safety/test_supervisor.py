@@ -277,7 +277,11 @@ def test_settings_that_would_come_too_late_are_refused() -> None:
         Settings(period=0.1)
 
 
-@pytest.mark.parametrize("wrong", [{"gain": 0.0}, {"gain": 1000.0}, {"look_ahead": -0.01}, {"look_ahead": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong", [{"gain": 0.0}, {"gain": 1000.0}, {"look_ahead": -0.01}, {"look_ahead": float("nan")}]
+)
 def test_settings_that_would_swing_about_the_goal_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(PallasError, match=f"the supervisor's {next(iter(wrong))} is .* but must be from"):
+    with pytest.raises(
+        PallasError, match=f"the supervisor's {next(iter(wrong))} is .* but must be from"
+    ):
         Settings(**wrong)  # type: ignore[arg-type]

@@ -25,7 +25,14 @@ class HostileSupervisor(RuleBasedStateMachine):
     def go_on(self, ticks: int) -> None:
         self.rig.step(ticks)
 
-    @rule(goal=st.lists(st.floats(-10, 10, allow_nan=False) | st.sampled_from([float("nan"), float("inf"), 1e300]), min_size=N, max_size=N))
+    @rule(
+        goal=st.lists(
+            st.floats(-10, 10, allow_nan=False)
+            | st.sampled_from([float("nan"), float("inf"), 1e300]),
+            min_size=N,
+            max_size=N,
+        )
+    )
     def send_anywhere(self, goal: list[float]) -> None:
         self.rig.goal = np.array(goal)
 
@@ -68,7 +75,11 @@ class HostileSupervisor(RuleBasedStateMachine):
     @invariant()
     def ends_at_rest(self) -> None:
         if hasattr(self, "rig") and self.rig.messages:
-            assert np.abs(self.rig.command.points[-1][1]).max() == 0.0 if self.rig.command.points else True
+            assert (
+                np.abs(self.rig.command.points[-1][1]).max() == 0.0
+                if self.rig.command.points
+                else True
+            )
 
     def teardown(self) -> None:
         if hasattr(self, "rig"):
@@ -76,4 +87,6 @@ class HostileSupervisor(RuleBasedStateMachine):
 
 
 TestHostileSupervisor = HostileSupervisor.TestCase
-TestHostileSupervisor.settings = hypothesis_settings(max_examples=30, stateful_step_count=40, deadline=None)
+TestHostileSupervisor.settings = hypothesis_settings(
+    max_examples=30, stateful_step_count=40, deadline=None
+)

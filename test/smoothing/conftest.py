@@ -24,9 +24,16 @@ def walk() -> NDArray[np.float64]:
         ("left_hip", (0.0, 1.0, 0.0), 0.4, 0.0),
         ("right_hip", (0.0, 1.0, 0.0), 0.4, np.pi),
     ):
-        angle = size * (0.8 + 0.2 * np.sin(2 * np.pi * t + phase)) if "shoulder" in name else size * np.sin(2 * np.pi * t + phase)
+        angle = (
+            size * (0.8 + 0.2 * np.sin(2 * np.pi * t + phase))
+            if "shoulder" in name
+            else size * np.sin(2 * np.pi * t + phase)
+        )
         chain = [
-            j for j in JOINTS if j.startswith(name.split("_")[0]) and (("shoulder" in name) == j.endswith(("shoulder", "elbow", "wrist")))
+            j
+            for j in JOINTS
+            if j.startswith(name.split("_")[0])
+            and (("shoulder" in name) == j.endswith(("shoulder", "elbow", "wrist")))
         ]
         for joint in chain:
             if not joint.endswith("collar"):

@@ -6,13 +6,29 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hpstm_ros.smoothing.adapters import AXES, Placement, PoseAdapter, TransformTree, formats, load_format, split_markers
+from hpstm_ros.smoothing.adapters import (
+    AXES,
+    Placement,
+    PoseAdapter,
+    TransformTree,
+    formats,
+    load_format,
+    split_markers,
+)
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, MIRROR
 from pallas_ros.body.skeleton import Skeleton
 
 F64 = NDArray[np.float64]
-POINTS = {"coco_17": 17, "mediapipe_33": 33, "body_25": 25, "human36m_17": 17, "smpl_24": 24, "azure_kinect_32": 32, "zed_38": 38}
+POINTS = {
+    "coco_17": 17,
+    "mediapipe_33": 33,
+    "body_25": 25,
+    "human36m_17": 17,
+    "smpl_24": 24,
+    "azure_kinect_32": 32,
+    "zed_38": 38,
+}
 HERE = Placement(np.eye(3), np.zeros(3))
 REST = Skeleton.from_height().rest_positions
 
@@ -35,7 +51,9 @@ def test_every_format_is_there() -> None:
 def test_a_format_has_its_points_and_treats_both_sides_alike(name: str) -> None:
     form = load_format(name)
     assert len(form.points) == POINTS[name] and len(set(form.points)) == len(form.points)
-    np.testing.assert_array_equal((form.weights > 0).sum(1), (form.weights > 0).sum(1)[list(MIRROR)])
+    np.testing.assert_array_equal(
+        (form.weights > 0).sum(1), (form.weights > 0).sum(1)[list(MIRROR)]
+    )
     for joint in np.flatnonzero(form.weights.any(axis=1)):
         for point in np.flatnonzero(form.weights[joint]):
             side = JOINTS[joint].split("_")[0]
@@ -46,7 +64,9 @@ def test_a_format_has_its_points_and_treats_both_sides_alike(name: str) -> None:
 def test_a_person_comes_out_where_they_stand(name: str) -> None:
     form = load_format(name)
     sent = points_of(name) @ AXES[form.axes]  # rows: the inverse rotation
-    body = PoseAdapter(form).body(sent, Placement.from_xyz_rpy([1.0, 2.0, 0.0, 0.0, 0.0, np.pi / 2]), 7, "anna")
+    body = PoseAdapter(form).body(
+        sent, Placement.from_xyz_rpy([1.0, 2.0, 0.0, 0.0, 0.0, np.pi / 2]), 7, "anna"
+    )
     wrist = JOINT_INDEX["left_wrist"]
     assert body.valid[wrist] and body.stamp == 7 and body.body_id == "anna"
     x, y, z = REST[wrist]
@@ -54,20 +74,30 @@ def test_a_person_comes_out_where_they_stand(name: str) -> None:
     assert not body.valid[~form.weights.any(axis=1)].any()
 
 
-@pytest.mark.parametrize(("factor", "shift", "word"), [(1000.0, 0.0, "units"), (2.5, 0.0, "tall"), (1.0, -3.0, "floor")])
+@pytest.mark.parametrize(
+    ("factor", "shift", "word"), [(1000.0, 0.0, "units"), (2.5, 0.0, "tall"), (1.0, -3.0, "floor")]
+)
 def test_what_is_no_person_on_the_floor_is_refused(factor: float, shift: float, word: str) -> None:
     with pytest.raises(PallasError, match=word):
-        PoseAdapter(load_format("coco_17")).body(factor * points_of("coco_17") + np.array([0, 0, shift]), HERE, 0, "a")
+        PoseAdapter(load_format("coco_17")).body(
+            factor * points_of("coco_17") + np.array([0, 0, shift]), HERE, 0, "a"
+        )
 
 
 def test_millimetres_are_taken_when_told() -> None:
-    body = PoseAdapter(load_format("coco_17"), units="mm").body(1000 * points_of("coco_17"), HERE, 0, "a")
-    np.testing.assert_allclose(body.positions[JOINT_INDEX["left_knee"]], REST[JOINT_INDEX["left_knee"]])
+    body = PoseAdapter(load_format("coco_17"), units="mm").body(
+        1000 * points_of("coco_17"), HERE, 0, "a"
+    )
+    np.testing.assert_allclose(
+        body.positions[JOINT_INDEX["left_knee"]], REST[JOINT_INDEX["left_knee"]]
+    )
 
 
 def test_a_body_upside_down_is_refused() -> None:
     with pytest.raises(PallasError, match="axes"):
-        PoseAdapter(load_format("smpl_24")).body(points_of("smpl_24") * np.array([1, -1, -1]) + np.array([0, 0, 1.8]), HERE, 0, "a")
+        PoseAdapter(load_format("smpl_24")).body(
+            points_of("smpl_24") * np.array([1, -1, -1]) + np.array([0, 0, 1.8]), HERE, 0, "a"
+        )
 
 
 def test_wrong_number_of_points_and_zeros() -> None:
@@ -95,14 +125,22 @@ def test_transforms_are_followed_through_a_common_ancestor() -> None:
     tree.set("mount", "map", Placement.from_xyz_rpy([2.0, 0.0, 0.0, 0.0, 0.0, np.pi / 2]))
     tree.set("odom", "map", Placement.from_xyz_rpy([0.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
     place = tree.find("camera", "odom")
-    np.testing.assert_allclose(place.R_world_source @ [1.0, 0.0, 0.0] + place.p_world_source, [2.0, 0.0, 1.0], atol=1e-12)
+    np.testing.assert_allclose(
+        place.R_world_source @ [1.0, 0.0, 0.0] + place.p_world_source, [2.0, 0.0, 1.0], atol=1e-12
+    )
     with pytest.raises(PallasError, match="no transform"):
         tree.find("elsewhere", "odom")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["- 1", "points: [a]", "points: [a]\njoints: {pelvis: b}", "points: [a]\njoints: {tail: a}", "points: [a]\njoints: {pelvis: {a: 0.5}}"],
+    [
+        "- 1",
+        "points: [a]",
+        "points: [a]\njoints: {pelvis: b}",
+        "points: [a]\njoints: {tail: a}",
+        "points: [a]\njoints: {pelvis: {a: 0.5}}",
+    ],
 )
 def test_files_that_are_no_format_are_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"

@@ -41,7 +41,9 @@ def test_savitzky_golay_is_scipys_centred_filter() -> None:
     np.testing.assert_allclose(out[10:], savgol_filter(x, 11, 2, axis=0)[10:75], atol=1e-9)
 
 
-def test_lookahead_makes_the_kalman_filter_better(walk: NDArray[np.float64], noisy: NDArray[np.float64]) -> None:
+def test_lookahead_makes_the_kalman_filter_better(
+    walk: NDArray[np.float64], noisy: NDArray[np.float64]
+) -> None:
     errors = []
     for lookahead in (0, 5, 10):
         out = run(Kalman(20.0, 0.012, lookahead, gate=4.0), noisy)

@@ -50,12 +50,16 @@ def windows(walk: F64, count: int = 6) -> torch.Tensor:
     return torch.from_numpy(add_noise(truth, DESIGN_NOISE, rng))
 
 
-def ask(net: Hpstm, points: torch.Tensor, seen: torch.Tensor | None = None, known: float = 1.0) -> HpstmOutput:
+def ask(
+    net: Hpstm, points: torch.Tensor, seen: torch.Tensor | None = None, known: float = 1.0
+) -> HpstmOutput:
     count = len(points)
     seen = torch.ones(points.shape[:3]) if seen is None else seen
     look = torch.eye(LOOKAHEADS)[[0, 5]].expand(count, 2, LOOKAHEADS)
     with torch.no_grad():
-        out: HpstmOutput = net(points, seen, LENGTHS.expand(count, -1), torch.full((count, 1), known), look)
+        out: HpstmOutput = net(
+            points, seen, LENGTHS.expand(count, -1), torch.full((count, 1), known), look
+        )
     return out
 
 
@@ -65,11 +69,23 @@ def stretch_m(out: HpstmOutput) -> float:
 
 
 @pytest.mark.parametrize("gone", ["nothing", "an arm", "the trunk", "all but the feet"])
-def test_bones_have_their_lengths_and_rotations_are_rotations_whatever_is_missing(network: Hpstm, walk: F64, gone: str) -> None:
+def test_bones_have_their_lengths_and_rotations_are_rotations_whatever_is_missing(
+    network: Hpstm, walk: F64, gone: str
+) -> None:
     names = {
         "nothing": (),
         "an arm": ("right_shoulder", "right_elbow", "right_wrist"),
-        "the trunk": ("pelvis", "spine1", "spine2", "spine3", "neck", "left_hip", "right_hip", "left_collar", "right_collar"),
+        "the trunk": (
+            "pelvis",
+            "spine1",
+            "spine2",
+            "spine3",
+            "neck",
+            "left_hip",
+            "right_hip",
+            "left_collar",
+            "right_collar",
+        ),
         "all but the feet": tuple(n for n in JOINTS if "foot" not in n),
     }[gone]
     seen = torch.ones(6, FRAMES, len(JOINTS))
@@ -82,8 +98,12 @@ def test_bones_have_their_lengths_and_rotations_are_rotations_whatever_is_missin
         assert torch.isfinite(out.covariance).all()
 
 
-def test_a_body_turned_any_way_and_shifted_gives_the_same_turned_and_shifted(network: Hpstm, walk: F64) -> None:
-    R = torch.from_numpy(rotations.to_matrix(rotations.from_rotvec(np.array([0.9, -1.3, 0.4])))).float()
+def test_a_body_turned_any_way_and_shifted_gives_the_same_turned_and_shifted(
+    network: Hpstm, walk: F64
+) -> None:
+    R = torch.from_numpy(
+        rotations.to_matrix(rotations.from_rotvec(np.array([0.9, -1.3, 0.4])))
+    ).float()
     shift = torch.tensor([1.0, -2.0, 0.5])
     points = windows(walk)
     plain, turned = ask(network, points), ask(network, points @ R.T + shift)
@@ -96,7 +116,9 @@ def test_a_network_that_has_learned_nothing_is_a_filter(walk: F64) -> None:
     torch.manual_seed(0)
     net = Hpstm(HpstmConfig()).eval()
     points = windows(walk)
-    truth = torch.from_numpy(np.stack([np.stack([walk[20 * k + 31], walk[20 * k + 26]]) for k in range(6)])).float()
+    truth = torch.from_numpy(
+        np.stack([np.stack([walk[20 * k + 31], walk[20 * k + 26]]) for k in range(6)])
+    ).float()
     raw = (points[:, [31, 26]] - truth).norm(dim=-1).mean((0, 2))
     error = (ask(net, points).positions - truth).norm(dim=-1).mean((0, 2))
     assert error[0] < 0.9 * raw[0] and error[1] < 0.65 * raw[1]
@@ -106,9 +128,14 @@ def test_projection_nears_the_lengths_and_leaves_what_fits(walk: F64) -> None:
     bones = Bones()
     fits = torch.from_numpy(walk[:4]).float()[None]
     mobility = torch.ones(1, 4, len(JOINTS))
-    torch.testing.assert_close(bones.project(fits, LENGTHS[None], mobility), fits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        bones.project(fits, LENGTHS[None], mobility), fits, atol=1e-5, rtol=0
+    )
     noisy = fits + 0.02 * torch.randn(fits.shape, generator=torch.Generator().manual_seed(0))
-    off = [float(bones.stretch(p, LENGTHS[None])[1].norm(dim=-1).mean()) for p in (noisy, bones.project(noisy, LENGTHS[None], mobility))]
+    off = [
+        float(bones.stretch(p, LENGTHS[None])[1].norm(dim=-1).mean())
+        for p in (noisy, bones.project(noisy, LENGTHS[None], mobility))
+    ]
     assert off[1] < 0.35 * off[0]
 
 
@@ -118,7 +145,9 @@ def test_swing_takes_one_direction_to_the_other_by_the_shortest_way() -> None:
     torch.testing.assert_close((R @ a[..., None])[..., 0], b, atol=1e-5, rtol=0)
     angle = torch.arccos(((R.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1))
     torch.testing.assert_close(angle, torch.arccos((a * b).sum(-1).clamp(-1, 1)), atol=2e-3, rtol=0)
-    torch.testing.assert_close(torch.linalg.det(gram_schmidt(a, b)), torch.ones(50), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        torch.linalg.det(gram_schmidt(a, b)), torch.ones(50), atol=1e-4, rtol=0
+    )
 
 
 def test_the_released_onnx_file_says_what_the_released_weights_say(model: Path, walk: F64) -> None:
@@ -150,11 +179,16 @@ def library(walk: F64) -> MotionLibrary:
 def test_varied_motion_is_motion_and_repeats_by_its_seed(library: MotionLibrary) -> None:
     q = np.tile(rotations.normalise(library.rotations[:40].astype(np.float32)), (30, 1, 1, 1))
     root = np.zeros((30, 40, 3), dtype=np.float32)
-    once, again = (vary(q.copy(), root.copy(), library.rotations, STRONG, np.random.default_rng(5)) for _ in range(2))
+    once, again = (
+        vary(q.copy(), root.copy(), library.rotations, STRONG, np.random.default_rng(5))
+        for _ in range(2)
+    )
     np.testing.assert_array_equal(once[0], again[0])
     np.testing.assert_allclose(np.linalg.norm(once[0], axis=-1), 1.0, atol=1e-3)
     step = np.abs(np.sum(once[0][:, 1:] * once[0][:, :-1], axis=-1))
-    assert step.min() > np.cos(0.5 * 1.2)  # at most 70 degrees a frame at the end of a whirling limb: no jumps
+    assert step.min() > np.cos(
+        0.5 * 1.2
+    )  # at most 70 degrees a frame at the end of a whirling limb: no jumps
     assert np.abs(once[0] - q).max() > 0.5
 
 
@@ -166,10 +200,18 @@ def test_a_training_runs_through_its_three_runs_and_resumes_where_it_stopped(
     model = HpstmConfig(width=16, heads=2, hidden=16, layers=1)
     settings = TrainingSettings(batch=6, model=model, body=short, stream=short, spread=short)
     first, _ = train(library, settings, tmp_path)
-    assert sorted(p.parent.name for p in tmp_path.glob("*/checkpoint.json")) == ["body", "spread", "stream"]
-    again, _ = train(library, settings, tmp_path)  # all three are finished: nothing is trained, the result is there
+    assert sorted(p.parent.name for p in tmp_path.glob("*/checkpoint.json")) == [
+        "body",
+        "spread",
+        "stream",
+    ]
+    again, _ = train(
+        library, settings, tmp_path
+    )  # all three are finished: nothing is trained, the result is there
     for name, value in first.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, msg=name)
     sampler = WindowSampler(library, library.select("train"), 0)
-    one, two = (next(WindowStream(sampler, settings, 3, torch.Generator().manual_seed(4))) for _ in range(2))
+    one, two = (
+        next(WindowStream(sampler, settings, 3, torch.Generator().manual_seed(4))) for _ in range(2)
+    )
     torch.testing.assert_close(one.inputs[0], two.inputs[0])

@@ -62,29 +62,43 @@ class Graph:
         self.said: list[str] = []
         self.poses = self.peer.create_publisher(PoseArray, "/pose_estimator/poses", 100)
         self.markers = self.peer.create_publisher(MarkerArray, "/markers", 100)
-        self.peer.create_subscription(BodyPose, "/pose/body", lambda m: self.raw.append(body_from_msg(m)), 200)
-        self.peer.create_subscription(BodyPose, "/hpstm/body", lambda m: self.smooth.append(body_from_msg(m)), 200)
+        self.peer.create_subscription(
+            BodyPose, "/pose/body", lambda m: self.raw.append(body_from_msg(m)), 200
+        )
+        self.peer.create_subscription(
+            BodyPose, "/hpstm/body", lambda m: self.smooth.append(body_from_msg(m)), 200
+        )
         self.peer.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
         static = self.peer.create_publisher(TFMessage, "/tf_static", LATCHED)
         transform = TransformStamped()
         transform.header.frame_id, transform.child_frame_id = "odom", "camera"
-        transform.transform.translation.x, transform.transform.translation.y, transform.transform.translation.z = CAMERA
+        (
+            transform.transform.translation.x,
+            transform.transform.translation.y,
+            transform.transform.translation.z,
+        ) = CAMERA
         transform.transform.rotation.z = 1.0
         transform.transform.rotation.w = 0.0
         static.publish(TFMessage(transforms=[transform]))
         self.keep = static
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        self.said += [status.message for status in message.status] + [pair.value for status in message.status for pair in status.values]
+        self.said += [status.message for status in message.status] + [
+            pair.value for status in message.status for pair in status.values
+        ]
 
     def add(self, kind: type[Any], **parameters: Any) -> None:
-        node = kind(parameter_overrides=[Parameter(name, value=value) for name, value in parameters.items()])
+        node = kind(
+            parameter_overrides=[Parameter(name, value=value) for name, value in parameters.items()]
+        )
         self.nodes.append(node)
         self.executor.add_node(node)
         node.bring("configure")
         node.bring("activate")
 
-    def until(self, what: Callable[[], object], meanwhile: Callable[[], None] = lambda: None) -> None:
+    def until(
+        self, what: Callable[[], object], meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
         end = monotonic() + LIMIT_S
         while not what():
             assert monotonic() < end, f"it did not come; said: {self.said[-3:]}"
@@ -92,7 +106,9 @@ class Graph:
             self.executor.spin_once(timeout_sec=0.02)
 
     def show(self, points: F64, stamp: int) -> None:
-        message = PoseArray(poses=[Pose(position=Point(x=float(x), y=float(y), z=float(z))) for x, y, z in points])
+        message = PoseArray(
+            poses=[Pose(position=Point(x=float(x), y=float(y), z=float(z))) for x, y, z in points]
+        )
         message.header.frame_id, message.header.stamp = "camera", to_stamp(stamp)
         self.poses.publish(message)
 
@@ -111,12 +127,16 @@ def connect(graph: Graph, points: F64) -> int:
         stamp += round(FRAME_NS)
         graph.show(points, stamp)
 
-    graph.until(lambda: graph.smooth or (graph.raw and HpstmNode not in map(type, graph.nodes)), again)
+    graph.until(
+        lambda: graph.smooth or (graph.raw and HpstmNode not in map(type, graph.nodes)), again
+    )
     return stamp
 
 
 @pytest.mark.parametrize("method", ["hpstm", "kalman"])
-def test_an_estimators_poses_become_a_smooth_body_in_odom(graph: Graph, walk: F64, noisy: F64, model: Path, method: str) -> None:
+def test_an_estimators_poses_become_a_smooth_body_in_odom(
+    graph: Graph, walk: F64, noisy: F64, model: Path, method: str
+) -> None:
     lookahead = 3
     form = load_format("coco_17")
     graph.add(PoseAdapterNode, axes="optical")
@@ -133,7 +153,17 @@ def test_an_estimators_poses_become_a_smooth_body_in_odom(graph: Graph, walk: F6
     graph.until(lambda: any(abs(b.stamp - last) < 1e6 for b in graph.smooth))
     by_frame = {round((b.stamp - start) / FRAME_NS): b for b in graph.smooth}
     errors: dict[str, list[F64]] = {"raw": [], "smooth": []}
-    seen = [JOINT_INDEX[n] for n in ("left_hip", "right_knee", "left_ankle", "right_shoulder", "left_elbow", "right_wrist")]
+    seen = [
+        JOINT_INDEX[n]
+        for n in (
+            "left_hip",
+            "right_knee",
+            "left_ankle",
+            "right_shoulder",
+            "left_elbow",
+            "right_wrist",
+        )
+    ]
     for k in range(40, count - lookahead + 1):
         body = by_frame[k]
         assert body.covariance is not None and (np.linalg.eigvalsh(body.covariance) > 0).all()
@@ -143,7 +173,9 @@ def test_an_estimators_poses_become_a_smooth_body_in_odom(graph: Graph, walk: F6
     assert np.mean(errors["smooth"]) < 0.8 * np.mean(errors["raw"])
 
 
-def test_a_person_four_metres_tall_is_refused_in_words_and_the_next_one_taken(graph: Graph, walk: F64) -> None:
+def test_a_person_four_metres_tall_is_refused_in_words_and_the_next_one_taken(
+    graph: Graph, walk: F64
+) -> None:
     graph.add(PoseAdapterNode, axes="optical")
     form = load_format("coco_17")
     still = seen_by_camera(form, walk[0])
@@ -157,7 +189,9 @@ def test_a_person_four_metres_tall_is_refused_in_words_and_the_next_one_taken(gr
     assert not stamps & {start + round(FRAME_NS), start + round(2 * FRAME_NS)}
 
 
-def test_tracked_ids_of_markers_are_kept_and_each_body_has_its_own_stream(graph: Graph, walk: F64) -> None:
+def test_tracked_ids_of_markers_are_kept_and_each_body_has_its_own_stream(
+    graph: Graph, walk: F64
+) -> None:
     graph.add(PoseAdapterNode, message="marker_array", input_topic="/markers", axes="optical")
     graph.add(HpstmNode, input_topic="/pose/body", method="kalman")
     form = load_format("coco_17")
@@ -168,7 +202,9 @@ def test_tracked_ids_of_markers_are_kept_and_each_body_has_its_own_stream(graph:
         stamp += round(FRAME_NS)
         message = MarkerArray()
         for name, shift in (("anna", 0.0), ("ben", 1.5)):
-            for index, (x, y, z) in enumerate(seen_by_camera(form, walk[0] + np.array([0.0, shift, 0.0]))):
+            for index, (x, y, z) in enumerate(
+                seen_by_camera(form, walk[0] + np.array([0.0, shift, 0.0]))
+            ):
                 marker = Marker(ns=name, id=index, action=Marker.ADD)
                 marker.header.frame_id, marker.header.stamp = "camera", to_stamp(stamp)
                 marker.pose.position = Point(x=float(x), y=float(y), z=float(z))
@@ -176,9 +212,16 @@ def test_tracked_ids_of_markers_are_kept_and_each_body_has_its_own_stream(graph:
         graph.markers.publish(message)
 
     graph.until(
-        lambda: sum(b.body_id == "anna" for b in graph.smooth) > 20 and sum(b.body_id == "ben" for b in graph.smooth) > 20, two_people
+        lambda: (
+            sum(b.body_id == "anna" for b in graph.smooth) > 20
+            and sum(b.body_id == "ben" for b in graph.smooth) > 20
+        ),
+        two_people,
     )
-    pelvis = {name: [b.positions[0] for b in graph.smooth if b.body_id == name][-1] for name in ("anna", "ben")}
+    pelvis = {
+        name: [b.positions[0] for b in graph.smooth if b.body_id == name][-1]
+        for name in ("anna", "ben")
+    }
     np.testing.assert_allclose(pelvis["ben"] - pelvis["anna"], [0.0, 1.5, 0.0], atol=0.03)
 
 
@@ -187,8 +230,14 @@ def test_a_body_that_vanishes_is_bridged_by_the_clock_then_lost(graph: Graph, wa
     graph.add(HpstmNode, input_topic="/pose/body", method="kalman", bridge_s=0.2)
     connect(graph, seen_by_camera(load_format("coco_17"), walk[0]))
     graph.until(lambda: graph.smooth and not graph.smooth[-1].valid.any())
-    bridged = [b for b in graph.smooth if b.valid.any() and any("carried on" in r for r in b.remarks)]
+    bridged = [
+        b for b in graph.smooth if b.valid.any() and any("carried on" in r for r in b.remarks)
+    ]
     assert 0 < len(bridged) <= 13
     assert any("lost" in r for r in graph.smooth[-1].remarks)
-    traces = [np.trace(b.covariance, axis1=-2, axis2=-1).mean() for b in bridged if b.covariance is not None]
+    traces = [
+        np.trace(b.covariance, axis1=-2, axis2=-1).mean()
+        for b in bridged
+        if b.covariance is not None
+    ]
     assert traces == sorted(traces)

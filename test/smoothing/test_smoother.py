@@ -44,7 +44,9 @@ def body(index: int, points: NDArray[np.float64], **changes: object) -> BodyFram
 
 
 def smoother(method: str, lookahead: int = 0, **changes: object) -> Smoother:
-    return Smoother(SmootherSettings(method=method, lookahead=lookahead, backend="onnxruntime", **changes))  # type: ignore[arg-type]
+    return Smoother(
+        SmootherSettings(method=method, lookahead=lookahead, backend="onnxruntime", **changes)
+    )  # type: ignore[arg-type]
 
 
 def run(s: Smoother, points: F64) -> list[BodyFrame]:
@@ -57,16 +59,22 @@ def index(frame: BodyFrame) -> int:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("lookahead", [0, 5])
-def test_each_body_comes_out_once_after_exactly_the_lookahead(method: str, lookahead: int, noisy: F64, model: Path) -> None:
+def test_each_body_comes_out_once_after_exactly_the_lookahead(
+    method: str, lookahead: int, noisy: F64, model: Path
+) -> None:
     s = smoother(method, lookahead)
     for i, points in enumerate(noisy[:60]):
         out = s.push(body(i, points))
-        assert [b.stamp for b in out] == ([round((i - lookahead) * 1e9 / 60)] if i >= lookahead else [])
+        assert [b.stamp for b in out] == (
+            [round((i - lookahead) * 1e9 / 60)] if i >= lookahead else []
+        )
         assert all(b.newest_input == round(i * 1e9 / 60) for b in out)
 
 
 @pytest.mark.parametrize(("lookahead", "at_most_mm"), [(0, 13.0), (5, 10.0), (10, 10.0)])
-def test_the_network_takes_noise_away(lookahead: int, at_most_mm: float, walk: F64, noisy: F64, model: Path) -> None:
+def test_the_network_takes_noise_away(
+    lookahead: int, at_most_mm: float, walk: F64, noisy: F64, model: Path
+) -> None:
     out = run(smoother("hpstm", lookahead), noisy)[60:]
     error = np.mean([np.linalg.norm(b.positions - walk[index(b)], axis=-1) for b in out])
     assert 1e3 * error < at_most_mm < 1e3 * np.linalg.norm(noisy - walk, axis=-1).mean()
@@ -75,19 +83,29 @@ def test_the_network_takes_noise_away(lookahead: int, at_most_mm: float, walk: F
 def test_bones_do_not_stretch_and_rotations_agree_with_positions(noisy: F64, model: Path) -> None:
     s = smoother("hpstm", estimate_bones_s=1.0)
     out = run(s, noisy)[90:]
-    lengths = np.array([np.linalg.norm(b.positions - b.positions[PARENT], axis=-1) for b in out])[:, 1:]
+    lengths = np.array([np.linalg.norm(b.positions - b.positions[PARENT], axis=-1) for b in out])[
+        :, 1:
+    ]
     assert lengths.std(axis=0).max() < 1e-4
     assert s.bones is not None
     last = out[-1]
-    directions = Skeleton.from_height().offsets / np.maximum(Skeleton.from_height().lengths, 1e-9)[:, None]
+    directions = (
+        Skeleton.from_height().offsets / np.maximum(Skeleton.from_height().lengths, 1e-9)[:, None]
+    )
     body_of_operator = Skeleton(directions * s.bones.lengths[:, None], 0.1, 0.1, 0.1)
-    np.testing.assert_allclose(forward_kinematics(body_of_operator, last.rotations, last.positions[0]), last.positions, atol=1e-4)
+    np.testing.assert_allclose(
+        forward_kinematics(body_of_operator, last.rotations, last.positions[0]),
+        last.positions,
+        atol=1e-4,
+    )
 
 
 def test_the_answer_moves_with_the_input(noisy: F64, model: Path) -> None:
     """Shifted far away and turned, the same body comes out, shifted and turned."""
     angle = 2.0
-    R = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
+    R = np.array(
+        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]]
+    )
     shift = np.array([300.0, -200.0, 1.0])
     plain = run(smoother("hpstm"), noisy[:80])[-1]
     moved = run(smoother("hpstm"), noisy[:80] @ R.T + shift)[-1]
@@ -96,15 +114,24 @@ def test_the_answer_moves_with_the_input(noisy: F64, model: Path) -> None:
     np.testing.assert_allclose(moved.covariance, R @ plain.covariance @ R.T, atol=1e-5)
 
 
-def test_a_body_out_of_sight_is_bridged_with_growing_covariance_then_lost(walk: F64, noisy: F64, model: Path) -> None:
+def test_a_body_out_of_sight_is_bridged_with_growing_covariance_then_lost(
+    walk: F64, noisy: F64, model: Path
+) -> None:
     s = smoother("hpstm")
     before = run(s, noisy[:100])[-1]
     gone = s.advance(round(200 * 1e9 / 60))
     assert len(gone) == 31
     assert not gone[-1].valid.any() and "lost" in " ".join(gone[-1].remarks)
     assert all(b.valid.all() for b in gone[:-1])
-    assert before.covariance is not None and gone[5].covariance is not None and gone[25].covariance is not None
-    traces = [np.trace(c, axis1=1, axis2=2).mean() for c in (before.covariance, gone[5].covariance, gone[25].covariance)]
+    assert (
+        before.covariance is not None
+        and gone[5].covariance is not None
+        and gone[25].covariance is not None
+    )
+    traces = [
+        np.trace(c, axis1=1, axis2=2).mean()
+        for c in (before.covariance, gone[5].covariance, gone[25].covariance)
+    ]
     assert traces[0] < traces[1] < traces[2]
     assert gone[25].confidence.mean() < before.confidence.mean()
     again = s.push(body(200, noisy[100]))
@@ -130,7 +157,9 @@ def test_late_and_repeated_bodies_are_dropped(noisy: F64) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @settings(max_examples=12)
 @given(seed=st.integers(0, 1000))
-def test_what_comes_out_is_finite_whatever_goes_in(method: str, seed: int, model: Path, noisy: F64) -> None:
+def test_what_comes_out_is_finite_whatever_goes_in(
+    method: str, seed: int, model: Path, noisy: F64
+) -> None:
     rng = np.random.default_rng(seed)
     s = smoother(method, int(rng.integers(0, 6)))
     points = noisy[:40].copy()
@@ -159,8 +188,14 @@ def test_sides_exchanged_in_a_bodys_first_frames_are_not_kept(noisy: F64) -> Non
     """Found by a hostile file: what came first was believed, and all that was right for seven seconds 'put right'."""
     gate = Gate()
     mirrored = list(MIRROR)
-    out = [gate.push(points[mirrored] if i < 5 else points)[0] for i, points in enumerate(noisy[:60])]
-    wrong = [i for i, (points, shown) in enumerate(zip(out, noisy[:60], strict=True)) if np.nanmax(np.abs(points - shown)) > 1e-9]
+    out = [
+        gate.push(points[mirrored] if i < 5 else points)[0] for i, points in enumerate(noisy[:60])
+    ]
+    wrong = [
+        i
+        for i, (points, shown) in enumerate(zip(out, noisy[:60], strict=True))
+        if np.nanmax(np.abs(points - shown)) > 1e-9
+    ]
     assert max(wrong) < 12 and gate.counts["started anew"] == 1
 
 
@@ -186,12 +221,17 @@ def test_another_person_is_noticed_by_the_limbs(walk: F64, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("method", ["hpstm", "kalman"])
-def test_bone_lengths_are_learned_neither_too_long_nor_too_short(method: str, walk: F64, noisy: F64, model: Path) -> None:
+def test_bone_lengths_are_learned_neither_too_long_nor_too_short(
+    method: str, walk: F64, noisy: F64, model: Path
+) -> None:
     s = smoother(method, estimate_bones_s=3.0)
     run(s, 1.12 * walk + (noisy - walk))
     assert s.bones is not None
     off = (s.bones.lengths - 1.12 * Skeleton.from_height().lengths)[1:]
-    as_measured = np.linalg.norm(noisy - noisy[:, PARENT], axis=-1).mean(0)[1:] - Skeleton.from_height().lengths[1:]
+    as_measured = (
+        np.linalg.norm(noisy - noisy[:, PARENT], axis=-1).mean(0)[1:]
+        - Skeleton.from_height().lengths[1:]
+    )
     assert 1e3 * np.abs(off).mean() < 1.5 and 1e3 * abs(off.mean()) < 1.0
     assert np.abs(as_measured).mean() > 2 * np.abs(off).mean()
     assert np.sqrt((off**2).mean()) < 2 * np.sqrt((s.bones.deviation[1:] ** 2).mean())
@@ -200,14 +240,26 @@ def test_bone_lengths_are_learned_neither_too_long_nor_too_short(method: str, wa
 def test_bones_that_are_never_seen_have_the_size_of_the_others(walk: F64, model: Path) -> None:
     points = 0.85 * walk
     missing = [
-        JOINT_INDEX[name] for name in ("spine1", "spine2", "spine3", "neck", "left_collar", "right_collar", "left_foot", "right_foot")
+        JOINT_INDEX[name]
+        for name in (
+            "spine1",
+            "spine2",
+            "spine3",
+            "neck",
+            "left_collar",
+            "right_collar",
+            "left_foot",
+            "right_foot",
+        )
     ]
     points[:, missing] = np.nan
     s = smoother("hpstm", estimate_bones_s=2.0)
     run(s, points)
     assert s.bones is not None
     np.testing.assert_allclose(s.bones.lengths, 0.85 * Skeleton.from_height().lengths, rtol=0.03)
-    assert s.bones.deviation[JOINT_INDEX["spine2"]] > 5 * s.bones.deviation[JOINT_INDEX["left_knee"]]
+    assert (
+        s.bones.deviation[JOINT_INDEX["spine2"]] > 5 * s.bones.deviation[JOINT_INDEX["left_knee"]]
+    )
 
 
 def test_bone_files_of_no_human_are_refused(tmp_path: Path) -> None:
@@ -229,7 +281,9 @@ def test_trusted_rotations_keep_the_twist(walk: F64, noisy: F64, model: Path) ->
     twisted[wrist] = rotations.from_rotvec(np.array([0.0, 0.7, 0.0]))
     s = smoother("hpstm", trust_rotations=True)
     out = [b for i in range(60) for b in s.push(body(i, walk[i], rotations=twisted))][-1]
-    np.testing.assert_allclose(np.abs(np.sum(out.rotations[wrist] * twisted[wrist])), 1.0, atol=1e-6)
+    np.testing.assert_allclose(
+        np.abs(np.sum(out.rotations[wrist] * twisted[wrist])), 1.0, atol=1e-6
+    )
 
 
 def test_four_bodies_are_smoothed_and_a_fifth_is_refused(noisy: F64) -> None:
@@ -243,13 +297,18 @@ def test_four_bodies_are_smoothed_and_a_fifth_is_refused(noisy: F64) -> None:
 
 
 def test_bodies_from_the_imus_pass_as_they_are(noisy: F64) -> None:
-    assert method_for("auto", "/pallas/body") == "bypass" and method_for("auto", "/pose/body") == "hpstm"
+    assert (
+        method_for("auto", "/pallas/body") == "bypass"
+        and method_for("auto", "/pose/body") == "hpstm"
+    )
     s = smoother("bypass")
     for i, points in enumerate(noisy[:20]):
         np.testing.assert_array_equal(s.push(body(i, points))[0].positions, points)
 
 
-@pytest.mark.parametrize(("key", "value"), [("method", "magic"), ("lookahead", 11), ("bridge_s", 0.0)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("method", "magic"), ("lookahead", 11), ("bridge_s", 0.0)]
+)
 def test_settings_out_of_range_are_refused(key: str, value: object) -> None:
     with pytest.raises(PallasError):
         SmootherSettings(**{key: value})  # type: ignore[arg-type]
@@ -271,16 +330,33 @@ def test_smooth_takes_a_hostile_file_and_says_what_it_met(
     points[dropped] = np.nan
     rotations_ = np.tile(rotations.IDENTITY, (*points.shape[:2], 1))
     save_motion(tmp_path / "hostile.npz", Motion(60.0, points, rotations_, valid=~dropped))
-    assert main(["smooth", str(tmp_path / "hostile.npz"), str(tmp_path / "smooth.npz"), "--lookahead", "10"]) == 0
+    assert (
+        main(
+            [
+                "smooth",
+                str(tmp_path / "hostile.npz"),
+                str(tmp_path / "smooth.npz"),
+                "--lookahead",
+                "10",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert all(word in said for word in ("frames bridged", "joint refused", "sides exchanged"))
     smooth = load_motion(tmp_path / "smooth.npz")
     assert len(smooth) == len(points)
     assert smooth.position_covariance is not None
-    assert all(np.isfinite(a).all() for a in (smooth.positions, smooth.rotations, smooth.position_covariance))
+    assert all(
+        np.isfinite(a).all()
+        for a in (smooth.positions, smooth.rotations, smooth.position_covariance)
+    )
     error = np.linalg.norm(smooth.positions - walk, axis=-1).mean(-1)
     assert np.median(error[60:]) < 0.02 and error[60:].max() < 0.08
-    jerk = [np.linalg.norm(np.diff(p[60:], 3, axis=0), axis=-1).mean() for p in (smooth.positions, noisy)]
+    jerk = [
+        np.linalg.norm(np.diff(p[60:], 3, axis=0), axis=-1).mean()
+        for p in (smooth.positions, noisy)
+    ]
     assert jerk[0] < 0.1 * jerk[1]
 
 
@@ -289,6 +365,11 @@ def test_the_band_of_a_hidden_wrist_grows_but_not_beyond_its_bones(noisy: F64, m
     arm = [JOINT_INDEX["right_elbow"], JOINT_INDEX["right_wrist"]]
     points[60:, arm] = np.nan
     out = run(smoother("hpstm"), points)
-    sigma = np.array([np.sqrt(np.trace(b.covariance[arm[1]])) for b in out if b.covariance is not None])
+    sigma = np.array(
+        [np.sqrt(np.trace(b.covariance[arm[1]])) for b in out if b.covariance is not None]
+    )
     assert sigma[60] < sigma[64] < sigma[72]
-    assert sigma.max() < 1.05 * np.sqrt(2 * np.sum(Skeleton.from_height().lengths[arm] ** 2)) + sigma[:60].max()
+    assert (
+        sigma.max()
+        < 1.05 * np.sqrt(2 * np.sum(Skeleton.from_height().lengths[arm] ** 2)) + sigma[:60].max()
+    )

@@ -28,8 +28,15 @@ class Browser:
     def __init__(self, size: tuple[int, int] = (900, 560)) -> None:
         """Start it with an empty profile."""
         self._profile = tempfile.mkdtemp(prefix="chromium-")
-        flags = [*FLAGS.split(), f"--user-data-dir={self._profile}", f"--window-size={size[0]},{size[1]}", "about:blank"]
-        self._process = subprocess.Popen([str(CHROMIUM), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        flags = [
+            *FLAGS.split(),
+            f"--user-data-dir={self._profile}",
+            f"--window-size={size[0]},{size[1]}",
+            "about:blank",
+        ]
+        self._process = subprocess.Popen(
+            [str(CHROMIUM), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         file = Path(self._profile) / "DevToolsActivePort"
         self.until(lambda: file.exists() and len(file.read_text().split()) > 1, 60)
         port, _ = file.read_text().split()
@@ -63,7 +70,11 @@ class Browser:
 
     def ask(self, expression: str) -> Any:
         """Evaluate JavaScript in the page."""
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True).get("result", {}).get("value")
+        return (
+            self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+            .get("result", {})
+            .get("value")
+        )
 
     def place(self, selector: str) -> tuple[float, float, float, float] | None:
         """Left, top, width and height in pixels of the first element that ``selector`` finds, or None."""
@@ -79,7 +90,9 @@ class Browser:
         self.call("Input.dispatchMouseEvent", type="mousePressed", x=start[0], y=start[1], **button)
         for step in range(1, steps + 1):
             x, y = (a + (b - a) * step / steps for a, b in zip(start, end))
-            self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1)
+            self.call(
+                "Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1
+            )
         self.call("Input.dispatchMouseEvent", type="mouseReleased", x=end[0], y=end[1], **button)
 
     @property

@@ -50,7 +50,9 @@ def test_a_urdf_reader_agrees_with_the_transforms(tmp_path) -> None:
     angles = human.urdf_joint_angles(to_local(q_world))
     names = human.urdf_joint_names("anna")
     assert set(model.actuated_joint_names) == set(names)
-    model.update_cfg(np.array([dict(zip(names, angles))[name] for name in model.actuated_joint_names]))
+    model.update_cfg(
+        np.array([dict(zip(names, angles))[name] for name in model.actuated_joint_names])
+    )
     base = np.eye(4)
     base[:3, :3], base[:3, 3] = rotations.to_matrix(q_world[0]), positions[0]
     for index, joint in enumerate(JOINTS):
@@ -63,8 +65,12 @@ def test_the_figure_is_as_tall_and_wide_as_its_operator() -> None:
     starts, ends, radii = human.place(human.figure(SKELETON), SKELETON.rest_positions, identity)
     top = max((starts[:, 2] + radii).max(), (ends[:, 2] + radii).max())
     assert abs(top - 1.82) < 0.02
-    assert min((starts[:, 2] - radii).min(), (ends[:, 2] - radii).min()) == pytest.approx(0, abs=0.03)
-    assert (ends[:, 1] + radii).max() - (ends[:, 1] - radii).min() == pytest.approx(1.82, rel=0.07)  # arm span is about stature
+    assert min((starts[:, 2] - radii).min(), (ends[:, 2] - radii).min()) == pytest.approx(
+        0, abs=0.03
+    )
+    assert (ends[:, 1] + radii).max() - (ends[:, 1] - radii).min() == pytest.approx(
+        1.82, rel=0.07
+    )  # arm span is about stature
 
 
 def test_names_are_those_of_rep_155() -> None:
@@ -91,7 +97,9 @@ def body(**changes: object) -> BodyFrame:
 def test_ellipsoids_hold_ninety_per_cent() -> None:
     shape = scene.ellipsoids(body())[5]
     axes = rotations.to_matrix(shape.orientation) * (shape.scale / 2)
-    samples = np.random.default_rng(0).multivariate_normal(np.zeros(3), np.diag([1e-4, 4e-4, 9e-4]), size=20000)
+    samples = np.random.default_rng(0).multivariate_normal(
+        np.zeros(3), np.diag([1e-4, 4e-4, 9e-4]), size=20000
+    )
     inside = (np.linalg.norm(samples @ np.linalg.inv(axes).T, axis=1) < 1).mean()
     assert inside == pytest.approx(0.9, abs=0.01)
 

@@ -22,7 +22,12 @@ def server() -> Iterator[viser.ViserServer]:
 
 def moment(time: float) -> Moment:
     """Its figures say what time it is."""
-    return Moment(time, plots={"clock": time}, joints={"elbow": time / 100}, commanded={"elbow": time / 100 + 0.01} if time > 5 else {})
+    return Moment(
+        time,
+        plots={"clock": time},
+        joints={"elbow": time / 100},
+        commanded={"elbow": time / 100 + 0.01} if time > 5 else {},
+    )
 
 
 def chart(plots: Plots, title: str) -> tuple[np.ndarray, ...]:
@@ -50,7 +55,9 @@ def test_live_nothing_is_invented_and_little_kept(server: viser.ViserServer) -> 
     assert chart(plots, "clock")[0][-1] == pytest.approx(-4.0, abs=STEP_S)
 
 
-def test_a_joint_is_drawn_between_its_limits_though_no_command_came_yet(server: viser.ViserServer) -> None:
+def test_a_joint_is_drawn_between_its_limits_though_no_command_came_yet(
+    server: viser.ViserServer,
+) -> None:
     plots = Plots(server.gui)
     plots.offer({"elbow": (-1.0, 2.0)})
     plots.draw(10.0, moment)

@@ -37,21 +37,34 @@ ARM_TOPICS = {
 ROBOT = """<robot name="arm"><link name="base"/><link name="hand"/><joint name="j1" type="revolute"><parent link="base"/><child link="hand"/>
 <axis xyz="0 0 1"/><limit lower="-1.25" upper="2.5" effort="1" velocity="1"/></joint></robot>"""
 CALIBRATION = Calibration(
-    {site: SiteCalibration(np.array([0, 0, 0, 1.0]), residual=np.radians(k + 0.5)) for k, site in enumerate(SITES)}
+    {
+        site: SiteCalibration(np.array([0, 0, 0, 1.0]), residual=np.radians(k + 0.5))
+        for k, site in enumerate(SITES)
+    }
 ).to_yaml()
 
 
 def add_arm(bag: BagWriter, store: Any, stamp: int, angle: float) -> None:
     """A measured joint angle, and one commanded 0.25 rad further."""
     types = store.types
-    header = types["std_msgs/msg/Header"](stamp=types["builtin_interfaces/msg/Time"](0, 0), frame_id="")
+    header = types["std_msgs/msg/Header"](
+        stamp=types["builtin_interfaces/msg/Time"](0, 0), frame_id=""
+    )
     none = np.zeros(0)
-    state = types["sensor_msgs/msg/JointState"](header=header, name=["j1"], position=np.array([angle]), velocity=none, effort=none)
+    state = types["sensor_msgs/msg/JointState"](
+        header=header, name=["j1"], position=np.array([angle]), velocity=none, effort=none
+    )
     duration = types["builtin_interfaces/msg/Duration"](0, 0)
     point = types["trajectory_msgs/msg/JointTrajectoryPoint"](
-        positions=np.array([angle + 0.25]), velocities=none, accelerations=none, effort=none, time_from_start=duration
+        positions=np.array([angle + 0.25]),
+        velocities=none,
+        accelerations=none,
+        effort=none,
+        time_from_start=duration,
     )
-    command = types["trajectory_msgs/msg/JointTrajectory"](header=header, joint_names=["j1"], points=[point])
+    command = types["trajectory_msgs/msg/JointTrajectory"](
+        header=header, joint_names=["j1"], points=[point]
+    )
     for topic, message in (("/joint_states", state), ("/arm/joint_trajectory", command)):
         bag.write(topic, stamp, bytes(store.serialize_cdr(message, ARM_TOPICS[topic])))
 
@@ -63,7 +76,9 @@ def make_bag(path: Path, motion: Motion, delay_ns: int = 7_000_000) -> Path:
     message_definition("pallas/msg/SupervisorStatus")
     types = store.types
     time, header = types["builtin_interfaces/msg/Time"], types["std_msgs/msg/Header"]
-    pose, point, quaternion = (types[f"geometry_msgs/msg/{name}"] for name in ("Pose", "Point", "Quaternion"))
+    pose, point, quaternion = (
+        types[f"geometry_msgs/msg/{name}"] for name in ("Pose", "Point", "Quaternion")
+    )
     with BagWriter(path) as bag:
         bag.add_topic("/hpstm/body", "pallas/msg/BodyPose")
         bag.add_topic("/retarget/status", "pallas/msg/SupervisorStatus")
@@ -71,7 +86,9 @@ def make_bag(path: Path, motion: Motion, delay_ns: int = 7_000_000) -> Path:
             bag.add_topic(topic, msgtype)
         text = types["std_msgs/msg/String"]
         for topic, said in (("/robot_description", ROBOT), ("/pallas/calibration", CALIBRATION)):
-            bag.write(topic, 10**12, bytes(store.serialize_cdr(text(data=said), "std_msgs/msg/String")))
+            bag.write(
+                topic, 10**12, bytes(store.serialize_cdr(text(data=said), "std_msgs/msg/String"))
+            )
         for index in range(len(motion)):
             stamp = 10**12 + round(index / motion.fps * 1e9) + (500_000_000 if index > 60 else 0)
             at = time(sec=stamp // 10**9, nanosec=stamp % 10**9)
@@ -90,16 +107,32 @@ def make_bag(path: Path, motion: Motion, delay_ns: int = 7_000_000) -> Path:
                 newest_input=at,
                 remarks=["left_wrist <b>silent</b>"] if index == 50 else [],
             )
-            bag.write("/hpstm/body", stamp + delay_ns, bytes(store.serialize_cdr(body, "pallas/msg/BodyPose")))
+            bag.write(
+                "/hpstm/body",
+                stamp + delay_ns,
+                bytes(store.serialize_cdr(body, "pallas/msg/BodyPose")),
+            )
             if index % 2:
                 add_arm(bag, store, stamp + delay_ns, index / len(motion))
         fields = dict.fromkeys(("state_name", "reason"), "")
-        fields |= {"state": 4, "state_name": "stopped", "reason": "emergency stop", "header": header(stamp=at, frame_id="base")}
-        fields |= dict.fromkeys(("engaged", "dead_man", "emergency_stop"), False) | {"joint_names": [], "limited_by": ["velocity:j1"]}
+        fields |= {
+            "state": 4,
+            "state_name": "stopped",
+            "reason": "emergency stop",
+            "header": header(stamp=at, frame_id="base"),
+        }
+        fields |= dict.fromkeys(("engaged", "dead_man", "emergency_stop"), False) | {
+            "joint_names": [],
+            "limited_by": ["velocity:j1"],
+        }
         fields |= dict.fromkeys(("speed_scale", "tip_speed", "tracking_error", "target_error"), 0.0)
         fields |= {"commands": 10, "commands_limited": 3, "inputs_refused": 0}
         status = types["pallas/msg/SupervisorStatus"](**fields)
-        bag.write("/retarget/status", stamp + delay_ns, bytes(store.serialize_cdr(status, "pallas/msg/SupervisorStatus")))
+        bag.write(
+            "/retarget/status",
+            stamp + delay_ns,
+            bytes(store.serialize_cdr(status, "pallas/msg/SupervisorStatus")),
+        )
     return path
 
 
@@ -141,7 +174,9 @@ def test_the_page_stands_alone_and_escapes_what_it_was_told(bag: Path, tmp_path:
     assert "no such bag" in index
 
 
-def test_the_page_draws_residuals_limits_and_the_supervisors_states(bag: Path, tmp_path: Path) -> None:
+def test_the_page_draws_residuals_limits_and_the_supervisors_states(
+    bag: Path, tmp_path: Path
+) -> None:
     session = measure(bag)
     assert session.states == [(pytest.approx(session.duration), "stopped")]
     times, sent = session.commanded.arrays()
@@ -159,7 +194,13 @@ def test_a_bag_is_looked_at_where_one_asks(bag: Path, motion: Motion) -> None:
     recording = BagFile(bag)
     first, last = recording.body_span() or (0, 0)
     assert first == pytest.approx(0.007)
-    for index in (100, 30, 59, 61, len(motion) - 1):  # forth and back; a gap of 0.5 s follows the frame 60
+    for index in (
+        100,
+        30,
+        59,
+        61,
+        len(motion) - 1,
+    ):  # forth and back; a gap of 0.5 s follows the frame 60
         time = first + index / motion.fps + (0.5 if index > 60 else 0.0) + 1e-4
         shown = recording.at(time)
         assert shown.body is not None
@@ -177,7 +218,16 @@ def test_many_bags_become_a_table_and_a_broken_one_a_sentence(bag: Path, tmp_pat
     (folder / "good" / "good_0.mcap").write_bytes(next(bag.glob("*.mcap")).read_bytes())
     (folder / "bad").mkdir()
     (folder / "bad" / "bad_0.mcap").write_text("nothing")
-    command = [sys.executable, "-m", "pallas_ros.cli", "report", str(folder), "-o", str(tmp_path / "out"), "--no-film"]
+    command = [
+        sys.executable,
+        "-m",
+        "pallas_ros.cli",
+        "report",
+        str(folder),
+        "-o",
+        str(tmp_path / "out"),
+        "--no-film",
+    ]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.endswith("1 bags, 1 not readable\n")
@@ -199,7 +249,9 @@ def test_curves_stay_short_and_keep_every_peak_however_long_the_session() -> Non
     for peak, near in ((99.0, 5), (-77.0, 4321), (55.0, count - 1)):
         (where,) = np.flatnonzero(kept[:, 0] == peak)
         assert near - 32 < times[where] <= near
-    np.testing.assert_array_equal((kept.min(axis=0), kept.max(axis=0)), (values.min(axis=0), values.max(axis=0)))
+    np.testing.assert_array_equal(
+        (kept.min(axis=0), kept.max(axis=0)), (values.min(axis=0), values.max(axis=0))
+    )
 
 
 def test_a_short_curve_is_kept_as_it_is() -> None:
@@ -219,7 +271,9 @@ def test_a_distribution_knows_its_percentiles_and_its_worst() -> None:
         distribution.add(value)
     percents = (1, 50, 99, 99.9)
     np.testing.assert_allclose(
-        distribution.percentiles(*percents), np.percentile(values, percents, method="inverted_cdf"), atol=Distribution.STEP
+        distribution.percentiles(*percents),
+        np.percentile(values, percents, method="inverted_cdf"),
+        atol=Distribution.STEP,
     )
     seen, counts = distribution.arrays()
     assert counts.sum() == len(values)
@@ -241,8 +295,13 @@ def test_a_stamp_is_read_from_the_first_bytes(data: bytes) -> None:
             header_stamp(data)
     else:
         assert isinstance(header_stamp(data), int)
-    assert header_stamp(b"\0\1\0\0" + (7).to_bytes(4, "little") + (5).to_bytes(4, "little")) == 7_000_000_005
-    assert header_stamp(b"\0\0\0\0" + (7).to_bytes(4, "big") + (5).to_bytes(4, "big")) == 7_000_000_005
+    assert (
+        header_stamp(b"\0\1\0\0" + (7).to_bytes(4, "little") + (5).to_bytes(4, "little"))
+        == 7_000_000_005
+    )
+    assert (
+        header_stamp(b"\0\0\0\0" + (7).to_bytes(4, "big") + (5).to_bytes(4, "big")) == 7_000_000_005
+    )
 
 
 def read_bvh(path: Path) -> tuple[list[str], np.ndarray]:
@@ -254,11 +313,15 @@ def read_bvh(path: Path) -> tuple[list[str], np.ndarray]:
     for frame in range(tree.nframes):
         world: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for number, name in enumerate(names):
-            z, x, y = np.radians(tree.frame_joint_channels(frame, name, ["Zrotation", "Xrotation", "Yrotation"]))
+            z, x, y = np.radians(
+                tree.frame_joint_channels(frame, name, ["Zrotation", "Xrotation", "Yrotation"])
+            )
             local = _axis(2, z) @ _axis(0, x) @ _axis(1, y)
             parent = tree.joint_parent(name)
             if parent is None:
-                place = np.array(tree.frame_joint_channels(frame, name, ["Xposition", "Yposition", "Zposition"]))
+                place = np.array(
+                    tree.frame_joint_channels(frame, name, ["Xposition", "Yposition", "Zposition"])
+                )
                 world[name] = (local, place)
             else:
                 turn, place = world[parent.name]
@@ -288,8 +351,12 @@ def test_csv_is_what_went_in(motion: Motion, tmp_path: Path) -> None:
     with (tmp_path / "m.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(motion)
-    np.testing.assert_allclose([float(row["left_wrist_z"]) for row in rows], motion.positions[:, 20, 2], atol=1e-6)
-    np.testing.assert_allclose([float(row["head_qw"]) for row in rows], motion.rotations[:, 15, 3], atol=1e-6)
+    np.testing.assert_allclose(
+        [float(row["left_wrist_z"]) for row in rows], motion.positions[:, 20, 2], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        [float(row["head_qw"]) for row in rows], motion.rotations[:, 15, 3], atol=1e-6
+    )
     assert float(rows[60]["time"]) == pytest.approx(1.0)
 
 
@@ -306,10 +373,19 @@ def test_frames_that_are_not_finite_repeat_the_one_before(motion: Motion, tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["bvh", "csv"])
-def test_bag_and_motion_file_through_the_command(bag: Path, motion: Motion, tmp_path: Path, kind: str) -> None:
+def test_bag_and_motion_file_through_the_command(
+    bag: Path, motion: Motion, tmp_path: Path, kind: str
+) -> None:
     save_motion(tmp_path / "m.npz", motion)
     for source, frames in ((bag, len(motion) + 30), (tmp_path / "m.npz", len(motion))):
-        command = [sys.executable, "-m", "pallas_ros.cli", "export-motion", str(source), str(tmp_path / f"out.{kind}")]
+        command = [
+            sys.executable,
+            "-m",
+            "pallas_ros.cli",
+            "export-motion",
+            str(source),
+            str(tmp_path / f"out.{kind}"),
+        ]
         run = subprocess.run(command, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         assert f"{frames} frames at 60 Hz" in run.stdout

@@ -41,7 +41,9 @@ class Server:
         command = [sys.executable, "-m", "pallas_ros.cli", "view", *arguments, "--port", "0"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        self.address = next(line for line in self.process.stdout if line.startswith("http://")).split()[0]
+        self.address = next(
+            line for line in self.process.stdout if line.startswith("http://")
+        ).split()[0]
 
     def close(self) -> int:
         self.process.send_signal(signal.SIGINT)
@@ -70,7 +72,9 @@ def middle(browser: Browser, selector: str) -> tuple[float, float]:
 
 
 def slider_value(browser: Browser) -> float:
-    return float(browser.ask("document.querySelector('[role=slider]').getAttribute('aria-valuenow')") or -1)
+    return float(
+        browser.ask("document.querySelector('[role=slider]').getAttribute('aria-valuenow')") or -1
+    )
 
 
 @needs_chromium
@@ -92,10 +96,14 @@ def test_a_motion_file_loads_moves_and_scrubs(motion_file: Path, browser: Browse
         left, top, width, height = browser.until(lambda: browser.place(".mantine-Slider-track"))
         for share in (0.75, 0.25):
             shown = body_picture(browser)
-            browser.drag(middle(browser, ".mantine-Slider-thumb"), (left + share * width, top + height / 2))
+            browser.drag(
+                middle(browser, ".mantine-Slider-thumb"), (left + share * width, top + height / 2)
+            )
             browser.until(lambda share=share: abs(slider_value(browser) - share * 12.0) < 0.1)
             browser.until(lambda shown=shown: np.abs(body_picture(browser) - shown).max() > 60, 90)
-            assert slider_value(browser) == pytest.approx(share * 12.0, abs=0.1)  # paused, it stays where it was let go
+            assert slider_value(browser) == pytest.approx(
+                share * 12.0, abs=0.1
+            )  # paused, it stays where it was let go
     finally:
         assert server.close() == 0
 
@@ -111,7 +119,15 @@ def test_the_recording_gives_the_frame_that_was_asked_for(motion_file: Path) -> 
 
 
 def test_another_address_wants_a_token(motion_file: Path) -> None:
-    command = [sys.executable, "-m", "pallas_ros.cli", "view", str(motion_file), "--host", "0.0.0.0"]
+    command = [
+        sys.executable,
+        "-m",
+        "pallas_ros.cli",
+        "view",
+        str(motion_file),
+        "--host",
+        "0.0.0.0",
+    ]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 2
     assert "give --token" in run.stderr
@@ -181,7 +197,9 @@ def test_a_weak_token_is_refused(token: str) -> None:
 @needs_chromium
 @pytest.mark.ros
 @pytest.mark.timeout(240)
-def test_live_it_waits_shows_and_waits_again(ros_domain: int, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_it_waits_shows_and_waits_again(
+    ros_domain: int, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import threading
 
     rclpy = pytest.importorskip("rclpy")
@@ -196,29 +214,43 @@ def test_live_it_waits_shows_and_waits_again(ros_domain: int, browser: Browser, 
     rclpy.init()
     try:
         browser.open(server.address)
-        browser.until(lambda: waiting in (browser.ask("document.body && document.body.innerText") or ""), 90)
+        browser.until(
+            lambda: waiting in (browser.ask("document.body && document.body.innerText") or ""), 90
+        )
         for _ in range(2):
             node = rclpy.create_node("source")
             publisher = node.create_publisher(BodyPose, "/pallas/body", STREAM)
             message, stop = body_to_msg(body(remarks=("here I am",))), threading.Event()
 
-            def publish(publisher: Any = publisher, message: Any = message, stop: Any = stop) -> None:
+            def publish(
+                publisher: Any = publisher, message: Any = message, stop: Any = stop
+            ) -> None:
                 while not stop.wait(0.02):
                     publisher.publish(message)
 
             thread = threading.Thread(target=publish)
             thread.start()
-            browser.until(lambda: "here I am" in (browser.ask("document.body && document.body.innerText") or ""), 60)
+            browser.until(
+                lambda: (
+                    "here I am" in (browser.ask("document.body && document.body.innerText") or "")
+                ),
+                60,
+            )
             stop.set()
             thread.join()
             node.destroy_node()
-            browser.until(lambda: waiting in (browser.ask("document.body && document.body.innerText") or ""), 60)
+            browser.until(
+                lambda: waiting in (browser.ask("document.body && document.body.innerText") or ""),
+                60,
+            )
     finally:
         rclpy.shutdown()
         assert server.close() == 0
 
 
-def test_what_the_browser_holds_is_the_frame_though_only_changes_are_sent(motion_file: Path) -> None:
+def test_what_the_browser_holds_is_the_frame_though_only_changes_are_sent(
+    motion_file: Path,
+) -> None:
     from pallas_ros.body.skeleton import Skeleton
     from pallas_ros.view.viewer import SENT_M, SENT_TURN, Viewer
 
@@ -228,8 +260,14 @@ def test_what_the_browser_holds_is_the_frame_though_only_changes_are_sent(motion
             moment = recording.at(time)
             viewer.show(moment)
             assert moment.body is not None
-            held = [(*handle.position, *handle.wxyz[[1, 2, 3, 0]]) for handle in viewer._body.handles]
-            off = np.abs(np.array(held) - moment.body - np.append([-moment.body[0, 0], -moment.body[0, 1]], np.zeros(5)))
+            held = [
+                (*handle.position, *handle.wxyz[[1, 2, 3, 0]]) for handle in viewer._body.handles
+            ]
+            off = np.abs(
+                np.array(held)
+                - moment.body
+                - np.append([-moment.body[0, 0], -moment.body[0, 1]], np.zeros(5))
+            )
             assert off[:, :3].max() <= SENT_M + 1e-9
             assert off[:, 3:].max() <= SENT_TURN + 1e-9
             assert all(handle.visible for handle in viewer._body.handles)

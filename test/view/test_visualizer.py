@@ -61,14 +61,34 @@ class Graph:
             self.tester.create_subscription(kind, topic, self.heard[topic].append, qos)
         description = self.tester.create_publisher(String, "/robot_description", LATCHED)
         description.publish(String(data=ARM))
-        frame = Frame(1, np.tile([0, 0, 0, 1.0], (4, 1)), np.zeros((4, 3)), np.ones(4, bool), np.zeros(4), np.zeros(4), 1)
+        frame = Frame(
+            1,
+            np.tile([0, 0, 0, 1.0], (4, 1)),
+            np.zeros((4, 3)),
+            np.ones(4, bool),
+            np.zeros(4),
+            np.zeros(4),
+            1,
+        )
         tip = PoseStamped()
         tip.header.frame_id = "base"
         self.publishers = [
-            (self.tester.create_publisher(BodyPose, TOPIC_PALLAS_BODY, STREAM), body_to_msg(body(remarks=("left_wrist silent",)))),
-            (self.tester.create_publisher(BodyPose, TOPIC_HPSTM_BODY, STREAM), body_to_msg(body(remarks=("left_wrist silent",)))),
-            (self.tester.create_publisher(ImuFrame, TOPIC_IMU_FRAME, STREAM), imu_frame_to_msg(frame)),
-            (self.tester.create_publisher(JointState, "/joint_states", STREAM), JointState(name=["j"], position=[0.5])),
+            (
+                self.tester.create_publisher(BodyPose, TOPIC_PALLAS_BODY, STREAM),
+                body_to_msg(body(remarks=("left_wrist silent",))),
+            ),
+            (
+                self.tester.create_publisher(BodyPose, TOPIC_HPSTM_BODY, STREAM),
+                body_to_msg(body(remarks=("left_wrist silent",))),
+            ),
+            (
+                self.tester.create_publisher(ImuFrame, TOPIC_IMU_FRAME, STREAM),
+                imu_frame_to_msg(frame),
+            ),
+            (
+                self.tester.create_publisher(JointState, "/joint_states", STREAM),
+                JointState(name=["j"], position=[0.5]),
+            ),
             (self.tester.create_publisher(PoseStamped, "/retarget/goal", STREAM), tip),
             (self.tester.create_publisher(PoseStamped, "/retarget/tip", STREAM), tip),
         ]
@@ -80,7 +100,9 @@ class Graph:
     def spin(self, enough: Any) -> None:
         until = time.monotonic() + 30
         while not enough():
-            assert time.monotonic() < until, f"heard only {sorted(topic for topic, got in self.heard.items() if got)}"
+            assert time.monotonic() < until, (
+                f"heard only {sorted(topic for topic, got in self.heard.items() if got)}"
+            )
             for publisher, message in self.publishers:
                 publisher.publish(message)
             for _ in range(10):
@@ -88,11 +110,18 @@ class Graph:
 
     @property
     def frames(self) -> set[str]:
-        return {t.child_frame_id for topic in ("/tf", "/tf_static") for message in self.heard[topic] for t in message.transforms} | {"odom"}
+        return {
+            t.child_frame_id
+            for topic in ("/tf", "/tf_static")
+            for message in self.heard[topic]
+            for t in message.transforms
+        } | {"odom"}
 
     @property
     def namespaces(self) -> set[str]:
-        return {marker.ns for message in self.heard["/visualizer/markers"] for marker in message.markers}
+        return {
+            marker.ns for message in self.heard["/visualizer/markers"] for marker in message.markers
+        }
 
 
 @pytest.fixture
@@ -114,7 +143,11 @@ EVERYTHING = {"raw", "body", "uncertainty", "place", "contacts", "remarks", "imu
 def test_everything_is_drawn_and_every_display_finds_it(graph: Graph) -> None:
     said_once = ("/human_description_operator", "/humans/bodies/operator/joint_states")
     graph.spin(
-        lambda: graph.namespaces >= EVERYTHING and {"hand", "base"} <= graph.frames and all(graph.heard[topic] for topic in said_once)
+        lambda: (
+            graph.namespaces >= EVERYTHING
+            and {"hand", "base"} <= graph.frames
+            and all(graph.heard[topic] for topic in said_once)
+        )
     )
     topics = {name: types[0] for name, types in graph.tester.get_topic_names_and_types()}
 
@@ -128,7 +161,12 @@ def test_everything_is_drawn_and_every_display_finds_it(graph: Graph) -> None:
 
     import xml.etree.ElementTree as ElementTree
 
-    links = {link.get("name") for link in ElementTree.fromstring(graph.heard["/human_description_operator"][-1].data).iter("link")}
+    links = {
+        link.get("name")
+        for link in ElementTree.fromstring(
+            graph.heard["/human_description_operator"][-1].data
+        ).iter("link")
+    }
     assert links <= graph.frames
 
     rviz = yaml.safe_load(resource("config/pallas.rviz").read_text())
@@ -151,7 +189,11 @@ def test_everything_is_drawn_and_every_display_finds_it(graph: Graph) -> None:
             for topic in panel["topics"]:
                 assert topic in topics
     known = set(topics) | {"/retarget/status", "/joint_states", "/hpstm/body", "/diagnostics"}
-    plotted = {path["value"].split(".")[0] for panel in layout["configById"].values() for path in panel.get("paths", [])}
+    plotted = {
+        path["value"].split(".")[0]
+        for panel in layout["configById"].values()
+        for path in panel.get("paths", [])
+    }
     assert plotted <= known
     assert plotted
 

@@ -106,7 +106,9 @@ class FramedDecoder(Decoder):
     def __init__(self) -> None:
         super().__init__()
         self._rest = b""
-        self._doubted = b""  # inside of a frame given at once that may have swallowed the beginning of another
+        self._doubted = (
+            b""  # inside of a frame given at once that may have swallowed the beginning of another
+        )
         self._in_step = False
 
     @abstractmethod

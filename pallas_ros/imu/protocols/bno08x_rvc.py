@@ -45,8 +45,14 @@ class Bno08xRvcDecoder(FramedDecoder):
         readings.append(
             Reading(
                 device_time=self._counter.total / _RATE_HZ,
-                acceleration=(x * _ACCELERATION_SCALE, y * _ACCELERATION_SCALE, z * _ACCELERATION_SCALE),
-                orientation=quaternion_from_euler(roll * _ANGLE_SCALE, pitch * _ANGLE_SCALE, yaw * _ANGLE_SCALE),
+                acceleration=(
+                    x * _ACCELERATION_SCALE,
+                    y * _ACCELERATION_SCALE,
+                    z * _ACCELERATION_SCALE,
+                ),
+                orientation=quaternion_from_euler(
+                    roll * _ANGLE_SCALE, pitch * _ANGLE_SCALE, yaw * _ANGLE_SCALE
+                ),
             )
         )
 
@@ -62,7 +68,11 @@ class Bno08xRvcEncoder(Encoder):
         roll, pitch, yaw = euler_from_quaternion(reading.orientation or (0.0, 0.0, 0.0, 1.0))
         values = [angle / _ANGLE_SCALE for angle in (yaw, pitch, roll)]
         values += [a / _ACCELERATION_SCALE for a in reading.acceleration or (0.0, 0.0, 0.0)]
-        body = bytes((self._index,)) + _SIX.pack(*(max(-32768, min(32767, round(v))) for v in values)) + bytes(3)
+        body = (
+            bytes((self._index,))
+            + _SIX.pack(*(max(-32768, min(32767, round(v))) for v in values))
+            + bytes(3)
+        )
         self._index = (self._index + 1) % 256
         return b"\xaa\xaa" + body + bytes((sum(body) & 0xFF,))
 

@@ -45,7 +45,11 @@ class CsvDecoder(Decoder):
         except ValueError:
             self.stats.skipped_bytes += len(line) - begin
             return None
-        if len(values) not in _FIELD_COUNTS or not all(map(math.isfinite, values)) or not 0 <= time < 2**53:
+        if (
+            len(values) not in _FIELD_COUNTS
+            or not all(map(math.isfinite, values))
+            or not 0 <= time < 2**53
+        ):
             self.stats.skipped_bytes += len(line) - begin
             return None
         self.stats.frames += 1
@@ -53,7 +57,11 @@ class CsvDecoder(Decoder):
         if time < self._clock.modulus:
             self._clock.step(int(time))
             time = self._clock.total
-        reading = Reading(device_time=time / _TICKS, acceleration=_three(values, 0), angular_velocity=_three(values, 3))
+        reading = Reading(
+            device_time=time / _TICKS,
+            acceleration=_three(values, 0),
+            angular_velocity=_three(values, 3),
+        )
         if len(values) in (9, 13):
             reading.magnetic_field = _three(values, 6)
         if len(values) in (10, 13):
@@ -93,5 +101,7 @@ SPEC = ProtocolSpec(
     baud_rate=115200,
     decoder=CsvDecoder,
     encoder=CsvEncoder,
-    sends=frozenset({"device_time", "acceleration", "angular_velocity", "orientation", "magnetic_field"}),
+    sends=frozenset(
+        {"device_time", "acceleration", "angular_velocity", "orientation", "magnetic_field"}
+    ),
 )

@@ -65,12 +65,18 @@ class WitMotionDecoder(FramedDecoder):
         else:
             a, b, c, d = _FOUR.unpack_from(frame, 2)
             if kind == _ACCELERATION:
-                reading.acceleration = (a * _ACCELERATION_SCALE, b * _ACCELERATION_SCALE, c * _ACCELERATION_SCALE)
+                reading.acceleration = (
+                    a * _ACCELERATION_SCALE,
+                    b * _ACCELERATION_SCALE,
+                    c * _ACCELERATION_SCALE,
+                )
                 reading.temperature = d / 100
             elif kind == _RATE:
                 reading.angular_velocity = (a * _RATE_SCALE, b * _RATE_SCALE, c * _RATE_SCALE)
             elif kind == _ANGLE and reading.orientation is None:
-                reading.orientation = quaternion_from_euler(a * _ANGLE_SCALE, b * _ANGLE_SCALE, c * _ANGLE_SCALE)
+                reading.orientation = quaternion_from_euler(
+                    a * _ANGLE_SCALE, b * _ANGLE_SCALE, c * _ANGLE_SCALE
+                )
             elif kind == _FIELD:
                 reading.magnetic_field = (float(a), float(b), float(c))
             elif kind == _QUATERNION:
@@ -111,11 +117,16 @@ class WitMotionEncoder(Encoder):
         if reading.device_time is not None:
             milliseconds = round(reading.device_time % _DAY * 1000) % 86_400_000
             seconds, millisecond = divmod(milliseconds, 1000)
-            day = bytes((25, 1, 1, seconds // 3600, seconds // 60 % 60, seconds % 60)) + struct.pack("<H", millisecond)
+            day = bytes(
+                (25, 1, 1, seconds // 3600, seconds // 60 % 60, seconds % 60)
+            ) + struct.pack("<H", millisecond)
             out += _frame(_TIME, day)
         if reading.acceleration is not None:
             temperature = 25.0 if reading.temperature is None else reading.temperature
-            out += _frame(_ACCELERATION, _pack(*(v / _ACCELERATION_SCALE for v in reading.acceleration), temperature * 100))
+            out += _frame(
+                _ACCELERATION,
+                _pack(*(v / _ACCELERATION_SCALE for v in reading.acceleration), temperature * 100),
+            )
         if reading.angular_velocity is not None:
             out += _frame(_RATE, _pack(*(v / _RATE_SCALE for v in reading.angular_velocity), 0))
         if reading.magnetic_field is not None:
@@ -141,5 +152,14 @@ SPEC = ProtocolSpec(
     baud_rate=115200,
     decoder=WitMotionDecoder,
     encoder=WitMotionEncoder,
-    sends=frozenset({"device_time", "acceleration", "angular_velocity", "orientation", "magnetic_field", "temperature"}),
+    sends=frozenset(
+        {
+            "device_time",
+            "acceleration",
+            "angular_velocity",
+            "orientation",
+            "magnetic_field",
+            "temperature",
+        }
+    ),
 )

@@ -8,7 +8,14 @@ writes is read by ``ximu3`` to the same numbers. Facts: x-io Technologies, "x-IM
 import math
 import struct
 
-from pallas_ros.imu.protocols.base import Decoder, Encoder, ProtocolSpec, Quaternion, Reading, Vector
+from pallas_ros.imu.protocols.base import (
+    Decoder,
+    Encoder,
+    ProtocolSpec,
+    Quaternion,
+    Reading,
+    Vector,
+)
 from pallas_ros.imu.sample import GRAVITY
 
 _END, _ESCAPE = 0x0A, 0xDB
@@ -57,7 +64,11 @@ class XImu3Decoder(Decoder):
             self._temperature = n[0]
         elif kind == "I":
             pending, given = self._inertial, self._given
-            if pending is not None and pending[0] != given and not self._expects_orientation(pending[0]):
+            if (
+                pending is not None
+                and pending[0] != given
+                and not self._expects_orientation(pending[0])
+            ):
                 readings.append(self._reading(pending[0], None))
             rate = (math.radians(n[0]), math.radians(n[1]), math.radians(n[2]))
             self._inertial = (time, rate, (n[3] * GRAVITY, n[4] * GRAVITY, n[5] * GRAVITY))
@@ -66,7 +77,11 @@ class XImu3Decoder(Decoder):
             orientation = (n[1], n[2], n[3], n[0])
             if kind in "LE":
                 force = _specific_force((n[4], n[5], n[6]), orientation, in_earth=kind == "E")
-                rate = self._inertial[1] if self._inertial and time - self._inertial[0] < _STALE_S else (0.0, 0.0, 0.0)
+                rate = (
+                    self._inertial[1]
+                    if self._inertial and time - self._inertial[0] < _STALE_S
+                    else (0.0, 0.0, 0.0)
+                )
                 self._inertial = (time, rate, force)
             if self._inertial is not None and abs(time - self._inertial[0]) < _STALE_S:
                 self._given = self._inertial[0]
@@ -113,7 +128,11 @@ def _ascii(message: bytes) -> tuple[str, float, tuple[float, ...]] | None:
         time, *numbers = (float(part) for part in parts[1:])
     except ValueError:
         return None
-    return (kind, time / 1e6, tuple(numbers)) if math.isfinite(time) and all(map(math.isfinite, numbers)) else None
+    return (
+        (kind, time / 1e6, tuple(numbers))
+        if math.isfinite(time) and all(map(math.isfinite, numbers))
+        else None
+    )
 
 
 def _unescape(data: bytes) -> bytes | None:
@@ -132,7 +151,11 @@ def _specific_force(free: Vector, orientation: Quaternion, in_earth: bool) -> Ve
     x, y, z, w = -orientation[0], -orientation[1], -orientation[2], orientation[3]
     ax, ay, az = (free[0], free[1], free[2] + 1.0) if in_earth else (0.0, 0.0, 1.0)
     tx, ty, tz = 2 * (y * az - z * ay), 2 * (z * ax - x * az), 2 * (x * ay - y * ax)
-    force = ax + w * tx + y * tz - z * ty, ay + w * ty + z * tx - x * tz, az + w * tz + x * ty - y * tx
+    force = (
+        ax + w * tx + y * tz - z * ty,
+        ay + w * ty + z * tx - x * tz,
+        az + w * tz + x * ty - y * tx,
+    )
     if not in_earth:
         force = force[0] + free[0], force[1] + free[1], force[2] + free[2]
     return force[0] * GRAVITY, force[1] * GRAVITY, force[2] * GRAVITY
@@ -159,7 +182,11 @@ class XImu3Encoder(Encoder):
 
 
 def _message(kind: str, time: int, numbers: tuple[float, ...]) -> bytes:
-    plain = bytes((ord(kind) + 0x80,)) + time.to_bytes(8, "little") + struct.pack(f"<{len(numbers)}f", *numbers)
+    plain = (
+        bytes((ord(kind) + 0x80,))
+        + time.to_bytes(8, "little")
+        + struct.pack(f"<{len(numbers)}f", *numbers)
+    )
     return plain.replace(b"\xdb", b"\xdb\xdd").replace(b"\x0a", b"\xdb\xdc") + b"\n"
 
 
@@ -169,5 +196,14 @@ SPEC = ProtocolSpec(
     baud_rate=115200,
     decoder=XImu3Decoder,
     encoder=XImu3Encoder,
-    sends=frozenset({"device_time", "acceleration", "angular_velocity", "orientation", "magnetic_field", "temperature"}),
+    sends=frozenset(
+        {
+            "device_time",
+            "acceleration",
+            "angular_velocity",
+            "orientation",
+            "magnetic_field",
+            "temperature",
+        }
+    ),
 )

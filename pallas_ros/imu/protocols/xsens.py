@@ -7,12 +7,27 @@ byte on zero. Facts: Xsens, "MT Low Level Communication Protocol Documentation",
 import math
 import struct
 
-from pallas_ros.imu.protocols.base import Encoder, FramedDecoder, ProtocolSpec, Quaternion, Reading, Unwrapper, Vector
+from pallas_ros.imu.protocols.base import (
+    Encoder,
+    FramedDecoder,
+    ProtocolSpec,
+    Quaternion,
+    Reading,
+    Unwrapper,
+    Vector,
+)
 from pallas_ros.imu.protocols.euler import quaternion_from_euler
 from pallas_ros.imu.sample import GRAVITY
 
 _TEMPERATURE, _COUNTER, _TIME_FINE, _TIME_COARSE = 0x0810, 0x1020, 0x1060, 0x1070
-_QUATERNION, _EULER, _ACCELERATION, _FREE_ACCELERATION, _RATE, _FIELD = 0x2010, 0x2030, 0x4020, 0x4030, 0x8020, 0xC020
+_QUATERNION, _EULER, _ACCELERATION, _FREE_ACCELERATION, _RATE, _FIELD = (
+    0x2010,
+    0x2030,
+    0x4020,
+    0x4030,
+    0x8020,
+    0xC020,
+)
 _TICKS = 10_000.0  # SampleTimeFine counts 10 kHz
 _LONGEST = 1024  # an MTi sends far less; longer ones are taken for garbage
 _HALF = math.sqrt(0.5)
@@ -62,7 +77,9 @@ class XsensDecoder(FramedDecoder):
             elif group == _QUATERNION and (q := _numbers(data, kind, 4)):
                 reading.orientation = _to_up((q[1], q[2], q[3], q[0]), reference)
             elif group == _EULER and (e := _numbers(data, kind, 3)):
-                reading.orientation = _to_up(quaternion_from_euler(*(math.radians(v) for v in e)), reference)
+                reading.orientation = _to_up(
+                    quaternion_from_euler(*(math.radians(v) for v in e)), reference
+                )
             elif group == _ACCELERATION:
                 reading.acceleration = _vector(data, kind)
             elif group == _FREE_ACCELERATION:
@@ -73,7 +90,12 @@ class XsensDecoder(FramedDecoder):
                 reading.magnetic_field = _vector(data, kind)
             elif group == _TEMPERATURE and (t := _numbers(data, kind, 1)):
                 reading.temperature = t[0]
-        if reading.acceleration is None and free is not None and free[0] is not None and reading.orientation is not None:
+        if (
+            reading.acceleration is None
+            and free is not None
+            and free[0] is not None
+            and reading.orientation is not None
+        ):
             reading.acceleration = _specific_force(free[0], free[1], reading.orientation)
         if reading.acceleration is not None:
             readings.append(reading)
@@ -117,7 +139,11 @@ def _specific_force(free: Vector, reference: int, orientation: Quaternion) -> Ve
     z += GRAVITY
     qx, qy, qz, qw = -orientation[0], -orientation[1], -orientation[2], orientation[3]
     tx, ty, tz = 2 * (qy * z - qz * y), 2 * (qz * x - qx * z), 2 * (qx * y - qy * x)
-    return x + qw * tx + qy * tz - qz * ty, y + qw * ty + qz * tx - qx * tz, z + qw * tz + qx * ty - qy * tx
+    return (
+        x + qw * tx + qy * tz - qz * ty,
+        y + qw * ty + qz * tx - qx * tz,
+        z + qw * tz + qx * ty - qy * tx,
+    )
 
 
 class XsensEncoder(Encoder):
@@ -131,13 +157,19 @@ class XsensEncoder(Encoder):
         payload = struct.pack(">HBH", _COUNTER, 2, self._counter)
         self._counter = (self._counter + 1) % (1 << 16)
         if reading.device_time is not None:
-            payload += struct.pack(">HBI", _TIME_FINE, 4, round(reading.device_time * _TICKS) % (1 << 32))
+            payload += struct.pack(
+                ">HBI", _TIME_FINE, 4, round(reading.device_time * _TICKS) % (1 << 32)
+            )
         if reading.temperature is not None:
             payload += struct.pack(">HBf", _TEMPERATURE, 4, reading.temperature)
         if reading.orientation is not None:
             x, y, z, w = reading.orientation
             payload += struct.pack(">HB4f", _QUATERNION, 16, w, x, y, z)
-        fields = ((_ACCELERATION, reading.acceleration), (_RATE, reading.angular_velocity), (_FIELD, reading.magnetic_field))
+        fields = (
+            (_ACCELERATION, reading.acceleration),
+            (_RATE, reading.angular_velocity),
+            (_FIELD, reading.magnetic_field),
+        )
         for kind, vector in fields:
             if vector is not None:
                 payload += struct.pack(">HB3f", kind, 12, *vector)
@@ -151,5 +183,14 @@ SPEC = ProtocolSpec(
     baud_rate=115200,
     decoder=XsensDecoder,
     encoder=XsensEncoder,
-    sends=frozenset({"device_time", "acceleration", "angular_velocity", "orientation", "magnetic_field", "temperature"}),
+    sends=frozenset(
+        {
+            "device_time",
+            "acceleration",
+            "angular_velocity",
+            "orientation",
+            "magnetic_field",
+            "temperature",
+        }
+    ),
 )
