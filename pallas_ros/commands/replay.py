@@ -1,6 +1,7 @@
 """`pallas replay`: play a bag into the graph, on a machine without `ros2 bag play`."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -69,6 +70,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _advance(bar: "tqdm[None]", seconds: float) -> None:
+    bar.update(min(seconds, bar.total) - bar.n)
+
+
 def run(args: argparse.Namespace) -> int:
     """Play the bag."""
     if not (
@@ -108,9 +113,7 @@ def run(args: argparse.Namespace) -> int:
                 leave=False,
                 bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} s [{remaining}]",
             ) as bar:
-                count += player.play(
-                    lambda seconds, bar=bar: bar.update(min(seconds, bar.total) - bar.n)
-                )  # type: ignore[misc]
+                count += player.play(partial(_advance, bar))
             if not args.loop:
                 break
     print(f"played {count} messages")

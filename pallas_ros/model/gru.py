@@ -30,11 +30,9 @@ class GruPallas(Pallas):
         self.embed = nn.Linear(features, 192)
         self.gru = nn.GRU(192, config.width, num_layers=2, batch_first=True)
         outputs = 6 * (len(SOLVED) + 1) + len(self.neutral) + CONTACTS + 3
-        self.norm, self.correction, self.legs = (
-            nn.Identity(),
-            nn.Linear(config.width, outputs),
-            nn.Identity(),
-        )  # type: ignore[assignment]
+        self.norm = nn.Identity()  # type: ignore[assignment]
+        self.correction = nn.Linear(config.width, outputs)
+        self.legs = nn.Identity()  # type: ignore[assignment]
         self.deviation = nn.Linear(config.width, 22)
         nn.init.constant_(self.deviation.bias, -3.5)
 

@@ -1,5 +1,6 @@
 """Shows the graph in RViz and Foxglove: transforms, the operator's and the arm's descriptions, markers."""
 
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,7 @@ class VisualizerNode(PallasNode):
             TOPIC_GOAL: PoseStamped,
             TOPIC_TIP: PoseStamped,
         }.items():
-            self.subscribe(
-                kind, topic, lambda message, topic=topic: self._newest.__setitem__(topic, message)
-            )  # type: ignore[misc]
+            self.subscribe(kind, topic, partial(self._newest.__setitem__, topic))
         self.subscribe(String, TOPIC_ROBOT_DESCRIPTION, self._on_robot, LATCHED)
         self._describe(DEFAULT_BODY_ID)
         self.every(1 / self.settings["rate_hz"], self._draw)

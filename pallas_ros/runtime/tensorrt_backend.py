@@ -7,6 +7,7 @@ Never executed on a GPU by its authors: engines are built ahead of time in tests
 import math
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pallas_ros.body.errors import PallasError
@@ -78,9 +79,7 @@ class TensorRtStream(Stream):
             self._cuda.synchronize()
         capturable = getattr(self._context, "is_stream_capturable", None)
         if capturable is None or capturable(self._cuda.stream):
-            self._graphs = [
-                self._cuda.capture(lambda phase=phase: self._enqueue(phase)) for phase in (0, 1)
-            ]  # type: ignore[misc]
+            self._graphs = [self._cuda.capture(partial(self._enqueue, phase)) for phase in (0, 1)]
         self._phase = 0
         self.reset()
 
