@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.motion import load_npz, save_npz
+from pallas_ros.body.motion import save_npz
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, MIRROR, PARENTS
 from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.files.npz import load_npz
 
 F64 = NDArray[np.float64]
 

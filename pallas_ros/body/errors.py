@@ -1,8 +1,5 @@
-"""The one exception a user is meant to read."""
+"""The one exception a user is meant to read (see `pallas_ros.errors`)."""
 
+from pallas_ros.errors import PallasError
 
-class PallasError(Exception):
-    """Bad input or configuration: one sentence that says what is wrong, where, and what to do.
-
-    The command line prints the sentence and exits with status 2; a node logs it and carries on, or refuses to configure.
-    """
+__all__ = ["PallasError"]

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS
+from pallas_ros.files.npz import load_npz
 
 F64 = NDArray[np.float64]
 
@@ -59,19 +59,6 @@ def save_npz(path: str | Path, arrays: dict[str, Any]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def load_npz(path: str | Path, what: str) -> dict[str, NDArray[Any]]:
-    """All arrays of a ``.npz``, or a `PallasError` that names the file; ``what`` says what it should be ("motion file")."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except FileNotFoundError:
-        raise PallasError(f"{path}: no such file; give the path of a {what}") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise PallasError(
-            f"{path}: not a readable {what} (.npz without pickles): {error}"
-        ) from None
 
 
 def save_motion(path: str | Path, motion: Motion) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.kinematics import to_global as smpl_to_global
-from pallas_ros.body.motion import Motion, load_npz
+from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.body.rotations import Array
 from pallas_ros.body.skeleton import Skeleton
@@ -22,6 +22,7 @@ from pallas_ros.data.retargeting import (
     rest_frames,
     to_global,
 )
+from pallas_ros.files.npz import load_npz
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "pelvis": ("hips", "hip", "pelvis", "root"),

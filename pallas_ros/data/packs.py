@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.motion import Motion, load_npz
+from pallas_ros.body.motion import Motion
 from pallas_ros.body.rotations import Array
 from pallas_ros.data.retargeting import (
     Y_UP_TO_Z_UP,
@@ -23,6 +23,7 @@ from pallas_ros.data.retargeting import (
     rest_frames,
     to_global,
 )
+from pallas_ros.files.npz import load_npz
 
 PACKS = ("bandai_namco", "cmu_actions")
 

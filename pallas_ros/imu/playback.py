@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from pallas_ros.body.frames import BodyFrame
-from pallas_ros.body.motion import Motion, load_motion, load_npz
+from pallas_ros.body.motion import Motion, load_motion
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.files.npz import load_npz
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.recording import load_recording
 from pallas_ros.imu.simulator import SensorSimulator

@@ -8,9 +8,9 @@ import numpy as np
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.motion import load_npz
 from pallas_ros.body.names import SITES
 from pallas_ros.body.rotations import Array
+from pallas_ros.files.npz import load_npz
 from pallas_ros.imu.motions import minimum_jerk
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 from pallas_ros.imu.virtual import SensorTrack

@@ -17,12 +17,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.motion import load_npz
 from pallas_ros.body.names import JOINT_INDEX
 from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, Sequence, features, sense
+from pallas_ros.files.npz import load_npz
 from pallas_ros.model import rotations
 from pallas_ros.model.step import load_model
 from pallas_ros.runtime.estimator import ACCELERATION_FRAMES

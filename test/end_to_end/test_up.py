@@ -17,10 +17,11 @@ from graph_process import ENDING, Up, bodies_heard, gone, wait_gone
 
 from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import read_bodies
-from pallas_ros.body.motion import load_motion, load_npz, save_npz
+from pallas_ros.body.motion import load_motion, save_npz
 from pallas_ros.body.names import TOPIC_PALLAS_BODY, TOPIC_TRUTH_BODY
 from pallas_ros.commands.process import open_source, process
 from pallas_ros.figures import of_bag
+from pallas_ros.files.npz import load_npz
 from pallas_ros.pipeline import Settings
 
 pytestmark = pytest.mark.timeout(170)

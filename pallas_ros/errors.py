@@ -1,0 +1,57 @@
+"""The one exception a user is meant to read, and the one place that shortens what it echoes."""
+
+import re
+
+LONGEST_VALUE = 80
+"""Characters of one echoed value: enough to recognise it, too few to flood a terminal or a log."""
+LONGEST_PATH = 400
+"""Characters of one path: a user needs all of it to find the file; Linux allows 4096."""
+LONGEST_MESSAGE = 1500
+"""Characters of one message, whatever it lists."""
+
+_MORE = f"{{{LONGEST_VALUE + 1},}}"
+_QUOTED = re.compile(
+    # an opening quote stands behind a space or a bracket, which sets it apart from an apostrophe
+    rf"(?<![^\s(\[{{=:,])(?:'[^']{_MORE}'|\"[^\"]{_MORE}\")(?!\w)|\[.{_MORE}\]|{{.{_MORE}}}"
+)
+_WORD = re.compile(rf"[^\s'\"]{_MORE}")
+
+
+class PallasError(Exception):
+    """Bad input or configuration: one sentence that says what is wrong, where, and what to do.
+
+    The command line prints the sentence and exits with status 2; a node logs it and carries on, or refuses to configure.
+    Values that the sentence echoes are shortened here, and control characters are escaped, so that no file can flood or
+    rewrite a terminal.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(readable(str(message)))
+
+
+def readable(message: str) -> str:
+    """A message on one line, without control characters, its quoted values and long words shortened."""
+    message = " ".join(message.split()) if "\n" in message or "\r" in message else message
+    if not message.isprintable():
+        message = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in message)
+    if len(message) <= LONGEST_VALUE:
+        return message
+    message = _QUOTED.sub(lambda found: _quoted(found.group()), message)
+    message = _WORD.sub(lambda found: _word(found.group()), message)
+    return shorten(message, LONGEST_MESSAGE)
+
+
+def shorten(text: str, longest: int = LONGEST_VALUE) -> str:
+    """The text, or its beginning and end where it is longer than ``longest`` characters."""
+    if len(text) <= longest:
+        return text
+    head = (longest - 5) * 2 // 3
+    return f"{text[:head]} ... {text[len(text) - (longest - 5 - head) :]}"
+
+
+def _quoted(text: str) -> str:
+    return text[0] + _word(text[1:-1]) + text[-1]
+
+
+def _word(text: str) -> str:
+    return shorten(text, LONGEST_PATH if "/" in text and " " not in text else LONGEST_VALUE)

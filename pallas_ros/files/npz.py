@@ -1,0 +1,135 @@
+"""Arrays from ``.npz`` files: every member's header is checked against its size before its data are read."""
+
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from pallas_ros.errors import PallasError, shorten
+from pallas_ros.files.opening import open_regular
+
+MAX_FILE_BYTES = 2**31 - 1
+"""Beyond this zipfile writes another kind of directory (zip64), which no file of this package has."""
+FREE_BYTES = 256 << 20
+"""What a file may unpack to, however small it is: an hour of four sensors at 100 Hz is 115 MB."""
+MAX_RATIO = 10
+"""What it may unpack to beyond that, as a multiple of its size: measured motion compresses 1.1 to 3 times, a bomb 1000 times."""
+MAX_ARRAYS = 1000
+MAX_DIMENSIONS = 8
+_HEADER_BYTES = 4096
+_DIRECTORY_BYTES = 1 << 20
+_KINDS = "biufSU"
+
+
+def load_npz(path: str | Path, what: str) -> dict[str, NDArray[Any]]:
+    """All arrays of a ``.npz``, numbers and strings; ``what`` says what it should be ("motion file").
+
+    Raises:
+        PallasError: it is no such file, is damaged, holds pickled objects, or would unpack to far more than its size.
+    """
+    with open_regular(path, what, MAX_FILE_BYTES) as file:
+        try:
+            _check_archive(file)
+            with zipfile.ZipFile(file) as archive:
+                return _arrays(archive, file)
+        except (_Refused, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise PallasError(
+                f"{path}: not a readable {what} (.npz without pickles): {error}"
+            ) from None
+        except (ValueError, KeyError, NotImplementedError, RuntimeError, IndexError) as error:
+            # what zipfile raises on damaged directories besides BadZipFile
+            raise PallasError(
+                f"{path}: not a readable {what} (.npz without pickles): damaged archive ({error})"
+            ) from None
+
+
+class _Refused(Exception):
+    """Why an archive is not read."""
+
+
+def _check_archive(file: BinaryIO) -> None:
+    """Refuse what is no zip archive, and a directory of entries that is itself a bomb; leaves the file at its beginning."""
+    head = file.read(6)
+    if head == npy.MAGIC_PREFIX:
+        raise _Refused("it is a single array (.npy); save named arrays with numpy.savez")
+    if not head:
+        raise _Refused("it is empty")
+    if head[:2] != b"PK":
+        raise _Refused("it is no zip archive")
+    size = file.seek(0, 2)
+    file.seek(max(0, size - 65557))  # the end record is 22 bytes and may be followed by a comment
+    tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    if end < 0 or len(tail) < end + 22:
+        raise _Refused("it is cut short or damaged (no directory at its end)")
+    directory = int.from_bytes(tail[end + 12 : end + 16], "little")
+    if directory > min(size, _DIRECTORY_BYTES) or tail[max(0, end - 20) :][:4] == b"PK\6\7":
+        raise _Refused("its directory is damaged or too large")
+    file.seek(0)
+
+
+def _arrays(archive: zipfile.ZipFile, file: BinaryIO) -> dict[str, NDArray[Any]]:
+    members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    if len(members) > MAX_ARRAYS:
+        raise _Refused(f"it holds {len(members)} arrays (at most {MAX_ARRAYS})")
+    allowed = max(FREE_BYTES, MAX_RATIO * file.seek(0, 2))
+    stated = sum(info.file_size for info in members)
+    if stated > allowed:
+        raise _Refused(
+            f"its arrays would take {stated / 1e6:.0f} MB (at most {allowed / 1e6:.0f} MB for its size)"
+        )
+    arrays: dict[str, NDArray[Any]] = {}
+    for info in members:
+        name = info.filename.removesuffix(".npy")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise _Refused(f"array '{name}' is compressed in a way that numpy does not write")
+        if info.flag_bits & 1:
+            raise _Refused(f"array '{name}' is encrypted")
+        with archive.open(info) as member:
+            arrays[name] = _array(member, info.file_size, name)
+    return arrays
+
+
+def _array(member: Any, stated: int, name: str) -> NDArray[Any]:
+    """One ``.npy`` member of ``stated`` bytes."""
+    shape, fortran, dtype = _header(member, name)
+    if dtype.hasobject:
+        raise _Refused(f"array '{name}' holds pickled objects")
+    if dtype.kind not in _KINDS or not dtype.itemsize:
+        raise _Refused(
+            f"array '{name}' is of type {shorten(str(dtype), 40)}; numbers and strings are read"
+        )
+    nbytes = math.prod(shape) * dtype.itemsize  # Python's integers: no overflow
+    if nbytes > stated or max(shape, default=0) >= 2**31:
+        raise _Refused(f"array '{name}' is cut short: its shape {shape} needs {nbytes} bytes")
+    data = bytearray(nbytes)
+    view, filled = memoryview(data), 0
+    while filled < nbytes:
+        got = member.readinto(view[filled:])
+        if not got:
+            raise _Refused(f"array '{name}' is cut short")
+        filled += got
+    member.read(1)  # the checksum is compared at the member's end
+    flat: NDArray[Any] = np.frombuffer(data, dtype=dtype)
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _header(member: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        version = npy.read_magic(member)
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+        shape, fortran, dtype = read(member, max_header_size=_HEADER_BYTES)
+    except (zlib.error, zipfile.BadZipFile, EOFError):
+        raise
+    except (
+        Exception
+    ):  # numpy evaluates the header as a literal: SyntaxError, RecursionError and others
+        raise _Refused(f"the header of array '{name}' is damaged") from None
+    if len(shape) > MAX_DIMENSIONS or any(n < 0 for n in shape):
+        raise _Refused(f"array '{name}' has {len(shape)} dimensions (at most {MAX_DIMENSIONS})")
+    return shape, bool(fortran), dtype

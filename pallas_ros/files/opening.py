@@ -1,0 +1,105 @@
+"""Opening regular files: never a pipe that waits, a device that does not end, or more than was asked for."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pallas_ros.errors import PallasError
+
+TEXT_BYTES = 4 << 20
+"""Default limit of a text file: the largest configuration in use is 20 kB."""
+
+
+@contextmanager
+def open_regular(path: str | Path, what: str, max_bytes: int) -> Iterator[BinaryIO]:
+    """A regular file, open for reading; ``what`` says what it should be ("motion file").
+
+    An `OSError` while it is read inside the ``with`` block becomes a `PallasError` too.
+
+    Raises:
+        PallasError: there is no such file, it is a folder, pipe, socket or device, it is larger than ``max_bytes``, or it
+            cannot be read.
+    """
+    try:
+        # O_NONBLOCK: opening a pipe does not wait for its writer. It has no effect on regular files.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise PallasError(f"{path}: no such file; give the path of a {what}") from None
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # ValueError: a zero byte or a lone surrogate in the path
+        raise PallasError(f"{path}: not a readable {what}: {_reason(error)}") from None
+    try:
+        _check_status(os.fstat(handle), path, what, max_bytes)
+        file = os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+    with file:
+        try:
+            yield file
+        except OSError as error:
+            raise PallasError(f"{path}: not a readable {what}: {_reason(error)}") from None
+
+
+def _check_status(status: os.stat_result, path: str | Path, what: str, max_bytes: int) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise PallasError(f"{path}: a folder; give the path of a {what}")
+    if not stat.S_ISREG(status.st_mode):
+        raise PallasError(f"{path}: a pipe or a device; give the path of a {what}")
+    if status.st_size > max_bytes:
+        raise PallasError(
+            f"{path}: {_size(status.st_size)} is too large for a {what} (at most {_size(max_bytes)})"
+        )
+
+
+def read_bytes(path: str | Path, what: str, max_bytes: int) -> bytes:
+    """All of a regular file.
+
+    Raises:
+        PallasError: as `open_regular`, also where the file grows beyond ``max_bytes`` while it is read.
+    """
+    with open_regular(path, what, max_bytes) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise PallasError(f"{path}: too large for a {what} (at most {_size(max_bytes)})")
+    return data
+
+
+def read_text(path: str | Path, what: str, max_bytes: int = TEXT_BYTES) -> str:
+    """All of a regular file as UTF-8 text, a byte order mark removed.
+
+    Raises:
+        PallasError: as `read_bytes`, or it is not UTF-8.
+    """
+    try:
+        return read_bytes(path, what, max_bytes).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PallasError(
+            f"{path}: not a {what}: not UTF-8 text (byte {error.start} is 0x{error.object[error.start]:02x})"
+        ) from None
+
+
+def check_regular(path: str | Path, what: str, max_bytes: int) -> Path:
+    """The path, for a library that opens it itself.
+
+    Raises:
+        PallasError: as `open_regular`.
+    """
+    with open_regular(path, what, max_bytes):
+        return Path(path)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _size(number: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number} bytes"

@@ -1,0 +1,120 @@
+"""YAML documents: counted as a stream of events before anything is built, so that aliases, nesting and long numbers stay small."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pallas_ros.errors import PallasError
+from pallas_ros.files.opening import read_text
+
+MAX_BYTES = 2 << 20
+"""The largest configuration in use is 20 kB; an hour's calibration topics are less."""
+MAX_NODES = 100_000
+"""Scalars, lists and mappings, each alias counted as all that it stands for; built in about a second."""
+MAX_DEPTH = 40
+"""Lists and mappings inside each other; the deepest configuration in use has 6."""
+MAX_DIGITS = 30
+"""Characters of an integer."""
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is 20 times faster
+
+
+class _SafeLoader(_Loader):  # type: ignore[misc]
+    """The safe loader, for integers that fit a float."""
+
+    def construct_yaml_int(self, node: Any) -> int:
+        if len(str(node.value)) > MAX_DIGITS:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"an integer of {len(node.value)} characters", node.start_mark
+            )
+        return int(super().construct_yaml_int(node))
+
+
+_SafeLoader.add_constructor("tag:yaml.org,2002:int", _SafeLoader.construct_yaml_int)
+
+
+def load_yaml(path: str | Path, what: str, max_bytes: int = MAX_BYTES) -> Any:
+    """The document of a YAML file; ``what`` says what it should be ("robot configuration").
+
+    Raises:
+        PallasError: there is no such file, it is not YAML, or it is beyond the limits.
+    """
+    return parse_yaml(read_text(path, what, max_bytes), str(path), what)
+
+
+def load_mapping(path: str | Path, what: str) -> dict[str, Any]:
+    """The document of a YAML file that has to be a mapping with text as keys; an empty file is an empty one.
+
+    Raises:
+        PallasError: as `load_yaml`, or it is something else.
+    """
+    document = load_yaml(path, what)
+    if document is None:
+        return {}
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+        raise PallasError(f"{path}: not a {what}: expected a mapping of names to values")
+    return document
+
+
+def parse_yaml(text: str, name: str, what: str) -> Any:
+    """The document of a YAML text; ``name`` says where it is from.
+
+    Raises:
+        PallasError: it is not YAML, or beyond the limits.
+    """
+    if len(text) > MAX_BYTES:
+        raise PallasError(f"{name}: {len(text)} characters are too many for a {what}")
+    try:
+        _count(text)
+        return yaml.load(text, Loader=_SafeLoader)
+    except _Beyond as beyond:
+        raise PallasError(f"{name}: not a {what}: {beyond}") from None
+    except yaml.YAMLError as error:
+        raise PallasError(f"{name}: not YAML, so not a {what}: {_where(error)}") from None
+    except Exception as error:  # constructors of dates and numbers: ValueError, IndexError, ...
+        raise PallasError(
+            f"{name}: not a {what}: a value that YAML cannot read ({type(error).__name__}: {error})"
+        ) from None
+
+
+class _Beyond(Exception):
+    """Which limit a text is beyond."""
+
+
+def _count(text: str) -> None:
+    """Refuse a text beyond the limits; reads events only, of which there are no more than characters."""
+    open_nodes: list[tuple[str | None, int]] = []  # anchor, nodes so far, of what encloses
+    sizes: dict[str, int] = {}  # of what each anchor stands for
+    nodes, documents = 0, 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise _Beyond("it holds more than one document")
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise _Beyond(f"the alias '{event.anchor}' stands for nothing, or for itself")
+            nodes += sizes[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            nodes += 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, nodes))
+            nodes += 1
+            if len(open_nodes) > MAX_DEPTH:
+                raise _Beyond(f"it is nested more than {MAX_DEPTH} levels deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = nodes - before
+        if nodes > MAX_NODES:
+            raise _Beyond(f"it holds more than {MAX_NODES} values")
+
+
+def _where(error: yaml.YAMLError) -> str:
+    """What is wrong and in which line, without the text around it."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return f"{problem} (line {mark.line + 1})" if mark is not None else str(problem)
