@@ -37,10 +37,10 @@ from trajectory_msgs.msg import JointTrajectory
 from hpstm_ros.bench.rows import reaching
 from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.safety.checker import check, executed
-from hpstm_ros.teleoperation import guard_of, limits_of
+from hpstm_ros.teleoperation.teleoperation import guard_of, limits_of
 from pallas_ros.body.frames import BodyFrame
-from pallas_ros.messages import from_stamp
-from pallas_ros.ros.conversions import body_to_msg
+from pallas_ros.messages.decode import from_stamp
+from pallas_ros.messages.encode import body_to_msg
 from pallas_ros.ros.run import make_executor
 
 F64 = NDArray[np.float64]

@@ -27,7 +27,7 @@ from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import MotionLibrary
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.virtual import VirtualSensors
-from pallas_ros.pipeline import Settings
+from pallas_ros.pipeline import PipelineSettings
 
 F64 = NDArray[np.float64]
 _START = 1_000_000_000
@@ -50,7 +50,7 @@ def methods() -> dict[str, SmootherSettings]:
 
 def worn(motion: Motion, seed: int) -> list[BodyFrame]:
     """The bodies that PALLAS predicts from sensors worn in this motion."""
-    pipeline = Settings(backend="onnxruntime").pipeline()
+    pipeline = PipelineSettings(backend="onnxruntime").pipeline()
     pipeline.put_in_force(
         Calibration.identity(), 1
     )  # sensors worn as meant, but for their mounting errors

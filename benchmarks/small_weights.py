@@ -29,7 +29,7 @@ from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.virtual import VirtualSensors
-from pallas_ros.pipeline import Settings
+from pallas_ros.pipeline import PipelineSettings
 from pallas_ros.runtime.estimator import BodyEstimator
 from pallas_ros.runtime.model_file import ModelFile
 from pallas_ros.runtime.onnxruntime_backend import OnnxRuntimeStream
@@ -127,7 +127,7 @@ VARIANTS: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
 
 def frames(seconds: float) -> list[ImuFrame]:
     """Synchronised frames of the demonstration motion, with the sensors' noise."""
-    pipeline, found = Settings(backend="onnxruntime").pipeline(), list[ImuFrame]()
+    pipeline, found = PipelineSettings(backend="onnxruntime").pipeline(), list[ImuFrame]()
 
     def take(frame: ImuFrame) -> bool:
         found.append(frame)

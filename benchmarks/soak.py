@@ -32,7 +32,7 @@ from pallas_ros.body.names import (
     TOPIC_JOINT_STATES,
     TOPIC_PALLAS_BODY,
 )
-from pallas_ros.messages import body_from_msg
+from pallas_ros.messages.decode import body_from_msg
 
 SENSORS = [TOPIC_IMU.format(site=site) for site in SITES]
 MINUTE = 60_000_000_000

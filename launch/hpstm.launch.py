@@ -1,6 +1,6 @@
 """Camera poses to an arm, without IMUs: `ros2 launch pallas hpstm.launch.py robot:=panda`."""
 
-from pallas_ros.launching import description
+from pallas_ros.graph.launch_description import description
 
 
 def generate_launch_description():

@@ -1,6 +1,6 @@
 """Sensors to body alone: `ros2 launch pallas pallas.launch.py imu_source:=topics`."""
 
-from pallas_ros.launching import description
+from pallas_ros.graph.launch_description import description
 
 
 def generate_launch_description():

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from hpstm_ros.retarget.robots import RobotDescription
 from hpstm_ros.safety import checker
-from hpstm_ros.safety.limits import Limits, Settings
+from hpstm_ros.safety.limits import Limits, SupervisorSettings
 from hpstm_ros.safety.supervisor import SupervisorState
-from hpstm_ros.teleoperation import Teleoperation
+from hpstm_ros.teleoperation.teleoperation import Teleoperation
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.kinematics import forward_kinematics
@@ -147,7 +147,7 @@ class _Bodies:
 class _Permission:
     """What the story itself knows of whether the arm may be led: the supervisor's own word on that is not asked."""
 
-    settings: Settings
+    settings: SupervisorSettings
     engaged: bool = False
     pressed: int | None = None
     body: int | None = None
@@ -207,7 +207,7 @@ class HostileRun:
         self._random = random = np.random.default_rng(seed)
         self._robot, self._looks_around = robot, looks_around
         self._tip_speed = float(random.choice([0.25, 0.25, 1.0, 3.0]))
-        safety = Settings(
+        safety = SupervisorSettings(
             period=float(random.choice([0.002, 0.004, 0.008, 1 / 60], p=[0.08, 0.08, 0.5, 0.34])),
             require_dead_man=bool(random.random() < 0.3),
             lead=float(random.choice([0.0, 0.002, 0.01])),

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from hpstm_ros.bench.hostile import HostileRun
-from hpstm_ros.offline import frames, retarget_motion
 from hpstm_ros.retarget.retargeter import Retargeter
 from hpstm_ros.retarget.robots import load_robot, ready_robots
-from pallas_ros.bench.rows import Row, Settings, percentiles, time_each
+from hpstm_ros.teleoperation.recorded import frames, retarget_motion
+from pallas_ros.bench.rows import BenchSettings, Row, percentiles, time_each
 from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX, MODEL_RATE_HZ
@@ -39,7 +39,7 @@ def reaching(seconds: float = 20.0) -> Motion:
     return Motion(MODEL_RATE_HZ, np.asarray(positions, dtype=np.float64), rotations)
 
 
-def retarget(settings: Settings) -> Iterator[Row]:
+def retarget(settings: BenchSettings) -> Iterator[Row]:
     """Time of one step, and what is left of the way to the target, for every ready robot."""
     motion = reaching()
     bodies = frames(motion)
@@ -70,7 +70,7 @@ def retarget(settings: Settings) -> Iterator[Row]:
         yield Row("retarget", name, "limits_passed", figures["limits_passed"], "")
 
 
-def safety(settings: Settings) -> Iterator[Row]:
+def safety(settings: BenchSettings) -> Iterator[Row]:
     """Hostile stories on every ready robot in turn; a million frames is a matter of `benchmarks/hostile.py`."""
     frames_wanted, passed, longest, done = max(settings.frames, settings.soak), 0, 0.0, 0
     robots = [load_robot(name) for name in ready_robots()]

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from hpstm_ros import demo
+from hpstm_ros.bench import demo_report
 from hpstm_ros.retarget.robots import RobotDescription, load_robot
 from pallas_ros.bags import Bag
 from pallas_ros.body.errors import PallasError
-from pallas_ros.graph import Graph
-from pallas_ros.running import parse, run_graph
+from pallas_ros.graph.description import Graph
+from pallas_ros.graph.foreground import parse, run_graph
 
 HELP = "Run the whole graph with simulated sensors and a simulated arm, and show what came of it."
 
@@ -81,16 +81,16 @@ def run(args: argparse.Namespace) -> int:
     _empty(out)
     run_graph(nodes, single_process=args.single_process, duration=args.duration)
     bag = Bag(bag_path)
-    arm = demo.Arm.read(bag, robot)
+    arm = demo_report.Arm.read(bag, robot)
     summary = {
-        **demo.summarise(bag, robot, arm),
+        **demo_report.summarise(bag, robot, arm),
         "duration_s": args.duration,
         "robot": robot.name,
         "input": args.input or "demo",
     }
     clip = None if args.no_film else _film(out, bag, robot, arm, args.duration)
     _write(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    _write(out / "index.html", demo.page(summary, clip, "pallas: the operator and the arm"))
+    _write(out / "index.html", demo_report.page(summary, clip, "pallas: the operator and the arm"))
     _tell(summary, out)
     return 0 if summary["commands"] and summary["body_rate_hz"] else 1
 
@@ -114,7 +114,7 @@ def _empty(out: Path) -> None:
 
 
 def _film(
-    out: Path, bag: Bag, robot: RobotDescription, arm: demo.Arm, duration: float
+    out: Path, bag: Bag, robot: RobotDescription, arm: demo_report.Arm, duration: float
 ) -> str | None:
     """Draw the film, as MP4 or where there is no ffmpeg as GIF; its name, or None where drawing is not installed."""
     try:
@@ -124,7 +124,7 @@ def _film(
         return None
     for name in ("demo.mp4", "demo.gif"):
         pictures = tqdm(
-            demo.frames(bag, robot, arm, FPS),
+            demo_report.frames(bag, robot, arm, FPS),
             total=round(duration * FPS),
             desc="film",
             leave=False,
@@ -151,7 +151,7 @@ def _tell(summary: dict[str, Any], out: Path) -> None:
     )
     for heading in ("", "", "goal"):
         table.add_column(heading)
-    for row in demo.rows(summary):
+    for row in demo_report.rows(summary):
         table.add_row(*row)
     console = Console()
     console.print(table)

@@ -16,8 +16,8 @@ from pallas_ros.body.names import (
     TOPIC_JOINT_TRAJECTORY,
     TOPIC_ROBOT_DESCRIPTION,
 )
-from pallas_ros.messages import from_stamp
-from pallas_ros.ros.conversions import joint_state_to_msg
+from pallas_ros.messages.decode import from_stamp
+from pallas_ros.messages.encode import joint_state_to_msg
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED
 

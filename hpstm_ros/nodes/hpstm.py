@@ -9,8 +9,8 @@ from hpstm_ros.smoothing.bodies import Bodies, method_for
 from hpstm_ros.smoothing.smoother import SmootherSettings
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_HPSTM_BODY
+from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
 from pallas_ros.ros.node import Health, PallasNode
-from pallas_ros.ros.wire import body_from_bytes, body_to_bytes
 
 
 class HpstmNode(PallasNode):

@@ -20,8 +20,8 @@ from hpstm_ros.smoothing.adapters import (
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import TOPIC_POSE_BODY, WORLD_FRAME
-from pallas_ros.messages import body_from_msg, from_stamp
-from pallas_ros.ros.conversions import body_to_msg
+from pallas_ros.messages.decode import body_from_msg, from_stamp
+from pallas_ros.messages.encode import body_to_msg
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, STREAM
 

@@ -14,9 +14,9 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from hpstm_ros.retarget.retargeter import RetargetSettings
 from hpstm_ros.retarget.robots import load_robot
-from hpstm_ros.safety.limits import Settings
+from hpstm_ros.safety.limits import SupervisorSettings
 from hpstm_ros.safety.supervisor import Command
-from hpstm_ros.teleoperation import Teleoperation, limits_of
+from hpstm_ros.teleoperation.teleoperation import Teleoperation, limits_of
 from pallas_ros.body.names import (
     TOPIC_DEAD_MAN,
     TOPIC_EMERGENCY_STOP,
@@ -27,11 +27,11 @@ from pallas_ros.body.names import (
     TOPIC_SUPERVISOR,
     TOPIC_TIP,
 )
-from pallas_ros.messages import from_stamp
-from pallas_ros.ros.conversions import pose_to_msg, to_stamp
+from pallas_ros.messages.decode import from_stamp
+from pallas_ros.messages.encode import pose_to_msg, to_stamp
+from pallas_ros.messages.wire import body_from_bytes
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import NEWEST
-from pallas_ros.ros.wire import body_from_bytes
 
 _NS = 1_000_000_000
 _STATUS_NS = _NS // 20
@@ -51,7 +51,7 @@ class RetargetNode(PallasNode):
         """Load the robot, subscribe, advertise, serve."""
         s = self.settings
         robot = load_robot(s["robot"])
-        safety = Settings(
+        safety = SupervisorSettings(
             period=1 / s["rate_hz"],
             lead=s["lead_s"],
             body_timeout=s["body_timeout_s"],

@@ -53,7 +53,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Settings:
+class SupervisorSettings:
     """How the supervisor watches; times in s, angles in rad.
 
     Attributes:
@@ -114,3 +114,6 @@ class Settings:
                 raise PallasError(
                     f"the supervisor's {name} is {getattr(self, name)}, but must be from {lowest} to {highest}"
                 )
+
+
+Settings = SupervisorSettings  # deprecated name, kept for one release

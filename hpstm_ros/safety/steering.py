@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.safety.guard import Guard
-from hpstm_ros.safety.limits import Limits, Settings
+from hpstm_ros.safety.limits import Limits, SupervisorSettings
 from hpstm_ros.safety.motion import Plan, Planner, State
 
 F64 = NDArray[np.float64]
@@ -31,7 +31,7 @@ _JOINT_WEIGHT = 1e-3  # m^2/rad^2, of a joint's speed beside that of the tips
 class Steering:
     """Makes the plans that lead; `supervisor.Supervisor` says when, and whereto."""
 
-    def __init__(self, limits: Limits, settings: Settings, guard: Guard | None) -> None:
+    def __init__(self, limits: Limits, settings: SupervisorSettings, guard: Guard | None) -> None:
         """Without a ``guard`` only the joints are limited."""
         self._limits, self._period, self._guard = limits, settings.period, guard
         self._gain, self._look_ahead = settings.gain, settings.look_ahead
@@ -49,7 +49,7 @@ class Steering:
     ) -> tuple[Plan | None, list[str], float]:
         """A plan from grid index ``index`` of the ``last`` plan, towards a goal, at ``scale`` (0 to 1) of full speed.
 
-        ``q_goal`` and ``dq_goal`` (n,) are what the goal and its speed will be `Settings.look_ahead` after the plan's first step.
+        ``q_goal`` and ``dq_goal`` (n,) are what the goal and its speed will be `SupervisorSettings.look_ahead` after the plan's first step.
 
         Returns:
             the plan, or None where none is found that keeps to the limits; the limits that interfered; the scale that was kept.

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from hpstm_ros.safety.goal import GoalPath, JointGoal
 from hpstm_ros.safety.guard import Guard
-from hpstm_ros.safety.limits import Limits, Settings
+from hpstm_ros.safety.limits import Limits, SupervisorSettings
 from hpstm_ros.safety.motion import Plan, State, rest
 from hpstm_ros.safety.steering import Steering
 from pallas_ros.body.errors import PallasError
@@ -86,10 +86,10 @@ class Supervisor:
     """See the module. Times are ns of one clock that should not jump, and survives it if it does. No method raises on bad input."""
 
     def __init__(
-        self, limits: Limits, settings: Settings | None = None, guard: Guard | None = None
+        self, limits: Limits, settings: SupervisorSettings | None = None, guard: Guard | None = None
     ) -> None:
         """Disengaged, with the arm's posture unknown; without a ``guard`` only the joints are limited."""
-        self.limits, self.settings, self._guard = limits, settings or Settings(), guard
+        self.limits, self.settings, self._guard = limits, settings or SupervisorSettings(), guard
         self._steering = Steering(limits, self.settings, guard)
         self.state, self.reason = SupervisorState.DISENGAGED, "not engaged yet"
         self.refused = 0

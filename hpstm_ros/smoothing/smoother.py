@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from hpstm_ros.smoothing.bones import BoneEstimator, BoneLengths, PersonCheck
 from hpstm_ros.smoothing.estimate import Estimate, KalmanMethod
 from hpstm_ros.smoothing.filters import Kalman
-from hpstm_ros.smoothing.gate import Gate, GateSettings
 from hpstm_ros.smoothing.network import HpstmNetwork, open_network
+from hpstm_ros.smoothing.outlier_gate import Gate, GateSettings
 from hpstm_ros.smoothing.posing import rotations_from_positions, with_lengths
 from pallas_ros.body import kinematics
 from pallas_ros.body.errors import PallasError

@@ -8,12 +8,12 @@ import yaml
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 
-Settings = dict[str, Any]
+FilterSettings = dict[str, Any]
 
 FILE: Final = "config/training/smoothing_baselines.yaml"
 
 
-def load(path: str | Path = FILE) -> dict[str, dict[int, Settings]]:
+def load(path: str | Path = FILE) -> dict[str, dict[int, FilterSettings]]:
     """Settings by filter and look-ahead.
 
     Raises:
@@ -35,7 +35,7 @@ def load(path: str | Path = FILE) -> dict[str, dict[int, Settings]]:
         ) from None
 
 
-def nearest(name: str, lookahead: int) -> Settings:
+def nearest(name: str, lookahead: int) -> FilterSettings:
     """The settings of a filter at the tuned look-ahead nearest to one.
 
     Raises:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hpstm_ros.smoothing.filters import Filter, Kalman, MedianFirst, OneEuro, Raw, SavitzkyGolay
-from hpstm_ros.smoothing.tuned import Settings
+from hpstm_ros.smoothing.tuned import FilterSettings
 from hpstm_ros.train.trials import Trial
 from pallas_ros.body.errors import PallasError
 
@@ -21,7 +21,7 @@ SETTLE_FRAMES = 30
 """Frames at the start of a trial that are left out: every filter is still finding its feet."""
 
 
-def make(name: str, lookahead: int, settings: Settings) -> Filter:
+def make(name: str, lookahead: int, settings: FilterSettings) -> Filter:
     """A filter by name; ``median+NAME`` puts a running median before it, of ``median`` frames, ``median_lookahead`` of them ahead.
 
     Raises:
@@ -85,7 +85,7 @@ _MEDIAN_LADDERS: dict[str, tuple[float, ...]] = {
     "median": (1, 3, 5, 7, 9, 11),
     "median_lookahead": (0, 1, 2, 3, 4, 5),
 }
-_START: Settings = {
+_START: FilterSettings = {
     "min_cutoff": 0.1, "beta": 15.0, "derivative_cutoff": 0.3, "lookahead": 0, "window": 11, "process": 30.0, "measurement": 0.014, "gate": 4.0, "patience": 6
 }  # fmt: skip
 _STARTS: dict[str, tuple[float, ...]] = {
@@ -96,7 +96,9 @@ _STARTS: dict[str, tuple[float, ...]] = {
 """Settings whose best value hangs on the others': the search begins from each."""
 
 
-def search(name: str, lookahead: int, error: Callable[[Settings], float]) -> tuple[Settings, float]:
+def search(
+    name: str, lookahead: int, error: Callable[[FilterSettings], float]
+) -> tuple[FilterSettings, float]:
     """The settings of a filter of least ``error``, and that error: one setting at a time goes four, two or one rungs up or down until nothing is better.
 
     The ladders reach so far beyond any use that none ends at an edge.
@@ -152,7 +154,7 @@ def _descend(
     return at
 
 
-def _possible(settings: Settings, lookahead: int) -> bool:
+def _possible(settings: FilterSettings, lookahead: int) -> bool:
     """Whether a filter of these settings can look ``lookahead`` frames ahead."""
     ahead = settings.get("median_lookahead", 0)
     if ahead + settings.get("lookahead", 0) > lookahead or ahead >= settings.get("median", np.inf):
@@ -202,20 +204,20 @@ def error_mm(estimates: list[F64], clips: list[Trial]) -> float:
     return 1e3 * float(np.concatenate(errors).mean())
 
 
-def tune(name: str, clips: list[Trial]) -> dict[int, Settings]:
+def tune(name: str, clips: list[Trial]) -> dict[int, FilterSettings]:
     """The settings of least error of one filter on some trials (of the validation split), by look-ahead."""
-    best: dict[int, Settings] = {}
+    best: dict[int, FilterSettings] = {}
     for lookahead in tqdm(LOOKAHEADS, desc=f"tuning {name}"):
         settings, least = search(name, lookahead, partial(_error_of, name, lookahead, clips))
         best[lookahead] = {**settings, "validation_mm": round(least, 2)}
     return best
 
 
-def _error_of(name: str, lookahead: int, clips: list[Trial], settings: Settings) -> float:
+def _error_of(name: str, lookahead: int, clips: list[Trial], settings: FilterSettings) -> float:
     return error_mm(smooth(make(name, lookahead, settings), clips, lookahead), clips)
 
 
-def save(best: dict[str, dict[int, Settings]], path: Path) -> None:
+def save(best: dict[str, dict[int, FilterSettings]], path: Path) -> None:
     """Write tuned settings; those of other filters in the file stay."""
     path.parent.mkdir(parents=True, exist_ok=True)
     head = "# The classical filters' best settings on the validation split (`pallas eval hpstm --tune` makes this file).\n"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pallas_ros.bags.reader import Bag
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
-from pallas_ros.messages import body_from_msg
+from pallas_ros.messages.decode import body_from_msg
 
 
 def read_bodies(

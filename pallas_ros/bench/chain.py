@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pallas_ros.bench.rows import Row, Settings, percentiles
+from pallas_ros.bench.rows import BenchSettings, Row, percentiles
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES, TOPIC_HPSTM_BODY, TOPIC_JOINT_TRAJECTORY, TOPIC_PALLAS_BODY
 
 if TYPE_CHECKING:
-    from pallas_ros.graph import Node
+    from pallas_ros.graph.description import Node
 
 SINGLE = "single_process"
 _CASES: dict[str, dict[str, str]] = {
@@ -32,11 +32,11 @@ _CALIBRATION_S = 12.0
 """The demonstration begins with a still T-pose; until it is calibrated there are no bodies to time."""
 
 
-def offline(settings: Settings) -> Iterator[Row]:
+def offline(settings: BenchSettings) -> Iterator[Row]:
     """`pallas process` without its files: throughput on one core, and where a frame's time goes."""
     from pallas_ros.imu.motions import demo_motion
     from pallas_ros.imu.virtual import VirtualSensors
-    from pallas_ros.pipeline import Settings as PipelineSettings
+    from pallas_ros.pipeline import PipelineSettings
 
     samples = VirtualSensors(seed=1).samples(demo_motion(_RECORDED_S))
     pipeline = PipelineSettings(
@@ -84,8 +84,8 @@ def _meter(spent: dict[str, float], name: str, owner: Any, method: str) -> None:
 def _messages(bodies: list[Any]) -> dict[str, float]:
     """Time in s for the messages of ``bodies`` to be built, and to be published to one who listens; nothing where ROS is not installed."""
     try:
+        from pallas_ros.messages.wire import body_to_bytes
         from pallas_ros.ros.loopback import listened_to
-        from pallas_ros.ros.wire import body_to_bytes
     except ImportError:
         return {}
     start = time.perf_counter()
@@ -100,7 +100,7 @@ def _messages(bodies: list[Any]) -> dict[str, float]:
     return {"message building": building, "publishing": publishing}
 
 
-def end_to_end(settings: Settings) -> Iterator[Row]:
+def end_to_end(settings: BenchSettings) -> Iterator[Row]:
     """The running graph with simulated sensors and arm: from the stamp of the newest IMU sample to the arrival of what was made of it."""
     for case, arguments in _CASES.items():
         try:
@@ -111,9 +111,9 @@ def end_to_end(settings: Settings) -> Iterator[Row]:
 
 def _graph(case: str, arguments: dict[str, str], seconds: float) -> Iterator[Row]:
     from pallas_ros.bags import Bag
-    from pallas_ros.figures import of_bag
-    from pallas_ros.graph import Graph
-    from pallas_ros.running import run_graph
+    from pallas_ros.graph.description import Graph
+    from pallas_ros.graph.foreground import run_graph
+    from pallas_ros.graph.measurement import of_bag
 
     with tempfile.TemporaryDirectory() as folder:
         bag_path = Path(folder) / "bag"
@@ -160,7 +160,7 @@ def _command_topic(bag: Any) -> str:
 
 def _hops(case: str, bag: Any) -> Iterator[Row]:
     """Latency of the bodies on the way, from the same stamp."""
-    from pallas_ros.messages import from_stamp
+    from pallas_ros.messages.decode import from_stamp
 
     for topic in (TOPIC_PALLAS_BODY, TOPIC_HPSTM_BODY):
         if topic in bag.topics:

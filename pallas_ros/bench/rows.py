@@ -30,7 +30,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchSettings:
     """How long and on what to measure.
 
     Attributes:
@@ -62,7 +62,7 @@ class Settings:
         )
 
 
-Benchmark = Callable[[Settings], Iterable[Row]]
+Benchmark = Callable[[BenchSettings], Iterable[Row]]
 
 GOALS: dict[tuple[str, str, str], float] = {
     ("pallas", "onnxruntime", "step_p50_ms"): 1.0,
@@ -91,7 +91,7 @@ def benchmarks() -> dict[str, Benchmark]:
 
 
 def _late(entry: importlib.metadata.EntryPoint) -> Benchmark:
-    def run(settings: Settings) -> Iterable[Row]:
+    def run(settings: BenchSettings) -> Iterable[Row]:
         try:
             benchmark: Benchmark = entry.load()
         except ImportError as error:

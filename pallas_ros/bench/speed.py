@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from pallas_ros.bench import floor
-from pallas_ros.bench.rows import Row, Settings, percentiles, time_each
+from pallas_ros.bench.rows import BenchSettings, Row, percentiles, time_each
 from pallas_ros.body.errors import PallasError
 from pallas_ros.runtime import Stream, open_stream
 from pallas_ros.runtime.model_file import ModelFile
@@ -37,7 +37,7 @@ def stepper(stream: Stream, seed: int = 0) -> Callable[[], object]:
     return step
 
 
-def step(settings: Settings) -> Iterator[Row]:
+def step(settings: BenchSettings) -> Iterator[Row]:
     """The step of PALLAS: every backend that runs here, several bodies, and the floor."""
     path = settings.models / "pallas.onnx"
     model = ModelFile.load(path)
@@ -78,7 +78,7 @@ def _floor_rows(model: ModelFile, median_ms: float) -> Iterator[Row]:
     yield Row("pallas", "onnxruntime", "over_floor", median_ms / max(reading, computing), "times")
 
 
-def hpstm(settings: Settings) -> Iterator[Row]:
+def hpstm(settings: BenchSettings) -> Iterator[Row]:
     """The step of HPSTM."""
     path = settings.models / "hpstm.onnx"
     stream = open_stream(path, "onnxruntime", threads=settings.threads)
@@ -89,7 +89,7 @@ def hpstm(settings: Settings) -> Iterator[Row]:
     yield from percentiles("hpstm", "onnxruntime", "step", ms)
 
 
-def soak(settings: Settings) -> Iterator[Row]:
+def soak(settings: BenchSettings) -> Iterator[Row]:
     """Latency and memory of PALLAS over very many frames (``--soak``): the first tenth against the last."""
     if not settings.soak:
         print("  not measured: give --soak 1000000 (about five minutes)")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pallas_ros.bench.rows import Row, Settings, percentiles, time_each
+from pallas_ros.bench.rows import BenchSettings, Row, percentiles, time_each
 from pallas_ros.bench.speed import WARM_UP, stepper
 from pallas_ros.runtime import open_stream
 from pallas_ros.runtime.model_file import ModelFile
@@ -15,7 +15,7 @@ ROUNDS = 10
 """The networks take turns, so that a disturbance of the machine meets all of them."""
 
 
-def yardsticks(settings: Settings) -> Iterator[Row]:
+def yardsticks(settings: BenchSettings) -> Iterator[Row]:
     """Each network as its authors run it (torch) and exported to ONNX Runtime, on one thread."""
     from pallas_ros.model import yardsticks as networks
     from pallas_ros.runtime.torch_backend import TorchStream, export_stream

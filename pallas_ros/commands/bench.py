@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from pallas_ros.bench.rows import Row, Settings, benchmarks, line, verdict, write_json
+from pallas_ros.bench.rows import BenchSettings, Row, benchmarks, line, verdict, write_json
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(
             "too short to mean anything: --frames of 100 or more, --seconds of 5 or more, --soak of 1000 or more"
         )
-    settings = Settings(
+    settings = BenchSettings(
         args.frames, args.soak, args.seconds, args.models or resource("models"), args.threads
     )
     load, cores = os.getloadavg()[0], os.cpu_count() or 1

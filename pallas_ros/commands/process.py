@@ -26,8 +26,8 @@ from pallas_ros.body.names import (
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.recording import load_recording
 from pallas_ros.imu.sample import ImuSample
-from pallas_ros.messages import imu_frame_from_msg, imu_from_msg, sensors_from_msg
-from pallas_ros.pipeline import Settings, read_document
+from pallas_ros.messages.decode import imu_frame_from_msg, imu_from_msg, sensors_from_msg
+from pallas_ros.pipeline import PipelineSettings, read_document
 
 HELP = "Turn an IMU recording (.npz, rosbag2 folder or .mcap) into a motion file."
 
@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--height",
         type=float,
-        default=Settings.height_m,
+        default=PipelineSettings.height_m,
         metavar="M",
         help="the operator's height, m",
     )
@@ -71,9 +71,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=M",
         help="a segment's measured length, m (repeat)",
     )
-    parser.add_argument("--model", default=Settings.model, help="model file")
+    parser.add_argument("--model", default=PipelineSettings.model, help="model file")
     parser.add_argument(
-        "--backend", default=Settings.backend, choices=("auto", "onnxruntime", "tensorrt", "torch")
+        "--backend",
+        default=PipelineSettings.backend,
+        choices=("auto", "onnxruntime", "tensorrt", "torch"),
     )
 
 
@@ -81,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     """Read, estimate, write."""
     if Path(args.output).suffix != ".npz":
         raise PallasError(f"{args.output}: a motion file ends in .npz")
-    settings = Settings(
+    settings = PipelineSettings(
         model=args.model,
         backend=args.backend,
         calibration=args.calibration or "",
@@ -169,7 +171,9 @@ def open_source(path: str | Path) -> Source:
     )
 
 
-def process(source: Source, settings: Settings, from_samples: bool = False) -> Iterator[BodyFrame]:
+def process(
+    source: Source, settings: PipelineSettings, from_samples: bool = False
+) -> Iterator[BodyFrame]:
     """The bodies of a recording.
 
     A calibration of the settings holds for all of it; else each recorded one from its stamp on; else it is found from a still

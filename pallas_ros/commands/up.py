@@ -3,8 +3,8 @@
 import argparse
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.graph import Graph, read_config
-from pallas_ros.running import parse, run_graph
+from pallas_ros.graph.description import Graph, read_config
+from pallas_ros.graph.foreground import parse, run_graph
 
 HELP = "Start the whole graph of nodes: sensors (or simulated ones), body, smoothing, arm."
 

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.port <= 65535:
         raise PallasError(f"--port {args.port}: give 0 to 65535")
     skeleton = Skeleton.from_height(args.height)
-    from pallas_ros.view.gate import Gate
+    from pallas_ros.view.access import Gate
     from pallas_ros.view.moments import BagFile, MotionFile
     from pallas_ros.view.viewer import Viewer
 

@@ -10,10 +10,10 @@ from pallas_ros.body.names import SITES, TOPIC_IMU, TOPIC_SENSORS
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.sample import ImuSample
-from pallas_ros.ros.conversions import sensors_to_msg
+from pallas_ros.messages.encode import sensors_to_msg
+from pallas_ros.messages.wire import imu_to_bytes
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, SENSOR
-from pallas_ros.ros.wire import imu_to_bytes
 
 LOOK_S, TELL_S = 0.1, 1.0
 

@@ -12,9 +12,9 @@ from pallas_ros.imu import playback
 from pallas_ros.imu.protocols import protocol
 from pallas_ros.imu.simulator import SensorSimulator
 from pallas_ros.imu.virtual import SensorNoise
+from pallas_ros.messages.wire import body_to_bytes
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED
-from pallas_ros.ros.wire import body_to_bytes
 
 
 class ImuSimulatorNode(PallasNode):

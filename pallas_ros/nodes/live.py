@@ -19,9 +19,9 @@ from pallas_ros.body.names import (
     TOPIC_ROBOT_DESCRIPTION,
     TOPIC_SUPERVISOR,
 )
-from pallas_ros.messages import body_from_msg
+from pallas_ros.messages.decode import body_from_msg
+from pallas_ros.messages.types import message_class
 from pallas_ros.nodes.recorder import Taps
-from pallas_ros.ros.messages import message_class
 from pallas_ros.view.moments import TRAJECTORY, Moment, moment
 
 TOPICS = {

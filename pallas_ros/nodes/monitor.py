@@ -11,13 +11,13 @@ from pallas_ros.body.names import (
     TOPIC_PALLAS_BODY,
     TOPIC_TRUTH_BODY,
 )
-from pallas_ros.figures import Run
-from pallas_ros.messages import body_from_msg, from_stamp
+from pallas_ros.graph.measurement import Run
+from pallas_ros.messages.decode import body_from_msg, from_stamp
 from pallas_ros.ros.node import Health, PallasNode
 
 
 class MonitorNode(PallasNode):
-    """Adapter around `pallas_ros.figures.Run`; its figures are in `/diagnostics`."""
+    """Adapter around `pallas_ros.graph.measurement.Run`; its figures are in `/diagnostics`."""
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/monitor.yaml`."""

@@ -26,12 +26,12 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.procedures import calibrator
-from pallas_ros.messages import imu_from_msg, sensors_from_msg
-from pallas_ros.pipeline import Pipeline, Settings
-from pallas_ros.ros.conversions import imu_frame_to_msg
+from pallas_ros.messages.decode import imu_from_msg, sensors_from_msg
+from pallas_ros.messages.encode import imu_frame_to_msg
+from pallas_ros.messages.wire import body_to_bytes
+from pallas_ros.pipeline import Pipeline, PipelineSettings
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, REPLAYED, SENSOR
-from pallas_ros.ros.wire import body_to_bytes
 from pallas_ros.runtime.realtime import Deadline
 
 LOOK_S = 0.25
@@ -54,7 +54,9 @@ class PallasBodyNode(PallasNode):
     def configure(self) -> None:
         """Load the model and the calibration, and begin to listen."""
         s = self.settings
-        settings = Settings(**{name: s[name] for name in Settings.__dataclass_fields__})
+        settings = PipelineSettings(
+            **{name: s[name] for name in PipelineSettings.__dataclass_fields__}
+        )
         self._pipeline = settings.pipeline()
         self._frames: list[ImuFrame] = []
         self._pipeline.admit = self._admit

@@ -14,8 +14,8 @@ from rosgraph_msgs.msg import Clock
 
 from pallas_ros.bags import Bag, BagMessage
 from pallas_ros.body.errors import PallasError
-from pallas_ros.ros.conversions import to_stamp
-from pallas_ros.ros.messages import message_class
+from pallas_ros.messages.encode import to_stamp
+from pallas_ros.messages.types import message_class
 from pallas_ros.ros.qos import STREAM
 
 SETTLE_S = 1.5

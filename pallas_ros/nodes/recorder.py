@@ -13,7 +13,7 @@ from rclpy.subscription import Subscription
 from pallas_ros.bags import BagMessage, BagWriter, Qos
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES, TOPIC_IMU
-from pallas_ros.ros.messages import message_class
+from pallas_ros.messages.types import message_class
 from pallas_ros.ros.node import Health, PallasNode
 
 POLL_S = 0.05

@@ -33,8 +33,8 @@ from pallas_ros.body.names import (
     WORLD_FRAME,
 )
 from pallas_ros.body.skeleton import Skeleton
-from pallas_ros.messages import body_from_msg, imu_frame_from_msg
-from pallas_ros.ros.conversions import joint_state_to_msg, to_stamp
+from pallas_ros.messages.decode import body_from_msg, imu_frame_from_msg
+from pallas_ros.messages.encode import joint_state_to_msg, to_stamp
 from pallas_ros.ros.node import PallasNode
 from pallas_ros.ros.qos import LATCHED
 from pallas_ros.view import human, scene

@@ -5,7 +5,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from pallas_ros.ros.conversions import to_stamp
+from pallas_ros.messages.encode import to_stamp
 
 RECEIVED = "received "
 """Before a topic's name in `/diagnostics`: how many different header stamps came, and the first and the last (ns): `Tally`."""

@@ -20,7 +20,7 @@ from rclpy.timer import Timer
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import TOPIC_DIAGNOSTICS
-from pallas_ros.messages import from_stamp, header_stamp
+from pallas_ros.messages.decode import from_stamp, header_stamp
 from pallas_ros.ros.described import DescribedNode
 from pallas_ros.ros.health import RECEIVED, Health, Tally
 from pallas_ros.ros.periodic import Periodic
@@ -128,7 +128,7 @@ class PallasNode(DescribedNode):
             topic: its name.
             callback: takes a message.
             qos: how it travels.
-            raw: the callback gets the serialised bytes (`pallas_ros.ros.wire`) of messages that begin with a header.
+            raw: the callback gets the serialised bytes (`pallas_ros.messages.wire`) of messages that begin with a header.
             newest: of messages that came in while the node was busy only the newest is passed on, the others are counted as skipped: whoever
                 cannot keep up leaves frames out, and never lags behind.
         """

@@ -3,6 +3,7 @@
 ``open_stream`` gives a ``Stream``; three backends stand behind it (ONNX Runtime, the default; TensorRT where there is an NVIDIA GPU; torch, the reference).
 """
 
-from pallas_ros.runtime.stream import BACKENDS, Stream, open_stream
+from pallas_ros.runtime.base import Stream
+from pallas_ros.runtime.stream import BACKENDS, open_stream
 
 __all__ = ["BACKENDS", "Stream", "open_stream"]

@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.runtime.base import Log
 from pallas_ros.runtime.cuda import Cuda
 from pallas_ros.runtime.model_file import ModelFile
-from pallas_ros.runtime.stream import Log
 
 PRECISIONS = ("fp32", "tf32")
 """No fp16: it does not hold a frame counter exactly, and a step this small is bound by launches, not by arithmetic."""

@@ -8,8 +8,8 @@ from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.kinematics import forward_kinematics_matrices
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_GRAVITY, SITES
 from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.runtime.base import Stream
 from pallas_ros.runtime.root import RootTracker
-from pallas_ros.runtime.stream import Stream
 
 F64 = NDArray[np.float64]
 

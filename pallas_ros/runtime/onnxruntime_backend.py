@@ -6,8 +6,8 @@ import numpy as np
 import onnxruntime
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.runtime.base import F32, Stream
 from pallas_ros.runtime.model_file import BATCH_AXIS, NEXT, STATE, ModelFile
-from pallas_ros.runtime.stream import F32, Stream
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 

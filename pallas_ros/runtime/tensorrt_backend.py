@@ -12,9 +12,9 @@ from typing import Any
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.runtime import engine as engines
+from pallas_ros.runtime.base import F32, Log, Stream
 from pallas_ros.runtime.cuda import Cuda
 from pallas_ros.runtime.model_file import NEXT, STATE, ModelFile
-from pallas_ros.runtime.stream import F32, Log, Stream
 
 
 class TensorRtStream(Stream):

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.runtime.base import F32, Stream
 from pallas_ros.runtime.model_file import (
     BATCH_AXIS,
     MAX_BATCH,
@@ -30,7 +31,6 @@ from pallas_ros.runtime.model_file import (
     ModelFile,
     sign,
 )
-from pallas_ros.runtime.stream import F32, Stream
 
 STREAMS = "pallas.streams"
 OPSET = 18

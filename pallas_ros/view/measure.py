@@ -24,7 +24,7 @@ from pallas_ros.body.names import (
     TOPIC_ROBOT_DESCRIPTION,
     TOPIC_SUPERVISOR,
 )
-from pallas_ros.messages import body_from_msg, header_stamp
+from pallas_ros.messages.decode import body_from_msg, header_stamp
 from pallas_ros.view.curve import Curve, Distribution
 
 _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]

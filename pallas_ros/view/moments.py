@@ -21,7 +21,7 @@ from pallas_ros.body.names import (
     TOPIC_ROBOT_DESCRIPTION,
     TOPIC_SUPERVISOR,
 )
-from pallas_ros.messages import body_from_msg
+from pallas_ros.messages.decode import body_from_msg
 
 F64 = NDArray[np.float64]
 CIRCLE_90 = 2.1460

@@ -86,7 +86,7 @@ def bodies_heard() -> Iterator[Callable[[], list[int]]]:
     import rclpy
     from pallas.msg import BodyPose
 
-    from pallas_ros.messages import from_stamp
+    from pallas_ros.messages.decode import from_stamp
 
     rclpy.init()
     node = rclpy.create_node("listener")

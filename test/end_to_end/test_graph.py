@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.graph import Graph, read_config
+from pallas_ros.graph.description import Graph, read_config
+from pallas_ros.graph.foreground import parse
+from pallas_ros.graph.processes import clean_shared_memory, node_commands
 from pallas_ros.nodes.__main__ import split
-from pallas_ros.processes import clean_shared_memory, node_commands
-from pallas_ros.running import parse
 
 GRAPH = Graph.load()
 

@@ -15,7 +15,7 @@ from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.synchroniser import Synchroniser
 from pallas_ros.imu.virtual import VirtualSensors
-from pallas_ros.pipeline import Pipeline, Settings, read_document, segment_lengths
+from pallas_ros.pipeline import Pipeline, PipelineSettings, read_document, segment_lengths
 
 
 class Recorder:
@@ -173,10 +173,10 @@ def test_settings_are_parameters_of_the_node() -> None:
     from pallas_ros.ros.parameters import describe
 
     described = describe("pallas_node")
-    for name in Settings.__dataclass_fields__:
+    for name in PipelineSettings.__dataclass_fields__:
         default = described[name].default
         assert (
-            tuple(default) == tuple(getattr(Settings, name))
+            tuple(default) == tuple(getattr(PipelineSettings, name))
             if isinstance(default, list)
-            else default == getattr(Settings, name)
+            else default == getattr(PipelineSettings, name)
         ), name

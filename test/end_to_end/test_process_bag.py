@@ -21,9 +21,9 @@ from pallas_ros.commands.process import open_source, process
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.virtual import VirtualSensors
-from pallas_ros.pipeline import Settings
-from pallas_ros.ros.conversions import imu_frame_to_msg
-from pallas_ros.ros.wire import imu_to_bytes
+from pallas_ros.messages.encode import imu_frame_to_msg
+from pallas_ros.messages.wire import imu_to_bytes
+from pallas_ros.pipeline import PipelineSettings
 
 Samples = list[tuple[str, ImuSample]]
 Kept = Callable[[int], bool]
@@ -38,7 +38,7 @@ def live_run(
     bag: Path, samples: Samples, taken: Kept, recorded: Kept = lambda frame: True
 ) -> list[BodyFrame]:
     """A run as the node does it, which recorded itself: frame k makes a body where ``taken(k)``, and reached the bag where ``recorded(k)``."""
-    pipeline = Settings().pipeline()
+    pipeline = PipelineSettings().pipeline()
     heard: list[ImuFrame] = []
     frames: list[ImuFrame] = []
 
@@ -79,7 +79,7 @@ def test_the_bodies_are_the_live_ones_whatever_was_left_out_live(
     late: range, samples: Samples, tmp_path: Path
 ) -> None:
     live = live_run(tmp_path / "bag", samples, lambda k: k not in late)
-    again = list(process(open_source(tmp_path / "bag"), Settings()))
+    again = list(process(open_source(tmp_path / "bag"), PipelineSettings()))
     assert len(live) > 100
     assert [body.stamp for body in again] == [body.stamp for body in live]
     for mine, theirs in zip(again, live, strict=True):
@@ -91,7 +91,7 @@ def test_without_the_first_frame_the_samples_are_taken(samples: Samples, tmp_pat
     live = live_run(tmp_path / "bag", samples, lambda k: True, recorded=lambda k: k > 0)
     source = open_source(tmp_path / "bag")
     assert source.frames is None
-    again = {body.stamp: body for body in process(source, Settings())}
+    again = {body.stamp: body for body in process(source, PipelineSettings())}
     assert again[live[0].stamp].stamp == live[0].stamp
     assert (
         max(

@@ -25,8 +25,8 @@ from pallas_ros.body.names import (
     TOPIC_PALLAS_BODY,
 )
 from pallas_ros.commands.process import open_source, process
-from pallas_ros.messages import imu_frame_from_msg
-from pallas_ros.pipeline import Settings, read_document
+from pallas_ros.messages.decode import imu_frame_from_msg
+from pallas_ros.pipeline import PipelineSettings, read_document
 
 CALIBRATED = "calibrated ("
 SETTLED_NS = 100_000_000
@@ -114,7 +114,7 @@ def test_replayed_through_the_nodes_and_processed_twice(
         (live_bag, live),
         (again_bag, again),
     ):  # what went in decides what came out, to the last bit
-        offline = {body.stamp: body for body in process(open_source(bag), Settings())}
+        offline = {body.stamp: body for body in process(open_source(bag), PipelineSettings())}
         assert len(set(came_out) - set(offline)) <= ENDING
         for stamp in set(came_out) & set(offline):
             np.testing.assert_array_equal(came_out[stamp].positions, offline[stamp].positions)

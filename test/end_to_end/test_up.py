@@ -20,9 +20,9 @@ from pallas_ros.bags.bodies import read_bodies
 from pallas_ros.body.motion import load_motion, save_npz
 from pallas_ros.body.names import TOPIC_PALLAS_BODY, TOPIC_TRUTH_BODY
 from pallas_ros.commands.process import open_source, process
-from pallas_ros.figures import of_bag
 from pallas_ros.files.npz import load_npz
-from pallas_ros.pipeline import Settings
+from pallas_ros.graph.measurement import of_bag
+from pallas_ros.pipeline import PipelineSettings
 
 pytestmark = pytest.mark.timeout(170)
 
@@ -40,7 +40,9 @@ def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(
     live = {body.stamp: body for _, body in read_bodies(bag, TOPIC_PALLAS_BODY)}
     truth = {body.stamp: body for _, body in read_bodies(bag, TOPIC_TRUTH_BODY)}
     assert len(live) > 100
-    again = {body.stamp: body for body in process(open_source(tmp_path / "bag"), Settings())}
+    again = {
+        body.stamp: body for body in process(open_source(tmp_path / "bag"), PipelineSettings())
+    }
     common = sorted(set(live) & set(again))
     assert len(common) >= len(live) - ENDING
     for stamp in common:
@@ -48,7 +50,7 @@ def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(
         np.testing.assert_array_equal(live[stamp].rotations, again[stamp].rotations)
     cold = {
         body.stamp: body
-        for body in process(open_source(tmp_path / "bag"), Settings(), from_samples=True)
+        for body in process(open_source(tmp_path / "bag"), PipelineSettings(), from_samples=True)
     }
     assert len(set(live) - set(cold)) < 0.05 * len(live)
     assert (

@@ -26,7 +26,7 @@ from pallas_ros.imu.motions import calibration_motion, demo_motion
 from pallas_ros.imu.protocols import PROTOCOLS
 from pallas_ros.imu.simulator import SensorSimulator
 from pallas_ros.imu.virtual import SensorNoise
-from pallas_ros.pipeline import Settings, read_document
+from pallas_ros.pipeline import PipelineSettings, read_document
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
@@ -193,7 +193,7 @@ def test_a_pulled_cable_costs_only_its_site(
         pulled, plugged = graph.interrupt(site, seconds)
         stamps = graph.stamps()
         # A frame that still waits for the site when it comes back takes its first sample.
-        silent = (stamps > pulled + 2.5e8) & (stamps < plugged - 1e9 * Settings.max_wait_s)
+        silent = (stamps > pulled + 2.5e8) & (stamps < plugged - 1e9 * PipelineSettings.max_wait_s)
         before, while_silent = _rate(stamps[stamps < pulled]), _rate(stamps[silent])
         assert while_silent > 0.5 * before  # on a machine that is shared; by hand, alone:
         if seconds > 4:

@@ -18,8 +18,8 @@ from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.procedures import calibrator
 from pallas_ros.imu.synchroniser import Synchroniser
 from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
-from pallas_ros.messages import sensors_from_msg
-from pallas_ros.pipeline import Pipeline, Settings
+from pallas_ros.messages.decode import sensors_from_msg
+from pallas_ros.pipeline import Pipeline, PipelineSettings
 
 WORN = dict(zip(SITES, ("usb:A0", "usb:A1", "usb:A2", "usb:A3"), strict=True))
 EXCHANGED = WORN | {"left_wrist": "usb:A3", "right_wrist": "usb:A2"}
@@ -65,7 +65,7 @@ def test_any_message_is_read_or_refused_in_one_sentence(pairs: list[tuple[str, s
 @given(st.permutations(SITES).flatmap(lambda sites: st.lists(st.sampled_from(sites), unique=True)))
 def test_what_the_driver_says_is_read(sites: list[str]) -> None:
     pytest.importorskip("diagnostic_msgs.msg", reason="needs ROS 2 (make setup)")
-    from pallas_ros.ros.conversions import sensors_to_msg
+    from pallas_ros.messages.encode import sensors_to_msg
 
     said = {site: WORN[site] for site in sites}
     assert sensors_from_msg(sensors_to_msg(1, said)) == said
@@ -157,4 +157,4 @@ def test_a_recording_is_not_processed_with_the_calibration_of_other_sensors(tmp_
     made_with(EXCHANGED).save(tmp_path / "foreign.yaml")
     source = Source(iter(SAMPLES), [], 8.0, WORN)
     with pytest.raises(PallasError, match="usb:A3 on left_wrist, but usb:A2 is there"):
-        next(process(source, Settings(calibration=str(tmp_path / "foreign.yaml"))))
+        next(process(source, PipelineSettings(calibration=str(tmp_path / "foreign.yaml"))))

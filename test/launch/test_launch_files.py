@@ -17,7 +17,7 @@ from launch_ros.actions import LifecycleNode
 
 from launch import LaunchContext
 from pallas_ros.body.resources import share
-from pallas_ros.graph import Graph
+from pallas_ros.graph.description import Graph
 
 FILES = sorted((share() / "launch").glob("*.launch.py"))
 

@@ -23,11 +23,11 @@ from trajectory_msgs.msg import JointTrajectory
 from hpstm_ros.nodes.arm_simulator import ArmSimulatorNode
 from hpstm_ros.nodes.retarget import RetargetNode
 from hpstm_ros.safety.checker import check, executed
-from hpstm_ros.teleoperation import limits_of
+from hpstm_ros.teleoperation.teleoperation import limits_of
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.imu.motions import demo_motion
-from pallas_ros.messages import from_stamp
-from pallas_ros.ros.conversions import body_to_msg
+from pallas_ros.messages.decode import from_stamp
+from pallas_ros.messages.encode import body_to_msg
 from pallas_ros.ros.run import make_executor
 
 ROBOT = "uarm"

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
 from hpstm_ros.bench.rows import reaching
-from hpstm_ros.offline import frames
 from hpstm_ros.retarget.retargeter import Goal, Retargeter, RetargetSettings
 from hpstm_ros.retarget.robots import RobotDescription, load_robot
 from hpstm_ros.safety.checker import check, check_states, executed
-from hpstm_ros.safety.limits import Settings
+from hpstm_ros.safety.limits import SupervisorSettings
 from hpstm_ros.safety.supervisor import SupervisorState
-from hpstm_ros.teleoperation import Teleoperation
+from hpstm_ros.teleoperation.recorded import frames
+from hpstm_ros.teleoperation.teleoperation import Teleoperation
 from pallas_ros.body.frames import BodyFrame
 
 NS = 1_000_000_000
@@ -65,7 +65,9 @@ class Rig:
     """A teleoperation on a bare clock with an arm that follows, and the record of what was sent."""
 
     def __init__(self, name: str, settings: RetargetSettings | None = None) -> None:
-        self.arm = Teleoperation(robot(name), None, settings, Settings(require_dead_man=False), 3.0)
+        self.arm = Teleoperation(
+            robot(name), None, settings, SupervisorSettings(require_dead_man=False), 3.0
+        )
         self.now, self.frame, self.q = 10 * NS, 0, robot(name).q_ready
         self.messages: list[tuple[np.ndarray, np.ndarray]] = []
         self.arm.stands(self.now, self.q)

@@ -13,12 +13,12 @@ pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 import pinocchio as pin
 
 from hpstm_ros.bench.rows import NO_TIP_LIMIT, reaching
-from hpstm_ros.offline import frames, retarget_motion, summary
 from hpstm_ros.retarget.demand import IN_REACH, OUT_OF_REACH, TOO_FAST, Demand
 from hpstm_ros.retarget.human_arm import read_arm
 from hpstm_ros.retarget.retargeter import Retargeter, RetargetSettings
 from hpstm_ros.retarget.robots import load_robot, ready_robots
-from hpstm_ros.teleoperation import Teleoperation, guard_of
+from hpstm_ros.teleoperation.recorded import frames, retarget_motion, summary
+from hpstm_ros.teleoperation.teleoperation import Teleoperation, guard_of
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.kinematics import forward_kinematics

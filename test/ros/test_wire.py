@@ -15,13 +15,12 @@ from pallas.msg import BodyPose
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Imu
 
-from pallas_ros import messages
 from pallas_ros.bags.types import Decoder
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINTS
 from pallas_ros.imu.sample import ImuSample
-from pallas_ros.ros import conversions, wire
+from pallas_ros.messages import decode, encode, wire
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 
@@ -67,7 +66,7 @@ def test_bytes_of_a_sample_are_those_of_the_message(
         np.array(v[7:]) if turning else None,
     )
     message = Imu()
-    message.header.stamp, message.header.frame_id = conversions.to_stamp(stamp), frame_id
+    message.header.stamp, message.header.frame_id = encode.to_stamp(stamp), frame_id
     a, g, o = message.linear_acceleration, message.angular_velocity, message.orientation
     a.x, a.y, a.z = v[4:7]
     if turning:
@@ -83,7 +82,7 @@ def test_bytes_of_a_sample_are_those_of_the_message(
     assert str(deserialize_message(ours, Imu)) == str(
         deserialize_message(serialize_message(message), Imu)
     )
-    assert messages.header_stamp(ours) == stamp
+    assert decode.header_stamp(ours) == stamp
 
 
 def same(a: BodyFrame, b: BodyFrame) -> None:
@@ -100,32 +99,32 @@ def same(a: BodyFrame, b: BodyFrame) -> None:
 def test_bytes_are_those_of_the_message(body: BodyFrame, frame_id: str) -> None:
     ours, theirs = (
         wire.body_to_bytes(body, frame_id),
-        serialize_message(conversions.body_to_msg(body, frame_id)),
+        serialize_message(encode.body_to_msg(body, frame_id)),
     )
     Decoder().decode("pallas/msg/BodyPose", ours)  # a reader that refuses a byte too many
     assert str(deserialize_message(ours, BodyPose)) == str(
         deserialize_message(theirs, BodyPose)
     )  # NaN is no equal of itself
-    assert messages.header_stamp(theirs) == body.stamp
+    assert decode.header_stamp(theirs) == body.stamp
 
 
 @given(bodies())
 def test_bytes_are_read_as_the_message_is(body: BodyFrame) -> None:
-    data = serialize_message(conversions.body_to_msg(body))
+    data = serialize_message(encode.body_to_msg(body))
     assert wire._read(data) is not None  # by the short way
-    same(wire.body_from_bytes(data), messages.body_from_msg(deserialize_message(data, BodyPose)))
+    same(wire.body_from_bytes(data), decode.body_from_msg(deserialize_message(data, BodyPose)))
 
 
 def test_joints_in_another_order_go_the_long_way() -> None:
-    message = conversions.body_to_msg(_still())
+    message = encode.body_to_msg(_still())
     message.joint_names, message.poses = list(reversed(JOINTS)), list(reversed(message.poses))
     data = serialize_message(message)
     assert wire._read(data) is None
-    same(wire.body_from_bytes(data), messages.body_from_msg(message))
+    same(wire.body_from_bytes(data), decode.body_from_msg(message))
 
 
 def test_too_few_joints_are_refused_in_one_sentence() -> None:
-    message = conversions.body_to_msg(_still())
+    message = encode.body_to_msg(_still())
     message.poses = message.poses[:-1]
     with pytest.raises(PallasError, match="21 poses"):
         wire.body_from_bytes(serialize_message(message))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hpstm_ros.safety.checker import check, executed
-from hpstm_ros.safety.limits import Limits, Settings
+from hpstm_ros.safety.limits import Limits, SupervisorSettings
 from hpstm_ros.safety.supervisor import Supervisor, SupervisorState
 
 S = SupervisorState
@@ -26,7 +26,9 @@ class Rig:
     """A supervisor, a clock, an arm that follows, and a record of what was sent."""
 
     def __init__(self, **changes: object) -> None:
-        self.supervisor = Supervisor(LIMITS, Settings(**{"require_dead_man": False, **changes}))  # type: ignore[arg-type]
+        self.supervisor = Supervisor(
+            LIMITS, SupervisorSettings(**{"require_dead_man": False, **changes})
+        )  # type: ignore[arg-type]
         self.period = round(self.supervisor.settings.period * NS)
         self.now, self.q, self.goal = NS, np.zeros(N), np.zeros(N)
         self.bodies = self.feedback = self.follows = True

@@ -13,10 +13,10 @@ pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 from hpstm_ros.retarget.robots import RobotDescription, load_robot
 from hpstm_ros.safety.goal import GoalPath
 from hpstm_ros.safety.guard import PinocchioGuard
-from hpstm_ros.safety.limits import Limits, Settings
+from hpstm_ros.safety.limits import Limits, SupervisorSettings
 from hpstm_ros.safety.motion import rest
 from hpstm_ros.safety.steering import Steering
-from hpstm_ros.teleoperation import guard_of, limits_of
+from hpstm_ros.teleoperation.teleoperation import guard_of, limits_of
 
 NS = 1_000_000_000
 few = hypothesis_settings(max_examples=10, deadline=None)
@@ -46,7 +46,7 @@ def swivelled(q: np.ndarray, turn: float) -> np.ndarray:
 def test_the_tip_stays_while_the_arm_takes_another_posture(turn: float, period: float) -> None:
     """Joints of different speeds, each as fast as it can, would carry the hand off by one to two centimetres."""
     robot, guard = panda()
-    steering = Steering(limits_of(robot, 3.0), Settings(period=period), guard)
+    steering = Steering(limits_of(robot, 3.0), SupervisorSettings(period=period), guard)
     plan, goal = rest(0, robot.q_ready), swivelled(robot.q_ready, turn)
     still = guard.tips(robot.q_ready)[0]
     off = []
@@ -68,7 +68,10 @@ def test_the_tip_goes_to_a_goal_that_stands_and_not_beyond_it(joint: int, turn: 
     way = float(np.linalg.norm(p_goal - p))
     if way < 0.01:
         return
-    steering, plan = Steering(limits_of(robot, 3.0), Settings(), guard), rest(0, robot.q_ready)
+    steering, plan = (
+        Steering(limits_of(robot, 3.0), SupervisorSettings(), guard),
+        rest(0, robot.q_ready),
+    )
     tips = []
     for k in range(250):
         plan = steering.lead(k, plan, goal, np.zeros_like(goal), 1.0)[0] or plan

@@ -7,7 +7,7 @@ pytest.importorskip("ruckig", reason="needs the extra [robot]")
 
 from supervised import LIMITS, NS, N, Rig, S
 
-from hpstm_ros.safety.limits import Settings
+from hpstm_ros.safety.limits import SupervisorSettings
 from hpstm_ros.safety.supervisor import Supervisor
 from pallas_ros.body.errors import PallasError
 
@@ -272,9 +272,9 @@ def test_an_emergency_stop_while_disengaged_commands_nothing() -> None:
 
 def test_settings_that_would_come_too_late_are_refused() -> None:
     with pytest.raises(PallasError, match="body_timeout"):
-        Settings(body_timeout=0.2)
+        SupervisorSettings(body_timeout=0.2)
     with pytest.raises(PallasError, match="period"):
-        Settings(period=0.1)
+        SupervisorSettings(period=0.1)
 
 
 @pytest.mark.parametrize(
@@ -284,4 +284,4 @@ def test_settings_that_would_swing_about_the_goal_are_refused(wrong: dict[str, f
     with pytest.raises(
         PallasError, match=f"the supervisor's {next(iter(wrong))} is .* but must be from"
     ):
-        Settings(**wrong)  # type: ignore[arg-type]
+        SupervisorSettings(**wrong)  # type: ignore[arg-type]

@@ -26,8 +26,8 @@ from hpstm_ros.smoothing.adapters import AXES, PoseFormat, load_format
 from pallas_ros.body import rotations
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINT_INDEX
-from pallas_ros.messages import body_from_msg
-from pallas_ros.ros.conversions import to_stamp
+from pallas_ros.messages.decode import body_from_msg
+from pallas_ros.messages.encode import to_stamp
 from pallas_ros.ros.qos import LATCHED
 from pallas_ros.ros.run import make_executor
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hpstm_ros.smoothing.bodies import MOST_BODIES, Bodies, method_for
 from hpstm_ros.smoothing.bones import BoneLengths, PersonCheck
-from hpstm_ros.smoothing.gate import Gate
+from hpstm_ros.smoothing.outlier_gate import Gate
 from hpstm_ros.smoothing.posing import rotations_from_positions
 from hpstm_ros.smoothing.smoother import METHODS, Smoother, SmootherSettings
 from pallas_ros.body import rotations

@@ -20,7 +20,7 @@ from pallas_ros.body.motion import Motion, save_motion
 from pallas_ros.body.names import JOINTS, PARENTS, SITES
 from pallas_ros.imu.calibration import Calibration, SiteCalibration
 from pallas_ros.imu.motions import demo_motion
-from pallas_ros.messages import header_stamp
+from pallas_ros.messages.decode import header_stamp
 from pallas_ros.view.curve import KEEP, Curve, Distribution
 from pallas_ros.view.export import Z_UP_TO_Y_UP, write_bvh, write_csv
 from pallas_ros.view.measure import measure

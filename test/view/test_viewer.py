@@ -22,7 +22,7 @@ from browser import CHROMIUM, Browser
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_motion
 from pallas_ros.imu.motions import demo_motion
-from pallas_ros.view.gate import Gate
+from pallas_ros.view.access import Gate
 from pallas_ros.view.moments import MotionFile
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium")
@@ -206,7 +206,7 @@ def test_live_it_waits_shows_and_waits_again(
     from pallas.msg import BodyPose
     from test_human import body
 
-    from pallas_ros.ros.conversions import body_to_msg
+    from pallas_ros.messages.encode import body_to_msg
     from pallas_ros.ros.qos import STREAM
 
     server = Server()

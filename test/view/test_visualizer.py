@@ -42,8 +42,8 @@ class Graph:
         from visualization_msgs.msg import MarkerArray
 
         from pallas_ros.body.frames import ImuFrame as Frame
+        from pallas_ros.messages.encode import body_to_msg, imu_frame_to_msg
         from pallas_ros.nodes.visualizer import VisualizerNode
-        from pallas_ros.ros.conversions import body_to_msg, imu_frame_to_msg
         from pallas_ros.ros.qos import LATCHED, STREAM
 
         self.visualizer = VisualizerNode()

@@ -18,7 +18,7 @@ from rclpy.serialization import deserialize_message
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINTS, WORLD_FRAME
 from pallas_ros.imu.sample import ImuSample
-from pallas_ros.messages import body_from_msg, body_of, header_stamp
+from pallas_ros.messages.decode import body_from_msg, body_of, header_stamp
 
 _LITTLE_ENDIAN = b"\x00\x01\x00\x00"
 _START = len(_LITTLE_ENDIAN)  # alignment counts from here

@@ -1,6 +1,6 @@
 """What messages say, read by their fields: those that rclpy makes, and those that rosbags decodes. No ROS here.
 
-A body that came live is read in about 40 microseconds (faster from its bytes: `pallas_ros.ros.wire`).
+A body that came live is read in about 40 microseconds (faster from its bytes: `pallas_ros.messages.wire`).
 """
 
 import struct

@@ -10,12 +10,11 @@ from pallas.msg import BodyPose
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Imu
 
-from pallas_ros import messages
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.names import JOINTS
 from pallas_ros.imu.sample import ImuSample
-from pallas_ros.ros import conversions, wire
+from pallas_ros.messages import decode, encode, wire
 
 
 def body(seed: int, covariance: bool = True) -> BodyFrame:
@@ -38,8 +37,8 @@ def body(seed: int, covariance: bool = True) -> BodyFrame:
 @pytest.mark.parametrize("covariance", [True, False])
 def test_a_body_survives_the_wire(covariance: bool) -> None:
     before = body(1, covariance)
-    after = messages.body_from_msg(
-        deserialize_message(serialize_message(conversions.body_to_msg(before)), BodyPose)
+    after = decode.body_from_msg(
+        deserialize_message(serialize_message(encode.body_to_msg(before)), BodyPose)
     )
     for name in BodyFrame.__dataclass_fields__:
         a, b = getattr(before, name), getattr(after, name)
@@ -47,7 +46,7 @@ def test_a_body_survives_the_wire(covariance: bool) -> None:
 
 
 def test_joints_in_another_order_come_back_in_ours() -> None:
-    message = conversions.body_to_msg(body(2))
+    message = encode.body_to_msg(body(2))
     order = np.random.default_rng(0).permutation(22)
     message.joint_names = [JOINTS[i] for i in order]
     message.poses = [message.poses[i] for i in order]
@@ -56,18 +55,18 @@ def test_joints_in_another_order_come_back_in_ours() -> None:
     message.position_covariance = (
         np.array(message.position_covariance).reshape(22, 9)[order].ravel()
     )
-    after = messages.body_from_msg(message)
+    after = decode.body_from_msg(message)
     assert np.array_equal(after.positions, body(2).positions)
     assert np.array_equal(after.covariance, body(2).covariance)
     assert np.array_equal(after.valid, body(2).valid)
 
 
 def test_a_joint_that_is_not_finite_or_not_a_rotation_is_invalid_and_the_others_stay() -> None:
-    message = conversions.body_to_msg(body(3))
+    message = encode.body_to_msg(body(3))
     message.valid = [True] * 22
     message.poses[4].position.x = float("nan")
     message.poses[7].orientation.w = 9.0
-    assert np.flatnonzero(~messages.body_from_msg(message).valid).tolist() == [4, 7]
+    assert np.flatnonzero(~decode.body_from_msg(message).valid).tolist() == [4, 7]
 
 
 @pytest.mark.parametrize(
@@ -80,15 +79,15 @@ def test_a_joint_that_is_not_finite_or_not_a_rotation_is_invalid_and_the_others_
     ],
 )
 def test_a_malformed_body_is_refused_in_one_sentence(field: str, value: list[object]) -> None:
-    message = conversions.body_to_msg(body(4))
+    message = encode.body_to_msg(body(4))
     setattr(message, field, value)
     with pytest.raises(PallasError, match="body 'someone'"):
-        messages.body_from_msg(message)
+        decode.body_from_msg(message)
 
 
 def test_imu_samples_keep_what_was_not_measured() -> None:
     sample = ImuSample(5_000_000_001, None, np.array([0.1, 0.2, 9.8]), None)
-    after = messages.imu_from_msg(deserialize_message(wire.imu_to_bytes(sample, "imu_neck"), Imu))
+    after = decode.imu_from_msg(deserialize_message(wire.imu_to_bytes(sample, "imu_neck"), Imu))
     assert after.orientation is None
     assert after.angular_velocity is None
     assert after.stamp == sample.stamp
@@ -107,6 +106,6 @@ def test_an_imu_frame_survives() -> None:
         np.full(4, 0.25),
         9,
     )
-    after = messages.imu_frame_from_msg(conversions.imu_frame_to_msg(before))
+    after = decode.imu_frame_from_msg(encode.imu_frame_to_msg(before))
     for name in ImuFrame.__dataclass_fields__:
         assert np.array_equal(getattr(before, name), getattr(after, name)), name

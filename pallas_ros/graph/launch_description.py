@@ -22,7 +22,7 @@ from lifecycle_msgs.msg import Transition
 from launch import LaunchDescription
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import share
-from pallas_ros.graph import Graph, Node
+from pallas_ros.graph.description import Graph, Node
 
 PACKAGE = "pallas"
 

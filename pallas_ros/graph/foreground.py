@@ -7,8 +7,13 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.graph import Node
-from pallas_ros.processes import Processes, alone_in_domain, clean_shared_memory, node_commands
+from pallas_ros.graph.description import Node
+from pallas_ros.graph.processes import (
+    Processes,
+    alone_in_domain,
+    clean_shared_memory,
+    node_commands,
+)
 
 TICK_S = 0.25
 

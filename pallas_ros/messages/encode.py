@@ -1,4 +1,4 @@
-"""Records to messages, a body in about 60 microseconds; what comes in is read by `pallas_ros.messages`."""
+"""Records to messages, a body in about 60 microseconds; what comes in is read by `pallas_ros.messages.decode`."""
 
 from array import array
 from collections.abc import Mapping

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hpstm_ros.retarget.robots import RobotDescription
 from hpstm_ros.safety.checker import Violation, check, check_tips, executed
-from hpstm_ros.teleoperation import guard_of, limits_of
+from hpstm_ros.teleoperation.teleoperation import guard_of, limits_of
 from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import read_bodies
 from pallas_ros.body.names import (
@@ -19,8 +19,8 @@ from pallas_ros.body.names import (
     TOPIC_JOINT_TRAJECTORY,
     TOPIC_PALLAS_BODY,
 )
-from pallas_ros.figures import of_bag
-from pallas_ros.messages import from_stamp
+from pallas_ros.graph.measurement import of_bag
+from pallas_ros.messages.decode import from_stamp
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.graph import Node
+from pallas_ros.graph.description import Node
 
 STOP_S = 1.6
 """Who has not ended this long after being told to is killed."""

@@ -10,7 +10,7 @@ from hpstm_ros.retarget.collision import MARGIN_M
 from hpstm_ros.retarget.retargeter import Goal, Retargeter, RetargetSettings
 from hpstm_ros.retarget.robots import RobotDescription
 from hpstm_ros.safety.guard import PinocchioGuard
-from hpstm_ros.safety.limits import REDUCED_SPEED, Limits, Settings
+from hpstm_ros.safety.limits import REDUCED_SPEED, Limits, SupervisorSettings
 from hpstm_ros.safety.supervisor import Command, Supervisor, SupervisorState
 from pallas_ros.body.frames import BodyFrame
 
@@ -62,7 +62,7 @@ class Teleoperation:
         robot: RobotDescription,
         side: str | None = None,
         retarget: RetargetSettings | None = None,
-        safety: Settings | None = None,
+        safety: SupervisorSettings | None = None,
         tip_speed: float | None = None,
     ) -> None:
         """``side`` is the human arm that a one-armed robot follows (default: as its configuration says)."""

@@ -20,7 +20,7 @@ from pallas_ros.body.names import (
     TOPIC_PALLAS_BODY,
     TOPIC_TRUTH_BODY,
 )
-from pallas_ros.messages import body_from_msg, from_stamp
+from pallas_ros.messages.decode import body_from_msg, from_stamp
 
 F64 = NDArray[np.float64]
 

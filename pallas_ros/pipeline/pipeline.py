@@ -202,7 +202,7 @@ def read_document(text: str) -> tuple[Calibration, int]:
 
 
 @dataclass(frozen=True)
-class Settings:
+class PipelineSettings:
     """What the `pallas` node's parameters and the options of `pallas process` have in common; see `config/parameters/pallas_node.yaml`."""
 
     model: str = "models/pallas.onnx"
@@ -260,3 +260,6 @@ def segment_lengths(pairs: Sequence[str]) -> dict[str, float]:
                 f"segment '{pair}': give it as name=metres, like upper_arm=0.31"
             ) from None
     return lengths
+
+
+Settings = PipelineSettings  # deprecated name, kept for one release

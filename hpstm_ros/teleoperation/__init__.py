@@ -1,0 +1,5 @@
+"""A body in, supervised joint commands out: live (`Teleoperation`) and for a recorded motion."""
+
+from hpstm_ros.teleoperation.teleoperation import Figures, Teleoperation, guard_of, limits_of
+
+__all__ = ["Figures", "Teleoperation", "guard_of", "limits_of"]

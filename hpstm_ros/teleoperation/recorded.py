@@ -1,0 +1,339 @@
+"""A whole motion through retargeting and supervisor on a clock of its own: `pallas retarget`, and the benchmarks."""
+
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from hpstm_ros.retarget.demand import IN_REACH, OUT_OF_REACH, TOO_FAST, Demand
+from hpstm_ros.retarget.retargeter import RetargetSettings
+from hpstm_ros.retarget.robots import RobotDescription
+from hpstm_ros.safety import checker
+from hpstm_ros.safety.limits import Limits, SupervisorSettings
+from hpstm_ros.safety.supervisor import Command, SupervisorState
+from hpstm_ros.teleoperation.teleoperation import Teleoperation
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import MODEL_RATE_HZ
+
+F64 = NDArray[np.float64]
+
+_NS = 1_000_000_000
+_START = 10 * _NS
+_APPROACH_S, _ARRIVED_RAD = (
+    8.0,
+    0.01,
+)  # at most, to where the motion begins; in the joint file it is not
+
+
+@dataclass
+class JointMotion:
+    """What the arm was told, at the supervisor's rate (N samples).
+
+    Attributes:
+        joint_names: (n,).
+        t: (N,) s from the motion's start.
+        q, dq, ddq: (N, n).
+        hand_error: (N, A) m, from each commanded tip to where it should be then; NaN before the first body and after the last.
+        demand: (N, A) of `hpstm_ros.retarget.demand`: whether each target was in reach then, and could be followed in time.
+        elbow_error: (N,) rad, NaN where there is none.
+        ik_error: (N,) m, what inverse kinematics alone left of the way to the target.
+        tracking: (N,) bool, the supervisor was tracking.
+        limited: (N,) what held the sample back, empty when nothing did.
+        step_s: (M,) s, how long one retargeting step took, a body each.
+        violations: limits passed, by the independent checker.
+    """
+
+    joint_names: tuple[str, ...]
+    t: F64
+    q: F64
+    dq: F64
+    ddq: F64
+    hand_error: F64
+    elbow_error: F64
+    ik_error: F64
+    demand: NDArray[np.int8]
+    tracking: NDArray[np.bool_]
+    limited: list[str]
+    step_s: F64
+    violations: list[str] = field(default_factory=list)
+
+    @property
+    def tip_error(self) -> F64:
+        """(N,) m, the error of the farther hand."""
+        return np.asarray(self.hand_error.max(axis=1))
+
+    def arrays(self) -> dict[str, Any]:
+        """The joint file (DESIGN.md, Contracts)."""
+        return {
+            "t": self.t,
+            "joint_names": np.array(self.joint_names),
+            "q": self.q,
+            "dq": self.dq,
+            "ddq": self.ddq,
+            "tracking_error": self.tip_error,
+            "limited": np.array(self.limited or [""]),
+        }
+
+    def figures(self) -> dict[str, float]:
+        """Quality: errors of the hands over the time of tracking, smoothness, time held back."""
+        on = self.tracking & np.isfinite(self.tip_error)
+        error, demand = (
+            (self.hand_error[on], self.demand[on])
+            if on.any()
+            else (np.full((1, 1), np.nan), np.full((1, 1), -1))
+        )
+
+        def share(kind: int) -> tuple[float, float]:
+            chosen = demand == kind
+            return float(chosen.mean()), float(
+                error[chosen].mean() * 1e3
+            ) if chosen.any() else float("nan")
+
+        jerk = (
+            np.diff(self.ddq, axis=0) * (1.0 / np.diff(self.t))[:, None]
+            if len(self.t) > 1
+            else np.zeros((1, 1))
+        )
+        held = np.array([bool(text) for text in self.limited], dtype=bool)
+        elbow = self.elbow_error[on & np.isfinite(self.elbow_error)]
+        in_reach, too_fast, out_of_reach = (
+            share(kind) for kind in (IN_REACH, TOO_FAST, OUT_OF_REACH)
+        )
+        return {
+            "in_reach_share": in_reach[0],
+            "in_reach_mean_mm": in_reach[1],
+            "too_fast_share": too_fast[0],
+            "too_fast_mean_mm": too_fast[1],
+            "out_of_reach_share": out_of_reach[0],
+            "out_of_reach_mean_mm": out_of_reach[1],
+            "hand_error_mean_mm": float(error.mean() * 1e3),
+            "hand_error_p95_mm": float(np.percentile(error, 95) * 1e3),
+            "ik_error_mean_mm": float(self.ik_error[on].mean() * 1e3) if on.any() else float("nan"),
+            "elbow_error_mean_deg": float(np.degrees(elbow.mean())) if len(elbow) else float("nan"),
+            "jerk_rms": float(np.sqrt(np.mean(jerk**2))),
+            "tracking_share": float(self.tracking.mean()),
+            "held_back_share": float(held.mean()),
+            "step_p50_ms": float(np.percentile(self.step_s, 50) * 1e3),
+            "step_p99_ms": float(np.percentile(self.step_s, 99) * 1e3),
+            "limits_passed": float(len(self.violations)),
+        }
+
+
+def summary(figures: dict[str, float]) -> str:
+    """The figures that matter most, on one line."""
+    in_time = "nowhere can the robot be in time"
+    if figures["in_reach_share"] > 0:
+        in_time = f"{figures['in_reach_mean_mm']:.1f} mm where the robot can be in time ({100 * figures['in_reach_share']:.0f} % of the time)"
+    return (
+        f"hand {figures['hand_error_mean_mm']:.1f} mm off on average (p95 {figures['hand_error_p95_mm']:.1f}), {in_time}, "
+        f"held back {100 * figures['held_back_share']:.0f} % of the time, "
+        f"{figures['limits_passed']:.0f} limits passed, {figures['step_p99_ms']:.2f} ms a step (p99)"
+    )
+
+
+def _approach(arm: Teleoperation, bodies: list[BodyFrame], period: int) -> tuple[int, F64]:
+    """Engage in the ready posture and go to where the motion begins; the time then, and the posture (n,) rad."""
+    if not bodies:
+        raise PallasError("the motion holds no valid frame")
+    robot, supervisor, now, q = arm.robot, arm.supervisor, _START, arm.robot.q_ready
+    arm.stands(now, q)
+    if refusal := supervisor.engage(now):
+        raise PallasError(f"robot '{robot.name}' in its ready posture: {refusal}")
+    for _ in range(round(_APPROACH_S * _NS / period)):
+        now += period
+        arm.joints(now, now, robot.joint_names, q)
+        arm.body(now, replace(bodies[0], stamp=now, newest_input=now))
+        command = arm.tick(now)
+        q = command.points[0][0]
+        if (
+            arm.goal is not None
+            and supervisor.state is SupervisorState.TRACKING
+            and np.abs(arm.goal.q - command.q).max() < _ARRIVED_RAD
+        ):
+            break
+    return now, q
+
+
+def frames(motion: Motion, start: int = _START) -> list[BodyFrame]:
+    """The motion's frames as bodies, stamped from ``start`` ns on; frames that are not valid are left out."""
+    out = []
+    for k in range(len(motion)):
+        if motion.valid is not None and not motion.valid[k]:
+            continue
+        stamp = start + round(k * _NS / motion.fps)
+        covariance = None if motion.position_covariance is None else motion.position_covariance[k]
+        out.append(
+            BodyFrame(
+                stamp,
+                motion.rotations[k],
+                motion.positions[k],
+                covariance,
+                np.ones(22, bool),
+                np.ones(22),
+                np.zeros(2),
+                stamp,
+            )
+        )
+    return out
+
+
+def retarget_motion(
+    motion: Motion,
+    robot: RobotDescription,
+    side: str | None = None,
+    settings: RetargetSettings | None = None,
+    tip_speed: float | None = None,
+    rate: float = 125.0,
+    progress: bool = True,
+) -> JointMotion:
+    """Drive ``robot`` with ``motion`` as the node would, the arm following without fault, from where the motion begins (it goes there first).
+
+    Raises:
+        PallasError: the motion holds no usable frame, or comes too slowly.
+    """
+    if motion.fps < 0.5 * MODEL_RATE_HZ:
+        raise PallasError(
+            f"the motion has {motion.fps:g} frames a second, but the supervisor stops an arm that hears less than 15 a second: resample it to 60"
+        )
+    safety = SupervisorSettings(period=1 / rate, require_dead_man=False)
+    arm = Teleoperation(robot, side, settings, safety, tip_speed)
+    period = round(_NS / rate)
+    now, q = _approach(arm, frames(motion), period)
+    start, index = now, 0
+    bodies, tell = frames(motion, start), _Record(arm, side)
+    for _ in tqdm(
+        range(int((bodies[-1].stamp - start) / period) + 1),
+        desc=robot.name,
+        unit="command",
+        leave=False,
+        mininterval=0.5,
+        disable=None if progress else True,
+    ):
+        now += period
+        arm.joints(now, now, robot.joint_names, q)
+        while index < len(bodies) and bodies[index].stamp <= now:
+            began = perf_counter()
+            taken = arm.body(now, bodies[index])
+            tell.step_s.append(perf_counter() - began)
+            if taken:
+                tell.body(bodies[index])
+            index += 1
+        command = arm.tick(now)
+        tell.add(command)
+        q = command.points[0][0]
+    return tell.result(start, arm.supervisor.limits, tip_speed)
+
+
+class _Record:
+    """What was told, as it comes."""
+
+    def __init__(self, arm: Teleoperation, side: str | None) -> None:
+        guard, still = arm.guard, np.zeros(arm.robot.dof)
+
+        def allowed(q: F64) -> bool:
+            _, outside, pair = guard.look(q, still)
+            return outside <= 0.0 and not pair
+
+        self._arm = arm
+        self._demand = Demand(
+            arm.robot, side, arm.retargeter.settings, arm.supervisor.tip_speed, arm.tips, allowed
+        )
+        self.step_s: list[float] = []
+        self._rows: list[tuple[Any, ...]] = []
+        self._targets: list[tuple[int, F64]] = []
+        self._messages: list[tuple[NDArray[np.int64], F64]] = []
+
+    def body(self, body: BodyFrame) -> None:
+        assert self._arm.goal is not None
+        self._targets.append((body.stamp, self._arm.goal.p_base_tip))
+        self._demand.body(body)
+
+    def add(self, command: Command) -> None:
+        goal = self._arm.goal
+        elbow = float("nan") if goal is None else float(np.max(goal.elbow_error))
+        left = float("nan") if goal is None else float(goal.error_m.max())
+        self._rows.append((
+            command.time, command.q, command.dq, command.ddq, self._arm.tips(command.q), elbow, left,
+            command.state is SupervisorState.TRACKING, " ".join(name.replace(" ", "_") for name in command.limited_by),
+        ))  # fmt: skip
+        self._messages.append((command.times, np.array(command.points)))
+
+    def result(self, start: int, limits: Limits, tip_speed: float | None) -> JointMotion:
+        robot = self._arm.robot
+        instants, q, dq, ddq, tips, elbow, left, tracking, limited = zip(*self._rows, strict=True)
+        sent = np.array(instants, dtype=np.int64)
+        times, states = checker.executed(self._messages)
+        points = states[:, 0]
+        violations = checker.check(times, points, limits) + checker.check_states(
+            times, states, limits
+        )
+        violations += checker.check_tips(
+            times,
+            points,
+            robot.model,
+            [robot.frame(arm.tip) for arm in robot.arms],
+            limits,
+            tip_speed,
+        )
+        violations += checker.check_collisions(times, points, robot.model, robot.geometry)
+        return JointMotion(
+            robot.joint_names, (sent - start) / _NS, np.array(q), np.array(dq), np.array(ddq), self._hand_error(sent, np.array(tips)),
+            np.array(elbow), np.array(left), self._demand.classes(sent), np.array(tracking, dtype=bool), list(limited),
+            np.array(self.step_s), [str(v) for v in violations],
+        )  # fmt: skip
+
+    def _hand_error(self, times: NDArray[np.int64], tips: F64) -> F64:
+        """(N, A) m from tips (N, A, 3) to the targets, at the same instants: between two bodies, on the line between their targets."""
+        if not self._targets:
+            return np.full(tips.shape[:2], np.nan)
+        stamps, targets = (
+            np.array([stamp for stamp, _ in self._targets]),
+            np.array([target for _, target in self._targets]),
+        )
+        wanted = np.empty_like(tips)
+        for arm, axis in np.ndindex(tips.shape[1:]):
+            wanted[:, arm, axis] = np.interp(
+                times, stamps, targets[:, arm, axis], left=np.nan, right=np.nan
+            )
+        return np.asarray(np.linalg.norm(tips - wanted, axis=2))
+
+
+def describe(robot: RobotDescription) -> str:
+    """The robot's configuration as YAML, with everything that was derived from the URDF written out, to be edited."""
+
+    def short(values: Any) -> Any:
+        return np.round(np.asarray(values, dtype=float), 3).tolist()
+
+    arms = [
+        {
+            "name": arm.name,
+            "side": arm.side,
+            "tip": arm.tip,
+            **({"elbow": arm.elbow} if arm.elbow else {}),
+            "shoulder": short(arm.p_base_shoulder),
+            "reach": short(arm.reach),
+            "reach_min": short(arm.reach_min),
+            "weights": {key: float(value) for key, value in arm.weights.items()},
+        }
+        for arm in robot.arms
+    ]
+    document = {
+        "urdf": str(robot.path.resolve()),
+        "arms": arms,
+        "ready": {name: short(q) for name, q in zip(robot.joint_names, robot.q_ready, strict=True)},
+        "limits": {
+            name: short(getattr(robot, name))
+            for name in ("lower", "upper", "velocity", "acceleration", "jerk")
+        },
+        "workspace": {"min": short(robot.box_min), "max": short(robot.box_max)},
+    }
+    return (
+        "# Made by `pallas retarget --describe` from the URDF; docs/robots.md says what each line means.\n"
+        + yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=140)
+    )
