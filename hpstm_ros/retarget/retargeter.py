@@ -290,6 +290,12 @@ class Retargeter:
         for arm in self._arms:
             arm.anchor = None
 
+    def new_operator(self) -> None:
+        """The next body is another person's: its arm's length and the clutch's anchors are found again."""
+        for arm in self._arms:
+            arm.length = None
+            arm.anchor = None
+
     def step(
         self, body: BodyFrame, q_now: F64 | None = None, tip_speed: float = np.inf
     ) -> Goal | None:

@@ -11,6 +11,8 @@ F64 = NDArray[np.float64]
 
 REDUCED_SPEED = 0.25
 """m/s: the tip speed of ISO 10218-1's reduced speed control, the default."""
+EMERGENCY_STOP = ("optional", "connected", "heartbeat")
+"""What may be asked of the emergency-stop switch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,8 @@ class SupervisorSettings:
     Attributes:
         period: between the points of the stream of commands.
         lead: from now to the first point that may still be changed: the way to the controller.
-        body_timeout: without a body after which the stop begins.
+        body_timeout: without a body, or without one of a newer measurement, after which the stop begins.
+        max_measurement_age: of the newest measurement that entered the body, beyond which the stop begins.
         max_body_age: of a body's stamp when it arrives.
         feedback_timeout: without joint states after which the stop begins.
         require_feedback: whether there is any.
@@ -73,6 +76,13 @@ class SupervisorSettings:
         align_speed: part of full speed at which the way to the operator's posture begins.
         align_ramp: in which that grows to full speed.
         align_tolerance: of the joints, within which the arm has arrived.
+        operator_absence: for which the operator may stay away before the arm is disengaged.
+        emergency_stop: what is asked of its switch: ``optional``, nothing; ``connected``, that one is there; ``heartbeat``, that
+            one is heard. Where it is missing, the arm is not engaged, and a stop is latched.
+        emergency_stop_timeout: without word from the switch after which it counts as silent.
+        delivery_timeout: by which commands may take effect late.
+        hand_over: from the tick to the command's being sent, at most.
+        command_gap: between two ticks, beyond which commands are stale.
         goal_jump: between two goals, beyond which the arm aligns anew.
         gain: 1/s, of the arm's closing in on its goal; 1 to 40.
         look_ahead: after which arm and goal are compared, as both go on: what a joint needs to change its speed; 0 to 0.1.
@@ -81,6 +91,7 @@ class SupervisorSettings:
     period: float = 0.008
     lead: float = 0.002
     body_timeout: float = 0.08
+    max_measurement_age: float = 0.08
     max_body_age: float = 0.5
     feedback_timeout: float = 0.25
     require_feedback: bool = True
@@ -95,12 +106,23 @@ class SupervisorSettings:
     align_speed: float = 0.3
     align_ramp: float = 3.0
     align_tolerance: float = 0.05
+    operator_absence: float = 10.0
+    emergency_stop: str = "optional"
+    emergency_stop_timeout: float = 0.5
+    delivery_timeout: float = 0.1
+    hand_over: float = 0.03
+    command_gap: float = 0.1
     goal_jump: float = 0.5
     gain: float = 20.0
     look_ahead: float = 0.03
 
     def __post_init__(self) -> None:
         """Refuse a watchdog that would come too late, and an arm that would swing about its goal."""
+        if self.emergency_stop not in EMERGENCY_STOP:
+            raise PallasError(
+                f"the supervisor's emergency_stop is {self.emergency_stop[:40]!r}, "
+                f"but must be one of {', '.join(EMERGENCY_STOP)}"
+            )
         if not 0.002 <= self.period <= 1 / 60 + 1e-9:
             raise PallasError(
                 f"the supervisor's period is {self.period} s, but must be from 0.002 to 1/60 s (60 to 500 Hz)"
@@ -109,10 +131,20 @@ class SupervisorSettings:
             raise PallasError(
                 f"body_timeout is {self.body_timeout} s, but must leave the stop to begin within 0.1 s of the last body"
             )
-        for name, lowest, highest in (("gain", 1.0, 40.0), ("look_ahead", 0.0, 0.1)):
+        for name, lowest, highest in (
+            ("gain", 1.0, 40.0),
+            ("look_ahead", 0.0, 0.1),
+            ("max_measurement_age", 0.03, 1.0),
+            ("delivery_timeout", 0.02, 0.3),
+        ):
             if not lowest <= getattr(self, name) <= highest:
                 raise PallasError(
                     f"the supervisor's {name} is {getattr(self, name)}, but must be from {lowest} to {highest}"
+                )
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not 0 <= value < np.inf:
+                raise PallasError(
+                    f"the supervisor's {name} is {value}, but must be a number from 0"
                 )
 
 

@@ -1,12 +1,17 @@
 """The last word on every command: a state machine, its watchdogs, and a stream of commands that can always stop.
 
     disengaged ──engage──▶ aligning ──arrived──▶ tracking
-        ▲  ▲                  ▲  │ trouble          │ trouble (no body, no feedback, dead-man released, not following, unsure)
+        ▲  ▲                  ▲  │ trouble          │ trouble (no measurement, no feedback, dead-man released,
+        │  │                  │  │                  │          not following, commands late, unsure)
         │  └──disengage───┐   │  ▼                  ▼
         │                 └── holding ◀─────────────┘        trouble over: back to aligning
       reset                      │ does not follow for long
         │                        ▼
      stopped (latched) ◀── emergency stop, from every state
+
+Engaging locks the operator: from then on bodies of other ids lead nothing, and their loss is the loss of input. An operator
+who stays away disengages the arm. The deadline is on the newest *measurement* that a body was made of, not on the body: what
+repeats an old body with new stamps is no news.
 
 Commands lie on a grid of instants. Each tick plans one grid step and the stop after it (`motion.Plan`), and the plan is accepted only
 if all of it keeps to every limit (`steering.Steering`). Where none is accepted, and in every state but aligning and tracking, the
@@ -22,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hpstm_ros.safety.delivery import Delivery
 from hpstm_ros.safety.goal import GoalPath, JointGoal
 from hpstm_ros.safety.guard import Guard
 from hpstm_ros.safety.limits import Limits, SupervisorSettings
@@ -38,6 +44,7 @@ _STILL_S, _STILL_RAD = (
     0.1,
     0.05,
 )  # joint states of that time must agree so well before the arm is engaged
+_LATE_NS = _NS // 2  # for which commands that came late keep the arm from being led
 
 
 class SupervisorState(enum.IntEnum):
@@ -65,6 +72,8 @@ class Command:
         speed_scale: 0 to 1.
         tip_speed: m/s, of the fastest tip.
         deviation: rad, the largest between measured and commanded joints; NaN without feedback.
+        measurement_age: s, of the newest measurement of the operator's body; NaN before one.
+        delivery_lag: s, by which the arm was last seen to be behind its commands; NaN before.
     """
 
     time: int
@@ -80,6 +89,17 @@ class Command:
     speed_scale: float
     tip_speed: float
     deviation: float
+    measurement_age: float = math.nan
+    delivery_lag: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """The newest measurement: its stamp, the same in the supervisor's clock but never ahead of it, and when it was first heard of; ns."""
+
+    stamp: int
+    taken: int
+    heard: int
 
 
 class Supervisor:
@@ -106,9 +126,20 @@ class Supervisor:
         )  # of the last `feedback_timeout`
         self._deviation = math.nan
         self._deviates_since: int | None = None
+        self._delivery = Delivery(self.settings.period, self.settings.delivery_timeout)
+        self._late: tuple[int, str] = (_NEVER, "")
+        self._ticked: int | None = None
         self._dead_man = _NEVER
-        self._emergency = False
+        self._pressed: set[str] = set()  # emergency-stop switches, by their source
+        self._gone: set[str] = set()  # of those, the ones that are not connected any more
+        self._switch_heard, self._switch_connected = _NEVER, False
+        self._faults: dict[str, str] = {}
         self._aligning_since, self._well_since = 0, _NEVER
+        self._news: _News | None = None
+        self._goal_of = ""
+        self._operator_seen = 0
+        self.operator: str | None = None
+        self.engagement = 0
 
     @property
     def tip_speed(self) -> float:
@@ -123,30 +154,61 @@ class Supervisor:
 
     # -- what comes in ---------------------------------------------------------------------------------------------------------
 
-    def goal(self, now: int, stamp: int, q: F64, confidence: float = 1.0) -> bool:
-        """A goal for the joints, from a body of that stamp; False where it is refused (not finite, not newer, too old)."""
+    def goal(
+        self,
+        now: int,
+        stamp: int,
+        q: F64,
+        confidence: float = 1.0,
+        measured: int | None = None,
+        operator: str = "",
+    ) -> bool:
+        """A goal for the joints; False where it is refused (not finite, not newer, too old, not the operator's).
+
+        Args:
+            now: ns.
+            stamp: ns, of the body.
+            q: (n,) rad.
+            confidence: 0 to 1.
+            measured: ns, stamp of the newest measurement in the body; its own by default.
+            operator: id of the body.
+        """
         self._clock(now)
+        measured = stamp if measured is None else measured
         q = np.asarray(q, dtype=np.float64)
         usable = (
             q.shape == self.limits.lower.shape
             and bool(np.isfinite(q).all())
             and math.isfinite(confidence)
         )
-        last = self._goal
+        last = self._goal if operator == self._goal_of else None
+        most = self.settings.max_body_age * _NS
         if (
             not usable
-            or abs(now - stamp) > self.settings.max_body_age * _NS
+            or not self._is_operator(operator)
+            or abs(now - stamp) > most
+            or measured - now > most
             or (last is not None and stamp <= last.stamp)
         ):
             self.refused += 1
             return False
         q = np.clip(q, self.limits.lower, self.limits.upper)
-        if last is not None and float(np.abs(q - last.q).max()) > self.settings.goal_jump:
+        if operator != self._goal_of:
+            self._goals.restart()
+        if last is not None and not float(np.abs(q - last.q).max()) <= self.settings.goal_jump:
             self._goals.restart()
             if self.state is SupervisorState.TRACKING:
                 self._align(now, "the goal jumped")
+        if operator != self._goal_of or self._news is None or measured > self._news.stamp:
+            self._news = _News(measured, min(measured, now), now)
         self._goal = self._goals.add(stamp, now, q, min(max(confidence, 0.0), 1.0))
+        self._goal_of, self._operator_seen = operator, now
+        if self._engaged():
+            self.operator = operator
         return True
+
+    def _is_operator(self, name: str) -> bool:
+        return not self._engaged() or self.operator is None or name == self.operator
 
     def measured(self, now: int, stamp: int, q: F64) -> bool:
         """Where the arm is, (n,) rad; False where that is refused (not finite, not newer)."""
@@ -166,12 +228,27 @@ class Supervisor:
         while now - self._recent[0][0] > self.settings.feedback_timeout * _NS:
             self._recent.popleft()
         self._compare(now, stamp, q)
+        if self._engaged() and self._delivery.measured(stamp, q):
+            self._late = (now, f"commands take effect {self._delivery.lag:.2f} s late")
         return True
 
     def dead_man(self, now: int, pressed: bool) -> None:
         """Word from the dead-man's switch."""
         self._clock(now)
         self._dead_man = now if pressed else _NEVER
+
+    def sent(self, now: int) -> None:
+        """The command of the last tick has been handed over to the middleware; how long that took is watched."""
+        if self._ticked is not None and now - self._ticked > self.settings.hand_over * _NS:
+            seconds = (now - self._ticked) / _NS
+            self._late = (now, f"a command was sent {seconds:.2f} s late")
+
+    def fault(self, name: str, sentence: str) -> None:
+        """What is wrong with the connection ``name``, in words, or empty: an arm with a fault is neither engaged nor led."""
+        if sentence:
+            self._faults[name] = sentence
+        else:
+            self._faults.pop(name, None)
 
     def engage(self, now: int) -> str:
         """Let the arm move; what stands in the way, in words, or empty when engaged."""
@@ -180,6 +257,8 @@ class Supervisor:
             return f"cannot engage while {self.state.name.lower()}" + (
                 ": reset first" if self.state is SupervisorState.STOPPED else ""
             )
+        if wrong := self._switch_missing(now) or next(iter(self._faults.values()), ""):
+            return f"cannot engage: {wrong}"
         if self._measured is None or (
             now - self._measured[1] > self.settings.feedback_timeout * _NS
             and self.settings.require_feedback
@@ -206,33 +285,70 @@ class Supervisor:
         if outside.any():
             return f"cannot engage: joint '{self.limits.joint_names[int(np.argmax(outside))]}' is outside its limits; move the arm by hand"
         q = np.clip(q, self.limits.lower, self.limits.upper)
-        if self._guard is not None and (pair := self._guard.look(q, np.zeros_like(q))[2]):
-            return f"cannot engage: {pair} are too near; move the arm by hand"
+        if refusal := self._posture_refused(q):
+            return f"cannot engage: {refusal}"
         self._plan = rest(self._index(now), q)
         self._sent.clear()
+        self._delivery.forget()
+        self._late = (_NEVER, "")
         self._deviation, self._deviates_since = math.nan, None
+        self.engagement += 1
+        self._operator_seen = now
+        followed = self._goal is not None and not self._body_missing(now)
+        self.operator = self._goal_of if followed else None
         self._align(now, "engaged")
         return ""
+
+    def _posture_refused(self, q: F64) -> str:
+        """Why the arm must not be engaged in posture ``q`` (n,) rad, or empty."""
+        if self._guard is None:
+            return ""
+        speed, _, pair = self._guard.look(q, np.zeros_like(q))
+        if not speed <= self.limits.tip_speed:
+            return "where the tip is cannot be computed; check the robot's description"
+        return f"{pair} are too near; move the arm by hand" if pair else ""
 
     def disengage(self, now: int) -> None:
         """Stop, then leave the arm alone. A latched stop stays latched."""
         if self.state is not SupervisorState.STOPPED:
             self._enter(SupervisorState.DISENGAGED, "disengaged")
 
-    def emergency_stop(self, now: int, why: str, held: bool = True) -> None:
-        """Stop, latched; ``held`` by a switch that must be released (`emergency_released`) before a reset."""
-        self._emergency |= held
+    def emergency_stop(self, now: int, why: str, held: bool = True, source: str = "") -> None:
+        """Stop, latched; ``held`` by a switch, its ``source``, that must be released (`emergency_released`) before a reset."""
+        if held:
+            self._pressed.add(source)
+            self._gone.discard(source)
+            self._switch_heard = now
         self._enter(SupervisorState.STOPPED, f"emergency stop: {why}")
 
-    def emergency_released(self, now: int) -> None:
-        """The emergency-stop switch is out again; the stop stays latched until `reset`."""
-        self._emergency = False
+    def emergency_released(self, now: int, source: str = "") -> None:
+        """The emergency-stop switch ``source`` is out again; the stop stays latched until `reset`.
+
+        The word of one switch says nothing of another that is pressed, unless that one is not connected any more.
+        """
+        self._switch_heard = now
+        self._pressed -= {source, "", *self._gone} if source else set(self._pressed)
+
+    def emergency_switches(self, now: int, sources: set[str]) -> None:
+        """The emergency-stop switches that are connected."""
+        self._switch_connected = bool(sources)
+        self._gone = self._pressed - sources
+
+    def _switch_missing(self, now: int) -> str:
+        """What the chosen mode misses of the emergency-stop switch, or empty."""
+        settings = self.settings
+        if settings.emergency_stop == "connected" and not self._switch_connected:
+            return "no emergency-stop switch is connected"
+        silent = not 0 <= now - self._switch_heard <= settings.emergency_stop_timeout * _NS
+        if settings.emergency_stop == "heartbeat" and silent:
+            return "the emergency-stop switch is silent"
+        return ""
 
     def reset(self, now: int) -> str:
         """Unlatch a stop; what stands in the way, in words, or empty when done."""
         if self.state is not SupervisorState.STOPPED:
             return "nothing to reset: the arm is not stopped"
-        if self._emergency:
+        if self._pressed:
             return "cannot reset: the emergency stop is still pressed"
         if self._moving():
             return "cannot reset: the arm is still coming to rest"
@@ -245,12 +361,14 @@ class Supervisor:
 
     def flags(self, now: int) -> tuple[bool, bool, bool]:
         """Whether the arm is engaged, the dead-man's switch held, the emergency stop pressed."""
-        engaged = self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED)
         return (
-            engaged,
+            self._engaged(),
             now - self._dead_man <= self.settings.dead_man_timeout * _NS,
-            self._emergency,
+            bool(self._pressed),
         )
+
+    def _engaged(self) -> bool:
+        return self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED)
 
     # -- the tick --------------------------------------------------------------------------------------------------------------
 
@@ -258,6 +376,7 @@ class Supervisor:
         """The next command; call every period, and at once when a goal came in."""
         self._clock(now)
         self._watch(now)
+        self._ticked = now
         index = self._index(now)
         if (
             self.state is SupervisorState.DISENGAGED
@@ -278,8 +397,11 @@ class Supervisor:
             self._zero_time, self._now = now, now
         if now < self._now:
             self._zero_time += now - self._now
-            self._goal, self._dead_man = None, _NEVER
+            self._goal, self._news, self._dead_man = None, None, _NEVER
+            self._operator_seen, self._switch_heard = now, _NEVER
+            self._late, self._ticked = (_NEVER, ""), None
             self._goals.restart()
+            self._delivery.forget()
             if self._measured is not None:
                 self._measured = (now - _NS, now - _NS, self._measured[2])
             self._recent.clear()
@@ -288,11 +410,22 @@ class Supervisor:
                 min(self._aligning_since, now),
                 None,
             )
+        elif now - self._now > self.settings.command_gap * _NS:
+            self._operator_seen += now - self._now  # nobody looked, so nobody was missed
         self._now = now
 
     def _watch(self, now: int) -> None:
         """Watchdogs and the transitions they bring."""
-        if self.state in (SupervisorState.DISENGAGED, SupervisorState.STOPPED):
+        if not self._engaged():
+            return
+        if missing := self._switch_missing(now):
+            self._enter(SupervisorState.STOPPED, f"emergency stop: {missing}")
+            return
+        if now - self._operator_seen > self.settings.operator_absence * _NS:
+            who = f"the operator '{self.operator}'" if self.operator else "nobody"
+            away = f"{self.settings.operator_absence:g} s"
+            came = f"{who} was not seen for {away}" if self.operator else f"{who} came for {away}"
+            self._enter(SupervisorState.DISENGAGED, f"{came}; engage again")
             return
         trouble = self._trouble(now)
         if trouble:
@@ -326,10 +459,16 @@ class Supervisor:
         settings, goal = self.settings, self._goal
         if settings.require_dead_man and now - self._dead_man > settings.dead_man_timeout * _NS:
             return "the dead-man's switch is released"
-        if goal is None or now - goal.received > settings.body_timeout * _NS:
-            return "no body arrives"
-        if goal.confidence < settings.min_confidence:
+        if self._faults:
+            return next(iter(self._faults.values()))
+        if missing := self._body_missing(now):
+            return missing
+        if goal is None or not goal.confidence >= settings.min_confidence:
             return "the body is too unsure"
+        if self._ticked is not None and now - self._ticked > settings.command_gap * _NS:
+            self._late = (now, f"no command was sent for {(now - self._ticked) / _NS:.2f} s")
+        if now - self._late[0] < _LATE_NS:
+            return self._late[1]
         if settings.require_feedback and (
             self._measured is None or now - self._measured[1] > settings.feedback_timeout * _NS
         ):
@@ -339,6 +478,19 @@ class Supervisor:
             and now - self._deviates_since >= settings.deviation_grace * _NS
         ):
             return "the arm does not follow"
+        return ""
+
+    def _body_missing(self, now: int) -> str:
+        """What is missing of the operator's body, or empty."""
+        goal, news, settings = self._goal, self._news, self.settings
+        whose = f" of '{self.operator}'" if self._engaged() and self.operator else ""
+        if goal is None or news is None or now - goal.received > settings.body_timeout * _NS:
+            return f"no body{whose} arrives"
+        if now - news.heard > settings.body_timeout * _NS:
+            return f"the body{whose} is only carried on: no newer measurement arrives"
+        if now - news.taken > settings.max_measurement_age * _NS:
+            age = (now - news.taken) / _NS
+            return f"the newest measurement of the body{whose} is {age:.2f} s old"
         return ""
 
     def _lead(self, index: int, now: int) -> tuple[tuple[str, ...], float]:
@@ -389,7 +541,9 @@ class Supervisor:
         assert self._plan is not None
         last = self._sent[-1][0] if self._sent else index - 1
         for passed in range(max(last + 1, index - 63), index + 1):
-            self._sent.append((passed, self._plan.at(passed)[0]))
+            q = self._plan.at(passed)[0]
+            self._sent.append((passed, q))
+            self._delivery.sent(self._time(passed), q)
 
     def _compare(self, now: int, stamp: int, q: F64) -> None:
         """Does the arm follow? It may be anywhere between where it was told to be at the stamp and a tenth of a second before."""
@@ -417,6 +571,8 @@ class Supervisor:
 
     def _enter(self, state: SupervisorState, reason: str) -> None:
         self.state, self.reason = state, reason
+        if not self._engaged():
+            self.operator = None
 
     def _command(self, index: int, limited: tuple[str, ...], scale: float) -> Command:
         plan = self._plan
@@ -442,7 +598,12 @@ class Supervisor:
             speed_scale=scale,
             tip_speed=self._guard.tip_speed(q, dq) if self._guard is not None else math.nan,
             deviation=self._deviation,
+            measurement_age=self._measurement_age(),
+            delivery_lag=self._delivery.lag,
         )
+
+    def _measurement_age(self) -> float:
+        return math.nan if self._news is None else (self._now - self._news.taken) / _NS
 
     def _nothing(self, now: int) -> Command:
         """The command of an arm whose posture is not known: none."""

@@ -11,6 +11,7 @@ from hpstm_ros.retarget.retargeter import Goal, Retargeter, RetargetSettings
 from hpstm_ros.retarget.robots import RobotDescription
 from hpstm_ros.safety.guard import PinocchioGuard
 from hpstm_ros.safety.limits import REDUCED_SPEED, Limits, SupervisorSettings
+from hpstm_ros.safety.people import OperatorSettings, People
 from hpstm_ros.safety.supervisor import Command, Supervisor, SupervisorState
 from pallas_ros.body.frames import BodyFrame
 
@@ -47,11 +48,12 @@ def guard_of(robot: RobotDescription) -> PinocchioGuard:
 
 @dataclass(slots=True)
 class Figures:
-    """Counts since the start."""
+    """Counts since the start; `strangers` are bodies of others than the operator."""
 
     commands: int = 0
     limited: int = 0
     refused: int = 0
+    strangers: int = 0
 
 
 class Teleoperation:
@@ -64,25 +66,42 @@ class Teleoperation:
         retarget: RetargetSettings | None = None,
         safety: SupervisorSettings | None = None,
         tip_speed: float | None = None,
+        operator: OperatorSettings | None = None,
     ) -> None:
-        """``side`` is the human arm that a one-armed robot follows (default: as its configuration says)."""
+        """``side`` is the human arm that a one-armed robot follows (default: as its configuration says); ``operator``: how it is chosen."""
         self.robot = robot
         self.guard = guard_of(robot)
         self.retargeter = Retargeter(
             robot, side, retarget, guard_of(robot).near_pairs
         )  # of its own: it remembers postures
         self.supervisor = Supervisor(limits_of(robot, tip_speed), safety, self.guard)
+        self.people = People(operator)
         self.figures = Figures()
+        self.refusal = ""
         self.goal: Goal | None = None
         self.body_stamp = 0
+        self._followed = ""
         self._order: tuple[tuple[str, ...], NDArray[np.intp]] | None = None
         self._before = self.supervisor.state
         self._data = robot.model.createData()
 
     def body(self, now: int, body: BodyFrame) -> bool:
-        """Take a body in; False where it is refused."""
-        goal = self.retargeter.step(body, self.supervisor.posture(), self.supervisor.tip_speed)
-        if goal is None or not self.supervisor.goal(now, body.stamp, goal.q, goal.confidence):
+        """Take a body in; False where it is refused (`refusal` says why)."""
+        supervisor = self.supervisor
+        locked = supervisor.operator
+        self.refusal = self.people.refuses(now, body, locked, supervisor.engagement)
+        if self.refusal:
+            self.figures.strangers += 1
+            return False
+        if body.body_id != self._followed:
+            self._followed = body.body_id
+            self.retargeter.new_operator()
+        goal = self.retargeter.step(body, supervisor.posture(), supervisor.tip_speed)
+        taken = goal is not None and supervisor.goal(
+            now, body.stamp, goal.q, goal.confidence, body.newest_input, body.body_id
+        )
+        if not taken:
+            self.refusal = "its arm cannot be used" if goal is None else "its stamps or its goal"
             self.figures.refused += 1
             return False
         self.goal, self.body_stamp = goal, body.stamp
@@ -107,6 +126,10 @@ class Teleoperation:
         """The arm has stood at ``q`` (n,) rad for a tenth of a second: what it takes to be engaged where no arm says so."""
         for ago in range(100_000_000, 0, -10_000_000):
             self.joints(now - ago, now - ago, self.robot.joint_names, q)
+
+    def sent(self, now: int) -> None:
+        """The last command has been handed over to the middleware."""
+        self.supervisor.sent(now)
 
     def tick(self, now: int) -> Command:
         """The next command."""

@@ -79,7 +79,7 @@ class Rig:
             self.arm.joints(self.now, self.now, self.arm.robot.joint_names, self.q)
             if k % 2 == 0:
                 body = moment(self.frame % 600, deviation)
-                body.stamp = self.now
+                body.stamp = body.newest_input = self.now
                 self.arm.body(self.now, body)
                 self.frame += not still
             self.command = self.arm.tick(self.now)

@@ -83,7 +83,7 @@ def _slow_velocities(self: Supervisor, *args: Any) -> Any:
         ("dead_man", lambda self, now, pressed: setattr(self, "_dead_man", now), "dead-man"),
         (
             "goal",
-            lambda self, now, stamp, q, confidence=1.0: _goal(self, now, now, q, confidence),
+            lambda self, now, stamp, q, *more: _goal(self, now, now, q, *more),
             "another time",
         ),
         ("_command", _slow_velocities, "velocity"),
