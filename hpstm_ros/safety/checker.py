@@ -148,7 +148,8 @@ def check_tips(
         speed = (
             np.linalg.norm(np.diff(positions, axis=0), axis=2) / (np.diff(times) * 1e-9)[:, None]
         )
-        for row in np.flatnonzero((speed > allowed[1:, None] * (1 + tolerance)).any(1)).tolist():
+        slow = speed <= allowed[1:, None] * (1 + tolerance)  # False for NaN, here and below
+        for row in np.flatnonzero(~slow.all(1)).tolist():
             found.append(
                 Violation(
                     "tip_speed",
@@ -163,8 +164,8 @@ def check_tips(
         else np.zeros(0)
     )
     # A start outside is let in: what counts is going farther out.
-    worst = np.maximum(depth[:1], 0.0)
-    for row in np.flatnonzero(depth > worst[:1] + 1e-6).tolist() if len(depth) else []:
+    worst = np.fmax(depth[:1], 0.0)
+    for row in np.flatnonzero(~(depth <= worst[:1] + 1e-6)).tolist() if len(depth) else []:
         found.append(Violation("workspace", int(times[row]), float(depth[row]), 0.0))
     return found
 
@@ -176,7 +177,9 @@ def check_collisions(
     data, geometry_data = model.createData(), geometry.createData()
     found = []
     for row in range(0, len(q), every):
-        if pin.computeCollisions(model, data, geometry, geometry_data, q[row], True):
+        hit = pin.computeCollisions(model, data, geometry, geometry_data, q[row], True)
+        known = all(np.isfinite(pose.translation).all() for pose in geometry_data.oMg)
+        if hit or not known:
             found.append(Violation("collision", int(times[row]), 0.0, 0.0))
     return found
 
@@ -187,7 +190,7 @@ def _collect(
     """The worst violation of each joint."""
     excess = values - bound * (1 + tolerance) - (tolerance if not bound.any() else 0.0)
     found = []
-    for joint in np.flatnonzero((excess > 0).any(0)):
+    for joint in np.flatnonzero(~(excess <= 0).all(0)):
         row = int(np.argmax(excess[:, joint]))
         found.append(
             Violation(

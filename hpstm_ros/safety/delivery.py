@@ -80,7 +80,8 @@ class Delivery:
         if float(off.max() - off[best]) < _SURE_RAD:
             return False  # every delay explains it: the arm hardly moved
         self.lag = float(delays[best])
-        return within > max(_SURE_RATIO * off[best], off[best] + _SURE_RAD)
+        unexplained = float(off[best])
+        return within > max(_SURE_RATIO * unexplained, unexplained + _SURE_RAD)
 
     def _off(self, stamps: NDArray[np.int64], q: F64, delays: F64, moved: NDArray[np.bool_]) -> F64:
         """Root mean square in rad of the joints that ``moved``, between what was measured and what was sent each of the ``delays`` before."""

@@ -1,5 +1,6 @@
 """Where the arm may be and how fast its tips may go: workspace box, keep-out volumes, self-collision, tip speed."""
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ _SKIPPED_M = (
     0.01  # of motion from where no pair was near: they cannot have come much nearer than NEAR_M
 )
 _KEPT_M = 0.004  # the barriers keep this much more, so that plans are seldom refused
+_NOWHERE = "a part whose place cannot be computed"
 _KEPT_BOX_M = 0.008  # and this much at the box: a tip whose joints stop one by one comes to rest beside its straight way
 
 
@@ -38,6 +40,8 @@ class Guard(Protocol):
 
     def look(self, q: F64, dq: F64, pairs: bool = True) -> tuple[float, float, str]:
         """At a state: the fastest tip's speed in m/s, how far in m a tip is outside the box (0: none is), the pair that is too near ("" or "a with b").
+
+        What cannot be computed (NaN, an overflow) is infinitely fast and infinitely far outside.
 
         Without ``pairs`` these are not looked at, which is cheap.
         """
@@ -66,6 +70,10 @@ class PinocchioGuard:
             for request in data.collisionRequests:
                 request.security_margin = distance
         self._tips, self._box_min, self._box_max = tips, box_min, box_max
+        # Coal finds no collision where a part's place is not finite. The tips are looked at each time, and with them all joints.
+        self._placed = all(
+            np.isfinite(item.placement.homogeneous).all() for item in geometry.geometryObjects
+        )
         self.leverage = _leverage(model, geometry)
         self._clear: F64 | None = (
             None  # the last posture at which no pair was within NEAR_M of its margin
@@ -95,17 +103,20 @@ class PinocchioGuard:
     def tip_speed(self, q: F64, dq: F64) -> float:
         """The fastest tip's speed in m/s."""
         pin.forwardKinematics(self._model, self._data, q, dq)
-        velocities = (
-            pin.getFrameVelocity(self._model, self._data, tip, pin.LOCAL).linear
-            for tip in self._tips
-        )
-        return max(float(np.sqrt(v @ v)) for v in velocities)
+        fastest = 0.0
+        for tip in self._tips:
+            v = pin.getFrameVelocity(self._model, self._data, tip, pin.LOCAL).linear
+            speed = math.sqrt(v @ v) if math.isfinite(v @ v) else math.inf
+            fastest = max(fastest, speed)
+        return fastest
 
     def look(self, q: F64, dq: F64, pairs: bool = True) -> tuple[float, float, str]:
         """See `Guard.look`."""
         speed, outside, pair = self.tip_speed(q, dq), 0.0, ""
         for tip in self._tips:
             p = pin.updateFramePlacement(self._model, self._data, tip).translation
+            if not (self._placed and math.isfinite(p @ p)):
+                return math.inf, math.inf, _NOWHERE
             outside = max(
                 outside,
                 float((self._box_min - p).max()) + _INSET_M,

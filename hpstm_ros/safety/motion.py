@@ -86,15 +86,15 @@ class Planner:
             return "finite", np.ones(len(q), dtype=bool)
         # Every point that may be sent: Ruckig's ``position_extrema`` are not set for joints that stand still.
         path = np.array([state[0] for state in plan.path[1:]])
-        outside = ((path < limits.lower) | (path > limits.upper)).any(0)
-        if outside.any():
-            return "position", np.asarray(outside, dtype=np.bool_)
+        inside = ((path >= limits.lower) & (path <= limits.upper)).all(0)  # False for NaN
+        if not inside.all():
+            return "position", np.asarray(~inside, dtype=np.bool_)
         # While braking, the velocity still grows until the acceleration is gone: by a^2 / 2j.
         peak = np.maximum(
             np.abs(dq), np.abs(dq + ddq * np.abs(ddq) / (2 * limits.jerk * (1 - 1e-6)))
         )
-        fast = np.greater(peak, limits.velocity)
-        return ("velocity" if np.any(fast) else ""), np.asarray(fast, dtype=np.bool_)
+        slow = np.less_equal(peak, limits.velocity)  # False for NaN
+        return ("" if np.all(slow) else "velocity"), np.asarray(~slow, dtype=np.bool_)
 
     def _calculate(self, state: State, velocity: F64, out: ruckig.Trajectory) -> bool:
         parameters = self._input

@@ -115,10 +115,10 @@ class Steering:
         if self._guard is not None:
             tip = self._guard.tip_speed(q, velocity)
             allowed = 0.95 * _TIP_MARGIN * self.tip_speed * scale
-            if tip > allowed:
+            if not tip <= allowed:
                 velocity = velocity * (allowed / tip)
                 limited.append("tip_speed")
-        return velocity
+        return velocity if np.isfinite(velocity).all() else np.zeros_like(velocity)
 
     def _brakes(self, room: F64) -> F64:
         """The speed (n,) with ``room`` (n,) rad left before a limit: no more than a quarter of the acceleration can brake."""
@@ -192,7 +192,7 @@ class Steering:
         return velocity
 
     def _offence(self, plan: Plan) -> str:
-        """What in the plan or its stop offends the guard, or empty."""
+        """What in the plan or its stop offends the guard, or empty. What cannot be computed offends: NaN fails every comparison."""
         guard = self._guard
         if guard is None:
             return ""
@@ -203,14 +203,13 @@ class Steering:
             # The tips are looked at in every point, the pairs, which cost more, in some.
             speed, outside, pair = guard.look(*after[:2], pairs=k % stride == 0 or k >= last)
             # Where accelerating turns into braking, the speed is highest between two points.
-            between = (
-                max(speed, slower) > limit - self._hump
-                and guard.tip_speed(*_between(before, after, self._period)) > limit
+            between = max(speed, slower) <= limit - self._hump or (
+                guard.tip_speed(*_between(before, after, self._period)) <= limit
             )
-            if speed > limit or between:
+            if not (speed <= limit and between):
                 return "tip_speed"
             slower = speed
-            if outside > depth + 1e-9:
+            if not outside <= depth + 1e-9:
                 return "workspace"
             if pair:
                 return f"collision:{pair}"

@@ -418,14 +418,13 @@ class Supervisor:
         """Watchdogs and the transitions they bring."""
         if not self._engaged():
             return
-        if missing := self._switch_missing(now):
-            self._enter(SupervisorState.STOPPED, f"emergency stop: {missing}")
+        if switch := self._switch_missing(now):
+            self._enter(SupervisorState.STOPPED, f"emergency stop: {switch}")
             return
         if now - self._operator_seen > self.settings.operator_absence * _NS:
-            who = f"the operator '{self.operator}'" if self.operator else "nobody"
-            away = f"{self.settings.operator_absence:g} s"
-            came = f"{who} was not seen for {away}" if self.operator else f"{who} came for {away}"
-            self._enter(SupervisorState.DISENGAGED, f"{came}; engage again")
+            who = f"operator '{self.operator}' was not seen" if self.operator else "nobody came"
+            away = f"{who} for {self.settings.operator_absence:g} s; engage again"
+            self._enter(SupervisorState.DISENGAGED, away)
             return
         trouble = self._trouble(now)
         if trouble:
@@ -447,9 +446,9 @@ class Supervisor:
             and self._goal is not None
             and self._plan is not None
         ):
-            away = float(np.abs(self._goal.q - self._plan.at(self._plan.start + 1)[0]).max())
+            off = float(np.abs(self._goal.q - self._plan.at(self._plan.start + 1)[0]).max())
             if (
-                away < self.settings.align_tolerance
+                off < self.settings.align_tolerance
                 or now - self._aligning_since > self.settings.align_ramp * _NS
             ):
                 self._enter(SupervisorState.TRACKING, "following the operator")

@@ -89,7 +89,7 @@ def test_an_operator_who_stays_away_disengages_the_arm() -> None:
     assert rig.state is S.HOLDING
     rig.step(30)
     assert rig.state is S.DISENGAGED
-    assert "'anna' was not seen" in rig.supervisor.reason
+    assert "'anna' was not seen for 2 s" in rig.supervisor.reason
     rig.people = {"anna": np.ones(N)}
     rig.step(200)
     assert rig.state is S.DISENGAGED
