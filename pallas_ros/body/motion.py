@@ -15,6 +15,9 @@ from pallas_ros.files.npz import load_npz
 
 F64 = NDArray[np.float64]
 
+FARTHEST_M = 1e5
+"""Positions beyond this are no body's, and overflow where they are squared in float32."""
+
 
 @dataclass(eq=False)
 class Motion:
@@ -111,6 +114,7 @@ def load_motion(path: str | Path) -> Motion:
     order = [names.index(joint) for joint in JOINTS]
     positions = arrays["positions"][:, order].astype(np.float64)
     quaternions = arrays["rotations"][:, order].astype(np.float64)
+    positions[~(np.abs(positions) <= FARTHEST_M)] = np.nan
     finite = np.isfinite(positions).all((1, 2)) & np.isfinite(quaternions).all((1, 2))
     covariance = arrays.get("position_covariance")
     return Motion(
@@ -119,9 +123,23 @@ def load_motion(path: str | Path) -> Motion:
         rotations=quaternions,
         position_covariance=None if covariance is None else covariance[:, order].astype(np.float64),
         valid=finite & arrays.get("valid", finite).astype(bool),
-        extra={
-            key: value
-            for key, value in arrays.items()
-            if key not in {*shapes, "fps", "joint_names", "valid"}
-        },
+        extra=_extra(arrays, {*shapes, "fps", "joint_names", "valid"}, order, frames[0]),
     )
+
+
+def _extra(
+    arrays: dict[str, NDArray[Any]], known: set[str], order: list[int], frames: int
+) -> dict[str, NDArray[Any]]:
+    """What else a file holds; the columns this package knows only where they fit its frames, in the order of `JOINTS`."""
+    extra = {key: value for key, value in arrays.items() if key not in known}
+    fits = {
+        "stamp": (frames,),
+        "contacts": (frames, 2),
+        "confidence": (frames, len(arrays["joint_names"].reshape(-1))),
+    }
+    for key, shape in fits.items():
+        if key in extra and (extra[key].shape != shape or extra[key].dtype.kind not in "fiub"):
+            del extra[key]
+    if "confidence" in extra:
+        extra["confidence"] = extra["confidence"][:, order]
+    return extra

@@ -26,6 +26,12 @@ SITE_NAMES: dict[str, tuple[str, ...]] = {
 LEAD_IN_S = 3.0
 """Still T-pose put before a calibrated recording that is played as raw sensors, for the graph to calibrate on."""
 
+LATEST_STAMP_S = 1e10
+"""Stamps are seconds, of any clock: those of the year 2286 since 1970 are the largest taken."""
+LONGEST_S = 7 * 86400.0
+RATES_HZ = (5.0, 2000.0)
+"""Rates that are read; those from 30 to 400 Hz give good bodies."""
+
 _BLEND_S = 1.5
 
 
@@ -168,13 +174,36 @@ def load_recording(path: str | Path) -> Recording:
                 f"{path}: '{key}' has shape {arrays[key].shape} and type {arrays[key].dtype}, expected numbers of shape {shape}"
             )
     stamp = arrays["stamp"].astype(np.float64)
-    if frames < 2 or not np.isfinite(stamp).all():
-        raise PallasError(f"{path}: it holds fewer than two samples, or stamps that are no numbers")
+    _check_stamps(path, stamp)
+    calibrated = arrays.get("calibrated", np.array(False))
+    if calibrated.size != 1 or calibrated.dtype.kind not in "biuf":
+        raise PallasError(f"{path}: 'calibrated' must be True or False")
     rate = arrays.get("angular_velocity")
     return Recording(
         stamp=stamp,
         orientation=arrays["orientation"][:, columns].astype(np.float64),
         acceleration=arrays["linear_acceleration"][:, columns].astype(np.float64),
         angular_velocity=None if rate is None else rate[:, columns].astype(np.float64),
-        calibrated=bool(arrays["calibrated"].reshape(-1)[0]) if "calibrated" in arrays else False,
+        calibrated=bool(calibrated.reshape(())),
     )
+
+
+def _check_stamps(path: str | Path, stamp: Array) -> None:
+    """Refuse stamps that are no clock's: the grid of bodies and the lead-in are made from them."""
+    if len(stamp) < 2:
+        raise PallasError(
+            f"{path}: an IMU recording of {len(stamp)} samples; at least 2 are needed"
+        )
+    if not np.isfinite(stamp).all() or np.abs(stamp).max() > LATEST_STAMP_S:
+        raise PallasError(f"{path}: 'stamp' must be seconds, finite and at most {LATEST_STAMP_S:g}")
+    if np.ptp(stamp) > LONGEST_S:
+        raise PallasError(
+            f"{path}: its stamps span {np.ptp(stamp) / 86400:.3g} days (at most {LONGEST_S / 86400:g}); "
+            "they must be seconds"
+        )
+    step = float(np.median(np.diff(stamp)))
+    if not 1 / RATES_HZ[1] <= step <= 1 / RATES_HZ[0]:
+        raise PallasError(
+            f"{path}: its stamps are {step:.3g} s apart; they must be seconds, "
+            f"at {RATES_HZ[0]:g} to {RATES_HZ[1]:g} samples a second"
+        )

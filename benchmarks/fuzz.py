@@ -1,0 +1,270 @@
+"""Damaged and hostile files of one format, as many as asked for: hangs, crashes, tracebacks and memory are counted.
+
+    python benchmarks/fuzz.py npz --inputs 100000
+    python benchmarks/fuzz.py all --inputs 2000 --json fuzz.json
+    python benchmarks/fuzz.py urdf --replay 1234              what one input does, with its traceback
+
+Each input is a valid file changed at random (`fuzz_formats.py`), numbered, so that a number and a seed give the same file again.
+A worker process reads one after another; the one that watches it kills it where an input takes more than ``HANG_S`` seconds of
+processor time, and starts another where it died. What an input may do is be read, or be refused with a `PallasError` of one
+short line. Inputs that did anything else are kept in ``--keep``.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from fuzz_formats import FORMATS, Format
+
+from pallas_ros.errors import LONGEST_MESSAGE, PallasError
+
+HANG_S = 5.0
+"""Processor time of one input after which it counts as a hang; the slowest honest one takes well under a second."""
+DEAD_S = 120.0
+"""Time without any progress, waiting included, after which it counts as a hang too."""
+MEMORY_MB = 1000.0
+_ADDRESS_SPACE = 12 << 30  # protects the machine; what counts is resident memory
+
+
+def input_of(form: Format, seeds: list[bytes], seed: int, number: int) -> bytes:
+    """Input ``number``: one of the valid files, changed."""
+    draw = random.Random(f"{form.name} {seed} {number}")
+    return form.mutate(draw.choice(seeds), draw)
+
+
+def attempt(form: Format, path: Path) -> str:
+    """Read a file: "read", "refused", or what it did that it must not."""
+    try:
+        form.read(path)
+    except PallasError as error:
+        text = str(error)
+        if not text or "\n" in text or len(text) > LONGEST_MESSAGE:
+            return f"message: {len(text)} characters"
+        return "refused"
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        return f"traceback: {type(error).__name__} at {place}: {str(error)[:80]}".replace("\n", " ")
+    return "read"
+
+
+def work(form: Format, folder: Path, seed: int, start: int, stop: int) -> int:
+    """The worker: reads inputs, and says of each its outcome, seconds of processor time and peak memory in MB."""
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    seeds = form.seeds()
+    path = folder / f"input{form.suffix}"
+    for valid in seeds:  # imports and caches are not the first input's
+        path.write_bytes(valid)
+        form.read(path)
+    print(json.dumps([-1, "ready", 0, 0]), file=out)
+    for number in range(start, stop):
+        path.write_bytes(input_of(form, seeds, seed, number))
+        Path("/proc/self/clear_refs").write_text("5")  # begin a new peak of resident memory
+        begun = time.process_time()
+        outcome = attempt(form, path)
+        print(json.dumps([number, outcome, time.process_time() - begun, peak_mb()]), file=out)
+    return 0
+
+
+def peak_mb() -> float:
+    """Peak resident memory since it was last reset."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1e3
+
+
+@dataclass
+class Tally:
+    """What became of the inputs of one format."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    found: dict[str, list[int]] = field(default_factory=dict)
+    slowest_s: float = 0.0
+    peak_mb: float = 0.0
+
+    def add(self, number: int, outcome: str, seconds: float, memory: float) -> bool:
+        """Count an input; True where it did what it must not."""
+        self.slowest_s, self.peak_mb = max(self.slowest_s, seconds), max(self.peak_mb, memory)
+        if seconds > HANG_S:
+            outcome = "hang"
+        elif memory > MEMORY_MB:
+            outcome = "memory"
+        self.counts[outcome.split(":")[0]] += 1
+        if outcome in ("read", "refused"):
+            return False
+        self.found.setdefault(outcome, []).append(number)
+        return True
+
+
+class Watched:
+    """A worker process and what it says."""
+
+    def __init__(self, form: Format, folder: Path, seed: int, start: int, stop: int) -> None:
+        command = [sys.executable, __file__, form.name, "--seed", str(seed)]
+        command += ["--work", str(folder), str(start), str(stop)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert self.process.stdout is not None
+        self._handle = self.process.stdout.fileno()
+        self._rest = b""
+
+    def lines(self) -> list[list[Any]] | None:
+        """What it said since, waiting up to a second; None where it has ended."""
+        if not select.select([self._handle], [], [], 1.0)[0]:
+            return []
+        data = os.read(self._handle, 1 << 16)
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def processor_s(self) -> float:
+        """Processor time it has used."""
+        try:
+            words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+    def kill(self) -> int:
+        """End it; its exit status."""
+        self.process.kill()
+        return self.process.wait()
+
+
+def run(form: Format, inputs: int, seed: int, keep: Path) -> Tally:
+    """Read ``inputs`` changed files of a format."""
+    tally, number = Tally(), 0
+    with tempfile.TemporaryDirectory() as folder:
+        while number < inputs:
+            worker = Watched(form, Path(folder), seed, number, inputs)
+            began, said_at, processor = number, time.monotonic(), worker.processor_s()
+            ready, outcome = False, ""
+            while not outcome:
+                lines = worker.lines()
+                if lines is None:
+                    status = worker.process.wait()
+                    outcome = "done" if status == 0 else f"crash: {_death(status)}"
+                    break
+                for done, what, seconds, memory in lines:
+                    ready, said_at, processor = True, time.monotonic(), worker.processor_s()
+                    if done < 0:
+                        continue
+                    number = done + 1
+                    if tally.add(done, what, seconds, memory):
+                        _keep(form, seed, done, keep)
+                busy = worker.processor_s() - processor
+                if ready and (busy > 2 * HANG_S or time.monotonic() - said_at > DEAD_S):
+                    outcome = "hang"
+                _progress(form, number, inputs, tally)
+            worker.kill()
+            if outcome != "done":
+                if not ready:
+                    raise SystemExit(f"{form.name}: a valid file ended the worker ({outcome})")
+                tally.add(number, outcome, 0.0, 0.0)
+                _keep(form, seed, number, keep)
+                number += 1
+            elif number == began:
+                break
+    return tally
+
+
+def _death(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+def _keep(form: Format, seed: int, number: int, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    data = input_of(form, form.seeds(), seed, number)
+    (folder / f"{form.name}_{seed}_{number}{form.suffix}").write_bytes(data)
+
+
+def _progress(form: Format, number: int, inputs: int, tally: Tally) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{form.name}: {number} of {inputs} {dict(tally.counts)}", end="", file=sys.stderr)
+
+
+def table(tallies: dict[str, Tally]) -> str:
+    """The result as a Markdown table."""
+    names = ("read", "refused", "hang", "crash", "traceback", "message", "memory")
+    rows = [f"| format | inputs | {' | '.join(names)} | slowest s | peak MB |"]
+    rows.append("|---" * (len(names) + 4) + "|")
+    for name, tally in tallies.items():
+        counts = " | ".join(str(tally.counts[key]) for key in names)
+        rows.append(
+            f"| {name} | {sum(tally.counts.values())} | {counts} "
+            f"| {tally.slowest_s:.2f} | {tally.peak_mb:.0f} |"
+        )
+    return "\n".join(rows)
+
+
+def rows(tallies: dict[str, Tally]) -> dict[str, Any]:
+    """The result as rows of figures (DESIGN.md, Contracts)."""
+    return {
+        "rows": [
+            {"name": "fuzz", "case": name, "metric": metric, "value": value, "unit": unit}
+            for name, tally in tallies.items()
+            for metric, value, unit in (
+                ("inputs", sum(tally.counts.values()), ""),
+                *((key, tally.counts[key], "") for key in sorted(tally.counts)),
+                ("slowest", round(tally.slowest_s, 3), "s"),
+                ("peak_memory", round(tally.peak_mb), "MB"),
+            )
+        ]
+    }
+
+
+def main() -> int:
+    """Run; 0 where every input was read or refused."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("format", choices=[*FORMATS, "all"])
+    parser.add_argument("--inputs", type=int, default=1000, help="how many (default 1000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, default=Path("fuzz_found"), help="folder of findings")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument(
+        "--replay", type=int, metavar="N", help="read input N, and show what it does"
+    )
+    parser.add_argument("--work", nargs=3, metavar=("FOLDER", "START", "STOP"), help="as a worker")
+    args = parser.parse_args()
+    if args.work:
+        folder, start, stop = args.work
+        return work(FORMATS[args.format], Path(folder), args.seed, int(start), int(stop))
+    if args.replay is not None:
+        form = FORMATS[args.format]
+        _keep(form, args.seed, args.replay, args.keep)
+        path = args.keep / f"{form.name}_{args.seed}_{args.replay}{form.suffix}"
+        print(path)
+        form.read(path)
+        return 0
+    chosen = list(FORMATS.values()) if args.format == "all" else [FORMATS[args.format]]
+    tallies = {form.name: run(form, args.inputs, args.seed, args.keep) for form in chosen}
+    print(table(tallies))
+    for name, tally in tallies.items():
+        for outcome, numbers in tally.found.items():
+            print(f"{name}: {outcome} ({len(numbers)} times, first: input {numbers[0]})")
+    if args.json:
+        args.json.write_text(json.dumps(rows(tallies), indent=1) + "\n")
+    return 1 if any(tally.found for tally in tallies.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Changed files of every format of benchmarks/fuzz_formats.py: read, or refused with one short sentence, and nothing else.
+
+A small budget here, the same inputs in every run; a long one by `python benchmarks/fuzz.py FORMAT --inputs 100000`, which also watches
+time, memory and crashes.
+"""
+
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pallas_ros.errors import LONGEST_MESSAGE, PallasError
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+try:
+    from fuzz_formats import FORMATS
+finally:
+    sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture(params=sorted(FORMATS))
+def form(request: pytest.FixtureRequest) -> Any:
+    return FORMATS[request.param]
+
+
+def test_the_valid_files_are_read(form: Any, tmp_path: Path):
+    """Otherwise the changed ones would show nothing."""
+    for number, data in enumerate(form.seeds()):
+        path = tmp_path / f"{number}{form.suffix}"
+        path.write_bytes(data)
+        form.read(path)
+
+
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@given(draw=st.randoms(use_true_random=False))
+def test_changed_files_are_read_or_refused(form: Any, tmp_path: Path, draw: random.Random):
+    path = tmp_path / f"changed{form.suffix}"
+    path.write_bytes(form.mutate(draw.choice(form.seeds()), draw))
+    message = refused(form, path)
+    assert message is None or 0 < len(message) <= LONGEST_MESSAGE
+    assert "\n" not in (message or "")
+
+
+def refused(form: Any, path: Path) -> str | None:
+    """Why a file is refused, or None where it is read."""
+    try:
+        form.read(path)
+    except PallasError as error:
+        return str(error)
+    return None
