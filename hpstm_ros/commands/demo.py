@@ -79,7 +79,12 @@ def run(args: argparse.Namespace) -> int:
     nodes = graph.resolve(given)
     robot = load_robot(graph.complete(given)["robot"])
     _empty(out)
-    run_graph(nodes, single_process=args.single_process, duration=args.duration)
+    run_graph(
+        nodes,
+        single_process=args.single_process,
+        duration=args.duration,
+        discovery=graph.complete(given)["discovery"],
+    )
     bag = Bag(bag_path)
     arm = demo_report.Arm.read(bag, robot)
     summary = {

@@ -15,8 +15,8 @@ examples:
   pallas up imu_source:=serial calibration:=me.yaml robot:=ur5 arm:=real
   pallas up --config my_graph.yaml                       arguments and parameter files from a file
 
-The nodes run as separate processes. Discovery is limited to this machine; set ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET in the environment for others to
-listen, and ROS_DOMAIN_ID for a second graph beside the first. `pallas up --arguments` lists the arguments."""
+The nodes run as separate processes. Only programs on this machine can find them and take part; discovery:=subnet opens the graph to the
+network. ROS_DOMAIN_ID runs a second graph beside the first. `pallas up --arguments` lists the arguments."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -66,4 +66,9 @@ def run(args: argparse.Namespace) -> int:
     nodes = graph.resolve(given, files)
     if not nodes:
         raise PallasError("under these arguments no node runs: give the graph something to do")
-    return run_graph(nodes, single_process=args.single_process, duration=args.duration)
+    return run_graph(
+        nodes,
+        single_process=args.single_process,
+        duration=args.duration,
+        discovery=graph.complete(given)["discovery"],
+    )

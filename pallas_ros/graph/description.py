@@ -3,8 +3,8 @@
 `pallas up` starts it, the launch files are made of it: one description, so that both are the same graph.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from pallas_ros.body.resources import resource, share
 from pallas_ros.ros.parameters import closest, describe
 
 ANY = "*"
+
+MANAGER = "lifecycle_manager"
+"""The node that brings the others up."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """The description: arguments, and nodes in the order they start."""
+    """The description: arguments, and nodes in the order of their activation."""
 
     arguments: Mapping[str, Argument]
     nodes: tuple[NodeSpec, ...]
@@ -136,7 +139,7 @@ class Graph:
         files: Mapping[str, Path] | None = None,
         only: Iterable[str] | None = None,
     ) -> list[Node]:
-        """The nodes that run under the arguments ``given``, in the order they start, with checked parameters.
+        """The nodes that run under the arguments ``given``, in the order of their activation, with checked parameters.
 
         Args:
             given: argument -> value; the others have their defaults.
@@ -173,6 +176,12 @@ class Graph:
             file = (files or {}).get(spec.node, default if default.exists() else None)
             nodes.append(Node(spec.node, parameters, file, dict(spec.remap)))
         return nodes
+
+
+def managed(nodes: Sequence[Node]) -> list[Node]:
+    """``nodes`` as they run in processes of their own: none starts by itself, and the manager, first, brings them up in this order."""
+    waiting = [replace(node, parameters={**node.parameters, "autostart": False}) for node in nodes]
+    return [Node(MANAGER, {"nodes": [node.node for node in nodes]}, None, {}), *waiting]
 
 
 def read_config(path: str | Path) -> tuple[dict[str, str], dict[str, Path]]:

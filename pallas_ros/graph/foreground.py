@@ -11,6 +11,7 @@ from pallas_ros.graph.description import Node
 from pallas_ros.graph.processes import (
     Processes,
     alone_in_domain,
+    child_environment,
     clean_shared_memory,
     node_commands,
 )
@@ -43,14 +44,16 @@ def run_graph(
     single_process: bool = False,
     duration: float | None = None,
     on_tick: Callable[[Processes], bool] | None = None,
+    discovery: str = "",
 ) -> int:
     """Run ``nodes`` and take them down again; 0, or 1 where one of them ended by itself.
 
     Args:
-        nodes: in the order they start.
+        nodes: in the order of their activation.
         single_process: all of them in one process.
         duration: s from when all nodes are active to the end; None: until Ctrl-C.
         on_tick: called a few times a second; True ends the run.
+        discovery: who can find the graph, as the argument of that name.
 
     Raises:
         PallasError: a graph runs already in this ROS domain, or a node refused to start.
@@ -64,10 +67,12 @@ def run_graph(
         with alone_in_domain():
             clean_shared_memory()
             processes = Processes(status.say)
+            environment = child_environment(discovery)
             ended = None
             try:
                 for name, command in node_commands(nodes, single_process):
-                    processes.start(name, command, len(nodes) if single_process else 1)
+                    count = len(nodes) if single_process else 1
+                    processes.start(name, command, count, environment)
                 while ended is None and not status.over():
                     ended = processes.watch(TICK_S)
                     status.show(processes.active)
@@ -85,7 +90,7 @@ def run_graph(
             if killed:
                 print(f"killed, because they did not stop: {', '.join(killed)}", file=sys.stderr)
             if ended is not None:
-                raise PallasError(f"node {ended.verdict()}")
+                raise PallasError(ended.verdict())
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -1,28 +1,27 @@
 """The graph of `config/graph.yaml` as a launch description: what the launch files are made of. Needs ROS 2's `launch` and `launch_ros`."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launch.actions import (
     DeclareLaunchArgument,
-    EmitEvent,
     ExecuteProcess,
     LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
+    SetEnvironmentVariable,
     Shutdown,
 )
 from launch.event_handlers import OnProcessExit
-from launch.events import matches_action
 from launch_ros.actions import LifecycleNode
-from launch_ros.event_handlers import OnStateTransition
-from launch_ros.events.lifecycle import ChangeState
-from lifecycle_msgs.msg import Transition
+from launch_ros.actions import Node as RosNode
 
 from launch import LaunchDescription
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import share
-from pallas_ros.graph.description import Graph, Node
+from pallas_ros.graph.description import MANAGER, Graph, Node, managed
+from pallas_ros.ros import middleware
 
 PACKAGE = "pallas"
 
@@ -36,8 +35,8 @@ def description(
         defaults: arguments whose default differs here.
         only: the nodes that belong to it, by entry point; None: all.
 
-    Its arguments are those of the graph that its nodes depend on. Every node is a lifecycle node that launch configures and
-    activates. Where one ends by itself, all end.
+    Its arguments are those of the graph that its nodes depend on. Every node is a lifecycle node that the node `lifecycle_manager`
+    configures and activates, in the same order as under `pallas up`. Where one ends by itself, all end.
     """
     graph = Graph.load()
     given = dict(defaults or {})
@@ -66,9 +65,12 @@ def _nodes(context: Any, graph: Graph, only: list[str] | None) -> list[Any]:
         nodes = graph.resolve(arguments, only=only)
     except PallasError as error:
         return [LogInfo(msg=f"pallas: {error}"), Shutdown(reason=str(error))]
-    actions: list[Any] = []
-    for node in nodes:
-        actions += _managed(node)
+    variables = middleware.discovery(arguments["discovery"], os.environ)
+    actions: list[Any] = [SetEnvironmentVariable(*pair) for pair in variables.items()]
+    for node in managed(nodes):
+        action = _action(node)
+        actions += [RegisterEventHandler(OnProcessExit(target_action=action, on_exit=_end_all))]
+        actions += [action]
     if arguments["rviz"] == "true":
         actions.append(
             ExecuteProcess(
@@ -78,9 +80,9 @@ def _nodes(context: Any, graph: Graph, only: list[str] | None) -> list[Any]:
     return actions
 
 
-def _managed(node: Node) -> list[Any]:
-    """A lifecycle node, what configures it at its start and activates it once configured, and what ends all when it ends."""
-    action = LifecycleNode(
+def _action(node: Node) -> Any:
+    kind = RosNode if node.node == MANAGER else LifecycleNode  # the manager starts by itself
+    return kind(
         package=PACKAGE,
         executable=node.node,
         name=node.node,
@@ -88,44 +90,10 @@ def _managed(node: Node) -> list[Any]:
         output="screen",
         parameters=[
             *([str(node.file)] if node.file is not None else []),
-            {**node.parameters, "autostart": False},
+            dict(node.parameters),
         ],
         remappings=list(node.remap.items()),
     )
-    configure = EmitEvent(
-        event=ChangeState(
-            lifecycle_node_matcher=matches_action(action),
-            transition_id=Transition.TRANSITION_CONFIGURE,
-        )
-    )
-    activate = EmitEvent(
-        event=ChangeState(
-            lifecycle_node_matcher=matches_action(action),
-            transition_id=Transition.TRANSITION_ACTIVATE,
-        )
-    )
-    refused = f"{node.node} did not configure; its message is above"
-    return [
-        RegisterEventHandler(OnProcessExit(target_action=action, on_exit=_end_all)),
-        RegisterEventHandler(
-            OnStateTransition(
-                target_lifecycle_node=action,
-                start_state="configuring",
-                goal_state="inactive",
-                entities=[activate],
-            )
-        ),
-        RegisterEventHandler(
-            OnStateTransition(
-                target_lifecycle_node=action,
-                start_state="configuring",
-                goal_state="unconfigured",
-                entities=[Shutdown(reason=refused)],
-            )
-        ),
-        action,
-        configure,
-    ]
 
 
 def _end_all(event: Any, context: Any) -> list[Any]:

@@ -17,19 +17,22 @@ from pathlib import Path
 from typing import IO
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.graph.description import Node
+from pallas_ros.graph.description import MANAGER, Node, managed
+from pallas_ros.ros import middleware
 
 STOP_S = 1.6
 """Who has not ended this long after being told to is killed."""
 
 SHARED_MEMORY = Path("/dev/shm")
 _ACTIVE = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: active$")  # what `PallasNode` logs
+_IN_PASSING = re.compile(r"\[(DEBUG|INFO|WARN)\] \[")
+_LOG_PREFIX = re.compile(r"^\[\w+\] \[[\d.]+\] \[\S+\]: ")
 _YOUNG_S = 3.0  # a segment just made may not be locked yet
 
 
 @dataclass
 class Child:
-    """One process: its name in messages, how many nodes it runs and how many have said that they are active, its last lines."""
+    """One process: its name in messages, how many nodes it runs and how many have reported that they are active, its last lines."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -38,18 +41,26 @@ class Child:
     said: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     def verdict(self) -> str:
-        """How it ended, in words, with the last thing it said."""
+        """How it ended, in words, with what it said about that."""
         code = self.process.returncode
+        why = self._complaint()
+        if self.name == MANAGER and why:  # it speaks of another node
+            return why
         how = (
             f"was killed by {signal.Signals(-code).name}"
             if code < 0
             else f"ended with status {code}"
         )
-        last = next(
-            (line for line in reversed(self.said) if line.startswith(f"{self.name}: ")), None
-        )
-        last = last or next((line for line in reversed(self.said) if line.strip()), "")
-        return f"{self.name} {how}" + (f": {last.removeprefix(f'{self.name}: ')}" if last else "")
+        return f"node {self.name} {how}" + (f": {why}" if why else "")
+
+    def _complaint(self) -> str:
+        """The last line that says what is wrong, or nothing: what a node reports in passing does not explain its end."""
+        own = f"{self.name}: "
+        lines = [line for line in reversed(self.said) if line.strip()]
+        said = next((line.removeprefix(own) for line in lines if line.startswith(own)), None)
+        if said is None and lines and not _IN_PASSING.match(lines[0]):
+            said = _LOG_PREFIX.sub("", lines[0])
+        return said or ""
 
 
 class Processes:
@@ -149,16 +160,14 @@ class Processes:
                 self._say(text)
 
 
-def child_environment() -> dict[str, str]:
+def child_environment(discovery: str = "") -> dict[str, str]:
     """The environment of a node's process.
 
-    Discovery is limited to this machine unless the user says otherwise, numeric libraries get one thread each (the nodes themselves
-    are the parallelism), and the node learns who to follow into death.
+    Discovery is limited to this machine unless ``discovery`` or the user says otherwise, numeric libraries get one thread each (the
+    nodes themselves are the parallelism), and the node learns with whom to end.
     """
     environment = dict(os.environ)
-    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    if environment.get("ROS_DISTRO") == "humble":
-        environment.setdefault("ROS_LOCALHOST_ONLY", "1")
+    environment.update(middleware.discovery(discovery, environment))
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(name, "1")
     environment["PALLAS_PARENT"] = str(os.getpid())
@@ -167,9 +176,10 @@ def child_environment() -> dict[str, str]:
 
 
 def node_commands(nodes: Sequence[Node], single_process: bool) -> list[tuple[str, list[str]]]:
-    """(name, command) of each process that runs ``nodes``: one each, or one for all."""
+    """(name, command) of each process that runs ``nodes``: one each and their manager's, or one for all, which then needs none."""
     python = [sys.executable, "-m", "pallas_ros.nodes"]
-    commands = [(node.node, [node.node, "--ros-args", *node.ros_arguments()]) for node in nodes]
+    started = nodes if single_process else managed(nodes)
+    commands = [(node.node, [node.node, "--ros-args", *node.ros_arguments()]) for node in started]
     if single_process:
         words = [word for _, command in commands for word in ("+", *command)]
         return [("all nodes", [*python, *words[1:]])]

@@ -14,6 +14,7 @@ from pallas_ros.bags import BagMessage, BagWriter, Qos
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES, TOPIC_IMU
 from pallas_ros.messages.types import message_class
+from pallas_ros.ros.health import PUBLISHERS, TAPS
 from pallas_ros.ros.node import Health, PallasNode
 
 POLL_S = 0.05
@@ -30,15 +31,19 @@ class Taps:
     reading late changes no stamp, and a gap in the numbers is a message lost.
     """
 
-    def __init__(self, context: Any, depth: int = DEPTH) -> None:
-        """Open the node; of each topic the last ``depth`` messages wait to be read."""
+    def __init__(self, context: Any, depth: int = DEPTH, name: str = "") -> None:
+        """Open the node; of each topic the last ``depth`` messages wait to be read.
+
+        ``name``: of the node that reads them, or nothing.
+        """
         self._depth = depth
         options = {
             "use_global_arguments": False,
             "start_parameter_services": False,
             "enable_rosout": False,
         }
-        self._node = Node(f"taps_{os.getpid()}", context=context, **options)
+        own = f"{name}{TAPS}" if name else f"taps_{os.getpid()}"
+        self._node = Node(own, context=context, **options)
         self._open: dict[str, tuple[str, Subscription[Any]]] = {}
         self._numbers: dict[tuple[str, bytes], int] = {}
         self.lost = 0
@@ -47,6 +52,13 @@ class Taps:
     def topics(self) -> set[str]:
         """Topics subscribed to."""
         return set(self._open)
+
+    def links(self) -> dict[str, int]:
+        """With how many publishers each topic is connected."""
+        return {
+            topic: subscription.get_publisher_count()
+            for topic, (_, subscription) in self._open.items()
+        }
 
     def discover(self) -> dict[str, str]:
         """Topics that someone publishes, with their type; those of more than one type are left out."""
@@ -158,7 +170,7 @@ class RecorderNode(PallasNode):
             split_bytes=int(settings["split_megabytes"] * 1e6),
             split_seconds=settings["split_seconds"],
         )
-        self._taps = Taps(self.context)
+        self._taps = Taps(self.context, name=self.get_name())
         for topic, msgtype in EXPECTED.items():
             self._open(topic, msgtype, Qos(reliable=False))
         self._discover()
@@ -178,6 +190,7 @@ class RecorderNode(PallasNode):
             raise PallasError(
                 "the bag is closed; clean the recorder up and configure it with another path"
             )
+        self._discover()  # nothing is lost that begins as soon as the recorder is active
 
     def cleanup(self) -> None:
         """Unsubscribe; close the bag where that has not been done."""
@@ -186,6 +199,11 @@ class RecorderNode(PallasNode):
         if self._taps is not None:
             self._taps.close()
         self._bag = self._taps = None
+
+    def links(self) -> dict[str, int]:
+        """Those of the recorded topics too."""
+        taps = self._taps.links() if self._taps is not None else {}
+        return super().links() | {PUBLISHERS + topic: count for topic, count in taps.items()}
 
     def health(self) -> Health:
         """Messages written, and lost on the way."""

@@ -10,6 +10,17 @@ from pallas_ros.messages.encode import to_stamp
 RECEIVED = "received "
 """Before a topic's name in `/diagnostics`: how many different header stamps came, and the first and the last (ns): `Tally`."""
 
+STATE = "state"
+REFUSAL = "refusal"
+"""Names in `/diagnostics`: the node's lifecycle state, and why it refused its last transition where it did."""
+
+SUBSCRIBERS = "subscribers of "
+PUBLISHERS = "publishers of "
+"""Before a topic's name in `/diagnostics`: how many others the node's publisher, or its subscription, of this topic is connected with."""
+
+TAPS = "_taps"
+"""What the name of a node ends in that only holds subscriptions for the node named before it."""
+
 
 @dataclass
 class Health:

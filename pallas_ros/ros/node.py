@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecyclePublisher, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile
@@ -22,9 +24,10 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import TOPIC_DIAGNOSTICS
 from pallas_ros.messages.decode import from_stamp, header_stamp
 from pallas_ros.ros.described import DescribedNode
-from pallas_ros.ros.health import RECEIVED, Health, Tally
+from pallas_ros.ros.health import PUBLISHERS, RECEIVED, REFUSAL, STATE, SUBSCRIBERS, Health, Tally
 from pallas_ros.ros.periodic import Periodic
 from pallas_ros.ros.qos import STREAM
+from pallas_ros.runtime.realtime import ordinary_priority
 
 __all__ = ["ACTIVE", "Health", "PallasNode"]
 
@@ -32,6 +35,7 @@ Message = TypeVar("Message")
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 DIAGNOSTICS_PERIOD_S = 1.0
+LINKS_PERIOD_S = 0.2
 REPEAT_S = 5.0
 """The same complaint is logged again after this time at the earliest."""
 
@@ -50,7 +54,12 @@ class PallasNode(DescribedNode):
 
     Attributes:
         refusal: why the last transition was refused, or None.
+        fatal: why the process has to end, or None; set by a subclass, acted upon by `run`.
+        building: `configure` is running.
     """
+
+    ANNOUNCEMENT = ACTIVE
+    """What is logged when the node is active."""
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         """Declare what `config/parameters/<name>.yaml` describes; ``kwargs`` go to `rclpy.node.Node`.
@@ -59,7 +68,8 @@ class PallasNode(DescribedNode):
         """
         super().__init__(name, **kwargs)
         self.refusal: str | None = None
-        self.active = False
+        self.fatal: str | None = None
+        self.active = self.building = False
         self._configured = False
         self._touched = False  # configure has begun, so there may be something to clean up
         self._entities: list[Any] = []
@@ -71,7 +81,14 @@ class PallasNode(DescribedNode):
         self._last_error = ""
         self.add_on_set_parameters_callback(self._on_set)
         self._diagnostics = self.create_publisher(DiagnosticArray, TOPIC_DIAGNOSTICS, STREAM)
-        self._periodic(DIAGNOSTICS_PERIOD_S, self._publish_health)
+        self._told_links: dict[str, int] = {}
+        self._periodic(DIAGNOSTICS_PERIOD_S, self._publish_health, steady=True)
+        self._periodic(LINKS_PERIOD_S, self._publish_links, steady=True)
+
+    @property
+    def configured(self) -> bool:
+        """Whether `configure` has succeeded, and `cleanup` has not come since."""
+        return self._configured
 
     # What a subclass overrides
 
@@ -94,6 +111,16 @@ class PallasNode(DescribedNode):
     def health(self) -> Health:
         """The node's own words and figures for `/diagnostics`."""
         return Health()
+
+    def links(self) -> dict[str, int]:
+        """Of every topic of the node, with how many others it is connected; the keys are as in `pallas_ros.ros.health`."""
+        found: dict[str, int] = {}
+        for entity in self._entities:
+            if isinstance(entity, LifecyclePublisher):
+                found[SUBSCRIBERS + entity.topic_name] = entity.get_subscription_count()
+            elif isinstance(entity, Subscription):
+                found[PUBLISHERS + entity.topic_name] = entity.get_publisher_count()
+        return found
 
     # What a subclass calls
 
@@ -171,16 +198,24 @@ class PallasNode(DescribedNode):
             self._count(topic, taken[0])
             yield taken[0]
 
-    def every(self, period_s: float, callback: Callable[[], None]) -> Timer:
-        """Have ``callback`` called each ``period_s`` seconds of the node's clock while the node is active."""
+    def every(
+        self, period_s: float, callback: Callable[[], None], *, steady: bool = False
+    ) -> Timer:
+        """Have ``callback`` called each ``period_s`` seconds of the node's clock while the node is active.
+
+        ``steady``: of a clock that neither stands still nor jumps, whatever the node's does.
+        """
         name = f"timer {getattr(callback, '__name__', '')}".strip()
-        timer = self._periodic(period_s, self._guarded(name, callback))
+        timer = self._periodic(period_s, self._guarded(name, callback), steady=steady)
         self._entities.append(timer)
         return timer
 
-    def _periodic(self, period_s: float, callback: Callable[[], None]) -> Timer:
-        periodic = Periodic(period_s, callback, self.now)
-        timer = self.create_timer(period_s, periodic.on_event)
+    def _periodic(
+        self, period_s: float, callback: Callable[[], None], *, steady: bool = False
+    ) -> Timer:
+        periodic = Periodic(period_s, callback, time.monotonic_ns if steady else self.now)
+        clock = Clock(clock_type=ClockType.STEADY_TIME) if steady else None
+        timer = self.create_timer(period_s, periodic.on_event, clock=clock)
         self._periodics[timer] = periodic
         return timer
 
@@ -256,22 +291,29 @@ class PallasNode(DescribedNode):
             self.trigger_shutdown()
         except Exception as error:
             self.get_logger().error(f"while stopping: {error}")
+        self._tear_down()  # where a transition was interrupted
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle: check the parameters, then `configure`."""
-        if self._attempt("configure", self._build):
-            return super().on_configure(state)
-        self._tear_down()
-        return FAILURE
+        if not self._attempt("configure", self._build):
+            self._tear_down()
+            self._publish_health()
+            return FAILURE
+        self.refusal = None
+        self._publish_health()
+        return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle: `activate`."""
         result = super().on_activate(state)
         if result != SUCCESS or not self._attempt("activate", self.activate):
             super().on_deactivate(state)
+            self._publish_health()
             return FAILURE
         self.active = True
-        self.get_logger().info(ACTIVE)
+        self.refusal = None
+        self.get_logger().info(self.ANNOUNCEMENT)
+        self._publish_health()
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -301,8 +343,12 @@ class PallasNode(DescribedNode):
     def _build(self) -> None:
         if self.refused_at_start:
             raise PallasError("; ".join(self.refused_at_start))
-        self._touched = True
-        self.configure()
+        self._touched = self.building = True
+        try:
+            with ordinary_priority():
+                self.configure()
+        finally:
+            self.building = False
         self._configured = True
 
     def _tear_down(self) -> None:
@@ -397,15 +443,27 @@ class PallasNode(DescribedNode):
         received = {
             RECEIVED + topic: tally for topic, tally in self._tallies.items() if tally.stamps
         }
-        values = {"state": state, **self._counts, **received, **health.values}
+        self._told_links = self.links()
+        values = {
+            STATE: state,
+            **self._counts,
+            **received,
+            **self._told_links,
+            **health.values,
+        }
         level, summary = health.level, health.summary or state
         if any(count for name, count in self._counts.items() if name.startswith("errors of ")):
             values["last error"] = self._last_error
             level = max(level, 1)
-        if self.refusal and not self._configured:
-            level, summary = 2, self.refusal
+        if self.refusal and not self.active:
+            level, summary, values[REFUSAL] = 2, self.refusal, self.refusal
         name = self.get_fully_qualified_name().lstrip("/")
         self._diagnostics.publish(Health(level, summary, values).message(name, self.now()))
+
+    def _publish_links(self) -> None:
+        """At once where something has connected or gone, and often before the node is active: whoever starts the graph waits for it."""
+        if not self.active or self.links() != self._told_links:
+            self._publish_health()
 
     # Parameters
 

@@ -13,9 +13,10 @@ from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedE
 from rclpy.signals import SignalHandlerOptions
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.ros import middleware
 from pallas_ros.ros.node import PallasNode
 from pallas_ros.ros.parameters import closest
-from pallas_ros.runtime.realtime import pin_to_cores, raise_priority, settle_memory
+from pallas_ros.runtime.realtime import pin_to_cores, raise_priority, release_memory, settle_memory
 
 GROUP = "pallas.nodes"
 PARENT_VARIABLE = "PALLAS_PARENT"
@@ -64,11 +65,18 @@ def make_executor() -> Executor:
 
 
 class _Stopped(BaseException):
-    """A signal came before the nodes were up: whatever they wait for is not waited for any longer."""
+    """A signal came while nodes were starting: whatever they wait for is not waited for any longer."""
 
 
 def run(nodes: Sequence[PallasNode]) -> int:
-    """Spin ``nodes`` until SIGINT, SIGTERM or SIGHUP, then stop them in order; the exit status."""
+    """Spin ``nodes`` until SIGINT, SIGTERM or SIGHUP, then stop them in order; the exit status.
+
+    Those that start by themselves are configured last to first, so that the ports of simulated sensors exist when they are looked for,
+    and activated first to last, so that whoever listens is ready before the sensors begin.
+
+    Raises:
+        PallasError: a node was refused, or found that the process has to end (`PallasNode.fatal`).
+    """
     stopping = spinning = False
 
     def stop(number: int, _: object) -> None:
@@ -76,7 +84,7 @@ def run(nodes: Sequence[PallasNode]) -> int:
         if stopping and number == signal.SIGTERM:
             os._exit(1)  # whoever asks a second time, and firmly, has waited long enough
         stopping = True
-        if not spinning:
+        if not spinning or any(node.building for node in nodes):
             raise _Stopped
 
     for number in STOP_SIGNALS:
@@ -85,15 +93,20 @@ def run(nodes: Sequence[PallasNode]) -> int:
     try:
         for node in nodes:
             executor.add_node(node)
-        take_place(nodes)
-        for trigger in ("configure", "activate"):
-            for node in nodes:
-                if node.settings["autostart"]:
-                    node.bring(trigger)
-        settle_memory()
+        pin_to_cores(*_cores(nodes))
+        own = [node for node in nodes if node.settings["autostart"]]
+        for node in reversed(own):
+            node.bring("configure")
+        settled = _settle(nodes)
+        for node in own:
+            node.bring("activate")
         spinning = True
         while not stopping:
             executor.spin_once(timeout_sec=SPIN_S)
+            settled = settled or _settle(nodes)
+            for node in nodes:
+                if node.fatal is not None:
+                    raise PallasError(node.fatal)
     except (ExternalShutdownException, _Stopped):
         pass
     finally:
@@ -107,18 +120,21 @@ def run(nodes: Sequence[PallasNode]) -> int:
     return 0
 
 
-def take_place(nodes: Sequence[PallasNode]) -> None:
-    """Give the process the highest priority and all the cores that its nodes ask for.
+def _cores(nodes: Sequence[PallasNode]) -> tuple[list[int], Callable[[str], None]]:
+    cores = sorted({core for node in nodes for core in node.settings["cpu_affinity"]})
+    return cores, nodes[0].get_logger().warning
 
-    Raises:
-        PallasError: there is no such core.
-    """
-    warn = nodes[0].get_logger().warning
-    pin_to_cores(sorted({core for node in nodes for core in node.settings["cpu_affinity"]}), warn)
-    raise_priority(
-        max((node.settings["priority"] for node in nodes), key=lambda priority: priority or -2),
-        warn,
+
+def _settle(nodes: Sequence[PallasNode]) -> bool:
+    """Once all ``nodes`` are configured, and their models loaded: settle the memory and take the priority they ask for; whether it is done."""
+    if not all(node.configured for node in nodes):
+        return False
+    settle_memory()
+    priority = max(
+        (node.settings["priority"] for node in nodes), key=lambda priority: priority or -2
     )  # 20 > -1 > 0
+    raise_priority(priority, nodes[0].get_logger().warning)
+    return True
 
 
 def die_with_parent() -> None:
@@ -143,6 +159,7 @@ def main(wanted: Sequence[tuple[str, Sequence[str]]]) -> int:
         die_with_parent()
         classes = [node_class(name) for name in names]
         alone = len(wanted) == 1
+        middleware.prepare()
         rclpy.init(
             args=list(wanted[0][1]) if alone else [], signal_handler_options=SignalHandlerOptions.NO
         )
@@ -154,6 +171,7 @@ def main(wanted: Sequence[tuple[str, Sequence[str]]]) -> int:
             return run([create(**options) for create, options in zip(classes, own, strict=True)])
         finally:
             rclpy.try_shutdown()
+            release_memory()
     except PallasError as error:
         print(f"{', '.join(names)}: {error}", file=sys.stderr)
         return 2

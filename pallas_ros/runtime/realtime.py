@@ -2,7 +2,8 @@
 
 import gc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from pallas_ros.body.errors import PallasError
@@ -19,6 +20,16 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def release_memory() -> None:
+    """Undo `settle_memory` at the end: what was kept from the collector is collected.
+
+    rclpy's nodes and contexts refer to themselves in cycles. One that is never collected leaves the middleware's participant in the
+    graph, and its files in shared memory, after the process has ended.
+    """
+    gc.unfreeze()
+    gc.collect()
 
 
 def pin_to_cores(cores: Sequence[int], warn: Warn) -> None:
@@ -83,6 +94,29 @@ def raise_priority(priority: int, warn: Warn) -> None:
             f"real-time priority {priority} is not permitted, running at normal priority: allow it with 'ulimit -r {priority}' "
             "(rtprio in /etc/security/limits.conf) or CAP_SYS_NICE"
         )
+
+
+@contextmanager
+def ordinary_priority() -> Iterator[None]:
+    """Do something long, such as loading a model, without keeping others from the processor.
+
+    The calling thread runs at ordinary priority meanwhile. Afterwards all threads of the process, those it started included, have the
+    priority that it had.
+    """
+    try:
+        policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    except (OSError, AttributeError):  # systems other than Linux
+        policy = None
+    if policy is None or policy == os.SCHED_OTHER:
+        yield
+        return
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    try:
+        yield
+    finally:
+        for thread in _threads():
+            with suppress(ProcessLookupError):
+                os.sched_setscheduler(thread, policy, parameter)
 
 
 def _say_nothing(sentence: str) -> None:

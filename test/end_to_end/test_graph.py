@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.graph.description import Graph, read_config
+from pallas_ros.graph.description import MANAGER, Graph, read_config
 from pallas_ros.graph.foreground import parse
 from pallas_ros.graph.processes import clean_shared_memory, node_commands
 from pallas_ros.nodes.__main__ import split
@@ -92,10 +93,27 @@ def test_in_one_process_every_node_keeps_its_own_arguments() -> None:
     (_, command), *rest = node_commands(nodes, single_process=True)
     assert not rest
     assert [group[0] for group in split(command[3:])] == [node.node for node in nodes]
-    assert "motion:=walk.npz" in split(command[3:])[0]
+    assert "motion:=walk.npz" in split(command[3:])[-1]
     separate = dict(node_commands(nodes, single_process=False))
     assert "motion:=walk.npz" in separate["imu_simulator"]
-    assert set(separate) == {node.node for node in nodes}
+    assert set(separate) == {node.node for node in nodes} | {MANAGER}
+
+
+def test_in_processes_of_their_own_the_nodes_wait_for_their_manager() -> None:
+    nodes = GRAPH.resolve({"record": "bag", "operator": "auto"})
+    separate = dict(node_commands(nodes, single_process=False))
+    (order,) = (word for word in separate[MANAGER] if word.startswith("nodes:="))
+    assert yaml.safe_load(order.removeprefix("nodes:=")) == [node.node for node in nodes]
+    assert all("autostart:=false" in separate[node.node] for node in nodes)
+    (_, together), *_ = node_commands(nodes, single_process=True)
+    assert "autostart:=false" not in together
+
+
+def test_those_that_listen_are_activated_before_those_that_speak() -> None:
+    order = names(record="bag", monitor="true", view="true", operator="auto")
+    chain = ["recorder", "arm_simulator", "retarget", "hpstm", "pallas_node", "imu_driver"]
+    assert [node for node in order if node in chain] == chain
+    assert order[-1] == "imu_simulator"
 
 
 def test_a_configuration_file_gives_arguments_and_parameter_files(tmp_path: Path) -> None:

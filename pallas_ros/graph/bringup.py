@@ -1,0 +1,199 @@
+"""The order in which a graph comes up: all nodes are configured, connected, then activated one after the other.
+
+A plain object that decides; the node `lifecycle_manager` asks and listens for it. The order of the nodes is that of their activation:
+whoever listens before whoever speaks, so from the arm back to the sensors.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+CONFIGURE, ACTIVATE = "configure", "activate"
+UNCONFIGURED, INACTIVE, ACTIVE = "unconfigured", "inactive", "active"
+
+
+class Phase(Enum):
+    """How far the graph is."""
+
+    CONFIGURING = "configuring"
+    CONNECTING = "connecting"
+    ACTIVATING = "activating"
+    UP = "up"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a node says of itself.
+
+    Attributes:
+        state: `UNCONFIGURED`, `INACTIVE` or `ACTIVE`.
+        links: name of a connection -> how many others it is connected with.
+        refusal: why it refused its last transition, or empty.
+    """
+
+    state: str
+    links: Mapping[str, int] = field(default_factory=dict)
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long is waited, s.
+
+    Attributes:
+        start: for a node's process to offer its services, and then for `configure`: models are loaded meanwhile.
+        connect: for every topic to be connected; then the graph goes on without, and says so.
+        explain: for the sentence with which a node says why it refused.
+        silence: after which a node that says nothing is reported.
+    """
+
+    start: float = 120.0
+    connect: float = 15.0
+    explain: float = 3.0
+    silence: float = 5.0
+
+
+Expected = Callable[[str, Mapping[str, int]], Mapping[str, int | None]]
+"""(node, its links) -> of each link the number that it should have; None: the node is not seen to have it yet."""
+
+
+@dataclass
+class _Node:
+    report: Report | None = None
+    heard: float = 0.0
+    asked: tuple[str, float] | None = None  # transition, when
+    refused: float | None = None
+
+
+class Bringup:
+    """Brings a graph up and watches it; time is whatever monotonic seconds the caller counts in.
+
+    Attributes:
+        phase: how far it is.
+        failure: why it did not come up, in one sentence, or None.
+        unconnected: the links that were not connected in time.
+    """
+
+    def __init__(self, nodes: Sequence[str], patience: Patience | None = None) -> None:
+        """``nodes``: in the order of their activation."""
+        self.phase = Phase.CONFIGURING
+        self.failure: str | None = None
+        self.unconnected: list[str] = []
+        self._order = tuple(nodes)
+        self._nodes = {node: _Node() for node in nodes}
+        self._patience = patience or Patience()
+        self._since: float | None = None  # when the phase, or the wait for connections, began
+
+    def reported(self, node: str, report: Report, now: float) -> None:
+        """A node has said how it is; others than those of the graph are ignored."""
+        if node in self._nodes:
+            self._nodes[node].report, self._nodes[node].heard = report, now
+
+    def answered(self, node: str, accepted: bool, now: float) -> None:
+        """The answer to the transition that a node was asked for."""
+        state = self._nodes[node]
+        if state.asked is None:
+            return
+        if not accepted:
+            state.refused = now
+        else:
+            reached = INACTIVE if state.asked[0] == CONFIGURE else ACTIVE
+            links = state.report.links if state.report is not None else {}
+            state.report, state.heard = Report(reached, links), now
+
+    def step(
+        self, now: float, offered: Callable[[str], bool], expected: Expected
+    ) -> list[tuple[str, str]]:
+        """What is to be asked for now: (node, transition).
+
+        Args:
+            now: s.
+            offered: whether a node's services can be called.
+            expected: what its connections should be.
+        """
+        if self._since is None:
+            self._since = now
+        if self.phase in (Phase.UP, Phase.FAILED) or self._failed(now):
+            return []
+        if self.phase is Phase.CONFIGURING:
+            if not all(self._state(node) in (INACTIVE, ACTIVE) for node in self._order):
+                return self._configure(now, offered)
+            self.phase, self._since = Phase.CONNECTING, now
+        waiting = next((node for node in self._order if self._state(node) != ACTIVE), None)
+        if waiting is None:
+            self.phase = Phase.UP
+            return []
+        if self._asked(waiting, ACTIVATE):
+            return []
+        if missing := self._missing(expected):
+            if now - self._since < self._patience.connect:
+                return []
+            self.unconnected = missing
+        self.phase, self._since = Phase.ACTIVATING, now
+        self._nodes[waiting].asked = (ACTIVATE, now)
+        return [(waiting, ACTIVATE)]
+
+    def remarks(self, now: float) -> list[str]:
+        """What is wrong with a graph that is up, one sentence a node."""
+        if self.phase is not Phase.UP:
+            return []
+        found = []
+        for name, node in self._nodes.items():
+            silent = now - node.heard
+            if silent > self._patience.silence:
+                found.append(f"{name} has been silent for {silent:.0f} s")
+            elif self._state(name) != ACTIVE:
+                found.append(f"{name} is {self._state(name)}")
+        return found
+
+    def _configure(self, now: float, offered: Callable[[str], bool]) -> list[tuple[str, str]]:
+        wanted = [
+            node
+            for node in self._order
+            if self._state(node) not in (INACTIVE, ACTIVE)
+            and not self._asked(node, CONFIGURE)
+            and offered(node)
+        ]
+        for node in wanted:
+            self._nodes[node].asked = (CONFIGURE, now)
+        return [(node, CONFIGURE) for node in wanted]
+
+    def _failed(self, now: float) -> bool:
+        assert self._since is not None
+        for name, node in self._nodes.items():
+            asked, since = node.asked or (None, self._since)
+            if node.refused is not None:
+                why = node.report.refusal if node.report is not None else ""
+                if not why and now - node.refused < self._patience.explain:
+                    continue
+                self.failure = f"{name} did not {asked}" + (f": {why}" if why else "")
+            elif not self._reached(name, asked) and now - since > self._patience.start:
+                did = "start" if asked is None else asked
+                self.failure = f"{name} did not {did} within {self._patience.start:g} s"
+            else:
+                continue
+            self.phase = Phase.FAILED
+            return True
+        return False
+
+    def _reached(self, node: str, asked: str | None) -> bool:
+        return self._state(node) in ((ACTIVE,) if asked == ACTIVATE else (INACTIVE, ACTIVE))
+
+    def _state(self, node: str) -> str | None:
+        report = self._nodes[node].report
+        return report.state if report is not None else None
+
+    def _asked(self, node: str, transition: str) -> bool:
+        asked = self._nodes[node].asked
+        return asked is not None and asked[0] == transition
+
+    def _missing(self, expected: Expected) -> list[str]:
+        """Links that do not have as many others as they should, or of which that is not known yet."""
+        missing = []
+        for name, node in self._nodes.items():
+            links = node.report.links if node.report is not None else {}
+            for link, count in expected(name, links).items():
+                if count is None or links.get(link, 0) < count:
+                    missing.append(f"{name}: {link}")
+        return missing
