@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.ros import middleware
 
 HELP = "Record topics to a rosbag2 folder; stop with Ctrl-C."
 
@@ -57,6 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="begin a new file after this time",
     )
     parser.add_argument("--duration", type=float, metavar="S", help="stop after this many seconds")
+    middleware.add_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,5 +85,6 @@ def run(args: argparse.Namespace) -> int:
             )
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         signal.setitimer(signal.ITIMER_REAL, args.duration)
+    middleware.prepare(args.discovery)
     words = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
     return node_process.main([("recorder", ["--ros-args", *words])])

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from pallas_ros.bags import Bag
 from pallas_ros.body.errors import PallasError
+from pallas_ros.ros import middleware
 
 HELP = "Play a bag into the graph, with its clock if wanted."
 
@@ -68,6 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="wait so long for a subscriber (default: 5)",
     )
+    middleware.add_option(parser)
 
 
 def _advance(bar: "tqdm[None]", seconds: float) -> None:
@@ -94,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
     topics = args.topics + (INPUTS if args.inputs else [])
     plan = Plan(topics, args.exclude, args.rate, args.start, args.duration, args.clock, args.wait)
+    middleware.prepare(args.discovery)
     with playing(bag, plan) as player:
         for topic, reason in player.skipped.items():
             print(f"not played: {topic} ({reason})")

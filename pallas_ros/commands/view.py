@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.ros import middleware
 
 HELP = "Look at the live graph, a bag or a motion file in a browser; it never commands the robot."
 
@@ -56,6 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--paused", action="store_true", help="do not play yet")
     parser.add_argument("--open", action="store_true", help="open the browser")
+    middleware.add_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             from pallas_ros.nodes.live import live
 
+            middleware.prepare(args.discovery)
             with live() as graph:
                 viewer.follow(graph.newest, lambda: graph.description, stop)
     finally:

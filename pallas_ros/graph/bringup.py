@@ -126,7 +126,8 @@ class Bringup:
             return []
         if self._asked(waiting, ACTIVATE):
             return []
-        if missing := self._missing(expected):
+        missing = self._missing(expected)
+        if set(missing) - set(self.unconnected):  # those that were waited for once are not again
             if now - self._since < self._patience.connect:
                 return []
             self.unconnected = missing

@@ -11,6 +11,7 @@ import rclpy
 from pallas.msg import BodyPose
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.ros import middleware
 from pallas_ros.ros.qos import STREAM
 
 _TOPIC = "/pallas_bench/body"
@@ -24,6 +25,7 @@ def listened_to() -> Iterator[Callable[[bytes], None]]:
     Raises:
         PallasError: the listener does not come.
     """
+    middleware.prepare()
     context = rclpy.Context()
     rclpy.init(context=context)
     listener = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE)
@@ -48,6 +50,7 @@ def listened_to() -> Iterator[Callable[[bytes], None]]:
 
 def _listen() -> None:
     """Take what comes, as bytes, until standard input ends."""
+    middleware.prepare()
     rclpy.init()
     node = rclpy.create_node(
         "pallas_bench_listener", enable_rosout=False, start_parameter_services=False

@@ -3,11 +3,12 @@
 By default nobody but this machine is heard or answered. A variable that the user has set always wins.
 """
 
+import argparse
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pallas_ros.body.errors import PallasError
+from pallas_ros.errors import PallasError
 from pallas_ros.body.resources import share
 
 RANGES = ("localhost", "subnet")
@@ -18,7 +19,19 @@ _LOCALHOST_VARIABLE = "ROS_LOCALHOST_ONLY"  # ROS 2 Humble has no range
 _PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _OWN_SETTINGS = (*_PROFILE_VARIABLES, "RMW_FASTRTPS_USE_QOS_FROM_XML")
 _PROFILES_HERE = ("DEFAULT_FASTDDS_PROFILES.xml", "DEFAULT_FASTRTPS_PROFILES.xml")
+_BY_PROFILE = "SYSTEM_DEFAULT"  # ROS leaves discovery to the profile
 _FAST_DDS_2 = ("humble", "iron", "jazzy")
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """``--discovery``, of every command that takes part in the graph; its value is for `prepare`."""
+    parser.add_argument(
+        "--discovery",
+        choices=RANGES,
+        default="",
+        help="who can find this program and is found by it: programs on this machine, or the whole network "
+        "(default: as ROS_AUTOMATIC_DISCOVERY_RANGE says, else localhost)",
+    )
 
 
 def discovery(given: str, environment: Mapping[str, str]) -> dict[str, str]:
@@ -50,20 +63,24 @@ def profile(
         folder: where Fast DDS looks for a profile by itself; by default the working directory.
     """
     folder = folder or Path.cwd()
+    files = share() / "config" / "fastdds"
+    reach = environment.get(RANGE_VARIABLE, "").upper()
+    given = [environment[name] for name in _OWN_SETTINGS if environment.get(name)]
+    ours = [path for path in given if Path(path).parent == files]  # passed on by its parent
     if (
         "fastrtps" not in middleware
-        or any(environment.get(name) for name in _OWN_SETTINGS)
+        or len(ours) < len(given)
+        or (ours and reach == _BY_PROFILE)
         or any((folder / name).exists() for name in _PROFILES_HERE)
     ):
         return {}
-    files = share() / "config" / "fastdds"
     old = environment.get("ROS_DISTRO") in _FAST_DDS_2
     name = _PROFILE_VARIABLES[1 if old else 0]
-    local = environment.get(RANGE_VARIABLE, "").upper() == "LOCALHOST"
-    if not local or environment.get("ROS_STATIC_PEERS") or environment.get(_LOCALHOST_VARIABLE):
+    ros_decides = environment.get("ROS_STATIC_PEERS") or environment.get(_LOCALHOST_VARIABLE)
+    if reach != "LOCALHOST" or ros_decides:
         return {name: str(files / "subnet.xml")}
     # The profile limits the sockets themselves. ROS would add transports of its own, on every interface, next to it.
-    return {name: str(files / "localhost.xml"), RANGE_VARIABLE: "SYSTEM_DEFAULT"}
+    return {name: str(files / "localhost.xml"), RANGE_VARIABLE: _BY_PROFILE}
 
 
 def prepare(given: str = "") -> None:

@@ -1,13 +1,22 @@
 """The process that runs a node: its place on the machine."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
+
+import rclpy
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 
 from pallas_ros.ros.node import ACTIVE
 
@@ -58,3 +67,64 @@ def test_a_core_that_is_not_there_is_one_sentence(ros_domain: int) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert "CPU core 4095" in ended.stderr.strip().splitlines()[-1]
+
+
+def _running(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pallas_ros.nodes", "operator", "--ros-args", *arguments]
+    return subprocess.Popen(
+        command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+
+
+def _policies(pid: int) -> set[int]:
+    return {os.sched_getscheduler(int(name)) for name in os.listdir(f"/proc/{pid}/task")}
+
+
+@pytest.mark.skipif(not _permitted(), reason="real-time priority is not permitted here")
+def test_a_node_that_is_not_configured_has_no_priority_yet(ros_nodes: list[Any]) -> None:
+    """Models are loaded in `configure`, for seconds: at real-time priority nobody else would run meanwhile."""
+    peer = rclpy.create_node("peer")
+    ros_nodes.append(peer)
+    configure = peer.create_client(ChangeState, "/operator/change_state")
+    with _running("-p", "priority:=5", "-p", "autostart:=false") as process:
+        try:
+            assert configure.wait_for_service(timeout_sec=60.0)
+            assert _policies(process.pid) == {os.SCHED_OTHER}
+            request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+            answer = configure.call_async(request)
+            rclpy.spin_until_future_complete(peer, answer, timeout_sec=60.0)
+            assert answer.result().success
+            until = time.monotonic() + 60.0
+            while _policies(process.pid) != {os.SCHED_FIFO}:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        finally:
+            process.terminate()
+
+
+def _segments(pid: int) -> set[str]:
+    """Files of shared memory that a process has mapped."""
+    maps = Path(f"/proc/{pid}/maps").read_text().split()
+    return {word for word in maps if re.fullmatch(r"/dev/shm/fastdds_[0-9a-f]+", word)}
+
+
+def test_after_ctrl_c_neither_the_node_nor_its_shared_memory_is_left(ros_nodes: list[Any]) -> None:
+    peer = rclpy.create_node("peer")
+    ros_nodes.append(peer)
+    own = _segments(os.getpid())
+    with _running() as process:
+        assert process.stdout is not None
+        assert any(line.rstrip().endswith(ACTIVE) for line in process.stdout)
+        until = time.monotonic() + 60.0
+        while "operator" not in peer.get_node_names():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        segments = _segments(process.pid) - own
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60.0)
+    assert segments
+    assert not [segment for segment in segments if Path(segment).exists()]
+    until = time.monotonic() + 5.0  # it says goodbye; who did not would be remembered for 20 s
+    while "operator" in peer.get_node_names():
+        assert time.monotonic() < until
+        time.sleep(0.05)

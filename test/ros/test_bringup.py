@@ -1,0 +1,151 @@
+"""The order in which a graph comes up, decided by a plain object: time is counted by hand, nodes are answers written down here."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from pallas_ros.graph.bringup import (
+    ACTIVATE,
+    ACTIVE,
+    CONFIGURE,
+    INACTIVE,
+    UNCONFIGURED,
+    Bringup,
+    Patience,
+    Phase,
+    Report,
+)
+
+NODES = ("arm", "body", "sensor")
+PATIENCE = Patience(start=60.0, connect=10.0, explain=3.0, silence=5.0)
+
+
+class World:
+    """Nodes that do as they are asked, unless a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.bringup = Bringup(NODES, PATIENCE)
+        self.now = 0.0
+        self.asked: list[tuple[str, str]] = []
+        self.offered = set(NODES)
+        self.links: dict[str, dict[str, int]] = {node: {} for node in NODES}
+        self.expected: dict[str, dict[str, int | None]] = {node: {} for node in NODES}
+        self.refuses: dict[str, str] = {}
+        self.states = dict.fromkeys(NODES, UNCONFIGURED)
+
+    def expect(self, node: str, links: Mapping[str, int]) -> dict[str, int | None]:
+        return self.expected[node]
+
+    def tick(self, seconds: float = 0.1) -> None:
+        self.now += seconds
+        for node in NODES:
+            report = Report(self.states[node], self.links[node], self.refuses.get(node, ""))
+            self.bringup.reported(node, report, self.now)
+        for node, transition in self.bringup.step(self.now, self.offered.__contains__, self.expect):
+            self.asked.append((node, transition))
+            accepted = node not in self.refuses
+            if accepted:
+                self.states[node] = INACTIVE if transition == CONFIGURE else ACTIVE
+            self.bringup.answered(node, accepted, self.now)
+
+    def run(self, ticks: int = 20) -> None:
+        for _ in range(ticks):
+            self.tick()
+
+
+def test_all_are_configured_before_the_first_is_activated_and_those_that_listen_come_first() -> (
+    None
+):
+    world = World()
+    world.run()
+    configured, activated = world.asked[:3], world.asked[3:]
+    assert {transition for _, transition in configured} == {CONFIGURE}
+    assert activated == [(node, ACTIVATE) for node in NODES]
+    assert world.bringup.phase is Phase.UP
+
+
+def test_nothing_is_activated_while_a_node_has_not_started() -> None:
+    world = World()
+    world.offered.remove("sensor")
+    world.run()
+    assert world.asked == [("arm", CONFIGURE), ("body", CONFIGURE)]
+    world.offered.add("sensor")
+    world.run()
+    assert world.bringup.phase is Phase.UP
+
+
+@pytest.mark.parametrize("count", [None, 1])
+def test_nothing_is_activated_while_a_topic_is_not_connected(count: int | None) -> None:
+    world = World()
+    world.expected["body"] = {"publishers of /imu": count}
+    world.run()
+    assert [transition for _, transition in world.asked] == [CONFIGURE] * 3
+    world.links["body"]["publishers of /imu"] = 1
+    world.expected["body"] = {"publishers of /imu": 1}
+    world.run()
+    assert world.bringup.phase is Phase.UP
+    assert not world.bringup.unconnected
+
+
+def test_what_begins_to_listen_at_its_activation_is_connected_before_the_next_one() -> None:
+    """A recorder subscribes to what it finds when it is activated."""
+    world = World()
+    world.tick()
+    world.tick()
+    assert world.asked[-1] == ("arm", ACTIVATE)
+    world.expected["body"] = {"subscribers of /body": 1}
+    world.run(5)
+    assert world.asked[-1] == ("arm", ACTIVATE)
+    world.links["body"]["subscribers of /body"] = 1
+    world.run()
+    assert world.bringup.phase is Phase.UP
+
+
+def test_what_never_connects_is_named_and_does_not_hold_the_graph_up_for_ever() -> None:
+    world = World()
+    world.expected["body"] = {"publishers of /imu": 1}
+    world.run(150)
+    assert world.bringup.phase is Phase.UP
+    assert world.bringup.unconnected == ["body: publishers of /imu"]
+
+
+def test_a_refusal_ends_the_start_with_the_sentence_of_the_node() -> None:
+    world = World()
+    world.refuses["body"] = "none.yaml: no such file"
+    world.run()
+    assert world.bringup.failure == "body did not configure: none.yaml: no such file"
+    assert world.bringup.phase is Phase.FAILED
+    assert not [node for node, transition in world.asked if transition == ACTIVATE]
+
+
+def test_a_node_that_never_comes_ends_the_start() -> None:
+    world = World()
+    world.offered.clear()
+    world.run(700)
+    assert world.bringup.failure == "arm did not start within 60 s"
+
+
+def test_an_answer_that_got_lost_is_made_up_for_by_what_the_node_says() -> None:
+    bringup, asked = Bringup(NODES, PATIENCE), []
+    for count in range(100):
+        for node in NODES:
+            state = UNCONFIGURED
+            if (node, CONFIGURE) in asked:
+                state = INACTIVE
+            if (node, ACTIVATE) in asked:
+                state = ACTIVE
+            bringup.reported(node, Report(state), 0.1 * count)
+        asked += bringup.step(0.1 * count, lambda node: True, lambda node, links: {})
+    assert bringup.phase is Phase.UP
+
+
+def test_a_silent_node_and_one_that_is_no_longer_active_are_reported() -> None:
+    world = World()
+    world.run()
+    assert world.bringup.remarks(world.now) == []
+    world.states["body"] = INACTIVE
+    world.tick()
+    assert world.bringup.remarks(world.now) == ["body is inactive"]
+    for node in ("arm", "body"):
+        world.bringup.reported(node, Report(ACTIVE), world.now + 20)
+    assert world.bringup.remarks(world.now + 20) == ["sensor has been silent for 20 s"]

@@ -1,0 +1,91 @@
+"""How far the nodes are heard, and the Fast DDS profile: nobody but this machine by default, and what the user has set stays."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pallas_ros.errors import PallasError
+from pallas_ros.ros import middleware
+
+FAST_DDS = "rmw_fastrtps_cpp"
+LOCAL = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
+def test_only_this_machine_unless_somebody_says_otherwise() -> None:
+    assert middleware.discovery("", {}) == LOCAL
+    assert middleware.discovery("", {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}) == {}
+    wide = middleware.discovery("subnet", LOCAL)
+    assert wide == {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+    assert middleware.discovery("", {"ROS_DISTRO": "humble"})["ROS_LOCALHOST_ONLY"] == "1"
+    with pytest.raises(PallasError, match="discovery 'world' is none of localhost, subnet"):
+        middleware.discovery("world", {})
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"FASTDDS_DEFAULT_PROFILES_FILE": "mine.xml"},
+        {"FASTRTPS_DEFAULT_PROFILES_FILE": "mine.xml"},
+        {"RMW_FASTRTPS_USE_QOS_FROM_XML": "1"},
+    ],
+)
+def test_settings_of_the_user_stay(own: dict[str, str], tmp_path: Path) -> None:
+    assert middleware.profile(LOCAL, FAST_DDS, tmp_path)
+    assert middleware.profile(LOCAL | own, FAST_DDS, tmp_path) == {}
+    (tmp_path / "DEFAULT_FASTDDS_PROFILES.xml").write_text("<dds/>")
+    assert middleware.profile(LOCAL, FAST_DDS, tmp_path) == {}
+
+
+def test_another_middleware_is_left_alone(tmp_path: Path) -> None:
+    assert middleware.profile(LOCAL, "rmw_cyclonedds_cpp", tmp_path) == {}
+    assert middleware.profile(LOCAL, "rmw_zenoh_cpp", tmp_path) == {}
+
+
+def test_each_range_has_its_profile(tmp_path: Path) -> None:
+    subnet = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+    (name, path), *rest = middleware.profile(subnet, FAST_DDS, tmp_path).items()
+    assert (name, Path(path).name, rest) == ("FASTDDS_DEFAULT_PROFILES_FILE", "subnet.xml", [])
+    local = middleware.profile(LOCAL, FAST_DDS, tmp_path)
+    assert Path(local["FASTDDS_DEFAULT_PROFILES_FILE"]).name == "localhost.xml"
+    peers = middleware.profile(LOCAL | {"ROS_STATIC_PEERS": "10.0.0.2"}, FAST_DDS, tmp_path)
+    assert Path(peers["FASTDDS_DEFAULT_PROFILES_FILE"]).name == "subnet.xml"
+    old = middleware.profile(LOCAL | {"ROS_DISTRO": "jazzy"}, FAST_DDS, tmp_path)
+    assert "FASTRTPS_DEFAULT_PROFILES_FILE" in old
+
+
+def test_what_a_process_of_pallas_passes_on_is_not_taken_for_the_users(tmp_path: Path) -> None:
+    prepared = LOCAL | middleware.profile(LOCAL, FAST_DDS, tmp_path)
+    assert middleware.discovery("", prepared) == {}
+    assert middleware.profile(prepared, FAST_DDS, tmp_path) == {}
+    widened = prepared | middleware.discovery("subnet", prepared)
+    (path,) = middleware.profile(widened, FAST_DDS, tmp_path).values()
+    assert Path(path).name == "subnet.xml"
+
+
+def _bound(pid: int) -> set[str]:
+    """Addresses that the UDP sockets of a process are bound to, as /proc/net/udp writes them."""
+    sockets = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        sockets.add(os.readlink(descriptor).removeprefix("socket:[").removesuffix("]"))
+    lines = [line.split() for line in Path("/proc/net/udp").read_text().splitlines()[1:]]
+    return {words[1].split(":")[0] for words in lines if words[9] in sockets}
+
+
+@pytest.mark.skipif(not Path("/proc/net/udp").exists(), reason="reads Linux's list of sockets")
+def test_no_socket_listens_beyond_this_machine(ros_domain: int) -> None:
+    """With ROS's own LOCALHOST alone they are bound to every interface."""
+    pytest.importorskip("pallas.msg", reason="needs the generated messages (make setup)")
+    command = [sys.executable, "-m", "pallas_ros.nodes", "operator"]
+    environment = {k: v for k, v in os.environ.items() if k not in middleware._PROFILE_VARIABLES}
+    environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    with subprocess.Popen(
+        command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert any(line.rstrip().endswith("active") for line in process.stdout)
+        bound = _bound(process.pid)
+        process.terminate()
+    assert bound == {"0100007F"}  # 127.0.0.1
