@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from fuzz_formats import FORMATS, Format
 
-from pallas_ros.errors import LONGEST_MESSAGE, PallasError
+from pallas_ros.core.errors import LONGEST_MESSAGE, PallasError
 
 HANG_S = 5.0
 """Processor time of one input after which it counts as a hang; the slowest honest one takes well under a second."""

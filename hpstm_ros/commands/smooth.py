@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from hpstm_ros.smoothing.bones import BoneLengths
 from hpstm_ros.smoothing.offline import smooth_motion
-from hpstm_ros.smoothing.smoother import METHODS, Smoother, SmootherSettings
+from hpstm_ros.smoothing.smoother import SMOOTHERS, Smoother, SmootherSettings
 from pallas_ros.body.motion import load_motion, save_motion
 
 HELP = (
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--method",
-        choices=METHODS,
+        choices=list(SMOOTHERS),
         default="hpstm",
         help="the network (default), a classical filter, or only bridging of gaps",
     )

@@ -3,6 +3,7 @@
 What a format does not have is left missing, for the smoother to infer; nothing is guessed here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, PARENTS
 from pallas_ros.body.resources import share
 from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
+from pallas_ros.core.plugins import Plugins
 
 F64 = NDArray[np.float64]
 
@@ -79,17 +81,24 @@ class PoseFormat:
         return joints
 
 
+ADAPTERS = Plugins[Callable[[], PoseFormat]]("pallas.adapters", "pose format")
+"""Pose formats of other packages by name; those of this package are files of `config/adapters`."""
+
+
 def formats(folder: Path | None = None) -> list[str]:
     """Names of the formats there are."""
-    return sorted(path.stem for path in (folder or share() / "config" / "adapters").glob("*.yaml"))
+    files = (folder or share() / "config" / "adapters").glob("*.yaml")
+    return sorted({*(path.stem for path in files), *ADAPTERS})
 
 
 def load_format(name: str, folder: Path | None = None) -> PoseFormat:
-    """A format of `config/adapters` by name, or a file of the same form by path.
+    """A format by name: a plug-in, a file of `config/adapters`, or a file of the same form by path.
 
     Raises:
         PallasError: there is none, or it is not of that form.
     """
+    if name in ADAPTERS:
+        return ADAPTERS.find(name)()
     path = (
         Path(name)
         if name.endswith(".yaml")

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,10 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
 from pallas_ros.body.resources import resource
+from pallas_ros.core.plugins import Plugins
 
 F64 = NDArray[np.float64]
 
-METHODS: Final = ("hpstm", "kalman", "bypass")
 _PERIOD = 1e9 / MODEL_RATE_HZ
 _WANDER_M_S = 0.5
 """How fast a body that is held still, because it is not seen, may really be moving away: a standard deviation."""
@@ -65,10 +65,7 @@ class SmootherSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
-        if self.method not in METHODS:
-            raise PallasError(
-                f"unknown smoothing method '{self.method}': choose one of {', '.join(METHODS)}"
-            )
+        SMOOTHERS.find(self.method)
         if not 0 <= self.lookahead <= 10:
             raise PallasError(f"look-ahead of {self.lookahead} frames: give 0 to 10")
         if not 0 < self.bridge_s <= 2:
@@ -89,16 +86,35 @@ class Method(Protocol):
         ...
 
 
+MethodFactory = Callable[[SmootherSettings], Callable[[SmootherSettings], Method | None]]
+"""Opens what the bodies share (a network) once; the result makes the method of each body.
+
+None instead of a method: positions pass unchanged, and gaps are bridged.
+"""
+
+SMOOTHERS = Plugins[MethodFactory]("pallas.smoothers", "smoothing method")
+"""Every installed smoothing method by name."""
+
+
 def shared_method(settings: SmootherSettings) -> Callable[[SmootherSettings], Method | None]:
-    """Makes the method of some settings, again and again: a network is opened once, here, and its stream shared by all bodies."""
-    if settings.method == "hpstm":
-        stream = open_network(resource(Path(settings.model)), settings.backend)
-        HpstmNetwork(
-            stream, settings.lookahead
-        )  # what is wrong with it is said now, not at the first body
-        return lambda s: HpstmNetwork(stream, s.lookahead)
-    if settings.method == "kalman":
-        return lambda s: KalmanMethod(s.lookahead)
+    """What makes the method of each body, by the name in ``settings.method``."""
+    return SMOOTHERS.find(settings.method)(settings)
+
+
+def hpstm_method(settings: SmootherSettings) -> Callable[[SmootherSettings], Method | None]:
+    """The network: opened once, its stream shared by all bodies."""
+    stream = open_network(resource(Path(settings.model)), settings.backend)
+    HpstmNetwork(stream, settings.lookahead)  # reports a wrong model now, not at the first body
+    return lambda s: HpstmNetwork(stream, s.lookahead)
+
+
+def kalman_method(settings: SmootherSettings) -> Callable[[SmootherSettings], Method | None]:
+    """The classical filter."""
+    return lambda s: KalmanMethod(s.lookahead)
+
+
+def bypass_method(settings: SmootherSettings) -> Callable[[SmootherSettings], Method | None]:
+    """Positions as they are."""
     return lambda _: None
 
 

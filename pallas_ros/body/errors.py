@@ -1,5 +1,5 @@
-"""The one exception a user is meant to read (see `pallas_ros.errors`)."""
+"""The one exception a user is meant to read (see `pallas_ros.core.errors`)."""
 
-from pallas_ros.errors import PallasError
+from pallas_ros.core.errors import PallasError
 
 __all__ = ["PallasError"]

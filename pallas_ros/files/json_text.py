@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pallas_ros.errors import PallasError
+from pallas_ros.core.errors import PallasError
 from pallas_ros.files.opening import read_text
 
 MAX_BYTES = 64 << 20

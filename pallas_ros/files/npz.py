@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from pallas_ros.errors import PallasError
+from pallas_ros.core.errors import PallasError
 from pallas_ros.files.opening import open_regular
 
 MAX_FILE_BYTES = 2**31 - 1

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pallas_ros.errors import PallasError
+from pallas_ros.core.errors import PallasError
 
 TEXT_BYTES = 4 << 20
 """Default limit of a text file: the largest configuration in use is 20 kB."""

@@ -4,7 +4,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from pallas_ros.errors import PallasError
+from pallas_ros.core.errors import PallasError
 
 MAX_BYTES = 20_000_000
 MAX_DEPTH = 50

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from pallas_ros.errors import PallasError
+from pallas_ros.core.errors import PallasError
 from pallas_ros.files.opening import read_text
 
 MAX_BYTES = 2 << 20

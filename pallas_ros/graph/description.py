@@ -12,7 +12,8 @@ import yaml
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource, share
-from pallas_ros.ros.parameters import closest, describe
+from pallas_ros.core.plugins import closest
+from pallas_ros.ros.parameters import describe
 
 ANY = "*"
 

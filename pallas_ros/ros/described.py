@@ -12,7 +12,8 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter as RosParameter
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.ros.parameters import Parameter, closest, describe
+from pallas_ros.core.plugins import closest
+from pallas_ros.ros.parameters import Parameter, describe
 
 _ARRAY_TYPES = {
     "bools": RosParameter.Type.BOOL_ARRAY,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pallas_ros.body.resources import share
-from pallas_ros.errors import PallasError
+from pallas_ros.core.errors import PallasError
 
 RANGES = ("localhost", "subnet")
 """What the option that widens discovery takes: this machine, or the whole network."""

@@ -7,6 +7,7 @@ The format, a mapping of names to::
       default: 100.0
       range: [30.0, 400.0]     # of numbers, or of every number of a list; both ends belong to it
       choices: [a, b]          # of strings and ints
+      plugins: pallas.x        # of strings: the names of an entry-point group are choices too
       length: [4, 4]           # of lists
       unit: Hz                 # for the reader
       read_only: true          # set at start only
@@ -15,7 +16,6 @@ The format, a mapping of names to::
 Needs no ROS, so that the documentation and the graph can be made from it anywhere.
 """
 
-import difflib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,21 @@ import yaml
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import share
+from pallas_ros.core.plugins import Plugins
 
 SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "string": str}
 TYPES = (*SCALARS, *(f"{name}s" for name in SCALARS))
-_KEYS = {"type", "default", "range", "choices", "length", "unit", "read_only", "description"}
+_KEYS = {
+    "type",
+    "default",
+    "range",
+    "choices",
+    "plugins",
+    "length",
+    "unit",
+    "read_only",
+    "description",
+}
 
 
 @dataclass(frozen=True)
@@ -170,12 +181,8 @@ def _parse(path: Path, name: str, entry: Any) -> Parameter:
         key: tuple(value) if isinstance(value, list) and key != "default" else value
         for key, value in entry.items()
     }
+    if group := fields.pop("plugins", None):
+        fields["choices"] = (*fields.get("choices", ()), *Plugins[object](group, "plug-in"))
     parameter = Parameter(name=name, **fields)
     parameter.check(parameter.default)
     return parameter
-
-
-def closest(name: str, known: dict[str, Any]) -> str:
-    """A hint for a misspelled name: the closest known one, or all of them."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(known))}"

@@ -13,9 +13,9 @@ from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedE
 from rclpy.signals import SignalHandlerOptions
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.core.plugins import closest
 from pallas_ros.ros import middleware
 from pallas_ros.ros.node import PallasNode
-from pallas_ros.ros.parameters import closest
 from pallas_ros.runtime.realtime import pin_to_cores, raise_priority, release_memory, settle_memory
 
 GROUP = "pallas.nodes"

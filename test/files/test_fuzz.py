@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pallas_ros.errors import LONGEST_MESSAGE, PallasError
+from pallas_ros.core.errors import LONGEST_MESSAGE, PallasError
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pallas_ros.errors import LONGEST_VALUE, PallasError, readable
+from pallas_ros.core.errors import LONGEST_VALUE, PallasError, readable
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.npz import load_npz
 from pallas_ros.files.opening import read_bytes, read_text

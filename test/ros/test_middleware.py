@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pallas_ros.errors import PallasError
+from pallas_ros.core.errors import PallasError
 from pallas_ros.ros import middleware
 
 FAST_DDS = "rmw_fastrtps_cpp"

@@ -1,0 +1,1 @@
+"""What every other package stands on: the error type and plug-ins. Standard library only."""
