@@ -8,9 +8,10 @@ import numpy as np
 from pallas_ros.body import rotations
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX, SITES
+from pallas_ros.body.sites import SITE
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.imu.motions import calibration_motion
-from pallas_ros.imu.virtual import SENSOR_LEVERS, bone_orientation
+from pallas_ros.imu.virtual import bone_orientation
 from pallas_ros.view import human
 from pallas_ros.view.figure import Figure, Person, write_png
 from pallas_ros.view.raster import Camera, Canvas, Colour
@@ -34,7 +35,7 @@ STEPS = (
 def sensors(canvas: Canvas, motion: Motion, frame: int, label: bool) -> None:
     """The four sensors as dark boxes with their axes."""
     for site in SITES:
-        joint, lever = SENSOR_LEVERS[site]
+        joint, lever = SITE[site].joint, SITE[site].place
         q = bone_orientation(motion, site)[frame]
         skin = np.array(lever) * (1.25 if site in ("pelvis", "neck") else 1.4)
         centre = motion.positions[frame, JOINT_INDEX[joint]] + rotations.rotate(

@@ -56,6 +56,19 @@ SITE_JOINTS: Final = (
 )
 """The joint whose orientation each site measures (a wrist sensor is worn on the forearm). The neck sensor lies between spine3 and head."""
 
+EXTRA_SITES: Final = (
+    "left_shin",
+    "right_shin",
+    "left_upper_arm",
+    "right_upper_arm",
+    "left_thigh",
+    "right_thigh",
+    "head",
+)
+"""Sites that may be worn besides the four, any subset of them, in this order."""
+
+ALL_SITES: Final = SITES + EXTRA_SITES
+
 MODEL_RATE_HZ: Final = 60.0
 """Rate of bodies, and of the model."""
 

@@ -10,10 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pallas_ros.body.names import JOINT_INDEX, LEG_JOINTS, MIRROR, UPPER_JOINTS
+from pallas_ros.body.names import EXTRA_SITES, JOINT_INDEX, LEG_JOINTS, MIRROR, UPPER_JOINTS
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
-from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, Sequence, _smooth, sense
+from pallas_ros.data.virtual_imu import (
+    MARGIN,
+    RETURN_FRAMES,
+    SensorErrors,
+    Sequence,
+    _smooth,
+    sense,
+)
 from pallas_ros.model import rotations
 
 
@@ -40,6 +47,10 @@ class AugmentationSettings:
     bend: float = 0.12
     """Chance that the trunk bends far (up to 80 degrees forward, 35 sideways, 50 in twist)."""
     leg_deg: float = 3.0
+    extra_sites: float = 0.55
+    """Chance that sensors are worn besides the four: shins, shins and upper arms, these and thighs, all, or any subset."""
+    extra_lost: float = 0.15
+    """Chance, per optional sensor worn, that it is lost for a while."""
     segment_scale: float = 0.06
     error_scale: tuple[float, float] = (0.3, 1.8)
     errors: SensorErrors = field(default_factory=lambda: SensorErrors(delay=(0, 4)))
@@ -52,6 +63,17 @@ ARMS = tuple(
 _ABOVE = UPPER_JOINTS[1:]
 _SPINE3 = JOINT_INDEX["spine3"]
 _TRUNK = {"pelvis": 0.35, "spine1": 0.5, "spine2": 0.7, "spine3": 0.9, "neck": 0.95, "head": 1.0}
+
+
+_SHINS, _UPPER_ARMS, _THIGHS = EXTRA_SITES[:2], EXTRA_SITES[2:4], EXTRA_SITES[4:6]
+_SETS = (
+    _SHINS,
+    (*_SHINS, *_UPPER_ARMS),
+    (*_SHINS, *_UPPER_ARMS, *_THIGHS),
+    EXTRA_SITES,
+)
+_SET_SHARES = (0.35, 0.6, 0.67, 0.75)
+"""Which optional sensors are worn together, cumulative shares; any subset in the rest."""
 
 
 class SequenceSampler:
@@ -153,7 +175,27 @@ class SequenceSampler:
         low, high = s.error_scale
         # One scale of error a batch would tie the batch's samples together; the errors' own draws vary enough within it.
         errors = s.errors.scaled(float(self._uniform(low, high, 1)))
-        return sense(q, root, contacts, self.offsets * scale, errors, self.generator)
+        return sense(
+            q, root, contacts, self.offsets * scale, errors, self.generator, worn=self._worn()
+        )
+
+    def _worn(self) -> Tensor:
+        """How much each optional site counts, (B, T, 7), 0 to 1."""
+        s, t = self.settings, torch.arange(self.frames)[None, :, None]
+        kind = self._uniform(0.0, 1.0, self.batch)[:, None] / max(s.extra_sites, 1e-9)
+        sets = torch.tensor([[site in worn for site in EXTRA_SITES] for worn in _SETS])
+        drawn = torch.rand(self.batch, len(EXTRA_SITES), generator=self.generator) < 0.5
+        chosen = torch.bucketize(kind[:, 0], torch.tensor(_SET_SHARES))
+        worn = torch.where(
+            (chosen < len(_SETS))[:, None], sets[chosen.clamp(max=len(_SETS) - 1)], drawn
+        )
+        worn = worn & (kind < 1)
+        lost = self._chance(s.extra_lost, *worn.shape)
+        start = torch.randint(0, self.frames, worn.shape, generator=self.generator)
+        back = start + torch.randint(5, self.frames, worn.shape, generator=self.generator)
+        count = ((t - back[:, None]) / RETURN_FRAMES).clamp(0.0, 1.0)
+        count = torch.where(t < start[:, None], torch.ones(()), count)
+        return torch.where(lost[:, None], count, torch.ones(())) * worn[:, None]
 
     def __iter__(self) -> "SequenceSampler":
         """Itself: the batches never end."""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.kinematics import forward_kinematics
@@ -17,10 +16,10 @@ from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.files import read_folder
-from pallas_ros.data.packs import PACKS, PackClip, read_pack
+from pallas_ros.data.packs import ALIGNMENT, PACKS, PackClip, import_packs
 from pallas_ros.data.splits import DEVELOPMENT_CONTENTS, SPLITS, split_of
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class LibraryClip:
     split: str
     start: int
     stop: int
+    subject: str = ""
 
     @property
     def seconds(self) -> float:
@@ -105,7 +105,9 @@ class MotionLibrary:
             (p, (folder / f"{p}.npz").stat().st_size, (folder / f"{p}.npz").stat().st_mtime_ns)
             for p in present
         ]
-        key = hashlib.sha256(json.dumps([CACHE_VERSION, stamp]).encode()).hexdigest()[:16]
+        key = hashlib.sha256(json.dumps([CACHE_VERSION, ALIGNMENT, stamp]).encode()).hexdigest()[
+            :16
+        ]
         target = Path(cache or default_cache()) / f"library-{key}"
         if not (target / "clips.json").is_file():
             _import(folder, present, target)
@@ -128,9 +130,10 @@ class MotionLibrary:
                     clip.name,
                     clip.content,
                     clip.style,
-                    split_of(clip.pack, clip.name, clip.content),
+                    split_of(clip.pack, clip.name, clip.content, clip.subject),
                     start,
                     stop,
+                    clip.subject,
                 )
             )
             start = stop
@@ -151,12 +154,7 @@ def default_cache() -> Path:
 
 def _import(folder: Path, packs: list[str], target: Path) -> None:
     """Read the packs and write the cache, whole or not at all."""
-    clips = [
-        clip
-        for pack in packs
-        for clip in tqdm(read_pack(folder, pack), desc=f"importing {pack}", unit=" clips")
-    ]
-    library = MotionLibrary.from_clips(clips)
+    library = MotionLibrary.from_clips(import_packs(folder, packs))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         staged = Path(temporary) / "library"

@@ -6,11 +6,12 @@ point exactly as the canonical one in the T-pose (an arm that sags by 8°), the 
 the constant, so that limb directions carry over exactly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter1d
 
 from pallas_ros.body import rotations
 from pallas_ros.body.kinematics import forward_kinematics
@@ -34,6 +35,9 @@ LIMB_BONES = tuple(
     )
 )
 """(joint, child) pairs whose direction has to carry over exactly."""
+
+
+_FEET = [JOINT_INDEX[name] for name in ("left_ankle", "right_ankle", "left_foot", "right_foot")]
 
 
 @dataclass(frozen=True)
@@ -126,26 +130,34 @@ def stand_on_ground(q_world_bone: Array, p_pelvis: Array, skeleton: Skeleton) ->
     """Shift the pelvis path (T, 3) up or down so that the feet's lowest points (5th percentile) touch z = 0."""
     positions = forward_kinematics(skeleton, q_world_bone, p_pelvis)
     soles = skeleton.rest_positions[:, 2]
-    feet = [JOINT_INDEX[name] for name in ("left_ankle", "right_ankle", "left_foot", "right_foot")]
-    lowest = np.min(positions[:, feet, 2] - soles[feet], axis=1)
+    lowest = np.min(positions[:, _FEET, 2] - soles[_FEET], axis=1)
     return p_pelvis - np.array([0.0, 0.0, np.percentile(lowest, 5)], dtype=p_pelvis.dtype)
 
 
-def foot_contacts(positions: Array, fps: float, skeleton: Skeleton) -> NDArray[np.bool_]:
+def foot_contacts(
+    positions: Array, fps: float, skeleton: Skeleton, *, level_floor: bool = True
+) -> NDArray[np.bool_]:
     """Which foot stands on the ground, (T, 2) bool left, right: ankle or toe base low and slow (thresholds below).
 
     A point counts as standing when it is less than 6 cm above its height in the T-pose and slower than 0.35 m/s horizontally.
+    Where the floor is not level (stairs, stools, platforms), height is over the lowest sole within two seconds, and a point
+    that is almost at rest, slower than 0.12 m/s in all directions, stands at any height.
     """
     soles = skeleton.rest_positions[:, 2]
+    floor = np.zeros(len(positions))
+    if not level_floor:
+        lowest = np.min(positions[:, _FEET, 2] - soles[_FEET], axis=1)
+        floor = minimum_filter1d(lowest, max(1, round(4 * fps)), mode="nearest")
     out = np.zeros((len(positions), 2), dtype=bool)
     for side, name in enumerate(("left", "right")):
         for point in ("ankle", "foot"):
             joint = JOINT_INDEX[f"{name}_{point}"]
             p = positions[:, joint]
             velocity = np.gradient(p, axis=0) * fps if len(p) > 1 else np.zeros_like(p)
-            out[:, side] |= (p[:, 2] - soles[joint] < 0.06) & (
-                np.linalg.norm(velocity, axis=-1) < 0.35
-            )
+            speed = np.linalg.norm(velocity, axis=-1)
+            out[:, side] |= (p[:, 2] - soles[joint] - floor < 0.06) & (speed < 0.35)
+            if not level_floor:
+                out[:, side] |= speed < 0.12
     return out
 
 
@@ -155,19 +167,25 @@ def body_motion(
     fps: float,
     leg_length: float,
     skeleton: Skeleton | None = None,
+    *,
+    smooth: Callable[[Array, Array], tuple[Array, Array]] | None = None,
+    level_floor: bool = True,
 ) -> Motion:
     """A `Motion` at 60 Hz from canonical orientations (T, 22, 4) and the source's pelvis path (T, 3) m; ``leg_length`` m is the source's thigh + shank.
 
     Segment lengths are the skeleton's; the path is scaled by the ratio of leg lengths, so that steps fit and feet slide little.
+    ``smooth`` filters orientations and path at 60 Hz; ``level_floor`` False says that feet may stand on stairs or platforms.
     """
     skeleton = skeleton or Skeleton.from_height()
     q, p = resample(q_world_bone, p_pelvis, fps)
+    if smooth is not None:
+        q, p = smooth(q, p)
     own = float(
         skeleton.lengths[JOINT_INDEX["left_knee"]] + skeleton.lengths[JOINT_INDEX["left_ankle"]]
     )
     p = stand_on_ground(q, p * (own / leg_length), skeleton)
     positions = forward_kinematics(skeleton, q, p)
-    contacts = foot_contacts(positions, MODEL_RATE_HZ, skeleton)
+    contacts = foot_contacts(positions, MODEL_RATE_HZ, skeleton, level_floor=level_floor)
     return Motion(
         MODEL_RATE_HZ,
         np.asarray(positions, np.float64),

@@ -3,7 +3,14 @@
 import zlib
 from typing import Final
 
-SPLITS: Final = ("train", "validation", "seen", "unseen")
+SPLITS: Final = (
+    "train",
+    "validation",
+    "seen",
+    "unseen",
+    "validation_subjects",
+    "unseen_subjects",
+)
 
 UNSEEN_CONTENTS: Final = {
     "bandai_namco": frozenset(
@@ -17,8 +24,22 @@ DEVELOPMENT_CONTENTS: Final = frozenset({"kick", "byebye", "basketball"})
 """Contents of the training split that are kept out of training to judge generalisation while developing, without touching ``unseen``."""
 
 
-def split_of(pack: str, clip: str, content: str) -> str:
+UNSEEN_SUBJECTS: Final = frozenset(
+    {"40", "41", "63", "64", "81", "82", "86", "113", "114", "125", "126", "135"}
+)
+"""Subjects of ``cmu_full`` that no training and no choice of a setting ever sees."""
+
+VALIDATION_SUBJECTS: Final = frozenset({"15", "29", "39", "70", "93", "118", "120", "127", "140"})
+"""Subjects of ``cmu_full`` that no training sees and that choices are made on: everyday acts, recreation and pantomime, climbing,
+carrying a suitcase, dance, jumps, walks, obstacles, getting up from the ground (30 minutes)."""
+
+
+def split_of(pack: str, clip: str, content: str, subject: str = "") -> str:
     """The split of a clip: one of `SPLITS`."""
+    if pack == "cmu_full" and subject in UNSEEN_SUBJECTS:
+        return "unseen_subjects"
+    if pack == "cmu_full" and subject in VALIDATION_SUBJECTS:
+        return "validation_subjects"
     if content in UNSEEN_CONTENTS.get(pack, frozenset()) or clip.startswith("test__"):
         return "unseen"
     return {0: "seen", 1: "validation"}.get(zlib.crc32(clip.encode()) % 10, "train")

@@ -12,7 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pallas_ros.body.names import JOINT_INDEX, MODEL_GRAVITY, MODEL_RATE_HZ, PARENTS, SITE_JOINTS
+from pallas_ros.body.names import (
+    ALL_SITES,
+    EXTRA_SITES,
+    JOINT_INDEX,
+    MODEL_GRAVITY,
+    MODEL_RATE_HZ,
+    PARENTS,
+    SITES,
+)
+from pallas_ros.body.sites import SITE
 from pallas_ros.model import rotations
 
 SMOOTHING = 4
@@ -21,19 +30,24 @@ SMOOTHING = 4
 MARGIN = 8
 """Frames that sequences need beyond their ends: the smoothing, and the delay that a causal filter of acceleration has (0 to 4 frames)."""
 
-_SENSOR_OFFSETS = torch.tensor(
-    [[-0.10, 0.0, 0.05], [-0.06, 0.0, 0.03], [0.0, 0.22, 0.03], [0.0, -0.22, 0.03]]
-)
-"""(4, 3) m, where a sensor sits in the frame of its bone: back of the waist, nape, back of the forearms just above the wrist."""
+_PLACES = torch.tensor([SITE[name].place for name in ALL_SITES])
+"""(11, 3) m, where each sensor sits in the frame of its bone."""
+_JOINTS = [SITE[name].index for name in ALL_SITES]
+CORE, EXTRA = len(SITES), len(EXTRA_SITES)
+PER_EXTRA = 13
+"""Numbers of an optional site: how much it counts (0 to 1), and times that its acceleration (3) and orientation (9)."""
+EXTRA_INPUTS = EXTRA * PER_EXTRA
+RETURN_FRAMES = 30
+"""Frames over which a sensor that was lost counts more and more again, so that the body does not jump."""
 
 _SPINE3, _HEAD = JOINT_INDEX["spine3"], JOINT_INDEX["head"]
 
 
 @dataclass(frozen=True)
 class SensorErrors:
-    """Standard deviations of the errors; angles in degrees, accelerations in m/s^2. Order of sites as in `names.SITES`."""
+    """Standard deviations of the errors; angles in degrees, accelerations in m/s^2. Order of sites as in `names.ALL_SITES`."""
 
-    calibration_deg: tuple[float, float, float, float] = (2.0, 3.0, 3.0, 3.0)
+    calibration_deg: tuple[float, ...] = (2.0, *(3.0,) * 10)
     """Per axis, constant: the T-pose was not quite one, the strap sits askew."""
     heading_deg: float = 2.0
     """Constant offset of each sensor's heading."""
@@ -68,6 +82,7 @@ class Sequence:
 
     Attributes:
         imu: (B, T, 48) inputs.
+        extra: (B, T, 91) inputs of the optional sites, see `extra_features`.
         rotations: (B, T, 22, 3, 3) true global orientations.
         contacts: (B, T, 2) feet standing, 0 or 1.
         root_velocity: (B, T, 3) m/s, of the default skeleton.
@@ -75,10 +90,16 @@ class Sequence:
     """
 
     imu: Tensor
+    extra: Tensor
     rotations: Tensor
     contacts: Tensor
     root_velocity: Tensor
     heading: Tensor
+
+    def wearing(self, sites: tuple[str, ...]) -> Tensor:
+        """``extra`` (B, T, 91) with only these of the optional sites worn."""
+        worn = torch.tensor([float(site in sites) for site in EXTRA_SITES])
+        return (self.extra.unflatten(-1, (EXTRA, PER_EXTRA)) * worn[:, None]).flatten(-2)
 
 
 def _smooth(
@@ -134,6 +155,7 @@ def sense(
     errors: SensorErrors,
     generator: torch.Generator,
     neck_share: Tensor | None = None,
+    worn: Tensor | None = None,
 ) -> Sequence:
     """Put on the sensors.
 
@@ -145,62 +167,30 @@ def sense(
         errors: what goes wrong.
         generator: of the randomness.
         neck_share: (B,) where the neck sensor sits between spine3 (0) and head (1); drawn where None.
+        worn: (B, T, 7) how much each optional site counts, 0 to 1; all fully where None.
     """
-    batch, frames = q.shape[0], q.shape[1]
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
+    batch, frames = q.shape[0], q.shape[1] - 2 * MARGIN
     share = torch.rand(batch, generator=generator) if neck_share is None else neck_share
-    q_site = q[:, :, list(SITE_JOINTS)].clone()
+    q_site = q[:, :, _JOINTS].clone()
     q_site[:, :, 1] = rotations.nlerp(q[:, :, _SPINE3], q[:, :, _HEAD], share[:, None, None])
     R = rotations.to_matrix(q)
-    positions = joint_positions(R, offsets[:, None]) + root[:, :, None]
-    where = _SENSOR_OFFSETS + errors.sensor_offset_m * draw(batch, 1, 4, 3)
-    p_site = positions[:, :, list(SITE_JOINTS)] + rotations.rotate(q_site, where)
-    frames -= 2 * MARGIN
-    acceleration = _accelerations(p_site, frames, errors.delay, generator)
-    q_site = q_site[:, MARGIN:-MARGIN]
-
-    deg = torch.pi / 180
-    calibration = rotations.from_rotvec(
-        draw(batch, 1, 4, 3) * torch.tensor(errors.calibration_deg)[:, None] * deg
-    )
-    t = torch.arange(frames) / MODEL_RATE_HZ
-    heading_error = (
-        errors.heading_deg * draw(batch, 1, 4)
-        + errors.heading_drift_deg_per_s * draw(batch, 1, 4) * t[:, None]
-    )
-    tilt = (
-        errors.tilt_deg
-        * _smooth((batch, 4, 2), frames, generator, 0.02, 0.3).permute(0, 3, 1, 2)
-        * deg
-    )
-    filter_error = rotations.multiply(
-        rotations.about_z(heading_error * deg),
-        rotations.from_rotvec(torch.cat((tilt, torch.zeros_like(tilt[..., :1])), -1)),
-    )
-    wobble = errors.wobble_deg * _smooth((batch, 4, 3), frames, generator).permute(
-        0, 3, 1, 2
-    ) + errors.noise_deg * draw(batch, frames, 4, 3)
-    shake = rotations.from_rotvec(wobble * deg)
-    q_measured = rotations.multiply(
-        rotations.multiply(filter_error, q_site), rotations.multiply(shake, calibration)
-    )
-    gravity = torch.tensor([0.0, 0.0, MODEL_GRAVITY])
-    noise = errors.acceleration_noise * draw(batch, frames, 4, 3) + errors.acceleration_bias * draw(
-        batch, 1, 4, 3
-    )
-    a_measured = rotations.rotate(filter_error, acceleration + gravity) - gravity + noise
-    q_measured, a_measured = _drop_out(q_measured, a_measured, errors.dropout, generator)
-
-    heading = rotations.heading(q_measured[:, :, 0])
+    p_joint = (joint_positions(R, offsets[:, None]) + root[:, :, None])[:, :, _JOINTS]
+    core, lag = slice(0, CORE), _draw_lag(batch, errors.delay, generator)
+    q_core, a_core = _measure(q_site, p_joint, core, lag, errors, generator)
+    heading = rotations.heading(q_core[:, :, 0])
     R_heading_world = rotations.to_matrix(rotations.about_z(-heading))
+    if worn is None:
+        worn = torch.ones(batch, frames, EXTRA)
+    extra = torch.zeros(batch, frames, EXTRA_INPUTS)
+    if bool(worn.any()):
+        measured = _measure(q_site, p_joint, slice(CORE, None), lag, errors, generator)
+        extra = extra_features(*measured, R_heading_world, worn)
     velocity = (
         root[:, MARGIN + 1 : frames + MARGIN + 1] - root[:, MARGIN - 1 : frames + MARGIN - 1]
     ) * (MODEL_RATE_HZ / 2)
     return Sequence(
-        imu=features(q_measured, a_measured, R_heading_world),
+        imu=features(q_core, a_core, R_heading_world),
+        extra=extra,
         rotations=R_heading_world[:, :, None] @ R[:, MARGIN:-MARGIN],
         contacts=contacts[:, MARGIN:-MARGIN].float(),
         root_velocity=(R_heading_world @ velocity[..., None])[..., 0],
@@ -208,11 +198,71 @@ def sense(
     )
 
 
-def _accelerations(
-    p: Tensor, frames: int, delay: tuple[int, int], generator: torch.Generator
-) -> Tensor:
-    """Second differences (B, T, 4, 3) of positions (B, T + 16, 4, 3), each sequence with its own delay."""
-    lag = torch.randint(delay[0], delay[1] + 1, (p.shape[0], 1), generator=generator)
+def _draw_lag(batch: int, delay: tuple[int, int], generator: torch.Generator) -> Tensor:
+    return torch.randint(delay[0], delay[1] + 1, (batch, 1), generator=generator)
+
+
+def _measure(
+    q_site: Tensor,
+    p_joint: Tensor,
+    sites: slice,
+    lag: Tensor,
+    errors: SensorErrors,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Orientations (B, T, S, 4) and accelerations (B, T, S, 3) that some sites measure, in the world, with their errors.
+
+    Args:
+        q_site: (B, T + 16, 11, 4) true orientations of all sites.
+        p_joint: (B, T + 16, 11, 3) m, of the joints that carry them.
+        sites: which of the 11.
+        lag: (B, 1) frames by which acceleration lags.
+        errors: what goes wrong.
+        generator: of the randomness.
+    """
+    q_site, p_joint = q_site[:, :, sites], p_joint[:, :, sites]
+    batch, frames, count = q_site.shape[0], q_site.shape[1] - 2 * MARGIN, q_site.shape[2]
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    where = _PLACES[sites] + errors.sensor_offset_m * draw(batch, 1, count, 3)
+    acceleration = _accelerations(p_joint + rotations.rotate(q_site, where), frames, lag)
+    q_site = q_site[:, MARGIN:-MARGIN]
+    deg = torch.pi / 180
+    askew = torch.tensor(errors.calibration_deg[sites])
+    calibration = rotations.from_rotvec(draw(batch, 1, count, 3) * askew[:, None] * deg)
+    t = torch.arange(frames) / MODEL_RATE_HZ
+    heading_error = (
+        errors.heading_deg * draw(batch, 1, count)
+        + errors.heading_drift_deg_per_s * draw(batch, 1, count) * t[:, None]
+    )
+    tilt = (
+        errors.tilt_deg
+        * _smooth((batch, count, 2), frames, generator, 0.02, 0.3).permute(0, 3, 1, 2)
+        * deg
+    )
+    filter_error = rotations.multiply(
+        rotations.about_z(heading_error * deg),
+        rotations.from_rotvec(torch.cat((tilt, torch.zeros_like(tilt[..., :1])), -1)),
+    )
+    wobble = errors.wobble_deg * _smooth((batch, count, 3), frames, generator).permute(
+        0, 3, 1, 2
+    ) + errors.noise_deg * draw(batch, frames, count, 3)
+    shake = rotations.from_rotvec(wobble * deg)
+    q_measured = rotations.multiply(
+        rotations.multiply(filter_error, q_site), rotations.multiply(shake, calibration)
+    )
+    gravity = torch.tensor([0.0, 0.0, MODEL_GRAVITY])
+    noise = errors.acceleration_noise * draw(
+        batch, frames, count, 3
+    ) + errors.acceleration_bias * draw(batch, 1, count, 3)
+    a_measured = rotations.rotate(filter_error, acceleration + gravity) - gravity + noise
+    return _drop_out(q_measured, a_measured, errors.dropout, generator)
+
+
+def _accelerations(p: Tensor, frames: int, lag: Tensor) -> Tensor:
+    """Second differences (B, T, S, 3) of positions (B, T + 16, S, 3), each sequence with its own lag (B, 1)."""
     middle = torch.arange(frames) + MARGIN - lag
 
     def at(shift: int) -> Tensor:
@@ -221,8 +271,23 @@ def _accelerations(
     return (at(SMOOTHING) - 2 * at(0) + at(-SMOOTHING)) * (MODEL_RATE_HZ / SMOOTHING) ** 2
 
 
+def extra_features(
+    q_world_site: Tensor, acceleration: Tensor, R_heading_world: Tensor, worn: Tensor
+) -> Tensor:
+    """The inputs of the optional sites (..., 91): per site how much it counts, and that times what `features` has of it.
+
+    Args:
+        q_world_site: (..., 7, 4).
+        acceleration: (..., 7, 3) m/s^2 in the world, gravity removed.
+        R_heading_world: (..., 3, 3).
+        worn: (..., 7), 0 for a site that is not worn to 1.
+    """
+    own = features(q_world_site, acceleration, R_heading_world).unflatten(-1, (EXTRA, 12))
+    return torch.cat((worn[..., None], own * worn[..., None]), dim=-1).flatten(-2)
+
+
 def features(q_world_site: Tensor, acceleration: Tensor, R_heading_world: Tensor) -> Tensor:
-    """The 48 inputs (..., 48): per site acceleration / `MODEL_GRAVITY` (3) and rotation matrix row-major (9), in the waist's heading frame."""
+    """The inputs (..., 12 S), 48 of the four sites: per site acceleration / `MODEL_GRAVITY` (3) and rotation matrix row-major (9), in the waist's heading frame."""
     a = (R_heading_world[..., None, :, :] @ acceleration[..., None])[..., 0] / MODEL_GRAVITY
     R = R_heading_world[..., None, :, :] @ rotations.to_matrix(q_world_site)
     return torch.cat((a.clamp(-6, 6), R.flatten(-2)), dim=-1).flatten(-2)

@@ -17,18 +17,11 @@ from pallas_ros.body import rotations
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX, SITES
 from pallas_ros.body.rotations import Array
+from pallas_ros.body.sites import SITE
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 
 NECK_SHARE = 0.5
 """Where between the upper trunk (0) and the head (1) the orientation of a neck sensor lies; people place it differently."""
-
-SENSOR_LEVERS: dict[str, tuple[str, tuple[float, float, float]]] = {
-    "pelvis": ("pelvis", (-0.10, 0.0, 0.05)),
-    "neck": ("neck", (-0.06, 0.0, 0.03)),
-    "left_wrist": ("left_elbow", (0.0, 0.22, 0.03)),
-    "right_wrist": ("right_elbow", (0.0, -0.22, 0.03)),
-}
-"""Site -> joint and where the sensor sits from it, m, in the bone's frame: waist at the back, over C7, back of the forearm."""
 
 MAGNETIC_DIP = float(np.radians(60.0))
 """Inclination of the simulated earth field, of unit strength and pointing to +x of the sensors' common reference."""
@@ -125,7 +118,7 @@ def bone_orientation(motion: Motion, site: str) -> Array:
             motion.rotations[:, JOINT_INDEX["head"]],
         )
         return rotations.slerp(upper, head, NECK_SHARE)
-    return motion.rotations[:, JOINT_INDEX[SENSOR_LEVERS[site][0]]]
+    return motion.rotations[:, SITE[site].index]
 
 
 class VirtualSensors:
@@ -248,7 +241,7 @@ def _kinematics(
 ) -> tuple[Array, Array, Array, Array]:
     """At ``time``: bone orientation, that of the skin over it, its angular velocity in its own frame, the sensor's acceleration in the world."""
     frames = np.arange(len(motion)) / motion.fps
-    joint, lever = SENSOR_LEVERS[site]
+    joint, lever = SITE[site].joint, SITE[site].place
     q_frames = rotations.continuous(rotations.normalise(bone_orientation(motion, site)))
     p_sensor = motion.positions[:, JOINT_INDEX[joint]] + rotations.rotate(q_frames, np.array(lever))
     path = make_interp_spline(frames, p_sensor, k=5)

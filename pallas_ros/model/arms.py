@@ -6,11 +6,13 @@ arms have moved, where S wants them (with a correction), and, per joint, how far
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pallas_ros.model.scan import Form, scan
 
 JOINTS = 4
 """Both collars, both shoulders."""
+_FORM = Form(6 * JOINTS, motion=True)
 
 
 class ArmMemory(nn.Module):
@@ -31,30 +33,29 @@ class ArmMemory(nn.Module):
         nn.init.normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, features: Tensor, proposed: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, features: Tensor, proposed: Tensor, past: Tensor, keep: Tensor, measured: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Remember.
 
         Args:
             features: (B, T, width).
             proposed: (B, T, 24) r6d that S gives, in the neck sensor's frame.
             past: (B, 25) r6d of the frame before the first, and whether there was one; zeros at the start.
+            keep: (B, T, 24) how much of the pose counts: 1 where no sensor measures it.
+            measured: (B, T, 24) what is added: a sensor's r6d times how much it counts.
 
         Returns:
             (B, T, 24) r6d in the neck sensor's frame, not necessarily orthonormal; and the next past.
         """
         condition = self.condition(torch.cat((features, proposed), dim=-1))
         arms, seen = past.split((6 * JOINTS, 1), dim=-1)
-        outputs = []
-        for frame in range(features.shape[1]):
-            hidden = F.silu(condition[:, frame] + self.past(arms))
-            correction, motion, gate = self.out(F.silu(self.middle(hidden)) + hidden).split(
-                (6 * JOINTS, 6 * JOINTS, JOINTS), dim=-1
-            )
-            stay = (
-                1 - torch.sigmoid(gate).repeat_interleave(6, dim=-1)
-            ) * seen  # of the first frame nothing stays: there is no past
-            target = proposed[:, frame] + correction
-            arms = target + stay * (arms + 0.1 * motion - target)
-            seen = torch.ones_like(seen)
-            outputs.append(arms)
-        return torch.stack(outputs, dim=1), torch.cat((arms, seen), dim=-1)
+        weights = (
+            self.past.weight,
+            self.middle.weight,
+            self.middle.bias,
+            self.out.weight,
+            self.out.bias,
+        )
+        poses, _ = scan(_FORM, condition, proposed, keep, measured, arms, seen, weights)
+        return poses, torch.cat((poses[:, -1], torch.ones_like(seen)), dim=-1)

@@ -17,7 +17,8 @@ from pallas_ros.body.names import (
     PARENTS,
     UPPER_JOINTS,
 )
-from pallas_ros.data.virtual_imu import ANCESTORS
+from pallas_ros.data.virtual_imu import ANCESTORS, EXTRA, EXTRA_INPUTS, PER_EXTRA
+from pallas_ros.model import rotations
 from pallas_ros.model.fused_layers import FusedBlock, FusedSolver, Linear, Norm, decays
 from pallas_ros.model.layers import ROTARY_PERIOD, Block
 from pallas_ros.model.legs import CONTACTS, LATENT, LegGenerator
@@ -40,6 +41,7 @@ def can_be_fused(model: nn.Module) -> bool:
     """Whether ``model`` is the whole of PALLAS, without ablations."""
     return (
         isinstance(model, Pallas)
+        and model.config.optional_sensors
         and None not in (model.solver, model.long, model.long_short, model.arms)
         and isinstance(model.legs, LegGenerator)
         and model.legs.autoregressive
@@ -84,7 +86,8 @@ class FusedPallasStep(nn.Module):
         self.enter = Linear(self.forwards.first)
         self.front = self._front(model.forearm)
         self.drift = self._drift(model.forearm)
-        self.embed = self._embed(model.embed)
+        self.embed = self._embed(model.embed, model.extra.weight)
+        self.worn = self._worn(model)
         self.norm = Norm(model.norm.gain)
         blocks = [
             FusedBlock(block, c.heads, None) for block in model.blocks if isinstance(block, Block)
@@ -105,6 +108,7 @@ class FusedPallasStep(nn.Module):
         shapes = {
             "imu": (INPUTS,),
             "latent": (LATENT,),
+            "extra": (EXTRA_INPUTS,),
             "state_recent": (1, max(LAGS), INPUTS),
             "state_means": (2 * self.short + 2 * self.long,),
             "state_second": (self.short,),
@@ -199,8 +203,36 @@ class FusedPallasStep(nn.Module):
         vectors = torch.cat((speed, 4 * place), dim=-2).reshape(rows, 4 * K, 3)
         return Linear(vectors.transpose(1, 2).flatten(1))
 
-    def _embed(self, embed: nn.Linear) -> Linear:
-        """The embedding of (inputs, their two changes, first and second means, what is seen from the trunk as (3, 11 + 4 K))."""
+    def _worn(self, model: Pallas) -> Linear:
+        """Of the optional sensors' inputs: what they measure, how much they count, and how much of the network's own answer is kept.
+
+        Each is (`SOLVED`, `REMEMBERED`, legs) as in `Worn`, 150 numbers.
+        """
+        eye = torch.eye(EXTRA_INPUTS, dtype=torch.float64).reshape(EXTRA_INPUTS, EXTRA, PER_EXTRA)
+        count, r6d = eye[..., 0], rotations.to_r6d(eye[..., 4:].unflatten(-1, (3, 3)))
+        places = torch.cat(model.places, dim=1).double()
+        counts = (count @ places).repeat_interleave(6, dim=1)
+        neutral = torch.zeros(counts.shape[1], dtype=torch.float64)
+        neutral[-len(model.neutral) :] = model.neutral.double()
+        measured = torch.einsum("isn,sj->ijn", r6d, places).flatten(1) - counts * neutral
+        weight = torch.cat((measured, counts, -counts), dim=1)
+        one = torch.ones(counts.shape[1], dtype=torch.float64)
+        self.worn_sizes = [counts.shape[1]] * 3
+        self.worn_parts = [6 * part.shape[1] for part in model.places]
+        return Linear(weight, torch.cat((0 * one, 0 * one, one)))
+
+    def _askew(self, model: Pallas) -> tuple[Tensor, Tensor]:
+        """Weight (150, width) and bias of the optional sensors' corrections, each where `_worn` has what it measures."""
+        places = torch.cat(model.places, dim=1).double()
+        rows = model.askew.weight.detach().double().unflatten(0, (EXTRA, 6))
+        bias = model.askew.bias.detach().double().unflatten(0, (EXTRA, 6))
+        return (
+            torch.einsum("sj,snw->jnw", places, rows).flatten(0, 1),
+            torch.einsum("sj,sn->jn", places, bias).flatten(),
+        )
+
+    def _embed(self, embed: nn.Linear, extra: Tensor) -> Linear:
+        """The embedding of (inputs, their two changes, first and second means, what is seen from the trunk as (3, 11 + 4 K), optional sensors)."""
         weight, K = embed.weight.detach().double(), len(SHORT_MEANS_S)  # (width, features)
         sizes = [INPUTS, *(36 for _ in LAGS), 12 * K, 18, 6, 9, 12 * K, 3 * K]
         inputs, *changes, velocity, arms, pull, waist, elbows, sway = torch.split(
@@ -222,7 +254,8 @@ class FusedPallasStep(nn.Module):
         seen[..., 6:9] = waist.reshape(-1, 3, 3).transpose(1, 2)
         seen[..., 9:11] = pull.reshape(-1, 2, 3).transpose(1, 2)
         seen[..., 11:] = elbows.reshape(-1, 4 * K, 3).transpose(1, 2)
-        return Linear(torch.cat((*parts, *means.flatten(2), seen.flatten(1)), dim=1).T, embed.bias)
+        every = (*parts, *means.flatten(2), seen.flatten(1), extra.detach().double())
+        return Linear(torch.cat(every, dim=1).T, embed.bias)
 
     def _arms(self, model: Pallas) -> None:
         """`ArmMemory`: proposal in, pose out; a joint's gate is said six times."""
@@ -250,17 +283,21 @@ class FusedPallasStep(nn.Module):
         encoder, rest = torch.split(legs.condition.weight.double(), [self.width, solved + 6], dim=1)
         assert model.arms is not None
         own = model.arms.condition.weight.double()[:, : self.width]
-        weight = torch.cat((model.correction.weight, model.deviation.weight, encoder, own), dim=0)
+        askew, askew_bias = self._askew(model)
+        weight = torch.cat(
+            (model.correction.weight, model.deviation.weight, encoder, own, askew), dim=0
+        )
         bias = torch.cat(
             (
                 model.correction.bias,
                 model.deviation.bias,
                 legs.condition.bias,
                 model.arms.condition.bias,
+                askew_bias,
             )
         )
         self.read = Linear(weight.T, bias)
-        self.read_sizes = (solved, 6, len(JOINTS), encoder.shape[0], own.shape[0])
+        self.read_sizes = (solved, 6, len(JOINTS), encoder.shape[0], own.shape[0], askew.shape[0])
         past = legs.past.weight.double()
         arms = rest[:, self.remembered]
         rest = rest.index_fill(
@@ -320,7 +357,9 @@ class FusedPallasStep(nn.Module):
         places[6 + self.remembered] = solved + torch.arange(arms)
         return places
 
-    def forward(self, imu: Tensor, latent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, imu: Tensor, latent: Tensor, extra: Tensor, *state: Tensor
+    ) -> tuple[Tensor, ...]:
         """The step; see `PallasStep`."""
         recent, means, second, position, age, arms, legs, contacts, *caches = state
         fresh, seen, trunk, pelvis, coordinates = self.front(imu).split(self.front_sizes, dim=-1)
@@ -339,15 +378,21 @@ class FusedPallasStep(nn.Module):
         seen = trunk @ torch.cat(
             (seen.reshape(-1, 3, 11), elbows.reshape(-1, 3, 4 * len(SHORT_MEANS_S))), dim=-1
         )
-        x = self.embed(torch.cat((imu, change, both, seen.flatten(1)), dim=-1))
+        x = self.embed(torch.cat((imu, change, both, seen.flatten(1), extra), dim=-1))
         h, caches = self._encode(x, total / count, position, age, caches)
-        correction, correction_pelvis, log_deviation, condition, own = self.read(h).split(
+        correction, correction_pelvis, log_deviation, condition, own, askew = self.read(h).split(
             self.read_sizes, dim=-1
         )
+        measured, count, keep = self.worn(extra).split(self.worn_sizes, dim=-1)
+        measured = measured + count * askew
+        of_solved, of_arms, of_legs = measured.split(self.worn_parts, dim=-1)
+        keep_solved, keep_arms, keep_legs = keep.split(self.worn_parts, dim=-1)
         pelvis = pelvis + correction_pelvis
         solved = self.forwards(self.enter(self.backwards(coordinates) + correction))
+        solved = solved * keep_solved + of_solved
         arms = self._remember(
-            solved.index_select(1, self.remembered),
+            torch.cat((solved.index_select(1, self.remembered), of_arms), dim=-1),
+            keep_arms,
             own,
             arms,
             trunk,
@@ -363,15 +408,16 @@ class FusedPallasStep(nn.Module):
         )
         out = self.out(F.silu(self.middle(hidden)) + hidden)
         target, gate, contacts, velocity = out.split(self.out_sizes, dim=-1)
-        legs, contacts = legs + torch.sigmoid(gate) * (target - legs), torch.sigmoid(contacts)
+        legs = (legs + torch.sigmoid(gate) * (target - legs)) * keep_legs + of_legs
+        contacts = torch.sigmoid(contacts)
         r6d = (
             torch.cat((pelvis, solved, shown_arms, self.neutral + legs), dim=-1)
             .index_select(1, self.order)
             .reshape(-1, len(JOINTS), 6)
         )
-        rotations, positions = self._body(r6d)
+        turned, positions = self._body(r6d)
         return (
-            rotations,
+            turned,
             positions,
             contacts,
             velocity,
@@ -388,19 +434,18 @@ class FusedPallasStep(nn.Module):
         )
 
     def _remember(
-        self, proposed: Tensor, own: Tensor, arms: Tensor, trunk: Tensor, old: Tensor
+        self, both: Tensor, keep: Tensor, own: Tensor, arms: Tensor, trunk: Tensor, old: Tensor
     ) -> Tensor:
-        """Collars and upper arms in the neck sensor's frame; ``old`` (B, 1) is 0 in the first frame."""
-        proposed = (proposed.reshape(-1, 2 * len(REMEMBERED), 3) @ trunk.transpose(-1, -2)).flatten(
-            1
-        )
+        """Collars and upper arms in the neck sensor's frame; ``both``: proposed and measured, ``old`` (B, 1) is 0 in the first frame."""
+        both = (both.reshape(-1, 4 * len(REMEMBERED), 3) @ trunk.transpose(-1, -2)).flatten(1)
+        proposed, measured = both.chunk(2, dim=-1)
         hidden = F.silu(torch.addmm(own, torch.cat((proposed, arms), dim=-1), self.arms_past))
         correction, motion, stay = self.arms_out(F.silu(self.arms_middle(hidden)) + hidden).chunk(
             3, dim=-1
         )
         target: Tensor = proposed + correction
         kept: Tensor = target + torch.sigmoid(stay) * old * (arms + motion - target)
-        return kept
+        return kept * keep + measured
 
     def _encode(
         self, x: Tensor, long: Tensor, position: Tensor, age: Tensor, caches: list[Tensor]

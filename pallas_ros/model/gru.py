@@ -22,7 +22,14 @@ class GruPallas(Pallas):
 
     def __init__(self, config: GruConfig) -> None:
         super().__init__(
-            PallasConfig(width=192, long_short=False, solver="linear", legs="direct", arms="direct")
+            PallasConfig(
+                width=192,
+                long_short=False,
+                solver="linear",
+                legs="direct",
+                arms="direct",
+                optional_sensors=False,
+            )
         )
         self.gru_config = config
         features = self.embed.in_features
@@ -42,9 +49,13 @@ class GruPallas(Pallas):
         return {**state, "gru": torch.zeros(batch, 2, self.gru_config.width)}
 
     def forward(
-        self, imu: Tensor, state: State | None = None, latent: Tensor | None = None
+        self,
+        imu: Tensor,
+        state: State | None = None,
+        latent: Tensor | None = None,
+        extra: Tensor | None = None,
     ) -> PallasOutput:
-        """As `Pallas.forward`."""
+        """As `Pallas.forward`, but of the four sensors alone."""
         state = dict(self.initial_state(imu.shape[0]) if state is None else state)
         valid = torch.cat((state["valid"], imu.new_ones(imu.shape[:2])), dim=1)
         x = torch.nn.functional.silu(self.embed(self._features(imu, valid, state)))

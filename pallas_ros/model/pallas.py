@@ -14,9 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import JOINTS, LEG_JOINTS, MODEL_GRAVITY, MODEL_RATE_HZ, UPPER_JOINTS
+from pallas_ros.body.names import (
+    EXTRA_SITES,
+    JOINTS,
+    LEG_JOINTS,
+    MODEL_GRAVITY,
+    MODEL_RATE_HZ,
+    UPPER_JOINTS,
+)
+from pallas_ros.body.sites import SITE
 from pallas_ros.body.skeleton import Skeleton
-from pallas_ros.data.virtual_imu import joint_positions
+from pallas_ros.data.virtual_imu import EXTRA, EXTRA_INPUTS, PER_EXTRA, joint_positions
 from pallas_ros.model import rotations
 from pallas_ros.model.arms import ArmMemory
 from pallas_ros.model.layers import ROTARY_PERIOD, Block, RMSNorm, rotary_angles, running_means
@@ -43,6 +51,9 @@ REMEMBERED = tuple(
     for side in ("left", "right")
 )
 """Places in `SOLVED` of the joints that `ArmMemory` keeps."""
+
+EXTRA_JOINTS = tuple(SITE[site].index for site in EXTRA_SITES)
+"""The joints that the optional sensors measure."""
 
 _ORDER = tuple(sorted(range(len(JOINTS)), key=lambda i: (*UPPER_JOINTS, *LEG_JOINTS)[i]))
 _NECK_SHARE = {
@@ -78,6 +89,8 @@ class PallasConfig:
     legs: str = "autoregressive"
     arms: str = "remembered"
     arms_hidden: int = 128
+    optional_sensors: bool = True
+    """False for networks of the four sensors alone."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together.
@@ -117,6 +130,7 @@ class PallasOutput:
         solver_input: (B, T, 78) corrected positions and latents, before S; None without S.
         solver_output: (B, T, 78) raw r6d of the solved joints.
         leg_features: (B, T, features) what the legs were generated from.
+        worn: what the optional sensors measured.
         state: to hand to the next chunk.
     """
 
@@ -129,6 +143,7 @@ class PallasOutput:
     solver_output: Tensor
     leg_features: Tensor
     state: State
+    worn: "Worn | None" = None
 
 
 def neutral_legs() -> Tensor:
@@ -163,6 +178,34 @@ def measured_pose(imu: Tensor) -> tuple[Tensor, Tensor]:
     return pelvis, torch.cat(rows, dim=-1)
 
 
+@dataclass
+class Worn:
+    """What the optional sensors measure of a chunk, each times how much it counts, and how much of the network's own answer is kept (1 less that).
+
+    Attributes:
+        solved: (B, T, 78), ``solved_keep`` likewise: of `SOLVED`, in the heading frame; the head is measured.
+        arms: (B, T, 24), ``arms_keep``: of `REMEMBERED`, in the heading frame; the upper arms are measured.
+        legs: (B, T, 48), ``legs_keep``: of `LEG_JOINTS`, less the neutral pose; thighs and shins are measured.
+    """
+
+    solved: Tensor
+    solved_keep: Tensor
+    arms: Tensor
+    arms_keep: Tensor
+    legs: Tensor
+    legs_keep: Tensor
+
+
+def worn_places() -> tuple[Tensor, ...]:
+    """Where each optional site's r6d lies among (`SOLVED`, `REMEMBERED`, `LEG_JOINTS`): one (7, joints) matrix of 0 and 1 each."""
+    groups = ((JOINTS.index("head"),), [SOLVED[place] for place in REMEMBERED], LEG_JOINTS)
+    found = []
+    for group, columns in zip(groups, (SOLVED, groups[1], LEG_JOINTS), strict=True):
+        rows = [[float(a == b and a in group) for b in columns] for a in EXTRA_JOINTS]
+        found.append(torch.tensor(rows))
+    return tuple(found)
+
+
 class Pallas(nn.Module):
     """The network."""
 
@@ -183,6 +226,7 @@ class Pallas(nn.Module):
             persistent=False,
         )
         self.register_buffer("neutral", neutral_legs(), persistent=False)
+        self.places = worn_places()
         self.register_buffer(
             "short_decay",
             torch.exp(-1 / (MODEL_RATE_HZ * torch.tensor(SHORT_MEANS_S))),
@@ -229,6 +273,11 @@ class Pallas(nn.Module):
         )
         self.deviation = nn.Linear(width, len(JOINTS))
         nn.init.constant_(self.deviation.bias, -3.5)
+        if config.optional_sensors:
+            self.extra = nn.Linear(EXTRA_INPUTS, width, bias=False)
+            self.askew = nn.Linear(width, 6 * EXTRA)  # how optional sensors sit wrong
+            nn.init.normal_(self.askew.weight, std=0.01)
+            nn.init.zeros_(self.askew.bias)
 
     def initial_state(self, batch: int = 1) -> State:
         """The state before the first frame: zeros."""
@@ -254,7 +303,11 @@ class Pallas(nn.Module):
         }
 
     def forward(
-        self, imu: Tensor, state: State | None = None, latent: Tensor | None = None
+        self,
+        imu: Tensor,
+        state: State | None = None,
+        latent: Tensor | None = None,
+        extra: Tensor | None = None,
     ) -> PallasOutput:
         """Estimate the body over a chunk.
 
@@ -262,34 +315,59 @@ class Pallas(nn.Module):
             imu: (B, T, 48), see `pallas_ros.data.virtual_imu.features`.
             state: from the chunk before; None at the start.
             latent: (B, 8) chooses among plausible legs; None (zeros) for the most plausible.
+            extra: (B, T, 91) of the optional sensors, see `pallas_ros.data.virtual_imu.extra_features`; None (zeros) where none is worn.
         """
         batch = imu.shape[0]
+        if extra is None or not self.config.optional_sensors:
+            extra = imu.new_zeros(*imu.shape[:2], EXTRA_INPUTS)
         state = dict(self.initial_state(batch) if state is None else state)
         latent = imu.new_zeros(batch, LATENT) if latent is None else latent
         valid = torch.cat((state["valid"], imu.new_ones(batch, imu.shape[1])), dim=1)
         with torch.autocast(
             imu.device.type, dtype=torch.bfloat16, enabled=self.training and self.mixed_precision
         ):
-            h = self._encode(imu, valid, state)
+            h = self._encode(imu, extra, valid, state)
         state["valid"] = valid[:, imu.shape[1] :]
         state["position"] = torch.remainder(state["position"] + imu.shape[1], ROTARY_PERIOD)
         pelvis, solver_input, solved = self._upper_body(h, imu)
-        final = self._remember(h, imu, solved, state)
-        out = self._finish(h, pelvis, solver_input, final, latent, state)
+        worn = self._worn(h, extra)
+        final = self._remember(h, imu, solved * worn.solved_keep + worn.solved, worn, state)
+        out = self._finish(h, pelvis, solver_input, final, latent, worn, state)
         out.solver_output = solved
         return out
 
-    def _remember(self, h: Tensor, imu: Tensor, solved: Tensor, state: State) -> Tensor:
+    def _worn(self, h: Tensor, extra: Tensor) -> Worn:
+        """What the optional sensors measure, corrected by how they seem to sit."""
+        sites = extra.unflatten(-1, (EXTRA, PER_EXTRA))
+        count = sites[..., :1]
+        r6d = rotations.to_r6d(sites[..., 4:].unflatten(-1, (3, 3)))
+        if self.config.optional_sensors:
+            r6d = r6d + count * self.askew(h).unflatten(-1, (EXTRA, 6))
+        parts = []
+        for places in self.places:
+            parts.append(torch.einsum("btsn,sj->btjn", r6d, places).flatten(-2))
+            parts.append(1 - (count[..., 0] @ places).repeat_interleave(6, dim=-1))
+        worn = Worn(*parts)
+        worn.legs = worn.legs - (1 - worn.legs_keep) * self.neutral
+        return worn
+
+    def _remember(self, h: Tensor, imu: Tensor, solved: Tensor, worn: Worn, state: State) -> Tensor:
         """The solved joints (B, T, 78), collars and upper arms as `ArmMemory` has them."""
-        if self.arms is None:
-            return solved
-        R_heading_neck = imu.unflatten(-1, (4, 12))[..., 1, 3:].unflatten(-1, (3, 3))[:, :, None]
         joints = list(REMEMBERED)
+        if self.arms is None:
+            columns = solved.unflatten(-1, (len(SOLVED), 6)).clone()
+            kept = columns[:, :, joints].flatten(-2) * worn.arms_keep + worn.arms
+            columns[:, :, joints] = kept.unflatten(-1, (len(joints), 6))
+            return columns.flatten(-2)
+        R_heading_neck = imu.unflatten(-1, (4, 12))[..., 1, 3:].unflatten(-1, (3, 3))[:, :, None]
         columns = solved.unflatten(-1, (len(SOLVED), 2, 3))  # the two columns of r6d
         proposed = (
             columns[:, :, joints] @ R_heading_neck
         )  # as rows, so by the transpose: from heading to neck
-        arms, state["arms"] = self.arms(h, proposed.flatten(-3), state["arms"])
+        measured = (worn.arms.unflatten(-1, (len(joints), 2, 3)) @ R_heading_neck).flatten(-3)
+        arms, state["arms"] = self.arms(
+            h, proposed.flatten(-3), state["arms"], worn.arms_keep, measured
+        )
         columns = columns.clone()
         columns[:, :, joints] = arms.unflatten(-1, (len(joints), 2, 3)) @ R_heading_neck.transpose(
             -1, -2
@@ -369,10 +447,12 @@ class Pallas(nn.Module):
             (4 * MODEL_GRAVITY * tau[..., 0].square() * means2[..., :3]).flatten(-2),
         )
 
-    def _encode(self, imu: Tensor, valid: Tensor, state: State) -> Tensor:
+    def _encode(self, imu: Tensor, extra: Tensor, valid: Tensor, state: State) -> Tensor:
         """Causal encoder (4.2): features (B, T, width)."""
         frames, past = imu.shape[1], self.config.window - 1
         x = self.embed(self._features(imu, valid, state)).float()
+        if self.config.optional_sensors:
+            x = x + self.extra(extra).float()
         age = torch.arange(frames)[:, None] + past - torch.arange(past + frames)[None]
         banded = ((age >= 0) & (age <= past)).to(imu)
         mask = (1 - banded[None, None] * valid[:, None, None]) * -1e4
@@ -419,14 +499,17 @@ class Pallas(nn.Module):
         solver_input: Tensor | None,
         solved: Tensor,
         latent: Tensor,
+        worn: Worn,
         state: State,
     ) -> PallasOutput:
         """Legs, forward kinematics and the heads."""
         features = torch.cat((h, solved, pelvis), dim=-1)
-        generated, state["legs"] = self.legs(features, state["legs"], latent)
+        generated, state["legs"] = self.legs(
+            features, state["legs"], latent, worn.legs_keep, worn.legs
+        )
         legs, contacts, velocity = generated.split((len(self.neutral), CONTACTS, 3), dim=-1)
         out = self._pack(h, self.assemble(pelvis, solved, legs), solved, contacts, velocity, state)
-        out.solver_input, out.leg_features = solver_input, features
+        out.solver_input, out.leg_features, out.worn = solver_input, features, worn
         return out
 
     def _pack(

@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import JOINTS, MODEL_GRAVITY, MODEL_RATE_HZ, SITES
+from pallas_ros.body.names import EXTRA_SITES, JOINTS, MODEL_GRAVITY, MODEL_RATE_HZ, SITES
+from pallas_ros.data.virtual_imu import EXTRA_INPUTS
 from pallas_ros.model import rotations
 from pallas_ros.model.fused import FusedPallasStep, can_be_fused
 from pallas_ros.model.gru import GruConfig, GruPallas
@@ -22,7 +23,11 @@ DATA_OUTPUTS = ("rotations", "positions", "contacts", "root_velocity", "deviatio
 
 
 class PallasStep(nn.Module):
-    """A frame in, a frame out. Inputs: ``imu`` (B, 48), ``latent`` (B, 8; zeros for the most plausible legs), states. Outputs: see docs/architecture.md."""
+    """A frame in, a frame out. Outputs: see docs/architecture.md.
+
+    Inputs: ``imu`` (B, 48), ``latent`` (B, 8; zeros for the most plausible legs), where the network knows them ``extra`` (B, 91) of the
+    optional sensors (zeros where none is worn), states.
+    """
 
     def __init__(self, model: Pallas) -> None:
         super().__init__()
@@ -35,12 +40,20 @@ class PallasStep(nn.Module):
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
         """Zeros, in the order of `forward`."""
+        data = {"imu": torch.zeros(batch, INPUTS), "latent": torch.zeros(batch, LATENT)}
+        if self.model.config.optional_sensors:
+            data["extra"] = torch.zeros(batch, EXTRA_INPUTS)
         state = {f"state_{name}": value for name, value in self.model.initial_state(batch).items()}
-        return {"imu": torch.zeros(batch, INPUTS), "latent": torch.zeros(batch, LATENT), **state}
+        return {**data, **state}
 
-    def forward(self, imu: Tensor, latent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, imu: Tensor, latent: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """The step."""
-        out = self.model(imu[:, None], dict(zip(self.states, state, strict=True)), latent)
+        state, extra = rest, None
+        if self.model.config.optional_sensors:
+            extra, *state = rest
+            extra = extra[:, None]
+        known = dict(zip(self.states, state, strict=True))
+        out = self.model(imu[:, None], known, latent, extra)
         data = (
             rotations.to_r6d(out.rotations)[:, 0],
             out.positions[:, 0],
@@ -60,6 +73,8 @@ def load_model(path: str | Path) -> Pallas:
     try:
         with safe_open(path, framework="pt") as file:
             document: dict[str, Any] = json.loads((file.metadata() or {})["pallas"])
+            if document["kind"] == "pallas":  # weights of before there were optional sensors
+                document["config"].setdefault("optional_sensors", False)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         model = (
             GruPallas(GruConfig(**document["config"]))
@@ -94,11 +109,13 @@ def export(
     """Write the ``.onnx`` of trained weights."""
     from pallas_ros.runtime.torch_backend import export_stream
 
+    model = load_model(weights)
     metadata: dict[str, Any] = {
         "kind": "pallas",
         "rate_hz": int(MODEL_RATE_HZ),
         "joints": list[str](JOINTS),
         "sites": list[str](SITES),
+        "optional_sites": list[str](EXTRA_SITES) if model.config.optional_sensors else [],
         "normalisation": {
             "acceleration": MODEL_GRAVITY,
             "height_m": 1.75,
@@ -108,7 +125,6 @@ def export(
         "git": git,
         "created": date.today().isoformat(),
     }
-    model = load_model(weights)
     step = (
         FusedPallasStep(model) if can_be_fused(model) else PallasStep(model)
     )  # the ablations are small enough as they are

@@ -39,7 +39,7 @@ def pallas_loss(
     model: Pallas, batch: Sequence, weights: LossWeights, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch and its parts' values (positions in cm)."""
-    out = model(batch.imu)
+    out = model(batch.imu, extra=batch.extra)
     truth = joint_positions(batch.rotations, model.offsets)
     error = (out.positions - truth).square().sum(-1).add(1e-8).sqrt()
     upper, legs = error[..., _UPPER].mean(), error[..., _LEGS].mean()
@@ -125,7 +125,9 @@ def _sampling(
     features = out.leg_features[:rows].detach().repeat(samples, 1, 1)
     latent = torch.randn(features.shape[0], LATENT, generator=generator).to(features)
     past = features.new_zeros(features.shape[0], out.state["legs"].shape[-1])
-    legs = model.legs(features, past, latent)[0][..., : len(model.neutral)]
+    assert out.worn is not None
+    worn = [x[:rows].detach().repeat(samples, 1, 1) for x in (out.worn.legs_keep, out.worn.legs)]
+    legs = model.legs(features, past, latent, *worn)[0][..., : len(model.neutral)]
     solved = 6 * len(SOLVED)
     R = model.assemble(features[..., -6:], features[..., -6 - solved : -6], legs)
     positions = joint_positions(R, model.offsets)[:, :, _LEGS]

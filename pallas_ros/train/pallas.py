@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import LEG_JOINTS, UPPER_JOINTS
+from pallas_ros.body.names import EXTRA_SITES, LEG_JOINTS, UPPER_JOINTS
 from pallas_ros.data.augmentation import AugmentationSettings, SequenceSampler
 from pallas_ros.data.library import LibraryClip, MotionLibrary
+from pallas_ros.data.splits import DEVELOPMENT_CONTENTS
 from pallas_ros.data.virtual_imu import SensorErrors, Sequence, joint_positions
 from pallas_ros.model.gru import GruConfig, GruPallas
 from pallas_ros.model.pallas import Pallas, PallasConfig
@@ -37,6 +38,8 @@ PLAIN = AugmentationSettings(
     bend=0,
     leg_deg=0,
     segment_scale=0,
+    extra_sites=1.0,
+    extra_lost=0.0,
     error_scale=(1.0, 1.0),
     errors=SensorErrors(),
 )
@@ -47,7 +50,7 @@ PLAIN = AugmentationSettings(
 class TrainingConfig:
     """A configuration file: sections ``model``, ``data``, ``augmentation``, ``loss``, ``loop``.
 
-    ``contents`` keeps training to clips of these; empty: all.
+    ``packs`` and ``contents`` keep training to clips of these; empty: all.
     ``deviation_margin`` multiplies the standard deviations of the released weights: errors on contents kept out of training, over those on contents trained on.
     """
 
@@ -61,6 +64,7 @@ class TrainingConfig:
     loop: LoopSettings
     deviation_margin: float = 1.0
     contents: tuple[str, ...] = ()
+    packs: tuple[str, ...] = ()
 
 
 def read_config(path: str | Path) -> TrainingConfig:
@@ -109,12 +113,11 @@ def read_config(path: str | Path) -> TrainingConfig:
     unknown = [key for key in wrong if key not in {field.name for field in fields(SensorErrors)}]
     if unknown:
         raise PallasError(f"{path}: unknown key 'augmentation.errors.{unknown[0]}'")
-    data = {"frames": 120, "batch": 48, "development": False, "contents": []} | (
-        document.get("data") or {}
-    )
-    if len(data) > 4:
+    defaults = {"frames": 120, "batch": 48, "development": False, "contents": [], "packs": []}
+    data = defaults | (document.get("data") or {})
+    if len(data) > len(defaults):
         raise PallasError(
-            f"{path}: unknown key 'data.{list(data)[4]}': known are {', '.join(list(data)[:4])}"
+            f"{path}: unknown key 'data.{list(data)[len(defaults)]}': known are {', '.join(defaults)}"
         )
     return TrainingConfig(
         model=section("model", PallasConfig),
@@ -123,6 +126,7 @@ def read_config(path: str | Path) -> TrainingConfig:
         batch=int(data["batch"]),
         development=bool(data["development"]),
         contents=tuple(map(str, data["contents"])),
+        packs=tuple(map(str, data["packs"])),
         augmentation=section(
             "augmentation",
             AugmentationSettings,
@@ -154,15 +158,38 @@ def validation_batches(
     return [next(sampler) for _ in range(count)]
 
 
-def mpjpe_cm(model: Pallas, batches: list[Sequence]) -> dict[str, float]:
-    """Root-relative MPJPE of upper body and legs on fixed sequences."""
+def mpjpe_cm(
+    model: Pallas, batches: list[Sequence], sites: tuple[str, ...] = ()
+) -> dict[str, float]:
+    """Root-relative MPJPE of upper body and legs on fixed sequences, with these optional sensors."""
     sums = {"upper": 0.0, "legs": 0.0}
     for batch in batches:
-        out = model(batch.imu)
+        out = model(batch.imu, extra=batch.wearing(sites))
         error = (out.positions - joint_positions(batch.rotations, model.offsets)).norm(dim=-1)
         sums["upper"] += 100 * float(error[..., list(UPPER_JOINTS)].mean()) / len(batches)
         sums["legs"] += 100 * float(error[..., list(LEG_JOINTS)].mean()) / len(batches)
     return sums
+
+
+def checks(library: MotionLibrary) -> dict[str, tuple[list[Sequence], tuple[str, ...]]]:
+    """What training is judged on while it runs: fixed sequences, and the optional sensors worn.
+
+    Where the library has them these are validation subjects; else clips like those of training, and the development contents.
+    """
+    subjects = library.select("validation_subjects")
+    if subjects:
+        batches = validation_batches(library, subjects)
+        return {"subjects": (batches, ()), "subjects_6_sites": (batches[:1], EXTRA_SITES[:2])}
+    development = [
+        c
+        for c in library.clips
+        if c.content in DEVELOPMENT_CONTENTS and c.split in ("train", "validation")
+    ]
+    validation = library.select("validation", development=False)
+    return {
+        "validation": (validation_batches(library, validation), ()),
+        "development": (validation_batches(library, development), ()),
+    }
 
 
 def build(config: TrainingConfig) -> Pallas:
@@ -190,9 +217,8 @@ def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
     torch.manual_seed(config.loop.seed)
     library = MotionLibrary.open(data)
     # Development contents are always judged apart; they are trained on only where the configuration says so.
-    clips = _of(
-        config.contents, library.select("train", development=None if config.development else False)
-    )
+    clips = library.select("train", development=None if config.development else False)
+    clips = _of("pack", config.packs, _of("content", config.contents, clips))
     sampler = SequenceSampler(
         library,
         clips,
@@ -201,18 +227,7 @@ def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
         config.augmentation,
         seed=config.loop.seed * 1000 + rank,
     )
-    checks = {
-        "validation": validation_batches(library, library.select("validation", development=False)),
-        "development": validation_batches(
-            library,
-            [
-                c
-                for c in library.clips
-                if c.content in ("kick", "byebye", "basketball")
-                and c.split in ("train", "validation")
-            ],
-        ),
-    }
+    judged = checks(library)
     where = device()
     model = build(config).to(where)
     model.mixed_precision = fast_bfloat16()
@@ -223,11 +238,9 @@ def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
 
     def validate(network: Any) -> dict[str, float]:
         figures: dict[str, float] = {}
-        for name, batches in checks.items():
-            figures |= {
-                f"{name}_{k}_cm": v
-                for k, v in mpjpe_cm(network, [to_device(b, where) for b in batches]).items()
-            }
+        for name, (batches, sites) in judged.items():
+            moved = [to_device(b, where) for b in batches]
+            figures |= {f"{name}_{k}_cm": v for k, v in mpjpe_cm(network, moved, sites).items()}
         return figures
 
     folder = Path(out)
@@ -251,15 +264,15 @@ def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
     )
 
 
-def _of(contents: tuple[str, ...], clips: list[LibraryClip]) -> list[LibraryClip]:
-    """The clips of these contents; all of them where none is named."""
-    known = {clip.content for clip in clips}
-    for content in contents:
-        if content not in known:
+def _of(label: str, wanted: tuple[str, ...], clips: list[LibraryClip]) -> list[LibraryClip]:
+    """The clips of these packs or contents; all of them where none is named."""
+    known = {getattr(clip, label) for clip in clips}
+    for name in wanted:
+        if name not in known:
             raise PallasError(
-                f"no training clip shows '{content}' (data.contents): there are {', '.join(sorted(known))}"
+                f"no training clip of the {label} '{name}' (data.{label}s): there are {', '.join(sorted(known))}"
             )
-    return [clip for clip in clips if not contents or clip.content in contents]
+    return [clip for clip in clips if not wanted or getattr(clip, label) in wanted]
 
 
 def save_model(model: nn.Module, path: Path, extra: dict[str, Any]) -> Path:

@@ -28,7 +28,14 @@ def walk(frames: int = 120) -> Sequence:
         (torch.zeros(1, frames, 4, 3), R[:, :, [0, 12, 18, 19]].flatten(-2)), -1
     ).flatten(-2)
     velocity = torch.tensor([1.0, 0.0, 0.0]).expand(1, frames, 3)
-    return Sequence(imu, R, torch.zeros(1, frames, 2), velocity, torch.full((1, frames), 0.3))
+    return Sequence(
+        imu,
+        torch.zeros(1, frames, 91),
+        R,
+        torch.zeros(1, frames, 2),
+        velocity,
+        torch.full((1, frames), 0.3),
+    )
 
 
 def test_the_truth_scores_zero_and_a_turned_elbow_its_angle() -> None:

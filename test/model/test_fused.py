@@ -49,7 +49,14 @@ def inputs(frames: int, batch: int) -> list[dict[str, np.ndarray]]:
         .astype(np.float32)
     )
     latent = generator.normal(0, 0.3, (frames, batch, 8)).astype(np.float32)
-    return [{"imu": a, "latent": b} for a, b in zip(imu, latent)]
+    # Optional sensors that come and go, counting from nothing to fully.
+    count = np.clip(np.sin(np.arange(frames) / 9)[:, None, None] + generator.normal(0, 1, 7), 0, 1)
+    turned = rotation[:, :, [0, 1, 2, 3, 0, 1, 2]].reshape(frames, batch, 7, 9)
+    own = np.concatenate((generator.normal(0, 0.4, (frames, batch, 7, 3)), turned), axis=-1)
+    worn = np.broadcast_to(count[..., None], (frames, batch, 7, 1))
+    extra = np.concatenate((worn, own * worn), axis=-1).reshape(frames, batch, 91)
+    every = zip(imu, latent, extra.astype(np.float32))
+    return [{"imu": a, "latent": b, "extra": c} for a, b, c in every]
 
 
 def test_same_numbers_as_the_definition(model: Pallas, tmp_path: Path) -> None:
@@ -70,19 +77,22 @@ def test_same_numbers_as_the_definition(model: Pallas, tmp_path: Path) -> None:
 
 def test_streaming_is_the_sequence_over_ten_thousand_frames(model: Pallas, tmp_path: Path) -> None:
     """One frame at a time gives what the sequence gives (in chunks of 1000), past the window and twice past the counter's period."""
-    frames = np.stack([frame["imu"] for frame in inputs(10_000, 1)], axis=1)
+    drawn = inputs(10_000, 1)
+    frames, extra = (np.stack([frame[k] for frame in drawn], axis=1) for k in ("imu", "extra"))
     path = export_stream(FusedPallasStep(model), tmp_path / "fused.onnx", {"kind": "pallas"})
     stream, nothing = open_stream(path, "onnxruntime"), np.zeros((1, 8), np.float32)
     streamed: dict[str, list[np.ndarray]] = {"positions": [], "root_velocity": []}
-    for frame in frames[0]:
-        out = stream.step({"imu": frame, "latent": nothing})
+    for frame, worn in zip(frames[0], extra[0]):
+        out = stream.step({"imu": frame, "latent": nothing, "extra": worn})
         for name, values in streamed.items():
             values.append(out[name][0].copy())
     state = None
     for start in range(0, frames.shape[1], 1000):
         chunk = slice(start, start + 1000)
         with torch.no_grad():
-            sequence = model(torch.from_numpy(frames[:, chunk]), state)
+            sequence = model(
+                torch.from_numpy(frames[:, chunk]), state, extra=torch.from_numpy(extra[:, chunk])
+            )
         state = sequence.state
         np.testing.assert_allclose(
             np.stack(streamed["positions"][chunk]), sequence.positions[0], atol=TOLERANCE
@@ -97,3 +107,4 @@ def test_ablations_are_left_as_they_are() -> None:
     assert not can_be_fused(Pallas(PallasConfig(long_short=False)))
     assert not can_be_fused(Pallas(PallasConfig(legs="direct")))
     assert not can_be_fused(Pallas(PallasConfig(arms="direct")))
+    assert not can_be_fused(Pallas(PallasConfig(optional_sensors=False)))

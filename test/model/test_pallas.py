@@ -165,7 +165,9 @@ def test_onnx_step_equals_the_network(tmp_path: Path) -> None:
     latent = np.zeros((1, LATENT))
     for t in range(25):
         np.testing.assert_allclose(
-            stream.step({"imu": imu[:, t].numpy(), "latent": latent})["positions"][0],
+            stream.step({"imu": imu[:, t].numpy(), "latent": latent, "extra": np.zeros((1, 91))})[
+                "positions"
+            ][0],
             expected[t],
             atol=1e-4,
         )

@@ -26,7 +26,7 @@ from pallas_ros.train.pallas import PLAIN, _of, read_config  # noqa: E402
 SMALL = PallasConfig(
     width=32, heads=2, hidden=48, window=8, legs_hidden=24, solver_hidden=16, solver_blocks=2
 )
-NO_ERRORS = SensorErrors((0.0,) * 4, 0, 0, 0, 0, 0, 0, 0, 0, delay=(0, 0), dropout=0)
+NO_ERRORS = SensorErrors((0.0,) * 11, 0, 0, 0, 0, 0, 0, 0, 0, delay=(0, 0), dropout=0)
 
 
 @pytest.fixture(scope="module")
@@ -164,10 +164,10 @@ def test_bad_configurations_are_named(tmp_path: Path, text: str, what: str) -> N
 def test_training_on_some_contents(library: MotionLibrary) -> None:
     clips = library.select("train")
     some = clips[0].content
-    assert {clip.content for clip in _of((some,), clips)} == {some}
-    assert _of((), clips) == clips
-    with pytest.raises(PallasError, match="no training clip shows 'swim'"):
-        _of((some, "swim"), clips)
+    assert {clip.content for clip in _of("content", (some,), clips)} == {some}
+    assert _of("content", (), clips) == clips
+    with pytest.raises(PallasError, match="no training clip of the content 'swim'"):
+        _of("content", (some, "swim"), clips)
 
 
 def test_released_configurations_are_valid() -> None:
