@@ -6,7 +6,7 @@ import sys
 
 
 def main(*names: str) -> int:
-    """Run the node ``names`` names, or where none is given those of the command line."""
+    """Run the node ``names`` names, or where none is given those of the command line, and end the process."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(
             number, lambda *_: os._exit(0)
@@ -20,7 +20,12 @@ def main(*names: str) -> int:
             file=sys.stderr,
         )
         return 2
-    return run.main([(group[0], group[1:]) for group in groups])
+    status = run.main([(group[0], group[1:]) for group in groups])
+    # Nothing is open any more. Taking the interpreter and its modules apart takes 0.2 to 0.6 s of processor time a node, which all nodes
+    # would want at once when the graph stops.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def split(words: list[str]) -> list[list[str]]:

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
+from types import FrameType
 from typing import cast
 
 import rclpy
@@ -117,7 +118,13 @@ def run(nodes: Sequence[PallasNode]) -> int:
             executor.remove_node(node)
             node.destroy_node()
         executor.shutdown(timeout_sec=0.5)
+        for number in STOP_SIGNALS:  # the handler would keep the nodes
+            signal.signal(number, _end_now if number == signal.SIGTERM else signal.SIG_IGN)
     return 0
+
+
+def _end_now(number: int, frame: FrameType | None) -> None:
+    os._exit(1)
 
 
 def _cores(nodes: Sequence[PallasNode]) -> tuple[list[int], Callable[[str], None]]:

@@ -1,0 +1,284 @@
+"""Starts and stops of the whole graph, one after the other, and what each cost: gaps, lost messages, leftovers.
+
+    python benchmarks/bench_start.py --cycles 30 --seconds 8
+    python benchmarks/bench_start.py --cycles 5 -- --single-process operator:=auto
+
+Each cycle runs `pallas up` in processes of its own, waits for the graph to be up, listens for some seconds and ends it with Ctrl-C. Nothing
+is recorded: what is counted is what this process hears, which takes part in the graph like any other listener, from the first body to the last.
+
+up        s from the start of the command to the first body
+bodies    of /pallas/body
+gap       ms, the longest time between two bodies, as the middleware received them here; of /pallas/body and /hpstm/body
+skipped   frames of the 60 Hz grid between the first body and the last without a body
+lost      messages with which somebody was not reached: by the middleware's numbers here, from number 1 on, and by what the nodes say that they
+          received (`/diagnostics`) of what was heard here, from the first message on
+stop      s from Ctrl-C to the end of the command
+left      processes, files in shared memory that nobody uses, and nodes in the graph, 2 s after the end
+
+A cycle is clean with no gap over 50 ms, nothing lost and nothing left. The exit status is 1 where one was not.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from pallas.msg import BodyPose
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import Imu
+
+from pallas_ros.body.names import (
+    MODEL_RATE_HZ,
+    SITES,
+    TOPIC_DIAGNOSTICS,
+    TOPIC_HPSTM_BODY,
+    TOPIC_IMU,
+    TOPIC_PALLAS_BODY,
+)
+from pallas_ros.graph.measurement import RECEIVED
+from pallas_ros.messages.decode import header_stamp
+from pallas_ros.ros import middleware
+
+START_S, STOP_S, SETTLE_S = 180.0, 60.0, 2.0
+READ_S = 0.02
+LONGEST_GAP_MS = 50.0
+TOPICS = {
+    TOPIC_PALLAS_BODY: BodyPose,
+    TOPIC_HPSTM_BODY: BodyPose,
+    **{TOPIC_IMU.format(site=site): Imu for site in SITES},
+}
+_BEST_EFFORT = (ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE)
+
+
+@dataclass
+class Cycle:
+    """One start and stop; see the head of this file."""
+
+    up_s: float = float("nan")
+    bodies: int = 0
+    gap_ms: float = float("nan")
+    gap_hpstm_ms: float = float("nan")
+    skipped: int = 0
+    lost: int = 0
+    stop_s: float = float("nan")
+    status: int = 0
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether it is as every start and stop should be."""
+        gaps = np.nan_to_num([self.gap_ms, self.gap_hpstm_ms], nan=np.inf)
+        on_time = bool((gaps <= LONGEST_GAP_MS).all()) and not self.skipped
+        return on_time and not (self.lost or self.left or self.status)
+
+    def row(self) -> str:
+        """As a line of the table."""
+        return (
+            f"{self.up_s:6.1f} {self.bodies:7d} {self.gap_ms:7.1f} {self.gap_hpstm_ms:7.1f} {self.skipped:8d} {self.lost:5d} "
+            f"{self.stop_s:6.2f}  {', '.join(self.left) or '-'}{'' if not self.status else f' (status {self.status})'}"
+        )
+
+
+HEAD = "cycle     up  bodies     gap   hpstm  skipped  lost   stop  left"
+
+
+class Listener:
+    """Reads the topics in turn, with the middleware's own times and numbers."""
+
+    def __init__(self) -> None:
+        self.node = rclpy.create_node(
+            "bench_start", start_parameter_services=False, enable_rosout=False
+        )
+        self._subscriptions = {
+            topic: self._subscribe(kind, topic) for topic, kind in TOPICS.items()
+        }
+        self._diagnostics = self._subscribe(DiagnosticArray, TOPIC_DIAGNOSTICS)
+        self.clear()
+
+    def _subscribe(self, kind: Any, topic: str) -> Any:
+        wanted = _BEST_EFFORT[topic not in map(TOPIC_IMU.format_map, ({"site": s} for s in SITES))]
+        profile = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=1000,
+            reliability=wanted,
+        )
+        return self.node.create_subscription(kind, topic, lambda _: None, profile, raw=True)
+
+    def clear(self) -> None:
+        """Forget the cycle before."""
+        self.received: dict[str, list[int]] = defaultdict(list)
+        self.stamps: dict[str, list[int]] = defaultdict(list)
+        self.numbers: dict[tuple[str, bytes], list[int]] = defaultdict(list)
+        self.tallies: dict[tuple[str, str], tuple[int, int, int]] = {}
+
+    def read(self) -> None:
+        """Take all that has come in."""
+        for topic, subscription in self._subscriptions.items():
+            for data, info in _taken(subscription):
+                self.received[topic].append(info["received_timestamp"])
+                self.stamps[topic].append(header_stamp(data))
+                publisher = info.get("publisher_gid")
+                if publisher is not None:
+                    number = info["publication_sequence_number"]
+                    self.numbers[topic, bytes(publisher["data"])].append(number)
+        for data, _ in _taken(self._diagnostics):
+            for status in deserialize_message(data, DiagnosticArray).status:
+                for pair in status.values:
+                    if pair.key.startswith(RECEIVED):
+                        words = [int(word) for word in pair.value.split()]
+                        topic = pair.key.removeprefix(RECEIVED)
+                        self.tallies[status.name, topic] = (words[0], words[1], words[2])
+
+    def listen(self, seconds: float) -> None:
+        """Read for a while."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(READ_S)
+            self.read()
+
+    def lost(self) -> dict[str, int]:
+        """Messages by whom they did not reach."""
+        found: dict[str, int] = defaultdict(int)
+        for (topic, _), numbers in self.numbers.items():
+            found[f"here: {topic}"] += max(numbers) - len(set(numbers))
+        for (node, topic), (count, _, last) in self.tallies.items():
+            if topic in self.stamps:
+                sent = {stamp for stamp in self.stamps[topic] if stamp <= last}
+                found[f"{node}: {topic}"] += max(0, len(sent) - count)
+        return {who: count for who, count in found.items() if count}
+
+    def others(self) -> list[str]:
+        """Nodes that are in the graph beside this one."""
+        return sorted(set(self.node.get_node_names()) - {"bench_start"})
+
+
+def _taken(subscription: Any) -> Any:
+    with subscription.handle:
+        while (taken := subscription.handle.take_message(subscription.msg_type, True)) is not None:
+            yield taken
+
+
+def cycle(listener: Listener, words: list[str], seconds: float, folder: Path) -> Cycle:
+    """One start and stop of the graph, listened to."""
+    found, before = Cycle(), _shared(os.getpid())
+    listener.clear()
+    log = folder / "up.log"
+    begun = time.monotonic()
+    with log.open("w") as file:
+        command = [sys.executable, "-m", "pallas_ros.cli", "up", *words]
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    while not listener.received[TOPIC_PALLAS_BODY]:
+        listener.listen(0.1)
+        if process.poll() is not None or time.monotonic() - begun > START_S:
+            process.kill()
+            raise SystemExit(f"the graph did not come up:\n{log.read_text()[-3000:]}")
+    found.up_s = time.monotonic() - begun
+    listener.listen(seconds)
+    pids = _session(process.pid)
+    shared = set().union(*map(_shared, pids)) - before
+    stopping = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    while process.poll() is None and time.monotonic() - stopping < STOP_S:
+        listener.listen(READ_S)
+    found.status, found.stop_s = process.wait(1.0), time.monotonic() - stopping
+    listener.listen(SETTLE_S)
+    _judge(found, listener)
+    found.left = [f"process {pid}" for pid in pids if Path(f"/proc/{pid}").exists()]
+    used = set().union(*map(_shared, _processes()))
+    found.left += sorted(path.name for path in shared - used if path.exists())
+    found.left += [f"node {name}" for name in listener.others()]
+    return found
+
+
+def _judge(found: Cycle, listener: Listener) -> None:
+    found.bodies = len(listener.received[TOPIC_PALLAS_BODY])
+    found.gap_ms = _longest(listener.received[TOPIC_PALLAS_BODY])
+    found.gap_hpstm_ms = _longest(listener.received[TOPIC_HPSTM_BODY])
+    steps = np.diff(listener.stamps[TOPIC_PALLAS_BODY]) * MODEL_RATE_HZ / 1e9
+    found.skipped = int(np.rint(steps).sum()) - len(steps)
+    lost = listener.lost()
+    found.lost = sum(lost.values())
+    for who, count in lost.items():
+        print(f"      lost {count} of {who}", file=sys.stderr)
+
+
+def _longest(times: list[int]) -> float:
+    return float(np.diff(np.sort(times)).max()) * 1e-6 if len(times) > 1 else float("nan")
+
+
+def _processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _session(leader: int) -> list[int]:
+    """The processes that a `pallas up` has started, and itself."""
+    found = [leader]
+    for pid in _processes():
+        try:
+            parent = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1]
+        except OSError:
+            continue
+        if int(parent) == leader:
+            found.append(pid)
+    return found
+
+
+def _shared(pid: int) -> set[Path]:
+    """Files in shared memory that a process uses."""
+    try:
+        words = Path(f"/proc/{pid}/maps").read_text().split()
+    except OSError:
+        return set()
+    return {Path(word) for word in words if word.startswith("/dev/shm/")}
+
+
+def main() -> int:
+    """Run the cycles and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cycles", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=8.0, help="to listen in each")
+    parser.add_argument("--json", type=Path, metavar="F", help="write the figures there too")
+    parser.add_argument("words", nargs="*", help="for `pallas up`, after --")
+    args = parser.parse_args()
+    middleware.prepare()
+    rclpy.init()
+    cycles: list[Cycle] = []
+    with tempfile.TemporaryDirectory() as folder:
+        listener = Listener()
+        print(HEAD, flush=True)
+        for number in range(1, args.cycles + 1):
+            cycles.append(cycle(listener, args.words, args.seconds, Path(folder)))
+            print(f"{number:5d} {cycles[-1].row()}", flush=True)
+        listener.node.destroy_node()
+    rclpy.try_shutdown()
+    clean = sum(one.clean for one in cycles)
+    gaps = [max(one.gap_ms, one.gap_hpstm_ms) for one in cycles]
+    print(
+        f"{clean} of {len(cycles)} clean; longest gap {max(gaps):.1f} ms; "
+        f"{sum(one.lost for one in cycles)} messages lost; {sum(len(one.left) for one in cycles)} things left"
+    )
+    if args.json:
+        args.json.write_text(json.dumps([asdict(one) for one in cycles], indent=1) + "\n")
+    return 0 if clean == len(cycles) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
