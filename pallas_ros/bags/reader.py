@@ -1,53 +1,18 @@
 """Reading bags in time order, whole or damaged, a chunk at a time."""
 
 import contextlib
-import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-import yaml
-
-from pallas_ros.bags.mcap_file import FOREVER, McapFile
-from pallas_ros.bags.types import Decoder, Qos
+from pallas_ros.bags.mcap_file import McapFile
+from pallas_ros.bags.mcap_records import FOREVER
+from pallas_ros.bags.metadata_file import read_metadata
+from pallas_ros.bags.sqlite_file import SqliteFile
+from pallas_ros.bags.types import BagMessage, BagTopic, Decoder, Qos, StorageFile
 from pallas_ros.body.errors import PallasError
 
-
-class BagMessage(NamedTuple):
-    """One recorded message, still serialised."""
-
-    topic: str
-    msgtype: str
-    stamp: int
-    """ns, when it was received."""
-    data: bytes
-
-
-@dataclass
-class BagTopic:
-    """A topic of a bag: its type, how it was offered, how many messages it has and between which stamps (ns) the bag's lie."""
-
-    name: str
-    msgtype: str
-    qos: Qos
-    count: int
-    definition: str = ""
-    encoding: str = ""
-    type_hash: str = ""
-
-
-class StorageFile(Protocol):
-    """One storage file, open for reading."""
-
-    topics: list[BagTopic]
-    first: int
-    last: int
-    damage: str
-
-    def messages(self, topics: set[str], start: int, stop: int) -> Iterator[BagMessage]:
-        """Messages of ``topics`` with start <= stamp < stop, in the order of their stamps."""
-        ...
+__all__ = ["Bag", "BagMessage", "BagTopic"]
 
 
 class Bag:
@@ -59,7 +24,7 @@ class Bag:
         path: as given.
         topics: by name.
         first, last: ns, stamps of the first and last message; 0 where there is none.
-        damage: what is wrong with the files, in words; empty when nothing is.
+        encodings: of topics that are not ROS 2 messages and cannot be read here, by name.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -70,11 +35,12 @@ class Bag:
         """
         self.path = Path(path)
         self.files = _storage_files(self.path)
-        begun = [file for file in self.files if file.stat().st_size] or self.files
-        self._storage = [_open(file) for file in begun]
         self._decoder = Decoder()
+        self._storage, self._troubles = _open_all(self.path, self.files)
         self.topics: dict[str, BagTopic] = {}
+        self.encodings: dict[str, str] = {}
         for storage in self._storage:
+            self.encodings |= storage.encodings
             for topic in storage.topics:
                 self._add(topic)
         spans = [
@@ -84,10 +50,29 @@ class Bag:
         ]
         self.first = min((first for first, _ in spans), default=0)
         self.last = max((last for _, last in spans), default=0)
-        damages = [storage.damage for storage in self._storage] + [
-            f"{file.name} is empty" for file in self.files if file not in begun
-        ]
-        self.damage = "; ".join(damage for damage in damages if damage)
+        if self.encodings and not self.topics:
+            raise PallasError(f"{self.path}: {_foreign(self.encodings)}")
+
+    @property
+    def damage(self) -> str:
+        """What is known to be wrong with the files, in words; empty when nothing is.
+
+        A damaged place is found when it is read: this is complete after `check`, and after all messages were read.
+        """
+        damages = [storage.damage for storage in self._storage] + self._troubles
+        return "; ".join(damage for damage in damages if damage)
+
+    def check(self, progress: Callable[[int], None] = lambda count: None) -> str:
+        """Read every byte and return `damage`; ``progress`` is called with the number of messages read."""
+        done = 0
+
+        def passed_on(count: int) -> None:
+            progress(done + count)
+
+        for storage in self._storage:
+            storage.check(passed_on)
+            done += sum(topic.count for topic in storage.topics)
+        return self.damage
 
     @property
     def count(self) -> int:
@@ -98,6 +83,12 @@ class Bag:
     def duration(self) -> float:
         """Seconds from the first message to the last."""
         return (self.last - self.first) / 1e9
+
+    def extents(self) -> list[tuple[str, int, int, int]]:
+        """Name, first and last stamp (ns) and number of messages of each file that can be read."""
+        return [
+            (s.name, s.first, s.last, sum(topic.count for topic in s.topics)) for s in self._storage
+        ]
 
     def messages(
         self, topics: set[str] | None = None, start: int | None = None, stop: int | None = None
@@ -136,8 +127,10 @@ class Bag:
                     ", ".join(sorted(topic.name for topic in self.topics.values() if topic.count))
                     or "nothing"
                 )
+                if name in self.encodings:
+                    raise PallasError(f"{self.path}: {_foreign(self.encodings)}")
                 raise PallasError(
-                    f"{self.path}: no messages on {name} in this bag; it holds {there}"
+                    f"{self.path}: no messages on {name} in this bag; it holds {there[:400]}"
                 )
 
     def _add(self, topic: BagTopic) -> None:
@@ -153,146 +146,116 @@ def _storage_files(path: Path) -> list[Path]:
     if not path.exists():
         raise PallasError(f"{path}: no such bag; give a rosbag2 folder, a .mcap or a .db3 file")
     if path.is_file():
+        if path.suffix == ".bag":
+            raise PallasError(f"{path}: {_ros1(path)}")
         if path.suffix not in (".mcap", ".db3"):
             raise PallasError(f"{path}: not a bag; give a rosbag2 folder, a .mcap or a .db3 file")
         return [path]
     files = sorted(
-        [*path.glob("*.mcap"), *path.glob("*.db3")], key=lambda file: (len(file.name), file.name)
+        (file for kind in ("*.mcap", "*.db3") for file in path.glob(kind) if file.is_file()),
+        key=lambda file: (len(file.name), file.name),
     )
     if not files:
-        compressed = any(path.glob("*.zstd"))
-        hint = (
-            "it was compressed as a whole; run 'zstd -d' on its files first"
-            if compressed
-            else "no .mcap or .db3 file is in it"
-        )
-        raise PallasError(f"{path}: not a bag: {hint}")
-    if _compression_mode(path):
+        raise PallasError(f"{path}: not a bag: {_why_no_bag(path)}")
+    metadata = read_metadata(path)
+    if metadata is not None and metadata.compression_mode == "message":
         raise PallasError(
             f"{path}: its messages are compressed one by one; convert it with 'ros2 bag convert' first"
         )
     return files
 
 
-def _compression_mode(folder: Path) -> str:
-    """``compression_mode`` of the metadata where it is ``message``; damaged or absent metadata is no obstacle."""
-    try:
-        text = (folder / "metadata.yaml").read_text(encoding="utf-8")[: 1 << 20]
-        mode = str(yaml.safe_load(text)["rosbag2_bagfile_information"].get("compression_mode", ""))
-    except (
-        OSError,
-        ValueError,
-        yaml.YAMLError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ):
-        return ""
-    return mode.lower() if mode.lower() == "message" else ""
+def _why_no_bag(folder: Path) -> str:
+    if any(folder.glob("*.zstd")):
+        return "it was compressed as a whole; run 'zstd -d' on its files first"
+    old = next(folder.glob("*.bag"), None)
+    return "no .mcap or .db3 file is in it" if old is None else _ros1(old)
 
 
-def _open(path: Path) -> StorageFile:
-    return _Mcap(path) if path.suffix == ".mcap" else _Sqlite(path)
+def _ros1(path: Path) -> str:
+    """What to do with a bag of ROS 1."""
+    return (
+        "a bag of ROS 1; convert it first: "
+        f"rosbags-convert --src {path.name[:80]} --dst {path.stem[:80]}"
+    )
+
+
+def _foreign(encodings: dict[str, str]) -> str:
+    """Topics of an MCAP file whose messages are not those of ROS 2, and what to do."""
+    kinds = ", ".join(sorted({kind[:20] or "no encoding" for kind in encodings.values()}))
+    names = sorted(encodings)
+    some = ", ".join(name[:60] for name in names[:3]) + (", ..." if len(names) > 3 else "")
+    return (
+        f"the messages on {some} are encoded as {kinds}, not as ROS 2 messages (cdr); convert them "
+        "to ROS 2 types first, as docs/guide says under 'Bring your own bag', or record them with "
+        "`ros2 bag record` or `pallas record`"
+    )
+
+
+def _open_all(path: Path, files: list[Path]) -> tuple[list[StorageFile], list[str]]:
+    """The files that can be read, and what is wrong with the others.
+
+    Raises:
+        PallasError: none can be read.
+    """
+    storage: list[StorageFile] = []
+    troubles: list[str] = []
+    refused: PallasError | None = None
+    for file in files:
+        if not file.stat().st_size and len(files) > 1:
+            troubles.append(f"{file.name} is empty")
+            continue
+        try:
+            storage.append(_Mcap(file) if file.suffix == ".mcap" else SqliteFile(file))
+        except PallasError as error:
+            refused = refused or error
+            troubles.append(f"{file.name} cannot be read")
+    if refused is not None and not storage:
+        raise refused
+    metadata = read_metadata(path) if path.is_dir() else None
+    if metadata is not None:
+        there = {file.name for file in files}
+        absent = [name for name in metadata.files if Path(name).name not in there]
+        troubles += [f"{Path(name).name[:80]} is not there" for name in absent[:10]]
+    return storage, troubles
 
 
 class _Mcap:
     """An MCAP file as a storage file."""
 
     def __init__(self, path: Path) -> None:
+        self.name = path.name
         self._file = McapFile(path)
         self.topics: list[BagTopic] = []
+        self.encodings: dict[str, str] = {}
         index = self._file.index()
-        self.first, self.last, self.damage = index.first, index.last, index.damage
+        self.first = index.first
+        self.last = index.last
+        known = index.known
         for key, channel in index.channels.items():
-            schema = index.schemas.get(channel.schema_id)
-            if channel.message_encoding == "cdr" and schema is not None:
-                metadata = channel.metadata
-                self.topics.append(
-                    BagTopic(
-                        channel.topic,
-                        schema.name,
-                        Qos.parse(metadata.get("offered_qos_profiles", "")),
-                        index.counts.get(key, 0),
-                        schema.data.decode("utf-8", "replace"),
-                        schema.encoding,
-                        metadata.get("topic_type_hash", ""),
-                    )
+            if key not in known:
+                self.encodings[channel.topic] = channel.message_encoding
+                continue
+            schema = index.schemas[channel.schema_id]
+            self.topics.append(
+                BagTopic(
+                    channel.topic,
+                    schema.name,
+                    Qos.parse(channel.metadata.get("offered_qos_profiles", "")),
+                    index.counts.get(key, 0),
+                    schema.data.decode("utf-8", "replace"),
+                    schema.encoding,
+                    channel.metadata.get("topic_type_hash", ""),
                 )
+            )
+
+    @property
+    def damage(self) -> str:
+        return self._file.damage
 
     def messages(self, topics: set[str], start: int, stop: int) -> Iterator[BagMessage]:
         for topic, msgtype, stamp, data in self._file.messages(topics, start, stop):
             yield BagMessage(topic, msgtype, stamp, data)
 
-
-class _Sqlite:
-    """A rosbag2 sqlite3 file, of any schema version."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.topics: list[BagTopic] = []
-        self.first, self.last, self.damage = 0, 0, ""
-        try:
-            with contextlib.closing(self._connect()) as database:
-                self._index(database)
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise PallasError(f"{path}: not a readable rosbag2 sqlite3 file: {error}") from None
-
-    def _connect(self) -> sqlite3.Connection:
-        """Read only; a log that a killed writer left beside the file is read with it, where the folder can be written to."""
-        return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
-
-    def _index(self, database: sqlite3.Connection) -> None:
-        columns = {row[1] for row in database.execute("PRAGMA table_info(topics)")}
-        qos = "offered_qos_profiles" if "offered_qos_profiles" in columns else "''"
-        type_hash = "type_description_hash" if "type_description_hash" in columns else "''"
-        definitions: dict[str, tuple[str, str]] = {}
-        if database.execute(
-            "SELECT 1 FROM sqlite_master WHERE name = 'message_definitions'"
-        ).fetchone():
-            rows = database.execute(
-                "SELECT topic_type, encoding, encoded_message_definition FROM message_definitions"
-            )
-            definitions = {str(name): (str(encoding), str(text)) for name, encoding, text in rows}
-        counts = dict(database.execute("SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id"))
-        for key, name, msgtype, profile, digest in database.execute(
-            f"SELECT id, name, type, {qos}, {type_hash} FROM topics"
-        ):
-            encoding, text = definitions.get(msgtype, ("", ""))
-            self.topics.append(
-                BagTopic(
-                    str(name),
-                    str(msgtype),
-                    Qos.parse(str(profile)),
-                    counts.get(key, 0),
-                    text,
-                    encoding,
-                    str(digest),
-                )
-            )
-        self.first, self.last = database.execute(
-            "SELECT COALESCE(MIN(timestamp), 0), COALESCE(MAX(timestamp), 0) FROM messages"
-        ).fetchone()
-        if self._path.with_name(self._path.name + "-wal").exists():
-            self.damage = f"{self._path.name} was not closed"
-
-    def messages(self, topics: set[str], start: int, stop: int) -> Iterator[BagMessage]:
-        try:
-            with contextlib.closing(self._connect()) as database:
-                named = {
-                    row[0]: (str(row[1]), str(row[2]))
-                    for row in database.execute("SELECT id, name, type FROM topics")
-                    if row[1] in topics
-                }
-                marks = ",".join("?" * len(named))
-                query = (
-                    f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) "
-                    "AND timestamp >= ? AND timestamp < ? ORDER BY timestamp, id"
-                )
-                for key, stamp, data in database.execute(query, (*named, start, stop)):
-                    if isinstance(data, bytes) and isinstance(stamp, int):
-                        yield BagMessage(*named[key], stamp, data)
-        except sqlite3.Error as error:
-            raise PallasError(
-                f"{self._path}: the file is damaged ({error}); what came before was read"
-            ) from None
+    def check(self, progress: Callable[[int], None]) -> None:
+        self._file.check(progress)

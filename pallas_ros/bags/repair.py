@@ -1,5 +1,6 @@
-"""Giving a bag that was cut short what its writer could not write any more: the index and ``metadata.yaml``."""
+"""Giving a damaged bag what other tools need: whole files, their index and ``metadata.yaml``. The damaged one is kept."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -8,25 +9,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pallas_ros.bags.metadata_file import NAME, read_metadata
 from pallas_ros.bags.reader import Bag
-from pallas_ros.bags.types import message_definition
-from pallas_ros.bags.writer import BagWriter, Channel, Storage
+from pallas_ros.bags.storage import Channel, Storage
+from pallas_ros.bags.types import BagTopic, message_definition
+from pallas_ros.bags.writer import BagWriter, Extent, write_metadata
 from pallas_ros.body.errors import PallasError
+
+ORIGINAL = "original"
+"""The folder, in the repaired bag, that what was there before is kept in."""
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """What `repair` found: the messages kept, the seconds they span, and what was wrong."""
+    """What `repair` found: the messages kept, the seconds they span, what was wrong, and where the damaged files are kept."""
 
     messages: int
     duration: float
     damage: str
+    original: Path | None = None
 
 
 def repair(path: str | Path, progress: Callable[[int], None] = lambda count: None) -> Repaired:
-    """Rewrite the bag folder ``path`` so that every tool opens it; the folder changes only once all is written.
+    """Check every byte of the bag folder ``path``; where it is damaged, rewrite what is whole so that every tool opens it.
 
-    Nothing is done to a bag that is whole. ``progress`` is called with the number of messages copied.
+    The folder changes only once all is written, and what was in it is kept in its folder `ORIGINAL`.
+    Nothing is done to a bag that is whole. ``progress`` is called with the number of messages read.
 
     Raises:
         PallasError: there is no bag folder there, nothing in it can be read, or the disk is full.
@@ -35,36 +43,93 @@ def repair(path: str | Path, progress: Callable[[int], None] = lambda count: Non
     bag = Bag(path)
     if not path.is_dir():
         raise PallasError(f"{path}: give the bag's folder, not a file in it")
-    if not bag.damage and (path / "metadata.yaml").is_file():
-        return Repaired(bag.count, bag.duration, "")
-    if not bag.count:
-        raise PallasError(f"{path}: not one whole message is in it, so there is nothing to restore")
-    damage = bag.damage or "metadata.yaml was missing"
-    storage: Storage = "mcap" if bag.files[0].suffix == ".mcap" else "sqlite3"
-    folder = Path(tempfile.mkdtemp(dir=path.resolve().parent, prefix=f".{path.name}.repair."))
+    try:
+        damage = bag.damage or bag.check(progress)
+        if damage:
+            return _rewrite(bag, progress)
+        wrong = _wrong_metadata(bag)
+        if wrong:
+            return _describe(bag, wrong)
+    except (OSError, sqlite3.Error) as error:
+        raise PallasError(f"{path}: cannot be repaired: {error}") from None
+    return Repaired(bag.count, bag.duration, "")
+
+
+def _wrong_metadata(bag: Bag) -> str:
+    """What is wrong with the metadata of a bag whose files are whole; empty when nothing is."""
+    metadata = read_metadata(bag.path)
+    if metadata is None:
+        there = (bag.path / NAME).exists()
+        return f"{NAME} was damaged" if there else f"{NAME} was missing"
+    names = [file.name for file in bag.files]
+    if not bag.encodings and metadata.count not in (None, bag.count):
+        return f"{NAME} said {metadata.count} messages, there are {bag.count}"
+    if sorted(metadata.files) != sorted(names):
+        return f"{NAME} named other files"
+    return ""
+
+
+def _describe(bag: Bag, wrong: str) -> Repaired:
+    """Write the metadata of a bag whose files are whole."""
+    if (bag.path / NAME).exists():
+        original = _free_name(bag.path)
+        original.mkdir()
+        shutil.copy2(bag.path / NAME, original / NAME)
+    else:
+        original = None
+    channels = [_channel(topic) for topic in bag.topics.values()]
+    extents = [Extent(name, first, last, count) for name, first, last, count in bag.extents()]
+    write_metadata(bag.path, _storage(bag), channels, extents)
+    return Repaired(bag.count, bag.duration, wrong, original)
+
+
+def _rewrite(bag: Bag, progress: Callable[[int], None]) -> Repaired:
+    """Copy every message that can be read to new files, and put them in the place of the damaged ones."""
+    path = bag.path
+    folder = Path(tempfile.mkdtemp(dir=path.resolve().parent, prefix=f".{path.resolve().name}."))
     try:
         new = folder / path.resolve().name
-        with BagWriter(new, storage=storage) as writer:
+        with BagWriter(new, storage=_storage(bag)) as writer:
             for topic in bag.topics.values():
-                definition, type_hash = (
-                    (topic.definition, topic.type_hash)
-                    if topic.definition
-                    else message_definition(topic.msgtype)
-                )
-                writer.add_channel(
-                    Channel(topic.name, topic.msgtype, topic.qos, definition, type_hash)
-                )
+                writer.add_channel(_channel(topic))
             for message in bag.messages():
                 writer.write(message.topic, message.stamp, message.data)
                 if writer.count % 1000 == 0:
                     progress(writer.count)
-        kept = writer.count
-        old = folder / "damaged"
-        os.rename(path, old)
-        os.rename(new, path)
-    except (OSError, sqlite3.Error) as error:
-        raise PallasError(f"{path}: cannot be repaired: {error}") from None
+        if not writer.count:
+            raise PallasError(
+                f"{path}: not one whole message is in it, so there is nothing to restore"
+            )
+        original = _free_name(path)
+        os.rename(path, new / original.name)
+        try:
+            os.rename(new, path)
+        except OSError:
+            os.rename(new / original.name, path)
+            raise
     finally:
-        if path.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-    return Repaired(kept, bag.duration, damage)
+        shutil.rmtree(folder, ignore_errors=True)
+    damage = bag.damage  # complete now that all was read
+    if bag.encodings:
+        damage += (
+            f"; {len(bag.encodings)} topics that are not ROS 2 messages are in the original only"
+        )
+    return Repaired(writer.count, (writer.last - writer.first) / 1e9, damage, original)
+
+
+def _storage(bag: Bag) -> Storage:
+    return "mcap" if bag.files[0].suffix == ".mcap" else "sqlite3"
+
+
+def _channel(topic: BagTopic) -> Channel:
+    definition, type_hash = topic.definition, topic.type_hash
+    if not definition:
+        with contextlib.suppress(PallasError):  # without one it can still be played
+            definition, type_hash = message_definition(topic.msgtype)
+    return Channel(topic.name, topic.msgtype, topic.qos, definition, type_hash, topic.count)
+
+
+def _free_name(folder: Path) -> Path:
+    """`ORIGINAL` in ``folder``, numbered where there is one already."""
+    names = [ORIGINAL, *(f"{ORIGINAL}_{number}" for number in range(2, 1000))]
+    return next(folder / name for name in names if not (folder / name).exists())

@@ -1,10 +1,12 @@
 """What a bag says of its topics: message definitions, and the QoS they were offered with."""
 
 import os
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import yaml
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
@@ -14,7 +16,10 @@ from pallas_ros.body.errors import PallasError
 
 _SOURCE_MESSAGES = Path(__file__).resolve().parents[2] / "msg"
 _FOREVER = {"sec": 9223372036, "nsec": 854775807}
-DEFINITION_LIMIT = 1 << 20  # characters of one definition
+DEFINITION_LIMIT = 1 << 17
+"""Characters of one definition, which is parsed at 60 kB/s; the longest of MoveIt has half as many."""
+_PROFILE_LIMIT = 4096  # characters of the first profile of a topic, which has 400
+_POLICY = re.compile(r"""\b(reliability|durability|depth)["']?\s*:\s*["']?(\w{1,20})""")
 
 
 @dataclass(frozen=True)
@@ -42,24 +47,72 @@ class Qos:
 
     @classmethod
     def parse(cls, text: str) -> "Qos":
-        """The first profile of ``text``; the default where it says nothing that can be read."""
-        try:
-            profile = (yaml.safe_load(text) or [{}])[0]
-            return cls(
-                reliable=profile.get("reliability", 1) in (0, 1, "reliable", "system_default"),
-                latched=profile.get("durability", 2) in (1, "transient_local"),
-                depth=min(max(int(profile.get("depth", 10)), 1), 1000),
-            )
-        except (
-            yaml.YAMLError,
-            AttributeError,
-            TypeError,
-            ValueError,
-            KeyError,
-            IndexError,
-            RecursionError,
-        ):
-            return cls()
+        """The first profile of ``text``; the default where it says nothing that can be read.
+
+        Read by pattern and not as YAML: it is as long as a file's author likes.
+        """
+        found: dict[str, str] = {}
+        for name, value in _POLICY.findall(text[:_PROFILE_LIMIT]):
+            found.setdefault(name, value)
+        depth = found.get("depth", "10")
+        return cls(
+            reliable=found.get("reliability", "1") in ("0", "1", "reliable", "system_default"),
+            latched=found.get("durability", "2") in ("1", "transient_local"),
+            depth=min(max(int(depth), 1), 1000) if depth.isascii() and depth.isdigit() else 10,
+        )
+
+
+class BagMessage(NamedTuple):
+    """One recorded message, still serialised."""
+
+    topic: str
+    msgtype: str
+    stamp: int
+    """ns, when it was received."""
+    data: bytes
+
+
+@dataclass
+class BagTopic:
+    """A topic of a bag: its type, how it was offered, how many messages the index promises, and how its type is defined."""
+
+    name: str
+    msgtype: str
+    qos: Qos
+    count: int
+    definition: str = ""
+    encoding: str = ""
+    type_hash: str = ""
+
+
+class StorageFile(Protocol):
+    """One storage file, open for reading.
+
+    Attributes:
+        name: of the file, without its folder.
+        topics: of ROS 2 messages.
+        encodings: of the other topics, by name: ``json``, ``protobuf``, ...
+        first, last: ns, stamps of the first and last message.
+    """
+
+    name: str
+    topics: list[BagTopic]
+    encodings: dict[str, str]
+    first: int
+    last: int
+
+    @property
+    def damage(self) -> str:
+        """What is known to be wrong with the file, in words; complete after `check`."""
+        ...
+
+    def messages(self, topics: set[str], start: int, stop: int) -> Iterator[BagMessage]:
+        """Messages of ``topics`` with start <= stamp < stop, in the order of their stamps."""
+        ...
+
+    def check(self, progress: Callable[[int], None]) -> None:
+        """Read every byte; ``progress`` is called with the number of messages read."""
+        ...
 
 
 class _NoAliases(yaml.SafeDumper):
@@ -145,23 +198,12 @@ class Decoder:
     def __init__(self) -> None:
         """Know nothing yet; `learn` as definitions turn up in the bag."""
         self._own: Typestore = get_typestore(Stores.EMPTY)
+        self._unread: dict[str, str] = {}
 
     def learn(self, msgtype: str, definition: str, encoding: str) -> None:
-        """Take in a definition of the bag; one that cannot be read is passed over, for the known types may do instead."""
-        if (
-            encoding != "ros2msg"
-            or not definition
-            or len(definition) > DEFINITION_LIMIT
-            or msgtype in self._own.fielddefs
-        ):
-            return
-        try:
-            types = get_types_from_msg(definition, msgtype)
-            self._own.register(
-                {name: value for name, value in types.items() if name not in self._own.fielddefs}
-            )
-        except Exception:  # hostile text: anything may come out of the parser
-            return
+        """Take in a definition of the bag; it is read when the first message of the type is."""
+        if encoding == "ros2msg" and 0 < len(definition) <= DEFINITION_LIMIT:
+            self._unread.setdefault(msgtype, definition)
 
     def decode(self, msgtype: str, data: bytes) -> Any:
         """The message as an object with the fields of ``msgtype``.
@@ -176,11 +218,23 @@ class Decoder:
             Exception
         ) as error:  # hostile bytes: struct.error, IndexError, UnicodeDecodeError, ...
             raise PallasError(
-                f"a message of type {msgtype} is damaged ({type(error).__name__})"
+                f"a message of type {msgtype[:80]} is damaged ({type(error).__name__})"
             ) from None
 
     def _store(self, msgtype: str) -> Typestore:
+        if msgtype in self._unread:
+            self._read(msgtype, self._unread.pop(msgtype))
         if msgtype in self._own.fielddefs:
             return self._own
         _definition(msgtype, os.environ.get("AMENT_PREFIX_PATH", ""))
         return _known_types()
+
+    def _read(self, msgtype: str, definition: str) -> None:
+        """Read a definition; one that cannot be read is passed over, for the known types may do instead."""
+        try:
+            types = get_types_from_msg(definition, msgtype)
+            self._own.register(
+                {name: value for name, value in types.items() if name not in self._own.fielddefs}
+            )
+        except Exception:  # hostile text: anything may come out of the parser
+            return

@@ -1,4 +1,4 @@
-"""`pallas repair`: restore the index of a bag whose recorder was killed."""
+"""`pallas repair`: check a bag, and restore one that was cut short or damaged."""
 
 import argparse
 from pathlib import Path
@@ -7,13 +7,15 @@ from tqdm import tqdm
 
 from pallas_ros.bags import repair
 
-HELP = "Restore a bag that a crash cut short, so that every tool opens it."
+HELP = "Check a bag, and restore one that was cut short or damaged, so that every tool opens it."
 
 EXAMPLE = """\
 example:
   pallas repair recordings/monday
 
-`pallas` itself reads such a bag as it is; `ros2 bag`, Foxglove and others want the index that this writes."""
+Every byte is read. Nothing is done to a bag that is whole; of a damaged one what is whole is written to new files, and the
+damaged files are kept in its folder `original`. `pallas` itself reads a damaged bag as it is; `ros2 bag`, Foxglove and others
+want the index that this writes."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,14 +25,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Repair, and say what was found."""
-    with tqdm(unit=" messages", desc="copying", leave=False, delay=1) as bar:
+    with tqdm(unit=" messages", desc="reading", leave=False, delay=1) as bar:
         found = repair(args.bag, lambda count: bar.update(count - bar.n))
     if not found.damage:
         print(
             f"{args.bag} is whole: {found.messages} messages in {found.duration:.1f} s, nothing to do"
         )
-    else:
-        print(
-            f"{args.bag} is repaired: {found.messages} messages in {found.duration:.1f} s are kept ({found.damage})"
-        )
+        return 0
+    kept = f"; what was there before is in {found.original}" if found.original else ""
+    print(
+        f"{args.bag} is repaired: {found.messages} messages in {found.duration:.1f} s are kept ({found.damage}){kept}"
+    )
     return 0

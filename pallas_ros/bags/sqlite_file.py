@@ -1,0 +1,164 @@
+"""One sqlite3 file of rosbag2, of any schema version; behind a damaged page reading goes on."""
+
+import contextlib
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pallas_ros.bags.types import BagMessage, BagTopic, Qos
+from pallas_ros.body.errors import PallasError
+
+Row = tuple[int, int, int, bytes]
+_FARTHEST = 1 << 20
+"""Rows that are skipped at most behind the last one that could be read; a page holds fewer than 4096."""
+
+
+class SqliteFile:
+    """A sqlite3 file as a storage file; see `pallas_ros.bags.types.StorageFile`."""
+
+    def __init__(self, path: Path) -> None:
+        """Open and index it.
+
+        Raises:
+            PallasError: it is not a sqlite3 file of rosbag2.
+        """
+        self._path = path
+        self.name = path.name
+        self._troubles: dict[str, None] = {}
+        self.topics: list[BagTopic] = []
+        self.encodings: dict[str, str] = {}
+        self.first = 0
+        self.last = 0
+        try:
+            with contextlib.closing(self._connect()) as database:
+                self._index(database)
+        except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
+            raise PallasError(f"{path}: not a readable rosbag2 sqlite3 file: {error}") from None
+        if path.with_name(path.name + "-wal").exists():
+            self._troubles["was not closed"] = None
+
+    @property
+    def damage(self) -> str:
+        """What is known to be wrong with the file, in words."""
+        return f"{self._path.name} " + ", ".join(self._troubles) if self._troubles else ""
+
+    def messages(self, topics: set[str], start: int, stop: int) -> Iterator[BagMessage]:
+        """Messages of ``topics`` with start <= stamp < stop by their stamps; behind damage, as they were written."""
+        done = (-1, -1)
+        try:
+            with contextlib.closing(self._connect()) as database:
+                named = {
+                    row[0]: (str(row[1]), str(row[2]))
+                    for row in database.execute("SELECT id, name, type FROM topics")
+                    if row[1] in topics
+                }
+                query = (
+                    "SELECT id, topic_id, timestamp, data FROM messages "
+                    "WHERE timestamp >= ? AND timestamp < ? ORDER BY timestamp, id"
+                )
+                try:
+                    for key, topic, stamp, data in database.execute(query, (start, stop)):
+                        if topic in named and _is_message(stamp, data):
+                            yield BagMessage(*named[topic], stamp, data)
+                            done = (stamp, key)
+                except sqlite3.Error as error:
+                    self._damaged(error)
+                    for key, topic, stamp, data in self._whole_rows(database, with_data=True):
+                        if topic in named and start <= stamp < stop and (stamp, key) > done:
+                            yield BagMessage(*named[topic], stamp, data)
+        except sqlite3.Error as error:
+            self._damaged(error)
+
+    def check(self, progress: Callable[[int], None]) -> None:
+        """Have sqlite3 check every page. A changed byte within a message is not noticed: the format has no checksums."""
+        try:
+            with contextlib.closing(self._connect()) as database:
+                found = database.execute("PRAGMA integrity_check(1)").fetchone()
+                if found != ("ok",):
+                    self._damaged(found[0])
+        except sqlite3.Error as error:
+            self._damaged(error)
+        progress(sum(topic.count for topic in self.topics))
+
+    def _connect(self) -> sqlite3.Connection:
+        """Read only; a log that a killed writer left beside the file is read with it, where the folder can be written to."""
+        return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
+
+    def _damaged(self, error: object) -> None:
+        self._troubles.setdefault(f"is damaged ({str(error)[:80]}): messages may be missing", None)
+
+    def _index(self, database: sqlite3.Connection) -> None:
+        columns = {row[1] for row in database.execute("PRAGMA table_info(topics)")}
+        qos = "offered_qos_profiles" if "offered_qos_profiles" in columns else "''"
+        type_hash = "type_description_hash" if "type_description_hash" in columns else "''"
+        encoding = "serialization_format" if "serialization_format" in columns else "'cdr'"
+        counts = self._counts(database)
+        definitions = self._definitions(database)
+        for key, name, msgtype, how, profile, digest in database.execute(
+            f"SELECT id, name, type, {encoding}, {qos}, {type_hash} FROM topics"
+        ):
+            if how not in ("cdr", ""):
+                self.encodings[str(name)] = str(how)
+                continue
+            format_, text = definitions.get(msgtype, ("", ""))
+            self.topics.append(
+                BagTopic(
+                    str(name),
+                    str(msgtype),
+                    Qos.parse(str(profile)),
+                    counts.get(key, 0),
+                    text,
+                    format_,
+                    str(digest),
+                )
+            )
+
+    def _counts(self, database: sqlite3.Connection) -> Counter[int]:
+        """Messages of each topic; the file's first and last stamp are found with them."""
+        span = "SELECT COALESCE(MIN(timestamp), 0), COALESCE(MAX(timestamp), 0) FROM messages"
+        each = "SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id"
+        database.execute("SELECT topic_id, timestamp, data FROM messages LIMIT 0")
+        counts: Counter[int] = Counter()
+        try:
+            self.first, self.last = database.execute(span).fetchone()
+            counts.update(dict(database.execute(each)))
+        except sqlite3.DatabaseError as error:
+            self._damaged(error)
+            counts.clear()
+            self.first = self.last = 0
+            for _, topic, stamp, _ in self._whole_rows(database, with_data=False):
+                counts[topic] += 1
+                self.first = min(self.first or stamp, stamp)
+                self.last = max(self.last, stamp)
+        return counts
+
+    def _definitions(self, database: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+        there = "SELECT 1 FROM sqlite_master WHERE name = 'message_definitions'"
+        rows = "SELECT topic_type, encoding, encoded_message_definition FROM message_definitions"
+        try:
+            if database.execute(there).fetchone():
+                return {str(a): (str(b), str(c)) for a, b, c in database.execute(rows)}
+        except sqlite3.DatabaseError as error:
+            self._damaged(error)
+        return {}
+
+    def _whole_rows(self, database: sqlite3.Connection, with_data: bool) -> Iterator[Row]:
+        """Every row that can be read, in the order they were written: behind a damaged page with the next one."""
+        what = "data" if with_data else "x''"
+        query = f"SELECT id, topic_id, timestamp, {what} FROM messages NOT INDEXED WHERE id > ? ORDER BY id"
+        after, step = 0, 1
+        while step <= _FARTHEST:
+            try:
+                for row in database.execute(query, (after,)):
+                    after, step = row[0], 1
+                    if _is_message(row[2], row[3]):
+                        yield row
+                return
+            except sqlite3.DatabaseError:
+                after, step = after + step, 2 * step
+
+
+def _is_message(stamp: Any, data: Any) -> bool:
+    return isinstance(data, bytes) and isinstance(stamp, int)

@@ -1,0 +1,212 @@
+"""Bags in which bits were flipped, places were overwritten or pages lost: what is whole is read, what is missing is said, nothing is thrown away."""
+
+import random
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from bag_samples import KINDS, read_texts, write_texts
+from mcap.reader import make_reader
+from rosbags.highlevel import AnyReader
+
+from pallas_ros.bags import Bag, BagMessage, repair
+from pallas_ros.bags.mcap_records import CHUNK, Records
+
+COUNT = 400
+CUT = 3000  # bytes: more than the index of such a bag
+
+
+def bag_of(folder: Path, compression: str, closed: bool) -> Path:
+    """A bag of `COUNT` messages in 40 chunks, closed or with its end missing."""
+    write_texts(folder, COUNT, compression=compression)
+    if not closed:
+        file = folder / f"{folder.name}_0.mcap"
+        file.write_bytes(file.read_bytes()[:-CUT])
+        (folder / "metadata.yaml").unlink()
+    return folder
+
+
+def read(folder: Path) -> list[BagMessage]:
+    return list(Bag(folder).messages())
+
+
+def spoil_a_chunk(file: Path) -> None:
+    """Flip a bit in the messages of the twentieth chunk."""
+    data = bytearray(file.read_bytes())
+    with file.open("rb") as stream:
+        chunks = [record for record in Records(stream) if record.kind == CHUNK]
+    data[chunks[19].end - 7] ^= 4
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
+def test_a_flipped_bit_costs_one_chunk_and_is_reported(
+    tmp_path: Path, compression: str, closed: bool
+) -> None:
+    file = bag_of(tmp_path / "bag", compression, closed) / "bag_0.mcap"
+    sound, whole = file.read_bytes(), read(tmp_path / "bag")
+    draw = random.Random(1)
+    for place in [0, 3, 9, 10, 20, *draw.sample(range(len(sound)), 70)]:
+        data = bytearray(sound)
+        data[place] ^= 1 << draw.randrange(8)
+        file.write_bytes(data)
+        bag = Bag(tmp_path / "bag")
+        found = list(bag.messages())
+        lost = len(whole) - len(found)
+        assert set(found) <= set(whole), place
+        assert [m.stamp for m in found] == sorted(m.stamp for m in found), place
+        assert lost <= 10, place
+        damage = bag.check()
+        assert damage or not lost, place
+        if lost and closed:
+            assert f"{lost} of {COUNT} messages are missing" in damage
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("compression", ["none", "lz4"])
+def test_repair_keeps_what_is_whole_and_the_original(
+    tmp_path: Path, compression: str, closed: bool
+) -> None:
+    bag_of(tmp_path / "good", compression, closed)
+    whole = read(tmp_path / "good")
+    draw = random.Random(2)
+    for number in range(8):
+        path = tmp_path / f"bag{number}"
+        shutil.copytree(tmp_path / "good", path)
+        file = path / "good_0.mcap"
+        data = bytearray(file.read_bytes())
+        data[draw.randrange(1100, len(data))] ^= 1 << draw.randrange(8)
+        file.write_bytes(data)
+        found = repair(path)
+        assert found.damage
+        assert found.original is not None
+        assert (found.original / "good_0.mcap").read_bytes() == data
+        assert found.messages >= len(whole) - 10
+        assert set(read(path)) <= set(whole)
+        assert repair(path).damage == ""
+        with AnyReader([path]) as reader:
+            assert reader.message_count == found.messages
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_is_missing_is_counted_and_placed_in_time(tmp_path: Path) -> None:
+    for closed in (True, False):
+        path = tmp_path / f"bag{closed}"
+        file = bag_of(path, "lz4", closed) / f"{path.name}_0.mcap"
+        spoil_a_chunk(file)
+        bag = Bag(path)
+        assert sum(1 for _ in bag.messages()) < COUNT
+        words = r"damaged in 1 place, \d+ messages are missing between 1\.\d\d and \d\.\d\d s"
+        assert re.search(words, bag.damage)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_an_overwritten_region_costs_what_was_in_it(tmp_path: Path, closed: bool) -> None:
+    file = bag_of(tmp_path / "bag", "none", closed) / "bag_0.mcap"
+    data = bytearray(file.read_bytes())
+    for filling in (b"\0", b"\xff", b"\x06", b"\x05\x16\0\0\0\0\0\0\0"):
+        begin, length = len(data) // 3, 4500
+        file.write_bytes(data[:begin] + (filling * length)[:length] + data[begin + length :])
+        bag = Bag(tmp_path / "bag")
+        found = list(bag.messages())
+        assert COUNT - 80 <= len(found) < COUNT
+        assert bag.check()
+
+
+@pytest.mark.parametrize("compression", ["none", "lz4"])
+def test_topics_are_known_though_the_chunk_that_describes_them_is_damaged(
+    tmp_path: Path, compression: str
+) -> None:
+    file = bag_of(tmp_path / "bag", compression, closed=False) / "bag_0.mcap"
+    data = bytearray(file.read_bytes())
+    first = data.index(b"\x06", data.rindex(b"RIHS01", 0, 1200))
+    data[first + 60 : first + 200] = bytes(140)
+    file.write_bytes(data)
+    assert read_texts(tmp_path / "bag")[:3] == ["message 10", "message 11", "message 12"]
+
+
+def test_a_part_of_a_damaged_bag(tmp_path: Path) -> None:
+    file = bag_of(tmp_path / "bag", "lz4", closed=True) / "bag_0.mcap"
+    whole = read(tmp_path / "bag")
+    spoil_a_chunk(file)
+    bag = Bag(tmp_path / "bag")
+    for begin in range(0, COUNT, 40):
+        start, stop = whole[begin].stamp, whole[begin + 39].stamp + 1
+        part = list(bag.messages(start=start, stop=stop))
+        assert set(part) <= set(whole[begin : begin + 40])
+        assert len(part) >= 30
+    assert "damaged in 1 place" in bag.damage
+
+
+def test_a_file_of_a_split_bag_that_cannot_be_read_or_is_not_there(tmp_path: Path) -> None:
+    texts = write_texts(tmp_path / "bag", 200, split_seconds=0.5)
+    second = tmp_path / "bag" / "bag_1.mcap"
+    sound = second.read_bytes()
+    second.write_bytes(b"nothing of the kind" * 100)
+    assert len(read_texts(tmp_path / "bag")) == len(texts) - 50
+    assert "bag_1.mcap cannot be read" in Bag(tmp_path / "bag").damage
+    second.unlink()
+    assert "bag_1.mcap is not there" in Bag(tmp_path / "bag").damage
+    assert repair(tmp_path / "bag").messages == len(texts) - 50
+    assert sound
+
+
+def test_other_tools_read_a_bag_whose_topics_are_described_twice(tmp_path: Path) -> None:
+    write_texts(tmp_path / "bag", 30)
+    with (tmp_path / "bag" / "bag_0.mcap").open("rb") as stream:
+        reader = make_reader(stream, validate_crcs=True)
+        assert len(list(reader.iter_messages())) == 30
+        summary = reader.get_summary()
+    assert summary is not None
+    assert len(summary.channels) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "rosbag2_bagfile_information: 5", "\0\xff", "a: &a [*a]"]
+)
+def test_metadata_that_says_nothing_is_no_obstacle_and_is_written_again(
+    tmp_path: Path, text: str
+) -> None:
+    texts = write_texts(tmp_path / "bag", 50)
+    before = (tmp_path / "bag" / "bag_0.mcap").read_bytes()
+    good = (tmp_path / "bag" / "metadata.yaml").read_text()
+    (tmp_path / "bag" / "metadata.yaml").write_text(text)
+    assert read_texts(tmp_path / "bag") == texts
+    assert "metadata.yaml" in repair(tmp_path / "bag").damage
+    assert (tmp_path / "bag" / "metadata.yaml").read_text() == good
+    assert (tmp_path / "bag" / "bag_0.mcap").read_bytes() == before
+    assert (tmp_path / "bag" / "original" / "metadata.yaml").read_text() == text
+
+
+def test_behind_a_damaged_page_of_sqlite3_reading_goes_on(tmp_path: Path) -> None:
+    write_texts(tmp_path / "bag", 4000, storage="sqlite3")
+    file = tmp_path / "bag" / "bag_0.db3"
+    whole, sound = read(tmp_path / "bag"), file.read_bytes()
+    for page in (10, 20, 33, 45):
+        data = bytearray(sound)
+        data[page * 4096 : page * 4096 + 300] = b"\xff" * 300
+        file.write_bytes(data)
+        bag = Bag(tmp_path / "bag")
+        found = list(bag.messages())
+        assert set(found) <= set(whole)
+        assert len(found) > 0.9 * len(whole)
+        assert "damaged" in bag.check()
+    found_again = repair(tmp_path / "bag")
+    assert found_again.messages == len(found)
+    assert found_again.original is not None
+    assert (found_again.original / "bag_0.db3").read_bytes() == data
+    assert Bag(tmp_path / "bag").check() == ""
+    with sqlite3.connect(tmp_path / "bag" / "bag_0.db3") as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_every_kind_of_whole_bag_is_called_whole(tmp_path: Path) -> None:
+    for storage, compression in KINDS:
+        path = tmp_path / f"{storage}{compression}"
+        write_texts(path, 100, storage=storage, compression=compression, split_seconds=0.3)
+        before = {file: file.read_bytes() for file in path.iterdir()}
+        assert repair(path).damage == ""
+        assert {file: file.read_bytes() for file in path.iterdir()} == before
