@@ -54,8 +54,8 @@ class Index:
     last: int = 0
     _bytes: int = field(default=0, init=False)
 
-    def learn(self, kind: int, body: bytes | memoryview) -> None:
-        """Take in a schema or channel record; one that cannot be read is left out.
+    def learn(self, kind: int, body: bytes | memoryview) -> bool:
+        """Take in a schema or channel record; False where it cannot be read.
 
         Raises:
             DamagedError: there are so many that they would fill the memory.
@@ -71,7 +71,8 @@ class Index:
                 channel = records.parse(Channel, body)
                 self.channels[channel.id] = channel
         except DamagedError:
-            return
+            return False
+        return True
 
     def count(self, run: Run) -> None:
         """Add messages."""
@@ -162,7 +163,7 @@ class McapFile:
     def check(self, progress: Callable[[int], None] = lambda count: None) -> None:
         """Read everything, so that `damage` is complete; ``progress`` is called with the number of messages read."""
         index, found, outside, indexes = self.index(), Index(), Index(), _Indexes()
-        inflation, read = Inflation(), 0
+        inflation, read, described = Inflation(), 0, True
         with self.path.open("rb") as stream:
             walk = Records(stream)
             for record in walk:
@@ -174,7 +175,7 @@ class McapFile:
                         if not _times_agree(record, run):
                             self._troubles["has chunks with wrong times"] = None
                 elif record.kind in (records.SCHEMA, records.CHANNEL):
-                    outside.learn(record.kind, record.body)
+                    described &= outside.learn(record.kind, record.body)
                 elif record.kind == records.MESSAGE_INDEX:
                     indexes.compare(stream, record)
                 elif record.kind == records.MESSAGE:
@@ -189,7 +190,8 @@ class McapFile:
         if indexes.wrong:
             self._troubles["has a damaged index"] = None
         if not (
-            outside.channels.items() <= index.channels.items()
+            described
+            and outside.channels.items() <= index.channels.items()
             and outside.schemas.items() <= index.schemas.items()
         ):
             self._troubles["has a damaged description of a topic"] = None
@@ -501,6 +503,7 @@ class _Indexes:
         there = np.frombuffer(body[6 : 6 + (len(body) - 6) // 16 * 16], dtype="<i8").reshape(-1, 2)
         there = there[np.lexsort((there[:, 1], there[:, 0]))]
         wanted = self._expected.pop(int.from_bytes(body[:2], "little"), _NO_ROWS)
+        self._differing |= int.from_bytes(body[2:6], "little") != len(body) - 6
         self._differing |= there.shape != wanted.shape or bool((there != wanted).any())
 
 
