@@ -11,6 +11,7 @@ from .safety.supervisor import Supervisor as Supervisor
 from .smoothing.adapters import PoseAdapter as PoseAdapter
 from .smoothing.adapters import PoseFormat as PoseFormat
 from .smoothing.adapters import load_format as load_format
+from .smoothing.estimate import Estimate as Estimate
 from .smoothing.offline import smooth_motion as smooth_motion
 from .smoothing.smoother import Smoother as Smoother
 from .smoothing.smoother import SmootherSettings as SmootherSettings

@@ -10,6 +10,7 @@ from .body.names import SITES as SITES
 from .body.skeleton import Skeleton as Skeleton
 from .core.errors import PallasError as PallasError
 from .imu.calibration import Calibration as Calibration
+from .imu.driver import ImuDriver as ImuDriver
 from .imu.motions import demo_motion as demo_motion
 from .imu.protocols.base import Decoder as Decoder
 from .imu.protocols.base import Encoder as Encoder
