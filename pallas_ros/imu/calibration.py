@@ -232,6 +232,7 @@ class KnownPoseCalibrator:
 
     Attributes:
         problem: why there is no calibration yet, in words.
+        mistakes: every mistake named so far, in order.
     """
 
     pose_name = "the given pose"
@@ -258,23 +259,26 @@ class KnownPoseCalibrator:
         self.q_bone_sensor = {site: given.get(site, rotations.IDENTITY) for site in SITES}
         self.sensors = dict(sensors or {})
         self._detector = StillnessDetector(limits)
+        self._fault = ""  # what the last still pose showed: it is not undone by moving
         self.problem = "no samples yet"
+        self.mistakes: list[str] = []
 
     def push(self, site: str, sample: ImuSample) -> Calibration | None:
         """Take a raw sample of a site; the calibration once the wearer has stood still in the pose, else None (why: `problem`)."""
         poses = self._detector.push(site, sample)
         if poses is None:
-            if self._detector.moving:
+            if self._detector.moving and not self._fault:
                 self.problem = f"stand still in {self.pose_name}: {self._detector.moving}"
             return None
         as_worn = {
             s: rotations.multiply(self.q_world_bone[s], self.q_bone_sensor[s]) for s in poses
         }
         found = mistakes.at_rest(poses) or mistakes.worn(poses, as_worn)
+        self._fault = self.problem = found[0] if found else ""
         if found:
-            self.problem = found[0]
+            if found[0] not in self.mistakes:
+                self.mistakes.append(found[0])
             return None
-        self.problem = ""
         headings = {
             s: worn_heading(pose, self.q_world_bone[s], self.q_bone_sensor[s])
             for s, pose in poses.items()

@@ -20,10 +20,11 @@ from pallas_ros.imu.stillness import StillLimits, StillnessDetector
 class Calibrator(Protocol):
     """Raw samples in, a calibration out when one is found; until then ``problem`` says why not.
 
-    ``mounts``: does it find how the sensors sit, or only refresh a calibration that says so (and names the sensors it was made with)?
+    ``mistakes``: every mistake named so far. ``mounts``: does it find how the sensors sit, or only refresh a calibration that says so (and names the sensors it was made with)?
     """
 
     problem: str
+    mistakes: list[str]
     mounts: bool
 
     def push(self, site: str, sample: ImuSample) -> Calibration | None:
@@ -48,19 +49,22 @@ class RestCalibrator:
     def __init__(self, current: Calibration, limits: StillLimits) -> None:
         self._current = current
         self._detector = StillnessDetector(limits)
+        self._fault = ""
         self.problem = "no samples yet"
+        self.mistakes: list[str] = []
 
     def push(self, site: str, sample: ImuSample) -> Calibration | None:
         """Take one raw sample."""
         poses = self._detector.push(site, sample)
         if poses is None:
-            self.problem = (
-                f"stand still: {self._detector.moving}" if self._detector.moving else self.problem
-            )
+            if self._detector.moving and not self._fault:
+                self.problem = f"stand still: {self._detector.moving}"
             return None
         wrong = mistakes.at_rest(poses)
-        self.problem = wrong[0] if wrong else ""
+        self._fault = self.problem = wrong[0] if wrong else ""
         if wrong:
+            if wrong[0] not in self.mistakes:
+                self.mistakes.append(wrong[0])
             return None
         sites = {
             site: replace(

@@ -14,11 +14,15 @@ from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.heading import DriftModel, HeadingDrift
+from pallas_ros.imu.intake import Intake
 from pallas_ros.imu.procedures import Calibrator, calibrator
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.synchroniser import Synchroniser
 from pallas_ros.runtime import open_stream
 from pallas_ros.runtime.estimator import BodyEstimator
+
+_MOST = 0.3
+"""Share of a site's samples whose refusal is the reason why no body comes."""
 
 FROM_STAMP = "from_stamp"
 """Key of the published calibration document: the stamp (ns) after which samples are calibrated with it."""
@@ -38,6 +42,7 @@ class Pipeline:
     with the one before (`calibrate`).
 
     Attributes:
+        intake: what every sample passes first: checks, estimated orientations, counts of what is refused.
         calibration: the one in force, or None until there is one.
         from_stamp: ns, the stamp after which it holds.
         calibrator: what seeks a new one, or None.
@@ -54,8 +59,10 @@ class Pipeline:
         estimator: Estimator,
         body_id: str = DEFAULT_BODY_ID,
         heading: HeadingDrift | None = None,
+        intake: Intake | None = None,
     ) -> None:
         """``calibration``: what to begin with, or what shall find it; ``heading``: what takes out heading drift, or nothing."""
+        self.intake = intake or Intake()
         self.calibration = calibration if isinstance(calibration, Calibration) else None
         self.calibrator: Calibrator | None = (
             None if isinstance(calibration, Calibration) else calibration
@@ -73,11 +80,12 @@ class Pipeline:
         self._heading = heading
 
     def push(self, site: str, sample: ImuSample) -> list[BodyFrame]:
-        """Take one raw sample and return the bodies it completes, oldest first.
+        """Take one raw sample and return the bodies it completes, oldest first; none where it is refused (`intake`)."""
+        usable = self.intake.push(site, sample)
+        return [] if usable is None else self._take(site, usable)
 
-        Raises:
-            PallasError: the sample cannot be calibrated (no orientation).
-        """
+    def _take(self, site: str, sample: ImuSample) -> list[BodyFrame]:
+        """`push` of a sample that was checked and has an orientation."""
         if self.calibrator is not None:
             found = self.calibrator.push(site, sample)
             if found is not None:
@@ -158,7 +166,19 @@ class Pipeline:
             else []
         )
         drifted = self._heading.remarks() if self._heading is not None else []
-        return foreign + seeking + self._synchroniser.remarks() + drifted
+        sensors = self.intake.remarks()
+        return foreign + sensors + seeking + self._synchroniser.remarks() + drifted
+
+    def why_nothing(self) -> str:
+        """Why no body came of the samples so far: the mistake, not what happened to be seen last."""
+        seeking = self.calibrator if self.calibration is None else None
+        reasons = self.intake.report(_MOST)
+        if not reasons and seeking is not None:
+            reasons = seeking.mistakes[:1]
+        reasons = reasons or ([self.foreign] if self.foreign else []) or self.intake.report()
+        if not reasons and seeking is not None and seeking.problem:
+            reasons = [f"no calibration was found: {seeking.problem}"]
+        return "; ".join(reasons) or "the sensors were never heard together"
 
     def dropped(self) -> dict[str, int]:
         """Samples not used, by site and reason; frames left out."""
@@ -167,7 +187,11 @@ class Pipeline:
             for site, reasons in self._synchroniser.counts.items()
             for why, n in reasons.items()
         }
-        return {**counts, "frames skipped": self._synchroniser.skipped}
+        return {
+            **self.intake.refusals.counts(),
+            **counts,
+            "frames skipped": self._synchroniser.skipped,
+        }
 
     def document(self) -> str:
         """The calibration in force as its YAML document, with the stamp it holds from."""
@@ -215,6 +239,7 @@ class PipelineSettings:
     max_wait_s: float = 0.025
     hold_s: float = 0.1
     heading_drift: float = 1.0
+    orientation: str = "auto"
     body_id: str = DEFAULT_BODY_ID
 
     def pipeline(self, log: Callable[[str], None] | None = None) -> Pipeline:
@@ -239,9 +264,11 @@ class PipelineSettings:
         skeleton = Skeleton.from_height(self.height_m, segment_lengths(self.segments))
         synchroniser = Synchroniser(max_wait_s=self.max_wait_s, hold_s=self.hold_s)
         heading = HeadingDrift(DriftModel.of(self.heading_drift)) if self.heading_drift else None
-        return Pipeline(
-            calibration, synchroniser, BodyEstimator(stream, skeleton), self.body_id, heading
-        )
+        intake = Intake(self.orientation)
+        if isinstance(calibration, Calibration):
+            intake.biases({site: found.gyroscope_bias for site, found in calibration.sites.items()})
+        estimator = BodyEstimator(stream, skeleton)
+        return Pipeline(calibration, synchroniser, estimator, self.body_id, heading, intake)
 
 
 def segment_lengths(pairs: Sequence[str]) -> dict[str, float]:

@@ -1,0 +1,309 @@
+"""What every raw sample passes before anything else uses it: checked, given an orientation, refused with a reason and counted.
+
+The same object stands at the beginning of the live pipeline, of `pallas process` and of `pallas calibrate`, so that all of them
+say the same about the same sensor. A deterministic function of the samples; nothing here reads a clock.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import SITES
+from pallas_ros.body.rotations import Array
+from pallas_ros.imu.orientation import MODES, OrientationFilter
+from pallas_ros.imu.refusals import Reason, Refusals
+from pallas_ros.imu.sample import MAX_ACCELERATION, UNIT_TOLERANCE, ImuSample
+from pallas_ros.imu.turning import TurnCheck
+from pallas_ros.imu.upright import UpCheck
+
+NANOSECONDS = 1_000_000_000
+_ANOTHER_CLOCK = NANOSECONDS
+"""Stamps this far from those of all other sensors, which agree, are of another clock."""
+_HEARD = 400
+"""Samples of any sensor since a sensor was heard, up to which it has a say in what time it is: a second of four at 100 Hz."""
+_BELIEVED = 20
+"""Samples with (or without) an orientation in a row, after which the sensor is taken for one that has (or lacks) it."""
+_SILENT_S = 0.5
+"""After a silence this long a fused orientation begins again, with the heading it had."""
+_LEVEL = 0.02
+"""Tilt (as a part of one g) up to which gravity agrees with an orientation of exactly 0 0 0 1."""
+_BLANKS = 50
+"""Orientations of exactly 0 0 0 1 in a row, over which that tilt is averaged."""
+_SLOWEST_HZ = 25.0
+"""Below this rate samples are too far apart for the synchroniser (`hold_s`) and for the movement of arms."""
+_LEAST_PERIODS = 20
+_IN_ANOTHER_UNIT = 0.5
+"""s between samples beyond which the stamps, not the sensor, are in question."""
+
+
+@dataclass(slots=True)
+class _Site:
+    newest: int = 0
+    heard_at: int = 0
+    gap: float = 0.0
+    period: float = 0.0
+    periods: int = 0
+    oriented: int = 0
+    unoriented: int = _BELIEVED
+    fused: bool = False
+    filter: OrientationFilter | None = None
+    bias: Array | None = None
+    blanks: int = 0
+    sideways: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    changed: bool = False
+    turn: Array | None = None
+    orientation: Array | None = None
+    turns: TurnCheck = field(default_factory=TurnCheck)
+    up: UpCheck = field(default_factory=UpCheck)
+
+
+class Intake:
+    """Takes raw samples of all sites and gives back those that can be used, each with an orientation.
+
+    Attributes:
+        refusals: what was refused, counted.
+    """
+
+    def __init__(self, orientation: str = "auto", sites: Sequence[str] = SITES) -> None:
+        """``orientation``: one of `orientation.MODES`, as for serial sensors.
+
+        Raises:
+            PallasError: there is no such mode.
+        """
+        if orientation not in MODES:
+            raise PallasError(
+                f"unknown source of orientation '{orientation}': choose one of {', '.join(MODES)}"
+            )
+        self.refusals = Refusals(sites)
+        self._mode = orientation
+        self._sites = {site: _Site() for site in sites}
+        self._pushed = 0
+
+    def biases(self, gyroscope_bias: Mapping[str, Array]) -> None:
+        """Site -> (3,) rad/s, as a calibration found it, for orientations that begin to be estimated from now on."""
+        for site, bias in gyroscope_bias.items():
+            if site in self._sites:
+                self._sites[site].bias = bias
+
+    def push(self, site: str, sample: ImuSample) -> ImuSample | None:
+        """A sample that can be used, with an orientation; None where it was refused, or the site is not known."""
+        state = self._sites.get(site)
+        if state is None:
+            return None
+        self._pushed += 1
+        force = sample.acceleration.tolist()
+        strength = math.sqrt(sum(v * v for v in force))
+        if not math.isfinite(strength):
+            return self._refuse(site, Reason.NOT_FINITE)
+        if not self._timely(site, state, sample.stamp):
+            return None
+        if strength > MAX_ACCELERATION:
+            return self._refuse(site, Reason.TOO_STRONG, strength)
+        oriented = self._oriented(site, state, sample, force)
+        if oriented is None or oriented.orientation is None:
+            return None
+        state.up.push(sample.stamp, oriented.orientation.tolist(), force)
+        if state.up.mistake is not None:
+            return self._refuse(site, *state.up.mistake)
+        self.refusals.taken(site)
+        return oriented
+
+    def unreadable(self, site: str) -> None:
+        """A message of a site could not be read as a sample."""
+        self.refusals.refuse(site, Reason.UNREADABLE)
+
+    def remarks(self) -> list[str]:
+        """What is wrong with the sensors at present, in words."""
+        return self.refusals.remarks() + self._doubts()
+
+    def report(self, share: float = 0.0) -> list[str]:
+        """What was wrong with the sensors since the start, where it is more than ``share`` of a site's samples, in words."""
+        return self.refusals.report(share) + self._doubts()
+
+    def estimated(self) -> list[str]:
+        """Sites whose orientation is estimated here, because the sensor sends none (or the mode says so)."""
+        return [site for site, state in self._sites.items() if state.fused]
+
+    def _refuse(
+        self, site: str, reason: Reason, value: float = 0.0, detail: str = ""
+    ) -> ImuSample | None:
+        self.refusals.refuse(site, reason, value, detail)
+        return None
+
+    # Stamps
+
+    def _timely(self, site: str, state: _Site, stamp: int) -> bool:
+        """Is the stamp one that the other sensors' clocks know? Refuses the sample where not."""
+        if stamp <= 0:
+            self._refuse(site, Reason.STAMP_ZERO)
+            return False
+        if stamp == state.newest:
+            self._refuse(site, Reason.STAMP_REPEATED, stamp / NANOSECONDS)
+            return False
+        state.gap = (stamp - state.newest) / NANOSECONDS if state.newest else 0.0
+        if state.gap > 0:
+            state.periods += 1
+            state.period += (state.gap - state.period) / min(state.periods, 50)
+        state.newest, state.heard_at = stamp, self._pushed
+        apart = self._apart(site, stamp)
+        if apart:
+            self._refuse(site, Reason.OTHER_CLOCK, apart / NANOSECONDS)
+            return False
+        return True
+
+    def _apart(self, site: str, stamp: int) -> int:
+        """ns by which a stamp is off, where the other sensors agree on another time; else 0."""
+        others = [
+            state.newest
+            for other, state in self._sites.items()
+            if other != site and state.newest and self._pushed - state.heard_at < _HEARD
+        ]
+        if len(others) < 2 or max(others) - min(others) > _ANOTHER_CLOCK:
+            return 0
+        apart = stamp - (max(others) if stamp > max(others) else min(others))
+        within = min(others) <= stamp <= max(others)
+        return 0 if within or abs(apart) <= _ANOTHER_CLOCK else apart
+
+    # Orientations
+
+    def _oriented(
+        self, site: str, state: _Site, sample: ImuSample, force: list[float]
+    ) -> ImuSample | None:
+        """The sample with an orientation, its own or an estimated one; None where refused."""
+        if self._mode in ("6d", "9d"):
+            return self._fused(site, state, sample, Reason.NO_ORIENTATION)
+        own = None if sample.orientation is None else sample.orientation.tolist()
+        missing = Reason.NO_ORIENTATION
+        if own is not None:
+            length = math.sqrt(sum(v * v for v in own))
+            if not math.isfinite(length):
+                return self._refuse(site, Reason.NOT_FINITE)
+            if length < 1e-6:
+                own, missing = None, Reason.ZERO_QUATERNION
+            elif abs(length - 1) > UNIT_TOLERANCE:
+                return self._refuse(site, Reason.NOT_UNIT, length)
+            elif own == _BLANK and _never_filled_in(state, force):
+                own = None
+        if own is None:
+            state.oriented = 0
+            state.unoriented += 1
+            if state.unoriented <= _BELIEVED:
+                return self._refuse(site, Reason.LOST_ORIENTATION)
+            return self._fused(site, state, sample, missing)
+        state.oriented += 1
+        if state.fused and state.oriented <= _BELIEVED:
+            return self._fused(site, state, sample, missing)
+        state.unoriented = 0
+        if state.fused:
+            state.fused, state.filter, state.changed = False, None, True
+            state.turns.clear()
+        return self._own(site, state, sample, own)
+
+    def _own(
+        self, site: str, state: _Site, sample: ImuSample, own: list[float]
+    ) -> ImuSample | None:
+        """The sample with its own orientation, checked against its gyroscope."""
+        x, y, z, w = own
+        rate = None
+        if sample.angular_velocity is not None:
+            gx, gy, gz = sample.angular_velocity.tolist()
+            rate = (gx, gy, gz) if math.isfinite(gx + gy + gz) else None
+        if not state.turns.push(sample.stamp, (x, y, z, w), rate):
+            return self._refuse(site, Reason.GLITCH, state.turns.jump)
+        assert sample.orientation is not None
+        return replace(sample, orientation=_continued(state, sample.orientation))
+
+    def _fused(
+        self, site: str, state: _Site, sample: ImuSample, missing: Reason
+    ) -> ImuSample | None:
+        """The sample with an orientation estimated from gyroscope and accelerometer."""
+        rate = sample.angular_velocity
+        if rate is None or not np.isfinite(rate).all():
+            return self._refuse(site, missing)
+        if not state.fused:
+            state.fused, state.changed = True, True
+        if state.filter is None:
+            state.filter = OrientationFilter(self._mode in ("auto", "9d"), bias=state.bias)
+        elif state.gap > _SILENT_S:
+            state.filter = state.filter.resumed()
+        orientation = state.filter.update(
+            sample.stamp / NANOSECONDS, rate, sample.acceleration, sample.magnetic_field
+        )
+        return replace(sample, orientation=_continued(state, orientation))
+
+    # What makes a sensor doubtful without a sample being wrong
+
+    def _doubts(self) -> list[str]:
+        doubts = []
+        for site, state in self._sites.items():
+            turns = state.turns
+            if turns.in_degrees:
+                doubts.append(
+                    f"{site}: the angular velocity seems to be in deg/s: send rad/s, so that the "
+                    "orientation can be checked with it"
+                )
+            elif not turns.trusted and not state.fused:
+                doubts.append(
+                    f"{site}: orientation and angular velocity disagree about how the sensor turns: "
+                    "give both in the sensor's own axes, the orientation from sensor to world"
+                )
+            if state.periods < _LEAST_PERIODS:
+                continue
+            if state.period > _IN_ANOTHER_UNIT:
+                doubts.append(
+                    f"{site}: the stamps advance by {state.period:.4g} s from sample to sample: are "
+                    "they in milliseconds? Give seconds"
+                )
+            elif state.period > 1 / _SLOWEST_HZ:
+                doubts.append(
+                    f"{site}: {1 / state.period:.0f} samples a second are too few: set the sensor's "
+                    "output rate to 60 Hz or more"
+                )
+        return doubts + self._clocks()
+
+    def _clocks(self) -> list[str]:
+        """Sensors that follow different clocks, where no majority tells which are wrong."""
+        newest = {
+            site: state.newest
+            for site, state in self._sites.items()
+            if state.newest and self._pushed - state.heard_at < _HEARD
+        }
+        if len(newest) < 2:
+            return []
+        middle = (max(newest.values()) + min(newest.values())) // 2
+        late = [site for site, stamp in newest.items() if stamp < middle]
+        early = [site for site in newest if site not in late]
+        apart = (max(newest.values()) - min(newest.values())) / NANOSECONDS
+        if apart < _ANOTHER_CLOCK / NANOSECONDS or min(len(late), len(early)) * 2 != len(newest):
+            return []
+        ahead = f"{', '.join(early)} are {apart:.1f} s ahead of those of {', '.join(late)}"
+        return [f"the stamps of {ahead}: synchronise the clocks, or stamp on arrival"]
+
+
+_BLANK = [0.0, 0.0, 0.0, 1.0]
+
+
+def _never_filled_in(state: _Site, force: list[float]) -> bool:
+    """Is an orientation of exactly 0 0 0 1 one that the driver left as it was? Gravity tells, over some samples."""
+    state.blanks += 1
+    share = 1 / min(state.blanks, _BLANKS)
+    x, y, z = (old + share * (new - old) for old, new in zip(state.sideways, force))
+    state.sideways = (x, y, z)
+    return state.blanks >= _BLANKS and math.hypot(x, y) > _LEVEL * math.sqrt(x * x + y * y + z * z)
+
+
+def _continued(state: _Site, orientation: Array) -> Array:
+    """The orientation with the heading that the site had before its source changed, which the calibration was made for."""
+    if state.changed:
+        state.changed = False
+        if state.orientation is not None:
+            off = rotations.multiply(orientation, rotations.inverse(state.orientation))
+            state.turn = rotations.about_z(-rotations.turn_about_z(off))
+    if state.turn is not None:
+        orientation = rotations.multiply(state.turn, orientation)
+    state.orientation = orientation
+    return orientation

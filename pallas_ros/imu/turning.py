@@ -1,0 +1,157 @@
+"""Does a sensor's orientation turn as its gyroscope says? Single wrong quaternions are refused (known of BNO055).
+
+In plain numbers, because every sample of every sensor comes through here.
+"""
+
+import math
+
+Quaternion = tuple[float, float, float, float]
+Rate = tuple[float, float, float]
+
+_IDENTITY: Quaternion = (0.0, 0.0, 0.0, 1.0)
+_TOLERANCE = math.radians(8.0)
+"""rad: what fused orientations may be corrected by between two samples."""
+_RATE_TOLERANCE = 0.5
+"""Of the angle turned since: what the trapezoid of two samples and a saturated gyroscope may miss."""
+_FASTEST = 35.0
+"""rad/s: full scale of worn gyroscopes (2000 deg/s). Without a gyroscope no more than this is believed."""
+_CONSISTENT = 5
+"""Orientations in a row that follow each other: the sensor's reference has changed, they are no glitches."""
+_GAP_S = 0.25
+"""After so long without an orientation that was believed, the next one is."""
+_MOVING = 0.5
+"""rad/s beyond which gyroscope and orientation are compared with each other."""
+_COMPARED_S = 0.05
+_FORGET = 0.02
+_IN_DEGREES = math.radians(1.0) * 0.7, math.radians(1.0) * 1.4
+"""Ratio of the angles turned by orientation and gyroscope where the gyroscope reports deg/s."""
+
+
+def multiply(a: Quaternion, b: Quaternion) -> Quaternion:
+    """Product of quaternions (xyzw)."""
+    ax, ay, az, aw = a
+    bx, by, bz, bw = b
+    return (
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+        aw * bw - ax * bx - ay * by - az * bz,
+    )
+
+
+def turned(orientation: Quaternion, rotvec: Rate) -> Quaternion:
+    """An orientation (sensor to world) turned by ``rotvec`` (rad) in the sensor's frame."""
+    x, y, z = rotvec
+    angle = math.sqrt(x * x + y * y + z * z)
+    scale = 0.5 if angle < 1e-9 else math.sin(0.5 * angle) / angle
+    return multiply(orientation, (x * scale, y * scale, z * scale, math.cos(0.5 * angle)))
+
+
+def angle_between(a: Quaternion, b: Quaternion) -> float:
+    """Angle in rad between two orientations."""
+    dot = abs(a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3])
+    return 2 * math.acos(min(dot, 1.0))
+
+
+class TurnCheck:
+    """Watches one sensor.
+
+    Attributes:
+        jump: degrees by which the last refused orientation was off.
+        trusted: does the gyroscope explain how the orientation turns? A gyroscope that does not refuses nothing.
+        ratio: turn of the orientation over that of the gyroscope, smoothed.
+    """
+
+    def __init__(self) -> None:
+        self.jump = 0.0
+        self._explained = 1.0
+        self.ratio = 1.0
+        self.clear()
+
+    def clear(self) -> None:
+        """The sensor begins again."""
+        self._at = 0
+        self._predicted: Quaternion | None = None
+        self._candidate: Quaternion | None = None
+        self._believed_at = 0
+        self._in_a_row = 0
+        self._anchor: Quaternion | None = None
+        self._anchor_at = 0
+        self._turn = _IDENTITY
+        self._path = 0.0
+
+    @property
+    def trusted(self) -> bool:
+        """See the class."""
+        return self._explained > 0.5
+
+    @property
+    def in_degrees(self) -> bool:
+        """Does the gyroscope seem to report degrees per second?"""
+        return not self.trusted and _IN_DEGREES[0] < self.ratio < _IN_DEGREES[1]
+
+    def push(self, stamp: int, orientation: Quaternion, rate: Rate | None) -> bool:
+        """Is the orientation (xyzw) measured at ``stamp`` ns to be believed? ``rate``: rad/s in the sensor frame."""
+        elapsed = (stamp - self._at) * 1e-9
+        if self._predicted is None or not 0 < elapsed < _GAP_S:
+            self.clear()
+            self._believe(stamp, orientation)
+            self._start(stamp, orientation)
+            self._at = stamp
+            return True
+        self._at = stamp
+        if rate is not None:
+            self._compare(stamp, orientation, rate, elapsed)
+        sure = rate is not None and self.trusted
+        speed = math.sqrt(sum(v * v for v in rate)) if sure and rate is not None else _FASTEST
+        tolerance = _TOLERANCE + (_RATE_TOLERANCE if sure else 1.0) * speed * elapsed
+        step = (rate[0] * elapsed, rate[1] * elapsed, rate[2] * elapsed) if sure and rate else None
+        predicted = self._predicted if step is None else turned(self._predicted, step)
+        off = angle_between(predicted, orientation)
+        if off <= tolerance or (stamp - self._believed_at) * 1e-9 > _GAP_S:
+            self._believe(stamp, orientation)
+            return True
+        self._predicted = predicted
+        self.jump = math.degrees(off)
+        if self._candidate is not None:
+            expected = self._candidate if step is None else turned(self._candidate, step)
+            follows = angle_between(expected, orientation) <= tolerance
+            self._in_a_row = self._in_a_row + 1 if follows else 1
+        else:
+            self._in_a_row = 1
+        self._candidate = orientation
+        if self._in_a_row >= _CONSISTENT:
+            self._believe(stamp, orientation)
+            return True
+        return False
+
+    def _believe(self, stamp: int, orientation: Quaternion) -> None:
+        self._predicted = orientation
+        self._believed_at = stamp
+        self._candidate = None
+        self._in_a_row = 0
+
+    def _start(self, stamp: int, orientation: Quaternion) -> None:
+        self._anchor = orientation
+        self._anchor_at = stamp
+        self._turn = _IDENTITY
+        self._path = 0.0
+
+    def _compare(self, stamp: int, orientation: Quaternion, rate: Rate, elapsed: float) -> None:
+        """Over some hundredths of a second: is the orientation turned as the gyroscope says?"""
+        step = (rate[0] * elapsed, rate[1] * elapsed, rate[2] * elapsed)
+        self._turn = turned(self._turn, step)
+        self._path += math.sqrt(sum(v * v for v in step))
+        span = (stamp - self._anchor_at) * 1e-9
+        if span < _COMPARED_S or self._anchor is None:
+            return
+        expected = multiply(self._anchor, self._turn)
+        by_orientation = angle_between(self._anchor, orientation)
+        moved = max(angle_between(_IDENTITY, self._turn), by_orientation)
+        if moved > _MOVING * span:
+            fits = angle_between(expected, orientation) < 0.5 * moved
+            self._explained += _FORGET * (float(fits) - self._explained)
+            if self._path > 0:
+                ratio = min(by_orientation / self._path, 10.0)
+                self.ratio += _FORGET * (ratio - self.ratio)
+        self._start(stamp, orientation)
