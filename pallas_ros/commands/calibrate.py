@@ -3,8 +3,9 @@
 import argparse
 import json
 import queue
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pallas_ros.commands.process import open_source
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.guided import GuidedCalibrator
+from pallas_ros.imu.intake import Intake
 from pallas_ros.imu.motions import calibration_motion, demo_motion
 from pallas_ros.imu.procedures import PROCEDURES, Calibrator, calibrator
 from pallas_ros.imu.protocols import PROTOCOLS
@@ -38,7 +40,10 @@ procedures:
 """
 EXAMPLE += "\n".join(f"  {name:12} {asks}" for name, asks in PROCEDURES.items())
 
-Timed = tuple[str, ImuSample]
+Timed = tuple[str, ImuSample | None]
+
+_MOST = 0.3
+"""Share of a sensor's samples whose refusal is the reason why there is no calibration."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -131,15 +136,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def seek(seeker: Calibrator, samples: Iterator[Timed], quiet: bool = False) -> Calibration:
+def seek(
+    seeker: Calibrator,
+    samples: Iterator[Timed],
+    quiet: bool = False,
+    intake: Intake | None = None,
+) -> Calibration:
     """Feed samples until there is a calibration, and say what is to be done and what is wrong.
 
     Raises:
         PallasError: the samples end before.
     """
     said = ""
+    intake = intake or Intake()
     for site, sample in samples:
-        found = seeker.push(site, sample)
+        if sample is None:
+            intake.unreadable(site)
+            continue
+        usable = intake.push(site, sample)
+        found = None if usable is None else seeker.push(site, usable)
         if found is not None:
             return found
         steps = (
@@ -147,16 +162,20 @@ def seek(seeker: Calibrator, samples: Iterator[Timed], quiet: bool = False) -> C
             if isinstance(seeker, GuidedCalibrator)
             else ""
         )
-        words = (
-            seeker.problem if "turning" not in seeker.problem else seeker.problem.split(" (")[0]
-        )  # its figure changes all the time
+        # a figure changes all the time
+        words = seeker.problem.split(" (")[0] if "turning" in seeker.problem else seeker.problem
+        if usable is None and not quiet:
+            words = _without_counts(intake) or words
         if not quiet and words != said:
             said = words
             print(f"{steps}{said}", flush=True)
-    named = seeker.mistakes if isinstance(seeker, GuidedCalibrator) else []
-    raise PallasError(
-        f"no calibration: {'; '.join(named) or seeker.problem or 'the samples ended too early'}"
-    )
+    why = intake.report(_MOST) or seeker.mistakes or [seeker.problem]
+    raise PallasError(f"no calibration: {'; '.join(why) or 'the samples ended too early'}")
+
+
+def _without_counts(intake: Intake) -> str:
+    """What is refused at present, without how often: said once, not at every sample."""
+    return "; ".join(re.sub(r": \d+ of \d+ samples", ": samples", r) for r in intake.remarks())
 
 
 def _calibrator(args: argparse.Namespace, path: Path) -> Calibrator:
@@ -200,7 +219,7 @@ def _live(args: argparse.Namespace) -> tuple[ImuDriver, Iterator[Timed]]:
     return driver, samples()
 
 
-def _simulated(args: argparse.Namespace) -> list[Timed]:
+def _simulated(args: argparse.Namespace) -> Sequence[Timed]:
     rng = np.random.default_rng(args.seed)
     functional = args.procedure == "functional"
     any_way = functional and not args.as_documented

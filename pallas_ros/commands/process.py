@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -24,6 +24,7 @@ from pallas_ros.body.names import (
     TOPIC_SENSORS,
 )
 from pallas_ros.imu.calibration import Calibration
+from pallas_ros.imu.orientation import MODES
 from pallas_ros.imu.recording import load_recording
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.messages.decode import imu_frame_from_msg, imu_from_msg, sensors_from_msg
@@ -36,11 +37,15 @@ examples:
   pallas process walk.npz motion.npz
   pallas process recordings/first motion.npz            a bag; its own calibration is used, so that the body is the live one
   pallas process walk.npz motion.npz --calibration me.yaml --height 1.82
+  pallas process mine.mcap motion.npz --topics pelvis=/imu1/data neck=/imu2/data left_wrist=/imu3/data right_wrist=/imu4/data
 
 Recordings with calibrated=True are taken as they are. For others the calibration is the one given, the one recorded in the bag, or it is found from
 a still T-pose at the start."""
 
-Timed = tuple[str, ImuSample]
+IMU = "sensor_msgs/msg/Imu"
+
+Timed = tuple[str, ImuSample | None]
+"""A site and its sample, or None for a message that could not be read as one."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +61,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--from-samples",
         action="store_true",
         help="of a bag take the raw samples, even where the live run's frames are in it",
+    )
+    parser.add_argument(
+        "--topics",
+        nargs="+",
+        default=[],
+        metavar="SITE=TOPIC",
+        help="of a bag: which sensor_msgs/Imu topic is worn where (default: /imu/<site>)",
+    )
+    parser.add_argument(
+        "--orientation",
+        default=PipelineSettings.orientation,
+        choices=MODES,
+        help="the sensors' own where they send one (auto, sensor), or always estimated (6d, 9d)",
+    )
+    parser.add_argument(
+        "--as-is",
+        action="store_true",
+        help="take a recording that says it is calibrated as such, whatever its numbers look like",
     )
     parser.add_argument(
         "--height",
@@ -89,8 +112,9 @@ def run(args: argparse.Namespace) -> int:
         calibration=args.calibration or "",
         height_m=args.height,
         segments=tuple(args.segment),
+        orientation=args.orientation,
     )
-    source = open_source(args.input)
+    source = open_source(args.input, topics_given(args.topics), args.as_is)
     begun = time.perf_counter()
     found = process(source, settings, args.from_samples)
     with MotionWriter(args.output, MODEL_RATE_HZ) as motion:
@@ -102,20 +126,29 @@ def run(args: argparse.Namespace) -> int:
             disable=None,
         ):
             motion.add(body)
+        if source.meaningless:
+            raise PallasError(f"{args.input}: {'; '.join(source.meaningless)}")
     if not motion.frames:
         raise PallasError(f"{args.input}: no body came out of it: {source.why_nothing}")
     took, seconds = time.perf_counter() - begun, (motion.last - motion.first) * 1e-9
-    left_out = (
-        f", {motion.left_out} left out because their stamps went back" if motion.left_out else ""
-    )
-    print(
-        f"{args.output}: {motion.frames} frames, {seconds:.1f} s, {seconds / took:.0f} times real time{left_out}"
-    )
+    for sentence in source.refused:
+        print(f"pallas: {sentence}", file=sys.stderr)
     if source.lost:
         print(
             f"pallas: {source.lost} frames of the live run are not in the bag: bodies after them differ a little from the live ones",
             file=sys.stderr,
         )
+    left_out = (
+        f", {motion.left_out} left out because their stamps went back" if motion.left_out else ""
+    )
+    estimated = (
+        f"; orientation of {', '.join(source.estimated)} estimated from gyroscope and accelerometer"
+        if source.estimated
+        else ""
+    )
+    print(
+        f"{args.output}: {motion.frames} frames, {seconds:.1f} s, {seconds / took:.0f} times real time{left_out}{estimated}"
+    )
     return 0
 
 
@@ -131,6 +164,9 @@ class Source:
         frames: the synchronised frames of the live run, or None where they were not recorded from its first body on.
         lost: frames between those that the bag does not have, as far as it was read.
         why_nothing: what to say where no body comes out.
+        refused: what was refused of the sensors' samples and why, after all were read.
+        meaningless: of these, what makes every body wrong.
+        estimated: sites whose orientation was estimated.
     """
 
     samples: Iterator[Timed]
@@ -140,17 +176,29 @@ class Source:
     frames: Iterator[ImuFrame] | None = None
     lost: int = 0
     why_nothing: str = "the sensors were never heard together"
+    refused: list[str] = field(default_factory=list)
+    meaningless: list[str] = field(default_factory=list)
+    estimated: list[str] = field(default_factory=list)
 
 
-def open_source(path: str | Path) -> Source:
+def open_source(
+    path: str | Path, topics: Mapping[str, str] | None = None, as_is: bool = False
+) -> Source:
     """Open a recording.
+
+    Args:
+        path: an IMU recording, or a bag.
+        topics: of a bag: site -> topic, where it is another than /imu/<site>.
+        as_is: see `load_recording`.
 
     Raises:
         PallasError: it is none.
     """
     path = Path(path)
     if path.suffix == ".npz":
-        recording = load_recording(path)
+        if topics:
+            raise PallasError(f"{path}: --topics are for bags; a recording names its sites itself")
+        recording = load_recording(path, as_is)
         duration = float(recording.stamp[-1] - recording.stamp[0])
         start = max(1, round(recording.stamp[0] * 1e9))
         return Source(
@@ -159,16 +207,64 @@ def open_source(path: str | Path) -> Source:
             duration,
         )
     bag = Bag(path)
-    topics = {TOPIC_IMU.format(site=site): site for site in SITES}
-    bag.require(*topics)
+    worn = worn_topics(bag, topics or {})
     calibrations = (
         [read_document(message.data) for _, message in bag.read(TOPIC_CALIBRATION)]
         if TOPIC_CALIBRATION in bag.topics
         else []
     )
     return Source(
-        _bag_samples(bag, topics), calibrations, bag.duration, _bag_sensors(bag), _bag_frames(bag)
+        _bag_samples(bag, worn), calibrations, bag.duration, _bag_sensors(bag), _bag_frames(bag)
     )
+
+
+def topics_given(words: Sequence[str]) -> dict[str, str]:
+    """Site -> topic from words like ``neck=/imu2/data``; four topics alone are in the order of `SITES`.
+
+    Raises:
+        PallasError: a word is not of that form, or a site is given twice.
+    """
+    if len(words) == len(SITES) and not any("=" in word for word in words):
+        return dict(zip(SITES, words, strict=True))
+    topics: dict[str, str] = {}
+    for word in words:
+        site, _, topic = word.partition("=")
+        if site not in SITES or not topic or site in topics:
+            raise PallasError(
+                f"--topics {word[:80]}: give each site once, as SITE=TOPIC; sites are {', '.join(SITES)}"
+            )
+        topics[site] = topic
+    return topics
+
+
+def worn_topics(bag: Bag, given: Mapping[str, str]) -> dict[str, str]:
+    """Topic -> site of the IMU topics of a bag.
+
+    A site's topic is the one given, else /imu/<site>, else the only topic of IMU messages with the site in its name.
+
+    Raises:
+        PallasError: a site has none; the sentence names the topics there are.
+    """
+    there = [name for name, topic in bag.topics.items() if topic.msgtype == IMU and topic.count]
+    worn: dict[str, str] = {}
+    missing = []
+    for site in SITES:
+        topic = given.get(site, TOPIC_IMU.format(site=site))
+        if site not in given and topic not in bag.topics:
+            named = [name for name in there if site in name]
+            topic = named[0] if len(named) == 1 else topic
+        if topic in worn:
+            raise PallasError(f"--topics: {topic} is given for {worn[topic]} and for {site}")
+        if topic not in there:
+            missing.append(topic)
+        worn[topic] = site
+    if missing and there:
+        raise PallasError(
+            f"{bag.path}: no IMU messages on {', '.join(missing)}; {IMU} is on {', '.join(there)}: "
+            f"say which is worn where, --topics {' '.join(f'{site}=TOPIC' for site in SITES)}"
+        )
+    bag.require(*worn)
+    return worn
 
 
 def process(
@@ -199,23 +295,25 @@ def process(
     if waiting:
         pipeline.calibrate(None)
     for site, sample in source.samples:
+        if sample is None:
+            pipeline.intake.unreadable(site)
+            continue
         while waiting and sample.stamp > waiting[0][1]:
             pipeline.put_in_force(*waiting.pop(0))
         yield from pipeline.push(site, sample)
-    if pipeline.calibration is None:
-        source.why_nothing = (
-            pipeline.remarks()[0] if pipeline.remarks() else "no calibration was found"
-        )
+    source.why_nothing = pipeline.why_nothing()
+    source.refused = pipeline.intake.report()
+    source.meaningless = pipeline.intake.meaningless()
+    source.estimated = pipeline.intake.estimated()
 
 
 def _bag_samples(bag: Bag, topics: dict[str, str]) -> Iterator[Timed]:
     """The raw samples of a bag in the order of their reception."""
     for message in bag.messages(set(topics)):
         try:
-            sample = imu_from_msg(bag.decode(message))
-        except PallasError:  # the running node refuses it too
-            continue
-        yield topics[message.topic], sample
+            yield topics[message.topic], imu_from_msg(bag.decode(message))
+        except PallasError:
+            yield topics[message.topic], None
 
 
 def _bag_sensors(bag: Bag) -> dict[str, str]:

@@ -27,6 +27,8 @@ _LEAST_MOVEMENT = 1.0
 _LEVER, _HANGING = 0.75, 0.2
 """Weights of a wrist's lever and of hanging forearms beside an upright trunk. Hanging alone must not decide: people hold their
 forearms forward for minutes, too."""
+_GRAVITY_SHARE = 0.6
+"""Of one g: a mean acceleration beyond it is no movement, over two seconds or more."""
 _MARGIN = 0.3
 """By which another convention must fit better than the documented one. Of 196 clips of CMU and Bandai-Namco with simulated
 sensors, 3 to 20 s each, none written as documented reaches 0.25; with w first, or only the world turned, all exceed it, with the
@@ -93,29 +95,30 @@ CONVENTIONS = (
 )
 
 
-def gravity_included(acceleration: Array) -> str | None:
+def gravity_included(orientation: Array, acceleration: Array) -> str | None:
     """What is wrong with the free accelerations (T, S, 3) m/s^2 of a calibrated recording, or None.
 
     Over seconds the mean of a free acceleration is the change of speed over the time: small. With gravity left in it is 9.81 along
-    the axis that points up, or, in the sensor's frame, 9.81 in length.
+    the axis that points up; in the sensor's frame it is so once ``orientation`` (T, S, 4) has turned it into the world.
     """
     mean = acceleration.mean(axis=0)
-    length = np.median(np.linalg.norm(acceleration, axis=-1), axis=0)
-    along = np.linalg.norm(mean, axis=-1)
-    if np.median(along) > 0.6 * GRAVITY:
-        axis = int(np.argmax(np.abs(np.median(mean, axis=0))))
-        where = "xyz"[axis]
-        tail = "" if where == "z" else f", and {where} is the axis that points up or down, not z"
+    size = float(np.median(np.linalg.norm(mean, axis=-1)))
+    turned = np.asarray(rotations.rotate(orientation, acceleration)).mean(axis=0)
+    up = np.array([0.0, 0.0, GRAVITY])
+    off, off_turned = (np.median(np.linalg.norm(m - up, axis=-1)) for m in (mean, turned))
+    if off_turned < min(off, (1 - _GRAVITY_SHARE) * GRAVITY):
         return (
-            f"gravity is included in 'linear_acceleration' ({np.median(along):.1f} m/s^2 along {where} "
-            f"on average{tail}): subtract it, or set 'calibrated' to False if these are raw samples"
+            "gravity is included in 'linear_acceleration', which is in the sensor's frame: set 'calibrated' to False "
+            "if these are raw samples, or turn it into the world and subtract 9.81 from z"
         )
-    if (np.abs(length / GRAVITY - 1) < 0.15).all():
-        return (
-            f"'linear_acceleration' is {np.median(length):.1f} m/s^2 long throughout, so gravity is included and the "
-            "frame is the sensor's: set 'calibrated' to False, or give free acceleration in the world"
-        )
-    return None
+    if size < _GRAVITY_SHARE * GRAVITY:
+        return None
+    axis = "xyz"[int(np.argmax(np.abs(np.median(mean, axis=0))))]
+    tail = "" if axis == "z" else f", so {axis} is the vertical axis and not z"
+    return (
+        f"gravity is included in 'linear_acceleration' ({size:.1f} m/s^2 along {axis} on average{tail}): "
+        "subtract it, or set 'calibrated' to False if these are raw samples"
+    )
 
 
 def misread(stamp: Array, orientation: Array, acceleration: Array) -> str | None:

@@ -124,6 +124,10 @@ class Intake:
         """What was wrong with the sensors since the start, where it is more than ``share`` of a site's samples, in words."""
         return self.refusals.report(share) + self._doubts()
 
+    def meaningless(self) -> list[str]:
+        """See `Refusals.meaningless`."""
+        return self.refusals.meaningless()
+
     def estimated(self) -> list[str]:
         """Sites whose orientation is estimated here, because the sensor sends none (or the mode says so)."""
         return [site for site, state in self._sites.items() if state.fused]
@@ -221,17 +225,20 @@ class Intake:
         self, site: str, state: _Site, sample: ImuSample, missing: Reason
     ) -> ImuSample | None:
         """The sample with an orientation estimated from gyroscope and accelerometer."""
-        rate = sample.angular_velocity
-        if rate is None or not np.isfinite(rate).all():
+        turning = sample.angular_velocity
+        if turning is None or not np.isfinite(turning).all():
             return self._refuse(site, missing)
         if not state.fused:
             state.fused, state.changed = True, True
         if state.filter is None:
-            state.filter = OrientationFilter(self._mode in ("auto", "9d"), bias=state.bias)
+            # a magnetometer would turn a heading that goes on from another source to the north
+            magnetic = self._mode in ("auto", "9d") and state.orientation is None
+            rate = 1 / state.period if state.periods >= _LEAST_PERIODS else 100.0
+            state.filter = OrientationFilter(magnetic, rate, bias=state.bias)
         elif state.gap > _SILENT_S:
             state.filter = state.filter.resumed()
         orientation = state.filter.update(
-            sample.stamp / NANOSECONDS, rate, sample.acceleration, sample.magnetic_field
+            sample.stamp / NANOSECONDS, turning, sample.acceleration, sample.magnetic_field
         )
         return replace(sample, orientation=_continued(state, orientation))
 

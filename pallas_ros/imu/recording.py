@@ -11,8 +11,9 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
 from pallas_ros.body.rotations import Array
 from pallas_ros.files.npz import load_npz
+from pallas_ros.imu.conventions import gravity_included, misread
 from pallas_ros.imu.motions import minimum_jerk
-from pallas_ros.imu.sample import GRAVITY, ImuSample
+from pallas_ros.imu.sample import GRAVITY, UNIT_TOLERANCE, ImuSample
 from pallas_ros.imu.virtual import SensorTrack
 
 SITE_NAMES: dict[str, tuple[str, ...]] = {
@@ -31,6 +32,12 @@ LATEST_STAMP_S = 1e10
 LONGEST_S = 7 * 86400.0
 RATES_HZ = (5.0, 2000.0)
 """Rates that are read; those from 30 to 400 Hz give good bodies."""
+
+_USUAL_HZ = (20.0, 1000.0)
+_UNITS = {"milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
+"""Other units of stamps, told apart by what a second then has of samples: the three do not overlap at `_USUAL_HZ`."""
+_LEAST_CHECKED_S = 2.0
+"""A shorter recording says too little about its convention: a mean acceleration of 5 m/s^2 over it is a movement."""
 
 _BLEND_S = 1.5
 
@@ -73,9 +80,9 @@ class Recording:
         raw = self.raw()
         for t, stamp in enumerate(self.stamps_ns(start)):
             for i, site in enumerate(SITES):
-                rate = (
-                    None if raw.angular_velocity is None else np.asarray(raw.angular_velocity[t, i])
-                )
+                rate = None
+                if self.angular_velocity is not None and not self.calibrated:
+                    rate = np.asarray(self.angular_velocity[t, i])
                 yield (
                     site,
                     ImuSample(
@@ -141,8 +148,12 @@ def _rates(stamp: Array, orientation: Array) -> Array:
     return turn / np.maximum(stamp[after] - stamp[before], 1e-6)[:, None, None]
 
 
-def load_recording(path: str | Path) -> Recording:
+def load_recording(path: str | Path, as_is: bool = False) -> Recording:
     """Read an IMU recording; sites beyond the four are ignored.
+
+    Args:
+        path: the file.
+        as_is: take a calibrated one as it says it is, whatever its numbers look like.
 
     Raises:
         PallasError: the file is not an IMU recording with the four sites.
@@ -179,13 +190,16 @@ def load_recording(path: str | Path) -> Recording:
     if calibrated.size != 1 or calibrated.dtype.kind not in "biuf":
         raise PallasError(f"{path}: 'calibrated' must be True or False")
     rate = arrays.get("angular_velocity")
-    return Recording(
+    recording = Recording(
         stamp=stamp,
         orientation=arrays["orientation"][:, columns].astype(np.float64),
         acceleration=arrays["linear_acceleration"][:, columns].astype(np.float64),
         angular_velocity=None if rate is None else rate[:, columns].astype(np.float64),
         calibrated=bool(calibrated.reshape(())),
     )
+    if recording.calibrated and not as_is:
+        _check_flag(path, recording)
+    return recording
 
 
 def _check_stamps(path: str | Path, stamp: Array) -> None:
@@ -194,16 +208,56 @@ def _check_stamps(path: str | Path, stamp: Array) -> None:
         raise PallasError(
             f"{path}: an IMU recording of {len(stamp)} samples; at least 2 are needed"
         )
-    if not np.isfinite(stamp).all() or np.abs(stamp).max() > LATEST_STAMP_S:
+    if not np.isfinite(stamp).all():
+        raise PallasError(f"{path}: 'stamp' must be seconds, and some are not finite")
+    step = float(np.median(np.diff(stamp)))
+    if not 1 / RATES_HZ[1] <= step <= 1 / RATES_HZ[0]:
+        raise PallasError(f"{path}: {_odd_step(stamp, step)}")
+    if np.abs(stamp).max() > LATEST_STAMP_S:
         raise PallasError(f"{path}: 'stamp' must be seconds, finite and at most {LATEST_STAMP_S:g}")
     if np.ptp(stamp) > LONGEST_S:
         raise PallasError(
             f"{path}: its stamps span {np.ptp(stamp) / 86400:.3g} days (at most {LONGEST_S / 86400:g}); "
             "they must be seconds"
         )
-    step = float(np.median(np.diff(stamp)))
-    if not 1 / RATES_HZ[1] <= step <= 1 / RATES_HZ[0]:
-        raise PallasError(
-            f"{path}: its stamps are {step:.3g} s apart; they must be seconds, "
-            f"at {RATES_HZ[0]:g} to {RATES_HZ[1]:g} samples a second"
+
+
+def _odd_step(stamp: Array, step: float) -> str:
+    """What is wrong with stamps that are ``step`` s apart."""
+    if not np.ptp(stamp):
+        return (
+            f"its stamps are all {stamp[0]:g}: 'stamp' must be the time of each sample in seconds"
         )
+    for unit, scale in _UNITS.items():
+        if 1 / _USUAL_HZ[1] <= step * scale <= 1 / _USUAL_HZ[0]:
+            return (
+                f"its stamps advance by {step:.4g} from sample to sample, so they seem to be in {unit}: "
+                f"multiply 'stamp' by {scale:g}, it must be seconds"
+            )
+    return (
+        f"its stamps are {step:.3g} s apart; they must be seconds, "
+        f"at {RATES_HZ[0]:g} to {RATES_HZ[1]:g} samples a second"
+    )
+
+
+def _check_flag(path: str | Path, recording: Recording) -> None:
+    """Refuse a recording that says it is calibrated where its numbers say otherwise."""
+    length = np.linalg.norm(recording.orientation, axis=-1)
+    good = (np.abs(length - 1) < UNIT_TOLERANCE).all(axis=-1) & np.isfinite(
+        recording.acceleration
+    ).all(axis=(1, 2))
+    if np.mean(good) < 0.5:
+        middle = float(np.nanmedian(length))
+        if abs(middle - 1) > UNIT_TOLERANCE:
+            raise PallasError(
+                f"{path}: the quaternions of 'orientation' have length {middle:.4g}, not 1: "
+                "divide them by it"
+            )
+        return  # what is left is refused sample by sample
+    stamp, acceleration = recording.stamp[good], recording.acceleration[good]
+    if np.ptp(stamp) < _LEAST_CHECKED_S:
+        return
+    orientation = np.asarray(rotations.normalise(recording.orientation[good]))
+    wrong = gravity_included(orientation, acceleration) or misread(stamp, orientation, acceleration)
+    if wrong is not None:
+        raise PallasError(f"{path}: 'calibrated' is True, but {wrong}")

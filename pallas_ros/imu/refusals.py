@@ -106,6 +106,10 @@ class Reason(Enum):
         return self.name.lower().replace("_", " ")
 
 
+_MEANINGLESS = (Reason.IN_G, Reason.GRAVITY_REMOVED, Reason.DISAGREE)
+"""Where these are right, bodies made of the samples before they showed are wrong too."""
+
+
 @dataclass(slots=True)
 class _Site:
     total: int
@@ -171,6 +175,15 @@ class Refusals:
         """What was refused since the start, where it is more than ``share`` of a site's samples."""
         return self._sentences(
             lambda site, reason: self._sites[site].refused[reason] > share * self._sites[site].total
+        )
+
+    def meaningless(self) -> list[str]:
+        """What was refused because the sensor's numbers mean something else, where it is most of a site's samples."""
+        return self._sentences(
+            lambda site, reason: (
+                reason in _MEANINGLESS
+                and self._sites[site].refused[reason] > 0.5 * self._sites[site].total
+            )
         )
 
     def _sentences(self, worth: Callable[[str, Reason], bool]) -> list[str]:

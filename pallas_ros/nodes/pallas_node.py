@@ -26,6 +26,7 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.procedures import calibrator
+from pallas_ros.imu.sample import ImuSample
 from pallas_ros.messages.decode import imu_from_msg, sensors_from_msg
 from pallas_ros.messages.encode import imu_frame_to_msg
 from pallas_ros.messages.wire import body_to_bytes
@@ -102,14 +103,17 @@ class PallasBodyNode(PallasNode):
 
     def _on_imu(self, site: str, message: Imu) -> None:
         assert self._pipeline is not None
-        samples = [(site, imu_from_msg(message))]
+        samples = self._read(site, message)
         for (
             other,
             topic,
         ) in (
             _TOPICS.items()
         ):  # in the order of their stamps, should more than one have come in meanwhile
-            samples += [(other, imu_from_msg(later)) for later in self.pending(topic)]
+            for later in self.pending(topic):
+                samples += self._read(other, later)
+        if not samples:
+            return
         if len(samples) > 1:
             samples.sort(key=lambda entry: entry[1].stamp)
         self._news = samples[-1][1].stamp
@@ -124,6 +128,15 @@ class PallasBodyNode(PallasNode):
                 for frame in self._frames:
                     self._imu_frames.publish(imu_frame_to_msg(frame))
             self._frames.clear()
+
+    def _read(self, site: str, message: Imu) -> list[tuple[str, ImuSample]]:
+        """The sample of a message, or none where it carries no acceleration: that is counted like every other mistake."""
+        assert self._pipeline is not None
+        try:
+            return [(site, imu_from_msg(message))]
+        except PallasError:
+            self._pipeline.intake.unreadable(site)
+            return []
 
     def _admit(self, frame: ImuFrame) -> bool:
         """A frame whose time is used up, by the steps before it or by whoever had the processor, is left out: bodies never lag more and more.
@@ -146,14 +159,13 @@ class PallasBodyNode(PallasNode):
             and (document := self._pipeline.document()) != self._published
         ):
             self._tell(found, document)
-        if self._pipeline.calibrator is not None:
+        wrong = self._pipeline.intake.remarks()
+        if wrong:
+            self.say("; ".join(wrong), key="sensors")
+        if self._pipeline.calibrator is not None and not wrong:
             self.say(self._pipeline.calibrator.problem, key="calibration")
         if self._sought is not None and not self._sought.done() and self.now() > self._give_up:
-            problem = (
-                self._pipeline.calibrator.problem
-                if self._pipeline.calibrator is not None
-                else "no sample came"
-            )
+            problem = self._pipeline.what_hinders() or "no sample came"
             self._pipeline.calibrate(None if found is not None else self._pipeline.calibrator)
             self._sought.set_result(PallasError(f"no calibration in time: {problem}"))
 

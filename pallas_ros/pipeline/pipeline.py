@@ -169,16 +169,21 @@ class Pipeline:
         sensors = self.intake.remarks()
         return foreign + sensors + seeking + self._synchroniser.remarks() + drifted
 
-    def why_nothing(self) -> str:
-        """Why no body came of the samples so far: the mistake, not what happened to be seen last."""
-        seeking = self.calibrator if self.calibration is None else None
+    def what_hinders(self) -> str:
+        """Why the calibration that is sought is not found: the mistake, not what happened to be seen last; "" where nothing is known."""
         reasons = self.intake.report(_MOST)
-        if not reasons and seeking is not None:
-            reasons = seeking.mistakes[:1]
-        reasons = reasons or ([self.foreign] if self.foreign else []) or self.intake.report()
-        if not reasons and seeking is not None and seeking.problem:
-            reasons = [f"no calibration was found: {seeking.problem}"]
-        return "; ".join(reasons) or "the sensors were never heard together"
+        if not reasons and self.calibrator is not None:
+            reasons = self.calibrator.mistakes[:1] or [self.calibrator.problem]
+        return "; ".join(reasons)
+
+    def why_nothing(self) -> str:
+        """Why no body came of the samples so far."""
+        if self.calibration is None and self.calibrator is not None:
+            return self.what_hinders() or "no calibration was found"
+        reasons = self.intake.report(_MOST) or ([self.foreign] if self.foreign else [])
+        return "; ".join(
+            reasons or self.intake.report() or ["the sensors were never heard together"]
+        )
 
     def dropped(self) -> dict[str, int]:
         """Samples not used, by site and reason; frames left out."""

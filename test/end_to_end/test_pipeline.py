@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pallas_ros import cli
+from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.motion import load_motion, save_npz
@@ -98,10 +99,27 @@ def test_a_calibration_can_be_sought_while_bodies_go_on(
     assert pipeline.calibration.procedure == "tpose"
 
 
-def test_a_sample_without_orientation_is_refused_in_one_sentence() -> None:
-    pipeline = Pipeline(Calibration.identity(), Synchroniser(), Recorder())
-    with pytest.raises(PallasError, match="neck has no orientation"):
-        pipeline.push("neck", ImuSample(1, None, np.zeros(3)))
+def test_samples_without_orientation_are_counted_and_the_reason_is_what_is_read() -> None:
+    pipeline = Pipeline(TPoseCalibrator(), Synchroniser(), Recorder())
+    for k in range(5):
+        assert not pipeline.push("neck", ImuSample(k + 1, None, np.array([0.0, 0.0, 9.81])))
+    assert pipeline.dropped()["neck: no orientation"] == 5
+    assert "neck: 5 of 5 samples refused: there is no orientation" in pipeline.remarks()[0]
+    assert pipeline.why_nothing() == pipeline.remarks()[0]
+
+
+def test_a_mistake_recognised_in_the_pose_is_what_is_read_not_what_was_seen_last(
+    samples: list[tuple[str, ImuSample]],
+) -> None:
+    flip = np.array([1.0, 0.0, 0.0, 0.0])
+    pipeline = Pipeline(TPoseCalibrator(), Synchroniser(), Recorder())
+    for site, sample in samples:
+        if site == "left_wrist" and sample.orientation is not None:
+            turned = rotations.multiply(sample.orientation, flip)
+            force = rotations.rotate(flip, sample.acceleration)
+            sample = ImuSample(sample.stamp, turned, force)
+        pipeline.push(site, sample)
+    assert "left_wrist: the sensor is upside down" in pipeline.why_nothing()
 
 
 def test_segments_are_words_of_name_and_metres() -> None:
