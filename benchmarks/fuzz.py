@@ -217,7 +217,7 @@ def table(tallies: dict[str, Tally]) -> str:
 
 
 def rows(tallies: dict[str, Tally]) -> dict[str, Any]:
-    """The result as rows of figures (DESIGN.md, Contracts)."""
+    """The result as rows of figures (docs/guide/conventions.md)."""
     return {
         "rows": [
             {"name": "fuzz", "case": name, "metric": metric, "value": value, "unit": unit}

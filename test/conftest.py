@@ -83,3 +83,27 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recordings in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An IMU recording of four simulated sensors without noise: 8 s that begin with a still T-pose."""
+    import numpy as np
+
+    from pallas_ros import SITES, demo_motion
+    from pallas_ros.body.motion import save_npz
+    from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
+
+    tracks = VirtualSensors(SensorNoise.none(), seed=0).tracks(demo_motion(8.0), rate_hz=60.0)
+    path = tmp_path_factory.mktemp("recording") / "raw.npz"
+    save_npz(
+        path,
+        {
+            "sites": np.array(SITES),
+            "stamp": tracks["pelvis"].time,
+            "orientation": np.stack([tracks[site].orientation for site in SITES], axis=1),
+            "linear_acceleration": np.stack([tracks[site].acceleration for site in SITES], axis=1),
+            "calibrated": np.array(False),
+        },
+    )
+    return path

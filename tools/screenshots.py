@@ -1,4 +1,4 @@
-"""Every picture of README and docs/viewing.md, from one bag: `.venv/bin/python tools/screenshots.py out/demo/bag [film|report|viewer ...]`.
+"""Every picture of README and docs/guide/viewing.md, from one bag: `.venv/bin/python tools/screenshots.py out/demo/bag [film|report|viewer ...]`.
 
 Writes docs/images/demo.gif (operator and arm), report.png (top of `pallas report`) and viewer.png (`pallas view`); the last two with Debian's Chromium.
 """

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/sensors.md with the project's own figure: `python tools/sensor_figures.py [FOLDER]`."""
+"""Draws the pictures of docs/guide/sensors.md with the project's own figure: `python tools/sensor_figures.py [FOLDER]`."""
 
 import sys
 from pathlib import Path

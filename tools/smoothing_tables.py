@@ -1,4 +1,4 @@
-"""The tables of docs/smoothing.md from an evaluation: `pallas eval hpstm --count 24 --seconds 4 --json F`, then `python tools/smoothing_tables.py F`.
+"""The tables of docs/evidence/smoothing.md from an evaluation: `pallas eval hpstm --count 24 --seconds 4 --json F`, then `python tools/smoothing_tables.py F`.
 
 Each stands between `<!-- table: NAME -->` and `<!-- end -->`; what is between them is replaced.
 """
@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "docs" / "smoothing.md"
+PAGE = Path(__file__).parents[1] / "docs" / "evidence" / "smoothing.md"
 METHODS = {
     "raw": "raw",
     "one_euro": "One-Euro",

@@ -16,7 +16,7 @@ HELP = "drive a robot arm with a motion file"
 EXAMPLE = """\
   pallas retarget wave.npz wave_panda.npz --robot panda --arm right
   pallas retarget wave.npz out.npz --robot my_arm.urdf --video out.mp4   an arm of your own, and a look at it
-  pallas retarget --robot my_arm.urdf --describe my_arm.yaml             a configuration to start from (docs/robots.md)"""
+  pallas retarget --robot my_arm.urdf --describe my_arm.yaml             a configuration to start from (docs/guide/robots.md)"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""A robot arm as data: a URDF, and a short YAML that says how an operator's arm stands to it (docs/robots.md)."""
+"""A robot arm as data: a URDF, and a short YAML that says how an operator's arm stands to it (docs/guide/robots.md)."""
 
 from dataclasses import dataclass
 from pathlib import Path

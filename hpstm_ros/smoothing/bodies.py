@@ -17,7 +17,7 @@ _LATE_FRAMES = 3
 
 
 def method_for(method: str, topic: str) -> str:
-    """``auto`` resolved: bodies from PALLAS pass as they are (they are smooth already, docs/smoothing.md), others go through the network."""
+    """``auto`` resolved: bodies from PALLAS pass as they are (they are smooth already, docs/evidence/smoothing.md), others go through the network."""
     if method != "auto":
         return method
     return "bypass" if topic == TOPIC_PALLAS_BODY else "hpstm"

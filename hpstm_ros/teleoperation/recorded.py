@@ -69,7 +69,7 @@ class JointMotion:
         return np.asarray(self.hand_error.max(axis=1))
 
     def arrays(self) -> dict[str, Any]:
-        """The joint file (DESIGN.md, Contracts)."""
+        """The joint file (docs/guide/conventions.md)."""
         return {
             "t": self.t,
             "joint_names": np.array(self.joint_names),
@@ -334,6 +334,6 @@ def describe(robot: RobotDescription) -> str:
         "workspace": {"min": short(robot.box_min), "max": short(robot.box_max)},
     }
     return (
-        "# Made by `pallas retarget --describe` from the URDF; docs/robots.md says what each line means.\n"
+        "# Made by `pallas retarget --describe` from the URDF; docs/guide/robots.md says what each line means.\n"
         + yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=140)
     )

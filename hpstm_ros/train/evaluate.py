@@ -79,7 +79,7 @@ def stream(smoother: Smoother, points: F64) -> Smoothed:
 
 
 class Evaluation:
-    """Collects rows; one row a figure (DESIGN.md, Contracts).
+    """Collects rows; one row a figure (docs/guide/conventions.md).
 
     Args:
         library: of motions.
@@ -108,7 +108,7 @@ class Evaluation:
         self.rows: list[Row] = []
 
     def baselines(self, split: str) -> None:
-        """The tuned classical filters at every look-ahead on one split with the noise of DESIGN.md."""
+        """The tuned classical filters at every look-ahead on one split with the noise model of docs/guide/conventions.md."""
         clips = trials(self._library, split, self._count, self._longest)
         for lookahead in LOOKAHEADS:
             for name, settings in tqdm(
@@ -120,7 +120,7 @@ class Evaluation:
                 self._accuracy(name, f"{split},lookahead={lookahead}", estimates, clips)
 
     def split(self, split: str) -> None:
-        """The smoother at every look-ahead on one split with the noise of DESIGN.md."""
+        """The smoother at every look-ahead on one split with the noise model of docs/guide/conventions.md."""
         clips = trials(self._library, split, self._count, self._longest)
         for lookahead in LOOKAHEADS:
             case = f"{split},lookahead={lookahead}"

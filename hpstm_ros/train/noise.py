@@ -1,4 +1,4 @@
-"""What pose estimators do wrong, as numbers: the noise of DESIGN.md ("Smoothing") and the failures on top of it.
+"""What pose estimators do wrong, as numbers: the noise model of docs/guide/conventions.md and the failures on top of it.
 
 Training, the evaluation and the tests all spoil their motions here and nowhere else. Everything works on batches (B, T, 22, 3)
 of joint positions in metres at 60 Hz and draws from a `numpy.random.Generator` only.
@@ -20,7 +20,7 @@ _MIRROR = np.array(MIRROR)
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise model of DESIGN.md, after HPSTM's own (its data set class: Gaussian, filtered, outliers, bone lengths).
+    """The noise model of docs/guide/conventions.md, after HPSTM's own (its data set class: Gaussian, filtered, outliers, bone lengths).
 
     Attributes:
         gaussian: m, standard deviation of each coordinate in each frame.

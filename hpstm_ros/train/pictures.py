@@ -46,7 +46,7 @@ def main() -> None:
         liveliest,
         liveliest.noisy,
         args.out / "smoothing_paths.png",
-        f"'{liveliest.name}' (unseen), noise of DESIGN.md",
+        f"'{liveliest.name}' (unseen), noise model of docs/guide/conventions.md",
     )
     hidden = liveliest.noisy.copy()
     hidden[_GONE, JOINT_INDEX["right_elbow"]] = np.nan

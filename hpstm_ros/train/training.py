@@ -229,7 +229,7 @@ def _spread(model: Hpstm, w: Windows) -> tuple[Tensor, dict[str, float]]:
 
 
 def checks(library: MotionLibrary, model: HpstmConfig) -> Callable[[Hpstm], dict[str, float]]:
-    """Mean joint error in mm, by look-ahead, on unvaried windows with the noise of DESIGN.md: of the validation split, and of contents kept out of training."""
+    """Mean joint error in mm, by look-ahead, on unvaried windows with the noise model of docs/guide/conventions.md: of the validation split, and of contents kept out of training."""
     fixed = {}
     for name, clips in zip(("validation", "development"), _familiar_and_not(library), strict=True):
         if clips:

@@ -1,4 +1,4 @@
-"""The motions that smoothers are judged on: clips of a split, each with a body of its own, spoiled with the noise of DESIGN.md."""
+"""The motions that smoothers are judged on: clips of a split, each with a body of its own, spoiled with the noise model of docs/guide/conventions.md."""
 
 import zlib
 from dataclasses import dataclass

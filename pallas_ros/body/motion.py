@@ -65,7 +65,7 @@ def save_npz(path: str | Path, arrays: dict[str, Any]) -> None:
 
 
 def save_motion(path: str | Path, motion: Motion) -> None:
-    """Write a motion file (DESIGN.md, Contracts)."""
+    """Write a motion file (docs/guide/conventions.md)."""
     arrays: dict[str, Any] = {
         "fps": np.float64(motion.fps),
         "joint_names": np.array(JOINTS),

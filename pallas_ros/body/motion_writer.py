@@ -35,7 +35,7 @@ _ROW = np.dtype(
 
 
 class MotionWriter:
-    """Lays bodies on a grid of ``fps`` and writes them as a motion file (DESIGN.md, Contracts), whole or not at all.
+    """Lays bodies on a grid of ``fps`` and writes them as a motion file (docs/guide/conventions.md), whole or not at all.
 
     Instants without a body hold NaN and are not valid. Use as a context manager; leaving it by an exception writes nothing.
 

@@ -227,7 +227,7 @@ class KnownPoseCalibrator:
 
     One pose shows the tilt of every sensor but not its heading: turning a sensor about the vertical and turning its
     reference look the same. The heading is therefore taken from the way the sensor is worn (``q_bone_sensor``, default: x
-    forward, y left, z up in the T-pose; `docs/sensors.md`), each sensor from its own, so that magnetometers and headings of
+    forward, y left, z up in the T-pose; `docs/guide/sensors.md`), each sensor from its own, so that magnetometers and headings of
     references play no part. A sensor worn askew about the vertical keeps that error; the guided procedure removes it.
 
     Attributes:

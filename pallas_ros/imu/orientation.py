@@ -2,7 +2,7 @@
 
 Laidig and Seel, "VQF: Highly accurate IMU orientation estimation with bias estimation and magnetic disturbance rejection",
 Information Fusion 91 (2023), by its authors' package ``vqf``: tilt and gyroscope bias. Its own use of the magnetometer takes a disturbed field
-for a new one after 20 s, and is blind to sideways disturbances; `magnetic` stands in its place (docs/sensors.md has both measured).
+for a new one after 20 s, and is blind to sideways disturbances; `magnetic` stands in its place (docs/guide/sensors.md has both measured).
 """
 
 import math

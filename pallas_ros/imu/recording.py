@@ -1,4 +1,4 @@
-"""IMU recordings (``.npz``, DESIGN contract): read, checked, and played as samples."""
+"""IMU recordings (``.npz``, docs/guide/conventions.md): read, checked, and played as samples."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -130,7 +130,7 @@ class VirtualSensors:
         seed: int = 0,
         q_bone_sensor: Mapping[str, Array] | None = None,
     ) -> None:
-        """``q_bone_sensor``: how each sensor is meant to sit, (4,) xyzw, before its mounting error; default as in `docs/sensors.md`."""
+        """``q_bone_sensor``: how each sensor is meant to sit, (4,) xyzw, before its mounting error; default as in `docs/guide/sensors.md`."""
         self.noise = noise or SensorNoise()
         self.seed = seed
         self._worn = {site: (q_bone_sensor or {}).get(site, rotations.IDENTITY) for site in SITES}

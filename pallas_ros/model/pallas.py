@@ -4,7 +4,7 @@ imu ─ features ─ causal encoder (2 blocks ─ long-short cross-attention ─
         └─ what is measured, as a pose ─────────▶ S⁻¹ ─▶ positions, latents ───────┘     from the last ─▶ legs, one frame from the last ─▶ FK
 
 `Pallas.forward` takes chunks of any length and the state left by the chunk before. One frame at a time is streaming; many is training.
-The source is the PALLAS report (Qi Jin, 2024); decisions where it is silent are in ``docs/model.md``.
+The source is the PALLAS report (Qi Jin, 2024); decisions where it is silent are in ``docs/evidence/body.md``.
 """
 
 from dataclasses import asdict, dataclass

@@ -23,7 +23,7 @@ DATA_OUTPUTS = ("rotations", "positions", "contacts", "root_velocity", "deviatio
 
 
 class PallasStep(nn.Module):
-    """A frame in, a frame out. Outputs: see docs/architecture.md.
+    """A frame in, a frame out. Outputs: see docs/guide/architecture.md.
 
     Inputs: ``imu`` (B, 48), ``latent`` (B, 8; zeros for the most plausible legs), where the network knows them ``extra`` (B, 91) of the
     optional sensors (zeros where none is worn), states.

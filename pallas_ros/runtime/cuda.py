@@ -1,7 +1,7 @@
 """The dozen calls of the CUDA driver that the TensorRT backend needs, through ``ctypes``.
 
 The driver's library comes with every NVIDIA GPU, on a Jetson as on a server, so nothing else need be installed and no toolkit version has to match.
-Never executed on a GPU by its authors; see ``docs/performance.md``.
+Never executed on a GPU by its authors; see ``docs/evidence/performance.md``.
 """
 
 import ctypes

@@ -20,7 +20,7 @@ ACCELERATION_LIMIT = 6.0
 HALF_CONFIDENCE_M = 0.25
 """Expected error of a joint's position at which confidence is one half."""
 DRIFT_PER_METRE = 0.35
-"""Standard deviation of the root's translation, as a part of the way walked (docs/model.md has what was measured)."""
+"""Standard deviation of the root's translation, as a part of the way walked (docs/evidence/body.md has what was measured)."""
 _DRIVEN: dict[str, list[int]] = {
     "pelvis": list(range(len(JOINTS))),
     "neck": [JOINT_INDEX[name] for name in ("spine1", "spine2", "spine3", "neck", "head")],

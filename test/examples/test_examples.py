@@ -9,17 +9,15 @@ import sys
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from hpstm_ros.retarget.urdf import find
 from hpstm_ros.teleoperation.recorded import frames
 from pallas_ros import SITES, BagWriter, Reading, demo_motion, load_motion
 from pallas_ros.bags import Qos
-from pallas_ros.body.motion import save_npz
 from pallas_ros.imu.protocols import PROTOCOLS
 from pallas_ros.imu.simulator import SensorSimulator
-from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
+from pallas_ros.imu.virtual import SensorNoise
 
 tomllib = pytest.importorskip("tomllib")
 
@@ -38,24 +36,6 @@ def run(*arguments: object, timeout: float = 240.0) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Raw samples of four simulated sensors: 6 s that begin with a still T-pose."""
-    tracks = VirtualSensors(SensorNoise.none(), seed=0).tracks(demo_motion(8.0), rate_hz=60.0)
-    path = tmp_path_factory.mktemp("examples") / "raw.npz"
-    save_npz(
-        path,
-        {
-            "sites": np.array(SITES),
-            "stamp": tracks["pelvis"].time,
-            "orientation": np.stack([tracks[site].orientation for site in SITES], axis=1),
-            "linear_acceleration": np.stack([tracks[site].acceleration for site in SITES], axis=1),
-            "calibrated": np.array(False),
-        },
-    )
-    return path
 
 
 def test_body_from_recording(recording: Path, tmp_path: Path) -> None:
