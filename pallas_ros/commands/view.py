@@ -10,6 +10,7 @@ from pathlib import Path
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.ros import middleware
+from pallas_ros.view.access import LOCAL_NAMES
 
 HELP = "Look at the live graph, a bag or a motion file in a browser; it never commands the robot."
 
@@ -20,8 +21,6 @@ examples:
   pallas view recordings/monday --start 42 --paused    one instant of it; play goes on from there
   pallas view motion.npz --port 9000 --open
   pallas view --host 0.0.0.0 --token auto       also from other machines, with a token (not encrypted: prefer an SSH tunnel)"""
-
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -62,14 +61,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    if args.host not in LOCAL and not args.token:
+    if args.host not in LOCAL_NAMES and not args.token:
         raise PallasError(
             f"--host {args.host} would let others on the network look: give --token auto as well, or leave --host out"
         )
     if not 0 <= args.port <= 65535:
         raise PallasError(f"--port {args.port}: give 0 to 65535")
     skeleton = Skeleton.from_height(args.height)
-    from pallas_ros.view.access import Gate
     from pallas_ros.view.moments import BagFile, MotionFile
     from pallas_ros.view.viewer import Viewer
 
@@ -82,14 +80,11 @@ def run(args: argparse.Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    viewer = Viewer("127.0.0.1", 0 if args.token else args.port, skeleton)
-    gate = None
+    token = secrets.token_hex(12) if args.token == "auto" else args.token or ""
+    viewer = Viewer(args.host, args.port, skeleton, token)
     try:
-        address = f"http://127.0.0.1:{viewer.port}"
-        if args.token:
-            token = secrets.token_hex(12) if args.token == "auto" else args.token
-            gate = Gate(args.host, args.port, viewer.port, token)
-            address = f"http://{args.host}:{gate.port}/?token={token}"
+        name = f"[{args.host}]" if ":" in args.host else args.host
+        address = f"http://{name}:{viewer.port}" + (f"/?token={token}" if token else "")
         print(f"{address}  (Ctrl-C ends)", flush=True)
         if args.open:
             webbrowser.open(address)
@@ -102,7 +97,5 @@ def run(args: argparse.Namespace) -> int:
             with live() as graph:
                 viewer.follow(graph.newest, lambda: graph.description, stop)
     finally:
-        if gate is not None:
-            gate.close()
         viewer.close()
     return 0

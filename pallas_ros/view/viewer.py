@@ -1,8 +1,5 @@
 """The web viewer: a human figure, the arm, uncertainty, a time line and plots, in a browser. It looks and never commands."""
 
-import contextlib
-import io
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,18 +9,19 @@ from typing import Any
 
 import numpy as np
 import trimesh
-import viser
 from numpy.typing import NDArray
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.view.access import Access
 from pallas_ros.view.human import COLOURS
 from pallas_ros.view.moments import Moment, Recording
 from pallas_ros.view.plots import Plots
 from pallas_ros.view.robot import RobotShape
 from pallas_ros.view.scene import GREY, STATE_COLOURS, ellipsoid
+from pallas_ros.view.server import open_server
 from pallas_ros.view.solid import solids
 
 F64 = NDArray[np.float64]
@@ -36,7 +34,7 @@ SENT_M, SENT_TURN = (
 )  # what is less than this from what the browser has is not sent; of a quaternion's parts
 GHOST = (228, 150, 90)
 ROBOT_AT = np.array([0.0, -1.25, 0.55])
-SPEEDS = ("0.1", "0.25", "0.5", "1", "2", "4")
+SPEEDS = {"0.1": 0.1, "0.25": 0.25, "0.5": 0.5, "1": 1.0, "2": 2.0, "4": 4.0}
 BESIDE = np.array([0.0, 1.8, 0.0])  # the raw body, clear of the arms of the other
 PEDESTAL = (186, 190, 197)
 UNSURE = (47, 111, 176)  # ellipsoids
@@ -74,20 +72,13 @@ class Placed:
 class Viewer:
     """A viser server on one address; pictures are sent at `RATE_HZ` at most, and what comes between is left out."""
 
-    def __init__(self, host: str, port: int, skeleton: Skeleton) -> None:
-        """Open the server."""
-        try:
-            logging.getLogger("websockets").setLevel(
-                logging.CRITICAL
-            )  # a browser that goes away is no news
-            with contextlib.redirect_stdout(
-                io.StringIO()
-            ):  # viser prints a banner; the command says the address itself
-                self.server = viser.ViserServer(host=host, port=port, verbose=False)
-        except OSError as error:
-            raise PallasError(
-                f"the viewer cannot listen on {host}:{port}: {error.strerror}"
-            ) from None
+    def __init__(self, host: str, port: int, skeleton: Skeleton, token: str = "") -> None:
+        """Open the server; with a ``token`` only who brings it is let in.
+
+        Raises:
+            PallasError: the address cannot be listened on, or the token is too weak.
+        """
+        self.server = open_server(host, port, Access(host, token))
         self.server.gui.configure_theme(dark_mode=False, show_logo=False, show_share_button=False)
         self.server.gui.main_panel.dock_right()
         self.server.gui.main_panel.set_width(360)
@@ -174,7 +165,7 @@ class Viewer:
                 round(min(start, recording.duration), 2),
             )
             self.playing = gui.add_checkbox("play", playing)
-            self.speed = gui.add_dropdown("speed", SPEEDS, initial_value="1")
+            self.speed = gui.add_dropdown("speed", tuple(SPEEDS), initial_value="1")
         self._past = recording.at
         if recording.robot:
             self.load_robot(recording.robot, Path.cwd())
@@ -182,11 +173,14 @@ class Viewer:
         while not stop.wait(1 / RATE_HZ):
             now = time.monotonic()
             if self.playing.value and self.server.get_clients():
-                ahead = self.slider.value + (now - last) * float(self.speed.value)
+                ahead = _within(self.slider.value, recording.duration) + (now - last) * SPEEDS.get(
+                    self.speed.value, 1.0
+                )
                 self.slider.value = round(ahead % recording.duration, 2)  # type: ignore[misc]  # the handle narrows its own type
             last = now
-            if self.slider.value != drawn and self.server.get_clients():
-                drawn = self.slider.value
+            asked = _within(self.slider.value, recording.duration)
+            if asked != drawn and self.server.get_clients():
+                drawn = asked
                 self.show(recording.at(drawn))
             elif drawn >= 0:
                 self._draw_plots(
@@ -323,7 +317,7 @@ class Viewer:
 
     def _uncertainty(self, moment: Moment, here: F64) -> None:
         """The joints' ellipsoids about the pelvis; the pelvis's own is how far odometry may be off, metres after a while, and said in words."""
-        wanted = list(UNCERTAIN[self._show_uncertainty.value])
+        wanted = list(UNCERTAIN.get(self._show_uncertainty.value, ()))
         if moment.covariance is None or moment.body is None or not wanted:
             self._ellipsoids.show(None)
             return
@@ -346,6 +340,13 @@ class Viewer:
                 (poses[:, :3, 3] + ROBOT_AT, rotations.from_matrix(poses[:, :3, :3])), axis=1
             )
         )
+
+
+def _within(value: object, duration: float) -> float:
+    """A time that a browser sent, s, within the recording."""
+    if not isinstance(value, (int, float)) or not np.isfinite(value):
+        return 0.0
+    return float(np.clip(value, 0.0, duration))
 
 
 def _plain(text: str) -> str:

@@ -1,15 +1,18 @@
 """The web viewer in Debian's Chromium: it loads, moves, follows the time line, survives the graph going away; and its door."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -22,7 +25,7 @@ from browser import CHROMIUM, Browser
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_motion
 from pallas_ros.imu.motions import demo_motion
-from pallas_ros.view.access import Gate
+from pallas_ros.view.access import Access
 from pallas_ros.view.moments import MotionFile
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium")
@@ -133,28 +136,6 @@ def test_another_address_wants_a_token(motion_file: Path) -> None:
     assert "give --token" in run.stderr
 
 
-@pytest.fixture
-def inner() -> Iterator[int]:
-    """A server on this machine that answers every request."""
-    import http.server
-    import threading
-
-    class Answer(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "6")
-            self.end_headers()
-            self.wfile.write(b"inside")
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port
-    server.shutdown()
-
-
 def get(address: str, **headers: str) -> tuple[int, str, str]:
     """Status, text and cookie of a request that follows no redirect."""
 
@@ -170,28 +151,168 @@ def get(address: str, **headers: str) -> tuple[int, str, str]:
     return answer.status, answer.read().decode(), ""
 
 
-def test_the_door_opens_for_the_token_alone(inner: int) -> None:
-    gate = Gate("127.0.0.1", 0, inner, "abcd1234efgh")
-    base = f"http://127.0.0.1:{gate.port}/"
-    try:
-        assert get(base)[0] == 403
-        assert get(base + "?token=wrong")[0] == 403
-        assert get(base, Cookie="pallas_token=wrong")[0] == 403
-        status, _, cookie = get(base + "?token=abcd1234efgh")
-        assert status == 302
-        assert "HttpOnly" in cookie
-        assert get(base, Cookie=cookie.split(";")[0])[:2] == (200, "inside")
-        with socket.create_connection(("127.0.0.1", gate.port)) as raw:
-            raw.sendall(os.urandom(200) + b"\r\n\r\n")
-            assert raw.recv(100).startswith(b"HTTP/1.1 403")
-    finally:
-        gate.close()
+ADDRESS = "127.0.0.1:8080"
 
 
-@pytest.mark.parametrize("token", ["", "short", "with spaces here", "semi;colon;semi"])
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        ({"Host": ADDRESS}, True),
+        ({"Host": "localhost:9000"}, True),  # an SSH tunnel from another port
+        ({"Host": "[::1]:8080", "Origin": "http://[::1]:8080"}, True),
+        ({"Host": ADDRESS, "Origin": f"http://{ADDRESS}"}, True),
+        ({"Host": ADDRESS, "Origin": "https://evil.example"}, False),
+        ({"Host": ADDRESS, "Origin": "http://127.0.0.1:3000"}, False),
+        ({"Host": ADDRESS, "Origin": "http://127.0.0.1:8080.evil.example"}, False),
+        ({"Host": ADDRESS, "Origin": "null"}, False),
+        ({"Host": ADDRESS, "Origin": "http://[::1"}, False),
+        ({"Host": "evil.example"}, False),
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, False),
+        ({"Host": "localhost.evil.example:8080"}, False),
+        ({"Host": "192.168.1.5:8080"}, False),  # it listens on this machine only
+        ({"Host": "[::1"}, False),
+        ({"Host": ""}, False),
+        ({}, False),
+    ],
+)
+def test_only_pages_of_the_viewer_itself_are_let_in(headers: dict[str, str], passes: bool) -> None:
+    assert Access("127.0.0.1").judge("/", headers.items()).passed is passes
+
+
+def test_two_hosts_are_none() -> None:
+    headers = [("Host", ADDRESS), ("host", "evil.example")]
+    assert not Access("127.0.0.1").judge("/", headers).passed
+
+
+def test_the_token_alone_opens_to_the_network() -> None:
+    access = Access("0.0.0.0", "abcd1234efgh")
+    host = ("Host", "192.168.1.5:8080")
+    for path in ("/", "/?token=wrong", "/?token=", "//[", "/?token=abcd1234efghi"):
+        assert access.judge(path, [host]).status == 403
+    assert access.judge("/", [host, ("Cookie", "pallas_token=wrong")]).status == 403
+    assert access.judge("/?token=abcd1234efgh", [("Host", "evil.example")]).status == 403
+    welcome = access.judge("/?token=abcd1234efgh", [host])
+    assert welcome.status == 302
+    cookie = welcome.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert access.judge("/", [host, ("Cookie", cookie.split(";")[0])]).passed
+    foreign = [host, ("Cookie", cookie.split(";")[0]), ("Origin", "https://evil.example")]
+    assert not access.judge("/", foreign).passed
+
+
+@pytest.mark.parametrize("token", ["short", "with spaces here", "semi;colon;semi", "éééééééé"])
 def test_a_weak_token_is_refused(token: str) -> None:
     with pytest.raises(PallasError, match="8 or more letters and digits"):
-        Gate("127.0.0.1", 0, 1, token)
+        Access("127.0.0.1", token)
+
+
+def test_an_address_of_another_machine_is_one_sentence(motion_file: Path) -> None:
+    command = [sys.executable, "-m", "pallas_ros.cli", "view", str(motion_file)]
+    run = subprocess.run(
+        [*command, "--host", "192.0.2.1", "--token", "auto"], capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert "cannot listen on 192.0.2.1" in run.stderr
+
+
+def listening(process: int) -> set[int]:
+    """The TCP ports that a process listens on."""
+    sockets = set()
+    for entry in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            sockets.add(os.readlink(entry))
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{process}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                ports.add(int(fields[1].split(":")[1], 16))
+    return ports
+
+
+def test_with_a_token_every_port_wants_it(motion_file: Path) -> None:
+    server = Server(str(motion_file), "--token", "abcd1234efgh")
+    try:
+        port = urlsplit(server.address).port
+        assert listening(server.process.pid) == {port}
+        base = f"http://127.0.0.1:{port}/"
+        assert get(base)[0] == 403
+        status, _, cookie = get(server.address)
+        assert status == 302
+        status, page, _ = get(base, Cookie=cookie.split(";")[0])
+        assert status == 200
+        assert "<html" in page
+    finally:
+        assert server.close() == 0
+
+
+TUNNEL = """
+import sys, viser._viser
+class Tunnel:
+    def __init__(self, *_): print("tunnel wanted", flush=True)
+viser._viser.ViserTunnel = Tunnel
+from pallas_ros.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_what_is_no_request_of_a_browser_is_answered_in_a_line(motion_file: Path) -> None:
+    import msgspec
+    import viser
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import connect
+
+    command = [sys.executable, "-c", TUNNEL, "view", str(motion_file), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    address = next(line for line in process.stdout if line.startswith("http://")).split()[0]
+    port = urlsplit(address).port
+    assert port
+    host = f"Host: 127.0.0.1:{port}\r\n".encode()
+    wrong = [
+        os.urandom(200) + b"\r\n\r\n",
+        b"GET //[ HTTP/1.1\r\n" + host + b"\r\n",
+        b"GET /%zz HTTP/1.1\r\n" + host + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: [\r\n\r\n",
+        b"GET /../../../etc/passwd HTTP/1.1\r\n" + host + b"\r\n",
+        b"POST / HTTP/1.1\r\n" + host + b"Content-Length: 5\r\n\r\nhello",
+        b"GET / HTTP/1.1\r\n" + host + b"X: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + host + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    ]
+    try:
+        for data in wrong:
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", port), timeout=20) as raw,
+            ):
+                raw.sendall(data)
+                assert b"root:" not in raw.recv(1 << 16)
+        protocols = [f"viser-v{viser.__version__}"]
+        for message in (
+            "text",
+            b"",
+            b"\xff" * 50,
+            msgspec.msgpack.encode({"type": "NoSuchMessage"}),
+            msgspec.msgpack.encode({"type": "GuiUpdateMessage", "uuid": "x", "updates": 5}),
+            msgspec.msgpack.encode({"type": "ShareUrlRequest"}),
+            b"x" * (1 << 20),
+        ):
+            with connect(f"ws://127.0.0.1:{port}", subprotocols=protocols, max_size=None) as ws:
+                ws.recv()
+                with contextlib.suppress(ConnectionClosed):
+                    ws.send(message)
+                    time.sleep(0.3)
+        assert get(f"http://127.0.0.1:{port}/")[0] == 200
+    finally:
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=20)[0]
+    assert process.returncode == 0
+    assert "Traceback" not in said
+    assert "tunnel" not in said
+    lines = [line for line in said.splitlines() if "Server stopped" not in line]
+    assert all(line.startswith("pallas: ") for line in lines), said
+    assert len(lines) <= len(wrong) + 7
 
 
 @needs_chromium
