@@ -5,12 +5,16 @@ from typing import Any
 
 from pallas.msg import BodyPose
 
-from hpstm_ros.smoothing.bodies import Bodies, method_for
+from hpstm_ros.smoothing.bodies import MOST_BODIES, Bodies, method_for
 from hpstm_ros.smoothing.smoother import SmootherSettings
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_HPSTM_BODY
 from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
+from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
+
+_MOST_BODIES_HZ = 4 * MODEL_RATE_HZ * MOST_BODIES
+"""Of one publisher, of all people together; what is beyond is refused unread."""
 
 
 class HpstmNode(PallasNode):
@@ -39,7 +43,8 @@ class HpstmNode(PallasNode):
             settings, Path(s["bones_file"]).expanduser() if s["bones_file"] else None
         )
         self._publisher = self.advertise(BodyPose, TOPIC_HPSTM_BODY)
-        self.subscribe(BodyPose, s["input_topic"], self._on_body, raw=True)
+        limit = Intake(RateLimit(_MOST_BODIES_HZ))
+        self.subscribe(BodyPose, s["input_topic"], self._on_body, raw=True, intake=limit)
         self.every(1 / MODEL_RATE_HZ, self._on_time)
 
     def cleanup(self) -> None:
@@ -50,7 +55,9 @@ class HpstmNode(PallasNode):
         """What each body met."""
         if self._bodies is None or not self.active:
             return Health()
-        return Health(0, f"method {self._method}", dict(self._bodies.figures()))
+        remark = self._bodies.recent_remark(self.now())
+        summary = f"method {self._method}" + (f"; {remark}" if remark else "")
+        return Health(1 if remark else 0, summary, dict(self._bodies.figures()))
 
     def _on_body(self, data: bytes) -> None:
         assert self._bodies is not None

@@ -44,7 +44,7 @@ class OperatorNode(PallasNode):
 
     def _on_body(self, _: bytes) -> None:
         now = self.now()
-        if now - self._last_body > STREAMS_NS:
+        if not 0 <= now - self._last_body <= STREAMS_NS:  # a gap, or the clock was set
             self._since = now
         self._last_body = now
 
@@ -55,13 +55,13 @@ class OperatorNode(PallasNode):
         self._dead_man.publish(Bool(data=True))
         now = self.now()
         streams = (
-            now - self._last_body < STREAMS_NS
+            0 <= now - self._last_body < STREAMS_NS
             and now - self._since > self.settings["engage_after_s"] * 1e9
         )
         if (
             streams
             and not self._engaged
-            and now - self._asked > ASK_AGAIN_NS
+            and not 0 <= now - self._asked <= ASK_AGAIN_NS
             and self._engage.service_is_ready()
         ):
             self._asked = now

@@ -1,12 +1,16 @@
 """Drives a robot arm with the operator's: bodies in, supervised commands out."""
 
 from array import array
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 from pallas.msg import BodyPose, SupervisorStatus
+from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
@@ -15,8 +19,9 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from hpstm_ros.retarget.retargeter import RetargetSettings
 from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.safety.limits import SupervisorSettings
+from hpstm_ros.safety.people import OperatorSettings
 from hpstm_ros.safety.supervisor import Command
-from hpstm_ros.teleoperation.teleoperation import Teleoperation, limits_of
+from hpstm_ros.teleoperation.teleoperation import Bounds, Teleoperation, limits_of
 from pallas_ros.body.names import (
     TOPIC_DEAD_MAN,
     TOPIC_EMERGENCY_STOP,
@@ -30,13 +35,29 @@ from pallas_ros.body.names import (
 from pallas_ros.messages.decode import from_stamp
 from pallas_ros.messages.encode import pose_to_msg, to_stamp
 from pallas_ros.messages.wire import body_from_bytes
+from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit, named
+from pallas_ros.ros.matching import full_name, gid_of, hears, unheard
 from pallas_ros.ros.node import Health, PallasNode
-from pallas_ros.ros.qos import NEWEST
+from pallas_ros.ros.qos import ANY_OFFER, LATCHED, NEWEST
 
 _NS = 1_000_000_000
 _STATUS_NS = _NS // 20
 _MAPPING = ("mode", "mapping", "scale", "orientation_from", "deviation_scale_m", "stop_deviation_m")
-_LIVE = {*_MAPPING, "tip_speed"}
+_LIVE = {*_MAPPING, "tip_speed", "operator_id", "operator_choice", "operator_place"}
+_CONNECTIONS_S = 0.2
+_EVERY_LOOK = (
+    10  # of the looks at connections, one asks who publishes, though their number is the same
+)
+_JOINT_STATES_HZ = 2000.0
+"""Joint states beyond this rate of one publisher are refused unread; fast drives publish 1000 a second."""
+_BOOL: Final = "std_msgs/msg/Bool"
+_SAFETY_INPUTS: Final = {
+    TOPIC_HPSTM_BODY: ("pallas/msg/BodyPose", (NEWEST,)),
+    TOPIC_JOINT_STATES: ("sensor_msgs/msg/JointState", (ANY_OFFER,)),
+    TOPIC_DEAD_MAN: (_BOOL, (ANY_OFFER,)),
+    TOPIC_EMERGENCY_STOP: (_BOOL, (ANY_OFFER,)),
+}
+"""Type and subscriptions of the topics that the arm must be able to hear."""
 
 
 class RetargetNode(PallasNode):
@@ -51,24 +72,25 @@ class RetargetNode(PallasNode):
         """Load the robot, subscribe, advertise, serve."""
         s = self.settings
         robot = load_robot(s["robot"])
-        safety = SupervisorSettings(
-            period=1 / s["rate_hz"],
-            lead=s["lead_s"],
-            body_timeout=s["body_timeout_s"],
-            max_body_age=s["max_body_age_s"],
-            feedback_timeout=s["feedback_timeout_s"],
-            require_feedback=s["require_feedback"],
-            require_dead_man=s["require_dead_man"],
-            dead_man_timeout=s["dead_man_timeout_s"],
-            deviation=s["deviation_rad"],
-        )
         side = s["side"] if s["side"] in ("left", "right") else None
         self._arm = Teleoperation(
-            robot, side, self._retarget_settings(), safety, s["tip_speed"] or None
+            robot,
+            side,
+            self._retarget_settings(),
+            self._supervisor_settings(),
+            s["tip_speed"] or None,
+            self._operator_settings(),
         )
+        self._bounds = Bounds(
+            s["tip_speed_limit"] or self._arm.supervisor.tip_speed,
+            s["stop_deviation_limit_m"] or s["stop_deviation_m"],
+        )
+        self.check()
         self._joint_names = list(robot.joint_names)
         self._base = str(robot.full.frames[1].name) if robot.full.nframes > 1 else "base_link"
         self._status_due, self._last_state = 0, -1
+        self._last_command: Command | None = None
+        self._foreign = 0
         self._positions = s["command_interface"] == "position"
         if self._positions:
             self._commands = self.advertise(Float64MultiArray, f"/{s['controller']}/commands")
@@ -80,10 +102,7 @@ class RetargetNode(PallasNode):
         names = ["" if number == 0 else f"/{arm.name}" for number, arm in enumerate(robot.arms)]
         self._goals = [self.advertise(PoseStamped, TOPIC_GOAL + name) for name in names]
         self._tips = [self.advertise(PoseStamped, TOPIC_TIP + name) for name in names]
-        self.subscribe(BodyPose, TOPIC_HPSTM_BODY, self._on_body, NEWEST, raw=True, newest=True)
-        self.subscribe(JointState, TOPIC_JOINT_STATES, self._on_joints, NEWEST, newest=True)
-        self.subscribe(Bool, TOPIC_DEAD_MAN, self._on_dead_man)
-        self.subscribe(Bool, TOPIC_EMERGENCY_STOP, self._on_emergency_stop)
+        self._listen()
         for name, call in (
             ("engage", self._engage),
             ("disengage", self._disengage),
@@ -92,6 +111,51 @@ class RetargetNode(PallasNode):
         ):
             self.serve(Trigger, f"/retarget/{name}", call)
         self.every(1 / s["rate_hz"], self._tick)
+        self.every(_CONNECTIONS_S, self._look_at_connections)
+
+    def _listen(self) -> None:
+        """Subscribe to bodies, and to what safety depends on so that any offer matches."""
+        self._publisher_counts: dict[str, int] = {}
+        self._looks = 0
+        names = partial(self._names, TOPIC_HPSTM_BODY)
+        publisher = OnePublisher(names, self._is_engaged, self.settings["body_publisher"])
+        self._intake = Intake(RateLimit(self.settings["body_rate_limit_hz"]), publisher)
+        joints = Intake(RateLimit(_JOINT_STATES_HZ))
+        self.subscribe(
+            BodyPose,
+            TOPIC_HPSTM_BODY,
+            self._on_body,
+            NEWEST,
+            raw=True,
+            newest=True,
+            intake=self._intake,
+        )
+        self.subscribe(
+            JointState,
+            TOPIC_JOINT_STATES,
+            self._on_joints,
+            ANY_OFFER,
+            raw=True,
+            newest=True,
+            intake=joints,
+        )
+        self.subscribe(Bool, TOPIC_DEAD_MAN, self._on_dead_man, ANY_OFFER, sourced=True)
+        self._latched_stop = False
+        self._subscribe_stop(ANY_OFFER)
+
+    def _subscribe_stop(self, qos: QoSProfile) -> None:
+        self.subscribe(
+            Bool, TOPIC_EMERGENCY_STOP, self._on_emergency_stop, qos, sourced=True, always=True
+        )
+
+    def activate(self) -> None:
+        """Know who is there before the arm can be engaged."""
+        self._look_at_connections()
+
+    def check(self) -> None:
+        """Speed and uncertainty stay below what was allowed at launch."""
+        if self._arm is not None:
+            self._bounds.check(self._tip_speed(self._arm), self.settings["stop_deviation_m"])
 
     def reconfigure(self, changed: set[str]) -> None:
         """What may change while the arm moves takes effect with the next body; the rest is read-only."""
@@ -99,9 +163,8 @@ class RetargetNode(PallasNode):
             super().reconfigure(changed)
             return
         self._arm.retargeter.settings = self._retarget_settings()
-        self._arm.supervisor.tip_speed = (
-            self.settings["tip_speed"] or limits_of(self._arm.robot).tip_speed
-        )
+        self._arm.supervisor.tip_speed = self._tip_speed(self._arm)
+        self._arm.people.settings = self._operator_settings()
 
     def deactivate(self) -> None:
         """Let go of the arm; the way to its standstill has been sent with the last command."""
@@ -117,20 +180,106 @@ class RetargetNode(PallasNode):
         """The supervisor's state and counts."""
         if self._arm is None or not self.active:
             return Health()
-        supervisor, figures = self._arm.supervisor, self._arm.figures
+        supervisor = self._arm.supervisor
         level = {"STOPPED": 2, "HOLDING": 1}.get(supervisor.state.name, 0)
-        return Health(
-            level,
-            f"{supervisor.state.name.lower()}: {supervisor.reason}",
-            {
-                "commands": figures.commands,
-                "held back by a limit": figures.limited,
-                "inputs refused": figures.refused,
-            },
+        foreign = self._intake.flooded + self._intake.unexpected
+        summary = f"{supervisor.state.name.lower()}: {supervisor.reason}"
+        if foreign > self._foreign:
+            level = max(level, 1)
+            summary += f"; {foreign - self._foreign} bodies of unexpected or flooding publishers"
+        self._foreign = foreign
+        return Health(level, summary, self._figures(self._arm))
+
+    def _figures(self, arm: Teleoperation) -> dict[str, Any]:
+        command = self._last_command
+        ages = (
+            {}
+            if command is None
+            else {
+                "age of the newest measurement, s": round(command.measurement_age, 3),
+                "delivery lag, s": round(command.delivery_lag, 3),
+            }
         )
+        return {
+            "operator": arm.supervisor.operator or "",
+            "people in view": ", ".join(arm.people.in_view(self.now())),
+            "commands": arm.figures.commands,
+            "held back by a limit": arm.figures.limited,
+            "inputs refused": arm.figures.refused,
+            "last refusal": arm.refusal,
+            "bodies of others": arm.figures.strangers,
+            "bodies of unexpected publishers": self._intake.unexpected,
+            "bodies over the rate limit": self._intake.flooded,
+            **ages,
+        }
 
     def _retarget_settings(self) -> RetargetSettings:
         return RetargetSettings(**{name: self.settings[name] for name in _MAPPING})
+
+    def _supervisor_settings(self) -> SupervisorSettings:
+        s = self.settings
+        return SupervisorSettings(
+            period=1 / s["rate_hz"],
+            lead=s["lead_s"],
+            body_timeout=s["body_timeout_s"],
+            max_body_age=s["max_body_age_s"],
+            max_measurement_age=s["max_measurement_age_s"],
+            operator_absence=s["operator_absence_s"],
+            feedback_timeout=s["feedback_timeout_s"],
+            require_feedback=s["require_feedback"],
+            require_dead_man=s["require_dead_man"],
+            dead_man_timeout=s["dead_man_timeout_s"],
+            deviation=s["deviation_rad"],
+            delivery_timeout=s["delivery_timeout_s"],
+            emergency_stop=s["emergency_stop_mode"],
+            emergency_stop_timeout=s["emergency_stop_timeout_s"],
+        )
+
+    def _operator_settings(self) -> OperatorSettings:
+        s = self.settings
+        x, y = s["operator_place"]
+        return OperatorSettings(s["operator_id"], s["operator_choice"], (x, y))
+
+    def _tip_speed(self, arm: Teleoperation) -> float:
+        return float(self.settings["tip_speed"] or limits_of(arm.robot).tip_speed)
+
+    def _is_engaged(self) -> bool:
+        return self._arm is not None and self._arm.supervisor.flags(self.now())[0]
+
+    def _hear_latched_stop(self, publishers: Sequence[Any]) -> None:
+        """A stop that was pressed before this node was there is kept by a publisher that latches, and told to whoever asks for it.
+
+        Asked of publishers that do not latch, it would make both sides warn of a mismatch.
+        """
+        if not self._latched_stop and any(hears(p, _BOOL, (LATCHED,)) for p in publishers):
+            self._latched_stop = True
+            self._subscribe_stop(LATCHED)
+
+    def _names(self, topic: str) -> dict[str, str]:
+        """The publishers of a topic: gid to the node's name."""
+        return {gid_of(info): full_name(info) for info in self.get_publishers_info_by_topic(topic)}
+
+    def _look_at_connections(self) -> None:
+        """Tell the supervisor of safety inputs that cannot be heard, and of the emergency-stop switches that are there."""
+        assert self._arm is not None
+        self._looks += 1
+        for topic, (kind, profiles) in _SAFETY_INPUTS.items():
+            count = self.count_publishers(topic)
+            if self._publisher_counts.get(topic) == count and self._looks % _EVERY_LOOK:
+                continue
+            self._publisher_counts[topic] = count
+            publishers = self.get_publishers_info_by_topic(topic)
+            if topic == TOPIC_EMERGENCY_STOP:
+                switches = {gid_of(p) for p in publishers if hears(p, kind, profiles)}
+                self._arm.supervisor.emergency_switches(self.now(), switches)
+                self._hear_latched_stop(publishers)
+            if topic == TOPIC_HPSTM_BODY:
+                expected = self.settings["body_publisher"]
+                publishers = [p for p in publishers if named(full_name(p), expected)]
+            wrong = unheard(topic, publishers, kind, profiles)
+            self._arm.supervisor.fault(topic, wrong)
+            if wrong:
+                self.say(wrong)
 
     def _on_body(self, data: bytes) -> None:
         assert self._arm is not None
@@ -139,8 +288,9 @@ class RetargetNode(PallasNode):
             self._publish_poses()
             self._arm.retargeter.look_around()  # for the next body: the command is out, and this one has time
 
-    def _on_joints(self, message: JointState) -> None:
+    def _on_joints(self, data: bytes) -> None:
         assert self._arm is not None
+        message = deserialize_message(data, JointState)
         self._arm.joints(
             self.now(),
             from_stamp(message.header.stamp),
@@ -148,17 +298,20 @@ class RetargetNode(PallasNode):
             np.array(message.position),
         )
 
-    def _on_dead_man(self, message: Bool) -> None:
+    def _on_dead_man(self, message: Bool, source: str) -> None:
         assert self._arm is not None
-        self._arm.supervisor.dead_man(self.now(), message.data)
+        self._arm.supervisor.dead_man(self.now(), message.data, source)
 
-    def _on_emergency_stop(self, message: Bool) -> None:
-        assert self._arm is not None
+    def _on_emergency_stop(self, message: Bool, source: str) -> None:
+        if self._arm is None:
+            return
+        supervisor = self._arm.supervisor
         if message.data:
-            self._arm.supervisor.emergency_stop(self.now(), TOPIC_EMERGENCY_STOP)
-            self._tick()
+            supervisor.emergency_stop(self.now(), TOPIC_EMERGENCY_STOP, source=source or "switch")
+            if self.active:
+                self._tick()
         else:
-            self._arm.supervisor.emergency_released(self.now())
+            supervisor.emergency_released(self.now(), source or "switch")
 
     def _engage(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return self._answer(response, "engaged", lambda arm: arm.supervisor.engage(self.now()))
@@ -201,6 +354,8 @@ class RetargetNode(PallasNode):
                 # The body's stamp, so that a command can be traced to the sample it came from; the points' times lead from there.
                 stamp = arm.body_stamp if 0 <= now - arm.body_stamp < _NS else now
                 self._commands.publish(_trajectory(stamp, self._joint_names, command))
+            arm.sent(self.now())
+        self._last_command = command
         if (
             int(command.state) != self._last_state
             or now >= self._status_due
@@ -239,6 +394,11 @@ class RetargetNode(PallasNode):
         message.target_error = arm.target_error(command)
         message.commands, message.commands_limited = arm.figures.commands, arm.figures.limited
         message.inputs_refused = arm.figures.refused
+        message.operator_id = arm.supervisor.operator or ""
+        message.people = arm.people.in_view(now)
+        message.measurement_age = command.measurement_age
+        message.delivery_lag = command.delivery_lag
+        message.strangers_refused = arm.figures.strangers
         return message
 
 

@@ -130,6 +130,7 @@ class Supervisor:
         self._late: tuple[int, str] = (_NEVER, "")
         self._ticked: int | None = None
         self._dead_man = _NEVER
+        self._let_go: dict[str, int] = {}  # when dead-man's switches were last heard to be released
         self._pressed: set[str] = set()  # emergency-stop switches, by their source
         self._gone: set[str] = set()  # of those, the ones that are not connected any more
         self._switch_heard, self._switch_connected = _NEVER, False
@@ -232,10 +233,16 @@ class Supervisor:
             self._late = (now, f"commands take effect {self._delivery.lag:.2f} s late")
         return True
 
-    def dead_man(self, now: int, pressed: bool) -> None:
-        """Word from the dead-man's switch."""
+    def dead_man(self, now: int, pressed: bool, source: str = "") -> None:
+        """Word from the dead-man's switch ``source``: of several that are heard, none may say that it is released."""
         self._clock(now)
-        self._dead_man = now if pressed else _NEVER
+        since = now - self.settings.dead_man_timeout * _NS
+        self._let_go = {name: when for name, when in self._let_go.items() if when > since}
+        if pressed:
+            self._let_go.pop(source, None)
+        else:
+            self._let_go[source] = now
+        self._dead_man = _NEVER if self._let_go else now
 
     def sent(self, now: int) -> None:
         """The command of the last tick has been handed over to the middleware; how long that took is watched."""
@@ -400,6 +407,7 @@ class Supervisor:
             self._goal, self._news, self._dead_man = None, None, _NEVER
             self._operator_seen, self._switch_heard = now, _NEVER
             self._late, self._ticked = (_NEVER, ""), None
+            self._let_go.clear()
             self._goals.restart()
             self._delivery.forget()
             if self._measured is not None:

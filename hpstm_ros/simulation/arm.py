@@ -125,6 +125,8 @@ class ArmSimulator:
 
     def advance(self, now: int) -> None:
         """Run the physics up to ``now``; after a pause or a jump of the clock it goes on from there."""
+        if self._time is not None and now < self._time:
+            self._waiting.clear()  # they wait for instants of the clock as it was before
         if self._time is None or not 0 <= now - self._time <= _CATCH_UP_S * _NS:
             self._time = (
                 now if self._time is None or now < self._time else now - round(_CATCH_UP_S * _NS)

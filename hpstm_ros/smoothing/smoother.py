@@ -31,6 +31,12 @@ F64 = NDArray[np.float64]
 _PERIOD = 1e9 / MODEL_RATE_HZ
 _WANDER_M_S = 0.5
 """How fast a body that is held still, because it is not seen, may really be moving away: a standard deviation."""
+_BACK_BELIEVED = 8
+"""Bodies out of order in a row, each newer than the last, after which theirs is the right time and that of the body before them was wrong."""
+_FRESH_S, _STALE_S = 2 / MODEL_RATE_HZ, 0.1
+"""A joint that is not seen is a guess at once, and after `_STALE_S`, in which an arm's stop must have begun, not to be followed.
+Up to `_FRESH_S` it may be between two frames of a slow camera."""
+_GUESS = 0.3  # the confidence of a joint that is carried on
 J = len(JOINTS)
 
 
@@ -146,6 +152,7 @@ class Smoother:
             "frames bridged": 0,
             "lost": 0,
             "out of order": 0,
+            "stamps gone back": 0,
             "another person": 0,
         }
         self._gate = Gate(settings.gate)
@@ -176,6 +183,11 @@ class Smoother:
         self._anchor = self._slot = 0
         self._waiting: deque[BodyFrame] = deque()
         self._unseen = 0
+        self._joints_unseen = np.zeros(J)  # frames
+        self._back: tuple[int, int] = (
+            0,
+            0,
+        )  # stamp of the last body out of order, how many in a row
         self._newest_input = 0
         self._free = Kalman(process=30.0, measurement=0.015, lookahead=0)
         self._last: BodyFrame | None = None
@@ -193,8 +205,8 @@ class Smoother:
             return self._begin(body)
         slot = round((body.stamp - self._anchor) / _PERIOD)
         if slot <= self._slot:
-            self.counts["out of order"] += 1
-            return []
+            return self._out_of_order(body)
+        self._back = (0, 0)
         gap = slot - self._slot - 1
         if gap * _PERIOD > self._s.bridge_s * 1e9:
             self.counts["lost"] += 1
@@ -203,6 +215,23 @@ class Smoother:
             return self._begin(replace(body, remarks=(*body.remarks, lost)))
         out = [smooth for k in range(gap) for smooth in self._missing(self._slot + 1)]
         return out + self._step(body, slot)
+
+    def restart(self, body: BodyFrame, why: str) -> list[BodyFrame]:
+        """Forget the past and go on from ``body``, with a remark."""
+        self._start()
+        return self._begin(replace(body, remarks=(*body.remarks, f"{why}: started again")))
+
+    def _out_of_order(self, body: BodyFrame) -> list[BodyFrame]:
+        """Drop it, unless its like have come for a while: then the time before was wrong."""
+        self.counts["out of order"] += 1
+        stamp, count = self._back
+        count = count + 1 if body.stamp > stamp else 1
+        self._back = (body.stamp, count)
+        if count < _BACK_BELIEVED:
+            return []
+        self.counts["stamps gone back"] += 1
+        seconds = (self._anchor + self._slot * _PERIOD - body.stamp) / 1e9
+        return self.restart(body, f"stamps have gone back by {seconds:.1f} s")
 
     def advance(self, stamp: int) -> list[BodyFrame]:
         """Bridge up to ``stamp`` without a body: the smooth bodies that are due. Nothing once the body was reported lost, or before the first."""
@@ -250,13 +279,13 @@ class Smoother:
                 self._waiting.clear()
                 self._free = Kalman(process=30.0, measurement=0.015, lookahead=0)
         seen = np.asarray(np.isfinite(points).all(axis=-1))
-        self._newest_input = (
-            max(self._newest_input, body.newest_input) if seen.any() else self._newest_input
-        )
         self._unseen = 0 if seen.any() else self._unseen + 1
         self._waiting.append(replace(body, positions=points, valid=seen, remarks=tuple(remarks)))
         while len(self._waiting) > self._s.lookahead + 1:
             self._waiting.popleft()
+        # Of the frames that entered, not of all there ever were: one wrong stamp must not stay the newest.
+        measured = [b.newest_input for b in self._waiting if b.valid.any()]
+        self._newest_input = max(measured) if measured else self._newest_input
         if self._method is None:
             return self._pass()
         estimate = self._method.push(points, self._bones.held.lengths if self._bones.held else None)
@@ -299,6 +328,9 @@ class Smoother:
                 kinematics.forward_kinematics(skeleton, q_world_joint, positions[0])
             )
         deviation = np.sqrt(np.trace(estimate.covariance, axis1=-2, axis2=-1) / 3)
+        self._joints_unseen = np.where(body.valid, 0, self._joints_unseen + 1)
+        seconds = self._joints_unseen / MODEL_RATE_HZ
+        guess = _GUESS * np.clip((_STALE_S - seconds) / (_STALE_S - _FRESH_S), 0.0, 1.0)
         smooth = replace(
             body,
             positions=positions,
@@ -306,7 +338,9 @@ class Smoother:
             covariance=estimate.covariance,
             valid=np.ones(J, dtype=bool),
             confidence=np.clip(
-                np.where(body.valid, body.confidence, 0.3) / (1 + (deviation / 0.1) ** 2), 0.0, 1.0
+                np.where(body.valid, body.confidence, guess) / (1 + (deviation / 0.1) ** 2),
+                0.0,
+                1.0,
             ),
             newest_input=self._newest_input,
         )

@@ -14,6 +14,7 @@ from hpstm_ros.safety.limits import REDUCED_SPEED, Limits, SupervisorSettings
 from hpstm_ros.safety.people import OperatorSettings, People
 from hpstm_ros.safety.supervisor import Command, Supervisor, SupervisorState
 from pallas_ros.body.frames import BodyFrame
+from pallas_ros.errors import PallasError
 
 F64 = NDArray[np.float64]
 
@@ -44,6 +45,29 @@ def guard_of(robot: RobotDescription) -> PinocchioGuard:
     """The guard of a robot's workspace and of its links against each other."""
     tips = [robot.frame(arm.tip) for arm in robot.arms]
     return PinocchioGuard(robot.model, robot.geometry, MARGIN_M, tips, robot.box_min, robot.box_max)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What settings that may change while the arm moves must not exceed: fixed when it is launched.
+
+    Attributes:
+        tip_speed: m/s.
+        stop_deviation_m: m, see `RetargetSettings`.
+    """
+
+    tip_speed: float
+    stop_deviation_m: float
+
+    def check(self, tip_speed: float, stop_deviation_m: float) -> None:
+        """Raise a `PallasError` where one is exceeded."""
+        given = {"tip_speed": tip_speed, "stop_deviation_m": stop_deviation_m}
+        for name, value in given.items():
+            if not value <= getattr(self, name):
+                raise PallasError(
+                    f"{name} is {value:g}, but at most {getattr(self, name):g} was allowed at launch; "
+                    f"launch with a higher limit to go beyond"
+                )
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import itertools
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from pallas_ros.body.names import TOPIC_DIAGNOSTICS
 from pallas_ros.messages.decode import from_stamp, header_stamp
 from pallas_ros.ros.described import DescribedNode
 from pallas_ros.ros.health import PUBLISHERS, RECEIVED, REFUSAL, STATE, SUBSCRIBERS, Health, Tally
+from pallas_ros.ros.intake import Intake
 from pallas_ros.ros.periodic import Periodic
 from pallas_ros.ros.qos import STREAM
 from pallas_ros.runtime.realtime import ordinary_priority
@@ -104,6 +106,9 @@ class PallasNode(DescribedNode):
     def cleanup(self) -> None:
         """Let go of files, ports and threads; topics and timers are already gone."""
 
+    def check(self) -> None:
+        """Raise `PallasError` to refuse ``self.settings`` before anything is changed: the node goes on as it was."""
+
     def reconfigure(self, changed: set[str]) -> None:
         """Parameters changed while configured; the default builds the node anew. Raise `PallasError` to refuse the change."""
         self._rebuild()
@@ -142,11 +147,14 @@ class PallasNode(DescribedNode):
         self,
         kind: type[Message],
         topic: str,
-        callback: Callable[[Any], None],
+        callback: Callable[..., None],
         qos: QoSProfile = STREAM,
         *,
         raw: bool = False,
         newest: bool = False,
+        intake: Intake | None = None,
+        sourced: bool = False,
+        always: bool = False,
     ) -> Subscription[Any]:
         """Have ``callback`` called with each message while the node is active; what it raises is counted and said, not passed on.
 
@@ -156,29 +164,48 @@ class PallasNode(DescribedNode):
             callback: takes a message.
             qos: how it travels.
             raw: the callback gets the serialised bytes (`pallas_ros.messages.wire`) of messages that begin with a header.
-            newest: of messages that came in while the node was busy only the newest is passed on, the others are counted as skipped: whoever
-                cannot keep up leaves frames out, and never lags behind.
+            newest: of messages that came in while the node was busy only each publisher's newest is passed on, the others are counted as
+                skipped: whoever cannot keep up leaves frames out, and never lags behind.
+            intake: refuses messages by their publisher, before anything is done with them.
+            sourced: the callback takes the publisher's gid too, in hexadecimal digits.
+            always: the callback is called in any state once configured.
         """
         self._tallies[topic], self._counts[topic] = Tally(), self._counts.get(topic, 0)
-        guarded = self._guarded(topic, callback)
+        guarded = self._guarded(topic, callback, always=always)
 
-        def take(message: Any) -> None:
-            if not self.active:
-                return
+        def call(message: Any, source: str) -> None:
+            guarded(*(message, source) if sourced else (message,))
+
+        def admitted(message: Any, info: Any) -> str | None:
+            """The source of a message that is taken."""
             self._count(topic, message)
-            if newest:
-                for later in self.pending(topic):
-                    self._counts[f"skipped {topic}"] = self._counts.get(f"skipped {topic}", 0) + 1
-                    message = later
-                guarded(message)
-                self._catch_up()
+            source = _source(info)
+            if intake is None or intake.admits(source, time.monotonic_ns()):
+                return source
+            return None
+
+        def take(*arrived: Any) -> None:
+            if not (self.active or always):
                 return
-            guarded(message)
-            for later in self.pending(topic):
-                guarded(later)
+            message, info = _message_and_info(arrived)
+            waiting: dict[str, Any] = {}
+            for later, its_info in itertools.chain([(message, info)], self._pending(subscription)):
+                source = admitted(later, its_info)
+                if source is None:
+                    continue
+                if not newest:
+                    call(later, source)
+                    continue
+                if source in waiting:
+                    self._counts[f"skipped {topic}"] = self._counts.get(f"skipped {topic}", 0) + 1
+                waiting[source] = later
+            for source, later in waiting.items():
+                call(later, source)
             self._catch_up()
 
         subscription: Subscription[Any] = self.create_subscription(kind, topic, take, qos, raw=raw)
+        if hasattr(Subscription, "CallbackType"):  # Humble's rclpy gives no information
+            subscription._callback_type = Subscription.CallbackType.WithMessageInfo
         self._topics[topic] = subscription
         self._entities.append(subscription)
         return subscription
@@ -189,14 +216,17 @@ class PallasNode(DescribedNode):
         rclpy 9.1's EventsExecutor takes one message for each event and loses events in a burst: what it then leaves unread would make
         every later message late by as much, for ever.
         """
-        subscription = self._topics[topic]
+        for message, _ in self._pending(self._topics[topic]):
+            self._count(topic, message)
+            yield message
+
+    def _pending(self, subscription: Subscription[Any]) -> Iterator[tuple[Any, Any]]:
         for _ in range(subscription.qos_profile.depth):
             with subscription.handle:
                 taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
             if taken is None:
                 return
-            self._count(topic, taken[0])
-            yield taken[0]
+            yield taken
 
     def every(
         self, period_s: float, callback: Callable[[], None], *, steady: bool = False
@@ -399,9 +429,11 @@ class PallasNode(DescribedNode):
 
     # Callbacks that survive what they are given
 
-    def _guarded(self, name: str, callback: Callable[..., None]) -> Callable[..., None]:
+    def _guarded(
+        self, name: str, callback: Callable[..., None], *, always: bool = False
+    ) -> Callable[..., None]:
         def call(*message: Any) -> None:
-            if not self.active:
+            if not (self.active or always):
                 return
             try:
                 callback(*message)
@@ -409,7 +441,7 @@ class PallasNode(DescribedNode):
                 self._complain(name, error)
 
         # rclpy looks at the signature: a timer's callback takes nothing
-        return (lambda: call()) if name.startswith("timer") else (lambda message: call(message))
+        return (lambda: call()) if name.startswith("timer") else call
 
     def _count(self, topic: str, message: Any) -> None:
         self._counts[topic] += 1
@@ -477,6 +509,11 @@ class PallasNode(DescribedNode):
             return SetParametersResult(successful=True)
         active = self.active
         try:
+            self.check()
+        except PallasError as error:
+            self.settings = before
+            return SetParametersResult(successful=False, reason=str(error))
+        try:
             self.reconfigure(changed)
         except Exception as error:
             sentence = self._complain("parameters", error)
@@ -484,3 +521,17 @@ class PallasNode(DescribedNode):
             self._attempt("configure", lambda: self._rebuild(active=active))
             return SetParametersResult(successful=False, reason=sentence)
         return SetParametersResult(successful=True)
+
+
+def _message_and_info(arrived: tuple[Any, ...]) -> tuple[Any, Any]:
+    """What an executor calls back with: a message, both, or both as a tuple (rclpy 9.1's EventsExecutor)."""
+    if len(arrived) == 1:
+        arrived = arrived[0] if isinstance(arrived[0], tuple) else (arrived[0], None)
+    message, info = arrived
+    return message, info
+
+
+def _source(info: Any) -> str:
+    """The gid of a message's publisher in hexadecimal digits; empty where the middleware does not say."""
+    gid = (info or {}).get("publisher_gid")
+    return bytes(gid["data"]).hex() if gid else ""

@@ -42,3 +42,11 @@ LATCHED = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 """What a late joiner must still be told: the calibration in force, the robot's description."""
+
+ANY_OFFER = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=100,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""What a safety input asks for: every publisher matches, best effort or reliable, latched or not. What is latched needs `LATCHED` besides."""

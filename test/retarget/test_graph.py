@@ -15,8 +15,9 @@ pytest.importorskip("pallas.msg", reason="needs the generated messages (make set
 import rclpy
 from pallas.msg import BodyPose, SupervisorStatus
 from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Empty
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -28,6 +29,7 @@ from pallas_ros.body.frames import BodyFrame
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.messages.decode import from_stamp
 from pallas_ros.messages.encode import body_to_msg
+from pallas_ros.ros.qos import LATCHED
 from pallas_ros.ros.run import make_executor
 
 ROBOT = "uarm"
@@ -54,12 +56,13 @@ class Graph:
         self.executor.add_node(self.operator)
         self._motion, self.frame, self.moving = demo_motion(12.0), 300, False
         self.bodies, self.pressed = True, True
+        self.names = ["operator"]
         self.status = SupervisorStatus()
         self.messages: list[tuple[np.ndarray, np.ndarray]] = []
         self.q = np.zeros(0)
         self._body = self.operator.create_publisher(BodyPose, "/hpstm/body", 10)
         self._switch = self.operator.create_publisher(Bool, "/retarget/dead_man", 10)
-        self._stop = self.operator.create_publisher(Bool, "/emergency_stop", 10)
+        self.emergency_switch = self.operator.create_publisher(Bool, "/emergency_stop", 10)
         self.operator.create_subscription(
             SupervisorStatus, "/retarget/status", lambda m: setattr(self, "status", m), 10
         )
@@ -76,8 +79,12 @@ class Graph:
         if not self.bodies:
             return
         self.frame += self.moving
+        for name in self.names:
+            self._body.publish(self.body(name))
+
+    def body(self, name: str) -> BodyPose:
         k, now = self.frame % len(self._motion), self.operator.get_clock().now().nanoseconds
-        body = BodyFrame(
+        frame = BodyFrame(
             now,
             self._motion.rotations[k],
             self._motion.positions[k],
@@ -86,8 +93,9 @@ class Graph:
             np.ones(22),
             np.zeros(2),
             now,
+            name,
         )
-        self._body.publish(body_to_msg(body))
+        return body_to_msg(frame)
 
     def _on_command(self, message: JointTrajectory) -> None:
         start = from_stamp(message.header.stamp)
@@ -115,8 +123,8 @@ class Graph:
         return future.result()
 
     def emergency(self, pressed: bool) -> None:
-        self.until(lambda: self._stop.get_subscription_count() > 0)
-        self._stop.publish(Bool(data=pressed))
+        self.until(lambda: self.emergency_switch.get_subscription_count() > 0)
+        self.emergency_switch.publish(Bool(data=pressed))
 
     def judge(self) -> None:
         """The checker on what arrived since the arm was engaged."""
@@ -262,3 +270,96 @@ def test_scale_changes_while_running_and_nonsense_is_refused(graph: Graph) -> No
     count = len(graph.messages)
     graph.until(lambda: len(graph.messages) > count + 20)
     graph.reaches("tracking")  # a change this big is a jump of the goal, and is aligned to slowly
+
+
+def test_an_emergency_stop_published_best_effort_is_heard(graph: Graph) -> None:
+    graph.track()
+    switch = graph.operator.create_publisher(Bool, "/emergency_stop", qos_profile_sensor_data)
+    graph.until(lambda: switch.get_subscription_count() > 0)
+    switch.publish(Bool(data=True))
+    graph.reaches("stopped", "emergency")
+
+
+def test_a_stop_that_was_latched_before_the_node_was_there_is_heard(graph: Graph) -> None:
+    switch = graph.operator.create_publisher(Bool, "/emergency_stop", LATCHED)
+    graph.retarget.trigger_deactivate()
+    switch.publish(Bool(data=True))
+    graph.retarget.trigger_activate()
+    graph.reaches("stopped", "emergency")
+    switch.publish(Bool(data=False))
+    graph.until(lambda: graph.call("reset").success)
+    graph.track()
+
+
+@pytest.mark.parametrize("graph", [{"emergency_stop_mode": "heartbeat"}], indirect=True)
+def test_without_a_switch_that_is_heard_the_arm_is_not_engaged(graph: Graph) -> None:
+    graph.until(lambda: len(graph.q) > 0 and graph.status.dead_man)
+    assert "silent" in graph.call("engage").message
+    beat = graph.operator.create_timer(
+        0.05, lambda: graph.emergency_switch.publish(Bool(data=False))
+    )
+    graph.until(lambda: graph.call("engage").success)
+    graph.reaches("tracking")
+    beat.cancel()
+    graph.reaches("stopped", "silent")
+
+
+def test_a_publisher_of_the_wrong_type_on_a_safety_input_is_trouble(graph: Graph) -> None:
+    graph.track()
+    wrong = graph.operator.create_publisher(Empty, "/emergency_stop", 10)
+    graph.reaches("holding", "std_msgs/msg/Empty")
+    graph.operator.destroy_publisher(wrong)
+    graph.reaches("tracking")
+
+
+def test_a_second_person_never_takes_over_and_status_says_who_is_followed(graph: Graph) -> None:
+    graph.track()
+    assert graph.status.operator_id == "operator"
+    graph.names = ["operator", "passer-by"]
+    graph.until(lambda: len(graph.status.people) == 2)
+    assert graph.status.operator_id == "operator"
+    graph.names = ["passer-by"]
+    graph.reaches("holding", "'operator'")
+    count = graph.status.strangers_refused
+    graph.until(lambda: graph.status.strangers_refused > count + 60)
+    assert graph.status.state_name == "holding"
+
+
+def test_bodies_of_another_publisher_are_refused_unread(graph: Graph) -> None:
+    graph.track()
+    intruder = rclpy.create_node("intruder")
+    graph.executor.add_node(intruder)
+    body = intruder.create_publisher(BodyPose, "/hpstm/body", 10)
+    graph.until(lambda: body.get_subscription_count() > 0)
+    for _ in range(50):
+        body.publish(graph.body("operator"))
+        graph.executor.spin_once(timeout_sec=0.01)
+    graph.until(lambda: graph.retarget._intake.unexpected > 10)
+    graph.bodies = False
+    graph.reaches("holding", "no body")
+    for _ in range(50):
+        body.publish(graph.body("operator"))
+        graph.executor.spin_once(timeout_sec=0.01)
+    assert graph.status.state_name == "holding"
+    graph.executor.remove_node(intruder)
+    intruder.destroy_node()
+
+
+def test_speed_and_uncertainty_are_bounded_by_what_was_launched(graph: Graph) -> None:
+    graph.track()
+    for name, more, less in (("tip_speed", 3.0, 0.1), ("stop_deviation_m", 0.5, 0.1)):
+        result = graph.retarget.set_parameters([Parameter(name, value=more)])[0]
+        assert not result.successful and "at launch" in result.reason
+        assert graph.retarget.set_parameters([Parameter(name, value=less)])[0].successful
+    assert graph.retarget._arm is not None
+    assert graph.retarget._arm.supervisor.flags(graph.retarget.now())[0]
+    assert graph.retarget._arm.supervisor.tip_speed == 0.1
+
+
+@pytest.mark.parametrize("graph", [{"tip_speed": 0.2, "tip_speed_limit": 0.5}], indirect=True)
+def test_a_limit_given_at_launch_leaves_room(graph: Graph) -> None:
+    assert graph.retarget.set_parameters([Parameter("tip_speed", value=0.5)])[0].successful
+    assert not graph.retarget.set_parameters([Parameter("tip_speed", value=0.6)])[0].successful
+    assert not graph.retarget.set_parameters([Parameter("tip_speed_limit", value=2.0)])[
+        0
+    ].successful

@@ -187,6 +187,21 @@ def test_a_switch_that_was_unplugged_pressed_is_released_by_the_one_in_its_place
     assert rig.supervisor.reset(rig.now) == ""
 
 
+def test_a_dead_mans_switch_that_is_released_outweighs_one_that_is_pressed() -> None:
+    rig = Rig(require_dead_man=True)
+    rig.step(20)
+    for _ in range(100):
+        rig.supervisor.dead_man(rig.now, True, "one")
+        rig.supervisor.dead_man(rig.now, False, "two")
+        rig.supervisor.dead_man(rig.now, True, "one")
+        assert not rig.supervisor.flags(rig.now)[1]
+        rig.step()
+    for _ in range(100):  # unplugged
+        rig.supervisor.dead_man(rig.now, True, "one")
+        rig.step()
+    assert rig.supervisor.flags(rig.now)[1]
+
+
 def test_a_connection_that_is_wrong_holds_the_arm() -> None:
     rig = Rig()
     rig.step(20)

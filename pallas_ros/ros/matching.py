@@ -1,0 +1,42 @@
+"""Publishers that a subscription does not hear: of another type, or with qualities of service that do not match."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+
+
+def gid_of(info: Any) -> str:
+    """The publisher's gid of a ``TopicEndpointInfo``, as `PallasNode` names sources."""
+    return bytes(info.endpoint_gid).hex()
+
+
+def full_name(info: Any) -> str:
+    """The node of a ``TopicEndpointInfo``, with its namespace."""
+    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+
+
+def hears(info: Any, type_name: str, profiles: Iterable[QoSProfile]) -> bool:
+    """Whether a publisher matches one of the subscriptions, of that type and those ``profiles``."""
+    return info.topic_type == type_name and any(
+        qos_check_compatible(info.qos_profile, profile)[0] != QoSCompatibility.ERROR
+        for profile in profiles
+    )
+
+
+def unheard(
+    topic: str, publishers: Iterable[Any], type_name: str, profiles: Iterable[QoSProfile]
+) -> str:
+    """What is wrong with the publishers of a topic, in one sentence, or empty."""
+    for info in publishers:
+        if info.topic_type != type_name:
+            return (
+                f"{topic}: '{full_name(info)[:60]}' publishes {info.topic_type[:60]}, "
+                f"but {type_name} is expected"
+            )
+        if not hears(info, type_name, profiles):
+            return (
+                f"{topic}: what '{full_name(info)[:60]}' publishes does not arrive "
+                "(its QoS does not match); make it reliable"
+            )
+    return ""

@@ -1,0 +1,80 @@
+"""Whose messages are taken and how many, without ROS; and what does not match, with it."""
+
+import pytest
+
+from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit
+
+NS = 1_000_000_000
+
+
+def test_a_flood_of_one_publisher_is_cut_and_another_is_not() -> None:
+    limit = RateLimit(240.0)
+    taken = {"flood": 0, "steady": 0}
+    for k in range(5000):
+        now = NS + k * NS // 5000
+        taken["flood"] += limit.admits("flood", now)
+        if k % 83 == 0:
+            taken["steady"] += limit.admits("steady", now)
+    assert taken["steady"] == len(range(0, 5000, 83))
+    assert taken["flood"] <= 240 + 60 + 1
+
+
+def test_a_burst_after_a_stall_is_taken() -> None:
+    limit = RateLimit(240.0)
+    assert all(limit.admits("one", NS) for _ in range(30))
+
+
+def test_hundreds_of_publishers_are_not_kept_for_ever() -> None:
+    limit = RateLimit(10.0)
+    for k in range(1000):
+        assert limit.admits(str(k), NS + k)
+    assert len(limit._buckets) <= 64
+
+
+def test_while_locked_no_other_publisher_takes_the_place_of_the_first() -> None:
+    locked = False
+    one = OnePublisher(dict, lambda: locked)
+    assert one.admits("a", 1) and one.admits("b", 2) and one.admits("a", 3)
+    locked = True
+    assert not one.admits("b", 4)
+    assert not one.admits("b", 60 * NS)
+    assert one.admits("a", 61 * NS)
+
+
+def test_only_the_node_that_is_expected_is_listened_to_and_may_be_restarted() -> None:
+    names = {"a": "/hpstm", "b": "/else"}
+    one = OnePublisher(lambda: dict(names), lambda: True, "hpstm")
+    assert not one.admits("b", NS)
+    assert one.admits("a", NS + NS // 5)
+    names["c"] = "/hpstm"
+    assert not one.admits("c", NS + NS // 3)
+    assert one.admits("c", 2 * NS)
+    assert not one.admits("b", 5 * NS)
+    exact = OnePublisher(lambda: {"a": "/lab/hpstm"}, lambda: True, "/hpstm")
+    assert not exact.admits("a", NS)
+
+
+def test_refusals_are_counted_by_their_reason() -> None:
+    intake = Intake(RateLimit(4.0), OnePublisher(lambda: {"a": "/hpstm"}, lambda: True, "hpstm"))
+    assert [intake.admits(gid, NS) for gid in "aaaabb"] == [True, True, False, False, False, False]
+    assert (intake.flooded, intake.unexpected) == (2, 2)
+
+
+def test_publishers_that_cannot_be_heard_are_named() -> None:
+    pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
+    from types import SimpleNamespace
+
+    from pallas_ros.ros.matching import unheard
+    from pallas_ros.ros.qos import ANY_OFFER, LATCHED, STREAM
+
+    def offer(qos: object, kind: str = "std_msgs/msg/Bool") -> SimpleNamespace:
+        return SimpleNamespace(
+            topic_type=kind, qos_profile=qos, node_namespace="/", node_name="switch"
+        )
+
+    for qos in (ANY_OFFER, STREAM, LATCHED):
+        assert unheard("/stop", [offer(qos)], "std_msgs/msg/Bool", [ANY_OFFER]) == ""
+    sentence = unheard("/stop", [offer(ANY_OFFER)], "std_msgs/msg/Bool", [STREAM])
+    assert "'/switch'" in sentence and "QoS" in sentence
+    wrong = unheard("/stop", [offer(STREAM, "std_msgs/msg/Empty")], "std_msgs/msg/Bool", [STREAM])
+    assert "std_msgs/msg/Empty" in wrong
