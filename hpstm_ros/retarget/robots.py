@@ -17,6 +17,8 @@ F64 = NDArray[np.float64]
 
 DEFAULT_ACCELERATION = 5.0
 DEFAULT_JERK = 100.0
+_LARGEST = 1e6
+"""No length, angle, speed, acceleration or jerk of a robot is beyond this; what is larger makes later sums overflow."""
 _DEFAULT_WEIGHTS = {"position": 1.0, "orientation": 0.02, "elbow": 0.003, "posture": 0.003}
 
 
@@ -374,8 +376,9 @@ def _vector(value: Any, n: int, what: str) -> F64:
         out = np.array(np.nan)
     if out.shape == ():
         out = np.full(n, float(out))
-    if out.shape != (n,) or not np.isfinite(out).all():
-        raise PallasError(f"{what} is {value!r}, but must be {n} numbers")
+    if out.shape != (n,) or not (np.abs(out) <= _LARGEST).all():
+        shown = str(value)[:80]
+        raise PallasError(f"{what} is {shown}, but must be {n} numbers within ±{_LARGEST:g}")
     return out
 
 

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pinocchio as pin
 
+from hpstm_ros.retarget import plausible
 from pallas_ros.body.errors import PallasError
 
 _MAX_BYTES = 20_000_000
@@ -137,6 +138,7 @@ def full_model(path: Path, text: str) -> pin.Model:
     )
     if not finite or (model.lowerPositionLimit > model.upperPositionLimit).any():
         raise PallasError(f"{path}: a joint's limits are not finite or stand the wrong way round")
+    plausible.check_model(path, model)
     return model
 
 
@@ -147,8 +149,10 @@ def geometry(path: Path, text: str, model: pin.Model, kind: pin.GeometryType) ->
         PallasError: a mesh is missing.
     """
     try:
-        return pin.buildGeomFromUrdfString(model, text, kind, package_dirs=package_folders(path))
+        shapes = pin.buildGeomFromUrdfString(model, text, kind, package_dirs=package_folders(path))
     except (ValueError, RuntimeError) as error:
         raise PallasError(
             f"{path}: its meshes cannot be loaded: {str(error).splitlines()[0]}"
         ) from None
+    plausible.check_geometry(path, shapes)
+    return shapes

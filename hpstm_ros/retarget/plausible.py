@@ -1,0 +1,97 @@
+"""Whether a robot's numbers can be those of a robot: finite, and of a size that something on a bench or a floor has.
+
+A number that is none, or so large that sums overflow, makes every later comparison meaningless, those of the safety guard too.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pinocchio as pin
+
+from pallas_ros.errors import PallasError
+
+LARGEST_M = 20.0
+"""No offset between two joints, no part and no slide's travel is longer."""
+_MOST_TURNS_RAD = 1000.0  # of a hinge's limits: a winch's
+_FASTEST = 1000.0  # rad/s or m/s, of a joint
+_HEAVIEST_KG = 1e5
+_POSTURES = 5  # in which the kinematics are computed
+
+
+def check_model(path: Path, model: pin.Model) -> None:
+    """Refuse a kinematic model that no robot has.
+
+    Raises:
+        PallasError: a joint's or a link's offset, limit or inertia is not finite or not plausible.
+    """
+    for frame in model.frames:
+        _check_pose(f"{path}: frame '{_short(frame.name)}'", frame.placement)
+    for name, pose, inertia in zip(model.names, model.jointPlacements, model.inertias, strict=True):
+        what = f"{path}: joint '{_short(name)}'"
+        _check_pose(what, pose)
+        if not (0 <= inertia.mass <= _HEAVIEST_KG and np.isfinite(inertia.matrix()).all()):
+            raise PallasError(f"{what}: the inertia of its link is not that of a robot's part")
+    for name, joint in zip(list(model.names)[1:], list(model.joints)[1:], strict=True):
+        _check_limits(f"{path}: joint '{_short(name)}'", model, joint)
+    _check_kinematics(path, model)
+
+
+def check_geometry(path: Path, geometry: pin.GeometryModel) -> None:
+    """Refuse shapes that no robot has.
+
+    Raises:
+        PallasError: a shape's size or place is not finite or not plausible.
+    """
+    for item in geometry.geometryObjects:
+        what = f"{path}: shape '{_short(item.name)}'"
+        _check_pose(what, item.placement)
+        item.geometry.computeLocalAABB()
+        reach = float(np.linalg.norm(item.geometry.aabb_center)) + item.geometry.aabb_radius
+        if not reach <= LARGEST_M:
+            raise PallasError(
+                f"{what} reaches {reach:g} m from its link, but a robot's parts are within "
+                f'{LARGEST_M:g} m; check the unit of its mesh (scale="0.001 0.001 0.001" for mm)'
+            )
+
+
+def _check_pose(what: str, pose: pin.SE3) -> None:
+    offset = float(np.abs(pose.translation).max())
+    if not offset <= LARGEST_M:
+        raise PallasError(
+            f"{what} is {offset:g} m from its parent, but a robot's parts are within "
+            f"{LARGEST_M:g} m; check its <origin>, which is in m"
+        )
+    R = pose.rotation
+    if not np.abs(R @ R.T - np.eye(3)).max() <= 1e-3:
+        raise PallasError(f"{what} is turned by no rotation; check the rpy of its <origin>, in rad")
+
+
+def _check_limits(what: str, model: pin.Model, joint: pin.JointModel) -> None:
+    most = LARGEST_M if joint.shortname().startswith("JointModelP") else _MOST_TURNS_RAD
+    k = slice(joint.idx_q, joint.idx_q + joint.nq)
+    farthest = np.abs((model.lowerPositionLimit[k], model.upperPositionLimit[k])).max(initial=0.0)
+    if not farthest <= most:
+        raise PallasError(f"{what}: its position limit {farthest:g} is beyond {most:g}")
+    v = slice(joint.idx_v, joint.idx_v + joint.nv)
+    fastest = float(np.abs(model.velocityLimit[v]).max(initial=0.0))
+    if not fastest <= _FASTEST:
+        raise PallasError(f"{what}: its velocity limit {fastest:g} is beyond {_FASTEST:g}")
+
+
+def _check_kinematics(path: Path, model: pin.Model) -> None:
+    """The kinematics as they are computed later: an axis of length 0 shows only there."""
+    data, random = model.createData(), np.random.default_rng(0)
+    for _ in range(_POSTURES):
+        q = random.uniform(model.lowerPositionLimit, model.upperPositionLimit)
+        J = pin.computeJointJacobians(model, data, q)
+        still = np.abs(J).sum(axis=0) < 1e-9
+        if not np.isfinite(J).all() or still.any():
+            name = list(model.names)[1:][int(np.argmax(still | ~np.isfinite(J).all(axis=0)))]
+            raise PallasError(
+                f"{path}: joint '{_short(name)}' moves nothing, or its motion cannot be computed; "
+                f"check its <axis> and <origin>"
+            )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 60 else f"{name[:57]}..."
