@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pinocchio as pin
 
-from pallas_ros.errors import PallasError
+from pallas_ros.body.errors import PallasError
 
 LARGEST_M = 20.0
 """No offset between two joints, no part and no slide's travel is longer."""

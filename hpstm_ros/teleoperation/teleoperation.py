@@ -14,7 +14,7 @@ from hpstm_ros.safety.limits import REDUCED_SPEED, Limits, SupervisorSettings
 from hpstm_ros.safety.people import OperatorSettings, People
 from hpstm_ros.safety.supervisor import Command, Supervisor, SupervisorState
 from pallas_ros.body.frames import BodyFrame
-from pallas_ros.errors import PallasError
+from pallas_ros.body.errors import PallasError
 
 F64 = NDArray[np.float64]
 

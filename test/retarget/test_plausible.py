@@ -13,7 +13,7 @@ from hpstm_ros.safety.checker import check_collisions, check_tips
 from hpstm_ros.safety.limits import SupervisorSettings
 from hpstm_ros.safety.supervisor import SupervisorState
 from hpstm_ros.teleoperation import Teleoperation, guard_of, limits_of
-from pallas_ros.errors import PallasError
+from pallas_ros.body.errors import PallasError
 
 NS = 1_000_000_000
 
