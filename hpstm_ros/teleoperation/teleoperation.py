@@ -13,8 +13,8 @@ from hpstm_ros.safety.guard import PinocchioGuard
 from hpstm_ros.safety.limits import REDUCED_SPEED, Limits, SupervisorSettings
 from hpstm_ros.safety.people import OperatorSettings, People
 from hpstm_ros.safety.supervisor import Command, Supervisor, SupervisorState
-from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
 
 F64 = NDArray[np.float64]
 
