@@ -32,6 +32,7 @@ EXAMPLE = """\
 examples:
   pallas calibrate me.yaml --ports /dev/ttyUSB0 /dev/ttyUSB1 /dev/ttyUSB2 /dev/ttyUSB3
   pallas calibrate me.yaml --ports auto --protocol xsens       asks to shake each sensor, then leads through the steps
+  pallas calibrate me.yaml --ports /dev/ttyUSB0 /dev/ttyUSB1 /dev/ttyUSB2 /dev/ttyUSB3 --baud 9600
   pallas calibrate me.yaml --simulate                          with simulated sensors, worn any way, 10 degrees askew
   pallas calibrate me.yaml --from session.npz --procedure tpose
   pallas calibrate me.yaml --check --ports usb:A1 usb:A2 usb:A3 usb:A4     does the file belong to these sensors?
@@ -74,6 +75,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--protocol", default="witmotion", choices=list(PROTOCOLS), help="what the sensors speak"
     )
     parser.add_argument(
+        "--baud",
+        type=int,
+        default=0,
+        metavar="RATE",
+        help="speed of the ports (default: the protocol's, and where that is not understood its others)",
+    )
+    parser.add_argument(
         "--orientation",
         default="auto",
         choices=("auto", "sensor", "6d", "9d"),
@@ -111,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(
             "where are the sensors? give --ports (four, or auto), --from a recording, or --simulate"
         )
+    if args.baud and not 300 <= args.baud <= 4_000_000:
+        raise PallasError(f"--baud {args.baud}: give 300 to 4000000")
     if args.check:
         return _check(path, args)
     driver, sensors = None, dict[str, str]()
@@ -125,6 +135,8 @@ def run(args: argparse.Namespace) -> int:
         seeker = _calibrator(args, path)
         found = seek(seeker, samples, quiet=args.json)
         sensors = driver.sensors() if driver is not None else sensors
+        if driver is not None:
+            found.warnings += driver.notices()
         found.check_sensors(sensors)  # the procedure 'rest' keeps how the sensors of the file sit
         if seeker.mounts:
             found.name_sensors(sensors)
@@ -197,6 +209,7 @@ def _live(args: argparse.Namespace) -> tuple[ImuDriver, Iterator[Timed]]:
         args.ports,
         [args.protocol],
         lambda site, sample: heard.put((site, sample)),
+        baud_rate=args.baud,
         orientation=args.orientation,
     )
     driver.check(1.0)

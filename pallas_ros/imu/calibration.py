@@ -132,10 +132,12 @@ class Calibration:
         Raises:
             PallasError: names the first site whose sensor differs. Only serial numbers (``usb:...``) are compared: a path names no sensor.
         """
+        numbers = [of_site.sensor for of_site in self.sites.values()]
         for site, of_site in self.sites.items():
             here = connected.get(site, "")
             if (
-                of_site.sensor.startswith("usb:")
+                numbers.count(of_site.sensor) == 1  # a number that names two sensors names none
+                and of_site.sensor.startswith("usb:")
                 and here.startswith("usb:")
                 and here != of_site.sensor
             ):

@@ -1,5 +1,6 @@
 """The four sensors of a wearer as one object: a reader for each port, who is worn where, and how all of it fares."""
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -77,6 +78,7 @@ class ImuDriver:
         self._assigner: ShakeAssigner | None = None
         self._site_of: dict[str, str] = {}
         self.readers: list[SerialReader] = []
+        self._alike: list[str] = []
 
     def check(self, wait_s: float = 0.0) -> None:
         """Wait until the ports are there, at most ``wait_s``, and see that nobody else has them.
@@ -87,13 +89,20 @@ class ImuDriver:
         if self.auto:
             return
         until = time.monotonic() + wait_s
+        taken: dict[str, str] = {}
         for site, port in zip(SITES, self._ports, strict=True):
             while (path := serial_ports.resolve(port)) is None:
                 if time.monotonic() >= until:
                     raise PallasError(
-                        f"the port of {site}, {port}, is not there: plug the sensor in, or set parameter 'ports'"
+                        f"the port of {site}: {serial_ports.why_missing(port)}; "
+                        "plug the sensor in, or set 'ports'"
                     )
                 time.sleep(_LOOK_S)
+            first = taken.setdefault(os.path.realpath(path), site)
+            if first != site:
+                raise PallasError(
+                    f"{first} and {site} have the same port, {path}: give each sensor its own"
+                )
             try:
                 serial.Serial(path, exclusive=True).close()
             except (OSError, ValueError) as error:
@@ -142,6 +151,7 @@ class ImuDriver:
                 )
                 for port, spec, site in zip(self._ports, self._protocols, SITES, strict=True)
             ]
+            self._alike = self._look_alike()
         for reader in self.readers:
             reader.start()
 
@@ -175,11 +185,22 @@ class ImuDriver:
         return {site: sensor for site, sensor in worn if sensor and site in SITES}
 
     def problems(self) -> list[str]:
-        """What is wrong now, one sentence a site."""
+        """What is wrong now, one sentence a site, and adapters that cannot be told apart."""
+        problems = [f"{stats.site}: {stats.problem}" for stats in self.stats() if stats.problem]
+        return problems + self._alike
+
+    def notices(self) -> list[str]:
+        """What the wearer should know of the adapters."""
+        return list(self._alike)
+
+    def _look_alike(self) -> list[str]:
+        """Adapters with equal serial numbers, in words."""
+        paths = {site: serial_ports.resolve(port) for site, port in zip(SITES, self._ports)}
+        known = {site: path for site, path in paths.items() if path is not None}
         return [
-            f"{of_reader.site}: {of_reader.problem}"
-            for of_reader in self.stats()
-            if of_reader.problem
+            f"the adapters of {', '.join(sites)} have the same serial number, so that nobody can tell whether "
+            "a calibration is used with its own sensors: mark sensors and sockets"
+            for sites in serial_ports.same_numbers(known)
         ]
 
     def figures(self) -> dict[str, str]:

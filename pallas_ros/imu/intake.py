@@ -219,6 +219,9 @@ class Intake:
         if not state.turns.push(sample.stamp, (x, y, z, w), rate):
             return self._refuse(site, Reason.GLITCH, state.turns.jump)
         assert sample.orientation is not None
+        if state.turn is None and not state.changed:
+            state.orientation = sample.orientation
+            return sample
         return replace(sample, orientation=_continued(state, sample.orientation))
 
     def _fused(

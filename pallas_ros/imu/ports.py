@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +21,44 @@ AUTO = "auto"
 
 NANOSECONDS = 1_000_000_000
 
+_FACTORY_NUMBERS = frozenset({"0001"})
+"""Serial numbers that makers give to every adapter (CP210x), so that they name none."""
+
 
 def resolve(port: str) -> str | None:
     """Path of a port given as a path or ``usb:<serial number>``, or None while it is not plugged in."""
     if not port.startswith(USB):
         return port if os.path.exists(port) and not _orphaned(Path(port)) else None
-    wanted = port[len(USB) :]
-    return next(
-        (str(found.device) for found in list_ports.comports() if found.serial_number == wanted),
-        None,
-    )
+    named = _of_number(port[len(USB) :])
+    return named[0] if len(named) == 1 else None
+
+
+def _of_number(number: str) -> list[str]:
+    """Paths of the adapters that have a serial number."""
+    return sorted(str(p.device) for p in list_ports.comports() if p.serial_number == number)
+
+
+def why_missing(port: str) -> str:
+    """Why `resolve` gives nothing for a port, in words."""
+    named = _of_number(port[len(USB) :]) if port.startswith(USB) else []
+    if len(named) > 1:
+        return (
+            f"{port} names {len(named)} adapters of the same serial number ({', '.join(named)}): "
+            "give their paths under /dev/serial/by-path instead"
+        )
+    return f"{port} is not plugged in"
+
+
+def same_numbers(paths: Mapping[str, str]) -> list[list[str]]:
+    """Sites (of site -> path) whose adapters have one and the same serial number, group by group."""
+    numbers = {
+        str(p.device): str(p.serial_number) for p in list_ports.comports() if p.serial_number
+    }
+    groups: dict[str, list[str]] = {}
+    for site, path in paths.items():
+        if (number := numbers.get(os.path.realpath(path))) is not None:
+            groups.setdefault(number, []).append(site)
+    return [sites for sites in groups.values() if len(sites) > 1]
 
 
 def lock_of(link: Path) -> Path:
@@ -51,12 +79,12 @@ def _orphaned(link: Path) -> bool:
 
 
 def identity(path: str) -> str:
-    """What names the sensor for good: ``usb:<serial number>`` where its adapter has one, else the path."""
+    """What names the sensor for good: ``usb:<serial number>`` where its adapter has one of its own, else the path."""
     real = os.path.realpath(path)
-    for found in list_ports.comports():
-        if found.device == real and found.serial_number:
-            return USB + str(found.serial_number)
-    return path
+    number = next((p.serial_number for p in list_ports.comports() if p.device == real), None)
+    if not number or number in _FACTORY_NUMBERS or len(_of_number(number)) > 1:
+        return path
+    return USB + str(number)
 
 
 def candidates() -> list[str]:

@@ -107,7 +107,8 @@ class SerialReader:
         self.site = site
         self._protocol = protocol
         self._on_sample = on_sample
-        self._baud_rate = baud_rate or protocol.baud_rate
+        rates = (baud_rate,) if baud_rate else (protocol.baud_rate, *protocol.other_baud_rates)
+        self._baud_rates = deque(rates)
         self._clock = clock
         self._mode = orientation
         self._least_interval = least_interval_s
@@ -172,12 +173,14 @@ class SerialReader:
         while not self._stop.is_set():
             path = ports.resolve(self.port)
             if path is None:
-                self._lost(f"{self.port} is not plugged in")
+                self._lost(ports.why_missing(self.port))
                 self._stop.wait(_LOOK_S)
                 wait = _FIRST_RETRY_S
                 continue
             try:
-                with serial.Serial(path, self._baud_rate, timeout=0.25, exclusive=True) as device:
+                with serial.Serial(
+                    path, self._baud_rates[0], timeout=0.25, exclusive=True
+                ) as device:
                     self._connected(path)
                     wait = (
                         _FIRST_RETRY_S
@@ -234,12 +237,20 @@ class SerialReader:
                 self._lost(f"{self.port} was unplugged")
                 return heard
             if time.monotonic() - heard_at > _SILENT_S:
-                what = "speaks, but not " + self._protocol.name if data else "is silent"
-                self._lost(
-                    f"{self.port} {what}: check protocol, baud rate ({self._baud_rate}) and wiring"
-                )
+                self._lost(self._nothing_heard(bool(data)))
                 return heard
         return heard
+
+    def _nothing_heard(self, speaks: bool) -> str:
+        """Why no reading came of a port that is open, in words; the next rate is tried where bytes come that mean nothing."""
+        rate = self._baud_rates[0]
+        if not speaks:
+            return f"{self.port} is silent: check wiring, power and baud rate ({rate})"
+        what = f"{self.port} speaks, but not {self._protocol.name} at {rate} baud"
+        if len(self._baud_rates) == 1:
+            return f"{what}: set the protocol and the baud rate to the sensor's"
+        self._baud_rates.rotate(-1)
+        return f"{what}: trying {self._baud_rates[0]}; if none fits, check the protocol"
 
     def _take(self, reading: Reading, arrival: int) -> None:
         if reading.acceleration is None:

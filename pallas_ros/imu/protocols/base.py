@@ -75,6 +75,7 @@ class ProtocolSpec:
         name: as written in parameters.
         title: sensors that speak it.
         baud_rate: its makers' default.
+        other_baud_rates: tried in turn where none is given and what is heard is not the protocol.
         decoder: makes a decoder.
         encoder: makes an encoder.
         sends: names of the fields of `Reading` that it can carry.
@@ -88,6 +89,7 @@ class ProtocolSpec:
     encoder: Callable[[], Encoder]
     sends: frozenset[str]
     heading_begins_anew: bool = False
+    other_baud_rates: tuple[int, ...] = ()
 
 
 class FramedDecoder(Decoder):

@@ -1,7 +1,10 @@
 """WitMotion (WT901, WT61, HWT905, BWT901 by cable...): 11-byte frames 0x55, type, 8 data bytes, sum of the ten.
 
 One measurement is a run of frames of rising type: 0x50 time, 0x51 acceleration, 0x52 angular velocity, 0x53 angle, 0x54 magnetic
-field, 0x59 quaternion. Facts: WitMotion, "WT901 Standard Communication Protocol" (wit-motion.gitbook.io).
+field, 0x59 quaternion.
+
+The Bluetooth models (WT901BLE) send acceleration, angular velocity and angles in one frame of 20 bytes, 0x55 0x61, without time
+and without checksum. The first of them is believed where another header follows it. Facts: WitMotion, "WT901 Standard Communication Protocol" (wit-motion.gitbook.io); "WT901BLECL Specification", section 6.1.
 """
 
 import math
@@ -14,11 +17,14 @@ from pallas_ros.imu.sample import GRAVITY
 
 _TIME, _ACCELERATION, _RATE, _ANGLE, _FIELD, _QUATERNION = 0x50, 0x51, 0x52, 0x53, 0x54, 0x59
 _LENGTH = 11
+_BLE, _BLE_REGISTERS, _BLE_LENGTH = 0x61, 0x71, 20
+_BLE_HEADERS = (bytes((0x55, _BLE)), bytes((0x55, _BLE_REGISTERS)))
 _ACCELERATION_SCALE = 16 * GRAVITY / 32768
 _RATE_SCALE = math.radians(2000) / 32768
 _ANGLE_SCALE = math.pi / 32768
 _DAY = 86400.0
 _FOUR = struct.Struct("<4h")
+_NINE = struct.Struct("<9h")
 
 
 class WitMotionDecoder(FramedDecoder):
@@ -34,20 +40,35 @@ class WitMotionDecoder(FramedDecoder):
         self._end = 0  # the commonest of them: the frame that ends a run
         self._days = 0.0
         self._second: float | None = None
+        self._bluetooth = False  # the last frame was one of a Bluetooth model
 
     def length(self, data: bytes, at: int) -> int:
         """See `FramedDecoder.length`."""
         if at + 1 >= len(data):
             return 0
-        return _LENGTH if 0x50 <= data[at + 1] <= 0x5F else -1
+        if 0x50 <= data[at + 1] <= 0x5F:
+            return _LENGTH
+        if data[at + 1] not in (_BLE, _BLE_REGISTERS):
+            return -1
+        if self._bluetooth and self._in_step:
+            return _BLE_LENGTH
+        following = data[at + _BLE_LENGTH : at + _BLE_LENGTH + 2]
+        if len(following) < 2:
+            return 0
+        return _BLE_LENGTH if following in _BLE_HEADERS else -1
 
     def holds(self, frame: bytes) -> bool:
         """See `FramedDecoder.holds`."""
-        return sum(frame[:10]) & 0xFF == frame[10]
+        return len(frame) == _BLE_LENGTH or sum(frame[:10]) & 0xFF == frame[10]
 
     def take(self, frame: bytes, readings: list[Reading]) -> None:
         """See `FramedDecoder.take`."""
         kind = frame[1]
+        self._bluetooth = len(frame) == _BLE_LENGTH
+        if self._bluetooth:
+            if kind == _BLE:
+                readings.append(_bluetooth_reading(frame))
+            return
         if kind <= self._previous:
             if self._previous >= self._end:
                 self._finish(readings)
@@ -100,6 +121,21 @@ class WitMotionDecoder(FramedDecoder):
         return self._days + of_day
 
 
+def _bluetooth_reading(frame: bytes) -> Reading:
+    ax, ay, az, gx, gy, gz, roll, pitch, yaw = _NINE.unpack_from(frame, 2)
+    return Reading(
+        acceleration=(
+            ax * _ACCELERATION_SCALE,
+            ay * _ACCELERATION_SCALE,
+            az * _ACCELERATION_SCALE,
+        ),
+        angular_velocity=(gx * _RATE_SCALE, gy * _RATE_SCALE, gz * _RATE_SCALE),
+        orientation=quaternion_from_euler(
+            roll * _ANGLE_SCALE, pitch * _ANGLE_SCALE, yaw * _ANGLE_SCALE
+        ),
+    )
+
+
 def _unit(w: int, x: int, y: int, z: int) -> Quaternion | None:
     """Quaternion of 16-bit integers; None where its length is wrong, which a checksum of 8 bits lets through now and then."""
     length = math.sqrt(w * w + x * x + y * y + z * z)
@@ -148,8 +184,9 @@ def _frame(kind: int, data: bytes) -> bytes:
 
 SPEC = ProtocolSpec(
     name="witmotion",
-    title="WitMotion WT901, WT61, HWT905 and their kin",
+    title="WitMotion WT901, WT61, HWT905, WT901BLE and their kin",
     baud_rate=115200,
+    other_baud_rates=(9600, 230400, 921600),
     decoder=WitMotionDecoder,
     encoder=WitMotionEncoder,
     sends=frozenset(
