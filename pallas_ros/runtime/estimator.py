@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from pallas_ros.body import rotations
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.kinematics import forward_kinematics_matrices
-from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_GRAVITY, SITES
+from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_GRAVITY, SITES, UPPER_JOINTS
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.runtime.base import Stream
 from pallas_ros.runtime.root import RootTracker
@@ -28,6 +28,14 @@ _DRIVEN: dict[str, list[int]] = {
     "right_wrist": [JOINT_INDEX[f"right_{name}"] for name in ("shoulder", "elbow", "wrist")],
 }
 """Joints that cannot be known without a site."""
+_DEPENDENT: dict[str, list[int]] = {
+    **_DRIVEN,
+    "neck": [joint for joint in UPPER_JOINTS if joint != 0],
+}
+"""Joints whose place depends on a site: with the trunk, all that hangs on it."""
+FRESH_S, STALE_S = 0.04, 0.1
+"""Age of a site's newest sample up to which it is as good as new (a sensor of 30 Hz), and from which nothing is known of its
+joints: an arm that follows them must have begun its stop by then."""
 
 
 class BodyEstimator:
@@ -117,9 +125,10 @@ class BodyEstimator:
         confidence[0] = 1.0
         valid = np.ones(len(JOINTS), dtype=bool)
         remarks = []
+        known = np.clip((STALE_S - frame.age) / (STALE_S - FRESH_S), 0.0, 1.0) * frame.valid
         for index, site in enumerate(SITES):
+            confidence[_DEPENDENT[site]] *= known[index]
             if not frame.valid[index]:
                 valid[_DRIVEN[site]] = False
-                confidence[_DRIVEN[site]] = 0.0
                 remarks.append(f"no signal from the {site.replace('_', ' ')} sensor")
         return confidence, valid, tuple(remarks)

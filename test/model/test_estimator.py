@@ -79,6 +79,37 @@ def test_a_lost_wrist_takes_its_arm_with_it_and_no_other_joint(estimator: BodyEs
     assert body.valid[JOINT_INDEX["right_wrist"]] and "left wrist" in body.remarks[0]
 
 
+def test_a_lost_neck_sensor_takes_the_confidence_of_all_that_hangs_on_the_trunk(
+    estimator: BodyEstimator,
+) -> None:
+    estimator.reset()
+    body = estimator.step(frame(0, valid=np.array([True, False, True, True])))
+    for name in ("spine3", "head", "left_shoulder", "right_elbow", "right_wrist"):
+        assert body.confidence[JOINT_INDEX[name]] == 0.0
+    assert body.confidence[JOINT_INDEX["pelvis"]] == 1.0
+    assert body.confidence[JOINT_INDEX["left_knee"]] > 0.0
+
+
+@pytest.mark.parametrize("site", range(4))
+def test_confidence_falls_as_a_sensors_last_sample_ages(
+    estimator: BodyEstimator, site: int
+) -> None:
+    def wrists(age: float) -> np.ndarray:
+        estimator.reset()
+        ages = np.zeros(4)
+        ages[site] = age
+        body = estimator.step(frame(0, age=ages))
+        return body.confidence[[JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]]
+
+    fresh = wrists(0.0)
+    np.testing.assert_array_equal(wrists(0.03), fresh)
+    half, gone = wrists(0.07), wrists(0.1)
+    dependent = np.array([site != 3, site != 2])
+    np.testing.assert_allclose(half[dependent], 0.5 * fresh[dependent], rtol=1e-6)
+    assert (gone[dependent] == 0.0).all()
+    np.testing.assert_array_equal(gone[~dependent], fresh[~dependent])
+
+
 def test_what_is_not_finite_is_refused_and_leaves_no_trace(estimator: BodyEstimator) -> None:
     def run(poison: bool) -> np.ndarray:
         estimator.reset()
