@@ -22,7 +22,7 @@ from pallas_ros.body.names import (
 from pallas_ros.messages.decode import body_from_msg
 from pallas_ros.messages.types import message_class
 from pallas_ros.nodes.recorder import Taps
-from pallas_ros.view.moments import TRAJECTORY, Moment, moment
+from pallas_ros.view.moments import TRAJECTORY, Moment, moment, operators_record
 
 TOPICS = {
     TOPIC_PALLAS_BODY: ("pallas/msg/BodyPose", Qos(reliable=False)),
@@ -31,6 +31,7 @@ TOPICS = {
     TOPIC_SUPERVISOR: ("pallas/msg/SupervisorStatus", Qos(reliable=False)),
     TOPIC_ROBOT_DESCRIPTION: ("std_msgs/msg/String", Qos(latched=True)),
 }
+_BODIES = {TOPIC_PALLAS_BODY, TOPIC_HPSTM_BODY}
 DEPTH = 120
 LOOK_S = 1.0
 
@@ -52,9 +53,17 @@ class Live:
     def newest(self) -> Moment | None:
         """What came since the last call; None where no body did."""
         self._look_for_commands()
-        taken = {message.topic: message for message in self._take()}
+        came = self._take()
+        taken = {message.topic: message for message in came}
         for topic, message in taken.items():
             self._last[topic] = deserialize_message(message.data, message_class(message.msgtype))
+        for topic in _BODIES & taken.keys():
+            records = (
+                deserialize_message(message.data, message_class(message.msgtype))
+                for message in reversed(came)
+                if message.topic == topic
+            )
+            self._last[topic] = operators_record(records, self._last.get(TOPIC_SUPERVISOR))
         if TOPIC_ROBOT_DESCRIPTION in taken:
             self.description = str(self._last[TOPIC_ROBOT_DESCRIPTION].data)
         drawn = TOPIC_HPSTM_BODY if TOPIC_HPSTM_BODY in taken else TOPIC_PALLAS_BODY

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, PoseStamped, TransformStamped
-from pallas.msg import BodyPose
+from pallas.msg import BodyPose, SupervisorStatus
 from pallas.msg import ImuFrame as ImuFrameMsg
 from sensor_msgs.msg import JointState
 from std_msgs.msg import ColorRGBA, String
@@ -29,6 +29,7 @@ from pallas_ros.body.names import (
     TOPIC_MARKERS,
     TOPIC_PALLAS_BODY,
     TOPIC_ROBOT_DESCRIPTION,
+    TOPIC_SUPERVISOR,
     TOPIC_TIP,
     WORLD_FRAME,
 )
@@ -67,14 +68,16 @@ class VisualizerNode(PallasNode):
         self._tracked = self._advertise_tracked()
         self._newest.clear()
         for topic, kind in {
-            TOPIC_PALLAS_BODY: BodyPose,
-            TOPIC_HPSTM_BODY: BodyPose,
             TOPIC_IMU_FRAME: ImuFrameMsg,
             TOPIC_JOINT_STATES: JointState,
             TOPIC_GOAL: PoseStamped,
             TOPIC_TIP: PoseStamped,
         }.items():
             self.subscribe(kind, topic, partial(self._newest.__setitem__, topic))
+        for topic in (TOPIC_PALLAS_BODY, TOPIC_HPSTM_BODY):
+            self.subscribe(BodyPose, topic, partial(self._on_body, topic))
+        self._status = SupervisorStatus()
+        self.subscribe(SupervisorStatus, TOPIC_SUPERVISOR, partial(setattr, self, "_status"))
         self.subscribe(String, TOPIC_ROBOT_DESCRIPTION, self._on_robot, LATCHED)
         self._describe(DEFAULT_BODY_ID)
         self.every(1 / self.settings["rate_hz"], self._draw)
@@ -123,9 +126,10 @@ class VisualizerNode(PallasNode):
         """Publish pictures of what is new."""
         transforms: list[TransformStamped] = []
         shapes: list[scene.Shape] = []
-        newest, self._newest = self._newest, {}
-        raw = self._body(newest.get(TOPIC_PALLAS_BODY))
-        smooth = self._body(newest.get(TOPIC_HPSTM_BODY))
+        newest = dict(self._newest)
+        self._newest.clear()
+        raw = self._operators(newest.get(TOPIC_PALLAS_BODY))
+        smooth = self._operators(newest.get(TOPIC_HPSTM_BODY))
         if raw is not None:
             shapes.append(scene.skeleton("raw", raw, scene.RAW))
             if TOPIC_IMU_FRAME in newest:
@@ -138,7 +142,14 @@ class VisualizerNode(PallasNode):
                 *scene.ellipsoids(shown),
                 *scene.contacts(shown),
                 scene.remarks(shown),
+                scene.operator(shown, self._status.operator_id, self._status.state_name),
             ]
+            others = newest.get(TOPIC_HPSTM_BODY) or newest.get(TOPIC_PALLAS_BODY) or {}
+            shapes += scene.people(
+                body_from_msg(message)
+                for name, message in sorted(others.items())
+                if name != shown.body_id
+            )
         if (
             self._robot is not None
             and TOPIC_JOINT_STATES in newest
@@ -156,8 +167,15 @@ class VisualizerNode(PallasNode):
         if markers:
             self._markers.publish(MarkerArray(markers=markers))
 
-    def _body(self, message: BodyPose | None) -> BodyFrame | None:
-        return None if message is None else body_from_msg(message)
+    def _on_body(self, topic: str, message: BodyPose) -> None:
+        self._newest.setdefault(topic, {})[message.body_id] = message
+
+    def _operators(self, messages: dict[str, BodyPose] | None) -> BodyFrame | None:
+        """The body that is followed; while none is, the first of those in view."""
+        if not messages:
+            return None
+        name = self._status.operator_id
+        return body_from_msg(messages[name if name in messages else min(messages)])
 
     def _show_body(self, body: BodyFrame) -> list[TransformStamped]:
         """Joint states, the list of bodies, and the transforms of every link of the operator's URDF."""

@@ -2,7 +2,10 @@
 
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +27,8 @@ from pallas_ros.body.names import (
 from pallas_ros.messages.decode import body_from_msg
 
 F64 = NDArray[np.float64]
+_MOST_PEOPLE = 8
+"""So many of the newest bodies are looked through for the operator's."""
 CIRCLE_90 = 2.1460
 """Radius, in standard deviations, of the circle that holds 90 % of a 2-dimensional Gaussian: chi-square, 2 degrees of freedom."""
 TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
@@ -95,11 +100,33 @@ def moment(
         shown.plots["speed scale"] = float(status.speed_scale)
         lines = [
             str(status.reason),
+            *_followed(status),
             f"held back by {', '.join(status.limited_by) or 'nothing'}",
             *lines,
         ]
     shown.words = "\n".join(line for line in lines if line)
     return shown
+
+
+def operators_record(records: Iterable[Any], status: Any) -> Any:
+    """Of bodies as messages, newest first and at least one: the newest of the operator that ``status`` names, else the newest.
+
+    Several people may be in view, each with messages of their own.
+    """
+    operator, newest = getattr(status, "operator_id", ""), None
+    for record in islice(records, _MOST_PEOPLE):
+        newest = record if newest is None else newest
+        if not operator or record.body_id == operator:
+            return record
+    return newest
+
+
+def _followed(status: Any) -> list[str]:
+    """Whom the arm follows and who else is in view, in words; older bags do not say."""
+    operator, people = getattr(status, "operator_id", ""), list(getattr(status, "people", []))
+    others = [str(name) for name in people if name != operator]
+    lines = [f"operator: {operator}"] if operator else []
+    return lines + ([f"also in view: {', '.join(others)}"] if operator and others else [])
 
 
 class Recording(Protocol):
@@ -203,24 +230,36 @@ class BagFile:
                 self._topics, start - round(BEFORE_S * 1e9), start + round(WINDOW_S * 1e9)
             ):
                 self._messages[message.topic].append(message)
-        received, body = self._last(self.drawn, stamp)
-        raw = self._last(self._raw, stamp)[1]
         others = [
             self._last(topic, stamp)[1]
             for topic in (TOPIC_JOINT_STATES, self._trajectory, TOPIC_SUPERVISOR)
         ]
+        received, body = self._last(self.drawn, stamp, others[-1])
+        raw = self._last(self._raw, stamp, others[-1])[1]
         return moment(time, received, _body(body), _body(raw), *others)
 
-    def _last(self, topic: str, stamp: int) -> tuple[int, Any]:
-        """When the last message of ``topic`` by ``stamp`` was received, and it; (0, None) where there is none, or a damaged one."""
+    def _last(self, topic: str, stamp: int, status: Any = None) -> tuple[int, Any]:
+        """When the last message of ``topic`` by ``stamp`` was received, and it; (0, None) where there is none.
+
+        Of bodies, the last of the operator that the ``status`` names. Damaged messages are left out.
+        """
         messages = self._messages.get(topic, [])
         index = bisect_right(messages, stamp, key=lambda message: message.stamp) - 1
         if index < 0 or messages[index].stamp < stamp - BEFORE_S * 1e9:
             return 0, None
         try:
-            return messages[index].stamp, self.bag.decode(messages[index])
+            last = self.bag.decode(messages[index])
         except PallasError:
             return 0, None
+        if status is not None:
+            last = operators_record(self._decoded(messages[: index + 1]), status)
+        return messages[index].stamp, last
+
+    def _decoded(self, messages: list[BagMessage]) -> Iterator[Any]:
+        """The messages' records, newest first."""
+        for message in reversed(messages):
+            with suppress(PallasError):
+                yield self.bag.decode(message)
 
 
 def _body(record: Any) -> BodyFrame | None:

@@ -1,6 +1,7 @@
 """What RViz and Foxglove draw around the figure: skeletons, uncertainty, contacts, goals, sensors; as plain shapes."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,8 @@ STATE_COLOURS = {
 }
 """Of the supervisor's states, on pages."""
 RAW: Rgba = (0.90, 0.55, 0.25, 0.9)
+BYSTANDER: Rgba = (0.6, 0.6, 0.65, 0.6)
+_OPERATOR: Rgba = (0.25, 0.6, 0.95, 0.5)
 PLACE: Rgba = (0.35, 0.55, 0.85, 0.12)
 _FEET = (JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"])
 _AXES: tuple[Rgba, ...] = ((0.9, 0.2, 0.2, 1.0), (0.2, 0.75, 0.2, 1.0), (0.25, 0.4, 0.95, 1.0))
@@ -196,3 +199,27 @@ def remarks(body: BodyFrame) -> Shape:
         scale=np.array([0, 0, 0.07]),
         text="\n".join(body.remarks[:3]) if ok else "",
     )
+
+
+def operator(body: BodyFrame, operator_id: str, state: str) -> Shape:
+    """Whom the arm follows, beside the operator's feet; nothing while nobody is locked."""
+    p = body.positions[0] * [1, 1, 0] + [0, 0, -0.1]
+    ok = bool(operator_id) and np.isfinite(p).all()
+    lost = "" if body.body_id == operator_id else ", not in view"
+    return Shape(
+        "operator",
+        0,
+        "text",
+        p if ok else np.zeros(3),
+        scale=np.array([0, 0, 0.09]),
+        colour=_OPERATOR,
+        text=f"operator '{operator_id}'{lost}: {state}" if ok else "",
+    )
+
+
+def people(bodies: Iterable[BodyFrame]) -> list[Shape]:
+    """Others than the operator, in grey."""
+    return [
+        replace(skeleton("people", body, BYSTANDER), number=number)
+        for number, body in enumerate(bodies)
+    ]

@@ -33,7 +33,7 @@ class Graph:
 
     def __init__(self) -> None:
         from geometry_msgs.msg import PoseStamped
-        from pallas.msg import BodyPose, ImuFrame
+        from pallas.msg import BodyPose, ImuFrame, SupervisorStatus
         from rclpy.executors import SingleThreadedExecutor
         from sensor_msgs.msg import JointState
         from std_msgs.msg import String
@@ -89,6 +89,14 @@ class Graph:
                 self.tester.create_publisher(JointState, "/joint_states", STREAM),
                 JointState(name=["j"], position=[0.5]),
             ),
+            (
+                self.tester.create_publisher(BodyPose, TOPIC_HPSTM_BODY, STREAM),
+                body_to_msg(body(body_id="a passer-by")),
+            ),
+            (
+                self.tester.create_publisher(SupervisorStatus, "/retarget/status", STREAM),
+                SupervisorStatus(operator_id="operator", state_name="tracking"),
+            ),
             (self.tester.create_publisher(PoseStamped, "/retarget/goal", STREAM), tip),
             (self.tester.create_publisher(PoseStamped, "/retarget/tip", STREAM), tip),
         ]
@@ -138,6 +146,7 @@ def graph(ros_domain: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Graph]:
 
 
 EVERYTHING = {"raw", "body", "uncertainty", "place", "contacts", "remarks", "imus", "goal", "tip"}
+EVERYTHING |= {"operator", "people"}
 
 
 def test_everything_is_drawn_and_every_display_finds_it(graph: Graph) -> None:
@@ -196,6 +205,15 @@ def test_everything_is_drawn_and_every_display_finds_it(graph: Graph) -> None:
     }
     assert plotted <= known
     assert plotted
+
+
+def test_the_operator_is_labelled_and_others_are_drawn_in_grey(graph: Graph) -> None:
+    graph.spin(lambda: graph.namespaces >= EVERYTHING)
+    markers = [m for message in graph.heard["/visualizer/markers"] for m in message.markers]
+    assert "operator 'operator': tracking" in {m.text for m in markers if m.ns == "operator"}
+    other = next(m for m in markers if m.ns == "people")
+    assert other.color.r == pytest.approx(other.color.g)
+    assert not other.colors
 
 
 def test_a_body_that_is_not_finite_and_a_hostile_description_do_no_harm(graph: Graph) -> None:
