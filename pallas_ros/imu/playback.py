@@ -20,6 +20,7 @@ DEMO = "demo"
 """The name of the motion written in code."""
 
 _GROUND_CONTACT_M = 0.025
+_JUMP_NS = 2_000_000_000  # between two calls, of which there are many a second: the clock was set
 
 
 def source(name: str, duration_s: float, height_m: float) -> Motion | Mapping[str, SensorTrack]:
@@ -50,6 +51,9 @@ class Truth:
             return
         if self._index is None:
             self._index = grid_index_at_or_after(begun)
+        elif abs(stamp - grid_stamp(self._index)) > _JUMP_NS:
+            self._simulator.follow_clock()
+            self._index = grid_index_at_or_after(stamp)
         ground = self._simulator.motion.positions[
             0, [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]], 2
         ]
