@@ -20,7 +20,7 @@ DEMO = "demo"
 """The name of the motion written in code."""
 
 _GROUND_CONTACT_M = 0.025
-_JUMP_NS = 2_000_000_000  # between two calls, of which there are many a second: the clock was set
+_JUMP_NS = 10_000_000_000  # between two calls, of which there are many a second: the clock was set
 
 
 def source(name: str, duration_s: float, height_m: float) -> Motion | Mapping[str, SensorTrack]:
