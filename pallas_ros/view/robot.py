@@ -3,14 +3,17 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import yourdfpy
 from numpy.typing import NDArray
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.view.raster import Mesh
+
+if TYPE_CHECKING:
+    import yourdfpy
 
 F64 = NDArray[np.float64]
 _GREY = np.array([205.0, 208.0, 212.0])
@@ -26,7 +29,7 @@ class RobotShape:
         links: link name to mesh in the link's frame.
     """
 
-    urdf: yourdfpy.URDF
+    urdf: "yourdfpy.URDF"
     links: dict[str, Mesh]
 
     @classmethod
@@ -48,6 +51,12 @@ class RobotShape:
         """As `load`, from the text of a URDF whose ``package://`` names are looked for above ``folder``; joints alone without ``meshes``."""
         if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
             raise PallasError(f"{name}: a URDF with XML entities is not read")
+        try:
+            import yourdfpy  # optional: a body is drawn without it
+        except ModuleNotFoundError:
+            raise PallasError(
+                "drawing a robot needs the Python package yourdfpy: pip install 'pallas-ros[view]'"
+            ) from None
         try:
             urdf = yourdfpy.URDF.load(
                 io.BytesIO(text),
