@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pinocchio as pin
-import yaml
 from numpy.typing import NDArray
 
 from hpstm_ros.retarget import collision, urdf
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import share
+from pallas_ros.files.opening import exists
+from pallas_ros.files.yaml_text import load_yaml
 
 F64 = NDArray[np.float64]
 
@@ -124,20 +125,15 @@ def load_robot(name_or_path: str | Path) -> RobotDescription:
     text = str(name_or_path)
     if text.endswith((".yaml", ".yml")):
         path = Path(text).expanduser()
-        if not path.is_file():
-            raise PallasError(f"{path}: no such robot configuration")
     elif text.endswith((".urdf", ".xml")):
         return _build(Path(text).stem, {"urdf": text}, Path.cwd())
     else:
         path = share() / "config" / "robots" / f"{text}.yaml"
-        if "/" in text or not path.is_file():
+        if "/" in text or not exists(path):
             raise PallasError(
                 f"no robot '{text}': give one of {', '.join(ready_robots())}, or the path of a URDF or YAML file"
             )
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PallasError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    document = load_yaml(path, "robot configuration")
     if not isinstance(document, dict) or "urdf" not in document:
         raise PallasError(f"{path}: a robot's configuration is a mapping with at least 'urdf'")
     try:
@@ -188,12 +184,13 @@ def _build(name: str, document: dict[str, Any], folder: Path) -> RobotDescriptio
         raise PallasError("'ready' lies outside the position limits")
     workspace = document.get("workspace", {})
     _only(workspace, {"min", "max", "keep_out"}, "'workspace'")
+    boxes = workspace.get("keep_out", [])
+    if not isinstance(boxes, list):
+        raise PallasError("workspace keep_out is a list of mappings with 'centre' and 'size'")
     shapes = urdf.geometry(path, text, full, pin.GeometryType.COLLISION)
     shapes = pin.buildReducedModel(full, shapes, locked, q_full)[1]
     geometry = collision.convex_model(model, shapes, q_ready)
-    collision.add_keep_out(
-        model, geometry, [_keep_out(entry) for entry in workspace.get("keep_out", [])]
-    )
+    collision.add_keep_out(model, geometry, [_keep_out(entry) for entry in boxes])
     tip_speed = document.get("tip_speed")
     return RobotDescription(
         name=name,

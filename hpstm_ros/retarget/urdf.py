@@ -11,8 +11,11 @@ import pinocchio as pin
 
 from hpstm_ros.retarget import plausible
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.mesh import check_mesh
+from pallas_ros.files.opening import exists, read_bytes
+from pallas_ros.files.urdf import parse_urdf
+from pallas_ros.files.xml_text import MAX_BYTES
 
-_MAX_BYTES = 20_000_000
 _EXAMPLES = "example-robot-data"
 _PREFIX = f"{_EXAMPLES}:"
 
@@ -49,9 +52,9 @@ def find(location: str, beside: Path | None = None) -> Path:
         path = example_folder() / location.removeprefix(_PREFIX)
     else:
         path = Path(location).expanduser()
-        if not path.is_absolute() and beside is not None and not path.exists():
+        if not path.is_absolute() and beside is not None and not exists(path):
             path = beside / path
-    if not path.is_file():
+    if not exists(path):
         raise PallasError(f"{path}: no such URDF; give a file or {_PREFIX}<robot>/urdf/<file>.urdf")
     return path
 
@@ -60,23 +63,9 @@ def read(path: Path) -> str:
     """The text of a URDF, with every ``continuous`` joint made revolute over two turns, because limits must be finite.
 
     Raises:
-        PallasError: the file is no URDF, is too big, or declares XML entities.
+        PallasError: the file is no URDF, or no plausible robot (`pallas_ros.files.urdf`).
     """
-    if path.stat().st_size > _MAX_BYTES:
-        raise PallasError(
-            f"{path}: {path.stat().st_size // 1_000_000} MB is too big for a URDF (at most {_MAX_BYTES // 1_000_000} MB)"
-        )
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise PallasError(
-            f"{path}: it declares XML entities, which a URDF has no use for; expand xacro files first"
-        )
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise PallasError(f"{path}: not XML ({error}); expand xacro files first") from None
-    if root.tag != "robot":
-        raise PallasError(f"{path}: the outermost element is <{root.tag}>, a URDF's is <robot>")
+    root = parse_urdf(read_bytes(path, "URDF", MAX_BYTES), str(path))
     for joint in root.iter("joint"):
         if joint.get("type") == "continuous":
             joint.set("type", "revolute")
@@ -113,11 +102,16 @@ def published(path: Path, text: str) -> str:
     for mesh in root.iter("mesh"):
         name = mesh.get("filename", "")
         if name.startswith("package://"):
-            places = (folder / name.removeprefix("package://") for folder in folders)
-            mesh.set(
-                "filename", next((f"file://{place}" for place in places if place.is_file()), name)
-            )
+            place = _place(name, folders)
+            mesh.set("filename", f"file://{place}" if exists(place) else name)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _place(name: str, folders: list[Path]) -> Path:
+    """Where the mesh lies that a URDF calls ``name``; the first place it may be, where it is in none."""
+    plain = name.removeprefix("file://").removeprefix("package://")
+    places = [folder / plain for folder in folders]
+    return next((place for place in places if exists(place)), places[0])
 
 
 def full_model(path: Path, text: str) -> pin.Model:
@@ -146,13 +140,18 @@ def geometry(path: Path, text: str, model: pin.Model, kind: pin.GeometryType) ->
     """The collision or visual geometry of ``model``, meshes loaded.
 
     Raises:
-        PallasError: a mesh is missing.
+        PallasError: a mesh is missing, or no mesh that a library should see.
     """
+    folders = package_folders(path)
+    which = "collision" if kind == pin.GeometryType.COLLISION else "visual"
+    parts = ElementTree.fromstring(text).iter(which)
+    for mesh in {mesh.get("filename", "") for part in parts for mesh in part.iter("mesh")}:
+        check_mesh(_place(mesh, [path.parent, *map(Path, folders)]))
     try:
-        shapes = pin.buildGeomFromUrdfString(model, text, kind, package_dirs=package_folders(path))
+        shapes = pin.buildGeomFromUrdfString(model, text, kind, package_dirs=folders)
     except (ValueError, RuntimeError) as error:
         raise PallasError(
-            f"{path}: its meshes cannot be loaded: {str(error).splitlines()[0]}"
+            f"{path}: its meshes cannot be loaded: {str(error).rpartition('message:')[2]}"
         ) from None
     plausible.check_geometry(path, shapes)
     return shapes

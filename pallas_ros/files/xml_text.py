@@ -17,15 +17,15 @@ class _Beyond(Exception):
     """Which limit a document is beyond."""
 
 
-def parse_xml(data: bytes, name: str, what: str) -> ElementTree.Element:
+def parse_xml(data: bytes, name: str, what: str, max_bytes: int = MAX_BYTES) -> ElementTree.Element:
     """The root element of an XML document, prefixes of namespaces left on the names; ``name`` says where it is from.
 
     Raises:
         PallasError: it is not XML, declares a document type or entities, or is beyond the limits.
     """
-    if len(data) > MAX_BYTES:
+    if len(data) > max_bytes:
         raise PallasError(
-            f"{name}: {len(data) // 1_000_000} MB is too large for a {what} (at most {MAX_BYTES // 1_000_000} MB)"
+            f"{name}: {len(data) // 1_000_000} MB is too large for a {what} (at most {max_bytes // 1_000_000} MB)"
         )
     builder = ElementTree.TreeBuilder()
     depth, elements = 0, 0
