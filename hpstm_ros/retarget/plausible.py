@@ -9,9 +9,8 @@ import numpy as np
 import pinocchio as pin
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.urdf import LARGEST_M
 
-LARGEST_M = 20.0
-"""No offset between two joints, no part and no slide's travel is longer."""
 _MOST_TURNS_RAD = 1000.0  # of a hinge's limits: a winch's
 _FASTEST = 1000.0  # rad/s or m/s, of a joint
 _HEAVIEST_KG = 1e5

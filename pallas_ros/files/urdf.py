@@ -18,8 +18,8 @@ MAX_CHAIN = 100
 MAX_ELEMENTS = 20_000
 MAX_SHAPES = 300
 """Shapes of each kind: every pair of them may have to be tested for collision; the largest robot has 129."""
-LARGEST_M = 100.0
-"""Offsets and sizes beyond this belong to no arm; in example-robot-data the largest is 1.6 m."""
+LARGEST_M = 20.0
+"""No offset between two joints, no part and no slide's travel is longer; in example-robot-data the largest is 1.6 m."""
 
 _LIMIT = 1e17  # some exporters write 1e16 for "no limit"
 _RANGES: dict[str, dict[str, tuple[int, float, float]]] = {
