@@ -230,7 +230,7 @@ class SqliteWriter:
 
     _SCHEMA = """
     PRAGMA journal_mode=WAL;
-    PRAGMA synchronous=FULL;
+    PRAGMA synchronous=NORMAL;
     CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL);
     CREATE TABLE metadata(id INTEGER PRIMARY KEY, metadata_version INTEGER NOT NULL, metadata TEXT NOT NULL);
     CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, serialization_format TEXT NOT NULL,
@@ -281,8 +281,8 @@ class SqliteWriter:
         """See `StorageWriter`."""
         self._database.commit()
         self.settled = True
-        # of the next commit: FULL has the log written to the disk, with all that was committed before
-        self._database.execute(f"PRAGMA synchronous={'NORMAL' if sync else 'FULL'}")
+        if sync:  # has the log written to the disk, then the file from it
+            self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def size(self) -> int:
         """See `StorageWriter`."""

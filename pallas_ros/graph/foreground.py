@@ -17,6 +17,8 @@ from pallas_ros.graph.processes import (
 )
 
 TICK_S = 0.25
+REFUSED = 2
+"""The exit status of a node that says in a sentence what went wrong."""
 
 
 class Stopped(Exception):
@@ -81,16 +83,15 @@ def run_graph(
             except Stopped:
                 status.say("stopping")
             finally:
-                for number in handlers:
-                    signal.signal(
-                        number, signal.SIG_IGN
-                    )  # the stop itself takes less than 2 s and is not interrupted
+                for number in handlers:  # the stop itself is not interrupted, only hurried
+                    signal.signal(number, lambda *_: processes.hurry())
                 killed = processes.stop()
                 status.clear()
             if killed:
                 print(f"killed, because they did not stop: {', '.join(killed)}", file=sys.stderr)
-            if ended is not None:
-                raise PallasError(ended.verdict())
+            refused = [c for c in processes.children if c.process.returncode == REFUSED]
+            if ended is not None or refused:
+                raise PallasError((ended or refused[0]).verdict())
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

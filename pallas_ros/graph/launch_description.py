@@ -80,6 +80,10 @@ def _nodes(context: Any, graph: Graph, only: list[str] | None) -> list[Any]:
     return actions
 
 
+_PATIENCE = {"sigterm_timeout": "120", "sigkill_timeout": "5"}
+"""s; a bag of ten hours takes 10 s to close on a machine that is busy, and launch kills after 10 otherwise."""
+
+
 def _action(node: Node) -> Any:
     kind = RosNode if node.node == MANAGER else LifecycleNode  # the manager starts by itself
     return kind(
@@ -93,6 +97,7 @@ def _action(node: Node) -> Any:
             dict(node.parameters),
         ],
         remappings=list(node.remap.items()),
+        **(_PATIENCE if node.node == "recorder" else {}),
     )
 
 

@@ -25,6 +25,11 @@ STOP_S = 1.6
 
 SHARED_MEMORY = Path("/dev/shm")
 _ACTIVE = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: active$")  # what `PallasNode` logs
+_CLOSING = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: closing ")  # see `pallas_ros.ros.node`
+PATIENCE_S = 5.0
+"""Who is closing a file and neither computes, writes nor waits for the disk for so long is killed."""
+CLOSE_S = 300.0
+"""Longer than closing takes: a bag of ten hours takes 10 s on a machine that is busy."""
 _IN_PASSING = re.compile(r"\[(DEBUG|INFO|WARN)\] \[")
 _LOG_PREFIX = re.compile(r"^\[\w+\] \[[\d.]+\] \[\S+\]: ")
 _YOUNG_S = 3.0  # a segment just made may not be locked yet
@@ -38,6 +43,7 @@ class Child:
     process: subprocess.Popen[bytes]
     nodes: int = 1
     active: int = 0
+    closing: bool = False
     said: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     def verdict(self) -> str:
@@ -72,6 +78,8 @@ class Processes:
         self._say = say
         self._selector = selectors.DefaultSelector()
         self._rests: dict[int, bytes] = {}
+        self._announced = False
+        self._hurry = False
 
     @property
     def active(self) -> int:
@@ -114,19 +122,17 @@ class Processes:
                 return None
 
     def stop(self) -> list[str]:
-        """End all: ask, and after `STOP_S` kill; names of those that had to be killed."""
+        """End all: ask, and after `STOP_S` kill; names of those that had to be killed.
+
+        Who is closing a file is waited for while it makes progress, unless `hurry` is called.
+        """
         for child in reversed(self.children):
             if child.process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     child.process.send_signal(signal.SIGINT)
-        until = time.monotonic() + STOP_S
+        self._wait(STOP_S)
+        self._wait_for_closing()
         killed = []
-        while (
-            any(child.process.poll() is None for child in self.children)
-            and time.monotonic() < until
-        ):
-            for key, _ in self._selector.select(0.02):
-                self._read(key.fileobj, key.data)  # type: ignore[arg-type]
         for child in self.children:
             if child.process.poll() is None:
                 killed.append(child.name)
@@ -139,6 +145,39 @@ class Processes:
                 child.process.stdout.close()
         self._selector.close()
         return killed
+
+    def hurry(self) -> None:
+        """Wait no longer for those that are closing a file, where that has been announced."""
+        self._hurry = self._announced
+
+    def _wait(self, seconds: float) -> None:
+        """Pass on what the children write until all have ended, for at most so long."""
+        until = time.monotonic() + seconds
+        while (
+            any(child.process.poll() is None for child in self.children)
+            and time.monotonic() < until
+        ):
+            for key, _ in self._selector.select(0.02):
+                self._read(key.fileobj, key.data)  # type: ignore[arg-type]
+
+    def _wait_for_closing(self) -> None:
+        end = time.monotonic() + CLOSE_S
+        progress: dict[str, tuple[float, object]] = {}
+        while not self._hurry and time.monotonic() < end:
+            now = time.monotonic()
+            slow = [c for c in self.children if c.closing and c.process.poll() is None]
+            for child in slow:
+                work = _work(child.process.pid)
+                if child.name not in progress or progress[child.name][1] != work:
+                    progress[child.name] = (now, work)
+            slow = [c for c in slow if now - progress[c.name][0] < PATIENCE_S]
+            if not slow:
+                return
+            if not self._announced:
+                names = ", ".join(child.name for child in slow)
+                self._announced = True
+                self._say(f"waiting for {names} to close the recording; Ctrl-C again gives it up")
+            self._wait(0.25)
 
     def _read(self, stream: IO[bytes], child: Child) -> None:
         number = stream.fileno()
@@ -157,7 +196,20 @@ class Processes:
             if text:
                 child.said.append(text)
                 child.active += bool(_ACTIVE.search(text))
+                child.closing |= bool(_CLOSING.search(text))
                 self._say(text)
+
+
+def _work(process: int) -> object:
+    """What changes while a process computes, writes or waits for the disk: never the same twice for one that waits."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        if fields[0] == "D":
+            return object()
+        written = Path(f"/proc/{process}/io").read_text().splitlines()[1]
+        return fields[11], fields[12], written
+    except (OSError, IndexError):
+        return None
 
 
 def child_environment(discovery: str = "") -> dict[str, str]:

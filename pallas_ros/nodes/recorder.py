@@ -15,7 +15,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES, TOPIC_IMU
 from pallas_ros.messages.types import message_class
 from pallas_ros.ros.health import PUBLISHERS, TAPS
-from pallas_ros.ros.node import Health, PallasNode
+from pallas_ros.ros.node import CLOSING, Health, PallasNode
 
 POLL_S = 0.05
 DISCOVER_S = 0.25
@@ -179,9 +179,18 @@ class RecorderNode(PallasNode):
 
     def deactivate(self) -> None:
         """Write what came in and close the bag, so that the folder is whole as soon as the node stops."""
-        if self._bag is not None and self._taps is not None:
+        if self._bag is None or self._taps is None or self.fatal is not None:
+            return
+        try:
             self._record()
+            if not self._bag.closed:
+                self.get_logger().info(f"{CLOSING} {self._bag.path}: {self._bag.count} messages")
             self._bag.close()
+        except PallasError as error:
+            self.get_logger().error(str(error))
+        if self._bag.failure:
+            self.fatal = self._bag.failure  # the process ends with it, if it did not before
+        else:
             self.get_logger().info(f"recorded {self._bag.count} messages to {self._bag.path}")
 
     def activate(self) -> None:
@@ -194,11 +203,13 @@ class RecorderNode(PallasNode):
 
     def cleanup(self) -> None:
         """Unsubscribe; close the bag where that has not been done."""
-        if self._bag is not None:
-            self._bag.close()
-        if self._taps is not None:
-            self._taps.close()
-        self._bag = self._taps = None
+        try:
+            if self._bag is not None:
+                self._bag.close()
+        finally:
+            if self._taps is not None:
+                self._taps.close()
+            self._bag = self._taps = None
 
     def links(self) -> dict[str, int]:
         """Those of the recorded topics too."""
@@ -215,6 +226,8 @@ class RecorderNode(PallasNode):
             "lost": self.lost,
             "topics": len(self._bag.topics),
         }
+        if self._bag.failure:
+            return Health(2, self._bag.failure, values)
         return Health(
             1 if self.lost else 0, f"{self._bag.count} messages recorded, {self.lost} lost", values
         )
@@ -229,6 +242,8 @@ class RecorderNode(PallasNode):
         assert self._bag is not None
         assert self._taps is not None
         if not self._wanted(topic):
+            return
+        if self._bag.closed:
             return
         try:
             self._bag.add_topic(topic, msgtype, qos)
@@ -247,6 +262,11 @@ class RecorderNode(PallasNode):
         if self._taps is None or self._bag is None or self._bag.closed:
             return
         sim_now = self.now() if self.get_parameter("use_sim_time").value else 0
-        for message in self._taps.take():
-            self._bag.write(message.topic, sim_now or message.stamp, message.data)
-        self._bag.flush_if_due()
+        try:
+            for message in self._taps.take():
+                self._bag.write(message.topic, sim_now or message.stamp, message.data)
+            self._bag.flush_if_due()
+        except PallasError as error:
+            self.get_logger().error(str(error))
+            if self.settings["autostart"]:  # a recorder by itself; in a graph the arm goes on
+                self.fatal = str(error)

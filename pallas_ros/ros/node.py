@@ -32,7 +32,7 @@ from pallas_ros.ros.periodic import Periodic
 from pallas_ros.ros.qos import STREAM
 from pallas_ros.runtime.realtime import ordinary_priority
 
-__all__ = ["ACTIVE", "Health", "PallasNode"]
+__all__ = ["ACTIVE", "CLOSING", "Health", "PallasNode"]
 
 Message = TypeVar("Message")
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -44,6 +44,9 @@ REPEAT_S = 5.0
 
 ACTIVE = "active"
 """What a node logs when it is; `pallas up` waits for it."""
+
+CLOSING = "closing"
+"""What a node's log begins with when it writes a file to its end before it stops; `pallas up` waits for it."""
 
 
 class PallasNode(DescribedNode):

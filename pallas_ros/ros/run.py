@@ -120,6 +120,9 @@ def run(nodes: Sequence[PallasNode]) -> int:
         executor.shutdown(timeout_sec=0.5)
         for number in STOP_SIGNALS:  # the handler would keep the nodes
             signal.signal(number, _end_now if number == signal.SIGTERM else signal.SIG_IGN)
+    for node in nodes:
+        if node.fatal is not None:  # what went wrong in stopping
+            raise PallasError(node.fatal)
     return 0
 
 
