@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
@@ -41,9 +42,10 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(f"--jobs {args.jobs}: give 1 or more")
     bags = find_bags(args.bag)
     if bags == [args.bag]:
-        page = args.output or args.bag.with_name(f"{args.bag.name}.html")
+        whole = args.bag.resolve()
+        page = args.output or whole.with_name(f"{whole.name}.html")
         if page.is_dir():
-            page = page / f"{args.bag.name}.html"
+            page = page / f"{whole.name}.html"
         with tqdm(unit=" messages", leave=False, delay=1, disable=None) as bar:
 
             def progress(done: int, of: int) -> None:
@@ -54,11 +56,14 @@ def run(args: argparse.Namespace) -> int:
         print(
             f"{written.page}: {written.page.stat().st_size / 1e6:.1f} MB, {written.figures['duration_s']:.1f} s of recording"
         )
+        if written.damage:
+            print(f"pallas: {args.bag}: {written.damage}; what is whole is shown", file=sys.stderr)
         return 0
     folder = args.output or args.bag
     rows: dict[str, Written | str] = {}
     with ProcessPoolExecutor(args.jobs) as pool:
-        jobs = {pool.submit(partial(_one, bag, folder, not args.no_film)): bag for bag in bags}
+        pages = page_names(bags, args.bag, folder)
+        jobs = {pool.submit(partial(_one, bag, pages[bag], not args.no_film)): bag for bag in bags}
         for job in tqdm(as_completed(jobs), total=len(jobs), unit="bag", leave=False):
             rows[str(jobs[job].relative_to(args.bag))] = job.result()
     write_index(rows, folder / "index.html")
@@ -78,16 +83,30 @@ def find_bags(path: Path) -> list[Path]:
     """
     if not path.is_dir() or any(path.glob("*.mcap")) or any(path.glob("*.db3")):
         return [path]
-    bags = sorted(
-        {file.parent for pattern in ("*/**/*.mcap", "*/**/*.db3") for file in path.glob(pattern)}
-    )
+    found = {file.parent for kind in ("*/**/*.mcap", "*/**/*.db3") for file in path.glob(kind)}
+    bags = sorted(bag for bag in found if found.isdisjoint(bag.parents))  # not what one keeps
     if not bags:
         raise PallasError(f"{path}: no bag is in it or below it")
     return bags
 
 
-def _one(bag: Path, folder: Path, film: bool) -> Written | str:
+def page_names(bags: list[Path], root: Path, folder: Path) -> dict[Path, Path]:
+    """The page of each bag below ``root``: in ``folder`` where the bag is below ``root``, no two the same, none the index."""
+    taken = {"index.html"}
+    pages = {}
+    for bag in bags:
+        place = bag.relative_to(root)
+        page, number = place.with_name(f"{place.name}.html"), 1
+        while str(page).lower() in taken or (folder / page).is_dir():
+            number += 1
+            page = place.with_name(f"{place.name}_{number}.html")
+        taken.add(str(page).lower())
+        pages[bag] = folder / page
+    return pages
+
+
+def _one(bag: Path, page: Path, film: bool) -> Written | str:
     try:
-        return write_report(bag, folder / f"{bag.name}.html", film)
+        return write_report(bag, page, film)
     except PallasError as error:
         return str(error)

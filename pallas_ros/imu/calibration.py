@@ -191,8 +191,12 @@ class Calibration:
             )
         return calibration
 
-    def save(self, path: str | Path) -> None:
-        """Write the YAML document, whole or not at all."""
+    def save(self, path: str | Path, overwrite: bool = True) -> None:
+        """Write the YAML document, whole or not at all.
+
+        Raises:
+            FileExistsError: the file is there, and ``overwrite`` is False.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -203,6 +207,8 @@ class Calibration:
                 )
                 file.write(self.to_yaml())
             os.chmod(temporary, 0o644)
+            if not overwrite:
+                path.touch(exist_ok=False)  # from here on the name is ours
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from pallas_ros.body.names import (
     TOPIC_SENSORS,
 )
 from pallas_ros.imu.calibration import Calibration
+from pallas_ros.imu.calibration_folder import CalibrationFolder
 from pallas_ros.imu.procedures import calibrator
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.messages.decode import imu_from_msg, sensors_from_msg
@@ -195,10 +196,13 @@ class PallasBodyNode(PallasNode):
             raise PallasError("a calibration is being sought already: wait for its answer")
         if not self.active:
             raise PallasError("the node is not active: activate it first")
+        folder = CalibrationFolder(
+            self.settings["calibration_folder"], self.settings["overwrite_calibrations"]
+        )
+        if request.file and request.procedure != "load":
+            folder.check_free(request.file)
         if request.procedure == "load":
-            self._pipeline.put_in_force(
-                Calibration.load(Path(request.file).expanduser()), self._newest()
-            )
+            self._pipeline.put_in_force(folder.load(request.file), self._newest())
         elif (
             request.procedure == "rest" and self._pipeline.foreign
         ):  # it keeps how the sensors sit, and these are others
@@ -219,7 +223,7 @@ class PallasBodyNode(PallasNode):
         if isinstance(result, Exception):
             raise result
         if request.file and request.procedure != "load":
-            result.save(Path(request.file).expanduser())
+            folder.save(result, request.file)
         response.success, response.message = True, f"calibrated ({result.procedure})"
         response.warnings = list(result.warnings)
         response.sites = list(result.sites)

@@ -139,6 +139,7 @@ def measure(
                 handler((message.stamp - bag.first) / 1e9, message)
             except (PallasError, AttributeError, ValueError, IndexError, TypeError):
                 session.damaged_messages += 1
+    session.damage = bag.damage  # complete now that all was read
     return session
 
 

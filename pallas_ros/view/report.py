@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +44,11 @@ h1{margin-bottom:0}.dim{margin:.1rem 0 0}.words{text-align:left!important}
 
 @dataclass(frozen=True)
 class Written:
-    """A report that was written: the page, and the bag's figures."""
+    """A report that was written: the page, the bag's figures, and what is wrong with the bag."""
 
     page: Path
     figures: dict[str, float]
+    damage: str = ""
 
 
 def write_report(
@@ -75,7 +77,7 @@ def write_report(
     ]
     html = _page(f"Session {session.path.name}", "".join(parts))
     save_text(page, html)
-    return Written(page, session.figures())
+    return Written(page, session.figures(), session.damage)
 
 
 def write_index(rows: dict[str, Written | str], page: Path) -> None:
@@ -95,7 +97,7 @@ def write_index(rows: dict[str, Written | str], page: Path) -> None:
                 for name in names
             )
             lines.append(
-                f'<tr><td><a href="{escape(row.page.name)}">{escape(bag)}</a></td>{cells}</tr>'
+                f'<tr><td><a href="{_link(row.page, page)}">{escape(bag)}</a></td>{cells}</tr>'
             )
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     save_text(
@@ -107,12 +109,18 @@ def write_index(rows: dict[str, Written | str], page: Path) -> None:
     )
 
 
+def _link(target: Path, page: Path) -> str:
+    """The address of a file in a page beside or above it: a relative path, whatever its name looks like."""
+    way = os.path.relpath(target, page.parent)
+    return "./" + quote(os.fsencode(way))
+
+
 def save_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)

@@ -70,7 +70,7 @@ class Graph:
         self.log = (folder / "nodes.log").open("w+")
         self.processes = [
             self._node("imu_driver", ports=[str(path) for path in links.values()]),
-            self._node("pallas_node", **pallas_node),
+            self._node("pallas_node", calibration_folder=str(folder), **pallas_node),
         ]
 
     def _node(self, name: str, **parameters: Any) -> "subprocess.Popen[bytes]":
@@ -241,6 +241,9 @@ def test_the_calibration_service(make_graph: Callable[..., Graph], tmp_path: Pat
         ),
         ({"procedure": "rest"}, "there is none yet"),
         ({"procedure": "load", "file": str(tmp_path / "none.yaml")}, "no such file"),
+        ({"procedure": "load", "file": "/etc/passwd"}, "in " + str(tmp_path) + " only"),
+        ({"procedure": "tpose", "file": str(tmp_path / "damaged.yaml")}, "is there already"),
+        ({"procedure": "tpose", "file": "~/.bashrc"}, "in " + str(tmp_path) + " only"),
         ({"procedure": "load", "file": str(tmp_path / "damaged.yaml")}, "damaged calibration"),
         (
             {"procedure": "known_pose", "joint_names": ["pelvis"]},
@@ -371,7 +374,8 @@ def test_a_calibration_is_named_after_the_sensors_and_refused_with_others(
             return future.result()
 
         start(ImuDriverNode, calibration=str(tmp_path / "mine.yaml"), **ports)
-        start(PallasBodyNode, calibration=str(tmp_path / "foreign.yaml"))
+        folder = {"calibration_folder": str(tmp_path)}
+        start(PallasBodyNode, calibration=str(tmp_path / "foreign.yaml"), **folder)
         wait(
             lambda: (
                 "usb:A3 on left_wrist, but usb:A2 is there" in said.get("pallas_node", ("", {}))[0]
