@@ -1,6 +1,7 @@
 """`pallas export-motion`: a recorded body for Blender (BVH) and for plotting tools (CSV)."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,8 @@ def from_bag(path: Path, topic: str | None) -> Motion:
         bag.require(topic or TOPIC_PALLAS_BODY)
     assert chosen is not None
     frames = {round(body.stamp * MODEL_RATE_HZ / 1e9): body for _, body in read_bodies(bag, chosen)}
+    if bag.damage:
+        print(f"pallas: {path}: {bag.damage}; what is whole is exported", file=sys.stderr)
     if not frames:
         raise PallasError(f"{path}: no sound body on {chosen}")
     grid = np.arange(min(frames), max(frames) + 1)

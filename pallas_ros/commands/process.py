@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -131,6 +131,8 @@ def run(args: argparse.Namespace) -> int:
     if not motion.frames:
         raise PallasError(f"{args.input}: no body came out of it: {source.why_nothing}")
     took, seconds = time.perf_counter() - begun, (motion.last - motion.first) * 1e-9
+    if damage := source.damage():
+        print(f"pallas: {args.input}: {damage}; what is whole was used", file=sys.stderr)
     for sentence in source.refused:
         print(f"pallas: {sentence}", file=sys.stderr)
     if source.lost:
@@ -162,6 +164,7 @@ class Source:
         duration_s: of all of it.
         sensors: site -> identity of the sensor worn there at the beginning, as far as recorded.
         frames: the synchronised frames of the live run, or None where they were not recorded from its first body on.
+        damage: what is known to be wrong with the recording once it was read, in words.
         lost: frames between those that the bag does not have, as far as it was read.
         why_nothing: what to say where no body comes out.
         refused: what was refused of the sensors' samples and why, after all were read.
@@ -175,6 +178,7 @@ class Source:
     sensors: dict[str, str] = field(default_factory=dict)
     frames: Iterator[ImuFrame] | None = None
     lost: int = 0
+    damage: Callable[[], str] = str
     why_nothing: str = "the sensors were never heard together"
     refused: list[str] = field(default_factory=list)
     meaningless: list[str] = field(default_factory=list)
@@ -214,7 +218,12 @@ def open_source(
         else []
     )
     return Source(
-        _bag_samples(bag, worn), calibrations, bag.duration, _bag_sensors(bag), _bag_frames(bag)
+        _bag_samples(bag, worn),
+        calibrations,
+        bag.duration,
+        _bag_sensors(bag),
+        _bag_frames(bag),
+        damage=lambda: bag.damage,
     )
 
 

@@ -100,8 +100,9 @@ def run(args: argparse.Namespace) -> int:
     with playing(bag, plan) as player:
         for topic, reason in player.skipped.items():
             print(f"not played: {topic} ({reason})")
-        if bag.damage:
-            print(f"{args.bag}: {bag.damage}; what is whole is played")
+        known = bag.damage
+        if known:
+            print(f"{args.bag}: {known}; what is whole is played")
         print(
             f"playing {len(player.topics)} topics of {args.bag}, {bag.duration:.1f} s; Ctrl-C to stop",
             flush=True,
@@ -117,6 +118,9 @@ def run(args: argparse.Namespace) -> int:
                 bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} s [{remaining}]",
             ) as bar:
                 count += player.play(partial(_advance, bar))
+            if bag.damage != known:
+                known = bag.damage
+                print(f"{args.bag}: {known}; what is whole was played")
             if not args.loop:
                 break
     print(f"played {count} messages")

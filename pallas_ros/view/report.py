@@ -112,7 +112,7 @@ def write_index(rows: dict[str, Written | str], page: Path) -> None:
 def _link(target: Path, page: Path) -> str:
     """The address of a file in a page beside or above it: a relative path, whatever its name looks like."""
     way = os.path.relpath(target, page.parent)
-    return "./" + quote(os.fsencode(way))
+    return quote(os.fsencode(way))
 
 
 def save_text(path: Path, text: str) -> None:

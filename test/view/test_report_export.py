@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, save_motion
 from pallas_ros.body.names import JOINTS, PARENTS, SITES
+from pallas_ros.commands.report import find_bags, page_names
 from pallas_ros.imu.calibration import Calibration, SiteCalibration
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.messages.decode import header_stamp
@@ -25,7 +27,7 @@ from pallas_ros.view.curve import KEEP, Curve, Distribution
 from pallas_ros.view.export import Z_UP_TO_Y_UP, write_bvh, write_csv
 from pallas_ros.view.measure import measure
 from pallas_ros.view.moments import BagFile
-from pallas_ros.view.report import write_index, write_report
+from pallas_ros.view.report import Written, write_index, write_report
 from pallas_ros.view.svg import ticks
 
 ARM_TOPICS = {
@@ -233,6 +235,51 @@ def test_many_bags_become_a_table_and_a_broken_one_a_sentence(bag: Path, tmp_pat
     assert run.stdout.endswith("1 bags, 1 not readable\n")
     assert "not an MCAP file" in (tmp_path / "out" / "index.html").read_text()
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["good.html", "index.html"]
+
+
+def test_every_bag_has_its_page_and_no_name_is_a_link_to_elsewhere(
+    bag: Path, tmp_path: Path
+) -> None:
+    data = next(bag.glob("*.mcap")).read_bytes()
+    folder = tmp_path / "all"
+    names = [
+        "a/walk",
+        "b/walk",
+        "index",
+        "javascript:alert(1)",
+        "data:text,<b>",
+        'x" onmouseover=alert(1) y="',
+        "<script>alert(1)<script>",
+        "50% &amp; #1?q",
+    ]
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "data_0.mcap").write_bytes(data)
+    (folder / "a" / "walk" / "original").mkdir()  # what `pallas repair` keeps is no bag of its own
+    (folder / "a" / "walk" / "original" / "data_0.mcap").write_bytes(data)
+    bags = find_bags(folder)
+    assert bags == sorted(folder / name.removesuffix("/") for name in names)
+    pages = page_names(bags, folder, tmp_path / "out")
+    assert len(set(pages.values())) == len(names)
+    assert tmp_path / "out" / "index.html" not in pages.values()
+    index = tmp_path / "out" / "index.html"
+    rows = {}
+    for place, page in pages.items():
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(place.name)
+        rows[str(place.relative_to(folder))] = Written(page, {})
+    write_index(rows, index)
+    html = index.read_text()
+    links = re.findall(r'href="([^"]*)"', html)
+    assert len(links) == len(names)
+    assert {urljoin("http://here/out/", link).split("/")[2] for link in links} == {"here"}
+    for link in links:
+        parts = urlsplit(urljoin("http://here/", link))
+        assert parts.scheme == "http"
+        assert not parts.query
+        assert (tmp_path / "out" / unquote(parts.path).lstrip("/")).is_file()
+    assert "<script" not in html
+    assert not re.search(r"<[^>]*onmouseover=", html)
 
 
 def test_curves_stay_short_and_keep_every_peak_however_long_the_session() -> None:
