@@ -2,7 +2,8 @@
 
     python benchmarks/hostile.py --frames 1000000 --out hostile.jsonl        stops and goes on where it stopped
 
-Every robot's every other story has what is near the arm looked for after the command, as the node does. Each line of the file is one
+Every robot's every other story has what is near the arm looked for after the command, as the node does; every other two have intruders
+(`hpstm_ros.bench.intruders`): people who come into view, sources that repeat, floods, a guard that goes blind. Each line of the file is one
 seeded story and its verdict (`hpstm_ros.bench.hostile.Verdict`). A seed that fails belongs into test/safety/test_hostile.py. Count only
 stories told to the code as it is: begin a new file when it has changed.
 """
@@ -64,10 +65,15 @@ def main() -> int:
         while total < args.frames:
             name = args.robots[seed % len(args.robots)]
             looks_around = bool(seed // len(args.robots) % 2)
+            intruders = bool(seed // len(args.robots) // 2 % 2)
             if (name, seed) not in told:
                 try:
                     verdict = HostileRun(
-                        robots[name], seed, args.story, looks_around=looks_around
+                        robots[name],
+                        seed,
+                        args.story,
+                        looks_around=looks_around,
+                        intruders=intruders,
                     ).run()
                 except Exception as error:
                     verdict = Verdict(args.story, violations=[f"raised {error!r}"])
@@ -75,6 +81,7 @@ def main() -> int:
                     "robot": name,
                     "seed": seed,
                     "looks_around": looks_around,
+                    "intruders": intruders,
                     **asdict(verdict),
                 }
                 done.append(story)

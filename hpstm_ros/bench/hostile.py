@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hpstm_ros.bench.intruders import BlindGuard, Intruders
 from hpstm_ros.retarget.robots import RobotDescription
 from hpstm_ros.safety import checker
 from hpstm_ros.safety.limits import Limits, SupervisorSettings
 from hpstm_ros.safety.supervisor import SupervisorState
-from hpstm_ros.teleoperation.teleoperation import Teleoperation
+from hpstm_ros.teleoperation.teleoperation import Teleoperation, guard_of
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.kinematics import forward_kinematics
@@ -33,6 +34,8 @@ _ARMS = [
     for joint in ("shoulder", "elbow", "wrist")
 ]
 _STOP_WITHIN_NS = _NS // 10
+_FARTHEST_M = 1.3
+"""m, from one body of an operator to the next that is taken for the same person's."""
 
 
 @dataclass
@@ -44,7 +47,7 @@ class Verdict:
         commands: sent.
         violations: what the checker found, in words; empty is a pass.
         led, tracked: share of the commands that led the arm on, and that were sent while tracking, so that a pass means something.
-        stop_begins_s: the longest time from the last good body to the last command that still led on.
+        stop_begins_s: the longest time from the newest measurement in a good body to the last command that still led on.
     """
 
     frames: int = 0
@@ -153,6 +156,17 @@ class _Permission:
     body: int | None = None
     body_stamp: int | None = None
     joints: int | None = None
+    operator: str | None = None
+    place: F64 | None = None
+    measured: tuple[int, int] | None = (
+        None  # stamp of the newest measurement; the same, or when it came if that was before
+    )
+    fault: bool = False
+    blind: bool = False
+
+    def engages(self) -> None:
+        """The arm is engaged: who is accepted next is the operator."""
+        self.engaged, self.operator, self.place = True, None, None
 
     def saw(self, now: int, body: BodyFrame) -> str:
         """A body that was accepted; why it must not have been, or empty."""
@@ -164,11 +178,23 @@ class _Permission:
         if not np.isfinite(used).any(axis=1).any():
             return "a body that is not finite was accepted"
         self.body, self.body_stamp = now, body.stamp
+        if self.measured is None or body.newest_input > self.measured[0]:
+            self.measured = (body.newest_input, min(body.newest_input, now))
+        return self._is_operator(body) if self.engaged else ""
+
+    def _is_operator(self, body: BodyFrame) -> str:
+        place, here = self.place, body.positions[0, :2]
+        if self.operator not in (None, body.body_id):
+            return "a stranger's body was accepted"
+        if place is not None and float(np.linalg.norm(here - place)) > _FARTHEST_M:
+            return "a body of the operator's id in another place was accepted"
+        self.operator, self.place = body.body_id, here
         return ""
 
     def clock_went_back(self) -> None:
         """Nothing that came before is known to be fresh."""
         self.pressed = self.body = self.body_stamp = self.joints = None
+        self.measured = self.place = None
 
     def missing(self, now: int) -> str:
         """What forbids to lead the arm at ``now``, or empty."""
@@ -181,6 +207,12 @@ class _Permission:
             return "with the dead-man's switch released"
         if self.body is None or now - self.body > _STOP_WITHIN_NS:
             return "0.1 s after the last good body"
+        if self.measured is None or now - self.measured[1] > _STOP_WITHIN_NS:
+            return "0.1 s after the newest measurement"
+        if self.fault:
+            return "with a safety input that is not connected"
+        if self.blind:
+            return "with kinematics that cannot be computed"
         if self.joints is None or now - self.joints > settings.feedback_timeout * _NS:
             return "without joint states"
         return ""
@@ -198,11 +230,18 @@ class HostileRun:
     """One seeded story; `run` tells it and judges."""
 
     def __init__(
-        self, robot: RobotDescription, seed: int, frames: int, *, looks_around: bool = False
+        self,
+        robot: RobotDescription,
+        seed: int,
+        frames: int,
+        *,
+        looks_around: bool = False,
+        intruders: bool = False,
     ) -> None:
         """A fresh teleoperation of ``robot``, to be given ``frames`` bodies at about 60 Hz; the story follows from ``seed`` alone.
 
-        ``looks_around``: what is near is looked for after each command, as the node does, and not before the next.
+        ``looks_around``: what is near is looked for after each command, as the node does, and not before the next. ``intruders``: others
+        come into view, sources repeat and flood, the guard goes blind (`hpstm_ros.bench.intruders`).
         """
         self._random = random = np.random.default_rng(seed)
         self._robot, self._looks_around = robot, looks_around
@@ -212,7 +251,9 @@ class HostileRun:
             require_dead_man=bool(random.random() < 0.3),
             lead=float(random.choice([0.0, 0.002, 0.01])),
         )
-        self._arm = Teleoperation(robot, None, None, safety, self._tip_speed)
+        self._intruders: Intruders | None = None
+        guard = BlindGuard(guard_of(robot), self._is_blind) if intruders else None
+        self._arm = Teleoperation(robot, None, None, safety, self._tip_speed, guard=guard)
         self._limits = self._arm.supervisor.limits
         self._frames, self._bodies, self._may = frames, _Bodies(random, frames), _Permission(safety)
         self._hostility = float(random.choice([0.0, 0.02, 0.1, 0.5]))
@@ -226,9 +267,10 @@ class HostileRun:
         self._stream = _Stream()
         self._led = self._tracked = 0
         self._verdict = Verdict()
-        self._apart = random.spawn(1)[
-            0
-        ]  # what came later is drawn from here, so that stories told before stay what they were
+        # What came later is drawn from here, so that stories told before stay what they were.
+        self._apart, of_intruders = random.spawn(2)
+        if intruders:
+            self._intruders = Intruders(of_intruders, self._hostility)
 
     def run(self) -> Verdict:
         """Give the bodies, tick in between, and judge what came out."""
@@ -244,8 +286,7 @@ class HostileRun:
                 )
                 if self._random.random() < self._hostility:
                     body = self._bodies.spoil(body)
-                if self._arm.body(self._now, body):
-                    self._blame(self._may.saw(self._now, body))
+                self._take(body)
                 self._emit()
                 if self._looks_around:
                     self._arm.retargeter.look_around()
@@ -259,6 +300,16 @@ class HostileRun:
         self._verdict.led = self._led / max(self._verdict.commands, 1)
         self._verdict.tracked = self._tracked / max(self._verdict.commands, 1)
         return self._verdict
+
+    def _take(self, body: BodyFrame) -> None:
+        """Give the arm a body, and what intruders make of it."""
+        bodies = [body] if self._intruders is None else self._intruders.bodies(body, self._now)
+        for arrived in bodies:
+            if self._arm.body(self._now, arrived):
+                self._blame(self._may.saw(self._now, arrived))
+
+    def _is_blind(self) -> bool:
+        return self._may.blind
 
     def _blame(self, what: str) -> None:
         if what and what not in self._verdict.violations:
@@ -284,6 +335,10 @@ class HostileRun:
     def _happen(self) -> None:
         """Buttons, parameters, faults."""
         random, supervisor, now = self._random, self._arm.supervisor, self._now
+        if self._intruders is not None:
+            self._intruders.happen(now)
+            self._may.blind, self._may.fault = self._intruders.blind, self._intruders.fault
+            supervisor.fault("intruder", "a connection is wrong" if self._may.fault else "")
         if supervisor.settings.require_dead_man and random.random() > 0.1 * self._hostility:
             self._press(random.random() > 0.05 * self._hostility)
         if (
@@ -387,7 +442,7 @@ class HostileRun:
         if self._arm.supervisor.engage(self._now):
             return
         self._finish_stream()
-        self._may.engaged = True
+        self._may.engages()
         start = self._arm.supervisor.posture()
         known = 0 <= self._now - self._told_truth < _NS // 10
         if start is None or (known and np.abs(start - self._q).max() > 0.1):
@@ -436,9 +491,9 @@ class HostileRun:
             self._led += 1
             missing = self._may.missing(self._now)
             self._blame(missing and f"led {missing}")
-            if self._may.body is not None:
+            if self._may.measured is not None:
                 self._verdict.stop_begins_s = max(
-                    self._verdict.stop_begins_s, (self._now - self._may.body) / _NS
+                    self._verdict.stop_begins_s, (self._now - self._may.measured[1]) / _NS
                 )
         self._tracked += command.state is SupervisorState.TRACKING
 

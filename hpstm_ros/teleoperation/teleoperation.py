@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hpstm_ros.retarget.collision import MARGIN_M
 from hpstm_ros.retarget.retargeter import Goal, Retargeter, RetargetSettings
 from hpstm_ros.retarget.robots import RobotDescription
-from hpstm_ros.safety.guard import PinocchioGuard
+from hpstm_ros.safety.guard import Guard, PinocchioGuard
 from hpstm_ros.safety.limits import REDUCED_SPEED, Limits, SupervisorSettings
 from hpstm_ros.safety.people import OperatorSettings, People
 from hpstm_ros.safety.supervisor import Command, Supervisor, SupervisorState
@@ -91,10 +91,11 @@ class Teleoperation:
         safety: SupervisorSettings | None = None,
         tip_speed: float | None = None,
         operator: OperatorSettings | None = None,
+        guard: Guard | None = None,
     ) -> None:
-        """``side`` is the human arm that a one-armed robot follows (default: as its configuration says); ``operator``: how it is chosen."""
+        """``side`` is the human arm that a one-armed robot follows (default: as its configuration says); ``operator``: how it is chosen; ``guard``: in place of `guard_of` the robot."""
         self.robot = robot
-        self.guard = guard_of(robot)
+        self.guard = guard or guard_of(robot)
         self.retargeter = Retargeter(
             robot, side, retarget, guard_of(robot).near_pairs
         )  # of its own: it remembers postures

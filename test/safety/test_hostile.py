@@ -9,6 +9,7 @@ pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
 from hpstm_ros.bench.hostile import HostileRun
 from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.safety.people import People
 from hpstm_ros.safety.supervisor import Supervisor
 
 REGRESSIONS = [
@@ -55,6 +56,37 @@ def test_no_limit_is_passed(robot: str, seed: int, frames: int) -> None:
 def test_no_limit_is_passed_when_what_is_near_was_looked_for_before() -> None:
     """As the node does: after a command, for the next body."""
     assert HostileRun(load_robot("panda"), 3, 200, looks_around=True).run().violations == []
+
+
+@pytest.mark.parametrize(("robot", "seed", "frames"), [("uarm", 5, 300), ("panda", 10, 150)])
+def test_no_limit_is_passed_and_nobody_takes_over_among_intruders(
+    robot: str, seed: int, frames: int
+) -> None:
+    verdict = HostileRun(load_robot(robot), seed, frames, intruders=True).run()
+    assert verdict.violations == []
+    assert verdict.stop_begins_s <= 0.1
+    assert verdict.led > 0.05
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "broken", "says"),
+    [
+        (People, "refuses", lambda self, *body: "", "stranger"),
+        (Supervisor, "_body_missing", lambda self, now: "", "0.1 s after"),
+        (Supervisor, "fault", lambda self, name, sentence: None, "not connected"),
+    ],
+)
+def test_what_intruders_achieve_where_something_is_broken_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    method: str,
+    broken: Callable[..., Any],
+    says: str,
+) -> None:
+    monkeypatch.setattr(Supervisor, "_is_operator", lambda self, name: True)
+    monkeypatch.setattr(owner, method, broken)
+    found = HostileRun(load_robot("uarm"), 6, 250, intruders=True).run().violations
+    assert says in " ".join(found)
 
 
 def test_stories_do_move_the_arm() -> None:
