@@ -25,6 +25,7 @@ class Limits:
         velocity, acceleration, jerk: (n,) rad/s, rad/s^2, rad/s^3; both ways.
         tip_speed: m/s, of every tip.
         box_min, box_max: (3,) m, where tips may be, base frame.
+        continuous: (n,) joints that turn without end: a measured angle and that plus a full turn are the same. None: no joint is.
     """
 
     joint_names: tuple[str, ...]
@@ -36,10 +37,13 @@ class Limits:
     tip_speed: float
     box_min: F64
     box_max: F64
+    continuous: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         """Refuse limits that are not limits."""
         n = len(self.joint_names)
+        if self.continuous is None:
+            object.__setattr__(self, "continuous", np.zeros(n, dtype=bool))
         for name in ("lower", "upper", "velocity", "acceleration", "jerk"):
             value = getattr(self, name)
             if value.shape != (n,) or not np.isfinite(value).all():
@@ -52,6 +56,18 @@ class Limits:
             )
         if not 0 < self.tip_speed < np.inf or not (self.box_min < self.box_max).all():
             raise PallasError("the tip speed must be above 0 and the workspace box not empty")
+
+    def same_turn(self, q: F64, reference: F64) -> F64:
+        """Measured angles ``q`` (..., n) with each continuous joint's in the turn that is nearest to ``reference`` (n,)."""
+        turns = np.round((reference - q) / (2 * np.pi))
+        return np.where(np.asarray(self.continuous), q + 2 * np.pi * turns, q)
+
+    def inside(self, q: F64) -> F64:
+        """The angles ``q`` (n,) within the limits: by whole turns of the continuous joints where that will do, else at the nearest limit."""
+        outside = (q < self.lower) | (q > self.upper)
+        middle = (self.lower + self.upper) / 2
+        turned = np.where(outside, self.same_turn(q, middle), q)
+        return np.clip(turned, self.lower, self.upper)
 
 
 @dataclass(frozen=True)

@@ -224,6 +224,8 @@ class Supervisor:
         if not usable or (last is not None and stamp <= last[0]) or abs(now - stamp) > _NS:
             self.refused += 1
             return False
+        if self._plan is not None and not self._at_rest_disengaged():
+            q = self.limits.same_turn(q, self._plan.at(self._plan.start + 1)[0])
         self._measured = (stamp, now, q)
         self._recent.append((now, q))
         while now - self._recent[0][0] > self.settings.feedback_timeout * _NS:
@@ -284,14 +286,14 @@ class Supervisor:
         recent = np.array(
             [past for when, past in self._recent if now - when <= _STILL_S * _NS] or [q]
         )
-        moved = np.ptp(recent, axis=0) > _STILL_RAD
+        moved = np.ptp(self.limits.same_turn(recent, q), axis=0) > _STILL_RAD
         if moved.any():
             return f"cannot engage: joint '{self.limits.joint_names[int(np.argmax(moved))]}' is moving, or its joint states jump"
         slack = 0.02 + 0.01 * (self.limits.upper - self.limits.lower)
-        outside = (q < self.limits.lower - slack) | (q > self.limits.upper + slack)
+        outside = np.abs(self.limits.same_turn(self.limits.inside(q), q) - q) > slack
         if outside.any():
             return f"cannot engage: joint '{self.limits.joint_names[int(np.argmax(outside))]}' is outside its limits; move the arm by hand"
-        q = np.clip(q, self.limits.lower, self.limits.upper)
+        q = self.limits.inside(q)
         if refusal := self._posture_refused(q):
             return f"cannot engage: {refusal}"
         self._plan = rest(self._index(now), q)
@@ -374,6 +376,10 @@ class Supervisor:
             bool(self._pressed),
         )
 
+    def _at_rest_disengaged(self) -> bool:
+        """Whether the arm's own word on where it is counts, and not what it was told."""
+        return self.state is SupervisorState.DISENGAGED and not self._moving()
+
     def _engaged(self) -> bool:
         return self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED)
 
@@ -385,13 +391,8 @@ class Supervisor:
         self._watch(now)
         self._ticked = now
         index = self._index(now)
-        if (
-            self.state is SupervisorState.DISENGAGED
-            and not self._moving()
-            and self._measured is not None
-        ):
-            q = np.clip(self._measured[2], self.limits.lower, self.limits.upper)
-            self._plan = rest(index, q)
+        if self._at_rest_disengaged() and self._measured is not None:
+            self._plan = rest(index, self.limits.inside(self._measured[2]))
         if self._plan is None:
             return self._nothing(now)
         self._record(index)
