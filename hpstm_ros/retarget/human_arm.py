@@ -11,6 +11,13 @@ from pallas_ros.body.names import JOINT_INDEX
 
 F64 = NDArray[np.float64]
 
+_NS = 1_000_000_000
+_UPSIDE_DOWN = (
+    0.1  # squared cosine of half the tilt, 143 degrees: beyond, noise turns the heading round
+)
+_HALF_S = 0.15  # in which half of what a held heading is off by is made up for
+_SAME_S = 1.0  # without a body for longer, the heading is looked at afresh
+
 _MIRROR = np.diag([1.0, -1.0, 1.0])
 # The hand's axes in the body's joint frames, which are identity in the T-pose with palms down:
 # x along the fingers, z out of the back of the hand.
@@ -41,18 +48,51 @@ class HumanArm:
     confidence: float
 
 
+class Facing:
+    """Which way an operator faces, continuous through any pitch: bowing beyond 90 degrees does not turn anyone round.
+
+    The heading is the pelvis's turn about the vertical once its tilt is undone by the shortest way. That is not known of a pelvis
+    upside down; near there the heading is held, and what it is off by after is made up for within a second.
+    """
+
+    def __init__(self) -> None:
+        """Nobody seen yet."""
+        self._last: tuple[int, float] | None = None
+        self._held = 0.0
+
+    def update(self, stamp: int, q_world_pelvis: rotations.Array) -> float:
+        """The heading in rad for the pelvis's orientation (4,) xyzw at ``stamp`` ns."""
+        turn = float(rotations.turn_about_z(q_world_pelvis))
+        since = None if self._last is None else (stamp - self._last[0]) / _NS
+        if since is None or not 0 <= since <= _SAME_S or self._last is None:
+            self._held = 0.0
+        elif float(q_world_pelvis[2:] @ q_world_pelvis[2:]) < _UPSIDE_DOWN:
+            off = self._last[1] - turn
+            self._held = (off + np.pi) % (2 * np.pi) - np.pi
+        else:
+            self._held *= 0.5 ** (since / _HALF_S)
+        heading = turn + self._held
+        self._last = stamp, heading
+        return heading
+
+
 def other(side: str) -> str:
     """The other side."""
     return "left" if side == "right" else "right"
 
 
 def read_arm(
-    body: BodyFrame, side: str, orientation_from: str = "wrist", mirrored: bool = False
+    body: BodyFrame,
+    side: str,
+    orientation_from: str = "wrist",
+    mirrored: bool = False,
+    facing: Facing | None = None,
 ) -> HumanArm | None:
     """The arm on one side of a body, or None where it must not be used (a joint is not valid or not finite).
 
     ``mirrored`` gives the reflection in the operator's sagittal plane, as seen in a mirror. The hand's orientation is taken
-    from the ``wrist`` or, where nothing measures the hand itself, from the ``forearm``.
+    from the ``wrist`` or, where nothing measures the hand itself, from the ``forearm``. ``facing`` knows which way the operator
+    faced in the body before.
     """
     shoulder, elbow, wrist = (
         JOINT_INDEX[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist")
@@ -77,9 +117,8 @@ def read_arm(
         or not 0.5 < float(np.linalg.norm(hand_quaternion)) < 2.0
     ):
         return None
-    R_world_operator = rotations.to_matrix(
-        rotations.about_z(rotations.heading(rotations.normalise(quaternions[0])))
-    )
+    heading = (facing or Facing()).update(body.stamp, rotations.normalise(quaternions[0]))
+    R_world_operator = rotations.to_matrix(rotations.about_z(heading))
     R_operator_world = R_world_operator.T
     R_hand = (
         R_operator_world

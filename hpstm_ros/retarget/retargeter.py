@@ -16,7 +16,7 @@ import pinocchio as pin
 from numpy.typing import NDArray
 from pink.tasks import FrameTask, PostureTask
 
-from hpstm_ros.retarget.human_arm import HumanArm, other, read_arm
+from hpstm_ros.retarget.human_arm import Facing, HumanArm, other, read_arm
 from hpstm_ros.retarget.robots import Arm, RobotDescription
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
@@ -124,8 +124,27 @@ class _Posture(pink.Configuration):  # type: ignore[misc]
     def get_frame_jacobian(self, frame: str) -> F64:
         """See Pink. Not to be written to."""
         if frame not in self._jacobians:
-            self._jacobians[frame] = super().get_frame_jacobian(frame)
+            jacobian = super().get_frame_jacobian(frame)
+            self._jacobians[frame] = jacobian.reshape(6, -1)  # flat for a single joint
         return self._jacobians[frame]
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """Where operator and robot were when the clutch took hold, in the base frame: nothing moves until the operator does.
+
+    Attributes:
+        hand: (3,) m, the operator's wrist from the shoulder.
+        R_tip: (3, 3) how the tip would be turned if it were turned as the hand is.
+        p_tip_robot, R_tip_robot: where and how the tip was.
+        R_elbow: (3, 3) takes the direction of the operator's elbow to that of the robot's.
+    """
+
+    hand: F64
+    R_tip: F64
+    p_tip_robot: F64
+    R_tip_robot: F64
+    R_elbow: F64
 
 
 class _ArmTasks:
@@ -145,7 +164,7 @@ class _ArmTasks:
             else None
         )
         self.length: float | None = None
-        self.anchor: tuple[F64, F64, F64, F64] | None = None
+        self.anchor: _Anchor | None = None
         self.projected = False
 
     @property
@@ -158,7 +177,7 @@ class _ArmTasks:
         )
 
     def target(
-        self, human: HumanArm, settings: RetargetSettings, tip_now: pin.SE3
+        self, human: HumanArm, settings: RetargetSettings, configuration: pink.Configuration
     ) -> tuple[F64, F64]:
         """Where the tip should be, (3,) m and (3, 3), in the base frame, before the workspace."""
         arm = self.arm
@@ -176,23 +195,48 @@ class _ArmTasks:
             return arm.p_base_shoulder + p_hand, R_tip
         hand = arm.R_base_operator @ human.hand
         if self.anchor is None:
-            self.anchor = (hand, R_tip, np.array(tip_now.translation), np.array(tip_now.rotation))
-        hand_0, R_hand_0, p_tip_0, R_tip_0 = self.anchor
-        return p_tip_0 + scale * (hand - hand_0), R_tip @ R_hand_0.T @ R_tip_0
+            self.anchor = self._take_hold(hand, R_tip, human, configuration)
+        anchor = self.anchor
+        p = anchor.p_tip_robot + scale * (hand - anchor.hand)
+        return p, R_tip @ anchor.R_tip.T @ anchor.R_tip_robot
+
+    def _take_hold(
+        self, hand: F64, R_tip: F64, human: HumanArm, configuration: pink.Configuration
+    ) -> _Anchor:
+        arm, tip = self.arm, configuration.get_transform_frame_to_world(self.arm.tip)
+        R_elbow = np.eye(3)
+        if arm.elbow is not None:
+            at = configuration.get_transform_frame_to_world(arm.elbow).translation
+            R_elbow = pin.Quaternion.FromTwoVectors(
+                arm.R_base_operator @ human.elbow, at - arm.p_base_shoulder
+            ).matrix()
+        return _Anchor(
+            hand, R_tip, np.array(tip.translation), np.array(tip.rotation), np.array(R_elbow)
+        )
+
+    def elbow_direction(self, human: HumanArm) -> F64:
+        """(3,) where the robot's elbow should be from its shoulder, in the base frame."""
+        direction = self.arm.R_base_operator @ human.elbow
+        return direction if self.anchor is None else np.asarray(self.anchor.R_elbow @ direction)
 
     def in_workspace(self, p: F64) -> F64:
-        """The nearest point in reach and a little inside the box; sets `projected`."""
+        """The nearest point in reach and a little inside the box, or no farther out than where a clutch took hold; sets `projected`."""
         arm, out = self.arm, p
+        low, high = self.robot.box_min + _BOX_MARGIN_M, self.robot.box_max - _BOX_MARGIN_M
+        near, far = arm.reach_min, arm.reach
+        if self.anchor is not None:
+            held = self.anchor.p_tip_robot
+            low, high = np.minimum(low, held), np.maximum(high, held)
+            apart = float(np.linalg.norm(held - arm.p_base_shoulder))
+            near, far = min(near, apart), max(far, apart)
         for _ in range(2):
             arrow = out - arm.p_base_shoulder
             distance = float(np.linalg.norm(arrow))
-            if distance > arm.reach or distance < arm.reach_min:
+            if not near <= distance <= far:
                 forward = arm.R_base_operator[:, 0]
                 direction = arrow / distance if distance > 1e-6 else forward
-                out = arm.p_base_shoulder + direction * min(max(distance, arm.reach_min), arm.reach)
-            out = np.clip(
-                out, self.robot.box_min + _BOX_MARGIN_M, self.robot.box_max - _BOX_MARGIN_M
-            )
+                out = arm.p_base_shoulder + direction * min(max(distance, near), far)
+            out = np.clip(out, low, high)
         self.projected = bool(np.abs(out - p).max() > 1e-9)
         return np.asarray(out)
 
@@ -220,7 +264,7 @@ class _ArmTasks:
         if self.elbow is not None and arm.elbow is not None:
             at = configuration.get_transform_frame_to_world(arm.elbow)
             length = float(np.linalg.norm(at.translation - arm.p_base_shoulder))
-            wanted = arm.p_base_shoulder + length * (arm.R_base_operator @ human.elbow)
+            wanted = arm.p_base_shoulder + length * self.elbow_direction(human)
             self.elbow.set_target(pin.SE3(at.rotation, wanted))
             self.elbow.set_position_cost(
                 arm.weights["elbow"] / np.sqrt(1.0 + human.elbow_variance / soft)
@@ -235,7 +279,7 @@ class _ArmTasks:
             - self.arm.p_base_shoulder
         )
         length = float(np.linalg.norm(arrow))
-        cosine = arrow @ (self.arm.R_base_operator @ human.elbow) / max(length, 1e-9)
+        cosine = arrow @ self.elbow_direction(human) / max(length, 1e-9)
         return float(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
@@ -271,7 +315,8 @@ class Retargeter:
         self._posture = PostureTask(
             cost=max(min(arm.weights["posture"] for arm in robot.arms), 1e-6)
         )
-        self._posture.set_target(robot.q_ready)
+        self._held: F64 | None = None  # the posture in which a clutch took hold
+        self._facing = Facing()
         self._manipulable = [self._manipulability(arm) or 1.0 for arm in self._arms]
 
     @property
@@ -285,16 +330,31 @@ class Retargeter:
             self._near = self.q, self._barriers(self.q)
 
     def restart(self, q: F64) -> None:
-        """Go on from posture ``q`` (n,) rad: where the arm is when it is engaged. A clutch takes hold anew."""
+        """Go on from posture ``q`` (n,) rad: where the arm is when it is engaged. A clutch takes hold again."""
         self._configuration.update(np.clip(q, self.robot.lower, self.robot.upper))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._held = None
         for arm in self._arms:
             arm.anchor = None
 
+    def _preferred(self) -> F64:
+        """(n,) rad, the posture to prefer: the ready one, or where a clutch took hold, as one preferred to that would move an arm whose operator is at rest."""
+        if self.settings.mode != "clutched":
+            self._held = None
+        elif self._held is None:
+            self._held = self.q
+        posture = self.robot.q_ready if self._held is None else self._held
+        turns = np.round((self._configuration.q - posture) / (2 * np.pi))
+        return np.where(self.robot.continuous, posture + 2 * np.pi * turns, posture)
+
     def new_operator(self) -> None:
         """The next body is another person's: its arm's length and the clutch's anchors are found again."""
+        self._let_go()
+        self._facing = Facing()
         for arm in self._arms:
             arm.length = None
-            arm.anchor = None
 
     def step(
         self, body: BodyFrame, q_now: F64 | None = None, tip_speed: float = np.inf
@@ -318,10 +378,11 @@ class Retargeter:
         humans = self._read(body)
         if humans is None:
             return None
+        self._posture.set_target(self._preferred())
         poses = []
         for arm, human in zip(self._arms, humans, strict=True):
             tip = configuration.get_transform_frame_to_world(arm.arm.tip)
-            p, R = arm.target(human, settings, tip)
+            p, R = arm.target(human, settings, configuration)
             p = arm.in_workspace(p)
             poses.append(pin.SE3(R, p))
             arrow = p - tip.translation
@@ -345,7 +406,7 @@ class Retargeter:
                 side = other(arm.arm.side) if mirrored else arm.arm.side
             else:
                 side = self._side or arm.arm.side
-            human = read_arm(body, side, self.settings.orientation_from, mirrored)
+            human = read_arm(body, side, self.settings.orientation_from, mirrored, self._facing)
             if human is None:
                 return None
             humans.append(human)
