@@ -1,5 +1,6 @@
 """A simulated robot arm (MuJoCo) behind the topics of a real one's controller."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from trajectory_msgs.msg import JointTrajectory
 from hpstm_ros.retarget import urdf
 from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.simulation.arm import ArmSimulator, Faults, Trajectory
+from hpstm_ros.simulation.gripper import SimulatedGripper
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import (
     TOPIC_JOINT_STATES,
@@ -48,6 +50,22 @@ class ArmSimulatorNode(PallasNode):
             self._on_trajectory,
         )
         self.subscribe(Float64MultiArray, f"/{s['controller']}/commands", self._on_positions)
+        self._grippers = [
+            (arm.name, SimulatedGripper(arm.gripper)) for arm in robot.arms if arm.gripper
+        ]
+        for name, gripper in self._grippers:
+            several = f"{name}_" if len(self._grippers) > 1 else ""
+            controller = several + s["gripper_controller"]
+            self.subscribe(
+                JointTrajectory,
+                TOPIC_JOINT_TRAJECTORY.format(controller=controller),
+                partial(self._on_gripper_trajectory, gripper),
+            )
+            self.subscribe(
+                Float64MultiArray,
+                f"/{controller}/commands",
+                partial(self._on_gripper_positions, gripper),
+            )
         self.every(1 / s["rate_hz"], self._tick)
 
     def activate(self) -> None:
@@ -93,16 +111,31 @@ class ArmSimulatorNode(PallasNode):
             self.now(), Trajectory(np.array([self.now()]), q, np.zeros_like(q), np.zeros_like(q))
         )
 
+    def _on_gripper_trajectory(self, gripper: SimulatedGripper, message: JointTrajectory) -> None:
+        names = list(gripper.gripper.joint_names)
+        trajectory = _from_msg(message, names, self.now())
+        gripper.command(trajectory.times, trajectory.q)
+
+    def _on_gripper_positions(self, gripper: SimulatedGripper, message: Float64MultiArray) -> None:
+        q = np.array([message.data], dtype=np.float64)
+        count = len(gripper.gripper.joint_names)
+        if q.shape != (1, count) or not np.isfinite(q).all():
+            raise PallasError(f"the gripper has {count} joints, and takes as many numbers")
+        gripper.command(np.array([self.now()]), q)
+
     def _tick(self) -> None:
         assert self._arm is not None
         now = self.now()
         self._arm.advance(now)
+        names, q, dq, effort = list(self._joint_names), self._arm.q, self._arm.dq, self._arm.effort
+        for _, gripper in self._grippers:
+            gripper.advance(now)
+            names += gripper.joint_names
+            still = np.zeros(len(gripper.joint_names))
+            q, dq = np.concatenate((q, gripper.positions)), np.concatenate((dq, still))
+            effort = np.concatenate((effort, still))
         if not self._arm.faults.lost_feedback:
-            self._states.publish(
-                joint_state_to_msg(
-                    now, self._joint_names, self._arm.q, self._arm.dq, self._arm.effort
-                )
-            )
+            self._states.publish(joint_state_to_msg(now, names, q, dq, effort))
 
 
 def _from_msg(message: JointTrajectory, joint_names: list[str], now: int) -> Trajectory:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pallas.msg import BodyPose, SupervisorStatus
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, Float64MultiArray
+from sensor_msgs.msg import JointState, Joy
+from std_msgs.msg import Bool, Float64, Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
@@ -21,11 +21,15 @@ from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.safety.limits import SupervisorSettings
 from hpstm_ros.safety.people import OperatorSettings
 from hpstm_ros.safety.supervisor import Command
+from hpstm_ros.teleoperation.grippers import GripperMotion
 from hpstm_ros.teleoperation.teleoperation import Bounds, Teleoperation, limits_of
+from hpstm_ros.teleoperation.trigger import GripperTrigger
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import (
     TOPIC_DEAD_MAN,
     TOPIC_EMERGENCY_STOP,
     TOPIC_GOAL,
+    TOPIC_GRIPPER,
     TOPIC_HPSTM_BODY,
     TOPIC_JOINT_STATES,
     TOPIC_JOINT_TRAJECTORY,
@@ -86,6 +90,8 @@ class RetargetNode(PallasNode):
             s["stop_deviation_limit_m"] or s["stop_deviation_m"],
         )
         self.check()
+        for remark in robot.remarks:
+            self.say(f"{robot.name}: {remark}")
         self._joint_names = list(robot.joint_names)
         self._base = str(robot.full.frames[1].name) if robot.full.nframes > 1 else "base_link"
         self._status_due, self._last_state = 0, -1
@@ -110,6 +116,7 @@ class RetargetNode(PallasNode):
             ("emergency_stop", self._stop),
         ):
             self.serve(Trigger, f"/retarget/{name}", call)
+        self._configure_grippers()
         self.every(1 / s["rate_hz"], self._tick)
         self.every(_CONNECTIONS_S, self._look_at_connections)
 
@@ -135,8 +142,7 @@ class RetargetNode(PallasNode):
             TOPIC_JOINT_STATES,
             self._on_joints,
             ANY_OFFER,
-            raw=True,
-            newest=True,
+            raw=True,  # and all of them: several publishers may each report some of the joints
             intake=joints,
         )
         self.subscribe(Bool, TOPIC_DEAD_MAN, self._on_dead_man, ANY_OFFER, sourced=True)
@@ -156,6 +162,31 @@ class RetargetNode(PallasNode):
         """Speed and uncertainty stay below what was allowed at launch."""
         if self._arm is not None:
             self._bounds.check(self._tip_speed(self._arm), self.settings["stop_deviation_m"])
+
+    def _configure_grippers(self) -> None:
+        """Controllers of grippers, openings, and the triggers of a joystick."""
+        assert self._arm is not None
+        s, grippers = self.settings, self._arm.grippers
+        self._gripper_outputs = []
+        for gripper in grippers if s["gripper_interface"] != "none" else []:
+            several = f"{gripper.arm}_" if len(grippers) > 1 else ""
+            controller = several + s["gripper_controller"]
+            if s["gripper_interface"] == "position":
+                output = self.advertise(Float64MultiArray, f"/{controller}/commands")
+            else:
+                output = self.advertise(
+                    JointTrajectory, TOPIC_JOINT_TRAJECTORY.format(controller=controller)
+                )
+            self._gripper_outputs.append(output)
+        self.subscribe(Float64, TOPIC_GRIPPER, partial(self._on_opening, None))
+        for number, gripper in enumerate(grippers if len(grippers) > 1 else []):
+            self.subscribe(
+                Float64, f"{TOPIC_GRIPPER}/{gripper.arm}", partial(self._on_opening, number)
+            )
+        ends = s["gripper_trigger_released"], s["gripper_trigger_pressed"]
+        self._triggers = [GripperTrigger(text, *ends) for text in s["gripper_triggers"]]
+        if self._triggers:
+            self.subscribe(Joy, s["joy_topic"], self._on_joy, NEWEST, newest=True)
 
     def reconfigure(self, changed: set[str]) -> None:
         """What may change while the arm moves takes effect with the next body; the rest is read-only."""
@@ -298,6 +329,23 @@ class RetargetNode(PallasNode):
             np.array(message.position),
         )
 
+    def _on_opening(self, number: int | None, message: Float64) -> None:
+        self._open_gripper(message.data, number)
+
+    def _open_gripper(self, opening: float, number: int | None = None) -> None:
+        assert self._arm is not None
+        if not self._arm.open_gripper(opening, number):
+            raise PallasError(
+                "a gripper's opening is no number; it goes from 0, closed, to 1, open"
+            )
+
+    def _on_joy(self, message: Joy) -> None:
+        """One trigger for all grippers, or one for each."""
+        for number, trigger in enumerate(self._triggers):
+            opening = trigger.opening(message.axes, message.buttons)
+            if opening is not None:
+                self._open_gripper(opening, number if len(self._triggers) > 1 else None)
+
     def _on_dead_man(self, message: Bool, source: str) -> None:
         assert self._arm is not None
         self._arm.supervisor.dead_man(self.now(), message.data, source)
@@ -356,6 +404,7 @@ class RetargetNode(PallasNode):
                 self._commands.publish(_trajectory(stamp, self._joint_names, command))
             arm.sent(self.now())
         self._last_command = command
+        self._publish_grippers(now)
         if (
             int(command.state) != self._last_state
             or now >= self._status_due
@@ -363,6 +412,18 @@ class RetargetNode(PallasNode):
         ):
             self._last_state, self._status_due = int(command.state), now + _STATUS_NS
             self._status.publish(self._status_message(now, command))
+
+    def _publish_grippers(self, now: int) -> None:
+        assert self._arm is not None
+        for output, gripper, motion in zip(
+            self._gripper_outputs, self._arm.grippers, self._arm.gripper_motions, strict=False
+        ):
+            if motion is None:
+                continue
+            if self.settings["gripper_interface"] == "position":
+                output.publish(Float64MultiArray(data=motion.q[0].tolist()))
+            else:
+                output.publish(_gripper_trajectory(now, gripper.gripper.joint_names, motion))
 
     def _publish_poses(self) -> None:
         arm = self._arm
@@ -410,6 +471,20 @@ def _trajectory(stamp: int, joint_names: list[str], command: Command) -> JointTr
         _point(int(time) - stamp, state)
         for time, state in zip(command.times, command.points, strict=True)
     ]
+    return message
+
+
+def _gripper_trajectory(
+    stamp: int, joint_names: tuple[str, ...], motion: GripperMotion
+) -> JointTrajectory:
+    """Positions and velocities of a gripper's joints, timed from ``stamp`` ns."""
+    message = JointTrajectory()
+    message.header.stamp, message.joint_names = to_stamp(stamp), list(joint_names)
+    for time, q, dq in zip(motion.times, motion.q, motion.dq, strict=True):
+        point = JointTrajectoryPoint()
+        point.positions, point.velocities = (array("d", part.tobytes()) for part in (q, dq))
+        point.time_from_start.sec, point.time_from_start.nanosec = divmod(int(time) - stamp, _NS)
+        message.points.append(point)
     return message
 
 

@@ -5,13 +5,14 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import pinocchio as pin
 import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hpstm_ros.retarget.demand import IN_REACH, OUT_OF_REACH, TOO_FAST, Demand
 from hpstm_ros.retarget.retargeter import RetargetSettings
-from hpstm_ros.retarget.robots import RobotDescription
+from hpstm_ros.retarget.robots import Gripper, RobotDescription
 from hpstm_ros.safety import checker
 from hpstm_ros.safety.limits import Limits, SupervisorSettings
 from hpstm_ros.safety.supervisor import Command, SupervisorState
@@ -317,9 +318,12 @@ def describe(robot: RobotDescription) -> str:
             "tip": arm.tip,
             **({"elbow": arm.elbow} if arm.elbow else {}),
             "shoulder": short(arm.p_base_shoulder),
+            "operator_rpy": _degrees(arm.R_base_operator),
+            "hand_rpy": _degrees(arm.R_hand_tip),
             "reach": short(arm.reach),
             "reach_min": short(arm.reach_min),
             "weights": {key: float(value) for key, value in arm.weights.items()},
+            "gripper": _gripper(arm.gripper),
         }
         for arm in robot.arms
     ]
@@ -327,13 +331,32 @@ def describe(robot: RobotDescription) -> str:
         "urdf": str(robot.path.resolve()),
         "arms": arms,
         "ready": {name: short(q) for name, q in zip(robot.joint_names, robot.q_ready, strict=True)},
+        "locked": {name: short(q) for name, q in robot.locked_at.items()},
         "limits": {
             name: short(getattr(robot, name))
             for name in ("lower", "upper", "velocity", "acceleration", "jerk")
         },
         "workspace": {"min": short(robot.box_min), "max": short(robot.box_max)},
     }
+    remarks = "".join(f"# {remark}\n" for remark in robot.remarks)
     return (
         "# Made by `pallas retarget --describe` from the URDF; docs/guide/robots.md says what each line means.\n"
+        + remarks
         + yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=140)
     )
+
+
+def _degrees(R: F64) -> list[float]:
+    """Roll, pitch, yaw of a rotation matrix."""
+    return [float(angle) + 0.0 for angle in np.round(np.degrees(pin.rpy.matrixToRpy(R)), 2)]
+
+
+def _gripper(gripper: Gripper | None) -> dict[str, Any] | bool:
+    """A gripper's entry; false where there is none."""
+    if gripper is None:
+        return False
+    return {
+        "open": dict(zip(gripper.joint_names, np.round(gripper.open, 4).tolist(), strict=True)),
+        "closed": dict(zip(gripper.joint_names, np.round(gripper.closed, 4).tolist(), strict=True)),
+        "velocity": float(np.round(gripper.velocity.max(), 4)),
+    }

@@ -13,10 +13,14 @@ from hpstm_ros.safety.guard import Guard, PinocchioGuard
 from hpstm_ros.safety.limits import REDUCED_SPEED, Limits, SupervisorSettings
 from hpstm_ros.safety.people import OperatorSettings, People
 from hpstm_ros.safety.supervisor import Command, Supervisor, SupervisorState
+from hpstm_ros.teleoperation.grippers import GripperMotion, grippers_of
+from hpstm_ros.teleoperation.joint_states import JointStates
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 
 F64 = NDArray[np.float64]
+
+_LED = (SupervisorState.ALIGNING, SupervisorState.TRACKING)
 
 
 def limits_of(robot: RobotDescription, tip_speed: float | None = None) -> Limits:
@@ -38,6 +42,7 @@ def limits_of(robot: RobotDescription, tip_speed: float | None = None) -> Limits
         speed,
         robot.box_min,
         robot.box_max,
+        robot.continuous,
     )
 
 
@@ -100,13 +105,15 @@ class Teleoperation:
             robot, side, retarget, guard_of(robot).near_pairs
         )  # of its own: it remembers postures
         self.supervisor = Supervisor(limits_of(robot, tip_speed), safety, self.guard)
+        self.grippers = grippers_of(robot, self.supervisor.settings)
+        self.gripper_motions: list[GripperMotion | None] = [None] * len(self.grippers)
         self.people = People(operator)
         self.figures = Figures()
         self.refusal = ""
         self.goal: Goal | None = None
         self.body_stamp = 0
         self._followed = ""
-        self._order: tuple[tuple[str, ...], NDArray[np.intp]] | None = None
+        self._states = JointStates(robot.joint_names, self.supervisor.settings.feedback_timeout)
         self._before = self.supervisor.state
         self._data = robot.model.createData()
 
@@ -133,19 +140,28 @@ class Teleoperation:
         return True
 
     def joints(self, now: int, stamp: int, names: tuple[str, ...], q: F64) -> bool:
-        """Take joint states in, in any order and with joints that are not the arm's; False where they are refused."""
-        if self._order is None or self._order[0] != names:
-            if any(joint not in names for joint in self.robot.joint_names):
-                self.figures.refused += 1
-                return False
-            self._order = (
-                names,
-                np.array([names.index(joint) for joint in self.robot.joint_names]),
-            )
-        if len(q) != len(names) or not self.supervisor.measured(now, stamp, q[self._order[1]]):
-            self.figures.refused += 1
-            return False
-        return True
+        """Take joint states in, of some joints or all, in any order and with joints that are not the arm's; False where they are refused."""
+        taken = self._states.add(now, stamp, names, q)
+        whole = self._states.newest()
+        if whole is not None:
+            taken &= self.supervisor.measured(now, *whole)
+        for gripper in self.grippers:
+            gripper.joints(now, stamp, names, q)
+        self._watch_states(now)
+        self.figures.refused += not taken
+        return taken
+
+    def open_gripper(self, opening: float, number: int | None = None) -> bool:
+        """Ask for an opening, 0 closed to 1 open, of one of the `grippers` or of all; False where it is no number."""
+        chosen = self.grippers if number is None else self.grippers[number : number + 1]
+        taken = [gripper.supervisor.open(opening) for gripper in chosen]
+        self.figures.refused += not all(taken)
+        return all(taken)
+
+    def _watch_states(self, now: int) -> None:
+        """Joint states that come and cannot be used are a fault with a reason of its own; that none come the supervisor sees."""
+        required = self.supervisor.settings.require_feedback
+        self.supervisor.fault("joint states", self._states.trouble(now) if required else "")
 
     def stands(self, now: int, q: F64) -> None:
         """The arm has stood at ``q`` (n,) rad for a tenth of a second: what it takes to be engaged where no arm says so."""
@@ -158,8 +174,11 @@ class Teleoperation:
 
     def tick(self, now: int) -> Command:
         """The next command."""
+        self._watch_states(now)
         command = self.supervisor.tick(now)
         self._restart(command)
+        led = command.state in _LED
+        self.gripper_motions = [gripper.tick(now, led) for gripper in self.grippers]
         self.figures.commands += command.send
         self.figures.limited += command.send and bool(command.limited_by)
         return command
@@ -190,8 +209,7 @@ class Teleoperation:
         return float(np.linalg.norm(self.tips(command.q) - self.goal.p_base_tip, axis=1).max())
 
     def _restart(self, command: Command) -> None:
-        """The inverse kinematics starts anew from where the arm is whenever the arm is not led by it."""
-        led = (SupervisorState.ALIGNING, SupervisorState.TRACKING)
-        if (command.state not in led or self._before not in led) and np.isfinite(command.q).all():
+        """The inverse kinematics starts again from where the arm is whenever the arm is not led by it."""
+        if (command.state not in _LED or self._before not in _LED) and np.isfinite(command.q).all():
             self.retargeter.restart(command.q)
         self._before = command.state

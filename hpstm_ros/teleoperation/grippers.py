@@ -1,0 +1,63 @@
+"""The grippers of a robot's arms: openings in, supervised joint positions out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.retarget.robots import Gripper, RobotDescription
+from hpstm_ros.safety.gripper import GripperCommand, GripperSupervisor, gripper_limits
+from hpstm_ros.safety.limits import SupervisorSettings
+from hpstm_ros.teleoperation.joint_states import JointStates
+
+F64 = NDArray[np.float64]
+
+_SEEN_S = 1.0  # a gripper's joint states may come this seldom
+
+
+@dataclass(frozen=True, eq=False)
+class GripperMotion:
+    """What a gripper's controller is told: times (K,) ns, positions and velocities (K, m) of its joints."""
+
+    times: NDArray[np.int64]
+    q: F64
+    dq: F64
+
+
+class ArmGripper:
+    """One arm's gripper."""
+
+    def __init__(self, arm: str, gripper: Gripper, settings: SupervisorSettings) -> None:
+        """``arm`` is the arm's name."""
+        self.arm, self.gripper = arm, gripper
+        self._span = gripper.open - gripper.closed
+        moves = np.abs(self._span) > 1e-9
+        speed = float((gripper.velocity[moves] / np.abs(self._span[moves])).min())
+        acceleration = float((gripper.acceleration[moves] / np.abs(self._span[moves])).min())
+        self.supervisor = GripperSupervisor(gripper_limits(arm, speed, acceleration), settings)
+        self._moves = moves
+        self._states = JointStates(gripper.joint_names, _SEEN_S)
+
+    def joints(self, now: int, stamp: int, names: tuple[str, ...], q: F64) -> None:
+        """Joint states, of the gripper's joints or others."""
+        self._states.add(now, stamp, names, q)
+        whole = self._states.newest()
+        if whole is not None:
+            off = (whole[1] - self.gripper.closed)[self._moves]
+            self.supervisor.measured(float(np.mean(off / self._span[self._moves])))
+
+    def tick(self, now: int, led: bool) -> GripperMotion | None:
+        """The next command, or None where there is none to give."""
+        command = self.supervisor.tick(now, led)
+        return None if command is None else self._motion(command)
+
+    def _motion(self, command: GripperCommand) -> GripperMotion:
+        q = self.gripper.closed + command.opening[:, None] * self._span
+        return GripperMotion(command.times, q, command.speed[:, None] * self._span)
+
+
+def grippers_of(robot: RobotDescription, settings: SupervisorSettings) -> list[ArmGripper]:
+    """Of the arms that have one, in the order of the arms."""
+    return [
+        ArmGripper(arm.name, arm.gripper, settings) for arm in robot.arms if arm.gripper is not None
+    ]
