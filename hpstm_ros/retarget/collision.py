@@ -1,7 +1,5 @@
 """A robot's collision geometry, cheap enough to test 125 times a second: every mesh as its convex hull."""
 
-import itertools
-
 import coal
 import numpy as np
 import pinocchio as pin
@@ -11,10 +9,9 @@ F64 = NDArray[np.float64]
 
 MARGIN_M = 0.01
 """How near two parts of the arm, or a part and a keep-out volume, may come."""
-_READY_MARGIN_M = 0.015
+READY_MARGIN_M = 0.015
+"""In the ready posture, parts that come nearer than this are not watched."""
 _MESH_VERTICES = 200
-_FLAT = 1e-4  # thickness over length below which a mesh counts as flat
-_TESTS = 1_000_000  # of pairs on loading, about 2.5 s; the robots of config/robots need fewer
 
 
 def margin_data(geometry: pin.GeometryModel, margin: float = MARGIN_M) -> pin.GeometryData:
@@ -26,46 +23,56 @@ def margin_data(geometry: pin.GeometryModel, margin: float = MARGIN_M) -> pin.Ge
 
 
 def convex_model(
-    model: pin.Model, collision: pin.GeometryModel, q_ready: F64, samples: int = 200
+    model: pin.Model, collision: pin.GeometryModel, samples: int = 200
 ) -> pin.GeometryModel:
     """Convex shapes in place of ``collision``'s, with the pairs worth testing.
 
-    Left out are pairs on the same or on neighbouring joints, pairs that nearly touch in the ready posture (hulls are rounder than
-    the links, so what touches there is no collision), and pairs that overlap in nearly every posture. That is what MoveIt's
-    Setup Assistant leaves out by sampling.
+    Left out are pairs on the same or on neighbouring joints, and pairs that overlap in nearly every posture. With `drop_touching`,
+    that is what MoveIt's Setup Assistant leaves out by sampling.
     """
     out = pin.GeometryModel()
     for item in collision.geometryObjects:
+        shape = _convex(item.geometry)
+        shape.computeLocalAABB()
         out.addGeometryObject(
-            pin.GeometryObject(item.name, item.parentJoint, item.placement, _convex(item.geometry))
+            pin.GeometryObject(item.name, item.parentJoint, item.placement, shape)
         )
     for a in range(out.ngeoms):
         for b in range(a + 1, out.ngeoms):
             i, j = out.geometryObjects[a].parentJoint, out.geometryObjects[b].parentJoint
             if i != j and model.parents[i] != j and model.parents[j] != i:
                 out.addCollisionPair(pin.CollisionPair(a, b))
-    data, geometry_data = model.createData(), margin_data(out, _READY_MARGIN_M)
-    samples = max(20, min(samples, _TESTS // max(len(out.collisionPairs), 1)))
+    data, geometry_data = model.createData(), margin_data(out, READY_MARGIN_M)
     hits = np.zeros(len(out.collisionPairs))
     low, high = model.lowerPositionLimit, model.upperPositionLimit
     random = np.random.default_rng(0)
     for _ in range(samples):
         pin.computeCollisions(model, data, out, geometry_data, random.uniform(low, high), False)
         hits += [result.isCollision() for result in geometry_data.collisionResults]
-    pin.computeCollisions(model, data, out, geometry_data, q_ready, False)
-    at_ready = np.array(
-        [result.isCollision() for result in geometry_data.collisionResults], dtype=bool
+    _drop(out, hits > 0.95 * samples)
+    return out
+
+
+def drop_touching(model: pin.Model, geometry: pin.GeometryModel, q_ready: F64) -> None:
+    """Leave out the pairs that nearly touch in the ready posture: hulls are rounder than the links, so what touches there is no collision."""
+    geometry_data = margin_data(geometry, READY_MARGIN_M)
+    pin.computeCollisions(model, model.createData(), geometry, geometry_data, q_ready, False)
+    _drop(
+        geometry,
+        np.array([result.isCollision() for result in geometry_data.collisionResults], dtype=bool),
     )
-    drop = at_ready | (hits > 0.95 * samples)
+
+
+def _drop(geometry: pin.GeometryModel, drop: NDArray[np.bool_]) -> None:
+    """Leave out collision pairs (P,)."""
     keep = [
         (pair.first, pair.second)
-        for pair, dropped in zip(out.collisionPairs, drop, strict=True)
+        for pair, dropped in zip(geometry.collisionPairs, drop, strict=True)
         if not dropped
     ]
-    out.removeAllCollisionPairs()
+    geometry.removeAllCollisionPairs()
     for first, second in keep:
-        out.addCollisionPair(pin.CollisionPair(first, second))
-    return out
+        geometry.addCollisionPair(pin.CollisionPair(first, second))
 
 
 def add_keep_out(
@@ -92,37 +99,8 @@ def _convex(shape: coal.CollisionGeometry) -> coal.CollisionGeometry:
         return shape
     if shape.num_vertices > _MESH_VERTICES:
         shape = _thinned(np.asarray(shape.vertices()))
-    if not _has_volume(np.asarray(shape.vertices())):
-        shape = _box(np.asarray(shape.vertices()))
-    try:
-        shape.buildConvexHull(True, "Qt")
-    except (RuntimeError, ValueError):  # the volume is too small after all
-        shape = _box(np.asarray(shape.vertices()))
-        shape.buildConvexHull(True, "Qt")
+    shape.buildConvexHull(True, "Qt")
     return shape.convex
-
-
-def _has_volume(vertices: F64) -> bool:
-    """Whether vertices (N, 3) span a volume: of flat ones Qhull makes no hull, and coal crashes where it does not."""
-    if len(vertices) < 4:
-        return False
-    spread = np.linalg.eigvalsh(np.cov(vertices.T))
-    return bool(spread[0] > _FLAT**2 * spread[2])
-
-
-def _box(vertices: F64) -> coal.BVHModelOBBRSS:
-    """The corners of a box around vertices (N, 3), somewhat thicker than they are."""
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
-    thick = max(0.0005, _FLAT * float((high - low).max()))
-    return _mesh(np.array(list(itertools.product(*zip(low - thick, high + thick, strict=True)))))
-
-
-def _mesh(vertices: F64) -> coal.BVHModelOBBRSS:
-    mesh = coal.BVHModelOBBRSS()
-    mesh.beginModel(0, len(vertices))
-    mesh.addVertices(vertices)
-    mesh.endModel()
-    return mesh
 
 
 def _thinned(vertices: F64) -> coal.CollisionGeometry:
@@ -133,4 +111,9 @@ def _thinned(vertices: F64) -> coal.CollisionGeometry:
     directions = np.column_stack(
         (np.sqrt(1 - z * z) * np.cos(golden * k), np.sqrt(1 - z * z) * np.sin(golden * k), z)
     )
-    return _mesh(vertices[np.unique(np.argmax(vertices @ directions.T, axis=0))])
+    chosen = vertices[np.unique(np.argmax(vertices @ directions.T, axis=0))]
+    mesh = coal.BVHModelOBBRSS()
+    mesh.beginModel(0, len(chosen))
+    mesh.addVertices(chosen)
+    mesh.endModel()
+    return mesh

@@ -3,46 +3,45 @@
 A number that is none, or so large that sums overflow, makes every later comparison meaningless, those of the safety guard too.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pinocchio as pin
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.files.urdf import LARGEST_M
 
-_MOST_TURNS_RAD = 1000.0  # of a hinge's limits: a winch's
-_FASTEST = 1000.0  # rad/s or m/s, of a joint
+LARGEST_M = 20.0
+"""No offset between two joints, no part and no slide's travel is longer."""
+_MOST_TURNS_RAD = 1e20  # of a hinge's limits: files have 1e16 for "none"
+_FASTEST = 1e6  # rad/s or m/s, of a joint: files have 10000 for "no limit"
 _HEAVIEST_KG = 1e5
 _POSTURES = 5  # in which the kinematics are computed
 
 
-def check_model(path: Path, model: pin.Model) -> None:
+def check_model(model: pin.Model) -> None:
     """Refuse a kinematic model that no robot has.
 
     Raises:
         PallasError: a joint's or a link's offset, limit or inertia is not finite or not plausible.
     """
     for frame in model.frames:
-        _check_pose(f"{path}: frame '{_short(frame.name)}'", frame.placement)
+        _check_pose(f"frame '{_short(frame.name)}'", frame.placement)
     for name, pose, inertia in zip(model.names, model.jointPlacements, model.inertias, strict=True):
-        what = f"{path}: joint '{_short(name)}'"
+        what = f"joint '{_short(name)}'"
         _check_pose(what, pose)
         if not (0 <= inertia.mass <= _HEAVIEST_KG and np.isfinite(inertia.matrix()).all()):
             raise PallasError(f"{what}: the inertia of its link is not that of a robot's part")
     for name, joint in zip(list(model.names)[1:], list(model.joints)[1:], strict=True):
-        _check_limits(f"{path}: joint '{_short(name)}'", model, joint)
-    _check_kinematics(path, model)
+        _check_limits(f"joint '{_short(name)}'", model, joint)
+    _check_kinematics(model)
 
 
-def check_geometry(path: Path, geometry: pin.GeometryModel) -> None:
+def check_geometry(geometry: pin.GeometryModel) -> None:
     """Refuse shapes that no robot has.
 
     Raises:
         PallasError: a shape's size or place is not finite or not plausible.
     """
     for item in geometry.geometryObjects:
-        what = f"{path}: shape '{_short(item.name)}'"
+        what = f"shape '{_short(item.name)}'"
         _check_pose(what, item.placement)
         item.geometry.computeLocalAABB()
         reach = float(np.linalg.norm(item.geometry.aabb_center)) + item.geometry.aabb_radius
@@ -77,17 +76,18 @@ def _check_limits(what: str, model: pin.Model, joint: pin.JointModel) -> None:
         raise PallasError(f"{what}: its velocity limit {fastest:g} is beyond {_FASTEST:g}")
 
 
-def _check_kinematics(path: Path, model: pin.Model) -> None:
+def _check_kinematics(model: pin.Model) -> None:
     """The kinematics as they are computed later: an axis of length 0 shows only there."""
     data, random = model.createData(), np.random.default_rng(0)
     for _ in range(_POSTURES):
         q = random.uniform(model.lowerPositionLimit, model.upperPositionLimit)
-        J = pin.computeJointJacobians(model, data, q)
+        J = pin.computeJointJacobians(model, data, q).reshape(6, -1)
         still = np.abs(J).sum(axis=0) < 1e-9
         if not np.isfinite(J).all() or still.any():
-            name = list(model.names)[1:][int(np.argmax(still | ~np.isfinite(J).all(axis=0)))]
+            own = [name for name, nv in zip(model.names, model.nvs, strict=True) if nv]
+            name = own[int(np.argmax(still | ~np.isfinite(J).all(axis=0)))]
             raise PallasError(
-                f"{path}: joint '{_short(name)}' moves nothing, or its motion cannot be computed; "
+                f"joint '{_short(name)}' moves nothing, or its motion cannot be computed; "
                 f"check its <axis> and <origin>"
             )
 

@@ -1,21 +1,22 @@
 """Robot descriptions from files: finding a URDF, reading it as the untrusted text it is, and its Pinocchio model."""
 
+import contextlib
 import importlib.metadata
 import math
 import os
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import pinocchio as pin
 
-from hpstm_ros.retarget import plausible
+from hpstm_ros.retarget import expansion, plausible
+from hpstm_ros.retarget.tree import Tree
 from pallas_ros.body.errors import PallasError
-from pallas_ros.files.mesh import check_mesh
-from pallas_ros.files.opening import exists, read_bytes
-from pallas_ros.files.urdf import parse_urdf
-from pallas_ros.files.xml_text import MAX_BYTES
 
+_MAX_BYTES = 20_000_000
 _EXAMPLES = "example-robot-data"
 _PREFIX = f"{_EXAMPLES}:"
 
@@ -52,29 +53,39 @@ def find(location: str, beside: Path | None = None) -> Path:
         path = example_folder() / location.removeprefix(_PREFIX)
     else:
         path = Path(location).expanduser()
-        if not path.is_absolute() and beside is not None and not exists(path):
+        if not path.is_absolute() and beside is not None and not path.exists():
             path = beside / path
-    if not exists(path):
+    if not path.is_file():
         raise PallasError(f"{path}: no such URDF; give a file or {_PREFIX}<robot>/urdf/<file>.urdf")
     return path
 
 
 def read(path: Path) -> str:
-    """The text of a URDF, with every ``continuous`` joint made revolute over two turns, because limits must be finite.
+    """The text of a URDF; xacro files are expanded.
 
     Raises:
-        PallasError: the file is no URDF, or no plausible robot (`pallas_ros.files.urdf`).
+        PallasError: the file is no URDF, is too big, declares XML entities, or is a xacro file that cannot be expanded.
     """
-    root = parse_urdf(read_bytes(path, "URDF", MAX_BYTES), str(path))
-    for joint in root.iter("joint"):
-        if joint.get("type") == "continuous":
-            joint.set("type", "revolute")
-            limit = joint.find("limit")
-            if limit is None:
-                limit = ElementTree.SubElement(joint, "limit", effort="0", velocity="0")
-            limit.set("lower", str(-2 * math.pi))
-            limit.set("upper", str(2 * math.pi))
+    if path.stat().st_size > _MAX_BYTES:
+        raise PallasError(
+            f"{path}: {path.stat().st_size // 1_000_000} MB is too big for a URDF (at most {_MAX_BYTES // 1_000_000} MB)"
+        )
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if "<!ENTITY" in text:
+        raise PallasError(f"{path}: it declares XML entities, which a URDF has no use for")
+    root = _parse(path, text)
+    if expansion.needed(path, root):
+        root = _parse(path, expansion.expanded(path))
+    if root.tag != "robot":
+        raise PallasError(f"{path}: the outermost element is <{root.tag}>, a URDF's is <robot>")
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _parse(path: Path, text: str) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise PallasError(f"{path}: not XML ({error})") from None
 
 
 def package_folders(path: Path) -> list[str]:
@@ -102,56 +113,93 @@ def published(path: Path, text: str) -> str:
     for mesh in root.iter("mesh"):
         name = mesh.get("filename", "")
         if name.startswith("package://"):
-            place = _place(name, folders)
-            mesh.set("filename", f"file://{place}" if exists(place) else name)
+            places = (folder / name.removeprefix("package://") for folder in folders)
+            mesh.set(
+                "filename", next((f"file://{place}" for place in places if place.is_file()), name)
+            )
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _place(name: str, folders: list[Path]) -> Path:
-    """Where the mesh lies that a URDF calls ``name``; the first place it may be, where it is in none."""
-    plain = name.removeprefix("file://").removeprefix("package://")
-    places = [folder / plain for folder in folders]
-    return next((place for place in places if exists(place)), places[0])
+def full_model(text: str, tree: Tree, following: set[str]) -> pin.Model:
+    """The Pinocchio model of a URDF's text, all joints free but those ``following`` that mimic another.
 
-
-def full_model(path: Path, text: str) -> pin.Model:
-    """The Pinocchio model of a URDF's text, all joints free."""
+    A continuous joint becomes a hinge without limits to speak of, so that its angle is one number that goes on counting.
+    """
+    root = ElementTree.fromstring(text)
+    for element in root.findall("joint"):
+        joint = tree.by_name[element.get("name", "")]
+        element.set("name", tree.model_name(joint))
+        if joint.kind == "continuous":
+            element.set("type", "revolute")
+            for old in element.findall("limit"):
+                element.remove(old)
+            ElementTree.SubElement(
+                element,
+                "limit",
+                lower=str(-math.pi),
+                upper=str(math.pi),
+                velocity=str(joint.velocity),
+                effort=str(joint.effort),
+            )
+        for old in element.findall("mimic"):
+            element.remove(old)
+        if joint.mimic is not None and joint.name in following:
+            ElementTree.SubElement(
+                element,
+                "mimic",
+                joint=tree.model_name(tree.by_name[joint.mimic.joint]),
+                multiplier=str(joint.mimic.multiplier),
+                offset=str(joint.mimic.offset),
+            )
+    options = {"mimic": True} if following else {}
     try:
-        model = pin.buildModelFromXML(text)
+        with native_errors() as said:
+            model = pin.buildModelFromXML(ElementTree.tostring(root, encoding="unicode"), **options)
     except (ValueError, RuntimeError) as error:
-        raise PallasError(
-            f"{path}: Pinocchio cannot read it: {str(error).splitlines()[0]}"
-        ) from None
-    if model.nq != model.nv or model.nq == 0:
-        raise PallasError(
-            f"{path}: it has no joints that move, or ones other than hinges and slides"
-        )
-    finite = all(
-        np.isfinite(v).all()
-        for v in (model.lowerPositionLimit, model.upperPositionLimit, model.velocityLimit)
-    )
-    if not finite or (model.lowerPositionLimit > model.upperPositionLimit).any():
-        raise PallasError(f"{path}: a joint's limits are not finite or stand the wrong way round")
-    plausible.check_model(path, model)
+        raise PallasError(_reason(error, said)) from None
+    if model.nq == 0:
+        raise PallasError("it has no joints that move")
+    plausible.check_model(model)
     return model
+
+
+@contextlib.contextmanager
+def native_errors() -> Iterator[list[str]]:
+    """What C++ libraries write to the standard error meanwhile, as lines, in the list that is given; it is not shown."""
+    lines: list[str] = []
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as file:
+        saved = os.dup(2)
+        try:
+            os.dup2(file.fileno(), 2)
+            yield lines
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            file.seek(0)
+            lines += file.read().decode(errors="replace").splitlines()
+
+
+def _reason(error: Exception, said: list[str]) -> str:
+    """Why a library refused a URDF: its own first sentence on the standard error, which names the joint or link, or else the exception's."""
+    for line in said:
+        kind, _, reason = line.partition(":")
+        if kind.strip().lower() == "error" and reason.strip():
+            return reason.strip()[:300]
+    return f"Pinocchio cannot read it: {(str(error).splitlines() or [''])[0][:300]}"
 
 
 def geometry(path: Path, text: str, model: pin.Model, kind: pin.GeometryType) -> pin.GeometryModel:
     """The collision or visual geometry of ``model``, meshes loaded.
 
     Raises:
-        PallasError: a mesh is missing, or no mesh that a library should see.
+        PallasError: a mesh is missing.
     """
-    folders = package_folders(path)
-    which = "collision" if kind == pin.GeometryType.COLLISION else "visual"
-    parts = ElementTree.fromstring(text).iter(which)
-    for mesh in {mesh.get("filename", "") for part in parts for mesh in part.iter("mesh")}:
-        check_mesh(_place(mesh, [path.parent, *map(Path, folders)]))
     try:
-        shapes = pin.buildGeomFromUrdfString(model, text, kind, package_dirs=folders)
+        shapes = pin.buildGeomFromUrdfString(model, text, kind, package_dirs=package_folders(path))
     except (ValueError, RuntimeError) as error:
         raise PallasError(
-            f"{path}: its meshes cannot be loaded: {str(error).rpartition('message:')[2]}"
+            f"its meshes cannot be loaded: {(str(error).splitlines() or [''])[0]}"
         ) from None
-    plausible.check_geometry(path, shapes)
+    plausible.check_geometry(shapes)
     return shapes

@@ -7,6 +7,8 @@ import numpy as np
 import pinocchio as pin
 from numpy.typing import NDArray
 
+from hpstm_ros.safety.joints import joint_motion
+
 F64 = NDArray[np.float64]
 Barrier = tuple[F64, float, str]
 """A row (n,) that takes joint velocities to the speed in m/s towards an obstacle, the room left in m, and the obstacle's name."""
@@ -95,7 +97,7 @@ class PinocchioGuard:
         pin.computeJointJacobians(model, data, q)
         p = [pin.updateFramePlacement(model, data, tip).translation for tip in self._tips]
         J = [
-            pin.getFrameJacobian(model, data, tip, pin.LOCAL_WORLD_ALIGNED)[:3]
+            pin.getFrameJacobian(model, data, tip, pin.LOCAL_WORLD_ALIGNED).reshape(6, -1)[:3]
             for tip in self._tips
         ]
         return np.concatenate(p), np.concatenate(J)
@@ -203,13 +205,12 @@ def _leverage(model: pin.Model, geometry: pin.GeometryModel) -> F64:
     A part is no farther from a joint that carries it than the offsets between them and its own size, whatever the posture. A joint that
     carries both of two parts moves neither against the other.
     """
-    slides = np.array([joint.shortname().startswith("JointModelP") for joint in model.joints])
-    travel = np.where(
-        slides[1:],
-        np.maximum(np.abs(model.lowerPositionLimit), np.abs(model.upperPositionLimit)),
-        0.0,
-    )
-    lever = np.zeros(model.njoints)
+    motion = [joint_motion(model, joint) for joint in range(1, model.njoints)]
+    farthest = np.maximum(np.abs(model.lowerPositionLimit), np.abs(model.upperPositionLimit))
+    travel = [
+        abs(of.ratio) * farthest[of.column] + abs(of.offset) if of.slides else 0.0 for of in motion
+    ]
+    lever = np.zeros(model.njoints - 1)
     for item in geometry.geometryObjects:
         item.geometry.computeLocalAABB()
         far = (
@@ -219,8 +220,10 @@ def _leverage(model: pin.Model, geometry: pin.GeometryModel) -> F64:
         )
         joint = int(item.parentJoint)
         while joint > 0:
-            lever[joint] = max(lever[joint], far)
+            lever[joint - 1] = max(lever[joint - 1], far)
             far += np.linalg.norm(model.jointPlacements[joint].translation) + travel[joint - 1]
             joint = int(model.parents[joint])
-    lever[slides] = 1.0
-    return np.asarray(lever[1:])
+    out = np.zeros(model.nv)
+    for of, reach in zip(motion, lever, strict=True):  # those that mimic a joint move with it
+        out[of.column] += abs(of.ratio) * (1.0 if of.slides else reach)
+    return out

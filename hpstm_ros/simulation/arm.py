@@ -79,8 +79,10 @@ class ArmSimulator:
         self._model = mjcf.build(robot)
         self._data = mujoco.MjData(self._model)
         self._lead = mjcf.velocity_gain(self._model)
-        self._data.qpos[:] = robot.q_ready if q_start is None else q_start
-        self._data.ctrl[:] = self._data.qpos
+        self._own = mjcf.own_columns(robot, self._model)
+        start = robot.q_ready if q_start is None else q_start
+        self._data.qpos[:] = mjcf.configuration(robot, start)
+        self._data.ctrl[:] = start
         mujoco.mj_forward(self._model, self._data)
         self._time: int | None = None
         self._waiting: list[tuple[int, Trajectory]] = []
@@ -90,12 +92,12 @@ class ArmSimulator:
     @property
     def q(self) -> F64:
         """(n,) rad, joint positions."""
-        return np.array(self._data.qpos)
+        return np.array(self._data.qpos[self._own])
 
     @property
     def dq(self) -> F64:
         """(n,) rad/s, joint velocities."""
-        return np.array(self._data.qvel)
+        return np.array(self._data.qvel[self._own])
 
     @property
     def effort(self) -> F64:
@@ -137,7 +139,8 @@ class ArmSimulator:
             self._servo(self._time)
             mujoco.mj_step(self._model, self._data, _BATCH)
             if self.faults.stuck_joint in self.robot.joint_names:
-                self._data.qvel[self.robot.joint_names.index(self.faults.stuck_joint)] = 0.0
+                stuck = self.robot.joint_names.index(self.faults.stuck_joint)
+                self._data.qvel[self._own[stuck]] = 0.0
 
     def _take(self, time: int) -> None:
         """The newest trajectory that has arrived; until its first instant the one before it holds."""
@@ -154,4 +157,4 @@ class ArmSimulator:
         self._data.ctrl[:] = q + self._lead * dq
         if self.faults.stuck_joint in self.robot.joint_names:
             index = self.robot.joint_names.index(self.faults.stuck_joint)
-            self._data.ctrl[index] = self._data.qpos[index]
+            self._data.ctrl[index] = self._data.qpos[self._own[index]]

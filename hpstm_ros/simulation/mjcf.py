@@ -7,6 +7,7 @@ import pinocchio as pin
 from numpy.typing import NDArray
 
 from hpstm_ros.retarget.robots import RobotDescription
+from hpstm_ros.safety.joints import JointMotion, joint_motion
 
 F64 = NDArray[np.float64]
 
@@ -37,24 +38,27 @@ def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
     inertia = _joint_inertia(robot)
     armature = np.maximum(_ARMATURE_SHARE * inertia, _ARMATURE_PER_EFFORT * robot.effort)
     for joint in range(1, model.njoints):
-        name = str(model.names[joint])
-        placement, index = model.jointPlacements[joint], joint - 1
+        motion = joint_motion(model, joint)
+        name = robot.joint_names[motion.column] if motion.own else str(model.names[joint])
+        placement, index = model.jointPlacements[joint], motion.column
         body = bodies[int(model.parents[joint])].add_body(
             name=f"after_{name}", pos=placement.translation, quat=_wxyz(placement.rotation)
         )
         body.gravcomp = 1.0
         _set_inertia(body, model.inertias[joint])
-        kind, axis = _axis(model, joint)
         body.add_joint(
             name=name,
-            type=kind,
-            axis=axis,
-            limited=mujoco.mjtLimited.mjLIMITED_TRUE,
+            type=mujoco.mjtJoint.mjJNT_SLIDE if motion.slides else mujoco.mjtJoint.mjJNT_HINGE,
+            axis=_axis(model, joint, motion),
+            limited=motion.own and not robot.continuous[index],
             range=[model.lowerPositionLimit[index], model.upperPositionLimit[index]],
             armature=armature[index],
             frictionloss=0.002 * robot.effort[index],
         )
         bodies[joint] = body
+        if not motion.own:
+            _couple(spec, name, robot.joint_names[index], motion)
+            continue
         kp = (inertia[index] + armature[index]) * _BANDWIDTH**2
         kv = 2 * _DAMPING_RATIO * kp / _BANDWIDTH
         actuator = spec.add_actuator(name=name, trntype=mujoco.mjtTrn.mjTRN_JOINT, target=name)
@@ -81,12 +85,35 @@ def _joint_inertia(robot: RobotDescription) -> F64:
     return np.maximum(np.diag(M), 1e-3)
 
 
-def _axis(model: pin.Model, joint: int) -> tuple[mujoco.mjtJoint, F64]:
-    """A joint's type and its axis in its own frame, from Pinocchio's motion subspace."""
-    data = model.createData()
-    J = pin.computeJointJacobian(model, data, pin.neutral(model), joint)[:, joint - 1]
-    slides = np.linalg.norm(J[:3]) > 0.5
-    return (mujoco.mjtJoint.mjJNT_SLIDE, J[:3]) if slides else (mujoco.mjtJoint.mjJNT_HINGE, J[3:])
+def own_columns(robot: RobotDescription, model: mujoco.MjModel) -> NDArray[np.intp]:
+    """(n,) where in MuJoCo's configuration the robot's joints are; the others mimic one of them."""
+    return np.array([model.joint(name).qposadr[0] for name in robot.joint_names], dtype=np.intp)
+
+
+def configuration(robot: RobotDescription, q: F64) -> F64:
+    """MuJoCo's configuration for joint positions ``q`` (n,) rad: with the joints that mimic others."""
+    motions = (joint_motion(robot.model, joint) for joint in range(1, robot.model.njoints))
+    return np.array([of.ratio * q[of.column] + of.offset for of in motions])
+
+
+def _couple(spec: mujoco.MjSpec, name: str, master: str, motion: JointMotion) -> None:
+    """Make a joint follow another, as stiffly as MuJoCo can."""
+    equality = spec.add_equality(
+        type=mujoco.mjtEq.mjEQ_JOINT, objtype=mujoco.mjtObj.mjOBJ_JOINT, name1=name, name2=master
+    )
+    equality.data[:2] = motion.offset, motion.ratio
+    equality.solref = [2 * TIMESTEP_S, 1.0]
+
+
+def _axis(model: pin.Model, joint: int, motion: JointMotion) -> F64:
+    """(3,) a joint's axis in its own frame, from how Pinocchio moves it against the joint before."""
+    data, velocity = model.createData(), np.zeros(model.nv)
+    velocity[motion.column] = 1.0
+    pin.forwardKinematics(model, data, pin.neutral(model), velocity)
+    before = data.liMi[joint].actInv(data.v[int(model.parents[joint])])
+    moved = data.v[joint] - before
+    axis = np.array(moved.linear if motion.slides else moved.angular)
+    return axis / motion.ratio if abs(motion.ratio) > 1e-9 else np.array([0.0, 0.0, 1.0])
 
 
 def _set_inertia(body: mujoco.MjsBody, inertia: pin.Inertia) -> None:

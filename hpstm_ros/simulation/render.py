@@ -24,7 +24,7 @@ class ArmRenderer:
 
         from hpstm_ros.simulation import mjcf
 
-        self._mujoco = mujoco
+        self._mujoco, self._mjcf, self._robot = mujoco, mjcf, robot
         self._model = mjcf.build(robot, meshes=True)
         self._data = mujoco.MjData(self._model)
         try:
@@ -41,7 +41,7 @@ class ArmRenderer:
 
     def picture(self, q: F64) -> NDArray[np.uint8]:
         """The arm at ``q`` (n,) rad, as (height, width, 3)."""
-        self._data.qpos[:] = q
+        self._data.qpos[:] = self._mjcf.configuration(self._robot, q)
         self._mujoco.mj_forward(self._model, self._data)
         self._renderer.update_scene(self._data, self._camera)
         return np.array(self._renderer.render(), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Makes the generator of rigs importable."""
+"""Lets the tests of this folder import what they share (`urdfs`)."""
 
 import sys
 from pathlib import Path

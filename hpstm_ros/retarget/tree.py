@@ -1,0 +1,260 @@
+"""A URDF's links and joints as a tree, checked joint by joint, so that what is wrong is said of the joint it is wrong with."""
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from xml.etree import ElementTree
+
+from pallas_ros.body.errors import PallasError
+
+_KINDS = {"revolute", "continuous", "prismatic", "fixed"}
+_MOVING = {"revolute", "continuous", "prismatic"}
+_FREE = {"floating": 6, "planar": 3}
+
+
+@dataclass(frozen=True)
+class Mimic:
+    """A joint whose position is ``multiplier`` times that of ``joint``, plus ``offset``; of no joint where that one does not move."""
+
+    joint: str
+    multiplier: float
+    offset: float
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A joint of a URDF; limits in rad (m of a slide), rad/s, Nm; a continuous joint has infinite position limits.
+
+    Where a URDF states no velocity or effort for a continuous joint, they are 0.
+    """
+
+    name: str
+    kind: str
+    parent: str
+    child: str
+    lower: float
+    upper: float
+    velocity: float
+    effort: float
+    mimic: Mimic | None
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is not fixed."""
+        return self.kind in _MOVING
+
+    @property
+    def driven(self) -> bool:
+        """Whether it moves by itself and does not follow another joint."""
+        return self.moves and self.mimic is None
+
+
+class Tree:
+    """Links and joints of one robot."""
+
+    def __init__(self, links: tuple[str, ...], joints: tuple[Joint, ...]) -> None:
+        """Make a tree of joints that are known to form one."""
+        self.links, self.joints, self._link_names = links, joints, set(links)
+        self.by_name = {joint.name: joint for joint in joints}
+        self.above = {joint.child: joint for joint in joints}
+        self.below: dict[str, list[Joint]] = defaultdict(list)
+        for joint in joints:
+            self.below[joint.parent].append(joint)
+        self.root = next(link for link in links if link not in self.above)
+        self._modelled = {self.model_name(joint): joint for joint in joints}
+
+    def model_name(self, joint: Joint) -> str:
+        """What Pinocchio is told that a joint is called: there, links and joints must not share a name."""
+        return f"{joint.name} (joint)" if joint.name in self._link_names else joint.name
+
+    def modelled(self, name: str) -> Joint:
+        """The joint of that `model_name`."""
+        return self._modelled[name]
+
+    def path(self, link: str) -> list[Joint]:
+        """The joints from the root to a link."""
+        out: list[Joint] = []
+        while link in self.above:
+            out.append(self.above[link])
+            link = self.above[link].parent
+        return out[::-1]
+
+    def under(self, link: str) -> list[str]:
+        """The link and all that hang on it, parents first."""
+        out = [link]
+        for at in out:
+            out += [joint.child for joint in self.below[at]]
+        return out
+
+    def rigid(self, link: str) -> list[str]:
+        """The link and all that are fixed to it, parents first."""
+        out = [link]
+        for at in out:
+            out += [joint.child for joint in self.below[at] if not joint.moves]
+        return out
+
+
+def parse(root: ElementTree.Element) -> Tree:
+    """The tree of a ``<robot>`` element.
+
+    Raises:
+        PallasError: it is no tree of links and joints, or a joint is of a kind that no arm has, or its limits are missing or make no sense.
+    """
+    links = _names(root, "link")
+    _names(root, "joint")
+    if not links:
+        raise PallasError("the URDF has no links")
+    joints = tuple(_joint(element, set(links)) for element in root.findall("joint"))
+    names, parents = {joint.name: joint for joint in joints}, dict[str, Joint]()
+    for joint in joints:
+        if joint.child in parents:
+            raise PallasError(
+                f"link '{joint.child}' hangs on two joints, '{parents[joint.child].name}' and '{joint.name}'"
+            )
+        parents[joint.child] = joint
+    roots = [link for link in links if link not in parents]
+    if len(roots) > 1:
+        raise PallasError(
+            f"the URDF has {len(roots)} root links, {_some(roots)}, but a robot hangs on one: join them by fixed joints"
+        )
+    if not roots:
+        raise PallasError("the URDF has no root link: its joints form a ring")
+    tree = Tree(links, tuple(_resolved(joint, names) for joint in joints))
+    if len(tree.under(tree.root)) < len(links):
+        lost = [link for link in links if link not in set(tree.under(tree.root))]
+        raise PallasError(f"the joints above links {_some(lost)} form a ring")
+    return tree
+
+
+def _names(root: ElementTree.Element, what: str) -> tuple[str, ...]:
+    names: dict[str, None] = {}
+    for element in root.findall(what):
+        name = element.get("name", "")
+        if not name:
+            raise PallasError(f"a <{what}> of the URDF has no name")
+        if name in names:
+            raise PallasError(f"the URDF has two {what}s named '{_short(name)}'")
+        names[name] = None
+    return tuple(names)
+
+
+def _joint(element: ElementTree.Element, links: set[str]) -> Joint:
+    name, kind = _short(element.get("name", "")), element.get("type", "")
+    if kind in _FREE:
+        raise PallasError(
+            f"joint '{name}' is {kind}, with {_FREE[kind]} degrees of freedom, but an arm stands on a fixed base: "
+            'make the joint type="fixed", or leave it out with what is above it'
+        )
+    if kind not in _KINDS:
+        raise PallasError(
+            f"joint '{name}' is of type '{_short(kind)}'; usable are revolute, continuous, prismatic, fixed"
+        )
+    ends = []
+    for end in ("parent", "child"):
+        found = element.find(end)
+        link = "" if found is None else found.get("link", "")
+        if link not in links:
+            raise PallasError(
+                f"joint '{name}' has no {end} link"
+                if not link
+                else f"joint '{name}' names '{_short(link)}' as its {end}, and there is no such link"
+            )
+        ends.append(link)
+    lower, upper, velocity, effort = _limits(element.find("limit"), name, kind)
+    return Joint(
+        element.get("name", ""),
+        kind,
+        ends[0],
+        ends[1],
+        lower,
+        upper,
+        velocity,
+        effort,
+        _mimic(element.find("mimic"), name),
+    )
+
+
+def _limits(
+    limit: ElementTree.Element | None, name: str, kind: str
+) -> tuple[float, float, float, float]:
+    """Lower, upper, velocity, effort."""
+    if kind == "fixed":
+        return 0.0, 0.0, 0.0, 0.0
+    unit = "m" if kind == "prismatic" else "rad"
+    if kind == "continuous":
+        velocity, effort = (
+            0.0 if limit is None else _number(limit.get(key, "0"), f"joint '{name}': its {key}")
+            for key in ("velocity", "effort")
+        )
+        return -math.inf, math.inf, velocity, effort
+    if limit is None:
+        raise PallasError(
+            f"joint '{name}' is {kind} but has no <limit>: give lower and upper in {unit}, velocity and effort"
+            + ("" if kind == "prismatic" else ', or make it type="continuous"')
+        )
+    for key in ("effort", "velocity"):  # lower and upper are 0 where they are not given
+        if limit.get(key) is None:
+            raise PallasError(f"joint '{name}': its <limit> has no {key}, which a URDF must state")
+    values = {
+        key: _number(limit.get(key, "0"), f"joint '{name}': its {key} limit")
+        for key in ("lower", "upper", "velocity", "effort")
+    }
+    lower, upper = values["lower"], values["upper"]
+    if lower > upper:
+        raise PallasError(
+            f"joint '{name}': its lower limit {lower:g} is above its upper limit {upper:g}"
+        )
+    return lower, upper, values["velocity"], values["effort"]
+
+
+def _mimic(element: ElementTree.Element | None, name: str) -> Mimic | None:
+    if element is None:
+        return None
+    return Mimic(
+        element.get("joint", ""),
+        _number(element.get("multiplier", "1"), f"joint '{name}': its mimic multiplier"),
+        _number(element.get("offset", "0"), f"joint '{name}': its mimic offset"),
+    )
+
+
+def _resolved(joint: Joint, names: dict[str, Joint]) -> Joint:
+    """The joint, following a joint that moves by itself where it mimics one that mimics another."""
+    if joint.mimic is None or not joint.moves:
+        return replace(joint, mimic=None)
+    multiplier, offset, name, seen = (
+        joint.mimic.multiplier,
+        joint.mimic.offset,
+        joint.mimic.joint,
+        0,
+    )
+    while True:
+        master = names.get(name)
+        if seen > len(names):
+            raise PallasError(f"joint '{_short(joint.name)}' mimics itself")
+        if master is None or not master.moves:  # it stands still, as urdfdom and RViz have it
+            return replace(joint, mimic=Mimic("", 0.0, 0.0))
+        if master.mimic is None:
+            return replace(joint, mimic=Mimic(name, multiplier, offset))
+        offset += multiplier * master.mimic.offset
+        multiplier *= master.mimic.multiplier
+        name, seen = master.mimic.joint, seen + 1
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise PallasError(f"{what} is '{_short(text)}', but must be a finite number")
+    return value
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _some(names: list[str]) -> str:
+    """The first names of a list."""
+    shown = ", ".join(f"'{_short(name)}'" for name in names[:4])
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
