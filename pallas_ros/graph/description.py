@@ -3,6 +3,7 @@
 `pallas up` starts it, the launch files are made of it: one description, so that both are the same graph.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource, share
 from pallas_ros.core.plugins import closest
+from pallas_ros.graph.policy import enclave
 from pallas_ros.ros.parameters import describe
 
 ANY = "*"
@@ -76,7 +78,12 @@ class Node:
             words += ["-p", f"{name}:={_yaml(value)}"]
         for topic, other in self.remap.items():
             words += ["-r", f"{topic}:={other}"]
-        return words
+        return words + self.security_arguments()
+
+    def security_arguments(self) -> list[str]:
+        """The node's enclave, where ROS is to run with security."""
+        enabled = os.environ.get("ROS_SECURITY_ENABLE", "").lower() == "true"
+        return ["--enclave", enclave(self.node)] if enabled else []
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ def _action(node: Node) -> Any:
             dict(node.parameters),
         ],
         remappings=list(node.remap.items()),
+        ros_arguments=node.security_arguments(),
         **(_PATIENCE if node.node == "recorder" else {}),
     )
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import cast
 
 import rclpy
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
 
 from pallas_ros.body.errors import PallasError
@@ -185,3 +187,17 @@ def main(wanted: Sequence[tuple[str, Sequence[str]]]) -> int:
     except PallasError as error:
         print(f"{', '.join(names)}: {error}", file=sys.stderr)
         return 2
+    except rclpy_implementation.RCLError as error:
+        print(f"{', '.join(names)}: {_in_words(error)}", file=sys.stderr)
+        return 2
+
+
+def _in_words(error: Exception) -> str:
+    """What ROS says where it cannot start, without its places in C."""
+    text = " ".join(re.sub(r",? at /\S+:\d+", "", str(error)).split())
+    if "security libraries" in text:
+        return (
+            "ROS is to run with security (ROS_SECURITY_ENABLE), but this Fast DDS is built without it, as that of the wheels is: "
+            "use an installation from ROS's own packages, or unset ROS_SECURITY_ENABLE"
+        )
+    return f"ROS does not start: {text[:300]}"

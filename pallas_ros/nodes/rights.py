@@ -1,0 +1,59 @@
+"""What the nodes of the running graph publish, subscribe to, serve and call, as the middleware has discovered it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rclpy
+from rclpy.node import Node
+
+from pallas_ros.graph.policy import Rights
+from pallas_ros.ros.health import TAPS
+
+LISTENER = "pallas_policy"
+LOOK_S = 0.25
+
+
+def rights_of(listener: Node) -> dict[str, Rights]:
+    """Node -> what it does now; a node that only holds subscriptions for another belongs to that one."""
+    found: dict[str, Rights] = {}
+    for name, namespace in listener.get_node_names_and_namespaces():
+        if name == listener.get_name() or name.startswith("_"):
+            continue
+        rights = Rights(
+            publishes=_names(listener.get_publisher_names_and_types_by_node(name, namespace)),
+            subscribes=_names(listener.get_subscriber_names_and_types_by_node(name, namespace)),
+            serves=_names(listener.get_service_names_and_types_by_node(name, namespace)),
+            calls=_names(listener.get_client_names_and_types_by_node(name, namespace)),
+        )
+        found.setdefault(name.removesuffix(TAPS), Rights()).merge(rights)
+    return found
+
+
+@contextmanager
+def listening() -> Iterator[Node]:
+    """A node that only looks, in a ROS context of its own."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    try:
+        node = Node(LISTENER, context=context, start_parameter_services=False, enable_rosout=False)
+        yield node
+        node.destroy_node()
+    finally:
+        context.try_shutdown()
+
+
+def settled(listener: Node, seconds: float) -> dict[str, Rights]:
+    """`rights_of` once nothing new has been discovered for ``seconds``."""
+    found, since = rights_of(listener), time.monotonic()
+    while time.monotonic() - since < seconds:
+        time.sleep(LOOK_S)
+        now = rights_of(listener)
+        if now != found:
+            found, since = now, time.monotonic()
+    return found
+
+
+def _names(pairs: list[tuple[str, Any]]) -> set[str]:
+    return {name for name, _ in pairs}
