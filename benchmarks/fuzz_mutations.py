@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 import numpy as np
 import yaml
 
+ElementTree.register_namespace("", "http://www.collada.org/2005/11/COLLADASchema")
+
 BYTES = (b"\0", b"\xff" * 4, b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\x80" + b"\0" * 7, b"\n", b"'")
 NUMBERS = ("nan", "inf", "-inf", "0", "-1", "1e300", "-1e300", "1e-320", "1e12", "9" * 400, "2147483648",
            "1099511627776", "", "x", "0x7fffffff", "1e999", "0.5")  # fmt: skip

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol, cast
 
 from pallas_ros import __version__
-from pallas_ros.body.errors import PallasError
+from pallas_ros.core.errors import PallasError, readable
 
 GROUP = "pallas.commands"
 EXAMPLE = """\
@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, with errors of one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {readable(message)} (see {self.prog} --help)\n")
 
 
 def installed_commands() -> dict[str, EntryPoint]:
@@ -217,8 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("PALLAS_DEBUG"):
             raise
-        lines = str(error).strip().splitlines()
-        what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            # the system refused: no permission, no space, a name that is too long
+            print(f"pallas: {readable(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+            return 2
+        lines = readable(str(error).strip().splitlines()[0]) if str(error).strip() else ""
+        what = f"{type(error).__name__}: {lines}" if lines else type(error).__name__
         print(
             f"pallas: {what} (a fault of pallas itself; PALLAS_DEBUG=1 in the environment shows where)",
             file=sys.stderr,

@@ -10,18 +10,26 @@ from hpstm_ros.retarget.retargeter import RetargetSettings
 from hpstm_ros.retarget.robots import load_robot, ready_robots
 from hpstm_ros.teleoperation.recorded import describe, retarget_motion, summary
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.motion import load_motion, save_npz
+from pallas_ros.body.motion import save_npz
+from pallas_ros.motion_files import add_options, overrides_from, read_for_streaming
 
 HELP = "drive a robot arm with a motion file"
 EXAMPLE = """\
   pallas retarget wave.npz wave_panda.npz --robot panda --arm right
+  pallas retarget dance.bvh dance_panda.npz --robot panda                a BVH of any tool (docs/motion_files.md)
   pallas retarget wave.npz out.npz --robot my_arm.urdf --video out.mp4   an arm of your own, and a look at it
   pallas retarget --robot my_arm.urdf --describe my_arm.yaml             a configuration to start from (docs/guide/robots.md)"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("input", nargs="?", type=Path, metavar="IN", help="motion file (.npz)")
+    parser.add_argument(
+        "input",
+        nargs="?",
+        type=Path,
+        metavar="IN",
+        help="motion file (.npz, BVH, AMASS/SMPL, MVNX, C3D, TRC)",
+    )
     parser.add_argument("output", nargs="?", type=Path, metavar="OUT", help="joint file (.npz)")
     parser.add_argument(
         "--robot",
@@ -75,6 +83,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="YAML",
         help="write the robot's configuration, complete with what was derived, and stop",
     )
+    add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,9 +104,9 @@ def run(args: argparse.Namespace) -> int:
     if args.tip_speed is not None and not 0.01 <= args.tip_speed <= 3:
         raise PallasError(f"--tip-speed is {args.tip_speed:g}, but must be from 0.01 to 3 m/s")
     settings = RetargetSettings(mode=args.mode, mapping=args.mapping, scale=args.scale)
-    result = retarget_motion(
-        load_motion(args.input), robot, args.arm, settings, args.tip_speed, args.rate
-    )
+    source = read_for_streaming(args.input, overrides_from(args))
+    print(f"{args.input}: {source.found}", flush=True)
+    result = retarget_motion(source.motion, robot, args.arm, settings, args.tip_speed, args.rate)
     save_npz(args.output, result.arrays())
     if args.video is not None:
         from hpstm_ros.simulation.render import render

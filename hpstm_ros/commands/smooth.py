@@ -8,7 +8,8 @@ from tqdm import tqdm
 from hpstm_ros.smoothing.bones import BoneLengths
 from hpstm_ros.smoothing.offline import smooth_motion
 from hpstm_ros.smoothing.smoother import SMOOTHERS, Smoother, SmootherSettings
-from pallas_ros.body.motion import load_motion, save_motion
+from pallas_ros.body.motion import save_motion
+from pallas_ros.motion_files import add_options, overrides_from, read_for_streaming
 
 HELP = (
     "Smooth a motion file: noise, outliers, gaps, swapped sides; with a covariance of every joint."
@@ -16,6 +17,7 @@ HELP = (
 EXAMPLE = """
   pallas smooth noisy.npz smooth.npz                     what the node does with a look-ahead of 10 frames
   pallas smooth noisy.npz smooth.npz --lookahead 0       causally, as live
+  pallas smooth dance.bvh dance.npz                      what other tools record; docs/motion_files.md
   pallas smooth a.npz b.npz --bones operator.npz         with the operator's bone lengths, estimated and saved there the first time
 """
 
@@ -25,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="IN",
-        help="motion file (.npz); NaN joints and frames that are not valid are bridged",
+        help="motion file (.npz, BVH, AMASS/SMPL, MVNX, C3D, TRC); NaN joints and frames that are not valid are bridged",
     )
     parser.add_argument("output", metavar="OUT", help="motion file to write, at 60 frames a second")
     parser.add_argument(
@@ -67,11 +69,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="bone lengths of the operator: loaded where F exists, else saved there",
     )
+    add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Smooth one file."""
-    motion = load_motion(args.input)
+    source = read_for_streaming(args.input, overrides_from(args))
+    motion = source.motion
+    print(f"{args.input}: {source.found}", flush=True)
     bones = Path(args.bones) if args.bones else None
     settings = SmootherSettings(
         method=args.method,

@@ -16,13 +16,19 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.motion_files import add_options, overrides_from
 
 HELP = "measure the smoother as it streams, beside tuned classical filters on the same noise"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
-    parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
+    parser.add_argument(
+        "--data",
+        default="../shared/data",
+        help="folder of the motion packs, or of motion files (BVH, AMASS and others)",
+    )
+    add_options(parser)
     parser.add_argument("--model", default="models/hpstm.onnx", help="the network")
     parser.add_argument(
         "--backend",
@@ -61,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure."""
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, overrides=overrides_from(args))
     if args.tune is not None:
         return _tune(library, args.tune or baselines.NAMES)
     evaluation = Evaluation(

@@ -15,6 +15,7 @@ from hpstm_ros.train.training import TrainingSettings, calibrate, train
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.motion_files import add_options, overrides_from
 from pallas_ros.train.loop import LoopSettings
 
 HELP = "train the smoother from motion data; stopped and started again it carries on"
@@ -25,7 +26,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", default="config/training/hpstm.yaml", help="settings of the training"
     )
-    parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
+    parser.add_argument(
+        "--data",
+        default="../shared/data",
+        help="folder of the motion packs, or of motion files (BVH, AMASS and others)",
+    )
+    add_options(parser)
     parser.add_argument(
         "--out",
         default="runs/hpstm",
@@ -37,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, calibrate the covariance on motions kept out of the training, export."""
     settings = read_settings(resource(args.config))
     folder = Path(args.out)
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, overrides=overrides_from(args))
     model, figures = train(library, settings, folder)
     done = {
         run.parent.name: json.loads(run.read_text())

@@ -178,7 +178,7 @@ def train(
     if settings.start:
         model.load_state_dict(load_model(settings.start)[0].state_dict())
     model.mixed = settings.mixed
-    sampler = WindowSampler(library, library.select("train", development=False), settings.seed)
+    sampler = WindowSampler(library, library.require("train", development=False), settings.seed)
     validate = checks(library, settings.model)
 
     def run(
@@ -319,11 +319,15 @@ def calibrate(model: Hpstm, library: MotionLibrary, off: float = 0.0085) -> Cali
 
 
 def _familiar_and_not(library: MotionLibrary) -> tuple[list[LibraryClip], list[LibraryClip]]:
-    """Clips that nothing was learned from: of contents that were trained on, and of contents that were not."""
+    """Clips that nothing was learned from: of contents that were trained on, and of contents that were not.
+
+    A folder of motion files has no contents kept out; the familiar ones stand in for them.
+    """
     kept_out = library.select("train", development=True) + library.select(
         "validation", development=True
     )
-    return library.select("validation", development=False), kept_out
+    familiar = library.require("validation", development=False)
+    return familiar, kept_out or familiar
 
 
 @torch.no_grad()

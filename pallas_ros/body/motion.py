@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import JOINTS
+from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
+from pallas_ros.body.rotations import Array
 from pallas_ros.files.npz import load_npz
 
 F64 = NDArray[np.float64]
@@ -143,3 +145,32 @@ def _extra(
     if "confidence" in extra:
         extra["confidence"] = extra["confidence"][:, order]
     return extra
+
+
+def resample_path(
+    q: Array, p: Array, fps: float, rate: float = MODEL_RATE_HZ
+) -> tuple[Array, Array]:
+    """Rotations (T, J, 4) by slerp and coordinates (T, D) linearly, from ``fps`` to ``rate`` frames a second."""
+    times = np.arange(int(np.floor((len(q) - 1) * rate / fps + 1e-6)) + 1) * (fps / rate)
+    before = np.minimum(times.astype(int), max(len(q) - 2, 0))
+    after = np.minimum(before + 1, len(q) - 1)
+    part = (times - before).astype(q.dtype)
+    return (
+        rotations.slerp(q[before], q[after], np.broadcast_to(part[:, None], q[before].shape[:-1])),
+        p[before] * (1 - part[:, None]) + p[after] * part[:, None],
+    )
+
+
+def resample(motion: Motion, rate: float) -> Motion:
+    """A motion at another frame rate; a frame between one that is valid and one that is not, is not. Covariance and extra arrays are dropped."""
+    q, p = resample_path(
+        motion.rotations, motion.positions.reshape(len(motion), -1), motion.fps, rate
+    )
+    valid = None
+    if motion.valid is not None:
+        times = np.arange(len(q)) * (motion.fps / rate)
+        before = np.minimum(times.astype(int), len(motion) - 1)
+        after = np.minimum(np.ceil(times - 1e-6).astype(int), len(motion) - 1)
+        valid = motion.valid[before] & motion.valid[after]
+    positions = np.asarray(p.reshape(len(q), -1, 3), dtype=np.float64)
+    return Motion(rate, positions, np.asarray(q, dtype=np.float64), valid=valid)

@@ -8,14 +8,16 @@ import numpy as np
 
 from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import read_bodies
+from pallas_ros.bags.paths import is_bag
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.motion import Motion, load_motion
+from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import (
     MODEL_RATE_HZ,
     TOPIC_HPSTM_BODY,
     TOPIC_PALLAS_BODY,
     TOPIC_POSE_BODY,
 )
+from pallas_ros.motion_files import add_options, overrides_from, read
 from pallas_ros.view.export import write_bvh, write_csv
 
 HELP = "Write a bag's or motion file's body as BVH (Blender) or CSV."
@@ -24,13 +26,16 @@ EXAMPLE = """\
 examples:
   pallas export-motion recordings/monday body.bvh
   pallas export-motion motion.npz body.csv
+  pallas export-motion mixamo.bvh body.csv
   pallas export-motion recordings/monday raw.bvh --topic /pallas/body"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument(
-        "input", type=Path, help="motion file (.npz), rosbag2 folder, .mcap or .db3"
+        "input",
+        type=Path,
+        help="motion file (.npz, BVH, AMASS/SMPL, MVNX, C3D, TRC), rosbag2 folder, .mcap or .db3",
     )
     parser.add_argument(
         "output", type=Path, help=".bvh (y up, cm, degrees) or .csv (z up, m, quaternions xyzw)"
@@ -39,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--topic",
         help=f"of a bag (default: {TOPIC_HPSTM_BODY}, else {TOPIC_PALLAS_BODY}, else {TOPIC_POSE_BODY})",
     )
+    add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,9 +52,12 @@ def run(args: argparse.Namespace) -> int:
     writers = {".bvh": write_bvh, ".csv": write_csv}
     if args.output.suffix not in writers:
         raise PallasError(f"{args.output}: write a .bvh or a .csv")
-    motion = (
-        load_motion(args.input) if args.input.suffix == ".npz" else from_bag(args.input, args.topic)
-    )
+    if is_bag(args.input):
+        motion = from_bag(args.input, args.topic)
+    else:
+        source = read(args.input, overrides_from(args))
+        motion = source.motion
+        print(f"{args.input}: {source.found}", flush=True)
     writers[args.output.suffix](args.output, motion)
     print(f"{args.output}: {len(motion)} frames at {motion.fps:g} Hz, {motion.duration:.1f} s")
     return 0

@@ -7,8 +7,10 @@ import threading
 import webbrowser
 from pathlib import Path
 
+from pallas_ros.bags.paths import is_bag
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.motion_files import add_options, overrides_from
 from pallas_ros.ros import middleware
 from pallas_ros.view.access import LOCAL_NAMES
 
@@ -20,6 +22,7 @@ examples:
   pallas view recordings/monday                 a bag, with a time line
   pallas view recordings/monday --start 42 --paused    one instant of it; play goes on from there
   pallas view motion.npz --port 9000 --open
+  pallas view dance.bvh                         a motion file of another tool
   pallas view --host 0.0.0.0 --token auto       also from other machines, with a token (not encrypted: prefer an SSH tunnel)"""
 
 
@@ -29,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="?",
         type=Path,
-        help="motion file (.npz), rosbag2 folder, .mcap or .db3 (default: live)",
+        help="motion file (.npz, BVH, AMASS/SMPL, MVNX, C3D, TRC), rosbag2 folder, .mcap or .db3 (default: live)",
     )
     parser.add_argument("--port", type=int, default=8080, help="port to serve on (default: 8080)")
     parser.add_argument(
@@ -56,6 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--paused", action="store_true", help="do not play yet")
     parser.add_argument("--open", action="store_true", help="open the browser")
+    add_options(parser)
     middleware.add_option(parser)
 
 
@@ -68,15 +72,17 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.port <= 65535:
         raise PallasError(f"--port {args.port}: give 0 to 65535")
     skeleton = Skeleton.from_height(args.height)
-    from pallas_ros.view.moments import BagFile, MotionFile
+    from pallas_ros.view.moments import BagFile, MotionFile, Recording
     from pallas_ros.view.viewer import Viewer
 
-    recording = None
+    recording: Recording | None = None
     if args.source is not None:
         print(f"reading {args.source} ...", flush=True)
-        recording = (
-            MotionFile(args.source) if args.source.suffix == ".npz" else BagFile(args.source)
-        )
+        if is_bag(args.source):
+            recording = BagFile(args.source)
+        else:
+            recording = MotionFile(args.source, overrides_from(args))
+            print(recording.found, flush=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -18,6 +18,7 @@ from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.files import read_folder
 from pallas_ros.data.packs import ALIGNMENT, PACKS, PackClip, import_packs
 from pallas_ros.data.splits import DEVELOPMENT_CONTENTS, SPLITS, split_of
+from pallas_ros.motion_files import Overrides
 
 CACHE_VERSION = 3
 
@@ -68,6 +69,20 @@ class MotionLibrary:
             and (development is None or (c.content in DEVELOPMENT_CONTENTS) is development)
         ]
 
+    def require(self, split: str, *, development: bool | None = None) -> list[LibraryClip]:
+        """As `select`, for what cannot do without.
+
+        Raises:
+            PallasError: there is no such clip.
+        """
+        chosen = self.select(split, development=development)
+        if not chosen:
+            raise PallasError(
+                f"of {len(self.clips)} motion clips none is for '{split}': names decide, and about one in ten goes to "
+                "each of 'seen' and 'validation'; give more files"
+            )
+        return chosen
+
     def quaternions(self, clip: LibraryClip) -> NDArray[np.float32]:
         """(T, 22, 4) float32, global orientations of a clip."""
         q = self.rotations[clip.start : clip.stop].astype(np.float32)
@@ -89,10 +104,15 @@ class MotionLibrary:
         )
 
     @classmethod
-    def open(cls, folder: str | Path, cache: str | Path | None = None) -> "MotionLibrary":
+    def open(
+        cls,
+        folder: str | Path,
+        cache: str | Path | None = None,
+        overrides: Overrides | None = None,
+    ) -> "MotionLibrary":
         """The packs in ``folder``; imported on first use (ten seconds), cached under ``cache`` (default: the user's cache folder).
 
-        A folder without packs gives its BVH and AMASS files.
+        A folder without packs gives its motion files (BVH, AMASS and others), read with ``overrides``.
 
         Raises:
             PallasError: the folder holds no motion, or a file is corrupt.
@@ -100,7 +120,7 @@ class MotionLibrary:
         folder = Path(folder)
         present = [pack for pack in PACKS if (folder / f"{pack}.npz").is_file()]
         if not present:
-            return cls.from_clips(read_folder(folder))
+            return cls.from_clips(read_folder(folder, overrides))
         stamp = [
             (p, (folder / f"{p}.npz").stat().st_size, (folder / f"{p}.npz").stat().st_mtime_ns)
             for p in present

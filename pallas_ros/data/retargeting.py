@@ -16,6 +16,7 @@ from scipy.ndimage import minimum_filter1d
 from pallas_ros.body import rotations
 from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion
+from pallas_ros.body.motion import resample_path as resample
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_RATE_HZ
 from pallas_ros.body.rotations import Array
 from pallas_ros.body.skeleton import Skeleton
@@ -112,18 +113,6 @@ def to_global(q_local: Array, parents: NDArray[np.integer]) -> Array:
         if parent >= 0:
             out[:, joint] = rotations.multiply(out[:, parent], q_local[:, joint])
     return out
-
-
-def resample(q: Array, p: Array, fps: float, rate: float = MODEL_RATE_HZ) -> tuple[Array, Array]:
-    """Rotations (T, J, 4) by slerp and positions (T, 3) linearly, from ``fps`` to ``rate``."""
-    times = np.arange(int(np.floor((len(q) - 1) * rate / fps + 1e-6)) + 1) * (fps / rate)
-    before = np.minimum(times.astype(int), max(len(q) - 2, 0))
-    after = np.minimum(before + 1, len(q) - 1)
-    part = (times - before).astype(q.dtype)
-    return (
-        rotations.slerp(q[before], q[after], np.broadcast_to(part[:, None], q[before].shape[:-1])),
-        p[before] * (1 - part[:, None]) + p[after] * part[:, None],
-    )
 
 
 def stand_on_ground(q_world_bone: Array, p_pelvis: Array, skeleton: Skeleton) -> Array:

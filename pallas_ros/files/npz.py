@@ -4,6 +4,8 @@ import math
 import re
 import zipfile
 import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,17 +31,38 @@ _ORDER = re.compile(r"'fortran_order'\s*:\s*(True|False)")
 _SHAPE = re.compile(r"'shape'\s*:\s*\(([\d,L\s]*)\)")
 
 
-def load_npz(path: str | Path, what: str) -> dict[str, NDArray[Any]]:
-    """All arrays of a ``.npz``, numbers and strings; ``what`` says what it should be ("motion file").
+def load_npz(
+    path: str | Path, what: str, only: Collection[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """The arrays of a ``.npz``, numbers and strings; ``what`` says what it should be ("motion file").
+
+    With ``only``, arrays of other names are left unread, whatever they hold.
 
     Raises:
         PallasError: it is no such file, is damaged, holds pickled objects, or would unpack to far more than its size.
     """
+    with _open(path, what) as (archive, file):
+        return _arrays(archive, file, only)
+
+
+def array_names(path: str | Path, what: str) -> list[str]:
+    """The sorted names of a ``.npz``'s arrays, none of which is read.
+
+    Raises:
+        PallasError: it is no such file, or its directory is damaged.
+    """
+    with _open(path, what) as (archive, _):
+        return sorted(info.filename.removesuffix(".npy") for info in _members(archive))
+
+
+@contextmanager
+def _open(path: str | Path, what: str) -> Iterator[tuple[zipfile.ZipFile, BinaryIO]]:
+    """An archive and its file, what goes wrong while they are read made a `PallasError`."""
     with open_regular(path, what, MAX_FILE_BYTES) as file:
         try:
             _check_archive(file)
             with zipfile.ZipFile(file) as archive:
-                return _arrays(archive, file)
+                yield archive, file
         except (_Refused, zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise PallasError(
                 f"{path}: not a readable {what} (.npz without pickles): {error}"
@@ -76,10 +99,21 @@ def _check_archive(file: BinaryIO) -> None:
     file.seek(0)
 
 
-def _arrays(archive: zipfile.ZipFile, file: BinaryIO) -> dict[str, NDArray[Any]]:
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if len(members) > MAX_ARRAYS:
         raise _Refused(f"it holds {len(members)} arrays (at most {MAX_ARRAYS})")
+    return members
+
+
+def _arrays(
+    archive: zipfile.ZipFile, file: BinaryIO, only: Collection[str] | None
+) -> dict[str, NDArray[Any]]:
+    members = [
+        info
+        for info in _members(archive)
+        if only is None or info.filename.removesuffix(".npy") in only
+    ]
     allowed = max(FREE_BYTES, MAX_RATIO * file.seek(0, 2))
     stated = sum(info.file_size for info in members)
     if stated > allowed:

@@ -94,6 +94,15 @@ def check_regular(path: str | Path, what: str, max_bytes: int) -> Path:
         return Path(path)
 
 
+def exists(path: str | Path) -> bool:
+    """Whether something is there; False too for a name that no file can have, for which `Path.exists` raises."""
+    try:
+        os.stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 

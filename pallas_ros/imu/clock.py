@@ -25,10 +25,13 @@ class _Slice:
 class ClockMapper:
     """Maps device times to host stamps in ns; strictly increasing, never in the future.
 
+    Where the host's clock is set back, the stamps follow it at once: they go back too, once.
+
     Attributes:
         skew: relative rate error of the device clock (5e-5 is 50 ppm), as estimated.
         latency: s, how late the last sample arrived beyond the least delay.
-        restarts: how often the device clock jumped and the map began anew.
+        restarts: how often one of the clocks jumped and the map began again.
+        set_back: how often the host's clock was set back.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class ClockMapper:
         self.skew = 0.0
         self.latency = 0.0
         self.restarts = 0
+        self.set_back = 0
         self._slice_s = slice_s
         self._largest_skew = largest_skew
         self._leap = leap_s
@@ -97,7 +101,11 @@ class ClockMapper:
         )
 
     def _later(self, stamp: int) -> int:
-        self._last = max(stamp, self._last + 1)
+        if stamp < self._last - self._leap * NANOSECONDS:
+            self.set_back += 1
+            self._last = stamp
+        else:
+            self._last = max(stamp, self._last + 1)
         return self._last
 
     def _fit(self) -> None:

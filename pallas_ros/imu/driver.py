@@ -215,10 +215,11 @@ class ImuDriver:
                 + " ".join(f"{v:+.4f}" for v in s.gyroscope_bias)
                 + " rad/s"
             )
+            jumps = f", clock jumped {s.clock_jumps} times" if s.clock_jumps else ""
             out[s.site] = (
                 f"{s.rate_hz:.1f} Hz, {s.samples} samples, {s.lost} lost, {s.checksum_errors} checksum errors, "
                 f"{s.skipped_bytes} bytes skipped, latency {1e3 * s.latency_s[0]:.1f} ms (p99 {1e3 * s.latency_s[1]:.1f}), "
-                f"clock {s.skew_ppm:+.0f} ppm, opened {s.connections} times{temperature}{bias}"
+                f"clock {s.skew_ppm:+.0f} ppm, opened {s.connections} times{jumps}{temperature}{bias}"
             )
             out[f"{s.site} sensor"] = s.sensor
         return out

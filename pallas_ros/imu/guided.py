@@ -138,7 +138,7 @@ class GuidedCalibrator:
             return None
         if (
             sample.orientation is not None
-            and sample.stamp - self._kept.get(site, 0) >= _KEEP_S * 1e9
+            and abs(sample.stamp - self._kept.get(site, 0)) >= _KEEP_S * 1e9
         ):
             self._path[site].append(sample.orientation)
             self._kept[site] = sample.stamp

@@ -6,20 +6,23 @@ from pathlib import Path
 import numpy as np
 
 from pallas_ros.body.frames import BodyFrame
-from pallas_ros.body.motion import Motion, load_motion
+from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.body.skeleton import Skeleton
-from pallas_ros.files.npz import load_npz
+from pallas_ros.files.npz import array_names
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.recording import load_recording
 from pallas_ros.imu.simulator import SensorSimulator
 from pallas_ros.imu.synchroniser import grid_index_at_or_after, grid_stamp
 from pallas_ros.imu.virtual import SensorTrack
+from pallas_ros.motion_files import read_motion
 
 DEMO = "demo"
 """The name of the motion written in code."""
 
 _GROUND_CONTACT_M = 0.025
+_JUMP_NS = 10_000_000_000  # between two calls, of which there are many a second: the clock was set
+_WHAT = "motion file or IMU recording"
 
 
 def source(name: str, duration_s: float, height_m: float) -> Motion | Mapping[str, SensorTrack]:
@@ -31,9 +34,9 @@ def source(name: str, duration_s: float, height_m: float) -> Motion | Mapping[st
     if name == DEMO:
         return demo_motion(duration_s, skeleton=Skeleton.from_height(height_m))
     path = Path(name).expanduser()
-    if "linear_acceleration" in load_npz(path, "motion file or IMU recording"):
+    if path.suffix.lower() == ".npz" and "linear_acceleration" in array_names(path, _WHAT):
         return load_recording(path).tracks()
-    return load_motion(path)
+    return read_motion(path)
 
 
 class Truth:
@@ -50,6 +53,9 @@ class Truth:
             return
         if self._index is None:
             self._index = grid_index_at_or_after(begun)
+        elif abs(stamp - grid_stamp(self._index)) > _JUMP_NS:
+            self._simulator.follow_clock()
+            self._index = grid_index_at_or_after(stamp)
         ground = self._simulator.motion.positions[
             0, [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]], 2
         ]

@@ -136,6 +136,8 @@ class ShakeAssigner:
     def push(self, port: str, sample: ImuSample) -> None:
         """Take a sample of a port."""
         window = self._window[port]
+        if window and not 0 <= sample.stamp - window[-1][0] < NANOSECONDS:
+            window.clear()  # a gap, or a clock that jumped
         window.append((sample.stamp, float(np.linalg.norm(sample.acceleration))))
         while window[0][0] < sample.stamp - NANOSECONDS:
             window.popleft()

@@ -50,6 +50,7 @@ class ReaderStats:
         temperature: degrees Celsius, or None.
         gyroscope_bias: (3,) rad/s as the orientation filter estimates it, or None where the sensor fuses itself.
         newest: ns, stamp of the newest sample, 0 before the first.
+        clock_jumps: how often the sensor's clock or the host's jumped, since start.
     """
 
     site: str
@@ -68,6 +69,7 @@ class ReaderStats:
     temperature: float | None = None
     gyroscope_bias: tuple[float, ...] | None = None
     newest: int = 0
+    clock_jumps: int = 0
 
 
 @dataclass(slots=True)
@@ -163,6 +165,7 @@ class SerialReader:
             counts.skipped_bytes,
         )
         stats.skew_ppm = self._mapper.skew * 1e6
+        stats.clock_jumps = self._mapper.restarts + self._counted_mapper.restarts
         stats.gyroscope_bias = (
             None if self._filter is None else tuple(float(v) for v in self._filter.bias)
         )
@@ -296,6 +299,8 @@ class SerialReader:
         stats = self._stats
         stats.connected, stats.problem = True, ""
         stats.samples += 1
+        if stamp < stats.newest:
+            self._recent = _Recent()
         stats.newest = stamp
         stats.temperature = (
             reading.temperature if reading.temperature is not None else stats.temperature

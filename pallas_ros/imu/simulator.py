@@ -173,6 +173,7 @@ class SensorSimulator:
         self._thread = threading.Thread(target=self._run, name="sensor simulator", daemon=True)
         self._loop_s = max(float(track.time[-1]) for track in self.tracks.values()) + 1e-6
         self.started_at: int | None = None
+        self._begun = 0.0
         self._ports: dict[str, PseudoPort] = {}
         try:
             for site in SITES:
@@ -228,13 +229,18 @@ class SensorSimulator:
         )
         return q, (1 - f) * self.motion.positions[i] + f * self.motion.positions[i + 1]
 
+    def follow_clock(self) -> None:
+        """The clock has jumped, the motion has not: take its beginning for what it would have been by the clock as it is now."""
+        if self.started_at is not None:
+            self.started_at = self._clock() - round((time.monotonic() - self._begun) * NANOSECONDS)
+
     def release(self) -> None:
         """Hold the beginning no longer."""
         self._held = False
 
     def _run(self) -> None:
+        begun = self._begun = time.monotonic()
         self.started_at = self._clock()
-        begun = time.monotonic()
         for due, site, index, backwards in self._schedule():
             leaves = due if not self._burst else np.ceil(due / self._burst) * self._burst
             wait = begun + leaves - time.monotonic()

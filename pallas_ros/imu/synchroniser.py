@@ -22,7 +22,11 @@ _LEAP = NANOSECONDS  # a stamp further than this past every other is taken for a
 _LEAPS_BELIEVED = (
     5  # unless that many come in a row with nothing else between: then every sensor had been silent
 )
-_BACK_BELIEVED = 40  # stamps of a site going back in a row: its clock was set, all begins anew
+_BACK_BELIEVED = (
+    40  # stamps of a site going back a little in a row: its clock was set, all begins again
+)
+_BEHIND_BELIEVED = 40  # stamps in a row, of more than one site, a leap behind the newest: it was wrong, or the clock was set
+_REMARKED = 10 * NANOSECONDS  # a clock that was set is remarked for this long
 
 
 @dataclass(slots=True)
@@ -63,6 +67,7 @@ class Synchroniser:
     Attributes:
         counts: site -> reason -> samples dropped for it.
         skipped: frames left out because every site was silent.
+        set_back: how often the clock of the stamps was set back, and everything began again.
     """
 
     def __init__(
@@ -78,6 +83,8 @@ class Synchroniser:
         self.sites = tuple(sites)
         self.counts: dict[str, Counter[str]] = {site: Counter() for site in self.sites}
         self.skipped = 0
+        self.set_back = 0
+        self._set_back_at: tuple[int, int] | None = None  # stamp after it, ns it was set back by
         self._max_wait = round(max_wait_s * NANOSECONDS)
         self._hold = round(hold_s * NANOSECONDS)
         self._start_wait = round(start_wait_s * NANOSECONDS)
@@ -90,6 +97,9 @@ class Synchroniser:
         self._first: int | None = None
         self._newest = 0
         self._leaps = 0
+        self._behind: list[
+            str
+        ] = []  # sites of the stamps in a row that were a leap behind the newest
         self._reported_age = dict.fromkeys(self.sites, 0.0)
 
     def push(
@@ -116,11 +126,12 @@ class Synchroniser:
         if reason is not None:
             self.counts[site][reason] += 1
             return []
-        reason = self._bad_stamp(state, stamp)
+        reason = self._bad_stamp(site, state, stamp)
+        if self._went_back(state):
+            self.clock_set_back(stamp, self._newest - stamp)
+            return []
         if reason is not None:
             self.counts[site][reason] += 1
-            if state.gone_back >= _BACK_BELIEVED:
-                self.reset()
             return []
         if state.samples and float(np.dot(state.samples[-1].orientation, orientation)) < 0:
             orientation = -orientation
@@ -150,13 +161,26 @@ class Synchroniser:
 
     def remarks(self) -> list[str]:
         """What is wrong now, in words: the sites that were silent at the last frame."""
-        return [
+        silent = [
             f"{site} silent for {age:.1f} s"
             for site, age in self._reported_age.items()
             if age * NANOSECONDS > self._hold
         ]
+        if self._set_back_at is not None and self._newest - self._set_back_at[0] < _REMARKED:
+            silent.append(f"the sensors' clock went back by {self._set_back_at[1] / 1e9:.1f} s")
+        return silent
 
-    def _bad_stamp(self, state: _Site, stamp: int) -> str | None:
+    def clock_set_back(self, stamp: int, by: int) -> None:
+        """The clock of the stamps has gone back by ``by`` ns, to ``stamp``: begin again from there."""
+        self.set_back += 1
+        self._set_back_at = (stamp, by)
+        self.reset()
+
+    def _went_back(self, state: _Site) -> bool:
+        believed = len(self._behind) >= _BEHIND_BELIEVED and len(set(self._behind)) > 1
+        return believed or state.gone_back >= _BACK_BELIEVED
+
+    def _bad_stamp(self, site: str, state: _Site, stamp: int) -> str | None:
         if stamp <= 0:
             return "stamp not positive"
         if self._first is not None and stamp - self._newest > _LEAP:
@@ -164,6 +188,10 @@ class Synchroniser:
             if self._leaps <= _LEAPS_BELIEVED:
                 return "stamp leaps ahead"
         self._leaps = 0
+        if stamp < self._newest - _LEAP:
+            self._behind.append(site)
+        else:
+            self._behind.clear()
         if state.newest is not None and stamp <= state.newest:
             if stamp == state.newest:
                 return "duplicate stamp"

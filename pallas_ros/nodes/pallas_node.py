@@ -49,7 +49,9 @@ class PallasBodyNode(PallasNode):
         """See `config/parameters/pallas_node.yaml`."""
         self._pipeline: Pipeline | None = None
         self._sought: Future | None = None
-        self._give_up = 0
+        self._asked = self._patience = (
+            0  # ns: when a calibration was asked for, and how long it may take
+        )
         self._published = ""
         super().__init__("pallas_node", **kwargs)
 
@@ -165,10 +167,16 @@ class PallasBodyNode(PallasNode):
             self.say("; ".join(wrong), key="sensors")
         if self._pipeline.calibrator is not None and not wrong:
             self.say(self._pipeline.calibrator.problem, key="calibration")
-        if self._sought is not None and not self._sought.done() and self.now() > self._give_up:
+        if self._sought is not None and not self._sought.done() and self._out_of_patience():
             problem = self._pipeline.what_hinders() or "no sample came"
             self._pipeline.calibrate(None if found is not None else self._pipeline.calibrator)
             self._sought.set_result(PallasError(f"no calibration in time: {problem}"))
+
+    def _out_of_patience(self) -> bool:
+        waited = self.now() - self._asked
+        if waited < 0:  # the clock was set back
+            self._asked = self.now()
+        return waited > self._patience
 
     def _tell(self, found: Calibration, document: str) -> None:
         self._published = document
@@ -208,9 +216,8 @@ class PallasBodyNode(PallasNode):
                     self._pipeline.calibration,
                 )
             )
-        self._give_up = self.now() + round(
-            1e9 * (request.timeout or self.settings["calibration_timeout_s"])
-        )
+        self._asked = self.now()
+        self._patience = round(1e9 * (request.timeout or self.settings["calibration_timeout_s"]))
         self._sought = self.future()
         result = await self._sought
         if isinstance(result, Exception):

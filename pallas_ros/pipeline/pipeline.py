@@ -27,6 +27,11 @@ _MOST = 0.3
 FROM_STAMP = "from_stamp"
 """Key of the published calibration document: the stamp (ns) after which samples are calibrated with it."""
 
+_LEAP = (
+    1_000_000_000  # ns: a stamp so far back is that of a clock that was set, not of a late sample
+)
+_BEFORE_BELIEVED = 20  # of them in a row
+
 
 class Estimator(Protocol):
     """Finds a body from a frame of the four sensors (`BodyEstimator`)."""
@@ -74,6 +79,8 @@ class Pipeline:
         self.imu_frame: ImuFrame | None = None
         self.admit: Callable[[ImuFrame], bool] | None = None
         self._steps = 0
+        self._newest = 0  # ns, stamp of the newest sample the calibration in force was used for
+        self._before = 0  # samples in a row stamped a leap before that, and before the calibration
         self._synchroniser = synchroniser
         self._estimator = estimator
         self._body_id = body_id
@@ -91,12 +98,11 @@ class Pipeline:
             if found is not None:
                 found_here = self.calibrator.mounts
                 self.put_in_force(found, sample.stamp)
+                self._newest = sample.stamp
                 self._found_here = found_here
                 self.connected(self.sensors)
-        if self.calibration is None or self.foreign or sample.stamp <= self.from_stamp:
+        if self.calibration is None or self.foreign or not self._in_force(sample.stamp):
             return []
-        if not self.from_stamp:  # given from the start: so that a recording says from where
-            self.from_stamp = sample.stamp - 1
         q_world_bone, acceleration = self.calibration.apply(site, sample)
         frames = self._synchroniser.push(site, sample.stamp, q_world_bone, acceleration)
         return self._bodies(
@@ -104,6 +110,28 @@ class Pipeline:
             if self._heading is not None
             else frames
         )
+
+    def _in_force(self, stamp: int) -> bool:
+        """Whether the calibration holds for a sample stamped so.
+
+        Where the clock of the stamps is set back to before the calibration was found, it holds from there on.
+        """
+        if not self.from_stamp:  # given from the start: so that a recording says from where
+            self.from_stamp = stamp - 1
+        if stamp > self.from_stamp:
+            self._newest, self._before = max(self._newest, stamp), 0
+            return True
+        if self._newest and stamp < self._newest - _LEAP:
+            self._before += 1
+        if self._before < _BEFORE_BELIEVED:
+            return False
+        set_back = self._newest - stamp
+        self.from_stamp = stamp - 1
+        self._newest = stamp
+        self._before = 0
+        self._begin_anew()
+        self._synchroniser.clock_set_back(stamp, set_back)
+        return True
 
     def push_calibrated(self, frame: ImuFrame) -> list[BodyFrame]:
         """Take a frame that is calibrated and on the grid already; where its ``step`` is 0 everything begins anew, as it did when it was made."""
@@ -148,6 +176,7 @@ class Pipeline:
             "",
         )
         self._found_here = False
+        self._newest = self._before = 0
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -196,6 +225,7 @@ class Pipeline:
             **self.intake.refusals.counts(),
             **counts,
             "frames skipped": self._synchroniser.skipped,
+            "clock set back": self._synchroniser.set_back,
         }
 
     def document(self) -> str:

@@ -24,6 +24,7 @@ from rclpy.timer import Timer
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import TOPIC_DIAGNOSTICS
 from pallas_ros.messages.decode import from_stamp, header_stamp
+from pallas_ros.ros.clock_watch import ClockWatch
 from pallas_ros.ros.described import DescribedNode
 from pallas_ros.ros.health import PUBLISHERS, RECEIVED, REFUSAL, STATE, SUBSCRIBERS, Health, Tally
 from pallas_ros.ros.intake import Intake
@@ -87,6 +88,7 @@ class PallasNode(DescribedNode):
         self.add_on_set_parameters_callback(self._on_set)
         self._diagnostics = self.create_publisher(DiagnosticArray, TOPIC_DIAGNOSTICS, STREAM)
         self._told_links: dict[str, int] = {}
+        self._clock_watch = ClockWatch()
         self._periodic(DIAGNOSTICS_PERIOD_S, self._publish_health, steady=True)
         self._periodic(LINKS_PERIOD_S, self._publish_links, steady=True)
 
@@ -234,9 +236,10 @@ class PallasNode(DescribedNode):
     def every(
         self, period_s: float, callback: Callable[[], None], *, steady: bool = False
     ) -> Timer:
-        """Have ``callback`` called each ``period_s`` seconds of the node's clock while the node is active.
+        """Have ``callback`` called each ``period_s`` seconds while the node is active.
 
-        ``steady``: of a clock that neither stands still nor jumps, whatever the node's does.
+        The seconds are those of /clock where ``use_sim_time`` is set, and else of a clock that nobody can set: were they the machine's,
+        no timer would run for an hour after it was set back by one. ``steady``: of that clock in any case.
         """
         name = f"timer {getattr(callback, '__name__', '')}".strip()
         timer = self._periodic(period_s, self._guarded(name, callback), steady=steady)
@@ -246,6 +249,7 @@ class PallasNode(DescribedNode):
     def _periodic(
         self, period_s: float, callback: Callable[[], None], *, steady: bool = False
     ) -> Timer:
+        steady = steady or not self.get_parameter("use_sim_time").value
         periodic = Periodic(period_s, callback, time.monotonic_ns if steady else self.now)
         clock = Clock(clock_type=ClockType.STEADY_TIME) if steady else None
         timer = self.create_timer(period_s, periodic.on_event, clock=clock)
@@ -479,11 +483,13 @@ class PallasNode(DescribedNode):
             RECEIVED + topic: tally for topic, tally in self._tallies.items() if tally.stamps
         }
         self._told_links = self.links()
+        self._look_at_clock()
         values = {
             STATE: state,
             **self._counts,
             **received,
             **self._told_links,
+            **self._clock_watch.figures(),
             **health.values,
         }
         level, summary = health.level, health.summary or state
@@ -494,6 +500,12 @@ class PallasNode(DescribedNode):
             level, summary, values[REFUSAL] = 2, self.refusal, self.refusal
         name = self.get_fully_qualified_name().lstrip("/")
         self._diagnostics.publish(Health(level, summary, values).message(name, self.now()))
+
+    def _look_at_clock(self) -> None:
+        if not self.get_parameter("use_sim_time").value:
+            sentence = self._clock_watch.look(self.now(), time.monotonic_ns())
+            if sentence:
+                self.get_logger().warning(sentence)
 
     def _publish_links(self) -> None:
         """At once where something has connected or gone, and often before the node is active: whoever starts the graph waits for it."""

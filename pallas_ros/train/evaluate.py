@@ -25,6 +25,7 @@ from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, Sequence, features
 from pallas_ros.files.npz import load_npz
 from pallas_ros.model import rotations
 from pallas_ros.model.step import load_model
+from pallas_ros.motion_files import add_options, overrides_from
 from pallas_ros.runtime.estimator import ACCELERATION_FRAMES
 from pallas_ros.train.baselines import mean_pose, tpose_measured
 from pallas_ros.train.measures import (
@@ -188,8 +189,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         default=Path(os.environ.get("PALLAS_DATA", "../shared/data")),
-        help="folder of the motion packs",
+        help="folder of the motion packs, or of motion files (BVH, AMASS and others)",
     )
+    add_options(parser)
     parser.add_argument(
         "--models",
         type=Path,
@@ -216,7 +218,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the file."""
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, overrides=overrides_from(args))
     released = resource("models/pallas.safetensors")
     compared = methods(
         args.models or [released, *sorted((released.parent / "ablations").glob("*.safetensors"))],

@@ -21,6 +21,7 @@ from pallas_ros.data.splits import DEVELOPMENT_CONTENTS
 from pallas_ros.data.virtual_imu import SensorErrors, Sequence, joint_positions
 from pallas_ros.model.gru import GruConfig, GruPallas
 from pallas_ros.model.pallas import Pallas, PallasConfig
+from pallas_ros.motion_files import Overrides, add_options, overrides_from
 from pallas_ros.train.loop import LoopSettings, device, fast_bfloat16, fit, start_processes
 from pallas_ros.train.losses import LossWeights, pallas_loss
 
@@ -185,11 +186,10 @@ def checks(library: MotionLibrary) -> dict[str, tuple[list[Sequence], tuple[str,
         for c in library.clips
         if c.content in DEVELOPMENT_CONTENTS and c.split in ("train", "validation")
     ]
-    validation = library.select("validation", development=False)
-    return {
-        "validation": (validation_batches(library, validation), ()),
-        "development": (validation_batches(library, development), ()),
-    }
+    judged = {"validation": library.require("validation", development=False)}
+    if development:  # contents of the packs; a folder of motion files has none
+        judged["development"] = development
+    return {name: (validation_batches(library, some), ()) for name, some in judged.items()}
 
 
 def build(config: TrainingConfig) -> Pallas:
@@ -210,14 +210,22 @@ def to_device(batch: Sequence, where: torch.device) -> Sequence:
     )
 
 
-def train(config_path: str | Path, data: str | Path, out: str | Path) -> Path:
-    """Train by a configuration file; returns the released weights' path, ``OUT/model.safetensors``."""
+def train(
+    config_path: str | Path,
+    data: str | Path,
+    out: str | Path,
+    overrides: Overrides | None = None,
+) -> Path:
+    """Train by a configuration file; returns the released weights' path, ``OUT/model.safetensors``.
+
+    ``overrides`` are those of motion files, where ``data`` holds such.
+    """
     config = read_config(config_path)
     rank = start_processes()
     torch.manual_seed(config.loop.seed)
-    library = MotionLibrary.open(data)
+    library = MotionLibrary.open(data, overrides=overrides)
     # Development contents are always judged apart; they are trained on only where the configuration says so.
-    clips = library.select("train", development=None if config.development else False)
+    clips = library.require("train", development=None if config.development else False)
     clips = _of("pack", config.packs, _of("content", config.contents, clips))
     sampler = SequenceSampler(
         library,
@@ -294,7 +302,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         default=Path(os.environ.get("PALLAS_DATA", "../shared/data")),
-        help="folder of the motion packs, or of BVH and AMASS/SMPL files",
+        help="folder of the motion packs, or of motion files (BVH, AMASS and others)",
     )
     parser.add_argument(
         "--out",
@@ -303,6 +311,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="folder of the run; resumed from if it holds a checkpoint",
     )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: as many as cores")
+    add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -312,7 +321,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    path = train(resource(args.config), args.data, args.out)
+    path = train(resource(args.config), args.data, args.out, overrides_from(args))
     with torch.no_grad():
         onnx = export(path, path.with_suffix(".onnx")) if load_kind(path) == "pallas" else None
     print(f"trained weights in {path}" + (f", streaming model in {onnx}" if onnx else ""))

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pallas_ros.bags import Bag, BagMessage
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
-from pallas_ros.body.motion import load_motion
 from pallas_ros.body.names import (
     TOPIC_HPSTM_BODY,
     TOPIC_JOINT_STATES,
@@ -25,6 +24,7 @@ from pallas_ros.body.names import (
     TOPIC_SUPERVISOR,
 )
 from pallas_ros.messages.decode import body_from_msg
+from pallas_ros.motion_files import Overrides, read
 
 F64 = NDArray[np.float64]
 _MOST_PEOPLE = 8
@@ -141,11 +141,16 @@ class Recording(Protocol):
 
 
 class MotionFile:
-    """A motion file as a recording."""
+    """A motion file of any known format as a recording.
 
-    def __init__(self, path: Path) -> None:
-        """Read it; raises `PallasError` as `load_motion` does."""
-        self._motion = load_motion(path)
+    Attributes:
+        found: what the file is and what was detected in it, in words.
+    """
+
+    def __init__(self, path: Path, overrides: Overrides | None = None) -> None:
+        """Read it; raises `PallasError` as `pallas_ros.motion_files.read` does."""
+        file = read(path, overrides)
+        self._motion, self.found = file.motion, file.found
         self.duration, self.robot = max(self._motion.duration, 1e-3), ""
 
     def at(self, time: float) -> Moment:

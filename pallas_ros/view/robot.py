@@ -3,18 +3,24 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import yourdfpy
 from numpy.typing import NDArray
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.mesh import check_mesh
+from pallas_ros.files.opening import exists, read_bytes
+from pallas_ros.files.urdf import parse_urdf
+from pallas_ros.files.xml_text import MAX_BYTES
 from pallas_ros.view.raster import Mesh
+
+if TYPE_CHECKING:
+    import yourdfpy
 
 F64 = NDArray[np.float64]
 _GREY = np.array([205.0, 208.0, 212.0])
-MESH_LIMIT = 64 << 20  # bytes of one mesh file
 
 
 @dataclass(eq=False)
@@ -26,7 +32,7 @@ class RobotShape:
         links: link name to mesh in the link's frame.
     """
 
-    urdf: yourdfpy.URDF
+    urdf: "yourdfpy.URDF"
     links: dict[str, Mesh]
 
     @classmethod
@@ -37,17 +43,20 @@ class RobotShape:
             PallasError: the URDF or a mesh cannot be read.
         """
         path = Path(path)
-        if not path.is_file():
-            raise PallasError(f"{path}: no such URDF")
-        return cls.parse(path.read_bytes(), path.parent, str(path), detail_m)
+        return cls.parse(read_bytes(path, "URDF", MAX_BYTES), path.parent, str(path), detail_m)
 
     @classmethod
     def parse(
         cls, text: bytes, folder: Path, name: str, detail_m: float = 0.02, meshes: bool = True
     ) -> "RobotShape":
         """As `load`, from the text of a URDF whose ``package://`` names are looked for above ``folder``; joints alone without ``meshes``."""
-        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-            raise PallasError(f"{name}: a URDF with XML entities is not read")
+        parse_urdf(text, name)
+        try:
+            import yourdfpy  # optional: a body is drawn without it
+        except ModuleNotFoundError:
+            raise PallasError(
+                "drawing a robot needs the Python package yourdfpy: pip install 'pallas-ros[view]'"
+            ) from None
         try:
             urdf = yourdfpy.URDF.load(
                 io.BytesIO(text),
@@ -190,11 +199,10 @@ def _find(name: str, folder: Path) -> str:
     else:
         bases = [folder]
     for base in bases:
-        candidate = (base / plain).resolve()
-        if candidate.is_file():
-            if candidate.stat().st_size > MESH_LIMIT:
-                raise PallasError(f"{candidate}: the mesh is larger than {MESH_LIMIT >> 20} MB")
-            return str(candidate)
+        candidate = base / plain
+        if exists(candidate):
+            check_mesh(candidate)
+            return str(candidate.resolve())
     raise PallasError(
         f"{name}: the URDF names this mesh, but it is neither beside it nor in a folder above"
     )

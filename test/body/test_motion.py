@@ -9,6 +9,7 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, load_motion, save_motion, save_npz
 from pallas_ros.body.names import JOINTS
+from pallas_ros.imu.motions import demo_motion
 
 
 def a_motion(frames: int = 7) -> Motion:
@@ -115,3 +116,42 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         save_npz(path, {"a": np.zeros(3), "b": Unwritable()})
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["m.npz"]
+
+
+def test_columns_beside_the_body_follow_its_joints_or_are_left_out(tmp_path: Path) -> None:
+    motion = demo_motion(0.1)
+    frames = len(motion)
+    order = np.arange(22)[::-1]
+    arrays = {
+        "fps": np.float64(60.0),
+        "joint_names": np.array(JOINTS)[order],
+        "positions": motion.positions[:, order],
+        "rotations": motion.rotations[:, order],
+        "confidence": np.tile(order / 22, (frames, 1)),
+        "contacts": np.zeros((frames, 4)),
+        "stamp": np.array("now"),
+        "text": np.array("a person waves"),
+    }
+    save_npz(tmp_path / "m.npz", arrays)
+    back = load_motion(tmp_path / "m.npz")
+    np.testing.assert_allclose(back.positions, motion.positions)
+    assert back.extra is not None
+    assert set(back.extra) == {"confidence", "text"}
+    np.testing.assert_allclose(back.extra["confidence"][0], np.arange(22) / 22)
+
+
+def test_positions_that_no_body_has_are_missing(tmp_path: Path) -> None:
+    motion = demo_motion(0.1)
+    motion.positions[1, 3] = 1e300
+    motion.positions[2, 0, 0] = np.inf
+    arrays = {
+        "fps": 60.0,
+        "joint_names": np.array(JOINTS),
+        "positions": motion.positions,
+        "rotations": motion.rotations,
+    }
+    save_npz(tmp_path / "m.npz", arrays)
+    back = load_motion(tmp_path / "m.npz")
+    assert back.valid is not None
+    np.testing.assert_array_equal(back.valid[:4], [True, False, False, True])
+    assert np.isnan(back.positions[1, 3]).all()

@@ -11,8 +11,6 @@ from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.data.files import read_amass, read_bvh, read_folder
 from pallas_ros.data.library import MotionLibrary
 
-pytest.importorskip("bvhio")
-
 LIMB = """{i}JOINT {n0}
 {i}{{ OFFSET {o0}
 {i} CHANNELS 3 Zrotation Xrotation Yrotation

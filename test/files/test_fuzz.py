@@ -36,7 +36,7 @@ def test_the_valid_files_are_read(form: Any, tmp_path: Path):
         form.read(path)
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(draw=st.randoms(use_true_random=False))
 def test_changed_files_are_read_or_refused(form: Any, tmp_path: Path, draw: random.Random):
     path = tmp_path / f"changed{form.suffix}"

@@ -78,7 +78,21 @@ def test_a_calibrated_recording_plays_as_raw_sensors(shared_data: Path) -> None:
             "no sensor for right_wrist",
         ),
         ({"orientation": np.zeros((5, 4, 3))}, "'orientation' has shape"),
-        ({"stamp": np.array([0, 1, 2, 3, np.nan])}, "stamps that are no numbers"),
+        ({"stamp": np.array([0, 1, 2, 3, np.nan])}, "'stamp' must be seconds, finite"),
+        ({"stamp": np.array([0, 1, 2, 3, np.inf])}, "'stamp' must be seconds, finite"),
+        ({"stamp": 1e12 + np.arange(5.0)}, "'stamp' must be seconds, finite"),
+        ({"stamp": np.arange(5.0) * 1e9 / 60}, "its stamps span"),
+        ({"stamp": np.zeros(5)}, "its stamps are 0 s apart"),
+        ({"stamp": np.arange(5.0)}, "its stamps are 1 s apart"),
+        ({"calibrated": np.zeros(0)}, "'calibrated' must be True or False"),
+        (
+            {
+                "stamp": np.zeros(0),
+                "orientation": np.zeros((0, 4, 4)),
+                "linear_acceleration": np.zeros((0, 4, 3)),
+            },
+            "an IMU recording of 0 samples",
+        ),
     ],
 )
 def test_what_is_no_recording_is_refused(
@@ -86,7 +100,7 @@ def test_what_is_no_recording_is_refused(
 ) -> None:
     arrays: dict[str, Any] = {
         "sites": np.array(["pelvis", "head", "left_wrist", "right_wrist"]),
-        "stamp": np.arange(5.0),
+        "stamp": np.arange(5.0) / 60,
         "orientation": np.tile([0.0, 0, 0, 1], (5, 4, 1)),
         "linear_acceleration": np.zeros((5, 4, 3)),
     }

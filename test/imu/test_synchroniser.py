@@ -207,3 +207,47 @@ def test_a_site_that_never_speaks_is_not_waited_for() -> None:
     frames = play(Synchroniser(), {site: stream(100, 2.0, rng) for site in SITES if site != "neck"})
     assert len(frames) > 110
     assert not any(f.valid[SITES.index("neck")] for f in frames)
+
+
+def _pushed(synchroniser: Synchroniser, stamps: dict[str, list[int]]) -> list[int]:
+    """The stamps of the frames that samples give, pushed site by site at each instant."""
+    frames: list[int] = []
+    for instant in range(max(map(len, stamps.values()))):
+        for site, of_site in stamps.items():
+            if instant < len(of_site):
+                made = synchroniser.push(site, of_site[instant], rotations.IDENTITY, np.zeros(3))
+                frames += [frame.stamp for frame in made]
+    return frames
+
+
+@settings(max_examples=30)
+@given(
+    st.integers(0, 3 * 59),
+    st.sampled_from([-3600.0, -5.0, -0.9, 0.9, 5.0, 3600.0]),
+    st.booleans(),
+)
+def test_one_bad_stamp_costs_at_most_a_second(at: int, off_s: float, then_silent: bool) -> None:
+    """Of any sample, the very first one too, and also where its site says nothing afterwards."""
+    begun = 1_800_000_000 * 10**9
+    stamps = {site: [begun + k * 10**7 for k in range(200)] for site in SITES}
+    site, instant = SITES[at % 3], at // 3
+    stamps[site][instant] += round(off_s * 1e9)
+    if then_silent:
+        del stamps[site][instant + 1 :]
+    frames = _pushed(Synchroniser(), stamps)
+    end = begun + 2 * 10**9
+    assert len([stamp for stamp in frames if end - 4 * 10**8 <= stamp < end]) >= 22
+
+
+@pytest.mark.parametrize("back_s", [0.5, 3600.0])
+def test_a_clock_that_is_set_back_is_followed_and_reported(back_s: float) -> None:
+    begun, back = 1_800_000_000 * 10**9, round(back_s * 1e9)
+    stamps = {
+        site: [begun + k * 10**7 - (back if k >= 300 else 0) for k in range(600)] for site in SITES
+    }
+    synchroniser = Synchroniser()
+    frames = _pushed(synchroniser, stamps)
+    after = begun + 3 * 10**9 - back
+    assert len([stamp for stamp in frames if after <= stamp < after + 3 * 10**9]) > 140
+    assert synchroniser.set_back >= 1
+    assert any("the sensors' clock went back by" in remark for remark in synchroniser.remarks())

@@ -1,0 +1,177 @@
+"""Meshes that robot descriptions name (STL, OBJ, COLLADA): counts that fit the file, finite numbers, no references that go in circles.
+
+The libraries that load them (assimp, trimesh) reserve what a file states, recurse into its nodes and open what it refers to.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pallas_ros.core.errors import PallasError
+from pallas_ros.files.opening import check_regular, exists, read_bytes
+from pallas_ros.files.xml_text import parse_xml
+
+MAX_BYTES = 64 << 20
+MAX_FACES = 1_000_000
+"""The largest mesh of example-robot-data has 70,000."""
+FARTHEST = 1e7
+"""Coordinates beyond this belong to no part of a robot, whether its unit is a millimetre or a metre."""
+Points = NDArray[np.floating[Any]]
+_STL_HEADER, _STL_FACE = 84, 50
+_NODES = 100_000
+
+
+def check_mesh(path: str | Path) -> None:
+    """Refuse a mesh that no library should see.
+
+    Raises:
+        PallasError: there is no such file, it is damaged or too large, or its numbers are not finite.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".stl":
+        _check_stl(path, read_bytes(path, "mesh", MAX_BYTES))
+    elif suffix == ".obj":
+        _check_obj(path, read_bytes(path, "mesh", MAX_BYTES))
+    elif suffix == ".dae":
+        _check_collada(path, read_bytes(path, "mesh", MAX_BYTES))
+    else:
+        check_regular(path, "mesh", MAX_BYTES)
+
+
+def _refuse(path: str | Path, why: str) -> PallasError:
+    return PallasError(f"{path}: not a readable mesh: {why}")
+
+
+def _check_stl(path: str | Path, data: bytes) -> None:
+    count = int.from_bytes(data[80:84], "little")
+    if len(data) >= _STL_HEADER and len(data) == _STL_HEADER + _STL_FACE * count:
+        faces = np.frombuffer(data, np.uint8, offset=_STL_HEADER).reshape(count, _STL_FACE)
+        _check_points(path, np.ascontiguousarray(faces[:, :48]).view("<f4"), count)
+    elif data.lstrip()[:5].lower() == b"solid" and b"\0" not in data:
+        words = data.lower().split()
+        vertices = [i for i, word in enumerate(words) if word == b"vertex"]
+        if not vertices or len(vertices) % 3 or vertices[-1] + 3 >= len(words):
+            raise _refuse(path, "an STL text without whole facets")
+        numbers = [word for i in vertices for word in words[i + 1 : i + 4]]
+        _check_points(path, _floats(path, numbers), len(vertices) // 3)
+    else:
+        raise _refuse(path, f"an STL that states {count} faces and has {len(data)} bytes")
+
+
+def _check_obj(path: str | Path, data: bytes) -> None:
+    points: list[bytes] = []
+    faces, corners, highest = 0, 0, 0
+    for line in data.replace(b"\\\n", b" ").splitlines():
+        words = line.split()
+        if not words:
+            continue
+        if words[0] in (b"v", b"vn", b"vt"):
+            if words[0] == b"v" and len(words) < 4:
+                raise _refuse(path, "an OBJ vertex without three coordinates")
+            points += words[1:4]
+        elif words[0] == b"f":
+            faces += 1
+            corners += len(words) - 1
+            highest = max(highest, *map(_index, words[1:]), 0)
+        elif words[0] == b"mtllib":
+            _check_beside(path, words[1:])
+    if corners > 4 * MAX_FACES:
+        raise _refuse(path, f"faces of {corners} corners in all")
+    _check_points(path, _floats(path, points), faces)
+    if highest > len(points):
+        raise _refuse(path, f"a face with vertex {highest}")
+
+
+def _index(word: bytes) -> int:
+    """The vertex that a corner of an OBJ face names; 0 for one counted from the end, -1 where it is no number."""
+    digits = word.split(b"/", 1)[0]
+    return int(digits) if digits.isdigit() and len(digits) < 10 else 2**31 * digits.isdigit()
+
+
+def _check_beside(path: str | Path, names: list[bytes]) -> None:
+    """Refuse materials that are no file: the library opens them."""
+    place = Path(path).parent / os.fsdecode(b" ".join(names))
+    if exists(place):
+        check_regular(place, "material library", MAX_BYTES)
+
+
+def _check_collada(path: str | Path, data: bytes) -> None:
+    root = parse_xml(data, str(path), "mesh", max_bytes=MAX_BYTES)
+    if _plain(root) != "COLLADA":
+        raise _refuse(path, f"its outermost element is <{root.tag}>, a COLLADA file's is <COLLADA>")
+    faces = 0
+    for element in root.iter():
+        kind, words = _plain(element), (element.text or "").split()
+        if kind in ("float_array", "int_array", "Name_array", "IDREF_array"):
+            if element.get("count") not in (None, str(len(words))):
+                raise _refuse(
+                    path,
+                    f"<{kind}> of {len(words)} values states a count of {element.get('count')}",
+                )
+            if kind == "float_array":
+                _check_points(path, _floats(path, words), 0)
+        elif kind in ("matrix", "translate", "rotate", "scale", "lookat", "skew"):
+            _check_points(path, _floats(path, words), 0)
+        elif kind in ("triangles", "polylist", "polygons", "lines", "tristrips", "trifans"):
+            faces += _count(path, element)
+        elif kind in ("accessor", "vcount", "input"):
+            _count(path, element)
+        elif kind == "p" and words and not ("".join(words).isdigit() and max(map(len, words)) < 11):
+            raise _refuse(path, "a face with a vertex that is no number")
+    if faces > MAX_FACES:
+        raise _refuse(path, f"it states {faces} faces (at most {MAX_FACES})")
+    _check_instances(path, root)
+
+
+def _count(path: str | Path, element: Element) -> int:
+    """The count that an element states, or 0; offsets and strides are checked too."""
+    for name in ("count", "offset", "stride"):
+        text = element.get(name, "0")
+        if not text.isdigit() or len(text) > 10 or int(text) > 100 * MAX_FACES:
+            raise _refuse(path, f"<{_plain(element)}> states {name} '{text}'")
+    return int(element.get("count", "0"))
+
+
+def _check_instances(path: str | Path, root: Element) -> None:
+    """Refuse nodes that stand for themselves, or for too many: instances are built recursively."""
+    nodes = {node.get("id", ""): node for node in root.iter() if _plain(node) == "node"}
+    sizes: dict[str, int] = {}
+
+    def size(name: str, above: tuple[str, ...]) -> int:
+        if name in above or len(above) > 50:
+            raise _refuse(path, f"its node '{name}' stands for itself, or is nested too deep")
+        if name not in sizes and name in nodes:
+            below = [
+                element for element in nodes[name].iter() if _plain(element) == "instance_node"
+            ]
+            total = sum(
+                size(element.get("url", "").lstrip("#"), (*above, name)) for element in below
+            )
+            sizes[name] = 1 + total
+        return sizes.get(name, 1)
+
+    if sum(size(name, ()) for name in nodes) > _NODES:
+        raise _refuse(path, f"its nodes stand for more than {_NODES} others")
+
+
+def _plain(element: Element) -> str:
+    return element.tag.rpartition(":")[2]
+
+
+def _floats(path: str | Path, words: Sequence[bytes | str]) -> Points:
+    try:
+        return np.fromiter(map(float, words), np.float64, len(words))
+    except ValueError as error:
+        raise _refuse(path, f"a coordinate is no number ({error})") from None
+
+
+def _check_points(path: str | Path, points: Points, faces: int) -> None:
+    if faces > MAX_FACES:
+        raise _refuse(path, f"it has {faces} faces (at most {MAX_FACES})")
+    if not (np.abs(points) <= FARTHEST).all():
+        raise _refuse(path, "coordinates that are not finite, or belong to no part of a robot")

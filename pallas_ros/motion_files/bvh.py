@@ -1,0 +1,330 @@
+"""Biovision hierarchy (.bvh): a tree of joints with Euler-angle channels, and a table of numbers.
+
+The header is read for what it describes, never for what it promises: the frames are those that are there.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.rotations import Array
+from pallas_ros.files.opening import open_regular
+from pallas_ros.motion_files.source import (
+    END_SUFFIX,
+    MAX_FRAMES,
+    MAX_JOINTS,
+    Source,
+    require_finite,
+)
+
+KIND = "BVH"
+SUFFIXES = (".bvh",)
+MAX_BYTES = 2 << 30
+_CHANNEL = re.compile(r"([xyz])(position|rotation|scale)", re.IGNORECASE)
+_AXES = {"x": 0, "y": 1, "z": 2}
+_BLOCK_LINES = 4096
+_LONGEST_LINE = 1 << 22
+"""Characters; a frame of 2000 joints takes 100,000."""
+
+
+@dataclass
+class _Joint:
+    name: str
+    parent: int
+    end: bool = False
+    offset: tuple[float, ...] = (0.0, 0.0, 0.0)
+    channels: list[tuple[str, int]] = field(default_factory=list)
+    """(position, rotation or scale; axis), in the order of the table's columns."""
+    first: int = 0
+    """Column of the first channel."""
+
+
+class _Lines:
+    """A file's lines without blank ones, and the number of the present one for messages."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        # latin-1 decodes every byte, whatever encoding the joints' names are in
+        self._text = io.TextIOWrapper(file, encoding="latin-1", newline=None)
+        self.path, self.number = path, 0
+
+    def fail(self, what: str) -> PallasError:
+        return PallasError(f"{self.path}: not a readable BVH file: {what} (line {self.number})")
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(_LONGEST_LINE):
+            self.number += 1
+            if self.number == 1:
+                line = line.removeprefix("\xef\xbb\xbf")
+            if line := line.strip().rstrip("\x00\x1a"):
+                yield line
+
+
+def sniff(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` is a BVH."""
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:9].upper() == b"HIERARCHY"
+
+
+def read(path: Path) -> Source:
+    """Read a BVH file.
+
+    Raises:
+        PallasError: it is not one, or holds no frame.
+    """
+    with open_regular(path, "BVH file", MAX_BYTES) as file:
+        lines = _Lines(path, file)
+        stream = iter(lines)
+        joints = _hierarchy(lines, stream)
+        announced, frame_time = _motion_header(lines, stream)
+        width = sum(len(joint.channels) for joint in joints)
+        table, remarks = _table(lines, stream, width, announced)
+    if not len(table):
+        raise PallasError(f"{path}: this BVH holds no frame of {width} numbers")
+    _require_plausible(path, table)
+    offsets = np.array([joint.offset for joint in joints])
+    parents = np.array([joint.parent for joint in joints], dtype=np.intp)
+    added = _displacements_are_added(joints, table, offsets)
+
+    def pose(wanted: list[int]) -> tuple[Array, Array]:
+        return _forward(joints, table, offsets, wanted, added)
+
+    rest = offsets.copy()
+    for index, parent in enumerate(parents):
+        if parent >= 0:
+            rest[index] += rest[parent]
+    if any(kind == "scale" for joint in joints for kind, _ in joint.channels):
+        remarks.append("scale channels ignored")
+    fps = 1.0 / frame_time if frame_time > 0 else 0.0
+    names = [joint.name for joint in joints]
+    return Source(KIND, names, parents, len(table), fps, pose, rest, remarks=remarks)
+
+
+def _hierarchy(lines: _Lines, stream: Iterator[str]) -> list[_Joint]:
+    """The joints up to the line MOTION, parents before children, end sites among them."""
+    if next(stream, "").upper() != "HIERARCHY":
+        raise lines.fail("it does not begin with HIERARCHY")
+    joints: list[_Joint] = []
+    open_joints: list[int] = []
+    waiting: _Joint | None = None
+    columns = 0
+    for line in stream:
+        for part in _statements(line):
+            keyword, _, rest = part.partition(" ")
+            keyword, rest = keyword.upper(), rest.strip()
+            if keyword == "MOTION":
+                if open_joints or waiting is not None or not joints:
+                    raise lines.fail("a brace is missing before MOTION")
+                return joints
+            if keyword in ("ROOT", "JOINT", "END"):
+                waiting = _joint(lines, keyword, rest, joints, open_joints)
+            elif keyword == "{":
+                if waiting is None:
+                    raise lines.fail("a brace opens without a joint")
+                joints.append(waiting)
+                open_joints.append(len(joints) - 1)
+                waiting = None
+            elif keyword == "}":
+                if not open_joints:
+                    raise lines.fail("a brace closes that was not opened")
+                open_joints.pop()
+            elif not open_joints:
+                raise lines.fail(f"'{part[:40]}' stands outside every joint")
+            elif keyword == "OFFSET":
+                joints[open_joints[-1]].offset = _numbers(lines, rest, 3)
+            elif keyword == "CHANNELS":
+                joint = joints[open_joints[-1]]
+                joint.channels, joint.first = _channels(lines, rest), columns
+                columns += len(joint.channels)
+            else:
+                raise lines.fail(f"'{part[:40]}' is not part of a hierarchy")
+    raise lines.fail("it ends before MOTION")
+
+
+def _statements(line: str) -> Iterator[str]:
+    """A line's statements: braces may stand on the line of what they open or close."""
+    for part in re.split(r"([{}])", line):
+        if part := " ".join(part.split()):
+            yield part
+
+
+def _joint(
+    lines: _Lines, keyword: str, name: str, joints: list[_Joint], open_joints: list[int]
+) -> _Joint:
+    if len(joints) >= MAX_JOINTS:
+        raise lines.fail(f"more than {MAX_JOINTS} joints")
+    if (keyword == "ROOT") != (not open_joints):
+        raise lines.fail(f"{keyword} '{name[:40]}' stands where it cannot")
+    parent = open_joints[-1] if open_joints else -1
+    if keyword == "END":
+        return _Joint(joints[parent].name + END_SUFFIX, parent, end=True)
+    return _Joint(name or f"joint {len(joints)}", parent)
+
+
+def _number(text: str) -> float:
+    """A number as C, Fortran or a locale with decimal commas writes it."""
+    return float(text.replace(",", ".").replace("D", "e").replace("d", "e"))
+
+
+def _numbers(lines: _Lines, text: str, count: int) -> tuple[float, ...]:
+    parts = text.split()
+    try:
+        values = tuple(_number(part) for part in parts[:count])
+    except ValueError:
+        values = ()
+    if len(values) != count or not np.isfinite(values).all():
+        raise lines.fail(f"'{text[:40]}' is not {count} numbers")
+    return values
+
+
+def _channels(lines: _Lines, text: str) -> list[tuple[str, int]]:
+    """The channels named; their number, which stands before them, is not needed."""
+    found = []
+    for word in text.split()[1:]:
+        match = _CHANNEL.fullmatch(word)
+        if match is None:
+            raise lines.fail(f"'{word[:40]}' is not a channel")
+        found.append((match[2].lower(), _AXES[match[1].lower()]))
+    if len(found) > 9:
+        raise lines.fail(f"a joint of {len(found)} channels")
+    return found
+
+
+def _motion_header(lines: _Lines, stream: Iterator[str]) -> tuple[int | None, float]:
+    """Frames announced and seconds a frame; what is missing or not a number is None and 0."""
+    announced, frame_time = None, 0.0
+    for line in stream:
+        keyword, _, value = line.partition(":")
+        try:
+            number = _number(value.split()[0])
+        except (ValueError, IndexError):
+            number = 0.0
+        if keyword.strip().lower() == "frames":
+            announced = int(number) if 0 <= number < 1e15 else None
+        elif keyword.strip().lower() == "frame time":
+            frame_time = number if np.isfinite(number) else 0.0
+            return announced, frame_time
+        else:
+            raise lines.fail(f"'{line[:40]}' stands where 'Frames:' or 'Frame Time:' should")
+    raise lines.fail("it ends before 'Frame Time:'")
+
+
+def _table(
+    lines: _Lines, stream: Iterator[str], width: int, announced: int | None
+) -> tuple[NDArray[np.float64], list[str]]:
+    """The rows (T, width) that are complete, and remarks on what is missing."""
+    if not width:
+        raise lines.fail("no joint has channels")
+    blocks: list[NDArray[np.float64]] = []
+    rows: list[list[float]] = []
+    row: list[float] = []  # a frame may be broken over several lines
+    count = 0
+    for line in stream:
+        try:
+            row += [float(part) for part in line.split()]
+        except ValueError:
+            try:
+                row += [_number(part) for part in line.split()]
+            except ValueError:
+                raise lines.fail(f"'{line[:40]}' is not a row of numbers") from None
+        if len(row) > width:
+            raise lines.fail(f"a frame of {len(row)} numbers where the channels are {width}")
+        if len(row) < width:
+            continue
+        rows.append(row)
+        row = []
+        count += 1
+        if count > MAX_FRAMES:
+            raise PallasError(f"{lines.path}: more than {MAX_FRAMES} frames; cut it into parts")
+        if len(rows) == _BLOCK_LINES:
+            blocks.append(np.array(rows))
+            rows = []
+    remarks = []
+    if row:
+        remarks.append(f"its last frame is cut short ({len(row)} of {width} numbers) and left out")
+    if announced is not None and announced != count:
+        remarks.append(f"its header announces {announced} frames, {count} are there")
+    blocks.append(np.array(rows).reshape(-1, width))
+    return np.concatenate(blocks), remarks
+
+
+def _require_plausible(path: Path, table: NDArray[np.float64]) -> None:
+    require_finite(path, table)
+    if np.abs(table).max() > 1e9:
+        frame = int(np.argmax(np.abs(table).max(axis=1) > 1e9))
+        raise PallasError(
+            f"{path}: frame {frame} holds a number beyond 1e9, which is neither an angle nor a place; repair or cut it"
+        )
+
+
+def _displacements_are_added(
+    joints: list[_Joint], table: NDArray[np.float64], offsets: Array
+) -> bool:
+    """Whether position channels below the root come on top of the offsets (true of few exporters) or in their place.
+
+    Bones keep their length: of the two, that which leaves it nearer to the offset's is meant.
+    """
+    error = np.zeros(2)
+    sample = table[:: max(len(table) // 200, 1)]
+    for joint, offset in zip(joints, offsets, strict=True):
+        if joint.parent < 0 or not any(kind == "position" for kind, _ in joint.channels):
+            continue
+        length = np.linalg.norm(offset)
+        for case in (0, 1):
+            place = _place(joint, sample, offset, added=bool(case))
+            error[case] += np.abs(np.linalg.norm(place, axis=1) - length).mean()
+    return bool(error[1] < error[0])
+
+
+def _place(joint: _Joint, table: NDArray[np.float64], offset: Array, added: bool) -> Array:
+    """Where a joint is (T, 3) in its parent's frame."""
+    place = np.tile(offset, (len(table), 1))
+    for column, (kind, axis) in enumerate(joint.channels, joint.first):
+        if kind == "position":
+            place[:, axis] = table[:, column] + (offset[axis] if added else 0.0)
+    return place
+
+
+def _forward(
+    joints: list[_Joint],
+    table: NDArray[np.float64],
+    offsets: Array,
+    wanted: list[int],
+    added: bool,
+) -> tuple[Array, Array]:
+    """Positions (T, k, 3) and global orientations (T, k, 4) of the joints wanted."""
+    needed: set[int] = set()
+    for above in wanted:
+        while above >= 0 and above not in needed:
+            needed.add(above)
+            above = joints[above].parent
+    world: dict[int, tuple[Array, Array]] = {}
+    for index in sorted(needed):
+        joint = joints[index]
+        place = _place(joint, table, offsets[index], added and joint.parent >= 0)
+        turn = _turn(joint, table)
+        if joint.parent >= 0:
+            p_parent, q_parent = world[joint.parent]
+            place = p_parent + rotations.rotate(q_parent, place)
+            turn = rotations.multiply(q_parent, turn)
+        world[index] = (place, turn)
+    positions = np.stack([world[index][0] for index in wanted], axis=1)
+    return positions, rotations.normalise(np.stack([world[index][1] for index in wanted], axis=1))
+
+
+def _turn(joint: _Joint, table: NDArray[np.float64]) -> Array:
+    """A joint's own rotation (T, 4): its channels' turns, the first outermost."""
+    turn: Array = np.tile(rotations.IDENTITY, (len(table), 1))
+    for column, (kind, axis) in enumerate(joint.channels, joint.first):
+        if kind == "rotation":
+            half = np.radians(table[:, column]) / 2
+            single = np.zeros_like(turn)
+            single[:, axis], single[:, 3] = np.sin(half), np.cos(half)
+            turn = rotations.multiply(turn, single)
+    return turn

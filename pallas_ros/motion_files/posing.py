@@ -1,0 +1,246 @@
+"""Joint orientations of the body from a source's orientations, its rest pose, or its points alone.
+
+Whatever the source's conventions, a bone points where the source's own joints are: orientations decide
+only the twist about it.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pallas_ros.body import rotations
+from pallas_ros.body.names import JOINT_INDEX, JOINTS
+from pallas_ros.body.rotations import Array
+from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.motion_files.landmarks import SIDES, Landmarks, length, unit
+
+F64 = NDArray[np.float64]
+_DEFAULT = Skeleton.from_height()
+_X, _Y, _Z = np.eye(3)
+BONES: tuple[tuple[str, str], ...] = (
+    *(("spine1", "spine2"), ("spine2", "spine3"), ("spine3", "neck"), ("neck", "head")),
+    *(
+        (f"{side}_{start}", f"{side}_{end}")
+        for side in SIDES
+        for start, end in (
+            *(("hip", "knee"), ("knee", "ankle"), ("ankle", "foot"), ("collar", "shoulder")),
+            *(("shoulder", "elbow"), ("elbow", "wrist")),
+        )
+    ),
+)
+"""(joint, far end) of every bone whose direction its joint's orientation has to give."""
+_FLEXED = (np.sin(np.radians(10.0)), np.sin(np.radians(30.0)))
+"""Between these sines of a knee's or elbow's flexion its axis gains all the say over the limb's twist."""
+TWISTED_DEG = 50.0
+"""An arm's rest pose turned by more than this about the bone, by its elbow's axis, has its palms elsewhere than down."""
+SPREAD_DEG = 12.0
+"""Legs of a rest pose spread farther than this (CMU's: 20) carry their feet with them; nearer, the soles are flat."""
+_PITCH_DEG = 12.0
+"""A pelvis leaning more than this, on average, while the trunk is upright leans because of where its joints lie."""
+
+
+def triad(first: Array, second: Array, first_at_rest: Array, second_at_rest: Array) -> Array:
+    """Quaternions (..., 4) that take ``first_at_rest`` (3,) to ``first`` (..., 3), and the plane it spans with ``second_at_rest`` likewise."""
+
+    def basis(a: Array, b: Array) -> Array:
+        x = unit(a)
+        z = unit(np.cross(x, b))
+        return np.stack((x, np.cross(z, x), z), axis=-1)
+
+    return rotations.from_matrix(
+        basis(first, second) @ basis(first_at_rest, second_at_rest).swapaxes(-1, -2)
+    )
+
+
+def swing_to(q: Array, bone: Array, bone_at_rest: Array) -> Array:
+    """Orientations (T, 4) turned by the shortest way until the bone at rest (3,) points along ``bone`` (T, 3)."""
+    return rotations.multiply(rotations.between_vectors(rotations.rotate(q, bone_at_rest), bone), q)
+
+
+def swing_bones(q: Array, points: Array) -> Array:
+    """Orientations (T, 22, 4) whose bones point from joint to joint of ``points`` (T, 22, 3); bones without length or end turn nothing."""
+    out = q.copy()
+    seen = Landmarks(points)
+    least = 0.01 * seen.leg
+    for joint, end in BONES:
+        bone = seen.between(joint, end)
+        there = length(bone) > least  # False where it is NaN
+        index = JOINT_INDEX[joint]
+        turned = swing_to(q[:, index], bone, _DEFAULT.offsets[JOINT_INDEX[end]])
+        out[:, index] = np.where(there[:, None], turned, q[:, index])
+    return out
+
+
+def from_points(points: Array) -> tuple[Array, Array]:
+    """Orientations (T, 22, 4) of bodies given by joints (T, 22, 3) alone, and how far each shows its twist (T, 22), 0 to 1.
+
+    Hips and shoulders turn the trunk; the axes of bent knees and elbows turn the limbs, which follow the
+    trunk where they are straight. Hands, feet and head follow what carries them.
+    """
+    seen = Landmarks(points)
+    frames = len(points)
+    q: dict[str, Array] = {}
+    shown: dict[str, Array] = {joint: np.ones(frames) for joint in JOINTS}
+    rise = seen.of("spine1") - seen.middle("hip")
+    short = length(rise) < 0.05 * seen.leg
+    rise = np.where(short[:, None], seen.trunk, rise)
+    q["pelvis"] = triad(seen.left_hips, rise, _Y, _Z)
+    hips, shoulders = seen.left_hips, seen.left_shoulders
+    for joint, end, part in (
+        *(("spine1", "spine2", 0.25), ("spine2", "spine3", 0.5)),
+        *(("spine3", "neck", 1.0), ("neck", "head", 1.0)),
+    ):
+        left = unit((1 - part) * hips + part * shoulders)
+        q[joint] = triad(seen.between(joint, end), left, _Z, _Y)
+    q["head"] = q["neck"]
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        thigh, shank = (
+            seen.between(f"{side}_{a}", f"{side}_{b}")
+            for a, b in (("hip", "knee"), ("knee", "ankle"))
+        )
+        axis, share = _hinge(thigh, shank, hips)
+        q[f"{side}_hip"] = triad(-thigh, axis, _Z, _Y)
+        q[f"{side}_knee"] = triad(-shank, axis, _Z, _Y)
+        foot = seen.between(f"{side}_ankle", f"{side}_foot")
+        sole = _DEFAULT.offsets[JOINT_INDEX[f"{side}_foot"]]
+        there = np.isfinite(foot).all(axis=1, keepdims=True)
+        q[f"{side}_ankle"] = np.where(
+            there, triad(np.where(there, foot, _X), axis, sole, _Y), q[f"{side}_knee"]
+        )
+        q[f"{side}_foot"] = q[f"{side}_ankle"]
+        for joint in ("hip", "knee"):
+            shown[f"{side}_{joint}"] = share
+        collar = seen.between(f"{side}_collar", f"{side}_shoulder")
+        there = np.isfinite(collar).all(axis=1, keepdims=True)
+        at_rest = _DEFAULT.offsets[JOINT_INDEX[f"{side}_shoulder"]]
+        q[f"{side}_collar"] = np.where(
+            there, swing_to(q["spine3"], np.where(there, collar, _X), at_rest), q["spine3"]
+        )
+        upper, fore = (
+            seen.between(f"{side}_{a}", f"{side}_{b}")
+            for a, b in (("shoulder", "elbow"), ("elbow", "wrist"))
+        )
+        back = rotations.rotate(swing_to(q["spine3"], upper, sign * _Y), _Z)
+        axis, share = _hinge(upper, fore, -sign * back)
+        q[f"{side}_shoulder"] = triad(sign * upper, -sign * axis, _Y, _Z)
+        q[f"{side}_elbow"] = triad(sign * fore, -sign * axis, _Y, _Z)
+        q[f"{side}_wrist"] = q[f"{side}_elbow"]
+        for joint in ("shoulder", "elbow"):
+            shown[f"{side}_{joint}"] = share
+    return (
+        np.stack([q[joint] for joint in JOINTS], axis=1),
+        np.stack([shown[joint] for joint in JOINTS], axis=1),
+    )
+
+
+def _hinge(upper: Array, lower: Array, straight: Array) -> tuple[Array, Array]:
+    """The axis (T, 3) about which a limb is bent, or ``straight`` where it is not, and how far it is bent (T,), 0 to 1."""
+    normal = np.cross(unit(upper), unit(lower))
+    low, high = _FLEXED
+    share = np.clip((length(normal) - low) / (high - low), 0.0, 1.0)
+    along = unit(upper)
+    straight = unit(straight - np.sum(straight * along, axis=1, keepdims=True) * along)
+    return share[:, None] * unit(normal) + (1 - share[:, None]) * straight, share
+
+
+def from_standing_rest(
+    q_source: Array, owners: list[int], R_world_file: Array, R_body_rest: Array
+) -> Array:
+    """Orientations (T, 22, 4), not yet swung, of a source whose rest pose is a standing body.
+
+    Args:
+        q_source: (T, k, 4) in the file's axes, the identity in the rest pose.
+        owners: for each of the 22 joints, which of the k carries it.
+        R_world_file, R_body_rest: of `Axes`.
+    """
+    world, rest = rotations.from_matrix(R_world_file), rotations.from_matrix(R_body_rest)
+    turned = rotations.multiply(world, rotations.multiply(q_source, rotations.inverse(rest)))
+    return rotations.normalise(turned[:, owners])
+
+
+def from_motion(q_source: Array, owners: list[int], R_world_file: Array, points: Array) -> Array:
+    """Orientations (T, 22, 4), not yet swung, of a source whose rest pose says nothing.
+
+    A source joint's frame and the body's differ by a constant, which the motion shows: it is the mean
+    difference from the orientations that the points (T, 22, 3) show, each frame weighed by how far it
+    shows the twist. Hands, toes and head, which carry nothing, face on average as what carries them.
+    """
+    shown, weights = from_points(points)
+    world = rotations.multiply(rotations.from_matrix(R_world_file), q_source)[:, owners]
+    out = np.empty_like(shown)
+    carriers = {"head": "neck"} | {
+        f"{side}_{end}": f"{side}_{carrier}"
+        for side in SIDES
+        for end, carrier in (("wrist", "elbow"), ("foot", "ankle"))
+    }
+    for index, joint in enumerate(JOINTS):
+        goal = shown[:, index]
+        if joint in carriers:
+            goal = out[:, JOINT_INDEX[carriers[joint]]]
+        difference = rotations.multiply(rotations.inverse(world[:, index]), goal)
+        constant = _mean(difference, weights[:, index] ** 2 + 1e-4)
+        out[:, index] = rotations.multiply(world[:, index], constant)
+        if joint == "pelvis":
+            out[:, index] = _upright(out[:, index], points)
+    return rotations.normalise(out)
+
+
+def _mean(q: Array, weights: Array) -> Array:
+    """The mean (4,) of quaternions (T, 4) (Markley et al. 2007)."""
+    return np.asarray(np.linalg.eigh((q * weights[:, None]).T @ q)[1][:, -1])
+
+
+def _upright(q_world_pelvis: Array, points: Array) -> Array:
+    """A pelvis (T, 4) turned by a constant pitch where it leans although the trunk is upright."""
+    trunk = Landmarks(points).trunk
+    own = rotations.rotate(rotations.inverse(q_world_pelvis), trunk)[trunk[:, 2] > 0.9]
+    if len(own) < 5:
+        return q_world_pelvis
+    mean = own.mean(axis=0)
+    pitch = float(np.arctan2(mean[0], mean[2]))
+    if abs(np.degrees(pitch)) < _PITCH_DEG:
+        return q_world_pelvis
+    return rotations.multiply(q_world_pelvis, rotations.from_rotvec(pitch * _Y))
+
+
+def _carry_swing(
+    q: Array, points: Array, carrier: str, ends: tuple[str, ...], beyond_deg: float
+) -> None:
+    """Turn what hangs on a bone by the bone's mean swing, where that is more than so many degrees."""
+    index = JOINT_INDEX[carrier]
+    end = dict(BONES)[carrier]
+    swung = swing_to(
+        q[:, index], Landmarks(points).between(carrier, end), _DEFAULT.offsets[JOINT_INDEX[end]]
+    )
+    swing = _mean(rotations.multiply(rotations.inverse(q[:, index]), swung), np.ones(len(q)))
+    if rotations.angle_between(swing, rotations.IDENTITY) > np.radians(beyond_deg):
+        for joint in ends:
+            q[:, JOINT_INDEX[joint]] = rotations.multiply(q[:, JOINT_INDEX[joint]], swing)
+
+
+def fit_to_rest(q: Array, points: Array) -> Array:
+    """Orientations (T, 22, 4) of `from_standing_rest`, swung to the bones; ends of limbs corrected for rest poses other than the T-pose.
+
+    A hand hangs in the rest pose as its forearm does, so it takes the forearm's swing; so does a foot whose
+    leg is spread far. A rest pose with the palms forward looks like one with the palms down; only the axis
+    of the bent elbow tells.
+    """
+    q = q.copy()
+    shown, weights = from_points(points)
+    for side in SIDES:
+        _carry_swing(q, points, f"{side}_elbow", (f"{side}_wrist",), 0.0)
+        _carry_swing(q, points, f"{side}_knee", (f"{side}_ankle", f"{side}_foot"), SPREAD_DEG)
+    out = swing_bones(q, points)
+    for side in SIDES:
+        shoulder, elbow, wrist = (
+            JOINT_INDEX[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist")
+        )
+        bent = weights[:, shoulder] > 0.9
+        if bent.sum() < 10:
+            continue
+        between = rotations.multiply(rotations.inverse(out[bent, shoulder]), shown[bent, shoulder])
+        twist = np.exp(2j * np.arctan2(between[:, 1], between[:, 3])).mean()
+        if abs(twist) > 0.85 and abs(np.angle(twist)) > np.radians(TWISTED_DEG):
+            turn = rotations.from_rotvec(np.angle(twist) * _Y)
+            for joint in (shoulder, elbow, wrist):
+                out[:, joint] = rotations.multiply(out[:, joint], turn)
+    return rotations.normalise(out)

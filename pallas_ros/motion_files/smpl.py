@@ -1,0 +1,95 @@
+"""AMASS, SMPL, SMPL+H and SMPL-X motion (.npz): pose parameters as axis-angle and a path of the pelvis.
+
+No body model is needed: the body's own proportions stand in for the person's shape. AMASS's SMPL-X files
+(``*_stageii.npz``) hold pickled objects in fields that are not used here; those are never read.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.kinematics import forward_kinematics, to_global
+from pallas_ros.body.names import JOINTS, PARENTS
+from pallas_ros.body.rotations import Array
+from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.files.npz import array_names, load_npz
+from pallas_ros.motion_files.axes import Y_UP
+from pallas_ros.motion_files.source import Source, check_frames, require_finite
+
+KIND = "AMASS/SMPL file"
+_POSES = ("poses", "fullpose")
+_PARTS = (("root_orient", "pose_body"), ("global_orient", "body_pose"))
+_PATHS = ("trans", "transl")
+_RATES = ("mocap_framerate", "mocap_frame_rate", "fps", "framerate")
+FIELDS = frozenset((*_POSES, *_PARTS[0], *_PARTS[1], *_PATHS, *_RATES))
+"""The fields that are read; all are arrays of numbers."""
+_BODY = 3 * len(JOINTS)
+"""Parameters of the 22 joints: those of SMPL, SMPL+H and SMPL-X begin alike, in the body's own order."""
+
+
+def is_smpl(names: list[str]) -> bool:
+    """Whether a ``.npz`` with arrays of these names is meant to be such a file."""
+    return any(name in names for name in (*_POSES, "root_orient", "global_orient", "pose_body"))
+
+
+def read(path: Path) -> Source:
+    """Read an AMASS or SMPL file.
+
+    Raises:
+        PallasError: it is not one, or holds NaN.
+    """
+    arrays = load_npz(path, KIND, FIELDS)
+    poses, trans, rate = _fields(path, arrays)
+    if poses.ndim != 2 or poses.shape[1] < _BODY or trans.shape != (len(poses), 3):
+        raise PallasError(
+            f"{path}: 'poses' has shape {poses.shape} and 'trans' {trans.shape}; expected (T, {_BODY} or more) and (T, 3)"
+        )
+    check_frames(path, len(poses))
+    poses = np.asarray(poses[:, :_BODY], dtype=np.float64)
+    trans = np.asarray(trans, dtype=np.float64)
+    require_finite(path, poses, trans)
+    q_file = to_global(rotations.from_rotvec(poses.reshape(-1, len(JOINTS), 3)))
+    turn = rotations.inverse(rotations.from_matrix(Y_UP))
+    skeleton = Skeleton.from_height()
+    positions = forward_kinematics(skeleton, rotations.multiply(q_file, turn), trans)
+
+    def pose(wanted: list[int]) -> tuple[Array, Array]:
+        return positions[:, wanted], q_file[:, wanted]
+
+    return Source(
+        kind=KIND,
+        names=list(JOINTS),
+        parents=np.array(PARENTS, dtype=np.intp),
+        frames=len(poses),
+        fps=rate,
+        pose=pose,
+        rest=skeleton.rest_positions @ Y_UP,  # facing z, y up, as SMPL's template
+        up="z",
+        metres=1.0,
+        grounded=False,
+    )
+
+
+def _fields(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Array, Array, float]:
+    """Poses, path and frame rate, under whichever names the file has them."""
+    poses = next((arrays[name] for name in _POSES if name in arrays), None)
+    for root, body in _PARTS:
+        if poses is None and root in arrays and body in arrays:
+            parts = (arrays[root], arrays[body])
+            if {part.ndim for part in parts} <= {2, 3} and len(parts[0]) == len(parts[1]):
+                poses = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    trans = next((arrays[name] for name in _PATHS if name in arrays), None)
+    rate = next((arrays[name] for name in _RATES if name in arrays and arrays[name].size), None)
+    if poses is None or trans is None or rate is None:
+        there = ", ".join(array_names(path, KIND)) or "nothing"
+        raise PallasError(
+            f"{path}: not an AMASS/SMPL motion: it needs 'poses', 'trans' and 'mocap_framerate', and holds {there}"
+        )
+    for name, array in (("poses", poses), ("trans", trans), ("the frame rate", rate)):
+        if array.dtype.kind not in "fiu":
+            raise PallasError(f"{path}: {name} is of type {array.dtype}, expected numbers")
+    return poses, trans, float(rate.reshape(-1)[0])

@@ -1,0 +1,156 @@
+"""Robot descriptions and meshes beyond the limits: refused before a robot library sees them."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pallas_ros.core.errors import PallasError
+from pallas_ros.files.mesh import check_mesh
+from pallas_ros.files.urdf import parse_urdf
+
+LINK = "<link name='{}'/>"
+JOINT = (
+    "<joint name='j{0}' type='revolute'><parent link='{1}'/><child link='{2}'/><origin xyz='0 0 0.1' rpy='0 0 0'/>"
+    "<axis xyz='0 0 1'/><limit lower='-1' upper='1' velocity='1' effort='1'/></joint>"
+)
+
+
+def chain(count: int) -> str:
+    links = "".join(LINK.format(n) for n in range(count + 1))
+    return (
+        f"<robot name='r'>{links}{''.join(JOINT.format(n, n, n + 1) for n in range(count))}</robot>"
+    )
+
+
+def star(count: int) -> str:
+    links = "".join(LINK.format(n) for n in range(count + 1))
+    return (
+        f"<robot name='r'>{links}{''.join(JOINT.format(n, 0, n + 1) for n in range(count))}</robot>"
+    )
+
+
+ARM = chain(3)
+SHAPE = "<collision><geometry><sphere radius='0.1'/></geometry></collision>"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (chain(20_000), "a robot of 20001 links"),
+        (star(3000), "a robot of 3001 links"),
+        (star(300), "300 joints that move"),
+        (chain(150), "a chain of more than 100 joints"),
+        (ARM.replace(LINK.format(2), LINK.format(2) + LINK.format(2)), "two links are named '2'"),
+        (ARM.replace("name='j1'", "name='j0'"), "two joints are named 'j0'"),
+        (ARM.replace("child link='3'", "child link='1'"), "link '1' is the child of two joints"),
+        (ARM.replace("child link='3'", "child link='9'"), "'9' as its child link"),
+        (ARM.replace("<parent link='1'/>", ""), "'None' as its parent link"),
+        (ARM.replace("parent link='0'", "parent link='3'"), "or one that is closed"),
+        (ARM.replace("</robot>", "<link name='x'/></robot>"), "links are not one tree: 2 links"),
+        (chain(1).replace("parent link='0'", "parent link='1'"), "closed"),
+        (ARM.replace("0 0 0.1", "0 0 1e300"), "<origin> has xyz '0 0 1e300'"),
+        (ARM.replace("0 0 0.1", "0 0 nan"), "<origin> has xyz '0 0 nan'"),
+        (ARM.replace("0 0 0.1", "0 0"), "must have 3 numbers"),
+        (ARM.replace("0 0 1'", "0 0 0'"), "no direction"),
+        (ARM.replace("upper='1'", "upper='inf'"), "<limit> has upper 'inf'"),
+        (ARM.replace("<link name='1'/>", f"<link name='1'>{SHAPE * 400}</link>"), "400 collision shapes"),
+        (ARM.replace("<link name='1'/>", f"<link name='1'>{SHAPE.replace('0.1', '-1')}</link>"), "<sphere> has radius '-1'"),
+        ("<robot name='r'/>", "no links"),
+        ("<robot>" + "<x/>" * 30_000 + "</robot>", "30001 elements"),
+        ("<html/>", "outermost element is <html>"),
+    ],
+)  # fmt: skip
+def test_implausible_robots_are_refused(text: str, says: str):
+    begun = time.process_time()
+    with pytest.raises(PallasError, match=says):
+        parse_urdf(text.encode(), "my.urdf")
+    assert time.process_time() - begun < 5
+
+
+def test_a_plausible_robot_is_read():
+    assert parse_urdf(chain(100).encode(), "my.urdf").tag == "robot"
+    assert parse_urdf(star(200).encode(), "my.urdf").tag == "robot"
+
+
+def stl(faces: np.ndarray) -> bytes:
+    """A binary STL of (F, 3, 3) corners."""
+    rows = np.zeros((len(faces), 50), np.uint8)
+    rows[:, 12:48] = faces.reshape(len(faces), 9).astype("<f4").view(np.uint8)
+    return bytes(80) + len(faces).to_bytes(4, "little") + rows.tobytes()
+
+
+FACES = np.random.default_rng(0).uniform(-1, 1, (4, 3, 3))
+COLLADA = (
+    "<COLLADA><library_geometries><geometry id='g'><mesh><source id='s'><float_array id='a' count='3'>0 1 2</float_array></source>"
+    "<triangles count='1'><p>0 1 2</p></triangles></mesh></geometry></library_geometries><library_nodes>"
+    "<node id='a'><instance_node url='#b'/></node><node id='b'><instance_geometry url='#g'/></node></library_nodes></COLLADA>"
+)
+LAUGHS = "".join(
+    f"<node id='n{i}'>{f'<instance_node url=%cn{i + 1}%c/>' % (39, 39) * 10}</node>"
+    for i in range(20)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("a.stl", stl(np.where(FACES > 0.9, np.nan, FACES)), "not finite"),
+        ("a.stl", stl(FACES * 1e30), "not finite, or belong to no part"),
+        ("a.stl", bytes(80) + b"\xff" * 4 + bytes(100), "states 4294967295 faces"),
+        ("a.stl", stl(FACES)[:-1], "states 4 faces and has 283 bytes"),
+        ("a.stl", b"", "states 0 faces and has 0 bytes"),
+        ("a.stl", b"solid x\nvertex 0 0 nan\nvertex 0 0 0\nvertex 1 1 1\nendsolid", "not finite"),
+        ("a.stl", b"solid x\nvertex 0 0 x\nvertex 0 0 0\nvertex 1 1 1\nendsolid", "no number"),
+        ("a.stl", b"solid x\nvertex 0 0", "without whole facets"),
+        ("a.obj", b"v 0 0 inf\n", "not finite"),
+        ("a.obj", b"v 0 0\n", "three coordinates"),
+        ("a.obj", b"v 0 0 0\nf 1 2 999999\n", "a face with vertex 999999"),
+        ("a.obj", b"v 0 0 0\nf 1 2 " + b"9" * 500, "a face with vertex"),
+        ("a.obj", b"mtllib pipe\n", "a pipe or a device"),
+        ("a.dae", COLLADA.replace("count='3'", "count='4000000000'").encode(), "states a count of 4000000000"),
+        ("a.dae", COLLADA.replace("0 1 2<", "0 1 nan<").encode(), "not finite"),
+        ("a.dae", COLLADA.replace("triangles count='1'", "triangles count='99999999'").encode(), "99999999 faces"),
+        ("a.dae", COLLADA.replace("#g", "#a").replace("geometry url", "node url").encode(), "stands for itself"),
+        ("a.dae", COLLADA.replace("<node id='a'>", LAUGHS + "<node id='a'>").encode(), "stand for more than|stands for"),
+        ("a.dae", COLLADA.replace("<p>0 1 2", "<p>0 1 -2").encode(), "no number"),
+        ("a.dae", b"<html/>", "outermost element is <html>"),
+    ],
+)  # fmt: skip
+def test_bad_meshes_are_refused(name: str, data: bytes, says: str, tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(PallasError, match=says):
+        check_mesh(tmp_path / name)
+
+
+def test_good_meshes_are_taken(tmp_path: Path):
+    for name, data in (
+        ("a.stl", stl(FACES)),
+        ("b.stl", b"solid x\nvertex 0 0 0\nvertex 0 1 0\nvertex 1 1 1\nendsolid"),
+        ("a.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1/1 2//2 -1\n"),
+        ("a.dae", COLLADA.encode()),
+    ):
+        (tmp_path / name).write_bytes(data)
+        check_mesh(tmp_path / name)
+
+
+@pytest.mark.parametrize("points", ["flat", "line", "thin"])
+def test_a_mesh_without_volume_gets_a_box_to_collide_with(points: str, tmp_path: Path):
+    """Qhull makes no hull of it, and coal crashes."""
+    pytest.importorskip("pinocchio")
+    from hpstm_ros.retarget.robots import load_robot
+
+    vertices = np.random.default_rng(0).uniform(0, 0.1, (300, 3))
+    vertices *= {"flat": (0, 1, 1), "line": (0, 0, 1), "thin": (1e-6, 1, 1)}[points]
+    lines = [f"v {x} {y} {z}" for x, y, z in vertices] + [
+        f"f {n} {n + 1} {n + 2}" for n in range(1, 299)
+    ]
+    (tmp_path / "part.obj").write_text("\n".join(lines))
+    shape = "<collision><geometry><mesh filename='part.obj'/></geometry></collision>"
+    text = ARM.replace("<link name='1'/>", f"<link name='1'>{shape}</link>")
+    (tmp_path / "arm.urdf").write_text(text)
+    robot = load_robot(tmp_path / "arm.urdf")
+    assert robot.geometry.geometryObjects[0].geometry.num_points == 8
