@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Retarget, judge with the independent checker, save; 0, or 1 where a limit was passed."""
     robot = load_robot(args.robot)
+    for remark in robot.remarks:
+        print(f"pallas: {robot.name}: {remark}", file=sys.stderr)
     if args.describe is not None:
         args.describe.write_text(describe(robot), encoding="utf-8")
         print(

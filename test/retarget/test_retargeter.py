@@ -348,3 +348,53 @@ def test_wrong_configuration_is_refused_with_a_sentence(
     )
     with pytest.raises(PallasError, match=says):
         load_robot(path)
+
+
+def bowed(pitch: float, heading: float = 0.0) -> BodyFrame:
+    """A body that bends at the hips, arms with it."""
+    bent = body(RIGHT_FORWARD)
+    turn = multiply(about_z(heading), from_rotvec(np.array([0.0, pitch, 0.0])))
+    rotations = multiply(turn, bent.rotations)
+    positions = forward_kinematics(Skeleton.from_height(1.75), rotations, np.array([1.0, 2.0, 1.0]))
+    return BodyFrame(0, rotations, positions, None, np.ones(22, bool), np.ones(22), np.zeros(2), 0)
+
+
+@pytest.mark.parametrize("heading", [0.0, 2.0])
+def test_a_bow_of_any_depth_turns_nobody_round(heading: float) -> None:
+    """The hand's place jumped by 0.9 m at 90 degrees."""
+    retargeter, last = Retargeter(load_robot("uarm")), None
+    for k, pitch in enumerate(np.radians(np.arange(0.0, 200.0, 2.0))):
+        frame = bowed(pitch, heading)
+        frame.stamp = k * 16_666_667
+        human = retargeter._read(frame)
+        assert human is not None
+        if last is not None:
+            assert np.linalg.norm(human[0].hand - last) < 0.05
+        last = human[0].hand
+
+
+def test_heading_noise_upside_down_does_not_turn_the_operator_round() -> None:
+    from hpstm_ros.retarget.human_arm import Facing
+
+    facing, random, headings = Facing(), np.random.default_rng(0), []
+    pitches = np.concatenate((np.linspace(0, np.pi, 120), np.linspace(np.pi, 0, 120)))
+    for k, pitch in enumerate(pitches):
+        q = multiply(from_rotvec(random.normal(0, 0.02, 3)), from_rotvec(np.array([0, pitch, 0])))
+        headings.append(facing.update(k * 16_666_667, q))
+    steps = np.abs(np.diff(headings))
+    assert np.minimum(steps, 2 * np.pi - steps).max() < 0.3
+
+
+@pytest.mark.parametrize("name", ["panda", "so101"])
+def test_a_clutch_that_takes_hold_again_moves_nothing(name: str) -> None:
+    """Elbow and posture drew the joints elsewhere by up to 14 degrees, though the hand was at rest."""
+    retargeter = Retargeter(load_robot(name), settings=RetargetSettings(mode="clutched"))
+    for turn in np.linspace(0, 0.6, 60):
+        assert retargeter.step(body({17: (0.0, turn, 1.0), 19: (0.0, turn, 1.4)})) is not None
+    still = body({17: (0.0, 0.6, 1.0), 19: (0.0, 0.6, 1.4)})
+    for _ in range(3):
+        held = retargeter.q
+        retargeter.restart(held)
+        for _ in range(20):
+            assert retargeter.step(still) is not None
+        np.testing.assert_allclose(retargeter.q, held, atol=1e-4)

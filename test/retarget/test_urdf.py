@@ -23,7 +23,7 @@ from urdfs import (
     write,
 )
 
-from hpstm_ros.bench.rows import NO_TIP_LIMIT, reaching
+from hpstm_ros.bench.rows import reaching
 from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.retarget.structure import find_arms
 from hpstm_ros.retarget.tree import parse
@@ -294,15 +294,6 @@ def test_a_robot_that_faces_backwards_is_followed_that_way(tmp_path: Path) -> No
     arm = load_robot(write(tmp_path, two_arms(turned=True)))
     np.testing.assert_allclose(arm.arms[0].R_base_operator, np.diag([-1.0, -1.0, 1.0]), atol=1e-9)
     assert arm.box_max[0] < 0 < -arm.box_min[0]
-
-
-def test_calm_motion_is_followed_by_both_arms(tmp_path: Path) -> None:
-    arm = load_robot(write(tmp_path, two_arms()))
-    result = retarget_motion(reaching(3.0), arm, tip_speed=NO_TIP_LIMIT, progress=False)
-    figures = result.figures()
-    assert result.violations == []
-    assert figures["in_reach_share"] > 0.3
-    assert figures["hand_error_mean_mm"] < 30
 
 
 @pytest.mark.parametrize(
