@@ -4,9 +4,11 @@ A format of another module is added to `FORMATS`. ``read`` does what the command
 longer matters; whatever it raises but `PallasError` is a fault. Used by `fuzz.py` and by `test/files/test_fuzz.py`.
 """
 
+import contextlib
 import functools
 import io
 import random
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any
 
 import fuzz_mutations as change
 import numpy as np
+
+from pallas_ros.core.errors import PallasError
 
 
 @dataclass(frozen=True)
@@ -250,6 +254,44 @@ def read_robot(path: Path) -> None:
     load_robot(path)
 
 
+# -- bags ------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def bags(storage: str) -> tuple[bytes, ...]:
+    """Small bags: every compression, closed and cut short."""
+    from pallas_ros.bags import Bag, BagWriter
+
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for compression in ("none", "lz4", "zstd") if storage == "mcap" else ("none",):
+            path = Path(folder) / compression
+            with BagWriter(path, storage=storage, compression=compression) as writer:  # type: ignore[arg-type]
+                writer.add_topic("/a", "std_msgs/msg/String")
+                writer.add_topic("/b", "std_msgs/msg/String")
+                for number in range(40):
+                    text = b"\0\1\0\0\5\0\0\0abcd\0"
+                    writer.write(("/a", "/b")[number % 2], 10**9 + number, text)
+                    if number % 10 == 9:
+                        writer.flush()
+            data = Bag(path).files[0].read_bytes()
+            found += [data, data[: len(data) * 2 // 3]] if storage == "mcap" else [data]
+    return tuple(found)
+
+
+def read_bag(path: Path) -> None:
+    """Opened, read, decoded, read in part, and checked."""
+    from pallas_ros.bags import Bag
+
+    bag = Bag(path)
+    for message in bag.messages():
+        with contextlib.suppress(PallasError):
+            bag.decode(message)
+    for _ in bag.messages(start=bag.first + 10, stop=bag.last):
+        pass
+    bag.check()
+
+
 FORMATS: dict[str, Format] = {
     form.name: form
     for form in (
@@ -259,6 +301,8 @@ FORMATS: dict[str, Format] = {
         Format("stl", ".stl", lambda: [stl(), STL_TEXT], change.bytes_of, read_mesh),
         Format("obj", ".obj", lambda: [OBJ], change.text_of, read_mesh),
         Format("dae", ".dae", lambda: [COLLADA], change.xml_of, read_mesh),
+        Format("mcap", ".mcap", lambda: list(bags("mcap")), change.bytes_of, read_bag),
+        Format("db3", ".db3", lambda: list(bags("sqlite3")), change.bytes_of, read_bag),
         Format("robot", ".yaml", lambda: [robot_yaml()], change.yaml_of, read_robot),
     )
 }

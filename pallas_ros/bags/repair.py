@@ -77,9 +77,9 @@ def _describe(bag: Bag, wrong: str) -> Repaired:
         shutil.copy2(bag.path / NAME, original / NAME)
     else:
         original = None
-    channels = [_channel(topic) for topic in bag.topics.values()]
+    channels = [channel_of(topic) for topic in bag.topics.values()]
     extents = [Extent(name, first, last, count) for name, first, last, count in bag.extents()]
-    write_metadata(bag.path, _storage(bag), channels, extents)
+    write_metadata(bag.path, storage_of(bag), channels, extents)
     return Repaired(bag.count, bag.duration, wrong, original)
 
 
@@ -89,9 +89,9 @@ def _rewrite(bag: Bag, progress: Callable[[int], None]) -> Repaired:
     folder = Path(tempfile.mkdtemp(dir=path.resolve().parent, prefix=f".{path.resolve().name}."))
     try:
         new = folder / path.resolve().name
-        with BagWriter(new, storage=_storage(bag)) as writer:
+        with BagWriter(new, storage=storage_of(bag)) as writer:
             for topic in bag.topics.values():
-                writer.add_channel(_channel(topic))
+                writer.add_channel(channel_of(topic))
             for message in bag.messages():
                 writer.write(message.topic, message.stamp, message.data)
                 if writer.count % 1000 == 0:
@@ -117,11 +117,13 @@ def _rewrite(bag: Bag, progress: Callable[[int], None]) -> Repaired:
     return Repaired(writer.count, (writer.last - writer.first) / 1e9, damage, original)
 
 
-def _storage(bag: Bag) -> Storage:
+def storage_of(bag: Bag) -> Storage:
+    """The kind of files that a bag is made of."""
     return "mcap" if bag.files[0].suffix == ".mcap" else "sqlite3"
 
 
-def _channel(topic: BagTopic) -> Channel:
+def channel_of(topic: BagTopic) -> Channel:
+    """A topic of a bag, as one to be written; with a definition where any is at hand."""
     definition, type_hash = topic.definition, topic.type_hash
     if not definition:
         with contextlib.suppress(PallasError):  # without one it can still be played
