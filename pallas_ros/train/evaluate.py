@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import JOINT_INDEX
+from pallas_ros.body.names import EXTRA_SITES, JOINT_INDEX
 from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
@@ -43,6 +43,37 @@ HELP = "accuracy on seen, unseen and real motion, beside baselines and ablations
 
 CHUNK = 240
 
+SUBSETS: dict[str, tuple[str, ...]] = {
+    "sites=4": (),
+    "sites=6": EXTRA_SITES[:2],
+    "sites=8": EXTRA_SITES[:4],
+    "sites=11": EXTRA_SITES,
+}
+"""Optional sensors worn, by case, all on the unseen subjects: none; shins; shins and upper arms; all."""
+NO_ACCELERATION = "no_acceleration"
+"""Case: the unseen subjects with every acceleration set to zero, which says how much a network uses them."""
+CASES = (
+    "seen",
+    "unseen",
+    "unseen_subjects",
+    *SUBSETS,
+    NO_ACCELERATION,
+    "validation",
+    "validation_subjects",
+    "running",
+    "real",
+)
+DEFAULT_CASES = (
+    "unseen_subjects",
+    "sites=6",
+    "sites=8",
+    NO_ACCELERATION,
+    "seen",
+    "unseen",
+    "running",
+    "real",
+)
+
 
 def network(path: Path) -> Method:
     """A trained network, run in chunks that hand on their state, as it streams."""
@@ -50,10 +81,11 @@ def network(path: Path) -> Method:
 
     model = PallasStep(load_model(path)).model
 
-    def run(imu: Tensor) -> Estimate:
+    def run(imu: Tensor, extra: Tensor | None = None) -> Estimate:
         state, parts = None, []
         for start in range(0, imu.shape[1], CHUNK):
-            out = model(imu[:, start : start + CHUNK], state)
+            worn = None if extra is None else extra[:, start : start + CHUNK]
+            out = model(imu[:, start : start + CHUNK], state, extra=worn)
             state = out.state
             parts.append(
                 (
@@ -74,8 +106,8 @@ def methods(models: list[Path], library: MotionLibrary) -> dict[str, Method]:
     found: dict[str, Method] = {
         name: network(path) for name, path in zip(names(models), models, strict=True)
     }
-    found["tpose_measured"] = lambda imu: Estimate(tpose_measured(imu))
-    found["mean_pose"] = lambda imu: Estimate(mean.expand(*imu.shape[:2], 22, 3, 3))
+    found["tpose_measured"] = lambda imu, extra=None: Estimate(tpose_measured(imu))
+    found["mean_pose"] = lambda imu, extra=None: Estimate(mean.expand(*imu.shape[:2], 22, 3, 3))
     return found
 
 
@@ -114,30 +146,44 @@ def sensed(
 
 
 def evaluate_split(
-    library: MotionLibrary, split: str, compared: dict[str, Method]
+    library: MotionLibrary, case: str, compared: dict[str, Method]
 ) -> list[dict[str, Any]]:
-    """Rows of every method on a split."""
+    """Rows of every method on a split, or on the unseen subjects with some of the optional sensors or without accelerations."""
     skeleton, figures = Skeleton.from_height(), {name: list[ClipFigures]() for name in compared}
+    split = "unseen_subjects" if case in (*SUBSETS, NO_ACCELERATION) else case
     clips = library.select(split)
-    batches = list(sensed(library, clips, SensorErrors()))
+    if not clips:
+        raise PallasError(
+            f"the data hold no clip of the split '{split}', so '{case}' cannot be measured; leave it out of --cases"
+        )
     with (
-        tqdm(total=len(batches) * len(compared), desc=split, unit=" batches") as bar,
+        tqdm(total=len(clips) * len(compared), desc=case, unit=" clips") as bar,
         torch.inference_mode(),
     ):
-        for batch, sequence, lengths in batches:
+        for batch, sequence, lengths in sensed(library, clips, SensorErrors()):
+            imu, extra = sequence.imu, sequence.wearing(SUBSETS.get(case, ()))
+            if case == NO_ACCELERATION:
+                imu = without_acceleration(imu)
             for name, method in compared.items():
-                estimate = method(sequence.imu)
+                estimate = method(imu, extra)
                 figures[name] += [
                     measure_clip(estimate, sequence, row, lengths[row], skeleton)
                     for row in range(len(batch))
                 ]
-                bar.update()
+                bar.update(len(batch))
     rows = []
     for name, measured in figures.items():
         for metric in {metric: None for clip in measured for metric in clip.sums}:
             value, low, high = bootstrap(measured, metric)
-            rows.append(figure_row(name, split, metric, value, low, high))
+            rows.append(figure_row(name, case, metric, value, low, high))
     return rows
+
+
+def without_acceleration(imu: Tensor) -> Tensor:
+    """Inputs (..., 48) with every acceleration zero."""
+    sites = imu.unflatten(-1, (4, 12)).clone()
+    sites[..., :3] = 0.0
+    return sites.flatten(-2)
 
 
 def real_inputs(path: Path) -> tuple[Tensor, dict[str, Tensor], Tensor]:
@@ -198,7 +244,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=None,
         metavar="FILE",
-        help="weights (.safetensors) to compare; default: those released, and models/ablations",
+        help="weights (.safetensors) to compare; default: those released, and on seen and unseen models/ablations",
     )
     parser.add_argument(
         "--strips",
@@ -210,8 +256,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cases",
         nargs="+",
-        default=["seen", "unseen", "running", "real"],
-        choices=["seen", "unseen", "validation", "running", "real"],
+        default=list(DEFAULT_CASES),
+        choices=CASES,
         help="what to measure on",
     )
 
@@ -220,12 +266,15 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the file."""
     library = MotionLibrary.open(args.data, overrides=overrides_from(args))
     released = resource("models/pallas.safetensors")
-    compared = methods(
-        args.models or [released, *sorted((released.parent / "ablations").glob("*.safetensors"))],
-        library,
-    )
+    ablations = [] if args.models else sorted((released.parent / "ablations").glob("*.safetensors"))
+    every = methods([*(args.models or [released]), *ablations], library)
     rows: list[dict[str, Any]] = []
     for case in args.cases:
+        compared = {
+            name: method
+            for name, method in every.items()
+            if case in ("seen", "unseen") or name not in {path.stem for path in ablations}
+        }
         if case == "real":
             path = args.data / "real_imu_60hz.npz"
             if not path.is_file():
@@ -241,7 +290,7 @@ def run(args: argparse.Namespace) -> int:
     if args.strips:
         from pallas_ros.train.pictures import strips
 
-        strips(library, args.data / "real_imu_60hz.npz", next(iter(compared.values())), args.strips)
+        strips(library, args.data / "real_imu_60hz.npz", next(iter(every.values())), args.strips)
     if args.json:
         temporary = args.json.with_name(f".{args.json.name}.tmp")
         temporary.write_text(json.dumps({"rows": rows}, indent=1))

@@ -4,9 +4,8 @@ Positions are root-relative, in the world, default skeleton; ``mpjpe_upper_cm`` 
 ``mpjpe_upper13_cm`` over the 13 others, ``mpjpe_legs_cm`` over `LEG_JOINTS`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -35,7 +34,10 @@ class Estimate:
     deviation: Tensor | None = None
 
 
-Method = Callable[[Tensor], Estimate]
+class Method(Protocol):
+    """What is measured: inputs (B, T, 48) of the four sensors, and (B, T, 91) of the optional ones, to an estimate."""
+
+    def __call__(self, imu: Tensor, extra: Tensor | None = None) -> Estimate: ...
 
 
 @dataclass
