@@ -11,6 +11,25 @@ F64 = NDArray[np.float64]
 
 
 @dataclass(slots=True)
+class ExtraFrame:
+    """The optional sensors at one instant, K of them.
+
+    Attributes:
+        sites: their names, of `names.EXTRA_SITES`.
+        orientation: (K, 4) xyzw, bone to world.
+        acceleration: (K, 3) m/s^2, gravity removed, in the world.
+        valid: (K,) bool; False where a site is missing and its values are held.
+        age: (K,) s from the newest sample of a site to the stamp; 0 where samples stand on both sides of it.
+    """
+
+    sites: tuple[str, ...]
+    orientation: F64
+    acceleration: F64
+    valid: NDArray[np.bool_]
+    age: F64
+
+
+@dataclass(slots=True)
 class ImuFrame:
     """The four sites at one instant, calibrated to the bones; sites in the order of `names.SITES`.
 
@@ -23,6 +42,7 @@ class ImuFrame:
         heading_drift: (4,) rad, correction applied to each site's heading since calibration.
         newest_input: ns, stamp of the newest sample that entered the frame: the zero of latency.
         step: how many frames the estimator took before this one; 0: it began anew here; -1: not told.
+        extra: the sensors worn besides the four, or None where there are none.
     """
 
     stamp: int
@@ -33,6 +53,7 @@ class ImuFrame:
     heading_drift: F64
     newest_input: int
     step: int = -1
+    extra: ExtraFrame | None = None
 
 
 @dataclass(slots=True)

@@ -41,6 +41,12 @@ SITE: Final[dict[str, Site]] = {
 """All sites, the four that are always worn first. The neck sensor's orientation lies between ``spine3`` and ``head``."""
 
 
+PER_EXTRA: Final = 13
+"""Numbers of an optional site among the network's inputs: how much it counts (0 to 1), and that times its acceleration (3) and orientation (9)."""
+RETURN_FRAMES: Final = 30
+"""Frames over which a sensor that was lost counts more and more again, so that the body does not jump; training draws the same."""
+
+
 def worn_sites(sites: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     """A choice of sites in the order of `ALL_SITES`.
 

@@ -14,7 +14,8 @@ import numpy as np
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import load_motion
-from pallas_ros.body.names import JOINTS, SITES
+from pallas_ros.body.names import EXTRA_SITES, JOINTS, SITES
+from pallas_ros.body.sites import worn_sites
 from pallas_ros.commands.process import open_source
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
@@ -23,6 +24,7 @@ from pallas_ros.imu.intake import Intake
 from pallas_ros.imu.motions import calibration_motion, demo_motion
 from pallas_ros.imu.procedures import PROCEDURES, Calibrator, calibrator
 from pallas_ros.imu.protocols import PROTOCOLS
+from pallas_ros.imu.recording import ALL
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
 
@@ -70,6 +72,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         dest="recording",
         metavar="IN",
         help="an IMU recording or a bag in which the wearer did the procedure",
+    )
+    parser.add_argument(
+        "--extra-sites",
+        nargs="+",
+        default=[],
+        metavar="SITE",
+        help=f"optional sensors worn besides, x forward and z up in the T-pose: {', '.join(EXTRA_SITES)}; "
+        "their ports follow the four",
     )
     parser.add_argument(
         "--protocol", default="witmotion", choices=list(PROTOCOLS), help="what the sensors speak"
@@ -127,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     if args.ports:
         driver, samples = _live(args)
     elif args.recording:
-        source = open_source(args.recording)
+        source = open_source(args.recording, extra_sites=args.extra_sites)
         samples, sensors = source.samples, source.sensors
     else:
         samples = iter(_simulated(args))
@@ -199,8 +209,15 @@ def _calibrator(args: argparse.Namespace, path: Path) -> Calibrator:
             )
         joints = dict(zip(JOINTS, load_motion(args.pose).rotations[0].tolist(), strict=True))
     current = Calibration.load(path) if args.procedure == "rest" else None
-    worn = dict.fromkeys(SITES, rotations.IDENTITY) if args.as_documented else None
-    return calibrator(args.procedure, args.still, joints, current, worn)
+    worn = dict.fromkeys(_sites(args), rotations.IDENTITY) if args.as_documented else None
+    return calibrator(args.procedure, args.still, joints, current, worn, sites=_sites(args))
+
+
+def _sites(args: argparse.Namespace) -> tuple[str, ...]:
+    """The sites worn; the recording says which where it is asked for all it has."""
+    if args.extra_sites == [ALL] and args.recording:
+        return (*SITES, *open_source(args.recording, extra_sites=args.extra_sites).extra_sites)
+    return worn_sites((*SITES, *args.extra_sites))
 
 
 def _live(args: argparse.Namespace) -> tuple[ImuDriver, Iterator[Timed]]:
@@ -211,6 +228,7 @@ def _live(args: argparse.Namespace) -> tuple[ImuDriver, Iterator[Timed]]:
         lambda site, sample: heard.put((site, sample)),
         baud_rate=args.baud,
         orientation=args.orientation,
+        sites=_sites(args),
     )
     driver.check(1.0)
     driver.start()
@@ -237,8 +255,10 @@ def _simulated(args: argparse.Namespace) -> Sequence[Timed]:
     functional = args.procedure == "functional"
     any_way = functional and not args.as_documented
     worn = {
-        site: rotations.normalise(rng.standard_normal(4)) if any_way else rotations.IDENTITY
-        for site in SITES
+        site: rotations.normalise(rng.standard_normal(4))
+        if any_way and site in SITES
+        else rotations.IDENTITY
+        for site in _sites(args)
     }
     motion = (
         calibration_motion(functional)
@@ -246,7 +266,7 @@ def _simulated(args: argparse.Namespace) -> Sequence[Timed]:
         else demo_motion(5.0)
     )
     noise = SensorNoise(mounting_error=float(np.radians(10)), heading_offset=float(np.radians(30)))
-    return VirtualSensors(noise, args.seed, worn).samples(motion)
+    return VirtualSensors(noise, args.seed, worn, _sites(args)).samples(motion)
 
 
 def _check(path: Path, args: argparse.Namespace) -> int:
@@ -258,7 +278,7 @@ def _check(path: Path, args: argparse.Namespace) -> int:
         heard: set[str] = set()
         for site, _ in samples:
             heard.add(site)
-            if len(heard) == len(SITES):
+            if len(heard) == len(driver.sites):
                 break
         calibration.check_sensors(driver.sensors())
     finally:

@@ -5,7 +5,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.motion_writer import MotionWriter
 from pallas_ros.body.names import (
+    ALL_SITES,
+    EXTRA_SITES,
     MODEL_RATE_HZ,
     SITES,
     TOPIC_CALIBRATION,
@@ -23,9 +25,10 @@ from pallas_ros.body.names import (
     TOPIC_IMU_FRAME,
     TOPIC_SENSORS,
 )
+from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.orientation import MODES
-from pallas_ros.imu.recording import load_recording
+from pallas_ros.imu.recording import ALL, load_recording
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.messages.decode import imu_frame_from_msg, imu_from_msg, sensors_from_msg
 from pallas_ros.pipeline import PipelineSettings, read_document
@@ -94,6 +97,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=M",
         help="a segment's measured length, m (repeat)",
     )
+    parser.add_argument(
+        "--extra-sites",
+        nargs="+",
+        default=[],
+        metavar="SITE",
+        help=f"optional sensors of the recording to use too: {', '.join(EXTRA_SITES)}, or all",
+    )
     parser.add_argument("--model", default=PipelineSettings.model, help="model file")
     parser.add_argument(
         "--backend",
@@ -114,7 +124,8 @@ def run(args: argparse.Namespace) -> int:
         segments=tuple(args.segment),
         orientation=args.orientation,
     )
-    source = open_source(args.input, topics_given(args.topics), args.as_is)
+    source = open_source(args.input, topics_given(args.topics), args.as_is, args.extra_sites)
+    settings = replace(settings, extra_sites=source.extra_sites)
     begun = time.perf_counter()
     found = process(source, settings, args.from_samples)
     with MotionWriter(args.output, MODEL_RATE_HZ) as motion:
@@ -166,6 +177,7 @@ class Source:
         frames: the synchronised frames of the live run, or None where they were not recorded from its first body on.
         damage: what is known to be wrong with the recording once it was read, in words.
         lost: frames between those that the bag does not have, as far as it was read.
+        extra_sites: the optional sensors among them that are used.
         why_nothing: what to say where no body comes out.
         refused: what was refused of the sensors' samples and why, after all were read.
         meaningless: of these, what makes every body wrong.
@@ -179,6 +191,7 @@ class Source:
     frames: Iterator[ImuFrame] | None = None
     lost: int = 0
     damage: Callable[[], str] = str
+    extra_sites: tuple[str, ...] = ()
     why_nothing: str = "the sensors were never heard together"
     refused: list[str] = field(default_factory=list)
     meaningless: list[str] = field(default_factory=list)
@@ -186,7 +199,10 @@ class Source:
 
 
 def open_source(
-    path: str | Path, topics: Mapping[str, str] | None = None, as_is: bool = False
+    path: str | Path,
+    topics: Mapping[str, str] | None = None,
+    as_is: bool = False,
+    extra_sites: Sequence[str] = (),
 ) -> Source:
     """Open a recording.
 
@@ -194,6 +210,7 @@ def open_source(
         path: an IMU recording, or a bag.
         topics: of a bag: site -> topic, where it is another than /imu/<site>.
         as_is: see `load_recording`.
+        extra_sites: the optional sensors to use; ``["all"]``: all it has.
 
     Raises:
         PallasError: it is none.
@@ -202,16 +219,20 @@ def open_source(
     if path.suffix == ".npz":
         if topics:
             raise PallasError(f"{path}: --topics are for bags; a recording names its sites itself")
-        recording = load_recording(path, as_is)
+        recording = load_recording(path, as_is, extra_sites)
         duration = float(recording.stamp[-1] - recording.stamp[0])
         start = max(1, round(recording.stamp[0] * 1e9))
         return Source(
             recording.samples(start),
-            [(Calibration.identity(), 0)] if recording.calibrated else [],
+            [(Calibration.identity(recording.sites), 0)] if recording.calibrated else [],
             duration,
+            extra_sites=recording.sites[len(SITES) :],
         )
     bag = Bag(path)
-    worn = worn_topics(bag, topics or {})
+    there = [site for site in EXTRA_SITES if TOPIC_IMU.format(site=site) in bag.topics]
+    wanted = there if list(extra_sites) == [ALL] else extra_sites
+    sites = worn_sites((*SITES, *wanted))
+    worn = worn_topics(bag, topics or {}, sites)
     calibrations = (
         [read_document(message.data) for _, message in bag.read(TOPIC_CALIBRATION)]
         if TOPIC_CALIBRATION in bag.topics
@@ -224,6 +245,7 @@ def open_source(
         _bag_sensors(bag),
         _bag_frames(bag),
         damage=lambda: bag.damage,
+        extra_sites=sites[len(SITES) :],
     )
 
 
@@ -238,15 +260,15 @@ def topics_given(words: Sequence[str]) -> dict[str, str]:
     topics: dict[str, str] = {}
     for word in words:
         site, _, topic = word.partition("=")
-        if site not in SITES or not topic or site in topics:
+        if site not in ALL_SITES or not topic or site in topics:
             raise PallasError(
-                f"--topics {word[:80]}: give each site once, as SITE=TOPIC; sites are {', '.join(SITES)}"
+                f"--topics {word[:80]}: give each site once, as SITE=TOPIC; sites are {', '.join(ALL_SITES)}"
             )
         topics[site] = topic
     return topics
 
 
-def worn_topics(bag: Bag, given: Mapping[str, str]) -> dict[str, str]:
+def worn_topics(bag: Bag, given: Mapping[str, str], sites: Sequence[str] = SITES) -> dict[str, str]:
     """Topic -> site of the IMU topics of a bag.
 
     A site's topic is the one given, else /imu/<site>, else the only topic of IMU messages with the site in its name.
@@ -257,7 +279,7 @@ def worn_topics(bag: Bag, given: Mapping[str, str]) -> dict[str, str]:
     there = [name for name, topic in bag.topics.items() if topic.msgtype == IMU and topic.count]
     worn: dict[str, str] = {}
     missing = []
-    for site in SITES:
+    for site in sites:
         topic = given.get(site, TOPIC_IMU.format(site=site))
         if site not in given and topic not in bag.topics:
             named = [name for name in there if site in name]
@@ -270,7 +292,7 @@ def worn_topics(bag: Bag, given: Mapping[str, str]) -> dict[str, str]:
     if missing and there:
         raise PallasError(
             f"{bag.path}: no IMU messages on {', '.join(missing)}; {IMU} is on {', '.join(there)}: "
-            f"say which is worn where, --topics {' '.join(f'{site}=TOPIC' for site in SITES)}"
+            f"say which is worn where, --topics {' '.join(f'{site}=TOPIC' for site in sites)}"
         )
     bag.require(*worn)
     return worn

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from pallas_ros.body.names import EXTRA_SITES, JOINT_INDEX, LEG_JOINTS, MIRROR, UPPER_JOINTS
+from pallas_ros.body.sites import RETURN_FRAMES
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.virtual_imu import (
     MARGIN,
-    RETURN_FRAMES,
     SensorErrors,
     Sequence,
     _smooth,

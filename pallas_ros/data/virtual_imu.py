@@ -21,7 +21,7 @@ from pallas_ros.body.names import (
     PARENTS,
     SITES,
 )
-from pallas_ros.body.sites import SITE
+from pallas_ros.body.sites import PER_EXTRA, SITE
 from pallas_ros.model import rotations
 
 SMOOTHING = 4
@@ -34,11 +34,7 @@ _PLACES = torch.tensor([SITE[name].place for name in ALL_SITES])
 """(11, 3) m, where each sensor sits in the frame of its bone."""
 _JOINTS = [SITE[name].index for name in ALL_SITES]
 CORE, EXTRA = len(SITES), len(EXTRA_SITES)
-PER_EXTRA = 13
-"""Numbers of an optional site: how much it counts (0 to 1), and times that its acceleration (3) and orientation (9)."""
 EXTRA_INPUTS = EXTRA * PER_EXTRA
-RETURN_FRAMES = 30
-"""Frames over which a sensor that was lost counts more and more again, so that the body does not jump."""
 
 _SPINE3, _HEAD = JOINT_INDEX["spine3"], JOINT_INDEX["head"]
 
@@ -99,7 +95,8 @@ class Sequence:
     def wearing(self, sites: tuple[str, ...]) -> Tensor:
         """``extra`` (B, T, 91) with only these of the optional sites worn."""
         worn = torch.tensor([float(site in sites) for site in EXTRA_SITES])
-        return (self.extra.unflatten(-1, (EXTRA, PER_EXTRA)) * worn[:, None]).flatten(-2)
+        sites: Tensor = self.extra.unflatten(-1, (EXTRA, PER_EXTRA)) * worn[:, None]
+        return sites.flatten(-2)
 
 
 def _smooth(

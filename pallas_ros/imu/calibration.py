@@ -12,7 +12,7 @@ import datetime
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import yaml
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import SITES
+from pallas_ros.body.names import ALL_SITES, SITES
 from pallas_ros.body.rotations import Array
 from pallas_ros.imu import mistakes
 from pallas_ros.imu.sample import GRAVITY, ImuSample
@@ -69,9 +69,9 @@ class Calibration:
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
-    def identity(cls) -> "Calibration":
+    def identity(cls, sites: Sequence[str] = SITES) -> "Calibration":
         """For sensors that already report bone orientations in the world facing +x, and specific force."""
-        return cls({site: SiteCalibration(rotations.IDENTITY.copy()) for site in SITES})
+        return cls({site: SiteCalibration(rotations.IDENTITY.copy()) for site in sites})
 
     def apply(self, site: str, sample: ImuSample) -> tuple[Array, Array]:
         """Bone orientation and free acceleration of one raw sample.
@@ -184,6 +184,11 @@ class Calibration:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PallasError(f"{name}: damaged calibration ({error}): calibrate again") from None
+        unknown = [site for site in calibration.sites if site not in ALL_SITES]
+        if unknown:
+            raise PallasError(
+                f"{name}: unknown sensor site '{unknown[0][:40]}': known are {', '.join(ALL_SITES)}"
+            )
         missing = [site for site in SITES if site not in calibration.sites]
         if missing:
             raise PallasError(
@@ -253,6 +258,7 @@ class KnownPoseCalibrator:
         q_bone_sensor: Mapping[str, Array] | None = None,
         limits: StillLimits | None = None,
         sensors: Mapping[str, str] | None = None,
+        sites: Sequence[str] = SITES,
     ) -> None:
         """What is known.
 
@@ -261,12 +267,13 @@ class KnownPoseCalibrator:
             q_bone_sensor: site -> (4,) xyzw, how each sensor is worn.
             limits: what counts as still.
             sensors: site -> identity of the sensor, kept in the document.
+            sites: those worn, the four and any optional ones.
         """
         given = q_bone_sensor or {}
-        self.q_world_bone = {site: np.asarray(q_world_bone[site], np.float64) for site in SITES}
-        self.q_bone_sensor = {site: given.get(site, rotations.IDENTITY) for site in SITES}
+        self.q_world_bone = {site: np.asarray(q_world_bone[site], np.float64) for site in sites}
+        self.q_bone_sensor = {site: given.get(site, rotations.IDENTITY) for site in sites}
         self.sensors = dict(sensors or {})
-        self._detector = StillnessDetector(limits)
+        self._detector = StillnessDetector(limits, sites)
         self._fault = ""  # what the last still pose showed: it is not undone by moving
         self.problem = "no samples yet"
         self.mistakes: list[str] = []
@@ -305,9 +312,11 @@ class TPoseCalibrator(KnownPoseCalibrator):
         q_bone_sensor: Mapping[str, Array] | None = None,
         limits: StillLimits | None = None,
         sensors: Mapping[str, str] | None = None,
+        sites: Sequence[str] = SITES,
     ) -> None:
         """See `KnownPoseCalibrator`."""
-        super().__init__(dict.fromkeys(SITES, rotations.IDENTITY), q_bone_sensor, limits, sensors)
+        upright = dict.fromkeys(sites, rotations.IDENTITY)
+        super().__init__(upright, q_bone_sensor, limits, sensors, sites)
 
 
 def pose_calibration(

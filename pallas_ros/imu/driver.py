@@ -11,6 +11,7 @@ import serial
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
 from pallas_ros.body.rotations import Array
+from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu import ports as serial_ports
 from pallas_ros.imu.magnetic import CommonField
 from pallas_ros.imu.ports import ShakeAssigner
@@ -34,11 +35,12 @@ class ImuDriver:
         orientation: str = "auto",
         read_interval_s: float = 0.004,
         gyroscope_bias: Mapping[str, Array] | None = None,
+        sites: Sequence[str] = SITES,
     ) -> None:
         """What to open; nothing is opened yet.
 
         Args:
-            ports: one for each site in the order of `SITES`: a path, ``usb:<serial number>``; or ``["auto"]`` to find out by shaking.
+            ports: one for each of ``sites``, in that order: a path, ``usb:<serial number>``; or ``["auto"]`` to find out by shaking.
             protocols: one for all, or one for each site.
             on_sample: takes the samples.
             baud_rate: 0 for that of the protocol.
@@ -46,20 +48,24 @@ class ImuDriver:
             orientation: one of `orientation.MODES`.
             read_interval_s: see `SerialReader`.
             gyroscope_bias: site -> (3,) rad/s, as a calibration found it.
+            sites: those worn, the four and any optional ones.
 
         Raises:
             PallasError: the ports or protocols do not make sense.
         """
+        self.sites = worn_sites(tuple(sites))
         self.auto = list(ports) == [serial_ports.AUTO]
-        if not self.auto and len(ports) != len(SITES):
+        if not self.auto and len(ports) != len(self.sites):
             raise PallasError(
-                f"{len(ports)} ports are given: name one for each of {', '.join(SITES)}, or only 'auto'"
+                f"{len(ports)} ports are given: name one for each of {', '.join(self.sites)}, or only 'auto'"
             )
-        if len(protocols) not in (1, len(SITES)):
+        if len(protocols) not in (1, len(self.sites)):
             raise PallasError(
-                f"{len(protocols)} protocols are given: name one for all sensors, or one for each of {', '.join(SITES)}"
+                f"{len(protocols)} protocols are given: name one for all sensors, or one for each of {', '.join(self.sites)}"
             )
-        self._protocols = [protocol(name) for name in (list(protocols) * len(SITES))[: len(SITES)]]
+        self._protocols = [
+            protocol(name) for name in (list(protocols) * len(self.sites))[: len(self.sites)]
+        ]
         self._ports = [
             str(Path(port).expanduser()) if not port.startswith(serial_ports.USB) else port
             for port in ports
@@ -90,7 +96,7 @@ class ImuDriver:
             return
         until = time.monotonic() + wait_s
         taken: dict[str, str] = {}
-        for site, port in zip(SITES, self._ports, strict=True):
+        for site, port in zip(self.sites, self._ports, strict=True):
             while (path := serial_ports.resolve(port)) is None:
                 if time.monotonic() >= until:
                     raise PallasError(
@@ -120,7 +126,8 @@ class ImuDriver:
         if self.auto:
             return {}
         paths = {
-            site: serial_ports.resolve(port) for site, port in zip(SITES, self._ports, strict=True)
+            site: serial_ports.resolve(port)
+            for site, port in zip(self.sites, self._ports, strict=True)
         }
         return {
             site: serial_ports.identity(path) for site, path in paths.items() if path is not None
@@ -134,7 +141,7 @@ class ImuDriver:
         """
         if self.auto:
             found = serial_ports.candidates()
-            self._assigner = ShakeAssigner(found)
+            self._assigner = ShakeAssigner(found, self.sites)
             self.readers = [
                 SerialReader(port, self._protocols[0], port, self._assign, **self._options)
                 for port in found
@@ -149,7 +156,7 @@ class ImuDriver:
                     gyroscope_bias=self._bias.get(site),
                     **self._options,
                 )
-                for port, spec, site in zip(self._ports, self._protocols, SITES, strict=True)
+                for port, spec, site in zip(self._ports, self._protocols, self.sites, strict=True)
             ]
             self._alike = self._look_alike()
         for reader in self.readers:
@@ -182,7 +189,7 @@ class ImuDriver:
         worn = (
             (self._site_of.get(reader.site, reader.site), reader.sensor) for reader in self.readers
         )
-        return {site: sensor for site, sensor in worn if sensor and site in SITES}
+        return {site: sensor for site, sensor in worn if sensor and site in self.sites}
 
     def problems(self) -> list[str]:
         """What is wrong now, one sentence a site, and adapters that cannot be told apart."""
@@ -195,7 +202,7 @@ class ImuDriver:
 
     def _look_alike(self) -> list[str]:
         """Adapters with equal serial numbers, in words."""
-        paths = {site: serial_ports.resolve(port) for site, port in zip(SITES, self._ports)}
+        paths = {site: serial_ports.resolve(port) for site, port in zip(self.sites, self._ports)}
         known = {site: path for site, path in paths.items() if path is not None}
         return [
             f"the adapters of {', '.join(sites)} have the same serial number, so that nobody can tell whether "

@@ -8,7 +8,7 @@
 Left and right, neck and waist are told apart by how they move.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,11 @@ N_POSE: dict[str, Array] = {
     "neck": rotations.IDENTITY,
     "left_wrist": rotations.from_rotvec(np.array([-np.pi / 2, 0.0, 0.0])),
     "right_wrist": rotations.from_rotvec(np.array([np.pi / 2, 0.0, 0.0])),
+    "left_upper_arm": rotations.from_rotvec(np.array([-np.pi / 2, 0.0, 0.0])),
+    "right_upper_arm": rotations.from_rotvec(np.array([np.pi / 2, 0.0, 0.0])),
+    **dict.fromkeys(
+        ("left_shin", "right_shin", "left_thigh", "right_thigh", "head"), rotations.IDENTITY
+    ),
 }
 """Bone orientations, (4,) xyzw, with the arms hanging and the palms to the thighs."""
 
@@ -95,6 +100,7 @@ class GuidedCalibrator:
         q_bone_sensor: Mapping[str, Array] | None = None,
         limits: StillLimits | None = None,
         sensors: Mapping[str, str] | None = None,
+        sites: Sequence[str] = SITES,
     ) -> None:
         """What is known.
 
@@ -103,6 +109,7 @@ class GuidedCalibrator:
             q_bone_sensor: site -> (4,) xyzw, how each sensor is worn; None: any way, and then nobody can be told that a sensor is upside down.
             limits: what counts as still.
             sensors: site -> identity of the sensor, kept in the document.
+            sites: those worn; optional ones take their heading from how they are worn.
         """
         self.steps = STEPS if functional else STEPS[:2]
         self.functional = functional
@@ -111,11 +118,12 @@ class GuidedCalibrator:
         self.problem = self.steps[0].instruction
         self._worn = q_bone_sensor
         self._sensors = dict(sensors or {})
-        self._detector = StillnessDetector(limits or StillLimits(duration_s=1.2))
+        self._detector = StillnessDetector(limits or StillLimits(duration_s=1.2), sites)
+        self._sites = tuple(sites)
         self._poses: dict[str, dict[str, StillPose]] = {}
         self._movements: dict[str, dict[str, Hinge]] = {}
         self._start: dict[str, StillPose] = {}
-        self._path: dict[str, list[Array]] = {site: [] for site in SITES}
+        self._path: dict[str, list[Array]] = {site: [] for site in self._sites}
         self._kept: dict[str, int] = {}
 
     @property
@@ -307,7 +315,7 @@ class GuidedCalibrator:
 
     def _headings(self) -> dict[str, float]:
         headings: dict[str, float] = {}
-        for site in SITES:
+        for site in self._sites:
             tpose, worn = (
                 self._poses["tpose"][site],
                 (self._worn or {}).get(site, rotations.IDENTITY),
@@ -317,7 +325,7 @@ class GuidedCalibrator:
                 if self.functional:
                     by_elbow = wrap(_ELBOW_HEADING - self._movements["elbows"][site].heading)
                     headings[site] = mean_angle([headings[site], by_elbow], [1.0, 1.0])
-            elif self.functional:
+            elif self.functional and site in SITES:
                 headings[site] = wrap(
                     np.pi / 2 - self._movements["bow"][site].heading
                 )  # a bow turns about +y
@@ -330,7 +338,7 @@ class GuidedCalibrator:
         headings = self._headings()
         name = "functional" if self.functional else "npose_tpose"
         calibration = pose_calibration(
-            tpose, dict.fromkeys(SITES, rotations.IDENTITY), headings, self._sensors, name
+            tpose, dict.fromkeys(self._sites, rotations.IDENTITY), headings, self._sensors, name
         )
         for site, of_site in calibration.sites.items():
             rest = self._poses["npose"][site]

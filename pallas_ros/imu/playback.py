@@ -1,6 +1,6 @@
 """What the IMU simulator plays: the demonstration, a motion file, or recorded sensors; and the truth it knows of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,10 @@ _JUMP_NS = 10_000_000_000  # between two calls, of which there are many a second
 _WHAT = "motion file or IMU recording"
 
 
-def source(name: str, duration_s: float, height_m: float) -> Motion | Mapping[str, SensorTrack]:
-    """What ``name`` stands for: ``demo``, a motion file or an IMU recording.
+def source(
+    name: str, duration_s: float, height_m: float, extra_sites: Sequence[str] = ()
+) -> Motion | Mapping[str, SensorTrack]:
+    """What ``name`` stands for: ``demo``, a motion file or an IMU recording (with these of its optional sensors).
 
     Raises:
         PallasError: the file is neither.
@@ -35,7 +37,7 @@ def source(name: str, duration_s: float, height_m: float) -> Motion | Mapping[st
         return demo_motion(duration_s, skeleton=Skeleton.from_height(height_m))
     path = Path(name).expanduser()
     if path.suffix.lower() == ".npz" and "linear_acceleration" in array_names(path, _WHAT):
-        return load_recording(path).tracks()
+        return load_recording(path, extra_sites=extra_sites).tracks()
     return read_motion(path)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import JOINTS, SITE_JOINTS, SITES
+from pallas_ros.body.names import SITES
 from pallas_ros.body.rotations import Array
+from pallas_ros.body.sites import SITE
 from pallas_ros.imu import mistakes
 from pallas_ros.imu.calibration import Calibration, KnownPoseCalibrator, TPoseCalibrator, today
 from pallas_ros.imu.guided import GuidedCalibrator
@@ -84,6 +85,7 @@ def calibrator(
     current: Calibration | None = None,
     worn: Mapping[str, Array] | None = None,
     sensors: Mapping[str, str] | None = None,
+    sites: Sequence[str] = SITES,
 ) -> Calibrator:
     """What finds a calibration by ``procedure``.
 
@@ -94,21 +96,22 @@ def calibrator(
         current: of rest: the calibration to refresh.
         worn: site -> (4,) xyzw, how the sensors are worn; None: as documented, and for functional any way.
         sensors: site -> identity of the sensor, kept in the document.
+        sites: those worn, the four and any optional ones.
 
     Raises:
         PallasError: there is no such procedure, or something it needs is missing.
     """
     limits = StillLimits(duration_s=still_s)
     if procedure == "tpose":
-        return TPoseCalibrator(worn, limits, sensors)
+        return TPoseCalibrator(worn, limits, sensors, sites)
     if procedure == "npose_tpose":
         return GuidedCalibrator(
-            False, worn or dict.fromkeys(SITES, rotations.IDENTITY), limits, sensors
+            False, worn or dict.fromkeys(sites, rotations.IDENTITY), limits, sensors, sites
         )
     if procedure == "functional":
-        return GuidedCalibrator(True, worn, limits, sensors)
+        return GuidedCalibrator(True, worn, limits, sensors, sites)
     if procedure == "known_pose":
-        return KnownPoseCalibrator(_bones(joints or {}), worn, limits, sensors)
+        return KnownPoseCalibrator(_bones(joints or {}, sites), worn, limits, sensors, sites)
     if procedure == "rest":
         if current is None:
             raise PallasError(
@@ -120,17 +123,18 @@ def calibrator(
     )
 
 
-def _bones(joints: Mapping[str, Sequence[float]]) -> dict[str, Array]:
+def _bones(joints: Mapping[str, Sequence[float]], sites: Sequence[str]) -> dict[str, Array]:
     bones = {}
-    for site, index in zip(SITES, SITE_JOINTS, strict=True):
-        if JOINTS[index] not in joints:
+    for site in sites:
+        joint = SITE[site].joint
+        if joint not in joints:
             raise PallasError(
-                f"the known pose does not say how {JOINTS[index]} is turned, which the {site} sensor measures"
+                f"the known pose does not say how {joint} is turned, which the {site} sensor measures"
             )
-        q = np.asarray(joints[JOINTS[index]], dtype=np.float64)
+        q = np.asarray(joints[joint], dtype=np.float64)
         if q.shape != (4,) or not abs(float(np.linalg.norm(q)) - 1) < 0.02:
             raise PallasError(
-                f"the known pose gives {JOINTS[index]} an orientation that is not a unit quaternion (xyzw)"
+                f"the known pose gives {joint} an orientation that is not a unit quaternion (xyzw)"
             )
         bones[site] = rotations.normalise(q)
     return bones

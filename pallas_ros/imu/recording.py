@@ -1,6 +1,6 @@
 """IMU recordings (``.npz``, docs/guide/conventions.md): read, checked, and played as samples."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +8,9 @@ import numpy as np
 
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import SITES
+from pallas_ros.body.names import ALL_SITES, EXTRA_SITES, SITES
 from pallas_ros.body.rotations import Array
+from pallas_ros.body.sites import worn_sites
 from pallas_ros.files.npz import load_npz
 from pallas_ros.imu.conventions import gravity_included, misread
 from pallas_ros.imu.motions import minimum_jerk
@@ -21,7 +22,16 @@ SITE_NAMES: dict[str, tuple[str, ...]] = {
     "neck": ("neck", "head", "sternum", "spine3"),
     "left_wrist": ("left_wrist", "left_forearm", "left_elbow"),
     "right_wrist": ("right_wrist", "right_forearm", "right_elbow"),
+    "left_shin": ("left_shin", "left_lower_leg", "left_knee"),
+    "right_shin": ("right_shin", "right_lower_leg", "right_knee"),
+    "left_upper_arm": ("left_upper_arm", "left_shoulder"),
+    "right_upper_arm": ("right_upper_arm", "right_shoulder"),
+    "left_thigh": ("left_thigh", "left_upper_leg", "left_hip"),
+    "right_thigh": ("right_thigh", "right_upper_leg", "right_hip"),
+    "head": ("head",),
 }
+ALL = "all"
+"""Of optional sites: every one that the recording has."""
 """What a site may be called in a recording, best first: a recording without a neck sensor may have one on the head."""
 
 LEAD_IN_S = 3.0
@@ -44,14 +54,15 @@ _BLEND_S = 1.5
 
 @dataclass(eq=False, slots=True)
 class Recording:
-    """The four sites of an IMU recording.
+    """The sites of an IMU recording, S of them: the four, and optional ones.
 
     Attributes:
         stamp: (T,) s.
-        orientation: (T, 4, 4) xyzw, in the order of `SITES`: of the bone in the world if `calibrated`, else of the sensor.
-        acceleration: (T, 4, 3) m/s^2: free, in the world, if `calibrated`, else specific force in the sensor frame.
-        angular_velocity: (T, 4, 3) rad/s in the sensor frame, or None.
+        orientation: (T, S, 4) xyzw, in the order of ``sites``: of the bone in the world if `calibrated`, else of the sensor.
+        acceleration: (T, S, 3) m/s^2: free, in the world, if `calibrated`, else specific force in the sensor frame.
+        angular_velocity: (T, S, 3) rad/s in the sensor frame, or None.
         calibrated: which of the two.
+        sites: S names, those of `SITES` first.
     """
 
     stamp: Array
@@ -59,6 +70,7 @@ class Recording:
     acceleration: Array
     angular_velocity: Array | None
     calibrated: bool
+    sites: tuple[str, ...] = SITES
 
     def stamps_ns(self, start: int | None = None) -> list[int]:
         """Stamps in ns; with ``start`` the first is that."""
@@ -72,14 +84,19 @@ class Recording:
         up = np.array([0.0, 0.0, GRAVITY])
         force = rotations.rotate(rotations.inverse(self.orientation), self.acceleration + up)
         return Recording(
-            self.stamp, self.orientation, force, _rates(self.stamp, self.orientation), False
+            self.stamp,
+            self.orientation,
+            force,
+            _rates(self.stamp, self.orientation),
+            False,
+            self.sites,
         )
 
     def samples(self, start: int | None = None) -> Iterator[tuple[str, ImuSample]]:
         """The raw samples (site, sample) in order of time; of a calibrated recording those of `raw`."""
         raw = self.raw()
         for t, stamp in enumerate(self.stamps_ns(start)):
-            for i, site in enumerate(SITES):
+            for i, site in enumerate(self.sites):
                 rate = None
                 if self.angular_velocity is not None and not self.calibrated:
                     rate = np.asarray(self.angular_velocity[t, i])
@@ -100,15 +117,16 @@ class Recording:
         fraction = np.concatenate((np.zeros(still), minimum_jerk(np.arange(blend) / blend)))
         tpose = np.broadcast_to(rotations.IDENTITY, self.orientation[0].shape)
         before = rotations.slerp(
-            tpose[None], self.orientation[:1], np.repeat(fraction[:, None], len(SITES), axis=1)
+            tpose[None], self.orientation[:1], np.repeat(fraction[:, None], len(self.sites), axis=1)
         )
         count = still + blend
         return Recording(
             stamp=np.concatenate((self.stamp[0] + (np.arange(count) - count) * step, self.stamp)),
             orientation=np.concatenate((before, self.orientation)),
-            acceleration=np.concatenate((np.zeros((count, len(SITES), 3)), self.acceleration)),
+            acceleration=np.concatenate((np.zeros((count, len(self.sites), 3)), self.acceleration)),
             angular_velocity=None,
             calibrated=True,
+            sites=self.sites,
         )
 
     def tracks(self) -> dict[str, SensorTrack]:
@@ -132,7 +150,7 @@ class Recording:
                 q_bone_sensor=rotations.IDENTITY,
                 heading_offset=0.0,
             )
-            for i, site in enumerate(SITES)
+            for i, site in enumerate(self.sites)
         }
 
 
@@ -148,15 +166,18 @@ def _rates(stamp: Array, orientation: Array) -> Array:
     return turn / np.maximum(stamp[after] - stamp[before], 1e-6)[:, None, None]
 
 
-def load_recording(path: str | Path, as_is: bool = False) -> Recording:
-    """Read an IMU recording; sites beyond the four are ignored.
+def load_recording(
+    path: str | Path, as_is: bool = False, extra_sites: Sequence[str] = ()
+) -> Recording:
+    """Read an IMU recording: the four sites, and optional ones that are asked for.
 
     Args:
         path: the file.
         as_is: take a calibrated one as it says it is, whatever its numbers look like.
+        extra_sites: optional sites; ``["all"]``: every one of `EXTRA_SITES` that it has.
 
     Raises:
-        PallasError: the file is not an IMU recording with the four sites.
+        PallasError: the file is not an IMU recording, or lacks a site.
     """
     arrays = load_npz(path, "IMU recording")
     for key in ("sites", "stamp", "orientation", "linear_acceleration"):
@@ -165,12 +186,7 @@ def load_recording(path: str | Path, as_is: bool = False) -> Recording:
                 f"{path}: no '{key}' in it, so it is not an IMU recording; it holds {', '.join(sorted(arrays)) or 'nothing'}"
             )
     names = [str(name) for name in arrays["sites"].reshape(-1)]
-    columns = []
-    for site in SITES:
-        found = next((name for name in SITE_NAMES[site] if name in names), None)
-        if found is None:
-            raise PallasError(f"{path}: no sensor for {site} in it; it has {', '.join(names)}")
-        columns.append(names.index(found))
+    sites, columns = _columns(path, names, extra_sites)
     frames = len(arrays["stamp"].reshape(-1))
     shapes = {
         "stamp": (frames,),
@@ -196,10 +212,33 @@ def load_recording(path: str | Path, as_is: bool = False) -> Recording:
         acceleration=arrays["linear_acceleration"][:, columns].astype(np.float64),
         angular_velocity=None if rate is None else rate[:, columns].astype(np.float64),
         calibrated=bool(calibrated.reshape(())),
+        sites=sites,
     )
     if recording.calibrated and not as_is:
         _check_flag(path, recording)
     return recording
+
+
+def _columns(
+    path: str | Path, names: list[str], extra_sites: Sequence[str]
+) -> tuple[tuple[str, ...], list[int]]:
+    """The sites to use of a recording whose columns have these names, and which column each is."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise PallasError(f"{path}: the site '{twice[:40]}' is in it twice; name each sensor once")
+    given = list(extra_sites)
+    wanted = worn_sites((*SITES, *(EXTRA_SITES if given == [ALL] else given)))
+    found: dict[str, str] = {}
+    for site in wanted:
+        free = [n for n in SITE_NAMES[site] if n in names and n not in found.values()]
+        if free:
+            found[site] = free[0]
+        elif site in SITES or given != [ALL]:
+            raise PallasError(
+                f"{path}: no sensor for {site} in it; it has {', '.join(names)[:200]}"
+            )
+    sites = tuple(site for site in ALL_SITES if site in found)
+    return sites, [names.index(found[site]) for site in sites]
 
 
 def _check_stamps(path: str | Path, stamp: Array) -> None:

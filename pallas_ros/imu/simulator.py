@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import tty
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +144,7 @@ class SensorSimulator:
         burst_s: float = 0.0,
         clock: Callable[[], int] = time.time_ns,
         hold: bool = False,
+        sites: Sequence[str] = SITES,
     ) -> None:
         """What to play.
 
@@ -157,15 +158,16 @@ class SensorSimulator:
             burst_s: bytes leave only at multiples of this, as through a USB adapter.
             clock: ns, for `truth`.
             hold: play the still beginning (`HELD_S`) over and over until `release`, at most `HELD_AT_MOST_S`.
+            sites: those worn, where they are simulated from a motion.
         """
         self.motion = source if isinstance(source, Motion) else None
         self.tracks = (
-            VirtualSensors(noise, seed).tracks(source, rate_hz)
+            VirtualSensors(noise, seed, sites=sites).tracks(source, rate_hz)
             if isinstance(source, Motion)
             else dict(source)
         )
         self._sends = protocol.sends
-        self._encoders: dict[str, Encoder] = {site: protocol.encoder() for site in SITES}
+        self._encoders: dict[str, Encoder] = {site: protocol.encoder() for site in self.tracks}
         self._burst = burst_s
         self._held, self._lead = hold, 0.0
         self._clock = clock
@@ -176,7 +178,7 @@ class SensorSimulator:
         self._begun = 0.0
         self._ports: dict[str, PseudoPort] = {}
         try:
-            for site in SITES:
+            for site in self.tracks:
                 self._ports[site] = PseudoPort((links or {}).get(site))
         except PallasError:
             self.stop()

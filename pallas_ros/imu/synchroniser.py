@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pallas_ros.body import rotations
-from pallas_ros.body.frames import ImuFrame
-from pallas_ros.body.names import MODEL_RATE_HZ, SITES
+from pallas_ros.body.frames import ExtraFrame, ImuFrame
+from pallas_ros.body.names import EXTRA_SITES, MODEL_RATE_HZ, SITES
 from pallas_ros.body.rotations import Array
 from pallas_ros.imu.sample import flaw
 
@@ -62,7 +62,8 @@ class Synchroniser:
 
     A frame is given as soon as every site has a sample at or after it. A site that has none is waited for until another site is
     more than ``max_wait_s`` past the frame (measured between stamps); then its newest sample is held for at most ``hold_s``,
-    after which the site is marked invalid and its last values stay. Gaps of every site at once are left out, not filled.
+    after which the site is marked invalid and its last values stay. An optional site that was never heard, or is silent for longer than
+    ``hold_s``, is not waited for. Gaps of every site at once are left out, not filled.
 
     Attributes:
         counts: site -> reason -> samples dropped for it.
@@ -113,7 +114,7 @@ class Synchroniser:
         """Take one calibrated sample and return the frames it completes, oldest first.
 
         Args:
-            site: a name of `SITES`; samples of other sites are ignored.
+            site: one of ``sites``; samples of other sites are ignored.
             stamp: ns.
             orientation: (4,) xyzw, bone to world.
             acceleration: (3,) m/s^2, gravity removed, in the world.
@@ -212,14 +213,18 @@ class Synchroniser:
         frames: list[ImuFrame] = []
         assert self._index is not None
         while (stamp := grid_stamp(self._index, self.rate)) <= until:
-            waits = any(
-                state.newest is None or state.newest < stamp for state in self._state.values()
-            )
+            waits = any(self._waits(site, state, stamp) for site, state in self._state.items())
             if waits and self._newest <= stamp + self._max_wait:
                 break
             frames.append(self._frame(stamp))
             self._index += 1
         return frames
+
+    def _waits(self, site: str, state: _Site, stamp: int) -> bool:
+        """Whether the frame at ``stamp`` should wait for a site."""
+        if site in EXTRA_SITES and (state.newest is None or state.newest < stamp - self._hold):
+            return False
+        return state.newest is None or state.newest < stamp
 
     def _frame(self, stamp: int) -> ImuFrame:
         count = len(self.sites)
@@ -259,7 +264,22 @@ class Synchroniser:
             rotations.slerp(rotations.normalise(before_q), rotations.normalise(after_q), fraction)
         )
         a = before_a + (after_a - before_a) * fraction[:, None]
-        return ImuFrame(stamp, np.asarray(q, np.float64), a, valid, age, drift, used)
+        orientation = np.asarray(q, np.float64)
+        extra = [i for i, site in enumerate(self.sites) if site in EXTRA_SITES]
+        if not extra:
+            return ImuFrame(stamp, orientation, a, valid, age, drift, used)
+        worn = tuple(self.sites[i] for i in extra)
+        core = [i for i in range(count) if i not in extra]
+        return ImuFrame(
+            stamp,
+            orientation[core],
+            a[core],
+            valid[core],
+            age[core],
+            drift[core],
+            used,
+            extra=ExtraFrame(worn, orientation[extra], a[extra], valid[extra], age[extra]),
+        )
 
 
 def _bracket(samples: deque[_Sample], stamp: int) -> tuple[_Sample | None, _Sample | None]:

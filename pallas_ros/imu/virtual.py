@@ -4,7 +4,7 @@ Acceleration is the second derivative of the sensor's own position, lever arm of
 derivative of the sensor's orientation; so the three agree with each other as a rigid body's do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -122,24 +122,32 @@ def bone_orientation(motion: Motion, site: str) -> Array:
 
 
 class VirtualSensors:
-    """Sensors worn on the four sites of a body; the same seed gives the same faults."""
+    """Sensors worn on a body; the same seed gives the same faults, those of the four sites whatever is worn besides."""
 
     def __init__(
         self,
         noise: SensorNoise | None = None,
         seed: int = 0,
         q_bone_sensor: Mapping[str, Array] | None = None,
+        sites: Sequence[str] = SITES,
     ) -> None:
-        """``q_bone_sensor``: how each sensor is meant to sit, (4,) xyzw, before its mounting error; default as in `docs/guide/sensors.md`."""
+        """What is worn.
+
+        Args:
+            noise: the sensors' faults.
+            seed: of the faults.
+            q_bone_sensor: how each sensor is meant to sit, (4,) xyzw, before its mounting error; default as in `docs/guide/sensors.md`.
+            sites: those worn.
+        """
         self.noise = noise or SensorNoise()
         self.seed = seed
-        self._worn = {site: (q_bone_sensor or {}).get(site, rotations.IDENTITY) for site in SITES}
+        self._worn = {site: (q_bone_sensor or {}).get(site, rotations.IDENTITY) for site in sites}
 
     def tracks(self, motion: Motion, rate_hz: float = 100.0) -> dict[str, SensorTrack]:
         """What every site measures, each at its own instants (``rate_hz`` in its own clock)."""
         return {
             site: self._track(motion, site, rate_hz, np.random.default_rng([self.seed, i]))
-            for i, site in enumerate(SITES)
+            for i, site in enumerate(self._worn)
         }
 
     def samples(

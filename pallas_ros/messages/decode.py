@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.frames import BodyFrame, ImuFrame
-from pallas_ros.body.names import JOINTS, SITES
+from pallas_ros.body.frames import BodyFrame, ExtraFrame, ImuFrame
+from pallas_ros.body.names import ALL_SITES, JOINTS, SITES
+from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu.sample import ImuSample
 
 F64 = NDArray[np.float64]
@@ -147,9 +148,9 @@ def sensors_from_msg(message: Any) -> dict[str, str]:
     sensors: dict[str, str] = {}
     for status in message.status:
         site, identity = status.name, status.hardware_id
-        if site not in SITES:
+        if site not in ALL_SITES:
             raise PallasError(
-                f"sensors: there is no site {site[:40]!r}; sites are {', '.join(SITES)}"
+                f"sensors: there is no site {site[:40]!r}; sites are {', '.join(ALL_SITES)}"
             )
         if site in sensors:
             raise PallasError(f"sensors: {site} is named twice")
@@ -172,6 +173,35 @@ def imu_frame_from_msg(message: Any) -> ImuFrame:
         heading_drift=np.array(message.heading_drift, dtype=np.float64),
         newest_input=from_stamp(message.newest_input),
         step=int(getattr(message, "step", -1)),
+        extra=_extra_from_msg(message),
+    )
+
+
+def _extra_from_msg(message: Any) -> ExtraFrame | None:
+    """The optional sensors of a ``pallas/msg/ImuFrame``, or None where it has none; older bags do not know them.
+
+    Raises:
+        PallasError: a site is unknown, or an array has the wrong length.
+    """
+    sites = tuple(str(site) for site in getattr(message, "extra_sites", ()))
+    if not sites:
+        return None
+    worn_sites((*SITES, *sites))
+    parts = [
+        getattr(message, f"extra_{k}") for k in ("orientation", "acceleration", "age", "valid")
+    ]
+    if any(len(part) != len(sites) for part in parts):
+        raise PallasError(
+            f"IMU frame: {len(sites)} optional sites, but {', '.join(str(len(p)) for p in parts)} "
+            "orientations, accelerations, ages and valid flags"
+        )
+    orientation, acceleration, age, valid = parts
+    return ExtraFrame(
+        sites,
+        np.array([(q.x, q.y, q.z, q.w) for q in orientation]),
+        np.array([(v.x, v.y, v.z) for v in acceleration]),
+        np.array(valid, dtype=bool),
+        np.array(age, dtype=np.float64),
     )
 
 

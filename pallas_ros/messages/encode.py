@@ -82,6 +82,17 @@ def imu_frame_to_msg(frame: ImuFrame) -> ImuFrameMsg:
     message.heading_drift = frame.heading_drift.astype(np.float32)
     message.newest_input = to_stamp(frame.newest_input)
     message.step = frame.step
+    if frame.extra is not None:
+        extra = frame.extra
+        message.extra_sites = list(extra.sites)
+        message.extra_orientation = [
+            Quaternion(x=x, y=y, z=z, w=w) for x, y, z, w in extra.orientation.tolist()
+        ]
+        message.extra_acceleration = [
+            Vector3(x=x, y=y, z=z) for x, y, z in extra.acceleration.tolist()
+        ]
+        message.extra_age = extra.age.astype(np.float32)
+        message.extra_valid = extra.valid.tolist()
     return message
 
 

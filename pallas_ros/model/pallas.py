@@ -22,9 +22,9 @@ from pallas_ros.body.names import (
     MODEL_RATE_HZ,
     UPPER_JOINTS,
 )
-from pallas_ros.body.sites import SITE
+from pallas_ros.body.sites import PER_EXTRA, SITE
 from pallas_ros.body.skeleton import Skeleton
-from pallas_ros.data.virtual_imu import EXTRA, EXTRA_INPUTS, PER_EXTRA, joint_positions
+from pallas_ros.data.virtual_imu import EXTRA, EXTRA_INPUTS, joint_positions
 from pallas_ros.model import rotations
 from pallas_ros.model.arms import ArmMemory
 from pallas_ros.model.layers import ROTARY_PERIOD, Block, RMSNorm, rotary_angles, running_means
@@ -355,10 +355,10 @@ class Pallas(nn.Module):
         """The solved joints (B, T, 78), collars and upper arms as `ArmMemory` has them."""
         joints = list(REMEMBERED)
         if self.arms is None:
-            columns = solved.unflatten(-1, (len(SOLVED), 6)).clone()
-            kept = columns[:, :, joints].flatten(-2) * worn.arms_keep + worn.arms
-            columns[:, :, joints] = kept.unflatten(-1, (len(joints), 6))
-            return columns.flatten(-2)
+            each: Tensor = solved.unflatten(-1, (len(SOLVED), 6)).clone()
+            kept = each[:, :, joints].flatten(-2) * worn.arms_keep + worn.arms
+            each[:, :, joints] = kept.unflatten(-1, (len(joints), 6))
+            return each.flatten(-2)
         R_heading_neck = imu.unflatten(-1, (4, 12))[..., 1, 3:].unflatten(-1, (3, 3))[:, :, None]
         columns = solved.unflatten(-1, (len(SOLVED), 2, 3))  # the two columns of r6d
         proposed = (

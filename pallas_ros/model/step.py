@@ -48,11 +48,8 @@ class PallasStep(nn.Module):
 
     def forward(self, imu: Tensor, latent: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """The step."""
-        state, extra = rest, None
-        if self.model.config.optional_sensors:
-            extra, *state = rest
-            extra = extra[:, None]
-        known = dict(zip(self.states, state, strict=True))
+        extra = rest[0][:, None] if self.model.config.optional_sensors else None
+        known = dict(zip(self.states, rest[len(rest) - len(self.states) :], strict=True))
         out = self.model(imu[:, None], known, latent, extra)
         data = (
             rotations.to_r6d(out.rotations)[:, 0],

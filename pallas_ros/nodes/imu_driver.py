@@ -7,6 +7,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import Imu
 
 from pallas_ros.body.names import SITES, TOPIC_IMU, TOPIC_SENSORS
+from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.sample import ImuSample
@@ -30,8 +31,9 @@ class ImuDriverNode(PallasNode):
     def configure(self) -> None:
         """Find the ports."""
         s = self.settings
+        sites = worn_sites((*SITES, *s["extra_sites"]))
         self._publishers_of = {
-            site: self.advertise(Imu, TOPIC_IMU.format(site=site), SENSOR) for site in SITES
+            site: self.advertise(Imu, TOPIC_IMU.format(site=site), SENSOR) for site in sites
         }
         calibration = (
             Calibration.load(Path(s["calibration"]).expanduser()) if s["calibration"] else None
@@ -47,6 +49,7 @@ class ImuDriverNode(PallasNode):
             gyroscope_bias={site: found.gyroscope_bias for site, found in calibration.sites.items()}
             if calibration
             else None,
+            sites=sites,
         )
         self._driver.check(s["port_wait_s"])
         if calibration is not None:

@@ -8,6 +8,7 @@ from pallas.msg import BodyPose
 from std_msgs.msg import String
 
 from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_TRUTH_BODY
+from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu import playback
 from pallas_ros.imu.protocols import protocol
 from pallas_ros.imu.simulator import SensorSimulator
@@ -33,16 +34,18 @@ class ImuSimulatorNode(PallasNode):
             heading_offset=math.radians(s["heading_offset_deg"]),
             mounting_error=math.radians(s["mounting_error_deg"]),
         )
+        sites = worn_sites((*SITES, *s["extra_sites"]))
         self._simulator = SensorSimulator(
-            source=playback.source(s["motion"], s["duration_s"], s["height_m"]),
+            source=playback.source(s["motion"], s["duration_s"], s["height_m"], s["extra_sites"]),
             protocol=protocol(s["protocol"]),
             noise=faults,
             seed=s["seed"],
             rate_hz=s["rate_hz"],
-            links={site: Path(s["port_folder"]) / site for site in SITES},
+            links={site: Path(s["port_folder"]) / site for site in sites},
             burst_s=s["burst_s"],
             clock=self.now,
             hold=s["hold"],
+            sites=sites,
         )
         self._truth = playback.Truth(self._simulator)
         self._bodies = self.advertise(BodyPose, TOPIC_TRUTH_BODY)

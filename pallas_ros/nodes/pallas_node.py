@@ -17,7 +17,6 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import ImuFrame
 from pallas_ros.body.names import (
     MODEL_RATE_HZ,
-    SITES,
     TOPIC_CALIBRATION,
     TOPIC_IMU,
     TOPIC_IMU_FRAME,
@@ -39,7 +38,6 @@ from pallas_ros.runtime.realtime import Deadline
 LOOK_S = 0.25
 LATE_FRAMES = 3
 """So far behind the newest sample, beyond `max_wait_s`, a frame is left out: nobody moves an arm by it any more."""
-_TOPICS = {site: TOPIC_IMU.format(site=site) for site in SITES}
 
 
 class PallasBodyNode(PallasNode):
@@ -62,6 +60,7 @@ class PallasBodyNode(PallasNode):
             **{name: s[name] for name in PipelineSettings.__dataclass_fields__}
         )
         self._pipeline = settings.pipeline()
+        self._topics = {site: TOPIC_IMU.format(site=site) for site in settings.sites}
         self._frames: list[ImuFrame] = []
         self._pipeline.admit = self._admit
         period = 1e9 / MODEL_RATE_HZ
@@ -74,7 +73,7 @@ class PallasBodyNode(PallasNode):
         self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
         self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
         self._published = ""
-        for site, topic in _TOPICS.items():
+        for site, topic in self._topics.items():
             self.subscribe(
                 Imu, topic, partial(self._on_imu, site), REPLAYED if self._replayed else SENSOR
             )
@@ -111,7 +110,7 @@ class PallasBodyNode(PallasNode):
             other,
             topic,
         ) in (
-            _TOPICS.items()
+            self._topics.items()
         ):  # in the order of their stamps, should more than one have come in meanwhile
             for later in self.pending(topic):
                 samples += self._read(other, later)
@@ -214,6 +213,7 @@ class PallasBodyNode(PallasNode):
                     self.settings["still_s"],
                     _joints(request),
                     self._pipeline.calibration,
+                    sites=tuple(self._topics),
                 )
             )
         self._asked = self.now()

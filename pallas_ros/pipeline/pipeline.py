@@ -9,8 +9,9 @@ import yaml
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
-from pallas_ros.body.names import DEFAULT_BODY_ID, JOINTS, MODEL_RATE_HZ, SITES
+from pallas_ros.body.names import DEFAULT_BODY_ID, EXTRA_SITES, JOINTS, MODEL_RATE_HZ, SITES
 from pallas_ros.body.resources import resource
+from pallas_ros.body.sites import worn_sites
 from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.heading import DriftModel, HeadingDrift
@@ -85,6 +86,7 @@ class Pipeline:
         self._estimator = estimator
         self._body_id = body_id
         self._heading = heading
+        self._uncalibrated: set[str] = set()  # optional sensors that the calibration lacks
 
     def push(self, site: str, sample: ImuSample) -> list[BodyFrame]:
         """Take one raw sample and return the bodies it completes, oldest first; none where it is refused (`intake`)."""
@@ -102,6 +104,9 @@ class Pipeline:
                 self._found_here = found_here
                 self.connected(self.sensors)
         if self.calibration is None or self.foreign or not self._in_force(sample.stamp):
+            return []
+        if site in EXTRA_SITES and site not in self.calibration.sites:
+            self._uncalibrated.add(site)
             return []
         q_world_bone, acceleration = self.calibration.apply(site, sample)
         frames = self._synchroniser.push(site, sample.stamp, q_world_bone, acceleration)
@@ -181,6 +186,7 @@ class Pipeline:
 
     def _begin_anew(self) -> None:
         self._steps = 0
+        self._uncalibrated.clear()
         self._synchroniser.reset()
         self._estimator.reset()
         if self._heading is not None:
@@ -195,8 +201,12 @@ class Pipeline:
             else []
         )
         drifted = self._heading.remarks() if self._heading is not None else []
+        unused = [
+            f"{site}: worn, but not in the calibration, so it is not used: calibrate again with it on"
+            for site in sorted(self._uncalibrated)
+        ]
         sensors = self.intake.remarks()
-        return foreign + sensors + seeking + self._synchroniser.remarks() + drifted
+        return foreign + sensors + seeking + self._synchroniser.remarks() + drifted + unused
 
     def what_hinders(self) -> str:
         """Why the calibration that is sought is not found: the mistake, not what happened to be seen last; "" where nothing is known."""
@@ -276,6 +286,16 @@ class PipelineSettings:
     heading_drift: float = 1.0
     orientation: str = "auto"
     body_id: str = DEFAULT_BODY_ID
+    extra_sites: Sequence[str] = ()
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites worn: the four and the optional ones.
+
+        Raises:
+            PallasError: an optional site is unknown or named twice.
+        """
+        return worn_sites((*SITES, *self.extra_sites))
 
     def pipeline(self, log: Callable[[str], None] | None = None) -> Pipeline:
         """Load the model and the calibration.
@@ -283,10 +303,11 @@ class PipelineSettings:
         Raises:
             PallasError: one of them is missing or does not fit.
         """
+        sites = self.sites
         calibration = (
             Calibration.load(Path(self.calibration).expanduser())
             if self.calibration
-            else calibrator("tpose", self.still_s)
+            else calibrator("tpose", self.still_s, sites=sites)
         )
         stream = open_stream(
             resource(self.model),
@@ -295,9 +316,13 @@ class PipelineSettings:
             expect={"kind": "pallas", "rate_hz": MODEL_RATE_HZ, "joints": JOINTS, "sites": SITES},
             log=log,
         )
+        if self.extra_sites and "extra" not in stream.inputs:
+            raise PallasError(
+                f"{self.model}: this model knows the four sensors {', '.join(SITES)} only: use one made for optional sensors, or leave extra_sites empty"
+            )
         stream.warm_up()
         skeleton = Skeleton.from_height(self.height_m, segment_lengths(self.segments))
-        synchroniser = Synchroniser(max_wait_s=self.max_wait_s, hold_s=self.hold_s)
+        synchroniser = Synchroniser(max_wait_s=self.max_wait_s, hold_s=self.hold_s, sites=sites)
         heading = HeadingDrift(DriftModel.of(self.heading_drift)) if self.heading_drift else None
         intake = Intake(self.orientation)
         if isinstance(calibration, Calibration):

@@ -4,9 +4,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pallas_ros.body import rotations
-from pallas_ros.body.frames import BodyFrame, ImuFrame
+from pallas_ros.body.frames import BodyFrame, ExtraFrame, ImuFrame
 from pallas_ros.body.kinematics import forward_kinematics_matrices
-from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_GRAVITY, SITES, UPPER_JOINTS
+from pallas_ros.body.names import (
+    EXTRA_SITES,
+    JOINT_INDEX,
+    JOINTS,
+    MODEL_GRAVITY,
+    SITES,
+    UPPER_JOINTS,
+)
+from pallas_ros.body.sites import PER_EXTRA, RETURN_FRAMES
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.runtime.base import Stream
 from pallas_ros.runtime.root import RootTracker
@@ -39,7 +47,7 @@ joints: an arm that follows them must have begun its stop by then."""
 
 
 class BodyEstimator:
-    """Runs the network on frames of the four sensors.
+    """Runs the network on frames of the four sensors, and of those worn besides.
 
     The network knows one stature; accelerations are scaled to it and velocities back. Everything it sees and says is in the waist's
     heading frame, so that the operator may face anywhere.
@@ -53,13 +61,17 @@ class BodyEstimator:
         self._inputs = {
             name: np.zeros(shape, dtype=np.float32) for name, shape in stream.inputs.items()
         }
-        self._accelerations = np.zeros((ACCELERATION_FRAMES, len(SITES), 3))
+        self._accelerations = np.zeros((ACCELERATION_FRAMES, len(SITES) + len(EXTRA_SITES), 3))
+        self._count = np.zeros(len(EXTRA_SITES))  # how much each optional sensor counts, 0 to 1
         self._root = RootTracker(skeleton)
         self.reset()
 
     def reset(self, p_world_pelvis: F64 | None = None) -> None:
         """Forget the past. The root begins at ``p_world_pelvis`` (3,) m, by default over the origin, standing."""
         self._stream.reset()
+        self._count[:] = 0.0
+        if "extra" in self._inputs:
+            self._inputs["extra"][:] = 0.0
         self._root.reset(p_world_pelvis)
         self._fresh = True
 
@@ -105,17 +117,51 @@ class BodyEstimator:
 
     def _infer(self, frame: ImuFrame, R_world_heading: F64) -> dict[str, NDArray[np.float32]]:
         """The network's outputs; the acceleration's filter moves on only if the network took the frame."""
-        accelerations = np.concatenate((self._accelerations[1:], frame.acceleration[None]))
+        newest = np.concatenate((frame.acceleration, np.zeros((len(EXTRA_SITES), 3))))
+        if frame.extra is not None:
+            places = [len(SITES) + EXTRA_SITES.index(site) for site in frame.extra.sites]
+            newest[places] = frame.extra.acceleration
+        accelerations = np.concatenate((self._accelerations[1:], newest[None]))
         if self._fresh:
-            accelerations[:] = frame.acceleration
-        smooth = accelerations.mean(axis=0) @ R_world_heading / (MODEL_GRAVITY * self._scale)
+            accelerations[:] = newest
+        every = accelerations.mean(axis=0) @ R_world_heading / (MODEL_GRAVITY * self._scale)
+        smooth, smooth_extra = every[: len(SITES)], every[len(SITES) :]
         R_heading_site = R_world_heading.T @ rotations.to_matrix(frame.orientation)
         imu = self._inputs["imu"].reshape(len(SITES), 12)
         imu[:, :3] = np.clip(smooth, -ACCELERATION_LIMIT, ACCELERATION_LIMIT)
         imu[:, 3:] = R_heading_site.reshape(len(SITES), 9)
+        count = self._counts(frame.extra)
+        if "extra" in self._inputs and (count.any() or self._count.any()):
+            self._put_extra(frame.extra, count, smooth_extra, R_world_heading)
         out = self._stream.step(self._inputs)
-        self._accelerations, self._fresh = accelerations, False
+        self._accelerations, self._count, self._fresh = accelerations, count, False
         return dict(out)
+
+    def _counts(self, extra: ExtraFrame | None) -> F64:
+        """How much each optional sensor counts now: nothing while it is silent, then more and more; fully from a beginning on."""
+        count = np.zeros(len(EXTRA_SITES))
+        if extra is None:
+            return count
+        places = [EXTRA_SITES.index(site) for site in extra.sites]
+        grown = np.minimum(self._count[places] + 1.0 / RETURN_FRAMES, 1.0)
+        count[places] = np.where(extra.valid, 1.0 if self._fresh else grown, 0.0)
+        return count
+
+    def _put_extra(
+        self, extra: ExtraFrame | None, count: F64, smooth: F64, R_world_heading: F64
+    ) -> None:
+        """Write the optional sensors' inputs: (7, 13), see `pallas_ros.data.virtual_imu.extra_features`."""
+        rows = self._inputs["extra"].reshape(len(EXTRA_SITES), PER_EXTRA)
+        rows[:] = 0.0
+        if extra is None:
+            return
+        places = [EXTRA_SITES.index(site) for site in extra.sites]
+        R = R_world_heading.T @ rotations.to_matrix(extra.orientation)
+        own = np.clip(smooth[places], -ACCELERATION_LIMIT, ACCELERATION_LIMIT)
+        weight = count[places, None]
+        rows[places, 0] = count[places]
+        rows[places, 1:4] = weight * own
+        rows[places, 4:] = weight * R.reshape(len(places), 9)
 
     def _trust(
         self, frame: ImuFrame, deviation: F64
@@ -131,4 +177,8 @@ class BodyEstimator:
             if not frame.valid[index]:
                 valid[_DRIVEN[site]] = False
                 remarks.append(f"no signal from the {site.replace('_', ' ')} sensor")
+        if frame.extra is not None and not frame.extra.valid.all():
+            lost = [s for s, valid in zip(frame.extra.sites, frame.extra.valid) if not valid]
+            names = ", ".join(site.replace("_", " ") for site in lost)
+            remarks.append(f"no signal from the optional sensor on {names}: estimated without it")
         return confidence, valid, tuple(remarks)

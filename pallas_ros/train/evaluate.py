@@ -181,7 +181,7 @@ def evaluate_split(
 
 def without_acceleration(imu: Tensor) -> Tensor:
     """Inputs (..., 48) with every acceleration zero."""
-    sites = imu.unflatten(-1, (4, 12)).clone()
+    sites: Tensor = imu.unflatten(-1, (4, 12)).clone()
     sites[..., :3] = 0.0
     return sites.flatten(-2)
 

@@ -1,0 +1,261 @@
+"""Sensors worn besides the four: recordings, the synchroniser, calibration, messages and what the network is fed."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import ImuFrame
+from pallas_ros.body.names import EXTRA_SITES, SITES
+from pallas_ros.body.sites import PER_EXTRA, RETURN_FRAMES, worn_sites
+from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.imu.calibration import Calibration, TPoseCalibrator
+from pallas_ros.imu.driver import ImuDriver
+from pallas_ros.imu.motions import calibration_motion, demo_motion
+from pallas_ros.imu.procedures import calibrator
+from pallas_ros.imu.recording import load_recording
+from pallas_ros.imu.synchroniser import Synchroniser
+from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
+from pallas_ros.messages.decode import imu_frame_from_msg
+from pallas_ros.runtime.estimator import BodyEstimator
+
+SHINS = EXTRA_SITES[:2]
+WORN = (*SITES, *SHINS)
+
+
+class Tap:
+    """Stands where the network would: keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.inputs = {"imu": (1, 48), "latent": (1, 8), "extra": (1, 91)}
+        self.seen: list[np.ndarray] = []
+
+    def reset(self) -> None: ...
+
+    def step(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.seen.append(inputs["extra"][0].reshape(len(EXTRA_SITES), PER_EXTRA).copy())
+        upright = np.zeros((1, 22, 6), np.float32)
+        upright[..., [0, 4]] = 1.0
+        return {
+            "rotations": upright,
+            "contacts": np.ones((1, 2), np.float32),
+            "root_velocity": np.zeros((1, 3), np.float32),
+            "deviation": np.full((1, 22), 0.01, np.float32),
+        }
+
+
+def frames(lost: tuple[float, float] = (9.0, 9.0), seconds: float = 6.0) -> list[ImuFrame]:
+    """Synchronised frames of a perfect wearer with shins; the left shin is silent for a while."""
+    synchroniser, calibration = Synchroniser(sites=WORN), Calibration.identity(WORN)
+    out: list[ImuFrame] = []
+    motion = demo_motion(seconds)
+    for site, sample in VirtualSensors(SensorNoise.none(), sites=WORN).samples(motion):
+        at = sample.stamp / 1e9 - 1.0
+        if site == "left_shin" and lost[0] <= at < lost[1]:
+            continue
+        out += synchroniser.push(site, sample.stamp, *calibration.apply(site, sample))
+    return out
+
+
+def write(path: Path, sites: list[str]) -> Path:
+    """A recording of still sensors."""
+    count = len(sites)
+    np.savez(
+        path,
+        sites=np.array(sites),
+        stamp=np.arange(120) / 60,
+        orientation=np.tile([0.0, 0.0, 0.0, 1.0], (120, count, 1)),
+        linear_acceleration=np.tile(np.arange(count)[:, None] * [0.0, 0.0, 1.0], (120, 1, 1)),
+        calibrated=True,
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("sites", "match"),
+    [
+        ((*SITES, "left_toe"), "unknown sensor site 'left_toe'"),
+        ((*SITES, "head", "head"), "'head' is named twice"),
+        (SITES[:3], "no sensor for right_wrist"),
+    ],
+)
+def test_a_wrong_choice_of_sites_is_one_sentence(sites: tuple[str, ...], match: str) -> None:
+    with pytest.raises(PallasError, match=match):
+        worn_sites(sites)
+
+
+def test_sites_come_in_one_order() -> None:
+    assert worn_sites(("head", *reversed(SITES), "left_shin")) == (*SITES, "left_shin", "head")
+
+
+def test_recordings_give_the_optional_sites_that_are_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.npz", ["left_knee", "right_knee", "head", *SITES])
+    assert load_recording(path).sites == SITES
+    every = load_recording(path, extra_sites=["all"])
+    assert every.sites == (*SITES, "left_shin", "right_shin", "head")
+    assert every.acceleration[0, :, 2].tolist() == [3, 4, 5, 6, 0, 1, 2]
+    assert load_recording(path, extra_sites=["head"]).sites == (*SITES, "head")
+    assert every.with_lead_in().raw().sites == every.sites
+    assert set(every.tracks()) == set(every.sites)
+
+
+def test_a_head_that_stands_for_the_neck_is_not_used_twice(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.npz", ["pelvis", "head", "left_wrist", "right_wrist"])
+    assert load_recording(path, extra_sites=["all"]).sites == SITES
+
+
+@pytest.mark.parametrize(
+    ("sites", "extra", "match"),
+    [
+        ([*SITES, "head", "head"], ["head"], "'head' is in it twice"),
+        ([*SITES], ["left_shin"], "no sensor for left_shin in it"),
+        ([*SITES], ["left_toe"], "unknown sensor site 'left_toe'"),
+        (list(SITES[:3]), [], "no sensor for right_wrist"),
+    ],
+)
+def test_a_wrong_recording_is_one_sentence(
+    tmp_path: Path, sites: list[str], extra: list[str], match: str
+) -> None:
+    with pytest.raises(PallasError, match=match):
+        load_recording(write(tmp_path / "r.npz", sites), extra_sites=extra)
+
+
+def test_the_four_measure_the_same_whatever_is_worn_besides() -> None:
+    motion = demo_motion(5.0)
+    four, six = (VirtualSensors(seed=3, sites=sites).tracks(motion) for sites in (SITES, WORN))
+    for site in SITES:
+        np.testing.assert_array_equal(four[site].acceleration, six[site].acceleration)
+
+
+def test_a_lost_optional_sensor_is_known_within_a_tenth_of_a_second_and_delays_nothing() -> None:
+    whole, broken = frames(), frames(lost=(2.0, 4.0))
+    assert [f.stamp for f in whole] == [f.stamp for f in broken]
+    assert all(f.extra is not None and f.extra.sites == SHINS for f in broken)
+    for frame, other in zip(broken, whole):
+        assert frame.extra is not None and other.extra is not None
+        at = frame.stamp / 1e9 - 1.0
+        assert frame.extra.valid[1]
+        if at < 1.98 or at > 4.02:
+            assert frame.extra.valid[0]
+        if 2.0 + 0.1 + 0.02 < at < 3.85:
+            assert not frame.extra.valid[0]
+        np.testing.assert_allclose(frame.orientation, other.orientation)
+        assert frame.valid.all()
+    fed = [f.newest_input - f.stamp for f in broken]
+    assert max(fed) <= max(f.newest_input - f.stamp for f in whole)
+
+
+def test_it_counts_less_at_once_and_comes_back_little_by_little() -> None:
+    tap = Tap()
+    estimator = BodyEstimator(tap, Skeleton.from_height())  # type: ignore[arg-type]
+    bodies = [(f, estimator.step(f)) for f in frames(lost=(2.0, 4.0))]
+    count = np.array([row[0, 0] for row in tap.seen])
+    valid = np.array([f.extra is not None and f.extra.valid[0] for f, _ in bodies])
+    assert count[0] == 1.0 and (count[~valid] == 0).all()
+    back = np.flatnonzero(np.diff(valid.astype(int)) == 1)[-1] + 1
+    steps = np.diff(count[back - 1 : back + RETURN_FRAMES])
+    np.testing.assert_allclose(steps, 1 / RETURN_FRAMES, atol=1e-6)
+    assert all((row[4:] == 0).all() for row in tap.seen)  # nothing but shins is worn
+    lost = next(body for (_, body), ok in zip(bodies, valid) if not ok)
+    assert lost.valid.all() and "left shin" in lost.remarks[0]
+
+
+def test_inputs_are_those_that_training_makes() -> None:
+    torch = pytest.importorskip("torch", reason="needs the extra [train]")
+    from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, sense
+
+    motion, tap = demo_motion(12.0), Tap()
+    estimator = BodyEstimator(tap, Skeleton.from_height())  # type: ignore[arg-type]
+    stamps = []
+    for frame in frames(seconds=12.0):
+        estimator.step(frame)
+        stamps.append(frame.stamp - 10**9)
+    at = np.round(np.array(stamps) * motion.fps / 1e9).astype(int)
+
+    def batch(values: Any) -> Any:
+        return torch.from_numpy(np.array(values, np.float32))[None]
+
+    sequence = sense(
+        batch(motion.rotations),
+        batch(motion.positions[:, 0]),
+        torch.zeros(1, len(motion), 2),
+        batch(Skeleton.from_height().offsets),
+        SensorErrors().scaled(0.0),
+        torch.Generator().manual_seed(0),
+    )
+    wanted = sequence.wearing(SHINS)[0].reshape(-1, len(EXTRA_SITES), PER_EXTRA).numpy()
+    common = np.intersect1d(at[10:], np.arange(MARGIN, MARGIN + len(wanted)))
+    fed = np.array(tap.seen)[np.searchsorted(at, common)]
+    wanted = wanted[common - MARGIN]
+    assert np.abs(fed[..., 0] - wanted[..., 0]).max() == 0
+    assert np.abs(fed[..., 4:] - wanted[..., 4:]).max() < 3e-3
+    error = np.sqrt(np.mean((fed[..., 1:4] - wanted[..., 1:4]) ** 2))
+    assert error < 0.05 * np.sqrt(np.mean(wanted[..., 1:4] ** 2))
+
+
+def test_the_t_pose_calibrates_all_that_is_worn(tmp_path: Path) -> None:
+    seeker, found = TPoseCalibrator(sites=WORN), None
+    noise = SensorNoise(mounting_error=float(np.radians(8)))
+    for site, sample in VirtualSensors(noise, sites=WORN).samples(demo_motion(5.0)):
+        found = found or seeker.push(site, sample)
+    assert found is not None and tuple(found.sites) == WORN
+    found.save(tmp_path / "c.yaml")
+    assert tuple(Calibration.load(tmp_path / "c.yaml").sites) == WORN
+    text = (tmp_path / "c.yaml").read_text().replace("left_shin", "left_toe")
+    with pytest.raises(PallasError, match="unknown sensor site 'left_toe'"):
+        Calibration.from_yaml(text)
+
+
+def test_the_guided_procedure_takes_them_along() -> None:
+    sites = (*SITES, *EXTRA_SITES)
+    seeker, found = calibrator("npose_tpose", sites=sites), None
+    sensors = VirtualSensors(SensorNoise(mounting_error=float(np.radians(5))), sites=sites)
+    for site, sample in sensors.samples(calibration_motion(False)):
+        found = found or seeker.push(site, sample)
+    assert found is not None, seeker.problem
+    assert set(found.sites) == set(sites)
+    assert max(of_site.residual for of_site in found.sites.values()) < np.radians(15)
+
+
+def test_frames_of_bags_bring_them() -> None:
+    def vector(**values: float) -> SimpleNamespace:
+        return SimpleNamespace(**values)
+
+    q, a = vector(x=0.0, y=0.0, z=0.0, w=1.0), vector(x=1.0, y=2.0, z=3.0)
+    stamp = SimpleNamespace(sec=1, nanosec=0)
+    old = SimpleNamespace(
+        header=SimpleNamespace(stamp=stamp),
+        orientation=[q] * 4,
+        acceleration=[a] * 4,
+        valid=[True] * 4,
+        age=[0.0] * 4,
+        heading_drift=[0.0] * 4,
+        newest_input=stamp,
+    )
+    assert imu_frame_from_msg(old).extra is None
+    new = SimpleNamespace(
+        **vars(old),
+        extra_sites=["head"],
+        extra_orientation=[q],
+        extra_acceleration=[a],
+        extra_age=[0.1],
+        extra_valid=[False],
+    )
+    extra = imu_frame_from_msg(new).extra
+    assert extra is not None and extra.sites == ("head",) and not extra.valid[0]
+    np.testing.assert_array_equal(extra.orientation, [rotations.IDENTITY])
+    new.extra_age = []
+    with pytest.raises(PallasError, match="1 optional sites"):
+        imu_frame_from_msg(new)
+
+
+def test_the_driver_wants_a_port_for_each() -> None:
+    ports = [f"/dev/none{i}" for i in range(6)]
+    driver = ImuDriver(ports, ["witmotion"], lambda site, sample: None, sites=WORN)
+    assert driver.sites == WORN
+    with pytest.raises(PallasError, match=r"4 ports are given: name one for each of .*right_shin"):
+        ImuDriver(ports[:4], ["witmotion"], lambda site, sample: None, sites=WORN)
