@@ -95,8 +95,8 @@ class Sequence:
     def wearing(self, sites: tuple[str, ...]) -> Tensor:
         """``extra`` (B, T, 91) with only these of the optional sites worn."""
         worn = torch.tensor([float(site in sites) for site in EXTRA_SITES])
-        sites: Tensor = self.extra.unflatten(-1, (EXTRA, PER_EXTRA)) * worn[:, None]
-        return sites.flatten(-2)
+        masked: Tensor = self.extra.unflatten(-1, (EXTRA, PER_EXTRA)) * worn[:, None]
+        return masked.flatten(-2)
 
 
 def _smooth(

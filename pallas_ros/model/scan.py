@@ -68,7 +68,7 @@ def scan(
     moved = [
         torch.zeros_like(keep) if x is None else x for x in (condition, proposed, keep, measured)
     ]
-    poses, others = _Scan.apply(
+    poses, others = _Scan.apply(  # type: ignore[no-untyped-call]
         form, *(x.transpose(0, 1).contiguous() for x in moved), past, seen, *weights
     )
     return poses.transpose(0, 1), others.transpose(0, 1)
@@ -78,7 +78,7 @@ class _Scan(torch.autograd.Function):
     """`scan`, time first."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         form: Form,
         condition: Tensor,
@@ -129,7 +129,7 @@ class _Scan(torch.autograd.Function):
         return poses, others
 
     @staticmethod
-    def backward(ctx: Any, d_poses: Tensor, d_others: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d_poses: Tensor, d_others: Tensor) -> tuple[Tensor | None, ...]:
         form: Form = ctx.form
         keep, blended, others, seen, w_x, w_middle, w_out, x, pre, middle, gap, stay = (
             ctx.saved_tensors
