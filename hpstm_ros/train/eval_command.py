@@ -46,8 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--splits",
         nargs="+",
-        default=["seen", "unseen"],
-        choices=("seen", "unseen", "validation"),
+        default=["unseen_subjects", "seen", "unseen"],
+        choices=("unseen_subjects", "seen", "unseen", "validation", "validation_subjects"),
         help="what to measure on",
     )
     parser.add_argument("--json", metavar="F", help="write every figure there too")

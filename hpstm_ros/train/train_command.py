@@ -65,6 +65,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 def read_settings(path: Path) -> TrainingSettings:
     """Settings of a YAML file.
 
@@ -81,7 +85,7 @@ def read_settings(path: Path) -> TrainingSettings:
         )
         settings = TrainingSettings(
             **{
-                key: kinds[key](**value) if key in kinds else value
+                key: kinds[key](**value) if key in kinds else _frozen(value)
                 for key, value in document.items()
             }
         )

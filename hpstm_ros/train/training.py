@@ -24,6 +24,7 @@ from hpstm_ros.train.losses import LossWeights, Truth, loss, negative_log_likeli
 from hpstm_ros.train.noise import NO_FAILURES, Failures
 from hpstm_ros.train.variation import OTHER_BODIES
 from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.train.loop import LoopSettings, device, fit, start_processes
@@ -47,6 +48,7 @@ class TrainingSettings:
         known: chance that the operator's bone lengths are given, and how well they are known (``bones_off``, relative).
         mixed: bfloat16 inside the Transformer.
         seed: of weights and data.
+        packs: motion packs to train on; all where empty.
         start: released weights to go on from; a new network where empty.
         body_share: share of the weights that the body's run left in those that go on from the stream's run. Weights between the two err about as
             little as the former and are nearly as calm as the latter (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
@@ -61,6 +63,7 @@ class TrainingSettings:
     bones_off: float = 0.012
     mixed: bool = False
     seed: int = 1
+    packs: tuple[str, ...] = ()
     start: str = ""
     body_share: float = 0.0
     model: HpstmConfig = field(default_factory=HpstmConfig)
@@ -178,7 +181,7 @@ def train(
     if settings.start:
         model.load_state_dict(load_model(settings.start)[0].state_dict())
     model.mixed = settings.mixed
-    sampler = WindowSampler(library, library.require("train", development=False), settings.seed)
+    sampler = WindowSampler(library, training_clips(library, settings.packs), settings.seed)
     validate = checks(library, settings.model)
 
     def run(
@@ -318,11 +321,31 @@ def calibrate(model: Hpstm, library: MotionLibrary, off: float = 0.0085) -> Cali
     return Calibration(np.asarray(seen), np.asarray(hidden))
 
 
+def training_clips(library: MotionLibrary, packs: tuple[str, ...]) -> list[LibraryClip]:
+    """What is trained on: the clips of these packs (all where none is named), without the development contents where no subject is kept out.
+
+    Raises:
+        PallasError: a pack has no training clip.
+    """
+    subjects = bool(library.select("validation_subjects"))
+    clips = library.require("train", development=None if subjects else False)
+    known = {clip.pack for clip in clips}
+    for pack in packs:
+        if pack not in known:
+            raise PallasError(
+                f"no training clip of the pack '{pack[:40]}' (packs): there are {', '.join(sorted(known))}"
+            )
+    return [clip for clip in clips if not packs or clip.pack in packs]
+
+
 def _familiar_and_not(library: MotionLibrary) -> tuple[list[LibraryClip], list[LibraryClip]]:
-    """Clips that nothing was learned from: of contents that were trained on, and of contents that were not.
+    """Clips that nothing was learned from: of people or contents that were trained on, and of people or contents that were not.
 
     A folder of motion files has no contents kept out; the familiar ones stand in for them.
     """
+    subjects = library.select("validation_subjects")
+    if subjects:
+        return [c for c in library.select("validation") if c.pack == subjects[0].pack], subjects
     kept_out = library.select("train", development=True) + library.select(
         "validation", development=True
     )

@@ -324,7 +324,7 @@ class PipelineSettings:
         skeleton = Skeleton.from_height(self.height_m, segment_lengths(self.segments))
         synchroniser = Synchroniser(max_wait_s=self.max_wait_s, hold_s=self.hold_s, sites=sites)
         heading = HeadingDrift(DriftModel.of(self.heading_drift)) if self.heading_drift else None
-        intake = Intake(self.orientation)
+        intake = Intake(self.orientation, sites)
         if isinstance(calibration, Calibration):
             intake.biases({site: found.gyroscope_bias for site, found in calibration.sites.items()})
         estimator = BodyEstimator(stream, skeleton)

@@ -76,7 +76,9 @@ def measure_clip(
         within = (p - truth).square().sum(-1) / estimate.deviation[
             row, :frames
         ].square() < 6.251  # 90 % of a 3-D Gaussian
-        sums["coverage90"] = (float(within[:, 1:].float().mean(-1).sum()), float(frames))
+        for metric, joints in (("", UPPER[1:] + LEGS), ("_upper", UPPER[1:]), ("_legs", LEGS)):
+            share = float(within[:, joints].float().mean(-1).sum())
+            sums[f"coverage90{metric}"] = (share, float(frames))
     if estimate.contacts is not None and estimate.root_velocity is not None:
         sums |= _root_figures(estimate, sequence, row, frames, skeleton, world.double().numpy())
     return ClipFigures(sums)
@@ -176,6 +178,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         "foot_slide_cm_s",
         "root_drift_m_per_10m",
         "coverage90",
+        "coverage90_upper",
+        "coverage90_legs",
         "shin_deg",
         "forearm_deg",
     )
