@@ -84,6 +84,8 @@ def detect(
     """
     step = max(len(points) // _SAMPLES, 1)
     seen = Landmarks(points[::step])
+    if not seen.stature > 0:
+        raise PallasError(f"{path}: its limbs have no length; all its joints lie at one place")
     frame = None if rest is None else _standing_frame(Landmarks(rest[None]))
     rest_up = None if frame is None else _nearest(frame[2])
     chosen, meant = _up(seen, rest_up, source, path, up)
@@ -158,7 +160,7 @@ def _up(
     upright = trunk @ UPS[shown]
     if prior is None and upright.mean() < 0.4:
         raise PallasError(
-            f"{path}: neither its rest pose nor its motion shows where up is; give it with --up x, y, z, =-x, =-y or =-z"
+            f"{path}: neither its rest pose nor its motion shows where up is; give it with --up x, y or z, or --up=-x, --up=-y or --up=-z"
         )
     if prior is None or prior == shown:
         return shown, prior == shown
@@ -200,8 +202,6 @@ def _unit(seen: Landmarks, source: Source, path: Path, given: float | None) -> t
     """The unit's length and name."""
     size = seen.stature
     low, high = STATURE_M
-    if not size > 0 or not np.isfinite(size):
-        raise PallasError(f"{path}: its limbs have no length; is every joint at one place?")
     if given is not None:
         if low <= size * given <= high:
             return given, _name(given)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.rotations import Array
 from pallas_ros.body.skeleton import SEGMENT_FRACTIONS
-from pallas_ros.motion_files.joints import plain
+from pallas_ros.motion_files.joints import PELVIS, plain
 from pallas_ros.motion_files.source import Source, check_frames
 
 _SEEN_SHARE = 0.5
@@ -95,7 +95,8 @@ def _with_derived(
             names, points = _append(names, points, joint, columns["", joint])
     hips = [columns.get((side, "hip")) for side in ("left", "right")]
     neck = columns.get(("", "neck"))
-    if ("", "pelvis") not in columns and all(hip is not None for hip in hips) and neck is not None:
+    has_pelvis = any(("", name) in columns for name in PELVIS)
+    if not has_pelvis and all(hip is not None for hip in hips) and neck is not None:
         middle = np.mean([hip for hip in hips if hip is not None], axis=0)
         names, points = _append(names, points, "pelvis", middle + _HIP_DROP * (neck - middle))
     return names, points
