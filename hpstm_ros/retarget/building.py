@@ -399,6 +399,9 @@ def _workspace(
     """The box that tips may be in; adds the keep-out volumes to ``geometry``."""
     workspace = document.get("workspace", {})
     values.only(workspace, {"min", "max", "keep_out"}, "'workspace'")
+    boxes = workspace.get("keep_out", [])
+    if not isinstance(boxes, list):
+        raise PallasError("workspace keep_out is a list of mappings with 'centre' and 'size'")
     box_min, box_max = np.full(3, -10.0), np.full(3, 10.0)
     if drafts[0].found:
         lowest = automatic.lowest_point(model, geometry, q_ready)
@@ -408,9 +411,7 @@ def _workspace(
             [arm.R_base_operator for arm in arms],
             lowest,
         )
-    collision.add_keep_out(
-        model, geometry, [_keep_out(entry) for entry in workspace.get("keep_out", [])]
-    )
+    collision.add_keep_out(model, geometry, [_keep_out(entry) for entry in boxes])
     return (
         values.vector(workspace.get("min", box_min), 3, "workspace min"),
         values.vector(workspace.get("max", box_max), 3, "workspace max"),

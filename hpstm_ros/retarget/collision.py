@@ -1,5 +1,7 @@
 """A robot's collision geometry, cheap enough to test 125 times a second: every mesh as its convex hull."""
 
+import itertools
+
 import coal
 import numpy as np
 import pinocchio as pin
@@ -12,6 +14,8 @@ MARGIN_M = 0.01
 READY_MARGIN_M = 0.015
 """In the ready posture, parts that come nearer than this are not watched."""
 _MESH_VERTICES = 200
+_FLAT = 1e-4  # thickness over length below which a mesh counts as flat
+_TESTS = 1_000_000  # of pairs on loading, about 2.5 s; the robots of config/robots need fewer
 
 
 def margin_data(geometry: pin.GeometryModel, margin: float = MARGIN_M) -> pin.GeometryData:
@@ -43,6 +47,7 @@ def convex_model(
             if i != j and model.parents[i] != j and model.parents[j] != i:
                 out.addCollisionPair(pin.CollisionPair(a, b))
     data, geometry_data = model.createData(), margin_data(out, READY_MARGIN_M)
+    samples = max(20, min(samples, _TESTS // max(len(out.collisionPairs), 1)))
     hits = np.zeros(len(out.collisionPairs))
     low, high = model.lowerPositionLimit, model.upperPositionLimit
     random = np.random.default_rng(0)
@@ -99,8 +104,37 @@ def _convex(shape: coal.CollisionGeometry) -> coal.CollisionGeometry:
         return shape
     if shape.num_vertices > _MESH_VERTICES:
         shape = _thinned(np.asarray(shape.vertices()))
-    shape.buildConvexHull(True, "Qt")
+    if not _has_volume(np.asarray(shape.vertices())):
+        shape = _box(np.asarray(shape.vertices()))
+    try:
+        shape.buildConvexHull(True, "Qt")
+    except (RuntimeError, ValueError):  # the volume is too small after all
+        shape = _box(np.asarray(shape.vertices()))
+        shape.buildConvexHull(True, "Qt")
     return shape.convex
+
+
+def _has_volume(vertices: F64) -> bool:
+    """Whether vertices (N, 3) span a volume: of flat ones Qhull makes no hull, and coal crashes where it does not."""
+    if len(vertices) < 4:
+        return False
+    spread = np.linalg.eigvalsh(np.cov(vertices.T))
+    return bool(spread[0] > _FLAT**2 * spread[2])
+
+
+def _box(vertices: F64) -> coal.BVHModelOBBRSS:
+    """The corners of a box around vertices (N, 3), somewhat thicker than they are."""
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    thick = max(0.0005, _FLAT * float((high - low).max()))
+    return _mesh(np.array(list(itertools.product(*zip(low - thick, high + thick, strict=True)))))
+
+
+def _mesh(vertices: F64) -> coal.BVHModelOBBRSS:
+    mesh = coal.BVHModelOBBRSS()
+    mesh.beginModel(0, len(vertices))
+    mesh.addVertices(vertices)
+    mesh.endModel()
+    return mesh
 
 
 def _thinned(vertices: F64) -> coal.CollisionGeometry:
@@ -111,9 +145,4 @@ def _thinned(vertices: F64) -> coal.CollisionGeometry:
     directions = np.column_stack(
         (np.sqrt(1 - z * z) * np.cos(golden * k), np.sqrt(1 - z * z) * np.sin(golden * k), z)
     )
-    chosen = vertices[np.unique(np.argmax(vertices @ directions.T, axis=0))]
-    mesh = coal.BVHModelOBBRSS()
-    mesh.beginModel(0, len(chosen))
-    mesh.addVertices(chosen)
-    mesh.endModel()
-    return mesh
+    return _mesh(vertices[np.unique(np.argmax(vertices @ directions.T, axis=0))])

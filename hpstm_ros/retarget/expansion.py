@@ -18,7 +18,7 @@ _SUFFIX = ".xacro"
 def needed(path: Path, root: ElementTree.Element) -> bool:
     """Whether a file is xacro: by its name, or because it uses xacro's elements."""
     return path.suffix == _SUFFIX or any(
-        element.tag.startswith(_NAMESPACE) for element in root.iter()
+        element.tag.startswith((_NAMESPACE, "xacro:")) for element in root.iter()
     )
 
 

@@ -7,9 +7,8 @@ import numpy as np
 import pinocchio as pin
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.urdf import LARGEST_M
 
-LARGEST_M = 20.0
-"""No offset between two joints, no part and no slide's travel is longer."""
 _MOST_TURNS_RAD = 1e20  # of a hinge's limits: files have 1e16 for "none"
 _FASTEST = 1e6  # rad/s or m/s, of a joint: files have 10000 for "no limit"
 _HEAVIEST_KG = 1e5

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import yaml
-
 from hpstm_ros.retarget.building import build
 from hpstm_ros.retarget.description import Arm, Gripper, RobotDescription
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import share
+from pallas_ros.files.opening import exists
+from pallas_ros.files.yaml_text import load_yaml
 
 __all__ = ["Arm", "Gripper", "RobotDescription", "load_robot", "ready_robots"]
 
@@ -29,20 +29,15 @@ def load_robot(name_or_path: str | Path) -> RobotDescription:
     text = str(name_or_path)
     if text.endswith((".yaml", ".yml")):
         path = Path(text).expanduser()
-        if not path.is_file():
-            raise PallasError(f"{path}: no such robot configuration")
     elif text.endswith((".urdf", ".xml", ".xacro")):
         return build(Path(text).stem, {"urdf": text}, Path.cwd())
     else:
         path = share() / "config" / "robots" / f"{text}.yaml"
-        if "/" in text or not path.is_file():
+        if "/" in text or not exists(path):
             raise PallasError(
                 f"no robot '{text}': give one of {', '.join(ready_robots())}, or the path of a URDF, xacro or YAML file"
             )
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PallasError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    document = load_yaml(path, "robot configuration")
     if not isinstance(document, dict) or "urdf" not in document:
         raise PallasError(f"{path}: a robot's configuration is a mapping with at least 'urdf'")
     try:

@@ -13,10 +13,13 @@ from xml.etree import ElementTree
 import pinocchio as pin
 
 from hpstm_ros.retarget import expansion, plausible
-from hpstm_ros.retarget.tree import Tree
+from hpstm_ros.retarget.tree import Tree, parse
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.mesh import check_mesh
+from pallas_ros.files.opening import exists, read_bytes
+from pallas_ros.files.urdf import check_urdf
+from pallas_ros.files.xml_text import MAX_BYTES, parse_xml
 
-_MAX_BYTES = 20_000_000
 _EXAMPLES = "example-robot-data"
 _PREFIX = f"{_EXAMPLES}:"
 
@@ -53,9 +56,9 @@ def find(location: str, beside: Path | None = None) -> Path:
         path = example_folder() / location.removeprefix(_PREFIX)
     else:
         path = Path(location).expanduser()
-        if not path.is_absolute() and beside is not None and not path.exists():
+        if not path.is_absolute() and beside is not None and not exists(path):
             path = beside / path
-    if not path.is_file():
+    if not exists(path):
         raise PallasError(f"{path}: no such URDF; give a file or {_PREFIX}<robot>/urdf/<file>.urdf")
     return path
 
@@ -64,28 +67,19 @@ def read(path: Path) -> str:
     """The text of a URDF; xacro files are expanded.
 
     Raises:
-        PallasError: the file is no URDF, is too big, declares XML entities, or is a xacro file that cannot be expanded.
+        PallasError: the file is no URDF, no plausible robot (`pallas_ros.files.urdf`), or a xacro file that cannot be expanded.
     """
-    if path.stat().st_size > _MAX_BYTES:
-        raise PallasError(
-            f"{path}: {path.stat().st_size // 1_000_000} MB is too big for a URDF (at most {_MAX_BYTES // 1_000_000} MB)"
-        )
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if "<!ENTITY" in text:
-        raise PallasError(f"{path}: it declares XML entities, which a URDF has no use for")
-    root = _parse(path, text)
+    root = parse_xml(read_bytes(path, "URDF", MAX_BYTES), str(path), "URDF")
     if expansion.needed(path, root):
-        root = _parse(path, expansion.expanded(path))
+        root = parse_xml(expansion.expanded(path).encode(), str(path), "URDF")
     if root.tag != "robot":
         raise PallasError(f"{path}: the outermost element is <{root.tag}>, a URDF's is <robot>")
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _parse(path: Path, text: str) -> ElementTree.Element:
     try:
-        return ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise PallasError(f"{path}: not XML ({error})") from None
+        parse(root)  # what is wrong with a joint is said of that joint
+    except PallasError as error:
+        raise PallasError(f"{path}: {error}") from None
+    check_urdf(root, str(path))
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def package_folders(path: Path) -> list[str]:
@@ -113,11 +107,16 @@ def published(path: Path, text: str) -> str:
     for mesh in root.iter("mesh"):
         name = mesh.get("filename", "")
         if name.startswith("package://"):
-            places = (folder / name.removeprefix("package://") for folder in folders)
-            mesh.set(
-                "filename", next((f"file://{place}" for place in places if place.is_file()), name)
-            )
+            place = _place(name, folders)
+            mesh.set("filename", f"file://{place}" if exists(place) else name)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _place(name: str, folders: list[Path]) -> Path:
+    """Where the mesh lies that a URDF calls ``name``; the first place it may be, where it is in none."""
+    plain = name.removeprefix("file://").removeprefix("package://")
+    places = [folder / plain for folder in folders]
+    return next((place for place in places if exists(place)), places[0])
 
 
 def full_model(text: str, tree: Tree, following: set[str]) -> pin.Model:
@@ -193,13 +192,18 @@ def geometry(path: Path, text: str, model: pin.Model, kind: pin.GeometryType) ->
     """The collision or visual geometry of ``model``, meshes loaded.
 
     Raises:
-        PallasError: a mesh is missing.
+        PallasError: a mesh is missing, or no mesh that a library should see.
     """
+    folders = package_folders(path)
+    which = "collision" if kind == pin.GeometryType.COLLISION else "visual"
+    parts = ElementTree.fromstring(text).iter(which)
+    for mesh in {mesh.get("filename", "") for part in parts for mesh in part.iter("mesh")}:
+        check_mesh(_place(mesh, [path.parent, *map(Path, folders)]))
     try:
-        shapes = pin.buildGeomFromUrdfString(model, text, kind, package_dirs=package_folders(path))
+        shapes = pin.buildGeomFromUrdfString(model, text, kind, package_dirs=folders)
     except (ValueError, RuntimeError) as error:
         raise PallasError(
-            f"its meshes cannot be loaded: {(str(error).splitlines() or [''])[0]}"
+            f"its meshes cannot be loaded: {str(error).rpartition('message:')[2]}"
         ) from None
     plausible.check_geometry(shapes)
     return shapes

@@ -123,11 +123,6 @@ def test_urdfdoms_own_reason_is_passed_on(
     assert capfd.readouterr().err == ""
 
 
-def test_a_plain_doctype_is_no_entity(tmp_path: Path) -> None:
-    text = robot(link("base"), *six_axes()).replace("<robot", "<!DOCTYPE robot>\n<robot")
-    assert load_robot(write(tmp_path, text)).dof == 6
-
-
 XACRO = """<?xml version="1.0"?>
 <robot xmlns:xacro="http://www.ros.org/wiki/xacro" name="x">
   <xacro:property name="reach" value="0.25"/>
