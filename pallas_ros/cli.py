@@ -40,14 +40,20 @@ class Command(Protocol):
     HELP: str
     EXAMPLE: str
 
-    def configure(self, parser: argparse.ArgumentParser) -> None: ...
-    def run(self, args: argparse.Namespace) -> int: ...
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options to a parser."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Run; the exit status."""
+        ...
 
 
 class Parser(argparse.ArgumentParser):
     """argparse, with errors of one sentence."""
 
     def error(self, message: str) -> NoReturn:
+        """One sentence and the place of the help."""
         self.exit(2, f"{self.prog}: {readable(message)} (see {self.prog} --help)\n")
 
 

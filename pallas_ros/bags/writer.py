@@ -36,11 +36,13 @@ class Extent:
     count: int = 0
 
     def add(self, stamp: int) -> None:
+        """Count a message received at ``stamp`` ns."""
         self.first = stamp if not self.count else min(self.first, stamp)
         self.last = max(self.last, stamp)
         self.count += 1
 
     def metadata(self) -> dict[str, Any]:
+        """As in ``metadata.yaml``."""
         return {
             "starting_time": {"nanoseconds_since_epoch": self.first},
             "duration": {"nanoseconds": max(self.last - self.first, 0)},

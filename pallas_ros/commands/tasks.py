@@ -13,8 +13,13 @@ class Task(Protocol):
 
     HELP: str
 
-    def configure(self, parser: argparse.ArgumentParser) -> None: ...
-    def run(self, args: argparse.Namespace) -> int: ...
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options to a parser."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Run; the exit status."""
+        ...
 
 
 THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}

@@ -36,9 +36,17 @@ def parse_xml(data: bytes, name: str, what: str, max_bytes: int = MAX_BYTES) -> 
 class Target(Protocol):
     """What is called while a document is walked, as `xml.etree.ElementTree.TreeBuilder` is."""
 
-    def start(self, tag: str, attributes: dict[str, str], /) -> Any: ...
-    def end(self, tag: str, /) -> Any: ...
-    def data(self, text: str, /) -> Any: ...
+    def start(self, tag: str, attributes: dict[str, str], /) -> Any:
+        """The start of an element."""
+        ...
+
+    def end(self, tag: str, /) -> Any:
+        """The end of an element."""
+        ...
+
+    def data(self, text: str, /) -> Any:
+        """Text between tags."""
+        ...
 
 
 def walk_xml(

@@ -90,7 +90,7 @@ class Calibration:
             )
         if sample.orientation is None:
             raise PallasError(
-                f"{site} has no orientation: let the driver estimate it (parameter 'orientation_filter')"
+                f"{site} has no orientation: let the driver estimate it (parameter 'orientation')"
             )
         # In plain numbers, because 400 samples a second come through here: numpy takes ten times as long for four of them.
         # q_world_sensor = about_z(heading_offset) * orientation

@@ -98,17 +98,6 @@ class HeadingDrift:
             **{site: float(state.mean[_DRIFT]) for site, state in self._sites.items()},
         }
 
-    @property
-    def uncertainty(self) -> dict[str, float]:
-        """Standard deviation of `drift`, rad."""
-        return {
-            "pelvis": 0.0,
-            **{
-                site: float(np.sqrt(state.covariance[_DRIFT, _DRIFT]))
-                for site, state in self._sites.items()
-            },
-        }
-
     def correct(self, frame: ImuFrame) -> ImuFrame:
         """A synchronised frame with the drift taken out; ``heading_drift`` says by how much. Frames are to come in order of time."""
         if frame.stamp >= self._next or frame.stamp < self._last:

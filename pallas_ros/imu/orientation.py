@@ -104,11 +104,6 @@ class OrientationFilter:
         """Gyroscope bias as estimated, (3,) rad/s."""
         return np.asarray(self._filter.getBiasEstimate()[0])
 
-    @property
-    def disturbed(self) -> bool:
-        """Is the magnetic field taken for disturbed at the moment?"""
-        return self.use_magnetometer and self._magnetic.clean < 0.5
-
     def _begin(self) -> None:
         self._filter = VQF(1.0 / self.rate_hz, biasSigmaMotion=_BIAS_SIGMA_MOTION)
         if self._given is not None:

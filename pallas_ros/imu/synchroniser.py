@@ -74,7 +74,7 @@ class Synchroniser:
     def __init__(
         self,
         rate: float = MODEL_RATE_HZ,
-        max_wait_s: float = 0.012,
+        max_wait_s: float = 0.025,
         hold_s: float = 0.1,
         sites: Sequence[str] = SITES,
         start_wait_s: float = 0.5,

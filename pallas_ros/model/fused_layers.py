@@ -36,6 +36,7 @@ class Linear(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
         return torch.addmm(self.bias, x, self.weight)
 
 
@@ -49,6 +50,7 @@ class Norm(nn.Module):
         self.register_buffer("gain", gain.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
         return x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * self.gain
 
 
@@ -150,6 +152,7 @@ class FusedCoupling(nn.Module):
         self.register_buffer("shift", shift.T.float().contiguous())
 
     def forward(self, condition: Tensor, changed: Tensor) -> Tensor:
+        """See the class."""
         hidden = F.silu(self.rise(condition))
         scale = torch.exp(torch.sigmoid(self.log_scale(hidden)))
         if self.inverse:

@@ -19,6 +19,7 @@ class RMSNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
         normed: Tensor = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * self.gain
         return normed
 
@@ -32,6 +33,7 @@ class SwiGLU(nn.Module):
         self.fall = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
         gate, value = self.rise(x).chunk(2, dim=-1)
         out: Tensor = self.fall(F.silu(gate) * value)
         return out

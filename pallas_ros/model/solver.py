@@ -35,6 +35,7 @@ class Coupling(nn.Module):
         ), shift  # bounded, so that the inverse stays well-conditioned
 
     def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
         a, b = self._split(x)
         log_scale, shift = self._scale_shift(a)
         return self._join(a, b * torch.exp(log_scale) + shift)
@@ -68,6 +69,7 @@ class Mixing(nn.Module):
         return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
         return x @ self.weight
 
     def inverse(self, y: Tensor) -> Tensor:

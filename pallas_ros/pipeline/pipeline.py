@@ -37,8 +37,13 @@ _BEFORE_BELIEVED = 20  # of them in a row
 class Estimator(Protocol):
     """Finds a body from a frame of the four sensors (`BodyEstimator`)."""
 
-    def step(self, frame: ImuFrame) -> BodyFrame: ...
-    def reset(self) -> None: ...
+    def step(self, frame: ImuFrame) -> BodyFrame:
+        """The body of the next frame."""
+        ...
+
+    def reset(self) -> None:
+        """Start over."""
+        ...
 
 
 class Pipeline:

@@ -282,6 +282,7 @@ class PallasNode(DescribedNode):
                 return refused(error, response)
 
         async def answer_later(request: Any, response: Any) -> Any:
+            """As `callback`, with an error as the response."""
             try:
                 return await callback(request, response)
             except Exception as error:
