@@ -107,9 +107,7 @@ def run(nodes: Sequence[PallasNode]) -> int:
         while not stopping:
             executor.spin_once(timeout_sec=SPIN_S)
             settled = settled or _settle(nodes)
-            for node in nodes:
-                if node.fatal is not None:
-                    raise PallasError(node.fatal)
+            _raise_fatal(nodes)
     except (ExternalShutdownException, _Stopped):
         pass
     finally:
@@ -122,10 +120,14 @@ def run(nodes: Sequence[PallasNode]) -> int:
         executor.shutdown(timeout_sec=0.5)
         for number in STOP_SIGNALS:  # the handler would keep the nodes
             signal.signal(number, _end_now if number == signal.SIGTERM else signal.SIG_IGN)
-    for node in nodes:
-        if node.fatal is not None:  # what went wrong in stopping
-            raise PallasError(node.fatal)
+    _raise_fatal(nodes)  # what went wrong in stopping
     return 0
+
+
+def _raise_fatal(nodes: Sequence[PallasNode]) -> None:
+    for node in nodes:
+        if node.fatal is not None:
+            raise PallasError(node.fatal)
 
 
 def _end_now(number: int, frame: FrameType | None) -> None:
