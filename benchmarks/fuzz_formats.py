@@ -7,6 +7,7 @@ longer matters; whatever it raises but `PallasError` is a fault. Used by `fuzz.p
 import contextlib
 import functools
 import io
+import json
 import random
 import tempfile
 from collections.abc import Callable
@@ -292,6 +293,195 @@ def read_bag(path: Path) -> None:
     bag.check()
 
 
+# -- configuration and models ----------------------------------------------------------------------
+
+
+def calibrations() -> list[bytes]:
+    """The calibration of four sensors."""
+    from pallas_ros.imu.calibration import Calibration
+
+    return [Calibration.identity().to_yaml().encode()]
+
+
+def read_calibration(path: Path) -> None:
+    """Loaded and used for a sample."""
+    from pallas_ros.imu.calibration import Calibration
+    from pallas_ros.imu.sample import ImuSample
+
+    calibration = Calibration.load(path)
+    sample = ImuSample(1, np.array([0, 0, 0, 1.0]), np.array([0, 0, 9.81]), None)
+    calibration.apply("pelvis", sample)
+    calibration.to_yaml()
+
+
+def config(name: str) -> bytes:
+    """A configuration of the package."""
+    from pallas_ros.body.resources import resource
+
+    return resource(f"config/{name}").read_bytes()
+
+
+def read_adapter(path: Path) -> None:
+    """Loaded, and points adapted with it."""
+    from hpstm_ros.smoothing.adapters import load_format
+
+    form = load_format(str(path))
+    form.joints(np.zeros((len(form.points), 3)))
+
+
+def read_graph(path: Path) -> None:
+    """Loaded as `pallas up --config FILE`, its arguments applied."""
+    from pallas_ros.graph.description import Graph, read_config
+
+    arguments, files = read_config(path)
+    Graph.load().resolve(arguments, files)
+
+
+GRAPH = b"""arguments:
+  robot: panda
+  arm: simulator
+  record: ""
+  view: false
+parameter_files: {}
+"""
+
+
+def read_training(path: Path) -> None:
+    """Loaded as `pallas train pallas --config FILE`."""
+    from pallas_ros.train.pallas import read_config
+
+    read_config(path)
+
+
+def read_hpstm_training(path: Path) -> None:
+    """Loaded as `pallas train hpstm --config FILE`."""
+    from hpstm_ros.train.train_command import read_settings
+
+    read_settings(path)
+
+
+@functools.cache
+def weights() -> list[bytes]:
+    """The weights of a small network."""
+    from dataclasses import asdict
+
+    from safetensors.torch import save
+
+    from hpstm_ros.model.hpstm import Hpstm, HpstmConfig
+
+    shape = HpstmConfig(width=8, heads=2, hidden=8, layers=1)
+    tensors = {key: value.contiguous() for key, value in Hpstm(shape).state_dict().items()}
+    metadata = {"config": json.dumps(asdict(shape)), "pallas": json.dumps({"kind": "hpstm"})}
+    return [save(tensors, metadata)]
+
+
+def change_weights(data: bytes, draw: random.Random) -> bytes:
+    """The header's tree or text changed, its length kept right more often than not; or bytes."""
+    if draw.random() < 0.2:
+        return change.bytes_of(data, draw)
+    size = int.from_bytes(data[:8], "little")
+    header, rest = data[8 : 8 + size], data[8 + size :]
+    if draw.random() < 0.3:
+        header = change.text_of(header, draw)
+    else:
+        tree = json.loads(header)
+        if draw.random() < 0.4:
+            config = change.tree_of(json.loads(tree["__metadata__"]["config"]), draw)
+            tree["__metadata__"]["config"] = json.dumps(config)
+        else:
+            tree = change.tree_of(tree, draw)
+        header = json.dumps(tree).encode()
+    length = len(header) if draw.random() < 0.9 else draw.choice((0, 1, 2**31, 2**63, 2**64 - 1))
+    return length.to_bytes(8, "little") + header + rest
+
+
+def read_weights(path: Path) -> None:
+    """Loaded as `pallas export FILE`."""
+    from hpstm_ros.train.export import load_model
+    from pallas_ros.commands.export import kind_of
+
+    kind_of(path)
+    load_model(path)
+
+
+@functools.cache
+def models() -> list[bytes]:
+    """A small streaming model."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    from pallas_ros.runtime.model_file import METADATA_KEY, UNSIGNED, sign
+
+    def tensor(name: str) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3])
+
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [3, 3], np.eye(3).ravel())
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Add", ["h", "state_s"], ["y"]),
+        helper.make_node("Tanh", ["y"], ["next_s"]),
+    ]
+    inputs, outputs = [tensor("x"), tensor("state_s")], [tensor("y"), tensor("next_s")]
+    graph = helper.make_graph(nodes, "step", inputs, outputs, [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    document = {"kind": "pallas", "rate_hz": 60, "sha256": UNSIGNED}
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(document)})
+    return [sign(model.SerializeToString())]
+
+
+def change_model(data: bytes, draw: random.Random) -> bytes:
+    """The graph changed and signed again, as a hostile exporter would; or bytes."""
+    if draw.random() < 0.3:
+        return change.bytes_of(data, draw)
+    import onnx
+
+    from pallas_ros.runtime.model_file import METADATA_KEY, UNSIGNED, sign
+
+    model = onnx.load_model_from_string(data)
+    graph = model.graph
+    for _ in range(draw.choice((1, 1, 2, 3))):
+        kind = draw.randrange(8)
+        if kind == 0:
+            del draw.choice((graph.output, graph.input, graph.node, graph.initializer))[:1]
+        elif kind == 1 and graph.node:
+            draw.choice(graph.node).op_type = draw.choice(
+                ("Loop", "If", "MatMul", "Reshape", "x", "Add", "Transpose")
+            )
+        elif kind == 2 and graph.node and (node := draw.choice(graph.node)).input:
+            node.input[0] = draw.choice(("x", "w", "h", "y", "", "nothing"))
+        elif kind == 3 and graph.initializer:
+            graph.initializer[0].dims[:] = draw.choice(
+                ([2**40], [3], [-1, 3], [0], [2**31, 2**31], [1] * 40)
+            )
+        elif kind == 4:
+            value = draw.choice([*graph.input, *graph.output] or [onnx.ValueInfoProto()])
+            if value.type.tensor_type.shape.dim:
+                value.type.tensor_type.shape.dim[-1].dim_value = draw.choice((0, -1, 2**40, 4))
+        elif kind == 5 and graph.initializer:
+            graph.initializer[0].data_type = draw.randrange(20)
+        elif kind == 6:
+            model.ir_version = draw.choice((0, 1, 9, 99, 2**40))
+        elif graph.input:
+            draw.choice(graph.input).name = draw.choice(("x", "state_s", "state_", "", "x" * 1000))
+    document: Any = {"kind": "pallas", "rate_hz": 60, "sha256": UNSIGNED}
+    if draw.random() < 0.3:
+        document = change.tree_of(document, draw)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(document)})
+    try:
+        return sign(model.SerializeToString())
+    except ValueError:
+        return model.SerializeToString()
+
+
+def read_model(path: Path) -> None:
+    """Opened as `--model FILE`, and run for a frame."""
+    from pallas_ros.runtime import open_stream
+
+    stream = open_stream(path, "onnxruntime")
+    stream.step({name: np.zeros(shape, np.float32) for name, shape in stream.inputs.items()})
+
+
 FORMATS: dict[str, Format] = {
     form.name: form
     for form in (
@@ -304,5 +494,30 @@ FORMATS: dict[str, Format] = {
         Format("mcap", ".mcap", lambda: list(bags("mcap")), change.bytes_of, read_bag),
         Format("db3", ".db3", lambda: list(bags("sqlite3")), change.bytes_of, read_bag),
         Format("robot", ".yaml", lambda: [robot_yaml()], change.yaml_of, read_robot),
+        Format("calibration", ".yaml", calibrations, change.yaml_of, read_calibration),
+        Format(
+            "adapter",
+            ".yaml",
+            lambda: [config("adapters/coco_17.yaml")],
+            change.yaml_of,
+            read_adapter,
+        ),
+        Format("graph", ".yaml", lambda: [GRAPH], change.yaml_of, read_graph),
+        Format(
+            "training",
+            ".yaml",
+            lambda: [config("training/pallas.yaml")],
+            change.yaml_of,
+            read_training,
+        ),
+        Format(
+            "hpstm_training",
+            ".yaml",
+            lambda: [config("training/hpstm.yaml")],
+            change.yaml_of,
+            read_hpstm_training,
+        ),
+        Format("safetensors", ".safetensors", weights, change_weights, read_weights),
+        Format("onnx", ".onnx", models, change_model, read_model),
     )
 }

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from hpstm_ros.smoothing.posing import rotations_from_positions
@@ -20,6 +19,8 @@ from pallas_ros.body.names import JOINT_INDEX, JOINTS, PARENTS
 from pallas_ros.body.resources import share
 from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
 from pallas_ros.core.plugins import Plugins
+from pallas_ros.files.opening import exists
+from pallas_ros.files.yaml_text import load_mapping
 
 F64 = NDArray[np.float64]
 
@@ -104,19 +105,23 @@ def load_format(name: str, folder: Path | None = None) -> PoseFormat:
         if name.endswith(".yaml")
         else (folder or share() / "config" / "adapters") / f"{name}.yaml"
     )
-    try:
-        document = yaml.safe_load(path.read_text())
-        return _parse(document, path.stem)
-    except OSError:
+    if not exists(path):
         raise PallasError(
             f"unknown pose format '{name}': known are {', '.join(formats(folder))}, or give the path of a .yaml file"
-        ) from None
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        )
+    document = load_mapping(path, "pose format")
+    try:
+        return _parse(document, path.stem)
+    except KeyError as error:
+        raise PallasError(f"{path}: not a pose format: {error} is missing") from None
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise PallasError(f"{path}: not a pose format: {' '.join(str(error).split())}") from None
 
 
 def _parse(document: dict[str, Any], name: str) -> PoseFormat:
     points = tuple(str(point) for point in document["points"])
+    if not isinstance(document["points"], list) or not 0 < len(set(points)) == len(points) <= 1000:
+        raise ValueError("points must be a list of 1 to 1000 different names")
     weights = np.zeros((J, len(points)))
     for joint, source in document["joints"].items():
         if joint not in JOINT_INDEX:
@@ -127,9 +132,8 @@ def _parse(document: dict[str, Any], name: str) -> PoseFormat:
                     f"joint '{joint}' is made of '{point}', which is none of the points"
                 )
             weights[JOINT_INDEX[joint], points.index(point)] = float(weight)
-        if (weights[JOINT_INDEX[joint]] < 0).any() or abs(
-            weights[JOINT_INDEX[joint]].sum() - 1
-        ) > 1e-3:
+        own = weights[JOINT_INDEX[joint]]
+        if not ((own >= 0).all() and abs(own.sum() - 1) <= 1e-3):
             raise ValueError(f"the weights of joint '{joint}' must be positive and sum to 1")
     units, axes = document.get("units", "m"), document.get("axes", "as_is")
     if units not in UNITS or axes not in AXES:

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
+from pallas_ros.files.yaml_text import load_mapping
 
 FilterSettings = dict[str, Any]
 
@@ -21,7 +20,7 @@ def load(path: str | Path = FILE) -> dict[str, dict[int, FilterSettings]]:
     """
     path = resource(path)
     try:
-        document = yaml.safe_load(path.read_text())
+        document = load_mapping(path, "file of tuned filter settings")
         return {
             name: {
                 int(k): {key: value for key, value in own.items() if key != "validation_mm"}
@@ -29,7 +28,7 @@ def load(path: str | Path = FILE) -> dict[str, dict[int, FilterSettings]]:
             }
             for name, by in document.items()
         }
-    except (OSError, yaml.YAMLError, AttributeError, ValueError) as error:
+    except (AttributeError, ValueError) as error:
         raise PallasError(
             f"{path}: not readable as tuned filter settings ({error}): make it anew with `pallas eval hpstm --tune`"
         ) from None

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hpstm_ros.model.hpstm import Hpstm, HpstmConfig
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
+from pallas_ros.files.json_text import parse_json
+from pallas_ros.files.settings import settings
+from pallas_ros.files.weights import weights_metadata
 from pallas_ros.runtime.torch_backend import export_stream
 
 
@@ -52,20 +54,15 @@ def load_model(path: str | Path) -> tuple[Hpstm, dict[str, Any]]:
     Raises:
         PallasError: the file is not that.
     """
+    meta = weights_metadata(path)
     try:
-        tensors = load_file(path)
-        with safe_open(path, "pt") as file:
-            meta = file.metadata() or {}
-        model = Hpstm(HpstmConfig(**json.loads(meta["config"])))
-        model.load_state_dict(tensors)
-    except FileNotFoundError:
-        raise PallasError(
-            f"{path}: no such file; give the hpstm.safetensors that `pallas train hpstm` wrote"
-        ) from None
-    except Exception as error:
-        raise PallasError(
-            f"{path}: not the weights of an HPSTM model: {str(error).splitlines()[0][:200]}"
-        ) from None
+        config = parse_json(meta["config"], str(path), "shape of a model")
+        model = Hpstm(settings(HpstmConfig, config, f"{path}: config"))
+        model.load_state_dict(load_file(path))
+    except PallasError:
+        raise
+    except Exception as error:  # torch and safetensors raise kinds of their own
+        raise PallasError(f"{path}: not the weights of an HPSTM model: {error}") from None
     return model.eval(), dict(meta)
 
 

@@ -2,21 +2,16 @@
 
 import argparse
 import json
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from hpstm_ros.model.hpstm import HpstmConfig
 from hpstm_ros.train.export import export
-from hpstm_ros.train.losses import LossWeights
 from hpstm_ros.train.training import TrainingSettings, calibrate, train
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.settings import settings as from_mapping
+from pallas_ros.files.yaml_text import load_mapping
 from pallas_ros.motion_files import add_options, overrides_from
-from pallas_ros.train.loop import LoopSettings
 
 HELP = "train the smoother from motion data; stopped and started again it carries on"
 
@@ -65,34 +60,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 def read_settings(path: Path) -> TrainingSettings:
     """Settings of a YAML file.
 
     Raises:
         PallasError: the file is not readable, or holds a key or value that is none.
     """
-    try:
-        document: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
-        unknown = set(document) - {field.name for field in fields(TrainingSettings)}
-        if unknown:
-            raise PallasError(f"{path}: there is no training setting '{sorted(unknown)[0]}'")
-        kinds: dict[str, Any] = {"model": HpstmConfig, "weights": LossWeights} | dict.fromkeys(
-            ("body", "stream", "spread"), LoopSettings
-        )
-        settings = TrainingSettings(
-            **{
-                key: kinds[key](**value) if key in kinds else _frozen(value)
-                for key, value in document.items()
-            }
-        )
-    except (OSError, yaml.YAMLError, TypeError, AttributeError, ValueError) as error:
-        raise PallasError(
-            f"{path}: not readable as training settings: {' '.join(str(error).split())}"
-        ) from None
+    document = load_mapping(path, "file of training settings")
+    settings = from_mapping(TrainingSettings, document, f"{path}")
     for name, low, high in (
         ("batch", 3, 4096),
         ("asked", 1, 11),

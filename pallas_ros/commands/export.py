@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.metadata
-import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.json_text import parse_json
+from pallas_ros.files.weights import weights_metadata
 from pallas_ros.runtime import open_stream
 from pallas_ros.runtime.model_file import ModelFile
 
@@ -76,16 +77,10 @@ def kind_of(weights: Path) -> str:
     Raises:
         PallasError: it is no such file, or does not say.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(weights, framework="np") as file:
-            return str(json.loads((file.metadata() or {})["pallas"])["kind"])
-    except FileNotFoundError:
-        raise PallasError(
-            f"{weights}: no such file; give the path of trained weights (.safetensors)"
-        ) from None
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        text = weights_metadata(weights)["pallas"]
+        return str(parse_json(text, str(weights), "description of a model")["kind"])
+    except (KeyError, TypeError):
         raise PallasError(
             f"{weights}: does not say what network its weights are of: give --kind, or a file written by `pallas train`"
         ) from None

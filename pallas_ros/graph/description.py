@@ -14,6 +14,7 @@ import yaml
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource, share
 from pallas_ros.core.plugins import closest
+from pallas_ros.files.yaml_text import load_mapping, parse_yaml
 from pallas_ros.graph.policy import enclave
 from pallas_ros.ros.parameters import describe
 
@@ -174,7 +175,7 @@ class Graph:
                     )
                 kind = described[name].type
                 parameters[name] = described[name].check(
-                    yaml.safe_load(filled)
+                    parse_yaml(filled, f"parameter '{name}'", "value")
                     if isinstance(filled, str) and kind != "string"
                     else filled
                 )
@@ -221,15 +222,7 @@ def read_config(path: str | Path) -> tuple[dict[str, str], dict[str, Path]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise PallasError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PallasError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(document, dict):
-        raise PallasError(f"{path}: expected a mapping")
-    return document
+    return load_mapping(path, "configuration of the graph")
 
 
 def _spec(entry: Mapping[str, Any]) -> NodeSpec:

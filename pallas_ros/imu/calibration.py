@@ -24,6 +24,8 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import ALL_SITES, SITES
 from pallas_ros.body.rotations import Array
+from pallas_ros.files.opening import read_text
+from pallas_ros.files.yaml_text import parse_yaml
 from pallas_ros.imu import mistakes
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 from pallas_ros.imu.stillness import StillLimits, StillnessDetector, StillPose
@@ -166,12 +168,7 @@ class Calibration:
         Raises:
             PallasError: the document is not a calibration.
         """
-        try:
-            document = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise PallasError(
-                f"{name}: not YAML: give a file written by `pallas calibrate`"
-            ) from None
+        document = parse_yaml(text, name, "calibration file (make one with `pallas calibrate`)")
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise PallasError(
                 f"{name}: not a calibration of format {FORMAT}: give a file written by `pallas calibrate`"
@@ -182,7 +179,7 @@ class Calibration:
             calibration = cls(
                 sites, str(document.get("procedure", "")), str(document.get("date", "")), warnings
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise PallasError(f"{name}: damaged calibration ({error}): calibrate again") from None
         unknown = [site for site in calibration.sites if site not in ALL_SITES]
         if unknown:
@@ -226,13 +223,8 @@ class Calibration:
         Raises:
             PallasError: there is none, or it is not a calibration.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise PallasError(f"{path}: no such file: make one with `pallas calibrate`") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise PallasError(f"{path}: not a readable calibration file: {error}") from None
-        return cls.from_yaml(text, str(path))
+        what = "calibration file (make one with `pallas calibrate`)"
+        return cls.from_yaml(read_text(path, what), str(path))
 
 
 class KnownPoseCalibrator:

@@ -1,6 +1,5 @@
 """One streaming step of PALLAS in the form that the runtime's export takes, and the way from weights to `models/pallas.onnx`."""
 
-import json
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from torch import Tensor, nn
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import EXTRA_SITES, JOINTS, MODEL_GRAVITY, MODEL_RATE_HZ, SITES
 from pallas_ros.data.virtual_imu import EXTRA_INPUTS
+from pallas_ros.files.json_text import parse_json
+from pallas_ros.files.weights import weights_metadata
 from pallas_ros.model import rotations
 from pallas_ros.model.fused import FusedPallasStep, can_be_fused
 from pallas_ros.model.gru import GruConfig, GruPallas
@@ -67,9 +68,12 @@ def load_model(path: str | Path) -> Pallas:
     Raises:
         PallasError: the file is missing, damaged, or holds another network.
     """
+    metadata = weights_metadata(path)
     try:
+        document: dict[str, Any] = parse_json(
+            metadata["pallas"], str(path), "description of a model"
+        )
         with safe_open(path, framework="pt") as file:
-            document: dict[str, Any] = json.loads((file.metadata() or {})["pallas"])
             if document["kind"] == "pallas":  # weights of before there were optional sensors
                 document["config"].setdefault("optional_sensors", False)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -86,12 +90,8 @@ def load_model(path: str | Path) -> Pallas:
         with torch.no_grad():
             for name, p in parameters.items():
                 p.copy_(weights[name])
-    except FileNotFoundError:
-        raise PallasError(
-            f"{path}: no such file; give the path of trained weights (.safetensors)"
-        ) from None
-    except (SafetensorError, KeyError, TypeError, RuntimeError, OSError) as error:
-        raise PallasError(f"{path}: not weights of PALLAS ({str(error).splitlines()[0]})") from None
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        raise PallasError(f"{path}: not weights of PALLAS ({error})") from None
     return model.eval()
 
 

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import yaml
-
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.names import DEFAULT_BODY_ID, EXTRA_SITES, JOINTS, MODEL_RATE_HZ, SITES
 from pallas_ros.body.resources import resource
 from pallas_ros.body.sites import worn_sites
 from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
+from pallas_ros.files.yaml_text import parse_yaml
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.heading import DriftModel, HeadingDrift
 from pallas_ros.imu.intake import Intake
@@ -271,7 +270,7 @@ def read_document(text: str) -> tuple[Calibration, int]:
         PallasError: it is not a calibration.
     """
     calibration = Calibration.from_yaml(text, "the recorded calibration")
-    stamp = yaml.safe_load(text).get(FROM_STAMP, 0)
+    stamp = parse_yaml(text, "the recorded calibration", "calibration").get(FROM_STAMP, 0)
     return calibration, stamp if isinstance(stamp, int) and stamp > 0 else 0
 
 

@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import share
 from pallas_ros.core.plugins import Plugins
+from pallas_ros.files.yaml_text import load_mapping
 
 SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "string": str}
 TYPES = (*SCALARS, *(f"{name}s" for name in SCALARS))
@@ -149,16 +148,7 @@ def describe(node: str, folder: Path | None = None) -> dict[str, Parameter]:
         PallasError: the description is missing or is not of the format above.
     """
     path = (folder or share() / "config" / "parameters") / f"{node}.yaml"
-    try:
-        document = yaml.safe_load(path.read_text()) or {}
-    except FileNotFoundError:
-        raise PallasError(
-            f"{path}: no such file; it has to describe the parameters of node '{node}'"
-        ) from None
-    except yaml.YAMLError as error:
-        raise PallasError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(document, dict):
-        raise PallasError(f"{path}: expected a mapping of parameter names to descriptions")
+    document = load_mapping(path, f"description of the parameters of node '{node}'")
     parameters = {parameter.name: parameter for parameter in OF_EVERY_NODE}
     for name, entry in document.items():
         parameters[name] = _parse(path, name, entry)

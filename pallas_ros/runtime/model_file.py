@@ -5,20 +5,26 @@ tensor is the batch, symbolic in the file (``batch``, 1 to 16) and fixed when th
 """
 
 import hashlib
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.files.json_text import parse_json
+from pallas_ros.files.opening import read_bytes
 
 METADATA_KEY = "pallas"
 BATCH_AXIS = "batch"
 MAX_BATCH = 16
 STATE, NEXT = "state_", "next_"
+MAX_BYTES = 500_000_000
+"""ONNX Runtime needs several times as much; the released models are below 20 MB."""
 UNSIGNED = "0" * 64
 """Stands in the place of the file's own hash while that is computed."""
+
+_STATED = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')
 
 Shape = tuple[int, ...]
 
@@ -62,12 +68,8 @@ class ModelFile:
             PallasError: no such file, not a model of this package, damaged, or not fit for ``expect``.
         """
         path = Path(path)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise PallasError(
-                f"model file {path} cannot be read ({error.strerror}): give the path of a released .onnx model"
-            ) from None
+        data = read_bytes(path, "model file (a released .onnx)", MAX_BYTES)
+        _check_stated_hash(path, data)
         import onnxruntime  # here: whoever wants only the manners of `realtime` does not pay for it
 
         options = onnxruntime.SessionOptions()
@@ -134,17 +136,31 @@ def _first_line(error: Exception) -> str:
 
 
 def _metadata(path: Path, properties: Mapping[str, str]) -> dict[str, Any]:
-    try:
-        document = json.loads(properties[METADATA_KEY])
-    except (KeyError, json.JSONDecodeError, RecursionError):
+    if METADATA_KEY not in properties:
         raise PallasError(
             f"model file {path} carries no '{METADATA_KEY}' metadata: it was not made by 'pallas export'"
-        ) from None
+        )
+    document = parse_json(
+        properties[METADATA_KEY], f"the metadata of {path}", "description of a model"
+    )
     if not isinstance(document, dict):
         raise PallasError(
             f"model file {path} carries '{METADATA_KEY}' metadata that is no JSON object: export it again"
         )
     return document
+
+
+def _check_stated_hash(path: Path, data: bytes) -> None:
+    """Refuse a damaged file before ONNX Runtime's parser sees it: the hash is found in the bytes, where there is one."""
+    stated = _STATED.search(data)
+    if stated and not _agrees(data, stated[1]):
+        raise PallasError(
+            f"model file {path} is damaged or was changed after export (its hash does not match): fetch or export it again"
+        )
+
+
+def _agrees(data: bytes, stated: bytes) -> bool:
+    return hashlib.sha256(data.replace(stated, UNSIGNED.encode())).hexdigest() == stated.decode()
 
 
 def _check_hash(path: Path, data: bytes, metadata: Mapping[str, Any]) -> None:
@@ -153,7 +169,7 @@ def _check_hash(path: Path, data: bytes, metadata: Mapping[str, Any]) -> None:
         raise PallasError(
             f"model file {path} does not state its own hash: export it again with 'pallas export'"
         )
-    if hashlib.sha256(data.replace(stated.encode(), UNSIGNED.encode())).hexdigest() != stated:
+    if not _agrees(data, stated.encode()):
         raise PallasError(
             f"model file {path} is damaged or was changed after export (its hash does not match): fetch or export it again"
         )

@@ -5,11 +5,10 @@ import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
-import yaml
 from safetensors.torch import save_file
 from torch import nn
 
@@ -19,6 +18,9 @@ from pallas_ros.data.augmentation import AugmentationSettings, SequenceSampler
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.splits import DEVELOPMENT_CONTENTS
 from pallas_ros.data.virtual_imu import SensorErrors, Sequence, joint_positions
+from pallas_ros.files.settings import settings
+from pallas_ros.files.weights import weights_metadata
+from pallas_ros.files.yaml_text import load_mapping
 from pallas_ros.model.gru import GruConfig, GruPallas
 from pallas_ros.model.pallas import Pallas, PallasConfig
 from pallas_ros.motion_files import Overrides, add_options, overrides_from
@@ -68,20 +70,27 @@ class TrainingConfig:
     packs: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class DataSettings:
+    """The section ``data``: frames and sequences of a batch, and which clips are drawn from; empty lists: all."""
+
+    frames: int = 120
+    batch: int = 48
+    development: bool = False
+    contents: tuple[str, ...] = ()
+    packs: tuple[str, ...] = ()
+
+
+_Section = TypeVar("_Section")
+
+
 def read_config(path: str | Path) -> TrainingConfig:
     """Read a configuration file.
 
     Raises:
         PallasError: it is missing, not YAML, or has a key that is not known.
     """
-    try:
-        document = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise PallasError(
-            f"{path}: not a readable YAML configuration: {str(error).splitlines()[0]}"
-        ) from None
-    if not isinstance(document, dict):
-        raise PallasError(f"{path}: not a training configuration; see config/training/pallas.yaml")
+    document = load_mapping(path, "training configuration")
     known = {"model", "data", "augmentation", "loss", "loop", "baseline", "deviation_margin"}
     for name in document:
         if name not in known:
@@ -89,50 +98,26 @@ def read_config(path: str | Path) -> TrainingConfig:
                 f"{path}: unknown section '{name}': known are {', '.join(sorted(known))}"
             )
 
-    def section(name: str, kind: type[Any], **extra: Any) -> Any:
-        values = dict(document.get(name) or {})
-        names = {field.name for field in fields(kind)}
-        for key, value in values.items():
-            if key not in names:
-                raise PallasError(
-                    f"{path}: unknown key '{name}.{key}': known are {', '.join(sorted(names))}"
-                )
-            values[key] = tuple(value) if isinstance(value, list) else value
-        try:
-            return kind(**values, **extra)
-        except TypeError as error:
-            raise PallasError(f"{path}: section '{name}': {error}") from None
+    def section(name: str, kind: type[_Section], **extra: Any) -> _Section:
+        return settings(kind, document.get(name), f"{path}: {name}", **extra)
 
-    wrong: dict[str, Any] = {"delay": (0, 4)} | (
-        (document.get("augmentation") or {}).pop("errors", {})
-        if document.get("augmentation")
-        else {}
-    )
-    wrong = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in wrong.items()
-    }
-    unknown = [key for key in wrong if key not in {field.name for field in fields(SensorErrors)}]
-    if unknown:
-        raise PallasError(f"{path}: unknown key 'augmentation.errors.{unknown[0]}'")
-    defaults = {"frames": 120, "batch": 48, "development": False, "contents": [], "packs": []}
-    data = defaults | (document.get("data") or {})
-    if len(data) > len(defaults):
-        raise PallasError(
-            f"{path}: unknown key 'data.{list(data)[len(defaults)]}': known are {', '.join(defaults)}"
-        )
+    augmentation = document.get("augmentation")
+    wrong: Any = None
+    if isinstance(augmentation, dict):
+        wrong = augmentation.pop("errors", None)
+    if wrong is None or isinstance(wrong, dict):
+        wrong = {"delay": [0, 4], **(wrong or {})}
+    errors = settings(SensorErrors, wrong, f"{path}: augmentation.errors")
+    data = section("data", DataSettings)
     return TrainingConfig(
         model=section("model", PallasConfig),
         baseline=str(document.get("baseline", "")),
-        frames=int(data["frames"]),
-        batch=int(data["batch"]),
-        development=bool(data["development"]),
-        contents=tuple(map(str, data["contents"])),
-        packs=tuple(map(str, data["packs"])),
-        augmentation=section(
-            "augmentation",
-            AugmentationSettings,
-            errors=SensorErrors(**wrong),
-        ),
+        frames=data.frames,
+        batch=data.batch,
+        development=data.development,
+        contents=data.contents,
+        packs=data.packs,
+        augmentation=section("augmentation", AugmentationSettings, errors=errors),
         loss=section("loss", LossWeights),
         loop=section("loop", LoopSettings),
         deviation_margin=_margin(path, document.get("deviation_margin", 0.0)),
@@ -361,7 +346,4 @@ def run(args: argparse.Namespace) -> int:
 
 def load_kind(path: Path) -> str:
     """The kind of network a weights file holds."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        return str(json.loads((file.metadata() or {})["pallas"])["kind"])
+    return str(json.loads(weights_metadata(path)["pallas"])["kind"])
