@@ -1,8 +1,10 @@
 """`pallas up`: start the graph of nodes, as `ros2 launch pallas bringup.launch.py` does, on a machine that need not have `launch`."""
 
 import argparse
+import sys
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import SITES
 from pallas_ros.graph.description import Graph, read_config
 from pallas_ros.graph.foreground import parse, run_graph
 
@@ -71,4 +73,12 @@ def run(args: argparse.Namespace) -> int:
         single_process=args.single_process,
         duration=args.duration,
         discovery=graph.complete(given)["discovery"],
+        keys=heading_keys() if any(node.node == "pallas_node" for node in nodes) else None,
+        keys_help="h resets headings, 1-4 of one sensor",
     )
+
+
+def heading_keys() -> dict[str, list[str]]:
+    """Key -> command: ``h`` for the headings of all sensors, ``1`` to ``4`` for one, in the order of `SITES`."""
+    command = [sys.executable, "-m", "pallas_ros.cli", "heading"]
+    return {"h": command} | {str(n): [*command, site] for n, site in enumerate(SITES, 1)}

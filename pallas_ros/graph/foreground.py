@@ -1,10 +1,16 @@
 """A graph in the foreground of a terminal: started, shown, stopped by Ctrl-C. What `pallas up` and `pallas demo` share."""
 
+import os
+import select
 import signal
+import subprocess
 import sys
+import termios
 import time
-from collections.abc import Callable, Sequence
+import tty
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
+from typing import Any
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.graph.description import Node
@@ -47,6 +53,8 @@ def run_graph(
     duration: float | None = None,
     on_tick: Callable[[Processes], bool] | None = None,
     discovery: str = "",
+    keys: Mapping[str, Sequence[str]] | None = None,
+    keys_help: str = "",
 ) -> int:
     """Run ``nodes`` and take them down again; 0, or 1 where one of them ended by itself.
 
@@ -56,6 +64,8 @@ def run_graph(
         duration: s from when all nodes are active to the end; None: until Ctrl-C.
         on_tick: called a few times a second; True ends the run.
         discovery: who can find the graph, as the argument of that name.
+        keys: key -> command that is run in the graph's environment when it is pressed in the terminal.
+        keys_help: what the keys do, in the status line.
 
     Raises:
         PallasError: a graph runs already in this ROS domain, or a node refused to start.
@@ -64,9 +74,9 @@ def run_graph(
         number: signal.signal(number, _stop)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
-    status = _StatusLine(len(nodes), duration)
+    status = _StatusLine(len(nodes), duration, keys_help)
     try:
-        with alone_in_domain():
+        with alone_in_domain(), _Keyboard(keys or {}) as keyboard:
             clean_shared_memory()
             processes = Processes(status.say)
             environment = child_environment(discovery)
@@ -78,6 +88,7 @@ def run_graph(
                 while ended is None and not status.over():
                     ended = processes.watch(TICK_S)
                     status.show(processes.active)
+                    keyboard.look(environment)
                     if on_tick is not None and on_tick(processes):
                         break
             except Stopped:
@@ -103,11 +114,56 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped
 
 
+class _Keyboard:
+    """Keys pressed in the terminal; nothing where standard input is none, or where there are no keys to press."""
+
+    def __init__(self, keys: Mapping[str, Sequence[str]]) -> None:
+        self._keys = keys
+        self._fd = sys.stdin.fileno() if keys and _is_terminal(sys.stdin) else None
+        self._before: list[Any] = []
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "_Keyboard":
+        if self._fd is not None:
+            self._before = termios.tcgetattr(self._fd)
+            tty.setcbreak(self._fd)  # a key counts without return; Ctrl-C stays what it is
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd is not None:
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+
+    def look(self, environment: Mapping[str, str] | None) -> None:
+        """Run the commands of the keys pressed since the last look; what they print appears in the terminal."""
+        self._running = [process for process in self._running if process.poll() is None]
+        while self._fd is not None and select.select([self._fd], [], [], 0)[0]:
+            key = os.read(self._fd, 1).decode("ascii", "ignore")
+            if not key:
+                self._fd = None  # the terminal has gone
+            elif key in self._keys and not self._running:
+                self._running.append(
+                    subprocess.Popen(
+                        self._keys[key],
+                        env=None if environment is None else dict(environment),
+                        stdin=subprocess.DEVNULL,
+                    )
+                )
+
+
+def _is_terminal(stream: Any) -> bool:
+    """Is it a terminal whose keys are ours? In the background they are the shell's."""
+    try:
+        return bool(stream.isatty()) and os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except (AttributeError, ValueError, OSError):  # no standard input, or a closed one
+        return False
+
+
 class _StatusLine:
     """One line at the bottom of a terminal, above which the nodes' messages scroll; nothing but the messages elsewhere."""
 
-    def __init__(self, nodes: int, duration: float | None) -> None:
+    def __init__(self, nodes: int, duration: float | None, keys_help: str = "") -> None:
         self._nodes, self._duration = nodes, duration
+        self._keys_help = f"; {keys_help}" if keys_help else ""
         self._start: float | None = None  # when all were active
         self._terminal = sys.stderr.isatty()
         self._line = ""
@@ -136,7 +192,7 @@ class _StatusLine:
             if self._start is None
             else f"{self._nodes} nodes run, {self.elapsed():.0f} s{left}"
         )
-        self._line = f"{state}; Ctrl-C stops"
+        self._line = f"{state}; Ctrl-C stops{self._keys_help}"
         self._draw()
 
     def clear(self) -> None:

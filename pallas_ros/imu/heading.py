@@ -8,6 +8,7 @@ gyroscopes show. A posture that surprises counts less (Huber), but is not refuse
 refuse all that follow. What the whole body's heading does in the world is odometry and not corrected.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,6 +90,15 @@ class HeadingDrift:
                 *((m.trunk_mean, 1e-6) if site == "neck" else (m.arm_mean, m.hanging_mean)),
             )
             self._sites[site] = _Site(np.zeros(4), np.diag(np.square(spread)))
+
+    def forget(self, sites: Iterable[str]) -> None:
+        """The headings of ``sites`` were set right: no drift there. All are relative to the waist, which concerns all."""
+        turned = set(sites)
+        for site, state in self._sites.items():
+            if site in turned or "pelvis" in turned:
+                state.mean[_DRIFT] = state.shown = 0.0
+                state.covariance[_DRIFT, :] = state.covariance[:, _DRIFT] = 0.0
+                state.covariance[_DRIFT, _DRIFT] = self.model.fresh**2
 
     @property
     def drift(self) -> dict[str, float]:

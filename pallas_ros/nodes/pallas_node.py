@@ -8,7 +8,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from pallas.msg import BodyPose
 from pallas.msg import ImuFrame as ImuFrameMsg
-from pallas.srv import Calibrate
+from pallas.srv import Calibrate, ResetHeading
 from rclpy.task import Future
 from sensor_msgs.msg import Imu
 from std_msgs.msg import String
@@ -25,6 +25,7 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.calibration_folder import CalibrationFolder
+from pallas_ros.imu.heading_reset import in_words
 from pallas_ros.imu.procedures import calibrator
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.messages.decode import imu_from_msg, sensors_from_msg
@@ -79,6 +80,7 @@ class PallasBodyNode(PallasNode):
             )
         self.subscribe(DiagnosticArray, TOPIC_SENSORS, self._on_sensors, LATCHED)
         self.serve(Calibrate, "~/calibrate", self._calibrate)
+        self.serve(ResetHeading, "~/reset_heading", self._reset_heading)
         self.every(LOOK_S, self._look)
 
     def health(self) -> Health:
@@ -229,6 +231,17 @@ class PallasBodyNode(PallasNode):
         response.sites = list(result.sites)
         response.residual = [site.residual for site in result.sites.values()]
         response.calibration = self._published
+        return response
+
+    def _reset_heading(self, request: Any, response: Any) -> Any:
+        """The service: set headings right as the wearer stands now."""
+        assert self._pipeline is not None
+        if not self.active:
+            raise PallasError("the node is not active: activate it first")
+        turns = self._pipeline.reset_heading(request.site, request.stance)
+        response.success, response.message = True, in_words(turns)
+        response.sites = list(turns)
+        response.turned = [turn.angle for turn in turns.values()]
         return response
 
     def _newest(self) -> int:

@@ -1,10 +1,11 @@
 """Samples in, bodies out: what the `pallas` node and `pallas process` both run, so that both give the same body."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import yaml
 
 from pallas_ros.body.errors import PallasError
@@ -15,6 +16,8 @@ from pallas_ros.body.sites import worn_sites
 from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.heading import DriftModel, HeadingDrift
+from pallas_ros.imu.heading_reset import Turn, heading_turns
+from pallas_ros.imu.hinge import wrap
 from pallas_ros.imu.intake import Intake
 from pallas_ros.imu.procedures import Calibrator, calibrator
 from pallas_ros.imu.sample import ImuSample
@@ -167,13 +170,38 @@ class Pipeline:
         if was and not self.foreign:
             self._begin_anew()
 
+    def reset_heading(self, site: str = "", stance: str = "") -> dict[str, Turn]:
+        """Set headings right as the wearer stands now (`heading_turns`); bodies go on.
+
+        Raises:
+            PallasError: nothing is calibrated yet, or the stance does not show the heading.
+        """
+        frame, calibration = self.imu_frame, self.calibration
+        if frame is None or calibration is None:
+            raise PallasError("no bodies yet: calibrate first")
+        seen = {s: frame.orientation[i] for i, s in enumerate(SITES) if frame.valid[i]}
+        turns = heading_turns(seen, site, stance)
+        corrected = dict(zip(SITES, frame.heading_drift.tolist()))
+        sites = dict(calibration.sites)
+        for name, turn in turns.items():
+            offset = wrap(sites[name].heading_offset + corrected[name] + turn.angle)
+            sites[name] = replace(sites[name], heading_offset=offset)
+        found_here = self._found_here
+        self.put_in_force(replace(calibration, sites=sites), frame.newest_input)
+        self._newest = frame.newest_input
+        self._found_here = found_here
+        return turns
+
     def put_in_force(self, calibration: Calibration, stamp: int) -> None:
         """Use ``calibration`` for the samples stamped after ``stamp`` (ns); everything begins anew from there.
+
+        Where it differs from the one before in headings only, the body goes on and only the headings change.
 
         Raises:
             PallasError: it was made with other sensors than those connected; what was in force stays.
         """
         calibration.check_sensors(self.sensors)
+        turned = _turned(self.calibration, calibration) if not self.foreign else None
         self.calibration, self.from_stamp, self.calibrator, self.foreign = (
             calibration,
             stamp,
@@ -182,7 +210,12 @@ class Pipeline:
         )
         self._found_here = False
         self._newest = self._before = 0
-        self._begin_anew()
+        if turned is None:
+            self._begin_anew()
+            return
+        self._synchroniser.reset()
+        if self._heading is not None:
+            self._heading.forget(turned)
 
     def _begin_anew(self) -> None:
         self._steps = 0
@@ -257,6 +290,25 @@ class Pipeline:
                 body.remarks = (*body.remarks, *remarks)
             bodies.append(body)
         return bodies
+
+
+def _turned(before: Calibration | None, after: Calibration) -> list[str] | None:
+    """Sites whose heading alone differs between two calibrations; None where more differs, or nothing."""
+    if before is None or before.sites.keys() != after.sites.keys():
+        return None
+    turned = []
+    for site, old in before.sites.items():
+        new = after.sites[site]
+        same = (
+            np.allclose(old.q_bone_sensor, new.q_bone_sensor, atol=1e-6)
+            and np.allclose(old.gyroscope_bias, new.gyroscope_bias, atol=1e-6)
+            and abs(old.acceleration_scale - new.acceleration_scale) < 1e-6
+        )
+        if not same:
+            return None
+        if abs(wrap(old.heading_offset - new.heading_offset)) > 1e-8:
+            turned.append(site)
+    return turned or None
 
 
 def read_document(text: str) -> tuple[Calibration, int]:

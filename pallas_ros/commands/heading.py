@@ -1,0 +1,48 @@
+"""`pallas heading`: sets the headings of the worn sensors right on the running graph."""
+
+import argparse
+
+from pallas_ros.body.names import SITES
+from pallas_ros.imu.heading_reset import STANCES
+
+HELP = (
+    "Set the headings of the worn sensors right, on the running graph, without calibrating again."
+)
+
+EXAMPLE = """\
+examples:
+  pallas heading                       all sensors; stand and look straight ahead: that is +x from now on
+  pallas heading left_wrist            that sensor alone, relative to the trunk
+  pallas heading --stance forward      the forearms point forward, whatever they seem to do
+
+Stand straight; each forearm hangs with the palm to the thigh, points forward, or points sideways. In the terminal of `pallas up` the key h does the same for
+all sensors, 1 to 4 for one."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument(
+        "site",
+        nargs="?",
+        default="",
+        choices=("", *SITES),
+        metavar="SITE",
+        help=f"the sensor to turn: {', '.join(SITES)} (default: all)",
+    )
+    parser.add_argument(
+        "--stance",
+        default="",
+        choices=STANCES,
+        help="how the forearms are held (default: whichever is nearest to what they seem to do)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask the `pallas` node."""
+    from pallas.srv import ResetHeading
+
+    from pallas_ros.nodes.asking import ask
+
+    answer = ask(ResetHeading, "/pallas_node/reset_heading", site=args.site, stance=args.stance)
+    print(answer.message)
+    return 0
