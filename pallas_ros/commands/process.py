@@ -27,6 +27,7 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu.calibration import Calibration
+from pallas_ros.imu.logger_folder import is_logger_folder, read_logger_folder
 from pallas_ros.imu.orientation import MODES
 from pallas_ros.imu.recording import ALL, load_recording
 from pallas_ros.imu.sample import ImuSample
@@ -40,6 +41,7 @@ examples:
   pallas process walk.npz motion.npz
   pallas process recordings/first motion.npz            a bag; its own calibration is used, so that the body is the live one
   pallas process walk.npz motion.npz --calibration me.yaml --height 1.82
+  pallas process session/ motion.npz --topics pelvis="Waist 6541" neck="Neck 6542" left_wrist="L 6543" right_wrist="R 6544"   CSV files of a logger
   pallas process mine.mcap motion.npz --topics pelvis=/imu1/data neck=/imu2/data left_wrist=/imu3/data right_wrist=/imu4/data
 
 Recordings with calibrated=True are taken as they are. For others the calibration is the one given, the one recorded in the bag, or it is found from
@@ -53,7 +55,11 @@ Timed = tuple[str, ImuSample | None]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("input", metavar="IN", help="IMU recording: .npz, rosbag2 folder or .mcap")
+    parser.add_argument(
+        "input",
+        metavar="IN",
+        help="IMU recording: .npz, rosbag2 folder, .mcap, or a folder of a logger's CSV files",
+    )
     parser.add_argument("output", metavar="OUT", help="motion file (.npz) to write")
     parser.add_argument(
         "--calibration",
@@ -70,7 +76,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="SITE=TOPIC",
-        help="of a bag: which sensor_msgs/Imu topic is worn where (default: /imu/<site>)",
+        help="of a bag: which sensor_msgs/Imu topic is worn where (default: /imu/<site>); of a folder of CSV files: which sensor's folder or file",
     )
     parser.add_argument(
         "--orientation",
@@ -208,7 +214,7 @@ def open_source(
 
     Args:
         path: an IMU recording, or a bag.
-        topics: of a bag: site -> topic, where it is another than /imu/<site>.
+        topics: of a bag: site -> topic, where it is another than /imu/<site>; of a folder of CSV files: site -> sensor.
         as_is: see `load_recording`.
         extra_sites: the optional sensors to use; ``["all"]``: all it has.
 
@@ -228,6 +234,9 @@ def open_source(
             duration,
             extra_sites=recording.sites[len(SITES) :],
         )
+    if is_logger_folder(path):
+        samples, duration = read_logger_folder(path, topics)
+        return Source(iter(samples), [], duration)
     bag = Bag(path)
     there = [site for site in EXTRA_SITES if TOPIC_IMU.format(site=site) in bag.topics]
     wanted = there if list(extra_sites) == [ALL] else extra_sites

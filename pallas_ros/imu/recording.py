@@ -15,24 +15,11 @@ from pallas_ros.files.npz import load_npz
 from pallas_ros.imu.conventions import gravity_included, misread
 from pallas_ros.imu.motions import minimum_jerk
 from pallas_ros.imu.sample import GRAVITY, UNIT_TOLERANCE, ImuSample
+from pallas_ros.imu.sites import SITE_NAMES
 from pallas_ros.imu.virtual import SensorTrack
 
-SITE_NAMES: dict[str, tuple[str, ...]] = {
-    "pelvis": ("pelvis", "waist", "hips"),
-    "neck": ("neck", "head", "sternum", "spine3"),
-    "left_wrist": ("left_wrist", "left_forearm", "left_elbow"),
-    "right_wrist": ("right_wrist", "right_forearm", "right_elbow"),
-    "left_shin": ("left_shin", "left_lower_leg", "left_knee"),
-    "right_shin": ("right_shin", "right_lower_leg", "right_knee"),
-    "left_upper_arm": ("left_upper_arm", "left_shoulder"),
-    "right_upper_arm": ("right_upper_arm", "right_shoulder"),
-    "left_thigh": ("left_thigh", "left_upper_leg", "left_hip"),
-    "right_thigh": ("right_thigh", "right_upper_leg", "right_hip"),
-    "head": ("head",),
-}
 ALL = "all"
 """Of optional sites: every one that the recording has."""
-"""What a site may be called in a recording, best first: a recording without a neck sensor may have one on the head."""
 
 LEAD_IN_S = 3.0
 """Still T-pose put before a calibrated recording that is played as raw sensors, for the graph to calibrate on."""

@@ -1,0 +1,310 @@
+"""Folders of CSV files as loggers write them: x-IMU3, Xsens DOT, and anything whose columns have names and units.
+
+A sensor is a folder of files (x-IMU3: Inertial.csv, Quaternion.csv, Magnetometer.csv) or one file that holds all columns. Units
+are read from the header (``Accelerometer X (g)``) and never assumed: a column that has none is taken only where its numbers leave
+no doubt. Facts: headers as the ``ximu3`` package writes them; Movella, "Xsens DOT User Manual", section on recorded data.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import SITES
+from pallas_ros.body.rotations import Array
+from pallas_ros.files.opening import read_text
+from pallas_ros.imu.sample import GRAVITY, ImuSample
+from pallas_ros.imu.sites import SITE_NAMES
+
+MAX_FILE_BYTES = 512 << 20
+"""An hour of inertial data at 400 Hz is 120 MB."""
+_HEADER_WITHIN = 40
+"""Lines of preamble before the header, at most."""
+
+_LONGEST_GAP_S = 0.2
+"""s over which orientation and angular velocity are interpolated: the synchroniser does the same between samples."""
+
+_SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+_FORCES = {
+    "g": GRAVITY, "mg": GRAVITY / 1000, "m/s^2": 1.0, "m/s2": 1.0, "m/s²": 1.0, "m/s/s": 1.0,
+    "m.s^-2": 1.0, "ms-2": 1.0,
+}  # fmt: skip
+_RATES = {
+    "rad/s": 1.0, "deg/s": np.pi / 180, "°/s": np.pi / 180, "dps": np.pi / 180, "degrees/s": np.pi / 180,
+}  # fmt: skip
+_UNIT = re.compile(r"^(.*?)[\s_]*[(\[]([^)\]]*)[)\]]\s*$")
+_QUANTITIES = (
+    ("free", re.compile(r"free|linear|earth")),
+    ("force", re.compile(r"^acc|^a[_ ]?[xyz]$")),
+    ("rate", re.compile(r"^gyr|^ang|^g[_ ]?[xyz]$|^w[_ ][xyz]$")),
+    ("field", re.compile(r"^mag|^m[_ ]?[xyz]$")),
+    ("quaternion", re.compile(r"^q|^orientation|^[wxyz]$")),
+)
+_TIME = re.compile(r"^(time|timestamp|t|stamp|sampletimefine|elapsed.*|.*\btime)$")
+_W_FIRST = {"0": "w", "1": "x", "2": "y", "3": "z"}
+
+
+@dataclass
+class _Sensor:
+    """What the files of one sensor hold: times (n,) s and values of each quantity."""
+
+    time: dict[str, Array] = field(default_factory=dict)
+    value: dict[str, Array] = field(default_factory=dict)
+
+
+def is_logger_folder(path: Path) -> bool:
+    """Are there CSV files in the folder, or one folder below?"""
+    return path.is_dir() and any(
+        True for pattern in ("*.csv", "*/*.csv") for _ in path.glob(pattern)
+    )
+
+
+def read_logger_folder(
+    path: Path, worn: Mapping[str, str] | None = None
+) -> tuple[list[tuple[str, ImuSample]], float]:
+    """The raw samples of the four sensors in order of time, and the seconds they span.
+
+    Args:
+        path: the folder.
+        worn: site -> name of the sensor's folder or file, where the name itself does not say the site.
+
+    Raises:
+        PallasError: a sensor, a column or a unit is missing.
+    """
+    where = _sensors(path, worn or {})
+    samples: list[tuple[str, ImuSample]] = []
+    for site, files in where.items():
+        samples += [(site, sample) for sample in _samples(_read(files), files[0])]
+    samples.sort(key=lambda entry: entry[1].stamp)
+    return samples, (samples[-1][1].stamp - samples[0][1].stamp) * 1e-9
+
+
+def _sensors(path: Path, worn: Mapping[str, str]) -> dict[str, list[Path]]:
+    """Site -> files of the sensor worn there."""
+    there: dict[str, list[Path]] = {}
+    for file in sorted(path.glob("*/*.csv")):
+        there.setdefault(file.parent.name, []).append(file)
+    for file in sorted(path.glob("*.csv")):
+        there[file.stem] = [file]
+    found: dict[str, list[Path]] = {}
+    for site in SITES:
+        if site in worn:
+            names = [name for name in there if name == worn[site] or name == Path(worn[site]).stem]
+        else:
+            names = [n for n in there if any(alias in _plain(n) for alias in SITE_NAMES[site])]
+        if len(names) != 1:
+            raise PallasError(
+                f"{path}: {'no sensor' if not names else f'{len(names)} sensors'} for {site} "
+                f"among {', '.join(sorted(there))}: say which is worn where, "
+                f"--topics {' '.join(f'{s}=NAME' for s in SITES)}"
+            )
+        found[site] = there[names[0]]
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower())
+
+
+def _read(files: list[Path]) -> _Sensor:
+    """The quantities in the files of one sensor; those that come twice are taken from the first."""
+    sensor, free = _Sensor(), False
+    for file in files:
+        for quantity, (time, value) in _quantities(file).items():
+            if quantity == "free":
+                free = True
+            elif quantity not in sensor.value:
+                sensor.time[quantity], sensor.value[quantity] = time, value
+    if "force" not in sensor.value:
+        why = "only acceleration without gravity in it" if free else "no columns of acceleration"
+        raise PallasError(
+            f"{files[0].parent if len(files) > 1 else files[0]}: {why}: export the accelerometer's x, y and z, with gravity"
+        )
+    if not {"quaternion", "rate"} & set(sensor.value):
+        raise PallasError(
+            f"{files[0]}: neither gyroscope nor quaternion in it: export one of them, so that there is an orientation"
+        )
+    return sensor
+
+
+def _quantities(file: Path) -> dict[str, tuple[Array, Array]]:
+    """Quantity -> times (n,) s and values (n, 3 or 4) in SI units, xyzw."""
+    names, rows = _table(file)
+    columns: dict[str, dict[str, tuple[int, str]]] = {}
+    time: tuple[int, str] | None = None
+    for index, name in enumerate(names):
+        words, unit = _name_and_unit(name)
+        if time is None and _TIME.match(words):
+            time = index, unit or ("us" if words == "sampletimefine" else "")
+            continue
+        quantity = _quantity(words, file.stem.lower())
+        if quantity:
+            axis = _W_FIRST.get(words[-1], words[-1]) if quantity == "quaternion" else words[-1]
+            columns.setdefault(quantity, {}).setdefault(axis, (index, unit))
+    complete = {
+        quantity: axes
+        for quantity, axes in columns.items()
+        if all(axis in axes for axis in ("xyzw" if quantity == "quaternion" else "xyz"))
+    }
+    if not complete:
+        return {}
+    if time is None:
+        raise PallasError(f"{file}: no column of time; it has {', '.join(names)[:200]}")
+    stamp = _seconds(file, rows[:, time[0]], time[1])
+    out = {}
+    for quantity, axes in complete.items():
+        order = "xyzw" if quantity == "quaternion" else "xyz"
+        values = rows[:, [axes[axis][0] for axis in order]]
+        good = np.isfinite(values).all(axis=1) & np.isfinite(stamp)
+        scale = _scale(file, quantity, axes["x"][1], values[good])
+        if scale is not None:
+            out[quantity] = stamp[good], values[good] * scale
+    return out
+
+
+def _table(file: Path) -> tuple[list[str], Array]:
+    """Names of the columns, and the rows of numbers; what is no number is NaN."""
+    lines = read_text(file, "logger's CSV file", MAX_FILE_BYTES).splitlines()
+    start = next((k for k, line in enumerate(lines[:_HEADER_WITHIN]) if _is_header(line)), None)
+    if start is None:
+        raise PallasError(f"{file}: no line of column names in it")
+    delimiter, names = _split(lines[start])
+    decimal = delimiter == ";"
+    rows = [
+        [_number(text.replace(",", ".") if decimal else text) for text in row[: len(names)]]
+        for row in csv.reader(lines[start + 1 :], delimiter=delimiter)
+        if len(row) >= len(names)
+    ]
+    if len(rows) < 2:
+        raise PallasError(f"{file}: fewer than two rows of numbers in it")
+    return names, np.array(rows, dtype=np.float64)
+
+
+def _split(line: str) -> tuple[str, list[str]]:
+    """The delimiter of a line and what it separates."""
+    delimiter = max(",;\t", key=line.count)
+    return delimiter, [name.strip().strip('"') for name in line.split(delimiter)]
+
+
+def _is_header(line: str) -> bool:
+    names = _split(line)[1]
+    return len(names) >= 4 and not any(_is_number(name) for name in names)
+
+
+def _is_number(text: str) -> bool:
+    return not np.isnan(_number(text))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _name_and_unit(name: str) -> tuple[str, str]:
+    """``Accelerometer X (g)`` -> ("accelerometer x", "g")."""
+    match = _UNIT.match(name)
+    words, unit = (match.group(1), match.group(2)) if match else (name, "")
+    return re.sub(r"[\s_]+", " ", words.strip().lower()), unit.strip().lower().replace(" ", "")
+
+
+def _quantity(words: str, stem: str) -> str:
+    """What a column measures, from its name, or from the file's where it is called x, y or z alone; "" for something else."""
+    if not words or words[-1] not in "xyzw0123":
+        return ""
+    if words in ("x", "y", "z", "w"):
+        if stem.startswith("quat"):
+            return "quaternion"
+        words = f"{stem} {words}"
+    for quantity, pattern in _QUANTITIES:
+        if pattern.search(words):
+            return quantity
+    return ""
+
+
+def _seconds(file: Path, stamp: Array, unit: str) -> Array:
+    """Stamps in s; without a unit in the header the samples' rate tells it."""
+    if unit:
+        if unit not in _SECONDS:
+            raise PallasError(f"{file}: time in '{unit}': give {', '.join(_SECONDS)}")
+        return stamp * _SECONDS[unit]
+    step = float(np.median(np.diff(stamp[np.isfinite(stamp)])))
+    fits = [scale for scale in (1.0, 1e-3, 1e-6, 1e-9) if 1e-3 <= step * scale <= 0.1]
+    if len(fits) != 1:
+        raise PallasError(
+            f"{file}: the column of time has no unit, and its steps of {step:.4g} show none: write it as 'time (s)'"
+        )
+    return stamp * fits[0]
+
+
+def _scale(file: Path, quantity: str, unit: str, values: Array) -> float | None:
+    """What turns values into SI units; None where they are left out.
+
+    Raises:
+        PallasError: the unit is missing or unknown, and the numbers do not tell it.
+    """
+    units = {"force": _FORCES, "rate": _RATES}.get(quantity)
+    if units is None:
+        return 1.0
+    if unit in units:
+        return float(units[unit])
+    if unit:
+        raise PallasError(f"{file}: {quantity} in '{unit}': give one of {', '.join(units)}")
+    if quantity == "force":
+        length = float(np.median(np.linalg.norm(values, axis=1)))
+        for scale in (1.0, GRAVITY, GRAVITY / 1000):
+            if 0.8 < length * scale / GRAVITY < 1.25:
+                return scale
+    raise PallasError(
+        f"{file}: the columns of {'acceleration' if quantity == 'force' else 'angular velocity'} have no unit: "
+        f"write it behind the name, as 'Gyroscope X (deg/s)'; known are {', '.join(units)}"
+    )
+
+
+def _samples(sensor: _Sensor, file: Path) -> Iterator[ImuSample]:
+    """Samples at the accelerometer's instants; the rest is interpolated, or absent where it is not known."""
+    time, force = sensor.time["force"], sensor.value["force"]
+    rising = np.concatenate(([True], np.diff(time) > 0))
+    time, force = time[rising], force[rising]
+    if len(time) < 2:
+        raise PallasError(f"{file}: its times do not advance")
+    rate = _interpolated(sensor, "rate", time)
+    magnetic = _interpolated(sensor, "field", time)
+    orientation = _interpolated(sensor, "quaternion", time)
+    for k, (at, f) in enumerate(zip(time.tolist(), force)):
+        yield ImuSample(
+            max(round(at * 1e9), 0) + 1,
+            None if orientation is None or np.isnan(orientation[k, 0]) else orientation[k],
+            f,
+            None if rate is None or np.isnan(rate[k, 0]) else rate[k],
+            None if magnetic is None or np.isnan(magnetic[k, 0]) else magnetic[k],
+        )
+
+
+def _interpolated(sensor: _Sensor, quantity: str, at: Array) -> Array | None:
+    """Values at instants ``at`` (n,) s; NaN before the first and after the last; None where there are none."""
+    if quantity not in sensor.value:
+        return None
+    time, value = sensor.time[quantity], sensor.value[quantity]
+    if len(time) == len(at) and np.array_equal(time, at):
+        return value
+    after = np.clip(np.searchsorted(time, at), 1, max(len(time) - 1, 1))
+    before = after - 1
+    span = np.maximum(time[after] - time[before], 1e-9)
+    share = np.clip((at - time[before]) / span, 0.0, 1.0)
+    if quantity == "quaternion":
+        out = np.asarray(
+            rotations.slerp(
+                rotations.normalise(value[before]), rotations.normalise(value[after]), share
+            )
+        )
+    else:
+        out = value[before] + (value[after] - value[before]) * share[:, None]
+    out[(at < time[0]) | (at > time[-1]) | (span > _LONGEST_GAP_S)] = np.nan
+    return out
