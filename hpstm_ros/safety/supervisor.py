@@ -128,6 +128,7 @@ class Supervisor:
         self._deviates_since: int | None = None
         self._delivery = Delivery(self.settings.period, self.settings.delivery_timeout)
         self._late: tuple[int, str] = (_NEVER, "")
+        self._aged: tuple[int, str] = (_NEVER, "")
         self._ticked: int | None = None
         self._dead_man = _NEVER
         self._let_go: dict[str, int] = {}  # when dead-man's switches were last heard to be released
@@ -192,6 +193,8 @@ class Supervisor:
             or (last is not None and stamp <= last.stamp)
         ):
             self.refused += 1
+            if usable and self._is_operator(operator):
+                self._note_age(now, stamp, most)
             return False
         q = np.clip(q, self.limits.lower, self.limits.upper)
         if operator != self._goal_of:
@@ -207,6 +210,16 @@ class Supervisor:
         if self._engaged():
             self.operator = operator
         return True
+
+    def _note_age(self, now: int, stamp: int, most: float) -> None:
+        """Keep in words why bodies that do arrive are refused for their stamps: that is not the same as none."""
+        if now - stamp > most:
+            age = f"{(now - stamp) / _NS:.2f} s old"
+            text = f"bodies are refused because they are {age} (at most {most / _NS:g} s)"
+            self._aged = (now, text)
+        elif stamp - now > most:
+            ahead = f"{(stamp - now) / _NS:.2f} s ahead of this clock"
+            self._aged = (now, f"bodies are refused because their stamps are {ahead}")
 
     def _is_operator(self, name: str) -> bool:
         return not self._engaged() or self.operator is None or name == self.operator
@@ -493,6 +506,8 @@ class Supervisor:
         goal, news, settings = self._goal, self._news, self.settings
         whose = f" of '{self.operator}'" if self._engaged() and self.operator else ""
         if goal is None or news is None or now - goal.received > settings.body_timeout * _NS:
+            if now - self._aged[0] <= settings.body_timeout * _NS:
+                return self._aged[1]
             return f"no body{whose} arrives"
         if now - news.heard > settings.body_timeout * _NS:
             return f"the body{whose} is only carried on: no newer measurement arrives"

@@ -19,6 +19,7 @@ from hpstm_ros.smoothing.filters import Kalman
 from hpstm_ros.smoothing.network import HpstmNetwork, open_network
 from hpstm_ros.smoothing.outlier_gate import Gate, GateSettings
 from hpstm_ros.smoothing.posing import rotations_from_positions, with_lengths
+from hpstm_ros.smoothing.unknown import UNKNOWN_M, at_rest, known_joints
 from pallas_ros.body import kinematics
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
@@ -157,6 +158,7 @@ class Smoother:
         }
         self._gate = Gate(settings.gate)
         self._person = PersonCheck()
+        self._ever_seen = np.zeros(J, dtype=bool)
         self._start()
 
     @property
@@ -279,6 +281,7 @@ class Smoother:
                 self._waiting.clear()
                 self._free = Kalman(process=30.0, measurement=0.015, lookahead=0)
         seen = np.asarray(np.isfinite(points).all(axis=-1))
+        self._ever_seen |= seen
         self._unseen = 0 if seen.any() else self._unseen + 1
         self._waiting.append(replace(body, positions=points, valid=seen, remarks=tuple(remarks)))
         while len(self._waiting) > self._s.lookahead + 1:
@@ -327,21 +330,25 @@ class Smoother:
             positions = np.asarray(
                 kinematics.forward_kinematics(skeleton, q_world_joint, positions[0])
             )
-        deviation = np.sqrt(np.trace(estimate.covariance, axis1=-2, axis2=-1) / 3)
+        covariance = estimate.covariance
+        deviation = np.sqrt(np.trace(covariance, axis1=-2, axis2=-1) / 3)
+        known = known_joints(self._ever_seen)
+        if not known.all():
+            positions = np.array(positions)
+            q_world_joint = np.array(q_world_joint)
+            at_rest(positions, q_world_joint, known, with_lengths(estimate.bones))
+            covariance = np.where(known[:, None, None], covariance, UNKNOWN_M**2 * np.eye(3))
         self._joints_unseen = np.where(body.valid, 0, self._joints_unseen + 1)
         seconds = self._joints_unseen / MODEL_RATE_HZ
         guess = _GUESS * np.clip((_STALE_S - seconds) / (_STALE_S - _FRESH_S), 0.0, 1.0)
+        sure = np.where(body.valid, body.confidence, guess) / (1 + (deviation / 0.1) ** 2)
         smooth = replace(
             body,
             positions=positions,
             rotations=q_world_joint,
-            covariance=estimate.covariance,
-            valid=np.ones(J, dtype=bool),
-            confidence=np.clip(
-                np.where(body.valid, body.confidence, guess) / (1 + (deviation / 0.1) ** 2),
-                0.0,
-                1.0,
-            ),
+            covariance=covariance,
+            valid=known,
+            confidence=np.where(known, np.clip(sure, 0.0, 1.0), 0.0),
             newest_input=self._newest_input,
         )
         return smooth if body.valid.any() else self._bridged(smooth)
