@@ -143,7 +143,8 @@ def run(args: argparse.Namespace) -> int:
         samples = iter(_simulated(args))
     try:
         seeker = _calibrator(args, path)
-        found = seek(seeker, samples, quiet=args.json)
+        intake = Intake(sites=_sites(args))
+        found = seek(seeker, samples, quiet=args.json, intake=intake)
         sensors = driver.sensors() if driver is not None else sensors
         if driver is not None:
             found.warnings += driver.notices()

@@ -186,6 +186,9 @@ class Pipeline:
         for name, turn in turns.items():
             offset = wrap(sites[name].heading_offset + corrected[name] + turn.angle)
             sites[name] = replace(sites[name], heading_offset=offset)
+        for name in set(sites) - set(SITES) if not site else ():  # they turn with the waist
+            offset = wrap(sites[name].heading_offset + turns["pelvis"].angle)
+            sites[name] = replace(sites[name], heading_offset=offset)
         found_here = self._found_here
         self.put_in_force(replace(calibration, sites=sites), frame.newest_input)
         self._newest = frame.newest_input
