@@ -17,7 +17,7 @@ from hpstm_ros.retarget.tree import Tree, parse
 from pallas_ros.body.errors import PallasError
 from pallas_ros.files.mesh import check_mesh
 from pallas_ros.files.opening import exists, read_bytes
-from pallas_ros.files.urdf import check_urdf
+from pallas_ros.files.urdf import check_counts, check_urdf
 from pallas_ros.files.xml_text import MAX_BYTES, parse_xml
 
 _EXAMPLES = "example-robot-data"
@@ -72,8 +72,7 @@ def read(path: Path) -> str:
     root = parse_xml(read_bytes(path, "URDF", MAX_BYTES), str(path), "URDF")
     if expansion.needed(path, root):
         root = parse_xml(expansion.expanded(path).encode(), str(path), "URDF")
-    if root.tag != "robot":
-        raise PallasError(f"{path}: the outermost element is <{root.tag}>, a URDF's is <robot>")
+    check_counts(root, str(path))
     try:
         parse(root)  # what is wrong with a joint is said of that joint
     except PallasError as error:

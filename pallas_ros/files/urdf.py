@@ -57,6 +57,20 @@ def check_urdf(root: Element, name: str) -> None:
         PallasError: the outermost element is another, links or joints are too many, of one name or not one tree, or a number is
             not finite or belongs to no robot.
     """
+    check_counts(root, name)
+    links, joints = root.findall("link"), root.findall("joint")
+    _check_tree(links, joints, name)
+    for element in (*links, *joints):
+        for message in _bad_numbers(element):
+            raise PallasError(f"{name}: {element.tag} '{element.get('name')}': {message}")
+
+
+def check_counts(root: Element, name: str) -> None:
+    """The part of `check_urdf` that comes before anything walks along the chains.
+
+    Raises:
+        PallasError: the outermost element is another, or there are too many links, joints, shapes or elements.
+    """
     if root.tag != "robot":
         raise PallasError(f"{name}: the outermost element is <{root.tag}>, a URDF's is <robot>")
     links, joints = root.findall("link"), root.findall("joint")
@@ -71,10 +85,6 @@ def check_urdf(root: Element, name: str) -> None:
     ):
         if count > most:
             raise PallasError(f"{name}: a robot of {count} {what} (at most {most})")
-    _check_tree(links, joints, name)
-    for element in (*links, *joints):
-        for message in _bad_numbers(element):
-            raise PallasError(f"{name}: {element.tag} '{element.get('name')}': {message}")
 
 
 def _check_tree(links: list[Element], joints: list[Element], name: str) -> None:

@@ -154,3 +154,14 @@ def test_a_mesh_without_volume_gets_a_box_to_collide_with(points: str, tmp_path:
     (tmp_path / "arm.urdf").write_text(text)
     robot = load_robot(tmp_path / "arm.urdf")
     assert robot.geometry.geometryObjects[0].geometry.num_points == 8
+
+
+def test_the_loader_counts_before_it_walks_along_the_chains(tmp_path: Path):
+    pytest.importorskip("pinocchio")
+    from hpstm_ros.retarget.robots import load_robot
+
+    (tmp_path / "arm.urdf").write_text(chain(20_000))
+    begun = time.process_time()
+    with pytest.raises(PallasError, match="a robot of 20001 links"):
+        load_robot(tmp_path / "arm.urdf")
+    assert time.process_time() - begun < 10
