@@ -410,7 +410,10 @@ def setup(progress: Progress) -> None:
     nodes = re.findall(r"^ +(\w+) = \w+\.nodes\.", (ROOT / "setup.cfg").read_text(), re.M)
     messages_key = digest(packages_key, *sources, ROOT / "tools/executable.py.in", nodes)
     project_key = digest(
-        packages_key, *DATA, ROOT / "pyproject.toml", ROOT / "setup.cfg", ROOT / "setup.py"
+        packages_key,
+        *DATA,
+        *(ROOT / name for name in ("pyproject.toml", "setup.cfg", "setup.py")),
+        ROOT / "pallas_ros" / "__init__.py",  # has the version
     )
     steps: list[tuple[str, str, str, Callable[[], None]]] = [
         ("venv", venv_key, f"environment .venv on {python}", lambda: make_venv(python, progress)),

@@ -61,7 +61,7 @@ class PallasBodyNode(PallasNode):
             **{name: s[name] for name in PipelineSettings.__dataclass_fields__}
         )
         self._pipeline = settings.pipeline()
-        self._topics = {site: TOPIC_IMU.format(site=site) for site in settings.sites}
+        self._imu_topics = {site: TOPIC_IMU.format(site=site) for site in settings.sites}
         self._frames: list[ImuFrame] = []
         self._pipeline.admit = self._admit
         period = 1e9 / MODEL_RATE_HZ
@@ -74,7 +74,7 @@ class PallasBodyNode(PallasNode):
         self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
         self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
         self._published = ""
-        for site, topic in self._topics.items():
+        for site, topic in self._imu_topics.items():
             self.subscribe(
                 Imu, topic, partial(self._on_imu, site), REPLAYED if self._replayed else SENSOR
             )
@@ -112,7 +112,7 @@ class PallasBodyNode(PallasNode):
             other,
             topic,
         ) in (
-            self._topics.items()
+            self._imu_topics.items()
         ):  # in the order of their stamps, should more than one have come in meanwhile
             for later in self.pending(topic):
                 samples += self._read(other, later)
@@ -215,7 +215,7 @@ class PallasBodyNode(PallasNode):
                     self.settings["still_s"],
                     _joints(request),
                     self._pipeline.calibration,
-                    sites=tuple(self._topics),
+                    sites=tuple(self._imu_topics),
                 )
             )
         self._asked = self.now()

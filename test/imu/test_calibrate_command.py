@@ -84,7 +84,7 @@ def test_from_ports(
         (["me.yaml", "--from", "none.npz"], "no such file"),
         (
             ["me.yaml", "--ports", "/nowhere/1", "/nowhere/2", "/nowhere/3", "/nowhere/4"],
-            "is not there",
+            "is not plugged in",
         ),
         (["me.yaml", "--ports", "/nowhere/1"], "1 ports are given"),
     ],

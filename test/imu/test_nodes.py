@@ -172,7 +172,7 @@ def test_missing_and_taken_ports_are_refused_in_one_sentence(
     ]
     wanted = [
         "another program is using it",
-        "is not there",
+        "is not plugged in",
         "belongs to a simulator that is running",
         "no such file",
     ]

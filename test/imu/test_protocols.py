@@ -384,5 +384,7 @@ def test_lines_that_are_no_measurement(line: bytes) -> None:
 
 
 def test_an_unknown_protocol_is_refused_by_name() -> None:
-    with pytest.raises(PallasError, match="unknown sensor protocol 'modbus': known are witmotion"):
+    with pytest.raises(
+        PallasError, match="unknown sensor protocol 'modbus': known are bno08x_rvc, csv, witmotion"
+    ):
         protocol("modbus")

@@ -267,7 +267,7 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(PallasError, match=words):
             driver(ports, protocols)
-    with pytest.raises(PallasError, match=r"the port of pelvis, .* is not there"):
+    with pytest.raises(PallasError, match=r"the port of pelvis: .* is not plugged in"):
         driver([str(tmp_path / s) for s in SITES], ["csv"]).check()
     (tmp_path / "file").write_text("")
     with pytest.raises(PallasError, match="is not a link"):

@@ -78,12 +78,12 @@ def test_a_calibrated_recording_plays_as_raw_sensors(shared_data: Path) -> None:
             "no sensor for right_wrist",
         ),
         ({"orientation": np.zeros((5, 4, 3))}, "'orientation' has shape"),
-        ({"stamp": np.array([0, 1, 2, 3, np.nan])}, "'stamp' must be seconds, finite"),
-        ({"stamp": np.array([0, 1, 2, 3, np.inf])}, "'stamp' must be seconds, finite"),
-        ({"stamp": 1e12 + np.arange(5.0)}, "'stamp' must be seconds, finite"),
-        ({"stamp": np.arange(5.0) * 1e9 / 60}, "its stamps span"),
-        ({"stamp": np.zeros(5)}, "its stamps are 0 s apart"),
-        ({"stamp": np.arange(5.0)}, "its stamps are 1 s apart"),
+        ({"stamp": np.array([0, 1, 2, 3, np.nan])}, "'stamp' must be seconds, and some are not"),
+        ({"stamp": np.array([0, 1, 2, 3, np.inf])}, "'stamp' must be seconds, and some are not"),
+        ({"stamp": 1e12 + np.arange(5.0)}, "seem to be in milliseconds"),
+        ({"stamp": np.arange(5.0) * 1e9 / 60}, "seem to be in nanoseconds"),
+        ({"stamp": np.zeros(5)}, "its stamps are all 0"),
+        ({"stamp": np.arange(5.0)}, "seem to be in milliseconds"),
         ({"calibrated": np.zeros(0)}, "'calibrated' must be True or False"),
         (
             {

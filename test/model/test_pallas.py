@@ -122,6 +122,7 @@ def test_positions_are_forward_kinematics_of_the_rotations() -> None:
 
 
 def test_torch_kinematics_and_rotations_agree_with_numpy() -> None:
+    torch.manual_seed(0)
     q = rotations.normalise(torch.randn(7, 22, 4, dtype=torch.float64))
     offsets = torch.tensor(Skeleton.from_height().offsets)
     expected = kinematics.forward_kinematics(Skeleton.from_height(), q.numpy(), np.zeros((7, 3)))

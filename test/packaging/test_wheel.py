@@ -1,6 +1,7 @@
 """The built wheel in an empty environment: every dependency that a command imports is declared."""
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -19,8 +20,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 def pallas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The command `pallas`, installed from the wheel with the extra `robot` and the pinned versions."""
     folder = tmp_path_factory.mktemp("wheel")
+    # from a copy: a build leaves `*.egg-info` behind, which would shadow the editable installation
+    source = folder / "source"
+    leave_out = shutil.ignore_patterns(".venv", ".git", "build", "out", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=leave_out, symlinks=True)
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*build, "--wheel-dir", folder, ROOT], check=True, capture_output=True)
+    subprocess.run([*build, "--wheel-dir", folder, source], check=True, capture_output=True)
     (wheel,) = folder.glob("pallas_ros-*.whl")
     venv.create(folder / "venv", with_pip=True)
     install = [folder / "venv/bin/pip", "install", "-c", ROOT / "requirements/lock.txt"]

@@ -76,7 +76,7 @@ def test_benchmarks_are_found() -> None:
         (["bench", "--frames", "3"], "too short"),
         (["bench", "--only", "step", "--models", "/nowhere"], "nothing could be measured"),
         (["export", "/nowhere/weights.safetensors"], "no such file"),
-        (["export", __file__], "--kind"),
+        (["export", __file__], "not trained weights"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -128,6 +128,8 @@ def make_bag(path: Path, motion: Motion, delay_ns: int = 7_000_000) -> Path:
             "limited_by": ["velocity:j1"],
         }
         fields |= dict.fromkeys(("speed_scale", "tip_speed", "tracking_error", "target_error"), 0.0)
+        fields |= {"operator_id": "operator", "people": ["operator"], "strangers_refused": 0}
+        fields |= dict.fromkeys(("measurement_age", "delivery_lag"), 0.0)
         fields |= {"commands": 10, "commands_limited": 3, "inputs_refused": 0}
         status = types["pallas/msg/SupervisorStatus"](**fields)
         bag.write(
