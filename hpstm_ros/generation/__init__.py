@@ -1,0 +1,1 @@
+"""Generated motion: representation, sampling and corrections, without torch and without ROS."""
