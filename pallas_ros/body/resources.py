@@ -47,3 +47,8 @@ def resource(path: str | Path) -> Path:
     if not found.exists():
         raise PallasError(f"{path}: no such file, neither here nor in {share()}")
     return found
+
+
+def cache_folder() -> Path:
+    """Where imported and converted files are kept: ``$XDG_CACHE_HOME/pallas`` or ``~/.cache/pallas``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pallas"

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import MODEL_RATE_HZ
+from pallas_ros.body.resources import cache_folder
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.files import read_folder
 from pallas_ros.data.packs import ALIGNMENT, PACKS, PackClip, import_packs
@@ -128,7 +128,7 @@ class MotionLibrary:
         key = hashlib.sha256(json.dumps([CACHE_VERSION, ALIGNMENT, stamp]).encode()).hexdigest()[
             :16
         ]
-        target = Path(cache or default_cache()) / f"library-{key}"
+        target = Path(cache or cache_folder()) / f"library-{key}"
         if not (target / "clips.json").is_file():
             _import(folder, present, target)
         clips = tuple(LibraryClip(**row) for row in json.loads((target / "clips.json").read_text()))
@@ -165,11 +165,6 @@ class MotionLibrary:
             np.concatenate([c.motion.positions[:, 0].astype(np.float32) for c in clips]),
             np.concatenate([(c.motion.extra or {})["contacts"] for c in clips]),
         )
-
-
-def default_cache() -> Path:
-    """``$XDG_CACHE_HOME/pallas`` or ``~/.cache/pallas``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pallas"
 
 
 def _import(folder: Path, packs: list[str], target: Path) -> None:

@@ -1,0 +1,1 @@
+"""Text: a frozen encoder, explicit features, descriptions of clips, alignment with motion."""
