@@ -16,9 +16,9 @@ demo: setup ## run the whole graph for DURATION=20 s; bag, figures and film in o
 test: setup ## run the tests; ARGS="-k calibration" selects some
 	@.venv/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
-lint: setup ## ruff, formatting, mypy (strict), import contracts, docstrings
+lint: setup ## ruff, formatting, mypy (strict), import contracts, docstrings, style
 	@status=0; for check in "ruff check" "ruff format --check" mypy "lint-imports --no-logo" \
-		"interrogate -q pallas_ros hpstm_ros"; do \
+		"interrogate -q pallas_ros hpstm_ros" "python tools/style.py"; do \
 		echo "-- $$check"; .venv/bin/$$check || status=1; done; exit $$status
 
 format: setup ## fix what ruff can fix

@@ -1,6 +1,7 @@
 """pip's part of the build: everything static is in pyproject.toml and setup.cfg.
 
-What is left is data: launch files, configuration, robots and models go to `share/pallas`, where colcon puts them too.
+What is left is data: launch files, configuration, robots and models go to `share/pallas`, where
+colcon puts them too.
 """
 
 from pathlib import Path

@@ -1,9 +1,11 @@
-"""The arm's side of the running graph: how far, and how long, the simulated arm is behind the operator.
+"""The arm's side of the running graph: how far, and how long, the simulated arm is behind the
+operator.
 
     python benchmarks/bench_arm.py --robot panda --json arm.json
 
-The nodes `retarget` and `arm_simulator` (MuJoCo) run as processes of their own; this one plays the operator: bodies of a calm motion at 60 Hz, the
-dead-man's switch, the call to engage. It listens to goals, commands and joint states, and compares the tip of the moving arm with
+The nodes `retarget` and `arm_simulator` (MuJoCo) run as processes of their own; this one plays the
+operator: bodies of a calm motion at 60 Hz, the dead-man's switch, the call to engage. It listens to
+goals, commands and joint states, and compares the tip of the moving arm with
 
 - the commanded tip at the same instant: the arm's own tracking error, and by how much it is late;
 - the target at the stamp of the body it came from: end to end, from the body to the moving arm.
@@ -54,8 +56,12 @@ class Operator:
     def __init__(self, robot: str) -> None:
         """``robot`` as for `load_robot`."""
         self.robot = load_robot(robot)
-        self._tips, self._motion, self._frame = guard_of(self.robot).tips, reaching(60.0), 0
-        self.moving, self.state, self.reason = False, "", ""
+        self._tips = guard_of(self.robot).tips
+        self._motion = reaching(60.0)
+        self._frame = 0
+        self.moving = False
+        self.state = ""
+        self.reason = ""
         self.commands: list[tuple[NDArray[np.int64], F64]] = []
         self.measured: list[tuple[int, F64]] = []
         self.goals: list[list[tuple[int, F64]]] = [[] for _ in self.robot.arms]
@@ -77,7 +83,8 @@ class Operator:
     def _tell(self) -> None:
         self._switch.publish(Bool(data=True))
         self._frame += self.moving
-        k, now = self._frame % len(self._motion), self.node.get_clock().now().nanoseconds
+        k = self._frame % len(self._motion)
+        now = self.node.get_clock().now().nanoseconds
         body = BodyFrame(
             now,
             self._motion.rotations[k],
@@ -101,7 +108,8 @@ class Operator:
         self.measured.append((from_stamp(message.header.stamp), np.array(message.position)))
 
     def _on_status(self, message: SupervisorStatus) -> None:
-        self.state, self.reason = message.state_name, message.reason
+        self.state = message.state_name
+        self.reason = message.reason
 
     def _on_goal(self, number: int, message: PoseStamped) -> None:
         p = message.pose.position
@@ -116,11 +124,9 @@ class Operator:
             for stamp, posture in self.measured
             if since <= stamp <= times[-1] - _NS // 5
         ]
-        at, arm = (
-            np.array([stamp for stamp, _ in measured]),
-            np.array([self._tips(posture) for _, posture in measured]),
-        )
-        told = (times, np.array([self._tips(posture) for posture in q]))
+        at = np.array([stamp for stamp, _ in measured])
+        arm = np.array([self._tips(posture) for _, posture in measured])
+        commanded = (times, np.array([self._tips(posture) for posture in q]))
         stamps = np.array([stamp for stamp, _ in self.goals[0]])
         count = min(len(goals) for goals in self.goals)
         asked = (
@@ -130,9 +136,9 @@ class Operator:
         out = {
             "seconds": float(np.ptp(at) / _NS),
             "commands": len(self.commands),
-            "limits_passed": len(violations),
+            "limit_violations": len(violations),
         }
-        for name, (when, where) in (("command", told), ("target", asked)):
+        for name, (when, where) in (("command", commanded), ("target", asked)):
             errors = [_distance(at, arm, when + delay * 1_000_000, where) for delay in _DELAYS_MS]
             best = int(np.argmin(errors))
             out |= {
@@ -144,7 +150,9 @@ class Operator:
 
 
 def _distance(at: NDArray[np.int64], tips: F64, when: NDArray[np.int64], where: F64) -> float:
-    """Mean distance in mm of tips (N, A, 3) at times (N,) from points (M, A, 3) at times (M,), the worse arm."""
+    """Mean distance in mm of tips (N, A, 3) at times (N,) from points (M, A, 3) at times (M,), the
+    worse arm.
+    """
     wanted = np.empty_like(tips)
     for arm, axis in np.ndindex(tips.shape[1:]):
         wanted[:, arm, axis] = np.interp(at, when, where[:, arm, axis])
@@ -178,7 +186,8 @@ def main() -> int:
     ]
     rclpy.init()
     try:
-        operator, executor = Operator(args.robot), make_executor()
+        operator = Operator(args.robot)
+        executor = make_executor()
         executor.add_node(operator.node)
 
         def listen(seconds: float, state: str = "") -> bool:

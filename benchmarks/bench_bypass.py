@@ -1,10 +1,12 @@
-"""Does smoothing help the bodies that PALLAS itself predicts? Error and jerk of every method on them, a clip after the other.
+"""Does smoothing help the bodies that PALLAS itself predicts? Error and jerk of every method on
+them, a clip after the other.
 
     python benchmarks/bench_bypass.py --data ../shared/data --clips 8
 
-Clips of the test splits wear simulated sensors (noise, bias, 4 degrees of mounting error); their samples go through the live pipeline and its
-released network, and the bodies that come out through each method. Errors are root-relative, against the body that wore the sensors; the jerk
-is that of all joints in the world, over the true one's.
+Clips of the test splits wear simulated sensors (noise, bias, 4 degrees of mounting error); their
+samples go through the live pipeline and its released network, and the bodies that come out through
+each method. Errors are root-relative, against the body that wore the sensors; the jerk is that of
+all joints in the world, over the true one's.
 """
 
 import argparse
@@ -92,7 +94,8 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
-    library, compared = MotionLibrary.open(args.data), methods()
+    library = MotionLibrary.open(args.data)
+    compared = methods()
     makers = {name: shared_method(settings) for name, settings in compared.items()}
     rows = []
     for split in ("seen", "unseen"):
@@ -121,7 +124,8 @@ def main() -> None:
                 }
             )
             print(
-                f"{split:<7} {name:<22} {len(chosen):3d} clips  {error:5.2f} cm  jerk {jerk / true_jerk:4.2f} of the true one"
+                f"{split:<7} {name:<22} {len(chosen):3d} clips  {error:5.2f} cm  jerk"
+                f" {jerk / true_jerk:4.2f} of the true one"
             )
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")

@@ -71,7 +71,9 @@ def number_of(reading: Reading) -> int | None:
 
 
 def hostile(name: str, rng: np.random.Generator) -> Iterator[tuple[bytes, int | None]]:
-    """Pieces of a stream without end: valid measurements (with their number) between garbage of all kinds (None)."""
+    """Pieces of a stream without end: valid measurements (with their number) between garbage of all
+    kinds (None).
+    """
     encoder = PROTOCOLS[name].encoder()
     others = [spec.encoder() for other, spec in PROTOCOLS.items() if other != name]
     index = 0
@@ -82,9 +84,9 @@ def hostile(name: str, rng: np.random.Generator) -> Iterator[tuple[bytes, int | 
         elif kind == 1:  # truncated
             whole = encoder.encode(numbered(1_000_000))
             yield whole[: int(rng.integers(1, len(whole)))], None
-        elif (
-            kind == 2
-        ):  # a bit turned; where the protocol has no checksum the measurement itself would change, so its beginning is hit
+        elif kind == 2:
+            # a bit turned; where the protocol has no checksum the measurement itself would
+            # change, so its beginning is hit
             damaged = bytearray(encoder.encode(numbered(1_000_000)))
             at = int(rng.integers(0, len(damaged))) if name not in ("ximu3", "csv") else 0
             damaged[at] ^= 1 << int(rng.integers(0, 8))
@@ -107,10 +109,16 @@ def hostile(name: str, rng: np.random.Generator) -> Iterator[tuple[bytes, int | 
 
 
 def fuzz(name: str, total: int, seed: int = 0) -> Row:
-    """Feed ``total`` hostile bytes in chunks of random size; count the valid measurements that come out again."""
+    """Feed ``total`` hostile bytes in chunks of random size; count the valid measurements that come
+    out again.
+    """
     rng = np.random.default_rng(seed)
     decoder = PROTOCOLS[name].decoder()
-    sent, got, spurious, fed, kept = 0, set[int](), 0, 0, 0
+    sent = 0
+    got = set[int]()
+    spurious = 0
+    fed = 0
+    kept = 0
     pending = b""
     begun = time.process_time()
     with tqdm(
@@ -166,7 +174,9 @@ def stamps(
     resolution_s: float = 0.0,
     seed: int = 0,
 ) -> Row:
-    """Error of reconstructed stamps against the true instants, with bytes held back to multiples of ``burst_s``."""
+    """Error of reconstructed stamps against the true instants, with bytes held back to multiples of
+    ``burst_s``.
+    """
     rng = np.random.default_rng(seed)
     true = np.arange(0, seconds, 1 / rate_hz) + 0.3 / rate_hz
     device = 500.0 + true * (1 + ppm * 1e-6)
@@ -179,7 +189,8 @@ def stamps(
         rng.random(len(true)) < 0.01, rng.uniform(0, 0.03, len(true)), 0
     )  # the host was busy
     arrival = np.maximum.accumulate(arrival)
-    mapper, start = ClockMapper(), 10**18
+    mapper = ClockMapper()
+    start = 10**18
     got = (
         np.array(
             [mapper.map(float(d), start + round(a * 1e9)) - start for d, a in zip(device, arrival)]
@@ -205,12 +216,15 @@ def stamps(
 
 
 def calibration(functional: bool = True, sloppy_deg: float = 0.0, wearers: int = 20) -> Row:
-    """Error of bone orientation that the guided calibration leaves, over simulated wearers and a minute of movement after it.
+    """Error of bone orientation that the guided calibration leaves, over simulated wearers and a
+    minute of movement after it.
 
-    Sensors sit any way (without the functional part: as documented), 10 degrees askew, with 30 degrees of heading offset;
-    ``sloppy_deg`` is how far the wearer misses each pose, standard deviation of every joint angle.
+    Sensors sit any way (without the functional part: as documented), 10 degrees askew, with 30
+    degrees of heading offset; ``sloppy_deg`` is how far the wearer misses each pose, standard
+    deviation of every joint angle.
     """
-    errors, failed = [], 0
+    errors = []
+    failed = 0
     for seed in range(wearers):
         rng = np.random.default_rng(seed)
         worn = {
@@ -224,9 +238,11 @@ def calibration(functional: bool = True, sloppy_deg: float = 0.0, wearers: int =
         seeker = GuidedCalibrator(functional, None if functional else worn)
         motion = calibration_motion(
             functional,
-            sloppy=np.random.default_rng(seed + 1000).normal(0.0, sloppy_deg, 400)
-            if sloppy_deg
-            else None,
+            sloppy=(
+                np.random.default_rng(seed + 1000).normal(0.0, sloppy_deg, 400)
+                if sloppy_deg
+                else None
+            ),
         )
         found = next(
             (
@@ -262,25 +278,28 @@ def calibration(functional: bool = True, sloppy_deg: float = 0.0, wearers: int =
 def headings(
     seed: int, magnetometer: bool, faults: Faults, minutes: float = 30.0
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Half an hour of everyday movement as the pipeline has it before the body's constraints: the driver's own orientation filter.
+    """Half an hour of everyday movement as the pipeline has it before the body's constraints: the
+    driver's own orientation filter.
 
     Returns:
-        s (T,), bone orientations (T, 4, 4) as measured, every 0.1 s, their headings right on average from 2 to 3 s, in the still T-pose
-        with which it begins (the calibration), and the true ones.
+        s (T,), bone orientations (T, 4, 4) as measured, every 0.1 s, their headings right on
+        average from 2 to 3 s, in the still T-pose with which it begins (the calibration), and the
+        true ones.
     """
-    rate, motion = 100.0, swaying(everyday_motion(minutes * 60, seed, fps=30), faults, seed)
+    rate = 100.0
+    motion = swaying(everyday_motion(minutes * 60, seed, fps=30), faults, seed)
     noise = SensorNoise(tilt_error=0, heading_walk=0, mounting_error=0.1)
-    measured, true, times = [], [], []
+    measured = []
+    true = []
+    times = []
     tracks = afflicted(VirtualSensors(noise, seed).tracks(motion, rate), faults, seed)
     for track, fused in zip(
         tracks.values(), _fused(list(tracks.values()), magnetometer, rate), strict=True
     ):
         q = rotations.multiply(fused, rotations.inverse(track.q_bone_sensor))[::10]
-        bone, still, fresh = (
-            track.q_world_bone[::10],
-            slice(round(2 * rate / 10), round(3 * rate / 10)),
-            round(3 * rate / 10),
-        )
+        bone = track.q_world_bone[::10]
+        still = slice(round(2 * rate / 10), round(3 * rate / 10))
+        fresh = round(3 * rate / 10)
         off = rotations.heading(rotations.multiply(q[still], rotations.inverse(bone[still])))
         calibrated = rotations.about_z(-float(np.angle(np.exp(1j * off).mean())))
         measured.append(rotations.multiply(calibrated, q)[fresh:])
@@ -295,7 +314,9 @@ def headings(
 
 
 def _fused(tracks: Sequence[SensorTrack], magnetometer: bool, rate: float) -> list[FloatArray]:
-    """What the driver's orientation filters make of the four sensors, sample by sample as they come: they share the field they feel."""
+    """What the driver's orientation filters make of the four sensors, sample by sample as they
+    come: they share the field they feel.
+    """
     common = CommonField()
     filters = [OrientationFilter(magnetometer, rate, common) for _ in tracks]
     out: list[list[NDArray[np.floating]]] = [[] for _ in tracks]
@@ -316,10 +337,13 @@ def _fused(tracks: Sequence[SensorTrack], magnetometer: bool, rate: float) -> li
 
 
 def drift(run: tuple[FloatArray, FloatArray, FloatArray], expected: float, name: str) -> list[Row]:
-    """Error of the heading between trunk and forearms. ``expected``: parameter `heading_drift`, deg/min; 0 for no body constraints."""
+    """Error of the heading between trunk and forearms. ``expected``: parameter `heading_drift`,
+    deg/min; 0 for no body constraints.
+    """
     time, measured, true = run
     corrector = HeadingDrift(DriftModel.of(expected)) if expected else None
-    fixed, moved = measured.copy(), np.zeros((len(time), 4))
+    fixed = measured.copy()
+    moved = np.zeros((len(time), 4))
     for i, (t, q) in enumerate(zip(time, measured)):
         frame = ImuFrame(
             10**9 + round(t * 1e9),
@@ -332,7 +356,8 @@ def drift(run: tuple[FloatArray, FloatArray, FloatArray], expected: float, name:
         )
         if corrector is not None:
             frame = corrector.correct(frame)
-            fixed[i], moved[i] = frame.orientation, np.degrees(frame.heading_drift)
+            fixed[i] = frame.orientation
+            moved[i] = np.degrees(frame.heading_drift)
     off = np.degrees(rotations.heading(rotations.multiply(fixed, rotations.inverse(true))))
     rows = []
     for a, b in ((1, 2), (1, 3), (0, 1)):
@@ -364,9 +389,11 @@ DRIFT_CASES = {
 def drifts(
     seeds: Sequence[int] = (3, 4, 5), minutes: float = 30.0, cases: Sequence[str] | None = None
 ) -> list[Row]:
-    """The issue's words and the harder test, over wearers (seeds): medians and percentiles over all, the largest of any.
+    """The issue's words and the harder test, over wearers (seeds): medians and percentiles over
+    all, the largest of any.
 
-    "as the issue says it": bias steps and steel on simulated sensors. "hard": a wearer who sways as well, and a field that wanders indoors.
+    "as the issue says it": bias steps and steel on simulated sensors. "hard": a wearer who sways as
+    well, and a field that wanders indoors.
     """
     rows: list[Row] = []
     for name in cases or DRIFT_CASES:
@@ -410,7 +437,8 @@ def throughput(
 ) -> Row:
     """Processor time of the driver node's process, sensors simulated by another process.
 
-    ``orientation``: the driver's parameter. With "auto" these sensors' own quaternions are taken, and no filter runs; with "9d" four do.
+    ``orientation``: the driver's parameter. With "auto" these sensors' own quaternions are taken,
+    and no filter runs; with "9d" four do.
     """
     import rclpy
     from rclpy.parameter import Parameter
@@ -431,7 +459,8 @@ def throughput(
         node = ImuDriverNode(
             parameter_overrides=[Parameter(name, value=value) for name, value in settings.items()]
         )
-        executor, done = make_executor(), threading.Event()
+        executor = make_executor()
+        done = threading.Event()
         spinner = threading.Thread(target=_spin, args=(executor, done), daemon=True)
         try:
             node.bring("configure")
@@ -440,22 +469,21 @@ def throughput(
             spinner.start()
             assert node._driver is not None
             time.sleep(4.0)
-            counted, used, begun = (
-                sum(s.samples for s in node._driver.stats()),
-                resource.getrusage(resource.RUSAGE_SELF),
-                time.monotonic(),
-            )
+            counted = sum(s.samples for s in node._driver.stats())
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            begun = time.monotonic()
             time.sleep(seconds)
-            now, passed = resource.getrusage(resource.RUSAGE_SELF), time.monotonic() - begun
+            now = resource.getrusage(resource.RUSAGE_SELF)
+            passed = time.monotonic() - begun
             stats = node._driver.stats()
             return {
                 "protocol": protocol,
                 "orientation": orientation,
                 "rate Hz": rate_hz,
                 "samples/s": (sum(s.samples for s in stats) - counted) / passed,
-                "core %": 100
-                * (now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime)
-                / passed,
+                "core %": (
+                    100 * (now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime) / passed
+                ),
                 "lost": sum(s.lost for s in stats),
                 "latency p50 ms": 1e3 * max(s.latency_s[0] for s in stats),
                 "latency p99 ms": 1e3 * max(s.latency_s[1] for s in stats),

@@ -1,16 +1,22 @@
-"""Every ready robot on test motions, tip speed limit off: hand error, limits passed, and time of a step.
+"""Every ready robot on test motions, tip speed limit off: hand error, limit violations, and time of
+a step.
 
     python benchmarks/bench_retarget.py --data ../shared/data --clips 1 --json retarget.json
-    python benchmarks/bench_retarget.py --data ../shared/data --every --json retarget.json        an hour and a half
-    python benchmarks/bench_retarget.py --data ../shared/data --clips 1 --pace 0.33               as one moves who leads an arm
+    python benchmarks/bench_retarget.py --data ../shared/data --every --json retarget.json
+        an hour and a half
+    python benchmarks/bench_retarget.py --data ../shared/data --clips 1 --pace 0.33
+        as one moves who leads an arm
 
-The motions: `calm` and `demo`, written in code; clips of the test splits, so many of each content or every one, whole; the real recording, where
-a file of its bodies is given (`pallas process ../shared/data/real_imu_60hz.npz real.npz`). A row is a robot and a group of motions. Robots that are
-in the file already are left out, so that an interrupted run goes on.
+The motions: `calm` and `demo`, written in code; clips of the test splits, so many of each content
+or every one, whole; the real recording, where a file of its bodies is given (`pallas process
+../shared/data/real_imu_60hz.npz real.npz`). A row is a robot and a group of motions. Robots that
+are in the file already are left out, so that an interrupted run goes on.
 
-`in reach`: share of the time in which the target can be reached, and in time, by a follower that has nothing but the joints' limits of speed and
-acceleration to heed (`hpstm_ros.retarget.demand`), and the mean distance of the commanded hand from it then; `all`: over all the time. Each hand
-counts by itself; `together_mm` in the file: of the farther of two hands, where both targets are in reach.
+`in reach`: share of the time in which the target can be reached, and in time, by a follower that
+has nothing but the joints' limits of speed and acceleration to respect
+(`hpstm_ros.retarget.demand`), and the mean distance of the commanded hand from it then; `all`: over
+all the time. Each hand counts by itself; `together_mm` in the file: of the farther of two hands,
+where both targets are in reach.
 """
 
 import argparse
@@ -42,7 +48,9 @@ WRITTEN = ("calm", "demo")
 def motions(
     data: Path | None, clips: int | None, seconds: float, real: Path | None
 ) -> Iterator[tuple[str, str, Motion]]:
-    """Group, name and motion, the same ones every time, each of ``seconds`` at most; with ``clips`` None every clip, whole."""
+    """Group, name and motion, the same ones every time, each of ``seconds`` at most; with ``clips``
+    None every clip, whole.
+    """
     yield "calm", "reaching", reaching(seconds)
     yield "demo", "demo", demo_motion(2 * seconds)
     if data is not None:
@@ -79,13 +87,17 @@ def paced(motion: Motion, pace: float) -> Motion:
 
 
 def figures(results: list[JointMotion]) -> dict[str, float]:
-    """Of a group: shares of the time, mean errors in mm, the 99th percentile of a step's time, limits passed."""
+    """Of a group: shares of the time, mean errors in mm, the 99th percentile of a step's time,
+    limit violations.
+    """
     error = np.concatenate([result.hand_error for result in results])
     demand = np.concatenate([result.demand for result in results])
     tracking = np.concatenate([result.tracking for result in results])
     on = tracking & np.isfinite(error).all(axis=1)
-    error, demand = error[on], demand[on]
-    near, both = demand == IN_REACH, (demand == IN_REACH).all(axis=1)
+    error = error[on]
+    demand = demand[on]
+    near = demand == IN_REACH
+    both = (demand == IN_REACH).all(axis=1)
     steps = np.concatenate([result.step_s for result in results])
     return {
         "motions": len(results),
@@ -94,9 +106,9 @@ def figures(results: list[JointMotion]) -> dict[str, float]:
         "in_reach": float(near.mean()) if on.any() else 0.0,
         "out_of_reach": float((demand == OUT_OF_REACH).mean()) if on.any() else 0.0,
         "in_reach_mm": float(error[near].mean() * 1e3) if near.any() else float("nan"),
-        "in_reach_p95_mm": float(np.percentile(error[near], 95) * 1e3)
-        if near.any()
-        else float("nan"),
+        "in_reach_p95_mm": (
+            float(np.percentile(error[near], 95) * 1e3) if near.any() else float("nan")
+        ),
         "together": float(both.mean()) if on.any() else 0.0,
         "together_mm": float(error[both].max(axis=1).mean() * 1e3) if both.any() else float("nan"),
         "all_mm": float(error.mean() * 1e3) if on.any() else float("nan"),
@@ -144,12 +156,14 @@ def main() -> None:
     args = parser.parse_args()
     rows = json.loads(args.json.read_text()) if args.json and args.json.exists() else []
     print(
-        f"{'robot':8s} {'motions':12s} {'s':>5s} {'in reach':>9s} {'mm':>6s} {'p95':>6s} {'all mm':>7s} {'p50 ms':>7s} {'p99 ms':>7s} passed"
+        f"{'robot':8s} {'motions':12s} {'s':>5s} {'in reach':>9s} {'mm':>6s} {'p95':>6s}"
+        f" {'all mm':>7s} {'p50 ms':>7s} {'p99 ms':>7s} passed"
     )
     for name in args.robots:
         if name in {row["robot"] for row in rows}:
             continue
-        robot, groups = load_robot(name), dict[str, list[JointMotion]]()
+        robot = load_robot(name)
+        groups = dict[str, list[JointMotion]]()
         for group, _, motion in motions(
             args.data, None if args.every else args.clips, args.seconds, args.real
         ):
@@ -161,8 +175,10 @@ def main() -> None:
             row = figures(results)
             rows.append({"robot": name, "group": group, **row})
             print(
-                f"{name:8s} {group:8s} {row['motions']:3.0f} {row['seconds']:5.0f} {100 * row['in_reach']:7.0f} % {row['in_reach_mm']:6.1f} "
-                f"{row['in_reach_p95_mm']:6.1f} {row['all_mm']:7.1f} {row['step_p50_ms']:7.2f} {row['step_p99_ms']:7.2f} {row['passed']:6.0f}",
+                f"{name:8s} {group:8s} {row['motions']:3.0f} {row['seconds']:5.0f}"
+                f" {100 * row['in_reach']:7.0f} % {row['in_reach_mm']:6.1f}"
+                f" {row['in_reach_p95_mm']:6.1f} {row['all_mm']:7.1f} {row['step_p50_ms']:7.2f}"
+                f" {row['step_p99_ms']:7.2f} {row['passed']:6.0f}",
                 flush=True,
             )
         if args.json:

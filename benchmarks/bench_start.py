@@ -1,21 +1,31 @@
-"""Starts and stops of the whole graph, one after the other, and what each cost: gaps, lost messages, leftovers.
+"""Starts and stops of the whole graph, one after the other, and what each cost: gaps, lost
+messages, leftovers.
 
     python benchmarks/bench_start.py --cycles 30 --seconds 8
     python benchmarks/bench_start.py --cycles 5 -- --single-process operator:=auto
 
-Each cycle runs `pallas up` in processes of its own, waits for the graph to be up, listens for some seconds and ends it with Ctrl-C. Nothing
-is recorded: what is counted is what this process hears, which takes part in the graph like any other listener, from the first body to the last.
+Each cycle runs `pallas up` in processes of its own, waits for the graph to be up, listens for some
+seconds and ends it with Ctrl-C. Nothing
+is recorded: what is counted is what this process hears, which takes part in the graph like any
+other listener, from the first body to the last.
 
 up        s from the start of the command to the first body
 bodies    of /pallas/body
-gap       ms, the longest time between two bodies, as the middleware received them here; of /pallas/body and /hpstm/body
+gap
+    ms, the longest time between two bodies, as the middleware received them here; of
+    /pallas/body and /hpstm/body
 skipped   frames of the 60 Hz grid between the first body and the last without a body
-lost      messages with which somebody was not reached: by the middleware's numbers here, from number 1 on, and by what the nodes say that they
+lost
+    messages with which somebody was not reached: by the middleware's numbers here, from number
+    1 on, and by what the nodes say that they
           received (`/diagnostics`) of what was heard here, from the first message on
 stop      s from Ctrl-C to the end of the command
-left      processes, files in shared memory that nobody uses, and nodes in the graph, 2 s after the end
+left
+    processes, files in shared memory that nobody uses, and nodes in the graph, 2 s after the
+    end
 
-A cycle is clean with no gap over 50 ms, nothing lost and nothing left. The exit status is 1 where one was not.
+A cycle is clean with no gap over 50 ms, nothing lost and nothing left. The exit status is 1 where
+one was not.
 """
 
 import argparse
@@ -53,7 +63,9 @@ from pallas_ros.graph.measurement import RECEIVED
 from pallas_ros.messages.decode import header_stamp
 from pallas_ros.ros import middleware
 
-START_S, STOP_S, SETTLE_S = 180.0, 60.0, 2.0
+START_S = 180.0
+STOP_S = 60.0
+SETTLE_S = 2.0
 READ_S = 0.02
 LONGEST_GAP_MS = 50.0
 TOPICS = {
@@ -88,8 +100,9 @@ class Cycle:
     def row(self) -> str:
         """As a line of the table."""
         return (
-            f"{self.up_s:6.1f} {self.bodies:7d} {self.gap_ms:7.1f} {self.gap_hpstm_ms:7.1f} {self.skipped:8d} {self.lost:5d} "
-            f"{self.stop_s:6.2f}  {', '.join(self.left) or '-'}{'' if not self.status else f' (status {self.status})'}"
+            f"{self.up_s:6.1f} {self.bodies:7d} {self.gap_ms:7.1f} {self.gap_hpstm_ms:7.1f}"
+            f" {self.skipped:8d} {self.lost:5d} {self.stop_s:6.2f} "
+            f" {', '.join(self.left) or '-'}{'' if not self.status else f' (status {self.status})'}"
         )
 
 
@@ -174,7 +187,8 @@ def _taken(subscription: Any) -> Any:
 
 def cycle(listener: Listener, words: list[str], seconds: float, folder: Path) -> Cycle:
     """One start and stop of the graph, listened to."""
-    found, before = Cycle(), _shared(os.getpid())
+    found = Cycle()
+    before = _shared(os.getpid())
     listener.clear()
     log = folder / "up.log"
     begun = time.monotonic()
@@ -196,7 +210,8 @@ def cycle(listener: Listener, words: list[str], seconds: float, folder: Path) ->
     process.send_signal(signal.SIGINT)
     while process.poll() is None and time.monotonic() - stopping < STOP_S:
         listener.listen(READ_S)
-    found.status, found.stop_s = process.wait(1.0), time.monotonic() - stopping
+    found.status = process.wait(1.0)
+    found.stop_s = time.monotonic() - stopping
     listener.listen(SETTLE_S)
     _judge(found, listener)
     found.left = [f"process {pid}" for pid in pids if Path(f"/proc/{pid}").exists()]
@@ -272,8 +287,9 @@ def main() -> int:
     clean = sum(one.clean for one in cycles)
     gaps = [max(one.gap_ms, one.gap_hpstm_ms) for one in cycles]
     print(
-        f"{clean} of {len(cycles)} clean; longest gap {max(gaps):.1f} ms; "
-        f"{sum(one.lost for one in cycles)} messages lost; {sum(len(one.left) for one in cycles)} things left"
+        f"{clean} of {len(cycles)} clean; longest gap {max(gaps):.1f} ms;"
+        f" {sum(one.lost for one in cycles)} messages lost; {sum(len(one.left) for one in cycles)}"
+        " things left"
     )
     if args.json:
         args.json.write_text(json.dumps([asdict(one) for one in cycles], indent=1) + "\n")

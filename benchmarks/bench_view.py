@@ -1,11 +1,13 @@
-"""What looking costs, in Debian's Chromium: a report's first load, and the viewer's share of a core beside the live graph.
+"""What looking costs, in Debian's Chromium: a report's first load, and the viewer's share of a core
+beside the live graph.
 
     python benchmarks/bench_view.py page out/demo/bag.html
     python benchmarks/bench_view.py live --seconds 30
 
-`page` opens the page in a browser that has shown nothing but a blank one, as often as asked, and beside it an empty page: time to
-the load event (everything decoded that is seen at once). `live` runs the demo's graph, opens `pallas view` in a browser, and counts the
-processor time of the viewer's process, which means something on a busy machine too; the browser's own is not in it.
+`page` opens the page in a browser that has shown nothing but a blank one, as often as asked, and
+beside it an empty page: time to the load event (everything decoded that is seen at once). `live`
+runs the demo's graph, opens `pallas view` in a browser, and counts the processor time of the
+viewer's process, which means something on a busy machine too; the browser's own is not in it.
 """
 
 import argparse
@@ -45,7 +47,8 @@ def page(path: Path, times: int) -> None:
             loads = [first_load_ms(file) for _ in range(times)]
             spread = f"{min(loads):.0f} to {max(loads):.0f}"
             print(
-                f"{name}: {file.stat().st_size / 1e6:.1f} MB, first load {statistics.median(loads):.0f} ms ({spread}, {times} times)"
+                f"{name}: {file.stat().st_size / 1e6:.1f} MB, first load"
+                f" {statistics.median(loads):.0f} ms ({spread}, {times} times)"
             )
 
 
@@ -88,11 +91,13 @@ def live(seconds: float) -> None:
 
 def report(what: str, process: int, seconds: float) -> None:
     """Print what share of a core ``process`` takes for ``seconds``."""
-    before, begun = processor_s(process), time.monotonic()
+    before = processor_s(process)
+    begun = time.monotonic()
     time.sleep(seconds)
     share = (processor_s(process) - before) / (time.monotonic() - begun)
     print(
-        f"viewer, {what}: {100 * share:.1f} % of a core over {seconds:.0f} s (load {os.getloadavg()[0]:.1f})",
+        f"viewer, {what}: {100 * share:.1f} % of a core over {seconds:.0f} s (load"
+        f" {os.getloadavg()[0]:.1f})",
         flush=True,
     )
 

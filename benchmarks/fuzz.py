@@ -1,13 +1,16 @@
-"""Damaged and hostile files of one format, as many as asked for: hangs, crashes, tracebacks and memory are counted.
+"""Damaged and hostile files of one format, as many as asked for: hangs, crashes, tracebacks and
+memory are counted.
 
     python benchmarks/fuzz.py npz --inputs 100000
     python benchmarks/fuzz.py all --inputs 2000 --json fuzz.json
-    python benchmarks/fuzz.py urdf --replay 1234              what one input does, with its traceback
+    python benchmarks/fuzz.py urdf --replay 1234
+        what one input does, with its traceback
 
-Each input is a valid file changed at random (`fuzz_formats.py`), numbered, so that a number and a seed give the same file again.
-A worker process reads one after another; the one that watches it kills it where an input takes more than ``HANG_S`` seconds of
-processor time, and starts another where it died. What an input may do is be read, or be refused with a `PallasError` of one
-short line. Inputs that did anything else are kept in ``--keep``.
+Each input is a valid file changed at random (`fuzz_formats.py`), numbered, so that a number and a
+seed give the same file again. A worker process reads one after another; the one that watches it
+kills it where an input takes more than ``HANG_S`` seconds of processor time, and starts another
+where it died. What an input may do is be read, or be refused with a `PallasError` of one short
+line. Inputs that did anything else are kept in ``--keep``.
 """
 
 import argparse
@@ -34,7 +37,9 @@ from fuzz_formats import FORMATS, Format
 from pallas_ros.core.errors import LONGEST_MESSAGE, PallasError
 
 HANG_S = 5.0
-"""Processor time of one input after which it counts as a hang; the slowest honest one takes well under a second."""
+"""Processor time of one input after which it counts as a hang; the slowest honest one takes well
+under a second.
+"""
 DEAD_S = 120.0
 """Time without any progress, waiting included, after which it counts as a hang too."""
 MEMORY_MB = 1000.0
@@ -64,7 +69,9 @@ def attempt(form: Format, path: Path) -> str:
 
 
 def work(form: Format, folder: Path, seed: int, start: int, stop: int) -> int:
-    """The worker: reads inputs, and says of each its outcome, seconds of processor time and peak memory in MB."""
+    """The worker: reads inputs, and says of each its outcome, seconds of processor time and peak
+    memory in MB.
+    """
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = os.fdopen(os.dup(1), "w", buffering=1)
@@ -152,12 +159,16 @@ class Watched:
 
 def run(form: Format, inputs: int, seed: int, keep: Path) -> Tally:
     """Read ``inputs`` changed files of a format."""
-    tally, number = Tally(), 0
+    tally = Tally()
+    number = 0
     with tempfile.TemporaryDirectory() as folder:
         while number < inputs:
             worker = Watched(form, Path(folder), seed, number, inputs)
-            began, said_at, processor = number, time.monotonic(), worker.processor_s()
-            ready, outcome = False, ""
+            began = number
+            said_at = time.monotonic()
+            processor = worker.processor_s()
+            ready = False
+            outcome = ""
             while not outcome:
                 lines = worker.lines()
                 if lines is None:
@@ -165,7 +176,9 @@ def run(form: Format, inputs: int, seed: int, keep: Path) -> Tally:
                     outcome = "done" if status == 0 else f"crash: {_death(status)}"
                     break
                 for done, what, seconds, memory in lines:
-                    ready, said_at, processor = True, time.monotonic(), worker.processor_s()
+                    ready = True
+                    said_at = time.monotonic()
+                    processor = worker.processor_s()
                     if done < 0:
                         continue
                     number = done + 1

@@ -1,7 +1,8 @@
 """The formats that are fuzzed: valid files, how one is changed, and what is read of it.
 
-A format of another module is added to `FORMATS`. ``read`` does what the commands do with such a file, up to where the file no
-longer matters; whatever it raises but `PallasError` is a fault. Used by `fuzz.py` and by `test/files/test_fuzz.py`.
+A format of another module is added to `FORMATS`. ``read`` does what the commands do with such a
+file, up to where the file no longer matters; whatever it raises but `PallasError` is a fault. Used
+by `fuzz.py` and by `test/files/test_fuzz.py`.
 """
 
 import contextlib
@@ -102,8 +103,10 @@ def recordings() -> list[bytes]:
     rate = np.zeros((frames, 4, 3))
     return [
         _npz(**common, linear_acceleration=0 * still, calibrated=np.bool_(True)),
-        _npz(**common, linear_acceleration=still, angular_velocity=rate, calibrated=np.bool_(False)),
-    ]  # fmt: skip
+        _npz(
+            **common, linear_acceleration=still, angular_velocity=rate, calibrated=np.bool_(False)
+        ),
+    ]
 
 
 @functools.cache
@@ -180,19 +183,22 @@ COLLADA = b"""<?xml version="1.0" encoding="utf-8"?>
 <library_visual_scenes><visual_scene id="scene"><node id="n"><matrix>1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1</matrix><instance_node url="#part"/>
 <node id="m"><translate>0 0 1</translate><rotate>0 0 1 90</rotate><instance_geometry url="#g"/></node></node></visual_scene></library_visual_scenes>
 <scene><instance_visual_scene url="#scene"/></scene></COLLADA>
-"""
+"""  # noqa: E501
 
 
 def arm(joints: int = 3, shape: str = '<box size="0.05 0.05 0.1"/>') -> bytes:
     """The URDF of an arm."""
     solid = f"<geometry>{shape}</geometry>"
     link = (
-        '<link name="link_{0}"><inertial><mass value="1"/><inertia ixx="0.1" ixy="0" ixz="0" iyy="0.1" iyz="0" izz="0.1"/></inertial>'
-        f"<visual>{solid}</visual><collision><origin xyz='0 0 0.05' rpy='0 0 0'/>{solid}</collision></link>"
+        '<link name="link_{0}"><inertial><mass value="1"/><inertia ixx="0.1" ixy="0" ixz="0"'
+        ' iyy="0.1" iyz="0" izz="0.1"/></inertial>'
+        f"<visual>{solid}</visual><collision><origin xyz='0 0 0.05' rpy='0 0"
+        f" 0'/>{solid}</collision></link>"
     )
     joint = (
-        '<joint name="joint_{0}" type="{1}"><parent link="link_{0}"/><child link="link_{2}"/><origin xyz="0 0 0.2" rpy="0 0 0"/>'
-        '<axis xyz="{3}"/><limit lower="-2" upper="2" velocity="2" effort="20"/></joint>'
+        '<joint name="joint_{0}" type="{1}"><parent link="link_{0}"/><child'
+        ' link="link_{2}"/><origin xyz="0 0 0.2" rpy="0 0 0"/><axis xyz="{3}"/><limit lower="-2"'
+        ' upper="2" velocity="2" effort="20"/></joint>'
     )
     text = '<robot name="arm">' + "".join(link.format(n) for n in range(joints + 2))
     for n in range(joints + 1):
@@ -380,7 +386,8 @@ def change_weights(data: bytes, draw: random.Random) -> bytes:
     if draw.random() < 0.2:
         return change.bytes_of(data, draw)
     size = int.from_bytes(data[:8], "little")
-    header, rest = data[8 : 8 + size], data[8 + size :]
+    header = data[8 : 8 + size]
+    rest = data[8 + size :]
     if draw.random() < 0.3:
         header = change.text_of(header, draw)
     else:
@@ -421,7 +428,8 @@ def models() -> list[bytes]:
         helper.make_node("Add", ["h", "state_s"], ["y"]),
         helper.make_node("Tanh", ["y"], ["next_s"]),
     ]
-    inputs, outputs = [tensor("x"), tensor("state_s")], [tensor("y"), tensor("next_s")]
+    inputs = [tensor("x"), tensor("state_s")]
+    outputs = [tensor("y"), tensor("next_s")]
     graph = helper.make_graph(nodes, "step", inputs, outputs, [weight])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     document = {"kind": "pallas", "rate_hz": 60, "sha256": UNSIGNED}

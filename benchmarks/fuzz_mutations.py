@@ -1,4 +1,6 @@
-"""Changes that keep a file's structure, made by a `random.Random`: the same in the tests, where Hypothesis draws from it."""
+"""Changes that keep a file's structure, made by a `random.Random`: the same in the tests, where
+Hypothesis draws from it.
+"""
 
 import copy
 import io
@@ -14,14 +16,74 @@ import yaml
 ElementTree.register_namespace("", "http://www.collada.org/2005/11/COLLADASchema")
 
 BYTES = (b"\0", b"\xff" * 4, b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\x80" + b"\0" * 7, b"\n", b"'")
-NUMBERS = ("nan", "inf", "-inf", "0", "-1", "1e300", "-1e300", "1e-320", "1e12", "9" * 400, "2147483648",
-           "1099511627776", "", "x", "0x7fffffff", "1e999", "0.5")  # fmt: skip
-TEXTS = ("", "x" * 10_000, "é" * 50, "\0", "\x1b[31m", "../../../../etc/passwd", "/dev/zero", "a b", "'", "${x}",
-         "%s%n", "{0}", "nan", "robot", "\n", "-", "[" * 3000, "{a: " * 3000, "*a", "&a [*a]", "!!python/none x")  # fmt: skip
+NUMBERS = (
+    "nan",
+    "inf",
+    "-inf",
+    "0",
+    "-1",
+    "1e300",
+    "-1e300",
+    "1e-320",
+    "1e12",
+    "9" * 400,
+    "2147483648",
+    "1099511627776",
+    "",
+    "x",
+    "0x7fffffff",
+    "1e999",
+    "0.5",
+)
+TEXTS = (
+    "",
+    "x" * 10_000,
+    "é" * 50,
+    "\0",
+    "\x1b[31m",
+    "../../../../etc/passwd",
+    "/dev/zero",
+    "a b",
+    "'",
+    "${x}",
+    "%s%n",
+    "{0}",
+    "nan",
+    "robot",
+    "\n",
+    "-",
+    "[" * 3000,
+    "{a: " * 3000,
+    "*a",
+    "&a [*a]",
+    "!!python/none x",
+)
 VALUES: tuple[Any, ...] = (
-    None, True, 0, -1, 1e300, float("nan"), float("inf"), 10**18, 10**400, "", "x" * 10_000, [], {}, [1, 2], {"a": 1},
-    [[[]]], "nan", 1e-300, -0.0, [None] * 3, [float("nan")] * 3, ["x"] * 7, [0] * 4, {"x": {"y": {"z": []}}},
-)  # fmt: skip
+    None,
+    True,
+    0,
+    -1,
+    1e300,
+    float("nan"),
+    float("inf"),
+    10**18,
+    10**400,
+    "",
+    "x" * 10_000,
+    [],
+    {},
+    [1, 2],
+    {"a": 1},
+    [[[]]],
+    "nan",
+    1e-300,
+    -0.0,
+    [None] * 3,
+    [float("nan")] * 3,
+    ["x"] * 7,
+    [0] * 4,
+    {"x": {"y": {"z": []}}},
+)
 
 
 def bytes_of(data: bytes, draw: random.Random) -> bytes:
@@ -83,7 +145,8 @@ def _replace(data: bytes, pattern: re.Pattern[bytes], by: bytes, draw: random.Ra
 
 def _lines(data: bytes, draw: random.Random) -> bytes:
     lines = data.split(b"\n")
-    at, other = draw.randrange(len(lines)), draw.randrange(len(lines))
+    at = draw.randrange(len(lines))
+    other = draw.randrange(len(lines))
     kind = draw.randrange(4)
     if kind == 0:
         del lines[at]
@@ -97,7 +160,9 @@ def _lines(data: bytes, draw: random.Random) -> bytes:
 
 
 def tree_of(document: Any, draw: random.Random) -> Any:
-    """A document of mappings, lists and scalars with parts replaced, left out, repeated, renamed or put inside each other."""
+    """A document of mappings, lists and scalars with parts replaced, left out, repeated, renamed or
+    put inside each other.
+    """
     document = copy.deepcopy(document)
     for _ in range(draw.choice((1, 1, 2, 3))):
         places = list(_places(document))
@@ -124,8 +189,10 @@ def tree_of(document: Any, draw: random.Random) -> Any:
 
 def _places(node: Any, depth: int = 0) -> Any:
     """(mapping or list, key) of all that a document holds."""
-    keys = node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
-    for key in list(keys) if depth < 30 else ():
+    if depth >= 30 or not isinstance(node, (dict, list)):
+        return
+    keys = node if isinstance(node, dict) else range(len(node))
+    for key in list(keys):
         yield node, key
         yield from _places(node[key], depth + 1)
 
@@ -150,7 +217,8 @@ def xml_of(data: bytes, draw: random.Random) -> bytes:
     root = ElementTree.fromstring(data)
     for _ in range(draw.choice((1, 1, 2, 4))):
         elements = list(root.iter())
-        element, other = draw.choice(elements), draw.choice(elements)
+        element = draw.choice(elements)
+        other = draw.choice(elements)
         kind = draw.randrange(7)
         if kind <= 2 and element.attrib:
             key = draw.choice(sorted(element.attrib))
@@ -268,13 +336,46 @@ def _change_header(member: bytes, draw: random.Random) -> bytes:
     """The text of a ``.npy`` header with another shape, type or order; its length stays right."""
     length = int.from_bytes(member[8:10], "little")
     text = member[10 : 10 + length]
-    text = draw.choice((
-        re.sub(rb"\(.*?\)", draw.choice((b"(1099511627776,)", b"(-1,)", b"(4294967296, 4294967296)", b"()", b"(0, 99999999999)",
-                                         str((1,) * 40).encode(), b"(2.5,)", b"(" * 500)), text, count=1),
-        re.sub(rb"'[<>|=][^']*'", draw.choice((b"'<f16'", b"'|O'", b"'<U999999999'", b"'<U0'", b"'|V8'", b"[('x', '<f8')]",
-                                               b"'<M8[s]'", b"'>c16'", b"[" * 500)), text, count=1),
-        text.replace(b"False", draw.choice((b"True", b"None", b"x"))),
-        text_of(text, draw),
-    ))  # fmt: skip
+    text = draw.choice(
+        (
+            re.sub(
+                rb"\(.*?\)",
+                draw.choice(
+                    (
+                        b"(1099511627776,)",
+                        b"(-1,)",
+                        b"(4294967296, 4294967296)",
+                        b"()",
+                        b"(0, 99999999999)",
+                        str((1,) * 40).encode(),
+                        b"(2.5,)",
+                        b"(" * 500,
+                    )
+                ),
+                text,
+                count=1,
+            ),
+            re.sub(
+                rb"'[<>|=][^']*'",
+                draw.choice(
+                    (
+                        b"'<f16'",
+                        b"'|O'",
+                        b"'<U999999999'",
+                        b"'<U0'",
+                        b"'|V8'",
+                        b"[('x', '<f8')]",
+                        b"'<M8[s]'",
+                        b"'>c16'",
+                        b"[" * 500,
+                    )
+                ),
+                text,
+                count=1,
+            ),
+            text.replace(b"False", draw.choice((b"True", b"None", b"x"))),
+            text_of(text, draw),
+        )
+    )
     text = text[:60_000]
     return member[:8] + len(text).to_bytes(2, "little") + text + member[10 + length :]

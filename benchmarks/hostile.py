@@ -1,11 +1,15 @@
-"""A million hostile frames through retargeting and supervisor; what is judged are the emitted commands alone.
+"""A million hostile frames through retargeting and supervisor; what is judged are the emitted
+commands alone.
 
-    python benchmarks/hostile.py --frames 1000000 --out hostile.jsonl        stops and goes on where it stopped
+    python benchmarks/hostile.py --frames 1000000 --out hostile.jsonl
+        stops and goes on where it stopped
 
-Every robot's every other story has what is near the arm looked for after the command, as the node does; every other two have intruders
-(`hpstm_ros.bench.intruders`): people who come into view, sources that repeat, floods, a guard that goes blind. Each line of the file is one
-seeded story and its verdict (`hpstm_ros.bench.hostile.Verdict`). A seed that fails belongs into test/safety/test_hostile.py. Count only
-stories told to the code as it is: begin a new file when it has changed.
+Every robot's every other scenario has what is near the arm looked for after the command, as the
+node does; every other two have intruders (`hpstm_ros.bench.intruders`): people who come into view,
+sources that repeat, floods, a guard that goes blind. Each line of the file is one seeded scenario
+and its verdict (`hpstm_ros.bench.hostile.Verdict`). A seed that fails belongs into
+test/safety/test_hostile.py. Count only
+scenarios run against the current code: begin a new file when it has changed.
 """
 
 import argparse
@@ -26,7 +30,9 @@ from hpstm_ros.retarget.robots import load_robot, ready_robots
 
 
 def main() -> int:
-    """Tell stories until there are enough frames; 1 where a limit was passed, a stop began late or something was raised."""
+    """Run scenarios until there are enough frames; 1 where a limit was violated, a stop began late
+    or something was raised.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,7 +42,9 @@ def main() -> int:
         default=20_000,
         help="in all, with those already in the file (default: 20000)",
     )
-    parser.add_argument("--story", type=int, default=500, help="frames of one story (default: 500)")
+    parser.add_argument(
+        "--scenario", type=int, default=500, help="frames of one scenario (default: 500)"
+    )
     parser.add_argument(
         "--robots",
         nargs="+",
@@ -44,7 +52,7 @@ def main() -> int:
         metavar="ROBOT",
         help="in turn (default: all ready ones)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the first story (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first scenario (default: 0)")
     parser.add_argument(
         "--out", type=Path, default=Path("hostile.jsonl"), help="default: hostile.jsonl"
     )
@@ -57,51 +65,55 @@ def main() -> int:
         if args.out.exists()
         else []
     )
-    told = {(story["robot"], story["seed"]) for story in done}
+    done_before = {(scenario["robot"], scenario["seed"]) for scenario in done}
     robots = {name: load_robot(name) for name in args.robots}
     seed = args.seed
-    total = sum(story["frames"] for story in done)
+    total = sum(scenario["frames"] for scenario in done)
     with args.out.open("a") as file, tqdm(total=args.frames, initial=total, unit="frame") as bar:
         while total < args.frames:
             name = args.robots[seed % len(args.robots)]
             looks_around = bool(seed // len(args.robots) % 2)
             intruders = bool(seed // len(args.robots) // 2 % 2)
-            if (name, seed) not in told:
+            if (name, seed) not in done_before:
                 try:
                     verdict = HostileRun(
                         robots[name],
                         seed,
-                        args.story,
+                        args.scenario,
                         looks_around=looks_around,
                         intruders=intruders,
                     ).run()
                 except Exception as error:
-                    verdict = Verdict(args.story, violations=[f"raised {error!r}"])
-                story = {
+                    verdict = Verdict(args.scenario, violations=[f"raised {error!r}"])
+                scenario = {
                     "robot": name,
                     "seed": seed,
                     "looks_around": looks_around,
                     "intruders": intruders,
                     **asdict(verdict),
                 }
-                done.append(story)
-                file.write(json.dumps(story) + "\n")
+                done.append(scenario)
+                file.write(json.dumps(scenario) + "\n")
                 file.flush()
-                total += args.story
-                bar.update(args.story)
+                total += args.scenario
+                bar.update(args.scenario)
             seed += 1
-    bad = [story for story in done if story["violations"] or story["stop_begins_s"] > 0.1]
-    commands = sum(story["commands"] for story in done)
+    bad = [
+        scenario for scenario in done if scenario["violations"] or scenario["stop_begins_s"] > 0.1
+    ]
+    commands = sum(scenario["commands"] for scenario in done)
     led, tracked = (
-        sum(story[share] * story["commands"] for story in done) / max(commands, 1)
+        sum(scenario[share] * scenario["commands"] for scenario in done) / max(commands, 1)
         for share in ("led", "tracked")
     )
     print(
-        f"{total} frames, {commands} commands, {100 * led:.0f} % of them led on, {100 * tracked:.0f} % were sent while tracking; "
-        f"{len(bad)} stories of {len(done)} failed; a stop began after {1e3 * max(story['stop_begins_s'] for story in done):.0f} ms at the latest"
+        f"{total} frames, {commands} commands, {100 * led:.0f} % of them led on,"
+        f" {100 * tracked:.0f} % were sent while tracking; {len(bad)} scenarios of {len(done)}"
+        " failed; a stop began after"
+        f" {1e3 * max(scenario['stop_begins_s'] for scenario in done):.0f} ms at the latest"
     )
-    for story in bad[:20]:
-        print(f"  {story['robot']} seed {story['seed']}: {story['violations'][:2]}")
+    for scenario in bad[:20]:
+        print(f"  {scenario['robot']} seed {scenario['seed']}: {scenario['violations'][:2]}")
     return 1 if bad else 0
 
 

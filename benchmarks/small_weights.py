@@ -1,4 +1,5 @@
-"""PALLAS with weights of 8 bits: what it would save, and what it would cost in accuracy. Every variant takes turns with the released one.
+"""PALLAS with weights of 8 bits: what it would save, and what it would cost in accuracy. Every
+variant takes turns with the released one.
 
 python benchmarks/small_weights.py
 """
@@ -36,7 +37,9 @@ from pallas_ros.runtime.onnxruntime_backend import OnnxRuntimeStream
 
 ROUNDS = 10
 _OTHER_WORK_BYTES = 8 << 20
-"""Read between two steps for the second figure, as other work would: the weights leave the second-level cache."""
+"""Read between two steps for the second figure, as other work would: the weights leave the
+second-level cache.
+"""
 
 
 def plain_products(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -73,11 +76,14 @@ def weights_of(graph: onnx.ModelProto, least: int) -> list[str]:
 
 
 def dynamic(least: int) -> Callable[[onnx.ModelProto], onnx.ModelProto]:
-    """Weights of 8 bits, one scale a column; what they are multiplied with is rounded to 8 bits frame by frame."""
+    """Weights of 8 bits, one scale a column; what they are multiplied with is rounded to 8 bits
+    frame by frame.
+    """
 
     def quantise(graph: onnx.ModelProto) -> onnx.ModelProto:
         with tempfile.TemporaryDirectory() as folder:
-            plain, small = Path(folder) / "plain.onnx", Path(folder) / "small.onnx"
+            plain = Path(folder) / "plain.onnx"
+            small = Path(folder) / "small.onnx"
             onnx.save(graph, plain)
             only = weights_of(graph, least)
             quantize_dynamic(
@@ -104,7 +110,8 @@ def half(graph: onnx.ModelProto) -> onnx.ModelProto:
     casts = []
     for tensor in graph.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) > 1000:
-            name, values = tensor.name, onnx.numpy_helper.to_array(tensor).astype(np.float16)
+            name = tensor.name
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, f"{name}_half"))
             casts.append(
                 onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT)
@@ -127,7 +134,8 @@ VARIANTS: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
 
 def frames(seconds: float) -> list[ImuFrame]:
     """Synchronised frames of the demonstration motion, with the sensors' noise."""
-    pipeline, found = PipelineSettings(backend="onnxruntime").pipeline(), list[ImuFrame]()
+    pipeline = PipelineSettings(backend="onnxruntime").pipeline()
+    found = list[ImuFrame]()
 
     def take(frame: ImuFrame) -> bool:
         found.append(frame)
@@ -147,7 +155,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=3000, help="timed, a variant (default: 3000)")
     args = parser.parse_args()
     logging.disable()  # the quantisers tell every operation
-    model, streams = ModelFile.load(resource("models/pallas.onnx")), {}
+    model = ModelFile.load(resource("models/pallas.onnx"))
+    streams = {}
     for name, change in VARIANTS.items():
         data = change(onnx.load_from_string(model.data)).SerializeToString()
         streams[name] = OnnxRuntimeStream(dataclasses.replace(model, data=data)), len(data)
@@ -172,12 +181,15 @@ def main() -> None:
                 cold[name].append(time_each(step, range(1)))
     own, own_cold = (float(np.median(np.concatenate(times["float"]))) for times in (taken, cold))
     for name, (_, size) in streams.items():
-        ms, ms_cold = np.concatenate(taken[name]), np.concatenate(cold[name])
+        ms = np.concatenate(taken[name])
+        ms_cold = np.concatenate(cold[name])
         off = 1e3 * np.linalg.norm(bodies[name] - bodies["float"], axis=2)
         print(
-            f"{name:<32} {size / 1e6:5.1f} MB  p50 {np.median(ms):.3f} ms ({np.median(ms) / own:.2f} x)  p99 {np.percentile(ms, 99):.3f} ms"
-            f"  after other work {np.median(ms_cold):.3f} ms ({np.median(ms_cold) / own_cold:.2f} x)"
-            f"  off by {off.mean():.2f} mm in the mean, {np.percentile(off, 99):.2f} (99 %), {off.max():.2f} at most"
+            f"{name:<32} {size / 1e6:5.1f} MB  p50 {np.median(ms):.3f} ms"
+            f" ({np.median(ms) / own:.2f} x)  p99 {np.percentile(ms, 99):.3f} ms  after other work"
+            f" {np.median(ms_cold):.3f} ms ({np.median(ms_cold) / own_cold:.2f} x)  off by"
+            f" {off.mean():.2f} mm in the mean, {np.percentile(off, 99):.2f} (99 %),"
+            f" {off.max():.2f} at most"
         )
 
 

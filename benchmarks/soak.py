@@ -4,9 +4,12 @@
     python benchmarks/soak.py repeat recordings/soak recordings/ten_hours --hours 10
     python benchmarks/soak.py memory recordings/ten_hours
 
-`minutes` prints rate, longest gap, latency and losses of every minute of a bag (record it with `pallas up robot:= --record recordings/soak --duration 1800`).
-`repeat` writes a bag that plays another over and over, each time later: receptions, and the stamps inside the messages of the pipeline's topics.
-`memory` runs `pallas report` and `pallas process` on a bag and prints what memory they hold at each quarter of their time: flat, however long the bag.
+`minutes` prints rate, longest gap, latency and losses of every minute of a bag (record it with
+`pallas up robot:= --record recordings/soak --duration 1800`).
+`repeat` writes a bag that plays another over and over, each time later: receptions, and the stamps
+inside the messages of the pipeline's topics.
+`memory` runs `pallas report` and `pallas process` on a bag and prints what memory they hold at each
+quarter of their time: flat, however long the bag.
 """
 
 import argparse
@@ -40,8 +43,12 @@ _TIME = struct.Struct("<iI")
 
 
 def minutes(bag: Bag) -> Iterator[tuple[str, ...]]:
-    """A row a minute: bodies/s, longest gap ms, latency of the smoothed body p50, p99, worst ms, samples/s of the four sensors together."""
-    arrivals, latencies, samples = defaultdict(list), defaultdict(list), defaultdict(int)
+    """A row a minute: bodies/s, longest gap ms, latency of the smoothed body p50, p99, worst ms,
+    samples/s of the four sensors together.
+    """
+    arrivals = defaultdict(list)
+    latencies = defaultdict(list)
+    samples = defaultdict(int)
     for message in tqdm(bag.messages({TOPIC_HPSTM_BODY, *SENSORS}), leave=False):
         minute = (message.stamp - bag.first) // MINUTE
         if message.topic in SENSORS:
@@ -69,13 +76,14 @@ def minutes(bag: Bag) -> Iterator[tuple[str, ...]]:
 
 
 def later(source: Bag, message: BagMessage, shift: int) -> bytes:
-    """A serialised message whose header is ``shift`` ns later, and with it the stamp of its newest input."""
+    """A serialised message whose header is ``shift`` ns later, and with it the stamp of its newest
+    input.
+    """
     data = _moved(message.data, 4, shift)
     if message.msgtype == "pallas/msg/ImuFrame":  # its last field
         data = _moved(data, len(data) - 8, shift)
-    elif (
-        message.msgtype == "pallas/msg/BodyPose"
-    ):  # before its remarks, a count of 0 where all is well
+    elif message.msgtype == "pallas/msg/BodyPose":
+        # before its remarks, a count of 0 where all is well
         newest = source.decode(message).newest_input if any(data[-4:]) else None
         at = data.rfind(_TIME.pack(newest.sec, newest.nanosec)) if newest else len(data) - 12
         data = _moved(data, at, shift)
@@ -92,7 +100,9 @@ def _moved(data: bytes, at: int, shift: int) -> bytes:
 
 
 def repeat(source: Bag, path: Path, hours: float) -> None:
-    """Write ``path``: ``source`` over and over for ``hours``, of the topics in `REPEATED` and what is latched."""
+    """Write ``path``: ``source`` over and over for ``hours``, of the topics in `REPEATED` and what
+    is latched.
+    """
     period = source.last - source.first + 10_000_000
     period += -period % 50_000_000  # whole frames of the 60 Hz grid: stamps stay on it
     latched = {name for name, topic in source.topics.items() if topic.qos.latched}
@@ -116,7 +126,9 @@ def repeat(source: Bag, path: Path, hours: float) -> None:
 
 
 def memory(bag: Path) -> Iterator[tuple[str, ...]]:
-    """A row a command: processor time s, resident memory MB at each quarter of its running time, and the most there ever was."""
+    """A row a command: processor time s, resident memory MB at each quarter of its running time,
+    and the most there ever was.
+    """
     with tempfile.TemporaryDirectory() as folder:
         for name, output in (("report", "page.html"), ("process", "motion.npz")):
             command = [
@@ -150,7 +162,9 @@ def memory(bag: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _held(process: int) -> dict[str, float]:
-    """Resident memory (VmRSS, MB) and processor time (s) of a process; empty where it has just ended."""
+    """Resident memory (VmRSS, MB) and processor time (s) of a process; empty where it has just
+    ended.
+    """
     try:
         status = dict(
             line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines()
@@ -180,7 +194,8 @@ def main() -> None:
         return
     if args.what == "memory":
         print(
-            f"{bag.duration / 3600:.1f} h, {bag.count} messages\n command     cpu s    1/4 MB   2/4 MB   3/4 MB   end MB   most MB"
+            f"{bag.duration / 3600:.1f} h, {bag.count} messages\n command     cpu s    1/4 MB   2/4"
+            " MB   3/4 MB   end MB   most MB"
         )
     else:
         print("minute  bodies/s  gap ms  p50 ms  p99 ms  worst ms  samples/s")

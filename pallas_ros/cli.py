@@ -1,8 +1,11 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command `pallas`: finds its subcommands by the entry-point group ``pallas.commands`` and runs one.
+"""The command `pallas`: finds its subcommands by the entry-point group ``pallas.commands`` and runs
+one.
 
-A command is a module with ``HELP`` (one sentence), ``EXAMPLE`` (lines to type), ``configure(parser)`` and ``run(args) -> int``. Only the module of
-the command that runs is imported: of the others `HELP` is read from their source, so that `pallas --help` stays quick.
+A command is a module with ``HELP`` (one sentence), ``EXAMPLE`` (lines to type),
+``configure(parser)`` and ``run(args) -> int``. Only the module of
+the command that runs is imported: of the others `HELP` is read from their source, so that `pallas
+--help` stays quick.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ examples:
   pallas smooth motion.npz smooth.npz
   pallas retarget smooth.npz arm.npz --robot panda --arm right
 
-`pallas COMMAND --help` teaches each. Completion: eval "$(pallas --completion bash)"  (or zsh, fish)"""
+`pallas COMMAND --help` teaches each. Completion: eval "$(pallas --completion bash)"
+    (or zsh, fish)"""
 
 
 class Command(Protocol):
@@ -94,20 +98,24 @@ def load(entry: EntryPoint) -> Command:
     except ModuleNotFoundError as error:
         if error.name == entry.value:
             raise PallasError(
-                f"the command '{entry.name}' is not part of this installation ({error.name} is missing)"
+                f"the command '{entry.name}' is not part of this installation ({error.name} is"
+                " missing)"
             ) from error
         if (error.name or "").split(".")[0] in ("rclpy", "pallas"):
             raise PallasError(
-                f"'{entry.name}' needs ROS 2 ({error.name} is missing): run `make setup`, or source a ROS 2 workspace"
+                f"'{entry.name}' needs ROS 2 ({error.name} is missing): run `make setup`, or source"
+                " a ROS 2 workspace"
             ) from error
         raise PallasError(
-            f"'{entry.name}' needs the Python package {error.name}, which is not installed: run `make setup`, "
-            "or pip install 'pallas-ros[sim,view,robot,train]'"
+            f"'{entry.name}' needs the Python package {error.name}, which is not installed: run"
+            " `make setup`, or pip install 'pallas-ros[sim,view,robot,train]'"
         ) from error
 
 
 def build_parser(commands: dict[str, EntryPoint], chosen: str | None) -> Parser:
-    """The parser of the whole command; only the subcommand ``chosen`` is imported and has its arguments."""
+    """The parser of the whole command; only the subcommand ``chosen`` is imported and has its
+    arguments.
+    """
     parser = Parser(
         prog="pallas",
         description="Four IMUs in, a body and a moving robot arm out.",
@@ -170,7 +178,9 @@ def choose(arguments: Sequence[str], commands: dict[str, EntryPoint]) -> str | N
 
 
 def complete(commands: dict[str, EntryPoint]) -> None:
-    """Answer the shell that asks for completions (argcomplete's protocol), and end; return at once where none asks."""
+    """Answer the shell that asks for completions (argcomplete's protocol), and end; return at once
+    where none asks.
+    """
     if "_ARGCOMPLETE" not in os.environ:
         return
     import argcomplete
@@ -202,7 +212,8 @@ def dispatch(arguments: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `pallas`; the exit status: 0, 2 for bad input, 130 when interrupted, 1 for a fault of pallas itself.
+    """Run `pallas`; the exit status: 0, 2 for bad input, 130 when interrupted, 1 for a fault of
+    pallas itself.
 
     With ``PALLAS_DEBUG=1`` in the environment every exception is shown with its traceback.
     """
@@ -230,7 +241,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = readable(str(error).strip().splitlines()[0]) if str(error).strip() else ""
         what = f"{type(error).__name__}: {lines}" if lines else type(error).__name__
         print(
-            f"pallas: {what} (a fault of pallas itself; PALLAS_DEBUG=1 in the environment shows where)",
+            f"pallas: {what} (a fault of pallas itself; PALLAS_DEBUG=1 in the environment shows"
+            " where)",
             file=sys.stderr,
         )
         return 1

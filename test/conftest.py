@@ -1,4 +1,6 @@
-"""What all tests share: ROS tests apart from each other and from the machine, ROS and timing tests one after the other."""
+"""What all tests share: ROS tests apart from each other and from the machine, ROS and timing tests
+one after the other.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ settings.load_profile("pallas")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `ros` (or that take `ros_domain`) or `timing` go to one worker of xdist (`--dist loadgroup`)."""
+    """Tests marked `ros` (or that take `ros_domain`) or `timing` go to one worker of xdist (`--dist
+    loadgroup`).
+    """
     for item in items:
         if "ros_domain" in getattr(item, "fixturenames", ()):
             item.add_marker("ros")
@@ -36,7 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def ros_domain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]:
-    """A ROS domain id that no other test on this machine has, set in the environment, with discovery limited to this machine.
+    """A ROS domain id that no other test on this machine has, set in the environment, with
+    discovery limited to this machine.
 
     The test and the processes it starts are alone in it. Skips where there is no ROS 2.
     """
@@ -62,7 +67,9 @@ def ros_domain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]
 
 @pytest.fixture
 def ros_nodes(ros_domain: int) -> Iterator[list[Any]]:
-    """rclpy, running in a ROS domain of its own; nodes appended to this list are stopped and destroyed at the end, the last one first."""
+    """rclpy, running in a ROS domain of its own; nodes appended to this list are stopped and
+    destroyed at the end, the last one first.
+    """
     import rclpy
 
     rclpy.init()
@@ -76,7 +83,9 @@ def ros_nodes(ros_domain: int) -> Iterator[list[Any]]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of recordings to test with ($PALLAS_DATA, else `../shared/data`); skips, visibly, where it is absent."""
+    """The folder of recordings to test with ($PALLAS_DATA, else `../shared/data`); skips, visibly,
+    where it is absent.
+    """
     folder = Path(
         os.environ.get("PALLAS_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
     )
@@ -87,7 +96,9 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An IMU recording of four simulated sensors without noise: 8 s that begin with a still T-pose."""
+    """An IMU recording of four simulated sensors without noise: 8 s that begin with a
+    still T-pose.
+    """
     import numpy as np
 
     from pallas_ros import SITES, demo_motion

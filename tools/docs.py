@@ -1,4 +1,5 @@
-"""Write the parts of docs/ that are made from the code: docs/parameters.md, of every node, and docs/commands.md, of `pallas`.
+"""Write the parts of docs/ that are made from the code: docs/parameters.md, of every node, and
+docs/commands.md, of `pallas`.
 
 make docs            writes them
 ... --check          exits 1 where one is not what it would be
@@ -22,7 +23,10 @@ def parameters() -> str:
 
     text = f"# Parameters of the nodes\n\n{NOTICE}\n"
     text += "Set one with `--ros-args -p NAME:=VALUE` or in a parameter file (`config/`). "
-    text += "A value that is not as described is refused with its name and range. *Start* marks those that are set at start only.\n"
+    text += (
+        "A value that is not as described is refused with its name and range. *Start* marks those"
+        " that are set at start only.\n"
+    )
     for name in sorted(entry.name for entry in entry_points(group="pallas.nodes")):
         text += (
             f"\n## {name}\n\n| parameter | default | must be | what it is |\n|---|---|---|---|\n"
@@ -56,7 +60,10 @@ def commands() -> str:
 
     os.environ["COLUMNS"] = "120"
     installed = cli.installed_commands()
-    text = f"# The command `pallas`\n\n{NOTICE}\n```\n{cli.build_parser(installed, None).format_help()}```\n"
+    text = (
+        "# The command"
+        f" `pallas`\n\n{NOTICE}\n```\n{cli.build_parser(installed, None).format_help()}```\n"
+    )
     for name in installed:
         help_text = cli.subparser(cli.build_parser(installed, name), name).format_help()
         text += f"\n## pallas {name}\n\n```\n{help_text.rstrip()}\n```\n"
@@ -69,7 +76,8 @@ def main() -> int:
     stale = []
     for name, make in (("parameters.md", parameters), ("commands.md", commands)):
         try:
-            path, text = ROOT / "docs" / name, make()
+            path = ROOT / "docs" / name
+            text = make()
         except PallasError as error:
             print(f"docs/{name}: {error}", file=sys.stderr)
             return 2

@@ -1,4 +1,7 @@
-"""Weights of ablations in half precision: `python tools/halve_weights.py IN OUT`. They are kept to be compared with, not to be run; half the bytes do."""
+"""Weights of ablations in half precision: `python tools/halve_weights.py IN OUT`.
+
+They are kept to be compared with, not to be run; half the bytes do.
+"""
 
 import sys
 

@@ -1,6 +1,8 @@
-"""Resolve pyproject.toml (all extras) and requirements/venv.in into requirements/lock.txt: one file for Python 3.10 to 3.12.
+"""Resolve pyproject.toml (all extras) and requirements/venv.in into requirements/lock.txt: one file
+for Python 3.10 to 3.12.
 
-Run as `make lock`, with any Python >= 3.9. Uses `uv` in an environment of its own; what it finds is what `make setup` installs.
+Run as `make lock`, with any Python >= 3.9. Uses `uv` in an environment of its own; what it finds is
+what `make setup` installs.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements" / "lock.txt"
 UV = "uv==0.13.8"
-# What torch needs on CUDA is torch's own affair: setup.py installs torch with its dependencies, so they are left out here.
+# What torch needs on CUDA is torch's own affair: setup.py installs torch with its dependencies, so
+# they are left out here.
 TORCH_OWN = re.compile(r"^(nvidia-|cuda-|triton)")
 HEADER = """\
 # Made by `make lock` from pyproject.toml (all extras) and requirements/venv.in. Do not edit.
@@ -24,7 +27,10 @@ HEADER = """\
 
 
 def resolve(uv: Path, draft: Path) -> list[str]:
-    """The pins, one requirement a line. `draft` starts as today's lock, whose versions uv keeps where they still fit."""
+    """The pins, one requirement a line.
+
+    `draft` starts as today's lock, whose versions uv keeps where they still fit.
+    """
     command = [
         *(str(uv), "pip", "compile", "--universal", "--python-version", "3.10", "--all-extras"),
         *("--no-annotate", "--no-header", "--no-emit-index-url", "--no-emit-find-links", "--quiet"),
@@ -32,7 +38,8 @@ def resolve(uv: Path, draft: Path) -> list[str]:
         *sys.argv[1:],  # e.g. --upgrade-package NAME
     ]
     subprocess.run(command, cwd=ROOT, check=True)
-    # `extra-index` lines name machines, and torch's local version (+cpu) exists only on some of them
+    # `extra-index` lines name machines, and torch's local version (+cpu) exists only on some of
+    # them
     lines = [
         line for line in draft.read_text().splitlines() if line and not line.startswith(("-", "#"))
     ]

@@ -1,8 +1,11 @@
-"""Make the ROS of this virtual environment, and no other, the one its Python uses. `tools/setup.py` copies this into site-packages.
+"""Make the ROS of this virtual environment, and no other, the one its Python uses. `tools/setup.py`
+copies this into site-packages.
 
-ROS finds libraries through LD_LIBRARY_PATH and packages through AMENT_PREFIX_PATH, and the loader reads the first only when a
-process starts: so a Python started without them starts itself once more with them. An installation of ROS that happens to be sourced
-(other libraries, often another Python) is left out; a workspace built on this environment is kept.
+ROS finds libraries through LD_LIBRARY_PATH and packages through AMENT_PREFIX_PATH, and the loader
+reads the first only when a
+process starts: so a Python started without them starts itself once more with them. An installation
+of ROS that happens to be sourced (other libraries, often another Python) is left out; a workspace
+built on this environment is kept.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ import os
 import sys
 from pathlib import Path
 
-# The wheels bring a bootstrapper of their own (ros_wheels_bootstrapper.pth), which looks at nothing but this.
+# The wheels bring a bootstrapper of their own (ros_wheels_bootstrapper.pth), which looks at nothing
+# but this.
 GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 
 

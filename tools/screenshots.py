@@ -1,6 +1,8 @@
-"""Every picture of README and docs/guide/viewing.md, from one bag: `.venv/bin/python tools/screenshots.py out/demo/bag [film|report|viewer ...]`.
+"""Every picture of README and docs/guide/viewing.md, from one bag: `.venv/bin/python
+tools/screenshots.py out/demo/bag [film|report|viewer ...]`.
 
-Writes docs/images/demo.gif (operator and arm), report.png (top of `pallas report`) and viewer.png (`pallas view`); the last two with Debian's Chromium.
+Writes docs/images/demo.gif (operator and arm), report.png (top of `pallas report`) and viewer.png
+(`pallas view`); the last two with Debian's Chromium.
 """
 
 import argparse
@@ -16,8 +18,13 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
 sys.path.insert(0, str(ROOT / "test" / "view"))
-CLOSE_NOTICE = "(() => { const e = document.querySelector('.mantine-Notification-closeButton'); if (e) e.click(); return !!e })()"
-"""viser says that WebGL runs without a graphics card, which is so here and not on a reader's machine."""
+CLOSE_NOTICE = (
+    "(() => { const e = document.querySelector('.mantine-Notification-closeButton'); if (e)"
+    " e.click(); return !!e })()"
+)
+"""viser says that WebGL runs without a graphics card, which is so here and not on a reader's
+machine.
+"""
 
 
 def shrink(picture: np.ndarray, path: Path, colours: int = 160) -> None:
@@ -83,12 +90,13 @@ def viewer(bag: Path) -> None:
         browser.open(address)
         browser.until(lambda: browser.ask(CLOSE_NOTICE), 180)
         browser.until(lambda: browser.ask("document.querySelectorAll('.uplot').length") >= 6, 180)
-        before, now = None, browser.picture()
-        while (
-            before is None or (before != now).any()
-        ):  # the scene fades in, slowly without a graphics card
+        before = None
+        now = browser.picture()
+        while before is None or (before != now).any():
+            # the scene fades in, slowly without a graphics card
             time.sleep(4)
-            before, now = now, browser.picture()
+            before = now
+            now = browser.picture()
         shrink(now, IMAGES / "viewer.png")
         browser.close()
         process.terminate()

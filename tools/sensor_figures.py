@@ -1,4 +1,6 @@
-"""Draws the pictures of docs/guide/sensors.md with the project's own figure: `python tools/sensor_figures.py [FOLDER]`."""
+"""Draws the pictures of docs/guide/sensors.md with the project's own figure: `python
+tools/sensor_figures.py [FOLDER]`.
+"""
 
 import sys
 from pathlib import Path
@@ -35,7 +37,8 @@ STEPS = (
 def sensors(canvas: Canvas, motion: Motion, frame: int, label: bool) -> None:
     """The four sensors as dark boxes with their axes."""
     for site in SITES:
-        joint, lever = SITE[site].joint, SITE[site].place
+        joint = SITE[site].joint
+        lever = SITE[site].place
         q = bone_orientation(motion, site)[frame]
         skin = np.array(lever) * (1.25 if site in ("pelvis", "neck") else 1.4)
         centre = motion.positions[frame, JOINT_INDEX[joint]] + rotations.rotate(
@@ -64,7 +67,8 @@ def sensors(canvas: Canvas, motion: Motion, frame: int, label: bool) -> None:
 
 def worn(path: Path) -> None:
     """The T-pose from behind, with the sensors as they are worn."""
-    motion, frame = calibration_motion(False), round(7.0 * 60)
+    motion = calibration_motion(False)
+    frame = round(7.0 * 60)
     canvas = Canvas((1000, 620), Camera(eye=(-2.9, 0.7, 1.9), target=(0.0, 0.0, 1.02), focal=1.55))
     canvas.ground()
     capsules = human.figure(Skeleton.from_height())
@@ -84,10 +88,8 @@ def steps(path: Path) -> None:
     motion = calibration_motion(True)
     people = []
     for i, (name, second) in enumerate(STEPS):
-        frame, across = (
-            round(second * 60),
-            (i - 2) * 1.15 + (-0.3 if i < 1 else 0.3 if i > 1 else 0.0),
-        )
+        frame = round(second * 60)
+        across = (i - 2) * 1.15 + 0.3 * ((i > 1) - (i < 1))
         at = -motion.positions[frame, 0] * [1, 1, 0] + [0.0, across, 0.0]
         people.append(
             Person(motion.positions[frame], motion.rotations[frame], tuple(at.tolist()), label=name)

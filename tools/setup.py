@@ -1,10 +1,13 @@
-"""Build `.venv`: everything pallas needs on a machine without ROS, from pinned wheels, and the generated messages.
+"""Build `.venv`: everything pallas needs on a machine without ROS, from pinned wheels, and the
+generated messages.
 
-    make setup                        with the python3 of this shell, or the first of python3.11, 3.12, 3.10 that fits
+    make setup
+        with the python3 of this shell, or the first of python3.11, 3.12, 3.10 that fits
     make setup PYTHON=python3.12      with that one
 
-Runs on any Python >= 3.8 with its standard library. Each step leaves a stamp made of the contents of its inputs, so that a second run
-does only what changed, and an interrupted one goes on where it stopped.
+Runs on any Python >= 3.8 with its standard library. Each step leaves a stamp made of the contents
+of its inputs, so that a second run does only what changed, and an interrupted one goes on where it
+stopped.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ class SetupError(Exception):
     """Why the environment cannot be built, and what to do about it, in one sentence."""
 
 
-# ---------------------------------------------------------------------------------------------------------------- progress
+# ----------------------------------------------------------------------------------------------
+# progress
 
 
 class Progress:
@@ -75,7 +79,9 @@ def run(
     detail: Callable[[str], str],
     env: dict[str, str],
 ) -> str:
-    """Run `command`, keep its output in build/setup/`log`, show `detail(output so far)`; returns the output, raises SetupError."""
+    """Run `command`, keep its output in build/setup/`log`, show `detail(output so far)`; returns
+    the output, raises SetupError.
+    """
     path = WORK / log
     with path.open("w+", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(
@@ -98,23 +104,28 @@ def run(
     text = path.read_text(encoding="utf-8", errors="replace")
     if process.returncode < 0:
         raise SetupError(
-            f"`{Path(command[0]).name} {command[1]} {command[2]} ...` was killed by signal {-process.returncode}; run `make setup` again"
+            f"`{Path(command[0]).name} {command[1]} {command[2]} ...` was killed by signal"
+            f" {-process.returncode}; run `make setup` again"
         )
     if process.returncode:
         print("\n".join(text.strip().splitlines()[-15:]), file=sys.stderr)
         missing = re.search(r"No matching distribution found for (\S+)", text)
         if missing:
-            version, machine = platform.python_version(), platform.machine()
+            version = platform.python_version()
+            machine = platform.machine()
             raise SetupError(
-                f"there is no package {missing[1]} for Python {version} on {machine}, or the package index cannot be reached"
+                f"there is no package {missing[1]} for Python {version} on {machine}, or the"
+                " package index cannot be reached"
             )
         raise SetupError(
-            f"`{Path(command[0]).name} {command[1]} {command[2]} ...` failed; all it printed is in {path.relative_to(ROOT)}"
+            f"`{Path(command[0]).name} {command[1]} {command[2]} ...` failed; all it printed is in"
+            f" {path.relative_to(ROOT)}"
         )
     return text
 
 
-# ------------------------------------------------------------------------------------------------------- what the machine has
+# ----------------------------------------------------------------------------------------------
+# what the machine has
 
 
 class Interpreter(NamedTuple):
@@ -131,12 +142,15 @@ class Interpreter(NamedTuple):
 
 
 def examine(python: str) -> Interpreter | None:
-    """What an interpreter (of a virtual environment: the one it was made with) says of itself; None when it cannot be run."""
+    """What an interpreter (of a virtual environment: the one it was made with) says of itself; None
+    when it cannot be run.
+    """
     code = (
-        "import importlib.util, json, os, platform, sys, sysconfig;"
-        "print(json.dumps([os.path.realpath(getattr(sys, '_base_executable', sys.executable)), sys.version_info[:3],"
-        "platform.python_implementation(), os.path.exists(os.path.join(sysconfig.get_path('include'), 'Python.h')),"
-        "importlib.util.find_spec('ensurepip') is not None]))"
+        "import importlib.util, json, os, platform, sys,"
+        " sysconfig;print(json.dumps([os.path.realpath(getattr(sys, '_base_executable',"
+        " sys.executable)), sys.version_info[:3],platform.python_implementation(),"
+        " os.path.exists(os.path.join(sysconfig.get_path('include'),"
+        " 'Python.h')),importlib.util.find_spec('ensurepip') is not None]))"
     )
     try:
         found = subprocess.run(
@@ -153,7 +167,9 @@ def examine(python: str) -> Interpreter | None:
 
 
 def find_python() -> Interpreter:
-    """The interpreter to build on: $PYTHON alone where it is given, else that of .venv, this one, the first supported one on PATH."""
+    """The interpreter to build on: $PYTHON alone where it is given, else that of .venv, this one,
+    the first supported one on PATH.
+    """
     asked = os.environ.get("PYTHON")
     names = (
         [asked]
@@ -179,8 +195,8 @@ def check_machine(python: Interpreter) -> None:
     """Raise one sentence that names every missing apt package."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise SetupError(
-            f"there are ROS 2 wheels for Linux on x86_64, and this is {sys.platform} on {platform.machine()}: "
-            "use an installation of ROS 2 and colcon build"
+            f"there are ROS 2 wheels for Linux on x86_64, and this is {sys.platform} on"
+            f" {platform.machine()}: use an installation of ROS 2 and colcon build"
         )
     version = ".".join(map(str, python.version[:2]))
     packages = [tool for tool in ("cmake", "make", "g++") if not shutil.which(tool)]
@@ -188,7 +204,8 @@ def check_machine(python: Interpreter) -> None:
     packages += [] if python.headers else [f"python{version}-dev"]
     if packages:
         raise SetupError(
-            f"missing here: {', '.join(packages)}; install with: sudo apt-get install {' '.join(packages)}"
+            f"missing here: {', '.join(packages)}; install with: sudo apt-get install"
+            f" {' '.join(packages)}"
         )
 
 
@@ -202,11 +219,14 @@ def clean_environment() -> dict[str, str]:
     return env
 
 
-# ------------------------------------------------------------------------------------------------------------------- the steps
+# ----------------------------------------------------------------------------------------------
+# the steps
 
 
 def digest(*inputs: object) -> str:
-    """Hash of `inputs`: of a file or folder below the repository (Path) the contents, of anything else its text."""
+    """Hash of `inputs`: of a file or folder below the repository (Path) the contents, of anything
+    else its text.
+    """
     value = hashlib.sha256()
     for item in inputs:
         if not isinstance(item, Path):
@@ -253,7 +273,9 @@ def make_venv(python: Interpreter, progress: Progress) -> None:
 
 
 def install_packages(progress: Progress) -> None:
-    """The pinned wheels, without dependencies; torch with them, because its CUDA build brings its own and its CPU build none."""
+    """The pinned wheels, without dependencies; torch with them, because its CUDA build brings its
+    own and its CPU build none.
+    """
     site = site_packages()
     for half_installed in (p for p in site.glob("*.dist-info") if not (p / "RECORD").exists()):
         shutil.rmtree(half_installed)  # of an interrupted run; pip would take it for installed
@@ -264,7 +286,10 @@ def install_packages(progress: Progress) -> None:
 
     def detail(output: str) -> str:
         if "Installing collected packages" not in output:
-            return f"fetching {len(re.findall('^(?:Collecting|Processing|Ignoring|Requirement) ', output, re.M))}/{len(pins)}"
+            return (
+                "fetching"
+                f" {len(re.findall('^(?:Collecting|Processing|Ignoring|Requirement) ', output, re.M))}/{len(pins)}"  # noqa: E501
+            )
         return f"installing, {len(list(site.glob('*.dist-info')))} done"
 
     def torch_detail(output: str) -> str:
@@ -295,8 +320,13 @@ def install_packages(progress: Progress) -> None:
 
 
 def patch_ros_exports() -> None:
-    """The wheels' CMake targets name folders of the machine that built them: put in this environment's."""
-    query = "import json, numpy, sysconfig; print(json.dumps([sysconfig.get_path('include'), numpy.get_include()]))"
+    """The wheels' CMake targets name folders of the machine that built them: put in this
+    environment's.
+    """
+    query = (
+        "import json, numpy, sysconfig; print(json.dumps([sysconfig.get_path('include'),"
+        " numpy.get_include()]))"
+    )
     found = subprocess.run(
         [str(PYTHON), "-c", query], env=clean_environment(), check=True, stdout=subprocess.PIPE
     )
@@ -320,7 +350,9 @@ def install_ros_environment() -> None:
 
 
 def build_messages(progress: Progress) -> None:
-    """The packages of messages, and the executables of the nodes, into .venv, beside what the wheels put there."""
+    """The packages of messages, and the executables of the nodes, into .venv, beside what the
+    wheels put there.
+    """
     patch_ros_exports()
     base = WORK / "messages"
     sources = [str(ROOT)] + (
@@ -358,7 +390,9 @@ def build_messages(progress: Progress) -> None:
 
 
 def install_project(progress: Progress) -> None:
-    """The repository itself, editable: a new entry point in setup.cfg needs this step, a new line of Python needs nothing."""
+    """The repository itself, editable: a new entry point in setup.cfg needs this step, a new line
+    of Python needs nothing.
+    """
     for (
         folder
     ) in DATA:  # what looks for data as ROS does (FindPackageShare) finds that of the checkout

@@ -1,4 +1,5 @@
-"""The tables of docs/evidence/smoothing.md from an evaluation: `pallas eval hpstm --count 24 --seconds 4 --json F`, then `python tools/smoothing_tables.py F`.
+"""The tables of docs/evidence/smoothing.md from an evaluation: `pallas eval hpstm --count 24
+--seconds 4 --json F`, then `python tools/smoothing_tables.py F`.
 
 Each stands between `<!-- table: NAME -->` and `<!-- end -->`; what is between them is replaced.
 """
@@ -29,7 +30,9 @@ Figures = dict[tuple[str, str, str], float]
 
 
 def table(figures: Figures, rows: dict[str, str], metric: str, form: str) -> str:
-    """One row a method, one column a split and look-ahead; methods that were not measured are left out."""
+    """One row a method, one column a split and look-ahead; methods that were not measured are left
+    out.
+    """
     lines = [
         "| method | " + " | ".join(f"{s} {n}" for s, n in CASES) + " |",
         "|---|" + "---|" * len(CASES),
@@ -99,23 +102,30 @@ def tables(figures: Figures) -> dict[str, str]:
         "error": table(figures, METHODS, "mpjpe_mm", "{:.1f}"),
         "versus": versus(figures),
         "acceleration": table(figures, METHODS, "acceleration_error_m_s2", "{:.1f}"),
-        "jerk": table(figures, METHODS, "jerk_m_s3", "{:.0f}")
-        + "\n"
-        + table(figures, {"raw": "true"}, "jerk_true_m_s3", "{:.0f}").split("\n")[-1],
+        "jerk": (
+            table(figures, METHODS, "jerk_m_s3", "{:.0f}")
+            + "\n"
+            + table(figures, {"raw": "true"}, "jerk_true_m_s3", "{:.0f}").split("\n")[-1]
+        ),
         "bones": table(figures, bones, "bone_variation_mm", "{:.3f}"),
         "coverage": "\n".join(
             [*coverage[0].split("\n")[:2], *(text.split("\n")[-1] for text in coverage)]
         ),
         "delay": table(figures, only, "added_delay_ms", "{:.1f}"),
-        "unknown": f"Mean error in mm while the bone lengths are unknown: {', '.join(unknown)}. Then each is known to "
-        f"{figures['hpstm', 'unseen', 'bone_length_error_mm']:.1f} mm.",
+        "unknown": (
+            f"Mean error in mm while the bone lengths are unknown: {', '.join(unknown)}. Then each"
+            f" is known to {figures['hpstm', 'unseen', 'bone_length_error_mm']:.1f} mm."
+        ),
         "failures 0": failures(figures, 0),
         "failures 5": failures(figures, 5),
-        "flicker": ", ".join(
-            f"{figures['hpstm', f'unseen,lookahead={n}', 'flicker_mm']:.1f} mm at a look-ahead of {n}"
-            for n in (0, 2, 5)
-        )
-        + ".",
+        "flicker": (
+            ", ".join(
+                f"{figures['hpstm', f'unseen,lookahead={n}', 'flicker_mm']:.1f} mm at a look-ahead"
+                f" of {n}"
+                for n in (0, 2, 5)
+            )
+            + "."
+        ),
         "ablations": table(figures, ABLATIONS, "mpjpe_mm", "{:.2f}"),
     }
 

@@ -1,1 +1,3 @@
-"""What `pallas bench` measures of the robot's side: retargeting, and the supervisor under hostile input."""
+"""What `pallas bench` measures of the robot's side: retargeting, and the supervisor under hostile
+input.
+"""

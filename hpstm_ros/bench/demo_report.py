@@ -1,4 +1,6 @@
-"""What a recorded run of the whole graph was like: the figures of body and arm, a film of both, a page."""
+"""What a recorded run of the whole graph was like: the figures of body and arm, a film of both, a
+page.
+"""
 
 import html
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 COMMANDS = TOPIC_JOINT_TRAJECTORY.format(controller=DEFAULT_CONTROLLER)
-GOALS = {"max_gap_ms": 50.0, "latency_p99_ms": 20.0, "limits_passed": 0}
+GOALS = {"max_gap_ms": 50.0, "latency_p99_ms": 20.0, "limit_violations": 0}
 """What the run must keep to, each at most."""
 
 LABELS = {
@@ -37,7 +39,7 @@ LABELS = {
     "body_error_cm": ("body against the motion played, mean over joints", "cm"),
     "arm_error_mm": ("arm's tip against its command, rms", "mm"),
     "commands": ("joint commands", ""),
-    "limits_passed": ("limits passed", ""),
+    "limit_violations": ("limit violations", ""),
     "messages_lost": ("messages lost", ""),
 }
 
@@ -59,7 +61,8 @@ class Arm:
     @classmethod
     def read(cls, bag: Bag, robot: RobotDescription) -> "Arm":
         """From a bag; empty where the arm was not commanded."""
-        names, messages = list(robot.joint_names), []
+        names = list(robot.joint_names)
+        messages = []
         for _, message in bag.read(COMMANDS):
             order = [list(message.joint_names).index(name) for name in names]
             start = from_stamp(message.header.stamp)
@@ -89,7 +92,9 @@ class Arm:
         )
 
     def error_mm(self, robot: RobotDescription) -> float | None:
-        """Root mean square distance of the measured tips from the commanded ones at the same instants, mm."""
+        """Root mean square distance of the measured tips from the commanded ones at the same
+        instants, mm.
+        """
         inside = (
             (self.measured_times >= self.times[0]) & (self.measured_times <= self.times[-1])
             if len(self.times)
@@ -97,7 +102,8 @@ class Arm:
         )
         if not inside.any():
             return None
-        at, guard = self.measured_times[inside], guard_of(robot)
+        at = self.measured_times[inside]
+        guard = guard_of(robot)
         wanted = np.stack([np.interp(at, self.times, column) for column in self.q.T], axis=1)
         tips = [
             (guard.tips(a), guard.tips(b))
@@ -106,7 +112,9 @@ class Arm:
         return float(1e3 * np.sqrt(np.mean([np.sum((a - b) ** 2, axis=-1) for a, b in tips])))
 
     def violations(self, robot: RobotDescription) -> list[Violation]:
-        """Limits passed by the commands, found by the checker that shares nothing with the supervisor."""
+        """Limits passed by the commands, found by the checker that shares nothing with the
+        supervisor.
+        """
         limits = limits_of(robot)
         frames = [robot.frame(arm.tip) for arm in robot.arms]
         return check(self.times, self.q, limits) + check_tips(
@@ -123,19 +131,22 @@ def summarise(bag: Bag, robot: RobotDescription, arm: Arm) -> dict[str, Any]:
         **run.summary(),
         "arm_error_mm": None if error is None else round(error, 3),
         "commands": run.commands,
-        "limits_passed": len(violations),
+        "limit_violations": len(violations),
         "messages_lost": missing,
         "violations": [str(violation) for violation in violations],
     }
 
 
 def frames(bag: Bag, robot: RobotDescription, arm: Arm, fps: float) -> Iterator[NDArray[np.uint8]]:
-    """Pictures of the human beside the arm, ``fps`` a second of the run; raises ImportError where drawing is not installed."""
+    """Pictures of the human beside the arm, ``fps`` a second of the run; raises ImportError where
+    drawing is not installed.
+    """
     from pallas_ros.view.figure import Figure, Person
     from pallas_ros.view.robot import RobotShape
 
     figure = Figure(robot=RobotShape.load(robot.path))
-    due, start = 0.0, None
+    due = 0.0
+    start = None
     for _, body in read_bodies(bag, TOPIC_PALLAS_BODY):
         start = body.stamp if start is None else start
         seconds = (body.stamp - start) * 1e-9
@@ -159,16 +170,16 @@ def rows(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
     for key, (label, unit) in LABELS.items():
         value = summary.get(key)
         text = "not measured" if value is None else f"{value:g} {unit}".strip()
-        goal = GOALS.get(key)
-        kept = (
-            ""
-            if goal is None
-            else "kept"
-            if value is not None and value <= goal
-            else f"missed, goal {goal:g}"
-        )
-        lines.append((label, text, kept))
+        lines.append((label, text, _verdict(value, GOALS.get(key))))
     return lines
+
+
+def _verdict(value: float | None, goal: float | None) -> str:
+    if goal is None:
+        return ""
+    if value is not None and value <= goal:
+        return "kept"
+    return f"missed, goal {goal:g}"
 
 
 def page(summary: dict[str, Any], clip: str | None, title: str) -> str:
@@ -185,13 +196,16 @@ def page(summary: dict[str, Any], clip: str | None, title: str) -> str:
     if clip is not None and clip.endswith(".gif"):
         film = f'<img src="{html.escape(clip)}" alt="the operator and the arm">'
     style = (
-        "body{font:16px system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430}"
-        "video,img{width:100%;border-radius:8px}table{border-collapse:collapse;width:100%;margin-top:1rem}"
-        "td{padding:.4rem .6rem;border-bottom:1px solid #dde2ea}td:nth-child(2){font-variant-numeric:tabular-nums}"
+        "body{font:16px system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0"
+        " 1rem;color:#1c2430}video,img{width:100%;border-radius:8px}table{border-collapse:collapse;width:100%;margin-top:1rem}td{padding:.4rem"  # noqa: E501
+        " .6rem;border-bottom:1px solid #dde2ea}td:nth-child(2){font-variant-numeric:tabular-nums}"
     )
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport"'
+        f' content="width=device-width">'
         f"<title>{html.escape(title)}</title><style>{style}</style><h1>{html.escape(title)}</h1>{film}<table>{cells}</table>"
-        f"<p>Bag, film and summary.json lie beside this page. Latency runs from the stamp of the newest IMU sample in a body to the reception, "
-        f"by the recorder's middleware, of the first joint command made from that body.</p></html>\n"
+        f"<p>Bag, film and summary.json lie beside this page. Latency runs from the stamp of the"
+        f" newest IMU sample in a body to the reception, "
+        f"by the recorder's middleware, of the first joint command made from that"
+        f" body.</p></html>\n"
     )

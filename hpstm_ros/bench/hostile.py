@@ -1,9 +1,12 @@
-"""Hostile input for retargeting and supervisor, and the verdict of the independent checker on what they sent.
+"""Hostile input for retargeting and supervisor, and the verdict of the independent checker on what
+they sent.
 
-A run is a seeded story: bodies with NaN, jumps, gaps, reversed stamps and teleporting wrists; joint states that lie, stick or fail;
-buttons pressed at random; parameters changed at random, to nonsense too; a clock that jitters, stalls and jumps. The arm behind it is
-ideal, or stuck for a while. What is judged are the emitted commands alone: against the limits (`hpstm_ros.safety.checker`), and
-against what the story itself knows of whether the arm may be led (`_Permission`).
+A run is a seeded scenario: bodies with NaN, jumps, gaps, reversed stamps and teleporting wrists;
+joint states that lie, stick or fail; buttons pressed at random; parameters changed at random, to
+nonsense too; a clock that jitters, stalls and jumps. The arm behind it is ideal, or stuck for a
+while. What is judged are the emitted commands alone: against the limits
+(`hpstm_ros.safety.checker`), and against what the scenario itself knows of whether the arm may be
+led (`_Permission`).
 """
 
 from dataclasses import dataclass, field, replace
@@ -46,8 +49,10 @@ class Verdict:
         frames: bodies given.
         commands: sent.
         violations: what the checker found, in words; empty is a pass.
-        led, tracked: share of the commands that led the arm on, and that were sent while tracking, so that a pass means something.
-        stop_begins_s: the longest time from the newest measurement in a good body to the last command that still led on.
+        led, tracked: share of the commands that led the arm on, and that were sent while tracking,
+            so that a pass means something.
+        stop_begins_s: the longest time from the newest measurement in a good body to the last
+            command that still led on.
     """
 
     frames: int = 0
@@ -87,9 +92,11 @@ class _Bodies:
 
     def good(self, frame: int, stamp: int) -> BodyFrame:
         """A plausible body, said to be of ``stamp``."""
-        self._last_stamp, self._next_stamp = self._next_stamp, stamp
+        self._last_stamp = self._next_stamp
+        self._next_stamp = stamp
         covariance = np.tile(np.eye(3) * 1e-4, (22, 1, 1))
-        rotations, positions = self._rotations[frame].copy(), self._positions[frame].copy()
+        rotations = self._rotations[frame].copy()
+        positions = self._positions[frame].copy()
         return BodyFrame(
             stamp,
             rotations,
@@ -103,7 +110,8 @@ class _Bodies:
 
     def spoil(self, body: BodyFrame) -> BodyFrame:
         """One thing wrong with it."""
-        random, joint = self._random, int(self._random.integers(22))
+        random = self._random
+        joint = int(self._random.integers(22))
         match int(random.integers(15)):
             case 0:
                 body.positions[joint, int(random.integers(3))] = random.choice(
@@ -148,7 +156,9 @@ class _Bodies:
 
 @dataclass
 class _Permission:
-    """What the story itself knows of whether the arm may be led: the supervisor's own word on that is not asked."""
+    """What the scenario itself knows of whether the arm may be led: the supervisor's own word on
+    that is not asked.
+    """
 
     settings: SupervisorSettings
     engaged: bool = False
@@ -166,7 +176,9 @@ class _Permission:
 
     def engages(self) -> None:
         """The arm is engaged: who is accepted next is the operator."""
-        self.engaged, self.operator, self.place = True, None, None
+        self.engaged = True
+        self.operator = None
+        self.place = None
 
     def saw(self, now: int, body: BodyFrame) -> str:
         """A body that was accepted; why it must not have been, or empty."""
@@ -177,18 +189,21 @@ class _Permission:
             return "a body not newer than the last was accepted"
         if not np.isfinite(used).any(axis=1).any():
             return "a body that is not finite was accepted"
-        self.body, self.body_stamp = now, body.stamp
+        self.body = now
+        self.body_stamp = body.stamp
         if self.measured is None or body.newest_input > self.measured[0]:
             self.measured = (body.newest_input, min(body.newest_input, now))
         return self._is_operator(body) if self.engaged else ""
 
     def _is_operator(self, body: BodyFrame) -> str:
-        place, here = self.place, body.positions[0, :2]
+        place = self.place
+        here = body.positions[0, :2]
         if self.operator not in (None, body.body_id):
             return "a stranger's body was accepted"
         if place is not None and float(np.linalg.norm(here - place)) > _FARTHEST_M:
             return "a body of the operator's id in another place was accepted"
-        self.operator, self.place = body.body_id, here
+        self.operator = body.body_id
+        self.place = here
         return ""
 
     def clock_went_back(self) -> None:
@@ -227,7 +242,7 @@ class _Stream:
 
 
 class HostileRun:
-    """One seeded story; `run` tells it and judges."""
+    """One seeded scenario; `run` plays and judges it."""
 
     def __init__(
         self,
@@ -238,13 +253,16 @@ class HostileRun:
         looks_around: bool = False,
         intruders: bool = False,
     ) -> None:
-        """A fresh teleoperation of ``robot``, to be given ``frames`` bodies at about 60 Hz; the story follows from ``seed`` alone.
+        """A fresh teleoperation of ``robot``, to be given ``frames`` bodies at about 60 Hz; the
+        scenario follows from ``seed`` alone.
 
-        ``looks_around``: what is near is looked for after each command, as the node does, and not before the next. ``intruders``: others
-        come into view, sources repeat and flood, the guard goes blind (`hpstm_ros.bench.intruders`).
+        ``looks_around``: what is near is looked for after each command, as the node does, and not
+        before the next. ``intruders``: others come into view, sources repeat and flood, the guard
+        goes blind (`hpstm_ros.bench.intruders`).
         """
         self._random = random = np.random.default_rng(seed)
-        self._robot, self._looks_around = robot, looks_around
+        self._robot = robot
+        self._looks_around = looks_around
         self._tip_speed = float(random.choice([0.25, 0.25, 1.0, 3.0]))
         safety = SupervisorSettings(
             period=float(random.choice([0.002, 0.004, 0.008, 1 / 60], p=[0.08, 0.08, 0.5, 0.34])),
@@ -255,9 +273,12 @@ class HostileRun:
         guard = BlindGuard(guard_of(robot), self._is_blind) if intruders else None
         self._arm = Teleoperation(robot, None, None, safety, self._tip_speed, guard=guard)
         self._limits = self._arm.supervisor.limits
-        self._frames, self._bodies, self._may = frames, _Bodies(random, frames), _Permission(safety)
+        self._frames = frames
+        self._bodies = _Bodies(random, frames)
+        self._may = _Permission(safety)
         self._hostility = float(random.choice([0.0, 0.02, 0.1, 0.5]))
-        self._now, self._offset = 10 * _NS, 0
+        self._now = 10 * _NS
+        self._offset = 0
         self._ticked = self._now
         self._q = np.clip(
             robot.q_ready + random.normal(0, 0.05, robot.dof), robot.lower, robot.upper
@@ -267,7 +288,7 @@ class HostileRun:
         self._stream = _Stream()
         self._led = self._tracked = 0
         self._verdict = Verdict()
-        # What came later is drawn from here, so that stories told before stay what they were.
+        # What came later is drawn from here, so that older seeds stay what they were.
         self._apart, of_intruders = random.spawn(2)
         if intruders:
             self._intruders = Intruders(of_intruders, self._hostility)
@@ -316,8 +337,11 @@ class HostileRun:
             self._verdict.violations.append(what)
 
     def _wait(self) -> int:
-        """Time goes by: about a period, sometimes none, sometimes much; by how much in ns the clock jumped besides, sometimes backwards."""
-        random, step = self._random, self._arm.supervisor.settings.period
+        """Time goes by: about a period, sometimes none, sometimes much; by how much in ns the clock
+        jumped besides, sometimes backwards.
+        """
+        random = self._random
+        step = self._arm.supervisor.settings.period
         wait = step * float(random.uniform(0.7, 1.3))
         if random.random() < 0.05 * self._hostility:
             wait = float(random.choice([0.0, 0.0005, 0.03, 0.09, 0.3]))
@@ -325,19 +349,21 @@ class HostileRun:
         if random.random() < 0.002 * self._hostility:
             jump = int(random.choice([-1, 1])) * int(random.integers(1, 100 * _NS))
         self._now += round(wait * _NS) + jump
-        if (
-            self._now < self._ticked
-        ):  # the supervisor takes a step back as no time at all; so does the checker's clock
+        if self._now < self._ticked:
+            # the supervisor takes a step back as no time at all; so does the checker's clock
             self._offset += self._ticked - self._now
             self._may.clock_went_back()
         return jump
 
     def _happen(self) -> None:
         """Buttons, parameters, faults."""
-        random, supervisor, now = self._random, self._arm.supervisor, self._now
+        random = self._random
+        supervisor = self._arm.supervisor
+        now = self._now
         if self._intruders is not None:
             self._intruders.happen(now)
-            self._may.blind, self._may.fault = self._intruders.blind, self._intruders.fault
+            self._may.blind = self._intruders.blind
+            self._may.fault = self._intruders.fault
             supervisor.fault("intruder", "a connection is wrong" if self._may.fault else "")
         if supervisor.settings.require_dead_man and random.random() > 0.1 * self._hostility:
             self._press(random.random() > 0.05 * self._hostility)
@@ -367,10 +393,12 @@ class HostileRun:
 
     def _button(self) -> None:
         """One of all, in no order."""
-        random, supervisor, now = self._random, self._arm.supervisor, self._now
+        random = self._random
+        supervisor = self._arm.supervisor
+        now = self._now
         match int(random.integers(7)):
             case 0 | 1:
-                supervisor.emergency_stop(now, "story", held=bool(random.random() < 0.5))
+                supervisor.emergency_stop(now, "scenario", held=bool(random.random() < 0.5))
                 self._may.engaged = False
             case 2:
                 supervisor.disengage(now)
@@ -391,7 +419,8 @@ class HostileRun:
 
     def _parameter(self) -> None:
         """A setting changes, or is refused."""
-        random, arm = self._random, self._arm
+        random = self._random
+        arm = self._arm
         settings = arm.retargeter.settings
         try:
             match int(random.integers(6)):
@@ -451,10 +480,13 @@ class HostileRun:
 
     def _feedback(self) -> None:
         """Joint states: true, late, or nonsense."""
-        random, names = self._random, self._robot.joint_names
+        random = self._random
+        names = self._robot.joint_names
         if self._now < self._silent_until:
             return
-        q, stamp, true = self._q.copy(), self._now, True
+        q = self._q.copy()
+        stamp = self._now
+        true = True
         if random.random() < 0.1 * self._hostility:
             true = False
             match int(random.integers(5)):
@@ -474,7 +506,8 @@ class HostileRun:
 
     def _emit(self) -> None:
         """Tick, keep what is sent, move the ideal arm."""
-        command, self._ticked = self._arm.tick(self._now), self._now
+        command = self._arm.tick(self._now)
+        self._ticked = self._now
         if not command.send:
             return
         self._verdict.commands += 1
@@ -484,10 +517,10 @@ class HostileRun:
             self._blame("a command does not end at rest")
         if self._now >= self._stuck_until:
             self._q = np.array(states[0, 0])
-        end, self._stream.end = self._stream.end, states[-1, 0]
-        if (
-            end is None or np.abs(end - states[-1, 0]).max() > 1e-9
-        ):  # it leads on: the arm will not rest where the last one said
+        end = self._stream.end
+        self._stream.end = states[-1, 0]
+        if end is None or np.abs(end - states[-1, 0]).max() > 1e-9:
+            # it leads on: the arm will not rest where the last one said
             self._led += 1
             missing = self._may.missing(self._now)
             self._blame(missing and f"led {missing}")
@@ -499,7 +532,8 @@ class HostileRun:
 
     def _finish_stream(self) -> None:
         """Judge the stream up to here."""
-        stream, self._stream = self._stream, _Stream()
+        stream = self._stream
+        self._stream = _Stream()
         if not stream.messages:
             return
         times, states = checker.executed(stream.messages)
@@ -516,8 +550,11 @@ class HostileRun:
         self._verdict.violations += [str(violation) for violation in found]
 
     def _allowed(self, times: NDArray[np.int64]) -> F64:
-        """(N,) m/s: the highest tip speed that was allowed from a braking time before each instant on."""
-        allowed, brake = np.zeros(len(times)), _braking(self._limits) + _NS // 20
+        """(N,) m/s: the highest tip speed that was allowed from a braking time before each instant
+        on.
+        """
+        allowed = np.zeros(len(times))
+        brake = _braking(self._limits) + _NS // 20
         for (since, speed), until in zip(
             self._speeds, [*(since for since, _ in self._speeds[1:]), 2**62], strict=True
         ):

@@ -1,4 +1,6 @@
-"""What others do to an arm's input in a hostile run: people who come into view, sources that repeat, floods, a guard that goes blind."""
+"""What others do to an arm's input in a hostile run: people who come into view, sources that
+repeat, floods, a guard that goes blind.
+"""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -16,7 +18,9 @@ _NS = 1_000_000_000
 _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
 STRANGER = "stranger"
 ASIDE = np.array([0.0, 1.6, 0.0])
-"""Where another person stands, in m from the operator: farther than an operator who was unseen for a moment can have gone."""
+"""Where another person stands, in m from the operator: farther than an operator who was unseen for
+a moment can have gone.
+"""
 
 
 class Intruders:
@@ -29,7 +33,8 @@ class Intruders:
 
     def __init__(self, random: np.random.Generator, hostility: float) -> None:
         """``hostility`` 0 to 1: how often something begins."""
-        self._random, self._rate = random, 0.03 * hostility + 0.025
+        self._random = random
+        self._rate = 0.03 * hostility + 0.025
         self._until: dict[str, int] = {}
         self._frozen = 0
         self._last: BodyFrame | None = None
@@ -76,7 +81,8 @@ class Intruders:
     def _stranger(self, body: BodyFrame) -> BodyFrame:
         """Somebody else, whose hands are elsewhere and whose camera is a little ahead."""
         other = deepcopy(body)
-        other.body_id, other.stamp = STRANGER, body.stamp + int(self._random.integers(0, 5_000_000))
+        other.body_id = STRANGER
+        other.stamp = body.stamp + int(self._random.integers(0, 5_000_000))
         other.positions += ASIDE
         other.positions[_WRISTS] += self._random.normal(0, 0.3, (2, 3))
         return other
@@ -94,7 +100,9 @@ class BlindGuard:
 
     def __init__(self, guard: Guard, blind: Callable[[], bool]) -> None:
         """Asks ``blind`` at each question."""
-        self._guard, self._blind, self.leverage = guard, blind, guard.leverage
+        self._guard = guard
+        self._blind = blind
+        self.leverage = guard.leverage
 
     def tips(self, q: F64) -> F64:
         """See `Guard.tips`."""

@@ -1,4 +1,6 @@
-"""Rows of `pallas bench`: `retarget`, a motion through every ready robot, and `safety`, hostile stories through the supervisor."""
+"""Rows of `pallas bench`: `retarget`, a motion through every ready robot, and `safety`, hostile
+scenarios through the supervisor.
+"""
 
 from collections.abc import Iterator
 
@@ -21,7 +23,9 @@ _STORY_FRAMES = 200
 
 
 def reaching(seconds: float = 20.0) -> Motion:
-    """A calm motion written in code: both arms circle in front of the body, as one does when teleoperating with care."""
+    """A calm motion written in code: both arms circle in front of the body, as one does when
+    teleoperating with care.
+    """
     t = np.arange(int(seconds * MODEL_RATE_HZ)) / MODEL_RATE_HZ
     rotations = np.tile([0.0, 0.0, 0.0, 1.0], (len(t), 22, 1))
     zero = np.zeros_like(t)
@@ -67,25 +71,28 @@ def retarget(settings: BenchSettings) -> Iterator[Row]:
             "hand_error_p95_mm",
         ):
             yield Row("retarget", name, metric, figures[metric], "mm")
-        yield Row("retarget", name, "limits_passed", figures["limits_passed"], "")
+        yield Row("retarget", name, "limit_violations", figures["limit_violations"], "")
 
 
 def safety(settings: BenchSettings) -> Iterator[Row]:
-    """Hostile stories on every ready robot in turn; a million frames is a matter of `benchmarks/hostile.py`."""
-    frames_wanted, passed, longest, done = max(settings.frames, settings.soak), 0, 0.0, 0
+    """Hostile scenarios on every ready robot in turn; a million frames is a matter of
+    `benchmarks/hostile.py`.
+    """
+    frames_wanted = max(settings.frames, settings.soak)
+    passed = 0
+    longest = 0.0
+    done = 0
     robots = [load_robot(name) for name in ready_robots()]
     bar = settings.bar(frames_wanted, "hostile")
     seed = 0
     while done < frames_wanted:
         verdict = HostileRun(robots[seed % len(robots)], seed, _STORY_FRAMES).run()
-        passed, longest, done, seed = (
-            passed + len(verdict.violations),
-            max(longest, verdict.stop_begins_s),
-            done + verdict.frames,
-            seed + 1,
-        )
+        passed = passed + len(verdict.violations)
+        longest = max(longest, verdict.stop_begins_s)
+        done = done + verdict.frames
+        seed = seed + 1
         for _ in zip(range(verdict.frames), bar, strict=False):
             pass
     yield Row("safety", "hostile", "frames", done, "")
-    yield Row("safety", "hostile", "limits_passed", passed, "")
+    yield Row("safety", "hostile", "limit_violations", passed, "")
     yield Row("safety", "hostile", "stop_begins_ms", longest * 1e3, "ms")

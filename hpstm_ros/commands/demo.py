@@ -1,4 +1,6 @@
-"""`pallas demo`: the whole graph for a while, recorded; then its figures, a film and a page in `out/demo/`."""
+"""`pallas demo`: the whole graph for a while, recorded; then its figures, a film and a page in
+`out/demo/`.
+"""
 
 import argparse
 import json
@@ -23,11 +25,13 @@ HELP = "Run the whole graph with simulated sensors and a simulated arm, and show
 
 EXAMPLE = """\
 examples:
-  pallas demo                                        20 s of the motion written in code; results in out/demo
+  pallas demo
+      20 s of the motion written in code; results in out/demo
   pallas demo --duration 30 --input recording.npz    play an IMU recording or a motion file instead
   pallas demo robot:=ur5
 
-The sensors are pseudo-terminals that speak a real protocol, the messages go through DDS, the arm is MuJoCo's, the bag is a rosbag2. The arm is
+The sensors are pseudo-terminals that speak a real protocol, the messages go through DDS, the arm
+is MuJoCo's, the bag is a rosbag2. The arm is
 engaged and its dead-man's switch held by a node that exists for simulated arms only."""
 
 FPS = 15.0
@@ -121,7 +125,9 @@ def _empty(out: Path) -> None:
 def _film(
     out: Path, bag: Bag, robot: RobotDescription, arm: demo_report.Arm, duration: float
 ) -> str | None:
-    """Draw the film, as MP4 or where there is no ffmpeg as GIF; its name, or None where drawing is not installed."""
+    """Draw the film, as MP4 or where there is no ffmpeg as GIF; its name, or None where drawing is
+    not installed.
+    """
     try:
         from pallas_ros.view.figure import write_clip
     except ImportError as error:

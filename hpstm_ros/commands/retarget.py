@@ -1,4 +1,6 @@
-"""`pallas retarget`: a motion file to the joints of a robot arm, by the code that drives it live."""
+"""`pallas retarget`: a motion file to the joints of a robot arm, by the code that drives
+it live.
+"""
 
 import argparse
 import json
@@ -17,9 +19,12 @@ from pallas_ros.motion_files import add_options, overrides_from, read_for_stream
 HELP = "drive a robot arm with a motion file"
 EXAMPLE = """\
   pallas retarget wave.npz wave_panda.npz --robot panda --arm right
-  pallas retarget dance.bvh dance_panda.npz --robot panda                a BVH of any tool (docs/motion_files.md)
-  pallas retarget wave.npz out.npz --robot my_arm.urdf --video out.mp4   an arm of your own, and a look at it
-  pallas retarget --robot my_arm.urdf --describe my_arm.yaml             a configuration to start from (docs/guide/robots.md)"""
+  pallas retarget dance.bvh dance_panda.npz --robot panda
+      a BVH of any tool (docs/motion_files.md)
+  pallas retarget wave.npz out.npz --robot my_arm.urdf --video out.mp4
+      an arm of your own, and a look at it
+  pallas retarget --robot my_arm.urdf --describe my_arm.yaml
+      a configuration to start from (docs/guide/robots.md)"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,13 +46,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arm",
         choices=["left", "right"],
-        help="the human arm to follow (default: as the robot's configuration says; two-armed robots follow both)",
+        help=(
+            "the human arm to follow (default: as the robot's configuration says; two-armed robots"
+            " follow both)"
+        ),
     )
     parser.add_argument(
         "--tip-speed",
         type=float,
         metavar="M/S",
-        help="limit of the tip's speed (default: the configuration's, else 0.25; 3 is as good as none)",
+        help=(
+            "limit of the tip's speed (default: the configuration's, else 0.25; 3 is as good as"
+            " none)"
+        ),
     )
     parser.add_argument(
         "--rate",
@@ -88,14 +99,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Retarget, judge with the independent checker, save; 0, or 1 where a limit was passed."""
+    """Retarget, judge with the independent checker, save; 0, or 1 where a limit was violated."""
     robot = load_robot(args.robot)
     for remark in robot.remarks:
         print(f"pallas: {robot.name}: {remark}", file=sys.stderr)
     if args.describe is not None:
         args.describe.write_text(describe(robot), encoding="utf-8")
         print(
-            f"{args.describe}: {robot.name}, {robot.dof} joints, tip {robot.arms[0].tip}, reach {robot.arms[0].reach:.2f} m"
+            f"{args.describe}: {robot.name}, {robot.dof} joints, tip {robot.arms[0].tip}, reach"
+            f" {robot.arms[0].reach:.2f} m"
         )
         return 0
     if args.input is None or args.output is None:
@@ -121,6 +133,7 @@ def run(args: argparse.Namespace) -> int:
     for violation in result.violations:
         print(f"limit passed: {violation}")
     print(
-        f"{args.output}: {len(result.t)} commands in {float(np.ptp(result.t)):.1f} s for {robot.name}; {summary(figures)}"
+        f"{args.output}: {len(result.t)} commands in {float(np.ptp(result.t)):.1f} s for"
+        f" {robot.name}; {summary(figures)}"
     )
     return 1 if result.violations else 0

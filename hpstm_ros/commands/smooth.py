@@ -15,10 +15,13 @@ HELP = (
     "Smooth a motion file: noise, outliers, gaps, swapped sides; with a covariance of every joint."
 )
 EXAMPLE = """
-  pallas smooth noisy.npz smooth.npz                     what the node does with a look-ahead of 10 frames
+  pallas smooth noisy.npz smooth.npz
+      what the node does with a look-ahead of 10 frames
   pallas smooth noisy.npz smooth.npz --lookahead 0       causally, as live
-  pallas smooth dance.bvh dance.npz                      what other tools record; docs/motion_files.md
-  pallas smooth a.npz b.npz --bones operator.npz         with the operator's bone lengths, estimated and saved there the first time
+  pallas smooth dance.bvh dance.npz
+      what other tools record; docs/motion_files.md
+  pallas smooth a.npz b.npz --bones operator.npz
+      with the operator's bone lengths, estimated and saved there the first time
 """
 
 
@@ -27,7 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="IN",
-        help="motion file (.npz, BVH, AMASS/SMPL, MVNX, C3D, TRC); NaN joints and frames that are not valid are bridged",
+        help=(
+            "motion file (.npz, BVH, AMASS/SMPL, MVNX, C3D, TRC); NaN joints and frames that are"
+            " not valid are bridged"
+        ),
     )
     parser.add_argument("output", metavar="OUT", help="motion file to write, at 60 frames a second")
     parser.add_argument(
@@ -99,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
     )
     lost = 0 if smooth.valid is None else int((~smooth.valid).sum())
     print(
-        f"{args.output}: {len(smooth)} frames, {smooth.duration:.1f} s, look-ahead {args.lookahead}; met: {met}; {lost} frames lost"
+        f"{args.output}: {len(smooth)} frames, {smooth.duration:.1f} s, look-ahead"
+        f" {args.lookahead}; met: {met}; {lost} frames lost"
     )
     return 0

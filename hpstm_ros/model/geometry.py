@@ -1,7 +1,8 @@
-"""The manifold of bodies whose bones keep their lengths, in torch: frames of joints from points, projection of points, forward kinematics.
+"""The manifold of bodies whose bones keep their lengths, in torch: frames of joints from points,
+projection of points, forward kinematics.
 
-Everything turns with its input, whatever way the body lies, and runs over batches with a few dozen small operations, so that it
-costs a fraction of a millisecond in ONNX Runtime.
+Everything turns with its input, whatever way the body lies, and runs over batches with a few dozen
+small operations, so that it costs a fraction of a millisecond in ONNX Runtime.
 """
 
 import torch
@@ -13,7 +14,8 @@ from pallas_ros.body.skeleton import Skeleton
 J = len(JOINTS)
 PARENT = [max(parent, 0) for parent in PARENTS]
 CHILDREN = {joint: [c for c in range(J) if PARENTS[c] == joint] for joint in range(J)}
-PELVIS, CHEST = 0, JOINT_INDEX["spine3"]
+PELVIS = 0
+CHEST = JOINT_INDEX["spine3"]
 TRUNK = [
     JOINT_INDEX[n]
     for n in (
@@ -31,14 +33,19 @@ TRUNK = [
 _LEVELS = tuple(
     [JOINT_INDEX[n] for n in names.split()]
     for names in (
-        "spine1 spine2 neck left_collar right_collar left_hip right_hip left_shoulder right_shoulder",
+        (
+            "spine1 spine2 neck left_collar right_collar left_hip right_hip left_shoulder"
+            " right_shoulder"
+        ),
         "left_knee right_knee left_elbow right_elbow",
         "left_ankle right_ankle",
     )
 )
-"""Joints with one bone after them, in the order their frames are found: each from its guess (see `_GUESS`), which is of an earlier level."""
+"""Joints with one bone after them, in the order their frames are found: each from its guess (see
+`_GUESS`), which is of an earlier level.
+"""
 _GUESS = {
-    j: (PELVIS if JOINTS[j].endswith(("spine1", "spine2", "hip")) else CHEST) for j in _LEVELS[0]
+    j: PELVIS if JOINTS[j].endswith(("spine1", "spine2", "hip")) else CHEST for j in _LEVELS[0]
 } | {j: PARENTS[j] for level in _LEVELS[1:] for j in level}
 _LEAVES = [j for j in range(J) if not CHILDREN[j]]
 _NEAR_M = 0.12
@@ -47,11 +54,9 @@ _NEAR_M = 0.12
 
 def _main_child(joint: int) -> int:
     """The child whose bone gives a joint's primary direction."""
-    return (
-        CHILDREN[joint][0]
-        if len(CHILDREN[joint]) == 1
-        else JOINT_INDEX["spine1" if joint == PELVIS else "neck"]
-    )
+    if len(CHILDREN[joint]) == 1:
+        return CHILDREN[joint][0]
+    return JOINT_INDEX["spine1" if joint == PELVIS else "neck"]
 
 
 def take(x: Tensor, joints: list[int]) -> Tensor:
@@ -70,14 +75,18 @@ def rotate(R_a_b: Tensor, v: Tensor) -> Tensor:
 
 
 def swing(a: Tensor, b: Tensor, R: Tensor) -> Tensor:
-    """Matrices R (..., 3, 3) turned by the shortest way that takes unit vectors a to b (..., 3): two reflections, so no sine or cosine."""
+    """Matrices R (..., 3, 3) turned by the shortest way that takes unit vectors a to b (..., 3):
+    two reflections, so no sine or cosine.
+    """
     h = unit(a + b, 1e-6)
     R = R - 2 * a[..., :, None] * (a[..., None, :] @ R)
     return R - 2 * h[..., :, None] * (h[..., None, :] @ R)
 
 
 def gram_schmidt(a: Tensor, b: Tensor) -> Tensor:
-    """Rotation matrices (..., 3, 3) with columns x along a (..., 3), y in the plane of a and b, z across (Zhou et al. 2019)."""
+    """Rotation matrices (..., 3, 3) with columns x along a (..., 3), y in the plane of a and b, z
+    across (Zhou et al. 2019).
+    """
     x = unit(a)
     y = unit(b - (x * b).sum(-1, keepdim=True) * x)
     z = torch.stack(
@@ -92,7 +101,9 @@ def gram_schmidt(a: Tensor, b: Tensor) -> Tensor:
 
 
 def turn_by(t: Tensor) -> Tensor:
-    """Rotation matrices (..., 3, 3) of the quaternions (t, 1), t (..., 3), normalised: small t are half rotation vectors."""
+    """Rotation matrices (..., 3, 3) of the quaternions (t, 1), t (..., 3), normalised: small t are
+    half rotation vectors.
+    """
     q = torch.cat((t, torch.ones_like(t[..., :1])), -1)
     x, y, z, w = unit(q).unbind(-1)
     rows = (
@@ -110,7 +121,8 @@ def turn_by(t: Tensor) -> Tensor:
 
 
 class Bones(nn.Module):
-    """The skeleton's geometry, and what follows from it. Points are (B, Q, 22, 3) m, lengths (B, 22) m, matrices (B, Q, 22, 3, 3) joint to world.
+    """The skeleton's geometry, and what follows from it. Points are (B, Q, 22, 3) m, lengths (B,
+    22) m, matrices (B, Q, 22, 3, 3) joint to world.
 
     Args:
         rounds: of the projection.
@@ -137,7 +149,8 @@ class Bones(nn.Module):
         for joint in range(J):
             at = joint
             while at:
-                ancestors[joint, at], at = 1.0, PARENTS[at]
+                ancestors[joint, at] = 1.0
+                at = PARENTS[at]
         self._siblings = [
             (a, b)
             for p in (PELVIS, CHEST)
@@ -146,12 +159,16 @@ class Bones(nn.Module):
         ]
         incidence = torch.zeros(J - 1 + len(self._siblings), J)
         for row, (a, b) in enumerate([(PARENTS[j], j) for j in range(1, J)] + self._siblings):
-            incidence[row, a], incidence[row, b] = -1.0, 1.0
+            incidence[row, a] = -1.0
+            incidence[row, b] = 1.0
         tpose = ancestors @ offsets
         reach = torch.exp(-((torch.cdist(tpose, tpose) / _NEAR_M) ** 2)) + 1e-4
         reach.fill_diagonal_(0.0)
-        trunk, axis, free_axes = torch.zeros(J, 1), torch.zeros(J, 3), torch.zeros(J, 1)
-        trunk[TRUNK], free_axes[_LEAVES] = 1.0, 1.0
+        trunk = torch.zeros(J, 1)
+        axis = torch.zeros(J, 3)
+        free_axes = torch.zeros(J, 1)
+        trunk[TRUNK] = 1.0
+        free_axes[_LEAVES] = 1.0
         for joint in (j for level in _LEVELS for j in level):
             axis[joint] = offsets[_main_child(joint)] / lengths[_main_child(joint)]
         rest = offsets / lengths.clamp_min(1e-6)[:, None]
@@ -192,7 +209,9 @@ class Bones(nn.Module):
         return gram_schmidt(along, across) @ self.R_rest
 
     def stretch(self, points: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Each bone's direction and excess of length (B, Q, 22, 3) m, 0 for the pelvis, and the sum of the excesses of the bones after each joint."""
+        """Each bone's direction and excess of length (B, Q, 22, 3) m, 0 for the pelvis, and the sum
+        of the excesses of the bones after each joint.
+        """
         bone = self.incidence[: J - 1] @ points
         length = (bone * bone).sum(-1, keepdim=True).clamp_min(1e-8).sqrt()
         excess = bone * (1 - lengths[:, None, 1:, None] / length)
@@ -201,9 +220,11 @@ class Bones(nn.Module):
         return torch.cat((none, bone / length), 2), torch.cat((none, excess), 2), after
 
     def frames(self, points: Tensor, lengths: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints that are not there (B, Q, 22; 0 to 1) put where their neighbours suggest, and a frame for every joint.
+        """Joints that are not there (B, Q, 22; 0 to 1) put where their neighbours suggest, and a
+        frame for every joint.
 
-        A frame is the shortest turn of its guess (the trunk's, or the segment's before it) that points its bone right.
+        A frame is the shortest turn of its guess (the trunk's, or the segment's before it) that
+        points its bone right.
         """
         there = there[..., None]
         near = (self.reach @ (there * points)) / (self.reach @ there).clamp_min(1e-6)
@@ -218,7 +239,8 @@ class Bones(nn.Module):
             along = rotate(guess, self.rest[child])
             here = take(points, level)
             bone = take(lengths[:, None], child)[..., None]
-            seen, after = take(there, child), take(points, child)
+            seen = take(there, child)
+            after = take(points, child)
             to = unit(seen * (after - here) + (1 - seen) * bone * along)
             found = swing(along, to, guess)
             new = dict(zip(child, range(len(child)), strict=True))
@@ -226,13 +248,16 @@ class Bones(nn.Module):
             points = take(
                 torch.cat((points, blend), 2), [J + new[j] if j in new else j for j in range(J)]
             )
-            R, order = torch.cat((R, found), 2), order + level
+            R = torch.cat((R, found), 2)
+            order = order + level
         return points, take(R, [order.index(j if CHILDREN[j] else PARENTS[j]) for j in range(J)])
 
     def project(self, points: Tensor, lengths: Tensor, mobility: Tensor) -> Tensor:
-        """Points moved, each in proportion to its mobility (B, Q, 22), until bones and the rigid pelvis and chest have about their lengths.
+        """Points moved, each in proportion to its mobility (B, Q, 22), until bones and the rigid
+        pelvis and chest have about their lengths.
 
-        A few rounds of Jacobi's iteration on the constraints (position-based dynamics, Mueller et al. 2007).
+        A few rounds of Jacobi's iteration on the constraints (position-based dynamics, Mueller et
+        al. 2007).
         """
         apart = [
             (self.rest[a] * lengths[:, a, None] - self.rest[b] * lengths[:, b, None])
@@ -255,13 +280,15 @@ class Bones(nn.Module):
     def place(
         self, points: Tensor, lengths: Tensor, guess: Tensor, turn: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The body on the manifold nearest to points: positions by forward kinematics, and joint orientations.
+        """The body on the manifold nearest to points: positions by forward kinematics, and joint
+        orientations.
 
         Args:
             points: about on the manifold.
             lengths: of the bones.
             guess: frames, as `frames` gives them.
-            turn: (B, Q, 22, 3) half rotation vectors in the joints' frames: about its bone where a joint has one, free at the ends of limbs.
+            turn: (B, Q, 22, 3) half rotation vectors in the joints' frames: about its bone where a
+                joint has one, free at the ends of limbs.
         """
         single = [j for level in _LEVELS for j in level]
         child = [_main_child(j) for j in single]

@@ -1,13 +1,18 @@
-"""HPSTM: a window of noisy joint positions in, a body on the manifold of human poses and its covariance out.
+"""HPSTM: a window of noisy joint positions in, a body on the manifold of human poses and its
+covariance out.
 
-After HPSTM (Human Pose Smoothing with Transformer and Manifold constraints), whose Transformer reads whole poses. A network that does so
-learns the poses of its training data by heart: on other motion this one's predecessor was worse than a Kalman filter. So here
+After HPSTM (Human Pose Smoothing with Transformer and Manifold constraints), whose Transformer
+reads whole poses. A network that does so
+learns the poses of its training data by heart: on other motion this one's predecessor was worse
+than a Kalman filter. So here
 
-- a token is a joint, not a frame: what it holds is how its own path, its neighbours' and the body's run about the instant asked for,
-  against a linear estimate of that instant, and in the joint's own frame. Nothing in it says where the body is, where it faces or
-  (but for the angles to the next bones) which pose it is in;
+- a token is a joint, not a frame: what it holds is how its own path, its neighbours' and the body's
+  run about the instant asked for, against a linear estimate of that instant, and in the joint's own
+  frame. Nothing in it says where the body is, where it faces or (but for the angles to the next
+  bones) which pose it is in;
 - the answer is a choice between robust linear estimates and a small correction to it;
-- a projection with learned mobilities puts the joints onto the manifold, and forward kinematics makes that exact.
+- a projection with learned mobilities puts the joints onto the manifold, and forward kinematics
+  makes that exact.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -28,16 +33,32 @@ _MOST = 10.0
 """Times the scale, where vectors are bounded softly."""
 _SIGMA_M = 0.008
 _ESTIMATES = ((1.6, 2, 0), (3.0, 2, 0), (5.0, 2, 0), (8.0, 2, 0), (6.0, 1, 0))
-"""Width, order and offset (`path_kernels`) of the linear estimates that the network chooses between."""
+"""Width, order and offset (`path_kernels`) of the linear estimates that the network chooses
+between.
+"""
 _PROBES = tuple(
     (width, 0 if width < 1 else 1, offset)
     for width, offset in (
-        (1.0, 0), (0.8, 0), (0.8, -1), (0.8, 1), (1.2, -2), (1.2, 2), (1.5, -4), (1.5, 4), (2.0, -7), (2.0, 7), (2.5, -10), (3.0, -14), (3.0, -19),
+        (1.0, 0),
+        (0.8, 0),
+        (0.8, -1),
+        (0.8, 1),
+        (1.2, -2),
+        (1.2, 2),
+        (1.5, -4),
+        (1.5, 4),
+        (2.0, -7),
+        (2.0, 7),
+        (2.5, -10),
+        (3.0, -14),
+        (3.0, -19),
     )
-)  # fmt: skip
+)
 """The same for what tells the network how a path runs about the instant."""
 _EVIDENCE = 0.15, 0.03
-"""Share of the frames near the instant that must show a joint for its estimate to be used, and how sharply."""
+"""Share of the frames near the instant that must show a joint for its estimate to be used, and how
+sharply.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +89,8 @@ class HpstmOutput:
         rotations: (B, Q, 22, 3, 3) joint to world.
         bones: (B, 22) m, lengths that the manifold used; 0 for the pelvis.
         cholesky: (B, Q, 22, 3, 3) m, lower-triangular, positive diagonal, in the joint's own frame.
-        R_world_own: (B, Q, 22, 3, 3), that frame: the bone after the joint has a fixed direction in it.
+        R_world_own: (B, Q, 22, 3, 3), that frame: the bone after the joint has a fixed direction in
+            it.
     """
 
     positions: Tensor
@@ -97,9 +119,14 @@ class Hpstm(nn.Module):
         super().__init__()
         self.config = config
         self.mixed = False
-        """Run the Transformer itself in bfloat16 (where the hardware is fast in it); the geometry stays in float32."""
-        frames, asked, d = config.frames, config.lookaheads, config.width
-        self.lines, self.bones = RobustLines(frames), Bones()
+        """Run the Transformer itself in bfloat16 (where the hardware is fast in it); the geometry
+        stays in float32.
+        """
+        frames = config.frames
+        asked = config.lookaheads
+        d = config.width
+        self.lines = RobustLines(frames)
+        self.bones = Bones()
         for name, value in (
             ("estimates", path_kernels(frames, asked, _ESTIMATES)),  # (N, M, L)
             ("probes", path_kernels(frames, asked, _PROBES)),  # (N, P, L)
@@ -110,8 +137,10 @@ class Hpstm(nn.Module):
             ("neighbours", _neighbours()),  # (22 S, 22)
         ):
             self.register_buffer(name, value.contiguous(), persistent=False)
-        m, sources = len(_ESTIMATES), len(self.neighbours) // J
-        # what is learned is the deviation, whose sum is taken off: an estimate moves with the input, whatever is learned
+        m = len(_ESTIMATES)
+        sources = len(self.neighbours) // J
+        # what is learned is the deviation, whose sum is taken off: an estimate moves with the
+        # input, whatever is learned
         self.estimates_learned = nn.Parameter(torch.zeros(J, asked, m, frames))
         self.probes_learned = nn.Parameter(torch.zeros(asked, len(_PROBES), frames))
         self.mix = nn.Parameter(torch.zeros(asked, J, m))
@@ -137,7 +166,8 @@ class Hpstm(nn.Module):
         """Smooth.
 
         Args:
-            points: (B, L, 22, 3) m, relative to any point near the body; anything finite where not seen.
+            points: (B, L, 22, 3) m, relative to any point near the body; anything finite where not
+                seen.
             seen: (B, L, 22), 1 where the joint was measured, 0 where not.
             bones: (B, 22) m, the operator's bone lengths; used where ``known``.
             known: (B, 1), 1 where ``bones`` is to be used, 0 to estimate them from the window.
@@ -181,7 +211,8 @@ class Hpstm(nn.Module):
         )
         chosen = (F.softmax(choice, -1)[..., None] * estimates).sum(-2)
         free = base + there[..., None] * (chosen - base) + _SCALE_M * rotate(R_world_own, shift)
-        positions, rotations = free, R_world_own
+        positions = free
+        rotations = R_world_own
         if self.config.manifold:
             projected = self.bones.project(
                 free, lengths, torch.exp(mobility[..., 0].clamp(-4.0, 4.0))
@@ -207,7 +238,9 @@ class Hpstm(nn.Module):
         return self._pick(lookahead, kernels.transpose(0, 1))
 
     def _lengths(self, fitted: Tensor, weight: Tensor, bones: Tensor, known: Tensor) -> Tensor:
-        """Bone lengths (B, 22) m, constant over the window: those given, or the window's mean distances corrected by the network."""
+        """Bone lengths (B, 22) m, constant over the window: those given, or the window's mean
+        distances corrected by the network.
+        """
         both = weight * take(weight, PARENT)
         distance = ((fitted - take(fitted, PARENT)) ** 2).sum(-1).clamp_min(1e-10).sqrt()
         evidence = both.sum(1)
@@ -223,14 +256,18 @@ class Hpstm(nn.Module):
 
     @staticmethod
     def _noise(local: Tensor, fitted: Tensor, weight: Tensor) -> Tensor:
-        """How far each joint's samples lie from its path, root mean square (B, 22), in units of the scale."""
+        """How far each joint's samples lie from its path, root mean square (B, 22), in units of the
+        scale.
+        """
         square = (weight * ((local - fitted) ** 2).sum(-1)).sum(1) / weight.sum(1).clamp_min(1e-2)
         return square.clamp_min(1e-6).sqrt() / _SCALE_M
 
     def _vectors(
         self, base: Tensor, estimates: Tensor, probes: Tensor, lengths: Tensor, R_world_own: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What the paths do about the base estimate, in each joint's own frame, scaled and bounded; and the bones' directions there."""
+        """What the paths do about the base estimate, in each joint's own frame, scaled and bounded;
+        and the bones' directions there.
+        """
         batch = base.shape[:3]
         about = probes - base[..., None, :]
         around = (self.neighbours @ about.flatten(-2)).reshape(*batch, -1, 3)
@@ -282,7 +319,9 @@ def _centred(kernels: Tensor) -> Tensor:
 
 
 def _neighbours() -> Tensor:
-    """(22 S, 22): whose paths a joint looks at: its own, its parent's, its children's mean, its grandparent's, the trunk's mean and the body's."""
+    """(22 S, 22): whose paths a joint looks at: its own, its parent's, its children's mean, its
+    grandparent's, the trunk's mean and the body's.
+    """
     out = torch.zeros(J, 6, J)
     for joint in range(J):
         out[joint, 0, joint] = out[joint, 1, PARENT[joint]] = out[

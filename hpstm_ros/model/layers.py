@@ -1,4 +1,6 @@
-"""The building blocks of HPSTM's network: pre-norm Transformer layers without dropout, and linear layers with weights of their own for each joint."""
+"""The building blocks of HPSTM's network: pre-norm Transformer layers without dropout, and linear
+layers with weights of their own for each joint.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,8 @@ class Attention(nn.Module):
             return t.reshape(*t.shape[:-1], self.heads, t.shape[-1] // self.heads).transpose(1, 2)
 
         key, value = self.key_value(context).chunk(2, dim=-1)
-        # Written out: on a CPU the backward pass of the fused kernel is several times slower at so few tokens.
+        # Written out: on a CPU the backward pass of the fused kernel is several times slower at so
+        # few tokens.
         q = split(self.query(x))
         share = F.softmax(q @ split(key).transpose(-1, -2) * q.shape[-1] ** -0.5, dim=-1)
         out: Tensor = self.out((share.to(q.dtype) @ split(value)).transpose(1, 2).flatten(2))
@@ -43,7 +46,8 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.norm_attention, self.norm_forward = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm_attention = nn.LayerNorm(width)
+        self.norm_forward = nn.LayerNorm(width)
         self.attention = Attention(width, heads)
         self.forward_layer = FeedForward(width, hidden)
 

@@ -1,7 +1,9 @@
-"""A robust first look at the window: local lines fitted to every joint's path, with outliers weighed down, and kernels that read a path at one instant.
+"""A robust first look at the window: local lines fitted to every joint's path, with outliers
+weighed down, and kernels that read a path at one instant.
 
-All of it is sums over the window with fixed kernels, so it exports to ONNX and differentiates. It moves with the input (a
-shifted or turned body gives the same, shifted or turned), and its output has no gaps: a joint that is missing for a while is carried on.
+All of it is sums over the window with fixed kernels, so it exports to ONNX and differentiates. It
+moves with the input (a shifted or turned body gives the same, shifted or turned), and its output
+has no gaps: a joint that is missing for a while is carried on.
 """
 
 import math
@@ -12,16 +14,19 @@ from torch import Tensor, nn
 
 _NEAR_FRAMES = 2.5
 """Frames, reach of the local line."""
-_FAR_WEIGHT, _FAR_FRAMES = 1e-3, 10.0
+_FAR_WEIGHT = 1e-3
+_FAR_FRAMES = 10.0
 """A faint long reach, which decides only where nothing near is seen."""
 _SLOPE_RIDGE = 0.5
-"""(noise / change per frame)^2: pulls the slope to nought when few frames say otherwise."""
+"""(noise / change per frame)^2: pulls the slope to zero when few frames say otherwise."""
 _OUTLIER_M = 0.06
 """m, distance from the line at which a sample counts half."""
 
 
 class RobustLines(nn.Module):
-    """Iteratively reweighted local lines (Cleveland's LOWESS, with fixed kernels) along a window of ``frames`` frames."""
+    """Iteratively reweighted local lines (Cleveland's LOWESS, with fixed kernels) along a window of
+    ``frames`` frames.
+    """
 
     kernel: Tensor
     kernel1: Tensor
@@ -48,11 +53,9 @@ class RobustLines(nn.Module):
         weight = seen
         fitted = points
         for step in range(self.rounds):
-            s0, s1, s2 = (
-                self.kernel @ weight,
-                self.kernel1 @ weight,
-                self.kernel2 @ weight + _SLOPE_RIDGE,
-            )
+            s0 = self.kernel @ weight
+            s1 = self.kernel1 @ weight
+            s2 = self.kernel2 @ weight + _SLOPE_RIDGE
             weighted = (weight[..., None] * points).reshape(flat.shape)
             t0 = (self.kernel @ weighted).reshape(points.shape)
             t1 = (self.kernel1 @ weighted).reshape(points.shape)
@@ -65,13 +68,15 @@ class RobustLines(nn.Module):
 
 
 def path_kernels(frames: int, lookaheads: int, kinds: Sequence[tuple[float, int, int]]) -> Tensor:
-    """(lookaheads, M, frames) weights, each row of sum 1, that read a path 0 to ``lookaheads`` - 1 frames before the newest.
+    """(lookaheads, M, frames) weights, each row of sum 1, that read a path 0 to ``lookaheads`` - 1
+    frames before the newest.
 
     Args:
         frames: of the window.
         lookaheads: how many.
-        kinds: width in frames, order and offset in frames of each of the M local polynomials (Gaussian weights; Savitzky-Golay's
-            with soft ends): it is read ``offset`` frames after the frame asked for, or at the window's end where that lies outside.
+        kinds: width in frames, order and offset in frames of each of the M local polynomials
+            (Gaussian weights; Savitzky-Golay's with soft ends): it is read ``offset`` frames after
+            the frame asked for, or at the window's end where that lies outside.
     """
     lag = torch.arange(frames).double()
     out = torch.empty(lookaheads, len(kinds), frames)

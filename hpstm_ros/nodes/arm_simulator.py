@@ -96,7 +96,8 @@ class ArmSimulatorNode(PallasNode):
         stuck = s["fault_stuck_joint"]
         if stuck and self._arm is not None and stuck not in self._arm.robot.joint_names:
             raise PallasError(
-                f"fault_stuck_joint '{stuck}' is no joint of this arm: {', '.join(self._arm.robot.joint_names)}"
+                f"fault_stuck_joint '{stuck}' is no joint of this arm:"
+                f" {', '.join(self._arm.robot.joint_names)}"
             )
         return Faults(s["fault_late_s"], stuck, s["fault_lost_feedback"])
 
@@ -127,26 +128,34 @@ class ArmSimulatorNode(PallasNode):
         assert self._arm is not None
         now = self.now()
         self._arm.advance(now)
-        names, q, dq, effort = list(self._joint_names), self._arm.q, self._arm.dq, self._arm.effort
+        names = list(self._joint_names)
+        q = self._arm.q
+        dq = self._arm.dq
+        effort = self._arm.effort
         for _, gripper in self._grippers:
             gripper.advance(now)
             names += gripper.joint_names
             still = np.zeros(len(gripper.joint_names))
-            q, dq = np.concatenate((q, gripper.positions)), np.concatenate((dq, still))
+            q = np.concatenate((q, gripper.positions))
+            dq = np.concatenate((dq, still))
             effort = np.concatenate((effort, still))
         if not self._arm.faults.lost_feedback:
             self._states.publish(joint_state_to_msg(now, names, q, dq, effort))
 
 
 def _from_msg(message: JointTrajectory, joint_names: list[str], now: int) -> Trajectory:
-    """The points, in the order of ``joint_names``; velocities and accelerations that are not given are zero."""
+    """The points, in the order of ``joint_names``; velocities and accelerations that are not given
+    are zero.
+    """
     given = list(message.joint_names)
     if sorted(given) != sorted(joint_names):
         raise PallasError(
-            f"the joint trajectory is for joints {', '.join(given) or 'none'}, this arm has {', '.join(joint_names)}"
+            f"the joint trajectory is for joints {', '.join(given) or 'none'}, this arm has"
+            f" {', '.join(joint_names)}"
         )
     order = [given.index(joint) for joint in joint_names]
-    start, n = from_stamp(message.header.stamp) or now, len(given)
+    start = from_stamp(message.header.stamp) or now
+    n = len(given)
     times = [
         start + point.time_from_start.sec * _NS + point.time_from_start.nanosec
         for point in message.points

@@ -1,4 +1,5 @@
-"""Stands in for the operator's hand in demonstrations: engages the arm once bodies come, and holds the dead-man's switch.
+"""Stands in for the operator's hand in demonstrations: engages the arm once bodies come, and holds
+the dead-man's switch.
 
 The graph starts it for a simulated arm only: nobody but a human holds the switch of a real one.
 """
@@ -26,7 +27,11 @@ class OperatorNode(PallasNode):
 
     def configure(self) -> None:
         """Listen for bodies and for the supervisor; find its service."""
-        self._since, self._last_body, self._asked, self._engaged, self._answer = 0, 0, 0, False, ""
+        self._since = 0
+        self._last_body = 0
+        self._asked = 0
+        self._engaged = False
+        self._answer = ""
         self._dead_man = self.advertise(Bool, TOPIC_DEAD_MAN)
         self._engage = self.create_client(Trigger, "/retarget/engage")
         self.subscribe(BodyPose, TOPIC_HPSTM_BODY, self._on_body, raw=True)

@@ -60,7 +60,8 @@ class PoseAdapterNode(PallasNode):
 
     def _on_transforms(self, message: TFMessage) -> None:
         for t in message.transforms:
-            r, p = t.transform.rotation, t.transform.translation
+            r = t.transform.rotation
+            p = t.transform.translation
             R_parent_child = np.asarray(
                 rotations.to_matrix(rotations.normalise(np.array((r.x, r.y, r.z, r.w)))),
                 dtype=np.float64,

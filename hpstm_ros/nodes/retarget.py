@@ -53,7 +53,9 @@ _EVERY_LOOK = (
     10  # of the looks at connections, one asks who publishes, though their number is the same
 )
 _JOINT_STATES_HZ = 2000.0
-"""Joint states beyond this rate of one publisher are refused unread; fast drives publish 1000 a second."""
+"""Joint states beyond this rate of one publisher are refused unread; fast drives publish 1000 a
+second.
+"""
 _BOOL: Final = "std_msgs/msg/Bool"
 _SAFETY_INPUTS: Final = {
     TOPIC_HPSTM_BODY: ("pallas/msg/BodyPose", (NEWEST,)),
@@ -94,7 +96,8 @@ class RetargetNode(PallasNode):
             self.say(f"{robot.name}: {remark}")
         self._joint_names = list(robot.joint_names)
         self._base = str(robot.full.frames[1].name) if robot.full.nframes > 1 else "base_link"
-        self._status_due, self._last_state = 0, -1
+        self._status_due = 0
+        self._last_state = -1
         self._last_command: Command | None = None
         self._foreign = 0
         self._positions = s["command_interface"] == "position"
@@ -166,7 +169,8 @@ class RetargetNode(PallasNode):
     def _configure_grippers(self) -> None:
         """Controllers of grippers, openings, and the triggers of a joystick."""
         assert self._arm is not None
-        s, grippers = self.settings, self._arm.grippers
+        s = self.settings
+        grippers = self._arm.grippers
         self._gripper_outputs = []
         for gripper in grippers if s["gripper_interface"] != "none" else []:
             several = f"{gripper.arm}_" if len(grippers) > 1 else ""
@@ -189,7 +193,9 @@ class RetargetNode(PallasNode):
             self.subscribe(Joy, s["joy_topic"], self._on_joy, NEWEST, newest=True)
 
     def reconfigure(self, changed: set[str]) -> None:
-        """What may change while the arm moves takes effect with the next body; the rest is read-only."""
+        """What may change while the arm moves takes effect with the next body; the rest is
+        read-only.
+        """
         if self._arm is None or not changed <= _LIVE:
             super().reconfigure(changed)
             return
@@ -278,7 +284,8 @@ class RetargetNode(PallasNode):
         return self._arm is not None and self._arm.supervisor.flags(self.now())[0]
 
     def _hear_latched_stop(self, publishers: Sequence[Any]) -> None:
-        """A stop that was pressed before this node was there is kept by a publisher that latches, and told to whoever asks for it.
+        """A stop that was pressed before this node was there is kept by a publisher that latches,
+        and delivered to late subscribers.
 
         Asked of publishers that do not latch, it would make both sides warn of a mismatch.
         """
@@ -291,7 +298,9 @@ class RetargetNode(PallasNode):
         return {gid_of(info): full_name(info) for info in self.get_publishers_info_by_topic(topic)}
 
     def _look_at_connections(self) -> None:
-        """Tell the supervisor of safety inputs that cannot be heard, and of the emergency-stop switches that are there."""
+        """Tell the supervisor of safety inputs that cannot be heard, and of the emergency-stop
+        switches that are there.
+        """
         assert self._arm is not None
         self._looks += 1
         for topic, (kind, profiles) in _SAFETY_INPUTS.items():
@@ -317,7 +326,8 @@ class RetargetNode(PallasNode):
         if self._arm.body(self.now(), body_from_bytes(data)):
             self._tick()  # at once: a body that waits for the timer is late by half a period
             self._publish_poses()
-            self._arm.retargeter.look_around()  # for the next body: the command is out, and this one has time
+            # for the next body: the command is out, and this one has time
+            self._arm.retargeter.look_around()
 
     def _on_joints(self, data: bytes) -> None:
         assert self._arm is not None
@@ -381,10 +391,12 @@ class RetargetNode(PallasNode):
 
     def _answer(self, response: Trigger.Response, done: str, call: Any) -> Trigger.Response:
         if self._arm is None or not self.active:
-            response.success, response.message = False, "the node is not active"
+            response.success = False
+            response.message = "the node is not active"
             return response
         refusal = call(self._arm) or ""
-        response.success, response.message = not refusal, refusal or done
+        response.success = not refusal
+        response.message = refusal or done
         self._tick()
         return response
 
@@ -393,13 +405,15 @@ class RetargetNode(PallasNode):
             self._publish(self._arm.tick(self.now()))
 
     def _publish(self, command: Command) -> None:
-        arm, now = self._arm, self.now()
+        arm = self._arm
+        now = self.now()
         assert arm is not None
         if command.send:
             if self._positions:
                 self._commands.publish(Float64MultiArray(data=command.q.tolist()))
             else:
-                # The body's stamp, so that a command can be traced to the sample it came from; the points' times lead from there.
+                # The body's stamp, so that a command can be traced to the sample it came from; the
+                # points' times lead from there.
                 stamp = arm.body_stamp if 0 <= now - arm.body_stamp < _NS else now
                 self._commands.publish(_trajectory(stamp, self._joint_names, command))
             arm.sent(self.now())
@@ -410,7 +424,8 @@ class RetargetNode(PallasNode):
             or now >= self._status_due
             or now < self._status_due - _NS
         ):
-            self._last_state, self._status_due = int(command.state), now + _STATUS_NS
+            self._last_state = int(command.state)
+            self._status_due = now + _STATUS_NS
             self._status.publish(self._status_message(now, command))
 
     def _publish_grippers(self, now: int) -> None:
@@ -437,23 +452,23 @@ class RetargetNode(PallasNode):
             publisher.publish(pose_to_msg(arm.body_stamp, self._base, p, q))
 
     def _status_message(self, now: int, command: Command) -> SupervisorStatus:
-        arm, message = self._arm, SupervisorStatus()
+        arm = self._arm
+        message = SupervisorStatus()
         assert arm is not None
-        message.header.stamp, message.header.frame_id = to_stamp(now), self._base
-        message.state, message.state_name, message.reason = (
-            int(command.state),
-            command.state.name.lower(),
-            command.reason,
-        )
+        message.header.stamp = to_stamp(now)
+        message.header.frame_id = self._base
+        message.state = int(command.state)
+        message.state_name = command.state.name.lower()
+        message.reason = command.reason
         message.engaged, message.dead_man, message.emergency_stop = arm.supervisor.flags(now)
-        message.joint_names, message.limited_by = self._joint_names, list(command.limited_by)
-        message.speed_scale, message.tip_speed, message.tracking_error = (
-            command.speed_scale,
-            command.tip_speed,
-            command.deviation,
-        )
+        message.joint_names = self._joint_names
+        message.limited_by = list(command.limited_by)
+        message.speed_scale = command.speed_scale
+        message.tip_speed = command.tip_speed
+        message.tracking_error = command.deviation
         message.target_error = arm.target_error(command)
-        message.commands, message.commands_limited = arm.figures.commands, arm.figures.limited
+        message.commands = arm.figures.commands
+        message.commands_limited = arm.figures.limited
         message.inputs_refused = arm.figures.refused
         message.operator_id = arm.supervisor.operator or ""
         message.people = arm.people.in_view(now)
@@ -466,7 +481,8 @@ class RetargetNode(PallasNode):
 def _trajectory(stamp: int, joint_names: list[str], command: Command) -> JointTrajectory:
     """The command's points, timed from ``stamp`` ns."""
     message = JointTrajectory()
-    message.header.stamp, message.joint_names = to_stamp(stamp), joint_names
+    message.header.stamp = to_stamp(stamp)
+    message.joint_names = joint_names
     message.points = [
         _point(int(time) - stamp, state)
         for time, state in zip(command.times, command.points, strict=True)
@@ -479,7 +495,8 @@ def _gripper_trajectory(
 ) -> JointTrajectory:
     """Positions and velocities of a gripper's joints, timed from ``stamp`` ns."""
     message = JointTrajectory()
-    message.header.stamp, message.joint_names = to_stamp(stamp), list(joint_names)
+    message.header.stamp = to_stamp(stamp)
+    message.joint_names = list(joint_names)
     for time, q, dq in zip(motion.times, motion.q, motion.dq, strict=True):
         point = JointTrajectoryPoint()
         point.positions, point.velocities = (array("d", part.tobytes()) for part in (q, dq))

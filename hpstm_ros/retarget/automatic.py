@@ -1,7 +1,8 @@
-"""What a configuration leaves out, derived from a robot's geometry: a ready posture, how its hands are turned, where they may be.
+"""What a configuration leaves out, derived from a robot's geometry: a ready posture, how its hands
+are turned, where they may be.
 
-Everything is what a person would write down after looking at the robot: hands in front of the shoulders, half stretched, tools
-forward, joints in the middle of their range, nothing touching.
+Everything is what a person would write down after looking at the robot: hands in front of the
+shoulders, half stretched, tools forward, joints in the middle of their range, nothing touching.
 """
 
 from collections.abc import Callable
@@ -13,20 +14,26 @@ from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
 
-_AHEAD, _DOWN = (
-    0.55,
-    0.15,
-)  # of the reach: where a hand is ready, ahead of its shoulder and below it
-_SAMPLES, _STARTS, _STEPS = 400, 8, 300  # of the search for a ready posture
+# of the reach: where a hand is ready, ahead of its shoulder and below it
+_AHEAD = 0.55
+_DOWN = 0.15
+# of the search for a ready posture
+_SAMPLES = 400
+_STARTS = 8
+_STEPS = 300
 _POINTS = 0.3  # of the reach: what an arm must point sideways to point anywhere
 _FLOOR_M = 0.05  # a hand is thicker than its tip
-_NEAREST, _LOWEST, _HIGHEST = (
-    0.15,
-    0.8,
-    0.9,
-)  # of the reach, from the shoulder: the faces of the box
-# Costs of a ready posture. A tenth of the reach off costs as much as a hand that points sideways or a joint at the end of its range.
-_PLACE, _POINTING, _UPRIGHT, _RANGE, _TURNED = 100.0, 1.0, 0.3, 1.0, 0.02
+# of the reach, from the shoulder: the faces of the box
+_NEAREST = 0.15
+_LOWEST = 0.8
+_HIGHEST = 0.9
+# Costs of a ready posture. A tenth of the reach off costs as much as a hand that points sideways or
+# a joint at the end of its range.
+_PLACE = 100.0
+_POINTING = 1.0
+_UPRIGHT = 0.3
+_RANGE = 1.0
+_TURNED = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +60,9 @@ class ArmGeometry:
 
 
 def operator_axes(p_left: F64, p_right: F64) -> F64:
-    """(3, 3) forward, left, up of an operator whose shoulders are at ``p_left`` and ``p_right`` (3,), m; z is up."""
+    """(3, 3) forward, left, up of an operator whose shoulders are at ``p_left`` and ``p_right``
+    (3,), m; z is up.
+    """
     left = p_left - p_right
     left[2] = 0.0
     length = float(np.linalg.norm(left))
@@ -65,21 +74,25 @@ def operator_axes(p_left: F64, p_right: F64) -> F64:
 
 
 def forward_axes(model: pin.Model, tip: int, p_base_shoulder: F64, reach: float, q: F64) -> F64:
-    """(3, 3) forward, left, up of an operator who faces where the arm points in the posture ``q``; along x where it points up or down."""
+    """(3, 3) forward, left, up of an operator who faces where the arm points in the posture ``q``;
+    along x where it points up or down.
+    """
     data = model.createData()
     pin.forwardKinematics(model, data, q)
     arrow = pin.updateFramePlacement(model, data, tip).translation - p_base_shoulder
     arrow[2] = 0.0
     if np.linalg.norm(arrow) < _POINTS * reach:
         return np.eye(3)
-    forward, up = _nearest_axis(arrow), np.array([0.0, 0.0, 1.0])
+    forward = _nearest_axis(arrow)
+    up = np.array([0.0, 0.0, 1.0])
     return np.column_stack((forward, np.cross(up, forward), up))
 
 
 def fingers_axis(
     model: pin.Model, geometry: pin.GeometryModel, tip: int, joints: list[int], q: F64
 ) -> F64:
-    """(3,) the axis of the tip's frame that points along the fingers: away from the wrist, to where tool and gripper are.
+    """(3,) the axis of the tip's frame that points along the fingers: away from the wrist, to where
+    tool and gripper are.
 
     ``joints`` are the ids of the arm's joints, from the shoulder on.
     """
@@ -105,7 +118,9 @@ def fingers_axis(
 
 
 def hand_axes(fingers: F64, R_base_tip: F64, R_base_operator: F64) -> F64:
-    """(3, 3) the tip's axes in the hand's: x along the ``fingers`` axis of the tip, z along that one of its axes that is most upright."""
+    """(3, 3) the tip's axes in the hand's: x along the ``fingers`` axis of the tip, z along that
+    one of its axes that is most upright.
+    """
     up = R_base_tip.T @ R_base_operator[:, 2]
     up = up - (up @ fingers) * fingers
     free = np.eye(3)[np.abs(fingers) < 0.5]
@@ -122,7 +137,8 @@ def ready_posture(
     arms: list[ArmGeometry],
     margin: float,
 ) -> tuple[F64, list[str]]:
-    """A posture (n,) rad with hands ready, and the pairs of parts that still touch in it, if it cannot be helped.
+    """A posture (n,) rad with hands ready, and the pairs of parts that still touch in it, if it
+    cannot be helped.
 
     Args:
         model: of the moving joints.
@@ -132,7 +148,8 @@ def ready_posture(
         margin: see there.
     """
     options = [_hand_postures(model, arm, low, high) for arm in arms]
-    data, touching = model.createData(), pairs.createData()
+    data = model.createData()
+    touching = pairs.createData()
     for request in touching.collisionRequests:
         request.security_margin = margin
     best: tuple[int, F64] | None = None
@@ -156,7 +173,9 @@ def ready_posture(
 
 
 def _neighbours(model: pin.Model, geometry: pin.GeometryModel, pair: pin.CollisionPair) -> bool:
-    """Whether a pair's joints are two apart at most: such parts touch by the way a robot is built."""
+    """Whether a pair's joints are two apart at most: such parts touch by the way a robot
+    is built.
+    """
     i, j = (int(geometry.geometryObjects[k].parentJoint) for k in (pair.first, pair.second))
     above = [i, int(model.parents[i]), int(model.parents[model.parents[i]])]
     beyond = [j, int(model.parents[j]), int(model.parents[model.parents[j]])]
@@ -166,22 +185,28 @@ def _neighbours(model: pin.Model, geometry: pin.GeometryModel, pair: pin.Collisi
 def box(
     shoulders: list[F64], reaches: list[float], axes: list[F64], lowest: float | None
 ) -> tuple[F64, F64]:
-    """Corners (3,) m of where the hands may be: ahead of the shoulders, within reach, and above the ``lowest`` point of what stands still."""
+    """Corners (3,) m of where the hands may be: ahead of the shoulders, within reach, and above the
+    ``lowest`` point of what stands still.
+    """
     corners = []
     for shoulder, reach, R in zip(shoulders, reaches, axes, strict=True):
         for ahead in (_NEAREST, 1.0):
             for left in (-1.0, 1.0):
                 for up in (-_LOWEST, _HIGHEST):
                     corners.append(shoulder + reach * (R @ np.array([ahead, left, up])))
-    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+    low = np.min(corners, axis=0)
+    high = np.max(corners, axis=0)
     if lowest is not None and lowest < min(float(shoulder[2]) for shoulder in shoulders):
         low[2] = max(low[2], lowest + _FLOOR_M)
     return low, high
 
 
 def lowest_point(model: pin.Model, geometry: pin.GeometryModel, q: F64) -> float | None:
-    """Height in m of the lowest point of the parts that no joint moves, or None where there are none."""
-    data, shapes = model.createData(), geometry.createData()
+    """Height in m of the lowest point of the parts that no joint moves, or None where there are
+    none.
+    """
+    data = model.createData()
+    shapes = geometry.createData()
     pin.updateGeometryPlacements(model, data, geometry, shapes, q)
     heights = []
     for item, placement in zip(geometry.geometryObjects, shapes.oMg, strict=True):
@@ -199,12 +224,15 @@ def _hand_postures(
     high: F64,
 ) -> list[F64]:
     """Postures of an arm's own joints with the hand ready, the best first."""
-    data, random = model.createData(), np.random.default_rng(0)
-    own, middle = arm.columns, (low + high) / 2
+    data = model.createData()
+    random = np.random.default_rng(0)
+    own = arm.columns
+    middle = (low + high) / 2
     half = np.maximum((high - low)[own] / 2, 1e-6)
     ahead = arm.R_base_operator @ np.array([_AHEAD, 0.0, -_DOWN])
     target = arm.p_base_shoulder + arm.reach * ahead
-    forward, up = arm.R_base_operator[:, 0], arm.R_base_operator[:, 2]
+    forward = arm.R_base_operator[:, 0]
+    up = arm.R_base_operator[:, 2]
     q = middle.copy()
 
     def cost(own_q: F64) -> float:
@@ -234,15 +262,20 @@ def _hand_postures(
 def _climbed(
     cost: Callable[[F64], float], start: F64, middle: F64, half: F64, random: np.random.Generator
 ) -> tuple[float, F64]:
-    """The lowest cost near ``start`` (k,), within ``half`` (k,) of ``middle`` (k,), and where it is: by random steps that grow with success (a (1+1) evolution strategy)."""
+    """The lowest cost near ``start`` (k,), within ``half`` (k,) of ``middle`` (k,), and where it
+    is: by random steps that grow with success (a (1+1) evolution strategy).
+    """
     best = np.clip(start, middle - half, middle + half)
-    least, size = cost(best), 0.3
+    least = cost(best)
+    size = 0.3
     for _ in range(_STEPS):
         tried = best + size * half * random.standard_normal(len(best))
         tried = np.clip(tried, middle - half, middle + half)
         value = cost(tried)
         if value < least:
-            best, least, size = tried, value, min(2.0 * size, 0.5)
+            best = tried
+            least = value
+            size = min(2.0 * size, 0.5)
         else:
             size *= 0.84
     return least, best

@@ -1,4 +1,6 @@
-"""From a robot's configuration, or its bare URDF, to a `RobotDescription`: every value checked, what is left out derived."""
+"""From a robot's configuration, or its bare URDF, to a `RobotDescription`: every value checked,
+what is left out derived.
+"""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -111,14 +113,16 @@ def _build(name: str, document: dict[str, Any], path: Path, text: str) -> RobotD
     tip_speed = document.get("tip_speed")
     remarks = [*limiter.remarks]
     remarks += [
-        f"the joints turn the tip '{draft.entry['tip']}' but do not move it: only the hand's orientation is followed; "
-        "for a tip farther out see 'tip' in a configuration (pallas retarget --describe)"
+        f"the joints turn the tip '{draft.entry['tip']}' but do not move it: only the hand's"
+        " orientation is followed; for a tip farther out see 'tip' in a configuration (pallas"
+        " retarget --describe)"
         for draft in drafts
         if draft.reach <= _SHORTEST_M
     ]
     if touching:
         remarks.append(
-            f"in the ready posture {', '.join(touching[:3])} touch and are not watched for collisions"
+            f"in the ready posture {', '.join(touching[:3])} touch and are not watched for"
+            " collisions"
         )
     return RobotDescription(
         name=name,
@@ -200,7 +204,9 @@ def _moving(parts: tree.Tree, drafts: list[_Draft], locked_at: Any) -> set[str]:
 
 
 def _standing(full: pin.Model, parts: tree.Tree, locked_at: dict[str, Any]) -> F64:
-    """The configuration in which joints that do not move stand: as `locked` says, else 0 or the nearest limit."""
+    """The configuration in which joints that do not move stand: as `locked` says, else 0 or the
+    nearest limit.
+    """
     q = np.clip(pin.neutral(full), full.lowerPositionLimit, full.upperPositionLimit)
     columns = _columns(full, parts)
     _assign(columns, q, locked_at, "locked")
@@ -226,7 +232,8 @@ def _reduced(full: pin.Model, locked: list[int], q_full: F64) -> pin.Model:
         model: pin.Model = pin.buildReducedModel(full, locked, q_full)
     except (ValueError, RuntimeError) as error:
         raise PallasError(
-            f"Pinocchio cannot lock the joints that no arm uses: {(str(error).splitlines() or [''])[0][:200]}"
+            "Pinocchio cannot lock the joints that no arm uses:"
+            f" {(str(error).splitlines() or [''])[0][:200]}"
         ) from None
     return model
 
@@ -262,7 +269,8 @@ def _measure(
 
 def _chain(model: pin.Model, frame: int) -> list[int]:
     """Ids of the joints from the base to a frame."""
-    joint, chain = int(model.frames[frame].parentJoint), list[int]()
+    joint = int(model.frames[frame].parentJoint)
+    chain = list[int]()
     while joint > 0:
         chain.insert(0, joint)
         joint = int(model.parents[joint])
@@ -271,8 +279,10 @@ def _chain(model: pin.Model, frame: int) -> list[int]:
 
 def _reach(model: pin.Model, draft: _Draft, low: F64, high: F64) -> float:
     """0.95 of the largest distance from the shoulder that sampled postures reach."""
-    data, random = model.createData(), np.random.default_rng(0)
-    farthest, q = 0.0, (low + high) / 2
+    data = model.createData()
+    random = np.random.default_rng(0)
+    farthest = 0.0
+    q = (low + high) / 2
     columns = [model.idx_qs[joint] for joint in draft.ids]
     for sample in random.uniform(low[columns], high[columns], (2000, len(columns))):
         q[columns] = sample
@@ -283,7 +293,9 @@ def _reach(model: pin.Model, draft: _Draft, low: F64, high: F64) -> float:
 
 
 def _sides(drafts: list[_Draft]) -> list[_Draft]:
-    """Two arms that were found, left and right: as their names say, else as they are placed; the operator faces as the robot does."""
+    """Two arms that were found, left and right: as their names say, else as they are placed; the
+    operator faces as the robot does.
+    """
     one, other = drafts
     if one.entry["side"] == other.entry["side"]:
         arrow = one.shoulder - other.shoulder
@@ -303,7 +315,9 @@ def _ready(
     limits: dict[str, F64],
     limiter: Limiter,
 ) -> tuple[F64, list[str]]:
-    """The ready posture, and what touches in it though it was looked for; a posture that is given is taken as it is."""
+    """The ready posture, and what touches in it though it was looked for; a posture that is given
+    is taken as it is.
+    """
     low, high = limiter.span(limits)
     if "ready" in document:
         q = (low + high) / 2
@@ -311,7 +325,8 @@ def _ready(
         outside = (q < limits["lower"]) | (q > limits["upper"])
         if outside.any():
             raise PallasError(
-                f"'ready' lies outside the position limits of joint '{limiter.names[int(np.argmax(outside))]}'"
+                "'ready' lies outside the position limits of joint"
+                f" '{limiter.names[int(np.argmax(outside))]}'"
             )
         return q, []
     return automatic.ready_posture(
@@ -402,7 +417,8 @@ def _workspace(
     boxes = workspace.get("keep_out", [])
     if not isinstance(boxes, list):
         raise PallasError("workspace keep_out is a list of mappings with 'centre' and 'size'")
-    box_min, box_max = np.full(3, -10.0), np.full(3, 10.0)
+    box_min = np.full(3, -10.0)
+    box_max = np.full(3, 10.0)
     if drafts[0].found:
         lowest = automatic.lowest_point(model, geometry, q_ready)
         box_min, box_max = automatic.box(
@@ -435,6 +451,7 @@ def _assign(columns: dict[str, int], q: F64, given: Any, what: str) -> None:
     for joint, value in given.items():
         if str(joint) not in columns:
             raise PallasError(
-                f"'{what}' names joint '{str(joint)[:80]}', which is not among {values.some(columns)}"
+                f"'{what}' names joint '{str(joint)[:80]}', which is not among"
+                f" {values.some(columns)}"
             )
         q[columns[str(joint)]] = values.number(value, -100.0, 100.0, f"{what} {joint}")

@@ -1,4 +1,6 @@
-"""A robot's collision geometry, cheap enough to test 125 times a second: every mesh as its convex hull."""
+"""A robot's collision geometry, cheap enough to test 125 times a second: every mesh as its convex
+hull.
+"""
 
 import itertools
 
@@ -19,7 +21,9 @@ _TESTS = 1_000_000  # of pairs on loading, about 2.5 s; the robots of config/rob
 
 
 def margin_data(geometry: pin.GeometryModel, margin: float = MARGIN_M) -> pin.GeometryData:
-    """Working memory for collision tests in which pairs nearer than ``margin`` m count as colliding."""
+    """Working memory for collision tests in which pairs nearer than ``margin`` m count as
+    colliding.
+    """
     data = geometry.createData()
     for request in data.collisionRequests:
         request.security_margin = margin
@@ -31,8 +35,8 @@ def convex_model(
 ) -> pin.GeometryModel:
     """Convex shapes in place of ``collision``'s, with the pairs worth testing.
 
-    Left out are pairs on the same or on neighbouring joints, and pairs that overlap in nearly every posture. With `drop_touching`,
-    that is what MoveIt's Setup Assistant leaves out by sampling.
+    Left out are pairs on the same or on neighbouring joints, and pairs that overlap in nearly every
+    posture. With `drop_touching`, that is what MoveIt's Setup Assistant leaves out by sampling.
     """
     out = pin.GeometryModel()
     for item in collision.geometryObjects:
@@ -43,13 +47,16 @@ def convex_model(
         )
     for a in range(out.ngeoms):
         for b in range(a + 1, out.ngeoms):
-            i, j = out.geometryObjects[a].parentJoint, out.geometryObjects[b].parentJoint
+            i = out.geometryObjects[a].parentJoint
+            j = out.geometryObjects[b].parentJoint
             if i != j and model.parents[i] != j and model.parents[j] != i:
                 out.addCollisionPair(pin.CollisionPair(a, b))
-    data, geometry_data = model.createData(), margin_data(out, READY_MARGIN_M)
+    data = model.createData()
+    geometry_data = margin_data(out, READY_MARGIN_M)
     samples = max(20, min(samples, _TESTS // max(len(out.collisionPairs), 1)))
     hits = np.zeros(len(out.collisionPairs))
-    low, high = model.lowerPositionLimit, model.upperPositionLimit
+    low = model.lowerPositionLimit
+    high = model.upperPositionLimit
     random = np.random.default_rng(0)
     for _ in range(samples):
         pin.computeCollisions(model, data, out, geometry_data, random.uniform(low, high), False)
@@ -59,7 +66,9 @@ def convex_model(
 
 
 def drop_touching(model: pin.Model, geometry: pin.GeometryModel, q_ready: F64) -> None:
-    """Leave out the pairs that nearly touch in the ready posture: hulls are rounder than the links, so what touches there is no collision."""
+    """Leave out the pairs that nearly touch in the ready posture: hulls are rounder than the links,
+    so what touches there is no collision.
+    """
     geometry_data = margin_data(geometry, READY_MARGIN_M)
     pin.computeCollisions(model, model.createData(), geometry, geometry_data, q_ready, False)
     _drop(
@@ -85,7 +94,8 @@ def add_keep_out(
 ) -> None:
     """Add boxes (centre (3,), size (3,), m, base frame) that no moving link may enter.
 
-    The first moving link is let off: it only turns about the foot, and a table the arm stands on would touch it always.
+    The first moving link is let off: it only turns about the foot, and a table the arm stands on
+    would touch it always.
     """
     for number, (centre, size) in enumerate(boxes):
         box = pin.GeometryObject(
@@ -99,7 +109,9 @@ def add_keep_out(
 
 
 def _convex(shape: coal.CollisionGeometry) -> coal.CollisionGeometry:
-    """The shape itself where it is convex, else the hull of its vertices, thinned out where there are thousands."""
+    """The shape itself where it is convex, else the hull of its vertices, thinned out where there
+    are thousands.
+    """
     if not isinstance(shape, coal.BVHModelBase):
         return shape
     if shape.num_vertices > _MESH_VERTICES:
@@ -115,7 +127,9 @@ def _convex(shape: coal.CollisionGeometry) -> coal.CollisionGeometry:
 
 
 def _has_volume(vertices: F64) -> bool:
-    """Whether vertices (N, 3) span a volume: of flat ones Qhull makes no hull, and coal crashes where it does not."""
+    """Whether vertices (N, 3) span a volume: of flat ones Qhull makes no hull, and coal crashes
+    where it does not.
+    """
     if len(vertices) < 4:
         return False
     spread = np.linalg.eigvalsh(np.cov(vertices.T))
@@ -124,7 +138,8 @@ def _has_volume(vertices: F64) -> bool:
 
 def _box(vertices: F64) -> coal.BVHModelOBBRSS:
     """The corners of a box around vertices (N, 3), somewhat thicker than they are."""
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    low = vertices.min(axis=0)
+    high = vertices.max(axis=0)
     thick = max(0.0005, _FLAT * float((high - low).max()))
     return _mesh(np.array(list(itertools.product(*zip(low - thick, high + thick, strict=True)))))
 
@@ -138,7 +153,9 @@ def _mesh(vertices: F64) -> coal.BVHModelOBBRSS:
 
 
 def _thinned(vertices: F64) -> coal.CollisionGeometry:
-    """The vertices (N, 3) that are extreme in one of many directions: their hull is the mesh's to within a few tenths of a millimetre."""
+    """The vertices (N, 3) that are extreme in one of many directions: their hull is the mesh's to
+    within a few tenths of a millimetre.
+    """
     golden = np.pi * (3 - np.sqrt(5))
     k = np.arange(_MESH_VERTICES)
     z = 1 - 2 * (k + 0.5) / len(k)

@@ -1,8 +1,10 @@
-"""What a motion asks of each of a robot's hands: is the target within reach, and can the joints be there in time?
+"""What a motion asks of each of a robot's hands: is the target within reach, and can the joints be
+there in time?
 
-Only where both hold is the distance between hand and target retargeting's error. The answer does not come from what the arm did: inverse
-kinematics with all the time in the world says what the joints would have to do, and an ideal follower, which has their speed and
-acceleration limits and nothing else to heed, shows whether they can.
+Only where both hold is the distance between hand and target retargeting's error. The answer does
+not come from what the arm did: inverse kinematics with all the time in the world says what the
+joints would have to do, and an ideal follower, which has their speed and acceleration limits and
+nothing else to respect, shows whether they can.
 """
 
 from collections.abc import Callable
@@ -18,7 +20,9 @@ from pallas_ros.body.frames import BodyFrame
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-IN_REACH, TOO_FAST, OUT_OF_REACH = 0, 1, 2
+IN_REACH = 0
+TOO_FAST = 1
+OUT_OF_REACH = 2
 _REACHED_M = 0.002  # what inverse kinematics with time may leave of the way to a target in reach
 _IN_TIME_M = (
     0.005  # how far behind the ideal follower's tip may be of a target that is not too fast
@@ -39,8 +43,13 @@ class Demand:
         tips: Callable[[F64], F64],
         allowed: Callable[[F64], bool],
     ) -> None:
-        """Settings as of the retargeter that is judged; ``tip_speed`` m/s; of a posture (n,), where its ``tips`` (A, 3) are and whether it is ``allowed``."""
-        self._robot, self._tip_speed, self._tips, self._allowed = robot, tip_speed, tips, allowed
+        """Settings as of the retargeter that is judged; ``tip_speed`` m/s; of a posture (n,), where
+        its ``tips`` (A, 3) are and whether it is ``allowed``.
+        """
+        self._robot = robot
+        self._tip_speed = tip_speed
+        self._tips = tips
+        self._allowed = allowed
         self._retargeter = Retargeter(
             robot, side, replace(settings, iterations=12, speed_factor=20.0)
         )
@@ -54,7 +63,8 @@ class Demand:
             self._rows.append((body.stamp, goal.q, reached, goal.p_base_tip))
 
     def classes(self, times: I64) -> NDArray[np.int8]:
-        """(N, A) of `IN_REACH`, `TOO_FAST`, `OUT_OF_REACH`: the classes of the last body's targets at each of the ``times`` (N,) ns, a column a hand.
+        """(N, A) of `IN_REACH`, `TOO_FAST`, `OUT_OF_REACH`: the classes of the last body's targets
+        at each of the ``times`` (N,) ns, a column a hand.
 
         For half a second after a target that was too fast or out of reach, all are too fast.
         """
@@ -75,10 +85,14 @@ class Demand:
         return kinds[np.clip(np.searchsorted(stamps, times, side="right") - 1, 0, None)]
 
     def _follow(self, q: F64, seconds: F64) -> F64:
-        """(N, n) what joints with limits of speed and acceleration make of ``q`` (N, n), as well as they can."""
-        out, speed = q.copy(), np.zeros(q.shape[1])
+        """(N, n) what joints with limits of speed and acceleration make of ``q`` (N, n), as well as
+        they can.
+        """
+        out = q.copy()
+        speed = np.zeros(q.shape[1])
         for k, dt in enumerate(seconds):
-            away, asked = q[k + 1] - out[k], (q[k + 1] - q[k]) / dt
+            away = q[k + 1] - out[k]
+            asked = (q[k + 1] - q[k]) / dt
             catching_up = np.sign(away - asked * dt) * np.sqrt(
                 2 * self._robot.acceleration * np.abs(away - asked * dt)
             )
@@ -95,8 +109,11 @@ class Demand:
         return out
 
     def _pursue(self, targets: F64, seconds: F64) -> F64:
-        """(N, A) m, how far the targets (N, A, 3) are ahead of points that go after them at the tips' speed limit."""
-        point, behind = targets[0].copy(), np.zeros(targets.shape[:2])
+        """(N, A) m, how far the targets (N, A, 3) are ahead of points that go after them at the
+        tips' speed limit.
+        """
+        point = targets[0].copy()
+        behind = np.zeros(targets.shape[:2])
         for k, dt in enumerate(seconds):
             arrow = targets[k + 1] - point
             distance = np.linalg.norm(arrow, axis=1, keepdims=True)

@@ -22,7 +22,8 @@ class Gripper:
         open, closed: (m,) rad, or m of a slide.
         velocity, acceleration: (m,) rad/s and rad/s^2, or m/s and m/s^2.
         effort: N or Nm, at most; 0 where the URDF does not say.
-        followers: joints that mimic a driven one: name, number of the driven joint, multiplier, offset.
+        followers: joints that mimic a driven one: name, number of the driven joint, multiplier,
+            offset.
     """
 
     joint_names: tuple[str, ...]
@@ -49,10 +50,12 @@ class Arm:
         elbow: frame that follows the elbow's direction, or None where the arm has no such freedom.
         p_base_shoulder: (3,) m, where in the robot's base frame the operator's shoulder is.
         R_base_operator: (3, 3) the operator's forward, left, up in the base frame.
-        R_hand_tip: (3, 3) the tip's axes in the hand's (x along the fingers, z out of the back of the hand).
+        R_hand_tip: (3, 3) the tip's axes in the hand's (x along the fingers, z out of the back of
+            the hand).
         reach: m from the shoulder, what the operator's straight arm is scaled to.
         reach_min: m from the shoulder, nearer than which the tip is not sent.
-        weights: of the tasks `position` (1/m^2), `orientation` (1/rad^2), `elbow` (1/m^2), `posture` (1/rad^2), as cost's roots.
+        weights: of the tasks `position` (1/m^2), `orientation` (1/rad^2), `elbow` (1/m^2),
+            `posture` (1/rad^2), as cost's roots.
         gripper: beyond the tip, or None.
     """
 
@@ -78,18 +81,23 @@ class RobotDescription:
         path: of the URDF.
         text: of the URDF, as read, xacro expanded.
         model: Pinocchio's, of the moving joints alone.
-        locked: full model's joint ids that are locked, and the full configuration they are locked in.
+        locked: full model's joint ids that are locked, and the full configuration they are locked
+            in.
         geometry: convex shapes with collision pairs, keep-out volumes of the workspace included.
-        joint_names: of the moving joints, in the model's order; joints that mimic one of them are in the model, but not among these.
+        joint_names: of the moving joints, in the model's order; joints that mimic one of them are
+            in the model, but not among these.
         arms: one, or two for a two-armed robot.
         locked_at: where the other joints that move by themselves stand, by their names, rad.
         q_ready: (n,) rad, the posture to prefer.
         lower, upper: (n,) rad, position limits; those of a continuous joint are many turns away.
-        continuous: (n,) which joints turn without end, so that an angle and that plus a full turn are the same.
-        velocity, acceleration, jerk: (n,) rad/s and its derivatives; the URDF's or the YAML's, the stricter.
+        continuous: (n,) which joints turn without end, so that an angle and that plus a full turn
+            are the same.
+        velocity, acceleration, jerk: (n,) rad/s and its derivatives; the URDF's or the YAML's, the
+            stricter.
         effort: (n,) Nm; 0 where the URDF does not say.
         box_min, box_max: (3,) m, where tips may be, in the base frame.
-        tip_speed: m/s, the limit of each tip's speed that the robot's own configuration asks for, or None.
+        tip_speed: m/s, the limit of each tip's speed that the robot's own configuration asks for,
+            or None.
         remarks: what was noticed and assumed, a sentence each.
     """
 
@@ -133,7 +141,8 @@ class RobotDescription:
 
 
 def frame_id(model: pin.Model, name: str) -> int:
-    """Pinocchio's id of the link called ``name``, or of the joint where no link is called so: a link and a joint may share a name.
+    """Pinocchio's id of the link called ``name``, or of the joint where no link is called so: a
+    link and a joint may share a name.
 
     Raises:
         PallasError: there is neither.

@@ -34,7 +34,8 @@ def expanded(path: Path) -> str:
         import xacro
     except ImportError:
         raise PallasError(
-            f"{path}: this is a xacro file, and the package xacro is not installed: pip install xacro (or apt install ros-$ROS_DISTRO-xacro)"
+            f"{path}: this is a xacro file, and the package xacro is not installed: pip install"
+            " xacro (or apt install ros-$ROS_DISTRO-xacro)"
         ) from None
     try:
         with _own_packages(path), contextlib.redirect_stderr(io.StringIO()):
@@ -42,13 +43,16 @@ def expanded(path: Path) -> str:
     except Exception as error:  # xacro raises whatever the macros' expressions raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PallasError(
-            f"{path}: xacro cannot expand it: {reason}; expand it by hand if it needs arguments: {by_hand}"
+            f"{path}: xacro cannot expand it: {reason}; expand it by hand if it needs arguments:"
+            f" {by_hand}"
         ) from None
 
 
 @contextlib.contextmanager
 def _own_packages(path: Path) -> Iterator[None]:
-    """Meanwhile ``$(find NAME)`` finds the ROS packages that a file lies in, although no workspace is sourced."""
+    """Meanwhile ``$(find NAME)`` finds the ROS packages that a file lies in, although no workspace
+    is sourced.
+    """
     before = os.environ.get("AMENT_PREFIX_PATH")
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder) / "share" / "ament_index" / "resource_index" / "packages"

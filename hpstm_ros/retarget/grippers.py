@@ -1,4 +1,6 @@
-"""The gripper beyond a tip: which joints drive it, and where they are when it is open and when it is closed."""
+"""The gripper beyond a tip: which joints drive it, and where they are when it is open and when it
+is closed.
+"""
 
 from itertools import product
 from typing import Any
@@ -28,7 +30,8 @@ def gripper_of(
     shapes: pin.GeometryModel,
     q: F64,
 ) -> Gripper | None:
-    """The gripper of an arm as its configuration has it (``entry``), else as it is found; None where there is none or ``entry`` is false.
+    """The gripper of an arm as its configuration has it (``entry``), else as it is found; None
+    where there is none or ``entry`` is false.
 
     Args:
         parts: the robot.
@@ -96,17 +99,20 @@ def gripper_of(
 
 def _named(parts: Tree, entry: dict[str, Any]) -> list[Joint]:
     """The joints that `open` and `closed` name."""
-    opened, closed = entry.get("open"), entry.get("closed")
+    opened = entry.get("open")
+    closed = entry.get("closed")
     if not isinstance(opened, dict) or not isinstance(closed, dict) or set(opened) != set(closed):
         raise PallasError(
-            "'gripper' has 'open' and 'closed', each a mapping of the same joints to rad (m of a slide)"
+            "'gripper' has 'open' and 'closed', each a mapping of the same joints to rad (m of a"
+            " slide)"
         )
     joints = []
     for name in opened:
         joint = parts.by_name.get(str(name))
         if joint is None or not joint.driven:
             raise PallasError(
-                f"'gripper' names joint '{str(name)[:80]}', which the URDF does not have as a joint that moves by itself"
+                f"'gripper' names joint '{str(name)[:80]}', which the URDF does not have as a joint"
+                " that moves by itself"
             )
         joints.append(joint)
     return joints
@@ -124,8 +130,12 @@ def _positions(joints: list[Joint], given: dict[str, Any], what: str) -> F64:
 def _ends(
     parts: Tree, joints: list[Joint], model: pin.Model, shapes: pin.GeometryModel, q: F64
 ) -> tuple[F64, F64]:
-    """Joint positions (m,) in which the gripper's parts are farthest apart, and nearest to each other."""
-    data, placed, q = model.createData(), shapes.createData(), q.copy()
+    """Joint positions (m,) in which the gripper's parts are farthest apart, and nearest to each
+    other.
+    """
+    data = model.createData()
+    placed = shapes.createData()
+    q = q.copy()
     followers = [
         (joint.name, joint.mimic)
         for joint in parts.joints

@@ -27,7 +27,8 @@ _R_JOINT_HAND["right"] = _R_JOINT_HAND["left"].T
 
 @dataclass(slots=True)
 class HumanArm:
-    """An arm in the operator's frame: origin in the shoulder, x forward, y left, z up (heading taken out).
+    """An arm in the operator's frame: origin in the shoulder, x forward, y left, z up (heading
+    taken out).
 
     Attributes:
         hand: (3,) m, wrist from shoulder.
@@ -49,10 +50,12 @@ class HumanArm:
 
 
 class Facing:
-    """Which way an operator faces, continuous through any pitch: bowing beyond 90 degrees does not turn anyone round.
+    """Which way an operator faces, continuous through any pitch: bowing beyond 90 degrees does not
+    turn anyone round.
 
-    The heading is the pelvis's turn about the vertical once its tilt is undone by the shortest way. That is not known of a pelvis
-    upside down; near there the heading is held, and what it is off by after is made up for within a second.
+    The heading is the pelvis's turn about the vertical once its tilt is undone by the shortest way.
+    That is not known of a pelvis upside down; near there the heading is held, and what it is off by
+    after is made up for within a second.
     """
 
     def __init__(self) -> None:
@@ -88,17 +91,19 @@ def read_arm(
     mirrored: bool = False,
     facing: Facing | None = None,
 ) -> HumanArm | None:
-    """The arm on one side of a body, or None where it must not be used (a joint is not valid or not finite).
+    """The arm on one side of a body, or None where it must not be used (a joint is not valid or not
+    finite).
 
-    ``mirrored`` gives the reflection in the operator's sagittal plane, as seen in a mirror. The hand's orientation is taken
-    from the ``wrist`` or, where nothing measures the hand itself, from the ``forearm``. ``facing`` knows which way the operator
-    faced in the body before.
+    ``mirrored`` gives the reflection in the operator's sagittal plane, as seen in a mirror. The
+    hand's orientation is taken from the ``wrist`` or, where nothing measures the hand itself, from
+    the ``forearm``. ``facing`` knows which way the operator faced in the body before.
     """
     shoulder, elbow, wrist = (
         JOINT_INDEX[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist")
     )
     used = [0, shoulder, elbow, wrist]
-    points, quaternions = body.positions[used], body.rotations[used]
+    points = body.positions[used]
+    quaternions = body.rotations[used]
     hand_quaternion = quaternions[3 if orientation_from == "wrist" else 2]
     if (
         not (
@@ -107,11 +112,10 @@ def read_arm(
         or np.abs(points).max() > 1e4
     ):
         return None
-    upper, fore = points[2] - points[1], points[3] - points[2]
-    upper_length, length = (
-        float(np.linalg.norm(upper)),
-        float(np.linalg.norm(upper) + np.linalg.norm(fore)),
-    )
+    upper = points[2] - points[1]
+    fore = points[3] - points[2]
+    upper_length = float(np.linalg.norm(upper))
+    length = float(np.linalg.norm(upper) + np.linalg.norm(fore))
     if (
         not 0.05 < upper_length < length < 2.0
         or not 0.5 < float(np.linalg.norm(hand_quaternion)) < 2.0
@@ -125,19 +129,20 @@ def read_arm(
         @ rotations.to_matrix(rotations.normalise(hand_quaternion))
         @ _R_JOINT_HAND[side]
     )
-    covariance, elbow_variance = np.zeros((3, 3)), 0.0
+    covariance = np.zeros((3, 3))
+    elbow_variance = 0.0
     if body.covariance is not None and np.isfinite(body.covariance[used]).all():
         between = body.covariance[wrist] + body.covariance[shoulder]
         covariance = R_operator_world @ between @ R_world_operator
         elbow_variance = max(float(np.trace(body.covariance[elbow])) / 3, 0.0)
-    hand, direction = R_operator_world @ (upper + fore), R_operator_world @ (upper / upper_length)
+    hand = R_operator_world @ (upper + fore)
+    direction = R_operator_world @ (upper / upper_length)
     if mirrored:
-        hand, direction, covariance = (
-            _MIRROR @ hand,
-            _MIRROR @ direction,
-            _MIRROR @ covariance @ _MIRROR,
-        )
-        x, z = _MIRROR @ R_hand[:, 0], _MIRROR @ R_hand[:, 2]
+        hand = _MIRROR @ hand
+        direction = _MIRROR @ direction
+        covariance = _MIRROR @ covariance @ _MIRROR
+        x = _MIRROR @ R_hand[:, 0]
+        z = _MIRROR @ R_hand[:, 2]
         R_hand = np.column_stack((x, np.cross(z, x), z))
     confidence = body.confidence[used]
     least = float(np.min(confidence)) if np.isfinite(confidence).all() else 0.0

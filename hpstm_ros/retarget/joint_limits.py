@@ -1,4 +1,6 @@
-"""Limits of the joints that move, judged one by one: the URDF's, the configuration's where it is stricter."""
+"""Limits of the joints that move, judged one by one: the URDF's, the configuration's where it is
+stricter.
+"""
 
 import math
 from typing import Any
@@ -15,7 +17,10 @@ F64 = NDArray[np.float64]
 DEFAULT_ACCELERATION = 5.0
 DEFAULT_JERK = 100.0
 ENDLESS_RAD = 150 * 2 * math.pi
-"""How far a continuous joint may turn either way: it has no limit, but the arithmetic likes one. More than an operator can wind up."""
+"""How far a continuous joint may turn either way: it has no limit, but the arithmetic likes one.
+
+More than an operator can wind up.
+"""
 
 _MOST_RAD = 4 * math.pi  # joints turn twice round at most: more is degrees, or means "no limit"
 _FASTEST = {
@@ -37,13 +42,18 @@ class Limiter:
         self.remarks: list[str] = []
 
     def span(self, limits: dict[str, F64]) -> tuple[F64, F64]:
-        """Lower and upper ends (n,) of the postures that differ: one turn of a joint that turns many times."""
-        lower, upper = limits["lower"], limits["upper"]
+        """Lower and upper ends (n,) of the postures that differ: one turn of a joint that turns
+        many times.
+        """
+        lower = limits["lower"]
+        upper = limits["upper"]
         round_and_round = self.continuous & (upper - lower > 2 * math.pi)
         return np.where(round_and_round, -math.pi, lower), np.where(round_and_round, math.pi, upper)
 
     def velocity(self, stated_elsewhere: bool) -> F64:
-        """(n,) the URDF's velocity limits, or usual ones where they are none; unless they are ``stated_elsewhere``, with a remark."""
+        """(n,) the URDF's velocity limits, or usual ones where they are none; unless they are
+        ``stated_elsewhere``, with a remark.
+        """
         stated = np.array([joint.velocity for joint in self.joints])
         most = np.array([_FASTEST[joint.kind] for joint in self.joints])
         usual = np.array([_USUAL[joint.kind] for joint in self.joints])
@@ -54,8 +64,10 @@ class Limiter:
             if wrong.any() and not stated_elsewhere:
                 first = int(np.argmax(wrong))
                 self.remarks.append(
-                    f"{self._of(wrong)} {what}{f' of {stated[first]:g} that no arm reaches' if stated[first] > 0 else ''}: "
-                    f"{usual[first]:g} is taken; set limits.velocity in a configuration (pallas retarget --describe)"
+                    f"{self._of(wrong)}"
+                    f" {what}{f' of {stated[first]:g} that no arm reaches' if stated[first] > 0 else ''}:"  # noqa: E501
+                    f" {usual[first]:g} is taken; set limits.velocity in a configuration (pallas"
+                    " retarget --describe)"
                 )
         return np.where((stated <= 0) | (stated > most), usual, stated)
 
@@ -66,22 +78,24 @@ class Limiter:
         if far.any():
             joint = self.joints[int(np.argmax(far))]
             raise PallasError(
-                f"{self._of(far)} limits of {joint.lower:g} and {joint.upper:g}, in rad {joint.upper / (2 * math.pi):.3g} turns: "
-                f"if they are degrees, write {math.radians(joint.lower):.4g} and {math.radians(joint.upper):.4g}; "
-                'if the joint turns without end, make it type="continuous"'
+                f"{self._of(far)} limits of {joint.lower:g} and {joint.upper:g}, in rad"
+                f" {joint.upper / (2 * math.pi):.3g} turns: if they are degrees, write"
+                f" {math.radians(joint.lower):.4g} and {math.radians(joint.upper):.4g}; if the"
+                ' joint turns without end, make it type="continuous"'
             )
         tight = lower >= upper
         if tight.any():
             joint = self.joints[int(np.argmax(tight))]
             unit = "m" if joint.kind == "prismatic" else "rad"
             raise PallasError(
-                f"{self._of(tight)} no room to move between {joint.lower:g} and {joint.upper:g} {unit}: "
-                "correct its <limit>, or make it fixed"
+                f"{self._of(tight)} no room to move between {joint.lower:g} and {joint.upper:g}"
+                f" {unit}: correct its <limit>, or make it fixed"
             )
 
     def _of(self, which: NDArray[np.bool_]) -> str:
         """The first joint of some, how many there are, and "has" or "have"."""
-        first, count = self.names[int(np.argmax(which))], int(which.sum())
+        first = self.names[int(np.argmax(which))]
+        count = int(which.sum())
         return (
             f"joint '{first[:80]}' has"
             if count == 1
@@ -90,19 +104,20 @@ class Limiter:
 
 
 def moving_limits(limiter: Limiter, entry: dict[str, Any]) -> dict[str, F64]:
-    """Limits of the moving joints, (n,) each, in rad and s: lower, upper, velocity, acceleration, jerk.
+    """Limits of the moving joints, (n,) each, in rad and s: lower, upper, velocity, acceleration,
+    jerk.
 
     Raises:
-        PallasError: a value is wrong, or a joint's limits leave it no room to move or cannot be in rad.
+        PallasError: a value is wrong, or a joint's limits leave it no room to move or cannot be in
+            rad.
     """
     values.only(entry, {"margin", "velocity", "acceleration", "jerk", "lower", "upper"}, "'limits'")
-    n, margin = (
-        len(limiter.joints),
-        values.number(entry.get("margin", 0.01), 0.0, 0.5, "limits margin"),
-    )
+    n = len(limiter.joints)
+    margin = values.number(entry.get("margin", 0.01), 0.0, 0.5, "limits margin")
     lower = np.array([joint.lower for joint in limiter.joints]) + margin
     upper = np.array([joint.upper for joint in limiter.joints]) - margin
-    lower[limiter.continuous], upper[limiter.continuous] = -ENDLESS_RAD, ENDLESS_RAD
+    lower[limiter.continuous] = -ENDLESS_RAD
+    upper[limiter.continuous] = ENDLESS_RAD
     velocity = limiter.velocity("velocity" in entry)
     if "velocity" in entry:
         given = values.vector(entry["velocity"], n, "limits velocity")

@@ -1,6 +1,8 @@
-"""Whether a robot's numbers can be those of a robot: finite, and of a size that something on a bench or a floor has.
+"""Whether a robot's numbers can be those of a robot: finite, and of a size that something on a
+bench or a floor has.
 
-A number that is none, or so large that sums overflow, makes every later comparison meaningless, those of the safety guard too.
+A number that is none, or so large that sums overflow, makes every later comparison meaningless,
+those of the safety guard too.
 """
 
 import numpy as np
@@ -77,7 +79,8 @@ def _check_limits(what: str, model: pin.Model, joint: pin.JointModel) -> None:
 
 def _check_kinematics(model: pin.Model) -> None:
     """The kinematics as they are computed later: an axis of length 0 shows only there."""
-    data, random = model.createData(), np.random.default_rng(0)
+    data = model.createData()
+    random = np.random.default_rng(0)
     for _ in range(_POSTURES):
         q = random.uniform(model.lowerPositionLimit, model.upperPositionLimit)
         J = pin.computeJointJacobians(model, data, q).reshape(6, -1)

@@ -1,9 +1,10 @@
 """Bodies in, joint goals out: what the robot's arms should do to move like the operator's.
 
-Differential inverse kinematics by Pink (Caron et al., https://github.com/stephane-caron/pink): a quadratic program with the
-joints' position and velocity limits as bounds, solved a few times a body. The tasks differ by orders of magnitude in weight,
-so that the hand's position comes first, then its orientation, then the elbow's direction, then the posture. Damping rises
-as manipulability falls (Nakamura and Hanafusa, 1986), so that singularities slow the arm and do not make it jump.
+Differential inverse kinematics by Pink (Caron et al., https://github.com/stephane-caron/pink): a
+quadratic program with the joints' position and velocity limits as bounds, solved a few times a
+body. The tasks differ by orders of magnitude in weight, so that the hand's position comes first,
+then its orientation, then the elbow's direction, then the posture. Damping rises as manipulability
+falls (Nakamura and Hanafusa, 1986), so that singularities slow the arm and do not make it jump.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,9 @@ from pallas_ros.body.names import MODEL_RATE_HZ
 
 F64 = NDArray[np.float64]
 Barriers = Callable[[F64], list[tuple[F64, float, str]]]
-"""Of a posture (n,), what is near: rows (n,) that take joint motion to the way towards it, and the room left in m (`hpstm_ros.safety.guard`)."""
+"""Of a posture (n,), what is near: rows (n,) that take joint motion to the way towards it, and the
+room left in m (`hpstm_ros.safety.guard`).
+"""
 
 _ARRIVED_RAD = 1e-4  # a step so small was the last
 _RANGES = {"scale": (0.1, 3.0), "deviation_scale_m": (0.001, 1.0), "stop_deviation_m": (0.01, 1.0)}
@@ -40,16 +43,20 @@ class RetargetSettings:
     """How the operator's motion maps to the robot's; every field may be changed while running.
 
     Attributes:
-        mode: ``absolute``: the robot's hand is where the operator's is; ``clutched``: it moves as the operator's does since engaging.
-        mapping: ``same``: left drives left and goes to the robot's left; ``mirrored``: as in a mirror.
+        mode: ``absolute``: the robot's hand is where the operator's is; ``clutched``: it moves as
+            the operator's does since engaging.
+        mapping: ``same``: left drives left and goes to the robot's left; ``mirrored``: as in a
+            mirror.
         scale: on top of the ratio of reaches, 0.1 to 3.
         orientation_from: ``wrist``, or ``forearm`` where nothing measures the hand.
         deviation_scale_m: standard deviation of a position at which its task counts half.
-        stop_deviation_m: standard deviation of the hand at which the arm is told to stand still.
+        stop_deviation_m: standard deviation of the hand at which the arm stops.
         iterations: of the inverse kinematics a body, at most.
-        speed_factor: how much faster than the joints' velocity limits goals may move. With 1, what the joints cannot do together is
-            shared out by the tasks' weights; with more, the supervisor would cut each joint short by itself, and the hand leave its way.
-        leash_s: how far goals may run ahead of the arm: the way it makes at full speed in that time.
+        speed_factor: how much faster than the joints' velocity limits goals may move. With 1, what
+            the joints cannot do together is shared out by the tasks' weights; with more, the
+            supervisor would cut each joint short by itself, and the hand leave its way.
+        leash_s: how far goals may run ahead of the arm: the way it makes at full speed in that
+            time.
     """
 
     mode: str = "absolute"
@@ -107,7 +114,9 @@ class Goal:
 
 
 class _Posture(pink.Configuration):  # type: ignore[misc]
-    """Pink's configuration, which finds a frame by its name and copies its pose and Jacobian once a posture, not at each of a dozen questions."""
+    """Pink's configuration, which finds a frame by its name and copies its pose and Jacobian once a
+    posture, not at each of a dozen questions.
+    """
 
     def update(self, q: F64 | None = None) -> None:
         """See Pink."""
@@ -131,7 +140,8 @@ class _Posture(pink.Configuration):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class _Anchor:
-    """Where operator and robot were when the clutch took hold, in the base frame: nothing moves until the operator does.
+    """Where operator and robot were when the clutch took hold, in the base frame: nothing moves
+    until the operator does.
 
     Attributes:
         hand: (3,) m, the operator's wrist from the shoulder.
@@ -152,7 +162,8 @@ class _ArmTasks:
 
     def __init__(self, robot: RobotDescription, arm: Arm) -> None:
         """Make the tasks; their targets are set body by body."""
-        self.robot, self.arm = robot, arm
+        self.robot = robot
+        self.arm = arm
         self.tip = FrameTask(
             arm.tip,
             position_cost=arm.weights["position"],
@@ -203,7 +214,8 @@ class _ArmTasks:
     def _take_hold(
         self, hand: F64, R_tip: F64, human: HumanArm, configuration: pink.Configuration
     ) -> _Anchor:
-        arm, tip = self.arm, configuration.get_transform_frame_to_world(self.arm.tip)
+        arm = self.arm
+        tip = configuration.get_transform_frame_to_world(self.arm.tip)
         R_elbow = np.eye(3)
         if arm.elbow is not None:
             at = configuration.get_transform_frame_to_world(arm.elbow).translation
@@ -220,15 +232,22 @@ class _ArmTasks:
         return direction if self.anchor is None else np.asarray(self.anchor.R_elbow @ direction)
 
     def in_workspace(self, p: F64) -> F64:
-        """The nearest point in reach and a little inside the box, or no farther out than where a clutch took hold; sets `projected`."""
-        arm, out = self.arm, p
-        low, high = self.robot.box_min + _BOX_MARGIN_M, self.robot.box_max - _BOX_MARGIN_M
-        near, far = arm.reach_min, arm.reach
+        """The nearest point in reach and a little inside the box, or no farther out than where a
+        clutch took hold; sets `projected`.
+        """
+        arm = self.arm
+        out = p
+        low = self.robot.box_min + _BOX_MARGIN_M
+        high = self.robot.box_max - _BOX_MARGIN_M
+        near = arm.reach_min
+        far = arm.reach
         if self.anchor is not None:
             held = self.anchor.p_tip_robot
-            low, high = np.minimum(low, held), np.maximum(high, held)
+            low = np.minimum(low, held)
+            high = np.maximum(high, held)
             apart = float(np.linalg.norm(held - arm.p_base_shoulder))
-            near, far = min(near, apart), max(far, apart)
+            near = min(near, apart)
+            far = max(far, apart)
         for _ in range(2):
             arrow = out - arm.p_base_shoulder
             distance = float(np.linalg.norm(arrow))
@@ -249,9 +268,11 @@ class _ArmTasks:
         settings: RetargetSettings,
     ) -> None:
         """Set the tasks' targets and weigh them by how sure the body is."""
-        arm, soft = self.arm, settings.deviation_scale_m**2
+        arm = self.arm
+        soft = settings.deviation_scale_m**2
         self.tip.set_target(pin.SE3(R, p))
-        # Weights fall as 1 / (1 + (sigma / scale)^2), along each axis of the tip's own frame, in which Pink measures errors.
+        # Weights fall as 1 / (1 + (sigma / scale)^2), along each axis of the tip's own frame, in
+        # which Pink measures errors.
         R_tip_operator = (
             configuration.get_transform_frame_to_world(arm.tip).rotation.T @ arm.R_base_operator
         )
@@ -299,19 +320,21 @@ class Retargeter:
             robot: which.
             side: the human arm that a one-armed robot follows (default: as configured).
             settings: see there.
-            barriers: the way to a target goes around what they tell of; without, the supervisor may hold the arm back where it could go another way.
+            barriers: the way to a target goes around what they tell of; without, the supervisor may
+                hold the arm back where it could go another way.
         """
-        self.robot, self.settings = robot, settings or RetargetSettings()
-        self._side, self._barriers = side, barriers
+        self.robot = robot
+        self.settings = settings or RetargetSettings()
+        self._side = side
+        self._barriers = barriers
         self._near: tuple[F64, list[tuple[F64, float, str]]] | None = (
             None  # a posture, and what is near it
         )
         self._arms = [_ArmTasks(robot, arm) for arm in robot.arms]
         self._configuration = _Posture(robot.model, robot.model.createData(), robot.q_ready)
-        self._lower, self._upper = (
-            robot.lower,
-            robot.upper,
-        )  # of the goals, now: `leash_s` around the arm
+        # of the goals, now: `leash_s` around the arm
+        self._lower = robot.lower
+        self._upper = robot.upper
         self._posture = PostureTask(
             cost=max(min(arm.weights["posture"] for arm in robot.arms), 1e-6)
         )
@@ -325,12 +348,17 @@ class Retargeter:
         return np.array(self._configuration.q)
 
     def look_around(self) -> None:
-        """Find what is near the last goal, for the next body: worth calling when there is time, since `step` does it otherwise."""
+        """Find what is near the last goal, for the next body: worth calling when there is time,
+        since `step` does it otherwise.
+        """
         if self._barriers is not None:
             self._near = self.q, self._barriers(self.q)
 
     def restart(self, q: F64) -> None:
-        """Go on from posture ``q`` (n,) rad: where the arm is when it is engaged. A clutch takes hold again."""
+        """Go on from posture ``q`` (n,) rad: where the arm is when it is engaged.
+
+        A clutch takes hold again.
+        """
         self._configuration.update(np.clip(q, self.robot.lower, self.robot.upper))
         self._let_go()
 
@@ -340,7 +368,9 @@ class Retargeter:
             arm.anchor = None
 
     def _preferred(self) -> F64:
-        """(n,) rad, the posture to prefer: the ready one, or where a clutch took hold, as one preferred to that would move an arm whose operator is at rest."""
+        """(n,) rad, the posture to prefer: the ready one, or where a clutch took hold, as one
+        preferred to that would move an arm whose operator is at rest.
+        """
         if self.settings.mode != "clutched":
             self._held = None
         elif self._held is None:
@@ -350,7 +380,9 @@ class Retargeter:
         return np.where(self.robot.continuous, posture + 2 * np.pi * turns, posture)
 
     def new_operator(self) -> None:
-        """The next body is another person's: its arm's length and the clutch's anchors are found again."""
+        """The next body is another person's: its arm's length and the clutch's anchors are found
+        again.
+        """
         self._let_go()
         self._facing = Facing()
         for arm in self._arms:
@@ -363,11 +395,13 @@ class Retargeter:
 
         Args:
             body: the operator.
-            q_now: (n,) rad, where the arm is told to be now. Goals stay within its reach (`leash_s`): what a slow wrist cannot do in that
-                time, the other joints make up for, and the way to a goal is short. None: the arm is thought to be at the last goal.
+            q_now: (n,) rad, where the arm is commanded to be now. Goals stay within its reach
+                (`leash_s`): what a slow wrist cannot do in that time, the other joints make up for,
+                and the way to a goal is short. None: the arm is thought to be at the last goal.
             tip_speed: m/s, of the tips; targets farther away are approached on the straight line.
         """
-        settings, configuration = self.settings, self._configuration
+        settings = self.settings
+        configuration = self._configuration
         if q_now is not None:
             leash = settings.leash_s * self.robot.velocity
             self._lower = np.maximum(q_now - leash, self.robot.lower)
@@ -386,10 +420,8 @@ class Retargeter:
             p = arm.in_workspace(p)
             poses.append(pin.SE3(R, p))
             arrow = p - tip.translation
-            step, distance = (
-                settings.speed_factor * tip_speed / MODEL_RATE_HZ,
-                float(np.linalg.norm(arrow)),
-            )
+            step = settings.speed_factor * tip_speed / MODEL_RATE_HZ
+            distance = float(np.linalg.norm(arrow))
             if distance > step:
                 p = tip.translation + arrow * (step / distance)
             arm.set_targets(p, R, human, configuration, settings)
@@ -398,11 +430,11 @@ class Retargeter:
 
     def _read(self, body: BodyFrame) -> list[HumanArm] | None:
         """The human arm of each of the robot's, or None where one cannot be used."""
-        mirrored, humans = self.settings.mapping == "mirrored", []
+        mirrored = self.settings.mapping == "mirrored"
+        humans = []
         for arm in self._arms:
-            if (
-                len(self._arms) == 2
-            ):  # in a mirror, the robot's left arm shows the operator's right one
+            if len(self._arms) == 2:
+                # in a mirror, the robot's left arm shows the operator's right one
                 side = other(arm.arm.side) if mirrored else arm.arm.side
             else:
                 side = self._side or arm.arm.side
@@ -414,7 +446,8 @@ class Retargeter:
 
     def _solve(self) -> None:
         """Newton steps until the tips are there, or the joints' speed is used up."""
-        configuration, dt = self._configuration, 1.0 / MODEL_RATE_HZ / self.settings.iterations
+        configuration = self._configuration
+        dt = 1.0 / MODEL_RATE_HZ / self.settings.iterations
         most = self.robot.velocity * self.settings.speed_factor * dt
         tasks = [task for arm in self._arms for task in arm.tasks] + [self._posture]
         if self._near is None or np.abs(configuration.q - self._near[0]).max() > _NEARLY_RAD:
@@ -424,18 +457,16 @@ class Retargeter:
         room = _APPROACH * np.maximum(
             [left for _, left, _ in near] - rows @ (configuration.q - q_near), 0.0
         )
-        free, senses = (
-            np.full(len(near), -np.inf),
-            np.zeros(self.robot.model.nv + len(near), dtype=np.intc),
-        )
+        free = np.full(len(near), -np.inf)
+        senses = np.zeros(self.robot.model.nv + len(near), dtype=np.intc)
         for _ in range(self.settings.iterations):
             damping = 1e-9 + 1e-3 * max(self._nearness(k) for k in range(len(self._arms))) ** 2
-            problem, q = (
-                pink.build_ik(configuration, tasks, dt, damping, limits=[]),
-                configuration.q,
-            )
-            # Bounds go to the solver as bounds, not as rows: `pink.solve_ik` takes three times as long.
-            above, below = np.clip(self._upper - q, 0.0, most), np.clip(q - self._lower, 0.0, most)
+            problem = pink.build_ik(configuration, tasks, dt, damping, limits=[])
+            q = configuration.q
+            # Bounds go to the solver as bounds, not as rows: `pink.solve_ik` takes three times as
+            # long.
+            above = np.clip(self._upper - q, 0.0, most)
+            below = np.clip(q - self._lower, 0.0, most)
             bounds = np.concatenate((above, room)), np.concatenate((-below, free))
             move, _, found, _ = daqp.solve(problem.P, problem.q, rows, *bounds, senses)
             if found < 1:
@@ -453,11 +484,14 @@ class Retargeter:
         return float(np.sqrt(max(np.linalg.det(J @ J.T), 0.0)))
 
     def _nearness(self, k: int) -> float:
-        """0 away from singular postures, 1 in one: falls below the ready posture's manipulability by a factor of ten first."""
+        """0 away from singular postures, 1 in one: falls below the ready posture's manipulability
+        by a factor of ten first.
+        """
         return max(1.0 - self._manipulability(self._arms[k]) / (0.1 * self._manipulable[k]), 0.0)
 
     def _goal(self, poses: list[pin.SE3], humans: list[HumanArm]) -> Goal:
-        configuration, settings = self._configuration, self.settings
+        configuration = self._configuration
+        settings = self.settings
         error = [
             np.linalg.norm(
                 configuration.get_transform_frame_to_world(a.arm.tip).translation - pose.translation

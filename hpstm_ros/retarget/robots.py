@@ -1,4 +1,6 @@
-"""A robot arm as data: a URDF, and a short YAML that says how an operator's arm stands to it (docs/guide/robots.md)."""
+"""A robot arm as data: a URDF, and a short YAML that says how an operator's arm stands to it
+(docs/guide/robots.md).
+"""
 
 from pathlib import Path
 
@@ -18,10 +20,11 @@ def ready_robots() -> list[str]:
 
 
 def load_robot(name_or_path: str | Path) -> RobotDescription:
-    """A robot by the name of its configuration (`ready_robots`), by the path of a YAML, or by that of a bare URDF.
+    """A robot by the name of its configuration (`ready_robots`), by the path of a YAML, or by that
+    of a bare URDF.
 
-    A bare URDF gets an automatic configuration: one arm, or a left and a right one, with the ready posture, the shoulder, the reach
-    and the workspace derived from its geometry.
+    A bare URDF gets an automatic configuration: one arm, or a left and a right one, with the ready
+    posture, the shoulder, the reach and the workspace derived from its geometry.
 
     Raises:
         PallasError: there is no such robot, or its files are not usable.
@@ -35,7 +38,8 @@ def load_robot(name_or_path: str | Path) -> RobotDescription:
         path = share() / "config" / "robots" / f"{text}.yaml"
         if "/" in text or not exists(path):
             raise PallasError(
-                f"no robot '{text}': give one of {', '.join(ready_robots())}, or the path of a URDF, xacro or YAML file"
+                f"no robot '{text}': give one of {', '.join(ready_robots())}, or the path of a"
+                " URDF, xacro or YAML file"
             )
     document = load_yaml(path, "robot configuration")
     if not isinstance(document, dict) or "urdf" not in document:

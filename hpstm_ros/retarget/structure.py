@@ -1,6 +1,8 @@
-"""Where the arms of a robot are, from its joints alone: which joints belong to an arm, to a gripper, to the trunk, to legs and head.
+"""Where the arms of a robot are, from its joints alone: which joints belong to an arm, to a
+gripper, to the trunk, to legs and head.
 
-Names decide where they say something, since robot makers agree on a few dozen words; where they do not, the shape of the tree does.
+Names decide where they say something, since robot makers agree on a few dozen words; where they do
+not, the shape of the tree does.
 """
 
 import re
@@ -34,8 +36,11 @@ _TOOL = (  # a link of one of these names, the first named first, is where a too
 )
 _SENSOR = _any("camera", "cam", "imu", "ft", "laser", "lidar", "optical", "sensor", "rgb", "depth")
 _ARM_JOINTS = 4
-"""An arm that hangs on a trunk has so many joints at least; a shorter chain is a head, or a leg of a small quadruped."""
-_FINGER_JOINTS, _FINGER_PARTS = 4, 10
+"""An arm that hangs on a trunk has so many joints at least; a shorter chain is a head, or a leg of
+a small quadruped.
+"""
+_FINGER_JOINTS = 4
+_FINGER_PARTS = 10
 """Moving joints of a finger: in a row, and with its rods and virtual ones."""
 _MOST_GRIPPER_JOINTS = 3  # what moves more is a hand, whose fingers one opening does not describe
 
@@ -47,8 +52,10 @@ class FoundArm:
     Attributes:
         side: ``left`` or ``right`` where names tell, else empty.
         tip: the last link before the gripper, or the frame on it that is meant for tools.
-        joints: its own, driven or following, from the shoulder on: those of a trunk that carries more than this arm are not among them.
-        gripper: driven joints of a gripper beyond the tip; none where there is none, or a hand of many fingers.
+        joints: its own, driven or following, from the shoulder on: those of a trunk that carries
+            more than this arm are not among them.
+        gripper: driven joints of a gripper beyond the tip; none where there is none, or a hand of
+            many fingers.
     """
 
     side: str
@@ -80,7 +87,9 @@ def find_arms(tree: Tree) -> list[FoundArm]:
 
 
 def gripper_joints(tree: Tree, tip: str) -> tuple[Joint, ...]:
-    """The driven joints of the gripper that a tip carries; none where there is none, or where it is a hand of many fingers."""
+    """The driven joints of the gripper that a tip carries; none where there is none, or where it is
+    a hand of many fingers.
+    """
     marked = _gripper_joints(tree)
     held = [joint for joint in tree.path(tip) if joint.moves and joint.name not in marked][-1:]
     under = tree.under(held[0].child if held else tree.root)
@@ -117,7 +126,8 @@ def _gripper_joints(tree: Tree) -> set[str]:
 
 
 def _is_finger(tree: Tree, joint: Joint) -> bool:
-    name, child = _split(joint.name), _split(joint.child)
+    name = _split(joint.name)
+    child = _split(joint.child)
     if _FINGER.search(name) or _FINGER.search(child):
         return True
     if _ON_A_HAND.search(name):
@@ -164,14 +174,17 @@ def _arm(tree: Tree, end: Joint, ends: list[Joint], gripper: set[str]) -> FoundA
 def _side(joints: list[Joint]) -> str:
     """``left`` or ``right``, where the joints' names say so."""
     names = " ".join(_split(joint.name) for joint in joints)
-    left, right = len(_LEFT.findall(names)), len(_RIGHT.findall(names))
+    left = len(_LEFT.findall(names))
+    right = len(_RIGHT.findall(names))
     if left == right:
         return ""
     return "left" if left > right else "right"
 
 
 def _tip(tree: Tree, end: Joint, gripper: set[str]) -> str:
-    """The frame meant for tools among the links that move with a joint, else the one that carries the gripper, else the last that is no sensor's."""
+    """The frame meant for tools among the links that move with a joint, else the one that carries
+    the gripper, else the last that is no sensor's.
+    """
     links = tree.rigid(end.child)
     fit = [
         link

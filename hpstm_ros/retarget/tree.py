@@ -1,4 +1,6 @@
-"""A URDF's links and joints as a tree, checked joint by joint, so that what is wrong is said of the joint it is wrong with."""
+"""A URDF's links and joints as a tree, checked joint by joint, so that what is wrong is said of the
+joint it is wrong with.
+"""
 
 import math
 from collections import defaultdict
@@ -14,7 +16,9 @@ _FREE = {"floating": 6, "planar": 3}
 
 @dataclass(frozen=True)
 class Mimic:
-    """A joint whose position is ``multiplier`` times that of ``joint``, plus ``offset``; of no joint where that one does not move."""
+    """A joint whose position is ``multiplier`` times that of ``joint``, plus ``offset``; of no
+    joint where that one does not move.
+    """
 
     joint: str
     multiplier: float
@@ -23,7 +27,8 @@ class Mimic:
 
 @dataclass(frozen=True)
 class Joint:
-    """A joint of a URDF; limits in rad (m of a slide), rad/s, Nm; a continuous joint has infinite position limits.
+    """A joint of a URDF; limits in rad (m of a slide), rad/s, Nm; a continuous joint has infinite
+    position limits.
 
     Where a URDF states no velocity or effort for a continuous joint, they are 0.
     """
@@ -54,7 +59,9 @@ class Tree:
 
     def __init__(self, links: tuple[str, ...], joints: tuple[Joint, ...]) -> None:
         """Make a tree of joints that are known to form one."""
-        self.links, self.joints, self._link_names = links, joints, set(links)
+        self.links = links
+        self.joints = joints
+        self._link_names = set(links)
         self.by_name = {joint.name: joint for joint in joints}
         self.above = {joint.child: joint for joint in joints}
         self.below: dict[str, list[Joint]] = defaultdict(list)
@@ -64,7 +71,9 @@ class Tree:
         self._modelled = {self.model_name(joint): joint for joint in joints}
 
     def model_name(self, joint: Joint) -> str:
-        """What Pinocchio is told that a joint is called: there, links and joints must not share a name."""
+        """What Pinocchio is told that a joint is called: there, links and joints must not share a
+        name.
+        """
         return f"{joint.name} (joint)" if joint.name in self._link_names else joint.name
 
     def modelled(self, name: str) -> Joint:
@@ -98,24 +107,28 @@ def parse(root: ElementTree.Element) -> Tree:
     """The tree of a ``<robot>`` element.
 
     Raises:
-        PallasError: it is no tree of links and joints, or a joint is of a kind that no arm has, or its limits are missing or make no sense.
+        PallasError: it is no tree of links and joints, or a joint is of a kind that no arm has, or
+            its limits are missing or make no sense.
     """
     links = _names(root, "link")
     _names(root, "joint")
     if not links:
         raise PallasError("the URDF has no links")
     joints = tuple(_joint(element, set(links)) for element in root.findall("joint"))
-    names, parents = {joint.name: joint for joint in joints}, dict[str, Joint]()
+    names = {joint.name: joint for joint in joints}
+    parents = dict[str, Joint]()
     for joint in joints:
         if joint.child in parents:
             raise PallasError(
-                f"link '{joint.child}' hangs on two joints, '{parents[joint.child].name}' and '{joint.name}'"
+                f"link '{joint.child}' hangs on two joints, '{parents[joint.child].name}' and"
+                f" '{joint.name}'"
             )
         parents[joint.child] = joint
     roots = [link for link in links if link not in parents]
     if len(roots) > 1:
         raise PallasError(
-            f"the URDF has {len(roots)} root links, {_some(roots)}, but a robot hangs on one: join them by fixed joints"
+            f"the URDF has {len(roots)} root links, {_some(roots)}, but a robot hangs on one: join"
+            " them by fixed joints"
         )
     if not roots:
         raise PallasError("the URDF has no root link: its joints form a ring")
@@ -139,15 +152,17 @@ def _names(root: ElementTree.Element, what: str) -> tuple[str, ...]:
 
 
 def _joint(element: ElementTree.Element, links: set[str]) -> Joint:
-    name, kind = _short(element.get("name", "")), element.get("type", "")
+    name = _short(element.get("name", ""))
+    kind = element.get("type", "")
     if kind in _FREE:
         raise PallasError(
-            f"joint '{name}' is {kind}, with {_FREE[kind]} degrees of freedom, but an arm stands on a fixed base: "
-            'make the joint type="fixed", or leave it out with what is above it'
+            f"joint '{name}' is {kind}, with {_FREE[kind]} degrees of freedom, but an arm stands on"
+            ' a fixed base: make the joint type="fixed", or leave it out with what is above it'
         )
     if kind not in _KINDS:
         raise PallasError(
-            f"joint '{name}' is of type '{_short(kind)}'; usable are revolute, continuous, prismatic, fixed"
+            f"joint '{name}' is of type '{_short(kind)}'; usable are revolute, continuous,"
+            " prismatic, fixed"
         )
     ends = []
     for end in ("parent", "child"):
@@ -157,7 +172,9 @@ def _joint(element: ElementTree.Element, links: set[str]) -> Joint:
             raise PallasError(
                 f"joint '{name}' has no {end} link"
                 if not link
-                else f"joint '{name}' names '{_short(link)}' as its {end}, and there is no such link"
+                else (
+                    f"joint '{name}' names '{_short(link)}' as its {end}, and there is no such link"
+                )
             )
         ends.append(link)
     lower, upper, velocity, effort = _limits(element.find("limit"), name, kind)
@@ -189,8 +206,8 @@ def _limits(
         return -math.inf, math.inf, velocity, effort
     if limit is None:
         raise PallasError(
-            f"joint '{name}' is {kind} but has no <limit>: give lower and upper in {unit}, velocity and effort"
-            + ("" if kind == "prismatic" else ', or make it type="continuous"')
+            f"joint '{name}' is {kind} but has no <limit>: give lower and upper in {unit}, velocity"
+            " and effort" + ("" if kind == "prismatic" else ', or make it type="continuous"')
         )
     for key in ("effort", "velocity"):  # lower and upper are 0 where they are not given
         if limit.get(key) is None:
@@ -199,7 +216,8 @@ def _limits(
         key: _number(limit.get(key, "0"), f"joint '{name}': its {key} limit")
         for key in ("lower", "upper", "velocity", "effort")
     }
-    lower, upper = values["lower"], values["upper"]
+    lower = values["lower"]
+    upper = values["upper"]
     if lower > upper:
         raise PallasError(
             f"joint '{name}': its lower limit {lower:g} is above its upper limit {upper:g}"
@@ -221,12 +239,10 @@ def _resolved(joint: Joint, names: dict[str, Joint]) -> Joint:
     """The joint, following a joint that moves by itself where it mimics one that mimics another."""
     if joint.mimic is None or not joint.moves:
         return replace(joint, mimic=None)
-    multiplier, offset, name, seen = (
-        joint.mimic.multiplier,
-        joint.mimic.offset,
-        joint.mimic.joint,
-        0,
-    )
+    multiplier = joint.mimic.multiplier
+    offset = joint.mimic.offset
+    name = joint.mimic.joint
+    seen = 0
     while True:
         master = names.get(name)
         if seen > len(names):
@@ -237,7 +253,8 @@ def _resolved(joint: Joint, names: dict[str, Joint]) -> Joint:
             return replace(joint, mimic=Mimic(name, multiplier, offset))
         offset += multiplier * master.mimic.offset
         multiplier *= master.mimic.multiplier
-        name, seen = master.mimic.joint, seen + 1
+        name = master.mimic.joint
+        seen = seen + 1
 
 
 def _number(text: str, what: str) -> float:

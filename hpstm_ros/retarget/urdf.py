@@ -1,4 +1,6 @@
-"""Robot descriptions from files: finding a URDF, reading it as the untrusted text it is, and its Pinocchio model."""
+"""Robot descriptions from files: finding a URDF, reading it as the untrusted text it is, and its
+Pinocchio model.
+"""
 
 import contextlib
 import importlib.metadata
@@ -45,13 +47,16 @@ def example_folder() -> Path:
         found = Path("-")
     if not found.is_dir():
         raise PallasError(
-            "robot descriptions are not installed: pip install example-robot-data, or apt install ros-$ROS_DISTRO-example-robot-data"
+            "robot descriptions are not installed: pip install example-robot-data, or apt install"
+            " ros-$ROS_DISTRO-example-robot-data"
         )
     return found
 
 
 def find(location: str, beside: Path | None = None) -> Path:
-    """The URDF that ``location`` names: a path (relative ones also seen from ``beside``) or ``example-robot-data:FILE``."""
+    """The URDF that ``location`` names: a path (relative ones also seen from ``beside``) or
+    ``example-robot-data:FILE``.
+    """
     if location.startswith(_PREFIX):
         path = example_folder() / location.removeprefix(_PREFIX)
     else:
@@ -67,7 +72,8 @@ def read(path: Path) -> str:
     """The text of a URDF; xacro files are expanded.
 
     Raises:
-        PallasError: the file is no URDF, no plausible robot (`pallas_ros.files.urdf`), or a xacro file that cannot be expanded.
+        PallasError: the file is no URDF, no plausible robot (`pallas_ros.files.urdf`), or a xacro
+            file that cannot be expanded.
     """
     root = parse_xml(read_bytes(path, "URDF", MAX_BYTES), str(path), "URDF")
     if expansion.needed(path, root):
@@ -82,7 +88,9 @@ def read(path: Path) -> str:
 
 
 def package_folders(path: Path) -> list[str]:
-    """Folders in which ``package://NAME`` of this URDF may lie: its own ancestors, ROS workspaces, example-robot-data."""
+    """Folders in which ``package://NAME`` of this URDF may lie: its own ancestors, ROS workspaces,
+    example-robot-data.
+    """
     folders = [str(parent) for parent in list(path.resolve().parents)[:5]]
     folders += [
         str(Path(prefix) / "share")
@@ -100,7 +108,9 @@ def package_folders(path: Path) -> list[str]:
 
 
 def published(path: Path, text: str) -> str:
-    """The text as `/robot_description` carries it: ``package://`` meshes that are on this machine by their place, for whoever draws them."""
+    """The text as `/robot_description` carries it: ``package://`` meshes that are on this machine
+    by their place, for those who draw them.
+    """
     root = ElementTree.fromstring(text)
     folders = [Path(folder) for folder in package_folders(path)]
     for mesh in root.iter("mesh"):
@@ -112,16 +122,20 @@ def published(path: Path, text: str) -> str:
 
 
 def _place(name: str, folders: list[Path]) -> Path:
-    """Where the mesh lies that a URDF calls ``name``; the first place it may be, where it is in none."""
+    """Where the mesh lies that a URDF calls ``name``; the first place it may be, where it is in
+    none.
+    """
     plain = name.removeprefix("file://").removeprefix("package://")
     places = [folder / plain for folder in folders]
     return next((place for place in places if exists(place)), places[0])
 
 
 def full_model(text: str, tree: Tree, following: set[str]) -> pin.Model:
-    """The Pinocchio model of a URDF's text, all joints free but those ``following`` that mimic another.
+    """The Pinocchio model of a URDF's text, all joints free but those ``following`` that mimic
+    another.
 
-    A continuous joint becomes a hinge without limits to speak of, so that its angle is one number that goes on counting.
+    A continuous joint becomes a hinge without limits to speak of, so that its angle is one number
+    that goes on counting.
     """
     root = ElementTree.fromstring(text)
     for element in root.findall("joint"):
@@ -163,7 +177,9 @@ def full_model(text: str, tree: Tree, following: set[str]) -> pin.Model:
 
 @contextlib.contextmanager
 def native_errors() -> Iterator[list[str]]:
-    """What C++ libraries write to the standard error meanwhile, as lines, in the list that is given; it is not shown."""
+    """What C++ libraries write to the standard error meanwhile, as lines, in the list that is
+    given; it is not shown.
+    """
     lines: list[str] = []
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
@@ -179,7 +195,9 @@ def native_errors() -> Iterator[list[str]]:
 
 
 def _reason(error: Exception, said: list[str]) -> str:
-    """Why a library refused a URDF: its own first sentence on the standard error, which names the joint or link, or else the exception's."""
+    """Why a library refused a URDF: its own first sentence on the standard error, which names the
+    joint or link, or else the exception's.
+    """
     for line in said:
         kind, _, reason = line.partition(":")
         if kind.strip().lower() == "error" and reason.strip():

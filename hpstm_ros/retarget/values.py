@@ -12,7 +12,9 @@ from pallas_ros.body.errors import PallasError
 F64 = NDArray[np.float64]
 
 _LARGEST = 1e6
-"""No length, angle, speed, acceleration or jerk of a robot is beyond this; what is larger makes later sums overflow."""
+"""No length, angle, speed, acceleration or jerk of a robot is beyond this; what is larger makes
+later sums overflow.
+"""
 
 
 def only(entry: Any, keys: set[str], what: str) -> None:

@@ -1,1 +1,3 @@
-"""The last word on every command: limits, watchdogs, the supervisor, and the checker that judges what it sent."""
+"""The last word on every command: limits, watchdogs, the supervisor, and the checker that judges
+what it sent.
+"""

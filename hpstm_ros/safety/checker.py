@@ -1,9 +1,11 @@
 """The independent judge: from emitted commands alone, was any limit passed?
 
-It shares nothing with the supervisor but the limits and the robot's shape: derivatives are divided differences of the positions that
-were sent. By the mean value theorem, ``k! [t0 ... tk] q`` equals the k-th derivative somewhere among the points, so a trajectory
-within limits never trips it, and a step in position, velocity or acceleration always does. Spacing may be uneven. The velocities and
-accelerations that are sent along (a controller interpolates by them) must be those of one and the same jerk-limited motion.
+It shares nothing with the supervisor but the limits and the robot's shape: derivatives are divided
+differences of the positions that were sent. By the mean value theorem, ``k! [t0 ... tk] q`` equals
+the k-th derivative somewhere among the points, so a trajectory within limits never trips it, and a
+step in position, velocity or acceleration always does. Spacing may be uneven. The velocities and
+accelerations that are sent along (a controller interpolates by them) must be those of one and the
+same jerk-limited motion.
 """
 
 from dataclasses import dataclass
@@ -38,7 +40,8 @@ class Violation:
 
 
 def executed(messages: list[tuple[I64, F64]]) -> tuple[I64, F64]:
-    """The stream that a controller follows: each message (times (K,) ns, points (K, ...)) replaces what earlier ones said from its first time on.
+    """The stream that a controller follows: each message (times (K,) ns, points (K, ...)) replaces
+    what earlier ones said from its first time on.
 
     Returns:
         times (N,) ns, strictly increasing, and points (N, ...).
@@ -55,7 +58,9 @@ def executed(messages: list[tuple[I64, F64]]) -> tuple[I64, F64]:
 
 
 def check(times: I64, q: F64, limits: Limits, tolerance: float = TOLERANCE) -> list[Violation]:
-    """Violations of position, velocity, acceleration and jerk limits, and non-finite values, in commands q (N, n) at times (N,) ns."""
+    """Violations of position, velocity, acceleration and jerk limits, and non-finite values, in
+    commands q (N, n) at times (N,) ns.
+    """
     if len(times) and (np.diff(times) <= 0).any():
         return [Violation("time:order", int(times[1:][np.diff(times) <= 0][0]), 0.0, 0.0)]
     if not np.isfinite(q).all():
@@ -66,7 +71,8 @@ def check(times: I64, q: F64, limits: Limits, tolerance: float = TOLERANCE) -> l
     beyond = np.maximum(q - limits.upper, limits.lower - q) / span
     found += _collect("position", times, beyond, np.full(len(span), 0.0), tolerance * 1e-2, limits)
     seconds = (times - (times[0] if len(times) else 0)) * 1e-9
-    difference, factorial = q, 1.0
+    difference = q
+    factorial = 1.0
     for order, (name, bound) in enumerate(
         (
             ("velocity", limits.velocity),
@@ -88,12 +94,15 @@ def check(times: I64, q: F64, limits: Limits, tolerance: float = TOLERANCE) -> l
 def check_states(
     times: I64, states: F64, limits: Limits, tolerance: float = TOLERANCE
 ) -> list[Violation]:
-    """Whether positions, velocities and accelerations sent together, states (N, 3, n), can be of one motion within the limits.
+    """Whether positions, velocities and accelerations sent together, states (N, 3, n), can be of
+    one motion within the limits.
 
-    With jerk within J, over a time h: ``|a1 - a0| <= J h``; the trapezium of accelerations is off by ``J h^2 / 4`` at most, that of
-    velocities by ``J h^3 / 12``.
+    With jerk within J, over a time h: ``|a1 - a0| <= J h``; the trapezium of accelerations is off
+    by ``J h^2 / 4`` at most, that of velocities by ``J h^3 / 12``.
     """
-    q, dq, ddq = states[:, 0], states[:, 1], states[:, 2]
+    q = states[:, 0]
+    dq = states[:, 1]
+    ddq = states[:, 2]
     if not np.isfinite(states).all():
         return [
             Violation(
@@ -108,7 +117,8 @@ def check_states(
         "stated acceleration", times, np.abs(ddq), limits.acceleration, tolerance, limits
     )
     if len(times) > 1:
-        h, later = np.diff(times)[:, None] * 1e-9, times[1:]
+        h = np.diff(times)[:, None] * 1e-9
+        later = times[1:]
         change = np.abs(np.diff(ddq, axis=0)) / h
         found += _collect("stated jerk", later, change, limits.jerk, tolerance, limits)
         for name, value, slope, share in (
@@ -133,7 +143,8 @@ def check_tips(
 ) -> list[Violation]:
     """Violations of tip speed and workspace box, by the checker's own forward kinematics.
 
-    ``tips`` are frame ids; ``tip_speed`` in m/s is one number, or what was allowed at each time (N,).
+    ``tips`` are frame ids; ``tip_speed`` in m/s is one number, or what was allowed at each time
+    (N,).
     """
     data = model.createData()
     positions = np.empty((len(q), len(tips), 3))
@@ -174,7 +185,8 @@ def check_collisions(
     times: I64, q: F64, model: pin.Model, geometry: pin.GeometryModel, every: int = 4
 ) -> list[Violation]:
     """Commands, one in ``every``, at which a pair of ``geometry`` overlaps."""
-    data, geometry_data = model.createData(), geometry.createData()
+    data = model.createData()
+    geometry_data = geometry.createData()
     found = []
     for row in range(0, len(q), every):
         hit = pin.computeCollisions(model, data, geometry, geometry_data, q[row], True)

@@ -1,8 +1,11 @@
-"""Do commands reach the arm in time? What was sent is compared with what the arm did, shifted in time.
+"""Do commands reach the arm in time? What was sent is compared with what the arm did, shifted in
+time.
 
-A controller that gets its commands late follows an old one into its stop and then leaps to the new one. The arm's joint
-states show it: they match the commands of some time before. Only where the motion tells delays apart is one measured: at rest
-and at constant speed a delay cannot be told from a joint that sags under its load, so the means are taken out.
+A controller that gets its commands late follows an old one into its stop and then leaps to the new
+one. The arm's joint
+states show it: they match the commands of some time before. Only where the motion tells delays
+apart is one measured: at rest and at constant speed a delay cannot be distinguished from a joint
+that sags under its load, so the means are taken out.
 """
 
 import math
@@ -14,7 +17,8 @@ from numpy.typing import NDArray
 F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
-_WINDOW_S = 0.6  # of joint states: the time in which an arm that is led speeds up or slows down at least once
+# of joint states: the time in which an arm that is led speeds up or slows down at least once
+_WINDOW_S = 0.6
 _LONGEST_S = 0.4  # of delays that are looked for
 _STEP_S = 0.01  # between two of them
 _LOOK_S = 0.05  # between two looks: each costs a fifth of a millisecond
@@ -33,8 +37,11 @@ class Delivery:
     """
 
     def __init__(self, period: float, limit: float) -> None:
-        """``period`` s of the grid of commands; ``limit`` s is the longest delay that is in order."""
-        self._period, self._limit = round(period * _NS), limit
+        """``period`` s of the grid of commands; ``limit`` s is the longest delay that is
+        in order.
+        """
+        self._period = round(period * _NS)
+        self._limit = limit
         count = math.ceil((_WINDOW_S + _LONGEST_S + 0.2) / period)
         self._sent: deque[tuple[int, F64]] = deque(maxlen=count)
         self._measured: deque[tuple[int, F64]] = deque()
@@ -48,13 +55,17 @@ class Delivery:
         self._looked = 0
 
     def sent(self, time: int, q: F64) -> None:
-        """Where the arm was to be at ``time`` ns, (n,) rad; instants come in order; after a gap all begins again."""
+        """Where the arm was to be at ``time`` ns, (n,) rad; instants come in order; after a gap all
+        begins again.
+        """
         if self._sent and time - self._sent[-1][0] != self._period:
             self.forget()
         self._sent.append((time, q))
 
     def measured(self, stamp: int, q: F64) -> bool:
-        """Where the arm was at ``stamp`` ns; True where that shows that commands came later than the limit."""
+        """Where the arm was at ``stamp`` ns; True where that shows that commands came later than
+        the limit.
+        """
         self._measured.append((stamp, q))
         while stamp - self._measured[0][0] > _WINDOW_S * _NS:
             self._measured.popleft()
@@ -67,9 +78,8 @@ class Delivery:
         chosen = np.linspace(0, len(self._measured) - 1, _SAMPLES).round().astype(int)
         stamps = np.array([self._measured[k][0] for k in chosen])
         q = np.array([self._measured[k][1] for k in chosen])
-        moved = (
-            q.std(0) > _SURE_RAD
-        )  # a joint that is stuck is late by any time; `Supervisor` sees that it does not follow
+        # a joint that is stuck is late by any time; `Supervisor` sees that it does not follow
+        moved = q.std(0) > _SURE_RAD
         delays = np.arange(0.0, _LONGEST_S + _STEP_S / 2, _STEP_S)
         known = bool(self._sent) and self._sent[0][0] <= stamps[0] - delays[-1] * _NS
         if not known or not moved.any():
@@ -84,7 +94,9 @@ class Delivery:
         return within > max(_SURE_RATIO * unexplained, unexplained + _SURE_RAD)
 
     def _off(self, stamps: NDArray[np.int64], q: F64, delays: F64, moved: NDArray[np.bool_]) -> F64:
-        """Root mean square in rad of the joints that ``moved``, between what was measured and what was sent each of the ``delays`` before."""
+        """Root mean square in rad of the joints that ``moved``, between what was measured and what
+        was sent each of the ``delays`` before.
+        """
         times = np.array([time for time, _ in self._sent])
         path = np.array([sent for _, sent in self._sent])[:, moved]
         at = (stamps[None, :] - times[0] - (delays[:, None] * _NS)) / self._period

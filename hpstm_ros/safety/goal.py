@@ -1,4 +1,6 @@
-"""Where the goal is going: the joint goals of the last moments, carried on a little way by their speed and acceleration."""
+"""Where the goal is going: the joint goals of the last moments, carried on a little way by their
+speed and acceleration.
+"""
 
 from collections import deque
 from dataclasses import dataclass
@@ -11,8 +13,10 @@ from hpstm_ros.safety.limits import Limits
 F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
-_FIT_S = 0.1  # a parabola is laid through the goals of so long: a hand's speed changes its course no faster
-_THIN_S = 0.008  # of three goals within this time the middle one is left out, so that their number is bounded
+# a parabola is laid through the goals of so long: a hand's speed changes its course no faster
+_FIT_S = 0.1
+# of three goals within this time the middle one is left out, so that their number is bounded
+_THIN_S = 0.008
 
 
 @dataclass(slots=True)
@@ -41,7 +45,9 @@ class JointGoal:
 
 
 class GoalPath:
-    """The goals of the last tenth of a second, and how they move: within the joints' own limits of speed and acceleration."""
+    """The goals of the last tenth of a second, and how they move: within the joints' own limits of
+    speed and acceleration.
+    """
 
     def __init__(self, limits: Limits) -> None:
         """No goal yet."""

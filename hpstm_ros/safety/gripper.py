@@ -1,7 +1,8 @@
-"""The last word on a gripper: it opens and closes within its limits, only while the arm is led, and holds what it has otherwise.
+"""The last word on a gripper: it opens and closes within its limits, only while the arm is led, and
+holds what it has otherwise.
 
-A gripper is supervised as one joint, its opening: 0 closed, 1 open. The same steering that leads the arm leads it, so that every
-command carries a braking trajectory too.
+A gripper is supervised as one joint, its opening: 0 closed, 1 open. The same steering that leads
+the arm leads it, so that every command carries a braking trajectory too.
 """
 
 from dataclasses import dataclass
@@ -19,8 +20,12 @@ _NS = 1_000_000_000
 _RAMP_S = (
     0.05  # in which a gripper has its acceleration: no shorter than the controllers of cheap ones
 )
-_BEYOND = 0.005  # of the opening: the steering keeps a thousandth from a limit, and open and closed are to be reached
-_GRASPED = 0.02  # opening by which a gripper may be more closed than it was told before it counts as moved by somebody else
+# of the opening: the steering keeps a thousandth from a limit, and open and closed are to be
+# reached
+_BEYOND = 0.005
+# opening by which a gripper may be more closed than it was told before it counts as moved by
+# somebody else
+_GRASPED = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +63,8 @@ class GripperSupervisor:
 
     def __init__(self, limits: Limits, settings: SupervisorSettings) -> None:
         """Where the gripper is, is not known yet."""
-        self.limits, self._settings = limits, settings
+        self.limits = limits
+        self._settings = settings
         self._steering = Steering(limits, settings, None)
         self._period = round(settings.period * _NS)
         self._zero: int | None = None
@@ -86,7 +92,9 @@ class GripperSupervisor:
             self._measured = min(max(float(opening), 0.0), 1.0)
 
     def tick(self, now: int, led: bool) -> GripperCommand | None:
-        """The next command, or None: before an opening is asked for, while the gripper's place is unknown, and at rest while the arm is not led."""
+        """The next command, or None: before an opening is asked for, while the gripper's place is
+        unknown, and at rest while the arm is not led.
+        """
         index = self._index(now)
         if led and not self._led:
             self._start(index)
@@ -94,7 +102,8 @@ class GripperSupervisor:
         if self._plan is None or self._goal is None:
             return None
         if led:
-            goal, still = np.array([self._goal]), np.zeros(1)
+            goal = np.array([self._goal])
+            still = np.zeros(1)
             plan, _, _ = self._steering.lead(index, self._plan, goal, still, 1.0)
             self._plan = plan or self._plan
         elif index >= self._plan.end:
@@ -108,7 +117,9 @@ class GripperSupervisor:
         )
 
     def _start(self, index: int) -> None:
-        """Begin where the gripper is; but one that holds something goes on being told to close on it, or it would let go."""
+        """Begin where the gripper is; but one that holds something goes on being told to close on
+        it, or it would let go.
+        """
         place = self._measured
         if place is None and not self._settings.require_feedback:
             place = self._goal
@@ -120,7 +131,9 @@ class GripperSupervisor:
             self._plan = rest(index, np.array([place]))
 
     def _index(self, now: int) -> int:
-        """The first instant of the grid that can still be changed; a clock that goes back takes the grid with it."""
+        """The first instant of the grid that can still be changed; a clock that goes back takes the
+        grid with it.
+        """
         if self._zero is None:
             self._zero = now
         elif now < self._now:

@@ -1,4 +1,6 @@
-"""Where the arm may be and how fast its tips may go: workspace box, keep-out volumes, self-collision, tip speed."""
+"""Where the arm may be and how fast its tips may go: workspace box, keep-out volumes,
+self-collision, tip speed.
+"""
 
 import math
 from typing import Protocol
@@ -11,10 +13,14 @@ from hpstm_ros.safety.joints import joint_motion
 
 F64 = NDArray[np.float64]
 Barrier = tuple[F64, float, str]
-"""A row (n,) that takes joint velocities to the speed in m/s towards an obstacle, the room left in m, and the obstacle's name."""
+"""A row (n,) that takes joint velocities to the speed in m/s towards an obstacle, the room left in
+m, and the obstacle's name.
+"""
 
 NEAR_M = 0.05
-"""From what distance on a pair of links, or a tip and a face of the box, takes part in the barriers."""
+"""From what distance on a pair of links, or a tip and a face of the box, takes part in the
+barriers.
+"""
 _INSET_M = 0.001  # a stop is looked at in a few places; between, a tip is on an arc
 _NEAREST = 6  # pairs at most: what is farther has room
 _SKIPPED_M = (
@@ -22,7 +28,8 @@ _SKIPPED_M = (
 )
 _KEPT_M = 0.004  # the barriers keep this much more, so that plans are seldom refused
 _NOWHERE = "a part whose place cannot be computed"
-_KEPT_BOX_M = 0.008  # and this much at the box: a tip whose joints stop one by one comes to rest beside its straight way
+# and this much at the box: a tip whose joints stop one by one comes to rest beside its straight way
+_KEPT_BOX_M = 0.008
 
 
 class Guard(Protocol):
@@ -32,7 +39,9 @@ class Guard(Protocol):
         """Positions (A, 3) m of the tips at ``q``."""
 
     def tip_motion(self, q: F64) -> tuple[F64, F64]:
-        """At ``q``: the positions (3 A,) m of the tips, and the Jacobian (3 A, n) that takes joint velocities to theirs."""
+        """At ``q``: the positions (3 A,) m of the tips, and the Jacobian (3 A, n) that takes joint
+        velocities to theirs.
+        """
 
     leverage: F64
     """(n,) m/rad (1 for a slide): how far a unit of each joint's motion moves any part, at most."""
@@ -41,7 +50,8 @@ class Guard(Protocol):
         """The fastest tip's speed in m/s."""
 
     def look(self, q: F64, dq: F64, pairs: bool = True) -> tuple[float, float, str]:
-        """At a state: the fastest tip's speed in m/s, how far in m a tip is outside the box (0: none is), the pair that is too near ("" or "a with b").
+        """At a state: the fastest tip's speed in m/s, how far in m a tip is outside the box (0:
+        none is), the pair that is too near ("" or "a with b").
 
         What cannot be computed (NaN, an overflow) is infinitely fast and infinitely far outside.
 
@@ -65,14 +75,20 @@ class PinocchioGuard:
         box_max: F64,
     ) -> None:
         """``tips`` are frame ids; ``margin`` m is the distance that pairs must keep."""
-        self._model, self._data = model, model.createData()
-        self._geometry, self._margin = geometry, margin
-        self._exact, self._wide = geometry.createData(), geometry.createData()
+        self._model = model
+        self._data = model.createData()
+        self._geometry = geometry
+        self._margin = margin
+        self._exact = geometry.createData()
+        self._wide = geometry.createData()
         for data, distance in ((self._exact, margin), (self._wide, margin + NEAR_M)):
             for request in data.collisionRequests:
                 request.security_margin = distance
-        self._tips, self._box_min, self._box_max = tips, box_min, box_max
-        # Coal finds no collision where a part's place is not finite. The tips are looked at each time, and with them all joints.
+        self._tips = tips
+        self._box_min = box_min
+        self._box_max = box_max
+        # Coal finds no collision where a part's place is not finite. The tips are looked at each
+        # time, and with them all joints.
         self._placed = all(
             np.isfinite(item.placement.homogeneous).all() for item in geometry.geometryObjects
         )
@@ -93,7 +109,8 @@ class PinocchioGuard:
 
     def tip_motion(self, q: F64) -> tuple[F64, F64]:
         """See `Guard.tip_motion`."""
-        model, data = self._model, self._data
+        model = self._model
+        data = self._data
         pin.computeJointJacobians(model, data, q)
         p = [pin.updateFramePlacement(model, data, tip).translation for tip in self._tips]
         J = [
@@ -114,7 +131,9 @@ class PinocchioGuard:
 
     def look(self, q: F64, dq: F64, pairs: bool = True) -> tuple[float, float, str]:
         """See `Guard.look`."""
-        speed, outside, pair = self.tip_speed(q, dq), 0.0, ""
+        speed = self.tip_speed(q, dq)
+        outside = 0.0
+        pair = ""
         for tip in self._tips:
             p = pin.updateFramePlacement(self._model, self._data, tip).translation
             if not (self._placed and math.isfinite(p @ p)):
@@ -151,7 +170,8 @@ class PinocchioGuard:
 
     def near_pairs(self, q: F64) -> list[Barrier]:
         """The barriers of parts that are near each other, without those of the box."""
-        model, data = self._model, self._data
+        model = self._model
+        data = self._data
         if self._clear is not None and float(self.leverage @ np.abs(q - self._clear)) < _SKIPPED_M:
             return []
         pin.computeJointJacobians(model, data, q)
@@ -168,9 +188,13 @@ class PinocchioGuard:
         ]
 
     def _pair_row(self, number: int, result: "pin.coal.CollisionResult") -> Barrier:
-        """The row of one near pair: its normal's component of the speed of the one's nearest point against the other's."""
-        contact, pair = result.getContact(0), self._geometry.collisionPairs[number]
-        normal, row = np.asarray(contact.normal), np.zeros(self._model.nv)
+        """The row of one near pair: its normal's component of the speed of the one's nearest point
+        against the other's.
+        """
+        contact = result.getContact(0)
+        pair = self._geometry.collisionPairs[number]
+        normal = np.asarray(contact.normal)
+        row = np.zeros(self._model.nv)
         for index, point, sign in (
             (pair.first, contact.getNearestPoint1(), 1.0),
             (pair.second, contact.getNearestPoint2(), -1.0),
@@ -200,10 +224,12 @@ class PinocchioGuard:
 
 
 def _leverage(model: pin.Model, geometry: pin.GeometryModel) -> F64:
-    """(n,) m/rad (1 for a slide): by how much a unit of each joint's motion brings any two parts nearer to each other, at most.
+    """(n,) m/rad (1 for a slide): by how much a unit of each joint's motion brings any two parts
+    nearer to each other, at most.
 
-    A part is no farther from a joint that carries it than the offsets between them and its own size, whatever the posture. A joint that
-    carries both of two parts moves neither against the other.
+    A part is no farther from a joint that carries it than the offsets between them and its own
+    size, whatever the posture. A joint that carries both of two parts moves neither against the
+    other.
     """
     motion = [joint_motion(model, joint) for joint in range(1, model.njoints)]
     farthest = np.maximum(np.abs(model.lowerPositionLimit), np.abs(model.upperPositionLimit))

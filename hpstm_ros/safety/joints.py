@@ -12,7 +12,8 @@ class JointMotion:
     Attributes:
         column: of the configuration and of its velocity, where the joint's motion comes from.
         slides: it is a slide and not a hinge.
-        own: it moves by itself; else its position is ``ratio`` times that of the joint it mimics, plus ``offset``.
+        own: it moves by itself; else its position is ``ratio`` times that of the joint it mimics,
+            plus ``offset``.
         ratio, offset: 1 and 0 of a joint that moves by itself.
     """
 
@@ -25,7 +26,8 @@ class JointMotion:
 
 def joint_motion(model: pin.Model, joint: int) -> JointMotion:
     """Of a joint by its id; all joints of the model have one degree of freedom."""
-    kind, column = model.joints[joint], int(model.idx_vs[joint])
+    kind = model.joints[joint]
+    column = int(model.idx_vs[joint])
     if model.nvs[joint] == 1:
         return JointMotion(column, kind.shortname().startswith("JointModelP"), True, 1.0, 0.0)
     mimic = kind.extract()

@@ -25,7 +25,8 @@ class Limits:
         velocity, acceleration, jerk: (n,) rad/s, rad/s^2, rad/s^3; both ways.
         tip_speed: m/s, of every tip.
         box_min, box_max: (3,) m, where tips may be, base frame.
-        continuous: (n,) joints that turn without end: a measured angle and that plus a full turn are the same. None: no joint is.
+        continuous: (n,) joints that turn without end: a measured angle and that plus a full turn
+            are the same. None: no joint is.
     """
 
     joint_names: tuple[str, ...]
@@ -58,12 +59,16 @@ class Limits:
             raise PallasError("the tip speed must be above 0 and the workspace box not empty")
 
     def same_turn(self, q: F64, reference: F64) -> F64:
-        """Measured angles ``q`` (..., n) with each continuous joint's in the turn that is nearest to ``reference`` (n,)."""
+        """Measured angles ``q`` (..., n) with each continuous joint's in the turn that is nearest
+        to ``reference`` (n,).
+        """
         turns = np.round((reference - q) / (2 * np.pi))
         return np.where(np.asarray(self.continuous), q + 2 * np.pi * turns, q)
 
     def inside(self, q: F64) -> F64:
-        """The angles ``q`` (n,) within the limits: by whole turns of the continuous joints where that will do, else at the nearest limit."""
+        """The angles ``q`` (n,) within the limits: by whole turns of the continuous joints where
+        that will do, else at the nearest limit.
+        """
         outside = (q < self.lower) | (q > self.upper)
         middle = (self.lower + self.upper) / 2
         turned = np.where(outside, self.same_turn(q, middle), q)
@@ -77,31 +82,37 @@ class SupervisorSettings:
     Attributes:
         period: between the points of the stream of commands.
         lead: from now to the first point that may still be changed: the way to the controller.
-        body_timeout: without a body, or without one of a newer measurement, after which the stop begins.
-        max_measurement_age: of the newest measurement that entered the body, beyond which the stop begins.
+        body_timeout: without a body, or without one of a newer measurement, after which the stop
+            begins.
+        max_measurement_age: of the newest measurement that entered the body, beyond which the stop
+            begins.
         max_body_age: of a body's stamp when it arrives.
         feedback_timeout: without joint states after which the stop begins.
         require_feedback: whether there is any.
         require_dead_man: whether the arm moves only while the dead-man's switch is held.
         dead_man_timeout: without word from the switch after which it counts as released.
-        deviation: of a measured joint from where it was commanded to be, beyond which the arm does not follow.
+        deviation: of a measured joint from where it was commanded to be, beyond which the arm does
+            not follow.
         deviation_grace: for which it may deviate before the stop begins.
         deviation_latch: after which the stop is latched.
         resume_after: for which all must be well before a hold ends by itself.
-        min_confidence, full_confidence: of a body, below which the arm stands still, from which it has its full speed.
+        min_confidence, full_confidence: of a body, below which the arm stands still, from which it
+            has its full speed.
         align_speed: part of full speed at which the way to the operator's posture begins.
         align_ramp: in which that grows to full speed.
         align_tolerance: of the joints, within which the arm has arrived.
         operator_absence: for which the operator may stay away before the arm is disengaged.
-        emergency_stop: what is asked of its switch: ``optional``, nothing; ``connected``, that one is there; ``heartbeat``, that
-            one is heard. Where it is missing, the arm is not engaged, and a stop is latched.
+        emergency_stop: what is asked of its switch: ``optional``, nothing; ``connected``, that one
+            is there; ``heartbeat``, that one is heard. Where it is missing, the arm is not engaged,
+            and a stop is latched.
         emergency_stop_timeout: without word from the switch after which it counts as silent.
         delivery_timeout: by which commands may take effect late.
         hand_over: from the tick to the command's being sent, at most.
         command_gap: between two ticks, beyond which commands are stale.
-        goal_jump: between two goals, beyond which the arm aligns anew.
+        goal_jump: between two goals, beyond which the arm aligns again.
         gain: 1/s, of the arm's closing in on its goal; 1 to 40.
-        look_ahead: after which arm and goal are compared, as both go on: what a joint needs to change its speed; 0 to 0.1.
+        look_ahead: after which arm and goal are compared, as both go on: what a joint needs to
+            change its speed; 0 to 0.1.
     """
 
     period: float = 0.008
@@ -133,7 +144,9 @@ class SupervisorSettings:
     look_ahead: float = 0.03
 
     def __post_init__(self) -> None:
-        """Refuse a watchdog that would come too late, and an arm that would swing about its goal."""
+        """Refuse a watchdog that would come too late, and an arm that would swing about
+        its goal.
+        """
         if self.emergency_stop not in EMERGENCY_STOP:
             raise PallasError(
                 f"the supervisor's emergency_stop is {self.emergency_stop[:40]!r}, "
@@ -141,11 +154,13 @@ class SupervisorSettings:
             )
         if not 0.002 <= self.period <= 1 / 60 + 1e-9:
             raise PallasError(
-                f"the supervisor's period is {self.period} s, but must be from 0.002 to 1/60 s (60 to 500 Hz)"
+                f"the supervisor's period is {self.period} s, but must be from 0.002 to 1/60 s (60"
+                " to 500 Hz)"
             )
         if not self.period < self.body_timeout <= 0.1 - self.period:
             raise PallasError(
-                f"body_timeout is {self.body_timeout} s, but must leave the stop to begin within 0.1 s of the last body"
+                f"body_timeout is {self.body_timeout} s, but must leave the stop to begin within"
+                " 0.1 s of the last body"
             )
         for name, lowest, highest in (
             ("gain", 1.0, 40.0),
@@ -155,7 +170,8 @@ class SupervisorSettings:
         ):
             if not lowest <= getattr(self, name) <= highest:
                 raise PallasError(
-                    f"the supervisor's {name} is {getattr(self, name)}, but must be from {lowest} to {highest}"
+                    f"the supervisor's {name} is {getattr(self, name)}, but must be from {lowest}"
+                    f" to {highest}"
                 )
         for name, value in vars(self).items():
             if isinstance(value, float) and not 0 <= value < np.inf:

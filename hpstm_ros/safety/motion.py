@@ -1,9 +1,10 @@
-"""Motion that can always stop: every plan is one step, and after it the whole way to a standstill.
+"""Motion that can always stop: every plan is one step, and after it the whole way to rest.
 
-A plan is accepted only if its stop keeps to every limit too, so that whatever happens next (a goal that cannot be met, no goal, a
-late loop) the plan already accepted is a safe way out: it is followed as it is. This is fail-safe planning
-(Petti and Fraichard, "Safe motion planning in dynamic environments", 2005; Pereira and Althoff, 2015). The jerk-limited pieces
-are Ruckig's (Berscheid and Kroeger, "Jerk-limited real-time trajectory generation with arbitrary target states", 2021).
+A plan is accepted only if its stop keeps to every limit too, so that whatever happens next (a goal
+that cannot be met, no goal, a late loop) the plan already accepted is a safe way out: it is
+followed as it is. This is fail-safe planning (Petti and Fraichard, "Safe motion planning in dynamic
+environments", 2005; Pereira and Althoff, 2015). The jerk-limited pieces are Ruckig's (Berscheid and
+Kroeger, "Jerk-limited real-time trajectory generation with arbitrary target states", 2021).
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ State = tuple[F64, F64, F64]
 
 @dataclass(slots=True)
 class Plan:
-    """States at grid indices from `start` on: where the arm is, one step, and the stop from there; at rest ever after."""
+    """States at grid indices from `start` on: where the arm is, one step, and the stop from there;
+    at rest ever after.
+    """
 
     start: int
     path: list[State]
@@ -47,11 +50,13 @@ class Planner:
     def __init__(self, limits: Limits, period: float) -> None:
         """Prepare Ruckig for these joints and this period."""
         n = len(limits.joint_names)
-        self._limits, self._period = limits, period
+        self._limits = limits
+        self._period = period
         self._otg = ruckig.Ruckig(n, period)
         self._input = ruckig.InputParameter(n)
         self._input.control_interface = ruckig.ControlInterface.Velocity
-        # Each joint brakes as fast as it can: waiting for the slowest would carry the others past their limits.
+        # Each joint brakes as fast as it can: waiting for the slowest would carry the others past
+        # their limits.
         self._input.synchronization = ruckig.Synchronization.No
         self._input.max_velocity = limits.velocity
         # A hair inside, so that sums of rounded pieces stay inside.
@@ -59,16 +64,20 @@ class Planner:
         self._input.max_jerk = limits.jerk * (1 - 1e-6)
         self._input.target_acceleration = np.zeros(n)
         self._zero = np.zeros(n)
-        self._step, self._stop = ruckig.Trajectory(n), ruckig.Trajectory(n)
+        self._step = ruckig.Trajectory(n)
+        self._stop = ruckig.Trajectory(n)
 
     def plan(self, index: int, state: State, velocity: F64) -> Plan | None:
-        """A step towards ``velocity`` (n,) rad/s, then the stop; None where Ruckig finds none or a joint limit is passed on the way."""
+        """A step towards ``velocity`` (n,) rad/s, then the stop; None where Ruckig finds none or a
+        joint limit is passed on the way.
+        """
         if not self._calculate(state, velocity, self._step):
             return None
         second = _state(self._step, self._period)
         if not self._calculate(second, self._zero, self._stop):
             return None
-        stop, path = self._stop, [state, second]
+        stop = self._stop
+        path = [state, second]
         path += [
             _state(stop, k * self._period)
             for k in range(1, int(np.ceil(stop.duration / self._period)))
@@ -79,12 +88,15 @@ class Planner:
         return Plan(index, path)
 
     def passed(self, plan: Plan) -> tuple[str, NDArray[np.bool_]]:
-        """Which joints (n,) pass which limit ("position" or "velocity") in a plan; empty when it keeps to all."""
+        """Which joints (n,) pass which limit ("position" or "velocity") in a plan; empty when it
+        keeps to all.
+        """
         limits = self._limits
         q, dq, ddq = plan.path[1]
         if not (np.isfinite(q).all() and np.isfinite(dq).all() and np.isfinite(ddq).all()):
             return "finite", np.ones(len(q), dtype=bool)
-        # Every point that may be sent: Ruckig's ``position_extrema`` are not set for joints that stand still.
+        # Every point that may be sent: Ruckig's ``position_extrema`` are not set for joints that
+        # stand still.
         path = np.array([state[0] for state in plan.path[1:]])
         inside = ((path >= limits.lower) & (path <= limits.upper)).all(0)  # False for NaN
         if not inside.all():

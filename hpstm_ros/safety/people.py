@@ -1,8 +1,10 @@
-"""Whom the arm follows: of all bodies in view one is the operator, and nobody else takes over without a new engage.
+"""Whom the arm follows: of all bodies in view one is the operator, and nobody else takes over
+without a new engage.
 
-Before engaging there is a candidate, by id, by place or by a raised hand; engaging locks the candidate's id
-(`supervisor.Supervisor.operator`). From then on only bodies of that id count, and only where that person can be: an id
-that a tracker hands on to somebody else appears in another place at once.
+Before engaging there is a candidate, by id, by place or by a raised hand; engaging locks the
+candidate's id (`supervisor.Supervisor.operator`). From then on only bodies of that id count, and
+only where that person can be: an id that a tracker hands on to somebody else appears in another
+place at once.
 """
 
 import math
@@ -27,7 +29,8 @@ _RAISED_NS = _NS // 2  # for which the hand must stay up: a wave or a scratch is
 _STEP_M = 0.75
 _PACE_M_S = 2.0
 _LONGEST_PACE_S = 0.25
-"""A person is within `_STEP_M`, and what a brisk walk makes of the time unseen, of where they were: two people stand
+"""A person is within `_STEP_M`, and what a brisk walk makes of the time unseen, of where they were:
+two people stand
 about a metre apart, and what walks farther unseen must be engaged again."""
 _MOST_PEOPLE = 16
 _HEAD = JOINT_INDEX["head"]
@@ -40,7 +43,8 @@ class OperatorSettings:
 
     Attributes:
         operator_id: only the body of this id; empty: any.
-        choice: ``nearest`` to `place`, or ``raised_hand``: who raised a hand above the head last, for half a second.
+        choice: ``nearest`` to `place`, or ``raised_hand``: who raised a hand above the head last,
+            for half a second.
         place: (x, y) m in the world, where the operator is expected to stand.
     """
 
@@ -89,7 +93,8 @@ class People:
             now: ns.
             body: of anybody.
             operator: the id that is locked, or None while none is.
-            engagement: how often the arm has been engaged; a new one trusts where the operator is then.
+            engagement: how often the arm has been engaged; a new one trusts where the operator is
+                then.
         """
         if now < self._now:
             self._people.clear()

@@ -1,8 +1,10 @@
-"""From where the arm is towards a goal, as fast as every limit allows: the plan of one tick, or none.
+"""From where the arm is towards a goal, as fast as every limit allows: the plan of one tick, or
+none.
 
-A velocity towards the goal, what joints cannot do shared out so that the tips keep their way, is slowed as a whole and turned along
-obstacles; the plan made from it is accepted only if all of it, stop included, keeps to the joint limits, the tip speed, the workspace
-and the distance from obstacles. What is refused is tried slower.
+A velocity towards the goal, what joints cannot do shared out so that the tips keep their way, is
+slowed as a whole and turned along obstacles; the plan made from it is accepted only if all of it,
+stop included, keeps to the joint limits, the tip speed, the workspace and the distance from
+obstacles. What is refused is tried slower.
 """
 
 from itertools import pairwise
@@ -23,8 +25,11 @@ _TRIES = 4
 _TURNING = 1.25
 _BARRIER_GAIN = 10.0  # 1/s
 _CHANGE_S = 0.03  # a joint is asked for no speed that it could not have after so long
-_BRAKING = 0.4  # of the acceleration that all joints together give a tip, used in coming to rest at the goal
-_NEAR_S = 0.25  # what full speed makes in this time is near: there the tips go straight, farther off every joint goes by itself
+# of the acceleration that all joints together give a tip, used in coming to rest at the goal
+_BRAKING = 0.4
+# what full speed makes in this time is near: there the tips go straight, farther off every joint
+# goes by itself
+_NEAR_S = 0.25
 _JOINT_WEIGHT = 1e-3  # m^2/rad^2, of a joint's speed beside that of the tips
 
 
@@ -33,10 +38,14 @@ class Steering:
 
     def __init__(self, limits: Limits, settings: SupervisorSettings, guard: Guard | None) -> None:
         """Without a ``guard`` only the joints are limited."""
-        self._limits, self._period, self._guard = limits, settings.period, guard
-        self._gain, self._look_ahead = settings.gain, settings.look_ahead
+        self._limits = limits
+        self._period = settings.period
+        self._guard = guard
+        self._gain = settings.gain
+        self._look_ahead = settings.look_ahead
         self._planner = Planner(limits, settings.period)
-        # Between two points that are ``h`` apart a joint is faster than on their mean by ``J h^2 / 8`` at most; the rest is for the arm's turning.
+        # Between two points that are ``h`` apart a joint is faster than on their mean by ``J h^2 /
+        # 8`` at most; the rest is for the arm's turning.
         self._hump = (
             0.0
             if guard is None
@@ -47,12 +56,15 @@ class Steering:
     def lead(
         self, index: int, last: Plan, q_goal: F64, dq_goal: F64, scale: float
     ) -> tuple[Plan | None, list[str], float]:
-        """A plan from grid index ``index`` of the ``last`` plan, towards a goal, at ``scale`` (0 to 1) of full speed.
+        """A plan from grid index ``index`` of the ``last`` plan, towards a goal, at ``scale`` (0 to
+        1) of full speed.
 
-        ``q_goal`` and ``dq_goal`` (n,) are what the goal and its speed will be `SupervisorSettings.look_ahead` after the plan's first step.
+        ``q_goal`` and ``dq_goal`` (n,) are what the goal and its speed will be
+        `SupervisorSettings.look_ahead` after the plan's first step.
 
         Returns:
-            the plan, or None where none is found that keeps to the limits; the limits that interfered; the scale that was kept.
+            the plan, or None where none is found that keeps to the limits; the limits that
+            interfered; the scale that was kept.
         """
         limited: list[str] = []
         state = last.at(index)
@@ -72,7 +84,8 @@ class Steering:
                 passed = self._offence(plan)
                 if not passed:
                     return plan, limited, scale
-                velocity, scale = 0.5 * velocity, 0.5 * scale
+                velocity = 0.5 * velocity
+                scale = 0.5 * scale
             if passed not in limited:
                 limited.append(passed)
         return None, limited, 0.0
@@ -80,8 +93,11 @@ class Steering:
     def _velocity(
         self, state: State, q_goal: F64, dq_goal: F64, scale: float, limited: list[str]
     ) -> F64:
-        """The joints' velocity (n,) towards the goal, slowed as a whole so that no speed limit is passed."""
-        limits, (q, dq, ddq) = self._limits, state
+        """The joints' velocity (n,) towards the goal, slowed as a whole so that no speed limit is
+        passed.
+        """
+        limits = self._limits
+        (q, dq, ddq) = state
         q_then = np.clip(q + self._look_ahead * dq, limits.lower, limits.upper)
         error = q_goal - q_then
         # Closing in no faster than three quarters of the acceleration can brake.
@@ -90,10 +106,8 @@ class Steering:
         )
         wanted: F64 = dq_goal + closing
         fastest = scale * 0.995 * limits.velocity
-        lower, upper = (
-            -np.minimum(fastest, self._brakes(q - limits.lower)),
-            np.minimum(fastest, self._brakes(limits.upper - q)),
-        )
+        lower = -np.minimum(fastest, self._brakes(q - limits.lower))
+        upper = np.minimum(fastest, self._brakes(limits.upper - q))
         if (np.abs(wanted) > fastest).any():
             limited.append(
                 f"velocity:{limits.joint_names[int(np.argmax(np.abs(wanted) - fastest))]}"
@@ -121,18 +135,22 @@ class Steering:
         return velocity if np.isfinite(velocity).all() else np.zeros_like(velocity)
 
     def _brakes(self, room: F64) -> F64:
-        """The speed (n,) with ``room`` (n,) rad left before a limit: no more than a quarter of the acceleration can brake."""
+        """The speed (n,) with ``room`` (n,) rad left before a limit: no more than a quarter of the
+        acceleration can brake.
+        """
         room = np.maximum(room - 1e-3, 0.0)
         return np.minimum(0.5 * self._gain * room, np.sqrt(0.5 * self._limits.acceleration * room))
 
     def _share(
         self, guard: Guard, q: F64, q_goal: F64, dq_goal: F64, wanted: F64, bounds: tuple[F64, F64]
     ) -> F64:
-        """The velocity (n,) rad/s within ``bounds`` that takes the tips towards the goal's as ``wanted`` would if all joints could.
+        """The velocity (n,) rad/s within ``bounds`` that takes the tips towards the goal's as
+        ``wanted`` would if all joints could.
 
-        Each joint by itself would be cut short: one that is late on its way to another posture would carry the hand off its way. So what
-        the tips do comes first, and the joints that can make up for those that cannot (a task before a posture, with bounds: Kanoun,
-        Lamiraux and Wieber, "Kinematic control of redundant manipulators", 2011).
+        Each joint by itself would be cut short: one that is late on its way to another posture
+        would carry the hand off its way. So what the tips do comes first, and the joints that can
+        make up for those that cannot (a task before a posture, with bounds: Kanoun, Lamiraux and
+        Wieber, "Kinematic control of redundant manipulators", 2011).
 
         Args:
             guard: knows where the tips are.
@@ -146,19 +164,23 @@ class Steering:
         if (np.abs(q_goal - q) <= _NEAR_S * self._limits.velocity).all():
             p_goal, J_goal = guard.tip_motion(q_goal)
             tips = J_goal @ dq_goal + self._closing(p_goal - p, J)
-        n, (lower, upper) = len(q), bounds
-        H, f = J.T @ J + _JOINT_WEIGHT * np.eye(n), -(J.T @ tips + _JOINT_WEIGHT * wanted)
+        n = len(q)
+        (lower, upper) = bounds
+        H = J.T @ J + _JOINT_WEIGHT * np.eye(n)
+        f = -(J.T @ tips + _JOINT_WEIGHT * wanted)
         velocity, _, found, _ = daqp.solve(
             H, f, np.zeros((0, n)), upper, lower, np.zeros(n, dtype=np.intc)
         )
         return np.asarray(velocity) if found >= 1 else np.clip(wanted, lower, upper)
 
     def _closing(self, arrow: F64, J: F64) -> F64:
-        """The velocity (3 A,) m/s of the tips on their ``arrow`` (3 A,) m to the goal, no faster than the joints can brake.
+        """The velocity (3 A,) m/s of the tips on their ``arrow`` (3 A,) m to the goal, no faster
+        than the joints can brake.
 
         ``J`` (3 A, n) m/rad takes the joints' velocity to that of the tips.
         """
-        arrows, Js = arrow.reshape(-1, 3), J.reshape(-1, 3, J.shape[1])
+        arrows = arrow.reshape(-1, 3)
+        Js = J.reshape(-1, 3, J.shape[1])
         distance = np.maximum(np.linalg.norm(arrows, axis=1), 1e-9)
         braking = (
             _BRAKING
@@ -170,10 +192,12 @@ class Steering:
         )
 
     def _slide(self, q: F64, velocity: F64, limited: list[str]) -> F64:
-        """The velocity (n,) without what leads into an obstacle or out of the workspace: the arm slides along, and does not stick.
+        """The velocity (n,) without what leads into an obstacle or out of the workspace: the arm
+        slides along, and does not stick.
 
-        Each barrier lets the distance shrink no faster than in proportion to what is left of it (a control barrier function,
-        Ames et al. 2017); they are met in turns (Kaczmarz). Only a help: what `_offence` refuses stays refused.
+        Each barrier lets the distance shrink no faster than in proportion to what is left of it (a
+        control barrier function, Ames et al. 2017); they are met in turns (Kaczmarz). Only a help:
+        what `_offence` refuses stays refused.
         """
         if self._guard is None:
             return velocity
@@ -184,7 +208,8 @@ class Steering:
                 excess = float(row @ velocity) - _BARRIER_GAIN * room
                 length = float(row @ row)
                 if excess > 1e-6 and length > 1e-9:
-                    velocity, met = velocity - (excess / length) * row, False
+                    velocity = velocity - (excess / length) * row
+                    met = False
                     if name not in limited:
                         limited.append(name)
             if met:
@@ -192,12 +217,17 @@ class Steering:
         return velocity
 
     def _offence(self, plan: Plan) -> str:
-        """What in the plan or its stop offends the guard, or empty. What cannot be computed offends: NaN fails every comparison."""
+        """What in the plan or its stop offends the guard, or empty.
+
+        What cannot be computed offends: NaN fails every comparison.
+        """
         guard = self._guard
         if guard is None:
             return ""
-        depth, limit = guard.look(*plan.path[0][:2])[1], _TIP_MARGIN * self.tip_speed
-        stride, last = max(-(-(len(plan.path) - 2) // _LOOKS), 1), len(plan.path) - 2
+        depth = guard.look(*plan.path[0][:2])[1]
+        limit = _TIP_MARGIN * self.tip_speed
+        stride = max(-(-(len(plan.path) - 2) // _LOOKS), 1)
+        last = len(plan.path) - 2
         slower = limit  # so that the first stretch is looked at, wherever it begins
         for k, (before, after) in enumerate(pairwise(plan.path)):
             # The tips are looked at in every point, the pairs, which cost more, in some.
@@ -217,10 +247,13 @@ class Steering:
 
 
 def _between(before: State, after: State, period: float) -> tuple[F64, F64]:
-    """Positions and velocities (n,) half-way between two states: on the quintic through both, which a joint_trajectory_controller goes.
+    """Positions and velocities (n,) half-way between two states: on the quintic through both, which
+    a joint_trajectory_controller goes.
 
-    It covers the way between them in their time; a curve made of one state alone would not, as the jerk changes in between.
+    It covers the way between them in their time; a curve made of one state alone would not, as the
+    jerk changes in between.
     """
-    (q0, dq0, ddq0), (q1, dq1, ddq1) = before, after
+    (q0, dq0, ddq0) = before
+    (q1, dq1, ddq1) = after
     q = (q0 + q1) / 2 + 5 / 32 * period * (dq0 - dq1) + period**2 / 64 * (ddq0 + ddq1)
     return q, 15 / 8 * (q1 - q0) / period - 7 / 16 * (dq0 + dq1) + period / 32 * (ddq1 - ddq0)

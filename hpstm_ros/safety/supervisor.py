@@ -1,4 +1,5 @@
-"""The last word on every command: a state machine, its watchdogs, and a stream of commands that can always stop.
+"""The last word on every command: a state machine, its watchdogs, and a stream of commands that can
+always stop.
 
     disengaged ──engage──▶ aligning ──arrived──▶ tracking
         ▲  ▲                  ▲  │ trouble          │ trouble (no measurement, no feedback, dead-man released,
@@ -9,15 +10,17 @@
         │                        ▼
      stopped (latched) ◀── emergency stop, from every state
 
-Engaging locks the operator: from then on bodies of other ids lead nothing, and their loss is the loss of input. An operator
-who stays away disengages the arm. The deadline is on the newest *measurement* that a body was made of, not on the body: what
-repeats an old body with new stamps is no news.
+Engaging locks the operator: from then on bodies of other ids lead nothing, and their loss is the
+loss of input. An operator who stays away disengages the arm. The deadline is on the newest
+*measurement* that a body was made of, not on the body: what repeats an old body with new stamps is
+no news.
 
-Commands lie on a grid of instants. Each tick plans one grid step and the stop after it (`motion.Plan`), and the plan is accepted only
-if all of it keeps to every limit (`steering.Steering`). Where none is accepted, and in every state but aligning and tracking, the
-plan accepted last is followed: it brakes. The controller is sent the stop with every command, so it stands still even if this
-process dies.
-"""
+Commands lie on a grid of instants. Each tick plans one grid step and the stop after it
+(`motion.Plan`), and the plan is accepted only if all of it keeps to every limit
+(`steering.Steering`). Where none is accepted, and in every state but aligning and tracking, the
+plan accepted last is followed: it brakes. The controller is sent the stop with every command, so it
+stands still even if this process dies.
+"""  # noqa: E501
 
 import enum
 import math
@@ -40,10 +43,9 @@ F64 = NDArray[np.float64]
 _NS = 1_000_000_000
 _NEVER = -(10**18)
 _GOAL_REACH = 0.025  # s: how far a goal is carried on when the next one is late
-_STILL_S, _STILL_RAD = (
-    0.1,
-    0.05,
-)  # joint states of that time must agree so well before the arm is engaged
+# joint states of that time must agree so well before the arm is engaged
+_STILL_S = 0.1
+_STILL_RAD = 0.05
 _LATE_NS = _NS // 2  # for which commands that came late keep the arm from being led
 
 
@@ -59,14 +61,16 @@ class SupervisorState(enum.IntEnum):
 
 @dataclass(slots=True)
 class Command:
-    """What the arm is told at a tick.
+    """What the arm is commanded at a tick.
 
     Attributes:
         time: ns, the instant of `q`.
         q, dq, ddq: (n,) where the arm should be then, in rad, rad/s, rad/s^2.
-        times: (K,) ns, of the points to send: the state before `time`, `time` itself, and the stop after it.
+        times: (K,) ns, of the points to send: the state before `time`, `time` itself, and the stop
+            after it.
         points: K states.
-        send: False while the arm is disengaged or stopped and at rest, or before its posture is known.
+        send: False while the arm is disengaged or stopped and at rest, or before its posture is
+            known.
         state, reason: of the state machine.
         limited_by: the limits that held this command back.
         speed_scale: 0 to 1.
@@ -95,7 +99,9 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class _News:
-    """The newest measurement: its stamp, the same in the supervisor's clock but never ahead of it, and when it was first heard of; ns."""
+    """The newest measurement: its stamp, the same in the supervisor's clock but never ahead of it,
+    and when it was first heard of; ns.
+    """
 
     stamp: int
     taken: int
@@ -103,15 +109,23 @@ class _News:
 
 
 class Supervisor:
-    """See the module. Times are ns of one clock that should not jump, and survives it if it does. No method raises on bad input."""
+    """See the module. Times are ns of one clock that should not jump, and survives it if it does.
+
+    No method raises on bad input.
+    """
 
     def __init__(
         self, limits: Limits, settings: SupervisorSettings | None = None, guard: Guard | None = None
     ) -> None:
-        """Disengaged, with the arm's posture unknown; without a ``guard`` only the joints are limited."""
-        self.limits, self.settings, self._guard = limits, settings or SupervisorSettings(), guard
+        """Disengaged, with the arm's posture unknown; without a ``guard`` only the joints are
+        limited.
+        """
+        self.limits = limits
+        self.settings = settings or SupervisorSettings()
+        self._guard = guard
         self._steering = Steering(limits, self.settings, guard)
-        self.state, self.reason = SupervisorState.DISENGAGED, "not engaged yet"
+        self.state = SupervisorState.DISENGAGED
+        self.reason = "not engaged yet"
         self.refused = 0
         self._period = round(self.settings.period * _NS)
         self._zero_time: int | None = None
@@ -134,9 +148,11 @@ class Supervisor:
         self._let_go: dict[str, int] = {}  # when dead-man's switches were last heard to be released
         self._pressed: set[str] = set()  # emergency-stop switches, by their source
         self._gone: set[str] = set()  # of those, the ones that are not connected any more
-        self._switch_heard, self._switch_connected = _NEVER, False
+        self._switch_heard = _NEVER
+        self._switch_connected = False
         self._faults: dict[str, str] = {}
-        self._aligning_since, self._well_since = 0, _NEVER
+        self._aligning_since = 0
+        self._well_since = _NEVER
         self._news: _News | None = None
         self._goal_of = ""
         self._operator_seen = 0
@@ -145,7 +161,10 @@ class Supervisor:
 
     @property
     def tip_speed(self) -> float:
-        """m/s, the limit of every tip's speed; may be changed while running. What is no speed is refused with a `PallasError`."""
+        """m/s, the limit of every tip's speed; may be changed while running.
+
+        What is no speed is refused with a `PallasError`.
+        """
         return self._steering.tip_speed
 
     @tip_speed.setter
@@ -154,7 +173,8 @@ class Supervisor:
             raise PallasError(f"tip_speed is {speed}, but must be above 0 m/s")
         self._steering.tip_speed = speed
 
-    # -- what comes in ---------------------------------------------------------------------------------------------------------
+    # -- what comes in
+    # ------------------------------------------------------------------------------------------
 
     def goal(
         self,
@@ -165,7 +185,8 @@ class Supervisor:
         measured: int | None = None,
         operator: str = "",
     ) -> bool:
-        """A goal for the joints; False where it is refused (not finite, not newer, too old, not the operator's).
+        """A goal for the joints; False where it is refused (not finite, not newer, too old, not the
+        operator's).
 
         Args:
             now: ns.
@@ -206,13 +227,16 @@ class Supervisor:
         if operator != self._goal_of or self._news is None or measured > self._news.stamp:
             self._news = _News(measured, min(measured, now), now)
         self._goal = self._goals.add(stamp, now, q, min(max(confidence, 0.0), 1.0))
-        self._goal_of, self._operator_seen = operator, now
+        self._goal_of = operator
+        self._operator_seen = now
         if self._engaged():
             self.operator = operator
         return True
 
     def _note_age(self, now: int, stamp: int, most: float) -> None:
-        """Keep in words why bodies that do arrive are refused for their stamps: that is not the same as none."""
+        """Keep in words why bodies that do arrive are refused for their stamps: that is not the
+        same as none.
+        """
         if now - stamp > most:
             age = f"{(now - stamp) / _NS:.2f} s old"
             text = f"bodies are refused because they are {age} (at most {most / _NS:g} s)"
@@ -249,7 +273,9 @@ class Supervisor:
         return True
 
     def dead_man(self, now: int, pressed: bool, source: str = "") -> None:
-        """Word from the dead-man's switch ``source``: of several that are heard, none may say that it is released."""
+        """Word from the dead-man's switch ``source``: of several that are heard, none may say that
+        it is released.
+        """
         self._clock(now)
         since = now - self.settings.dead_man_timeout * _NS
         self._let_go = {name: when for name, when in self._let_go.items() if when > since}
@@ -260,13 +286,17 @@ class Supervisor:
         self._dead_man = _NEVER if self._let_go else now
 
     def sent(self, now: int) -> None:
-        """The command of the last tick has been handed over to the middleware; how long that took is watched."""
+        """The command of the last tick has been handed over to the middleware; how long that took
+        is watched.
+        """
         if self._ticked is not None and now - self._ticked > self.settings.hand_over * _NS:
             seconds = (now - self._ticked) / _NS
             self._late = (now, f"a command was sent {seconds:.2f} s late")
 
     def fault(self, name: str, sentence: str) -> None:
-        """What is wrong with the connection ``name``, in words, or empty: an arm with a fault is neither engaged nor led."""
+        """What is wrong with the connection ``name``, in words, or empty: an arm with a fault is
+        neither engaged nor led.
+        """
         if sentence:
             self._faults[name] = sentence
         else:
@@ -295,17 +325,26 @@ class Supervisor:
         if self.settings.require_feedback and (
             not heard or heard[-1] - heard[0] < 0.5 * _STILL_S * _NS
         ):
-            return "cannot engage: joint states have only begun to arrive, so nobody knows whether the arm stands still; try again in a moment"
+            return (
+                "cannot engage: joint states have only begun to arrive, so nobody knows whether the"
+                " arm stands still; try again in a moment"
+            )
         recent = np.array(
             [past for when, past in self._recent if now - when <= _STILL_S * _NS] or [q]
         )
         moved = np.ptp(self.limits.same_turn(recent, q), axis=0) > _STILL_RAD
         if moved.any():
-            return f"cannot engage: joint '{self.limits.joint_names[int(np.argmax(moved))]}' is moving, or its joint states jump"
+            return (
+                f"cannot engage: joint '{self.limits.joint_names[int(np.argmax(moved))]}' is"
+                " moving, or its joint states jump"
+            )
         slack = 0.02 + 0.01 * (self.limits.upper - self.limits.lower)
         outside = np.abs(self.limits.same_turn(self.limits.inside(q), q) - q) > slack
         if outside.any():
-            return f"cannot engage: joint '{self.limits.joint_names[int(np.argmax(outside))]}' is outside its limits; move the arm by hand"
+            return (
+                f"cannot engage: joint '{self.limits.joint_names[int(np.argmax(outside))]}' is"
+                " outside its limits; move the arm by hand"
+            )
         q = self.limits.inside(q)
         if refusal := self._posture_refused(q):
             return f"cannot engage: {refusal}"
@@ -313,7 +352,8 @@ class Supervisor:
         self._sent.clear()
         self._delivery.forget()
         self._late = (_NEVER, "")
-        self._deviation, self._deviates_since = math.nan, None
+        self._deviation = math.nan
+        self._deviates_since = None
         self.engagement += 1
         self._operator_seen = now
         followed = self._goal is not None and not self._body_missing(now)
@@ -336,7 +376,9 @@ class Supervisor:
             self._enter(SupervisorState.DISENGAGED, "disengaged")
 
     def emergency_stop(self, now: int, why: str, held: bool = True, source: str = "") -> None:
-        """Stop, latched; ``held`` by a switch, its ``source``, that must be released (`emergency_released`) before a reset."""
+        """Stop, latched; ``held`` by a switch, its ``source``, that must be released
+        (`emergency_released`) before a reset.
+        """
         if held:
             self._pressed.add(source)
             self._gone.discard(source)
@@ -346,7 +388,8 @@ class Supervisor:
     def emergency_released(self, now: int, source: str = "") -> None:
         """The emergency-stop switch ``source`` is out again; the stop stays latched until `reset`.
 
-        The word of one switch says nothing of another that is pressed, unless that one is not connected any more.
+        The word of one switch says nothing of another that is pressed, unless that one is not
+        connected any more.
         """
         self._switch_heard = now
         self._pressed -= {source, "", *self._gone} if source else set(self._pressed)
@@ -378,7 +421,9 @@ class Supervisor:
         return ""
 
     def posture(self) -> F64 | None:
-        """Where the arm is told to be at the next instant, (n,) rad, or None while its posture is not known."""
+        """Where the arm is commanded to be at the next instant, (n,) rad, or None while its posture
+        is not known.
+        """
         return None if self._plan is None else self._plan.at(self._plan.start + 1)[0]
 
     def flags(self, now: int) -> tuple[bool, bool, bool]:
@@ -390,13 +435,14 @@ class Supervisor:
         )
 
     def _at_rest_disengaged(self) -> bool:
-        """Whether the arm's own word on where it is counts, and not what it was told."""
+        """Whether the arm's own word on where it is counts, and not what it was commanded."""
         return self.state is SupervisorState.DISENGAGED and not self._moving()
 
     def _engaged(self) -> bool:
         return self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED)
 
-    # -- the tick --------------------------------------------------------------------------------------------------------------
+    # -- the tick
+    # ------------------------------------------------------------------------------------------
 
     def tick(self, now: int) -> Command:
         """The next command; call every period, and at once when a goal came in."""
@@ -415,12 +461,17 @@ class Supervisor:
     def _clock(self, now: int) -> None:
         """Keep the grid when the clock goes back, and take no input from before for fresh."""
         if self._zero_time is None:
-            self._zero_time, self._now = now, now
+            self._zero_time = now
+            self._now = now
         if now < self._now:
             self._zero_time += now - self._now
-            self._goal, self._news, self._dead_man = None, None, _NEVER
-            self._operator_seen, self._switch_heard = now, _NEVER
-            self._late, self._ticked = (_NEVER, ""), None
+            self._goal = None
+            self._news = None
+            self._dead_man = _NEVER
+            self._operator_seen = now
+            self._switch_heard = _NEVER
+            self._late = (_NEVER, "")
+            self._ticked = None
             self._let_go.clear()
             self._goals.restart()
             self._delivery.forget()
@@ -477,7 +528,8 @@ class Supervisor:
 
     def _trouble(self, now: int) -> str:
         """Why the arm must stand still now, or empty."""
-        settings, goal = self.settings, self._goal
+        settings = self.settings
+        goal = self._goal
         if settings.require_dead_man and now - self._dead_man > settings.dead_man_timeout * _NS:
             return "the dead-man's switch is released"
         if self._faults:
@@ -503,7 +555,9 @@ class Supervisor:
 
     def _body_missing(self, now: int) -> str:
         """What is missing of the operator's body, or empty."""
-        goal, news, settings = self._goal, self._news, self.settings
+        goal = self._goal
+        news = self._news
+        settings = self.settings
         whose = f" of '{self.operator}'" if self._engaged() and self.operator else ""
         if goal is None or news is None or now - goal.received > settings.body_timeout * _NS:
             if now - self._aged[0] <= settings.body_timeout * _NS:
@@ -517,8 +571,11 @@ class Supervisor:
         return ""
 
     def _lead(self, index: int, now: int) -> tuple[tuple[str, ...], float]:
-        """Accept a new plan from ``index`` where there is one; the limits that interfered, and the speed scale."""
-        goal, settings = self._goal, self.settings
+        """Accept a new plan from ``index`` where there is one; the limits that interfered, and the
+        speed scale.
+        """
+        goal = self._goal
+        settings = self.settings
         if (
             self.state not in (SupervisorState.ALIGNING, SupervisorState.TRACKING)
             or goal is None
@@ -544,7 +601,8 @@ class Supervisor:
         self._plan = plan or self._plan
         return (*reasons, *limited), scale
 
-    # -- bookkeeping -----------------------------------------------------------------------------------------------------------
+    # -- bookkeeping
+    # ------------------------------------------------------------------------------------------
 
     def _index(self, now: int) -> int:
         """The first grid index that can still be changed."""
@@ -560,7 +618,9 @@ class Supervisor:
         return self._plan is not None and self._index(self._now) < self._plan.end
 
     def _record(self, index: int) -> None:
-        """Remember what the arm was told for the instants that have passed, to hold measurements against."""
+        """Remember what was commanded for the instants that have passed, to hold measurements
+        against.
+        """
         assert self._plan is not None
         last = self._sent[-1][0] if self._sent else index - 1
         for passed in range(max(last + 1, index - 63), index + 1):
@@ -569,11 +629,13 @@ class Supervisor:
             self._delivery.sent(self._time(passed), q)
 
     def _compare(self, now: int, stamp: int, q: F64) -> None:
-        """Does the arm follow? It may be anywhere between where it was told to be at the stamp and a tenth of a second before."""
+        """Does the arm follow? It may be anywhere between where it was commanded to be at the stamp
+        and a tenth of a second before.
+        """
         if self.state is SupervisorState.DISENGAGED or not self._sent:
             return
         at = self._index(stamp)
-        told = np.array(
+        commanded = np.array(
             [
                 sent
                 for index, sent in self._sent
@@ -581,7 +643,7 @@ class Supervisor:
             ]
             or [self._sent[-1][1]]
         )
-        away = np.maximum(np.maximum(told.min(0) - q, q - told.max(0)), 0.0)
+        away = np.maximum(np.maximum(commanded.min(0) - q, q - commanded.max(0)), 0.0)
         self._deviation = float(away.max())
         if self._deviation <= self.settings.deviation:
             self._deviates_since = None
@@ -593,7 +655,8 @@ class Supervisor:
         self._enter(SupervisorState.ALIGNING, why)
 
     def _enter(self, state: SupervisorState, reason: str) -> None:
-        self.state, self.reason = state, reason
+        self.state = state
+        self.reason = reason
         if not self._engaged():
             self.operator = None
 

@@ -1,4 +1,6 @@
-"""A robot arm that is not there: takes what a joint_trajectory_controller takes, moves as an arm does, says what its encoders would."""
+"""A robot arm that is not there: takes what a joint_trajectory_controller takes, moves as an arm
+does, says what its encoders would.
+"""
 
 from dataclasses import dataclass
 
@@ -44,7 +46,9 @@ class Trajectory:
     ddq: F64
 
     def at(self, time: int) -> tuple[F64, F64]:
-        """Position and velocity at ``time``: quintic between points, as joint_trajectory_controller does it; still before and after."""
+        """Position and velocity at ``time``: quintic between points, as joint_trajectory_controller
+        does it; still before and after.
+        """
         if time <= self.times[0]:
             return self.q[0], self.dq[0]
         if time >= self.times[-1]:
@@ -52,14 +56,12 @@ class Trajectory:
         k = int(np.searchsorted(self.times, time, side="right")) - 1
         T = (self.times[k + 1] - self.times[k]) / _NS
         t = (time - self.times[k]) / _NS
-        q0, v0, a0, q1, v1, a1 = (
-            self.q[k],
-            self.dq[k],
-            self.ddq[k],
-            self.q[k + 1],
-            self.dq[k + 1],
-            self.ddq[k + 1],
-        )
+        q0 = self.q[k]
+        v0 = self.dq[k]
+        a0 = self.ddq[k]
+        q1 = self.q[k + 1]
+        v1 = self.dq[k + 1]
+        a1 = self.ddq[k + 1]
         p = q1 - q0 - v0 * T - 0.5 * a0 * T * T
         v = (v1 - v0 - a0 * T) * T
         a = (a1 - a0) * T * T
@@ -75,7 +77,8 @@ class ArmSimulator:
 
     def __init__(self, robot: RobotDescription, q_start: F64 | None = None) -> None:
         """Standing still at ``q_start`` (n,) rad, or in the ready posture."""
-        self.robot, self.faults = robot, Faults()
+        self.robot = robot
+        self.faults = Faults()
         self._model = mjcf.build(robot)
         self._data = mujoco.MjData(self._model)
         self._lead = mjcf.velocity_gain(self._model)
@@ -110,13 +113,15 @@ class ArmSimulator:
         Raises:
             PallasError: it is not finite, not in order, or of other joints.
         """
-        count, n = len(trajectory.times), self.robot.dof
+        count = len(trajectory.times)
+        n = self.robot.dof
         shapes_fit = all(
             part.shape == (count, n) for part in (trajectory.q, trajectory.dq, trajectory.ddq)
         )
         if not count or not shapes_fit or (np.diff(trajectory.times) <= 0).any():
             raise PallasError(
-                f"a trajectory needs points in the order of time, each with {n} positions, velocities and accelerations"
+                f"a trajectory needs points in the order of time, each with {n} positions,"
+                " velocities and accelerations"
             )
         if not all(
             np.isfinite(part).all() for part in (trajectory.q, trajectory.dq, trajectory.ddq)
@@ -126,7 +131,9 @@ class ArmSimulator:
         del self._waiting[:-200]
 
     def advance(self, now: int) -> None:
-        """Run the physics up to ``now``; after a pause or a jump of the clock it goes on from there."""
+        """Run the physics up to ``now``; after a pause or a jump of the clock it goes on from
+        there.
+        """
         if self._time is not None and now < self._time:
             self._waiting.clear()  # they wait for instants of the clock as it was before
         if self._time is None or not 0 <= now - self._time <= _CATCH_UP_S * _NS:
@@ -143,7 +150,9 @@ class ArmSimulator:
                 self._data.qvel[self._own[stuck]] = 0.0
 
     def _take(self, time: int) -> None:
-        """The newest trajectory that has arrived; until its first instant the one before it holds."""
+        """The newest trajectory that has arrived; until its first instant the one before
+        it holds.
+        """
         while self._waiting and self._waiting[0][0] <= time:
             self._before, self._trajectory = self._trajectory, self._waiting.pop(0)[1]
 

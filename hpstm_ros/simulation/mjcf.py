@@ -1,4 +1,6 @@
-"""A MuJoCo model of a robot, made from its Pinocchio model: what is retargeted, supervised and simulated is one and the same arm."""
+"""A MuJoCo model of a robot, made from its Pinocchio model: what is retargeted, supervised and
+simulated is one and the same arm.
+"""
 
 import coal
 import mujoco
@@ -14,25 +16,27 @@ F64 = NDArray[np.float64]
 TIMESTEP_S = 0.001
 _BANDWIDTH = 60.0  # rad/s of the joints' position controllers: that of a good industrial drive
 _DAMPING_RATIO = 1.0
-_ARMATURE_SHARE = 0.1  # reflected motor inertia: a share of the link's, and what a geared motor of that effort has
+# reflected motor inertia: a share of the link's, and what a geared motor of that effort has
+_ARMATURE_SHARE = 0.1
 _ARMATURE_PER_EFFORT = 0.001  # kg m^2 / Nm
 
 
 def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
-    """Bodies, joints, inertias, limits and drives of ``robot``; with ``meshes`` its looks too, for rendering.
+    """Bodies, joints, inertias, limits and drives of ``robot``; with ``meshes`` its looks too, for
+    rendering.
 
-    The drives are position servos with gravity compensation, as arms have them; their gains follow from the joints' inertia, and
-    their effort is the URDF's.
+    The drives are position servos with gravity compensation, as arms have them; their gains follow
+    from the joints' inertia, and their effort is the URDF's.
     """
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
     spec.option.timestep = TIMESTEP_S
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
-    spec.visual.quality.offsamples, spec.visual.quality.shadowsize = (
-        0,
-        1024,
-    )  # rendered in software where there is no GPU
+    spec.visual.global_.offwidth = 1280
+    spec.visual.global_.offheight = 960
+    # rendered in software where there is no GPU
+    spec.visual.quality.offsamples = 0
+    spec.visual.quality.shadowsize = 1024
     model = robot.model
     bodies = {0: spec.worldbody}
     inertia = _joint_inertia(robot)
@@ -40,7 +44,8 @@ def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
     for joint in range(1, model.njoints):
         motion = joint_motion(model, joint)
         name = robot.joint_names[motion.column] if motion.own else str(model.names[joint])
-        placement, index = model.jointPlacements[joint], motion.column
+        placement = model.jointPlacements[joint]
+        index = motion.column
         body = bodies[int(model.parents[joint])].add_body(
             name=f"after_{name}", pos=placement.translation, quat=_wxyz(placement.rotation)
         )
@@ -64,7 +69,8 @@ def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
         actuator = spec.add_actuator(name=name, trntype=mujoco.mjtTrn.mjTRN_JOINT, target=name)
         actuator.gainprm[0] = kp
         actuator.biastype = mujoco.mjtBias.mjBIAS_AFFINE
-        actuator.biasprm[1], actuator.biasprm[2] = -kp, -kv
+        actuator.biasprm[1] = -kp
+        actuator.biasprm[2] = -kv
         if robot.effort[index] > 0:
             actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
             actuator.forcerange = [-robot.effort[index], robot.effort[index]]
@@ -74,7 +80,9 @@ def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
 
 
 def velocity_gain(model: mujoco.MjModel) -> F64:
-    """(n,) s: what a servo's command has to lead by, per rad/s, so that its damping does not hold the joint back."""
+    """(n,) s: what a servo's command has to lead by, per rad/s, so that its damping does not hold
+    the joint back.
+    """
     return np.array(model.actuator_biasprm[:, 2] / model.actuator_biasprm[:, 1])
 
 
@@ -91,7 +99,9 @@ def own_columns(robot: RobotDescription, model: mujoco.MjModel) -> NDArray[np.in
 
 
 def configuration(robot: RobotDescription, q: F64) -> F64:
-    """MuJoCo's configuration for joint positions ``q`` (n,) rad: with the joints that mimic others."""
+    """MuJoCo's configuration for joint positions ``q`` (n,) rad: with the joints that
+    mimic others.
+    """
     motions = (joint_motion(robot.model, joint) for joint in range(1, robot.model.njoints))
     return np.array([of.ratio * q[of.column] + of.offset for of in motions])
 
@@ -106,8 +116,11 @@ def _couple(spec: mujoco.MjSpec, name: str, master: str, motion: JointMotion) ->
 
 
 def _axis(model: pin.Model, joint: int, motion: JointMotion) -> F64:
-    """(3,) a joint's axis in its own frame, from how Pinocchio moves it against the joint before."""
-    data, velocity = model.createData(), np.zeros(model.nv)
+    """(3,) a joint's axis in its own frame, from how Pinocchio moves it against the joint
+    before.
+    """
+    data = model.createData()
+    velocity = np.zeros(model.nv)
     velocity[motion.column] = 1.0
     pin.forwardKinematics(model, data, pin.neutral(model), velocity)
     before = data.liMi[joint].actInv(data.v[int(model.parents[joint])])
@@ -127,25 +140,26 @@ def _set_inertia(body: mujoco.MjsBody, inertia: pin.Inertia) -> None:
     )  # estimated moments in URDFs break the triangle inequality
     if np.linalg.det(axes) < 0:
         axes[:, 0] *= -1
-    body.inertia, body.iquat = values, _wxyz(axes)
+    body.inertia = values
+    body.iquat = _wxyz(axes)
 
 
 def _add_looks(
     spec: mujoco.MjSpec, robot: RobotDescription, bodies: dict[int, mujoco.MjsBody]
 ) -> None:
-    """Visual shapes, a floor and light. Nothing of it touches: collisions are the supervisor's affair, and it keeps them from happening."""
+    """Visual shapes, a floor and light. Nothing of it touches: collisions are the supervisor's
+    affair, and it keeps them from happening.
+    """
     quiet = {"contype": 0, "conaffinity": 0, "density": 0.0}
     texture = spec.add_texture(
         name="floor",
         type=mujoco.mjtTexture.mjTEXTURE_2D,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
     )
-    texture.rgb1, texture.rgb2, texture.width, texture.height = (
-        [0.85, 0.86, 0.88],
-        [0.75, 0.77, 0.80],
-        256,
-        256,
-    )
+    texture.rgb1 = [0.85, 0.86, 0.88]
+    texture.rgb2 = [0.75, 0.77, 0.80]
+    texture.width = 256
+    texture.height = 256
     material = spec.add_material(name="floor", texrepeat=[4, 4])
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
     lowest = -0.8 if len(robot.arms) > 1 else 0.0
@@ -158,7 +172,8 @@ def _add_looks(
     )
     spec.worldbody.add_light(pos=[1.0, -1.0, 2.5], dir=[-0.4, 0.4, -1.0], castshadow=True)
     for number, item in enumerate(robot.visual().geometryObjects):
-        shape, parent = item.geometry, bodies[int(item.parentJoint)]
+        shape = item.geometry
+        parent = bodies[int(item.parentJoint)]
         rgba = np.array(item.meshColor, dtype=np.float64)
         if item.overrideMaterial is False and np.allclose(rgba[:3], 0):
             rgba = np.array([0.8, 0.8, 0.82, 1.0])

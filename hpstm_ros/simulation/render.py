@@ -1,4 +1,6 @@
-"""Films of a robot arm, rendered off-screen from joint positions, after the run, so that the live graph is not loaded by it."""
+"""Films of a robot arm, rendered off-screen from joint positions, after the run, so that the live
+graph is not loaded by it.
+"""
 
 import os
 from pathlib import Path
@@ -24,20 +26,25 @@ class ArmRenderer:
 
         from hpstm_ros.simulation import mjcf
 
-        self._mujoco, self._mjcf, self._robot = mujoco, mjcf, robot
+        self._mujoco = mujoco
+        self._mjcf = mjcf
+        self._robot = robot
         self._model = mjcf.build(robot, meshes=True)
         self._data = mujoco.MjData(self._model)
         try:
             self._renderer = mujoco.Renderer(self._model, height, width)
         except Exception as error:
             raise PallasError(
-                f"no off-screen rendering here ({error}): install EGL (apt install libegl1) or set MUJOCO_GL=osmesa"
+                f"no off-screen rendering here ({error}): install EGL (apt install libegl1) or set"
+                " MUJOCO_GL=osmesa"
             ) from None
         self._camera = mujoco.MjvCamera()
-        low, high = np.maximum(robot.box_min, -1.5), np.minimum(robot.box_max, 1.5)
+        low = np.maximum(robot.box_min, -1.5)
+        high = np.minimum(robot.box_max, 1.5)
         self._camera.lookat[:] = (low + high) / 2
         self._camera.distance = 1.25 * float(np.linalg.norm(high - low))
-        self._camera.azimuth, self._camera.elevation = 140, -20
+        self._camera.azimuth = 140
+        self._camera.elevation = -20
 
     def picture(self, q: F64) -> NDArray[np.uint8]:
         """The arm at ``q`` (n,) rad, as (height, width, 3)."""

@@ -1,1 +1,4 @@
-"""Streaming smoothing of bodies: classical filters, HPSTM, pose-estimator adapters. No ROS, no torch."""
+"""Streaming smoothing of bodies: classical filters, HPSTM, pose-estimator adapters.
+
+No ROS, no torch.
+"""

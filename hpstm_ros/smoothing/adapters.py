@@ -1,4 +1,5 @@
-"""Pose estimators' points to bodies of 22 joints in the world: one file a format (`config/adapters`), units and axes checked.
+"""Pose estimators' points to bodies of 22 joints in the world: one file a format
+(`config/adapters`), units and axes checked.
 
 What a format does not have is left missing, for the smoother to infer; nothing is guessed here.
 """
@@ -30,7 +31,9 @@ AXES: Final = {
     "optical": np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]),
     "y_up": np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
 }
-"""What turns points into REP-103 (x forward, y left, z up): nothing; from REP-103's optical axes (x right, y down, z forward); from y up, facing z."""
+"""What turns points into REP-103 (x forward, y left, z up): nothing; from REP-103's optical axes (x
+right, y down, z forward); from y up, facing z.
+"""
 
 HEIGHTS_M: Final = (0.8, 2.5)
 """A person whose limbs suggest a height outside this is no person."""
@@ -67,14 +70,16 @@ class PoseFormat:
     id_stride: int
 
     def joints(self, points: F64) -> F64:
-        """Points (n, 3), NaN where missing, to joints (22, 3) m in the sender's axes, NaN where a point they need is missing.
+        """Points (n, 3), NaN where missing, to joints (22, 3) m in the sender's axes, NaN where a
+        point they need is missing.
 
         Raises:
             PallasError: the number of points is not the format's.
         """
         if points.shape != (len(self.points), 3):
             raise PallasError(
-                f"{len(points)} points came, but the format {self.name} has {len(self.points)}: set 'format' to what the estimator publishes"
+                f"{len(points)} points came, but the format {self.name} has {len(self.points)}: set"
+                " 'format' to what the estimator publishes"
             )
         missing = np.asarray(~np.isfinite(points).all(axis=-1))
         joints = self.weights @ np.where(missing[:, None], 0.0, points) * self.scale
@@ -107,7 +112,8 @@ def load_format(name: str, folder: Path | None = None) -> PoseFormat:
     )
     if not exists(path):
         raise PallasError(
-            f"unknown pose format '{name}': known are {', '.join(formats(folder))}, or give the path of a .yaml file"
+            f"unknown pose format '{name}': known are {', '.join(formats(folder))}, or give the"
+            " path of a .yaml file"
         )
     document = load_mapping(path, "pose format")
     try:
@@ -135,7 +141,8 @@ def _parse(document: dict[str, Any], name: str) -> PoseFormat:
         own = weights[JOINT_INDEX[joint]]
         if not ((own >= 0).all() and abs(own.sum() - 1) <= 1e-3):
             raise ValueError(f"the weights of joint '{joint}' must be positive and sum to 1")
-    units, axes = document.get("units", "m"), document.get("axes", "as_is")
+    units = document.get("units", "m")
+    axes = document.get("axes", "as_is")
     if units not in UNITS or axes not in AXES:
         raise ValueError(
             f"units must be one of {', '.join(UNITS)} and axes one of {', '.join(AXES)}"
@@ -206,7 +213,8 @@ class PoseAdapter:
             confidence: (n,) of the points, 0 to 1; 1 where None.
 
         Raises:
-            PallasError: too few points, or not a person standing on the floor: the units, the axes or the camera's place are wrong.
+            PallasError: too few points, or not a person standing on the floor: the units, the axes
+                or the camera's place are wrong.
         """
         points = np.where((points == 0).all(axis=-1, keepdims=True), np.nan, points)
         joints = self.form.joints(points) * self._rescale
@@ -254,19 +262,23 @@ def check(positions: F64) -> None:
     ankles = positions[_ANKLES, 2]
     if lowest < -BELOW_FLOOR_M:
         raise PallasError(
-            f"a body {-lowest:.1f} m under the floor was reported: set the camera's place and height, or 'axes'"
+            f"a body {-lowest:.1f} m under the floor was reported: set the camera's place and"
+            " height, or 'axes'"
         )
     head = positions[JOINT_INDEX["head"], 2]
     if np.isfinite(ankles).all() and head < ankles.min() - 0.3:
         raise PallasError(
-            "a body standing on its head was reported: set 'axes' to what the estimator uses (optical, y_up or as_is)"
+            "a body standing on its head was reported: set 'axes' to what the estimator uses"
+            " (optical, y_up or as_is)"
         )
 
 
 class TransformTree:
-    """The newest transform of every frame to its parent: what is needed of TF for a camera that does not move fast.
+    """The newest transform of every frame to its parent: what is needed of TF for a camera that
+    does not move fast.
 
-    ``tf2`` looks transforms up at the message's stamp; here the newest counts, which is the same for a camera that stands.
+    ``tf2`` looks transforms up at the message's stamp; here the newest counts, which is the same
+    for a camera that stands.
     """
 
     def __init__(self) -> None:
@@ -282,13 +294,16 @@ class TransformTree:
         Raises:
             PallasError: no chain of transforms leads from one to the other.
         """
-        up, down = self._chain(source.lstrip("/")), self._chain(target.lstrip("/"))
+        up = self._chain(source.lstrip("/"))
+        down = self._chain(target.lstrip("/"))
         common = next((frame for frame in up if frame in down), None)
         if common is None:
             raise PallasError(
-                f"no transform leads from '{source}' to '{target}': publish one (static_transform_publisher), or set 'camera'"
+                f"no transform leads from '{source}' to '{target}': publish one"
+                " (static_transform_publisher), or set 'camera'"
             )
-        a, b = up[common], down[common]
+        a = up[common]
+        b = down[common]
         R_target_common = b.R_world_source.T
         return Placement(
             R_target_common @ a.R_world_source,
@@ -314,14 +329,16 @@ def split_markers(
 ) -> dict[str, F64]:
     """Markers (namespace, id, position) by body: points (n, 3) of each, NaN where it has no marker.
 
-    With an ``id_stride`` in the format the id tells the body; otherwise the namespace does, and ``body_id`` where that is empty.
+    With an ``id_stride`` in the format the id tells the body; otherwise the namespace does, and
+    ``body_id`` where that is empty.
     """
     out: dict[str, F64] = {}
     for namespace, number, position in markers:
         body, point = divmod(number, form.id_stride) if form.id_stride else (None, number)
         if not 0 <= point < len(form.points):
             raise PallasError(
-                f"a marker of id {number} came, but the format {form.name} has {len(form.points)} points: set 'format' to what is published"
+                f"a marker of id {number} came, but the format {form.name} has {len(form.points)}"
+                " points: set 'format' to what is published"
             )
         name = f"{body}" if body is not None else namespace or body_id
         out.setdefault(name, np.full((len(form.points), 3), np.nan))[point] = position
@@ -334,7 +351,8 @@ def place_body(body: BodyFrame, placement: Placement) -> BodyFrame:
     Raises:
         PallasError: it is no person on the floor.
     """
-    R, p = placement.R_world_source, placement.p_world_source
+    R = placement.R_world_source
+    p = placement.p_world_source
     positions = body.positions @ R.T + p
     check(np.where(body.valid[:, None], positions, np.nan))
     return replace(

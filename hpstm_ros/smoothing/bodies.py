@@ -1,4 +1,6 @@
-"""Several bodies at once: a smoother for each body id, bridging on time when frames stop coming, bone lengths kept in a file."""
+"""Several bodies at once: a smoother for each body id, bridging on time when frames stop coming,
+bone lengths kept in a file.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,18 +22,24 @@ MOST_BODIES = 4
 FORGET_S = 5.0
 """A body not seen for so long is forgotten."""
 _SEEN_S = 0.25
-"""A body seen within this time keeps its place where there is no room for another: seven frames of 30 Hz."""
+"""A body seen within this time keeps its place where there is no room for another: seven frames of
+30 Hz.
+"""
 _RENAMED_S = 0.5
 _RENAMED_M = 0.25
 _WALKS_M_S = 1.0
-"""A new id within this time, distance and speed of where a body was last seen is that body's: two people do not stand in one place."""
+"""A new id within this time, distance and speed of where a body was last seen is that body's: two
+people do not stand in one place.
+"""
 _MOST_NAMES = 1000
 _LATE_FRAMES = 3
 """A frame this late is taken for lost."""
 
 
 def method_for(method: str, topic: str) -> str:
-    """``auto`` resolved: bodies from PALLAS pass as they are (they are smooth already, docs/evidence/smoothing.md), others go through the network."""
+    """``auto`` resolved: bodies from PALLAS pass as they are (they are smooth already,
+    docs/evidence/smoothing.md), others go through the network.
+    """
     if method != "auto":
         return method
     return "bypass" if topic == TOPIC_PALLAS_BODY else "hpstm"
@@ -58,7 +66,8 @@ class Bodies:
 
     Args:
         settings: of every smoother.
-        bones_file: bone lengths are loaded from it where it exists, and saved to it once the first body's are held; None for neither.
+        bones_file: bone lengths are loaded from it where it exists, and saved to it once the first
+            body's are held; None for neither.
     """
 
     def __init__(self, settings: SmootherSettings, bones_file: Path | None = None) -> None:
@@ -82,16 +91,19 @@ class Bodies:
         """
         body = self._by_its_name(body, now)
         stream = self._streams.get(body.body_id) or self._admit(body.body_id, now)
-        stream.at, stream.stamp = _middle(body), body.stamp
+        stream.at = _middle(body)
+        stream.stamp = body.stamp
         believed, remark = stream.stamps.take(body.stamp, now)
         if remark:
             stream.leaps += 1
-            self.remark, self._remarked = f"body '{body.body_id[:40]}': {remark}", now
+            self.remark = f"body '{body.body_id[:40]}': {remark}"
+            self._remarked = now
         if not believed:
             return []
         if not 0 < body.newest_input <= body.stamp + LEAP_NS:  # not stated, or of another clock
             body = replace(body, newest_input=body.stamp)
-        stream.delay, stream.last = now - body.stamp, now
+        stream.delay = now - body.stamp
+        stream.last = now
         out = stream.smoother.restart(body, remark) if remark else stream.smoother.push(body)
         if self._bones_file is not None and stream.smoother.bones is not None:
             stream.smoother.bones.save(self._bones_file)
@@ -120,9 +132,11 @@ class Bodies:
         return self.remark if 0 <= now - self._remarked <= FORGET_S * 1e9 else ""
 
     def _by_its_name(self, body: BodyFrame, now: int) -> BodyFrame:
-        """The body under the id it had: estimators give the same person new ids, some of them several a second.
+        """The body under the id it had: estimators give the same person new ids, some of them
+        several a second.
 
-        A new id belongs to the body that was last seen where this one is, and that this frame has not shown.
+        A new id belongs to the body that was last seen where this one is, and that this frame has
+        not shown.
         """
         name = body.body_id
         if name in self._streams:
@@ -158,7 +172,8 @@ class Bodies:
             if now - self._streams[longest].last < _SEEN_S * 1e9:
                 names = ", ".join(other[:40] for other in self._streams)
                 raise PallasError(
-                    f"body '{name[:40]}' is one too many: {MOST_BODIES} are smoothed at once ({names})"
+                    f"body '{name[:40]}' is one too many: {MOST_BODIES} are smoothed at once"
+                    f" ({names})"
                 )
             del self._streams[longest]
         stream = self._streams[name] = _Stream(Smoother(self._settings, self._make), 0, now)

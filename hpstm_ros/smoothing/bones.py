@@ -1,4 +1,6 @@
-"""The operator's bone lengths: estimated over the first seconds, then held; saved, reloaded, and used to notice another person."""
+"""The operator's bone lengths: estimated over the first seconds, then held; saved, reloaded, and
+used to notice another person.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +23,15 @@ _LONG_BONES = np.array(
         for joint in ("knee", "ankle", "elbow", "wrist")
     ]
 )
-"""Joints at the far end of thighs, shanks, upper arms and forearms: long enough that noise hardly lengthens them."""
+"""Joints at the far end of thighs, shanks, upper arms and forearms: long enough that noise hardly
+lengthens them.
+"""
 _PARENTS = np.array([max(parent, 0) for parent in PARENTS])
 _MIRROR = np.array(MIRROR)
 _PROPORTION = 0.05
-"""How far a person's bone is off the package's proportions, relative to their size: a standard deviation."""
+"""How far a person's bone is off the package's proportions, relative to their size: a standard
+deviation.
+"""
 _BLOCK_FRAMES = 20
 """Frames after which a pose estimator's noise is about another."""
 
@@ -56,9 +62,11 @@ class BoneLengths:
             arrays["joint_names"]
         ) != list(JOINTS):
             raise PallasError(
-                f"{path}: not a file of bone lengths of the 22-joint body; have them estimated anew by leaving it out"
+                f"{path}: not a file of bone lengths of the 22-joint body; have them estimated"
+                " again by leaving it out"
             )
-        lengths, deviation = arrays["lengths"], arrays["deviation"]
+        lengths = arrays["lengths"]
+        deviation = arrays["deviation"]
         sound = (
             lengths.shape == deviation.shape == (len(JOINTS),)
             and lengths.dtype.kind == deviation.dtype.kind == "f"
@@ -70,17 +78,21 @@ class BoneLengths:
             and ((lengths[1:] > 0.005) & (lengths[1:] < 1.0)).all()
         ):
             raise PallasError(
-                f"{path}: its bone lengths are not those of a human; have them estimated anew by leaving it out"
+                f"{path}: its bone lengths are not those of a human; have them estimated again by"
+                " leaving it out"
             )
         return cls(lengths.astype(np.float64), deviation.astype(np.float64))
 
 
 class BoneEstimator:
-    """How long the bones are, from frames as they were measured and the directions that the smoother gives the bones there.
+    """How long the bones are, from frames as they were measured and the directions that the
+    smoother gives the bones there.
 
-    The length of a noisy bone is too long, that of a smoothed one too short where it moves; the measured bone's share along the smoothed direction is
-    neither, to first order, whatever the noise. A person's sides are taken for alike (they are, to about a percent, which is less than such noise
-    lets see), and what is not seen well is drawn towards the package's proportions at the person's size.
+    The length of a noisy bone is too long, that of a smoothed one too short where it moves; the
+    measured bone's share along the smoothed direction is neither, to first order, whatever the
+    noise. A person's sides are taken for alike (they are, to about a percent, which is less than
+    such noise lets see), and what is not seen well is drawn towards the package's proportions at
+    the person's size.
 
     Args:
         frames: to take before the lengths are held.
@@ -93,7 +105,9 @@ class BoneEstimator:
         self._along: list[F64] = []
 
     def push(self, points: F64, positions: F64) -> None:
-        """Take one frame as measured (22, 3) m, NaN where not seen, and as smoothed (22, 3) m; nothing once the lengths are held."""
+        """Take one frame as measured (22, 3) m, NaN where not seen, and as smoothed (22, 3) m;
+        nothing once the lengths are held.
+        """
         if self.held is not None:
             return
         bone = positions - positions[_PARENTS]
@@ -109,7 +123,8 @@ def _lengths(along: F64) -> BoneLengths:
     own = np.array([_robust_mean(samples[np.isfinite(samples)]) for samples in along.T])
     mean, variance, of_blocks = own.T
     seen = np.isfinite(of_blocks)
-    # neighbouring frames are wrong alike, for all bones about equally: what they tell is less than their number
+    # neighbouring frames are wrong alike, for all bones about equally: what they tell is less than
+    # their number
     variance = (
         variance * max(of_blocks[seen].sum() / variance[seen].sum(), 1.0)
         if seen.any()
@@ -117,10 +132,8 @@ def _lengths(along: F64) -> BoneLengths:
     )
     weight = 1 / variance
     both = weight + weight[_MIRROR]
-    mean, variance = (
-        (weight * mean + (weight * mean)[_MIRROR]) / both,
-        1 / np.where(np.arange(len(JOINTS)) == _MIRROR, weight, both),
-    )
+    mean = (weight * mean + (weight * mean)[_MIRROR]) / both
+    variance = 1 / np.where(np.arange(len(JOINTS)) == _MIRROR, weight, both)
     usual = Skeleton.from_height().lengths
     ratio = np.clip(mean[1:] / usual[1:], 0.5, 2.0)
     size = np.average(ratio, weights=1 / (_PROPORTION**2 + variance[1:] / usual[1:] ** 2))
@@ -131,7 +144,8 @@ def _lengths(along: F64) -> BoneLengths:
 
 
 def _robust_mean(samples: F64) -> tuple[float, float, float]:
-    """A mean that outliers hardly move (Huber's weights about the median), its variance if frames were independent, and that which blocks of frames show.
+    """A mean that outliers hardly move (Huber's weights about the median), its variance if frames
+    were independent, and that which blocks of frames show.
 
     The former is huge, and the latter NaN, for too few samples.
     """
@@ -155,16 +169,21 @@ class PersonCheck:
 
     Args:
         frames: over which distances are averaged.
-        tolerance: mean relative difference of the long bones from which on it is not the same person.
+        tolerance: mean relative difference of the long bones from which on it is not the same
+            person.
     """
 
     def __init__(self, frames: int = 120, tolerance: float = 0.06) -> None:
-        self._keep, self._tolerance = 1 - 1 / frames, tolerance
-        self._frames, self._count = frames, 0
+        self._keep = 1 - 1 / frames
+        self._tolerance = tolerance
+        self._frames = frames
+        self._count = 0
         self._mean = np.zeros(len(_LONG_BONES))
 
     def push(self, positions: F64, held: BoneLengths) -> str | None:
-        """Take positions (22, 3) m, smoothed but free of the manifold, NaN where not seen; a remark if this is another person."""
+        """Take positions (22, 3) m, smoothed but free of the manifold, NaN where not seen; a remark
+        if this is another person.
+        """
         distance = np.linalg.norm(
             positions[_LONG_BONES] - positions[_PARENTS[_LONG_BONES]], axis=-1
         )
@@ -178,4 +197,7 @@ class PersonCheck:
         off = float(np.median(self._mean))
         if self._count < self._frames or abs(off) < self._tolerance:
             return None
-        return f"limbs {abs(off):.0%} {'longer' if off > 0 else 'shorter'} than the operator's: another person?"
+        return (
+            f"limbs {abs(off):.0%} {'longer' if off > 0 else 'shorter'} than the operator's:"
+            " another person?"
+        )

@@ -1,4 +1,6 @@
-"""What a smoothing method says of one frame, and the classical method behind the same interface as the network."""
+"""What a smoothing method says of one frame, and the classical method behind the same interface as
+the network.
+"""
 
 from dataclasses import dataclass
 
@@ -35,7 +37,8 @@ class Estimate:
 
 
 class KalmanMethod:
-    """A constant-acceleration Kalman filter with fixed-lag smoothing per joint, as tuned, then placed on the manifold of bone lengths.
+    """A constant-acceleration Kalman filter with fixed-lag smoothing per joint, as tuned, then
+    placed on the manifold of bone lengths.
 
     Args:
         lookahead: frames.

@@ -1,9 +1,11 @@
-"""Classical streaming filters of joint positions: what HPSTM is measured against, and what runs where there is no model.
+"""Classical streaming filters of joint positions: what HPSTM is measured against, and what runs
+where there is no model.
 
-A filter takes one frame of points (..., 3) m at a time, at a fixed rate, NaN where a point is missing, and returns the frame
-``lookahead`` frames ago, smoothed, or None while it has none yet. Leading axes are free: 22 joints live, (clips, 22) when
-the evaluation runs many clips side by side. Savitzky-Golay coefficients are scipy's; the rest is a few lines each, since no kept
-library streams them (filterpy's last release is of 2018).
+A filter takes one frame of points (..., 3) m at a time, at a fixed rate, NaN where a point is
+missing, and returns the frame ``lookahead`` frames ago, smoothed, or None while it has none yet.
+Leading axes are free: 22 joints live, (clips, 22) when the evaluation runs many clips side by side.
+Savitzky-Golay coefficients are scipy's; the rest is a few lines each, since no kept library streams
+them (filterpy's last release is of 2018).
 """
 
 from collections import deque
@@ -22,7 +24,9 @@ class Filter(Protocol):
     lookahead: int
 
     def push(self, points: F64) -> F64 | None:
-        """The points (..., 3) of ``lookahead`` frames ago, smoothed; None for the first ``lookahead`` frames."""
+        """The points (..., 3) of ``lookahead`` frames ago, smoothed; None for the first
+        ``lookahead`` frames.
+        """
         ...
 
 
@@ -42,9 +46,11 @@ class Raw:
 
 
 class OneEuro:
-    """The One-Euro filter (Casiez, Roussel and Vogel 2012), with the speed of the whole point setting its cut-off.
+    """The One-Euro filter (Casiez, Roussel and Vogel 2012), with the speed of the whole point
+    setting its cut-off.
 
-    It is causal by construction and lags: with a look-ahead, its newest value is taken for the frame that long ago.
+    It is causal by construction and lags: with a look-ahead, its newest value is taken for the
+    frame that long ago.
 
     Args:
         min_cutoff: Hz, cut-off at rest.
@@ -64,7 +70,9 @@ class OneEuro:
     ) -> None:
         self.lookahead = lookahead
         self._pushed = 0
-        self._min_cutoff, self._beta, self._rate = min_cutoff, beta, rate
+        self._min_cutoff = min_cutoff
+        self._beta = beta
+        self._rate = rate
         self._alpha_speed = float(self._alpha(np.asarray(derivative_cutoff)))
         self._value: F64 | None = None
         self._velocity: F64 | None = None
@@ -82,7 +90,8 @@ class OneEuro:
 
     def _follow(self, points: F64) -> F64:
         if self._value is None or self._velocity is None:
-            self._value, self._velocity = points.copy(), np.zeros_like(points)
+            self._value = points.copy()
+            self._velocity = np.zeros_like(points)
             return self._value
         points = _hold(points, self._value)
         fresh = np.isnan(self._value)
@@ -97,7 +106,8 @@ class OneEuro:
 
 
 class SavitzkyGolay:
-    """A polynomial fitted to the last ``window`` frames, read ``lookahead`` frames before the newest (Savitzky and Golay 1964).
+    """A polynomial fitted to the last ``window`` frames, read ``lookahead`` frames before the
+    newest (Savitzky and Golay 1964).
 
     Args:
         window: frames, more than ``lookahead``.
@@ -108,7 +118,8 @@ class SavitzkyGolay:
     def __init__(self, window: int = 11, order: int = 2, lookahead: int = 0) -> None:
         if not 0 <= lookahead < window or not 0 <= order < window:
             raise ValueError(
-                f"Savitzky-Golay needs lookahead and order below the window, got {lookahead}, {order}, {window}"
+                f"Savitzky-Golay needs lookahead and order below the window, got {lookahead},"
+                f" {order}, {window}"
             )
         self.lookahead = lookahead
         self._kernel = savgol_coeffs(window, order, pos=window - 1 - lookahead, use="dot")
@@ -140,7 +151,8 @@ class MedianFirst:
 
     def __init__(self, then: Filter, window: int = 3, lookahead: int = 0) -> None:
         self.lookahead = lookahead + then.lookahead
-        self._own, self._then = lookahead, then
+        self._own = lookahead
+        self._then = then
         self._window: deque[F64] = deque(maxlen=window)
 
     def push(self, points: F64) -> F64 | None:
@@ -152,16 +164,19 @@ class MedianFirst:
 
 
 class Kalman:
-    """Constant acceleration driven by white jerk, with a gate against outliers and a Rauch-Tung-Striebel pass over the look-ahead.
+    """Constant acceleration driven by white jerk, with a gate against outliers and a
+    Rauch-Tung-Striebel pass over the look-ahead.
 
-    Every point has its own covariance, shared by its three coordinates, so that a missing point is predicted and grows uncertain.
+    Every point has its own covariance, shared by its three coordinates, so that a missing point is
+    predicted and grows uncertain.
 
     Args:
         process: m/s^2.5, root of the jerk's spectral density.
         measurement: m, standard deviation of a coordinate.
         lookahead: frames.
         gate: standard deviations beyond which a measurement is not believed; 0 for no gate.
-        patience: frames in a row after which a point that keeps missing the gate is believed after all.
+        patience: frames in a row after which a point that keeps missing the gate is believed after
+            all.
         rate: Hz.
     """
 
@@ -175,7 +190,9 @@ class Kalman:
         rate: float = 60.0,
     ) -> None:
         self.lookahead = lookahead
-        self._gate, self._patience, self._r = gate, patience, measurement**2
+        self._gate = gate
+        self._patience = patience
+        self._r = measurement**2
         dt = 1.0 / rate
         self._f = np.array([[1.0, dt, dt * dt / 2], [0.0, 1.0, dt], [0.0, 0.0, 1.0]])
         self._q = process**2 * np.array(
@@ -189,7 +206,9 @@ class Kalman:
         self._p = np.empty(0)
         self._missed = np.empty(0, dtype=np.int64)
         self._past: deque[tuple[F64, F64, F64, F64, F64]] = deque(maxlen=lookahead + 1)
-        """Of each frame: state and covariance expected, the gain that carries a correction of them to the frame before, and both after the update."""
+        """Of each frame: state and covariance expected, the gain that carries a correction of them
+        to the frame before, and both after the update.
+        """
         self.variance = np.empty(0)
         """(...) m^2 of each coordinate of the points returned last."""
         self.refused = np.empty(0, dtype=bool)
@@ -203,24 +222,31 @@ class Kalman:
             self._p = np.zeros((*points.shape[:-1], 3, 3))
             self._missed = np.full(points.shape[:-1], self._patience)
             self._restart(points, np.ones(points.shape[:-1], dtype=bool))
-            x_before, p_before, back = self._x, self._p, np.zeros_like(self._p)
+            x_before = self._x
+            p_before = self._p
+            back = np.zeros_like(self._p)
             self.refused = np.zeros(missing.shape, dtype=bool)
         else:
-            x_before, p_before = self._x @ self._f.T, self._f @ self._p @ self._f.T + self._q
+            x_before = self._x @ self._f.T
+            p_before = self._f @ self._p @ self._f.T + self._q
             back = self._p @ self._f.T @ np.linalg.inv(p_before) if self.lookahead else p_before
             self._update(points, missing, x_before, p_before)
         self._past.append((x_before, p_before, back, self._x, self._p))
         return self._smooth() if len(self._past) > self.lookahead else None
 
     def predict(self) -> tuple[F64, F64]:
-        """Where the points (..., 3) are expected in the next frame, and the standard deviation (...) of a coordinate measured there."""
+        """Where the points (..., 3) are expected in the next frame, and the standard deviation
+        (...) of a coordinate measured there.
+        """
         if self._x is None:
             raise ValueError("a Kalman filter has no expectation before its first frame")
         p = self._f @ self._p @ self._f.T + self._q
         return (self._x @ self._f.T)[..., 0], np.sqrt(p[..., 0, 0] + self._r)
 
     def _restart(self, points: F64, which: NDArray[np.bool_]) -> None:
-        """Forget the motion of some points and start them where they are seen (at the origin, unknown, where they are not)."""
+        """Forget the motion of some points and start them where they are seen (at the origin,
+        unknown, where they are not).
+        """
         assert self._x is not None
         missing = np.asarray(np.isnan(points).any(axis=-1))
         start = np.zeros_like(self._x)

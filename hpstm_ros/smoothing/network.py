@@ -1,4 +1,6 @@
-"""The exported HPSTM network behind the smoother: holds the window, asks for one frame of it, turns the answer into world coordinates."""
+"""The exported HPSTM network behind the smoother: holds the window, asks for one frame of it, turns
+the answer into world coordinates.
+"""
 
 from collections import deque
 from collections.abc import Mapping
@@ -23,7 +25,8 @@ OUTPUTS = ("positions", "rotations", "covariance", "bones_used")
 
 
 class HpstmNetwork:
-    """A window of joint positions in, an `Estimate` of the frame ``lookahead`` frames before the newest out.
+    """A window of joint positions in, an `Estimate` of the frame ``lookahead`` frames before the
+    newest out.
 
     Args:
         stream: the opened model.
@@ -36,10 +39,12 @@ class HpstmNetwork:
     def __init__(self, stream: Stream, lookahead: int) -> None:
         if set(stream.inputs) != set(INPUTS) or set(stream.outputs) != set(OUTPUTS):
             raise PallasError(
-                f"the model is not an HPSTM model: its inputs are {', '.join(stream.inputs)}; give one that `pallas export hpstm` wrote"
+                f"the model is not an HPSTM model: its inputs are {', '.join(stream.inputs)}; give"
+                " one that `pallas export hpstm` wrote"
             )
         self._stream = stream
-        self._frames, most = stream.inputs["points"][1], stream.inputs["lookahead"][1] - 1
+        self._frames = stream.inputs["points"][1]
+        most = stream.inputs["lookahead"][1] - 1
         if not 0 <= lookahead <= most:
             raise PallasError(f"look-ahead of {lookahead} frames: this model takes 0 to {most}")
         self.lookahead = lookahead
@@ -52,7 +57,8 @@ class HpstmNetwork:
         self._window.clear()
 
     def push(self, points: F64, bones: F64 | None) -> Estimate | None:
-        """Take points (22, 3) m, world, NaN where not seen; ``bones`` (22,) m where the lengths are held.
+        """Take points (22, 3) m, world, NaN where not seen; ``bones`` (22,) m where the lengths are
+        held.
 
         Returns:
             The frame ``lookahead`` frames ago, or None for the first ``lookahead`` frames.
@@ -80,7 +86,8 @@ class HpstmNetwork:
             out["covariance"][0].astype(np.float64) * self._scale[hidden, _EACH, None, None]
         )
         bounded_by_bones(covariance, hidden > 0, out["bones_used"][0])
-        # float32 leaves errors of 1e-7 of the largest variance, which could make the smallest one negative
+        # float32 leaves errors of 1e-7 of the largest variance, which could make the smallest one
+        # negative
         covariance += (1e-6 * np.trace(covariance, axis1=-2, axis2=-1) + 1e-10)[
             :, None, None
         ] * np.eye(3)
@@ -95,9 +102,11 @@ class HpstmNetwork:
 
 
 def frames_hidden(seen: NDArray[np.bool_], lookahead: int) -> NDArray[np.int64]:
-    """Frames (..., 22) from the one ``lookahead`` before the newest to the nearest that shows each joint, for windows ``seen`` (..., L, 22).
+    """Frames (..., 22) from the one ``lookahead`` before the newest to the nearest that shows each
+    joint, for windows ``seen`` (..., L, 22).
 
-    0 where no frame does: a joint that is never seen is one that the estimator's format lacks; it is inferred from its neighbours, as in training.
+    0 where no frame does: a joint that is never seen is one that the estimator's format lacks; it
+    is inferred from its neighbours, as in training.
     """
     frames = seen.shape[-2]
     away = np.abs(np.arange(frames) - (frames - 1 - lookahead))
@@ -106,9 +115,11 @@ def frames_hidden(seen: NDArray[np.bool_], lookahead: int) -> NDArray[np.int64]:
 
 
 def bounded_by_bones(covariance: F64, hidden: NDArray[np.bool_], bones: F64) -> None:
-    """Shrink, in place, the covariance (..., 22, 3, 3) m^2 of hidden joints (..., 22) to what their bones (..., 22) m allow.
+    """Shrink, in place, the covariance (..., 22, 3, 3) m^2 of hidden joints (..., 22) to what their
+    bones (..., 22) m allow.
 
-    However little is known of a bone's direction, its end lies on a sphere about its parent: two points of it are the root of 2 l^2 apart on average.
+    However little is known of a bone's direction, its end lies on a sphere about its parent: two
+    points of it are the root of 2 l^2 apart on average.
     """
     trace = np.trace(covariance, axis1=-2, axis2=-1)
     most = trace.copy()
@@ -122,7 +133,9 @@ def bounded_by_bones(covariance: F64, hidden: NDArray[np.bool_], bones: F64) -> 
 
 
 def _scales(document: Mapping[str, Any], frames: int, lookaheads: int, lookahead: int) -> F64:
-    """Factors (frames, 22) on the covariance of joints, by the frames they are hidden for: found on motions kept out of training, at the release."""
+    """Factors (frames, 22) on the covariance of joints, by the frames they are hidden for: found on
+    motions kept out of training, at the release.
+    """
     try:
         seen = (
             np.ones((lookaheads, J))
@@ -145,13 +158,17 @@ def _scales(document: Mapping[str, Any], frames: int, lookaheads: int, lookahead
         scales = np.zeros(1)
     if not ((scales > 0.01) & (scales < 100)).all():
         raise PallasError(
-            f"the model's covariance factors are not {lookaheads} x {J} and {lookaheads} x {frames - 1} numbers from 0.01 to 100: calibrate it anew"
+            f"the model's covariance factors are not {lookaheads} x {J} and {lookaheads} x"
+            f" {frames - 1} numbers from 0.01 to 100: calibrate it again"
         )
     return scales
 
 
 def open_network(path: str | Path, backend: str = "auto", threads: int = 1) -> Stream:
-    """Open a model file and warm it up; it holds no state, so several windows can share it. See `pallas_ros.runtime.open_stream`."""
+    """Open a model file and warm it up; it holds no state, so several windows can share it.
+
+    See `pallas_ros.runtime.open_stream`.
+    """
     stream = open_stream(
         path, backend=backend, threads=threads, expect={"kind": "hpstm", "joints": list(JOINTS)}
     )

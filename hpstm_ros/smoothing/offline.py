@@ -22,9 +22,10 @@ def smooth_motion(
 ) -> Motion:
     """A motion through a smoother, frame by frame, as live, onto the 60 Hz grid.
 
-    The result has one frame for every instant of the grid from the first frame to the last, all finite: frames that the smoother gave nothing for (the
-    body was lost) hold the pose before them, or after them at the start, with ``valid`` False. Frames of the input that are slower than 60 Hz are
-    bridged, faster ones thinned.
+    The result has one frame for every instant of the grid from the first frame to the last, all
+    finite: frames that the smoother gave nothing for (the body was lost) hold the pose before them,
+    or after them at the start, with ``valid`` False. Frames of the input that are slower than 60 Hz
+    are bridged, faster ones thinned.
 
     Raises:
         PallasError: no frame holds a body.
@@ -93,7 +94,9 @@ def _assemble(out: list[BodyFrame | None], motion: Motion) -> Motion:
         raise PallasError(
             "no frame of the motion holds a body that could be smoothed: every joint is missing"
         )
-    held, filled, valid = given[0], [], []
+    held = given[0]
+    filled = []
+    valid = []
     for body in out:
         sound = body is not None and bool(np.isfinite(body.positions).all())
         held = body if body is not None and sound else held

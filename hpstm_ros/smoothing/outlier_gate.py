@@ -1,7 +1,9 @@
-"""The classical failures of pose estimators, caught before the smoother: swapped sides, jumps to another person, joints far off.
+"""The classical failures of pose estimators, caught before the smoother: swapped sides, jumps to
+another person, joints far off.
 
-Each frame is compared with where a constant-acceleration Kalman filter expects the joints. What is refused is marked missing, for the smoother to bridge;
-what keeps being refused is believed in the end, since then the expectation is at fault.
+Each frame is compared with where a constant-acceleration Kalman filter expects the joints. What is
+refused is marked missing, for the smoother to bridge; what keeps being refused is believed in the
+end, since then the expectation is at fault.
 """
 
 from dataclasses import dataclass
@@ -30,15 +32,19 @@ class GateSettings:
     """What counts as a failure.
 
     Attributes:
-        jump: m, median distance of the joints from where they were expected, from which on the whole body is refused.
-        outlier: m, distance from which on a single joint is refused (and ``outlier_sigma`` of the filter's own uncertainty).
+        jump: m, median distance of the joints from where they were expected, from which on the
+            whole body is refused.
+        outlier: m, distance from which on a single joint is refused (and ``outlier_sigma`` of the
+            filter's own uncertainty).
         outlier_sigma: standard deviations.
-        swap_ratio: the sides are taken for exchanged where exchanging them shrinks the median distance by this factor.
+        swap_ratio: the sides are taken for exchanged where exchanging them shrinks the median
+            distance by this factor.
         swap_least: m, and it was at least this.
         patience: frames after which a refused jump or joint is believed.
-        swap_patience: frames after which exchanged sides are believed; fewer, if fewer came before they were exchanged: the first frames of a
-            body may be the wrong ones.
-        blind: frames without any joint after which nothing is expected any more: an acceleration carried on for longer is no expectation.
+        swap_patience: frames after which exchanged sides are believed; fewer, if fewer came before
+            they were exchanged: the first frames of a body may be the wrong ones.
+        blind: frames without any joint after which nothing is expected any more: an acceleration
+            carried on for longer is no expectation.
     """
 
     jump: float = 0.40
@@ -56,7 +62,8 @@ class Gate:
 
     Attributes:
         counts: how often each failure was met, by name.
-        restarted: True after a frame that was believed against expectation: the past no longer explains the present.
+        restarted: True after a frame that was believed against expectation: the past no longer
+            explains the present.
     """
 
     def __init__(self, settings: GateSettings = GateSettings()) -> None:
@@ -65,7 +72,7 @@ class Gate:
             "sides exchanged": 0,
             "jump refused": 0,
             "joint refused": 0,
-            "started anew": 0,
+            "restarted": 0,
         }
         self.forget()
 
@@ -77,7 +84,9 @@ class Gate:
         self.restarted = False
 
     def push(self, points: F64) -> tuple[F64, list[str]]:
-        """Take points (22, 3) m, NaN where not seen; gives them put right or marked missing, and remarks."""
+        """Take points (22, 3) m, NaN where not seen; gives them put right or marked missing, and
+        remarks.
+        """
         self.restarted = False
         remarks: list[str] = []
         seen = np.asarray(np.isfinite(points).all(axis=-1))
@@ -125,7 +134,7 @@ class Gate:
         self._jumped += 1
         if self._jumped > self._s.patience:
             self._believe(
-                f"body moved {distance:.1f} m at once and stayed there: started anew", remarks
+                f"body moved {distance:.1f} m at once and stayed there: restarted", remarks
             )
             return points, seen
         self.counts["jump refused"] += 1
@@ -147,5 +156,5 @@ class Gate:
     def _believe(self, why: str, remarks: list[str]) -> None:
         self.forget()
         self.restarted = True
-        self.counts["started anew"] += 1
+        self.counts["restarted"] += 1
         remarks.append(why)

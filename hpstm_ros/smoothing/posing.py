@@ -1,4 +1,6 @@
-"""Joint orientations that agree with joint positions: the swing of every bone is seen, its twist is taken from a guess."""
+"""Joint orientations that agree with joint positions: the swing of every bone is seen, its twist is
+taken from a guess.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +15,17 @@ F64 = NDArray[np.float64]
 _CHILDREN = {
     joint: [c for c in range(len(JOINTS)) if PARENTS[c] == joint] for joint in range(len(JOINTS))
 }
-_PELVIS, _CHEST = JOINT_INDEX["pelvis"], JOINT_INDEX["spine3"]
+_PELVIS = JOINT_INDEX["pelvis"]
+_CHEST = JOINT_INDEX["spine3"]
 
 
 def rotations_from_positions(positions: F64, skeleton: Skeleton, guess: F64 | None = None) -> F64:
     """Global orientations (22, 4) xyzw whose bones point where positions (22, 3) say.
 
-    The pelvis and the chest, which carry three bones each, are fitted to all of them (Kabsch 1976); every other joint is turned by
-    the shortest way from ``guess`` (22, 4), or from its parent's orientation where there is no guess, until its bone points right.
-    A joint that carries no bone keeps its guess, or its parent's orientation. Bones with NaN at an end turn nothing.
+    The pelvis and the chest, which carry three bones each, are fitted to all of them (Kabsch 1976);
+    every other joint is turned by the shortest way from ``guess`` (22, 4), or from its parent's
+    orientation where there is no guess, until its bone points right. A joint that carries no bone
+    keeps its guess, or its parent's orientation. Bones with NaN at an end turn nothing.
     """
     out = np.tile(rotations.IDENTITY, (len(JOINTS), 1)) if guess is None else guess.copy()
     for joint in range(len(JOINTS)):
@@ -30,7 +34,8 @@ def rotations_from_positions(positions: F64, skeleton: Skeleton, guess: F64 | No
         seen = [c for c in _CHILDREN[joint] if np.isfinite(positions[[c, joint]]).all()]
         if not seen:
             continue
-        rest, bones = skeleton.offsets[seen], positions[seen] - positions[joint]
+        rest = skeleton.offsets[seen]
+        bones = positions[seen] - positions[joint]
         if joint in (_PELVIS, _CHEST) and len(seen) > 1:
             out[joint] = _fit(rest, bones)
         elif np.linalg.norm(bones[0]) > 1e-6:
@@ -42,14 +47,17 @@ def rotations_from_positions(positions: F64, skeleton: Skeleton, guess: F64 | No
 
 
 def _fit(rest: F64, bones: F64) -> F64:
-    """The quaternion (4,) that best takes vectors rest (n, 3) to bones (n, 3), each weighed by its length."""
+    """The quaternion (4,) that best takes vectors rest (n, 3) to bones (n, 3), each weighed by its
+    length.
+    """
     u, _, vt = np.linalg.svd(bones.T @ rest)
     sign = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt)) or 1.0])
     return np.asarray(rotations.from_matrix(u @ sign @ vt))
 
 
 def on_manifold(positions: F64, skeleton: Skeleton, guess: F64 | None = None) -> tuple[F64, F64]:
-    """Positions (22, 3) with the bone lengths of a skeleton, placed where they lie nearest to those given, and orientations (22, 4) that agree.
+    """Positions (22, 3) with the bone lengths of a skeleton, placed where they lie nearest to those
+    given, and orientations (22, 4) that agree.
 
     The pelvis must be finite.
     """
@@ -59,7 +67,9 @@ def on_manifold(positions: F64, skeleton: Skeleton, guess: F64 | None = None) ->
 
 
 def with_lengths(lengths: F64) -> Skeleton:
-    """A skeleton with bone lengths (22,) m, its bones in the directions of the default body's T-pose."""
+    """A skeleton with bone lengths (22,) m, its bones in the directions of the default body's
+    T-pose.
+    """
     default = Skeleton.from_height()
     offsets = default.offsets * (lengths / np.maximum(default.lengths, 1e-9))[:, None]
     shank = float(lengths[JOINT_INDEX["left_ankle"]] / default.lengths[JOINT_INDEX["left_ankle"]])

@@ -1,7 +1,9 @@
-"""The streaming smoother: bodies in as they come, smooth bodies out, exactly ``lookahead`` frames later.
+"""The streaming smoother: bodies in as they come, smooth bodies out, exactly ``lookahead`` frames
+later.
 
-Frames are put on a grid of 60 Hz: a frame that is missing is a row of missing joints, so a 30 Hz camera or a lost message is
-bridged, not stretched. A body that vanishes for up to ``bridge_s`` is carried on with growing covariance; after that it is reported lost.
+Frames are put on a grid of 60 Hz: a frame that is missing is a row of missing joints, so a 30 Hz
+camera or a lost message is bridged, not stretched. A body that vanishes for up to ``bridge_s`` is
+carried on with growing covariance; after that it is reported lost.
 """
 
 from collections import deque
@@ -31,11 +33,17 @@ F64 = NDArray[np.float64]
 
 _PERIOD = 1e9 / MODEL_RATE_HZ
 _WANDER_M_S = 0.5
-"""How fast a body that is held still, because it is not seen, may really be moving away: a standard deviation."""
+"""How fast a body that is held still, because it is not seen, may really be moving away: a standard
+deviation.
+"""
 _BACK_BELIEVED = 8
-"""Bodies out of order in a row, each newer than the last, after which theirs is the right time and that of the body before them was wrong."""
-_FRESH_S, _STALE_S = 2 / MODEL_RATE_HZ, 0.1
-"""A joint that is not seen is a guess at once, and after `_STALE_S`, in which an arm's stop must have begun, not to be followed.
+"""Bodies out of order in a row, each newer than the last, after which theirs is the right time and
+that of the body before them was wrong.
+"""
+_FRESH_S = 2 / MODEL_RATE_HZ
+_STALE_S = 0.1
+"""A joint that is not seen is a guess at once, and after `_STALE_S`, in which an arm's stop must
+have begun, not to be followed.
 Up to `_FRESH_S` it may be between two frames of a slow camera."""
 _GUESS = 0.3  # the confidence of a joint that is carried on
 J = len(JOINTS)
@@ -46,12 +54,14 @@ class SmootherSettings:
     """How bodies are smoothed.
 
     Attributes:
-        method: ``hpstm`` (the network), ``kalman`` (classical), or ``bypass`` (bodies pass as they are; gaps are still bridged).
+        method: ``hpstm`` (the network), ``kalman`` (classical), or ``bypass`` (bodies pass as they
+            are; gaps are still bridged).
         lookahead: frames of delay, 0 to 10; the added latency is exactly that.
         model: path of the network, absolute or below the package's share.
         backend: of `pallas_ros.runtime.open_stream`.
-        trust_rotations: the bodies' orientations are measured (IMUs): they give the twist of each bone, and the swing is put right to
-            fit the smoothed positions. Otherwise orientations come from the positions.
+        trust_rotations: the bodies' orientations are measured (IMUs): they give the twist of each
+            bone, and the swing is put right to fit the smoothed positions. Otherwise orientations
+            come from the positions.
         least_confidence: joints below it count as missing.
         bridge_s: longest time a body that is not seen is carried on.
         estimate_bones_s: time over which bone lengths are averaged before they are held.
@@ -130,7 +140,8 @@ class Smoother:
 
     Args:
         settings: see there.
-        method: makes the method; by default `shared_method` of the settings. Give the same one to several bodies.
+        method: makes the method; by default `shared_method` of the settings. Give the same one to
+            several bodies.
 
     Attributes:
         bones: the operator's lengths once they are held, else None.
@@ -173,7 +184,9 @@ class Smoother:
 
     @property
     def failures(self) -> dict[str, int]:
-        """How often each failure of the input was met, by name; those that were not met left out."""
+        """How often each failure of the input was met, by name; those that were not met
+        left out.
+        """
         return {
             name: count
             for name, count in (self.counts | self._gate.counts).items()
@@ -213,7 +226,7 @@ class Smoother:
         if gap * _PERIOD > self._s.bridge_s * 1e9:
             self.counts["lost"] += 1
             self._start()
-            lost = f"not seen for {(gap + 1) / MODEL_RATE_HZ:.1f} s: started anew"
+            lost = f"not seen for {(gap + 1) / MODEL_RATE_HZ:.1f} s: restarted"
             return self._begin(replace(body, remarks=(*body.remarks, lost)))
         out = [smooth for k in range(gap) for smooth in self._missing(self._slot + 1)]
         return out + self._step(body, slot)
@@ -236,7 +249,10 @@ class Smoother:
         return self.restart(body, f"stamps have gone back by {seconds:.1f} s")
 
     def advance(self, stamp: int) -> list[BodyFrame]:
-        """Bridge up to ``stamp`` without a body: the smooth bodies that are due. Nothing once the body was reported lost, or before the first."""
+        """Bridge up to ``stamp`` without a body: the smooth bodies that are due.
+
+        Nothing once the body was reported lost, or before the first.
+        """
         out: list[BodyFrame] = []
         while (
             self._waiting
@@ -247,7 +263,8 @@ class Smoother:
         return out
 
     def _begin(self, body: BodyFrame) -> list[BodyFrame]:
-        self._anchor, self._slot = body.stamp, 0
+        self._anchor = body.stamp
+        self._slot = 0
         return self._step(body, 0)
 
     def _missing(self, slot: int) -> list[BodyFrame]:
@@ -286,7 +303,8 @@ class Smoother:
         self._waiting.append(replace(body, positions=points, valid=seen, remarks=tuple(remarks)))
         while len(self._waiting) > self._s.lookahead + 1:
             self._waiting.popleft()
-        # Of the frames that entered, not of all there ever were: one wrong stamp must not stay the newest.
+        # Of the frames that entered, not of all there ever were: one wrong stamp must not stay the
+        # newest.
         measured = [b.newest_input for b in self._waiting if b.valid.any()]
         self._newest_input = max(measured) if measured else self._newest_input
         if self._method is None:
@@ -300,7 +318,9 @@ class Smoother:
         return [self._finish(estimate)]
 
     def _pass(self) -> list[BodyFrame]:
-        """Bypass: the body ``lookahead`` frames ago as it is; one that is missing repeats the last, ever less sure, until it is lost."""
+        """Bypass: the body ``lookahead`` frames ago as it is; one that is missing repeats the last,
+        ever less sure, until it is lost.
+        """
         if len(self._waiting) <= self._s.lookahead:
             return []
         body = self._waiting[0]
@@ -323,7 +343,8 @@ class Smoother:
     def _finish(self, estimate: Estimate) -> BodyFrame:
         """The body of an estimate: stamps, validity and confidence of the frame it is of."""
         body = self._waiting[0]
-        positions, q_world_joint = estimate.positions, estimate.rotations
+        positions = estimate.positions
+        q_world_joint = estimate.rotations
         if self._s.trust_rotations and body.valid.any():
             skeleton = with_lengths(estimate.bones)
             q_world_joint = rotations_from_positions(positions, skeleton, body.rotations)

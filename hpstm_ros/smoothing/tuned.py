@@ -1,4 +1,6 @@
-"""The classical filters' best settings, by filter and look-ahead: made by `pallas eval hpstm --tune`, read here for the evaluation and for `method: kalman`."""
+"""The classical filters' best settings, by filter and look-ahead: made by `pallas eval hpstm
+--tune`, read here for the evaluation and for `method: kalman`.
+"""
 
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +32,8 @@ def load(path: str | Path = FILE) -> dict[str, dict[int, FilterSettings]]:
         }
     except (AttributeError, ValueError) as error:
         raise PallasError(
-            f"{path}: not readable as tuned filter settings ({error}): make it anew with `pallas eval hpstm --tune`"
+            f"{path}: not readable as tuned filter settings ({error}): make it again with `pallas"
+            " eval hpstm --tune`"
         ) from None
 
 
@@ -43,6 +46,7 @@ def nearest(name: str, lookahead: int) -> FilterSettings:
     by = load().get(name)
     if not by:
         raise PallasError(
-            f"{FILE}: filter '{name}' is not tuned there: make it anew with `pallas eval hpstm --tune`"
+            f"{FILE}: filter '{name}' is not tuned there: make it again with `pallas eval hpstm"
+            " --tune`"
         )
     return by[min(by, key=lambda tuned: abs(tuned - lookahead))]

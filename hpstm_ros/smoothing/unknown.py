@@ -1,7 +1,9 @@
-"""Joints that a stream has never shown: which of them a body still tells about, and where the others are put.
+"""Joints that a stream has never shown: which of them a body still tells about, and where the
+others are put.
 
-A camera that sees the upper body says nothing about the legs. What lies between joints that are seen, or beside one, is inferred
-by the model as it was trained to; a limb that was never in view is unknown, and the model's guess of it may lie anywhere.
+A camera that sees the upper body says nothing about the legs. What lies between joints that are
+seen, or beside one, is inferred by the model as it was trained to; a limb that was never in view is
+unknown, and the model's guess of it may lie anywhere.
 """
 
 import numpy as np
@@ -15,7 +17,9 @@ F64 = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 BESIDE_M = 0.22
-"""How far from a joint that is seen, along the bones, a joint of a limb is still inferred: a foot from its ankle, not a hand from its elbow."""
+"""How far from a joint that is seen, along the bones, a joint of a limb is still inferred: a foot
+from its ankle, not a hand from its elbow.
+"""
 UNKNOWN_M = 1.0
 """Standard deviation of a joint that is unknown."""
 
@@ -23,7 +27,8 @@ _LIMBS = np.array(
     [name.endswith(("_knee", "_ankle", "_foot", "_elbow", "_wrist")) for name in JOINTS]
 )
 _LENGTHS = Skeleton.from_height().lengths
-_LEFT, _RIGHT = JOINT_INDEX["left_shoulder"], JOINT_INDEX["right_shoulder"]
+_LEFT = JOINT_INDEX["left_shoulder"]
+_RIGHT = JOINT_INDEX["right_shoulder"]
 
 
 def known_joints(ever_seen: Flags) -> Flags:
@@ -42,7 +47,8 @@ def known_joints(ever_seen: Flags) -> Flags:
 
 
 def at_rest(positions: F64, orientations: F64, known: Flags, skeleton: Skeleton) -> None:
-    """Put joints that are not ``known`` where they are at rest, in place: hanging from what is known, never above it.
+    """Put joints that are not ``known`` where they are at rest, in place: hanging from what is
+    known, never above it.
 
     Args:
         positions: (22, 3) m, world.

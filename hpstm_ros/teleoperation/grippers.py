@@ -17,7 +17,9 @@ _SEEN_S = 1.0  # a gripper's joint states may come this seldom
 
 @dataclass(frozen=True, eq=False)
 class GripperMotion:
-    """What a gripper's controller is told: times (K,) ns, positions and velocities (K, m) of its joints."""
+    """What a gripper's controller is told: times (K,) ns, positions and velocities (K, m) of its
+    joints.
+    """
 
     times: NDArray[np.int64]
     q: F64
@@ -29,7 +31,8 @@ class ArmGripper:
 
     def __init__(self, arm: str, gripper: Gripper, settings: SupervisorSettings) -> None:
         """``arm`` is the arm's name."""
-        self.arm, self.gripper = arm, gripper
+        self.arm = arm
+        self.gripper = gripper
         self._span = gripper.open - gripper.closed
         moves = np.abs(self._span) > 1e-9
         speed = float((gripper.velocity[moves] / np.abs(self._span[moves])).min())

@@ -1,4 +1,6 @@
-"""Joint states from any number of publishers, put together by name: a posture of the arm, as old as its oldest joint."""
+"""Joint states from any number of publishers, put together by name: a posture of the arm, as old as
+its oldest joint.
+"""
 
 import math
 
@@ -16,11 +18,15 @@ _PUBLISHERS = 32  # lists of names whose order is remembered
 
 
 class JointStates:
-    """See the module. Messages may name any of the arm's joints, in any order, and joints that are not the arm's."""
+    """See the module.
+
+    Messages may name any of the arm's joints, in any order, and joints that are not the arm's.
+    """
 
     def __init__(self, joint_names: tuple[str, ...], timeout: float) -> None:
         """``joint_names`` are the arm's; a joint not reported for ``timeout`` s is missing."""
-        self._names, self._timeout = joint_names, timeout
+        self._names = joint_names
+        self._timeout = timeout
         self._orders: dict[tuple[str, ...], tuple[IntP, IntP]] = {}
         self._now = _NEVER
         self._forget()
@@ -34,7 +40,9 @@ class JointStates:
         self._refusal = ""
 
     def add(self, now: int, stamp: int, names: tuple[str, ...], q: F64) -> bool:
-        """Positions ``q`` rad of joints at ``stamp`` ns; False where they are refused (`trouble` says why)."""
+        """Positions ``q`` rad of joints at ``stamp`` ns; False where they are refused (`trouble`
+        says why).
+        """
         if now < self._now:
             self._forget()  # the clock went back
         self._now = self._heard = now
@@ -46,17 +54,24 @@ class JointStates:
         if len(which) and not newer.any():
             self._refusal = "the stamps of the joint states do not advance"
             return False
-        which, where = which[newer], where[newer]
-        self._q[which], self._stamp[which], self._received[which] = q[where], stamp, now
+        which = which[newer]
+        where = where[newer]
+        self._q[which] = q[where]
+        self._stamp[which] = stamp
+        self._received[which] = now
         return True
 
     def newest(self) -> tuple[int, F64] | None:
-        """Stamp in ns and positions (n,) rad of all joints, once each time that all have been reported again; else None."""
+        """Stamp in ns and positions (n,) rad of all joints, once each time that all have been
+        reported again; else None.
+        """
         oldest = int(self._stamp.min())
         stale = self._now - int(self._received.min()) > self._timeout * _NS
         if oldest <= self._given or stale:
             return None
-        self._given, self._whole, self._refusal = oldest, self._now, ""
+        self._given = oldest
+        self._whole = self._now
+        self._refusal = ""
         return oldest, self._q.copy()
 
     def trouble(self, now: int) -> str:
@@ -79,7 +94,9 @@ class JointStates:
     def _examine(
         self, now: int, stamp: int, names: tuple[str, ...], q: F64
     ) -> tuple[str, IntP, IntP]:
-        """What is wrong with a message, or empty; where in it the arm's joints are, and which these are."""
+        """What is wrong with a message, or empty; where in it the arm's joints are, and which these
+        are.
+        """
         where, which = self._order(names)
         if len(q) != len(names):
             counts = (

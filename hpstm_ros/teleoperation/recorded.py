@@ -1,4 +1,6 @@
-"""A whole motion through retargeting and supervisor on a clock of its own: `pallas retarget`, and the benchmarks."""
+"""A whole motion through retargeting and supervisor on a clock of its own: `pallas retarget`, and
+the benchmarks.
+"""
 
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -26,28 +28,29 @@ F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
 _START = 10 * _NS
-_APPROACH_S, _ARRIVED_RAD = (
-    8.0,
-    0.01,
-)  # at most, to where the motion begins; in the joint file it is not
+# at most, to where the motion begins; in the joint file it is not
+_APPROACH_S = 8.0
+_ARRIVED_RAD = 0.01
 
 
 @dataclass
 class JointMotion:
-    """What the arm was told, at the supervisor's rate (N samples).
+    """What the arm was commanded, at the supervisor's rate (N samples).
 
     Attributes:
         joint_names: (n,).
         t: (N,) s from the motion's start.
         q, dq, ddq: (N, n).
-        hand_error: (N, A) m, from each commanded tip to where it should be then; NaN before the first body and after the last.
-        demand: (N, A) of `hpstm_ros.retarget.demand`: whether each target was in reach then, and could be followed in time.
+        hand_error: (N, A) m, from each commanded tip to where it should be then; NaN before the
+            first body and after the last.
+        demand: (N, A) of `hpstm_ros.retarget.demand`: whether each target was in reach then, and
+            could be followed in time.
         elbow_error: (N,) rad, NaN where there is none.
         ik_error: (N,) m, what inverse kinematics alone left of the way to the target.
         tracking: (N,) bool, the supervisor was tracking.
         limited: (N,) what held the sample back, empty when nothing did.
         step_s: (M,) s, how long one retargeting step took, a body each.
-        violations: limits passed, by the independent checker.
+        violations: limit violations, by the independent checker.
     """
 
     joint_names: tuple[str, ...]
@@ -92,9 +95,9 @@ class JointMotion:
 
         def share(kind: int) -> tuple[float, float]:
             chosen = demand == kind
-            return float(chosen.mean()), float(
-                error[chosen].mean() * 1e3
-            ) if chosen.any() else float("nan")
+            return float(chosen.mean()), (
+                float(error[chosen].mean() * 1e3) if chosen.any() else float("nan")
+            )
 
         jerk = (
             np.diff(self.ddq, axis=0) * (1.0 / np.diff(self.t))[:, None]
@@ -122,7 +125,7 @@ class JointMotion:
             "held_back_share": float(held.mean()),
             "step_p50_ms": float(np.percentile(self.step_s, 50) * 1e3),
             "step_p99_ms": float(np.percentile(self.step_s, 99) * 1e3),
-            "limits_passed": float(len(self.violations)),
+            "limit_violations": float(len(self.violations)),
         }
 
 
@@ -130,19 +133,28 @@ def summary(figures: dict[str, float]) -> str:
     """The figures that matter most, on one line."""
     in_time = "nowhere can the robot be in time"
     if figures["in_reach_share"] > 0:
-        in_time = f"{figures['in_reach_mean_mm']:.1f} mm where the robot can be in time ({100 * figures['in_reach_share']:.0f} % of the time)"
+        in_time = (
+            f"{figures['in_reach_mean_mm']:.1f} mm where the robot can be in time"
+            f" ({100 * figures['in_reach_share']:.0f} % of the time)"
+        )
     return (
-        f"hand {figures['hand_error_mean_mm']:.1f} mm off on average (p95 {figures['hand_error_p95_mm']:.1f}), {in_time}, "
-        f"held back {100 * figures['held_back_share']:.0f} % of the time, "
-        f"{figures['limits_passed']:.0f} limits passed, {figures['step_p99_ms']:.2f} ms a step (p99)"
+        f"hand {figures['hand_error_mean_mm']:.1f} mm off on average (p95"
+        f" {figures['hand_error_p95_mm']:.1f}), {in_time}, held back"
+        f" {100 * figures['held_back_share']:.0f} % of the time, {figures['limit_violations']:.0f}"
+        f" limit violations, {figures['step_p99_ms']:.2f} ms a step (p99)"
     )
 
 
 def _approach(arm: Teleoperation, bodies: list[BodyFrame], period: int) -> tuple[int, F64]:
-    """Engage in the ready posture and go to where the motion begins; the time then, and the posture (n,) rad."""
+    """Engage in the ready posture and go to where the motion begins; the time then, and the posture
+    (n,) rad.
+    """
     if not bodies:
         raise PallasError("the motion holds no valid frame")
-    robot, supervisor, now, q = arm.robot, arm.supervisor, _START, arm.robot.q_ready
+    robot = arm.robot
+    supervisor = arm.supervisor
+    now = _START
+    q = arm.robot.q_ready
     arm.stands(now, q)
     if refusal := supervisor.engage(now):
         raise PallasError(f"robot '{robot.name}' in its ready posture: {refusal}")
@@ -162,7 +174,9 @@ def _approach(arm: Teleoperation, bodies: list[BodyFrame], period: int) -> tuple
 
 
 def frames(motion: Motion, start: int = _START) -> list[BodyFrame]:
-    """The motion's frames as bodies, stamped from ``start`` ns on; frames that are not valid are left out."""
+    """The motion's frames as bodies, stamped from ``start`` ns on; frames that are not valid are
+    left out.
+    """
     out = []
     for k in range(len(motion)):
         if motion.valid is not None and not motion.valid[k]:
@@ -193,21 +207,25 @@ def retarget_motion(
     rate: float = 125.0,
     progress: bool = True,
 ) -> JointMotion:
-    """Drive ``robot`` with ``motion`` as the node would, the arm following without fault, from where the motion begins (it goes there first).
+    """Drive ``robot`` with ``motion`` as the node would, the arm following without fault, from
+    where the motion begins (it goes there first).
 
     Raises:
         PallasError: the motion holds no usable frame, or comes too slowly.
     """
     if motion.fps < 0.5 * MODEL_RATE_HZ:
         raise PallasError(
-            f"the motion has {motion.fps:g} frames a second, but the supervisor stops an arm that hears less than 15 a second: resample it to 60"
+            f"the motion has {motion.fps:g} frames a second, but the supervisor stops an arm that"
+            " hears less than 15 a second: resample it to 60"
         )
     safety = SupervisorSettings(period=1 / rate, require_dead_man=False)
     arm = Teleoperation(robot, side, settings, safety, tip_speed)
     period = round(_NS / rate)
     now, q = _approach(arm, frames(motion), period)
-    start, index = now, 0
-    bodies, tell = frames(motion, start), _Record(arm, side)
+    start = now
+    index = 0
+    bodies = frames(motion, start)
+    record = _Record(arm, side)
     for _ in tqdm(
         range(int((bodies[-1].stamp - start) / period) + 1),
         desc=robot.name,
@@ -221,21 +239,22 @@ def retarget_motion(
         while index < len(bodies) and bodies[index].stamp <= now:
             began = perf_counter()
             taken = arm.body(now, bodies[index])
-            tell.step_s.append(perf_counter() - began)
+            record.step_s.append(perf_counter() - began)
             if taken:
-                tell.body(bodies[index])
+                record.body(bodies[index])
             index += 1
         command = arm.tick(now)
-        tell.add(command)
+        record.add(command)
         q = command.points[0][0]
-    return tell.result(start, arm.supervisor.limits, tip_speed)
+    return record.result(start, arm.supervisor.limits, tip_speed)
 
 
 class _Record:
-    """What was told, as it comes."""
+    """Collects commands as they come."""
 
     def __init__(self, arm: Teleoperation, side: str | None) -> None:
-        guard, still = arm.guard, np.zeros(arm.robot.dof)
+        guard = arm.guard
+        still = np.zeros(arm.robot.dof)
 
         def allowed(q: F64) -> bool:
             _, outside, pair = guard.look(q, still)
@@ -259,10 +278,19 @@ class _Record:
         goal = self._arm.goal
         elbow = float("nan") if goal is None else float(np.max(goal.elbow_error))
         left = float("nan") if goal is None else float(goal.error_m.max())
-        self._rows.append((
-            command.time, command.q, command.dq, command.ddq, self._arm.tips(command.q), elbow, left,
-            command.state is SupervisorState.TRACKING, " ".join(name.replace(" ", "_") for name in command.limited_by),
-        ))  # fmt: skip
+        self._rows.append(
+            (
+                command.time,
+                command.q,
+                command.dq,
+                command.ddq,
+                self._arm.tips(command.q),
+                elbow,
+                left,
+                command.state is SupervisorState.TRACKING,
+                " ".join(name.replace(" ", "_") for name in command.limited_by),
+            )
+        )
         self._messages.append((command.times, np.array(command.points)))
 
     def result(self, start: int, limits: Limits, tip_speed: float | None) -> JointMotion:
@@ -284,19 +312,29 @@ class _Record:
         )
         violations += checker.check_collisions(times, points, robot.model, robot.geometry)
         return JointMotion(
-            robot.joint_names, (sent - start) / _NS, np.array(q), np.array(dq), np.array(ddq), self._hand_error(sent, np.array(tips)),
-            np.array(elbow), np.array(left), self._demand.classes(sent), np.array(tracking, dtype=bool), list(limited),
-            np.array(self.step_s), [str(v) for v in violations],
-        )  # fmt: skip
+            robot.joint_names,
+            (sent - start) / _NS,
+            np.array(q),
+            np.array(dq),
+            np.array(ddq),
+            self._hand_error(sent, np.array(tips)),
+            np.array(elbow),
+            np.array(left),
+            self._demand.classes(sent),
+            np.array(tracking, dtype=bool),
+            list(limited),
+            np.array(self.step_s),
+            [str(v) for v in violations],
+        )
 
     def _hand_error(self, times: NDArray[np.int64], tips: F64) -> F64:
-        """(N, A) m from tips (N, A, 3) to the targets, at the same instants: between two bodies, on the line between their targets."""
+        """(N, A) m from tips (N, A, 3) to the targets, at the same instants: between two bodies, on
+        the line between their targets.
+        """
         if not self._targets:
             return np.full(tips.shape[:2], np.nan)
-        stamps, targets = (
-            np.array([stamp for stamp, _ in self._targets]),
-            np.array([target for _, target in self._targets]),
-        )
+        stamps = np.array([stamp for stamp, _ in self._targets])
+        targets = np.array([target for _, target in self._targets])
         wanted = np.empty_like(tips)
         for arm, axis in np.ndindex(tips.shape[1:]):
             wanted[:, arm, axis] = np.interp(
@@ -306,7 +344,9 @@ class _Record:
 
 
 def describe(robot: RobotDescription) -> str:
-    """The robot's configuration as YAML, with everything that was derived from the URDF written out, to be edited."""
+    """The robot's configuration as YAML, with everything that was derived from the URDF written
+    out, to be edited.
+    """
 
     def short(values: Any) -> Any:
         return np.round(np.asarray(values, dtype=float), 3).tolist()
@@ -340,7 +380,8 @@ def describe(robot: RobotDescription) -> str:
     }
     remarks = "".join(f"# {remark}\n" for remark in robot.remarks)
     return (
-        "# Made by `pallas retarget --describe` from the URDF; docs/guide/robots.md says what each line means.\n"
+        "# Made by `pallas retarget --describe` from the URDF; docs/guide/robots.md says what each"
+        " line means.\n"
         + remarks
         + yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=140)
     )

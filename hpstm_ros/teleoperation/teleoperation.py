@@ -1,4 +1,6 @@
-"""Bodies and joint states in, commands out: what the `retarget` node and `pallas retarget` both run."""
+"""Bodies and joint states in, commands out: what the `retarget` node and `pallas retarget` both
+run.
+"""
 
 from dataclasses import dataclass
 
@@ -25,13 +27,8 @@ _LED = (SupervisorState.ALIGNING, SupervisorState.TRACKING)
 
 def limits_of(robot: RobotDescription, tip_speed: float | None = None) -> Limits:
     """The limits of a robot; ``tip_speed`` in m/s takes the place of its configuration's."""
-    speed = (
-        tip_speed
-        if tip_speed is not None
-        else robot.tip_speed
-        if robot.tip_speed is not None
-        else REDUCED_SPEED
-    )
+    given = (tip_speed, robot.tip_speed, REDUCED_SPEED)
+    speed = next(value for value in given if value is not None)
     return Limits(
         robot.joint_names,
         robot.lower,
@@ -70,8 +67,8 @@ class Bounds:
         for name, value in given.items():
             if not value <= getattr(self, name):
                 raise PallasError(
-                    f"{name} is {value:g}, but at most {getattr(self, name):g} was allowed at launch; "
-                    f"launch with a higher limit to go beyond"
+                    f"{name} is {value:g}, but at most {getattr(self, name):g} was allowed at"
+                    " launch; launch with a higher limit to go beyond"
                 )
 
 
@@ -86,7 +83,9 @@ class Figures:
 
 
 class Teleoperation:
-    """A retargeter and a supervisor, joined: the supervisor's state decides where the retargeter starts from."""
+    """A retargeter and a supervisor, joined: the supervisor's state decides where the retargeter
+    starts from.
+    """
 
     def __init__(
         self,
@@ -98,7 +97,9 @@ class Teleoperation:
         operator: OperatorSettings | None = None,
         guard: Guard | None = None,
     ) -> None:
-        """``side`` is the human arm that a one-armed robot follows (default: as its configuration says); ``operator``: how it is chosen; ``guard``: in place of `guard_of` the robot."""
+        """``side`` is the human arm that a one-armed robot follows (default: as its configuration
+        says); ``operator``: how it is chosen; ``guard``: in place of `guard_of` the robot.
+        """
         self.robot = robot
         self.guard = guard or guard_of(robot)
         self.retargeter = Retargeter(
@@ -136,11 +137,14 @@ class Teleoperation:
             self.refusal = "its arm cannot be used" if goal is None else "its stamps or its goal"
             self.figures.refused += 1
             return False
-        self.goal, self.body_stamp = goal, body.stamp
+        self.goal = goal
+        self.body_stamp = body.stamp
         return True
 
     def joints(self, now: int, stamp: int, names: tuple[str, ...], q: F64) -> bool:
-        """Take joint states in, of some joints or all, in any order and with joints that are not the arm's; False where they are refused."""
+        """Take joint states in, of some joints or all, in any order and with joints that are not
+        the arm's; False where they are refused.
+        """
         taken = self._states.add(now, stamp, names, q)
         whole = self._states.newest()
         if whole is not None:
@@ -152,19 +156,25 @@ class Teleoperation:
         return taken
 
     def open_gripper(self, opening: float, number: int | None = None) -> bool:
-        """Ask for an opening, 0 closed to 1 open, of one of the `grippers` or of all; False where it is no number."""
+        """Ask for an opening, 0 closed to 1 open, of one of the `grippers` or of all; False where
+        it is no number.
+        """
         chosen = self.grippers if number is None else self.grippers[number : number + 1]
         taken = [gripper.supervisor.open(opening) for gripper in chosen]
         self.figures.refused += not all(taken)
         return all(taken)
 
     def _watch_states(self, now: int) -> None:
-        """Joint states that come and cannot be used are a fault with a reason of its own; that none come the supervisor sees."""
+        """Joint states that come and cannot be used are a fault with a reason of its own; that none
+        come the supervisor sees.
+        """
         required = self.supervisor.settings.require_feedback
         self.supervisor.fault("joint states", self._states.trouble(now) if required else "")
 
     def stands(self, now: int, q: F64) -> None:
-        """The arm has stood at ``q`` (n,) rad for a tenth of a second: what it takes to be engaged where no arm says so."""
+        """The arm has stood at ``q`` (n,) rad for a tenth of a second: what it takes to be engaged
+        where no arm says so.
+        """
         for ago in range(100_000_000, 0, -10_000_000):
             self.joints(now - ago, now - ago, self.robot.joint_names, q)
 
@@ -188,7 +198,9 @@ class Teleoperation:
         return self.guard.tips(q)
 
     def tip_poses(self) -> list[tuple[F64, F64]]:
-        """Where the arm is told to be: position (3,) m and orientation (4,) xyzw of each tip; none while that is not known."""
+        """Where the arm is commanded to be: position (3,) m and orientation (4,) xyzw of each tip;
+        none while that is not known.
+        """
         q = self.supervisor.posture()
         if q is None:
             return [(np.full(3, np.nan), np.array([0.0, 0.0, 0.0, 1.0]))] * len(self.robot.arms)
@@ -203,13 +215,17 @@ class Teleoperation:
         ]
 
     def target_error(self, command: Command) -> float:
-        """From the commanded tip to where it should be, in m, of the arm that is farther off; NaN without a goal."""
+        """From the commanded tip to where it should be, in m, of the arm that is farther off; NaN
+        without a goal.
+        """
         if self.goal is None or not np.isfinite(command.q).all():
             return float("nan")
         return float(np.linalg.norm(self.tips(command.q) - self.goal.p_base_tip, axis=1).max())
 
     def _restart(self, command: Command) -> None:
-        """The inverse kinematics starts again from where the arm is whenever the arm is not led by it."""
+        """The inverse kinematics starts again from where the arm is whenever the arm is not led by
+        it.
+        """
         if (command.state not in _LED or self._before not in _LED) and np.isfinite(command.q).all():
             self.retargeter.restart(command.q)
         self._before = command.state

@@ -13,7 +13,8 @@ class GripperTrigger:
     """``axis:N``: as far as it is pressed; ``button:N``: pressed or not. Pressed is closed."""
 
     def __init__(self, text: str, released: float = 1.0, pressed: float = -1.0) -> None:
-        """``released`` and ``pressed`` are what an axis reads at its ends: 1 and -1 on most gamepads.
+        """``released`` and ``pressed`` are what an axis reads at its ends: 1 and -1 on most
+        gamepads.
 
         Raises:
             PallasError: ``text`` is of neither form, or the ends are the same.
@@ -25,15 +26,17 @@ class GripperTrigger:
             raise PallasError(
                 "a trigger must read differently when it is released and when it is pressed"
             )
-        self._axis, self._number = found[1] == "axis", int(found[2])
-        self._released, self._pressed = released, pressed
+        self._axis = found[1] == "axis"
+        self._number = int(found[2])
+        self._released = released
+        self._pressed = pressed
         self._touched = False
 
     def opening(self, axes: Sequence[float], buttons: Sequence[int]) -> float | None:
         """0 pressed to 1 released, or None where the joystick does not say.
 
-        Drivers report 0 of a trigger that was never touched, which on an axis from 1 to -1 would be half pressed: until it has read
-        anything else, it says nothing.
+        Drivers report 0 of a trigger that was never touched, which on an axis from 1 to -1 would be
+        half pressed: until it has read anything else, it says nothing.
         """
         values = axes if self._axis else buttons
         if self._number >= len(values):

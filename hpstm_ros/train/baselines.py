@@ -1,4 +1,6 @@
-"""The classical filters that HPSTM is compared with: what can be tuned of each, tuning on the validation split, and running them on trials."""
+"""The classical filters that HPSTM is compared with: what can be tuned of each, tuning on the
+validation split, and running them on trials.
+"""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -22,7 +24,8 @@ SETTLE_FRAMES = 30
 
 
 def make(name: str, lookahead: int, settings: FilterSettings) -> Filter:
-    """A filter by name; ``median+NAME`` puts a running median before it, of ``median`` frames, ``median_lookahead`` of them ahead.
+    """A filter by name; ``median+NAME`` puts a running median before it, of ``median`` frames,
+    ``median_lookahead`` of them ahead.
 
     Raises:
         PallasError: no such filter.
@@ -86,8 +89,16 @@ _MEDIAN_LADDERS: dict[str, tuple[float, ...]] = {
     "median_lookahead": (0, 1, 2, 3, 4, 5),
 }
 _START: FilterSettings = {
-    "min_cutoff": 0.1, "beta": 15.0, "derivative_cutoff": 0.3, "lookahead": 0, "window": 11, "process": 30.0, "measurement": 0.014, "gate": 4.0, "patience": 6
-}  # fmt: skip
+    "min_cutoff": 0.1,
+    "beta": 15.0,
+    "derivative_cutoff": 0.3,
+    "lookahead": 0,
+    "window": 11,
+    "process": 30.0,
+    "measurement": 0.014,
+    "gate": 4.0,
+    "patience": 6,
+}
 _STARTS: dict[str, tuple[float, ...]] = {
     "order": (1, 2, 3),
     "lookahead": (0, 2, 4),
@@ -99,7 +110,8 @@ _STARTS: dict[str, tuple[float, ...]] = {
 def search(
     name: str, lookahead: int, error: Callable[[FilterSettings], float]
 ) -> tuple[FilterSettings, float]:
-    """The settings of a filter of least ``error``, and that error: one setting at a time goes four, two or one rungs up or down until nothing is better.
+    """The settings of a filter of least ``error``, and that error: one setting at a time goes four,
+    two or one rungs up or down until nothing is better.
 
     The ladders reach so far beyond any use that none ends at an edge.
     """
@@ -150,7 +162,8 @@ def _descend(
                 ]
                 step = min(steps, key=of, default=at)
                 if of(step) < of(at):
-                    at, better = step, True
+                    at = step
+                    better = True
     return at
 
 
@@ -176,7 +189,8 @@ NAMES = (
 
 
 def smooth(filter_: Filter, clips: list[Trial], lookahead: int) -> list[F64]:
-    """The trials through one filter, side by side: positions (T - lookahead, 22, 3) of each, frame k of which is of frame k.
+    """The trials through one filter, side by side: positions (T - lookahead, 22, 3) of each, frame
+    k of which is of frame k.
 
     A filter that uses less of its look-ahead (One-Euro) is cut to the same frames.
     """
@@ -205,7 +219,9 @@ def error_mm(estimates: list[F64], clips: list[Trial]) -> float:
 
 
 def tune(name: str, clips: list[Trial]) -> dict[int, FilterSettings]:
-    """The settings of least error of one filter on some trials (of the validation split), by look-ahead."""
+    """The settings of least error of one filter on some trials (of the validation split), by
+    look-ahead.
+    """
     best: dict[int, FilterSettings] = {}
     for lookahead in tqdm(LOOKAHEADS, desc=f"tuning {name}"):
         settings, least = search(name, lookahead, partial(_error_of, name, lookahead, clips))
@@ -220,7 +236,10 @@ def _error_of(name: str, lookahead: int, clips: list[Trial], settings: FilterSet
 def save(best: dict[str, dict[int, FilterSettings]], path: Path) -> None:
     """Write tuned settings; those of other filters in the file stay."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    head = "# The classical filters' best settings on the validation split (`pallas eval hpstm --tune` makes this file).\n"
+    head = (
+        "# The classical filters' best settings on the validation split (`pallas eval hpstm --tune`"
+        " makes this file).\n"
+    )
     before = (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
     plain = {
         name: {lookahead: dict(own) for lookahead, own in by.items()}

@@ -1,4 +1,6 @@
-"""Training windows for HPSTM: motion from the library, made into other motion of other bodies (`variation`), then spoiled by `noise`."""
+"""Training windows for HPSTM: motion from the library, made into other motion of other bodies
+(`variation`), then spoiled by `noise`.
+"""
 
 from dataclasses import dataclass
 
@@ -59,12 +61,10 @@ class WindowSampler:
         failures: Failures = TRAINING_FAILURES,
         variation: Variation | None = STRONG,
     ) -> None:
-        self._library, self._noise, self._failures, self._variation = (
-            library,
-            noise,
-            failures,
-            variation,
-        )
+        self._library = library
+        self._noise = noise
+        self._failures = failures
+        self._variation = variation
         self.rng = np.random.default_rng(seed)
         self._start = np.array([c.start for c in clips])
         self._length = np.array([c.stop - c.start for c in clips])
@@ -129,7 +129,9 @@ class WindowSampler:
 
 
 def place(q_world_joint: F32, p_world_pelvis: F32, offsets: F32) -> F32:
-    """Forward kinematics with a skeleton per window: (B, T, 22, 4), (B, T, 3), (B, 22, 3) to (B, T, 22, 3)."""
+    """Forward kinematics with a skeleton per window: (B, T, 22, 4), (B, T, 3), (B, 22, 3) to (B, T,
+    22, 3).
+    """
     matrices = rotations.to_matrix(q_world_joint).astype(np.float32)
     positions = np.empty((*q_world_joint.shape[:-1], 3), dtype=np.float32)
     positions[:, :, 0] = p_world_pelvis

@@ -55,13 +55,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--beside",
         nargs="*",
         metavar="NAME=MODEL",
-        help="other networks to measure too, .onnx or .safetensors: a row's name and its file (default: the ablations beside the model, if any)",
+        help=(
+            "other networks to measure too, .onnx or .safetensors: a row's name and its file"
+            " (default: the ablations beside the model, if any)"
+        ),
     )
     parser.add_argument(
         "--tune",
         nargs="*",
         metavar="FILTER",
-        help="choose the classical filters' settings anew, or some filters', on the validation split, and stop",
+        help=(
+            "choose the classical filters' settings again, or some filters', on the validation"
+            " split, and stop"
+        ),
     )
 
 
@@ -128,11 +134,14 @@ def _ablations(model: str) -> list[str]:
 def _beside(
     text: str, library: MotionLibrary, args: argparse.Namespace, folder: Path
 ) -> Evaluation:
-    """Another network's evaluation; weights are exported into ``folder`` first, since what is measured is what would run."""
+    """Another network's evaluation; weights are exported into ``folder`` first, since what is
+    measured is what would run.
+    """
     name, _, model = text.partition("=")
     if not model:
         raise PallasError(
-            f"--beside {text}: give a name and a model file, as in no_manifold=runs/no_manifold/hpstm.onnx"
+            f"--beside {text}: give a name and a model file, as in"
+            " no_manifold=runs/no_manifold/hpstm.onnx"
         )
     if model.endswith(".safetensors"):
         model = str(export(load_model(model)[0], folder, {}, name))
@@ -149,5 +158,6 @@ def _beside(
 def _print(rows: list[Row]) -> None:
     for row in rows:
         print(
-            f"{row['name']:24s} {row['case']:44s} {row['metric']:26s} {row['value']:12.3f} {row['unit']}"
+            f"{row['name']:24s} {row['case']:44s} {row['metric']:26s} {row['value']:12.3f}"
+            f" {row['unit']}"
         )

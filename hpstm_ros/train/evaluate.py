@@ -1,4 +1,6 @@
-"""`pallas eval hpstm`: the released smoother, as it streams, and the tuned classical filters, on the same noisy motions."""
+"""`pallas eval hpstm`: the released smoother, as it streams, and the tuned classical filters, on
+the same noisy motions.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -59,7 +61,9 @@ def bodies(points: F64) -> Iterable[BodyFrame]:
 
 
 def stream(smoother: Smoother, points: F64) -> Smoothed:
-    """Points (T, 22, 3) m through a smoother; a frame it gave nothing for (it started anew) holds the one before, the first and last ones are NaN."""
+    """Points (T, 22, 3) m through a smoother; a frame it gave nothing for (it restarted) holds the
+    one before, the first and last ones are NaN.
+    """
     last = 0
     out = Smoothed(
         np.full(points.shape, np.nan),
@@ -69,7 +73,8 @@ def stream(smoother: Smoother, points: F64) -> Smoothed:
     for body in bodies(points):
         for smooth in smoother.push(body):
             index = round(smooth.stamp * MODEL_RATE_HZ / 1e9)
-            out.positions[index], out.rotations[index] = smooth.positions, smooth.rotations
+            out.positions[index] = smooth.positions
+            out.rotations[index] = smooth.rotations
             if smooth.covariance is not None:
                 out.covariance[index] = smooth.covariance
             for array in (out.positions, out.rotations, out.covariance):
@@ -100,15 +105,21 @@ class Evaluation:
         calibrated: bool = True,
         longest: int = 480,
     ) -> None:
-        self._library, self._settings, self._count, self._name = library, settings, count, name
-        self._calibrated, self._longest = calibrated, longest
+        self._library = library
+        self._settings = settings
+        self._count = count
+        self._name = name
+        self._calibrated = calibrated
+        self._longest = longest
         self._tuned = tuned.load()
         self._make = shared_method(settings)
         self._bones: dict[str, BoneLengths | None] = {}
         self.rows: list[Row] = []
 
     def baselines(self, split: str) -> None:
-        """The tuned classical filters at every look-ahead on one split with the noise model of docs/guide/conventions.md."""
+        """The tuned classical filters at every look-ahead on one split with the noise model of
+        docs/guide/conventions.md.
+        """
         clips = trials(self._library, split, self._count, self._longest)
         for lookahead in LOOKAHEADS:
             for name, settings in tqdm(
@@ -120,7 +131,9 @@ class Evaluation:
                 self._accuracy(name, f"{split},lookahead={lookahead}", estimates, clips)
 
     def split(self, split: str) -> None:
-        """The smoother at every look-ahead on one split with the noise model of docs/guide/conventions.md."""
+        """The smoother at every look-ahead on one split with the noise model of
+        docs/guide/conventions.md.
+        """
         clips = trials(self._library, split, self._count, self._longest)
         for lookahead in LOOKAHEADS:
             case = f"{split},lookahead={lookahead}"
@@ -135,7 +148,9 @@ class Evaluation:
             self._add(self._name, case, "added_delay_ms", 1e3 * lookahead / MODEL_RATE_HZ, "ms")
 
     def unknown_person(self, split: str) -> None:
-        """The first three seconds, while the bones are still being estimated, and how well they are known after that."""
+        """The first three seconds, while the bones are still being estimated, and how well they are
+        known after that.
+        """
         clips = trials(self._library, split, self._count, self._longest)
         for lookahead in (0, 10):
             errors = []

@@ -1,4 +1,6 @@
-"""From weights to released files: ``hpstm.safetensors``, and ``hpstm.onnx`` with the covariance calibrated and its document inside."""
+"""From weights to released files: ``hpstm.safetensors``, and ``hpstm.onnx`` with the covariance
+calibrated and its document inside.
+"""
 
 import json
 import os
@@ -21,7 +23,10 @@ from pallas_ros.runtime.torch_backend import export_stream
 
 
 class OneFrame(nn.Module):
-    """The streaming step: one question, and only what the smoother needs of the answer. The caller holds the window, so there is no state."""
+    """The streaming step: one question, and only what the smoother needs of the answer.
+
+    The caller holds the window, so there is no state.
+    """
 
     output_names = ("positions", "rotations", "covariance", "bones_used")
 
@@ -32,13 +37,16 @@ class OneFrame(nn.Module):
     def forward(
         self, points: Tensor, seen: Tensor, bones: Tensor, known: Tensor, lookahead: Tensor
     ) -> tuple[Tensor, ...]:
-        """As `Hpstm.forward` with Q = 1 and ``lookahead`` (B, 11); positions (B, 22, 3), rotations and covariance (B, 22, 3, 3), bones (B, 22)."""
+        """As `Hpstm.forward` with Q = 1 and ``lookahead`` (B, 11); positions (B, 22, 3), rotations
+        and covariance (B, 22, 3, 3), bones (B, 22).
+        """
         out = self.model(points, seen, bones, known, lookahead[:, None])
         return out.positions[:, 0], out.rotations[:, 0], out.covariance[:, 0], out.bones
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
         """Zeros, by name, in the order of `forward`."""
-        config, joints = self.model.config, len(JOINTS)
+        config = self.model.config
+        joints = len(JOINTS)
         return {
             "points": torch.zeros(batch, config.frames, joints, 3),
             "seen": torch.zeros(batch, config.frames, joints),
@@ -67,7 +75,8 @@ def load_model(path: str | Path) -> tuple[Hpstm, dict[str, Any]]:
 
 
 def export(model: Hpstm, folder: str | Path, document: dict[str, Any], name: str = "hpstm") -> Path:
-    """Write ``<name>.safetensors`` and ``<name>.onnx`` into a folder, each whole or not at all; returns the path of the latter.
+    """Write ``<name>.safetensors`` and ``<name>.onnx`` into a folder, each whole or not at all;
+    returns the path of the latter.
 
     Args:
         model: in evaluation mode.
@@ -125,7 +134,9 @@ def export_file(weights: Path, path: Path, git: str) -> Path:
 
 
 def step_module(weights: Path) -> OneFrame:
-    """The streaming step with the weights of a released ``.safetensors``: what the torch backend runs (entry point ``pallas.streams``)."""
+    """The streaming step with the weights of a released ``.safetensors``: what the torch backend
+    runs (entry point ``pallas.streams``).
+    """
     return OneFrame(load_model(weights)[0]).eval()
 
 

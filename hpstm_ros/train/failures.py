@@ -1,4 +1,6 @@
-"""The classical failures of pose estimators, one at a time and at known places, so that recovery can be timed."""
+"""The classical failures of pose estimators, one at a time and at known places, so that recovery
+can be timed.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ from pallas_ros.body.names import JOINT_INDEX, MIRROR
 
 F64 = NDArray[np.float64]
 
-FIRST, EVERY = 60, 60
+FIRST = 60
+EVERY = 60
 """The first failure of a trial begins at this frame, and then one in so many frames."""
 
 _ARM = [JOINT_INDEX[f"right_{part}"] for part in ("shoulder", "elbow", "wrist")]
@@ -20,7 +23,9 @@ _WRIST = [JOINT_INDEX["right_wrist"]]
 
 @dataclass(frozen=True)
 class Failure:
-    """What is done to some joints for some frames: ``spoil`` maps true-to-noise positions (n, 22, 3) to spoiled ones."""
+    """What is done to some joints for some frames: ``spoil`` maps true-to-noise positions (n, 22,
+    3) to spoiled ones.
+    """
 
     frames: int
     joints: tuple[int, ...]
@@ -70,12 +75,15 @@ def spoil(trial: Trial, failure: Failure) -> tuple[F64, list[int]]:
 def aftermath(
     estimated: F64, truth: F64, usual_m: float, failure: Failure, starts: list[int]
 ) -> tuple[float, float]:
-    """What a failure does to an estimate (T, 22, 3): worst mean error in mm of the joints concerned, and frames until it is usual again.
+    """What a failure does to an estimate (T, 22, 3): worst mean error in mm of the joints
+    concerned, and frames until it is usual again.
 
-    Usual is 1.5 times ``usual_m``, the method's own mean error; the count starts at the failure's last frame.
+    Usual is 1.5 times ``usual_m``, the method's own mean error; the count starts at the failure's
+    last frame.
     """
     error = np.linalg.norm(estimated - truth, axis=-1)[:, list(failure.joints)].mean(-1)
-    worst, frames = [], []
+    worst = []
+    frames = []
     for start in starts:
         after = error[start : start + failure.frames + 30]
         worst.append(float(after.max()))

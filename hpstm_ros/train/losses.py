@@ -1,4 +1,6 @@
-"""What HPSTM is trained to do, in centimetres: hit the positions, their change and change of change, the bones, and say how sure it is."""
+"""What HPSTM is trained to do, in centimetres: hit the positions, their change and change of
+change, the bones, and say how sure it is.
+"""
 
 from dataclasses import dataclass
 
@@ -12,7 +14,9 @@ _CM = 100.0
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms; ``spread`` is that of the covariance, whose gradient never reaches the positions' error itself."""
+    """Weights of the terms; ``spread`` is that of the covariance, whose gradient never reaches the
+    positions' error itself.
+    """
 
     free: float = 0.3
     velocity: float = 1.0
@@ -24,7 +28,9 @@ class LossWeights:
 
 @dataclass
 class Truth:
-    """What is true at the frames asked for: positions (B, Q, 22, 3) m, rotations (B, Q, 22, 3, 3), bones (B, 22) m, seen (B, Q, 22)."""
+    """What is true at the frames asked for: positions (B, Q, 22, 3) m, rotations (B, Q, 22, 3, 3),
+    bones (B, 22) m, seen (B, Q, 22).
+    """
 
     positions: Tensor
     rotations: Tensor
@@ -33,7 +39,10 @@ class Truth:
 
 
 def negative_log_likelihood(out: HpstmOutput, truth: Truth) -> Tensor:
-    """Of the error, under the network's covariance; constants left out. The error itself is given, not to be changed."""
+    """Of the error, under the network's covariance; constants left out.
+
+    The error itself is given, not to be changed.
+    """
     error = (out.positions - truth.positions).detach()
     own = (error[..., None, :] @ out.R_world_own.detach())[..., 0, :]
     white = torch.linalg.solve_triangular(out.cholesky, own[..., None], upper=False)[..., 0]
@@ -51,8 +60,9 @@ def loss(
         out: the model's answer.
         truth: what was asked.
         weights: of the terms.
-        consecutive: this many neighbouring rows of the batch are successive windows of one motion, asked for the same look-aheads: what a
-            stream would show is the change from one to the next. With fewer than 3 there is no such term.
+        consecutive: this many neighbouring rows of the batch are successive windows of one motion,
+            asked for the same look-aheads: what a stream would show is the change from one to the
+            next. With fewer than 3 there is no such term.
 
     Returns:
         The loss, and its terms for the log.

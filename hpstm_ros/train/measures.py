@@ -13,7 +13,9 @@ LEVELS = (0.5, 0.9, 0.95)
 
 
 def accuracy(estimated: F64, truth: F64) -> dict[str, tuple[float, str]]:
-    """Figures of one motion (T, 22, 3) m, name to value and unit: error, error of the acceleration, jerk against the true jerk, bones."""
+    """Figures of one motion (T, 22, 3) m, name to value and unit: error, error of the acceleration,
+    jerk against the true jerk, bones.
+    """
     error = np.linalg.norm(estimated - truth, axis=-1)
     local = np.linalg.norm((estimated - estimated[:, :1]) - (truth - truth[:, :1]), axis=-1)
     lengths = np.linalg.norm(estimated - estimated[:, _PARENTS], axis=-1)[:, 1:]
@@ -51,5 +53,7 @@ def coverage(distances: F64) -> dict[str, tuple[float, str]]:
 
 
 def calibration(distances: F64, level: float = 0.9) -> F64:
-    """The factors (...) on the covariance that put ``level`` of the true positions, of squared distances (n, ...), inside its ellipsoid."""
+    """The factors (...) on the covariance that put ``level`` of the true positions, of squared
+    distances (n, ...), inside its ellipsoid.
+    """
     return np.asarray(np.quantile(distances, level, axis=0) / chi2.ppf(level, 3))

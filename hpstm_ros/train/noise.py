@@ -1,7 +1,9 @@
-"""What pose estimators do wrong, as numbers: the noise model of docs/guide/conventions.md and the failures on top of it.
+"""What pose estimators do wrong, as numbers: the noise model of docs/guide/conventions.md and the
+failures on top of it.
 
-Training, the evaluation and the tests all spoil their motions here and nowhere else. Everything works on batches (B, T, 22, 3)
-of joint positions in metres at 60 Hz and draws from a `numpy.random.Generator` only.
+Training, the evaluation and the tests all spoil their motions here and nowhere else. Everything
+works on batches (B, T, 22, 3) of joint positions in metres at 60 Hz and draws from a
+`numpy.random.Generator` only.
 """
 
 from dataclasses import dataclass
@@ -20,7 +22,8 @@ _MIRROR = np.array(MIRROR)
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise model of docs/guide/conventions.md, after HPSTM's own (its data set class: Gaussian, filtered, outliers, bone lengths).
+    """The noise model of docs/guide/conventions.md, after HPSTM's own (its data set class:
+    Gaussian, filtered, outliers, bone lengths).
 
     Attributes:
         gaussian: m, standard deviation of each coordinate in each frame.
@@ -28,7 +31,8 @@ class Noise:
         filter_window: frames.
         outlier_share: share of joints, frame by frame, that lie ``outlier`` m off in any direction.
         outlier: m.
-        bone: every bone's length is off by a factor within 1 +- ``bone``, drawn anew in every frame.
+        bone: every bone's length is off by a factor within 1 +- ``bone``, drawn again in every
+            frame.
     """
 
     gaussian: float = 0.010
@@ -79,13 +83,14 @@ def _directions(count: int, rng: np.random.Generator) -> F32:
 
 @dataclass(frozen=True)
 class Failures:
-    """The classical failures, each the chance that a stretch of 32 frames meets it (whole bodies and sides) or a joint does.
+    """The classical failures, each the chance that a stretch of 32 frames meets it (whole bodies
+    and sides) or a joint does.
 
     Attributes:
         occlusion: a limb or a single joint is not seen for a while: per window.
         blackout: no joint is seen for up to ``blackout_frames``.
-        still: share of occlusions and blackouts that last to the newest frame. A stream meets every length of those; a stretch laid at random,
-            hardly ever a short one.
+        still: share of occlusions and blackouts that last to the newest frame. A stream meets every
+            length of those; a stretch laid at random, hardly ever a short one.
         dropped: share of frames lost at random in a window that meets ``dropping``.
         flip: left and right are exchanged for 1 to 4 frames.
         teleport: the whole body is elsewhere for 1 to 3 frames (another person, a false detection).
@@ -142,7 +147,9 @@ _FORMAT_GAPS: tuple[tuple[int, ...], ...] = (
 
 
 def add_failures(positions: F32, failures: Failures, rng: np.random.Generator) -> tuple[F32, Bool]:
-    """Spoil noisy positions (B, T, 22, 3) m further; returns them (changed in place) and what is seen (B, T, 22)."""
+    """Spoil noisy positions (B, T, 22, 3) m further; returns them (changed in place) and what is
+    seen (B, T, 22).
+    """
     batch, frames = positions.shape[:2]
     seen = np.ones(positions.shape[:3], dtype=bool)
 
@@ -163,7 +170,8 @@ def add_failures(positions: F32, failures: Failures, rng: np.random.Generator) -
         when = span(3)
         positions[b, when] += (_directions(1, rng) * rng.uniform(0.4, 3.0)).astype(np.float32)
     for b in hit(failures.stuck_outlier):
-        when, joint = span(6), int(rng.integers(positions.shape[2]))
+        when = span(6)
+        joint = int(rng.integers(positions.shape[2]))
         positions[b, when, joint] += (_directions(1, rng)[0] * rng.uniform(0.1, 0.4)).astype(
             np.float32
         )

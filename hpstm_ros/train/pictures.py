@@ -1,4 +1,5 @@
-"""Pictures of the smoother at work: a wrist's and an ankle's path, raw, filtered, smoothed and true, with the 90 % band.
+"""Pictures of the smoother at work: a wrist's and an ankle's path, raw, filtered, smoothed and
+true, with the 90 % band.
 
 ``python -m hpstm_ros.train.pictures --out docs/images``
 """
@@ -99,7 +100,9 @@ def _path(
     smoothed: Smoothed,
     joint: int,
 ) -> None:
-    """The coordinate in which the joint moves least, but at least 8 cm: there the noise is seen; in cm."""
+    """The coordinate in which the joint moves least, but at least 8 cm: there the noise is seen; in
+    cm.
+    """
     travel = np.ptp(trial.truth[_SHOWN, joint], axis=0)
     coordinate = (
         int(np.argmin(np.where(travel > 0.08, travel, np.inf)))

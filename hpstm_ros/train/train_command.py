@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         f"{name.replace('_', ' ')} frames {value:.1f}" for name, value in figures.items()
     )
     print(
-        f"{path}: error in mm by look-ahead: {errors}; measure it with `pallas eval hpstm --model {path}`"
+        f"{path}: error in mm by look-ahead: {errors}; measure it with `pallas eval hpstm --model"
+        f" {path}`"
     )
     return 0
 

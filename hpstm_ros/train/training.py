@@ -1,7 +1,9 @@
-"""The training of HPSTM, in three runs of `pallas_ros.train.loop`, each resumed where it stopped: the body, the stream, the covariance.
+"""The training of HPSTM, in three runs of `pallas_ros.train.loop`, each resumed where it stopped:
+the body, the stream, the covariance.
 
-The body: windows drawn one by one, so that as many motions as possible are met. The stream: three successive windows of each motion, so that
-what a stream would show is smooth, and the covariance comes in. The covariance's own layers alone, at the end, with the mean held fixed.
+The body: windows drawn one by one, so that as many motions as possible are met. The stream: three
+successive windows of each motion, so that what a stream would show is smooth, and the covariance
+comes in. The covariance's own layers alone, at the end, with the mean held fixed.
 """
 
 import itertools
@@ -45,13 +47,15 @@ class TrainingSettings:
     Attributes:
         batch: windows a step.
         asked: look-aheads asked of each window.
-        known: chance that the operator's bone lengths are given, and how well they are known (``bones_off``, relative).
+        known: chance that the operator's bone lengths are given, and how well they are known
+            (``bones_off``, relative).
         mixed: bfloat16 inside the Transformer.
         seed: of weights and data.
         packs: motion packs to train on; all where empty.
         start: released weights to go on from; a new network where empty.
-        body_share: share of the weights that the body's run left in those that go on from the stream's run. Weights between the two err about as
-            little as the former and are nearly as calm as the latter (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+        body_share: share of the weights that the body's run left in those that go on from the
+            stream's run. Weights between the two err about as little as the former and are nearly
+            as calm as the latter (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
         model: shape of the network.
         weights: of the loss.
         body, stream, spread: lengths and speeds of the three runs; one of 0 steps is left out.
@@ -102,16 +106,15 @@ class WindowStream(Iterator[Windows]):
         consecutive: int,
         generator: torch.Generator,
     ) -> None:
-        self._sampler, self._settings, self._consecutive, self._generator = (
-            sampler,
-            settings,
-            consecutive,
-            generator,
-        )
+        self._sampler = sampler
+        self._settings = settings
+        self._consecutive = consecutive
+        self._generator = generator
 
     def __next__(self) -> Windows:
         """The next batch."""
-        s, n = self._settings, self._consecutive
+        s = self._settings
+        n = self._consecutive
         rng = self._sampler.rng = np.random.default_rng(
             int(torch.randint(2**62, (1,), generator=self._generator))
         )
@@ -135,8 +138,11 @@ def windows(
     known: Any,
     consecutive: int = 1,
 ) -> Windows:
-    """A batch as the model takes it: ``consecutive`` windows of each row, side by side, asked for the look-aheads (B, Q)."""
-    rows, frames = len(drawn.points), model.frames
+    """A batch as the model takes it: ``consecutive`` windows of each row, side by side, asked for
+    the look-aheads (B, Q).
+    """
+    rows = len(drawn.points)
+    frames = model.frames
 
     def cut(x: NDArray[Any]) -> Tensor:
         return torch.from_numpy(
@@ -173,7 +179,10 @@ def windows(
 def train(
     library: MotionLibrary, settings: TrainingSettings, folder: Path
 ) -> tuple[Hpstm, dict[str, float]]:
-    """Train; the model with its averaged weights, and its last validation (see `checks`). Resumes from ``folder``."""
+    """Train; the model with its averaged weights, and its last validation (see `checks`).
+
+    Resumes from ``folder``.
+    """
     rank = start_processes()
     torch.manual_seed(settings.seed)
     torch.set_num_threads(1)
@@ -232,7 +241,9 @@ def _spread(model: Hpstm, w: Windows) -> tuple[Tensor, dict[str, float]]:
 
 
 def checks(library: MotionLibrary, model: HpstmConfig) -> Callable[[Hpstm], dict[str, float]]:
-    """Mean joint error in mm, by look-ahead, on unvaried windows with the noise model of docs/guide/conventions.md: of the validation split, and of contents kept out of training."""
+    """Mean joint error in mm, by look-ahead, on unvaried windows with the noise model of
+    docs/guide/conventions.md: of the validation split, and of contents kept out of training.
+    """
     fixed = {}
     for name, clips in zip(("validation", "development"), _familiar_and_not(library), strict=True):
         if clips:
@@ -246,7 +257,8 @@ def checks(library: MotionLibrary, model: HpstmConfig) -> Callable[[Hpstm], dict
 
     def measure(net: Hpstm) -> dict[str, float]:
         figures: dict[str, float] = {}
-        mixed, net.mixed = net.mixed, False
+        mixed = net.mixed
+        net.mixed = False
         with torch.no_grad():
             for name, w in fixed.items():
                 error = 1e3 * (net(*w.inputs).positions - w.truth.positions).norm(dim=-1).mean(
@@ -265,7 +277,8 @@ class Calibration:
 
     Attributes:
         seen: (11, 22) for joints that are seen, by look-ahead and joint.
-        hidden: (11, 31) for joints that are not, by look-ahead and the frames to the nearest one that shows them, from 1.
+        hidden: (11, 31) for joints that are not, by look-ahead and the frames to the nearest one
+            that shows them, from 1.
     """
 
     seen: NDArray[np.float64]
@@ -280,14 +293,18 @@ class Calibration:
 
 
 def calibrate(model: Hpstm, library: MotionLibrary, off: float = 0.0085) -> Calibration:
-    """Factors that put 90 % of true positions into their 90 % ellipsoids, half of them of the validation split, half of contents kept out of training.
+    """Factors that put 90 % of true positions into their 90 % ellipsoids, half of them of the
+    validation split, half of contents kept out of training.
 
-    The network is no less sure on contents that it has not met, though it errs more there, so that no factor is right for both.
-    Where a joint is seen a look-ahead's factor times a joint's, where it is hidden one for a look-ahead and how long: those motions are too few
-    for each combination to have its own. Other people's bodies, their bones known about as well as the smoother comes to know them (``off``, relative).
+    The network is no less sure on contents that it has not met, though it errs more there, so that
+    no factor is right for both. Where a joint is seen a look-ahead's factor times a joint's, where
+    it is hidden one for a look-ahead and how long: those motions are too few for each combination
+    to have its own. Other people's bodies, their bones known about as well as the smoother comes to
+    know them (``off``, relative).
     """
     kinds = [clips for clips in _familiar_and_not(library) if clips]
-    asked, frames = model.config.lookaheads, model.config.frames
+    asked = model.config.lookaheads
+    frames = model.config.frames
     if not kinds:
         return Calibration(np.ones((asked, len(JOINTS))), np.ones((asked, frames - 1)))
 
@@ -322,7 +339,8 @@ def calibrate(model: Hpstm, library: MotionLibrary, off: float = 0.0085) -> Cali
 
 
 def training_clips(library: MotionLibrary, packs: tuple[str, ...]) -> list[LibraryClip]:
-    """What is trained on: the clips of these packs (all where none is named), without the development contents where no subject is kept out.
+    """What is trained on: the clips of these packs (all where none is named), without the
+    development contents where no subject is kept out.
 
     Raises:
         PallasError: a pack has no training clip.
@@ -333,13 +351,15 @@ def training_clips(library: MotionLibrary, packs: tuple[str, ...]) -> list[Libra
     for pack in packs:
         if pack not in known:
             raise PallasError(
-                f"no training clip of the pack '{pack[:40]}' (packs): there are {', '.join(sorted(known))}"
+                f"no training clip of the pack '{pack[:40]}' (packs): there are"
+                f" {', '.join(sorted(known))}"
             )
     return [clip for clip in clips if not packs or clip.pack in packs]
 
 
 def _familiar_and_not(library: MotionLibrary) -> tuple[list[LibraryClip], list[LibraryClip]]:
-    """Clips that nothing was learned from: of people or contents that were trained on, and of people or contents that were not.
+    """Clips that nothing was learned from: of people or contents that were trained on, and of
+    people or contents that were not.
 
     A folder of motion files has no contents kept out; the familiar ones stand in for them.
     """
@@ -357,8 +377,12 @@ def _familiar_and_not(library: MotionLibrary) -> tuple[list[LibraryClip], list[L
 def _distances(
     model: Hpstm, sampler: WindowSampler, off: float, batches: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Squared distances (windows, look-aheads, 22) of what is true under the model's covariance, and `frames_hidden` of the same shape."""
-    rng, distances, away = np.random.default_rng(12), [], []
+    """Squared distances (windows, look-aheads, 22) of what is true under the model's covariance,
+    and `frames_hidden` of the same shape.
+    """
+    rng = np.random.default_rng(12)
+    distances = []
+    away = []
     for _ in range(batches):
         drawn = sampler.draw(64, model.config.frames)
         given = (drawn.bones * np.exp(off * rng.standard_normal(drawn.bones.shape))).astype(

@@ -1,4 +1,6 @@
-"""The motions that smoothers are judged on: clips of a split, each with a body of its own, spoiled with the noise model of docs/guide/conventions.md."""
+"""The motions that smoothers are judged on: clips of a split, each with a body of its own, spoiled
+with the noise model of docs/guide/conventions.md.
+"""
 
 import zlib
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ _MIRROR = np.array(MIRROR)
 CUT_M = 0.2
 """m, a body most of whose joints move farther in a frame (12 m/s) was cut, not moved."""
 BEFORE_FRAMES = 180
-"""Frames of another clip in which the operator is seen before a trial: the bone lengths are estimated there."""
+"""Frames of another clip in which the operator is seen before a trial: the bone lengths are
+estimated there.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,11 @@ class Trial:
 def trials(
     library: MotionLibrary, split: str, count: int, longest: int = 480, shortest: int = 120
 ) -> list[Trial]:
-    """``count`` trials of a split, the same at every call: spread evenly over its clips, no content forgotten.
+    """``count`` trials of a split, the same at every call: spread evenly over its clips, no content
+    forgotten.
 
-    Body heights are 1.5 to 1.95 m and segments 5 % off proportion, drawn from the clip's name; of a long clip a stretch is taken.
+    Body heights are 1.5 to 1.95 m and segments 5 % off proportion, drawn from the clip's name; of a
+    long clip a stretch is taken.
     """
     clips = [c for c in library.select(split) if np.subtract(*_whole(library, c)[::-1]) >= shortest]
     clips.sort(key=lambda c: zlib.crc32(c.name.encode()))
@@ -66,7 +72,9 @@ def trials(
 
 
 def _whole(library: MotionLibrary, clip: LibraryClip) -> tuple[int, int]:
-    """The longest stretch of a clip without a cut: in one recording of the CMU pack the body turns about within a frame, several times."""
+    """The longest stretch of a clip without a cut: in one recording of the CMU pack the body turns
+    about within a frame, several times.
+    """
     step = np.median(
         np.linalg.norm(np.diff(library.motion(clip).positions, axis=0), axis=-1), axis=-1
     )

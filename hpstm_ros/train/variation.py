@@ -1,7 +1,9 @@
-"""Motion that the packs do not hold, made from what they hold: limbs of other clips, limbs that move between poses drawn anew, trembling, turns.
+"""Motion that the packs do not hold, made from what they hold: limbs of other clips, limbs that
+move between poses drawn again, trembling, turns.
 
-A smoother meets other people's motion, so what it learns must not be a motion. Everything works on windows (B, T, 22, 4), joint to
-world, xyzw, and draws from a `numpy.random.Generator` only. Which strengths help was judged on contents held out of the training.
+A smoother meets other people's motion, so what it learns must not be a motion. Everything works on
+windows (B, T, 22, 4), joint to world, xyzw, and draws from a `numpy.random.Generator` only. Which
+strengths help was judged on contents held out of the training.
 """
 
 from dataclasses import dataclass, fields
@@ -33,7 +35,8 @@ _LEGS = {
     side: _joints(*(f"{side}_{part}" for part in ("hip", "knee", "ankle", "foot")))
     for side in ("left", "right")
 }
-_HEAD, _SPINE = _joints("neck", "head"), _joints("spine1", "spine2", "spine3")
+_HEAD = _joints("neck", "head")
+_SPINE = _joints("spine1", "spine2", "spine3")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Variation:
     Attributes:
         retimed: the window runs slower or faster, by up to a factor of exp(``pace``).
         foreign_arm, foreign_leg, foreign_head: hung on from another window.
-        keyed_arm, keyed: an arm (a leg, the head, the spine) moves between poses of other clips, half of them turned at random.
+        keyed_arm, keyed: an arm (a leg, the head, the spine) moves between poses of other clips,
+            half of them turned at random.
         swung_arm: it turns smoothly on top of what it does.
         shaken: every joint swings at 0.3 to 4 Hz.
         spun: the body turns about any axis.
@@ -128,7 +132,8 @@ def _turn(q: F32, root: F32, rng: Rng) -> tuple[F32, F32]:
 def _exchange_limbs(q: F32, chances: Variation, rng: Rng) -> F32:
     """Limbs of another window of the batch, hung on this one's trunk."""
     source = q.copy()
-    chest, pelvis = JOINT_INDEX["spine3"], JOINT_INDEX["pelvis"]
+    chest = JOINT_INDEX["spine3"]
+    pelvis = JOINT_INDEX["pelvis"]
     for limb, base, chance in (
         *((arm, chest, chances.foreign_arm) for arm in _ARMS.values()),
         *((leg, pelvis, chances.foreign_leg) for leg in _LEGS.values()),
@@ -149,10 +154,8 @@ def _swing_arms(q: F32, chance: float, rng: Rng) -> F32:
         which = _hit(chance, len(q), rng)
         for limb in (arm[1:], arm[2:]):
             time = np.arange(q.shape[1])[None, :, None] / MODEL_RATE_HZ
-            frequency, phase = (
-                rng.uniform(0.1, 1.2, (2, len(which), 1, 3)),
-                rng.uniform(0, 2 * np.pi, (2, len(which), 1, 3)),
-            )
+            frequency = rng.uniform(0.1, 1.2, (2, len(which), 1, 3))
+            phase = rng.uniform(0, 2 * np.pi, (2, len(which), 1, 3))
             swings = (
                 0.35
                 * rng.standard_normal((2, len(which), 1, 3))
@@ -168,7 +171,9 @@ def _swing_arms(q: F32, chance: float, rng: Rng) -> F32:
 
 
 def _shares(count: int, frames: int, keys: int, rng: Rng) -> F64:
-    """Shares (count, T, keys) of the keys of paths that go from one to the next with minimum jerk (Flash and Hogan 1985), and rest between."""
+    """Shares (count, T, keys) of the keys of paths that go from one to the next with minimum jerk
+    (Flash and Hogan 1985), and rest between.
+    """
     move = np.exp(rng.uniform(np.log(0.12), np.log(1.5), (count, keys - 1)))
     ends = np.cumsum(move + rng.exponential(0.15, (count, keys - 1)), axis=1)
     start = rng.uniform(0, 1, (count, 1)) * np.maximum(ends[:, -1:] - frames / MODEL_RATE_HZ, 0)
@@ -183,7 +188,9 @@ def _shares(count: int, frames: int, keys: int, rng: Rng) -> F64:
 def _keyed(
     poses: NDArray[np.int16], limb: NDArray[np.intp], count: int, frames: int, rng: Rng
 ) -> F32:
-    """Local orientations (count, T, len(limb), 4) of a limb that moves between given poses, half of the times turned at random."""
+    """Local orientations (count, T, len(limb), 4) of a limb that moves between given poses, half of
+    the times turned at random.
+    """
     pose = poses[rng.integers(0, len(poses), (count, _KEYS))].astype(np.float32)
     pose /= np.linalg.norm(pose, axis=-1, keepdims=True)
     keys = rotations.multiply(rotations.inverse(pose[:, :, _PARENT[limb]]), pose[:, :, limb])
@@ -201,7 +208,9 @@ def _keyed(
 
 
 def _shaking(count: int, frames: int, rng: Rng) -> F32:
-    """Local turns (count, T, 22, 4) that swing each joint, slowly and far or fast and little, the pelvis less."""
+    """Local turns (count, T, 22, 4) that swing each joint, slowly and far or fast and little, the
+    pelvis less.
+    """
     joints = len(PARENTS)
     size = np.exp(rng.uniform(np.log(0.02), np.log(0.4), (count, 1, 1, 1))) * np.abs(
         rng.standard_normal((count, 1, joints, 1))

@@ -12,9 +12,11 @@ from pallas_ros.core.errors import PallasError
 def cut_bag(
     bag: Bag, out: Path, start: float, stop: float, progress: Callable[[int], None] = lambda _: None
 ) -> BagWriter:
-    """Copy the messages received from ``start`` to ``stop`` s after the first one, and what was latched before.
+    """Copy the messages received from ``start`` to ``stop`` s after the first one, and what was
+    latched before.
 
-    Of a topic that keeps its last message for those who come later (a calibration, the description of the robot) the last
+    Of a topic that keeps its last message for those who come later (a calibration, the description
+    of the robot) the last
     message before the part is put at its beginning: without it nobody could use the rest.
 
     Returns:
@@ -23,7 +25,8 @@ def cut_bag(
     Raises:
         PallasError: no message lies in the part, ``out`` holds something, or the disk is full.
     """
-    begin, end = bag.first + round(start * 1e9), bag.first + round(stop * 1e9)
+    begin = bag.first + round(start * 1e9)
+    end = bag.first + round(stop * 1e9)
     if next(bag.messages(start=begin, stop=end), None) is None:
         raise PallasError(
             f"{bag.path}: no message from {start:g} to {stop:g} s; it lasts {bag.duration:.1f} s"

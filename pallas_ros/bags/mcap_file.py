@@ -1,4 +1,5 @@
-"""One MCAP file, read front to back: every chunk that is whole is used, what is missing is reported.
+"""One MCAP file, read front to back: every chunk that is whole is used, what is missing is
+reported.
 
 The `mcap` library parses definitions. Chunks are taken apart in `mcap_records`, because the library
 keeps the index of the whole file in memory and cannot read a file that was cut short. Memory holds
@@ -45,7 +46,9 @@ Message = tuple[str, str, int, bytes]
 
 @dataclass
 class Index:
-    """What a file holds: channels and schemas by id, messages per channel, first and last stamp in ns."""
+    """What a file holds: channels and schemas by id, messages per channel, first and last stamp in
+    ns.
+    """
 
     channels: dict[int, Channel] = field(default_factory=dict)
     schemas: dict[int, Schema] = field(default_factory=dict)
@@ -80,7 +83,8 @@ class Index:
             return
         for key, count in Counter(run.keys.tolist()).items():
             self.counts[key] += count
-        first, last = int(run.stamps[0]), int(run.stamps[-1])
+        first = int(run.stamps[0])
+        last = int(run.stamps[-1])
         self.first = first if not self.last else min(self.first, first)
         self.last = max(self.last, last)
 
@@ -102,7 +106,9 @@ class Index:
 
 @dataclass(frozen=True)
 class Gap:
-    """A damaged place: why nothing can be read there, and how many messages were (None: unknown), between which stamps."""
+    """A damaged place: why nothing can be read there, and how many messages were (None: unknown),
+    between which stamps.
+    """
 
     why: str
     messages: int | None = None
@@ -148,22 +154,33 @@ class McapFile:
         return f"{self.path.name} " + ", ".join(words) if words else ""
 
     def index(self) -> Index:
-        """Channels and counts: from the summary at the end, or by reading the file where that is missing; found once."""
+        """Channels and counts: from the summary at the end, or by reading the file where that is
+        missing; found once.
+        """
         if self._index is None:
             self._index = self._summary() or self._scan()
         return self._index
 
     def messages(self, topics: set[str], start: int, stop: int) -> Iterator[Message]:
-        """Messages of ``topics`` with start <= stamp < stop, in the order of their stamps; damaged chunks are left out."""
+        """Messages of ``topics`` with start <= stamp < stop, in the order of their stamps; damaged
+        chunks are left out.
+        """
         names = {key: name for key, name in self.index().known.items() if name[0] in topics}
         for key, stamp, data in _in_order(self._runs(names, start, stop)):
             topic, msgtype = names[key]
             yield topic, msgtype, stamp, data
 
     def check(self, progress: Callable[[int], None] = lambda count: None) -> None:
-        """Read everything, so that `damage` is complete; ``progress`` is called with the number of messages read."""
-        index, found, outside, indexes = self.index(), Index(), Index(), _Indexes()
-        inflation, read, described = Inflation(), 0, True
+        """Read everything, so that `damage` is complete; ``progress`` is called with the number of
+        messages read.
+        """
+        index = self.index()
+        found = Index()
+        outside = Index()
+        indexes = _Indexes()
+        inflation = Inflation()
+        read = 0
+        described = True
         with self.path.open("rb") as stream:
             walk = Records(stream)
             for record in walk:
@@ -232,7 +249,8 @@ class McapFile:
         self, names: dict[int, tuple[str, str]], start: int, stop: int
     ) -> Iterator[tuple[int, Run]]:
         """Stamp of the first message, and the messages, of each chunk."""
-        inflation, waiting = Inflation(), list[tuple[int, int, bytes]]()
+        inflation = Inflation()
+        waiting = list[tuple[int, int, bytes]]()
         with self.path.open("rb") as stream:
             for record in self._data(stream, start, stop):
                 if record.kind == records.CHUNK:
@@ -275,7 +293,9 @@ class McapFile:
         return found.run
 
     def _indexed_after(self, end: int) -> int | None:
-        """How many messages a chunk had, by the indexes that follow it; None where there are none."""
+        """How many messages a chunk had, by the indexes that follow it; None where there
+        are none.
+        """
         count = None
         with self.path.open("rb") as stream:
             for record in Records(stream, end):
@@ -285,7 +305,9 @@ class McapFile:
         return count
 
     def _data(self, stream: BinaryIO, start: int, stop: int) -> Iterator[Record]:
-        """The records of the data section; of a part of it the chunks that reach into start <= stamp < stop."""
+        """The records of the data section; of a part of it the chunks that reach into start <=
+        stamp < stop.
+        """
         chunks = self._chunk_table() if start > 0 or stop < FOREVER else ()
         if not len(chunks):
             walk = Records(stream)
@@ -316,7 +338,10 @@ class McapFile:
             return stream.read() == MAGIC
 
     def _chunk_table(self) -> NDArray[np.int64]:
-        """(n, 3): where every chunk begins, its first and last stamp; found once. Empty where not all is in chunks."""
+        """(n, 3): where every chunk begins, its first and last stamp; found once.
+
+        Empty where not all is in chunks.
+        """
         if self._chunks is None:
             self.index()
         if self._chunks is None:  # a summary without them
@@ -359,7 +384,9 @@ class McapFile:
                 return None
 
     def _read_summary(self, stream: BinaryIO, start: int) -> Index | None:
-        index, statistics, table = Index(), None, list[tuple[int, int, int]]()
+        index = Index()
+        statistics = None
+        table = list[tuple[int, int, int]]()
         walk = Records(stream, start)
         for record in walk:
             if record.kind == records.STATISTICS:
@@ -373,7 +400,8 @@ class McapFile:
         if statistics is None or (statistics.message_count and not index.channels):
             return None
         index.counts.update(statistics.channel_message_counts)
-        index.first, index.last = statistics.message_start_time, statistics.message_end_time
+        index.first = statistics.message_start_time
+        index.last = statistics.message_end_time
         self._announced = statistics.message_count
         if len(table) == statistics.chunk_count:
             self._chunks = _table(table)
@@ -383,8 +411,11 @@ class McapFile:
         """Read everything for what there is."""
         if not self._closed():
             self._troubles["was not closed"] = None
-        index, doubtful, inflation = Index(), Index(), Inflation()
-        table, loose = list[tuple[int, int, int]](), False
+        index = Index()
+        doubtful = Index()
+        inflation = Inflation()
+        table = list[tuple[int, int, int]]()
+        loose = False
         with self.path.open("rb") as stream:
             walk = Records(stream)
             try:
@@ -424,14 +455,17 @@ class McapFile:
             number = f"{known} messages are missing"
         first = self._index.first if self._index is not None else 0
         spans = [(gap.first - first, gap.last - first) for gap in self.gaps.values() if gap.first]
-        begin, end = min((a for a, _ in spans), default=-1), max((b for _, b in spans), default=-1)
+        begin = min((a for a, _ in spans), default=-1)
+        end = max((b for _, b in spans), default=-1)
         if not first or not 0 <= begin <= end < _PLAUSIBLE_NS:
             return number
         return f"{number} between {begin / 1e9:.2f} and {end / 1e9:.2f} s"
 
 
 def _in_order(runs: Iterator[tuple[int, Run]]) -> Iterator[tuple[int, int, bytes]]:
-    """The messages of chunks that may overlap, by stamp; what comes more than `CHUNK_LIMIT` bytes late comes late."""
+    """The messages of chunks that may overlap, by stamp; what comes more than `CHUNK_LIMIT` bytes
+    late comes late.
+    """
     waiting: list[Run] = []
     for first, run in runs:
         yield from _before(waiting, first)
@@ -469,7 +503,9 @@ def _message(body: bytes) -> tuple[int, int, bytes]:
 
 
 class _Indexes:
-    """Compares the indexes behind each chunk (channel, then stamp and place of each message) with the chunk."""
+    """Compares the indexes behind each chunk (channel, then stamp and place of each message) with
+    the chunk.
+    """
 
     def __init__(self) -> None:
         self._expected: dict[int, NDArray[np.int64]] | None = None
@@ -514,7 +550,9 @@ def _times_agree(record: Record, run: Run) -> bool:
 
 
 def _learn_anyway(record: Record, doubtful: Index) -> None:
-    """Take definitions from a chunk whose checksum is wrong: better than none, should there be no others."""
+    """Take definitions from a chunk whose checksum is wrong: better than none, should there be no
+    others.
+    """
     chunk = records.chunk_of(record.body)
     if chunk.compression:
         return

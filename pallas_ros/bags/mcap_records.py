@@ -25,7 +25,8 @@ MAGIC = b"\x89MCAP0\r\n"
 FOREVER = 2**63 - 1
 """Later than every stamp."""
 CHUNK_LIMIT = 1 << 27
-"""Bytes of a record or of an unpacked chunk; the largest maps and point clouds have half of that."""
+"""Bytes of a record or of an unpacked chunk; the largest maps and point clouds have half of that.
+"""
 FREE_BYTES = 1 << 28
 """Bytes that any file may inflate to."""
 INFLATION = 100
@@ -60,7 +61,9 @@ class DamagedError(Exception):
 
 
 class Record(NamedTuple):
-    """One record: its opcode, where it begins and ends in the file, and its body where it is one that is read."""
+    """One record: its opcode, where it begins and ends in the file, and its body where it is one
+    that is read.
+    """
 
     kind: int
     at: int
@@ -69,7 +72,9 @@ class Record(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A chunk record, still packed: stamps of its first and last message, what it unpacks to, and how."""
+    """A chunk record, still packed: stamps of its first and last message, what it unpacks to, and
+    how.
+    """
 
     first: int
     last: int
@@ -81,7 +86,9 @@ class Chunk(NamedTuple):
 
 @dataclass
 class Inflation:
-    """How much one reading of a file has unpacked: a small file that inflates without end is stopped."""
+    """How much one reading of a file has unpacked: a small file that inflates without end is
+    stopped.
+    """
 
     packed: int = 0
     unpacked: int = 0
@@ -101,11 +108,13 @@ class Inflation:
 
 
 class Records:
-    """The records of a file from ``begin`` on; where one is damaged, those after it are found again.
+    """The records of a file from ``begin`` on; where one is damaged, those after it are found
+    again.
 
     Attributes:
         faults: where (bytes from the beginning) records were damaged, and how.
-        lost_end: what is wrong where no whole record follows any more; empty where the file ends as it should.
+        lost_end: what is wrong where no whole record follows any more; empty where the file ends as
+            it should.
     """
 
     def __init__(self, stream: BinaryIO, begin: int = len(MAGIC)) -> None:
@@ -131,7 +140,8 @@ class Records:
                     self.lost_end = str(error)
                     return
                 self.faults[at] = str(error)
-                at, self._sure = found, found + 1
+                at = found
+                self._sure = found + 1
                 continue
             if record is None:
                 return
@@ -178,7 +188,9 @@ class Records:
         return Record(kind, at, end, self._stream.read(length))
 
     def _find(self, failed: int) -> int | None:
-        """Where the next chunk begins, or in a file without chunks the next messages; None where there are none."""
+        """Where the next chunk begins, or in a file without chunks the next messages; None where
+        there are none.
+        """
         if self._spent > READ_AGAIN * self._size:
             return None
         found = next(self._search(_CHUNK_START, self._sure), None)
@@ -250,7 +262,8 @@ def unpack(chunk: Chunk, inflation: Inflation) -> bytes | memoryview:
     """The contents of a chunk.
 
     Raises:
-        DamagedError: they cannot be unpacked, are not what the chunk announces, or would fill the memory.
+        DamagedError: they cannot be unpacked, are not what the chunk announces, or would fill the
+            memory.
     """
     inflation.admit(len(chunk.data), chunk.size)
     data: bytes | memoryview
@@ -298,7 +311,8 @@ class Run:
 
     def until(self, stamp: int) -> Iterator[tuple[int, int, bytes]]:
         """Channel, stamp and bytes of each further message whose stamp is below ``stamp``."""
-        begin, self.next = self.next, int(np.searchsorted(self.stamps, stamp))
+        begin = self.next
+        self.next = int(np.searchsorted(self.stamps, stamp))
         part = slice(begin, max(self.next, begin))
         data = self.data
         rows = zip(self.keys[part].tolist(), self.stamps[part].tolist(), self.spans[part].tolist())
@@ -308,7 +322,9 @@ class Run:
 
 @dataclass
 class Contents:
-    """What is in a chunk: the messages that were asked for, and where definitions lie: (kind, begin, end)."""
+    """What is in a chunk: the messages that were asked for, and where definitions lie: (kind,
+    begin, end).
+    """
 
     run: Run
     definitions: list[tuple[int, int, int]] = field(default_factory=list)
@@ -320,14 +336,19 @@ def contents(
     start: int = 0,
     stop: int = FOREVER,
 ) -> Contents:
-    """Take an unpacked chunk apart: messages of the channels ``wanted`` (None: all) with start <= stamp < stop.
+    """Take an unpacked chunk apart: messages of the channels ``wanted`` (None: all) with start <=
+    stamp < stop.
 
     Raises:
         DamagedError: the records in it do not fit.
     """
-    stamps, spans, keys = array("q"), array("q"), array("q")
+    stamps = array("q")
+    spans = array("q")
+    keys = array("q")
     definitions: list[tuple[int, int, int]] = []
-    at, size, head = 0, len(data), _MESSAGE_RECORD.size
+    at = 0
+    size = len(data)
+    head = _MESSAGE_RECORD.size
     while at + head <= size:
         kind, length, key, _, stamp, _ = _MESSAGE_RECORD.unpack_from(data, at)
         end = at + 9 + length
@@ -380,7 +401,9 @@ def _run(
     )
     if (np.diff(run.stamps) < 0).any():
         order = np.argsort(run.stamps, kind="stable")
-        run.stamps, run.spans, run.keys = run.stamps[order], run.spans[order], run.keys[order]
+        run.stamps = run.stamps[order]
+        run.spans = run.spans[order]
+        run.keys = run.keys[order]
     return run
 
 

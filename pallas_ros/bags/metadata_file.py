@@ -1,7 +1,8 @@
-"""What is needed of rosbag2's ``metadata.yaml``: which files there should be, and whether they are compressed.
+"""What is needed of rosbag2's ``metadata.yaml``: which files there should be, and whether they are
+compressed.
 
-Read line by line and not as YAML, which takes seconds for a megabyte and memory without end where its
-author is hostile.
+Read line by line and not as YAML, which takes seconds for a megabyte and memory without end where
+its author is hostile.
 """
 
 import re
@@ -20,7 +21,9 @@ _FILES = re.compile(
 
 @dataclass(frozen=True)
 class Metadata:
-    """Of a bag's metadata: the files it names, its messages (None: it does not say), and ``file``, ``message`` or nothing."""
+    """Of a bag's metadata: the files it names, its messages (None: it does not say), and ``file``,
+    ``message`` or nothing.
+    """
 
     files: tuple[str, ...] = ()
     count: int | None = None

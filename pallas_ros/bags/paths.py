@@ -7,6 +7,8 @@ SUFFIXES = (".mcap", ".db3", ".bag")
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is meant as a bag rather than a motion file: a folder, or a file of a bag by its name."""
+    """Whether a path is meant as a bag rather than a motion file: a folder, or a file of a bag by
+    its name.
+    """
     missing_folder = not path.suffix and not path.exists()
     return path.is_dir() or missing_folder or path.suffix.lower() in SUFFIXES

@@ -18,7 +18,8 @@ __all__ = ["Bag", "BagMessage", "BagTopic"]
 class Bag:
     """A recording: a rosbag2 folder, a ``.mcap`` or a ``.db3`` file.
 
-    Needs no ``metadata.yaml`` and no index, so a bag whose writer was killed reads like any other; `damage` then says so.
+    Needs no ``metadata.yaml`` and no index, so a bag whose writer was killed reads like any other;
+    `damage` then says so.
 
     Attributes:
         path: as given.
@@ -57,13 +58,16 @@ class Bag:
     def damage(self) -> str:
         """What is known to be wrong with the files, in words; empty when nothing is.
 
-        A damaged place is found when it is read: this is complete after `check`, and after all messages were read.
+        A damaged place is found when it is read: this is complete after `check`, and after all
+        messages were read.
         """
         damages = [storage.damage for storage in self._storage] + self._troubles
         return "; ".join(damage for damage in damages if damage)
 
     def check(self, progress: Callable[[int], None] = lambda count: None) -> str:
-        """Read every byte and return `damage`; ``progress`` is called with the number of messages read."""
+        """Read every byte and return `damage`; ``progress`` is called with the number of messages
+        read.
+        """
         done = 0
 
         def passed_on(count: int) -> None:
@@ -93,9 +97,12 @@ class Bag:
     def messages(
         self, topics: set[str] | None = None, start: int | None = None, stop: int | None = None
     ) -> Iterator[BagMessage]:
-        """Messages in the order of their stamps, of ``topics`` (default all), with start <= stamp < stop in ns."""
+        """Messages in the order of their stamps, of ``topics`` (default all), with start <= stamp <
+        stop in ns.
+        """
         wanted = set(self.topics) if topics is None else topics & set(self.topics)
-        begin, end = start if start is not None else 0, stop if stop is not None else FOREVER
+        begin = start if start is not None else 0
+        end = stop if stop is not None else FOREVER
         for storage in self._storage:
             yield from storage.messages(wanted, begin, end)
 
@@ -160,7 +167,8 @@ def _storage_files(path: Path) -> list[Path]:
     metadata = read_metadata(path)
     if metadata is not None and metadata.compression_mode == "message":
         raise PallasError(
-            f"{path}: its messages are compressed one by one; convert it with 'ros2 bag convert' first"
+            f"{path}: its messages are compressed one by one; convert it with 'ros2 bag convert'"
+            " first"
         )
     return files
 

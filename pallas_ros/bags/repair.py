@@ -1,4 +1,7 @@
-"""Giving a damaged bag what other tools need: whole files, their index and ``metadata.yaml``. The damaged one is kept."""
+"""Giving a damaged bag what other tools need: whole files, their index and ``metadata.yaml``.
+
+The damaged one is kept.
+"""
 
 import contextlib
 import os
@@ -22,7 +25,9 @@ ORIGINAL = "original"
 
 @dataclass(frozen=True)
 class Repaired:
-    """What `repair` found: the messages kept, the seconds they span, what was wrong, and where the damaged files are kept."""
+    """What `repair` found: the messages kept, the seconds they span, what was wrong, and where the
+    damaged files are kept.
+    """
 
     messages: int
     duration: float
@@ -31,10 +36,12 @@ class Repaired:
 
 
 def repair(path: str | Path, progress: Callable[[int], None] = lambda count: None) -> Repaired:
-    """Check every byte of the bag folder ``path``; where it is damaged, rewrite what is whole so that every tool opens it.
+    """Check every byte of the bag folder ``path``; where it is damaged, rewrite what is whole so
+    that every tool opens it.
 
-    The folder changes only once all is written, and what was in it is kept in its folder `ORIGINAL`.
-    Nothing is done to a bag that is whole. ``progress`` is called with the number of messages read.
+    The folder changes only once all is written, and what was in it is kept in its folder
+    `ORIGINAL`. Nothing is done to a bag that is whole. ``progress`` is called with the number of
+    messages read.
 
     Raises:
         PallasError: there is no bag folder there, nothing in it can be read, or the disk is full.
@@ -84,7 +91,9 @@ def _describe(bag: Bag, wrong: str) -> Repaired:
 
 
 def _rewrite(bag: Bag, progress: Callable[[int], None]) -> Repaired:
-    """Copy every message that can be read to new files, and put them in the place of the damaged ones."""
+    """Copy every message that can be read to new files, and put them in the place of the damaged
+    ones.
+    """
     path = bag.path
     folder = Path(tempfile.mkdtemp(dir=path.resolve().parent, prefix=f".{path.resolve().name}."))
     try:
@@ -124,7 +133,8 @@ def storage_of(bag: Bag) -> Storage:
 
 def channel_of(topic: BagTopic) -> Channel:
     """A topic of a bag, as one to be written; with a definition where any is at hand."""
-    definition, type_hash = topic.definition, topic.type_hash
+    definition = topic.definition
+    type_hash = topic.type_hash
     if not definition:
         with contextlib.suppress(PallasError):  # without one it can still be played
             definition, type_hash = message_definition(topic.msgtype)

@@ -12,7 +12,9 @@ from pallas_ros.body.errors import PallasError
 
 Row = tuple[int, int, int, bytes]
 _FARTHEST = 1 << 20
-"""Rows that are skipped at most behind the last one that could be read; a page holds fewer than 4096."""
+"""Rows that are skipped at most behind the last one that could be read; a page holds fewer than
+4096.
+"""
 
 
 class SqliteFile:
@@ -45,7 +47,9 @@ class SqliteFile:
         return f"{self._path.name} " + ", ".join(self._troubles) if self._troubles else ""
 
     def messages(self, topics: set[str], start: int, stop: int) -> Iterator[BagMessage]:
-        """Messages of ``topics`` with start <= stamp < stop by their stamps; behind damage, as they were written."""
+        """Messages of ``topics`` with start <= stamp < stop by their stamps; behind damage, as they
+        were written.
+        """
         done = (-1, -1)
         try:
             with contextlib.closing(self._connect()) as database:
@@ -72,7 +76,9 @@ class SqliteFile:
             self._damaged(error)
 
     def check(self, progress: Callable[[int], None]) -> None:
-        """Have sqlite3 check every page. A changed byte within a message is not noticed: the format has no checksums."""
+        """Have sqlite3 check every page. A changed byte within a message is not noticed: the format
+        has no checksums.
+        """
         try:
             with contextlib.closing(self._connect()) as database:
                 found = database.execute("PRAGMA integrity_check(1)").fetchone()
@@ -83,7 +89,9 @@ class SqliteFile:
         progress(sum(topic.count for topic in self.topics))
 
     def _connect(self) -> sqlite3.Connection:
-        """Read only; a log that a killed writer left beside the file is read with it, where the folder can be written to."""
+        """Read only; a log that a killed writer left beside the file is read with it, where the
+        folder can be written to.
+        """
         return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
 
     def _damaged(self, error: object) -> None:
@@ -145,19 +153,27 @@ class SqliteFile:
         return {}
 
     def _whole_rows(self, database: sqlite3.Connection, with_data: bool) -> Iterator[Row]:
-        """Every row that can be read, in the order they were written: behind a damaged page with the next one."""
+        """Every row that can be read, in the order they were written: behind a damaged page with
+        the next one.
+        """
         what = "data" if with_data else "x''"
-        query = f"SELECT id, topic_id, timestamp, {what} FROM messages NOT INDEXED WHERE id > ? ORDER BY id"
-        after, step = 0, 1
+        query = (
+            f"SELECT id, topic_id, timestamp, {what} FROM messages NOT INDEXED WHERE id > ? ORDER"
+            " BY id"
+        )
+        after = 0
+        step = 1
         while step <= _FARTHEST:
             try:
                 for row in database.execute(query, (after,)):
-                    after, step = row[0], 1
+                    after = row[0]
+                    step = 1
                     if _is_message(row[2], row[3]):
                         yield row
                 return
             except sqlite3.DatabaseError:
-                after, step = after + step, 2 * step
+                after = after + step
+                step = 2 * step
 
 
 def _is_message(stamp: Any, data: Any) -> bool:

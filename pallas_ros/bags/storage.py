@@ -1,4 +1,6 @@
-"""The files that a bag is written to: MCAP and sqlite3, each whole up to the last flush, whatever happens."""
+"""The files that a bag is written to: MCAP and sqlite3, each whole up to the last flush, whatever
+happens.
+"""
 
 import contextlib
 import os
@@ -35,7 +37,8 @@ class Channel:
 
 
 class StorageWriter(Protocol):
-    """One storage file, open for writing. Any method may raise OSError or sqlite3.Error: the disk is full, or gone.
+    """One storage file, open for writing. Any method may raise OSError or sqlite3.Error: the disk
+    is full, or gone.
 
     Attributes:
         settled: whether everything written so far is in the file.
@@ -60,7 +63,9 @@ class StorageWriter(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Close without index, after an error: what was settled is in the file and nothing behind it. Never raises."""
+        """Close without index, after an error: what was settled is in the file and nothing behind
+        it. Never raises.
+        """
         ...
 
     def size(self) -> int:
@@ -78,7 +83,9 @@ def create(storage: Storage, path: Path, compression: Compression) -> StorageWri
 
 
 class _Sync:
-    """`os.fsync` in a thread of its own, for it may take longer than messages may wait; one at a time."""
+    """`os.fsync` in a thread of its own, for it may take longer than messages may wait; one at a
+    time.
+    """
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
@@ -98,7 +105,8 @@ class _Sync:
             self._thread.join()
             self._thread = None
         if self._error is not None:
-            error, self._error = self._error, None
+            error = self._error
+            self._error = None
             raise error
 
     def _run(self, action: Callable[[], None]) -> None:
@@ -109,7 +117,9 @@ class _Sync:
 
 
 class _File:
-    """A file that is written without a buffer: after an error nothing is left that would be written later."""
+    """A file that is written without a buffer: after an error nothing is left that would be written
+    later.
+    """
 
     def __init__(self, path: Path) -> None:
         self._number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -141,8 +151,8 @@ class _File:
 class McapWriter:
     """MCAP with the profile ``ros2``, in chunks that end at every flush.
 
-    Each topic is described twice, outside of the chunks and in the first of them, so that no single damaged place
-    can make the messages of a file that was not closed meaningless.
+    Each topic is described twice, outside of the chunks and in the first of them, so that no single
+    damaged place can make the messages of a file that was not closed meaningless.
     """
 
     def __init__(self, path: Path, compression: Compression) -> None:
@@ -226,7 +236,9 @@ class McapWriter:
 
 
 class SqliteWriter:
-    """rosbag2's sqlite3 schema, version 4, with a write-ahead log: what was committed outlives the process."""
+    """rosbag2's sqlite3 schema, version 4, with a write-ahead log: what was committed outlives the
+    process.
+    """
 
     _SCHEMA = """
     PRAGMA journal_mode=WAL;
@@ -240,7 +252,7 @@ class SqliteWriter:
     CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL, timestamp INTEGER NOT NULL, data BLOB NOT NULL);
     CREATE INDEX timestamp_idx ON messages (timestamp ASC);
     INSERT INTO schema(schema_version, ros_distro) VALUES (4, 'pallas');
-    """
+    """  # noqa: E501
 
     def __init__(self, path: Path) -> None:
         """Make the file."""
@@ -258,12 +270,13 @@ class SqliteWriter:
         if channel.msgtype not in self._defined:
             self._defined.add(channel.msgtype)
             self._database.execute(
-                "INSERT INTO message_definitions (topic_type, encoding, encoded_message_definition, type_description_hash) "
-                "VALUES (?, ?, ?, ?)",
+                "INSERT INTO message_definitions (topic_type, encoding, encoded_message_definition,"
+                " type_description_hash) VALUES (?, ?, ?, ?)",
                 (channel.msgtype, "ros2msg", channel.definition, channel.type_hash),
             )
         row = self._database.execute(
-            "INSERT INTO topics (name, type, serialization_format, offered_qos_profiles, type_description_hash) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO topics (name, type, serialization_format, offered_qos_profiles,"
+            " type_description_hash) VALUES (?, ?, ?, ?, ?)",
             (channel.topic, channel.msgtype, "cdr", channel.qos.dump(), channel.type_hash),
         )
         return int(row.lastrowid or 0)

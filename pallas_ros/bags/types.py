@@ -17,7 +17,8 @@ from pallas_ros.body.errors import PallasError
 _SOURCE_MESSAGES = Path(__file__).resolve().parents[2] / "msg"
 _FOREVER = {"sec": 9223372036, "nsec": 854775807}
 DEFINITION_LIMIT = 1 << 17
-"""Characters of one definition, which is parsed at 60 kB/s; the longest of MoveIt has half as many."""
+"""Characters of one definition, which is parsed at 60 kB/s; the longest of MoveIt has half as many.
+"""
 _PROFILE_LIMIT = 4096  # characters of the first profile of a topic, which has 400
 _POLICY = re.compile(r"""\b(reliability|durability|depth)["']?\s*:\s*["']?(\w{1,20})""")
 
@@ -31,7 +32,9 @@ class Qos:
     depth: int = 10
 
     def dump(self) -> str:
-        """The ``offered_qos_profiles`` of rosbag2 metadata version 8 and before, a YAML text that every ROS 2 since Humble reads."""
+        """The ``offered_qos_profiles`` of rosbag2 metadata version 8 and before, a YAML text that
+        every ROS 2 since Humble reads.
+        """
         profile = {
             "history": 1,
             "depth": self.depth,
@@ -74,7 +77,9 @@ class BagMessage(NamedTuple):
 
 @dataclass
 class BagTopic:
-    """A topic of a bag: its type, how it was offered, how many messages the index promises, and how its type is defined."""
+    """A topic of a bag: its type, how it was offered, how many messages the index promises, and how
+    its type is defined.
+    """
 
     name: str
     msgtype: str
@@ -128,9 +133,11 @@ def _known_types() -> Typestore:
 
 
 def message_definition(msgtype: str) -> tuple[str, str]:
-    """The definition of ``pkg/msg/Type`` with all it is built of, and its REP-2016 hash, as a bag carries them.
+    """The definition of ``pkg/msg/Type`` with all it is built of, and its REP-2016 hash, as a bag
+    carries them.
 
-    Standard types are known; others are looked for in the ROS installation, and those of pallas in its sources too.
+    Standard types are known; others are looked for in the ROS installation, and those of pallas in
+    its sources too.
 
     Raises:
         PallasError: no definition of the type, or of a part of it, is at hand.
@@ -188,12 +195,15 @@ def _find_message_file(msgtype: str, prefixes: str) -> Path:
             if (folder / f"{parts[2]}.msg").is_file():
                 return folder / f"{parts[2]}.msg"
     raise PallasError(
-        f"no definition of message type {msgtype}: source the workspace that defines it, or leave its topic out"
+        f"no definition of message type {msgtype}: source the workspace that defines it, or leave"
+        " its topic out"
     )
 
 
 class Decoder:
-    """Deserialises the messages of one bag, by the definitions the bag itself carries, else by those known here."""
+    """Deserialises the messages of one bag, by the definitions the bag itself carries, else by
+    those known here.
+    """
 
     def __init__(self) -> None:
         """Know nothing yet; `learn` as definitions turn up in the bag."""
@@ -230,7 +240,9 @@ class Decoder:
         return _known_types()
 
     def _read(self, msgtype: str, definition: str) -> None:
-        """Read a definition; one that cannot be read is passed over, for the known types may do instead."""
+        """Read a definition; one that cannot be read is passed over, for the known types may do
+        instead.
+        """
         try:
             types = get_types_from_msg(definition, msgtype)
             self._own.register(

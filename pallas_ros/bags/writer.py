@@ -1,4 +1,6 @@
-"""Writing rosbag2 folders, a file at a time, so that a crash or a power cut costs what came in last and no more."""
+"""Writing rosbag2 folders, a file at a time, so that a crash or a power cut costs what came in last
+and no more.
+"""
 
 import contextlib
 import os
@@ -28,7 +30,9 @@ METADATA_VERSION = 8  # the newest whose QoS text is also read by Humble
 
 @dataclass
 class Extent:
-    """What a file, or the whole bag, spans: stamps in ns of its first and last message, and their number."""
+    """What a file, or the whole bag, spans: stamps in ns of its first and last message, and their
+    number.
+    """
 
     path: str
     first: int = 0
@@ -54,12 +58,14 @@ class Extent:
 class BagWriter:
     """Writes a rosbag2 folder.
 
-    Use as a context manager, or call `close`: it writes the index and ``metadata.yaml``. A bag whose writer was killed lacks those
-    two and the last ``flush_every`` seconds, after a power cut the last ``sync_every`` seconds and what the disk took to write
-    them; `Bag` reads it as it is, `pallas_ros.bags.repair` restores it for other tools.
+    Use as a context manager, or call `close`: it writes the index and ``metadata.yaml``. A bag
+    whose writer was killed lacks those two and the last ``flush_every`` seconds, after a power cut
+    the last ``sync_every`` seconds and what the disk took to write them; `Bag` reads it as it is,
+    `pallas_ros.bags.repair` restores it for other tools.
 
-    Where the disk is full, or gone, the method that notices raises and the bag is closed without an index: it holds the
-    `count` messages that were in the file by then, and nothing half-written behind them.
+    Where the disk is full, or gone, the method that notices raises and the bag is closed without an
+    index: it holds the `count` messages that were in the file by then, and nothing half-written
+    behind them.
 
     Attributes:
         path: the folder, which must not exist or be empty.
@@ -67,8 +73,10 @@ class BagWriter:
         compression: of MCAP chunks; sqlite3 files have none.
         split_bytes: begin a new file once this many bytes are in one; 0 never.
         split_seconds: begin a new file once one spans this long, by the messages' stamps; 0 never.
-        flush_every: s between flushes to the operating system, checked as messages come in (monotonic clock).
-        sync_every: s between times that the operating system is asked to write everything to the disk; not less than ``flush_every``.
+        flush_every: s between flushes to the operating system, checked as messages come in
+            (monotonic clock).
+        sync_every: s between times that the operating system is asked to write everything to the
+            disk; not less than ``flush_every``.
     """
 
     path: Path
@@ -96,7 +104,8 @@ class BagWriter:
         self.path = Path(self.path)
         if self.storage not in SUFFIX or self.compression not in ("none", "lz4", "zstd"):
             raise PallasError(
-                f"bag storage '{self.storage}' with compression '{self.compression}': choose mcap or sqlite3, and none, lz4 or zstd"
+                f"bag storage '{self.storage}' with compression '{self.compression}': choose mcap"
+                " or sqlite3, and none, lz4 or zstd"
             )
         if self.storage == "sqlite3":
             self.compression = "none"  # rosbag2 has no compression inside sqlite3
@@ -104,7 +113,8 @@ class BagWriter:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
                 raise PallasError(
-                    f"{self.path}: there is something in it already; record to another folder or remove it"
+                    f"{self.path}: there is something in it already; record to another folder or"
+                    " remove it"
                 )
             self._open_file()
         except (OSError, sqlite3.Error) as error:
@@ -131,16 +141,19 @@ class BagWriter:
         return max((extent.last for extent in self._extents if extent.count), default=0)
 
     def add_topic(self, topic: str, msgtype: str, qos: Qos | None = None) -> None:
-        """Declare a topic before its first message; declaring it again with the same type does nothing.
+        """Declare a topic before its first message; declaring it again with the same type does
+        nothing.
 
         Raises:
-            PallasError: the type's definition is not at hand, the topic carries another type already, or the disk is full.
+            PallasError: the type's definition is not at hand, the topic carries another type
+                already, or the disk is full.
         """
         known = self._channels.get(topic)
         if known is not None:
             if known.msgtype != msgtype:
                 raise PallasError(
-                    f"topic {topic} carries {known.msgtype} in this bag, so {msgtype} cannot go there too"
+                    f"topic {topic} carries {known.msgtype} in this bag, so {msgtype} cannot go"
+                    " there too"
                 )
             return
         definition, type_hash = message_definition(msgtype)
@@ -177,12 +190,15 @@ class BagWriter:
         return self._file is None
 
     def flush_if_due(self) -> None:
-        """Flush where the last time is ``flush_every`` seconds past; for a writer whose messages may cease."""
+        """Flush where the last time is ``flush_every`` seconds past; for a writer whose messages
+        may cease.
+        """
         if self._file is not None and time.monotonic() - self._last_flush >= self.flush_every:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything written so far to the operating system, and every ``sync_every`` seconds to the disk.
+        """Hand everything written so far to the operating system, and every ``sync_every`` seconds
+        to the disk.
 
         Raises:
             PallasError: the disk is full.
@@ -219,13 +235,16 @@ class BagWriter:
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[StorageWriter]:
-        """The open file; where writing to it fails, the bag is left as it was when all was in it."""
+        """The open file; where writing to it fails, the bag is left as it was when all
+        was in it.
+        """
         if self._file is None:
             raise PallasError(self.failure or f"{self.path}: the bag is closed")
         try:
             yield self._file
         except (OSError, sqlite3.Error) as error:
-            file, self._file = self._file, None
+            file = self._file
+            self._file = None
             file.abandon()
             extent, counts = self._safe
             lost = self.count
@@ -234,7 +253,8 @@ class BagWriter:
                 channel.count = counts.get(topic, 0)
             lost -= self.count
             self.failure = (
-                f"{self.path}: cannot go on recording: {_reason(error)}; {self.count} messages are in the bag"
+                f"{self.path}: cannot go on recording: {_reason(error)}; {self.count} messages are"
+                " in the bag"
                 + (f", the last {lost} are not" if lost else "")
                 + "; make room, then `pallas repair` gives it its index"
             )

@@ -1,1 +1,5 @@
-"""What `pallas bench` measures. A benchmark is a function of the entry-point group ``pallas.bench``: `BenchSettings` in, `Row`s out, as they come."""
+"""What `pallas bench` measures.
+
+A benchmark is a function of the entry-point group ``pallas.bench``: `BenchSettings` in, `Row`s out,
+as they come.
+"""

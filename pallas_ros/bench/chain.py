@@ -1,4 +1,6 @@
-"""The whole way from samples to bodies and to joint commands: without ROS, faster than time, and as the running graph, over DDS."""
+"""The whole way from samples to bodies and to joint commands: without ROS, faster than time, and as
+the running graph, over DDS.
+"""
 
 import contextlib
 import dataclasses
@@ -29,7 +31,8 @@ _RECORDED_S = 30.0
 _APART_S = 0.002
 """Between two messages published: a listener takes them one by one, as live."""
 _CALIBRATION_S = 12.0
-"""The demonstration begins with a still T-pose; until it is calibrated there are no bodies to time."""
+"""The demonstration begins with a still T-pose; until it is calibrated there are no bodies to time.
+"""
 
 
 def offline(settings: BenchSettings) -> Iterator[Row]:
@@ -82,7 +85,9 @@ def _meter(spent: dict[str, float], name: str, owner: Any, method: str) -> None:
 
 
 def _messages(bodies: list[Any]) -> dict[str, float]:
-    """Time in s for the messages of ``bodies`` to be built, and to be published to one who listens; nothing where ROS is not installed."""
+    """Time in s for the messages of ``bodies`` to be built, and to be published to one who listens;
+    nothing where ROS is not installed.
+    """
     try:
         from pallas_ros.messages.wire import body_to_bytes
         from pallas_ros.ros.loopback import listened_to
@@ -90,7 +95,8 @@ def _messages(bodies: list[Any]) -> dict[str, float]:
         return {}
     start = time.perf_counter()
     built = [body_to_bytes(body) for body in bodies]
-    building, publishing = time.perf_counter() - start, 0.0
+    building = time.perf_counter() - start
+    publishing = 0.0
     with listened_to() as publish:
         for data in built:
             start = time.perf_counter()
@@ -101,7 +107,9 @@ def _messages(bodies: list[Any]) -> dict[str, float]:
 
 
 def end_to_end(settings: BenchSettings) -> Iterator[Row]:
-    """The running graph with simulated sensors and arm: from the stamp of the newest IMU sample to the arrival of what was made of it."""
+    """The running graph with simulated sensors and arm: from the stamp of the newest IMU sample to
+    the arrival of what was made of it.
+    """
     for case, arguments in _CASES.items():
         try:
             yield from _graph(case, arguments, settings.seconds)
@@ -142,7 +150,9 @@ def _graph(case: str, arguments: dict[str, str], seconds: float) -> Iterator[Row
 
 
 def _with_ports(node: "Node", folder: str) -> "Node":
-    """The node with simulated ports of its own, so that another graph on this machine is not disturbed."""
+    """The node with simulated ports of its own, so that another graph on this machine is not
+    disturbed.
+    """
     ports: dict[str, dict[str, Any]] = {
         "imu_simulator": {"port_folder": folder},
         "imu_driver": {"ports": [f"{folder}/{site}" for site in SITES]},

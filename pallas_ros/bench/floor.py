@@ -1,6 +1,7 @@
 """The least a step can take on this machine: every weight is read once and used once.
 
-Run as a module it measures the machine and prints JSON; that is done in a process of its own, so that the BLAS library runs one thread.
+Run as a module it measures the machine and prints JSON; that is done in a process of its own, so
+that the BLAS library runs one thread.
 """
 
 import json
@@ -19,7 +20,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 def best(work: Callable[[], object], seconds: float = 0.4) -> float:
     """Shortest duration in s of ``work``, tried for ``seconds``."""
-    shortest, end = np.inf, time.perf_counter() + seconds
+    shortest = np.inf
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
         work()
@@ -28,8 +30,11 @@ def best(work: Callable[[], object], seconds: float = 0.4) -> float:
 
 
 def measure(size: int) -> dict[str, float]:
-    """Reading speed over ``size`` bytes that stay where weights would stay (bytes/s), and peak arithmetic (operations/s), one thread."""
-    weights, vector = np.ones((max(size // 4096, 1), 1024), np.float32), np.ones(1024, np.float32)
+    """Reading speed over ``size`` bytes that stay where weights would stay (bytes/s), and peak
+    arithmetic (operations/s), one thread.
+    """
+    weights = np.ones((max(size // 4096, 1), 1024), np.float32)
+    vector = np.ones(1024, np.float32)
     square = np.ones((768, 768), np.float32)
     out = np.empty_like(square)
     read = best(lambda: weights @ vector)

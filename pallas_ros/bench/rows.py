@@ -20,7 +20,9 @@ GROUP = "pallas.bench"
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: ``name`` what was measured, ``case`` how, ``metric`` with its unit at the end, e.g. ``step_p50_ms``."""
+    """One figure: ``name`` what was measured, ``case`` how, ``metric`` with its unit at the end,
+    e.g. ``step_p50_ms``.
+    """
 
     name: str
     case: str
@@ -82,7 +84,9 @@ AT_LEAST = ("over_pallas", "times_real_time")
 
 
 def benchmarks() -> dict[str, Benchmark]:
-    """The benchmarks installed, by name; a name of `pallas_ros` comes before those of other packages."""
+    """The benchmarks installed, by name; a name of `pallas_ros` comes before those of other
+    packages.
+    """
     entries = sorted(
         importlib.metadata.entry_points(group=GROUP),
         key=lambda entry: (not entry.value.startswith("pallas_ros"), entry.name),
@@ -103,7 +107,8 @@ def _late(entry: importlib.metadata.EntryPoint) -> Benchmark:
 
 def time_each(step: Callable[[], object], frames: Iterable[int]) -> NDArray[np.float64]:
     """Duration in ms of every call of ``step``, one for each of ``frames``."""
-    clock, durations = time.perf_counter_ns, []
+    clock = time.perf_counter_ns
+    durations = []
     for _ in frames:
         start = clock()
         step()
@@ -132,7 +137,10 @@ def verdict(row: Row) -> str:
 
 def line(row: Row) -> str:
     """A row as a line of the table."""
-    return f"{row.name:<12} {row.case:<24} {row.metric:<28} {row.value:>12.4g} {row.unit:<8} {verdict(row)}".rstrip()
+    return (
+        f"{row.name:<12} {row.case:<24} {row.metric:<28} {row.value:>12.4g} {row.unit:<8}"
+        f" {verdict(row)}".rstrip()
+    )
 
 
 def write_json(rows: Sequence[Row], path: Path) -> None:

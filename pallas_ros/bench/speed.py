@@ -1,4 +1,6 @@
-"""How long one frame takes: the streaming step of the released models on every backend, for many bodies, over a million frames, and against the floor."""
+"""How long one frame takes: the streaming step of the released models on every backend, for many
+bodies, over a million frames, and against the floor.
+"""
 
 import math
 import resource as system
@@ -65,7 +67,9 @@ def step(settings: BenchSettings) -> Iterator[Row]:
 
 
 def _floor_rows(model: ModelFile, median_ms: float) -> Iterator[Row]:
-    """Bytes of weights over measured reading speed, operations over measured peak; the greater is the floor."""
+    """Bytes of weights over measured reading speed, operations over measured peak; the greater is
+    the floor.
+    """
     parameters = int(model.metadata["parameters"])
     state = sum(math.prod(shape) for shape in model.states.values())
     machine = floor.measured(4 * parameters)
@@ -90,13 +94,16 @@ def hpstm(settings: BenchSettings) -> Iterator[Row]:
 
 
 def soak(settings: BenchSettings) -> Iterator[Row]:
-    """Latency and memory of PALLAS over very many frames (``--soak``): the first tenth against the last."""
+    """Latency and memory of PALLAS over very many frames (``--soak``): the first tenth against the
+    last.
+    """
     if not settings.soak:
         print("  not measured: give --soak 1000000 (about five minutes)")
         return
     stream = open_stream(settings.models / "pallas.onnx", "onnxruntime", threads=settings.threads)
     stream.warm_up(WARM_UP)
-    step, tenth = stepper(stream), settings.soak // 10
+    step = stepper(stream)
+    tenth = settings.soak // 10
     case = f"frames={settings.soak}"
     first = time_each(step, settings.bar(tenth, "soak, first tenth"))
     before = _resident_mb()

@@ -1,4 +1,6 @@
-"""PALLAS beside the networks of TransPose and PIP, of their published sizes, with random weights, in the same run."""
+"""PALLAS beside the networks of TransPose and PIP, of their published sizes, with random weights,
+in the same run.
+"""
 
 import tempfile
 from collections.abc import Callable, Iterator

@@ -1,1 +1,4 @@
-"""The human body: its names, skeleton, rotations, kinematics and the records that travel. Needs numpy only."""
+"""The human body: its names, skeleton, rotations, kinematics and the records that travel.
+
+Needs numpy only.
+"""

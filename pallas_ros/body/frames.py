@@ -1,4 +1,6 @@
-"""The two records that travel through the pipeline: what the sensors say at an instant, and what the body does at one."""
+"""The two records that travel through the pipeline: what the sensors say at an instant, and what
+the body does at one.
+"""
 
 from dataclasses import dataclass, field
 
@@ -19,7 +21,8 @@ class ExtraFrame:
         orientation: (K, 4) xyzw, bone to world.
         acceleration: (K, 3) m/s^2, gravity removed, in the world.
         valid: (K,) bool; False where a site is missing and its values are held.
-        age: (K,) s from the newest sample of a site to the stamp; 0 where samples stand on both sides of it.
+        age: (K,) s from the newest sample of a site to the stamp; 0 where samples stand on both
+            sides of it.
     """
 
     sites: tuple[str, ...]
@@ -38,10 +41,11 @@ class ImuFrame:
         orientation: (4, 4) xyzw, bone to world (odom); identity in the T-pose facing +x.
         acceleration: (4, 3) m/s^2 of the sensor, gravity removed, in the world.
         valid: (4,) bool; False where a site is missing and its values are held.
-        age: (4,) s from the newest sample of a site to the stamp; 0 where samples stand on both sides of it.
+        age: (4,) s from the newest sample of a site to the stamp; 0 where samples stand on both
+            sides of it.
         heading_drift: (4,) rad, correction applied to each site's heading since calibration.
         newest_input: ns, stamp of the newest sample that entered the frame: the zero of latency.
-        step: how many frames the estimator took before this one; 0: it began anew here; -1: not told.
+        step: how many frames the estimator took before this one; 0: it restarted here; -1: unknown.
         extra: the sensors worn besides the four, or None where there are none.
     """
 

@@ -1,4 +1,6 @@
-"""Forward kinematics of the body: global orientations to joint positions, and between global and local orientations."""
+"""Forward kinematics of the body: global orientations to joint positions, and between global and
+local orientations.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,9 @@ _PARENTS = np.array(PARENTS)
 
 
 def _levels() -> tuple[NDArray[np.intp], ...]:
-    """The joints by distance from the pelvis, so that positions are summed a generation at a time."""
+    """The joints by distance from the pelvis, so that positions are summed a generation
+    at a time.
+    """
     depth = [0] * len(PARENTS)
     for joint, parent in enumerate(PARENTS):
         depth[joint] = 0 if parent < 0 else depth[parent] + 1
@@ -23,7 +27,8 @@ _LEVELS = _levels()
 
 
 def forward_kinematics(skeleton: Skeleton, q_world_joint: Array, p_world_pelvis: Array) -> Array:
-    """Joint positions in the world: equation (7) of the PALLAS report, ``P_n = R_parent (TP_n - TP_parent) + P_parent``.
+    """Joint positions in the world: equation (7) of the PALLAS report, ``P_n = R_parent (TP_n -
+    TP_parent) + P_parent``.
 
     Args:
         skeleton: segment lengths.

@@ -31,7 +31,8 @@ class Motion:
         rotations: (T, 22, 4) global orientations, xyzw.
         position_covariance: (T, 22, 3, 3) m^2, or None.
         valid: (T,) bool, or None where every frame holds.
-        extra: further arrays kept with the motion (``stamp``, ``contacts``, ``confidence``...), first axis T.
+        extra: further arrays kept with the motion (``stamp``, ``contacts``, ``confidence``...),
+            first axis T.
     """
 
     fps: float
@@ -92,15 +93,19 @@ def load_motion(path: str | Path) -> Motion:
     for key in ("fps", "joint_names", "positions", "rotations"):
         if key not in arrays:
             raise PallasError(
-                f"{path}: no '{key}' in it, so it is not a motion file; it holds {', '.join(sorted(arrays)) or 'nothing'}"
+                f"{path}: no '{key}' in it, so it is not a motion file; it holds"
+                f" {', '.join(sorted(arrays)) or 'nothing'}"
             )
     names = [str(name) for name in arrays["joint_names"].reshape(-1)]
     missing = [joint for joint in JOINTS if joint not in names]
     if missing:
         raise PallasError(
-            f"{path}: joint '{missing[0]}' is missing ({len(missing)} of 22 are); convert it to the 22-joint body first"
+            f"{path}: joint '{missing[0]}' is missing ({len(missing)} of 22 are); convert it to the"
+            " 22-joint body first"
         )
-    fps, frames, joints = arrays["fps"], arrays["positions"].shape[:1], len(names)
+    fps = arrays["fps"]
+    frames = arrays["positions"].shape[:1]
+    joints = len(names)
     if fps.size != 1 or fps.dtype.kind not in "fiu" or not 1 <= float(fps.reshape(())) <= 1000:
         raise PallasError(f"{path}: fps must be one number from 1 to 1000")
     shapes = {"positions": (*frames, joints, 3), "rotations": (*frames, joints, 4)}
@@ -109,7 +114,8 @@ def load_motion(path: str | Path) -> Motion:
     for key, shape in shapes.items():
         if arrays[key].shape != shape or arrays[key].dtype.kind not in "fiub":
             raise PallasError(
-                f"{path}: '{key}' has shape {arrays[key].shape} and type {arrays[key].dtype}, expected numbers of shape {shape}"
+                f"{path}: '{key}' has shape {arrays[key].shape} and type {arrays[key].dtype},"
+                f" expected numbers of shape {shape}"
             )
     if not frames or frames[0] == 0:
         raise PallasError(f"{path}: it holds no frames")
@@ -132,7 +138,9 @@ def load_motion(path: str | Path) -> Motion:
 def _extra(
     arrays: dict[str, NDArray[Any]], known: set[str], order: list[int], frames: int
 ) -> dict[str, NDArray[Any]]:
-    """What else a file holds; the columns this package knows only where they fit its frames, in the order of `JOINTS`."""
+    """What else a file holds; the columns this package knows only where they fit its frames, in the
+    order of `JOINTS`.
+    """
     extra = {key: value for key, value in arrays.items() if key not in known}
     fits = {
         "stamp": (frames,),
@@ -150,7 +158,9 @@ def _extra(
 def resample_path(
     q: Array, p: Array, fps: float, rate: float = MODEL_RATE_HZ
 ) -> tuple[Array, Array]:
-    """Rotations (T, J, 4) by slerp and coordinates (T, D) linearly, from ``fps`` to ``rate`` frames a second."""
+    """Rotations (T, J, 4) by slerp and coordinates (T, D) linearly, from ``fps`` to ``rate`` frames
+    a second.
+    """
     times = np.arange(int(np.floor((len(q) - 1) * rate / fps + 1e-6)) + 1) * (fps / rate)
     before = np.minimum(times.astype(int), max(len(q) - 2, 0))
     after = np.minimum(before + 1, len(q) - 1)
@@ -162,7 +172,9 @@ def resample_path(
 
 
 def resample(motion: Motion, rate: float) -> Motion:
-    """A motion at another frame rate; a frame between one that is valid and one that is not, is not. Covariance and extra arrays are dropped."""
+    """A motion at another frame rate; a frame between one that is valid and one that is not, is
+    not. Covariance and extra arrays are dropped.
+    """
     q, p = resample_path(
         motion.rotations, motion.positions.reshape(len(motion), -1), motion.fps, rate
     )

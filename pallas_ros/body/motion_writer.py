@@ -19,7 +19,9 @@ _COUNT = len(JOINTS)
 _BLOCK = 512  # frames in memory
 _COPY_BYTES = 1 << 20
 LONGEST_GAP_S = 3600.0
-"""A longer gap between two frames is taken for a clock that was set, not for sensors that were silent."""
+"""A longer gap between two frames is taken for a clock that was set, not for sensors that were
+silent.
+"""
 
 _ROW = np.dtype(
     [
@@ -35,9 +37,11 @@ _ROW = np.dtype(
 
 
 class MotionWriter:
-    """Lays bodies on a grid of ``fps`` and writes them as a motion file (docs/guide/conventions.md), whole or not at all.
+    """Lays bodies on a grid of ``fps`` and writes them as a motion file
+    (docs/guide/conventions.md), whole or not at all.
 
-    Instants without a body hold NaN and are not valid. Use as a context manager; leaving it by an exception writes nothing.
+    Instants without a body hold NaN and are not valid. Use as a context manager; leaving it by an
+    exception writes nothing.
 
     Attributes:
         frames: on the grid so far.
@@ -47,7 +51,8 @@ class MotionWriter:
 
     def __init__(self, path: str | Path, fps: float) -> None:
         """The file to be; its columns wait in a folder beside it."""
-        self._path, self._fps = Path(path), fps
+        self._path = Path(path)
+        self._fps = fps
         self.frames = self.left_out = 0
         self.first = self.last = 0
         self._block = np.zeros(_BLOCK, _ROW)
@@ -74,23 +79,25 @@ class MotionWriter:
         if index - self.frames > LONGEST_GAP_S * self._fps:
             gap = (body.stamp - self.last) * 1e-9
             raise PallasError(
-                f"{self._path}: the recording's stamps jump by {gap:.0f} s after {self.frames} frames; cut it there"
+                f"{self._path}: the recording's stamps jump by {gap:.0f} s after {self.frames}"
+                " frames; cut it there"
             )
         while self.frames < index:
             row = self._row()
             for name in ("positions", "rotations", "position_covariance"):
                 row[name] = np.nan
-            row["confidence"], row["contacts"], row["valid"] = 0.0, 0.0, False
+            row["confidence"] = 0.0
+            row["contacts"] = 0.0
+            row["valid"] = False
             row["stamp_ns"] = round(self.first + self.frames * 1e9 / self._fps)
             self.frames += 1
         row = self._row()
-        row["stamp_ns"], row["valid"], row["positions"], row["rotations"] = (
-            body.stamp,
-            True,
-            body.positions,
-            body.rotations,
-        )
-        row["confidence"], row["contacts"] = body.confidence, body.contacts
+        row["stamp_ns"] = body.stamp
+        row["valid"] = True
+        row["positions"] = body.positions
+        row["rotations"] = body.rotations
+        row["confidence"] = body.confidence
+        row["contacts"] = body.contacts
         self._covariance &= body.covariance is not None
         if body.covariance is not None:
             row["position_covariance"] = body.covariance
@@ -102,7 +109,9 @@ class MotionWriter:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Write the file where all went well and there is a frame, and take the waiting columns away."""
+        """Write the file where all went well and there is a frame, and take the waiting columns
+        away.
+        """
         try:
             if kind is None and self.frames:
                 self._flush()

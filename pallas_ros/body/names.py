@@ -1,4 +1,7 @@
-"""The names everything else agrees on: joints, sensor sites, topics, frames and rates. Each is written here and nowhere else."""
+"""The names everything else agrees on: joints, sensor sites, topics, frames and rates.
+
+Each is written here and nowhere else.
+"""
 
 from typing import Final
 
@@ -37,7 +40,9 @@ MIRROR: Final = tuple(
     JOINT_INDEX[name.replace("left_", "?").replace("right_", "left_").replace("?", "right_")]
     for name in JOINTS
 )
-"""Index of each joint's counterpart on the other side of the body; its own for joints on the midline."""
+"""Index of each joint's counterpart on the other side of the body; its own for joints on the
+midline.
+"""
 
 LEG_JOINTS: Final = tuple(
     i for i, n in enumerate(JOINTS) if n.endswith(("_hip", "_knee", "_ankle", "_foot"))
@@ -54,7 +59,10 @@ SITE_JOINTS: Final = (
     JOINT_INDEX["left_elbow"],
     JOINT_INDEX["right_elbow"],
 )
-"""The joint whose orientation each site measures (a wrist sensor is worn on the forearm). The neck sensor lies between spine3 and head."""
+"""The joint whose orientation each site measures (a wrist sensor is worn on the forearm).
+
+The neck sensor lies between spine3 and head.
+"""
 
 EXTRA_SITES: Final = (
     "left_shin",
@@ -80,7 +88,9 @@ DEFAULT_BODY_ID: Final = "operator"
 
 TOPIC_IMU: Final = "/imu/{site}"
 TOPIC_SENSORS: Final = "/imu/sensors"
-"""diagnostic_msgs/DiagnosticArray, latched: which sensor is worn where; of each status ``name`` is the site, ``hardware_id`` the sensor."""
+"""diagnostic_msgs/DiagnosticArray, latched: which sensor is worn where; of each status ``name`` is
+the site, ``hardware_id`` the sensor.
+"""
 TOPIC_IMU_FRAME: Final = "/pallas/imu_frame"
 TOPIC_CALIBRATION: Final = "/pallas/calibration"
 """std_msgs/String, latched: the calibration in force, as its YAML document."""
@@ -94,7 +104,9 @@ TOPIC_TIP: Final = "/retarget/tip"
 """geometry_msgs/PoseStamped: where the commanded tip is."""
 TOPIC_DEAD_MAN: Final = "/retarget/dead_man"
 TOPIC_GRIPPER: Final = "/retarget/gripper"
-"""Openings, 0 closed to 1 open; with the name of an arm after a slash where a robot has several grippers."""
+"""Openings, 0 closed to 1 open; with the name of an arm after a slash where a robot has several
+grippers.
+"""
 TOPIC_EMERGENCY_STOP: Final = "/emergency_stop"
 TOPIC_JOINT_TRAJECTORY: Final = "/{controller}/joint_trajectory"
 TOPIC_JOINT_STATES: Final = "/joint_states"

@@ -10,8 +10,8 @@ from pallas_ros.body.errors import PallasError
 def share() -> Path:
     """The folder that holds `config`, `models`, `urdf` and `launch`.
 
-    In order: ``$PALLAS_SHARE``; the checkout this module stands in; `share/pallas` of a colcon installation
-    (``$AMENT_PREFIX_PATH``); `share/pallas` of the Python environment.
+    In order: ``$PALLAS_SHARE``; the checkout this module stands in; `share/pallas` of a colcon
+    installation (``$AMENT_PREFIX_PATH``); `share/pallas` of the Python environment.
 
     Raises:
         PallasError: there is none.
@@ -29,7 +29,8 @@ def share() -> Path:
         if (candidate / "config").is_dir():
             return candidate
     raise PallasError(
-        "the configuration of pallas was not found: install the package again, or set PALLAS_SHARE to the folder that holds config/"
+        "the configuration of pallas was not found: install the package again, or set PALLAS_SHARE"
+        " to the folder that holds config/"
     )
 
 

@@ -1,7 +1,8 @@
-"""Rotations as numpy arrays: quaternions (xyzw), matrices, rotation vectors and r6d, batched over leading axes.
+"""Rotations as numpy arrays: quaternions (xyzw), matrices, rotation vectors and r6d, batched over
+leading axes.
 
-Used on the real-time path, where building ``scipy`` objects costs more than the arithmetic; the tests hold every function
-against ``scipy.spatial.transform.Rotation``.
+Used on the real-time path, where building ``scipy`` objects costs more than the arithmetic; the
+tests hold every function against ``scipy.spatial.transform.Rotation``.
 """
 
 from typing import Any
@@ -17,7 +18,8 @@ IDENTITY: NDArray[np.float64] = np.array([0.0, 0.0, 0.0, 1.0])
 _TINY = 1e-12
 
 
-_YZX, _ZXY = np.array([1, 2, 0]), np.array([2, 0, 1])
+_YZX = np.array([1, 2, 0])
+_ZXY = np.array([2, 0, 1])
 
 
 def normalise(quaternion: Array) -> Array:
@@ -30,8 +32,14 @@ def normalise(quaternion: Array) -> Array:
 
 def multiply(a: Array, b: Array) -> Array:
     """Hamilton product of quaternions (..., 4): the rotation b, then a."""
-    ax, ay, az, aw = a[..., 0], a[..., 1], a[..., 2], a[..., 3]
-    bx, by, bz, bw = b[..., 0], b[..., 1], b[..., 2], b[..., 3]
+    ax = a[..., 0]
+    ay = a[..., 1]
+    az = a[..., 2]
+    aw = a[..., 3]
+    bx = b[..., 0]
+    by = b[..., 1]
+    bz = b[..., 2]
+    bw = b[..., 3]
     return np.stack(
         (
             aw * bx + ax * bw + ay * bz - az * by,
@@ -49,20 +57,26 @@ def inverse(quaternion: Array) -> Array:
 
 
 def _cross(a: Array, b: Array) -> Array:
-    """Cross products (..., 3); a fifth of the time of `numpy.cross` on single vectors, which the live path is made of."""
+    """Cross products (..., 3); a fifth of the time of `numpy.cross` on single vectors, which the
+    live path is made of.
+    """
     return a.take(_YZX, -1) * b.take(_ZXY, -1) - a.take(_ZXY, -1) * b.take(_YZX, -1)
 
 
 def rotate(quaternion: Array, vector: Array) -> Array:
     """Vectors (..., 3) turned by unit quaternions (..., 4)."""
-    xyz, w = quaternion[..., :3], quaternion[..., 3:]
+    xyz = quaternion[..., :3]
+    w = quaternion[..., 3:]
     t = 2.0 * _cross(xyz, vector)
     return vector + w * t + _cross(xyz, t)
 
 
 def to_matrix(quaternion: Array) -> Array:
     """Unit quaternions (..., 4) to rotation matrices (..., 3, 3)."""
-    x, y, z, w = quaternion[..., 0], quaternion[..., 1], quaternion[..., 2], quaternion[..., 3]
+    x = quaternion[..., 0]
+    y = quaternion[..., 1]
+    z = quaternion[..., 2]
+    w = quaternion[..., 3]
     out = np.empty((*quaternion.shape[:-1], 3, 3), dtype=quaternion.dtype)
     out[..., 0, 0] = 1 - 2 * (y * y + z * z)
     out[..., 0, 1] = 2 * (x * y - z * w)
@@ -77,8 +91,12 @@ def to_matrix(quaternion: Array) -> Array:
 
 
 def from_matrix(matrix: Array) -> Array:
-    """Rotation matrices (..., 3, 3) to unit quaternions (..., 4), w >= 0 (largest-pivot form, stable everywhere)."""
-    m00, m11, m22 = matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 2, 2]
+    """Rotation matrices (..., 3, 3) to unit quaternions (..., 4), w >= 0 (largest-pivot form,
+    stable everywhere).
+    """
+    m00 = matrix[..., 0, 0]
+    m11 = matrix[..., 1, 1]
+    m22 = matrix[..., 2, 2]
     trace = m00 + m11 + m22
     skew = np.stack(
         (
@@ -130,13 +148,18 @@ def slerp(a: Array, b: Array, fraction: Array | float) -> Array:
 
 
 def to_r6d(matrix: Array) -> Array:
-    """Rotation matrices (..., 3, 3) to their first two columns, (..., 6): first column, then second (Zhou et al. 2019)."""
+    """Rotation matrices (..., 3, 3) to their first two columns, (..., 6): first column, then second
+    (Zhou et al. 2019).
+    """
     return np.concatenate((matrix[..., :, 0], matrix[..., :, 1]), axis=-1)
 
 
 def from_r6d(r6d: Array) -> Array:
-    """r6d (..., 6), not necessarily orthonormal, to rotation matrices (..., 3, 3) by Gram-Schmidt (Zhou et al. 2019)."""
-    a, b = r6d[..., :3], r6d[..., 3:]
+    """r6d (..., 6), not necessarily orthonormal, to rotation matrices (..., 3, 3) by Gram-Schmidt
+    (Zhou et al. 2019).
+    """
+    a = r6d[..., :3]
+    b = r6d[..., 3:]
     x = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), _TINY)
     y = b - np.sum(x * b, axis=-1, keepdims=True) * x
     y = y / np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), _TINY)
@@ -144,14 +167,21 @@ def from_r6d(r6d: Array) -> Array:
 
 
 def heading(quaternion: Array) -> Array:
-    """Heading in rad (...) of unit quaternions (..., 4) that are identity facing +x: where the turned x axis points, seen from above.
+    """Heading in rad (...) of unit quaternions (..., 4) that are identity facing +x: where the
+    turned x axis points, seen from above.
 
-    Where x points straight up or down, the turned z axis, then opposite to or along the heading, decides.
+    Where x points straight up or down, the turned z axis, then opposite to or along the heading,
+    decides.
     """
-    x, y, z, w = quaternion[..., 0], quaternion[..., 1], quaternion[..., 2], quaternion[..., 3]
-    forward_x, forward_y = 1 - 2 * (y * y + z * z), 2 * (x * y + z * w)
+    x = quaternion[..., 0]
+    y = quaternion[..., 1]
+    z = quaternion[..., 2]
+    w = quaternion[..., 3]
+    forward_x = 1 - 2 * (y * y + z * z)
+    forward_y = 2 * (x * y + z * w)
     forward_z = 2 * (x * z - y * w)
-    up_x, up_y = 2 * (x * z + y * w), 2 * (y * z - x * w)
+    up_x = 2 * (x * z + y * w)
+    up_y = 2 * (y * z - x * w)
     steep = np.abs(forward_z) > 0.999
     sign = -np.sign(forward_z)
     return np.asarray(
@@ -160,7 +190,9 @@ def heading(quaternion: Array) -> Array:
 
 
 def turn_about_z(quaternion: Array) -> Array:
-    """How far in rad (...), -pi to pi, quaternions (..., 4) turn about z: the twist, which with the least tilt makes them up."""
+    """How far in rad (...), -pi to pi, quaternions (..., 4) turn about z: the twist, which with the
+    least tilt makes them up.
+    """
     angle = 2 * np.arctan2(quaternion[..., 2], quaternion[..., 3])
     return np.asarray((angle + np.pi) % (2 * np.pi) - np.pi)
 
@@ -173,7 +205,9 @@ def about_z(angle: Array | float) -> Array:
 
 
 def between_vectors(a: Array, b: Array) -> Array:
-    """The shortest rotation, unit quaternions (..., 4), that takes direction a (..., 3) to direction b (..., 3)."""
+    """The shortest rotation, unit quaternions (..., 4), that takes direction a (..., 3) to
+    direction b (..., 3).
+    """
     a = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), _TINY)
     b = b / np.maximum(np.linalg.norm(b, axis=-1, keepdims=True), _TINY)
     w = 1 + np.sum(a * b, axis=-1, keepdims=True)
@@ -188,7 +222,9 @@ def between_vectors(a: Array, b: Array) -> Array:
 
 
 def continuous(quaternion: Array) -> Array:
-    """A series of unit quaternions (T, ..., 4) with signs chosen so that neighbours in time lie on the same half-sphere."""
+    """A series of unit quaternions (T, ..., 4) with signs chosen so that neighbours in time lie on
+    the same half-sphere.
+    """
     sign = np.ones(quaternion.shape[:-1])
     sign[1:] = np.where(np.sum(quaternion[1:] * quaternion[:-1], axis=-1) < 0, -1.0, 1.0)
     return quaternion * np.cumprod(sign, axis=0)[..., None]

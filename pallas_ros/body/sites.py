@@ -1,4 +1,7 @@
-"""Where sensors are worn: the bone each one measures, and its place on it. Written here and nowhere else."""
+"""Where sensors are worn: the bone each one measures, and its place on it.
+
+Written here and nowhere else.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +15,8 @@ class Site:
     """A place for a sensor.
 
     Attributes:
-        joint: the joint whose segment carries the sensor; the segment's orientation is what the site measures.
+        joint: the joint whose segment carries the sensor; the segment's orientation is what the
+            site measures.
         place: m, where the sensor sits from that joint, in the bone's frame.
     """
 
@@ -38,20 +42,28 @@ SITE: Final[dict[str, Site]] = {
     "right_thigh": Site("right_hip", (0.04, -0.06, -0.22)),
     "head": Site("head", (-0.08, 0.0, 0.12)),  # back of a headband
 }
-"""All sites, the four that are always worn first. The neck sensor's orientation lies between ``spine3`` and ``head``."""
+"""All sites, the four that are always worn first.
+
+The neck sensor's orientation lies between ``spine3`` and ``head``.
+"""
 
 
 PER_EXTRA: Final = 13
-"""Numbers of an optional site among the network's inputs: how much it counts (0 to 1), and that times its acceleration (3) and orientation (9)."""
+"""Numbers of an optional site among the network's inputs: how much it counts (0 to 1), and that
+times its acceleration (3) and orientation (9).
+"""
 RETURN_FRAMES: Final = 30
-"""Frames over which a sensor that was lost counts more and more again, so that the body does not jump; training draws the same."""
+"""Frames over which a sensor that was lost counts more and more again, so that the body does not
+jump; training draws the same.
+"""
 
 
 def worn_sites(sites: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     """A choice of sites in the order of `ALL_SITES`.
 
     Raises:
-        PallasError: a site is unknown or named twice, or one of the four that are always needed is missing.
+        PallasError: a site is unknown or named twice, or one of the four that are always needed is
+            missing.
     """
     for site in sites:
         if site not in ALL_SITES:

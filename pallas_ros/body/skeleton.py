@@ -1,9 +1,11 @@
-"""Segment lengths of the 22-joint body: from the operator's height by published anthropometry, or set one by one.
+"""Segment lengths of the 22-joint body: from the operator's height by published anthropometry, or
+set one by one.
 
-Long bones, shoulder and ankle heights are the fractions of stature of Drillis and Contini (1966) as tabulated by
-Winter, *Biomechanics and Motor Control of Human Movement* (2009), table 4.1; the half width of the hips follows Bell et al.
-(1990) with a mean inter-ASIS distance. Points inside the trunk have no standard fractions: those are chosen so that
-C7 (neck) lies at 0.86 and the head joint at 0.91 of stature.
+Long bones, shoulder and ankle heights are the fractions of stature of Drillis and Contini (1966) as
+tabulated by Winter, *Biomechanics and Motor Control of Human Movement* (2009), table 4.1; the half
+width of the hips follows Bell et al. (1990) with a mean inter-ASIS distance. Points inside the
+trunk have no standard fractions: those are chosen so that C7 (neck) lies at 0.86 and the head joint
+at 0.91 of stature.
 """
 
 from dataclasses import dataclass
@@ -32,7 +34,9 @@ SEGMENT_FRACTIONS: dict[str, float] = {
     "hand": 0.108,
     "head_height": 0.090,
 }
-"""Segment name to fraction of stature. ``foot`` is ankle to toe base; ``hand`` and ``head_height`` reach past the last joint."""
+"""Segment name to fraction of stature. ``foot`` is ankle to toe base; ``hand`` and ``head_height``
+reach past the last joint.
+"""
 
 _TRUNK_SHARES = {"spine1": 0.205, "spine2": 0.226, "spine3": 0.102, "neck": 0.467}
 
@@ -42,7 +46,8 @@ class Skeleton:
     """A body's fixed geometry.
 
     Attributes:
-        offsets: (22, 3) m, of every joint from its parent in the T-pose (facing +x, left along +y, z up); zero for the pelvis.
+        offsets: (22, 3) m, of every joint from its parent in the T-pose (facing +x, left along +y,
+            z up); zero for the pelvis.
         hand: m, from the wrist to the finger tips.
         head: m, from the head joint to the crown.
         sole: m, from the ankle down to the ground when standing.
@@ -64,7 +69,9 @@ class Skeleton:
 
     @property
     def rest_positions(self) -> NDArray[np.float64]:
-        """Joint positions (22, 3) m in the T-pose, feet on the ground z = 0, pelvis over the origin."""
+        """Joint positions (22, 3) m in the T-pose, feet on the ground z = 0, pelvis over the
+        origin.
+        """
         positions = np.zeros_like(self.offsets)
         for joint in range(1, len(JOINTS)):
             positions[joint] = positions[PARENTS[joint]] + self.offsets[joint]
@@ -80,7 +87,8 @@ class Skeleton:
     def from_height(
         cls, height: float = DEFAULT_HEIGHT_M, segments: dict[str, float] | None = None
     ) -> "Skeleton":
-        """The body of an operator ``height`` m tall, with the lengths in ``segments`` (name to m) put in place of the table's.
+        """The body of an operator ``height`` m tall, with the lengths in ``segments`` (name to m)
+        put in place of the table's.
 
         Raises:
             PallasError: the height or a segment's name or length is not that of a human.
@@ -98,7 +106,8 @@ class Skeleton:
                 )
             if not 0.4 * m[name] <= length <= 2.5 * m[name]:
                 raise PallasError(
-                    f"body segment '{name}' of {length} m does not fit a height of {height} m (expected about {m[name]:.3f} m)"
+                    f"body segment '{name}' of {length} m does not fit a height of {height} m"
+                    f" (expected about {m[name]:.3f} m)"
                 )
             m[name] = float(length)
         offsets = np.zeros((len(JOINTS), 3))

@@ -1,1 +1,3 @@
-"""The subcommands of `pallas`: each a module with HELP, EXAMPLE, configure(parser) and run(args), named in setup.cfg."""
+"""The subcommands of `pallas`: each a module with HELP, EXAMPLE, configure(parser) and run(args),
+named in setup.cfg.
+"""

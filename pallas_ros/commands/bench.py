@@ -12,7 +12,8 @@ HELP = "measure speed, latency and safety on this machine, beside the goals"
 EXAMPLE = """\
   pallas bench                              everything, about five minutes
   pallas bench --only step yardsticks       the network alone, and beside those of TransPose and PIP
-  pallas bench --json bench.json            also as {"rows": [{"name", "case", "metric", "value", "unit"}, ...]}
+  pallas bench --json bench.json
+      also as {"rows": [{"name", "case", "metric", "value", "unit"}, ...]}
   pallas bench --only soak --soak 1000000   memory and latency over a million frames"""
 
 
@@ -57,12 +58,14 @@ def run(args: argparse.Namespace) -> int:
             raise PallasError(f"there is no benchmark '{name}': there are {', '.join(known)}")
     if args.frames < 100 or args.seconds < 5 or args.soak < 0 or 0 < args.soak < 1000:
         raise PallasError(
-            "too short to mean anything: --frames of 100 or more, --seconds of 5 or more, --soak of 1000 or more"
+            "too short to mean anything: --frames of 100 or more, --seconds of 5 or more, --soak of"
+            " 1000 or more"
         )
     settings = BenchSettings(
         args.frames, args.soak, args.seconds, args.models or resource("models"), args.threads
     )
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    load = os.getloadavg()[0]
+    cores = os.cpu_count() or 1
     print(
         f"{cores} cores, load {load:.1f}"
         + (

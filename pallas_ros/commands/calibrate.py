@@ -33,11 +33,14 @@ HELP = "Calibrate the worn sensors to the wearer's bones, step by step."
 EXAMPLE = """\
 examples:
   pallas calibrate me.yaml --ports /dev/ttyUSB0 /dev/ttyUSB1 /dev/ttyUSB2 /dev/ttyUSB3
-  pallas calibrate me.yaml --ports auto --protocol xsens       asks to shake each sensor, then leads through the steps
+  pallas calibrate me.yaml --ports auto --protocol xsens
+      asks to shake each sensor, then leads through the steps
   pallas calibrate me.yaml --ports /dev/ttyUSB0 /dev/ttyUSB1 /dev/ttyUSB2 /dev/ttyUSB3 --baud 9600
-  pallas calibrate me.yaml --simulate                          with simulated sensors, worn any way, 10 degrees askew
+  pallas calibrate me.yaml --simulate
+      with simulated sensors, worn any way, 10 degrees askew
   pallas calibrate me.yaml --from session.npz --procedure tpose
-  pallas calibrate me.yaml --check --ports usb:A1 usb:A2 usb:A3 usb:A4     does the file belong to these sensors?
+  pallas calibrate me.yaml --check --ports usb:A1 usb:A2 usb:A3 usb:A4
+      does the file belong to these sensors?
 
 procedures:
 """
@@ -78,8 +81,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="SITE",
-        help=f"optional sensors worn besides, x forward and z up in the T-pose: {', '.join(EXTRA_SITES)}; "
-        "their ports follow the four",
+        help=(
+            "optional sensors worn besides, x forward and z up in the T-pose:"
+            f" {', '.join(EXTRA_SITES)}; their ports follow the four"
+        ),
     )
     parser.add_argument(
         "--protocol", default="witmotion", choices=list(PROTOCOLS), help="what the sensors speak"
@@ -89,7 +94,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="RATE",
-        help="speed of the ports (default: the protocol's, and where that is not understood its others)",
+        help=(
+            "speed of the ports (default: the protocol's, and where that is not understood its"
+            " others)"
+        ),
     )
     parser.add_argument(
         "--orientation",
@@ -133,12 +141,14 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(f"--baud {args.baud}: give 300 to 4000000")
     if args.check:
         return _check(path, args)
-    driver, sensors = None, dict[str, str]()
+    driver = None
+    sensors = dict[str, str]()
     if args.ports:
         driver, samples = _live(args)
     elif args.recording:
         source = open_source(args.recording, extra_sites=args.extra_sites)
-        samples, sensors = source.samples, source.sensors
+        samples = source.samples
+        sensors = source.sensors
     else:
         samples = iter(_simulated(args))
     try:
@@ -206,7 +216,8 @@ def _calibrator(args: argparse.Namespace, path: Path) -> Calibrator:
     if args.procedure == "known_pose":
         if not args.pose:
             raise PallasError(
-                "the procedure 'known_pose' needs --pose, a motion file whose first frame is the pose"
+                "the procedure 'known_pose' needs --pose, a motion file whose first frame is the"
+                " pose"
             )
         joints = dict(zip(JOINTS, load_motion(args.pose).rotations[0].tolist(), strict=True))
     current = Calibration.load(path) if args.procedure == "rest" else None
@@ -235,7 +246,8 @@ def _live(args: argparse.Namespace) -> tuple[ImuDriver, Iterator[Timed]]:
     driver.start()
 
     def samples() -> Iterator[Timed]:
-        until, asked = time.monotonic() + args.timeout, None
+        until = time.monotonic() + args.timeout
+        asked = None
         while time.monotonic() < until:
             try:
                 yield heard.get(timeout=0.5)
@@ -256,9 +268,11 @@ def _simulated(args: argparse.Namespace) -> Sequence[Timed]:
     functional = args.procedure == "functional"
     any_way = functional and not args.as_documented
     worn = {
-        site: rotations.normalise(rng.standard_normal(4))
-        if any_way and site in SITES
-        else rotations.IDENTITY
+        site: (
+            rotations.normalise(rng.standard_normal(4))
+            if any_way and site in SITES
+            else rotations.IDENTITY
+        )
         for site in _sites(args)
     }
     motion = (
@@ -310,13 +324,14 @@ def _report(found: Calibration, path: Path, as_json: bool) -> None:
         )
         return
     print(
-        f"{'site':12} {'residual':>9} {'heading':>9} {'gyroscope bias':>15} {'1 g reads':>10}  sensor"
+        f"{'site':12} {'residual':>9} {'heading':>9} {'gyroscope bias':>15} {'1 g reads':>10} "
+        " sensor"
     )
     for site, s in found.sites.items():
         bias = np.degrees(np.linalg.norm(s.gyroscope_bias))
         print(
-            f"{site:12} {np.degrees(s.residual):6.1f} deg {np.degrees(s.heading_offset):5.0f} deg {bias:9.2f} deg/s "
-            f"{9.80665 / s.acceleration_scale:10.3f}  {s.sensor}"
+            f"{site:12} {np.degrees(s.residual):6.1f} deg {np.degrees(s.heading_offset):5.0f} deg"
+            f" {bias:9.2f} deg/s {9.80665 / s.acceleration_scale:10.3f}  {s.sensor}"
         )
     for warning in found.warnings:
         print(f"warning: {warning}")

@@ -22,7 +22,8 @@ examples:
   pallas cut walk.npz --from 3 -o start.npz                   an IMU recording from 3 s on
   pallas cut recordings/monday -o short --to 60
 
-Seconds count from the first message. Calibration and robot description, published once at the start, are kept."""
+Seconds count from the first message. Calibration and robot description, published once at the
+start, are kept."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     """Cut."""
     if not 0 <= args.start < args.stop or not math.isfinite(args.start):
         raise PallasError(
-            f"--from {args.start:g} --to {args.stop:g}: give seconds, the first less than the second"
+            f"--from {args.start:g} --to {args.stop:g}: give seconds, the first less than the"
+            " second"
         )
     whole = args.input.resolve()
     recording = whole.suffix == ".npz"
@@ -90,7 +92,8 @@ def _cut_recording(args: argparse.Namespace, out: Path) -> int:
     inside = (since >= args.start) & (since < args.stop)
     if not inside.any():
         raise PallasError(
-            f"{args.input}: no sample from {args.start:g} to {args.stop:g} s; it lasts {since[-1]:.1f} s"
+            f"{args.input}: no sample from {args.start:g} to {args.stop:g} s; it lasts"
+            f" {since[-1]:.1f} s"
         )
     of_time = {
         name

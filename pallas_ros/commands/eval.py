@@ -6,8 +6,10 @@ from pallas_ros.commands import tasks
 
 HELP = "measure a model's accuracy on motion it was not trained on, beside baselines"
 EXAMPLE = """\
-  pallas eval pallas --data ../shared/data                    seen, unseen and real, beside T-pose and mean pose
-  pallas eval pallas --data ../shared/data --json eval.json   also as {"rows": [{"name", "case", "metric", "value", "unit"}, ...]}"""
+  pallas eval pallas --data ../shared/data
+      seen, unseen and real, beside T-pose and mean pose
+  pallas eval pallas --data ../shared/data --json eval.json
+      also as {"rows": [{"name", "case", "metric", "value", "unit"}, ...]}"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

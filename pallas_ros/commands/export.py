@@ -17,7 +17,8 @@ from pallas_ros.runtime.model_file import ModelFile
 HELP = "write trained weights as a model file (.onnx) that streams on every backend"
 EXAMPLE = """\
   pallas export models/pallas.safetensors                  writes models/pallas.onnx
-  pallas export out/run/weights.safetensors tuned.onnx     use it with: pallas up model:=tuned.onnx"""
+  pallas export out/run/weights.safetensors tuned.onnx
+      use it with: pallas up model:=tuned.onnx"""
 
 GROUP = "pallas.export"
 Exporter = Callable[[Path, Path, str], Path]
@@ -45,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     kind = args.kind or kind_of(args.weights)
     if kind not in exporters:
         raise PallasError(
-            f"{args.weights}: weights of kind '{kind}' cannot be exported; there are {', '.join(sorted(exporters))} (--kind names one)"
+            f"{args.weights}: weights of kind '{kind}' cannot be exported; there are"
+            f" {', '.join(sorted(exporters))} (--kind names one)"
         )
     out = args.out or args.weights.with_suffix(".onnx")
     if out.suffix != ".onnx" or not out.absolute().parent.is_dir():
@@ -55,18 +57,20 @@ def run(args: argparse.Namespace) -> int:
         exporter: Exporter = exporters[kind].load()
     except ImportError as error:
         raise PallasError(
-            f"export needs a package that is not installed ({error.name}): pip install 'pallas-ros[train]'"
+            f"export needs a package that is not installed ({error.name}): pip install"
+            " 'pallas-ros[train]'"
         ) from None
     path = exporter(args.weights, out, revision())
     difference = compare(path, args.weights)
     model = ModelFile.load(path)
     print(
-        f"{path}: {len(model.data) / 1e6:.1f} MB, {model.metadata['parameters']} weights, 1 to 16 bodies, sha256 {model.sha256[:12]}; "
-        f"agrees with torch to {difference:.0e}"
+        f"{path}: {len(model.data) / 1e6:.1f} MB, {model.metadata['parameters']} weights, 1 to 16"
+        f" bodies, sha256 {model.sha256[:12]}; agrees with torch to {difference:.0e}"
     )
     if difference > _LIMIT:
         raise PallasError(
-            f"{path} does not agree with its weights (difference {difference:.1e}): do not use it, and report this"
+            f"{path} does not agree with its weights (difference {difference:.1e}): do not use it,"
+            " and report this"
         )
     return 0
 
@@ -82,19 +86,23 @@ def kind_of(weights: Path) -> str:
         return str(parse_json(text, str(weights), "description of a model")["kind"])
     except (KeyError, TypeError):
         raise PallasError(
-            f"{weights}: does not say what network its weights are of: give --kind, or a file written by `pallas train`"
+            f"{weights}: does not say what network its weights are of: give --kind, or a file"
+            " written by `pallas train`"
         ) from None
 
 
 def compare(path: Path, weights: Path) -> float:
-    """How well ONNX Runtime and torch agree over frames of noise in 0 to 1: 99 % of the outputs to within this (relative where above 1).
+    """How well ONNX Runtime and torch agree over frames of noise in 0 to 1: 99 % of the outputs to
+    within this (relative where above 1).
 
-    Not the largest difference: noise is no body, and where two axes are nearly parallel its rotations amplify rounding.
+    Not the largest difference: noise is no body, and where two axes are nearly parallel its
+    rotations amplify rounding.
     """
     from pallas_ros.runtime.torch_backend import TorchStream
 
     model = ModelFile.load(path)
-    stream, reference = open_stream(path, "onnxruntime"), TorchStream.open(model, weights=weights)
+    stream = open_stream(path, "onnxruntime")
+    reference = TorchStream.open(model, weights=weights)
     generator = np.random.default_rng(0)
     differences = []
     for _ in range(_FRAMES):
@@ -102,7 +110,8 @@ def compare(path: Path, weights: Path) -> float:
             name: generator.uniform(0, 1, shape).astype(np.float32)
             for name, shape in stream.inputs.items()
         }
-        ours, theirs = stream.step(frame), reference.step(frame)
+        ours = stream.step(frame)
+        theirs = reference.step(frame)
         differences += [
             (np.abs(ours[name] - theirs[name]) / np.maximum(1.0, np.abs(theirs[name]))).ravel()
             for name in ours

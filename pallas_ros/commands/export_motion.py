@@ -42,7 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--topic",
-        help=f"of a bag (default: {TOPIC_HPSTM_BODY}, else {TOPIC_PALLAS_BODY}, else {TOPIC_POSE_BODY})",
+        help=(
+            f"of a bag (default: {TOPIC_HPSTM_BODY}, else {TOPIC_PALLAS_BODY}, else"
+            f" {TOPIC_POSE_BODY})"
+        ),
     )
     add_options(parser)
 
@@ -64,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def from_bag(path: Path, topic: str | None) -> Motion:
-    """The bodies of a bag on the 60 Hz grid; frames that are missing repeat the one before and are not valid.
+    """The bodies of a bag on the 60 Hz grid; frames that are missing repeat the one before and are
+    not valid.
 
     Raises:
         PallasError: no bodies in the bag.
@@ -85,9 +89,13 @@ def from_bag(path: Path, topic: str | None) -> Motion:
     grid = np.arange(min(frames), max(frames) + 1)
     if len(grid) > 100 * len(frames) + 1000:
         raise PallasError(
-            f"{path}: the stamps on {chosen} jump over {len(grid) / MODEL_RATE_HZ:.0f} s with only {len(frames)} bodies"
+            f"{path}: the stamps on {chosen} jump over {len(grid) / MODEL_RATE_HZ:.0f} s with only"
+            f" {len(frames)} bodies"
         )
-    body, positions, rotations, valid = frames[int(grid[0])], [], [], []
+    body = frames[int(grid[0])]
+    positions = []
+    rotations = []
+    valid = []
     for index in grid.tolist():
         body = frames.get(index, body)
         positions.append(body.positions)

@@ -11,11 +11,13 @@ HELP = (
 
 EXAMPLE = """\
 examples:
-  pallas heading                       all sensors; stand and look straight ahead: that is +x from now on
+  pallas heading
+      all sensors; stand and look straight ahead: that is +x from now on
   pallas heading left_wrist            that sensor alone, relative to the trunk
   pallas heading --stance forward      the forearms point forward, whatever they seem to do
 
-Stand straight; each forearm hangs with the palm to the thigh, points forward, or points sideways. In the terminal of `pallas up` the key h does the same for
+Stand straight; each forearm hangs with the palm to the thigh, points forward, or points sideways.
+In the terminal of `pallas up` the key h does the same for
 all sensors, 1 to 4 for one."""
 
 

@@ -14,16 +14,22 @@ EXAMPLE = """\
 examples:
   pallas up record:=bags/a view:=true operator:=auto    everything that shall be allowed runs
   pallas policy security/policy.xml                     in another terminal
-  ros2 security create_keystore security/keys           these three on a machine with ROS 2 and sros2
+  ros2 security create_keystore security/keys
+      these three on a machine with ROS 2 and sros2
   ros2 security create_enclave security/keys /pallas/retarget         for each node of the policy
   ros2 security create_permission security/keys /pallas/retarget security/policy.xml
-  ROS_SECURITY_ENABLE=true ROS_SECURITY_STRATEGY=Enforce ROS_SECURITY_KEYSTORE=security/keys pallas up
+  ROS_SECURITY_ENABLE=true ROS_SECURITY_STRATEGY=Enforce ROS_SECURITY_KEYSTORE=security/keys \\
+      pallas up
 
-Each node has an enclave of its own, /pallas/<node>, which `pallas up` and the launch files use where ROS_SECURITY_ENABLE is true. The ROS 2
-wheels of `make setup` contain a Fast DDS without security, and say so; an installation from ROS's own packages has it."""
+Each node has an enclave of its own, /pallas/<node>, which `pallas up` and the launch files use
+where ROS_SECURITY_ENABLE is true. The ROS 2
+wheels of `make setup` contain a Fast DDS without security, and say so; an installation from ROS's
+own packages has it."""
 
 SETTLE_S = 4.0
-"""Discovery is complete once nothing new came for this long: participants announce themselves at least every 3 s."""
+"""Discovery is complete once nothing new came for this long: participants announce themselves at
+least every 3 s.
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

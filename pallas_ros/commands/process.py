@@ -39,12 +39,17 @@ HELP = "Turn an IMU recording (.npz, rosbag2 folder or .mcap) into a motion file
 EXAMPLE = """\
 examples:
   pallas process walk.npz motion.npz
-  pallas process recordings/first motion.npz            a bag; its own calibration is used, so that the body is the live one
+  pallas process recordings/first motion.npz
+      a bag; its own calibration is used, so that the body is the live one
   pallas process walk.npz motion.npz --calibration me.yaml --height 1.82
-  pallas process session/ motion.npz --topics pelvis="Waist 6541" neck="Neck 6542" left_wrist="L 6543" right_wrist="R 6544"   CSV files of a logger
-  pallas process mine.mcap motion.npz --topics pelvis=/imu1/data neck=/imu2/data left_wrist=/imu3/data right_wrist=/imu4/data
+  pallas process session/ motion.npz --topics pelvis="Waist 6541" neck="Neck 6542" \\
+      left_wrist="L 6543" right_wrist="R 6544"
+      CSV files of a logger
+  pallas process mine.mcap motion.npz --topics pelvis=/imu1/data neck=/imu2/data \\
+      left_wrist=/imu3/data right_wrist=/imu4/data
 
-Recordings with calibrated=True are taken as they are. For others the calibration is the one given, the one recorded in the bag, or it is found from
+Recordings with calibrated=True are taken as they are. For others the calibration is the one
+given, the one recorded in the bag, or it is found from
 a still T-pose at the start."""
 
 IMU = "sensor_msgs/msg/Imu"
@@ -76,7 +81,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="SITE=TOPIC",
-        help="of a bag: which sensor_msgs/Imu topic is worn where (default: /imu/<site>); of a folder of CSV files: which sensor's folder or file",
+        help=(
+            "of a bag: which sensor_msgs/Imu topic is worn where (default: /imu/<site>); of a"
+            " folder of CSV files: which sensor's folder or file"
+        ),
     )
     parser.add_argument(
         "--orientation",
@@ -147,14 +155,16 @@ def run(args: argparse.Namespace) -> int:
             raise PallasError(f"{args.input}: {'; '.join(source.meaningless)}")
     if not motion.frames:
         raise PallasError(f"{args.input}: no body came out of it: {source.why_nothing}")
-    took, seconds = time.perf_counter() - begun, (motion.last - motion.first) * 1e-9
+    took = time.perf_counter() - begun
+    seconds = (motion.last - motion.first) * 1e-9
     if damage := source.damage():
         print(f"pallas: {args.input}: {damage}; what is whole was used", file=sys.stderr)
     for sentence in source.refused:
         print(f"pallas: {sentence}", file=sys.stderr)
     if source.lost:
         print(
-            f"pallas: {source.lost} frames of the live run are not in the bag: bodies after them differ a little from the live ones",
+            f"pallas: {source.lost} frames of the live run are not in the bag: bodies after them"
+            " differ a little from the live ones",
             file=sys.stderr,
         )
     left_out = (
@@ -166,7 +176,8 @@ def run(args: argparse.Namespace) -> int:
         else ""
     )
     print(
-        f"{args.output}: {motion.frames} frames, {seconds:.1f} s, {seconds / took:.0f} times real time{left_out}{estimated}"
+        f"{args.output}: {motion.frames} frames, {seconds:.1f} s, {seconds / took:.0f} times real"
+        f" time{left_out}{estimated}"
     )
     return 0
 
@@ -180,7 +191,8 @@ class Source:
         calibrations: those that hold, with the stamp (ns) each holds from.
         duration_s: of all of it.
         sensors: site -> identity of the sensor worn there at the beginning, as far as recorded.
-        frames: the synchronised frames of the live run, or None where they were not recorded from its first body on.
+        frames: the synchronised frames of the live run, or None where they were not recorded from
+            its first body on.
         damage: what is known to be wrong with the recording once it was read, in words.
         lost: frames between those that the bag does not have, as far as it was read.
         extra_sites: the optional sensors among them that are used.
@@ -214,7 +226,8 @@ def open_source(
 
     Args:
         path: an IMU recording, or a bag.
-        topics: of a bag: site -> topic, where it is another than /imu/<site>; of a folder of CSV files: site -> sensor.
+        topics: of a bag: site -> topic, where it is another than /imu/<site>; of a folder of CSV
+            files: site -> sensor.
         as_is: see `load_recording`.
         extra_sites: the optional sensors to use; ``["all"]``: all it has.
 
@@ -259,7 +272,8 @@ def open_source(
 
 
 def topics_given(words: Sequence[str]) -> dict[str, str]:
-    """Site -> topic from words like ``neck=/imu2/data``; four topics alone are in the order of `SITES`.
+    """Site -> topic from words like ``neck=/imu2/data``; four topics alone are in the order of
+    `SITES`.
 
     Raises:
         PallasError: a word is not of that form, or a site is given twice.
@@ -271,7 +285,8 @@ def topics_given(words: Sequence[str]) -> dict[str, str]:
         site, _, topic = word.partition("=")
         if site not in ALL_SITES or not topic or site in topics:
             raise PallasError(
-                f"--topics {word[:80]}: give each site once, as SITE=TOPIC; sites are {', '.join(ALL_SITES)}"
+                f"--topics {word[:80]}: give each site once, as SITE=TOPIC; sites are"
+                f" {', '.join(ALL_SITES)}"
             )
         topics[site] = topic
     return topics
@@ -280,7 +295,8 @@ def topics_given(words: Sequence[str]) -> dict[str, str]:
 def worn_topics(bag: Bag, given: Mapping[str, str], sites: Sequence[str] = SITES) -> dict[str, str]:
     """Topic -> site of the IMU topics of a bag.
 
-    A site's topic is the one given, else /imu/<site>, else the only topic of IMU messages with the site in its name.
+    A site's topic is the one given, else /imu/<site>, else the only topic of IMU messages with the
+    site in its name.
 
     Raises:
         PallasError: a site has none; the sentence names the topics there are.
@@ -312,9 +328,10 @@ def process(
 ) -> Iterator[BodyFrame]:
     """The bodies of a recording.
 
-    A calibration of the settings holds for all of it; else each recorded one from its stamp on; else it is found from a still
-    T-pose. Where the live run's synchronised frames were recorded too and no calibration is given, the bodies are made from them:
-    then they are those of the live run whatever order the samples of different sensors reached it in.
+    A calibration of the settings holds for all of it; else each recorded one from its stamp on;
+    else it is found from a still T-pose. Where the live run's synchronised frames were recorded too
+    and no calibration is given, the bodies are made from them: then they are those of the live run
+    whatever order the samples of different sensors reached it in.
 
     Raises:
         PallasError: the calibration of the settings was made with other sensors than the recording.
@@ -365,7 +382,9 @@ def _bag_sensors(bag: Bag) -> dict[str, str]:
 
 
 def _bag_frames(bag: Bag) -> Iterator[ImuFrame] | None:
-    """The synchronised frames of a bag, or None where the first one is not that with which the estimator began."""
+    """The synchronised frames of a bag, or None where the first one is not that with which the
+    estimator began.
+    """
     if TOPIC_IMU_FRAME not in bag.topics:
         return None
     frames = (imu_frame_from_msg(message) for _, message in bag.read(TOPIC_IMU_FRAME))

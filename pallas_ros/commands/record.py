@@ -16,7 +16,8 @@ examples:
   pallas record recordings/monday                          every topic that is published
   pallas record imu --topics '/imu/*' /pallas/calibration  what is needed to run the pipeline again
   pallas record long --split-megabytes 500 --compression zstd
-  pallas repair recordings/monday                          after a crash: at most the last second is lost"""
+  pallas repair recordings/monday
+      after a crash: at most the last second is lost"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

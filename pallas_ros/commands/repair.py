@@ -13,8 +13,10 @@ EXAMPLE = """\
 example:
   pallas repair recordings/monday
 
-Every byte is read. Nothing is done to a bag that is whole; of a damaged one what is whole is written to new files, and the
-damaged files are kept in its folder `original`. `pallas` itself reads a damaged bag as it is; `ros2 bag`, Foxglove and others
+Every byte is read. Nothing is done to a bag that is whole; of a damaged one what is whole is
+written to new files, and the
+damaged files are kept in its folder `original`. `pallas` itself reads a damaged bag as it is;
+`ros2 bag`, Foxglove and others
 want the index that this writes."""
 
 
@@ -29,11 +31,13 @@ def run(args: argparse.Namespace) -> int:
         found = repair(args.bag, lambda count: bar.update(count - bar.n))
     if not found.damage:
         print(
-            f"{args.bag} is whole: {found.messages} messages in {found.duration:.1f} s, nothing to do"
+            f"{args.bag} is whole: {found.messages} messages in {found.duration:.1f} s, nothing"
+            " to do"
         )
         return 0
     kept = f"; what was there before is in {found.original}" if found.original else ""
     print(
-        f"{args.bag} is repaired: {found.messages} messages in {found.duration:.1f} s are kept ({found.damage}){kept}"
+        f"{args.bag} is repaired: {found.messages} messages in {found.duration:.1f} s are kept"
+        f" ({found.damage}){kept}"
     )
     return 0

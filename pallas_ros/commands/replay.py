@@ -14,12 +14,15 @@ HELP = "Play a bag into the graph, with its clock if wanted."
 
 EXAMPLE = """\
 examples:
-  pallas replay recordings/monday                               look at it in RViz or with `pallas view`
+  pallas replay recordings/monday
+      look at it in RViz or with `pallas view`
   pallas replay recordings/monday --inputs --clock              drive the nodes again:
-  pallas up imu_source:=topics use_sim_time:=true               ... with this in another terminal, started first
+  pallas up imu_source:=topics use_sim_time:=true
+      ... with this in another terminal, started first
   pallas replay recordings/monday --rate 0.5 --start 12
 
---inputs plays only what comes from outside (sensors, camera poses, the dead-man switch), so that the running nodes make the rest anew."""
+--inputs plays only what comes from outside (sensors, camera poses, the dead-man switch), so that
+the running nodes compute the rest again."""
 
 INPUTS = ["/imu/*", "/pose/*", "/camera/*", "/retarget/dead_man", "/emergency_stop"]
 
@@ -104,12 +107,14 @@ def run(args: argparse.Namespace) -> int:
         if known:
             print(f"{args.bag}: {known}; what is whole is played")
         print(
-            f"playing {len(player.topics)} topics of {args.bag}, {bag.duration:.1f} s; Ctrl-C to stop",
+            f"playing {len(player.topics)} topics of {args.bag}, {bag.duration:.1f} s; Ctrl-C to"
+            " stop",
             flush=True,
         )
         if not player.wait_for_subscribers():
             print(f"nobody subscribed in {args.wait:g} s; playing all the same", flush=True)
-        length, count = min(bag.duration - args.start, args.duration or bag.duration), 0
+        length = min(bag.duration - args.start, args.duration or bag.duration)
+        count = 0
         while True:
             with tqdm(
                 total=round(length, 1),

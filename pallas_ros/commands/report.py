@@ -16,8 +16,10 @@ HELP = "Write one self-contained HTML page about a bag, or about every bag of a 
 
 EXAMPLE = """\
 examples:
-  pallas report recordings/monday                 recordings/monday.html: rates, latency, confidence, joints, events, pictures, a film
-  pallas report recordings -o reports             a page a bag and reports/index.html, over all cores
+  pallas report recordings/monday
+      recordings/monday.html: rates, latency, confidence, joints, events, pictures, a film
+  pallas report recordings -o reports
+      a page a bag and reports/index.html, over all cores
   pallas report recordings/monday --no-film       quicker, smaller"""
 
 
@@ -54,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
             written = write_report(args.bag, page, not args.no_film, progress)
         print(
-            f"{written.page}: {written.page.stat().st_size / 1e6:.1f} MB, {written.figures['duration_s']:.1f} s of recording"
+            f"{written.page}: {written.page.stat().st_size / 1e6:.1f} MB,"
+            f" {written.figures['duration_s']:.1f} s of recording"
         )
         if written.damage:
             print(f"pallas: {args.bag}: {written.damage}; what is whole is shown", file=sys.stderr)
@@ -91,12 +94,15 @@ def find_bags(path: Path) -> list[Path]:
 
 
 def page_names(bags: list[Path], root: Path, folder: Path) -> dict[Path, Path]:
-    """The page of each bag below ``root``: in ``folder`` where the bag is below ``root``, no two the same, none the index."""
+    """The page of each bag below ``root``: in ``folder`` where the bag is below ``root``, no two
+    the same, none the index.
+    """
     taken = {"index.html"}
     pages = {}
     for bag in bags:
         place = bag.relative_to(root)
-        page, number = place.with_name(f"{place.name}.html"), 1
+        page = place.with_name(f"{place.name}.html")
+        number = 1
         while str(page).lower() in taken or (folder / page).is_dir():
             number += 1
             page = place.with_name(f"{place.name}_{number}.html")

@@ -1,4 +1,6 @@
-"""What `pallas train` and `pallas eval` have in common: they hand on to the module of a model, found by entry points."""
+"""What `pallas train` and `pallas eval` have in common: they hand on to the module of a model,
+found by entry points.
+"""
 
 import argparse
 import importlib.metadata
@@ -23,7 +25,8 @@ class Task(Protocol):
 
 
 THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-"""Waiting threads sleep. By default they spin, and where another process wants the core of one, all others spin until it is done:
+"""Waiting threads sleep. By default they spin, and where another process wants the core of one, all
+others spin until it is done:
 on a machine with one other process at work, evaluation took twenty times as long."""
 
 
@@ -37,7 +40,8 @@ def configure(parser: argparse.ArgumentParser, group: str) -> None:
             task = cast(Task, entry.load())
         except ModuleNotFoundError as error:
             raise PallasError(
-                f"'{entry.name}' needs the Python package {error.name}: run `make setup`, or pip install 'pallas-ros[train]'"
+                f"'{entry.name}' needs the Python package {error.name}: run `make setup`, or pip"
+                " install 'pallas-ros[train]'"
             ) from error
         model = subparsers.add_parser(
             entry.name,

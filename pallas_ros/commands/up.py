@@ -1,4 +1,6 @@
-"""`pallas up`: start the graph of nodes, as `ros2 launch pallas bringup.launch.py` does, on a machine that need not have `launch`."""
+"""`pallas up`: start the graph of nodes, as `ros2 launch pallas bringup.launch.py` does, on a
+machine that need not have `launch`.
+"""
 
 import argparse
 import sys
@@ -12,13 +14,16 @@ HELP = "Start the whole graph of nodes: sensors (or simulated ones), body, smoot
 
 EXAMPLE = """\
 examples:
-  pallas up                                              simulated sensors, simulated Panda, until Ctrl-C
+  pallas up
+      simulated sensors, simulated Panda, until Ctrl-C
   pallas up --duration 20 --record recordings/first      20 s, recorded to a bag
   pallas up imu_source:=serial calibration:=me.yaml robot:=ur5 arm:=real
   pallas up --config my_graph.yaml                       arguments and parameter files from a file
 
-The nodes run as separate processes. Only programs on this machine can find them and take part; discovery:=subnet opens the graph to the
-network. ROS_DOMAIN_ID runs a second graph beside the first. `pallas up --arguments` lists the arguments."""
+The nodes run as separate processes. Only programs on this machine can find them and take part;
+discovery:=subnet opens the graph to the
+network. ROS_DOMAIN_ID runs a second graph beside the first. `pallas up --arguments` lists the
+arguments."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def heading_keys() -> dict[str, list[str]]:
-    """Key -> command: ``h`` for the headings of all sensors, ``1`` to ``4`` for one, in the order of `SITES`."""
+    """Key -> command: ``h`` for the headings of all sensors, ``1`` to ``4`` for one, in the order
+    of `SITES`.
+    """
     command = [sys.executable, "-m", "pallas_ros.cli", "heading"]
     return {"h": command} | {str(n): [*command, site] for n, site in enumerate(SITES, 1)}

@@ -23,7 +23,8 @@ examples:
   pallas view recordings/monday --start 42 --paused    one instant of it; play goes on from there
   pallas view motion.npz --port 9000 --open
   pallas view dance.bvh                         a motion file of another tool
-  pallas view --host 0.0.0.0 --token auto       also from other machines, with a token (not encrypted: prefer an SSH tunnel)"""
+  pallas view --host 0.0.0.0 --token auto
+      also from other machines, with a token (not encrypted: prefer an SSH tunnel)"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="?",
         type=Path,
-        help="motion file (.npz, BVH, AMASS/SMPL, MVNX, C3D, TRC), rosbag2 folder, .mcap or .db3 (default: live)",
+        help=(
+            "motion file (.npz, BVH, AMASS/SMPL, MVNX, C3D, TRC), rosbag2 folder, .mcap or .db3"
+            " (default: live)"
+        ),
     )
     parser.add_argument("--port", type=int, default=8080, help="port to serve on (default: 8080)")
     parser.add_argument(
@@ -67,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     if args.host not in LOCAL_NAMES and not args.token:
         raise PallasError(
-            f"--host {args.host} would let others on the network look: give --token auto as well, or leave --host out"
+            f"--host {args.host} would let others on the network look: give --token auto as well,"
+            " or leave --host out"
         )
     if not 0 <= args.port <= 65535:
         raise PallasError(f"--port {args.port}: give 0 to 65535")

@@ -20,9 +20,9 @@ _WORD = re.compile(rf"[^\s'\"]{_MORE}")
 class PallasError(Exception):
     """Bad input or configuration: one sentence that says what is wrong, where, and what to do.
 
-    The command line prints the sentence and exits with status 2; a node logs it and carries on, or refuses to configure.
-    Values that the sentence echoes are shortened here, and control characters are escaped, so that no file can flood or
-    rewrite a terminal.
+    The command line prints the sentence and exits with status 2; a node logs it and carries on, or
+    refuses to configure. Values that the sentence echoes are shortened here, and control characters
+    are escaped, so that no file can flood or rewrite a terminal.
     """
 
     def __init__(self, message: object = "") -> None:
@@ -30,7 +30,9 @@ class PallasError(Exception):
 
 
 def readable(message: str) -> str:
-    """A message on one line, without control characters, its quoted values and long words shortened."""
+    """A message on one line, without control characters, its quoted values and long words
+    shortened.
+    """
     message = " ".join(message.split()) if "\n" in message or "\r" in message else message
     if not message.isprintable():
         message = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in message)

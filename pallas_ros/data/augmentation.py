@@ -1,7 +1,8 @@
-"""Training sequences: windows of clips, re-timed, mirrored, with limbs of other clips, arms that move anywhere, trunks that bend, other bodies.
+"""Training sequences: windows of clips, re-timed, mirrored, with limbs of other clips, arms that
+move anywhere, trunks that bend, other bodies.
 
-The packs hold few contents, much repeated. What is drawn here is what they lack; which of it helps was judged on the
-development contents (`splits.DEVELOPMENT_CONTENTS`), never on ``unseen``.
+The packs hold few contents, much repeated. What is drawn here is what they lack; which of it helps
+was judged on the development contents (`splits.DEVELOPMENT_CONTENTS`), never on ``unseen``.
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +27,9 @@ from pallas_ros.model import rotations
 
 @dataclass(frozen=True)
 class AugmentationSettings:
-    """Chances are per sequence (per arm where it says so), angles in degrees (standard deviations)."""
+    """Chances are per sequence (per arm where it says so), angles in degrees (standard
+    deviations).
+    """
 
     retime: float = 0.7
     speed: tuple[float, float] = (0.7, 1.4)
@@ -38,9 +41,13 @@ class AugmentationSettings:
     free_arm: float = 0.12
     """Chance, per arm, that it moves between poses drawn from the whole range of the joints."""
     foreign_upper: float = 0.0
-    """Chance that all above the pelvis comes from another clip, so that legs are not guessed from arms."""
+    """Chance that all above the pelvis comes from another clip, so that legs are not guessed from
+    arms.
+    """
     swing: float = 0.2
-    """Chance, per arm, that the forearm swings (waves, beats, scrubs) about the elbow or with the upper arm's turning."""
+    """Chance, per arm, that the forearm swings (waves, beats, scrubs) about the elbow or with the
+    upper arm's turning.
+    """
     arm_turn_deg: float = 8.0
     pronation_deg: float = 15.0
     trunk_deg: float = 4.0
@@ -48,7 +55,9 @@ class AugmentationSettings:
     """Chance that the trunk bends far (up to 80 degrees forward, 35 sideways, 50 in twist)."""
     leg_deg: float = 3.0
     extra_sites: float = 0.55
-    """Chance that sensors are worn besides the four: shins, shins and upper arms, these and thighs, all, or any subset."""
+    """Chance that sensors are worn besides the four: shins, shins and upper arms, these and thighs,
+    all, or any subset.
+    """
     extra_lost: float = 0.15
     """Chance, per optional sensor worn, that it is lost for a while."""
     segment_scale: float = 0.06
@@ -65,7 +74,9 @@ _SPINE3 = JOINT_INDEX["spine3"]
 _TRUNK = {"pelvis": 0.35, "spine1": 0.5, "spine2": 0.7, "spine3": 0.9, "neck": 0.95, "head": 1.0}
 
 
-_SHINS, _UPPER_ARMS, _THIGHS = EXTRA_SITES[:2], EXTRA_SITES[2:4], EXTRA_SITES[4:6]
+_SHINS = EXTRA_SITES[:2]
+_UPPER_ARMS = EXTRA_SITES[2:4]
+_THIGHS = EXTRA_SITES[4:6]
 _SETS = (
     _SHINS,
     (*_SHINS, *_UPPER_ARMS),
@@ -81,7 +92,8 @@ class SequenceSampler:
 
     Args:
         library: the motion.
-        clips: those to draw from; contents are drawn by the square root of their duration, so that rare ones are seen often.
+        clips: those to draw from; contents are drawn by the square root of their duration, so that
+            rare ones are seen often.
         frames: T of the sequences.
         batch: B.
     """
@@ -95,7 +107,9 @@ class SequenceSampler:
         settings: AugmentationSettings,
         seed: int,
     ) -> None:
-        self.frames, self.batch, self.settings = frames, batch, settings
+        self.frames = frames
+        self.batch = batch
+        self.settings = settings
         self.generator = torch.Generator().manual_seed(seed)
         self.q = torch.from_numpy(
             np.concatenate([library.rotations[c.start : c.stop] for c in clips])
@@ -123,7 +137,9 @@ class SequenceSampler:
         return low + (high - low) * torch.rand(*shape, generator=self.generator)
 
     def _window(self, frames: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Frame before, frame after (B, T) in the flat arrays, and the part of the way between them (B, T)."""
+        """Frame before, frame after (B, T) in the flat arrays, and the part of the way between them
+        (B, T).
+        """
         s = self.settings
         clip = torch.multinomial(
             self.weight, self.batch, replacement=True, generator=self.generator
@@ -156,7 +172,8 @@ class SequenceSampler:
 
     def __next__(self) -> Sequence:
         """The next batch."""
-        s, frames = self.settings, self.frames + 2 * MARGIN
+        s = self.settings
+        frames = self.frames + 2 * MARGIN
         window = self._window(frames)
         q = self._orientations(window, slice(None))
         before, after, part = window
@@ -173,7 +190,8 @@ class SequenceSampler:
             + torch.randn(self.batch, 1, 1, generator=self.generator) * 0.5
         )
         low, high = s.error_scale
-        # One scale of error a batch would tie the batch's samples together; the errors' own draws vary enough within it.
+        # One scale of error a batch would tie the batch's samples together; the errors' own draws
+        # vary enough within it.
         errors = s.errors.scaled(float(self._uniform(low, high, 1)))
         return sense(
             q, root, contacts, self.offsets * scale, errors, self.generator, worn=self._worn()
@@ -181,7 +199,8 @@ class SequenceSampler:
 
     def _worn(self) -> Tensor:
         """How much each optional site counts, (B, T, 7), 0 to 1."""
-        s, t = self.settings, torch.arange(self.frames)[None, :, None]
+        s = self.settings
+        t = torch.arange(self.frames)[None, :, None]
         kind = self._uniform(0.0, 1.0, self.batch)[:, None] / max(s.extra_sites, 1e-9)
         sets = torch.tensor([[site in worn for site in EXTRA_SITES] for worn in _SETS])
         drawn = torch.rand(self.batch, len(EXTRA_SITES), generator=self.generator) < 0.5
@@ -220,7 +239,8 @@ class SequenceSampler:
 
     def _arms(self, q: Tensor, frames: int) -> list[Tensor]:
         """Both arms' orientations relative to spine3, (B, T, 4, 4) each."""
-        s, out = self.settings, []
+        s = self.settings
+        out = []
         donor = self._window(frames)
         trunk = rotations.inverse(q[:, :, _SPINE3, None])
         for side in (0, 1):
@@ -245,7 +265,8 @@ class SequenceSampler:
 
     def _turn_arm(self, arm: Tensor, frames: int, side: int) -> Tensor:
         """Turn the whole arm a little about the shoulder, and the forearm about itself."""
-        s, deg = self.settings, torch.pi / 180
+        s = self.settings
+        deg = torch.pi / 180
         turn = (
             s.arm_turn_deg
             * deg
@@ -273,12 +294,16 @@ class SequenceSampler:
         return arm
 
     def _swing_arm(self, arm: Tensor, frames: int, side: int) -> Tensor:
-        """Some forearms (B, T, 4, 4) swing for a while: about the elbow's hinge, or about the upper arm, which turns with them."""
+        """Some forearms (B, T, 4, 4) swing for a while: about the elbow's hinge, or about the upper
+        arm, which turns with them.
+        """
         rows = torch.nonzero(self._chance(self.settings.swing, self.batch))[:, 0]
         if not len(rows):
             return arm
-        count, t = len(rows), torch.arange(frames) / 60
-        rate, phase = self._uniform(0.5, 2.8, count, 1), self._uniform(0, 2 * torch.pi, count, 1)
+        count = len(rows)
+        t = torch.arange(frames) / 60
+        rate = self._uniform(0.5, 2.8, count, 1)
+        phase = self._uniform(0, 2 * torch.pi, count, 1)
         fades = torch.sigmoid(
             6 * self._waves_of(count, frames)
         )  # begins and ends within the sequence
@@ -289,7 +314,8 @@ class SequenceSampler:
             * (torch.pi / 180)
         )
         about_upper_arm = self._chance(0.5, count, 1)
-        zero, sign = torch.zeros_like(angle), 1.0 if side == 0 else -1.0
+        zero = torch.zeros_like(angle)
+        sign = 1.0 if side == 0 else -1.0
         twist = rotations.from_rotvec(
             torch.stack((zero, torch.where(about_upper_arm, angle, zero), zero), -1)
         )
@@ -314,7 +340,9 @@ class SequenceSampler:
         return _smooth((count,), frames, self.generator, 0.1, 0.6)
 
     def _keyed_arm(self, count: int, free: Tensor, frames: int, side: int, keys: int = 6) -> Tensor:
-        """Arms (count, T, 4, 4) that move smoothly between key poses: of other clips, or (``free``) of the whole range of the joints."""
+        """Arms (count, T, 4, 4) that move smoothly between key poses: of other clips, or (``free``)
+        of the whole range of the joints.
+        """
         index = torch.randint(0, len(self.q), (count, keys), generator=self.generator)
         pose = rotations.normalise(self.q[index][:, :, [_SPINE3, *ARMS[side]]].float())
         local = rotations.multiply(rotations.inverse(pose[:, :, :-1]), pose[:, :, 1:])
@@ -325,7 +353,9 @@ class SequenceSampler:
             return self._uniform(low * deg, high * deg, count, keys)
 
         zero = torch.zeros(count, keys)
-        lower, swing, roll = angle(-85, 70), angle(-60, 135), angle(-70, 70)
+        lower = angle(-85, 70)
+        swing = angle(-60, 135)
+        roll = angle(-70, 70)
         raised = rotations.from_rotvec(torch.stack((sign * lower, zero, zero), -1))
         swung = rotations.from_rotvec(torch.stack((zero, zero, -sign * swing), -1))
         twist = rotations.from_rotvec(torch.stack((zero, roll, zero), -1))
@@ -342,7 +372,8 @@ class SequenceSampler:
         )  # part of the path that is travelled: how fast the arm moves
         at = torch.linspace(0, 1, frames)[None] * times[:, -1:] * length.clamp(max=1.0)
         segment = (torch.searchsorted(times, at.contiguous(), right=True) - 1).clamp(0, keys - 2)
-        begin, end = torch.gather(times, 1, segment), torch.gather(times, 1, segment + 1)
+        begin = torch.gather(times, 1, segment)
+        end = torch.gather(times, 1, segment + 1)
         rest = self._uniform(-0.5, 0.75, count).clamp_min(0)[
             :, None
         ]  # part of the time that a pose is held
@@ -358,8 +389,11 @@ class SequenceSampler:
         return torch.stack(out, dim=2)
 
     def _bend(self, q: Tensor, frames: int) -> Tensor:
-        """Bend the trunk over standing legs, and turn the legs a little; axes are those of the pelvis' heading."""
-        s, deg = self.settings, torch.pi / 180
+        """Bend the trunk over standing legs, and turn the legs a little; axes are those of the
+        pelvis' heading.
+        """
+        s = self.settings
+        deg = torch.pi / 180
         slight = (
             s.trunk_deg
             * 0.7

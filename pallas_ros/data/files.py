@@ -1,4 +1,6 @@
-"""Importers for training: motion files of any format that `pallas_ros.motion_files` reads, at the models' rate."""
+"""Importers for training: motion files of any format that `pallas_ros.motion_files` reads, at the
+models' rate.
+"""
 
 from pathlib import Path
 
@@ -54,7 +56,8 @@ def _leg(positions: Array) -> float:
 
 
 def read_folder(folder: str | Path, overrides: Overrides | None = None) -> list[PackClip]:
-    """Every motion file in a folder and those below it as training clips; a clip's content is the folder it lies in.
+    """Every motion file in a folder and those below it as training clips; a clip's content is the
+    folder it lies in.
 
     Args:
         folder: the folder.
@@ -68,7 +71,8 @@ def read_folder(folder: str | Path, overrides: Overrides | None = None) -> list[
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in known)
     if not files:
         raise PallasError(
-            f"{folder}: neither motion packs nor motion files ({', '.join(known)}) lie in it; give the folder of the motion data with --data"
+            f"{folder}: neither motion packs nor motion files ({', '.join(known)}) lie in it; give"
+            " the folder of the motion data with --data"
         )
     clips = []
     for path in files:

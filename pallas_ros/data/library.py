@@ -1,4 +1,6 @@
-"""The motion library: all clips in a few flat arrays, imported once and cached in the user's cache folder."""
+"""The motion library: all clips in a few flat arrays, imported once and cached in the user's cache
+folder.
+"""
 
 import hashlib
 import json
@@ -59,7 +61,9 @@ class MotionLibrary:
     contacts: NDArray[np.bool_]
 
     def select(self, split: str, *, development: bool | None = None) -> list[LibraryClip]:
-        """The clips of a split; ``development`` True keeps only, False drops, the contents of `DEVELOPMENT_CONTENTS`."""
+        """The clips of a split; ``development`` True keeps only, False drops, the contents of
+        `DEVELOPMENT_CONTENTS`.
+        """
         if split not in SPLITS:
             raise PallasError(f"unknown split '{split}': known are {', '.join(SPLITS)}")
         return [
@@ -78,8 +82,8 @@ class MotionLibrary:
         chosen = self.select(split, development=development)
         if not chosen:
             raise PallasError(
-                f"of {len(self.clips)} motion clips none is for '{split}': names decide, and about one in ten goes to "
-                "each of 'seen' and 'validation'; give more files"
+                f"of {len(self.clips)} motion clips none is for '{split}': names decide, and about"
+                " one in ten goes to each of 'seen' and 'validation'; give more files"
             )
         return chosen
 
@@ -89,7 +93,9 @@ class MotionLibrary:
         return np.asarray(q / np.linalg.norm(q, axis=-1, keepdims=True), dtype=np.float32)
 
     def motion(self, clip: LibraryClip, skeleton: Skeleton | None = None) -> Motion:
-        """A clip as a `Motion` of the default skeleton (or another, the path scaled by its height)."""
+        """A clip as a `Motion` of the default skeleton (or another, the path scaled by
+        its height).
+        """
         skeleton = skeleton or Skeleton.from_height()
         q = self.quaternions(clip).astype(np.float64)
         scale = skeleton.height / Skeleton.from_height().height
@@ -110,9 +116,11 @@ class MotionLibrary:
         cache: str | Path | None = None,
         overrides: Overrides | None = None,
     ) -> "MotionLibrary":
-        """The packs in ``folder``; imported on first use (ten seconds), cached under ``cache`` (default: the user's cache folder).
+        """The packs in ``folder``; imported on first use (ten seconds), cached under ``cache``
+        (default: the user's cache folder).
 
-        A folder without packs gives its motion files (BVH, AMASS and others), read with ``overrides``.
+        A folder without packs gives its motion files (BVH, AMASS and others), read with
+        ``overrides``.
 
         Raises:
             PallasError: the folder holds no motion, or a file is corrupt.
@@ -140,8 +148,11 @@ class MotionLibrary:
 
     @classmethod
     def from_clips(cls, clips: list[PackClip]) -> "MotionLibrary":
-        """A library in memory, of clips from anywhere (a user's BVH or AMASS folders); their split follows from the name."""
-        rows, start = [], 0
+        """A library in memory, of clips from anywhere (a user's BVH or AMASS folders); their split
+        follows from the name.
+        """
+        rows = []
+        start = 0
         for clip in clips:
             stop = start + len(clip.motion)
             rows.append(

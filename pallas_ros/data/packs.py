@@ -1,7 +1,9 @@
 """The motion packs (`bandai_namco.npz`, `cmu_actions.npz`, `cmu_full.npz`), as canonical motion.
 
-Bandai-Namco Research Motiondataset 1 and 2 (CC BY-NC 4.0) and, free for any use, two conversions of the CMU Graphics
-Lab database: eight actions, and 86 subjects. Their skeletons are aligned with each other (`ALIGNMENT`).
+Bandai-Namco Research Motiondataset 1 and 2 (CC BY-NC 4.0) and, free for any use, two conversions of
+the CMU Graphics
+Lab database: eight actions, and 86 subjects. Their skeletons are aligned with each other
+(`ALIGNMENT`).
 """
 
 import os
@@ -37,19 +39,23 @@ PERMISSIVE_PACKS = ("cmu_actions", "cmu_full")
 """The packs whose licence lets weights trained on them be used commercially."""
 
 LOWEST_NATIVE_HZ = 20.0
-"""Clips captured at fewer frames per second are left out: the 12 Hz ones have no accelerations worth learning from."""
+"""Clips captured at fewer frames per second are left out: the 12 Hz ones have no accelerations
+worth learning from.
+"""
 FLIP_DEG_PER_S = 2500.0
 """A joint that turns faster has flipped (no joint but a hand does): frames around are cut out."""
 SHORTEST_PIECE_S = 0.5
-SMOOTHING_FRAMES, SMOOTHING_ORDER = 15, 3
-"""Savitzky-Golay filter at 60 Hz for `cmu_full`, which is resampled from 24 Hz: an ankle at rest has 1 m/s^2 rms without."""
+SMOOTHING_FRAMES = 15
+SMOOTHING_ORDER = 3
+"""Savitzky-Golay filter at 60 Hz for `cmu_full`, which is resampled from 24 Hz: an ankle at rest
+has 1 m/s^2 rms without.
+"""
 
 _X, _Y, _Z = np.eye(3)
 _COLLAR_BACK = np.radians(16.5)  # Bandai's collar bones point this far behind sideways, standing
-_FOOT_DOWN, _TOES_DOWN = (
-    np.radians(38.5),
-    np.radians(22.5),
-)  # and its foot and toe bones this far down on a flat, standing foot (medians)
+# and its foot and toe bones this far down on a flat, standing foot (medians)
+_FOOT_DOWN = np.radians(38.5)
+_TOES_DOWN = np.radians(22.5)
 
 BANDAI_SOURCES = {
     "pelvis": ("Hips", "Hips", 0.0),
@@ -148,10 +154,12 @@ ALIGNMENT: dict[str, dict[str, tuple[float, float, float]]] = {
         "shoulder": (13.0, 0.0, 0.0),
     },
 }
-"""Constant turns (rotation vector, degrees, in the segment's own frame; of a pair the left one's, mirrored for the right), by pack.
+"""Constant turns (rotation vector, degrees, in the segment's own frame; of a pair the left one's,
+mirrored for the right), by pack.
 
-They bring the medians of standing segments in the heading frame within 3 degrees between packs (tools/compare_packs.py): trunk, thighs and shins
-upright, feet level; the upper arm hangs 15 to 19 degrees from the chest's side, as in `bandai_namco` and in optical recordings.
+They bring the medians of standing segments in the heading frame within 3 degrees between packs
+(tools/compare_packs.py): trunk, thighs and shins upright, feet level; the upper arm hangs 15 to 19
+degrees from the chest's side, as in `bandai_namco` and in optical recordings.
 """
 
 
@@ -178,7 +186,9 @@ class SourceSkeleton:
 
 
 def _bandai_rest() -> dict[str, Array]:
-    """Rest orientations (4,) by joint, from the axes that the joints' bones and hinges follow (columns: local x, y, z in the body)."""
+    """Rest orientations (4,) by joint, from the axes that the joints' bones and hinges follow
+    (columns: local x, y, z in the body).
+    """
     axes: dict[str, tuple[Array, Array]] = {"Hips": (_Z, -_Y)}
     axes.update(dict.fromkeys(("Spine", "Chest", "Neck", "Head"), (_Z, _X)))
     for side, sign in (("L", 1.0), ("R", -1.0)):
@@ -200,7 +210,9 @@ def _bandai_rest() -> dict[str, Array]:
 
 
 def bandai_skeleton(pack: dict[str, NDArray[Any]]) -> SourceSkeleton:
-    """The rest frames of `bandai_namco.npz`: its joints' x axes run along the bones, the y axes along the hinges."""
+    """The rest frames of `bandai_namco.npz`: its joints' x axes run along the bones, the y axes
+    along the hinges.
+    """
     names = [str(name) for name in pack["joint_names"]]
     return SourceSkeleton(
         names,
@@ -263,7 +275,9 @@ def unpack(quat_xyz: NDArray[np.int16]) -> NDArray[np.float32]:
 
 
 def _to_z_up(q: Array) -> Array:
-    """Orientations of y-up joints with their frames, seen from the z-up world (the joint's own axes stay)."""
+    """Orientations of y-up joints with their frames, seen from the z-up world (the joint's own axes
+    stay).
+    """
     return rotations.multiply(rotations.from_matrix(Y_UP_TO_Z_UP).astype(q.dtype), q)
 
 
@@ -355,7 +369,8 @@ class Pack:
             ends = [skeleton.names.index(end) for end in (knee, ankle)]
         except (KeyError, ValueError, IndexError) as error:
             raise PallasError(
-                f"{Path(folder) / name}.npz: its skeleton is not that of the pack '{name}' ({error})"
+                f"{Path(folder) / name}.npz: its skeleton is not that of the pack '{name}'"
+                f" ({error})"
             ) from None
         offsets = arrays["offsets_cm"].reshape(-1, len(skeleton.names), 3)[:, ends]
         return cls(name, arrays, skeleton, np.linalg.norm(offsets, axis=-1).sum(-1) / 100)
@@ -372,8 +387,10 @@ class Pack:
     def clip(self, index: int) -> list[PackClip]:
         """A clip as canonical motion; several pieces where flips were cut out."""
         arrays = self.arrays
-        start, length = int(arrays["start"][index]), int(arrays["length"][index])
-        frames, fps = slice(start, start + length), float(arrays["fps"])
+        start = int(arrays["start"][index])
+        length = int(arrays["length"][index])
+        frames = slice(start, start + length)
+        fps = float(arrays["fps"])
         q = self.skeleton.rest.to_body(source_orientations(arrays, self.skeleton, frames))
         q = rotations.multiply(q, _alignment(self.name).astype(q.dtype))
         translation = arrays["translation_cm"][frames].reshape(length, -1, 3)[:, -1]
@@ -415,7 +432,9 @@ def _pieces(q: Array, fps: float) -> list[slice]:
 
 
 def smooth(q: Array, p: Array) -> tuple[Array, Array]:
-    """Orientations (T, J, 4) and positions (T, 3) at 60 Hz through the Savitzky-Golay filter of `SMOOTHING_FRAMES`."""
+    """Orientations (T, J, 4) and positions (T, 3) at 60 Hz through the Savitzky-Golay filter of
+    `SMOOTHING_FRAMES`.
+    """
     window = min(SMOOTHING_FRAMES, (len(q) - 1) // 2 * 2 + 1)
     if window <= SMOOTHING_ORDER:
         return q, p

@@ -1,9 +1,10 @@
 """From another skeleton's joint orientations to those of the canonical 22-joint body.
 
-A source joint's frame differs from the canonical bone's by a constant, the joint's orientation in the T-pose:
-``R_world_bone = R_world_joint · R_rest_jointᵀ``. `RestFrames` holds these constants; where the source's bone does not
-point exactly as the canonical one in the T-pose (an arm that sags by 8°), the shortest turn between the two is put into
-the constant, so that limb directions carry over exactly.
+A source joint's frame differs from the canonical bone's by a constant, the joint's orientation in
+the T-pose: ``R_world_bone = R_world_joint · R_rest_jointᵀ``. `RestFrames` holds these constants;
+where the source's bone does not point exactly as the canonical one in the T-pose (an arm that sags
+by 8°), the shortest turn between the two is put into the constant, so that limb directions carry
+over exactly.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,9 +47,11 @@ class RestFrames:
     """How a source skeleton's joints become the canonical body's.
 
     Attributes:
-        first, second: (22,) index of the source joints between which a canonical joint lies; equal where one source joint does.
+        first, second: (22,) index of the source joints between which a canonical joint lies; equal
+            where one source joint does.
         share: (22,) how far from ``first`` to ``second``, 0 to 1.
-        q_first, q_second: (22, 4) the orientation of those joints in the T-pose, xyzw, z up, facing +x.
+        q_first, q_second: (22, 4) the orientation of those joints in the T-pose, xyzw, z up, facing
+            +x.
     """
 
     first: NDArray[np.intp]
@@ -75,7 +78,9 @@ class RestFrames:
 def rest_frames(
     sources: dict[str, tuple[str, str, float]], names: list[str], q_rest: dict[str, Array]
 ) -> RestFrames:
-    """Build `RestFrames` from canonical joint -> (source joint, source joint, share) and source joint -> rest orientation (4,)."""
+    """Build `RestFrames` from canonical joint -> (source joint, source joint, share) and source
+    joint -> rest orientation (4,).
+    """
     rows = [sources[joint] for joint in JOINTS]
     return RestFrames(
         first=np.array([names.index(a) for a, _, _ in rows]),
@@ -93,7 +98,8 @@ def align_to_tpose(
 
     Args:
         q_tpose: source joint -> orientation (4,) in its own T-pose, z up, facing +x.
-        bones: source joint -> (canonical joint whose segment it carries, offset of the segment's far end in the source joint's frame).
+        bones: source joint -> (canonical joint whose segment it carries, offset of the segment's
+            far end in the source joint's frame).
     """
     skeleton = Skeleton.from_height()
     child = {a: JOINT_INDEX[b] for a, b in LIMB_BONES}
@@ -107,7 +113,9 @@ def align_to_tpose(
 
 
 def to_global(q_local: Array, parents: NDArray[np.integer]) -> Array:
-    """Local rotations (T, J, 4) of any hierarchy whose parents stand before their children, to global ones."""
+    """Local rotations (T, J, 4) of any hierarchy whose parents stand before their children, to
+    global ones.
+    """
     out = q_local.copy()
     for joint, parent in enumerate(parents):
         if parent >= 0:
@@ -116,7 +124,9 @@ def to_global(q_local: Array, parents: NDArray[np.integer]) -> Array:
 
 
 def stand_on_ground(q_world_bone: Array, p_pelvis: Array, skeleton: Skeleton) -> Array:
-    """Shift the pelvis path (T, 3) up or down so that the feet's lowest points (5th percentile) touch z = 0."""
+    """Shift the pelvis path (T, 3) up or down so that the feet's lowest points (5th percentile)
+    touch z = 0.
+    """
     positions = forward_kinematics(skeleton, q_world_bone, p_pelvis)
     soles = skeleton.rest_positions[:, 2]
     lowest = np.min(positions[:, _FEET, 2] - soles[_FEET], axis=1)
@@ -126,11 +136,13 @@ def stand_on_ground(q_world_bone: Array, p_pelvis: Array, skeleton: Skeleton) ->
 def foot_contacts(
     positions: Array, fps: float, skeleton: Skeleton, *, level_floor: bool = True
 ) -> NDArray[np.bool_]:
-    """Which foot stands on the ground, (T, 2) bool left, right: ankle or toe base low and slow (thresholds below).
+    """Which foot stands on the ground, (T, 2) bool left, right: ankle or toe base low and slow
+    (thresholds below).
 
-    A point counts as standing when it is less than 6 cm above its height in the T-pose and slower than 0.35 m/s horizontally.
-    Where the floor is not level (stairs, stools, platforms), height is over the lowest sole within two seconds, and a point
-    that is almost at rest, slower than 0.12 m/s in all directions, stands at any height.
+    A point counts as standing when it is less than 6 cm above its height in the T-pose and slower
+    than 0.35 m/s horizontally. Where the floor is not level (stairs, stools, platforms), height is
+    over the lowest sole within two seconds, and a point that is almost at rest, slower than 0.12
+    m/s in all directions, stands at any height.
     """
     soles = skeleton.rest_positions[:, 2]
     floor = np.zeros(len(positions))
@@ -160,10 +172,12 @@ def body_motion(
     smooth: Callable[[Array, Array], tuple[Array, Array]] | None = None,
     level_floor: bool = True,
 ) -> Motion:
-    """A `Motion` at 60 Hz from canonical orientations (T, 22, 4) and the source's pelvis path (T, 3) m; ``leg_length`` m is the source's thigh + shank.
+    """A `Motion` at 60 Hz from canonical orientations (T, 22, 4) and the source's pelvis path (T,
+    3) m; ``leg_length`` m is the source's thigh + shank.
 
-    Segment lengths are the skeleton's; the path is scaled by the ratio of leg lengths, so that steps fit and feet slide little.
-    ``smooth`` filters orientations and path at 60 Hz; ``level_floor`` False says that feet may stand on stairs or platforms.
+    Segment lengths are the skeleton's; the path is scaled by the ratio of leg lengths, so that
+    steps fit and feet slide little. ``smooth`` filters orientations and path at 60 Hz;
+    ``level_floor`` False says that feet may stand on stairs or platforms.
     """
     skeleton = skeleton or Skeleton.from_height()
     q, p = resample(q_world_bone, p_pelvis, fps)

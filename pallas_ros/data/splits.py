@@ -21,7 +21,9 @@ UNSEEN_CONTENTS: Final = {
 """Contents that no training and no choice of a setting ever sees, by pack."""
 
 DEVELOPMENT_CONTENTS: Final = frozenset({"kick", "byebye", "basketball"})
-"""Contents of the training split that are kept out of training to judge generalisation while developing, without touching ``unseen``."""
+"""Contents of the training split that are kept out of training to judge generalisation while
+developing, without touching ``unseen``.
+"""
 
 
 UNSEEN_SUBJECTS: Final = frozenset(
@@ -30,7 +32,8 @@ UNSEEN_SUBJECTS: Final = frozenset(
 """Subjects of ``cmu_full`` that no training and no choice of a setting ever sees."""
 
 VALIDATION_SUBJECTS: Final = frozenset({"15", "29", "39", "70", "93", "118", "120", "127", "140"})
-"""Subjects of ``cmu_full`` that no training sees and that choices are made on: everyday acts, recreation and pantomime, climbing,
+"""Subjects of ``cmu_full`` that no training sees and that choices are made on: everyday acts,
+recreation and pantomime, climbing,
 carrying a suitcase, dance, jumps, walks, obstacles, getting up from the ground (30 minutes)."""
 
 

@@ -1,9 +1,12 @@
-"""Virtual sensors for training: from true motion to the network's 48 inputs and its targets, batched, in torch.
+"""Virtual sensors for training: from true motion to the network's 48 inputs and its targets,
+batched, in torch.
 
-What a worn, calibrated IMU gets wrong is drawn once per sequence (calibration, heading, where the sensor sits, bias) and once per frame
-(noise). The live simulator (`pallas_ros.imu.virtual`) makes raw sensor samples one by one; both follow `SensorErrors`.
+What a worn, calibrated IMU gets wrong is drawn once per sequence (calibration, heading, where the
+sensor sits, bias) and once per frame (noise). The live simulator (`pallas_ros.imu.virtual`) makes
+raw sensor samples one by one; both follow `SensorErrors`.
 
-Acceleration comes from positions by the second difference over n = 4 frames, as TransPose (Yi et al. 2021) takes it.
+Acceleration comes from positions by the second difference over n = 4 frames, as TransPose (Yi et
+al. 2021) takes it.
 """
 
 from dataclasses import dataclass
@@ -28,20 +31,27 @@ SMOOTHING = 4
 """Frames on either side over which acceleration is taken."""
 
 MARGIN = 8
-"""Frames that sequences need beyond their ends: the smoothing, and the delay that a causal filter of acceleration has (0 to 4 frames)."""
+"""Frames that sequences need beyond their ends: the smoothing, and the delay that a causal filter
+of acceleration has (0 to 4 frames).
+"""
 
 _PLACES = torch.tensor([SITE[name].place for name in ALL_SITES])
 """(11, 3) m, where each sensor sits in the frame of its bone."""
 _JOINTS = [SITE[name].index for name in ALL_SITES]
-CORE, EXTRA = len(SITES), len(EXTRA_SITES)
+CORE = len(SITES)
+EXTRA = len(EXTRA_SITES)
 EXTRA_INPUTS = EXTRA * PER_EXTRA
 
-_SPINE3, _HEAD = JOINT_INDEX["spine3"], JOINT_INDEX["head"]
+_SPINE3 = JOINT_INDEX["spine3"]
+_HEAD = JOINT_INDEX["head"]
 
 
 @dataclass(frozen=True)
 class SensorErrors:
-    """Standard deviations of the errors; angles in degrees, accelerations in m/s^2. Order of sites as in `names.ALL_SITES`."""
+    """Standard deviations of the errors; angles in degrees, accelerations in m/s^2.
+
+    Order of sites as in `names.ALL_SITES`.
+    """
 
     calibration_deg: tuple[float, ...] = (2.0, *(3.0,) * 10)
     """Per axis, constant: the T-pose was not quite one, the strap sits askew."""
@@ -58,7 +68,9 @@ class SensorErrors:
     acceleration_bias: float = 0.08
     sensor_offset_m: float = 0.02
     delay: tuple[int, int] = (2, 2)
-    """Frames by which acceleration lags, lowest and highest: the estimator's filter is causal and lags 2."""
+    """Frames by which acceleration lags, lowest and highest: the estimator's filter is causal and
+    lags 2.
+    """
     dropout: float = 0.02
     """Chance that a site is lost for part of a sequence (values held)."""
 
@@ -118,7 +130,9 @@ def _smooth(
 
 
 def joint_positions(R_world_joint: Tensor, offsets: Tensor) -> Tensor:
-    """Positions (..., 22, 3) relative to the pelvis, from orientations (..., 22, 3, 3) and bone offsets (..., 22, 3); equation (7)."""
+    """Positions (..., 22, 3) relative to the pelvis, from orientations (..., 22, 3, 3) and bone
+    offsets (..., 22, 3); equation (7).
+    """
     parents = torch.tensor(PARENTS[1:])
     bones = (R_world_joint[..., parents, :, :] @ offsets[..., 1:, :, None])[..., 0]
     return torch.cat(
@@ -131,7 +145,9 @@ def joint_positions(R_world_joint: Tensor, offsets: Tensor) -> Tensor:
 
 
 def _ancestors() -> Tensor:
-    """(21, 21): entry [j, k] is 1 where bone k + 1 lies on the way from the pelvis to joint j + 1."""
+    """(21, 21): entry [j, k] is 1 where bone k + 1 lies on the way from the pelvis to
+    joint j + 1.
+    """
     out = torch.zeros(21, 21)
     for joint in range(1, 22):
         k = joint
@@ -163,16 +179,19 @@ def sense(
         offsets: (B, 22, 3) m, the wearer's bones, scaled to the default stature.
         errors: what goes wrong.
         generator: of the randomness.
-        neck_share: (B,) where the neck sensor sits between spine3 (0) and head (1); drawn where None.
+        neck_share: (B,) where the neck sensor sits between spine3 (0) and head (1); drawn where
+            None.
         worn: (B, T, 7) how much each optional site counts, 0 to 1; all fully where None.
     """
-    batch, frames = q.shape[0], q.shape[1] - 2 * MARGIN
+    batch = q.shape[0]
+    frames = q.shape[1] - 2 * MARGIN
     share = torch.rand(batch, generator=generator) if neck_share is None else neck_share
     q_site = q[:, :, _JOINTS].clone()
     q_site[:, :, 1] = rotations.nlerp(q[:, :, _SPINE3], q[:, :, _HEAD], share[:, None, None])
     R = rotations.to_matrix(q)
     p_joint = (joint_positions(R, offsets[:, None]) + root[:, :, None])[:, :, _JOINTS]
-    core, lag = slice(0, CORE), _draw_lag(batch, errors.delay, generator)
+    core = slice(0, CORE)
+    lag = _draw_lag(batch, errors.delay, generator)
     q_core, a_core = _measure(q_site, p_joint, core, lag, errors, generator)
     heading = rotations.heading(q_core[:, :, 0])
     R_heading_world = rotations.to_matrix(rotations.about_z(-heading))
@@ -207,7 +226,8 @@ def _measure(
     errors: SensorErrors,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Orientations (B, T, S, 4) and accelerations (B, T, S, 3) that some sites measure, in the world, with their errors.
+    """Orientations (B, T, S, 4) and accelerations (B, T, S, 3) that some sites measure, in the
+    world, with their errors.
 
     Args:
         q_site: (B, T + 16, 11, 4) true orientations of all sites.
@@ -217,8 +237,11 @@ def _measure(
         errors: what goes wrong.
         generator: of the randomness.
     """
-    q_site, p_joint = q_site[:, :, sites], p_joint[:, :, sites]
-    batch, frames, count = q_site.shape[0], q_site.shape[1] - 2 * MARGIN, q_site.shape[2]
+    q_site = q_site[:, :, sites]
+    p_joint = p_joint[:, :, sites]
+    batch = q_site.shape[0]
+    frames = q_site.shape[1] - 2 * MARGIN
+    count = q_site.shape[2]
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
@@ -259,7 +282,9 @@ def _measure(
 
 
 def _accelerations(p: Tensor, frames: int, lag: Tensor) -> Tensor:
-    """Second differences (B, T, S, 3) of positions (B, T + 16, S, 3), each sequence with its own lag (B, 1)."""
+    """Second differences (B, T, S, 3) of positions (B, T + 16, S, 3), each sequence with its own
+    lag (B, 1).
+    """
     middle = torch.arange(frames) + MARGIN - lag
 
     def at(shift: int) -> Tensor:
@@ -271,7 +296,8 @@ def _accelerations(p: Tensor, frames: int, lag: Tensor) -> Tensor:
 def extra_features(
     q_world_site: Tensor, acceleration: Tensor, R_heading_world: Tensor, worn: Tensor
 ) -> Tensor:
-    """The inputs of the optional sites (..., 91): per site how much it counts, and that times what `features` has of it.
+    """The inputs of the optional sites (..., 91): per site how much it counts, and that times what
+    `features` has of it.
 
     Args:
         q_world_site: (..., 7, 4).
@@ -284,7 +310,9 @@ def extra_features(
 
 
 def features(q_world_site: Tensor, acceleration: Tensor, R_heading_world: Tensor) -> Tensor:
-    """The inputs (..., 12 S), 48 of the four sites: per site acceleration / `MODEL_GRAVITY` (3) and rotation matrix row-major (9), in the waist's heading frame."""
+    """The inputs (..., 12 S), 48 of the four sites: per site acceleration / `MODEL_GRAVITY` (3) and
+    rotation matrix row-major (9), in the waist's heading frame.
+    """
     a = (R_heading_world[..., None, :, :] @ acceleration[..., None])[..., 0] / MODEL_GRAVITY
     R = R_heading_world[..., None, :, :] @ rotations.to_matrix(q_world_site)
     return torch.cat((a.clamp(-6, 6), R.flatten(-2)), dim=-1).flatten(-2)

@@ -1,6 +1,8 @@
-"""The only place that opens files from outside: each format with limits on size, depth and count, checked before anything is allocated.
+"""The only place that opens files from outside: each format with limits on size, depth and count,
+checked before anything is allocated.
 
-Every function raises `PallasError` with one sentence and nothing else. A pipe or a device is refused instead of waited for.
+Every function raises `PallasError` with one sentence and nothing else. A pipe or a device is
+refused instead of waited for.
 
 - `opening`: bytes and text of a regular file.
 - `npz`: arrays without pickles.

@@ -1,6 +1,8 @@
-"""Meshes that robot descriptions name (STL, OBJ, COLLADA): counts that fit the file, finite numbers, no references that go in circles.
+"""Meshes that robot descriptions name (STL, OBJ, COLLADA): counts that fit the file, finite
+numbers, no references that go in circles.
 
-The libraries that load them (assimp, trimesh) reserve what a file states, recurse into its nodes and open what it refers to.
+The libraries that load them (assimp, trimesh) reserve what a file states, recurse into its nodes
+and open what it refers to.
 """
 
 import os
@@ -20,9 +22,12 @@ MAX_BYTES = 64 << 20
 MAX_FACES = 1_000_000
 """The largest mesh of example-robot-data has 70,000."""
 FARTHEST = 1e7
-"""Coordinates beyond this belong to no part of a robot, whether its unit is a millimetre or a metre."""
+"""Coordinates beyond this belong to no part of a robot, whether its unit is a millimetre or a
+metre.
+"""
 Points = NDArray[np.floating[Any]]
-_STL_HEADER, _STL_FACE = 84, 50
+_STL_HEADER = 84
+_STL_FACE = 50
 _NODES = 100_000
 
 
@@ -30,7 +35,8 @@ def check_mesh(path: str | Path) -> None:
     """Refuse a mesh that no library should see.
 
     Raises:
-        PallasError: there is no such file, it is damaged or too large, or its numbers are not finite.
+        PallasError: there is no such file, it is damaged or too large, or its numbers are not
+            finite.
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".stl":
@@ -65,7 +71,9 @@ def _check_stl(path: str | Path, data: bytes) -> None:
 
 def _check_obj(path: str | Path, data: bytes) -> None:
     points: list[bytes] = []
-    faces, corners, highest = 0, 0, 0
+    faces = 0
+    corners = 0
+    highest = 0
     for line in data.replace(b"\\\n", b" ").splitlines():
         words = line.split()
         if not words:
@@ -88,7 +96,9 @@ def _check_obj(path: str | Path, data: bytes) -> None:
 
 
 def _index(word: bytes) -> int:
-    """The vertex that a corner of an OBJ face names; 0 for one counted from the end, -1 where it is no number."""
+    """The vertex that a corner of an OBJ face names; 0 for one counted from the end, -1 where it is
+    no number.
+    """
     digits = word.split(b"/", 1)[0]
     return int(digits) if digits.isdigit() and len(digits) < 10 else 2**31 * digits.isdigit()
 
@@ -106,7 +116,8 @@ def _check_collada(path: str | Path, data: bytes) -> None:
         raise _refuse(path, f"its outermost element is <{root.tag}>, a COLLADA file's is <COLLADA>")
     faces = 0
     for element in root.iter():
-        kind, words = _plain(element), (element.text or "").split()
+        kind = _plain(element)
+        words = (element.text or "").split()
         if kind in ("float_array", "int_array", "Name_array", "IDREF_array"):
             if element.get("count") not in (None, str(len(words))):
                 raise _refuse(

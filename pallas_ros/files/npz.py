@@ -1,4 +1,6 @@
-"""Arrays from ``.npz`` files: every member's header is checked against its size before its data are read."""
+"""Arrays from ``.npz`` files: every member's header is checked against its size before its data are
+read.
+"""
 
 import math
 import re
@@ -17,11 +19,14 @@ from pallas_ros.core.errors import PallasError
 from pallas_ros.files.opening import open_regular
 
 MAX_FILE_BYTES = 2**31 - 1
-"""Beyond this zipfile writes another kind of directory (zip64), which no file of this package has."""
+"""Beyond this zipfile writes another kind of directory (zip64), which no file of this package has.
+"""
 FREE_BYTES = 256 << 20
 """What a file may unpack to, however small it is: an hour of four sensors at 100 Hz is 115 MB."""
 MAX_RATIO = 10
-"""What it may unpack to beyond that, as a multiple of its size: measured motion compresses 1.1 to 3 times, a bomb 1000 times."""
+"""What it may unpack to beyond that, as a multiple of its size: measured motion compresses 1.1 to 3
+times, a bomb 1000 times.
+"""
 MAX_ARRAYS = 1000
 MAX_DIMENSIONS = 8
 _HEADER_BYTES = 4096
@@ -34,12 +39,14 @@ _SHAPE = re.compile(r"'shape'\s*:\s*\(([\d,L\s]*)\)")
 def load_npz(
     path: str | Path, what: str, only: Collection[str] | None = None
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of a ``.npz``, numbers and strings; ``what`` says what it should be ("motion file").
+    """The arrays of a ``.npz``, numbers and strings; ``what`` says what it should be ("motion
+    file").
 
     With ``only``, arrays of other names are left unread, whatever they hold.
 
     Raises:
-        PallasError: it is no such file, is damaged, holds pickled objects, or would unpack to far more than its size.
+        PallasError: it is no such file, is damaged, holds pickled objects, or would unpack to far
+            more than its size.
     """
     with _open(path, what) as (archive, file):
         return _arrays(archive, file, only)
@@ -79,7 +86,9 @@ class _Refused(Exception):
 
 
 def _check_archive(file: BinaryIO) -> None:
-    """Refuse what is no zip archive, and a directory of entries that is itself a bomb; leaves the file at its beginning."""
+    """Refuse what is no zip archive, and a directory of entries that is itself a bomb; leaves the
+    file at its beginning.
+    """
     head = file.read(6)
     if head == npy.MAGIC_PREFIX:
         raise _Refused("it is a single array (.npy); save named arrays with numpy.savez")
@@ -118,7 +127,8 @@ def _arrays(
     stated = sum(info.file_size for info in members)
     if stated > allowed:
         raise _Refused(
-            f"its arrays would take {stated / 1e6:.0f} MB (at most {allowed / 1e6:.0f} MB for its size)"
+            f"its arrays would take {stated / 1e6:.0f} MB (at most {allowed / 1e6:.0f} MB for its"
+            " size)"
         )
     arrays: dict[str, NDArray[Any]] = {}
     for info in members:
@@ -141,7 +151,8 @@ def _array(member: Any, stated: int, name: str) -> NDArray[Any]:
     if nbytes > stated or max(shape, default=0) >= 2**31:
         raise _Refused(f"array '{name}' is cut short: its shape {shape} needs {nbytes} bytes")
     data = bytearray(nbytes)
-    view, filled = memoryview(data), 0
+    view = memoryview(data)
+    filled = 0
     while filled < nbytes:
         got = member.readinto(view[filled:])
         if not got:

@@ -1,4 +1,6 @@
-"""Opening regular files: never a pipe that waits, a device that does not end, or more than was asked for."""
+"""Opening regular files: never a pipe that waits, a device that does not end, or more than was
+asked for.
+"""
 
 import os
 import stat
@@ -20,11 +22,12 @@ def open_regular(path: str | Path, what: str, max_bytes: int) -> Iterator[Binary
     An `OSError` while it is read inside the ``with`` block becomes a `PallasError` too.
 
     Raises:
-        PallasError: there is no such file, it is a folder, pipe, socket or device, it is larger than ``max_bytes``, or it
-            cannot be read.
+        PallasError: there is no such file, it is a folder, pipe, socket or device, it is larger
+            than ``max_bytes``, or it cannot be read.
     """
     try:
-        # O_NONBLOCK: opening a pipe does not wait for its writer. It has no effect on regular files.
+        # O_NONBLOCK: opening a pipe does not wait for its writer. It has no effect on regular
+        # files.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise PallasError(f"{path}: no such file; give the path of a {what}") from None
@@ -53,7 +56,8 @@ def _check_status(status: os.stat_result, path: str | Path, what: str, max_bytes
         raise PallasError(f"{path}: a pipe or a device; give the path of a {what}")
     if status.st_size > max_bytes:
         raise PallasError(
-            f"{path}: {_size(status.st_size)} is too large for a {what} (at most {_size(max_bytes)})"
+            f"{path}: {_size(status.st_size)} is too large for a {what} (at most"
+            f" {_size(max_bytes)})"
         )
 
 
@@ -61,7 +65,8 @@ def read_bytes(path: str | Path, what: str, max_bytes: int) -> bytes:
     """All of a regular file.
 
     Raises:
-        PallasError: as `open_regular`, also where the file grows beyond ``max_bytes`` while it is read.
+        PallasError: as `open_regular`, also where the file grows beyond ``max_bytes`` while it is
+            read.
     """
     with open_regular(path, what, max_bytes) as file:
         data = file.read(max_bytes + 1)
@@ -80,7 +85,8 @@ def read_text(path: str | Path, what: str, max_bytes: int = TEXT_BYTES) -> str:
         return read_bytes(path, what, max_bytes).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise PallasError(
-            f"{path}: not a {what}: not UTF-8 text (byte {error.start} is 0x{error.object[error.start]:02x})"
+            f"{path}: not a {what}: not UTF-8 text (byte {error.start} is"
+            f" 0x{error.object[error.start]:02x})"
         ) from None
 
 
@@ -95,7 +101,9 @@ def check_regular(path: str | Path, what: str, max_bytes: int) -> Path:
 
 
 def exists(path: str | Path) -> bool:
-    """Whether something is there; False too for a name that no file can have, for which `Path.exists` raises."""
+    """Whether something is there; False too for a name that no file can have, for which
+    `Path.exists` raises.
+    """
     try:
         os.stat(path)
     except (OSError, ValueError):

@@ -1,4 +1,6 @@
-"""Settings of a configuration file: a mapping into a dataclass, every value of the type that the dataclass states."""
+"""Settings of a configuration file: a mapping into a dataclass, every value of the type that the
+dataclass states.
+"""
 
 import math
 from collections.abc import Mapping

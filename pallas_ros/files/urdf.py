@@ -1,7 +1,9 @@
-"""Robot descriptions (URDF): counted, joined into one tree and with finite, plausible numbers, before any robot library sees them.
+"""Robot descriptions (URDF): counted, joined into one tree and with finite, plausible numbers,
+before any robot library sees them.
 
-The libraries build the tree recursively, test every pair of links, and take any number: a chain of thousands of links overflows their
-stack, thousands of joints take minutes, and an offset of 1e300 m turns every later comparison into NaN.
+The libraries build the tree recursively, test every pair of links, and take any number: a chain of
+thousands of links overflows their stack, thousands of joints take minutes, and an offset of 1e300 m
+turns every later comparison into NaN.
 """
 
 import math
@@ -12,14 +14,20 @@ from pallas_ros.core.errors import PallasError
 from pallas_ros.files.xml_text import parse_xml
 
 MAX_LINKS = 500
-"""The largest robot of example-robot-data, a two-armed TIAGo with hands, has 130 links, 101 moving joints, and chains of 21."""
+"""The largest robot of example-robot-data, a two-armed TIAGo with hands, has 130 links, 101 moving
+joints, and chains of 21.
+"""
 MAX_MOVING = 200
 MAX_CHAIN = 100
 MAX_ELEMENTS = 20_000
 MAX_SHAPES = 300
-"""Shapes of each kind: every pair of them may have to be tested for collision; the largest robot has 129."""
+"""Shapes of each kind: every pair of them may have to be tested for collision; the largest robot
+has 129.
+"""
 LARGEST_M = 20.0
-"""No offset between two joints, no part and no slide's travel is longer; in example-robot-data the largest is 1.6 m."""
+"""No offset between two joints, no part and no slide's travel is longer; in example-robot-data the
+largest is 1.6 m.
+"""
 
 _LIMIT = 1e17  # some exporters write 1e16 for "no limit"
 _RANGES: dict[str, dict[str, tuple[int, float, float]]] = {
@@ -54,11 +62,12 @@ def check_urdf(root: Element, name: str) -> None:
     """Refuse what is no plausible robot.
 
     Raises:
-        PallasError: the outermost element is another, links or joints are too many, of one name or not one tree, or a number is
-            not finite or belongs to no robot.
+        PallasError: the outermost element is another, links or joints are too many, of one name or
+            not one tree, or a number is not finite or belongs to no robot.
     """
     check_counts(root, name)
-    links, joints = root.findall("link"), root.findall("joint")
+    links = root.findall("link")
+    joints = root.findall("joint")
     _check_tree(links, joints, name)
     for element in (*links, *joints):
         for message in _bad_numbers(element):
@@ -69,11 +78,13 @@ def check_counts(root: Element, name: str) -> None:
     """The part of `check_urdf` that comes before anything walks along the chains.
 
     Raises:
-        PallasError: the outermost element is another, or there are too many links, joints, shapes or elements.
+        PallasError: the outermost element is another, or there are too many links, joints, shapes
+            or elements.
     """
     if root.tag != "robot":
         raise PallasError(f"{name}: the outermost element is <{root.tag}>, a URDF's is <robot>")
-    links, joints = root.findall("link"), root.findall("joint")
+    links = root.findall("link")
+    joints = root.findall("joint")
     moving = sum(joint.get("type") != "fixed" for joint in joints)
     for count, what, most in (
         (len(links), "links", MAX_LINKS),
@@ -100,7 +111,8 @@ def _check_tree(links: list[Element], joints: list[Element], name: str) -> None:
             link = None if element is None else element.get("link")
             if link not in names:
                 raise PallasError(
-                    f"{name}: joint '{joint.get('name')}' has '{link}' as its {end} link, which is not in the robot"
+                    f"{name}: joint '{joint.get('name')}' has '{link}' as its {end} link, which is"
+                    " not in the robot"
                 )
             ends.append(str(link))
         if ends[1] in parents:
@@ -149,6 +161,9 @@ def _bad_numbers(element: Element) -> Iterator[str]:
                 numbers = []
             if len(numbers) != count or not all(low <= number <= high for number in numbers):
                 wanted = "a number" if count == 1 else f"{count} numbers"
-                yield f"<{part.tag}> has {attribute} '{text}', but must have {wanted} from {low:g} to {high:g}"
+                yield (
+                    f"<{part.tag}> has {attribute} '{text}', but must have {wanted} from {low:g} to"
+                    f" {high:g}"
+                )
             elif part.tag == "axis" and moves and not math.hypot(*numbers) > 1e-6:
                 yield f"<axis> has xyz '{text}', which is no direction"

@@ -13,7 +13,8 @@ MAX_HEADER_BYTES = 8 << 20
 
 
 def weights_metadata(path: str | Path) -> dict[str, str]:
-    """The metadata of a ``.safetensors`` file, and that it is one: afterwards a library may open it.
+    """The metadata of a ``.safetensors`` file, and that it is one: afterwards a library may open
+    it.
 
     Raises:
         PallasError: there is no such file, it is damaged, or its tensors do not fit it.
@@ -40,10 +41,13 @@ def weights_metadata(path: str | Path) -> dict[str, str]:
 
 
 def _fits(tensor: object, size: int) -> bool:
-    """Whether the entry of a tensor is one, with its bytes among the ``size`` that follow the header."""
+    """Whether the entry of a tensor is one, with its bytes among the ``size`` that follow the
+    header.
+    """
     if not isinstance(tensor, dict) or not {"dtype", "shape", "data_offsets"} <= tensor.keys():
         return False
-    shape, offsets = tensor["shape"], tensor["data_offsets"]
+    shape = tensor["shape"]
+    offsets = tensor["data_offsets"]
     if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
         return False
     whole = all(

@@ -1,4 +1,6 @@
-"""XML documents: no document types and entities, limited depth, elements and attributes, checked while they are parsed."""
+"""XML documents: no document types and entities, limited depth, elements and attributes, checked
+while they are parsed.
+"""
 
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -19,14 +21,16 @@ class _Beyond(Exception):
 
 
 def parse_xml(data: bytes, name: str, what: str, max_bytes: int = MAX_BYTES) -> ElementTree.Element:
-    """The root element of an XML document, prefixes of namespaces left on the names; ``name`` says where it is from.
+    """The root element of an XML document, prefixes of namespaces left on the names; ``name`` says
+    where it is from.
 
     Raises:
         PallasError: it is not XML, declares a document type or entities, or is beyond the limits.
     """
     if len(data) > max_bytes:
         raise PallasError(
-            f"{name}: {len(data) // 1_000_000} MB is too large for a {what} (at most {max_bytes // 1_000_000} MB)"
+            f"{name}: {len(data) // 1_000_000} MB is too large for a {what} (at most"
+            f" {max_bytes // 1_000_000} MB)"
         )
     builder = ElementTree.TreeBuilder()
     walk_xml([data], name, what, builder, MAX_ELEMENTS)
@@ -52,12 +56,14 @@ class Target(Protocol):
 def walk_xml(
     parts: Iterable[bytes], name: str, what: str, target: Target, max_elements: int
 ) -> None:
-    """Call ``target`` for every element and text of a document that comes in parts, which may be of any length together.
+    """Call ``target`` for every element and text of a document that comes in parts, which may be of
+    any length together.
 
     Raises:
         PallasError: it is not XML, declares a document type or entities, or is beyond the limits.
     """
-    depth, elements = 0, 0
+    depth = 0
+    elements = 0
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         nonlocal depth, elements

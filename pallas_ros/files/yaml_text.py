@@ -1,4 +1,6 @@
-"""YAML documents: counted as a stream of events before anything is built, so that aliases, nesting and long numbers stay small."""
+"""YAML documents: counted as a stream of events before anything is built, so that aliases, nesting
+and long numbers stay small.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ from pallas_ros.files.opening import read_text
 MAX_BYTES = 2 << 20
 """The largest configuration in use is 20 kB; an hour's calibration topics are less."""
 MAX_NODES = 100_000
-"""Scalars, lists and mappings, each alias counted as all that it stands for; built in about a second."""
+"""Scalars, lists and mappings, each alias counted as all that it stands for; built in about a
+second.
+"""
 MAX_DEPTH = 40
 """Lists and mappings inside each other; the deepest configuration in use has 6."""
 MAX_DIGITS = 30
@@ -44,7 +48,8 @@ def load_yaml(path: str | Path, what: str, max_bytes: int = MAX_BYTES) -> Any:
 
 
 def load_mapping(path: str | Path, what: str) -> dict[str, Any]:
-    """The document of a YAML file that has to be a mapping with text as keys; an empty file is an empty one.
+    """The document of a YAML file that has to be a mapping with text as keys; an empty file is an
+    empty one.
 
     Raises:
         PallasError: as `load_yaml`, or it is something else.
@@ -83,10 +88,13 @@ class _Beyond(Exception):
 
 
 def _count(text: str) -> None:
-    """Refuse a text beyond the limits; reads events only, of which there are no more than characters."""
+    """Refuse a text beyond the limits; reads events only, of which there are no more than
+    characters.
+    """
     open_nodes: list[tuple[str | None, int]] = []  # anchor, nodes so far, of what encloses
     sizes: dict[str, int] = {}  # of what each anchor stands for
-    nodes, documents = 0, 0
+    nodes = 0
+    documents = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1

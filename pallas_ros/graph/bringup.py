@@ -1,15 +1,20 @@
-"""The order in which a graph comes up: all nodes are configured, connected, then activated one after the other.
+"""The order in which a graph comes up: all nodes are configured, connected, then activated one
+after the other.
 
-A plain object that decides; the node `lifecycle_manager` asks and listens for it. The order of the nodes is that of their activation:
-whoever listens before whoever speaks, so from the arm back to the sensors.
+A plain object that decides; the node `lifecycle_manager` asks and listens for it. The order of the
+nodes is that of their activation: subscribers before publishers, so from the arm back to the
+sensors.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-CONFIGURE, ACTIVATE = "configure", "activate"
-UNCONFIGURED, INACTIVE, ACTIVE = "unconfigured", "inactive", "active"
+CONFIGURE = "configure"
+ACTIVATE = "activate"
+UNCONFIGURED = "unconfigured"
+INACTIVE = "inactive"
+ACTIVE = "active"
 
 
 class Phase(Enum):
@@ -42,7 +47,8 @@ class Patience:
     """How long is waited, s.
 
     Attributes:
-        start: for a node's process to offer its services, and then for `configure`: models are loaded meanwhile.
+        start: for a node's process to offer its services, and then for `configure`: models are
+            loaded meanwhile.
         connect: for every topic to be connected; then the graph goes on without, and says so.
         explain: for the sentence with which a node says why it refused.
         silence: after which a node that says nothing is reported.
@@ -55,7 +61,9 @@ class Patience:
 
 
 Expected = Callable[[str, Mapping[str, int]], Mapping[str, int | None]]
-"""(node, its links) -> of each link the number that it should have; None: the node is not seen to have it yet."""
+"""(node, its links) -> of each link the number that it should have; None: the node is not seen to
+have it yet.
+"""
 
 
 @dataclass
@@ -88,7 +96,8 @@ class Bringup:
     def reported(self, node: str, report: Report, now: float) -> None:
         """A node has said how it is; others than those of the graph are ignored."""
         if node in self._nodes:
-            self._nodes[node].report, self._nodes[node].heard = report, now
+            self._nodes[node].report = report
+            self._nodes[node].heard = now
 
     def answered(self, node: str, accepted: bool, now: float) -> None:
         """The answer to the transition that a node was asked for."""
@@ -100,7 +109,8 @@ class Bringup:
         else:
             reached = INACTIVE if state.asked[0] == CONFIGURE else ACTIVE
             links = state.report.links if state.report is not None else {}
-            state.report, state.heard = Report(reached, links), now
+            state.report = Report(reached, links)
+            state.heard = now
 
     def step(
         self, now: float, offered: Callable[[str], bool], expected: Expected
@@ -119,7 +129,8 @@ class Bringup:
         if self.phase is Phase.CONFIGURING:
             if not all(self._state(node) in (INACTIVE, ACTIVE) for node in self._order):
                 return self._configure(now, offered)
-            self.phase, self._since = Phase.CONNECTING, now
+            self.phase = Phase.CONNECTING
+            self._since = now
         waiting = next((node for node in self._order if self._state(node) != ACTIVE), None)
         if waiting is None:
             self.phase = Phase.UP
@@ -131,7 +142,8 @@ class Bringup:
             if now - self._since < self._patience.connect:
                 return []
             self.unconnected = missing
-        self.phase, self._since = Phase.ACTIVATING, now
+        self.phase = Phase.ACTIVATING
+        self._since = now
         self._nodes[waiting].asked = (ACTIVATE, now)
         return [(waiting, ACTIVATE)]
 
@@ -190,7 +202,9 @@ class Bringup:
         return asked is not None and asked[0] == transition
 
     def _missing(self, expected: Expected) -> list[str]:
-        """Links that do not have as many others as they should, or of which that is not known yet."""
+        """Links that do not have as many others as they should, or of which that is not
+        known yet.
+        """
         missing = []
         for name, node in self._nodes.items():
             links = node.report.links if node.report is not None else {}

@@ -1,6 +1,8 @@
-"""The graph of nodes as data (`config/graph.yaml`): what runs, with which parameters, under which arguments.
+"""The graph of nodes as data (`config/graph.yaml`): what runs, with which parameters, under which
+arguments.
 
-`pallas up` starts it, the launch files are made of it: one description, so that both are the same graph.
+`pallas up` starts it, the launch files are made of it: one description, so that both are the same
+graph.
 """
 
 import os
@@ -41,7 +43,8 @@ class Argument:
         """
         if self.choices is not None and value not in self.choices:
             raise PallasError(
-                f"argument {self.name}:={value} is none of {', '.join(choice or '(empty)' for choice in self.choices)}"
+                f"argument {self.name}:={value} is none of"
+                f" {', '.join(choice or '(empty)' for choice in self.choices)}"
             )
         return value
 
@@ -65,7 +68,9 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class Node:
-    """One node to run: entry point, parameters that differ from its file, that file (or None), remapped topics."""
+    """One node to run: entry point, parameters that differ from its file, that file (or None),
+    remapped topics.
+    """
 
     node: str
     parameters: Mapping[str, Any]
@@ -116,13 +121,15 @@ class Graph:
             nodes = tuple(_spec(entry) for entry in document["nodes"])
         except (KeyError, TypeError, AttributeError) as error:
             raise PallasError(
-                f"{path}: not a description of a graph: {type(error).__name__} {error}; see config/graph.yaml of the package"
+                f"{path}: not a description of a graph: {type(error).__name__} {error}; see"
+                " config/graph.yaml of the package"
             ) from None
         for spec in nodes:
             for name in spec.when:
                 if name not in arguments:
                     raise PallasError(
-                        f"{path}: node {spec.node} runs when '{name}' is something, which is no argument: {closest(name, dict(arguments))}"
+                        f"{path}: node {spec.node} runs when '{name}' is something, which is no"
+                        f" argument: {closest(name, dict(arguments))}"
                     )
         return cls(arguments, nodes)
 
@@ -148,7 +155,8 @@ class Graph:
         files: Mapping[str, Path] | None = None,
         only: Iterable[str] | None = None,
     ) -> list[Node]:
-        """The nodes that run under the arguments ``given``, in the order of their activation, with checked parameters.
+        """The nodes that run under the arguments ``given``, in the order of their activation, with
+        checked parameters.
 
         Args:
             given: argument -> value; the others have their defaults.
@@ -188,13 +196,16 @@ class Graph:
 
 
 def managed(nodes: Sequence[Node]) -> list[Node]:
-    """``nodes`` as they run in processes of their own: none starts by itself, and the manager, first, brings them up in this order."""
+    """``nodes`` as they run in processes of their own: none starts by itself, and the manager,
+    first, brings them up in this order.
+    """
     waiting = [replace(node, parameters={**node.parameters, "autostart": False}) for node in nodes]
     return [Node(MANAGER, {"nodes": [node.node for node in nodes]}, None, {}), *waiting]
 
 
 def read_config(path: str | Path) -> tuple[dict[str, str], dict[str, Path]]:
-    """A file for ``pallas up --config``: ``arguments`` (name -> value) and ``parameter_files`` (node -> path), both optional.
+    """A file for ``pallas up --config``: ``arguments`` (name -> value) and ``parameter_files``
+    (node -> path), both optional.
 
     Raises:
         PallasError: it is not such a file.
@@ -206,7 +217,8 @@ def read_config(path: str | Path) -> tuple[dict[str, str], dict[str, Path]]:
         isinstance(document.get(key) or {}, dict) for key in ("arguments", "parameter_files")
     ):
         raise PallasError(
-            f"{path}: expected the mappings 'arguments' and 'parameter_files', found {', '.join(map(str, document)) or 'nothing'}"
+            f"{path}: expected the mappings 'arguments' and 'parameter_files', found"
+            f" {', '.join(map(str, document)) or 'nothing'}"
         )
     arguments = {
         str(name): _word(value) for name, value in (document.get("arguments") or {}).items()
@@ -235,7 +247,9 @@ def _spec(entry: Mapping[str, Any]) -> NodeSpec:
 
 def _word(value: Any) -> str:
     """A YAML value as it is written on a command line."""
-    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _yaml(value: Any) -> str:

@@ -1,4 +1,7 @@
-"""A graph in the foreground of a terminal: started, shown, stopped by Ctrl-C. What `pallas up` and `pallas demo` share."""
+"""A graph in the foreground of a terminal: started, shown, stopped by Ctrl-C.
+
+What `pallas up` and `pallas demo` share.
+"""
 
 import os
 import select
@@ -64,7 +67,8 @@ def run_graph(
         duration: s from when all nodes are active to the end; None: until Ctrl-C.
         on_tick: called a few times a second; True ends the run.
         discovery: who can find the graph, as the argument of that name.
-        keys: key -> command that is run in the graph's environment when it is pressed in the terminal.
+        keys: key -> command that is run in the graph's environment when it is pressed in the
+            terminal.
         keys_help: what the keys do, in the status line.
 
     Raises:
@@ -115,7 +119,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 class _Keyboard:
-    """Keys pressed in the terminal; nothing where standard input is none, or where there are no keys to press."""
+    """Keys pressed in the terminal; nothing where standard input is none, or where there are no
+    keys to press.
+    """
 
     def __init__(self, keys: Mapping[str, Sequence[str]]) -> None:
         self._keys = keys
@@ -134,7 +140,9 @@ class _Keyboard:
             termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
 
     def look(self, environment: Mapping[str, str] | None) -> None:
-        """Run the commands of the keys pressed since the last look; what they print appears in the terminal."""
+        """Run the commands of the keys pressed since the last look; what they print appears in the
+        terminal.
+        """
         self._running = [process for process in self._running if process.poll() is None]
         while self._fd is not None and select.select([self._fd], [], [], 0)[0]:
             key = os.read(self._fd, 1).decode("ascii", "ignore")
@@ -159,10 +167,13 @@ def _is_terminal(stream: Any) -> bool:
 
 
 class _StatusLine:
-    """One line at the bottom of a terminal, above which the nodes' messages scroll; nothing but the messages elsewhere."""
+    """One line at the bottom of a terminal, above which the nodes' messages scroll; nothing but the
+    messages elsewhere.
+    """
 
     def __init__(self, nodes: int, duration: float | None, keys_help: str = "") -> None:
-        self._nodes, self._duration = nodes, duration
+        self._nodes = nodes
+        self._duration = duration
         self._keys_help = f"; {keys_help}" if keys_help else ""
         self._start: float | None = None  # when all were active
         self._terminal = sys.stderr.isatty()

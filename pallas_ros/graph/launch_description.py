@@ -1,4 +1,7 @@
-"""The graph of `config/graph.yaml` as a launch description: what the launch files are made of. Needs ROS 2's `launch` and `launch_ros`."""
+"""The graph of `config/graph.yaml` as a launch description: what the launch files are made of.
+
+Needs ROS 2's `launch` and `launch_ros`.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -35,8 +38,9 @@ def description(
         defaults: arguments whose default differs here.
         only: the nodes that belong to it, by entry point; None: all.
 
-    Its arguments are those of the graph that its nodes depend on. Every node is a lifecycle node that the node `lifecycle_manager`
-    configures and activates, in the same order as under `pallas up`. Where one ends by itself, all end.
+    Its arguments are those of the graph that its nodes depend on. Every node is a lifecycle node
+    that the node `lifecycle_manager` configures and activates, in the same order as under `pallas
+    up`. Where one ends by itself, all end.
     """
     graph = Graph.load()
     given = dict(defaults or {})
@@ -81,7 +85,9 @@ def _nodes(context: Any, graph: Graph, only: list[str] | None) -> list[Any]:
 
 
 _PATIENCE = {"sigterm_timeout": "120", "sigkill_timeout": "5"}
-"""s; a bag of ten hours takes 10 s to close on a machine that is busy, and launch kills after 10 otherwise."""
+"""s; a bag of ten hours takes 10 s to close on a machine that is busy, and launch kills after 10
+otherwise.
+"""
 
 
 def _action(node: Node) -> Any:
@@ -103,5 +109,7 @@ def _action(node: Node) -> Any:
 
 
 def _end_all(event: Any, context: Any) -> list[Any]:
-    """What happens when a node's process has ended: unless the graph is ending anyhow, it ends now."""
+    """What happens when a node's process has ended: unless the graph is ending anyhow, it
+    ends now.
+    """
     return [] if context.is_shutdown else [Shutdown(reason=f"{event.action.name} has ended")]

@@ -1,6 +1,8 @@
-"""Figures of a run, from what was received and when: rate, gaps, latency, body error, messages lost.
+"""Figures of a run, from what was received and when: rate, gaps, latency, body error, messages
+lost.
 
-Fed live by the monitor node and from a bag afterwards (`of_bag`), so that anyone can recount what a run is said to have been.
+Fed live by the monitor node and from a bag afterwards (`of_bag`), so that anyone can recount what a
+run is said to have been.
 """
 
 from collections import defaultdict
@@ -25,18 +27,21 @@ from pallas_ros.messages.decode import body_from_msg, from_stamp
 F64 = NDArray[np.float64]
 
 RECEIVED = "received "
-"""Before a topic's name in a node's `/diagnostics`: "count first last" of the header stamps that reached it (`ros.node.Tally`)."""
+"""Before a topic's name in a node's `/diagnostics`: "count first last" of the header stamps that
+reached it (`ros.node.Tally`).
+"""
 
 
 @dataclass
 class Run:
-    """What is counted of a run. Times are ns; receptions are stamped by the middleware of whoever listens.
+    """What is counted of a run. Times are ns; receptions are stamped by the listener's middleware.
 
     Attributes:
         body_times: receptions of `/pallas/body`.
-        latencies: s, from the stamp of the newest IMU sample that entered a body to the reception of the first joint command made
-            from that body.
-        errors: (22,) m for each body whose truth is known: distances of the joints, pelvis on pelvis.
+        latencies: s, from the stamp of the newest IMU sample that entered a body to the reception
+            of the first joint command made from that body.
+        errors: (22,) m for each body whose truth is known: distances of the joints, pelvis on
+            pelvis.
     """
 
     body_times: list[int] = field(default_factory=list)
@@ -62,7 +67,9 @@ class Run:
         self._trace(stamp)
 
     def command(self, received: int, stamp: int) -> None:
-        """A joint command and the stamp of the body it was made from; commands that repeat a body's do not count."""
+        """A joint command and the stamp of the body it was made from; commands that repeat a body's
+        do not count.
+        """
         if stamp not in self._commands:
             self._commands[stamp] = received
             self._trace(stamp)
@@ -73,7 +80,9 @@ class Run:
         return len(self._commands)
 
     def summary(self) -> dict[str, float | None]:
-        """``body_rate_hz``, ``max_gap_ms``, ``latency_p50_ms``, ``latency_p99_ms``, ``body_error_cm``; None where nothing was measured."""
+        """``body_rate_hz``, ``max_gap_ms``, ``latency_p50_ms``, ``latency_p99_ms``,
+        ``body_error_cm``; None where nothing was measured.
+        """
         times = np.array(self.body_times, dtype=np.int64)
         gaps = np.diff(times) * 1e-9
         latency = np.percentile(self.latencies, [50, 99]) * 1e3 if self.latencies else (None, None)
@@ -102,7 +111,8 @@ class Run:
 
 def of_bag(bag: Bag, command_topic: str) -> tuple[Run, int]:
     """The figures of a recorded run, and the messages lost in it (`lost`)."""
-    run, statuses = Run(), {}
+    run = Run()
+    statuses = {}
     stamps: dict[str, list[int]] = defaultdict(list)
     for message in bag.messages():
         try:
@@ -137,8 +147,9 @@ def lost(statuses: Mapping[str, Mapping[str, Any]], stamps: Mapping[str, Iterabl
         stamps: topic -> header stamps (ns) of all that was recorded of it.
 
     Returns:
-        Over all nodes and topics, the stamps recorded between the first and the last one the node received that it did not receive, and
-        what the recorder itself missed by the middleware's numbering.
+        Over all nodes and topics, the stamps recorded between the first and the last one the node
+        received that it did not receive, and what the recorder itself missed by the middleware's
+        numbering.
     """
     count = 0
     arrays = {

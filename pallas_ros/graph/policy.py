@@ -1,4 +1,6 @@
-"""Who may do what in the graph, as an SROS2 policy: what each node publishes, subscribes to, serves and calls, and nothing else."""
+"""Who may do what in the graph, as an SROS2 policy: what each node publishes, subscribes to, serves
+and calls, and nothing else.
+"""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
@@ -41,7 +43,9 @@ class Rights:
 
 
 def policy(nodes: Mapping[str, Rights]) -> str:
-    """The policy document (SROS2 policy schema 0.2.0) in which each node has an enclave of its own."""
+    """The policy document (SROS2 policy schema 0.2.0) in which each node has an enclave
+    of its own.
+    """
     root = ET.Element("policy", version="0.2.0")
     enclaves = ET.SubElement(root, "enclaves")
     for name, rights in sorted(nodes.items()):
@@ -56,7 +60,9 @@ def policy(nodes: Mapping[str, Rights]) -> str:
 
 
 def table(nodes: Mapping[str, Rights]) -> str:
-    """Who can call what, for people: a line for each service but those for parameters, which every node has."""
+    """Who can call what, for people: a line for each service but those for parameters, which every
+    node has.
+    """
     lines = []
     for name, rights in sorted(nodes.items()):
         common = {f"/{name}/{service}" for service in _COMMON_PARAMETERS}

@@ -1,4 +1,6 @@
-"""The processes of a graph: started together, watched, stopped together; nothing of them stays behind."""
+"""The processes of a graph: started together, watched, stopped together; nothing of them stays
+behind.
+"""
 
 import contextlib
 import fcntl
@@ -21,13 +23,14 @@ from pallas_ros.graph.description import MANAGER, Node, managed
 from pallas_ros.ros import middleware
 
 STOP_S = 1.6
-"""Who has not ended this long after being told to is killed."""
+"""Who has not ended this long after being asked to is killed."""
 
 SHARED_MEMORY = Path("/dev/shm")
 _ACTIVE = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: active$")  # what `PallasNode` logs
 _CLOSING = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: closing ")  # see `pallas_ros.ros.node`
 PATIENCE_S = 5.0
-"""Who is closing a file and neither computes, writes nor waits for the disk for so long is killed."""
+"""Who is closing a file and neither computes, writes nor waits for the disk for so long is killed.
+"""
 CLOSE_S = 300.0
 """Longer than closing takes: a bag of ten hours takes 10 s on a machine that is busy."""
 _IN_PASSING = re.compile(r"\[(DEBUG|INFO|WARN)\] \[")
@@ -37,7 +40,9 @@ _YOUNG_S = 3.0  # a segment just made may not be locked yet
 
 @dataclass
 class Child:
-    """One process: its name in messages, how many nodes it runs and how many have reported that they are active, its last lines."""
+    """One process: its name in messages, how many nodes it runs and how many have reported that
+    they are active, its last lines.
+    """
 
     name: str
     process: subprocess.Popen[bytes]
@@ -60,7 +65,9 @@ class Child:
         return f"node {self.name} {how}" + (f": {why}" if why else "")
 
     def _complaint(self) -> str:
-        """The last line that says what is wrong, or nothing: what a node reports in passing does not explain its end."""
+        """The last line that says what is wrong, or nothing: what a node reports in passing does
+        not explain its end.
+        """
         own = f"{self.name}: "
         lines = [line for line in reversed(self.said) if line.strip()]
         said = next((line.removeprefix(own) for line in lines if line.startswith(own)), None)
@@ -93,7 +100,9 @@ class Processes:
         nodes: int = 1,
         environment: dict[str, str] | None = None,
     ) -> Child:
-        """Start one process, in a session of its own: a Ctrl-C at the terminal reaches only us, and we stop the others in order."""
+        """Start one process, in a session of its own: a Ctrl-C at the terminal reaches only us, and
+        we stop the others in order.
+        """
         process = subprocess.Popen(
             command,
             env=environment or child_environment(),
@@ -110,7 +119,9 @@ class Processes:
         return child
 
     def watch(self, timeout_s: float) -> Child | None:
-        """Pass on what the children write for at most ``timeout_s``; the first that has ended, or None."""
+        """Pass on what the children write for at most ``timeout_s``; the first that has ended, or
+        None.
+        """
         until = time.monotonic() + timeout_s
         while True:
             for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
@@ -201,7 +212,9 @@ class Processes:
 
 
 def _work(process: int) -> object:
-    """What changes while a process computes, writes or waits for the disk: never the same twice for one that waits."""
+    """What changes while a process computes, writes or waits for the disk: never the same twice for
+    one that waits.
+    """
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         if fields[0] == "D":
@@ -215,8 +228,9 @@ def _work(process: int) -> object:
 def child_environment(discovery: str = "") -> dict[str, str]:
     """The environment of a node's process.
 
-    Discovery is limited to this machine unless ``discovery`` or the user says otherwise, numeric libraries get one thread each (the
-    nodes themselves are the parallelism), and the node learns with whom to end.
+    Discovery is limited to this machine unless ``discovery`` or the user says otherwise, numeric
+    libraries get one thread each (the nodes themselves are the parallelism), and the node learns
+    with whom to end.
     """
     environment = dict(os.environ)
     environment.update(middleware.discovery(discovery, environment))
@@ -228,7 +242,9 @@ def child_environment(discovery: str = "") -> dict[str, str]:
 
 
 def node_commands(nodes: Sequence[Node], single_process: bool) -> list[tuple[str, list[str]]]:
-    """(name, command) of each process that runs ``nodes``: one each and their manager's, or one for all, which then needs none."""
+    """(name, command) of each process that runs ``nodes``: one each and their manager's, or one for
+    all, which then needs none.
+    """
     python = [sys.executable, "-m", "pallas_ros.nodes"]
     started = nodes if single_process else managed(nodes)
     commands = [(node.node, [node.node, "--ros-args", *node.ros_arguments()]) for node in started]
@@ -240,7 +256,8 @@ def node_commands(nodes: Sequence[Node], single_process: bool) -> list[tuple[str
 
 @contextlib.contextmanager
 def alone_in_domain() -> Iterator[None]:
-    """Hold this machine's lock on the ROS domain, so that two graphs do not mix; the lock goes with the process, however it ends.
+    """Hold this machine's lock on the ROS domain, so that two graphs do not mix; the lock goes with
+    the process, however it ends.
 
     Raises:
         PallasError: another `pallas up` has it.
@@ -254,7 +271,8 @@ def alone_in_domain() -> Iterator[None]:
             lock.seek(0)
             other = lock.read().strip() or "unknown"
             raise PallasError(
-                f"a graph of pallas runs already in ROS domain {domain} (process {other}): stop it, or set ROS_DOMAIN_ID to another number"
+                f"a graph of pallas runs already in ROS domain {domain} (process {other}): stop it,"
+                " or set ROS_DOMAIN_ID to another number"
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -265,7 +283,8 @@ def alone_in_domain() -> Iterator[None]:
 def clean_shared_memory(folder: Path = SHARED_MEMORY) -> int:
     """Remove what killed processes of this user left of Fast DDS in shared memory; how many files.
 
-    Each segment and port has a lock file (``…_el``) that its owner holds while it lives; one that can be locked is nobody's.
+    Each segment and port has a lock file (``…_el``) that its owner holds while it lives; one that
+    can be locked has no owner.
     """
     removed = 0
     for guard in folder.glob("fastdds_*_el"):

@@ -1,7 +1,9 @@
-"""How each sensor sits on its bone and where its heading points: the calibration document, and the T-pose that yields one.
+"""How each sensor sits on its bone and where its heading points: the calibration document, and the
+T-pose that yields one.
 
-A sensor reports ``q_ref_sensor``: sensor to its own reference, whose z is up and whose heading is anyone's guess. With the
-sensor-to-bone rotation ``q_bone_sensor`` and the heading offset of the reference::
+A sensor reports ``q_ref_sensor``: sensor to its own reference, whose z is up and whose heading is
+anyone's guess. With the sensor-to-bone rotation ``q_bone_sensor`` and the heading offset of the
+reference::
 
     q_world_bone = about_z(heading_offset) * q_ref_sensor * inverse(q_bone_sensor)
 
@@ -40,7 +42,8 @@ class SiteCalibration:
     Attributes:
         q_bone_sensor: (4,) xyzw, sensor to bone.
         heading_offset: rad, turns the sensor's reference about z into the world.
-        acceleration_scale: multiplies the measured acceleration, so that it is 9.80665 m/s^2 at rest.
+        acceleration_scale: multiplies the measured acceleration, so that it is 9.80665 m/s^2 at
+            rest.
         gyroscope_bias: (3,) rad/s in the sensor frame, measured at rest.
         residual: rad, how much the sensor moved while held still, or how badly the poses agree.
         sensor: identity of the sensor (USB serial number or port), empty when not known.
@@ -56,11 +59,13 @@ class SiteCalibration:
 
 @dataclass(slots=True)
 class Calibration:
-    """What turns raw samples into bone orientations and gravity-free accelerations in the world; saved as YAML.
+    """What turns raw samples into bone orientations and gravity-free accelerations in the world;
+    saved as YAML.
 
     Attributes:
         sites: calibration of each site.
-        procedure: how it was found ("tpose", "npose_tpose", "functional", "known_pose", "identity").
+        procedure: how it was found ("tpose", "npose_tpose", "functional", "known_pose",
+            "identity").
         date: ISO 8601, when it was found.
         warnings: what was not as it should be, in words.
     """
@@ -72,15 +77,18 @@ class Calibration:
 
     @classmethod
     def identity(cls, sites: Sequence[str] = SITES) -> "Calibration":
-        """For sensors that already report bone orientations in the world facing +x, and specific force."""
+        """For sensors that already report bone orientations in the world facing +x, and specific
+        force.
+        """
         return cls({site: SiteCalibration(rotations.IDENTITY.copy()) for site in sites})
 
     def apply(self, site: str, sample: ImuSample) -> tuple[Array, Array]:
         """Bone orientation and free acceleration of one raw sample.
 
         Returns:
-            ``q_world_bone`` (4,) xyzw and the acceleration of the sensor (3,) m/s^2, gravity removed, in the world. The length of
-            the sample's quaternion is kept, so that whoever checks it still sees it.
+            ``q_world_bone`` (4,) xyzw and the acceleration of the sensor (3,) m/s^2, gravity
+            removed, in the world. The length of the sample's quaternion is kept, so that checks
+            still see it.
 
         Raises:
             PallasError: the site is not calibrated, or the sample has no orientation.
@@ -94,10 +102,12 @@ class Calibration:
             raise PallasError(
                 f"{site} has no orientation: let the driver estimate it (parameter 'orientation')"
             )
-        # In plain numbers, because 400 samples a second come through here: numpy takes ten times as long for four of them.
+        # In plain numbers, because 400 samples a second come through here: numpy takes ten times as
+        # long for four of them.
         # q_world_sensor = about_z(heading_offset) * orientation
         x, y, z, w = sample.orientation.tolist()
-        c, s = math.cos(0.5 * of_site.heading_offset), math.sin(0.5 * of_site.heading_offset)
+        c = math.cos(0.5 * of_site.heading_offset)
+        s = math.sin(0.5 * of_site.heading_offset)
         x, y, z, w = c * x - s * y, c * y + s * x, c * z + s * w, c * w - s * z
         # q_world_bone = q_world_sensor * inverse(q_bone_sensor)
         bx, by, bz, bw = of_site.q_bone_sensor.tolist()
@@ -112,8 +122,12 @@ class Calibration:
         # acceleration = rotate(q_world_sensor, scale * specific force) - gravity
         ax, ay, az = sample.acceleration.tolist()
         scale = of_site.acceleration_scale
-        ax, ay, az = ax * scale, ay * scale, az * scale
-        tx, ty, tz = 2 * (y * az - z * ay), 2 * (z * ax - x * az), 2 * (x * ay - y * ax)
+        ax = ax * scale
+        ay = ay * scale
+        az = az * scale
+        tx = 2 * (y * az - z * ay)
+        ty = 2 * (z * ax - x * az)
+        tz = 2 * (x * ay - y * ax)
         acceleration = np.array(
             (
                 ax + w * tx + y * tz - z * ty,
@@ -124,15 +138,19 @@ class Calibration:
         return q_world_bone, acceleration
 
     def name_sensors(self, connected: Mapping[str, str]) -> None:
-        """Write down which sensors (site -> identity) it was made with, where it does not say so yet."""
+        """Write down which sensors (site -> identity) it was made with, where it does not say so
+        yet.
+        """
         for site, of_site in self.sites.items():
             of_site.sensor = of_site.sensor or connected.get(site, "")
 
     def check_sensors(self, connected: Mapping[str, str]) -> None:
-        """Refuse the calibration where it was made with other sensors than those ``connected`` (site -> identity).
+        """Refuse the calibration where it was made with other sensors than those ``connected``
+        (site -> identity).
 
         Raises:
-            PallasError: names the first site whose sensor differs. Only serial numbers (``usb:...``) are compared: a path names no sensor.
+            PallasError: names the first site whose sensor differs. Only serial numbers
+                (``usb:...``) are compared: a path names no sensor.
         """
         numbers = [of_site.sensor for of_site in self.sites.values()]
         for site, of_site in self.sites.items():
@@ -146,8 +164,9 @@ class Calibration:
                 elsewhere = [s for s, other in self.sites.items() if other.sensor == here]
                 hint = f" (it belongs on {elsewhere[0]})" if elsewhere else ""
                 raise PallasError(
-                    f"the calibration of {self.date or 'unknown date'} was made with sensor {of_site.sensor} on {site}, "
-                    f"but {here} is there{hint}: swap the sensors back or calibrate again"
+                    f"the calibration of {self.date or 'unknown date'} was made with sensor"
+                    f" {of_site.sensor} on {site}, but {here} is there{hint}: swap the sensors back"
+                    " or calibrate again"
                 )
 
     def to_yaml(self) -> str:
@@ -171,7 +190,8 @@ class Calibration:
         document = parse_yaml(text, name, "calibration file (make one with `pallas calibrate`)")
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise PallasError(
-                f"{name}: not a calibration of format {FORMAT}: give a file written by `pallas calibrate`"
+                f"{name}: not a calibration of format {FORMAT}: give a file written by `pallas"
+                " calibrate`"
             )
         try:
             sites = {str(site): _site_from(entry) for site, entry in document["sites"].items()}
@@ -189,7 +209,8 @@ class Calibration:
         missing = [site for site in SITES if site not in calibration.sites]
         if missing:
             raise PallasError(
-                f"{name}: no calibration for {', '.join(missing)}: calibrate with all four sensors worn"
+                f"{name}: no calibration for {', '.join(missing)}: calibrate with all four sensors"
+                " worn"
             )
         return calibration
 
@@ -205,7 +226,8 @@ class Calibration:
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(
-                    "# Calibration of worn IMUs (pallas). Angles in rad, quaternions xyzw, sensor to bone.\n"
+                    "# Calibration of worn IMUs (pallas). Angles in rad, quaternions xyzw, sensor"
+                    " to bone.\n"
                 )
                 file.write(self.to_yaml())
             os.chmod(temporary, 0o644)
@@ -228,12 +250,15 @@ class Calibration:
 
 
 class KnownPoseCalibrator:
-    """Waits until the wearer stands still in a pose whose bone orientations are given, and calibrates from it.
+    """Waits until the wearer stands still in a pose whose bone orientations are given, and
+    calibrates from it.
 
-    One pose shows the tilt of every sensor but not its heading: turning a sensor about the vertical and turning its
-    reference look the same. The heading is therefore taken from the way the sensor is worn (``q_bone_sensor``, default: x
-    forward, y left, z up in the T-pose; `docs/guide/sensors.md`), each sensor from its own, so that magnetometers and headings of
-    references play no part. A sensor worn askew about the vertical keeps that error; the guided procedure removes it.
+    One pose shows the tilt of every sensor but not its heading: turning a sensor about the vertical
+    and turning its reference look the same. The heading is therefore taken from the way the sensor
+    is worn (``q_bone_sensor``, default: x forward, y left, z up in the T-pose;
+    `docs/guide/sensors.md`), each sensor from its own, so that magnetometers and headings of
+    references play no part. A sensor worn askew about the vertical keeps that error; the guided
+    procedure removes it.
 
     Attributes:
         problem: why there is no calibration yet, in words.
@@ -255,7 +280,8 @@ class KnownPoseCalibrator:
         """What is known.
 
         Args:
-            q_world_bone: site -> (4,) xyzw, the bone's orientation in the pose, the wearer facing +x.
+            q_world_bone: site -> (4,) xyzw, the bone's orientation in the pose, the wearer facing
+                +x.
             q_bone_sensor: site -> (4,) xyzw, how each sensor is worn.
             limits: what counts as still.
             sensors: site -> identity of the sensor, kept in the document.
@@ -271,7 +297,9 @@ class KnownPoseCalibrator:
         self.mistakes: list[str] = []
 
     def push(self, site: str, sample: ImuSample) -> Calibration | None:
-        """Take a raw sample of a site; the calibration once the wearer has stood still in the pose, else None (why: `problem`)."""
+        """Take a raw sample of a site; the calibration once the wearer has stood still in the pose,
+        else None (why: `problem`).
+        """
         poses = self._detector.push(site, sample)
         if poses is None:
             if self._detector.moving and not self._fault:
@@ -294,7 +322,9 @@ class KnownPoseCalibrator:
 
 
 class TPoseCalibrator(KnownPoseCalibrator):
-    """Waits until the wearer stands still in the T-pose and calibrates from it; see `KnownPoseCalibrator`."""
+    """Waits until the wearer stands still in the T-pose and calibrates from it; see
+    `KnownPoseCalibrator`.
+    """
 
     pose_name = "the T-pose"
     procedure = "tpose"
@@ -318,7 +348,8 @@ def pose_calibration(
     sensors: Mapping[str, str],
     procedure: str,
 ) -> Calibration:
-    """Calibration from one still pose whose bone orientations are known, with the headings of the references.
+    """Calibration from one still pose whose bone orientations are known, with the headings of the
+    references.
 
     Args:
         poses: what each sensor said.
@@ -344,7 +375,9 @@ def pose_calibration(
 
 
 def worn_heading(pose: StillPose, q_world_bone: Array, q_bone_sensor: Array) -> float:
-    """Heading offset in rad of a sensor's reference if the sensor sits on its bone as ``q_bone_sensor`` (4,) says, but for its tilt."""
+    """Heading offset in rad of a sensor's reference if the sensor sits on its bone as
+    ``q_bone_sensor`` (4,) says, but for its tilt.
+    """
     as_worn = rotations.multiply(q_world_bone, q_bone_sensor)
     q_world_ref = rotations.multiply(as_worn, rotations.inverse(pose.q_ref_sensor))
     return float(rotations.turn_about_z(q_world_ref))
@@ -356,14 +389,12 @@ def today() -> str:
 
 
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: [round(float(v), 9) for v in value]
-        if isinstance(value, np.ndarray)
-        else value
-        if isinstance(value, str)
-        else round(float(value), 9)
-        for key, value in entry.items()
-    }
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return [round(float(v), 9) for v in value]
+        return value if isinstance(value, str) else round(float(value), 9)
+
+    return {key: plain(value) for key, value in entry.items()}
 
 
 def _site_from(entry: dict[str, Any]) -> SiteCalibration:
@@ -371,7 +402,8 @@ def _site_from(entry: dict[str, Any]) -> SiteCalibration:
     bias = np.array(entry.get("gyroscope_bias", [0.0, 0.0, 0.0]), dtype=np.float64)
     if q_bone_sensor.shape != (4,) or not abs(float(np.linalg.norm(q_bone_sensor)) - 1) < 0.01:
         raise ValueError("q_bone_sensor is not a unit quaternion")
-    scale, heading = float(entry.get("acceleration_scale", 1.0)), float(entry["heading_offset"])
+    scale = float(entry.get("acceleration_scale", 1.0))
+    heading = float(entry["heading_offset"])
     if (
         bias.shape != (3,)
         or not np.isfinite(bias).all()

@@ -1,4 +1,6 @@
-"""The one folder in which callers of the service ``~/calibrate`` read and write calibrations: anybody on the network may call it."""
+"""The one folder in which callers of the service ``~/calibrate`` read and write calibrations:
+anybody on the network may call it.
+"""
 
 from pathlib import Path
 
@@ -37,7 +39,8 @@ class CalibrationFolder:
             )
         if path.suffix != SUFFIX or path.name.startswith(".") or len(path.name) > _NAME_LIMIT:
             raise PallasError(
-                f"'{shown}': give a file name that ends in {SUFFIX}, of {_NAME_LIMIT} letters at most"
+                f"'{shown}': give a file name that ends in {SUFFIX}, of {_NAME_LIMIT} letters at"
+                " most"
             )
         return path
 
@@ -49,8 +52,8 @@ class CalibrationFolder:
         """
         if not self.overwrite and self.find(name).exists():
             raise PallasError(
-                f"{self.find(name)} is there already: give another name, remove it, or set parameter "
-                "'overwrite_calibrations'"
+                f"{self.find(name)} is there already: give another name, remove it, or set"
+                " parameter 'overwrite_calibrations'"
             )
 
     def load(self, name: str) -> Calibration:

@@ -1,9 +1,10 @@
-"""A sensor's clock mapped to the host's: when was a sample taken, if it arrives late, in bursts, and its clock runs a little wrong?
+"""A sensor's clock mapped to the host's: when was a sample taken, if it arrives late, in bursts,
+and its clock runs a little wrong?
 
-A sample arrives at ``host = device * rate + offset + delay`` with ``delay >= 0``. The smallest delays lie on a line under all
-points (device, host); the line that fits best from below is the edge of the lower convex hull over the middle of the window
-(Zhang, Liu and Xia, "Clock synchronization algorithms for network measurements", INFOCOM 2002). Lateness, however bursty, does
-not move it.
+A sample arrives at ``host = device * rate + offset + delay`` with ``delay >= 0``. The smallest
+delays lie on a line under all points (device, host); the line that fits best from below is the edge
+of the lower convex hull over the middle of the window (Zhang, Liu and Xia, "Clock synchronization
+algorithms for network measurements", INFOCOM 2002). Lateness, however bursty, does not move it.
 """
 
 import itertools
@@ -54,7 +55,7 @@ class ClockMapper:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the device's clock: it was plugged in anew."""
+        """Forget the device's clock: it was plugged in again."""
         self._slices.clear()
         self._open: _Slice | None = None
         self._open_since = 0.0
@@ -63,7 +64,9 @@ class ClockMapper:
         self.skew = 0.0
 
     def map(self, device_time: float, arrival: int) -> int:
-        """Stamp in ns of the sample taken at ``device_time`` (s) that arrived at ``arrival`` (ns)."""
+        """Stamp in ns of the sample taken at ``device_time`` (s) that arrived at
+        ``arrival`` (ns).
+        """
         if self._anchor is None and self._open is None:
             self._origin = arrival
         residual = (arrival - self._origin) / NANOSECONDS - device_time
@@ -109,7 +112,9 @@ class ClockMapper:
         return self._last
 
     def _fit(self) -> None:
-        """The edge of the lower hull over the middle of the window; too short a window says nothing about the rate."""
+        """The edge of the lower hull over the middle of the window; too short a window says nothing
+        about the rate.
+        """
         slices = list(self._slices)
         span = slices[-1].device - slices[0].device
         if span < 8 * self._slice_s:
@@ -133,9 +138,11 @@ def _slope(a: _Slice, b: _Slice) -> float:
 
 
 class CountingClock:
-    """A stand-in for the clock of a sensor that sends no time: samples are counted, at the rate of the first ones.
+    """A stand-in for the clock of a sensor that sends no time: samples are counted, at the rate of
+    the first ones.
 
-    To be mapped by `mapper`, which finds the true rate. Lost samples show as lateness and are forgotten within seconds.
+    To be mapped by `mapper`, which finds the true rate. Lost samples show as lateness and are
+    forgotten within seconds.
     """
 
     def __init__(self) -> None:
@@ -143,11 +150,13 @@ class CountingClock:
 
     @staticmethod
     def mapper() -> ClockMapper:
-        """A map for counted time: quick to forget, and ready for a rate that is wrong by percents."""
+        """A map for counted time: quick to forget, and ready for a rate that is wrong by
+        percents.
+        """
         return ClockMapper(window_s=4.0, largest_skew=0.05)
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Start over."""
         self._first: list[int] = []
         self._period = 0.0
         self._time = 0.0

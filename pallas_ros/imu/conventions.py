@@ -1,10 +1,13 @@
-"""Is a recording that says it is calibrated what it says? Measured from the movement, because a flag proves nothing.
+"""Is a recording that says it is calibrated what it says? Measured from the movement, because a
+flag proves nothing.
 
-Bone orientations and free accelerations must describe one world, z up, in which people mostly stand and in which a wrist
-accelerates as the end of its forearm does. With ``R`` the forearm's orientation and ``l`` the lever from a point that moves
-little (near the shoulder) to the sensor, the acceleration follows ``R'' l``; least squares over a recording give ``l`` and the
-share of the acceleration that it explains. Read in the wrong convention, the lever points away from the forearm, or nothing is
-explained. Every convention people use is tried; the one that fits best is the one the recording is in.
+Bone orientations and free accelerations must describe one world, z up, in which people mostly stand
+and in which a wrist accelerates as the end of its forearm does. With ``R`` the forearm's
+orientation and ``l`` the lever from a point that moves little (near the shoulder) to the sensor,
+the acceleration follows ``R'' l``; least squares over a recording give ``l`` and the share of the
+acceleration that it explains. Read in the wrong convention, the lever points away from the forearm,
+or nothing is explained. Every convention people use is tried; the one that fits best is the one the
+recording is in.
 """
 
 from collections.abc import Callable
@@ -21,17 +24,22 @@ from pallas_ros.imu.sample import GRAVITY
 Read = Callable[[Array, Array], tuple[Array, Array]]
 
 _WINDOW_S = 0.2
-"""Over which second derivatives are taken: arm movements below 5 Hz, well above the noise of orientations at 60 Hz."""
+"""Over which second derivatives are taken: arm movements below 5 Hz, well above the noise of
+orientations at 60 Hz.
+"""
 _LEAST_MOVEMENT = 1.0
 """m/s^2 rms of a wrist below which its acceleration tells no lever."""
-_LEVER, _HANGING = 0.75, 0.2
-"""Weights of a wrist's lever and of hanging forearms beside an upright trunk. Hanging alone must not decide: people hold their
+_LEVER = 0.75
+_HANGING = 0.2
+"""Weights of a wrist's lever and of hanging forearms beside an upright trunk. Hanging alone must
+not decide: people hold their
 forearms forward for minutes, too."""
 _GRAVITY_SHARE = 0.6
 """Of one g: a mean acceleration beyond it is no movement, over two seconds or more."""
 _MARGIN = 0.3
-"""By which another convention must fit better than the documented one. Of 196 clips of CMU and Bandai-Namco with simulated
-sensors, 3 to 20 s each, none written as documented reaches 0.25; with w first, or only the world turned, all exceed it, with the
+"""By which another convention must fit better than the documented one. Of 196 clips of CMU and
+Bandai-Namco with simulated sensors, 3 to 20 s each, none written as documented reaches 0.25; with w
+first, or only the world turned, all exceed it, with the
 bones' axes turned as well or with inverses 80 to 95 %."""
 
 
@@ -42,7 +50,8 @@ class Convention:
     Attributes:
         name: what is wrong, for the user.
         remedy: what to do.
-        read: orientation (T, S, 4) and acceleration (T, S, 3) as found, to the documented convention.
+        read: orientation (T, S, 4) and acceleration (T, S, 3) as found, to the documented
+            convention.
     """
 
     name: str
@@ -98,8 +107,9 @@ CONVENTIONS = (
 def gravity_included(orientation: Array, acceleration: Array) -> str | None:
     """What is wrong with the free accelerations (T, S, 3) m/s^2 of a calibrated recording, or None.
 
-    Over seconds the mean of a free acceleration is the change of speed over the time: small. With gravity left in it is 9.81 along
-    the axis that points up; in the sensor's frame it is so once ``orientation`` (T, S, 4) has turned it into the world.
+    Over seconds the mean of a free acceleration is the change of speed over the time: small. With
+    gravity left in it is 9.81 along the axis that points up; in the sensor's frame it is so once
+    ``orientation`` (T, S, 4) has turned it into the world.
     """
     mean = acceleration.mean(axis=0)
     size = float(np.median(np.linalg.norm(mean, axis=-1)))
@@ -108,16 +118,17 @@ def gravity_included(orientation: Array, acceleration: Array) -> str | None:
     off, off_turned = (np.median(np.linalg.norm(m - up, axis=-1)) for m in (mean, turned))
     if off_turned < min(off, (1 - _GRAVITY_SHARE) * GRAVITY):
         return (
-            "gravity is included in 'linear_acceleration', which is in the sensor's frame: set 'calibrated' to False "
-            "if these are raw samples, or turn it into the world and subtract 9.81 from z"
+            "gravity is included in 'linear_acceleration', which is in the sensor's frame: set"
+            " 'calibrated' to False if these are raw samples, or turn it into the world and"
+            " subtract 9.81 from z"
         )
     if size < _GRAVITY_SHARE * GRAVITY:
         return None
     axis = "xyz"[int(np.argmax(np.abs(np.median(mean, axis=0))))]
     tail = "" if axis == "z" else f", so {axis} is the vertical axis and not z"
     return (
-        f"gravity is included in 'linear_acceleration' ({size:.1f} m/s^2 along {axis} on average{tail}): "
-        "subtract it, or set 'calibrated' to False if these are raw samples"
+        f"gravity is included in 'linear_acceleration' ({size:.1f} m/s^2 along {axis} on"
+        f" average{tail}): subtract it, or set 'calibrated' to False if these are raw samples"
     )
 
 
@@ -130,11 +141,13 @@ def misread(stamp: Array, orientation: Array, acceleration: Array) -> str | None
         acceleration: (T, S, 3) m/s^2.
     """
     fit = plausibility(stamp, orientation, acceleration)
-    best, found = fit, None
+    best = fit
+    found = None
     for convention in CONVENTIONS:
         score = plausibility(stamp, *convention.read(orientation, acceleration))
         if score > best:
-            best, found = score, convention
+            best = score
+            found = convention
     if found is None or best < fit + _MARGIN:
         return None
     return f"{found.name}: {found.remedy}"
@@ -162,7 +175,9 @@ def _downward(orientation: Array) -> float:
 
 
 def _lever(stamp: Array, orientation: Array, acceleration: Array) -> tuple[float, float]:
-    """Cosine between y and the lever that explains the acceleration best, and the share of it that is explained."""
+    """Cosine between y and the lever that explains the acceleration best, and the share of it that
+    is explained.
+    """
     step = float(np.median(np.diff(stamp)))
     width = 2 * max(int(0.5 * _WINDOW_S / step), 2) + 1
     if len(stamp) <= 2 * width:

@@ -1,4 +1,6 @@
-"""The four sensors of a wearer as one object: a reader for each port, who is worn where, and how all of it fares."""
+"""The four sensors of a wearer as one object: a reader for each port, who is worn where, and how
+all of it fares.
+"""
 
 import os
 import time
@@ -40,7 +42,8 @@ class ImuDriver:
         """What to open; nothing is opened yet.
 
         Args:
-            ports: one for each of ``sites``, in that order: a path, ``usb:<serial number>``; or ``["auto"]`` to find out by shaking.
+            ports: one for each of ``sites``, in that order: a path, ``usb:<serial number>``; or
+                ``["auto"]`` to find out by shaking.
             protocols: one for all, or one for each site.
             on_sample: takes the samples.
             baud_rate: 0 for that of the protocol.
@@ -57,11 +60,13 @@ class ImuDriver:
         self.auto = list(ports) == [serial_ports.AUTO]
         if not self.auto and len(ports) != len(self.sites):
             raise PallasError(
-                f"{len(ports)} ports are given: name one for each of {', '.join(self.sites)}, or only 'auto'"
+                f"{len(ports)} ports are given: name one for each of {', '.join(self.sites)}, or"
+                " only 'auto'"
             )
         if len(protocols) not in (1, len(self.sites)):
             raise PallasError(
-                f"{len(protocols)} protocols are given: name one for all sensors, or one for each of {', '.join(self.sites)}"
+                f"{len(protocols)} protocols are given: name one for all sensors, or one for each"
+                f" of {', '.join(self.sites)}"
             )
         self._protocols = [
             protocol(name) for name in (list(protocols) * len(self.sites))[: len(self.sites)]
@@ -122,7 +127,9 @@ class ImuDriver:
                 ) from None
 
     def identities(self) -> dict[str, str]:
-        """Site -> identity of the sensor at its port, before anything is read; empty where ports are found by shaking."""
+        """Site -> identity of the sensor at its port, before anything is read; empty where ports
+        are found by shaking.
+        """
         if self.auto:
             return {}
         paths = {
@@ -164,7 +171,8 @@ class ImuDriver:
 
     def stop(self) -> None:
         """End all threads and close the ports."""
-        readers, self.readers = self.readers, []
+        readers = self.readers
+        self.readers = []
         for reader in readers:
             reader.stop()
 
@@ -192,7 +200,7 @@ class ImuDriver:
         return {site: sensor for site, sensor in worn if sensor and site in self.sites}
 
     def problems(self) -> list[str]:
-        """What is wrong now, one sentence a site, and adapters that cannot be told apart."""
+        """What is wrong now, one sentence a site, and adapters that cannot be distinguished."""
         problems = [f"{stats.site}: {stats.problem}" for stats in self.stats() if stats.problem]
         return problems + self._alike
 
@@ -205,8 +213,8 @@ class ImuDriver:
         paths = {site: serial_ports.resolve(port) for site, port in zip(self.sites, self._ports)}
         known = {site: path for site, path in paths.items() if path is not None}
         return [
-            f"the adapters of {', '.join(sites)} have the same serial number, so that nobody can tell whether "
-            "a calibration is used with its own sensors: mark sensors and sockets"
+            f"the adapters of {', '.join(sites)} have the same serial number, so that nobody can"
+            " tell whether a calibration is used with its own sensors: mark sensors and sockets"
             for sites in serial_ports.same_numbers(known)
         ]
 
@@ -224,9 +232,10 @@ class ImuDriver:
             )
             jumps = f", clock jumped {s.clock_jumps} times" if s.clock_jumps else ""
             out[s.site] = (
-                f"{s.rate_hz:.1f} Hz, {s.samples} samples, {s.lost} lost, {s.checksum_errors} checksum errors, "
-                f"{s.skipped_bytes} bytes skipped, latency {1e3 * s.latency_s[0]:.1f} ms (p99 {1e3 * s.latency_s[1]:.1f}), "
-                f"clock {s.skew_ppm:+.0f} ppm, opened {s.connections} times{jumps}{temperature}{bias}"
+                f"{s.rate_hz:.1f} Hz, {s.samples} samples, {s.lost} lost, {s.checksum_errors}"
+                f" checksum errors, {s.skipped_bytes} bytes skipped, latency"
+                f" {1e3 * s.latency_s[0]:.1f} ms (p99 {1e3 * s.latency_s[1]:.1f}), clock"
+                f" {s.skew_ppm:+.0f} ppm, opened {s.connections} times{jumps}{temperature}{bias}"
             )
             out[f"{s.site} sensor"] = s.sensor
         return out

@@ -1,4 +1,6 @@
-"""What goes wrong in the drift test of half an hour: a wearer who is never quite still, gyroscope biases that step, steel nearby."""
+"""What goes wrong in the drift test of half an hour: a wearer who is never quite still, gyroscope
+biases that step, steel nearby.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,13 +27,19 @@ class Faults:
     """How hard it is. Zero switches a fault off.
 
     Attributes:
-        sway: rad, standard deviation of the wearer's sway, of the body and of each worn segment (0.5 deg/s rms an axis at 0.4 deg).
-        bias_step: rad/s, by which the gyroscope's bias steps about a random axis, and back at the next step.
-        step_every_s: s between steps of a sensor; the first after 120 s, each site 30 s after the one before.
-        steel: largest change of the field by steel, of an earth field of 1 (from an eighth of it up, log-uniform; each site sees its own
-            part of it, 0.3 to 1.5 times, in its own direction).
-        steel_every_s: s, mean time between pieces of steel; steel_s: s, shortest and longest stay at one (log-uniform).
-        ambient: field that wanders over 10 s, the same for all sites; own_field: the same, each site's own.
+        sway: rad, standard deviation of the wearer's sway, of the body and of each worn segment
+            (0.5 deg/s rms an axis at 0.4 deg).
+        bias_step: rad/s, by which the gyroscope's bias steps about a random axis, and back at the
+            next step.
+        step_every_s: s between steps of a sensor; the first after 120 s, each site 30 s after the
+            one before.
+        steel: largest change of the field by steel, of an earth field of 1 (from an eighth of it
+            up, log-uniform; each site sees its own part of it, 0.3 to 1.5 times, in its own
+            direction).
+        steel_every_s: s, mean time between pieces of steel; steel_s: s, shortest and longest stay
+            at one (log-uniform).
+        ambient: field that wanders over 10 s, the same for all sites; own_field: the same, each
+            site's own.
     """
 
     sway: float = float(np.radians(0.4))
@@ -46,7 +54,8 @@ class Faults:
 
 def swaying(motion: Motion, faults: Faults, seed: int = 0) -> Motion:
     """The motion with sway added to the segments that wear sensors; nobody holds a pose without."""
-    rng, rotated = np.random.default_rng([seed, 5]), motion.rotations.copy()
+    rng = np.random.default_rng([seed, 5])
+    rotated = motion.rotations.copy()
 
     def sway() -> Array:
         slow = wander(len(motion), 1 / motion.fps, 1.5, rng, 3)
@@ -100,7 +109,8 @@ def afflicted(
 
 
 def _bias_steps(time: Array, sensor: int, faults: Faults, seed: int) -> Array:
-    rng, bias = np.random.default_rng([seed, 9, sensor]), np.zeros((len(time), 3))
+    rng = np.random.default_rng([seed, 9, sensor])
+    bias = np.zeros((len(time), 3))
     for n, start in enumerate(np.arange(120.0 + 30 * sensor, float(time[-1]), faults.step_every_s)):
         axis = rng.standard_normal(3)
         bias[time >= start] = axis / np.linalg.norm(axis) * faults.bias_step if n % 2 == 0 else 0.0
@@ -110,7 +120,9 @@ def _bias_steps(time: Array, sensor: int, faults: Faults, seed: int) -> Array:
 def _pieces_of_steel(
     end: float, faults: Faults, rng: np.random.Generator
 ) -> list[tuple[float, float, float, Array]]:
-    """(start s, stop s, s of coming near, change of the field (4, 3) in the world) of every stay at some steel."""
+    """(start s, stop s, s of coming near, change of the field (4, 3) in the world) of every stay at
+    some steel.
+    """
     pieces: list[tuple[float, float, float, Array]] = []
     start = 45.0
     while faults.steel and start < end:

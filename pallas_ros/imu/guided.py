@@ -1,11 +1,13 @@
-"""The guided calibration: a procedure of still poses and simple movements that needs no knowledge of how the sensors are worn.
+"""The guided calibration: a procedure of still poses and simple movements that needs no knowledge
+of how the sensors are worn.
 
 1. N-pose, still: noise, gyroscope bias and gravity of every sensor.
-2. T-pose, still: with the N-pose, how each sensor sits; the swing of the arms shows the heading of the wrist sensors.
-3. If functional: elbows bent, a bow, a turn of the whole body. The axes of elbows and bow fix every sensor's heading relative to
+2. T-pose, still: with the N-pose, how each sensor sits; the swing of the arms shows the heading of
+the wrist sensors. 3. If functional: elbows bent, a bow, a turn of the whole body. The axes of
+elbows and bow fix every sensor's heading relative to
    the body without trusting magnetometers; the turn shows a sensor that slips.
 
-Left and right, neck and waist are told apart by how they move.
+Left and right, neck and waist are distinguished by how they move.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +24,8 @@ from pallas_ros.imu.hinge import Hinge, hinge, mean_angle, wrap
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.stillness import StillLimits, StillnessDetector, StillPose
 
-WRISTS, TRUNK = ("left_wrist", "right_wrist"), ("pelvis", "neck")
+WRISTS = ("left_wrist", "right_wrist")
+TRUNK = ("pelvis", "neck")
 
 N_POSE: dict[str, Array] = {
     "pelvis": rotations.IDENTITY,
@@ -43,7 +46,9 @@ _KEEP_S = 1 / 100  # a movement is kept at no more than this rate
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: what the wearer is asked to do, and which movement, of at least which angle (rad), must have led there."""
+    """One step: what the wearer is asked to do, and which movement, of at least which angle (rad),
+    must have led there.
+    """
 
     name: str
     instruction: str
@@ -64,7 +69,8 @@ STEPS = (
     Step("lower", "let the arms hang again and hold still", WRISTS, 50 * _DEGREE),
     Step(
         "elbows",
-        "keep the upper arms at the body, bend both elbows to the front and back, twice, then hold still",
+        "keep the upper arms at the body, bend both elbows to the front and back, twice, then hold"
+        " still",
         WRISTS,
         40 * _DEGREE,
     ),
@@ -105,8 +111,10 @@ class GuidedCalibrator:
         """What is known.
 
         Args:
-            functional: with elbows, bow and turn; without, waist and neck take their heading from how they are worn.
-            q_bone_sensor: site -> (4,) xyzw, how each sensor is worn; None: any way, and then nobody can be told that a sensor is upside down.
+            functional: with elbows, bow and turn; without, waist and neck take their heading from
+                how they are worn.
+            q_bone_sensor: site -> (4,) xyzw, how each sensor is worn; None: any way, and then an
+                upside-down sensor is not detected.
             limits: what counts as still.
             sensors: site -> identity of the sensor, kept in the document.
             sites: those worn; optional ones take their heading from how they are worn.
@@ -183,9 +191,8 @@ class GuidedCalibrator:
                 site: hinge(self._start[site].q_ref_sensor, self._path[site]) for site in SITES
             }
             if max(m.angle for m in movement.values()) < step.least:
-                self.problem = (
-                    self.problem if self.problem in self.mistakes else self.instruction
-                )  # has not begun; the path was rest
+                # has not begun; the path was rest
+                self.problem = self.problem if self.problem in self.mistakes else self.instruction
                 self._begin(poses)
                 return None
             wrong = self._check(step, movement, poses)
@@ -229,8 +236,9 @@ class GuidedCalibrator:
         if step.name == "bow" and angle["pelvis"] > 1.2 * angle["neck"]:
             return [
                 (
-                    f"neck and pelvis sensors are exchanged: in the bow the one called pelvis turned {np.degrees(angle['pelvis']):.0f} degrees, "
-                    f"the one called neck {np.degrees(angle['neck']):.0f}; the neck turns further"
+                    "neck and pelvis sensors are exchanged: in the bow the one called pelvis turned"
+                    f" {np.degrees(angle['pelvis']):.0f} degrees, the one called neck"
+                    f" {np.degrees(angle['neck']):.0f}; the neck turns further"
                 )
             ]
         if step.name == "turn":
@@ -243,8 +251,9 @@ class GuidedCalibrator:
             if loose:
                 return [
                     (
-                        f"{loose[0]}: turned {np.degrees(angle[loose[0]]):.0f} degrees while the others turned {np.degrees(middle):.0f}: "
-                        "the sensor slips, or its gyroscope is off; turn again, arms at the body"
+                        f"{loose[0]}: turned {np.degrees(angle[loose[0]]):.0f} degrees while the others"  # noqa: E501
+                        f" turned {np.degrees(middle):.0f}: the sensor slips, or its gyroscope is off;"  # noqa: E501
+                        " turn again, arms at the body"
                     )
                 ]
         return []
@@ -254,41 +263,55 @@ class GuidedCalibrator:
         astray = [site for site in TRUNK if angle[site] > 0.8 * step.least]
         if still and astray:
             return [
-                f"the sensors of {still[0]} and {astray[0]} are exchanged: {astray[0]} moved with the arm and {still[0]} did not"
+                (
+                    f"the sensors of {still[0]} and {astray[0]} are exchanged: {astray[0]} moved with"  # noqa: E501
+                    f" the arm and {still[0]} did not"
+                )
             ]
         if still:
             turned = np.degrees(angle[still[0]])
             return [
-                f"{still[0]}: turned only {turned:.0f} degrees, expected more than {np.degrees(step.least):.0f}: {step.instruction}"
+                (
+                    f"{still[0]}: turned only {turned:.0f} degrees, expected more than"
+                    f" {np.degrees(step.least):.0f}: {step.instruction}"
+                )
             ]
         if astray:
             return [
-                f"{astray[0]}: turned {np.degrees(angle[astray[0]]):.0f} degrees while only the arms should move: {step.instruction}"
+                (
+                    f"{astray[0]}: turned {np.degrees(angle[astray[0]]):.0f} degrees while only the"
+                    f" arms should move: {step.instruction}"
+                )
             ]
         return []
 
     def _sides(self, movement: dict[str, Hinge]) -> list[str]:
-        """Left and right swing in opposite senses to the T-pose and in the same sense at the elbows; exchanged sensors contradict that."""
+        """Left and right swing in opposite senses to the T-pose and in the same sense at the
+        elbows; exchanged sensors contradict that.
+        """
         contrary = []
         for site in WRISTS:
-            by_swing, by_elbow = (
-                self._swing_heading(site),
-                wrap(_ELBOW_HEADING - movement[site].heading),
-            )
+            by_swing = self._swing_heading(site)
+            by_elbow = wrap(_ELBOW_HEADING - movement[site].heading)
             contrary.append(abs(wrap(by_swing - by_elbow)) > np.pi / 2)
         if all(contrary):
             return [_EXCHANGED]
         if any(contrary):
             site = WRISTS[contrary.index(True)]
             return [
-                f"{site}: raising the arm and bending the elbow contradict each other: the sensor slips, or the elbow bent to the side"
+                (
+                    f"{site}: raising the arm and bending the elbow contradict each other: the sensor"  # noqa: E501
+                    " slips, or the elbow bent to the side"
+                )
             ]
         return []
 
     def _sides_as_worn(
         self, movement: dict[str, Hinge], poses: dict[str, StillPose], worn: Mapping[str, Array]
     ) -> list[str]:
-        """Where it is known how the sensors are worn, the swing of the arms alone tells left from right."""
+        """Where it is known how the sensors are worn, the swing of the arms alone tells left from
+        right.
+        """
         contrary = []
         for site in WRISTS:
             by_swing = _swing_heading(site, movement[site])
@@ -300,14 +323,19 @@ class GuidedCalibrator:
             return [_EXCHANGED]
         if any(contrary):
             return [
-                f"{WRISTS[contrary.index(True)]}: the sensor is turned half about: its x axis points forward in the T-pose"
+                (
+                    f"{WRISTS[contrary.index(True)]}: the sensor is turned half about: its x axis"
+                    " points forward in the T-pose"
+                )
             ]
         return []
 
     # Conclusions
 
     def _swing_heading(self, site: str) -> float:
-        """Heading offset in rad from the swing of the arm between N-pose and T-pose, forth and, if done, back."""
+        """Heading offset in rad from the swing of the arm between N-pose and T-pose, forth and, if
+        done, back.
+        """
         headings = [_swing_heading(site, self._movements["tpose"][site])]
         if "lower" in self._movements:
             headings.append(_swing_heading(site, self._movements["lower"][site]) + np.pi)
@@ -316,10 +344,8 @@ class GuidedCalibrator:
     def _headings(self) -> dict[str, float]:
         headings: dict[str, float] = {}
         for site in self._sites:
-            tpose, worn = (
-                self._poses["tpose"][site],
-                (self._worn or {}).get(site, rotations.IDENTITY),
-            )
+            tpose = self._poses["tpose"][site]
+            worn = (self._worn or {}).get(site, rotations.IDENTITY)
             if site in WRISTS:
                 headings[site] = self._swing_heading(site)
                 if self.functional:
@@ -352,14 +378,16 @@ class GuidedCalibrator:
             of_site.residual = float(rotations.angle_between(q_world_bone, N_POSE[site]))
             if of_site.residual > 25 * _DEGREE:
                 calibration.warnings.append(
-                    f"{site}: N-pose and T-pose disagree by {np.degrees(of_site.residual):.0f} degrees: an arm was not level or not hanging, "
-                    "or the sensor slipped; calibrate again if the figure looks wrong"
+                    f"{site}: N-pose and T-pose disagree by {np.degrees(of_site.residual):.0f}"
+                    " degrees: an arm was not level or not hanging, or the sensor slipped;"
+                    " calibrate again if the figure looks wrong"
                 )
         if self.functional:
             calibration.warnings += self._doubts()
         elif self._worn is None:
             calibration.warnings.append(
-                "pelvis and neck take their heading from how they are worn; the functional part would measure it"
+                "pelvis and neck take their heading from how they are worn; the functional part"
+                " would measure it"
             )
         return calibration
 
@@ -374,13 +402,15 @@ class GuidedCalibrator:
             )
             if apart > 20 * _DEGREE:
                 doubts.append(
-                    f"{site}: arm swing and elbow give headings {np.degrees(apart):.0f} degrees apart; their mean is used"
+                    f"{site}: arm swing and elbow give headings {np.degrees(apart):.0f} degrees"
+                    " apart; their mean is used"
                 )
         for site in TRUNK:
             bow = self._movements["bow"][site]
             if bow.angle < 12 * _DEGREE:
                 doubts.append(
-                    f"{site}: it turned only {np.degrees(bow.angle):.0f} degrees in the bow, so that its heading is uncertain"
+                    f"{site}: it turned only {np.degrees(bow.angle):.0f} degrees in the bow, so"
+                    " that its heading is uncertain"
                 )
         return doubts
 
@@ -388,9 +418,14 @@ class GuidedCalibrator:
 _ELBOW_HEADING = float(-np.pi / 2)
 """Heading of the axis about which hanging forearms turn to the front: -y, for both arms."""
 
-_EXCHANGED = "the sensors of left_wrist and right_wrist are exchanged: the arms swing the wrong way round; swap the sensors"
+_EXCHANGED = (
+    "the sensors of left_wrist and right_wrist are exchanged: the arms swing the wrong way round;"
+    " swap the sensors"
+)
 
 
 def _swing_heading(site: str, raised: Hinge) -> float:
-    """Heading offset in rad from raising an arm: the left one turns about +x, the right one about -x."""
+    """Heading offset in rad from raising an arm: the left one turns about +x, the right one about
+    -x.
+    """
     return wrap((0.0 if site == "left_wrist" else np.pi) - raised.heading)

@@ -1,11 +1,15 @@
-"""Heading drift between the sensors, estimated while running from what bodies can do, and taken away.
+"""Heading drift between the sensors, estimated while running from what bodies can do, and taken
+away.
 
-Gyroscopes drift about the vertical and magnetometers are disturbed, so the headings of four sensors part within minutes. A body
-holds them together: the trunk twists to and fro about zero; hanging forearms keep their turn about themselves; forearms at work
-point, on average, where this wearer's usually do. Each of these is a weak measurement of a site's drift relative to the waist,
-with a mean that is learned from the wearer while the calibration is fresh. A Kalman filter weighs them against the drift that
-gyroscopes show. A posture that surprises counts less (Huber), but is not refused: a mean that began with an odd one would else
-refuse all that follow. What the whole body's heading does in the world is odometry and not corrected.
+Gyroscopes drift about the vertical and magnetometers are disturbed, so the headings of four sensors
+part within minutes. A body
+holds them together: the trunk twists to and fro about zero; hanging forearms keep their turn about
+themselves; forearms at work point, on average, where this wearer's usually do. Each of these is a
+weak measurement of a site's drift relative to the waist, with a mean that is learned from the
+wearer while the calibration is fresh. A Kalman filter weighs them against the drift that gyroscopes
+show. A posture that surprises counts less (Huber), but is not refused: a mean that began with an
+odd one would else refuse all that follow. What the whole body's heading does in the world is
+odometry and not corrected.
 """
 
 from collections.abc import Iterable
@@ -36,9 +40,12 @@ class DriftModel:
         rate: rad/s, standard deviation of its rate, which a bias of the gyroscope gives it.
         rate_s: s, how long such a rate lasts until the orientation filter has learned the bias.
         fresh: rad, standard deviation of a heading just calibrated.
-        trunk: rad, standard deviation of the twist between waist and neck; its mean is known to `trunk_mean`.
-        arm: rad, spread of where a working forearm points relative to the trunk, its mean being unknown to `arm_mean`.
-        hanging: rad, spread of a hanging forearm's turn about itself, its mean being unknown to `hanging_mean`.
+        trunk: rad, standard deviation of the twist between waist and neck; its mean is known to
+            `trunk_mean`.
+        arm: rad, spread of where a working forearm points relative to the trunk, its mean being
+            unknown to `arm_mean`.
+        hanging: rad, spread of a hanging forearm's turn about itself, its mean being unknown to
+            `hanging_mean`.
         correlation_s: s, how long a posture lasts: samples closer than this tell little new.
     """
 
@@ -56,14 +63,18 @@ class DriftModel:
 
     @classmethod
     def of(cls, degrees_per_minute: float) -> "DriftModel":
-        """For sensors whose headings drift this fast; the more drift is expected, the more habits of the wearer are taken for it."""
+        """For sensors whose headings drift this fast; the more drift is expected, the more habits
+        of the wearer are taken for it.
+        """
         rate = degrees_per_minute / 60
         return cls(walk=float(np.radians(0.05 + 0.8 * rate)), rate=float(np.radians(rate)))
 
 
 @dataclass(slots=True)
 class _Site:
-    """Kalman state of one site: drift, its rate, then the wearer's mean at work (of the neck: twist) and hanging."""
+    """Kalman state of one site: drift, its rate, then the wearer's mean at work (of the neck:
+    twist) and hanging.
+    """
 
     mean: Array
     covariance: Array
@@ -92,7 +103,10 @@ class HeadingDrift:
             self._sites[site] = _Site(np.zeros(4), np.diag(np.square(spread)))
 
     def forget(self, sites: Iterable[str]) -> None:
-        """The headings of ``sites`` were set right: no drift there. All are relative to the waist, which concerns all."""
+        """The headings of ``sites`` were set right: no drift there.
+
+        All are relative to the waist, which concerns all.
+        """
         turned = set(sites)
         for site, state in self._sites.items():
             if site in turned or "pelvis" in turned:
@@ -102,14 +116,19 @@ class HeadingDrift:
 
     @property
     def drift(self) -> dict[str, float]:
-        """Estimated drift of each site's heading relative to the waist, rad; corrections are the opposite."""
+        """Estimated drift of each site's heading relative to the waist, rad; corrections are the
+        opposite.
+        """
         return {
             "pelvis": 0.0,
             **{site: float(state.mean[_DRIFT]) for site, state in self._sites.items()},
         }
 
     def correct(self, frame: ImuFrame) -> ImuFrame:
-        """A synchronised frame with the drift taken out; ``heading_drift`` says by how much. Frames are to come in order of time."""
+        """A synchronised frame with the drift taken out; ``heading_drift`` says by how much.
+
+        Frames are to come in order of time.
+        """
         if frame.stamp >= self._next or frame.stamp < self._last:
             self._step(frame)
         correction = np.array([0.0, *(-state.shown for state in self._sites.values())])
@@ -141,7 +160,8 @@ class HeadingDrift:
             if self._last
             else 0.0
         )
-        self._last, self._next = frame.stamp, frame.stamp + round(_EVERY_S * NANOSECONDS)
+        self._last = frame.stamp
+        self._next = frame.stamp + round(_EVERY_S * NANOSECONDS)
         q_world_bone = dict(zip(SITES, frame.orientation, strict=True))
         valid = dict(zip(SITES, frame.valid.tolist(), strict=True))
         torso = float(rotations.heading(q_world_bone["pelvis"]))
@@ -159,7 +179,8 @@ class HeadingDrift:
         m = self.model
         keep = float(np.exp(-elapsed / m.rate_s))
         transition = np.eye(4)
-        transition[_DRIFT, _RATE], transition[_RATE, _RATE] = elapsed, keep
+        transition[_DRIFT, _RATE] = elapsed
+        transition[_RATE, _RATE] = keep
         state.mean = transition @ state.mean
         state.covariance = transition @ state.covariance @ transition.T
         state.covariance[_DRIFT, _DRIFT] += m.walk**2 * elapsed
@@ -167,7 +188,8 @@ class HeadingDrift:
 
     def _measure(self, site: str, state: _Site, q_world_bone: Array, torso: float) -> None:
         m = self.model
-        which, spread = _TRUNK_OR_WORK, m.trunk if site == "neck" else m.arm
+        which = _TRUNK_OR_WORK
+        spread = m.trunk if site == "neck" else m.arm
         if site == "neck":
             angle = float(rotations.heading(q_world_bone)) - torso
         else:
@@ -175,7 +197,8 @@ class HeadingDrift:
                 1.0 if site == "left_wrist" else -1.0
             )
             if along[2] < -0.85:  # hanging: the palm's side tells, not where the arm points
-                which, spread = _HANGING, m.hanging
+                which = _HANGING
+                spread = m.hanging
                 hang = rotations.from_rotvec(
                     np.array([-np.pi / 2 if site == "left_wrist" else np.pi / 2, 0.0, 0.0])
                 )

@@ -1,7 +1,9 @@
-"""Headings set right at one instant, in any stance: gravity already tells every sensor's tilt, so only a turn about z is sought.
+"""Headings set right at one instant, in any stance: gravity already tells every sensor's tilt, so
+only a turn about z is sought.
 
-The wearer looks and stands straight ahead. The trunk's sensors then share one heading. A forearm hangs (palm to the thigh), points
-forward or points sideways; which of them is seen from its tilt and from what is nearest to the heading it has.
+The wearer looks and stands straight ahead. The trunk's sensors then share one heading. A forearm
+hangs (palm to the thigh), points forward or points sideways; which of them is seen from its tilt
+and from what is nearest to the heading it has.
 """
 
 from collections.abc import Mapping
@@ -18,7 +20,9 @@ from pallas_ros.imu.hinge import wrap
 
 STANCES = ("hanging", "forward", "sideways")
 _STEEP = 0.8
-"""Sine of a forearm's inclination beyond which where it points says little about its heading: 53 degrees."""
+"""Sine of a forearm's inclination beyond which where it points says little about its heading: 53
+degrees.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +39,18 @@ def heading_turns(
     """The turns that set headings right.
 
     Args:
-        q_world_bone: site -> (4,) xyzw, the bones as they seem to be now; sites that are not seen are left out.
-        site: the one to turn, relative to the trunk's other sensor; empty: all of them, so that the wearer faces +x.
+        q_world_bone: site -> (4,) xyzw, the bones as they seem to be now; sites that are not seen
+            are left out.
+        site: the one to turn, relative to the trunk's other sensor; empty: all of them, so that the
+            wearer faces +x.
         stance: one of `STANCES`, or empty: for each forearm whichever needs the smallest turn.
 
     Returns:
         Site -> turn, of the sites that are turned.
 
     Raises:
-        PallasError: a word is not known, a sensor that is needed is silent, or a forearm's heading cannot be seen.
+        PallasError: a word is not known, a sensor that is needed is silent, or a forearm's heading
+            cannot be seen.
     """
     if site and site not in SITES:
         raise PallasError(f"there is no site '{site[:40]}': sites are {', '.join(SITES)}")
@@ -82,8 +89,8 @@ def _forearm(site: str, q: Array, facing: float, stance: str) -> tuple[float, st
         return -float(rotations.turn_about_z(off)), "hanging, palm to the thigh"
     if steep:
         raise PallasError(
-            f"{site}: the forearm points {'up' if along[2] > 0 else 'down'}, so that its heading cannot be seen: "
-            "hold it level, forward or sideways, or let it hang"
+            f"{site}: the forearm points {'up' if along[2] > 0 else 'down'}, so that its heading"
+            " cannot be seen: hold it level, forward or sideways, or let it hang"
         )
     points = float(np.arctan2(along[1], along[0]))
     side = np.pi / 2 if left else -np.pi / 2

@@ -1,4 +1,6 @@
-"""Headings from movement: a joint that bends about a known axis shows where that axis points in each sensor's reference."""
+"""Headings from movement: a joint that bends about a known axis shows where that axis points in
+each sensor's reference.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ class Hinge:
     """A movement of one sensor away from a still pose, taken as a turn about one axis.
 
     Attributes:
-        axis: (3,) unit vector in the sensor's reference, about which it turned positively at its widest.
+        axis: (3,) unit vector in the sensor's reference, about which it turned positively at its
+            widest.
         angle: rad, the widest turn.
         heading: rad, direction of the axis seen from above.
         level: 0 to 1, how horizontal the axis is.

@@ -1,7 +1,9 @@
-"""What every raw sample passes before anything else uses it: checked, given an orientation, refused with a reason and counted.
+"""What every raw sample passes before anything else uses it: checked, given an orientation, refused
+with a reason and counted.
 
-The same object stands at the beginning of the live pipeline, of `pallas process` and of `pallas calibrate`, so that all of them
-say the same about the same sensor. A deterministic function of the samples; nothing here reads a clock.
+The same object stands at the beginning of the live pipeline, of `pallas process` and of `pallas
+calibrate`, so that all of them say the same about the same sensor. A deterministic function of the
+samples; nothing here reads a clock.
 """
 
 import math
@@ -24,9 +26,13 @@ NANOSECONDS = 1_000_000_000
 _ANOTHER_CLOCK = NANOSECONDS
 """Stamps this far from those of all other sensors, which agree, are of another clock."""
 _HEARD = 400
-"""Samples of any sensor since a sensor was heard, up to which it has a say in what time it is: a second of four at 100 Hz."""
+"""Samples of any sensor since a sensor was heard, up to which it has a say in what time it is: a
+second of four at 100 Hz.
+"""
 _BELIEVED = 20
-"""Samples with (or without) an orientation in a row, after which the sensor is taken for one that has (or lacks) it."""
+"""Samples with (or without) an orientation in a row, after which the sensor is taken for one that
+has (or lacks) it.
+"""
 _SILENT_S = 0.5
 """After a silence this long a fused orientation begins again, with the heading it had."""
 _LEVEL = 0.02
@@ -34,7 +40,9 @@ _LEVEL = 0.02
 _BLANKS = 50
 """Orientations of exactly 0 0 0 1 in a row, over which that tilt is averaged."""
 _SLOWEST_HZ = 25.0
-"""Below this rate samples are too far apart for the synchroniser (`hold_s`) and for the movement of arms."""
+"""Below this rate samples are too far apart for the synchroniser (`hold_s`) and for the movement of
+arms.
+"""
 _LEAST_PERIODS = 20
 _IN_ANOTHER_UNIT = 0.5
 """s between samples beyond which the stamps, not the sensor, are in question."""
@@ -62,7 +70,8 @@ class _Site:
 
 
 class Intake:
-    """Takes raw samples of all sites and gives back those that can be used, each with an orientation.
+    """Takes raw samples of all sites and gives back those that can be used, each with an
+    orientation.
 
     Attributes:
         refusals: what was refused, counted.
@@ -84,13 +93,17 @@ class Intake:
         self._pushed = 0
 
     def biases(self, gyroscope_bias: Mapping[str, Array]) -> None:
-        """Site -> (3,) rad/s, as a calibration found it, for orientations that begin to be estimated from now on."""
+        """Site -> (3,) rad/s, as a calibration found it, for orientations that begin to be
+        estimated from now on.
+        """
         for site, bias in gyroscope_bias.items():
             if site in self._sites:
                 self._sites[site].bias = bias
 
     def push(self, site: str, sample: ImuSample) -> ImuSample | None:
-        """A sample that can be used, with an orientation; None where it was refused, or the site is not known."""
+        """A sample that can be used, with an orientation; None where it was refused, or the site is
+        not known.
+        """
         state = self._sites.get(site)
         if state is None:
             return None
@@ -121,7 +134,9 @@ class Intake:
         return self.refusals.remarks() + self._doubts()
 
     def report(self, share: float = 0.0) -> list[str]:
-        """What was wrong with the sensors since the start, where it is more than ``share`` of a site's samples, in words."""
+        """What was wrong with the sensors since the start, where it is more than ``share`` of a
+        site's samples, in words.
+        """
         return self.refusals.report(share) + self._doubts()
 
     def meaningless(self) -> list[str]:
@@ -129,7 +144,9 @@ class Intake:
         return self.refusals.meaningless()
 
     def estimated(self) -> list[str]:
-        """Sites whose orientation is estimated here, because the sensor sends none (or the mode says so)."""
+        """Sites whose orientation is estimated here, because the sensor sends none (or the mode
+        says so).
+        """
         return [site for site, state in self._sites.items() if state.fused]
 
     def _refuse(
@@ -152,7 +169,8 @@ class Intake:
         if state.gap > 0:
             state.periods += 1
             state.period += (state.gap - state.period) / min(state.periods, 50)
-        state.newest, state.heard_at = stamp, self._pushed
+        state.newest = stamp
+        state.heard_at = self._pushed
         apart = self._apart(site, stamp)
         if apart:
             self._refuse(site, Reason.OTHER_CLOCK, apart / NANOSECONDS)
@@ -187,7 +205,8 @@ class Intake:
             if not math.isfinite(length):
                 return self._refuse(site, Reason.NOT_FINITE)
             if length < 1e-6:
-                own, missing = None, Reason.ZERO_QUATERNION
+                own = None
+                missing = Reason.ZERO_QUATERNION
             elif abs(length - 1) > UNIT_TOLERANCE:
                 return self._refuse(site, Reason.NOT_UNIT, length)
             elif own == _BLANK and _never_filled_in(state, force):
@@ -203,7 +222,9 @@ class Intake:
             return self._fused(site, state, sample, missing)
         state.unoriented = 0
         if state.fused:
-            state.fused, state.filter, state.changed = False, None, True
+            state.fused = False
+            state.filter = None
+            state.changed = True
             state.turns.clear()
         return self._own(site, state, sample, own)
 
@@ -232,7 +253,8 @@ class Intake:
         if turning is None or not np.isfinite(turning).all():
             return self._refuse(site, missing)
         if not state.fused:
-            state.fused, state.changed = True, True
+            state.fused = True
+            state.changed = True
         if state.filter is None:
             # a magnetometer would turn a heading that goes on from another source to the north
             magnetic = self._mode in ("auto", "9d") and state.orientation is None
@@ -258,20 +280,20 @@ class Intake:
                 )
             elif not turns.trusted and not state.fused:
                 doubts.append(
-                    f"{site}: orientation and angular velocity disagree about how the sensor turns: "
-                    "give both in the sensor's own axes, the orientation from sensor to world"
+                    f"{site}: orientation and angular velocity disagree about how the sensor turns:"
+                    " give both in the sensor's own axes, the orientation from sensor to world"
                 )
             if state.periods < _LEAST_PERIODS:
                 continue
             if state.period > _IN_ANOTHER_UNIT:
                 doubts.append(
-                    f"{site}: the stamps advance by {state.period:.4g} s from sample to sample: are "
-                    "they in milliseconds? Give seconds"
+                    f"{site}: the stamps advance by {state.period:.4g} s from sample to sample: are"
+                    " they in milliseconds? Give seconds"
                 )
             elif state.period > 1 / _SLOWEST_HZ:
                 doubts.append(
-                    f"{site}: {1 / state.period:.0f} samples a second are too few: set the sensor's "
-                    "output rate to 60 Hz or more"
+                    f"{site}: {1 / state.period:.0f} samples a second are too few: set the sensor's"
+                    " output rate to 60 Hz or more"
                 )
         return doubts + self._clocks()
 
@@ -298,7 +320,9 @@ _BLANK = [0.0, 0.0, 0.0, 1.0]
 
 
 def _never_filled_in(state: _Site, force: list[float]) -> bool:
-    """Is an orientation of exactly 0 0 0 1 one that the driver left as it was? Gravity tells, over some samples."""
+    """Is an orientation of exactly 0 0 0 1 one that the driver left as it was? Gravity tells, over
+    some samples.
+    """
     state.blanks += 1
     share = 1 / min(state.blanks, _BLANKS)
     x, y, z = (old + share * (new - old) for old, new in zip(state.sideways, force))
@@ -307,7 +331,9 @@ def _never_filled_in(state: _Site, force: list[float]) -> bool:
 
 
 def _continued(state: _Site, orientation: Array) -> Array:
-    """The orientation with the heading that the site had before its source changed, which the calibration was made for."""
+    """The orientation with the heading that the site had before its source changed, which the
+    calibration was made for.
+    """
     if state.changed:
         state.changed = False
         if state.orientation is not None:

@@ -1,8 +1,10 @@
-"""Folders of CSV files as loggers write them: x-IMU3, Xsens DOT, and anything whose columns have names and units.
+"""Folders of CSV files as loggers write them: x-IMU3, Xsens DOT, and anything whose columns have
+names and units.
 
-A sensor is a folder of files (x-IMU3: Inertial.csv, Quaternion.csv, Magnetometer.csv) or one file that holds all columns. Units
-are read from the header (``Accelerometer X (g)``) and never assumed: a column that has none is taken only where its numbers leave
-no doubt. Facts: headers as the ``ximu3`` package writes them; Movella, "Xsens DOT User Manual", section on recorded data.
+A sensor is a folder of files (x-IMU3: Inertial.csv, Quaternion.csv, Magnetometer.csv) or one file
+that holds all columns. Units are read from the header (``Accelerometer X (g)``) and never assumed:
+a column that has none is taken only where its numbers leave no doubt. Facts: headers as the
+``ximu3`` package writes them; Movella, "Xsens DOT User Manual", section on recorded data.
 """
 
 import csv
@@ -27,16 +29,28 @@ _HEADER_WITHIN = 40
 """Lines of preamble before the header, at most."""
 
 _LONGEST_GAP_S = 0.2
-"""s over which orientation and angular velocity are interpolated: the synchroniser does the same between samples."""
+"""s over which orientation and angular velocity are interpolated: the synchroniser does the same
+between samples.
+"""
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 _FORCES = {
-    "g": GRAVITY, "mg": GRAVITY / 1000, "m/s^2": 1.0, "m/s2": 1.0, "m/s²": 1.0, "m/s/s": 1.0,
-    "m.s^-2": 1.0, "ms-2": 1.0,
-}  # fmt: skip
+    "g": GRAVITY,
+    "mg": GRAVITY / 1000,
+    "m/s^2": 1.0,
+    "m/s2": 1.0,
+    "m/s²": 1.0,
+    "m/s/s": 1.0,
+    "m.s^-2": 1.0,
+    "ms-2": 1.0,
+}
 _RATES = {
-    "rad/s": 1.0, "deg/s": np.pi / 180, "°/s": np.pi / 180, "dps": np.pi / 180, "degrees/s": np.pi / 180,
-}  # fmt: skip
+    "rad/s": 1.0,
+    "deg/s": np.pi / 180,
+    "°/s": np.pi / 180,
+    "dps": np.pi / 180,
+    "degrees/s": np.pi / 180,
+}
 _UNIT = re.compile(r"^(.*?)[\s_]*[(\[]([^)\]]*)[)\]]\s*$")
 _QUANTITIES = (
     ("free", re.compile(r"free|linear|earth")),
@@ -71,7 +85,8 @@ def read_logger_folder(
 
     Args:
         path: the folder.
-        worn: site -> name of the sensor's folder or file, where the name itself does not say the site.
+        worn: site -> name of the sensor's folder or file, where the name itself does not say the
+            site.
 
     Raises:
         PallasError: a sensor, a column or a unit is missing.
@@ -113,21 +128,25 @@ def _plain(name: str) -> str:
 
 def _read(files: list[Path]) -> _Sensor:
     """The quantities in the files of one sensor; those that come twice are taken from the first."""
-    sensor, free = _Sensor(), False
+    sensor = _Sensor()
+    free = False
     for file in files:
         for quantity, (time, value) in _quantities(file).items():
             if quantity == "free":
                 free = True
             elif quantity not in sensor.value:
-                sensor.time[quantity], sensor.value[quantity] = time, value
+                sensor.time[quantity] = time
+                sensor.value[quantity] = value
     if "force" not in sensor.value:
         why = "only acceleration without gravity in it" if free else "no columns of acceleration"
         raise PallasError(
-            f"{files[0].parent if len(files) > 1 else files[0]}: {why}: export the accelerometer's x, y and z, with gravity"
+            f"{files[0].parent if len(files) > 1 else files[0]}: {why}: export the accelerometer's"
+            " x, y and z, with gravity"
         )
     if not {"quaternion", "rate"} & set(sensor.value):
         raise PallasError(
-            f"{files[0]}: neither gyroscope nor quaternion in it: export one of them, so that there is an orientation"
+            f"{files[0]}: neither gyroscope nor quaternion in it: export one of them, so that there"
+            " is an orientation"
         )
     return sensor
 
@@ -215,7 +234,9 @@ def _name_and_unit(name: str) -> tuple[str, str]:
 
 
 def _quantity(words: str, stem: str) -> str:
-    """What a column measures, from its name, or from the file's where it is called x, y or z alone; "" for something else."""
+    """What a column measures, from its name, or from the file's where it is called x, y or z alone;
+    "" for something else.
+    """
     if not words or words[-1] not in "xyzw0123":
         return ""
     if words in ("x", "y", "z", "w"):
@@ -238,7 +259,8 @@ def _seconds(file: Path, stamp: Array, unit: str) -> Array:
     fits = [scale for scale in (1.0, 1e-3, 1e-6, 1e-9) if 1e-3 <= step * scale <= 0.1]
     if len(fits) != 1:
         raise PallasError(
-            f"{file}: the column of time has no unit, and its steps of {step:.4g} show none: write it as 'time (s)'"
+            f"{file}: the column of time has no unit, and its steps of {step:.4g} show none: write"
+            " it as 'time (s)'"
         )
     return stamp * fits[0]
 
@@ -262,16 +284,21 @@ def _scale(file: Path, quantity: str, unit: str, values: Array) -> float | None:
             if 0.8 < length * scale / GRAVITY < 1.25:
                 return scale
     raise PallasError(
-        f"{file}: the columns of {'acceleration' if quantity == 'force' else 'angular velocity'} have no unit: "
-        f"write it behind the name, as 'Gyroscope X (deg/s)'; known are {', '.join(units)}"
+        f"{file}: the columns of {'acceleration' if quantity == 'force' else 'angular velocity'}"
+        " have no unit: write it behind the name, as 'Gyroscope X (deg/s)'; known are"
+        f" {', '.join(units)}"
     )
 
 
 def _samples(sensor: _Sensor, file: Path) -> Iterator[ImuSample]:
-    """Samples at the accelerometer's instants; the rest is interpolated, or absent where it is not known."""
-    time, force = sensor.time["force"], sensor.value["force"]
+    """Samples at the accelerometer's instants; the rest is interpolated, or absent where it is not
+    known.
+    """
+    time = sensor.time["force"]
+    force = sensor.value["force"]
     rising = np.concatenate(([True], np.diff(time) > 0))
-    time, force = time[rising], force[rising]
+    time = time[rising]
+    force = force[rising]
     if len(time) < 2:
         raise PallasError(f"{file}: its times do not advance")
     rate = _interpolated(sensor, "rate", time)
@@ -288,10 +315,13 @@ def _samples(sensor: _Sensor, file: Path) -> Iterator[ImuSample]:
 
 
 def _interpolated(sensor: _Sensor, quantity: str, at: Array) -> Array | None:
-    """Values at instants ``at`` (n,) s; NaN before the first and after the last; None where there are none."""
+    """Values at instants ``at`` (n,) s; NaN before the first and after the last; None where there
+    are none.
+    """
     if quantity not in sensor.value:
         return None
-    time, value = sensor.time[quantity], sensor.value[quantity]
+    time = sensor.time[quantity]
+    value = sensor.value[quantity]
     if len(time) == len(at) and np.array_equal(time, at):
         return value
     after = np.clip(np.searchsorted(time, at), 1, max(len(time) - 1, 1))

@@ -1,29 +1,38 @@
-"""Heading from magnetometers that are now and then near steel: how far a gyroscope's heading has drifted, its bias, and how sure that is.
+"""Heading from magnetometers that are now and then near steel: how far a gyroscope's heading has
+drifted, its bias, and how sure that is.
 
-The field that a sensor feels, in the frame of its six-axis orientation, is ``f = Rz(d) (e + a + s)``: `d` the drift looked for, `e` the earth's
-field, `a` what the surroundings add and the wearer's walking about makes wander, `s` what steel adds. A Kalman filter follows
-``x = (d, b, a, s, e, l)``, b being the bias of the gyroscope that the six-axis filter has not found, with ``d' = up . b``. The disturbance is part
-of the state (Sabatini 2012, "Variable-state-dimension Kalman-based filter for orientation determination", Sensors 12(7)), so that beside steel,
-where the field tells no heading, it still tells how fast the heading drifts (Munoz Diaz et al. 2017, "Use of the magnetic field for improving
-gyroscopes' biases estimation", Sensors 17(4)).
+The field that a sensor feels, in the frame of its six-axis orientation, is ``f = Rz(d) (e + a +
+s)``: `d` the drift looked for, `e` the earth's field, `a` what the surroundings add and the
+wearer's walking about makes wander, `s` what steel adds. A Kalman filter follows ``x = (d, b, a, s,
+e, l)``, b being the bias of the gyroscope that the six-axis filter has not found, with ``d' = up .
+b``. The disturbance is part of the state (Sabatini 2012, "Variable-state-dimension Kalman-based
+filter for orientation determination", Sensors 12(7)), so that beside steel, where the field tells
+no heading, it still tells how fast the heading drifts (Munoz Diaz et al. 2017, "Use of the magnetic
+field for improving gyroscopes' biases estimation", Sensors 17(4)).
 
-Nobody says when steel comes or a bias steps. So several such filters go on side by side, each with another story of what happened, and the
-measured field weighs them (multiple hypotheses; Bar-Shalom, Li, Kirubarajan 2001, chapter 11)::
+Nobody says when steel comes or a bias steps. So several such filters go on side by side, each with
+another hypothesis of what happened, and the measured field weighs them (multiple hypotheses;
+Bar-Shalom, Li, Kirubarajan 2001, chapter 11)::
 
     EARTH -> EARTH | MOVING        s = 0
     MOVING -> MOVING | STEADY | EARTH    s changes fast: steel comes or goes, the field says nothing
     STEADY -> STEADY | MOVING      s all but constant: heading unknown to it, bias known
 
-and in EARTH and STEADY now and then the bias steps. A field that jumps is steel, one that turns as slowly as gyroscopes drift is drift; what cannot
-be told at once is told when a story has failed. Likely stories stay, the others and doubles of them go.
+and in EARTH and STEADY now and then the bias steps. A field that jumps is steel, one that turns as
+slowly as gyroscopes drift is drift; what cannot be evidence at once is evidence when a hypothesis
+has failed. Likely hypotheses stay, the others and doubles of them go.
 
-Two things besides the field tell of the bias. Gravity: a bias about a horizontal axis leans the six-axis frame, and the accelerometer turns it back, at
-a rate l that follows the bias late, ``l' = (b - l) / level_s``. That rate is measured; and while the frame leans, by ``level_s l``, a field that dips by 60
-degrees seems turned sideways by 1.7 times as much, which is no drift. So gravity shows within seconds that a bias has stepped, and the field then how much of
-it is about the vertical; a sensor that is turned over, as a wrist is, soon knows all of it. And rest: a gyroscope whose rate stays small and the same for more
-than a second is not being turned, and its rate is its bias (zero-angular-rate update).
+Two things besides the field tell of the bias. Gravity: a bias about a horizontal axis leans the
+six-axis frame, and the accelerometer turns it back, at a rate l that follows the bias late, ``l' =
+(b - l) / level_s``. That rate is measured; and while the frame leans, by ``level_s l``, a field
+that dips by 60 degrees seems turned sideways by 1.7 times as much, which is no drift. So gravity
+shows within seconds that a bias has stepped, and the field then how much of it is about the
+vertical; a sensor that is turned over, as a wrist is, soon knows all of it. And rest: a gyroscope
+whose rate stays small and the same for more than a second is not being turned, and its rate is its
+bias (zero-angular-rate update).
 
-How far the surroundings make the field wander is learned on the way: where it is calm, less is taken for wandering.
+How far the surroundings make the field wander is learned on the way: where it is calm, less is
+taken for wandering.
 """
 
 import math
@@ -39,23 +48,25 @@ PERIOD_S = 0.5
 """The field is averaged over this; the filter needs no more."""
 
 EARTH, MOVING, STEADY = range(3)
-_B, _A, _S, _E, _L = (
-    slice(1, 4),
-    slice(4, 7),
-    slice(7, 10),
-    slice(10, 13),
-    slice(13, 15),
-)  # d is state 0
-_LX, _LY = 13, 14
+# d is state 0
+_B = slice(1, 4)
+_A = slice(4, 7)
+_S = slice(7, 10)
+_E = slice(10, 13)
+_L = slice(13, 15)
+_LX = 13
+_LY = 14
 _STATES = 15
 _EACH = np.arange(_STATES)
-_FIELD = np.zeros((6, _STATES))  # what the field measures, as far as it is the same in every story
+_FIELD = np.zeros(
+    (6, _STATES)
+)  # what the field measures, as far as it is the same in every hypothesis
 _FIELD[:3, _A] = _FIELD[:3, _S] = _FIELD[:3, _E] = np.eye(3)
 _LEVEL: Array = np.zeros(2)  # gravity turns nothing back
 _MOST = {EARTH: 8, MOVING: 4, STEADY: 8}
-_FORGOTTEN = 11.0  # of the logarithm of the odds against the likeliest story
-_BRANCHING = 4.6  # a story worse than that does not begin with a step of the bias
-_ALIKE = 0.7  # standard deviations: stories closer than that are one
+_FORGOTTEN = 11.0  # of the logarithm of the odds against the likeliest hypothesis
+_BRANCHING = 4.6  # a hypothesis worse than that does not begin with a step of the bias
+_ALIKE = 0.7  # standard deviations: hypotheses closer than that are one
 _STILL_FOR = 3  # periods in which the mean rate hardly changes: rest
 _SLOW = 0.02  # rad/s: what turns faster than its bias by that is not at rest
 _SETTING_RIGHT = (
@@ -71,20 +82,28 @@ class FieldModel:
         bias: rad/s, standard deviation of the gyroscope's bias per axis at the start.
         bias_walk: rad/s/sqrt(s), random walk of the bias.
         bias_step: rad/s, standard deviation of a step of it per axis; every `bias_step_s`.
-        level: rad/s, standard deviation of the rate at which gravity turns the six-axis frame back, as if told anew every period. What movement adds
-            to it is 0.1 to 0.3 deg/s and lasts for seconds, but comes to nothing within ten.
+        level: rad/s, standard deviation of the rate at which gravity turns the six-axis frame back,
+            as if measured again every period. What movement adds to it is 0.1 to 0.3 deg/s and
+            lasts for seconds, but comes to nothing within ten.
         level_s: s, how late that is (VQF's `tauAcc`).
-        still: rad/s: where no axis' mean rate has changed by more over three periods, the sensor is at rest.
+        still: rad/s: where no axis' mean rate has changed by more over three periods, the sensor is
+            at rest.
         rest: rad/s, standard deviation of the true rate at rest.
         walk: rad/sqrt(s), random walk of the drift.
-        ambient: standard deviation of the field that the surroundings add; it wanders within `ambient_s`.
-        own: the same of the part that no other sensor of the wearer feels; `shared` is how far the others are followed.
-        fresh, calmest: share of `ambient` and `own` that is believed at the start, and at least. In between it is what is felt away from steel,
-            within `calm_s`; beside steel it is forgotten within `forget_s`.
-        noise: standard deviation of the mean field of a period, tilt of the six-axis orientation included.
-        moving, steady: 1/sqrt(s), how fast the field of steel changes while it comes or goes, and beside it.
+        ambient: standard deviation of the field that the surroundings add; it wanders within
+            `ambient_s`.
+        own: the same of the part that no other sensor of the wearer feels; `shared` is how far the
+            others are followed.
+        fresh, calmest: share of `ambient` and `own` that is believed at the start, and at least. In
+            between it is what is felt away from steel, within `calm_s`; beside steel it is
+            forgotten within `forget_s`.
+        noise: standard deviation of the mean field of a period, tilt of the six-axis orientation
+            included.
+        moving, steady: 1/sqrt(s), how fast the field of steel changes while it comes or goes, and
+            beside it.
         earth: 1/sqrt(s), how fast the earth's field does.
-        meets_s, settles_s, leaves_s: s, how long until the wearer comes near steel, stays there or has left, and away from it.
+        meets_s, settles_s, leaves_s: s, how long until the wearer comes near steel, stays there or
+            has left, and away from it.
     """
 
     bias: float = math.radians(0.3)
@@ -114,9 +133,11 @@ class FieldModel:
 
 
 class CommonField:
-    """What the sensors of one wearer tell one another: how the field of the surroundings differs from the earth's here; thread-safe.
+    """What the sensors of one wearer tell one another: how the field of the surroundings differs
+    from the earth's here; thread-safe.
 
-    A drift is one sensor's own, a wandering field is everybody's, so the others show which of the two it is.
+    A drift is one sensor's own, a wandering field is everybody's, so the others show which of the
+    two it is.
     """
 
     def __init__(self) -> None:
@@ -124,7 +145,9 @@ class CommonField:
         self._felt: weakref.WeakKeyDictionary[MagneticHeading, Array] = weakref.WeakKeyDictionary()
 
     def tell(self, who: "MagneticHeading", ambient: Array | None) -> None:
-        """``ambient``: (3,) the field ``who`` feels beyond the earth's, east, north, up; None where it is near steel."""
+        """``ambient``: (3,) the field ``who`` feels beyond the earth's, east, north, up; None where
+        it is near steel.
+        """
         with self._lock:
             if ambient is None:
                 self._felt.pop(who, None)
@@ -142,7 +165,8 @@ class MagneticHeading:
     """Follows the heading drift of one sensor's six-axis orientation; see the module.
 
     Attributes:
-        drift: rad, heading of the six-axis orientation beyond the true one (x east, y magnetic north); 0 until there is a field.
+        drift: rad, heading of the six-axis orientation beyond the true one (x east, y magnetic
+            north); 0 until there is a field.
         variance: rad^2, of what `drift` has become since the start.
         clean: probability that no steel is near now.
     """
@@ -150,22 +174,23 @@ class MagneticHeading:
     def __init__(self, model: FieldModel | None = None, common: CommonField | None = None) -> None:
         """``common``: shared with the other sensors of the same wearer."""
         self.model = model or FieldModel()
-        self.drift, self.variance, self.clean = 0.0, 0.0, 1.0
+        self.drift = 0.0
+        self.variance = 0.0
+        self.clean = 1.0
         self._common = common
         self._ambient: Array | None = None  # what the others feel
         self._bias: Array | None = None
         self._strength = 0.0
         self._rates: list[Array] = []  # of the last periods
-        self._unrest = (
-            self.model.fresh**2
-        )  # variance of the field around, as a share of what the model says
-        self._x: Array = np.zeros((1, _STATES))  # one row a story
+        # variance of the field around, as a share of what the model says
+        self._unrest = self.model.fresh**2
+        self._x: Array = np.zeros((1, _STATES))  # one row a hypothesis
         self._P: Array = np.zeros((1, _STATES, _STATES))
         self._mode = np.array([EARTH])
         self._odds: Array = np.zeros(1)
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         """Has there been a field?"""
         return self._strength > 0.0
 
@@ -181,14 +206,18 @@ class MagneticHeading:
 
         Args:
             field: (3,) in the frame of the six-axis orientation, z up; any unit.
-            axes: (3, 3) rows x, y, z of that frame in the sensor frame; z is its mean over the period: about it turns what changes the heading.
-            bias: (3,) rad/s, the gyroscope's bias as the six-axis filter has it; what it finds itself is no drift any more.
-            levelled: (2,) rad/s, how fast gravity turned that frame back about its x and y, with the sign of the bias that asks for it.
-            rate: (3,) rad/s, mean of the gyroscope, bias included; None where it is unknown, and then no rest is noticed.
+            axes: (3, 3) rows x, y, z of that frame in the sensor frame; z is its mean over the
+                period: about it turns what changes the heading.
+            bias: (3,) rad/s, the gyroscope's bias as the six-axis filter has it; what it finds
+                itself is no drift any more.
+            levelled: (2,) rad/s, how fast gravity turned that frame back about its x and y, with
+                the sign of the bias that asks for it.
+            rate: (3,) rad/s, mean of the gyroscope, bias included; None where it is unknown, and
+                then no rest is noticed.
         """
         found = np.zeros(3) if self._bias is None else bias - self._bias
         self._bias = bias.copy()
-        told = self._told(bias, levelled, rate)
+        evidence = self._evidence(bias, levelled, rate)
         strength = math.sqrt(float(field @ field))
         if not (strength > 0.0 and math.isfinite(strength)):
             return self.drift
@@ -197,14 +226,19 @@ class MagneticHeading:
         else:
             was = self._branch()
             self._predict(was, axes, found)
-            self._measure(field / self._strength, *told)
+            self._measure(field / self._strength, *evidence)
             self._reduce()
             self._conclude(field / self._strength)
         return self.drift
 
-    def _told(self, bias: Array, levelled: Array, rate: Array | None) -> tuple[Array, Array, float]:
-        """What rest, or else gravity, tells of the bias: measurement (3,), its rows of H (3, states), variance; a row of zeros tells nothing."""
-        told, rows = np.zeros(3), np.zeros((3, _STATES))
+    def _evidence(
+        self, bias: Array, levelled: Array, rate: Array | None
+    ) -> tuple[Array, Array, float]:
+        """What rest, or else gravity, tells of the bias: measurement (3,), its rows of H (3,
+        states), variance; a row of zeros tells nothing.
+        """
+        evidence = np.zeros(3)
+        rows = np.zeros((3, _STATES))
         if rate is not None:
             self._rates = [*self._rates[1 - _STILL_FOR :], rate]
             changed = np.abs(np.array(self._rates) - rate).max()
@@ -216,23 +250,30 @@ class MagneticHeading:
                 rows[:, _B] = np.eye(3)
                 return rate - bias, rows, self.model.rest**2
         if np.abs(levelled).max() < _SETTING_RIGHT:
-            told[:2] = levelled
+            evidence[:2] = levelled
             rows[:2, _L] = np.eye(2)
-        return told, rows, self.model.level**2
+        return evidence, rows, self.model.level**2
 
     def _begin(self, field: Array, strength: float) -> None:
-        """North is where the field points now, as far as its surroundings allow; the drift is counted from here."""
-        m, self._strength = self.model, strength
+        """North is where the field points now, as far as its surroundings allow; the drift is
+        counted from here.
+        """
+        m = self.model
+        self._strength = strength
         east, north, upward = (field / strength).tolist()
         self.drift = math.atan2(-east, north)
-        self._x[0, 0], self._x[0, _E] = self.drift, (0.0, math.hypot(east, north), upward)
-        P, ambient = self._P[0], (m.fresh * m.ambient) ** 2 * np.eye(3)
+        self._x[0, 0] = self.drift
+        self._x[0, _E] = (0.0, math.hypot(east, north), upward)
+        P = self._P[0]
+        ambient = (m.fresh * m.ambient) ** 2 * np.eye(3)
         P[_B, _B] = m.bias**2 * np.eye(3)
         P[_A, _A] = P[_E, _E] = ambient
         P[_A, _E] = P[_E, _A] = -ambient
 
     def _branch(self) -> Array:
-        """Every story goes on in each way it may; returns the mode each was in, and sets apart where the bias steps."""
+        """Every hypothesis goes on in each way it may; returns the mode each was in, and sets apart
+        where the bias steps.
+        """
         m = self.model
         meets, settles, leaves, steps = (
             PERIOD_S / s for s in (m.meets_s, m.settles_s, m.leaves_s, m.bias_step_s)
@@ -262,13 +303,19 @@ class MagneticHeading:
             if not stepped or self._odds[i] > -_BRANCHING
         ]
         source, mode, odds, stepped = (np.array(column) for column in zip(*going, strict=True))
-        was, self._mode, self._odds = self._mode[source], mode, odds
-        self._x, self._P = self._x[source], self._P[source]
+        was = self._mode[source]
+        self._mode = mode
+        self._odds = odds
+        self._x = self._x[source]
+        self._P = self._P[source]
         self._P[:, _EACH[_B], _EACH[_B]] += np.where(stepped, m.bias_step**2, 0.0)[:, None]
         return np.asarray(was)
 
     def _predict(self, was: Array, axes: Array, found: Array) -> None:
-        m, x, up, level = self.model, self._x, axes[2], axes[:2]
+        m = self.model
+        x = self._x
+        up = axes[2]
+        level = axes[:2]
         before = self._ambient
         others = self._common.others(self) if self._common is not None else None
         self._ambient = None if others is None else m.shared * others
@@ -276,26 +323,24 @@ class MagneticHeading:
         x[:, 0] += PERIOD_S * (x[:, _B] @ up)
         keep = math.exp(-PERIOD_S / m.ambient_s)
         around = np.zeros(3) if self._ambient is None else self._ambient
-        last = np.zeros(3) if self._ambient is None else around if before is None else before
+        last = around if before is None else before
+        if self._ambient is None:
+            last = np.zeros(3)
         x[:, _A] = keep * (x[:, _A] - last) + around
         late = math.exp(-PERIOD_S / m.level_s)
         x[:, _L] = late * x[:, _L] + (1 - late) * x[:, _B] @ level.T
         F = np.eye(_STATES)
-        F[0, _B], F[_A, _A], F[_L, _L], F[_L, _B] = (
-            PERIOD_S * up,
-            keep * np.eye(3),
-            late * np.eye(2),
-            (1 - late) * level,
-        )
+        F[0, _B] = PERIOD_S * up
+        F[_A, _A] = keep * np.eye(3)
+        F[_L, _L] = late * np.eye(2)
+        F[_L, _B] = (1 - late) * level
         restless = min(max(math.sqrt(self._unrest), m.calmest), 1.0)
         spread = restless * (m.ambient if self._ambient is None else m.own)
         newly = (restless * m.ambient) ** 2 if self._ambient is not None and before is None else 0.0
         noise = np.zeros((len(x), _STATES))
-        noise[:, 0], noise[:, _B], noise[:, _E] = (
-            m.walk**2 * PERIOD_S,
-            m.bias_walk**2 * PERIOD_S,
-            m.earth**2 * PERIOD_S,
-        )
+        noise[:, 0] = m.walk**2 * PERIOD_S
+        noise[:, _B] = m.bias_walk**2 * PERIOD_S
+        noise[:, _E] = m.earth**2 * PERIOD_S
         noise[:, _A] = spread**2 * (1 - keep * keep) + newly
         noise[:, _S] = PERIOD_S * np.array([0.0, m.moving**2, m.steady**2])[self._mode][:, None]
         P = F @ self._P @ F.T
@@ -304,28 +349,38 @@ class MagneticHeading:
         P[:, _EACH, _EACH] += noise
         self._P = P
 
-    def _measure(self, field: Array, told: Array, rows: Array, doubt: float) -> None:
-        """Kalman update of all stories with the field, and with what was `_told` of the bias; what they say of each story."""
-        x, P = self._x, self._P
-        c, s = np.cos(x[:, 0]), np.sin(x[:, 0])
+    def _measure(self, field: Array, evidence: Array, rows: Array, doubt: float) -> None:
+        """Kalman update of all hypotheses with the field, and with `_evidence` of the bias; what
+        they say of each hypothesis.
+        """
+        x = self._x
+        P = self._P
+        c = np.cos(x[:, 0])
+        s = np.sin(x[:, 0])
         seen = np.stack(
             (c * field[0] + s * field[1], -s * field[0] + c * field[1], np.full(len(x), field[2])),
             axis=1,
         )
         expected = x[:, _A] + x[:, _S] + x[:, _E]
         H = np.tile(_FIELD, (len(x), 1, 1))
-        H[:, 0, 0], H[:, 1, 0] = -expected[:, 1], expected[:, 0]
-        # the frame leans by `level_s` l, so the field turns by that: lean x field, seen from the true heading
+        H[:, 0, 0] = -expected[:, 1]
+        H[:, 1, 0] = expected[:, 0]
+        # the frame leans by `level_s` l, so the field turns by that: lean x field, seen from the
+        # true heading
         east, north, upward = self.model.level_s * expected.T
-        H[:, 0, _LX], H[:, 1, _LX], H[:, 2, _LX] = -s * upward, -c * upward, c * north + s * east
-        H[:, 0, _LY], H[:, 1, _LY], H[:, 2, _LY] = c * upward, -s * upward, s * north - c * east
+        H[:, 0, _LX] = -s * upward
+        H[:, 1, _LX] = -c * upward
+        H[:, 2, _LX] = c * north + s * east
+        H[:, 0, _LY] = c * upward
+        H[:, 1, _LY] = -s * upward
+        H[:, 2, _LY] = s * north - c * east
         H[:, 3:] = rows
         PHt = P @ H.transpose(0, 2, 1)
         S = H @ PHt
         S[:, _EACH[:6], _EACH[:6]] += np.repeat((self.model.noise**2, doubt), 3)
         inverse = np.linalg.inv(S)
         leaning = (H[:, :3, _L] @ x[:, _L, None])[:, :, 0]
-        surprise = np.concatenate((seen - expected - leaning, told - x @ rows.T), axis=1)
+        surprise = np.concatenate((seen - expected - leaning, evidence - x @ rows.T), axis=1)
         self._odds = (
             self._odds
             - 0.5 * np.einsum("ki,kij,kj->k", surprise, inverse, surprise)
@@ -337,8 +392,10 @@ class MagneticHeading:
         self._P = 0.5 * (P + P.transpose(0, 2, 1))
 
     def _reduce(self) -> None:
-        """Keep the likeliest stories of each mode; those that say the same are one."""
-        x, mode, odds = self._x, self._mode, self._odds - self._odds.max()
+        """Keep the likeliest hypotheses of each mode; those that say the same are one."""
+        x = self._x
+        mode = self._mode
+        odds = self._odds - self._odds.max()
         spread = np.sqrt(self._P[:, _EACH, _EACH]) + 1e-9
         of_bias = spread[:, _B].sum(axis=1)
         kept: list[int] = []
@@ -359,15 +416,13 @@ class MagneticHeading:
                 if room[int(mode[i])]:
                     room[int(mode[i])] -= 1
                     kept.append(i)
-        self._x, self._P, self._mode, self._odds = (
-            x[kept],
-            self._P[kept],
-            mode[kept],
-            odds[kept] - odds[kept].max(),
-        )
+        self._x = x[kept]
+        self._P = self._P[kept]
+        self._mode = mode[kept]
+        self._odds = odds[kept] - odds[kept].max()
 
     def _conclude(self, field: Array) -> None:
-        """Mean and variance over the stories; what the others are told."""
+        """Mean and variance over the hypotheses; what is shared with the others."""
         weight = np.exp(self._odds)
         weight /= weight.sum()
         first = float(self._x[0, 0])
@@ -376,18 +431,18 @@ class MagneticHeading:
         self.drift = first + mean
         self.variance = float(weight @ (self._P[:, 0, 0] + (apart - mean) ** 2))
         self.clean = float(weight[self._mode == EARTH].sum())
-        c, s = math.cos(self.drift), math.sin(self.drift)
+        c = math.cos(self.drift)
+        s = math.sin(self.drift)
         felt = (
             np.array((c * field[0] + s * field[1], -s * field[0] + c * field[1], field[2]))
             - weight @ self._x[:, _E]
         )
         if self.clean > 0.8:  # its east is not asked: the drift follows that
-            unrest, within = (
-                float(felt[1:] @ felt[1:]) / 2 / (self.model.ambient**2 + self.model.noise**2),
-                self.model.calm_s,
-            )
+            unrest = float(felt[1:] @ felt[1:]) / 2 / (self.model.ambient**2 + self.model.noise**2)
+            within = self.model.calm_s
         else:
-            unrest, within = 1.0, self.model.forget_s
+            unrest = 1.0
+            within = self.model.forget_s
         self._unrest += PERIOD_S / within * (min(unrest, 2.0) - self._unrest)
         if self._common is not None:
             self._common.tell(self, felt if self.clean > 0.8 else None)

@@ -1,4 +1,6 @@
-"""The mistakes people make with worn IMUs, recognised from what still sensors say, and named in words."""
+"""The mistakes people make with worn IMUs, recognised from what still sensors say, and named in
+words.
+"""
 
 from collections.abc import Mapping
 
@@ -19,7 +21,9 @@ _DISAGREE = float(np.radians(20.0))
 
 
 def at_rest(poses: Mapping[str, StillPose]) -> list[str]:
-    """What is wrong with the accelerations of sensors at rest, one sentence a site; empty when they all read gravity, upward."""
+    """What is wrong with the accelerations of sensors at rest, one sentence a site; empty when they
+    all read gravity, upward.
+    """
     return [
         sentence
         for site, pose in poses.items()
@@ -30,39 +34,52 @@ def at_rest(poses: Mapping[str, StillPose]) -> list[str]:
 def _acceleration(site: str, pose: StillPose) -> str | None:
     g = pose.gravity
     if 0.8 <= g <= 1.25:
-        return f"{site}: acceleration is in g ({g:.2f} at rest, expected 9.81 m/s^2): set the sensor or its driver to m/s^2"
+        return (
+            f"{site}: acceleration is in g ({g:.2f} at rest, expected 9.81 m/s^2): set the sensor"
+            " or its driver to m/s^2"
+        )
     if g < 4.0:
         return (
-            f"{site}: gravity has been removed from the acceleration already ({g:.2f} m/s^2 at rest, expected 9.81): "
-            "send specific force, not free acceleration"
+            f"{site}: gravity has been removed from the acceleration already ({g:.2f} m/s^2 at"
+            " rest, expected 9.81): send specific force, not free acceleration"
         )
     if abs(g - GRAVITY) > 1.5:
-        return f"{site}: acceleration reads {g:.2f} m/s^2 at rest, expected 9.81: check the sensor's range setting or its own calibration"
+        return (
+            f"{site}: acceleration reads {g:.2f} m/s^2 at rest, expected 9.81: check the sensor's"
+            " range setting or its own calibration"
+        )
     up = rotations.rotate(pose.q_ref_sensor, pose.acceleration) / g
     tilt = float(np.arccos(np.clip(up[2], -1.0, 1.0)))
     if tilt > np.pi - _DISAGREE:
-        return f"{site}: acceleration points down at rest: gravity has been removed twice, or its sign is reversed; specific force points up"
+        return (
+            f"{site}: acceleration points down at rest: gravity has been removed twice, or its sign"
+            " is reversed; specific force points up"
+        )
     if tilt > _DISAGREE:
         return (
-            f"{site}: orientation and acceleration disagree about where up is, by {np.degrees(tilt):.0f} degrees: "
-            "their axes are permuted, or the orientation is world to sensor"
+            f"{site}: orientation and acceleration disagree about where up is, by"
+            f" {np.degrees(tilt):.0f} degrees: their axes are permuted, or the orientation is world"
+            " to sensor"
         )
     return None
 
 
 def worn(poses: Mapping[str, StillPose], q_world_sensor: Mapping[str, Array]) -> list[str]:
-    """Sensors that do not stand as they should in the pose asked for; only what gravity tells is judged.
+    """Sensors that do not stand as they should in the pose asked for; only what gravity tells is
+    judged.
 
     Args:
         poses: what each sensor said.
-        q_world_sensor: site -> (4,) xyzw, how the sensor stands in that pose when worn as documented.
+        q_world_sensor: site -> (4,) xyzw, how the sensor stands in that pose when worn as
+            documented.
     """
     found = []
     for site, pose in poses.items():
         tilt = _tilt(pose.q_ref_sensor, q_world_sensor[site])
         if tilt > UPSIDE_DOWN:
             found.append(
-                f"{site}: the sensor is upside down: turn it over, its z axis points up in the T-pose"
+                f"{site}: the sensor is upside down: turn it over, its z axis points up in the"
+                " T-pose"
             )
         elif tilt > TILTED:
             what = (
@@ -71,7 +88,8 @@ def worn(poses: Mapping[str, StillPose], q_world_sensor: Mapping[str, Array]) ->
                 else "stand upright"
             )
             found.append(
-                f"{site}: tilted {np.degrees(tilt):.0f} degrees from how it should stand: {what}, or mend how the sensor sits"
+                f"{site}: tilted {np.degrees(tilt):.0f} degrees from how it should stand: {what},"
+                " or mend how the sensor sits"
             )
     return found
 

@@ -1,8 +1,10 @@
-"""Motions written in code, smooth and plausible: the demonstration (T-pose, walk, reach, wave, lift), the guided calibration, everyday moves.
+"""Motions written in code, smooth and plausible: the demonstration (T-pose, walk, reach, wave,
+lift), the guided calibration, everyday moves.
 
-Every joint angle is a quintic (minimum-jerk) passage between named poses, so that velocity and acceleration are zero at every
-pose and jerk is bounded; the walk swings limbs with sinusoids that fade in and out. The hands stay in front of the wearer,
-where a robot arm of the same reach can follow.
+Every joint angle is a quintic (minimum-jerk) passage between named poses, so that velocity and
+acceleration are zero at every pose and jerk is bounded; the walk swings limbs with sinusoids that
+fade in and out. The hands stay in front of the wearer, where a robot arm of the same reach can
+follow.
 """
 
 from collections.abc import Sequence
@@ -29,9 +31,9 @@ _WALK_SPEED = 0.9  # m/s
 class _Arm:
     """One arm, in degrees, for the left; the right mirrors it.
 
-    From the T-pose: ``lower`` 90 hangs the arm at the side, ``forward`` swings it to the front (in the horizontal plane when not
-    lowered), ``flex`` bends the elbow, ``twist`` turns the upper arm about itself (positive: a bent forearm points up when the
-    arm is level, inward when it hangs).
+    From the T-pose: ``lower`` 90 hangs the arm at the side, ``forward`` swings it to the front (in
+    the horizontal plane when not lowered), ``flex`` bends the elbow, ``twist`` turns the upper arm
+    about itself (positive: a bent forearm points up when the arm is level, inward when it hangs).
     """
 
     lower: float = 0.0
@@ -42,7 +44,9 @@ class _Arm:
 
 @dataclass(frozen=True, slots=True)
 class _Pose:
-    """Whole body: arms, trunk bent and turned, knees bent, head nodding, the whole body turned about; degrees."""
+    """Whole body: arms, trunk bent and turned, knees bent, head nodding, the whole body turned
+    about; degrees.
+    """
 
     left: _Arm = _Arm()
     right: _Arm = _Arm()
@@ -115,10 +119,12 @@ def minimum_jerk(fraction: Array) -> Array:
 def demo_motion(
     duration: float = 30.0, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None
 ) -> Motion:
-    """The demonstration: three seconds of still T-pose, then walk, reach, wave and lift, again and again until ``duration`` s.
+    """The demonstration: three seconds of still T-pose, then walk, reach, wave and lift, again and
+    again until ``duration`` s.
 
     Returns:
-        A `Motion` of ``round(duration * fps) + 1`` frames, standing at the origin and facing +x at its start.
+        A `Motion` of ``round(duration * fps) + 1`` frames, standing at the origin and facing +x at
+        its start.
     """
     script: list[tuple[float, _Pose]] = [(STILL_S, _T), *_DEMO]
     walks = [1 + _WALK_AT]
@@ -134,9 +140,11 @@ def calibration_motion(
     skeleton: Skeleton | None = None,
     sloppy: Array | None = None,
 ) -> Motion:
-    """What a wearer does in the guided calibration: N-pose, T-pose and, if ``functional``, elbows, bow and turn (`guided`).
+    """What a wearer does in the guided calibration: N-pose, T-pose and, if ``functional``, elbows,
+    bow and turn (`guided`).
 
-    ``sloppy``: numbers in degrees added to the angles of the poses one after the other, for a wearer who misses them.
+    ``sloppy``: numbers in degrees added to the angles of the poses one after the other, for a
+    wearer who misses them.
     """
     script = _CALIBRATION if functional else _CALIBRATION[:6]
     if sloppy is not None:
@@ -168,7 +176,9 @@ def _missed(pose: _Pose, by: Array) -> _Pose:
 def everyday_motion(
     duration: float, seed: int = 0, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None
 ) -> Motion:
-    """The poses of the demonstration in random order, each varied, at random speeds, with walks and rests between; begins as it does."""
+    """The poses of the demonstration in random order, each varied, at random speeds, with walks and
+    rests between; begins as it does.
+    """
     rng = np.random.default_rng(seed)
     script: list[tuple[float, _Pose]] = [(STILL_S, _T)]
     walks: list[int] = []
@@ -257,8 +267,12 @@ def _numbers(pose: _Pose) -> Array:
 def _angles(
     script: Sequence[tuple[float, _Pose]], walks: Sequence[int], time: Array
 ) -> tuple[dict[str, Array], Array, Array, Array]:
-    """Joint angles by name, walk intensity 0 to 1, stride phase in rad and distance walked in m, each (T,)."""
-    walk, start, previous = np.zeros(len(time)), 0.0, _numbers(script[0][1])
+    """Joint angles by name, walk intensity 0 to 1, stride phase in rad and distance walked in m,
+    each (T,).
+    """
+    walk = np.zeros(len(time))
+    start = 0.0
+    previous = _numbers(script[0][1])
     values = np.tile(previous, (len(time), 1))
     for step, (seconds, pose) in enumerate(script):
         target = _numbers(pose)
@@ -271,7 +285,8 @@ def _angles(
         if step in walks:
             fade = np.minimum(time[during] - start, start + seconds - time[during]) / 1.5
             walk[during] = minimum_jerk(fade)
-        start, previous = start + seconds, target
+        start = start + seconds
+        previous = target
     values[np.searchsorted(time, start) :] = previous
     step_s = np.diff(time, prepend=time[0])
     phase = np.cumsum(walk * step_s) * 2 * np.pi * _CYCLE_HZ
@@ -284,7 +299,9 @@ def _angles(
 
 
 def _course(travelled: Array) -> Array:
-    """Heading in rad after a distance in m: a gentle bend to and fro, so that the wearer's heading is not always +x."""
+    """Heading in rad after a distance in m: a gentle bend to and fro, so that the wearer's heading
+    is not always +x.
+    """
     return np.asarray(np.radians(25.0) * np.sin(2 * np.pi * travelled / 8.0))
 
 
@@ -298,7 +315,9 @@ def _local_rotations(angle: dict[str, Array], walk: Array, phase: Array) -> Arra
             q[:, JOINT_INDEX[joint]], rotations.from_rotvec(vector)
         )
 
-    x, y, z = (1, 0, 0), (0, 1, 0), (0, 0, 1)
+    x = (1, 0, 0)
+    y = (0, 1, 0)
+    z = (0, 0, 1)
     swing = walk * np.sin(phase)
     turn("pelvis", z, 0.07 * swing)
     turn("pelvis", x, 0.03 * walk * np.cos(phase))
@@ -334,7 +353,9 @@ def _local_rotations(angle: dict[str, Array], walk: Array, phase: Array) -> Arra
 
 
 def _root(body: Skeleton, positions: Array, fps: float) -> Array:
-    """Position of the pelvis (T, 3) m: what keeps the standing foot where it is, as high as the lower foot allows; smoothed."""
+    """Position of the pelvis (T, 3) m: what keeps the standing foot where it is, as high as the
+    lower foot allows; smoothed.
+    """
     feet = positions[:, [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]]
     # soft minimum: the pelvis does not jerk when the weight passes from one foot to the other
     soft = 0.03

@@ -1,8 +1,11 @@
-"""Orientation for sensors that send none: VQF from gyroscope and accelerometer; with a magnetometer, its heading drift taken out.
+"""Orientation for sensors that send none: VQF from gyroscope and accelerometer; with a
+magnetometer, its heading drift taken out.
 
-Laidig and Seel, "VQF: Highly accurate IMU orientation estimation with bias estimation and magnetic disturbance rejection",
-Information Fusion 91 (2023), by its authors' package ``vqf``: tilt and gyroscope bias. Its own use of the magnetometer takes a disturbed field
-for a new one after 20 s, and is blind to sideways disturbances; `magnetic` stands in its place (docs/guide/sensors.md has both measured).
+Laidig and Seel, "VQF: Highly accurate IMU orientation estimation with bias estimation and magnetic
+disturbance rejection", Information Fusion 91 (2023), by its authors' package ``vqf``: tilt and
+gyroscope bias. Its own use of the magnetometer takes a disturbed field for a new one after 20 s,
+and is blind to sideways disturbances; `magnetic` stands in its place (docs/guide/sensors.md has
+both measured).
 """
 
 import math
@@ -16,7 +19,8 @@ from pallas_ros.body.rotations import Array
 from pallas_ros.imu.magnetic import PERIOD_S, CommonField, MagneticHeading
 
 MODES = ("auto", "sensor", "6d", "9d")
-"""auto: the sensor's own quaternion where it has one, else VQF with the magnetometer if there is one; sensor: own, else VQF without;
+"""auto: the sensor's own quaternion where it has one, else VQF with the magnetometer if there is
+one; sensor: own, else VQF without;
 6d, 9d: always VQF, without or with the magnetometer."""
 
 
@@ -26,14 +30,16 @@ _BIAS_SIGMA_KNOWN = math.radians(
     0.1
 )  # rad/s, of a bias found before: temperature has changed it since
 _BIAS_SIGMA_MOTION = 0.03
-"""deg/s, to which gravity is taken to show VQF the bias about horizontal axes in movement. In everyday movement its own 0.1 leaves 0.06 to
+"""deg/s, to which gravity is taken to show VQF the bias about horizontal axes in movement. In
+everyday movement its own 0.1 leaves 0.06 to
 0.12 deg/s of error there, this 0.04 to 0.07; and a wrist's horizontal axes are soon vertical."""
 
 
 class OrientationFilter:
     """One sensor's orientation, sample by sample; the rate is taken from the device times.
 
-    The world is z up with an arbitrary heading (6d, or where no magnetic field comes) or x to the east, y to magnetic north (9d).
+    The world is z up with an arbitrary heading (6d, or where no magnetic field comes) or x to the
+    east, y to magnetic north (9d).
     """
 
     def __init__(
@@ -43,14 +49,16 @@ class OrientationFilter:
         common: CommonField | None = None,
         bias: Array | None = None,
     ) -> None:
-        """``rate_hz`` holds until the true rate is known (after 50 samples), and then the filter starts anew with it.
+        """``rate_hz`` holds until the true rate is known (after 50 samples), and then the filter
+        restarts with it.
 
-        ``common`` is shared by the sensors of one wearer: what all of them feel is no drift. ``bias``: (3,) rad/s of the gyroscope, where it
-        was found before.
+        ``common`` is shared by the sensors of one wearer: what all of them feel is no drift.
+        ``bias``: (3,) rad/s of the gyroscope, where it was found before.
         """
         self.use_magnetometer = use_magnetometer
         self.rate_hz = rate_hz
-        self._common, self._given = common, bias
+        self._common = common
+        self._given = bias
         self._times: list[float] = []
         self._q_world_sensor: Array | None = None
         self._begun = False
@@ -59,8 +67,8 @@ class OrientationFilter:
     def resumed(self) -> "OrientationFilter":
         """The filter of the same sensor after a silence.
 
-        Rate and bias are kept, and the heading, as far as gravity allows: nobody saw how the sensor turned meanwhile. A magnetic field shows
-        it after half a second.
+        Rate and bias are kept, and the heading, as far as gravity allows: nobody saw how the sensor
+        turned meanwhile. A magnetic field shows it after half a second.
         """
         again = OrientationFilter(self.use_magnetometer, self.rate_hz, self._common, self.bias)
         again._times = self._times if len(self._times) == _RATE_KNOWN else []
@@ -92,8 +100,9 @@ class OrientationFilter:
                 self._carried = float(rotations.turn_about_z(turned))
         if self.use_magnetometer:
             self._feel(x, y, z, w, rate, magnetic_field)
-        drift = self._magnetic.drift if self._magnetic.begun else self._carried
-        c, s = math.cos(0.5 * drift), -math.sin(0.5 * drift)
+        drift = self._magnetic.drift if self._magnetic.started else self._carried
+        c = math.cos(0.5 * drift)
+        s = -math.sin(0.5 * drift)
         self._q_world_sensor = np.array(
             (c * x - s * y, c * y + s * x, c * z + s * w, c * w - s * z)
         )
@@ -114,21 +123,25 @@ class OrientationFilter:
         self._begun = False
         self._carried = 0.0  # rad, the drift with which the heading goes on from `_q_world_sensor`
         self._magnetic = MagneticHeading(common=self._common)
-        self._sum = (
-            [0.0] * 10
-        )  # over a period: field in the six-axis frame, samples that had one, that frame's z in the sensor's, rate
+        # over a period: field in the six-axis frame, samples that had one, that frame's z in the
+        # sensor's, rate
+        self._sum = [0.0] * 10
         self._summed = 0
         self._levelling: Array = rotations.IDENTITY
 
     def _feel(
         self, x: float, y: float, z: float, w: float, rate: Array, magnetic_field: Array | None
     ) -> None:
-        """Average over a period, at the end of which the magnetic filter steps; in plain numbers, because every sample comes through here.
+        """Average over a period, at the end of which the magnetic filter steps; in plain numbers,
+        because every sample comes through here.
 
-        Magnetometers may be slower than the rest: a period lasts as many samples as are due, and until it has a field.
+        Magnetometers may be slower than the rest: a period lasts as many samples as are due, and
+        until it has a field.
         """
         mx, my, mz = (0.0, 0.0, 0.0) if magnetic_field is None else magnetic_field.tolist()
-        tx, ty, tz = 2 * (y * mz - z * my), 2 * (z * mx - x * mz), 2 * (x * my - y * mx)
+        tx = 2 * (y * mz - z * my)
+        ty = 2 * (z * mx - x * mz)
+        tz = 2 * (x * my - y * mx)
         field = (
             mx + w * tx + y * tz - z * ty,
             my + w * ty + z * tx - x * tz,
@@ -145,11 +158,15 @@ class OrientationFilter:
             self._magnetic.step(
                 mean[:3] / mean[3], axes, self.bias, self._levelled(x, y, z, w), mean[7:]
             )
-            self._sum, self._summed = [0.0] * 10, 0
+            self._sum = [0.0] * 10
+            self._summed = 0
 
     def _levelled(self, x: float, y: float, z: float, w: float) -> Array:
-        """How fast the accelerometer has turned the six-axis frame back about its x and y since the last period, (2,) rad/s, negative."""
-        before, (gw, gx, gy, gz) = self._levelling, self._filter.getQuat3D()
+        """How fast the accelerometer has turned the six-axis frame back about its x and y since the
+        last period, (2,) rad/s, negative.
+        """
+        before = self._levelling
+        gw, gx, gy, gz = self._filter.getQuat3D()
         self._levelling = rotations.multiply(np.array((x, y, z, w)), np.array((-gx, -gy, -gz, gw)))
         return (
             -rotations.to_rotvec(rotations.multiply(self._levelling, rotations.inverse(before)))[:2]

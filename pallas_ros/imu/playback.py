@@ -1,4 +1,6 @@
-"""What the IMU simulator plays: the demonstration, a motion file, or recorded sensors; and the truth it knows of it."""
+"""What the IMU simulator plays: the demonstration, a motion file, or recorded sensors; and the
+truth it knows of it.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +30,8 @@ _WHAT = "motion file or IMU recording"
 def source(
     name: str, duration_s: float, height_m: float, extra_sites: Sequence[str] = ()
 ) -> Motion | Mapping[str, SensorTrack]:
-    """What ``name`` stands for: ``demo``, a motion file or an IMU recording (with these of its optional sensors).
+    """What ``name`` stands for: ``demo``, a motion file or an IMU recording (with these of its
+    optional sensors).
 
     Raises:
         PallasError: the file is neither.

@@ -1,4 +1,6 @@
-"""Which serial port is which sensor: by path, by USB serial number, or found by shaking each sensor in turn."""
+"""Which serial port is which sensor: by path, by USB serial number, or found by shaking each sensor
+in turn.
+"""
 
 import fcntl
 import os
@@ -26,7 +28,9 @@ _FACTORY_NUMBERS = frozenset({"0001"})
 
 
 def resolve(port: str) -> str | None:
-    """Path of a port given as a path or ``usb:<serial number>``, or None while it is not plugged in."""
+    """Path of a port given as a path or ``usb:<serial number>``, or None while it is not plugged
+    in.
+    """
     if not port.startswith(USB):
         return port if os.path.exists(port) and not _orphaned(Path(port)) else None
     named = _of_number(port[len(USB) :])
@@ -50,7 +54,9 @@ def why_missing(port: str) -> str:
 
 
 def same_numbers(paths: Mapping[str, str]) -> list[list[str]]:
-    """Sites (of site -> path) whose adapters have one and the same serial number, group by group."""
+    """Sites (of site -> path) whose adapters have one and the same serial number, group
+    by group.
+    """
     numbers = {
         str(p.device): str(p.serial_number) for p in list_ports.comports() if p.serial_number
     }
@@ -67,7 +73,9 @@ def lock_of(link: Path) -> Path:
 
 
 def _orphaned(link: Path) -> bool:
-    """Is this the link of a simulator that was killed? The terminal it names may by now be somebody else's."""
+    """Is this the link of a simulator that was killed? The terminal it names may by now be somebody
+    else's.
+    """
     if not link.is_symlink() or not lock_of(link).exists():
         return False
     try:
@@ -79,7 +87,9 @@ def _orphaned(link: Path) -> bool:
 
 
 def identity(path: str) -> str:
-    """What names the sensor for good: ``usb:<serial number>`` where its adapter has one of its own, else the path."""
+    """What names the sensor for good: ``usb:<serial number>`` where its adapter has one of its own,
+    else the path.
+    """
     real = os.path.realpath(path)
     number = next((p.serial_number for p in list_ports.comports() if p.device == real), None)
     if not number or number in _FACTORY_NUMBERS or len(_of_number(number)) > 1:
@@ -95,8 +105,9 @@ def candidates() -> list[str]:
 class ShakeAssigner:
     """Asks for one site after the other and gives it the port whose sensor is shaken.
 
-    A sensor counts as shaken when, over a second, its acceleration varies by more than ``threshold`` m/s^2 and three times as
-    much as any other that is still to be assigned. A sensor must come to rest before the next site is asked for.
+    A sensor counts as shaken when, over a second, its acceleration varies by more than
+    ``threshold`` m/s^2 and three times as much as any other that is still to be assigned. A sensor
+    must come to rest before the next site is asked for.
 
     Attributes:
         assigned: site -> port, filled as it goes.
@@ -107,7 +118,8 @@ class ShakeAssigner:
     ) -> None:
         if len(ports) < len(sites):
             raise PallasError(
-                f"{len(ports)} sensor ports found, {len(sites)} needed: plug in the others, or name the ports in the parameters"
+                f"{len(ports)} sensor ports found, {len(sites)} needed: plug in the others, or name"
+                " the ports in the parameters"
             )
         self.assigned: dict[str, str] = {}
         self._sites = tuple(sites)
@@ -159,7 +171,6 @@ class ShakeAssigner:
         values = np.array([value for _, value in window])
         if len(values) < 5:
             return 0.0
-        in_g = (
-            np.median(values) < 0.3 * GRAVITY
-        )  # some sensors report g; shaking shows all the same
+        # some sensors report g; shaking shows all the same
+        in_g = np.median(values) < 0.3 * GRAVITY
         return float(values.std()) * (GRAVITY if in_g else 1.0)

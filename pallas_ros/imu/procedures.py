@@ -21,7 +21,8 @@ from pallas_ros.imu.stillness import StillLimits, StillnessDetector
 class Calibrator(Protocol):
     """Raw samples in, a calibration out when one is found; until then ``problem`` says why not.
 
-    ``mistakes``: every mistake named so far. ``mounts``: does it find how the sensors sit, or only refresh a calibration that says so (and names the sensors it was made with)?
+    ``mistakes``: every mistake named so far. ``mounts``: does it find how the sensors sit, or only
+    refresh a calibration that says so (and names the sensors it was made with)?
     """
 
     problem: str
@@ -33,17 +34,24 @@ class Calibrator(Protocol):
 
 
 PROCEDURES: dict[str, str] = {
-    "rest": "stand still in any pose: checks the sensors, and refreshes gyroscope bias and scale of the calibration there is",
+    "rest": (
+        "stand still in any pose: checks the sensors, and refreshes gyroscope bias and scale of the"
+        " calibration there is"
+    ),
     "tpose": "stand still in the T-pose; headings follow from how the sensors are worn",
     "npose_tpose": "N-pose, then T-pose; headings of the wrists are measured",
-    "functional": "N-pose, T-pose, elbows, bow, turn; all headings are measured, the sensors may sit any way",
+    "functional": (
+        "N-pose, T-pose, elbows, bow, turn; all headings are measured, the sensors may sit any way"
+    ),
     "known_pose": "stand still in a pose whose joint rotations are given",
 }
 """What each procedure asks of the wearer."""
 
 
 class RestCalibrator:
-    """Checks sensors at rest, in any pose, and refreshes what can be measured there; see `Calibrator`."""
+    """Checks sensors at rest, in any pose, and refreshes what can be measured there; see
+    `Calibrator`.
+    """
 
     mounts = False
 
@@ -92,9 +100,11 @@ def calibrator(
     Args:
         procedure: a name of `PROCEDURES`.
         still_s: s to stand still.
-        joints: of known_pose: joint -> global orientation (4,) xyzw, the wearer facing +x; at least pelvis, neck, left_elbow, right_elbow.
+        joints: of known_pose: joint -> global orientation (4,) xyzw, the wearer facing +x; at least
+            pelvis, neck, left_elbow, right_elbow.
         current: of rest: the calibration to refresh.
-        worn: site -> (4,) xyzw, how the sensors are worn; None: as documented, and for functional any way.
+        worn: site -> (4,) xyzw, how the sensors are worn; None: as documented, and for functional
+            any way.
         sensors: site -> identity of the sensor, kept in the document.
         sites: those worn, the four and any optional ones.
 
@@ -115,7 +125,8 @@ def calibrator(
     if procedure == "rest":
         if current is None:
             raise PallasError(
-                "the procedure 'rest' refreshes a calibration, and there is none yet: use tpose, npose_tpose or functional first"
+                "the procedure 'rest' refreshes a calibration, and there is none yet: use tpose,"
+                " npose_tpose or functional first"
             )
         return RestCalibrator(current, limits)
     raise PallasError(
@@ -129,7 +140,8 @@ def _bones(joints: Mapping[str, Sequence[float]], sites: Sequence[str]) -> dict[
         joint = SITE[site].joint
         if joint not in joints:
             raise PallasError(
-                f"the known pose does not say how {joint} is turned, which the {site} sensor measures"
+                f"the known pose does not say how {joint} is turned, which the {site} sensor"
+                " measures"
             )
         q = np.asarray(joints[joint], dtype=np.float64)
         if q.shape != (4,) or not abs(float(np.linalg.norm(q)) - 1) < 0.02:

@@ -23,8 +23,9 @@ NANOSECONDS = 1_000_000_000
 
 _FIRST_RETRY_S = 0.05
 _LONGEST_RETRY_S = 2.0
-_LOOK_S = 0.2  # how often a missing port is looked for: plugging in is noticed at once, whatever the back-off
-_SILENT_S = 2.0  # a port that is open and says nothing is opened anew
+# how often a missing port is looked for: plugging in is noticed at once, whatever the back-off
+_LOOK_S = 0.2
+_SILENT_S = 2.0  # a port that is open and says nothing is reopened
 
 _OWN = ("auto", "sensor")  # modes that take the sensor's own quaternion where it sends one
 _UNORIENTED_BELIEVED = 20  # readings without orientation in a row, from a sensor that had sent some
@@ -45,10 +46,12 @@ class ReaderStats:
         lost: measurements the sensor counted and that never arrived.
         checksum_errors, skipped_bytes: of the decoder.
         connections: how often the port was opened.
-        latency_s: how late samples arrive beyond the least delay: median and 99th percentile of the last 400.
+        latency_s: how late samples arrive beyond the least delay: median and 99th percentile of the
+            last 400.
         skew_ppm: rate error of the sensor's clock against the host's.
         temperature: degrees Celsius, or None.
-        gyroscope_bias: (3,) rad/s as the orientation filter estimates it, or None where the sensor fuses itself.
+        gyroscope_bias: (3,) rad/s as the orientation filter estimates it, or None where the sensor
+            fuses itself.
         newest: ns, stamp of the newest sample, 0 before the first.
         clock_jumps: how often the sensor's clock or the host's jumped, since start.
     """
@@ -79,10 +82,12 @@ class _Recent:
 
 
 class SerialReader:
-    """Reads one port in a thread of its own and hands every sample to ``on_sample(site, sample)`` from that thread.
+    """Reads one port in a thread of its own and hands every sample to ``on_sample(site, sample)``
+    from that thread.
 
-    The port may be a path or ``usb:<serial number>``. When it is lost the reader tries again with waits that double up to two
-    seconds, and at once when the port appears anew. Samples are stamped in the host clock (`ClockMapper`).
+    The port may be a path or ``usb:<serial number>``. When it is lost the reader tries again with
+    waits that double up to two seconds, and at once when the port reappears. Samples are stamped in
+    the host clock (`ClockMapper`).
     """
 
     def __init__(
@@ -101,7 +106,8 @@ class SerialReader:
         """What to read; nothing is opened yet.
 
         Args:
-            least_interval_s: the thread wakes no more often than this; a sensor faster than that is read in small batches.
+            least_interval_s: the thread wakes no more often than this; a sensor faster than that is
+                read in small batches.
             common: shared by the readers of one wearer's magnetometers.
             gyroscope_bias: (3,) rad/s, where it was found before.
         """
@@ -116,13 +122,14 @@ class SerialReader:
         self._least_interval = least_interval_s
         self._common = common
         self._mapper = ClockMapper()
-        self._counting, self._counted_mapper = CountingClock(), CountingClock.mapper()
+        self._counting = CountingClock()
+        self._counted_mapper = CountingClock.mapper()
         self._bias = gyroscope_bias
         self._filter: OrientationFilter | None = None
         self._resumed: OrientationFilter | None = (
             None  # what it goes on with when the same sensor is heard again
         )
-        self._turn: Array | None = None  # of a heading that begins anew (`_continued`)
+        self._turn: Array | None = None  # of a heading that restarts (`_continued`)
         self._newest: Array | None = None  # orientation, so turned
         self._stop = threading.Event()
         self._stats = ReaderStats(site, port)
@@ -148,7 +155,8 @@ class SerialReader:
 
     def stats(self) -> ReaderStats:
         """How it fares, now."""
-        stats, recent = self._stats, self._recent
+        stats = self._stats
+        recent = self._recent
         stamps = list(recent.stamps)
         stats.rate_hz = 0.0
         if stats.connected and len(stamps) > 1 and stamps[-1] > stamps[0]:
@@ -159,11 +167,9 @@ class SerialReader:
                 float(np.percentile(list(recent.latency), 99)),
             )
         counts = self._decoder.stats
-        stats.lost, stats.checksum_errors, stats.skipped_bytes = (
-            counts.lost,
-            counts.checksum_errors,
-            counts.skipped_bytes,
-        )
+        stats.lost = counts.lost
+        stats.checksum_errors = counts.checksum_errors
+        stats.skipped_bytes = counts.skipped_bytes
         stats.skew_ppm = self._mapper.skew * 1e6
         stats.clock_jumps = self._mapper.restarts + self._counted_mapper.restarts
         stats.gyroscope_bias = (
@@ -201,9 +207,9 @@ class SerialReader:
 
     def _connected(self, path: str) -> None:
         self._stats.connections += 1
-        before, self._stats.sensor = (
-            self._stats.sensor,
-            ports.identity(path) if not self.port.startswith(ports.USB) else self.port,
+        before = self._stats.sensor
+        self._stats.sensor = (
+            ports.identity(path) if not self.port.startswith(ports.USB) else self.port
         )
         if before and before != self._stats.sensor:
             self._resumed = self._bias = self._newest = None
@@ -224,17 +230,20 @@ class SerialReader:
 
     def _read(self, device: serial.Serial, path: str) -> bool:
         """Read until stopped, silent or gone; whether anything was heard."""
-        heard_at, heard = time.monotonic(), False
+        heard_at = time.monotonic()
+        heard = False
         while not self._stop.is_set():
             data = device.read(1)
             if data:
                 data += device.read(device.in_waiting)
-                arrival, woke = self._clock(), time.monotonic()
+                arrival = self._clock()
+                woke = time.monotonic()
                 readings = self._decoder.feed(data)
                 for reading in readings:
                     self._take(reading, arrival)
                 if readings:
-                    heard_at, heard = woke, True
+                    heard_at = woke
+                    heard = True
                 self._stop.wait(max(self._least_interval - (time.monotonic() - woke), 0.0))
             elif not os.path.exists(path):
                 self._lost(f"{self.port} was unplugged")
@@ -245,7 +254,9 @@ class SerialReader:
         return heard
 
     def _nothing_heard(self, speaks: bool) -> str:
-        """Why no reading came of a port that is open, in words; the next rate is tried where bytes come that mean nothing."""
+        """Why no reading came of a port that is open, in words; the next rate is tried where bytes
+        come that mean nothing.
+        """
         rate = self._baud_rates[0]
         if not speaks:
             return f"{self.port} is silent: check wiring, power and baud rate ({rate})"
@@ -260,30 +271,32 @@ class SerialReader:
             return
         if reading.orientation is not None:
             self._since_oriented = 0
-        elif (
-            self._mode in _OWN
-        ):  # a sensor that fuses itself has lost a frame: better no sample than one from a filter that begins
+        elif self._mode in _OWN:
+            # a sensor that fuses itself has lost a frame: better no sample than one from a filter
+            # that begins
             self._since_oriented += 1
             if self._since_oriented <= _UNORIENTED_BELIEVED:
                 return
         if reading.device_time is not None:
-            device_time, mapper = reading.device_time, self._mapper
+            device_time = reading.device_time
+            mapper = self._mapper
         else:
-            device_time, mapper = self._counting.tick(arrival), self._counted_mapper
+            device_time = self._counting.tick(arrival)
+            mapper = self._counted_mapper
         stamp = mapper.map(device_time, arrival)
         sample = ImuSample(
             stamp=stamp,
             orientation=None if reading.orientation is None else np.array(reading.orientation),
             acceleration=np.array(reading.acceleration),
-            angular_velocity=None
-            if reading.angular_velocity is None
-            else np.array(reading.angular_velocity),
-            magnetic_field=None
-            if reading.magnetic_field is None
-            else np.array(reading.magnetic_field),
+            angular_velocity=(
+                None if reading.angular_velocity is None else np.array(reading.angular_velocity)
+            ),
+            magnetic_field=(
+                None if reading.magnetic_field is None else np.array(reading.magnetic_field)
+            ),
             temperature=reading.temperature,
         )
-        if self._protocol.heading_begins_anew and sample.orientation is not None:
+        if self._protocol.heading_restarts and sample.orientation is not None:
             sample.orientation = self._continued(sample.orientation)
         if (
             self._mode not in _OWN or sample.orientation is None
@@ -292,12 +305,14 @@ class SerialReader:
                 fresh = OrientationFilter(
                     self._mode in ("auto", "9d"), common=self._common, bias=self._bias
                 )
-                self._filter, self._resumed = self._resumed or fresh, None
+                self._filter = self._resumed or fresh
+                self._resumed = None
             sample.orientation = self._filter.update(
                 device_time, sample.angular_velocity, sample.acceleration, sample.magnetic_field
             )
         stats = self._stats
-        stats.connected, stats.problem = True, ""
+        stats.connected = True
+        stats.problem = ""
         stats.samples += 1
         if stamp < stats.newest:
             self._recent = _Recent()
@@ -309,11 +324,13 @@ class SerialReader:
         self._recent.latency.append(mapper.latency)
         try:
             self._on_sample(self.site, sample)
-        except Exception as error:  # whoever takes samples may fail at one; the reader may not
+        except Exception as error:  # a consumer may fail at a sample; the reader may not
             stats.problem = f"a sample was not taken: {type(error).__name__}: {error}"
 
     def _continued(self, q_ref_sensor: Array) -> Array:
-        """The orientation (4,) with the heading going on from where it was before the cable came out: the calibration was made for that."""
+        """The orientation (4,) with the heading going on from where it was before the cable came
+        out: the calibration was made for that.
+        """
         if self._turn is None:
             before = q_ref_sensor if self._newest is None else self._newest
             self._turn = rotations.about_z(

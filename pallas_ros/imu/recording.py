@@ -22,7 +22,9 @@ ALL = "all"
 """Of optional sites: every one that the recording has."""
 
 LEAD_IN_S = 3.0
-"""Still T-pose put before a calibrated recording that is played as raw sensors, for the graph to calibrate on."""
+"""Still T-pose put before a calibrated recording that is played as raw sensors, for the graph to
+calibrate on.
+"""
 
 LATEST_STAMP_S = 1e10
 """Stamps are seconds, of any clock: those of the year 2286 since 1970 are the largest taken."""
@@ -32,9 +34,13 @@ RATES_HZ = (5.0, 2000.0)
 
 _USUAL_HZ = (20.0, 1000.0)
 _UNITS = {"milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
-"""Other units of stamps, told apart by what a second then has of samples: the three do not overlap at `_USUAL_HZ`."""
+"""Other units of stamps, distinguished by what a second then has of samples: the three do not
+overlap at `_USUAL_HZ`.
+"""
 _LEAST_CHECKED_S = 2.0
-"""A shorter recording says too little about its convention: a mean acceleration of 5 m/s^2 over it is a movement."""
+"""A shorter recording says too little about its convention: a mean acceleration of 5 m/s^2 over it
+is a movement.
+"""
 
 _BLEND_S = 1.5
 
@@ -45,8 +51,10 @@ class Recording:
 
     Attributes:
         stamp: (T,) s.
-        orientation: (T, S, 4) xyzw, in the order of ``sites``: of the bone in the world if `calibrated`, else of the sensor.
-        acceleration: (T, S, 3) m/s^2: free, in the world, if `calibrated`, else specific force in the sensor frame.
+        orientation: (T, S, 4) xyzw, in the order of ``sites``: of the bone in the world if
+            `calibrated`, else of the sensor.
+        acceleration: (T, S, 3) m/s^2: free, in the world, if `calibrated`, else specific force in
+            the sensor frame.
         angular_velocity: (T, S, 3) rad/s in the sensor frame, or None.
         calibrated: which of the two.
         sites: S names, those of `SITES` first.
@@ -65,7 +73,9 @@ class Recording:
         return [(start or 0) + round((float(s) - shift) * 1e9) for s in self.stamp]
 
     def raw(self) -> "Recording":
-        """With the semantics of raw sensors: a calibrated one becomes sensors that sit square on their bones."""
+        """With the semantics of raw sensors: a calibrated one becomes sensors that sit square on
+        their bones.
+        """
         if not self.calibrated:
             return self
         up = np.array([0.0, 0.0, GRAVITY])
@@ -80,7 +90,9 @@ class Recording:
         )
 
     def samples(self, start: int | None = None) -> Iterator[tuple[str, ImuSample]]:
-        """The raw samples (site, sample) in order of time; of a calibrated recording those of `raw`."""
+        """The raw samples (site, sample) in order of time; of a calibrated recording those of
+        `raw`.
+        """
         raw = self.raw()
         for t, stamp in enumerate(self.stamps_ns(start)):
             for i, site in enumerate(self.sites):
@@ -98,9 +110,12 @@ class Recording:
                 )
 
     def with_lead_in(self) -> "Recording":
-        """Of a calibrated recording: with `LEAD_IN_S` of still T-pose before it, then a smooth passage to its first frame."""
+        """Of a calibrated recording: with `LEAD_IN_S` of still T-pose before it, then a smooth
+        passage to its first frame.
+        """
         step = float(np.median(np.diff(self.stamp)))
-        still, blend = round(LEAD_IN_S / step), round(_BLEND_S / step)
+        still = round(LEAD_IN_S / step)
+        blend = round(_BLEND_S / step)
         fraction = np.concatenate((np.zeros(still), minimum_jerk(np.arange(blend) / blend)))
         tpose = np.broadcast_to(rotations.IDENTITY, self.orientation[0].shape)
         before = rotations.slerp(
@@ -117,7 +132,9 @@ class Recording:
         )
 
     def tracks(self) -> dict[str, SensorTrack]:
-        """As sensors that can be simulated (`SensorSimulator`); a calibrated recording gets its lead-in."""
+        """As sensors that can be simulated (`SensorSimulator`); a calibrated recording gets its
+        lead-in.
+        """
         raw = self.with_lead_in().raw() if self.calibrated else self
         time = raw.stamp - raw.stamp[0]
         rate = (
@@ -143,10 +160,8 @@ class Recording:
 
 def _rates(stamp: Array, orientation: Array) -> Array:
     """Angular velocity (T, S, 3) rad/s in the sensor frame, by central differences."""
-    before, after = (
-        np.maximum(np.arange(len(stamp)) - 1, 0),
-        np.minimum(np.arange(len(stamp)) + 1, len(stamp) - 1),
-    )
+    before = np.maximum(np.arange(len(stamp)) - 1, 0)
+    after = np.minimum(np.arange(len(stamp)) + 1, len(stamp) - 1)
     turn = rotations.to_rotvec(
         rotations.multiply(rotations.inverse(orientation[before]), orientation[after])
     )
@@ -170,7 +185,8 @@ def load_recording(
     for key in ("sites", "stamp", "orientation", "linear_acceleration"):
         if key not in arrays:
             raise PallasError(
-                f"{path}: no '{key}' in it, so it is not an IMU recording; it holds {', '.join(sorted(arrays)) or 'nothing'}"
+                f"{path}: no '{key}' in it, so it is not an IMU recording; it holds"
+                f" {', '.join(sorted(arrays)) or 'nothing'}"
             )
     names = [str(name) for name in arrays["sites"].reshape(-1)]
     sites, columns = _columns(path, names, extra_sites)
@@ -185,7 +201,8 @@ def load_recording(
     for key, shape in shapes.items():
         if arrays[key].shape != shape or arrays[key].dtype.kind not in "fiu":
             raise PallasError(
-                f"{path}: '{key}' has shape {arrays[key].shape} and type {arrays[key].dtype}, expected numbers of shape {shape}"
+                f"{path}: '{key}' has shape {arrays[key].shape} and type {arrays[key].dtype},"
+                f" expected numbers of shape {shape}"
             )
     stamp = arrays["stamp"].astype(np.float64)
     _check_stamps(path, stamp)
@@ -243,8 +260,8 @@ def _check_stamps(path: str | Path, stamp: Array) -> None:
         raise PallasError(f"{path}: 'stamp' must be seconds, finite and at most {LATEST_STAMP_S:g}")
     if np.ptp(stamp) > LONGEST_S:
         raise PallasError(
-            f"{path}: its stamps span {np.ptp(stamp) / 86400:.3g} days (at most {LONGEST_S / 86400:g}); "
-            "they must be seconds"
+            f"{path}: its stamps span {np.ptp(stamp) / 86400:.3g} days (at most"
+            f" {LONGEST_S / 86400:g}); they must be seconds"
         )
 
 
@@ -257,8 +274,8 @@ def _odd_step(stamp: Array, step: float) -> str:
     for unit, scale in _UNITS.items():
         if 1 / _USUAL_HZ[1] <= step * scale <= 1 / _USUAL_HZ[0]:
             return (
-                f"its stamps advance by {step:.4g} from sample to sample, so they seem to be in {unit}: "
-                f"multiply 'stamp' by {scale:g}, it must be seconds"
+                f"its stamps advance by {step:.4g} from sample to sample, so they seem to be in"
+                f" {unit}: multiply 'stamp' by {scale:g}, it must be seconds"
             )
     return (
         f"its stamps are {step:.3g} s apart; they must be seconds, "
@@ -280,7 +297,8 @@ def _check_flag(path: str | Path, recording: Recording) -> None:
                 "divide them by it"
             )
         return  # what is left is refused sample by sample
-    stamp, acceleration = recording.stamp[good], recording.acceleration[good]
+    stamp = recording.stamp[good]
+    acceleration = recording.acceleration[good]
     if np.ptp(stamp) < _LEAST_CHECKED_S:
         return
     orientation = np.asarray(rotations.normalise(recording.orientation[good]))

@@ -1,4 +1,7 @@
-"""Why samples are refused: the reason, what to do about it, and how many, by site. What users read live and offline."""
+"""Why samples are refused: the reason, what to do about it, and how many, by site.
+
+What users read live and offline.
+"""
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -89,7 +92,7 @@ class Reason(Enum):
     )
     STAMP_REPEATED = (
         lambda value: f"the stamp stays at {value:.3f} s",
-        "let the driver set header.stamp anew for every measurement",
+        "let the driver set header.stamp again for every measurement",
     )
     OTHER_CLOCK = (
         lambda value: f"the stamps are {_apart(value)}: another clock",
@@ -132,7 +135,9 @@ class Refusals:
         of_site.recent.append(None)
 
     def refuse(self, site: str, reason: Reason, value: float = 0.0, detail: str = "") -> None:
-        """A sample was not. ``value``: the figure that shows it; ``detail``: replaces the remedy."""
+        """A sample was not. ``value``: the figure that shows it; ``detail``: replaces the
+        remedy.
+        """
         of_site = self._sites[site]
         of_site.total += 1
         of_site.refused[reason] += 1
@@ -178,7 +183,9 @@ class Refusals:
         )
 
     def meaningless(self) -> list[str]:
-        """What was refused because the sensor's numbers mean something else, where it is most of a site's samples."""
+        """What was refused because the sensor's numbers mean something else, where it is most of a
+        site's samples.
+        """
         return self._sentences(
             lambda site, reason: (
                 reason in _MEANINGLESS
@@ -187,7 +194,9 @@ class Refusals:
         )
 
     def _sentences(self, worth: Callable[[str, Reason], bool]) -> list[str]:
-        """One sentence a reason, with the figure of the first site it concerns; the commonest first."""
+        """One sentence a reason, with the figure of the first site it concerns; the commonest
+        first.
+        """
         found: dict[tuple[Reason, str], tuple[list[str], int, int]] = {}
         for site, of_site in self._sites.items():
             for reason, n in of_site.refused.items():

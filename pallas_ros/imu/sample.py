@@ -1,4 +1,6 @@
-"""One measurement of one sensor, with the semantics of a raw `sensor_msgs/Imu` (REP-145), and what makes one unusable."""
+"""One measurement of one sensor, with the semantics of a raw `sensor_msgs/Imu` (REP-145), and what
+makes one unusable.
+"""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +14,9 @@ MAX_ACCELERATION = 16.0 * GRAVITY
 """Largest acceleration believed, m/s^2: the full scale of the sensors people wear."""
 
 UNIT_TOLERANCE = 0.03
-"""How far the length of an orientation quaternion may be from 1; 16-bit protocols round by less than 0.001."""
+"""How far the length of an orientation quaternion may be from 1; 16-bit protocols round by less
+than 0.001.
+"""
 
 
 @dataclass(slots=True)
@@ -21,8 +25,10 @@ class ImuSample:
 
     Attributes:
         stamp: ns, in the node's clock.
-        orientation: (4,) xyzw, sensor to the sensor's own world (z up, heading arbitrary), or None where the sensor has none.
-        acceleration: (3,) m/s^2, specific force in the sensor frame: about +9.81 along the axis that points up, at rest.
+        orientation: (4,) xyzw, sensor to the sensor's own world (z up, heading arbitrary), or None
+            where the sensor has none.
+        acceleration: (3,) m/s^2, specific force in the sensor frame: about +9.81 along the axis
+            that points up, at rest.
         angular_velocity: (3,) rad/s in the sensor frame, or None.
         magnetic_field: (3,) in the sensor frame, any unit, or None.
         temperature: degrees Celsius, or None.
@@ -37,7 +43,8 @@ class ImuSample:
 
 
 def flaw(orientation: Array, acceleration: Array) -> str | None:
-    """Why a measurement cannot be used ("not finite", "quaternion not of unit length", "acceleration over 16 g"), or None.
+    """Why a measurement cannot be used ("not finite", "quaternion not of unit length",
+    "acceleration over 16 g"), or None.
 
     Args:
         orientation: (4,) xyzw.

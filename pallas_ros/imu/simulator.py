@@ -1,4 +1,6 @@
-"""Four simulated sensors on pseudo-terminals: real bytes of a real protocol, in real time, for whoever opens the ports."""
+"""Four simulated sensors on pseudo-terminals: real bytes of a real protocol, in real time, for any
+program that opens the ports.
+"""
 
 import errno
 import fcntl
@@ -26,7 +28,9 @@ _LOCK_TRIES = 5
 
 
 class PseudoPort:
-    """A pseudo-terminal that can be unplugged and plugged in again, under one path where that is wanted."""
+    """A pseudo-terminal that can be unplugged and plugged in again, under one path where that is
+    wanted.
+    """
 
     def __init__(self, link: str | Path | None = None) -> None:
         """``link``: a symbolic link to make to the terminal.
@@ -63,7 +67,9 @@ class PseudoPort:
             temporary.replace(self._link)
 
     def unplug(self) -> None:
-        """Take the terminal and its link away; a reader sees what it sees when a cable is pulled."""
+        """Take the terminal and its link away; a reader sees what it sees when a cable is
+        pulled.
+        """
         if self._master is None:
             return
         if self._link is not None:
@@ -105,7 +111,8 @@ class PseudoPort:
             lock = os.open(lock_of(self._link), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise PallasError(
-                f"{self._link}: cannot be made ({os.strerror(error.errno or 0).lower()}): choose other ports"
+                f"{self._link}: cannot be made ({os.strerror(error.errno or 0).lower()}): choose"
+                " other ports"
             ) from None
         for _ in range(
             _LOCK_TRIES
@@ -127,7 +134,8 @@ HELD_AT_MOST_S = 20.0
 
 
 class SensorSimulator:
-    """Plays a motion, or recorded sensors, through four pseudo-terminals; beyond its end it plays backwards, and so on.
+    """Plays a motion, or recorded sensors, through four pseudo-terminals; beyond its end it plays
+    backwards, and so on.
 
     Attributes:
         ports: site -> path to open.
@@ -157,7 +165,8 @@ class SensorSimulator:
             links: site -> path of a symbolic link to the port.
             burst_s: bytes leave only at multiples of this, as through a USB adapter.
             clock: ns, for `truth`.
-            hold: play the still beginning (`HELD_S`) over and over until `release`, at most `HELD_AT_MOST_S`.
+            hold: play the still beginning (`HELD_S`) over and over until `release`, at most
+                `HELD_AT_MOST_S`.
             sites: those worn, where they are simulated from a motion.
         """
         self.motion = source if isinstance(source, Motion) else None
@@ -169,7 +178,8 @@ class SensorSimulator:
         self._sends = protocol.sends
         self._encoders: dict[str, Encoder] = {site: protocol.encoder() for site in self.tracks}
         self._burst = burst_s
-        self._held, self._lead = hold, 0.0
+        self._held = hold
+        self._lead = 0.0
         self._clock = clock
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sensor simulator", daemon=True)
@@ -211,7 +221,9 @@ class SensorSimulator:
         self._ports[site].plug()
 
     def motion_time(self, stamp: int) -> float:
-        """Where in the motion (s) the simulator is, or was, at a stamp (ns), going forth and back."""
+        """Where in the motion (s) the simulator is, or was, at a stamp (ns), going forth
+        and back.
+        """
         seconds = (stamp - (self.started_at or stamp)) / NANOSECONDS
         if HELD_S[1] <= seconds < HELD_S[1] + self._lead:
             return HELD_S[0] + (seconds - HELD_S[0]) % (HELD_S[1] - HELD_S[0])
@@ -219,11 +231,14 @@ class SensorSimulator:
         return seconds if seconds <= self._loop_s else 2 * self._loop_s - seconds
 
     def truth(self, stamp: int) -> tuple[Array, Array] | None:
-        """The body at a stamp (ns): rotations (22, 4) xyzw and positions (22, 3) m; None where only sensors were recorded."""
+        """The body at a stamp (ns): rotations (22, 4) xyzw and positions (22, 3) m; None where only
+        sensors were recorded.
+        """
         if self.motion is None or self.started_at is None or stamp < self.started_at:
             return None
         at = min(self.motion_time(stamp) * self.motion.fps, len(self.motion) - 1.000001)
-        i, f = int(at), at - int(at)
+        i = int(at)
+        f = at - int(at)
         q = rotations.slerp(
             self.motion.rotations[i],
             self.motion.rotations[i + 1],
@@ -232,7 +247,9 @@ class SensorSimulator:
         return q, (1 - f) * self.motion.positions[i] + f * self.motion.positions[i + 1]
 
     def follow_clock(self) -> None:
-        """The clock has jumped, the motion has not: take its beginning for what it would have been by the clock as it is now."""
+        """The clock has jumped, the motion has not: take its beginning for what it would have been
+        by the clock as it is now.
+        """
         if self.started_at is not None:
             self.started_at = self._clock() - round((time.monotonic() - self._begun) * NANOSECONDS)
 
@@ -253,7 +270,9 @@ class SensorSimulator:
             )
 
     def _schedule(self) -> Iterator[tuple[float, str, int, bool]]:
-        """(s since the start, site, sample, backwards) of everything that is sent, in order, without end."""
+        """(s since the start, site, sample, backwards) of everything that is sent, in order,
+        without end.
+        """
         events = sorted(
             (float(t), site, i)
             for site, track in self.tracks.items()
@@ -275,18 +294,22 @@ class SensorSimulator:
                 )
 
     def _reading(self, site: str, index: int, due: float, backwards: bool) -> Reading:
-        """What the sensor sends; played backwards, velocities change their sign and the device's clock runs on."""
-        track, sends = self.tracks[site], self._sends
-        first, clock = float(track.device_time[0] - track.time[0]), _clock_rate(track)
+        """What the sensor sends; played backwards, velocities change their sign and the device's
+        clock runs on.
+        """
+        track = self.tracks[site]
+        sends = self._sends
+        first = float(track.device_time[0] - track.time[0])
+        clock = _clock_rate(track)
         rate = -track.angular_velocity[index] if backwards else track.angular_velocity[index]
         return Reading(
             device_time=first + due * clock if "device_time" in sends else None,
             acceleration=_three(track.acceleration[index]),
             angular_velocity=_three(rate) if "angular_velocity" in sends else None,
             orientation=_four(track.orientation[index]) if "orientation" in sends else None,
-            magnetic_field=_three(track.magnetic_field[index])
-            if "magnetic_field" in sends
-            else None,
+            magnetic_field=(
+                _three(track.magnetic_field[index]) if "magnetic_field" in sends else None
+            ),
             temperature=31.0 if "temperature" in sends else None,
         )
 

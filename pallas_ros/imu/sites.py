@@ -13,4 +13,6 @@ SITE_NAMES: dict[str, tuple[str, ...]] = {
     "right_thigh": ("right_thigh", "right_upper_leg", "right_hip"),
     "head": ("head",),
 }
-"""What a site may be called in a recording, best first: a recording without a neck sensor may have one on the head."""
+"""What a site may be called in a recording, best first: a recording without a neck sensor may have
+one on the head.
+"""

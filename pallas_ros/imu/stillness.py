@@ -60,14 +60,18 @@ class StillPose:
 
 
 def mean_orientation(quaternions: Array) -> Array:
-    """Mean (4,) of unit quaternions (N, 4), sign-free: largest eigenvector of their outer products (Markley et al. 2007)."""
+    """Mean (4,) of unit quaternions (N, 4), sign-free: largest eigenvector of their outer products
+    (Markley et al. 2007).
+    """
     values, vectors = np.linalg.eigh(quaternions.T @ quaternions)
     mean = vectors[:, int(np.argmax(values))]
     return np.asarray(mean if mean[3] >= 0 else -mean)
 
 
 def still_pose(samples: Sequence[ImuSample]) -> StillPose:
-    """The means and spreads of samples (at least one, each with an orientation) taken in one pose."""
+    """The means and spreads of samples (at least one, each with an orientation) taken in
+    one pose.
+    """
     orientations = np.array([sample.orientation for sample in samples])
     accelerations = np.array([sample.acceleration for sample in samples])
     rates = np.array(
@@ -102,13 +106,15 @@ class StillnessDetector:
         self.moving = ""
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Start over."""
         for window in self._window.values():
             window.clear()
         self._next_look = None
 
     def push(self, site: str, sample: ImuSample) -> dict[str, StillPose] | None:
-        """Take a sample; the pose of every site once all have been still for the whole duration, else None (why: `moving`)."""
+        """Take a sample; the pose of every site once all have been still for the whole duration,
+        else None (why: `moving`).
+        """
         window = self._window.get(site)
         if (
             window is None

@@ -1,7 +1,8 @@
-"""Four streams of samples with their own rates, jitter, losses and gaps in; frames on one time grid out.
+"""Four streams of samples with their own rates, jitter, losses and gaps in; frames on one time grid
+out.
 
-A deterministic function of the stamps it is given: the same samples in the same order give the same frames, live, replayed or
-offline. Nothing here reads a clock.
+A deterministic function of the stamps it is given: the same samples in the same order give the same
+frames, live, replayed or offline. Nothing here reads a clock.
 """
 
 from collections import Counter, deque
@@ -18,14 +19,17 @@ from pallas_ros.imu.sample import flaw
 
 NANOSECONDS = 1_000_000_000
 _KEPT = 512  # samples a site: over a second at 400 Hz, so nothing grows without bound
-_LEAP = NANOSECONDS  # a stamp further than this past every other is taken for a wrong clock, not for news
+# a stamp further than this past every other is taken for a wrong clock, not for news
+_LEAP = NANOSECONDS
 _LEAPS_BELIEVED = (
     5  # unless that many come in a row with nothing else between: then every sensor had been silent
 )
 _BACK_BELIEVED = (
     40  # stamps of a site going back a little in a row: its clock was set, all begins again
 )
-_BEHIND_BELIEVED = 40  # stamps in a row, of more than one site, a leap behind the newest: it was wrong, or the clock was set
+# stamps in a row, of more than one site, a leap behind the newest: it was wrong, or the clock was
+# set
+_BEHIND_BELIEVED = 40
 _REMARKED = 10 * NANOSECONDS  # a clock that was set is remarked for this long
 
 
@@ -60,10 +64,11 @@ def grid_index_at_or_after(stamp: int, rate: float = MODEL_RATE_HZ) -> int:
 class Synchroniser:
     """Interpolates the sites to the grid ``round(k * 1e9 / rate)``.
 
-    A frame is given as soon as every site has a sample at or after it. A site that has none is waited for until another site is
-    more than ``max_wait_s`` past the frame (measured between stamps); then its newest sample is held for at most ``hold_s``,
-    after which the site is marked invalid and its last values stay. An optional site that was never heard, or is silent for longer than
-    ``hold_s``, is not waited for. Gaps of every site at once are left out, not filled.
+    A frame is given as soon as every site has a sample at or after it. A site that has none is
+    waited for until another site is more than ``max_wait_s`` past the frame (measured between
+    stamps); then its newest sample is held for at most ``hold_s``, after which the site is marked
+    invalid and its last values stay. An optional site that was never heard, or is silent for longer
+    than ``hold_s``, is not waited for. Gaps of every site at once are left out, not filled.
 
     Attributes:
         counts: site -> reason -> samples dropped for it.
@@ -118,7 +123,8 @@ class Synchroniser:
             stamp: ns.
             orientation: (4,) xyzw, bone to world.
             acceleration: (3,) m/s^2, gravity removed, in the world.
-            heading_drift: rad, the correction that went into the orientation, carried along for the record.
+            heading_drift: rad, the correction that went into the orientation, carried along for the
+                record.
         """
         state = self._state.get(site)
         if state is None:
@@ -145,14 +151,16 @@ class Synchroniser:
             )
         )
         state.newest = stamp
-        previous, self._newest = self._newest, max(self._newest, stamp)
+        previous = self._newest
+        self._newest = max(self._newest, stamp)
         if self._first is None:
             self._first = previous = stamp
         if self._index is None and not self._start():
             return []
         if self._newest - previous <= self._hold:
             return self._due(self._newest)
-        # Every site was silent: finish what was known before, then go on from here instead of inventing what happened meanwhile.
+        # Every site was silent: finish what was known before, then go on from here instead of
+        # inventing what happened meanwhile.
         frames = self._due(previous)
         assert self._index is not None
         index = max(self._index, grid_index_at_or_after(stamp, self.rate))
@@ -172,7 +180,9 @@ class Synchroniser:
         return silent
 
     def clock_set_back(self, stamp: int, by: int) -> None:
-        """The clock of the stamps has gone back by ``by`` ns, to ``stamp``: begin again from there."""
+        """The clock of the stamps has gone back by ``by`` ns, to ``stamp``: begin again
+        from there.
+        """
         self.set_back += 1
         self._set_back_at = (stamp, by)
         self.reset()
@@ -228,12 +238,13 @@ class Synchroniser:
 
     def _frame(self, stamp: int) -> ImuFrame:
         count = len(self.sites)
-        before_q, after_q = (
-            np.tile(rotations.IDENTITY, (count, 1)),
-            np.tile(rotations.IDENTITY, (count, 1)),
-        )
-        before_a, after_a = np.zeros((count, 3)), np.zeros((count, 3))
-        fraction, age, drift = np.zeros(count), np.zeros(count), np.zeros(count)
+        before_q = np.tile(rotations.IDENTITY, (count, 1))
+        after_q = np.tile(rotations.IDENTITY, (count, 1))
+        before_a = np.zeros((count, 3))
+        after_a = np.zeros((count, 3))
+        fraction = np.zeros(count)
+        age = np.zeros(count)
+        drift = np.zeros(count)
         valid = np.zeros(count, dtype=bool)
         used = 0
         for i, state in enumerate(self._state.values()):
@@ -252,12 +263,11 @@ class Synchroniser:
                 before = after = _nearer(before, after, stamp)
                 age[i] = abs(stamp - before.stamp) / NANOSECONDS
                 valid[i] = age[i] * NANOSECONDS <= self._hold
-            before_q[i], before_a[i], drift[i] = (
-                before.orientation,
-                before.acceleration,
-                before.drift,
-            )
-            after_q[i], after_a[i] = after.orientation, after.acceleration
+            before_q[i] = before.orientation
+            before_a[i] = before.acceleration
+            drift[i] = before.drift
+            after_q[i] = after.orientation
+            after_a[i] = after.acceleration
             used = max(used, after.stamp)
         self._reported_age = dict(zip(self.sites, age.tolist(), strict=True))
         q = rotations.normalise(
@@ -283,7 +293,9 @@ class Synchroniser:
 
 
 def _bracket(samples: deque[_Sample], stamp: int) -> tuple[_Sample | None, _Sample | None]:
-    """The last sample at or before ``stamp`` and the first after it; samples that cannot be needed again are dropped."""
+    """The last sample at or before ``stamp`` and the first after it; samples that cannot be needed
+    again are dropped.
+    """
     while len(samples) >= 2 and samples[1].stamp <= stamp:
         samples.popleft()
     if not samples:

@@ -1,4 +1,5 @@
-"""Does a sensor's orientation turn as its gyroscope says? Single wrong quaternions are refused (known of BNO055).
+"""Does a sensor's orientation turn as its gyroscope says? Single wrong quaternions are refused
+(known of BNO055).
 
 In plain numbers, because every sample of every sensor comes through here.
 """
@@ -12,11 +13,17 @@ _IDENTITY: Quaternion = (0.0, 0.0, 0.0, 1.0)
 _TOLERANCE = math.radians(8.0)
 """rad: what fused orientations may be corrected by between two samples."""
 _RATE_TOLERANCE = 0.5
-"""Of the angle turned since: what the trapezoid of two samples and a saturated gyroscope may miss."""
+"""Of the angle turned since: what the trapezoid of two samples and a saturated gyroscope may miss.
+"""
 _FASTEST = 35.0
-"""rad/s: full scale of worn gyroscopes (2000 deg/s). Without a gyroscope no more than this is believed."""
+"""rad/s: full scale of worn gyroscopes (2000 deg/s).
+
+Without a gyroscope no more than this is believed.
+"""
 _CONSISTENT = 5
-"""Orientations in a row that follow each other: the sensor's reference has changed, they are no glitches."""
+"""Orientations in a row that follow each other: the sensor's reference has changed, they are no
+glitches.
+"""
 _GAP_S = 0.25
 """After so long without an orientation that was believed, the next one is."""
 _MOVING = 0.5
@@ -58,7 +65,8 @@ class TurnCheck:
 
     Attributes:
         jump: degrees by which the last refused orientation was off.
-        trusted: does the gyroscope explain how the orientation turns? A gyroscope that does not refuses nothing.
+        trusted: does the gyroscope explain how the orientation turns? A gyroscope that does not
+            refuses nothing.
         ratio: turn of the orientation over that of the gyroscope, smoothed.
     """
 
@@ -91,7 +99,9 @@ class TurnCheck:
         return not self.trusted and _IN_DEGREES[0] < self.ratio < _IN_DEGREES[1]
 
     def push(self, stamp: int, orientation: Quaternion, rate: Rate | None) -> bool:
-        """Is the orientation (xyzw) measured at ``stamp`` ns to be believed? ``rate``: rad/s in the sensor frame."""
+        """Is the orientation (xyzw) measured at ``stamp`` ns to be believed? ``rate``: rad/s in the
+        sensor frame.
+        """
         elapsed = (stamp - self._at) * 1e-9
         if self._predicted is None or not 0 < elapsed < _GAP_S:
             self.clear()

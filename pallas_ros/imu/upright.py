@@ -1,7 +1,9 @@
-"""Do orientation and acceleration of a raw sensor agree about where up is, and is the acceleration what it should be?
+"""Do orientation and acceleration of a raw sensor agree about where up is, and is the acceleration
+what it should be?
 
-Over some seconds the mean of the specific force, turned into the world, is gravity, however the sensor moves: a free
-acceleration's mean is the change of speed over the time. So nobody has to stand still for the mistakes of drivers to show.
+Over some seconds the mean of the specific force, turned into the world, is gravity, however the
+sensor moves: a free acceleration's mean is the change of speed over the time. So nobody has to
+stand still for the mistakes of drivers to show.
 """
 
 from collections import deque
@@ -21,7 +23,10 @@ _RATE_HZ = 20.0
 """Samples a second that are kept: enough for a mean."""
 _LEAST = 15
 _DISAGREE = float(np.radians(40.0))
-"""Tilt between the two ups beyond which a sensor is refused. Fused orientations lean by up to 20 degrees in vigorous movement."""
+"""Tilt between the two ups beyond which a sensor is refused.
+
+Fused orientations lean by up to 20 degrees in vigorous movement.
+"""
 _AGREE = float(np.radians(15.0))
 """Tilt within which another way to read the sensor is named as the likely one."""
 _WEAK = 4.0
@@ -46,7 +51,9 @@ _READINGS: tuple[tuple[str, Callable[[Array, Array], tuple[Array, Array]]], ...]
 
 
 class UpCheck:
-    """Watches one sensor; `mistake` is what the last window showed, with its figure and a remedy if one is known."""
+    """Watches one sensor; `mistake` is what the last window showed, with its figure and a remedy if
+    one is known.
+    """
 
     def __init__(self) -> None:
         self.mistake: tuple[Reason, float, str] | None = None
@@ -80,7 +87,8 @@ class UpCheck:
 
 
 def mistake_of(orientation: Array, force: Array) -> tuple[Reason, float, str] | None:
-    """The mistake in some seconds of a sensor's samples, its figure and what would make it right ("" where unknown), or None.
+    """The mistake in some seconds of a sensor's samples, its figure and what would make it right
+    ("" where unknown), or None.
 
     Args:
         orientation: (N, 4) unit quaternions xyzw, sensor to its world.

@@ -1,7 +1,8 @@
 """Virtual sensors: what four IMUs worn by a moving body would report, with the faults of real ones.
 
-Acceleration is the second derivative of the sensor's own position, lever arm off the bone included; angular velocity is the
-derivative of the sensor's orientation; so the three agree with each other as a rigid body's do.
+Acceleration is the second derivative of the sensor's own position, lever arm off the bone included;
+angular velocity is the derivative of the sensor's orientation; so the three agree with each other
+as a rigid body's do.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,15 +22,20 @@ from pallas_ros.body.sites import SITE
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 
 NECK_SHARE = 0.5
-"""Where between the upper trunk (0) and the head (1) the orientation of a neck sensor lies; people place it differently."""
+"""Where between the upper trunk (0) and the head (1) the orientation of a neck sensor lies; people
+place it differently.
+"""
 
 MAGNETIC_DIP = float(np.radians(60.0))
-"""Inclination of the simulated earth field, of unit strength and pointing to +x of the sensors' common reference."""
+"""Inclination of the simulated earth field, of unit strength and pointing to +x of the sensors'
+common reference.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class SensorNoise:
-    """The faults of a sensor and of the way it is worn; every one drawn per sensor from the seed. Zero switches one off.
+    """The faults of a sensor and of the way it is worn; every one drawn per sensor from the seed.
+    Zero switches one off.
 
     Attributes:
         accelerometer_density: m/s^2/sqrt(Hz), white noise.
@@ -37,11 +43,14 @@ class SensorNoise:
         gyroscope_density: rad/s/sqrt(Hz), white noise.
         gyroscope_bias: rad/s, standard deviation of a constant bias per axis.
         gyroscope_instability: rad/s/sqrt(s), random walk of the bias.
-        tilt_error: rad, standard deviation of the fused orientation about the horizontal axes, wandering over some seconds.
+        tilt_error: rad, standard deviation of the fused orientation about the horizontal axes,
+            wandering over some seconds.
         heading_walk: rad/sqrt(s), random walk of the fused orientation about the vertical.
-        heading_offset: rad, each sensor's reference is turned by up to this much either way (uniform).
+        heading_offset: rad, each sensor's reference is turned by up to this much either way
+            (uniform).
         mounting_error: rad, angle by which each sensor sits wrong, about a random axis.
-        soft_tissue: rad, standard deviation of the skin's movement over the bone at an acceleration of 5 m/s^2.
+        soft_tissue: rad, standard deviation of the skin's movement over the bone at an acceleration
+            of 5 m/s^2.
         magnetometer: standard deviation of white noise, of a field of strength 1.
         clock_ppm: parts per million, largest rate error of a device's clock (uniform).
         jitter: s, standard deviation of the sampling instants.
@@ -79,7 +88,8 @@ class SensorTrack:
 
     Attributes:
         time: (N,) s since the motion began, true sampling instants.
-        device_time: (N,) s on the sensor's own clock, which starts at a random value and runs a little wrong.
+        device_time: (N,) s on the sensor's own clock, which starts at a random value and runs a
+            little wrong.
         orientation: (N, 4) xyzw, sensor to its reference.
         acceleration: (N, 3) m/s^2, specific force, sensor frame.
         angular_velocity: (N, 3) rad/s, sensor frame.
@@ -100,7 +110,9 @@ class SensorTrack:
     heading_offset: float
 
     def sample(self, index: int, start: int = 0) -> ImuSample:
-        """Sample ``index`` with the stamp its true instant has when the motion began at ``start`` ns."""
+        """Sample ``index`` with the stamp its true instant has when the motion began at ``start``
+        ns.
+        """
         return ImuSample(
             stamp=start + round(float(self.time[index]) * 1e9),
             orientation=np.asarray(self.orientation[index], np.float64),
@@ -111,18 +123,20 @@ class SensorTrack:
 
 
 def bone_orientation(motion: Motion, site: str) -> Array:
-    """True orientation (T, 4) xyzw of the bone a site measures; the neck's lies between upper trunk and head."""
+    """True orientation (T, 4) xyzw of the bone a site measures; the neck's lies between upper trunk
+    and head.
+    """
     if site == "neck":
-        upper, head = (
-            motion.rotations[:, JOINT_INDEX["spine3"]],
-            motion.rotations[:, JOINT_INDEX["head"]],
-        )
+        upper = motion.rotations[:, JOINT_INDEX["spine3"]]
+        head = motion.rotations[:, JOINT_INDEX["head"]]
         return rotations.slerp(upper, head, NECK_SHARE)
     return motion.rotations[:, SITE[site].index]
 
 
 class VirtualSensors:
-    """Sensors worn on a body; the same seed gives the same faults, those of the four sites whatever is worn besides."""
+    """Sensors worn on a body; the same seed gives the same faults, those of the four sites whatever
+    is worn besides.
+    """
 
     def __init__(
         self,
@@ -136,7 +150,8 @@ class VirtualSensors:
         Args:
             noise: the sensors' faults.
             seed: of the faults.
-            q_bone_sensor: how each sensor is meant to sit, (4,) xyzw, before its mounting error; default as in `docs/guide/sensors.md`.
+            q_bone_sensor: how each sensor is meant to sit, (4,) xyzw, before its mounting error;
+                default as in `docs/guide/sensors.md`.
             sites: those worn.
         """
         self.noise = noise or SensorNoise()
@@ -187,7 +202,8 @@ class VirtualSensors:
             np.broadcast_to(field, force.shape),
         )
 
-        step, white = 1 / rate_hz, np.sqrt(rate_hz)
+        step = 1 / rate_hz
+        white = np.sqrt(rate_hz)
         shape = force.shape
         bias_walk = (
             np.cumsum(rng.standard_normal(shape), axis=0)
@@ -226,7 +242,9 @@ class VirtualSensors:
 def wander(
     count: int, step_s: float, correlation_s: float, rng: np.random.Generator, axes: int
 ) -> Array:
-    """Gauss-Markov noise (count, axes) of unit variance, sampled every ``step_s``, with the given correlation time."""
+    """Gauss-Markov noise (count, axes) of unit variance, sampled every ``step_s``, with the given
+    correlation time.
+    """
     keep = float(np.exp(-step_s / correlation_s))
     drive = rng.standard_normal((count, axes)) * np.sqrt(1 - keep**2)
     drive[:1] = rng.standard_normal((min(count, 1), axes))
@@ -247,9 +265,12 @@ def _instants(
 def _kinematics(
     motion: Motion, site: str, time: Array, soft_tissue: float, rng: np.random.Generator
 ) -> tuple[Array, Array, Array, Array]:
-    """At ``time``: bone orientation, that of the skin over it, its angular velocity in its own frame, the sensor's acceleration in the world."""
+    """At ``time``: bone orientation, that of the skin over it, its angular velocity in its own
+    frame, the sensor's acceleration in the world.
+    """
     frames = np.arange(len(motion)) / motion.fps
-    joint, lever = SITE[site].joint, SITE[site].place
+    joint = SITE[site].joint
+    lever = SITE[site].place
     q_frames = rotations.continuous(rotations.normalise(bone_orientation(motion, site)))
     p_sensor = motion.positions[:, JOINT_INDEX[joint]] + rotations.rotate(q_frames, np.array(lever))
     path = make_interp_spline(frames, p_sensor, k=5)

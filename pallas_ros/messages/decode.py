@@ -1,6 +1,8 @@
-"""What messages say, read by their fields: those that rclpy makes, and those that rosbags decodes. No ROS here.
+"""What messages say, read by their fields: those that rclpy makes, and those that rosbags decodes.
+No ROS here.
 
-A body that came live is read in about 40 microseconds (faster from its bytes: `pallas_ros.messages.wire`).
+A body that came live is read in about 40 microseconds (faster from its bytes:
+`pallas_ros.messages.wire`).
 """
 
 import struct
@@ -28,7 +30,8 @@ def from_stamp(stamp: Any) -> int:
 
 
 def header_stamp(data: bytes) -> int:
-    """The stamp in ns of a serialised (CDR) message that begins with a ``std_msgs/Header``, without decoding the rest.
+    """The stamp in ns of a serialised (CDR) message that begins with a ``std_msgs/Header``, without
+    decoding the rest.
 
     Raises:
         ValueError: there are too few bytes.
@@ -47,8 +50,11 @@ def body_from_msg(message: Any) -> BodyFrame:
     Raises:
         PallasError: a joint is missing, or an array has the wrong length.
     """
-    names, poses, covariance = list(message.joint_names), message.poses, message.position_covariance
-    count, what = len(names), f"body '{message.body_id}'"
+    names = list(message.joint_names)
+    poses = message.poses
+    covariance = message.position_covariance
+    count = len(names)
+    what = f"body '{message.body_id}'"
     for part, values in (
         ("poses", poses),
         ("valid", message.valid),
@@ -58,7 +64,8 @@ def body_from_msg(message: Any) -> BodyFrame:
             raise PallasError(f"{what} names {count} joints but has {len(values)} {part}")
     if len(covariance) not in (0, 9 * count):
         raise PallasError(
-            f"{what} has a position_covariance of {len(covariance)} numbers, expected none or {9 * count}"
+            f"{what} has a position_covariance of {len(covariance)} numbers, expected none or"
+            f" {9 * count}"
         )
     numbers = np.array(
         [
@@ -66,14 +73,14 @@ def body_from_msg(message: Any) -> BodyFrame:
             for p, q in ((pose.position, pose.orientation) for pose in poses)
         ]
     ).reshape(count, 7)
-    valid, confidence = (
-        np.array(message.valid, dtype=bool),
-        np.array(message.confidence, dtype=np.float64),
-    )
+    valid = np.array(message.valid, dtype=bool)
+    confidence = np.array(message.confidence, dtype=np.float64)
     matrices = np.array(covariance).reshape(count, 3, 3) if len(covariance) else None
     if names != _JOINT_LIST:
         order = order_of(names, JOINTS, what)
-        numbers, valid, confidence = numbers[order], valid[order], confidence[order]
+        numbers = numbers[order]
+        valid = valid[order]
+        confidence = confidence[order]
         matrices = None if matrices is None else matrices[order]
     return body_of(
         from_stamp(message.header.stamp),
@@ -99,7 +106,9 @@ def body_of(
     body_id: str,
     remarks: tuple[str, ...],
 ) -> BodyFrame:
-    """A body from ``numbers`` (22, 7): position and orientation of each joint; invalid where they cannot be those of a joint."""
+    """A body from ``numbers`` (22, 7): position and orientation of each joint; invalid where they
+    cannot be those of a joint.
+    """
     with np.errstate(invalid="ignore", over="ignore"):
         unit = np.abs(np.einsum("ji,ji->j", numbers[:, 3:], numbers[:, 3:]) - 1.0) < 1e-2
     return BodyFrame(
@@ -117,7 +126,8 @@ def body_of(
 
 
 def imu_from_msg(message: Any) -> ImuSample:
-    """``sensor_msgs/Imu`` as a raw sample; -1 in a covariance's first element means not measured (REP-145).
+    """``sensor_msgs/Imu`` as a raw sample; -1 in a covariance's first element means not measured
+    (REP-145).
 
     Raises:
         PallasError: it carries no acceleration.
@@ -126,28 +136,32 @@ def imu_from_msg(message: Any) -> ImuSample:
         raise PallasError(
             f"the IMU message of frame '{message.header.frame_id}' carries no acceleration"
         )
-    o, a, g = message.orientation, message.linear_acceleration, message.angular_velocity
+    o = message.orientation
+    a = message.linear_acceleration
+    g = message.angular_velocity
     return ImuSample(
         stamp=from_stamp(message.header.stamp),
-        orientation=None
-        if message.orientation_covariance[0] == -1.0
-        else np.array((o.x, o.y, o.z, o.w)),
+        orientation=(
+            None if message.orientation_covariance[0] == -1.0 else np.array((o.x, o.y, o.z, o.w))
+        ),
         acceleration=np.array((a.x, a.y, a.z)),
-        angular_velocity=None
-        if message.angular_velocity_covariance[0] == -1.0
-        else np.array((g.x, g.y, g.z)),
+        angular_velocity=(
+            None if message.angular_velocity_covariance[0] == -1.0 else np.array((g.x, g.y, g.z))
+        ),
     )
 
 
 def sensors_from_msg(message: Any) -> dict[str, str]:
-    """Site -> identity of the sensor worn there, of a ``diagnostic_msgs/DiagnosticArray`` on `TOPIC_SENSORS`; sensors not known are left out.
+    """Site -> identity of the sensor worn there, of a ``diagnostic_msgs/DiagnosticArray`` on
+    `TOPIC_SENSORS`; sensors not known are left out.
 
     Raises:
         PallasError: it names another site, one site twice, or an identity that cannot be one.
     """
     sensors: dict[str, str] = {}
     for status in message.status:
-        site, identity = status.name, status.hardware_id
+        site = status.name
+        identity = status.hardware_id
         if site not in ALL_SITES:
             raise PallasError(
                 f"sensors: there is no site {site[:40]!r}; sites are {', '.join(ALL_SITES)}"
@@ -163,7 +177,9 @@ def sensors_from_msg(message: Any) -> dict[str, str]:
 
 
 def imu_frame_from_msg(message: Any) -> ImuFrame:
-    """A ``pallas/msg/ImuFrame`` as a synchronised frame; those of older bags do not tell their step."""
+    """A ``pallas/msg/ImuFrame`` as a synchronised frame; those of older bags do not tell their
+    step.
+    """
     return ImuFrame(
         stamp=from_stamp(message.header.stamp),
         orientation=np.array([(q.x, q.y, q.z, q.w) for q in message.orientation]),
@@ -178,7 +194,8 @@ def imu_frame_from_msg(message: Any) -> ImuFrame:
 
 
 def _extra_from_msg(message: Any) -> ExtraFrame | None:
-    """The optional sensors of a ``pallas/msg/ImuFrame``, or None where it has none; older bags do not know them.
+    """The optional sensors of a ``pallas/msg/ImuFrame``, or None where it has none; older bags do
+    not know them.
 
     Raises:
         PallasError: a site is unknown, or an array has the wrong length.

@@ -1,4 +1,6 @@
-"""Records to messages, a body in about 60 microseconds; what comes in is read by `pallas_ros.messages.decode`."""
+"""Records to messages, a body in about 60 microseconds; what comes in is read by
+`pallas_ros.messages.decode`.
+"""
 
 from array import array
 from collections.abc import Mapping
@@ -39,9 +41,15 @@ def body_to_msg(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> BodyPose:
         frame.positions.tolist(), frame.rotations.tolist(), strict=True
     ):
         pose = Pose()
-        position, orientation = pose.position, pose.orientation
-        position.x, position.y, position.z = px, py, pz
-        orientation.x, orientation.y, orientation.z, orientation.w = x, y, z, w
+        position = pose.position
+        orientation = pose.orientation
+        position.x = px
+        position.y = py
+        position.z = pz
+        orientation.x = x
+        orientation.y = y
+        orientation.z = z
+        orientation.w = w
         poses.append(pose)
     message.poses = poses
     if frame.covariance is not None:
@@ -101,7 +109,8 @@ def pose_to_msg(stamp: int, frame_id: str, position: F64, orientation: F64) -> P
     message = PoseStamped()
     message.header.stamp = to_stamp(stamp)
     message.header.frame_id = frame_id
-    p, q = message.pose.position, message.pose.orientation
+    p = message.pose.position
+    q = message.pose.orientation
     p.x, p.y, p.z = position.tolist()
     q.x, q.y, q.z, q.w = orientation.tolist()
     return message

@@ -1,9 +1,12 @@
 """Samples and bodies as the bytes that travel: for the nodes on the way from sensor to arm.
 
-A `BodyPose` holds 66 nested messages, which rclpy makes one Python object each: 200 us to take it and 90 us to send it. Its bytes
-(plain CDR, little-endian: DDS-XTypes 1.3, section 7.4.1, encoding version 1, as every ROS 2 middleware sends them) hold the same
-numbers in a row: 15 us and 7 us. What is rare, other joints or another byte order, goes through rclpy and comes out the same.
-An `Imu` of nine nested objects is sent 1600 times a second by four fast sensors: it was a third of the driver's time.
+A `BodyPose` holds 66 nested messages, which rclpy makes one Python object each: 200 us to take it
+and 90 us to send it. Its bytes (plain CDR, little-endian: DDS-XTypes 1.3, section 7.4.1, encoding
+version 1, as every ROS 2 middleware sends them) hold the same
+numbers in a row: 15 us and 7 us. What is rare, other joints or another byte order, goes through
+rclpy and comes out the same.
+An `Imu` of nine nested objects is sent 1600 times a second by four fast sensors: it was a third of
+the driver's time.
 """
 
 import re
@@ -22,25 +25,32 @@ from pallas_ros.messages.decode import body_from_msg, body_of, header_stamp
 
 _LITTLE_ENDIAN = b"\x00\x01\x00\x00"
 _START = len(_LITTLE_ENDIAN)  # alignment counts from here
-_COUNT, _TIME, _IMU = struct.Struct("<I"), struct.Struct("<iI"), struct.Struct("<37d")
+_COUNT = struct.Struct("<I")
+_TIME = struct.Struct("<iI")
+_IMU = struct.Struct("<37d")
 _NS = 1_000_000_000
 _J = len(JOINTS)
 _STAMP = _START
-_NUMBERS, _MATRICES = 7 * _J, 9 * _J
+_NUMBERS = 7 * _J
+_MATRICES = 9 * _J
 
-_UNKNOWN, _UNMEASURED = 9 * (0.0,), (-1.0, *8 * (0.0,))
+_UNKNOWN = 9 * (0.0,)
+_UNMEASURED = (-1.0, *8 * (0.0,))
 """Covariances (REP-145)."""
 
 Numbers = NDArray[Any]
 
 
 def imu_to_bytes(sample: ImuSample, frame_id: str) -> bytes:
-    """A raw sample as the bytes of a `sensor_msgs/Imu` (REP-145): what was not measured has -1 in its covariance's first element."""
+    """A raw sample as the bytes of a `sensor_msgs/Imu` (REP-145): what was not measured has -1 in
+    its covariance's first element.
+    """
     out = bytearray(_LITTLE_ENDIAN)
     out += _TIME.pack(*divmod(sample.stamp, _NS))
     _put(out, frame_id)
     _align(out, 8)
-    q, rate = sample.orientation, sample.angular_velocity
+    q = sample.orientation
+    rate = sample.angular_velocity
     out += _IMU.pack(
         *((0.0, 0.0, 0.0, 1.0, *_UNMEASURED) if q is None else (*q.tolist(), *_UNKNOWN)),
         *((0.0, 0.0, 0.0, *_UNMEASURED) if rate is None else (*rate.tolist(), *_UNKNOWN)),
@@ -87,7 +97,9 @@ def body_from_bytes(data: bytes) -> BodyFrame:
 
 
 def _read(data: bytes) -> BodyFrame | None:
-    """The body, or None where the bytes are not of the form that is read here: all joints, in the order of `JOINTS`."""
+    """The body, or None where the bytes are not of the form that is read here: all joints, in the
+    order of `JOINTS`.
+    """
     if data[:_START] != _LITTLE_ENDIAN:
         return None
     _, at = _get(data, _STAMP + _TIME.size)
@@ -106,7 +118,9 @@ def _read(data: bytes) -> BodyFrame | None:
     ):
         return None
     contacts = np.frombuffer(data, "<f4", 2, at).astype(np.float64)
-    newest, remarks, at = _TIME.unpack_from(data, at + 8), [], at + 16
+    newest = _TIME.unpack_from(data, at + 8)
+    remarks = []
+    at = at + 16
     (count,) = _COUNT.unpack_from(data, at)
     at += 4
     for _ in range(min(count, len(data))):
@@ -173,7 +187,9 @@ def _get_array(data: bytes, at: int, kind: str, width: int) -> tuple[Numbers, in
 
 
 def _names() -> tuple[bytes, re.Pattern[bytes]]:
-    """The joints' names as they are written, and as they are read: the padding between them may be anything."""
+    """The joints' names as they are written, and as they are read: the padding between them may be
+    anything.
+    """
     out = bytearray(_LITTLE_ENDIAN) + _COUNT.pack(_J)
     pattern = re.escape(bytes(out[_START:]))
     for joint in JOINTS:

@@ -1,1 +1,3 @@
-"""The PALLAS network (torch): trained here, exported to ONNX, never imported on the real-time path."""
+"""The PALLAS network (torch): trained here, exported to ONNX, never imported on the real-
+time path.
+"""

@@ -1,8 +1,10 @@
 """The memory of the arms: where collars and upper arms are follows from where they were.
 
-No sensor sits on the upper arm. What its forearm's sensor says of it comes and goes: a raise is felt while it lasts, an arm held up looks like one that hangs
-with the forearm up. The encoder's window forgets the raise; so the pose itself is the state, in the frame of the neck sensor. Each frame a network says how the
-arms have moved, where S wants them (with a correction), and, per joint, how far to go there.
+No sensor sits on the upper arm. What its forearm's sensor says of it comes and goes: a raise is
+felt while it lasts, an arm held up looks like one that hangs with the forearm up. The encoder's
+window forgets the raise; so the pose itself is the state, in the frame of the neck sensor. Each
+frame a network says how the arms have moved, where S wants them (with a correction), and, per
+joint, how far to go there.
 """
 
 import torch
@@ -41,12 +43,14 @@ class ArmMemory(nn.Module):
         Args:
             features: (B, T, width).
             proposed: (B, T, 24) r6d that S gives, in the neck sensor's frame.
-            past: (B, 25) r6d of the frame before the first, and whether there was one; zeros at the start.
+            past: (B, 25) r6d of the frame before the first, and whether there was one; zeros at the
+                start.
             keep: (B, T, 24) how much of the pose counts: 1 where no sensor measures it.
             measured: (B, T, 24) what is added: a sensor's r6d times how much it counts.
 
         Returns:
-            (B, T, 24) r6d in the neck sensor's frame, not necessarily orthonormal; and the next past.
+            (B, T, 24) r6d in the neck sensor's frame, not necessarily orthonormal; and the next
+            past.
         """
         condition = self.condition(torch.cat((features, proposed), dim=-1))
         arms, seen = past.split((6 * JOINTS, 1), dim=-1)

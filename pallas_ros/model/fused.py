@@ -1,8 +1,10 @@
-"""The streaming step of PALLAS rearranged for speed: the same function of the same weights, in half as many operations.
+"""The streaming step of PALLAS rearranged for speed: the same function of the same weights, in half
+as many operations.
 
-At one frame a step is bound by the number of operations and the bytes of weights, not by arithmetic. So linear maps that follow each other are
-multiplied out, all that is linear in the inputs is one matrix, queries, keys and values are one product, counters stand for masks, and constant
-factors move into weights. `PallasStep` is the definition; `test/model` holds this to it.
+At one frame a step is bound by the number of operations and the bytes of weights, not by
+arithmetic. So linear maps that follow each other are multiplied out, all that is linear in the
+inputs is one matrix, queries, keys and values are one product, counters stand for masks, and
+constant factors move into weights. `PallasStep` is the definition; `test/model` holds this to it.
 """
 
 import torch
@@ -78,12 +80,13 @@ class FusedPallasStep(nn.Module):
         super().__init__()
         c = model.config
         assert model.solver is not None and model.long is not None and model.long_short is not None
-        self.window, self.heads, self.width = c.window, c.heads, c.width
-        self.short, self.long = MOVING * len(SHORT_MEANS_S), INPUTS * len(LONG_MEANS_S)
-        self.backwards, self.forwards = (
-            FusedSolver(model.solver, True),
-            FusedSolver(model.solver, False),
-        )
+        self.window = c.window
+        self.heads = c.heads
+        self.width = c.width
+        self.short = MOVING * len(SHORT_MEANS_S)
+        self.long = INPUTS * len(LONG_MEANS_S)
+        self.backwards = FusedSolver(model.solver, True)
+        self.forwards = FusedSolver(model.solver, False)
         self.enter = Linear(self.forwards.first)
         self.front = self._front(model.forearm)
         self.drift = self._drift(model.forearm)
@@ -100,9 +103,17 @@ class FusedPallasStep(nn.Module):
         self._legs(model)
         self._constants(model)
         self.output_names = (
-            "rotations", "positions", "contacts", "root_velocity", "deviation",
-            *(f"next_{name.removeprefix('state_')}" for name in self.example_inputs(1) if name.startswith("state_")),
-        )  # fmt: skip
+            "rotations",
+            "positions",
+            "contacts",
+            "root_velocity",
+            "deviation",
+            *(
+                f"next_{name.removeprefix('state_')}"
+                for name in self.example_inputs(1)
+                if name.startswith("state_")
+            ),
+        )
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
         """Zeros, in the order of `forward`."""
@@ -127,13 +138,16 @@ class FusedPallasStep(nn.Module):
         return {name: torch.zeros(batch, *shape) for name, shape in shapes.items()}
 
     def _front(self, forearm: Tensor) -> Linear:
-        """All that is linear in the inputs: news for the running means, what is seen from the trunk, the measured pose.
+        """All that is linear in the inputs: news for the running means, what is seen from the
+        trunk, the measured pose.
 
-        The means' state is (short means, what was seen of them, long means, what was seen of them); of accelerations all counts as seen.
+        The means' state is (short means, what was seen of them, long means, what was seen of them);
+        of accelerations all counts as seen.
         """
         eye = torch.eye(INPUTS, dtype=torch.float64)
         sites = eye.reshape(INPUTS, 4, 12)
-        a, R = sites[..., :3], sites[..., 3:].reshape(INPUTS, 4, 3, 3)
+        a = sites[..., :3]
+        R = sites[..., 3:].reshape(INPUTS, 4, 3, 3)
         seen = torch.cat(
             (
                 R[:, 2],
@@ -147,14 +161,18 @@ class FusedPallasStep(nn.Module):
         trunk = R[:, 1].transpose(-1, -2)
         pelvis, measured = measured_pose(eye)
         moving = torch.cat((a.flatten(1), (R[:, 2:, :, 1] * forearm.double()).flatten(1)), dim=1)
-        short, long = 1 - decays(SHORT_MEANS_S, MOVING), 1 - decays(LONG_MEANS_S, INPUTS)
+        short = 1 - decays(SHORT_MEANS_S, MOVING)
+        long = 1 - decays(LONG_MEANS_S, INPUTS)
         counted = torch.arange(self.short) % MOVING >= 12  # forearms
         fresh = torch.cat(
             (
-                moving.repeat(1, len(SHORT_MEANS_S)) * short, torch.zeros(INPUTS, self.short),
-                eye.repeat(1, len(LONG_MEANS_S)) * long, torch.zeros(INPUTS, self.long),
-            ), 1
-        )  # fmt: skip
+                moving.repeat(1, len(SHORT_MEANS_S)) * short,
+                torch.zeros(INPUTS, self.short),
+                eye.repeat(1, len(LONG_MEANS_S)) * long,
+                torch.zeros(INPUTS, self.long),
+            ),
+            1,
+        )
         weight = torch.cat(
             (fresh, seen.flatten(1), trunk.flatten(1), pelvis, measured @ self.backwards.first),
             dim=1,
@@ -171,14 +189,15 @@ class FusedPallasStep(nn.Module):
         return Linear(weight, bias)
 
     def _drift(self, forearm: Tensor) -> Linear:
-        """`Pallas._drift` before it is seen from the trunk: (first means, second means, inputs, their change) to (3, K x 4) vectors."""
-        K, count = len(SHORT_MEANS_S), self.short
+        """`Pallas._drift` before it is seen from the trunk: (first means, second means, inputs,
+        their change) to (3, K x 4) vectors.
+        """
+        K = len(SHORT_MEANS_S)
+        count = self.short
         rows = 2 * count + 2 * INPUTS
         eye = torch.eye(rows, dtype=torch.float64)
-        first, second = (
-            eye[:, :count].reshape(rows, K, MOVING),
-            eye[:, count : 2 * count].reshape(rows, K, MOVING),
-        )
+        first = eye[:, :count].reshape(rows, K, MOVING)
+        second = eye[:, count : 2 * count].reshape(rows, K, MOVING)
         inputs, change = (
             eye[:, 2 * count + i * INPUTS : 2 * count + (i + 1) * INPUTS].reshape(rows, 4, 12)
             for i in (0, 1)
@@ -188,10 +207,8 @@ class FusedPallasStep(nn.Module):
             return (sites[:, 2:, 3:].reshape(rows, 2, 3, 3)[..., 1] * forearm.double())[:, None]
 
         tau = torch.tensor(SHORT_MEANS_S, dtype=torch.float64)[:, None, None]
-        mean_f, mean_f2 = (
-            first[..., 12:].reshape(rows, K, 2, 3),
-            second[..., 12:].reshape(rows, K, 2, 3),
-        )
+        mean_f = first[..., 12:].reshape(rows, K, 2, 3)
+        mean_f2 = second[..., 12:].reshape(rows, K, 2, 3)
         pull, pull2 = (
             m[..., 6:12].reshape(rows, K, 2, 3) - m[..., None, 3:6] for m in (first, second)
         )
@@ -205,12 +222,14 @@ class FusedPallasStep(nn.Module):
         return Linear(vectors.transpose(1, 2).flatten(1))
 
     def _worn(self, model: Pallas) -> Linear:
-        """Of the optional sensors' inputs: what they measure, how much they count, and how much of the network's own answer is kept.
+        """Of the optional sensors' inputs: what they measure, how much they count, and how much of
+        the network's own answer is kept.
 
         Each is (`SOLVED`, `REMEMBERED`, legs) as in `Worn`, 150 numbers.
         """
         eye = torch.eye(EXTRA_INPUTS, dtype=torch.float64).reshape(EXTRA_INPUTS, EXTRA, PER_EXTRA)
-        count, r6d = eye[..., 0], rotations.to_r6d(eye[..., 4:].unflatten(-1, (3, 3)))
+        count = eye[..., 0]
+        r6d = rotations.to_r6d(eye[..., 4:].unflatten(-1, (3, 3)))
         places = torch.cat(model.places, dim=1).double()
         counts = (count @ places).repeat_interleave(6, dim=1)
         neutral = torch.zeros(counts.shape[1], dtype=torch.float64)
@@ -223,7 +242,9 @@ class FusedPallasStep(nn.Module):
         return Linear(weight, torch.cat((0 * one, 0 * one, one)))
 
     def _askew(self, model: Pallas) -> tuple[Tensor, Tensor]:
-        """Weight (150, width) and bias of the optional sensors' corrections, each where `_worn` has what it measures."""
+        """Weight (150, width) and bias of the optional sensors' corrections, each where `_worn` has
+        what it measures.
+        """
         places = torch.cat(model.places, dim=1).double()
         rows = model.askew.weight.detach().double().unflatten(0, (EXTRA, 6))
         bias = model.askew.bias.detach().double().unflatten(0, (EXTRA, 6))
@@ -233,8 +254,12 @@ class FusedPallasStep(nn.Module):
         )
 
     def _embed(self, embed: nn.Linear, extra: Tensor) -> Linear:
-        """The embedding of (inputs, their two changes, first and second means, what is seen from the trunk as (3, 11 + 4 K), optional sensors)."""
-        weight, K = embed.weight.detach().double(), len(SHORT_MEANS_S)  # (width, features)
+        """The embedding of (inputs, their two changes, first and second means, what is seen from
+        the trunk as (3, 11 + 4 K), optional sensors).
+        """
+        # (width, features)
+        weight = embed.weight.detach().double()
+        K = len(SHORT_MEANS_S)
         sizes = [INPUTS, *(36 for _ in LAGS), 12 * K, 18, 6, 9, 12 * K, 3 * K]
         inputs, *changes, velocity, arms, pull, waist, elbows, sway = torch.split(
             weight, sizes, dim=1
@@ -260,7 +285,8 @@ class FusedPallasStep(nn.Module):
 
     def _arms(self, model: Pallas) -> None:
         """`ArmMemory`: proposal in, pose out; a joint's gate is said six times."""
-        arms, count = model.arms, 6 * len(REMEMBERED)
+        arms = model.arms
+        count = 6 * len(REMEMBERED)
         assert arms is not None
         _, proposal = torch.split(arms.condition.weight.double(), [self.width, count], dim=1)
         self.register_buffer(
@@ -279,8 +305,11 @@ class FusedPallasStep(nn.Module):
         )
 
     def _legs(self, model: Pallas) -> None:
-        """Heads on the encoder, and the legs: their condition splits into the encoder's part and the rest; a joint's gate is said six times."""
-        legs, solved = model.legs, 6 * len(SOLVED)
+        """Heads on the encoder, and the legs: their condition splits into the encoder's part and
+        the rest; a joint's gate is said six times.
+        """
+        legs = model.legs
+        solved = 6 * len(SOLVED)
         encoder, rest = torch.split(legs.condition.weight.double(), [self.width, solved + 6], dim=1)
         assert model.arms is not None
         own = model.arms.condition.weight.double()[:, : self.width]
@@ -309,10 +338,8 @@ class FusedPallasStep(nn.Module):
         )
         self.middle = Linear(legs.middle.weight.T, legs.middle.bias)
         count = 6 * len(LEG_JOINTS)
-        gates, others = (
-            torch.arange(count, count + len(LEG_JOINTS)),
-            torch.arange(count + len(LEG_JOINTS), legs.out.bias.shape[0]),
-        )
+        gates = torch.arange(count, count + len(LEG_JOINTS))
+        others = torch.arange(count + len(LEG_JOINTS), legs.out.bias.shape[0])
         rows = torch.cat((torch.arange(count), gates.repeat_interleave(6), others))
         self.out = Linear(legs.out.weight[rows].T, legs.out.bias[rows])
         self.out_sizes = (count, count, CONTACTS, 3)
@@ -328,7 +355,8 @@ class FusedPallasStep(nn.Module):
             None, :, None, None
         ]
         order = sorted(range(len(JOINTS)), key=lambda i: (*UPPER_JOINTS, *LEG_JOINTS)[i])
-        offsets, neutral = model.offsets, model.neutral
+        offsets = model.offsets
+        neutral = model.neutral
         assert isinstance(offsets, Tensor) and isinstance(neutral, Tensor)
         along = torch.zeros(3, len(JOINTS), len(JOINTS))
         for k, parent in enumerate(PARENTS[1:]):
@@ -351,7 +379,8 @@ class FusedPallasStep(nn.Module):
 
     def _places(self) -> Tensor:
         """Where the numbers of (pelvis, S, legs) lie in (pelvis, S, arms, legs)."""
-        solved, arms = 6 + 6 * len(SOLVED), len(self.remembered)
+        solved = 6 + 6 * len(SOLVED)
+        arms = len(self.remembered)
         places = torch.cat(
             (torch.arange(solved), solved + arms + torch.arange(6 * len(LEG_JOINTS)))
         )
@@ -364,7 +393,8 @@ class FusedPallasStep(nn.Module):
         """The step; see `PallasStep`."""
         recent, means, second, position, age, arms, legs, contacts, *caches = state
         fresh, seen, trunk, pelvis, coordinates = self.front(imu).split(self.front_sizes, dim=-1)
-        means, trunk = means * self.decay + fresh, trunk.reshape(-1, 3, 3)
+        means = means * self.decay + fresh
+        trunk = trunk.reshape(-1, 3, 3)
         change = (imu.reshape(-1, 1, 1, INPUTS) - recent.index_select(2, self.back)) * torch.clamp(
             age - self.lags, 0.0, 1.0
         )
@@ -437,7 +467,9 @@ class FusedPallasStep(nn.Module):
     def _remember(
         self, both: Tensor, keep: Tensor, own: Tensor, arms: Tensor, trunk: Tensor, old: Tensor
     ) -> Tensor:
-        """Collars and upper arms in the neck sensor's frame; ``both``: proposed and measured, ``old`` (B, 1) is 0 in the first frame."""
+        """Collars and upper arms in the neck sensor's frame; ``both``: proposed and measured,
+        ``old`` (B, 1) is 0 in the first frame.
+        """
         both = (both.reshape(-1, 4 * len(REMEMBERED), 3) @ trunk.transpose(-1, -2)).flatten(1)
         proposed, measured = both.chunk(2, dim=-1)
         hidden = F.silu(torch.addmm(own, torch.cat((proposed, arms), dim=-1), self.arms_past))

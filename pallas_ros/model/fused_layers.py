@@ -1,4 +1,6 @@
-"""Parts of the rearranged step (`fused.py`): one product where the definition has several, constants moved into weights."""
+"""Parts of the rearranged step (`fused.py`): one product where the definition has several,
+constants moved into weights.
+"""
 
 import math
 
@@ -60,7 +62,8 @@ class FusedBlock(nn.Module):
     Args:
         block: the weights.
         heads: of the attention.
-        read: (out, in) matrix and bias from context and features to what queries are made from; None where that is the features.
+        read: (out, in) matrix and bias from context and features to what queries are made from;
+            None where that is the features.
     """
 
     out: Tensor
@@ -68,8 +71,10 @@ class FusedBlock(nn.Module):
 
     def __init__(self, block: Block, heads: int, read: nn.Linear | None) -> None:
         super().__init__()
-        attention, width = block.attention, block.attention.out.weight.shape[0]
-        self.heads, self.size = heads, width // heads
+        attention = block.attention
+        width = block.attention.out.weight.shape[0]
+        self.heads = heads
+        self.size = width // heads
         query = attention.query.weight.double() / math.sqrt(self.size)
         key_value = attention.key_value.weight.double()
         bias = torch.zeros(3 * width, dtype=torch.float64)
@@ -78,10 +83,8 @@ class FusedBlock(nn.Module):
             query = query @ read.weight.double()
             key_value = F.pad(key_value, (query.shape[1] - width, 0))
         self.project = Linear(torch.cat((query, key_value)).T, bias)
-        self.norm_attention, self.norm_feed_forward = (
-            Norm(block.norm_attention.gain),
-            Norm(block.norm_feed_forward.gain),
-        )
+        self.norm_attention = Norm(block.norm_attention.gain)
+        self.norm_feed_forward = Norm(block.norm_feed_forward.gain)
         self.register_buffer("out", attention.out.weight.detach().T.contiguous())
         self.rise = Linear(block.feed_forward.rise.weight.T)
         self.register_buffer("fall", block.feed_forward.fall.weight.detach().T.contiguous())
@@ -101,7 +104,8 @@ class FusedBlock(nn.Module):
             x: (B, width).
             keys: (B, heads, window, size), oldest first.
             values: likewise.
-            turn: cosine (B, 3 heads, 1, size / 2) and signed sine (B, 3 heads, 2, size / 2) of the rotary angles; 1 and 0 for values.
+            turn: cosine (B, 3 heads, 1, size / 2) and signed sine (B, 3 heads, 2, size / 2) of the
+                rotary angles; 1 and 0 for values.
             mask: (B, 1, 1, window).
             context: (B, …) that queries are made from besides, or None.
         """
@@ -119,7 +123,8 @@ class FusedBlock(nn.Module):
 
 
 class FusedCoupling(nn.Module):
-    """A coupling layer without its factor exp(-1/2), which the caller's weights hold: 0.5 tanh(u) = sigmoid(2 u) - 0.5.
+    """A coupling layer without its factor exp(-1/2), which the caller's weights hold: 0.5 tanh(u) =
+    sigmoid(2 u) - 0.5.
 
     Args:
         layer: the weights.
@@ -131,7 +136,8 @@ class FusedCoupling(nn.Module):
 
     def __init__(self, layer: Coupling, inverse: bool, scale: float) -> None:
         super().__init__()
-        rise, fall = layer.net[0], layer.net[2]
+        rise = layer.net[0]
+        fall = layer.net[2]
         assert isinstance(rise, nn.Linear) and isinstance(fall, nn.Linear)
         self.inverse = inverse
         sign = -1.0 if inverse else 1.0
@@ -181,7 +187,8 @@ class FusedSolver(nn.Module):
             else:
                 matrices[index] = matrices[index] * _HALF_E
         self.swapped = [coupling.swap for coupling in couplings]
-        # forwards the first of a pair is conditioned on a half that is scaled already, backwards the second is on one that is not yet
+        # forwards the first of a pair is conditioned on a half that is scaled already, backwards
+        # the second is on one that is not yet
         scales = [1.0, 1 / _HALF_E] if inverse else [_HALF_E, 1.0]
         self.couplings = nn.ModuleList(
             FusedCoupling(layer, inverse, scales[i % 2]) for i, layer in enumerate(couplings)

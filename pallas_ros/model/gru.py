@@ -1,4 +1,6 @@
-"""The baseline: a two-layer GRU of the same size with a linear head, on the same features, trained alike."""
+"""The baseline: a two-layer GRU of the same size with a linear head, on the same features, trained
+alike.
+"""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +20,9 @@ class GruConfig:
 
 
 class GruPallas(Pallas):
-    """Same interface as `Pallas`; the encoder is a GRU, and one linear head gives corrections to the measured and the neutral pose."""
+    """Same interface as `Pallas`; the encoder is a GRU, and one linear head gives corrections to
+    the measured and the neutral pose.
+    """
 
     def __init__(self, config: GruConfig) -> None:
         super().__init__(

@@ -1,6 +1,8 @@
-"""The layers of the encoder, each of which takes a chunk of frames and the cache of those before it.
+"""The layers of the encoder, each of which takes a chunk of frames and the cache of those before
+it.
 
-Training runs chunks of many frames from an empty cache, streaming runs chunks of one: the same code, so that both give the same numbers.
+Training runs chunks of many frames from an empty cache, streaming runs chunks of one: the same
+code, so that both give the same numbers.
 """
 
 import torch
@@ -8,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROTARY_PERIOD = 4096
-"""Frames after which rotary angles repeat: every frequency is a whole number of turns in it, so that a stream's position can be kept modulo it."""
+"""Frames after which rotary angles repeat: every frequency is a whole number of turns in it, so
+that a stream's position can be kept modulo it.
+"""
 
 
 class RMSNorm(nn.Module):
@@ -40,7 +44,9 @@ class SwiGLU(nn.Module):
 
 
 def rotary_angles(position: Tensor, frames: int, width: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine (B, T, 1, width / 2) of the rotary angles of ``frames`` frames from ``position`` (B, 1) on."""
+    """Cosine and sine (B, T, 1, width / 2) of the rotary angles of ``frames`` frames from
+    ``position`` (B, 1) on.
+    """
     wanted = 100.0 ** -(
         torch.arange(0, width, 2) / width
     )  # the window is short: slowest turn about 100 x 2 pi frames
@@ -54,19 +60,23 @@ def rotary_angles(position: Tensor, frames: int, width: int) -> tuple[Tensor, Te
 
 
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary embedding, equation (5): pairs (i, i + width / 2) of x (B, T, heads, width) turned by the angles."""
+    """Rotary embedding, equation (5): pairs (i, i + width / 2) of x (B, T, heads, width) turned by
+    the angles.
+    """
     a, b = x.chunk(2, dim=-1)
     cos, sin = (angle.to(x.dtype) for angle in angles)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention over the last ``window`` frames, with rotary embedding, scaled by the head's width.
+    """Multi-head attention over the last ``window`` frames, with rotary embedding, scaled by the
+    head's width.
 
     Args:
         width: of the frames' features.
         heads: how many.
-        query_width: of what queries are made from; the features' own in self-attention, the long context's in the cross-attention of 4.2.2.
+        query_width: of what queries are made from; the features' own in self-attention, the long
+            context's in the cross-attention of 4.2.2.
     """
 
     def __init__(self, width: int, heads: int, query_width: int) -> None:
@@ -86,7 +96,8 @@ class WindowAttention(nn.Module):
             x: (B, T, width).
             cache: (B, window - 1, 2 width) keys (turned already) and values of the frames before.
             angles: of the T frames.
-            mask: (B, 1, T, window - 1 + T), 0 where a frame may be seen and a large negative number elsewhere.
+            mask: (B, 1, T, window - 1 + T), 0 where a frame may be seen and a large negative number
+                elsewhere.
 
         Returns:
             (B, T, width), and the next cache.
@@ -115,7 +126,8 @@ class Block(nn.Module):
         super().__init__()
         self.attention = WindowAttention(width, heads, query_width or width)
         self.feed_forward = SwiGLU(width, hidden)
-        self.norm_attention, self.norm_feed_forward = RMSNorm(width), RMSNorm(width)
+        self.norm_attention = RMSNorm(width)
+        self.norm_feed_forward = RMSNorm(width)
 
     def forward(
         self,
@@ -125,7 +137,9 @@ class Block(nn.Module):
         mask: Tensor,
         query: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As `WindowAttention`; ``query`` (B, T, query_width) stands for the features themselves where given."""
+        """As `WindowAttention`; ``query`` (B, T, query_width) stands for the features themselves
+        where given.
+        """
         normed = self.norm_attention(x)
         mixed, cache = self.attention(
             normed if query is None else query, normed, cache, angles, mask
@@ -135,7 +149,9 @@ class Block(nn.Module):
 
 
 def running_means(x: Tensor, decay: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
-    """Exponential running means of x (B, T, F) for every decay (K,), from ``means`` (B, K, F): ((B, T, K, F), last (B, K, F))."""
+    """Exponential running means of x (B, T, F) for every decay (K,), from ``means`` (B, K, F): ((B,
+    T, K, F), last (B, K, F)).
+    """
     frames = x.shape[1]
     t = torch.arange(frames, device=x.device)
     lag = (t[:, None] - t[None]).to(x)

@@ -1,8 +1,10 @@
 """The lower-body generator (4.4): a temporal autoregressive model of the legs.
 
-Every frame's legs follow from the upper body's features, the contacts and the legs of the frame before, which the model itself gave:
-a network proposes where the legs want to be, and a gate per joint says how fast they go there. A latent vector chooses among
-plausible legs: zero is the deterministic mode, drawn from a normal distribution it gives diverse ones.
+Every frame's legs follow from the upper body's features, the contacts and the legs of the frame
+before, which the model itself gave: a network proposes where the legs want to be, and a gate per
+joint says how fast they go there. A latent vector chooses among
+plausible legs: zero is the deterministic mode, drawn from a normal distribution it gives diverse
+ones.
 """
 
 import torch
@@ -23,7 +25,8 @@ class LegGenerator(nn.Module):
     Args:
         width: of the features (encoder and upper body) it is conditioned on.
         hidden: of its own layers.
-        autoregressive: False for the ablation: the legs of each frame then follow from the features alone.
+        autoregressive: False for the ablation: the legs of each frame then follow from the features
+            alone.
     """
 
     def __init__(self, width: int, hidden: int, autoregressive: bool = True) -> None:
@@ -45,13 +48,16 @@ class LegGenerator(nn.Module):
 
         Args:
             features: (B, T, width).
-            past: (B, 6 * 8 + 2) legs (r6d less the neutral pose) and contacts of the frame before the first; zeros at the start.
+            past: (B, 6 * 8 + 2) legs (r6d less the neutral pose) and contacts of the frame before
+                the first; zeros at the start.
             latent: (B, 8); zeros for the most plausible legs.
             keep: (B, T, 48) how much of the generated legs counts: 1 where no sensor measures them.
-            measured: (B, T, 48) what is added: a sensor's r6d, less the neutral pose, times how much it counts.
+            measured: (B, T, 48) what is added: a sensor's r6d, less the neutral pose, times how
+                much it counts.
 
         Returns:
-            (B, T, 48 + 2 + 3): legs (less the neutral pose), contact logits, pelvis velocity in m/s; and the next past.
+            (B, T, 48 + 2 + 3): legs (less the neutral pose), contact logits, pelvis velocity in
+            m/s; and the next past.
         """
         condition = self.condition(features)
         pose, of_latent = self.past.weight.split((6 * JOINTS + CONTACTS, LATENT), dim=1)

@@ -1,11 +1,14 @@
-"""PALLAS (PArtial body simuLation with LAtent neural kinematic Solver): 48 numbers of four IMUs in, the body's pose out, frame by frame.
+"""PALLAS (PArtial body simuLation with LAtent neural kinematic Solver): 48 numbers of four IMUs in,
+the body's pose out, frame by frame.
 
-imu ─ features ─ causal encoder (2 blocks ─ long-short cross-attention ─ 1 block) ─┬─ correction ─▶ S ─▶ collars and upper arms, one frame
+imu ─ features ─ causal encoder (2 blocks ─ long-short cross-attention ─ 1 block) ─┬─ correction ─▶
+S ─▶ collars and upper arms, one frame
         └─ what is measured, as a pose ─────────▶ S⁻¹ ─▶ positions, latents ───────┘     from the last ─▶ legs, one frame from the last ─▶ FK
 
-`Pallas.forward` takes chunks of any length and the state left by the chunk before. One frame at a time is streaming; many is training.
-The source is the PALLAS report (Qi Jin, 2024); decisions where it is silent are in ``docs/evidence/body.md``.
-"""
+`Pallas.forward` takes chunks of any length and the state left by the chunk before. One frame at a
+time is streaming; many is training. The source is the PALLAS report (Qi Jin, 2024); decisions where
+it is silent are in ``docs/evidence/body.md``.
+"""  # noqa: E501
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -104,7 +107,8 @@ class PallasConfig:
             )
         if self.width % (2 * self.heads):
             raise PallasError(
-                f"model.width {self.width} cannot be shared by {self.heads} heads of an even width each"
+                f"model.width {self.width} cannot be shared by {self.heads} heads of an even width"
+                " each"
             )
         for part, known in (
             ("solver", ("invertible", "linear")),
@@ -123,10 +127,12 @@ class PallasOutput:
 
     Attributes:
         rotations: (B, T, 22, 3, 3) orthonormal.
-        positions: (B, T, 22, 3) m, root-relative, default skeleton, by forward kinematics of the rotations.
+        positions: (B, T, 22, 3) m, root-relative, default skeleton, by forward kinematics of the
+            rotations.
         contact_logits: (B, T, 2).
         root_velocity: (B, T, 3) m/s.
-        log_deviation: (B, T, 22) natural logarithm of the standard deviation (per axis, m) of each position.
+        log_deviation: (B, T, 22) natural logarithm of the standard deviation (per axis, m) of each
+            position.
         solver_input: (B, T, 78) corrected positions and latents, before S; None without S.
         solver_output: (B, T, 78) raw r6d of the solved joints.
         leg_features: (B, T, features) what the legs were generated from.
@@ -162,9 +168,11 @@ def neutral_legs() -> Tensor:
 
 
 def measured_pose(imu: Tensor) -> tuple[Tensor, Tensor]:
-    """What the sensors say of the upper body without any learning: r6d of the pelvis (..., 6) and of `SOLVED` (..., 78).
+    """What the sensors say of the upper body without any learning: r6d of the pelvis (..., 6) and
+    of `SOLVED` (..., 78).
 
-    Forearms and hands are as the wrists measure; trunk, neck and head lie between the waist and the neck sensor; upper arms follow their forearms.
+    Forearms and hands are as the wrists measure; trunk, neck and head lie between the waist and the
+    neck sensor; upper arms follow their forearms.
     """
     R = imu.unflatten(-1, (4, 12))[..., 3:].unflatten(-1, (3, 3))
     pelvis, neck, left, right = rotations.to_r6d(R).unbind(-2)
@@ -180,12 +188,16 @@ def measured_pose(imu: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class Worn:
-    """What the optional sensors measure of a chunk, each times how much it counts, and how much of the network's own answer is kept (1 less that).
+    """What the optional sensors measure of a chunk, each times how much it counts, and how much of
+    the network's own answer is kept (1 less that).
 
     Attributes:
-        solved: (B, T, 78), ``solved_keep`` likewise: of `SOLVED`, in the heading frame; the head is measured.
-        arms: (B, T, 24), ``arms_keep``: of `REMEMBERED`, in the heading frame; the upper arms are measured.
-        legs: (B, T, 48), ``legs_keep``: of `LEG_JOINTS`, less the neutral pose; thighs and shins are measured.
+        solved: (B, T, 78), ``solved_keep`` likewise: of `SOLVED`, in the heading frame; the head is
+            measured.
+        arms: (B, T, 24), ``arms_keep``: of `REMEMBERED`, in the heading frame; the upper arms are
+            measured.
+        legs: (B, T, 48), ``legs_keep``: of `LEG_JOINTS`, less the neutral pose; thighs and shins
+            are measured.
     """
 
     solved: Tensor
@@ -197,7 +209,9 @@ class Worn:
 
 
 def worn_places() -> tuple[Tensor, ...]:
-    """Where each optional site's r6d lies among (`SOLVED`, `REMEMBERED`, `LEG_JOINTS`): one (7, joints) matrix of 0 and 1 each."""
+    """Where each optional site's r6d lies among (`SOLVED`, `REMEMBERED`, `LEG_JOINTS`): one (7,
+    joints) matrix of 0 and 1 each.
+    """
     groups = ((JOINTS.index("head"),), [SOLVED[place] for place in REMEMBERED], LEG_JOINTS)
     found = []
     for group, columns in zip(groups, (SOLVED, groups[1], LEG_JOINTS), strict=True):
@@ -315,7 +329,8 @@ class Pallas(nn.Module):
             imu: (B, T, 48), see `pallas_ros.data.virtual_imu.features`.
             state: from the chunk before; None at the start.
             latent: (B, 8) chooses among plausible legs; None (zeros) for the most plausible.
-            extra: (B, T, 91) of the optional sensors, see `pallas_ros.data.virtual_imu.extra_features`; None (zeros) where none is worn.
+            extra: (B, T, 91) of the optional sensors, see
+                `pallas_ros.data.virtual_imu.extra_features`; None (zeros) where none is worn.
         """
         batch = imu.shape[0]
         if extra is None or not self.config.optional_sensors:
@@ -361,9 +376,8 @@ class Pallas(nn.Module):
             return each.flatten(-2)
         R_heading_neck = imu.unflatten(-1, (4, 12))[..., 1, 3:].unflatten(-1, (3, 3))[:, :, None]
         columns = solved.unflatten(-1, (len(SOLVED), 2, 3))  # the two columns of r6d
-        proposed = (
-            columns[:, :, joints] @ R_heading_neck
-        )  # as rows, so by the transpose: from heading to neck
+        # as rows, so by the transpose: from heading to neck
+        proposed = columns[:, :, joints] @ R_heading_neck
         measured = (worn.arms.unflatten(-1, (len(joints), 2, 3)) @ R_heading_neck).flatten(-3)
         arms, state["arms"] = self.arms(
             h, proposed.flatten(-3), state["arms"], worn.arms_keep, measured
@@ -376,10 +390,13 @@ class Pallas(nn.Module):
         return remembered
 
     def _features(self, imu: Tensor, valid: Tensor, state: State) -> Tensor:
-        """The inputs, their change, the means of acceleration, and the arms seen from the trunk: (B, T, features)."""
+        """The inputs, their change, the means of acceleration, and the arms seen from the trunk:
+        (B, T, features).
+        """
         frames = imu.shape[1]
         sites = imu.unflatten(-1, (4, 12))
-        a, R = sites[..., :3], sites[..., 3:].unflatten(-1, (3, 3))
+        a = sites[..., :3]
+        R = sites[..., 3:].unflatten(-1, (3, 3))
         known = torch.cat((state["recent"], imu), dim=1)
         changes = []
         for lag in LAGS:
@@ -404,18 +421,20 @@ class Pallas(nn.Module):
     def _drift(
         self, a: Tensor, R: Tensor, change: Tensor, state: State
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Accelerations (B, T, 4, 3), in g, integrated with a leak: how the elbows and the waist move.
+        """Accelerations (B, T, 4, 3), in g, integrated with a leak: how the elbows and the waist
+        move.
 
-        What a wrist accelerates beyond the neck is its forearm's own turning, which is measured, and the elbow's motion about the shoulder, which
-        is sought. A leaky integral over tau of the second derivative of a forearm f is f' - (f - mean(f)) / tau, a second one f - 2 mean(f) + mean(mean(f)):
-        no difference is taken twice, so nothing is noisier than what is measured.
+        What a wrist accelerates beyond the neck is its forearm's own turning, which is measured,
+        and the elbow's motion about the shoulder, which is sought. A leaky integral over tau of the
+        second derivative of a forearm f is f' - (f - mean(f)) / tau, a second one f - 2 mean(f) +
+        mean(mean(f)): no difference is taken twice, so nothing is noisier than what is measured.
 
         Returns:
-            Means of the accelerations (B, T, K, 12), elbows' velocities and displacements (B, T, K, 4, 3), the waist's displacements (B, T, 3 K).
+            Means of the accelerations (B, T, K, 12), elbows' velocities and displacements (B, T, K,
+            4, 3), the waist's displacements (B, T, 3 K).
         """
-        forearms = (
-            R[:, :, 2:, :, 1] * self.forearm
-        )  # the bone lies along y, to the left and to the right
+        # the bone lies along y, to the left and to the right
+        forearms = R[:, :, 2:, :, 1] * self.forearm
         counted = torch.cat(
             (a.flatten(-2), forearms.flatten(-2), torch.ones_like(a[..., 0, :1])), dim=-1
         )
@@ -449,7 +468,8 @@ class Pallas(nn.Module):
 
     def _encode(self, imu: Tensor, extra: Tensor, valid: Tensor, state: State) -> Tensor:
         """Causal encoder (4.2): features (B, T, width)."""
-        frames, past = imu.shape[1], self.config.window - 1
+        frames = imu.shape[1]
+        past = self.config.window - 1
         x = self.embed(self._features(imu, valid, state)).float()
         if self.config.optional_sensors:
             x = x + self.extra(extra).float()
@@ -476,7 +496,9 @@ class Pallas(nn.Module):
         return features
 
     def _long_context(self, imu: Tensor, state: State) -> Tensor:
-        """The inputs' running means over seconds (B, T, 48 x 3), right from the first frame on (weighted by what was seen)."""
+        """The inputs' running means over seconds (B, T, 48 x 3), right from the first frame on
+        (weighted by what was seen).
+        """
         counted = torch.cat((imu, torch.ones_like(imu[..., :1])), dim=-1)
         means, state["long_means"] = running_means(counted, self.long_decay, state["long_means"])
         context: Tensor = (means[..., :-1] / means[..., -1:].clamp_min(1e-4)).flatten(-2)
@@ -509,13 +531,17 @@ class Pallas(nn.Module):
         )
         legs, contacts, velocity = generated.split((len(self.neutral), CONTACTS, 3), dim=-1)
         out = self._pack(h, self.assemble(pelvis, solved, legs), solved, contacts, velocity, state)
-        out.solver_input, out.leg_features, out.worn = solver_input, features, worn
+        out.solver_input = solver_input
+        out.leg_features = features
+        out.worn = worn
         return out
 
     def _pack(
         self, h: Tensor, R: Tensor, solved: Tensor, contacts: Tensor, velocity: Tensor, state: State
     ) -> PallasOutput:
-        """Forward kinematics, and the model's own uncertainty (which does not shape the features)."""
+        """Forward kinematics, and the model's own uncertainty (which does not shape the
+        features).
+        """
         return PallasOutput(
             rotations=R,
             positions=joint_positions(R, self.offsets),
@@ -529,7 +555,9 @@ class Pallas(nn.Module):
         )
 
     def assemble(self, pelvis: Tensor, solved: Tensor, legs: Tensor) -> Tensor:
-        """Rotation matrices (..., 22, 3, 3) in the order of `JOINTS` from r6d of the pelvis, of `SOLVED`, and of the legs (less the neutral pose)."""
+        """Rotation matrices (..., 22, 3, 3) in the order of `JOINTS` from r6d of the pelvis, of
+        `SOLVED`, and of the legs (less the neutral pose).
+        """
         upper = torch.cat((pelvis, solved), dim=-1).unflatten(-1, (len(UPPER_JOINTS), 6))
         lower = (self.neutral + legs).unflatten(-1, (len(LEG_JOINTS), 6))
         return rotations.from_r6d(torch.cat((upper, lower), dim=-2)[..., list(_ORDER), :])

@@ -1,4 +1,6 @@
-"""Rotations in torch, batched over leading axes: the few that training needs. Quaternions are xyzw; r6d as in `pallas_ros.body.rotations`."""
+"""Rotations in torch, batched over leading axes: the few that training needs. Quaternions are xyzw;
+r6d as in `pallas_ros.body.rotations`.
+"""
 
 import torch
 from torch import Tensor
@@ -6,7 +8,10 @@ from torch import Tensor
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """Hamilton product of quaternions (..., 4): the rotation b, then a."""
-    av, aw, bv, bw = a[..., :3], a[..., 3:], b[..., :3], b[..., 3:]
+    av = a[..., :3]
+    aw = a[..., 3:]
+    bv = b[..., :3]
+    bw = b[..., 3:]
     vector = aw * bv + bw * av + torch.linalg.cross(*torch.broadcast_tensors(av, bv))
     return torch.cat((vector, aw * bw - (av * bv).sum(-1, keepdim=True)), dim=-1)
 
@@ -22,7 +27,9 @@ def normalise(q: Tensor) -> Tensor:
 
 
 def nlerp(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
-    """Between unit quaternions (..., 4), at ``fraction`` (..., 1) of the shorter way (normalised linear: slerp to second order)."""
+    """Between unit quaternions (..., 4), at ``fraction`` (..., 1) of the shorter way (normalised
+    linear: slerp to second order).
+    """
     sign = torch.where((a * b).sum(-1, keepdim=True) < 0, -1.0, 1.0)
     return normalise(a + (sign * b - a) * fraction)
 
@@ -61,7 +68,9 @@ def to_matrix(q: Tensor) -> Tensor:
 
 
 def heading(q: Tensor) -> Tensor:
-    """Heading (...) of unit quaternions (..., 4): where the turned x axis points, seen from above."""
+    """Heading (...) of unit quaternions (..., 4): where the turned x axis points, seen
+    from above.
+    """
     x, y, z, w = q.unbind(-1)
     return torch.atan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z))
 
@@ -72,8 +81,11 @@ def to_r6d(matrix: Tensor) -> Tensor:
 
 
 def from_r6d(r6d: Tensor) -> Tensor:
-    """r6d (..., 6), not necessarily orthonormal, to rotation matrices (..., 3, 3) by Gram-Schmidt."""
-    a, b = r6d[..., :3], r6d[..., 3:]
+    """r6d (..., 6), not necessarily orthonormal, to rotation matrices (..., 3, 3) by
+    Gram-Schmidt.
+    """
+    a = r6d[..., :3]
+    b = r6d[..., 3:]
     x = a / (a.square().sum(-1, keepdim=True) + 1e-8).sqrt()
     y = b - (x * b).sum(-1, keepdim=True) * x
     y = y / (y.square().sum(-1, keepdim=True) + 1e-8).sqrt()

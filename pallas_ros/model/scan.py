@@ -1,12 +1,15 @@
-"""The recurrence that arms and legs share: a pose that goes, joint by joint, from where it was to where a small network wants it.
+"""The recurrence that arms and legs share: a pose that goes, joint by joint, from where it was to
+where a small network wants it.
 
     hidden = silu(condition + W x),  x = (pose, contacts) of the frame before
     out    = W_out (silu(W_middle hidden + b) + hidden) + b_out  =  (target, motion?, gates, contacts, velocity)
-    pose   = keep (target' + stay (pose + motion / 10 - target')) + measured,   target' = proposed + target,  stay = 1 - sigmoid(gate)
+    pose   = keep (target' + stay (pose + motion / 10 - target')) + measured,   target' = proposed +
+    target,  stay = 1 - sigmoid(gate)
 
-Autograd would record some thirty operations for every frame; here the frames are run without it, and their gradient is written out:
-one pass back in time, then one product per weight over all frames. This takes a third of the time of a training step's recurrences.
-"""
+Autograd would record some thirty operations for every frame; here the frames are run without it,
+and their gradient is written out: one pass back in time, then one product per weight over all
+frames. This takes a third of the time of a training step's recurrences.
+"""  # noqa: E501
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +24,9 @@ MOTION = 0.1
 
 @dataclass(frozen=True)
 class Form:
-    """Sizes of the recurrence: numbers of the pose (six a joint), whether motion is an output, contacts fed back, velocity."""
+    """Sizes of the recurrence: numbers of the pose (six a joint), whether motion is an output,
+    contacts fed back, velocity.
+    """
 
     numbers: int
     motion: bool
@@ -93,7 +98,9 @@ class _Scan(torch.autograd.Function):
         w_out: Tensor,
         b_out: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        n, frames, batch = form.numbers, keep.shape[0], keep.shape[1]
+        n = form.numbers
+        frames = keep.shape[0]
+        batch = keep.shape[1]
         x = past
         kept: list[list[Tensor]] = [[] for _ in range(5)]
         blended = torch.empty_like(keep)
@@ -134,8 +141,10 @@ class _Scan(torch.autograd.Function):
         keep, blended, others, seen, w_x, w_middle, w_out, x, pre, middle, gap, stay = (
             ctx.saved_tensors
         )
-        frames, n = keep.shape[0], form.numbers
-        hidden, s_middle = F.silu(pre), F.silu(middle)
+        frames = keep.shape[0]
+        n = form.numbers
+        hidden = F.silu(pre)
+        s_middle = F.silu(middle)
         # of silu(u) = u s(u): s + silu (1 - s)
         slope_pre = torch.sigmoid(pre) + hidden * (1 - torch.sigmoid(pre))
         slope_middle = torch.sigmoid(middle) + s_middle * (1 - torch.sigmoid(middle))
@@ -147,7 +156,8 @@ class _Scan(torch.autograd.Function):
         slope_con = con * (1 - con)
         d_blended = torch.empty_like(keep)
         d_out = keep.new_empty(frames, keep.shape[1], sum(form.sizes))
-        d_middle, d_pre = torch.empty_like(middle), torch.empty_like(pre)
+        d_middle = torch.empty_like(middle)
+        d_pre = torch.empty_like(pre)
         d_full = torch.empty_like(keep)
         d_x = torch.zeros_like(x[0])
         first_gate = n * (2 if form.motion else 1)

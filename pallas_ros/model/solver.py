@@ -1,9 +1,11 @@
-"""The invertible inverse-kinematics solver (4.3): a network S between joint positions and rotations with an exact inverse.
+"""The invertible inverse-kinematics solver (4.3): a network S between joint positions and rotations
+with an exact inverse.
 
     rotations = S(positions, latent)        positions, latent = S⁻¹(rotations)
 
-A joint has 6 numbers of rotation and 3 of position; explicit latents (what positions leave open: the twist of a bone) make up
-the difference. S is a chain of affine coupling layers (RealNVP, Dinh et al. 2017) between trainable invertible linear maps (Glow, Kingma and Dhariwal 2018).
+A joint has 6 numbers of rotation and 3 of position; explicit latents (what positions leave open:
+the twist of a bone) make up the difference. S is a chain of affine coupling layers (RealNVP, Dinh
+et al. 2017) between trainable invertible linear maps (Glow, Kingma and Dhariwal 2018).
 """
 
 import torch
@@ -102,7 +104,9 @@ class InvertibleSolver(nn.Module):
         self.layers = nn.ModuleList([*layers, Mixing(size, blocks)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Positions and latents (..., 6 joints; the first half positions) to rotations in r6d (..., 6 joints)."""
+        """Positions and latents (..., 6 joints; the first half positions) to rotations in r6d (...,
+        6 joints).
+        """
         for layer in self.layers:
             x = layer(x)
         return x

@@ -1,4 +1,6 @@
-"""One streaming step of PALLAS in the form that the runtime's export takes, and the way from weights to `models/pallas.onnx`."""
+"""One streaming step of PALLAS in the form that the runtime's export takes, and the way from
+weights to `models/pallas.onnx`.
+"""
 
 from datetime import date
 from pathlib import Path
@@ -26,8 +28,8 @@ DATA_OUTPUTS = ("rotations", "positions", "contacts", "root_velocity", "deviatio
 class PallasStep(nn.Module):
     """A frame in, a frame out. Outputs: see docs/guide/architecture.md.
 
-    Inputs: ``imu`` (B, 48), ``latent`` (B, 8; zeros for the most plausible legs), where the network knows them ``extra`` (B, 91) of the
-    optional sensors (zeros where none is worn), states.
+    Inputs: ``imu`` (B, 48), ``latent`` (B, 8; zeros for the most plausible legs), where the network
+    knows them ``extra`` (B, 91) of the optional sensors (zeros where none is worn), states.
     """
 
     def __init__(self, model: Pallas) -> None:
@@ -122,7 +124,6 @@ def export(
         "git": git,
         "created": date.today().isoformat(),
     }
-    step = (
-        FusedPallasStep(model) if can_be_fused(model) else PallasStep(model)
-    )  # the ablations are small enough as they are
+    # the ablations are small enough as they are
+    step = FusedPallasStep(model) if can_be_fused(model) else PallasStep(model)
     return export_stream(step, path, {**metadata, **(extra or {})})

@@ -1,14 +1,18 @@
-"""The recurrent networks that `pallas bench` measures PALLAS against: of the published sizes, with random weights, as streaming steps.
+"""The recurrent networks that `pallas bench` measures PALLAS against: of the published sizes, with
+random weights, as streaming steps.
 
-Sizes from TransPose (Yi, Zhou, Xu, SIGGRAPH 2021) and PIP (Yi et al., CVPR 2022) and their authors' released implementations: chains of
-"linear, ReLU, two LSTM layers, linear". Both read six IMUs (72 numbers). PIP's physics optimiser is left out.
+Sizes from TransPose (Yi, Zhou, Xu, SIGGRAPH 2021) and PIP (Yi et al., CVPR 2022) and their authors'
+released implementations: chains of "linear, ReLU, two LSTM layers, linear". Both read six IMUs (72
+numbers). PIP's physics optimiser is left out.
 """
 
 import torch
 from torch import Tensor, nn
 
 _IMU = 72
-_LEAVES, _JOINTS, _ROTATIONS = 5 * 3, 23 * 3, 15 * 6
+_LEAVES = 5 * 3
+_JOINTS = 23 * 3
+_ROTATIONS = 15 * 6
 
 
 class _Recurrent(nn.Module):
@@ -28,7 +32,9 @@ class _Recurrent(nn.Module):
 
 
 class TransPose(nn.Module):
-    """Online TransPose: for every frame, five networks over a window of 26 frames (20 past, 5 future), four of them bidirectional."""
+    """Online TransPose: for every frame, five networks over a window of 26 frames (20 past, 5
+    future), four of them bidirectional.
+    """
 
     WINDOW = 26
     _NOW = 20
@@ -117,5 +123,7 @@ class Pip(nn.Module):
 
         leaves = run(0, x)
         y = torch.cat((run(1, torch.cat((leaves, x), dim=-1)), x), dim=-1)
-        rotations, velocity, contacts = run(2, y), run(3, y), run(4, y)
+        rotations = run(2, y)
+        velocity = run(3, y)
+        contacts = run(4, y)
         return rotations[0], velocity[0], contacts[0], *following

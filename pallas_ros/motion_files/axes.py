@@ -1,9 +1,9 @@
 """Up, forward and the unit of a file, from the skeleton and its motion.
 
 Up is where the trunk points: a person is upright most of the time. Where that contradicts the rest
-pose, or what the format defines, the floor decides: the lowest points of a body stand near height 0.
-Left and right are the joints' names; forward follows. The unit is the one in which the limbs are a
-person's.
+pose, or what the format defines, the floor decides: the lowest points of a body stand near height
+0. Left and right are the joints' names; forward follows. The unit is the one in which the limbs are
+a person's.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,13 @@ from pallas_ros.motion_files.source import Source
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
 """Names of units -> metres."""
 _CMU_UNIT = 0.0254 / 0.45
-"""Of the CMU database's skeletons, converted to BVH without scaling (its .asf files: ``length 0.45``, inches)."""
+"""Of the CMU database's skeletons, converted to BVH without scaling (its .asf files: ``length
+0.45``, inches).
+"""
 STATURE_M = (0.95, 2.35)
-"""A person, children included; also what tells the units apart, which differ by more than this range."""
+"""A person, children included; also what tells the units apart, which differ by more than this
+range.
+"""
 UPS: dict[str, NDArray[np.float64]] = {
     f"{sign}{axis}": (-1.0 if sign else 1.0) * np.eye(3)[index]
     for sign in ("", "-")
@@ -44,7 +48,8 @@ class Axes:
 
     Attributes:
         R_world_file: (3, 3), the file's axes to x forward, y left, z up.
-        R_body_rest: (3, 3), the rest pose's axes to the T-pose's, or None where the rest pose is not a standing body.
+        R_body_rest: (3, 3), the rest pose's axes to the T-pose's, or None where the rest pose is
+            not a standing body.
         metres: length of the file's unit.
         up: name of the file's up, of `UPS`.
         forward: name of the file's direction that becomes x.
@@ -128,8 +133,10 @@ def _standing_frame(rest: Landmarks) -> Array | None:
     Rigs whose joints' own axes run along the bones (LAFAN1, Bandai-Namco) have rest offsets that
     form no body at all.
     """
-    trunk, legs = rest.trunk[0], rest.legs[0]
-    hips, shoulders = rest.left_hips[0], rest.left_shoulders[0]
+    trunk = rest.trunk[0]
+    legs = rest.legs[0]
+    hips = rest.left_hips[0]
+    shoulders = rest.left_shoulders[0]
     # who sits or bends in the rest pose has only trunk or legs upright
     up = max((unit(trunk + legs), trunk, legs), key=lambda vector: float(np.abs(vector).max()))
     left = rest.left[0]
@@ -160,7 +167,8 @@ def _up(
     upright = trunk @ UPS[shown]
     if prior is None and upright.mean() < 0.4:
         raise PallasError(
-            f"{path}: neither its rest pose nor its motion shows where up is; give it with --up x, y or z, or --up=-x, --up=-y or --up=-z"
+            f"{path}: neither its rest pose nor its motion shows where up is; give it with --up x,"
+            " y or z, or --up=-x, --up=-y or --up=-z"
         )
     if prior is None or prior == shown:
         return shown, prior == shown
@@ -175,8 +183,9 @@ def _up(
         return shown, False
     what = "format defines" if source.up else "rest pose stands along"
     raise PallasError(
-        f"{path}: the {what} {prior} as up, but the body's trunk points along {shown} throughout, and the floor "
-        f"does not decide between them; give --up{_argument(shown)} if it stands or --up{_argument(prior)} if it lies"
+        f"{path}: the {what} {prior} as up, but the body's trunk points along {shown} throughout,"
+        f" and the floor does not decide between them; give --up{_argument(shown)} if it stands or"
+        f" --up{_argument(prior)} if it lies"
     )
 
 
@@ -206,8 +215,8 @@ def _unit(seen: Landmarks, source: Source, path: Path, given: float | None) -> t
         if low <= size * given <= high:
             return given, _name(given)
         raise PallasError(
-            f"{path}: --unit makes this body {_long(size * given)} tall, and a person is {low:g} to {high:g} m; "
-            f"{_suggestion(size)}"
+            f"{path}: --unit makes this body {_long(size * given)} tall, and a person is {low:g} to"
+            f" {high:g} m; {_suggestion(size)}"
         )
     if source.metres is not None and low <= size * source.metres <= high:
         return source.metres, _name(source.metres)
@@ -242,25 +251,29 @@ def _suggestion(size: float) -> str:
 
 
 def check_sides(seen: Landmarks, path: Path) -> None:
-    """Refuse a body whose toes and knees point backward: left and right are exchanged, or the axes are left-handed.
+    """Refuse a body whose toes and knees point backward: left and right are exchanged, or the axes
+    are left-handed.
 
     Raises:
         PallasError: they do.
     """
     forward = unit(np.cross(seen.left_hips, seen.legs))
-    toes, knees = [], []
+    toes = []
+    knees = []
     for side in SIDES:
         toe = unit(seen.between(f"{side}_ankle", f"{side}_foot"))
         toes.append(np.sum(toe * forward, axis=1))
         knee = seen.of(f"{side}_knee") - (seen.of(f"{side}_hip") + seen.of(f"{side}_ankle")) / 2
         knees.append(np.sum(knee * forward, axis=1) / seen.leg)
-    toes_forward, knees_forward = float(np.median(toes)), float(np.mean(knees))
+    toes_forward = float(np.median(toes))
+    knees_forward = float(np.mean(knees))
     if np.isnan(toes_forward):
         backward = knees_forward < -0.03
     else:
         backward = toes_forward < -0.35 and knees_forward < 0.01
     if backward:
         raise PallasError(
-            f"{path}: toes and knees of this body point backward, so its left and right joints are exchanged or its "
-            "axes are left-handed; name the joints the other way round with --map FILE, or export it again"
+            f"{path}: toes and knees of this body point backward, so its left and right joints are"
+            " exchanged or its axes are left-handed; name the joints the other way round with"
+            " --map FILE, or export it again"
         )

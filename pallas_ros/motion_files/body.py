@@ -1,4 +1,6 @@
-"""A source's skeleton as the 22-joint body: names, axes, unit and rest pose found, and the result checked."""
+"""A source's skeleton as the 22-joint body: names, axes, unit and rest pose found, and the result
+checked.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,15 +23,22 @@ from pallas_ros.motion_files.source import Source
 _DEFAULT = Skeleton.from_height()
 FPS = (1.0, 1000.0)
 _PROPORTIONS = (0.5, 2.0)
-"""Sizes of limbs relative to a person's of the same stature; children and stylised rigs stay within 0.6 to 1.6."""
+"""Sizes of limbs relative to a person's of the same stature; children and stylised rigs stay within
+0.6 to 1.6.
+"""
 _SIDES_RATIO = 1.35
 """Longest limb over the same on the other side."""
 _FASTEST_M_S = 15.0
-"""Median speed of a pelvis beyond any runner's (12 m/s at the peak): the path is in another unit than the skeleton."""
+"""Median speed of a pelvis beyond any runner's (12 m/s at the peak): the path is in another unit
+than the skeleton.
+"""
 _OFF_FLOOR = 0.3
-"""Of the leg's length: a body whose feet are farther from height 0 is put on it, since the file's heights mean something else."""
+"""Of the leg's length: a body whose feet are farther from height 0 is put on it, since the file's
+heights mean something else.
+"""
 _OWN_DIRECTION_DEG = {"foot": 15.0, "shoulder": 15.0}
-"""How far bones of our own export, by their far end, may point from the default body's; others 0.5."""
+"""How far bones of our own export, by their far end, may point from the default body's; others 0.5.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,16 +61,18 @@ class Overrides:
 def to_motion(source: Source, path: Path, overrides: Overrides) -> tuple[Motion, str]:
     """The source as a motion at its own frame rate, and what was found, in words.
 
-    Joints lie where the source's do; joints that it lacks (collars, feet, some of the spine) are put
-    where the body has them.
+    Joints lie where the source's do; joints that it lacks (collars, feet, some of the spine) are
+    put where the body has them.
 
     Raises:
-        PallasError: a joint, the axes or the unit cannot be found, or the result is no plausible body.
+        PallasError: a joint, the axes or the unit cannot be found, or the result is no plausible
+            body.
     """
     fps = overrides.fps or source.fps
     if not FPS[0] <= fps <= FPS[1]:
         raise PallasError(
-            f"{path}: its header gives {fps:g} frames a second, and {FPS[0]:g} to {FPS[1]:g} are plausible; give the rate with --fps"
+            f"{path}: its header gives {fps:g} frames a second, and {FPS[0]:g} to {FPS[1]:g} are"
+            " plausible; give the rate with --fps"
         )
     matched = match_joints(source, path, overrides.joints)
     wanted = sorted(set(matched.values()))
@@ -123,7 +134,9 @@ def _owners(slots: dict[str, int]) -> list[int]:
 
 
 def _is_own(source: Source, rest: Array | None, axes: Axes) -> bool:
-    """Whether the source is a body of this package, whose orientations need no fitting: joints of its names in its T-pose."""
+    """Whether the source is a body of this package, whose orientations need no fitting: joints of
+    its names in its T-pose.
+    """
     if rest is None or axes.R_body_rest is None or not set(JOINTS) <= set(source.names):
         return False
     at_rest = rest @ axes.R_body_rest.T
@@ -173,7 +186,8 @@ def _check(points: Array, fps: float, axes: Axes, path: Path, overrides: Overrid
     """Refuse a result that is no person's motion.
 
     Raises:
-        PallasError: it is upside down, lies throughout, is too large or small, has limbs of wrong proportions, or is too fast.
+        PallasError: it is upside down, lies throughout, is too large or small, has limbs of wrong
+            proportions, or is too fast.
     """
     found = f"with {axes.up} up and the unit {axes.unit}"
     other_up = (
@@ -191,14 +205,16 @@ def _check(points: Array, fps: float, axes: Axes, path: Path, overrides: Overrid
         raise PallasError(f"{path}: {found} this body is upside down throughout; {other_up}")
     if np.max(upright) < 0.5 and not axes.lying_is_meant:
         raise PallasError(
-            f"{path}: {found} this body lies throughout, which nothing else in the file suggests; {other_up}"
+            f"{path}: {found} this body lies throughout, which nothing else in the file suggests;"
+            f" {other_up}"
         )
     if len(points) > 1:
         speed = np.linalg.norm(np.diff(points[:, 0], axis=0), axis=1) * fps
         if np.median(speed) > _FASTEST_M_S:
             raise PallasError(
-                f"{path}: {found} at {fps:g} frames a second the pelvis moves at {np.median(speed):.0f} m/s; "
-                "its path is in another unit than its skeleton, or the rate is wrong (--fps)"
+                f"{path}: {found} at {fps:g} frames a second the pelvis moves at"
+                f" {np.median(speed):.0f} m/s; its path is in another unit than its skeleton, or"
+                " the rate is wrong (--fps)"
             )
 
 
@@ -208,12 +224,12 @@ def _check_proportions(seen: Landmarks, path: Path) -> None:
     for name, ratio in parts.items():
         if not low <= ratio <= high:
             raise PallasError(
-                f"{path}: the {name} is {ratio:.2f} times as long as a person's of the same height, so its joints are "
-                "probably others; name them with --map FILE"
+                f"{path}: the {name} is {ratio:.2f} times as long as a person's of the same height,"
+                " so its joints are probably others; name them with --map FILE"
             )
         other = parts.get(name.replace("left", "right"), ratio)
         if not 1 / _SIDES_RATIO < ratio / other < _SIDES_RATIO:
             raise PallasError(
-                f"{path}: the {name} is {ratio / other:.2f} times as long as the right one, so one of its joints is "
-                "another; name them with --map FILE"
+                f"{path}: the {name} is {ratio / other:.2f} times as long as the right one, so one"
+                " of its joints is another; name them with --map FILE"
             )

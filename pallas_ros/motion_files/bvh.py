@@ -1,6 +1,7 @@
 """Biovision hierarchy (.bvh): a tree of joints with Euler-angle channels, and a table of numbers.
 
-The header is read for what it describes, never for what it promises: the frames are those that are there.
+The header is read for what it describes, never for what it promises: the frames are those that are
+there.
 """
 
 import io
@@ -53,7 +54,8 @@ class _Lines:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         # latin-1 decodes every byte, whatever encoding the joints' names are in
         self._text = io.TextIOWrapper(file, encoding="latin-1", newline=None)
-        self.path, self.number = path, 0
+        self.path = path
+        self.number = 0
 
     def fail(self, what: str) -> PallasError:
         return PallasError(f"{self.path}: not a readable BVH file: {what} (line {self.number})")
@@ -117,7 +119,8 @@ def _hierarchy(lines: _Lines, stream: Iterator[str]) -> list[_Joint]:
     for line in stream:
         for part in _statements(line):
             keyword, _, rest = part.partition(" ")
-            keyword, rest = keyword.upper(), rest.strip()
+            keyword = keyword.upper()
+            rest = rest.strip()
             if keyword == "MOTION":
                 if open_joints or waiting is not None or not joints:
                     raise lines.fail("a brace is missing before MOTION")
@@ -140,7 +143,8 @@ def _hierarchy(lines: _Lines, stream: Iterator[str]) -> list[_Joint]:
                 joints[open_joints[-1]].offset = _numbers(lines, rest, 3)
             elif keyword == "CHANNELS":
                 joint = joints[open_joints[-1]]
-                joint.channels, joint.first = _channels(lines, rest), columns
+                joint.channels = _channels(lines, rest)
+                joint.first = columns
                 columns += len(joint.channels)
             else:
                 raise lines.fail(f"'{part[:40]}' is not part of a hierarchy")
@@ -198,7 +202,8 @@ def _channels(lines: _Lines, text: str) -> list[tuple[str, int]]:
 
 def _motion_header(lines: _Lines, stream: Iterator[str]) -> tuple[int | None, float]:
     """Frames announced and seconds a frame; what is missing or not a number is None and 0."""
-    announced, frame_time = None, 0.0
+    announced = None
+    frame_time = 0.0
     for line in stream:
         keyword, _, value = line.partition(":")
         try:
@@ -259,14 +264,16 @@ def _require_plausible(path: Path, table: NDArray[np.float64]) -> None:
     if np.abs(table).max() > 1e9:
         frame = int(np.argmax(np.abs(table).max(axis=1) > 1e9))
         raise PallasError(
-            f"{path}: frame {frame} holds a number beyond 1e9, which is neither an angle nor a place; repair or cut it"
+            f"{path}: frame {frame} holds a number beyond 1e9, which is neither an angle nor a"
+            " place; repair or cut it"
         )
 
 
 def _displacements_are_added(
     joints: list[_Joint], table: NDArray[np.float64], offsets: Array
 ) -> bool:
-    """Whether position channels below the root come on top of the offsets (true of few exporters) or in their place.
+    """Whether position channels below the root come on top of the offsets (true of few exporters)
+    or in their place.
 
     Bones keep their length: of the two, that which leaves it nearer to the offset's is meant.
     """
@@ -325,6 +332,7 @@ def _turn(joint: _Joint, table: NDArray[np.float64]) -> Array:
         if kind == "rotation":
             half = np.radians(table[:, column]) / 2
             single = np.zeros_like(turn)
-            single[:, axis], single[:, 3] = np.sin(half), np.cos(half)
+            single[:, axis] = np.sin(half)
+            single[:, 3] = np.cos(half)
             turn = rotations.multiply(turn, single)
     return turn

@@ -39,9 +39,11 @@ def read(path: Path) -> Source:
         warnings.simplefilter("ignore")  # the library warns where it should raise
         try:
             reader = c3d.Reader(file)
-            count, labels = int(reader.point_used), list(reader.point_labels)
+            count = int(reader.point_used)
+            labels = list(reader.point_labels)
             unit = str(reader.get_string("POINT:UNITS")) if reader.get("POINT:UNITS") else ""
-            rate, announced = float(reader.point_rate), int(reader.frame_count)
+            rate = float(reader.point_rate)
+            announced = int(reader.frame_count)
             frames = _frames(path, reader, count)
         except PallasError:
             raise

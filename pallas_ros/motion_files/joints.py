@@ -61,11 +61,14 @@ _REQUIRED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 
 
 def plain(name: str) -> tuple[str, str]:
-    """Side ("left", "right" or "") and the rest of a joint's name, in lower case without separators."""
+    """Side ("left", "right" or "") and the rest of a joint's name, in lower case without
+    separators.
+    """
     name = re.split(r"[:|]", name)[-1]
     name = _KNOWN_PREFIX.sub("", name) or name
     words = list(_WORDS.finditer(name))
-    side, rest = "", []
+    side = ""
+    rest = []
     for word in words:
         text = word[0].lower()
         # "L5" is a vertebra, "thigh.L.001" the left thigh
@@ -75,16 +78,20 @@ def plain(name: str) -> tuple[str, str]:
             continue
         for mark in ("left", "right"):  # "leftforearm", "handright"
             if not side and text != mark and (text.startswith(mark) or text.endswith(mark)):
-                side, text = mark, text.removeprefix(mark).removesuffix(mark)
+                side = mark
+                text = text.removeprefix(mark).removesuffix(mark)
         rest.append(text)
     part = "".join(rest)
     if not side and part[:1] in _SIDES and part not in _LIMB_NAMES and part[1:] in _LIMB_NAMES:
-        side, part = _SIDES[part[0]], part[1:]
+        side = _SIDES[part[0]]
+        part = part[1:]
     return side, part
 
 
 def without_prefix(names: list[str]) -> list[str]:
-    """Names without a beginning, up to a separator, that more than half of them share ("CC_Base_")."""
+    """Names without a beginning, up to a separator, that more than half of them share
+    ("CC_Base_").
+    """
     starts: Counter[str] = Counter()
     joints = [name for name in names if not name.endswith(END_SUFFIX)]
     for name in joints:
@@ -99,19 +106,22 @@ def without_prefix(names: list[str]) -> list[str]:
 
 
 def match_joints(source: Source, path: Path, given: Mapping[str, str]) -> dict[str, int]:
-    """Canonical joint -> index of the source's; ``given`` (canonical joint -> the source's name) goes first.
+    """Canonical joint -> index of the source's; ``given`` (canonical joint -> the source's name)
+    goes first.
 
     Spine joints, neck, collars and feet may be missing.
 
     Raises:
-        PallasError: a joint that the body needs has no counterpart, or ``given`` names one that is not there.
+        PallasError: a joint that the body needs has no counterpart, or ``given`` names one that is
+            not there.
     """
     return _Matcher(source, path).match(given)
 
 
 class _Matcher:
     def __init__(self, source: Source, path: Path) -> None:
-        self.source, self.path = source, path
+        self.source = source
+        self.path = path
         self.labels = [plain(name) for name in without_prefix(source.names)]
         self.at: dict[str, int] = {}
 
@@ -136,8 +146,11 @@ class _Matcher:
         return self.at
 
     def _require_alike(self, part: str, given: Mapping[str, str]) -> None:
-        """Refuse a joint that one side names otherwise: it is probably another (a "shoulder" that is a collar)."""
-        left, right = f"left_{part}", f"right_{part}"
+        """Refuse a joint that one side names otherwise: it is probably another (a "shoulder" that
+        is a collar).
+        """
+        left = f"left_{part}"
+        right = f"right_{part}"
         if left in given or right in given:
             return
         names = [self.labels[self.at[joint]][1] for joint in (left, right)]
@@ -151,11 +164,13 @@ class _Matcher:
         for joint, name in given.items():
             if joint not in JOINT_INDEX:
                 raise PallasError(
-                    f"--map: '{joint[:40]}' is none of the body's joints, which are {', '.join(JOINTS)}"
+                    f"--map: '{joint[:40]}' is none of the body's joints, which are"
+                    f" {', '.join(JOINTS)}"
                 )
             if name not in self.source.names:
                 raise PallasError(
-                    f"{self.path}: has no joint '{name[:40]}', which --map gives as {joint}; it has {self._some()}"
+                    f"{self.path}: has no joint '{name[:40]}', which --map gives as {joint}; it has"
+                    f" {self._some()}"
                 )
             self.at[joint] = self.source.names.index(name)
 
@@ -174,8 +189,9 @@ class _Matcher:
 
     def _missing(self, joint: str) -> PallasError:
         return PallasError(
-            f"{self.path}: no joint of this {self.source.kind} is the {joint.replace('_', ' ')} (it has {self._some()}); "
-            f"say which with --map FILE, a YAML file of lines like '{joint}: NAME'"
+            f"{self.path}: no joint of this {self.source.kind} is the {joint.replace('_', ' ')} (it"
+            f" has {self._some()}); say which with --map FILE, a YAML file of lines like '{joint}:"
+            " NAME'"
         )
 
     def _common(self, a: str, b: str) -> int | None:
@@ -184,7 +200,9 @@ class _Matcher:
         return next((j for j in self.source.ancestors(self.at[b]) if j in above), None)
 
     def _pelvis(self) -> int:
-        """The joint that carries both legs, or one above it that is called pelvis, where the two coincide."""
+        """The joint that carries both legs, or one above it that is called pelvis, where the two
+        coincide.
+        """
         carrier = self._common("left_hip", "right_hip")
         if carrier is None:
             named = self._named(PELVIS, "")
@@ -202,7 +220,9 @@ class _Matcher:
         return carrier
 
     def _head(self) -> int:
-        """The joint called head; or, where a rig numbers it with the spine (Rigify), the last above the arms."""
+        """The joint called head; or, where a rig numbers it with the spine (Rigify), the last above
+        the arms.
+        """
         named = self._named(("head",), "")
         if named is not None:
             return named
@@ -243,8 +263,8 @@ class _Matcher:
     def _place_spine(self, trunk: tuple[int, ...], chest: int | None) -> None:
         """Neck and spine joints, as far as the rig has them.
 
-        Of more than three spine joints the first, the last and the middle one are taken; fewer are put
-        where they lie between pelvis and neck.
+        Of more than three spine joints the first, the last and the middle one are taken; fewer are
+        put where they lie between pelvis and neck.
         """
         split = trunk.index(chest) + 1 if chest is not None else 0
         taken = set(self.at.values())

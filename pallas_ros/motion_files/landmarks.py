@@ -44,7 +44,8 @@ def place(points: dict[str, Array]) -> Array:
         between = _TRUNK[_TRUNK.index(below) + 1 : _TRUNK.index(above)]
         for joint in between:
             share = (shares[joint] - shares[below]) / (shares[above] - shares[below])
-            start, end = out[:, JOINT_INDEX[below]], out[:, JOINT_INDEX[above]]
+            start = out[:, JOINT_INDEX[below]]
+            end = out[:, JOINT_INDEX[above]]
             out[:, JOINT_INDEX[joint]] = start + share * (end - start)
     return out
 
@@ -93,7 +94,9 @@ class Landmarks:
         return unit(self.left_hips + self.left_shoulders)
 
     def limb(self, *joints: str) -> float:
-        """Length of a chain of joints, of the limb's first name on: median over frames, mean of both sides."""
+        """Length of a chain of joints, of the limb's first name on: median over frames, mean of
+        both sides.
+        """
         total = 0.0
         for side in SIDES:
             for start, end in pairwise(joints):
@@ -107,7 +110,9 @@ class Landmarks:
 
     @property
     def stature(self) -> float:
-        """The height of a person with these limbs and this trunk, in the points' unit: the median of three estimates."""
+        """The height of a person with these limbs and this trunk, in the points' unit: the median
+        of three estimates.
+        """
         default = Landmarks(_DEFAULT.rest_positions[None])
         return float(
             np.median([a / b for a, b in zip(self._sizes(), default._sizes(), strict=True)])

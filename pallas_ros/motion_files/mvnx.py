@@ -35,7 +35,9 @@ _PARENTS = {
 }
 """Segment of Xsens's body model -> the one it is attached to."""
 _REST = ("identity", "tpose", "npose")
-"""Types of frames that are poses to calibrate by, the one where every orientation is the identity first."""
+"""Types of frames that are poses to calibrate by, the one where every orientation is the identity
+first.
+"""
 
 
 @dataclass
@@ -60,9 +62,11 @@ class _Take:
         elif name == "segment" and "label" in attributes:
             self.labels.append(attributes["label"])
         elif name == "frame":
-            self._kind, self._values = attributes.get("type", "normal"), {}
+            self._kind = attributes.get("type", "normal")
+            self._values = {}
         elif name in ("position", "orientation"):
-            self._wanted, self._text = name, []
+            self._wanted = name
+            self._text = []
 
     def data(self, text: str) -> None:
         if self._wanted:
@@ -109,8 +113,8 @@ def read(path: Path) -> Source:
         walk_xml(_blocks(file), str(path), KIND, take, _MAX_ELEMENTS)
     if not take.labels or not take.frames:
         raise PallasError(
-            f"{path}: this MVNX holds no frame with the positions and orientations of its {len(take.labels)} segments; "
-            "export it with both"
+            f"{path}: this MVNX holds no frame with the positions and orientations of its"
+            f" {len(take.labels)} segments; export it with both"
         )
     names = take.labels
     parents = [

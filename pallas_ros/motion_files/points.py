@@ -1,4 +1,6 @@
-"""Points without orientations (C3D, TRC): joint centres or key points, with gaps, as a source without a hierarchy."""
+"""Points without orientations (C3D, TRC): joint centres or key points, with gaps, as a source
+without a hierarchy.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +41,8 @@ def source(
     metres: float | None,
     up: str | None = None,
 ) -> Source:
-    """A source of points (T, N, 3), NaN where they are missing; gaps are bridged by straight lines and marked not valid.
+    """A source of points (T, N, 3), NaN where they are missing; gaps are bridged by straight lines
+    and marked not valid.
 
     Raises:
         PallasError: no frame, or no point is seen often enough.
@@ -49,7 +52,9 @@ def source(
     kept = np.flatnonzero(seen.mean(axis=0) > _SEEN_SHARE)
     if not len(kept):
         raise PallasError(f"{path}: none of its {len(names)} points is seen in half of the frames")
-    names, points, seen = [names[i] for i in kept], points[:, kept].copy(), seen[:, kept]
+    names = [names[i] for i in kept]
+    points = points[:, kept].copy()
+    seen = seen[:, kept]
     for index in range(len(names)):
         _bridge(points[:, index], seen[:, index])
     names, points = _with_derived(names, points)
@@ -85,7 +90,9 @@ def _bridge(path: Array, seen: NDArray[np.bool_]) -> None:
 def _with_derived(
     names: list[str], points: NDArray[np.float64]
 ) -> tuple[list[str], NDArray[np.float64]]:
-    """The points and those that follow from them: a head from ears, a neck between the shoulders, a pelvis above the hips."""
+    """The points and those that follow from them: a head from ears, a neck between the shoulders, a
+    pelvis above the hips.
+    """
     labels = [plain(name) for name in names]
     columns = {label: points[:, index] for index, label in reversed(list(enumerate(labels)))}
     for joint, sets in _DERIVED.items():

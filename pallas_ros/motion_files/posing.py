@@ -1,7 +1,7 @@
 """Joint orientations of the body from a source's orientations, its rest pose, or its points alone.
 
-Whatever the source's conventions, a bone points where the source's own joints are: orientations decide
-only the twist about it.
+Whatever the source's conventions, a bone points where the source's own joints are: orientations
+decide only the twist about it.
 """
 
 import numpy as np
@@ -29,17 +29,27 @@ BONES: tuple[tuple[str, str], ...] = (
 )
 """(joint, far end) of every bone whose direction its joint's orientation has to give."""
 _FLEXED = (np.sin(np.radians(10.0)), np.sin(np.radians(30.0)))
-"""Between these sines of a knee's or elbow's flexion its axis gains all the say over the limb's twist."""
+"""Between these sines of a knee's or elbow's flexion its axis gains all the say over the limb's
+twist.
+"""
 TWISTED_DEG = 50.0
-"""An arm's rest pose turned by more than this about the bone, by its elbow's axis, has its palms elsewhere than down."""
+"""An arm's rest pose turned by more than this about the bone, by its elbow's axis, has its palms
+elsewhere than down.
+"""
 SPREAD_DEG = 12.0
-"""Legs of a rest pose spread farther than this (CMU's: 20) carry their feet with them; nearer, the soles are flat."""
+"""Legs of a rest pose spread farther than this (CMU's: 20) carry their feet with them; nearer, the
+soles are flat.
+"""
 _PITCH_DEG = 12.0
-"""A pelvis leaning more than this, on average, while the trunk is upright leans because of where its joints lie."""
+"""A pelvis leaning more than this, on average, while the trunk is upright leans because of where
+its joints lie.
+"""
 
 
 def triad(first: Array, second: Array, first_at_rest: Array, second_at_rest: Array) -> Array:
-    """Quaternions (..., 4) that take ``first_at_rest`` (3,) to ``first`` (..., 3), and the plane it spans with ``second_at_rest`` likewise."""
+    """Quaternions (..., 4) that take ``first_at_rest`` (3,) to ``first`` (..., 3), and the plane it
+    spans with ``second_at_rest`` likewise.
+    """
 
     def basis(a: Array, b: Array) -> Array:
         x = unit(a)
@@ -52,12 +62,16 @@ def triad(first: Array, second: Array, first_at_rest: Array, second_at_rest: Arr
 
 
 def swing_to(q: Array, bone: Array, bone_at_rest: Array) -> Array:
-    """Orientations (T, 4) turned by the shortest way until the bone at rest (3,) points along ``bone`` (T, 3)."""
+    """Orientations (T, 4) turned by the shortest way until the bone at rest (3,) points along
+    ``bone`` (T, 3).
+    """
     return rotations.multiply(rotations.between_vectors(rotations.rotate(q, bone_at_rest), bone), q)
 
 
 def swing_bones(q: Array, points: Array) -> Array:
-    """Orientations (T, 22, 4) whose bones point from joint to joint of ``points`` (T, 22, 3); bones without length or end turn nothing."""
+    """Orientations (T, 22, 4) whose bones point from joint to joint of ``points`` (T, 22, 3); bones
+    without length or end turn nothing.
+    """
     out = q.copy()
     seen = Landmarks(points)
     least = 0.01 * seen.leg
@@ -71,10 +85,11 @@ def swing_bones(q: Array, points: Array) -> Array:
 
 
 def from_points(points: Array) -> tuple[Array, Array]:
-    """Orientations (T, 22, 4) of bodies given by joints (T, 22, 3) alone, and how far each shows its twist (T, 22), 0 to 1.
+    """Orientations (T, 22, 4) of bodies given by joints (T, 22, 3) alone, and how far each shows
+    its twist (T, 22), 0 to 1.
 
-    Hips and shoulders turn the trunk; the axes of bent knees and elbows turn the limbs, which follow the
-    trunk where they are straight. Hands, feet and head follow what carries them.
+    Hips and shoulders turn the trunk; the axes of bent knees and elbows turn the limbs, which
+    follow the trunk where they are straight. Hands, feet and head follow what carries them.
     """
     seen = Landmarks(points)
     frames = len(points)
@@ -84,7 +99,8 @@ def from_points(points: Array) -> tuple[Array, Array]:
     short = length(rise) < 0.05 * seen.leg
     rise = np.where(short[:, None], seen.trunk, rise)
     q["pelvis"] = triad(seen.left_hips, rise, _Y, _Z)
-    hips, shoulders = seen.left_hips, seen.left_shoulders
+    hips = seen.left_hips
+    shoulders = seen.left_shoulders
     for joint, end, part in (
         *(("spine1", "spine2", 0.25), ("spine2", "spine3", 0.5)),
         *(("spine3", "neck", 1.0), ("neck", "head", 1.0)),
@@ -133,7 +149,9 @@ def from_points(points: Array) -> tuple[Array, Array]:
 
 
 def _hinge(upper: Array, lower: Array, straight: Array) -> tuple[Array, Array]:
-    """The axis (T, 3) about which a limb is bent, or ``straight`` where it is not, and how far it is bent (T,), 0 to 1."""
+    """The axis (T, 3) about which a limb is bent, or ``straight`` where it is not, and how far it
+    is bent (T,), 0 to 1.
+    """
     normal = np.cross(unit(upper), unit(lower))
     low, high = _FLEXED
     share = np.clip((length(normal) - low) / (high - low), 0.0, 1.0)
@@ -152,7 +170,8 @@ def from_standing_rest(
         owners: for each of the 22 joints, which of the k carries it.
         R_world_file, R_body_rest: of `Axes`.
     """
-    world, rest = rotations.from_matrix(R_world_file), rotations.from_matrix(R_body_rest)
+    world = rotations.from_matrix(R_world_file)
+    rest = rotations.from_matrix(R_body_rest)
     turned = rotations.multiply(world, rotations.multiply(q_source, rotations.inverse(rest)))
     return rotations.normalise(turned[:, owners])
 
@@ -160,9 +179,10 @@ def from_standing_rest(
 def from_motion(q_source: Array, owners: list[int], R_world_file: Array, points: Array) -> Array:
     """Orientations (T, 22, 4), not yet swung, of a source whose rest pose says nothing.
 
-    A source joint's frame and the body's differ by a constant, which the motion shows: it is the mean
-    difference from the orientations that the points (T, 22, 3) show, each frame weighed by how far it
-    shows the twist. Hands, toes and head, which carry nothing, face on average as what carries them.
+    A source joint's frame and the body's differ by a constant, which the motion shows: it is the
+    mean difference from the orientations that the points (T, 22, 3) show, each frame weighed by how
+    far it shows the twist. Hands, toes and head, which carry nothing, face on average as what
+    carries them.
     """
     shown, weights = from_points(points)
     world = rotations.multiply(rotations.from_matrix(R_world_file), q_source)[:, owners]
@@ -205,7 +225,9 @@ def _upright(q_world_pelvis: Array, points: Array) -> Array:
 def _carry_swing(
     q: Array, points: Array, carrier: str, ends: tuple[str, ...], beyond_deg: float
 ) -> None:
-    """Turn what hangs on a bone by the bone's mean swing, where that is more than so many degrees."""
+    """Turn what hangs on a bone by the bone's mean swing, where that is more than so many
+    degrees.
+    """
     index = JOINT_INDEX[carrier]
     end = dict(BONES)[carrier]
     swung = swing_to(
@@ -218,11 +240,12 @@ def _carry_swing(
 
 
 def fit_to_rest(q: Array, points: Array) -> Array:
-    """Orientations (T, 22, 4) of `from_standing_rest`, swung to the bones; ends of limbs corrected for rest poses other than the T-pose.
+    """Orientations (T, 22, 4) of `from_standing_rest`, swung to the bones; ends of limbs corrected
+    for rest poses other than the T-pose.
 
-    A hand hangs in the rest pose as its forearm does, so it takes the forearm's swing; so does a foot whose
-    leg is spread far. A rest pose with the palms forward looks like one with the palms down; only the axis
-    of the bent elbow tells.
+    A hand hangs in the rest pose as its forearm does, so it takes the forearm's swing; so does a
+    foot whose leg is spread far. A rest pose with the palms forward looks like one with the palms
+    down; only the axis of the bent elbow tells.
     """
     q = q.copy()
     shown, weights = from_points(points)

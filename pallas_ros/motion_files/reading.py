@@ -74,7 +74,9 @@ def read_motion(path: str | Path, overrides: Overrides | None = None) -> Motion:
 
 
 def read_for_streaming(path: str | Path, overrides: Overrides | None = None) -> MotionFile:
-    """As `read`, for what plays a motion as if it were live: other tools' files slower than 60 Hz are interpolated to it."""
+    """As `read`, for what plays a motion as if it were live: other tools' files slower than 60 Hz
+    are interpolated to it.
+    """
     file = read(path, overrides)
     if file.motion.fps < MODEL_RATE_HZ and file.foreign:
         return replace(file, motion=resample(file.motion, MODEL_RATE_HZ))
@@ -104,7 +106,8 @@ def read(path: str | Path, overrides: Overrides | None = None) -> MotionFile:
     if chosen is None:
         kinds = ", ".join(f"{each.KIND} ({', '.join(each.SUFFIXES)})" for each in known)
         raise PallasError(
-            f"{path}: not a motion file of a known format, which are pallas and {smpl.KIND}s (.npz), {kinds}"
+            f"{path}: not a motion file of a known format, which are pallas and {smpl.KIND}s"
+            f" (.npz), {kinds}"
         )
     return MotionFile(*to_motion(chosen.read(path), path, overrides))
 
@@ -127,8 +130,9 @@ def _read_npz(path: Path, overrides: Overrides) -> MotionFile:
             f"{path}: an IMU recording, not a motion file; turn it into one with `pallas process`"
         )
     raise PallasError(
-        f"{path}: neither a motion file ('joint_names', 'positions', 'rotations', 'fps') nor an {smpl.KIND} "
-        f"('poses', 'trans', 'mocap_framerate'); it holds {', '.join(names) or 'nothing'}"
+        f"{path}: neither a motion file ('joint_names', 'positions', 'rotations', 'fps') nor an"
+        f" {smpl.KIND} ('poses', 'trans', 'mocap_framerate'); it holds"
+        f" {', '.join(names) or 'nothing'}"
     )
 
 
@@ -136,10 +140,12 @@ def _points(path: Path) -> Source:
     """A motion file's positions alone, whatever its axes and unit."""
     arrays = load_npz(path, "motion file", ("joint_names", "positions", "fps"))
     names = [str(name) for name in arrays["joint_names"].reshape(-1)]
-    positions, fps = arrays["positions"], arrays.get("fps", np.zeros(1))
+    positions = arrays["positions"]
+    fps = arrays.get("fps", np.zeros(1))
     if positions.dtype.kind not in "fiu" or positions.shape[1:] != (len(names), 3):
         raise PallasError(
-            f"{path}: 'positions' has shape {positions.shape} and type {positions.dtype}, expected numbers of shape (T, {len(names)}, 3)"
+            f"{path}: 'positions' has shape {positions.shape} and type {positions.dtype}, expected"
+            f" numbers of shape (T, {len(names)}, 3)"
         )
     rate = float(fps.reshape(-1)[0]) if fps.size and fps.dtype.kind in "fiu" else 0.0
     return points.source("motion file", path, names, positions.astype(np.float64), rate, None)
@@ -153,5 +159,6 @@ def _check_size(path: Path, motion: Motion) -> None:
     leg = Landmarks(seen[:: max(len(seen) // 400, 1)]).leg
     if not LEGS_M[0] < leg < LEGS_M[1]:
         raise PallasError(
-            f"{path}: its legs are {leg:.3g} m long; give the file's unit with --unit m, cm, mm or inch"
+            f"{path}: its legs are {leg:.3g} m long; give the file's unit with --unit m, cm, mm or"
+            " inch"
         )

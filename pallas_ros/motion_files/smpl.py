@@ -1,7 +1,9 @@
-"""AMASS, SMPL, SMPL+H and SMPL-X motion (.npz): pose parameters as axis-angle and a path of the pelvis.
+"""AMASS, SMPL, SMPL+H and SMPL-X motion (.npz): pose parameters as axis-angle and a path of the
+pelvis.
 
-No body model is needed: the body's own proportions stand in for the person's shape. AMASS's SMPL-X files
-(``*_stageii.npz``) hold pickled objects in fields that are not used here; those are never read.
+No body model is needed: the body's own proportions stand in for the person's shape. AMASS's SMPL-X
+files (``*_stageii.npz``) hold pickled objects in fields that are not used here; those are never
+read.
 """
 
 from pathlib import Path
@@ -28,7 +30,9 @@ _RATES = ("mocap_framerate", "mocap_frame_rate", "fps", "framerate")
 FIELDS = frozenset((*_POSES, *_PARTS[0], *_PARTS[1], *_PATHS, *_RATES))
 """The fields that are read; all are arrays of numbers."""
 _BODY = 3 * len(JOINTS)
-"""Parameters of the 22 joints: those of SMPL, SMPL+H and SMPL-X begin alike, in the body's own order."""
+"""Parameters of the 22 joints: those of SMPL, SMPL+H and SMPL-X begin alike, in the body's own
+order.
+"""
 
 
 def is_smpl(names: list[str]) -> bool:
@@ -46,7 +50,8 @@ def read(path: Path) -> Source:
     poses, trans, rate = _fields(path, arrays)
     if poses.ndim != 2 or poses.shape[1] < _BODY or trans.shape != (len(poses), 3):
         raise PallasError(
-            f"{path}: 'poses' has shape {poses.shape} and 'trans' {trans.shape}; expected (T, {_BODY} or more) and (T, 3)"
+            f"{path}: 'poses' has shape {poses.shape} and 'trans' {trans.shape}; expected (T,"
+            f" {_BODY} or more) and (T, 3)"
         )
     check_frames(path, len(poses))
     poses = np.asarray(poses[:, :_BODY], dtype=np.float64)
@@ -87,7 +92,8 @@ def _fields(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Array, Array, 
     if poses is None or trans is None or rate is None:
         there = ", ".join(array_names(path, KIND)) or "nothing"
         raise PallasError(
-            f"{path}: not an AMASS/SMPL motion: it needs 'poses', 'trans' and 'mocap_framerate', and holds {there}"
+            f"{path}: not an AMASS/SMPL motion: it needs 'poses', 'trans' and 'mocap_framerate',"
+            f" and holds {there}"
         )
     for name, array in (("poses", poses), ("trans", trans), ("the frame rate", rate)):
         if array.dtype.kind not in "fiu":

@@ -1,4 +1,6 @@
-"""What a motion file holds before anything is assumed of it: a skeleton in the file's own names, unit and axes."""
+"""What a motion file holds before anything is assumed of it: a skeleton in the file's own names,
+unit and axes.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,7 +44,8 @@ def require_finite(path: Path, *arrays: Array) -> None:
         bad |= ~np.asarray(np.isfinite(array)).reshape(len(array), -1).all(axis=1)
     if bad.any():
         raise PallasError(
-            f"{path}: {int(bad.sum())} of {len(bad)} frames hold NaN or infinite values, the first is frame {int(np.argmax(bad))}; repair or cut them"
+            f"{path}: {int(bad.sum())} of {len(bad)} frames hold NaN or infinite values, the first"
+            f" is frame {int(np.argmax(bad))}; repair or cut them"
         )
 
 

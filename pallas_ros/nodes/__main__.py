@@ -1,4 +1,6 @@
-"""`python -m pallas_ros.nodes NAME [--ros-args ...]`: run the node of that entry point; more of them in one process after ``+``."""
+"""`python -m pallas_ros.nodes NAME [--ros-args ...]`: run the node of that entry point; more of
+them in one process after ``+``.
+"""
 
 import os
 import signal
@@ -6,7 +8,9 @@ import sys
 
 
 def main(*names: str) -> int:
-    """Run the node ``names`` names, or where none is given those of the command line, and end the process."""
+    """Run the node ``names`` names, or where none is given those of the command line, and end the
+    process.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(
             number, lambda *_: os._exit(0)
@@ -21,7 +25,8 @@ def main(*names: str) -> int:
         )
         return 2
     status = run.main([(group[0], group[1:]) for group in groups])
-    # Nothing is open any more. Taking the interpreter and its modules apart takes 0.2 to 0.6 s of processor time a node, which all nodes
+    # Nothing is open any more. Taking the interpreter and its modules apart takes 0.2 to 0.6 s of
+    # processor time a node, which all nodes
     # would want at once when the graph stops.
     sys.stdout.flush()
     sys.stderr.flush()

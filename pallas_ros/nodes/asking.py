@@ -7,7 +7,8 @@ import rclpy
 
 from pallas_ros.body.errors import PallasError
 
-_FIND_S, _ANSWER_S = 5.0, 5.0
+_FIND_S = 5.0
+_ANSWER_S = 5.0
 
 
 def ask(kind: type[Any], name: str, **fields: Any) -> Any:

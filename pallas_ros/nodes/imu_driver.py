@@ -1,4 +1,6 @@
-"""Reads the worn sensors' serial ports and publishes `/imu/<site>`, and on `/imu/sensors` which sensor is worn where."""
+"""Reads the worn sensors' serial ports and publishes `/imu/<site>`, and on `/imu/sensors` which
+sensor is worn where.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ from pallas_ros.messages.wire import imu_to_bytes
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, SENSOR
 
-LOOK_S, TELL_S = 0.1, 1.0
+LOOK_S = 0.1
+TELL_S = 1.0
 
 
 class ImuDriverNode(PallasNode):
@@ -97,13 +100,17 @@ class ImuDriverNode(PallasNode):
         self._sensors.publish(sensors_to_msg(self.now(), sensors))
 
     def _look(self) -> None:
-        """A sensor was found, or another one is at a port now: whoever calibrates is to know before many of its samples."""
+        """A sensor was found, or another one is at a port now: a running calibration must know
+        before many of its samples arrive.
+        """
         assert self._driver is not None
         if (sensors := self._told | self._driver.sensors()) != self._told:
             self._publish_sensors(sensors)
 
     def _tell(self) -> None:
-        """Repeated, since a node that is not active yet drops what it hears, and a replay may begin anywhere."""
+        """Repeated, since a node that is not active yet drops what it hears, and a replay may begin
+        anywhere.
+        """
         assert self._driver is not None
         self._publish_sensors(self._told)
         for sentence in [self._driver.request] if self._driver.request else self._driver.problems():

@@ -1,4 +1,6 @@
-"""Simulates the four worn sensors on pseudo-terminals; publishes the body it plays, where it knows it, on `/simulator/body`."""
+"""Simulates the four worn sensors on pseudo-terminals; publishes the body it plays, where it knows
+it, on `/simulator/body`.
+"""
 
 import math
 from pathlib import Path

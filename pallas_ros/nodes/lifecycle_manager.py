@@ -1,4 +1,6 @@
-"""Brings the nodes of the graph up in order, as Nav2's lifecycle manager does, and watches their heartbeat on `/diagnostics`."""
+"""Brings the nodes of the graph up in order, as Nav2's lifecycle manager does, and watches their
+heartbeat on `/diagnostics`.
+"""
 
 import time
 from collections.abc import Mapping
@@ -62,7 +64,9 @@ class LifecycleManagerNode(PallasNode):
         bringup = self._bringup
         remarks = bringup.remarks(time.monotonic())
         summary = bringup.failure or "; ".join(remarks)
-        level = 2 if summary else 0 if bringup.phase is Phase.UP else 1
+        level = 0 if bringup.phase is Phase.UP else 1
+        if summary:
+            level = 2
         unconnected = {"not connected": "; ".join(bringup.unconnected)}
         return Health(
             level,
@@ -90,7 +94,8 @@ class LifecycleManagerNode(PallasNode):
     def _tell(self) -> None:
         for remark in self._bringup.remarks(time.monotonic()):
             self.say(remark, key=remark.split(" ", 1)[0])
-        phase, before = self._bringup.phase, self._told
+        phase = self._bringup.phase
+        before = self._told
         self._told = phase
         if phase is before:
             return
@@ -109,7 +114,9 @@ class LifecycleManagerNode(PallasNode):
         return bool(self._clients_of[node].service_is_ready())
 
     def _expected(self, node: str, links: Mapping[str, int]) -> dict[str, int | None]:
-        """How many others each link of ``node`` should be connected with, by what the middleware has discovered."""
+        """How many others each link of ``node`` should be connected with, by what the middleware
+        has discovered.
+        """
         expected: dict[str, int | None] = {}
         for link in links:
             if link.startswith(SUBSCRIBERS):

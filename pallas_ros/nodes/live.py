@@ -1,4 +1,6 @@
-"""The newest of every topic that is looked at, read in turn: a viewer that cannot keep up drops frames and slows nobody."""
+"""The newest of every topic that is looked at, read in turn: a viewer that cannot keep up drops
+frames and slows nobody.
+"""
 
 import time
 from collections import deque

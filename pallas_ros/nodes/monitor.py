@@ -1,4 +1,6 @@
-"""Measures the running graph: rate of bodies, gaps, latency from IMU sample to joint command, error against a simulated motion."""
+"""Measures the running graph: rate of bodies, gaps, latency from IMU sample to joint command, error
+against a simulated motion.
+"""
 
 from typing import Any
 
@@ -25,7 +27,8 @@ class MonitorNode(PallasNode):
 
     def configure(self) -> None:
         """Listen to bodies and commands."""
-        self._run, self._told = Run(), Run()
+        self._run = Run()
+        self._told = Run()
         self.subscribe(
             BodyPose,
             TOPIC_PALLAS_BODY,
@@ -55,7 +58,8 @@ class MonitorNode(PallasNode):
         return Health(0 if "body_rate_hz" in figures else 1, ", ".join(words), figures)
 
     def _next(self) -> None:
-        self._told, self._run = self._run, Run()
+        self._told = self._run
+        self._run = Run()
 
     def _on_smoothed(self, message: BodyPose) -> None:
         self._run.smoothed(from_stamp(message.header.stamp), from_stamp(message.newest_input))

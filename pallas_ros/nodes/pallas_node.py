@@ -1,4 +1,6 @@
-"""Finds the body: `/imu/<site>` in, `/pallas/body` at 60 Hz out; calibrates from a T-pose or by the service `~/calibrate`."""
+"""Finds the body: `/imu/<site>` in, `/pallas/body` at 60 Hz out; calibrates from a T-pose or by the
+service `~/calibrate`.
+"""
 
 import time
 from functools import partial
@@ -38,7 +40,9 @@ from pallas_ros.runtime.realtime import Deadline
 
 LOOK_S = 0.25
 LATE_FRAMES = 3
-"""So far behind the newest sample, beyond `max_wait_s`, a frame is left out: nobody moves an arm by it any more."""
+"""So far behind the newest sample, beyond `max_wait_s`, a frame is left out: nobody moves an arm by
+it any more.
+"""
 
 
 class PallasBodyNode(PallasNode):
@@ -66,10 +70,8 @@ class PallasBodyNode(PallasNode):
         self._pipeline.admit = self._admit
         period = 1e9 / MODEL_RATE_HZ
         self._replayed = bool(self.get_parameter("use_sim_time").value)
-        self._watch, self._news = (
-            Deadline(round(period), round(LATE_FRAMES * period + 1e9 * s["max_wait_s"])),
-            0,
-        )
+        self._watch = Deadline(round(period), round(LATE_FRAMES * period + 1e9 * s["max_wait_s"]))
+        self._news = 0
         self._bodies = self.advertise(BodyPose, TOPIC_PALLAS_BODY)
         self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
         self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
@@ -93,8 +95,11 @@ class PallasBodyNode(PallasNode):
             "steps over the deadline": self._watch.overruns,
             "frames too late": self._watch.skipped,
         }
+        level = 1 if remarks else 0
+        if self._pipeline.foreign:
+            level = 2
         return Health(
-            2 if self._pipeline.foreign else 1 if remarks else 0,
+            level,
             "; ".join(remarks) or summary,
             self._pipeline.dropped() | watch,
         )
@@ -134,7 +139,9 @@ class PallasBodyNode(PallasNode):
             self._frames.clear()
 
     def _read(self, site: str, message: Imu) -> list[tuple[str, ImuSample]]:
-        """The sample of a message, or none where it carries no acceleration: that is counted like every other mistake."""
+        """The sample of a message, or none where it carries no acceleration: that is counted like
+        every other mistake.
+        """
         assert self._pipeline is not None
         try:
             return [(site, imu_from_msg(message))]
@@ -143,7 +150,8 @@ class PallasBodyNode(PallasNode):
             return []
 
     def _admit(self, frame: ImuFrame) -> bool:
-        """A frame whose time is used up, by the steps before it or by whoever had the processor, is left out: bodies never lag more and more.
+        """A frame whose time is used up, by the steps before it or because another process had the
+        processor, is left out: bodies never lag more and more.
 
         A replay has no deadline, so that the same bag gives the same bodies on a slow machine too.
         """
@@ -191,7 +199,9 @@ class PallasBodyNode(PallasNode):
             self._sought.set_result(found)
 
     async def _calibrate(self, request: Any, response: Any) -> Any:
-        """The service: seek a calibration in the way asked for and answer when it is found, or was not in time."""
+        """The service: seek a calibration in the way asked for and answer when it is found, or was
+        not in time.
+        """
         assert self._pipeline is not None
         if self._sought is not None and not self._sought.done():
             raise PallasError("a calibration is being sought already: wait for its answer")
@@ -204,9 +214,8 @@ class PallasBodyNode(PallasNode):
             folder.check_free(request.file)
         if request.procedure == "load":
             self._pipeline.put_in_force(folder.load(request.file), self._newest())
-        elif (
-            request.procedure == "rest" and self._pipeline.foreign
-        ):  # it keeps how the sensors sit, and these are others
+        elif request.procedure == "rest" and self._pipeline.foreign:
+            # it keeps how the sensors sit, and these are others
             raise PallasError(self._pipeline.foreign)
         else:
             self._pipeline.calibrate(
@@ -226,7 +235,8 @@ class PallasBodyNode(PallasNode):
             raise result
         if request.file and request.procedure != "load":
             folder.save(result, request.file)
-        response.success, response.message = True, f"calibrated ({result.procedure})"
+        response.success = True
+        response.message = f"calibrated ({result.procedure})"
         response.warnings = list(result.warnings)
         response.sites = list(result.sites)
         response.residual = [site.residual for site in result.sites.values()]
@@ -239,7 +249,8 @@ class PallasBodyNode(PallasNode):
         if not self.active:
             raise PallasError("the node is not active: activate it first")
         turns = self._pipeline.reset_heading(request.site, request.stance)
-        response.success, response.message = True, in_words(turns)
+        response.success = True
+        response.message = in_words(turns)
         response.sites = list(turns)
         response.turned = [turn.angle for turn in turns.values()]
         return response
@@ -255,7 +266,8 @@ def _joints(request: Any) -> dict[str, tuple[float, float, float, float]]:
     """The joints of a request of the procedure ``known_pose``: name to (4,) xyzw."""
     if len(request.joint_names) != len(request.joint_orientations):
         raise PallasError(
-            f"{len(request.joint_names)} joint_names but {len(request.joint_orientations)} joint_orientations"
+            f"{len(request.joint_names)} joint_names but {len(request.joint_orientations)}"
+            " joint_orientations"
         )
     return {
         name: (q.x, q.y, q.z, q.w)

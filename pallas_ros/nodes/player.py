@@ -59,7 +59,9 @@ def playing(bag: Bag, plan: Plan) -> Iterator["Player"]:
 
 
 class Player:
-    """Publishes a bag's messages byte for byte, in order, at the distances in time they were recorded with."""
+    """Publishes a bag's messages byte for byte, in order, at the distances in time they were
+    recorded with.
+    """
 
     def __init__(self, bag: Bag, plan: Plan, context: Any = None) -> None:
         """Advertise the topics.
@@ -67,7 +69,8 @@ class Player:
         Raises:
             PallasError: none of the topics is in the bag.
         """
-        self.bag, self.plan = bag, plan
+        self.bag = bag
+        self.plan = plan
         self.skipped: dict[str, str] = {}
         self._node = Node(
             "player", context=context, start_parameter_services=False, enable_rosout=False
@@ -96,14 +99,19 @@ class Player:
         return sorted(self._publishers)
 
     def wait_for_subscribers(self) -> bool:
-        """Wait until someone listens and no more come; False where none came in ``plan.wait`` seconds."""
-        until, seen, since = time.monotonic() + self.plan.wait, -1, time.monotonic()
+        """Wait until someone listens and no more come; False where none came in ``plan.wait``
+        seconds.
+        """
+        until = time.monotonic() + self.plan.wait
+        seen = -1
+        since = time.monotonic()
         while time.monotonic() < until:
             listening = sum(
                 publisher.get_subscription_count() for publisher in self._publishers.values()
             )
             if listening != seen:
-                seen, since = listening, time.monotonic()
+                seen = listening
+                since = time.monotonic()
             elif listening and time.monotonic() - since > SETTLE_S:
                 return True
             time.sleep(0.02)
@@ -111,7 +119,9 @@ class Player:
 
     def play(self, progress: Callable[[float], None] = lambda seconds: None) -> int:
         """Play to the end; ``progress`` gets the bag's seconds. Returns the number of messages."""
-        count, begun, first = 0, time.monotonic(), self.bag.first + round(self.plan.start * 1e9)
+        count = 0
+        begun = time.monotonic()
+        first = self.bag.first + round(self.plan.start * 1e9)
         for stamp, message in self._timeline(first):
             if self.plan.rate > 0:
                 ahead = begun + (stamp - first) / 1e9 / self.plan.rate - time.monotonic()

@@ -21,14 +21,18 @@ POLL_S = 0.05
 DISCOVER_S = 0.25
 DEPTH = 1000  # messages a topic may bring between two polls
 EXPECTED = {TOPIC_IMU.format(site=site): "sensor_msgs/msg/Imu" for site in SITES}
-"""Subscribed before anyone publishes, so that the first sample is in the bag: the calibration is found from the first seconds."""
+"""Subscribed before anyone publishes, so that the first sample is in the bag: the calibration is
+found from the first seconds.
+"""
 
 
 class Taps:
-    """Raw subscriptions that are read in turn and not called back: a message costs a few microseconds, and arrives as bytes.
+    """Raw subscriptions that are read in turn and not called back: a message costs a few
+    microseconds, and arrives as bytes.
 
-    They live on a node of their own that no executor spins. The middleware stamps each message as it comes in and numbers it, so
-    reading late changes no stamp, and a gap in the numbers is a message lost.
+    They live on a node of their own that no executor spins. The middleware stamps each message as
+    it comes in and numbers it, so reading late changes no stamp, and a gap in the numbers is a
+    message lost.
     """
 
     def __init__(self, context: Any, depth: int = DEPTH, name: str = "") -> None:
@@ -61,7 +65,9 @@ class Taps:
         }
 
     def discover(self) -> dict[str, str]:
-        """Topics that someone publishes, with their type; those of more than one type are left out."""
+        """Topics that someone publishes, with their type; those of more than one type are
+        left out.
+        """
         found = self._node.get_topic_names_and_types()
         return {
             name: types[0]
@@ -89,12 +95,12 @@ class Taps:
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=self._depth,
-            reliability=ReliabilityPolicy.RELIABLE
-            if qos.reliable
-            else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL
-            if qos.latched
-            else DurabilityPolicy.VOLATILE,
+            reliability=(
+                ReliabilityPolicy.RELIABLE if qos.reliable else ReliabilityPolicy.BEST_EFFORT
+            ),
+            durability=(
+                DurabilityPolicy.TRANSIENT_LOCAL if qos.latched else DurabilityPolicy.VOLATILE
+            ),
         )
         self._open[topic] = (
             msgtype,
@@ -104,7 +110,9 @@ class Taps:
         )
 
     def take(self) -> list[BagMessage]:
-        """Everything that came in since the last call, in the order it did; stamps are the system clock's."""
+        """Everything that came in since the last call, in the order it did; stamps are the system
+        clock's.
+        """
         messages = []
         for topic, (msgtype, subscription) in self._open.items():
             with subscription.handle:
@@ -127,7 +135,8 @@ class Taps:
         self._node.destroy_node()
 
     def _count(self, topic: str, info: dict[str, Any]) -> None:
-        number, publisher = info.get("publication_sequence_number"), info.get("publisher_gid")
+        number = info.get("publication_sequence_number")
+        publisher = info.get("publisher_gid")
         if number is not None and publisher is not None:  # Iron and later say both
             key = (topic, publisher["data"])
             last = self._numbers.get(key)
@@ -160,7 +169,9 @@ class RecorderNode(PallasNode):
         return self._taps.lost if self._taps else 0
 
     def configure(self) -> None:
-        """Open the bag and subscribe to what there is, and to the IMU topics before there is anything."""
+        """Open the bag and subscribe to what there is, and to the IMU topics before there is
+        anything.
+        """
         settings = self.settings
         path = Path(settings["path"] or time.strftime("recordings/%Y%m%d_%H%M%S"))
         self._bag = BagWriter(
@@ -178,7 +189,9 @@ class RecorderNode(PallasNode):
         self.every(DISCOVER_S, self._discover)
 
     def deactivate(self) -> None:
-        """Write what came in and close the bag, so that the folder is whole as soon as the node stops."""
+        """Write what came in and close the bag, so that the folder is whole as soon as the node
+        stops.
+        """
         if self._bag is None or self._taps is None or self.fatal is not None:
             return
         try:
@@ -194,7 +207,7 @@ class RecorderNode(PallasNode):
             self.get_logger().info(f"recorded {self._bag.count} messages to {self._bag.path}")
 
     def activate(self) -> None:
-        """A bag is written once: after `deactivate` the node has to be configured anew."""
+        """A bag is written once: after `deactivate` the node has to be configured again."""
         if self._bag is None or self._bag.closed:
             raise PallasError(
                 "the bag is closed; clean the recorder up and configure it with another path"

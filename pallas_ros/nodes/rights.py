@@ -1,4 +1,6 @@
-"""What the nodes of the running graph publish, subscribe to, serve and call, as the middleware has discovered it."""
+"""What the nodes of the running graph publish, subscribe to, serve and call, as the middleware has
+discovered it.
+"""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +18,9 @@ LOOK_S = 0.25
 
 
 def rights_of(listener: Node) -> dict[str, Rights]:
-    """Node -> what it does now; a node that only holds subscriptions for another belongs to that one."""
+    """Node -> what it does now; a node that only holds subscriptions for another belongs to that
+    one.
+    """
     found: dict[str, Rights] = {}
     for name, namespace in listener.get_node_names_and_namespaces():
         if name == listener.get_name() or name.startswith("_"):
@@ -46,12 +50,14 @@ def listening() -> Iterator[Node]:
 
 def settled(listener: Node, seconds: float) -> dict[str, Rights]:
     """`rights_of` once nothing new has been discovered for ``seconds``."""
-    found, since = rights_of(listener), time.monotonic()
+    found = rights_of(listener)
+    since = time.monotonic()
     while time.monotonic() - since < seconds:
         time.sleep(LOOK_S)
         now = rights_of(listener)
         if now != found:
-            found, since = now, time.monotonic()
+            found = now
+            since = time.monotonic()
     return found
 
 

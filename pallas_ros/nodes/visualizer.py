@@ -1,4 +1,6 @@
-"""Shows the graph in RViz and Foxglove: transforms, the operator's and the arm's descriptions, markers."""
+"""Shows the graph in RViz and Foxglove: transforms, the operator's and the arm's descriptions,
+markers.
+"""
 
 from functools import partial
 from importlib import import_module
@@ -178,7 +180,9 @@ class VisualizerNode(PallasNode):
         return body_from_msg(messages[name if name in messages else min(messages)])
 
     def _show_body(self, body: BodyFrame) -> list[TransformStamped]:
-        """Joint states, the list of bodies, and the transforms of every link of the operator's URDF."""
+        """Joint states, the list of bodies, and the transforms of every link of the operator's
+        URDF.
+        """
         if not (np.isfinite(body.positions).all() and np.isfinite(body.rotations).all()):
             return []
         if body.body_id not in self._people:
@@ -204,8 +208,11 @@ def _transform(
     parent: str, child: str, position: Any, orientation: Any, stamp: Time
 ) -> TransformStamped:
     message = TransformStamped()
-    message.header.stamp, message.header.frame_id, message.child_frame_id = stamp, parent, child
-    t, r = message.transform.translation, message.transform.rotation
+    message.header.stamp = stamp
+    message.header.frame_id = parent
+    message.child_frame_id = child
+    t = message.transform.translation
+    r = message.transform.rotation
     t.x, t.y, t.z = map(float, position)
     r.x, r.y, r.z, r.w = map(float, orientation)
     return message
@@ -216,7 +223,9 @@ def _marker(shape: scene.Shape, body: BodyFrame | None) -> Marker:
     message.header.frame_id = WORLD_FRAME
     message.header.stamp = to_stamp(body.stamp if body else 0)
     message.lifetime.sec = 1
-    p, q, s = message.pose.position, message.pose.orientation, message.scale
+    p = message.pose.position
+    q = message.pose.orientation
+    s = message.scale
     p.x, p.y, p.z = shape.position.tolist()
     q.x, q.y, q.z, q.w = shape.orientation.tolist()
     s.x, s.y, s.z = shape.scale.tolist()

@@ -1,4 +1,6 @@
-"""Samples in, bodies out: what the `pallas` node and `pallas process` both run, so that both give the same body."""
+"""Samples in, bodies out: what the `pallas` node and `pallas process` both run, so that both give
+the same body.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +31,9 @@ _MOST = 0.3
 """Share of a site's samples whose refusal is the reason why no body comes."""
 
 FROM_STAMP = "from_stamp"
-"""Key of the published calibration document: the stamp (ns) after which samples are calibrated with it."""
+"""Key of the published calibration document: the stamp (ns) after which samples are calibrated with
+it.
+"""
 
 _LEAP = (
     1_000_000_000  # ns: a stamp so far back is that of a clock that was set, not of a late sample
@@ -50,20 +54,24 @@ class Estimator(Protocol):
 
 
 class Pipeline:
-    """Calibrates, synchronises and estimates. A deterministic function of the samples: nothing here reads a clock.
+    """Calibrates, synchronises and estimates. A deterministic function of the samples: nothing here
+    reads a clock.
 
-    A calibration is in force for the samples stamped after the one it was found with. It can be sought again while bodies go on
-    with the one before (`calibrate`).
+    A calibration is in force for the samples stamped after the one it was found with. It can be
+    sought again while bodies go on with the one before (`calibrate`).
 
     Attributes:
-        intake: what every sample passes first: checks, estimated orientations, counts of what is refused.
+        intake: what every sample passes first: checks, estimated orientations, counts of what is
+            refused.
         calibration: the one in force, or None until there is one.
         from_stamp: ns, the stamp after which it holds.
         calibrator: what seeks a new one, or None.
-        sensors: site -> identity of the sensor whose samples come, as far as told (`connected`).
-        foreign: why the calibration in force does not belong to these sensors, in words, or empty; then no body is made.
+        sensors: site -> identity of the sensor whose samples come, as far as known (`connected`).
+        foreign: why the calibration in force does not belong to these sensors, in words, or empty;
+            then no body is made.
         imu_frame: the newest synchronised frame, or None.
-        admit: asked with each synchronised frame whether a body is to be made of it, or None: of each. Those it takes are counted in `ImuFrame.step`.
+        admit: asked with each synchronised frame whether a body is to be made of it, or None: of
+            each. Those it takes are counted in `ImuFrame.step`.
     """
 
     def __init__(
@@ -75,7 +83,9 @@ class Pipeline:
         heading: HeadingDrift | None = None,
         intake: Intake | None = None,
     ) -> None:
-        """``calibration``: what to begin with, or what shall find it; ``heading``: what takes out heading drift, or nothing."""
+        """``calibration``: what to begin with, or what shall find it; ``heading``: what takes out
+        heading drift, or nothing.
+        """
         self.intake = intake or Intake()
         self.calibration = calibration if isinstance(calibration, Calibration) else None
         self.calibrator: Calibrator | None = (
@@ -97,7 +107,9 @@ class Pipeline:
         self._uncalibrated: set[str] = set()  # optional sensors that the calibration lacks
 
     def push(self, site: str, sample: ImuSample) -> list[BodyFrame]:
-        """Take one raw sample and return the bodies it completes, oldest first; none where it is refused (`intake`)."""
+        """Take one raw sample and return the bodies it completes, oldest first; none where it is
+        refused (`intake`).
+        """
         usable = self.intake.push(site, sample)
         return [] if usable is None else self._take(site, usable)
 
@@ -127,12 +139,14 @@ class Pipeline:
     def _in_force(self, stamp: int) -> bool:
         """Whether the calibration holds for a sample stamped so.
 
-        Where the clock of the stamps is set back to before the calibration was found, it holds from there on.
+        Where the clock of the stamps is set back to before the calibration was found, it holds from
+        there on.
         """
         if not self.from_stamp:  # given from the start: so that a recording says from where
             self.from_stamp = stamp - 1
         if stamp > self.from_stamp:
-            self._newest, self._before = max(self._newest, stamp), 0
+            self._newest = max(self._newest, stamp)
+            self._before = 0
             return True
         if self._newest and stamp < self._newest - _LEAP:
             self._before += 1
@@ -142,14 +156,16 @@ class Pipeline:
         self.from_stamp = stamp - 1
         self._newest = stamp
         self._before = 0
-        self._begin_anew()
+        self._restart()
         self._synchroniser.clock_set_back(stamp, set_back)
         return True
 
     def push_calibrated(self, frame: ImuFrame) -> list[BodyFrame]:
-        """Take a frame that is calibrated and on the grid already; where its ``step`` is 0 everything begins anew, as it did when it was made."""
+        """Take a frame that is calibrated and on the grid already; where its ``step`` is 0
+        everything restarts, as it did when it was made.
+        """
         if frame.step == 0:
-            self._begin_anew()
+            self._restart()
         return self._bodies([frame])
 
     def calibrate(self, calibrator: Calibrator | None) -> None:
@@ -159,21 +175,22 @@ class Pipeline:
     def connected(self, sensors: Mapping[str, str]) -> None:
         """Whose samples come: site -> identity, as far as known.
 
-        A calibration found here is named after them; one made with others gives no bodies (`foreign`) until its own sensors are back or
-        another is in force.
+        A calibration found here is named after them; one made with others gives no bodies
+        (`foreign`) until its own sensors are back or another is in force.
         """
         self.sensors = dict(sensors)
         if self.calibration is None:
             return
         if self._found_here:
             self.calibration.name_sensors(self.sensors)
-        was, self.foreign = self.foreign, ""
+        was = self.foreign
+        self.foreign = ""
         try:
             self.calibration.check_sensors(self.sensors)
         except PallasError as error:
             self.foreign = str(error)
         if was and not self.foreign:
-            self._begin_anew()
+            self._restart()
 
     def reset_heading(self, site: str = "", stance: str = "") -> dict[str, Turn]:
         """Set headings right as the wearer stands now (`heading_turns`); bodies go on.
@@ -181,7 +198,8 @@ class Pipeline:
         Raises:
             PallasError: nothing is calibrated yet, or the stance does not show the heading.
         """
-        frame, calibration = self.imu_frame, self.calibration
+        frame = self.imu_frame
+        calibration = self.calibration
         if frame is None or calibration is None:
             raise PallasError("no bodies yet: calibrate first")
         seen = {s: frame.orientation[i] for i, s in enumerate(SITES) if frame.valid[i]}
@@ -201,31 +219,32 @@ class Pipeline:
         return turns
 
     def put_in_force(self, calibration: Calibration, stamp: int) -> None:
-        """Use ``calibration`` for the samples stamped after ``stamp`` (ns); everything begins anew from there.
+        """Use ``calibration`` for the samples stamped after ``stamp`` (ns); everything restarts
+        from there.
 
-        Where it differs from the one before in headings only, the body goes on and only the headings change.
+        Where it differs from the one before in headings only, the body goes on and only the
+        headings change.
 
         Raises:
-            PallasError: it was made with other sensors than those connected; what was in force stays.
+            PallasError: it was made with other sensors than those connected; what was in force
+                stays.
         """
         calibration.check_sensors(self.sensors)
         turned = _turned(self.calibration, calibration) if not self.foreign else None
-        self.calibration, self.from_stamp, self.calibrator, self.foreign = (
-            calibration,
-            stamp,
-            None,
-            "",
-        )
+        self.calibration = calibration
+        self.from_stamp = stamp
+        self.calibrator = None
+        self.foreign = ""
         self._found_here = False
         self._newest = self._before = 0
         if turned is None:
-            self._begin_anew()
+            self._restart()
             return
         self._synchroniser.reset()
         if self._heading is not None:
             self._heading.forget(turned)
 
-    def _begin_anew(self) -> None:
+    def _restart(self) -> None:
         self._steps = 0
         self._uncalibrated.clear()
         self._synchroniser.reset()
@@ -243,14 +262,17 @@ class Pipeline:
         )
         drifted = self._heading.remarks() if self._heading is not None else []
         unused = [
-            f"{site}: worn, but not in the calibration, so it is not used: calibrate again with it on"
+            f"{site}: worn, but not in the calibration, so it is not used: calibrate again with"
+            " it on"
             for site in sorted(self._uncalibrated)
         ]
         sensors = self.intake.remarks()
         return foreign + sensors + seeking + self._synchroniser.remarks() + drifted + unused
 
     def what_hinders(self) -> str:
-        """Why the calibration that is sought is not found: the mistake, not what happened to be seen last; "" where nothing is known."""
+        """Why the calibration that is sought is not found: the mistake, not what happened to be
+        seen last; "" where nothing is known.
+        """
         reasons = self.intake.report(_MOST)
         if not reasons and self.calibrator is not None:
             reasons = self.calibrator.mistakes[:1] or [self.calibrator.problem]
@@ -288,7 +310,8 @@ class Pipeline:
     def _bodies(self, frames: list[ImuFrame]) -> list[BodyFrame]:
         bodies = []
         for frame in frames:
-            self.imu_frame, frame.step = frame, self._steps
+            self.imu_frame = frame
+            frame.step = self._steps
             if self.admit is not None and not self.admit(frame):
                 continue
             self._steps += 1
@@ -301,7 +324,9 @@ class Pipeline:
 
 
 def _turned(before: Calibration | None, after: Calibration) -> list[str] | None:
-    """Sites whose heading alone differs between two calibrations; None where more differs, or nothing."""
+    """Sites whose heading alone differs between two calibrations; None where more differs, or
+    nothing.
+    """
     if before is None or before.sites.keys() != after.sites.keys():
         return None
     turned = []
@@ -320,7 +345,8 @@ def _turned(before: Calibration | None, after: Calibration) -> list[str] | None:
 
 
 def read_document(text: str) -> tuple[Calibration, int]:
-    """A published calibration document: the calibration and the stamp (ns) it holds from; 0 where it does not say.
+    """A published calibration document: the calibration and the stamp (ns) it holds from; 0 where
+    it does not say.
 
     Raises:
         PallasError: it is not a calibration.
@@ -332,7 +358,9 @@ def read_document(text: str) -> tuple[Calibration, int]:
 
 @dataclass(frozen=True)
 class PipelineSettings:
-    """What the `pallas` node's parameters and the options of `pallas process` have in common; see `config/parameters/pallas_node.yaml`."""
+    """What the `pallas` node's parameters and the options of `pallas process` have in common; see
+    `config/parameters/pallas_node.yaml`.
+    """
 
     model: str = "models/pallas.onnx"
     backend: str = "auto"
@@ -378,7 +406,8 @@ class PipelineSettings:
         )
         if self.extra_sites and "extra" not in stream.inputs:
             raise PallasError(
-                f"{self.model}: this model knows the four sensors {', '.join(SITES)} only: use one made for optional sensors, or leave extra_sites empty"
+                f"{self.model}: this model knows the four sensors {', '.join(SITES)} only: use one"
+                " made for optional sensors, or leave extra_sites empty"
             )
         stream.warm_up()
         skeleton = Skeleton.from_height(self.height_m, segment_lengths(self.segments))

@@ -1,1 +1,3 @@
-"""The shared ROS code: the lifecycle base of every node, described parameters, QoS, message conversion, the process that runs a node."""
+"""The shared ROS code: the lifecycle base of every node, described parameters, QoS, message
+conversion, the process that runs a node.
+"""

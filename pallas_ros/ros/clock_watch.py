@@ -1,7 +1,9 @@
 """Notices that somebody, or NTP, has set the machine's clock."""
 
 JUMP_NS = 500_000_000
-"""More than any clock drifts, and more than a process waits for a processor, between two looks at the two clocks."""
+"""More than any clock drifts, and more than a process waits for a processor, between two looks at
+the two clocks.
+"""
 
 
 class ClockWatch:
@@ -25,15 +27,17 @@ class ClockWatch:
             steady: ns of the other, read at the same time.
         """
         offset = now - steady
-        before, self._offset = self._offset, offset
+        before = self._offset
+        self._offset = offset
         if before is None or abs(offset - before) < JUMP_NS:
             return ""
         self.jumps += 1
         self.last_ns = offset - before
         way = "ahead" if self.last_ns > 0 else "back"
         return (
-            f"the clock of this machine was set {way} by {abs(self.last_ns) / 1e9:.1f} s: "
-            "stamps jump with it; keep clocks steady while the arm moves (chrony slews instead of stepping)"
+            f"the clock of this machine was set {way} by {abs(self.last_ns) / 1e9:.1f} s: stamps"
+            " jump with it; keep clocks steady while the arm moves (chrony slews instead of"
+            " stepping)"
         )
 
     def figures(self) -> dict[str, str]:

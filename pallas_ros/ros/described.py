@@ -1,4 +1,6 @@
-"""A lifecycle node whose parameters are those described in `config/parameters/`: typed, checked, refused with a sentence."""
+"""A lifecycle node whose parameters are those described in `config/parameters/`: typed, checked,
+refused with a sentence.
+"""
 
 from typing import Any
 
@@ -24,7 +26,8 @@ _ARRAY_TYPES = {
 
 
 class DescribedNode(LifecycleNode):  # type: ignore[misc]
-    """Declares and checks; what is wrong at start is kept in `refused_at_start` for whoever configures the node.
+    """Declares and checks; what is wrong at start is kept in `refused_at_start` for the configure
+    transition.
 
     Attributes:
         settings: the value of every described parameter, checked; lists are lists.
@@ -32,7 +35,9 @@ class DescribedNode(LifecycleNode):  # type: ignore[misc]
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:
-        """Declare what `config/parameters/<name>.yaml` describes; ``kwargs`` go to `rclpy.node.Node`."""
+        """Declare what `config/parameters/<name>.yaml` describes; ``kwargs`` go to
+        `rclpy.node.Node`.
+        """
         super().__init__(name, **kwargs)
         self.settings: dict[str, Any] = {}
         self.refused_at_start: list[str] = []
@@ -68,7 +73,9 @@ class DescribedNode(LifecycleNode):  # type: ignore[misc]
     def set_parameters_atomically(
         self, parameter_list: list[RosParameter[Any]]
     ) -> SetParametersResult:
-        """As rclpy's; a value out of its description is refused with a sentence that names the range."""
+        """As rclpy's; a value out of its description is refused with a sentence that names the
+        range.
+        """
         try:
             checked = [self._checked(parameter) for parameter in parameter_list]
         except PallasError as error:
@@ -94,7 +101,9 @@ class DescribedNode(LifecycleNode):  # type: ignore[misc]
 
 
 def _ros_value(parameter: Parameter, value: Any) -> Any:
-    """The value as ROS takes it: an empty list of strings is ``[""]`` there, since YAML parameter files know no empty list."""
+    """The value as ROS takes it: an empty list of strings is ``[""]`` there, since YAML parameter
+    files know no empty list.
+    """
     return list(value) or [""] if parameter.type == "strings" else value
 
 

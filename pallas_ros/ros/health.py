@@ -8,15 +8,21 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from pallas_ros.messages.encode import to_stamp
 
 RECEIVED = "received "
-"""Before a topic's name in `/diagnostics`: how many different header stamps came, and the first and the last (ns): `Tally`."""
+"""Before a topic's name in `/diagnostics`: how many different header stamps came, and the first and
+the last (ns): `Tally`.
+"""
 
 STATE = "state"
 REFUSAL = "refusal"
-"""Names in `/diagnostics`: the node's lifecycle state, and why it refused its last transition where it did."""
+"""Names in `/diagnostics`: the node's lifecycle state, and why it refused its last transition where
+it did.
+"""
 
 SUBSCRIBERS = "subscribers of "
 PUBLISHERS = "publishers of "
-"""Before a topic's name in `/diagnostics`: how many others the node's publisher, or its subscription, of this topic is connected with."""
+"""Before a topic's name in `/diagnostics`: how many others the node's publisher, or its
+subscription, of this topic is connected with.
+"""
 
 TAPS = "_taps"
 """What the name of a node ends in that only holds subscriptions for the node named before it."""
@@ -24,7 +30,9 @@ TAPS = "_taps"
 
 @dataclass
 class Health:
-    """What a node says of itself once a second: ``level`` 0 well, 1 a warning, 2 an error; ``summary`` in words; figures."""
+    """What a node says of itself once a second: ``level`` 0 well, 1 a warning, 2 an error;
+    ``summary`` in words; figures.
+    """
 
     level: int = 0
     summary: str = ""
@@ -46,7 +54,9 @@ class Health:
 
 @dataclass(slots=True)
 class Tally:
-    """Header stamps of a topic that reached a callback: with a recording of the topic, how many did not (`figures.lost`)."""
+    """Header stamps of a topic that reached a callback: with a recording of the topic, how many did
+    not (`figures.lost`).
+    """
 
     stamps: int = 0
     first: int = 0
@@ -55,7 +65,9 @@ class Tally:
     def add(self, stamp: int) -> None:
         """Count a stamp that is not the last one again."""
         if stamp != self.last:
-            self.stamps, self.first, self.last = self.stamps + 1, self.first or stamp, stamp
+            self.stamps = self.stamps + 1
+            self.first = self.first or stamp
+            self.last = stamp
 
     def __str__(self) -> str:
         """Three numbers."""

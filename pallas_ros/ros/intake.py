@@ -1,4 +1,6 @@
-"""Whose messages a topic takes, and how many: decided by the publisher, before a message is deserialised. Needs no ROS."""
+"""Whose messages a topic takes, and how many: decided by the publisher, before a message is
+deserialised. Needs no ROS.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -8,16 +10,17 @@ _BURST_S = (
 )
 _MOST_PUBLISHERS = 64
 _LOOK_AGAIN_NS = _NS // 10  # in the graph, for the name of a publisher that is not known yet
-_GONE_NS = (
-    _NS // 2
-)  # a publisher silent for so long may be replaced by another of the expected name
+# a publisher silent for so long may be replaced by another of the expected name
+_GONE_NS = _NS // 2
 
 Names = Callable[[], Mapping[str, str]]
 """Publishers of the topic: gid to the node's full name."""
 
 
 def named(node: str, expected: str) -> bool:
-    """Whether the ``node`` of that full name is the ``expected`` one: any where that is empty, in any namespace without a slash."""
+    """Whether the ``node`` of that full name is the ``expected`` one: any where that is empty, in
+    any namespace without a slash.
+    """
     return expected in ("", node, node.rpartition("/")[2])
 
 
@@ -26,7 +29,8 @@ class RateLimit:
 
     def __init__(self, rate: float) -> None:
         """``rate`` in Hz."""
-        self._rate, self._most = rate, max(rate * _BURST_S, 2.0)
+        self._rate = rate
+        self._most = max(rate * _BURST_S, 2.0)
         self._buckets: dict[str, tuple[int, float]] = {}
 
     def admits(self, gid: str, now: int) -> bool:
@@ -43,13 +47,17 @@ class RateLimit:
 class OnePublisher:
     """One publisher at a time is listened to, and while ``locked`` no other takes its place.
 
-    With an ``expected`` name only nodes so called are listened to, and one that was restarted may go on where the other went silent.
-    Names can be forged; only SROS2 keeps a forger off the topic.
+    With an ``expected`` name only nodes so called are listened to, and one that was restarted may
+    go on where the other went silent. Names can be forged; only SROS2 keeps a forger off the topic.
     """
 
     def __init__(self, names: Names, locked: Callable[[], bool], expected: str = "") -> None:
-        """``expected``: a node's name, with its namespace where it begins with a slash; empty: whoever comes first."""
-        self._names, self._locked, self._expected = names, locked, expected
+        """``expected``: a node's name, with its namespace where it begins with a slash; empty: the
+        first publisher.
+        """
+        self._names = names
+        self._locked = locked
+        self._expected = expected
         self._known: Mapping[str, str] = {}
         self._looked = -_NS
         self._chosen: str | None = None
@@ -69,7 +77,8 @@ class OnePublisher:
 
     def _is_expected(self, gid: str, now: int) -> bool:
         if gid not in self._known and now - self._looked > _LOOK_AGAIN_NS:
-            self._known, self._looked = self._names(), now
+            self._known = self._names()
+            self._looked = now
         return gid in self._known and named(self._known[gid], self._expected)
 
 
@@ -83,7 +92,8 @@ class Intake:
 
     def __init__(self, rate: RateLimit, publisher: OnePublisher | None = None) -> None:
         """Without ``publisher`` anybody may publish."""
-        self._rate, self._publisher = rate, publisher
+        self._rate = rate
+        self._publisher = publisher
         self.flooded = self.unexpected = 0
 
     def admits(self, gid: str, now: int) -> bool:

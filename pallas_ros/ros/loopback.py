@@ -1,4 +1,6 @@
-"""A topic of bodies with one who listens in a process of its own: what publishing costs is measured on it."""
+"""A topic of bodies with one who listens in a process of its own: what publishing costs is measured
+on it.
+"""
 
 import subprocess
 import sys

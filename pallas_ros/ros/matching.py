@@ -1,4 +1,6 @@
-"""Publishers that a subscription does not hear: of another type, or with qualities of service that do not match."""
+"""Publishers that a subscription does not hear: of another type, or with qualities of service that
+do not match.
+"""
 
 from collections.abc import Iterable
 from typing import Any

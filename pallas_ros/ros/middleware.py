@@ -1,6 +1,8 @@
-"""How far this machine's nodes are heard, and the settings of Fast DDS: the same for every process of the package.
+"""How far this machine's nodes are heard, and the settings of Fast DDS: the same for every process
+of the package.
 
-By default nobody but this machine is heard or answered. A variable that the user has set always wins.
+By default nobody but this machine is heard or answered. A variable that the user has set always
+wins.
 """
 
 import argparse
@@ -24,18 +26,23 @@ _FAST_DDS_2 = ("humble", "iron", "jazzy")
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """``--discovery``, of every command that takes part in the graph; its value is for `prepare`."""
+    """``--discovery``, of every command that takes part in the graph; its value is for
+    `prepare`.
+    """
     parser.add_argument(
         "--discovery",
         choices=RANGES,
         default="",
-        help="who can find this program and is found by it: programs on this machine, or the whole network "
-        "(default: as ROS_AUTOMATIC_DISCOVERY_RANGE says, else localhost)",
+        help=(
+            "who can find this program and is found by it: programs on this machine, or the whole"
+            " network (default: as ROS_AUTOMATIC_DISCOVERY_RANGE says, else localhost)"
+        ),
     )
 
 
 def discovery(given: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that limit discovery: to ``given``, or where that is empty to this machine unless they are set already.
+    """The variables that limit discovery: to ``given``, or where that is empty to this machine
+    unless they are set already.
 
     Raises:
         PallasError: ``given`` is none of `RANGES`.
@@ -58,7 +65,8 @@ def profile(
     """The variables that load the package's Fast DDS profile; empty where it is not to be loaded.
 
     Args:
-        environment: the process's, with `discovery` applied. Settings of Fast DDS that it names are the user's, and stay.
+        environment: the process's, with `discovery` applied. Settings of Fast DDS that it names are
+            the user's, and stay.
         middleware: the name of ROS's middleware layer; a profile is for ``rmw_fastrtps_…`` only.
         folder: where Fast DDS looks for a profile by itself; by default the working directory.
     """
@@ -79,7 +87,8 @@ def profile(
     ros_decides = environment.get("ROS_STATIC_PEERS") or environment.get(_LOCALHOST_VARIABLE)
     if reach != "LOCALHOST" or ros_decides:
         return {name: str(files / "subnet.xml")}
-    # The profile limits the sockets themselves. ROS would add transports of its own, on every interface, next to it.
+    # The profile limits the sockets themselves. ROS would add transports of its own, on every
+    # interface, next to it.
     return {name: str(files / "localhost.xml"), RANGE_VARIABLE: _BY_PROFILE}
 
 

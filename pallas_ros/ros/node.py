@@ -1,4 +1,6 @@
-"""The base of every node here: a managed (lifecycle) node that is configured by described parameters and that no message can kill."""
+"""The base of every node here: a managed (lifecycle) node that is configured by described
+parameters and that no message can kill.
+"""
 
 import contextlib
 import inspect
@@ -35,7 +37,8 @@ from pallas_ros.runtime.realtime import ordinary_priority
 __all__ = ["ACTIVE", "CLOSING", "Health", "PallasNode"]
 
 Message = TypeVar("Message")
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
 
 DIAGNOSTICS_PERIOD_S = 1.0
 LINKS_PERIOD_S = 0.2
@@ -46,17 +49,21 @@ ACTIVE = "active"
 """What a node logs when it is; `pallas up` waits for it."""
 
 CLOSING = "closing"
-"""What a node's log begins with when it writes a file to its end before it stops; `pallas up` waits for it."""
+"""What a node's log begins with when it writes a file to its end before it stops; `pallas up` waits
+for it.
+"""
 
 
 class PallasNode(DescribedNode):
     """A thin adapter around one plain object.
 
-    A subclass overrides `configure` (build the object from ``self.settings``; subscribe, advertise, serve, set timers with the
-    methods below), and where it needs them `activate`, `deactivate`, `cleanup`, `reconfigure` and `health`. All of them may
+    A subclass overrides `configure` (build the object from ``self.settings``; subscribe, advertise,
+    serve, set timers with the methods below), and where it needs them `activate`, `deactivate`,
+    `cleanup`, `reconfigure` and `health`. All of them may
     raise `PallasError`: its sentence is logged and the transition (or the parameter) is refused.
 
-    Subscriptions and timers run while the node is active; everything made in `configure` goes with `cleanup` by itself.
+    Subscriptions and timers run while the node is active; everything made in `configure` goes with
+    `cleanup` by itself.
 
     Attributes:
         refusal: why the last transition was refused, or None.
@@ -68,7 +75,8 @@ class PallasNode(DescribedNode):
     """What is logged when the node is active."""
 
     def __init__(self, name: str, **kwargs: Any) -> None:
-        """Declare what `config/parameters/<name>.yaml` describes; ``kwargs`` go to `rclpy.node.Node`.
+        """Declare what `config/parameters/<name>.yaml` describes; ``kwargs`` go to
+        `rclpy.node.Node`.
 
         The node may be renamed (``__node:=``), its description is found by ``name``.
         """
@@ -112,10 +120,15 @@ class PallasNode(DescribedNode):
         """Let go of files, ports and threads; topics and timers are already gone."""
 
     def check(self) -> None:
-        """Raise `PallasError` to refuse ``self.settings`` before anything is changed: the node goes on as it was."""
+        """Raise `PallasError` to refuse ``self.settings`` before anything is changed: the node goes
+        on as it was.
+        """
 
     def reconfigure(self, changed: set[str]) -> None:
-        """Parameters changed while configured; the default builds the node anew. Raise `PallasError` to refuse the change."""
+        """Parameters changed while configured; the default rebuilds the node.
+
+        Raise `PallasError` to refuse the change.
+        """
         self._rebuild()
 
     def health(self) -> Health:
@@ -123,7 +136,9 @@ class PallasNode(DescribedNode):
         return Health()
 
     def links(self) -> dict[str, int]:
-        """Of every topic of the node, with how many others it is connected; the keys are as in `pallas_ros.ros.health`."""
+        """Of every topic of the node, with how many others it is connected; the keys are as in
+        `pallas_ros.ros.health`.
+        """
         found: dict[str, int] = {}
         for entity in self._entities:
             if isinstance(entity, LifecyclePublisher):
@@ -161,16 +176,19 @@ class PallasNode(DescribedNode):
         sourced: bool = False,
         always: bool = False,
     ) -> Subscription[Any]:
-        """Have ``callback`` called with each message while the node is active; what it raises is counted and said, not passed on.
+        """Have ``callback`` called with each message while the node is active; what it raises is
+        counted and said, not passed on.
 
         Args:
             kind: the type of the messages.
             topic: its name.
             callback: takes a message.
             qos: how it travels.
-            raw: the callback gets the serialised bytes (`pallas_ros.messages.wire`) of messages that begin with a header.
-            newest: of messages that came in while the node was busy only each publisher's newest is passed on, the others are counted as
-                skipped: whoever cannot keep up leaves frames out, and never lags behind.
+            raw: the callback gets the serialised bytes (`pallas_ros.messages.wire`) of messages
+                that begin with a header.
+            newest: of messages that came in while the node was busy only each publisher's newest is
+                passed on, the others are counted as skipped: a node that cannot keep up skips
+                frames, and never lags behind.
             intake: refuses messages by their publisher, before anything is done with them.
             sourced: the callback takes the publisher's gid too, in hexadecimal digits.
             always: the callback is called in any state once configured.
@@ -218,8 +236,8 @@ class PallasNode(DescribedNode):
     def pending(self, topic: str) -> Iterator[Any]:
         """Take what else has come in on a topic; called by itself after each message.
 
-        rclpy 9.1's EventsExecutor takes one message for each event and loses events in a burst: what it then leaves unread would make
-        every later message late by as much, for ever.
+        rclpy 9.1's EventsExecutor takes one message for each event and loses events in a burst:
+        what it then leaves unread would make every later message late by as much, for ever.
         """
         for message, _ in self._pending(self._topics[topic]):
             self._count(topic, message)
@@ -238,8 +256,9 @@ class PallasNode(DescribedNode):
     ) -> Timer:
         """Have ``callback`` called each ``period_s`` seconds while the node is active.
 
-        The seconds are those of /clock where ``use_sim_time`` is set, and else of a clock that nobody can set: were they the machine's,
-        no timer would run for an hour after it was set back by one. ``steady``: of that clock in any case.
+        The seconds are those of /clock where ``use_sim_time`` is set, and else of a clock that
+        nobody can set: were they the machine's, no timer would run for an hour after it was set
+        back by one. ``steady``: of that clock in any case.
         """
         name = f"timer {getattr(callback, '__name__', '')}".strip()
         timer = self._periodic(period_s, self._guarded(name, callback), steady=steady)
@@ -263,16 +282,19 @@ class PallasNode(DescribedNode):
     def serve(
         self, kind: type[Any], name: str, callback: Callable[[Any, Any], Any]
     ) -> Service[Any, Any]:
-        """Offer a service, answered in any state once configured; a `PallasError` becomes ``success = False`` and its sentence.
+        """Offer a service, answered in any state once configured; a `PallasError` becomes ``success
+        = False`` and its sentence.
 
-        ``callback`` may be a coroutine function, which awaits a `future` that another callback completes.
+        ``callback`` may be a coroutine function, which awaits a `future` that another callback
+        completes.
         """
         what = f"service {name}"
 
         def refused(error: Exception, response: Any) -> Any:
             sentence = self._complain(what, error)
             if hasattr(response, "success"):
-                response.success, response.message = False, sentence
+                response.success = False
+                response.message = sentence
             return response
 
         def answer(request: Any, response: Any) -> Any:
@@ -289,9 +311,8 @@ class PallasNode(DescribedNode):
                 return refused(error, response)
 
         later = inspect.iscoroutinefunction(callback)
-        group = (
-            ReentrantCallbackGroup() if later else None
-        )  # in the default group nothing else would run meanwhile
+        # in the default group nothing else would run meanwhile
+        group = ReentrantCallbackGroup() if later else None
         service: Service[Any, Any] = self.create_service(
             kind, name, answer_later if later else answer, callback_group=group
         )
@@ -303,7 +324,9 @@ class PallasNode(DescribedNode):
         return Future(executor=self.executor)
 
     def say(self, sentence: str, *, key: str | None = None) -> None:
-        """Log a warning, the same one (or one of the same ``key``) not more often than every few seconds."""
+        """Log a warning, the same one (or one of the same ``key``) not more often than every few
+        seconds.
+        """
         key = key or sentence
         now = time.monotonic()
         if now - self._last_said.get(key, -REPEAT_S) >= REPEAT_S:
@@ -394,7 +417,8 @@ class PallasNode(DescribedNode):
         if not self._touched:
             return
         self._configured = self._touched = False
-        entities, self._entities = self._entities, []
+        entities = self._entities
+        self._entities = []
         for entity in entities:
             if isinstance(entity, LifecyclePublisher):
                 self.destroy_lifecycle_publisher(entity)
@@ -408,7 +432,7 @@ class PallasNode(DescribedNode):
         self._attempt("cleanup", self.cleanup)
 
     def _rebuild(self, *, active: bool | None = None) -> None:
-        """Build the node anew; ``active`` says in which state to leave it (None: as it is)."""
+        """Rebuild the node; ``active`` says in which state to leave it (None: as it is)."""
         active = self.active if active is None else active
         if self.active:
             self.active = False
@@ -479,7 +503,9 @@ class PallasNode(DescribedNode):
             health = self.health() if self._configured else Health()
         except Exception as error:
             health = Health(2, f"health: {error}")
-        state = "active" if self.active else "inactive" if self._configured else "unconfigured"
+        state = "inactive" if self._configured else "unconfigured"
+        if self.active:
+            state = "active"
         received = {
             RECEIVED + topic: tally for topic, tally in self._tallies.items() if tally.stamps
         }
@@ -493,12 +519,15 @@ class PallasNode(DescribedNode):
             **self._clock_watch.figures(),
             **health.values,
         }
-        level, summary = health.level, health.summary or state
+        level = health.level
+        summary = health.summary or state
         if any(count for name, count in self._counts.items() if name.startswith("errors of ")):
             values["last error"] = self._last_error
             level = max(level, 1)
         if self.refusal and not self.active:
-            level, summary, values[REFUSAL] = 2, self.refusal, self.refusal
+            level = 2
+            summary = self.refusal
+            values[REFUSAL] = self.refusal
         name = self.get_fully_qualified_name().lstrip("/")
         self._diagnostics.publish(Health(level, summary, values).message(name, self.now()))
 
@@ -509,7 +538,9 @@ class PallasNode(DescribedNode):
                 self.get_logger().warning(sentence)
 
     def _publish_links(self) -> None:
-        """At once where something has connected or gone, and often before the node is active: whoever starts the graph waits for it."""
+        """At once where something has connected or gone, and often before the node is active: the
+        lifecycle manager waits for it.
+        """
         if not self.active or self.links() != self._told_links:
             self._publish_health()
 
@@ -540,7 +571,9 @@ class PallasNode(DescribedNode):
 
 
 def _message_and_info(arrived: tuple[Any, ...]) -> tuple[Any, Any]:
-    """What an executor calls back with: a message, both, or both as a tuple (rclpy 9.1's EventsExecutor)."""
+    """What an executor calls back with: a message, both, or both as a tuple (rclpy 9.1's
+    EventsExecutor).
+    """
     if len(arrived) == 1:
         arrived = arrived[0] if isinstance(arrived[0], tuple) else (arrived[0], None)
     message, info = arrived
@@ -548,6 +581,8 @@ def _message_and_info(arrived: tuple[Any, ...]) -> tuple[Any, Any]:
 
 
 def _source(info: Any) -> str:
-    """The gid of a message's publisher in hexadecimal digits; empty where the middleware does not say."""
+    """The gid of a message's publisher in hexadecimal digits; empty where the middleware does not
+    say.
+    """
     gid = (info or {}).get("publisher_gid")
     return bytes(gid["data"]).hex() if gid else ""

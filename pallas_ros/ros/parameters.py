@@ -1,4 +1,5 @@
-"""Parameters as data: `config/parameters/<node>.yaml` says of each its type, default, range and meaning.
+"""Parameters as data: `config/parameters/<node>.yaml` says of each its type, default, range and
+meaning.
 
 The format, a mapping of names to::
 
@@ -63,11 +64,8 @@ class Parameter:
     def wants(self) -> str:
         """What a value must be, in words: "a float from 30.0 to 400.0 Hz"."""
         scalar = self.type.rstrip("s") if self.is_list else self.type
-        words = (
-            f"a list of {scalar}s"
-            if self.is_list
-            else f"{'an' if scalar == 'int' else 'a'} {scalar}"
-        )
+        article = "an" if scalar == "int" else "a"
+        words = f"a list of {scalar}s" if self.is_list else f"{article} {scalar}"
         if self.length is not None:
             low, high = self.length
             words += f" ({low} of them)" if low == high else f" ({low} to {high} of them)"
@@ -117,15 +115,17 @@ OF_EVERY_NODE = (
         "autostart",
         "bool",
         True,
-        "Configure and activate without waiting to be told; false where a lifecycle manager or a launch file drives the node.",
+        "Configure and activate without waiting for a transition request; false where a lifecycle"
+        " manager or a launch file drives the node.",
         read_only=True,
     ),
     Parameter(
         "priority",
         "int",
         0,
-        "Real-time priority (SCHED_FIFO) of the process, a warning where that is not permitted; 0 for none, "
-        "-1 for 20 where it is permitted and there are two cores, without a word elsewhere.",
+        "Real-time priority (SCHED_FIFO) of the process, a warning where that is not permitted; 0"
+        " for none, -1 for 20 where it is permitted and there are two cores, without a word"
+        " elsewhere.",
         range=(-1, 99),
         read_only=True,
     ),
@@ -138,11 +138,15 @@ OF_EVERY_NODE = (
         read_only=True,
     ),
 )
-"""Parameters that no description needs to repeat. Where several nodes share a process, the highest priority (-1 above 0) and all their cores hold."""
+"""Parameters that no description needs to repeat.
+
+Where several nodes share a process, the highest priority (-1 above 0) and all their cores hold.
+"""
 
 
 def describe(node: str, folder: Path | None = None) -> dict[str, Parameter]:
-    """The parameters of a node (its entry point's name), by name, as described in `config/parameters/<node>.yaml`.
+    """The parameters of a node (its entry point's name), by name, as described in
+    `config/parameters/<node>.yaml`.
 
     Raises:
         PallasError: the description is missing or is not of the format above.
@@ -161,11 +165,13 @@ def _parse(path: Path, name: str, entry: Any) -> Parameter:
         or not {"type", "default", "description"} <= entry.keys() <= _KEYS
     ):
         raise PallasError(
-            f"{path}: parameter '{name}' needs type, default and description, and may have {', '.join(sorted(_KEYS))}"
+            f"{path}: parameter '{name}' needs type, default and description, and may have"
+            f" {', '.join(sorted(_KEYS))}"
         )
     if entry["type"] not in TYPES:
         raise PallasError(
-            f"{path}: parameter '{name}' has type '{entry['type']}', which is none of {', '.join(TYPES)}"
+            f"{path}: parameter '{name}' has type '{entry['type']}', which is none of"
+            f" {', '.join(TYPES)}"
         )
     fields: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) and key != "default" else value

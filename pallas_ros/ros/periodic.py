@@ -7,11 +7,13 @@ OVERDUE = 2.0
 
 
 class Periodic:
-    """One callback of a node's clock: called at the executor's event, and by the node between two messages where that does not come.
+    """One callback of a node's clock: called at the executor's event, and by the node between two
+    messages where that does not come.
 
-    rclpy 9.1's EventsExecutor takes events in the order in which they came. To a node that gets more messages than it can work off, the
-    events of its timers would come later and later (400 messages a second, 60 ms of work each: no timer ran in 8 s), and with them its
-    watchdogs and its diagnostics.
+    rclpy 9.1's EventsExecutor takes events in the order in which they came. To a node that gets
+    more messages than it can work off, the events of its timers would come later and later (400
+    messages a second, 60 ms of work each: no timer ran in 8 s), and with them its watchdogs and its
+    diagnostics.
 
     Args:
         period_s: s of the node's clock.
@@ -22,7 +24,9 @@ class Periodic:
     def __init__(
         self, period_s: float, callback: Callable[[], None], now: Callable[[], int]
     ) -> None:
-        self._period, self._callback, self._now = period_s * 1e9, callback, now
+        self._period = period_s * 1e9
+        self._callback = callback
+        self._now = now
         self._last = now()
         self._ahead = False  # called by the node: events for calls already made may still come
 

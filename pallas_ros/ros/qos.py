@@ -8,7 +8,10 @@ SENSOR = QoSProfile(
     reliability=ReliabilityPolicy.BEST_EFFORT,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""IMU samples: a late one is worth nothing, so none is sent twice. Half a second of depth, so that a stall loses none."""
+"""IMU samples: a late one is worth nothing, so none is sent twice.
+
+Half a second of depth, so that a stall loses none.
+"""
 
 REPLAYED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -16,7 +19,10 @@ REPLAYED = QoSProfile(
     reliability=ReliabilityPolicy.BEST_EFFORT,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""IMU samples out of a bag: none is too late, and a slow machine takes them all. Best effort, as `ros2 bag play` offers them."""
+"""IMU samples out of a bag: none is too late, and a slow machine takes them all.
+
+Best effort, as `ros2 bag play` offers them.
+"""
 
 STREAM = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -32,7 +38,8 @@ NEWEST = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""Bodies and joint states for whoever wants the newest only (`PallasNode.subscribe`): deep, so that after a stall of less than a second the others
+"""Bodies and joint states for subscribers that want only the newest (`PallasNode.subscribe`): deep,
+so that after a stall of less than a second the others
 are skipped and counted, where ten would have been overwritten unseen."""
 
 LATCHED = QoSProfile(
@@ -41,7 +48,7 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-"""What a late joiner must still be told: the calibration in force, the robot's description."""
+"""What a late joiner must still receive: the calibration in force, the robot's description."""
 
 ANY_OFFER = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -49,4 +56,7 @@ ANY_OFFER = QoSProfile(
     reliability=ReliabilityPolicy.BEST_EFFORT,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""What a safety input asks for: every publisher matches, best effort or reliable, latched or not. What is latched needs `LATCHED` besides."""
+"""What a safety input asks for: every publisher matches, best effort or reliable, latched or not.
+
+What is latched needs `LATCHED` besides.
+"""

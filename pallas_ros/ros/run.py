@@ -23,7 +23,9 @@ from pallas_ros.runtime.realtime import pin_to_cores, raise_priority, release_me
 
 GROUP = "pallas.nodes"
 PARENT_VARIABLE = "PALLAS_PARENT"
-"""Process id of the `pallas up` that started this node: should it die, even by kill -9, the node goes too."""
+"""Process id of the `pallas up` that started this node: should it die, even by kill -9, the node
+goes too.
+"""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SPIN_S = 0.1
@@ -53,9 +55,9 @@ def node_class(name: str) -> Callable[..., PallasNode]:
 def make_executor() -> Executor:
     """rclpy's EventsExecutor where there is one (Kilted and later), else the single-threaded one.
 
-    Measured, four IMU topics at 100 Hz: all messages delivered, a median of 0.45 ms for 0.61, half the processor time (5 % of a core
-    for 10 %). Only its `spin_once` is used: in rclpy 9.1 its `spin` runs no timer and burns a core
-    when idle.
+    Measured, four IMU topics at 100 Hz: all messages delivered, a median of 0.45 ms for 0.61, half
+    the processor time (5 % of a core for 10 %). Only its `spin_once` is used: in rclpy 9.1 its
+    `spin` runs no timer and burns a core when idle.
     """
     if os.environ.get("PALLAS_EXECUTOR") != "single_threaded":
         try:
@@ -68,14 +70,17 @@ def make_executor() -> Executor:
 
 
 class _Stopped(BaseException):
-    """A signal came while nodes were starting: whatever they wait for is not waited for any longer."""
+    """A signal came while nodes were starting: whatever they wait for is not waited for
+    any longer.
+    """
 
 
 def run(nodes: Sequence[PallasNode]) -> int:
     """Spin ``nodes`` until SIGINT, SIGTERM or SIGHUP, then stop them in order; the exit status.
 
-    Those that start by themselves are configured last to first, so that the ports of simulated sensors exist when they are looked for,
-    and activated first to last, so that whoever listens is ready before the sensors begin.
+    Those that start by themselves are configured last to first, so that the ports of simulated
+    sensors exist when they are looked for, and activated first to last, so that subscribers are
+    ready before the sensors begin.
 
     Raises:
         PallasError: a node was refused, or found that the process has to end (`PallasNode.fatal`).
@@ -85,7 +90,7 @@ def run(nodes: Sequence[PallasNode]) -> int:
     def stop(number: int, _: object) -> None:
         nonlocal stopping
         if stopping and number == signal.SIGTERM:
-            os._exit(1)  # whoever asks a second time, and firmly, has waited long enough
+            os._exit(1)  # a second signal ends the process at once
         stopping = True
         if not spinning or any(node.building for node in nodes):
             raise _Stopped
@@ -140,7 +145,9 @@ def _cores(nodes: Sequence[PallasNode]) -> tuple[list[int], Callable[[str], None
 
 
 def _settle(nodes: Sequence[PallasNode]) -> bool:
-    """Once all ``nodes`` are configured, and their models loaded: settle the memory and take the priority they ask for; whether it is done."""
+    """Once all ``nodes`` are configured, and their models loaded: settle the memory and take the
+    priority they ask for; whether it is done.
+    """
     if not all(node.configured for node in nodes):
         return False
     settle_memory()
@@ -163,7 +170,8 @@ def die_with_parent() -> None:
 
 
 def main(wanted: Sequence[tuple[str, Sequence[str]]]) -> int:
-    """Run nodes in this process: each the name of its entry point and its ROS arguments (``--ros-args ...``), which hold for it alone.
+    """Run nodes in this process: each the name of its entry point and its ROS arguments
+    (``--ros-args ...``), which hold for it alone.
 
     Returns:
         0 after a stop by signal, 2 with one sentence on standard error where something was refused.
@@ -199,7 +207,8 @@ def _in_words(error: Exception) -> str:
     text = " ".join(re.sub(r",? at /\S+:\d+", "", str(error)).split())
     if "security libraries" in text:
         return (
-            "ROS is to run with security (ROS_SECURITY_ENABLE), but this Fast DDS is built without it, as that of the wheels is: "
-            "use an installation from ROS's own packages, or unset ROS_SECURITY_ENABLE"
+            "ROS is to run with security (ROS_SECURITY_ENABLE), but this Fast DDS is built without"
+            " it, as that of the wheels is: use an installation from ROS's own packages, or unset"
+            " ROS_SECURITY_ENABLE"
         )
     return f"ROS does not start: {text[:300]}"

@@ -44,35 +44,42 @@ class Stream(ABC):
         """One frame through the model; the state moves on.
 
         Args:
-            inputs: every data input, name to array of its shape (anything that broadcasts to it), finite.
+            inputs: every data input, name to array of its shape (anything that broadcasts to it),
+                finite.
 
         Returns:
             The data outputs, float32: views into buffers that the next step overwrites.
 
         Raises:
-            PallasError: an input is missing, of the wrong shape or not finite; the state is untouched.
+            PallasError: an input is missing, of the wrong shape or not finite; the state is
+                untouched.
         """
         for name, buffer in self._input_buffers.items():
             try:
                 buffer[...] = inputs[name]
             except KeyError:
                 raise PallasError(
-                    f"the model's input '{name}' is missing: it needs {', '.join(self._input_buffers)}"
+                    f"the model's input '{name}' is missing: it needs"
+                    f" {', '.join(self._input_buffers)}"
                 ) from None
             except ValueError:
                 raise PallasError(
-                    f"the model's input '{name}' has shape {np.shape(inputs[name])}, wanted is {buffer.shape}"
+                    f"the model's input '{name}' has shape {np.shape(inputs[name])}, wanted is"
+                    f" {buffer.shape}"
                 ) from None
             if not math.isfinite(
                 np.vdot(buffer, buffer)
             ):  # a tenth of the price of isfinite().all(), and no sound input overflows it
                 raise PallasError(
-                    f"the model's input '{name}' holds a value that is not finite: the frame must be dropped"
+                    f"the model's input '{name}' holds a value that is not finite: the frame must"
+                    " be dropped"
                 )
         return self._run()
 
     def warm_up(self, frames: int = 20) -> None:
-        """Run ``frames`` frames of zeros, so that memory is touched and kernels are chosen before the first real one; then reset."""
+        """Run ``frames`` frames of zeros, so that memory is touched and kernels are chosen before
+        the first real one; then reset.
+        """
         zeros = {name: np.zeros(shape, dtype=np.float32) for name, shape in self.inputs.items()}
         for _ in range(frames):
             self.step(zeros)

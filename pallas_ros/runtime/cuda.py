@@ -1,7 +1,8 @@
 """The dozen calls of the CUDA driver that the TensorRT backend needs, through ``ctypes``.
 
-The driver's library comes with every NVIDIA GPU, on a Jetson as on a server, so nothing else need be installed and no toolkit version has to match.
-Never executed on a GPU by its authors; see ``docs/evidence/performance.md``.
+The driver's library comes with every NVIDIA GPU, on a Jetson as on a server, so nothing else need
+be installed and no toolkit version has to match. Never executed on a GPU by its authors; see
+``docs/evidence/performance.md``.
 """
 
 import ctypes
@@ -39,7 +40,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 }
 _STREAM_NON_BLOCKING = 1
 _CAPTURE_THREAD_LOCAL = 1
-_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+_CAPABILITY_MAJOR = 75
+_CAPABILITY_MINOR = 76
 
 
 class Cuda:
@@ -65,7 +67,10 @@ class Cuda:
             ) from None
         for name, arguments in _SIGNATURES.items():
             getattr(self._library, name).argtypes = arguments
-        count, handle, context, stream = c_int(), c_int(), c_void_p(), c_void_p()
+        count = c_int()
+        handle = c_int()
+        context = c_void_p()
+        stream = c_void_p()
         self._call("cuInit", 0)
         self._call("cuDeviceGetCount", byref(count))
         if not 0 <= device < count.value:
@@ -77,7 +82,8 @@ class Cuda:
         text = ctypes.create_string_buffer(128)
         self._call("cuDeviceGetName", text, len(text), handle)
         self.name = text.value.decode(errors="replace")
-        major, minor = c_int(), c_int()
+        major = c_int()
+        minor = c_int()
         self._call("cuDeviceGetAttribute", byref(major), _CAPABILITY_MAJOR, handle)
         self._call("cuDeviceGetAttribute", byref(minor), _CAPABILITY_MINOR, handle)
         self.capability = f"{major.value}.{minor.value}"
@@ -88,11 +94,14 @@ class Cuda:
         status = getattr(self._library, function)(*arguments)
         if status != 0:
             raise PallasError(
-                f"the NVIDIA driver refused {function} (CUDA error {status}): use the onnxruntime backend"
+                f"the NVIDIA driver refused {function} (CUDA error {status}): use the onnxruntime"
+                " backend"
             )
 
     def make_current(self) -> None:
-        """Bind the context to the calling thread; cheap, and needed where an executor changes threads."""
+        """Bind the context to the calling thread; cheap, and needed where an executor changes
+        threads.
+        """
         self._call("cuCtxSetCurrent", self._context)
 
     def device_buffer(self, size: int) -> int:
@@ -102,8 +111,11 @@ class Cuda:
         return address.value
 
     def pinned_array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Float32 zeros in page-locked memory, which the GPU reads and writes without a staging copy."""
-        size, address = int(np.prod(shape)), c_void_p()
+        """Float32 zeros in page-locked memory, which the GPU reads and writes without a staging
+        copy.
+        """
+        size = int(np.prod(shape))
+        address = c_void_p()
         self._call("cuMemHostAlloc", byref(address), size * 4, 0)
         array = np.ctypeslib.as_array(
             ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), shape=(size,)
@@ -141,7 +153,8 @@ class Cuda:
         Returns:
             A handle for ``launch``.
         """
-        graph, executable = c_void_p(), c_void_p()
+        graph = c_void_p()
+        executable = c_void_p()
         self._call("cuStreamBeginCapture_v2", self.stream, _CAPTURE_THREAD_LOCAL)
         try:
             work()

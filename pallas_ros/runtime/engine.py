@@ -1,6 +1,8 @@
-"""TensorRT engines: built from a model file, kept in the user's cache. Works with ``tensorrt`` and ``tensorrt_rtx`` alike.
+"""TensorRT engines: built from a model file, kept in the user's cache. Works with ``tensorrt`` and
+``tensorrt_rtx`` alike.
 
-Building needs no GPU with TensorRT for RTX (ahead of time, for a named compute capability); running does.
+Building needs no GPU with TensorRT for RTX (ahead of time, for a named compute capability); running
+does.
 """
 
 import importlib
@@ -18,7 +20,9 @@ from pallas_ros.runtime.cuda import Cuda
 from pallas_ros.runtime.model_file import ModelFile
 
 PRECISIONS = ("fp32", "tf32")
-"""No fp16: it does not hold a frame counter exactly, and a step this small is bound by launches, not by arithmetic."""
+"""No fp16: it does not hold a frame counter exactly, and a step this small is bound by launches,
+not by arithmetic.
+"""
 
 _MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 
@@ -39,7 +43,8 @@ def tensorrt() -> ModuleType:
                 f"TensorRT ({name}) is installed but does not load: {error}"
             ) from None
     raise PallasError(
-        "TensorRT is not installed: pip install 'pallas-ros[tensorrt]', or use the onnxruntime backend"
+        "TensorRT is not installed: pip install 'pallas-ros[tensorrt]', or use the onnxruntime"
+        " backend"
     )
 
 
@@ -52,7 +57,8 @@ def build_engine(
         model: the model.
         batch: bodies stepped together; fixed in the engine.
         precision: ``fp32``, or ``tf32`` for tensor cores with 10-bit mantissas.
-        capability: e.g. ``"8.6"``: build ahead of time for such GPUs (TensorRT for RTX only); None: for the GPU in this machine.
+        capability: e.g. ``"8.6"``: build ahead of time for such GPUs (TensorRT for RTX only); None:
+            for the GPU in this machine.
 
     Returns:
         The serialized engine.
@@ -87,7 +93,8 @@ def build_engine(
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise PallasError(
-            f"TensorRT {trt.__version__} could not build an engine from {model.path}: its own message is above; use the onnxruntime backend"
+            f"TensorRT {trt.__version__} could not build an engine from {model.path}: its own"
+            " message is above; use the onnxruntime backend"
         )
     return bytes(engine)
 
@@ -97,7 +104,8 @@ def _target(trt: Any, config: Any, capability: str) -> None:
     target = getattr(known, "SM" + capability.replace(".", ""), None)
     if target is None:
         raise PallasError(
-            f"{trt.__name__} {trt.__version__} cannot build ahead of time for compute capability {capability}"
+            f"{trt.__name__} {trt.__version__} cannot build ahead of time for compute capability"
+            f" {capability}"
         )
     config.num_compute_capabilities = 1
     config.set_compute_capability(target, 0)
@@ -109,7 +117,9 @@ def cache_folder() -> Path:
 
 
 def engine_path(model: ModelFile, cuda: Cuda, batch: int, precision: str) -> Path:
-    """The file of an engine; its name changes with the model, the GPU, the TensorRT library, the batch and the precision."""
+    """The file of an engine; its name changes with the model, the GPU, the TensorRT library, the
+    batch and the precision.
+    """
     trt = tensorrt()
     parts = (
         model.path.stem,
@@ -128,12 +138,15 @@ def engine_path(model: ModelFile, cuda: Cuda, batch: int, precision: str) -> Pat
 
 
 def cached_engine(model: ModelFile, cuda: Cuda, batch: int, precision: str, log: Log) -> bytes:
-    """The engine for this GPU, from the cache, or built and put there (written whole, then renamed)."""
+    """The engine for this GPU, from the cache, or built and put there (written whole, then
+    renamed).
+    """
     path = engine_path(model, cuda, batch, precision)
     if path.is_file():
         return path.read_bytes()
     log(
-        f"building the TensorRT engine of {model.path.name} for {cuda.name} (once, up to some minutes)"
+        f"building the TensorRT engine of {model.path.name} for {cuda.name} (once, up to some"
+        " minutes)"
     )
     start = time.monotonic()
     engine = build_engine(model, batch, precision)

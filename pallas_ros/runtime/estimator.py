@@ -1,4 +1,6 @@
-"""The body of an operator from the four sensors, frame by frame: features, the network's step, forward kinematics, root translation, confidence."""
+"""The body of an operator from the four sensors, frame by frame: features, the network's step,
+forward kinematics, root translation, confidence.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +24,17 @@ from pallas_ros.runtime.root import RootTracker
 F64 = NDArray[np.float64]
 
 ACCELERATION_FRAMES = 5
-"""Frames over which acceleration is averaged; it lags two frames by that, as in training (`SensorErrors.delay`)."""
+"""Frames over which acceleration is averaged; it lags two frames by that, as in training
+(`SensorErrors.delay`).
+"""
 ACCELERATION_LIMIT = 6.0
 """Accelerations are held to this many g, as in training."""
 HALF_CONFIDENCE_M = 0.25
 """Expected error of a joint's position at which confidence is one half."""
 DRIFT_PER_METRE = 0.35
-"""Standard deviation of the root's translation, as a part of the way walked (docs/evidence/body.md has what was measured)."""
+"""Standard deviation of the root's translation, as a part of the way walked (docs/evidence/body.md
+has what was measured).
+"""
 _DRIVEN: dict[str, list[int]] = {
     "pelvis": list(range(len(JOINTS))),
     "neck": [JOINT_INDEX[name] for name in ("spine1", "spine2", "spine3", "neck", "head")],
@@ -41,21 +47,24 @@ _DEPENDENT: dict[str, list[int]] = {
     "neck": [joint for joint in UPPER_JOINTS if joint != 0],
 }
 """Joints whose place depends on a site: with the trunk, all that hangs on it."""
-FRESH_S, STALE_S = 0.04, 0.1
-"""Age of a site's newest sample up to which it is as good as new (a sensor of 30 Hz), and from which nothing is known of its
+FRESH_S = 0.04
+STALE_S = 0.1
+"""Age of a site's newest sample up to which it is as good as new (a sensor of 30 Hz), and from
+which nothing is known of its
 joints: an arm that follows them must have begun its stop by then."""
 
 
 class BodyEstimator:
     """Runs the network on frames of the four sensors, and of those worn besides.
 
-    The network knows one stature; accelerations are scaled to it and velocities back. Everything it sees and says is in the waist's
-    heading frame, so that the operator may face anywhere.
+    The network knows one stature; accelerations are scaled to it and velocities back. Everything it
+    sees and says is in the waist's heading frame, so that the operator may face anywhere.
     """
 
     def __init__(self, stream: Stream, skeleton: Skeleton) -> None:
         """``stream``: an open PALLAS model of batch 1; ``skeleton``: the operator's."""
-        self._stream, self._skeleton = stream, skeleton
+        self._stream = stream
+        self._skeleton = skeleton
         self._scale = skeleton.height / Skeleton.from_height().height
         self._soles = skeleton.rest_positions[:, 2]
         self._inputs = {
@@ -67,7 +76,10 @@ class BodyEstimator:
         self.reset()
 
     def reset(self, p_world_pelvis: F64 | None = None) -> None:
-        """Forget the past. The root begins at ``p_world_pelvis`` (3,) m, by default over the origin, standing."""
+        """Forget the past.
+
+        The root begins at ``p_world_pelvis`` (3,) m, by default over the origin, standing.
+        """
         self._stream.reset()
         self._count[:] = 0.0
         if "extra" in self._inputs:
@@ -82,7 +94,8 @@ class BodyEstimator:
             PallasError: the frame holds a value that is not finite; nothing has changed then.
         """
         heading = float(rotations.heading(frame.orientation[0]))
-        cos, sin = np.cos(heading), np.sin(heading)
+        cos = np.cos(heading)
+        sin = np.sin(heading)
         R_world_heading = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
         out = self._infer(frame, R_world_heading)
         R_world_joint = R_world_heading @ np.asarray(
@@ -116,7 +129,9 @@ class BodyEstimator:
         )
 
     def _infer(self, frame: ImuFrame, R_world_heading: F64) -> dict[str, NDArray[np.float32]]:
-        """The network's outputs; the acceleration's filter moves on only if the network took the frame."""
+        """The network's outputs; the acceleration's filter moves on only if the network took the
+        frame.
+        """
         newest = np.concatenate((frame.acceleration, np.zeros((len(EXTRA_SITES), 3))))
         if frame.extra is not None:
             places = [len(SITES) + EXTRA_SITES.index(site) for site in frame.extra.sites]
@@ -125,7 +140,8 @@ class BodyEstimator:
         if self._fresh:
             accelerations[:] = newest
         every = accelerations.mean(axis=0) @ R_world_heading / (MODEL_GRAVITY * self._scale)
-        smooth, smooth_extra = every[: len(SITES)], every[len(SITES) :]
+        smooth = every[: len(SITES)]
+        smooth_extra = every[len(SITES) :]
         R_heading_site = R_world_heading.T @ rotations.to_matrix(frame.orientation)
         imu = self._inputs["imu"].reshape(len(SITES), 12)
         imu[:, :3] = np.clip(smooth, -ACCELERATION_LIMIT, ACCELERATION_LIMIT)
@@ -134,11 +150,15 @@ class BodyEstimator:
         if "extra" in self._inputs and (count.any() or self._count.any()):
             self._put_extra(frame.extra, count, smooth_extra, R_world_heading)
         out = self._stream.step(self._inputs)
-        self._accelerations, self._count, self._fresh = accelerations, count, False
+        self._accelerations = accelerations
+        self._count = count
+        self._fresh = False
         return dict(out)
 
     def _counts(self, extra: ExtraFrame | None) -> F64:
-        """How much each optional sensor counts now: nothing while it is silent, then more and more; fully from a beginning on."""
+        """How much each optional sensor counts now: nothing while it is silent, then more and more;
+        fully from a beginning on.
+        """
         count = np.zeros(len(EXTRA_SITES))
         if extra is None:
             return count
@@ -150,7 +170,9 @@ class BodyEstimator:
     def _put_extra(
         self, extra: ExtraFrame | None, count: F64, smooth: F64, R_world_heading: F64
     ) -> None:
-        """Write the optional sensors' inputs: (7, 13), see `pallas_ros.data.virtual_imu.extra_features`."""
+        """Write the optional sensors' inputs: (7, 13), see
+        `pallas_ros.data.virtual_imu.extra_features`.
+        """
         rows = self._inputs["extra"].reshape(len(EXTRA_SITES), PER_EXTRA)
         rows[:] = 0.0
         if extra is None:
@@ -166,7 +188,9 @@ class BodyEstimator:
     def _trust(
         self, frame: ImuFrame, deviation: F64
     ) -> tuple[F64, NDArray[np.bool_], tuple[str, ...]]:
-        """Confidence (22,), validity (22,) and remarks, from the network's own deviation and from what the sensors say of themselves."""
+        """Confidence (22,), validity (22,) and remarks, from the network's own deviation and from
+        what the sensors say of themselves.
+        """
         confidence = 1.0 / (1.0 + 3.0 * np.square(deviation / HALF_CONFIDENCE_M))
         confidence[0] = 1.0
         valid = np.ones(len(JOINTS), dtype=bool)

@@ -1,7 +1,9 @@
-"""A released model file: an ONNX graph of one streaming step, with one JSON document inside that says what it was made for.
+"""A released model file: an ONNX graph of one streaming step, with one JSON document inside that
+says what it was made for.
 
-Every input ``state_X`` has an output ``next_X`` of the same shape and starts at zero; the other inputs and outputs are the data. The first axis of each
-tensor is the batch, symbolic in the file (``batch``, 1 to 16) and fixed when the model is opened. All data are float32.
+Every input ``state_X`` has an output ``next_X`` of the same shape and starts at zero; the other
+inputs and outputs are the data. The first axis of each tensor is the batch, symbolic in the file
+(``batch``, 1 to 16) and fixed when the model is opened. All data are float32.
 """
 
 import hashlib
@@ -18,7 +20,8 @@ from pallas_ros.files.opening import read_bytes
 METADATA_KEY = "pallas"
 BATCH_AXIS = "batch"
 MAX_BATCH = 16
-STATE, NEXT = "state_", "next_"
+STATE = "state_"
+NEXT = "next_"
 MAX_BYTES = 500_000_000
 """ONNX Runtime needs several times as much; the released models are below 20 MB."""
 UNSIGNED = "0" * 64
@@ -36,7 +39,8 @@ class ModelFile:
     Attributes:
         path: where it was read.
         data: the bytes, read once, so that what was checked is what runs.
-        metadata: the JSON document (``kind``, ``rate_hz``, ``joints``, ``sites``, ``git``, ``created``, ``sha256``, …).
+        metadata: the JSON document (``kind``, ``rate_hz``, ``joints``, ``sites``, ``git``,
+            ``created``, ``sha256``, …).
         inputs: data inputs, name to shape after the batch axis.
         outputs: data outputs, likewise.
         states: states, name without prefix to shape after the batch axis.
@@ -62,15 +66,17 @@ class ModelFile:
 
         Args:
             path: the ``.onnx`` file.
-            expect: metadata that the caller's configuration needs, key to value (``rate_hz``, ``joints``, ``sites``, ``kind``, …).
+            expect: metadata that the caller's configuration needs, key to value (``rate_hz``,
+                ``joints``, ``sites``, ``kind``, …).
 
         Raises:
-            PallasError: no such file, not a model of this package, damaged, or not fit for ``expect``.
+            PallasError: no such file, not a model of this package, damaged, or not fit for
+                ``expect``.
         """
         path = Path(path)
         data = read_bytes(path, "model file (a released .onnx)", MAX_BYTES)
         _check_stated_hash(path, data)
-        import onnxruntime  # here: whoever wants only the manners of `realtime` does not pay for it
+        import onnxruntime  # imported here because `realtime` alone does not need it
 
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -84,17 +90,20 @@ class ModelFile:
             Exception
         ) as error:  # the library raises its own kinds, some of them plain RuntimeErrors
             raise PallasError(
-                f"model file {path} is not an ONNX model that ONNX Runtime can read: {_first_line(error)}"
+                f"model file {path} is not an ONNX model that ONNX Runtime can read:"
+                f" {_first_line(error)}"
             ) from None
         metadata = _metadata(path, properties)
         _check_hash(path, data, metadata)
         for key, value in (expect or {}).items():
             _check_fit(path, metadata, key, value)
-        inputs, outputs = _shapes(path, session.get_inputs()), _shapes(path, session.get_outputs())
+        inputs = _shapes(path, session.get_inputs())
+        outputs = _shapes(path, session.get_outputs())
         batches = {shape[0] for shape in (*inputs.values(), *outputs.values())}
         if len(batches) != 1:
             raise PallasError(
-                f"model file {path} has tensors of different batch axes {sorted(map(str, batches))}: export it again"
+                f"model file {path} has tensors of different batch axes"
+                f" {sorted(map(str, batches))}: export it again"
             )
         batch = batches.pop()
         states = _states(path, inputs, outputs)
@@ -116,16 +125,20 @@ class ModelFile:
         """
         if not 1 <= batch <= MAX_BATCH:
             raise PallasError(
-                f"a batch of {batch} bodies is outside 1 to {MAX_BATCH}: open a second stream for more"
+                f"a batch of {batch} bodies is outside 1 to {MAX_BATCH}: open a second stream for"
+                " more"
             )
         if self.fixed_batch is not None and batch != self.fixed_batch:
             raise PallasError(
-                f"model file {self.path} was exported for {self.fixed_batch} bodies, not {batch}: export it with a free batch axis"
+                f"model file {self.path} was exported for {self.fixed_batch} bodies, not {batch}:"
+                " export it with a free batch axis"
             )
 
 
 def sign(data: bytes) -> bytes:
-    """The file's bytes with its own SHA-256 in the place of ``UNSIGNED``, which must stand in the metadata once."""
+    """The file's bytes with its own SHA-256 in the place of ``UNSIGNED``, which must stand in the
+    metadata once.
+    """
     if data.count(UNSIGNED.encode()) != 1:
         raise ValueError("the metadata must hold the unsigned hash exactly once")
     return data.replace(UNSIGNED.encode(), hashlib.sha256(data).hexdigest().encode())
@@ -138,24 +151,29 @@ def _first_line(error: Exception) -> str:
 def _metadata(path: Path, properties: Mapping[str, str]) -> dict[str, Any]:
     if METADATA_KEY not in properties:
         raise PallasError(
-            f"model file {path} carries no '{METADATA_KEY}' metadata: it was not made by 'pallas export'"
+            f"model file {path} carries no '{METADATA_KEY}' metadata: it was not made by 'pallas"
+            " export'"
         )
     document = parse_json(
         properties[METADATA_KEY], f"the metadata of {path}", "description of a model"
     )
     if not isinstance(document, dict):
         raise PallasError(
-            f"model file {path} carries '{METADATA_KEY}' metadata that is no JSON object: export it again"
+            f"model file {path} carries '{METADATA_KEY}' metadata that is no JSON object: export it"
+            " again"
         )
     return document
 
 
 def _check_stated_hash(path: Path, data: bytes) -> None:
-    """Refuse a damaged file before ONNX Runtime's parser sees it: the hash is found in the bytes, where there is one."""
+    """Refuse a damaged file before ONNX Runtime's parser sees it: the hash is found in the bytes,
+    where there is one.
+    """
     stated = _STATED.search(data)
     if stated and not _agrees(data, stated[1]):
         raise PallasError(
-            f"model file {path} is damaged or was changed after export (its hash does not match): fetch or export it again"
+            f"model file {path} is damaged or was changed after export (its hash does not match):"
+            " fetch or export it again"
         )
 
 
@@ -171,7 +189,8 @@ def _check_hash(path: Path, data: bytes, metadata: Mapping[str, Any]) -> None:
         )
     if not _agrees(data, stated.encode()):
         raise PallasError(
-            f"model file {path} is damaged or was changed after export (its hash does not match): fetch or export it again"
+            f"model file {path} is damaged or was changed after export (its hash does not match):"
+            " fetch or export it again"
         )
 
 
@@ -182,11 +201,14 @@ def _check_fit(path: Path, metadata: Mapping[str, Any], key: str, wanted: Any) -
         return
     if isinstance(made, list) and isinstance(wanted, list) and len(made) == len(wanted):
         index = next(i for i, pair in enumerate(zip(made, wanted)) if pair[0] != pair[1])
-        made, wanted = f"'{made[index]}' as number {index}", f"'{wanted[index]}'"
+        made = f"'{made[index]}' as number {index}"
+        wanted = f"'{wanted[index]}'"
     elif isinstance(made, list) and isinstance(wanted, list):
-        made, wanted = len(made), len(wanted)
+        made = len(made)
+        wanted = len(wanted)
     raise PallasError(
-        f"model file {path} was made for {key} {made}, the configuration has {wanted}: use a model made for it or change {key}"
+        f"model file {path} was made for {key} {made}, the configuration has {wanted}: use a model"
+        f" made for it or change {key}"
     )
 
 
@@ -195,14 +217,16 @@ def _shapes(path: Path, tensors: list[Any]) -> dict[str, Shape]:
     for tensor in tensors:
         if tensor.type != "tensor(float)":
             raise PallasError(
-                f"model file {path}: '{tensor.name}' is {tensor.type}, a stream takes float32 only; export it again"
+                f"model file {path}: '{tensor.name}' is {tensor.type}, a stream takes float32 only;"
+                " export it again"
             )
         batch, *rest = tensor.shape or [None]
         if not (batch == BATCH_AXIS or isinstance(batch, int)) or not all(
             isinstance(n, int) and n > 0 for n in rest
         ):
             raise PallasError(
-                f"model file {path}: '{tensor.name}' has shape {tensor.shape}, wanted is ({BATCH_AXIS}, fixed sizes); export it again"
+                f"model file {path}: '{tensor.name}' has shape {tensor.shape}, wanted is"
+                f" ({BATCH_AXIS}, fixed sizes); export it again"
             )
         shapes[tensor.name] = (batch if isinstance(batch, int) else -1, *rest)
     return shapes
@@ -216,11 +240,13 @@ def _states(
     for name in sorted(read.keys() ^ written.keys()):
         there, missing = (STATE, NEXT) if name in read else (NEXT, STATE)
         raise PallasError(
-            f"model file {path} has '{there}{name}' but no '{missing}{name}': a state needs both; export it again"
+            f"model file {path} has '{there}{name}' but no '{missing}{name}': a state needs both;"
+            " export it again"
         )
     for name, shape in read.items():
         if written[name] != shape:
             raise PallasError(
-                f"model file {path}: state '{name}' goes in as {shape} and comes out as {written[name]}; export it again"
+                f"model file {path}: state '{name}' goes in as {shape} and comes out as"
+                f" {written[name]}; export it again"
             )
     return {name: shape[1:] for name, shape in read.items()}

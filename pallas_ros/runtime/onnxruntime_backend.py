@@ -1,4 +1,6 @@
-"""ONNX Runtime on the CPU: the default backend. Buffers are bound once; a step copies the frame in, runs, and swaps two sets of state buffers."""
+"""ONNX Runtime on the CPU: the default backend. Buffers are bound once; a step copies the frame in,
+runs, and swaps two sets of state buffers.
+"""
 
 from collections.abc import Mapping
 
@@ -21,7 +23,9 @@ def aligned_zeros(shape: tuple[int, ...]) -> F32:
 
 
 class OnnxRuntimeStream(Stream):
-    """A step on ONNX Runtime, bound to preallocated buffers; nothing is allocated per frame on this side."""
+    """A step on ONNX Runtime, bound to preallocated buffers; nothing is allocated per frame on this
+    side.
+    """
 
     backend = "onnxruntime"
 
@@ -84,5 +88,6 @@ def _session(model: ModelFile, batch: int, threads: int) -> onnxruntime.Inferenc
         return onnxruntime.InferenceSession(model.data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library raises its own kinds, some of them plain RuntimeErrors
         raise PallasError(
-            f"model file {model.path} cannot run on ONNX Runtime {onnxruntime.__version__}: {str(error).splitlines()[0][:200]}"
+            f"model file {model.path} cannot run on ONNX Runtime {onnxruntime.__version__}:"
+            f" {str(error).splitlines()[0][:200]}"
         ) from None

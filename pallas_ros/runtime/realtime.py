@@ -1,4 +1,6 @@
-"""Manners of a process that must be on time: a settled garbage collector, a priority, cores of its own, and a watch on its deadlines."""
+"""Manners of a process that must be on time: a settled garbage collector, a priority, cores of its
+own, and a watch on its deadlines.
+"""
 
 import gc
 import os
@@ -12,10 +14,12 @@ Warn = Callable[[str], None]
 
 
 def settle_memory() -> None:
-    """Collect once, then take everything alive now out of the collector's sight, and look at young objects rarely.
+    """Collect once, then take everything alive now out of the collector's sight, and look at young
+    objects rarely.
 
-    To be called after warm-up. A full collection walks every module that a ROS node has loaded (25 ms measured); what a callback makes is freed by
-    reference counting, so the collector has next to nothing to find.
+    To be called after warm-up. A full collection walks every module that a ROS node has loaded (25
+    ms measured); what a callback makes is freed by reference counting, so the collector has next to
+    nothing to find.
     """
     gc.collect()
     gc.freeze()
@@ -25,8 +29,9 @@ def settle_memory() -> None:
 def release_memory() -> None:
     """Undo `settle_memory` at the end: what was kept from the collector is collected.
 
-    rclpy's nodes and contexts refer to themselves in cycles. One that is never collected leaves the middleware's participant in the
-    graph, and its files in shared memory, after the process has ended.
+    rclpy's nodes and contexts refer to themselves in cycles. One that is never collected leaves the
+    middleware's participant in the graph, and its files in shared memory, after the process has
+    ended.
     """
     gc.unfreeze()
     gc.collect()
@@ -48,7 +53,8 @@ def pin_to_cores(cores: Sequence[int], warn: Warn) -> None:
     for core in cores:
         if not 0 <= core < count:
             raise PallasError(
-                f"CPU core {core} in 'cpu_affinity' does not exist: this machine has cores 0 to {count - 1}"
+                f"CPU core {core} in 'cpu_affinity' does not exist: this machine has cores 0 to"
+                f" {count - 1}"
             )
     try:
         for thread in _threads():
@@ -64,13 +70,15 @@ USUAL_PRIORITY = 20
 
 
 def raise_priority(priority: int, warn: Warn) -> None:
-    """Schedule this process, all its threads and those they start, first-in first-out at ``priority`` (SCHED_FIFO); 0: leave it as it is.
+    """Schedule this process, all its threads and those they start, first-in first-out at
+    ``priority`` (SCHED_FIFO); 0: leave it as it is.
 
-    All of them, because a message is taken in by a thread of the middleware before the node's own is woken.
+    All of them, because a message is taken in by a thread of the middleware before the node's own
+    is woken.
 
     Args:
-        priority: 1 to 99; `WHERE_PERMITTED`: 20 on two cores and more, without a warning (with one core a node that never rested
-            would leave nothing to others).
+        priority: 1 to 99; `WHERE_PERMITTED`: 20 on two cores and more, without a warning (with one
+            core a node that never rested would leave nothing to others).
         warn: takes a sentence where the system does not permit it.
 
     Raises:
@@ -81,18 +89,20 @@ def raise_priority(priority: int, warn: Warn) -> None:
     if priority == WHERE_PERMITTED:
         if (os.cpu_count() or 1) < 2:
             return
-        priority, warn = USUAL_PRIORITY, _say_nothing
+        priority = USUAL_PRIORITY
+        warn = _say_nothing
     if not 0 < priority <= 99:
         raise PallasError(
-            f"thread priority {priority} is outside -1 to 99: use 0 for none, -1 for the usual one where it is permitted"
+            f"thread priority {priority} is outside -1 to 99: use 0 for none, -1 for the usual one"
+            " where it is permitted"
         )
     try:
         for thread in _threads():
             os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
     except (OSError, AttributeError):
         warn(
-            f"real-time priority {priority} is not permitted, running at normal priority: allow it with 'ulimit -r {priority}' "
-            "(rtprio in /etc/security/limits.conf) or CAP_SYS_NICE"
+            f"real-time priority {priority} is not permitted, running at normal priority: allow it"
+            f" with 'ulimit -r {priority}' (rtprio in /etc/security/limits.conf) or CAP_SYS_NICE"
         )
 
 
@@ -100,11 +110,12 @@ def raise_priority(priority: int, warn: Warn) -> None:
 def ordinary_priority() -> Iterator[None]:
     """Do something long, such as loading a model, without keeping others from the processor.
 
-    The calling thread runs at ordinary priority meanwhile. Afterwards all threads of the process, those it started included, have the
-    priority that it had.
+    The calling thread runs at ordinary priority meanwhile. Afterwards all threads of the process,
+    those it started included, have the priority that it had.
     """
     try:
-        policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+        policy = os.sched_getscheduler(0)
+        parameter = os.sched_getparam(0)
     except (OSError, AttributeError):  # systems other than Linux
         policy = None
     if policy is None or policy == os.SCHED_OTHER:
@@ -120,11 +131,13 @@ def ordinary_priority() -> Iterator[None]:
 
 
 def _say_nothing(sentence: str) -> None:
-    """What was only tried need not be told."""
+    """What was only tried need not be reported."""
 
 
 def _threads() -> list[int]:
-    """The threads of this process, as the kernel numbers them; the calling one where it does not tell."""
+    """The threads of this process, as the kernel numbers them; the calling one where it does not
+    tell.
+    """
     try:
         return [int(name) for name in os.listdir("/proc/self/task")]
     except OSError:
@@ -133,7 +146,8 @@ def _threads() -> list[int]:
 
 @dataclass
 class Deadline:
-    """Watches that each frame is done before the next is due; what comes too late is skipped and counted, never queued up.
+    """Watches that each frame is done before the next is due; what comes too late is skipped and
+    counted, never queued up.
 
     Time is whatever the caller counts in (ns of a monotonic clock); nothing here reads a clock.
 
@@ -141,7 +155,8 @@ class Deadline:
         period: ns between frames.
         most_lag: ns that a frame may be behind the news when its turn comes.
         overruns: steps that took longer than ``period``.
-        skipped: frames not taken because the steps before them, or other work on the machine, used up their time.
+        skipped: frames not taken because the steps before them, or other work on the machine, used
+            up their time.
         worst: ns, the longest step.
     """
 
@@ -153,7 +168,9 @@ class Deadline:
     _debt: int = field(default=0, repr=False)
 
     def admit(self, lag: int = 0) -> bool:
-        """Whether the next frame, which is ``lag`` ns behind the news, is to be computed; False: skip it, its time is used up."""
+        """Whether the next frame, which is ``lag`` ns behind the news, is to be computed; False:
+        skip it, its time is used up.
+        """
         if self._debt >= self.period:
             self._debt -= self.period
         elif lag <= self.most_lag:

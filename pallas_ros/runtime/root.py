@@ -16,7 +16,8 @@ _TOES = [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]
 
 
 class RootTracker:
-    """Moves the pelvis so that a foot that stands stays where it is; between steps, by the network's velocity.
+    """Moves the pelvis so that a foot that stands stays where it is; between steps, by the
+    network's velocity.
 
     Attributes:
         p_world_pelvis: (3,) m.
@@ -64,9 +65,11 @@ class RootTracker:
                 move = stands * held + (1.0 - stands) * by_network
                 self.p_world_pelvis = self.p_world_pelvis + move
                 self.walked += float(np.hypot(move[0], move[1]))
-                # A foot that stands draws the body onto the ground; in flight the height is the network's, gently drawn back.
+                # A foot that stands draws the body onto the ground; in flight the height is the
+                # network's, gently drawn back.
                 self.p_world_pelvis[2] += (0.1 * stands + 0.005) * (
                     -lowest - self.p_world_pelvis[2]
                 )
-        self._last_stamp, self._last = stamp, relative
+        self._last_stamp = stamp
+        self._last = relative
         return self.p_world_pelvis

@@ -24,10 +24,13 @@ def open_stream(
 
     Args:
         path: the ``.onnx`` file.
-        backend: ``tensorrt``, ``onnxruntime``, ``torch``, or ``auto``: TensorRT where it runs, else ONNX Runtime, with one line in the log.
+        backend: ``tensorrt``, ``onnxruntime``, ``torch``, or ``auto``: TensorRT where it runs, else
+            ONNX Runtime, with one line in the log.
         batch: bodies stepped together, 1 to 16.
-        threads: CPU threads of one step (ONNX Runtime and torch); 1 is best for models of this size.
-        expect: metadata that must match, e.g. ``{"kind": "pallas", "rate_hz": 60, "joints": JOINTS}``.
+        threads: CPU threads of one step (ONNX Runtime and torch); 1 is best for models of this
+            size.
+        expect: metadata that must match, e.g. ``{"kind": "pallas", "rate_hz": 60, "joints":
+            JOINTS}``.
         log: takes the lines worth telling the operator; the ``pallas.runtime`` logger by default.
 
     Raises:
@@ -51,7 +54,9 @@ def open_stream(
 
 
 def _open(backend: str, model: ModelFile, batch: int, threads: int, log: Log) -> Stream:
-    """The backends are imported here, when asked for, because each brings a library that may be absent."""
+    """The backends are imported here, when asked for, because each brings a library that may be
+    absent.
+    """
     if backend == "onnxruntime":
         from pallas_ros.runtime.onnxruntime_backend import OnnxRuntimeStream
 
@@ -64,6 +69,7 @@ def _open(backend: str, model: ModelFile, batch: int, threads: int, log: Log) ->
         from pallas_ros.runtime.torch_backend import TorchStream
     except ImportError:
         raise PallasError(
-            "inference backend 'torch' needs PyTorch: pip install 'pallas-ros[train]', or choose onnxruntime"
+            "inference backend 'torch' needs PyTorch: pip install 'pallas-ros[train]', or choose"
+            " onnxruntime"
         ) from None
     return TorchStream.open(model, batch, threads)

@@ -1,7 +1,9 @@
 """TensorRT on an NVIDIA GPU: the state stays on the device, a step is one CUDA graph.
 
-Two graphs are captured, one for each phase of the ping-pong state buffers; each copies the inputs up, runs the engine and copies the outputs down.
-Never executed on a GPU by its authors: engines are built ahead of time in tests, and this logic is tested against a simulated device.
+Two graphs are captured, one for each phase of the ping-pong state buffers; each copies the inputs
+up, runs the engine and copies the outputs down.
+Never executed on a GPU by its authors: engines are built ahead of time in tests, and this logic is
+tested against a simulated device.
 """
 
 import math
@@ -41,7 +43,8 @@ class TensorRtStream(Stream):
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise PallasError(
-                f"TensorRT could not start the engine of {model.path}: too little GPU memory? Use the onnxruntime backend"
+                f"TensorRT could not start the engine of {model.path}: too little GPU memory? Use"
+                " the onnxruntime backend"
             )
         self._host_in = {
             name: self._cuda.pinned_array(shape) for name, shape in self.inputs.items()
@@ -93,7 +96,8 @@ class TensorRtStream(Stream):
             self._context.set_tensor_address(name, address)
         if not self._context.execute_async_v3(self._cuda.stream):
             raise PallasError(
-                "TensorRT refused the step: use the onnxruntime backend and report TensorRT's message"
+                "TensorRT refused the step: use the onnxruntime backend and report TensorRT's"
+                " message"
             )
         for name, array in self._host_out.items():
             self._cuda.download(array, self._device[name])
@@ -128,6 +132,7 @@ def _open_engine(model: ModelFile, cuda: Cuda, batch: int, precision: str, log: 
         opened = engines.deserialize(engines.cached_engine(model, cuda, batch, precision, log))
     if opened is None:
         raise PallasError(
-            f"TensorRT does not load the engine that it built from {model.path}: use the onnxruntime backend"
+            f"TensorRT does not load the engine that it built from {model.path}: use the"
+            " onnxruntime backend"
         )
     return opened

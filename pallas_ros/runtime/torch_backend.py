@@ -1,7 +1,10 @@
-"""torch: the reference backend, for tests and comparison; and the way from a torch module to a model file.
+"""torch: the reference backend, for tests and comparison; and the way from a torch module to a
+model file.
 
-The only module of the runtime that imports torch. A streaming step is an ``nn.Module`` of the form ``StepModule``; the backend finds the one behind a model
-file by the entry-point group ``pallas.streams``: its name is the metadata's ``kind``, and it is a function from a ``.safetensors`` path to the module.
+The only module of the runtime that imports torch. A streaming step is an ``nn.Module`` of the form
+``StepModule``; the backend finds the one behind a model file by the entry-point group
+``pallas.streams``: its name is the metadata's ``kind``, and it is a function from a
+``.safetensors`` path to the module.
 """
 
 import contextlib
@@ -37,13 +40,17 @@ OPSET = 18
 
 
 class StepModule(Protocol):
-    """What a module must have besides ``forward(*inputs) -> outputs``, tensors in the order of these names."""
+    """What a module must have besides ``forward(*inputs) -> outputs``, tensors in the order of
+    these names.
+    """
 
     output_names: tuple[str, ...]
     """Data outputs, then one ``next_X`` for every ``state_X``."""
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Zeros (batch, …) float32: the data inputs, then the states, in the order of ``forward``."""
+        """Zeros (batch, …) float32: the data inputs, then the states, in the order of
+        ``forward``.
+        """
         ...
 
 
@@ -55,7 +62,8 @@ class TorchStream(Stream):
     def __init__(
         self, model: ModelFile, module: nn.Module, batch: int = 1, threads: int = 1
     ) -> None:
-        """Hold a ``StepModule`` that fits the model file. How it keeps its state is its own affair: the file's graph may be a rearranged one.
+        """Hold a ``StepModule`` that fits the model file. How it keeps its state is its own affair:
+        the file's graph may be a rearranged one.
 
         Raises:
             PallasError: its data are not those of the file.
@@ -74,7 +82,8 @@ class TorchStream(Stream):
             name for name in names if not name.startswith(NEXT)
         ) != tuple(self.outputs):
             raise PallasError(
-                f"the torch weights beside {model.path} take or give other data than the file: export the model again"
+                f"the torch weights beside {model.path} take or give other data than the file:"
+                " export the model again"
             )
         self._tensors = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
         self._names = names
@@ -95,12 +104,14 @@ class TorchStream(Stream):
         ]
         if not builders:
             raise PallasError(
-                f"no torch module is known for models of kind '{kind}' ({model.path}): use the onnxruntime backend"
+                f"no torch module is known for models of kind '{kind}' ({model.path}): use the"
+                " onnxruntime backend"
             )
         weights = weights or model.path.with_suffix(".safetensors")
         if not weights.is_file():
             raise PallasError(
-                f"inference backend 'torch' needs the weights {weights}: put them beside the .onnx file or use onnxruntime"
+                f"inference backend 'torch' needs the weights {weights}: put them beside the .onnx"
+                " file or use onnxruntime"
             )
         return cls(model, builders[0].load()(weights), batch, threads)
 
@@ -131,8 +142,9 @@ def export_stream(module: nn.Module, path: str | Path, metadata: Mapping[str, An
     Args:
         module: the step, on the CPU.
         path: the ``.onnx`` file to write.
-        metadata: JSON-ready facts about the model: ``kind``, ``rate_hz``, ``joints``, ``sites``, ``normalisation``, ``git``, ``created``, …;
-            ``opset``, ``parameters`` and ``sha256`` are added here.
+        metadata: JSON-ready facts about the model: ``kind``, ``rate_hz``, ``joints``, ``sites``,
+            ``normalisation``, ``git``, ``created``, …; ``opset``, ``parameters`` and ``sha256`` are
+            added here.
 
     Returns:
         The path written, loaded once as a check.
@@ -179,7 +191,9 @@ def export_stream(module: nn.Module, path: str | Path, metadata: Mapping[str, An
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns of its own internals on every run; what is wrong with a model comes as an exception."""
+    """The exporter warns of its own internals on every run; what is wrong with a model comes as an
+    exception.
+    """
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -203,8 +217,11 @@ class _Positional(nn.Module):
 
 
 def _clean(graph: onnx.ModelProto) -> None:
-    """Drop what the exporter leaves for debugging: stack traces with the builder's folders, and stale inner shapes."""
-    graph.producer_name, graph.doc_string = "pallas", ""
+    """Drop what the exporter leaves for debugging: stack traces with the builder's folders, and
+    stale inner shapes.
+    """
+    graph.producer_name = "pallas"
+    graph.doc_string = ""
     del graph.graph.value_info[:]
     graph.graph.doc_string = ""
     del graph.graph.metadata_props[:]

@@ -1,1 +1,4 @@
-"""Training and evaluation (torch). `loop.fit` is the training loop of both networks, PALLAS and HPSTM."""
+"""Training and evaluation (torch).
+
+`loop.fit` is the training loop of both networks, PALLAS and HPSTM.
+"""

@@ -11,9 +11,11 @@ _HEAD = [JOINT_INDEX["neck"], JOINT_INDEX["head"]]
 
 
 def tpose_measured(imu: Tensor) -> Tensor:
-    """The T-pose with the measured waist, neck and forearms put in: rotations (..., 22, 3, 3) in the heading frame from inputs (..., 48).
+    """The T-pose with the measured waist, neck and forearms put in: rotations (..., 22, 3, 3) in
+    the heading frame from inputs (..., 48).
 
-    Trunk, collars and upper arms go with the waist, the head with the neck sensor, the hands with the forearms; the legs stand upright.
+    Trunk, collars and upper arms go with the waist, the head with the neck sensor, the hands with
+    the forearms; the legs stand upright.
     """
     waist, neck, left, right = imu.unflatten(-1, (4, 12))[..., 3:].unflatten(-1, (3, 3)).unbind(-3)
     upright = torch.eye(3).expand(waist.shape)
@@ -32,7 +34,8 @@ def tpose_measured(imu: Tensor) -> Tensor:
 
 def mean_pose(library: MotionLibrary) -> Tensor:
     """The mean of the training split's poses, seen from the pelvis' heading: (22, 3, 3)."""
-    total, count = torch.zeros(22, 6), 0
+    total = torch.zeros(22, 6)
+    count = 0
     for clip in library.select("train"):
         q = torch.from_numpy(library.quaternions(clip)[::6])
         q = rotations.multiply(rotations.about_z(-rotations.heading(q[:, 0]))[:, None], q)

@@ -1,6 +1,8 @@
-"""Evaluation of PALLAS: `pallas eval pallas`. Synthetic sensors with all their errors on the seen and unseen clips, and the real recording.
+"""Evaluation of PALLAS: `pallas eval pallas`. Synthetic sensors with all their errors on the seen
+and unseen clips, and the real recording.
 
-What is measured: `pallas_ros.train.measures`; in half an hour of running: `pallas_ros.train.running`.
+What is measured: `pallas_ros.train.measures`; in half an hour of running:
+`pallas_ros.train.running`.
 """
 
 import argparse
@@ -49,9 +51,13 @@ SUBSETS: dict[str, tuple[str, ...]] = {
     "sites=8": EXTRA_SITES[:4],
     "sites=11": EXTRA_SITES,
 }
-"""Optional sensors worn, by case, all on the unseen subjects: none; shins; shins and upper arms; all."""
+"""Optional sensors worn, by case, all on the unseen subjects: none; shins; shins and upper arms;
+all.
+"""
 NO_ACCELERATION = "no_acceleration"
-"""Case: the unseen subjects with every acceleration set to zero, which says how much a network uses them."""
+"""Case: the unseen subjects with every acceleration set to zero, which says how much a network uses
+them.
+"""
 CASES = (
     "seen",
     "unseen",
@@ -82,7 +88,8 @@ def network(path: Path) -> Method:
     model = PallasStep(load_model(path)).model
 
     def run(imu: Tensor, extra: Tensor | None = None) -> Estimate:
-        state, parts = None, []
+        state = None
+        parts = []
         for start in range(0, imu.shape[1], CHUNK):
             worn = None if extra is None else extra[:, start : start + CHUNK]
             out = model(imu[:, start : start + CHUNK], state, extra=worn)
@@ -112,7 +119,9 @@ def methods(models: list[Path], library: MotionLibrary) -> dict[str, Method]:
 
 
 def names(files: list[Path]) -> list[str]:
-    """What to call each: its file's name, its folder's too where others are called the same (``runs/a/model``), whole where that is no help."""
+    """What to call each: its file's name, its folder's too where others are called the same
+    (``runs/a/model``), whole where that is no help.
+    """
     for parts in (1, 2):
         short = ["/".join(path.with_suffix("").parts[-parts:]) for path in files]
         if len(set(short)) == len(files):
@@ -123,7 +132,9 @@ def names(files: list[Path]) -> list[str]:
 def sensed(
     library: MotionLibrary, clips: list[LibraryClip], errors: SensorErrors
 ) -> Iterator[tuple[list[LibraryClip], Sequence, list[int]]]:
-    """The clips with sensors on, in batches of like length: clips, sequences (padded by their last frame), frames of each. Same every time."""
+    """The clips with sensors on, in batches of like length: clips, sequences (padded by their last
+    frame), frames of each. Same every time.
+    """
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
     ordered = sorted(
         (c for c in clips if c.stop - c.start > 2 * MARGIN + 12),
@@ -136,10 +147,8 @@ def sensed(
             [np.minimum(np.arange(longest), c.stop - c.start - 1) + c.start for c in batch]
         )
         q = rotations.normalise(torch.from_numpy(library.rotations[index].astype(np.float32)))
-        root, contacts = (
-            torch.from_numpy(library.root[index]),
-            torch.from_numpy(library.contacts[index]),
-        )
+        root = torch.from_numpy(library.root[index])
+        contacts = torch.from_numpy(library.contacts[index])
         generator = torch.Generator().manual_seed(zlib.crc32(batch[0].name.encode()))
         sequence = sense(q, root, contacts, offsets.expand(len(batch), -1, -1), errors, generator)
         yield batch, sequence, [c.stop - c.start - 2 * MARGIN for c in batch]
@@ -148,20 +157,25 @@ def sensed(
 def evaluate_split(
     library: MotionLibrary, case: str, compared: dict[str, Method]
 ) -> list[dict[str, Any]]:
-    """Rows of every method on a split, or on the unseen subjects with some of the optional sensors or without accelerations."""
-    skeleton, figures = Skeleton.from_height(), {name: list[ClipFigures]() for name in compared}
+    """Rows of every method on a split, or on the unseen subjects with some of the optional sensors
+    or without accelerations.
+    """
+    skeleton = Skeleton.from_height()
+    figures = {name: list[ClipFigures]() for name in compared}
     split = "unseen_subjects" if case in (*SUBSETS, NO_ACCELERATION) else case
     clips = library.select(split)
     if not clips:
         raise PallasError(
-            f"the data hold no clip of the split '{split}', so '{case}' cannot be measured; leave it out of --cases"
+            f"the data hold no clip of the split '{split}', so '{case}' cannot be measured; leave"
+            " it out of --cases"
         )
     with (
         tqdm(total=len(clips) * len(compared), desc=case, unit=" clips") as bar,
         torch.inference_mode(),
     ):
         for batch, sequence, lengths in sensed(library, clips, SensorErrors()):
-            imu, extra = sequence.imu, sequence.wearing(SUBSETS.get(case, ()))
+            imu = sequence.imu
+            extra = sequence.wearing(SUBSETS.get(case, ()))
             if case == NO_ACCELERATION:
                 imu = without_acceleration(imu)
             for name, method in compared.items():
@@ -187,7 +201,9 @@ def without_acceleration(imu: Tensor) -> Tensor:
 
 
 def real_inputs(path: Path) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """The real recording as inputs (1, T, 48), its measured orientations (T, 4) by site, and the waist's heading (T,); accelerations filtered as live."""
+    """The real recording as inputs (1, T, 48), its measured orientations (T, 4) by site, and the
+    waist's heading (T,); accelerations filtered as live.
+    """
     arrays = load_npz(path, "IMU recording")
     sites = [str(name) for name in arrays["sites"]]
     q = torch.tensor(arrays["orientation"], dtype=torch.float32)
@@ -202,7 +218,9 @@ def real_inputs(path: Path) -> tuple[Tensor, dict[str, Tensor], Tensor]:
 
 
 def evaluate_real(path: Path, compared: dict[str, Method]) -> list[dict[str, Any]]:
-    """Directions of shins (never an input) and forearms against the sensors worn there; intervals from a bootstrap over seconds."""
+    """Directions of shins (never an input) and forearms against the sensors worn there; intervals
+    from a bootstrap over seconds.
+    """
     imu, measured, heading = real_inputs(path)
     R_world = rotations.to_matrix(rotations.about_z(heading))
     rows = []
@@ -244,7 +262,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=None,
         metavar="FILE",
-        help="weights (.safetensors) to compare; default: those released, and on seen and unseen models/ablations",
+        help=(
+            "weights (.safetensors) to compare; default: those released, and on seen and unseen"
+            " models/ablations"
+        ),
     )
     parser.add_argument(
         "--strips",

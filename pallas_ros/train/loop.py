@@ -1,7 +1,9 @@
-"""The training loop: AdamW, cosine schedule, exponential moving average of the weights, checkpoints to resume from, TensorBoard.
+"""The training loop: AdamW, cosine schedule, exponential moving average of the weights, checkpoints
+to resume from, TensorBoard.
 
-A checkpoint is two files, ``checkpoint.safetensors`` (weights, their average, the optimiser's moments, the state of the randomness) and ``checkpoint.json``.
-Under ``torchrun`` gradients are averaged over the processes; mixed precision is used where the hardware multiplies bfloat16 fast.
+A checkpoint is two files, ``checkpoint.safetensors`` (weights, their average, the optimiser's
+moments, the state of the randomness) and ``checkpoint.json``. Under ``torchrun`` gradients are
+averaged over the processes; mixed precision is used where the hardware multiplies bfloat16 fast.
 """
 
 import json
@@ -32,7 +34,8 @@ class LoopSettings:
 
     Attributes:
         steps: to train for; the schedule runs over them.
-        minutes: to train for at most (0: no bound); the schedule then runs over whichever ends first.
+        minutes: to train for at most (0: no bound); the schedule then runs over whichever ends
+            first.
         learning_rate: at its peak.
         warm_up: steps of linear rise.
         weight_decay: of AdamW.
@@ -71,7 +74,9 @@ class Run:
     """One training run in a folder: model, averaged model, optimiser, step."""
 
     def __init__(self, model: nn.Module, settings: LoopSettings, folder: Path) -> None:
-        self.model, self.settings, self.folder = model, settings, folder
+        self.model = model
+        self.settings = settings
+        self.folder = folder
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
         decayed = [p for p in model.parameters() if p.dim() > 1]
         others = [p for p in model.parameters() if p.dim() <= 1]
@@ -80,7 +85,8 @@ class Run:
             {"params": others, "weight_decay": 0.0},
         ]
         self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
-        self.step, self.seconds = 0, 0.0
+        self.step = 0
+        self.seconds = 0.0
 
     @property
     def progress(self) -> float:
@@ -98,7 +104,10 @@ class Run:
         )
 
     def update(self, loss: Tensor) -> float:
-        """One optimiser step; the gradient's norm. A step whose gradient is not finite is left out."""
+        """One optimiser step; the gradient's norm.
+
+        A step whose gradient is not finite is left out.
+        """
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if torch.distributed.is_initialized():
@@ -179,10 +188,12 @@ class Run:
             self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
             if generator is not None:
                 generator.set_state(tensors["generator"])
-            self.step, self.seconds = int(where["step"]), float(where["seconds"])
+            self.step = int(where["step"])
+            self.seconds = float(where["seconds"])
         except (SafetensorError, KeyError, RuntimeError, ValueError, OSError) as error:
             raise PallasError(
-                f"{path}: cannot be resumed from ({str(error).splitlines()[0]}); give another --out, or remove it"
+                f"{path}: cannot be resumed from ({str(error).splitlines()[0]}); give another"
+                " --out, or remove it"
             ) from None
         return True
 
@@ -203,7 +214,8 @@ def fit(
         batches: endless.
         loss: as above.
         settings: length and speed.
-        folder: for checkpoints, TensorBoard and ``history.jsonl`` (the learning curve); resumed from if it holds a checkpoint.
+        folder: for checkpoints, TensorBoard and ``history.jsonl`` (the learning curve); resumed
+            from if it holds a checkpoint.
         validate: gives figures to log, every ``validate_every`` steps, on the averaged weights.
         generator: the batches' randomness, kept in the checkpoint so that a resumed run draws on.
     """
@@ -221,10 +233,9 @@ def fit(
             value, figures = loss(model, next(batches))
             norm = run.update(value)
             now = time.monotonic()
-            run.seconds, last = (
-                run.seconds + min(now - last, 60.0),
-                now,
-            )  # a machine that slept does not count
+            # a machine that slept does not count
+            run.seconds = run.seconds + min(now - last, 60.0)
+            last = now
             bar.update()
             bar.set_postfix(
                 loss=f"{float(value):.4f}", done=f"{100 * run.progress:.0f}%", refresh=False

@@ -1,4 +1,6 @@
-"""The losses of PALLAS: equations (10) and (11), positions by forward kinematics, motion, contacts, and the model's own uncertainty."""
+"""The losses of PALLAS: equations (10) and (11), positions by forward kinematics, motion, contacts,
+and the model's own uncertainty.
+"""
 
 from dataclasses import dataclass
 
@@ -12,7 +14,8 @@ from pallas_ros.model import rotations
 from pallas_ros.model.legs import LATENT, LegGenerator
 from pallas_ros.model.pallas import SOLVED, Pallas, PallasOutput
 
-_UPPER, _LEGS = list(UPPER_JOINTS[1:]), list(LEG_JOINTS)
+_UPPER = list(UPPER_JOINTS[1:])
+_LEGS = list(LEG_JOINTS)
 _FEET = [JOINT_INDEX[name] for name in ("left_ankle", "left_foot", "right_ankle", "right_foot")]
 
 
@@ -42,7 +45,8 @@ def pallas_loss(
     out = model(batch.imu, extra=batch.extra)
     truth = joint_positions(batch.rotations, model.offsets)
     error = (out.positions - truth).square().sum(-1).add(1e-8).sqrt()
-    upper, legs = error[..., _UPPER].mean(), error[..., _LEGS].mean()
+    upper = error[..., _UPPER].mean()
+    legs = error[..., _LEGS].mean()
     rotation = (out.rotations - batch.rotations).square().mean()
     velocity = out.positions.diff(dim=1) - truth.diff(dim=1)
     terms = {
@@ -78,9 +82,10 @@ def solver_loss(
 ) -> Tensor:
     """Both directions of the solver.
 
-    Forward of kinematics, (10): the positions that S⁻¹ gives for the true rotations, against the true positions.
-    Inverse, (11): the rotations S gives, against the true ones (weight alpha) and, by equation (7)'s kinematics, against the true positions (1 - alpha);
-    here the measured pose's corrected positions, S's input, are held to the truth too.
+    Forward of kinematics, (10): the positions that S⁻¹ gives for the true rotations, against the
+    true positions. Inverse, (11): the rotations S gives, against the true ones (weight alpha) and,
+    by equation (7)'s kinematics, against the true positions (1 - alpha); here the measured pose's
+    corrected positions, S's input, are held to the truth too.
     """
     solved = list(SOLVED)
     true_r6d = rotations.to_r6d(batch.rotations[:, :, solved]).flatten(-2)
@@ -110,7 +115,9 @@ def _slide(out: PallasOutput, batch: Sequence) -> Tensor:
 
 
 def _deviation(log_deviation: Tensor, error: Tensor) -> Tensor:
-    """Negative log likelihood of an isotropic Gaussian; the positions themselves take no part, so that nothing is won by giving up on a joint."""
+    """Negative log likelihood of an isotropic Gaussian; the positions themselves take no part, so
+    that nothing is won by giving up on a joint.
+    """
     log_deviation = log_deviation.clamp(-6.5, 0.0)
     return (3 * log_deviation + 0.5 * error.square() * torch.exp(-2 * log_deviation))[
         ..., 1:
@@ -120,7 +127,9 @@ def _deviation(log_deviation: Tensor, error: Tensor) -> Tensor:
 def _sampling(
     model: Pallas, out: PallasOutput, truth: Tensor, samples: int, generator: torch.Generator
 ) -> Tensor:
-    """Sampling mode: of several drawn latents the one nearest the truth is trained, so that latents spread over what is plausible."""
+    """Sampling mode: of several drawn latents the one nearest the truth is trained, so that latents
+    spread over what is plausible.
+    """
     rows = max(1, truth.shape[0] // 6)
     features = out.leg_features[:rows].detach().repeat(samples, 1, 1)
     latent = torch.randn(features.shape[0], LATENT, generator=generator).to(features)

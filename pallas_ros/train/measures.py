@@ -1,7 +1,9 @@
-"""What is measured of an estimate against the truth, with 95 % intervals from a bootstrap over clips, and its table.
+"""What is measured of an estimate against the truth, with 95 % intervals from a bootstrap over
+clips, and its table.
 
-Positions are root-relative, in the world, default skeleton; ``mpjpe_upper_cm`` is over `UPPER_JOINTS`, the root among them whose own error is zero,
-``mpjpe_upper13_cm`` over the 13 others, ``mpjpe_legs_cm`` over `LEG_JOINTS`.
+Positions are root-relative, in the world, default skeleton; ``mpjpe_upper_cm`` is over
+`UPPER_JOINTS`, the root among them whose own error is zero, ``mpjpe_upper13_cm`` over the 13
+others, ``mpjpe_legs_cm`` over `LEG_JOINTS`.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,8 @@ from pallas_ros.data.virtual_imu import Sequence, joint_positions
 from pallas_ros.model import rotations
 from pallas_ros.runtime.root import RootTracker
 
-UPPER, LEGS = list(UPPER_JOINTS), list(LEG_JOINTS)
+UPPER = list(UPPER_JOINTS)
+LEGS = list(LEG_JOINTS)
 FEET = [JOINT_INDEX[name] for name in ("left_ankle", "left_foot", "right_ankle", "right_foot")]
 
 F64 = NDArray[np.float64]
@@ -26,7 +29,9 @@ F64 = NDArray[np.float64]
 
 @dataclass
 class Estimate:
-    """What a method says of (B, T) frames, in the waist's heading frame; tensors as in `PallasOutput`. Methods that know no contacts give None."""
+    """What a method says of (B, T) frames, in the waist's heading frame; tensors as in
+    `PallasOutput`. Methods that know no contacts give None.
+    """
 
     rotations: Tensor
     contacts: Tensor | None = None
@@ -35,14 +40,18 @@ class Estimate:
 
 
 class Method(Protocol):
-    """What is measured: inputs (B, T, 48) of the four sensors, and (B, T, 91) of the optional ones, to an estimate."""
+    """What is measured: inputs (B, T, 48) of the four sensors, and (B, T, 91) of the optional ones,
+    to an estimate.
+    """
 
     def __call__(self, imu: Tensor, extra: Tensor | None = None) -> Estimate: ...
 
 
 @dataclass
 class ClipFigures:
-    """Sums over one clip's frames, by metric: (sum, weight) each, so that any set of clips has its mean."""
+    """Sums over one clip's frames, by metric: (sum, weight) each, so that any set of clips has its
+    mean.
+    """
 
     sums: dict[str, tuple[float, float]]
 
@@ -51,9 +60,11 @@ def measure_clip(
     estimate: Estimate, sequence: Sequence, row: int, frames: int, skeleton: Skeleton
 ) -> ClipFigures:
     """All metrics of one clip."""
-    R, truth_R = estimate.rotations[row, :frames], sequence.rotations[row, :frames]
+    R = estimate.rotations[row, :frames]
+    truth_R = sequence.rotations[row, :frames]
     offsets = torch.tensor(skeleton.offsets, dtype=torch.float32)
-    p, truth = joint_positions(R, offsets), joint_positions(truth_R, offsets)
+    p = joint_positions(R, offsets)
+    truth = joint_positions(truth_R, offsets)
     error = 100 * (p - truth).norm(dim=-1)
     trace = (R.transpose(-1, -2) @ truth_R).diagonal(dim1=-2, dim2=-1).sum(-1)
     angle = torch.rad2deg(torch.acos(((trace - 1) / 2).clamp(-1, 1)))
@@ -107,7 +118,9 @@ def track_root(
 def _root_figures(
     estimate: Estimate, sequence: Sequence, row: int, frames: int, skeleton: Skeleton, world: F64
 ) -> dict[str, tuple[float, float]]:
-    """Foot slide (speed of feet that truly stand, their slower point) and drift of the root over the way truly gone."""
+    """Foot slide (speed of feet that truly stand, their slower point) and drift of the root over
+    the way truly gone.
+    """
     path = track_root(estimate, sequence.heading, row, world, skeleton)
     feet = (
         np.linalg.norm(np.diff(world[:, FEET] + path[:, None], axis=0), axis=-1)
@@ -150,7 +163,9 @@ def figure_row(
     low: float | None = None,
     high: float | None = None,
 ) -> dict[str, Any]:
-    """A figure as a row of the file: of method ``name``, on ``case``, with its interval where it has one."""
+    """A figure as a row of the file: of method ``name``, on ``case``, with its interval where it
+    has one.
+    """
     unit = {"cm": "cm", "deg": "deg", "s": "cm/s", "10m": "m"}.get(metric.rsplit("_", 1)[-1], "")
     row: dict[str, Any] = {
         "name": name,
@@ -190,12 +205,13 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines.append(f"\n{case:24s}" + "".join(f"{m:>24s}" for m in shown))
         for name in dict.fromkeys(row["name"] for row in here):
             cells = {row["metric"]: row for row in here if row["name"] == name}
-            text = [
-                f"{cells[m]['value']:.2f}"
-                + (f" [{cells[m]['low']:.2f}, {cells[m]['high']:.2f}]" if "low" in cells[m] else "")
-                if m in cells
-                else "-"
-                for m in shown
-            ]
+            text = [_cell(cells.get(m)) for m in shown]
             lines.append(f"  {name:22s}" + "".join(f"{cell:>24s}" for cell in text))
     return "\n".join(lines)
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    interval = f" [{row['low']:.2f}, {row['high']:.2f}]" if "low" in row else ""
+    return f"{row['value']:.2f}{interval}"

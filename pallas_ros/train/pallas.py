@@ -54,7 +54,8 @@ class TrainingConfig:
     """A configuration file: sections ``model``, ``data``, ``augmentation``, ``loss``, ``loop``.
 
     ``packs`` and ``contents`` keep training to clips of these; empty: all.
-    ``deviation_margin`` multiplies the standard deviations of the released weights; 0: by what validation subjects ask for (`calibrate`).
+    ``deviation_margin`` multiplies the standard deviations of the released weights; 0: by what
+    validation subjects ask for (`calibrate`).
     """
 
     model: PallasConfig
@@ -72,7 +73,9 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """The section ``data``: frames and sequences of a batch, and which clips are drawn from; empty lists: all."""
+    """The section ``data``: frames and sequences of a batch, and which clips are drawn from; empty
+    lists: all.
+    """
 
     frames: int = 120
     batch: int = 48
@@ -127,7 +130,8 @@ def read_config(path: str | Path) -> TrainingConfig:
 def _margin(path: str | Path, value: Any) -> float:
     if not isinstance(value, (int, float)) or not (value == 0 or 0.5 <= value <= 5):
         raise PallasError(
-            f"{path}: deviation_margin is {value}: it has to be a number from 0.5 to 5, or 0 to have it found"
+            f"{path}: deviation_margin is {value}: it has to be a number from 0.5 to 5, or 0 to"
+            " have it found"
         )
     return float(value)
 
@@ -147,7 +151,9 @@ def validation_batches(
 def mpjpe_cm(
     model: Pallas, batches: list[Sequence], sites: tuple[str, ...] = ()
 ) -> dict[str, float]:
-    """Root-relative MPJPE of upper body and legs on fixed sequences, with these optional sensors."""
+    """Root-relative MPJPE of upper body and legs on fixed sequences, with these optional
+    sensors.
+    """
     sums = {"upper": 0.0, "legs": 0.0}
     for batch in batches:
         out = model(batch.imu, extra=batch.wearing(sites))
@@ -160,7 +166,8 @@ def mpjpe_cm(
 def checks(library: MotionLibrary) -> dict[str, tuple[list[Sequence], tuple[str, ...]]]:
     """What training is judged on while it runs: fixed sequences, and the optional sensors worn.
 
-    Where the library has them these are validation subjects; else clips like those of training, and the development contents.
+    Where the library has them these are validation subjects; else clips like those of training, and
+    the development contents.
     """
     subjects = library.select("validation_subjects")
     if subjects:
@@ -209,7 +216,8 @@ def train(
     rank = start_processes()
     torch.manual_seed(config.loop.seed)
     library = MotionLibrary.open(data, overrides=overrides)
-    # Development contents are always judged apart; they are trained on only where the configuration says so.
+    # Development contents are always judged apart; they are trained on only where the configuration
+    # says so.
     clips = library.require("train", development=None if config.development else False)
     clips = _of("pack", config.packs, _of("content", config.contents, clips))
     sampler = SequenceSampler(
@@ -226,7 +234,8 @@ def train(
     model.mixed_precision = fast_bfloat16()
     noise = torch.Generator().manual_seed(config.loop.seed + 1)
     print(
-        f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(clips)} clips, {sum(c.seconds for c in clips) / 3600:.2f} h, on {where}"
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(clips)} clips,"
+        f" {sum(c.seconds for c in clips) / 3600:.2f} h, on {where}"
     )
 
     def validate(network: Any) -> dict[str, float]:
@@ -264,10 +273,12 @@ def train(
 
 @torch.no_grad()
 def calibrate(model: Pallas, library: MotionLibrary) -> torch.Tensor:
-    """Factors (22,) on the standard deviations that put 90 % of the positions of people never trained on into their 90 % ellipsoids.
+    """Factors (22,) on the standard deviations that put 90 % of the positions of people never
+    trained on into their 90 % ellipsoids.
 
-    One for the upper body and one for the legs: what is measured is the share over a group's joints, of validation subjects (validation clips
-    where there are none), with four, six and eight sensors alike.
+    One for the upper body and one for the legs: what is measured is the share over a group's
+    joints, of validation subjects (validation clips where there are none), with four, six and eight
+    sensors alike.
     """
     clips = library.select("validation_subjects") or library.select("validation")
     if not clips:
@@ -283,7 +294,8 @@ def calibrate(model: Pallas, library: MotionLibrary) -> torch.Tensor:
     ratio = torch.cat(ratios).flatten(0, 1)
     margin = torch.ones(len(JOINTS))
     for joints in (list(UPPER_JOINTS[1:]), list(LEG_JOINTS)):
-        # 90 % of a standard 3-D Gaussian lie within 6.251 squared deviations; numpy's quantile takes as many as there are
+        # 90 % of a standard 3-D Gaussian lie within 6.251 squared deviations; numpy's quantile
+        # takes as many as there are
         margin[joints] = float((np.quantile(ratio[:, joints].numpy(), 0.9) / 6.251) ** 0.5)
     return margin
 
@@ -294,7 +306,8 @@ def _of(label: str, wanted: tuple[str, ...], clips: list[LibraryClip]) -> list[L
     for name in wanted:
         if name not in known:
             raise PallasError(
-                f"no training clip of the {label} '{name}' (data.{label}s): there are {', '.join(sorted(known))}"
+                f"no training clip of the {label} '{name}' (data.{label}s): there are"
+                f" {', '.join(sorted(known))}"
             )
     return [clip for clip in clips if not wanted or getattr(clip, label) in wanted]
 

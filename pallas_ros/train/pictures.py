@@ -1,4 +1,6 @@
-"""Skeleton strips: twelve moments of each clip, the true body grey and the estimate coloured (left red, right blue), to be looked at."""
+"""Skeleton strips: twelve moments of each clip, the true body grey and the estimate coloured (left
+red, right blue), to be looked at.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,8 @@ def strips(library: MotionLibrary, recording: Path, method: Method, path: Path) 
                 _draw(axes, truth[frame].numpy(), i * GAP_M, "0.7", 4)
                 _draw(axes, p[frame].numpy(), i * GAP_M, None, 1.5)
             axes.set_title(
-                f"{clip.name}: upper body {error[:, UPPER].mean():.1f} cm, legs {error[:, LEGS].mean():.1f} cm",
+                f"{clip.name}: upper body {error[:, UPPER].mean():.1f} cm, legs"
+                f" {error[:, LEGS].mean():.1f} cm",
                 fontsize=9,
             )
         imu, _, _ = real_inputs(recording)

@@ -25,12 +25,17 @@ def chain(
     rng: np.random.Generator,
     blend: int = 30,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Clips in random order, one after another without end: each turned and put where the last left off, half a second blended.
+    """Clips in random order, one after another without end: each turned and put where the last left
+    off, half a second blended.
 
     Returns:
-        Orientations (T, 22, 4), the pelvis' way (T, 3), contacts (T, 2), and which clip a frame is of (T,).
+        Orientations (T, 22, 4), the pelvis' way (T, 3), contacts (T, 2), and which clip a frame is
+        of (T,).
     """
-    q_parts, root_parts, contact_parts, have = [], [], [], 0
+    q_parts = []
+    root_parts = []
+    contact_parts = []
+    have = 0
     clip_parts: list[Tensor] = []
     q_last = root_last = None
     while have < frames:
@@ -55,7 +60,9 @@ def chain(
         root_parts.append(root)
         contact_parts.append(contacts)
         clip_parts.append(torch.full((len(q),), len(clip_parts)))
-        q_last, root_last, have = q[-1], root[-1], have + len(q)
+        q_last = q[-1]
+        root_last = root[-1]
+        have = have + len(q)
     return tuple(
         torch.cat(part)[:frames] for part in (q_parts, root_parts, contact_parts, clip_parts)
     )  # type: ignore[return-value]
@@ -66,7 +73,8 @@ def evaluate_running(
 ) -> list[dict[str, Any]]:
     """Error after 1, 5 and 30 minutes of continuous running: over the minute that ends then.
 
-    The same minute by the method begun ten seconds before it (``_fresh``) says what the long run added; intervals from a bootstrap over clips.
+    The same minute by the method begun ten seconds before it (``_fresh``) says what the long run
+    added; intervals from a bootstrap over clips.
     """
     frames = int(max(CHAIN_MINUTES) * 60 * MODEL_RATE_HZ) + 2 * MARGIN
     rng = np.random.default_rng(3)
@@ -74,12 +82,14 @@ def evaluate_running(
     q, root, contacts, clip = (torch.stack(part) for part in zip(*parts, strict=True))
     clip = clip[:, MARGIN:-MARGIN]
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
-    # Heading drifts by 2 degrees in the half hour: more is the synchroniser's and the filter's to correct.
+    # Heading drifts by 2 degrees in the half hour: more is the synchroniser's and the filter's to
+    # correct.
     errors = replace(SensorErrors(), heading_drift_deg_per_s=0.001, dropout=0.0)
     sequence = sense(
         q, root, contacts, offsets.expand(chains, -1, -1), errors, torch.Generator().manual_seed(5)
     )
-    minute, start_up = int(60 * MODEL_RATE_HZ), int(10 * MODEL_RATE_HZ)
+    minute = int(60 * MODEL_RATE_HZ)
+    start_up = int(10 * MODEL_RATE_HZ)
     rows = []
     for name, method in tqdm(
         compared.items(), desc=f"{split}, {max(CHAIN_MINUTES)} min", unit=" methods"
@@ -90,10 +100,8 @@ def evaluate_running(
                 window = slice((minutes - 1) * minute, minutes * minute)
                 fresh = slice(max(window.start - start_up, 0), window.stop)
                 R_fresh = method(sequence.imu[:, fresh]).rotations[:, -minute:]
-                truth, case = (
-                    joint_positions(sequence.rotations[:, window], offsets),
-                    f"{split}_after_{minutes}min",
-                )
+                truth = joint_positions(sequence.rotations[:, window], offsets)
+                case = f"{split}_after_{minutes}min"
                 for suffix, rotation in (("", R[:, window]), ("_fresh", R_fresh)):
                     error = 100 * (joint_positions(rotation, offsets) - truth).norm(dim=-1)
                     for metric, joints in (("mpjpe_upper", UPPER), ("mpjpe_legs", LEGS)):

@@ -1,4 +1,6 @@
-"""Who may look at the viewer: a browser on this machine that was sent here by nobody else, or one that brings the token."""
+"""Who may look at the viewer: a browser on this machine that was sent here by nobody else, or one
+that brings the token.
+"""
 
 import hmac
 import ipaddress
@@ -16,7 +18,9 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request is answered with: a status and a text, further headers, or where it is ``passed`` nothing."""
+    """What a request is answered with: a status and a text, further headers, or where it is
+    ``passed`` nothing.
+    """
 
     status: int = 200
     text: str = ""
@@ -34,11 +38,12 @@ PASSED = Answer()
 class Access:
     """Judges requests by their address and headers.
 
-    ``Host`` must be a name of this machine: a page of another site that has its own name resolved to
-    this machine does not get in. ``Origin``, which a browser sends along with what a page asks for,
+    ``Host`` must be a name of this machine: a page of another site that has its own name resolved
+    to this machine does not get in. ``Origin``, which a browser sends along with what a page asks
+    for,
     must be the same: no other page reads the viewer. With a token, the page is opened once as
-    ``http://host:port/?token=...``, and a cookie carries the token from then on. It is not encrypted:
-    over a network that is not trusted, use an SSH tunnel.
+    ``http://host:port/?token=...``, and a cookie carries the token from then on. It is not
+    encrypted: over a network that is not trusted, use an SSH tunnel.
     """
 
     def __init__(self, host: str, token: str = "") -> None:
@@ -60,7 +65,8 @@ class Access:
         given: dict[str, list[str]] = {}
         for name, value in headers:
             given.setdefault(name.lower(), []).append(value.strip())
-        hosts, origins = given.get("host", []), given.get("origin", [])
+        hosts = given.get("host", [])
+        origins = given.get("origin", [])
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
             return Answer(403, "This viewer is not called by that name.\n")
         if any(not _same_place(origin, hosts[0]) for origin in origins):

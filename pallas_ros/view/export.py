@@ -27,7 +27,8 @@ _CHILDREN = {
 def write_bvh(path: str | Path, motion: Motion) -> None:
     """Write a BVH: y up, facing +z in the T-pose, centimetres, degrees, channels Z X Y.
 
-    Bone lengths are the medians over the motion: BVH knows one skeleton. Frames that hold NaN repeat the one before.
+    Bone lengths are the medians over the motion: BVH knows one skeleton. Frames that hold NaN
+    repeat the one before.
 
     Raises:
         PallasError: no frame is finite, or the file cannot be written.
@@ -56,7 +57,9 @@ def write_bvh(path: str | Path, motion: Motion) -> None:
 
 
 def write_csv(path: str | Path, motion: Motion) -> None:
-    """Write a CSV, a row a frame: time in s, then of each joint position in m and orientation xyzw in the world (z up), then validity."""
+    """Write a CSV, a row a frame: time in s, then of each joint position in m and orientation xyzw
+    in the world (z up), then validity.
+    """
     out = io.StringIO()
     writer = csv.writer(out)
     columns = [
@@ -104,7 +107,8 @@ def _hierarchy(out: io.StringIO, joint: int, offsets: F64, order: list[int], ind
     x, y, z = offsets[joint]
     place = "Xposition Yposition Zposition " if joint == 0 else ""
     out.write(
-        f"{indent}{'ROOT' if joint == 0 else 'JOINT'} {JOINTS[joint]}\n{indent}{{\n{indent}  OFFSET {x:.5f} {y:.5f} {z:.5f}\n"
+        f"{indent}{'ROOT' if joint == 0 else 'JOINT'} {JOINTS[joint]}\n{indent}{{\n{indent}  OFFSET"
+        f" {x:.5f} {y:.5f} {z:.5f}\n"
     )
     out.write(f"{indent}  CHANNELS {6 if joint == 0 else 3} {place}Zrotation Xrotation Yrotation\n")
     for child in _CHILDREN[joint]:
@@ -113,6 +117,7 @@ def _hierarchy(out: io.StringIO, joint: int, offsets: F64, order: list[int], ind
         length = float(np.linalg.norm(offsets[joint]))
         x, y, z = offsets[joint] / max(length, 1e-9) * min(length, 8.0)
         out.write(
-            f"{indent}  End Site\n{indent}  {{\n{indent}    OFFSET {x:.5f} {y:.5f} {z:.5f}\n{indent}  }}\n"
+            f"{indent}  End Site\n{indent}  {{\n{indent}    OFFSET {x:.5f} {y:.5f}"
+            f" {z:.5f}\n{indent}  }}\n"
         )
     out.write(f"{indent}}}\n")

@@ -1,4 +1,6 @@
-"""Pictures and clips of people and a robot: what the demo, the report and the documentation show."""
+"""Pictures and clips of people and a robot: what the demo, the report and the
+documentation show.
+"""
 
 import os
 import tempfile
@@ -85,7 +87,9 @@ class Figure:
         caption: str = "",
         marks: Sequence[tuple[F64, Colour]] = (),
     ) -> U8:
-        """One picture (height, width, 3): the people, the robot at ``joints`` (rad by name), balls at ``marks`` (point (3,) m, colour)."""
+        """One picture (height, width, 3): the people, the robot at ``joints`` (rad by name), balls
+        at ``marks`` (point (3,) m, colour).
+        """
         canvas = Canvas(self.size, self.camera, self.supersample)
         canvas.ground(centre=self.camera.target[:2])
         for person in people:
@@ -133,7 +137,8 @@ class Figure:
         base[:2, :2] = [[np.cos(heading), -np.sin(heading)], [np.sin(heading), np.cos(heading)]]
         base[:3, 3] = (x, y, z)
         if z > 0.05:  # a pedestal under a robot that hangs in the air
-            foot, top = np.array([[x, y, 0.0]]), np.array([[x, y, z - 0.06]])
+            foot = np.array([[x, y, 0.0]])
+            top = np.array([[x, y, z - 0.06]])
             canvas.capsules(foot, top, np.array([0.06]), np.array([[178.0, 182.0, 190.0]]))
         canvas.mesh(robot.place(joints, base))
 
@@ -147,7 +152,8 @@ def write_png(path: str | Path, picture: U8) -> None:
 
 
 def write_clip(path: str | Path, frames: Iterable[U8], fps: float) -> None:
-    """Write an ``.mp4`` (H.264, plays in browsers) or ``.gif``, whole or not at all; all ``frames`` of one, even, size.
+    """Write an ``.mp4`` (H.264, plays in browsers) or ``.gif``, whole or not at all; all ``frames``
+    of one, even, size.
 
     Raises:
         PallasError: another ending, no frames, or no ffmpeg for the ``.mp4``.
@@ -198,7 +204,8 @@ def _gif(path: str, frames: Iterable[U8], fps: float) -> int:
 def _mp4(path: str, frames: Iterable[U8], fps: float) -> int:
     import imageio_ffmpeg
 
-    count, writer = 0, None
+    count = 0
+    writer = None
     try:
         for frame in frames:
             if writer is None:

@@ -1,4 +1,6 @@
-"""A solid human figure, as capsules on the 22 joints: the one shape that RViz, the web viewer, clips and reports show."""
+"""A solid human figure, as capsules on the 22 joints: the one shape that RViz, the web viewer,
+clips and reports show.
+"""
 
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
@@ -22,7 +24,9 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 
 @dataclass(frozen=True, eq=False)
 class Capsule:
-    """One part of the figure: ``start`` and ``end`` (3,) m in the joint's frame, ``radius`` m, ``part`` a key of `COLOURS`."""
+    """One part of the figure: ``start`` and ``end`` (3,) m in the joint's frame, ``radius`` m,
+    ``part`` a key of `COLOURS`.
+    """
 
     joint: int
     start: F64
@@ -32,7 +36,9 @@ class Capsule:
 
 
 def figure(skeleton: Skeleton) -> tuple[Capsule, ...]:
-    """The figure of an operator; radii are shares of stature that look right, and mean nothing more."""
+    """The figure of an operator; radii are shares of stature that look right, and mean nothing
+    more.
+    """
     h = skeleton.height
     out: list[Capsule] = []
 
@@ -114,7 +120,9 @@ REP155_LINKS = {
         for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "foot", "collar")
     },
 }
-"""Joint name to REP-155 frame name without the body id; what REP-155 does not name (spine2, neck, collars, feet) keeps its own."""
+"""Joint name to REP-155 frame name without the body id; what REP-155 does not name (spine2, neck,
+collars, feet) keeps its own.
+"""
 
 AXES = ("x", "y", "z")
 
@@ -125,12 +133,15 @@ def frame_name(joint: str, body_id: str) -> str:
 
 
 def urdf_joint_names(body_id: str) -> tuple[str, ...]:
-    """The 63 revolute joints of `human_urdf`: for each body joint but the pelvis about x, then y, then z (intrinsic)."""
+    """The 63 revolute joints of `human_urdf`: for each body joint but the pelvis about x, then y,
+    then z (intrinsic).
+    """
     return tuple(f"{axis}_{frame_name(joint, body_id)}" for joint in JOINTS[1:] for axis in AXES)
 
 
 def urdf_joint_angles(q_parent_joint: F64) -> F64:
-    """Angles (63,) rad of `urdf_joint_names` from the 22 orientations relative to the parent, (22, 4) xyzw.
+    """Angles (63,) rad of `urdf_joint_names` from the 22 orientations relative to the parent, (22,
+    4) xyzw.
 
     Intrinsic x-y-z; y within ±90°. At y = ±90° x takes all that x and z turn together.
     """
@@ -149,7 +160,8 @@ def urdf_joint_angles(q_parent_joint: F64) -> F64:
 def link_transforms(
     positions: F64, q_world_joint: F64, angles: F64, body_id: str
 ) -> list[tuple[str, str, F64, F64]]:
-    """Parent frame, child frame, position (3,) m and orientation (4,) xyzw of all 64 links of `human_urdf` in a pose.
+    """Parent frame, child frame, position (3,) m and orientation (4,) xyzw of all 64 links of
+    `human_urdf` in a pose.
 
     Args:
         positions: (22, 3) m, world.
@@ -182,14 +194,16 @@ def link_transforms(
 
 
 def human_urdf(skeleton: Skeleton, body_id: str) -> str:
-    """The operator's URDF: REP-155 links with simple solid shapes, three revolute joints at every body joint.
+    """The operator's URDF: REP-155 links with simple solid shapes, three revolute joints at every
+    body joint.
 
     Its root link is ``body_<id>``. The links between the three joints are named ``<axis>_<link>``.
     """
     lines = [f"<robot name={quoteattr('human_' + body_id)}>"]
     for name, (r, g, b) in COLOURS.items():
         lines.append(
-            f'  <material name="{name}"><color rgba="{r / 255:.3f} {g / 255:.3f} {b / 255:.3f} 1"/></material>'
+            f'  <material name="{name}"><color rgba="{r / 255:.3f} {g / 255:.3f} {b / 255:.3f}'
+            ' 1"/></material>'
         )
     capsules = figure(skeleton)
     for index, joint in enumerate(JOINTS):
@@ -218,7 +232,10 @@ def _urdf_joints(link: str, parent: str, offset: F64) -> list[str]:
         direction = " ".join("1" if other == axis else "0" for other in AXES)
         lines += [
             f'  <joint name={quoteattr(f"{axis}_{link}")} type="revolute">',
-            f"    <parent link={quoteattr(chain[number])}/><child link={quoteattr(chain[number + 1])}/>",
+            (
+                f"    <parent link={quoteattr(chain[number])}/><child"
+                f" link={quoteattr(chain[number + 1])}/>"
+            ),
             f'    <origin xyz="{origin}" rpy="0 0 0"/><axis xyz="{direction}"/>',
             '    <limit lower="-3.1416" upper="3.1416" effort="0" velocity="50"/>',
             "  </joint>",
@@ -240,7 +257,11 @@ def _urdf_capsule(capsule: Capsule) -> list[str]:
 
     def visual(centre: F64, turn: tuple[float, ...], geometry: str) -> str:
         xyz, angles = (" ".join(f"{value:.5f}" for value in values) for values in (centre, turn))
-        return f'    <visual><origin xyz="{xyz}" rpy="{angles}"/><geometry>{geometry}</geometry><material name="{capsule.part}"/></visual>'
+        return (
+            f'    <visual><origin xyz="{xyz}"'
+            f' rpy="{angles}"/><geometry>{geometry}</geometry><material'
+            f' name="{capsule.part}"/></visual>'
+        )
 
     ball = f'<sphere radius="{capsule.radius:.5f}"/>'
     middle = (capsule.start + capsule.end) / 2

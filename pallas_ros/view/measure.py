@@ -1,4 +1,6 @@
-"""What a bag says about its session: rates, gaps, latency by stage, drift, confidence, joints and events, in one pass."""
+"""What a bag says about its session: rates, gaps, latency by stage, drift, confidence, joints and
+events, in one pass.
+"""
 
 import contextlib
 from collections import defaultdict
@@ -35,7 +37,8 @@ STAGES = {
     "smoothed": "from the newest sample to /hpstm/body",
     "command": "from the newest sample to the first joint command after its smoothed body",
 }
-EVENTS, CHANGES = 500, 5000
+EVENTS = 500
+CHANGES = 5000
 """Kept at most, of events and of the supervisor's states."""
 
 
@@ -119,7 +122,8 @@ class Session:
 def measure(
     path: str | Path, progress: Callable[[int, int], None] = lambda done, of: None
 ) -> Session:
-    """Read a bag; ``progress`` is told every thousand messages how many are done, of how many.
+    """Read a bag; ``progress`` is called every thousand messages with how many are done, of how
+    many.
 
     Raises:
         PallasError: there is no bag, or nothing in it.
@@ -223,7 +227,9 @@ class _Reader:
         )
 
     def _add_joints(self, curve: Curve, time: float, names: Any, positions: Any) -> None:
-        """Angles by name, in the order of the first message that named joints; those of other joints are passed over."""
+        """Angles by name, in the order of the first message that named joints; those of other
+        joints are passed over.
+        """
         if not self._session.joint_names:
             self._session.joint_names = [str(name) for name in names]
         angles = dict(zip(names, np.asarray(positions, dtype=float).tolist()))

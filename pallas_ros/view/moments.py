@@ -1,4 +1,6 @@
-"""What the viewer shows at an instant, and where it comes from: a motion file or a bag. (Live: `pallas_ros.nodes.live`.)"""
+"""What the viewer shows at an instant, and where it comes from: a motion file or a bag. (Live:
+`pallas_ros.nodes.live`.)
+"""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -30,7 +32,9 @@ F64 = NDArray[np.float64]
 _MOST_PEOPLE = 8
 """So many of the newest bodies are looked through for the operator's."""
 CIRCLE_90 = 2.1460
-"""Radius, in standard deviations, of the circle that holds 90 % of a 2-dimensional Gaussian: chi-square, 2 degrees of freedom."""
+"""Radius, in standard deviations, of the circle that holds 90 % of a 2-dimensional Gaussian:
+chi-square, 2 degrees of freedom.
+"""
 TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 
 
@@ -76,11 +80,13 @@ def moment(
         time: s.
         received: ns, when ``body`` was.
         body, raw: the body to show, and the same before smoothing.
-        joints, trajectory, status: the newest messages ``JointState``, ``JointTrajectory`` and ``SupervisorStatus``, however decoded.
+        joints, trajectory, status: the newest messages ``JointState``, ``JointTrajectory`` and
+            ``SupervisorStatus``, however decoded.
     """
     shown = Moment(time)
     if body is not None:
-        shown.body, shown.covariance = _array(body), body.covariance
+        shown.body = _array(body)
+        shown.covariance = body.covariance
         if body.newest_input:
             shown.plots["latency, ms"] = (received - body.newest_input) / 1e6
         shown.plots["confidence"] = float(np.nanmean(body.confidence))
@@ -109,11 +115,13 @@ def moment(
 
 
 def operators_record(records: Iterable[Any], status: Any) -> Any:
-    """Of bodies as messages, newest first and at least one: the newest of the operator that ``status`` names, else the newest.
+    """Of bodies as messages, newest first and at least one: the newest of the operator that
+    ``status`` names, else the newest.
 
     Several people may be in view, each with messages of their own.
     """
-    operator, newest = getattr(status, "operator_id", ""), None
+    operator = getattr(status, "operator_id", "")
+    newest = None
     for record in islice(records, _MOST_PEOPLE):
         newest = record if newest is None else newest
         if not operator or record.body_id == operator:
@@ -123,7 +131,8 @@ def operators_record(records: Iterable[Any], status: Any) -> Any:
 
 def _followed(status: Any) -> list[str]:
     """Whom the arm follows and who else is in view, in words; older bags do not say."""
-    operator, people = getattr(status, "operator_id", ""), list(getattr(status, "people", []))
+    operator = getattr(status, "operator_id", "")
+    people = list(getattr(status, "people", []))
     others = [str(name) for name in people if name != operator]
     lines = [f"operator: {operator}"] if operator else []
     return lines + ([f"also in view: {', '.join(others)}"] if operator and others else [])
@@ -150,8 +159,10 @@ class MotionFile:
     def __init__(self, path: Path, overrides: Overrides | None = None) -> None:
         """Read it; raises `PallasError` as `pallas_ros.motion_files.read` does."""
         file = read(path, overrides)
-        self._motion, self.found = file.motion, file.found
-        self.duration, self.robot = max(self._motion.duration, 1e-3), ""
+        self._motion = file.motion
+        self.found = file.found
+        self.duration = max(self._motion.duration, 1e-3)
+        self.robot = ""
 
     def at(self, time: float) -> Moment:
         """The frame at ``time`` s."""
@@ -167,11 +178,13 @@ class MotionFile:
         )
 
 
-WINDOW_S, BEFORE_S = 4.0, 1.0
+WINDOW_S = 4.0
+BEFORE_S = 1.0
 
 
 class BagFile:
-    """A bag as a recording: every message of it, read a few seconds at a time, so that a bag of any length opens at once.
+    """A bag as a recording: every message of it, read a few seconds at a time, so that a bag of any
+    length opens at once.
 
     What is older than `BEFORE_S` is not shown any more.
     """
@@ -194,7 +207,8 @@ class BagFile:
         )
         if not self.drawn and TOPIC_JOINT_STATES not in there:
             raise PallasError(
-                f"{path}: neither a body nor an arm's joint states are in this bag, so there is nothing to look at"
+                f"{path}: neither a body nor an arm's joint states are in this bag, so there is"
+                " nothing to look at"
             )
         self._raw = (
             TOPIC_PALLAS_BODY
@@ -229,7 +243,8 @@ class BagFile:
         stamp = self.bag.first + round(time * 1e9)
         window = int(time // WINDOW_S)
         if window != self._window:
-            self._window, self._messages = window, defaultdict(list)
+            self._window = window
+            self._messages = defaultdict(list)
             start = self.bag.first + round(window * WINDOW_S * 1e9)
             for message in self.bag.messages(
                 self._topics, start - round(BEFORE_S * 1e9), start + round(WINDOW_S * 1e9)
@@ -244,9 +259,11 @@ class BagFile:
         return moment(time, received, _body(body), _body(raw), *others)
 
     def _last(self, topic: str, stamp: int, status: Any = None) -> tuple[int, Any]:
-        """When the last message of ``topic`` by ``stamp`` was received, and it; (0, None) where there is none.
+        """When the last message of ``topic`` by ``stamp`` was received, and it; (0, None) where
+        there is none.
 
-        Of bodies, the last of the operator that the ``status`` names. Damaged messages are left out.
+        Of bodies, the last of the operator that the ``status`` names. Damaged messages are left
+        out.
         """
         messages = self._messages.get(topic, [])
         index = bisect_right(messages, stamp, key=lambda message: message.stamp) - 1

@@ -1,4 +1,6 @@
-"""The viewer's strip charts: the seconds before the instant that is shown, filled from the recording where there is one."""
+"""The viewer's strip charts: the seconds before the instant that is shown, filled from the
+recording where there is one.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +27,9 @@ LIMITS = ("lower limit", "upper limit")
 
 
 class Plots:
-    """One chart a figure, one of all joints in their ranges, and one of the joint that is chosen."""
+    """One chart a figure, one of all joints in their ranges, and one of the joint that is
+    chosen.
+    """
 
     def __init__(self, gui: viser.GuiApi) -> None:
         """Empty charts in a folder of their own, which shows once there is something to plot."""
@@ -54,11 +58,15 @@ class Plots:
         self._points[_step(moment.time)] = moment
 
     def draw(self, now: float, past: Callable[[float], Moment] | None = None) -> None:
-        """Draw the `SPAN_S` before ``now`` s; what was not seen of them is asked of ``past``. Drawn already, nothing is done."""
+        """Draw the `SPAN_S` before ``now`` s; what was not seen of them is asked of ``past``.
+
+        Drawn already, nothing is done.
+        """
         if self._drawn == (now, self._joint.value):
             return
         self._drawn = now, self._joint.value
-        last, count = _step(now), round(SPAN_S / STEP_S)
+        last = _step(now)
+        count = round(SPAN_S / STEP_S)
         steps = [step for step in range(last - count, last + 1) if step >= 0 or past is None]
         if past is not None:
             for step in steps:
@@ -91,7 +99,8 @@ class Plots:
                 (-0.05, 1.05),
             )
         if self._joint.value in self.limits:
-            name, (low, high) = self._joint.value, self.limits[self._joint.value]
+            name = self._joint.value
+            low, high = self.limits[self._joint.value]
             angles = _rows(
                 (
                     time,
@@ -139,9 +148,11 @@ class Plots:
                 legend={"show": legend, "live": False},
                 scales={
                     "x": uplot.Scale(time=False, range=(-SPAN_S, 0.0)),
-                    "y": uplot.Scale(auto=True)
-                    if chart.range is None
-                    else uplot.Scale(range=chart.range),
+                    "y": (
+                        uplot.Scale(auto=True)
+                        if chart.range is None
+                        else uplot.Scale(range=chart.range)
+                    ),
                 },
                 axes=(
                     uplot.Axis(size=24, space=60, ticks={"show": False}),
@@ -155,7 +166,9 @@ class Plots:
 
 @dataclass(frozen=True, eq=False)
 class _Chart:
-    """``rows`` (n, 1 + k): s before now, and a value of each of the ``names``; ``range`` of heights, None for that of the data."""
+    """``rows`` (n, 1 + k): s before now, and a value of each of the ``names``; ``range`` of
+    heights, None for that of the data.
+    """
 
     title: str
     names: tuple[str, ...]
@@ -187,6 +200,8 @@ def _step(time: float) -> int:
 
 
 def _share(moment: Moment, name: str, bounds: tuple[float, float]) -> float:
-    """Where in its range a joint is sent, or where nothing is sent stands: 0 at the lower limit, 1 at the upper one."""
+    """Where in its range a joint is sent, or where nothing is sent stands: 0 at the lower limit, 1
+    at the upper one.
+    """
     angle = moment.commanded.get(name, moment.joints.get(name, np.nan))
     return (angle - bounds[0]) / max(bounds[1] - bounds[0], 1e-9)

@@ -1,4 +1,5 @@
-"""A small software renderer: capsules, meshes, ground and shadows by the painter's method, in numpy and Pillow.
+"""A small software renderer: capsules, meshes, ground and shadows by the painter's method, in numpy
+and Pillow.
 
 It needs no OpenGL and no screen, so a picture comes out the same on a robot, in CI and on a desk.
 """
@@ -41,7 +42,9 @@ class Camera:
         return np.stack((right, np.cross(forward, right), forward))
 
     def project(self, points: F64, size: tuple[int, int]) -> tuple[F64, F64]:
-        """World points (..., 3) to pixels (..., 2) and depths (...) in m; ``size`` is width, height."""
+        """World points (..., 3) to pixels (..., 2) and depths (...) in m; ``size`` is width,
+        height.
+        """
         seen = (points - np.array(self.eye)) @ self.axes().T
         depth = np.maximum(seen[..., 2], _NEAR)
         scale = self.focal * size[1] / depth
@@ -59,7 +62,10 @@ class Mesh:
 
 @dataclass
 class Canvas:
-    """One picture being drawn: collect solids, then `finish`. ``size`` is width, height in pixels."""
+    """One picture being drawn: collect solids, then `finish`.
+
+    ``size`` is width, height in pixels.
+    """
 
     size: tuple[int, int] = (960, 540)
     camera: Camera = field(default_factory=Camera)
@@ -102,17 +108,16 @@ class Canvas:
         shadow: bool = True,
         fused: Sequence[Sequence[int]] = (),
     ) -> None:
-        """Solid capsules: ``starts``, ``ends`` (n, 3) m, ``radii`` (n,) m, ``colours`` (n, 3) 0..255.
+        """Solid capsules: ``starts``, ``ends`` (n, 3) m, ``radii`` (n,) m, ``colours`` (n, 3)
+        0..255.
 
         Each list of indices in ``fused`` is drawn as one body, without outlines inside.
         """
         a, depth_a = self.camera.project(starts, self._pixels)
         b, depth_b = self.camera.project(ends, self._pixels)
         per_metre = self.camera.focal * self._pixels[1]
-        ra, rb = (
-            radii * per_metre / np.maximum(depth_a, _NEAR),
-            radii * per_metre / np.maximum(depth_b, _NEAR),
-        )
+        ra = radii * per_metre / np.maximum(depth_a, _NEAR)
+        rb = radii * per_metre / np.maximum(depth_b, _NEAR)
         light = self.camera.axes()[:2] @ LIGHT
         axis = (ends - starts) / np.maximum(
             np.linalg.norm(ends - starts, axis=1, keepdims=True), 1e-9
@@ -152,12 +157,10 @@ class Canvas:
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
         centre = corners.mean(axis=1)
         front = np.einsum("ij,ij->i", normal, np.array(self.camera.eye) - centre) > 0
-        corners, normal, centre, colours = (
-            corners[front],
-            normal[front],
-            centre[front],
-            mesh.colours[front],
-        )
+        corners = corners[front]
+        normal = normal[front]
+        centre = centre[front]
+        colours = mesh.colours[front]
         pixels, depth = self.camera.project(corners, self._pixels)
         light = 0.55 + 0.45 * np.clip(normal @ LIGHT, -0.4, 1)
         fills = np.clip(colours * light[:, None], 0, 255).astype(int)
@@ -182,7 +185,9 @@ class Canvas:
                 )
 
     def ellipsoids(self, centres: F64, covariances: F64, scale: float, colour: Colour) -> None:
-        """Outlines of ellipsoids x' C^-1 x = scale^2 about ``centres`` (n, 3) with ``covariances`` (n, 3, 3) m^2."""
+        """Outlines of ellipsoids x' C^-1 x = scale^2 about ``centres`` (n, 3) with ``covariances``
+        (n, 3, 3) m^2.
+        """
         rows = self.camera.axes()[:2]
         pixels, depth = self.camera.project(centres, self._pixels)
         angle = np.linspace(0, 2 * np.pi, 25)

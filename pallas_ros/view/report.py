@@ -1,4 +1,6 @@
-"""One self-contained HTML page about a recorded session: it opens with no network, and carries its pictures and its film."""
+"""One self-contained HTML page about a recorded session: it opens with no network, and carries its
+pictures and its film.
+"""
 
 import base64
 import io
@@ -27,7 +29,9 @@ from pallas_ros.view.robot import RobotShape
 from pallas_ros.view.scene import STATE_COLOURS
 
 U8 = NDArray[np.uint8]
-FILM_FPS, FILM_SECONDS, FILM_SIZE = 12.0, 15.0, (640, 400)
+FILM_FPS = 12.0
+FILM_SECONDS = 15.0
+FILM_SIZE = (640, 400)
 SHEET = (4, 3)
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#23272e;max-width:1180px;margin:2rem auto;padding:0 1rem;background:#fff}
@@ -39,7 +43,7 @@ td:first-child,th:first-child{text-align:left}svg{width:100%;font-size:10px;fill
 .cards b{display:block;font-size:1.35rem;font-weight:600;font-variant-numeric:tabular-nums}.cards span,.dim{color:#68707c;font-size:.86rem}
 h1{margin-bottom:0}.dim{margin:.1rem 0 0}.words{text-align:left!important}
 .warn{background:#fff3dd;padding:.5rem .8rem;border-radius:6px}pre{background:#f5f6f8;padding:.7rem;overflow:auto;max-height:18rem}
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def write_report(
     film: bool = True,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Written:
-    """Read a bag and write its page, whole or not at all; ``progress`` is told how many messages are read, of how many.
+    """Read a bag and write its page, whole or not at all; ``progress`` is called with how many
+    messages are read, of how many.
 
     Raises:
         PallasError: there is no bag, nothing in it, or the page cannot be written.
@@ -81,7 +86,9 @@ def write_report(
 
 
 def write_index(rows: dict[str, Written | str], page: Path) -> None:
-    """The table over many bags: each a row of figures and a link, or the sentence why it has none."""
+    """The table over many bags: each a row of figures and a link, or the sentence why it
+    has none.
+    """
     names = sorted(
         {name for row in rows.values() if isinstance(row, Written) for name in row.figures}
     )
@@ -110,7 +117,9 @@ def write_index(rows: dict[str, Written | str], page: Path) -> None:
 
 
 def _link(target: Path, page: Path) -> str:
-    """The address of a file in a page beside or above it: a relative path, whatever its name looks like."""
+    """The address of a file in a page beside or above it: a relative path, whatever its name looks
+    like.
+    """
     way = os.path.relpath(target, page.parent)
     return quote(os.fsencode(way))
 
@@ -131,8 +140,11 @@ def save_text(path: Path, text: str) -> None:
 def frames(
     recording: BagFile, robot: RobotShape | None, times: NDArray[np.float64], size: tuple[int, int]
 ) -> Iterator[U8]:
-    """Pictures of the body, and of the arm where there is one, at ``times`` s; nobody where no body was known."""
-    eye, target = Camera().eye, Camera().target
+    """Pictures of the body, and of the arm where there is one, at ``times`` s; nobody where no body
+    was known.
+    """
+    eye = Camera().eye
+    target = Camera().target
     aside = 0.0 if robot is not None else 0.35
     camera = Camera((eye[0] + 0.4, eye[1] + aside, eye[2]), (0.0, target[1] + aside, target[2]))
     figure = Figure(robot=robot, size=size, camera=camera)
@@ -176,7 +188,10 @@ def _pictures(session: Session, robot: RobotShape | None, film: bool) -> str:
     sheet = np.concatenate(
         [np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)]
     )
-    html = f'<h2>The session in {columns * rows} pictures</h2><img alt="contact sheet" src="{_image(sheet)}">'
+    html = (
+        f'<h2>The session in {columns * rows} pictures</h2><img alt="contact sheet"'
+        f' src="{_image(sheet)}">'
+    )
     return html + _film(recording, robot, first, last) if film else html
 
 
@@ -193,7 +208,8 @@ def _film(recording: BagFile, robot: RobotShape | None, first: float, last: floa
         data = _encode(clip.read_bytes())
     return (
         f"<h2>{len(times) / FILM_FPS:.0f} s of it, from {begin:.0f} s on</h2>"
-        f'<video controls muted loop preload="none" width="{FILM_SIZE[0]}" height="{FILM_SIZE[1]}" poster="{poster}" '
+        f'<video controls muted loop preload="none" width="{FILM_SIZE[0]}" height="{FILM_SIZE[1]}"'
+        f' poster="{poster}" '
         f'src="data:video/mp4;base64,{data}"></video>'
     )
 
@@ -209,7 +225,10 @@ def _encode(data: bytes) -> str:
 
 
 def _page(title: str, body: str) -> str:
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>{body}</html>\n'
+    return (
+        '<!doctype html><html lang="en"><meta'
+        f' charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>{body}</html>\n'
+    )
 
 
 def _head(session: Session) -> str:
@@ -225,16 +244,21 @@ def _head(session: Session) -> str:
     begun = datetime.fromtimestamp(session.begun / 1e9, timezone.utc).strftime(
         "%Y-%m-%d %H:%M:%S UTC"
     )
-    return f'<h1>{title}</h1><p class="dim">recorded from {begun}</p>{warn}<div class="cards">{cards}</div>'
+    return (
+        f'<h1>{title}</h1><p class="dim">recorded from {begun}</p>{warn}<div'
+        f' class="cards">{cards}</div>'
+    )
 
 
 def _cards(session: Session) -> Iterator[tuple[str, str]]:
     """What one wants to know first."""
     yield (
         "recorded",
-        f"{session.duration:.1f} s"
-        if session.duration < 600
-        else f"{session.duration / 60:.0f} min",
+        (
+            f"{session.duration:.1f} s"
+            if session.duration < 600
+            else f"{session.duration / 60:.0f} min"
+        ),
     )
     yield "messages", f"{sum(topic.count for topic in session.topics.values()):,}".replace(",", " ")
     if session.body_topic:
@@ -256,10 +280,14 @@ def _cards(session: Session) -> Iterator[tuple[str, str]]:
 
 def _topics(session: Session) -> str:
     rows = "".join(
-        f"<tr><td>{escape(name)}</td><td class='words'>{escape(t.msgtype)}</td><td>{t.count}</td><td>{t.rate:.1f}</td><td>{t.max_gap_ms:.1f}</td></tr>"
+        f"<tr><td>{escape(name)}</td><td"
+        f" class='words'>{escape(t.msgtype)}</td><td>{t.count}</td><td>{t.rate:.1f}</td><td>{t.max_gap_ms:.1f}</td></tr>"  # noqa: E501
         for name, t in sorted(session.topics.items())
     )
-    head = "<tr><th>topic</th><th class='words'>type</th><th>messages</th><th>Hz</th><th>longest gap, ms</th></tr>"
+    head = (
+        "<tr><th>topic</th><th class='words'>type</th><th>messages</th><th>Hz</th><th>longest gap,"
+        " ms</th></tr>"
+    )
     return f"<h2>What was recorded</h2><table>{head}{rows}</table>"
 
 
@@ -269,7 +297,10 @@ def _latency(session: Session) -> str:
         if stage in session.latencies:
             values, counts = session.latencies[stage].arrays()
             p50, p99 = session.latencies[stage].percentiles(50, 99)
-            words = f"<p><b>{stage}</b>, {meaning}: p50 {p50:.1f} ms, p99 {p99:.1f} ms, worst {values[-1]:.1f} ms</p>"
+            words = (
+                f"<p><b>{stage}</b>, {meaning}: p50 {p50:.1f} ms, p99 {p99:.1f} ms, worst"
+                f" {values[-1]:.1f} ms</p>"
+            )
             over_time = svg.lines(*session.latency_ms[stage].arrays(), (stage,), "ms")
             blocks.append(f"<div>{words}{svg.histogram(values, counts, 'ms')}{over_time}</div>")
     return f'<h2>Latency by stage</h2><div class="grid">{"".join(blocks)}</div>' if blocks else ""
@@ -323,7 +354,10 @@ def _calibration(text: str) -> list[tuple[str, str]]:
     residuals, biases = zip(*degrees.values()) if degrees else ((), ())
     return [
         (
-            "Calibration residual: how much each sensor moved while held still, or how badly the poses agree",
+            (
+                "Calibration residual: how much each sensor moved while held still, or how badly"
+                " the poses agree"
+            ),
             svg.bars(list(degrees), residuals, "deg"),
         ),
         ("Gyroscope bias found by it", svg.bars(list(degrees), biases, "deg/s")),

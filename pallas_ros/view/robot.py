@@ -1,4 +1,6 @@
-"""A robot's looks from its URDF: the visual meshes of its links, thinned out for drawing, placed by joint angles."""
+"""A robot's looks from its URDF: the visual meshes of its links, thinned out for drawing, placed by
+joint angles.
+"""
 
 import io
 from dataclasses import dataclass
@@ -49,7 +51,9 @@ class RobotShape:
     def parse(
         cls, text: bytes, folder: Path, name: str, detail_m: float = 0.02, meshes: bool = True
     ) -> "RobotShape":
-        """As `load`, from the text of a URDF whose ``package://`` names are looked for above ``folder``; joints alone without ``meshes``."""
+        """As `load`, from the text of a URDF whose ``package://`` names are looked for above
+        ``folder``; joints alone without ``meshes``.
+        """
         parse_urdf(text, name)
         try:
             import yourdfpy  # optional: a body is drawn without it
@@ -96,7 +100,9 @@ class RobotShape:
 
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
-        """Lower and upper limit, rad (m of a sliding joint), of the moving joints whose URDF gives both."""
+        """Lower and upper limit, rad (m of a sliding joint), of the moving joints whose URDF gives
+        both.
+        """
         found: dict[str, tuple[float, float]] = {}
         for name in self.joint_names:
             limit = self.urdf.joint_map[name].limit
@@ -110,7 +116,9 @@ class RobotShape:
         return found
 
     def transforms(self, joints: dict[str, float]) -> dict[str, F64]:
-        """Link to its pose (4, 4) in the base link, for joint angles in rad by name; joints not named stand at 0."""
+        """Link to its pose (4, 4) in the base link, for joint angles in rad by name; joints not
+        named stand at 0.
+        """
         self._set(joints)
         return {link: np.asarray(self.urdf.get_transform(link)) for link in self.links}
 
@@ -120,7 +128,9 @@ class RobotShape:
         return str(self.urdf.base_link)
 
     def link_transforms(self, joints: dict[str, float]) -> list[tuple[str, str, F64, F64]]:
-        """Parent link, child link, position (3,) m and orientation (4,) xyzw of every joint of the URDF."""
+        """Parent link, child link, position (3,) m and orientation (4,) xyzw of every joint of the
+        URDF.
+        """
         self._set(joints)
         out: list[tuple[str, str, F64, F64]] = []
         for joint in self.urdf.robot.joints:
@@ -155,7 +165,9 @@ class RobotShape:
 
 
 def thin(vertices: F64, faces: NDArray[np.int64], colours: F64, detail_m: float) -> Mesh:
-    """A mesh with its vertices merged on a grid of ``detail_m``; triangles that vanish are dropped."""
+    """A mesh with its vertices merged on a grid of ``detail_m``; triangles that vanish
+    are dropped.
+    """
     cells = np.round(vertices / detail_m).astype(np.int64)
     _, merged = np.unique(cells, axis=0, return_inverse=True)
     merged = merged.reshape(-1)
@@ -165,7 +177,8 @@ def thin(vertices: F64, faces: NDArray[np.int64], colours: F64, detail_m: float)
     )
     new = merged[faces]
     whole = (new[:, 0] != new[:, 1]) & (new[:, 1] != new[:, 2]) & (new[:, 2] != new[:, 0])
-    new, colours = new[whole], colours[whole]
+    new = new[whole]
+    colours = colours[whole]
     _, kept = np.unique(np.sort(new, axis=1), axis=0, return_index=True)
     return Mesh(mean, new[kept], colours[kept])
 
@@ -179,7 +192,8 @@ def _join(a: Mesh, b: Mesh) -> Mesh:
 
 def _face_colours(part: object) -> F64:
     """(F, 3) from whatever the mesh brings: face colours, a material, or grey."""
-    visual, count = getattr(part, "visual", None), len(part.faces)  # type: ignore[attr-defined]
+    visual = getattr(part, "visual", None)
+    count = len(part.faces)  # type: ignore[attr-defined]
     try:
         if visual is not None and visual.kind in ("face", "vertex"):
             return np.asarray(visual.face_colors[:, :3], dtype=float)
@@ -191,7 +205,9 @@ def _face_colours(part: object) -> F64:
 
 
 def _find(name: str, folder: Path) -> str:
-    """A mesh file: beside the URDF, or ``package://pkg/...`` in the folder ``pkg`` at or above it."""
+    """A mesh file: beside the URDF, or ``package://pkg/...`` in the folder ``pkg`` at or
+    above it.
+    """
     plain = name.removeprefix("file://")
     if name.startswith(("package://", "model://")):
         plain = name.split("://", 1)[1]

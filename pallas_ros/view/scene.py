@@ -1,4 +1,6 @@
-"""What RViz and Foxglove draw around the figure: skeletons, uncertainty, contacts, goals, sensors; as plain shapes."""
+"""What RViz and Foxglove draw around the figure: skeletons, uncertainty, contacts, goals, sensors;
+as plain shapes.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -16,7 +18,9 @@ Kind = Literal["lines", "sphere", "cylinder", "text"]
 Rgba = tuple[float, float, float, float]
 
 ELLIPSOID_90 = 2.5003
-"""Radius, in standard deviations, of the ellipsoid that holds 90 % of a 3-dimensional Gaussian: chi-square, 3 degrees of freedom."""
+"""Radius, in standard deviations, of the ellipsoid that holds 90 % of a 3-dimensional Gaussian:
+chi-square, 3 degrees of freedom.
+"""
 GREY = "#8a9099"
 STATE_COLOURS = {
     "disengaged": GREY,
@@ -76,7 +80,10 @@ def confidence_colour(confidence: F64) -> F64:
 
 
 def skeleton(namespace: str, body: BodyFrame, colour: Rgba | None = None) -> Shape:
-    """A body's bones as lines; coloured by the confidence of their joints where no colour is given. Joints that must not be used are left out."""
+    """A body's bones as lines; coloured by the confidence of their joints where no colour is given.
+
+    Joints that must not be used are left out.
+    """
     usable = body.valid & np.isfinite(body.positions).all(axis=1)
     ends = [joint for bone in _BONES if usable[bone[0]] and usable[bone[1]] for joint in bone]
     colours = np.zeros((0, 4)) if colour else confidence_colour(body.confidence)[ends]
@@ -92,7 +99,9 @@ def skeleton(namespace: str, body: BodyFrame, colour: Rgba | None = None) -> Sha
 
 
 def ellipsoid(covariance: F64) -> tuple[F64, F64]:
-    """Orientation (..., 4) xyzw and radii (..., 3) m of the ellipsoid that holds 90 % of a Gaussian of ``covariance`` (..., 3, 3) m^2."""
+    """Orientation (..., 4) xyzw and radii (..., 3) m of the ellipsoid that holds 90 % of a Gaussian
+    of ``covariance`` (..., 3, 3) m^2.
+    """
     values, axes = np.linalg.eigh((covariance + np.swapaxes(covariance, -1, -2)) / 2)
     axes[..., 0] *= np.where(np.linalg.det(axes) < 0, -1.0, 1.0)[..., None]
     return np.asarray(rotations.from_matrix(axes)), ELLIPSOID_90 * np.sqrt(np.maximum(values, 1e-8))
@@ -101,7 +110,8 @@ def ellipsoid(covariance: F64) -> tuple[F64, F64]:
 def ellipsoids(body: BodyFrame) -> list[Shape]:
     """The 90 % ellipsoid of every joint whose covariance is known, coloured by its confidence.
 
-    The other joints' are about the pelvis; the pelvis's own is how far odometry may be off, and is drawn flat on the floor as ``place``.
+    The other joints' are about the pelvis; the pelvis's own is how far odometry may be off, and is
+    drawn flat on the floor as ``place``.
     """
     if body.covariance is None:
         return []
@@ -164,8 +174,11 @@ def contacts(body: BodyFrame) -> list[Shape]:
 
 
 def imu_axes(frame: ImuFrame, body: BodyFrame) -> Shape:
-    """The orientation each sensor gives its bone, drawn where the bone is; sites that are missing are left out."""
-    points, colours = [], []
+    """The orientation each sensor gives its bone, drawn where the bone is; sites that are missing
+    are left out.
+    """
+    points = []
+    colours = []
     for site in range(len(SITES)):
         origin = body.positions[SITE_JOINTS[site]]
         if (

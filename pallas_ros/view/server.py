@@ -1,8 +1,9 @@
-"""A viser server that lets in only whom `Access` lets in, shares nothing, and says in a line what it refuses.
+"""A viser server that lets in only whom `Access` lets in, shares nothing, and says in a line what
+it refuses.
 
-viser has no settings for any of this. What is done here: its `websockets` server is made with a check
-of each request in front of viser's own, with smaller messages and a log of our own; its requests for
-a public tunnel are answered with nothing.
+viser has no settings for any of this. What is done here: its `websockets` server is made with a
+check of each request in front of viser's own, with smaller messages and a log of our own; its
+requests for a public tunnel are answered with nothing.
 """
 
 import asyncio
@@ -31,7 +32,9 @@ REPEAT_S = 5.0
 
 
 class Complaints:
-    """Says a sentence once, and again after `REPEAT_S` at the earliest: whoever knocks all the time fills no screen."""
+    """Says a sentence once, and again after `REPEAT_S` at the earliest: repeated attempts do not
+    flood the log.
+    """
 
     def __init__(self, out: Callable[[str], object] | None = None) -> None:
         self._out = out or (lambda line: print(line, file=sys.stderr, flush=True))
@@ -61,7 +64,8 @@ def open_server(host: str, port: int, access: Access) -> viser.ViserServer:
     """Listen on ``host``, and on ``port`` or the next one that is free.
 
     Raises:
-        PallasError: the address cannot be listened on, or this version of viser cannot be protected.
+        PallasError: the address cannot be listened on, or this version of viser cannot be
+            protected.
     """
     _check_address(host)
     complaints = Complaints()
@@ -74,7 +78,9 @@ def open_server(host: str, port: int, access: Access) -> viser.ViserServer:
 
 
 def _check_address(host: str) -> None:
-    """Refuse an address that is not this machine's; viser would look for a free port on it for ever."""
+    """Refuse an address that is not this machine's; viser would look for a free port on it for
+    ever.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -85,7 +91,9 @@ def _check_address(host: str) -> None:
 
 @contextlib.contextmanager
 def _guarded(access: Access, complaints: Complaints) -> Iterator[list[str]]:
-    """While a server is made, have `websockets` check requests first; yields a list that holds the server's address once it was."""
+    """While a server is made, have `websockets` check requests first; yields a list that holds the
+    server's address once it was.
+    """
     serve = websockets.asyncio.server.serve
     made: list[str] = []
 

@@ -28,7 +28,9 @@ JOINED = {
 
 @dataclass(frozen=True, eq=False)
 class Solid:
-    """A convex part of the figure: ``vertices`` (V, 3) m in the frame of ``joint``, ``faces`` (F, 3), ``part`` a key of `human.COLOURS`."""
+    """A convex part of the figure: ``vertices`` (V, 3) m in the frame of ``joint``, ``faces`` (F,
+    3), ``part`` a key of `human.COLOURS`.
+    """
 
     joint: int
     part: str
@@ -61,7 +63,10 @@ def solids(skeleton: Skeleton) -> list[Solid]:
 
 
 def _beginning(capsule: Capsule, offset: F64, trunk: bool) -> list[F64]:
-    """The ball a limb begins with; of a trunk's part, which lies across, all of it. ``offset`` (3,) m is its joint's in the other's frame."""
+    """The ball a limb begins with; of a trunk's part, which lies across, all of it.
+
+    ``offset`` (3,) m is its joint's in the other's frame.
+    """
     ends = (
         (capsule.start, capsule.end)
         if trunk and np.isclose(capsule.start[0], capsule.end[0])

@@ -10,7 +10,11 @@ from pallas_ros.view.scene import GREY
 
 F64 = NDArray[np.float64]
 PALETTE = ("#2f6fb0", "#d9822b", "#3d9a50", "#b04a8b", "#7a6ff0", "#c0392b", "#16a0a0", "#8c6d46")
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 560, 200, 52, 28, 14
+_WIDTH = 560
+_HEIGHT = 200
+_LEFT = 52
+_BOTTOM = 28
+_TOP = 14
 _ACROSS = _WIDTH - _LEFT - 8
 
 
@@ -42,16 +46,15 @@ def curves(
         *(limits or ()),
     ]
     low, high = _range(min(shown), max(shown))
-    begin, end = (
-        min(float(times[0]) for times, _ in known),
-        max(float(times[-1]) for times, _ in known),
-    )
+    begin = min(float(times[0]) for times, _ in known)
+    end = max(float(times[-1]) for times, _ in known)
 
     def height(value: F64) -> F64:
         return np.asarray(_TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM))
 
     inside = [
-        f'<line x1="{_LEFT}" x2="{_WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="#c0392b" stroke-dasharray="5 3"/>'
+        f'<line x1="{_LEFT}" x2="{_WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="#c0392b"'
+        ' stroke-dasharray="5 3"/>'
         for y in height(np.array(limits or ())).tolist()
     ]
     for k, (_, times, values) in enumerate(finite):
@@ -67,17 +70,21 @@ def curves(
 
 
 def histogram(values: F64, counts: NDArray[np.int64], unit: str, colour: str = PALETTE[0]) -> str:
-    """How often: ``values`` (n,), rising, each ``counts`` (n,) times; what lies above the 99.5th percentile is put in the last bar."""
+    """How often: ``values`` (n,), rising, each ``counts`` (n,) times; what lies above the 99.5th
+    percentile is put in the last bar.
+    """
     if not len(values):
         return "<p>nothing to plot</p>"
     ranks = np.cumsum(counts)
-    low, high = float(values[0]), float(values[np.searchsorted(ranks, 0.995 * ranks[-1])])
+    low = float(values[0])
+    high = float(values[np.searchsorted(ranks, 0.995 * ranks[-1])])
     high = high if high > low else low + 1.0
     bars, edges = np.histogram(np.minimum(values, high), bins=40, range=(low, high), weights=counts)
     width = _ACROSS / 40
     scale = (_HEIGHT - _TOP - _BOTTOM) / max(float(bars.max()), 1.0)
     rectangles = "".join(
-        f'<rect x="{_LEFT + k * width:.1f}" y="{_HEIGHT - _BOTTOM - n * scale:.1f}" width="{width - 1:.1f}" height="{n * scale:.1f}" fill="{colour}"/>'
+        f'<rect x="{_LEFT + k * width:.1f}" y="{_HEIGHT - _BOTTOM - n * scale:.1f}"'
+        f' width="{width - 1:.1f}" height="{n * scale:.1f}" fill="{colour}"/>'
         for k, n in enumerate(bars.tolist())
     )
     return _frame(
@@ -87,31 +94,39 @@ def histogram(values: F64, counts: NDArray[np.int64], unit: str, colour: str = P
 
 def bars(names: Sequence[str], values: Sequence[float], unit: str) -> str:
     """A bar for each name, lying, with its number."""
-    top, step = max([abs(value) for value in values if np.isfinite(value)] or [0.0]) or 1.0, 24
+    top = max([abs(value) for value in values if np.isfinite(value)] or [0.0]) or 1.0
+    step = 24
     rows = []
     for k, (name, value) in enumerate(zip(names, values)):
         width = abs(value) / top * (_WIDTH - 190) if np.isfinite(value) else 0.0
         rows.append(
-            f'<text x="88" y="{k * step + 16}" text-anchor="end">{escape(name)}</text>'
-            f'<rect x="96" y="{k * step + 5}" width="{width:.1f}" height="14" fill="{PALETTE[k % len(PALETTE)]}"/>'
-            f'<text x="{102 + width:.1f}" y="{k * step + 16}">{value:.3g} {escape(unit)}</text>'
+            f'<text x="88" y="{k * step + 16}" text-anchor="end">{escape(name)}</text><rect x="96"'
+            f' y="{k * step + 5}" width="{width:.1f}" height="14"'
+            f' fill="{PALETTE[k % len(PALETTE)]}"/><text x="{102 + width:.1f}"'
+            f' y="{k * step + 16}">{value:.3g} {escape(unit)}</text>'
         )
     return f'<svg viewBox="0 0 {_WIDTH} {len(names) * step + 6}" role="img">{"".join(rows)}</svg>'
 
 
 def strip(changes: Sequence[tuple[float, str]], end: float, colours: dict[str, str]) -> str:
-    """What state held when: (s, state) of each change, the last one up to ``end``; states without a colour are grey."""
+    """What state held when: (s, state) of each change, the last one up to ``end``; states without a
+    colour are grey.
+    """
     if not changes:
         return "<p>nothing to plot</p>"
-    begin, span = changes[0][0], max(end - changes[0][0], 1e-9)
+    begin = changes[0][0]
+    span = max(end - changes[0][0], 1e-9)
     until = [time for time, _ in changes[1:]] + [end]
     parts = "".join(
-        f'<rect x="{_LEFT + (time - begin) / span * _ACROSS:.1f}" y="4" width="{max((stop - time) / span * _ACROSS, 0.6):.1f}" height="22" '
-        f'fill="{colours.get(state, GREY)}"><title>{escape(state)}, {time:.2f} to {stop:.2f} s</title></rect>'
+        f'<rect x="{_LEFT + (time - begin) / span * _ACROSS:.1f}" y="4"'
+        f' width="{max((stop - time) / span * _ACROSS, 0.6):.1f}" height="22"'
+        f' fill="{colours.get(state, GREY)}"><title>{escape(state)}, {time:.2f} to {stop:.2f}'
+        " s</title></rect>"
         for (time, state), stop in zip(changes, until)
     )
     marks = "".join(
-        f'<text x="{_LEFT + (value - begin) / span * _ACROSS:.1f}" y="38" text-anchor="middle">{value:.6g}</text>'
+        f'<text x="{_LEFT + (value - begin) / span * _ACROSS:.1f}" y="38"'
+        f' text-anchor="middle">{value:.6g}</text>'
         for value in ticks(begin, end)
     )
     there = dict.fromkeys(state for _, state in changes)
@@ -119,7 +134,10 @@ def strip(changes: Sequence[tuple[float, str]], end: float, colours: dict[str, s
         f'<span style="color:{colours.get(state, GREY)}">&#9632; {escape(state)}</span> '
         for state in there
     )
-    return f'<svg viewBox="0 0 {_WIDTH} 42" role="img">{parts}{marks}</svg><p class="legend">{legend}</p>'
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} 42" role="img">{parts}{marks}</svg><p'
+        f' class="legend">{legend}</p>'
+    )
 
 
 def _legend(names: Sequence[str]) -> str:
@@ -165,5 +183,8 @@ def _frame(
         marks.append(
             f'<text x="{x:.1f}" y="{_HEIGHT - 12}" text-anchor="middle">{value:.6g}</text>'
         )
-    units = f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 1}" text-anchor="end">{escape(x_unit)}</text><text x="2" y="9">{escape(y_unit)}</text>'
+    units = (
+        f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 1}" text-anchor="end">{escape(x_unit)}</text><text'
+        f' x="2" y="9">{escape(y_unit)}</text>'
+    )
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(marks)}{inside}{units}</svg>'

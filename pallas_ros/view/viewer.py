@@ -1,4 +1,7 @@
-"""The web viewer: a human figure, the arm, uncertainty, a time line and plots, in a browser. It looks and never commands."""
+"""The web viewer: a human figure, the arm, uncertainty, a time line and plots, in a browser.
+
+It looks and never commands.
+"""
 
 import threading
 import time
@@ -28,10 +31,9 @@ F64 = NDArray[np.float64]
 RATE_HZ = 20.0
 PLOT_HZ = 2.0
 SHAPE_EVERY = 4  # frames between two shapes of an ellipsoid
-SENT_M, SENT_TURN = (
-    5e-4,
-    1e-3,
-)  # what is less than this from what the browser has is not sent; of a quaternion's parts
+# what is less than this from what the browser has is not sent; of a quaternion's parts
+SENT_M = 5e-4
+SENT_TURN = 1e-3
 GHOST = (228, 150, 90)
 ROBOT_AT = np.array([0.0, -1.25, 0.55])
 SPEEDS = {"0.1": 0.1, "0.25": 0.25, "0.5": 0.5, "1": 1.0, "2": 2.0, "4": 4.0}
@@ -47,7 +49,9 @@ UNCERTAIN: dict[str, tuple[int, ...]] = {
 
 
 class Placed:
-    """Things in the scene, whose poses are sent where they changed: a message costs more than looking whether it is needed."""
+    """Things in the scene, whose poses are sent where they changed: a message costs more than
+    looking whether it is needed.
+    """
 
     def __init__(self, handles: Sequence[Any]) -> None:
         """``handles`` of viser, each with position, wxyz and visible."""
@@ -56,7 +60,9 @@ class Placed:
         self._visible = np.zeros(len(self.handles), dtype=bool)
 
     def show(self, poses: F64 | None) -> None:
-        """``poses`` (n, 7): position m and orientation xyzw of each; those that are not finite, or None for all, are hidden."""
+        """``poses`` (n, 7): position m and orientation xyzw of each; those that are not finite, or
+        None for all, are hidden.
+        """
         poses = np.full_like(self._sent, np.nan) if poses is None else poses
         visible = np.asarray(np.isfinite(poses).all(axis=1))
         for k in np.flatnonzero(visible != self._visible).tolist():
@@ -64,13 +70,17 @@ class Placed:
         self._visible = visible
         off = np.abs(poses - self._sent)
         for k in np.flatnonzero(visible & (off[:, :3] > SENT_M).any(axis=1)).tolist():
-            self.handles[k].position, self._sent[k, :3] = poses[k, :3], poses[k, :3]
+            self.handles[k].position = poses[k, :3]
+            self._sent[k, :3] = poses[k, :3]
         for k in np.flatnonzero(visible & (off[:, 3:] > SENT_TURN).any(axis=1)).tolist():
-            self.handles[k].wxyz, self._sent[k, 3:] = poses[k, [6, 3, 4, 5]], poses[k, 3:]
+            self.handles[k].wxyz = poses[k, [6, 3, 4, 5]]
+            self._sent[k, 3:] = poses[k, 3:]
 
 
 class Viewer:
-    """A viser server on one address; pictures are sent at `RATE_HZ` at most, and what comes between is left out."""
+    """A viser server on one address; pictures are sent at `RATE_HZ` at most, and what comes between
+    is left out.
+    """
 
     def __init__(self, host: str, port: int, skeleton: Skeleton, token: str = "") -> None:
         """Open the server; with a ``token`` only who brings it is let in.
@@ -154,7 +164,9 @@ class Viewer:
     def play(
         self, recording: Recording, stop: threading.Event, start: float = 0.0, playing: bool = True
     ) -> None:
-        """Show a recording from ``start`` s on until ``stop``; the time line, play and speed are the browser's."""
+        """Show a recording from ``start`` s on until ``stop``; the time line, play and speed are
+        the browser's.
+        """
         gui = self.server.gui
         with gui.add_folder("Time", order=-1):
             self.slider: Any = gui.add_slider(
@@ -169,7 +181,8 @@ class Viewer:
         self._past = recording.at
         if recording.robot:
             self.load_robot(recording.robot, Path.cwd())
-        drawn, last = -1.0, time.monotonic()
+        drawn = -1.0
+        last = time.monotonic()
         while not stop.wait(1 / RATE_HZ):
             now = time.monotonic()
             if self.playing.value and self.server.get_clients():
@@ -194,7 +207,8 @@ class Viewer:
         stop: threading.Event,
     ) -> None:
         """Show what is live until ``stop``; ``newest`` gives None while nothing comes."""
-        shown, silent = "", 0.0
+        shown = ""
+        silent = 0.0
         while not stop.wait(1 / RATE_HZ):
             if not self.server.get_clients():
                 continue
@@ -215,13 +229,22 @@ class Viewer:
         self.server.stop()
 
     def _room(self) -> None:
-        """The floor, what stands on it, and where it is looked at from: both bodies and the arm in the picture."""
+        """The floor, what stands on it, and where it is looked at from: both bodies and the arm in
+        the picture.
+        """
         scene = self.server.scene
         scene.set_up_direction("+z")
         scene.add_grid(
-            "/floor", 10, 10, cell_size=0.5, cell_color=(228, 231, 235), section_color=(205, 210, 217), plane_color=(248, 249, 250),
-            plane_opacity=1.0, shadow_opacity=0.2,
-        )  # fmt: skip
+            "/floor",
+            10,
+            10,
+            cell_size=0.5,
+            cell_color=(228, 231, 235),
+            section_color=(205, 210, 217),
+            plane_color=(248, 249, 250),
+            plane_opacity=1.0,
+            shadow_opacity=0.2,
+        )
         self.server.initial_camera.position = (3.55, -0.95, 1.55)
         self.server.initial_camera.look_at = (0.0, 0.25, 0.8)
         self.server.initial_camera.fov = 1.05
@@ -248,7 +271,8 @@ class Viewer:
         poses = np.full((2, 7), np.nan)
         if body is not None and raw is not None:
             poses[:, 3:] = (0.0, 0.0, 0.0, 1.0)
-            poses[0, :3], poses[1, :3] = body[0, :3] + here, raw[0, :3] + beside
+            poses[0, :3] = body[0, :3] + here
+            poses[1, :3] = raw[0, :3] + beside
             poses[:, :3] = poses[:, :3] * [1, 1, 0] + [0.45, 0, 0]
         self._names.show(poses)
 
@@ -276,7 +300,8 @@ class Viewer:
         self._state.visible = bool(state)
         if state:
             self._state.content = (
-                f'<div style="margin:.4rem .8rem;padding:.15rem .6rem;border-radius:4px;color:#fff;background:{STATE_COLOURS.get(state, GREY)}">'
+                '<div style="margin:.4rem .8rem;padding:.15rem'
+                f' .6rem;border-radius:4px;color:#fff;background:{STATE_COLOURS.get(state, GREY)}">'
                 f"{escape(state)}</div>"
             )
 
@@ -306,7 +331,9 @@ class Viewer:
         )
 
     def _here(self, moment: Moment) -> F64:
-        """What to add to the body's positions: the operator walks, and odometry drifts; kept in place they stay before the camera."""
+        """What to add to the body's positions: the operator walks, and odometry drifts; kept in
+        place they stay before the camera.
+        """
         if (
             not self._in_place.value
             or moment.body is None
@@ -316,7 +343,9 @@ class Viewer:
         return np.array([-moment.body[0, 0], -moment.body[0, 1], 0.0])
 
     def _uncertainty(self, moment: Moment, here: F64) -> None:
-        """The joints' ellipsoids about the pelvis; the pelvis's own is how far odometry may be off, metres after a while, and said in words."""
+        """The joints' ellipsoids about the pelvis; the pelvis's own is how far odometry may be off,
+        metres after a while, and said in words.
+        """
         wanted = list(UNCERTAIN.get(self._show_uncertainty.value, ()))
         if moment.covariance is None or moment.body is None or not wanted:
             self._ellipsoids.show(None)

@@ -92,7 +92,8 @@ def test_a_part_of_a_bag_is_what_lies_between_its_stamps(
     bag = Bag(tmp_path / "bag")
     everything = list(bag.messages())
     for begin, end in ((0, 50), (55, 56), (90, 131), (123, 10**6), (10**6, 10**7)):
-        start, stop = 10**9 + begin * 10**7, 10**9 + end * 10**7
+        start = 10**9 + begin * 10**7
+        stop = 10**9 + end * 10**7
         assert list(bag.messages(None, start, stop)) == [
             message for message in everything if start <= message.stamp < stop
         ]
@@ -220,7 +221,8 @@ def peak_of_reading(path: Path) -> int:
 
 
 def test_memory_does_not_grow_with_the_length_of_the_bag(tmp_path: Path) -> None:
-    short, long = chunks(tmp_path / "short", 300), chunks(tmp_path / "long", 6000)
+    short = chunks(tmp_path / "short", 300)
+    long = chunks(tmp_path / "long", 6000)
     peak_of_reading(short)  # fills the caches of types
     assert peak_of_reading(long) < peak_of_reading(short) + 300_000
     shutil.rmtree(long)

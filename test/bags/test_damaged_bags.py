@@ -1,4 +1,6 @@
-"""Bags whose writer was killed, that were cut, damaged or made by someone hostile: what is sound is read, the rest is said."""
+"""Bags whose writer was killed, that were cut, damaged or made by someone hostile: what is sound is
+read, the rest is said.
+"""
 
 import contextlib
 import os

@@ -1,4 +1,6 @@
-"""Bags in which bits were flipped, places were overwritten or pages lost: what is whole is read, what is missing is said, nothing is thrown away."""
+"""Bags in which bits were flipped, places were overwritten or pages lost: what is whole is read,
+what is missing is said, nothing is thrown away.
+"""
 
 import random
 import re
@@ -47,7 +49,8 @@ def test_a_flipped_bit_costs_one_chunk_and_is_reported(
     tmp_path: Path, compression: str, closed: bool
 ) -> None:
     file = bag_of(tmp_path / "bag", compression, closed) / "bag_0.mcap"
-    sound, whole = file.read_bytes(), read(tmp_path / "bag")
+    sound = file.read_bytes()
+    whole = read(tmp_path / "bag")
     draw = random.Random(1)
     for place in [0, 3, 9, 10, 20, *draw.sample(range(len(sound)), 30)]:
         data = bytearray(sound)
@@ -108,7 +111,8 @@ def test_an_overwritten_region_costs_what_was_in_it(tmp_path: Path, closed: bool
     file = bag_of(tmp_path / "bag", "none", closed) / "bag_0.mcap"
     data = bytearray(file.read_bytes())
     for filling in (b"\0", b"\xff", b"\x06", b"\x05\x16\0\0\0\0\0\0\0"):
-        begin, length = len(data) // 3, 4500
+        begin = len(data) // 3
+        length = 4500
         file.write_bytes(data[:begin] + (filling * length)[:length] + data[begin + length :])
         bag = Bag(tmp_path / "bag")
         found = list(bag.messages())
@@ -134,7 +138,8 @@ def test_a_part_of_a_damaged_bag(tmp_path: Path) -> None:
     spoil_a_chunk(file)
     bag = Bag(tmp_path / "bag")
     for begin in range(0, COUNT, 40):
-        start, stop = whole[begin].stamp, whole[begin + 39].stamp + 1
+        start = whole[begin].stamp
+        stop = whole[begin + 39].stamp + 1
         part = list(bag.messages(start=start, stop=stop))
         assert set(part) <= set(whole[begin : begin + 40])
         assert len(part) >= 30
@@ -184,7 +189,8 @@ def test_metadata_that_says_nothing_is_no_obstacle_and_is_written_again(
 def test_behind_a_damaged_page_of_sqlite3_reading_goes_on(tmp_path: Path) -> None:
     write_texts(tmp_path / "bag", 4000, storage="sqlite3")
     file = tmp_path / "bag" / "bag_0.db3"
-    whole, sound = read(tmp_path / "bag"), file.read_bytes()
+    whole = read(tmp_path / "bag")
+    sound = file.read_bytes()
     for page in (10, 20, 33, 45):
         data = bytearray(sound)
         data[page * 4096 : page * 4096 + 300] = b"\xff" * 300

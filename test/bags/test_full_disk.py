@@ -1,4 +1,6 @@
-"""A disk that fills up, and a power cut: what is counted is in the file, and what is synced is on the disk."""
+"""A disk that fills up, and a power cut: what is counted is in the file, and what is synced is on
+the disk.
+"""
 
 import os
 import resource
@@ -111,7 +113,9 @@ def test_a_disk_that_is_full_only_for_the_index_loses_nothing(
 def test_a_power_cut_costs_what_came_in_since_the_last_sync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fsync, synced, folders = os.fsync, list[tuple[float, int]](), list[str]()
+    fsync = os.fsync
+    synced = list[tuple[float, int]]()
+    folders = list[str]()
 
     def noted(number: int) -> None:
         size = os.fstat(number).st_size
@@ -126,7 +130,8 @@ def test_a_power_cut_costs_what_came_in_since_the_last_sync(
     monkeypatch.setattr(os, "fsync", noted)
     writer = BagWriter(tmp_path / "bag", sync_every=0.2, flush_every=0.1)
     writer.add_topic("/t", STRING)
-    begun, file = time.monotonic(), tmp_path / "bag" / "bag_0.mcap"
+    begun = time.monotonic()
+    file = tmp_path / "bag" / "bag_0.mcap"
     written = []
     while time.monotonic() - begun < 1.0:
         written.append(time.monotonic_ns())
@@ -151,12 +156,11 @@ def test_sqlite3_waits_for_the_disk_once_in_a_while(tmp_path: Path) -> None:
     if not strace.exists():
         pytest.skip("needs strace")
     script = (
-        "import time; from pathlib import Path; from pallas_ros.bags import BagWriter\n"
-        "begun = time.monotonic()\n"
-        f"w = BagWriter(Path({str(tmp_path / 'bag')!r}), storage='sqlite3', flush_every=0.05, sync_every=0.2)\n"
-        "w.add_topic('/t', 'std_msgs/msg/String')\n"
-        "for k in range(200): w.write('/t', k + 1, b'0' * 50); time.sleep(0.005)\n"
-        "w.close()\nprint(time.monotonic() - begun)"
+        "import time; from pathlib import Path; from pallas_ros.bags import BagWriter\nbegun ="
+        f" time.monotonic()\nw = BagWriter(Path({str(tmp_path / 'bag')!r}), storage='sqlite3',"
+        " flush_every=0.05, sync_every=0.2)\nw.add_topic('/t', 'std_msgs/msg/String')\nfor k in"
+        " range(200): w.write('/t', k + 1, b'0' * 50);"
+        " time.sleep(0.005)\nw.close()\nprint(time.monotonic() - begun)"
     )
     command = [str(strace), "-f", "-e", "trace=fsync,fdatasync", "-o", str(tmp_path / "trace")]
     run = subprocess.run(

@@ -1,4 +1,6 @@
-"""The recorder and the player on real DDS: what goes in comes out, and a bag played twice gives the same bytes."""
+"""The recorder and the player on real DDS: what goes in comes out, and a bag played twice gives the
+same bytes.
+"""
 
 import itertools
 import signal
@@ -133,9 +135,9 @@ def test_a_recorder_that_is_killed_loses_a_second_at_most(node: Any, tmp_path: P
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    mended = Bag(tmp_path / "bag")
-    assert mended.damage == ""
-    assert [int(mended.decode(message).data) for message in mended.messages()] == list(
+    repaired = Bag(tmp_path / "bag")
+    assert repaired.damage == ""
+    assert [int(repaired.decode(message).data) for message in repaired.messages()] == list(
         range(len(kept))
     )
 
@@ -233,7 +235,8 @@ def test_replay_of_no_bag_is_one_sentence(tmp_path: Path) -> None:
     assert run.returncode == 2
     assert (
         run.stderr
-        == f"pallas: {tmp_path / 'nothing'}: no such bag; give a rosbag2 folder, a .mcap or a .db3 file\n"
+        == f"pallas: {tmp_path / 'nothing'}: no such bag; give a rosbag2 folder, a .mcap or a .db3"
+        " file\n"
     )
 
 

@@ -1,4 +1,6 @@
-"""Motion files written a frame at a time: the grid, gaps, clocks that jump, and nothing half-written."""
+"""Motion files written a frame at a time: the grid, gaps, clocks that jump, and nothing
+half-written.
+"""
 
 import tracemalloc
 from pathlib import Path

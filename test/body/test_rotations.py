@@ -70,7 +70,8 @@ def test_rotation_vectors_agree_with_scipy(rotvec: np.ndarray) -> None:
 def test_any_r6d_gives_a_rotation(r6d: np.ndarray) -> None:
     matrix = rotations.from_r6d(r6d)
     assert np.isfinite(matrix).all()
-    x, y = r6d[:3], r6d[3:]
+    x = r6d[:3]
+    y = r6d[3:]
     if np.linalg.norm(np.cross(x, y)) > 1e-3:
         np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-9)
         assert np.linalg.det(matrix) == pytest.approx(1)

@@ -96,7 +96,8 @@ def test_bones_keep_their_lengths_in_any_pose(height: float, seed: int) -> None:
 
 @given(seeds)
 def test_turning_the_whole_body_turns_every_joint(seed: int) -> None:
-    skeleton, pose = Skeleton.from_height(), random_pose(seed)
+    skeleton = Skeleton.from_height()
+    pose = random_pose(seed)
     turn = Rotation.random(random_state=np.random.RandomState(seed + 1 & 0xFFFF)).as_quat()
     zero = np.zeros(3)
     turned = kinematics.forward_kinematics(skeleton, rotations.multiply(turn, pose), zero)

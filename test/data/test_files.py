@@ -44,14 +44,19 @@ def bvh_text(frames: list[dict[str, tuple[float, float, float]]], arm: str = "Ar
         ),
     }
     order = ["Hips"]
-    text = "HIERARCHY\nROOT Hips\n{ OFFSET 0 0 0\n CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation\n"
+    text = (
+        "HIERARCHY\nROOT Hips\n{ OFFSET 0 0 0\n CHANNELS 6 Xposition Yposition Zposition Zrotation"
+        " Xrotation Yrotation\n"
+    )
     for name, (o0, n1, o1, n2, o2, o3) in limbs.items():
         text += LIMB.format(i=" ", n0=name, o0=o0, n1=n1, o1=o1, n2=n2, o2=o2, o3=o3)
         order += [name, n1, n2]
     for depth, name in enumerate(("Spine", "Neck", "Head")):
         text += (
-            " " * (depth + 1)
-            + f"JOINT {name}\n{{ OFFSET 0 {(20, 30, 10)[depth]} 0\nCHANNELS 3 Zrotation Xrotation Yrotation\n"
+            " "
+            * (depth + 1)
+            + f"JOINT {name}\n{{ OFFSET 0 {(20, 30, 10)[depth]} 0\nCHANNELS 3 Zrotation Xrotation"
+            " Yrotation\n"
         )
         order.append(name)
     text += "End Site\n{ OFFSET 0 15 0 }\n" + "}\n" * 3 + "}\n"

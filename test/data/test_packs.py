@@ -1,4 +1,6 @@
-"""The packs become canonical motion: limbs point as the source's own kinematics say, and clips fall into the published splits."""
+"""The packs become canonical motion: limbs point as the source's own kinematics say, and clips fall
+into the published splits.
+"""
 
 import zlib
 from pathlib import Path
@@ -59,7 +61,8 @@ def source_name(pack: str, joint: str) -> str:
 @pytest.mark.parametrize("pack", importers.PACKS)
 def test_limb_directions_are_those_of_the_sources_own_kinematics(packs: Path, pack: str) -> None:
     opened = importers.Pack.open(packs, pack)
-    arrays, skeleton = opened.arrays, opened.skeleton
+    arrays = opened.arrays
+    skeleton = opened.skeleton
     offsets = arrays["offsets_cm"].reshape(-1, len(skeleton.names), 3)
     for index in range(0, len(arrays["clip"]), len(arrays["clip"]) // 12):
         start = int(arrays["start"][index])
@@ -78,7 +81,8 @@ def test_limb_directions_are_those_of_the_sources_own_kinematics(packs: Path, pa
         )
         for a, b in LIMB_BONES:
             if pack == "bandai_namco" and a.endswith("ankle"):
-                continue  # its foot bones slope by 38 degrees on a flat foot; that is levelled, see below
+                # its foot bones slope by 38 degrees on a flat foot; that is levelled, see below
+                continue
             if pack == "cmu_full" and b.endswith("foot"):
                 continue  # it has no joint at the toes
             one = (
@@ -106,7 +110,9 @@ def test_standing_feet_of_bandai_clips_are_flat(packs: Path) -> None:
 
 
 def tiny_full_pack(path: Path, **changes: np.ndarray) -> None:
-    """A pack of the form of ``cmu_full.npz``: a body that stands in its T-pose and raises its left forearm, in three clips."""
+    """A pack of the form of ``cmu_full.npz``: a body that stands in its T-pose and raises its left
+    forearm, in three clips.
+    """
     names = [
         *("hip", "abdomen", "chest", "neck", "head"),
         *(f"{s}{j}" for s in "rl" for j in ("Collar", "Shldr", "ForeArm", "Hand")),
@@ -173,7 +179,8 @@ def test_a_flip_is_cut_out(tmp_path: Path) -> None:
 
 
 def test_smoothing_keeps_movement_and_takes_off_noise() -> None:
-    t, rng = np.arange(240) / 60, np.random.default_rng(0)
+    t = np.arange(240) / 60
+    rng = np.random.default_rng(0)
     angle = np.sin(2 * np.pi * t)
     noisy = angle + 0.01 * rng.standard_normal(240)
     q, p = importers.smooth(rotations.about_z(noisy)[:, None], np.zeros((240, 3)))

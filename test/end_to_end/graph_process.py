@@ -82,7 +82,9 @@ class Up:
 
 @contextlib.contextmanager
 def bodies_heard() -> Iterator[Callable[[], list[int]]]:
-    """A listener to /pallas/body in the test's own process; calling it listens a little and gives the stamps (ns) heard so far."""
+    """A listener to /pallas/body in the test's own process; calling it listens a little and gives
+    the stamps (ns) heard so far.
+    """
     import rclpy
     from pallas.msg import BodyPose
 

@@ -11,7 +11,9 @@ from pallas_ros.body.errors import PallasError
 
 
 def test_a_demo_and_the_report_of_it_make_room_for_the_next(tmp_path: Path) -> None:
-    """Found by trying: demo, `pallas report out/demo/bag`, and the next demo refused the page beside the bag."""
+    """Found by trying: demo, `pallas report out/demo/bag`, and the next demo refused the page
+    beside the bag.
+    """
     out = tmp_path / "demo"
     (out / "bag").mkdir(parents=True)
     for name in ("index.html", "summary.json", "demo.mp4", "bag.html"):

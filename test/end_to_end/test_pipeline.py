@@ -1,4 +1,6 @@
-"""The pipeline: calibration in force by stamps, determinism, and recordings through `pallas process`."""
+"""The pipeline: calibration in force by stamps, determinism, and recordings through `pallas
+process`.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""`pallas process` of a bag: the live bodies to the last bit where the live run's frames are there from its first one on, whatever was late live."""
+"""`pallas process` of a bag: the live bodies to the last bit where the live run's frames are there
+from its first one on, whatever was late live.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +39,9 @@ def samples() -> Samples:
 def live_run(
     bag: Path, samples: Samples, taken: Kept, recorded: Kept = lambda frame: True
 ) -> list[BodyFrame]:
-    """A run as the node does it, which recorded itself: frame k makes a body where ``taken(k)``, and reached the bag where ``recorded(k)``."""
+    """A run as the node does it, which recorded itself: frame k makes a body where ``taken(k)``,
+    and reached the bag where ``recorded(k)``.
+    """
     pipeline = PipelineSettings().pipeline()
     heard: list[ImuFrame] = []
     frames: list[ImuFrame] = []

@@ -1,4 +1,6 @@
-"""`pallas process` of what people's own drivers record: any topic names, no orientation, mistakes that are named."""
+"""`pallas process` of what people's own drivers record: any topic names, no orientation, mistakes
+that are named.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,6 @@
-"""A recorded session again: through the running nodes it gives the live bodies, through `pallas process` the same bytes each time."""
+"""A recorded session again: through the running nodes it gives the live bodies, through `pallas
+process` the same bytes each time.
+"""
 
 import signal
 import subprocess
@@ -66,7 +68,8 @@ def apart(one: BodyFrame, other: BodyFrame) -> float:
 def test_replayed_through_the_nodes_and_processed_twice(
     start: Callable[..., Up], tmp_path: Path
 ) -> None:
-    live_bag, again_bag = tmp_path / "live", tmp_path / "again"
+    live_bag = tmp_path / "live"
+    again_bag = tmp_path / "again"
     up = start("--record", str(live_bag), "robot:=")
     with bodies_heard() as heard:
         up.until(lambda: len(heard()) > 200 and CALIBRATED in up.said())
@@ -95,7 +98,8 @@ def test_replayed_through_the_nodes_and_processed_twice(
     up.process.send_signal(signal.SIGINT)
     assert up.end() == 0, up.said()
 
-    live, again = bodies(live_bag, TOPIC_PALLAS_BODY), bodies(again_bag, TOPIC_PALLAS_BODY)
+    live = bodies(live_bag, TOPIC_PALLAS_BODY)
+    again = bodies(again_bag, TOPIC_PALLAS_BODY)
     (found,), (found_again,) = (
         [read_document(message.data)[1] for _, message in Bag(bag).read(TOPIC_CALIBRATION)]
         for bag in (live_bag, again_bag)
@@ -105,8 +109,10 @@ def test_replayed_through_the_nodes_and_processed_twice(
     )  # the clock of the nodes was the bag's, and the still pose ended at the same sample
     common = sorted(set(live) & set(again))
     assert len(common) > 0.9 * len(live)
-    went_in, went_in_again = frames(live_bag), frames(again_bag)
-    # On a busy machine a sample is now and then too late for one of them: a frame differs, or, by a rounding, the calibration.
+    went_in = frames(live_bag)
+    went_in_again = frames(again_bag)
+    # On a busy machine a sample is now and then too late for one of them: a frame differs, or, by a
+    # rounding, the calibration.
     assert (
         np.median([put_in(went_in.get(stamp), went_in_again.get(stamp)) for stamp in common]) < 1e-3
     )
@@ -120,7 +126,8 @@ def test_replayed_through_the_nodes_and_processed_twice(
             np.testing.assert_array_equal(came_out[stamp].positions, offline[stamp].positions)
             np.testing.assert_array_equal(came_out[stamp].rotations, offline[stamp].rotations)
     assert np.median([apart(live[stamp], again[stamp]) for stamp in common]) < 2e-3
-    smooth, smooth_again = bodies(live_bag, TOPIC_HPSTM_BODY), bodies(again_bag, TOPIC_HPSTM_BODY)
+    smooth = bodies(live_bag, TOPIC_HPSTM_BODY)
+    smooth_again = bodies(again_bag, TOPIC_HPSTM_BODY)
     assert (
         np.median(
             [apart(smooth[stamp], smooth_again[stamp]) for stamp in set(smooth) & set(smooth_again)]

@@ -1,4 +1,6 @@
-"""The graph as processes: it runs and records, a child's death is told, Ctrl-C and kill -9 leave nothing behind."""
+"""The graph as processes: it runs and records, a child's death is reported, Ctrl-C and kill -9
+leave nothing behind.
+"""
 
 import os
 import signal

@@ -1,7 +1,8 @@
-"""Changed files of every format of benchmarks/fuzz_formats.py: read, or refused with one short sentence, and nothing else.
+"""Changed files of every format of benchmarks/fuzz_formats.py: read, or refused with one short
+sentence, and nothing else.
 
-A small budget here, the same inputs in every run; a long one by `python benchmarks/fuzz.py FORMAT --inputs 100000`, which also watches
-time, memory and crashes.
+A small budget here, the same inputs in every run; a long one by `python benchmarks/fuzz.py FORMAT
+--inputs 100000`, which also watches time, memory and crashes.
 """
 
 import random

@@ -79,7 +79,10 @@ BAD_NPZ: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: archive({"a.npy": header("'<f8'", str((1,) * 30)) + bytes(64)}),
         "30 dimensions",
     ),
-    "objects": (lambda: npz(a=np.array([{}, None], dtype=object)), "structures and pickled objects"),
+    "objects": (
+        lambda: npz(a=np.array([{}, None], dtype=object)),
+        "structures and pickled objects",
+    ),
     "structures": (
         lambda: archive({"a.npy": header("[('x', '<f8')]", "(1,)") + bytes(64)}),
         "structures and pickled objects",
@@ -112,7 +115,7 @@ BAD_NPZ: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: archive({"a.npy": header("'<f8'", "(1,)") + bytes(8)}, zipfile.ZIP_BZIP2),
         "compressed in a way",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD_NPZ)
@@ -122,7 +125,9 @@ def test_bad_archives_are_refused_in_one_sentence(case: str, tmp_path: Path):
 
 
 def test_damaged_data_are_noticed(tmp_path: Path):
-    """Bytes of the compressed data changed: zlib's errors and wrong checksums are the file's fault, not ours."""
+    """Bytes of the compressed data changed: zlib's errors and wrong checksums are the file's fault,
+    not ours.
+    """
     for position in range(60, len(GOOD) // 3, 7):
         data = bytearray(GOOD)
         data[position] ^= 0xFF
@@ -199,7 +204,7 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(
         ("a: \x07", "control characters"),
         ("x, " * 900_000, "too many"),
     ],
-)  # fmt: skip
+)
 def test_yaml_beyond_the_limits_is_refused(text: str, says: str):
     begun = time.process_time()
     with pytest.raises(PallasError, match=says) as refused:

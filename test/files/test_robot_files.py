@@ -13,8 +13,9 @@ from pallas_ros.files.urdf import parse_urdf
 
 LINK = "<link name='{}'/>"
 JOINT = (
-    "<joint name='j{0}' type='revolute'><parent link='{1}'/><child link='{2}'/><origin xyz='0 0 0.1' rpy='0 0 0'/>"
-    "<axis xyz='0 0 1'/><limit lower='-1' upper='1' velocity='1' effort='1'/></joint>"
+    "<joint name='j{0}' type='revolute'><parent link='{1}'/><child link='{2}'/><origin xyz='0 0"
+    " 0.1' rpy='0 0 0'/><axis xyz='0 0 1'/><limit lower='-1' upper='1' velocity='1'"
+    " effort='1'/></joint>"
 )
 
 
@@ -56,13 +57,19 @@ SHAPE = "<collision><geometry><sphere radius='0.1'/></geometry></collision>"
         (ARM.replace("0 0 0.1", "0 0"), "must have 3 numbers"),
         (ARM.replace("0 0 1'", "0 0 0'"), "no direction"),
         (ARM.replace("upper='1'", "upper='inf'"), "<limit> has upper 'inf'"),
-        (ARM.replace("<link name='1'/>", f"<link name='1'>{SHAPE * 400}</link>"), "400 collision shapes"),
-        (ARM.replace("<link name='1'/>", f"<link name='1'>{SHAPE.replace('0.1', '-1')}</link>"), "<sphere> has radius '-1'"),
+        (
+            ARM.replace("<link name='1'/>", f"<link name='1'>{SHAPE * 400}</link>"),
+            "400 collision shapes",
+        ),
+        (
+            ARM.replace("<link name='1'/>", f"<link name='1'>{SHAPE.replace('0.1', '-1')}</link>"),
+            "<sphere> has radius '-1'",
+        ),
         ("<robot name='r'/>", "no links"),
         ("<robot>" + "<x/>" * 30_000 + "</robot>", "30001 elements"),
         ("<html/>", "outermost element is <html>"),
     ],
-)  # fmt: skip
+)
 def test_implausible_robots_are_refused(text: str, says: str):
     begun = time.process_time()
     with pytest.raises(PallasError, match=says):
@@ -84,9 +91,11 @@ def stl(faces: np.ndarray) -> bytes:
 
 FACES = np.random.default_rng(0).uniform(-1, 1, (4, 3, 3))
 COLLADA = (
-    "<COLLADA><library_geometries><geometry id='g'><mesh><source id='s'><float_array id='a' count='3'>0 1 2</float_array></source>"
-    "<triangles count='1'><p>0 1 2</p></triangles></mesh></geometry></library_geometries><library_nodes>"
-    "<node id='a'><instance_node url='#b'/></node><node id='b'><instance_geometry url='#g'/></node></library_nodes></COLLADA>"
+    "<COLLADA><library_geometries><geometry id='g'><mesh><source id='s'><float_array id='a'"
+    " count='3'>0 1 2</float_array></source><triangles count='1'><p>0 1"
+    " 2</p></triangles></mesh></geometry></library_geometries><library_nodes><node"
+    " id='a'><instance_node url='#b'/></node><node id='b'><instance_geometry"
+    " url='#g'/></node></library_nodes></COLLADA>"
 )
 LAUGHS = "".join(
     f"<node id='n{i}'>{f'<instance_node url=%cn{i + 1}%c/>' % (39, 39) * 10}</node>"
@@ -110,15 +119,31 @@ LAUGHS = "".join(
         ("a.obj", b"v 0 0 0\nf 1 2 999999\n", "a face with vertex 999999"),
         ("a.obj", b"v 0 0 0\nf 1 2 " + b"9" * 500, "a face with vertex"),
         ("a.obj", b"mtllib pipe\n", "a pipe or a device"),
-        ("a.dae", COLLADA.replace("count='3'", "count='4000000000'").encode(), "states a count of 4000000000"),
+        (
+            "a.dae",
+            COLLADA.replace("count='3'", "count='4000000000'").encode(),
+            "states a count of 4000000000",
+        ),
         ("a.dae", COLLADA.replace("0 1 2<", "0 1 nan<").encode(), "not finite"),
-        ("a.dae", COLLADA.replace("triangles count='1'", "triangles count='99999999'").encode(), "99999999 faces"),
-        ("a.dae", COLLADA.replace("#g", "#a").replace("geometry url", "node url").encode(), "stands for itself"),
-        ("a.dae", COLLADA.replace("<node id='a'>", LAUGHS + "<node id='a'>").encode(), "stand for more than|stands for"),
+        (
+            "a.dae",
+            COLLADA.replace("triangles count='1'", "triangles count='99999999'").encode(),
+            "99999999 faces",
+        ),
+        (
+            "a.dae",
+            COLLADA.replace("#g", "#a").replace("geometry url", "node url").encode(),
+            "stands for itself",
+        ),
+        (
+            "a.dae",
+            COLLADA.replace("<node id='a'>", LAUGHS + "<node id='a'>").encode(),
+            "stand for more than|stands for",
+        ),
         ("a.dae", COLLADA.replace("<p>0 1 2", "<p>0 1 -2").encode(), "no number"),
         ("a.dae", b"<html/>", "outermost element is <html>"),
     ],
-)  # fmt: skip
+)
 def test_bad_meshes_are_refused(name: str, data: bytes, says: str, tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / name).write_bytes(data)

@@ -22,7 +22,9 @@ from pallas_ros.imu.virtual import SensorNoise, SensorTrack, VirtualSensors
 Stream = list[tuple[str, ImuSample]]
 
 HARD = SensorNoise(mounting_error=float(np.radians(10)), heading_offset=float(np.radians(30)))
-"""What issue 3 asks the calibration to bear: 10 degrees of mounting error, 30 degrees of heading offset."""
+"""What issue 3 asks the calibration to bear: 10 degrees of mounting error, 30 degrees of heading
+offset.
+"""
 
 
 def mounting(seed: int | None) -> dict[str, np.ndarray]:

@@ -1,4 +1,6 @@
-"""Bluetooth frames of WitMotion, ports whose speed is another, and USB adapters that cannot be told apart."""
+"""Bluetooth frames of WitMotion, ports whose speed is another, and USB adapters that cannot be
+distinguished.
+"""
 
 import os
 import struct
@@ -34,7 +36,8 @@ def frames(count: int) -> bytes:
 
 @pytest.mark.parametrize("piece", [1, 7, 20, 33, 1000])
 def test_bluetooth_frames_come_out_whatever_pieces_they_arrive_in(piece: int) -> None:
-    decoder, data = WitMotionDecoder(), frames(30)
+    decoder = WitMotionDecoder()
+    data = frames(30)
     readings = [r for at in range(0, len(data), piece) for r in decoder.feed(data[at : at + piece])]
     assert len(readings) == 30
     first = readings[0]
@@ -61,7 +64,8 @@ def test_random_bytes_make_no_bluetooth_frame() -> None:
 
 
 def test_cabled_frames_that_hold_the_bluetooth_header_are_kept() -> None:
-    encoder, decoder = WitMotionEncoder(), WitMotionDecoder()
+    encoder = WitMotionEncoder()
+    decoder = WitMotionDecoder()
     # acceleration of 0x6155 units: the header of a Bluetooth frame inside a cabled one
     odd = 0x6155 * 16 * GRAVITY / 32768
     data = b"".join(

@@ -66,7 +66,8 @@ def simulator(tmp_path: Path) -> Iterator[SensorSimulator]:
 def test_from_ports(
     simulator: SensorSimulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, ports = tmp_path / "me.yaml", list(simulator.ports.values())
+    file = tmp_path / "me.yaml"
+    ports = list(simulator.ports.values())
     asked = ["calibrate", str(file), "--ports", *ports, "--protocol", "csv"]
     assert main([*asked, "--procedure", "npose_tpose", "--still", "1.0", "--timeout", "30"]) == 0
     assert Calibration.load(file).sites["neck"].sensor == ports[1]

@@ -57,7 +57,8 @@ def bone_errors(calibration: Calibration, tracks: dict[str, SensorTrack]) -> np.
 def test_tpose_with_perfect_sensors_is_exact() -> None:
     sensors = VirtualSensors(SensorNoise.none().with_(heading_offset=3.0), seed=4)
     motion = demo_motion(8.0)
-    stream, tracks = sensors.samples(motion), sensors.tracks(motion)
+    stream = sensors.samples(motion)
+    tracks = sensors.tracks(motion)
     calibration = calibrate(TPoseCalibrator(), stream)
     assert calibration is not None
     for site, sample in stream[::7]:
@@ -72,7 +73,9 @@ def test_tpose_with_perfect_sensors_is_exact() -> None:
 
 @pytest.mark.parametrize("functional", [True, False])
 def test_guided_calibration_leaves_little(guided_wearer: Wearer, functional: bool) -> None:
-    """Issue 3: 10 degrees of mounting error, any mounting, 30 degrees of heading offset: at most 2.5 degrees are left, in the mean."""
+    """Issue 3: 10 degrees of mounting error, any mounting, 30 degrees of heading offset: at most
+    2.5 degrees are left, in the mean.
+    """
     stream, tracks = guided_wearer(functional, 7 if functional else None)
     calibration = calibrate(
         GuidedCalibrator(functional, None if functional else AS_DOCUMENTED), stream
@@ -116,9 +119,11 @@ def fidgeting(site: str, sample: ImuSample) -> tuple[str, ImuSample]:
     sway = rotations.from_rotvec(
         np.array([0.0, 0.0, np.radians(6) * np.sin(4.4e-9 * sample.stamp)])
     )
-    return site, replace(
-        sample, orientation=rotations.multiply(sway, sample.orientation)
-    ) if site == "left_wrist" else sample
+    return site, (
+        replace(sample, orientation=rotations.multiply(sway, sample.orientation))
+        if site == "left_wrist"
+        else sample
+    )
 
 
 MISTAKES: dict[str, tuple[Change, str]] = {
@@ -298,15 +303,24 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
         ("!!python/object/apply:os.system [ls]", "not YAML"),
         ("format: pallas-calibration/1", "damaged calibration"),
         (
-            "format: pallas-calibration/1\nsites: {pelvis: {q_bone_sensor: [0, 0, 0, 1], heading_offset: 0}}",
+            (
+                "format: pallas-calibration/1\nsites: {pelvis: {q_bone_sensor: [0, 0, 0, 1],"
+                " heading_offset: 0}}"
+            ),
             "no calibration for neck",
         ),
         (
-            "format: pallas-calibration/1\nsites: {pelvis: {q_bone_sensor: [0, 0, 0, 2], heading_offset: 0}}",
+            (
+                "format: pallas-calibration/1\nsites: {pelvis: {q_bone_sensor: [0, 0, 0, 2],"
+                " heading_offset: 0}}"
+            ),
             "not a unit quaternion",
         ),
         (
-            "format: pallas-calibration/1\nsites: {pelvis: {q_bone_sensor: [0, 0, 0, 1], heading_offset: .nan}}",
+            (
+                "format: pallas-calibration/1\nsites: {pelvis: {q_bone_sensor: [0, 0, 0, 1],"
+                " heading_offset: .nan}}"
+            ),
             "out of range",
         ),
     ],
@@ -327,7 +341,10 @@ def test_a_calibration_of_other_sensors_is_refused() -> None:
     calibration.check_sensors({**here, "neck": ""})
     with pytest.raises(
         PallasError,
-        match="made with sensor usb:neck on neck, but usb:other is there: swap the sensors back or calibrate again",
+        match=(
+            "made with sensor usb:neck on neck, but usb:other is there: swap the sensors back or"
+            " calibrate again"
+        ),
     ):
         calibration.check_sensors({**here, "neck": "usb:other"})
     with pytest.raises(PallasError, match="it belongs on right_wrist"):

@@ -1,4 +1,6 @@
-"""The folder of the service ``~/calibrate``: nothing outside of it is read or written, nothing in it replaced unasked."""
+"""The folder of the service ``~/calibrate``: nothing outside of it is read or written, nothing in
+it replaced unasked.
+"""
 
 from pathlib import Path
 
@@ -37,9 +39,25 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "../me.yaml", "a/me.yaml", "/etc/me.yaml", "~/me.yaml", "me.txt", ".bashrc", ".yaml", ".me.yaml",
-     "me.yaml/../../me.yaml", "m\0e.yaml", "x" * 200 + ".yaml", "link.yaml", "out/me.yaml"],
-)  # fmt: skip
+    [
+        "",
+        ".",
+        "..",
+        "../me.yaml",
+        "a/me.yaml",
+        "/etc/me.yaml",
+        "~/me.yaml",
+        "me.txt",
+        ".bashrc",
+        ".yaml",
+        ".me.yaml",
+        "me.yaml/../../me.yaml",
+        "m\0e.yaml",
+        "x" * 200 + ".yaml",
+        "link.yaml",
+        "out/me.yaml",
+    ],
+)
 def test_other_places_are_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
     target = tmp_path / "target.yaml"
     target.write_text("precious")

@@ -1,4 +1,6 @@
-"""Sensors worn besides the four: recordings, the synchroniser, calibration, messages and what the network is fed."""
+"""Sensors worn besides the four: recordings, the synchroniser, calibration, messages and what the
+network is fed.
+"""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,7 +52,8 @@ class Tap:
 
 def frames(lost: tuple[float, float] = (9.0, 9.0), seconds: float = 6.0) -> list[ImuFrame]:
     """Synchronised frames of a perfect wearer with shins; the left shin is silent for a while."""
-    synchroniser, calibration = Synchroniser(sites=WORN), Calibration.identity(WORN)
+    synchroniser = Synchroniser(sites=WORN)
+    calibration = Calibration.identity(WORN)
     out: list[ImuFrame] = []
     motion = demo_motion(seconds)
     for site, sample in VirtualSensors(SensorNoise.none(), sites=WORN).samples(motion):
@@ -132,7 +135,8 @@ def test_the_four_measure_the_same_whatever_is_worn_besides() -> None:
 
 
 def test_a_lost_optional_sensor_is_known_within_a_tenth_of_a_second_and_delays_nothing() -> None:
-    whole, broken = frames(), frames(lost=(2.0, 4.0))
+    whole = frames()
+    broken = frames(lost=(2.0, 4.0))
     assert [f.stamp for f in whole] == [f.stamp for f in broken]
     assert all(f.extra is not None and f.extra.sites == SHINS for f in broken)
     for frame, other in zip(broken, whole):
@@ -168,7 +172,8 @@ def test_inputs_are_those_that_training_makes() -> None:
     torch = pytest.importorskip("torch", reason="needs the extra [train]")
     from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, sense
 
-    motion, tap = demo_motion(12.0), Tap()
+    motion = demo_motion(12.0)
+    tap = Tap()
     estimator = BodyEstimator(tap, Skeleton.from_height())  # type: ignore[arg-type]
     stamps = []
     for frame in frames(seconds=12.0):
@@ -198,7 +203,8 @@ def test_inputs_are_those_that_training_makes() -> None:
 
 
 def test_the_t_pose_calibrates_all_that_is_worn(tmp_path: Path) -> None:
-    seeker, found = TPoseCalibrator(sites=WORN), None
+    seeker = TPoseCalibrator(sites=WORN)
+    found = None
     noise = SensorNoise(mounting_error=float(np.radians(8)))
     for site, sample in VirtualSensors(noise, sites=WORN).samples(demo_motion(5.0)):
         found = found or seeker.push(site, sample)
@@ -212,7 +218,8 @@ def test_the_t_pose_calibrates_all_that_is_worn(tmp_path: Path) -> None:
 
 def test_the_guided_procedure_takes_them_along() -> None:
     sites = (*SITES, *EXTRA_SITES)
-    seeker, found = calibrator("npose_tpose", sites=sites), None
+    seeker = calibrator("npose_tpose", sites=sites)
+    found = None
     sensors = VirtualSensors(SensorNoise(mounting_error=float(np.radians(5))), sites=sites)
     for site, sample in sensors.samples(calibration_motion(False)):
         found = found or seeker.push(site, sample)
@@ -225,7 +232,8 @@ def test_frames_of_bags_bring_them() -> None:
     def vector(**values: float) -> SimpleNamespace:
         return SimpleNamespace(**values)
 
-    q, a = vector(x=0.0, y=0.0, z=0.0, w=1.0), vector(x=1.0, y=2.0, z=3.0)
+    q = vector(x=0.0, y=0.0, z=0.0, w=1.0)
+    a = vector(x=1.0, y=2.0, z=3.0)
     stamp = SimpleNamespace(sec=1, nanosec=0)
     old = SimpleNamespace(
         header=SimpleNamespace(stamp=stamp),

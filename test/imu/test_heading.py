@@ -12,12 +12,13 @@ from pallas_ros.imu.virtual import bone_orientation
 
 @pytest.mark.parametrize("seed", [24, 41])
 def test_half_an_hour_of_habits_is_not_taken_for_drift(seed: int) -> None:
-    """Headings are right and stay so. Wearer 41 lets the arms hang turned inwards by 40 degrees at first, as never after."""
-    motion, corrector, moved = (
-        everyday_motion(1800.0, seed, fps=2),
-        HeadingDrift(DriftModel.of(1.0)),
-        [],
-    )
+    """Headings are right and stay so.
+
+    Wearer 41 lets the arms hang turned inwards by 40 degrees at first, as never after.
+    """
+    motion = everyday_motion(1800.0, seed, fps=2)
+    corrector = HeadingDrift(DriftModel.of(1.0))
+    moved = []
     for i, q in enumerate(np.stack([bone_orientation(motion, site) for site in SITES], axis=1)[6:]):
         frame = ImuFrame(
             10**9 + i * 500_000_000,

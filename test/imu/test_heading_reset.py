@@ -1,4 +1,6 @@
-"""Headings set right in any stance: for one sensor or all, live and replayed alike, and by a key."""
+"""Headings set right in any stance: for one sensor or all, live and replayed alike, and
+by a key.
+"""
 
 import os
 import pty
@@ -63,7 +65,9 @@ def test_all_sensors_face_x_afterwards(stance: str) -> None:
 
 
 def test_a_relaxed_stance_leaves_little() -> None:
-    """Forearms 20 degrees below the horizontal, trunk bent by 15: the headings come out within some degrees."""
+    """Forearms 20 degrees below the horizontal, trunk bent by 15: the headings come out within some
+    degrees.
+    """
     bent = rotations.from_rotvec(np.array([0.0, np.radians(15), 0.0]))
     low = rotations.from_rotvec(np.array([0.0, np.radians(20), 0.0]))
     bones = {
@@ -150,7 +154,8 @@ def test_bodies_go_on_with_the_headings_set_right(site: str) -> None:
         pipeline.push(at, sample)
     assert pipeline.imu_frame is not None
     turns = pipeline.reset_heading(site, "forward" if site == "left_wrist" else "")
-    resets, count = estimator.resets, len(estimator.frames)
+    resets = estimator.resets
+    count = len(estimator.frames)
     for at, sample in after:
         pipeline.push(at, sample)
     assert estimator.resets == resets  # the body goes on

@@ -1,4 +1,6 @@
-"""A simulated wearer stands in the first pose until told that the calibration is found."""
+"""A simulated wearer stands in the first pose until it is reported that the calibration
+is found.
+"""
 
 import itertools
 
@@ -16,7 +18,8 @@ def test_the_beginning_is_repeated_until_released_and_time_goes_on_without_a_gap
     simulator = SensorSimulator(demo_motion(6.0), protocol("witmotion"), hold=True)
     try:
         simulator.started_at = 10**18
-        last, motion_times = 0.0, []
+        last = 0.0
+        motion_times = []
         for number, (due, site, index, backwards) in enumerate(
             itertools.islice(simulator._schedule(), 13_000)
         ):

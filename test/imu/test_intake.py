@@ -1,4 +1,6 @@
-"""What every raw sample passes: mistakes of drivers are counted by reason and named with their remedy; orientations are estimated."""
+"""What every raw sample passes: mistakes of drivers are counted by reason and named with their
+remedy; orientations are estimated.
+"""
 
 import re
 from collections.abc import Callable, Iterator
@@ -21,7 +23,9 @@ Change = Callable[[ImuSample], ImuSample]
 
 @pytest.fixture(scope="module")
 def stream() -> Stream:
-    """Six seconds of a wearer who soon moves, sensors with their usual faults and a tilted mounting."""
+    """Six seconds of a wearer who soon moves, sensors with their usual faults and a tilted
+    mounting.
+    """
     return VirtualSensors(SensorNoise(mounting_error=0.1), seed=3).samples(demo_motion(6.0), 60.0)
 
 
@@ -167,7 +171,9 @@ def test_a_clock_that_is_set_for_all_sensors_costs_few_samples(stream: Stream) -
 
 
 def with_glitches(stream: Stream, site: str, every: int) -> Stream:
-    rng, out, k = np.random.default_rng(5), [], 0
+    rng = np.random.default_rng(5)
+    out = []
+    k = 0
     for at, sample in stream:
         if at == site:
             k += 1

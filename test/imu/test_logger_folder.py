@@ -1,4 +1,6 @@
-"""Folders of CSV files: written by x-io's own converter, by Xsens DOT, by hand; units from the header, never assumed."""
+"""Folders of CSV files: written by x-io's own converter, by Xsens DOT, by hand; units from the
+header, never assumed.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""The magnetometer's part: gyroscope biases that step, steel that pushes the field sideways, and fields that are no use."""
+"""The magnetometer's part: gyroscope biases that step, steel that pushes the field sideways, and
+fields that are no use.
+"""
 
 import math
 
@@ -24,7 +26,9 @@ def follow(
     rate: float,
     steel: np.ndarray | float = 0.0,
 ) -> tuple[float, np.ndarray]:
-    """Feed it a six-axis orientation that drifts from ``drift`` rad at ``rate`` rad/s; the drift at the end and the errors on the way."""
+    """Feed it a six-axis orientation that drifts from ``drift`` rad at ``rate`` rad/s; the drift at
+    the end and the errors on the way.
+    """
     errors = []
     for _ in range(round(seconds / PERIOD_S)):
         drift += rate * PERIOD_S
@@ -44,7 +48,10 @@ def test_a_bias_that_steps_is_followed() -> None:
 
 @pytest.mark.parametrize("angle_deg", [15, 40, 120])
 def test_a_field_turned_sideways_is_not_believed(angle_deg: float) -> None:
-    """Strength and dip are those of the earth; only the gyroscope tells. What was learned of its bias goes on being used."""
+    """Strength and dip are those of the earth; only the gyroscope tells.
+
+    What was learned of its bias goes on being used.
+    """
     found = MagneticHeading()
     drift, _ = follow(found, 120, 0.0, math.radians(0.3))
     turned = rotations.rotate(rotations.about_z(math.radians(angle_deg)), EARTH) - EARTH
@@ -69,7 +76,9 @@ def test_strong_steel_for_a_minute_and_a_bias_step_within_are_recovered_from() -
 def test_a_step_shows_sooner_where_the_field_has_been_calm() -> None:
     largest = []
     for restlessness in (0.0, 0.03):
-        found, rng, field = MagneticHeading(), np.random.default_rng(4), np.zeros(3)
+        found = MagneticHeading()
+        rng = np.random.default_rng(4)
+        field = np.zeros(3)
         for _ in range(round(150 / PERIOD_S)):
             field += 0.05 * (rng.standard_normal(3) * restlessness * 40**0.5 / 2 - field)
             found.step(EARTH + field, AXES, np.zeros(3))
@@ -81,8 +90,11 @@ def test_a_step_shows_sooner_where_the_field_has_been_calm() -> None:
 
 
 def test_what_gravity_has_told_of_the_bias_holds_when_the_sensor_is_turned_over() -> None:
-    """The axis that is vertical now was level for a minute and had no bias: a field that begins to turn is steel, not drift."""
-    found, angle = MagneticHeading(), 0.0
+    """The axis that is vertical now was level for a minute and had no bias: a field that begins to
+    turn is steel, not drift.
+    """
+    found = MagneticHeading()
+    angle = 0.0
     for _ in range(round(60 / PERIOD_S)):
         found.step(EARTH, AXES, np.zeros(3))
     for _ in range(round(10 / PERIOD_S)):
@@ -94,11 +106,15 @@ def test_what_gravity_has_told_of_the_bias_holds_when_the_sensor_is_turned_over(
 def lean_and_drift(
     found: MagneticHeading, seconds: float, bias: np.ndarray, gravity: bool = True
 ) -> np.ndarray:
-    """Errors of the drift, degrees, after a bias (3,) rad/s has stepped in an upright sensor that a six-axis filter levels with a lag of 3 s.
+    """Errors of the drift, degrees, after a bias (3,) rad/s has stepped in an upright sensor that a
+    six-axis filter levels with a lag of 3 s.
 
-    The frame leans by what it is not yet turned back, and the field with it. Without ``gravity`` nothing is told of the levelling.
+    The frame leans by what it is not yet turned back, and the field with it. Without ``gravity``
+    nothing is known of the levelling.
     """
-    drift, lean, errors = found.drift, np.zeros(3), []
+    drift = found.drift
+    lean = np.zeros(3)
+    errors = []
     levelled = np.zeros(3)
     for _ in range(round(seconds / PERIOD_S)):
         levelled += (1 - math.exp(-PERIOD_S / 3.0)) * (bias * (1, 1, 0) - levelled)
@@ -116,7 +132,9 @@ def lean_and_drift(
 
 @pytest.mark.parametrize("drift", [0.0, 0.7, -2.0])
 def test_a_frame_that_leans_is_not_taken_for_drift(drift: float) -> None:
-    """A bias of 0.5 deg/s about the north axis leans the frame by 1.5 degrees, and the field seems turned by 2.6."""
+    """A bias of 0.5 deg/s about the north axis leans the frame by 1.5 degrees, and the field seems
+    turned by 2.6.
+    """
     bias = rotations.rotate(rotations.about_z(drift), np.radians((0.0, 0.5, 0.0)))
     largest = {}
     for gravity in (True, False):
@@ -128,11 +146,15 @@ def test_a_frame_that_leans_is_not_taken_for_drift(drift: float) -> None:
 
 
 def test_gravity_shows_at_once_that_a_bias_has_stepped() -> None:
-    """About a slanted axis: what gravity sees of it makes the rest believed, though the field is restless."""
-    bias, rng = np.radians((0.25, 0.25, 0.35)), np.random.default_rng(2)
+    """About a slanted axis: what gravity sees of it makes the rest believed, though the field is
+    restless.
+    """
+    bias = np.radians((0.25, 0.25, 0.35))
+    rng = np.random.default_rng(2)
     largest = {}
     for gravity in (True, False):
-        found, field = MagneticHeading(), np.zeros(3)
+        found = MagneticHeading()
+        field = np.zeros(3)
         for _ in range(round(120 / PERIOD_S)):
             field += 0.05 * (rng.standard_normal(3) * 0.02 * 40**0.5 / 2 - field)
             found.step(EARTH + field, AXES, np.zeros(3))
@@ -150,8 +172,12 @@ def test_a_frame_that_is_set_right_tells_no_bias() -> None:
 
 @pytest.mark.parametrize("turning", [False, True])
 def test_at_rest_the_rate_is_the_bias(turning: bool) -> None:
-    """Beside steel that cancels the horizontal field, of which nothing can be seen; a slow turn is no rest."""
-    found, bias, drift = MagneticHeading(), np.radians((0.0, 0.0, 0.5)), 0.0
+    """Beside steel that cancels the horizontal field, of which nothing can be seen; a slow turn is
+    no rest.
+    """
+    found = MagneticHeading()
+    bias = np.radians((0.0, 0.0, 0.5))
+    drift = 0.0
     cancelled = np.array((0.0, -0.98 * EARTH[1], 0.0))
     follow(found, 60, 0.0, 0.0)
     follow(found, 5, 0.0, 0.0, cancelled)
@@ -173,8 +199,10 @@ def test_a_field_that_is_no_field_changes_nothing() -> None:
 
 
 def test_what_gravity_tells_is_read_from_vqf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sensor that nods, with a gyroscope off by 0.5 deg/s about x: the rate at which its frame is turned back, and its sign."""
-    told: list[float] = []
+    """A sensor that nods, with a gyroscope off by 0.5 deg/s about x: the rate at which its frame is
+    turned back, and its sign.
+    """
+    evidence: list[float] = []
 
     def step(
         _: MagneticHeading,
@@ -184,13 +212,15 @@ def test_what_gravity_tells_is_read_from_vqf(monkeypatch: pytest.MonkeyPatch) ->
         levelled: np.ndarray,
         rate: np.ndarray,
     ) -> float:
-        told.append(levelled[0] + bias[0])
+        evidence.append(levelled[0] + bias[0])
         return 0.0
 
     monkeypatch.setattr(MagneticHeading, "step", step)
-    filter_, nod = OrientationFilter(use_magnetometer=True), np.radians(10.0)
+    filter_ = OrientationFilter(use_magnetometer=True)
+    nod = np.radians(10.0)
     for i in range(4000):
-        angle, speed = nod * math.sin(0.06 * i), nod * 6.0 * math.cos(0.06 * i)
+        angle = nod * math.sin(0.06 * i)
+        speed = nod * 6.0 * math.cos(0.06 * i)
         force = 9.81 * np.array((0.0, math.sin(angle), math.cos(angle)))
         filter_.update(
             i / 100,
@@ -198,20 +228,24 @@ def test_what_gravity_tells_is_read_from_vqf(monkeypatch: pytest.MonkeyPatch) ->
             force,
             EARTH,
         )
-    assert abs(math.degrees(np.mean(told[2:6]))) < 0.1
-    assert abs(math.degrees(np.mean(told[-10:])) - 0.5) < 0.1
+    assert abs(math.degrees(np.mean(evidence[2:6]))) < 0.1
+    assert abs(math.degrees(np.mean(evidence[-10:])) - 0.5) < 0.1
     assert (
-        math.degrees(np.mean(told[12:18])) > 0.25
+        math.degrees(np.mean(evidence[12:18])) > 0.25
     )  # six to nine seconds, three to six after the step
 
 
 def test_a_magnetometer_may_be_slower_than_the_gyroscope() -> None:
-    """A field with every tenth sample only: the drift is as well known, since a period is one of time."""
+    """A field with every tenth sample only: the drift is as well known, since a period is one of
+    time.
+    """
     errors = []
     for every in (1, 10):
-        filter_, bias = OrientationFilter(use_magnetometer=True), math.radians(0.5)
+        filter_ = OrientationFilter(use_magnetometer=True)
+        bias = math.radians(0.5)
         for i in range(6000):
-            angle, speed = 0.5 * math.sin(0.02 * i), 1.0 * math.cos(0.02 * i)
+            angle = 0.5 * math.sin(0.02 * i)
+            speed = 1.0 * math.cos(0.02 * i)
             field = rotations.rotate(rotations.about_z(-angle), EARTH) if i % every == 0 else None
             q = filter_.update(
                 i / 100,
@@ -232,23 +266,25 @@ def heading_errors(q: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def test_steps_and_steel_on_a_moving_wearer() -> None:
-    """Three minutes, harder than the drift test (`python benchmarks/bench_imu.py drift`), four sensors as the driver has them.
+    """Three minutes, harder than the drift test (`python benchmarks/bench_imu.py drift`), four
+    sensors as the driver has them.
 
-    A wrist is turned over all the time, so that gravity shows its bias, and for three minutes six axes alone do as well as nine; on the
-    trunk, and between trunk and forearm, they do not. VQF's own nine axes are far worse.
+    A wrist is turned over all the time, so that gravity shows its bias, and for three minutes six
+    axes alone do as well as nine; on the trunk, and between trunk and forearm, they do not. VQF's
+    own nine axes are far worse.
     """
-    rate, motion = 50.0, swaying(everyday_motion(180.0, 7, fps=30), Faults(), 7)
+    rate = 50.0
+    motion = swaying(everyday_motion(180.0, 7, fps=30), Faults(), 7)
     faults = Faults(step_every_s=60.0, steel_every_s=20.0)
     tracks = afflicted(
         VirtualSensors(SensorNoise(tilt_error=0, heading_walk=0), 7).tracks(motion, rate), faults, 7
     )
     errors: dict[int, dict[str, np.ndarray]] = {}
     for axes in (6, 9):
-        common, count = CommonField(), min(len(track.time) for track in tracks.values())
-        filters, q = (
-            {site: OrientationFilter(axes == 9, rate, common) for site in tracks},
-            {site: np.empty((count, 4)) for site in tracks},
-        )
+        common = CommonField()
+        count = min(len(track.time) for track in tracks.values())
+        filters = {site: OrientationFilter(axes == 9, rate, common) for site in tracks}
+        q = {site: np.empty((count, 4)) for site in tracks}
         for i in range(count):
             for site, track in tracks.items():
                 sample = track.angular_velocity[i], track.acceleration[i], track.magnetic_field[i]
@@ -274,7 +310,8 @@ def test_steps_and_steel_on_a_moving_wearer() -> None:
         {site: float(np.percentile(np.abs(e), 95)) for site, e in errors[k].items()} for k in (6, 9)
     )
     print(
-        f"p95, degrees: six axes {six}, here {nine}, VQF 9D at the wrist {np.percentile(np.abs(vqf), 95):.1f}"
+        f"p95, degrees: six axes {six}, here {nine}, VQF 9D at the wrist"
+        f" {np.percentile(np.abs(vqf), 95):.1f}"
     )
     assert six["left_wrist"] < 4.0  # 12 degrees with VQF's own setting for its bias in movement
     assert nine["left_wrist"] < 5.0
@@ -286,12 +323,15 @@ def test_steps_and_steel_on_a_moving_wearer() -> None:
 
 def test_nine_axes_are_better_than_six_at_a_wrist_in_the_long_run() -> None:
     """Ten minutes of the same, one sensor alone."""
-    rate, motion = 50.0, swaying(everyday_motion(600.0, 7, fps=30), Faults(), 7)
+    rate = 50.0
+    motion = swaying(everyday_motion(600.0, 7, fps=30), Faults(), 7)
     tracks = VirtualSensors(SensorNoise(tilt_error=0, heading_walk=0), 7).tracks(motion, rate)
     track = afflicted(tracks, Faults(step_every_s=60.0, steel_every_s=20.0), 7)["left_wrist"]
-    true, p95 = rotations.multiply(track.q_world_bone, track.q_bone_sensor), {}
+    true = rotations.multiply(track.q_world_bone, track.q_bone_sensor)
+    p95 = {}
     for nine in (False, True):
-        filter_, q = OrientationFilter(nine, rate), np.empty((len(track.time), 4))
+        filter_ = OrientationFilter(nine, rate)
+        q = np.empty((len(track.time), 4))
         for i, sample in enumerate(
             zip(
                 track.device_time,

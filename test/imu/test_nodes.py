@@ -1,4 +1,6 @@
-"""The driver and simulator nodes on real rclpy: bytes through pseudo-terminals, messages through DDS."""
+"""The driver and simulator nodes on real rclpy: bytes through pseudo-terminals, messages through
+DDS.
+"""
 
 import time
 from collections import defaultdict
@@ -18,7 +20,7 @@ GRAVITY = 9.80665
 
 
 class Graph:
-    """The two nodes and a listener, spun by whoever waits."""
+    """The two nodes and a listener, spun by the waiting test."""
 
     def __init__(self, folder: Path, **simulator: Any) -> None:
         from diagnostic_msgs.msg import DiagnosticArray

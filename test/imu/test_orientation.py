@@ -50,20 +50,24 @@ def test_vqf_follows_the_truth(nine: bool) -> None:
 @pytest.mark.parametrize("rate", [100.0, 400.0])
 @pytest.mark.parametrize("nine", [False, True])
 def test_a_filter_goes_on_after_a_silence(nine: bool, rate: float) -> None:
-    """Rate and bias are known, and the heading goes on: without a magnetic field from where it was, with one as it is."""
+    """Rate and bias are known, and the heading goes on: without a magnetic field from where it was,
+    with one as it is.
+    """
     motion = everyday_motion(30.0, seed=4)
     track = VirtualSensors(SensorNoise.none().with_(gyroscope_density=2e-4), 1).tracks(
         motion, rate
     )["left_wrist"]
     bias = np.radians([0.4, -0.3, 0.5])
-    vqf, out = OrientationFilter(use_magnetometer=nine), np.empty_like(track.orientation)
+    vqf = OrientationFilter(use_magnetometer=nine)
+    out = np.empty_like(track.orientation)
     silent = (track.device_time - track.device_time[0] > 15.0) & (
         track.device_time - track.device_time[0] < 20.0
     )
     for i, time in enumerate(track.device_time.tolist()):
         if not silent[i]:
             if silent[i - 1]:
-                before, vqf = vqf, vqf.resumed()
+                before = vqf
+                vqf = vqf.resumed()
                 assert vqf.rate_hz == before.rate_hz == pytest.approx(rate, rel=0.01)
                 np.testing.assert_allclose(vqf.bias, before.bias, atol=1e-12)
             out[i] = vqf.update(
@@ -72,7 +76,8 @@ def test_a_filter_goes_on_after_a_silence(nine: bool, rate: float) -> None:
                 track.acceleration[i],
                 track.magnetic_field[i],
             )
-    last, first = int(np.argmax(silent)) - 1, len(silent) - int(np.argmax(silent[::-1]))
+    last = int(np.argmax(silent)) - 1
+    first = len(silent) - int(np.argmax(silent[::-1]))
     if nine:
         error = np.degrees(
             rotations.heading(rotations.multiply(out, rotations.inverse(track.orientation)))

@@ -1,4 +1,6 @@
-"""The serial protocols: frames of their makers, round trips, any chunking, garbage; x-IMU3 against its maker's own package."""
+"""The serial protocols: frames of their makers, round trips, any chunking, garbage; x-IMU3 against
+its maker's own package.
+"""
 
 import math
 import struct
@@ -27,7 +29,9 @@ def readings(name: str, data: bytes) -> list[Reading]:
 
 
 def test_bno08x_frame_of_the_data_sheet() -> None:
-    """BNO080 data sheet 1000-3927 (Hillcrest, October 2017), section 1.3.5.2: the example message and its values."""
+    """BNO080 data sheet 1000-3927 (Hillcrest, October 2017), section 1.3.5.2: the example message
+    and its values.
+    """
     (reading,) = readings(
         "bno08x_rvc", bytes.fromhex("AAAA DE 0100 92FF 2508 8DFE ECFF D103 000000 E7")
     )
@@ -39,13 +43,16 @@ def test_bno08x_frame_of_the_data_sheet() -> None:
 
 
 def test_xsens_frame_recorded_from_an_mti() -> None:
-    """A message of an MTi with time, quaternion, delta-q, acceleration, field and status; format: Xsens MT0101P, MTData2.
+    """A message of an MTi with time, quaternion, delta-q, acceleration, field and status; format:
+    Xsens MT0101P, MTData2.
 
-    It is one recorded from a device (its checksum and the lengths of its vectors vouch for it); the document itself prints none.
+    It is one recorded from a device (its checksum and the lengths of its vectors vouch for it); the
+    document itself prints none.
     """
     frame = bytes.fromhex(
-        "FAFF364E 106004025335CB 2010103F7FFA66BB4034B83C49962D3B5A1F82 80200C39FF9101BAECDD81BA865380 40200CBE64DB99BCE7FF83411DC2CF "
-        "C0200CBE9048803F673204BF548904 E0200400000003 C9"
+        "FAFF364E 106004025335CB 2010103F7FFA66BB4034B83C49962D3B5A1F82"
+        " 80200C39FF9101BAECDD81BA865380 40200CBE64DB99BCE7FF83411DC2CF"
+        " C0200CBE9048803F673204BF548904 E0200400000003 C9"
     )
     (reading,) = readings("xsens", frame)
     assert reading.device_time == pytest.approx(0x025335CB / 10_000)
@@ -86,7 +93,9 @@ XIMU3_SECOND = "40420F0000000000"
     ],
 )
 def test_ximu3_frames_of_the_manual(frames: str, expected: dict[str, tuple[float, ...]]) -> None:
-    """x-IMU3 User Manual v0.11 (x-io Technologies), 8.2.2 inertial message and 8.2.7 linear acceleration message, at 1 second."""
+    """x-IMU3 User Manual v0.11 (x-io Technologies), 8.2.2 inertial message and 8.2.7 linear
+    acceleration message, at 1 second.
+    """
     decoder = PROTOCOLS["ximu3"].decoder()
     found = decoder.feed(bytes.fromhex(frames)) + decoder.feed(
         bytes.fromhex("C9") + (10**6 + 10**5).to_bytes(8, "little") + bytes(24) + b"\n"
@@ -105,7 +114,9 @@ def test_ximu3_ascii_of_the_manual() -> None:
 
 
 def test_witmotion_frame_of_the_makers_example() -> None:
-    """The example frame in the comments of WitMotion's own Python sample: acceleration of a sensor lying nearly flat."""
+    """The example frame in the comments of WitMotion's own Python sample: acceleration of a sensor
+    lying nearly flat.
+    """
     (reading,) = readings("witmotion", bytes.fromhex("5551 31FF 5302 CD07 120A 1B") * 2)[:1]
     assert reading.acceleration == pytest.approx(
         [v / 32768 * 16 * GRAVITY for v in (-207, 595, 1997)]
@@ -114,7 +125,9 @@ def test_witmotion_frame_of_the_makers_example() -> None:
 
 
 def test_witmotion_scales_of_the_manual() -> None:
-    """WitMotion WT901 manual: a = int16 / 32768 * 16 g, w = int16 / 32768 * 2000 deg/s, angle = int16 / 32768 * 180 deg; sum of the bytes."""
+    """WitMotion WT901 manual: a = int16 / 32768 * 16 g, w = int16 / 32768 * 2000 deg/s, angle =
+    int16 / 32768 * 180 deg; sum of the bytes.
+    """
 
     def frame(kind: int, *values: int) -> bytes:
         body = struct.pack("<BB4h", 0x55, kind, *values)
@@ -154,7 +167,8 @@ def turned(seed: int) -> Reading:
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_what_is_encoded_is_decoded(name: str) -> None:
     spec = PROTOCOLS[name]
-    encoder, sent = spec.encoder(), [turned(i) for i in range(50)]
+    encoder = spec.encoder()
+    sent = [turned(i) for i in range(50)]
     got = readings(
         name, b"".join(encoder.encode(reading) for reading in sent) + encoder.encode(turned(99))
     )
@@ -178,7 +192,9 @@ def test_what_is_encoded_is_decoded(name: str) -> None:
 @pytest.mark.parametrize("reference", ["ENU", "NED", "NWU"])
 @pytest.mark.parametrize("free", [False, True])
 def test_xsens_references(reference: str, free: bool) -> None:
-    """The same attitude in any of the three references has z up; a free acceleration becomes the specific force that was felt."""
+    """The same attitude in any of the three references has z up; a free acceleration becomes the
+    specific force that was felt.
+    """
     to_ned = Rotation.from_matrix([[0, 1, 0], [1, 0, 0], [0, 0, -1]])  # ENU to NED
     to_reference = {
         "ENU": Rotation.identity(),
@@ -232,10 +248,12 @@ def test_euler_angles_against_scipy(roll: float, pitch: float, yaw: float) -> No
 def test_ximu3_package_reads_what_the_encoder_writes(tmp_path: Path) -> None:
     """The maker's own decoder (`ximu3`) as referee."""
     ximu3 = pytest.importorskip("ximu3")
-    encoder, sent = PROTOCOLS["ximu3"].encoder(), [turned(i) for i in range(20)]
+    encoder = PROTOCOLS["ximu3"].encoder()
+    sent = [turned(i) for i in range(20)]
     path = tmp_path / "log.ximu3"
     path.write_bytes(b"".join(encoder.encode(reading) for reading in sent))
-    inertial, quaternions = [], []
+    inertial = []
+    quaternions = []
     connection = ximu3.Connection(ximu3.FileConnectionConfig(str(path)))
     connection.add_inertial_callback(inertial.append)
     connection.add_quaternion_callback(quaternions.append)
@@ -267,7 +285,8 @@ def test_chunking_makes_no_difference(name: str, data: st.DataObject) -> None:
         + encoder.encode(turned(7)) * 2
     )
     whole = readings(name, stream)
-    decoder, pieces = PROTOCOLS[name].decoder(), []
+    decoder = PROTOCOLS[name].decoder()
+    pieces = []
     at = 0
     while at < len(stream):
         step = data.draw(st.integers(1, 60))
@@ -298,8 +317,11 @@ def summed(body: bytes) -> bytes:
 
 
 def test_a_false_frame_of_high_type_does_not_shift_the_end_of_runs() -> None:
-    """WitMotion: garbage whose sum holds by chance looked like a longer run, and the next seven measurements were lost."""
-    encoder, decoder = PROTOCOLS["witmotion"].encoder(), PROTOCOLS["witmotion"].decoder()
+    """WitMotion: garbage whose sum holds by chance looked like a longer run, and the next seven
+    measurements were lost.
+    """
+    encoder = PROTOCOLS["witmotion"].encoder()
+    decoder = PROTOCOLS["witmotion"].decoder()
     before = decoder.feed(b"".join(encoder.encode(turned(i)) for i in range(10)))
     after = decoder.feed(
         summed(bytes((0x55, 0x5E)) + bytes(8))
@@ -311,17 +333,19 @@ def test_a_false_frame_of_high_type_does_not_shift_the_end_of_runs() -> None:
 @pytest.mark.parametrize("name", ["xsens", "bno08x_rvc", "witmotion"])
 @pytest.mark.parametrize("cut", range(4, 11))
 def test_a_frame_swallowed_by_one_that_holds_by_chance_is_recovered(name: str, cut: int) -> None:
-    """The beginning of a frame and of the next, their sum right by chance, arrive as one piece; then comes the rest."""
-    encoder, decoder = PROTOCOLS[name].encoder(), PROTOCOLS[name].decoder()
+    """The beginning of a frame and of the next, their sum right by chance, arrive as one piece;
+    then comes the rest.
+    """
+    encoder = PROTOCOLS[name].encoder()
+    decoder = PROTOCOLS[name].decoder()
     for i in range(4):
         decoder.feed(encoder.encode(turned(i)))
     sent = Reading(
         None if name == "witmotion" else 7.0, (1.0, 2.0, 3.0), (0.1, 0.2, 0.3), (0.0, 0.0, 0.0, 1.0)
     )
     measurement = encoder.encode(sent)
-    size = (
-        11 if name == "witmotion" else len(measurement)
-    )  # WitMotion sends a run of frames, of which the first is swallowed here
+    # WitMotion sends a run of frames, of which the first is swallowed here
+    size = 11 if name == "witmotion" else len(measurement)
     false = measurement[:cut] + measurement[: size - cut]
     last = next(
         bytes((b,))
@@ -340,7 +364,9 @@ def _holds(decoder: object, frame: bytes) -> bool:
 
 
 def test_of_two_frames_that_hold_the_one_with_empty_reserved_bytes_is_believed() -> None:
-    """BNO08x: a counter of 0xAA after the header makes a second header one byte later; the sum of that frame holds by chance."""
+    """BNO08x: a counter of 0xAA after the header makes a second header one byte later; the sum of
+    that frame holds by chance.
+    """
     true = bytes.fromhex("aaaaaac631000000000104d006d60000000052")
     (reading,) = readings("bno08x_rvc", bytes.fromhex("aaaaa983") + true + b"\xfa\x02" + bytes(20))
     assert reading.acceleration == pytest.approx([v / 1000 * GRAVITY for v in (1025, 1744, 214)])

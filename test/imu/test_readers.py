@@ -64,7 +64,8 @@ def test_a_reader_comes_back_and_the_others_go_on(
         wait(lambda: all(len(got[site]) >= 10 for site in SITES))
         simulator.unplug("neck")
         wait(lambda: any(p.startswith("neck: ") and "plugged" in p for p in driver.problems()))
-        seen, others = len(got["neck"]), len(got["pelvis"])
+        seen = len(got["neck"])
+        others = len(got["pelvis"])
         wait(lambda: len(got["pelvis"]) > others + 50)
         assert len(got["neck"]) <= seen + 2
         simulator.plug("neck")
@@ -80,7 +81,9 @@ def test_a_reader_comes_back_and_the_others_go_on(
 def test_a_heading_nobody_else_knows_goes_on_when_the_cable_is_back(
     simulated: Callable[..., SensorSimulator], tmp_path: Path, wait: Callable[..., None]
 ) -> None:
-    """Without a magnetometer a filter begins at any heading, and the calibration would be worth nothing; and what it knew of the bias stays."""
+    """Without a magnetometer a filter begins at any heading, and the calibration would be worth
+    nothing; and what it knew of the bias stays.
+    """
     simulator = simulated("csv", links={site: tmp_path / site for site in SITES})
     got: dict[str, list[ImuSample]] = defaultdict(list)
     biases = {site: np.array([0.01, -0.02, 0.015]) for site in SITES}
@@ -103,7 +106,8 @@ def test_a_heading_nobody_else_knows_goes_on_when_the_cable_is_back(
         wait(lambda: len(got["neck"]) > seen + 60)
     finally:
         driver.stop()
-    before, after = got["neck"][seen - 1].orientation, got["neck"][seen].orientation
+    before = got["neck"][seen - 1].orientation
+    after = got["neck"][seen].orientation
     assert before is not None
     assert after is not None
     turned = rotations.multiply(after, rotations.inverse(before))
@@ -116,9 +120,13 @@ def test_a_heading_nobody_else_knows_goes_on_when_the_cable_is_back(
 def test_a_pulled_cable_costs_only_its_site(
     simulated: Callable[..., SensorSimulator], tmp_path: Path, wait: Callable[..., None]
 ) -> None:
-    """The whole chain of threads, bytes, clocks, calibration and synchroniser: frames go on at 60 Hz without the site, and then with it."""
+    """The whole chain of threads, bytes, clocks, calibration and synchroniser: frames go on at 60
+    Hz without the site, and then with it.
+    """
     simulator = simulated(links={site: tmp_path / site for site in SITES})
-    calibrator, synchroniser, lock = TPoseCalibrator(), Synchroniser(), threading.Lock()
+    calibrator = TPoseCalibrator()
+    synchroniser = Synchroniser()
+    lock = threading.Lock()
     calibration: list[Calibration] = []
     got: list[ImuFrame] = []
 
@@ -173,7 +181,8 @@ def test_a_port_that_speaks_something_else_is_said(
 def test_a_reader_survives_whoever_takes_its_samples(
     simulated: Callable[..., SensorSimulator], wait: Callable[..., None]
 ) -> None:
-    simulator, taken = simulated(), []
+    simulator = simulated()
+    taken = []
 
     def take(site: str, sample: ImuSample) -> None:
         taken.append(site)
@@ -189,7 +198,8 @@ def test_a_reader_survives_whoever_takes_its_samples(
 
 
 def test_a_cable_may_be_pulled_while_bytes_flow(tmp_path: Path) -> None:
-    port, stop = PseudoPort(tmp_path / "port"), threading.Event()
+    port = PseudoPort(tmp_path / "port")
+    stop = threading.Event()
     failed: list[BaseException] = []
 
     def write() -> None:
@@ -214,12 +224,10 @@ def test_a_cable_may_be_pulled_while_bytes_flow(tmp_path: Path) -> None:
 def test_a_sensor_whose_heading_begins_at_zero_with_power_keeps_the_calibrated_one(
     tmp_path: Path, wait: Callable[..., None]
 ) -> None:
-    port, spec, got, said = (
-        PseudoPort(tmp_path / "port"),
-        PROTOCOLS["bno08x_rvc"],
-        [],
-        threading.Event(),
-    )
+    port = PseudoPort(tmp_path / "port")
+    spec = PROTOCOLS["bno08x_rvc"]
+    got = []
+    said = threading.Event()
     faces = [0.9]  # where the wearer faces, rad, as the sensor counts it
 
     def write() -> None:
@@ -242,7 +250,8 @@ def test_a_sensor_whose_heading_begins_at_zero_with_power_keeps_the_calibrated_o
         wait(lambda: len(got) > 10)
         port.unplug()
         wait(lambda: not reader.stats().connected)
-        seen, faces[0] = len(got), 0.0
+        seen = len(got)
+        faces[0] = 0.0
         port.plug()
         wait(lambda: len(got) > seen + 10)
         np.testing.assert_allclose(rotations.heading(np.array(got)), 0.9, atol=2e-3)
@@ -291,13 +300,13 @@ def test_a_killed_simulator_leaves_nothing_in_the_way(tmp_path: Path) -> None:
 def test_shaking_tells_the_ports_apart() -> None:
     rng = np.random.default_rng(0)
     ports = ["c", "a", "d", "b", "spare"]
-    assigner, order = ShakeAssigner(ports), dict(zip(SITES, ("a", "b", "c", "d"), strict=True))
+    assigner = ShakeAssigner(ports)
+    order = dict(zip(SITES, ("a", "b", "c", "d"), strict=True))
     stamp = 10**9
     asked = []
     while assigner.asked is not None and stamp < 60 * 10**9:
-        shaken = (
-            order[assigner.asked] if stamp // (3 * 10**9) % 2 else None
-        )  # three seconds of shaking, three of rest
+        # three seconds of shaking, three of rest
+        shaken = order[assigner.asked] if stamp // (3 * 10**9) % 2 else None
         if not asked or asked[-1] != assigner.asked:
             asked.append(assigner.asked)
         for port in ports:

@@ -1,4 +1,6 @@
-"""Recordings: what a flag says is checked against the numbers; mistakes are named; good recordings of any movement pass."""
+"""Recordings: what a flag says is checked against the numbers; mistakes are named; good recordings
+of any movement pass.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

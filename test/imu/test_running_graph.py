@@ -1,4 +1,6 @@
-"""The running graph over DDS: driver and `pallas` node as processes, sensors on pseudo-terminals; a cable pulled, calibrations asked for and refused."""
+"""The running graph over DDS: driver and `pallas` node as processes, sensors on pseudo-terminals; a
+cable pulled, calibrations asked for and refused.
+"""
 
 import subprocess
 import sys
@@ -120,7 +122,9 @@ class Graph:
         return future.result()
 
     def interrupt(self, site: str, seconds: float) -> tuple[int, int]:
-        """Pull a cable for so long and wait until its site is back; when (ns) it was pulled and plugged in."""
+        """Pull a cable for so long and wait until its site is back; when (ns) it was pulled and
+        plugged in.
+        """
         self.simulator.unplug(site)
         pulled = time.time_ns()
         self.wait(lambda: nanoseconds(self.newest().header.stamp) > pulled + seconds * 1e9)
@@ -184,7 +188,9 @@ def valid(body: Any, site: str) -> bool:
 def test_a_pulled_cable_costs_only_its_site(
     make_graph: Callable[..., Graph], seconds: float, sites: tuple[str, ...]
 ) -> None:
-    """Issue 3: bodies keep coming at 60 Hz with the site marked, and all is well within 1 s of plugging it back."""
+    """Issue 3: bodies keep coming at 60 Hz with the site marked, and all is well within 1 s of
+    plugging it back.
+    """
     graph = make_graph(demo_motion(20.0))
     graph.wait(graph.calibrate.service_is_ready)
     graph.simulator.start()
@@ -194,7 +200,8 @@ def test_a_pulled_cable_costs_only_its_site(
         stamps = graph.stamps()
         # A frame that still waits for the site when it comes back takes its first sample.
         silent = (stamps > pulled + 2.5e8) & (stamps < plugged - 1e9 * PipelineSettings.max_wait_s)
-        before, while_silent = _rate(stamps[stamps < pulled]), _rate(stamps[silent])
+        before = _rate(stamps[stamps < pulled])
+        while_silent = _rate(stamps[silent])
         assert while_silent > 0.5 * before  # on a machine that is shared; by hand, alone:
         if seconds > 4:
             worst = int(np.argmax(np.diff(stamps)))
@@ -224,14 +231,18 @@ def test_a_pulled_cable_costs_only_its_site(
         assert stamps[back] - plugged < 10**9
         arrived = np.array(graph.arrivals)[(stamps > pulled) & (stamps < plugged)]
         print(
-            f"\n{site} unplugged for {seconds} s: marked after {(stamps[first] - pulled) / 1e9:.2f} s, "
-            f"well {(stamps[back] - plugged) / 1e9:.2f} s after plugging in; {1e9 * (len(arrived) - 1) / np.ptp(arrived):.1f} bodies/s, "
-            f"largest gap {np.diff(arrived).max() / 1e6:.0f} ms on arrival, {np.diff(stamps).max() / 1e6:.1f} ms in stamps"
+            f"\n{site} unplugged for {seconds} s: marked after {(stamps[first] - pulled) / 1e9:.2f}"
+            f" s, well {(stamps[back] - plugged) / 1e9:.2f} s after plugging in;"
+            f" {1e9 * (len(arrived) - 1) / np.ptp(arrived):.1f} bodies/s, largest gap"
+            f" {np.diff(arrived).max() / 1e6:.0f} ms on arrival, {np.diff(stamps).max() / 1e6:.1f}"
+            " ms in stamps"
         )
 
 
 def test_the_calibration_service(make_graph: Callable[..., Graph], tmp_path: Path) -> None:
-    """What cannot be is answered in one sentence; the guided procedure is answered, published, saved, and in force."""
+    """What cannot be is answered in one sentence; the guided procedure is answered, published,
+    saved, and in force.
+    """
     (tmp_path / "damaged.yaml").write_text("format: pallas-calibration/1\nsites: {pelvis: 3}\n")
     graph = make_graph(calibration_motion(False), still_s=1.0)
     for request, words in (
@@ -266,10 +277,11 @@ def test_the_calibration_service(make_graph: Callable[..., Graph], tmp_path: Pat
     assert answer.message == "calibrated (npose_tpose)"
     assert list(answer.sites) == list(SITES)
     assert np.degrees(answer.residual).max() < 5.0
-    saved, told = Calibration.load(me), Calibration.from_yaml(answer.calibration)
+    saved = Calibration.load(me)
+    reported = Calibration.from_yaml(answer.calibration)
     for site in SITES:
         np.testing.assert_allclose(
-            saved.sites[site].q_bone_sensor, told.sites[site].q_bone_sensor, atol=1e-9
+            saved.sites[site].q_bone_sensor, reported.sites[site].q_bone_sensor, atol=1e-9
         )
         track = graph.simulator.tracks[site]
         assert np.cos(saved.sites[site].heading_offset - track.heading_offset) > np.cos(
@@ -299,7 +311,9 @@ def made_with(*numbers: str) -> Calibration:
 def test_a_calibration_is_named_after_the_sensors_and_refused_with_others(
     ros_domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given to the driver, to the `pallas` node, or to its service; what that finds itself names the sensors; nobody minds a hostile word."""
+    """Given to the driver, to the `pallas` node, or to its service; what that finds itself names
+    the sensors; nobody minds a hostile word.
+    """
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
     from pallas.msg import BodyPose
     from pallas.srv import Calibrate
@@ -315,7 +329,8 @@ def test_a_calibration_is_named_after_the_sensors_and_refused_with_others(
     )
     serials(simulator, monkeypatch)
     rclpy.init()
-    executor, listener = SingleThreadedExecutor(), rclpy.create_node("listener")
+    executor = SingleThreadedExecutor()
+    listener = rclpy.create_node("listener")
     nodes: list[Any] = []
     try:
         made_with("A0", "A1", "A3", "A2").save(tmp_path / "foreign.yaml")
@@ -335,7 +350,10 @@ def test_a_calibration_is_named_after_the_sensors_and_refused_with_others(
             return nodes[-1]
 
         ports = {"ports": list(simulator.ports.values()), "protocols": ["csv"]}
-        exchanged = r"made with sensor usb:A3 on left_wrist, but usb:A2 is there \(it belongs on right_wrist\)"
+        exchanged = (
+            r"made with sensor usb:A3 on left_wrist, but usb:A2 is there \(it belongs on"
+            r" right_wrist\)"
+        )
         with pytest.raises(PallasError, match=exchanged):
             start(ImuDriverNode, calibration=str(tmp_path / "foreign.yaml"), **ports)
 

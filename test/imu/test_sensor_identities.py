@@ -1,4 +1,6 @@
-"""Which sensor is worn where: told in a message nobody trusts, written into calibrations found here, held against those that are given."""
+"""Which sensor is worn where: reported in a message nobody trusts, written into calibrations found
+here, held against those that are given.
+"""
 
 import unicodedata
 from pathlib import Path
@@ -38,7 +40,8 @@ def message(pairs: list[tuple[str, str]]) -> Any:
     )
 )
 def test_any_message_is_read_or_refused_in_one_sentence(pairs: list[tuple[str, str]]) -> None:
-    sensors, refusal = {}, ""
+    sensors = {}
+    refusal = ""
     try:
         sensors = sensors_from_msg(message(pairs))
     except PallasError as error:

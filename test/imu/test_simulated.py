@@ -19,7 +19,9 @@ from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
 
 
 def test_virtual_sensors_are_rigid_bodies() -> None:
-    """Gyroscope and orientation, accelerometer and lever arm agree: integrated they give each other back."""
+    """Gyroscope and orientation, accelerometer and lever arm agree: integrated they give each other
+    back.
+    """
     motion = demo_motion(12.0)
     for site, track in (
         VirtualSensors(SensorNoise.none().with_(mounting_error=0.2), 3)

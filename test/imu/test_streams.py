@@ -1,4 +1,6 @@
-"""Hostile bytes and clocks: what decoders and clock maps bear, measured by the benchmark's own code."""
+"""Hostile bytes and clocks: what decoders and clock maps bear, measured by the benchmark's own
+code.
+"""
 
 from types import ModuleType
 
@@ -11,7 +13,9 @@ from pallas_ros.imu.protocols import PROTOCOLS
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_hostile_bytes(bench: ModuleType, name: str) -> None:
-    """Random, truncated, bit-flipped, interleaved bytes: no exception, no growing memory, what is valid comes out."""
+    """Random, truncated, bit-flipped, interleaved bytes: no exception, no growing memory, what is
+    valid comes out.
+    """
     row = bench.fuzz(name, 60_000, seed=5)
     assert row["valid sent"] > 300
     assert row["valid lost"] == 0
@@ -20,14 +24,17 @@ def test_hostile_bytes(bench: ModuleType, name: str) -> None:
 
 @pytest.mark.parametrize(("rate", "ppm"), [(60, 50), (100, 50), (100, -50), (400, 50)])
 def test_stamps_through_usb_bursts(bench: ModuleType, rate: float, ppm: float) -> None:
-    """Issue 3: with 16 ms bursts and 50 ppm of drift stamps are right to 2 ms at the 99th percentile."""
+    """Issue 3: with 16 ms bursts and 50 ppm of drift stamps are right to 2 ms at the 99th
+    percentile.
+    """
     row = bench.stamps(rate, 0.016, ppm, seconds=60.0)
     assert row["p99 ms"] < 2.0
     assert row["arrival p99 ms"] > 15.0  # the disturbance was there
 
 
 def test_a_device_clock_that_jumps_begins_a_new_map() -> None:
-    mapper, start = ClockMapper(), 10**18
+    mapper = ClockMapper()
+    start = 10**18
     for i in range(300):
         device = i * 0.01 + (0.0 if i < 150 else -1.2)
         stamp = mapper.map(device, start + i * 10**7)
@@ -37,7 +44,8 @@ def test_a_device_clock_that_jumps_begins_a_new_map() -> None:
 
 def test_stamps_of_a_sensor_without_a_clock_run_at_its_rate() -> None:
     rng = np.random.default_rng(0)
-    mapper, counting = CountingClock.mapper(), CountingClock()
+    mapper = CountingClock.mapper()
+    counting = CountingClock()
     true = np.arange(2000) * 0.01
     arrival = 10**18 + np.round((true + rng.exponential(0.0015, 2000)) * 1e9).astype(np.int64)
     stamps = [mapper.map(counting.tick(int(a)), int(a)) for a in np.maximum.accumulate(arrival)]

@@ -91,7 +91,8 @@ def test_thirty_hertz_with_loss_gives_every_frame(seed: int) -> None:
 def test_the_same_samples_give_the_same_frames() -> None:
     rng = np.random.default_rng(3)
     streams = {site: stream(100, 2.0, rng, 0.8, 0.05) for site in SITES}
-    first, second = play(Synchroniser(), streams), play(Synchroniser(), streams)
+    first = play(Synchroniser(), streams)
+    second = play(Synchroniser(), streams)
     assert [f.stamp for f in first] == [f.stamp for f in second]
     assert all(
         np.array_equal(a.orientation, b.orientation) and np.array_equal(a.age, b.age)
@@ -102,7 +103,8 @@ def test_the_same_samples_give_the_same_frames() -> None:
 def test_a_silent_site_is_held_then_marked_then_welcomed_back() -> None:
     rng = np.random.default_rng(0)
     streams = {site: stream(100, 9.0, rng, 0.2) for site in SITES}
-    off, on = START + 2 * NANOSECONDS, START + 7 * NANOSECONDS
+    off = START + 2 * NANOSECONDS
+    on = START + 7 * NANOSECONDS
     streams["left_wrist"] = [s for s in streams["left_wrist"] if not off < s < on]
     sync = Synchroniser()
     frames = play(sync, streams)
@@ -137,11 +139,14 @@ def test_bad_samples_are_counted_by_reason_and_change_nothing() -> None:
     rng = np.random.default_rng(1)
     streams = {site: stream(100, 2.0, rng) for site in SITES}
     clean = play(Synchroniser(), streams)
-    sync, frames, last = Synchroniser(), [], 0
+    sync = Synchroniser()
+    frames = []
+    last = 0
     for n, (stamp, site) in enumerate(
         sorted((s, site) for site, stamps in streams.items() for s in stamps)
     ):
-        q, a = orientation_at(stamp, site), acceleration_at(stamp)
+        q = orientation_at(stamp, site)
+        a = acceleration_at(stamp)
         frames += sync.push(site, stamp, q, a)
         bad = n % 6
         if bad == 0:
@@ -160,8 +165,13 @@ def test_bad_samples_are_counted_by_reason_and_change_nothing() -> None:
     assert last > 700
     totals = sum(sync.counts.values(), start=type(sync.counts["pelvis"])())
     assert set(totals) == {
-        "not finite", "quaternion not of unit length", "acceleration over 16 g", "duplicate stamp", "stamp goes back", "stamp leaps ahead",
-    }  # fmt: skip
+        "not finite",
+        "quaternion not of unit length",
+        "acceleration over 16 g",
+        "duplicate stamp",
+        "stamp goes back",
+        "stamp leaps ahead",
+    }
     assert [f.stamp for f in frames] == [f.stamp for f in clean]
     for a, b in zip(frames, clean, strict=True):
         np.testing.assert_array_equal(a.orientation, b.orientation)
@@ -230,7 +240,8 @@ def test_one_bad_stamp_costs_at_most_a_second(at: int, off_s: float, then_silent
     """Of any sample, the very first one too, and also where its site says nothing afterwards."""
     begun = 1_800_000_000 * 10**9
     stamps = {site: [begun + k * 10**7 for k in range(200)] for site in SITES}
-    site, instant = SITES[at % 3], at // 3
+    site = SITES[at % 3]
+    instant = at // 3
     stamps[site][instant] += round(off_s * 1e9)
     if then_silent:
         del stamps[site][instant + 1 :]
@@ -241,7 +252,8 @@ def test_one_bad_stamp_costs_at_most_a_second(at: int, off_s: float, then_silent
 
 @pytest.mark.parametrize("back_s", [0.5, 3600.0])
 def test_a_clock_that_is_set_back_is_followed_and_reported(back_s: float) -> None:
-    begun, back = 1_800_000_000 * 10**9, round(back_s * 1e9)
+    begun = 1_800_000_000 * 10**9
+    back = round(back_s * 1e9)
     stamps = {
         site: [begun + k * 10**7 - (back if k >= 300 else 0) for k in range(600)] for site in SITES
     }

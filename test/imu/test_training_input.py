@@ -1,4 +1,6 @@
-"""What the network is trained on and what it is fed live: the same motion through both, from true joints and from raw sensor samples."""
+"""What the network is trained on and what it is fed live: the same motion through both, from true
+joints and from raw sensor samples.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -42,8 +44,12 @@ class Tap:
 
 
 def live(motion: Motion, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    """Frame numbers (N,) and network inputs (N, 48): sensors, calibration, synchroniser, estimator."""
-    tap, calibration, synchroniser = Tap(), Calibration.identity(), Synchroniser()
+    """Frame numbers (N,) and network inputs (N, 48): sensors, calibration, synchroniser,
+    estimator.
+    """
+    tap = Tap()
+    calibration = Calibration.identity()
+    synchroniser = Synchroniser()
     estimator = BodyEstimator(tap, Skeleton.from_height())  # type: ignore[arg-type]
     stamps = []
     for site, sample in VirtualSensors(SensorNoise.none()).samples(motion, rate_hz, START):
@@ -84,7 +90,9 @@ def library_motion(folder: Path) -> Motion:
 
 @pytest.mark.parametrize("rate_hz", [60.0, 100.0, 400.0])
 def test_inputs_agree(rate_hz: float) -> None:
-    """Rotations are equal, accelerations have the same delay and size: training's ±4 frames against the estimator's mean of five."""
+    """Rotations are equal, accelerations have the same delay and size: training's ±4 frames against
+    the estimator's mean of five.
+    """
     motion = demo_motion(30.0)
     at, fed = live(motion, rate_hz)
     frames, wanted = trained(motion)
@@ -94,7 +102,8 @@ def test_inputs_agree(rate_hz: float) -> None:
     assert len(common) > 1500
     assert np.abs(fed[:, :, 3:] - wanted[:, :, 3:]).max() < 2e-3
     for site in range(len(SITES)):
-        a, b = fed[:, site, :3], wanted[:, site, :3]
+        a = fed[:, site, :3]
+        b = wanted[:, site, :3]
         assert np.sqrt(np.mean((a - b) ** 2)) < 0.02 * np.sqrt(np.mean(b**2))
         likeness = [
             np.corrcoef(a[8 + shift : len(a) - 8 + shift].ravel(), b[8:-8].ravel())[0, 1]
@@ -105,7 +114,9 @@ def test_inputs_agree(rate_hz: float) -> None:
 
 
 def test_inputs_agree_on_captured_movement(shared_data: Path) -> None:
-    """Where bodies move (below 6 Hz) gain and phase are equal; above, the live path has the noise of capture, which training lacks."""
+    """Where bodies move (below 6 Hz) gain and phase are equal; above, the live path has the noise
+    of capture, which training lacks.
+    """
     motion = library_motion(shared_data)
     at, fed = live(motion, 100.0)
     frames, wanted = trained(motion)

@@ -1,4 +1,6 @@
-"""The launch files, loaded by the real `launch` where it is; skipped, visibly, where it cannot be imported."""
+"""The launch files, loaded by the real `launch` where it is; skipped, visibly, where it cannot be
+imported.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""The estimator on the released model: facing, the operator's size, feet on the ground, lost sensors."""
+"""The estimator on the released model: facing, the operator's size, feet on the ground, lost
+sensors.
+"""
 
 import os
 from pathlib import Path
@@ -103,7 +105,8 @@ def test_confidence_falls_as_a_sensors_last_sample_ages(
 
     fresh = wrists(0.0)
     np.testing.assert_array_equal(wrists(0.03), fresh)
-    half, gone = wrists(0.07), wrists(0.1)
+    half = wrists(0.07)
+    gone = wrists(0.1)
     dependent = np.array([site != 3, site != 2])
     np.testing.assert_allclose(half[dependent], 0.5 * fresh[dependent], rtol=1e-6)
     assert (gone[dependent] == 0.0).all()
@@ -125,7 +128,8 @@ def test_what_is_not_finite_is_refused_and_leaves_no_trace(estimator: BodyEstima
 
 def test_a_foot_that_stands_does_not_slide() -> None:
     skeleton = Skeleton.from_height()
-    tracker, still = RootTracker(skeleton), skeleton.rest_positions - skeleton.rest_positions[0]
+    tracker = RootTracker(skeleton)
+    still = skeleton.rest_positions - skeleton.rest_positions[0]
     feet = []
     for i in range(60):
         relative = still.copy()

@@ -1,4 +1,6 @@
-"""The rearranged step is the step: same weights, same numbers, by torch and by ONNX Runtime, over thousands of frames."""
+"""The rearranged step is the step: same weights, same numbers, by torch and by ONNX Runtime, over
+thousands of frames.
+"""
 
 from pathlib import Path
 
@@ -63,10 +65,8 @@ def test_same_numbers_as_the_definition(model: Pallas, tmp_path: Path) -> None:
     assert can_be_fused(model)
     batch = 3
     path = export_stream(FusedPallasStep(model), tmp_path / "fused.onnx", {"kind": "pallas"})
-    fused, reference = (
-        open_stream(path, "onnxruntime", batch),
-        TorchStream(ModelFile.load(path), PallasStep(model), batch),
-    )
+    fused = open_stream(path, "onnxruntime", batch)
+    reference = TorchStream(ModelFile.load(path), PallasStep(model), batch)
     for count, frame in enumerate(inputs(200, batch)):
         expected = reference.step(frame)
         for name, value in fused.step(frame).items():
@@ -76,11 +76,14 @@ def test_same_numbers_as_the_definition(model: Pallas, tmp_path: Path) -> None:
 
 
 def test_streaming_is_the_sequence_over_ten_thousand_frames(model: Pallas, tmp_path: Path) -> None:
-    """One frame at a time gives what the sequence gives (in chunks of 1000), past the window and twice past the counter's period."""
+    """One frame at a time gives what the sequence gives (in chunks of 1000), past the window and
+    twice past the counter's period.
+    """
     drawn = inputs(10_000, 1)
     frames, extra = (np.stack([frame[k] for frame in drawn], axis=1) for k in ("imu", "extra"))
     path = export_stream(FusedPallasStep(model), tmp_path / "fused.onnx", {"kind": "pallas"})
-    stream, nothing = open_stream(path, "onnxruntime"), np.zeros((1, 8), np.float32)
+    stream = open_stream(path, "onnxruntime")
+    nothing = np.zeros((1, 8), np.float32)
     streamed: dict[str, list[np.ndarray]] = {"positions": [], "root_velocity": []}
     for frame, worn in zip(frames[0], extra[0]):
         out = stream.step({"imu": frame, "latent": nothing, "extra": worn})

@@ -1,4 +1,6 @@
-"""The network: streaming equals whole sequences, nothing looks ahead, the solver inverts, and training learns."""
+"""The network: streaming equals whole sequences, nothing looks ahead, the solver inverts, and
+training learns.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +58,9 @@ def sensors(batch: int, frames: int, seed: int = 0) -> "torch.Tensor":
 @pytest.mark.parametrize("variant", [*VARIANTS, "gru"])
 def test_frame_by_frame_equals_the_whole_sequence(variant: str) -> None:
     model = GruPallas(GruConfig(width=24)).eval() if variant == "gru" else shaken(VARIANTS[variant])
-    imu, state, parts = sensors(2, 40), None, []
+    imu = sensors(2, 40)
+    state = None
+    parts = []
     with torch.no_grad():
         whole = model(imu)
         for t in range(40):
@@ -67,17 +71,21 @@ def test_frame_by_frame_equals_the_whole_sequence(variant: str) -> None:
 
 
 def test_the_future_changes_nothing() -> None:
-    model, imu = shaken(SMALL), sensors(1, 30)
+    model = shaken(SMALL)
+    imu = sensors(1, 30)
     other = imu.clone()
     other[:, 20:] = sensors(1, 10, seed=5)
     with torch.no_grad():
-        a, b = model(imu), model(other)
+        a = model(imu)
+        b = model(other)
     assert torch.equal(a.positions[:, :20], b.positions[:, :20])
     assert (a.positions[:, 20:] - b.positions[:, 20:]).abs().max() > 1e-3
 
 
 def test_long_context_reaches_past_the_window() -> None:
-    """What happened many windows ago still matters with long-short attention: the report's 4.2.2 is alive."""
+    """What happened many windows ago still matters with long-short attention: the report's 4.2.2 is
+    alive.
+    """
     model = shaken(replace(SMALL, legs="direct"))
     imu = sensors(1, 60)
     other = imu.clone()
@@ -143,9 +151,11 @@ def test_torch_kinematics_and_rotations_agree_with_numpy() -> None:
 
 
 def test_latents_choose_other_legs_and_leave_the_upper_body(released: Path) -> None:
-    model, imu = load_model(released), sensors(1, 20)
+    model = load_model(released)
+    imu = sensors(1, 20)
     with torch.no_grad():
-        plain, again = model(imu), model(imu)
+        plain = model(imu)
+        again = model(imu)
         drawn = model(
             imu, latent=torch.randn(1, LATENT, generator=torch.Generator().manual_seed(0))
         )

@@ -10,7 +10,9 @@ from pallas_ros.model.scan import Form, scan  # noqa: E402
 def plain(form: Form, condition, proposed, keep, measured, x, seen, weights):  # type: ignore[no-untyped-def]
     """The definition, recorded by autograd."""
     w_x, w_middle, b_middle, w_out, b_out = weights
-    poses, others, stays = [], [], seen
+    poses = []
+    others = []
+    stays = seen
     for t in range(keep.shape[1]):
         hidden = torch.nn.functional.silu(condition[:, t] + x @ w_x.T)
         middle = torch.nn.functional.silu(hidden @ w_middle.T + b_middle) + hidden
@@ -21,7 +23,8 @@ def plain(form: Form, condition, proposed, keep, measured, x, seen, weights):  #
         pose = (target + stay * (moved - target)) * keep[:, t] + measured[:, t]
         poses.append(pose)
         others.append(torch.cat((contacts, velocity), -1))
-        x, stays = torch.cat((pose, torch.sigmoid(contacts)), -1), torch.ones_like(seen)
+        x = torch.cat((pose, torch.sigmoid(contacts)), -1)
+        stays = torch.ones_like(seen)
     return torch.stack(poses, 1), torch.stack(others, 1)
 
 
@@ -34,7 +37,11 @@ def test_values_and_gradient_are_those_of_the_definition(form: Form) -> None:
     def draw(*shape: int) -> "torch.Tensor":
         return torch.randn(*shape, generator=g, dtype=torch.float64).requires_grad_()
 
-    batch, frames, hidden, n, outputs = 2, 4, 5, form.numbers, sum(form.sizes)
+    batch = 2
+    frames = 4
+    hidden = 5
+    n = form.numbers
+    outputs = sum(form.sizes)
     series = (draw(batch, frames, hidden), *(draw(batch, frames, n) for _ in range(3)))
     past = draw(batch, n + form.contacts)
     seen = torch.tensor([[0.0], [1.0]], dtype=torch.float64)

@@ -101,10 +101,8 @@ def test_perfect_sensors_measure_the_bones_and_the_second_derivative(
 
 def test_mirroring_exchanges_sides(library: MotionLibrary) -> None:
     perfect = replace(PLAIN, errors=NO_ERRORS)
-    plain, mirrored = (
-        next(sampler(library, 1, perfect)),
-        next(sampler(library, 1, replace(perfect, mirror=1.0))),
-    )
+    plain = next(sampler(library, 1, perfect))
+    mirrored = next(sampler(library, 1, replace(perfect, mirror=1.0)))
     p, m = (
         joint_positions(
             x.rotations, torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
@@ -123,7 +121,8 @@ def test_training_lowers_the_loss_and_resumes(library: MotionLibrary, tmp_path: 
         return pallas_loss(model, batch, LossWeights(), noise)  # type: ignore[arg-type]
 
     torch.manual_seed(0)
-    model, batches = Pallas(SMALL), sampler(library, 0, PLAIN)
+    model = Pallas(SMALL)
+    batches = sampler(library, 0, PLAIN)
     first = float(loss(model, next(batches))[0])
     fit(
         model,

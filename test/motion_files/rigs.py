@@ -1,4 +1,6 @@
-"""One known motion as BVH files in the conventions of many tools: names, axes, units, rest poses, channels."""
+"""One known motion as BVH files in the conventions of many tools: names, axes, units, rest poses,
+channels.
+"""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,7 +24,9 @@ Y_UP_FACING_X = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
 def sided(**parts: str) -> dict[str, str]:
-    """Canonical joints of both sides -> names, from patterns with S (Left), s (left), L (L) or l (l)."""
+    """Canonical joints of both sides -> names, from patterns with S (Left), s (left), L (L) or l
+    (l).
+    """
     out = {}
     for side in ("left", "right"):
         for part, pattern in parts.items():
@@ -34,7 +38,9 @@ def sided(**parts: str) -> dict[str, str]:
 
 
 def limbs(pattern: str, *parts: str) -> dict[str, str]:
-    """Names of the eight joints of a side, in the order hip, knee, ankle, foot, collar, shoulder, elbow, wrist."""
+    """Names of the eight joints of a side, in the order hip, knee, ankle, foot, collar, shoulder,
+    elbow, wrist.
+    """
     keys = ("hip", "knee", "ankle", "foot", "collar", "shoulder", "elbow", "wrist")
     return sided(**{k: pattern.replace("*", p) for k, p in zip(keys, parts) if p})
 
@@ -133,7 +139,9 @@ NAMES: dict[str, dict[str, str]] = {
     "smpl": trunk("Pelvis", "Spine1", "Spine2", "Spine3", "Neck", "Head")
     | limbs("{L}_*", "Hip", "Knee", "Ankle", "Foot", "Collar", "Shoulder", "Elbow", "Wrist"),
 }
-"""Tool -> canonical joint -> its name there; joints that are left out do not exist in the tool's rigs."""
+"""Tool -> canonical joint -> its name there; joints that are left out do not exist in the tool's
+rigs.
+"""
 
 
 def turn(axis: str, degrees: float) -> np.ndarray:
@@ -241,8 +249,8 @@ def render(path: Path, rig: Rig, motion: Motion) -> np.ndarray:
     """Write a motion as the rig's BVH.
 
     Returns:
-        (T, 22, 3) m, where the rig's own joints are, in the body's axes; NaN where it has none. A rig with
-        fewer joints than the body bends differently.
+        (T, 22, 3) m, where the rig's own joints are, in the body's axes; NaN where it has none. A
+        rig with fewer joints than the body bends differently.
     """
     parents: dict[str, str] = {}
     for joint in rig.names:
@@ -258,7 +266,9 @@ def render(path: Path, rig: Rig, motion: Motion) -> np.ndarray:
     }
     p_file = motion.positions @ (rig.root_turn @ A).T * rig.unit
     p = {joint: p_file[:, JOINT_INDEX[joint]] for joint in rig.names}
-    lines, columns, frames = ["HIERARCHY"], [], len(motion)
+    lines = ["HIERARCHY"]
+    columns = []
+    frames = len(motion)
     own = np.full(motion.positions.shape, np.nan)
     place = "Xposition Yposition Zposition "
     turns = " ".join(f"{axis}rotation" for axis in rig.order)
@@ -269,7 +279,8 @@ def render(path: Path, rig: Rig, motion: Motion) -> np.ndarray:
             bone = np.einsum("tji,tj->ti", R_file[parent], p[joint] - p[parent])
             local = np.einsum("tji,tjk->tik", R_file[parent], R_file[joint])
         else:
-            bone, local = p[joint], R_file[joint]
+            bone = p[joint]
+            local = R_file[joint]
         offset = np.median(bone, axis=0) if parent else np.zeros(3)
         if parent and not rig.everywhere:
             above_it = own[:, JOINT_INDEX[parent]]

@@ -55,7 +55,8 @@ def test_limbs_and_spine_point_as_the_sources(name: str, motion: Motion, tmp_pat
     assert len(out) == len(motion)
     assert out.fps == pytest.approx(motion.fps, rel=1e-6)
     for start, end in bones(dict(rig.names)):
-        a, b = JOINT_INDEX[start], JOINT_INDEX[end]
+        a = JOINT_INDEX[start]
+        b = JOINT_INDEX[end]
         truth = own[:, b] - own[:, a]
         seen = out.positions[:, b] - out.positions[:, a]
         assert degrees_between(truth, seen).max() < 2.0, (start, end, "positions")
@@ -216,7 +217,8 @@ def test_a_path_in_another_unit_than_the_skeleton_is_refused(
     lines = rows.splitlines()
     for index, line in enumerate(lines[1:], 1):
         numbers = line.split()
-        numbers[0], numbers[2] = str(3000.0 * index), "0"
+        numbers[0] = str(3000.0 * index)
+        numbers[2] = "0"
         lines[index] = " ".join(numbers)
     path.write_text(head + "Frame Time:" + "\n".join(lines))
     with pytest.raises(PallasError, match="m/s; its path is in another unit"):

@@ -1,4 +1,6 @@
-"""BVH files as editors, other languages and broken disks leave them: read, or refused with one sentence."""
+"""BVH files as editors, other languages and broken disks leave them: read, or refused with one
+sentence.
+"""
 
 import contextlib
 import tempfile

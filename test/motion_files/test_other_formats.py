@@ -1,4 +1,6 @@
-"""AMASS/SMPL, SMPL-X stageii, MVNX, C3D, TRC and this package's own files through the one reader."""
+"""AMASS/SMPL, SMPL-X stageii, MVNX, C3D, TRC and this package's own files through the one
+reader.
+"""
 
 import argparse
 import io
@@ -73,7 +75,8 @@ def assert_limbs(motion: Motion, degrees: float = 2.0) -> None:
             ("shoulder", "elbow"),
             ("elbow", "wrist"),
         ):
-            a, b = JOINT_INDEX[f"{side}_{start}"], JOINT_INDEX[f"{side}_{end}"]
+            a = JOINT_INDEX[f"{side}_{start}"]
+            b = JOINT_INDEX[f"{side}_{end}"]
             bones = [m.positions[:, b] - m.positions[:, a] for m in (motion, MOTION)]
             units = [bone / np.linalg.norm(bone, axis=1, keepdims=True) for bone in bones]
             assert np.sum(units[0] * units[1], axis=1).min() > np.cos(np.radians(degrees))

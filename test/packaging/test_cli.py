@@ -1,4 +1,7 @@
-"""The command `pallas` itself: help, errors of one sentence, exit status, completion. Its subcommands have tests of their own."""
+"""The command `pallas` itself: help, errors of one sentence, exit status, completion.
+
+Its subcommands have tests of their own.
+"""
 
 import os
 import subprocess
@@ -79,7 +82,10 @@ def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
             ["gone"],
             2,
             "",
-            "pallas: the command 'gone' is not part of this installation (no_such_module_at_all is missing)\n",
+            (
+                "pallas: the command 'gone' is not part of this installation (no_such_module_at_all"
+                " is missing)\n"
+            ),
         ),
         (["--version"], 0, f"pallas {__version__}\n", ""),
     ],
@@ -95,7 +101,8 @@ def test_a_missing_package_is_named_with_what_to_do(capsys: pytest.CaptureFixtur
     status, _, error = run(["broken"], capsys)
     assert status == 2
     assert error.startswith(
-        "pallas: 'broken' needs the Python package no_such_package_at_all, which is not installed: run `make setup`"
+        "pallas: 'broken' needs the Python package no_such_package_at_all, which is not installed:"
+        " run `make setup`"
     )
     assert error.count("\n") == 1
 
@@ -141,7 +148,10 @@ def test_help_of_the_real_command_lists_every_subcommand_without_heavy_imports()
     assert found.returncode == 0
     for name in cli.installed_commands():
         assert f"\n    {name} " in found.stdout
-    code = "import sys; from pallas_ros import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
+    code = (
+        "import sys; from pallas_ros import cli\ntry: cli.main(['--help'])\nexcept SystemExit:"
+        " pass\nprint(*sys.modules, file=sys.stderr)"
+    )
     modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
     ).stderr.split()

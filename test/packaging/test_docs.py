@@ -1,4 +1,6 @@
-"""Documentation that is true: links lead somewhere, commands exist, and generated pages are current."""
+"""Documentation that is true: links lead somewhere, commands exist, and generated pages are
+current.
+"""
 
 import re
 import subprocess

@@ -1,4 +1,6 @@
-"""The generated messages: they go through DDS's serialisation whole, and an independent reader agrees on every byte."""
+"""The generated messages: they go through DDS's serialisation whole, and an independent reader
+agrees on every byte.
+"""
 
 import importlib
 import json

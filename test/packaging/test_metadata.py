@@ -1,4 +1,6 @@
-"""What package.xml, pyproject.toml, setup.cfg, the lock and the change log say of the package, and that they agree."""
+"""What package.xml, pyproject.toml, setup.cfg, the lock and the change log say of the package, and
+that they agree.
+"""
 
 import configparser
 import importlib.metadata
@@ -100,7 +102,9 @@ def test_lock_is_fully_pinned_and_names_no_machine():
 
 
 def test_lock_holds_what_is_installed():
-    """The environment that the tests run in is that of the lock: what passes here passes in a fresh clone."""
+    """The environment that the tests run in is that of the lock: what passes here passes in a fresh
+    clone.
+    """
     pins = locked()
     wrong = []
     for name in ("numpy", "ros-rclpy", "onnxruntime", "rosbags", "mujoco", "torch"):
@@ -139,7 +143,9 @@ def test_entry_points_name_modules_that_are_there(group: str):
 
 
 def test_every_folder_of_code_is_a_package():
-    """A folder without __init__.py is left out by pip, by colcon and by the check of the imports."""
+    """A folder without __init__.py is left out by pip, by colcon and by the check of the
+    imports.
+    """
     for top in ("pallas_ros", "hpstm_ros"):
         for source in (ROOT / top).rglob("*.py"):
             assert (source.parent / "__init__.py").exists(), source.parent

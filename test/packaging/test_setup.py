@@ -1,4 +1,6 @@
-"""`make setup`: what it decides, without installing anything; and the environment it gives Python."""
+"""`make setup`: what it decides, without installing anything; and the environment it
+gives Python.
+"""
 
 import importlib.util
 import json
@@ -64,7 +66,8 @@ def test_environment_keeps_a_workspace_built_on_the_wheels(ros: dict[str, Path])
 
 
 def test_environment_leaves_a_foreign_ros_out(ros: dict[str, Path]):
-    foreign, workspace = str(ros["foreign"]), str(ros["workspace"])
+    foreign = str(ros["foreign"])
+    workspace = str(ros["workspace"])
     sourced = {
         "AMENT_PREFIX_PATH": f"{workspace}:{foreign}",
         "LD_LIBRARY_PATH": f"{workspace}/lib:{foreign}/lib/x86_64:{foreign}/lib:/opt/cuda/lib",
@@ -87,7 +90,10 @@ def test_environment_leaves_a_foreign_ros_out(ros: dict[str, Path]):
     not (ROOT / ".venv/setup-stamps.json").exists(), reason="not an environment of make setup"
 )
 def test_python_of_the_environment_has_ros_with_nothing_exported():
-    code = "import sys, rclpy, pallas.msg, pallas.srv, tf2_msgs.msg, pallas_ros, hpstm_ros; print(sys.argv[1:])"
+    code = (
+        "import sys, rclpy, pallas.msg, pallas.srv, tf2_msgs.msg, pallas_ros, hpstm_ros;"
+        " print(sys.argv[1:])"
+    )
     bare = {name: os.environ[name] for name in ("HOME",) if name in os.environ}
     found = subprocess.run(
         [ROOT / ".venv/bin/python", "-c", code, "a b", ""],

@@ -18,7 +18,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 @pytest.fixture(scope="module")
 def pallas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command `pallas`, installed from the wheel with the extra `robot` and the pinned versions."""
+    """The command `pallas`, installed from the wheel with the extra `robot` and the pinned
+    versions.
+    """
     folder = tmp_path_factory.mktemp("wheel")
     # from a copy: a build leaves `*.egg-info` behind, which would shadow the editable installation
     source = folder / "source"

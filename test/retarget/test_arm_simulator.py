@@ -1,4 +1,6 @@
-"""The simulated arm is the arm that is retargeted: same kinematics, and it goes where it is told."""
+"""The simulated arm is the arm that is retargeted: same kinematics, and it goes where it is
+commanded.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +23,8 @@ MS = 1_000_000
 def test_kinematics_are_pinocchios(name: str) -> None:
     robot = load_robot(name)
     model = mjcf.build(robot)
-    data, expected = mujoco.MjData(model), robot.model.createData()
+    data = mujoco.MjData(model)
+    expected = robot.model.createData()
     q = np.random.default_rng(0).uniform(robot.lower, robot.upper)
     data.qpos[:] = q
     mujoco.mj_forward(model, data)
@@ -35,7 +38,8 @@ def test_kinematics_are_pinocchios(name: str) -> None:
 
 def ramp(q: np.ndarray, by: float, seconds: float = 1.0) -> Trajectory:
     """From rest to rest."""
-    ends, zero = np.array([q, q + by]), np.zeros((2, len(q)))
+    ends = np.array([q, q + by])
+    zero = np.zeros((2, len(q)))
     return Trajectory(np.array([100 * MS, (100 + round(1000 * seconds)) * MS]), ends, zero, zero)
 
 
@@ -60,7 +64,9 @@ def test_it_follows_a_trajectory_and_stands_still_without(name: str) -> None:
 def test_quintic_between_points_is_what_the_points_say() -> None:
     t = np.linspace(0, 0.1, 5)
     times = (t * 1e9).astype(np.int64)
-    q, dq, ddq = t**3, 3 * t**2, 6 * t
+    q = t**3
+    dq = 3 * t**2
+    ddq = 6 * t
     trajectory = Trajectory(times, q[:, None], dq[:, None], ddq[:, None])
     for at in np.linspace(0.001, 0.099, 17):
         position, velocity = trajectory.at(round(at * 1e9))
@@ -70,8 +76,10 @@ def test_quintic_between_points_is_what_the_points_say() -> None:
 
 def test_faults() -> None:
     robot = load_robot("uarm")
-    stuck, late = ArmSimulator(robot), ArmSimulator(robot)
-    stuck.faults, late.faults = Faults(stuck_joint="elbow_joint"), Faults(late_s=0.3)
+    stuck = ArmSimulator(robot)
+    late = ArmSimulator(robot)
+    stuck.faults = Faults(stuck_joint="elbow_joint")
+    late.faults = Faults(late_s=0.3)
     for arm in (stuck, late):
         arm.advance(0)
         arm.command(0, ramp(robot.q_ready, 0.2, seconds=0.3))

@@ -1,4 +1,6 @@
-"""Retarget node and simulated arm over real DDS: engaging, clutch, dead-man's switch, emergency stop, faults, lost input."""
+"""Retarget node and simulated arm over real DDS: engaging, clutch, dead-man's switch, emergency
+stop, faults, lost input.
+"""
 
 from collections.abc import Callable, Iterator
 from time import monotonic
@@ -37,7 +39,9 @@ pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 
 class Graph:
-    """The two nodes, an operator who publishes bodies and holds the switch, and ears on what they say."""
+    """The two nodes, an operator who publishes bodies and holds the switch, and ears on what they
+    say.
+    """
 
     def __init__(self, **retarget: Any) -> None:
         # One thread runs all of them, on a machine that may do other things too.
@@ -55,8 +59,11 @@ class Graph:
             node.bring("configure")
             node.bring("activate")
         self.executor.add_node(self.operator)
-        self._motion, self.frame, self.moving = demo_motion(12.0), 300, False
-        self.bodies, self.pressed = True, True
+        self._motion = demo_motion(12.0)
+        self.frame = 300
+        self.moving = False
+        self.bodies = True
+        self.pressed = True
         self.names = ["operator"]
         self.status = SupervisorStatus()
         self.messages: list[tuple[np.ndarray, np.ndarray]] = []
@@ -84,7 +91,8 @@ class Graph:
             self._body.publish(self.body(name))
 
     def body(self, name: str) -> BodyPose:
-        k, now = self.frame % len(self._motion), self.operator.get_clock().now().nanoseconds
+        k = self.frame % len(self._motion)
+        now = self.operator.get_clock().now().nanoseconds
         frame = BodyFrame(
             now,
             self._motion.rotations[k],
@@ -136,12 +144,14 @@ class Graph:
     def track(self) -> None:
         self.until(lambda: len(self.q) > 0 and self.status.dead_man)
         self.judge()
-        self.messages.clear()  # engaged anew, the arm starts from where it is measured to be
+        self.messages.clear()  # engaged again, the arm starts from where it is measured to be
         self.until(self.engaged)
         self.reaches("tracking")
 
     def engaged(self) -> bool:
-        """Whether the arm let itself be engaged; at the start, or while the machine stands still, it may not have heard its joints for long."""
+        """Whether the arm let itself be engaged; at the start, or while the machine stands still,
+        it may not have heard its joints for long.
+        """
         answer = self.call("engage")
         assert answer.success or "joint states" in answer.message, answer.message
         return bool(answer.success)
@@ -179,7 +189,8 @@ def test_engage_follow_disengage(graph: Graph) -> None:
     assert graph.status.state_name in ("", "disengaged")
     assert not graph.messages
     graph.track()
-    graph.moving, before = True, graph.q
+    graph.moving = True
+    before = graph.q
     graph.until(
         lambda: float(np.abs(graph.q - before).max()) > 0.1
     )  # the simulated arm really moves

@@ -31,7 +31,8 @@ class Rig:
     def __init__(self) -> None:
         self.gripper = ArmGripper("arm", PANDA, SupervisorSettings())
         self.arm = SimulatedGripper(PANDA)
-        self.now, self.messages = 10 * NS, list[tuple[np.ndarray, np.ndarray]]()
+        self.now = 10 * NS
+        self.messages = list[tuple[np.ndarray, np.ndarray]]()
 
     def step(self, led: bool = True, ticks: int = 1, feedback: bool = True) -> None:
         for _ in range(ticks):

@@ -1,4 +1,6 @@
-"""Joint states as drivers publish them: split, in any order, with other joints, wrapped, late, or unusable."""
+"""Joint states as drivers publish them: split, in any order, with other joints, wrapped, late, or
+unusable.
+"""
 
 import re
 
@@ -18,7 +20,8 @@ NAMES = ("a", "b", "c")
 
 
 def test_parts_of_several_publishers_become_one_posture() -> None:
-    states, now = JointStates(NAMES, 0.25), 10 * NS
+    states = JointStates(NAMES, 0.25)
+    now = 10 * NS
     assert states.add(now, now, ("c", "x", "a"), np.array([3.0, 9.0, 1.0]))
     assert states.newest() is None
     assert states.add(now + MS, now - 5 * MS, ("b",), np.array([2.0]))
@@ -30,7 +33,8 @@ def test_parts_of_several_publishers_become_one_posture() -> None:
 
 
 def test_a_gripper_that_is_published_apart_disturbs_nothing() -> None:
-    states, now = JointStates(NAMES, 0.25), 10 * NS
+    states = JointStates(NAMES, 0.25)
+    now = 10 * NS
     for k in range(20):
         at = now + k * 10 * MS
         assert states.add(at, at, NAMES, np.full(3, 0.1 * k))
@@ -57,7 +61,8 @@ def test_what_arrives_and_cannot_be_used_is_said(
 ) -> None:
     """ "Do not arrive" would be untrue."""
     robot = load_robot("uarm")
-    arm, now = Teleoperation(robot), 10 * NS
+    arm = Teleoperation(robot)
+    now = 10 * NS
     own = dict(zip(NAMES, robot.joint_names, strict=False))
     own_names = tuple(own.get(name, name) for name in names)
     own_names += robot.joint_names[3:] if len(names) == 3 and len(q) == 3 else ()
@@ -81,7 +86,8 @@ def test_nothing_arrives_is_said_when_nothing_arrives() -> None:
 
 
 def test_a_part_that_falls_silent_is_named() -> None:
-    states, now = JointStates(NAMES, 0.25), 10 * NS
+    states = JointStates(NAMES, 0.25)
+    now = 10 * NS
     states.add(now, now, NAMES, np.zeros(3))
     states.newest()
     for k in range(1, 80):

@@ -1,4 +1,6 @@
-"""Robot descriptions with numbers that no robot has are refused on loading, and kinematics that cannot be computed move nothing."""
+"""Robot descriptions with numbers that no robot has are refused on loading, and kinematics that
+cannot be computed move nothing.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +42,7 @@ def urdf(folder: Path, **changes: str) -> Path:
         <joint name="shoulder" type="revolute"><parent link="base"/><child link="upper"/><origin xyz="0 0 0.1"/><axis xyz="0 0 1"/>
         <limit lower="-1.5" upper="1.5" effort="1" velocity="1"/></joint>
         <joint name="elbow" type="revolute"><parent link="upper"/><child link="fore"/><origin xyz="{origin}" rpy="{rpy}"/><axis xyz="{axis}"/>
-        <limit lower="-1.5" upper="{upper}" effort="1" velocity="{velocity}"/></joint></robot>""".format(
+        <limit lower="-1.5" upper="{upper}" effort="1" velocity="{velocity}"/></joint></robot>""".format(  # noqa: E501
             **parts
         )
     )
@@ -86,7 +88,8 @@ def test_an_arm_whose_kinematics_cannot_be_computed_is_not_engaged_and_not_led(
 ) -> None:
     """Should such numbers come in by another way than a file."""
     robot = load_robot("uarm")
-    model, geometry = robot.model.copy(), robot.geometry.copy()
+    model = robot.model.copy()
+    geometry = robot.geometry.copy()
     place = (
         model.jointPlacements[model.njoints - 1]
         if where == "joint"

@@ -1,4 +1,6 @@
-"""What holds for every body, posture and setting: an unsure body slows the arm, a clutch takes hold without a jump, a change of scale passes no limit."""
+"""What holds for every body, posture and setting: an unsure body slows the arm, a clutch takes hold
+without a jump, a change of scale passes no limit.
+"""
 
 from functools import cache
 
@@ -68,7 +70,9 @@ class Rig:
         self.arm = Teleoperation(
             robot(name), None, settings, SupervisorSettings(require_dead_man=False), 3.0
         )
-        self.now, self.frame, self.q = 10 * NS, 0, robot(name).q_ready
+        self.now = 10 * NS
+        self.frame = 0
+        self.q = robot(name).q_ready
         self.messages: list[tuple[np.ndarray, np.ndarray]] = []
         self.arm.stands(self.now, self.q)
         assert self.arm.supervisor.engage(self.now) == ""
@@ -112,10 +116,8 @@ def test_joints_keep_to_the_share_of_speed_that_confidence_allows(deviation: flo
     rig = Rig("uarm")
     rig.step(300)
     rig.step(100, deviation)
-    supervisor, confidence = (
-        rig.arm.supervisor,
-        max(1.0 - deviation / RetargetSettings().stop_deviation_m, 0.0),
-    )
+    supervisor = rig.arm.supervisor
+    confidence = max(1.0 - deviation / RetargetSettings().stop_deviation_m, 0.0)
     share = min(max((confidence - 0.1) / 0.4, 0.0), 1.0)
     assert float((np.abs(rig.command.dq) / supervisor.limits.velocity).max()) <= share + 1e-6
     if confidence < 0.1:
@@ -132,7 +134,9 @@ def test_joints_keep_to_the_share_of_speed_that_confidence_allows(deviation: flo
 def test_a_clutch_takes_hold_anywhere_without_a_jump(
     name: str, at: int, then: int, scale: float, seed: int
 ) -> None:
-    """Wherever the hand and the arm are; from there on the tip moves as the hand does, times the scale."""
+    """Wherever the hand and the arm are; from there on the tip moves as the hand does, times the
+    scale.
+    """
     description = robot(name)
     arm = description.arms[0]
     retargeter = Retargeter(description, settings=RetargetSettings(mode="clutched", scale=scale))

@@ -1,4 +1,6 @@
-"""URDF files as users bring them: each gets in, or one sentence says what is wrong with which joint."""
+"""URDF files as users bring them: each gets in, or one sentence says what is wrong with which
+joint.
+"""
 
 import sys
 from pathlib import Path
@@ -50,9 +52,12 @@ def test_a_joint_and_a_link_may_share_a_name(tmp_path: Path) -> None:
 
 def test_an_arm_of_one_joint_moves(tmp_path: Path) -> None:
     text = robot(
-        link("base"), link("arm", 0.4), joint("only", "base", "arm", "0 0 1"),
-        '<link name="tip"/>', joint("tip_fixed", "arm", "tip", kind="fixed", xyz="0.3 0 0"),
-    )  # fmt: skip
+        link("base"),
+        link("arm", 0.4),
+        joint("only", "base", "arm", "0 0 1"),
+        '<link name="tip"/>',
+        joint("tip_fixed", "arm", "tip", kind="fixed", xyz="0.3 0 0"),
+    )
     arm = load_robot(write(tmp_path, text))
     assert arm.joint_names == ("only",)
     assert retarget_motion(reaching(1.0), arm, progress=False).violations == []
@@ -72,17 +77,29 @@ DEGREES = '<limit lower="-170" upper="170" effort="50" velocity="2"/>'
     ("limit", "says"),
     [
         ("", "joint 'joint_1' is revolute but has no <limit>"),
-        ('<limit lower="-1" upper="1" velocity="2"/>', "joint 'joint_1': its <limit> has no effort"),
-        ('<limit lower="-1" upper="1" effort="2"/>', "joint 'joint_1': its <limit> has no velocity"),
+        (
+            '<limit lower="-1" upper="1" velocity="2"/>',
+            "joint 'joint_1': its <limit> has no effort",
+        ),
+        (
+            '<limit lower="-1" upper="1" effort="2"/>',
+            "joint 'joint_1': its <limit> has no velocity",
+        ),
         ('<limit effort="1" velocity="1"/>', "joint 'joint_1' has no room"),
         ('<limit lower="0" upper="0" effort="1" velocity="1"/>', "joint 'joint_1' has no room"),
-        ('<limit lower="1" upper="-1" effort="1" velocity="1"/>', "joint 'joint_1': its lower limit 1"),
+        (
+            '<limit lower="1" upper="-1" effort="1" velocity="1"/>',
+            "joint 'joint_1': its lower limit 1",
+        ),
         ('<limit lower="-inf" upper="inf" effort="1" velocity="1"/>', "joint 'joint_1'.*-inf"),
         ('<limit lower="x" upper="1" effort="1" velocity="1"/>', "joint 'joint_1'.*'x'"),
         (DEGREES, r"joint 'joint_1' has limits of -170 and 170.*degrees.*-2\.967"),
-        ('<limit lower="-1e16" upper="1e16" effort="1" velocity="1"/>', "joint 'joint_1'.*continuous"),
+        (
+            '<limit lower="-1e16" upper="1e16" effort="1" velocity="1"/>',
+            "joint 'joint_1'.*continuous",
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_limits_are_reported_by_joint(tmp_path: Path, limit: str, says: str) -> None:
     with pytest.raises(PallasError, match=says):
         load_robot(write(tmp_path, robot(link("base"), *six_axes(limit=limit))))
@@ -97,10 +114,16 @@ def test_limits_in_degrees_of_several_joints_are_counted(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("parts", "says"),
     [
-        ([joint("floating_base", "w", "base", kind="floating", limit=""), link("w")], "'floating_base' is floating"),
+        (
+            [joint("floating_base", "w", "base", kind="floating", limit=""), link("w")],
+            "'floating_base' is floating",
+        ),
         ([joint("plane", "w", "base", kind="planar", limit=""), link("w")], "'plane' is planar"),
         ([link("lonely")], "2 root links, 'base', 'lonely'"),
-        ([joint("again", "tool0", "link_2")], "'link_2' hangs on two joints, 'joint_2' and 'again'"),
+        (
+            [joint("again", "tool0", "link_2")],
+            "'link_2' hangs on two joints, 'joint_2' and 'again'",
+        ),
         ([joint("ring", "tool0", "base")], "ring"),
         ([joint("stray", "tool0", "nowhere")], "'stray' names 'nowhere' as its child"),
         ([link("base")], "two links named 'base'"),
@@ -108,7 +131,7 @@ def test_limits_in_degrees_of_several_joints_are_counted(tmp_path: Path) -> None
         ([link("x"), joint("odd", "base", "x", kind="hinge")], "'odd' is of type 'hinge'"),
         ([link("x"), joint("me", "base", "x", extra='<mimic joint="me"/>')], "'me' mimics itself"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_arm_is_refused_by_name(tmp_path: Path, parts: list[str], says: str) -> None:
     with pytest.raises(PallasError, match=says):
         load_robot(write(tmp_path, robot(link("base"), *six_axes(), *parts)))
@@ -132,7 +155,7 @@ XACRO = """<?xml version="1.0"?>
   %s
   <link name="tip"/>
   <joint name="end" type="fixed"><parent link="c"/><child link="tip"/><origin xyz="0 0 ${2 * reach}"/></joint>
-</robot>"""
+</robot>"""  # noqa: E501
 MACRO = """<?xml version="1.0"?>
 <robot xmlns:xacro="http://www.ros.org/wiki/xacro">
   <xacro:macro name="arm_link" params="name"><link name="${name}">%s</link></xacro:macro>
@@ -173,16 +196,20 @@ def test_what_xacro_cannot_expand_says_why(xacro_file: Path) -> None:
 def test_a_mimic_joint_follows_its_master(tmp_path: Path) -> None:
     arm = load_robot(write(tmp_path, parallelogram()))
     assert arm.joint_names == ("pan", "lift", "bend")
-    data, tip, q = arm.model.createData(), arm.frame("tip"), np.array([0.3, 0.5, -0.4])
+    data = arm.model.createData()
+    tip = arm.frame("tip")
+    q = np.array([0.3, 0.5, -0.4])
 
     def place(q: np.ndarray) -> pin.SE3:
         pin.framesForwardKinematics(arm.model, data, q)
         return data.oMf[tip].copy()
 
-    # With the forearm turned back by what the upper arm turns, the wrist alone says how the tip is tilted.
+    # With the forearm turned back by what the upper arm turns, the wrist alone says how the tip is
+    # tilted.
     tilt = pin.rpy.matrixToRpy(place(q).rotation)
     np.testing.assert_allclose(tilt[1], 0.2 - 0.4, atol=1e-9)
-    guard, eps = guard_of(arm), 1e-6
+    guard = guard_of(arm)
+    eps = 1e-6
     p, J = guard.tip_motion(q)
     for k in range(3):
         moved = place(q + eps * np.eye(3)[k]).translation
@@ -193,15 +220,18 @@ def test_a_mimic_joint_follows_its_master(tmp_path: Path) -> None:
 def test_leverage_counts_what_a_mimic_joint_adds(tmp_path: Path) -> None:
     """No part may come nearer to another by more than the guard reckons with."""
     arm = load_robot(write(tmp_path, parallelogram()))
-    guard, data = guard_of(arm), arm.model.createData()
-    placed, random = arm.geometry.createData(), np.random.default_rng(0)
+    guard = guard_of(arm)
+    data = arm.model.createData()
+    placed = arm.geometry.createData()
+    random = np.random.default_rng(0)
 
     def centres(q: np.ndarray) -> np.ndarray:
         pin.updateGeometryPlacements(arm.model, data, arm.geometry, placed, q)
         return np.array([placement.translation for placement in placed.oMg])
 
     for _ in range(50):
-        q, step = random.uniform(-1, 1, 3), random.uniform(-0.3, 0.3, 3)
+        q = random.uniform(-1, 1, 3)
+        step = random.uniform(-0.3, 0.3, 3)
         moved = np.linalg.norm(centres(q + step) - centres(q), axis=1).max()
         assert moved <= guard.leverage @ np.abs(step) + 1e-9
 
@@ -234,7 +264,8 @@ def test_a_description_gives_the_same_robot_again(tmp_path: Path) -> None:
     assert again.joint_names == arm.joint_names
     np.testing.assert_allclose(again.q_ready, arm.q_ready, atol=1e-3)
     np.testing.assert_allclose(again.box_min, arm.box_min, atol=1e-3)
-    one, other = arm.arms[0], again.arms[0]
+    one = arm.arms[0]
+    other = again.arms[0]
     np.testing.assert_allclose(other.R_hand_tip, one.R_hand_tip, atol=1e-3)
     np.testing.assert_allclose(other.R_base_operator, one.R_base_operator, atol=1e-3)
     assert other.reach == pytest.approx(one.reach, abs=1e-3)
@@ -295,20 +326,36 @@ def test_a_robot_that_faces_backwards_is_followed_that_way(tmp_path: Path) -> No
     ("path", "tips", "dof"),
     [
         ("baxter_description/urdf/baxter.urdf", ("left_gripper", "right_gripper"), 7),
-        ("tiago_description/robots/tiago_dual.urdf", ("hand_left_grasping_frame", "hand_right_grasping_frame"), 7),
-        ("tiago_pro_description/robots/tiago_pro.urdf", ("arm_left_tool_link", "arm_right_tool_link"), 7),
-        ("talos_data/robots/talos_full_v2.urdf", ("gripper_left_base_link", "gripper_right_base_link"), 7),
+        (
+            "tiago_description/robots/tiago_dual.urdf",
+            ("hand_left_grasping_frame", "hand_right_grasping_frame"),
+            7,
+        ),
+        (
+            "tiago_pro_description/robots/tiago_pro.urdf",
+            ("arm_left_tool_link", "arm_right_tool_link"),
+            7,
+        ),
+        (
+            "talos_data/robots/talos_full_v2.urdf",
+            ("gripper_left_base_link", "gripper_right_base_link"),
+            7,
+        ),
         ("icub_description/robots/icub.urdf", ("l_hand_dh_frame", "r_hand_dh_frame"), 7),
         ("romeo_description/urdf/romeo.urdf", ("l_gripper", "r_gripper"), 7),
         ("pr2_description/urdf/pr2.urdf", ("l_gripper_tool_frame", "r_gripper_tool_frame"), 7),
         ("human_description/robots/human.urdf", ("left_hand", "right_hand"), 8),
         ("centauro_description/urdf/centauro.urdf", ("arm1_8", "arm2_8"), 6),
-        ("g1_description/urdf/g1_29dof_with_hand_rev_1_0.urdf", ("left_hand_palm_link", "right_hand_palm_link"), 7),
+        (
+            "g1_description/urdf/g1_29dof_with_hand_rev_1_0.urdf",
+            ("left_hand_palm_link", "right_hand_palm_link"),
+            7,
+        ),
         ("tiago_description/robots/tiago.urdf", ("hand_grasping_frame",), 7),
         ("panda_description/urdf/panda.urdf", ("panda_hand_tcp",), 7),
         ("so_arm_description/urdf/so100.urdf", ("gripper",), 5),
     ],
-)  # fmt: skip
+)
 def test_arms_of_known_robots_are_found(path: str, tips: tuple[str, ...], dof: int) -> None:
     arms = find_arms(parse(ElementTree.parse(example_folder() / path).getroot()))
     assert tuple(arm.tip for arm in arms) == tips

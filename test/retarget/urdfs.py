@@ -44,8 +44,11 @@ AXES = ("0 0 1", "0 1 0", "0 1 0", "0 0 1", "0 1 0", "0 0 1")
 
 
 def six_axes(prefix: str = "", base: str = "base", **first: str) -> list[str]:
-    """Links and joints of an arm of six joints on a link ``base``, with a frame `tool0`; ``first`` changes its first joint."""
-    parts, parent = [], base
+    """Links and joints of an arm of six joints on a link ``base``, with a frame `tool0`; ``first``
+    changes its first joint.
+    """
+    parts = []
+    parent = base
     for k, axis in enumerate(AXES, 1):
         child = f"{prefix}link_{k}"
         change = first if k == 1 else {}
@@ -65,7 +68,9 @@ def write(folder: Path, text: str, name: str = "arm.urdf") -> Path:
 
 
 def two_arms(left: str = "left_", right: str = "right_", turned: bool = False) -> str:
-    """A torso on a waist joint, with an arm on either side, legs and a head; ``turned``: it faces along -x."""
+    """A torso on a waist joint, with an arm on either side, legs and a head; ``turned``: it faces
+    along -x.
+    """
     side = -1 if turned else 1
     parts = [
         link("base", 0.4),
@@ -113,7 +118,9 @@ def with_fingers(mimic: bool = True) -> str:
 
 
 def parallelogram() -> str:
-    """A palletising arm: the forearm's joint follows the upper arm's, so that the tool stays level."""
+    """A palletising arm: the forearm's joint follows the upper arm's, so that the tool
+    stays level.
+    """
     level = '<mimic joint="lift" multiplier="-1" offset="0.2"/>'
     return robot(
         link("base"),

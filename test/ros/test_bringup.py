@@ -1,4 +1,6 @@
-"""The order in which a graph comes up, decided by a plain object: time is counted by hand, nodes are answers written down here."""
+"""The order in which a graph comes up, decided by a plain object: time is counted by hand, nodes
+are answers written down here.
+"""
 
 from collections.abc import Mapping
 
@@ -58,7 +60,8 @@ def test_all_are_configured_before_the_first_is_activated_and_those_that_listen_
 ):
     world = World()
     world.run()
-    configured, activated = world.asked[:3], world.asked[3:]
+    configured = world.asked[:3]
+    activated = world.asked[3:]
     assert {transition for _, transition in configured} == {CONFIGURE}
     assert activated == [(node, ACTIVATE) for node in NODES]
     assert world.bringup.phase is Phase.UP
@@ -126,7 +129,8 @@ def test_a_node_that_never_comes_ends_the_start() -> None:
 
 
 def test_an_answer_that_got_lost_is_made_up_for_by_what_the_node_says() -> None:
-    bringup, asked = Bringup(NODES, PATIENCE), []
+    bringup = Bringup(NODES, PATIENCE)
+    asked = []
     for count in range(100):
         for node in NODES:
             state = UNCONFIGURED

@@ -1,4 +1,6 @@
-"""A clock that is set while everything runs: noticed, reported, and followed; here by giving plain objects the times."""
+"""A clock that is set while everything runs: noticed, reported, and followed; here by giving plain
+objects the times.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +22,8 @@ HOUR = 3600 * NANOSECONDS
 
 
 def test_a_clock_that_is_set_is_reported_once_and_one_that_drifts_is_not() -> None:
-    watch, said = ClockWatch(), []
+    watch = ClockWatch()
+    said = []
     for second in range(100):
         drift = second * 100_000  # 100 ppm
         back = HOUR if second >= 50 else 0

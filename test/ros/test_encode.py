@@ -41,7 +41,8 @@ def test_a_body_survives_the_wire(covariance: bool) -> None:
         deserialize_message(serialize_message(encode.body_to_msg(before)), BodyPose)
     )
     for name in BodyFrame.__dataclass_fields__:
-        a, b = getattr(before, name), getattr(after, name)
+        a = getattr(before, name)
+        b = getattr(after, name)
         assert np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b, name
 
 

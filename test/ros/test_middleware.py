@@ -1,4 +1,6 @@
-"""How far the nodes are heard, and the Fast DDS profile: nobody but this machine by default, and what the user has set stays."""
+"""How far the nodes are heard, and the Fast DDS profile: nobody but this machine by default, and
+what the user has set stays.
+"""
 
 import os
 import subprocess

@@ -1,4 +1,6 @@
-"""The base of every node, on real rclpy over loopback: parameters, transitions, callbacks that raise, diagnostics."""
+"""The base of every node, on real rclpy over loopback: parameters, transitions, callbacks that
+raise, diagnostics.
+"""
 
 import time
 from collections.abc import Callable
@@ -24,7 +26,7 @@ LIMIT_S = 20.0
 
 
 class Echo(PallasNode):
-    """Repeats what it hears; refuses what it is told to refuse."""
+    """Repeats what it hears; refuses what it is asked to refuse."""
 
     def __init__(self, **kwargs: Any) -> None:
         self.events: list[str] = []
@@ -212,7 +214,9 @@ def test_an_unknown_node_is_refused_with_the_closest_name() -> None:
 
 
 def test_one_event_takes_all_that_has_come_in(world: World) -> None:
-    """EventsExecutor loses events in a burst: what one event leaves unread would make every later message late."""
+    """EventsExecutor loses events in a burst: what one event leaves unread would make every later
+    message late.
+    """
     node = world.active()
     talk, heard = world.talk()
     world.until(lambda: heard, lambda: talk.publish(String(data="hello")))
@@ -250,7 +254,8 @@ def test_a_raw_subscription_counts_stamps(world: World) -> None:
     node.bring("activate")
     talk = world.peer.create_publisher(JointState, "/raw", 10)
     message = JointState()
-    message.header.stamp.sec, message.header.stamp.nanosec = 5, 7
+    message.header.stamp.sec = 5
+    message.header.stamp.nanosec = 7
     world.until(lambda: taken, lambda: talk.publish(message))
     assert node._tallies["/raw"].last == 5_000_000_007
 

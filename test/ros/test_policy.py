@@ -57,7 +57,8 @@ def test_the_command_writes_what_running_nodes_do(
     node = OperatorNode()
     ros_nodes.append(node)
     node.bring("configure")
-    out, until = tmp_path / "security" / "policy.xml", time.monotonic() + 60.0
+    out = tmp_path / "security" / "policy.xml"
+    until = time.monotonic() + 60.0
     while cli.main(["policy", str(out), "--wait", "0.5"]) != 0:  # not discovered yet
         assert time.monotonic() < until
     assert "/retarget/dead_man" in _allowed(out.read_text(), "operator", "publish")

@@ -82,7 +82,9 @@ def _policies(pid: int) -> set[int]:
 
 @pytest.mark.skipif(not _permitted(), reason="real-time priority is not permitted here")
 def test_a_node_that_is_not_configured_has_no_priority_yet(ros_nodes: list[Any]) -> None:
-    """Models are loaded in `configure`, for seconds: at real-time priority nobody else would run meanwhile."""
+    """Models are loaded in `configure`, for seconds: at real-time priority nobody else would run
+    meanwhile.
+    """
     peer = rclpy.create_node("peer")
     ros_nodes.append(peer)
     configure = peer.create_client(ChangeState, "/operator/change_state")

@@ -42,7 +42,8 @@ def bodies(draw: st.DrawFn) -> BodyFrame:
         remarks=tuple(draw(st.lists(TEXT, max_size=3))),
     )
     if draw(st.booleans()):
-        body.positions[3, 1], body.rotations[5, 0] = np.nan, 7.0
+        body.positions[3, 1] = np.nan
+        body.rotations[5, 0] = 7.0
     return body
 
 
@@ -66,8 +67,11 @@ def test_bytes_of_a_sample_are_those_of_the_message(
         np.array(v[7:]) if turning else None,
     )
     message = Imu()
-    message.header.stamp, message.header.frame_id = encode.to_stamp(stamp), frame_id
-    a, g, o = message.linear_acceleration, message.angular_velocity, message.orientation
+    message.header.stamp = encode.to_stamp(stamp)
+    message.header.frame_id = frame_id
+    a = message.linear_acceleration
+    g = message.angular_velocity
+    o = message.orientation
     a.x, a.y, a.z = v[4:7]
     if turning:
         g.x, g.y, g.z = v[7:]
@@ -87,7 +91,8 @@ def test_bytes_of_a_sample_are_those_of_the_message(
 
 def same(a: BodyFrame, b: BodyFrame) -> None:
     for name in (field.name for field in dataclasses.fields(BodyFrame)):
-        left, right = getattr(a, name), getattr(b, name)
+        left = getattr(a, name)
+        right = getattr(b, name)
         assert (
             np.array_equal(left, right, equal_nan=True)
             if isinstance(left, np.ndarray)
@@ -97,10 +102,8 @@ def same(a: BodyFrame, b: BodyFrame) -> None:
 
 @given(bodies(), TEXT)
 def test_bytes_are_those_of_the_message(body: BodyFrame, frame_id: str) -> None:
-    ours, theirs = (
-        wire.body_to_bytes(body, frame_id),
-        serialize_message(encode.body_to_msg(body, frame_id)),
-    )
+    ours = wire.body_to_bytes(body, frame_id)
+    theirs = serialize_message(encode.body_to_msg(body, frame_id))
     Decoder().decode("pallas/msg/BodyPose", ours)  # a reader that refuses a byte too many
     assert str(deserialize_message(ours, BodyPose)) == str(
         deserialize_message(theirs, BodyPose)

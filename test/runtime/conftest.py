@@ -1,4 +1,6 @@
-"""A small streaming model with every kind of state that the released ones have: a window of vectors, a wrapped counter, an input handed through."""
+"""A small streaming model with every kind of state that the released ones have: a window of
+vectors, a wrapped counter, an input handed through.
+"""
 
 from pathlib import Path
 
@@ -8,7 +10,9 @@ from torch import Tensor, nn
 
 from pallas_ros.runtime import torch_backend
 
-WINDOW, WIDTH, PERIOD = 8, 16, 64
+WINDOW = 8
+WIDTH = 16
+PERIOD = 64
 
 
 class SmallStep(nn.Module):
@@ -19,7 +23,8 @@ class SmallStep(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(7)
-        self.read, self.head = nn.Linear(12, WIDTH), nn.Linear(WIDTH, 6)
+        self.read = nn.Linear(12, WIDTH)
+        self.head = nn.Linear(WIDTH, 6)
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
         return {

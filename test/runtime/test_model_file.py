@@ -153,7 +153,9 @@ def test_export_leaves_nothing_behind_when_it_fails(
 
 
 def test_data_read_is_data_run(tmp_path: Path) -> None:
-    """The file is read once: exchanging it afterwards changes nothing (no second look, no external data)."""
+    """The file is read once: exchanging it afterwards changes nothing (no second look, no external
+    data).
+    """
     from pallas_ros.runtime.onnxruntime_backend import OnnxRuntimeStream
 
     path = write(tmp_path / "copy.onnx", {"x": ["batch", 2]}, {"y": ["batch", 2]})

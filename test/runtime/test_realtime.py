@@ -21,8 +21,11 @@ PERIOD = 16_666_667
 
 @given(st.lists(st.integers(0, 5 * PERIOD), max_size=200))
 def test_lag_never_grows(steps: list[int]) -> None:
-    """Frames come every period; the time at which a taken one starts is never two periods behind when it came."""
-    deadline, free = realtime.Deadline(PERIOD), 0
+    """Frames come every period; the time at which a taken one starts is never two periods behind
+    when it came.
+    """
+    deadline = realtime.Deadline(PERIOD)
+    free = 0
     taken = 0
     for frame, took in enumerate(steps):
         arrived = frame * PERIOD
@@ -61,8 +64,11 @@ def test_a_frame_far_behind_the_news_is_skipped_and_counted(lags: list[int]) -> 
 
 
 def test_a_frame_that_is_not_admitted_costs_no_step_and_gives_no_body() -> None:
-    """What the `pallas` node does with a `Deadline`: after a step that took three periods two frames are left out."""
-    watch, stepped = realtime.Deadline(PERIOD), []
+    """What the `pallas` node does with a `Deadline`: after a step that took three periods two
+    frames are left out.
+    """
+    watch = realtime.Deadline(PERIOD)
+    stepped = []
 
     class Estimator:
         def step(self, frame: ImuFrame) -> BodyFrame:
@@ -137,7 +143,10 @@ def test_wrong_values_are_refused() -> None:
 
 
 def test_pinning_pins() -> None:
-    code = "import os; from pallas_ros.runtime import realtime; realtime.pin_to_cores([0], print); print(os.sched_getaffinity(0))"
+    code = (
+        "import os; from pallas_ros.runtime import realtime; realtime.pin_to_cores([0], print);"
+        " print(os.sched_getaffinity(0))"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -147,7 +156,10 @@ def test_pinning_pins() -> None:
 
 
 def test_settled_objects_are_out_of_the_collectors_sight() -> None:
-    code = "import gc; from pallas_ros.runtime import realtime; realtime.settle_memory(); print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000)"
+    code = (
+        "import gc; from pallas_ros.runtime import realtime; realtime.settle_memory();"
+        " print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000)"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -157,7 +169,10 @@ def test_settled_objects_are_out_of_the_collectors_sight() -> None:
 
 
 def test_the_runtime_never_imports_torch(small_model: object) -> None:
-    code = f"import sys; from pallas_ros.runtime import open_stream; open_stream({str(small_model)!r}).warm_up(); print('torch' in sys.modules)"
+    code = (
+        "import sys; from pallas_ros.runtime import open_stream;"
+        f" open_stream({str(small_model)!r}).warm_up(); print('torch' in sys.modules)"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -68,14 +68,16 @@ def test_reset_starts_again_at_either_phase(open_small: Opener) -> None:
 
 def test_warm_up_leaves_no_trace(open_small: Opener) -> None:
     frames = recording(5)
-    fresh, warmed = open_small(), open_small()
+    fresh = open_small()
+    warmed = open_small()
     warmed.warm_up(7)
     np.testing.assert_array_equal(run(warmed, frames), run(fresh, frames))
 
 
 def test_bad_input_is_refused_and_leaves_the_state(open_small: Opener) -> None:
     frames = recording(6)
-    undisturbed, stream = open_small(), open_small()
+    undisturbed = open_small()
+    stream = open_small()
     expected = run(undisturbed, frames)
     poisoned = frames[0].copy()
     poisoned[0, 4] = np.nan

@@ -1,4 +1,6 @@
-"""TensorRT without a GPU: engines built ahead of time for real; the stream's logic on a simulated device whose memory is this machine's."""
+"""TensorRT without a GPU: engines built ahead of time for real; the stream's logic on a simulated
+device whose memory is this machine's.
+"""
 
 import ctypes
 from collections.abc import Callable
@@ -57,10 +59,14 @@ def floats(address: int, size: int) -> np.ndarray:
 
 
 class SimulatedGpu(Cuda):
-    """A device whose memory is the host's and whose stream runs at once, or, while a graph is captured, only records."""
+    """A device whose memory is the host's and whose stream runs at once, or, while a graph is
+    captured, only records.
+    """
 
     def __init__(self) -> None:
-        self.name, self.capability, self.stream = "Simulated GPU/1", "8.6", 1
+        self.name = "Simulated GPU/1"
+        self.capability = "8.6"
+        self.stream = 1
         self.memory: dict[int, np.ndarray] = {}
         self.recording: list[Callable[[], None]] | None = None
         self.graphs: list[list[Callable[[], None]]] = []
@@ -120,11 +126,15 @@ class SimulatedGpu(Cuda):
 
 
 class SimulatedEngine:
-    """Runs the model by ONNX Runtime on the addresses it is given; an execution context and an engine in one."""
+    """Runs the model by ONNX Runtime on the addresses it is given; an execution context and an
+    engine in one.
+    """
 
     def __init__(self, data: bytes, gpu: SimulatedGpu, batch: int) -> None:
         self.session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-        self.gpu, self.batch, self.addresses = gpu, batch, dict[str, int]()
+        self.gpu = gpu
+        self.batch = batch
+        self.addresses = dict[str, int]()
 
     def create_execution_context(self) -> "SimulatedEngine":
         return self
@@ -211,7 +221,8 @@ def test_engine_is_built_once_and_again_when_anything_differs(
     small_model: Path, gpu: SimulatedGpu
 ) -> None:
     rtx()
-    model, lines = ModelFile.load(small_model), list[str]()
+    model = ModelFile.load(small_model)
+    lines = list[str]()
 
     def builds(**settings: Any) -> int:
         lines.clear()

@@ -30,7 +30,9 @@ class Rig:
             LIMITS, SupervisorSettings(**{"require_dead_man": False, **changes})
         )  # type: ignore[arg-type]
         self.period = round(self.supervisor.settings.period * NS)
-        self.now, self.q, self.goal = NS, np.zeros(N), np.zeros(N)
+        self.now = NS
+        self.q = np.zeros(N)
+        self.goal = np.zeros(N)
         self.bodies = self.feedback = self.follows = True
         self.messages: list[tuple[np.ndarray, np.ndarray]] = []
         self.supervisor.measured(self.now, self.now, self.q)

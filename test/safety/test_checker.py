@@ -1,4 +1,6 @@
-"""The judge is judged: commands that keep to the limits pass, and each way of breaking one is found."""
+"""The judge is judged: commands that keep to the limits pass, and each way of breaking one is
+found.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Hostile stories through retargeting and supervisor on real robots: a small budget here, a million frames by benchmarks/hostile.py."""
+"""Hostile scenarios through retargeting and supervisor on real robots: a small budget here, a
+million frames by benchmarks/hostile.py.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +19,7 @@ REGRESSIONS = [
         "panda",
         3,
         300,
-    ),  # between the places where a stop is looked at, a tip leaves the box by 5 um if nothing is kept free at its faces
+    ),  # between the places where a stop is looked at, a tip leaves the box by 5 um if nothing is kept free at its faces  # noqa: E501
     (
         "xarm7",
         1078,
@@ -27,13 +29,13 @@ REGRESSIONS = [
         "z1",
         1023,
         300,
-    ),  # at 60 Hz, between two points, where accelerating turns into braking: 0.2503 m/s against 0.25
+    ),  # at 60 Hz, between two points, where accelerating turns into braking: 0.2503 m/s against 0.25  # noqa: E501
     ("xarm7", 1054, 500),  # the same, at a low tip speed: 48 mm/s against 46
     (
         "xarm7",
         6678,
         500,
-    ),  # at the quarters between two points, where fast joints hold a slow tip: 39.56 mm/s against 39.47
+    ),  # at the quarters between two points, where fast joints hold a slow tip: 39.56 mm/s against 39.47  # noqa: E501
     (
         "panda",
         51098,
@@ -41,25 +43,27 @@ REGRESSIONS = [
     ),  # the same at 60 Hz, later in the plan than its first four points: 194 mm/s against 192
     ("g1", 6176, 500),  # engaged on one joint state, after a silence and before another
 ]
-"""Two more that failed are tests of their own in test_supervisor.py: a clock that jumped back between two calls, an emergency stop while disengaged."""
+"""Two more that failed are tests of their own in test_supervisor.py: a clock that jumped back
+between two calls, an emergency stop while disengaged.
+"""
 
 
 @pytest.mark.parametrize(
     ("robot", "seed", "frames"), [*REGRESSIONS, ("uarm", 1, 200), ("ur5", 2, 150), ("g1", 4, 60)]
 )
-def test_no_limit_is_passed(robot: str, seed: int, frames: int) -> None:
+def test_no_limit_is_violated(robot: str, seed: int, frames: int) -> None:
     verdict = HostileRun(load_robot(robot), seed, frames).run()
     assert verdict.violations == []
     assert verdict.stop_begins_s <= 0.1
 
 
-def test_no_limit_is_passed_when_what_is_near_was_looked_for_before() -> None:
+def test_no_limit_is_violated_when_what_is_near_was_looked_for_before() -> None:
     """As the node does: after a command, for the next body."""
     assert HostileRun(load_robot("panda"), 3, 200, looks_around=True).run().violations == []
 
 
 @pytest.mark.parametrize(("robot", "seed", "frames"), [("uarm", 5, 300), ("panda", 10, 150)])
-def test_no_limit_is_passed_and_nobody_takes_over_among_intruders(
+def test_no_limit_is_violated_and_nobody_takes_over_among_intruders(
     robot: str, seed: int, frames: int
 ) -> None:
     verdict = HostileRun(load_robot(robot), seed, frames, intruders=True).run()
@@ -97,7 +101,8 @@ def test_stories_do_move_the_arm() -> None:
     assert verdict.commands > 100
 
 
-_goal, _command = Supervisor.goal, Supervisor._command
+_goal = Supervisor.goal
+_command = Supervisor._command
 
 
 def _slow_velocities(self: Supervisor, *args: Any) -> Any:

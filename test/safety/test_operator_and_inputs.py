@@ -1,4 +1,6 @@
-"""What the supervisor asks of its inputs: the operator's own measurements, a switch that is there, commands that arrive."""
+"""What the supervisor asks of its inputs: the operator's own measurements, a switch that is there,
+commands that arrive.
+"""
 
 import math
 from collections import deque
@@ -42,7 +44,8 @@ def test_engaging_locks_the_operator_and_another_never_takes_over() -> None:
     assert rig.state is S.TRACKING
     np.testing.assert_allclose(rig.command.q, rig.people["anna"], atol=1e-3)
     del rig.people["anna"]
-    lost, held = rig.now, rig.command.q
+    lost = rig.now
+    held = rig.command.q
     while rig.state is S.TRACKING:
         rig.step()
     assert rig.now - lost <= 0.1 * NS
@@ -221,7 +224,8 @@ class Late(Rig):
     """An arm that gets what it is sent some time later, and sags by some more."""
 
     def __init__(self, delay: float, sag: float = 0.0) -> None:
-        self.delay, self.sag = delay, sag
+        self.delay = delay
+        self.sag = sag
         self.on_the_way: deque[tuple[int, np.ndarray]] = deque()
         super().__init__()
         self.follows = False

@@ -13,7 +13,8 @@ from pallas_ros.body.skeleton import Skeleton
 NS = 1_000_000_000
 FRAME = NS // 60
 REST = Skeleton.from_height().rest_positions
-WRIST, HEAD = JOINT_INDEX["right_wrist"], JOINT_INDEX["head"]
+WRIST = JOINT_INDEX["right_wrist"]
+HEAD = JOINT_INDEX["head"]
 
 
 def body(name: str, x: float, y: float = 0.0, hand_up: bool = False) -> BodyFrame:
@@ -38,7 +39,9 @@ class Room:
 
     def __init__(self, **settings: object) -> None:
         self.people = People(OperatorSettings(**settings))  # type: ignore[arg-type]
-        self.now, self.operator, self.engagement = NS, None, 0
+        self.now = NS
+        self.operator = None
+        self.engagement = 0
 
     def see(self, *bodies: BodyFrame, frames: int = 1) -> list[str]:
         """Who was let lead in the last frame."""

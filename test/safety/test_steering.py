@@ -1,4 +1,6 @@
-"""The way to a goal: the tip keeps its way where joints cannot, and what a goal's motion is taken for."""
+"""The way to a goal: the tip keeps its way where joints cannot, and what a goal's motion is taken
+for.
+"""
 
 from functools import cache
 
@@ -29,9 +31,12 @@ def panda() -> tuple[RobotDescription, PinocchioGuard]:
 
 
 def swivelled(q: np.ndarray, turn: float) -> np.ndarray:
-    """Another posture (n,) with the tip where it is at ``q``: the first joint turned by ``turn``, the others make up for it."""
+    """Another posture (n,) with the tip where it is at ``q``: the first joint turned by ``turn``,
+    the others make up for it.
+    """
     guard = panda()[1]
-    p, out = guard.tips(q)[0], q.copy()
+    p = guard.tips(q)[0]
+    out = q.copy()
     out[0] += turn
     for _ in range(50):
         now, J = guard.tip_motion(out)
@@ -44,10 +49,13 @@ def swivelled(q: np.ndarray, turn: float) -> np.ndarray:
 @few
 @given(st.sampled_from([-0.3, -0.2, -0.1, 0.1, 0.2, 0.3]), st.sampled_from([0.004, 0.008, 1 / 60]))
 def test_the_tip_stays_while_the_arm_takes_another_posture(turn: float, period: float) -> None:
-    """Joints of different speeds, each as fast as it can, would carry the hand off by one to two centimetres."""
+    """Joints of different speeds, each as fast as it can, would carry the hand off by one to two
+    centimetres.
+    """
     robot, guard = panda()
     steering = Steering(limits_of(robot, 3.0), SupervisorSettings(period=period), guard)
-    plan, goal = rest(0, robot.q_ready), swivelled(robot.q_ready, turn)
+    plan = rest(0, robot.q_ready)
+    goal = swivelled(robot.q_ready, turn)
     still = guard.tips(robot.q_ready)[0]
     off = []
     for k in range(round(3.0 / period)):
@@ -64,14 +72,13 @@ def test_the_tip_goes_to_a_goal_that_stands_and_not_beyond_it(joint: int, turn: 
     robot, guard = panda()
     goal = robot.q_ready.copy()
     goal[joint] = np.clip(goal[joint] + turn, robot.lower[joint] + 0.05, robot.upper[joint] - 0.05)
-    p, p_goal = guard.tips(robot.q_ready)[0], guard.tips(goal)[0]
+    p = guard.tips(robot.q_ready)[0]
+    p_goal = guard.tips(goal)[0]
     way = float(np.linalg.norm(p_goal - p))
     if way < 0.01:
         return
-    steering, plan = (
-        Steering(limits_of(robot, 3.0), SupervisorSettings(), guard),
-        rest(0, robot.q_ready),
-    )
+    steering = Steering(limits_of(robot, 3.0), SupervisorSettings(), guard)
+    plan = rest(0, robot.q_ready)
     tips = []
     for k in range(250):
         plan = steering.lead(k, plan, goal, np.zeros_like(goal), 1.0)[0] or plan
@@ -107,7 +114,9 @@ def limits(n: int = 1) -> Limits:
 def test_a_goal_that_speeds_up_evenly_is_foretold(
     q: float, dq: float, ddq: float, gaps: list[int]
 ) -> None:
-    path, stamp, seconds = GoalPath(limits()), NS, 0.0
+    path = GoalPath(limits())
+    stamp = NS
+    seconds = 0.0
     for gap in gaps:
         stamp, seconds = stamp + gap, (stamp + gap - NS) / NS
         goal = path.add(stamp, stamp, np.array([q + dq * seconds + ddq * seconds**2 / 2]), 1.0)
@@ -123,7 +132,8 @@ def test_a_goal_that_speeds_up_evenly_is_foretold(
 def test_no_goal_is_carried_on_faster_than_the_joints_can_go(
     steps: list[tuple[float, int]],
 ) -> None:
-    path, stamp = GoalPath(limits()), NS
+    path = GoalPath(limits())
+    stamp = NS
     for q, gap in steps:
         stamp += gap
         goal = path.add(stamp, stamp, np.array([q]), 1.0)

@@ -1,4 +1,6 @@
-"""The supervisor on a bare clock: its states, its watchdogs, and that what it sends can be trusted."""
+"""The supervisor on a bare clock: its states, its watchdogs, and that what it sends can
+be trusted.
+"""
 
 import numpy as np
 import pytest
@@ -110,7 +112,8 @@ def test_stop_begins_within_a_tenth_of_a_second_of_the_last_body() -> None:
     rig.goal = np.array([-0.9, 1.9, -0.4])
     rig.step(20)
     assert rig.speed() > 0.2
-    rig.bodies, lost = False, rig.now
+    rig.bodies = False
+    lost = rig.now
     while rig.state in (S.ALIGNING, S.TRACKING):
         rig.step()
     assert rig.now - lost <= 0.1 * NS
@@ -137,7 +140,8 @@ def test_lost_feedback_holds_and_comes_back() -> None:
 
 def test_an_arm_that_does_not_follow_holds_then_latches() -> None:
     rig = Rig().tracking()
-    rig.follows, rig.goal = False, np.array([0.9, 0.0, 0.0])
+    rig.follows = False
+    rig.goal = np.array([0.9, 0.0, 0.0])
     rig.step(120)
     assert rig.state is S.HOLDING
     assert "follow" in rig.supervisor.reason
@@ -218,7 +222,8 @@ def test_a_jump_of_the_goal_aligns_anew() -> None:
 
 def test_old_and_reversed_and_broken_goals_are_refused() -> None:
     rig = Rig().tracking()
-    supervisor, now = rig.supervisor, rig.now
+    supervisor = rig.supervisor
+    now = rig.now
     assert not supervisor.goal(now, now - 2 * NS, np.zeros(N))
     assert not supervisor.goal(now, now, np.zeros(N))  # not newer
     assert not supervisor.goal(now + 1, now + 1, np.array([np.nan, 0, 0]))
@@ -251,7 +256,7 @@ def test_a_jump_of_the_clock_stops_and_goes_on(jump: int) -> None:
 
 
 def test_a_clock_that_jumps_back_between_two_calls_moves_the_grid_once() -> None:
-    """Found by a hostile story: goal and tick both took the step back into account."""
+    """Found by a hostile scenario: goal and tick both took the step back into account."""
     rig = Rig().tracking()
     rig.now -= 3 * NS
     rig.supervisor.goal(rig.now, rig.now, rig.goal)
@@ -260,7 +265,7 @@ def test_a_clock_that_jumps_back_between_two_calls_moves_the_grid_once() -> None
 
 
 def test_an_emergency_stop_while_disengaged_commands_nothing() -> None:
-    """Found by a hostile story: the arm was commanded to wherever it was measured to be."""
+    """Found by a hostile scenario: the arm was commanded to wherever it was measured to be."""
     rig = Rig()
     rig.step(20)
     rig.supervisor.emergency_stop(rig.now, "test")

@@ -12,7 +12,9 @@ from supervised import NS, N, Rig, S
 
 
 class HostileSupervisor(RuleBasedStateMachine):
-    """Whatever is called in whatever order: no limit is passed, nothing is raised, every message ends at rest."""
+    """Whatever is called in whatever order: no limit is violated, nothing is raised, every message
+    ends at rest.
+    """
 
     @initialize(start=st.lists(st.floats(-0.4, 0.4), min_size=N, max_size=N))
     def begin(self, start: list[float]) -> None:

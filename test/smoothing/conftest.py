@@ -45,7 +45,9 @@ def walk() -> NDArray[np.float64]:
 
 @pytest.fixture(scope="session")
 def noisy(walk: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The walk with the noise model of docs/guide/conventions.md, made here without torch or the training's code."""
+    """The walk with the noise model of docs/guide/conventions.md, made here without torch or the
+    training's code.
+    """
     rng = np.random.default_rng(5)
     out = walk + 0.012 * rng.standard_normal(walk.shape)
     off = rng.random(walk.shape[:2]) < 0.005

@@ -1,4 +1,6 @@
-"""Pose formats: every file is sound, bodies come out where they stand, and what is no person is refused with a sentence."""
+"""Pose formats: every file is sound, bodies come out where they stand, and what is no person is
+refused with a sentence.
+"""
 
 from pathlib import Path
 
@@ -34,7 +36,9 @@ REST = Skeleton.from_height().rest_positions
 
 
 def points_of(name: str) -> F64:
-    """What an estimator of this format reports of a person in the T-pose: points that a joint is made of lie at the joint, others are missing."""
+    """What an estimator of this format reports of a person in the T-pose: points that a joint is
+    made of lie at the joint, others are missing.
+    """
     form = load_format(name)
     out = np.full((len(form.points), 3), np.nan)
     for joint in np.argsort((form.weights > 0).sum(1))[::-1]:

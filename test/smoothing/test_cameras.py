@@ -1,4 +1,6 @@
-"""What cameras do: joints never in view, ids that change all the time, more people than there is room for."""
+"""What cameras do: joints never in view, ids that change all the time, more people than there is
+room for.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,7 +39,8 @@ def person(stamp: int, name: str, at: tuple[float, float] = (0.0, 0.0)) -> BodyF
 
 
 def without(body: BodyFrame, joints: list[int]) -> BodyFrame:
-    positions, valid = body.positions.copy(), body.valid.copy()
+    positions = body.positions.copy()
+    valid = body.valid.copy()
     positions[joints] = np.nan
     valid[joints] = False
     return replace(body, positions=positions, valid=valid)
@@ -110,7 +113,10 @@ def test_two_people_stay_two_whatever_order_they_come_in() -> None:
         for k in range(60):
             stamp = SECOND + k * FRAME
             both = [person(stamp, "a"), person(stamp, "b", (0.1, 0.15))]
-            yield both[:1] if k < 10 else both[::-1] if k % 2 else both
+            if k < 10:
+                yield both[:1]
+            else:
+                yield both[::-1] if k % 2 else both
 
     out = run(bodies, frames())
     late = [body for body in out if body.stamp > SECOND + 40 * FRAME]

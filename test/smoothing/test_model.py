@@ -1,4 +1,6 @@
-"""The network's structure, which holds whatever it has learned: bones, frames, what moves with the input; and that training resumes."""
+"""The network's structure, which holds whatever it has learned: bones, frames, what moves with the
+input; and that training resumes.
+"""
 
 from pathlib import Path
 
@@ -28,7 +30,8 @@ from pallas_ros.runtime import open_stream
 from pallas_ros.train.loop import LoopSettings
 
 F64 = NDArray[np.float64]
-FRAMES, LOOKAHEADS = 32, 11
+FRAMES = 32
+LOOKAHEADS = 11
 LENGTHS = torch.tensor(Skeleton.from_height().lengths, dtype=torch.float32)
 PARENT = [max(p, 0) for p in PARENTS]
 
@@ -106,13 +109,16 @@ def test_a_body_turned_any_way_and_shifted_gives_the_same_turned_and_shifted(
     ).float()
     shift = torch.tensor([1.0, -2.0, 0.5])
     points = windows(walk)
-    plain, turned = ask(network, points), ask(network, points @ R.T + shift)
+    plain = ask(network, points)
+    turned = ask(network, points @ R.T + shift)
     torch.testing.assert_close(turned.positions, plain.positions @ R.T + shift, atol=2e-4, rtol=0)
     torch.testing.assert_close(turned.covariance, R @ plain.covariance @ R.T, atol=1e-6, rtol=1e-2)
 
 
 def test_a_network_that_has_learned_nothing_is_a_filter(walk: F64) -> None:
-    """Zero output is a robust local polynomial on the manifold: what training adds can only start from there."""
+    """Zero output is a robust local polynomial on the manifold: what training adds can only start
+    from there.
+    """
     torch.manual_seed(0)
     net = Hpstm(HpstmConfig()).eval()
     points = windows(walk)
@@ -160,7 +166,8 @@ def test_the_released_onnx_file_says_what_the_released_weights_say(model: Path, 
         "known": np.ones((1, 1)),
         "lookahead": np.eye(LOOKAHEADS)[None, 5],
     }
-    out, expected = open_stream(model, "onnxruntime").step(inputs), ask(net, points)
+    out = open_stream(model, "onnxruntime").step(inputs)
+    expected = ask(net, points)
     np.testing.assert_allclose(out["positions"], expected.positions[:, 1], atol=1e-4)
     np.testing.assert_allclose(out["covariance"], expected.covariance[:, 1], atol=1e-6)
 

@@ -1,4 +1,6 @@
-"""The nodes `pose_adapter` and `hpstm` over real DDS: from a pose estimator's message and a camera's transform to a smooth body with covariance."""
+"""The nodes `pose_adapter` and `hpstm` over real DDS: from a pose estimator's message and a
+camera's transform to a smooth body with covariance.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +43,9 @@ FRAME_NS = 1e9 / 60
 
 
 def seen_by_camera(form: PoseFormat, joints: F64) -> F64:
-    """The format's points of joints (22, 3) m in odom, in the camera's optical frame; a point that no joint is made of is missing."""
+    """The format's points of joints (22, 3) m in odom, in the camera's optical frame; a point that
+    no joint is made of is missing.
+    """
     points = np.full((len(form.points), 3), np.nan)
     for joint in np.argsort((form.weights > 0).sum(1))[::-1]:
         points[form.weights[joint] > 0] = joints[joint]
@@ -71,7 +75,8 @@ class Graph:
         self.peer.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
         static = self.peer.create_publisher(TFMessage, "/tf_static", LATCHED)
         transform = TransformStamped()
-        transform.header.frame_id, transform.child_frame_id = "odom", "camera"
+        transform.header.frame_id = "odom"
+        transform.child_frame_id = "camera"
         (
             transform.transform.translation.x,
             transform.transform.translation.y,
@@ -109,7 +114,8 @@ class Graph:
         message = PoseArray(
             poses=[Pose(position=Point(x=float(x), y=float(y), z=float(z))) for x, y, z in points]
         )
-        message.header.frame_id, message.header.stamp = "camera", to_stamp(stamp)
+        message.header.frame_id = "camera"
+        message.header.stamp = to_stamp(stamp)
         self.poses.publish(message)
 
 
@@ -206,7 +212,8 @@ def test_tracked_ids_of_markers_are_kept_and_each_body_has_its_own_stream(
                 seen_by_camera(form, walk[0] + np.array([0.0, shift, 0.0]))
             ):
                 marker = Marker(ns=name, id=index, action=Marker.ADD)
-                marker.header.frame_id, marker.header.stamp = "camera", to_stamp(stamp)
+                marker.header.frame_id = "camera"
+                marker.header.stamp = to_stamp(stamp)
                 marker.pose.position = Point(x=float(x), y=float(y), z=float(z))
                 message.markers.append(marker)
         graph.markers.publish(message)

@@ -1,4 +1,6 @@
-"""The streaming smoother: delay, stamps, gaps, failures of the estimator, bones; with the classical method and with the released network."""
+"""The streaming smoother: delay, stamps, gaps, failures of the estimator, bones; with the classical
+method and with the released network.
+"""
 
 from pathlib import Path
 
@@ -135,7 +137,7 @@ def test_a_body_out_of_sight_is_bridged_with_growing_covariance_then_lost(
     assert traces[0] < traces[1] < traces[2]
     assert gone[25].confidence.mean() < before.confidence.mean()
     again = s.push(body(200, noisy[100]))
-    assert again and any("started anew" in r for r in again[0].remarks)
+    assert again and any("restarted" in r for r in again[0].remarks)
 
 
 def test_a_30_hz_camera_gives_60_bodies_a_second(walk: F64, noisy: F64, model: Path) -> None:
@@ -185,7 +187,9 @@ def test_swapped_sides_are_put_right(noisy: F64) -> None:
 
 
 def test_sides_exchanged_in_a_bodys_first_frames_are_not_kept(noisy: F64) -> None:
-    """Found by a hostile file: what came first was believed, and all that was right for seven seconds 'put right'."""
+    """Found by a hostile file: what came first was believed, and all that was right for seven
+    seconds 'put right'.
+    """
     gate = Gate()
     mirrored = list(MIRROR)
     out = [
@@ -196,7 +200,7 @@ def test_sides_exchanged_in_a_bodys_first_frames_are_not_kept(noisy: F64) -> Non
         for i, (points, shown) in enumerate(zip(out, noisy[:60], strict=True))
         if np.nanmax(np.abs(points - shown)) > 1e-9
     ]
-    assert max(wrong) < 12 and gate.counts["started anew"] == 1
+    assert max(wrong) < 12 and gate.counts["restarted"] == 1
 
 
 def test_another_person_for_a_moment_is_refused_but_believed_when_it_stays(noisy: F64) -> None:
@@ -207,7 +211,7 @@ def test_another_person_for_a_moment_is_refused_but_believed_when_it_stays(noisy
     assert np.isnan(refused).all() and "jumped" in remarks[0]
     for points in noisy[61:90]:
         last, _ = gate.push(points + np.array([1.0, 1.0, 0.0]))
-    assert np.isfinite(last).any() and gate.counts["started anew"] == 1
+    assert np.isfinite(last).any() and gate.counts["restarted"] == 1
 
 
 def test_another_person_is_noticed_by_the_limbs(walk: F64, tmp_path: Path) -> None:
@@ -215,7 +219,8 @@ def test_another_person_is_noticed_by_the_limbs(walk: F64, tmp_path: Path) -> No
     BoneLengths(lengths, np.full(22, 1e-3)).save(tmp_path / "operator.npz")
     held = BoneLengths.load(tmp_path / "operator.npz")
     np.testing.assert_allclose(held.lengths, lengths)
-    same, other = PersonCheck(), PersonCheck()
+    same = PersonCheck()
+    other = PersonCheck()
     assert [same.push(points, held) for points in walk][-1] is None
     assert "another person" in str([other.push(1.12 * points, held) for points in walk][-1])
 
@@ -317,7 +322,9 @@ def test_settings_out_of_range_are_refused(key: str, value: object) -> None:
 def test_smooth_takes_a_hostile_file_and_says_what_it_met(
     walk: F64, noisy: F64, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A third of the frames dropped, joints missing, spikes of 200 mm and sides exchanged, the first frames' too."""
+    """A third of the frames dropped, joints missing, spikes of 200 mm and sides exchanged, the
+    first frames' too.
+    """
     rng = np.random.default_rng(11)
     points = noisy.copy()
     spiked = rng.random(points.shape[:2]) < 0.02

@@ -1,4 +1,6 @@
-"""Stamps that leap, clocks that are set, measurements from the future: nothing blinds the smoother for good."""
+"""Stamps that leap, clocks that are set, measurements from the future: nothing blinds the smoother
+for good.
+"""
 
 import numpy as np
 import pytest
@@ -151,7 +153,8 @@ def test_a_gate_believes_what_persists_and_forgets_what_does_not() -> None:
 
 
 def test_leaps_in_all_directions_are_never_believed() -> None:
-    gate, rng = StampGate(), np.random.default_rng(0)
+    gate = StampGate()
+    rng = np.random.default_rng(0)
     gate.take(START, START)
     assert not any(
         gate.take(START + int(leap) * NS, START)[0]

@@ -1,4 +1,6 @@
-"""Debian's Chromium, headless, by its own debugging protocol: enough to open a page, ask it things and photograph it."""
+"""Debian's Chromium, headless, by its own debugging protocol: enough to open a page, ask it things
+and photograph it.
+"""
 
 import base64
 import io
@@ -17,8 +19,9 @@ from websockets.sync.client import connect
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
-    "--headless --no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync "
-    "--use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader --ignore-gpu-blocklist --remote-debugging-port=0 --mute-audio"
+    "--headless --no-sandbox --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync --use-gl=angle --use-angle=swiftshader"
+    " --enable-unsafe-swiftshader --ignore-gpu-blocklist --remote-debugging-port=0 --mute-audio"
 )
 
 
@@ -77,10 +80,13 @@ class Browser:
         )
 
     def place(self, selector: str) -> tuple[float, float, float, float] | None:
-        """Left, top, width and height in pixels of the first element that ``selector`` finds, or None."""
+        """Left, top, width and height in pixels of the first element that ``selector`` finds, or
+        None.
+        """
         found = self.ask(
-            f"(() => {{const e = document.querySelector({json.dumps(selector)}); if (!e) return null; e.scrollIntoView({{block: 'nearest'}});"
-            "const r = e.getBoundingClientRect(); return [r.left, r.top, r.width, r.height]})()"
+            f"(() => {{const e = document.querySelector({json.dumps(selector)}); if (!e) return"
+            " null; e.scrollIntoView({block: 'nearest'});const r = e.getBoundingClientRect();"
+            " return [r.left, r.top, r.width, r.height]})()"
         )
         return None if found is None else tuple(found)
 

@@ -1,4 +1,6 @@
-"""The figure: its URDF, joint angles and transforms give back the pose they were made from, whoever reads them."""
+"""The figure: its URDF, joint angles and transforms give back the pose they were made from, in
+every reader.
+"""
 
 import numpy as np
 import pytest
@@ -54,7 +56,8 @@ def test_a_urdf_reader_agrees_with_the_transforms(tmp_path) -> None:
         np.array([dict(zip(names, angles))[name] for name in model.actuated_joint_names])
     )
     base = np.eye(4)
-    base[:3, :3], base[:3, 3] = rotations.to_matrix(q_world[0]), positions[0]
+    base[:3, :3] = rotations.to_matrix(q_world[0])
+    base[:3, 3] = positions[0]
     for index, joint in enumerate(JOINTS):
         place = base @ model.get_transform(human.frame_name(joint, "anna"))
         np.testing.assert_allclose(place[:3, 3], positions[index], atol=1e-4)

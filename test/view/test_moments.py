@@ -1,4 +1,6 @@
-"""What the viewer shows where several people are in view, and of status messages from before there was an operator."""
+"""What the viewer shows where several people are in view, and of status messages from before there
+was an operator.
+"""
 
 from types import SimpleNamespace
 

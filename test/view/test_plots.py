@@ -1,4 +1,6 @@
-"""The viewer's charts: filled from the recording wherever one jumps, and no more than the seconds they show."""
+"""The viewer's charts: filled from the recording wherever one jumps, and no more than the seconds
+they show.
+"""
 
 from collections.abc import Iterator
 

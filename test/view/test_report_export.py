@@ -1,4 +1,6 @@
-"""Reports and exported motion: complete, self-contained, whole or not at all, and readable by others."""
+"""Reports and exported motion: complete, self-contained, whole or not at all, and readable by
+others.
+"""
 
 import csv
 import re
@@ -37,7 +39,7 @@ ARM_TOPICS = {
     "/pallas/calibration": "std_msgs/msg/String",
 }
 ROBOT = """<robot name="arm"><link name="base"/><link name="hand"/><joint name="j1" type="revolute"><parent link="base"/><child link="hand"/>
-<axis xyz="0 0 1"/><limit lower="-1.25" upper="2.5" effort="1" velocity="1"/></joint></robot>"""
+<axis xyz="0 0 1"/><limit lower="-1.25" upper="2.5" effort="1" velocity="1"/></joint></robot>"""  # noqa: E501
 CALIBRATION = Calibration(
     {
         site: SiteCalibration(np.array([0, 0, 0, 1.0]), residual=np.radians(k + 0.5))
@@ -72,12 +74,15 @@ def add_arm(bag: BagWriter, store: Any, stamp: int, angle: float) -> None:
 
 
 def make_bag(path: Path, motion: Motion, delay_ns: int = 7_000_000) -> Path:
-    """A bag of bodies, each received ``delay_ns`` after its newest sample, with a gap of 0.5 s and a supervisor that stops."""
+    """A bag of bodies, each received ``delay_ns`` after its newest sample, with a gap of 0.5 s and
+    a supervisor that stops.
+    """
     store = _known_types()
     message_definition("pallas/msg/BodyPose")
     message_definition("pallas/msg/SupervisorStatus")
     types = store.types
-    time, header = types["builtin_interfaces/msg/Time"], types["std_msgs/msg/Header"]
+    time = types["builtin_interfaces/msg/Time"]
+    header = types["std_msgs/msg/Header"]
     pose, point, quaternion = (
         types[f"geometry_msgs/msg/{name}"] for name in ("Pose", "Point", "Quaternion")
     )
@@ -354,7 +359,9 @@ def test_a_stamp_is_read_from_the_first_bytes(data: bytes) -> None:
 
 
 def read_bvh(path: Path) -> tuple[list[str], np.ndarray]:
-    """Joint names and world positions (T, J, 3) in cm by the `bvh` library's parsing and plain forward kinematics."""
+    """Joint names and world positions (T, J, 3) in cm by the `bvh` library's parsing and plain
+    forward kinematics.
+    """
     bvh = pytest.importorskip("bvh", reason="needs the test package bvh")
     tree = bvh.Bvh(path.read_text())
     names = tree.get_joints_names()

@@ -1,4 +1,6 @@
-"""The web viewer in Debian's Chromium: it loads, moves, follows the time line, survives the graph going away; and its door."""
+"""The web viewer in Debian's Chromium: it loads, moves, follows the time line, survives the graph
+going away; and its door.
+"""
 
 import contextlib
 import os
@@ -66,7 +68,7 @@ def body_picture(browser: Browser) -> np.ndarray:
 
 
 MARK_PLAY = """(() => { const box = [...document.querySelectorAll('input[type=checkbox]')].find(e => e.getBoundingClientRect().top > 0);
-if (box) box.setAttribute('data-play', ''); return !!box })()"""  # the first box that shows; the others are viser's own, folded away
+if (box) box.setAttribute('data-play', ''); return !!box })()"""  # the first box that shows; the others are viser's own, folded away  # noqa: E501
 
 
 def middle(browser: Browser, selector: str) -> tuple[float, float]:
@@ -341,7 +343,8 @@ def test_live_it_waits_shows_and_waits_again(
         for _ in range(2):
             node = rclpy.create_node("source")
             publisher = node.create_publisher(BodyPose, "/pallas/body", STREAM)
-            message, stop = body_to_msg(body(remarks=("here I am",))), threading.Event()
+            message = body_to_msg(body(remarks=("here I am",)))
+            stop = threading.Event()
 
             def publish(
                 publisher: Any = publisher, message: Any = message, stop: Any = stop
@@ -375,7 +378,8 @@ def test_what_the_browser_holds_is_the_frame_though_only_changes_are_sent(
     from pallas_ros.body.skeleton import Skeleton
     from pallas_ros.view.viewer import SENT_M, SENT_TURN, Viewer
 
-    recording, viewer = MotionFile(motion_file), Viewer("127.0.0.1", 0, Skeleton.from_height(1.75))
+    recording = MotionFile(motion_file)
+    viewer = Viewer("127.0.0.1", 0, Skeleton.from_height(1.75))
     try:
         for time in (0.0, 3.0, 3.05, 9.0, 2.0):
             moment = recording.at(time)

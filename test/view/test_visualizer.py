@@ -18,7 +18,7 @@ pytest.importorskip("yourdfpy", reason="needs the extra [view]")
 pytestmark = pytest.mark.ros
 
 ARM = """<robot name="arm"><link name="base"/><link name="hand"/><joint name="j" type="revolute"><parent link="base"/><child link="hand"/>
-<origin xyz="0 0 1"/><axis xyz="0 0 1"/><limit lower="-2" upper="2" effort="1" velocity="1"/></joint></robot>"""
+<origin xyz="0 0 1"/><axis xyz="0 0 1"/><limit lower="-2" upper="2" effort="1" velocity="1"/></joint></robot>"""  # noqa: E501
 
 RVIZ_TYPES = {
     "rviz_default_plugins/RobotModel": "std_msgs/msg/String",

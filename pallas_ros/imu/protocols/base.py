@@ -1,4 +1,6 @@
-"""What every serial protocol offers: an incremental decoder (bytes to readings) and an encoder (readings to bytes)."""
+"""What every serial protocol offers: an incremental decoder (bytes to readings) and an encoder
+(readings to bytes).
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -49,7 +51,9 @@ class DecoderStats:
 
 
 class Decoder(ABC):
-    """Incremental parser: takes bytes in pieces of any size, keeps no more than one frame, never raises."""
+    """Incremental parser: takes bytes in pieces of any size, keeps no more than one frame, never
+    raises.
+    """
 
     def __init__(self) -> None:
         self.stats = DecoderStats()
@@ -79,7 +83,8 @@ class ProtocolSpec:
         decoder: makes a decoder.
         encoder: makes an encoder.
         sends: names of the fields of `Reading` that it can carry.
-        heading_begins_anew: with power, the heading of its orientation begins at zero, wherever it points then.
+        heading_restarts: with power, the heading of its orientation begins at zero, wherever it
+            points then.
     """
 
     name: str
@@ -88,18 +93,21 @@ class ProtocolSpec:
     decoder: Callable[[], Decoder]
     encoder: Callable[[], Encoder]
     sends: frozenset[str]
-    heading_begins_anew: bool = False
+    heading_restarts: bool = False
     other_baud_rates: tuple[int, ...] = ()
 
 
 class FramedDecoder(Decoder):
     """For frames that begin with a fixed header, tell their length and end with a checksum.
 
-    After garbage it searches byte by byte. There a frame that holds by chance may overlap a true one; where both hold, the one
-    that is followed by another header is believed, else the likelier one (`doubt`), of equals the inner one.
+    After garbage it searches byte by byte. There a frame that holds by chance may overlap a true
+    one; where both hold, the one that is followed by another header is believed, else the likelier
+    one (`doubt`), of equals the inner one.
 
-    A frame that follows the one before and ends with the bytes there are is given at once. Should what comes then be no header,
-    while another header is inside that frame, then the frame held by chance: its inside is searched too.
+    A frame that follows the one before and ends with the bytes there are is given at once. Should
+    what comes then be no header,
+    while another header is inside that frame, then the frame held by chance: its inside is searched
+    too.
     """
 
     header: bytes
@@ -115,7 +123,9 @@ class FramedDecoder(Decoder):
 
     @abstractmethod
     def length(self, data: bytes, at: int) -> int:
-        """Length of the frame that begins at ``at``; 0 if more bytes are needed to tell, -1 if no frame can begin there."""
+        """Length of the frame that begins at ``at``; 0 if more bytes are needed to tell, -1 if no
+        frame can begin there.
+        """
 
     @abstractmethod
     def holds(self, frame: bytes) -> bool:
@@ -126,7 +136,9 @@ class FramedDecoder(Decoder):
         """Decode a whole frame and append the readings it completes."""
 
     def doubt(self, frame: bytes) -> int:
-        """How unlikely a frame that holds is beside another, by what the protocol leaves empty; 0 where nothing tells."""
+        """How unlikely a frame that holds is beside another, by what the protocol leaves empty; 0
+        where nothing tells.
+        """
         return 0
 
     def feed(self, data: bytes) -> list[Reading]:
@@ -136,9 +148,11 @@ class FramedDecoder(Decoder):
         header = self.header
         if self._doubted and len(data) >= len(header):
             if not data.startswith(header):
-                data, self._in_step = self._doubted + data, False
+                data = self._doubted + data
+                self._in_step = False
             self._doubted = b""
-        at, end = 0, len(data)
+        at = 0
+        end = len(data)
         while True:
             if not data.startswith(header, at):
                 found = data.find(header, at)
@@ -183,7 +197,9 @@ class FramedDecoder(Decoder):
         self._in_step = False
 
     def _rival(self, data: bytes, at: int, length: int) -> int:
-        """1 if a frame inside this one has the better claim, 0 if not, -1 if more bytes are needed to tell."""
+        """1 if a frame inside this one has the better claim, 0 if not, -1 if more bytes are needed
+        to tell.
+        """
         stop = at + length
         if data.startswith(self.header, stop):
             return 0

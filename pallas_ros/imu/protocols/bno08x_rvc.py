@@ -1,7 +1,8 @@
-"""BNO080, BNO085, BNO086 in UART-RVC mode: 19-byte frames at 100 Hz with yaw, pitch, roll and acceleration, no gyroscope.
+"""BNO080, BNO085, BNO086 in UART-RVC mode: 19-byte frames at 100 Hz with yaw, pitch, roll and
+acceleration, no gyroscope.
 
-Header 0xAAAA, an 8-bit counter, six little-endian int16 (0.01 degree, then mg), three reserved bytes, the sum of all after the
-header. Facts: BNO080 data sheet 1000-3927, section 1.3.5.2.
+Header 0xAAAA, an 8-bit counter, six little-endian int16 (0.01 degree, then mg), three reserved
+bytes, the sum of all after the header. Facts: BNO080 data sheet 1000-3927, section 1.3.5.2.
 """
 
 import math
@@ -84,5 +85,5 @@ SPEC = ProtocolSpec(
     decoder=Bno08xRvcDecoder,
     encoder=Bno08xRvcEncoder,
     sends=frozenset({"device_time", "acceleration", "orientation"}),
-    heading_begins_anew=True,
+    heading_restarts=True,
 )

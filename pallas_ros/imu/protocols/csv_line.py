@@ -1,8 +1,9 @@
 """Plain text lines for Arduino-class boards, the way one would write them in a sketch.
 
-``$IMU,<microseconds>,<ax>,<ay>,<az>,<gx>,<gy>,<gz>[,<mx>,<my>,<mz>][,<qx>,<qy>,<qz>,<qw>][*<hh>]`` and a newline. Acceleration is
-specific force in m/s^2, angular velocity rad/s; the magnetic field may have any unit; the quaternion is sensor to world. ``*hh`` is
-the XOR of all characters between ``$`` and ``*`` in hexadecimal, as in NMEA 0183; without it a damaged line may pass.
+``$IMU,<microseconds>,<ax>,<ay>,<az>,<gx>,<gy>,<gz>[,<mx>,<my>,<mz>][,<qx>,<qy>,<qz>,<qw>][*<hh>]``
+and a newline. Acceleration is specific force in m/s^2, angular velocity rad/s; the magnetic field
+may have any unit; the quaternion is sensor to world. ``*hh`` is the XOR of all characters between
+``$`` and ``*`` in hexadecimal, as in NMEA 0183; without it a damaged line may pass.
 """
 
 import math

@@ -7,9 +7,12 @@ from pallas_ros.imu.protocols.base import Quaternion
 
 def quaternion_from_euler(roll: float, pitch: float, yaw: float) -> Quaternion:
     """xyzw of yaw about z, then pitch about the new y, then roll about the newest x; rad."""
-    cr, sr = math.cos(roll / 2), math.sin(roll / 2)
-    cp, sp = math.cos(pitch / 2), math.sin(pitch / 2)
-    cy, sy = math.cos(yaw / 2), math.sin(yaw / 2)
+    cr = math.cos(roll / 2)
+    sr = math.sin(roll / 2)
+    cp = math.cos(pitch / 2)
+    sp = math.sin(pitch / 2)
+    cy = math.cos(yaw / 2)
+    sy = math.sin(yaw / 2)
     return (
         sr * cp * cy - cr * sp * sy,
         cr * sp * cy + sr * cp * sy,

@@ -1,10 +1,13 @@
-"""WitMotion (WT901, WT61, HWT905, BWT901 by cable...): 11-byte frames 0x55, type, 8 data bytes, sum of the ten.
+"""WitMotion (WT901, WT61, HWT905, BWT901 by cable...): 11-byte frames 0x55, type, 8 data bytes, sum
+of the ten.
 
-One measurement is a run of frames of rising type: 0x50 time, 0x51 acceleration, 0x52 angular velocity, 0x53 angle, 0x54 magnetic
-field, 0x59 quaternion.
+One measurement is a run of frames of rising type: 0x50 time, 0x51 acceleration, 0x52 angular
+velocity, 0x53 angle, 0x54 magnetic field, 0x59 quaternion.
 
-The Bluetooth models (WT901BLE) send acceleration, angular velocity and angles in one frame of 20 bytes, 0x55 0x61, without time
-and without checksum. The first of them is believed where another header follows it. Facts: WitMotion, "WT901 Standard Communication Protocol" (wit-motion.gitbook.io); "WT901BLECL Specification", section 6.1.
+The Bluetooth models (WT901BLE) send acceleration, angular velocity and angles in one frame of 20
+bytes, 0x55 0x61, without time and without checksum. The first of them is believed where another
+header follows it. Facts: WitMotion, "WT901 Standard Communication Protocol"
+(wit-motion.gitbook.io); "WT901BLECL Specification", section 6.1.
 """
 
 import math
@@ -15,9 +18,16 @@ from pallas_ros.imu.protocols.base import Encoder, FramedDecoder, ProtocolSpec, 
 from pallas_ros.imu.protocols.euler import quaternion_from_euler
 from pallas_ros.imu.sample import GRAVITY
 
-_TIME, _ACCELERATION, _RATE, _ANGLE, _FIELD, _QUATERNION = 0x50, 0x51, 0x52, 0x53, 0x54, 0x59
+_TIME = 0x50
+_ACCELERATION = 0x51
+_RATE = 0x52
+_ANGLE = 0x53
+_FIELD = 0x54
+_QUATERNION = 0x59
 _LENGTH = 11
-_BLE, _BLE_REGISTERS, _BLE_LENGTH = 0x61, 0x71, 20
+_BLE = 0x61
+_BLE_REGISTERS = 0x71
+_BLE_LENGTH = 20
 _BLE_HEADERS = (bytes((0x55, _BLE)), bytes((0x55, _BLE_REGISTERS)))
 _ACCELERATION_SCALE = 16 * GRAVITY / 32768
 _RATE_SCALE = math.radians(2000) / 32768
@@ -111,7 +121,10 @@ class WitMotionDecoder(FramedDecoder):
         self._reading = Reading()
 
     def _time(self, frame: bytes) -> float | None:
-        hour, minute, second, millisecond = frame[5], frame[6], frame[7], frame[8] | frame[9] << 8
+        hour = frame[5]
+        minute = frame[6]
+        second = frame[7]
+        millisecond = frame[8] | frame[9] << 8
         if hour > 23 or minute > 59 or second > 59 or millisecond > 999:
             return None
         of_day = hour * 3600.0 + minute * 60.0 + second + millisecond / 1000
@@ -137,7 +150,9 @@ def _bluetooth_reading(frame: bytes) -> Reading:
 
 
 def _unit(w: int, x: int, y: int, z: int) -> Quaternion | None:
-    """Quaternion of 16-bit integers; None where its length is wrong, which a checksum of 8 bits lets through now and then."""
+    """Quaternion of 16-bit integers; None where its length is wrong, which a checksum of 8 bits
+    lets through now and then.
+    """
     length = math.sqrt(w * w + x * x + y * y + z * z)
     if abs(length / 32768 - 1) > 0.03:
         return None
@@ -145,7 +160,9 @@ def _unit(w: int, x: int, y: int, z: int) -> Quaternion | None:
 
 
 class WitMotionEncoder(Encoder):
-    """Encoder: time, acceleration, angular velocity, magnetic field and quaternion frames, as far as the reading has them."""
+    """Encoder: time, acceleration, angular velocity, magnetic field and quaternion frames, as far
+    as the reading has them.
+    """
 
     def encode(self, reading: Reading) -> bytes:
         """See `Encoder.encode`."""

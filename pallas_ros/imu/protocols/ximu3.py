@@ -1,8 +1,10 @@
-"""x-io x-IMU3: binary messages ended by a line feed, escaped as in SLIP, without checksum; its ASCII form too.
+"""x-io x-IMU3: binary messages ended by a line feed, escaped as in SLIP, without checksum; its
+ASCII form too.
 
-The maintained ``ximu3`` package opens ports itself and hands out messages from threads of its own, so it can neither share this
-reader (reconnection, ports by serial number, clock) nor be fed bytes. It is the referee in the tests instead: what the encoder
-writes is read by ``ximu3`` to the same numbers. Facts: x-io Technologies, "x-IMU3 User Manual" v0.11, section 8.
+The maintained ``ximu3`` package opens ports itself and hands out messages from threads of its own,
+so it can neither share this reader (reconnection, ports by serial number, clock) nor be fed bytes.
+It is the referee in the tests instead: what the encoder writes is read by ``ximu3`` to the same
+numbers. Facts: x-io Technologies, "x-IMU3 User Manual" v0.11, section 8.
 """
 
 import math
@@ -18,7 +20,8 @@ from pallas_ros.imu.protocols.base import (
 )
 from pallas_ros.imu.sample import GRAVITY
 
-_END, _ESCAPE = 0x0A, 0xDB
+_END = 0x0A
+_ESCAPE = 0xDB
 _FLOATS = {"I": 6, "Q": 4, "M": 3, "T": 1, "L": 7, "E": 7}
 """Messages used here and how many numbers follow the time; all others are skipped."""
 _KINDS = {ord(letter) + 0x80: letter for letter in _FLOATS}
@@ -63,7 +66,8 @@ class XImu3Decoder(Decoder):
         elif kind == "T":
             self._temperature = n[0]
         elif kind == "I":
-            pending, given = self._inertial, self._given
+            pending = self._inertial
+            given = self._given
             if (
                 pending is not None
                 and pending[0] != given
@@ -93,14 +97,17 @@ class XImu3Decoder(Decoder):
     def _reading(self, time: float, orientation: Quaternion | None) -> Reading:
         assert self._inertial is not None
         _, rate, acceleration = self._inertial
-        field, self._field = self._field, None
+        field = self._field
+        self._field = None
         return Reading(time, acceleration, rate, orientation, field, self._temperature)
 
 
 def _binary(message: bytes, last: float) -> tuple[str, float, tuple[float, ...]] | None:
-    """Kind, time in s and numbers of an escaped binary message; one that has garbage before it is found at its end.
+    """Kind, time in s and numbers of an escaped binary message; one that has garbage before it is
+    found at its end.
 
-    Without a checksum more than one beginning may fit; the one whose time is nearest to the ``last`` is believed.
+    Without a checksum more than one beginning may fit; the one whose time is nearest to the
+    ``last`` is believed.
     """
     fits = []
     for begin in range(max(len(message) - _LONGEST, 0), len(message)):
@@ -147,10 +154,17 @@ def _unescape(data: bytes) -> bytes | None:
 
 
 def _specific_force(free: Vector, orientation: Quaternion, in_earth: bool) -> Vector:
-    """What the accelerometer felt, m/s^2, from an acceleration without gravity in g, in the sensor or the earth frame."""
-    x, y, z, w = -orientation[0], -orientation[1], -orientation[2], orientation[3]
+    """What the accelerometer felt, m/s^2, from an acceleration without gravity in g, in the sensor
+    or the earth frame.
+    """
+    x = -orientation[0]
+    y = -orientation[1]
+    z = -orientation[2]
+    w = orientation[3]
     ax, ay, az = (free[0], free[1], free[2] + 1.0) if in_earth else (0.0, 0.0, 1.0)
-    tx, ty, tz = 2 * (y * az - z * ay), 2 * (z * ax - x * az), 2 * (x * ay - y * ax)
+    tx = 2 * (y * az - z * ay)
+    ty = 2 * (z * ax - x * az)
+    tz = 2 * (x * ay - y * ax)
     force = (
         ax + w * tx + y * tz - z * ty,
         ay + w * ty + z * tx - x * tz,

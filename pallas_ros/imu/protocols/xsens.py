@@ -1,7 +1,8 @@
 """Xsens MTi (1, 10, 100, 600 series): Xbus messages MTData2.
 
-0xFA, bus 0xFF, message 0x36, length, packets (big-endian: data identifier, size, data), checksum that makes the sum from the bus
-byte on zero. Facts: Xsens, "MT Low Level Communication Protocol Documentation", MT0101P.
+0xFA, bus 0xFF, message 0x36, length, packets (big-endian: data identifier, size, data), checksum
+that makes the sum from the bus byte on zero. Facts: Xsens, "MT Low Level Communication Protocol
+Documentation", MT0101P.
 """
 
 import math
@@ -19,22 +20,25 @@ from pallas_ros.imu.protocols.base import (
 from pallas_ros.imu.protocols.euler import quaternion_from_euler
 from pallas_ros.imu.sample import GRAVITY
 
-_TEMPERATURE, _COUNTER, _TIME_FINE, _TIME_COARSE = 0x0810, 0x1020, 0x1060, 0x1070
-_QUATERNION, _EULER, _ACCELERATION, _FREE_ACCELERATION, _RATE, _FIELD = (
-    0x2010,
-    0x2030,
-    0x4020,
-    0x4030,
-    0x8020,
-    0xC020,
-)
+_TEMPERATURE = 0x0810
+_COUNTER = 0x1020
+_TIME_FINE = 0x1060
+_TIME_COARSE = 0x1070
+_QUATERNION = 0x2010
+_EULER = 0x2030
+_ACCELERATION = 0x4020
+_FREE_ACCELERATION = 0x4030
+_RATE = 0x8020
+_FIELD = 0xC020
 _TICKS = 10_000.0  # SampleTimeFine counts 10 kHz
 _LONGEST = 1024  # an MTi sends far less; longer ones are taken for garbage
 _HALF = math.sqrt(0.5)
 
 
 class XsensDecoder(FramedDecoder):
-    """Decoder of MTData2, single and double precision and both fixed-point formats; ENU, NWU and NED references."""
+    """Decoder of MTData2, single and double precision and both fixed-point formats; ENU, NWU and
+    NED references.
+    """
 
     header = b"\xfa\xff\x36"
 
@@ -60,15 +64,19 @@ class XsensDecoder(FramedDecoder):
 
     def take(self, frame: bytes, readings: list[Reading]) -> None:
         """See `FramedDecoder.take`."""
-        reading, free = Reading(), None
-        at, end = (6 if frame[3] == 0xFF else 4), len(frame) - 1
+        reading = Reading()
+        free = None
+        at = 6 if frame[3] == 0xFF else 4
+        end = len(frame) - 1
         while at + 3 <= end:
-            kind, size = frame[at] << 8 | frame[at + 1], frame[at + 2]
+            kind = frame[at] << 8 | frame[at + 1]
+            size = frame[at + 2]
             data = frame[at + 3 : at + 3 + size]
             at += 3 + size
             if at > end:
                 break
-            group, reference = kind & 0xFFF0, kind & 0xC
+            group = kind & 0xFFF0
+            reference = kind & 0xC
             if group == _COUNTER and size == 2:
                 self.stats.lost += max(self._counter.step(data[0] << 8 | data[1]) - 1, 0)
             elif group == _TIME_FINE and size == 4:
@@ -102,7 +110,9 @@ class XsensDecoder(FramedDecoder):
 
 
 def _numbers(data: bytes, kind: int, count: int) -> tuple[float, ...] | None:
-    """The numbers of a packet in the precision its identifier names, or None where the size does not fit or one is not finite."""
+    """The numbers of a packet in the precision its identifier names, or None where the size does
+    not fit or one is not finite.
+    """
     precision = kind & 0x3
     if len(data) != count * (4, 4, 6, 8)[precision]:
         return None
@@ -132,13 +142,20 @@ def _to_up(q: Quaternion, reference: int) -> Quaternion:
 
 
 def _specific_force(free: Vector, reference: int, orientation: Quaternion) -> Vector:
-    """What the accelerometer felt, in the sensor frame, from the free acceleration in the reference."""
+    """What the accelerometer felt, in the sensor frame, from the free acceleration in the
+    reference.
+    """
     x, y, z = free
     if reference == 0x4:
         x, y, z = y, x, -z
     z += GRAVITY
-    qx, qy, qz, qw = -orientation[0], -orientation[1], -orientation[2], orientation[3]
-    tx, ty, tz = 2 * (qy * z - qz * y), 2 * (qz * x - qx * z), 2 * (qx * y - qy * x)
+    qx = -orientation[0]
+    qy = -orientation[1]
+    qz = -orientation[2]
+    qw = orientation[3]
+    tx = 2 * (qy * z - qz * y)
+    ty = 2 * (qz * x - qx * z)
+    tz = 2 * (qx * y - qy * x)
     return (
         x + qw * tx + qy * tz - qz * ty,
         y + qw * ty + qz * tx - qx * tz,
@@ -147,7 +164,9 @@ def _specific_force(free: Vector, reference: int, orientation: Quaternion) -> Ve
 
 
 class XsensEncoder(Encoder):
-    """Encoder: packet counter, time, quaternion, acceleration, rate of turn and magnetic field in single precision, ENU."""
+    """Encoder: packet counter, time, quaternion, acceleration, rate of turn and magnetic field in
+    single precision, ENU.
+    """
 
     def __init__(self) -> None:
         self._counter = 0
