@@ -25,7 +25,8 @@ def names(node: ast.AST) -> set[str]:
 
 def depends_on_itself(assignment: ast.Assign) -> bool:
     """Whether a later value of `a, b = x, y` reads an earlier target, as in a swap."""
-    targets, values = assignment.targets[0], assignment.value
+    targets = assignment.targets[0]
+    values = assignment.value
     assert isinstance(targets, ast.Tuple)
     assert isinstance(values, ast.Tuple)
     written: set[str] = set()

@@ -209,7 +209,8 @@ class Descriptions:
             PallasError: a file is damaged.
         """
         folder = Path(folder)
-        trials, sentences = {}, {}
+        trials = {}
+        sentences = {}
         if (pack := folder / "cmu_full.npz").is_file():
             arrays = load_npz(pack, "motion pack", only=("clip", "text"))
             if not {"clip", "text"} <= arrays.keys():

@@ -77,7 +77,8 @@ class MotionWindows:
         clips: Sequence[LibraryClip],
         describe: Describe | None = None,
     ) -> None:
-        self.library, self._describe = library, describe
+        self.library = library
+        self._describe = describe
         self.clips = [clip for clip in clips if clip.seconds >= SHORTEST_S]
         if not self.clips:
             raise PallasError(f"none of {len(clips)} clips lasts {SHORTEST_S} s: give longer ones")

@@ -51,5 +51,5 @@ def resource(path: str | Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where imported and converted files are kept: ``$XDG_CACHE_HOME/pallas`` or ``~/.cache/pallas``."""
+    """Folder of imported and converted files: ``$XDG_CACHE_HOME/pallas`` or ``~/.cache/pallas``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pallas"

@@ -148,7 +148,8 @@ def test_mirrored_text_swaps_the_sides() -> None:
     assert mirror("Raise the Left hand, turn RIGHT") == "Raise the Right hand, turn LEFT"
     assert mirror("walk counterclockwise") == "walk clockwise"
     assert mirror("the copyright is leftover") == "the copyright is leftover"
-    left, right = explicit_features("kick with the left leg"), explicit_features("kick, right leg")
+    left = explicit_features("kick with the left leg")
+    right = explicit_features("kick, right leg")
     assert (left != right).any()
 
 
