@@ -167,5 +167,5 @@ def _tell(summary: dict[str, Any], out: Path) -> None:
     console = Console()
     console.print(table)
     for violation in summary["violations"]:
-        console.print(f"limit passed: {violation}")
+        console.print(f"limit violation: {violation}")
     console.print(f"{out}/index.html, summary.json, bag")

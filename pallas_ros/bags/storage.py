@@ -279,6 +279,7 @@ class SqliteWriter:
             " type_description_hash) VALUES (?, ?, ?, ?, ?)",
             (channel.topic, channel.msgtype, "cdr", channel.qos.dump(), channel.type_hash),
         )
+        self._database.commit()  # a disk that is full before the first flush keeps the topics
         return int(row.lastrowid or 0)
 
     def write(self, handle: int, stamp: int, data: bytes) -> None:

@@ -31,6 +31,9 @@ RECEIVED = "received "
 reached it (`ros.node.Tally`).
 """
 
+LOST = "lost "
+"""Before a topic's name in the recorder's `/diagnostics`: messages it missed by their numbers."""
+
 
 @dataclass
 class Run:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rclpy.subscription import Subscription
 from pallas_ros.bags import BagMessage, BagWriter, Qos
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES, TOPIC_IMU
+from pallas_ros.graph.measurement import LOST
 from pallas_ros.messages.types import message_class
 from pallas_ros.ros.health import PUBLISHERS, TAPS
 from pallas_ros.ros.node import CLOSING, Health, PallasNode
@@ -50,7 +52,16 @@ class Taps:
         self._node = Node(own, context=context, **options)
         self._open: dict[str, tuple[str, Subscription[Any]]] = {}
         self._numbers: dict[tuple[str, bytes], int] = {}
-        self.lost = 0
+        self._lost: Counter[str] = Counter()
+
+    @property
+    def lost(self) -> int:
+        """Messages that were sent and did not come."""
+        return self._lost.total()
+
+    def lost_by_topic(self) -> dict[str, int]:
+        """The same for each topic of which messages were lost."""
+        return dict(self._lost)
 
     @property
     def topics(self) -> set[str]:
@@ -140,7 +151,8 @@ class Taps:
         if number is not None and publisher is not None:  # Iron and later say both
             key = (topic, publisher["data"])
             last = self._numbers.get(key)
-            self.lost += 0 if last is None else max(number - last - 1, 0)
+            if last is not None and number > last + 1:
+                self._lost[topic] += number - last - 1
             self._numbers[key] = number
 
 
@@ -239,6 +251,9 @@ class RecorderNode(PallasNode):
             "lost": self.lost,
             "topics": len(self._bag.topics),
         }
+        if self._taps is not None:
+            lost = self._taps.lost_by_topic()
+            values |= {LOST + topic: count for topic, count in lost.items()}
         if self._bag.failure:
             return Health(2, self._bag.failure, values)
         return Health(

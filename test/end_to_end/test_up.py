@@ -42,9 +42,9 @@ def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(
     live = {body.stamp: body for _, body in read_bodies(bag, TOPIC_PALLAS_BODY)}
     truth = {body.stamp: body for _, body in read_bodies(bag, TOPIC_TRUTH_BODY)}
     assert len(live) > 100
-    again = {
-        body.stamp: body for body in process(open_source(tmp_path / "bag"), PipelineSettings())
-    }
+    source = open_source(tmp_path / "bag")
+    again = {body.stamp: body for body in process(source, PipelineSettings())}
+    assert source.lost == 0
     common = sorted(set(live) & set(again))
     assert len(common) >= len(live) - ENDING
     for stamp in common:
