@@ -33,6 +33,9 @@ _ARRIVED_RAD = 1e-4  # a step so small was the last
 _RANGES = {"scale": (0.1, 3.0), "deviation_scale_m": (0.001, 1.0), "stop_deviation_m": (0.01, 1.0)}
 _NEARLY_RAD = 0.02  # what is near one posture is near another so like it
 _APPROACH = 0.5  # of the room left before an obstacle, a body may use so much
+_SLIP_M = 0.001  # by which parts may be nearer than their barriers say
+_SHORTENED = 4  # times at most that a step is halved for it
+_APART_M = 0.002  # by which parts that are too near move apart with a body, at most
 _BOX_MARGIN_M = (
     0.02  # the supervisor's box is the real one: between two goals a tip moves on an arc
 )
@@ -452,11 +455,12 @@ class Retargeter:
         tasks = [task for arm in self._arms for task in arm.tasks] + [self._posture]
         if self._near is None or np.abs(configuration.q - self._near[0]).max() > _NEARLY_RAD:
             self.look_around()
+        q_start = configuration.q.copy()
         q_near, near = self._near or (configuration.q, [])
         rows = np.array([row for row, _, _ in near]).reshape(-1, self.robot.model.nv)
-        room = _APPROACH * np.maximum(
-            [left for _, left, _ in near] - rows @ (configuration.q - q_near), 0.0
-        )
+        left = [left for _, left, _ in near] - rows @ (configuration.q - q_near)
+        # Parts that came too near by the curvature of their paths move apart again.
+        room = np.where(left > 0.0, _APPROACH * left, np.maximum(left, -_APART_M))
         free = np.full(len(near), -np.inf)
         senses = np.zeros(self.robot.model.nv + len(near), dtype=np.intc)
         for _ in range(self.settings.iterations):
@@ -469,6 +473,10 @@ class Retargeter:
             below = np.clip(q - self._lower, 0.0, most)
             bounds = np.concatenate((above, room)), np.concatenate((-below, free))
             move, _, found, _ = daqp.solve(problem.P, problem.q, rows, *bounds, senses)
+            if found < 1 and (room < 0.0).any():  # they cannot: at least no nearer
+                room = np.maximum(room, 0.0)
+                bounds = np.concatenate((above, room)), np.concatenate((-below, free))
+                move, _, found, _ = daqp.solve(problem.P, problem.q, rows, *bounds, senses)
             if found < 1:
                 break
             configuration.update(q + move)
@@ -477,6 +485,23 @@ class Retargeter:
                 break
         if not np.array_equal(configuration.q, q_near):
             self._near = None
+        if near:
+            self._stay_apart(q_start, min(0.0, float(left.min())))
+
+    def _stay_apart(self, q_start: F64, room: float) -> None:
+        """Shorten the step from ``q_start`` (n,) until parts keep the room (m) they had or need.
+
+        Barriers are linear and parts turn about corners, so a long step may bring them too near.
+        """
+        for _ in range(_SHORTENED):
+            self.look_around()
+            assert self._near is not None
+            left = min((left for _, left, _ in self._near[1]), default=0.0)
+            if left >= min(room, -_SLIP_M):
+                return
+            self._configuration.update((q_start + self.q) / 2)
+        self._configuration.update(q_start)
+        self._near = None
 
     def _manipulability(self, arm: _ArmTasks) -> float:
         """Yoshikawa's measure of the tip's position Jacobian."""

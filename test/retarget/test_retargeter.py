@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -249,6 +249,8 @@ SPIN = st.tuples(*[st.floats(-2.0, 2.0)] * 3)
 
 
 @given(shoulder=SPIN, elbow=SPIN, name=st.sampled_from(["panda", "g1"]))
+@example(shoulder=(0.0, 2.0, 2.0), elbow=(2.0, 0.0, 0.0), name="g1")
+@example(shoulder=(0.55, -0.92, -1.84), elbow=(-1.93, 1.25, 1.65), name="g1")
 @hypothesis_settings(max_examples=12, deadline=None)
 def test_goals_go_around_the_arms_own_parts(
     shoulder: tuple[float, float, float], elbow: tuple[float, float, float], name: str
