@@ -5,10 +5,16 @@ import json
 from pathlib import Path
 
 from hpstm_ros.train.export import export
-from hpstm_ros.train.training import TrainingSettings, calibrate, train
+from hpstm_ros.train.training import (
+    TrainingSettings,
+    calibrate,
+    train,
+    training_clips,
+)
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
+from pallas_ros.data.licences import UNKNOWN, licence_of
 from pallas_ros.files.settings import settings as from_mapping
 from pallas_ros.files.yaml_text import load_mapping
 from pallas_ros.motion_files import add_options, overrides_from
@@ -44,13 +50,20 @@ def run(args: argparse.Namespace) -> int:
         run.parent.name: json.loads(run.read_text())
         for run in sorted(folder.glob("*/checkpoint.json"))
     }
+    packs = sorted({clip.pack for clip in training_clips(library, settings.packs)})
     training = {
         "runs": done,
         "batch": settings.batch,
         "seed": settings.seed,
         "start": settings.start,
+        "packs": packs,
     }
-    path = export(model, folder, {"training": training, **calibrate(model, library).document()})
+    document = {
+        "training": training,
+        "licence": UNKNOWN if settings.start else licence_of(packs),
+        **calibrate(model, library).document(),
+    }
+    path = export(model, folder, document)
     errors = ", ".join(
         f"{name.replace('_', ' ')} frames {value:.1f}" for name, value in figures.items()
     )

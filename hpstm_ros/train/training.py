@@ -29,7 +29,7 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS
 from pallas_ros.data.library import LibraryClip, MotionLibrary
-from pallas_ros.train.loop import LoopSettings, device, fit, start_processes
+from pallas_ros.train.loop import LoopSettings, device, fast_bfloat16, fit, start_processes
 
 _CHECKED = (0, 2, 5, 10)
 """Look-aheads that validation reports."""
@@ -189,7 +189,7 @@ def train(
     model = Hpstm(settings.model).to(device())
     if settings.start:
         model.load_state_dict(load_model(settings.start)[0].state_dict())
-    model.mixed = settings.mixed
+    model.mixed = settings.mixed and fast_bfloat16()  # four times slower where it is emulated
     sampler = WindowSampler(library, training_clips(library, settings.packs), settings.seed)
     validate = checks(library, settings.model)
 

@@ -35,8 +35,6 @@ from pallas_ros.data.retargeting import (
 from pallas_ros.files.npz import load_npz
 
 PACKS = ("bandai_namco", "cmu_actions", "cmu_full")
-PERMISSIVE_PACKS = ("cmu_actions", "cmu_full")
-"""The packs whose licence lets weights trained on them be used commercially."""
 
 LOWEST_NATIVE_HZ = 20.0
 """Clips captured at fewer frames per second are left out: the 12 Hz ones have no accelerations

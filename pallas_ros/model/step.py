@@ -2,6 +2,7 @@
 weights to `models/pallas.onnx`.
 """
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import EXTRA_SITES, JOINTS, MODEL_GRAVITY, MODEL_RATE_HZ, SITES
+from pallas_ros.data.licences import licence_of
 from pallas_ros.data.virtual_imu import EXTRA_INPUTS
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.weights import weights_metadata
@@ -109,6 +111,9 @@ def export(
     from pallas_ros.runtime.torch_backend import export_stream
 
     model = load_model(weights)
+    document = json.loads(weights_metadata(weights)["pallas"])
+    # weights of before packs could be named were trained on all of them
+    packs = document.get("training", {}).get("packs", ["bandai_namco"])
     metadata: dict[str, Any] = {
         "kind": "pallas",
         "rate_hz": int(MODEL_RATE_HZ),
@@ -120,7 +125,7 @@ def export(
             "height_m": 1.75,
             "acceleration_lag_frames": 2,
         },
-        "licence": "CC BY-NC 4.0 (trained on the Bandai-Namco Research Motiondataset)",
+        "licence": document.get("licence", licence_of(packs)),
         "git": git,
         "created": date.today().isoformat(),
     }

@@ -58,12 +58,17 @@ NO_ACCELERATION = "no_acceleration"
 """Case: the unseen subjects with every acceleration set to zero, which says how much a network uses
 them.
 """
+OTHER_STUDIO = "other_studio"
+"""Case: motion of another studio (a third of the Bandai-Namco pack), for networks that were trained
+without it.
+"""
 CASES = (
     "seen",
     "unseen",
     "unseen_subjects",
     *SUBSETS,
     NO_ACCELERATION,
+    OTHER_STUDIO,
     "validation",
     "validation_subjects",
     "running",
@@ -162,13 +167,7 @@ def evaluate_split(
     """
     skeleton = Skeleton.from_height()
     figures = {name: list[ClipFigures]() for name in compared}
-    split = "unseen_subjects" if case in (*SUBSETS, NO_ACCELERATION) else case
-    clips = library.select(split)
-    if not clips:
-        raise PallasError(
-            f"the data hold no clip of the split '{split}', so '{case}' cannot be measured; leave"
-            " it out of --cases"
-        )
+    clips = clips_of(library, case)
     with (
         tqdm(total=len(clips) * len(compared), desc=case, unit=" clips") as bar,
         torch.inference_mode(),
@@ -191,6 +190,25 @@ def evaluate_split(
             value, low, high = bootstrap(measured, metric)
             rows.append(figure_row(name, case, metric, value, low, high))
     return rows
+
+
+def clips_of(library: MotionLibrary, case: str) -> list[LibraryClip]:
+    """The clips a case is measured on.
+
+    Raises:
+        PallasError: the data hold none.
+    """
+    if case == OTHER_STUDIO:
+        wanted = library.select("seen") + library.select("unseen")
+        clips = [clip for clip in wanted if clip.pack == "bandai_namco"]
+    else:
+        on_subjects = case in (*SUBSETS, NO_ACCELERATION)
+        clips = library.select("unseen_subjects" if on_subjects else case)
+    if not clips:
+        raise PallasError(
+            f"the data hold no clip for '{case}', so it cannot be measured; leave it out of --cases"
+        )
+    return clips
 
 
 def without_acceleration(imu: Tensor) -> Tensor:
@@ -271,7 +289,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--strips",
         type=Path,
         metavar="FILE",
-        help="draw ten unseen clips and the real recording here (.png)",
+        help="draw twelve unseen clips and the real recording here (.png)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument(

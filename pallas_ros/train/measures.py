@@ -24,6 +24,15 @@ UPPER = list(UPPER_JOINTS)
 LEGS = list(LEG_JOINTS)
 FEET = [JOINT_INDEX[name] for name in ("left_ankle", "left_foot", "right_ankle", "right_foot")]
 
+KNOWN = {
+    "mpjpe_upper_true_arms_cm": (("left_shoulder", "right_shoulder"), UPPER),
+    "mpjpe_upper_true_trunk_cm": (("pelvis", "spine1", "spine2", "spine3"), UPPER),
+    "mpjpe_legs_true_thighs_cm": (("left_hip", "right_hip"), LEGS),
+}
+"""Metric: the segments that are given their true orientation, and the joints whose error is left;
+says what an error is due to.
+"""
+
 F64 = NDArray[np.float64]
 
 
@@ -79,6 +88,12 @@ def measure_clip(
         f"angle_{name}_deg": (float(angle[:, joint].sum()), float(frames))
         for joint, name in enumerate(JOINTS)
     }
+    for metric, (segments, joints) in KNOWN.items():
+        corrected = R.clone()
+        known = [JOINT_INDEX[name] for name in segments]
+        corrected[:, known] = truth_R[:, known]
+        rest = 100 * (joint_positions(corrected, offsets) - truth).norm(dim=-1)
+        sums[metric] = (float(rest[:, joints].mean(-1).sum()), float(frames))
     R_world = rotations.to_matrix(rotations.about_z(sequence.heading[row, :frames]))[:, None]
     world, true_world = ((R_world @ x[..., None])[..., 0] for x in (p, truth))
     jerk, true_jerk = (x.diff(n=3, dim=0)[:, 1:].norm(dim=-1).sum() for x in (world, true_world))
@@ -195,6 +210,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "coverage90",
         "coverage90_upper",
         "coverage90_legs",
+        *KNOWN,
         "shin_deg",
         "forearm_deg",
     )
@@ -202,11 +218,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     for case in dict.fromkeys(row["case"] for row in rows):
         here = [row for row in rows if row["case"] == case]
         shown = [m for m in metrics if any(row["metric"] == m for row in here)]
-        lines.append(f"\n{case:24s}" + "".join(f"{m:>24s}" for m in shown))
+        lines.append(f"\n{case:24s}" + "".join(f"{m:>26s}" for m in shown))
         for name in dict.fromkeys(row["name"] for row in here):
             cells = {row["metric"]: row for row in here if row["name"] == name}
             text = [_cell(cells.get(m)) for m in shown]
-            lines.append(f"  {name:22s}" + "".join(f"{cell:>24s}" for cell in text))
+            lines.append(f"  {name:22s}" + "".join(f"{cell:>26s}" for cell in text))
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import EXTRA_SITES, JOINTS, LEG_JOINTS, UPPER_JOINTS
 from pallas_ros.data.augmentation import AugmentationSettings, SequenceSampler
 from pallas_ros.data.library import LibraryClip, MotionLibrary
+from pallas_ros.data.licences import licence_of
 from pallas_ros.data.splits import DEVELOPMENT_CONTENTS
 from pallas_ros.data.virtual_imu import SensorErrors, Sequence, joint_positions
 from pallas_ros.files.settings import settings
@@ -266,6 +267,7 @@ def train(
         cast(Pallas, trained).deviation.bias.add_(margin.log())
     said = {
         "training": json.loads(json.dumps(asdict(config), default=str)),
+        "licence": licence_of(clip.pack for clip in clips),
         "deviation_margin": [round(float(m), 4) for m in margin],
     }
     return save_model(trained, folder / "model.safetensors", said)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pallas_ros.body.names import JOINTS, PARENTS
 from pallas_ros.body.skeleton import Skeleton
-from pallas_ros.data.library import MotionLibrary
+from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.virtual_imu import SensorErrors, joint_positions
 from pallas_ros.train.evaluate import real_inputs, sensed
 from pallas_ros.train.measures import LEGS, UPPER, Method
@@ -40,13 +40,24 @@ def _draw(
             )
 
 
+def chosen(library: MotionLibrary) -> list[LibraryClip]:
+    """At most twelve clips that no training saw: one of each subject, or of each content."""
+    by_name: dict[str, list[LibraryClip]] = {}
+    for clip in library.select("unseen_subjects"):
+        by_name.setdefault(clip.subject.zfill(3), []).append(clip)
+    if not by_name:
+        for clip in library.select("unseen"):
+            by_name.setdefault(clip.content, []).append(clip)
+    # the middle one of each, so that neither the first try nor the last shows
+    return [clips[len(clips) // 2] for _, clips in sorted(by_name.items())][:12]
+
+
 def strips(library: MotionLibrary, recording: Path, method: Method, path: Path) -> None:
-    """Write the picture: one clip of each of ten unseen contents, and the real recording."""
+    """Write the picture: one clip of each unseen subject (or content), and the real recording."""
     import matplotlib.pyplot as plt
 
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
-    contents = {clip.content: clip for clip in reversed(library.select("unseen"))}
-    clips = [contents[name] for name in sorted(contents)][:10]
+    clips = chosen(library)
     figure, rows = plt.subplots(len(clips) + 1, 1, figsize=(16, 2.2 * (len(clips) + 1)))
     with torch.inference_mode():
         for axes, clip in zip(rows[:-1], clips, strict=True):
@@ -58,7 +69,7 @@ def strips(library: MotionLibrary, recording: Path, method: Method, path: Path) 
                 _draw(axes, truth[frame].numpy(), i * GAP_M, "0.7", 4)
                 _draw(axes, p[frame].numpy(), i * GAP_M, None, 1.5)
             axes.set_title(
-                f"{clip.name}: upper body {error[:, UPPER].mean():.1f} cm, legs"
+                f"{clip.name} ({clip.content}): upper body {error[:, UPPER].mean():.1f} cm, legs"
                 f" {error[:, LEGS].mean():.1f} cm",
                 fontsize=9,
             )

@@ -62,6 +62,18 @@ def test_the_truth_scores_zero_and_a_turned_elbow_its_angle() -> None:
     assert off["mpjpe_legs_cm"][0] == 0
 
 
+def test_an_error_is_traced_to_the_segment_that_has_it() -> None:
+    truth = walk()
+    turned = truth.rotations.clone()
+    turn = rotations.to_matrix(rotations.from_rotvec(torch.tensor([0.3, 0.0, 0.3])))
+    for joint in ("left_shoulder", "right_hip"):
+        turned[:, :, JOINT_INDEX[joint]] @= turn
+    sums = measure_clip(Estimate(turned), truth, 0, 120, Skeleton.from_height()).sums
+    assert sums["mpjpe_upper_cm"][0] > 1 and sums["mpjpe_upper_true_arms_cm"][0] == 0
+    assert sums["mpjpe_upper_true_trunk_cm"][0] == sums["mpjpe_upper_cm"][0]
+    assert sums["mpjpe_legs_cm"][0] > 1 and sums["mpjpe_legs_true_thighs_cm"][0] == 0
+
+
 def test_tpose_baseline_holds_what_is_measured() -> None:
     truth = walk()
     R = tpose_measured(truth.imu)

@@ -1,0 +1,17 @@
+"""Under which licence weights may be used, by the motion packs they were trained on."""
+
+from collections.abc import Iterable
+
+PERMISSIVE_PACKS = ("cmu_actions", "cmu_full")
+"""Packs that are free for any use, products included."""
+PERMISSIVE = "Apache-2.0 (trained on the CMU Graphics Lab Motion Capture Database alone)"
+NON_COMMERCIAL = "CC BY-NC 4.0 (trained on the Bandai-Namco Research Motiondataset)"
+UNKNOWN = "that of the training data"
+
+
+def licence_of(packs: Iterable[str]) -> str:
+    """The licence of weights trained on these packs; no pack is a training nobody described."""
+    named = set(packs)
+    if named and named <= set(PERMISSIVE_PACKS):
+        return PERMISSIVE
+    return NON_COMMERCIAL if "bandai_namco" in named else UNKNOWN
