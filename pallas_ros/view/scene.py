@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pallas_ros.body import rotations
 from pallas_ros.body.frames import BodyFrame, ImuFrame
-from pallas_ros.body.names import JOINT_INDEX, PARENTS, SITE_JOINTS, SITES
+from pallas_ros.body.names import JOINT_INDEX, PARENTS, SITE_JOINTS
+from pallas_ros.body.sites import SITE
 
 F64 = NDArray[np.float64]
 Kind = Literal["lines", "sphere", "cylinder", "text"]
@@ -174,19 +175,19 @@ def contacts(body: BodyFrame) -> list[Shape]:
 
 
 def imu_axes(frame: ImuFrame, body: BodyFrame) -> Shape:
-    """The orientation each sensor gives its bone, drawn where the bone is; sites that are missing
-    are left out.
+    """The orientation each sensor gives its bone, drawn where the bone is, optional sensors
+    included; sites that are missing are left out.
     """
     points = []
     colours = []
-    for site in range(len(SITES)):
-        origin = body.positions[SITE_JOINTS[site]]
-        if (
-            frame.valid[site]
-            and np.isfinite(origin).all()
-            and np.isfinite(frame.orientation[site]).all()
-        ):
-            matrix = rotations.to_matrix(frame.orientation[site])
+    worn = list(zip(SITE_JOINTS, frame.orientation, frame.valid, strict=True))
+    if frame.extra is not None:
+        joints = [SITE[site].index for site in frame.extra.sites]
+        worn += zip(joints, frame.extra.orientation, frame.extra.valid, strict=True)
+    for joint, orientation, valid in worn:
+        origin = body.positions[joint]
+        if valid and np.isfinite(origin).all() and np.isfinite(orientation).all():
+            matrix = rotations.to_matrix(orientation)
             for axis in range(3):
                 points += [origin, origin + 0.15 * matrix[:, axis]]
                 colours += [_AXES[axis]] * 2

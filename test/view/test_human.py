@@ -2,13 +2,15 @@
 every reader.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pallas_ros.body import rotations
-from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.frames import BodyFrame, ExtraFrame, ImuFrame
 from pallas_ros.body.kinematics import forward_kinematics, to_global
 from pallas_ros.body.names import JOINTS, WORLD_FRAME
 from pallas_ros.body.skeleton import Skeleton
@@ -118,6 +120,24 @@ def test_what_must_not_be_used_is_not_drawn() -> None:
     assert len(part.points) == 38
     assert np.isfinite(part.points).all()
     assert len(scene.ellipsoids(body(valid=valid, positions=positions))) == 20
+
+
+def test_the_axes_of_worn_sensors_are_drawn_where_their_bones_are() -> None:
+    at_rest = np.tile(rotations.IDENTITY, (4, 1))
+    extra = ExtraFrame(
+        ("left_shin", "right_shin"),
+        at_rest[:2],
+        np.zeros((2, 3)),
+        np.array([True, False]),
+        np.zeros(2),
+    )
+    frame = ImuFrame(
+        1, at_rest, np.zeros((4, 3)), np.ones(4, dtype=bool), np.zeros(4), np.zeros(4), 1
+    )
+    assert len(scene.imu_axes(frame, body()).points) == 4 * 6
+    with_shins = scene.imu_axes(replace(frame, extra=extra), body())
+    assert len(with_shins.points) == 5 * 6
+    np.testing.assert_array_equal(with_shins.points[-6], body().positions[JOINTS.index("left_knee")])
 
 
 def test_world_frame_is_the_root() -> None:
