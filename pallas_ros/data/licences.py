@@ -1,12 +1,21 @@
 """Under which licence weights may be used, by the motion packs they were trained on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 PERMISSIVE_PACKS = ("cmu_actions", "cmu_full")
 """Packs that are free for any use, products included."""
 PERMISSIVE = "Apache-2.0 (trained on the CMU Graphics Lab Motion Capture Database alone)"
 NON_COMMERCIAL = "CC BY-NC 4.0 (trained on the Bandai-Namco Research Motiondataset)"
 UNKNOWN = "that of the training data"
+
+
+def licence_in(document: Mapping[str, Any]) -> str:
+    """The licence that the metadata of weights state, or that follows from what they were trained
+    on; weights of before packs could be named were trained on all of them.
+    """
+    packs = document.get("training", {}).get("packs", ["bandai_namco"])
+    return str(document.get("licence") or licence_of(packs))
 
 
 def licence_of(packs: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import EXTRA_SITES, JOINTS, MODEL_GRAVITY, MODEL_RATE_HZ, SITES
-from pallas_ros.data.licences import licence_of
+from pallas_ros.data.licences import licence_in
 from pallas_ros.data.virtual_imu import EXTRA_INPUTS
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.weights import weights_metadata
@@ -112,8 +112,6 @@ def export(
 
     model = load_model(weights)
     document = json.loads(weights_metadata(weights)["pallas"])
-    # weights of before packs could be named were trained on all of them
-    packs = document.get("training", {}).get("packs", ["bandai_namco"])
     metadata: dict[str, Any] = {
         "kind": "pallas",
         "rate_hz": int(MODEL_RATE_HZ),
@@ -125,7 +123,7 @@ def export(
             "height_m": 1.75,
             "acceleration_lag_frames": 2,
         },
-        "licence": document.get("licence", licence_of(packs)),
+        "licence": licence_in(document),
         "git": git,
         "created": date.today().isoformat(),
     }

@@ -1,6 +1,12 @@
 """The licence that weights carry."""
 
-from pallas_ros.data.licences import NON_COMMERCIAL, PERMISSIVE, UNKNOWN, licence_of
+from pallas_ros.data.licences import (
+    NON_COMMERCIAL,
+    PERMISSIVE,
+    UNKNOWN,
+    licence_in,
+    licence_of,
+)
 
 
 def test_the_strictest_pack_decides() -> None:
@@ -8,3 +14,9 @@ def test_the_strictest_pack_decides() -> None:
     assert licence_of(["cmu_full", "bandai_namco"]) == NON_COMMERCIAL
     assert licence_of(["cmu_full", "folder"]) == UNKNOWN
     assert licence_of([]) == UNKNOWN
+
+
+def test_weights_carry_the_licence_of_what_they_were_trained_on() -> None:
+    assert licence_in({"licence": "of my own data"}) == "of my own data"
+    assert licence_in({"training": {"packs": ["cmu_full"]}}) == PERMISSIVE
+    assert licence_in({"training": {"frames": 144}}) == NON_COMMERCIAL

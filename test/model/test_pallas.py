@@ -14,7 +14,6 @@ from pallas_ros.body import kinematics  # noqa: E402
 from pallas_ros.body import rotations as np_rotations  # noqa: E402
 from pallas_ros.body.errors import PallasError  # noqa: E402
 from pallas_ros.body.skeleton import Skeleton  # noqa: E402
-from pallas_ros.data.licences import NON_COMMERCIAL, PERMISSIVE  # noqa: E402
 from pallas_ros.data.virtual_imu import joint_positions  # noqa: E402
 from pallas_ros.model import rotations  # noqa: E402
 from pallas_ros.model.gru import GruConfig, GruPallas  # noqa: E402
@@ -23,7 +22,6 @@ from pallas_ros.model.pallas import Pallas, PallasConfig, measured_pose  # noqa:
 from pallas_ros.model.solver import InvertibleSolver  # noqa: E402
 from pallas_ros.model.step import export, load_model  # noqa: E402
 from pallas_ros.runtime import open_stream  # noqa: E402
-from pallas_ros.runtime.model_file import ModelFile  # noqa: E402
 from pallas_ros.train.pallas import save_model  # noqa: E402
 
 SMALL = PallasConfig(
@@ -168,10 +166,11 @@ def test_latents_choose_other_legs_and_leave_the_upper_body(released: Path) -> N
 
 
 def test_onnx_step_equals_the_network(tmp_path: Path) -> None:
-    save_model(shaken(SMALL), tmp_path / "m.safetensors", {})
+    save_model(shaken(SMALL), tmp_path / "m.safetensors", {"licence": "of my own data"})
     stream = open_stream(
         export(tmp_path / "m.safetensors", tmp_path / "m.onnx"), backend="onnxruntime"
     )
+    assert stream.metadata["licence"] == "of my own data"
     imu = sensors(1, 25)
     with torch.no_grad():
         expected = load_model(tmp_path / "m.safetensors")(imu).positions[0].numpy()
@@ -184,18 +183,6 @@ def test_onnx_step_equals_the_network(tmp_path: Path) -> None:
             expected[t],
             atol=1e-4,
         )
-
-
-def test_the_exported_model_carries_the_licence_of_its_weights(tmp_path: Path) -> None:
-    network = shaken(SMALL)
-    for said, expected in (
-        ({"licence": "of my own data"}, "of my own data"),
-        ({"training": {"packs": ["cmu_full"]}}, PERMISSIVE),
-        ({}, NON_COMMERCIAL),  # weights of before packs could be named
-    ):
-        weights = save_model(network, tmp_path / "m.safetensors", said)
-        exported = ModelFile.load(export(weights, tmp_path / "m.onnx"))
-        assert exported.metadata["licence"] == expected
 
 
 def test_bad_weights_are_named(tmp_path: Path) -> None:

@@ -137,7 +137,8 @@ def test_the_axes_of_worn_sensors_are_drawn_where_their_bones_are() -> None:
     assert len(scene.imu_axes(frame, body()).points) == 4 * 6
     with_shins = scene.imu_axes(replace(frame, extra=extra), body())
     assert len(with_shins.points) == 5 * 6
-    np.testing.assert_array_equal(with_shins.points[-6], body().positions[JOINTS.index("left_knee")])
+    knee = body().positions[JOINTS.index("left_knee")]
+    np.testing.assert_array_equal(with_shins.points[-6], knee)
 
 
 def test_world_frame_is_the_root() -> None:
