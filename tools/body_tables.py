@@ -112,7 +112,8 @@ def goals(figures: Figures) -> str:
 
 def segments(figures: Figures) -> str:
     """Mean angle by segment, one column a case."""
-    prefix, suffix = "angle_", "_deg"
+    prefix = "angle_"
+    suffix = "_deg"
     metrics = [m for n, c, m in figures if (n, c) == ("pallas", "unseen_subjects")]
     joints = [m for m in metrics if m.startswith(prefix) and m != "angle_deg"]
     cases = [c for c in CASES if ("pallas", c, "angle_deg") in figures]
