@@ -1,5 +1,6 @@
 """Brings what a pose estimator publishes to `/pose/body`."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from pallas.msg import BodyPose
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
+from hpstm_ros.smoothing import zed
 from hpstm_ros.smoothing.adapters import (
     Placement,
     PoseAdapter,
@@ -22,8 +24,13 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import TOPIC_POSE_BODY, WORLD_FRAME
 from pallas_ros.messages.decode import body_from_msg, from_stamp
 from pallas_ros.messages.encode import body_to_msg
+from pallas_ros.ros.matching import unheard
 from pallas_ros.ros.node import Health, PallasNode
-from pallas_ros.ros.qos import LATCHED, STREAM
+from pallas_ros.ros.qos import ANY_OFFER, LATCHED, STREAM
+
+_LOOK_S = 2.0
+_Found = tuple[str, str, NDArray[np.float64], NDArray[np.float64] | None]
+"""Pose format, id, points (n, 3) and their confidence (n,) of a body."""
 
 
 class PoseAdapterNode(PallasNode):
@@ -31,7 +38,7 @@ class PoseAdapterNode(PallasNode):
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/pose_adapter.yaml`."""
-        self._refused = ""
+        self._refused = self._unheard = ""
         super().__init__("pose_adapter", **kwargs)
 
     def configure(self) -> None:
@@ -39,21 +46,39 @@ class PoseAdapterNode(PallasNode):
         s = self.settings
         self._tree = TransformTree()
         self._camera = Placement.from_xyz_rpy(s["camera"]) if s["camera"] else None
-        self._adapter = PoseAdapter(load_format(s["format"]), s["axes"], s["units"])
+        names = [*zed.FORMATS.values()] if s["message"] == "zed_objects" else [s["format"]]
+        self._adapters = {
+            name: PoseAdapter(load_format(name), s["axes"], s["units"]) for name in names
+        }
         self._publisher = self.advertise(BodyPose, TOPIC_POSE_BODY)
         self.subscribe(TFMessage, "/tf_static", self._on_transforms, LATCHED)
         self.subscribe(TFMessage, "/tf", self._on_transforms, STREAM)
         kinds = {
-            "pose_array": (PoseArray, self._on_poses),
-            "marker_array": (MarkerArray, self._on_markers),
-            "body_pose": (BodyPose, self._on_body),
+            "pose_array": (lambda: PoseArray, self._on_poses),
+            "marker_array": (lambda: MarkerArray, self._on_markers),
+            "body_pose": (lambda: BodyPose, self._on_body),
+            "zed_objects": (zed.message_type, self._on_objects),
         }
         kind, callback = kinds[s["message"]]
-        self.subscribe(kind, s["input_topic"], callback)
+        message = kind()
+        package = message.__module__.partition(".")[0]
+        self._type = f"{package}/msg/{message.__name__}"
+        self.subscribe(message, s["input_topic"], callback, ANY_OFFER)
+        self.every(_LOOK_S, self._look)
 
     def health(self) -> Health:
         """What was refused last."""
-        return Health(1 if self._refused else 0, self._refused, {"format": self._adapter.form.name})
+        formats = ", ".join(self._adapters)
+        wrong = self._unheard or self._refused
+        return Health(1 if wrong else 0, wrong, {"format": formats})
+
+    def _look(self) -> None:
+        """Report an estimator whose messages are of another type."""
+        topic = self.settings["input_topic"]
+        publishers = self.get_publishers_info_by_topic(topic)
+        self._unheard = unheard(topic, publishers, self._type, (ANY_OFFER,))
+        if self._unheard:
+            self.say(f"{self._unheard}: set 'message' to what the estimator publishes")
 
     def _placement(self, frame: str) -> Placement:
         return self._camera or self._tree.find(frame, WORLD_FRAME)
@@ -76,17 +101,30 @@ class PoseAdapterNode(PallasNode):
         points = np.array(
             [(p.position.x, p.position.y, p.position.z) for p in message.poses]
         ).reshape(-1, 3)
-        self._convert(points, message.header, self.settings["body_id"], None)
+        form, body_id = self.settings["format"], self.settings["body_id"]
+        self._convert(message.header, [(form, body_id, points, None)])
 
     def _on_markers(self, message: MarkerArray) -> None:
         shown = [m for m in message.markers if m.action == Marker.ADD]
         places = [
             (m.ns, m.id, (m.pose.position.x, m.pose.position.y, m.pose.position.z)) for m in shown
         ]
-        for body_id, points in split_markers(
-            places, self._adapter.form, self.settings["body_id"]
-        ).items():
-            self._convert(points, shown[0].header, body_id, None)
+        name = self.settings["format"]
+        form = self._adapters[name].form
+        bodies = split_markers(places, form, self.settings["body_id"])
+        if shown:
+            found = ((name, body_id, points, None) for body_id, points in bodies.items())
+            self._convert(shown[0].header, found)
+
+    def _on_objects(self, message: Any) -> None:
+        people = zed.people(message, self.settings["body_id"])
+        self._convert(
+            message.header,
+            (
+                (person.format, person.body_id, person.points, person.confidence)
+                for person in people
+            ),
+        )
 
     def _on_body(self, message: BodyPose) -> None:
         self._publisher.publish(
@@ -95,23 +133,18 @@ class PoseAdapterNode(PallasNode):
             )
         )
 
-    def _convert(
-        self,
-        points: NDArray[np.float64],
-        header: Any,
-        body_id: str,
-        confidence: NDArray[np.float64] | None,
-    ) -> None:
-        try:
-            body = self._adapter.body(
-                points,
-                self._placement(header.frame_id),
-                from_stamp(header.stamp),
-                body_id,
-                confidence,
-            )
-        except PallasError as error:
-            self._refused = f"body '{body_id}' refused: {error}"
-            raise PallasError(self._refused) from None
-        self._refused = ""
-        self._publisher.publish(body_to_msg(body))
+    def _convert(self, header: Any, found: Iterable[_Found]) -> None:
+        """Publish the bodies of a message; one that is refused keeps none of the others back."""
+        refused = ""
+        for form, body_id, points, confidence in found:
+            try:
+                placement, stamp = self._placement(header.frame_id), from_stamp(header.stamp)
+                adapter = self._adapters[form]
+                body = adapter.body(points, placement, stamp, body_id, confidence)
+            except PallasError as error:
+                refused = f"body '{body_id[:40]}' refused: {error}"
+                continue
+            self._publisher.publish(body_to_msg(body))
+        self._refused = refused
+        if refused:
+            raise PallasError(refused)

@@ -220,7 +220,7 @@ class RetargetNode(PallasNode):
         supervisor = self._arm.supervisor
         level = {"STOPPED": 2, "HOLDING": 1}.get(supervisor.state.name, 0)
         foreign = self._intake.flooded + self._intake.unexpected
-        summary = f"{supervisor.state.name.lower()}: {supervisor.reason}"
+        summary = f"{supervisor.state.name.lower()}: {supervisor.in_words(self.now())}"
         if foreign > self._foreign:
             level = max(level, 1)
             summary += f"; {foreign - self._foreign} bodies of unexpected or flooding publishers"

@@ -245,6 +245,13 @@ class Supervisor:
             ahead = f"{(stamp - now) / _NS:.2f} s ahead of this clock"
             self._aged = (now, f"bodies are refused because their stamps are {ahead}")
 
+    def in_words(self, now: int) -> str:
+        """Why the arm is in its state; while it is disengaged also why bodies that arrive are refused."""
+        aged, text = self._aged
+        if self._engaged() or now - aged > self.settings.body_timeout * _NS:
+            return self.reason
+        return f"{self.reason}; {text}"
+
     def _is_operator(self, name: str) -> bool:
         return not self._engaged() or self.operator is None or name == self.operator
 
@@ -679,7 +686,7 @@ class Supervisor:
             send=index < plan.end
             or self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED),
             state=self.state,
-            reason=self.reason,
+            reason=self.in_words(self._now),
             limited_by=limited,
             speed_scale=scale,
             tip_speed=self._guard.tip_speed(q, dq) if self._guard is not None else math.nan,
@@ -704,7 +711,7 @@ class Supervisor:
             [],
             False,
             self.state,
-            self.reason,
+            self.in_words(now),
             (),
             0.0,
             math.nan,

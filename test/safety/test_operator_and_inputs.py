@@ -205,6 +205,21 @@ def test_a_dead_mans_switch_that_is_released_outweighs_one_that_is_pressed() -> 
     assert rig.supervisor.flags(rig.now)[1]
 
 
+def test_a_late_camera_is_named_while_the_arm_is_disengaged_too() -> None:
+    rig = Crowd()
+    rig.people = {}
+    for _ in range(30):
+        stamp = rig.now + rig.period
+        assert not rig.supervisor.goal(stamp, stamp - round(0.62 * NS), np.zeros(N), 1.0)
+        rig.step()
+    assert rig.state is S.DISENGAGED
+    assert rig.command.reason == (
+        "not engaged yet; bodies are refused because they are 0.62 s old (at most 0.5 s)"
+    )
+    rig.step(100)  # the camera is gone: its lateness is no longer the reason
+    assert rig.command.reason == "not engaged yet"
+
+
 def test_a_connection_that_is_wrong_holds_the_arm() -> None:
     rig = Rig()
     rig.step(20)

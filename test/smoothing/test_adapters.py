@@ -29,6 +29,8 @@ POINTS = {
     "human36m_17": 17,
     "smpl_24": 24,
     "azure_kinect_32": 32,
+    "zed_18": 18,
+    "zed_34": 34,
     "zed_38": 38,
 }
 HERE = Placement(np.eye(3), np.zeros(3))

@@ -18,6 +18,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Point, Pose, PoseArray, TransformStamped
 from pallas.msg import BodyPose
+from rclpy.context import Context
 from rclpy.parameter import Parameter
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
@@ -26,11 +27,12 @@ from hpstm_ros.nodes.hpstm import HpstmNode
 from hpstm_ros.nodes.pose_adapter import PoseAdapterNode
 from hpstm_ros.smoothing.adapters import AXES, PoseFormat, load_format
 from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINT_INDEX
 from pallas_ros.messages.decode import body_from_msg
 from pallas_ros.messages.encode import to_stamp
-from pallas_ros.ros.qos import LATCHED
+from pallas_ros.ros.qos import ANY_OFFER, LATCHED
 from pallas_ros.ros.run import make_executor
 
 F64 = NDArray[np.float64]
@@ -172,10 +174,13 @@ def test_an_estimators_poses_become_a_smooth_body_in_odom(
     ]
     for k in range(40, count - lookahead + 1):
         body = by_frame[k]
+        if any("carried on" in remark for remark in body.remarks):
+            continue  # a busy machine brought it late
         assert body.covariance is not None and (np.linalg.eigvalsh(body.covariance) > 0).all()
         assert body.newest_input >= body.stamp
         errors["smooth"].append(np.linalg.norm(body.positions - walk[k], axis=-1)[seen])
         errors["raw"].append(np.linalg.norm(noisy[k] - walk[k], axis=-1)[seen])
+    assert len(errors["smooth"]) >= 20
     assert np.mean(errors["smooth"]) < 0.8 * np.mean(errors["raw"])
 
 
@@ -193,6 +198,46 @@ def test_a_person_four_metres_tall_is_refused_in_words_and_the_next_one_taken(
     graph.until(lambda: graph.raw[-1].stamp == start + round(3 * FRAME_NS))
     stamps = {body.stamp for body in graph.raw}
     assert not stamps & {start + round(FRAME_NS), start + round(2 * FRAME_NS)}
+
+
+def test_one_person_who_is_refused_keeps_nobody_else_back(graph: Graph, walk: F64) -> None:
+    graph.add(PoseAdapterNode, message="marker_array", input_topic="/markers", axes="optical")
+    form = load_format("coco_17")
+
+    def both() -> None:
+        message = MarkerArray()
+        for name, factor in (("giant", 3.0), ("ben", 1.0)):
+            for index, (x, y, z) in enumerate(factor * seen_by_camera(form, walk[0])):
+                marker = Marker(ns=name, id=index, action=Marker.ADD)
+                marker.header.frame_id = "camera"
+                marker.header.stamp = graph.peer.get_clock().now().to_msg()
+                marker.pose.position = Point(x=float(x), y=float(y), z=float(z))
+                message.markers.append(marker)
+        graph.markers.publish(message)
+
+    graph.until(lambda: graph.raw and any("'giant' refused" in said for said in graph.said), both)
+    assert {body.body_id for body in graph.raw} == {"ben"}
+
+
+def test_a_best_effort_estimator_is_heard_and_one_of_another_type_is_named(
+    graph: Graph, walk: F64
+) -> None:
+    graph.add(PoseAdapterNode, axes="optical")
+    still = seen_by_camera(load_format("coco_17"), walk[0])
+    graph.poses = graph.peer.create_publisher(PoseArray, "/pose_estimator/poses", ANY_OFFER)
+    connect(graph, still)
+    elsewhere = Context()  # in one participant a topic has one type
+    elsewhere.init()
+    stranger = rclpy.create_node("stranger", context=elsewhere)
+    stranger.create_publisher(MarkerArray, "/pose_estimator/poses", 10)
+    graph.until(lambda: any("visualization_msgs/msg/MarkerArray" in said for said in graph.said))
+    stranger.destroy_node()
+    elsewhere.try_shutdown()
+
+
+def test_a_zed_without_its_messages_is_one_sentence(graph: Graph) -> None:
+    with pytest.raises(PallasError, match="zed_msgs is not installed"):
+        graph.add(PoseAdapterNode, message="zed_objects")
 
 
 def test_tracked_ids_of_markers_are_kept_and_each_body_has_its_own_stream(

@@ -1,0 +1,97 @@
+"""People in a ZED camera's own message, ``ObjectsStamped``: which of its points are whose, in which body format.
+
+The message is read by its fields, so nothing here needs the package ``zed_msgs``.
+"""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pallas_ros.body.errors import PallasError
+
+F64 = NDArray[np.float64]
+
+FORMATS: Final = {0: "zed_18", 1: "zed_34", 2: "zed_38"}
+"""``body_format`` of an object -> the pose format (`config/adapters`)."""
+_POINTS: Final = {0: 18, 1: 34, 2: 38}
+_PACKAGES: Final = ("zed_msgs", "zed_interfaces")
+"""Where the message is; the second is the older name."""
+_TRACKED = 1
+_MOST_SURE = 100.0
+
+
+@dataclass(frozen=True, eq=False)
+class ZedPerson:
+    """One person.
+
+    Attributes:
+        body_id: the camera's id of the person.
+        format: of the points, a name of `FORMATS`.
+        points: (n, 3) m in the frame of the message's header, NaN where not seen.
+        confidence: (n,) 0 to 1.
+    """
+
+    body_id: str
+    format: str
+    points: F64
+    confidence: F64
+
+
+def message_type() -> type[Any]:
+    """The class ``ObjectsStamped``.
+
+    Raises:
+        PallasError: neither of the packages that define it is installed.
+    """
+    for package in _PACKAGES:
+        try:
+            return importlib.import_module(f"{package}.msg").ObjectsStamped  # type: ignore[no-any-return]
+        except (ImportError, AttributeError):
+            continue
+    raise PallasError(
+        "the package zed_msgs is not installed, which defines what a ZED camera publishes: install "
+        "ros-<distro>-zed-msgs (or build zed-ros2-interfaces) and source it, or choose another 'message'"
+    )
+
+
+def people(message: Any, body_id: str) -> list[ZedPerson]:
+    """The people in a message that the camera sees at present.
+
+    A person whom the camera only predicts (searching) or has given up is left out: what it then
+    reports was not measured.
+
+    Args:
+        message: ``ObjectsStamped``.
+        body_id: of a person for whom tracking is off, so that the camera gives no id.
+
+    Raises:
+        PallasError: a skeleton is in a format that is not known.
+    """
+    return [
+        _person(found, body_id)
+        for found in message.objects
+        if found.skeleton_available
+        and not (found.tracking_available and found.tracking_state != _TRACKED)
+    ]
+
+
+def _person(found: Any, body_id: str) -> ZedPerson:
+    kind = int(found.body_format)
+    if kind not in FORMATS:
+        raise PallasError(
+            f"the camera sends body format {kind}, which has no adapter: set its 'body_format' to "
+            "BODY_18, BODY_34 or BODY_38"
+        )
+    count = _POINTS[kind]
+    points = np.array([point.kp for point in found.skeleton_3d.keypoints[:count]], dtype=np.float64)
+    sure = np.array(found.skeleton_keypoint_confidence[:count], dtype=np.float64) / _MOST_SURE
+    tracked = found.tracking_available and int(found.label_id) >= 0
+    return ZedPerson(
+        body_id=str(int(found.label_id)) if tracked else body_id,
+        format=FORMATS[kind],
+        points=points.reshape(-1, 3),
+        confidence=np.clip(np.nan_to_num(sure, nan=0.0, posinf=0.0), 0.0, 1.0),
+    )
