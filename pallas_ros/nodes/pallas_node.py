@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from pallas.msg import BodyPose
 from pallas.msg import ImuFrame as ImuFrameMsg
 from pallas.srv import Calibrate, ResetHeading
+from rclpy.serialization import deserialize_message
 from rclpy.task import Future
 from sensor_msgs.msg import Imu
 from std_msgs.msg import String
@@ -34,11 +35,16 @@ from pallas_ros.messages.decode import imu_from_msg, sensors_from_msg
 from pallas_ros.messages.encode import imu_frame_to_msg
 from pallas_ros.messages.wire import body_to_bytes
 from pallas_ros.pipeline import Pipeline, PipelineSettings
+from pallas_ros.ros.intake import Intake, RateLimit
+from pallas_ros.ros.matching import unheard
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, REPLAYED, SENSOR
 from pallas_ros.runtime.realtime import Deadline
 
 LOOK_S = 0.25
+_EVERY_LOOK = 8
+"""Of the looks, one in so many asks whether what is published can be heard."""
+_IMU = "sensor_msgs/msg/Imu"
 LATE_FRAMES = 3
 """So far behind the newest sample, beyond `max_wait_s`, a frame is left out: nobody moves an arm by
 it any more.
@@ -76,20 +82,34 @@ class PallasBodyNode(PallasNode):
         self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
         self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
         self._published = ""
+        self._looks, self._unheard = 0, ""
+        self._flooded: dict[str, int] = {}
+        self._intakes = {} if self._replayed else self._limits()
         for site, topic in self._imu_topics.items():
             self.subscribe(
-                Imu, topic, partial(self._on_imu, site), REPLAYED if self._replayed else SENSOR
+                Imu,
+                topic,
+                partial(self._on_imu, site),
+                REPLAYED if self._replayed else SENSOR,
+                raw=True,
+                intake=self._intakes.get(topic),
             )
         self.subscribe(DiagnosticArray, TOPIC_SENSORS, self._on_sensors, LATCHED)
         self.serve(Calibrate, "~/calibrate", self._calibrate)
         self.serve(ResetHeading, "~/reset_heading", self._reset_heading)
         self.every(LOOK_S, self._look)
 
+    def _limits(self) -> dict[str, Intake]:
+        """What keeps a flood of one publisher from being read; a replay may be as fast as it likes."""
+        rate = self.settings["imu_rate_limit_hz"]
+        return {topic: Intake(RateLimit(rate)) for topic in self._imu_topics.values()}
+
     def health(self) -> Health:
         """What the pipeline remarks, and what it dropped."""
         if self._pipeline is None:
             return Health()
-        remarks = self._pipeline.remarks()
+        flooded = {f"{topic}: over the rate limit": i.flooded for topic, i in self._intakes.items()}
+        remarks = [*([self._unheard] if self._unheard else []), *self._pipeline.remarks()]
         summary = "calibrated" if self._pipeline.calibration is not None else "not calibrated"
         watch = {
             "steps over the deadline": self._watch.overruns,
@@ -101,7 +121,7 @@ class PallasBodyNode(PallasNode):
         return Health(
             level,
             "; ".join(remarks) or summary,
-            self._pipeline.dropped() | watch,
+            self._pipeline.dropped() | watch | flooded,
         )
 
     def _on_sensors(self, message: DiagnosticArray) -> None:
@@ -110,9 +130,9 @@ class PallasBodyNode(PallasNode):
         if self._pipeline.foreign:
             self.say(self._pipeline.foreign)
 
-    def _on_imu(self, site: str, message: Imu) -> None:
+    def _on_imu(self, site: str, data: bytes) -> None:
         assert self._pipeline is not None
-        samples = self._read(site, message)
+        samples = self._read(site, data)
         for (
             other,
             topic,
@@ -138,13 +158,13 @@ class PallasBodyNode(PallasNode):
                     self._imu_frames.publish(imu_frame_to_msg(frame))
             self._frames.clear()
 
-    def _read(self, site: str, message: Imu) -> list[tuple[str, ImuSample]]:
+    def _read(self, site: str, data: bytes) -> list[tuple[str, ImuSample]]:
         """The sample of a message, or none where it carries no acceleration: that is counted like
         every other mistake.
         """
         assert self._pipeline is not None
         try:
-            return [(site, imu_from_msg(message))]
+            return [(site, imu_from_msg(deserialize_message(data, Imu)))]
         except PallasError:
             self._pipeline.intake.unreadable(site)
             return []
@@ -163,6 +183,7 @@ class PallasBodyNode(PallasNode):
     def _look(self) -> None:
         """Say what is found, what is waited for, and what has taken too long."""
         assert self._pipeline is not None
+        self._look_at_publishers()
         found = self._pipeline.calibration
         if (
             found is not None
@@ -180,6 +201,29 @@ class PallasBodyNode(PallasNode):
             problem = self._pipeline.what_hinders() or "no sample came"
             self._pipeline.calibrate(None if found is not None else self._pipeline.calibrator)
             self._sought.set_result(PallasError(f"no calibration in time: {problem}"))
+
+    def _look_at_publishers(self) -> None:
+        """Report sensors whose messages are of a type that is not heard, and floods."""
+        self._looks += 1
+        if self._looks % _EVERY_LOOK:
+            return
+        qos = (REPLAYED if self._replayed else SENSOR,)
+        found = (
+            unheard(topic, self.get_publishers_info_by_topic(topic), _IMU, qos)
+            for topic in self._imu_topics.values()
+        )
+        self._unheard = next(filter(None, found), "")
+        if self._unheard:
+            self.say(self._unheard)
+        for topic, intake in self._intakes.items():
+            if intake.flooded > self._flooded.get(topic, 0):
+                self._flooded[topic] = intake.flooded
+                rate = self.settings["imu_rate_limit_hz"]
+                self.say(
+                    f"{topic}: a publisher sends more than {rate:g} messages a second; those beyond "
+                    f"are refused ({intake.flooded} so far)",
+                    key=f"flood {topic}",
+                )
 
     def _out_of_patience(self) -> bool:
         waited = self.now() - self._asked

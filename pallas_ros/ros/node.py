@@ -89,7 +89,7 @@ class PallasNode(DescribedNode):
         self._entities: list[Any] = []
         self._counts: dict[str, int] = {}
         self._tallies: dict[str, Tally] = {}
-        self._topics: dict[str, Subscription[Any]] = {}
+        self._topics: dict[str, tuple[Subscription[Any], Callable[[Any, Any], str | None]]] = {}
         self._periodics: dict[Timer, Periodic] = {}
         self._last_said: dict[str, float] = {}
         self._last_error = ""
@@ -229,7 +229,7 @@ class PallasNode(DescribedNode):
         subscription: Subscription[Any] = self.create_subscription(kind, topic, take, qos, raw=raw)
         if hasattr(Subscription, "CallbackType"):  # Humble's rclpy gives no information
             subscription._callback_type = Subscription.CallbackType.WithMessageInfo
-        self._topics[topic] = subscription
+        self._topics[topic] = subscription, admitted
         self._entities.append(subscription)
         return subscription
 
@@ -239,9 +239,10 @@ class PallasNode(DescribedNode):
         rclpy 9.1's EventsExecutor takes one message for each event and loses events in a burst:
         what it then leaves unread would make every later message late by as much, for ever.
         """
-        for message, _ in self._pending(self._topics[topic]):
-            self._count(topic, message)
-            yield message
+        subscription, admitted = self._topics[topic]
+        for message, info in self._pending(subscription):
+            if admitted(message, info) is not None:
+                yield message
 
     def _pending(self, subscription: Subscription[Any]) -> Iterator[tuple[Any, Any]]:
         for _ in range(subscription.qos_profile.depth):

@@ -19,6 +19,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.run import make_executor, node_class
 
@@ -295,3 +296,24 @@ def test_timers_run_in_a_node_that_gets_more_messages_than_it_can_work_off(world
         assert time.monotonic() < end, f"{node.ticks} ticks, {node.heard} messages"
         world.executor.spin_once(timeout_sec=0.02)
     assert node.heard > 30
+
+
+def test_what_is_refused_by_its_publisher_is_not_pending_either(world: World) -> None:
+    """A node that takes what has come in on all its topics takes no flood that way."""
+    node = world.add()
+    node.bring("configure")
+    taken: list[str] = []
+    limit = Intake(RateLimit(1.0))
+
+    def take(message: String) -> None:
+        taken.append(message.data)
+        taken.extend(later.data for later in node.pending("/flood"))
+
+    node.subscribe(String, "/flood", take, intake=limit)
+    node.bring("activate")
+    talk = world.peer.create_publisher(String, "/flood", 10)
+    world.until(lambda: taken, lambda: talk.publish(String(data="first")))
+    for number in range(8):
+        talk.publish(String(data=str(number)))
+    world.until(lambda: limit.flooded >= 6)
+    assert len(taken) < 8
