@@ -246,7 +246,7 @@ class Supervisor:
             self._aged = (now, f"bodies are refused because their stamps are {ahead}")
 
     def in_words(self, now: int) -> str:
-        """Why the arm is in its state; while it is disengaged also why bodies that arrive are refused."""
+        """Why the arm is in its state; while it is disengaged also why bodies are refused."""
         aged, text = self._aged
         if self._engaged() or now - aged > self.settings.body_timeout * _NS:
             return self.reason

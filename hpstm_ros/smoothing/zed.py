@@ -1,4 +1,4 @@
-"""People in a ZED camera's own message, ``ObjectsStamped``: which of its points are whose, in which body format.
+"""People in a ZED camera's own message, ``ObjectsStamped``: whose points, in which body format.
 
 The message is read by its fields, so nothing here needs the package ``zed_msgs``.
 """
@@ -53,7 +53,8 @@ def message_type() -> type[Any]:
             continue
     raise PallasError(
         "the package zed_msgs is not installed, which defines what a ZED camera publishes: install "
-        "ros-<distro>-zed-msgs (or build zed-ros2-interfaces) and source it, or choose another 'message'"
+        "ros-<distro>-zed-msgs (or build zed-ros2-interfaces) and source it, or choose another "
+        "'message'"
     )
 
 

@@ -17,6 +17,9 @@ from pallas_ros.motion_files import Overrides, bvh, read_motion, smpl
 from pallas_ros.motion_files.body import to_motion
 from pallas_ros.motion_files.reading import suffixes
 
+FILES = "files"
+"""The pack that clips of a folder of motion files are counted to."""
+
 
 def read_bvh(path: str | Path, metres: float | None = None) -> Motion:
     """A BVH file as motion of the body at 60 Hz, with its foot contacts.
@@ -84,5 +87,5 @@ def read_folder(folder: str | Path, overrides: Overrides | None = None) -> list[
         clip = body_motion(
             motion.rotations, motion.positions[:, 0], motion.fps, _leg(motion.positions)
         )
-        clips.append(PackClip("files", str(path.relative_to(folder)), path.parent.name, "", clip))
+        clips.append(PackClip(FILES, str(path.relative_to(folder)), path.parent.name, "", clip))
     return clips

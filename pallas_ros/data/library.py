@@ -17,7 +17,7 @@ from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.body.resources import cache_folder
 from pallas_ros.body.skeleton import Skeleton
-from pallas_ros.data.files import read_folder
+from pallas_ros.data.files import FILES, read_folder
 from pallas_ros.data.packs import ALIGNMENT, PACKS, PackClip, import_packs
 from pallas_ros.data.splits import DEVELOPMENT_CONTENTS, SPLITS, split_of
 from pallas_ros.motion_files import Overrides
@@ -59,6 +59,11 @@ class MotionLibrary:
     rotations: NDArray[np.int16]
     root: NDArray[np.float32]
     contacts: NDArray[np.bool_]
+
+    @property
+    def is_of_files(self) -> bool:
+        """Whether the clips are a folder's motion files, and not those of packs."""
+        return all(clip.pack == FILES for clip in self.clips)
 
     def select(self, split: str, *, development: bool | None = None) -> list[LibraryClip]:
         """The clips of a split; ``development`` True keeps only, False drops, the contents of

@@ -100,7 +100,7 @@ class PallasBodyNode(PallasNode):
         self.every(LOOK_S, self._look)
 
     def _limits(self) -> dict[str, Intake]:
-        """What keeps a flood of one publisher from being read; a replay may be as fast as it likes."""
+        """What keeps a flood of one publisher from being read; a replay may be as fast as it is."""
         rate = self.settings["imu_rate_limit_hz"]
         return {topic: Intake(RateLimit(rate)) for topic in self._imu_topics.values()}
 
@@ -220,8 +220,8 @@ class PallasBodyNode(PallasNode):
                 self._flooded[topic] = intake.flooded
                 rate = self.settings["imu_rate_limit_hz"]
                 self.say(
-                    f"{topic}: a publisher sends more than {rate:g} messages a second; those beyond "
-                    f"are refused ({intake.flooded} so far)",
+                    f"{topic}: a publisher sends more than {rate:g} messages a second; those "
+                    f"beyond are refused ({intake.flooded} so far)",
                     key=f"flood {topic}",
                 )
 

@@ -54,7 +54,8 @@ PLAIN = AugmentationSettings(
 class TrainingConfig:
     """A configuration file: sections ``model``, ``data``, ``augmentation``, ``loss``, ``loop``.
 
-    ``packs`` and ``contents`` keep training to clips of these; empty: all.
+    ``packs`` and ``contents`` keep training to clips of these; empty: all. A folder of motion
+    files has no packs.
     ``deviation_margin`` multiplies the standard deviations of the released weights; 0: by what
     validation subjects ask for (`calibrate`).
     """
@@ -220,7 +221,8 @@ def train(
     # Development contents are always judged apart; they are trained on only where the configuration
     # says so.
     clips = library.require("train", development=None if config.development else False)
-    clips = _of("pack", config.packs, _of("content", config.contents, clips))
+    packs = () if library.is_of_files else config.packs
+    clips = _of("pack", packs, _of("content", config.contents, clips))
     sampler = SequenceSampler(
         library,
         clips,

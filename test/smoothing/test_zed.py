@@ -1,4 +1,4 @@
-"""ZED's own message: people, formats and confidences as the camera says; what it does not measure is left out."""
+"""ZED's own message: people, formats and confidences as the camera reports them."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -19,7 +19,7 @@ KINDS = {0: "zed_18", 1: "zed_34", 2: "zed_38"}
 
 
 def someone(kind: int = 2, number: int = 7, shift: float = 0.0, **changes: Any) -> SimpleNamespace:
-    """An object as zed_msgs/Object has it: 70 keypoints, those of the format first, the others 0."""
+    """An object as zed_msgs/Object has it: 70 keypoints, those of the format first."""
     form = load_format(KINDS.get(kind, "zed_38"))
     points = np.full((len(form.points), 3), np.nan)
     for joint in np.argsort((form.weights > 0).sum(1))[::-1]:
