@@ -1,6 +1,6 @@
 """Brings what a pose estimator publishes to `/pose/body`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class PoseAdapterNode(PallasNode):
         self._publisher = self.advertise(BodyPose, TOPIC_POSE_BODY)
         self.subscribe(TFMessage, "/tf_static", self._on_transforms, LATCHED)
         self.subscribe(TFMessage, "/tf", self._on_transforms, STREAM)
-        kinds = {
+        kinds: dict[str, tuple[Callable[[], type[Any]], Callable[[Any], None]]] = {
             "pose_array": (lambda: PoseArray, self._on_poses),
             "marker_array": (lambda: MarkerArray, self._on_markers),
             "body_pose": (lambda: BodyPose, self._on_body),
