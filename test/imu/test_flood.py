@@ -37,7 +37,8 @@ def test_a_flood_is_cut_and_a_sensor_of_another_type_is_named(ros_nodes: list[An
     steady = peer.create_publisher(Imu, "/imu/neck", SENSOR)
     stranger.create_publisher(MagneticField, "/imu/left_wrist", STREAM)
     sample = Imu()
-    sample.orientation.w, sample.linear_acceleration.z = 1.0, 9.81
+    sample.orientation.w = 1.0
+    sample.linear_acceleration.z = 9.81
 
     def until(what: Callable[[], bool], meanwhile: Callable[[], None]) -> None:
         end = monotonic() + 60
