@@ -101,8 +101,8 @@ class PoseAdapterNode(PallasNode):
         points = np.array(
             [(p.position.x, p.position.y, p.position.z) for p in message.poses]
         ).reshape(-1, 3)
-        form, body_id = self.settings["format"], self.settings["body_id"]
-        self._convert(message.header, [(form, body_id, points, None)])
+        found = (self.settings["format"], self.settings["body_id"], points, None)
+        self._convert(message.header, [found])
 
     def _on_markers(self, message: MarkerArray) -> None:
         shown = [m for m in message.markers if m.action == Marker.ADD]
@@ -138,7 +138,8 @@ class PoseAdapterNode(PallasNode):
         refused = ""
         for form, body_id, points, confidence in found:
             try:
-                placement, stamp = self._placement(header.frame_id), from_stamp(header.stamp)
+                placement = self._placement(header.frame_id)
+                stamp = from_stamp(header.stamp)
                 adapter = self._adapters[form]
                 body = adapter.body(points, placement, stamp, body_id, confidence)
             except PallasError as error:

@@ -82,7 +82,8 @@ class PallasBodyNode(PallasNode):
         self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
         self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
         self._published = ""
-        self._looks, self._unheard = 0, ""
+        self._looks = 0
+        self._unheard = ""
         self._flooded: dict[str, int] = {}
         self._intakes = {} if self._replayed else self._limits()
         for site, topic in self._imu_topics.items():
