@@ -86,6 +86,32 @@ def encode(q_world_joint: Array, p_world_pelvis: Array, contacts: Array, place: 
     )
 
 
+def seen_from(features: Array, place: Place) -> F32:
+    """Features (..., 137) of the world in the frame of a place."""
+    return _turned(features, place, inverse=True)
+
+
+def placed(features: Array, place: Place) -> F32:
+    """Features (..., 137) in the frame of a place in that of the world: undoes `seen_from`."""
+    return _turned(features, place, inverse=False)
+
+
+def _turned(features: Array, place: Place, *, inverse: bool) -> F32:
+    c, s = np.cos(place.heading), np.sin(place.heading)
+    R = np.array([[c, -s], [s, c]], dtype=np.float32)
+    origin = np.array([place.x, place.y], dtype=np.float32)
+    out = np.array(features, dtype=np.float32)
+    columns = out[..., R6D].reshape(*out.shape[:-1], 2 * len(JOINTS), 3)
+    if inverse:
+        out[..., :2] = (out[..., :2] - origin) @ R
+        columns[..., :2] = columns[..., :2] @ R
+    else:
+        out[..., :2] = out[..., :2] @ R.T + origin
+        columns[..., :2] = columns[..., :2] @ R.T
+    out[..., R6D] = columns.reshape(*out.shape[:-1], -1)
+    return out
+
+
 def matrices(features: Array) -> F64:
     """(..., 22, 3, 3) global rotation matrices in the window's frame, of features (..., 137)."""
     r6d = np.asarray(features[..., R6D], dtype=np.float64)

@@ -10,10 +10,12 @@ from hpstm_ros.generation.representation import (
     FEATURES,
     FPS,
     FRAMES,
+    ROOT,
     Place,
     encode,
     mirrored,
     place_of,
+    seen_from,
 )
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import MODEL_RATE_HZ
@@ -66,6 +68,7 @@ class MotionWindows:
         library: the motion.
         clips: those to take windows from.
         describe: gives the descriptions of a clip; none are known without it.
+        keep: keep the features of clips in memory (0.5 kB a frame), for training.
 
     Raises:
         PallasError: no clip is long enough.
@@ -76,9 +79,11 @@ class MotionWindows:
         library: MotionLibrary,
         clips: Sequence[LibraryClip],
         describe: Describe | None = None,
+        keep: bool = False,
     ) -> None:
         self.library = library
         self._describe = describe
+        self._kept: dict[int, NDArray[np.float32]] | None = {} if keep else None
         self.clips = [clip for clip in clips if clip.seconds >= SHORTEST_S]
         if not self.clips:
             raise PallasError(f"none of {len(clips)} clips lasts {SHORTEST_S} s: give longer ones")
@@ -96,7 +101,7 @@ class MotionWindows:
     def _draw(self, rng: np.random.Generator, clip: LibraryClip, mirror: float) -> Window:
         length = clip.stop - clip.start
         spare = max(length - _STRIDE * FRAMES, 0)
-        start = clip.start + int(rng.integers(spare + 1))
+        start = clip.start + _STRIDE * int(rng.integers(spare // _STRIDE + 1))
         frames = min(FRAMES, (clip.stop - start - 1) // _STRIDE + 1)
         return Window(clip, start, frames, bool(rng.random() < mirror))
 
@@ -122,12 +127,27 @@ class MotionWindows:
 
     def features(self, window: Window) -> tuple[NDArray[np.float32], Place]:
         """(T, 137) of one window, and its place in the clip's world, before any mirroring."""
-        at = slice(window.start, window.start + _STRIDE * window.frames, _STRIDE)
-        q = self.library.rotations[at].astype(np.float32) / np.float32(32767)
-        root = np.asarray(self.library.root[at])
-        place = place_of(q[0, 0], root[0])
-        out = encode(q, root, self.library.contacts[at].astype(np.float32), place)
+        first = (window.start - window.clip.start) % _STRIDE
+        if self._kept is None or first:
+            out = self._world(window.start, window.frames)
+        else:
+            start = window.clip.start
+            if start not in self._kept:
+                frames = (window.clip.stop - start - 1) // _STRIDE + 1
+                self._kept[start] = self._world(start, frames)
+            at = (window.start - start) // _STRIDE
+            out = self._kept[start][at : at + window.frames]
+        q = self.library.rotations[window.start, 0].astype(np.float64) / 32767
+        place = place_of(q, out[0, ROOT])
+        out = seen_from(out, place)
         return (mirrored(out) if window.mirrored else out), place
+
+    def _world(self, start: int, frames: int) -> NDArray[np.float32]:
+        """Features of consecutive frames of the library in the world."""
+        at = slice(start, start + _STRIDE * frames, _STRIDE)
+        q = self.library.rotations[at].astype(np.float32) / np.float32(32767)
+        contacts = self.library.contacts[at].astype(np.float32)
+        return encode(q, np.asarray(self.library.root[at]), contacts, Place())
 
     def descriptions(self, window: Window) -> list[str]:
         """What is said of a window's clip, mirrored as it is; may be empty."""

@@ -1,0 +1,60 @@
+"""`pallas train hpstm_gen`."""
+
+import argparse
+import json
+from pathlib import Path
+
+from hpstm_ros.train.generator import GenSettings, train
+from hpstm_ros.train.generator_export import export
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.resources import resource
+from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.settings import settings as from_mapping
+from pallas_ros.files.yaml_text import load_mapping
+from pallas_ros.motion_files import add_options, overrides_from
+
+HELP = "train the motion generator; stopped and started again, it continues"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument(
+        "--config", default="config/training/hpstm_gen.yaml", help="settings of the training"
+    )
+    parser.add_argument(
+        "--data", default="../shared/data", help="folder of the motion packs, or of motion files"
+    )
+    add_options(parser)
+    parser.add_argument(
+        "--out", default="runs/hpstm_gen", help="folder of checkpoints, logs and exported model"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and export."""
+    settings = read_settings(resource(args.config))
+    folder = Path(args.out)
+    library = MotionLibrary.open(args.data, overrides=overrides_from(args))
+    model, figures = train(library, args.data, settings, folder)
+    history = folder / "flow" / "checkpoint.json"
+    path = export(model, folder, {"training": json.loads(history.read_text())})
+    listed = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+    print(f"{path}: {listed}; measure it with `pallas eval hpstm_gen --model {path}`")
+    return 0
+
+
+def read_settings(path: Path) -> GenSettings:
+    """Settings of a YAML file.
+
+    Raises:
+        PallasError: the file is not readable, or holds a key or value out of range.
+    """
+    document = load_mapping(path, "file of training settings")
+    settings = from_mapping(GenSettings, document, f"{path}")
+    if not 1 <= settings.batch <= 4096:
+        raise PallasError(f"{path}: batch is {settings.batch}, but must be from 1 to 4096")
+    if not 0 <= settings.still <= 1:
+        raise PallasError(f"{path}: still is {settings.still}, but must be from 0 to 1")
+    if settings.objective not in ("flow", "ddpm"):
+        raise PallasError(f"{path}: objective is '{settings.objective[:40]}': flow or ddpm")
+    return settings

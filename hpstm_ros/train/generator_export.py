@@ -1,0 +1,106 @@
+"""From the weights of HPSTM-Gen to released files, ``.safetensors`` and ``.onnx``."""
+
+import json
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hpstm_ros.generation.representation import FPS, FRAMES
+from hpstm_ros.model.hpstm_gen import SIGMA_M, STATE, Context, HpstmGen, HpstmGenConfig, J
+from hpstm_ros.train.export import _revision
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import JOINTS
+from pallas_ros.files.json_text import parse_json
+from pallas_ros.files.settings import settings
+from pallas_ros.files.weights import weights_metadata
+from pallas_ros.runtime.torch_backend import export_stream
+
+
+class FlowStep(nn.Module):
+    """One evaluation of the flow: the end that it heads for, and its standard deviations in m."""
+
+    output_names = ("end", "deviation")
+
+    def __init__(self, model: HpstmGen) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        state: Tensor,
+        tau: Tensor,
+        text: Tensor,
+        observed: Tensor,
+        seen: Tensor,
+        noise: Tensor,
+        hands: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """As `HpstmGen.forward`."""
+        context = Context(text, observed, seen, noise, hands)
+        end, spread = self.model(self.model.put(state, context), tau, context)
+        deviation = SIGMA_M * spread.clamp(-6.0, 5.0).exp()
+        return end, deviation
+
+    def example_inputs(self, batch: int) -> dict[str, Tensor]:
+        """Zeros, by name, in the order of `forward`."""
+        return {
+            "state": torch.zeros(batch, FRAMES, STATE),
+            "tau": torch.zeros(batch, 1),
+            "text": torch.zeros(batch, self.model.config.text),
+            "observed": torch.zeros(batch, FRAMES, STATE),
+            "seen": torch.zeros(batch, FRAMES, J),
+            "noise": torch.zeros(batch, 1),
+            "hands": torch.zeros(batch, FRAMES, 8),
+        }
+
+
+def load_model(path: str | Path) -> tuple[HpstmGen, dict[str, Any]]:
+    """A model from ``hpstm_gen.safetensors``, and its metadata.
+
+    Raises:
+        PallasError: the file is not that.
+    """
+    meta = weights_metadata(path)
+    try:
+        config = parse_json(meta["config"], str(path), "shape of a model")
+        model = HpstmGen(settings(HpstmGenConfig, config, f"{path}: config"))
+        model.load_state_dict(load_file(path))
+    except PallasError:
+        raise
+    except Exception as error:  # torch and safetensors raise kinds of their own
+        raise PallasError(f"{path}: not the weights of an HPSTM-Gen model: {error}") from None
+    return model.eval(), dict(meta)
+
+
+def export(
+    model: HpstmGen, folder: str | Path, document: dict[str, Any], name: str = "hpstm_gen"
+) -> Path:
+    """Write ``<name>.safetensors`` and ``<name>.onnx`` into a folder, each whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {
+        "kind": "hpstm_gen",
+        "rate_hz": FPS,
+        "joints": list(JOINTS),
+        "config": model.config.as_dict(),
+        "mean": [round(float(x), 6) for x in model.mean],
+        "scale": [round(float(x), 6) for x in model.scale],
+        "git": _revision(),
+        "created": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        **document,
+    }
+    weights = folder / f".{name}.{os.getpid()}.safetensors"
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+    config = json.dumps(model.config.as_dict())
+    try:
+        save_file(tensors, weights, metadata={"config": config, "pallas": json.dumps(document)})
+        path = export_stream(FlowStep(model), folder / f"{name}.onnx", document)
+        weights.replace(folder / f"{name}.safetensors")
+    finally:
+        weights.unlink(missing_ok=True)
+    return path
