@@ -97,7 +97,8 @@ def placed(features: Array, place: Place) -> F32:
 
 
 def _turned(features: Array, place: Place, *, inverse: bool) -> F32:
-    c, s = np.cos(place.heading), np.sin(place.heading)
+    c = np.cos(place.heading)
+    s = np.sin(place.heading)
     R = np.array([[c, -s], [s, c]], dtype=np.float32)
     origin = np.array([place.x, place.y], dtype=np.float32)
     out = np.array(features, dtype=np.float32)
@@ -205,15 +206,12 @@ def estimated_contacts(positions: Array, fps: float) -> F64:
 
 def mirrored(features: Array) -> F32:
     """Features (..., 137) of the motion as a mirror shows it: left and right exchanged."""
-    flip = np.array([1.0, -1.0, 1.0])
-    R = matrices(features)[..., list(MIRROR), :, :] * (flip[:, None] * flip)
-    r6d = rotations.to_r6d(R)
-    return np.concatenate(
-        (
-            features[..., ROOT] * flip,
-            r6d.reshape(*r6d.shape[:-2], -1),
-            features[..., CONTACTS][..., ::-1],
-        ),
-        axis=-1,
-        dtype=np.float32,
-    )
+    flip = np.array([1.0, -1.0, 1.0], dtype=np.float32)
+    out = np.array(features, dtype=np.float32)
+    # R becomes M R M with M = diag(flip): its first two columns are flipped, the second negated too
+    columns = out[..., R6D].reshape(*out.shape[:-1], len(JOINTS), 2, 3)[..., list(MIRROR), :, :]
+    columns = columns * (flip[:2, None] * flip)
+    out[..., R6D] = columns.reshape(*out.shape[:-1], -1)
+    out[..., ROOT] *= flip
+    out[..., CONTACTS] = out[..., CONTACTS][..., ::-1]
+    return out

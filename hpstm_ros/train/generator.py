@@ -28,7 +28,7 @@ _STEP_M = 0.1
 """m, unit of the losses on differences between frames: noise is passed on at about this level."""
 _ROOT_SCALE_M = 0.35
 """m, less than the path spreads (1 m), so that noise hides less of where the body is."""
-_CHECK_WINDOWS = 96
+_CHECK_WINDOWS = 48
 
 
 @dataclass(frozen=True)

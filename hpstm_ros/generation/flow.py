@@ -1,0 +1,278 @@
+"""Sampling of HPSTM-Gen: its flow integrated in numpy, one ONNX evaluation a step.
+
+A window is 4 s long. What is longer is made of windows that share their last second with the
+next one's first, which sees it as observed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.generation import representation as rep
+from hpstm_ros.generation.representation import FEATURES, FPS, FRAMES, Place
+from hpstm_ros.generation.request import SIDES, HandTarget, Progress, Request
+from hpstm_ros.generation.text import TEXT, text_vectors
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import JOINTS
+from pallas_ros.body.resources import resource
+from pallas_ros.runtime.base import Stream
+from pallas_ros.runtime.stream import open_stream
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+J = len(JOINTS)
+STATE = FEATURES + 3 * (J - 1)
+OVERLAP = 30
+"""Frames that a window shares with the one before."""
+MODEL = "models/hpstm_gen.onnx"
+_POSITIONS = slice(3, 3 + 3 * (J - 1))
+_BATCHES = (1, 2, 4, 8, 16)
+"""Batches that sessions are opened for; others are filled up."""
+
+
+@dataclass
+class Known:
+    """What is known of some windows (B); see `hpstm_ros.model.hpstm_gen.Context`.
+
+    Attributes:
+        features: (B, 120, 137).
+        seen: (B, 120, 22) bool.
+        noise_m: standard deviation of the observed positions.
+        hands: (B, 120, 8).
+        text: (B, TEXT), zero where none is given.
+    """
+
+    features: F32
+    seen: NDArray[np.bool_]
+    noise_m: float
+    hands: F32
+    text: F32
+
+    @classmethod
+    def nothing(cls, batch: int) -> "Known":
+        """Of ``batch`` windows."""
+        return cls(
+            np.zeros((batch, FRAMES, FEATURES), np.float32),
+            np.zeros((batch, FRAMES, J), np.bool_),
+            0.0,
+            np.zeros((batch, FRAMES, 8), np.float32),
+            np.zeros((batch, TEXT), np.float32),
+        )
+
+
+def states(features: F32) -> F32:
+    """States (..., 200): root, positions relative to it, r6d, contacts."""
+    p = rep.positions(features)
+    relative = (p[..., 1:, :] - p[..., :1, :]).reshape(*p.shape[:-2], -1)
+    return np.concatenate((features[..., :3], relative, features[..., 3:]), -1, dtype=np.float32)
+
+
+class Flow:
+    """HPSTM-Gen, ready to sample.
+
+    Args:
+        path: the model file.
+        backend: as of `pallas_ros.runtime.open_stream`.
+
+    Raises:
+        PallasError: the file cannot be used.
+    """
+
+    def __init__(self, path: str | Path = MODEL, backend: str = "onnxruntime") -> None:
+        self._path = resource(path)
+        self._backend = backend
+        self._streams: dict[int, Stream] = {}
+        meta = self._stream(1).model.metadata
+        if len(meta.get("mean", ())) != STATE or len(meta.get("scale", ())) != STATE:
+            raise PallasError(f"{self._path}: not a model of kind hpstm_gen: export it again")
+        self.metadata = meta
+        self._mean = np.array(meta["mean"], np.float32)
+        self._scale = np.array(meta["scale"], np.float32)
+
+    def _stream(self, batch: int) -> Stream:
+        if batch not in self._streams:
+            expect = {"kind": "hpstm_gen", "rate_hz": FPS, "joints": list(JOINTS)}
+            self._streams[batch] = open_stream(self._path, self._backend, batch, expect=expect)
+        return self._streams[batch]
+
+    def evaluate(self, state: F32, tau: float, inputs: dict[str, F32]) -> tuple[F32, F32]:
+        """The end (B, 120, 200) that the flow heads for, and the deviations (B, 120, 66) in m."""
+        ends = []
+        deviations = []
+        for first in range(0, len(state), _BATCHES[-1]):
+            part = slice(first, first + _BATCHES[-1])
+            rows = len(state[part])
+            batch = next(b for b in _BATCHES if b >= rows)
+            given = {"state": state, "tau": np.full((len(state), 1), tau, np.float32), **inputs}
+            filled = {name: np.resize(x[part], (batch, *x.shape[1:])) for name, x in given.items()}
+            out = self._stream(batch).step(filled)
+            ends.append(out["end"][:rows].copy())
+            deviations.append(out["deviation"][:rows].copy())
+        return np.concatenate(ends), np.concatenate(deviations)
+
+    def _inputs(self, known: Known) -> dict[str, F32]:
+        observed = (states(known.features) - self._mean) / self._scale
+        return {
+            "text": known.text,
+            "observed": observed.astype(np.float32),
+            "seen": known.seen.astype(np.float32),
+            "noise": np.full((len(observed), 1), known.noise_m / 0.03, np.float32),
+            "hands": known.hands,
+        }
+
+    def sample(
+        self,
+        known: Known,
+        generators: Sequence[np.random.Generator],
+        steps: int = 10,
+        guidance: float = 1.0,
+        heun: bool = False,
+        progress: Progress | None = None,
+    ) -> F32:
+        """One motion (B, 120, 137) for each window, from the noise of its generator.
+
+        Where text is given, the flow heads ``guidance`` times as far from the end without the text
+        to the end with it (Ho and Salimans 2022).
+        """
+        inputs = self._inputs(known)
+        guided = guidance != 1.0 and bool(known.text.any())
+        if guided:
+            inputs = {name: np.concatenate((x, x)) for name, x in inputs.items()}
+            inputs["text"][len(known.text) :] = 0
+
+        def end(x: F32, tau: float) -> F32:
+            if not guided:
+                return self.evaluate(x, tau, inputs)[0]
+            both, _ = self.evaluate(np.concatenate((x, x)), tau, inputs)
+            said = both[: len(x)]
+            unsaid = both[len(x) :]
+            return np.asarray(unsaid + np.float32(guidance) * (said - unsaid), np.float32)
+
+        x = np.stack([g.standard_normal((FRAMES, STATE), dtype=np.float32) for g in generators])
+        for step in range(steps):
+            tau = step / steps
+            following = (step + 1) / steps
+            towards = end(x, tau)
+            velocity = (towards - x) / np.float32(1 - tau)
+            ahead = x + np.float32(following - tau) * velocity
+            if heun and step + 1 < steps:
+                there = (end(ahead, following) - ahead) / np.float32(1 - following)
+                ahead = x + np.float32((following - tau) / 2) * (velocity + there)
+            x = ahead.astype(np.float32)
+            if progress:
+                progress("sampling", (step + 1) / steps)
+        return self._features(x)
+
+    def expect(self, known: Known) -> tuple[F32, F32]:
+        """The expected motion (B, 120, 137) and deviations (B, 120, 22, 3) m of its positions.
+
+        At tau = 0 the end that the flow heads for is the mean of all motions that fit the known.
+        """
+        nothing = np.zeros((len(known.features), FRAMES, STATE), np.float32)
+        end, deviation = self.evaluate(nothing, 0.0, self._inputs(known))
+        return self._features(end), deviation.reshape(*deviation.shape[:2], J, 3)
+
+    def _features(self, state: F32) -> F32:
+        raw = state * self._scale + self._mean
+        return np.concatenate((raw[..., :3], raw[..., _POSITIONS.stop :]), -1, dtype=np.float32)
+
+
+class FlowGenerator:
+    """The flow as a `Generator` of any duration."""
+
+    def __init__(self, flow: Flow | None = None) -> None:
+        self.flow = flow or Flow()
+
+    def generate(self, request: Request, progress: Progress) -> F32:
+        """See `hpstm_ros.generation.request.Generator`."""
+        k = request.candidates
+        generators = [np.random.default_rng([request.seed, i]) for i in range(k)]
+        text = np.zeros((1, TEXT), np.float32)
+        if request.text:
+            progress("reading the text", 0.0)
+            text = text_vectors([request.text])
+        past = past_of(request)
+        total = len(past) + request.frames
+        windows = max(1, -(-(total - OVERLAP) // (FRAMES - OVERLAP)))
+        out = np.repeat(past[None], k, axis=0)
+        for window in range(windows):
+            first = 0 if window == 0 else out.shape[1] - OVERLAP
+            places = [_place(row, first) for row in out]
+            known = Known.nothing(k)
+            known.text[:] = text
+            for row, place in enumerate(places):
+                before = out[row, first:]
+                known.features[row, : len(before)] = rep.seen_from(before, place)
+                known.seen[row, : len(before)] = True
+                shift = len(past) - first
+                known.hands[row] = hand_inputs(request.hands, place, shift)
+
+            def report(stage: str, part: float, window: int = window) -> None:
+                progress(stage, (window + part) / windows)
+
+            drawn = self.flow.sample(
+                known, generators, request.steps, request.guidance, request.heun, report
+            )
+            world = np.stack([rep.placed(x, p) for x, p in zip(drawn, places, strict=True)])
+            out = np.stack([joined(a, b, first) for a, b in zip(out, world, strict=True)])
+        return out[:, len(past) : total]
+
+
+def past_of(request: Request) -> F32:
+    """The last second of the start (T, 137), its last frame over the origin and facing +x."""
+    if request.start is None:
+        return np.zeros((0, FEATURES), np.float32)
+    features, place = rep.from_motion(request.start)
+    world = rep.placed(features[-OVERLAP:], place)
+    q, root, _ = rep.decode(world[-1])
+    return rep.seen_from(world, rep.place_of(q[0], root))
+
+
+def _place(features: F32, first: int) -> Place:
+    if not len(features):
+        return Place()
+    q, root, _ = rep.decode(features[first])
+    return rep.place_of(q[0], root)
+
+
+def hand_inputs(hands: Sequence[HandTarget], place: Place, shift: int) -> F32:
+    """Targets (120, 8) in the frame of a window; frame ``shift`` of it is the first generated."""
+    out = np.zeros((FRAMES, 8), np.float32)
+    for target in hands:
+        frame = round(target.time * FPS) + shift
+        if 0 <= frame < FRAMES:
+            at = 4 * SIDES.index(target.side)
+            turn = rotations.about_z(-place.heading)
+            point = rotations.rotate(turn, np.array(target.point) - [place.x, place.y, 0.0])
+            out[frame, at : at + 3] = point
+            out[frame, at + 3] = 1.0
+    return out
+
+
+def joined(before: F32, after: F32, first: int) -> F32:
+    """``before`` (A, 137) continued by ``after`` (B, 137), whose frame 0 is ``before``'s ``first``.
+
+    Over the frames that both hold, one turns into the other.
+    """
+    shared = len(before) - first
+    if not shared:
+        return after
+    part = _smooth_step((np.arange(shared) + 1) / (shared + 1))[:, None]
+    both = blended(before[first:], after[:shared], part)
+    return np.concatenate((before[:first], both, after[shared:]))
+
+
+def blended(a: F32, b: F32, part: F64 | F32) -> F32:
+    """Features (T, 137) between a and b; ``part`` (T, 1) of the way."""
+    mixed = a + (b - a) * part
+    r6d = rotations.to_r6d(rep.matrices(mixed))
+    mixed[..., rep.R6D] = r6d.reshape(*r6d.shape[:-2], -1)
+    return np.asarray(mixed, np.float32)
+
+
+def _smooth_step(x: F64) -> F64:
+    return np.asarray(x * x * (3 - 2 * x))

@@ -1,0 +1,187 @@
+"""What is asked of a generator, checked; and what a generator is."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.generation.representation import FPS
+from hpstm_ros.language.encoder import checked
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import JOINT_INDEX, JOINTS
+from pallas_ros.body.skeleton import Skeleton
+
+SECONDS = (0.5, 30.0)
+CANDIDATES = (1, 8)
+STEPS = (4, 32)
+GUIDANCE = (0.0, 8.0)
+REACH_M = 0.95
+"""m, from the pelvis to a wrist at most, standing in place: trunk and arm of the default body."""
+WALK_M_S = 1.5
+"""m/s, how fast a person may move towards a hand target."""
+HAND_HEIGHT_M = (0.0, 2.3)
+SIDES = ("left", "right")
+
+Progress = Callable[[str, float], None]
+"""Called with the stage and the fraction that is done; may raise to stop."""
+
+
+@dataclass(frozen=True)
+class HandTarget:
+    """Where a wrist should be.
+
+    Attributes:
+        side: ``left`` or ``right``.
+        point: m, in the frame of the start: over the pelvis' floor point, x forward, y left, z up.
+        time: s, from the first generated frame.
+    """
+
+    side: str
+    point: tuple[float, float, float]
+    time: float
+
+
+@dataclass(frozen=True)
+class Request:
+    """A motion asked for.
+
+    Attributes:
+        text: a description in English; empty only where a start or hand targets are given.
+        seconds: duration.
+        seed: of the noise; the same request with the same seed gives the same motion.
+        candidates: how many motions to draw.
+        guidance: how much more than without the text; 1 is the plain conditional model.
+        steps: of the flow.
+        heun: second-order steps, two evaluations each.
+        start: body that the motion continues from (its last second is used), or None.
+        hands: targets of the wrists.
+    """
+
+    text: str = ""
+    seconds: float = 4.0
+    seed: int = 0
+    candidates: int = 1
+    guidance: float = 2.0
+    steps: int = 10
+    heun: bool = False
+    start: Motion | None = None
+    hands: tuple[HandTarget, ...] = field(default_factory=tuple)
+
+    @property
+    def frames(self) -> int:
+        """Frames at 30 Hz."""
+        return round(self.seconds * FPS)
+
+
+class Generator(Protocol):
+    """A way to generate motion.
+
+    Entry points ``pallas.generators`` name functions without arguments that give one.
+    """
+
+    def generate(self, request: Request, progress: Progress) -> NDArray[np.float32]:
+        """Candidates (K, T, 137) of a checked request, in the frame of the start's last frame."""
+        ...
+
+
+def check(request: Request) -> Request:
+    """The request with its text cleaned.
+
+    Raises:
+        PallasError: it cannot be met; one sentence says what is wrong and what to do.
+    """
+    text = _text(request)
+    _within("duration", request.seconds, SECONDS, "s")
+    _within("number of candidates", request.candidates, CANDIDATES)
+    _within("number of steps", request.steps, STEPS)
+    _within("guidance", request.guidance, GUIDANCE)
+    if not 0 <= request.seed < 2**63:
+        raise PallasError(f"the seed must be from 0 to {2**63 - 1}")
+    start = request.start
+    if start is not None and not (
+        len(start) and np.isfinite(start.positions).all() and np.isfinite(start.rotations).all()
+    ):
+        raise PallasError("the start holds values that are not finite: give a valid body")
+    for target in request.hands:
+        _check_hand(target, request.seconds)
+    return Request(**{**vars(request), "text": text})
+
+
+def _text(request: Request) -> str:
+    if not request.text.strip() and (request.start is not None or request.hands):
+        return ""
+    text = checked(request.text)
+    letters = [c for c in text if c.isalpha()]
+    if sum(not c.isascii() for c in letters) > 0.1 * len(letters):
+        raise PallasError(
+            "the text is not English: the motions were described in English, so ask in English"
+        )
+    return text
+
+
+def _within(name: str, value: float, bounds: tuple[float, float], unit: str = "") -> None:
+    low, high = bounds
+    if not (math.isfinite(value) and low <= value <= high):
+        unit = f" {unit}" if unit else ""
+        raise PallasError(
+            f"the {name} is {value:g}{unit}, but must be from {low:g} to {high:g}{unit}"
+        )
+
+
+def _check_hand(target: HandTarget, seconds: float) -> None:
+    where = f"hand target {target.side[:10]} ({', '.join(f'{x:g}' for x in target.point)})"
+    if target.side not in SIDES:
+        raise PallasError(f"{where}: the side must be left or right")
+    if not all(math.isfinite(x) for x in (*target.point, target.time)):
+        raise PallasError(f"{where}: it holds a value that is not finite")
+    if not 0 <= target.time <= seconds:
+        raise PallasError(
+            f"{where}: its time {target.time:g} s is outside the motion, which lasts {seconds:g} s"
+        )
+    x, y, z = target.point
+    away = math.hypot(x, y)
+    low, high = HAND_HEIGHT_M
+    if not low <= z <= high or away > REACH_M + WALK_M_S * target.time:
+        raise PallasError(
+            f"{where}: out of reach; heights go from {low:g} to {high:g} m, and at"
+            f" {target.time:g} s the hand can be {REACH_M + WALK_M_S * target.time:.2f} m from the"
+            " start"
+        )
+
+
+def parse_hand(words: Sequence[str]) -> HandTarget:
+    """A target from the command line: ``right 0.4,-0.2,1.3@2.0``.
+
+    Raises:
+        PallasError: it has another form.
+    """
+    side, where = words
+    try:
+        point, time = where.split("@")
+        x, y, z = (float(number) for number in point.split(","))
+        return HandTarget(side, (x, y, z), float(time))
+    except ValueError:
+        raise PallasError(
+            f"hand target '{where[:60]}': expected x,y,z@seconds, for example 0.4,-0.2,1.3@2.0"
+        ) from None
+
+
+def resting(seconds: float = 0.5) -> Motion:
+    """A body that stands still with hanging arms."""
+    q = np.tile(rotations.IDENTITY, (len(JOINTS), 1))
+    for side, sign in (("left", -1.0), ("right", 1.0)):
+        hanging = rotations.from_rotvec(np.array([sign * 1.35, 0.0, 0.0]))
+        for joint in ("shoulder", "elbow", "wrist"):
+            q[JOINT_INDEX[f"{side}_{joint}"]] = hanging
+    skeleton = Skeleton.from_height()
+    frames = max(round(seconds * FPS), 1)
+    q = np.tile(q, (frames, 1, 1))
+    root = np.tile(skeleton.rest_positions[0] * [0, 0, 1], (frames, 1))
+    p = np.asarray(forward_kinematics(skeleton, q, root), dtype=np.float64)
+    return Motion(FPS, p, q, extra={"contacts": np.ones((frames, 2), dtype=bool)})
