@@ -1,0 +1,100 @@
+"""`pallas dynamics`: the forces in a moving body, from a motion file."""
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from hpstm_ros.dynamics.anthropometry import SEXES, check_load, check_mass
+from hpstm_ros.dynamics.files import save_dynamics
+from hpstm_ros.dynamics.human import Human
+from hpstm_ros.dynamics.offline import CUTOFF_HZ, analyse, measured_offsets
+from hpstm_ros.dynamics.points import read_body, stature
+from hpstm_ros.dynamics.rigid_body import EXTRA_CONTACTS, Settings
+from hpstm_ros.dynamics.summary import MEDICAL, sentences, summarise, write_page
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.skeleton import HEIGHT_RANGE_M
+from pallas_ros.motion_files import add_options, overrides_from
+
+HELP = "Compute joint moments, ground reaction and load from a motion file."
+EXAMPLE = """\
+  pallas dynamics walk.npz walk_forces.npz --mass 75
+  pallas dynamics lift.npz lift_forces.npz --mass 75 --load 10 --hand both    5 kg in each hand
+  pallas dynamics sit.bvh sit_forces.npz --mass 62 --contacts seat    a seat carries the rest
+  pallas dynamics walk.npz out.npz --mass 75 --report walk.html       plots, peaks, time above"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument(
+        "input",
+        metavar="IN",
+        help="motion file (.npz, BVH, AMASS/SMPL, MVNX, C3D, TRC); an .npz may hold positions "
+        "alone, missing joints NaN",
+    )
+    parser.add_argument("output", metavar="OUT", help="dynamics file to write (.npz)")
+    parser.add_argument("--mass", type=float, required=True, metavar="KG", help="of the body")
+    parser.add_argument(
+        "--height", type=float, metavar="M", help="of the person (default: from the bones' lengths)"
+    )
+    parser.add_argument("--sex", choices=SEXES, default="mean", help="whose tables (default: mean)")
+    parser.add_argument("--load", type=float, default=0.0, metavar="KG", help="carried mass")
+    parser.add_argument(
+        "--hand", choices=("left", "right", "both"), default="right", help="that carries it"
+    )
+    parser.add_argument(
+        "--contacts",
+        nargs="+",
+        default=[],
+        choices=EXTRA_CONTACTS,
+        help="what carries the body besides the feet",
+    )
+    parser.add_argument(
+        "--floor", type=float, metavar="Z", help="height of the ground in m (default: found)"
+    )
+    parser.add_argument(
+        "--cutoff",
+        type=float,
+        default=CUTOFF_HZ,
+        metavar="HZ",
+        help="of the zero-phase low-pass filter, 1 to 30 (default: %(default)g)",
+    )
+    parser.add_argument("--report", type=Path, metavar="HTML", help="write a page of plots too")
+    add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute one file's forces."""
+    check_mass(args.mass)
+    check_load(args.load)
+    _check(args)
+    motion, found = read_body(args.input, overrides_from(args))
+    print(f"{args.input}: {found}", flush=True)
+    human = Human(measured_offsets(motion), args.mass, args.height or stature(motion), args.sex)
+    for side in ("left", "right"):
+        if args.hand in (side, "both"):
+            human.carry(args.load / (2 if args.hand == "both" else 1), side)
+    settings = Settings(extra=tuple(dict.fromkeys(args.contacts)))
+    with tqdm(total=len(motion), unit=" frames", desc="dynamics", disable=None) as bar:
+        dynamics = analyse(
+            motion, human, settings, floor=args.floor, cutoff=args.cutoff, progress=bar.update
+        )
+    save_dynamics(args.output, dynamics)
+    summary = summarise(dynamics, motion, args.sex)
+    for line in sentences(summary):
+        print(f"  {line}")
+    print(f"  {MEDICAL}")
+    if args.report is not None:
+        write_page(args.report, dynamics, summary, Path(args.input).name)
+    print(f"{args.output}: {len(dynamics.t)} frames, {int(dynamics.valid.sum())} known")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    low, high = HEIGHT_RANGE_M
+    if args.height is not None and not low <= args.height <= high:
+        raise PallasError(f"--height {args.height:g}: give {low:g} to {high:g} m")
+    if not 1 <= args.cutoff <= 30:
+        raise PallasError(f"--cutoff {args.cutoff:g}: give 1 to 30 Hz")
+    if args.floor is not None and not abs(args.floor) <= 1000:
+        raise PallasError(f"--floor {args.floor:g}: give the ground's height in m")

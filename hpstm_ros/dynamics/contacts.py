@@ -1,0 +1,154 @@
+"""Ground reaction: which forces at the feet, hands and seat carry what a motion demands.
+
+The feet touch the ground at four points each. A point that is low and still is cheap to use, one
+that
+is high or moves is dear; the forces that cost least and leave least unexplained solve a quadratic
+program inside the friction cones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import quadprog
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ContactSettings:
+    """How forces are shared.
+
+    Attributes:
+        friction: coefficient of the cones: dry shoe sole on floor, 0.6 to 0.9.
+        height: m above the floor at which a point becomes e times as dear.
+        speed: m/s at which it does.
+        cost: of a cheap point, relative to a residual of one body weight.
+        dearest: largest factor of the cost.
+        lever: m by which a residual moment is divided to be compared with a force.
+        flight: share of the weight below which a demanded upward force means flight.
+        effort: of joint moments, relative to a residual moment.
+    """
+
+    friction: float = 0.8
+    height: float = 0.02
+    speed: float = 0.25
+    cost: float = 1e-2
+    dearest: float = 1e4
+    lever: float = 0.1
+    flight: float = 0.12
+    effort: float = 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Places where something may push the body.
+
+    Attributes:
+        positions: (n, 3) m, world.
+        owner: (n,) 0 left foot, 1 right foot, 2 and on other contacts.
+        dearness: (n,) factor of the cost, 1 and more.
+    """
+
+    positions: F64
+    owner: NDArray[np.intp]
+    dearness: F64
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """Forces (n, 3) N at the points, and the (6,) force and moment about the reference that
+    they leave unexplained."""
+
+    forces: F64
+    residual: F64
+
+
+def dearness(heights: F64, speeds: F64, settings: ContactSettings) -> F64:
+    """How dear points are, from their heights above the floor m and speeds m/s."""
+    exponent = np.maximum(heights, 0.0) / settings.height + speeds / settings.speed
+    return np.asarray(np.minimum(np.exp(np.minimum(exponent, 50.0)), settings.dearest))
+
+
+def _generators(friction: float) -> F64:
+    """(4, 3) edges of a pyramid inside the friction cone."""
+    side = friction / np.sqrt(2.0)
+    return np.array([[x, y, 1.0] for x in (-side, side) for y in (-side, side)])
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Joints that pass on what acts on some of the points.
+
+    Attributes:
+        owner: of the points.
+        joints: (k, 3) m, world.
+        moments: (k, 3) Nm that the joints carry without the points' forces.
+    """
+
+    owner: int
+    joints: F64
+    moments: F64
+
+
+def share(
+    points: Points,
+    demand: F64,
+    reference: F64,
+    weight: float,
+    settings: ContactSettings,
+    chains: Sequence[Chain] = (),
+) -> Share:
+    """The forces at ``points`` that carry ``demand``.
+
+    Args:
+        points: at least one.
+        demand: (6,) force N and moment Nm about ``reference``, world axes.
+        reference: (3,) m.
+        weight: N, of the body.
+        settings: see there.
+        chains: whose joint moments are to be small.
+    """
+    edges = _generators(settings.friction)
+    arms = points.positions - reference
+    forces = np.broadcast_to(edges, (len(arms), 4, 3))
+    moments = np.cross(arms[:, None], forces)
+    columns = np.concatenate((forces, moments), axis=-1).reshape(-1, 6).T  # (6, 4n)
+    scale = np.array([1.0, 1.0, 1.0, *(1 / settings.lever,) * 3])
+    rows, goal = columns * scale[:, None], demand * scale / weight
+    cost = np.repeat(settings.cost * points.dearness, 4)
+    hessian = rows.T @ rows + np.diag(cost)
+    linear = rows.T @ goal
+    for chain in chains:
+        mine = points.owner == chain.owner
+        arms_of = points.positions[mine] - chain.joints[:, None]  # (k, m, 3)
+        passed = np.cross(arms_of[:, :, None], edges)  # (k, m, 4, 3)
+        effort = np.zeros((3 * len(chain.joints), len(cost)))
+        columns_of = np.repeat(mine, 4)
+        effort[:, columns_of] = (
+            passed.reshape(len(chain.joints), -1, 3)
+            .transpose(0, 2, 1)
+            .reshape(-1, int(columns_of.sum()))
+        )
+        effort /= settings.lever
+        held = chain.moments.reshape(-1) / (settings.lever * weight)
+        hessian += settings.effort**2 * effort.T @ effort
+        linear += settings.effort**2 * effort.T @ held
+    beta = quadprog.solve_qp(hessian, linear, np.eye(len(cost)), np.zeros(len(cost)))[0]
+    found = (np.maximum(beta, 0.0) * weight).reshape(-1, 4) @ edges
+    carried = np.concatenate((found.sum(axis=0), np.cross(arms, found).sum(axis=0)))
+    return Share(found, demand - carried)
+
+
+def centre_of_pressure(positions: F64, forces: F64, floor: float) -> F64:
+    """Where the resultant of upward forces (n, 3) at (n, 3) meets the height ``floor``.
+
+    NaN without force.
+    """
+    upward = forces[:, 2]
+    total = float(upward.sum())
+    if total < 1.0:
+        return np.full(3, np.nan)
+    centre = upward @ positions / total
+    return np.array([centre[0], centre[1], floor])

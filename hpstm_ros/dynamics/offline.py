@@ -1,0 +1,246 @@
+"""A motion file's forces: smoothed, differentiated and solved frame by frame."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import butter, sosfiltfilt
+
+from hpstm_ros.dynamics.anthropometry import SIDES
+from hpstm_ros.dynamics.human import Human, states
+from hpstm_ros.dynamics.rigid_body import FLIGHT, Frame, RigidBody, Settings
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.kinematics import forward_kinematics_matrices
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import JOINT_INDEX, JOINTS, PARENTS
+from pallas_ros.body.rotations import Array
+from pallas_ros.body.skeleton import Skeleton
+
+F64 = NDArray[np.float64]
+
+LEAST_FRAMES = 8
+LEAST_S = 0.25
+"""Shorter motions have no accelerations worth the name."""
+CUTOFF_HZ = 6.0
+"""Of a zero-phase Butterworth filter of fourth order.
+
+The usual choice for gait (Winter 2009, chapter 3).
+"""
+_EDGE_S = 0.05
+"""At either end of a stretch accelerations are extrapolated, not measured."""
+_LONGEST_GAP_S = 0.1
+"""Gaps up to this are bridged and stay valid; longer ones are not."""
+
+_SEAT_PERCENTILE = 10.0
+"""Of the hips' heights: where a person who sits down in a motion sits."""
+
+
+@dataclass(eq=False)
+class Dynamics:
+    """Forces over time, world axes.
+
+    Attributes:
+        t: (T,) s.
+        moment: (T, 22, 3) Nm, net moment on each distal segment; the pelvis's is the residual
+            moment.
+        ground_reaction: (T, 2, 6) left and right: force N, centre of pressure m (NaN without
+            force).
+        residual: (T, 6) force N and moment Nm at the pelvis that no contact explains.
+        valid: (T,) False where the motion is unknown.
+        flight: (T,) nothing carries the body.
+        mass: kg, of the body alone.
+        loads: side -> kg carried.
+        positions: (T, 22, 3) m, joints of the model.
+        centre: (T, 3) m, centre of mass.
+        floor: m, height of the ground.
+        extra: contact besides the feet -> (T, 3) N.
+        remarks: what the reader should know.
+    """
+
+    t: F64
+    moment: F64
+    ground_reaction: F64
+    residual: F64
+    valid: NDArray[np.bool_]
+    flight: NDArray[np.bool_]
+    mass: float
+    loads: dict[str, float]
+    positions: F64
+    centre: F64
+    floor: float
+    extra: dict[str, F64] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+def measured_offsets(motion: Motion) -> F64:
+    """Offsets (22, 3) m of the joints from their parents in the T-pose.
+
+    The median over the valid frames.
+    """
+    good = np.isfinite(motion.positions).all(axis=(1, 2)) & np.isfinite(motion.rotations).all(
+        axis=(1, 2)
+    )
+    if not good.any():
+        raise PallasError("no frame holds a whole body")
+    parents = list(PARENTS[1:])
+    own = rotations.inverse(motion.rotations[good][:, parents])
+    bones = motion.positions[good][:, 1:] - motion.positions[good][:, parents]
+    offsets = np.zeros((len(JOINTS), 3))
+    offsets[1:] = np.median(rotations.rotate(own, bones), axis=0)
+    return offsets
+
+
+def smooth(values: F64, fps: float, cutoff: float = CUTOFF_HZ) -> F64:
+    """Values (T, ...) low-passed forwards and backwards.
+
+    As they are where the rate is too low for it.
+    """
+    if cutoff >= 0.45 * fps:
+        return values
+    sections = butter(2, cutoff / (fps / 2), output="sos")
+    pad = min(len(values) - 1, round(1.5 * fps / cutoff))
+    return np.asarray(sosfiltfilt(sections, values, axis=0, padlen=pad))
+
+
+def find_floor(heights: F64) -> float:
+    """Height m of the ground from those of the soles' points (T, n): where the lowest of them
+    usually is.
+
+    The lowest point of a walking, squatting or standing body is on the ground in most frames; the
+    lower quartile leaves out frames in flight, and the filter's and the markers' errors.
+    """
+    return float(np.percentile(heights.min(axis=1), 25))
+
+
+def analyse(
+    motion: Motion,
+    human: Human,
+    settings: Settings | None = None,
+    *,
+    floor: float | None = None,
+    cutoff: float = CUTOFF_HZ,
+    progress: Callable[[int], object] = lambda _: None,
+) -> Dynamics:
+    """The forces of a motion.
+
+    Args:
+        motion: in the world, z up; frames that are not valid are bridged, and not valid in the
+            result.
+        human: the person.
+        settings: what may carry the body.
+        floor: m, height of the ground; None to find it.
+        cutoff: Hz, of the low-pass filter.
+        progress: called with the number of frames done.
+
+    Raises:
+        PallasError: the motion is too short, or no frame is valid.
+    """
+    _check(motion)
+    p, q, valid = _bridged(motion)
+    p = smooth(p, motion.fps, cutoff)
+    q = _float(rotations.normalise(smooth(_float(rotations.continuous(q)), motion.fps, cutoff)))
+    body = RigidBody(human, settings)
+    steps = states(q, p, motion.fps)
+    R = _float(rotations.to_matrix(q))
+    skeleton = Skeleton(human.offsets.copy(), 0.0, 0.0, 0.0)
+    placed = _float(forward_kinematics_matrices(skeleton, R, p))
+    soles = body.soles(placed, R)
+    speed = np.linalg.norm(np.gradient(soles, 1 / motion.fps, axis=0), axis=-1)
+    if floor is None:
+        floor = find_floor(soles[valid][..., 2].reshape(int(valid.sum()), -1))
+    hips = [JOINT_INDEX[f"{side}_hip"] for side in SIDES]
+    body.seat = float(np.percentile(placed[valid][:, hips, 2], _SEAT_PERCENTILE))
+    standing = _standing(motion)
+    frames = []
+    for index, each in enumerate(steps):
+        frames.append(
+            body.solve(each, floor, speed[index], None if standing is None else standing[index])
+        )
+        progress(1)
+    return _assembled(motion, human, frames, valid, floor)
+
+
+def _float(values: Array) -> F64:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _whole(motion: Motion) -> NDArray[np.bool_]:
+    """(T,) frames whose every joint is finite."""
+    good = np.isfinite(motion.positions).all(axis=(1, 2))
+    good &= np.isfinite(motion.rotations).all(axis=(1, 2))
+    return np.asarray(good)
+
+
+def _check(motion: Motion) -> None:
+    if len(motion) < LEAST_FRAMES or motion.duration < LEAST_S:
+        raise PallasError(
+            f"the motion has {len(motion)} frames in {motion.duration:.2f} s: forces need at least "
+            f"{LEAST_FRAMES} frames and {LEAST_S:g} s"
+        )
+
+
+def _bridged(motion: Motion) -> tuple[F64, F64, NDArray[np.bool_]]:
+    """Pelvis (T, 3), orientations (T, 22, 4) without gaps, and which frames hold (T,)."""
+    good = np.isfinite(motion.positions).all(axis=(1, 2)) & np.isfinite(motion.rotations).all(
+        axis=(1, 2)
+    )
+    if motion.valid is not None:
+        good &= motion.valid
+    if good.sum() < LEAST_FRAMES:
+        raise PallasError(
+            f"only {int(good.sum())} of {len(motion)} frames hold a whole body: "
+            f"forces need at least {LEAST_FRAMES}"
+        )
+    at, times = np.flatnonzero(good), np.arange(len(motion))
+    q = np.asarray(rotations.continuous(motion.rotations[good]))
+    flat = np.concatenate((motion.positions[good][:, 0], q.reshape(len(q), -1)), axis=1)
+    filled = np.stack([np.interp(times, at, column) for column in flat.T], axis=1)
+    valid = good.copy()
+    edge = max(round(_EDGE_S * motion.fps), 1)
+    for start, stop in _gaps(good):
+        short = stop - start <= _LONGEST_GAP_S * motion.fps and start > 0 and stop < len(good)
+        if short:
+            valid[start:stop] = True
+        else:
+            valid[max(start - edge, 0) : stop + edge] = False
+    valid[:edge] = valid[-edge:] = False
+    orientation = rotations.normalise(filled[:, 3:].reshape(len(times), len(JOINTS), 4))
+    return filled[:, :3], np.asarray(orientation), valid
+
+
+def _gaps(good: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Stretches [start, stop) that are not good."""
+    padded = np.concatenate(([True], good, [True])).astype(np.int8)
+    change = np.diff(padded)
+    return list(zip(np.flatnonzero(change < 0).tolist(), np.flatnonzero(change > 0).tolist()))
+
+
+def _standing(motion: Motion) -> F64 | None:
+    """(T, 2) what the motion says of its feet, where it does."""
+    contacts = (motion.extra or {}).get("contacts")
+    if contacts is None or contacts.shape != (len(motion), 2) or not np.any(contacts):
+        return None
+    return np.asarray(contacts, dtype=np.float64)
+
+
+def _assembled(
+    motion: Motion, human: Human, frames: list[Frame], valid: NDArray[np.bool_], floor: float
+) -> Dynamics:
+    flight = np.array([frame.support == FLIGHT for frame in frames])
+    names = list(frames[0].extra)
+    return Dynamics(
+        t=np.arange(len(frames)) / motion.fps,
+        moment=np.stack([frame.moment for frame in frames]),
+        ground_reaction=np.stack([frame.ground_reaction for frame in frames]),
+        residual=np.stack([frame.residual for frame in frames]),
+        valid=valid,
+        flight=flight,
+        mass=human.mass,
+        loads={side: human.loads[side] for side in SIDES},
+        positions=np.stack([frame.positions for frame in frames]),
+        centre=np.stack([frame.centre for frame in frames]),
+        floor=floor,
+        extra={name: np.stack([frame.extra[name] for frame in frames]) for name in names},
+    )

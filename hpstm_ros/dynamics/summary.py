@@ -1,0 +1,150 @@
+"""What a motion's forces come to.
+
+Peak loads, time above thresholds, scores; in words and as a page of plots.
+"""
+
+import html
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.dynamics.anthropometry import GRAVITY, SIDES
+from hpstm_ros.dynamics.ergonomics import Scores, score
+from hpstm_ros.dynamics.offline import Dynamics
+from hpstm_ros.dynamics.strength import STRENGTH, WATCHED, WATCHED_JOINTS
+from pallas_ros.body.motion import Motion
+from pallas_ros.view import svg
+
+F64 = NDArray[np.float64]
+
+HIGH_SHARE = 0.5
+"""Of the median adult's strength: time above it is counted."""
+_EVERY_S = 0.1
+"""Posture scores are taken this often."""
+MEDICAL = (
+    "Net joint moments are computed from motion and an average body; they are no measurement of "
+    "muscle, disc or joint contact forces, and no medical device, diagnosis or clearance for work."
+)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A watched moment over a motion.
+
+    Peak Nm, its share of the median adult's strength, s above `HIGH_SHARE`.
+    """
+
+    name: str
+    peak: float
+    share: float
+    above: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of a motion.
+
+    Attributes:
+        watched: of each of `strength.WATCHED`.
+        worst: highest RULA and REBA, or None where no frame is known.
+        unknown: share of frames without forces.
+        flight: s without contact.
+        residual: rms of the residual force, as a share of body weight.
+    """
+
+    watched: tuple[Watched, ...]
+    worst: Scores | None
+    unknown: float
+    flight: float
+    residual: float
+
+
+def summarise(dynamics: Dynamics, motion: Motion, sex: str = "mean") -> Summary:
+    """The figures of ``dynamics``, which came of ``motion``."""
+    known = dynamics.valid
+    step = float(dynamics.t[1] - dynamics.t[0]) if len(dynamics.t) > 1 else 0.0
+    sizes = np.linalg.norm(dynamics.moment[:, WATCHED_JOINTS], axis=-1)[known]
+    watched = []
+    for column, name in enumerate(WATCHED):
+        strength = STRENGTH[sex].of(name, dynamics.mass)
+        peak = float(sizes[:, column].max()) if len(sizes) else float("nan")
+        above = float((sizes[:, column] > HIGH_SHARE * strength).sum() * step)
+        watched.append(Watched(name, peak, peak / strength, above))
+    force = np.linalg.norm(dynamics.residual[known, :3], axis=-1)
+    weight = dynamics.mass * GRAVITY
+    return Summary(
+        tuple(watched),
+        _worst(dynamics, motion, step),
+        float(1 - known.mean()),
+        float((dynamics.flight & known).sum() * step),
+        float(np.sqrt(np.mean(force**2)) / weight) if len(force) else float("nan"),
+    )
+
+
+def _worst(dynamics: Dynamics, motion: Motion, step: float) -> Scores | None:
+    every = max(round(_EVERY_S / step), 1) if step else 1
+    upward = dynamics.ground_reaction[..., 2]
+    found = [
+        score(motion.rotations[index], dynamics.loads, bool((upward[index] > 1.0).all()))
+        for index in range(0, len(dynamics.t), every)
+        if dynamics.valid[index]
+    ]
+    if not found:
+        return None
+    return Scores(max(one.rula for one in found), max(one.reba for one in found))
+
+
+def sentences(summary: Summary) -> list[str]:
+    """The figures in words, one line each."""
+    lines = [
+        f"{each.name.replace('_', ' ')}: peak {each.peak:.0f} Nm, {100 * each.share:.0f} % of the "
+        f"median adult's strength; above {100 * HIGH_SHARE:.0f} % for {each.above:.1f} s"
+        for each in summary.watched
+    ]
+    if summary.worst is not None:
+        lines.append(
+            f"posture: RULA up to {summary.worst.rula} of 7, REBA up to {summary.worst.reba} of 15"
+        )
+    if summary.flight > 0:
+        lines.append(f"no contact for {summary.flight:.2f} s: no ground force there")
+    if summary.unknown > 0:
+        lines.append(f"unknown for {100 * summary.unknown:.0f} % of the frames")
+    lines.append(
+        f"unexplained force at the pelvis: {100 * summary.residual:.1f} % of body weight (rms)"
+    )
+    return lines
+
+
+def write_page(path: str | Path, dynamics: Dynamics, summary: Summary, title: str) -> None:
+    """A page of plots that opens without network or script."""
+    t, known = dynamics.t, dynamics.valid
+    weight = dynamics.mass * GRAVITY
+    upward = np.where(known[:, None], dynamics.ground_reaction[..., 2] / weight, np.nan)
+    sizes = np.linalg.norm(dynamics.moment[:, WATCHED_JOINTS], axis=-1)
+    sizes[~known] = np.nan
+    residual = np.linalg.norm(dynamics.residual[:, :3], axis=-1) / weight
+    names = [name.replace("_", " ") for name in WATCHED]
+    parts = [
+        ("Ground reaction, upward", svg.lines(t, upward, list(SIDES), "of body weight")),
+        ("Joint moments", svg.lines(t, sizes, names, "Nm")),
+        (
+            "Unexplained force at the pelvis",
+            svg.lines(t, np.where(known, residual, np.nan), ["residual"], "of body weight"),
+        ),
+    ]
+    body = "".join(f"<h2>{html.escape(name)}</h2>{plot}" for name, plot in parts)
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in sentences(summary))
+    text = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1><ul>{items}</ul>{body}"
+        f"<p>{html.escape(MEDICAL)}</p></html>"
+    )
+    Path(path).write_text(text, encoding="utf-8")
+
+
+_STYLE = (
+    "body{font:15px/1.45 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+    "svg{max-width:100%;font-size:11px}h2{font-size:1.1em}"
+)

@@ -1,0 +1,108 @@
+"""`pallas dynamics` and bodies of positions alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pinocchio", reason="needs the extra [robot]")
+
+from hpstm_ros.dynamics.files import load_dynamics
+from hpstm_ros.dynamics.points import whole_body
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import Motion, save_motion, save_npz
+from pallas_ros.body.names import JOINT_INDEX, JOINTS
+from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.cli import main
+
+SEEN = ("pelvis", "spine1") + tuple(
+    f"{side}_{joint}"
+    for side in ("left", "right")
+    for joint in ("hip", "knee", "ankle", "foot", "shoulder", "elbow", "wrist")
+)
+
+
+def standing(frames: int = 60) -> np.ndarray:
+    """Joints (frames, 22, 3) in the T-pose."""
+    return np.tile(Skeleton.from_height().rest_positions, (frames, 1, 1))
+
+
+def only(points: np.ndarray, joints: tuple[str, ...]) -> np.ndarray:
+    out = np.full_like(points, np.nan)
+    columns = [JOINT_INDEX[joint] for joint in joints]
+    out[:, columns] = points[:, columns]
+    return out
+
+
+def test_missing_joints_are_placed_where_a_body_has_them() -> None:
+    points = standing()
+    motion = whole_body(only(points, SEEN), 60.0)
+    assert np.abs(motion.positions - points).max() < 0.05
+    assert motion.valid is not None
+    assert motion.valid.all()
+
+
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [(("left_ankle",), "left_ankle is not seen"), (("left_hip", "right_hip"), "hip is not seen")],
+)
+def test_without_legs_nothing_is_claimed(lacking: tuple[str, ...], said: str) -> None:
+    with pytest.raises(PallasError, match=said):
+        whole_body(only(standing(), tuple(j for j in SEEN if j not in lacking)), 60.0)
+
+
+def run(*words: str | Path) -> int:
+    return main(["dynamics", *map(str, words)])
+
+
+def test_the_command_writes_a_dynamics_file_and_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "in.npz", tmp_path / "out.npz"
+    points = only(standing(), SEEN).astype(np.float32)
+    save_npz(source, {"fps": np.float64(60), "joint_names": np.array(JOINTS), "positions": points})
+    page = tmp_path / "page.html"
+    assert (
+        run(source, out, "--mass", "75", "--load", "10", "--hand", "right", "--report", page) == 0
+    )
+    found = load_dynamics(out)
+    assert found.moment.shape == (60, 22, 3)
+    assert found.residual.shape == (60, 6)
+    upward = found.ground_reaction[30, :, 2]
+    assert upward.sum() == pytest.approx(85 * 9.81, rel=0.02)
+    assert upward[1] > upward[0]  # the load hangs on the right
+    assert "Ground reaction" in page.read_text()
+    said = capsys.readouterr().out
+    assert "lumbar" in said
+    assert "no medical device" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--mass", "0"), "mass 0"),
+        (("--mass", "500"), "mass 500"),
+        (("--mass", "nan"), "mass nan"),
+        (("--mass", "75", "--load", "-3"), "load -3"),
+        (("--mass", "75", "--height", "17"), "--height 17"),
+    ],
+)
+def test_wrong_numbers_are_one_sentence_and_no_file(
+    words: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "in.npz", tmp_path / "out.npz"
+    motion = Motion(60.0, standing(), np.tile([0.0, 0.0, 0.0, 1.0], (60, 22, 1)))
+    save_motion(source, motion)
+    assert run(source, out, *words) != 0
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert "Traceback" not in errors
+    assert not out.exists()
+
+
+def test_three_frames_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "in.npz", tmp_path / "out.npz"
+    save_motion(source, Motion(60.0, standing(3), np.tile([0.0, 0.0, 0.0, 1.0], (3, 22, 1))))
+    assert run(source, out, "--mass", "75") != 0
+    assert "3 frames" in capsys.readouterr().err
+    assert not out.exists()
