@@ -162,7 +162,8 @@ def segments(offsets: F64, mass: float, stature: float, sex: str = "mean") -> tu
             ("shank", "knee", "ankle", "z"),
         ):
             bone = offsets[JOINT_INDEX[f"{side}_{end}"]]
-            row, length = rows[part], float(np.linalg.norm(bone))
+            row = rows[part]
+            length = float(np.linalg.norm(bone))
             out.append(_segment(row, f"{side}_{joint}", mass, row.centre * bone, length, along))
         hand = 0.108 * stature
         centre = np.array([0.0, sign * rows["hand"].centre * hand, 0.0])

@@ -116,7 +116,8 @@ def share(
     moments = np.cross(arms[:, None], forces)
     columns = np.concatenate((forces, moments), axis=-1).reshape(-1, 6).T  # (6, 4n)
     scale = np.array([1.0, 1.0, 1.0, *(1 / settings.lever,) * 3])
-    rows, goal = columns * scale[:, None], demand * scale / weight
+    rows = columns * scale[:, None]
+    goal = demand * scale / weight
     cost = np.repeat(settings.cost * points.dearness, 4)
     hessian = rows.T @ rows + np.diag(cost)
     linear = rows.T @ goal

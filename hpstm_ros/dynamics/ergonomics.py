@@ -132,7 +132,8 @@ def postures(q_world_joint: F64, both_legs: bool) -> tuple[Posture, Posture]:
     neck, neck_side, neck_twist = _tilt(chest.T @ head)
     knees = []
     for side in ("left", "right"):
-        thigh, shank = of(f"{side}_hip"), of(f"{side}_knee")
+        thigh = of(f"{side}_hip")
+        shank = of(f"{side}_knee")
         knees.append(_between(thigh[:, 2], shank[:, 2]))
     out = []
     for side, sign in (("left", 1.0), ("right", -1.0)):
@@ -192,7 +193,8 @@ def rula(posture: Posture, load: float) -> int:
     arm = int(_RULA_A[min(_upper_arm(posture), 6) - 1, lower - 1, 2 * (wrist - 1)])
     neck = 4 if posture.neck < -5 else _band(posture.neck, (10, 20))
     trunk = _band(abs(posture.trunk), (5, 20, 60))
-    neck, trunk = neck + int(posture.neck_bent), trunk + int(posture.trunk_bent)
+    neck = neck + int(posture.neck_bent)
+    trunk = trunk + int(posture.trunk_bent)
     legs = 1 if posture.both_legs else 2
     body = int(_RULA_B[min(neck, 6) - 1, 2 * (min(trunk, 6) - 1) + legs - 1])
     force = _force(load, (2, 10)) if load <= 10 else 3

@@ -183,17 +183,16 @@ def _check(motion: Motion) -> None:
 
 def _bridged(motion: Motion) -> tuple[F64, F64, NDArray[np.bool_]]:
     """Pelvis (T, 3), orientations (T, 22, 4) without gaps, and which frames hold (T,)."""
-    good = np.isfinite(motion.positions).all(axis=(1, 2)) & np.isfinite(motion.rotations).all(
-        axis=(1, 2)
-    )
+    good = _whole(motion)
     if motion.valid is not None:
-        good &= motion.valid
+        good[~motion.valid] = False
     if good.sum() < LEAST_FRAMES:
         raise PallasError(
             f"only {int(good.sum())} of {len(motion)} frames hold a whole body: "
             f"forces need at least {LEAST_FRAMES}"
         )
-    at, times = np.flatnonzero(good), np.arange(len(motion))
+    at = np.flatnonzero(good)
+    times = np.arange(len(motion))
     q = np.asarray(rotations.continuous(motion.rotations[good]))
     flat = np.concatenate((motion.positions[good][:, 0], q.reshape(len(q), -1)), axis=1)
     filled = np.stack([np.interp(times, at, column) for column in flat.T], axis=1)

@@ -59,7 +59,8 @@ def _overridden(overrides: Overrides | None) -> bool:
 def _from_arrays(
     arrays: dict[str, NDArray[np.generic]], labels: list[str], path: Path
 ) -> tuple[Motion, str]:
-    positions, fps = arrays["positions"], arrays["fps"]
+    positions = arrays["positions"]
+    fps = arrays["fps"]
     if positions.dtype.kind not in "fiu" or positions.shape[1:] != (len(labels), 3):
         raise PallasError(
             f"{path}: 'positions' has shape {positions.shape}, "
@@ -167,7 +168,8 @@ def _feet_flat(points: Array, q: Array) -> Array:
     the toes' joint is."""
     out = q.copy()
     for side in SIDES:
-        ankle, foot = JOINT_INDEX[f"{side}_ankle"], JOINT_INDEX[f"{side}_foot"]
+        ankle = JOINT_INDEX[f"{side}_ankle"]
+        foot = JOINT_INDEX[f"{side}_foot"]
         if np.isnan(points[:, foot]).any():
             continue
         bone = points[:, foot] - points[:, ankle]
@@ -189,8 +191,10 @@ def _hands_and_collars(points: Array, q: Array) -> Array:
     out = points.copy()
     scale = Landmarks(points).stature / _DEFAULT.height
     for side in SIDES:
-        collar, shoulder = JOINT_INDEX[f"{side}_collar"], JOINT_INDEX[f"{side}_shoulder"]
-        ankle, foot = JOINT_INDEX[f"{side}_ankle"], JOINT_INDEX[f"{side}_foot"]
+        collar = JOINT_INDEX[f"{side}_collar"]
+        shoulder = JOINT_INDEX[f"{side}_shoulder"]
+        ankle = JOINT_INDEX[f"{side}_ankle"]
+        foot = JOINT_INDEX[f"{side}_foot"]
         if np.isnan(out[:, collar]).any():
             bone = rotations.rotate(q[:, collar], scale * _DEFAULT.offsets[shoulder])
             out[:, collar] = out[:, shoulder] - bone

@@ -23,7 +23,8 @@ from pallas_ros.body.names import JOINT_INDEX
 
 F64 = NDArray[np.float64]
 
-STANDING, FLIGHT = "standing", "flight"
+STANDING = "standing"
+FLIGHT = "flight"
 EXTRA_CONTACTS = ("seat", "left_hand", "right_hand")
 _CHAIN = {
     side: [JOINT_INDEX[f"{side}_{joint}"] for joint in ("hip", "knee", "ankle")] for side in SIDES
@@ -191,7 +192,8 @@ class RigidBody:
         self, demand: Demand, points: Points, forces: F64, residual: F64, floor: float
     ) -> Frame:
         moment = demand.moment.copy()
-        reaction, free = np.zeros((2, 6)), np.zeros(2)
+        reaction = np.zeros((2, 6))
+        free = np.zeros(2)
         for foot, side in enumerate(SIDES):
             mine = points.owner == foot
             reaction[foot, :3] = forces[mine].sum(axis=0)

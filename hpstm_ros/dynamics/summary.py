@@ -119,7 +119,8 @@ def sentences(summary: Summary) -> list[str]:
 
 def write_page(path: str | Path, dynamics: Dynamics, summary: Summary, title: str) -> None:
     """A page of plots that opens without network or script."""
-    t, known = dynamics.t, dynamics.valid
+    t = dynamics.t
+    known = dynamics.valid
     weight = dynamics.mass * GRAVITY
     upward = np.where(known[:, None], dynamics.ground_reaction[..., 2] / weight, np.nan)
     sizes = np.linalg.norm(dynamics.moment[:, WATCHED_JOINTS], axis=-1)

@@ -58,7 +58,8 @@ def run(*words: str | Path) -> int:
 def test_the_command_writes_a_dynamics_file_and_a_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, out = tmp_path / "in.npz", tmp_path / "out.npz"
+    source = tmp_path / "in.npz"
+    out = tmp_path / "out.npz"
     points = only(standing(), SEEN).astype(np.float32)
     save_npz(source, {"fps": np.float64(60), "joint_names": np.array(JOINTS), "positions": points})
     page = tmp_path / "page.html"
@@ -90,7 +91,8 @@ def test_the_command_writes_a_dynamics_file_and_a_page(
 def test_wrong_numbers_are_one_sentence_and_no_file(
     words: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, out = tmp_path / "in.npz", tmp_path / "out.npz"
+    source = tmp_path / "in.npz"
+    out = tmp_path / "out.npz"
     motion = Motion(60.0, standing(), np.tile([0.0, 0.0, 0.0, 1.0], (60, 22, 1)))
     save_motion(source, motion)
     assert run(source, out, *words) != 0
@@ -101,7 +103,8 @@ def test_wrong_numbers_are_one_sentence_and_no_file(
 
 
 def test_three_frames_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, out = tmp_path / "in.npz", tmp_path / "out.npz"
+    source = tmp_path / "in.npz"
+    out = tmp_path / "out.npz"
     save_motion(source, Motion(60.0, standing(3), np.tile([0.0, 0.0, 0.0, 1.0], (3, 22, 1))))
     assert run(source, out, "--mass", "75") != 0
     assert "3 frames" in capsys.readouterr().err

@@ -64,7 +64,8 @@ def test_a_load_changes_the_lumbar_moment_as_statics_predicts(bend: float) -> No
     q = bodies.posture(spine1=(0.0, bend, 0.0), **hang)
     motion = bodies.still(q)
     loaded = human(10.0)
-    bare, carried = forces(motion), forces(motion, loaded)
+    bare = forces(motion)
+    carried = forces(motion, loaded)
     expected = np.zeros(3)
     for side in ("left", "right"):
         wrist = JOINT_INDEX[f"{side}_wrist"]
