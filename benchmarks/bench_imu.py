@@ -46,7 +46,7 @@ _DIGITS = 120
 
 
 def numbered(index: int) -> Reading:
-    """A reading whose acceleration tells its number."""
+    """A reading whose acceleration encodes its number."""
     digits = index % _DIGITS, index // _DIGITS % _DIGITS, index // _DIGITS**2 % _DIGITS
     angle = index * 0.1
     return Reading(

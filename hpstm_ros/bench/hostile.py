@@ -451,7 +451,7 @@ class HostileRun:
                     self._blame(
                         ""
                         if 0.01 <= deviation <= 1.0
-                        else "a standstill deviation out of range was accepted"
+                        else "a stop deviation out of range was accepted"
                     )
                 case _:
                     speed = float(

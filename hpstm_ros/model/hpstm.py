@@ -54,7 +54,7 @@ _PROBES = tuple(
         (3.0, -19),
     )
 )
-"""The same for what tells the network how a path runs about the instant."""
+"""The same for the features that describe a path around the instant."""
 _EVIDENCE = 0.15, 0.03
 """Share of the frames near the instant that must show a joint for its estimate to be used, and how
 sharply.

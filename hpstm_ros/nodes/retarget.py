@@ -204,7 +204,7 @@ class RetargetNode(PallasNode):
         self._arm.people.settings = self._operator_settings()
 
     def deactivate(self) -> None:
-        """Let go of the arm; the way to its standstill has been sent with the last command."""
+        """Release the arm; the last command carried its braking trajectory."""
         if self._arm is not None:
             self._arm.supervisor.disengage(self.now())
             self._publish(self._arm.tick(self.now()))

@@ -71,7 +71,7 @@ class Tree:
         self._modelled = {self.model_name(joint): joint for joint in joints}
 
     def model_name(self, joint: Joint) -> str:
-        """What Pinocchio is told that a joint is called: there, links and joints must not share a
+        """The name of a joint in Pinocchio, where links and joints must not share a
         name.
         """
         return f"{joint.name} (joint)" if joint.name in self._link_names else joint.name

@@ -3,8 +3,8 @@ time.
 
 A controller that gets its commands late follows an old one into its stop and then leaps to the new
 one. The arm's joint
-states show it: they match the commands of some time before. Only where the motion tells delays
-apart is one measured: at rest and at constant speed a delay cannot be distinguished from a joint
+states show it: they match the commands of some time before. Only where the motion distinguishes
+delays is one measured: at rest and at constant speed a delay cannot be distinguished from a joint
 that sags under its load, so the means are taken out.
 """
 

@@ -23,14 +23,14 @@ _RAMP_S = (
 # of the opening: the steering keeps a thousandth from a limit, and open and closed are to be
 # reached
 _BEYOND = 0.005
-# opening by which a gripper may be more closed than it was told before it counts as moved by
+# opening by which a gripper may be more closed than commanded before it counts as moved by
 # somebody else
 _GRASPED = 0.02
 
 
 @dataclass(frozen=True, eq=False)
 class GripperCommand:
-    """What a gripper is told.
+    """What a gripper is commanded.
 
     Attributes:
         times: (K,) ns: the next instant, and the braking trajectory after it.
@@ -117,16 +117,16 @@ class GripperSupervisor:
         )
 
     def _start(self, index: int) -> None:
-        """Begin where the gripper is; but one that holds something goes on being told to close on
-        it, or it would let go.
+        """Begin where the gripper is; one that holds something is still commanded to close on it,
+        or it would let go.
         """
         place = self._measured
         if place is None and not self._settings.require_feedback:
             place = self._goal
         if place is None:
             return
-        told = None if self._plan is None else float(self._plan.at(index)[0][0])
-        holds = told is not None and place > told - _GRASPED
+        commanded = None if self._plan is None else float(self._plan.at(index)[0][0])
+        holds = commanded is not None and place > commanded - _GRASPED
         if self._plan is None or not holds:
             self._plan = rest(index, np.array([place]))
 

@@ -31,5 +31,5 @@ def joint_motion(model: pin.Model, joint: int) -> JointMotion:
     if model.nvs[joint] == 1:
         return JointMotion(column, kind.shortname().startswith("JointModelP"), True, 1.0, 0.0)
     mimic = kind.extract()
-    slides = "JointModelP" in str(mimic)  # of its own type Pinocchio tells in print alone
+    slides = "JointModelP" in str(mimic)  # Pinocchio shows the type only when it prints the joint
     return JointMotion(column, slides, False, float(mimic.scaling), float(mimic.offset))

@@ -1,5 +1,5 @@
-"""A simulated gripper: its joints go where they are told at their own speed, and those that mimic
-them go with them.
+"""A simulated gripper: its joints go where they are commanded at their own speed, and those that
+mimic them go with them.
 """
 
 import numpy as np

@@ -329,7 +329,7 @@ def split_markers(
 ) -> dict[str, F64]:
     """Markers (namespace, id, position) by body: points (n, 3) of each, NaN where it has no marker.
 
-    With an ``id_stride`` in the format the id tells the body; otherwise the namespace does, and
+    With an ``id_stride`` in the format the id names the body; otherwise the namespace does, and
     ``body_id`` where that is empty.
     """
     out: dict[str, F64] = {}

@@ -1,4 +1,4 @@
-"""Joints that a stream has never shown: which of them a body still tells about, and where the
+"""Joints that a stream has never shown: which of them a body still determines, and where the
 others are put.
 
 A camera that sees the upper body says nothing about the legs. What lies between joints that are
@@ -32,7 +32,7 @@ _RIGHT = JOINT_INDEX["right_shoulder"]
 
 
 def known_joints(ever_seen: Flags) -> Flags:
-    """(22,) bool: joints of which a stream that has shown ``ever_seen`` (22,) tells something."""
+    """(22,) bool: joints of which a stream that has shown ``ever_seen`` (22,) determines."""
     beyond = np.array(ever_seen)  # is anything seen at a joint or farther out?
     for joint in range(len(JOINTS) - 1, 0, -1):
         beyond[PARENTS[joint]] |= beyond[joint]

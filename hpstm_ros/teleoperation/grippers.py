@@ -17,7 +17,7 @@ _SEEN_S = 1.0  # a gripper's joint states may come this seldom
 
 @dataclass(frozen=True, eq=False)
 class GripperMotion:
-    """What a gripper's controller is told: times (K,) ns, positions and velocities (K, m) of its
+    """The commands of a gripper's controller: times (K,) ns, positions and velocities (K, m) of its
     joints.
     """
 

@@ -11,7 +11,8 @@ from pallas_ros.body.resources import resource
 HELP = "measure speed, latency and safety on this machine, beside the goals"
 EXAMPLE = """\
   pallas bench                              everything, about five minutes
-  pallas bench --only step yardsticks       the network alone, and beside those of TransPose and PIP
+  pallas bench --only step reference_networks
+      the network alone, and beside those of TransPose and PIP
   pallas bench --json bench.json
       also as {"rows": [{"name", "case", "metric", "value", "unit"}, ...]}
   pallas bench --only soak --soak 1000000   memory and latency over a million frames"""

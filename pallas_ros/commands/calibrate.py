@@ -108,7 +108,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--as-documented",
         action="store_true",
-        help="the sensors are worn as in docs/guide/sensors.md: tells one that is upside down",
+        help="the sensors are worn as in docs/guide/sensors.md: detects one that is upside down",
     )
     parser.add_argument(
         "--pose", metavar="MOTION", help="known_pose: motion file whose first frame is the pose"

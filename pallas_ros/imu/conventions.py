@@ -28,7 +28,7 @@ _WINDOW_S = 0.2
 orientations at 60 Hz.
 """
 _LEAST_MOVEMENT = 1.0
-"""m/s^2 rms of a wrist below which its acceleration tells no lever."""
+"""m/s^2 rms of a wrist below which its acceleration shows no lever arm."""
 _LEVER = 0.75
 _HANGING = 0.2
 """Weights of a wrist's lever and of hanging forearms beside an upright trunk. Hanging alone must

@@ -196,7 +196,7 @@ class HeadingDrift:
             along = rotations.to_matrix(q_world_bone)[:, 1] * (
                 1.0 if site == "left_wrist" else -1.0
             )
-            if along[2] < -0.85:  # hanging: the palm's side tells, not where the arm points
+            if along[2] < -0.85:  # hanging: the palm's side decides, not where the arm points
                 which = _HANGING
                 spread = m.hanging
                 hang = rotations.from_rotvec(

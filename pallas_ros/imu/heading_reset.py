@@ -1,4 +1,4 @@
-"""Headings set right at one instant, in any stance: gravity already tells every sensor's tilt, so
+"""Headings set right at one instant, in any stance: gravity already gives every sensor's tilt, so
 only a turn about z is sought.
 
 The wearer looks and stands straight ahead. The trunk's sensors then share one heading. A forearm
@@ -56,7 +56,7 @@ def heading_turns(
         raise PallasError(f"there is no site '{site[:40]}': sites are {', '.join(SITES)}")
     if stance and stance not in STANCES:
         raise PallasError(f"there is no stance '{stance[:40]}': stances are {', '.join(STANCES)}")
-    # what tells where the wearer faces: the waist, or for the waist alone the neck
+    # what shows where the wearer faces: the waist, or for the waist alone the neck
     reference = "neck" if site == "pelvis" else "pelvis"
     wanted = (site,) if site else SITES
     silent = [name for name in (reference, *wanted) if name not in q_world_bone]

@@ -298,7 +298,7 @@ class Intake:
         return doubts + self._clocks()
 
     def _clocks(self) -> list[str]:
-        """Sensors that follow different clocks, where no majority tells which are wrong."""
+        """Sensors that follow different clocks, where no majority shows which are wrong."""
         newest = {
             site: state.newest
             for site, state in self._sites.items()
@@ -320,8 +320,8 @@ _BLANK = [0.0, 0.0, 0.0, 1.0]
 
 
 def _never_filled_in(state: _Site, force: list[float]) -> bool:
-    """Is an orientation of exactly 0 0 0 1 one that the driver left as it was? Gravity tells, over
-    some samples.
+    """Is an orientation of exactly 0 0 0 1 one that the driver left as it was? Gravity decides,
+    over some samples.
     """
     state.blanks += 1
     share = 1 / min(state.blanks, _BLANKS)

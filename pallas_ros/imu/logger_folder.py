@@ -250,7 +250,7 @@ def _quantity(words: str, stem: str) -> str:
 
 
 def _seconds(file: Path, stamp: Array, unit: str) -> Array:
-    """Stamps in s; without a unit in the header the samples' rate tells it."""
+    """Stamps in s; without a unit in the header the samples' rate decides."""
     if unit:
         if unit not in _SECONDS:
             raise PallasError(f"{file}: time in '{unit}': give {', '.join(_SECONDS)}")

@@ -6,8 +6,8 @@ s)``: `d` the drift looked for, `e` the earth's field, `a` what the surroundings
 wearer's walking about makes wander, `s` what steel adds. A Kalman filter follows ``x = (d, b, a, s,
 e, l)``, b being the bias of the gyroscope that the six-axis filter has not found, with ``d' = up .
 b``. The disturbance is part of the state (Sabatini 2012, "Variable-state-dimension Kalman-based
-filter for orientation determination", Sensors 12(7)), so that beside steel, where the field tells
-no heading, it still tells how fast the heading drifts (Munoz Diaz et al. 2017, "Use of the magnetic
+filter for orientation determination", Sensors 12(7)), so that beside steel, where the field gives
+no heading, it still shows how fast the heading drifts (Munoz Diaz et al. 2017, "Use of the magnetic
 field for improving gyroscopes' biases estimation", Sensors 17(4)).
 
 Nobody says when steel comes or a bias steps. So several such filters go on side by side, each with
@@ -234,8 +234,8 @@ class MagneticHeading:
     def _evidence(
         self, bias: Array, levelled: Array, rate: Array | None
     ) -> tuple[Array, Array, float]:
-        """What rest, or else gravity, tells of the bias: measurement (3,), its rows of H (3,
-        states), variance; a row of zeros tells nothing.
+        """What rest, or else gravity, shows of the bias: measurement (3,), its rows of H (3,
+        states), variance; a row of zeros carries no information.
         """
         evidence = np.zeros(3)
         rows = np.zeros((3, _STATES))

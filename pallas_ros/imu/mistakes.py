@@ -65,7 +65,7 @@ def _acceleration(site: str, pose: StillPose) -> str | None:
 
 
 def worn(poses: Mapping[str, StillPose], q_world_sensor: Mapping[str, Array]) -> list[str]:
-    """Sensors that do not stand as they should in the pose asked for; only what gravity tells is
+    """Sensors that do not stand as they should in the pose asked for; only what gravity shows is
     judged.
 
     Args:

@@ -24,7 +24,7 @@ _CMU_UNIT = 0.0254 / 0.45
 0.45``, inches).
 """
 STATURE_M = (0.95, 2.35)
-"""A person, children included; also what tells the units apart, which differ by more than this
+"""A person, children included; also what distinguishes the units, which differ by more than this
 range.
 """
 UPS: dict[str, NDArray[np.float64]] = {

@@ -245,7 +245,7 @@ def fit_to_rest(q: Array, points: Array) -> Array:
 
     A hand hangs in the rest pose as its forearm does, so it takes the forearm's swing; so does a
     foot whose leg is spread far. A rest pose with the palms forward looks like one with the palms
-    down; only the axis of the bent elbow tells.
+    down; only the axis of the bent elbow decides.
     """
     q = q.copy()
     shown, weights = from_points(points)

@@ -1,4 +1,4 @@
-"""Manners of a process that must be on time: a settled garbage collector, a priority, cores of its
+"""What a process that must be on time needs: a settled garbage collector, a priority, cores of its
 own, and a watch on its deadlines.
 """
 

@@ -62,7 +62,7 @@ def test_benchmarks_are_found() -> None:
     assert {
         "step",
         "hpstm",
-        "yardsticks",
+        "reference_networks",
         "soak",
         "offline",
         "end_to_end",

@@ -137,7 +137,7 @@ class FramedDecoder(Decoder):
 
     def doubt(self, frame: bytes) -> int:
         """How unlikely a frame that holds is beside another, by what the protocol leaves empty; 0
-        where nothing tells.
+        where nothing decides.
         """
         return 0
 
@@ -225,7 +225,7 @@ def _tail(data: bytes, header: bytes, at: int) -> int:
 
 
 class Unwrapper:
-    """A counter that wraps, made to run on; tells how many steps it took."""
+    """A wrapping counter, unwrapped; returns how many steps it took."""
 
     def __init__(self, modulus: int) -> None:
         self.modulus = modulus
