@@ -39,9 +39,8 @@ _SETTLED_S = 1.0  # of each clip left out: PALLAS and the smoother have to begin
 def methods() -> dict[str, SmootherSettings]:
     """What is compared, by name."""
     lengths = Skeleton.from_height().lengths
-    bones = BoneLengths(
-        lengths, np.zeros_like(lengths)
-    )  # PALLAS's bodies have one skeleton: nothing is to be estimated
+    # PALLAS's bodies have one skeleton: nothing is to be estimated
+    bones = BoneLengths(lengths, np.zeros_like(lengths))
     found = {"by-pass": SmootherSettings(method="bypass")}
     for lookahead in (0, 2, 5):
         found[f"hpstm, look-ahead {lookahead}"] = SmootherSettings(

@@ -17,9 +17,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pytest
 from hypothesis import HealthCheck, settings
 
-DOMAINS = range(
-    1, 100
-)  # the ROS domain ids that are safe on every platform, but 0, which is everybody's
+# the ROS domain ids that are safe on every platform, but 0, which is everybody's
+DOMAINS = range(1, 100)
 
 settings.register_profile(
     "pallas", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

@@ -35,11 +35,12 @@ STAMPS = VENV / "setup-stamps.json"
 LOCK = ROOT / "requirements" / "lock.txt"
 UNDERLAY = ROOT / "tools" / "underlay"
 DATA = ("launch", "config", "urdf", "models")
+# in order of preference; the versions that have ROS 2 Kilted wheels
 SUPPORTED = (
     (3, 11),
     (3, 12),
     (3, 10),
-)  # in order of preference; the versions that have ROS 2 Kilted wheels
+)
 
 
 class SetupError(Exception):
@@ -393,9 +394,8 @@ def install_project(progress: Progress) -> None:
     """The repository itself, editable: a new entry point in setup.cfg needs this step, a new line
     of Python needs nothing.
     """
-    for (
-        folder
-    ) in DATA:  # what looks for data as ROS does (FindPackageShare) finds that of the checkout
+    for folder in DATA:
+        # what looks for data as ROS does (FindPackageShare) finds that of the checkout
         link = VENV / "share" / "pallas" / folder
         if not link.is_symlink():
             link.symlink_to(ROOT / folder)

@@ -106,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _empty(out: Path) -> None:
     """Remove what an earlier demo left; refuse a folder that holds something else."""
+    # bag.html: `pallas report` of it
     known = {
         "bag",
         "bag.html",
@@ -113,7 +114,7 @@ def _empty(out: Path) -> None:
         "index.html",
         "demo.mp4",
         "demo.gif",
-    }  # bag.html: `pallas report` of it
+    }
     if out.exists() and (not out.is_dir() or {entry.name for entry in out.iterdir()} - known):
         raise PallasError(
             f"{out}: holds something that is no demo's result; give another folder with --out"

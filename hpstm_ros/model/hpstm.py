@@ -177,9 +177,8 @@ class Hpstm(nn.Module):
         local = (points - centre[:, None, None]) * seen[..., None]
         fitted, weight = self.lines(local, seen)
         lengths = self._lengths(fitted, weight, bones, known)
-        paths = (fitted + weight[..., None] * (local - fitted)).transpose(1, 2)[
-            :, None
-        ]  # (B, 1, 22, L, 3)
+        # (B, 1, 22, L, 3)
+        paths = (fitted + weight[..., None] * (local - fitted)).transpose(1, 2)[:, None]
         estimates = self._estimators(lookahead) @ paths  # (B, Q, 22, M, 3)
         probes = (
             self._pick(lookahead, self.probes + _centred(self.probes_learned))[:, :, None] @ paths

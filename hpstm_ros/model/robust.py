@@ -83,9 +83,8 @@ def path_kernels(frames: int, lookaheads: int, kinds: Sequence[tuple[float, int,
     for lookahead in range(lookaheads):
         for m, (width, order, offset) in enumerate(kinds):
             at = min(max(frames - 1 - lookahead + offset, 0), frames - 1)
-            reach = width * (
-                1 + math.exp(-min(at, frames - 1 - at) / width)
-            )  # one-sided ones reach further back
+            # one-sided ones reach further back
+            reach = width * (1 + math.exp(-min(at, frames - 1 - at) / width))
             x = (lag - at) / reach
             root = torch.exp(-0.25 * x**2)
             basis = torch.stack([x**power for power in range(order + 1)], dim=-1)

@@ -23,11 +23,12 @@ More than an operator can wind up.
 """
 
 _MOST_RAD = 4 * math.pi  # joints turn twice round at most: more is degrees, or means "no limit"
+# rad/s, m/s: no arm's joint is faster
 _FASTEST = {
     "revolute": 40.0,
     "continuous": 40.0,
     "prismatic": 5.0,
-}  # rad/s, m/s: no arm's joint is faster
+}
 _USUAL = {"revolute": 1.0, "continuous": 1.0, "prismatic": 0.25}  # rad/s, m/s
 
 

@@ -104,9 +104,8 @@ def gripper_joints(tree: Tree, tip: str) -> tuple[Joint, ...]:
 def _gripper_joints(tree: Tree) -> set[str]:
     """Names of the moving joints that belong to a gripper or a hand."""
     found = {joint.name for joint in tree.joints if joint.moves and _is_finger(tree, joint)}
-    for (
-        joint
-    ) in tree.joints:  # fingers without a name that says so: short branches at the end of an arm
+    for joint in tree.joints:
+        # fingers without a name that says so: short branches at the end of an arm
         branches = [
             below
             for link in tree.rigid(joint.child)

@@ -123,9 +123,8 @@ class Steering:
             )
             velocity = self._share(self._guard, q_then, q_goal, dq_goal, wanted, bounds)
         velocity = self._slide(q, velocity, limited)
-        velocity = velocity / max(
-            float((np.abs(velocity) / np.maximum(fastest, 1e-9)).max()), 1.0
-        )  # as a whole: it still slides along
+        # as a whole: it still slides along
+        velocity = velocity / max(float((np.abs(velocity) / np.maximum(fastest, 1e-9)).max()), 1.0)
         if self._guard is not None:
             tip = self._guard.tip_speed(q, velocity)
             allowed = 0.95 * _TIP_MARGIN * self.tip_speed * scale

@@ -135,9 +135,8 @@ class Supervisor:
         self._goal: JointGoal | None = None
         self._goals = GoalPath(limits)
         self._measured: tuple[int, int, F64] | None = None
-        self._recent: deque[tuple[int, F64]] = deque(
-            maxlen=10_000
-        )  # of the last `feedback_timeout`
+        # of the last `feedback_timeout`
+        self._recent: deque[tuple[int, F64]] = deque(maxlen=10_000)
         self._deviation = math.nan
         self._deviates_since: int | None = None
         self._delivery = Delivery(self.settings.period, self.settings.delivery_timeout)

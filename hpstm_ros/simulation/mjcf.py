@@ -135,9 +135,8 @@ def _set_inertia(body: mujoco.MjsBody, inertia: pin.Inertia) -> None:
     moment = np.array(inertia.inertia)
     values, axes = np.linalg.eigh((moment + moment.T) / 2)
     values = np.maximum(values, 1e-6)
-    values[2] = min(
-        values[2], values[0] + values[1]
-    )  # estimated moments in URDFs break the triangle inequality
+    # estimated moments in URDFs break the triangle inequality
+    values[2] = min(values[2], values[0] + values[1])
     if np.linalg.det(axes) < 0:
         axes[:, 0] *= -1
     body.inertia = values

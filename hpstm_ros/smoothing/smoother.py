@@ -199,10 +199,11 @@ class Smoother:
         self._waiting: deque[BodyFrame] = deque()
         self._unseen = 0
         self._joints_unseen = np.zeros(J)  # frames
+        # stamp of the last body out of order, how many in a row
         self._back: tuple[int, int] = (
             0,
             0,
-        )  # stamp of the last body out of order, how many in a row
+        )
         self._newest_input = 0
         self._free = Kalman(process=30.0, measurement=0.015, lookahead=0)
         self._last: BodyFrame | None = None

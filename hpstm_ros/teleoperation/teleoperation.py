@@ -102,9 +102,8 @@ class Teleoperation:
         """
         self.robot = robot
         self.guard = guard or guard_of(robot)
-        self.retargeter = Retargeter(
-            robot, side, retarget, guard_of(robot).near_pairs
-        )  # of its own: it remembers postures
+        # of its own: it remembers postures
+        self.retargeter = Retargeter(robot, side, retarget, guard_of(robot).near_pairs)
         self.supervisor = Supervisor(limits_of(robot, tip_speed), safety, self.guard)
         self.grippers = grippers_of(robot, self.supervisor.settings)
         self.gripper_motions: list[GripperMotion | None] = [None] * len(self.grippers)

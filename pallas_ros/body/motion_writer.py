@@ -151,9 +151,8 @@ class MotionWriter:
     def _copy(self, archive: zipfile.ZipFile, name: str, column: BinaryIO) -> None:
         field = _ROW[name]
         shape = (self.frames, *field.shape)
-        entry = zipfile.ZipInfo(
-            f"{name}.npy"
-        )  # without a date: the same frames give the same bytes
+        # without a date: the same frames give the same bytes
+        entry = zipfile.ZipInfo(f"{name}.npy")
         entry.compress_type = zipfile.ZIP_DEFLATED
         with archive.open(entry, "w", force_zip64=True) as file:
             npy.write_array_header_1_0(

@@ -304,9 +304,8 @@ class SequenceSampler:
         t = torch.arange(frames) / 60
         rate = self._uniform(0.5, 2.8, count, 1)
         phase = self._uniform(0, 2 * torch.pi, count, 1)
-        fades = torch.sigmoid(
-            6 * self._waves_of(count, frames)
-        )  # begins and ends within the sequence
+        # begins and ends within the sequence
+        fades = torch.sigmoid(6 * self._waves_of(count, frames))
         angle = (
             fades
             * self._uniform(5, 40, count, 1)
@@ -367,16 +366,14 @@ class SequenceSampler:
         local = torch.where(free[:, None, None, None], anywhere, local)
         gaps = self._uniform(0.5, 2.0, count, keys - 1)
         times = torch.cat((torch.zeros(count, 1), torch.cumsum(gaps, 1)), 1)
-        length = self._uniform(0.35, 1.3, count)[:, None] * (
-            frames / 128
-        )  # part of the path that is travelled: how fast the arm moves
+        # part of the path that is travelled: how fast the arm moves
+        length = self._uniform(0.35, 1.3, count)[:, None] * (frames / 128)
         at = torch.linspace(0, 1, frames)[None] * times[:, -1:] * length.clamp(max=1.0)
         segment = (torch.searchsorted(times, at.contiguous(), right=True) - 1).clamp(0, keys - 2)
         begin = torch.gather(times, 1, segment)
         end = torch.gather(times, 1, segment + 1)
-        rest = self._uniform(-0.5, 0.75, count).clamp_min(0)[
-            :, None
-        ]  # part of the time that a pose is held
+        # part of the time that a pose is held
+        rest = self._uniform(-0.5, 0.75, count).clamp_min(0)[:, None]
         part = ((at - begin) / (end - begin) / (1 - rest)).clamp(0, 1)
         part = part * part * (3 - 2 * part)
         pick = segment[..., None, None].expand(-1, -1, 4, 4)

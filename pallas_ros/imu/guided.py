@@ -352,9 +352,8 @@ class GuidedCalibrator:
                     by_elbow = wrap(_ELBOW_HEADING - self._movements["elbows"][site].heading)
                     headings[site] = mean_angle([headings[site], by_elbow], [1.0, 1.0])
             elif self.functional and site in SITES:
-                headings[site] = wrap(
-                    np.pi / 2 - self._movements["bow"][site].heading
-                )  # a bow turns about +y
+                # a bow turns about +y
+                headings[site] = wrap(np.pi / 2 - self._movements["bow"][site].heading)
             else:
                 headings[site] = worn_heading(tpose, rotations.IDENTITY, worn)
         return headings

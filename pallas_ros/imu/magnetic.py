@@ -58,9 +58,8 @@ _LX = 13
 _LY = 14
 _STATES = 15
 _EACH = np.arange(_STATES)
-_FIELD = np.zeros(
-    (6, _STATES)
-)  # what the field measures, as far as it is the same in every hypothesis
+# what the field measures, as far as it is the same in every hypothesis
+_FIELD = np.zeros((6, _STATES))
 _FIELD[:3, _A] = _FIELD[:3, _S] = _FIELD[:3, _E] = np.eye(3)
 _LEVEL: Array = np.zeros(2)  # gravity turns nothing back
 _MOST = {EARTH: 8, MOVING: 4, STEADY: 8}

@@ -26,9 +26,8 @@ one; sensor: own, else VQF without;
 
 _RATE_KNOWN = 50  # samples
 _BIAS_MOST = math.radians(2.0)  # rad/s: VQF believes in none larger
-_BIAS_SIGMA_KNOWN = math.radians(
-    0.1
-)  # rad/s, of a bias found before: temperature has changed it since
+# rad/s, of a bias found before: temperature has changed it since
+_BIAS_SIGMA_KNOWN = math.radians(0.1)
 _BIAS_SIGMA_MOTION = 0.03
 """deg/s, to which gravity is taken to show VQF the bias about horizontal axes in movement. In
 everyday movement its own 0.1 leaves 0.06 to

@@ -114,9 +114,8 @@ class PseudoPort:
                 f"{self._link}: cannot be made ({os.strerror(error.errno or 0).lower()}): choose"
                 " other ports"
             ) from None
-        for _ in range(
-            _LOCK_TRIES
-        ):  # a reader that looks whether the link is an orphan holds the lock for a moment
+        for _ in range(_LOCK_TRIES):
+            # a reader that looks whether the link is an orphan holds the lock for a moment
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return lock

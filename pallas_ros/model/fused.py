@@ -296,9 +296,8 @@ class FusedPallasStep(nn.Module):
         self.arms_middle = Linear(arms.middle.weight.T, arms.middle.bias)
         gates = torch.arange(2 * count, 2 * count + len(REMEMBERED)).repeat_interleave(6)
         rows = torch.cat((torch.arange(2 * count), gates))
-        scale = torch.cat((torch.ones(count), 0.1 * torch.ones(count), -torch.ones(count)))[
-            :, None
-        ]  # the gate's negative: what stays
+        # the gate's negative: what stays
+        scale = torch.cat((torch.ones(count), 0.1 * torch.ones(count), -torch.ones(count)))[:, None]
         self.arms_out = Linear((scale * arms.out.weight[rows]).T, scale[:, 0] * arms.out.bias[rows])
         self.register_buffer(
             "remembered", torch.tensor([6 * joint + i for joint in REMEMBERED for i in range(6)])
@@ -330,9 +329,8 @@ class FusedPallasStep(nn.Module):
         self.read_sizes = (solved, 6, len(JOINTS), encoder.shape[0], own.shape[0], askew.shape[0])
         past = legs.past.weight.double()
         arms = rest[:, self.remembered]
-        rest = rest.index_fill(
-            1, self.remembered, 0.0
-        )  # the remembered pose stands for what S gave
+        # the remembered pose stands for what S gave
+        rest = rest.index_fill(1, self.remembered, 0.0)
         self.register_buffer(
             "condition", torch.cat((rest, arms, past), dim=1).T.float().contiguous()
         )

@@ -145,9 +145,8 @@ class FusedCoupling(nn.Module):
             sign * part.detach().double()
             for part in torch.cat((fall.weight, fall.bias[:, None]), dim=1).chunk(2)
         )
-        constant = torch.zeros(
-            rise.weight.shape[1] + 1, 1, dtype=torch.float64
-        )  # one more hidden unit that is always silu(_ONE) = 1 carries the shift's bias
+        # one more hidden unit that is always silu(_ONE) = 1 carries the shift's bias
+        constant = torch.zeros(rise.weight.shape[1] + 1, 1, dtype=torch.float64)
         constant[-1] = _ONE
         weight = torch.cat(
             (rise.weight.detach().double() / scale, rise.bias.detach().double()[:, None]), dim=1
@@ -179,9 +178,8 @@ class FusedSolver(nn.Module):
         layers = list(reversed(solver.layers)) if inverse else list(solver.layers)
         matrices = [self._matrix(layer, inverse) for layer in layers if isinstance(layer, Mixing)]
         couplings = [layer for layer in layers if isinstance(layer, Coupling)]
-        for index in range(
-            len(matrices) - 1
-        ):  # of every pair of couplings, the factor exp(-1/2) of both halves
+        for index in range(len(matrices) - 1):
+            # of every pair of couplings, the factor exp(-1/2) of both halves
             if inverse:
                 matrices[index + 1] = matrices[index + 1] * _HALF_E
             else:

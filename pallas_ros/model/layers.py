@@ -47,9 +47,8 @@ def rotary_angles(position: Tensor, frames: int, width: int) -> tuple[Tensor, Te
     """Cosine and sine (B, T, 1, width / 2) of the rotary angles of ``frames`` frames from
     ``position`` (B, 1) on.
     """
-    wanted = 100.0 ** -(
-        torch.arange(0, width, 2) / width
-    )  # the window is short: slowest turn about 100 x 2 pi frames
+    # the window is short: slowest turn about 100 x 2 pi frames
+    wanted = 100.0 ** -(torch.arange(0, width, 2) / width)
     frequency = torch.round(wanted * ROTARY_PERIOD / (2 * torch.pi)).clamp_min(1) * (
         2 * torch.pi / ROTARY_PERIOD
     )
@@ -113,9 +112,8 @@ class WindowAttention(nn.Module):
             part.reshape(batch, entries.shape[1], self.heads, -1).transpose(1, 2)
             for part in entries.chunk(2, dim=-1)
         )
-        mixed = F.scaled_dot_product_attention(
-            q.transpose(1, 2), k, v, attn_mask=mask.to(q.dtype)
-        )  # scaled by the head's width
+        # scaled by the head's width
+        mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k, v, attn_mask=mask.to(q.dtype))
         return self.out(mixed.transpose(1, 2).reshape(batch, frames, width)), entries[:, frames:]
 
 

@@ -68,12 +68,13 @@ _NECK_SHARE = {
     "neck": 1.0,
     "head": 1.0,
 }
+# rad about y, of the segment in the heading frame
 _NEUTRAL_FLEXION = {
     "hip": -0.14,
     "knee": 0.35,
     "ankle": 0.1,
     "foot": 0.05,
-}  # rad about y, of the segment in the heading frame
+}
 
 
 @dataclass(frozen=True)
@@ -271,9 +272,8 @@ class Pallas(nn.Module):
         )
         self.norm = RMSNorm(width)
         solved = 6 * len(SOLVED)
-        self.correction = nn.Linear(
-            width, solved + 6
-        )  # of the solver's coordinates, and of the pelvis
+        # of the solver's coordinates, and of the pelvis
+        self.correction = nn.Linear(width, solved + 6)
         nn.init.normal_(self.correction.weight, std=0.01)
         nn.init.zeros_(self.correction.bias)
         self.solver = (

@@ -134,12 +134,8 @@ class PallasBodyNode(PallasNode):
     def _on_imu(self, site: str, data: bytes) -> None:
         assert self._pipeline is not None
         samples = self._read(site, data)
-        for (
-            other,
-            topic,
-        ) in (
-            self._imu_topics.items()
-        ):  # in the order of their stamps, should more than one have come in meanwhile
+        for other, topic in self._imu_topics.items():
+            # in the order of their stamps, should more than one have come in meanwhile
             for later in self.pending(topic):
                 samples += self._read(other, later)
         if not samples:

@@ -151,9 +151,10 @@ def _settle(nodes: Sequence[PallasNode]) -> bool:
     if not all(node.configured for node in nodes):
         return False
     settle_memory()
+    # 20 > -1 > 0
     priority = max(
         (node.settings["priority"] for node in nodes), key=lambda priority: priority or -2
-    )  # 20 > -1 > 0
+    )
     raise_priority(priority, nodes[0].get_logger().warning)
     return True
 

@@ -67,9 +67,8 @@ class Stream(ABC):
                     f"the model's input '{name}' has shape {np.shape(inputs[name])}, wanted is"
                     f" {buffer.shape}"
                 ) from None
-            if not math.isfinite(
-                np.vdot(buffer, buffer)
-            ):  # a tenth of the price of isfinite().all(), and no sound input overflows it
+            if not math.isfinite(np.vdot(buffer, buffer)):
+                # a tenth of the price of isfinite().all(), and no sound input overflows it
                 raise PallasError(
                     f"the model's input '{name}' holds a value that is not finite: the frame must"
                     " be dropped"

@@ -58,9 +58,10 @@ class RootTracker:
             elapsed = (stamp - self._last_stamp) / 1e9
             if 0.0 < elapsed <= LONGEST_GAP_S:
                 by_network = velocity * elapsed
+                # each would hold that point still
                 moves = [
                     self._last[joint] - relative[joint] for joint in (_ANKLES[foot], _TOES[foot])
-                ]  # each would hold that point still
+                ]
                 held = min(moves, key=lambda move: float(np.sum((move - by_network) ** 2)))
                 move = stands * held + (1.0 - stands) * by_network
                 self.p_world_pelvis = self.p_world_pelvis + move

@@ -123,9 +123,8 @@ class TorchStream(Stream):
         with torch.inference_mode():
             outputs = dict(zip(self._names, self._module(*self._tensors.values()), strict=True))
             for name in self._tensors:
-                if name.startswith(
-                    STATE
-                ):  # cloned, because a module may hand a state or an input straight through
+                if name.startswith(STATE):
+                    # cloned, because a module may hand a state or an input straight through
                     self._tensors[name] = outputs[NEXT + name[len(STATE) :]].clone()
         return {name: outputs[name].numpy() for name in self.outputs}
 
@@ -171,11 +170,12 @@ def export_stream(module: nn.Module, path: str | Path, metadata: Mapping[str, An
     assert program is not None
     graph = program.model_proto
     _clean(graph)
+    # no scalars
     weights = (
         tensor
         for tensor in graph.graph.initializer
         if tensor.data_type == onnx.TensorProto.FLOAT and tensor.dims
-    )  # no scalars
+    )
     parameters = sum(math.prod(tensor.dims) for tensor in weights)
     document = {**metadata, "opset": OPSET, "parameters": parameters, "sha256": UNSIGNED}
     onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(document, sort_keys=True)})

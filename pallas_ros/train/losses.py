@@ -66,7 +66,8 @@ def pallas_loss(
         isinstance(model.legs, LegGenerator)
         and weights.sampling > 0
         and torch.rand(1, generator=generator) < 0.25
-    ):  # one batch in four: it costs a second run of the generator
+    ):
+        # one batch in four: it costs a second run of the generator
         terms["sampling"] = weights.sampling * _sampling(
             model, out, truth, weights.samples, generator
         )

@@ -123,11 +123,12 @@ class Canvas:
             np.linalg.norm(ends - starts, axis=1, keepdims=True), 1e-9
         )
         bright = 0.80 + 0.20 * np.sqrt(np.clip(1 - (axis @ LIGHT) ** 2, 0, 1))
+        # size, towards the light, brightness
         layers = [
             (1.0, 0.0, 0.62),
             (0.90, 0.06, 0.92),
             (0.55, 0.28, 1.10),
-        ]  # size, towards the light, brightness
+        ]
         polygons = [
             _hull(
                 a + light * (ra * move)[:, None],

@@ -153,11 +153,12 @@ def frames(
         people = []
         if moment.body is not None:
             pose = moment.body
+            # the operator walks, and odometry drifts: they stay in the picture
             in_place = pose[:, :3] - pose[0, :3] * [
                 1,
                 1,
                 0,
-            ]  # the operator walks, and odometry drifts: they stay in the picture
+            ]
             people = [Person(in_place, pose[:, 3:])]
         yield figure.draw(
             people, (moment.joints or None) if robot is not None else None, f"{time:.1f} s"

@@ -111,9 +111,8 @@ def test_turning_the_whole_body_turns_every_joint(seed: int) -> None:
 def test_a_joints_orientation_moves_the_segment_that_leaves_it() -> None:
     skeleton = Skeleton.from_height()
     pose = np.tile(rotations.IDENTITY, (22, 1))
-    pose[JOINT_INDEX["left_elbow"]] = rotations.about_z(
-        -np.pi / 2
-    )  # forearm from left (+y) to forward (+x)
+    # forearm from left (+y) to forward (+x)
+    pose[JOINT_INDEX["left_elbow"]] = rotations.about_z(-np.pi / 2)
     moved = (
         kinematics.forward_kinematics(skeleton, pose, skeleton.rest_positions[0])
         - skeleton.rest_positions

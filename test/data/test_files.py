@@ -79,10 +79,11 @@ def clean(text: str) -> str:
 @pytest.fixture
 def bent(tmp_path: Path) -> Path:
     path = tmp_path / "bent.bvh"
+    # left arm down, right knee bent by 60
     pose = {
         "LeftArm": (-90.0, 0.0, 0.0),
         "RightLeg": (0.0, 60.0, 0.0),
-    }  # left arm down, right knee bent by 60
+    }
     path.write_text(clean(bvh_text([{}, {}, pose, pose])))
     return path
 

@@ -119,7 +119,8 @@ def test_replayed_through_the_nodes_and_processed_twice(
     for bag, came_out in (
         (live_bag, live),
         (again_bag, again),
-    ):  # what went in decides what came out, to the last bit
+    ):
+        # what went in decides what came out, to the last bit
         offline = {body.stamp: body for body in process(open_source(bag), PipelineSettings())}
         assert len(set(came_out) - set(offline)) <= ENDING
         for stamp in set(came_out) & set(offline):

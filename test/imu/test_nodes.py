@@ -111,9 +111,8 @@ def test_samples_truth_and_diagnostics_arrive(make_graph: Callable[..., Graph]) 
         messages = graph.received[site]
         periods = np.diff([stamp_of(m) for m in messages[50:]]) / 1e9
         assert np.median(periods) == pytest.approx(0.01, rel=0.02)
-        still = [
-            m for m in messages if stamp_of(m) < stamp_of(messages[0]) + 10**9
-        ]  # the demo begins with a still T-pose
+        # the demo begins with a still T-pose
+        still = [m for m in messages if stamp_of(m) < stamp_of(messages[0]) + 10**9]
         a = still[-1].linear_acceleration
         assert np.linalg.norm([a.x, a.y, a.z]) == pytest.approx(GRAVITY, abs=0.05)
         assert still[-1].orientation.w == pytest.approx(1.0, abs=1e-3)

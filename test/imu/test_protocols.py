@@ -62,9 +62,8 @@ def test_xsens_frame_recorded_from_an_mti() -> None:
     assert np.linalg.norm(reading.orientation) == pytest.approx(1, abs=1e-6)
     assert np.linalg.norm(reading.acceleration) == pytest.approx(GRAVITY, abs=0.1)
     assert np.linalg.norm(reading.magnetic_field) == pytest.approx(1.25, abs=0.05)
-    up = Rotation.from_quat(reading.orientation).apply(
-        reading.acceleration
-    )  # at rest: quaternion and accelerometer agree on up
+    # at rest: quaternion and accelerometer agree on up
+    up = Rotation.from_quat(reading.orientation).apply(reading.acceleration)
     assert up / np.linalg.norm(up) == pytest.approx([0, 0, 1], abs=0.03)
 
 

@@ -119,9 +119,8 @@ def test_truth_lies_on_the_grid_and_goes_forth_and_back(
     wait(lambda: simulator.started_at is not None)
     assert simulator.started_at is not None
     truth = playback.Truth(simulator)
-    bodies = list(
-        truth.until(simulator.started_at + 13 * 10**9)
-    )  # six seconds forth, six back, one forth
+    # six seconds forth, six back, one forth
+    bodies = list(truth.until(simulator.started_at + 13 * 10**9))
     assert len(bodies) in (780, 781)
     assert all(round(round(b.stamp * 60 / 1e9) * 1e9 / 60) == b.stamp for b in bodies)
     assert (

@@ -42,9 +42,8 @@ def motion() -> list[BodyFrame]:
 def moment(k: int, deviation: float = 0.0) -> BodyFrame:
     """The body of a motion's frame, of that standard deviation in m along every axis."""
     body = motion()[k]
-    covariance = np.tile(
-        deviation**2 / 2 * np.eye(3), (22, 1, 1)
-    )  # the hand from the shoulder: both count
+    # the hand from the shoulder: both count
+    covariance = np.tile(deviation**2 / 2 * np.eye(3), (22, 1, 1))
     return BodyFrame(
         body.stamp,
         body.rotations,

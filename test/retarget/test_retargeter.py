@@ -49,11 +49,12 @@ def body(
     )
 
 
+# right arm stretched forward
 RIGHT_FORWARD = {
     17: (0.0, 0.0, np.pi / 2),
     19: (0.0, 0.0, np.pi / 2),
     21: (0.0, 0.0, np.pi / 2),
-}  # right arm stretched forward
+}
 
 
 def test_all_ready_robots_load_with_finite_limits_and_a_free_ready_posture() -> None:

@@ -209,7 +209,8 @@ def test_a_bag_is_looked_at_where_one_asks(bag: Path, motion: Motion) -> None:
         59,
         61,
         len(motion) - 1,
-    ):  # forth and back; a gap of 0.5 s follows the frame 60
+    ):
+        # forth and back; a gap of 0.5 s follows the frame 60
         time = first + index / motion.fps + (0.5 if index > 60 else 0.0) + 1e-4
         shown = recording.at(time)
         assert shown.body is not None
