@@ -22,7 +22,6 @@ plan accepted last is followed: it brakes. The controller is sent the stop with 
 stands still even if this process dies.
 """  # noqa: E501
 
-import enum
 import math
 from collections import deque
 from dataclasses import dataclass
@@ -30,12 +29,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hpstm_ros.safety.command import Command as Command
+from hpstm_ros.safety.command import SupervisorState as SupervisorState
 from hpstm_ros.safety.delivery import Delivery
 from hpstm_ros.safety.goal import GoalPath, JointGoal
 from hpstm_ros.safety.guard import Guard
 from hpstm_ros.safety.limits import Limits, SupervisorSettings
-from hpstm_ros.safety.motion import Plan, State, rest
+from hpstm_ros.safety.motion import Plan, rest
 from hpstm_ros.safety.steering import Steering
+from hpstm_ros.safety.switches import DeadMan, EmergencySwitches
 from pallas_ros.body.errors import PallasError
 
 F64 = NDArray[np.float64]
@@ -47,54 +49,6 @@ _GOAL_REACH = 0.025  # s: how far a goal is carried on when the next one is late
 _STILL_S = 0.1
 _STILL_RAD = 0.05
 _LATE_NS = _NS // 2  # for which commands that came late keep the arm from being led
-
-
-class SupervisorState(enum.IntEnum):
-    """Numbers as in `pallas/msg/SupervisorStatus`."""
-
-    DISENGAGED = 0
-    ALIGNING = 1
-    TRACKING = 2
-    HOLDING = 3
-    STOPPED = 4
-
-
-@dataclass(slots=True)
-class Command:
-    """What the arm is commanded at a tick.
-
-    Attributes:
-        time: ns, the instant of `q`.
-        q, dq, ddq: (n,) where the arm should be then, in rad, rad/s, rad/s^2.
-        times: (K,) ns, of the points to send: the state before `time`, `time` itself, and the stop
-            after it.
-        points: K states.
-        send: False while the arm is disengaged or stopped and at rest, or before its posture is
-            known.
-        state, reason: of the state machine.
-        limited_by: the limits that held this command back.
-        speed_scale: 0 to 1.
-        tip_speed: m/s, of the fastest tip.
-        deviation: rad, the largest between measured and commanded joints; NaN without feedback.
-        measurement_age: s, of the newest measurement of the operator's body; NaN before one.
-        delivery_lag: s, by which the arm was last seen to be behind its commands; NaN before.
-    """
-
-    time: int
-    q: F64
-    dq: F64
-    ddq: F64
-    times: NDArray[np.int64]
-    points: list[State]
-    send: bool
-    state: SupervisorState
-    reason: str
-    limited_by: tuple[str, ...]
-    speed_scale: float
-    tip_speed: float
-    deviation: float
-    measurement_age: float = math.nan
-    delivery_lag: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +97,8 @@ class Supervisor:
         self._late: tuple[int, str] = (_NEVER, "")
         self._aged: tuple[int, str] = (_NEVER, "")
         self._ticked: int | None = None
-        self._dead_man = _NEVER
-        self._let_go: dict[str, int] = {}  # when dead-man's switches were last heard to be released
-        self._pressed: set[str] = set()  # emergency-stop switches, by their source
-        self._gone: set[str] = set()  # of those, the ones that are not connected any more
-        self._switch_heard = _NEVER
-        self._switch_connected = False
+        self._dead_man = DeadMan(self.settings)
+        self._switches = EmergencySwitches(self.settings)
         self._faults: dict[str, str] = {}
         self._aligning_since = 0
         self._well_since = _NEVER
@@ -172,8 +122,7 @@ class Supervisor:
             raise PallasError(f"tip_speed is {speed}, but must be above 0 m/s")
         self._steering.tip_speed = speed
 
-    # -- what comes in
-    # ------------------------------------------------------------------------------------------
+    # what comes in
 
     def goal(
         self,
@@ -283,13 +232,7 @@ class Supervisor:
         it is released.
         """
         self._clock(now)
-        since = now - self.settings.dead_man_timeout * _NS
-        self._let_go = {name: when for name, when in self._let_go.items() if when > since}
-        if pressed:
-            self._let_go.pop(source, None)
-        else:
-            self._let_go[source] = now
-        self._dead_man = _NEVER if self._let_go else now
+        self._dead_man.report(now, pressed, source)
 
     def sent(self, now: int) -> None:
         """The command of the last tick has been handed over to the middleware; how long that took
@@ -315,7 +258,7 @@ class Supervisor:
             return f"cannot engage while {self.state.name.lower()}" + (
                 ": reset first" if self.state is SupervisorState.STOPPED else ""
             )
-        if wrong := self._switch_missing(now) or next(iter(self._faults.values()), ""):
+        if wrong := self._switches.missing(now) or next(iter(self._faults.values()), ""):
             return f"cannot engage: {wrong}"
         if self._measured is None or (
             now - self._measured[1] > self.settings.feedback_timeout * _NS
@@ -386,9 +329,7 @@ class Supervisor:
         (`emergency_released`) before a reset.
         """
         if held:
-            self._pressed.add(source)
-            self._gone.discard(source)
-            self._switch_heard = now
+            self._switches.press(now, source)
         self._enter(SupervisorState.STOPPED, f"emergency stop: {why}")
 
     def emergency_released(self, now: int, source: str = "") -> None:
@@ -397,29 +338,17 @@ class Supervisor:
         The word of one switch says nothing of another that is pressed, unless that one is not
         connected any more.
         """
-        self._switch_heard = now
-        self._pressed -= {source, "", *self._gone} if source else set(self._pressed)
+        self._switches.release(now, source)
 
     def emergency_switches(self, now: int, sources: set[str]) -> None:
         """The emergency-stop switches that are connected."""
-        self._switch_connected = bool(sources)
-        self._gone = self._pressed - sources
-
-    def _switch_missing(self, now: int) -> str:
-        """What the chosen mode misses of the emergency-stop switch, or empty."""
-        settings = self.settings
-        if settings.emergency_stop == "connected" and not self._switch_connected:
-            return "no emergency-stop switch is connected"
-        silent = not 0 <= now - self._switch_heard <= settings.emergency_stop_timeout * _NS
-        if settings.emergency_stop == "heartbeat" and silent:
-            return "the emergency-stop switch is silent"
-        return ""
+        self._switches.connected(sources)
 
     def reset(self, now: int) -> str:
         """Unlatch a stop; what stands in the way, in words, or empty when done."""
         if self.state is not SupervisorState.STOPPED:
             return "nothing to reset: the arm is not stopped"
-        if self._pressed:
+        if self._switches.pressed:
             return "cannot reset: the emergency stop is still pressed"
         if self._moving():
             return "cannot reset: the arm is still coming to rest"
@@ -436,8 +365,8 @@ class Supervisor:
         """Whether the arm is engaged, the dead-man's switch held, the emergency stop pressed."""
         return (
             self._engaged(),
-            now - self._dead_man <= self.settings.dead_man_timeout * _NS,
-            bool(self._pressed),
+            self._dead_man.held(now),
+            self._switches.pressed,
         )
 
     def _at_rest_disengaged(self) -> bool:
@@ -447,8 +376,7 @@ class Supervisor:
     def _engaged(self) -> bool:
         return self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED)
 
-    # -- the tick
-    # ------------------------------------------------------------------------------------------
+    # the tick
 
     def tick(self, now: int) -> Command:
         """The next command; call every period, and at once when a goal came in."""
@@ -473,12 +401,11 @@ class Supervisor:
             self._zero_time += now - self._now
             self._goal = None
             self._news = None
-            self._dead_man = _NEVER
+            self._dead_man.restart()
             self._operator_seen = now
-            self._switch_heard = _NEVER
+            self._switches.restart()
             self._late = (_NEVER, "")
             self._ticked = None
-            self._let_go.clear()
             self._goals.restart()
             self._delivery.forget()
             if self._measured is not None:
@@ -497,7 +424,7 @@ class Supervisor:
         """Watchdogs and the transitions they bring."""
         if not self._engaged():
             return
-        if switch := self._switch_missing(now):
+        if switch := self._switches.missing(now):
             self._enter(SupervisorState.STOPPED, f"emergency stop: {switch}")
             return
         if now - self._operator_seen > self.settings.operator_absence * _NS:
@@ -536,7 +463,7 @@ class Supervisor:
         """Why the arm must stand still now, or empty."""
         settings = self.settings
         goal = self._goal
-        if settings.require_dead_man and now - self._dead_man > settings.dead_man_timeout * _NS:
+        if settings.require_dead_man and not self._dead_man.held(now):
             return "the dead-man's switch is released"
         if self._faults:
             return next(iter(self._faults.values()))
@@ -607,8 +534,7 @@ class Supervisor:
         self._plan = plan or self._plan
         return (*reasons, *limited), scale
 
-    # -- bookkeeping
-    # ------------------------------------------------------------------------------------------
+    # bookkeeping
 
     def _index(self, now: int) -> int:
         """The first grid index that can still be changed."""

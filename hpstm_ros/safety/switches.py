@@ -1,0 +1,89 @@
+"""The dead-man's switches and the emergency-stop switches: who presses what, and since when.
+
+Times are ns of the supervisor's clock. No method raises on bad input.
+"""
+
+from hpstm_ros.safety.limits import SupervisorSettings
+
+_NS = 1_000_000_000
+_NEVER = -(10**18)
+
+
+class DeadMan:
+    """Dead-man's switches, by source: of those that report, none may report that it is released."""
+
+    def __init__(self, settings: SupervisorSettings) -> None:
+        """No switch has reported."""
+        self._settings = settings
+        self._held = _NEVER
+        self._released: dict[str, int] = {}  # when each last reported to be released
+
+    def report(self, now: int, pressed: bool, source: str) -> None:
+        """A switch's state; one that falls silent for `dead_man_timeout` no longer counts."""
+        since = now - self._settings.dead_man_timeout * _NS
+        self._released = {name: when for name, when in self._released.items() if when > since}
+        if pressed:
+            self._released.pop(source, None)
+        else:
+            self._released[source] = now
+        self._held = _NEVER if self._released else now
+
+    def held(self, now: int) -> bool:
+        """Whether the switch is held, by reports that are not older than `dead_man_timeout`."""
+        return now - self._held <= self._settings.dead_man_timeout * _NS
+
+    def restart(self) -> None:
+        """The clock went back: nothing from before counts."""
+        self._held = _NEVER
+        self._released.clear()
+
+
+class EmergencySwitches:
+    """Emergency-stop switches, by source; a stop is latched by the supervisor, not here."""
+
+    def __init__(self, settings: SupervisorSettings) -> None:
+        """No switch is pressed, and none is connected."""
+        self._settings = settings
+        self._pressed: set[str] = set()
+        self._gone: set[str] = set()  # pressed, and no longer connected
+        self._reported = _NEVER
+        self._connected = False
+
+    @property
+    def pressed(self) -> bool:
+        """Whether any switch is pressed."""
+        return bool(self._pressed)
+
+    def press(self, now: int, source: str) -> None:
+        """A switch reports that it is pressed."""
+        self._pressed.add(source)
+        self._gone.discard(source)
+        self._reported = now
+
+    def release(self, now: int, source: str) -> None:
+        """A switch reports that it is released.
+
+        This says nothing of another switch that is pressed, unless that one is gone. An empty
+        ``source`` releases all.
+        """
+        self._reported = now
+        self._pressed -= {source, "", *self._gone} if source else set(self._pressed)
+
+    def connected(self, sources: set[str]) -> None:
+        """The switches that are connected."""
+        self._connected = bool(sources)
+        self._gone = self._pressed - sources
+
+    def missing(self, now: int) -> str:
+        """What the chosen mode misses of the switches, or empty."""
+        settings = self._settings
+        if settings.emergency_stop == "connected" and not self._connected:
+            return "no emergency-stop switch is connected"
+        silent = not 0 <= now - self._reported <= settings.emergency_stop_timeout * _NS
+        if settings.emergency_stop == "heartbeat" and silent:
+            return "the emergency-stop switch is silent"
+        return ""
+
+    def restart(self) -> None:
+        """The clock went back: no report from before is fresh. What is pressed stays pressed."""
+        self._reported = _NEVER
