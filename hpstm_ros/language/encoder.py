@@ -108,7 +108,8 @@ class TextEncoder:
             chosen = order[start : start + BATCH]
             ids, mask, _ = self._tokenise([texts[i] for i in chosen])
             vectors[chosen] = self._pool(self._states(ids, mask), ids, mask)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        length = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return np.asarray(vectors / length, np.float32)
 
     def tokens(self, texts: list[str]) -> Tokens:
         """Token-level output of at most a few hundred texts.

@@ -91,8 +91,7 @@ def export(model: Hpstm, folder: str | Path, document: dict[str, Any], name: str
         "rate_hz": MODEL_RATE_HZ,
         "joints": list(JOINTS),
         "config": model.config.as_dict(),
-        "git": _revision(),
-        "created": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        **document_of_run(),
         **document,
     }
     weights = folder / f".{name}.{os.getpid()}.safetensors"
@@ -138,6 +137,11 @@ def step_module(weights: Path) -> OneFrame:
     runs (entry point ``pallas.streams``).
     """
     return OneFrame(load_model(weights)[0]).eval()
+
+
+def document_of_run() -> dict[str, str]:
+    """Commit and date, for the document of a released model."""
+    return {"git": _revision(), "created": datetime.now(timezone.utc).strftime("%Y-%m-%d")}
 
 
 def _revision() -> str:

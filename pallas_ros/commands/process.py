@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pallas_ros.archive import Workers, find_recordings, is_bag_folder, is_newer, run_tasks
+from pallas_ros.archive.options import add_worker_options, workers_from
 from pallas_ros.bags import Bag
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
@@ -45,6 +47,8 @@ examples:
   pallas process session/ motion.npz --topics pelvis="Waist 6541" neck="Neck 6542" \\
       left_wrist="L 6543" right_wrist="R 6544"
       CSV files of a logger
+  pallas process recordings/ motions/
+      every bag of a folder; run again, it carries on where it stopped
   pallas process mine.mcap motion.npz --topics pelvis=/imu1/data neck=/imu2/data \\
       left_wrist=/imu3/data right_wrist=/imu4/data
 
@@ -63,9 +67,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="IN",
-        help="IMU recording: .npz, rosbag2 folder, .mcap, or a folder of a logger's CSV files",
+        help=(
+            "IMU recording: .npz, rosbag2 folder, .mcap, a folder of a logger's CSV files, or a"
+            " folder of bags and recordings"
+        ),
     )
-    parser.add_argument("output", metavar="OUT", help="motion file (.npz) to write")
+    parser.add_argument(
+        "output", metavar="OUT", help="motion file (.npz) to write; of a folder, a folder"
+    )
     parser.add_argument(
         "--calibration",
         metavar="F",
@@ -124,12 +133,47 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=PipelineSettings.backend,
         choices=("auto", "onnxruntime", "tensorrt", "torch"),
     )
+    parser.add_argument(
+        "--again", action="store_true", help="of a folder, also recordings that are done already"
+    )
+    add_worker_options(parser)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A recording to make a motion of.
+
+    Attributes:
+        input, output: the recording, and the motion file to write.
+        settings: of the pipeline.
+        topics: site -> topic, or sensor.
+        as_is, from_samples: see the options of these names.
+        extra_sites: optional sensors to use.
+    """
+
+    input: Path
+    output: Path
+    settings: PipelineSettings
+    topics: Mapping[str, str]
+    as_is: bool = False
+    from_samples: bool = False
+    extra_sites: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Names it in messages."""
+        return str(self.input)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What came of it: a summary, and what is to be said beside it."""
+
+    summary: str
+    remarks: tuple[str, ...]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read, estimate, write."""
-    if Path(args.output).suffix != ".npz":
-        raise PallasError(f"{args.output}: a motion file ends in .npz")
+    """Read, estimate, write; of a folder of recordings, each."""
     settings = PipelineSettings(
         model=args.model,
         backend=args.backend,
@@ -138,11 +182,85 @@ def run(args: argparse.Namespace) -> int:
         segments=tuple(args.segment),
         orientation=args.orientation,
     )
-    source = open_source(args.input, topics_given(args.topics), args.as_is, args.extra_sites)
-    settings = replace(settings, extra_sites=source.extra_sites)
+    one = Conversion(
+        Path(args.input),
+        Path(args.output),
+        settings,
+        topics_given(args.topics),
+        args.as_is,
+        args.from_samples,
+        tuple(args.extra_sites),
+    )
+    workers = workers_from(args)
+    recordings = recordings_of(one.input)
+    if recordings:
+        return _convert_all(one, recordings, workers, args.again)
+    if one.output.suffix != ".npz":
+        raise PallasError(f"{args.output}: a motion file ends in .npz")
+    done = convert(one)
+    for sentence in done.remarks:
+        print(f"pallas: {sentence}", file=sys.stderr)
+    print(f"{one.output}: {done.summary}")
+    return 0
+
+
+def recordings_of(path: Path) -> list[Path]:
+    """The recordings in a folder of several; empty for one recording."""
+    if not path.is_dir() or is_logger_folder(path) or is_bag_folder(path):
+        return []
+    try:
+        return find_recordings(path, (".npz",))
+    except PallasError:
+        return []  # the message for one recording says what is missing
+
+
+def _convert_all(one: Conversion, recordings: Sequence[Path], workers: Workers, again: bool) -> int:
+    """Each recording into ``OUT``; those whose motion is newer than they are done already."""
+    if one.output.suffix == ".npz":
+        raise PallasError(
+            f"{one.output}: {len(recordings)} recordings are in {one.input}: give a folder to write"
+            " their motions to"
+        )
+    jobs = [
+        replace(one, input=path, output=one.output / output_name(path.relative_to(one.input)))
+        for path in recordings
+    ]
+    left = [job for job in jobs if again or not is_newer(job.output, job.input)]
+    failed = 0
+    for outcome in run_tasks(left, convert, workers, "process"):
+        if outcome.result is None:
+            failed += 1
+            print(f"pallas: {outcome.error}", file=sys.stderr)
+            continue
+        for sentence in outcome.result.remarks:
+            print(f"pallas: {sentence}", file=sys.stderr)
+        tqdm.write(f"{outcome.job.output}: {outcome.result.summary}")
+    before = len(jobs) - len(left)
+    print(
+        f"{one.output}: {len(left) - failed} motions of {len(jobs)} recordings"
+        + (f", {before} were there already" if before else "")
+        + (f", {failed} not possible" if failed else "")
+    )
+    return 2 if failed and failed == len(jobs) else 0
+
+
+def output_name(place: Path) -> Path:
+    """The motion of a recording, below the folder of all: no two recordings share one."""
+    name = place.name.replace(".", "_") if place.suffix != ".npz" else place.stem
+    return place.with_name(f"{name}.npz")
+
+
+def convert(one: Conversion) -> Converted:
+    """Read, estimate and write one recording.
+
+    Raises:
+        PallasError: it cannot be read, or no body comes of it.
+    """
+    source = open_source(one.input, one.topics, one.as_is, one.extra_sites)
+    settings = replace(one.settings, extra_sites=source.extra_sites)
     begun = time.perf_counter()
-    found = process(source, settings, args.from_samples)
-    with MotionWriter(args.output, MODEL_RATE_HZ) as motion:
+    found = process(source, settings, one.from_samples)
+    with MotionWriter(one.output, MODEL_RATE_HZ) as motion:
         for body in tqdm(
             found,
             total=round(source.duration_s * MODEL_RATE_HZ),
@@ -152,20 +270,18 @@ def run(args: argparse.Namespace) -> int:
         ):
             motion.add(body)
         if source.meaningless:
-            raise PallasError(f"{args.input}: {'; '.join(source.meaningless)}")
+            raise PallasError(f"{one.input}: {'; '.join(source.meaningless)}")
     if not motion.frames:
-        raise PallasError(f"{args.input}: no body came out of it: {source.why_nothing}")
+        raise PallasError(f"{one.input}: no body came out of it: {source.why_nothing}")
     took = time.perf_counter() - begun
     seconds = (motion.last - motion.first) * 1e-9
+    remarks = list(source.refused)
     if damage := source.damage():
-        print(f"pallas: {args.input}: {damage}; what is whole was used", file=sys.stderr)
-    for sentence in source.refused:
-        print(f"pallas: {sentence}", file=sys.stderr)
+        remarks.insert(0, f"{one.input}: {damage}; what is whole was used")
     if source.lost:
-        print(
-            f"pallas: {source.lost} frames of the live run are not in the bag: bodies after them"
-            " differ a little from the live ones",
-            file=sys.stderr,
+        remarks.append(
+            f"{source.lost} frames of the live run are not in the bag: bodies after them"
+            " differ a little from the live ones"
         )
     left_out = (
         f", {motion.left_out} left out because their stamps went back" if motion.left_out else ""
@@ -175,11 +291,11 @@ def run(args: argparse.Namespace) -> int:
         if source.estimated
         else ""
     )
-    print(
-        f"{args.output}: {motion.frames} frames, {seconds:.1f} s, {seconds / took:.0f} times real"
+    summary = (
+        f"{motion.frames} frames, {seconds:.1f} s, {seconds / took:.0f} times real"
         f" time{left_out}{estimated}"
     )
-    return 0
+    return Converted(summary, tuple(remarks))
 
 
 @dataclass

@@ -1,16 +1,15 @@
 """`pallas report`: a page about one recorded session, or a table over many."""
 
 import argparse
-import os
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from pallas_ros.body.errors import PallasError
-from pallas_ros.view.report import Written, write_index, write_report
+from pallas_ros.archive import Workers, find_bags, is_newer, run_tasks
+from pallas_ros.archive.options import add_worker_options, workers_from
+from pallas_ros.view.report import Written, read_written, write_index, write_report
 
 HELP = "Write one self-contained HTML page about a bag, or about every bag of a folder."
 
@@ -19,7 +18,7 @@ examples:
   pallas report recordings/monday
       recordings/monday.html: rates, latency, confidence, joints, events, pictures, a film
   pallas report recordings -o reports
-      a page a bag and reports/index.html, over all cores
+      a page a bag and reports/index.html, over all cores; run again, it carries on
   pallas report recordings/monday --no-film       quicker, smaller"""
 
 
@@ -34,14 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-film", action="store_true", help="without the film")
     parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="bags at a time (default: one a core)"
+        "--again", action="store_true", help="of a folder, also pages that are newer than their bag"
     )
+    add_worker_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the page or pages."""
-    if args.jobs < 1:
-        raise PallasError(f"--jobs {args.jobs}: give 1 or more")
+    workers = workers_from(args)
     bags = find_bags(args.bag)
     if bags == [args.bag]:
         whole = args.bag.resolve()
@@ -62,35 +61,58 @@ def run(args: argparse.Namespace) -> int:
         if written.damage:
             print(f"pallas: {args.bag}: {written.damage}; what is whole is shown", file=sys.stderr)
         return 0
+    return _write_all(args, bags, workers)
+
+
+def _write_all(args: argparse.Namespace, bags: list[Path], workers: Workers) -> int:
+    """A page for each bag, those that are there already left as they are, and the table."""
     folder = args.output or args.bag
+    pages = page_names(bags, args.bag, folder)
+    jobs = [Page(bag, pages[bag], not args.no_film) for bag in bags]
     rows: dict[str, Written | str] = {}
-    with ProcessPoolExecutor(args.jobs) as pool:
-        pages = page_names(bags, args.bag, folder)
-        jobs = {pool.submit(partial(_one, bag, pages[bag], not args.no_film)): bag for bag in bags}
-        for job in tqdm(as_completed(jobs), total=len(jobs), unit="bag", leave=False):
-            rows[str(jobs[job].relative_to(args.bag))] = job.result()
+    for job in jobs:
+        if not args.again and (before := written_before(job)):
+            rows[str(job.bag.relative_to(args.bag))] = before
+    left = [job for job in jobs if str(job.bag.relative_to(args.bag)) not in rows]
+    for outcome in run_tasks(left, write_page, workers, "report", "bag"):
+        bag = str(outcome.job.bag.relative_to(args.bag))
+        rows[bag] = outcome.error if outcome.result is None else outcome.result
     write_index(rows, folder / "index.html")
     failed = sum(isinstance(row, str) for row in rows.values())
+    before_count = len(jobs) - len(left)
     print(
         f"{folder / 'index.html'}: {len(rows) - failed} bags"
+        + (f", {before_count} pages were there already" if before_count else "")
         + (f", {failed} not readable" if failed else "")
     )
     return 2 if failed == len(rows) else 0
 
 
-def find_bags(path: Path) -> list[Path]:
-    """``path`` where it is a bag itself, else the bags below it.
+@dataclass(frozen=True)
+class Page:
+    """A page to write: of which bag, where, and whether with the film."""
+
+    bag: Path
+    page: Path
+    film: bool
+
+    def __str__(self) -> str:
+        """Names it in messages."""
+        return str(self.bag)
+
+
+def write_page(job: Page) -> Written:
+    """Write a page.
 
     Raises:
-        PallasError: there is none.
+        PallasError: as `write_report`.
     """
-    if not path.is_dir() or any(path.glob("*.mcap")) or any(path.glob("*.db3")):
-        return [path]
-    found = {file.parent for kind in ("*/**/*.mcap", "*/**/*.db3") for file in path.glob(kind)}
-    bags = sorted(bag for bag in found if found.isdisjoint(bag.parents))  # not what one keeps
-    if not bags:
-        raise PallasError(f"{path}: no bag is in it or below it")
-    return bags
+    return write_report(job.bag, job.page, job.film)
+
+
+def written_before(job: Page) -> Written | None:
+    """What a page that is newer than its bag says; None where there is none."""
+    return read_written(job.page, job.film) if is_newer(job.page, job.bag) else None
 
 
 def page_names(bags: list[Path], root: Path, folder: Path) -> dict[Path, Path]:
@@ -109,10 +131,3 @@ def page_names(bags: list[Path], root: Path, folder: Path) -> dict[Path, Path]:
         taken.add(str(page).lower())
         pages[bag] = folder / page
     return pages
-
-
-def _one(bag: Path, page: Path, film: bool) -> Written | str:
-    try:
-        return write_report(bag, page, film)
-    except PallasError as error:
-        return str(error)

@@ -4,6 +4,7 @@ pictures and its film.
 
 import base64
 import io
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,11 @@ td:first-child,th:first-child{text-align:left}svg{width:100%;font-size:10px;fill
 h1{margin-bottom:0}.dim{margin:.1rem 0 0}.words{text-align:left!important}
 .warn{background:#fff3dd;padding:.5rem .8rem;border-radius:6px}pre{background:#f5f6f8;padding:.7rem;overflow:auto;max-height:18rem}
 """  # noqa: E501
+
+
+KEPT = " pallas-report "
+"""Marks the comment at a page's end that holds its figures, for the table over many."""
+_KEPT_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,28 @@ def write_report(
         _events(session),
     ]
     html = _page(f"Session {session.path.name}", "".join(parts))
-    save_text(page, html)
+    kept = {"film": film, "figures": session.figures(), "damage": session.damage}
+    text = quote(json.dumps(kept)).replace("-", "%2D")  # a comment holds no two hyphens
+    save_text(page, f"{html}\n<!--{KEPT}{text}-->\n")
     return Written(page, session.figures(), session.damage)
+
+
+def read_written(page: str | Path, film: bool) -> Written | None:
+    """What a page that was written before says of its bag; None where it has no such figures, or
+    was written without the film that is wanted, or with it.
+    """
+    page = Path(page)
+    try:
+        with page.open("rb") as file:
+            file.seek(max(0, page.stat().st_size - _KEPT_BYTES))
+            end = file.read().decode("ascii", "replace")
+        kept = json.loads(unquote(end[end.rindex(KEPT) + len(KEPT) : end.rindex("-->")]))
+        if kept["film"] is not film:
+            return None
+        figures = {str(name): float(value) for name, value in kept["figures"].items()}
+        return Written(page, figures, str(kept["damage"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def write_index(rows: dict[str, Written | str], page: Path) -> None:

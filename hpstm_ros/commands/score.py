@@ -1,0 +1,42 @@
+"""`pallas score`: how well a motion, a text and a scene fit."""
+
+import argparse
+import json
+from pathlib import Path
+
+from pallas_ros.motion_files import add_options, overrides_from, read_motion
+
+HELP = "Score from 0 to 100 how well a motion fits a text, and a scene of labelled boxes."
+EXAMPLE = """\
+examples:
+  pallas score motion.npz "a person raises the left hand"
+  pallas score motion.npz "sit down" --scene boxes.yaml     boxes: label, centre, size, yaw
+  pallas score motion.npz "walk" --json score.json"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument("motion", metavar="MOTION", help="motion file")
+    parser.add_argument("text", metavar="TEXT", help="what it should show, in English")
+    parser.add_argument("--scene", metavar="F", help="YAML file of the boxes around the person")
+    parser.add_argument(
+        "--model", default="models/alignment.onnx", help="the network (default: the released one)"
+    )
+    parser.add_argument("--json", metavar="F", help="write the score there too")
+    add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score."""
+    from hpstm_ros.language.alignment.aligner import Aligner
+    from hpstm_ros.language.alignment.scene import load_scene
+    from hpstm_ros.language.encoder import checked
+
+    text = checked(args.text)
+    scene = load_scene(args.scene) if args.scene else None
+    motion = read_motion(args.motion, overrides_from(args))
+    score = Aligner(args.model).score(motion, text, scene)
+    if args.json:
+        Path(args.json).write_text(json.dumps({"score": round(score, 2)}))
+    print(f"{args.motion}: {score:.0f} of 100")
+    return 0

@@ -1,0 +1,1 @@
+"""Text, motion and scene in one space, after MonSTeR (Collorone et al., ICCV 2025)."""

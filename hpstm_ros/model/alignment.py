@@ -1,0 +1,200 @@
+"""Encoders of text, motion and scene, and of pairs of them, into one space (MonSTeR, ICCV 2025).
+
+A pair's embedding is aligned with the third modality, so that what only two of them say together
+(who sits needs a seat where they sit) has a place in the space.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hpstm_ros.language.alignment.movement import FRAMES, WIDTH
+from hpstm_ros.language.alignment.scene import BOXES, MEETING_WIDTH, NEED_WIDTH, SHAPE_WIDTH
+from hpstm_ros.language.features import FEATURES
+
+OUTPUTS = ("text", "motion", "scene", "text_motion", "text_scene", "motion_scene")
+
+
+@dataclass(frozen=True)
+class AlignmentConfig:
+    """Shape of the network.
+
+    Attributes:
+        width: of the hidden layers.
+        dim: of the common space.
+        blocks: residual blocks over time.
+        sentence: width of the frozen sentence vectors.
+        sides: whether the explicit features of a text are read.
+        dropout: of sentence vectors and hidden layers.
+    """
+
+    width: int = 128
+    dim: int = 128
+    blocks: int = 4
+    sentence: int = 384
+    sides: bool = True
+    dropout: float = 0.2
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the document of a released model."""
+        return asdict(self)
+
+
+class _Block(nn.Module):
+    """Residual block over time, normalised over channels so that padding does not matter."""
+
+    def __init__(self, width: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.mix = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
+        self.out = nn.Linear(width, width)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+        """``x`` (B, T, W), ``there`` (B, T, 1)."""
+        y = (self.norm(x) * there).transpose(1, 2)
+        y = functional.gelu(self.mix(y).transpose(1, 2))
+        mixed: Tensor = self.drop(self.out(y)) * there
+        return x + mixed
+
+
+class MotionEncoder(nn.Module):
+    """Windows of `hpstm_ros.language.alignment.movement` into one vector."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, config: AlignmentConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.register_buffer("mean", torch.zeros(WIDTH))
+        self.register_buffer("deviation", torch.ones(WIDTH))
+        self.stem = nn.Conv1d(WIDTH, width, 4, stride=2, padding=1)
+        self.blocks = nn.ModuleList(
+            _Block(width, (1, 2, 4)[i % 3], config.dropout) for i in range(config.blocks)
+        )
+        self.norm = nn.LayerNorm(2 * width)
+        self.head = nn.Linear(2 * width, width)
+
+    def forward(self, movement: Tensor, there: Tensor) -> Tensor:
+        """``movement`` (B, 40, 85), ``there`` (B, 40); (B, W)."""
+        x = (movement - self.mean) / self.deviation * there[..., None]
+        x = self.stem(x.transpose(1, 2)).transpose(1, 2)
+        there = there[:, ::2, None]
+        x = x * there
+        for block in self.blocks:
+            x = block(x, there)
+        hidden: Tensor = functional.gelu(self.head(self.norm(_pooled(x, there))))
+        return hidden
+
+
+class Alignment(nn.Module):
+    """All encoders.
+
+    `forward` gives the six embeddings (B, dim) of unit length, in the order of `OUTPUTS`.
+    """
+
+    def __init__(self, config: AlignmentConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        drop = config.dropout
+        self.sentence = nn.Sequential(nn.Dropout(drop), nn.Linear(config.sentence, width))
+        self.features = nn.Linear(len(FEATURES), width)
+        self.text = nn.Sequential(
+            nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.GELU(), nn.Dropout(drop)
+        )
+        self.motion = MotionEncoder(config)
+        self.label = nn.Sequential(nn.Dropout(drop), nn.Linear(config.sentence, width // 4))
+        self.box = nn.Sequential(
+            nn.Linear(SHAPE_WIDTH + width // 4, width), nn.GELU(), nn.Linear(width, width)
+        )
+        self.meeting = nn.Sequential(
+            nn.Linear(width + MEETING_WIDTH, width), nn.GELU(), nn.Linear(width, width)
+        )
+        self.scene = nn.Sequential(nn.Linear(2 * width, width), nn.GELU())
+        self.met = nn.Sequential(nn.Linear(2 * width + NEED_WIDTH, width), nn.GELU())
+        self.pairs = nn.ModuleDict(
+            {
+                name: nn.Sequential(nn.Linear(inputs * width, width), nn.GELU())
+                for name, inputs in (("text_motion", 2), ("text_scene", 2), ("motion_scene", 3))
+            }
+        )
+        self.heads = nn.ModuleDict({name: nn.Linear(width, config.dim) for name in OUTPUTS})
+        self.log_scale = nn.Parameter(torch.tensor(2.66))  # exp: 14.3, the start of CLIP
+
+    def hidden_text(self, sentence: Tensor, features: Tensor) -> Tensor:
+        """(B, W) of sentence vectors and explicit features."""
+        if not self.config.sides:
+            features = torch.zeros_like(features)
+        joined = torch.cat((self.sentence(sentence), self.features(features)), dim=-1)
+        hidden: Tensor = self.text(joined)
+        return hidden
+
+    def hidden_scene(
+        self, shapes: Tensor, labels: Tensor, meetings: Tensor, there: Tensor, need: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(B, W) of the scene alone and of how the motion meets it."""
+        there = there[..., None]
+        boxes = self.box(torch.cat((shapes, self.label(labels)), dim=-1))
+        met = self.meeting(torch.cat((boxes, meetings), dim=-1))
+        alone: Tensor = self.scene(_pooled(boxes, there))
+        together: Tensor = self.met(torch.cat((_pooled(met, there), need), dim=-1))
+        return alone, together
+
+    def embed(self, name: str, *hidden: Tensor) -> Tensor:
+        """An embedding (B, dim) of unit length from the hidden vectors it is made of."""
+        x = hidden[0] if len(hidden) == 1 else self.pairs[name](torch.cat(hidden, dim=-1))
+        return functional.normalize(self.heads[name](x), dim=-1)
+
+    def forward(
+        self,
+        sentence: Tensor,
+        features: Tensor,
+        movement: Tensor,
+        valid: Tensor,
+        shapes: Tensor,
+        labels: Tensor,
+        meetings: Tensor,
+        there: Tensor,
+        need: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """The six embeddings."""
+        t = self.hidden_text(sentence, features)
+        m = self.motion(movement, valid)
+        s, met = self.hidden_scene(shapes, labels, meetings, there, need)
+        return (
+            self.embed("text", t),
+            self.embed("motion", m),
+            self.embed("scene", s),
+            self.embed("text_motion", t, m),
+            self.embed("text_scene", t, s),
+            self.embed("motion_scene", m, s, met),
+        )
+
+    output_names = OUTPUTS
+
+    def example_inputs(self, batch: int) -> dict[str, Tensor]:
+        """Zeros, by name, in the order of `forward`."""
+        return {
+            "sentence": torch.zeros(batch, self.config.sentence),
+            "features": torch.zeros(batch, len(FEATURES)),
+            "movement": torch.zeros(batch, FRAMES, WIDTH),
+            "valid": torch.zeros(batch, FRAMES),
+            "shapes": torch.zeros(batch, BOXES, SHAPE_WIDTH),
+            "labels": torch.zeros(batch, BOXES, self.config.sentence),
+            "meetings": torch.zeros(batch, BOXES, MEETING_WIDTH),
+            "there": torch.zeros(batch, BOXES),
+            "need": torch.zeros(batch, NEED_WIDTH),
+        }
+
+
+def _pooled(x: Tensor, there: Tensor) -> Tensor:
+    """Mean and maximum over the second axis of what is there; zeros where nothing is."""
+    mean = (x * there).sum(1) / there.sum(1).clamp(min=1.0)
+    some = there.amax(1)
+    highest = (x * there - 1e4 * (1 - there)).amax(1) * some
+    return torch.cat((mean, highest), dim=-1)

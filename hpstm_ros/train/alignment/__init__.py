@@ -1,0 +1,1 @@
+"""Training and evaluation of the alignment of text, motion and scene."""

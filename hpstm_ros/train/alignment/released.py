@@ -1,0 +1,185 @@
+"""From a trained alignment to released files, with its scores calibrated."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from hpstm_ros.language.alignment.movement import FRAMES, RATE_HZ
+from hpstm_ros.language.features import FEATURES
+from hpstm_ros.model.alignment import Alignment, AlignmentConfig
+from hpstm_ros.train.alignment import scenes
+from hpstm_ros.train.alignment.corpus import Clip, Corpus
+from hpstm_ros.train.alignment.measures import clip_vectors, text_vectors
+from hpstm_ros.train.alignment.training import Labels, _window, relations, scene_batch
+from pallas_ros.body.errors import PallasError
+from pallas_ros.files.json_text import parse_json
+from pallas_ros.files.settings import settings
+from pallas_ros.files.weights import weights_metadata
+from pallas_ros.runtime.torch_backend import export_stream
+
+F64 = NDArray[np.float64]
+
+KIND = "alignment"
+_NEGATIVES = 4
+_SCENES = 600
+
+
+def export(model: Alignment, folder: str | Path, document: dict[str, Any]) -> Path:
+    """Write ``alignment.safetensors`` and ``alignment.onnx``; the path of the latter."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {
+        "kind": KIND,
+        "rate_hz": RATE_HZ,
+        "frames": FRAMES,
+        "features": list(FEATURES),
+        "config": model.config.as_dict(),
+        **document,
+    }
+    weights = folder / f".{KIND}.{os.getpid()}.safetensors"
+    try:
+        save_file(
+            {key: value.contiguous() for key, value in model.state_dict().items()},
+            weights,
+            metadata={"pallas": json.dumps(document)},
+        )
+        path = export_stream(model, folder / f"{KIND}.onnx", document)
+        weights.replace(folder / f"{KIND}.safetensors")
+    finally:
+        weights.unlink(missing_ok=True)
+    return path
+
+
+def load_model(path: str | Path) -> tuple[Alignment, dict[str, Any]]:
+    """A model from ``alignment.safetensors``, and its document.
+
+    Raises:
+        PallasError: the file is not that.
+    """
+    document = parse_json(
+        weights_metadata(path).get("pallas", "{}"), str(path), "description of a model"
+    )
+    try:
+        model = Alignment(settings(AlignmentConfig, document["config"], f"{path}: config"))
+        model.load_state_dict(load_file(path))
+    except PallasError:
+        raise
+    except Exception as error:  # torch and safetensors raise kinds of their own
+        raise PallasError(f"{path}: not the weights of an alignment: {error}") from None
+    return model.eval(), document
+
+
+def export_file(weights: Path, path: Path, git: str) -> Path:
+    """For `pallas export`: the ``.onnx`` of released weights, their document carried over.
+
+    Raises:
+        PallasError: the file is no such weights.
+    """
+    model, document = load_model(weights)
+    made_by = ("sha256", "opset", "parameters")
+    document = {key: value for key, value in document.items() if key not in made_by}
+    return export_stream(model, path, {**document, "git": git})
+
+
+def step_module(weights: Path) -> Alignment:
+    """The network with released weights, as the torch backend runs it."""
+    return load_model(weights)[0]
+
+
+def calibrate(model: Alignment, corpus: Corpus, labels: Labels) -> dict[str, Any]:
+    """Logistic regressions that turn similarities into scores, on the validation splits.
+
+    ``text``: slope and offset of text against motion, as many pairs that belong together as not.
+    ``scene``: of the three similarities that see a scene, scenes that fit against corrupted ones.
+    """
+    clips = corpus.select("validation", "validation_subjects")
+    texts = text_vectors(model, corpus)
+    motions = clip_vectors(model, corpus, clips)
+    rng = np.random.default_rng(0)
+    own = []
+    matches = []
+    for i, clip in enumerate(clips):
+        for wanted in clip.texts[: clip.written]:
+            own.append(float(texts[wanted] @ motions[i]))
+            matches.append(1.0)
+            for other in rng.integers(len(clips), size=_NEGATIVES):
+                same, alike = relations(corpus, np.array([wanted, *clips[other].texts]))
+                if not (same | alike)[0, 1:].any():
+                    own.append(float(texts[wanted] @ motions[other]))
+                    matches.append(0.0)
+    fits, corrupted = scene_similarities(model, corpus, labels, clips, _SCENES, seed=5)
+    scene = logistic(
+        np.concatenate((fits, corrupted)), np.repeat([1.0, 0.0], (len(fits), len(corrupted)))
+    )
+    text = logistic(np.array(own)[:, None], np.array(matches), balanced=True)
+    return {"calibration": {"text": text.round(4).tolist(), "scene": scene.round(4).tolist()}}
+
+
+def scene_similarities(
+    model: Alignment, corpus: Corpus, labels: Labels, clips: list[Clip], count: int, seed: int
+) -> tuple[F64, F64]:
+    """Similarities (N, 3) of windows with scenes that fit, and with corrupted copies of them."""
+    fits, corrupted, _, _ = scene_trials(model, corpus, labels, clips, count, seed)
+    return fits, corrupted
+
+
+def scene_trials(
+    model: Alignment, corpus: Corpus, labels: Labels, clips: list[Clip], count: int, seed: int
+) -> tuple[F64, F64, list[str], NDArray[np.int64]]:
+    """As `scene_similarities`, with what is wrong in each copy, and which clip it is of."""
+    rng = np.random.default_rng(seed)
+    owner = rng.integers(len(clips), size=count)
+    ranges = []
+    texts = []
+    drawn = []
+    for i in owner:
+        clip = clips[i]
+        length = min(FRAMES, clip.stop - clip.start)
+        start = clip.start + int(rng.integers(clip.stop - clip.start - length + 1))
+        ranges.append((start, start + length))
+        texts.append(clip.texts[int(rng.integers(clip.written))])
+        drawn.append(scenes.draw(corpus.points[start : start + length], rng))
+    windows = [_window(corpus, at) for at in ranges]
+    with torch.no_grad():
+        t = model.hidden_text(
+            torch.from_numpy(corpus.vectors[texts]), torch.from_numpy(corpus.explicit[texts])
+        )
+        m = model.motion(*(torch.from_numpy(np.stack(part)) for part in zip(*windows)))
+
+        def similarities(kind: str) -> F64:
+            rows = [
+                (getattr(one, kind), corpus.points[a:b], float(corpus.heading[a]))
+                for one, (a, b) in zip(drawn, ranges)
+            ]
+            s, met = model.hidden_scene(*scene_batch(rows, labels).arguments())
+            scene = model.embed("scene", s)
+            pairs = (
+                (model.embed("text", t), model.embed("motion_scene", m, s, met)),
+                (model.embed("text_motion", t, m), scene),
+                (model.embed("motion", m), scene),
+            )
+            return np.stack([(a * b).sum(-1).numpy() for a, b in pairs], axis=1).astype(np.float64)
+
+        return similarities("fits"), similarities("corrupted"), [d.fault for d in drawn], owner
+
+
+def logistic(x: F64, y: F64, balanced: bool = False) -> F64:
+    """Weights (D + 1,) of a logistic regression, the offset last; slightly held to zero."""
+    weight = np.where(y > 0, 1 / max(y.sum(), 1), 1 / max((1 - y).sum(), 1)) if balanced else None
+    weight = np.full(len(y), 1 / len(y)) if weight is None else weight / 2
+    inputs = np.column_stack((x, np.ones(len(x))))
+
+    def objective(w: F64) -> tuple[float, F64]:
+        z = inputs @ w
+        value = (weight * (np.logaddexp(0, z) - y * z)).sum() + 1e-4 * w @ w
+        return float(value), inputs.T @ (weight * (expit(z) - y)) + 2e-4 * w
+
+    return np.asarray(minimize(objective, np.zeros(inputs.shape[1]), jac=True).x)

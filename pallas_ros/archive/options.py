@@ -1,0 +1,31 @@
+"""The options of commands that work on many recordings."""
+
+import argparse
+
+from pallas_ros.archive.tasks import Workers
+
+
+def add_worker_options(parser: argparse.ArgumentParser) -> None:
+    """``--jobs`` and ``--scheduler``."""
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="recordings at a time (default: one a core)",
+    )
+    parser.add_argument(
+        "--scheduler",
+        default="",
+        metavar="ADDRESS",
+        help="a Dask scheduler whose workers do it instead, such as tcp://host:8786",
+    )
+
+
+def workers_from(args: argparse.Namespace) -> Workers:
+    """The workers that were asked for.
+
+    Raises:
+        PallasError: a value cannot be.
+    """
+    return Workers(args.jobs, args.scheduler)

@@ -1,0 +1,205 @@
+"""`pallas search` and `pallas score`: the right moment, cached indices, and input that is wrong."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from language_samples import StandIn, swinging
+
+from hpstm_ros.commands import search as search_command
+from hpstm_ros.language.alignment.aligner import Aligner
+from hpstm_ros.language.search import Index, open_index, search
+from hpstm_ros.language.search.index import index_path
+from hpstm_ros.language.search.ranking import moments
+from pallas_ros.bags import BagWriter, Qos
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.motion import Motion, save_motion
+from pallas_ros.body.names import TOPIC_HPSTM_BODY
+from pallas_ros.cli import main
+
+
+def joined(*motions: Motion) -> Motion:
+    """Motions one after another."""
+    return replace(
+        motions[0],
+        positions=np.concatenate([m.positions for m in motions]),
+        rotations=np.concatenate([m.rotations for m in motions]),
+    )
+
+
+@pytest.fixture
+def released(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The untrained network, with a stand-in for the sentence encoder, as the command finds it."""
+    monkeypatch.setattr(
+        "hpstm_ros.language.alignment.aligner.TextEncoder.default", lambda: StandIn()
+    )
+    monkeypatch.setattr(
+        search_command,
+        "_aligner",
+        lambda model: Aligner(model, StandIn()),  # type: ignore[arg-type]
+    )
+    return str(model_file)
+
+
+def write_bag(path: Path, *motions: Motion, gap_s: float = 0.0) -> Path:
+    """A bag of smoothed bodies, motions one after another with a gap between."""
+    from pallas_ros.messages.wire import body_to_bytes
+
+    start = 1_000_000_000
+    with BagWriter(path) as bag:
+        bag.add_topic(TOPIC_HPSTM_BODY, "pallas/msg/BodyPose", Qos())
+        for motion in motions:
+            for i in range(len(motion)):
+                stamp = start + round(i * 1e9 / motion.fps)
+                body = BodyFrame(
+                    stamp,
+                    motion.rotations[i],
+                    motion.positions[i],
+                    None,
+                    np.ones(22, bool),
+                    np.ones(22),
+                    np.zeros(2),
+                    stamp,
+                )
+                bag.write(TOPIC_HPSTM_BODY, stamp, body_to_bytes(body))
+            start = stamp + round(max(gap_s, 1 / motion.fps) * 1e9)
+    return path
+
+
+def test_bags_are_indexed_in_the_time_of_the_bag(tmp_path: Path, aligner: Aligner) -> None:
+    reach = swinging(("left_shoulder",), 4.0, fps=60.0)
+    still = swinging((), 8.0, fps=60.0)
+    bag = write_bag(tmp_path / "bag", still, reach, gap_s=20.0)
+    index = open_index(bag, aligner)
+    assert open_index(bag, aligner).cached
+    between = (index.start_s > 8.5) & (index.start_s < 27.5)
+    assert not between.any()
+    best, *_ = search(aligner, aligner.motion(reach), [index], by_example=True)
+    assert best.start_s == pytest.approx(28.0, abs=0.5)
+    path = tmp_path / "same.npz"
+    save_motion(path, reach)
+    alone = open_index(path, aligner)
+    row = index.vectors[index.start_s > 27][0].astype(np.float32)
+    assert row @ alone.vectors[0].astype(np.float32) > 0.99
+
+
+def test_a_bag_without_bodies_is_refused(tmp_path: Path, aligner: Aligner) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic("/text", "std_msgs/msg/String", Qos())
+        bag.write("/text", 1, b"\0\1\0\0\1\0\0\0\0")
+    with pytest.raises(PallasError, match="no bodies in this bag"):
+        open_index(tmp_path / "bag", aligner)
+
+
+def test_an_index_is_kept_beside_the_recording(tmp_path: Path, aligner: Aligner) -> None:
+    path = tmp_path / "motion.npz"
+    save_motion(path, swinging(("left_shoulder",), 9.0))
+    made = open_index(path, aligner)
+    assert not made.cached
+    assert made.vectors.dtype == np.float16
+    assert made.end_s.max() == pytest.approx(9.0, abs=0.11)
+    kept = open_index(path, aligner)
+    assert kept.cached
+    np.testing.assert_array_equal(kept.vectors, made.vectors)
+    save_motion(path, swinging(("right_knee",), 7.0))
+    again = open_index(path, aligner)
+    assert not again.cached
+    assert again.end_s.max() == pytest.approx(7.0, abs=0.11)
+    index_path(path).write_bytes(b"PK damaged")
+    assert not open_index(path, aligner).cached
+    assert open_index(path, aligner).cached
+    assert not list(tmp_path.glob(".*.tmp*"))
+
+
+def test_the_moment_is_found_by_example(tmp_path: Path, aligner: Aligner) -> None:
+    still = swinging((), 8.0)
+    save_motion(tmp_path / "a.npz", still)
+    save_motion(tmp_path / "b.npz", joined(still, swinging(("left_shoulder",), 4.0), still))
+    query = aligner.motion(swinging(("left_shoulder",), 4.0))
+    indices = [open_index(tmp_path / f"{name}.npz", aligner) for name in "ab"]
+    best, *others = search(aligner, query, indices, count=5, by_example=True)
+    assert best.path.endswith("b.npz")
+    assert best.start_s < 10.0 < best.end_s
+    assert all(best.score >= other.score for other in others)
+
+
+def test_one_moment_is_shown_once() -> None:
+    index = Index(
+        Path("x"),
+        np.array([0.0, 1.0, 1.0, 6.0]),
+        np.array([4.0, 5.0, 3.0, 10.0]),
+        np.zeros((4, 2), np.float16),
+    )
+    assert moments(index, np.array([0.5, 0.9, 0.8, 0.1]), 10) == [1, 3]
+
+
+def test_a_folder_is_searched_and_what_cannot_be_read_is_named(
+    tmp_path: Path, released: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for i in range(3):
+        save_motion(folder / f"{i}.npz", swinging(("left_shoulder",), 5.0))
+    (folder / "broken.npz").write_bytes(b"nothing")
+    sheet = tmp_path / "sheet.png"
+    hits = tmp_path / "hits.json"
+    command = ["search", "wave the hand", str(folder), "--model", released, "--jobs", "1"]
+    assert main([*command, "--json", str(hits), "--sheet", str(sheet), "--count", "2"]) == 0
+    out = capsys.readouterr()
+    assert "broken.npz" in out.err
+    assert "pallas view" in out.out
+    found = json.loads(hits.read_text())["hits"]
+    assert len(found) == 2
+    assert set(found[0]) == {"path", "start_s", "end_s", "score"}
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    like = ["search", "--like", str(folder / "1.npz"), str(folder / "0.npz"), "--model", released]
+    assert main([*like, "--jobs", "1"]) == 0
+    assert " 100  " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["search", "", "."], "text is empty"),
+        (["search", "walk"], "nothing to search"),
+        (["search", "walk", "missing"], "no such file"),
+        (["search", "walk", "empty"], "no bag and no motion file"),
+        (["search", "walk", "empty", "--count", "0"], "give 1 to 1000"),
+        (["search", "walk", "empty", "--sheet", "a.txt"], r"ends in .png"),
+        (["search", "walk", "empty", "--jobs", "-1"], "--jobs"),
+        (["search", "walk", "empty", "--scheduler", "host"], "tcp://"),
+        (["score", "missing.npz", "walk"], "no such file"),
+        (["score", "missing.npz", " "], "text is empty"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(
+    arguments: list[str],
+    match: str,
+    tmp_path: Path,
+    released: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--model", released]) == 2
+    error = capsys.readouterr().err
+    assert match in error.replace("\\", "")
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_score_writes_json(
+    tmp_path: Path, released: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "motion.npz"
+    out = tmp_path / "score.json"
+    save_motion(path, swinging(("left_shoulder",)))
+    assert main(["score", str(path), "wave", "--model", released, "--json", str(out)]) == 0
+    assert 0 <= json.loads(out.read_text())["score"] <= 100
+    scene = tmp_path / "scene.yaml"
+    scene.write_text("boxes: [{label: chair, centre: [0, 0, 0.2], size: [1, 1, 0.4]}]")
+    assert main(["score", str(path), "wave", "--scene", str(scene), "--model", released]) == 0
+    assert "of 100" in capsys.readouterr().out

@@ -1,0 +1,77 @@
+"""Work over many recordings: local processes and Dask, failures, finding."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pallas_ros.archive import Workers, find_recordings, run_tasks
+from pallas_ros.body.errors import PallasError
+
+
+def work(job: int) -> int:
+    """Double; 3 is bad input, 5 a fault, 7 ends its process."""
+    if job == 3:
+        raise PallasError("three is not taken")
+    if job == 5:
+        raise ZeroDivisionError("five")
+    if job == 7:
+        os._exit(1)
+    return 2 * job
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failure_does_not_stop_the_others(jobs: int) -> None:
+    outcomes = {o.job: o for o in run_tasks([1, 2, 3, 4, 5, 6], work, Workers(jobs))}
+    assert {job: o.result for job, o in outcomes.items()} == {
+        1: 2,
+        2: 4,
+        3: None,
+        4: 8,
+        5: None,
+        6: 12,
+    }
+    assert outcomes[3].error == "three is not taken"
+    assert "ZeroDivisionError" in outcomes[5].error
+
+
+def test_a_job_that_ends_its_process_is_named() -> None:
+    outcomes = {o.job: o for o in run_tasks([1, 7, 2], work, Workers(2))}
+    assert outcomes[7].error.startswith("7: its process ended")
+    assert {outcomes[job].result for job in (1, 2)} == {2, 4}
+
+
+def test_the_workers_of_a_cluster_do_the_same() -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        workers = Workers(scheduler=cluster.scheduler_address)
+        outcomes = {o.job: o for o in run_tasks([1, 2, 3], work, workers)}
+    assert {o.result for o in outcomes.values()} == {2, 4, None}
+    assert outcomes[3].error == "three is not taken"
+
+
+def test_a_scheduler_that_does_not_answer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("pallas_ros.archive.tasks.CONNECT_S", 0.5)
+    with pytest.raises(PallasError, match="no Dask scheduler answers"):
+        list(run_tasks([1], work, Workers(scheduler="tcp://127.0.0.1:9")))
+
+
+def test_recordings_are_found_and_hidden_files_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.npz").touch()
+    (tmp_path / "a" / ".x.npz.index.npz").touch()
+    (tmp_path / "bag").mkdir()
+    (tmp_path / "bag" / "bag_0.mcap").touch()
+    (tmp_path / "bag" / "note.npz").touch()
+    (tmp_path / "loose.mcap").touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "d.bvh").touch()
+    deep = tmp_path / "deep"
+    assert find_recordings(deep) == [deep / "d.bvh"]
+    (tmp_path / "loose.mcap").unlink()
+    found = [str(p.relative_to(tmp_path)) for p in find_recordings(tmp_path)]
+    assert found == ["a/x.npz", "bag", "deep/d.bvh"]
