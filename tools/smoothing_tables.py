@@ -6,6 +6,7 @@ Each stands between `<!-- table: NAME -->` and `<!-- end -->`; what is between t
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "evidence" / "smoothing.md"
@@ -25,7 +26,8 @@ ABLATIONS = {
     "ablation_no_covariance": "without the covariance",
     "hpstm": "full, as released",
 }
-CASES = [(split, lookahead) for split in ("seen", "unseen") for lookahead in (0, 2, 5, 10)]
+SPLITS = ("unseen_subjects", "unseen")
+CASES = [(split, lookahead) for split in SPLITS for lookahead in (0, 2, 5, 10)]
 Figures = dict[tuple[str, str, str], float]
 
 
@@ -38,7 +40,7 @@ def table(figures: Figures, rows: dict[str, str], metric: str, form: str) -> str
         "|---|" + "---|" * len(CASES),
     ]
     for name, shown in rows.items():
-        if (name, "seen,lookahead=0", metric) in figures:
+        if (name, "unseen,lookahead=0", metric) in figures:
             lines.append(
                 f"| {shown} | "
                 + " | ".join(
@@ -46,12 +48,14 @@ def table(figures: Figures, rows: dict[str, str], metric: str, form: str) -> str
                 )
                 + " |"
             )
+    if len(lines) == 2:
+        raise KeyError(metric)
     return "\n".join(lines)
 
 
 def versus(figures: Figures) -> str:
     """How far below the best filter the network is."""
-    parts = {"seen": list[str](), "unseen": list[str]()}
+    parts = {split: list[str]() for split in SPLITS}
     for split, n in CASES:
         case = f"{split},lookahead={n}"
         best = min(figures[name, case, "mpjpe_mm"] for name in METHODS if name != "hpstm")
@@ -69,6 +73,8 @@ def failures(figures: Figures, lookahead: int) -> str:
     names = dict.fromkeys(
         case.split(",")[-1] for name, case, metric in figures if metric == "recovery_ms"
     )
+    if not names:
+        raise KeyError("recovery_ms")
     lines = [
         "| failure | " + " | ".join(METHODS[m] for m in methods) + " |",
         "|---|" + "---|" * len(methods),
@@ -83,60 +89,81 @@ def failures(figures: Figures, lookahead: int) -> str:
     return "\n".join(lines)
 
 
-def tables(figures: Figures) -> dict[str, str]:
-    """By the name in the page."""
-    only = {"hpstm": "**HPSTM**"}
-    bones = {name: METHODS[name] for name in ("raw", "kalman", "hpstm")} | {
-        n: s for n, s in ABLATIONS.items() if n != "hpstm"
-    }
-    coverage = [
-        table(figures, {"hpstm": f"{level} %"}, f"coverage{level}", "{:.1%}")
-        for level in (50, 90, 95)
-    ]
-    unknown = [
+def unknown(figures: Figures) -> str:
+    """How well the first seconds go, in which the bone lengths are not known yet."""
+    errors = [
         f"{s} {n}: {figures['hpstm', f'{s},lookahead={n}', 'mpjpe_bones_unknown_mm']:.1f}"
-        for s in ("seen", "unseen")
+        for s in SPLITS
         for n in (0, 10)
     ]
-    return {
-        "error": table(figures, METHODS, "mpjpe_mm", "{:.1f}"),
-        "versus": versus(figures),
-        "acceleration": table(figures, METHODS, "acceleration_error_m_s2", "{:.1f}"),
-        "jerk": (
-            table(figures, METHODS, "jerk_m_s3", "{:.0f}")
-            + "\n"
-            + table(figures, {"raw": "true"}, "jerk_true_m_s3", "{:.0f}").split("\n")[-1]
-        ),
-        "bones": table(figures, bones, "bone_variation_mm", "{:.3f}"),
-        "coverage": "\n".join(
-            [*coverage[0].split("\n")[:2], *(text.split("\n")[-1] for text in coverage)]
-        ),
-        "delay": table(figures, only, "added_delay_ms", "{:.1f}"),
-        "unknown": (
-            f"Mean error in mm while the bone lengths are unknown: {', '.join(unknown)}. Then each"
-            f" is known to {figures['hpstm', 'unseen', 'bone_length_error_mm']:.1f} mm."
-        ),
-        "failures 0": failures(figures, 0),
-        "failures 5": failures(figures, 5),
-        "flicker": (
-            ", ".join(
-                f"{figures['hpstm', f'unseen,lookahead={n}', 'flicker_mm']:.1f} mm at a look-ahead"
-                f" of {n}"
-                for n in (0, 2, 5)
-            )
-            + "."
-        ),
-        "ablations": table(figures, ABLATIONS, "mpjpe_mm", "{:.2f}"),
-    }
+    known = figures["hpstm", "unseen", "bone_length_error_mm"]
+    return (
+        f"Mean error in mm while the bone lengths are unknown: {', '.join(errors)}. Then each is"
+        f" known to {known:.1f} mm."
+    )
+
+
+def flicker(figures: Figures) -> str:
+    """How far one frame's estimate moves."""
+    cells = (
+        f"{figures['hpstm', f'unseen,lookahead={n}', 'flicker_mm']:.1f} mm at a look-ahead of {n}"
+        for n in (0, 2, 5)
+    )
+    return ", ".join(cells) + "."
+
+
+def coverage(figures: Figures) -> str:
+    """Share of true positions inside the ellipsoids, one row a level."""
+    parts = [
+        table(figures, {"hpstm": f"{level} %"}, f"coverage{level}", "{:.1%}").split("\n")
+        for level in (50, 90, 95)
+    ]
+    return "\n".join([*parts[0][:2], *(lines[-1] for lines in parts)])
+
+
+def jerk(figures: Figures) -> str:
+    """Jerk of every method, and the true one's."""
+    true = table(figures, {"raw": "true"}, "jerk_true_m_s3", "{:.0f}").split("\n")[-1]
+    return table(figures, METHODS, "jerk_m_s3", "{:.0f}") + "\n" + true
+
+
+def ablations(figures: Figures) -> str:
+    """The ablations, where they were measured."""
+    if ("ablation_full", "unseen,lookahead=0", "mpjpe_mm") not in figures:
+        raise KeyError("ablation_full")
+    return table(figures, ABLATIONS, "mpjpe_mm", "{:.2f}")
+
+
+BONES = {name: METHODS[name] for name in ("raw", "kalman", "hpstm")} | {
+    name: shown for name, shown in ABLATIONS.items() if name != "hpstm"
+}
+TABLES: dict[str, Callable[[Figures], str]] = {
+    "error": lambda figures: table(figures, METHODS, "mpjpe_mm", "{:.1f}"),
+    "versus": versus,
+    "acceleration": lambda f: table(f, METHODS, "acceleration_error_m_s2", "{:.1f}"),
+    "jerk": jerk,
+    "bones": lambda figures: table(figures, BONES, "bone_variation_mm", "{:.3f}"),
+    "coverage": coverage,
+    "delay": lambda f: table(f, {"hpstm": "**HPSTM**"}, "added_delay_ms", "{:.1f}"),
+    "unknown": unknown,
+    "failures 0": lambda figures: failures(figures, 0),
+    "failures 5": lambda figures: failures(figures, 5),
+    "flicker": flicker,
+    "ablations": ablations,
+}
 
 
 def main() -> None:
-    """Fill the page."""
+    """Fill the page; a table none of whose figures was measured stays as it is."""
     rows = json.loads(Path(sys.argv[1]).read_text())["rows"]
+    figures = {(r["name"], r["case"], r["metric"]): r["value"] for r in rows}
     page = PAGE.read_text()
-    for name, text in tables(
-        {(r["name"], r["case"], r["metric"]): r["value"] for r in rows}
-    ).items():
+    for name, make in TABLES.items():
+        try:
+            text = make(figures)
+        except KeyError as missing:
+            print(f"table '{name}' stays as it is: {missing} was not measured")
+            continue
         begin, _, rest = page.partition(f"<!-- table: {name} -->\n")
         _, end, rest = rest.partition("<!-- end -->")
         if not end:
