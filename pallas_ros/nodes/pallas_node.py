@@ -1,5 +1,5 @@
 """Finds the body: `/imu/<site>` in, `/pallas/body` at 60 Hz out; calibrates from a T-pose or by the
-service `~/calibrate`.
+action or the service `~/calibrate`.
 """
 
 import time
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from pallas.action import Calibrate as CalibrateAction
 from pallas.msg import BodyPose
 from pallas.msg import ImuFrame as ImuFrameMsg
 from pallas.srv import Calibrate, ResetHeading
@@ -51,6 +52,10 @@ it any more.
 """
 
 
+class _CancelledError(PallasError):
+    """A client cancelled the calibration."""
+
+
 class PallasBodyNode(PallasNode):
     """Adapter around `pallas_ros.pipeline.Pipeline`."""
 
@@ -58,9 +63,9 @@ class PallasBodyNode(PallasNode):
         """See `config/parameters/pallas_node.yaml`."""
         self._pipeline: Pipeline | None = None
         self._sought: Future | None = None
-        self._asked = self._patience = (
-            0  # ns: when a calibration was asked for, and how long it may take
-        )
+        self._goal: Any = None  # of the action, while it is carried out
+        # ns: when a calibration was asked for, and how long it may take
+        self._asked = self._patience = 0
         self._published = ""
         super().__init__("pallas_node", **kwargs)
 
@@ -97,6 +102,9 @@ class PallasBodyNode(PallasNode):
             )
         self.subscribe(DiagnosticArray, TOPIC_SENSORS, self._on_sensors, LATCHED)
         self.serve(Calibrate, "~/calibrate", self._calibrate)
+        self.serve_action(
+            CalibrateAction, "~/calibrate", self._calibrate_with_feedback, self._cancel
+        )
         self.serve(ResetHeading, "~/reset_heading", self._reset_heading)
         self.every(LOOK_S, self._look)
 
@@ -104,6 +112,11 @@ class PallasBodyNode(PallasNode):
         """What keeps a flood of one publisher from being read; a replay may be as fast as it is."""
         rate = self.settings["imu_rate_limit_hz"]
         return {topic: Intake(RateLimit(rate)) for topic in self._imu_topics.values()}
+
+    def deactivate(self) -> None:
+        """End a search for a calibration: no sample comes any more."""
+        if self._seeking:
+            self._stop_seeking(PallasError("the node was deactivated"))
 
     def health(self) -> Health:
         """What the pipeline remarks, and what it dropped."""
@@ -194,10 +207,11 @@ class PallasBodyNode(PallasNode):
             self.say("; ".join(wrong), key="sensors")
         if self._pipeline.calibrator is not None and not wrong:
             self.say(self._pipeline.calibrator.problem, key="calibration")
-        if self._sought is not None and not self._sought.done() and self._out_of_patience():
+        if self._seeking:
             problem = self._pipeline.what_hinders() or "no sample came"
-            self._pipeline.calibrate(None if found is not None else self._pipeline.calibrator)
-            self._sought.set_result(PallasError(f"no calibration in time: {problem}"))
+            self._report_progress(problem)
+            if self._out_of_patience():
+                self._stop_seeking(PallasError(f"no calibration in time: {problem}"))
 
     def _look_at_publishers(self) -> None:
         """Report sensors whose messages are of a type that is not heard, and floods."""
@@ -240,14 +254,64 @@ class PallasBodyNode(PallasNode):
             self._sought.set_result(found)
 
     async def _calibrate(self, request: Any, response: Any) -> Any:
-        """The service: seek a calibration in the way asked for and answer when it is found, or was
-        not in time.
-        """
-        assert self._pipeline is not None
-        if self._sought is not None and not self._sought.done():
+        """The service: as the action, without feedback."""
+        return self._into(response, await self._seek(request))
+
+    async def _calibrate_with_feedback(self, goal: Any) -> Any:
+        """The action."""
+        self._require_idle()
+        self._goal = goal
+        try:
+            found = await self._seek(goal.request)
+        except _CancelledError as error:
+            goal.canceled()
+            return CalibrateAction.Result(success=False, message=str(error))
+        finally:
+            self._goal = None
+        goal.succeed()
+        return self._into(CalibrateAction.Result(), found)
+
+    def _cancel(self, goal: Any) -> None:
+        """The calibration in use, if there is one, stays in use."""
+        if self._goal is not None and goal.goal_id == self._goal.goal_id and self._seeking:
+            self._stop_seeking(_CancelledError("the calibration was cancelled"))
+
+    @property
+    def _seeking(self) -> bool:
+        return self._sought is not None and not self._sought.done()
+
+    def _require_idle(self) -> None:
+        if self._seeking:
             raise PallasError("a calibration is being sought already: wait for its answer")
         if not self.active:
             raise PallasError("the node is not active: activate it first")
+
+    def _stop_seeking(self, error: PallasError) -> None:
+        assert self._pipeline is not None
+        assert self._sought is not None
+        known = self._pipeline.calibration is not None
+        self._pipeline.calibrate(None if known else self._pipeline.calibrator)
+        self._sought.set_result(error)
+
+    def _report_progress(self, problem: str) -> None:
+        if self._goal is None:
+            return
+        self._goal.publish_feedback(
+            CalibrateAction.Feedback(
+                message=problem,
+                elapsed=(self.now() - self._asked) * 1e-9,
+                timeout=self._patience * 1e-9,
+            )
+        )
+
+    async def _seek(self, request: Any) -> Calibration:
+        """Seek a calibration in the way asked for until it is found.
+
+        Raises:
+            PallasError: it cannot be sought, was not found in time, or the search was cancelled.
+        """
+        assert self._pipeline is not None
+        self._require_idle()
         folder = CalibrationFolder(
             self.settings["calibration_folder"], self.settings["overwrite_calibrations"]
         )
@@ -271,18 +335,22 @@ class PallasBodyNode(PallasNode):
         self._asked = self.now()
         self._patience = round(1e9 * (request.timeout or self.settings["calibration_timeout_s"]))
         self._sought = self.future()
-        result = await self._sought
-        if isinstance(result, Exception):
+        result: Calibration | PallasError = await self._sought
+        if isinstance(result, PallasError):
             raise result
         if request.file and request.procedure != "load":
             folder.save(result, request.file)
-        response.success = True
-        response.message = f"calibrated ({result.procedure})"
-        response.warnings = list(result.warnings)
-        response.sites = list(result.sites)
-        response.residual = [site.residual for site in result.sites.values()]
-        response.calibration = self._published
-        return response
+        return result
+
+    def _into(self, answer: Any, found: Calibration) -> Any:
+        """Fill in the service's response or the action's result."""
+        answer.success = True
+        answer.message = f"calibrated ({found.procedure})"
+        answer.warnings = list(found.warnings)
+        answer.sites = list(found.sites)
+        answer.residual = [site.residual for site in found.sites.values()]
+        answer.calibration = self._published
+        return answer
 
     def _reset_heading(self, request: Any, response: Any) -> Any:
         """The service: set headings right as the wearer stands now."""

@@ -7,11 +7,12 @@ import inspect
 import itertools
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -320,8 +321,53 @@ class PallasNode(DescribedNode):
         self._entities.append(service)
         return service
 
+    def serve_action(
+        self,
+        kind: type[Any],
+        name: str,
+        execute: Callable[[Any], Awaitable[Any]],
+        cancel: Callable[[Any], None] = lambda goal: None,
+    ) -> None:
+        """Offer an action: goals are accepted while the node is active, and may be cancelled.
+
+        Args:
+            kind: the action's type, whose result has ``success`` and ``message``.
+            name: its name.
+            execute: a coroutine function of the goal handle, which ends the goal (``succeed``,
+                ``canceled``) and returns the result; it awaits `future`s. A `PallasError` aborts
+                the goal, its sentence becomes the result's ``message``.
+            cancel: called with the goal handle when a client asks to cancel it.
+        """
+        what = f"action {name}"
+
+        async def run(goal: Any) -> Any:
+            try:
+                return await execute(goal)
+            except Exception as error:
+                if goal.is_active:
+                    goal.abort()
+                return kind.Result(success=False, message=self._complain(what, error))
+
+        def asked(_: Any) -> GoalResponse:
+            return GoalResponse.ACCEPT if self.active else GoalResponse.REJECT
+
+        def stop(goal: Any) -> CancelResponse:
+            cancel(goal)
+            return CancelResponse.ACCEPT
+
+        server: Any = ActionServer(
+            self,
+            kind,
+            name,
+            run,
+            callback_group=ReentrantCallbackGroup(),
+            goal_callback=asked,
+            cancel_callback=stop,
+        )
+        self._entities.append(server)
+
     def future(self) -> Future:
-        """What a coroutine service awaits."""
+        """What a coroutine service or action awaits."""
         return Future(executor=self.executor)
 
     def say(self, sentence: str, *, key: str | None = None) -> None:
@@ -428,6 +474,8 @@ class PallasNode(DescribedNode):
             elif isinstance(entity, Timer):
                 del self._periodics[entity]
                 self.destroy_timer(entity)
+            elif isinstance(entity, ActionServer):
+                entity.destroy()
             else:
                 self.destroy_service(entity)
         self._attempt("cleanup", self.cleanup)
