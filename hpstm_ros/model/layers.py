@@ -17,8 +17,8 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """(B, T, d), (B, C, d) to (B, T, d)."""
+    def forward(self, x: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
+        """(B, T, d), (B, C, d) to (B, T, d); ``bias`` (B, 1, 1, C) is added to the scores."""
 
         def split(t: Tensor) -> Tensor:
             return t.reshape(*t.shape[:-1], self.heads, t.shape[-1] // self.heads).transpose(1, 2)
@@ -27,7 +27,8 @@ class Attention(nn.Module):
         # Written out: on a CPU the backward pass of the fused kernel is several times slower at so
         # few tokens.
         q = split(self.query(x))
-        share = F.softmax(q @ split(key).transpose(-1, -2) * q.shape[-1] ** -0.5, dim=-1)
+        score = q @ split(key).transpose(-1, -2) * q.shape[-1] ** -0.5
+        share = F.softmax(score if bias is None else score + bias, dim=-1)
         out: Tensor = self.out((share.to(q.dtype) @ split(value)).transpose(1, 2).flatten(2))
         return out
 
@@ -51,10 +52,10 @@ class EncoderLayer(nn.Module):
         self.attention = Attention(width, heads)
         self.forward_layer = FeedForward(width, hidden)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, d) to (B, T, d)."""
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """(B, T, d) to (B, T, d); ``bias`` as in `Attention`."""
         h = self.norm_attention(x)
-        x = x + self.attention(h, h)
+        x = x + self.attention(h, h, bias)
         out: Tensor = x + self.forward_layer(self.norm_forward(x))
         return out
 

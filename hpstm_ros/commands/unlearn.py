@@ -1,0 +1,100 @@
+"""`pallas unlearn`: take a concept out of a generator, without training."""
+
+import argparse
+from pathlib import Path
+
+from hpstm_ros.generation.concepts import Concept
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.resources import resource
+
+HELP = "take a concept, violence by default, out of a motion generator; seconds, without training"
+EXAMPLE = """\
+  pallas unlearn my_codebook.safetensors                  violence, out of the tokens' codebook
+  pallas unlearn no_dance.safetensors --concept dance     another concept of config/concepts
+  pallas unlearn out/ --method refusal --pairs pairs.yaml sentences of your own, out of weights"""
+METHODS = ("lcr", "refusal")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "output",
+        metavar="OUT",
+        type=Path,
+        help="codebook to write (.safetensors), or with --method refusal a folder of model files",
+    )
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--concept", default="violence", help="a file of config/concepts")
+    chosen.add_argument(
+        "--pairs", type=Path, metavar="FILE", help="YAML with pairs of sentences of a concept"
+    )
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default="lcr",
+        help="replace codes (default), or remove directions from the text layer's weights",
+    )
+    parser.add_argument(
+        "--replace", type=int, default=96, metavar="R", help="codes to replace (default 96)"
+    )
+    parser.add_argument(
+        "--rank", type=int, default=3, help="directions that refusal removes (default 3)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the safe code and the noise")
+    parser.add_argument(
+        "--weights", default="models/tokens.safetensors", help="the generator's weights"
+    )
+    parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Unlearn; nothing is written where something is wrong."""
+    concept = Concept.load(args.pairs) if args.pairs else Concept.named(args.concept)
+    if args.method == "refusal":
+        return _refuse(args, concept)
+    if args.output.suffix != ".safetensors":
+        raise PallasError(f"{args.output}: a codebook is a .safetensors file: give such a name")
+    from hpstm_ros.train.forgetting import Forgetting
+
+    forgetting = Forgetting(resource(args.weights), args.data, concept)
+    codebook = forgetting.codebook(args.replace, args.seed)
+    codebook.save(args.output)
+    card = args.output.with_suffix(".md")
+    card.write_text(codebook_card(args.output.stem, codebook.document, args.weights))
+    print(
+        f"{args.output}: {args.replace} of {len(codebook.entries)} codes replaced by code "
+        f"{codebook.document['safe']}, from {codebook.document['forget']} motions to forget and "
+        f"{codebook.document['retain']} to retain; {card.name} describes it"
+    )
+    return 0
+
+
+def _refuse(args: argparse.Namespace, concept: Concept) -> int:
+    from hpstm_ros.train.forgetting import refuse_tokens
+
+    path = refuse_tokens(resource(args.weights), concept, args.rank, args.output)
+    print(f"{path}: {args.rank} directions of '{concept.name}' removed from the text layer")
+    return 0
+
+
+def codebook_card(name: str, document: dict[str, object], weights: str) -> str:
+    """The card of an unlearned codebook."""
+    replaced = document["replaced"]
+    assert isinstance(replaced, list)
+    return f"""# {name}
+
+A codebook of the token generator from which the concept "{document["concept"]}" is unlearned by
+latent code replacement (De Matteis et al., "Human Motion Unlearning", Algorithm 1). Everything else
+of the generator is unchanged.
+
+| | |
+|---|---|
+| weights | `{weights}` |
+| motions to forget, to retain (2 s each) | {document["forget"]}, {document["retain"]} |
+| codes replaced | {len(replaced)} |
+| by | code {document["safe"]}, plus noise |
+| seed | {document["seed"]} |
+
+Made by `pallas unlearn`. Motion that the replaced codes do not carry is not unlearned: the motion
+guard (`hpstm_ros/generation/guard.py`) looks at what is generated before it is played.
+"""

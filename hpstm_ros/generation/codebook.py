@@ -1,0 +1,78 @@
+"""Codebooks of the token generator: a file of its own, so that unlearning replaces nothing else."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.files.json_text import parse_json
+from pallas_ros.files.weights import weights_metadata
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """The entries of a model's codes.
+
+    Attributes:
+        entries: (K, D).
+        model: name of the model it belongs to: `fingerprint` of the entries that were trained.
+        document: what was done to it (``concept``, ``replaced``, ``safe``, ...).
+    """
+
+    entries: F32
+    model: str
+    document: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: str | Path, model: str | None = None) -> "Codebook":
+        """Read a codebook, of this model where one is named.
+
+        Raises:
+            PallasError: the file is no codebook, is damaged, or is of another model.
+        """
+        meta = weights_metadata(path)
+        document = parse_json(meta.get("pallas", "{}"), str(path), "description of a codebook")
+        if not isinstance(document, dict) or document.get("kind") != "tokens_codebook":
+            raise PallasError(f"{path}: not a codebook: give one that `pallas unlearn` wrote")
+        try:
+            entries = np.asarray(load_file(path)["codebook"], dtype=np.float32)
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise PallasError(f"{path}: a damaged codebook ({error})") from None
+        if entries.ndim != 2 or not np.isfinite(entries).all():
+            raise PallasError(f"{path}: a damaged codebook: its entries are no finite table")
+        own = str(document.get("model", ""))
+        if model is not None and own != model:
+            raise PallasError(
+                f"{path}: the codebook of another model ({own[:12]}, not {model[:12]}): "
+                "make it from this model with `pallas unlearn`"
+            )
+        return cls(entries, own, document)
+
+    def save(self, path: str | Path) -> None:
+        """Write it, whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        document = {**self.document, "kind": "tokens_codebook", "model": self.model}
+        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+        entries = np.ascontiguousarray(self.entries, dtype=np.float32)
+        try:
+            save_file({"codebook": entries}, partial, metadata={"pallas": json.dumps(document)})
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def fingerprint(entries: F32) -> str:
+    """The name of a model: SHA-256 of its codebook as it was trained."""
+    data = np.ascontiguousarray(entries, dtype="<f4").tobytes()
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,79 @@
+"""Concepts to unlearn, as pairs of requests that differ in the concept alone."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.resources import resource, share
+from pallas_ros.files.yaml_text import load_mapping
+
+FOLDER = "config/concepts"
+LONGEST = 200
+"""Characters of a request in a file of pairs."""
+_WORD = re.compile(r"[a-z]+")
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A concept.
+
+    Attributes:
+        name: what it is called.
+        pairs: requests with the concept, and the same without.
+    """
+
+    name: str
+    pairs: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Concept":
+        """Read a file: ``pairs``, a list of [with the concept, without].
+
+        Raises:
+            PallasError: the file holds no pairs.
+        """
+        document = load_mapping(path, "file of a concept's pairs of sentences")
+        rows = document.get("pairs")
+        if not isinstance(rows, list) or not rows:
+            raise PallasError(
+                f"{path}: a concept without pairs: list at least one under 'pairs', "
+                "[request with the concept, the same without]"
+            )
+        pairs = []
+        for number, row in enumerate(rows, 1):
+            good = isinstance(row, list) and len(row) == 2
+            if not good or not all(isinstance(s, str) and 0 < len(s) <= LONGEST for s in row):
+                raise PallasError(
+                    f"{path}: pair {number} is not two sentences of at most {LONGEST} characters"
+                )
+            pairs.append((row[0], row[1]))
+        return cls(str(document.get("name", Path(path).stem))[:80], tuple(pairs))
+
+    @classmethod
+    def named(cls, name: str) -> "Concept":
+        """A concept of ``config/concepts``.
+
+        Raises:
+            PallasError: there is none of that name.
+        """
+        known = sorted(path.stem for path in (share() / FOLDER).glob("*.yaml"))
+        if name not in known:
+            raise PallasError(
+                f"a concept '{name[:80]}' without pairs: known are {', '.join(known)}; "
+                "give its pairs of sentences with --pairs FILE"
+            )
+        return cls.load(resource(f"{FOLDER}/{name}.yaml"))
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The words of the requests with the concept that no request without it has."""
+        with_it, without = (
+            {word for pair in self.pairs for word in _WORD.findall(pair[side].lower())}
+            for side in (0, 1)
+        )
+        return frozenset(with_it - without)
+
+    def mentioned(self, text: str) -> bool:
+        """Whether a description has one of the concept's words."""
+        return not self.words.isdisjoint(_WORD.findall(text.lower()))

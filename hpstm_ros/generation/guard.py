@@ -1,0 +1,94 @@
+"""The second guard: a classifier looks at the motion itself before it is played.
+
+Words can be innocent, so the guard does not read them: it sees joint positions and velocities.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.generation.representation import FPS, body_scale
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import Motion, resample
+from pallas_ros.runtime import Stream, open_stream
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+MODEL: Final = "models/violence.onnx"
+WINDOW: Final = 64
+"""Frames at 30 Hz that the classifier sees at once."""
+HOP: Final = 16
+"""Frames between the windows that a longer motion is cut into."""
+VALUES: Final = 22 * 3 + 2
+"""Values of a frame: joints from the pelvis, and the step of the pelvis, in the heading's frame."""
+
+REFUSAL: Final = "the motion looks violent, and is not played: ask for another motion"
+
+
+def guard_frames(motion: Motion) -> F32:
+    """A motion of any rate and body size as the classifier sees it: (T, 68) at 30 Hz.
+
+    Raises:
+        PallasError: a frame is not finite.
+    """
+    if not (np.isfinite(motion.positions).all() and np.isfinite(motion.rotations).all()):
+        raise PallasError("the motion holds values that are not finite: smooth it first")
+    even = motion if motion.fps == FPS else resample(motion, FPS)
+    p = even.positions / body_scale(motion.positions)
+    back = rotations.about_z(-np.asarray(rotations.heading(even.rotations[:, 0])))
+    step = rotations.rotate(back, np.diff(p[:, 0], axis=0, prepend=p[:1, 0]))
+    joints = rotations.rotate(np.broadcast_to(back[:, None], (*p.shape[:2], 4)), p - p[:, :1])
+    return np.concatenate((joints.reshape(len(p), -1), step[:, :2]), axis=1, dtype=np.float32)
+
+
+def windows(frames: F32) -> F32:
+    """Frames (T, 68) as windows (W, 64, 68); one that is too short is held at its last frame."""
+    if len(frames) < WINDOW:
+        frames = np.concatenate((frames, np.repeat(frames[-1:], WINDOW - len(frames), axis=0)))
+    starts = list(range(0, len(frames) - WINDOW + 1, HOP))
+    if starts[-1] + WINDOW < len(frames):
+        starts.append(len(frames) - WINDOW)
+    return np.stack([frames[k : k + WINDOW] for k in starts])
+
+
+class MotionGuard:
+    """The classifier of violent motion.
+
+    Args:
+        stream: the opened model.
+
+    Raises:
+        PallasError: the model is no such classifier.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        if stream.inputs.get("frames", ())[1:] != (WINDOW, VALUES) or "logit" not in stream.outputs:
+            raise PallasError(
+                "the model is not a classifier of violent motion: give one that "
+                "`pallas train violence` wrote"
+            )
+        self._stream = stream
+        self.threshold = float(stream.metadata.get("threshold", 0.5))
+
+    @classmethod
+    def open(cls, path: str | Path = MODEL, backend: str = "onnxruntime") -> "MotionGuard":
+        """Open a model file (the released one by default)."""
+        return cls(open_stream(path, backend=backend, expect={"kind": "violence"}))
+
+    def score(self, motion: Motion) -> float:
+        """Probability of violence, 0 to 1: that of the most violent two seconds."""
+        found = windows(guard_frames(motion))
+        return max(self.probability(window[None]) for window in found)
+
+    def probability(self, window: F32) -> float:
+        """Probability of violence of one window (1, 64, 68)."""
+        logit = float(self._stream.step({"frames": window})["logit"][0, 0])
+        return float(1.0 / (1.0 + np.exp(-logit)))
+
+    def refusal(self, motion: Motion) -> str | None:
+        """Why a motion must not be played, in one sentence; None where it may be."""
+        return REFUSAL if self.score(motion) >= self.threshold else None

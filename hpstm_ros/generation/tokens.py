@@ -1,0 +1,181 @@
+"""The token generator at run time: masked Transformer, codebook, decoder. Neither torch nor ROS."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.generation import heading_frames, representation
+from hpstm_ros.generation.codebook import Codebook
+from hpstm_ros.generation.masked import HIDDEN, Codes, Filling, fill
+from hpstm_ros.generation.request import Progress, Request
+from hpstm_ros.generation.text import TEXT, text_vectors
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.resources import resource
+from pallas_ros.runtime import Stream, open_stream
+
+F32 = NDArray[np.float32]
+
+MODEL: Final = "models/tokens.onnx"
+ENCODER: Final = "models/tokens_encoder.onnx"
+DECODER: Final = "models/tokens_decoder.onnx"
+ORIGINAL: Final = "models/tokens_codebook.safetensors"
+UNLEARNED: Final = "models/tokens_codebook_unlearned.safetensors"
+FRAMES_PER_TOKEN: Final = 4
+PAST: Final = 32
+"""Frames of a start that the motion continues from: eight tokens."""
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """How the generator works.
+
+    Attributes:
+        model, encoder, decoder: its files.
+        codebook: the entries; the unlearned ones by default.
+        filling: rounds and temperature.
+    """
+
+    model: str = MODEL
+    encoder: str = ENCODER
+    decoder: str = DECODER
+    codebook: str = UNLEARNED
+    filling: Filling = field(default_factory=Filling)
+
+
+class TokenGenerator:
+    """Motion for a sentence, and in-painting: what is known of the tokens stays.
+
+    Args:
+        settings: files and how to draw.
+
+    Raises:
+        PallasError: a file is missing, damaged, or of another model.
+    """
+
+    def __init__(self, settings: TokenSettings | None = None) -> None:
+        self.settings = settings or TokenSettings()
+        self._streams: dict[tuple[str, int], Stream] = {}
+        first = self._open("tokens", 1)
+        self.tokens = first.inputs["tokens"][1]
+        self.codes = first.outputs["logits"][2]
+        if first.inputs["text"][1] != TEXT:
+            raise PallasError(
+                f"{self.settings.model}: takes sentences of {first.inputs['text'][1]} values, "
+                f"but the sentence encoder gives {TEXT}: train it again"
+            )
+        self.model = str(first.metadata["model"])
+        self.codebook = Codebook.load(resource(self.settings.codebook), self.model)
+
+    def _open(self, kind: str, batch: int) -> Stream:
+        if (kind, batch) not in self._streams:
+            files = {
+                "tokens": self.settings.model,
+                "tokens_encoder": self.settings.encoder,
+                "tokens_decoder": self.settings.decoder,
+            }
+            self._streams[kind, batch] = open_stream(
+                resource(files[kind]), backend="onnxruntime", batch=batch, expect={"kind": kind}
+            )
+        return self._streams[kind, batch]
+
+    @property
+    def longest_s(self) -> float:
+        """The longest motion, s."""
+        return self.tokens * FRAMES_PER_TOKEN / representation.FPS
+
+    def generate(self, request: Request, progress: Progress) -> F32:
+        """Candidates (K, T, 137) of a checked request; equal seeds give equal ones.
+
+        Raises:
+            PallasError: the request has hand targets, or lasts too long.
+        """
+        if request.hands:
+            raise PallasError("the token generator takes no hand targets: use --model flow")
+        past = self._past(request.start)
+        n = len(past) + self.length(request.frames)
+        if n > self.tokens:
+            longest = self.longest_s - len(past) * FRAMES_PER_TOKEN / representation.FPS
+            raise PallasError(
+                f"a motion of {request.seconds:g} s was asked for, but the token generator gives "
+                f"at most {longest:.1f} s: ask for less, or use --model flow"
+            )
+        known = np.full(n, HIDDEN, dtype=np.int64)
+        known[: len(past)] = past
+        sentence = np.zeros((1, TEXT), dtype=np.float32)
+        if request.text:
+            sentence = text_vectors([request.text])
+        progress("tokens", 0.1)
+        codes = self.draw(known, sentence, request.seed, request.candidates, request.guidance)
+        progress("decoding", 0.8)
+        skip = len(past) * FRAMES_PER_TOKEN
+        return np.stack([self.motion(row)[skip : skip + request.frames] for row in codes])
+
+    def length(self, frames: int) -> int:
+        """Tokens of so many frames."""
+        return -(-frames // FRAMES_PER_TOKEN)
+
+    def _past(self, start: Motion | None) -> Codes:
+        """The codes of the last second of a start; none where it is shorter."""
+        if start is None:
+            return np.empty(0, dtype=np.int64)
+        features, _ = representation.from_motion(start)
+        if len(features) < PAST:
+            return np.empty(0, dtype=np.int64)
+        q, root, contacts = representation.decode(features[-PAST:])
+        frames = heading_frames.encode(q, root, contacts)
+        entries = self._open("tokens_encoder", 1).step({"frames": frames[None]})["entries"][0]
+        original = self.codebook.entries
+        away = np.linalg.norm(entries[:, None] - original[None], axis=-1)
+        return np.asarray(away.argmin(axis=1), dtype=np.int64)
+
+    def draw(
+        self, known: Codes, sentence: F32, seed: int, candidates: int = 1, guidance: float = 2.0
+    ) -> Codes:
+        """The codes (candidates, N) of motions.
+
+        Args:
+            known: (N,) codes to keep, `HIDDEN` where to fill in.
+            sentence: (1, TEXT), zeros for none.
+            seed: of all that is random.
+            candidates: 1 to 8: guidance doubles the batch, of which a model file takes 16.
+            guidance: how much more the sentence counts than in training (1: as much).
+        """
+        rng = np.random.default_rng(seed)
+
+        def logits(tokens: Codes) -> F32:
+            return self._logits(tokens, sentence, guidance)
+
+        return fill(np.tile(known, (candidates, 1)), logits, self.settings.filling, rng)
+
+    def _logits(self, tokens: Codes, sentence: F32, guidance: float) -> F32:
+        """Logits with classifier-free guidance, for tokens (K, N)."""
+        k, n = tokens.shape
+        shown = np.full((2 * k, self.tokens), self.codes, dtype=np.float32)
+        shown[:, :n] = np.tile(np.where(tokens == HIDDEN, self.codes, tokens), (2, 1))
+        used = np.zeros_like(shown)
+        used[:, :n] = 1.0
+        text = np.concatenate((np.tile(sentence, (k, 1)), np.zeros((k, TEXT))))
+        stream = self._open("tokens", 2 * k)
+        out = stream.step({"tokens": shown, "used": used, "text": text})["logits"][:, :n]
+        with_text = out[:k]
+        without = out[k:]
+        return without + np.float32(guidance) * (with_text - without)
+
+    def frames(self, codes: Codes) -> F32:
+        """Frames (4 N, 138) of `heading_frames` for codes (N,)."""
+        entries = self.codebook.entries[codes]
+        padded = np.concatenate((entries, np.repeat(entries[-1:], self.tokens - len(codes), 0)))
+        out = self._open("tokens_decoder", 1).step({"entries": padded[None]})["frames"]
+        return np.array(out[0, : FRAMES_PER_TOKEN * len(codes)])
+
+    def motion(self, codes: Codes) -> F32:
+        """The motion (4 N, 137) of codes (N,), as `representation` has it."""
+        return heading_frames.to_world(self.frames(codes))
+
+
+def original() -> TokenGenerator:
+    """The generator before unlearning, which can be violent: for comparison, never the default."""
+    return TokenGenerator(TokenSettings(codebook=ORIGINAL))

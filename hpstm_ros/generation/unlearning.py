@@ -1,0 +1,164 @@
+"""Unlearning without training: replace a codebook's codes, or remove directions from weights.
+
+Latent code replacement (LCR) is Algorithm 1 of De Matteis et al., "Human Motion Unlearning": a code
+that occurs in motions to forget far more often than in the others is overwritten with a safe one.
+Low-rank refusal follows Facchiano et al., "Video Unlearning via Low-Rank Refusal Vector": the
+directions along which a concept moves a layer's activations are projected out of its weights.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pallas_ros.body.errors import PallasError
+
+F64 = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+NOISE = 0.01
+"""Noise on a replaced code, relative to the standard deviation of the codebook's entries."""
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What latent code replacement did.
+
+    Attributes:
+        codebook: (K, D), the codebook afterwards.
+        replaced: (r,) codes that were overwritten, highest ratio first.
+        ratio: (r,) their ratios N_k(forget) / N_k(retain).
+        safe: the code that they became.
+    """
+
+    codebook: F64
+    replaced: Codes
+    ratio: F64
+    safe: int
+
+
+def motions_with_code(motions: Iterable[NDArray[np.integer]], codes: int) -> Codes:
+    """N_k of Algorithm 1, line 3: (K,), in how many motions each code occurs at least once.
+
+    Args:
+        motions: the codes (N,) of each motion, from 0 to ``codes`` - 1.
+        codes: K, entries of the codebook.
+
+    Raises:
+        PallasError: a code is outside the codebook.
+    """
+    counts = np.zeros(codes, dtype=np.int64)
+    for motion in motions:
+        present = np.unique(motion)
+        if len(present) and not 0 <= present[0] <= present[-1] < codes:
+            raise PallasError(
+                f"a motion holds code {present[-1]}, but the codebook has {codes} entries: "
+                "use the codebook of the model that encoded the motion"
+            )
+        counts[present] += 1
+    return counts
+
+
+def code_ratios(forget: Codes, retain: Codes) -> F64:
+    """s_k of Algorithm 1, line 5: (K,) N_k(forget) / N_k(retain).
+
+    A code that no motion to retain uses has an infinite ratio if a motion to forget does, else 0.
+    """
+    ratio = np.where(forget > 0, np.inf, 0.0)
+    np.divide(forget, retain, out=ratio, where=retain > 0)
+    return ratio
+
+
+def replace_codes(
+    codebook: F64,
+    forget: Codes,
+    retain: Codes,
+    r: int,
+    rng: np.random.Generator,
+    noise: float = NOISE,
+) -> Replacement:
+    """Algorithm 1: overwrite the ``r`` codes of highest ratio with one safe code plus noise.
+
+    Args:
+        codebook: (K, D).
+        forget, retain: (K,) from `motions_with_code`.
+        r: codes to replace, 1 to K - 1.
+        rng: draws the safe code and the noise.
+        noise: standard deviation, relative to that of the codebook's entries.
+
+    Equal ratios are ordered by N_k(forget). The safe code is drawn from the others in proportion to
+    N_k(retain), so that it is one that safe motion uses; Algorithm 1 leaves the distribution open.
+
+    Raises:
+        PallasError: ``r`` leaves no code, or the counts are of another codebook.
+    """
+    size = len(codebook)
+    if not 1 <= r < size:
+        raise PallasError(
+            f"{r} codes are to be replaced, but the codebook has {size}: "
+            f"give a number from 1 to {size - 1}"
+        )
+    if forget.shape != (size,) or retain.shape != (size,):
+        raise PallasError(
+            f"the motions were counted in {len(forget)} codes, but the codebook has {size}: "
+            "use the codebook of the model that encoded them"
+        )
+    ratio = code_ratios(forget, retain)
+    order = np.lexsort((-forget, -ratio))
+    replaced = order[:r]
+    weight = retain.astype(np.float64)
+    weight[replaced] = 0.0
+    if not weight.any():
+        raise PallasError(
+            f"after {r} codes are replaced, no code is left that the motion to retain uses: "
+            "replace fewer"
+        )
+    safe = int(rng.choice(size, p=weight / weight.sum()))
+    out = np.array(codebook, dtype=np.float64)
+    spread = noise * float(out.std())
+    out[replaced] = out[safe] + spread * rng.standard_normal((r, out.shape[1]))
+    return Replacement(out, replaced, ratio[replaced], safe)
+
+
+def refusal_directions(with_concept: F64, without: F64, rank: int) -> F64:
+    """Orthonormal directions (rank, D) that a concept moves activations along.
+
+    Args:
+        with_concept, without: (N, D) activations of N pairs of requests.
+        rank: directions to find, 1 to min(N, D).
+
+    The leading right singular vectors of the differences, which are not centred: their mean is part
+    of the concept.
+
+    Raises:
+        PallasError: the pairs do not match, or are too few or too alike for ``rank`` directions.
+    """
+    if with_concept.shape != without.shape or with_concept.ndim != 2:
+        raise PallasError(
+            f"activations of shapes {with_concept.shape} and {without.shape} are no pairs: "
+            "give as many requests with the concept as without"
+        )
+    if not 1 <= rank <= min(with_concept.shape):
+        raise PallasError(
+            f"{rank} directions cannot be found from {len(with_concept)} pairs of "
+            f"{with_concept.shape[1]} values: give 1 to {min(with_concept.shape)}"
+        )
+    difference = with_concept - without
+    _, strength, directions = np.linalg.svd(difference, full_matrices=False)
+    if not strength[rank - 1] > 1e-9 * max(float(np.abs(with_concept).max()), 1e-12):
+        raise PallasError(
+            f"the pairs differ in fewer than {rank} directions: give more pairs, or a lower rank"
+        )
+    return np.asarray(directions[:rank])
+
+
+def without_directions(weight: F64, bias: F64 | None, directions: F64) -> tuple[F64, F64 | None]:
+    """A linear layer's weight (D, inputs) and bias (D,) whose output has no part along directions.
+
+    Args:
+        weight, bias: y = weight x + bias.
+        directions: (rank, D), orthonormal.
+    """
+    kept = np.eye(weight.shape[0]) - directions.T @ directions
+    return kept @ weight, None if bias is None else kept @ bias

@@ -1,0 +1,183 @@
+"""Unlearning of the trained generators: what to forget, and how it is taken out of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hpstm_ros.generation import unlearning
+from hpstm_ros.generation.codebook import Codebook
+from hpstm_ros.generation.concepts import Concept
+from hpstm_ros.generation.guard import MODEL, MotionGuard
+from hpstm_ros.generation.text import text_vectors
+from hpstm_ros.generation.violent_words import is_violent
+from hpstm_ros.language.descriptions import Descriptions
+from hpstm_ros.model.tokens import VqVae
+from hpstm_ros.train.heading_windows import Clips
+from hpstm_ros.train.tokens_export import export_tokens, load_tokens
+from hpstm_ros.train.violence import PACKS, guard_windows
+from pallas_ros.body.errors import PallasError
+from pallas_ros.data.library import LibraryClip, MotionLibrary
+
+Codes = NDArray[np.int64]
+VIOLENCE = "violence"
+_FRAMES = 64
+"""A motion of the forget and retain sets: 2 s, what the guard's classifier sees at once."""
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Motions in codes.
+
+    Attributes:
+        forget, retain: codes (16,) of each motion.
+    """
+
+    forget: list[Codes]
+    retain: list[Codes]
+
+
+def concept_clips(
+    concept: Concept, clips: Iterable[LibraryClip], descriptions: Descriptions
+) -> frozenset[str]:
+    """Names of the clips whose words speak of the concept."""
+    names = set()
+    for clip in clips:
+        trial = clip.name.split(".")[0]
+        texts = [descriptions.trials.get(clip.name, ""), *descriptions.sentences.get(trial, ())]
+        texts += [d.text for d in descriptions.of(clip)]
+        spoken = is_violent if concept.name == VIOLENCE else concept.mentioned
+        if any(spoken(text) for text in texts):
+            names.add(clip.name)
+    return frozenset(names)
+
+
+@torch.no_grad()
+def forget_and_retain(
+    vq: VqVae, clips: Clips, named: frozenset[str], guard: MotionGuard | None
+) -> Sets:
+    """Cut clips into motions of 2 s and encode them.
+
+    Args:
+        vq: the model.
+        clips: the training clips.
+        named: those whose words speak of the concept.
+        guard: classifier of violent motion. With it, a motion that it flags is forgotten whatever
+            its words say, and one of a named clip that it finds harmless (a boxer who stands
+            still) counts in neither set.
+    """
+    sets = Sets([], [])
+    for index, name in enumerate(clips.names):
+        for flip in (False, True):
+            parts = _parts(clips.clip(index, flip))
+            codes = vq.encode(parts).numpy()
+            flagged = np.zeros(len(parts), dtype=bool)
+            if guard is not None:
+                seen = guard_windows(parts).numpy()
+                flagged = np.array([guard.probability(x[None]) >= guard.threshold for x in seen])
+            forget = flagged if guard is not None else np.full(len(parts), name in named)
+            retain = ~flagged & (name not in named)
+            sets.forget.extend(codes[forget])
+            sets.retain.extend(codes[retain])
+    return sets
+
+
+def _parts(frames: NDArray[np.float32]) -> Tensor:
+    """Frames (T, 138) as motions (W, 64, 138); what is left over at the end is dropped."""
+    count = len(frames) // _FRAMES
+    whole = np.array(frames[: count * _FRAMES])
+    return torch.from_numpy(whole.reshape(count, _FRAMES, -1))
+
+
+def open_guard(concept: Concept, path: str | Path = MODEL) -> MotionGuard | None:
+    """The classifier for violence; other concepts are found by their words alone."""
+    return MotionGuard.open(path) if concept.name == VIOLENCE else None
+
+
+def forget_codes(codebook: Codebook, sets: Sets, r: int, concept: str, seed: int = 0) -> Codebook:
+    """The codebook after latent code replacement (`unlearning.replace_codes`)."""
+    size = len(codebook.entries)
+    forget, retain = (
+        unlearning.motions_with_code(motions, size) for motions in (sets.forget, sets.retain)
+    )
+    rng = np.random.default_rng(seed)
+    entries = codebook.entries.astype(np.float64)
+    done = unlearning.replace_codes(entries, forget, retain, r, rng)
+    document = {
+        "concept": concept,
+        "replaced": done.replaced.tolist(),
+        "safe": done.safe,
+        "forget": len(sets.forget),
+        "retain": len(sets.retain),
+        "seed": seed,
+    }
+    return replace(codebook, entries=done.codebook.astype(np.float32), document=document)
+
+
+def refuse(layer: nn.Linear, with_concept: Tensor, without: Tensor, rank: int) -> None:
+    """Take a concept's directions out of a linear layer, in place.
+
+    Args:
+        layer: whose outputs carry the concept.
+        with_concept, without: (N, inputs) the layer's inputs for pairs of requests.
+        rank: directions to remove.
+    """
+    with torch.no_grad():
+        activations = [layer(x).double().numpy() for x in (with_concept, without)]
+        directions = unlearning.refusal_directions(activations[0], activations[1], rank)
+        bias = None if layer.bias is None else layer.bias.double().numpy()
+        weight, shift = unlearning.without_directions(
+            layer.weight.double().numpy(), bias, directions
+        )
+        layer.weight.copy_(torch.from_numpy(weight))
+        if shift is not None:
+            layer.bias.copy_(torch.from_numpy(shift))
+
+
+class Forgetting:
+    """The motion to forget and to retain for a concept, in the codes of a token generator.
+
+    Args:
+        weights: ``tokens.safetensors``.
+        data: folder of the motion packs.
+        concept: what to forget.
+
+    Raises:
+        PallasError: a file cannot be used, or no motion shows the concept.
+    """
+
+    def __init__(self, weights: str | Path, data: str | Path, concept: Concept) -> None:
+        vq, _, document = load_tokens(weights)
+        library = MotionLibrary.open(data)
+        packs = document.get("training", {}).get("packs", PACKS)
+        chosen = [c for c in library.require("train") if c.pack in packs]
+        named = concept_clips(concept, chosen, Descriptions.open(data))
+        clips = Clips.of(library, chosen, _FRAMES)
+        self.sets = forget_and_retain(vq, clips, named, open_guard(concept))
+        if not self.sets.forget:
+            raise PallasError(
+                f"no motion in {data} shows '{concept.name}': nothing can be unlearned from it"
+            )
+        entries = vq.codebook.detach().numpy()
+        self._original = Codebook(entries, document["model"])
+        self._concept = concept.name
+
+    def codebook(self, r: int, seed: int = 0) -> Codebook:
+        """The codebook with ``r`` codes replaced."""
+        return forget_codes(self._original, self.sets, r, self._concept, seed)
+
+
+def refuse_tokens(weights: str | Path, concept: Concept, rank: int, folder: str | Path) -> Path:
+    """Write the token generator into ``folder`` with a concept's directions out of its text layer.
+
+    Raises:
+        PallasError: the weights are no token generator's, or the pairs give no such directions.
+    """
+    vq, masked, document = load_tokens(weights)
+    pairs = [text_vectors([pair[side] for pair in concept.pairs]) for side in (0, 1)]
+    refuse(masked.text, torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]), rank)
+    return export_tokens(vq, masked, folder, {**document, "refused": concept.name, "rank": rank})

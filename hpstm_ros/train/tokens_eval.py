@@ -1,0 +1,157 @@
+"""`pallas eval tokens`: reconstruction, use of the codebook, speed, and quality by text."""
+
+import argparse
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from hpstm_ros.generation import representation
+from hpstm_ros.generation.masked import HIDDEN
+from hpstm_ros.generation.request import Request
+from hpstm_ros.generation.text import text_vectors
+from hpstm_ros.generation.tokens import TokenGenerator
+from hpstm_ros.language.descriptions import Descriptions
+from hpstm_ros.train.heading_windows import Clips, joint_positions
+from hpstm_ros.train.token_quality import Judged, diversity, frechet, r_precision, stacked
+from hpstm_ros.train.tokens_export import load_tokens
+from hpstm_ros.train.unlearning_eval import interval_row, motion_of, report, settings_in
+from hpstm_ros.train.violence import sort_clips
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.resources import resource
+from pallas_ros.data.library import MotionLibrary
+
+Row = dict[str, Any]
+SPLITS = ("validation_subjects", "unseen_subjects")
+_WINDOW = 64
+_SECONDS = 4.0
+_GUIDANCE = 2.0
+_TIMED = 7
+
+HELP = "measure the token generator"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument("--folder", default="models", help="folder of the token generator's files")
+    parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
+    parser.add_argument("--requests", type=int, default=64, help="descriptions to generate for")
+    parser.add_argument("--seeds", type=int, default=2, help="motions a description")
+    parser.add_argument(
+        "--aligner", metavar="ONNX", help="judge of texts and motions (default: the released one)"
+    )
+    parser.add_argument("--json", metavar="F", help="write every figure there too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure."""
+    if args.requests < 4 or args.seeds < 1:
+        raise PallasError("give at least 4 --requests and 1 of --seeds")
+    folder = resource(args.folder)
+    library = MotionLibrary.open(args.data)
+    generators = {
+        "tokens": TokenGenerator(settings_in(folder, "tokens_codebook_unlearned.safetensors")),
+        "tokens_original": TokenGenerator(settings_in(folder, "tokens_codebook.safetensors")),
+    }
+    rows = [row for split in SPLITS for row in reconstruction_rows(folder, library, split)]
+    rows += speed_rows(generators["tokens"])
+    rows += quality_rows(generators, library, args)
+    report(rows, args.json)
+    return 0
+
+
+@torch.no_grad()
+def reconstruction_rows(folder: Any, library: MotionLibrary, split: str) -> list[Row]:
+    """Error of the joints after encoding and decoding, in cm, and the codebook's use in %."""
+    vq, _, document = load_tokens(folder / "tokens.safetensors")
+    packs = document["training"]["packs"]
+    clips = Clips.of(library, [c for c in library.select(split) if c.pack in packs], _WINDOW)
+    errors = []
+    used = set()
+    counts = np.zeros(vq.config.codes)
+    for index in range(len(clips.names)):
+        frames = clips.clip(index)
+        whole = torch.from_numpy(np.array(frames[: len(frames) // 4 * 4]))[None]
+        codes = vq.encode(whole)
+        away = (joint_positions(vq.decode(codes)) - joint_positions(whole)).norm(dim=-1)
+        errors.append(100 * float(away.mean()))
+        used |= set(codes.flatten().tolist())
+        counts += np.bincount(codes.flatten().numpy(), minlength=len(counts))
+    share = counts[counts > 0] / counts.sum()
+    perplexity = float(np.exp(-(share * np.log(share)).sum()))
+    return [
+        interval_row("tokens", split, "reconstruction_mpjpe_cm", np.array(errors), "cm"),
+        figure(split, "codebook_used_percent", 100 * len(used) / len(counts), "%"),
+        figure(split, "codebook_perplexity", perplexity, "codes"),
+    ]
+
+
+def speed_rows(generator: TokenGenerator) -> list[Row]:
+    """Time of 4 s of motion, text included, on one thread."""
+    request = Request("wave with the right hand", _SECONDS)
+    times = []
+    for seed in range(_TIMED + 1):
+        began = perf_counter()
+        generator.generate(Request(**{**vars(request), "seed": seed}), lambda stage, done: None)
+        times.append(1e3 * (perf_counter() - began))
+    rounds = generator.settings.filling.rounds
+    return [
+        figure("onnxruntime", "generate_4s_ms", float(np.median(times[1:])), "ms"),
+        figure("onnxruntime", "rounds", float(rounds), "passes"),
+    ]
+
+
+def figure(case: str, metric: str, value: float, unit: str) -> Row:
+    """A row without an interval."""
+    return {"name": "tokens", "case": case, "metric": metric, "value": value, "unit": unit}
+
+
+def quality_rows(
+    generators: dict[str, TokenGenerator], library: MotionLibrary, args: argparse.Namespace
+) -> list[Row]:
+    """R-precision, Fréchet distance and diversity on descriptions of people never trained on.
+
+    Violent descriptions are left out: these are the requests that unlearning must retain.
+    """
+    from hpstm_ros.language.alignment.aligner import MODEL, Aligner
+
+    aligner = Aligner(args.aligner or MODEL)
+    descriptions = Descriptions.open(args.data)
+    clips = [c for c in library.select("unseen_subjects") if c.seconds >= 2.0]
+    harmless = sort_clips(clips, descriptions).harmless
+    asked: dict[str, Any] = {}
+    for clip in clips:
+        said = descriptions.of(clip)
+        if clip.name in harmless and said:
+            asked.setdefault(said[0].meaning, (said[0].text, clip))
+    chosen = dict(list(asked.items())[: args.requests])
+    texts = np.asarray(aligner.texts([text for text, _ in chosen.values()]), np.float64)
+    keys = tuple(chosen)
+    real = stacked([aligner.motion(library.motion(clip)) for _, clip in chosen.values()])
+    rows = judged_rows("real", Judged(real, texts, keys), real)
+    for name, generator in generators.items():
+        hidden = np.full(generator.length(round(_SECONDS * representation.FPS)), HIDDEN)
+        found = []
+        for number, (text, _) in enumerate(tqdm(chosen.values(), desc=name, unit=" requests")):
+            drawn = generator.draw(hidden, text_vectors([text]), number, args.seeds, _GUIDANCE)
+            found += [aligner.motion(motion_of(generator, codes)) for codes in drawn]
+        repeated = np.repeat(texts, args.seeds, axis=0)
+        several = tuple(key for key in keys for _ in range(args.seeds))
+        rows += judged_rows(name, Judged(stacked(found), repeated, several), real)
+    return rows
+
+
+def judged_rows(name: str, judged: Judged, real: Any) -> list[Row]:
+    """The figures of one generator."""
+    rng = np.random.default_rng(0)
+    hits = 100 * r_precision(judged, rng)
+    rows = [interval_row(name, "unseen_subjects", "r_precision_top3", hits, "%")]
+    values = {
+        "frechet": frechet(judged.motions, real),
+        "diversity": diversity(judged.motions, rng),
+    }
+    for metric, value in values.items():
+        rows.append({**figure("unseen_subjects", metric, value, ""), "name": name})
+    return rows

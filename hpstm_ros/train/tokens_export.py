@@ -1,0 +1,147 @@
+"""From trained tokens to released files: weights, three ONNX graphs and the codebook."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hpstm_ros.generation.codebook import Codebook, fingerprint
+from hpstm_ros.generation.tokens import PAST
+from hpstm_ros.model.tokens import MaskedConfig, MaskedTransformer, VqConfig, VqVae
+from hpstm_ros.train.export import document_of_run
+from pallas_ros.body.errors import PallasError
+from pallas_ros.files.json_text import parse_json
+from pallas_ros.files.settings import settings
+from pallas_ros.files.weights import weights_metadata
+from pallas_ros.runtime.torch_backend import export_stream
+
+
+class TokensStep(nn.Module):
+    """One round of the masked Transformer, for motions padded to the longest."""
+
+    output_names = ("logits",)
+
+    def __init__(self, model: MaskedTransformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor, used: Tensor, text: Tensor) -> tuple[Tensor]:
+        """As `MaskedTransformer.forward`."""
+        return (self.model(tokens, used, text),)
+
+    def example_inputs(self, batch: int) -> dict[str, Tensor]:
+        """By name, in the order of `forward`."""
+        c = self.model.config
+        return {
+            "tokens": torch.zeros(batch, c.tokens),
+            "used": torch.ones(batch, c.tokens),
+            "text": torch.zeros(batch, c.text),
+        }
+
+
+class EncoderStep(nn.Module):
+    """The frames of a start to vectors."""
+
+    output_names = ("entries",)
+
+    def __init__(self, model: VqVae) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, frames: Tensor) -> tuple[Tensor]:
+        """(B, 32, 138) to (B, 8, code_width)."""
+        return (self.model.encoder(self.model.normalised(frames)),)
+
+    def example_inputs(self, batch: int) -> dict[str, Tensor]:
+        """By name, in the order of `forward`."""
+        return {"frames": torch.zeros(batch, PAST, self.model.config.features)}
+
+
+class DecoderStep(nn.Module):
+    """Entries of a codebook to frames, for motions padded to the longest."""
+
+    output_names = ("frames",)
+
+    def __init__(self, model: VqVae, tokens: int) -> None:
+        super().__init__()
+        self.model = model
+        self.tokens = tokens
+
+    def forward(self, entries: Tensor) -> tuple[Tensor]:
+        """(B, N, code_width) to (B, 4 N, 138)."""
+        return (self.model.frames(entries),)
+
+    def example_inputs(self, batch: int) -> dict[str, Tensor]:
+        """By name, in the order of `forward`."""
+        return {"entries": torch.zeros(batch, self.tokens, self.model.config.code_width)}
+
+
+def export_tokens(
+    vq: VqVae, masked: MaskedTransformer, folder: str | Path, document: dict[str, Any]
+) -> Path:
+    """Write ``tokens.safetensors``, ``tokens.onnx``, its encoder and decoder, the codebook.
+
+    Args:
+        vq, masked: in evaluation mode.
+        folder: made where it does not exist.
+        document: training facts, for the metadata.
+
+    Returns:
+        The path of ``tokens.onnx``.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = vq.codebook.detach().numpy()
+    shapes = {"vq": vq.config.as_dict(), "masked": masked.config.as_dict()}
+    document = {
+        "model": fingerprint(entries),
+        "config": shapes,
+        **document_of_run(),
+        **document,
+    }
+    tensors = {f"vq.{name}": value for name, value in vq.state_dict().items()}
+    tensors |= {f"masked.{name}": value for name, value in masked.state_dict().items()}
+    partial = folder / f".tokens.{os.getpid()}.safetensors"
+    meta = {"kind": "tokens", "config": json.dumps(shapes), "pallas": json.dumps(document)}
+    try:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata=meta)
+        partial.replace(folder / "tokens.safetensors")
+    finally:
+        partial.unlink(missing_ok=True)
+    encoder = EncoderStep(vq)
+    export_stream(encoder, folder / "tokens_encoder.onnx", {**document, "kind": "tokens_encoder"})
+    decoder = DecoderStep(vq, masked.config.tokens)
+    export_stream(decoder, folder / "tokens_decoder.onnx", {**document, "kind": "tokens_decoder"})
+    Codebook(entries, document["model"]).save(folder / "tokens_codebook.safetensors")
+    return export_stream(TokensStep(masked), folder / "tokens.onnx", {**document, "kind": "tokens"})
+
+
+def load_tokens(path: str | Path) -> tuple[VqVae, MaskedTransformer, dict[str, Any]]:
+    """The models of ``tokens.safetensors`` and its document.
+
+    Raises:
+        PallasError: the file is not that.
+    """
+    meta = weights_metadata(path)
+    if meta.get("kind") != "tokens":
+        raise PallasError(f"{path}: not the weights of a token generator")
+    try:
+        shapes = parse_json(meta["config"], str(path), "shape of a model")
+        vq = VqVae(settings(VqConfig, shapes["vq"], f"{path}: vq"))
+        masked = MaskedTransformer(settings(MaskedConfig, shapes["masked"], f"{path}: masked"))
+        tensors = load_file(path)
+        for prefix, model in (("vq.", vq), ("masked.", masked)):
+            own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+            model.load_state_dict(own)
+        document: dict[str, Any] = json.loads(meta["pallas"])
+    except PallasError:
+        raise
+    except Exception as error:  # torch and safetensors raise kinds of their own
+        raise PallasError(
+            f"{path}: not the weights of a token generator ({str(error).splitlines()[0][:100]})"
+        ) from None
+    return vq.eval(), masked.eval(), document

@@ -1,0 +1,171 @@
+"""The training of the classifier of violent motion, and which clips are violent."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hpstm_ros.generation.guard import WINDOW, windows
+from hpstm_ros.generation.heading_frames import STEP
+from hpstm_ros.generation.violent_words import is_violent
+from hpstm_ros.language.descriptions import Descriptions
+from hpstm_ros.model.violence import ViolenceClassifier
+from hpstm_ros.train.heading_windows import Clips, joint_positions
+from pallas_ros.data.library import LibraryClip
+from pallas_ros.train.loop import LoopSettings, fit
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+PACKS = ("cmu_actions", "cmu_full")
+"""Motion packs to train on: their licence permits commercial use of the weights."""
+_BLUR = (1, 3, 5)
+"""Frames that a training window is averaged over: generated motion is softer than recorded."""
+
+
+@dataclass(frozen=True)
+class ViolenceSettings:
+    """Everything the training depends on.
+
+    Attributes:
+        batch: windows a step, half of them violent.
+        width: channels of the classifier.
+        false_alarms: share of harmless validation clips that the threshold lets be flagged.
+        loop: length and speed.
+    """
+
+    batch: int = 64
+    width: int = 40
+    false_alarms: float = 0.01
+    loop: LoopSettings = field(default_factory=lambda: LoopSettings(steps=600))
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Names of clips by what their words say.
+
+    Attributes:
+        violent: a text or sentence of the clip speaks of violence.
+        harmless: none does.
+        unclear: only the description of the whole session does: neither is known.
+    """
+
+    violent: frozenset[str]
+    harmless: frozenset[str]
+    unclear: frozenset[str]
+
+
+def sort_clips(clips: Iterable[LibraryClip], descriptions: Descriptions) -> Sorted:
+    """The clips by their words."""
+    sets: tuple[set[str], set[str], set[str]] = (set(), set(), set())
+    for clip in clips:
+        trial = clip.name.split(".")[0]
+        texts = [descriptions.trials.get(clip.name, ""), *descriptions.sentences.get(trial, ())]
+        if clip.pack == "bandai_namco":
+            texts.append(clip.content)
+        kind = 1
+        if any(is_violent(text) for text in texts):
+            kind = 0
+        elif is_violent(clip.content):
+            kind = 2
+        sets[kind].add(clip.name)
+    return Sorted(*(frozenset(names) for names in sets))
+
+
+def guard_windows(frames: Tensor) -> Tensor:
+    """Windows (B, T, 138) as the classifier takes them, (B, T, 68)."""
+    joints = joint_positions(frames).flatten(-2)
+    return torch.cat((joints, frames[..., STEP]), dim=-1)
+
+
+class _Batches(Iterator[tuple[Tensor, Tensor]]):
+    """Endless batches, half violent: windows (B, 64, 68) and labels (B, 1)."""
+
+    def __init__(
+        self, violent: Clips, harmless: Clips, batch: int, generator: torch.Generator
+    ) -> None:
+        self._sets = (violent, harmless)
+        self._batch = batch
+        self._generator = generator
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=self._generator)))
+        half = self._batch // 2
+        frames = np.concatenate([each.draw(half, WINDOW, rng) for each in self._sets])
+        x = guard_windows(torch.from_numpy(frames))
+        width = int(rng.choice(_BLUR))
+        if width > 1:
+            padded = F.pad(x.transpose(1, 2), (width // 2, width // 2), mode="replicate")
+            x = F.avg_pool1d(padded, width, stride=1).transpose(1, 2)
+        x = x * torch.from_numpy(rng.uniform(0.9, 1.1, (len(x), 1, 1)).astype(np.float32))
+        label = torch.cat((torch.ones(half, 1), torch.zeros(half, 1)))
+        return x, label
+
+
+def _loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    x, label = batch
+    logit = model(x)
+    loss = F.binary_cross_entropy_with_logits(logit, 0.95 * label + 0.025)
+    right = ((logit > 0) == (label > 0.5)).float().mean()
+    return loss, {"right": float(right)}
+
+
+def train_violence(
+    training: Clips, validation: Clips, words: Sorted, settings: ViolenceSettings, folder: Path
+) -> tuple[ViolenceClassifier, float]:
+    """Train; the model and its threshold. Resumes from ``folder``."""
+    torch.manual_seed(settings.loop.seed)
+    torch.set_num_threads(1)
+    model = ViolenceClassifier(settings.width)
+    generator = torch.Generator().manual_seed(1 + settings.loop.seed)
+    batches = _Batches(
+        training.only(words.violent), training.only(words.harmless), settings.batch, generator
+    )
+    known = words.violent | words.harmless
+    judged = validation.only(known)
+    labels = np.array([name in words.violent for name in judged.names])
+
+    def validate(module: nn.Module) -> dict[str, float]:
+        scores = clip_scores(cast(ViolenceClassifier, module), judged)
+        return {"auc": area_under_curve(scores, labels)}
+
+    fit(model, batches, _loss, settings.loop, folder, validate, generator)
+    model.eval()
+    scores = clip_scores(model, judged)
+    threshold = float(np.quantile(scores[~labels], 1 - settings.false_alarms))
+    (folder / "threshold.json").write_text(json.dumps({"threshold": threshold}))
+    return model, threshold
+
+
+@torch.no_grad()
+def clip_scores(model: ViolenceClassifier, clips: Clips) -> F64:
+    """Probability of violence of each clip: that of its most violent window, as the guard does."""
+    scores = []
+    for index in range(len(clips.names)):
+        scores.append(float(window_scores(model, clips.clip(index)).max()))
+    return np.array(scores)
+
+
+@torch.no_grad()
+def window_scores(model: ViolenceClassifier, frames: F32) -> F64:
+    """Probability (W,) of each window of a clip (T, 138)."""
+    x = guard_windows(torch.from_numpy(np.ascontiguousarray(frames)))
+    parts = torch.from_numpy(windows(x.numpy()))
+    return np.asarray(torch.sigmoid(model(parts))[:, 0].numpy(), dtype=np.float64)
+
+
+def area_under_curve(scores: F64, labels: NDArray[np.bool_]) -> float:
+    """Chance that a violent clip scores higher than a harmless one."""
+    rank = np.argsort(np.argsort(scores)) + 1
+    positive = int(labels.sum())
+    negative = int((~labels).sum())
+    if not positive or not negative:
+        return float("nan")
+    return float((rank[labels].sum() - positive * (positive + 1) / 2) / (positive * negative))

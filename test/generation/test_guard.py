@@ -1,0 +1,131 @@
+"""The classifier of violent motion, the words of violence, and concepts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hpstm_ros.generation.concepts import Concept
+from hpstm_ros.generation.guard import WINDOW, MotionGuard, guard_frames, windows
+from hpstm_ros.generation.heading_frames import encode
+from hpstm_ros.generation.violent_words import is_violent
+from hpstm_ros.model.violence import ViolenceClassifier, ViolenceStep
+from hpstm_ros.train.violence import area_under_curve, guard_windows
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import Motion
+from pallas_ros.imu.motions import demo_motion
+from pallas_ros.runtime.torch_backend import export_stream
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Left_Punch_Sequence001",
+        "A person is doing kickboxing with his left leg.",
+        "violence - A picks up high stool, threatens to strike B",
+        "Front_Kicking",
+        "push another person away",
+        "someone fights",
+        "Heiansyodan",
+    ],
+)
+def test_words_of_violence(text: str) -> None:
+    assert is_violent(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pick up box, bend from waist",
+        "kick a soccer ball",
+        "pushing a broom",
+        "strike a pose",
+        "KickFlip",
+        "HandStandKicks",
+        "wave with the right hand",
+        "shovel snow",
+        "push heavy object",
+    ],
+)
+def test_harmless_words(text: str) -> None:
+    assert not is_violent(text)
+
+
+def _part(motion: Motion) -> Motion:
+    return Motion(motion.fps, motion.positions[240:480], motion.rotations[240:480])
+
+
+def test_training_and_guard_see_the_same() -> None:
+    motion = _part(demo_motion(duration=10.0))
+    seen = guard_frames(motion)[:WINDOW]
+    q = motion.rotations[::2]
+    root = motion.positions[::2, 0]
+    frames = encode(q, root, np.zeros((len(q), 2)))
+    trained = guard_windows(torch.from_numpy(frames[None, :WINDOW]))[0].numpy()
+    np.testing.assert_allclose(seen, trained, atol=2e-3)
+
+
+@pytest.mark.parametrize("frames", [1, 10, 64, 65, 100, 200])
+def test_windows_reach_the_end(frames: int) -> None:
+    x = np.arange(frames, dtype=np.float32)[:, None]
+    cut = windows(x)
+    assert cut.shape[1:] == (WINDOW, 1)
+    assert cut[0, 0, 0] == 0
+    assert cut[-1, -1, 0] == frames - 1
+
+
+@pytest.fixture(scope="module")
+def guard(tmp_path_factory: pytest.TempPathFactory) -> MotionGuard:
+    """An untrained classifier."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("guard") / "violence.onnx"
+    export_stream(ViolenceStep(ViolenceClassifier(8)), path, {"kind": "violence", "threshold": 0.5})
+    return MotionGuard.open(path)
+
+
+def test_guard_scores_and_refuses(guard: MotionGuard) -> None:
+    motion = _part(demo_motion(duration=10.0))
+    score = guard.score(motion)
+    assert 0 < score < 1
+    guard.threshold = score + 1e-6
+    assert guard.refusal(motion) is None
+    guard.threshold = score
+    refusal = guard.refusal(motion)
+    assert refusal is not None
+    assert "violent" in refusal
+    motion.positions[3, 4, 0] = np.nan
+    with pytest.raises(PallasError, match="not finite"):
+        guard.score(motion)
+
+
+def test_other_models_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PallasError):
+        MotionGuard.open("models/hpstm.onnx")
+    with pytest.raises(PallasError):
+        MotionGuard.open(tmp_path / "none.onnx")
+
+
+def test_area_under_curve() -> None:
+    labels = np.array([False, True, False, True])
+    assert area_under_curve(np.array([0.1, 0.9, 0.2, 0.8]), labels) == 1.0
+    assert area_under_curve(np.array([0.9, 0.1, 0.8, 0.2]), labels) == 0.0
+
+
+def test_concepts_are_their_words() -> None:
+    dance = Concept.named("dance")
+    assert dance.mentioned("A person dances the salsa")
+    assert not dance.mentioned("a person walks in circles")
+    assert len(Concept.named("violence").pairs) > 10
+
+
+def test_a_concept_without_pairs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PallasError, match="without pairs"):
+        Concept.named("juggling")
+    path = tmp_path / "empty.yaml"
+    path.write_text("name: empty\npairs: []\n")
+    with pytest.raises(PallasError, match="without pairs"):
+        Concept.load(path)
+    path.write_text("pairs:\n  - [only one]\n")
+    with pytest.raises(PallasError, match="pair 1 is not two sentences"):
+        Concept.load(path)

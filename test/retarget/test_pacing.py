@@ -1,0 +1,62 @@
+"""Motion that an arm has the time for."""
+
+import numpy as np
+import pytest
+
+from hpstm_ros.retarget.robots import RobotDescription, load_robot
+from hpstm_ros.teleoperation.pacing import ITERATIONS, needed_stretch, pace, slower
+from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import JOINT_INDEX
+from pallas_ros.body.rotations import IDENTITY, from_rotvec, multiply
+from pallas_ros.body.skeleton import Skeleton
+
+FPS = 60.0
+
+
+@pytest.fixture(scope="module")
+def panda() -> RobotDescription:
+    """The robot."""
+    return load_robot("panda")
+
+
+def swing(seconds: float, period: float) -> Motion:
+    """The right arm before the body, up and down by 25 degrees."""
+    t = np.arange(round(seconds * FPS) + 1) / FPS
+    q = np.tile(IDENTITY, (len(t), 22, 1))
+    angle = np.radians(25) * np.sin(2 * np.pi * t / period)
+    up = from_rotvec(np.stack([0 * t, -angle, 0 * t], axis=-1))
+    forward = np.broadcast_to(from_rotvec(np.array([0, 0, 1.4])), up.shape)
+    for joint in ("right_shoulder", "right_elbow", "right_wrist"):
+        q[:, JOINT_INDEX[joint]] = multiply(up, forward)
+    root = np.tile([0.0, 0.0, 0.95], (len(t), 1))
+    return Motion(FPS, np.asarray(forward_kinematics(Skeleton.from_height(), q, root)), q)
+
+
+def test_a_faster_motion_needs_more_time(panda: RobotDescription) -> None:
+    slow, fast = (needed_stretch(swing(3.0, period), panda) for period in (12.0, 1.0))
+    assert slow < 1.5 < fast
+
+
+def test_a_slower_motion_lasts_longer_and_ends_the_same() -> None:
+    motion = swing(2.0, 2.0)
+    stretched = slower(motion, 1.7)
+    assert stretched.fps == FPS
+    assert stretched.duration == pytest.approx(3.4, abs=0.02)
+    assert np.abs(stretched.positions[-1] - motion.positions[-1]).max() < 0.02
+
+
+def test_a_generator_is_asked_again_for_the_time_that_is_needed(panda: RobotDescription) -> None:
+    paced = pace(lambda seconds: swing(seconds, 0.5 * seconds), 2.0, 60.0, panda)
+    assert len(paced.asked) == 2
+    assert paced.asked[1] > 2 * paced.asked[0]
+    assert paced.stretch < 1.3
+    assert needed_stretch(paced.motion, panda) < 1.1
+
+
+def test_it_is_asked_no_more_often_than_that(panda: RobotDescription) -> None:
+    paced = pace(lambda seconds: swing(min(seconds, 2.0), 1.0), 1.5, 60.0, panda)
+    assert len(paced.asked) == 1 + ITERATIONS
+    assert paced.stretch > 1.5
+    assert paced.motion.duration > 1.5 * 2.0 - 0.1
+    assert len(pace(lambda s: swing(2.0, 1.0), 2.0, 2.0, panda).asked) == 1
