@@ -122,6 +122,10 @@ class Bag:
             with contextlib.suppress(PallasError):
                 yield message.stamp, self.decode(message)
 
+    def why_empty(self) -> str:
+        """Why no message can be read, in words."""
+        return _foreign(self.encodings) if self.encodings else "there is no message in this bag"
+
     def require(self, *names: str) -> None:
         """Refuse a bag without the topics that are needed.
 

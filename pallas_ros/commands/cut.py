@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 def _cut_bag(args: argparse.Namespace, out: Path) -> int:
     bag = Bag(args.input)
     if not bag.count:
-        raise PallasError(f"{args.input}: there is no message in this bag")
+        raise PallasError(f"{args.input}: {bag.why_empty()}")
     stop = min(args.stop, bag.duration + 1e-3)
     with tqdm(unit=" messages", leave=False, delay=1, disable=None) as bar:
         written = cut_bag(bag, out, args.start, stop, lambda count: bar.update(count - bar.n))

@@ -85,6 +85,7 @@ class Player:
         if not self._publishers:
             reasons = (
                 "; ".join(self.skipped.values())
+                or (bag.why_empty() if not bag.count else "")
                 or f"it holds {', '.join(sorted(bag.topics)) or 'nothing'}"
             )
             self.close()

@@ -130,7 +130,7 @@ def measure(
     """
     bag = Bag(path)
     if not bag.count:
-        raise PallasError(f"{path}: there is no message in this bag")
+        raise PallasError(f"{path}: {bag.why_empty()}")
     session = Session(Path(path), bag.duration, bag.damage, bag.first)
     reader = _Reader(bag, session)
     for done, message in enumerate(bag.messages()):
