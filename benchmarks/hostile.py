@@ -6,10 +6,10 @@ commands alone.
 
 Every robot's every other scenario has what is near the arm looked for after the command, as the
 node does; every other two have intruders (`hpstm_ros.bench.intruders`): people who come into view,
-sources that repeat, floods, a guard that goes blind. Each line of the file is one seeded scenario
-and its verdict (`hpstm_ros.bench.hostile.Verdict`). A seed that fails belongs into
-test/safety/test_hostile.py. Count only
-scenarios run against the current code: begin a new file when it has changed.
+sources that repeat, floods, a guard that goes blind. Triggers open and close the grippers in all of
+them. Each line of the file is one seeded scenario and its verdict
+(`hpstm_ros.bench.hostile.Verdict`). A seed that fails belongs into test/safety/test_hostile.py.
+Count only scenarios run against the current code: begin a new file when it has changed.
 """
 
 import argparse
@@ -82,6 +82,7 @@ def main() -> int:
                         args.scenario,
                         looks_around=looks_around,
                         intruders=intruders,
+                        triggers=True,
                     ).run()
                 except Exception as error:
                     verdict = Verdict(args.scenario, violations=[f"raised {error!r}"])

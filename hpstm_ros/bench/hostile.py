@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.bench.intruders import BlindGuard, Intruders
+from hpstm_ros.bench.triggers import Triggers
 from hpstm_ros.retarget.robots import RobotDescription
 from hpstm_ros.safety import checker
 from hpstm_ros.safety.limits import Limits, SupervisorSettings
@@ -36,6 +37,7 @@ _ARMS = [
     for side in ("left", "right")
     for joint in ("shoulder", "elbow", "wrist")
 ]
+_LED = (SupervisorState.ALIGNING, SupervisorState.TRACKING)
 _STOP_WITHIN_NS = _NS // 10
 _FARTHEST_M = 1.3
 """m, from one body of an operator to the next that is taken for the same person's."""
@@ -252,13 +254,15 @@ class HostileRun:
         *,
         looks_around: bool = False,
         intruders: bool = False,
+        triggers: bool = False,
     ) -> None:
         """A fresh teleoperation of ``robot``, to be given ``frames`` bodies at about 60 Hz; the
         scenario follows from ``seed`` alone.
 
         ``looks_around``: what is near is looked for after each command, as the node does, and not
         before the next. ``intruders``: others come into view, sources repeat and flood, the guard
-        goes blind (`hpstm_ros.bench.intruders`).
+        goes blind (`hpstm_ros.bench.intruders`). ``triggers``: grippers are opened and closed
+        (`hpstm_ros.bench.triggers`).
         """
         self._random = random = np.random.default_rng(seed)
         self._robot = robot
@@ -289,9 +293,12 @@ class HostileRun:
         self._led = self._tracked = 0
         self._verdict = Verdict()
         # What came later is drawn from here, so that older seeds stay what they were.
-        self._apart, of_intruders = random.spawn(2)
+        self._apart, of_intruders, of_triggers = random.spawn(3)
         if intruders:
             self._intruders = Intruders(of_intruders, self._hostility)
+        self._triggers: Triggers | None = None
+        if triggers:
+            self._triggers = Triggers(of_triggers, self._hostility, self._arm)
 
     def run(self) -> Verdict:
         """Give the bodies, tick in between, and judge what came out."""
@@ -301,6 +308,8 @@ class HostileRun:
         self._engage()
         for frame in range(self._frames):
             self._happen()
+            if self._triggers is not None:
+                self._triggers.happen()
             if self._now >= self._gap_until:
                 body = self._bodies.good(
                     frame, self._now - int(self._random.integers(0, 20_000_000))
@@ -318,6 +327,9 @@ class HostileRun:
                 self._emit()
         self._verdict.frames = self._frames
         self._finish_stream()
+        if self._triggers is not None:
+            self._triggers.finish()
+            self._verdict.violations += self._triggers.violations
         self._verdict.led = self._led / max(self._verdict.commands, 1)
         self._verdict.tracked = self._tracked / max(self._verdict.commands, 1)
         return self._verdict
@@ -500,6 +512,8 @@ class HostileRun:
                     names = names[::-1]
                 case _:
                     stamp -= 2 * _NS
+        if self._triggers is not None:
+            self._triggers.feedback(self._now)
         if self._arm.joints(self._now, stamp, names, q):
             self._may.joints = self._now
             self._told_truth = self._now if true else self._told_truth
@@ -508,6 +522,8 @@ class HostileRun:
         """Tick, keep what is sent, move the ideal arm."""
         command = self._arm.tick(self._now)
         self._ticked = self._now
+        if self._triggers is not None:
+            self._triggers.emitted(self._offset, command.state in _LED)
         if not command.send:
             return
         self._verdict.commands += 1

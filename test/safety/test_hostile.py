@@ -11,6 +11,7 @@ pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
 from hpstm_ros.bench.hostile import HostileRun
 from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.safety.gripper import GripperSupervisor
 from hpstm_ros.safety.people import People
 from hpstm_ros.safety.supervisor import Supervisor
 
@@ -93,12 +94,44 @@ def test_what_intruders_achieve_where_something_is_broken_is_found(
     assert says in " ".join(found)
 
 
+@pytest.mark.parametrize("seed", [2])
+def test_triggers_drive_the_gripper_within_its_limits(seed: int) -> None:
+    run = HostileRun(load_robot("so101"), seed, 200, triggers=True)
+    assert run.run().violations == []
+    assert run._arm.grippers[0].supervisor.goal is not None
+
+
+@pytest.mark.parametrize(
+    ("seed", "broken", "says"),
+    [
+        (11, lambda self, now, led: _gripper_tick(self, now, True), "led on while the arm was"),
+        (2, lambda self, now, led: _faster(self, now, led), "velocity"),
+    ],
+)
+def test_a_gripper_supervisor_broken_on_purpose_is_found(
+    monkeypatch: pytest.MonkeyPatch, seed: int, broken: Callable[..., Any], says: str
+) -> None:
+    monkeypatch.setattr(GripperSupervisor, "tick", broken)
+    found = HostileRun(load_robot("so101"), seed, 200, triggers=True).run().violations
+    assert says in " ".join(found)
+
+
 def test_stories_do_move_the_arm() -> None:
     """A supervisor that never moved would pass every limit."""
     verdict = HostileRun(load_robot("uarm"), 1, 300).run()
     assert verdict.led > 0.2
     assert verdict.tracked > 0.1
     assert verdict.commands > 100
+
+
+_gripper_tick = GripperSupervisor.tick
+
+
+def _faster(self: GripperSupervisor, now: int, led: bool) -> Any:
+    command = _gripper_tick(self, now, led)
+    if command is not None:
+        command.opening[:-1] += 0.3 * (command.opening[-1] - command.opening[:-1])
+    return command
 
 
 _goal = Supervisor.goal
