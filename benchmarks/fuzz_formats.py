@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fuzz_motion
 import fuzz_mutations as change
 import numpy as np
 
@@ -495,6 +496,10 @@ FORMATS: dict[str, Format] = {
     for form in (
         Format("motion", ".npz", motions, change.npz_of, read_motion),
         Format("recording", ".npz", recordings, change.npz_of, read_recording),
+        Format("bvh", ".bvh", fuzz_motion.bvhs, fuzz_motion.change_bvh, fuzz_motion.read_foreign),
+        Format("smpl", ".npz", fuzz_motion.smpls, change.npz_of, fuzz_motion.read_foreign),
+        Format("trc", ".trc", fuzz_motion.trcs, change.text_of, fuzz_motion.read_foreign),
+        Format("csv", ".csv", fuzz_motion.logs, change.text_of, fuzz_motion.read_log),
         Format("urdf", ".urdf", lambda: [arm(), arm(6)], change.xml_of, read_urdf),
         Format("stl", ".stl", lambda: [stl(), STL_TEXT], change.bytes_of, read_mesh),
         Format("obj", ".obj", lambda: [OBJ], change.text_of, read_mesh),

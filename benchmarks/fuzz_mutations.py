@@ -312,7 +312,8 @@ def _change_array(arrays: dict[str, Any], name: str, draw: random.Random) -> Non
             (value.reshape(-1), value[None], np.array(0.0), np.array("x" * 1000), np.zeros((0, 3)))
         )
     elif kind == 5 and value.dtype.kind == "f":
-        value *= draw.choice((0.0, -1.0, 1e6, 1e12, 1e300, 1e-300, np.nan))
+        with np.errstate(over="ignore"):  # of 1e300 in single precision: an infinite value
+            value *= draw.choice((0.0, -1.0, 1e6, 1e12, 1e300, 1e-300, np.nan))
         arrays[name] = value
     elif value.dtype.kind == "f" and value.size:
         flat = value.reshape(-1)
