@@ -8,12 +8,9 @@ What is measured: `pallas_ros.train.measures`; in half an hour of running:
 import argparse
 import json
 import os
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -23,13 +20,12 @@ from pallas_ros.body.names import EXTRA_SITES, JOINT_INDEX
 from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
-from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, Sequence, features, sense
-from pallas_ros.files.npz import load_npz
+from pallas_ros.data.virtual_imu import SensorErrors
 from pallas_ros.model import rotations
 from pallas_ros.model.step import load_model
 from pallas_ros.motion_files import add_options, overrides_from
-from pallas_ros.runtime.estimator import ACCELERATION_FRAMES
 from pallas_ros.train.baselines import mean_pose, tpose_measured
+from pallas_ros.train.inputs import real_inputs, sensed, without_acceleration
 from pallas_ros.train.measures import (
     ClipFigures,
     Estimate,
@@ -39,6 +35,7 @@ from pallas_ros.train.measures import (
     measure_clip,
     table,
 )
+from pallas_ros.train.pictures import strips
 from pallas_ros.train.running import evaluate_running
 
 HELP = "accuracy on seen, unseen and real motion, beside baselines and ablations"
@@ -134,31 +131,6 @@ def names(files: list[Path]) -> list[str]:
     return [str(path) for path in files]
 
 
-def sensed(
-    library: MotionLibrary, clips: list[LibraryClip], errors: SensorErrors
-) -> Iterator[tuple[list[LibraryClip], Sequence, list[int]]]:
-    """The clips with sensors on, in batches of like length: clips, sequences (padded by their last
-    frame), frames of each. Same every time.
-    """
-    offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
-    ordered = sorted(
-        (c for c in clips if c.stop - c.start > 2 * MARGIN + 12),
-        key=lambda c: (c.stop - c.start, c.name),
-    )
-    for first in range(0, len(ordered), 32):
-        batch = ordered[first : first + 32]
-        longest = max(c.stop - c.start for c in batch)
-        index = np.stack(
-            [np.minimum(np.arange(longest), c.stop - c.start - 1) + c.start for c in batch]
-        )
-        q = rotations.normalise(torch.from_numpy(library.rotations[index].astype(np.float32)))
-        root = torch.from_numpy(library.root[index])
-        contacts = torch.from_numpy(library.contacts[index])
-        generator = torch.Generator().manual_seed(zlib.crc32(batch[0].name.encode()))
-        sequence = sense(q, root, contacts, offsets.expand(len(batch), -1, -1), errors, generator)
-        yield batch, sequence, [c.stop - c.start - 2 * MARGIN for c in batch]
-
-
 def evaluate_split(
     library: MotionLibrary, case: str, compared: dict[str, Method]
 ) -> list[dict[str, Any]]:
@@ -209,30 +181,6 @@ def clips_of(library: MotionLibrary, case: str) -> list[LibraryClip]:
             f"the data hold no clip for '{case}', so it cannot be measured; leave it out of --cases"
         )
     return clips
-
-
-def without_acceleration(imu: Tensor) -> Tensor:
-    """Inputs (..., 48) with every acceleration zero."""
-    sites: Tensor = imu.unflatten(-1, (4, 12)).clone()
-    sites[..., :3] = 0.0
-    return sites.flatten(-2)
-
-
-def real_inputs(path: Path) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """The real recording as inputs (1, T, 48), its measured orientations (T, 4) by site, and the
-    waist's heading (T,); accelerations filtered as live.
-    """
-    arrays = load_npz(path, "IMU recording")
-    sites = [str(name) for name in arrays["sites"]]
-    q = torch.tensor(arrays["orientation"], dtype=torch.float32)
-    a = arrays["linear_acceleration"].astype(np.float64)
-    padded = np.concatenate((np.repeat(a[:1], ACCELERATION_FRAMES - 1, axis=0), a))
-    smooth = np.stack([padded[i : i + len(a)] for i in range(ACCELERATION_FRAMES)]).mean(0)
-    used = [sites.index(name) for name in ("pelvis", "head", "left_wrist", "right_wrist")]
-    heading = rotations.heading(q[:, used[0]])
-    R = rotations.to_matrix(rotations.about_z(-heading))
-    imu = features(q[:, used], torch.tensor(smooth[:, used], dtype=torch.float32), R)
-    return imu[None], {name: q[:, index] for index, name in enumerate(sites)}, heading
 
 
 def evaluate_real(path: Path, compared: dict[str, Method]) -> list[dict[str, Any]]:
@@ -327,8 +275,6 @@ def run(args: argparse.Namespace) -> int:
             rows += evaluate_split(library, case, compared)
     print(table(rows))
     if args.strips:
-        from pallas_ros.train.pictures import strips
-
         strips(library, args.data / "real_imu_60hz.npz", next(iter(every.values())), args.strips)
     if args.json:
         temporary = args.json.with_name(f".{args.json.name}.tmp")

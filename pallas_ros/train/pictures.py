@@ -13,7 +13,7 @@ from pallas_ros.body.names import JOINTS, PARENTS
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.virtual_imu import SensorErrors, joint_positions
-from pallas_ros.train.evaluate import real_inputs, sensed
+from pallas_ros.train.inputs import real_inputs, sensed
 from pallas_ros.train.measures import LEGS, UPPER, Method
 
 MOMENTS = 12
