@@ -17,6 +17,7 @@ from pallas_ros.body.motion import Motion, resample, resample_path
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, MIRROR
 from pallas_ros.body.rotations import Array
 from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.body.skeleton import body_scale as body_scale
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -177,23 +178,6 @@ def to_motion(
         contacts = contacts[np.minimum(np.round(at).astype(int), len(contacts) - 1)]
     p = np.asarray(forward_kinematics(skeleton, q, root), dtype=np.float64)
     return Motion(fps, p, rotations.normalise(q), extra={"contacts": contacts > 0.5})
-
-
-def body_scale(positions: Array) -> float:
-    """Size of a body relative to the default one, from the median length of its long bones."""
-    default = Skeleton.from_height().lengths
-    ends = [(JOINT_INDEX[a], JOINT_INDEX[b]) for a, b in _LONG_BONES]
-    parents, joints = (np.array(x) for x in zip(*ends, strict=True))
-    lengths = np.linalg.norm(positions[:, joints] - positions[:, parents], axis=-1)
-    scale = float(np.median(lengths / default[joints]))
-    return scale if np.isfinite(scale) and 0.5 < scale < 2.0 else 1.0
-
-
-_LONG_BONES = tuple(
-    (f"{side}_{a}", f"{side}_{b}")
-    for side in ("left", "right")
-    for a, b in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
-)
 
 
 def estimated_contacts(positions: Array, fps: float) -> F64:

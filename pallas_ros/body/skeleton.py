@@ -129,3 +129,23 @@ class Skeleton:
             put(f"{side}_elbow", 0.0, sign * m["upper_arm"], 0.0)
             put(f"{side}_wrist", 0.0, sign * m["forearm"], 0.0)
         return cls(offsets, hand=m["hand"], head=m["head_height"], sole=m["ankle_height"])
+
+
+_LONG_BONES = tuple(
+    (f"{side}_{a}", f"{side}_{b}")
+    for side in ("left", "right")
+    for a, b in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
+)
+
+
+def body_scale(positions: NDArray[np.floating]) -> float:
+    """Size of a body relative to the default one, from the median length of its long bones.
+
+    ``positions``: (T, 22, 3) m.
+    """
+    default = Skeleton.from_height().lengths
+    ends = [(JOINT_INDEX[a], JOINT_INDEX[b]) for a, b in _LONG_BONES]
+    parents, joints = (np.array(x) for x in zip(*ends, strict=True))
+    lengths = np.linalg.norm(positions[:, joints] - positions[:, parents], axis=-1)
+    scale = float(np.median(lengths / default[joints]))
+    return scale if np.isfinite(scale) and 0.5 < scale < 2.0 else 1.0

@@ -22,7 +22,7 @@ from pallas_ros.data.virtual_imu import (
     _smooth,
     sense,
 )
-from pallas_ros.model import rotations
+from pallas_ros.geometry import rotations
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from pallas_ros.body.names import (
     SITES,
 )
 from pallas_ros.body.sites import PER_EXTRA, SITE
-from pallas_ros.model import rotations
+from pallas_ros.geometry import rotations
 
 SMOOTHING = 4
 """Frames on either side over which acceleration is taken."""

@@ -21,7 +21,7 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.body.sites import PER_EXTRA
 from pallas_ros.data.virtual_imu import ANCESTORS, EXTRA, EXTRA_INPUTS
-from pallas_ros.model import rotations
+from pallas_ros.geometry import rotations
 from pallas_ros.model.fused_layers import FusedBlock, FusedSolver, Linear, Norm, decays
 from pallas_ros.model.layers import ROTARY_PERIOD, Block
 from pallas_ros.model.legs import CONTACTS, LATENT, LegGenerator

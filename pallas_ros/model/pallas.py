@@ -28,7 +28,7 @@ from pallas_ros.body.names import (
 from pallas_ros.body.sites import PER_EXTRA, SITE
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.virtual_imu import EXTRA, EXTRA_INPUTS, joint_positions
-from pallas_ros.model import rotations
+from pallas_ros.geometry import rotations
 from pallas_ros.model.arms import ArmMemory
 from pallas_ros.model.layers import ROTARY_PERIOD, Block, RMSNorm, rotary_angles, running_means
 from pallas_ros.model.legs import CONTACTS, LATENT, LegGenerator

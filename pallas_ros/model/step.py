@@ -17,7 +17,7 @@ from pallas_ros.data.licences import licence_in
 from pallas_ros.data.virtual_imu import EXTRA_INPUTS
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.weights import weights_metadata
-from pallas_ros.model import rotations
+from pallas_ros.geometry import rotations
 from pallas_ros.model.fused import FusedPallasStep, can_be_fused
 from pallas_ros.model.gru import GruConfig, GruPallas
 from pallas_ros.model.legs import LATENT

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, LEG_JOINTS
 from pallas_ros.data.library import MotionLibrary
-from pallas_ros.model import rotations
+from pallas_ros.geometry import rotations
 
 _HEAD = [JOINT_INDEX["neck"], JOINT_INDEX["head"]]
 

@@ -21,7 +21,7 @@ from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.virtual_imu import SensorErrors
-from pallas_ros.model import rotations
+from pallas_ros.geometry import rotations
 from pallas_ros.model.step import load_model
 from pallas_ros.motion_files import add_options, overrides_from
 from pallas_ros.train.baselines import mean_pose, tpose_measured

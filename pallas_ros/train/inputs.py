@@ -12,7 +12,7 @@ from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, Sequence, features, sense
 from pallas_ros.files.npz import load_npz
-from pallas_ros.model import rotations
+from pallas_ros.geometry import rotations
 from pallas_ros.runtime.estimator import ACCELERATION_FRAMES
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, LEG_JOINTS, MODEL_RATE_HZ, UPPER_JOINTS
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.virtual_imu import Sequence, joint_positions
-from pallas_ros.model import rotations
+from pallas_ros.geometry import rotations
 from pallas_ros.runtime.root import RootTracker
 
 UPPER = list(UPPER_JOINTS)

@@ -12,7 +12,7 @@ from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, joint_positions, sense
-from pallas_ros.model import rotations
+from pallas_ros.geometry import rotations
 from pallas_ros.train.measures import LEGS, UPPER, ClipFigures, Method, bootstrap, figure_row
 
 CHAIN_MINUTES = (1, 5, 30)

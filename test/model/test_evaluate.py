@@ -13,7 +13,7 @@ from pallas_ros import cli  # noqa: E402
 from pallas_ros.body.names import JOINT_INDEX  # noqa: E402
 from pallas_ros.body.skeleton import Skeleton  # noqa: E402
 from pallas_ros.data.virtual_imu import Sequence  # noqa: E402
-from pallas_ros.model import rotations  # noqa: E402
+from pallas_ros.geometry import rotations  # noqa: E402
 from pallas_ros.train.baselines import tpose_measured  # noqa: E402
 from pallas_ros.train.evaluate import names  # noqa: E402
 from pallas_ros.train.measures import ClipFigures, Estimate, bootstrap, measure_clip  # noqa: E402

@@ -15,7 +15,7 @@ from pallas_ros.body import rotations as np_rotations  # noqa: E402
 from pallas_ros.body.errors import PallasError  # noqa: E402
 from pallas_ros.body.skeleton import Skeleton  # noqa: E402
 from pallas_ros.data.virtual_imu import joint_positions  # noqa: E402
-from pallas_ros.model import rotations  # noqa: E402
+from pallas_ros.geometry import rotations  # noqa: E402
 from pallas_ros.model.gru import GruConfig, GruPallas  # noqa: E402
 from pallas_ros.model.legs import LATENT  # noqa: E402
 from pallas_ros.model.pallas import Pallas, PallasConfig, measured_pose  # noqa: E402

@@ -17,7 +17,7 @@ from pallas_ros.data.augmentation import AugmentationSettings, SequenceSampler  
 from pallas_ros.data.library import MotionLibrary  # noqa: E402
 from pallas_ros.data.packs import PackClip  # noqa: E402
 from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, joint_positions, sense  # noqa: E402
-from pallas_ros.model import rotations  # noqa: E402
+from pallas_ros.geometry import rotations  # noqa: E402
 from pallas_ros.model.pallas import Pallas, PallasConfig  # noqa: E402
 from pallas_ros.train.loop import LoopSettings, fit  # noqa: E402
 from pallas_ros.train.losses import LossWeights, pallas_loss  # noqa: E402

@@ -6,11 +6,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hpstm_ros.generation.representation import body_scale
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, resample
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, MIRROR
+from pallas_ros.body.skeleton import body_scale
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
