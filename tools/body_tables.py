@@ -63,6 +63,20 @@ LIMITS = {
     "mpjpe_legs_cm": "legs",
     "mpjpe_legs_true_thighs_cm": "with the true thighs",
 }
+SUBJECTS = {
+    "40": "a stepstool in the way",
+    "41": "a stepstool in the way",
+    "63": "golf",
+    "64": "golf",
+    "81": "pushing, jumping off",
+    "82": "jumping, pushing, walks",
+    "86": "sports and various",
+    "113": "after pregnancy",
+    "114": "pregnant",
+    "125": "swimming",
+    "126": "swimming",
+    "135": "martial arts",
+}
 REAL = {"shin_deg": "shins, °", "forearm_deg": "forearms, °"}
 Figures = dict[tuple[str, str, str], dict[str, Any]]
 
@@ -110,6 +124,17 @@ def goals(figures: Figures) -> str:
     return "\n".join(lines)
 
 
+def subjects(figures: Figures) -> str:
+    """Error of each unseen person."""
+    lines = ["| subject | | upper, cm | legs, cm |", "|---|---|---|---|"]
+    for subject, acts in SUBJECTS.items():
+        case = f"unseen_subjects,subject={subject}"
+        found = [figures.get(("pallas", case, m)) for m in ("mpjpe_upper_cm", "mpjpe_legs_cm")]
+        if any(found):
+            lines.append(f"| {subject} | {acts} | " + " | ".join(map(cell, found)) + " |")
+    return "\n".join(lines)
+
+
 def segments(figures: Figures) -> str:
     """Mean angle by segment, one column a case."""
     prefix = "angle_"
@@ -140,6 +165,7 @@ def main(files: list[str]) -> int:
         "limits": table(figures, {"pallas": "PALLAS"}, CASES, LIMITS),
         "real": table(figures, METHODS, {"real": "real recording"}, REAL),
         "segments": segments(figures),
+        "subjects": subjects(figures),
     }
     page = PAGE.read_text()
     for name, text in tables.items():

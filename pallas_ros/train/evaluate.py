@@ -140,6 +140,7 @@ def evaluate_split(
     skeleton = Skeleton.from_height()
     figures = {name: list[ClipFigures]() for name in compared}
     clips = clips_of(library, case)
+    subjects: list[str] = []
     with (
         tqdm(total=len(clips) * len(compared), desc=case, unit=" clips") as bar,
         torch.inference_mode(),
@@ -149,6 +150,7 @@ def evaluate_split(
             extra = sequence.wearing(SUBSETS.get(case, ()))
             if case == NO_ACCELERATION:
                 imu = without_acceleration(imu)
+            subjects += [clip.subject for clip in batch]
             for name, method in compared.items():
                 estimate = method(imu, extra)
                 figures[name] += [
@@ -158,9 +160,27 @@ def evaluate_split(
                 bar.update(len(batch))
     rows = []
     for name, measured in figures.items():
+        if case == "unseen_subjects":
+            rows += by_subject(name, case, subjects, measured)
         for metric in {metric: None for clip in measured for metric in clip.sums}:
             value, low, high = bootstrap(measured, metric)
             rows.append(figure_row(name, case, metric, value, low, high))
+    return rows
+
+
+def by_subject(
+    name: str, case: str, subjects: list[str], measured: list[ClipFigures]
+) -> list[dict[str, Any]]:
+    """Rows of each person's error: the mean over people hides what somebody does that others do
+    not.
+    """
+    rows = []
+    for subject in sorted(set(subjects), key=lambda subject: subject.zfill(3)):
+        own = [clip for clip, of in zip(measured, subjects, strict=True) if of == subject]
+        for metric in ("mpjpe_upper_cm", "mpjpe_legs_cm"):
+            rows.append(
+                figure_row(name, f"{case},subject={subject}", metric, *bootstrap(own, metric))
+            )
     return rows
 
 
