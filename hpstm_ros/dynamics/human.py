@@ -18,6 +18,7 @@ from hpstm_ros.dynamics.anthropometry import (
     check_mass,
     segments,
 )
+from hpstm_ros.dynamics.contacts import cross
 from pallas_ros.body import kinematics, rotations
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, PARENTS
 from pallas_ros.body.skeleton import Skeleton
@@ -137,9 +138,10 @@ class Human:
     def demand(self, state: State) -> Demand:
         """Inverse dynamics without forces from outside (recursive Newton-Euler)."""
         tau = pin.rnea(self._model, self._data, state.q, state.v, state.a)
-        placements = list(self._data.oMi)[1:]
-        R_world_joint = np.array([placement.rotation for placement in placements])
-        positions = np.array([placement.translation for placement in placements])
+        placements = [placement.homogeneous for placement in self._data.oMi.tolist()[1:]]
+        poses = np.array(placements)
+        R_world_joint = poses[:, :3, :3]
+        positions = poses[:, :3, 3]
         own = np.concatenate((tau[3:ROOT_DOF], tau[ROOT_DOF:])).reshape(-1, 3)
         moment = (R_world_joint @ own[:, :, None])[:, :, 0]
         centre = pin.centerOfMass(self._model, self._data, state.q)
@@ -187,7 +189,7 @@ def state(p: F64, q_parent_joint: F64, v: F64, a: F64, turn_v: F64, turn_a: F64)
     """
     to_own = rotations.inverse(q_parent_joint[0])
     own_v = rotations.rotate(to_own, v)
-    own_a = rotations.rotate(to_own, a) - np.cross(turn_v[0], own_v)
+    own_a = rotations.rotate(to_own, a) - cross(turn_v[0], own_v)
     return State(
         np.concatenate((p, q_parent_joint.reshape(-1))),
         np.concatenate((own_v, turn_v.reshape(-1))),

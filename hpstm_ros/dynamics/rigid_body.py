@@ -15,6 +15,7 @@ from hpstm_ros.dynamics.contacts import (
     ContactSettings,
     Points,
     centre_of_pressure,
+    cross,
     dearness,
     share,
 )
@@ -200,7 +201,7 @@ class RigidBody:
             centre = centre_of_pressure(points.positions[mine], forces[mine], floor)
             reaction[foot, 3:] = centre
             if np.isfinite(centre).all():
-                free[foot] = np.cross(points.positions[mine] - centre, forces[mine]).sum(axis=0)[2]
+                free[foot] = cross(points.positions[mine] - centre, forces[mine]).sum(axis=0)[2]
             _pass_on(moment, _CHAIN[side], demand.positions, points.positions[mine], forces[mine])
         extra = {}
         for number, name in enumerate(self.settings.extra):
@@ -230,4 +231,4 @@ Thigh clearance halved).
 def _pass_on(moment: F64, chain: list[int], joints: F64, points: F64, forces: F64) -> None:
     """Take from the moments of a chain's joints what forces at its end contribute, in place."""
     for joint in chain:
-        moment[joint] -= np.cross(points - joints[joint], forces).sum(axis=0)
+        moment[joint] -= cross(points - joints[joint], forces).sum(axis=0)

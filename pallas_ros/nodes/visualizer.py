@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Point, PoseStamped, TransformStamped
+from geometry_msgs.msg import Point, PoseStamped, TransformStamped, WrenchStamped
 from pallas.msg import BodyPose, SupervisorStatus
 from pallas.msg import ImuFrame as ImuFrameMsg
 from sensor_msgs.msg import JointState
@@ -22,11 +22,13 @@ from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import (
     DEFAULT_BODY_ID,
     TOPIC_GOAL,
+    TOPIC_GROUND_REACTION,
     TOPIC_HPSTM_BODY,
     TOPIC_HUMAN_DESCRIPTION,
     TOPIC_HUMAN_JOINT_STATES,
     TOPIC_HUMANS_TRACKED,
     TOPIC_IMU_FRAME,
+    TOPIC_JOINT_EFFORTS,
     TOPIC_JOINT_STATES,
     TOPIC_MARKERS,
     TOPIC_PALLAS_BODY,
@@ -43,11 +45,13 @@ from pallas_ros.ros.qos import LATCHED
 from pallas_ros.view import human, scene
 from pallas_ros.view.robot import RobotShape
 
+_SIDES = ("left", "right")
 _KINDS = {
     "lines": Marker.LINE_LIST,
     "sphere": Marker.SPHERE,
     "cylinder": Marker.CYLINDER,
     "text": Marker.TEXT_VIEW_FACING,
+    "arrow": Marker.ARROW,
 }
 
 
@@ -74,8 +78,12 @@ class VisualizerNode(PallasNode):
             TOPIC_JOINT_STATES: JointState,
             TOPIC_GOAL: PoseStamped,
             TOPIC_TIP: PoseStamped,
+            TOPIC_JOINT_EFFORTS: JointState,
         }.items():
             self.subscribe(kind, topic, partial(self._newest.__setitem__, topic))
+        for side in _SIDES:
+            topic = TOPIC_GROUND_REACTION.format(side=side)
+            self.subscribe(WrenchStamped, topic, partial(self._newest.__setitem__, topic))
         for topic in (TOPIC_PALLAS_BODY, TOPIC_HPSTM_BODY):
             self.subscribe(BodyPose, topic, partial(self._on_body, topic))
         self._status = SupervisorStatus()
@@ -158,16 +166,35 @@ class VisualizerNode(PallasNode):
             and self.settings["robot_transforms"]
         ):
             transforms += self._robot_transforms(self._robot, newest[TOPIC_JOINT_STATES])
+        if shown is not None and TOPIC_JOINT_EFFORTS in newest:
+            efforts = np.reshape(newest[TOPIC_JOINT_EFFORTS].effort, (-1, 3))
+            if len(efforts) == len(shown.positions) - 1:
+                shapes += scene.effort_balls(shown, np.linalg.norm(efforts, axis=1))
         markers = [_marker(shape, shown) for shape in shapes]
         markers += [
             _pose_marker(newest[topic], name)
             for topic, name in ((TOPIC_GOAL, "goal"), (TOPIC_TIP, "tip"))
             if topic in newest
         ]
+        markers += self._force_markers(newest)
         if transforms:
             self._tf.publish(TFMessage(transforms=transforms))
         if markers:
             self._markers.publish(MarkerArray(markers=markers))
+
+    def _force_markers(self, newest: dict[str, Any]) -> list[Marker]:
+        """The ground reaction, drawn in the frames of its messages: at the centres of pressure."""
+        markers = []
+        for number, side in enumerate(_SIDES):
+            message = newest.get(TOPIC_GROUND_REACTION.format(side=side))
+            if message is not None:
+                force = message.wrench.force
+                shape = scene.force_arrow(number, np.array([force.x, force.y, force.z]))
+                marker = _marker(shape, None)
+                marker.header = message.header
+                marker.action = Marker.ADD if force.z > 0 else Marker.DELETE
+                markers.append(marker)
+        return markers
 
     def _on_body(self, topic: str, message: BodyPose) -> None:
         self._newest.setdefault(topic, {})[message.body_id] = message

@@ -15,7 +15,7 @@ from pallas_ros.body.names import JOINT_INDEX, PARENTS, SITE_JOINTS
 from pallas_ros.body.sites import SITE
 
 F64 = NDArray[np.float64]
-Kind = Literal["lines", "sphere", "cylinder", "text"]
+Kind = Literal["lines", "sphere", "cylinder", "text", "arrow"]
 Rgba = tuple[float, float, float, float]
 
 ELLIPSOID_90 = 2.5003
@@ -50,7 +50,8 @@ class Shape:
         position: (3,) m, and ``orientation`` (4,) xyzw.
         scale: (3,) m: diameters; of lines the width, of text the height, first.
         colour: red, green, blue, alpha, 0 to 1.
-        points: (2 n, 3) m, ends of n lines; ``colours`` (2 n, 4) of each end, empty for ``colour``.
+        points: (2 n, 3) m, ends of n lines, or start and tip of an arrow; ``colours`` (2 n, 4) of
+            each end, empty for ``colour``.
         text: what text says.
     """
 
@@ -236,4 +237,49 @@ def people(bodies: Iterable[BodyFrame]) -> list[Shape]:
     return [
         replace(skeleton("people", body, BYSTANDER), number=number)
         for number, body in enumerate(bodies)
+    ]
+
+
+_EFFORT_FULL_NM = 110.0
+"""At which a joint is drawn red: about the knee's moment in a deep squat of 75 kg."""
+_ARROW_M_PER_N = 0.001
+FORCE: Rgba = (0.20, 0.75, 0.35, 0.95)
+
+
+def force_arrow(number: int, force: F64) -> Shape:
+    """A force (3,) N as an arrow from its frame's origin, 1 m for 1 kN.
+
+    None where there is none.
+    """
+    return Shape(
+        "ground_reaction",
+        number,
+        "arrow",
+        scale=np.array([0.02, 0.04, 0.06]),
+        colour=FORCE,
+        points=np.stack((np.zeros(3), _ARROW_M_PER_N * force)),
+    )
+
+
+def _rgba(colour: F64) -> Rgba:
+    red, green, blue, alpha = colour.tolist()
+    return red, green, blue, alpha
+
+
+def effort_balls(body: BodyFrame, efforts: F64) -> list[Shape]:
+    """A ball at every joint but the pelvis, green to red and growing with its moment (21,) Nm."""
+    level = np.clip(efforts / _EFFORT_FULL_NM, 0.0, 1.0)
+    colours = confidence_colour(1.0 - level)
+    colours[:, 3] = 0.9
+    return [
+        Shape(
+            "effort",
+            joint,
+            "sphere",
+            body.positions[joint],
+            scale=np.full(3, 0.05 + 0.06 * level[joint - 1]),
+            colour=_rgba(colours[joint - 1]),
+        )
+        for joint in range(1, len(level) + 1)
+        if np.isfinite(level[joint - 1]) and np.isfinite(body.positions[joint]).all()
     ]

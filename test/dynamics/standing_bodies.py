@@ -29,6 +29,17 @@ def arms_down(**turns: tuple[float, float, float]) -> np.ndarray:
     return posture(**{**hang, **turns})
 
 
+def bowed(bend: float) -> np.ndarray:
+    """The trunk bent forward by so many rad, the arms hanging straight down, as to lift
+    something."""
+    turns = {"spine1": (0.0, bend, 0.0)}
+    for side, sign in (("left", -1.0), ("right", 1.0)):
+        hang = rotations.from_rotvec(np.array([sign * 1.5, 0.0, 0.0]))
+        back = rotations.from_rotvec(np.array([0.0, -bend, 0.0]))
+        turns[f"{side}_shoulder"] = tuple(rotations.to_rotvec(rotations.multiply(back, hang)))
+    return posture(**turns)
+
+
 def still(q: np.ndarray, seconds: float = 1.0, height: float | None = None) -> Motion:
     """A posture held; the pelvis at its height in the T-pose, or at ``height`` m."""
     frames = round(seconds * FPS)

@@ -60,8 +60,7 @@ def test_one_leg_carries_everything() -> None:
 @pytest.mark.parametrize("bend", [0.0, 0.6, 1.2])
 def test_a_load_changes_the_lumbar_moment_as_statics_predicts(bend: float) -> None:
     """10 kg in the hands, arms hanging, the trunk bent forward by so many rad."""
-    hang = {"left_shoulder": (-1.5, 0.0, 0.0), "right_shoulder": (1.5, 0.0, 0.0)}
-    q = bodies.posture(spine1=(0.0, bend, 0.0), **hang)
+    q = bodies.bowed(bend)
     motion = bodies.still(q)
     loaded = human(10.0)
     bare = forces(motion)
@@ -76,7 +75,7 @@ def test_a_load_changes_the_lumbar_moment_as_statics_predicts(bend: float) -> No
     change = carried.moment[30, LUMBAR] - bare.moment[30, LUMBAR]
     assert change == pytest.approx(expected, abs=0.2)
     if bend > 1:
-        assert np.linalg.norm(change) > 30  # 10 kg at arm's length are felt
+        assert np.linalg.norm(change) > 25  # 10 kg at arm's length are felt
     upward = carried.ground_reaction[30, :, 2].sum()
     assert upward == pytest.approx(WEIGHT + 10 * GRAVITY, rel=0.01)
 

@@ -1,0 +1,102 @@
+"""Computes the forces in the operator's body from `/hpstm/body`."""
+
+from typing import Any
+
+from geometry_msgs.msg import WrenchStamped
+from pallas.msg import BodyLoad, BodyPose
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from tf2_msgs.msg import TFMessage
+
+from hpstm_ros.dynamics.anthropometry import SIDES
+from hpstm_ros.dynamics.live import LiveDynamics, LiveForces, LiveSettings
+from hpstm_ros.nodes.dynamics_messages import efforts_to_msg, load_to_msg, wrenches_to_msgs
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import (
+    TOPIC_BODY_LOAD,
+    TOPIC_CARRIED,
+    TOPIC_GROUND_REACTION,
+    TOPIC_JOINT_EFFORTS,
+)
+from pallas_ros.messages.wire import body_from_bytes
+from pallas_ros.ros.node import Health, PallasNode
+
+
+class DynamicsNode(PallasNode):
+    """Adapter around `hpstm_ros.dynamics.live.LiveDynamics`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """See `config/parameters/dynamics.yaml`."""
+        self._dynamics: LiveDynamics | None = None
+        self._newest: LiveForces | None = None
+        super().__init__("dynamics", **kwargs)
+
+    def configure(self) -> None:
+        """Build the model, subscribe, advertise."""
+        s = self.settings
+        self._dynamics = LiveDynamics(
+            LiveSettings(
+                mass=s["mass_kg"],
+                height=s["height_m"],
+                sex=s["sex"],
+                delay=s["delay_frames"],
+                contacts=tuple(s["contacts"]),
+                carried=(s["load_left_kg"], s["load_right_kg"]),
+            )
+        )
+        self._efforts = self.advertise(JointState, TOPIC_JOINT_EFFORTS)
+        self._wrenches = [
+            self.advertise(WrenchStamped, TOPIC_GROUND_REACTION.format(side=side)) for side in SIDES
+        ]
+        self._tf = self.advertise(TFMessage, "/tf")
+        self._loads = self.advertise(BodyLoad, TOPIC_BODY_LOAD)
+        self.subscribe(BodyPose, s["input_topic"], self._on_body, raw=True, newest=False)
+        self.subscribe(Float64MultiArray, TOPIC_CARRIED, self._on_carried)
+
+    def reconfigure(self, changed: set[str]) -> None:
+        """Carried loads change while the node runs."""
+        if self._dynamics is None or not changed <= {"load_left_kg", "load_right_kg"}:
+            super().reconfigure(changed)
+            return
+        self._dynamics.carry(self.settings["load_left_kg"], self.settings["load_right_kg"])
+
+    def cleanup(self) -> None:
+        """Forget the person."""
+        self._dynamics = None
+        self._newest = None
+
+    def health(self) -> Health:
+        """The newest figures, or why there are none."""
+        newest = self._newest
+        if newest is None or not self.active:
+            return Health()
+        if newest.frame is None:
+            return Health(1, newest.remark)
+        figures = {load.name: f"{load.moment:.0f} Nm" for load in newest.loads}
+        figures["residual"] = f"{newest.residual:.3f} of body weight"
+        return Health(0, newest.frame.support, figures)
+
+    def _on_body(self, data: bytes) -> None:
+        assert self._dynamics is not None
+        forces = self._dynamics.push(body_from_bytes(data))
+        if forces is None:
+            return
+        self._newest = forces
+        self._loads.publish(load_to_msg(forces))
+        if forces.frame is None:
+            return
+        self._efforts.publish(efforts_to_msg(forces))
+        wrenches, transforms = wrenches_to_msgs(forces)
+        for publisher, wrench in zip(self._wrenches, wrenches):
+            publisher.publish(wrench)
+        if transforms:
+            self._tf.publish(TFMessage(transforms=transforms))
+
+    def _on_carried(self, message: Float64MultiArray) -> None:
+        assert self._dynamics is not None
+        if len(message.data) != 2:
+            raise PallasError(
+                f"{TOPIC_CARRIED} holds {len(message.data)} numbers: give the kg in the left and "
+                "in the right hand"
+            )
+        self._dynamics.carry(*message.data)

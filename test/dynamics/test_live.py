@@ -1,0 +1,153 @@
+"""Forces as the body streams: what the offline ones are, some frames later, and never a crash."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import standing_bodies as bodies
+
+pytest.importorskip("pinocchio", reason="needs the extra [robot]")
+
+from hpstm_ros.dynamics.anthropometry import GRAVITY
+from hpstm_ros.dynamics.human import Human
+from hpstm_ros.dynamics.live import LiveDynamics, LiveForces, LiveSettings
+from hpstm_ros.dynamics.offline import analyse
+from hpstm_ros.dynamics.strength import WATCHED_JOINTS
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.motion import Motion
+
+NS = 1e9 / 60
+
+
+def frames(motion: Motion, deviation: float | None = 0.01) -> list[BodyFrame]:
+    covariance = None if deviation is None else np.tile(np.eye(3) * deviation**2, (22, 1, 1))
+    return [
+        BodyFrame(
+            stamp=round(1e9 + k * NS),
+            rotations=q,
+            positions=p,
+            covariance=covariance,
+            valid=np.ones(22, bool),
+            confidence=np.ones(22),
+            contacts=np.zeros(2),
+            newest_input=round(1e9 + k * NS),
+        )
+        for k, (p, q) in enumerate(zip(motion.positions, motion.rotations))
+    ]
+
+
+def run(live: LiveDynamics, stream: list[BodyFrame]) -> list[LiveForces]:
+    return [found for found in map(live.push, stream) if found is not None]
+
+
+def bending() -> Motion:
+    """Bowing twice a second over two seconds."""
+    t = np.arange(120) / bodies.FPS
+    q = np.stack([bodies.bowed(a) for a in 0.5 - 0.5 * np.cos(np.pi * t)])
+    pelvis = np.tile(bodies.SKELETON.rest_positions[0], (120, 1))
+    return bodies.moving(q, pelvis)
+
+
+def test_live_forces_are_the_offline_ones_five_frames_later() -> None:
+    motion = bending()
+    stream = frames(motion)
+    human = Human.of_skeleton(bodies.SKELETON, 75.0)
+    offline = analyse(motion, human, cutoff=12.0)
+    live = LiveDynamics(LiveSettings(height=1.75))
+    outcomes = [live.push(body) for body in stream]
+    newest = outcomes[90]
+    assert newest is not None
+    assert newest.frame is not None
+    assert newest.stamp == stream[85].stamp
+    assert newest.frame.moment == pytest.approx(offline.moment[85], abs=6.0)
+    assert newest.efforts.shape == (63,)
+    lumbar = newest.loads[0]
+    assert lumbar.moment == pytest.approx(np.linalg.norm(offline.moment[85, 3]), rel=0.05)
+
+
+def test_lifting_10_kg_changes_the_lumbar_moment_as_statics_predicts() -> None:
+    """The trunk bent by 70 degrees; the load comes while the stream runs."""
+    q = bodies.bowed(1.2)
+    motion = bodies.still(q, 2.0)
+    stream = frames(motion)
+    live = LiveDynamics(LiveSettings(height=1.75))
+    bare = run(live, stream[:60])[-1]
+    live.carry(5.0, 5.0)
+    held = run(live, stream[60:])[-1]
+    assert bare.frame is not None
+    assert held.frame is not None
+    arm = motion.positions[0, 20, 0] - motion.positions[0, 3, 0]  # wrists before the spine, m
+    hand = 0.6 * 0.108 * 1.75  # m from the wrist to what is held, along the arm
+    R = np.asarray(bodies.rotations.to_matrix(q[20]))
+    expected = 10.0 * GRAVITY * (arm + hand * R[0, 1])
+    change = np.abs(held.frame.moment[3, 1] - bare.frame.moment[3, 1])
+    assert change == pytest.approx(abs(expected), rel=0.02)
+    assert held.loads[0].moment > bare.loads[0].moment + 25
+    assert held.carried == (5.0, 5.0)
+
+
+def test_uncertainty_grows_with_that_of_the_body() -> None:
+    motion = bending()
+    found = [
+        run(LiveDynamics(), frames(motion, deviation))[-1].deviations for deviation in (0.01, 0.03)
+    ]
+    assert found[1] == pytest.approx(3 * found[0], rel=1e-6)
+    assert (found[0] > 0).all()
+    assert np.isnan(run(LiveDynamics(), frames(motion, None))[-1].deviations).all()
+
+
+def test_linear_uncertainty_is_what_disturbed_bodies_show() -> None:
+    """Sampled: the joints of the trunk and arms moved by 1 cm, the lumbar moment recomputed."""
+    live = LiveDynamics()
+    newest = run(live, frames(bodies.still(bodies.arms_down(spine1=(0.0, 1.0, 0.0)))))[-1]
+    assert newest.frame is not None
+    human = live._body.human  # type: ignore[union-attr]
+    chance = np.random.default_rng(0)
+    parts = [part for part in human.segments if part.joint in (3, 9, 15, 16, 17, 18, 19, 20, 21)]
+    joints = sorted({part.joint for part in parts} | {WATCHED_JOINTS[0]})
+    moments = []
+    for _ in range(1000):
+        error = dict(zip(joints, chance.normal(0.0, 0.01, (len(joints), 3))))
+        weight = np.array([0.0, 0.0, -GRAVITY])
+        moments.append(
+            sum(
+                np.cross(error[part.joint] - error[WATCHED_JOINTS[0]], part.mass * weight)
+                for part in parts
+            )
+        )
+    direction = newest.frame.moment[3] / np.linalg.norm(newest.frame.moment[3])
+    sampled = float(np.std(np.array(moments) @ direction))
+    assert newest.deviations[0] == pytest.approx(sampled, rel=0.1)
+
+
+def test_a_broken_body_is_unknown_and_the_stream_recovers() -> None:
+    stream = frames(bodies.still(bodies.arms_down(), 2.0))
+    broken = replace(stream[60], positions=np.full((22, 3), np.nan))
+    live = LiveDynamics()
+    run(live, stream[:60])
+    found = live.push(broken)
+    assert found is not None
+    assert found.frame is None
+    assert "not whole" in found.remark
+    assert not found.standing
+    after = run(live, stream[61:])
+    assert after[-1].standing
+    assert np.isfinite(after[-1].efforts).all()
+
+
+def test_a_gap_and_a_second_person_do_not_mix() -> None:
+    stream = frames(bodies.still(bodies.arms_down(), 2.0))
+    live = LiveDynamics()
+    run(live, stream[:60])
+    assert live.push(replace(stream[60], body_id="other")) is None
+    assert live.push(stream[75]) is None  # a gap begins a new window
+    assert len(run(live, stream[76:90])) == 5
+
+
+@pytest.mark.parametrize(
+    "settings", [{"mass": 0.0}, {"carried": (-1.0, 0.0)}, {"contacts": ("wall",)}]
+)
+def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(PallasError):
+        LiveSettings(**settings)  # type: ignore[arg-type]
