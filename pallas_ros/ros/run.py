@@ -95,10 +95,10 @@ def run(nodes: Sequence[PallasNode]) -> int:
         if not spinning or any(node.building for node in nodes):
             raise _Stopped
 
-    for number in STOP_SIGNALS:
-        signal.signal(number, stop)
     executor = make_executor()
     try:
+        for number in STOP_SIGNALS:
+            signal.signal(number, stop)
         for node in nodes:
             executor.add_node(node)
         pin_to_cores(*_cores(nodes))
