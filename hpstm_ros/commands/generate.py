@@ -1,0 +1,127 @@
+"""`pallas generate`: a motion file from a description."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from hpstm_ros.generation.producer import GENERATORS, Outcome, Producer, document
+from hpstm_ros.generation.request import Request, parse_hand
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import Motion, load_motion, save_motion
+
+HELP = "Generate motion from a description, a start and targets of the hands."
+EXAMPLE = """
+  pallas generate wave.npz "wave with the right hand" --seed 3
+  pallas generate walk.npz "walk forward" --seconds 8 --candidates 4
+      the best of four by its alignment with the text
+  pallas generate on.npz "sit down" --start recorded.npz
+      continues from the end of a motion file
+  pallas generate reach.npz "reach forward" --hand right 0.4,-0.2,1.3@2.0
+      the right wrist is there, in m from the start, after 2 s
+  pallas generate wave.npz "wave" --robot panda --video wave.mp4
+      also what the arm does with it, and a film
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument("output", metavar="OUT", help="motion file to write, 60 frames a second")
+    parser.add_argument("text", metavar="TEXT", help="what the person does, in English")
+    parser.add_argument("--seconds", type=float, default=4.0, help="duration (default 4)")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    parser.add_argument(
+        "--candidates", type=int, default=1, metavar="K", help="draw K motions, keep the best"
+    )
+    parser.add_argument(
+        "--model", choices=list(GENERATORS), default="flow", help="which generator (default flow)"
+    )
+    parser.add_argument("--steps", type=int, default=10, help="of the flow, 4 to 32 (default 10)")
+    parser.add_argument("--heun", action="store_true", help="second-order steps of the flow")
+    parser.add_argument(
+        "--guidance", type=float, default=2.0, help="weight of the text, 0 to 8 (default 2)"
+    )
+    parser.add_argument("--start", metavar="F", help="motion file that the motion continues")
+    parser.add_argument(
+        "--hand",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("SIDE", "X,Y,Z@T"),
+        help="a wrist's place in m from the start and when, s; may be given several times",
+    )
+    parser.add_argument("--robot", metavar="R", help="also retarget it to this arm, OUT_joints.npz")
+    parser.add_argument("--video", metavar="F", help="also a film, .mp4 or .gif")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Generate one file."""
+    request = Request(
+        text=args.text,
+        seconds=args.seconds,
+        seed=args.seed,
+        candidates=args.candidates,
+        guidance=args.guidance,
+        steps=args.steps,
+        heun=args.heun,
+        start=load_motion(args.start) if args.start else None,
+        hands=tuple(parse_hand(words) for words in args.hand),
+    )
+    if Path(args.output).suffix != ".npz":
+        raise PallasError(f"{args.output}: a motion file ends in .npz")
+    with tqdm(total=1.0, bar_format="{desc:22s}|{bar}|", disable=None) as bar:
+
+        def progress(stage: str, part: float) -> None:
+            bar.set_description_str(stage, refresh=False)
+            bar.update(part - bar.n)
+
+        outcome = Producer().produce(request, args.model, progress)
+    motion = document(outcome, request, args.model)
+    save_motion(args.output, motion)
+    for sentence in outcome.warnings:
+        print(f"warning: {sentence}")
+    if args.video:
+        film(args.video, motion, args.text)
+    if args.robot:
+        _retarget(args.output, args.robot)
+    print(f"{args.output}: {_summary(outcome, request)}")
+    return 0
+
+
+def _summary(outcome: Outcome, request: Request) -> str:
+    best = outcome.candidates[0]
+    words = [f"{best.motion.duration:.1f} s, seed {request.seed}"]
+    if request.candidates > 1:
+        words.append(f"the best of {request.candidates}")
+    if np.isfinite(best.score):
+        words.append(f"alignment {best.score:.0f}")
+    if request.hands:
+        words.append(f"hands within {1000 * best.hand_error_m:.0f} mm")
+    return ", ".join(words)
+
+
+def film(path: str, motion: Motion, caption: str) -> None:
+    """A film of a motion, its caption above."""
+    from pallas_ros.view.figure import Figure, Person, write_clip
+
+    figure = Figure(size=(640, 480))
+    frames = (
+        figure.draw([Person(p - centre, q)], caption=caption[:70])
+        for p, q, centre in zip(
+            motion.positions[::2],
+            motion.rotations[::2],
+            motion.positions[::2, 0] * [1, 1, 0],
+            strict=True,
+        )
+    )
+    write_clip(path, frames, motion.fps / 2)
+
+
+def _retarget(motion: str, robot: str) -> None:
+    from hpstm_ros.commands import retarget
+
+    parser = argparse.ArgumentParser()
+    retarget.configure(parser)
+    joints = str(Path(motion).with_name(f"{Path(motion).stem}_joints.npz"))
+    retarget.run(parser.parse_args([motion, joints, "--robot", robot]))

@@ -1,0 +1,64 @@
+"""A request met in a thread of its own, so that nothing waits for it."""
+
+import threading
+
+from hpstm_ros.generation.producer import Outcome, Producer
+from hpstm_ros.generation.request import Request
+from pallas_ros.body.errors import PallasError
+
+
+class Cancelled(PallasError):
+    """The job was given up."""
+
+
+class Job:
+    """One request under way.
+
+    Args:
+        producer: meets it.
+        request: what is asked.
+        model: which generator.
+
+    Attributes:
+        stage: what is being done.
+        fraction: of the stage, 0 to 1.
+        outcome: once it is done.
+        error: why it failed, else empty.
+    """
+
+    def __init__(self, producer: Producer, request: Request, model: str) -> None:
+        self.stage = "waiting"
+        self.fraction = 0.0
+        self.outcome: Outcome | None = None
+        self.error = ""
+        self._given_up = threading.Event()
+        arguments = (producer, request, model)
+        self._thread = threading.Thread(target=self._run, args=arguments, daemon=True)
+        self._thread.start()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is an outcome or an error."""
+        return not self._thread.is_alive()
+
+    def cancel(self) -> None:
+        """Give it up at the next step."""
+        self._given_up.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the thread to end."""
+        self._thread.join(seconds)
+
+    def _run(self, producer: Producer, request: Request, model: str) -> None:
+        try:
+            self.outcome = producer.produce(request, model, self._progress)
+        except PallasError as error:
+            self.error = str(error)
+        except Exception as error:  # a generator from outside the package may raise anything
+            self.error = f"the generator '{model[:40]}' failed: {type(error).__name__}"
+
+    def _progress(self, stage: str, part: float) -> None:
+        if self._given_up.is_set():
+            raise Cancelled("cancelled")
+        self.stage = stage
+        self.fraction = part

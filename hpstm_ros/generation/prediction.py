@@ -1,0 +1,110 @@
+"""Where a body will be within the next second: mean and covariance, from its last second."""
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.generation import representation as rep
+from hpstm_ros.generation.flow import OVERLAP, Flow, Known
+from hpstm_ros.generation.representation import FPS
+from pallas_ros.body import rotations
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import JOINTS
+from pallas_ros.body.skeleton import Skeleton
+
+F64 = NDArray[np.float64]
+
+AHEAD_S = 1.0
+STEPS = 10
+"""Instants that are predicted, evenly over the next second."""
+_PERIOD_NS = round(1e9 / FPS)
+
+
+class Predictor:
+    """Keeps a body's last second, and predicts its next.
+
+    Args:
+        flow: the model.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self._scale = float(flow.metadata.get("deviation_scale", 1.0))
+        self._past: deque[BodyFrame] = deque(maxlen=OVERLAP)
+
+    def push(self, frame: BodyFrame) -> None:
+        """Take a body; a gap, a step back in time or an invalid joint starts the second again."""
+        usable = frame.valid.all() and np.isfinite(frame.positions).all()
+        if self._past and not 0 < frame.stamp - self._past[-1].stamp < 10 * _PERIOD_NS:
+            self._past.clear()
+        if not usable:
+            self._past.clear()
+        elif not self._past or frame.stamp - self._past[-1].stamp >= 0.9 * _PERIOD_NS:
+            self._past.append(frame)
+
+    @property
+    def newest(self) -> int:
+        """Stamp of the newest body, ns; 0 before the first."""
+        return self._past[-1].stamp if self._past else 0
+
+    @property
+    def past(self) -> Motion | None:
+        """The last second as a motion at 30 Hz, or None while it is not complete."""
+        if len(self._past) < OVERLAP:
+            return None
+        return Motion(
+            FPS,
+            np.stack([frame.positions for frame in self._past]),
+            np.stack([frame.rotations for frame in self._past]),
+            extra={"contacts": np.stack([frame.contacts for frame in self._past])},
+        )
+
+    def predict(self) -> list[BodyFrame]:
+        """Bodies at `STEPS` instants of the next second; none while the past is too short."""
+        past = self.past
+        if past is None:
+            return []
+        features, place = rep.from_motion(past)
+        known = Known.nothing(1)
+        known.features[0, :OVERLAP] = features[:OVERLAP]
+        known.seen[0, :OVERLAP] = True
+        mean, deviation = self._flow.expect(known)
+        newest = self._past[-1]
+        scale = rep.body_scale(past.positions)
+        skeleton = Skeleton.from_height(scale * Skeleton.from_height().height)
+        q, root, contacts = rep.decode(mean[0], place)
+        # drawn to where the body is, fading as the prediction takes over
+        missed = rotations.multiply(newest.rotations, rotations.inverse(q[OVERLAP - 1]))
+        gone = newest.positions[0] / scale - root[OVERLAP - 1]
+        frames = []
+        for step in range(1, STEPS + 1):
+            ahead = round(step * AHEAD_S * FPS / STEPS)
+            at = OVERLAP - 1 + ahead
+            fade = 1 - ahead / (AHEAD_S * FPS)
+            turn = rotations.from_rotvec(fade * rotations.to_rotvec(missed))
+            here = np.asarray(rotations.multiply(turn, q[at]), dtype=np.float64)
+            pelvis = (root[at] + fade * gone) * scale
+            frames.append(
+                BodyFrame(
+                    stamp=newest.stamp + ahead * _PERIOD_NS,
+                    rotations=here,
+                    positions=np.asarray(forward_kinematics(skeleton, here, pelvis)),
+                    covariance=self._covariance(deviation[0, at], place.heading),
+                    valid=np.ones(len(JOINTS), dtype=bool),
+                    confidence=np.full(len(JOINTS), 0.5),
+                    contacts=contacts[at],
+                    newest_input=newest.newest_input,
+                    body_id=newest.body_id,
+                    remarks=("predicted",),
+                )
+            )
+        return frames
+
+    def _covariance(self, deviation: F64, heading: float) -> F64:
+        """(22, 3, 3) m^2 in the world."""
+        R = rotations.to_matrix(rotations.about_z(heading))
+        variance = (self._scale * np.asarray(deviation, np.float64)) ** 2
+        return np.asarray(R @ (variance[:, :, None] * np.eye(3)) @ R.T)

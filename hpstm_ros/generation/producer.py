@@ -1,0 +1,154 @@
+"""From a request to motions: generated, corrected, scored, the best first."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.generation import known_texts
+from hpstm_ros.generation import representation as rep
+from hpstm_ros.generation.corrections import correct, hand_error
+from hpstm_ros.generation.representation import Place
+from hpstm_ros.generation.request import Generator, Progress, Request, check
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import Motion
+from pallas_ros.core.plugins import Plugins
+
+GENERATORS: Plugins[Callable[[], Generator]] = Plugins("pallas.generators", "generator")
+HAND_LIMIT_M = 0.05
+"""m, a target that is missed by more is reported."""
+
+
+@dataclass
+class Candidate:
+    """One motion.
+
+    Attributes:
+        motion: at 60 Hz; in the world of the start, or from the origin.
+        score: alignment with the text, 0 to 100; NaN where it is not known.
+        hand_error_m: largest distance of a wrist from its target.
+    """
+
+    motion: Motion
+    score: float
+    hand_error_m: float
+
+
+@dataclass
+class Outcome:
+    """What a request gave.
+
+    Attributes:
+        candidates: the best first.
+        warnings: sentences.
+    """
+
+    candidates: list[Candidate]
+    warnings: list[str] = field(default_factory=list)
+
+
+class Producer:
+    """Meets requests with any of the installed generators, each opened once.
+
+    Args:
+        score: (motion, text) to 0 to 100; by default the alignment model where it is installed.
+        generators: opened already, by name.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[Motion, str], float] | None = None,
+        generators: dict[str, Generator] | None = None,
+    ) -> None:
+        self._generators = dict(generators or {})
+        self._score = score or _alignment()
+
+    def generator(self, model: str) -> Generator:
+        """A generator by name.
+
+        Raises:
+            PallasError: there is none of that name, or its model file is missing.
+        """
+        if model not in self._generators:
+            self._generators[model] = GENERATORS.find(model)()
+        return self._generators[model]
+
+    def produce(
+        self, request: Request, model: str = "flow", progress: Progress = lambda stage, part: None
+    ) -> Outcome:
+        """Candidates of a request, the best first.
+
+        Raises:
+            PallasError: the request cannot be met.
+        """
+        request = check(request)
+        warnings = []
+        if request.text and (far := known_texts.warning(request.text)):
+            warnings.append(far)
+        drawn = self.generator(model).generate(request, progress)
+        if not np.isfinite(drawn).all():
+            raise PallasError("the generator gave values that are not finite: use another seed")
+        progress("correcting", 0.0)
+        place = _end(request.start)
+        candidates = []
+        for index, features in enumerate(drawn):
+            candidates.append(self._candidate(features, request, place))
+            progress("correcting", (index + 1) / len(drawn))
+        candidates.sort(key=_rank)
+        if candidates[0].hand_error_m > HAND_LIMIT_M:
+            warnings.append(
+                f"a hand misses its target by {100 * candidates[0].hand_error_m:.0f} cm: no pose"
+                " near the motion reaches it"
+            )
+        return Outcome(candidates, warnings)
+
+    def _candidate(
+        self, features: NDArray[np.float32], request: Request, place: Place
+    ) -> Candidate:
+        kept = correct(features, request.hands)
+        away = max((hand_error(kept, target) for target in request.hands), default=0.0)
+        motion = rep.to_motion(kept, place)
+        score = float("nan")
+        if request.text and self._score is not None:
+            score = self._score(motion, request.text)
+        return Candidate(motion, score, away)
+
+
+def _rank(candidate: Candidate) -> tuple[float, float]:
+    missed = candidate.hand_error_m if candidate.hand_error_m > HAND_LIMIT_M else 0.0
+    return missed, -candidate.score if np.isfinite(candidate.score) else 0.0
+
+
+def _end(start: Motion | None) -> Place:
+    """Where the last body of the start stands and faces; the origin without one."""
+    if start is None:
+        return Place()
+    features, place = rep.from_motion(start)
+    q, root, _ = rep.decode(rep.placed(features[-1:], place))
+    return rep.place_of(q[0, 0], root[0])
+
+
+def _alignment() -> Callable[[Motion, str], float] | None:
+    """The alignment model's score, or None where it is not there."""
+    try:
+        from hpstm_ros.language.alignment.aligner import Aligner
+
+        aligner: Any = Aligner.default()
+    except (ImportError, PallasError):
+        return None
+    return lambda motion, text: float(aligner.score(motion, text))
+
+
+def document(outcome: Outcome, request: Request, model: str) -> Motion:
+    """The best candidate as a motion to be saved, with what it came from."""
+    best = outcome.candidates[0]
+    extra: dict[str, Any] = {
+        **(best.motion.extra or {}),
+        "text": np.array(request.text),
+        "seed": np.array(request.seed),
+        "model": np.array(model),
+        "alignment": np.array(best.score),
+    }
+    return Motion(best.motion.fps, best.motion.positions, best.motion.rotations, extra=extra)

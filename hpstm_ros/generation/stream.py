@@ -1,0 +1,28 @@
+"""A motion as a stream of bodies."""
+
+import numpy as np
+
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import DEFAULT_BODY_ID, JOINTS
+
+
+def bodies_of(motion: Motion, body_id: str = DEFAULT_BODY_ID) -> list[BodyFrame]:
+    """The frames of a generated motion as bodies, stamps from 0."""
+    contacts = (motion.extra or {}).get("contacts")
+    standing = np.zeros((len(motion), 2)) if contacts is None else np.asarray(contacts, np.float64)
+    return [
+        BodyFrame(
+            stamp=round(frame * 1e9 / motion.fps),
+            rotations=motion.rotations[frame],
+            positions=motion.positions[frame],
+            covariance=None,
+            valid=np.ones(len(JOINTS), dtype=bool),
+            confidence=np.ones(len(JOINTS)),
+            contacts=standing[frame],
+            newest_input=round(frame * 1e9 / motion.fps),
+            body_id=body_id,
+            remarks=("generated",),
+        )
+        for frame in range(len(motion))
+    ]

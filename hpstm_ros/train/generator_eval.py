@@ -1,0 +1,328 @@
+"""`pallas eval hpstm_gen`."""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.generation import representation as rep
+from hpstm_ros.generation.corrections import correct, hand_error
+from hpstm_ros.generation.flow import Flow, FlowGenerator, Known
+from hpstm_ros.generation.representation import FPS, FRAMES
+from hpstm_ros.generation.request import HandTarget, Request
+from hpstm_ros.generation.text import text_vectors
+from hpstm_ros.language.descriptions import Descriptions
+from hpstm_ros.train import generator_measures as measures
+from hpstm_ros.train.evaluate import Row
+from hpstm_ros.train.windows import MotionWindows, Window
+from pallas_ros.body import rotations
+from pallas_ros.body.kinematics import to_global, to_local
+from pallas_ros.body.names import JOINT_INDEX, JOINTS
+from pallas_ros.data.library import MotionLibrary
+from pallas_ros.motion_files import add_options, overrides_from
+
+HELP = "measure the motion generator: guarantees, likeness, forecasts, in-filling, hands, time"
+PAST = 30
+_CHI_SQUARE_90 = 6.2514
+"""Of three degrees of freedom: radius squared of a 90 % ellipsoid."""
+_ARM = [JOINT_INDEX[f"right_{n}"] for n in ("shoulder", "elbow", "wrist")]
+_GAP = slice(45, 75)
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument(
+        "--data", default="../shared/data", help="folder of the motion packs, or of motion files"
+    )
+    add_options(parser)
+    parser.add_argument("--model", default="models/hpstm_gen.onnx", help="the network")
+    parser.add_argument("--count", type=int, default=64, help="windows of each measurement")
+    parser.add_argument("--name", default="hpstm_gen", help="of the rows")
+    parser.add_argument("--json", metavar="F", help="write every figure there too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure."""
+    library = MotionLibrary.open(args.data, overrides=overrides_from(args))
+    evaluation = GeneratorEvaluation(library, args.data, Flow(args.model), args.count, args.name)
+    for part in (
+        evaluation.forecasts,
+        evaluation.filling,
+        evaluation.hands,
+        evaluation.samples,
+        evaluation.times,
+    ):
+        part()
+        for row in evaluation.fresh():
+            print(
+                f"{row['name']:24s} {row['case']:22s} {row['metric']:26s} {row['value']:10.3f}"
+                f" {row['unit']}",
+                flush=True,
+            )
+    if args.json:
+        Path(args.json).write_text(json.dumps({"rows": evaluation.rows}, indent=1))
+    return 0
+
+
+class GeneratorEvaluation:
+    """Measurements of one model; ``rows`` grows."""
+
+    def __init__(
+        self,
+        library: MotionLibrary,
+        data: str | Path,
+        flow: Flow,
+        count: int,
+        name: str = "hpstm_gen",
+    ) -> None:
+        self._library = library
+        self._descriptions = Descriptions.open(data)
+        self._flow = flow
+        self._count = count
+        self._name = name
+        self._shown = 0
+        self.rows: list[Row] = []
+
+    def fresh(self) -> list[Row]:
+        """Rows since the last call."""
+        rows = self.rows[self._shown :]
+        self._shown = len(self.rows)
+        return rows
+
+    def _row(self, case: str, metric: str, value: float, unit: str, name: str = "") -> None:
+        row: dict[str, Any] = {"name": name or self._name, "case": case, "metric": metric}
+        self.rows.append(Row(**row, value=float(value), unit=unit))
+
+    def _windows(self, split: str, count: int, seed: int = 5) -> tuple[list[Window], F32]:
+        windows = MotionWindows(self._library, self._library.require(split))
+        whole = windows.cover(4.0)
+        rng = np.random.default_rng(seed)
+        chosen = rng.permutation(len(whole))[: min(count, len(whole))]
+        picked = [whole[i] for i in sorted(chosen)]
+        return picked, windows.batch(picked).features
+
+    def forecasts(self) -> None:
+        """The next second from the last one, on people never trained on."""
+        _, truth = self._windows("unseen_subjects", self._count)
+        known = Known.nothing(len(truth))
+        known.features[:] = truth
+        known.seen[:, :PAST] = True
+        mean, deviation = self._flow.expect(known)
+        p_true = rep.positions(truth)
+        p_mean = joined_to_past(p_true, rep.positions(mean))
+        drawn = []
+        for index in range(5):
+            sampled = self._flow.sample(known, _generators(len(truth), index), 10)
+            drawn.append(joined_to_past(p_true, rep.positions(sampled)))
+        best = np.stack(drawn)
+        step = (p_true[:, PAST - 1] - p_true[:, PAST - 4]) / 3
+        for seconds in (0.5, 1.0):
+            frame = PAST - 1 + round(seconds * FPS)
+            case = f"forecast={seconds:g}"
+            still = _error_cm(p_true[:, PAST - 1], p_true[:, frame])
+            moved = p_true[:, PAST - 1] + step * (frame - PAST + 1)
+            moving = _error_cm(moved, p_true[:, frame])
+            self._row(case, "mpjpe_cm", still.mean(), "cm", "zero_velocity")
+            self._row(case, "mpjpe_cm", moving.mean(), "cm", "constant_velocity")
+            own = _error_cm(p_mean[:, frame], p_true[:, frame]).mean()
+            of_five = _error_cm(best[:, :, frame], p_true[:, frame]).min(0).mean()
+            better = min(still.mean(), moving.mean())
+            self._row(case, "mpjpe_cm", own, "cm")
+            self._row(case, "best_of_5_cm", of_five, "cm")
+            self._row(case, "mean_below_baseline", 100 * (1 - own / better), "%")
+            self._row(case, "best_of_5_below_baseline", 100 * (1 - of_five / better), "%")
+            scale = float(self._flow.metadata.get("deviation_scale", 1.0))
+            away = (p_mean[:, frame] - p_true[:, frame]) / (scale * deviation[:, frame])
+            inside = (away**2).sum(-1) < _CHI_SQUARE_90
+            self._row(case, "coverage90", 100 * inside.mean(), "%")
+
+    def filling(self) -> None:
+        """A second that is missing, of the whole body or of one arm."""
+        _, truth = self._windows("unseen_subjects", self._count, seed=6)
+        for case, joints in (("gap_body", list(range(len(JOINTS)))), ("gap_arm", _ARM)):
+            known = Known.nothing(len(truth))
+            known.features[:] = truth
+            known.seen[:] = True
+            for joint in joints:
+                known.seen[:, _GAP, joint] = False
+            filled, _ = self._flow.expect(known)
+            filled = bridged(truth, filled, _GAP, joints)
+            between = spherical(truth, _GAP, joints)
+            p_true = rep.positions(truth)[:, _GAP][:, :, joints]
+            errors = []
+            for name, found in (("", filled), ("slerp", between)):
+                p = rep.positions(found)[:, _GAP][:, :, joints]
+                errors.append(_error_cm(p, p_true).mean())
+                self._row(case, "mpjpe_cm", errors[-1], "cm", name)
+            self._row(case, "relative_to_slerp", 100 * errors[0] / errors[1], "%")
+
+    def hands(self) -> None:
+        """Wrists at points that they were at in other motion, with few and with many steps."""
+        _, truth = self._windows("unseen_subjects", 12, seed=8)
+        p = rep.positions(truth)
+        generator = FlowGenerator(self._flow)
+        for steps in (10, 32):
+            errors = []
+            for row, positions in enumerate(p):
+                side = ("left", "right")[row % 2]
+                point = positions[60, JOINT_INDEX[f"{side}_wrist"]]
+                target = HandTarget(side, tuple(map(float, point)), 2.0)
+                request = Request("reach", 4.0, row, hands=(target,), steps=steps, guidance=1.0)
+                drawn = generator.generate(request, _silent)[0]
+                errors.append(100 * hand_error(correct(drawn, (target,)), target))
+            case = f"steps={steps}"
+            self._row(case, "hand_mean_cm", float(np.mean(errors)), "cm")
+            self._row(case, "hand_max_cm", float(np.max(errors)), "cm")
+
+    def samples(self) -> None:
+        """Motion from text beside real motion that no training saw."""
+        _, train = self._windows("train", 6 * self._count, seed=1)
+        encoder = measures.Encoder.fit(train)
+        windows, real = self._windows("seen", 2 * self._count, seed=2)
+        halves = [encoder(real[0::2]), encoder(real[1::2])]
+        told = [self._text(window) for window in windows[1::2]]
+        jerk_real = measures.jerk(rep.positions(real))
+        own = measures.frechet(*halves)
+        spread = measures.diversity(halves[0])
+        self._row("real", "frechet_halves", own, "")
+        self._row("real", "jerk", jerk_real, "m/s3")
+        sets: dict[str, tuple[F32, bool]] = {}
+        for case, steps in (("", 10), ("half_the_steps", 5), ("twice_the_steps", 20)):
+            drawn = self._drawn(told, steps)
+            sets[case or self._name] = (np.stack([correct(x) for x in drawn]), True)
+            if not case:
+                sets["no_corrections"] = (drawn, False)
+        nearest = self._retrieved(told, train)
+        sets["retrieval_with_noise"] = (nearest, False)
+        for name, (drawn, _) in sets.items():
+            p = rep.positions(drawn)
+            codes = encoder(drawn)
+            case = "text"
+            self._row(case, "bone_variation_mm", measures.bone_variation_mm(p), "mm", name)
+            self._row(case, "limit_violations", measures.limit_violations(drawn), "", name)
+            self._row(case, "floor_penetration_cm", measures.floor_penetration_cm(p), "cm", name)
+            self._row(case, "slide_cm_s", measures.slide_cm_s(drawn, p), "cm/s", name)
+            self._row(case, "jerk_ratio", measures.jerk(p) / jerk_real, "", name)
+            distance = measures.frechet(codes, halves[0])
+            self._row(case, "frechet", distance, "", name)
+            self._row(case, "frechet_ratio", distance / own, "", name)
+            self._row(case, "diversity_ratio", measures.diversity(codes) / spread, "", name)
+
+    def _text(self, window: Window) -> str:
+        said = self._descriptions.of(window.clip)
+        return said[0].text if said else ""
+
+    def _drawn(self, texts: list[str], steps: int) -> F32:
+        known = Known.nothing(len(texts))
+        rows = [row for row, text in enumerate(texts) if text]
+        known.text[rows] = text_vectors([texts[row] for row in rows])
+        parts = []
+        for first in range(0, len(texts), 8):
+            part = slice(first, first + 8)
+            some = Known.nothing(len(texts[part]))
+            some.text[:] = known.text[part]
+            generators = [np.random.default_rng([9, first + i]) for i in range(len(some.text))]
+            parts.append(self._flow.sample(some, generators, steps, guidance=2.0))
+        return np.concatenate(parts)
+
+    def _retrieved(self, texts: list[str], train: F32) -> F32:
+        """For each text the training window described most alike, with noise of 3 degrees."""
+        windows, _ = self._windows("train", 6 * self._count, seed=1)
+        said = [self._text(window) for window in windows]
+        rows = [row for row, text in enumerate(said) if text]
+        vectors = text_vectors([said[row] for row in rows])
+        rng = np.random.default_rng(3)
+        out = []
+        for text in texts:
+            row = int(rng.integers(len(train)))
+            if text:
+                row = rows[int(np.argmax(vectors @ text_vectors([text])[0]))]
+            noise = 0.05 * rng.standard_normal(train[row].shape) * (np.arange(137) < 135)
+            out.append(train[row] + noise)
+        return np.array(out, np.float32)
+
+    def times(self) -> None:
+        """Wall-clock on this machine, one thread, the median of five."""
+        generator = FlowGenerator(self._flow)
+        request = Request("wave with the right hand", 4.0, steps=10)
+        forecast = Known.nothing(1)
+        forecast.seen[:, :PAST] = True
+        text_vectors(["warm up"])
+
+        def whole() -> None:
+            correct(generator.generate(request, _silent)[0])
+
+        for metric, work in (
+            ("generate_4s_ms", whole),
+            ("forecast_ms", lambda: self._flow.expect(forecast)),
+        ):
+            self._row("onnxruntime", metric, _median_ms(work), "ms")
+
+
+def _median_ms(work: Callable[[], object]) -> float:
+    work()
+    spent = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        work()
+        spent.append(time.perf_counter() - begun)
+    return 1e3 * float(np.median(spent))
+
+
+def _silent(stage: str, part: float) -> None:
+    """Progress that nobody watches."""
+
+
+def _generators(count: int, seed: int) -> list[np.random.Generator]:
+    return [np.random.default_rng([seed, row]) for row in range(count)]
+
+
+def _error_cm(found: F64, truth: F64) -> F64:
+    return np.asarray(100 * np.linalg.norm(found - truth, axis=-1).mean(-1))
+
+
+def joined_to_past(p_true: F64, p_found: F64) -> F64:
+    """Positions moved so that the last observed frame is as observed, fading over 1 s."""
+    gone = (p_true - p_found)[:, PAST - 1 : PAST]
+    fade = np.clip(1 - (np.arange(FRAMES) - PAST + 1) / FPS, 0, 1)[None, :, None, None]
+    return np.asarray(p_found + fade * gone)
+
+
+def bridged(truth: F32, found: F32, gap: slice, joints: list[int]) -> F32:
+    """What was observed, and in the gap what was found, its ends drawn to the frames beside it."""
+    out = truth.copy()
+    inner = np.arange(gap.start, gap.stop)
+    part = ((inner - gap.start + 1) / (gap.stop - gap.start + 1))[None, :, None].astype(np.float32)
+    left = truth[:, gap.start - 1 : gap.start] - found[:, gap.start - 1 : gap.start]
+    right = truth[:, gap.stop : gap.stop + 1] - found[:, gap.stop : gap.stop + 1]
+    moved = found[:, gap] + (1 - part) * left + part * right
+    columns = _columns(joints)
+    out[:, gap, columns] = moved[..., columns]
+    return out
+
+
+def spherical(truth: F32, gap: slice, joints: list[int]) -> F32:
+    """The gap by slerp of local orientations and linear interpolation of the root."""
+    q, root, contacts = rep.decode(truth)
+    local = to_local(q)
+    for frame in range(gap.start, gap.stop):
+        part = (frame - gap.start + 1) / (gap.stop - gap.start + 1)
+        between = rotations.slerp(local[:, gap.start - 1], local[:, gap.stop], part)
+        local[:, frame, joints] = between[:, joints]
+        if 0 in joints:
+            root[:, frame] = (1 - part) * root[:, gap.start - 1] + part * root[:, gap.stop]
+    return rep.encode(to_global(local), root, contacts, rep.Place())
+
+
+def _columns(joints: list[int]) -> list[int]:
+    columns = [0, 1, 2] if 0 in joints else []
+    for joint in joints:
+        columns += range(3 + 6 * joint, 9 + 6 * joint)
+    return columns

@@ -1,0 +1,99 @@
+"""Figures of generated motion: guarantees, smoothness, Fréchet distance and diversity."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import sqrtm
+
+from hpstm_ros.generation import representation as rep
+from hpstm_ros.generation.corrections import floor_heights, range_violations
+from hpstm_ros.generation.representation import CONTACTS, FPS
+from pallas_ros.body.names import JOINT_INDEX, PARENTS
+
+F64 = NDArray[np.float64]
+_FEET = [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]
+_SOLE_M = 0.02
+"""m, by which a sole's parts lie below the heights that `floor_heights` gives."""
+
+
+def bone_variation_mm(positions: F64) -> float:
+    """Largest standard deviation over time of a bone's length, of positions (..., T, 22, 3)."""
+    bones = positions[..., 1:, :] - positions[..., list(PARENTS[1:]), :]
+    return 1e3 * float(np.linalg.norm(bones, axis=-1).std(axis=-2).max())
+
+
+def limit_violations(features: NDArray[np.float32]) -> int:
+    """Joints in frames (..., T) that are outside their range."""
+    return int(range_violations(rep.decode(features)[0]).sum())
+
+
+def floor_penetration_cm(positions: F64) -> float:
+    """Deepest that an ankle or toe base sinks below its height on the floor."""
+    joints, least = floor_heights()
+    return 100 * float(np.maximum(least + _SOLE_M - positions[..., joints, 2], 0.0).max())
+
+
+def slide_cm_s(features: NDArray[np.float32], positions: F64) -> float:
+    """Mean horizontal speed of the toe bases while they stand."""
+    standing = features[..., CONTACTS] > 0.5
+    both = standing[..., 1:, :] & standing[..., :-1, :]
+    step = np.diff(positions[..., _FEET, :2], axis=-3)
+    speed = np.linalg.norm(step, axis=-1) * FPS
+    return 100 * float(speed[both].mean()) if both.any() else 0.0
+
+
+def jerk(positions: F64) -> float:
+    """Mean size of the third derivative of the joints, m/s^3, of positions (..., T, 22, 3)."""
+    third = np.diff(positions, n=3, axis=-3) * FPS**3
+    return float(np.linalg.norm(third, axis=-1).mean())
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A linear encoder of windows, fitted to the training split and used for nothing else.
+
+    Attributes:
+        mean: (D,) of the inputs.
+        axes: (D, 32) principal axes, whitened.
+    """
+
+    mean: F64
+    axes: F64
+
+    @classmethod
+    def fit(cls, features: NDArray[np.float32], width: int = 32) -> "Encoder":
+        """Of windows (N, 120, 137), N well above ``width``."""
+        x = cls._inputs(features)
+        mean = x.mean(axis=0)
+        _, s, axes = np.linalg.svd(x - mean, full_matrices=False)
+        width = min(width, len(s))
+        return cls(mean, axes[:width].T / (s[:width] / np.sqrt(len(x))))
+
+    @staticmethod
+    def _inputs(features: NDArray[np.float32]) -> F64:
+        """Positions about the pelvis' floor point every 0.2 s, and how they change."""
+        p = rep.positions(features[:, ::6])
+        path = p[:, :, :1] * [1.0, 1.0, 0.0]
+        about = p - path
+        moved = np.diff(p, axis=1)
+        return np.concatenate((about.reshape(len(p), -1), 2.0 * moved.reshape(len(p), -1)), axis=1)
+
+    def __call__(self, features: NDArray[np.float32]) -> F64:
+        """(N, 32) of windows (N, 120, 137)."""
+        return np.asarray((self._inputs(features) - self.mean) @ self.axes)
+
+
+def frechet(a: F64, b: F64) -> float:
+    """Fréchet distance of two sets of codes (N, D), as normal distributions (Heusel 2017)."""
+    ca = np.cov(a, rowvar=False)
+    cb = np.cov(b, rowvar=False)
+    root = sqrtm(ca @ cb)
+    between = np.sum((a.mean(0) - b.mean(0)) ** 2)
+    return float(between + np.trace(ca + cb - 2 * np.real(root)))
+
+
+def diversity(codes: F64) -> float:
+    """Mean distance between two codes (N, D)."""
+    apart = np.linalg.norm(codes[:, None] - codes[None], axis=-1)
+    return float(apart.sum() / (len(codes) * (len(codes) - 1)))
