@@ -4,6 +4,7 @@ A window is 4 s long. What is longer is made of windows that share their last se
 next one's first, which sees it as observed.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,8 @@ class Flow:
         self._path = resource(path)
         self._backend = backend
         self._streams: dict[int, Stream] = {}
-        meta = self._stream(1).model.metadata
+        self._one_at_a_time = threading.Lock()
+        meta = self._stream(1).metadata
         if len(meta.get("mean", ())) != STATE or len(meta.get("scale", ())) != STATE:
             raise PallasError(f"{self._path}: not a model of kind hpstm_gen: export it again")
         self.metadata = meta
@@ -109,9 +111,10 @@ class Flow:
             batch = next(b for b in _BATCHES if b >= rows)
             given = {"state": state, "tau": np.full((len(state), 1), tau, np.float32), **inputs}
             filled = {name: np.resize(x[part], (batch, *x.shape[1:])) for name, x in given.items()}
-            out = self._stream(batch).step(filled)
-            ends.append(out["end"][:rows].copy())
-            deviations.append(out["deviation"][:rows].copy())
+            with self._one_at_a_time:  # a stream's buffers serve one thread
+                out = self._stream(batch).step(filled)
+                ends.append(out["end"][:rows].copy())
+                deviations.append(out["deviation"][:rows].copy())
         return np.concatenate(ends), np.concatenate(deviations)
 
     def _inputs(self, known: Known) -> dict[str, F32]:

@@ -1,0 +1,148 @@
+"""The flow: seeds reproduce, pasts are continued, windows join, bad requests are refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from hpstm_ros.generation import representation as rep
+from hpstm_ros.generation.flow import FlowGenerator, Known, states
+from hpstm_ros.generation.prediction import Predictor
+from hpstm_ros.generation.producer import Producer
+from hpstm_ros.generation.request import HandTarget, Request, check, parse_hand, resting
+from hpstm_ros.generation.stream import bodies_of
+from hpstm_ros.train.contexts import ContextShares, draw_context, seen_pattern
+from hpstm_ros.train.generator import GenBatch, GenWeights, gen_loss
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import resample
+
+
+def quiet(stage: str, part: float) -> None:
+    """Nobody watches."""
+
+
+def resting_features(frames: int = rep.FRAMES) -> np.ndarray:
+    features, _ = rep.from_motion(resample(resting(5.0), 30.0))
+    return features[:frames]
+
+
+def test_the_state_is_the_same_in_torch_and_numpy(tiny_model):
+    features = resting_features()
+    ours = (states(features) - tiny_model.mean.numpy()) / tiny_model.scale.numpy()
+    theirs = tiny_model.standardise(torch.from_numpy(features)).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_every_end_of_the_flow_is_a_body(tiny_flow):
+    known = Known.nothing(2)
+    drawn = tiny_flow.sample(known, [np.random.default_rng(n) for n in range(2)], 4)
+    lengths = np.linalg.norm(np.diff(rep.positions(drawn)[..., [18, 20], :], axis=-2), axis=-1)
+    np.testing.assert_allclose(lengths, lengths[0, 0, 0], atol=1e-6)
+
+
+def test_a_seed_gives_the_same_motion_among_any_number_of_candidates(tiny_flow):
+    generator = FlowGenerator(tiny_flow)
+    start = resting()
+    one = generator.generate(Request(seed=5, steps=4, start=start), quiet)
+    again = generator.generate(Request(seed=5, steps=4, start=start), quiet)
+    three = generator.generate(Request(seed=5, steps=4, start=start, candidates=3), quiet)
+    np.testing.assert_array_equal(one, again)
+    np.testing.assert_allclose(one[0], three[0], atol=1e-5)
+    assert np.abs(three[1] - three[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 9.0])
+def test_motion_lasts_as_long_as_asked(tiny_flow, seconds):
+    request = Request(seconds=seconds, steps=4, start=resting(1.0))
+    drawn = FlowGenerator(tiny_flow).generate(request, quiet)
+    assert drawn.shape == (1, request.frames, rep.FEATURES)
+    assert np.isfinite(drawn).all()
+
+
+def test_a_produced_motion_begins_where_the_start_ends(tiny_flow):
+    start = resting(1.0)
+    start.positions += [2.0, 1.0, 0.0]
+    producer = Producer(
+        score=lambda motion, text: 50.0, generators={"flow": FlowGenerator(tiny_flow)}
+    )
+    outcome = producer.produce(Request(seconds=1.0, steps=4, start=start))
+    first = outcome.candidates[0].motion.positions[0, 0]
+    assert np.linalg.norm(first[:2] - [2.0, 1.0]) < 1.0
+
+
+def test_predictions_follow_the_body(tiny_flow):
+    predictor = Predictor(tiny_flow)
+    assert predictor.predict() == []
+    for body in bodies_of(resample(resting(1.5), 60.0)):
+        predictor.push(body)
+    ahead = predictor.predict()
+    assert len(ahead) == 10
+    assert ahead[-1].stamp - predictor.newest == pytest.approx(1e9, abs=5e7)
+    assert np.isfinite(ahead[-1].covariance).all()
+    assert (np.linalg.eigvalsh(ahead[-1].covariance) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"text": ""}, "empty"),
+        ({"text": "walk " * 2000}, "characters"),
+        ({"text": "человек идёт вперёд"}, "not English"),
+        ({"seconds": 0.0}, "duration"),
+        ({"seconds": -1.0}, "duration"),
+        ({"seconds": float("nan")}, "duration"),
+        ({"seconds": 3600.0}, "duration"),
+        ({"hands": (HandTarget("right", (5.0, 0, 1), 1.0),)}, "out of reach"),
+        ({"hands": (HandTarget("right", (0.3, 0, 1), 9.0),)}, "outside the motion"),
+        ({"hands": (HandTarget("right", (0.3, 0, float("inf")), 1.0),)}, "not finite"),
+        ({"candidates": 99}, "candidates"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_bad_requests_get_one_sentence(change, said):
+    with pytest.raises(PallasError, match=said) as caught:
+        check(Request(**{"text": "walk", **change}))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+def test_a_start_that_is_not_finite_is_refused():
+    start = resting()
+    start.positions[0] = np.nan
+    with pytest.raises(PallasError, match="not finite"):
+        check(Request("walk", start=start))
+
+
+def test_a_hand_target_has_a_form():
+    assert parse_hand(["right", "0.4,-0.2,1.3@2"]).point == (0.4, -0.2, 1.3)
+    with pytest.raises(PallasError, match="expected x,y,z@seconds"):
+        parse_hand(["right", "0.4,-0.2@2"])
+
+
+def test_training_learns(tiny_model):
+    import copy
+
+    model = copy.deepcopy(tiny_model).train()
+    rng = np.random.default_rng(0)
+    state = model.standardise(torch.from_numpy(resting_features())[None].repeat(4, 1, 1)).detach()
+    valid = np.ones((4, rep.FRAMES), dtype=bool)
+    text = np.zeros((4, model.config.text), np.float32)
+    optimiser = torch.optim.Adam(model.parameters(), 0.01)
+    losses = []
+    for _ in range(8):
+        context = draw_context(rng, model, state, valid, text, ContextShares())
+        tau = torch.full((4, 1), 0.3)
+        noised = model.noised(state, torch.randn_like(state), tau[..., None], context)
+        batch = GenBatch(state, noised, tau, context, torch.ones(4, rep.FRAMES))
+        loss, _ = gen_loss(model, batch, GenWeights())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_patterns_of_observed_joints_are_of_all_kinds():
+    rng = np.random.default_rng(0)
+    shares = [seen_pattern(rng, ContextShares()).mean() for _ in range(60)]
+    assert min(shares) == 0
+    assert max(shares) > 0.7

@@ -1,0 +1,64 @@
+"""A stream of generated bodies that never jumps."""
+
+import numpy as np
+
+from hpstm_ros.generation.playback import BLEND_S, Playback
+from hpstm_ros.generation.request import resting
+from pallas_ros.body import rotations
+from pallas_ros.body.motion import resample
+from pallas_ros.body.names import JOINT_INDEX
+
+STEP = round(1e9 / 60)
+
+
+def raised(seconds: float = 2.0):
+    """A body that raises its right arm, another metre away."""
+    motion = resample(resting(seconds), 60.0)
+    turn = rotations.from_rotvec(np.array([-1.8, 0.0, 0.0]))
+    for name in ("shoulder", "elbow", "wrist"):
+        joint = JOINT_INDEX[f"right_{name}"]
+        motion.rotations[:, joint] = rotations.multiply(turn, motion.rotations[:, joint])
+    motion.positions[:] += [0.1, 0.0, 0.0]
+    return motion
+
+
+def frames(playback: Playback, start: int, count: int):
+    return [playback.tick(start + n * STEP) for n in range(count)]
+
+
+def largest_step(bodies) -> float:
+    p = np.stack([b.positions for b in bodies])
+    return float(np.linalg.norm(np.diff(p, axis=0), axis=-1).max())
+
+
+def test_it_blends_in_and_out_and_rests_again():
+    playback = Playback()
+    shown = frames(playback, 0, 5)
+    playback.play(raised(), 5 * STEP)
+    shown += frames(playback, 5 * STEP, 200)
+    assert not playback.playing
+    assert "generated" in shown[-1].remarks
+    assert largest_step(shown) < 0.15  # half a turn of the arm within 0.3 s
+    still = frames(playback, 300 * STEP, 2)
+    np.testing.assert_allclose(still[0].positions, still[1].positions)
+
+
+def test_a_stop_leads_to_rest_within_the_blend():
+    playback = Playback()
+    frames(playback, 0, 2)
+    playback.play(raised(), 2 * STEP)
+    frames(playback, 2 * STEP, 60)
+    playback.stop(62 * STEP)
+    shown = frames(playback, 62 * STEP, round(BLEND_S * 60) + 2)
+    assert largest_step(shown) < 0.15
+    rest = Playback().tick(0)
+    away = rotations.angle_between(shown[-1].rotations, rest.rotations)
+    assert away.max() < 1e-6
+
+
+def test_the_next_motion_starts_where_the_last_one_ended():
+    playback = Playback()
+    playback.play(raised(), 0)
+    frames(playback, 0, 160)
+    start = playback.at_rest()
+    np.testing.assert_allclose(start.positions[0, 0, :2], [0.1, 0.0], atol=0.02)
