@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,9 +17,11 @@ from hpstm_ros.generation.guard import WINDOW, windows
 from hpstm_ros.generation.heading_frames import STEP
 from hpstm_ros.generation.violent_words import is_violent
 from hpstm_ros.language.descriptions import Descriptions
+from hpstm_ros.model.tokens import STRIDE, VqVae
 from hpstm_ros.model.violence import ViolenceClassifier
 from hpstm_ros.train.heading_windows import Clips, joint_positions
 from pallas_ros.data.library import LibraryClip
+from pallas_ros.files.weights import weights_metadata
 from pallas_ros.train.loop import LoopSettings, fit
 
 F32 = NDArray[np.float32]
@@ -37,12 +40,14 @@ class ViolenceSettings:
     Attributes:
         batch: windows a step, half of them violent.
         width: channels of the classifier.
+        start: released weights to go on from; a new network where empty.
         false_alarms: share of harmless validation clips that the threshold lets be flagged.
         loop: length and speed.
     """
 
     batch: int = 64
     width: int = 40
+    start: str = ""
     false_alarms: float = 0.01
     loop: LoopSettings = field(default_factory=lambda: LoopSettings(steps=600))
 
@@ -89,8 +94,14 @@ class _Batches(Iterator[tuple[Tensor, Tensor]]):
     """Endless batches, half violent: windows (B, 64, 68) and labels (B, 1)."""
 
     def __init__(
-        self, violent: Clips, harmless: Clips, batch: int, generator: torch.Generator
+        self,
+        violent: Clips,
+        harmless: Clips,
+        batch: int,
+        generator: torch.Generator,
+        tokens: VqVae | None,
     ) -> None:
+        self._tokens = tokens
         self._sets = (violent, harmless)
         self._batch = batch
         self._generator = generator
@@ -99,7 +110,10 @@ class _Batches(Iterator[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=self._generator)))
         half = self._batch // 2
         frames = np.concatenate([each.draw(half, WINDOW, rng) for each in self._sets])
-        x = guard_windows(torch.from_numpy(frames))
+        motion = torch.from_numpy(frames)
+        if self._tokens is not None:
+            motion[::2] = reconstructed(self._tokens, motion[::2])
+        x = guard_windows(motion)
         width = int(rng.choice(_BLUR))
         if width > 1:
             padded = F.pad(x.transpose(1, 2), (width // 2, width // 2), mode="replicate")
@@ -118,39 +132,74 @@ def _loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[
 
 
 def train_violence(
-    training: Clips, validation: Clips, words: Sorted, settings: ViolenceSettings, folder: Path
+    training: Clips,
+    validation: Clips,
+    words: Sorted,
+    settings: ViolenceSettings,
+    folder: Path,
+    tokens: VqVae | None = None,
 ) -> tuple[ViolenceClassifier, float]:
-    """Train; the model and its threshold. Resumes from ``folder``."""
+    """Train; the model and its threshold. Resumes from ``folder``.
+
+    With ``tokens``, half of the windows are as that VQ-VAE reconstructs them: what it generates is
+    softer than recordings, and a classifier of recordings alone takes a soft punch for harmless.
+    """
     torch.manual_seed(settings.loop.seed)
     torch.set_num_threads(1)
     model = ViolenceClassifier(settings.width)
+    if settings.start:
+        weights_metadata(settings.start)
+        model.load_state_dict(load_file(settings.start))
     generator = torch.Generator().manual_seed(1 + settings.loop.seed)
     batches = _Batches(
-        training.only(words.violent), training.only(words.harmless), settings.batch, generator
+        training.only(words.violent),
+        training.only(words.harmless),
+        settings.batch,
+        generator,
+        tokens,
     )
     known = words.violent | words.harmless
     judged = validation.only(known)
     labels = np.array([name in words.violent for name in judged.names])
 
     def validate(module: nn.Module) -> dict[str, float]:
-        scores = clip_scores(cast(ViolenceClassifier, module), judged)
-        return {"auc": area_under_curve(scores, labels)}
+        net = cast(ViolenceClassifier, module)
+        figures = {"auc": area_under_curve(clip_scores(net, judged), labels)}
+        if tokens is not None:
+            softer = clip_scores(net, judged, tokens)
+            figures["auc_reconstructed"] = area_under_curve(softer, labels)
+        return figures
 
     fit(model, batches, _loss, settings.loop, folder, validate, generator)
     model.eval()
     scores = clip_scores(model, judged)
+    if tokens is not None:
+        scores = np.maximum(scores, clip_scores(model, judged, tokens))
     threshold = float(np.quantile(scores[~labels], 1 - settings.false_alarms))
     (folder / "threshold.json").write_text(json.dumps({"threshold": threshold}))
     return model, threshold
 
 
 @torch.no_grad()
-def clip_scores(model: ViolenceClassifier, clips: Clips) -> F64:
-    """Probability of violence of each clip: that of its most violent window, as the guard does."""
+def clip_scores(model: ViolenceClassifier, clips: Clips, tokens: VqVae | None = None) -> F64:
+    """Probability of violence of each clip: that of its most violent window, as the guard does.
+
+    With ``tokens``, of the clips as it reconstructs them.
+    """
     scores = []
     for index in range(len(clips.names)):
-        scores.append(float(window_scores(model, clips.clip(index)).max()))
+        frames = clips.clip(index)
+        if tokens is not None:
+            whole = np.array(frames[: len(frames) // STRIDE * STRIDE])
+            frames = reconstructed(tokens, torch.from_numpy(whole)[None])[0].numpy()
+        scores.append(float(window_scores(model, frames).max()))
     return np.array(scores)
+
+
+@torch.no_grad()
+def reconstructed(tokens: VqVae, frames: Tensor) -> Tensor:
+    """Frames (B, T, 138) after encoding and decoding."""
+    return tokens.decode(tokens.encode(frames))
 
 
 @torch.no_grad()

@@ -3,12 +3,15 @@
 import argparse
 from pathlib import Path
 
+from safetensors.torch import save_file
+
 from hpstm_ros.generation.guard import WINDOW
 from hpstm_ros.generation.representation import FPS
 from hpstm_ros.language.descriptions import Descriptions
 from hpstm_ros.model.violence import ViolenceStep
 from hpstm_ros.train.export import document_of_run
 from hpstm_ros.train.heading_windows import Clips
+from hpstm_ros.train.tokens_export import load_tokens
 from hpstm_ros.train.violence import (
     PACKS,
     ViolenceSettings,
@@ -31,6 +34,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument(
+        "--tokens",
+        metavar="F",
+        help="weights of a token generator (.safetensors), to learn its motion too",
+    )
+    parser.add_argument(
         "--out", default="runs/violence", help="folder of checkpoints and the exported model"
     )
 
@@ -42,13 +50,14 @@ def run(args: argparse.Namespace) -> int:
         ViolenceSettings, load_mapping(path, "file of training settings"), f"{path}"
     )
     folder = Path(args.out)
+    tokens = load_tokens(args.tokens)[0] if args.tokens else None
     library = MotionLibrary.open(args.data)
     words = sort_clips(library.clips, Descriptions.open(args.data))
     training, held_out = (
         Clips.of(library, of_packs(library, *splits), WINDOW)
         for splits in (("train",), ("validation", "validation_subjects"))
     )
-    model, threshold = train_violence(training, held_out, words, settings, folder)
+    model, threshold = train_violence(training, held_out, words, settings, folder, tokens)
     document = {
         "kind": "violence",
         "rate_hz": FPS,
@@ -56,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         **document_of_run(),
         "packs": list(PACKS),
     }
+    save_file(dict(model.state_dict()), folder / "violence.safetensors", {"kind": "violence"})
     model_file = export_stream(ViolenceStep(model), folder / "violence.onnx", document)
     print(f"{model_file}: threshold {threshold:.3f}; `pallas eval unlearning` measures it")
     return 0
