@@ -11,8 +11,10 @@ HELP = "take a concept, violence by default, out of a motion generator; seconds,
 EXAMPLE = """\
   pallas unlearn my_codebook.safetensors                  violence, out of the tokens' codebook
   pallas unlearn no_dance.safetensors --concept dance     another concept of config/concepts
+  pallas unlearn out/ --model flow --method refusal         the same, out of the flow's weights
   pallas unlearn out/ --method refusal --pairs pairs.yaml sentences of your own, out of weights"""
 METHODS = ("lcr", "refusal")
+WEIGHTS = {"tokens": "models/tokens.safetensors", "flow": "models/hpstm_gen.safetensors"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +44,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the safe code and the noise")
     parser.add_argument(
-        "--weights", default="models/tokens.safetensors", help="the generator's weights"
+        "--model", choices=tuple(WEIGHTS), default="tokens", help="the generator (default tokens)"
+    )
+    parser.add_argument(
+        "--weights", metavar="F", help="its weights (default: the released ones, .safetensors)"
     )
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
 
@@ -50,17 +55,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Unlearn; nothing is written where something is wrong."""
     concept = Concept.load(args.pairs) if args.pairs else Concept.named(args.concept)
+    weights = args.weights or WEIGHTS[args.model]
     if args.method == "refusal":
-        return _refuse(args, concept)
+        return _refuse(args, weights, concept)
+    if args.model != "tokens":
+        raise PallasError("only the token generator has a codebook: use --method refusal")
     if args.output.suffix != ".safetensors":
         raise PallasError(f"{args.output}: a codebook is a .safetensors file: give such a name")
     from hpstm_ros.train.forgetting import Forgetting
 
-    forgetting = Forgetting(resource(args.weights), args.data, concept)
+    forgetting = Forgetting(resource(weights), args.data, concept)
     codebook = forgetting.codebook(args.replace, args.seed)
     codebook.save(args.output)
     card = args.output.with_suffix(".md")
-    card.write_text(codebook_card(args.output.stem, codebook.document, args.weights))
+    card.write_text(codebook_card(args.output.stem, codebook.document, weights))
     print(
         f"{args.output}: {args.replace} of {len(codebook.entries)} codes replaced by code "
         f"{codebook.document['safe']}, from {codebook.document['forget']} motions to forget and "
@@ -69,10 +77,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse(args: argparse.Namespace, concept: Concept) -> int:
-    from hpstm_ros.train.forgetting import refuse_tokens
+def _refuse(args: argparse.Namespace, weights: str, concept: Concept) -> int:
+    from hpstm_ros.train.forgetting import refuse_flow, refuse_tokens
 
-    path = refuse_tokens(resource(args.weights), concept, args.rank, args.output)
+    method = {"tokens": refuse_tokens, "flow": refuse_flow}[args.model]
+    path = method(resource(weights), concept, args.rank, args.output)
     print(f"{path}: {args.rank} directions of '{concept.name}' removed from the text layer")
     return 0
 

@@ -76,8 +76,15 @@ class TokenGenerator:
                 "tokens_encoder": self.settings.encoder,
                 "tokens_decoder": self.settings.decoder,
             }
+            try:
+                path = resource(files[kind])
+            except PallasError as error:
+                raise PallasError(
+                    f"{error}: train the token generator with `pallas train tokens` and put what "
+                    "it writes there"
+                ) from None
             self._streams[kind, batch] = open_stream(
-                resource(files[kind]), backend="onnxruntime", batch=batch, expect={"kind": kind}
+                path, backend="onnxruntime", batch=batch, expect={"kind": kind}
             )
         return self._streams[kind, batch]
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,12 +17,16 @@ from hpstm_ros.generation.guard import MODEL, MotionGuard
 from hpstm_ros.generation.text import text_vectors
 from hpstm_ros.generation.violent_words import is_violent
 from hpstm_ros.language.descriptions import Descriptions
+from hpstm_ros.model.hpstm_gen import HpstmGen
 from hpstm_ros.model.tokens import VqVae
+from hpstm_ros.train.generator_export import export as export_flow
+from hpstm_ros.train.generator_export import load_model as load_flow
 from hpstm_ros.train.heading_windows import Clips
 from hpstm_ros.train.tokens_export import export_tokens, load_tokens
 from hpstm_ros.train.violence import PACKS, guard_windows
 from pallas_ros.body.errors import PallasError
 from pallas_ros.data.library import LibraryClip, MotionLibrary
+from pallas_ros.files.json_text import parse_json
 
 Codes = NDArray[np.int64]
 VIOLENCE = "violence"
@@ -178,6 +183,32 @@ def refuse_tokens(weights: str | Path, concept: Concept, rank: int, folder: str 
         PallasError: the weights are no token generator's, or the pairs give no such directions.
     """
     vq, masked, document = load_tokens(weights)
-    pairs = [text_vectors([pair[side] for pair in concept.pairs]) for side in (0, 1)]
-    refuse(masked.text, torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]), rank)
+    refuse(masked.text, *_requests(concept), rank)
     return export_tokens(vq, masked, folder, {**document, "refused": concept.name, "rank": rank})
+
+
+def refuse_flow(weights: str | Path, concept: Concept, rank: int, folder: str | Path) -> Path:
+    """As `refuse_tokens`, for the weights of HPSTM-Gen."""
+    model, meta = load_flow(weights)
+    without_concept(model, concept, rank)
+    document = parse_json(meta.get("pallas", "{}"), str(weights), "description of a model")
+    assert isinstance(document, dict)
+    return export_flow(model, folder, {**document, "refused": concept.name, "rank": rank})
+
+
+@torch.no_grad()
+def without_concept(model: HpstmGen, concept: Concept, rank: int) -> None:
+    """Take a concept's directions out of the text layers of HPSTM-Gen, in place."""
+    first, activation, last = model.text
+    hidden = []
+    for vectors in _requests(concept):
+        given = torch.ones(len(vectors), 1)
+        hidden.append(activation(first(torch.cat((vectors, given), -1))))
+    refuse(cast(nn.Linear, last), hidden[0], hidden[1], rank)
+
+
+def _requests(concept: Concept) -> tuple[Tensor, Tensor]:
+    """The vectors (N, TEXT) of a concept's requests, with it and without."""
+    both = (text_vectors([pair[side] for pair in concept.pairs]) for side in (0, 1))
+    with_it, without = (torch.from_numpy(vectors) for vectors in both)
+    return with_it, without

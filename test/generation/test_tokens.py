@@ -8,11 +8,14 @@ import torch
 
 from hpstm_ros.generation import tokens
 from hpstm_ros.generation.codebook import Codebook
+from hpstm_ros.generation.concepts import Concept
 from hpstm_ros.generation.masked import HIDDEN, Filling
 from hpstm_ros.generation.request import HandTarget, Request
 from hpstm_ros.generation.text import TEXT
 from hpstm_ros.generation.tokens import TokenGenerator, TokenSettings
+from hpstm_ros.model.hpstm_gen import HpstmGen, HpstmGenConfig
 from hpstm_ros.model.tokens import MaskedConfig, MaskedTransformer, VqConfig, VqVae
+from hpstm_ros.train import forgetting
 from hpstm_ros.train.forgetting import Sets, forget_codes, refuse
 from hpstm_ros.train.tokens_export import export_tokens, load_tokens
 from pallas_ros.body.errors import PallasError
@@ -71,6 +74,12 @@ def test_motion_of_the_length_that_was_asked_for(folder: Path) -> None:
     a, b = (made.generate(Request("wave", 2.0, seed=7), nothing) for _ in range(2))
     assert np.array_equal(a, b)
     assert not np.array_equal(a, made.generate(Request("wave", 2.0, seed=8), nothing))
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    settings = TokenSettings(str(tmp_path / "tokens.onnx"))
+    with pytest.raises(PallasError, match="pallas train tokens"):
+        TokenGenerator(settings)
 
 
 def test_known_tokens_stay(folder: Path) -> None:
@@ -162,3 +171,19 @@ def test_refusal_makes_pairs_alike_and_leaves_the_rest() -> None:
     assert moved < 1e-5 < apart
     kept = (layer(neutral) * before).sum() / (layer(neutral).norm() * before.norm())
     assert kept > 0.7
+
+
+def test_flow_no_longer_hears_the_concept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forgetting, "text_vectors", words)
+    torch.manual_seed(0)
+    model = HpstmGen(HpstmGenConfig(text=TEXT, width=16, stem=8, heads=2, hidden=16, layers=1))
+    concept = Concept("dance", (("a person dances", "a person stands"), ("dancing", "walking")))
+
+    def heard() -> float:
+        sides = (forgetting._requests(concept)[k] for k in (0, 1))
+        a, b = (model.text(torch.cat((x, torch.ones(len(x), 1)), -1)) for x in sides)
+        return float((a - b).detach().norm(dim=-1).max())
+
+    before = heard()
+    forgetting.without_concept(model, concept, 2)
+    assert heard() < 1e-4 < before
