@@ -42,6 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guidance", type=float, default=2.0, help="weight of the text, 0 to 8 (default 2)"
     )
+    parser.add_argument(
+        "--without-guard",
+        action="store_true",
+        help="keep motion that the classifier of violence refuses",
+    )
     parser.add_argument("--start", metavar="F", help="motion file that the motion continues")
     parser.add_argument(
         "--hand",
@@ -76,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
             bar.set_description_str(stage, refresh=False)
             bar.update(part - bar.n)
 
-        outcome = Producer().produce(request, args.model, progress)
+        producer = Producer(refuses=lambda motion: None) if args.without_guard else Producer()
+        outcome = producer.produce(request, args.model, progress)
     motion = document(outcome, request, args.model)
     save_motion(args.output, motion)
     for sentence in outcome.warnings:

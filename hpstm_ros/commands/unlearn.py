@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="replace codes (default), or remove directions from the text layer's weights",
     )
     parser.add_argument(
-        "--replace", type=int, default=96, metavar="R", help="codes to replace (default 96)"
+        "--replace", type=int, default=16, metavar="R", help="codes to replace (default 16)"
     )
     parser.add_argument(
         "--rank", type=int, default=3, help="directions that refusal removes (default 3)"

@@ -3,6 +3,7 @@
 Words can be innocent, so the guard does not read them: it sees joint positions and velocities.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from hpstm_ros.generation.representation import FPS, body_scale
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, resample
+from pallas_ros.body.resources import resource
 from pallas_ros.runtime import Stream, open_stream
 
 F32 = NDArray[np.float32]
@@ -55,6 +57,11 @@ def windows(frames: F32) -> F32:
     return np.stack([frames[k : k + WINDOW] for k in starts])
 
 
+def released_refusal(motion: Motion) -> str | None:
+    """`MotionGuard.refusal` of the released classifier, which is opened once per process."""
+    return _released().refusal(motion)
+
+
 class MotionGuard:
     """The classifier of violent motion.
 
@@ -77,7 +84,7 @@ class MotionGuard:
     @classmethod
     def open(cls, path: str | Path = MODEL, backend: str = "onnxruntime") -> "MotionGuard":
         """Open a model file (the released one by default)."""
-        return cls(open_stream(path, backend=backend, expect={"kind": "violence"}))
+        return cls(open_stream(resource(path), backend=backend, expect={"kind": "violence"}))
 
     def score(self, motion: Motion) -> float:
         """Probability of violence, 0 to 1: that of the most violent two seconds."""
@@ -92,3 +99,8 @@ class MotionGuard:
     def refusal(self, motion: Motion) -> str | None:
         """Why a motion must not be played, in one sentence; None where it may be."""
         return REFUSAL if self.score(motion) >= self.threshold else None
+
+
+@cache
+def _released() -> MotionGuard:
+    return MotionGuard.open()

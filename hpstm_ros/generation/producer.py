@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hpstm_ros.generation import known_texts
 from hpstm_ros.generation import representation as rep
 from hpstm_ros.generation.corrections import correct, hand_error
+from hpstm_ros.generation.guard import released_refusal
 from hpstm_ros.generation.representation import Place
 from hpstm_ros.generation.request import Generator, Progress, Request, check
 from pallas_ros.body.errors import PallasError
@@ -55,13 +56,16 @@ class Producer:
     Args:
         score: (motion, text) to 0 to 100; by default the alignment model where it is installed.
         generators: opened already, by name.
+        refuses: why a motion must not be played, or None; by default the guard against violence.
     """
 
     def __init__(
         self,
         score: Callable[[Motion, str], float] | None = None,
         generators: dict[str, Generator] | None = None,
+        refuses: Callable[[Motion], str | None] = released_refusal,
     ) -> None:
+        self._refuses = refuses
         self._generators = dict(generators or {})
         self._score = score or _alignment()
 
@@ -81,7 +85,7 @@ class Producer:
         """Candidates of a request, the best first.
 
         Raises:
-            PallasError: the request cannot be met.
+            PallasError: the request cannot be met, or all that was drawn is refused.
         """
         request = check(request)
         warnings = []
@@ -96,6 +100,10 @@ class Producer:
         for index, features in enumerate(drawn):
             candidates.append(self._candidate(features, request, place))
             progress("correcting", (index + 1) / len(drawn))
+        refusals = [self._refuses(candidate.motion) for candidate in candidates]
+        candidates = [c for c, why in zip(candidates, refusals, strict=True) if why is None]
+        if not candidates:
+            raise PallasError(str(refusals[0]))
         candidates.sort(key=_rank)
         if candidates[0].hand_error_m > HAND_LIMIT_M:
             warnings.append(

@@ -62,7 +62,9 @@ def test_a_produced_motion_begins_where_the_start_ends(tiny_flow):
     start = resting(1.0)
     start.positions += [2.0, 1.0, 0.0]
     producer = Producer(
-        score=lambda motion, text: 50.0, generators={"flow": FlowGenerator(tiny_flow)}
+        score=lambda motion, text: 50.0,
+        generators={"flow": FlowGenerator(tiny_flow)},
+        refuses=lambda motion: None,
     )
     outcome = producer.produce(Request(seconds=1.0, steps=4, start=start))
     first = outcome.candidates[0].motion.positions[0, 0]

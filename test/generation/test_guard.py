@@ -7,8 +7,17 @@ import pytest
 import torch
 
 from hpstm_ros.generation.concepts import Concept
-from hpstm_ros.generation.guard import WINDOW, MotionGuard, guard_frames, windows
+from hpstm_ros.generation.guard import (
+    WINDOW,
+    MotionGuard,
+    guard_frames,
+    released_refusal,
+    windows,
+)
 from hpstm_ros.generation.heading_frames import encode
+from hpstm_ros.generation.producer import Producer
+from hpstm_ros.generation.representation import from_motion
+from hpstm_ros.generation.request import Request
 from hpstm_ros.generation.violent_words import is_violent
 from hpstm_ros.model.violence import ViolenceClassifier, ViolenceStep
 from hpstm_ros.train.violence import area_under_curve, guard_windows
@@ -129,3 +138,29 @@ def test_a_concept_without_pairs_is_refused(tmp_path: Path) -> None:
     path.write_text("pairs:\n  - [only one]\n")
     with pytest.raises(PallasError, match="pair 1 is not two sentences"):
         Concept.load(path)
+
+
+class Drawn:
+    """A generator that draws the demonstration's motion, twice."""
+
+    def generate(self, request: Request, progress: object) -> np.ndarray:
+        """See the class."""
+        frames = from_motion(_part(demo_motion(duration=10.0)))[0][:60]
+        return np.stack((frames, frames))
+
+
+def test_what_the_guard_refuses_is_not_produced() -> None:
+    answers = iter(["violent", None, "violent", "violent"])
+    producer = Producer(
+        score=lambda motion, text: 1.0,
+        generators={"drawn": Drawn()},
+        refuses=lambda motion: next(answers),
+    )
+    request = Request(text="wave", seconds=2.0, candidates=2)
+    assert len(producer.produce(request, "drawn").candidates) == 1
+    with pytest.raises(PallasError, match=r"^violent$"):
+        producer.produce(request, "drawn")
+
+
+def test_released_guard_lets_harmless_motion_pass() -> None:
+    assert released_refusal(_part(demo_motion(duration=10.0))) is None
