@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation import representation as rep
+from hpstm_ros.generation.anchoring import anchored
 from hpstm_ros.generation.representation import FEATURES, FPS, FRAMES, Place
 from hpstm_ros.generation.request import SIDES, HandTarget, Progress, Request
 from hpstm_ros.generation.text import TEXT, text_vectors
@@ -177,7 +178,14 @@ class Flow:
         """
         nothing = np.zeros((len(known.features), FRAMES, STATE), np.float32)
         end, deviation = self.evaluate(nothing, 0.0, self._inputs(known))
-        return self._features(end), deviation.reshape(*deviation.shape[:2], J, 3)
+        ahead = float(self.metadata.get("share_ahead", 1.0))
+        gap = float(self.metadata.get("share_gap", 1.0))
+        mean = [
+            anchored(*row, ahead, gap)
+            for row in zip(known.features, known.seen, self._features(end), strict=True)
+        ]
+        scale = float(self.metadata.get("deviation_scale", 1.0))
+        return np.stack(mean), scale * deviation.reshape(*deviation.shape[:2], J, 3)
 
     def _features(self, state: F32) -> F32:
         raw = state * self._scale + self._mean

@@ -32,7 +32,6 @@ class Predictor:
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
-        self._scale = float(flow.metadata.get("deviation_scale", 1.0))
         self._past: deque[BodyFrame] = deque(maxlen=OVERLAP)
 
     def push(self, frame: BodyFrame) -> None:
@@ -76,17 +75,12 @@ class Predictor:
         scale = rep.body_scale(past.positions)
         skeleton = Skeleton.from_height(scale * Skeleton.from_height().height)
         q, root, contacts = rep.decode(mean[0], place)
-        # drawn to where the body is, fading as the prediction takes over
-        missed = rotations.multiply(newest.rotations, rotations.inverse(q[OVERLAP - 1]))
-        gone = newest.positions[0] / scale - root[OVERLAP - 1]
         frames = []
         for step in range(1, STEPS + 1):
             ahead = round(step * AHEAD_S * FPS / STEPS)
             at = OVERLAP - 1 + ahead
-            fade = 1 - ahead / (AHEAD_S * FPS)
-            turn = rotations.from_rotvec(fade * rotations.to_rotvec(missed))
-            here = np.asarray(rotations.multiply(turn, q[at]), dtype=np.float64)
-            pelvis = (root[at] + fade * gone) * scale
+            here = np.asarray(q[at], dtype=np.float64)
+            pelvis = root[at] * scale
             frames.append(
                 BodyFrame(
                     stamp=newest.stamp + ahead * _PERIOD_NS,
@@ -103,8 +97,9 @@ class Predictor:
             )
         return frames
 
-    def _covariance(self, deviation: F64, heading: float) -> F64:
+    @staticmethod
+    def _covariance(deviation: F64, heading: float) -> F64:
         """(22, 3, 3) m^2 in the world."""
         R = rotations.to_matrix(rotations.about_z(heading))
-        variance = (self._scale * np.asarray(deviation, np.float64)) ** 2
+        variance = np.asarray(deviation, np.float64) ** 2
         return np.asarray(R @ (variance[:, :, None] * np.eye(3)) @ R.T)

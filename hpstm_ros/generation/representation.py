@@ -110,7 +110,7 @@ def _turned(features: Array, place: Place, *, inverse: bool) -> F32:
     else:
         out[..., :2] = out[..., :2] @ R.T + origin
         columns[..., :2] = columns[..., :2] @ R.T
-    out[..., R6D] = columns.reshape(*out.shape[:-1], -1)
+    out[..., R6D] = columns.reshape(*out.shape[:-1], 6 * len(JOINTS))
     return out
 
 
@@ -195,7 +195,7 @@ def mirrored(features: Array) -> F32:
     # R becomes M R M with M = diag(flip): its first two columns are flipped, the second negated too
     columns = out[..., R6D].reshape(*out.shape[:-1], len(JOINTS), 2, 3)[..., list(MIRROR), :, :]
     columns = columns * (flip[:2, None] * flip)
-    out[..., R6D] = columns.reshape(*out.shape[:-1], -1)
+    out[..., R6D] = columns.reshape(*out.shape[:-1], 6 * len(JOINTS))
     out[..., ROOT] *= flip
     out[..., CONTACTS] = out[..., CONTACTS][..., ::-1]
     return out

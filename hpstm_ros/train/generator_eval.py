@@ -116,7 +116,7 @@ class GeneratorEvaluation:
         known.seen[:, :PAST] = True
         mean, deviation = self._flow.expect(known)
         p_true = rep.positions(truth)
-        p_mean = joined_to_past(p_true, rep.positions(mean))
+        p_mean = rep.positions(mean)
         drawn = []
         for index in range(5):
             sampled = self._flow.sample(known, _generators(len(truth), index), 10)
@@ -138,8 +138,7 @@ class GeneratorEvaluation:
             self._row(case, "best_of_5_cm", of_five, "cm")
             self._row(case, "mean_below_baseline", 100 * (1 - own / better), "%")
             self._row(case, "best_of_5_below_baseline", 100 * (1 - of_five / better), "%")
-            scale = float(self._flow.metadata.get("deviation_scale", 1.0))
-            away = (p_mean[:, frame] - p_true[:, frame]) / (scale * deviation[:, frame])
+            away = (p_mean[:, frame] - p_true[:, frame]) / deviation[:, frame]
             inside = (away**2).sum(-1) < _CHI_SQUARE_90
             self._row(case, "coverage90", 100 * inside.mean(), "%")
 
@@ -153,7 +152,6 @@ class GeneratorEvaluation:
             for joint in joints:
                 known.seen[:, _GAP, joint] = False
             filled, _ = self._flow.expect(known)
-            filled = bridged(truth, filled, _GAP, joints)
             between = spherical(truth, _GAP, joints)
             p_true = rep.positions(truth)[:, _GAP][:, :, joints]
             errors = []
@@ -295,19 +293,6 @@ def joined_to_past(p_true: F64, p_found: F64) -> F64:
     return np.asarray(p_found + fade * gone)
 
 
-def bridged(truth: F32, found: F32, gap: slice, joints: list[int]) -> F32:
-    """What was observed, and in the gap what was found, its ends drawn to the frames beside it."""
-    out = truth.copy()
-    inner = np.arange(gap.start, gap.stop)
-    part = ((inner - gap.start + 1) / (gap.stop - gap.start + 1))[None, :, None].astype(np.float32)
-    left = truth[:, gap.start - 1 : gap.start] - found[:, gap.start - 1 : gap.start]
-    right = truth[:, gap.stop : gap.stop + 1] - found[:, gap.stop : gap.stop + 1]
-    moved = found[:, gap] + (1 - part) * left + part * right
-    columns = _columns(joints)
-    out[:, gap, columns] = moved[..., columns]
-    return out
-
-
 def spherical(truth: F32, gap: slice, joints: list[int]) -> F32:
     """The gap by slerp of local orientations and linear interpolation of the root."""
     q, root, contacts = rep.decode(truth)
@@ -319,10 +304,3 @@ def spherical(truth: F32, gap: slice, joints: list[int]) -> F32:
         if 0 in joints:
             root[:, frame] = (1 - part) * root[:, gap.start - 1] + part * root[:, gap.stop]
     return rep.encode(to_global(local), root, contacts, rep.Place())
-
-
-def _columns(joints: list[int]) -> list[int]:
-    columns = [0, 1, 2] if 0 in joints else []
-    for joint in joints:
-        columns += range(3 + 6 * joint, 9 + 6 * joint)
-    return columns

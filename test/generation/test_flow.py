@@ -50,9 +50,10 @@ def test_a_seed_gives_the_same_motion_among_any_number_of_candidates(tiny_flow):
     assert np.abs(three[1] - three[0]).max() > 1e-3
 
 
-@pytest.mark.parametrize("seconds", [0.5, 3.0, 9.0])
-def test_motion_lasts_as_long_as_asked(tiny_flow, seconds):
-    request = Request(seconds=seconds, steps=4, start=resting(1.0))
+@pytest.mark.parametrize("start", [None, resting(1.0)])
+@pytest.mark.parametrize("seconds", [0.5, 9.0])
+def test_motion_lasts_as_long_as_asked(tiny_flow, seconds, start):
+    request = Request(seconds=seconds, steps=4, start=start)
     drawn = FlowGenerator(tiny_flow).generate(request, quiet)
     assert drawn.shape == (1, request.frames, rep.FEATURES)
     assert np.isfinite(drawn).all()
