@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"  {line}")
     print(f"  {MEDICAL}")
     if args.report is not None:
-        write_page(args.report, dynamics, summary, Path(args.input).name)
+        write_page(args.report, dynamics, motion, summary, Path(args.input).name)
     print(f"{args.output}: {len(dynamics.t)} frames, {int(dynamics.valid.sum())} known")
     return 0
 

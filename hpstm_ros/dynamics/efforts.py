@@ -4,14 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pallas_ros.body.names import PARENTS
-from pallas_ros.view.human import urdf_joint_angles
 
 F64 = NDArray[np.float64]
 
 _PARENTS = list(PARENTS[1:])
 
 
-def joint_efforts(moment: F64, q_parent_joint: F64, R_world_joint: F64) -> F64:
+def joint_efforts(moment: F64, angles: F64, R_world_joint: F64) -> F64:
     """Efforts (63,) Nm in the order of `view.human.urdf_joint_names`.
 
     A joint there turns about x of its parent, then y, then z of its own frame; the effort is the
@@ -19,10 +18,10 @@ def joint_efforts(moment: F64, q_parent_joint: F64, R_world_joint: F64) -> F64:
 
     Args:
         moment: (22, 3) Nm, world axes.
-        q_parent_joint: (22, 4) xyzw, relative to the parent.
+        angles: (63,) rad, of those axes (`view.human.urdf_joint_angles`).
         R_world_joint: (22, 3, 3).
     """
-    first = urdf_joint_angles(q_parent_joint).reshape(-1, 3)[:, 0]
+    first = angles.reshape(-1, 3)[:, 0]
     parents = R_world_joint[_PARENTS]
     x = parents[:, :, 0]
     y = np.cos(first)[:, None] * parents[:, :, 1] + np.sin(first)[:, None] * parents[:, :, 2]

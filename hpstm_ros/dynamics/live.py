@@ -37,6 +37,8 @@ _GAP_S = 0.05
 _FLOOR_S = 5.0
 """The ground is where the soles' lowest point usually was within this time."""
 _CUBIC = 3
+_SCORED_EVERY = 6
+"""Frames between two scores of the posture, which changes slowly."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ class LiveDynamics:
         self._skeleton = Skeleton.from_height()
         self._lowest: deque[float] = deque(maxlen=round(_FLOOR_S * MODEL_RATE_HZ))
         self._soles: F64 | None = None
+        self._scores: Scores | None = None
+        self._scored = 0
 
     def carry(self, left: float, right: float) -> None:
         """What the hands hold from now on, kg.
@@ -246,16 +250,20 @@ class LiveDynamics:
         standing = body.contacts if np.any(body.contacts > 0) else None
         frame = self._body.solve(found, floor, speed, standing)
         human = self._body.human
+        angles = urdf_joint_angles(q_parent_joint)
         both = bool((frame.ground_reaction[:, 2] > 1.0).all())
+        if self._scored % _SCORED_EVERY == 0:
+            self._scores = score(q_world_joint, human.loads, both)
+        self._scored += 1
         return LiveForces(
             stamp=body.stamp,
             body_id=body.body_id,
             frame=frame,
-            efforts=joint_efforts(frame.moment, q_parent_joint, R),
-            angles=urdf_joint_angles(q_parent_joint),
+            efforts=joint_efforts(frame.moment, angles, R),
+            angles=angles,
             loads=loads(frame.moment, human.mass, self.settings.sex),
             deviations=self._spread.deviations(frame, body.covariance),
-            scores=score(q_world_joint, human.loads, both),
+            scores=self._scores,
             carried=(self._carried[0], self._carried[1]),
             residual=float(np.linalg.norm(frame.residual[:3])) / (human.mass * GRAVITY),
         )

@@ -3,16 +3,20 @@
 Peak loads, time above thresholds, scores; in words and as a page of plots.
 """
 
+import base64
 import html
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from hpstm_ros.dynamics.anthropometry import GRAVITY, SIDES
 from hpstm_ros.dynamics.ergonomics import Scores, score
 from hpstm_ros.dynamics.offline import Dynamics
+from hpstm_ros.dynamics.pictures import picture
 from hpstm_ros.dynamics.strength import STRENGTH, WATCHED, WATCHED_JOINTS
 from pallas_ros.body.motion import Motion
 from pallas_ros.view import svg
@@ -117,8 +121,10 @@ def sentences(summary: Summary) -> list[str]:
     return lines
 
 
-def write_page(path: str | Path, dynamics: Dynamics, summary: Summary, title: str) -> None:
-    """A page of plots that opens without network or script."""
+def write_page(
+    path: str | Path, dynamics: Dynamics, motion: Motion, summary: Summary, title: str
+) -> None:
+    """A page of plots, and pictures at the peaks, that opens without network or script."""
     t = dynamics.t
     known = dynamics.valid
     weight = dynamics.mass * GRAVITY
@@ -139,13 +145,34 @@ def write_page(path: str | Path, dynamics: Dynamics, summary: Summary, title: st
     items = "".join(f"<li>{html.escape(line)}</li>" for line in sentences(summary))
     text = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1><ul>{items}</ul>{body}"
+        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1><ul>{items}</ul>"
+        f"{_pictures(dynamics, motion)}{body}"
         f"<p>{html.escape(MEDICAL)}</p></html>"
     )
     Path(path).write_text(text, encoding="utf-8")
 
 
+def _pictures(dynamics: Dynamics, motion: Motion) -> str:
+    """The instants of the highest lumbar, right knee and right shoulder moment."""
+    if not dynamics.valid.any():
+        return ""
+    out = []
+    for name in ("lumbar", "right_knee", "right_shoulder"):
+        joint = WATCHED_JOINTS[list(WATCHED).index(name)]
+        sizes = np.where(dynamics.valid, np.linalg.norm(dynamics.moment[:, joint], axis=1), -1.0)
+        stream = io.BytesIO()
+        Image.fromarray(picture(motion, dynamics, int(np.argmax(sizes)))).save(stream, "PNG")
+        data = base64.b64encode(stream.getvalue()).decode()
+        label = f"highest moment: {name.replace('_', ' ')}"
+        out.append(
+            f'<figure><img alt="{label}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{label}</figcaption></figure>"
+        )
+    return "<div>" + "".join(out) + "</div>"
+
+
 _STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+    "div{display:flex}figure{flex:1;margin:0}img{width:100%}"
     "svg{max-width:100%;font-size:11px}h2{font-size:1.1em}"
 )

@@ -73,6 +73,7 @@ def test_the_command_writes_a_dynamics_file_and_a_page(
     assert upward.sum() == pytest.approx(85 * 9.81, rel=0.02)
     assert upward[1] > upward[0]  # the load hangs on the right
     assert "Ground reaction" in page.read_text()
+    assert page.read_text().count("data:image/png") == 3
     said = capsys.readouterr().out
     assert "lumbar" in said
     assert "no medical device" in said

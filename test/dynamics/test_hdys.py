@@ -1,0 +1,62 @@
+"""HDyS: shapes, invariance, losses that can be minimised."""
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the extra [train]")
+
+import torch
+
+from hpstm_ros.model.hdys import Hdys, HdysSettings, LossSettings, alignment, losses
+
+TINY = HdysSettings(
+    latent=16, width=16, layers=1, heads=2, window=4,
+    kinds=(("torque", 6), ("ground", 2)), points=(("keypoints", 5),), vectors=(("angles", 7),),
+)  # fmt: skip
+
+
+def windows() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    chance = torch.Generator().manual_seed(0)
+    motion = {
+        "keypoints": torch.randn(3, 4, 5, 9, generator=chance),
+        "angles": torch.randn(3, 4, 7, generator=chance),
+    }
+    dynamics = {"torque": torch.randn(3, 4, 6, generator=chance)}
+    dynamics["torque"][0, 0] = float("nan")
+    return motion, dynamics
+
+
+def test_losses_fall_and_reach_every_part_in_use() -> None:
+    torch.manual_seed(0)
+    model = Hdys(TINY)
+    motion, dynamics = windows()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    values = []
+    for _ in range(30):
+        value, figures = losses(model, motion, dynamics, LossSettings())
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        values.append(figures)
+    assert values[-1]["reconstruction"] < 0.8 * values[0]["reconstruction"]
+    assert values[-1]["alignment"] < 0.5 * values[0]["alignment"]
+    assert model.moving["keypoints"].enter.weight.grad is not None
+    assert model.heads["ground"][0].weight.grad is None  # the domain has no ground reaction
+
+
+def test_alignment_is_lowest_where_encoders_agree() -> None:
+    latent = torch.eye(8)
+    temperature = torch.tensor(0.1)
+    assert alignment([latent, latent], temperature) < 0.01
+    assert alignment([latent, latent.roll(1, 0)], temperature) > 5
+
+
+def test_forward_dynamics_do_not_see_the_acceleration() -> None:
+    model = Hdys(TINY).eval()
+    motion, _ = windows()
+    forces = torch.zeros(3, 4, 6)
+    changed = motion["keypoints"].clone()
+    changed[..., 6:] += 1.0
+    with torch.no_grad():
+        one = model.accelerate("keypoints", motion["keypoints"], "torque", forces)[0]
+        other = model.accelerate("keypoints", changed, "torque", forces)[0]
+    assert torch.equal(one, other)
