@@ -1,3 +1,8 @@
+from .dynamics.human import Human as Human
+from .dynamics.live import LiveDynamics as LiveDynamics
+from .dynamics.live import LiveSettings as LiveSettings
+from .dynamics.offline import Dynamics as Dynamics
+from .dynamics.offline import analyse as analyse
 from .retarget.retargeter import Goal as Goal
 from .retarget.retargeter import Retargeter as Retargeter
 from .retarget.retargeter import RetargetSettings as RetargetSettings
