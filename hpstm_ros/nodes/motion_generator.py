@@ -1,0 +1,233 @@
+"""Generates motion on request, plays it to `/generated/body`, and predicts bodies."""
+
+import math
+import time
+from typing import Any
+
+from pallas.action import GenerateMotion
+from pallas.msg import BodyPose, BodyPrediction
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.callback_groups import ReentrantCallbackGroup
+
+from hpstm_ros.generation.flow import Flow, FlowGenerator
+from hpstm_ros.generation.job import Job
+from hpstm_ros.generation.playback import BLEND_S, Playback
+from hpstm_ros.generation.prediction import Predictor
+from hpstm_ros.generation.producer import Producer
+from hpstm_ros.generation.request import HandTarget, Request, check
+from hpstm_ros.generation.stream import bodies_of
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import (
+    ACTION_GENERATE,
+    MODEL_RATE_HZ,
+    TOPIC_GENERATED_BODY,
+    TOPIC_PREDICTION,
+    WORLD_FRAME,
+)
+from pallas_ros.body.resources import resource
+from pallas_ros.messages.encode import body_to_msg, to_stamp
+from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
+from pallas_ros.ros.intake import Intake, RateLimit
+from pallas_ros.ros.node import Health, PallasNode
+
+FEEDBACK_S = 0.1
+PREDICTION_HZ = 10.0
+_OPERATOR_HZ = 8 * MODEL_RATE_HZ
+
+
+class _Goal:
+    """A goal under way: its handle, its request, and the future that ends it."""
+
+    def __init__(self, handle: Any, request: Request, model: str, done: Any) -> None:
+        self.handle = handle
+        self.request = request
+        self.model = model
+        self.done = done
+        self.job: Job | None = None
+        self.played = False
+
+
+class MotionGeneratorNode(PallasNode):
+    """Adapter around `Producer`, `Playback` and `Predictor`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """See `config/parameters/motion_generator.yaml`."""
+        self._server: ActionServer | None = None
+        self._goal: _Goal | None = None
+        super().__init__("motion_generator", **kwargs)
+
+    def configure(self) -> None:
+        """Open the network, offer the action, advertise and subscribe."""
+        s = self.settings
+        flow = Flow(resource(s["model"]))
+        self._producer = Producer(generators={"flow": FlowGenerator(flow)})
+        self._predictor = Predictor(flow)
+        self._playback = Playback(body_id=s["body_id"])
+        self._refused = ""
+        if s["play"]:
+            self._bodies = self.advertise(BodyPose, TOPIC_GENERATED_BODY)
+            self.every(1 / MODEL_RATE_HZ, self._show)
+        if s["predict"]:
+            self._predictions = self.advertise(BodyPrediction, TOPIC_PREDICTION)
+            self.every(1 / PREDICTION_HZ, self._predict)
+        limit = Intake(RateLimit(_OPERATOR_HZ))
+        self.subscribe(BodyPose, s["operator_topic"], self._on_body, raw=True, intake=limit)
+        self.every(FEEDBACK_S, self._look_after_goal)
+        self._server = ActionServer(
+            self,
+            GenerateMotion,
+            ACTION_GENERATE,
+            self._execute,
+            goal_callback=self._admit,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+            callback_group=ReentrantCallbackGroup(),
+        )
+
+    def deactivate(self) -> None:
+        """End the goal, and blend to rest while the publishers are still open."""
+        self._end_goal("the node was deactivated", "abort")
+        if not self.settings["play"] or not self._playback.playing:
+            return
+        self._playback.stop(self.now())
+        for _ in range(math.ceil(BLEND_S * MODEL_RATE_HZ) + 1):
+            self._show()
+            time.sleep(1 / MODEL_RATE_HZ)
+
+    def cleanup(self) -> None:
+        """Withdraw the action."""
+        if self._server is not None:
+            self._server.destroy()
+            self._server = None
+
+    def health(self) -> Health:
+        """What is being done."""
+        if not self.active:
+            return Health()
+        if self._goal is not None:
+            return Health(0, f"'{self._goal.request.text[:40]}' {self._stage()[0]}")
+        return Health(0, "at rest" if not self._refused else f"at rest; refused: {self._refused}")
+
+    # Bodies
+
+    def _on_body(self, data: bytes) -> None:
+        frame = body_from_bytes(data)
+        if "generated" not in frame.remarks:
+            self._predictor.push(frame)
+
+    def _show(self) -> None:
+        self._bodies.publish(body_to_bytes(self._playback.tick(self.now())))
+
+    def _predict(self) -> None:
+        bodies = self._predictor.predict()
+        if not bodies:
+            return
+        message = BodyPrediction(body_id=bodies[0].body_id)
+        message.header.frame_id = WORLD_FRAME
+        message.header.stamp = to_stamp(self._predictor.newest)
+        message.bodies = [body_to_msg(body) for body in bodies]
+        self._predictions.publish(message)
+
+    # The action
+
+    def _admit(self, _: Any) -> GoalResponse:
+        return GoalResponse.ACCEPT if self.active else GoalResponse.REJECT
+
+    async def _execute(self, handle: Any) -> GenerateMotion.Result:
+        """Meet one goal; an earlier one is preempted."""
+        goal = handle.request
+        model = goal.model or "flow"
+        try:
+            request = check(self._request(goal))
+        except PallasError as error:
+            self._refused = str(error)
+            self.get_logger().warning(f"goal refused: {error}")
+            handle.abort()
+            return GenerateMotion.Result(message=str(error), alignment=math.nan)
+        self._end_goal("preempted by a newer goal", "abort")
+        own = _Goal(handle, request, model, self.future())
+        own.job = Job(self._producer, request, model)
+        self._goal = own
+        result = await own.done
+        assert isinstance(result, GenerateMotion.Result)
+        return result
+
+    def _request(self, goal: GenerateMotion.Goal) -> Request:
+        if not len(goal.hand_sides) == len(goal.hand_points) == len(goal.hand_times):
+            raise PallasError(
+                "hand_sides, hand_points and hand_times must have one entry for each target"
+            )
+        hands = tuple(
+            HandTarget(side, (point.x, point.y, point.z), when)
+            for side, point, when in zip(goal.hand_sides, goal.hand_points, goal.hand_times)
+        )
+        start = self._playback.at_rest()
+        if goal.start == GenerateMotion.Goal.START_CURRENT:
+            past = self._predictor.past
+            if past is None:
+                raise PallasError(
+                    f"no body came on {self.settings['operator_topic']} for a whole second:"
+                    " start from START_NEUTRAL"
+                )
+            start = past
+        return Request(
+            text=goal.text,
+            seconds=min(goal.duration, 1e9) if goal.duration == goal.duration else math.nan,
+            seed=goal.seed,
+            candidates=goal.candidates or 1,
+            guidance=goal.guidance or self.settings["guidance"],
+            steps=self.settings["steps"],
+            start=start,
+            hands=hands,
+        )
+
+    def _stage(self) -> tuple[str, float]:
+        goal = self._goal
+        if goal is None or goal.job is None:
+            return "idle", 1.0
+        if goal.played:
+            return "playing", self._playback.fraction(self.now())
+        return goal.job.stage, goal.job.fraction
+
+    def _look_after_goal(self) -> None:
+        """Feedback, and what follows when the goal is generated, played or cancelled."""
+        goal = self._goal
+        if goal is None or goal.job is None:
+            return
+        if goal.handle.is_cancel_requested:
+            self._end_goal("cancelled", "canceled")
+            return
+        stage, fraction = self._stage()
+        goal.handle.publish_feedback(GenerateMotion.Feedback(stage=stage, fraction=fraction))
+        if not goal.job.done:
+            return
+        outcome = goal.job.outcome
+        if outcome is None:
+            self._end_goal(goal.job.error or "the generator gave nothing", "abort")
+        elif goal.handle.request.play and self.settings["play"] and not goal.played:
+            goal.played = True
+            self._playback.play(outcome.candidates[0].motion, self.now())
+        elif not (goal.played and self._playback.playing):
+            self._end_goal("", "succeed")
+
+    def _end_goal(self, message: str, how: str) -> None:
+        """End the goal under way, if any: ``how`` is the transition of its handle."""
+        goal = self._goal
+        self._goal = None
+        if goal is None or goal.job is None:
+            return
+        goal.job.cancel()
+        if how != "succeed":
+            self._playback.stop(self.now())
+        result = GenerateMotion.Result(message=message, alignment=math.nan)
+        outcome = goal.job.outcome
+        if how == "succeed" and outcome is not None:
+            best = outcome.candidates[0]
+            result.success = True
+            result.motion = [body_to_msg(b) for b in bodies_of(best.motion, self._body_id())]
+            result.alignment = best.score
+            result.warning = "; ".join(outcome.warnings)
+        getattr(goal.handle, how)()
+        goal.done.set_result(result)
+
+    def _body_id(self) -> str:
+        return str(self.settings["body_id"])

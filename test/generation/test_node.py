@@ -1,0 +1,123 @@
+"""`motion_generator` over real DDS, asked by rclpy's own `ActionClient`."""
+
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
+pytest.importorskip("pallas.action", reason="needs the generated messages (make setup)")
+
+import rclpy
+from pallas.action import GenerateMotion
+from pallas.msg import BodyPose
+from rclpy.action import ActionClient
+
+from hpstm_ros.nodes.motion_generator import MotionGeneratorNode
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.messages.decode import body_from_msg
+from pallas_ros.ros.run import make_executor
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+LIMIT_S = 60.0
+
+
+class Peer:
+    """The node, a client of its action, and what it shows."""
+
+    def __init__(self) -> None:
+        self.node = MotionGeneratorNode()
+        self.client_node = rclpy.create_node("asker")
+        self.executor = make_executor()
+        self.executor.add_node(self.node)
+        self.executor.add_node(self.client_node)
+        self.shown: list[BodyFrame] = []
+        self.stages: set[str] = set()
+        self.client_node.create_subscription(
+            BodyPose, "/generated/body", lambda m: self.shown.append(body_from_msg(m)), 200
+        )
+        self.client = ActionClient(self.client_node, GenerateMotion, "/generate_motion")
+        self.node.bring("configure")
+        self.node.bring("activate")
+        self.until(self.client.server_is_ready)
+
+    def until(self, condition: Any) -> None:
+        """Spin until something holds."""
+        end = monotonic() + LIMIT_S
+        while not condition():
+            assert monotonic() < end, "it took too long"
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def ask(self, **goal: Any) -> Any:
+        """Send a goal; its handle."""
+        sent = self.client.send_goal_async(
+            GenerateMotion.Goal(**goal),
+            feedback_callback=lambda m: self.stages.add(m.feedback.stage),
+        )
+        self.until(sent.done)
+        return sent.result()
+
+    def result(self, handle: Any) -> Any:
+        """What a goal gave."""
+        future = handle.get_result_async()
+        self.until(future.done)
+        return future.result().result
+
+    def close(self) -> None:
+        """End all."""
+        self.node.stop()
+        self.client.destroy()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.client_node.destroy_node()
+
+
+@pytest.fixture
+def peer(ros_domain):
+    """See `Peer`."""
+    rclpy.init(domain_id=ros_domain)
+    made = Peer()
+    try:
+        yield made
+    finally:
+        made.close()
+        rclpy.try_shutdown()
+
+
+def largest_speed(shown: list[BodyFrame]) -> float:
+    """m/s of a joint between two bodies; a busy machine leaves some out."""
+    p = np.stack([frame.positions for frame in shown])
+    spent = np.maximum(np.diff([frame.stamp for frame in shown]) / 1e9, 1 / 60)
+    return float((np.linalg.norm(np.diff(p, axis=0), axis=-1).max(-1) / spent).max())
+
+
+def test_requests_are_played_cancelled_preempted_and_refused(peer):
+    played = peer.result(peer.ask(text="wave with the right hand", duration=1.0, seed=3, play=True))
+    assert played.success, played.message
+    assert len(played.motion) >= 59
+    assert "generated" in played.motion[0].remarks
+    assert "playing" in peer.stages
+    cancelled = peer.ask(text="walk forward", duration=20.0, play=True)
+    peer.until(lambda: peer.node._playback.playing)
+    cancelled.cancel_goal_async()
+    result = peer.result(cancelled)
+    assert not result.success
+    assert result.message == "cancelled"
+    peer.until(lambda: "at rest" in peer.shown[-1].remarks)
+    first = peer.ask(text="walk forward", duration=20.0, play=True)
+    second = peer.ask(text="raise both hands", duration=0.5)
+    assert "preempted" in peer.result(first).message
+    assert peer.result(second).success
+    for bad, said in (
+        ({"text": "", "duration": float("nan")}, "duration"),
+        ({"text": "walk", "duration": 3600.0}, "duration"),
+        ({"text": "walk " * 2000, "duration": 2.0}, "characters"),
+        ({"text": "walk", "duration": 2.0, "start": 1}, "no body came"),
+        ({"text": "walk", "duration": 2.0, "model": "nothing"}, "unknown generator"),
+    ):
+        refused = peer.result(peer.ask(**bad))
+        assert not refused.success
+        assert said in refused.message
+    assert peer.result(peer.ask(text="wave", duration=0.5)).success
+    assert largest_speed(peer.shown) < 12.0  # half a turn of an arm in a blend: 7 m/s
