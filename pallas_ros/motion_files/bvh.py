@@ -5,6 +5,7 @@ there.
 """
 
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ KIND = "BVH"
 SUFFIXES = (".bvh",)
 MAX_BYTES = 2 << 30
 _CHANNEL = re.compile(r"([xyz])(position|rotation|scale)", re.IGNORECASE)
+_HEADER = re.compile(r"(frames|frame\s*time)\s*:?\s*(.*)", re.IGNORECASE)
 _AXES = {"x": 0, "y": 1, "z": 2}
 _BLOCK_LINES = 4096
 _LONGEST_LINE = 1 << 22
@@ -84,7 +86,7 @@ def read(path: Path) -> Source:
         lines = _Lines(path, file)
         stream = iter(lines)
         joints = _hierarchy(lines, stream)
-        announced, frame_time = _motion_header(lines, stream)
+        announced, frame_time, stream = _motion_header(lines, stream)
         width = sum(len(joint.channels) for joint in joints)
         table, remarks = _table(lines, stream, width, announced)
     if not len(table):
@@ -125,7 +127,7 @@ def _hierarchy(lines: _Lines, stream: Iterator[str]) -> list[_Joint]:
                 if open_joints or waiting is not None or not joints:
                     raise lines.fail("a brace is missing before MOTION")
                 return joints
-            if keyword in ("ROOT", "JOINT", "END"):
+            if keyword in ("ROOT", "JOINT", "END", "ENDSITE"):
                 waiting = _joint(lines, keyword, rest, joints, open_joints)
             elif keyword == "{":
                 if waiting is None:
@@ -166,7 +168,7 @@ def _joint(
     if (keyword == "ROOT") != (not open_joints):
         raise lines.fail(f"{keyword} '{name[:40]}' stands where it cannot")
     parent = open_joints[-1] if open_joints else -1
-    if keyword == "END":
+    if keyword.startswith("END"):
         return _Joint(joints[parent].name + END_SUFFIX, parent, end=True)
     return _Joint(name or f"joint {len(joints)}", parent)
 
@@ -200,24 +202,31 @@ def _channels(lines: _Lines, text: str) -> list[tuple[str, int]]:
     return found
 
 
-def _motion_header(lines: _Lines, stream: Iterator[str]) -> tuple[int | None, float]:
-    """Frames announced and seconds a frame; what is missing or not a number is None and 0."""
+def _motion_header(lines: _Lines, stream: Iterator[str]) -> tuple[int | None, float, Iterator[str]]:
+    """Frames announced and seconds a frame, in either order, and the lines that follow; what is
+    missing or not a number is None and 0.
+    """
     announced = None
     frame_time = 0.0
+    timed = False
     for line in stream:
-        keyword, _, value = line.partition(":")
+        found = _HEADER.match(line)
+        if found is None and timed:
+            return announced, frame_time, itertools.chain([line], stream)
+        if found is None:
+            raise lines.fail(f"'{line[:40]}' stands where 'Frames:' or 'Frame Time:' should")
         try:
-            number = _number(value.split()[0])
+            number = _number(found[2].split()[0])
         except (ValueError, IndexError):
             number = 0.0
-        if keyword.strip().lower() == "frames":
+        if found[1].lower() == "frames":
             announced = int(number) if 0 <= number < 1e15 else None
-        elif keyword.strip().lower() == "frame time":
-            frame_time = number if np.isfinite(number) else 0.0
-            return announced, frame_time
         else:
-            raise lines.fail(f"'{line[:40]}' stands where 'Frames:' or 'Frame Time:' should")
-    raise lines.fail("it ends before 'Frame Time:'")
+            timed = True
+            frame_time = number if np.isfinite(number) else 0.0
+    if not timed:
+        raise lines.fail("it ends before 'Frame Time:'")
+    return announced, frame_time, stream
 
 
 def _table(

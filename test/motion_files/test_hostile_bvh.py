@@ -3,6 +3,7 @@ sentence.
 """
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,11 @@ READ: dict[str, Callable[[str], str]] = {
         t[: t.index("Frame Time")] + t[t.index("Frame Time") :].replace(" 0.000000", "\n0.000000")
     ),
     "control-Z at the end": lambda t: t + "\x1a",
+    "no space after the colon": lambda t: t.replace("Frames: ", "Frames:"),
+    "no colon": lambda t: t.replace("Frames:", "Frames").replace("Frame Time:", "Frame Time"),
+    "another spelling of frame time": lambda t: t.replace("Frame Time:", "FrameTime :"),
+    "frame time first": lambda t: re.sub(r"(Frames: .*\n)(Frame Time: .*\n)", r"\2\1", t),
+    "another spelling of end site": lambda t: t.replace("End Site", "EndSite"),
     "wrong number of channels": lambda t: t.replace("CHANNELS 3", "CHANNELS 9999999"),
 }
 
