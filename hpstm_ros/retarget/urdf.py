@@ -125,7 +125,9 @@ def _place(name: str, folders: list[Path]) -> Path:
     """Where the mesh lies that a URDF calls ``name``; the first place it may be, where it is in
     none.
     """
-    plain = name.removeprefix("file://").removeprefix("package://")
+    plain = name.removeprefix("file://")
+    if plain.startswith("package://"):  # some exporters write a third slash
+        plain = plain.removeprefix("package://").lstrip("/")
     places = [folder / plain for folder in folders]
     return next((place for place in places if exists(place)), places[0])
 

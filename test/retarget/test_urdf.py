@@ -292,6 +292,27 @@ def test_a_wrong_gripper_is_refused(tmp_path: Path, gripper: str, says: str) -> 
         load_robot(write(tmp_path, text, "arm.yaml"))
 
 
+@pytest.mark.parametrize("slashes", ["//", "///"])
+def test_meshes_of_packages_are_found_beside_the_file(tmp_path: Path, slashes: str) -> None:
+    (tmp_path / "my_arm" / "meshes").mkdir(parents=True)
+    (tmp_path / "my_arm" / "urdf").mkdir()
+    corners = ("0 0 0", "0.1 0 0", "0 0.1 0", "0 0 0.1")
+    faces = ((0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3))
+    facets = "".join(
+        "facet normal 0 0 1\nouter loop\n"
+        + "".join(f"vertex {corners[k]}\n" for k in face)
+        + "endloop\nendfacet\n"
+        for face in faces
+    )
+    stl = tmp_path / "my_arm" / "meshes" / "part.stl"
+    stl.write_text(f"solid part\n{facets}endsolid part\n")
+    mesh = f'<mesh filename="package:{slashes}my_arm/meshes/part.stl"/>'
+    part = f'<link name="part"><collision><geometry>{mesh}</geometry></collision></link>'
+    text = robot(link("base"), *six_axes(), part, joint("fixed", "link_6", "part", kind="fixed"))
+    arm = load_robot(write(tmp_path / "my_arm" / "urdf", text))
+    assert any("part" in item.name for item in arm.geometry.geometryObjects)
+
+
 # -- two arms --------------------------------------------------------------------------------------
 
 
