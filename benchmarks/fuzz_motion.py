@@ -85,9 +85,12 @@ def read_foreign(path: Path) -> None:
     """Read as every command that takes a motion file does, interpolated and smoothed."""
     from hpstm_ros.smoothing.offline import smooth_motion
     from hpstm_ros.smoothing.smoother import Smoother, SmootherSettings
+    from pallas_ros.body.motion import Motion
     from pallas_ros.motion_files.reading import read_for_streaming
 
     motion = read_for_streaming(path).motion
+    few = slice(0, 200)  # a line repeated 3000 times is read in no time, and smoothed in seconds
+    motion = Motion(motion.fps, motion.positions[few], motion.rotations[few])
     smooth_motion(motion, Smoother(SmootherSettings(method="kalman")))
 
 

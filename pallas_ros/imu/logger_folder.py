@@ -290,6 +290,10 @@ def _scale(file: Path, quantity: str, unit: str, values: Array) -> float | None:
     )
 
 
+_LATEST_S = 9e9
+"""Beyond it nanoseconds do not fit into 64 bits."""
+
+
 def _samples(sensor: _Sensor, file: Path) -> Iterator[ImuSample]:
     """Samples at the accelerometer's instants; the rest is interpolated, or absent where it is not
     known.
@@ -301,6 +305,8 @@ def _samples(sensor: _Sensor, file: Path) -> Iterator[ImuSample]:
     force = force[rising]
     if len(time) < 2:
         raise PallasError(f"{file}: its times do not advance")
+    if not np.abs(time).max() < _LATEST_S:
+        raise PallasError(f"{file}: a time of {np.abs(time).max():.3g} s; repair or cut the file")
     rate = _interpolated(sensor, "rate", time)
     magnetic = _interpolated(sensor, "field", time)
     orientation = _interpolated(sensor, "quaternion", time)

@@ -145,6 +145,8 @@ def _hierarchy(lines: _Lines, stream: Iterator[str]) -> list[_Joint]:
                 joints[open_joints[-1]].offset = _numbers(lines, rest, 3)
             elif keyword == "CHANNELS":
                 joint = joints[open_joints[-1]]
+                if joint.channels:
+                    raise lines.fail(f"joint '{joint.name[:40]}' has channels twice")
                 joint.channels = _channels(lines, rest)
                 joint.first = columns
                 columns += len(joint.channels)

@@ -126,6 +126,11 @@ def simple(folder: Path, header: str, row: list[float], names: list[str] | None 
         ("time,ax,ay,az,gx,gy,gz", [0.01, 0, 0, 9.8, 0, 0, 0], "angular velocity have no unit"),
         ("time (s),FreeAcc_X,FreeAcc_Y,FreeAcc_Z", [0.01, 0, 0, 0], "without gravity"),
         ("time (s),Acc_X,Acc_Y,Acc_Z", [0.01, 0, 0, 9.8], "neither gyroscope nor quaternion"),
+        (
+            "time (s),Acc_X,Acc_Y,Acc_Z,Gyr_X (deg/s),Gyr_Y (deg/s),Gyr_Z (deg/s)",
+            [1e200, 0, 0, 9.8, 0, 0, 0],
+            "a time of 4.9e",
+        ),
         ("time (h),Acc_X,Acc_Y,Acc_Z", [0.01, 0, 0, 9.8], "time in 'h'"),
         ("Acc_X,Acc_Y,Acc_Z,Gyr_X (deg/s)", [0.01, 0, 0, 9.8], "no column of time"),
         ("time,Acc_X (lbf),Acc_Y (lbf),Acc_Z (lbf)", [0.01, 0, 0, 9.8], "force in 'lbf'"),

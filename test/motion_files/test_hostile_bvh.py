@@ -109,6 +109,12 @@ REFUSED: dict[str, tuple[Callable[[str], str], str]] = {
     "infinite": (lambda t: t.rstrip()[:-8] + "1e999\n", "NaN or infinite.*frame"),
     "a giant number": (lambda t: t.rstrip()[:-8] + "1e30\n", "beyond 1e9"),
     "no channel": (lambda t: t.replace("Zrotation", "Wrotation"), "'Wrotation' is not a channel"),
+    "channels twice": (
+        lambda t: t.replace(
+            "CHANNELS 3", "CHANNELS 3 Xrotation Yrotation Zrotation\nCHANNELS 3", 1
+        ),
+        "has channels twice",
+    ),
     "an offset of two": (lambda t: t.replace("OFFSET 0 0 0", "OFFSET 0 0"), "is not 3 numbers"),
     "no offsets": (lambda t: _without_offsets(t), "limbs have no length"),
     "too many joints": (
