@@ -61,7 +61,7 @@ def corpus() -> Corpus:
 def model() -> Alignment:
     """A small untrained network."""
     torch.manual_seed(0)
-    return Alignment(AlignmentConfig(width=16, dim=12, blocks=1, sentence=WIDTH)).eval()
+    return Alignment(AlignmentConfig(width=16, dim=12, parts=2, sentence=WIDTH)).eval()
 
 
 @pytest.fixture(scope="session")

@@ -205,7 +205,7 @@ def test_training_runs_resumes_and_tells_left_from_right(corpus: Corpus, tmp_pat
     settings = TrainingSettings(
         batch=8,
         scenes=4,
-        model=replace(TrainingSettings().model, width=16, dim=12, blocks=1, sentence=16),
+        model=replace(TrainingSettings().model, width=16, dim=12, parts=2, sentence=16),
         loop=LoopSettings(steps=4, warm_up=1, validate_every=2),
     )
     generator = torch.Generator().manual_seed(0)

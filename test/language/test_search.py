@@ -19,6 +19,7 @@ from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import Motion, save_motion
 from pallas_ros.body.names import TOPIC_HPSTM_BODY
 from pallas_ros.cli import main
+from pallas_ros.imu.motions import demo_motion
 
 
 def joined(*motions: Motion) -> Motion:
@@ -203,3 +204,38 @@ def test_score_writes_json(
     scene.write_text("boxes: [{label: chair, centre: [0, 0, 0.2], size: [1, 1, 0.4]}]")
     assert main(["score", str(path), "wave", "--scene", str(scene), "--model", released]) == 0
     assert "of 100" in capsys.readouterr().out
+
+
+def test_the_released_model_finds_the_demonstrations_moments(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "demo", demo_motion(27.5))
+    aligner = Aligner.default()
+    index = open_index(bag, aligner)
+    # the script of `demo_motion`: walk from 5 to 11 s, the right hand waves around 22.5 s,
+    # the left hand is up around 14.5 s (reach) and 26 s (wave)
+    for text, moments_s in (
+        ("a person walks", [(5.0, 11.0)]),
+        ("wave the right hand", [(19.7, 24.5)]),
+        ("reach up with the left hand", [(13.0, 16.5), (24.0, 28.0)]),
+    ):
+        best = search(aligner, aligner.texts([text])[0], [index], 1)[0]
+        middle = (best.start_s + best.end_s) / 2
+        assert any(start <= middle <= end for start, end in moments_s), (text, middle)
+
+
+def test_the_released_model_finds_one_bag_of_twenty(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = demo_motion(27.5, fps=30.0)
+
+    def piece(start: float, stop: float) -> Motion:
+        at = slice(round(start * 30), round(stop * 30))
+        return replace(demo, positions=demo.positions[at], rotations=demo.rotations[at], extra=None)
+
+    for i in range(20):
+        at = (24.2, 27.4) if i == 13 else (5.5 + 0.1 * i, 8.5 + 0.1 * i)
+        write_bag(tmp_path / f"bag{i:02d}", piece(*at))
+    hits = tmp_path / "hits.json"
+    command = ["search", "raise the left hand", str(tmp_path), "--json", str(hits), "--jobs", "1"]
+    assert main(command) == 0
+    assert "20 recordings" in capsys.readouterr().out
+    assert json.loads(hits.read_text())["hits"][0]["path"] == str(tmp_path / "bag13")

@@ -1,0 +1,104 @@
+"""`pallas pose`: postures asked for in words."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import save_motion
+from pallas_ros.body.resources import share
+from pallas_ros.files.opening import exists
+
+if TYPE_CHECKING:
+    from hpstm_ros.generation.poses import Poses
+
+HELP = "Draw body poses for a text with a network of `pallas train text_pose`, and a picture sheet."
+EXAMPLE = """\
+examples:
+  pallas pose "arms raised" raised.npz --model runs/text_pose/text_pose.onnx
+      raised.npz and raised.png
+  pallas pose "golf swing" swing.npz --count 12 --seed 3
+  pallas pose "crouching" crouch.npz --attention words.png    which words mattered"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument("text", metavar="TEXT", help="the pose, in English")
+    parser.add_argument(
+        "output", metavar="OUT", help="motion file (.npz) to write; the sheet (.png) beside it"
+    )
+    parser.add_argument("--count", type=int, default=6, help="poses, 1 to 64 (default: 6)")
+    parser.add_argument("--seed", type=int, default=0, help="other poses for another number")
+    parser.add_argument("--steps", type=int, default=30, help="of the sampler (default: 30)")
+    parser.add_argument(
+        "--hold", type=float, default=1.0, metavar="S", help="each pose is held for S seconds"
+    )
+    parser.add_argument(
+        "--attention", metavar="F", help="write a chart of the attention to each word (.png)"
+    )
+    parser.add_argument(
+        "--model", default="models/text_pose.onnx", help="the network; none is released yet"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Sample and write."""
+    from hpstm_ros.generation.poses import PoseSampler
+    from hpstm_ros.language.encoder import checked
+
+    out = Path(args.output)
+    text = checked(args.text)
+    if out.suffix != ".npz":
+        raise PallasError(f"{args.output}: a motion file ends in .npz")
+    if args.attention and Path(args.attention).suffix.lower() != ".png":
+        raise PallasError(f"{args.attention}: a chart ends in .png")
+    if not 0 < args.hold <= 60 or not 0 <= args.seed < 2**63:
+        raise PallasError(
+            f"--hold {args.hold:g} --seed {args.seed}: give 0 to 60 s, and a seed from 0"
+        )
+    if not exists(args.model) and not exists(share() / args.model):
+        raise PallasError(
+            f"{args.model}: no network of poses is there; train one with `pallas train text_pose`"
+            " and give it with --model"
+        )
+    poses = PoseSampler(args.model).sample(text, args.count, args.seed, args.steps)
+    motion = poses.motion(args.hold)
+    motion.extra = {"text": np.array(text), "seed": np.array(args.seed), "model": np.array("pose")}
+    save_motion(out, motion)
+    _sheet(poses, text, out.with_suffix(".png"))
+    if args.attention:
+        _attention(poses, Path(args.attention))
+    print(f"{out}: {args.count} poses, {out.with_suffix('.png')}")
+    return 0
+
+
+def _sheet(poses: "Poses", text: str, path: Path) -> None:
+    from pallas_ros.view.figure import write_png
+    from pallas_ros.view.sheet import Cell, picture_sheet
+
+    positions = poses.positions()
+    cells = [
+        Cell(p, q, text if i == 0 else "")
+        for i, (p, q) in enumerate(zip(positions, poses.rotations))
+    ]
+    write_png(path, picture_sheet(cells))
+
+
+def _attention(poses: "Poses", path: Path) -> None:
+    """A bar for each word, as wide as the attention that it received."""
+    from PIL import Image, ImageDraw
+
+    height = 26
+    image = Image.new("RGB", (480, height * len(poses.words) + 10), "white")
+    draw = ImageDraw.Draw(image)
+    most = max(float(poses.attention.max()), 1e-9)
+    for i, (word, part) in enumerate(zip(poses.words, poses.attention)):
+        y = 5 + i * height
+        draw.text((8, y + 6), word, "black")
+        width = int(270 * part / most)
+        draw.rectangle((120, y + 3, 120 + width, y + height - 4), "#4a7ab5")
+        draw.text((128 + width, y + 6), f"{part:.0f} %", "black")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)

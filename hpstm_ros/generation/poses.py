@@ -1,0 +1,243 @@
+"""Text to pose at run time: DDIM sampling (Song 2021) of a text-conditioned network in numpy.
+
+What the network says is held to joint ranges and to the floor; positions follow by forward
+kinematics, so bones keep their lengths.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.generation.corrections import floor_heights, within_ranges
+from hpstm_ros.language.encoder import TextEncoder, checked
+from hpstm_ros.language.features import encode_features
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import JOINTS
+from pallas_ros.body.resources import resource
+from pallas_ros.body.rotations import Array
+from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.runtime import open_stream
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+MODEL: Final = "models/text_pose.onnx"
+ROWS: Final = 24
+"""Length of the network's sequence: 22 joints, the pelvis' height, and one that is empty."""
+WIDTH: Final = 6
+TOKENS: Final = 20
+"""Tokens of a text that are read."""
+TRAINED_STEPS: Final = 1000
+STEPS: Final = 30
+GUIDANCE: Final = (2.0, 7.0)
+"""Of classifier-free guidance, from the noisiest step to the last (the source's ramp)."""
+MOST: Final = 64
+_BATCH: Final = 16
+
+
+def encode_pose(q_world_joint: Array, height: Array) -> F32:
+    """Poses (N, 22, 4) that face +x, the pelvis ``height`` (N,) m up, as rows (N, 24, 6)."""
+    rows = np.zeros((len(q_world_joint), ROWS, WIDTH), np.float32)
+    rows[:, : len(JOINTS)] = rotations.to_r6d(rotations.to_matrix(q_world_joint))
+    rows[:, len(JOINTS), 0] = height
+    return rows
+
+
+def decode_pose(rows: Array) -> tuple[F64, F64]:
+    """Orientations (N, 22, 4) and root (N, 3) m of rows, within ranges and on the floor."""
+    matrices = rotations.from_r6d(np.asarray(rows[:, : len(JOINTS)], np.float64))
+    q = within_ranges(np.asarray(rotations.from_matrix(matrices), np.float64))
+    turn = rotations.about_z(-np.asarray(rotations.heading(q[:, 0])))
+    q = np.asarray(rotations.multiply(np.broadcast_to(turn[:, None], q.shape), q), np.float64)
+    root = np.zeros((len(q), 3))
+    root[:, 2] = np.clip(rows[:, len(JOINTS), 0], 0.05, 2.0)
+    joints, least = floor_heights()
+    p = forward_kinematics(Skeleton.from_height(), q, root)
+    root[:, 2] += np.maximum(least + 0.015 - p[:, joints, 2], 0.0).max(axis=1)
+    lowest = p[..., 2].min(1)
+    root[:, 2] += np.maximum(0.02 - lowest, 0.0)
+    return q, root
+
+
+def alphas_cumprod(steps: int = TRAINED_STEPS) -> F64:
+    """(steps,) share of the signal that is left: the squared-cosine schedule (Nichol 2021)."""
+
+    def left(t: F64) -> F64:
+        return np.asarray(np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2)
+
+    t = np.arange(steps) / steps
+    betas = np.minimum(1 - left(t + 1 / steps) / left(t), 0.999)
+    return np.asarray(np.cumprod(1 - betas))
+
+
+@dataclass(frozen=True)
+class TextInputs:
+    """A text as the network takes it.
+
+    Attributes:
+        tokens: (20, D), zeros where there is none.
+        mask: (20,) 1 where there is one.
+        explicit: (F,) explicit features.
+        words: the tokens that are read.
+    """
+
+    tokens: F32
+    mask: F32
+    explicit: F32
+    words: tuple[str, ...]
+
+
+def text_inputs(encoder: TextEncoder, texts: list[str]) -> list[TextInputs]:
+    """Texts as the network takes them.
+
+    Raises:
+        PallasError: a text is empty or too long.
+    """
+    found = []
+    explicit = encode_features(texts)
+    for first in range(0, len(texts), 32):
+        some = encoder.tokens(texts[first : first + 32])
+        for i, words in enumerate(some.words):
+            count = min(len(words), TOKENS)
+            tokens = np.zeros((TOKENS, some.features.shape[2]), np.float32)
+            tokens[:count] = some.features[i, :count]
+            mask = (np.arange(TOKENS) < count).astype(np.float32)
+            found.append(TextInputs(tokens, mask, explicit[first + i], words[:count]))
+    return found
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Poses of a text.
+
+    Attributes:
+        rotations: (N, 22, 4) global orientations, facing +x.
+        root: (N, 3) m.
+        words: tokens of the text.
+        attention: (words,) share of the attention that each received, in per cent.
+    """
+
+    rotations: F64
+    root: F64
+    words: tuple[str, ...]
+    attention: F64
+
+    def positions(self) -> F64:
+        """(N, 22, 3) m, of the default body."""
+        return np.asarray(
+            forward_kinematics(Skeleton.from_height(), self.rotations, self.root), np.float64
+        )
+
+    def motion(self, seconds: float = 1.0, fps: float = 30.0) -> Motion:
+        """Every pose held for a while, one after another."""
+        frames = max(round(seconds * fps), 1)
+        return Motion(
+            fps, np.repeat(self.positions(), frames, 0), np.repeat(self.rotations, frames, 0)
+        )
+
+
+class PoseSampler:
+    """Draws poses for a text.
+
+    Args:
+        model: the ``.onnx`` file.
+        encoder: of texts; MiniLM by default.
+
+    Raises:
+        PallasError: the model or the encoder cannot be used.
+    """
+
+    def __init__(self, model: str | Path = MODEL, encoder: TextEncoder | None = None) -> None:
+        path = resource(model)
+        self._stream = open_stream(path, "onnxruntime", _BATCH, expect={"kind": "text_pose"})
+        self._encoder = encoder or TextEncoder.default()
+        self._mean, self._deviation = _scale(self._stream.metadata, path)
+
+    def sample(
+        self,
+        text: str,
+        count: int = 6,
+        seed: int = 0,
+        steps: int = STEPS,
+        guidance: tuple[float, float] = GUIDANCE,
+    ) -> Poses:
+        """Poses of a text.
+
+        Args:
+            text: English.
+            count: how many, 1 to 64.
+            seed: of the noise; the same seed gives the same poses.
+            steps: of the sampler, 2 to 1000.
+            guidance: at the first and at the last step.
+
+        Raises:
+            PallasError: the text is empty, or a number is out of range.
+        """
+        if not 1 <= count <= MOST or not 2 <= steps <= TRAINED_STEPS:
+            raise PallasError(
+                f"{count} poses in {steps} steps: give 1 to {MOST} poses and 2 to"
+                f" {TRAINED_STEPS} steps"
+            )
+        (wanted,) = text_inputs(self._encoder, [checked(text)])
+        noise = np.random.default_rng(seed).standard_normal((count, ROWS, WIDTH))
+        parts = []
+        attention = np.zeros(TOKENS)
+        for first in range(0, count, _BATCH // 2):
+            x, seen = self._denoise(noise[first : first + _BATCH // 2], wanted, steps, guidance)
+            parts.append(x)
+            attention += seen
+        q, root = decode_pose(np.concatenate(parts) * self._deviation + self._mean)
+        share = attention[: len(wanted.words)]
+        return Poses(q, root, wanted.words, 100 * share / max(float(share.sum()), 1e-9))
+
+    def _denoise(
+        self, x: F64, text: TextInputs, steps: int, guidance: tuple[float, float]
+    ) -> tuple[F64, F64]:
+        """DDIM without added noise; the first rows with the text, the others without."""
+        left = alphas_cumprod()
+        times = np.linspace(TRAINED_STEPS - 1, 0, steps).round().astype(int)
+        scales = np.linspace(*guidance, steps)
+        attention = np.zeros(TOKENS)
+        for i, (time, scale) in enumerate(zip(times, scales)):
+            clean, seen = self._predict(x, time, text, scale)
+            attention += seen
+            noise = (x - np.sqrt(left[time]) * clean) / np.sqrt(1 - left[time])
+            after = left[times[i + 1]] if i + 1 < steps else 1.0
+            x = np.sqrt(after) * clean + np.sqrt(1 - after) * noise
+        return x, attention
+
+    def _predict(self, x: F64, time: int, text: TextInputs, scale: float) -> tuple[F64, F64]:
+        """The clean pose with guidance, and the attention that the tokens received."""
+        count = len(x)
+        inputs = {name: np.zeros(s, np.float32) for name, s in self._stream.inputs.items()}
+        inputs["pose"][:count] = x
+        inputs["pose"][count : 2 * count] = x
+        inputs["time"][:] = time / TRAINED_STEPS
+        inputs["tokens"][:count] = text.tokens
+        inputs["mask"][:count] = text.mask
+        inputs["explicit"][:count] = text.explicit
+        found = self._stream.step(inputs)
+        clean = found["clean"].astype(np.float64)
+        without = clean[count : 2 * count]
+        guided = without + scale * (clean[:count] - without)
+        # strong guidance overshoots: keep the spread of the prediction (Lin 2024, rescaling)
+        spread = clean[:count].std((1, 2), keepdims=True)
+        rescaled = guided * spread / np.maximum(guided.std((1, 2), keepdims=True), 1e-6)
+        return 0.7 * rescaled + 0.3 * guided, found["attention"][:count].sum(0).astype(np.float64)
+
+
+def _scale(metadata: Mapping[str, Any], path: Path) -> tuple[F64, F64]:
+    try:
+        found = [np.array(metadata[name], np.float64) for name in ("mean", "deviation")]
+    except (KeyError, TypeError, ValueError):
+        found = []
+    if [x.shape for x in found] != [(ROWS, WIDTH)] * 2 or not np.isfinite(found).all():
+        raise PallasError(f"model file {path}: no scale of poses in it; export it again")
+    return found[0], found[1]
