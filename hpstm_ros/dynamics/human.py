@@ -188,7 +188,7 @@ def state(p: F64, q_parent_joint: F64, v: F64, a: F64, turn_v: F64, turn_a: F64)
             joint's frame.
     """
     to_own = rotations.inverse(q_parent_joint[0])
-    own_v = rotations.rotate(to_own, v)
+    own_v = np.asarray(rotations.rotate(to_own, v), dtype=np.float64)
     own_a = rotations.rotate(to_own, a) - cross(turn_v[0], own_v)
     return State(
         np.concatenate((p, q_parent_joint.reshape(-1))),
