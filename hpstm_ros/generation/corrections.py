@@ -24,9 +24,11 @@ from pallas_ros.files.yaml_text import load_mapping
 
 F64 = NDArray[np.float64]
 
-SMOOTHING_FRAMES = 1.0
+SMOOTHING_FRAMES = 3.0
 """Frames, standard deviation of the filter over time: brings the jerk of samples to about that of
 real motion (`pallas eval hpstm_gen`)."""
+_CORNERS_FRAMES = 1.5
+"""Frames, of the same filter after the corrections, which leave corners."""
 _BLEND_FRAMES = 5
 """Frames over which a foot is drawn to where it stands and let go."""
 _SHORTEST_CONTACT = 4
@@ -88,14 +90,26 @@ def correct(
     q, root, contacts = rep.decode(smoothed(features, smoothing))
     standing = _long_enough(contacts > 0.5)
     for _ in range(_ROUNDS):
-        q = within_ranges(q)
-        root = above_floor(q, root)
-        q, root = feet_planted(q, root, standing)
-        for target in hands:
-            q, root = hand_pulled(q, root, target)
+        q, root = _corrected(q, root, standing, hands)
+    once = rep.encode(q, root, standing.astype(np.float64), rep.Place())
+    q, root, _ = rep.decode(smoothed(once, _CORNERS_FRAMES))
+    q, root = _corrected(q, root, standing, hands)
     q = within_ranges(q)
+    for target in hands:
+        root = root_pulled(q, root, target)
     root = above_floor(q, root)
     return rep.encode(q, root, standing.astype(np.float64), rep.Place())
+
+
+def _corrected(
+    q: F64, root: F64, standing: NDArray[np.bool_], hands: Sequence[HandTarget]
+) -> tuple[F64, F64]:
+    q = within_ranges(q)
+    root = above_floor(q, root)
+    q, root = feet_planted(q, root, standing)
+    for target in hands:
+        q, root = hand_pulled(q, root, target)
+    return q, root
 
 
 def smoothed(features: NDArray[np.float32], frames: float) -> NDArray[np.float32]:
@@ -246,6 +260,15 @@ def hand_pulled(q: F64, root: F64, target: HandTarget) -> tuple[F64, F64]:
     offset = np.array(target.point) - p[frame, joints[2]]
     goal = p[:, joints[2]] + near[:, None] * offset
     return two_bones(q, np.asarray(p), joints, goal, keep_end=False), root
+
+
+def root_pulled(q: F64, root: F64, target: HandTarget) -> F64:
+    """The root path moved by what a wrist misses its target by, which feet may slide for."""
+    frame = min(round(target.time * FPS), len(q) - 1)
+    near = np.exp(-0.5 * ((np.arange(len(q)) - frame) / (_HAND_S * FPS)) ** 2)
+    p = forward_kinematics(Skeleton.from_height(), q, root)
+    missed = np.array(target.point) - p[frame, JOINT_INDEX[f"{target.side}_wrist"]]
+    return np.asarray(root + near[:, None] * missed)
 
 
 def hand_error(features: NDArray[np.float32], target: HandTarget) -> float:
