@@ -27,7 +27,7 @@ F64 = NDArray[np.float64]
 SMOOTHING_FRAMES = 3.0
 """Frames, standard deviation of the filter over time: brings the jerk of samples to about that of
 real motion (`pallas eval hpstm_gen`)."""
-_CORNERS_FRAMES = 1.5
+_CORNERS_FRAMES = 2.0
 """Frames, of the same filter after the corrections, which leave corners."""
 _BLEND_FRAMES = 5
 """Frames over which a foot is drawn to where it stands and let go."""
@@ -97,6 +97,8 @@ def correct(
     q = within_ranges(q)
     for target in hands:
         root = root_pulled(q, root, target)
+    if hands:
+        q = within_ranges(legs_bent(q, root))
     root = above_floor(q, root)
     return rep.encode(q, root, standing.astype(np.float64), rep.Place())
 
@@ -154,6 +156,20 @@ def above_floor(q: F64, root: F64) -> F64:
     raised = root.copy()
     raised[:, 2] += np.maximum(lift, sunk)
     return raised
+
+
+def legs_bent(q: F64, root: F64) -> F64:
+    """Orientations with the legs bent where a foot would sink into the floor."""
+    _, least = floor_heights()
+    for side in SIDES:
+        joints = [JOINT_INDEX[f"{side}_{n}"] for n in _LEG]
+        p = forward_kinematics(Skeleton.from_height(), q, root)
+        low = np.maximum(least[0] - p[:, joints[3], 2], least[1] - p[:, joints[2], 2])
+        sunk = np.maximum(low + 0.02, 0.0)
+        if sunk.any():
+            goal = p[:, joints[2]] + sunk[:, None] * [0.0, 0.0, 1.0]
+            q = two_bones(q, np.asarray(p), joints[:3], goal, keep_end=True)
+    return q
 
 
 def feet_planted(q: F64, root: F64, standing: NDArray[np.bool_]) -> tuple[F64, F64]:
