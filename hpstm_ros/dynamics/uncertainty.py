@@ -57,7 +57,7 @@ class Spread:
     def _forces(self, index: int, name: str, frame: Frame) -> F64:
         """Forces (22, 3) N on what hangs on a watched joint, at the joints whose errors shift
         them."""
-        forces = self._weights[index].copy()
+        forces: F64 = self._weights[index].copy()
         for side in SIDES:
             wrist = JOINT_INDEX[f"{side}_wrist"]
             if self._human.loads[side] and forces[wrist, 2]:
