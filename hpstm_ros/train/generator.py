@@ -54,8 +54,6 @@ class GenSettings:
     seed: int = 1
     still: float = 0.12
     """Share of windows at tau = 0 and without noise: what is expected from the context alone."""
-    objective: str = "flow"
-    """Or ``ddpm``, the ablation: noise by a cosine schedule."""
     model: HpstmGenConfig = field(default_factory=lambda: HpstmGenConfig(text=TEXT))
     shares: ContextShares = field(default_factory=ContextShares)
     weights: GenWeights = field(default_factory=GenWeights)

@@ -59,6 +59,4 @@ def read_settings(path: Path) -> GenSettings:
         raise PallasError(f"{path}: batch is {settings.batch}, but must be from 1 to 4096")
     if not 0 <= settings.still <= 1:
         raise PallasError(f"{path}: still is {settings.still}, but must be from 0 to 1")
-    if settings.objective not in ("flow", "ddpm"):
-        raise PallasError(f"{path}: objective is '{settings.objective[:40]}': flow or ddpm")
     return settings
