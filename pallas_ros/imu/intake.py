@@ -37,6 +37,8 @@ _SILENT_S = 0.5
 """After a silence this long a fused orientation begins again, with the heading it had."""
 _LEVEL = 0.02
 """Tilt (as a part of one g) up to which gravity agrees with an orientation of exactly 0 0 0 1."""
+_MOST_TURNING = 1e5
+"""rad/s, or deg/s by mistake: an angular velocity beyond it is no measurement."""
 _BLANKS = 50
 """Orientations of exactly 0 0 0 1 in a row, over which that tilt is averaged."""
 _SLOWEST_HZ = 25.0
@@ -236,7 +238,8 @@ class Intake:
         rate = None
         if sample.angular_velocity is not None:
             gx, gy, gz = sample.angular_velocity.tolist()
-            rate = (gx, gy, gz) if math.isfinite(gx + gy + gz) else None
+            if all(abs(v) < _MOST_TURNING for v in (gx, gy, gz)):
+                rate = (gx, gy, gz)
         if not state.turns.push(sample.stamp, (x, y, z, w), rate):
             return self._refuse(site, Reason.GLITCH, state.turns.jump)
         assert sample.orientation is not None
@@ -250,7 +253,7 @@ class Intake:
     ) -> ImuSample | None:
         """The sample with an orientation estimated from gyroscope and accelerometer."""
         turning = sample.angular_velocity
-        if turning is None or not np.isfinite(turning).all():
+        if turning is None or not (np.abs(turning) < _MOST_TURNING).all():
             return self._refuse(site, missing)
         if not state.fused:
             state.fused = True

@@ -308,3 +308,14 @@ def test_stamps_too_far_apart_are_named(factor: float, words: str, stream: Strea
     intake = Intake()
     feed(intake, changed(stream, lambda s: replace(s, stamp=round(s.stamp * factor))))
     assert any(words in remark for remark in intake.remarks())
+
+
+@pytest.mark.parametrize("rate", [1e300, np.nan, np.inf, 1e6])
+@pytest.mark.parametrize("mode", ["auto", "6d"])
+def test_an_angular_velocity_that_is_no_measurement_is_not_used(
+    stream: Stream, rate: float, mode: str
+) -> None:
+    intake = Intake(mode)
+    turning = np.array([0.0, rate, 0.0])
+    taken = feed(intake, changed(stream[:400], lambda s: replace(s, angular_velocity=turning)))
+    assert (taken > 0) == (mode == "auto")
