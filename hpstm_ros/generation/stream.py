@@ -4,7 +4,7 @@ import numpy as np
 
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import Motion
-from pallas_ros.body.names import DEFAULT_BODY_ID, JOINTS
+from pallas_ros.body.names import DEFAULT_BODY_ID, JOINTS, MODEL_RATE_HZ
 
 
 def bodies_of(motion: Motion, body_id: str = DEFAULT_BODY_ID) -> list[BodyFrame]:
@@ -26,3 +26,12 @@ def bodies_of(motion: Motion, body_id: str = DEFAULT_BODY_ID) -> list[BodyFrame]
         )
         for frame in range(len(motion))
     ]
+
+
+def motion_of(bodies: list[BodyFrame]) -> Motion:
+    """A motion of bodies 60 times a second, at least one."""
+    return Motion(
+        MODEL_RATE_HZ,
+        np.stack([body.positions for body in bodies]),
+        np.stack([body.rotations for body in bodies]),
+    )

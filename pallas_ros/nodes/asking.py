@@ -1,9 +1,12 @@
-"""Asks a service of the running graph, once."""
+"""Asks a service or an action of the running graph, once."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import rclpy
+from rclpy.action import ActionClient
 
 from pallas_ros.body.errors import PallasError
 
@@ -17,12 +20,7 @@ def ask(kind: type[Any], name: str, **fields: Any) -> Any:
     Raises:
         PallasError: no node offers it, it does not answer, or it refuses.
     """
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    try:
-        node = rclpy.create_node(f"ask_{time.time_ns()}", context=context, enable_rosout=False)
-        executor = rclpy.executors.SingleThreadedExecutor(context=context)
-        executor.add_node(node)
+    with _asking() as (node, executor):
         client = node.create_client(kind, name)
         if not client.wait_for_service(_FIND_S):
             raise PallasError(f"no node offers {name}: start the graph first (pallas up)")
@@ -34,5 +32,52 @@ def ask(kind: type[Any], name: str, **fields: Any) -> Any:
         if not result.success:
             raise PallasError(result.message)
         return result
+
+
+def act(
+    kind: type[Any], name: str, feedback: Callable[[Any], None] = lambda _: None, **fields: Any
+) -> Any:
+    """The result of the action ``name`` of type ``kind`` for a goal with these fields.
+
+    Ctrl-C cancels the goal.
+
+    Raises:
+        PallasError: no node offers it, or the goal is refused or fails.
+    """
+    with _asking() as (node, executor):
+        client: Any = ActionClient(node, kind, name)
+        if not client.wait_for_server(_FIND_S):
+            raise PallasError(f"no node offers {name}: start the graph first (pallas up)")
+        sent = client.send_goal_async(
+            kind.Goal(**fields), feedback_callback=lambda message: feedback(message.feedback)
+        )
+        executor.spin_until_future_complete(sent, _ANSWER_S)
+        handle = sent.result() if sent.done() else None
+        if handle is None or not handle.accepted:
+            raise PallasError(f"{name} does not take a goal now: its node is not active")
+        ended = handle.get_result_async()
+        try:
+            executor.spin_until_future_complete(ended)
+        except KeyboardInterrupt:
+            executor.spin_until_future_complete(handle.cancel_goal_async(), _ANSWER_S)
+            raise
+        if not ended.done():
+            raise PallasError(f"{name} does not answer")
+        result = ended.result().result
+        if not result.success:
+            raise PallasError(result.message)
+        return result
+
+
+@contextmanager
+def _asking() -> Iterator[tuple[Any, Any]]:
+    """A node of its own and its executor."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    try:
+        node = rclpy.create_node(f"ask_{time.time_ns()}", context=context, enable_rosout=False)
+        executor = rclpy.executors.SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        yield node, executor
     finally:
         context.try_shutdown()

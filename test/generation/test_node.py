@@ -1,5 +1,6 @@
 """`motion_generator` over real DDS, asked by rclpy's own `ActionClient`."""
 
+from threading import Thread
 from time import monotonic
 from typing import Any
 
@@ -15,6 +16,7 @@ from pallas.msg import BodyPose
 from rclpy.action import ActionClient
 
 from hpstm_ros.nodes.motion_generator import MotionGeneratorNode
+from pallas_ros import cli
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.messages.decode import body_from_msg
 from pallas_ros.ros.run import make_executor
@@ -121,3 +123,19 @@ def test_requests_are_played_cancelled_preempted_and_refused(peer):
         assert said in refused.message
     assert peer.result(peer.ask(text="wave", duration=0.5)).success
     assert largest_speed(peer.shown) < 12.0  # half a turn of an arm in a blend: 7 m/s
+
+
+def test_say_plays_sentences_one_after_the_other(peer, capsys):
+    status: list[int] = []
+    words = ["say", "wave with the right hand", "walk forward", "--seconds", "0.5"]
+    thread = Thread(target=lambda: status.append(cli.main(words)))
+    thread.start()
+    peer.until(lambda: not thread.is_alive())
+    assert status == [0]
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith(("wave with", "walk forward")) for line in lines) == 2
+
+
+def test_say_refuses_a_bad_sentence_before_it_plays_any(capsys):
+    assert cli.main(["say", "wave", "walk " * 2000]) == 2
+    assert "characters" in capsys.readouterr().err

@@ -1,0 +1,93 @@
+"""`pallas say`: sentences to the running graph, which generates and plays their motion."""
+
+import argparse
+import math
+from typing import Any
+
+from tqdm import tqdm
+
+from hpstm_ros.generation.request import Request, check
+from hpstm_ros.generation.stream import motion_of
+from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.teleoperation.pacing import ITERATIONS, needed_stretch
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.names import ACTION_GENERATE
+
+HELP = "Generate and play the motion of sentences on the running graph, one after the other."
+EXAMPLE = """\
+  pallas up imu_source:=none body:=generated robot:=panda operator:=auto     # in another terminal
+  pallas say "wave with the right hand"
+  pallas say "reach forward" "step back" --seconds 3 --candidates 4
+  pallas say "wave" --robot panda
+      asks for a longer motion where the arm's speed limits would clip this one
+
+The node refuses violent motion and requests that it cannot meet, with one sentence. Between two
+sentences the body blends. Ctrl-C cancels: the body blends to rest within 0.3 s."""
+
+LONGEST_S = 30.0
+_WORTH = 1.05
+"""A stretch below this is not worth another request."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument("sentences", nargs="+", metavar="SENTENCE", help="what the person does")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each motion (default 4)")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    parser.add_argument(
+        "--candidates", type=int, default=1, metavar="K", help="draw K motions, play the best"
+    )
+    parser.add_argument("--model", default="", help="which generator (default: the node's)")
+    parser.add_argument(
+        "--robot", metavar="R", help="adapt the duration to this arm: a name or a URDF"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play the sentences."""
+    robot = load_robot(args.robot) if args.robot else None
+    for sentence in args.sentences:
+        check(Request(text=sentence, seconds=args.seconds, candidates=args.candidates))
+    for sentence in args.sentences:
+        seconds = args.seconds
+        for _ in range(ITERATIONS if robot is not None else 0):
+            stretch = needed_stretch(_motion(_ask(args, sentence, seconds, play=False)), robot)
+            if stretch <= _WORTH or seconds >= LONGEST_S:
+                break
+            seconds = min(seconds * stretch, LONGEST_S)
+        result = _ask(args, sentence, seconds, play=True)
+        score = "" if math.isnan(result.alignment) else f", alignment {result.alignment:.0f}"
+        print(f"{sentence}: {len(result.motion) / 60:.1f} s{score}")
+        if result.warning:
+            print(f"pallas: {result.warning}")
+    return 0
+
+
+def _ask(args: argparse.Namespace, sentence: str, seconds: float, play: bool) -> Any:
+    from pallas.action import GenerateMotion
+
+    from pallas_ros.nodes.asking import act
+
+    with tqdm(total=1.0, bar_format="{desc:22s}|{bar}|", leave=False, disable=None) as bar:
+
+        def show(feedback: GenerateMotion.Feedback) -> None:
+            bar.set_description_str(feedback.stage, refresh=False)
+            bar.update(float(feedback.fraction) - bar.n)
+
+        return act(
+            GenerateMotion,
+            ACTION_GENERATE,
+            show,
+            text=sentence,
+            duration=seconds,
+            seed=args.seed,
+            candidates=args.candidates,
+            model=args.model,
+            play=play,
+        )
+
+
+def _motion(result: Any) -> Motion:
+    from pallas_ros.messages.decode import body_from_msg
+
+    return motion_of([body_from_msg(message) for message in result.motion])
