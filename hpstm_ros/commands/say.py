@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 def _ask(args: argparse.Namespace, sentence: str, seconds: float, play: bool) -> Any:
     from pallas.action import GenerateMotion
 
-    from pallas_ros.nodes.asking import act
+    from pallas_ros.ros.asking import act
 
     with tqdm(total=1.0, bar_format="{desc:22s}|{bar}|", leave=False, disable=None) as bar:
 

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Ask the `pallas` node."""
     from pallas.srv import ResetHeading
 
-    from pallas_ros.nodes.asking import ask
+    from pallas_ros.ros.asking import ask
 
     answer = ask(ResetHeading, "/pallas_node/reset_heading", site=args.site, stance=args.stance)
     print(answer.message)
