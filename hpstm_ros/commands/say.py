@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from hpstm_ros.generation.request import Request, check
 from hpstm_ros.generation.stream import motion_of
-from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.retarget.robots import RobotDescription, load_robot
 from hpstm_ros.teleoperation.pacing import ITERATIONS, needed_stretch
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import ACTION_GENERATE
@@ -49,18 +49,24 @@ def run(args: argparse.Namespace) -> int:
     for sentence in args.sentences:
         check(Request(text=sentence, seconds=args.seconds, candidates=args.candidates))
     for sentence in args.sentences:
-        seconds = args.seconds
-        for _ in range(ITERATIONS if robot is not None else 0):
-            stretch = needed_stretch(_motion(_ask(args, sentence, seconds, play=False)), robot)
-            if stretch <= _WORTH or seconds >= LONGEST_S:
-                break
-            seconds = min(seconds * stretch, LONGEST_S)
+        seconds = args.seconds if robot is None else _adapted(args, sentence, robot)
         result = _ask(args, sentence, seconds, play=True)
         score = "" if math.isnan(result.alignment) else f", alignment {result.alignment:.0f}"
         print(f"{sentence}: {len(result.motion) / 60:.1f} s{score}")
         if result.warning:
             print(f"pallas: {result.warning}")
     return 0
+
+
+def _adapted(args: argparse.Namespace, sentence: str, robot: RobotDescription) -> float:
+    """The duration in s in which the arm can follow."""
+    seconds = float(args.seconds)
+    for _ in range(ITERATIONS):
+        stretch = needed_stretch(_motion(_ask(args, sentence, seconds, play=False)), robot)
+        if stretch <= _WORTH or seconds >= LONGEST_S:
+            break
+        seconds = min(seconds * stretch, LONGEST_S)
+    return seconds
 
 
 def _ask(args: argparse.Namespace, sentence: str, seconds: float, play: bool) -> Any:

@@ -176,8 +176,9 @@ def feet_planted(q: F64, root: F64, standing: NDArray[np.bool_]) -> tuple[F64, F
     """Feet fixed where they stand, by bending the legs; the root gives way where a leg is short."""
     for side, name in enumerate(SIDES):
         joints = [JOINT_INDEX[f"{name}_{n}"] for n in _LEG]
-        p = forward_kinematics(Skeleton.from_height(), q, root)
-        toe = np.asarray(p[:, joints[3]])
+        placed = forward_kinematics(Skeleton.from_height(), q, root)
+        p = np.asarray(placed, dtype=np.float64)
+        toe = p[:, joints[3]]
         shift = planted_shift(toe, standing[:, side])
         if not np.abs(shift).any():
             continue
@@ -237,7 +238,7 @@ def two_bones(q: F64, p: F64, joints: Sequence[int], goal: F64, *, keep_end: boo
     axis = axis / np.maximum(np.linalg.norm(axis, axis=-1, keepdims=True), 1e-9)
     bend = rotations.from_rotvec(axis * (wanted - angle)[:, None])
     out = q.copy()
-    b = rotations.rotate(bend, b)
+    b = np.asarray(rotations.rotate(bend, b), dtype=np.float64)
     swing = rotations.between_vectors(a + b, goal - p[:, upper])
     out[:, upper] = rotations.multiply(swing, q[:, upper])
     out[:, middle] = rotations.multiply(swing, rotations.multiply(bend, q[:, middle]))

@@ -96,7 +96,7 @@ class Playback:
         if self._last_stamp is not None and now > self._last_stamp:
             spent = (now - self._last_stamp) / 1e9
             turned = rotations.multiply(pose.q, rotations.inverse(self._last.q))
-            self._turn = np.asarray(rotations.to_rotvec(turned)) / spent
+            self._turn = np.asarray(rotations.to_rotvec(turned), dtype=np.float64) / spent
             self._drift = (pose.root - self._last.root) / spent
         self._last = pose
         self._last_stamp = now

@@ -134,9 +134,9 @@ def decode(features: Array, place: Place | None = None) -> tuple[F64, F64, F64]:
     q = rotations.from_matrix(matrices(features))
     q = rotations.multiply(np.broadcast_to(turn, q.shape), q)
     root = np.asarray(features[..., ROOT], dtype=np.float64)
-    root = rotations.rotate(np.broadcast_to(turn, (*root.shape[:-1], 4)), root)
-    root = root + np.array([place.x, place.y, 0.0])
-    return np.asarray(q), np.asarray(root), np.clip(features[..., CONTACTS], 0.0, 1.0)
+    turned = rotations.rotate(np.broadcast_to(turn, (*root.shape[:-1], 4)), root)
+    root = np.asarray(turned + np.array([place.x, place.y, 0.0]), dtype=np.float64)
+    return np.asarray(q, dtype=np.float64), root, np.clip(features[..., CONTACTS], 0.0, 1.0)
 
 
 def from_motion(motion: Motion, place: Place | None = None) -> tuple[F32, Place]:
@@ -177,7 +177,8 @@ def to_motion(
         q, root = (np.asarray(x, np.float64) for x in resample_path(q, root, FPS, fps))
         contacts = contacts[np.minimum(np.round(at).astype(int), len(contacts) - 1)]
     p = np.asarray(forward_kinematics(skeleton, q, root), dtype=np.float64)
-    return Motion(fps, p, rotations.normalise(q), extra={"contacts": contacts > 0.5})
+    turned = np.asarray(rotations.normalise(q), dtype=np.float64)
+    return Motion(fps, p, turned, extra={"contacts": contacts > 0.5})
 
 
 def estimated_contacts(positions: Array, fps: float) -> F64:

@@ -125,10 +125,9 @@ class HpstmGen(nn.Module):
         self.spread_out = nn.Linear(d, c.patch * s)
         self.merge = nn.Conv1d(s, s, 5, padding=2)
         self.write = nn.Linear(s, FEATURES if c.manifold else STATE)
-        self.spread = nn.Sequential(
-            nn.Linear(s, s), nn.GELU(approximate="tanh"), nn.Linear(s, 3 * J)
-        )
-        for last in (self.modulation, self.write, self.spread[2]):
+        spread = nn.Linear(s, 3 * J)
+        self.spread = nn.Sequential(nn.Linear(s, s), nn.GELU(approximate="tanh"), spread)
+        for last in (self.modulation, self.write, spread):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
@@ -201,7 +200,8 @@ class HpstmGen(nn.Module):
         modulation = self.modulation(F.silu(condition + said)).reshape(-1, 6, c.width)
         for layer in self.layers:
             x = layer(x, modulation)
-        return self.spread_out(self.norm(x[:, :-1])).reshape(-1, FRAMES, c.stem)
+        out: Tensor = self.spread_out(self.norm(x[:, :-1])).reshape(-1, FRAMES, c.stem)
+        return out
 
     @staticmethod
     def _along(layer: nn.Module, x: Tensor) -> Tensor:

@@ -171,7 +171,8 @@ class GeneratorEvaluation:
             for row, positions in enumerate(p):
                 side = ("left", "right")[row % 2]
                 point = positions[60, JOINT_INDEX[f"{side}_wrist"]]
-                target = HandTarget(side, tuple(map(float, point)), 2.0)
+                x, y, z = point.tolist()
+                target = HandTarget(side, (x, y, z), 2.0)
                 request = Request("reach", 4.0, row, hands=(target,), steps=steps, guidance=1.0)
                 drawn = generator.generate(request, _silent)[0]
                 errors.append(100 * hand_error(correct(drawn, (target,)), target))

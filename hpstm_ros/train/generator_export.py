@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hpstm_ros.generation.representation import FPS, FRAMES
-from hpstm_ros.model.hpstm_gen import SIGMA_M, STATE, Context, HpstmGen, HpstmGenConfig, J
+from hpstm_ros.model.hpstm_gen import SIGMA_M, STATE, Context, HpstmGen, HpstmGenConfig
+from hpstm_ros.model.motion_features import J
 from hpstm_ros.train.export import _revision
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS

@@ -86,7 +86,8 @@ def collect(
         of += [words] * len(frames)
     q = _facing_x(np.concatenate(q_parts))
     height = np.concatenate(heights)
-    positions = np.asarray(forward_kinematics(Skeleton.from_height(), q, np.zeros((len(q), 3))))
+    placed = forward_kinematics(Skeleton.from_height(), q, np.zeros((len(q), 3)))
+    positions = np.asarray(placed, dtype=np.float64)
     centres, cluster, near = _clusters(positions, seed)
     share = np.bincount(cluster, minlength=CLUSTERS) / len(cluster)
     good = np.flatnonzero(near & (height > 0.05) & (height < 1.6))
@@ -100,7 +101,8 @@ def collect(
     straight = [ids(of[i]) for i in chosen]
     turned = [ids([mirror(text) for text in of[i]]) for i in chosen]
     both = np.concatenate((q[chosen], flipped))
-    p = np.asarray(forward_kinematics(Skeleton.from_height(), both, np.zeros((len(both), 3))))
+    placed = forward_kinematics(Skeleton.from_height(), both, np.zeros((len(both), 3)))
+    p = np.asarray(placed, dtype=np.float64)
     return PoseSet(
         encode_pose(both, np.tile(height[chosen], 2)),
         p,

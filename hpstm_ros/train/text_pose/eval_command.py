@@ -105,7 +105,7 @@ def _anatomy(name: str, drawn: list[Poses]) -> list[Row]:
     owner = np.repeat(np.arange(len(drawn)), _PER_TEXT)
     rotations = np.concatenate([poses.rotations for poses in drawn])
     positions = np.concatenate([poses.positions() for poses in drawn])
-    inside = 1.0 - range_violations(rotations)[:, 1:].any(1)
+    inside = np.asarray(1.0 - range_violations(rotations)[:, 1:].any(1), dtype=np.float64)
     offsets = np.linalg.norm(Skeleton.from_height().offsets, axis=1)
     bones = np.linalg.norm(positions[:, 1:] - positions[:, list(PARENTS[1:])], axis=-1)
     return [

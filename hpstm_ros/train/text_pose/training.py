@@ -88,7 +88,8 @@ class Stream(Iterator[Batch]):
         self._generator = generator
         mean, deviation = scale
         self._rows = ((poses.rows - mean) / deviation).astype(np.float32)
-        self._scheduler = DDPMScheduler(TRAINED_STEPS, beta_schedule="squaredcos_cap_v2")
+        scheduler: Any = DDPMScheduler
+        self._scheduler = scheduler(TRAINED_STEPS, beta_schedule="squaredcos_cap_v2")
 
     def __next__(self) -> Batch:
         """The next batch."""
@@ -100,7 +101,7 @@ class Stream(Iterator[Batch]):
         clean = torch.from_numpy(self._rows[chosen])
         noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
         time = torch.from_numpy(rng.integers(0, TRAINED_STEPS, s.batch))
-        noisy = cast("Any", self._scheduler).add_noise(clean, noise, time)
+        noisy = self._scheduler.add_noise(clean, noise, time)
         return Batch(
             noisy,
             time[:, None].float() / TRAINED_STEPS,
@@ -134,9 +135,9 @@ class Anatomy:
     def skewness(self, rows: Tensor) -> Tensor:
         """How far the two vectors of each rotation are from orthonormal."""
         a, b = self._vectors(rows)
-        return (
-            (a.norm(dim=-1) - 1).square() + (b.norm(dim=-1) - 1).square() + (a * b).sum(-1).square()
-        ).mean(-1)
+        lengths = (a.norm(dim=-1) - 1).square() + (b.norm(dim=-1) - 1).square()
+        skew: Tensor = (lengths + (a * b).sum(-1).square()).mean(-1)
+        return skew
 
     def _vectors(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         r6d = (rows * self._deviation + self._mean)[:, : len(JOINTS)]
