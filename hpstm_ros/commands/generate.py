@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without-guard",
         action="store_true",
-        help="keep motion that the classifier of violence refuses",
+        help="meet requests of violence, and keep motion that the classifier refuses",
     )
     parser.add_argument("--start", metavar="F", help="motion file that the motion continues")
     parser.add_argument(
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             bar.set_description_str(stage, refresh=False)
             bar.update(part - bar.n)
 
-        producer = Producer(refuses=lambda motion: None) if args.without_guard else Producer()
+        producer = _unguarded() if args.without_guard else Producer()
         outcome = producer.produce(request, args.model, progress)
     motion = document(outcome, request, args.model)
     save_motion(args.output, motion)
@@ -131,3 +131,7 @@ def _retarget(motion: str, robot: str) -> None:
     retarget.configure(parser)
     joints = str(Path(motion).with_name(f"{Path(motion).stem}_joints.npz"))
     retarget.run(parser.parse_args([motion, joints, "--robot", robot]))
+
+
+def _unguarded() -> Producer:
+    return Producer(refuses=lambda motion: None, refuses_text=lambda text: None)

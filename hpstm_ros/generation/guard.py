@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation.representation import FPS, body_scale
+from hpstm_ros.generation.violent_words import is_violent
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, resample
@@ -55,6 +56,16 @@ def windows(frames: F32) -> F32:
     if starts[-1] + WINDOW < len(frames):
         starts.append(len(frames) - WINDOW)
     return np.stack([frames[k : k + WINDOW] for k in starts])
+
+
+def text_refusal(text: str) -> str | None:
+    """Why a request must not be met, in one sentence; None where its words may be.
+
+    It is the first guard: an innocently worded request passes it, and meets the classifier.
+    """
+    if is_violent(text):
+        return "the request is of violence, which is not generated: ask for another motion"
+    return None
 
 
 def released_refusal(motion: Motion) -> str | None:

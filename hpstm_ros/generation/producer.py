@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hpstm_ros.generation import known_texts
 from hpstm_ros.generation import representation as rep
 from hpstm_ros.generation.corrections import correct, hand_error
-from hpstm_ros.generation.guard import released_refusal
+from hpstm_ros.generation.guard import released_refusal, text_refusal
 from hpstm_ros.generation.representation import Place
 from hpstm_ros.generation.request import Generator, Progress, Request, check
 from pallas_ros.body.errors import PallasError
@@ -57,6 +57,7 @@ class Producer:
         score: (motion, text) to 0 to 100; by default the alignment model where it is installed.
         generators: opened already, by name.
         refuses: why a motion must not be played, or None; by default the guard against violence.
+        refuses_text: why a request must not be met, or None; by default the guard of its words.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class Producer:
         score: Callable[[Motion, str], float] | None = None,
         generators: dict[str, Generator] | None = None,
         refuses: Callable[[Motion], str | None] = released_refusal,
+        refuses_text: Callable[[str], str | None] = text_refusal,
     ) -> None:
         self._refuses = refuses
+        self._refuses_text = refuses_text
         self._generators = dict(generators or {})
         self._score = score or _alignment()
 
@@ -88,6 +91,8 @@ class Producer:
             PallasError: the request cannot be met, or all that was drawn is refused.
         """
         request = check(request)
+        if refusal := self._refuses_text(request.text):
+            raise PallasError(refusal)
         warnings = []
         if request.text and (far := known_texts.warning(request.text)):
             warnings.append(far)

@@ -164,3 +164,14 @@ def test_what_the_guard_refuses_is_not_produced() -> None:
 
 def test_released_guard_lets_harmless_motion_pass() -> None:
     assert released_refusal(_part(demo_motion(duration=10.0))) is None
+
+
+@pytest.mark.parametrize("text", ["punch someone", "a man kicks the opponent", "Boxing_03"])
+def test_a_request_in_words_of_violence_is_refused_before_anything_is_drawn(text: str) -> None:
+    class Never:
+        def generate(self, request: object, progress: object) -> None:
+            pytest.fail("drawn")
+
+    producer = Producer(score=lambda motion, text: 50.0, generators={"flow": Never()})
+    with pytest.raises(PallasError, match="of violence"):
+        producer.produce(Request(text=text))
