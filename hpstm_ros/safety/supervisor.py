@@ -37,7 +37,7 @@ from hpstm_ros.safety.guard import Guard
 from hpstm_ros.safety.limits import Limits, SupervisorSettings
 from hpstm_ros.safety.motion import Plan, rest
 from hpstm_ros.safety.steering import Steering
-from hpstm_ros.safety.switches import DeadMan, EmergencySwitches
+from hpstm_ros.safety.switches import EmergencySwitches
 from pallas_ros.body.errors import PallasError
 
 F64 = NDArray[np.float64]
@@ -97,7 +97,9 @@ class Supervisor:
         self._late: tuple[int, str] = (_NEVER, "")
         self._aged: tuple[int, str] = (_NEVER, "")
         self._ticked: int | None = None
-        self._dead_man = DeadMan(self.settings)
+        self._dead_man = _NEVER
+        # when dead-man's switches last reported to be released
+        self._released: dict[str, int] = {}
         self._switches = EmergencySwitches(self.settings)
         self._faults: dict[str, str] = {}
         self._aligning_since = 0
@@ -232,7 +234,13 @@ class Supervisor:
         it is released.
         """
         self._clock(now)
-        self._dead_man.report(now, pressed, source)
+        since = now - self.settings.dead_man_timeout * _NS
+        self._released = {name: when for name, when in self._released.items() if when > since}
+        if pressed:
+            self._released.pop(source, None)
+        else:
+            self._released[source] = now
+        self._dead_man = _NEVER if self._released else now
 
     def sent(self, now: int) -> None:
         """The command of the last tick has been handed over to the middleware; how long that took
@@ -365,7 +373,7 @@ class Supervisor:
         """Whether the arm is engaged, the dead-man's switch held, the emergency stop pressed."""
         return (
             self._engaged(),
-            self._dead_man.held(now),
+            now - self._dead_man <= self.settings.dead_man_timeout * _NS,
             self._switches.pressed,
         )
 
@@ -401,7 +409,8 @@ class Supervisor:
             self._zero_time += now - self._now
             self._goal = None
             self._news = None
-            self._dead_man.restart()
+            self._dead_man = _NEVER
+            self._released.clear()
             self._operator_seen = now
             self._switches.restart()
             self._late = (_NEVER, "")
@@ -463,7 +472,7 @@ class Supervisor:
         """Why the arm must stand still now, or empty."""
         settings = self.settings
         goal = self._goal
-        if settings.require_dead_man and not self._dead_man.held(now):
+        if settings.require_dead_man and now - self._dead_man > settings.dead_man_timeout * _NS:
             return "the dead-man's switch is released"
         if self._faults:
             return next(iter(self._faults.values()))

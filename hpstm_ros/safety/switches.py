@@ -1,4 +1,4 @@
-"""The dead-man's switches and the emergency-stop switches: who presses what, and since when.
+"""The emergency-stop switches: which are connected, which are pressed, and since when.
 
 Times are ns of the supervisor's clock. No method raises on bad input.
 """
@@ -7,35 +7,6 @@ from hpstm_ros.safety.limits import SupervisorSettings
 
 _NS = 1_000_000_000
 _NEVER = -(10**18)
-
-
-class DeadMan:
-    """Dead-man's switches, by source: of those that report, none may report that it is released."""
-
-    def __init__(self, settings: SupervisorSettings) -> None:
-        """No switch has reported."""
-        self._settings = settings
-        self._held = _NEVER
-        self._released: dict[str, int] = {}  # when each last reported to be released
-
-    def report(self, now: int, pressed: bool, source: str) -> None:
-        """A switch's state; one that falls silent for `dead_man_timeout` no longer counts."""
-        since = now - self._settings.dead_man_timeout * _NS
-        self._released = {name: when for name, when in self._released.items() if when > since}
-        if pressed:
-            self._released.pop(source, None)
-        else:
-            self._released[source] = now
-        self._held = _NEVER if self._released else now
-
-    def held(self, now: int) -> bool:
-        """Whether the switch is held, by reports that are not older than `dead_man_timeout`."""
-        return now - self._held <= self._settings.dead_man_timeout * _NS
-
-    def restart(self) -> None:
-        """The clock went back: nothing from before counts."""
-        self._held = _NEVER
-        self._released.clear()
 
 
 class EmergencySwitches:
