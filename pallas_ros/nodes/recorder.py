@@ -21,6 +21,9 @@ from pallas_ros.ros.node import CLOSING, Health, PallasNode
 
 POLL_S = 0.05
 DISCOVER_S = 0.25
+_RESENT_NS = 2_000_000_000
+"""By so much at most a message is received after those that overtook it: more is a clock set back.
+"""
 DEPTH = 1000  # messages a topic may bring between two polls
 EXPECTED = {TOPIC_IMU.format(site=site): "sensor_msgs/msg/Imu" for site in SITES}
 """Subscribed before anyone publishes, so that the first sample is in the bag: the calibration is
@@ -53,6 +56,7 @@ class Taps:
         self._open: dict[str, tuple[str, Subscription[Any]]] = {}
         self._numbers: dict[tuple[str, bytes], int] = {}
         self._lost: Counter[str] = Counter()
+        self._newest: dict[str, int] = {}
 
     @property
     def lost(self) -> int:
@@ -123,6 +127,9 @@ class Taps:
     def take(self) -> list[BagMessage]:
         """Everything that came in since the last call, in the order it did; stamps are the system
         clock's.
+
+        A message that was lost on the way and sent again comes before those that overtook it, as
+        the middleware delivers them, though it was received after them.
         """
         messages = []
         for topic, (msgtype, subscription) in self._open.items():
@@ -132,11 +139,8 @@ class Taps:
                 ) is not None:
                     data, info = taken
                     self._count(topic, info)
-                    messages.append(
-                        BagMessage(
-                            topic, msgtype, info.get("received_timestamp") or time.time_ns(), data
-                        )
-                    )
+                    stamp = int(info.get("received_timestamp") or time.time_ns())
+                    messages.append(BagMessage(topic, msgtype, self._in_order(topic, stamp), data))
         messages.sort(key=lambda message: message.stamp)
         return messages
 
@@ -144,6 +148,14 @@ class Taps:
         """Unsubscribe from everything."""
         self._open.clear()
         self._node.destroy_node()
+
+    def _in_order(self, topic: str, stamp: int) -> int:
+        """``stamp``, or the newest of the topic: but for a clock that was set back."""
+        newest = self._newest.get(topic, stamp)
+        if 0 < newest - stamp < _RESENT_NS:
+            stamp = newest
+        self._newest[topic] = stamp
+        return stamp
 
     def _count(self, topic: str, info: dict[str, Any]) -> None:
         number = info.get("publication_sequence_number")
