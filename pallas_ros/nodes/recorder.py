@@ -80,14 +80,14 @@ class Taps:
         }
 
     def discover(self) -> dict[str, str]:
-        """Topics that someone publishes, with their type; those of more than one type are
-        left out.
+        """Topics that someone publishes, with their type; left out are those of more than one
+        type, and hidden ones, which actions use.
         """
         found = self._node.get_topic_names_and_types()
         return {
             name: types[0]
             for name, types in found
-            if len(types) == 1 and self._node.count_publishers(name)
+            if len(types) == 1 and "/_" not in name and self._node.count_publishers(name)
         }
 
     def offered(self, topic: str) -> Qos:
