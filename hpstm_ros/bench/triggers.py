@@ -1,5 +1,5 @@
 """Grippers in hostile scenarios: triggers pressed at random, with nonsense among their values, and
-the judgement of what the grippers were told.
+the judgement of what the grippers were commanded.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ _REST = 1e-9
 
 @dataclass
 class _Sent:
-    """What one gripper was told since the arm was led last, on a clock without jumps."""
+    """What one gripper was commanded since the arm was led last, on a clock without jumps."""
 
     messages: list[tuple[NDArray[np.int64], F64]] = field(default_factory=list)
     end: float | None = None

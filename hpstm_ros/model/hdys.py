@@ -59,7 +59,7 @@ class PointEncoder(nn.Module):
     """Points of a frame, any number in any order, to a latent vector.
 
     Which point is which comes from a learned name added to each, since without it left and right
-    could not be told apart.
+    could not be distinguished.
     """
 
     def __init__(self, settings: HdysSettings, count: int, features: int) -> None:

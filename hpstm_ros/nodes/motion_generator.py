@@ -6,8 +6,6 @@ from typing import Any
 
 from pallas.action import GenerateMotion
 from pallas.msg import BodyPose, BodyPrediction
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.callback_groups import ReentrantCallbackGroup
 
 from hpstm_ros.generation.flow import Flow, FlowGenerator
 from hpstm_ros.generation.job import Job
@@ -52,7 +50,6 @@ class MotionGeneratorNode(PallasNode):
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/motion_generator.yaml`."""
-        self._server: ActionServer | None = None
         self._goal: _Goal | None = None
         super().__init__("motion_generator", **kwargs)
 
@@ -73,15 +70,7 @@ class MotionGeneratorNode(PallasNode):
         limit = Intake(RateLimit(_OPERATOR_HZ))
         self.subscribe(BodyPose, s["operator_topic"], self._on_body, raw=True, intake=limit)
         self.every(FEEDBACK_S, self._look_after_goal)
-        self._server = ActionServer(
-            self,
-            GenerateMotion,
-            ACTION_GENERATE,
-            self._execute,
-            goal_callback=self._admit,
-            cancel_callback=lambda _: CancelResponse.ACCEPT,
-            callback_group=ReentrantCallbackGroup(),
-        )
+        self.serve_action(GenerateMotion, ACTION_GENERATE, self._execute)
 
     def deactivate(self) -> None:
         """End the goal, and blend to rest while the publishers are still open."""
@@ -92,12 +81,6 @@ class MotionGeneratorNode(PallasNode):
         for _ in range(math.ceil(BLEND_S * MODEL_RATE_HZ) + 1):
             self._show()
             time.sleep(1 / MODEL_RATE_HZ)
-
-    def cleanup(self) -> None:
-        """Withdraw the action."""
-        if self._server is not None:
-            self._server.destroy()
-            self._server = None
 
     def health(self) -> Health:
         """What is being done."""
@@ -128,9 +111,6 @@ class MotionGeneratorNode(PallasNode):
         self._predictions.publish(message)
 
     # The action
-
-    def _admit(self, _: Any) -> GoalResponse:
-        return GoalResponse.ACCEPT if self.active else GoalResponse.REJECT
 
     async def _execute(self, handle: Any) -> GenerateMotion.Result:
         """Meet one goal; an earlier one is preempted."""

@@ -84,8 +84,6 @@ def export(model: Hpstm, folder: str | Path, document: dict[str, Any], name: str
         document: goes into the files (``covariance_scale``, training facts).
         name: of the files.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     document = {
         "kind": "hpstm",
         "rate_hz": MODEL_RATE_HZ,
@@ -94,19 +92,7 @@ def export(model: Hpstm, folder: str | Path, document: dict[str, Any], name: str
         **document_of_run(),
         **document,
     }
-    weights = folder / f".{name}.{os.getpid()}.safetensors"
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-    try:
-        save_file(
-            tensors,
-            weights,
-            metadata={"config": json.dumps(model.config.as_dict()), "pallas": json.dumps(document)},
-        )
-        path = export_stream(OneFrame(model), folder / f"{name}.onnx", document)
-        weights.replace(folder / f"{name}.safetensors")
-    finally:
-        weights.unlink(missing_ok=True)
-    return path
+    return save_both(model, OneFrame(model), folder, name, document)
 
 
 def export_file(weights: Path, path: Path, git: str) -> Path:
@@ -137,6 +123,35 @@ def step_module(weights: Path) -> OneFrame:
     runs (entry point ``pallas.streams``).
     """
     return OneFrame(load_model(weights)[0]).eval()
+
+
+def save_both(
+    model: nn.Module, step: nn.Module, folder: str | Path, name: str, document: dict[str, Any]
+) -> Path:
+    """Write ``<name>.safetensors`` and ``<name>.onnx``, each whole or not at all.
+
+    Args:
+        model: whose weights are kept.
+        step: what runs, as the ``.onnx`` holds it (`pallas_ros.runtime.torch_backend.StepModule`).
+        folder: made where it does not exist.
+        name: of the files.
+        document: goes into both; its ``config`` rebuilds the model.
+
+    Returns:
+        The path of the ``.onnx``.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f".{name}.{os.getpid()}.safetensors"
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+    metadata = {"config": json.dumps(document["config"]), "pallas": json.dumps(document)}
+    try:
+        save_file(tensors, weights, metadata=metadata)
+        path = export_stream(step, folder / f"{name}.onnx", document)
+        weights.replace(folder / f"{name}.safetensors")
+    finally:
+        weights.unlink(missing_ok=True)
+    return path
 
 
 def document_of_run() -> dict[str, str]:

@@ -186,7 +186,7 @@ class GeneratorEvaluation:
         encoder = measures.Encoder.fit(train)
         windows, real = self._windows("seen", 2 * self._count, seed=2)
         halves = [encoder(real[0::2]), encoder(real[1::2])]
-        told = [self._text(window) for window in windows[1::2]]
+        texts = [self._text(window) for window in windows[1::2]]
         jerk_real = measures.jerk(rep.positions(real))
         own = measures.frechet(*halves)
         spread = measures.diversity(halves[0])
@@ -194,11 +194,11 @@ class GeneratorEvaluation:
         self._row("real", "jerk", jerk_real, "m/s3")
         sets: dict[str, tuple[F32, bool]] = {}
         for case, steps in (("", 10), ("half_the_steps", 5), ("twice_the_steps", 20)):
-            drawn = self._drawn(told, steps)
+            drawn = self._drawn(texts, steps)
             sets[case or self._name] = (np.stack([correct(x) for x in drawn]), True)
             if not case:
                 sets["no_corrections"] = (drawn, False)
-        nearest = self._retrieved(told, train)
+        nearest = self._retrieved(texts, train)
         sets["retrieval_with_noise"] = (nearest, False)
         for name, (drawn, _) in sets.items():
             p = rep.positions(drawn)

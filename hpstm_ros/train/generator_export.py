@@ -1,25 +1,21 @@
 """From the weights of HPSTM-Gen to released files, ``.safetensors`` and ``.onnx``."""
 
-import json
-import os
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hpstm_ros.generation.representation import FPS, FRAMES
 from hpstm_ros.model.hpstm_gen import SIGMA_M, STATE, Context, HpstmGen, HpstmGenConfig
 from hpstm_ros.model.motion_features import J
-from hpstm_ros.train.export import _revision
+from hpstm_ros.train.export import document_of_run, save_both
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.settings import settings
 from pallas_ros.files.weights import weights_metadata
-from pallas_ros.runtime.torch_backend import export_stream
 
 
 class FlowStep(nn.Module):
@@ -82,8 +78,6 @@ def export(
     model: HpstmGen, folder: str | Path, document: dict[str, Any], name: str = "hpstm_gen"
 ) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.onnx`` into a folder, each whole or not at all."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     document = {
         "kind": "hpstm_gen",
         "rate_hz": FPS,
@@ -91,17 +85,7 @@ def export(
         "config": model.config.as_dict(),
         "mean": [round(float(x), 6) for x in model.mean],
         "scale": [round(float(x), 6) for x in model.scale],
-        "git": _revision(),
-        "created": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        **document_of_run(),
         **document,
     }
-    weights = folder / f".{name}.{os.getpid()}.safetensors"
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-    config = json.dumps(model.config.as_dict())
-    try:
-        save_file(tensors, weights, metadata={"config": config, "pallas": json.dumps(document)})
-        path = export_stream(FlowStep(model), folder / f"{name}.onnx", document)
-        weights.replace(folder / f"{name}.safetensors")
-    finally:
-        weights.unlink(missing_ok=True)
-    return path
+    return save_both(model, FlowStep(model), folder, name, document)

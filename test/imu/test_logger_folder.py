@@ -150,5 +150,5 @@ def test_names_that_say_no_site_are_asked_for_and_can_be_given(tmp_path: Path) -
         read_logger_folder(folder)
     samples, _ = read_logger_folder(folder, dict(zip(SITES, "ABCD")))
     assert len(samples) == 200
-    assert samples[0][1].acceleration == pytest.approx([0, 0, GRAVITY])  # told by its size
+    assert samples[0][1].acceleration == pytest.approx([0, 0, GRAVITY])  # known by its size
     assert np.asarray(samples[0][1].orientation) == pytest.approx([0, 0, 0, 1])

@@ -230,9 +230,9 @@ def test_retrieval_counts_texts_of_equal_meaning(corpus: Corpus) -> None:
     found = retrieval(corpus, clips, texts, motions, seed=0, pools=3)
     assert found.first.mean() == 1
     assert 0 < found.chance.mean() < 0.5
-    told = sides(corpus, clips, texts, motions, texts[[clip.mirrored[0] for clip in clips]])
-    assert told.right.mean() == 1
-    assert set(told.clip) == {
+    sided = sides(corpus, clips, texts, motions, texts[[clip.mirrored[0] for clip in clips]])
+    assert sided.right.mean() == 1
+    assert set(sided.clip) == {
         i for i, c in enumerate(clips) if c.labels.content.endswith(("left-hand", "right-hand"))
     }
 
@@ -254,7 +254,7 @@ def test_evaluation_prints_every_figure(
     assert {(row["name"], row["metric"]) for row in rows} >= {
         ("alignment", "text_to_motion_r1_pct"),
         ("alignment", "corrupted_scenes_detected_pct"),
-        ("alignment", "sides_told_apart_pct"),
+        ("alignment", "sides_distinguished_pct"),
         ("bag_of_words", "text_to_motion_r3_pct"),
     }
     for row in rows:

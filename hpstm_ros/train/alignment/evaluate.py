@@ -46,9 +46,9 @@ def rows_of(
     straight, flipped = (clip_vectors(model, corpus, clips, flip) for flip in (False, True))
     found = retrieval(corpus, clips, texts, straight, seed=1, pools=POOLS)
     rows = _retrieval_rows(name, split, found)
-    told = sides(corpus, clips, texts, straight, flipped)
-    if len(told.right):
-        rows.append(_row(name, split, "sides_told_apart", told.right, told.clip))
+    sided = sides(corpus, clips, texts, straight, flipped)
+    if len(sided.right):
+        rows.append(_row(name, split, "sides_distinguished", sided.right, sided.clip))
     return rows + _scene_rows(name, model, document, corpus, labels, split)
 
 
@@ -85,9 +85,9 @@ def bag_of_words(corpus: Corpus, split: str) -> list[Row]:
     rows = _retrieval_rows(
         "bag_of_words", split, retrieval(corpus, clips, vectors, straight, seed=1, pools=POOLS)
     )
-    told = sides(corpus, clips, vectors, straight, motions(True))
-    if len(told.right):
-        rows.append(_row("bag_of_words", split, "sides_told_apart", told.right, told.clip))
+    sided = sides(corpus, clips, vectors, straight, motions(True))
+    if len(sided.right):
+        rows.append(_row("bag_of_words", split, "sides_distinguished", sided.right, sided.clip))
     return rows
 
 

@@ -1,14 +1,12 @@
 """From a trained alignment to released files, with its scores calibrated."""
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from scipy.optimize import minimize
 from scipy.special import expit
 
@@ -19,6 +17,7 @@ from hpstm_ros.train.alignment import scenes
 from hpstm_ros.train.alignment.corpus import Clip, Corpus
 from hpstm_ros.train.alignment.measures import clip_vectors, text_vectors
 from hpstm_ros.train.alignment.training import Labels, _window, relations, scene_batch
+from hpstm_ros.train.export import save_both
 from pallas_ros.body.errors import PallasError
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.settings import settings
@@ -34,8 +33,6 @@ _SCENES = 600
 
 def export(model: Alignment, folder: str | Path, document: dict[str, Any]) -> Path:
     """Write ``alignment.safetensors`` and ``alignment.onnx``; the path of the latter."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     document = {
         "kind": KIND,
         "rate_hz": RATE_HZ,
@@ -44,18 +41,7 @@ def export(model: Alignment, folder: str | Path, document: dict[str, Any]) -> Pa
         "config": model.config.as_dict(),
         **document,
     }
-    weights = folder / f".{KIND}.{os.getpid()}.safetensors"
-    try:
-        save_file(
-            {key: value.contiguous() for key, value in model.state_dict().items()},
-            weights,
-            metadata={"pallas": json.dumps(document)},
-        )
-        path = export_stream(model, folder / f"{KIND}.onnx", document)
-        weights.replace(folder / f"{KIND}.safetensors")
-    finally:
-        weights.unlink(missing_ok=True)
-    return path
+    return save_both(model, model, folder, KIND, document)
 
 
 def load_model(path: str | Path) -> tuple[Alignment, dict[str, Any]]:

@@ -316,7 +316,7 @@ def train(
 
 
 def checks(corpus: Corpus) -> Callable[[Alignment], dict[str, float]]:
-    """R@1 and R@3 in pools of 32 on the validation splits, and how often sides are told apart."""
+    """R@1 and R@3 in pools of 32 on the validation splits, and the share of sides found."""
     groups = {
         name: clips
         for name in ("validation", "validation_subjects")
@@ -333,9 +333,9 @@ def checks(corpus: Corpus) -> Callable[[Alignment], dict[str, float]]:
             found = retrieval(corpus, clips, texts, straight, seed=0, pools=20)
             figures[f"{name}_r1"] = 100 * float(found.first.mean())
             figures[f"{name}_r3"] = 100 * float(found.third.mean())
-            told = sides(corpus, clips, texts, straight, flipped)
-            if len(told.right):
-                figures[f"{name}_sides"] = 100 * float(told.right.mean())
+            sided = sides(corpus, clips, texts, straight, flipped)
+            if len(sided.right):
+                figures[f"{name}_sides"] = 100 * float(sided.right.mean())
         return figures
 
     return measure

@@ -1,15 +1,14 @@
 """From a trained text to pose to released files."""
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from hpstm_ros.model.text_pose import TextPose, TextPoseConfig
+from hpstm_ros.train.export import save_both
 from pallas_ros.body.errors import PallasError
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.settings import settings
@@ -26,8 +25,6 @@ def export(
     document: dict[str, Any],
 ) -> Path:
     """Write ``text_pose.safetensors`` and ``text_pose.onnx``; the path of the latter."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     mean, deviation = scale
     document = {
         "kind": KIND,
@@ -36,18 +33,7 @@ def export(
         "deviation": deviation.round(5).tolist(),
         **document,
     }
-    weights = folder / f".{KIND}.{os.getpid()}.safetensors"
-    try:
-        save_file(
-            {key: value.contiguous() for key, value in model.state_dict().items()},
-            weights,
-            metadata={"pallas": json.dumps(document)},
-        )
-        path = export_stream(model, folder / f"{KIND}.onnx", document)
-        weights.replace(folder / f"{KIND}.safetensors")
-    finally:
-        weights.unlink(missing_ok=True)
-    return path
+    return save_both(model, model, folder, KIND, document)
 
 
 def load_model(path: str | Path) -> tuple[TextPose, dict[str, Any]]:
