@@ -227,6 +227,7 @@ def _check_proportions(seen: Landmarks, path: Path) -> None:
                 f"{path}: the {name} is {ratio:.2f} times as long as a person's of the same height,"
                 " so its joints are probably others; name them with --map FILE"
             )
+    for name, ratio in parts.items():
         other = parts.get(name.replace("left", "right"), ratio)
         if not 1 / _SIDES_RATIO < ratio / other < _SIDES_RATIO:
             raise PallasError(

@@ -173,6 +173,16 @@ def test_limbs_of_wrong_proportions_are_refused(motion: Motion, tmp_path: Path) 
         read(path)
 
 
+def test_a_limb_without_length_on_the_right_is_refused(motion: Motion, tmp_path: Path) -> None:
+    path = tmp_path / "m.bvh"
+    rigs.render(path, rigs.RIGS["mixamo"], motion)
+    head, thigh, rest = path.read_text().rpartition("OFFSET 0.000000 -42.875000 0.000000")
+    assert thigh
+    path.write_text(f"{head}OFFSET 0 0 0{rest}")
+    with pytest.raises(PallasError, match=r"right \w+ is 0.00 times as long as .*--map FILE"):
+        read(path)
+
+
 def test_exchanged_sides_are_refused(motion: Motion, tmp_path: Path) -> None:
     path = tmp_path / "m.bvh"
     rigs.render(path, rigs.RIGS["mixamo"], motion)
