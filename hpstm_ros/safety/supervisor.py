@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from hpstm_ros.safety.command import Command as Command
 from hpstm_ros.safety.command import SupervisorState as SupervisorState
 from hpstm_ros.safety.delivery import Delivery
+from hpstm_ros.safety.feedback import Feedback
 from hpstm_ros.safety.goal import GoalPath, JointGoal
 from hpstm_ros.safety.guard import Guard
 from hpstm_ros.safety.limits import Limits, SupervisorSettings
@@ -45,9 +46,7 @@ F64 = NDArray[np.float64]
 _NS = 1_000_000_000
 _NEVER = -(10**18)
 _GOAL_REACH = 0.025  # s: how far a goal is carried on when the next one is late
-# joint states of that time must agree so well before the arm is engaged
-_STILL_S = 0.1
-_STILL_RAD = 0.05
+_FOLLOW_S = 0.1  # by which an arm may lag behind its commands, of a controller's own filter
 _LATE_NS = _NS // 2  # for which commands that came late keep the arm from being led
 
 
@@ -88,11 +87,7 @@ class Supervisor:
         self._sent: deque[tuple[int, F64]] = deque(maxlen=64)
         self._goal: JointGoal | None = None
         self._goals = GoalPath(limits)
-        self._measured: tuple[int, int, F64] | None = None
-        # of the last `feedback_timeout`
-        self._recent: deque[tuple[int, F64]] = deque(maxlen=10_000)
-        self._deviation = math.nan
-        self._deviates_since: int | None = None
+        self._feedback = Feedback(limits, self.settings)
         self._delivery = Delivery(self.settings.period, self.settings.delivery_timeout)
         self._late: tuple[int, str] = (_NEVER, "")
         self._aged: tuple[int, str] = (_NEVER, "")
@@ -209,22 +204,14 @@ class Supervisor:
         """Where the arm is, (n,) rad; False where that is refused (not finite, not newer)."""
         self._clock(now)
         q = np.asarray(q, dtype=np.float64)
-        last = self._measured
-        usable = (
-            q.shape == self.limits.lower.shape
-            and bool(np.isfinite(q).all())
-            and float(np.abs(q).max()) < 1e3
-        )
-        if not usable or (last is not None and stamp <= last[0]) or abs(now - stamp) > _NS:
+        if not self._feedback.admits(now, stamp, q):
             self.refused += 1
             return False
         if self._plan is not None and not self._at_rest_disengaged():
             q = self.limits.same_turn(q, self._plan.at(self._plan.start + 1)[0])
-        self._measured = (stamp, now, q)
-        self._recent.append((now, q))
-        while now - self._recent[0][0] > self.settings.feedback_timeout * _NS:
-            self._recent.popleft()
-        self._compare(now, stamp, q)
+        self._feedback.take(now, stamp, q)
+        if self.state is not SupervisorState.DISENGAGED and self._sent:
+            self._feedback.compare(now, q, self._commanded(stamp))
         if self._engaged() and self._delivery.measured(stamp, q):
             self._late = (now, f"commands take effect {self._delivery.lag:.2f} s late")
         return True
@@ -268,49 +255,21 @@ class Supervisor:
             )
         if wrong := self._switches.missing(now) or next(iter(self._faults.values()), ""):
             return f"cannot engage: {wrong}"
-        if self._measured is None or (
-            now - self._measured[1] > self.settings.feedback_timeout * _NS
-            and self.settings.require_feedback
-        ):
+        measured = self._feedback.newest
+        if measured is None or self._feedback.missing(now):
             return "cannot engage: the arm's joint states do not arrive"
         if self._moving():
             return "cannot engage: the arm is still coming to rest"
-        q = self._measured[2]
-        heard = [
-            when for when, _ in self._recent if now - when <= self.settings.feedback_timeout * _NS
-        ]
-        if self.settings.require_feedback and (
-            not heard or heard[-1] - heard[0] < 0.5 * _STILL_S * _NS
-        ):
-            return (
-                "cannot engage: joint states have only begun to arrive, so nobody knows whether the"
-                " arm stands still; try again in a moment"
-            )
-        recent = np.array(
-            [past for when, past in self._recent if now - when <= _STILL_S * _NS] or [q]
-        )
-        moved = np.ptp(self.limits.same_turn(recent, q), axis=0) > _STILL_RAD
-        if moved.any():
-            return (
-                f"cannot engage: joint '{self.limits.joint_names[int(np.argmax(moved))]}' is"
-                " moving, or its joint states jump"
-            )
-        slack = 0.02 + 0.01 * (self.limits.upper - self.limits.lower)
-        outside = np.abs(self.limits.same_turn(self.limits.inside(q), q) - q) > slack
-        if outside.any():
-            return (
-                f"cannot engage: joint '{self.limits.joint_names[int(np.argmax(outside))]}' is"
-                " outside its limits; move the arm by hand"
-            )
-        q = self.limits.inside(q)
+        if unrest := self._feedback.unrest(now):
+            return f"cannot engage: {unrest}"
+        q = self.limits.inside(measured.q)
         if refusal := self._posture_refused(q):
             return f"cannot engage: {refusal}"
         self._plan = rest(self._index(now), q)
         self._sent.clear()
         self._delivery.forget()
         self._late = (_NEVER, "")
-        self._deviation = math.nan
-        self._deviates_since = None
+        self._feedback.follow_again()
         self.engagement += 1
         self._operator_seen = now
         followed = self._goal is not None and not self._body_missing(now)
@@ -392,8 +351,8 @@ class Supervisor:
         self._watch(now)
         self._ticked = now
         index = self._index(now)
-        if self._at_rest_disengaged() and self._measured is not None:
-            self._plan = rest(index, self.limits.inside(self._measured[2]))
+        if self._at_rest_disengaged() and self._feedback.newest is not None:
+            self._plan = rest(index, self.limits.inside(self._feedback.newest.q))
         if self._plan is None:
             return self._nothing(now)
         self._record(index)
@@ -417,14 +376,9 @@ class Supervisor:
             self._ticked = None
             self._goals.restart()
             self._delivery.forget()
-            if self._measured is not None:
-                self._measured = (now - _NS, now - _NS, self._measured[2])
-            self._recent.clear()
-            self._well_since, self._aligning_since, self._deviates_since = (
-                now,
-                min(self._aligning_since, now),
-                None,
-            )
+            self._feedback.restart(now)
+            self._well_since = now
+            self._aligning_since = min(self._aligning_since, now)
         elif now - self._now > self.settings.command_gap * _NS:
             self._operator_seen += now - self._now  # nobody looked, so nobody was missed
         self._now = now
@@ -446,10 +400,7 @@ class Supervisor:
             self._well_since = now
             if self.state is not SupervisorState.HOLDING or self.reason != trouble:
                 self._enter(SupervisorState.HOLDING, trouble)
-            if (
-                self._deviates_since is not None
-                and now - self._deviates_since > self.settings.deviation_latch * _NS
-            ):
+            if self._feedback.deviates_for(now, self.settings.deviation_latch):
                 self._enter(SupervisorState.STOPPED, f"{trouble}; look why, then reset")
         elif (
             self.state is SupervisorState.HOLDING
@@ -484,14 +435,9 @@ class Supervisor:
             self._late = (now, f"no command was sent for {(now - self._ticked) / _NS:.2f} s")
         if now - self._late[0] < _LATE_NS:
             return self._late[1]
-        if settings.require_feedback and (
-            self._measured is None or now - self._measured[1] > settings.feedback_timeout * _NS
-        ):
+        if self._feedback.missing(now):
             return "no joint states arrive"
-        if (
-            self._deviates_since is not None
-            and now - self._deviates_since >= settings.deviation_grace * _NS
-        ):
+        if self._feedback.deviates_for(now, settings.deviation_grace):
             return "the arm does not follow"
         return ""
 
@@ -569,27 +515,15 @@ class Supervisor:
             self._sent.append((passed, q))
             self._delivery.sent(self._time(passed), q)
 
-    def _compare(self, now: int, stamp: int, q: F64) -> None:
-        """Does the arm follow? It may be anywhere between where it was commanded to be at the stamp
-        and a tenth of a second before.
+    def _commanded(self, stamp: int) -> F64:
+        """Where the arm may be at a stamp (k, n) rad: where it was commanded to be then, and up to
+        `_FOLLOW_S` before.
         """
-        if self.state is SupervisorState.DISENGAGED or not self._sent:
-            return
         at = self._index(stamp)
-        commanded = np.array(
-            [
-                sent
-                for index, sent in self._sent
-                if at - 0.1 / self.settings.period <= index <= at + 1
-            ]
-            or [self._sent[-1][1]]
+        since = at - _FOLLOW_S / self.settings.period
+        return np.array(
+            [sent for index, sent in self._sent if since <= index <= at + 1] or [self._sent[-1][1]]
         )
-        away = np.maximum(np.maximum(commanded.min(0) - q, q - commanded.max(0)), 0.0)
-        self._deviation = float(away.max())
-        if self._deviation <= self.settings.deviation:
-            self._deviates_since = None
-        elif self._deviates_since is None:
-            self._deviates_since = now
 
     def _align(self, now: int, why: str) -> None:
         self._aligning_since = now
@@ -624,7 +558,7 @@ class Supervisor:
             limited_by=limited,
             speed_scale=scale,
             tip_speed=self._guard.tip_speed(q, dq) if self._guard is not None else math.nan,
-            deviation=self._deviation,
+            deviation=self._feedback.deviation,
             measurement_age=self._measurement_age(),
             delivery_lag=self._delivery.lag,
         )
