@@ -467,7 +467,6 @@ def throughput(
             node.bring("activate")
             executor.add_node(node)
             spinner.start()
-            assert node._driver is not None
             time.sleep(4.0)
             counted = sum(s.samples for s in node._driver.stats())
             used = resource.getrusage(resource.RUSAGE_SELF)

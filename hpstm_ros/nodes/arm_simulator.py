@@ -32,14 +32,21 @@ class ArmSimulatorNode(PallasNode):
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/arm_simulator.yaml`."""
-        self._arm: ArmSimulator | None = None
+        self._built: ArmSimulator | None = None
         super().__init__("arm_simulator", **kwargs)
+
+    @property
+    def _arm(self) -> ArmSimulator:
+        """What `configure` built."""
+        if self._built is None:
+            raise PallasError(f"{self.get_name()} is not configured")
+        return self._built
 
     def configure(self) -> None:
         """Build the arm, subscribe, advertise."""
         s = self.settings
         robot = load_robot(s["robot"])
-        self._arm = ArmSimulator(robot)
+        self._built = ArmSimulator(robot)
         self._arm.faults = self._faults()
         self._joint_names = list(robot.joint_names)
         self._states = self.advertise(JointState, TOPIC_JOINT_STATES)
@@ -70,21 +77,20 @@ class ArmSimulatorNode(PallasNode):
 
     def activate(self) -> None:
         """Say what this arm looks like, as the bringup of a real one does."""
-        assert self._arm is not None
         self._description.publish(
             String(data=urdf.published(self._arm.robot.path, self._arm.robot.text))
         )
 
     def reconfigure(self, changed: set[str]) -> None:
         """Faults come and go while the arm runs."""
-        if self._arm is None or not changed <= _FAULTS:
+        if self._built is None or not changed <= _FAULTS:
             super().reconfigure(changed)
             return
         self._arm.faults = self._faults()
 
     def cleanup(self) -> None:
         """Forget the arm."""
-        self._arm = None
+        self._built = None
 
     def health(self) -> Health:
         """The faults that are switched on."""
@@ -94,7 +100,7 @@ class ArmSimulatorNode(PallasNode):
     def _faults(self) -> Faults:
         s = self.settings
         stuck = s["fault_stuck_joint"]
-        if stuck and self._arm is not None and stuck not in self._arm.robot.joint_names:
+        if stuck and self._built is not None and stuck not in self._arm.robot.joint_names:
             raise PallasError(
                 f"fault_stuck_joint '{stuck}' is no joint of this arm:"
                 f" {', '.join(self._arm.robot.joint_names)}"
@@ -102,11 +108,9 @@ class ArmSimulatorNode(PallasNode):
         return Faults(s["fault_late_s"], stuck, s["fault_lost_feedback"])
 
     def _on_trajectory(self, message: JointTrajectory) -> None:
-        assert self._arm is not None
         self._arm.command(self.now(), _from_msg(message, self._joint_names, self.now()))
 
     def _on_positions(self, message: Float64MultiArray) -> None:
-        assert self._arm is not None
         q = np.array([message.data], dtype=np.float64)
         self._arm.command(
             self.now(), Trajectory(np.array([self.now()]), q, np.zeros_like(q), np.zeros_like(q))
@@ -125,7 +129,6 @@ class ArmSimulatorNode(PallasNode):
         gripper.command(np.array([self.now()]), q)
 
     def _tick(self) -> None:
-        assert self._arm is not None
         now = self.now()
         self._arm.advance(now)
         names = list(self._joint_names)

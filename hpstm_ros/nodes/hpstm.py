@@ -7,6 +7,7 @@ from pallas.msg import BodyPose
 
 from hpstm_ros.smoothing.bodies import MOST_BODIES, Bodies, method_for
 from hpstm_ros.smoothing.smoother import SmootherSettings
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_HPSTM_BODY
 from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
@@ -22,9 +23,16 @@ class HpstmNode(PallasNode):
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/hpstm.yaml`."""
-        self._bodies: Bodies | None = None
+        self._built: Bodies | None = None
         self._method = ""
         super().__init__("hpstm", **kwargs)
+
+    @property
+    def _bodies(self) -> Bodies:
+        """What `configure` built."""
+        if self._built is None:
+            raise PallasError(f"{self.get_name()} is not configured")
+        return self._built
 
     def configure(self) -> None:
         """Open the network, subscribe, advertise."""
@@ -39,7 +47,7 @@ class HpstmNode(PallasNode):
             least_confidence=s["least_confidence"],
             bridge_s=s["bridge_s"],
         )
-        self._bodies = Bodies(
+        self._built = Bodies(
             settings, Path(s["bones_file"]).expanduser() if s["bones_file"] else None
         )
         self._publisher = self.advertise(BodyPose, TOPIC_HPSTM_BODY)
@@ -49,22 +57,20 @@ class HpstmNode(PallasNode):
 
     def cleanup(self) -> None:
         """Let go of the network."""
-        self._bodies = None
+        self._built = None
 
     def health(self) -> Health:
         """What each body met."""
-        if self._bodies is None or not self.active:
+        if self._built is None or not self.active:
             return Health()
         remark = self._bodies.recent_remark(self.now())
         summary = f"method {self._method}" + (f"; {remark}" if remark else "")
         return Health(1 if remark else 0, summary, dict(self._bodies.figures()))
 
     def _on_body(self, data: bytes) -> None:
-        assert self._bodies is not None
         self._publish(self._bodies.push(body_from_bytes(data), self.now()))
 
     def _on_time(self) -> None:
-        assert self._bodies is not None
         self._publish(self._bodies.tick(self.now()))
 
     def _publish(self, bodies: list[BodyFrame]) -> None:

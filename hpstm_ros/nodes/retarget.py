@@ -71,15 +71,22 @@ class RetargetNode(PallasNode):
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/retarget.yaml`."""
-        self._arm: Teleoperation | None = None
+        self._built: Teleoperation | None = None
         super().__init__("retarget", **kwargs)
+
+    @property
+    def _arm(self) -> Teleoperation:
+        """What `configure` built."""
+        if self._built is None:
+            raise PallasError(f"{self.get_name()} is not configured")
+        return self._built
 
     def configure(self) -> None:
         """Load the robot, subscribe, advertise, serve."""
         s = self.settings
         robot = load_robot(s["robot"])
         side = s["side"] if s["side"] in ("left", "right") else None
-        self._arm = Teleoperation(
+        self._built = Teleoperation(
             robot,
             side,
             self._retarget_settings(),
@@ -163,12 +170,11 @@ class RetargetNode(PallasNode):
 
     def check(self) -> None:
         """Speed and uncertainty stay below what was allowed at launch."""
-        if self._arm is not None:
+        if self._built is not None:
             self._bounds.check(self._tip_speed(self._arm), self.settings["stop_deviation_m"])
 
     def _configure_grippers(self) -> None:
         """Controllers of grippers, openings, and the triggers of a joystick."""
-        assert self._arm is not None
         s = self.settings
         grippers = self._arm.grippers
         self._gripper_outputs = []
@@ -196,7 +202,7 @@ class RetargetNode(PallasNode):
         """What may change while the arm moves takes effect with the next body; the rest is
         read-only.
         """
-        if self._arm is None or not changed <= _LIVE:
+        if self._built is None or not changed <= _LIVE:
             super().reconfigure(changed)
             return
         self._arm.retargeter.settings = self._retarget_settings()
@@ -205,17 +211,17 @@ class RetargetNode(PallasNode):
 
     def deactivate(self) -> None:
         """Release the arm; the last command carried its braking trajectory."""
-        if self._arm is not None:
+        if self._built is not None:
             self._arm.supervisor.disengage(self.now())
             self._publish(self._arm.tick(self.now()))
 
     def cleanup(self) -> None:
         """Forget the arm."""
-        self._arm = None
+        self._built = None
 
     def health(self) -> Health:
         """The supervisor's state and counts."""
-        if self._arm is None or not self.active:
+        if self._built is None or not self.active:
             return Health()
         supervisor = self._arm.supervisor
         level = {"STOPPED": 2, "HOLDING": 1}.get(supervisor.state.name, 0)
@@ -281,7 +287,7 @@ class RetargetNode(PallasNode):
         return float(self.settings["tip_speed"] or limits_of(arm.robot).tip_speed)
 
     def _is_engaged(self) -> bool:
-        return self._arm is not None and self._arm.supervisor.flags(self.now())[0]
+        return self._built is not None and self._arm.supervisor.flags(self.now())[0]
 
     def _hear_latched_stop(self, publishers: Sequence[Any]) -> None:
         """A stop that was pressed before this node was there is kept by a publisher that latches,
@@ -301,7 +307,6 @@ class RetargetNode(PallasNode):
         """Tell the supervisor of safety inputs that cannot be heard, and of the emergency-stop
         switches that are there.
         """
-        assert self._arm is not None
         self._looks += 1
         for topic, (kind, profiles) in _SAFETY_INPUTS.items():
             count = self.count_publishers(topic)
@@ -322,7 +327,6 @@ class RetargetNode(PallasNode):
                 self.say(wrong)
 
     def _on_body(self, data: bytes) -> None:
-        assert self._arm is not None
         if self._arm.body(self.now(), body_from_bytes(data)):
             self._tick()  # at once: a body that waits for the timer is late by half a period
             self._publish_poses()
@@ -330,7 +334,6 @@ class RetargetNode(PallasNode):
             self._arm.retargeter.look_around()
 
     def _on_joints(self, data: bytes) -> None:
-        assert self._arm is not None
         message = deserialize_message(data, JointState)
         self._arm.joints(
             self.now(),
@@ -343,7 +346,6 @@ class RetargetNode(PallasNode):
         self._open_gripper(message.data, number)
 
     def _open_gripper(self, opening: float, number: int | None = None) -> None:
-        assert self._arm is not None
         if not self._arm.open_gripper(opening, number):
             raise PallasError(
                 "a gripper's opening is no number; it goes from 0, closed, to 1, open"
@@ -357,11 +359,10 @@ class RetargetNode(PallasNode):
                 self._open_gripper(opening, number if len(self._triggers) > 1 else None)
 
     def _on_dead_man(self, message: Bool, source: str) -> None:
-        assert self._arm is not None
         self._arm.supervisor.dead_man(self.now(), message.data, source)
 
     def _on_emergency_stop(self, message: Bool, source: str) -> None:
-        if self._arm is None:
+        if self._built is None:
             return
         supervisor = self._arm.supervisor
         if message.data:
@@ -390,7 +391,7 @@ class RetargetNode(PallasNode):
         )
 
     def _answer(self, response: Trigger.Response, done: str, call: Any) -> Trigger.Response:
-        if self._arm is None or not self.active:
+        if self._built is None or not self.active:
             response.success = False
             response.message = "the node is not active"
             return response
@@ -401,7 +402,7 @@ class RetargetNode(PallasNode):
         return response
 
     def _tick(self) -> None:
-        if self._arm is not None:
+        if self._built is not None:
             self._publish(self._arm.tick(self.now()))
 
     def _publish(self, command: Command) -> None:
@@ -429,7 +430,6 @@ class RetargetNode(PallasNode):
             self._status.publish(self._status_message(now, command))
 
     def _publish_grippers(self, now: int) -> None:
-        assert self._arm is not None
         for output, gripper, motion in zip(
             self._gripper_outputs, self._arm.grippers, self._arm.gripper_motions, strict=False
         ):

@@ -8,6 +8,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import Imu
 
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES, TOPIC_IMU, TOPIC_SENSORS
 from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu.calibration import Calibration
@@ -27,9 +28,16 @@ class ImuDriverNode(PallasNode):
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/imu_driver.yaml`."""
-        self._driver: ImuDriver | None = None
+        self._built: ImuDriver | None = None
         self._told: dict[str, str] = {}  # site -> the sensor there, as last published
         super().__init__("imu_driver", **kwargs)
+
+    @property
+    def _driver(self) -> ImuDriver:
+        """What `configure` built."""
+        if self._built is None:
+            raise PallasError(f"{self.get_name()} is not configured")
+        return self._built
 
     def configure(self) -> None:
         """Find the ports."""
@@ -41,7 +49,7 @@ class ImuDriverNode(PallasNode):
         calibration = (
             Calibration.load(Path(s["calibration"]).expanduser()) if s["calibration"] else None
         )
-        self._driver = ImuDriver(
+        self._built = ImuDriver(
             ports=s["ports"],
             protocols=s["protocols"],
             on_sample=self._publish,
@@ -64,23 +72,22 @@ class ImuDriverNode(PallasNode):
 
     def activate(self) -> None:
         """Begin to read."""
-        assert self._driver is not None
         self._publish_sensors(self._driver.identities())
         self._driver.start()
 
     def deactivate(self) -> None:
         """Close the ports."""
-        if self._driver is not None:
+        if self._built is not None:
             self._driver.stop()
 
     def cleanup(self) -> None:
         """Close the ports."""
         self.deactivate()
-        self._driver = None
+        self._built = None
 
     def health(self) -> Health:
         """Rates, losses, latencies; what is wrong in words."""
-        if self._driver is None or not self.active:
+        if self._built is None or not self.active:
             return Health()
         problems = self._driver.problems()
         request = self._driver.request
@@ -103,7 +110,6 @@ class ImuDriverNode(PallasNode):
         """A sensor was found, or another one is at a port now: a running calibration must know
         before many of its samples arrive.
         """
-        assert self._driver is not None
         if (sensors := self._told | self._driver.sensors()) != self._told:
             self._publish_sensors(sensors)
 
@@ -111,7 +117,6 @@ class ImuDriverNode(PallasNode):
         """Repeated, since a node that is not active yet drops what it hears, and a replay may begin
         anywhere.
         """
-        assert self._driver is not None
         self._publish_sensors(self._told)
         for sentence in [self._driver.request] if self._driver.request else self._driver.problems():
             self.say(sentence)

@@ -9,6 +9,7 @@ from typing import Any
 from pallas.msg import BodyPose
 from std_msgs.msg import String
 
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_TRUTH_BODY
 from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu import playback
@@ -25,8 +26,15 @@ class ImuSimulatorNode(PallasNode):
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/imu_simulator.yaml`."""
-        self._simulator: SensorSimulator | None = None
+        self._built: SensorSimulator | None = None
         super().__init__("imu_simulator", **kwargs)
+
+    @property
+    def _simulator(self) -> SensorSimulator:
+        """What `configure` built."""
+        if self._built is None:
+            raise PallasError(f"{self.get_name()} is not configured")
+        return self._built
 
     def configure(self) -> None:
         """Make the ports."""
@@ -37,7 +45,7 @@ class ImuSimulatorNode(PallasNode):
             mounting_error=math.radians(s["mounting_error_deg"]),
         )
         sites = worn_sites((*SITES, *s["extra_sites"]))
-        self._simulator = SensorSimulator(
+        self._built = SensorSimulator(
             source=playback.source(s["motion"], s["duration_s"], s["height_m"], s["extra_sites"]),
             protocol=protocol(s["protocol"]),
             noise=faults,
@@ -57,22 +65,21 @@ class ImuSimulatorNode(PallasNode):
 
     def activate(self) -> None:
         """Begin to play."""
-        assert self._simulator is not None
         self._simulator.start()
 
     def deactivate(self) -> None:
         """End; the ports go, as if all cables were pulled."""
-        if self._simulator is not None:
+        if self._built is not None:
             self._simulator.stop()
 
     def cleanup(self) -> None:
         """Take the ports away."""
         self.deactivate()
-        self._simulator = None
+        self._built = None
 
     def health(self) -> Health:
         """Where in the motion it is."""
-        if self._simulator is None or not self.active:
+        if self._built is None or not self.active:
             return Health()
         at = self._simulator.motion_time(self.now())
         return Health(
@@ -82,7 +89,6 @@ class ImuSimulatorNode(PallasNode):
         )
 
     def _on_calibration(self, _: String) -> None:
-        assert self._simulator is not None
         self._simulator.release()
 
     def _publish_truth(self) -> None:

@@ -61,7 +61,7 @@ class PallasBodyNode(PallasNode):
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/pallas_node.yaml`."""
-        self._pipeline: Pipeline | None = None
+        self._built: Pipeline | None = None
         self._sought: Future | None = None
         self._goal: Any = None  # of the action, while it is carried out
         # ns: when a calibration was asked for, and how long it may take
@@ -69,13 +69,20 @@ class PallasBodyNode(PallasNode):
         self._published = ""
         super().__init__("pallas_node", **kwargs)
 
+    @property
+    def _pipeline(self) -> Pipeline:
+        """What `configure` built."""
+        if self._built is None:
+            raise PallasError(f"{self.get_name()} is not configured")
+        return self._built
+
     def configure(self) -> None:
         """Load the model and the calibration, and begin to listen."""
         s = self.settings
         settings = PipelineSettings(
             **{name: s[name] for name in PipelineSettings.__dataclass_fields__}
         )
-        self._pipeline = settings.pipeline()
+        self._built = settings.pipeline()
         self._imu_topics = {site: TOPIC_IMU.format(site=site) for site in settings.sites}
         self._frames: list[ImuFrame] = []
         self._pipeline.admit = self._admit
@@ -120,7 +127,7 @@ class PallasBodyNode(PallasNode):
 
     def health(self) -> Health:
         """What the pipeline remarks, and what it dropped."""
-        if self._pipeline is None:
+        if self._built is None:
             return Health()
         flooded = {f"{topic}: over the rate limit": i.flooded for topic, i in self._intakes.items()}
         remarks = [*([self._unheard] if self._unheard else []), *self._pipeline.remarks()]
@@ -139,13 +146,11 @@ class PallasBodyNode(PallasNode):
         )
 
     def _on_sensors(self, message: DiagnosticArray) -> None:
-        assert self._pipeline is not None
         self._pipeline.connected(sensors_from_msg(message))
         if self._pipeline.foreign:
             self.say(self._pipeline.foreign)
 
     def _on_imu(self, site: str, data: bytes) -> None:
-        assert self._pipeline is not None
         samples = self._read(site, data)
         for other, topic in self._imu_topics.items():
             # in the order of their stamps, should more than one have come in meanwhile
@@ -172,7 +177,6 @@ class PallasBodyNode(PallasNode):
         """The sample of a message, or none where it carries no acceleration: that is counted like
         every other mistake.
         """
-        assert self._pipeline is not None
         try:
             return [(site, imu_from_msg(deserialize_message(data, Imu)))]
         except PallasError:
@@ -192,7 +196,6 @@ class PallasBodyNode(PallasNode):
 
     def _look(self) -> None:
         """Say what is found, what is waited for, and what has taken too long."""
-        assert self._pipeline is not None
         self._look_at_publishers()
         found = self._pipeline.calibration
         if (
@@ -287,7 +290,6 @@ class PallasBodyNode(PallasNode):
             raise PallasError("the node is not active: activate it first")
 
     def _stop_seeking(self, error: PallasError) -> None:
-        assert self._pipeline is not None
         assert self._sought is not None
         known = self._pipeline.calibration is not None
         self._pipeline.calibrate(None if known else self._pipeline.calibrator)
@@ -310,7 +312,6 @@ class PallasBodyNode(PallasNode):
         Raises:
             PallasError: it cannot be sought, was not found in time, or the search was cancelled.
         """
-        assert self._pipeline is not None
         self._require_idle()
         folder = CalibrationFolder(
             self.settings["calibration_folder"], self.settings["overwrite_calibrations"]
@@ -354,7 +355,6 @@ class PallasBodyNode(PallasNode):
 
     def _reset_heading(self, request: Any, response: Any) -> Any:
         """The service: set headings right as the wearer stands now."""
-        assert self._pipeline is not None
         if not self.active:
             raise PallasError("the node is not active: activate it first")
         turns = self._pipeline.reset_heading(request.site, request.stance)
@@ -366,7 +366,6 @@ class PallasBodyNode(PallasNode):
 
     def _newest(self) -> int:
         """Stamp of the newest frame: what is loaded now holds for what comes after."""
-        assert self._pipeline is not None
         frame = self._pipeline.imu_frame
         return frame.newest_input if frame is not None else 0
 
