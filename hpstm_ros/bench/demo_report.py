@@ -215,9 +215,12 @@ def page(summary: dict[str, Any], clip: str | None, title: str) -> str:
     if clip is not None and clip.endswith(".gif"):
         film = f'<img src="{html.escape(clip)}" alt="the operator and the arm">'
     style = (
-        "body{font:16px system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0"
-        " 1rem;color:#1c2430}video,img{width:100%;border-radius:8px}table{border-collapse:collapse;width:100%;margin-top:1rem}td{padding:.4rem"  # noqa: E501
-        " .6rem;border-bottom:1px solid #dde2ea}td:nth-child(2){font-variant-numeric:tabular-nums}"
+        "body{font:16px system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
+        "color:#1c2430}"
+        "video,img{width:100%;border-radius:8px}"
+        "table{border-collapse:collapse;width:100%;margin-top:1rem}"
+        "td{padding:.4rem .6rem;border-bottom:1px solid #dde2ea}"
+        "td:nth-child(2){font-variant-numeric:tabular-nums}"
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport"'

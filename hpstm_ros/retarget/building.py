@@ -12,7 +12,7 @@ import pinocchio as pin
 from numpy.typing import NDArray
 
 from hpstm_ros.retarget import automatic, collision, grippers, structure, tree, urdf, values
-from hpstm_ros.retarget.description import Arm, RobotDescription, frame_id, own_joints
+from hpstm_ros.retarget.description import Arm, Gripper, RobotDescription, frame_id, own_joints
 from hpstm_ros.retarget.joint_limits import Limiter, moving_limits
 from pallas_ros.body.errors import PallasError
 
@@ -98,36 +98,17 @@ def _build(name: str, document: dict[str, Any], path: Path, text: str) -> RobotD
         drafts = _sides(drafts)
     q_ready, touching = _ready(model, geometry, drafts, document, limits, limiter)
     collision.drop_touching(model, geometry, q_ready)
+
+    def gripper(draft: _Draft) -> Gripper | None:
+        tip = str(draft.entry["tip"])
+        wanted = draft.entry.get("gripper")
+        return grippers.gripper_of(parts, tip, wanted, moving, full, shapes, q_full)
+
     arms = tuple(
-        replace(
-            _arm(model, draft, q_ready, parts),
-            gripper=grippers.gripper_of(
-                parts,
-                str(draft.entry["tip"]),
-                draft.entry.get("gripper"),
-                moving,
-                full,
-                shapes,
-                q_full,
-            ),
-        )
-        for draft in drafts
+        replace(_arm(model, draft, q_ready, parts), gripper=gripper(draft)) for draft in drafts
     )
     box_min, box_max = _workspace(model, geometry, arms, drafts, document, q_ready)
     tip_speed = document.get("tip_speed")
-    remarks = [*limiter.remarks]
-    remarks += [
-        f"the joints turn the tip '{draft.entry['tip']}' but do not move it: only the hand's"
-        " orientation is followed; for a tip farther out see 'tip' in a configuration (pallas"
-        " retarget --describe)"
-        for draft in drafts
-        if draft.reach <= _SHORTEST_M
-    ]
-    if touching:
-        remarks.append(
-            f"in the ready posture {', '.join(touching[:3])} touch and are not watched for"
-            " collisions"
-        )
     return RobotDescription(
         name=name,
         path=path,
@@ -150,9 +131,26 @@ def _build(name: str, document: dict[str, Any], path: Path, text: str) -> RobotD
             for name, column in _columns(full, parts).items()
             if name not in moving and parts.by_name[name].driven
         },
-        remarks=tuple(remarks),
+        remarks=(*limiter.remarks, *_remarks(drafts, touching)),
         **limits,
     )
+
+
+def _remarks(drafts: list[_Draft], touching: list[str]) -> list[str]:
+    """What the user should know of the arms that were found."""
+    remarks = [
+        f"the joints turn the tip '{draft.entry['tip']}' but do not move it: only the hand's"
+        " orientation is followed; for a tip farther out see 'tip' in a configuration (pallas"
+        " retarget --describe)"
+        for draft in drafts
+        if draft.reach <= _SHORTEST_M
+    ]
+    if touching:
+        remarks.append(
+            f"in the ready posture {', '.join(touching[:3])} touch and are not watched for"
+            " collisions"
+        )
+    return remarks
 
 
 def _drafts(parts: tree.Tree, document: dict[str, Any]) -> list[_Draft]:

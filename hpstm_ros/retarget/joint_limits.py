@@ -60,15 +60,13 @@ class Limiter:
         usual = np.array([_USUAL[joint.kind] for joint in self.joints])
         for wrong, what in (
             (stated <= 0, "no velocity limit"),
-            (stated > most, "a velocity limit"),
+            (stated > most, "a velocity limit of {:g} that no arm reaches"),
         ):
             if wrong.any() and not stated_elsewhere:
                 first = int(np.argmax(wrong))
                 self.remarks.append(
-                    f"{self._of(wrong)}"
-                    f" {what}{f' of {stated[first]:g} that no arm reaches' if stated[first] > 0 else ''}:"  # noqa: E501
-                    f" {usual[first]:g} is taken; set limits.velocity in a configuration (pallas"
-                    " retarget --describe)"
+                    f"{self._of(wrong)} {what.format(stated[first])}: {usual[first]:g} is taken;"
+                    " set limits.velocity in a configuration (pallas retarget --describe)"
                 )
         return np.where((stated <= 0) | (stated > most), usual, stated)
 

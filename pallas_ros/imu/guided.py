@@ -249,10 +249,11 @@ class GuidedCalibrator:
                 if abs(angle[site] - middle) > max(0.25 * middle, 15 * _DEGREE)
             ]
             if loose:
+                turned = np.degrees(angle[loose[0]])
                 return [
                     (
-                        f"{loose[0]}: turned {np.degrees(angle[loose[0]]):.0f} degrees while the others"  # noqa: E501
-                        f" turned {np.degrees(middle):.0f}: the sensor slips, or its gyroscope is off;"  # noqa: E501
+                        f"{loose[0]}: turned {turned:.0f} degrees while the others turned"
+                        f" {np.degrees(middle):.0f}: the sensor slips, or its gyroscope is off;"
                         " turn again, arms at the body"
                     )
                 ]
@@ -264,8 +265,8 @@ class GuidedCalibrator:
         if still and astray:
             return [
                 (
-                    f"the sensors of {still[0]} and {astray[0]} are exchanged: {astray[0]} moved with"  # noqa: E501
-                    f" the arm and {still[0]} did not"
+                    f"the sensors of {still[0]} and {astray[0]} are exchanged: {astray[0]} moved"
+                    f" with the arm and {still[0]} did not"
                 )
             ]
         if still:
@@ -277,10 +278,11 @@ class GuidedCalibrator:
                 )
             ]
         if astray:
+            turned = np.degrees(angle[astray[0]])
             return [
                 (
-                    f"{astray[0]}: turned {np.degrees(angle[astray[0]]):.0f} degrees while only the"
-                    f" arms should move: {step.instruction}"
+                    f"{astray[0]}: turned {turned:.0f} degrees while only the arms should move:"
+                    f" {step.instruction}"
                 )
             ]
         return []
@@ -300,8 +302,8 @@ class GuidedCalibrator:
             site = WRISTS[contrary.index(True)]
             return [
                 (
-                    f"{site}: raising the arm and bending the elbow contradict each other: the sensor"  # noqa: E501
-                    " slips, or the elbow bent to the side"
+                    f"{site}: raising the arm and bending the elbow contradict each other: the"
+                    " sensor slips, or the elbow bent to the side"
                 )
             ]
         return []

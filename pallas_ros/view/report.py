@@ -307,8 +307,8 @@ def _cards(session: Session) -> Iterator[tuple[str, str]]:
 
 def _topics(session: Session) -> str:
     rows = "".join(
-        f"<tr><td>{escape(name)}</td><td"
-        f" class='words'>{escape(t.msgtype)}</td><td>{t.count}</td><td>{t.rate:.1f}</td><td>{t.max_gap_ms:.1f}</td></tr>"  # noqa: E501
+        f"<tr><td>{escape(name)}</td><td class='words'>{escape(t.msgtype)}</td>"
+        f"<td>{t.count}</td><td>{t.rate:.1f}</td><td>{t.max_gap_ms:.1f}</td></tr>"
         for name, t in sorted(session.topics.items())
     )
     head = (
