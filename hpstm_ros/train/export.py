@@ -4,7 +4,6 @@ calibrated and its document inside.
 
 import json
 import os
-import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hpstm_ros.model.hpstm import Hpstm, HpstmConfig
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
 from pallas_ros.files.json_text import parse_json
+from pallas_ros.files.revision import revision
 from pallas_ros.files.settings import settings
 from pallas_ros.files.weights import weights_metadata
 from pallas_ros.runtime.torch_backend import export_stream
@@ -156,20 +156,4 @@ def save_both(
 
 def document_of_run() -> dict[str, str]:
     """Commit and date, for the document of a released model."""
-    return {"git": _revision(), "created": datetime.now(timezone.utc).strftime("%Y-%m-%d")}
-
-
-def _revision() -> str:
-    """The commit the files were made at, or "unknown" outside a checkout."""
-    try:
-        command = ["git", "rev-parse", "--short", "HEAD"]
-        return subprocess.run(
-            command,
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
+    return {"git": revision(), "created": datetime.now(timezone.utc).strftime("%Y-%m-%d")}

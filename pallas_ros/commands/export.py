@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.metadata
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.files.json_text import parse_json
+from pallas_ros.files.revision import revision
 from pallas_ros.files.weights import weights_metadata
 from pallas_ros.runtime import open_stream
 from pallas_ros.runtime.model_file import ModelFile
@@ -117,19 +117,3 @@ def compare(path: Path, weights: Path) -> float:
             for name in ours
         ]
     return float(np.quantile(np.concatenate(differences), 0.99))
-
-
-def revision() -> str:
-    """The commit that the code is at, or "unknown" outside a checkout."""
-    try:
-        command = ["git", "rev-parse", "--short", "HEAD"]
-        return subprocess.run(
-            command,
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"

@@ -55,6 +55,24 @@ _COLLAR_BACK = np.radians(16.5)  # Bandai's collar bones point this far behind s
 _FOOT_DOWN = np.radians(38.5)
 _TOES_DOWN = np.radians(22.5)
 
+Source = tuple[str, str, float]
+"""The pack's joints that a joint's position and rotation are taken from, and where between the two
+it is."""
+
+
+def _both_sides(pattern: str, names: dict[str, str]) -> dict[str, Source]:
+    """The sources of joints that are on the left and on the right, by the pack's ``names`` and the
+    ``pattern`` of what they are called on a side.
+    """
+    sources: dict[str, Source] = {}
+    for side in ("left", "right"):
+        words = {"Side": side.title(), "initial": side[0], "Initial": side[0].upper()}
+        for joint, name in names.items():
+            source = pattern.format(joint=name, **words)
+            sources[f"{side}_{joint}"] = (source, source, 0.0)
+    return sources
+
+
 BANDAI_SOURCES = {
     "pelvis": ("Hips", "Hips", 0.0),
     "spine1": ("Hips", "Spine", 0.5),
@@ -62,10 +80,9 @@ BANDAI_SOURCES = {
     "spine3": ("Chest", "Chest", 0.0),
     "neck": ("Neck", "Neck", 0.0),
     "head": ("Head", "Head", 0.0),
-} | {
-    f"{side}_{joint}": (f"{source}_{side[0].upper()}", f"{source}_{side[0].upper()}", 0.0)
-    for side in ("left", "right")
-    for joint, source in {
+} | _both_sides(
+    "{joint}_{Initial}",
+    {
         "hip": "UpperLeg",
         "knee": "LowerLeg",
         "ankle": "Foot",
@@ -74,8 +91,8 @@ BANDAI_SOURCES = {
         "shoulder": "UpperArm",
         "elbow": "LowerArm",
         "wrist": "Hand",
-    }.items()
-}
+    },
+)
 
 CMU_SOURCES = {
     "pelvis": ("Hips", "Hips", 0.0),
@@ -84,10 +101,9 @@ CMU_SOURCES = {
     "spine3": ("Spine1", "Spine1", 0.0),
     "neck": ("Neck", "Neck1", 0.5),
     "head": ("Head", "Head", 0.0),
-} | {
-    f"{side}_{joint}": (f"{side.title()}{source}", f"{side.title()}{source}", 0.0)
-    for side in ("left", "right")
-    for joint, source in {
+} | _both_sides(
+    "{Side}{joint}",
+    {
         "hip": "UpLeg",
         "knee": "Leg",
         "ankle": "Foot",
@@ -96,8 +112,8 @@ CMU_SOURCES = {
         "shoulder": "Arm",
         "elbow": "Hand",  # pronation is this joint's, which turns about the forearm only
         "wrist": "FingerBase",
-    }.items()
-}
+    },
+)
 
 
 FULL_SOURCES = {
@@ -107,10 +123,9 @@ FULL_SOURCES = {
     "spine3": ("chest", "chest", 0.0),
     "neck": ("neck", "neck", 0.0),
     "head": ("head", "head", 0.0),
-} | {
-    f"{side}_{joint}": (f"{side[0]}{source}", f"{side[0]}{source}", 0.0)
-    for side in ("left", "right")
-    for joint, source in {
+} | _both_sides(
+    "{initial}{joint}",
+    {
         "hip": "Thigh",
         "knee": "Shin",
         "ankle": "Foot",
@@ -119,8 +134,8 @@ FULL_SOURCES = {
         "shoulder": "Shldr",
         "elbow": "Hand",  # turns about the forearm only: pronation is this joint's
         "wrist": "Hand",
-    }.items()
-}
+    },
+)
 
 ALIGNMENT: dict[str, dict[str, tuple[float, float, float]]] = {
     "bandai_namco": {
