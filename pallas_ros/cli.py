@@ -158,7 +158,7 @@ def subparser(parser: Parser, name: str) -> argparse.ArgumentParser:
 
 
 def choose(arguments: Sequence[str], commands: dict[str, EntryPoint]) -> str | None:
-    """The subcommand named in ``arguments``: their first word that is no option.
+    """The subcommand named in ``arguments``: their first word that is not an option.
 
     Raises:
         PallasError: there is no such command.

@@ -117,7 +117,7 @@ def _empty(out: Path) -> None:
     }
     if out.exists() and (not out.is_dir() or {entry.name for entry in out.iterdir()} - known):
         raise PallasError(
-            f"{out}: holds something that is no demo's result; give another folder with --out"
+            f"{out}: holds something that is not a demo's result; give another folder with --out"
         )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)

@@ -78,7 +78,7 @@ class Human:
         sex: whose inertias, of `anthropometry.SEXES`.
 
     Raises:
-        PallasError: the mass is no person's.
+        PallasError: the mass is not a person's.
     """
 
     def __init__(self, offsets: F64, mass: float, stature: float, sex: str = "mean") -> None:

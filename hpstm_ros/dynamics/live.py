@@ -62,7 +62,7 @@ class LiveSettings:
     carried: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        """Refuse what is no person or no contact.
+        """Refuse what is not a person or not a contact.
 
         Raises:
             PallasError: it is none.

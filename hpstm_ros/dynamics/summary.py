@@ -28,7 +28,7 @@ HIGH_SHARE = 0.5
 _EVERY_S = 0.1
 """Posture scores are taken this often."""
 MEDICAL = (
-    "Net joint moments are computed from motion and an average body; they are no measurement of "
+    "Net joint moments are computed from motion and an average body; they are not a measurement of "
     "muscle, disc or joint contact forces, and no medical device, diagnosis or clearance for work."
 )
 

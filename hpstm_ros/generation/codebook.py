@@ -38,7 +38,7 @@ class Codebook:
         """Read a codebook, of this model where one is named.
 
         Raises:
-            PallasError: the file is no codebook, is damaged, or is of another model.
+            PallasError: the file is not a codebook, is damaged, or is of another model.
         """
         meta = weights_metadata(path)
         document = parse_json(meta.get("pallas", "{}"), str(path), "description of a codebook")
@@ -49,7 +49,7 @@ class Codebook:
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise PallasError(f"{path}: a damaged codebook ({error})") from None
         if entries.ndim != 2 or not np.isfinite(entries).all():
-            raise PallasError(f"{path}: a damaged codebook: its entries are no finite table")
+            raise PallasError(f"{path}: a damaged codebook: its entries are not a finite table")
         own = str(document.get("model", ""))
         if model is not None and own != model:
             raise PallasError(

@@ -136,7 +136,7 @@ def refusal_directions(with_concept: F64, without: F64, rank: int) -> F64:
     """
     if with_concept.shape != without.shape or with_concept.ndim != 2:
         raise PallasError(
-            f"activations of shapes {with_concept.shape} and {without.shape} are no pairs: "
+            f"activations of shapes {with_concept.shape} and {without.shape} are not pairs: "
             "give as many requests with the concept as without"
         )
     if not 1 <= rank <= min(with_concept.shape):

@@ -102,7 +102,7 @@ class ArmSimulatorNode(PallasNode):
         stuck = s["fault_stuck_joint"]
         if stuck and self._built is not None and stuck not in self._arm.robot.joint_names:
             raise PallasError(
-                f"fault_stuck_joint '{stuck}' is no joint of this arm:"
+                f"fault_stuck_joint '{stuck}' is not a joint of this arm:"
                 f" {', '.join(self._arm.robot.joint_names)}"
             )
         return Faults(s["fault_late_s"], stuck, s["fault_lost_feedback"])

@@ -348,7 +348,7 @@ class RetargetNode(PallasNode):
     def _open_gripper(self, opening: float, number: int | None = None) -> None:
         if not self._arm.open_gripper(opening, number):
             raise PallasError(
-                "a gripper's opening is no number; it goes from 0, closed, to 1, open"
+                "a gripper's opening is not a number; it goes from 0, closed, to 1, open"
             )
 
     def _on_joy(self, message: Joy) -> None:

@@ -182,7 +182,7 @@ def _side(joints: list[Joint]) -> str:
 
 def _tip(tree: Tree, end: Joint, gripper: set[str]) -> str:
     """The frame meant for tools among the links that move with a joint, else the one that carries
-    the gripper, else the last that is no sensor's.
+    the gripper, else the last that is not a sensor's.
     """
     links = tree.rigid(end.child)
     fit = [

@@ -107,7 +107,7 @@ def parse(root: ElementTree.Element) -> Tree:
     """The tree of a ``<robot>`` element.
 
     Raises:
-        PallasError: it is no tree of links and joints, or a joint is of a kind that no arm has, or
+        PallasError: it is not a tree of links and joints, a joint is of a kind that no arm has, or
             its limits are missing or make no sense.
     """
     links = _names(root, "link")

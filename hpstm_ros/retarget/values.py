@@ -18,7 +18,7 @@ later sums overflow.
 
 
 def only(entry: Any, keys: set[str], what: str) -> None:
-    """Refuse what is no mapping, and keys that nobody reads."""
+    """Refuse what is not a mapping, and keys that nobody reads."""
     if not isinstance(entry, dict):
         raise PallasError(f"{what} must be a mapping")
     for key in entry:

@@ -80,7 +80,7 @@ class GripperSupervisor:
         return self._goal
 
     def open(self, opening: float) -> bool:
-        """Ask for an opening; beyond 0 and 1 it is cut, and False where it is no number."""
+        """Ask for an opening; beyond 0 and 1 it is cut, and False where it is not a number."""
         if not np.isfinite(opening):
             return False
         self._goal = min(max(float(opening), 0.0), 1.0)

@@ -158,7 +158,7 @@ class People:
         unseen = min((now - last[0]) / _NS, _LONGEST_PACE_S)
         away = float(np.linalg.norm(person.at - last[1]))
         if not away <= _STEP_M + _PACE_M_S * unseen:
-            self._operator = (now, last[1])  # seen elsewhere: that is no time unseen
+            self._operator = (now, last[1])  # seen elsewhere: that does not count as absence
             return f"the body is {away:.1f} m from where the operator was: engage again"
         self._operator = (now, person.at)
         return ""

@@ -109,7 +109,7 @@ class Supervisor:
     def tip_speed(self) -> float:
         """m/s, the limit of every tip's speed; may be changed while running.
 
-        What is no speed is refused with a `PallasError`.
+        What is not a speed is refused with a `PallasError`.
         """
         return self._steering.tip_speed
 

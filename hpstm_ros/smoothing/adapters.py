@@ -36,7 +36,7 @@ right, y down, z forward); from y up, facing z.
 """
 
 HEIGHTS_M: Final = (0.8, 2.5)
-"""A person whose limbs suggest a height outside this is no person."""
+"""A body whose limbs suggest a height outside this is not a person's."""
 BELOW_FLOOR_M: Final = 0.5
 """A body this far under the floor is not where the camera says."""
 
@@ -239,7 +239,7 @@ class PoseAdapter:
 
 
 def check(positions: F64) -> None:
-    """Refuse what is no person on the floor; positions (22, 3) m, world, NaN where not seen.
+    """Refuse what is not a person on the floor; positions (22, 3) m, world, NaN where not seen.
 
     Raises:
         PallasError: nothing is seen, the limbs are not a human's, or the body is under the floor.
@@ -349,7 +349,7 @@ def place_body(body: BodyFrame, placement: Placement) -> BodyFrame:
     """A body of another frame in the world.
 
     Raises:
-        PallasError: it is no person on the floor.
+        PallasError: it is not a person on the floor.
     """
     R = placement.R_world_source
     p = placement.p_world_source

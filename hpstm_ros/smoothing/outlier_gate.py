@@ -44,7 +44,7 @@ class GateSettings:
         swap_patience: frames after which exchanged sides are believed; fewer, if fewer came before
             they were exchanged: the first frames of a body may be the wrong ones.
         blind: frames without any joint after which nothing is expected any more: an acceleration
-            carried on for longer is no expectation.
+            carried on for longer is not an expectation.
     """
 
     jump: float = 0.40

@@ -156,7 +156,7 @@ class Teleoperation:
 
     def open_gripper(self, opening: float, number: int | None = None) -> bool:
         """Ask for an opening, 0 closed to 1 open, of one of the `grippers` or of all; False where
-        it is no number.
+        it is not a number.
         """
         chosen = self.grippers if number is None else self.grippers[number : number + 1]
         taken = [gripper.supervisor.open(opening) for gripper in chosen]

@@ -180,7 +180,7 @@ def refuse_tokens(weights: str | Path, concept: Concept, rank: int, folder: str 
     """Write the token generator into ``folder`` with a concept's directions out of its text layer.
 
     Raises:
-        PallasError: the weights are no token generator's, or the pairs give no such directions.
+        PallasError: the weights are not a token generator's, or the pairs give no such directions.
     """
     vq, masked, document = load_tokens(weights)
     refuse(masked.text, *_requests(concept), rank)

@@ -18,7 +18,7 @@ from pallas_ros.files.npz import load_npz
 F64 = NDArray[np.float64]
 
 FARTHEST_M = 1e5
-"""Positions beyond this are no body's, and overflow where they are squared in float32."""
+"""Positions beyond this are not a body's, and overflow where they are squared in float32."""
 
 
 @dataclass(eq=False)

@@ -95,8 +95,8 @@ def compare(path: Path, weights: Path) -> float:
     """How well ONNX Runtime and torch agree over frames of noise in 0 to 1: 99 % of the outputs to
     within this (relative where above 1).
 
-    Not the largest difference: noise is no body, and where two axes are nearly parallel its
-    rotations amplify rounding.
+    Not the largest difference: noise does not move like a body, and where two axes are nearly
+    parallel its rotations amplify rounding.
     """
     from pallas_ros.runtime.torch_backend import TorchStream
 

@@ -104,7 +104,7 @@ def _index(word: bytes) -> int:
 
 
 def _check_beside(path: str | Path, names: list[bytes]) -> None:
-    """Refuse materials that are no file: the library opens them."""
+    """Refuse materials that are not files: the library opens them."""
     place = Path(path).parent / os.fsdecode(b" ".join(names))
     if exists(place):
         check_regular(place, "material library", MAX_BYTES)
@@ -133,7 +133,7 @@ def _check_collada(path: str | Path, data: bytes) -> None:
         elif kind in ("accessor", "vcount", "input"):
             _count(path, element)
         elif kind == "p" and words and not ("".join(words).isdigit() and max(map(len, words)) < 11):
-            raise _refuse(path, "a face with a vertex that is no number")
+            raise _refuse(path, "a face with a vertex that is not a number")
     if faces > MAX_FACES:
         raise _refuse(path, f"it states {faces} faces (at most {MAX_FACES})")
     _check_instances(path, root)
@@ -178,7 +178,7 @@ def _floats(path: str | Path, words: Sequence[bytes | str]) -> Points:
     try:
         return np.fromiter(map(float, words), np.float64, len(words))
     except ValueError as error:
-        raise _refuse(path, f"a coordinate is no number ({error})") from None
+        raise _refuse(path, f"a coordinate is not a number ({error})") from None
 
 
 def _check_points(path: str | Path, points: Points, faces: int) -> None:

@@ -86,8 +86,8 @@ class _Refused(Exception):
 
 
 def _check_archive(file: BinaryIO) -> None:
-    """Refuse what is no zip archive, and a directory of entries that is itself a bomb; leaves the
-    file at its beginning.
+    """Refuse what is not a zip archive, and a directory of entries that is itself a bomb; rewinds
+    the file.
     """
     head = file.read(6)
     if head == npy.MAGIC_PREFIX:
@@ -95,7 +95,7 @@ def _check_archive(file: BinaryIO) -> None:
     if not head:
         raise _Refused("it is empty")
     if head[:2] != b"PK":
-        raise _Refused("it is no zip archive")
+        raise _Refused("it is not a zip archive")
     size = file.seek(0, 2)
     file.seek(max(0, size - 65557))  # the end record is 22 bytes and may be followed by a comment
     tail = file.read()

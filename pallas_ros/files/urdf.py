@@ -59,7 +59,7 @@ def parse_urdf(data: bytes, name: str) -> Element:
 
 
 def check_urdf(root: Element, name: str) -> None:
-    """Refuse what is no plausible robot.
+    """Refuse what is not a plausible robot.
 
     Raises:
         PallasError: the outermost element is another, links or joints are too many, of one name or
@@ -121,7 +121,9 @@ def _check_tree(links: list[Element], joints: list[Element], name: str) -> None:
     roots = [link for link in names if link not in parents]
     if len(roots) != 1:
         found = (
-            f"{len(roots)} links are no joint's child" if roots else "every link is a joint's child"
+            f"{len(roots)} links are not a joint's child"
+            if roots
+            else "every link is a joint's child"
         )
         raise PallasError(f"{name}: its links are not one tree: {found}")
     for link in names:
@@ -166,4 +168,4 @@ def _bad_numbers(element: Element) -> Iterator[str]:
                     f" {high:g}"
                 )
             elif part.tag == "axis" and moves and not math.hypot(*numbers) > 1e-6:
-                yield f"<axis> has xyz '{text}', which is no direction"
+                yield f"<axis> has xyz '{text}', which is not a direction"

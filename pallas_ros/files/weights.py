@@ -33,7 +33,7 @@ def weights_metadata(path: str | Path) -> dict[str, str]:
         if not _fits(tensor, left):
             raise PallasError(f"{path}: damaged weights: tensor '{name}' does not fit the file")
     if not isinstance(metadata, dict):
-        raise PallasError(f"{path}: damaged weights: its metadata are no mapping")
+        raise PallasError(f"{path}: damaged weights: its metadata are not a mapping")
     return {
         str(key): value if isinstance(value, str) else json.dumps(value)
         for key, value in metadata.items()

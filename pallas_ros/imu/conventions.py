@@ -35,7 +35,7 @@ _HANGING = 0.2
 not decide: people hold their
 forearms forward for minutes, too."""
 _GRAVITY_SHARE = 0.6
-"""Of one g: a mean acceleration beyond it is no movement, over two seconds or more."""
+"""Of one g: a mean acceleration beyond it is not movement, over two seconds or more."""
 _MARGIN = 0.3
 """By which another convention must fit better than the documented one. Of 196 clips of CMU and
 Bandai-Namco with simulated sensors, 3 to 20 s each, none written as documented reaches 0.25; with w

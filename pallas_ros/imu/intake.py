@@ -38,7 +38,7 @@ _SILENT_S = 0.5
 _LEVEL = 0.02
 """Tilt (as a part of one g) up to which gravity agrees with an orientation of exactly 0 0 0 1."""
 _MOST_TURNING = 1e5
-"""rad/s, or deg/s by mistake: an angular velocity beyond it is no measurement."""
+"""rad/s, or deg/s by mistake: an angular velocity beyond it is not a measurement."""
 _BLANKS = 50
 """Orientations of exactly 0 0 0 1 in a row, over which that tilt is averaged."""
 _SLOWEST_HZ = 25.0

@@ -187,7 +187,7 @@ def _quantities(file: Path) -> dict[str, tuple[Array, Array]]:
 
 
 def _table(file: Path) -> tuple[list[str], Array]:
-    """Names of the columns, and the rows of numbers; what is no number is NaN."""
+    """Names of the columns, and the rows of numbers; what is not a number is NaN."""
     lines = read_text(file, "logger's CSV file", MAX_FILE_BYTES).splitlines()
     start = next((k for k, line in enumerate(lines[:_HEADER_WITHIN]) if _is_header(line)), None)
     if start is None:

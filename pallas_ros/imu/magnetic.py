@@ -25,7 +25,7 @@ has failed. Likely hypotheses stay, the others and doubles of them go.
 Two things besides the field tell of the bias. Gravity: a bias about a horizontal axis leans the
 six-axis frame, and the accelerometer turns it back, at a rate l that follows the bias late, ``l' =
 (b - l) / level_s``. That rate is measured; and while the frame leans, by ``level_s l``, a field
-that dips by 60 degrees seems turned sideways by 1.7 times as much, which is no drift. So gravity
+that dips by 60 degrees seems turned sideways by 1.7 times as much, which is not drift. So gravity
 shows within seconds that a bias has stepped, and the field then how much of it is about the
 vertical; a sensor that is turned over, as a wrist is, soon knows all of it. And rest: a gyroscope
 whose rate stays small and the same for more than a second is not being turned, and its rate is its
@@ -208,7 +208,7 @@ class MagneticHeading:
             axes: (3, 3) rows x, y, z of that frame in the sensor frame; z is its mean over the
                 period: about it turns what changes the heading.
             bias: (3,) rad/s, the gyroscope's bias as the six-axis filter has it; what it finds
-                itself is no drift any more.
+                itself is not drift any more.
             levelled: (2,) rad/s, how fast gravity turned that frame back about its x and y, with
                 the sign of the bias that asks for it.
             rate: (3,) rad/s, mean of the gyroscope, bias included; None where it is unknown, and

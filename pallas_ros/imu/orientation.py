@@ -51,7 +51,7 @@ class OrientationFilter:
         """``rate_hz`` holds until the true rate is known (after 50 samples), and then the filter
         restarts with it.
 
-        ``common`` is shared by the sensors of one wearer: what all of them feel is no drift.
+        ``common`` is shared by the sensors of one wearer: what all of them feel is not drift.
         ``bias``: (3,) rad/s of the gyroscope, where it was found before.
         """
         self.use_magnetometer = use_magnetometer

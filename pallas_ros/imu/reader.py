@@ -226,7 +226,7 @@ class SerialReader:
         self._stats.problem = why
         if self._filter is not None:
             self._resumed = self._filter.resumed()
-        self._filter = None  # what it felt is no news to the other sensors any more
+        self._filter = None  # the other sensors have its figures already
 
     def _read(self, device: serial.Serial, path: str) -> bool:
         """Read until stopped, silent or gone; whether anything was heard."""

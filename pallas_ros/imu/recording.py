@@ -246,7 +246,7 @@ def _columns(
 
 
 def _check_stamps(path: str | Path, stamp: Array) -> None:
-    """Refuse stamps that are no clock's: the grid of bodies and the lead-in are made from them."""
+    """Refuse stamps that no clock has: the grid of bodies and the lead-in are made from them."""
     if len(stamp) < 2:
         raise PallasError(
             f"{path}: an IMU recording of {len(stamp)} samples; at least 2 are needed"

@@ -65,7 +65,7 @@ def to_motion(source: Source, path: Path, overrides: Overrides) -> tuple[Motion,
     put where the body has them.
 
     Raises:
-        PallasError: a joint, the axes or the unit cannot be found, or the result is no plausible
+        PallasError: a joint, the axes or the unit cannot be found, or the result is not a plausible
             body.
     """
     fps = overrides.fps or source.fps
@@ -183,7 +183,7 @@ def _on_floor(points: Array, source: Source) -> Array:
 
 
 def _check(points: Array, fps: float, axes: Axes, path: Path, overrides: Overrides) -> None:
-    """Refuse a result that is no person's motion.
+    """Refuse a result that is not a person's motion.
 
     Raises:
         PallasError: it is upside down, lies throughout, is too large or small, has limbs of wrong

@@ -91,7 +91,7 @@ def read(path: str | Path, overrides: Overrides | None = None) -> MotionFile:
         overrides: what detection must not decide.
 
     Raises:
-        PallasError: the file is of no known format, or is no plausible motion of a body.
+        PallasError: the file is of no known format, or is not a plausible motion of a body.
     """
     path = Path(path)
     overrides = overrides or Overrides()

@@ -60,7 +60,7 @@ GOOD = npz(a=np.arange(12.0).reshape(3, 4), names=np.array(["x", "yy"]))
 
 BAD_NPZ: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "it is empty"),
-    "not a zip": (lambda: b"hello world", "no zip archive"),
+    "not a zip": (lambda: b"hello world", "not a zip archive"),
     "bare npy": (lambda: header("'<f8'", "(2,)") + bytes(16), "single array"),
     "cut short": (lambda: GOOD[: len(GOOD) // 2], "cut short"),
     "shape of 2^40": (

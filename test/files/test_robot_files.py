@@ -55,7 +55,7 @@ SHAPE = "<collision><geometry><sphere radius='0.1'/></geometry></collision>"
         (ARM.replace("0 0 0.1", "0 0 1e300"), "<origin> has xyz '0 0 1e300'"),
         (ARM.replace("0 0 0.1", "0 0 nan"), "<origin> has xyz '0 0 nan'"),
         (ARM.replace("0 0 0.1", "0 0"), "must have 3 numbers"),
-        (ARM.replace("0 0 1'", "0 0 0'"), "no direction"),
+        (ARM.replace("0 0 1'", "0 0 0'"), "not a direction"),
         (ARM.replace("upper='1'", "upper='inf'"), "<limit> has upper 'inf'"),
         (
             ARM.replace("<link name='1'/>", f"<link name='1'>{SHAPE * 400}</link>"),
@@ -112,7 +112,7 @@ LAUGHS = "".join(
         ("a.stl", stl(FACES)[:-1], "states 4 faces and has 283 bytes"),
         ("a.stl", b"", "states 0 faces and has 0 bytes"),
         ("a.stl", b"solid x\nvertex 0 0 nan\nvertex 0 0 0\nvertex 1 1 1\nendsolid", "not finite"),
-        ("a.stl", b"solid x\nvertex 0 0 x\nvertex 0 0 0\nvertex 1 1 1\nendsolid", "no number"),
+        ("a.stl", b"solid x\nvertex 0 0 x\nvertex 0 0 0\nvertex 1 1 1\nendsolid", "not a number"),
         ("a.stl", b"solid x\nvertex 0 0", "without whole facets"),
         ("a.obj", b"v 0 0 inf\n", "not finite"),
         ("a.obj", b"v 0 0\n", "three coordinates"),
@@ -140,7 +140,7 @@ LAUGHS = "".join(
             COLLADA.replace("<node id='a'>", LAUGHS + "<node id='a'>").encode(),
             "stand for more than|stands for",
         ),
-        ("a.dae", COLLADA.replace("<p>0 1 2", "<p>0 1 -2").encode(), "no number"),
+        ("a.dae", COLLADA.replace("<p>0 1 2", "<p>0 1 -2").encode(), "not a number"),
         ("a.dae", b"<html/>", "outermost element is <html>"),
     ],
 )

@@ -107,7 +107,7 @@ def test_bytes_are_those_of_the_message(body: BodyFrame, frame_id: str) -> None:
     Decoder().decode("pallas/msg/BodyPose", ours)  # a reader that refuses a byte too many
     assert str(deserialize_message(ours, BodyPose)) == str(
         deserialize_message(theirs, BodyPose)
-    )  # NaN is no equal of itself
+    )  # NaN does not equal itself
     assert decode.header_stamp(theirs) == body.stamp
 
 

@@ -1,4 +1,4 @@
-"""Pose formats: every file is sound, bodies come out where they stand, and what is no person is
+"""Pose formats: every file is sound, bodies come out where they stand, and what is not a person is
 refused with a sentence.
 """
 

@@ -263,7 +263,8 @@ def test_every_bag_has_its_page_and_no_name_is_a_link_to_elsewhere(
     for name in names:
         (folder / name).mkdir(parents=True)
         (folder / name / "data_0.mcap").write_bytes(data)
-    (folder / "a" / "walk" / "original").mkdir()  # what `pallas repair` keeps is no bag of its own
+    # what `pallas repair` keeps is not a bag of its own
+    (folder / "a" / "walk" / "original").mkdir()
     (folder / "a" / "walk" / "original" / "data_0.mcap").write_bytes(data)
     bags = find_bags(folder)
     assert bags == sorted(folder / name.removesuffix("/") for name in names)

@@ -153,7 +153,7 @@ def _mirrored(q: F64) -> F64:
 
 
 def _clusters(positions: F64, seed: int) -> tuple[F64, NDArray[np.int64], NDArray[np.bool_]]:
-    """Centres, cluster of each pose, and whether it is no outlier of it."""
+    """Centres, cluster of each pose, and whether it is not an outlier of it."""
     x = positions.reshape(len(positions), -1)
     sample = x[np.random.default_rng(seed).permutation(len(x))[:8000]]
     centres, _ = kmeans2(sample, CLUSTERS, minit="++", iter=20, seed=seed)
