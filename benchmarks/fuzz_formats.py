@@ -119,9 +119,9 @@ def _stream(path: Path) -> Any:
 
 def read_recording(path: Path) -> None:
     """Processed into bodies, and played by the simulator."""
-    from pallas_ros.commands.process import open_source, process
     from pallas_ros.imu.playback import source
     from pallas_ros.pipeline import pipeline
+    from pallas_ros.pipeline.recorded import open_source, process
 
     original = pipeline.open_stream
     pipeline.open_stream = lambda path, **_: _stream(path)  # type: ignore[assignment]

@@ -16,7 +16,6 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import load_motion
 from pallas_ros.body.names import EXTRA_SITES, JOINTS, SITES
 from pallas_ros.body.sites import worn_sites
-from pallas_ros.commands.process import open_source
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
 from pallas_ros.imu.guided import GuidedCalibrator
@@ -27,6 +26,7 @@ from pallas_ros.imu.protocols import PROTOCOLS
 from pallas_ros.imu.recording import ALL
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
+from pallas_ros.pipeline.recorded import open_source
 
 HELP = "Calibrate the worn sensors to the wearer's bones, step by step."
 

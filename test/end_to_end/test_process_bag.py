@@ -19,13 +19,13 @@ from pallas_ros.bags import BagWriter
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.motion import load_motion
 from pallas_ros.body.names import SITES, TOPIC_CALIBRATION, TOPIC_IMU, TOPIC_IMU_FRAME
-from pallas_ros.commands.process import open_source, process
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.virtual import VirtualSensors
 from pallas_ros.messages.encode import imu_frame_to_msg
 from pallas_ros.messages.wire import imu_to_bytes
 from pallas_ros.pipeline import PipelineSettings
+from pallas_ros.pipeline.recorded import open_source, process
 
 Samples = list[tuple[str, ImuSample]]
 Kept = Callable[[int], bool]

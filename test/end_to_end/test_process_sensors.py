@@ -15,13 +15,13 @@ from pallas_ros import cli
 from pallas_ros.bags import BagWriter
 from pallas_ros.body.motion import load_motion, save_npz
 from pallas_ros.body.names import JOINT_INDEX, SITES
-from pallas_ros.commands.process import open_source, process
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
 from pallas_ros.messages.wire import imu_to_bytes
 from pallas_ros.pipeline import PipelineSettings
+from pallas_ros.pipeline.recorded import open_source, process
 
 Samples = list[tuple[str, ImuSample]]
 

@@ -26,9 +26,9 @@ from pallas_ros.body.names import (
     TOPIC_IMU_FRAME,
     TOPIC_PALLAS_BODY,
 )
-from pallas_ros.commands.process import open_source, process
 from pallas_ros.messages.decode import imu_frame_from_msg
 from pallas_ros.pipeline import PipelineSettings, read_document
+from pallas_ros.pipeline.recorded import open_source, process
 
 CALIBRATED = "calibrated ("
 SETTLED_NS = 100_000_000

@@ -21,10 +21,10 @@ from pallas_ros.bags import Bag
 from pallas_ros.bags.bodies import read_bodies
 from pallas_ros.body.motion import load_motion, save_npz
 from pallas_ros.body.names import TOPIC_PALLAS_BODY, TOPIC_TRUTH_BODY
-from pallas_ros.commands.process import open_source, process
 from pallas_ros.files.npz import load_npz
 from pallas_ros.graph.measurement import of_bag
 from pallas_ros.pipeline import PipelineSettings
+from pallas_ros.pipeline.recorded import open_source, process
 
 pytestmark = pytest.mark.timeout(170)
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
-from pallas_ros.commands.process import Source, process
 from pallas_ros.imu.calibration import Calibration, TPoseCalibrator
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.procedures import calibrator
@@ -22,6 +21,7 @@ from pallas_ros.imu.synchroniser import Synchroniser
 from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
 from pallas_ros.messages.decode import sensors_from_msg
 from pallas_ros.pipeline import Pipeline, PipelineSettings
+from pallas_ros.pipeline.recorded import Source, process
 
 WORN = dict(zip(SITES, ("usb:A0", "usb:A1", "usb:A2", "usb:A3"), strict=True))
 EXCHANGED = WORN | {"left_wrist": "usb:A3", "right_wrist": "usb:A2"}
