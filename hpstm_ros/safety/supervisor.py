@@ -1,5 +1,5 @@
-"""The last word on every command: a state machine, its watchdogs, and a stream of commands that can
-always stop.
+"""Decides on every command: a state machine, its watchdogs, and a command stream that can always
+stop.
 
     disengaged ──engage──▶ aligning ──arrived──▶ tracking
         ▲  ▲                  ▲  │ trouble          │ trouble (no measurement, no feedback, dead-man released,
@@ -10,16 +10,16 @@ always stop.
         │                        ▼
      stopped (latched) ◀── emergency stop, from every state
 
-Engaging locks the operator: from then on bodies of other ids lead nothing, and their loss is the
-loss of input. An operator who stays away disengages the arm. The deadline is on the newest
-*measurement* that a body was made of, not on the body: what repeats an old body with new stamps is
-no news.
+Engaging locks the operator: from then on bodies with other ids are ignored, and losing the
+operator's body is loss of input. If the operator stays away, the arm is disengaged. The deadline is
+on the newest *measurement* in a body, not on the body itself: a repeated body with new stamps does
+not reset it.
 
 Commands lie on a grid of instants. Each tick plans one grid step and the stop after it
-(`motion.Plan`), and the plan is accepted only if all of it keeps to every limit
-(`steering.Steering`). Where none is accepted, and in every state but aligning and tracking, the
-plan accepted last is followed: it brakes. The controller is sent the stop with every command, so it
-stands still even if this process dies.
+(`motion.Plan`), and the plan is accepted only if all of it is within every limit
+(`steering.Steering`). If no plan is accepted, and in every state except aligning and tracking, the
+last accepted plan is followed: it brakes. Every command to the controller includes the stop, so the
+arm comes to rest even if this process dies.
 """  # noqa: E501
 
 import math
@@ -52,8 +52,8 @@ _LATE_NS = _NS // 2  # for which commands that came late keep the arm from being
 
 @dataclass(frozen=True, slots=True)
 class _News:
-    """The newest measurement: its stamp, the same in the supervisor's clock but never ahead of it,
-    and when it was first heard of; ns.
+    """The newest measurement: its stamp, the stamp limited to the supervisor's clock, and when it
+    was first received; ns.
     """
 
     stamp: int
@@ -62,7 +62,7 @@ class _News:
 
 
 class Supervisor:
-    """See the module. Times are ns of one clock that should not jump, and survives it if it does.
+    """See the module. Times are ns of one clock; the supervisor recovers if the clock jumps.
 
     No method raises on bad input.
     """
@@ -70,8 +70,8 @@ class Supervisor:
     def __init__(
         self, limits: Limits, settings: SupervisorSettings | None = None, guard: Guard | None = None
     ) -> None:
-        """Disengaged, with the arm's posture unknown; without a ``guard`` only the joints are
-        limited.
+        """Start disengaged, with the arm's posture unknown. Without a ``guard``, only joint limits
+        are enforced.
         """
         self.limits = limits
         self.settings = settings or SupervisorSettings()
@@ -107,9 +107,9 @@ class Supervisor:
 
     @property
     def tip_speed(self) -> float:
-        """m/s, the limit of every tip's speed; may be changed while running.
+        """m/s, the speed limit of every tip; may be changed while running.
 
-        What is not a speed is refused with a `PallasError`.
+        Setting it to a value that is not positive and finite raises `PallasError`.
         """
         return self._steering.tip_speed
 
@@ -119,7 +119,7 @@ class Supervisor:
             raise PallasError(f"tip_speed is {speed}, but must be above 0 m/s")
         self._steering.tip_speed = speed
 
-    # what comes in
+    # Inputs
 
     def goal(
         self,
@@ -130,15 +130,15 @@ class Supervisor:
         measured: int | None = None,
         operator: str = "",
     ) -> bool:
-        """A goal for the joints; False where it is refused (not finite, not newer, too old, not the
-        operator's).
+        """Set a goal for the joints; False if it is refused (not finite, not newer, too old, or not
+        from the operator).
 
         Args:
             now: ns.
             stamp: ns, of the body.
             q: (n,) rad.
             confidence: 0 to 1.
-            measured: ns, stamp of the newest measurement in the body; its own by default.
+            measured: ns, stamp of the newest measurement in the body; the body's stamp by default.
             operator: id of the body.
         """
         self._clock(now)
@@ -179,8 +179,8 @@ class Supervisor:
         return True
 
     def _note_age(self, now: int, stamp: int, most: float) -> None:
-        """Keep in words why bodies that do arrive are refused for their stamps: that is not the
-        same as none.
+        """Record why bodies that arrive are refused for their stamps, so that the reason differs
+        from "no body arrives".
         """
         if now - stamp > most:
             age = f"{(now - stamp) / _NS:.2f} s old"
@@ -191,7 +191,7 @@ class Supervisor:
             self._aged = (now, f"bodies are refused because their stamps are {ahead}")
 
     def in_words(self, now: int) -> str:
-        """Why the arm is in its state; while it is disengaged also why bodies are refused."""
+        """The reason for the state; while disengaged, also why bodies are refused."""
         aged, text = self._aged
         if self._engaged() or now - aged > self.settings.body_timeout * _NS:
             return self.reason
@@ -201,7 +201,7 @@ class Supervisor:
         return not self._engaged() or self.operator is None or name == self.operator
 
     def measured(self, now: int, stamp: int, q: F64) -> bool:
-        """Where the arm is, (n,) rad; False where that is refused (not finite, not newer)."""
+        """Take the measured joints (n,) rad; False if they are refused (not finite, not newer)."""
         self._clock(now)
         q = np.asarray(q, dtype=np.float64)
         if not self._feedback.admits(now, stamp, q):
@@ -217,8 +217,8 @@ class Supervisor:
         return True
 
     def dead_man(self, now: int, pressed: bool, source: str = "") -> None:
-        """Word from the dead-man's switch ``source``: of several that are heard, none may say that
-        it is released.
+        """Take the state of the dead-man's switch ``source``. With several switches, all that
+        report must be pressed.
         """
         self._clock(now)
         since = now - self.settings.dead_man_timeout * _NS
@@ -230,16 +230,16 @@ class Supervisor:
         self._dead_man = _NEVER if self._released else now
 
     def sent(self, now: int) -> None:
-        """The command of the last tick has been handed over to the middleware; how long that took
-        is watched.
+        """Report that the last tick's command was handed to the middleware; the time that took is
+        monitored.
         """
         if self._ticked is not None and now - self._ticked > self.settings.hand_over * _NS:
             seconds = (now - self._ticked) / _NS
             self._late = (now, f"a command was sent {seconds:.2f} s late")
 
     def fault(self, name: str, sentence: str) -> None:
-        """What is wrong with the connection ``name``, in words, or empty: an arm with a fault is
-        neither engaged nor led.
+        """Set the fault of the connection ``name``, or clear it with an empty sentence. With a
+        fault, the arm is not engaged and does not move.
         """
         if sentence:
             self._faults[name] = sentence
@@ -247,7 +247,7 @@ class Supervisor:
             self._faults.pop(name, None)
 
     def engage(self, now: int) -> str:
-        """Let the arm move; what stands in the way, in words, or empty when engaged."""
+        """Engage the arm; returns the reason if that is refused, else an empty string."""
         self._clock(now)
         if self.state is not SupervisorState.DISENGAGED:
             return f"cannot engage while {self.state.name.lower()}" + (
@@ -278,7 +278,7 @@ class Supervisor:
         return ""
 
     def _posture_refused(self, q: F64) -> str:
-        """Why the arm must not be engaged in posture ``q`` (n,) rad, or empty."""
+        """Why the arm must not be engaged in the posture ``q`` (n,) rad, or empty."""
         if self._guard is None:
             return ""
         speed, _, pair = self._guard.look(q, np.zeros_like(q))
@@ -287,12 +287,12 @@ class Supervisor:
         return f"{pair} are too near; move the arm by hand" if pair else ""
 
     def disengage(self, now: int) -> None:
-        """Stop, then leave the arm alone. A latched stop stays latched."""
+        """Brake, then stop commanding the arm. A latched stop stays latched."""
         if self.state is not SupervisorState.STOPPED:
             self._enter(SupervisorState.DISENGAGED, "disengaged")
 
     def emergency_stop(self, now: int, why: str, held: bool = True, source: str = "") -> None:
-        """Stop, latched; ``held`` by a switch, its ``source``, that must be released
+        """Latch a stop. If it is ``held`` by a switch, its ``source`` must be released
         (`emergency_released`) before a reset.
         """
         if held:
@@ -300,19 +300,19 @@ class Supervisor:
         self._enter(SupervisorState.STOPPED, f"emergency stop: {why}")
 
     def emergency_released(self, now: int, source: str = "") -> None:
-        """The emergency-stop switch ``source`` is out again; the stop stays latched until `reset`.
+        """The emergency-stop switch ``source`` is released; the stop stays latched until `reset`.
 
-        The word of one switch says nothing of another that is pressed, unless that one is not
-        connected any more.
+        Releasing one switch does not release another that is pressed, unless the other is no longer
+        connected.
         """
         self._switches.release(now, source)
 
     def emergency_switches(self, now: int, sources: set[str]) -> None:
-        """The emergency-stop switches that are connected."""
+        """Set which emergency-stop switches are connected."""
         self._switches.connected(sources)
 
     def reset(self, now: int) -> str:
-        """Unlatch a stop; what stands in the way, in words, or empty when done."""
+        """Unlatch a stop; returns the reason if that is refused, else an empty string."""
         if self.state is not SupervisorState.STOPPED:
             return "nothing to reset: the arm is not stopped"
         if self._switches.pressed:
@@ -323,8 +323,8 @@ class Supervisor:
         return ""
 
     def posture(self) -> F64 | None:
-        """Where the arm is commanded to be at the next instant, (n,) rad, or None while its posture
-        is not known.
+        """The commanded joints at the next instant, (n,) rad, or None while the arm's posture is
+        unknown.
         """
         return None if self._plan is None else self._plan.at(self._plan.start + 1)[0]
 
@@ -337,16 +337,16 @@ class Supervisor:
         )
 
     def _at_rest_disengaged(self) -> bool:
-        """Whether the arm's own word on where it is counts, and not what it was commanded."""
+        """Whether the measured posture is used, rather than the commanded one."""
         return self.state is SupervisorState.DISENGAGED and not self._moving()
 
     def _engaged(self) -> bool:
         return self.state not in (SupervisorState.DISENGAGED, SupervisorState.STOPPED)
 
-    # the tick
+    # Tick
 
     def tick(self, now: int) -> Command:
-        """The next command; call every period, and at once when a goal came in."""
+        """The next command; call every period, and immediately after a goal arrives."""
         self._clock(now)
         self._watch(now)
         self._ticked = now
@@ -360,7 +360,7 @@ class Supervisor:
         return self._command(index, limited, scale)
 
     def _clock(self, now: int) -> None:
-        """Keep the grid when the clock goes back, and take no input from before for fresh."""
+        """Keep the grid when the clock is set back, and discard inputs from before."""
         if self._zero_time is None:
             self._zero_time = now
             self._now = now
@@ -380,11 +380,12 @@ class Supervisor:
             self._well_since = now
             self._aligning_since = min(self._aligning_since, now)
         elif now - self._now > self.settings.command_gap * _NS:
-            self._operator_seen += now - self._now  # nobody looked, so nobody was missed
+            # no ticks ran in this gap, so it does not count as absence
+            self._operator_seen += now - self._now
         self._now = now
 
     def _watch(self, now: int) -> None:
-        """Watchdogs and the transitions they bring."""
+        """Check the watchdogs and make the transitions that they require."""
         if not self._engaged():
             return
         if switch := self._switches.missing(now):
@@ -420,7 +421,7 @@ class Supervisor:
                 self._enter(SupervisorState.TRACKING, "following the operator")
 
     def _trouble(self, now: int) -> str:
-        """Why the arm must stand still now, or empty."""
+        """Why the arm must not move now, or empty."""
         settings = self.settings
         goal = self._goal
         if settings.require_dead_man and now - self._dead_man > settings.dead_man_timeout * _NS:
@@ -442,7 +443,7 @@ class Supervisor:
         return ""
 
     def _body_missing(self, now: int) -> str:
-        """What is missing of the operator's body, or empty."""
+        """What is wrong with the operator's body as an input, or empty."""
         goal = self._goal
         news = self._news
         settings = self.settings
@@ -459,8 +460,8 @@ class Supervisor:
         return ""
 
     def _lead(self, index: int, now: int) -> tuple[tuple[str, ...], float]:
-        """Accept a new plan from ``index`` where there is one; the limits that interfered, and the
-        speed scale.
+        """Accept a new plan from ``index`` if there is one; returns the limits that were active and
+        the speed scale.
         """
         goal = self._goal
         settings = self.settings
@@ -489,10 +490,10 @@ class Supervisor:
         self._plan = plan or self._plan
         return (*reasons, *limited), scale
 
-    # bookkeeping
+    # Bookkeeping
 
     def _index(self, now: int) -> int:
-        """The first grid index that can still be changed."""
+        """The first grid index whose command can still be changed."""
         assert self._zero_time is not None
         return -((self._zero_time - now - round(self.settings.lead * _NS)) // self._period)
 
@@ -501,13 +502,11 @@ class Supervisor:
         return self._zero_time + index * self._period
 
     def _moving(self) -> bool:
-        """Whether the accepted plan has not come to rest yet, as of the last call."""
+        """Whether the accepted plan is not at rest yet, as of the last call."""
         return self._plan is not None and self._index(self._now) < self._plan.end
 
     def _record(self, index: int) -> None:
-        """Remember what was commanded for the instants that have passed, to hold measurements
-        against.
-        """
+        """Remember the commands of past instants, to compare measurements with them."""
         assert self._plan is not None
         last = self._sent[-1][0] if self._sent else index - 1
         for passed in range(max(last + 1, index - 63), index + 1):
@@ -567,7 +566,7 @@ class Supervisor:
         return math.nan if self._news is None else (self._now - self._news.taken) / _NS
 
     def _nothing(self, now: int) -> Command:
-        """The command of an arm whose posture is not known: none."""
+        """The empty command, while the arm's posture is unknown."""
         unknown = np.full(len(self.limits.lower), math.nan)
         empty = np.zeros(0, dtype=np.int64)
         return Command(
