@@ -16,6 +16,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import (
     TOPIC_HPSTM_BODY,
+    TOPIC_JOINT_EFFORTS,
     TOPIC_JOINT_STATES,
     TOPIC_PALLAS_BODY,
     TOPIC_ROBOT_DESCRIPTION,
@@ -24,7 +25,16 @@ from pallas_ros.body.names import (
 from pallas_ros.messages.decode import body_from_msg
 from pallas_ros.messages.types import message_class
 from pallas_ros.nodes.recorder import Taps
-from pallas_ros.view.moments import TRAJECTORY, Moment, moment, operators_record
+from pallas_ros.view.forces import Forces, forces
+from pallas_ros.view.moments import (
+    NEWEST_TRANSFORMS,
+    TOPIC_TF,
+    TOPICS_GROUND,
+    TRAJECTORY,
+    Moment,
+    moment,
+    operators_record,
+)
 
 TOPICS = {
     TOPIC_PALLAS_BODY: ("pallas/msg/BodyPose", Qos(reliable=False)),
@@ -32,6 +42,9 @@ TOPICS = {
     TOPIC_JOINT_STATES: ("sensor_msgs/msg/JointState", Qos(reliable=False)),
     TOPIC_SUPERVISOR: ("pallas/msg/SupervisorStatus", Qos(reliable=False)),
     TOPIC_ROBOT_DESCRIPTION: ("std_msgs/msg/String", Qos(latched=True)),
+    TOPIC_JOINT_EFFORTS: ("sensor_msgs/msg/JointState", Qos(reliable=False)),
+    **{topic: ("geometry_msgs/msg/WrenchStamped", Qos(reliable=False)) for topic in TOPICS_GROUND},
+    TOPIC_TF: ("tf2_msgs/msg/TFMessage", Qos(reliable=False)),
 }
 _BODIES = {TOPIC_PALLAS_BODY, TOPIC_HPSTM_BODY}
 DEPTH = 120
@@ -83,7 +96,20 @@ class Live:
         ]
         shown = moment(time.monotonic(), taken[drawn].stamp, body, raw, *others)
         shown.plots["rate, Hz"] = self._rate()
+        shown.forces = self._forces(came) if TOPIC_JOINT_EFFORTS in taken else None
         return shown
+
+    def _forces(self, came: list[Any]) -> Forces | None:
+        newest = [message for message in came if message.topic == TOPIC_TF][-NEWEST_TRANSFORMS:]
+        transforms = (
+            transform
+            for message in reversed(newest)
+            for transform in deserialize_message(
+                message.data, message_class(message.msgtype)
+            ).transforms
+        )
+        wrenches = [self._last.get(topic) for topic in TOPICS_GROUND]
+        return forces(self._last[TOPIC_JOINT_EFFORTS], wrenches, transforms)
 
     def close(self) -> None:
         """Unsubscribe."""

@@ -18,7 +18,9 @@ from pallas_ros.bags import Bag, BagMessage
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import (
+    TOPIC_GROUND_REACTION,
     TOPIC_HPSTM_BODY,
+    TOPIC_JOINT_EFFORTS,
     TOPIC_JOINT_STATES,
     TOPIC_PALLAS_BODY,
     TOPIC_POSE_BODY,
@@ -27,6 +29,7 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.messages.decode import body_from_msg
 from pallas_ros.motion_files import Overrides, read
+from pallas_ros.view.forces import Forces, forces
 
 F64 = NDArray[np.float64]
 _MOST_PEOPLE = 8
@@ -36,6 +39,10 @@ CIRCLE_90 = 2.1460
 chi-square, 2 degrees of freedom.
 """
 TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
+TOPICS_GROUND = tuple(TOPIC_GROUND_REACTION.format(side=side) for side in ("left", "right"))
+TOPIC_TF = "/tf"
+NEWEST_TRANSFORMS = 24
+"""So many of the newest messages on `/tf` are looked through for the centres of pressure."""
 
 
 @dataclass
@@ -52,6 +59,7 @@ class Moment:
         plots: figures to plot, by name.
         state: the supervisor's, or empty.
         words: what is to be read: why that state, what holds the arm back, remarks.
+        forces: of the ground and in the joints, or None.
     """
 
     time: float
@@ -63,6 +71,7 @@ class Moment:
     plots: dict[str, float] = field(default_factory=dict)
     state: str = ""
     words: str = ""
+    forces: Forces | None = None
 
 
 def moment(
@@ -225,6 +234,8 @@ class BagFile:
             TOPIC_JOINT_STATES,
             TOPIC_SUPERVISOR,
         } & there
+        if there & {TOPIC_JOINT_EFFORTS, *TOPICS_GROUND}:
+            self._topics |= {TOPIC_JOINT_EFFORTS, *TOPICS_GROUND, TOPIC_TF} & there
         self.duration = max(self.bag.duration, 1e-3)
         described = (
             self.bag.read(TOPIC_ROBOT_DESCRIPTION) if TOPIC_ROBOT_DESCRIPTION in there else iter(())
@@ -256,7 +267,19 @@ class BagFile:
         ]
         received, body = self._last(self.drawn, stamp, others[-1])
         raw = self._last(self._raw, stamp, others[-1])[1]
-        return moment(time, received, _body(body), _body(raw), *others)
+        shown = moment(time, received, _body(body), _body(raw), *others)
+        shown.forces = self._forces(stamp)
+        return shown
+
+    def _forces(self, stamp: int) -> Forces | None:
+        if TOPIC_JOINT_EFFORTS not in self._topics:
+            return None
+        wrenches = [self._last(topic, stamp)[1] for topic in TOPICS_GROUND]
+        messages = self._messages.get(TOPIC_TF, [])
+        index = bisect_right(messages, stamp, key=lambda message: message.stamp)
+        newest = self._decoded(messages[max(index - NEWEST_TRANSFORMS, 0) : index])
+        transforms = (one for message in newest for one in message.transforms)
+        return forces(self._last(TOPIC_JOINT_EFFORTS, stamp)[1], wrenches, transforms)
 
     def _last(self, topic: str, stamp: int, status: Any = None) -> tuple[int, Any]:
         """When the last message of ``topic`` by ``stamp`` was received, and it; (0, None) where

@@ -242,22 +242,19 @@ def people(bodies: Iterable[BodyFrame]) -> list[Shape]:
 
 _EFFORT_FULL_NM = 110.0
 """At which a joint is drawn red: about the knee's moment in a deep squat of 75 kg."""
-_ARROW_M_PER_N = 0.001
+ARROW_M_PER_N = 0.001
 FORCE: Rgba = (0.20, 0.75, 0.35, 0.95)
 
 
 def force_arrow(number: int, force: F64) -> Shape:
-    """A force (3,) N as an arrow from its frame's origin, 1 m for 1 kN.
-
-    None where there is none.
-    """
+    """A force (3,) N as an arrow from its frame's origin, 1 m for 1 kN."""
     return Shape(
         "ground_reaction",
         number,
         "arrow",
         scale=np.array([0.02, 0.04, 0.06]),
         colour=FORCE,
-        points=np.stack((np.zeros(3), _ARROW_M_PER_N * force)),
+        points=np.stack((np.zeros(3), ARROW_M_PER_N * force)),
     )
 
 
@@ -266,20 +263,26 @@ def _rgba(colour: F64) -> Rgba:
     return red, green, blue, alpha
 
 
-def effort_balls(body: BodyFrame, efforts: F64) -> list[Shape]:
-    """A ball at every joint but the pelvis, green to red and growing with its moment (21,) Nm."""
+def effort_looks(efforts: F64) -> tuple[F64, F64]:
+    """Colours (n, 4), green to red, and diameters (n,) m of joints with moments (n,) Nm."""
     level = np.clip(efforts / _EFFORT_FULL_NM, 0.0, 1.0)
     colours = confidence_colour(1.0 - level)
     colours[:, 3] = 0.9
+    return colours, 0.05 + 0.06 * level
+
+
+def effort_balls(body: BodyFrame, efforts: F64) -> list[Shape]:
+    """A ball at every joint but the pelvis, green to red and growing with its moment (21,) Nm."""
+    colours, sizes = effort_looks(efforts)
     return [
         Shape(
             "effort",
             joint,
             "sphere",
             body.positions[joint],
-            scale=np.full(3, 0.05 + 0.06 * level[joint - 1]),
+            scale=np.full(3, sizes[joint - 1]),
             colour=_rgba(colours[joint - 1]),
         )
-        for joint in range(1, len(level) + 1)
-        if np.isfinite(level[joint - 1]) and np.isfinite(body.positions[joint]).all()
+        for joint in range(1, len(efforts) + 1)
+        if np.isfinite(efforts[joint - 1]) and np.isfinite(body.positions[joint]).all()
     ]

@@ -19,6 +19,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.view.access import Access
+from pallas_ros.view.forces import ForceDrawing
 from pallas_ros.view.human import COLOURS
 from pallas_ros.view.moments import Moment, Recording
 from pallas_ros.view.plots import Plots
@@ -109,6 +110,7 @@ class Viewer:
         ]
         self._ellipsoids = Placed(balls)
         self._turns = np.tile([0.0, 0.0, 0.0, 1.0], (len(JOINTS), 1))
+        self._forces = ForceDrawing(self.server.scene)
         self._links = Placed([])
         self._robot: RobotShape | None = None
         self._past: Callable[[float], Moment] | None = None
@@ -155,6 +157,9 @@ class Viewer:
             self._pose(self._raw, raw, beside)
             self._name(moment.body, here, raw if self._beside.value else None, beside)
             self._uncertainty(moment, here)
+            found = moment.forces if self._show_forces.value else None
+            joints = None if moment.body is None else moment.body[:, :3]
+            self._forces.show(found, joints, here)
             self._place_robot(moment)
         self._say(moment.words, moment.state)
         self._plots.add(moment)
@@ -291,6 +296,7 @@ class Viewer:
             self._show_uncertainty = gui.add_dropdown(
                 "uncertainty, 90 %", tuple(UNCERTAIN), initial_value="off"
             )
+            self._show_forces = gui.add_checkbox("forces", True)
             self._in_place = gui.add_checkbox("keep the operator in place", True)
 
     def _say(self, words: str, state: str = "") -> None:
