@@ -137,15 +137,11 @@ def analyse(
     Raises:
         PallasError: the motion is too short, or no frame is valid.
     """
-    _check(motion)
-    p, q, valid = _bridged(motion)
-    p = smooth(p, motion.fps, cutoff)
-    q = _float(rotations.normalise(smooth(_float(rotations.continuous(q)), motion.fps, cutoff)))
+    p, q, valid = smoothed(motion, cutoff)
     body = RigidBody(human, settings)
     steps = states(q, p, motion.fps)
     R = _float(rotations.to_matrix(q))
-    skeleton = Skeleton(human.offsets.copy(), 0.0, 0.0, 0.0)
-    placed = _float(forward_kinematics_matrices(skeleton, R, p))
+    placed = placed_joints(human.offsets, R, p)
     soles = body.soles(placed, R)
     speed = np.linalg.norm(np.gradient(soles, 1 / motion.fps, axis=0), axis=-1)
     if floor is None:
@@ -160,6 +156,26 @@ def analyse(
         )
         progress(1)
     return _assembled(motion, human, frames, valid, floor)
+
+
+def smoothed(motion: Motion, cutoff: float = CUTOFF_HZ) -> tuple[F64, F64, NDArray[np.bool_]]:
+    """Pelvis (T, 3) m and orientations (T, 22, 4) of a motion, gaps bridged and low-passed, and
+    which frames are known (T,).
+
+    Raises:
+        PallasError: the motion is too short, or too few frames are valid.
+    """
+    _check(motion)
+    p, q, valid = _bridged(motion)
+    p = smooth(p, motion.fps, cutoff)
+    q = _float(rotations.normalise(smooth(_float(rotations.continuous(q)), motion.fps, cutoff)))
+    return p, q, valid
+
+
+def placed_joints(offsets: F64, R_world_joint: F64, p_world_pelvis: F64) -> F64:
+    """Joints (T, 22, 3) m of a body with ``offsets`` (22, 3) m from parent to joint."""
+    skeleton = Skeleton(offsets.copy(), 0.0, 0.0, 0.0)
+    return _float(forward_kinematics_matrices(skeleton, R_world_joint, p_world_pelvis))
 
 
 def _float(values: Array) -> F64:

@@ -1,12 +1,11 @@
 """HDyS: one latent space for heterogeneous motion and forces (Homogeneous Dynamics Space, CVPR
 2025).
 
-Encoders of keypoints, markers (Transformers without positions) and joint angles (an MLP) map every
+Encoders of keypoints, markers (Transformers without positions) and joint angles (MLPs) map every
 frame of a window to one latent vector. A Transformer over the frames, shared by all encoders, and
-one
-head for each kind of dynamics decode it: the inverse dynamics. The forward dynamics encode motion
-without its acceleration and the forces, and decode the acceleration. InfoNCE pulls together what
-different encoders make of the same frame.
+one head for each kind of dynamics decode it: the inverse dynamics. The forward dynamics encode
+motion without its acceleration and the forces, and decode the acceleration. InfoNCE pulls together
+what different encoders make of the same frame.
 """
 
 import math
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from hpstm_ros.model.layers import EncoderLayer
 
 POINT_FEATURES = 9
 """Position, velocity and acceleration of a point."""
@@ -39,42 +40,43 @@ class HdysSettings:
     """
 
     latent: int = 128
-    width: int = 64
+    width: int = 32
     layers: int = 3
-    heads: int = 4
-    window: int = 16
-    kinds: tuple[tuple[str, int], ...] = (("torque", 63), ("ground", 6), ("measured", 9))
-    points: tuple[tuple[str, int], ...] = (("keypoints", 22), ("markers", 30))
-    vectors: tuple[tuple[str, int], ...] = (("angles", 22 * 12),)
+    heads: int = 2
+    window: int = 8
+    kinds: tuple[tuple[str, int], ...] = (("torque", 63), ("ground", 10), ("measured", 13))
+    points: tuple[tuple[str, int], ...] = (("keypoints", 22), ("markers", 31))
+    vectors: tuple[tuple[str, int], ...] = (("angles", 271), ("rajagopal", 79))
 
 
-def _transformer(width: int, layers: int, heads: int) -> nn.Module:
-    layer = nn.TransformerEncoderLayer(
-        width, heads, 2 * width, dropout=0.0, batch_first=True, norm_first=True
-    )
-    return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+def _transformer(width: int, layers: int, heads: int) -> nn.Sequential:
+    return nn.Sequential(*(EncoderLayer(width, heads, 2 * width) for _ in range(layers)))
 
 
 class PointEncoder(nn.Module):
     """Points of a frame, any number in any order, to a latent vector.
 
     Which point is which comes from a learned name added to each, since without it left and right
-    could not be distinguished.
+    could not be distinguished. Several summary tokens collect the answer, so that the latent vector
+    is not limited to one token's width.
     """
 
     def __init__(self, settings: HdysSettings, count: int, features: int) -> None:
         super().__init__()
-        self.enter = nn.Linear(features, settings.width)
-        self.names = nn.Parameter(0.02 * torch.randn(count + 1, settings.width))
-        self.mix = _transformer(settings.width, settings.layers, settings.heads)
-        self.leave = nn.Linear(settings.width, settings.latent)
+        width = settings.width
+        self.summaries = max(settings.latent // width, 1)
+        self.enter = nn.Linear(features, width)
+        self.names = nn.Parameter(0.02 * torch.randn(count, width))
+        self.summary = nn.Parameter(0.02 * torch.randn(self.summaries, width))
+        self.mix = _transformer(width, settings.layers, settings.heads)
+        self.leave = nn.Linear(self.summaries * width, settings.latent)
 
     def forward(self, points: Tensor) -> Tensor:
         """(N, P, features) to (N, latent)."""
-        tokens = self.enter(points) + self.names[:-1]
-        summary = self.names[-1].expand(len(tokens), 1, -1)
+        tokens = self.enter(points) + self.names
+        summary = self.summary.expand(tokens.shape[0], -1, -1)
         mixed = self.mix(torch.cat((summary, tokens), dim=1))
-        out: Tensor = self.leave(mixed[:, 0])
+        out: Tensor = self.leave(mixed[:, : self.summaries].flatten(1))
         return out
 
 
@@ -132,20 +134,19 @@ class Hdys(nn.Module):
         mixed = self.decoder(latent + self.times)
         return {name: head(mixed) for name, head in self.heads.items()}
 
-    def accelerate(
-        self, name: str, motion: Tensor, kind: str, forces: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Forward dynamics: points (B, T, P, 9), whose accelerations are not read, and forces.
+    def push(self, forces: Mapping[str, Tensor]) -> Tensor:
+        """Forces (B, T, size) of one or more kinds to latent vectors (B, T, latent)."""
+        parts = [self.forces[kind](value) for kind, value in forces.items()]
+        return torch.stack(parts).mean(dim=0)
 
-        Returns:
-            (B, T, P, 3) accelerations, and the forces' latent vectors (B, T, latent).
-        """
+    def accelerate(self, name: str, motion: Tensor, pushed: Tensor) -> Tensor:
+        """Forward dynamics: accelerations (B, T, P, 3) of points (B, T, P, 9), whose own are not
+        read, under forces encoded by `push`."""
         batch, frames, count = motion.shape[:3]
         moving = self.moving[name](motion[..., :MOVING_FEATURES].flatten(0, 1))
-        pushed = self.forces[kind](forces.flatten(0, 1))
-        composed = self.compose(torch.cat((moving, pushed), dim=-1))
-        out = self.accelerations[name](composed).view(batch, frames, count, 3)
-        return out, pushed.view(batch, frames, -1)
+        composed = self.compose(torch.cat((moving, pushed.flatten(0, 1)), dim=-1))
+        out: Tensor = self.accelerations[name](composed)
+        return out.view(batch, frames, count, 3)
 
 
 def alignment(latents: list[Tensor], temperature: Tensor) -> Tensor:
@@ -164,7 +165,13 @@ def alignment(latents: list[Tensor], temperature: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """The paper's weights, and what is left out in ablations."""
+    """Weights, the paper's by default, and what is left out in ablations.
+
+    Attributes:
+        reconstruction: of the L1 error of forces and accelerations.
+        align: of InfoNCE.
+        forward: whether the forward dynamics are trained.
+    """
 
     reconstruction: float = 0.01
     align: float = 0.05
@@ -192,20 +199,92 @@ def losses(
         parts += [absolute_error(decoded[kind], truth) for kind, truth in dynamics.items()]
     latents = [latent.flatten(0, 1) for latent in encoded.values()]
     if settings.forward:
+        pushed = model.push({kind: truth.nan_to_num(0.0) for kind, truth in dynamics.items()})
+        latents.append(pushed.flatten(0, 1))
         for name in model.moving:
-            if name not in motion:
-                continue
-            for kind, truth in dynamics.items():
-                found, pushed = model.accelerate(name, motion[name], kind, truth.nan_to_num(0.0))
+            if name in motion:
+                found = model.accelerate(name, motion[name], pushed)
                 parts.append(absolute_error(found, motion[name][..., MOVING_FEATURES:]))
-                latents.append(pushed.flatten(0, 1))
     reconstruction = torch.stack(parts).mean()
     align = alignment(latents, model.log_temperature.exp().clamp(0.02, 1.0))
     total = settings.reconstruction * reconstruction + settings.align * align
-    return total, {"reconstruction": float(reconstruction), "alignment": float(align)}
+    figures = {"reconstruction": reconstruction, "alignment": align}
+    return total, {name: float(value.detach()) for name, value in figures.items()}
 
 
 def absolute_error(found: Tensor, truth: Tensor) -> Tensor:
     """Mean absolute difference where the truth is known."""
     known = torch.isfinite(truth)
     return (found - truth.nan_to_num(0.0))[known].abs().mean()
+
+
+LIMIT = 8.0
+"""Standard deviations to which inputs are clipped: a glitch must not drown a frame."""
+
+
+class Scale(nn.Module):
+    """Means and deviations of every representation and kind of dynamics."""
+
+    def __init__(self, settings: HdysSettings) -> None:
+        """Zeros and ones."""
+        super().__init__()
+        points = {name: (count, POINT_FEATURES) for name, count in settings.points}
+        others = {name: (size,) for name, size in (*settings.vectors, *settings.kinds)}
+        for name, shape in {**points, **others}.items():
+            self.register_buffer(f"mean_{name}", torch.zeros(shape))
+            self.register_buffer(f"deviation_{name}", torch.ones(shape))
+
+    def __getitem__(self, name: str) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of one."""
+        return getattr(self, f"mean_{name}"), getattr(self, f"deviation_{name}")
+
+    def put(self, name: str, mean: Tensor, deviation: Tensor) -> None:
+        """Set those of one."""
+        for own, value in zip(self[name], (mean, deviation)):
+            own.copy_(value)
+
+    def standard(self, name: str, values: Tensor) -> Tensor:
+        """Values in deviations from the mean, clipped."""
+        mean, deviation = self[name]
+        return ((values - mean) / deviation).clamp(-LIMIT, LIMIT)
+
+    def physical(self, name: str, values: Tensor) -> Tensor:
+        """The reverse, without clipping."""
+        mean, deviation = self[name]
+        return values * deviation + mean
+
+
+class HdysStep(nn.Module):
+    """The streaming step: a frame's keypoints in, its forces out; the state holds the latent
+    vectors of the frames before.
+
+    Input ``keypoints`` (B, 22, 9): position, velocity and acceleration in the frame's heading frame
+    (`hpstm_ros.dynamics.representations`), SI units. Outputs in the same axes: ``torque`` (B, 63)
+    Nm/kg of the joints but the pelvis, ``ground`` (B, 10) of both feet: force in body weights,
+    centre of pressure in m from the ankle, forward and left; ``measured`` (B, 13) Nm/kg.
+    """
+
+    output_names = ("torque", "ground", "measured", "next_latents")
+
+    def __init__(self, model: Hdys, scale: Scale) -> None:
+        super().__init__()
+        self.model = model
+        self.scale = scale
+
+    def example_inputs(self, batch: int) -> dict[str, Tensor]:
+        """Zeros, by name, in the order of `forward`."""
+        s = self.model.settings
+        count = dict(s.points)["keypoints"]
+        return {
+            "keypoints": torch.zeros(batch, count, POINT_FEATURES),
+            "state_latents": torch.zeros(batch, s.window - 1, s.latent),
+        }
+
+    def forward(self, keypoints: Tensor, latents: Tensor) -> tuple[Tensor, ...]:
+        """The step."""
+        new = self.model.encoders["keypoints"](self.scale.standard("keypoints", keypoints))
+        window = torch.cat((latents, new[:, None]), dim=1)
+        mixed = self.model.decoder(window + self.model.times)[:, -1]
+        heads = self.model.heads
+        out = [self.scale.physical(k, heads[k](mixed)) for k in ("torque", "ground", "measured")]
+        return (*out, window[:, 1:])

@@ -123,6 +123,9 @@ class Trial:
             segment.
         joints: coordinate -> index of the body's joint.
         ground_reaction: (T, 2, 6) left and right: force N, centre of pressure m.
+        angles: coordinate -> (T,) rad, of the Rajagopal model.
+        R_world_pelvis: (T, 3, 3), of the same model.
+        markers: name in lower case -> (T, 3) m; NaN where not seen.
     """
 
     name: str
@@ -135,6 +138,9 @@ class Trial:
     axes: dict[str, F64]
     joints: dict[str, int]
     ground_reaction: F64
+    angles: dict[str, F64]
+    R_world_pelvis: F64
+    markers: dict[str, F64]
 
     @property
     def kind(self) -> str:
@@ -210,6 +216,12 @@ def _read(arrays: dict[str, NDArray[Any]], trial: str, centres: list[str]) -> Tr
         axes=axes,
         joints=joints,
         ground_reaction=reaction,
+        angles=q,
+        R_world_pelvis=R_WORLD_FILE @ turned["pelvis"] @ R_WORLD_FILE.T,
+        markers={
+            str(name).lower(): of("markers")[:, i].astype(np.float64) @ R_WORLD_FILE.T
+            for i, name in enumerate(of("marker"))
+        },
     )
 
 

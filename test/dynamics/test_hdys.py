@@ -1,16 +1,30 @@
 """HDyS: shapes, invariance, losses that can be minimised."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="needs the extra [train]")
 
 import torch
 
-from hpstm_ros.model.hdys import Hdys, HdysSettings, LossSettings, alignment, losses
+from hpstm_ros.model.hdys import (
+    Hdys,
+    HdysSettings,
+    HdysStep,
+    LossSettings,
+    Scale,
+    alignment,
+    losses,
+)
+from hpstm_ros.train.dynamics.released import export, load_model
+from pallas_ros.runtime import open_stream
 
 TINY = HdysSettings(
-    latent=16, width=16, layers=1, heads=2, window=4,
-    kinds=(("torque", 6), ("ground", 2)), points=(("keypoints", 5),), vectors=(("angles", 7),),
+    latent=16, width=8, layers=1, heads=2, window=4,
+    kinds=(("torque", 6), ("ground", 2), ("measured", 3)), points=(("keypoints", 5),),
+    vectors=(("angles", 7),),
 )  # fmt: skip
 
 
@@ -31,7 +45,7 @@ def test_losses_fall_and_reach_every_part_in_use() -> None:
     motion, dynamics = windows()
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
     values = []
-    for _ in range(30):
+    for _ in range(40):
         value, figures = losses(model, motion, dynamics, LossSettings())
         optimiser.zero_grad()
         value.backward()
@@ -53,10 +67,30 @@ def test_alignment_is_lowest_where_encoders_agree() -> None:
 def test_forward_dynamics_do_not_see_the_acceleration() -> None:
     model = Hdys(TINY).eval()
     motion, _ = windows()
-    forces = torch.zeros(3, 4, 6)
     changed = motion["keypoints"].clone()
     changed[..., 6:] += 1.0
     with torch.no_grad():
-        one = model.accelerate("keypoints", motion["keypoints"], "torque", forces)[0]
-        other = model.accelerate("keypoints", changed, "torque", forces)[0]
+        pushed = model.push({"torque": torch.zeros(3, 4, 6)})
+        one = model.accelerate("keypoints", motion["keypoints"], pushed)
+        other = model.accelerate("keypoints", changed, pushed)
     assert torch.equal(one, other)
+
+
+def test_a_released_model_streams_what_the_window_gives(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    scale = Scale(TINY)
+    scale.put("keypoints", torch.full((5, 9), 0.3), torch.full((5, 9), 2.0))
+    scale.put("torque", torch.full((6,), -1.0), torch.full((6,), 3.0))
+    step = HdysStep(Hdys(TINY), scale).eval()
+    path = export(step, tmp_path, {"git": "test"})
+    frames = windows()[0]["keypoints"][:1]
+    stream = open_stream(path)
+    for frame in frames[0].numpy():
+        found = {k: v.copy() for k, v in stream.step({"keypoints": frame[None]}).items()}
+    with torch.no_grad():
+        again, document = load_model(tmp_path / "hdys.safetensors")
+        model = again.model
+        wanted = model.decode(model.encode("keypoints", again.scale.standard("keypoints", frames)))
+        torque = again.scale.physical("torque", wanted["torque"])[:, -1].numpy()
+    assert document["git"] == "test"
+    np.testing.assert_allclose(found["torque"], torque, atol=1e-4)

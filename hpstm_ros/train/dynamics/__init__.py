@@ -1,0 +1,1 @@
+"""HDyS: its data, training, evaluation and released files."""

@@ -1,0 +1,119 @@
+"""`pallas train dynamics`."""
+
+import argparse
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from hpstm_ros.train.dynamics.data import (
+    HELD_OUT,
+    Domain,
+    from_library,
+    from_trial,
+    join,
+    marker_offsets,
+    stretches,
+)
+from hpstm_ros.train.dynamics.released import export
+from hpstm_ros.train.dynamics.training import DOMAINS, TrainingSettings, train
+from hpstm_ros.train.export import document_of_run
+from hpstm_ros.train.measured import Trial, read_trials
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import MODEL_RATE_HZ
+from pallas_ros.body.resources import cache_folder, resource
+from pallas_ros.data.library import MotionLibrary
+from pallas_ros.files.settings import settings as from_mapping
+from pallas_ros.files.yaml_text import load_mapping
+
+HELP = "train HDyS, forces from motion; stopped and started again it carries on"
+MEASURED = "dynamics_real.npz"
+_CHECKED_MINUTES = 3.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument(
+        "--config", default="config/training/dynamics.yaml", help="settings of the training"
+    )
+    parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
+    parser.add_argument(
+        "--measured", metavar="F", help=f"trials with force plates (default: DATA/{MEASURED})"
+    )
+    parser.add_argument(
+        "--out",
+        default="runs/dynamics",
+        help="folder of checkpoints, TensorBoard logs and the exported model",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and export."""
+    settings = read_settings(resource(args.config))
+    trials = read_trials(args.measured or Path(args.data) / MEASURED)
+    library = MotionLibrary.open(args.data)
+    learnt = split_domains(library, trials, ("train",), settings.minutes, held_out=False)
+    checked = split_domains(
+        library, trials, ("validation", "validation_subjects"), _CHECKED_MINUTES, held_out=False
+    )
+    folder = Path(args.out)
+    step = train(learnt, {"rigid_body": checked["rigid_body"]}, settings, folder)
+    training = json.loads((folder / "checkpoint.json").read_text())
+    document = {
+        "training": {**training, "seed": settings.seed, "domains": list(settings.domains)},
+        "held_out": list(HELD_OUT),
+        **document_of_run(),
+    }
+    path = export(step, folder, document)
+    print(f"{path}: measure it with `pallas eval dynamics --model {path.with_suffix('')}`")
+    return 0
+
+
+def split_domains(
+    library: MotionLibrary,
+    trials: list[Trial],
+    splits: tuple[str, ...],
+    minutes: float,
+    *,
+    held_out: bool,
+) -> dict[str, Domain]:
+    """Both domains of a split: the library's stretches, and the trials held out or the others."""
+    learnt = [trial for trial in trials if trial.name not in HELD_OUT]
+    if not learnt:
+        raise PallasError("the measured trials are all held out: give others to learn from")
+    chosen = [trial for trial in trials if (trial.name in HELD_OUT) is held_out]
+    parts = stretches(library, splits, minutes)
+    if not parts:
+        raise PallasError(f"no CMU motion of the splits {', '.join(splits)} is in the data")
+    frames = sum(last - first for _, first, last in parts)
+    label = f"forces of {frames / MODEL_RATE_HZ / 60:.0f} min"
+    with tqdm(total=frames, unit=" frames", desc=label, disable=None) as bar:
+        offsets = marker_offsets(learnt)
+        motion = from_library(library, parts, offsets, cache_folder(), bar.update)
+    return {
+        "rigid_body": motion,
+        "measured": join("measured", [from_trial(trial) for trial in chosen]),
+    }
+
+
+def read_settings(path: Path) -> TrainingSettings:
+    """Settings of a YAML file.
+
+    Raises:
+        PallasError: the file is not readable, or holds a key or value that is none.
+    """
+    settings = from_mapping(
+        TrainingSettings, load_mapping(path, "file of training settings"), f"{path}"
+    )
+    for name, low, high in (
+        ("minutes", 0.1, 600),
+        ("share", 0.01, 1),
+        ("batch", 2, 4096),
+        ("encoders", 1, 4),
+    ):
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            raise PallasError(f"{path}: {name} is {value}, must be from {low} to {high}")
+    if not settings.domains or not set(settings.domains) <= set(DOMAINS):
+        raise PallasError(f"{path}: domains are {', '.join(DOMAINS)}; give one or both")
+    return settings

@@ -1,0 +1,227 @@
+"""The training of HDyS: windows of all domains in equal numbers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hpstm_ros.model.hdys import (
+    Hdys,
+    HdysSettings,
+    HdysStep,
+    LossSettings,
+    Scale,
+    losses,
+)
+from hpstm_ros.train.dynamics.data import Domain
+from pallas_ros.train.loop import LoopSettings, device, fit
+
+F32 = NDArray[np.float32]
+
+DOMAINS = ("rigid_body", "measured")
+_FLOOR = {"keypoints": 0.05, "markers": 0.05, "angles": 0.02, "rajagopal": 0.02}
+"""Least deviation of a feature, in its own unit."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything a training depends on.
+
+    Attributes:
+        minutes: of CMU motion whose forces are computed, as many of every subject.
+        share: of each domain's windows that are used.
+        batch: windows a step, shared equally by the domains.
+        encoders: representations a step, keypoints and others drawn at random.
+        domains: of `DOMAINS`.
+        seed: of weights and data.
+        model: shape of the network.
+        loss: what is minimised.
+        loop: length and speed.
+    """
+
+    minutes: float = 15.0
+    share: float = 1.0
+    batch: int = 32
+    encoders: int = 2
+    domains: tuple[str, ...] = DOMAINS
+    seed: int = 1
+    model: HdysSettings = field(default_factory=HdysSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    loop: LoopSettings = field(
+        default_factory=lambda: LoopSettings(steps=2000, learning_rate=1e-3, validate_every=100)
+    )
+
+
+@dataclass
+class Batch:
+    """Windows of each domain: representation or kind -> (B, T, ...)."""
+
+    motion: list[dict[str, Tensor]]
+    dynamics: list[dict[str, Tensor]]
+
+
+def scale_of(domains: Sequence[Domain], settings: HdysSettings) -> Scale:
+    """Means and deviations of the features by value, of forces by kind: so that the L1 error is
+    that of the physical unit and a wrist does not weigh as much as a hip."""
+    scale = Scale(settings)
+    for name in (*dict(settings.points), *dict(settings.vectors)):
+        rows = np.concatenate([domain.motion[name][domain.good] for domain in domains])
+        deviation = np.maximum(rows.std(axis=0), _FLOOR[name])
+        scale.put(name, torch.from_numpy(rows.mean(axis=0)), torch.from_numpy(deviation))
+    for name, size in settings.kinds:
+        rows = [d.dynamics[name][d.good] for d in domains if name in d.dynamics]
+        if not rows:
+            continue
+        values = np.concatenate(rows)
+        deviation = np.full(size, np.nanstd(values))
+        if name == "ground":  # forces and places have different units
+            places = np.arange(size) % 5 >= 3
+            for part in (places, ~places):
+                deviation[part] = np.nanstd(values[:, part])
+        mean = np.nan_to_num(np.nanmean(values, axis=0))
+        scale.put(name, torch.from_numpy(mean), torch.from_numpy(deviation.astype(np.float32)))
+    return scale
+
+
+class Standard:
+    """A domain's windows, standardised."""
+
+    def __init__(self, domain: Domain, scale: Scale, frames: int, step: int, share: float) -> None:
+        def rows(name: str, values: F32) -> Tensor:
+            mean, deviation = scale[name]
+            return (torch.from_numpy(values) - mean) / deviation
+
+        self.motion = {
+            name: rows(name, values).clamp(-8.0, 8.0) for name, values in domain.motion.items()
+        }
+        self.dynamics = {name: rows(name, values) for name, values in domain.dynamics.items()}
+        starts = domain.windows(frames, step)
+        kept = domain.clip[starts] % 100 < 100 * share
+        self.starts = starts[kept]
+        self.frames = frames
+
+    def take(self, starts: NDArray[np.intp], names: Sequence[str]) -> tuple[Any, Any]:
+        """Windows that begin at ``starts``, in the representations ``names``, and their forces."""
+        index = torch.from_numpy(starts[:, None] + np.arange(self.frames))
+        motion = {name: self.motion[name][index] for name in names}
+        return motion, {name: values[index] for name, values in self.dynamics.items()}
+
+
+class Stream(Iterator[Batch]):
+    """Endless batches; all randomness follows from ``generator``."""
+
+    def __init__(
+        self, domains: Sequence[Standard], settings: TrainingSettings, generator: torch.Generator
+    ) -> None:
+        self._domains = domains
+        self._settings = settings
+        self._generator = generator
+        self._others = [name for name in domains[0].motion if name != "keypoints"]
+
+    def __next__(self) -> Batch:
+        """The next batch."""
+        s = self._settings
+        rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=self._generator)))
+        batch = Batch([], [])
+        for domain in self._domains:
+            starts = rng.choice(domain.starts, s.batch // len(self._domains))
+            others = rng.permutation(self._others)[: s.encoders - 1]
+            motion, dynamics = domain.take(starts, ("keypoints", *others.tolist()))
+            batch.motion.append({k: v.to(device()) for k, v in motion.items()})
+            batch.dynamics.append({k: v.to(device()) for k, v in dynamics.items()})
+        return batch
+
+
+def loss(model: Hdys, batch: Batch, settings: LossSettings) -> tuple[Tensor, dict[str, float]]:
+    """The mean of the domains' losses."""
+    found = [
+        losses(model, motion, dynamics, settings)
+        for motion, dynamics in zip(batch.motion, batch.dynamics)
+    ]
+    figures: dict[str, float] = {}
+    for number, (_, each) in enumerate(found):
+        figures |= {f"{name}_{number}": value for name, value in each.items()}
+    return torch.stack([value for value, _ in found]).mean(), figures
+
+
+def estimate(step: HdysStep, domain: Domain, name: str, frames: int) -> dict[str, F32]:
+    """Every kind of dynamics (W T, size), physical, of a domain's windows in one representation."""
+    model = step.model
+    starts = domain.windows(frames, frames)
+    parts: dict[str, list[F32]] = {}
+    with torch.no_grad():
+        for first in range(0, len(starts), 256):
+            index = starts[first : first + 256, None] + np.arange(frames)
+            rows = step.scale.standard(name, torch.from_numpy(domain.motion[name][index]))
+            for kind, values in model.decode(model.encode(name, rows)).items():
+                found = step.scale.physical(kind, values).flatten(0, 1)
+                parts.setdefault(kind, []).append(found.numpy())
+    return {kind: np.concatenate(values) for kind, values in parts.items()}
+
+
+def mpje(found: F32, truth: F32) -> F32:
+    """Mean per-joint error (N,) Nm/kg of moments (N, 63)."""
+    away = (found - truth).reshape(len(found), -1, 3)
+    return np.asarray(np.linalg.norm(away, axis=-1).mean(axis=-1))
+
+
+def validation(step: HdysStep, domains: Mapping[str, Domain]) -> dict[str, float]:
+    """Errors from keypoints, by domain."""
+    figures = {}
+    frames = step.model.settings.window
+    for name, domain in domains.items():
+        found = estimate(step, domain, "keypoints", frames)
+        index = (domain.windows(frames, frames)[:, None] + np.arange(frames)).reshape(-1)
+        if "torque" in domain.dynamics:
+            figures[f"{name}_mpje"] = float(
+                mpje(found["torque"], domain.dynamics["torque"][index]).mean()
+            )
+        if "measured" in domain.dynamics:
+            away = np.abs(found["measured"] - domain.dynamics["measured"][index])
+            figures[f"{name}_moment"] = float(np.nanmean(away))
+        ground = np.abs(found["ground"] - domain.dynamics["ground"][index]).reshape(-1, 2, 5)
+        figures[f"{name}_force"] = float(np.nanmean(ground[..., 2]))
+    return figures
+
+
+def train(
+    domains: Mapping[str, Domain],
+    checked: Mapping[str, Domain],
+    settings: TrainingSettings,
+    folder: Path,
+) -> HdysStep:
+    """Train; the averaged model and its scale. Resumes from ``folder``.
+
+    Args:
+        domains: to learn from, by name; those of the settings are used.
+        checked: to validate on.
+        settings: see there.
+        folder: of checkpoints.
+    """
+    torch.manual_seed(settings.seed)
+    torch.set_num_threads(1)
+    used = [domains[name] for name in settings.domains]
+    scale = scale_of(used, settings.model)
+    model = Hdys(settings.model).to(device())
+    frames = settings.model.window
+    steps = [8 if domain.name == "rigid_body" else 1 for domain in used]
+    standard = [
+        Standard(domain, scale, frames, step, settings.share) for domain, step in zip(used, steps)
+    ]
+    generator = torch.Generator().manual_seed(settings.seed)
+    step = HdysStep(model, scale)
+    fit(
+        model,
+        Stream(standard, settings, generator),
+        cast("Any", lambda m, batch: loss(m, batch, settings.loss)),
+        settings.loop,
+        folder,
+        lambda _: validation(step, checked),
+        generator,
+    )
+    return step
