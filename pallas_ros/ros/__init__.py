@@ -1,3 +1,1 @@
-"""The shared ROS code: the lifecycle base of every node, described parameters, QoS, message
-conversion, the process that runs a node.
-"""
+"""Shared ROS code: lifecycle base class, described parameters, QoS profiles, process entry."""

@@ -1,4 +1,4 @@
-"""Asks a service or an action of the running graph, once."""
+"""Call a service or an action of the running graph once."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +15,10 @@ _ANSWER_S = 5.0
 
 
 def ask(kind: type[Any], name: str, **fields: Any) -> Any:
-    """The answer of the service ``name`` of type ``kind`` to a request with these fields.
+    """Call the service ``name`` of type ``kind`` with these request fields; return its response.
 
     Raises:
-        PallasError: no node offers it, it does not answer, or it refuses.
+        PallasError: the service is unavailable, does not respond, or reports failure.
     """
     with _asking() as (node, executor):
         client = node.create_client(kind, name)
@@ -37,12 +37,12 @@ def ask(kind: type[Any], name: str, **fields: Any) -> Any:
 def act(
     kind: type[Any], name: str, feedback: Callable[[Any], None] = lambda _: None, **fields: Any
 ) -> Any:
-    """The result of the action ``name`` of type ``kind`` for a goal with these fields.
+    """Send the action ``name`` of type ``kind`` a goal with these fields; return its result.
 
     Ctrl-C cancels the goal.
 
     Raises:
-        PallasError: no node offers it, or the goal is refused or fails.
+        PallasError: the action is unavailable, or the goal is rejected or fails.
     """
     with _asking() as (node, executor):
         client: Any = ActionClient(node, kind, name)
@@ -71,7 +71,7 @@ def act(
 
 @contextmanager
 def _asking() -> Iterator[tuple[Any, Any]]:
-    """A node of its own and its executor."""
+    """Yield a temporary node and its executor."""
     context = rclpy.Context()
     rclpy.init(context=context)
     try:

@@ -1,17 +1,15 @@
-"""Notices that somebody, or NTP, has set the machine's clock."""
+"""Detect jumps of the system clock, set by a user or by NTP."""
 
 JUMP_NS = 500_000_000
-"""More than any clock drifts, and more than a process waits for a processor, between two looks at
-the two clocks.
-"""
+"""Larger than clock drift and than any scheduling delay between the two clock reads."""
 
 
 class ClockWatch:
-    """Compares a clock that can be set with one that cannot.
+    """Compare the system clock with a monotonic one.
 
     Attributes:
-        jumps: how often the clock was set.
-        last_ns: by how much the last time; positive: ahead.
+        jumps: number of clock jumps.
+        last_ns: size of the last jump; positive: forward.
     """
 
     def __init__(self) -> None:
@@ -20,11 +18,11 @@ class ClockWatch:
         self._offset: int | None = None
 
     def look(self, now: int, steady: int) -> str:
-        """What is to be reported, in words, or nothing.
+        """Return a message if the clock has jumped since the last call, else nothing.
 
         Args:
-            now: ns of the clock that can be set.
-            steady: ns of the other, read at the same time.
+            now: time of the settable clock (ns).
+            steady: time of the monotonic clock (ns), read at the same moment.
         """
         offset = now - steady
         before = self._offset
@@ -41,7 +39,7 @@ class ClockWatch:
         )
 
     def figures(self) -> dict[str, str]:
-        """For diagnostics: nothing where the clock was never set."""
+        """Figures for diagnostics; empty if the clock never jumped."""
         if not self.jumps:
             return {}
         return {"clock jumps": str(self.jumps), "last clock jump s": f"{self.last_ns / 1e9:+.1f}"}

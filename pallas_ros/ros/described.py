@@ -1,6 +1,4 @@
-"""A lifecycle node whose parameters are those described in `config/parameters/`: typed, checked,
-refused with a sentence.
-"""
+"""Lifecycle node whose parameters are declared, typed and validated from `config/parameters/`."""
 
 from typing import Any
 
@@ -26,17 +24,19 @@ _ARRAY_TYPES = {
 
 
 class DescribedNode(LifecycleNode):  # type: ignore[misc]
-    """Declares and checks; what is wrong at start is kept in `refused_at_start` for the configure
-    transition.
+    """Declare and validate the described parameters.
+
+    Invalid values at start are kept in `refused_at_start` and reported by the configure transition.
 
     Attributes:
-        settings: the value of every described parameter, checked; lists are lists.
-        refused_at_start: a sentence for each parameter that was given and is not as described.
+        settings: validated value of every described parameter; lists are lists.
+        refused_at_start: one sentence per invalid parameter override.
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:
-        """Declare what `config/parameters/<name>.yaml` describes; ``kwargs`` go to
-        `rclpy.node.Node`.
+        """Declare the parameters of `config/parameters/<name>.yaml`.
+
+        ``kwargs`` are passed to `rclpy.node.Node`.
         """
         super().__init__(name, **kwargs)
         self.settings: dict[str, Any] = {}
@@ -73,8 +73,9 @@ class DescribedNode(LifecycleNode):  # type: ignore[misc]
     def set_parameters_atomically(
         self, parameter_list: list[RosParameter[Any]]
     ) -> SetParametersResult:
-        """As rclpy's; a value out of its description is refused with a sentence that names the
-        range.
+        """Set parameters as in rclpy; reject a value that violates its description.
+
+        The reason names the allowed range.
         """
         try:
             checked = [self._checked(parameter) for parameter in parameter_list]
@@ -83,7 +84,7 @@ class DescribedNode(LifecycleNode):  # type: ignore[misc]
         return super().set_parameters_atomically(checked)
 
     def set_parameters(self, parameter_list: list[RosParameter[Any]]) -> list[SetParametersResult]:
-        """As rclpy's: each by itself."""
+        """Set parameters one by one, as in rclpy."""
         return [self.set_parameters_atomically([parameter]) for parameter in parameter_list]
 
     def _checked(self, given: RosParameter[Any]) -> RosParameter[Any]:
@@ -101,8 +102,10 @@ class DescribedNode(LifecycleNode):  # type: ignore[misc]
 
 
 def _ros_value(parameter: Parameter, value: Any) -> Any:
-    """The value as ROS takes it: an empty list of strings is ``[""]`` there, since YAML parameter
-    files know no empty list.
+    """Convert a value for ROS.
+
+    An empty list of strings becomes ``[""]``, because YAML parameter files cannot express an
+    empty list.
     """
     return list(value) or [""] if parameter.type == "strings" else value
 

@@ -1,4 +1,4 @@
-"""What a node says of itself on `/diagnostics`."""
+"""Health of a node as published on `/diagnostics`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,30 +8,29 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from pallas_ros.messages.encode import to_stamp
 
 RECEIVED = "received "
-"""Before a topic's name in `/diagnostics`: how many different header stamps came, and the first and
-the last (ns): `Tally`.
+"""Key prefix in `/diagnostics`: number of distinct header stamps on a topic, and the first and last
+of them (ns); see `Tally`.
 """
 
 STATE = "state"
 REFUSAL = "refusal"
-"""Names in `/diagnostics`: the node's lifecycle state, and why it refused its last transition where
-it did.
-"""
+"""Keys in `/diagnostics`: the node's lifecycle state, and why its last transition failed."""
 
 SUBSCRIBERS = "subscribers of "
 PUBLISHERS = "publishers of "
-"""Before a topic's name in `/diagnostics`: how many others the node's publisher, or its
-subscription, of this topic is connected with.
+"""Key prefixes in `/diagnostics`: number of endpoints matched with the node's publisher or
+subscription of a topic.
 """
 
 TAPS = "_taps"
-"""What the name of a node ends in that only holds subscriptions for the node named before it."""
+"""Name suffix of a helper node that only holds the subscriptions of the node named before it."""
 
 
 @dataclass
 class Health:
-    """What a node says of itself once a second: ``level`` 0 well, 1 a warning, 2 an error;
-    ``summary`` in words; figures.
+    """Health of a node, published once a second.
+
+    ``level`` is 0 (OK), 1 (warning) or 2 (error); ``summary`` is a sentence, followed by figures.
     """
 
     level: int = 0
@@ -39,7 +38,7 @@ class Health:
     values: dict[str, Any] = field(default_factory=dict)
 
     def message(self, name: str, stamp: int) -> DiagnosticArray:
-        """As the status of the node ``name`` at ``stamp`` ns."""
+        """Return the `/diagnostics` message of the node ``name`` at ``stamp`` ns."""
         status = DiagnosticStatus(
             level=bytes([self.level]),
             name=name,
@@ -54,8 +53,9 @@ class Health:
 
 @dataclass(slots=True)
 class Tally:
-    """Header stamps of a topic that reached a callback: with a recording of the topic, how many did
-    not (`figures.lost`).
+    """Count the header stamps of a topic that reached a callback.
+
+    Compared with a recording of the topic, this gives the number of lost messages (`figures.lost`).
     """
 
     stamps: int = 0
@@ -63,12 +63,12 @@ class Tally:
     last: int = 0
 
     def add(self, stamp: int) -> None:
-        """Count a stamp that is not the last one again."""
+        """Count a stamp, unless it repeats the previous one."""
         if stamp != self.last:
             self.stamps = self.stamps + 1
             self.first = self.first or stamp
             self.last = stamp
 
     def __str__(self) -> str:
-        """Three numbers."""
+        """Format as three numbers."""
         return f"{self.stamps} {self.first} {self.last}"

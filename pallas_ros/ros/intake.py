@@ -1,40 +1,41 @@
-"""Whose messages a topic takes, and how many: decided by the publisher, before a message is
-deserialised. Needs no ROS.
+"""Filter the messages of a topic by publisher and by rate, before deserialisation.
+
+Needs no ROS.
 """
 
 from collections.abc import Callable, Mapping
 
 _NS = 1_000_000_000
-_BURST_S = (
-    0.25  # of messages at the highest rate may come at once: what a stall of the network leaves
-)
+# seconds' worth of messages at the highest rate accepted in a burst, as after a network stall
+_BURST_S = 0.25
 _MOST_PUBLISHERS = 64
-_LOOK_AGAIN_NS = _NS // 10  # in the graph, for the name of a publisher that is not known yet
-# a publisher silent for so long may be replaced by another of the expected name
+_LOOK_AGAIN_NS = _NS // 10  # between graph look-ups of an unknown publisher's name
+# After this time without messages a publisher may be replaced by another of the expected name.
 _GONE_NS = _NS // 2
 
 Names = Callable[[], Mapping[str, str]]
-"""Publishers of the topic: gid to the node's full name."""
+"""Maps each publisher's gid to its node's full name."""
 
 
 def named(node: str, expected: str) -> bool:
-    """Whether the ``node`` of that full name is the ``expected`` one: any where that is empty, in
-    any namespace without a slash.
+    """Whether the full name ``node`` matches ``expected``.
+
+    An empty ``expected`` matches any node; one without a slash matches in any namespace.
     """
     return expected in ("", node, node.rpartition("/")[2])
 
 
 class RateLimit:
-    """At most ``rate`` messages a second of each publisher (a token bucket each)."""
+    """Limit each publisher to ``rate`` messages per second (one token bucket each)."""
 
     def __init__(self, rate: float) -> None:
-        """``rate`` in Hz."""
+        """Set the limit to ``rate`` Hz."""
         self._rate = rate
         self._most = max(rate * _BURST_S, 2.0)
         self._buckets: dict[str, tuple[int, float]] = {}
 
     def admits(self, gid: str, now: int) -> bool:
-        """Whether the publisher's message that came ``now`` (ns, monotonic) is taken."""
+        """Whether to accept a message of the publisher that arrived at ``now`` (ns, monotonic)."""
         if gid not in self._buckets and len(self._buckets) >= _MOST_PUBLISHERS:
             del self._buckets[min(self._buckets, key=lambda known: self._buckets[known][0])]
         last, left = self._buckets.get(gid, (now, self._most))
@@ -45,15 +46,16 @@ class RateLimit:
 
 
 class OnePublisher:
-    """One publisher at a time is listened to, and while ``locked`` no other takes its place.
+    """Accept one publisher at a time; while ``locked``, no other can take its place.
 
-    With an ``expected`` name only nodes so called are listened to, and one that was restarted may
-    go on where the other went silent. Names can be forged; only SROS2 keeps a forger off the topic.
+    With an ``expected`` name only nodes of that name are accepted, and a restarted one may take
+    over after the previous one went silent. Names can be forged; only SROS2 prevents that.
     """
 
     def __init__(self, names: Names, locked: Callable[[], bool], expected: str = "") -> None:
-        """``expected``: a node's name, with its namespace where it begins with a slash; empty: the
-        first publisher.
+        """``expected`` is a node name, with its namespace if it starts with a slash.
+
+        If it is empty, the first publisher is accepted.
         """
         self._names = names
         self._locked = locked
@@ -64,7 +66,7 @@ class OnePublisher:
         self._heard = 0
 
     def admits(self, gid: str, now: int) -> bool:
-        """Whether the publisher's message that came ``now`` (ns, monotonic) is taken."""
+        """Whether to accept a message of the publisher that arrived at ``now`` (ns, monotonic)."""
         if gid != self._chosen:
             if self._expected and not self._is_expected(gid, now):
                 return False
@@ -83,21 +85,21 @@ class OnePublisher:
 
 
 class Intake:
-    """Both checks of a topic, and what they refused.
+    """Apply both checks to a topic and count rejected messages.
 
     Attributes:
-        flooded: messages refused because their publisher sent too many.
-        unexpected: messages refused because they were another publisher's.
+        flooded: messages rejected by the rate limit.
+        unexpected: messages rejected because they came from another publisher.
     """
 
     def __init__(self, rate: RateLimit, publisher: OnePublisher | None = None) -> None:
-        """Without ``publisher`` anybody may publish."""
+        """Without ``publisher``, accept any publisher."""
         self._rate = rate
         self._publisher = publisher
         self.flooded = self.unexpected = 0
 
     def admits(self, gid: str, now: int) -> bool:
-        """Whether the publisher's message that came ``now`` (ns, monotonic) is taken."""
+        """Whether to accept a message of the publisher that arrived at ``now`` (ns, monotonic)."""
         if self._publisher is not None and not self._publisher.admits(gid, now):
             self.unexpected += 1
             return False

@@ -1,6 +1,4 @@
-"""A topic of bodies with one who listens in a process of its own: what publishing costs is measured
-on it.
-"""
+"""Body topic with a subscriber in a separate process, to measure the cost of publishing."""
 
 import subprocess
 import sys
@@ -22,10 +20,10 @@ _PATIENCE_S = 20.0
 
 @contextmanager
 def listened_to() -> Iterator[Callable[[bytes], None]]:
-    """A function that publishes a body's bytes to a listener.
+    """Return a function that publishes a serialised body to a subscriber.
 
     Raises:
-        PallasError: the listener does not come.
+        PallasError: the subscriber does not appear.
     """
     middleware.prepare()
     context = rclpy.Context()
@@ -51,7 +49,7 @@ def listened_to() -> Iterator[Callable[[bytes], None]]:
 
 
 def _listen() -> None:
-    """Take what comes, as bytes, until standard input ends."""
+    """Receive raw messages until standard input closes."""
     middleware.prepare()
     rclpy.init()
     node = rclpy.create_node(

@@ -1,6 +1,4 @@
-"""Publishers that a subscription does not hear: of another type, or with qualities of service that
-do not match.
-"""
+"""Find publishers that a subscription cannot match: wrong type or incompatible QoS."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,17 +7,17 @@ from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
 
 def gid_of(info: Any) -> str:
-    """The publisher's gid of a ``TopicEndpointInfo``, as `PallasNode` names sources."""
+    """Return the gid of a ``TopicEndpointInfo``, formatted as the source in `PallasNode`."""
     return bytes(info.endpoint_gid).hex()
 
 
 def full_name(info: Any) -> str:
-    """The node of a ``TopicEndpointInfo``, with its namespace."""
+    """Return the node name of a ``TopicEndpointInfo``, with its namespace."""
     return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
 
 
 def hears(info: Any, type_name: str, profiles: Iterable[QoSProfile]) -> bool:
-    """Whether a publisher matches one of the subscriptions, of that type and those ``profiles``."""
+    """Whether a publisher matches a subscription of this type with one of these ``profiles``."""
     return info.topic_type == type_name and any(
         qos_check_compatible(info.qos_profile, profile)[0] != QoSCompatibility.ERROR
         for profile in profiles
@@ -29,7 +27,7 @@ def hears(info: Any, type_name: str, profiles: Iterable[QoSProfile]) -> bool:
 def unheard(
     topic: str, publishers: Iterable[Any], type_name: str, profiles: Iterable[QoSProfile]
 ) -> str:
-    """What is wrong with the publishers of a topic, in one sentence, or empty."""
+    """Describe in one sentence why publishers of a topic do not match; empty if all do."""
     for info in publishers:
         if info.topic_type != type_name:
             return (

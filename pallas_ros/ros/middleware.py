@@ -1,8 +1,7 @@
-"""How far this machine's nodes are heard, and the settings of Fast DDS: the same for every process
-of the package.
+"""Discovery range and Fast DDS settings, shared by every process of the package.
 
-By default nobody but this machine is heard or answered. A variable that the user has set always
-wins.
+By default only nodes on this machine are discovered. Variables set by the user always take
+precedence.
 """
 
 import argparse
@@ -14,19 +13,19 @@ from pallas_ros.body.resources import share
 from pallas_ros.core.errors import PallasError
 
 RANGES = ("localhost", "subnet")
-"""What the option that widens discovery takes: this machine, or the whole network."""
+"""Values of the option that sets the discovery range: this machine, or the whole network."""
 
 RANGE_VARIABLE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
-_LOCALHOST_VARIABLE = "ROS_LOCALHOST_ONLY"  # ROS 2 Humble has no range
+_LOCALHOST_VARIABLE = "ROS_LOCALHOST_ONLY"  # ROS 2 Humble has no discovery range
 _PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _OWN_SETTINGS = (*_PROFILE_VARIABLES, "RMW_FASTRTPS_USE_QOS_FROM_XML")
 _PROFILES_HERE = ("DEFAULT_FASTDDS_PROFILES.xml", "DEFAULT_FASTRTPS_PROFILES.xml")
-_BY_PROFILE = "SYSTEM_DEFAULT"  # ROS leaves discovery to the profile
+_BY_PROFILE = "SYSTEM_DEFAULT"  # leave discovery to the Fast DDS profile
 _FAST_DDS_2 = ("humble", "iron", "jazzy")
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """``--discovery``, of every command that takes part in the graph; its value is for
+    """Add ``--discovery`` to a command that takes part in the graph; pass its value to
     `prepare`.
     """
     parser.add_argument(
@@ -41,11 +40,12 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def discovery(given: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that limit discovery: to ``given``, or where that is empty to this machine
-    unless they are set already.
+    """Return the environment variables that set the discovery range.
+
+    If ``given`` is empty, the range is this machine, unless the variables are already set.
 
     Raises:
-        PallasError: ``given`` is none of `RANGES`.
+        PallasError: ``given`` is not one of `RANGES`.
     """
     if given and given not in RANGES:
         raise PallasError(f"discovery '{given[:80]}' is none of {', '.join(RANGES)}")
@@ -62,19 +62,19 @@ def discovery(given: str, environment: Mapping[str, str]) -> dict[str, str]:
 def profile(
     environment: Mapping[str, str], middleware: str, folder: Path | None = None
 ) -> dict[str, str]:
-    """The variables that load the package's Fast DDS profile; empty where it is not to be loaded.
+    """Return the environment variables that load the package's Fast DDS profile; may be empty.
 
     Args:
-        environment: the process's, with `discovery` applied. Settings of Fast DDS that it names are
-            the user's, and stay.
-        middleware: the name of ROS's middleware layer; a profile is for ``rmw_fastrtps_…`` only.
-        folder: where Fast DDS looks for a profile by itself; by default the working directory.
+        environment: the process's environment after `discovery`. Fast DDS settings in it are the
+            user's and are kept.
+        middleware: name of the RMW implementation; the profile applies to ``rmw_fastrtps_…`` only.
+        folder: where Fast DDS looks for a default profile; by default the working directory.
     """
     folder = folder or Path.cwd()
     files = share() / "config" / "fastdds"
     reach = environment.get(RANGE_VARIABLE, "").upper()
     given = [environment[name] for name in _OWN_SETTINGS if environment.get(name)]
-    ours = [path for path in given if Path(path).parent == files]  # passed on by its parent
+    ours = [path for path in given if Path(path).parent == files]  # inherited from the parent
     if (
         "fastrtps" not in middleware
         or len(ours) < len(given)
@@ -87,19 +87,19 @@ def profile(
     ros_decides = environment.get("ROS_STATIC_PEERS") or environment.get(_LOCALHOST_VARIABLE)
     if reach != "LOCALHOST" or ros_decides:
         return {name: str(files / "subnet.xml")}
-    # The profile limits the sockets themselves. ROS would add transports of its own, on every
-    # interface, next to it.
+    # The profile restricts the sockets themselves. ROS would add its own transports, on every
+    # interface.
     return {name: str(files / "localhost.xml"), RANGE_VARIABLE: _BY_PROFILE}
 
 
 def prepare(given: str = "") -> None:
-    """Set this process's variables; to be called before `rclpy.init`.
+    """Set the variables of this process; call before `rclpy.init`.
 
     Args:
-        given: one of `RANGES`; empty: as the environment says, else this machine.
+        given: one of `RANGES`; empty: from the environment, else this machine.
 
     Raises:
-        PallasError: ``given`` is none of `RANGES`.
+        PallasError: ``given`` is not one of `RANGES`.
     """
     from rclpy.utilities import get_rmw_implementation_identifier
 

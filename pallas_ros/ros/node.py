@@ -1,5 +1,6 @@
-"""The base of every node here: a managed (lifecycle) node that is configured by described
-parameters and that no message can kill.
+"""Base class of every node: a lifecycle node with described parameters.
+
+Exceptions in callbacks are counted and logged; they never end the node.
 """
 
 import contextlib
@@ -44,49 +45,47 @@ FAILURE = TransitionCallbackReturn.FAILURE
 DIAGNOSTICS_PERIOD_S = 1.0
 LINKS_PERIOD_S = 0.2
 REPEAT_S = 5.0
-"""The same complaint is logged again after this time at the earliest."""
+"""Minimum interval between two logs of the same warning."""
 
 ACTIVE = "active"
-"""What a node logs when it is; `pallas up` waits for it."""
+"""Logged when a node is active; `pallas up` waits for it."""
 
 CLOSING = "closing"
-"""What a node's log begins with when it writes a file to its end before it stops; `pallas up` waits
-for it.
-"""
+"""Log prefix of a node that finishes writing a file before it stops; `pallas up` waits for it."""
 
 
 class PallasNode(DescribedNode):
-    """A thin adapter around one plain object.
+    """ROS adapter around one plain object.
 
-    A subclass overrides `configure` (build the object from ``self.settings``; subscribe, advertise,
-    serve, set timers with the methods below), and where it needs them `activate`, `deactivate`,
-    `cleanup`, `reconfigure` and `health`. All of them may
-    raise `PallasError`: its sentence is logged and the transition (or the parameter) is refused.
+    A subclass overrides `configure` (build the object from ``self.settings``; create publishers,
+    subscriptions, services and timers with the methods below) and, if needed, `activate`,
+    `deactivate`, `cleanup`, `reconfigure` and `health`. All of them may raise `PallasError`: the
+    message is logged and the transition (or the parameter change) is rejected.
 
-    Subscriptions and timers run while the node is active; everything made in `configure` goes with
-    `cleanup` by itself.
+    Subscriptions and timers run while the node is active. Everything created in `configure` is
+    destroyed automatically on cleanup.
 
     Attributes:
-        refusal: why the last transition was refused, or None.
-        fatal: why the process has to end, or None; set by a subclass, acted upon by `run`.
-        building: `configure` is running.
+        refusal: why the last transition failed, or None.
+        fatal: why the process has to end, or None; set by a subclass, handled by `run`.
+        building: whether `configure` is running.
     """
 
     ANNOUNCEMENT = ACTIVE
-    """What is logged when the node is active."""
+    """Logged when the node is active."""
 
     def __init__(self, name: str, **kwargs: Any) -> None:
-        """Declare what `config/parameters/<name>.yaml` describes; ``kwargs`` go to
-        `rclpy.node.Node`.
+        """Declare the parameters of `config/parameters/<name>.yaml`.
 
-        The node may be renamed (``__node:=``), its description is found by ``name``.
+        ``kwargs`` are passed to `rclpy.node.Node`. The node may be remapped (``__node:=``); its
+        description is always found by ``name``.
         """
         super().__init__(name, **kwargs)
         self.refusal: str | None = None
         self.fatal: str | None = None
         self.active = self.building = False
         self._configured = False
-        self._touched = False  # configure has begun, so there may be something to clean up
+        self._touched = False  # configure has started, so cleanup may be needed
         self._entities: list[Any] = []
         self._counts: dict[str, int] = {}
         self._tallies: dict[str, Tally] = {}
@@ -103,43 +102,39 @@ class PallasNode(DescribedNode):
 
     @property
     def configured(self) -> bool:
-        """Whether `configure` has succeeded, and `cleanup` has not come since."""
+        """Whether `configure` has succeeded and `cleanup` has not run since."""
         return self._configured
 
-    # What a subclass overrides
+    # Overridden by subclasses
 
     def configure(self) -> None:
-        """Build the plain object and the topics."""
+        """Build the plain object and create the topics."""
 
     def activate(self) -> None:
-        """The node is about to run."""
+        """Prepare to run."""
 
     def deactivate(self) -> None:
-        """The node is about to stop running: leave the world as it should stay."""
+        """Prepare to stop; leave the controlled system in a safe state."""
 
     def cleanup(self) -> None:
-        """Let go of files, ports and threads; topics and timers are already gone."""
+        """Release files, ports and threads; topics and timers are already destroyed."""
 
     def check(self) -> None:
-        """Raise `PallasError` to refuse ``self.settings`` before anything is changed: the node goes
-        on as it was.
-        """
+        """Validate ``self.settings``; raise `PallasError` to reject them without any change."""
 
     def reconfigure(self, changed: set[str]) -> None:
-        """Parameters changed while configured; the default rebuilds the node.
+        """Apply parameters changed while configured; the default rebuilds the node.
 
-        Raise `PallasError` to refuse the change.
+        Raise `PallasError` to reject the change.
         """
         self._rebuild()
 
     def health(self) -> Health:
-        """The node's own words and figures for `/diagnostics`."""
+        """Health for `/diagnostics`."""
         return Health()
 
     def links(self) -> dict[str, int]:
-        """Of every topic of the node, with how many others it is connected; the keys are as in
-        `pallas_ros.ros.health`.
-        """
+        """Return the number of matched endpoints per topic; keys as in `pallas_ros.ros.health`."""
         found: dict[str, int] = {}
         for entity in self._entities:
             if isinstance(entity, LifecyclePublisher):
@@ -148,16 +143,16 @@ class PallasNode(DescribedNode):
                 found[PUBLISHERS + entity.topic_name] = entity.get_publisher_count()
         return found
 
-    # What a subclass calls
+    # Called by subclasses
 
     def now(self) -> int:
-        """The node's clock, ns."""
+        """Return the time of the node's clock (ns)."""
         return int(self.get_clock().now().nanoseconds)
 
     def advertise(
         self, kind: type[Message], topic: str, qos: QoSProfile = STREAM
     ) -> LifecyclePublisher[Any]:
-        """A publisher that publishes while the node is active."""
+        """Create a publisher that publishes while the node is active."""
         publisher = self.create_lifecycle_publisher(kind, topic, qos)
         if self.active:
             publisher.on_activate(LifecycleState("active", 3))
@@ -177,22 +172,23 @@ class PallasNode(DescribedNode):
         sourced: bool = False,
         always: bool = False,
     ) -> Subscription[Any]:
-        """Have ``callback`` called with each message while the node is active; what it raises is
-        counted and said, not passed on.
+        """Call ``callback`` with each message while the node is active.
+
+        Exceptions in the callback are counted and logged, not propagated.
 
         Args:
-            kind: the type of the messages.
-            topic: its name.
+            kind: message type.
+            topic: topic name.
             callback: takes a message.
-            qos: how it travels.
-            raw: the callback gets the serialised bytes (`pallas_ros.messages.wire`) of messages
-                that begin with a header.
-            newest: of messages that came in while the node was busy only each publisher's newest is
-                passed on, the others are counted as skipped: a node that cannot keep up skips
-                frames, and never lags behind.
-            intake: refuses messages by their publisher, before anything is done with them.
-            sourced: the callback takes the publisher's gid too, in hexadecimal digits.
-            always: the callback is called in any state once configured.
+            qos: QoS profile.
+            raw: pass the serialised bytes (`pallas_ros.messages.wire`) of messages that begin with
+                a header.
+            newest: of the messages queued while the node was busy, pass on only the newest of each
+                publisher and count the rest as skipped, so that a slow node drops frames instead of
+                falling behind.
+            intake: rejects messages by publisher before they are processed.
+            sourced: also pass the publisher's gid to the callback, in hexadecimal.
+            always: call the callback in any state once configured, not only while active.
         """
         self._tallies[topic], self._counts[topic] = Tally(), self._counts.get(topic, 0)
         guarded = self._guarded(topic, callback, always=always)
@@ -201,7 +197,7 @@ class PallasNode(DescribedNode):
             guarded(*(message, source) if sourced else (message,))
 
         def admitted(message: Any, info: Any) -> str | None:
-            """The source of a message that is taken."""
+            """Return the source of an accepted message."""
             self._count(topic, message)
             source = _source(info)
             if intake is None or intake.admits(source, time.monotonic_ns()):
@@ -228,17 +224,17 @@ class PallasNode(DescribedNode):
             self._catch_up()
 
         subscription: Subscription[Any] = self.create_subscription(kind, topic, take, qos, raw=raw)
-        if hasattr(Subscription, "CallbackType"):  # Humble's rclpy gives no information
+        if hasattr(Subscription, "CallbackType"):  # rclpy of Humble passes no message info
             subscription._callback_type = Subscription.CallbackType.WithMessageInfo
         self._topics[topic] = subscription, admitted
         self._entities.append(subscription)
         return subscription
 
     def pending(self, topic: str) -> Iterator[Any]:
-        """Take what else has come in on a topic; called by itself after each message.
+        """Take the remaining messages of a topic; called automatically after each message.
 
-        rclpy 9.1's EventsExecutor takes one message for each event and loses events in a burst:
-        what it then leaves unread would make every later message late by as much, for ever.
+        The EventsExecutor of rclpy 9.1 takes one message per event and loses events in a burst.
+        The messages left in the queue would delay all later ones permanently.
         """
         subscription, admitted = self._topics[topic]
         for message, info in self._pending(subscription):
@@ -256,11 +252,11 @@ class PallasNode(DescribedNode):
     def every(
         self, period_s: float, callback: Callable[[], None], *, steady: bool = False
     ) -> Timer:
-        """Have ``callback`` called each ``period_s`` seconds while the node is active.
+        """Call ``callback`` every ``period_s`` seconds while the node is active.
 
-        The seconds are those of /clock where ``use_sim_time`` is set, and else of a clock that
-        nobody can set: were they the machine's, no timer would run for an hour after it was set
-        back by one. ``steady``: of that clock in any case.
+        The timer follows /clock if ``use_sim_time`` is set, else the monotonic clock: on the system
+        clock, timers would stop for an hour if it was set back by one. ``steady`` forces the
+        monotonic clock.
         """
         name = f"timer {getattr(callback, '__name__', '')}".strip()
         timer = self._periodic(period_s, self._guarded(name, callback), steady=steady)
@@ -284,11 +280,10 @@ class PallasNode(DescribedNode):
     def serve(
         self, kind: type[Any], name: str, callback: Callable[[Any, Any], Any]
     ) -> Service[Any, Any]:
-        """Offer a service, answered in any state once configured; a `PallasError` becomes ``success
-        = False`` and its sentence.
+        """Offer a service, available in any state once configured.
 
-        ``callback`` may be a coroutine function, which awaits a `future` that another callback
-        completes.
+        A `PallasError` becomes ``success = False`` with its message. ``callback`` may be a
+        coroutine function that awaits a `future` completed by another callback.
         """
         what = f"service {name}"
 
@@ -306,14 +301,14 @@ class PallasNode(DescribedNode):
                 return refused(error, response)
 
         async def answer_later(request: Any, response: Any) -> Any:
-            """As `callback`, with an error as the response."""
+            """Await `callback`; return an error as the response."""
             try:
                 return await callback(request, response)
             except Exception as error:
                 return refused(error, response)
 
         later = inspect.iscoroutinefunction(callback)
-        # in the default group nothing else would run meanwhile
+        # The default group would block all other callbacks meanwhile.
         group = ReentrantCallbackGroup() if later else None
         service: Service[Any, Any] = self.create_service(
             kind, name, answer_later if later else answer, callback_group=group
@@ -328,15 +323,15 @@ class PallasNode(DescribedNode):
         execute: Callable[[Any], Awaitable[Any]],
         cancel: Callable[[Any], None] = lambda goal: None,
     ) -> None:
-        """Offer an action: goals are accepted while the node is active, and may be cancelled.
+        """Offer an action: goals are accepted while the node is active, and can be cancelled.
 
         Args:
-            kind: the action's type, whose result has ``success`` and ``message``.
-            name: its name.
-            execute: a coroutine function of the goal handle, which ends the goal (``succeed``,
-                ``canceled``) and returns the result; it awaits `future`s. A `PallasError` aborts
-                the goal, its sentence becomes the result's ``message``.
-            cancel: called with the goal handle when a client asks to cancel it.
+            kind: action type, whose result has ``success`` and ``message``.
+            name: action name.
+            execute: coroutine function of the goal handle, which terminates the goal (``succeed``,
+                ``canceled``) and returns the result; it may await `future`s. A `PallasError` aborts
+                the goal and becomes the result's ``message``.
+            cancel: called with the goal handle when a client requests cancellation.
         """
         what = f"action {name}"
 
@@ -367,13 +362,11 @@ class PallasNode(DescribedNode):
         self._entities.append(server)
 
     def future(self) -> Future:
-        """What a coroutine service or action awaits."""
+        """Create a future that a coroutine service or action can await."""
         return Future(executor=self.executor)
 
     def say(self, sentence: str, *, key: str | None = None) -> None:
-        """Log a warning, the same one (or one of the same ``key``) not more often than every few
-        seconds.
-        """
+        """Log a warning; throttle repetitions of the same one (or of the same ``key``)."""
         key = key or sentence
         now = time.monotonic()
         if now - self._last_said.get(key, -REPEAT_S) >= REPEAT_S:
@@ -383,26 +376,26 @@ class PallasNode(DescribedNode):
     # Transitions
 
     def bring(self, trigger: str) -> None:
-        """Make the transition "configure" or "activate".
+        """Trigger the transition "configure" or "activate".
 
         Raises:
-            PallasError: the node refused; the sentence says why.
+            PallasError: the transition failed, with the reason.
         """
         result = self.trigger_configure() if trigger == "configure" else self.trigger_activate()
         if result != SUCCESS:
             raise PallasError(self.refusal or f"{self.get_name()} could not {trigger}")
 
     def stop(self) -> None:
-        """Deactivate, clean up and shut down, from whatever state the node is in; never raises."""
+        """Deactivate, clean up and shut down from any state; never raises."""
         try:
             self.active = False
             self.trigger_shutdown()
         except Exception as error:
             self.get_logger().error(f"while stopping: {error}")
-        self._tear_down()  # where a transition was interrupted
+        self._tear_down()  # after an interrupted transition
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Lifecycle: check the parameters, then `configure`."""
+        """Lifecycle: validate the parameters, then `configure`."""
         if not self._attempt("configure", self._build):
             self._tear_down()
             self._publish_health()
@@ -425,7 +418,7 @@ class PallasNode(DescribedNode):
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Lifecycle: `deactivate`, while the publishers can still say so."""
+        """Lifecycle: `deactivate`, while the publishers still work."""
         self.active = False
         self._attempt("deactivate", self.deactivate)
         return super().on_deactivate(state)
@@ -436,14 +429,14 @@ class PallasNode(DescribedNode):
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Lifecycle: `deactivate` where active, then `cleanup`."""
+        """Lifecycle: `deactivate` if active, then `cleanup`."""
         if state.label == "active":
             self.on_deactivate(state)
         self._tear_down()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Lifecycle: after a transition that failed, clean up and be unconfigured again."""
+        """Lifecycle: clean up after a failed transition and return to unconfigured."""
         self.active = False
         self._tear_down()
         return SUCCESS
@@ -460,7 +453,7 @@ class PallasNode(DescribedNode):
         self._configured = True
 
     def _tear_down(self) -> None:
-        """Destroy what `configure` made, then `cleanup`."""
+        """Destroy what `configure` created, then `cleanup`."""
         if not self._touched:
             return
         self._configured = self._touched = False
@@ -481,7 +474,7 @@ class PallasNode(DescribedNode):
         self._attempt("cleanup", self.cleanup)
 
     def _rebuild(self, *, active: bool | None = None) -> None:
-        """Rebuild the node; ``active`` says in which state to leave it (None: as it is)."""
+        """Rebuild the node; ``active`` is the state afterwards (None: unchanged)."""
         active = self.active if active is None else active
         if self.active:
             self.active = False
@@ -508,7 +501,7 @@ class PallasNode(DescribedNode):
             return False
         return True
 
-    # Callbacks that survive what they are given
+    # Callbacks that catch exceptions
 
     def _guarded(
         self, name: str, callback: Callable[..., None], *, always: bool = False
@@ -521,19 +514,19 @@ class PallasNode(DescribedNode):
             except Exception as error:
                 self._complain(name, error)
 
-        # rclpy looks at the signature: a timer's callback takes nothing
+        # rclpy inspects the signature: a timer callback takes no argument
         return (lambda: call()) if name.startswith("timer") else call
 
     def _count(self, topic: str, message: Any) -> None:
         self._counts[topic] += 1
         if isinstance(message, bytes):
-            with contextlib.suppress(ValueError):  # its reader says what is wrong with it
+            with contextlib.suppress(ValueError):  # the message's reader reports the problem
                 self._tallies[topic].add(header_stamp(message))
         elif (header := getattr(message, "header", None)) is not None:
             self._tallies[topic].add(from_stamp(header.stamp))
 
     def _complain(self, name: str, error: Exception) -> str:
-        """Count an error of a callback, log it now and then, and give its sentence."""
+        """Count an error of a callback, log it (throttled), and return its message."""
         key = f"errors of {name}"
         self._counts[key] = self._counts.get(key, 0) + 1
         sentence = (
@@ -587,8 +580,9 @@ class PallasNode(DescribedNode):
                 self.get_logger().warning(sentence)
 
     def _publish_links(self) -> None:
-        """At once where something has connected or gone, and often before the node is active: the
-        lifecycle manager waits for it.
+        """Publish immediately when an endpoint appears or disappears, and often before activation.
+
+        The lifecycle manager waits for it.
         """
         if not self.active or self.links() != self._told_links:
             self._publish_health()
@@ -620,8 +614,9 @@ class PallasNode(DescribedNode):
 
 
 def _message_and_info(arrived: tuple[Any, ...]) -> tuple[Any, Any]:
-    """What an executor calls back with: a message, both, or both as a tuple (rclpy 9.1's
-    EventsExecutor).
+    """Split an executor's callback arguments into message and info.
+
+    They are a message, both, or a tuple of both (EventsExecutor of rclpy 9.1).
     """
     if len(arrived) == 1:
         arrived = arrived[0] if isinstance(arrived[0], tuple) else (arrived[0], None)
@@ -630,8 +625,6 @@ def _message_and_info(arrived: tuple[Any, ...]) -> tuple[Any, Any]:
 
 
 def _source(info: Any) -> str:
-    """The gid of a message's publisher in hexadecimal digits; empty where the middleware does not
-    say.
-    """
+    """Return the publisher's gid in hexadecimal; empty if the middleware does not provide it."""
     gid = (info or {}).get("publisher_gid")
     return bytes(gid["data"]).hex() if gid else ""

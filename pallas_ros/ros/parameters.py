@@ -1,20 +1,20 @@
-"""Parameters as data: `config/parameters/<node>.yaml` says of each its type, default, range and
-meaning.
+"""Parameter descriptions: `config/parameters/<node>.yaml` gives the type, default, range and
+meaning of each parameter.
 
-The format, a mapping of names to::
+Each file is a mapping of names to::
 
     rate_hz:
-      type: float              # bool, int, float, string, or one of these in the plural: a list
+      type: float              # bool, int, float, string, or a list: the same in the plural
       default: 100.0
-      range: [30.0, 400.0]     # of numbers, or of every number of a list; both ends belong to it
+      range: [30.0, 400.0]     # of numbers, or of every number of a list; inclusive
       choices: [a, b]          # of strings and ints
-      plugins: pallas.x        # of strings: the names of an entry-point group are choices too
+      plugins: pallas.x        # of strings: names of an entry-point group are valid too
       length: [4, 4]           # of lists
       unit: Hz                 # for the reader
-      read_only: true          # set at start only
+      read_only: true          # can be set at start only
       description: One sentence.
 
-Needs no ROS, so that the documentation and the graph can be made from it anywhere.
+Needs no ROS, so that documentation and graph can be generated anywhere.
 """
 
 import math
@@ -62,7 +62,7 @@ class Parameter:
         return self.type not in SCALARS
 
     def wants(self) -> str:
-        """What a value must be, in words: "a float from 30.0 to 400.0 Hz"."""
+        """Describe the valid values: "a float from 30.0 to 400.0 Hz"."""
         scalar = self.type.rstrip("s") if self.is_list else self.type
         article = "an" if scalar == "int" else "a"
         words = f"a list of {scalar}s" if self.is_list else f"{article} {scalar}"
@@ -78,10 +78,10 @@ class Parameter:
         return words
 
     def check(self, value: Any) -> Any:
-        """The value in its right type (an int is taken where a float is wanted).
+        """Return the value in its declared type (an int is accepted as a float).
 
         Raises:
-            PallasError: the value is none of what the description allows.
+            PallasError: the value violates the description.
         """
         refused = PallasError(f"parameter '{self.name}' is {value!r}, but must be {self.wants()}")
         if not self.is_list:
@@ -100,7 +100,7 @@ class Parameter:
     def _check_scalar(self, value: Any, scalar: str, refused: PallasError) -> Any:
         if scalar == "float" and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        kind: Any = type(value)  # by way of Any: the comparison below is not to narrow the value
+        kind: Any = type(value)  # Any: prevents type narrowing by the comparison below
         if kind is not SCALARS[scalar] or (scalar == "float" and not math.isfinite(value)):
             raise refused
         if self.range is not None and not self.range[0] <= value <= self.range[1]:
@@ -138,18 +138,19 @@ OF_EVERY_NODE = (
         read_only=True,
     ),
 )
-"""Parameters that no description needs to repeat.
+"""Parameters that every node has without describing them.
 
-Where several nodes share a process, the highest priority (-1 above 0) and all their cores hold.
+If several nodes share a process, the highest priority (-1 above 0) and the union of cores apply.
 """
 
 
 def describe(node: str, folder: Path | None = None) -> dict[str, Parameter]:
-    """The parameters of a node (its entry point's name), by name, as described in
-    `config/parameters/<node>.yaml`.
+    """Return the parameters of a node (its entry point's name) by name.
+
+    They are described in `config/parameters/<node>.yaml`.
 
     Raises:
-        PallasError: the description is missing or is not of the format above.
+        PallasError: the description is missing or not in the format above.
     """
     path = (folder or share() / "config" / "parameters") / f"{node}.yaml"
     document = load_mapping(path, f"description of the parameters of node '{node}'")

@@ -1,24 +1,23 @@
-"""Timers that a node with too much to do does not forget."""
+"""Timers that still run when the node is overloaded."""
 
 from collections.abc import Callable
 
 OVERDUE = 2.0
-"""Periods without a call after which the node calls by itself."""
+"""Missed periods after which the node runs the callback itself."""
 
 
 class Periodic:
-    """One callback of a node's clock: called at the executor's event, and by the node between two
-    messages where that does not come.
+    """Periodic callback of a node's clock.
 
-    rclpy 9.1's EventsExecutor takes events in the order in which they came. To a node that gets
-    more messages than it can work off, the events of its timers would come later and later (400
-    messages a second, 60 ms of work each: no timer ran in 8 s), and with them its watchdogs and its
-    diagnostics.
+    It is called on the executor's event, or by the node between two messages if the event is late.
+    The EventsExecutor of rclpy 9.1 handles events in order of arrival. In a node that receives more
+    messages than it can process, timer events would be delayed further and further (400 messages/s
+    of 60 ms work each: no timer ran in 8 s), and with them its watchdogs and diagnostics.
 
     Args:
-        period_s: s of the node's clock.
-        callback: what is to be called.
-        now: the node's clock, ns; it may jump back.
+        period_s: period in s of the node's clock.
+        callback: function to call.
+        now: time of the node's clock (ns); it may jump back.
     """
 
     def __init__(
@@ -28,16 +27,16 @@ class Periodic:
         self._callback = callback
         self._now = now
         self._last = now()
-        self._ahead = False  # called by the node: events for calls already made may still come
+        self._ahead = False  # called by the node; events of earlier periods may still arrive
 
     def on_event(self) -> None:
-        """The executor's call."""
+        """Handle the executor's timer event."""
         if not (self._ahead and self._since() < self._period / 2):
             self._ahead = False
             self._call()
 
     def if_overdue(self) -> None:
-        """The node's own call, after each message."""
+        """Run the callback if overdue; the node calls this after each message."""
         if self._since() >= OVERDUE * self._period:
             self._ahead = True
             self._call()

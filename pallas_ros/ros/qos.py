@@ -1,4 +1,4 @@
-"""The ways messages travel here."""
+"""QoS profiles of the package."""
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
@@ -8,9 +8,9 @@ SENSOR = QoSProfile(
     reliability=ReliabilityPolicy.BEST_EFFORT,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""IMU samples: a late one is worth nothing, so none is sent twice.
+"""IMU samples: late samples are worthless, so none is retransmitted.
 
-Half a second of depth, so that a stall loses none.
+The queue holds half a second, so that a stall loses none.
 """
 
 REPLAYED = QoSProfile(
@@ -19,9 +19,9 @@ REPLAYED = QoSProfile(
     reliability=ReliabilityPolicy.BEST_EFFORT,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""IMU samples out of a bag: none is too late, and a slow machine takes them all.
+"""IMU samples from a bag: never too late, and a slow machine receives them all.
 
-Best effort, as `ros2 bag play` offers them.
+Best effort, as offered by `ros2 bag play`.
 """
 
 STREAM = QoSProfile(
@@ -32,8 +32,8 @@ STREAM = QoSProfile(
 )
 """Bodies, commands, joint states, status.
 
-A reliable writer repeats what it still holds: with ten messages a reader that is kept from the
-processor for 80 ms loses commands for good, with a hundred it gets them all, in order.
+A reliable writer retransmits what it still holds. With a depth of ten, a reader that gets no
+processor time for 80 ms loses commands; with a hundred it receives all of them in order.
 """
 
 NEWEST = QoSProfile(
@@ -42,9 +42,11 @@ NEWEST = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""Bodies and joint states for subscribers that want only the newest (`PallasNode.subscribe`): deep,
-so that after a stall of less than a second the others
-are skipped and counted, where ten would have been overwritten unseen."""
+"""Bodies and joint states for subscribers that only use the newest (`PallasNode.subscribe`).
+
+Deep, so that after a stall of less than a second the older messages are skipped and counted; with
+a depth of ten they would be overwritten unnoticed.
+"""
 
 LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -52,7 +54,7 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-"""What a late joiner must still receive: the calibration in force, the robot's description."""
+"""Messages that late joiners must receive: the current calibration, the robot description."""
 
 ANY_OFFER = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -60,7 +62,7 @@ ANY_OFFER = QoSProfile(
     reliability=ReliabilityPolicy.BEST_EFFORT,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""What a safety input asks for: every publisher matches, best effort or reliable, latched or not.
+"""Safety inputs: matches every publisher, best effort or reliable, latched or not.
 
-What is latched needs `LATCHED` besides.
+To receive latched messages, `LATCHED` is needed as well.
 """
