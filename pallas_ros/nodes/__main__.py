@@ -1,5 +1,6 @@
-"""`python -m pallas_ros.nodes NAME [--ros-args ...]`: run the node of that entry point; more of
-them in one process after ``+``.
+"""`python -m pallas_ros.nodes NAME [--ros-args ...]`: run the node of that entry point.
+
+Further nodes follow after ``+`` and run in the same process.
 """
 
 import os
@@ -8,13 +9,11 @@ import sys
 
 
 def main(*names: str) -> int:
-    """Run the node ``names`` names, or where none is given those of the command line, and end the
-    process.
-    """
+    """Run the nodes in ``names`` (default: the command line's) and end the process."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(
             number, lambda *_: os._exit(0)
-        )  # nothing is open yet; `run` takes the signals over
+        )  # nothing is open yet; `run` installs its own handlers
     from pallas_ros.ros import run
 
     groups = [[*names, *sys.argv[1:]]] if names else split(sys.argv[1:])
@@ -25,16 +24,15 @@ def main(*names: str) -> int:
         )
         return 2
     status = run.main([(group[0], group[1:]) for group in groups])
-    # Nothing is open any more. Taking the interpreter and its modules apart takes 0.2 to 0.6 s of
-    # processor time a node, which all nodes
-    # would want at once when the graph stops.
+    # Everything is closed. Tearing down the interpreter and its modules takes 0.2 to 0.6 s of
+    # processor time per node, which all nodes would use at once when the graph stops.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
 def split(words: list[str]) -> list[list[str]]:
-    """Words between ``+`` signs."""
+    """Split arguments at ``+``."""
     groups: list[list[str]] = [[]]
     for word in words:
         if word == "+":

@@ -1,5 +1,6 @@
-"""Reads the worn sensors' serial ports and publishes `/imu/<site>`, and on `/imu/sensors` which
-sensor is worn where.
+"""Read the worn sensors' serial ports and publish `/imu/<site>`.
+
+`/imu/sensors` reports which sensor is worn at which site.
 """
 
 from pathlib import Path
@@ -29,12 +30,12 @@ class ImuDriverNode(PallasNode):
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/imu_driver.yaml`."""
         self._built: ImuDriver | None = None
-        self._told: dict[str, str] = {}  # site -> the sensor there, as last published
+        self._told: dict[str, str] = {}  # site -> sensor, as last published
         super().__init__("imu_driver", **kwargs)
 
     @property
     def _driver(self) -> ImuDriver:
-        """What `configure` built."""
+        """The driver built by `configure`."""
         if self._built is None:
             raise PallasError(f"{self.get_name()} is not configured")
         return self._built
@@ -71,7 +72,7 @@ class ImuDriverNode(PallasNode):
         self.every(TELL_S, self._tell)
 
     def activate(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         self._publish_sensors(self._driver.identities())
         self._driver.start()
 
@@ -86,7 +87,7 @@ class ImuDriverNode(PallasNode):
         self._built = None
 
     def health(self) -> Health:
-        """Rates, losses, latencies; what is wrong in words."""
+        """Rates, losses, latencies and a description of any fault."""
         if self._built is None or not self.active:
             return Health()
         problems = self._driver.problems()
@@ -98,7 +99,7 @@ class ImuDriverNode(PallasNode):
         )
 
     def _publish(self, site: str, sample: ImuSample) -> None:
-        """Runs in the reader's thread."""
+        """Publish a sample; runs in the reader's thread."""
         if self.active:
             self._publishers_of[site].publish(imu_to_bytes(sample, f"imu_{site}"))
 
@@ -107,15 +108,17 @@ class ImuDriverNode(PallasNode):
         self._sensors.publish(sensors_to_msg(self.now(), sensors))
 
     def _look(self) -> None:
-        """A sensor was found, or another one is at a port now: a running calibration must know
-        before many of its samples arrive.
+        """Publish the sensors when one was found or replaced.
+
+        A running calibration must know before many of the new samples arrive.
         """
         if (sensors := self._told | self._driver.sensors()) != self._told:
             self._publish_sensors(sensors)
 
     def _tell(self) -> None:
-        """Repeated, since a node that is not active yet drops what it hears, and a replay may begin
-        anywhere.
+        """Publish the sensors repeatedly.
+
+        An inactive node drops the messages it receives, and a replay may start anywhere.
         """
         self._publish_sensors(self._told)
         for sentence in [self._driver.request] if self._driver.request else self._driver.problems():

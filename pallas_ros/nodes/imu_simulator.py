@@ -1,5 +1,6 @@
-"""Simulates the four worn sensors on pseudo-terminals; publishes the body it plays, where it knows
-it, on `/simulator/body`.
+"""Simulate the four worn sensors on pseudo-terminals.
+
+The body of the simulated motion, if known, is published on `/simulator/body`.
 """
 
 import math
@@ -31,13 +32,13 @@ class ImuSimulatorNode(PallasNode):
 
     @property
     def _simulator(self) -> SensorSimulator:
-        """What `configure` built."""
+        """The simulator built by `configure`."""
         if self._built is None:
             raise PallasError(f"{self.get_name()} is not configured")
         return self._built
 
     def configure(self) -> None:
-        """Make the ports."""
+        """Create the ports."""
         s = self.settings
         faults = SensorNoise() if s["noise"] else SensorNoise.none()
         faults = faults.with_(
@@ -64,21 +65,21 @@ class ImuSimulatorNode(PallasNode):
             self.subscribe(String, TOPIC_CALIBRATION, self._on_calibration, LATCHED)
 
     def activate(self) -> None:
-        """Begin to play."""
+        """Start playing."""
         self._simulator.start()
 
     def deactivate(self) -> None:
-        """End; the ports go, as if all cables were pulled."""
+        """Stop; the ports disappear, as if all cables were unplugged."""
         if self._built is not None:
             self._simulator.stop()
 
     def cleanup(self) -> None:
-        """Take the ports away."""
+        """Remove the ports."""
         self.deactivate()
         self._built = None
 
     def health(self) -> Health:
-        """Where in the motion it is."""
+        """Position in the motion."""
         if self._built is None or not self.active:
             return Health()
         at = self._simulator.motion_time(self.now())

@@ -1,5 +1,6 @@
-"""Brings the nodes of the graph up in order, as Nav2's lifecycle manager does, and watches their
-heartbeat on `/diagnostics`.
+"""Bring up the nodes of the graph in order, as Nav2's lifecycle manager does.
+
+Afterwards their heartbeat on `/diagnostics` is monitored.
 """
 
 import time
@@ -39,7 +40,7 @@ class LifecycleManagerNode(PallasNode):
         super().__init__("lifecycle_manager", **kwargs)
 
     def configure(self) -> None:
-        """Listen to the nodes, and be ready to ask them."""
+        """Subscribe to the nodes' diagnostics and create the service clients."""
         s = self.settings
         patience = Patience(
             start=s["start_timeout_s"], connect=s["connect_timeout_s"], silence=s["silence_s"]
@@ -54,13 +55,13 @@ class LifecycleManagerNode(PallasNode):
         self.every(STEP_S, self._step, steady=True)
 
     def cleanup(self) -> None:
-        """Ask nobody any more."""
+        """Stop all requests."""
         for client in self._clients_of.values():
             self.destroy_client(client)
         self._clients_of = {}
 
     def health(self) -> Health:
-        """How far the graph is, and which nodes are silent or no longer active."""
+        """Progress of the bringup, and nodes that are silent or no longer active."""
         bringup = self._bringup
         remarks = bringup.remarks(time.monotonic())
         summary = bringup.failure or "; ".join(remarks)
@@ -114,8 +115,8 @@ class LifecycleManagerNode(PallasNode):
         return bool(self._clients_of[node].service_is_ready())
 
     def _expected(self, node: str, links: Mapping[str, int]) -> dict[str, int | None]:
-        """How many others each link of ``node`` should be connected with, by what the middleware
-        has discovered.
+        """Number of endpoints each link of ``node`` should match, as discovered by the
+        middleware.
         """
         expected: dict[str, int | None] = {}
         for link in links:

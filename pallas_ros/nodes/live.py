@@ -1,5 +1,6 @@
-"""The newest of every topic that is looked at, read in turn: a viewer that cannot keep up drops
-frames and slows nobody.
+"""Newest message of every displayed topic, polled by the viewer.
+
+A viewer that cannot keep up drops frames and slows down nothing else.
 """
 
 import time
@@ -52,10 +53,10 @@ LOOK_S = 1.0
 
 
 class Live:
-    """The graph as it is now; `newest` is called by the viewer, at its own pace."""
+    """Current state of the graph; the viewer calls `newest` at its own rate."""
 
     def __init__(self, context: Any) -> None:
-        """Subscribe; nothing has to be there yet."""
+        """Subscribe; publishers may appear later."""
         self._taps = Taps(context, depth=DEPTH)
         for topic, (msgtype, qos) in TOPICS.items():
             self._taps.open(topic, msgtype, qos)
@@ -66,7 +67,7 @@ class Live:
         self.description = ""
 
     def newest(self) -> Moment | None:
-        """What came since the last call; None where no body did."""
+        """Return the data received since the last call; None if there was no body."""
         self._look_for_commands()
         came = self._take()
         taken = {message.topic: message for message in came}
@@ -133,7 +134,7 @@ class Live:
             return None
 
     def _look_for_commands(self) -> None:
-        """Find the topic of the arm's commands, which is named after its controller."""
+        """Find the arm's command topic, whose name contains that of its controller."""
         if not self._trajectory and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_S
             self._trajectory = next(
@@ -150,7 +151,7 @@ class Live:
 
 @contextmanager
 def live() -> Iterator[Live]:
-    """The graph, in a ROS context of its own."""
+    """Open the live graph in a ROS context of its own."""
     context = rclpy.Context()
     rclpy.init(context=context)
     try:

@@ -1,4 +1,6 @@
-"""Measures the running graph: rate of bodies, gaps, latency from IMU sample to joint command, error
+"""Measure the running graph.
+
+Measured are the rate of bodies, gaps, the latency from IMU sample to joint command, and the error
 against a simulated motion.
 """
 
@@ -19,14 +21,16 @@ from pallas_ros.ros.node import Health, PallasNode
 
 
 class MonitorNode(PallasNode):
-    """Adapter around `pallas_ros.graph.measurement.Run`; its figures are in `/diagnostics`."""
+    """Adapter around `pallas_ros.graph.measurement.Run`; publishes its figures on
+    `/diagnostics`.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/monitor.yaml`."""
         super().__init__("monitor", **kwargs)
 
     def configure(self) -> None:
-        """Listen to bodies and commands."""
+        """Subscribe to bodies and commands."""
         self._run = Run()
         self._told = Run()
         self.subscribe(
@@ -46,7 +50,7 @@ class MonitorNode(PallasNode):
         self.every(self.settings["window_s"], self._next)
 
     def health(self) -> Health:
-        """The figures of the last whole window."""
+        """Figures of the last complete window."""
         figures = {name: value for name, value in self._told.summary().items() if value is not None}
         words = (
             [f"{figures['body_rate_hz']:.1f} Hz"] if "body_rate_hz" in figures else ["no bodies"]

@@ -1,5 +1,6 @@
-"""Finds the body: `/imu/<site>` in, `/pallas/body` at 60 Hz out; calibrates from a T-pose or by the
-action or the service `~/calibrate`.
+"""Estimate the body: `/imu/<site>` in, `/pallas/body` at 60 Hz out.
+
+Calibration is from a T-pose, or by the action or service `~/calibrate`.
 """
 
 import time
@@ -44,11 +45,11 @@ from pallas_ros.runtime.realtime import Deadline
 
 LOOK_S = 0.25
 _EVERY_LOOK = 8
-"""Of the looks, one in so many asks whether what is published can be heard."""
+"""Every so many checks, test whether subscriptions match the publishers."""
 _IMU = "sensor_msgs/msg/Imu"
 LATE_FRAMES = 3
-"""So far behind the newest sample, beyond `max_wait_s`, a frame is left out: nobody moves an arm by
-it any more.
+"""Beyond `max_wait_s`, frames older than the newest sample by this much are dropped: they are too
+late to move an arm.
 """
 
 
@@ -63,21 +64,21 @@ class PallasBodyNode(PallasNode):
         """See `config/parameters/pallas_node.yaml`."""
         self._built: Pipeline | None = None
         self._sought: Future | None = None
-        self._goal: Any = None  # of the action, while it is carried out
-        # ns: when a calibration was asked for, and how long it may take
+        self._goal: Any = None  # goal of the action in execution
+        # ns: time of the calibration request, and its timeout
         self._asked = self._patience = 0
         self._published = ""
         super().__init__("pallas_node", **kwargs)
 
     @property
     def _pipeline(self) -> Pipeline:
-        """What `configure` built."""
+        """The pipeline built by `configure`."""
         if self._built is None:
             raise PallasError(f"{self.get_name()} is not configured")
         return self._built
 
     def configure(self) -> None:
-        """Load the model and the calibration, and begin to listen."""
+        """Load the model and the calibration, and subscribe."""
         s = self.settings
         settings = PipelineSettings(
             **{name: s[name] for name in PipelineSettings.__dataclass_fields__}
@@ -116,17 +117,17 @@ class PallasBodyNode(PallasNode):
         self.every(LOOK_S, self._look)
 
     def _limits(self) -> dict[str, Intake]:
-        """What keeps a flood of one publisher from being read; a replay may be as fast as it is."""
+        """Rate limits per publisher; a replay is not limited."""
         rate = self.settings["imu_rate_limit_hz"]
         return {topic: Intake(RateLimit(rate)) for topic in self._imu_topics.values()}
 
     def deactivate(self) -> None:
-        """End a search for a calibration: no sample comes any more."""
+        """Abort a running calibration, since no more samples arrive."""
         if self._seeking:
             self._stop_seeking(PallasError("the node was deactivated"))
 
     def health(self) -> Health:
-        """What the pipeline remarks, and what it dropped."""
+        """Remarks of the pipeline and counts of dropped samples."""
         if self._built is None:
             return Health()
         flooded = {f"{topic}: over the rate limit": i.flooded for topic, i in self._intakes.items()}
@@ -153,7 +154,7 @@ class PallasBodyNode(PallasNode):
     def _on_imu(self, site: str, data: bytes) -> None:
         samples = self._read(site, data)
         for other, topic in self._imu_topics.items():
-            # in the order of their stamps, should more than one have come in meanwhile
+            # in order of timestamp, in case several have arrived
             for later in self.pending(topic):
                 samples += self._read(other, later)
         if not samples:
@@ -167,15 +168,16 @@ class PallasBodyNode(PallasNode):
             for body in bodies:
                 self._bodies.publish(body_to_bytes(body))
                 self._watch.done((time.monotonic_ns() - started) // len(bodies))
-        if self._frames:  # after the body, which somebody waits for
+        if self._frames:  # after publishing the body, to keep its latency low
             if self._imu_frames.get_subscription_count():
                 for frame in self._frames:
                     self._imu_frames.publish(imu_frame_to_msg(frame))
             self._frames.clear()
 
     def _read(self, site: str, data: bytes) -> list[tuple[str, ImuSample]]:
-        """The sample of a message, or none where it carries no acceleration: that is counted like
-        every other mistake.
+        """Convert a message to a sample.
+
+        Returns None if it has no acceleration; this is counted like any other error.
         """
         try:
             return [(site, imu_from_msg(deserialize_message(data, Imu)))]
@@ -184,10 +186,10 @@ class PallasBodyNode(PallasNode):
             return []
 
     def _admit(self, frame: ImuFrame) -> bool:
-        """A frame whose time is used up, by the steps before it or because another process had the
-        processor, is left out: bodies never lag more and more.
+        """Whether to process a frame; one that is too late is dropped, so that latency cannot grow.
 
-        A replay has no deadline, so that the same bag gives the same bodies on a slow machine too.
+        The delay may come from earlier steps or from other processes. A replay has no deadline, so
+        that the same bag gives the same bodies on a slow machine.
         """
         if not self._replayed and not self._watch.admit(self._news - frame.stamp):
             return False
@@ -195,7 +197,7 @@ class PallasBodyNode(PallasNode):
         return True
 
     def _look(self) -> None:
-        """Say what is found, what is waited for, and what has taken too long."""
+        """Log what was found, what is awaited, and what timed out."""
         self._look_at_publishers()
         found = self._pipeline.calibration
         if (
@@ -217,7 +219,7 @@ class PallasBodyNode(PallasNode):
                 self._stop_seeking(PallasError(f"no calibration in time: {problem}"))
 
     def _look_at_publishers(self) -> None:
-        """Report sensors whose messages are of a type that is not heard, and floods."""
+        """Report sensors with an incompatible message type, and floods."""
         self._looks += 1
         if self._looks % _EVERY_LOOK:
             return
@@ -257,11 +259,11 @@ class PallasBodyNode(PallasNode):
             self._sought.set_result(found)
 
     async def _calibrate(self, request: Any, response: Any) -> Any:
-        """The service: as the action, without feedback."""
+        """Handle the service: like the action, without feedback."""
         return self._into(response, await self._seek(request))
 
     async def _calibrate_with_feedback(self, goal: Any) -> Any:
-        """The action."""
+        """Handle the action."""
         self._require_idle()
         self._goal = goal
         try:
@@ -275,7 +277,7 @@ class PallasBodyNode(PallasNode):
         return self._into(CalibrateAction.Result(), found)
 
     def _cancel(self, goal: Any) -> None:
-        """The calibration in use, if there is one, stays in use."""
+        """Cancel the search; the current calibration, if any, is kept."""
         if self._goal is not None and goal.goal_id == self._goal.goal_id and self._seeking:
             self._stop_seeking(_CancelledError("the calibration was cancelled"))
 
@@ -307,10 +309,10 @@ class PallasBodyNode(PallasNode):
         )
 
     async def _seek(self, request: Any) -> Calibration:
-        """Seek a calibration in the way asked for until it is found.
+        """Run the requested calibration procedure until it succeeds.
 
         Raises:
-            PallasError: it cannot be sought, was not found in time, or the search was cancelled.
+            PallasError: it cannot start, timed out, or was cancelled.
         """
         self._require_idle()
         folder = CalibrationFolder(
@@ -321,7 +323,7 @@ class PallasBodyNode(PallasNode):
         if request.procedure == "load":
             self._pipeline.put_in_force(folder.load(request.file), self._newest())
         elif request.procedure == "rest" and self._pipeline.foreign:
-            # it keeps how the sensors sit, and these are others
+            # the mounting is kept from the current calibration, which belongs to other sensors
             raise PallasError(self._pipeline.foreign)
         else:
             self._pipeline.calibrate(
@@ -354,7 +356,7 @@ class PallasBodyNode(PallasNode):
         return answer
 
     def _reset_heading(self, request: Any, response: Any) -> Any:
-        """The service: set headings right as the wearer stands now."""
+        """Handle the service: reset the headings to the wearer's current stance."""
         if not self.active:
             raise PallasError("the node is not active: activate it first")
         turns = self._pipeline.reset_heading(request.site, request.stance)
@@ -365,13 +367,13 @@ class PallasBodyNode(PallasNode):
         return response
 
     def _newest(self) -> int:
-        """Stamp of the newest frame: what is loaded now holds for what comes after."""
+        """Timestamp of the newest frame; a calibration loaded now applies to later samples."""
         frame = self._pipeline.imu_frame
         return frame.newest_input if frame is not None else 0
 
 
 def _joints(request: Any) -> dict[str, tuple[float, float, float, float]]:
-    """The joints of a request of the procedure ``known_pose``: name to (4,) xyzw."""
+    """Joint orientations of a ``known_pose`` request: name to (4,) xyzw."""
     if len(request.joint_names) != len(request.joint_orientations):
         raise PallasError(
             f"{len(request.joint_names)} joint_names but {len(request.joint_orientations)}"

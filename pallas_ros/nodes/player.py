@@ -1,4 +1,4 @@
-"""Plays a bag into the graph, and the clock with it."""
+"""Play a bag into the graph, with its clock."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from pallas_ros.messages.types import message_class
 from pallas_ros.ros.qos import STREAM
 
 SETTLE_S = 1.5
-"""Subscribers are complete once none came for this time."""
+"""Subscribers count as complete when no new one appeared for this time."""
 
 
 @dataclass
@@ -28,11 +28,11 @@ class Plan:
 
     Attributes:
         topics: patterns of topics to play; empty for all.
-        exclude: patterns of topics not to play.
-        rate: of time; 0 for as fast as it goes.
-        start: s from the bag's beginning.
+        exclude: patterns of topics to skip.
+        rate: playback speed; 0 for as fast as possible.
+        start: s from the beginning of the bag.
         duration: s to play, or None for the rest.
-        clock: publish /clock at this rate, Hz, in the bag's time; 0 not.
+        clock: rate of /clock in Hz, in bag time; 0: not published.
         wait: s to wait for a subscriber before the first message.
     """
 
@@ -47,7 +47,7 @@ class Plan:
 
 @contextmanager
 def playing(bag: Bag, plan: Plan) -> Iterator["Player"]:
-    """A player in a ROS context of its own."""
+    """Open a player in a ROS context of its own."""
     context = rclpy.Context()
     rclpy.init(context=context)
     try:
@@ -59,9 +59,7 @@ def playing(bag: Bag, plan: Plan) -> Iterator["Player"]:
 
 
 class Player:
-    """Publishes a bag's messages byte for byte, in order, at the distances in time they were
-    recorded with.
-    """
+    """Publish a bag's messages byte for byte, in order and with their recorded timing."""
 
     def __init__(self, bag: Bag, plan: Plan, context: Any = None) -> None:
         """Advertise the topics.
@@ -96,12 +94,12 @@ class Player:
 
     @property
     def topics(self) -> list[str]:
-        """Topics that are played."""
+        """Topics being played."""
         return sorted(self._publishers)
 
     def wait_for_subscribers(self) -> bool:
-        """Wait until someone listens and no more come; False where none came in ``plan.wait``
-        seconds.
+        """Wait until the subscribers are complete; return False if there is none in ``plan.wait``
+        s.
         """
         until = time.monotonic() + self.plan.wait
         seen = -1
@@ -119,7 +117,9 @@ class Player:
         return seen > 0
 
     def play(self, progress: Callable[[float], None] = lambda seconds: None) -> int:
-        """Play to the end; ``progress`` gets the bag's seconds. Returns the number of messages."""
+        """Play to the end and return the number of messages; ``progress`` gets the bag time in
+        s.
+        """
         count = 0
         begun = time.monotonic()
         first = self.bag.first + round(self.plan.start * 1e9)
@@ -142,11 +142,11 @@ class Player:
         return count
 
     def close(self) -> None:
-        """Withdraw the topics."""
+        """Destroy the publishers."""
         self._node.destroy_node()
 
     def _timeline(self, first: int) -> Iterator[tuple[int, BagMessage | None]]:
-        """Messages, and ticks of the clock (None) before those they are not later than."""
+        """Yield messages and, interleaved by time, clock ticks (None)."""
         stop = None if self.plan.duration is None else first + round(self.plan.duration * 1e9)
         period = round(1e9 / self.plan.clock) if self.plan.clock else 0
         tick = first
@@ -171,7 +171,7 @@ class Player:
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=max(topic.qos.depth, 100),
-            reliability=ReliabilityPolicy.RELIABLE,  # serves listeners of either kind
+            reliability=ReliabilityPolicy.RELIABLE,  # compatible with both kinds of subscriber
             durability=DurabilityPolicy.TRANSIENT_LOCAL
             if topic.qos.latched
             else DurabilityPolicy.VOLATILE,

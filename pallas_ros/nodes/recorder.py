@@ -1,4 +1,4 @@
-"""Records topics into a rosbag2 folder."""
+"""Record topics into a rosbag2 folder."""
 
 import os
 import time
@@ -22,28 +22,26 @@ from pallas_ros.ros.node import CLOSING, Health, PallasNode
 POLL_S = 0.05
 DISCOVER_S = 0.25
 _RESENT_NS = 2_000_000_000
-"""By so much at most a message is received after those that overtook it: more is a clock set back.
-"""
-DEPTH = 1000  # messages a topic may bring between two polls
+"""Maximum delay of a message that others overtook; a larger step back means the clock was set."""
+DEPTH = 1000  # queue depth per topic between two polls
 EXPECTED = {TOPIC_IMU.format(site=site): "sensor_msgs/msg/Imu" for site in SITES}
-"""Subscribed before anyone publishes, so that the first sample is in the bag: the calibration is
-found from the first seconds.
+"""Subscribed before any publisher exists, so that the first sample is in the bag: calibration uses
+the first seconds.
 """
 
 
 class Taps:
-    """Raw subscriptions that are read in turn and not called back: a message costs a few
-    microseconds, and arrives as bytes.
+    """Raw subscriptions that are polled instead of calling back.
 
-    They live on a node of their own that no executor spins. The middleware stamps each message as
-    it comes in and numbers it, so reading late changes no stamp, and a gap in the numbers is a
-    message lost.
+    A message costs a few microseconds and arrives as bytes. The subscriptions live on a separate
+    node that no executor spins. The middleware timestamps and numbers each message on arrival:
+    polling late changes no timestamp, and a gap in the numbers is a lost message.
     """
 
     def __init__(self, context: Any, depth: int = DEPTH, name: str = "") -> None:
-        """Open the node; of each topic the last ``depth`` messages wait to be read.
+        """Create the node; each topic has a queue of ``depth`` messages.
 
-        ``name``: of the node that reads them, or nothing.
+        ``name`` is the node that polls them, or empty.
         """
         self._depth = depth
         options = {
@@ -60,11 +58,11 @@ class Taps:
 
     @property
     def lost(self) -> int:
-        """Messages that were sent and did not come."""
+        """Number of messages sent but not received."""
         return self._lost.total()
 
     def lost_by_topic(self) -> dict[str, int]:
-        """The same for each topic of which messages were lost."""
+        """Number of lost messages per topic; only topics with losses."""
         return dict(self._lost)
 
     @property
@@ -73,15 +71,16 @@ class Taps:
         return set(self._open)
 
     def links(self) -> dict[str, int]:
-        """With how many publishers each topic is connected."""
+        """Number of matched publishers per topic."""
         return {
             topic: subscription.get_publisher_count()
             for topic, (_, subscription) in self._open.items()
         }
 
     def discover(self) -> dict[str, str]:
-        """Topics that someone publishes, with their type; left out are those of more than one
-        type, and hidden ones, which actions use.
+        """Return the published topics with their type.
+
+        Omitted are topics with more than one type and hidden topics, which actions use.
         """
         found = self._node.get_topic_names_and_types()
         return {
@@ -91,7 +90,7 @@ class Taps:
         }
 
     def offered(self, topic: str) -> Qos:
-        """How ``topic`` is offered: as its least demanding publisher does."""
+        """Return the QoS offered for ``topic``: that of its least demanding publisher."""
         profiles = [info.qos_profile for info in self._node.get_publishers_info_by_topic(topic)]
         return Qos(
             reliable=bool(profiles)
@@ -125,11 +124,10 @@ class Taps:
         )
 
     def take(self) -> list[BagMessage]:
-        """Everything that came in since the last call, in the order it did; stamps are the system
-        clock's.
+        """Return everything received since the last call, in order of reception.
 
-        A message that was lost on the way and sent again comes before those that overtook it, as
-        the middleware delivers them, though it was received after them.
+        Timestamps are of the system clock. A message that was lost and retransmitted precedes those
+        that overtook it, as delivered by the middleware, although it was received later.
         """
         messages = []
         for topic, (msgtype, subscription) in self._open.items():
@@ -150,7 +148,9 @@ class Taps:
         self._node.destroy_node()
 
     def _in_order(self, topic: str, stamp: int) -> int:
-        """``stamp``, or the newest of the topic: but for a clock that was set back."""
+        """Return ``stamp``, or the topic's newest if that is later, unless the clock was set
+        back.
+        """
         newest = self._newest.get(topic, stamp)
         if 0 < newest - stamp < _RESENT_NS:
             stamp = newest
@@ -160,7 +160,7 @@ class Taps:
     def _count(self, topic: str, info: dict[str, Any]) -> None:
         number = info.get("publication_sequence_number")
         publisher = info.get("publisher_gid")
-        if number is not None and publisher is not None:  # Iron and later say both
+        if number is not None and publisher is not None:  # provided by Iron and later
             key = (topic, publisher["data"])
             last = self._numbers.get(key)
             if last is not None and number > last + 1:
@@ -169,11 +169,11 @@ class Taps:
 
 
 def _never(_: Any) -> None:
-    """Stands where rclpy wants a callback; the node is never spun."""
+    """Placeholder for the callback that rclpy requires; the node is never spun."""
 
 
 class RecorderNode(PallasNode):
-    """Writes what `topics` names into a bag from activation to deactivation."""
+    """Record the `topics` into a bag from activation to deactivation."""
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/recorder.yaml`."""
@@ -184,18 +184,16 @@ class RecorderNode(PallasNode):
 
     @property
     def bag(self) -> BagWriter | None:
-        """The bag being written."""
+        """The open bag."""
         return self._bag
 
     @property
     def lost(self) -> int:
-        """Messages that were sent and did not reach the recorder."""
+        """Number of messages sent but not received by the recorder."""
         return self._taps.lost if self._taps else 0
 
     def configure(self) -> None:
-        """Open the bag and subscribe to what there is, and to the IMU topics before there is
-        anything.
-        """
+        """Open the bag and subscribe to the existing topics, and to the IMU topics in advance."""
         settings = self.settings
         path = Path(settings["path"] or time.strftime("recordings/%Y%m%d_%H%M%S"))
         self._bag = BagWriter(
@@ -213,9 +211,7 @@ class RecorderNode(PallasNode):
         self.every(DISCOVER_S, self._discover)
 
     def deactivate(self) -> None:
-        """Write what came in and close the bag, so that the folder is whole as soon as the node
-        stops.
-        """
+        """Write the remaining messages and close the bag, so that the folder is complete."""
         if self._bag is None or self._taps is None or self.fatal is not None:
             return
         try:
@@ -226,20 +222,20 @@ class RecorderNode(PallasNode):
         except PallasError as error:
             self.get_logger().error(str(error))
         if self._bag.failure:
-            self.fatal = self._bag.failure  # the process ends with it, if it did not before
+            self.fatal = self._bag.failure  # ends the process, unless already ending
         else:
             self.get_logger().info(f"recorded {self._bag.count} messages to {self._bag.path}")
 
     def activate(self) -> None:
-        """A bag is written once: after `deactivate` the node has to be configured again."""
+        """Require a new bag: after `deactivate` the node has to be configured again."""
         if self._bag is None or self._bag.closed:
             raise PallasError(
                 "the bag is closed; clean the recorder up and configure it with another path"
             )
-        self._discover()  # nothing is lost that begins as soon as the recorder is active
+        self._discover()  # so that topics starting from now on are complete
 
     def cleanup(self) -> None:
-        """Unsubscribe; close the bag where that has not been done."""
+        """Unsubscribe; close the bag if still open."""
         try:
             if self._bag is not None:
                 self._bag.close()
@@ -249,12 +245,12 @@ class RecorderNode(PallasNode):
             self._bag = self._taps = None
 
     def links(self) -> dict[str, int]:
-        """Those of the recorded topics too."""
+        """Include the links of the recorded topics."""
         taps = self._taps.links() if self._taps is not None else {}
         return super().links() | {PUBLISHERS + topic: count for topic, count in taps.items()}
 
     def health(self) -> Health:
-        """Messages written, and lost on the way."""
+        """Numbers of messages written and lost."""
         if self._bag is None:
             return Health()
         values = {
@@ -308,5 +304,6 @@ class RecorderNode(PallasNode):
             self._bag.flush_if_due()
         except PallasError as error:
             self.get_logger().error(str(error))
-            if self.settings["autostart"]:  # a recorder by itself; in a graph the arm goes on
+            # a standalone recorder; in a graph the arm keeps running
+            if self.settings["autostart"]:
                 self.fatal = str(error)

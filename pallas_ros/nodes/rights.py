@@ -1,5 +1,6 @@
-"""What the nodes of the running graph publish, subscribe to, serve and call, as the middleware has
-discovered it.
+"""What each node of the running graph publishes, subscribes to, serves and calls.
+
+As discovered by the middleware.
 """
 
 import time
@@ -18,8 +19,9 @@ LOOK_S = 0.25
 
 
 def rights_of(listener: Node) -> dict[str, Rights]:
-    """Node -> what it does now; a node that only holds subscriptions for another belongs to that
-    one.
+    """Return the current endpoints of each node.
+
+    A helper node that only holds subscriptions is merged with the node it belongs to.
     """
     found: dict[str, Rights] = {}
     for name, namespace in listener.get_node_names_and_namespaces():
@@ -37,7 +39,7 @@ def rights_of(listener: Node) -> dict[str, Rights]:
 
 @contextmanager
 def listening() -> Iterator[Node]:
-    """A node that only looks, in a ROS context of its own."""
+    """Open an observer node in a ROS context of its own."""
     context = rclpy.Context()
     rclpy.init(context=context)
     try:
@@ -49,7 +51,7 @@ def listening() -> Iterator[Node]:
 
 
 def settled(listener: Node, seconds: float) -> dict[str, Rights]:
-    """`rights_of` once nothing new has been discovered for ``seconds``."""
+    """Return `rights_of` once nothing new has been discovered for ``seconds``."""
     found = rights_of(listener)
     since = time.monotonic()
     while time.monotonic() - since < seconds:

@@ -1,6 +1,4 @@
-"""Shows the graph in RViz and Foxglove: transforms, the operator's and the arm's descriptions,
-markers.
-"""
+"""Show the graph in RViz and Foxglove: transforms, robot descriptions, markers."""
 
 from functools import partial
 from importlib import import_module
@@ -56,7 +54,7 @@ _KINDS = {
 
 
 class VisualizerNode(PallasNode):
-    """Keeps the newest of everything and publishes pictures of it at a rate of its own."""
+    """Keep the newest message of each topic and publish visualisations at a fixed rate."""
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/visualizer.yaml`."""
@@ -65,7 +63,7 @@ class VisualizerNode(PallasNode):
         super().__init__("visualizer", **kwargs)
 
     def configure(self) -> None:
-        """Subscribe to what is drawn and advertise the drawings."""
+        """Subscribe to the displayed topics and advertise the visualisations."""
         self._skeleton = Skeleton.from_height(self.settings["height_m"])
         self._tf = self.advertise(TFMessage, "/tf")
         self._tf_static = self.advertise(TFMessage, "/tf_static", LATCHED)
@@ -93,15 +91,15 @@ class VisualizerNode(PallasNode):
         self.every(1 / self.settings["rate_hz"], self._draw)
 
     def activate(self) -> None:
-        """Publish what is said once."""
+        """Publish the latched messages."""
         self._publish_description(DEFAULT_BODY_ID)
 
     def cleanup(self) -> None:
-        """Forget the arm."""
+        """Discard the arm."""
         self._robot = None
 
     def _advertise_tracked(self) -> Any:
-        """The list of bodies of REP-155, where its messages are installed."""
+        """Advertise the REP-155 list of bodies, if its messages are installed."""
         try:
             ids = import_module("hri_msgs.msg").IdsList
         except ImportError:
@@ -133,7 +131,7 @@ class VisualizerNode(PallasNode):
         self._tf_static.publish(TFMessage(transforms=[placed]))
 
     def _draw(self) -> None:
-        """Publish pictures of what is new."""
+        """Publish visualisations of new data."""
         transforms: list[TransformStamped] = []
         shapes: list[scene.Shape] = []
         newest = dict(self._newest)
@@ -183,7 +181,9 @@ class VisualizerNode(PallasNode):
             self._markers.publish(MarkerArray(markers=markers))
 
     def _force_markers(self, newest: dict[str, Any]) -> list[Marker]:
-        """The ground reaction, drawn in the frames of its messages: at the centres of pressure."""
+        """Publish the ground reaction, in the frames of its messages: at the centres of
+        pressure.
+        """
         markers = []
         for number, side in enumerate(_SIDES):
             message = newest.get(TOPIC_GROUND_REACTION.format(side=side))
@@ -200,15 +200,15 @@ class VisualizerNode(PallasNode):
         self._newest.setdefault(topic, {})[message.body_id] = message
 
     def _operators(self, messages: dict[str, BodyPose] | None) -> BodyFrame | None:
-        """The body that is followed; while none is, the first of those in view."""
+        """Return the tracked body, or the first one in view while none is tracked."""
         if not messages:
             return None
         name = self._status.operator_id
         return body_from_msg(messages[name if name in messages else min(messages)])
 
     def _show_body(self, body: BodyFrame) -> list[TransformStamped]:
-        """Joint states, the list of bodies, and the transforms of every link of the operator's
-        URDF.
+        """Publish joint states, the list of bodies, and the transforms of the operator's URDF
+        links.
         """
         if not (np.isfinite(body.positions).all() and np.isfinite(body.rotations).all()):
             return []
@@ -270,7 +270,7 @@ def _rgba(colour: Any) -> ColorRGBA:
 
 
 def _pose_marker(pose: PoseStamped, name: str) -> Marker:
-    """A ball where the tip is, or should be."""
+    """Return a sphere at the actual or desired tip position."""
     message = Marker(ns=name, type=Marker.SPHERE, header=pose.header, pose=pose.pose)
     message.scale.x = message.scale.y = message.scale.z = 0.06 if name == "goal" else 0.04
     message.color = _rgba((0.85, 0.25, 0.2, 0.5) if name == "goal" else (0.2, 0.5, 0.9, 1.0))

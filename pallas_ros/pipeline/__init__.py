@@ -1,4 +1,4 @@
-"""Samples in, bodies out: what the `pallas` node and `pallas process` both run."""
+"""From samples to bodies: shared by the `pallas` node and `pallas process`."""
 
 from pallas_ros.pipeline.pipeline import (
     FROM_STAMP,

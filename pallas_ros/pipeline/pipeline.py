@@ -1,5 +1,5 @@
-"""Samples in, bodies out: what the `pallas` node and `pallas process` both run, so that both give
-the same body.
+"""From samples to bodies: shared by the `pallas` node and `pallas process`, so that both give the
+same body.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,50 +28,49 @@ from pallas_ros.runtime import open_stream
 from pallas_ros.runtime.estimator import BodyEstimator
 
 _MOST = 0.3
-"""Share of a site's samples whose refusal is the reason why no body comes."""
-
-FROM_STAMP = "from_stamp"
-"""Key of the published calibration document: the stamp (ns) after which samples are calibrated with
-it.
+"""Share of rejected samples of a site above which the rejection explains why no body is
+produced.
 """
 
-_LEAP = (
-    1_000_000_000  # ns: a stamp so far back is that of a clock that was set, not of a late sample
-)
-_BEFORE_BELIEVED = 20  # of them in a row
+FROM_STAMP = "from_stamp"
+"""Key of the published calibration document: the timestamp (ns) from which the calibration
+applies.
+"""
+
+_LEAP = 1_000_000_000  # ns: a timestamp this far back indicates a clock set back, not a late sample
+_BEFORE_BELIEVED = 20  # consecutive samples
 
 
 class Estimator(Protocol):
-    """Finds a body from a frame of the four sensors (`BodyEstimator`)."""
+    """Estimate a body from a frame of the four sensors (`BodyEstimator`)."""
 
     def step(self, frame: ImuFrame) -> BodyFrame:
-        """The body of the next frame."""
+        """Return the body of the next frame."""
         ...
 
     def reset(self) -> None:
-        """Start over."""
+        """Reset the state."""
         ...
 
 
 class Pipeline:
-    """Calibrates, synchronises and estimates. A deterministic function of the samples: nothing here
-    reads a clock.
+    """Calibrate, synchronise and estimate, as a deterministic function of the samples.
 
-    A calibration is in force for the samples stamped after the one it was found with. It can be
-    sought again while bodies go on with the one before (`calibrate`).
+    Nothing here reads a clock. A calibration applies to samples stamped later than the one it was
+    found with. A new calibration can be sought while bodies continue with the current one
+    (`calibrate`).
 
     Attributes:
-        intake: what every sample passes first: checks, estimated orientations, counts of what is
-            refused.
-        calibration: the one in force, or None until there is one.
-        from_stamp: ns, the stamp after which it holds.
-        calibrator: what seeks a new one, or None.
-        sensors: site -> identity of the sensor whose samples come, as far as known (`connected`).
-        foreign: why the calibration in force does not belong to these sensors, in words, or empty;
-            then no body is made.
-        imu_frame: the newest synchronised frame, or None.
-        admit: asked with each synchronised frame whether a body is to be made of it, or None: of
-            each. Those it takes are counted in `ImuFrame.step`.
+        intake: first stage of every sample: checks, orientation estimation, counts of rejections.
+        calibration: the current calibration, or None.
+        from_stamp: ns, timestamp after which it applies.
+        calibrator: running search for a new calibration, or None.
+        sensors: site -> identity of the sensor, if known (`connected`).
+        foreign: why the current calibration does not belong to these sensors, or empty; if not
+            empty, no body is produced.
+        imu_frame: newest synchronised frame, or None.
+        admit: decides for each synchronised frame whether to estimate a body; None: always.
+            Accepted frames are counted in `ImuFrame.step`.
     """
 
     def __init__(
@@ -83,8 +82,9 @@ class Pipeline:
         heading: HeadingDrift | None = None,
         intake: Intake | None = None,
     ) -> None:
-        """``calibration``: what to begin with, or what shall find it; ``heading``: what takes out
-        heading drift, or nothing.
+        """``calibration`` is the initial calibration or the calibrator that finds it.
+
+        ``heading`` removes heading drift; None: no correction.
         """
         self.intake = intake or Intake()
         self.calibration = calibration if isinstance(calibration, Calibration) else None
@@ -94,27 +94,30 @@ class Pipeline:
         self.from_stamp = 0
         self.sensors: dict[str, str] = {}
         self.foreign = ""
-        self._found_here = False  # with these sensors, so that it is to be named after them
+        # found with the connected sensors, so it is labelled with their identities
+        self._found_here = False
         self.imu_frame: ImuFrame | None = None
         self.admit: Callable[[ImuFrame], bool] | None = None
         self._steps = 0
-        self._newest = 0  # ns, stamp of the newest sample the calibration in force was used for
-        self._before = 0  # samples in a row stamped a leap before that, and before the calibration
+        self._newest = 0  # ns, newest timestamp used with the current calibration
+        # consecutive samples with a timestamp far before it and before the calibration
+        self._before = 0
         self._synchroniser = synchroniser
         self._estimator = estimator
         self._body_id = body_id
         self._heading = heading
-        self._uncalibrated: set[str] = set()  # optional sensors that the calibration lacks
+        self._uncalibrated: set[str] = set()  # optional sensors missing from the calibration
 
     def push(self, site: str, sample: ImuSample) -> list[BodyFrame]:
-        """Take one raw sample and return the bodies it completes, oldest first; none where it is
-        refused (`intake`).
+        """Process one raw sample and return the bodies it completes, oldest first.
+
+        Returns none if the sample is rejected (`intake`).
         """
         usable = self.intake.push(site, sample)
         return [] if usable is None else self._take(site, usable)
 
     def _take(self, site: str, sample: ImuSample) -> list[BodyFrame]:
-        """`push` of a sample that was checked and has an orientation."""
+        """`push` for a checked sample with an orientation."""
         if self.calibrator is not None:
             found = self.calibrator.push(site, sample)
             if found is not None:
@@ -137,12 +140,11 @@ class Pipeline:
         )
 
     def _in_force(self, stamp: int) -> bool:
-        """Whether the calibration holds for a sample stamped so.
+        """Whether the calibration applies to a sample with this timestamp.
 
-        Where the clock of the stamps is set back to before the calibration was found, it holds from
-        there on.
+        If the clock is set back to before the calibration was found, it applies from there on.
         """
-        if not self.from_stamp:  # given from the start: so that a recording says from where
+        if not self.from_stamp:  # given from the start: a recording should contain the timestamp
             self.from_stamp = stamp - 1
         if stamp > self.from_stamp:
             self._newest = max(self._newest, stamp)
@@ -161,22 +163,23 @@ class Pipeline:
         return True
 
     def push_calibrated(self, frame: ImuFrame) -> list[BodyFrame]:
-        """Take a frame that is calibrated and on the grid already; where its ``step`` is 0
-        everything restarts, as it did when it was made.
+        """Process a frame that is already calibrated and synchronised.
+
+        A frame with ``step`` 0 resets everything, as it did in the live run.
         """
         if frame.step == 0:
             self._restart()
         return self._bodies([frame])
 
     def calibrate(self, calibrator: Calibrator | None) -> None:
-        """Seek a new calibration (None: seek no more); bodies go on with the one in force."""
+        """Start seeking a new calibration (None: stop); bodies continue with the current one."""
         self.calibrator = calibrator
 
     def connected(self, sensors: Mapping[str, str]) -> None:
-        """Whose samples come: site -> identity, as far as known.
+        """Set the identity of the connected sensor of each site, if known.
 
-        A calibration found here is named after them; one made with others gives no bodies
-        (`foreign`) until its own sensors are back or another is in force.
+        A calibration found here is labelled with them. One made with other sensors produces no
+        bodies (`foreign`) until its own sensors are back or it is replaced.
         """
         self.sensors = dict(sensors)
         if self.calibration is None:
@@ -193,10 +196,10 @@ class Pipeline:
             self._restart()
 
     def reset_heading(self, site: str = "", stance: str = "") -> dict[str, Turn]:
-        """Set headings right as the wearer stands now (`heading_turns`); bodies go on.
+        """Reset the headings to the wearer's current stance (`heading_turns`); bodies continue.
 
         Raises:
-            PallasError: nothing is calibrated yet, or the stance does not show the heading.
+            PallasError: not calibrated yet, or the stance does not determine the heading.
         """
         frame = self.imu_frame
         calibration = self.calibration
@@ -219,15 +222,14 @@ class Pipeline:
         return turns
 
     def put_in_force(self, calibration: Calibration, stamp: int) -> None:
-        """Use ``calibration`` for the samples stamped after ``stamp`` (ns); everything restarts
-        from there.
+        """Use ``calibration`` for samples stamped after ``stamp`` (ns); everything is reset from
+        there.
 
-        Where it differs from the one before in headings only, the body goes on and only the
-        headings change.
+        If it differs from the current one in headings only, bodies continue and only the headings
+        change.
 
         Raises:
-            PallasError: it was made with other sensors than those connected; what was in force
-                stays.
+            PallasError: it was made with other sensors; the current one is kept.
         """
         calibration.check_sensors(self.sensors)
         turned = _turned(self.calibration, calibration) if not self.foreign else None
@@ -253,7 +255,7 @@ class Pipeline:
             self._heading.reset()
 
     def remarks(self) -> list[str]:
-        """What is not as it should be, in words."""
+        """Sentences about current problems."""
         foreign = [self.foreign] if self.foreign else []
         seeking = (
             [self.calibrator.problem]
@@ -270,8 +272,9 @@ class Pipeline:
         return foreign + sensors + seeking + self._synchroniser.remarks() + drifted + unused
 
     def what_hinders(self) -> str:
-        """Why the calibration that is sought is not found: the mistake, not what happened to be
-        seen last; "" where nothing is known.
+        """Return why the calibration in progress does not succeed; "" if unknown.
+
+        This is the wearer's mistake, not the most recent observation.
         """
         reasons = self.intake.report(_MOST)
         if not reasons and self.calibrator is not None:
@@ -279,7 +282,7 @@ class Pipeline:
         return "; ".join(reasons)
 
     def why_nothing(self) -> str:
-        """Why no body came of the samples so far."""
+        """Return why the samples so far gave no body."""
         if self.calibration is None and self.calibrator is not None:
             return self.what_hinders() or "no calibration was found"
         reasons = self.intake.report(_MOST) or ([self.foreign] if self.foreign else [])
@@ -288,7 +291,7 @@ class Pipeline:
         )
 
     def dropped(self) -> dict[str, int]:
-        """Samples not used, by site and reason; frames left out."""
+        """Counts of unused samples by site and reason, and of dropped frames."""
         counts = {
             f"{site}: {why}": n
             for site, reasons in self._synchroniser.counts.items()
@@ -302,7 +305,7 @@ class Pipeline:
         }
 
     def document(self) -> str:
-        """The calibration in force as its YAML document, with the stamp it holds from."""
+        """Return the current calibration as a YAML document, with the timestamp it applies from."""
         if self.calibration is None:
             raise PallasError("not calibrated yet")
         return f"{self.calibration.to_yaml()}{FROM_STAMP}: {self.from_stamp}\n"
@@ -324,8 +327,9 @@ class Pipeline:
 
 
 def _turned(before: Calibration | None, after: Calibration) -> list[str] | None:
-    """Sites whose heading alone differs between two calibrations; None where more differs, or
-    nothing.
+    """Return the sites whose heading alone differs between two calibrations.
+
+    Returns None if nothing or something else differs.
     """
     if before is None or before.sites.keys() != after.sites.keys():
         return None
@@ -345,8 +349,9 @@ def _turned(before: Calibration | None, after: Calibration) -> list[str] | None:
 
 
 def read_document(text: str) -> tuple[Calibration, int]:
-    """A published calibration document: the calibration and the stamp (ns) it holds from; 0 where
-    it does not say.
+    """Read a published calibration document.
+
+    Returns the calibration and the timestamp (ns) it applies from; 0 if not given.
 
     Raises:
         PallasError: it is not a calibration.
@@ -358,8 +363,9 @@ def read_document(text: str) -> tuple[Calibration, int]:
 
 @dataclass(frozen=True)
 class PipelineSettings:
-    """What the `pallas` node's parameters and the options of `pallas process` have in common; see
-    `config/parameters/pallas_node.yaml`.
+    """Parameters of the `pallas` node that are also options of `pallas process`.
+
+    See `config/parameters/pallas_node.yaml`.
     """
 
     model: str = "models/pallas.onnx"
@@ -378,18 +384,18 @@ class PipelineSettings:
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """The sites worn: the four and the optional ones.
+        """Return the worn sites: the four required and the optional ones.
 
         Raises:
-            PallasError: an optional site is unknown or named twice.
+            PallasError: an optional site is unknown or given twice.
         """
         return worn_sites((*SITES, *self.extra_sites))
 
     def pipeline(self, log: Callable[[str], None] | None = None) -> Pipeline:
-        """Load the model and the calibration.
+        """Load the model and the calibration, and build the pipeline.
 
         Raises:
-            PallasError: one of them is missing or does not fit.
+            PallasError: one of them is missing or incompatible.
         """
         sites = self.sites
         calibration = (
@@ -421,10 +427,10 @@ class PipelineSettings:
 
 
 def segment_lengths(pairs: Sequence[str]) -> dict[str, float]:
-    """Segment lengths in m from words like ``upper_arm=0.31``.
+    """Parse segment lengths in m from strings like ``upper_arm=0.31``.
 
     Raises:
-        PallasError: a word is not of that form.
+        PallasError: a string has another form.
     """
     lengths = {}
     for pair in pairs:

@@ -1,5 +1,5 @@
-"""A recording through the pipeline: its samples in the order they came, and the bodies that the
-live graph would have made of them.
+"""Process a recording: its samples in order of reception, and the bodies the live graph would have
+estimated from them.
 """
 
 import contextlib
@@ -31,26 +31,25 @@ from pallas_ros.pipeline import PipelineSettings, read_document
 IMU = "sensor_msgs/msg/Imu"
 
 Timed = tuple[str, ImuSample | None]
-"""A site and its sample, or None for a message that could not be read as one."""
+"""A site and its sample; None for a message that could not be read."""
 
 
 @dataclass
 class Source:
-    """A recording.
+    """An opened recording.
 
     Attributes:
-        samples: raw, in the order they came.
-        calibrations: those that hold, with the stamp (ns) each holds from.
-        duration_s: of all of it.
-        sensors: site -> identity of the sensor worn there at the beginning, as far as recorded.
-        frames: the synchronised frames of the live run, or None where they were not recorded from
-            its first body on.
-        damage: what is known to be wrong with the recording once it was read, in words.
-        lost: frames between those that the bag does not have, as far as it was read.
-        extra_sites: the optional sensors among them that are used.
-        why_nothing: what to say where no body comes out.
-        refused: what was refused of the sensors' samples and why, after all were read.
-        meaningless: of these, what makes every body wrong.
+        samples: raw samples, in order of reception.
+        calibrations: recorded calibrations, each with the timestamp (ns) it applies from.
+        duration_s: total duration.
+        sensors: site -> identity of the sensor worn there at the beginning, if recorded.
+        frames: synchronised frames of the live run; None if not recorded from its first body on.
+        damage: known defects of the recording, available after reading it.
+        lost: number of frames missing from the bag, as far as it was read.
+        extra_sites: optional sensors in use.
+        why_nothing: message for the case that no body results.
+        refused: rejected sensor samples with reasons, available after reading all.
+        meaningless: those of them that make every body wrong.
         estimated: sites whose orientation was estimated.
     """
 
@@ -78,13 +77,13 @@ def open_source(
 
     Args:
         path: an IMU recording, or a bag.
-        topics: of a bag: site -> topic, where it is another than /imu/<site>; of a folder of CSV
-            files: site -> sensor.
+        topics: for a bag: site -> topic, if not /imu/<site>; for a folder of CSV files:
+            site -> sensor.
         as_is: see `load_recording`.
-        extra_sites: the optional sensors to use; ``["all"]``: all it has.
+        extra_sites: optional sensors to use; ``["all"]``: all that are recorded.
 
     Raises:
-        PallasError: it is none.
+        PallasError: it is not a recording.
     """
     path = Path(path)
     if path.suffix == ".npz":
@@ -124,11 +123,12 @@ def open_source(
 
 
 def topics_given(words: Sequence[str]) -> dict[str, str]:
-    """Site -> topic from words like ``neck=/imu2/data``; four topics alone are in the order of
-    `SITES`.
+    """Parse site -> topic from strings like ``neck=/imu2/data``.
+
+    Four topics without sites are in the order of `SITES`.
 
     Raises:
-        PallasError: a word is not of that form, or a site is given twice.
+        PallasError: a string has another form, or a site is given twice.
     """
     if len(words) == len(SITES) and not any("=" in word for word in words):
         return dict(zip(SITES, words, strict=True))
@@ -145,13 +145,13 @@ def topics_given(words: Sequence[str]) -> dict[str, str]:
 
 
 def worn_topics(bag: Bag, given: Mapping[str, str], sites: Sequence[str] = SITES) -> dict[str, str]:
-    """Topic -> site of the IMU topics of a bag.
+    """Return topic -> site of the IMU topics of a bag.
 
-    A site's topic is the one given, else /imu/<site>, else the only topic of IMU messages with the
+    A site's topic is the given one, else /imu/<site>, else the only topic of IMU messages with the
     site in its name.
 
     Raises:
-        PallasError: a site has none; the sentence names the topics there are.
+        PallasError: a site has no topic; the message lists the available topics.
     """
     there = [name for name, topic in bag.topics.items() if topic.msgtype == IMU and topic.count]
     worn: dict[str, str] = {}
@@ -178,15 +178,16 @@ def worn_topics(bag: Bag, given: Mapping[str, str], sites: Sequence[str] = SITES
 def process(
     source: Source, settings: PipelineSettings, from_samples: bool = False
 ) -> Iterator[BodyFrame]:
-    """The bodies of a recording.
+    """Yield the bodies of a recording.
 
-    A calibration of the settings holds for all of it; else each recorded one from its stamp on;
-    else it is found from a still T-pose. Where the live run's synchronised frames were recorded too
-    and no calibration is given, the bodies are made from them: then they are those of the live run
-    whatever order the samples of different sensors reached it in.
+    A calibration in the settings applies to the whole recording; otherwise each recorded one
+    applies from its timestamp on; otherwise it is found from a still T-pose. If the live run's
+    synchronised frames were recorded and no calibration is given, bodies are estimated from them:
+    they then equal those of the live run, whatever the order in which the sensors' samples reached
+    it.
 
     Raises:
-        PallasError: the calibration of the settings was made with other sensors than the recording.
+        PallasError: the calibration in the settings was made with other sensors.
     """
     pipeline = settings.pipeline()
     if pipeline.calibration is not None:
@@ -217,7 +218,7 @@ def process(
 
 
 def _bag_samples(bag: Bag, topics: dict[str, str]) -> Iterator[Timed]:
-    """The raw samples of a bag in the order of their reception."""
+    """Yield the raw samples of a bag in order of reception."""
     for message in bag.messages(set(topics)):
         try:
             yield topics[message.topic], imu_from_msg(bag.decode(message))
@@ -226,7 +227,7 @@ def _bag_samples(bag: Bag, topics: dict[str, str]) -> Iterator[Timed]:
 
 
 def _bag_sensors(bag: Bag) -> dict[str, str]:
-    """Whose samples a bag begins with; what is no such message the running node ignores too."""
+    """Return the sensors at the start of a bag; invalid messages are ignored, as in the node."""
     for _, message in bag.read(TOPIC_SENSORS) if TOPIC_SENSORS in bag.topics else ():
         with contextlib.suppress(PallasError):
             return sensors_from_msg(message)
@@ -234,8 +235,9 @@ def _bag_sensors(bag: Bag) -> dict[str, str]:
 
 
 def _bag_frames(bag: Bag) -> Iterator[ImuFrame] | None:
-    """The synchronised frames of a bag, or None where the first one is not that with which the
-    estimator began.
+    """Return the synchronised frames of a bag.
+
+    Returns None if the first one is not the frame at which the estimator started.
     """
     if TOPIC_IMU_FRAME not in bag.topics:
         return None
