@@ -1,4 +1,4 @@
-"""A ROS 2 node on `/hpstm/body`: reports how high each hand is, once a second.
+"""A ROS 2 node on `/hpstm/body`: reports the height of each hand once a second.
 
 python examples/body_listener.py            # while `pallas up` runs in another terminal
 """
@@ -10,7 +10,7 @@ from rclpy.qos import qos_profile_sensor_data
 
 
 class BodyListener(Node):
-    """Subscribes with sensor-data QoS, as everything on the sensors' side does."""
+    """Subscribes with sensor-data QoS, like all nodes between sensors and arm."""
 
     def __init__(self) -> None:
         super().__init__("body_listener")

@@ -2,8 +2,8 @@
 
     python examples/live_from_serial.py /dev/ttyUSB0 /dev/ttyUSB1 /dev/ttyUSB2 /dev/ttyUSB3
 
-The ports are those of the waist, the neck, the left and the right forearm. Stand still in a T-pose
-until bodies appear; Ctrl-C ends the program.
+The ports are those of waist, neck, left forearm and right forearm. Stand still in a T-pose until
+bodies appear. Ctrl-C ends the program.
 """
 
 import queue

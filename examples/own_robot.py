@@ -2,8 +2,8 @@
 
     python examples/own_robot.py my_arm.urdf
 
-`pallas retarget --robot my_arm.urdf --describe my_arm.yaml` writes what is found here as a
-file that you can edit: the tip, the ready posture, limits and the workspace.
+`pallas retarget --robot my_arm.urdf --describe my_arm.yaml` writes the derived tip, ready posture,
+limits and workspace to a file that you can edit.
 """
 
 import sys

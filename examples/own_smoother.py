@@ -1,4 +1,4 @@
-"""A smoothing method of your own: here the mean of the last five frames.
+"""A custom smoothing method: the mean of the last five frames.
 
     python examples/own_smoother.py
 

@@ -1,8 +1,8 @@
-"""Smooth the joints that a camera pose estimator found, and say how sure each is.
+"""Smooth joints from a camera pose estimator, and print the uncertainty of each.
 
     python examples/smooth_camera_joints.py
 
-Here the estimator is a motion with noise and an arm that is hidden for half a second.
+The estimator is simulated by a noisy motion with an arm occluded for half a second.
 """
 
 import numpy as np

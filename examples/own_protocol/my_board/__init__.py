@@ -1,10 +1,10 @@
-"""A serial protocol of your own: lines of text, `ax ay az gx gy gz` in m/s^2 and rad/s."""
+"""A custom serial protocol: lines of text, `ax ay az gx gy gz` in m/s^2 and rad/s."""
 
 from pallas_ros import Decoder, Encoder, ProtocolSpec, Reading
 
 
 class MyDecoder(Decoder):
-    """Bytes, in pieces of any size, to readings."""
+    """Decodes bytes, in chunks of any size, into readings."""
 
     _rest = b""
 
@@ -23,7 +23,7 @@ class MyDecoder(Decoder):
 
 
 class MyEncoder(Encoder):
-    """The other direction, for the sensor simulator."""
+    """Encodes readings for the sensor simulator."""
 
     def encode(self, reading: Reading) -> bytes:
         values = (*reading.acceleration, *reading.angular_velocity)
