@@ -135,13 +135,20 @@ class Human:
         """Of the body and what it carries, N."""
         return (self.mass + sum(self.loads.values())) * GRAVITY
 
+    def placed(self, q: F64) -> tuple[F64, F64]:
+        """Orientations (22, 3, 3) and places (22, 3) m of the joints in the world, of a state's
+        coordinates (91,)."""
+        pin.forwardKinematics(self._model, self._data, q)
+        return self._poses()
+
+    def _poses(self) -> tuple[F64, F64]:
+        poses = np.array([placement.homogeneous for placement in self._data.oMi.tolist()[1:]])
+        return poses[:, :3, :3], poses[:, :3, 3]
+
     def demand(self, state: State) -> Demand:
         """Inverse dynamics without forces from outside (recursive Newton-Euler)."""
         tau = pin.rnea(self._model, self._data, state.q, state.v, state.a)
-        placements = [placement.homogeneous for placement in self._data.oMi.tolist()[1:]]
-        poses = np.array(placements)
-        R_world_joint = poses[:, :3, :3]
-        positions = poses[:, :3, 3]
+        R_world_joint, positions = self._poses()
         own = np.concatenate((tau[3:ROOT_DOF], tau[ROOT_DOF:])).reshape(-1, 3)
         moment = (R_world_joint @ own[:, :, None])[:, :, 0]
         centre = pin.centerOfMass(self._model, self._data, state.q)

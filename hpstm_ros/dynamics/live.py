@@ -25,7 +25,6 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import MODEL_RATE_HZ
-from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.view.human import urdf_joint_angles
 
 F64 = NDArray[np.float64]
@@ -38,7 +37,7 @@ _FLOOR_S = 5.0
 """The ground is where the soles' lowest point usually was within this time."""
 _CUBIC = 3
 _SCORED_EVERY = 6
-"""Frames between two scores of the posture, which changes slowly."""
+"""Frames between two scores of the posture and two heights of the ground, which change slowly."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ class LiveDynamics:
         self._learning: list[BodyFrame] = []
         self._body: RigidBody | None = None
         self._spread: Spread | None = None
-        self._skeleton = Skeleton.from_height()
+        self._floor = 0.0
         self._lowest: deque[float] = deque(maxlen=round(_FLOOR_S * MODEL_RATE_HZ))
         self._soles: F64 | None = None
         self._scores: Scores | None = None
@@ -196,7 +195,6 @@ class LiveDynamics:
         human = Human(offsets, self.settings.mass, height, self.settings.sex)
         self._body = RigidBody(human, Settings(extra=self.settings.contacts))
         self._spread = Spread(human)
-        self._skeleton = Skeleton(offsets.copy(), 0.0, 0.0, 0.0)
         self._learning.clear()
         self._load_body()
         return True
@@ -213,9 +211,8 @@ class LiveDynamics:
             body.stamp, body.body_id, None, nothing, nothing, carried=carried, remark=remark
         )
 
-    def _state(self) -> tuple[State, F64, F64]:
-        """The middle frame's state, and its smooth orientations relative to the parents (22, 4)
-        and pelvis (3,)."""
+    def _state(self) -> tuple[State, F64]:
+        """The middle frame's state, and its smooth orientations relative to the parents (22, 4)."""
         middle = self._local[self.settings.delay]
         local = np.stack(self._local)
         away = rotations.to_rotvec(rotations.multiply(rotations.inverse(middle), local))
@@ -231,28 +228,29 @@ class LiveDynamics:
         turn = rotations.from_rotvec(values[:-3].reshape(-1, 3))
         q = np.asarray(rotations.multiply(middle, turn), dtype=np.float64)
         found = state(values[-3:], q, v[-3:], a[-3:], v[:-3].reshape(-1, 3), a[:-3].reshape(-1, 3))
-        return found, q, values[-3:]
+        return found, q
 
     def _solve(self) -> LiveForces:
         assert self._body is not None
         assert self._spread is not None
         body = self._window[self.settings.delay]
-        found, q_parent_joint, pelvis = self._state()
-        q_world_joint = np.asarray(kinematics.to_global(q_parent_joint), np.float64)
-        R = np.asarray(rotations.to_matrix(q_world_joint), np.float64)
-        placed = kinematics.forward_kinematics_matrices(self._skeleton, R, pelvis)
-        soles = self._body.soles(np.asarray(placed, np.float64), R)
+        found, q_parent_joint = self._state()
+        human = self._body.human
+        R, placed = human.placed(found.q)
+        soles = self._body.soles(placed, R)
         before = soles if self._soles is None else self._soles
         speed = np.linalg.norm(soles - before, axis=-1) * MODEL_RATE_HZ
         self._soles = soles
         self._lowest.append(float(soles[..., 2].min()))
-        floor = float(np.percentile(self._lowest, 25))
+        now_and_then = self._scored % _SCORED_EVERY == 0
+        if now_and_then or len(self._lowest) < _LEARNED_FRAMES:
+            self._floor = float(np.percentile(self._lowest, 25))
         standing = body.contacts if np.any(body.contacts > 0) else None
-        frame = self._body.solve(found, floor, speed, standing)
-        human = self._body.human
+        frame = self._body.solve(found, self._floor, speed, standing)
         angles = urdf_joint_angles(q_parent_joint)
         both = bool((frame.ground_reaction[:, 2] > 1.0).all())
-        if self._scored % _SCORED_EVERY == 0:
+        if now_and_then:
+            q_world_joint = np.asarray(kinematics.to_global(q_parent_joint), np.float64)
             self._scores = score(q_world_joint, human.loads, both)
         self._scored += 1
         return LiveForces(

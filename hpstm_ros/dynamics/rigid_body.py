@@ -230,5 +230,4 @@ Thigh clearance halved).
 
 def _pass_on(moment: F64, chain: list[int], joints: F64, points: F64, forces: F64) -> None:
     """Take from the moments of a chain's joints what forces at its end contribute, in place."""
-    for joint in chain:
-        moment[joint] -= cross(points - joints[joint], forces).sum(axis=0)
+    moment[chain] -= cross(points - joints[chain][:, None], forces).sum(axis=1)

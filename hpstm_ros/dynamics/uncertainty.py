@@ -1,9 +1,8 @@
 """How far the watched moments may be off, from the covariance of the body's joints.
 
 Linear: a moment is a sum of weights and ground forces times lever arms, and the joints' errors,
-taken
-as independent of each other, shift the arms. Errors of acceleration, mass and strength are not in
-it.
+taken as independent of each other, shift the arms. Errors of acceleration, mass and strength are
+not in it.
 """
 
 import numpy as np
@@ -41,28 +40,31 @@ class Spread:
 
     def deviations(self, frame: Frame, covariance: F64 | None) -> F64:
         """(5,) Nm for the joints' covariance (22, 3, 3) m^2; NaN where that is not known."""
-        out = np.full(len(WATCHED), np.nan)
         if covariance is None or not np.isfinite(covariance).all():
-            return out
-        for index, (name, joint) in enumerate(zip(WATCHED, WATCHED_JOINTS)):
-            forces = self._forces(index, name, frame)
-            forces[joint] = 0.0  # its lever arm is none, however far the joint is off
-            forces[joint] = forces.sum(axis=0)
-            direction = frame.moment[joint] / max(float(np.linalg.norm(frame.moment[joint])), 1e-9)
-            arms = cross(direction, forces)  # the moment's change for a shift of each joint
-            variance = np.einsum("ji,jik,jk->", arms, covariance, arms)
-            out[index] = float(np.sqrt(max(variance, 0.0)))
-        return out
+            return np.full(len(WATCHED), np.nan)
+        forces = self._forces(frame)
+        forces[_NUMBERS, _JOINTS] = 0.0  # its lever arm is none, however far the joint is off
+        forces[_NUMBERS, _JOINTS] = forces.sum(axis=1)
+        moments = frame.moment[_JOINTS]
+        sizes = np.maximum(np.linalg.norm(moments, axis=1), 1e-9)
+        directions = moments / sizes[:, None]
+        arms = cross(directions[:, None], forces)  # the moment's change for a shift of each joint
+        spread = (arms[:, :, None] @ covariance)[:, :, 0]
+        return np.sqrt(np.maximum((spread * arms).sum(axis=(1, 2)), 0.0))
 
-    def _forces(self, index: int, name: str, frame: Frame) -> F64:
-        """Forces (22, 3) N on what hangs on a watched joint, at the joints whose errors shift
+    def _forces(self, frame: Frame) -> F64:
+        """Forces (5, 22, 3) N on what hangs on each watched joint, at the joints whose errors shift
         them."""
-        forces: F64 = self._weights[index].copy()
-        for side in SIDES:
+        forces: F64 = self._weights.copy()
+        for foot, side in enumerate(SIDES):
             wrist = JOINT_INDEX[f"{side}_wrist"]
-            if self._human.loads[side] and forces[wrist, 2]:
-                forces[wrist, 2] -= self._human.loads[side] * GRAVITY
-        if name.endswith("knee"):
-            side = name.removesuffix("_knee")
-            forces[JOINT_INDEX[f"{side}_ankle"]] += frame.ground_reaction[SIDES.index(side), :3]
+            load = self._human.loads[side]
+            if load:
+                forces[forces[:, wrist, 2] != 0, wrist, 2] -= load * GRAVITY
+            knee = list(WATCHED).index(f"{side}_knee")
+            forces[knee, JOINT_INDEX[f"{side}_ankle"]] += frame.ground_reaction[foot, :3]
         return forces
+
+
+_NUMBERS = np.arange(len(WATCHED))
+_JOINTS = np.array(WATCHED_JOINTS)
