@@ -1,4 +1,5 @@
-"""`pallas eval dynamics`: inverse dynamics against force plates and OpenSim's moments."""
+"""`pallas eval dynamics`: inverse dynamics against force plates and OpenSim's moments, and HDyS
+against both."""
 
 import argparse
 import json
@@ -15,6 +16,7 @@ from hpstm_ros.dynamics.offline import CUTOFF_HZ, Dynamics, analyse, measured_of
 from hpstm_ros.dynamics.points import stature, whole_body
 from hpstm_ros.dynamics.rigid_body import Settings
 from hpstm_ros.train.measured import Trial, read_trials
+from pallas_ros.data.library import MotionLibrary
 
 HELP = "measure joint moments and ground reaction on trials with force plates"
 
@@ -38,6 +40,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="../shared/data/dynamics_real.npz",
         help="trials with force plates and reference moments",
     )
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="weights of HDyS (.safetensors) to measure too, each under a name of its own",
+    )
+    parser.add_argument(
+        "--data", default="../shared/data", help="folder of the motion packs, for --model"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=8.0, help="of unseen subjects' motion, for --model"
+    )
     parser.add_argument("--sex", default="mean", choices=("mean", "female", "male"))
     parser.add_argument("--cutoff", type=float, default=CUTOFF_HZ, help="Hz of the low-pass filter")
     parser.add_argument("--json", metavar="F", help="write every figure there too")
@@ -51,14 +66,32 @@ def run(args: argparse.Namespace) -> int:
         found = of_trial(trial, args.sex, args.cutoff)
         pairs.setdefault(trial.kind, []).append(Pairs.of(trial, found))
     rows = [row for kind, several in pairs.items() for row in rows_of(kind, several)]
+    rows += _networks(args, trials)
     for row in rows:
         print(
-            f"{row['name']:12s} {row['case']:14s} {row['metric']:28s} {row['value']:8.3f} "
+            f"{row['name']:18s} {row['case']:22s} {row['metric']:28s} {row['value']:8.3f} "
             f"[{row['low']:.3f}, {row['high']:.3f}] {row['unit']}"
         )
     if args.json:
         Path(args.json).write_text(json.dumps({"rows": rows}, indent=1))
     return 0
+
+
+def _networks(args: argparse.Namespace, trials: list[Trial]) -> list[Row]:
+    """Figures of the networks asked for, on people and trials that are not learnt from."""
+    if not args.model:
+        return []
+    from hpstm_ros.train.dynamics.evaluate import hdys_rows  # needs torch, the rest does not
+    from hpstm_ros.train.dynamics.released import load_model
+    from hpstm_ros.train.dynamics.train_command import split_domains
+
+    models = {}
+    for given in args.model:
+        name, _, path = given.rpartition("=")
+        models[name or "hdys"] = load_model(path)[0]
+    library = MotionLibrary.open(args.data)
+    domains = split_domains(library, trials, ("unseen_subjects",), args.minutes, held_out=True)
+    return [row for name, step in models.items() for row in hdys_rows(step, domains, name)]
 
 
 def of_trial(trial: Trial, sex: str = "mean", cutoff: float = CUTOFF_HZ) -> Dynamics:

@@ -46,7 +46,7 @@ class TrainingSettings:
 
     minutes: float = 15.0
     share: float = 1.0
-    batch: int = 32
+    batch: int = 16
     encoders: int = 2
     domains: tuple[str, ...] = DOMAINS
     seed: int = 1

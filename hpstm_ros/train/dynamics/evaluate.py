@@ -1,0 +1,196 @@
+"""What HDyS is measured by: moments, ground reaction and accelerations on motion it has not
+learnt."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hpstm_ros.model.hdys import MOVING_FEATURES, HdysStep
+from hpstm_ros.train.dynamics.data import MEASURED, Domain
+from hpstm_ros.train.dynamics.training import estimate, mpje
+from pallas_ros.train.measures import ClipFigures, bootstrap
+
+F32 = NDArray[np.float32]
+Row = dict[str, Any]
+
+REPRESENTATIONS = ("keypoints", "markers", "angles", "rajagopal")
+_RESAMPLED = 500
+
+
+def hdys_rows(step: HdysStep, domains: Mapping[str, Domain], name: str = "hdys") -> list[Row]:
+    """Figures of a model, with 95 % intervals over clips (domain 1) and half seconds (domain 2).
+
+    Args:
+        step: the model.
+        domains: ``rigid_body`` of people, and ``measured`` trials, not learnt from.
+        name: of the model in the rows.
+    """
+    frames = step.model.settings.window
+    rows = []
+    for number, representation in enumerate(REPRESENTATIONS):
+        domain = domains["rigid_body"]
+        found = estimate(step, domain, representation, frames)
+        rows += _library_rows(name, representation, domain, found, frames, baseline=number == 0)
+        domain = domains["measured"]
+        found = estimate(step, domain, representation, frames)
+        rows += _trial_rows(name, representation, domain, found, frames)
+    return rows + _forward_rows(step, domains["rigid_body"], name)
+
+
+def _index(domain: Domain, frames: int) -> NDArray[np.intp]:
+    starts = domain.windows(frames, frames)
+    return np.asarray((starts[:, None] + np.arange(frames)).reshape(-1))
+
+
+def _by_clip(values: F32, clip: NDArray[np.int32]) -> tuple[float, float, float]:
+    """Mean of values (N,) that are known, and its interval over clips."""
+    figures = []
+    for number in np.unique(clip):
+        mine = values[clip == number]
+        mine = mine[np.isfinite(mine)]
+        figures.append(ClipFigures({"value": (float(mine.sum()), float(len(mine)))}))
+    return bootstrap(figures, "value", _RESAMPLED)
+
+
+def _row(name: str, case: str, metric: str, unit: str, figures: tuple[float, float, float]) -> Row:
+    value, low, high = figures
+    return {
+        "name": name,
+        "case": case,
+        "metric": metric,
+        "value": round(value, 4),
+        "unit": unit,
+        "low": round(low, 4),
+        "high": round(high, 4),
+    }
+
+
+def _root(figures: tuple[float, float, float]) -> tuple[float, float, float]:
+    value, low, high = np.sqrt(figures).tolist()
+    return value, low, high
+
+
+def _library_rows(
+    name: str,
+    representation: str,
+    domain: Domain,
+    found: Mapping[str, F32],
+    frames: int,
+    *,
+    baseline: bool,
+) -> list[Row]:
+    index = _index(domain, frames)
+    clip = domain.clip[index]
+    truth = domain.dynamics["torque"][index]
+    case = "unseen_subjects"
+    rows = [
+        _row(
+            name,
+            case,
+            f"mpje_{representation}",
+            "Nm/kg",
+            _by_clip(mpje(found["torque"], truth), clip),
+        ),
+        _row(
+            name,
+            case,
+            f"moment_rmse_{representation}",
+            "Nm/kg",
+            _root(_by_clip(np.square(found["torque"] - truth).mean(axis=1), clip)),
+        ),
+    ]
+    ground = domain.dynamics["ground"][index].reshape(-1, 2, 5)
+    away = found["ground"].reshape(-1, 2, 5) - ground
+    force = np.square(away[..., 2]).mean(axis=1)
+    rows.append(
+        _row(
+            name,
+            case,
+            f"grf_vertical_rms_{representation}",
+            "body weight",
+            _root(_by_clip(force, clip)),
+        )
+    )
+    if baseline:
+        still = np.broadcast_to(truth.mean(axis=0), truth.shape)
+        rows.append(_row("mean_moment", case, "mpje", "Nm/kg", _by_clip(mpje(still, truth), clip)))
+    return rows
+
+
+def _trial_rows(
+    name: str, representation: str, domain: Domain, found: Mapping[str, F32], frames: int
+) -> list[Row]:
+    """By kind of trial: rms of the ground's force, and r and rmse of hips, knees and ankles."""
+    index = _index(domain, frames)
+    clip = domain.clip[index]
+    block = np.arange(len(index)) // (4 * frames)
+    rows = []
+    walks = np.array(["walking" in label for label in domain.names])[clip]
+    for case, mine in (("held_out_walking", walks), ("held_out_sit_to_stand", ~walks)):
+        if not mine.any():
+            continue
+        away = (found["ground"] - domain.dynamics["ground"][index]).reshape(-1, 2, 5)[mine]
+        force = np.square(away[..., 2]).mean(axis=1)
+        metric = f"grf_vertical_rms_{representation}"
+        rows.append(_row(name, case, metric, "body weight", _root(_by_clip(force, block[mine]))))
+        for joint in ("hip_flexion", "knee_angle", "ankle_angle"):
+            columns = [MEASURED.index(f"{joint}_{side}") for side in "lr"]
+            estimated = found["measured"][mine][:, columns]
+            truth = domain.dynamics["measured"][index][mine][:, columns]
+            square = np.square(estimated - truth).mean(axis=1)
+            metric = f"{joint}_rmse_{representation}"
+            rows.append(_row(name, case, metric, "Nm/kg", _root(_by_clip(square, block[mine]))))
+            figures = _correlation(estimated, truth, block[mine])
+            rows.append(_row(name, case, f"{joint}_r_{representation}", "", figures))
+    return rows
+
+
+def _correlation(estimated: F32, truth: F32, block: NDArray[np.intp]) -> tuple[float, float, float]:
+    """Pearson's r over all entries, and its interval over blocks of frames."""
+    groups = [np.flatnonzero(block == number) for number in np.unique(block)]
+    chance = np.random.default_rng(0)
+
+    def r(index: NDArray[np.intp]) -> float:
+        return float(np.corrcoef(estimated[index].reshape(-1), truth[index].reshape(-1))[0, 1])
+
+    drawn = [
+        r(np.concatenate([groups[k] for k in chance.integers(0, len(groups), len(groups))]))
+        for _ in range(_RESAMPLED)
+    ]
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return r(np.concatenate(groups)), float(low), float(high)
+
+
+def _forward_rows(step: HdysStep, domain: Domain, name: str) -> list[Row]:
+    """Acceleration of the keypoints from their motion and the true forces, against two kinds of
+    persistence: a velocity that stays, and the acceleration of the frame before."""
+    frames = step.model.settings.window
+    index = _index(domain, frames).reshape(-1, frames)
+    clip = domain.clip[index[:, 1:].reshape(-1)]
+    truth = domain.motion["keypoints"][index][..., MOVING_FEATURES:]
+    with torch.no_grad():
+        points = step.scale.standard(
+            "keypoints", torch.from_numpy(domain.motion["keypoints"][index])
+        )
+        forces = {
+            kind: step.scale.standard(kind, torch.from_numpy(values[index])).nan_to_num(0.0)
+            for kind, values in domain.dynamics.items()
+        }
+        found = step.model.accelerate("keypoints", points, step.model.push(forces))
+        mean, deviation = step.scale["keypoints"]
+        away = MOVING_FEATURES
+        physical = (found * deviation[:, away:] + mean[:, away:]).numpy()
+    guesses = {
+        name: physical[:, 1:],
+        "constant_velocity": np.zeros_like(truth[:, 1:]),
+        "last_acceleration": truth[:, :-1],
+    }
+    rows = []
+    for label, guess in guesses.items():
+        error = np.linalg.norm(guess - truth[:, 1:], axis=-1).mean(axis=-1).reshape(-1)
+        figures = _by_clip(error, clip)
+        rows.append(_row(label, "unseen_subjects", "forward_acceleration", "m/s2", figures))
+    return rows
