@@ -8,11 +8,8 @@ from hpstm_ros.generation.flow import Flow
 from hpstm_ros.train.generator import GenSettings, train
 from hpstm_ros.train.generator_calibrate import calibrate
 from hpstm_ros.train.generator_export import export
-from pallas_ros.body.errors import PallasError
-from pallas_ros.body.resources import resource
+from hpstm_ros.train.options import read_settings
 from pallas_ros.data.library import MotionLibrary
-from pallas_ros.files.settings import settings as from_mapping
-from pallas_ros.files.yaml_text import load_mapping
 from pallas_ros.motion_files import add_options, overrides_from
 
 HELP = "train the motion generator; stopped and started again, it continues"
@@ -34,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and export."""
-    settings = read_settings(resource(args.config))
+    settings = read_settings(GenSettings, args.config, batch=(1, 4096), still=(0, 1))
     folder = Path(args.out)
     library = MotionLibrary.open(args.data, overrides=overrides_from(args))
     model, figures = train(library, args.data, settings, folder)
@@ -45,18 +42,3 @@ def run(args: argparse.Namespace) -> int:
     listed = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
     print(f"{path}: {listed}; measure it with `pallas eval hpstm_gen --model {path}`")
     return 0
-
-
-def read_settings(path: Path) -> GenSettings:
-    """Settings of a YAML file.
-
-    Raises:
-        PallasError: the file is not readable, or holds a key or value out of range.
-    """
-    document = load_mapping(path, "file of training settings")
-    settings = from_mapping(GenSettings, document, f"{path}")
-    if not 1 <= settings.batch <= 4096:
-        raise PallasError(f"{path}: batch is {settings.batch}, but must be from 1 to 4096")
-    if not 0 <= settings.still <= 1:
-        raise PallasError(f"{path}: still is {settings.still}, but must be from 0 to 1")
-    return settings

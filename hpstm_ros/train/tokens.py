@@ -10,14 +10,12 @@ from hpstm_ros.language.descriptions import Descriptions
 from hpstm_ros.model.tokens import MaskedConfig, VqConfig
 from hpstm_ros.train.heading_windows import Clips
 from hpstm_ros.train.masked import corpus, train_masked
+from hpstm_ros.train.options import read_settings
 from hpstm_ros.train.tokens_export import export_tokens
 from hpstm_ros.train.violence import sort_clips
 from hpstm_ros.train.vq import WINDOW, train_vq
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.resources import resource
 from pallas_ros.data.library import LibraryClip, MotionLibrary
-from pallas_ros.files.settings import settings as from_mapping
-from pallas_ros.files.yaml_text import load_mapping
 from pallas_ros.train.loop import LoopSettings
 
 HELP = "train the token generator; stopped and started again it carries on"
@@ -60,7 +58,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train both networks and export them."""
-    settings = read_settings(resource(args.config))
+    settings = read_settings(
+        TokenTraining, args.config, batch=(2, 4096), width=(8, 1024), codes=(64, 8192)
+    )
     folder = Path(args.out)
     library = MotionLibrary.open(args.data)
     descriptions = Descriptions.open(args.data)
@@ -81,22 +81,6 @@ def run(args: argparse.Namespace) -> int:
         f"{path}: {len(data.clips)} clips; measure it with `pallas eval tokens --folder {folder}`"
     )
     return 0
-
-
-def read_settings(path: Path) -> TokenTraining:
-    """Settings of a YAML file.
-
-    Raises:
-        PallasError: the file is not readable, or holds a key or value that is none.
-    """
-    document = load_mapping(path, "file of training settings")
-    settings = from_mapping(TokenTraining, document, f"{path}")
-    for name, low, high in (("batch", 2, 4096), ("width", 8, 1024), ("codes", 64, 8192)):
-        if not low <= getattr(settings, name) <= high:
-            raise PallasError(
-                f"{path}: {name} is {getattr(settings, name)}, but must be from {low} to {high}"
-            )
-    return settings
 
 
 def training_clips(

@@ -5,18 +5,15 @@ import json
 from pathlib import Path
 
 from hpstm_ros.train.export import export
+from hpstm_ros.train.options import read_settings
 from hpstm_ros.train.training import (
     TrainingSettings,
     calibrate,
     train,
     training_clips,
 )
-from pallas_ros.body.errors import PallasError
-from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
 from pallas_ros.data.licences import UNKNOWN, licence_of
-from pallas_ros.files.settings import settings as from_mapping
-from pallas_ros.files.yaml_text import load_mapping
 from pallas_ros.motion_files import add_options, overrides_from
 
 HELP = "train the smoother from motion data; stopped and started again it carries on"
@@ -42,7 +39,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, calibrate the covariance on motions kept out of the training, export."""
-    settings = read_settings(resource(args.config))
+    settings = read_settings(
+        TrainingSettings,
+        args.config,
+        batch=(3, 4096),
+        asked=(1, 11),
+        known=(0.0, 1.0),
+        bones_off=(0.0, 0.2),
+        body_share=(0.0, 1.0),
+    )
     folder = Path(args.out)
     library = MotionLibrary.open(args.data, overrides=overrides_from(args))
     model, figures = train(library, settings, folder)
@@ -72,25 +77,3 @@ def run(args: argparse.Namespace) -> int:
         f" {path}`"
     )
     return 0
-
-
-def read_settings(path: Path) -> TrainingSettings:
-    """Settings of a YAML file.
-
-    Raises:
-        PallasError: the file is not readable, or holds a key or value that is none.
-    """
-    document = load_mapping(path, "file of training settings")
-    settings = from_mapping(TrainingSettings, document, f"{path}")
-    for name, low, high in (
-        ("batch", 3, 4096),
-        ("asked", 1, 11),
-        ("known", 0.0, 1.0),
-        ("bones_off", 0.0, 0.2),
-        ("body_share", 0.0, 1.0),
-    ):
-        if not low <= getattr(settings, name) <= high:
-            raise PallasError(
-                f"{path}: {name} is {getattr(settings, name)}, but must be from {low} to {high}"
-            )
-    return settings

@@ -1,0 +1,46 @@
+"""What the training commands share: their options, and settings read from a checked YAML file."""
+
+import argparse
+from pathlib import Path
+from typing import TypeVar
+
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.resources import resource
+from pallas_ros.files.settings import settings as from_mapping
+from pallas_ros.files.yaml_text import load_mapping
+
+T = TypeVar("T")
+
+
+def add_training_options(parser: argparse.ArgumentParser, name: str) -> None:
+    """``--config``, ``--data`` and ``--out`` of the training of a model."""
+    parser.add_argument(
+        "--config", default=f"config/training/{name}.yaml", help="settings of the training"
+    )
+    parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
+    parser.add_argument(
+        "--out",
+        default=f"runs/{name}",
+        help="folder of checkpoints, TensorBoard logs and the exported model",
+    )
+
+
+def read_settings(kind: type[T], path: str | Path, **ranges: tuple[float, float]) -> T:
+    """Settings of a YAML file.
+
+    Args:
+        kind: a dataclass.
+        path: relative to the package's share where it does not exist here.
+        ranges: least and most of some of its numbers.
+
+    Raises:
+        PallasError: the file is not readable, or holds a key or value that is none.
+    """
+    path = resource(path)
+    settings = from_mapping(kind, load_mapping(path, "file of training settings"), f"{path}")
+    for name, (low, high) in ranges.items():
+        if not low <= getattr(settings, name) <= high:
+            raise PallasError(
+                f"{path}: {name} is {getattr(settings, name)}, must be from {low} to {high}"
+            )
+    return settings
