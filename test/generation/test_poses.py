@@ -9,6 +9,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from hpstm_ros.generation.corrections import range_violations
+from hpstm_ros.generation.pose_goal import PoseGenerator
 from hpstm_ros.generation.poses import (
     ROWS,
     TOKENS,
@@ -19,6 +20,8 @@ from hpstm_ros.generation.poses import (
     encode_pose,
     text_inputs,
 )
+from hpstm_ros.generation.producer import Producer
+from hpstm_ros.generation.request import Request, resting
 from hpstm_ros.language.descriptions import Descriptions
 from hpstm_ros.language.encoder import Tokens
 from hpstm_ros.model.text_pose import TextPose, TextPoseConfig
@@ -27,11 +30,12 @@ from hpstm_ros.train.text_pose.released import export, load_model
 from hpstm_ros.train.text_pose.training import Anatomy, TrainingSettings, scale_of, train
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import JOINTS, MIRROR, PARENTS
+from pallas_ros.body.names import JOINT_INDEX, JOINTS, MIRROR, PARENTS
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.train.loop import LoopSettings
 
+UPPER = [JOINT_INDEX[name] for name in ("head", "left_wrist", "right_wrist")]
 CONFIG = TextPoseConfig(channels=(8, 8, 16), condition=16, text=16, heads=2, tokens=12)
 
 
@@ -111,6 +115,23 @@ def test_whatever_the_network_says_the_body_is_one(sampler: PoseSampler) -> None
     assert poses.words == ("kick", "with", "the", "left", "leg")
     assert poses.attention.sum() == pytest.approx(100)
     assert len(poses.motion(0.5)) == 9 * 15
+
+
+def test_a_pose_is_a_goal_that_is_reached_and_held(sampler: PoseSampler) -> None:
+    generator = PoseGenerator(sampler)
+    producer = Producer(lambda motion, text: 50.0, {"pose": generator}, lambda motion: None)
+    asked = Request("walk", seconds=4.0, seed=2, candidates=2)
+    motion = producer.produce(asked, "pose").candidates[0].motion
+    poses = sampler.sample("walk", 2, seed=2)
+    held = motion.positions[round(3.2 * 60) :]
+    assert np.abs(held - held[-1]).max() < 0.02
+    away = [np.abs((held[-1] - held[-1, :1]) - (p - p[:1]))[UPPER].max() for p in poses.positions()]
+    assert min(away) < 0.05  # the feet are planted on the way, which bends the legs
+    first = resting().positions[0]
+    assert np.abs((motion.positions[0] - motion.positions[0, :1]) - (first - first[:1])).max() < 0.1
+    further = replace(asked, text="", start=motion)
+    with pytest.raises(PallasError, match="needs a text"):
+        generator.generate(further, lambda stage, part: None)
 
 
 def test_a_seed_gives_the_same_poses_again(sampler: PoseSampler) -> None:
