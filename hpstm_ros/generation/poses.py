@@ -5,7 +5,7 @@ kinematics, so bones keep their lengths.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from hpstm_ros.language.encoder import TextEncoder, checked
 from hpstm_ros.language.features import encode_features
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.kinematics import forward_kinematics, to_local
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINTS
 from pallas_ros.body.resources import resource
@@ -122,12 +122,14 @@ class Poses:
         root: (N, 3) m.
         words: tokens of the text.
         attention: (words,) share of the attention that each received, in per cent.
+        corrected_deg: (N,) mean turn by which joints were brought into their ranges.
     """
 
     rotations: F64
     root: F64
     words: tuple[str, ...]
     attention: F64
+    corrected_deg: F64 = field(default_factory=lambda: np.zeros(0))
 
     def positions(self) -> F64:
         """(N, 22, 3) m, of the default body."""
@@ -193,9 +195,11 @@ class PoseSampler:
             x, seen = self._denoise(noise[first : first + _BATCH // 2], wanted, steps, guidance)
             parts.append(x)
             attention += seen
-        q, root = decode_pose(np.concatenate(parts) * self._deviation + self._mean)
+        rows = np.concatenate(parts) * self._deviation + self._mean
+        q, root = decode_pose(rows)
         share = attention[: len(wanted.words)]
-        return Poses(q, root, wanted.words, 100 * share / max(float(share.sum()), 1e-9))
+        percent = 100 * share / max(float(share.sum()), 1e-9)
+        return Poses(q, root, wanted.words, percent, _corrected_deg(rows, q))
 
     def _denoise(
         self, x: F64, text: TextInputs, steps: int, guidance: tuple[float, float]
@@ -231,6 +235,13 @@ class PoseSampler:
         spread = clean[:count].std((1, 2), keepdims=True)
         rescaled = guided * spread / np.maximum(guided.std((1, 2), keepdims=True), 1e-6)
         return 0.7 * rescaled + 0.3 * guided, found["attention"][:count].sum(0).astype(np.float64)
+
+
+def _corrected_deg(rows: F64, q: F64) -> F64:
+    """(N,) mean turn of the joints between what the network said and what came of it."""
+    said = rotations.from_matrix(rotations.from_r6d(rows[:, : len(JOINTS)]))
+    away = rotations.angle_between(to_local(np.asarray(said)), to_local(q))[:, 1:]
+    return np.asarray(np.degrees(away).mean(1), np.float64)
 
 
 def _scale(metadata: Mapping[str, Any], path: Path) -> tuple[F64, F64]:

@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -11,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation.corrections import range_violations
-from hpstm_ros.generation.poses import GUIDANCE, STEPS, Poses, PoseSampler
+from hpstm_ros.generation.poses import GUIDANCE, STEPS, Poses, PoseSampler, decode_pose
 from hpstm_ros.language.alignment.aligner import Aligner
 from hpstm_ros.language.descriptions import Descriptions
 from hpstm_ros.train.alignment.measures import interval
-from hpstm_ros.train.text_pose.data import PoseSet, collect, nearest
+from hpstm_ros.train.text_pose.data import CLUSTERS, SIZES, collect, nearest
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX, PARENTS
 from pallas_ros.body.resources import resource
@@ -28,6 +30,8 @@ Row = dict[str, Any]
 HELP = "measure text to pose: anatomy, agreement with the text, clusters, time"
 POOL = 32
 _PER_TEXT = 4
+_EVEN = 4.5
+"""Guidance without a ramp: the mean of the ramp."""
 _LIMBS = (("left_elbow", "left_wrist"), ("right_elbow", "right_wrist"))
 _TRUNK = ("pelvis", "neck")
 _TRUNK_M = 0.11
@@ -41,31 +45,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument("--model", default="models/text_pose.onnx", help="the network")
     parser.add_argument("--texts", type=int, default=64, help="texts of other people's clips")
+    parser.add_argument(
+        "--split",
+        default="unseen_subjects",
+        choices=("unseen_subjects", "validation", "validation_subjects"),
+        help="whose texts and poses",
+    )
+    parser.add_argument(
+        "--beside",
+        nargs="*",
+        default=[],
+        metavar="NAME=MODEL",
+        help="other networks to measure too, trained without a part",
+    )
     parser.add_argument("--json", metavar="F", help="write every figure there too")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure."""
     library = MotionLibrary.open(args.data)
-    sampler = PoseSampler(resource(args.model))
-    described = Descriptions.open(args.data)
-    real = collect(library, library.require("unseen_subjects"), described, 1300, balanced=False)
-    rng = np.random.default_rng(3)
-    number = min(args.texts, len(real.rows) // 2)
-    chosen = rng.choice(len(real.rows), number, replace=False)
-    texts = [real.texts[real.of[i][0]] for i in chosen]
+    compared = {"text_pose": PoseSampler(resource(args.model))}
+    for text in args.beside:
+        name, _, path = text.partition("=")
+        if not path:
+            raise PallasError(f"--beside {text[:80]}: give a name and a model, as NAME=MODEL")
+        compared[name] = PoseSampler(path)
+    trial = _trial(library, Descriptions.open(args.data), args.split, args.texts)
     aligner = Aligner.default()
-    rows: list[Row] = []
-    for name, guidance in (("text_pose", GUIDANCE), ("no_guidance_ramp", (4.0, 4.0))):
-        drawn = [
-            sampler.sample(text, _PER_TEXT, seed=i, guidance=guidance)
-            for i, text in enumerate(texts)
-        ]
-        rows += _anatomy(name, drawn)
-        rows.append(_precision(name, aligner, texts, drawn))
-    rows.append(_precision("real_poses", aligner, texts, _as_poses(real, chosen)))
-    rows += _clusters(sampler, real, texts, chosen)
-    rows.append(_time(sampler))
+    rows = [_precision("real_poses", aligner, trial, trial.real)]
+    for name, sampler in compared.items():
+        rows += _figures(name, sampler, aligner, trial, GUIDANCE)
+    rows += _figures("no_guidance_ramp", compared["text_pose"], aligner, trial, (_EVEN, _EVEN))
+    rows.append(_time(compared["text_pose"]))
     for row in rows:
         span = f"  ({row['low']:.1f} to {row['high']:.1f})" if "low" in row else ""
         print(
@@ -75,6 +86,55 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         Path(args.json).write_text(json.dumps({"rows": rows}, indent=1))
     return 0
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Texts of a split with a real pose of each.
+
+    Attributes:
+        split: whose they are.
+        texts: one for each pose.
+        real: the poses.
+        cluster: of each.
+        centres: of the clusters.
+    """
+
+    split: str
+    texts: list[str]
+    real: list[Poses]
+    cluster: NDArray[np.int64]
+    centres: F64
+
+
+def _trial(library: MotionLibrary, descriptions: Descriptions, split: str, count: int) -> _Trial:
+    known = collect(library, library.require(split), descriptions, SIZES[0], balanced=False)
+    number = min(count, len(known.rows) // 2)
+    chosen = np.random.default_rng(3).choice(len(known.rows), number, replace=False)
+    texts = [known.texts[known.of[i][0]] for i in chosen]
+    real = [
+        Poses(*decode_pose(known.rows[i : i + 1]), words=(), attention=np.zeros(0)) for i in chosen
+    ]
+    return _Trial(split, texts, real, known.cluster[chosen], known.centres)
+
+
+def _figures(
+    name: str,
+    sampler: PoseSampler,
+    aligner: Aligner,
+    trial: _Trial,
+    guidance: tuple[float, float],
+) -> list[Row]:
+    """All figures of a network."""
+    drawn = [
+        sampler.sample(text, _PER_TEXT, seed=i, guidance=guidance)
+        for i, text in enumerate(trial.texts)
+    ]
+    return [
+        *_anatomy(name, trial.split, drawn),
+        _precision(name, aligner, trial, drawn),
+        *_clusters(name, trial, drawn),
+    ]
 
 
 def intersections(positions: F64) -> NDArray[np.bool_]:
@@ -101,65 +161,52 @@ def _apart(first: F64, second: F64) -> F64:
     return np.asarray(away.min((1, 2)))
 
 
-def _anatomy(name: str, drawn: list[Poses]) -> list[Row]:
+def _anatomy(name: str, split: str, drawn: list[Poses]) -> list[Row]:
     owner = np.repeat(np.arange(len(drawn)), _PER_TEXT)
     rotations = np.concatenate([poses.rotations for poses in drawn])
     positions = np.concatenate([poses.positions() for poses in drawn])
-    inside = np.asarray(1.0 - range_violations(rotations)[:, 1:].any(1), dtype=np.float64)
+    inside = 1.0 - range_violations(rotations)[:, 1:].any(1)
+    corrected = np.concatenate([poses.corrected_deg for poses in drawn])
     offsets = np.linalg.norm(Skeleton.from_height().offsets, axis=1)
     bones = np.linalg.norm(positions[:, 1:] - positions[:, list(PARENTS[1:])], axis=-1)
     return [
-        _share(name, "within_ranges_pct", inside, owner),
-        _share(name, "self_intersection_pct", intersections(positions).astype(float), owner),
-        _row(name, "bone_length_error_mm", 1e3 * float(np.abs(bones - offsets[1:]).max()), "mm"),
+        _share(name, "within_ranges_pct", inside, owner, split),
+        _share(name, "self_intersection_pct", intersections(positions) * 1.0, owner, split),
+        _row(name, "bone_length_error_mm", 1e3 * np.abs(bones - offsets[1:]).max(), "mm", split),
+        _row(name, "corrected_by_ranges_deg", corrected.mean(), "deg", split),
     ]
 
 
-def _precision(name: str, aligner: Aligner, texts: list[str], drawn: list[Poses]) -> Row:
+def _precision(name: str, aligner: Aligner, trial: _Trial, drawn: list[Poses]) -> Row:
     """How often the alignment ranks a pose's own text first among 32 different ones."""
     rng = np.random.default_rng(0)
-    vectors = aligner.texts(texts)
-    different = ~np.eye(len(texts), dtype=bool) & (np.array(texts)[:, None] != np.array(texts))
+    texts = np.array(trial.texts)
+    vectors = aligner.texts(trial.texts)
     hits = []
     owner = []
     for i, poses in enumerate(drawn):
-        others = np.flatnonzero(different[i])
-        for k in range(len(poses.rotations)):
-            still = Motion(
-                10.0,
-                np.repeat(poses.positions()[k : k + 1], 15, 0),
-                np.repeat(poses.rotations[k : k + 1], 15, 0),
-            )
+        others = np.flatnonzero(texts != texts[i])
+        for p, q in zip(poses.positions(), poses.rotations, strict=True):
+            still = Motion(10.0, np.repeat(p[None], 15, 0), np.repeat(q[None], 15, 0))
             score = vectors @ aligner.motion(still)
             pool = rng.choice(others, min(POOL - 1, len(others)), replace=False)
             hits.append(float(score[i] > score[pool].max()))
             owner.append(i)
-    return _share(name, "own_text_first_of_32_pct", np.array(hits), np.array(owner))
+    return _share(name, "own_text_first_of_32_pct", np.array(hits), np.array(owner), trial.split)
 
 
-def _as_poses(real: PoseSet, chosen: NDArray[np.int64]) -> list[Poses]:
-    from hpstm_ros.generation.poses import decode_pose
-
-    found = []
-    for i in chosen:
-        q, root = decode_pose(real.rows[i : i + 1])
-        found.append(Poses(q, root, (), np.zeros(0)))
-    return found
-
-
-def _clusters(
-    sampler: PoseSampler, real: PoseSet, texts: list[str], chosen: NDArray[np.int64]
-) -> list[Row]:
-    """How often a pose drawn for a text lies in the cluster of the real one."""
-    wanted = real.cluster[chosen]
-    same = []
-    owner = []
-    for i, (text, cluster) in enumerate(zip(texts, wanted)):
-        poses = sampler.sample(text, _PER_TEXT, seed=100 + i)
-        away = poses.positions() - poses.root[:, None]
-        same += (nearest(away, real.centres) == cluster).astype(float).tolist()
-        owner += [i] * _PER_TEXT
-    return [_share("text_pose", "cluster_of_the_real_pose_pct", np.array(same), np.array(owner))]
+def _clusters(name: str, trial: _Trial, drawn: list[Poses]) -> list[Row]:
+    """Of poses drawn, how often in the cluster of the real one, and each cluster's share."""
+    away = np.concatenate([poses.positions() - poses.root[:, None] for poses in drawn])
+    found = nearest(away, trial.centres)
+    owner = np.repeat(np.arange(len(drawn)), _PER_TEXT)
+    same = (found == trial.cluster[owner]).astype(np.float64)
+    shares = (np.bincount(x, minlength=CLUSTERS) / len(x) for x in (found, trial.cluster))
+    off = 50 * np.abs(np.subtract(*shares)).sum()
+    return [
+        _share(name, "cluster_of_the_real_pose_pct", same, owner, trial.split),
+        _row(name, "poses_in_other_clusters_than_asked_pct", off, "%", trial.split),
+    ]
 
 
 def _time(sampler: PoseSampler) -> Row:
@@ -173,17 +220,17 @@ def _time(sampler: PoseSampler) -> Row:
     return _row("text_pose", f"six_poses_in_{STEPS}_steps_s", best, "s", "onnxruntime")
 
 
-def _share(name: str, metric: str, values: F64, owner: NDArray[np.int64]) -> Row:
+def _share(name: str, metric: str, values: F64, owner: NDArray[np.int64], split: str) -> Row:
     value, low, high = interval(values, owner)
-    row = _row(name, metric, value, "%")
+    row = _row(name, metric, value, "%", split)
     return {**row, "low": round(low, 2), "high": round(high, 2)}
 
 
-def _row(name: str, metric: str, value: float, unit: str, case: str = "unseen_subjects") -> Row:
+def _row(name: str, metric: str, value: float, unit: str, case: str) -> Row:
     return {
         "name": name,
         "case": case,
         "metric": metric,
-        "value": round(value, 4),
+        "value": round(float(value), 4),
         "unit": unit,
     }
