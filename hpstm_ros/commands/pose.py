@@ -14,13 +14,13 @@ from pallas_ros.files.opening import exists
 if TYPE_CHECKING:
     from hpstm_ros.generation.poses import Poses
 
-HELP = "Draw body poses for a text with a network of `pallas train text_pose`, and a picture sheet."
+HELP = "Draw body poses for a text, as a motion file and a picture sheet."
 EXAMPLE = """\
 examples:
-  pallas pose "arms raised" raised.npz --model runs/text_pose/text_pose.onnx
-      raised.npz and raised.png
+  pallas pose "arms raised" raised.npz                        raised.npz and raised.png
   pallas pose "golf swing" swing.npz --count 12 --seed 3
-  pallas pose "crouching" crouch.npz --attention words.png    which words mattered"""
+  pallas pose "crouching" crouch.npz --attention words.png    which words mattered
+  pallas generate go.npz "arms raised" --model pose           go there from rest, and hold it"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--attention", metavar="F", help="write a chart of the attention to each word (.png)"
     )
     parser.add_argument(
-        "--model", default="models/text_pose.onnx", help="the network; none is released yet"
+        "--model", default="models/text_pose.onnx", help="the network (default: the released one)"
     )
 
 

@@ -67,7 +67,9 @@ def model() -> Alignment:
 @pytest.fixture(scope="session")
 def model_file(model: Alignment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, exported."""
-    document = {"calibration": {"text": [4.0, 0.0], "scene": [1.0, 1.0, 1.0, 0.0]}}
+    document = {
+        "calibration": {"text": [4.0, 0.0], "scene": [1.0, 1.0, 1.0, -2.0, -2.0, -2.0, 0.0]}
+    }
     return export(model, tmp_path_factory.mktemp("alignment"), document)
 
 

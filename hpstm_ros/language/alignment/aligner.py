@@ -35,11 +35,12 @@ class Calibration:
 
     Attributes:
         text: slope and offset, of text against motion.
-        scene: slopes of the three similarities that see a scene, and the offset.
+        scene: slopes of the three similarities that see a scene and of the three shares of
+            `SceneInputs.unsupported`, and the offset.
     """
 
     text: tuple[float, float]
-    scene: tuple[float, float, float, float]
+    scene: tuple[float, ...]
 
 
 class Aligner:
@@ -135,9 +136,11 @@ class Aligner:
         moved = movement(motion)
         (inputs,) = self._text_inputs([checked(text)])
         rows = []
+        unsupported = []
         labels = self._labels(scene)
         for a, b in windows(len(moved), step=_STEP):
             at = scene_inputs(scene, moved.points[a:b], float(moved.heading[a]))
+            unsupported.append(at.unsupported)
             rows.append(
                 {**inputs, **_window(moved, a, b), **_scene(at, labels, self.encoder.width)}
             )
@@ -145,7 +148,8 @@ class Aligner:
         pairs = (("text", "motion_scene"), ("text_motion", "scene"), ("motion", "scene"))
         similarity = np.stack([(found[a] * found[b]).sum(-1) for a, b in pairs], axis=1)
         *slopes, offset = self.calibration.scene
-        return float(expit(similarity @ np.array(slopes) + offset).min())
+        evidence = np.concatenate((similarity, unsupported), axis=1)
+        return float(expit(evidence @ np.array(slopes) + offset).min())
 
     def _labels(self, scene: Sequence[Box]) -> dict[str, F32]:
         names = list(dict.fromkeys(box.label for box in scene))[:1000]
@@ -223,10 +227,10 @@ def _calibration(metadata: dict[str, Any], path: Path) -> Calibration:
         found = metadata["calibration"]
         text = tuple(float(x) for x in found["text"])
         scene = tuple(float(x) for x in found["scene"])
-        if (len(text), len(scene)) != (2, 4) or not np.isfinite((*text, *scene)).all():
+        if (len(text), len(scene)) != (2, 7) or not np.isfinite((*text, *scene)).all():
             raise ValueError("wrong number of values")
     except (KeyError, TypeError, ValueError) as error:
         raise PallasError(
             f"model file {path}: its scores are not calibrated ({error}); export it again"
         ) from None
-    return Calibration(text, scene)  # type: ignore[arg-type]
+    return Calibration((text[0], text[1]), scene)

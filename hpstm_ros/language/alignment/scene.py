@@ -33,6 +33,8 @@ SEAT_BELOW_M: Final = 0.10
 STANDING_PELVIS_M: Final = 0.95
 """Pelvis above the floor, default body, standing."""
 STILL_M_S: Final = 0.25
+FEWEST: Final = 5
+"""Frames (0.5 s) that a contact lasts at least."""
 SOLE_M: Final = 0.04
 """The foot joint (ball of the foot) lies this far above the ground it stands on."""
 
@@ -97,6 +99,8 @@ class SceneInputs:
         meetings: (12, 13), how the body meets each box.
         there: (12,) 1 where there is a box.
         need: (4,) share of frames that sit, that stand above the floor, and of both unsupported.
+        unsupported: (3,) share of frames in which the seat, a foot above the floor, or a hand that
+            rests in front of the body has nothing under it.
     """
 
     labels: tuple[str, ...]
@@ -104,6 +108,7 @@ class SceneInputs:
     meetings: F32
     there: F32
     need: F32
+    unsupported: F32
 
 
 def scene_inputs(boxes: Sequence[Box], points: F32, heading: float) -> SceneInputs:
@@ -128,6 +133,7 @@ def scene_inputs(boxes: Sequence[Box], points: F32, heading: float) -> SceneInpu
     meetings = np.zeros((BOXES, MEETING_WIDTH), np.float32)
     seated = np.zeros(len(points), np.bool_)
     stood = np.zeros((len(points), 2), np.bool_)
+    held = np.zeros((len(points), 2), np.bool_)
     there = np.zeros(BOXES, np.float32)
     there[:count] = 1.0
     c = np.cos(heading)
@@ -144,12 +150,15 @@ def scene_inputs(boxes: Sequence[Box], points: F32, heading: float) -> SceneInpu
     need = np.zeros(NEED_WIDTH, np.float32)
     need[:2] = sits.mean(), raised.any(1).mean()
     if count:
-        meetings[:count], on_seat, on_step = _meet(centre, size, yaw, points)
+        meetings[:count], on_seat, on_step, touched = _meet(centre, size, yaw, points)
         seated = np.asarray(on_seat.any(0))
         stood = np.asarray(on_step.any(0))
+        held = np.asarray(touched.any(0))
     need[2] = (sits & ~seated).mean()
     need[3] = (raised & ~stood).any(1).mean()
-    return SceneInputs(tuple(b.label for b in boxes), shapes, meetings, there, need)
+    hands = (resting_hands(points) & ~held).any(1).mean()
+    unsupported = np.array([need[2], need[3], hands], np.float32)
+    return SceneInputs(tuple(b.label for b in boxes), shapes, meetings, there, need, unsupported)
 
 
 def sitting(points: F32) -> NDArray[np.bool_]:
@@ -173,6 +182,15 @@ def standing_above(points: F32) -> NDArray[np.bool_]:
     return np.asarray(slow & lower & (feet[..., 2] > 0.16) & upright[:, None])
 
 
+def resting_hands(points: F32) -> NDArray[np.bool_]:
+    """(T, 2) whether each hand rests away from the body, raised, after it came there."""
+    hands = points[:, 2:4]
+    speed = np.stack([_speed(hands[:, i]) for i in range(2)], axis=1)
+    away = np.linalg.norm(hands[..., :2] - points[:, :1, :2], axis=-1)
+    rests = (speed < 0.12) & (away > 0.42) & (hands[..., 2] > 0.6)
+    return np.asarray(rests & (speed.max(0) >= 0.5) & (rests.sum(0) >= FEWEST))
+
+
 def box_distance(centre: F32, size: F32, yaw: F32, points: F32) -> F32:
     """Signed distance in m (N, ...) of points (..., 3) from N boxes; negative inside."""
     local = _to_box(centre, yaw, points)
@@ -188,8 +206,8 @@ def box_arrays(boxes: Sequence[Box]) -> tuple[F32, F32, F32]:
 
 def _meet(
     centre: F32, size: F32, yaw: F32, points: F32
-) -> tuple[F32, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Features (N, 13); whether the seat (N, T) and each foot (N, T, 2) is supported."""
+) -> tuple[F32, NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Features (N, 13); whether seat (N, T), feet (N, T, 2) and hands (N, T, 2) are supported."""
     distance = box_distance(centre, size, yaw, points)
     near = [distance[..., group].min(-1) for group in _GROUPS]
     closest = np.stack([np.clip(d.min(1), -0.5, _FAR_M) for d in near], axis=1)
@@ -200,9 +218,11 @@ def _meet(
     gap = points[None, ..., 2] - top[..., None]
     on_seat = within[..., 0] & (np.abs(gap[..., 0] - SEAT_BELOW_M) < 0.12)
     on_step = within[..., 6:8] & (np.abs(gap[..., 6:8] - SOLE_M) < 0.10)
-    touched = np.abs(near[2]) < 0.08
-    rest = np.stack((on_seat.mean(1), on_step.any(-1).mean(1), touched.mean(1)), axis=1)
-    return np.concatenate((closest, inside, rest), axis=1, dtype=np.float32), on_seat, on_step
+    touched = np.abs(distance[..., 2:4]) < 0.08
+    nearly = np.abs(near[2]) < 0.08
+    rest = np.stack((on_seat.mean(1), on_step.any(-1).mean(1), nearly.mean(1)), axis=1)
+    features = np.concatenate((closest, inside, rest), axis=1, dtype=np.float32)
+    return features, on_seat, on_step, touched
 
 
 def _to_box(centre: F32, yaw: F32, points: F32) -> F32:
@@ -216,10 +236,14 @@ def _to_box(centre: F32, yaw: F32, points: F32) -> F32:
 
 
 def _slow(path: F32) -> NDArray[np.bool_]:
+    return np.asarray(_speed(path) < STILL_M_S)
+
+
+def _speed(path: F32) -> F32:
+    """(T,) m/s of a path at 10 Hz."""
     if len(path) < 2:
-        return np.ones(len(path), np.bool_)
-    speed = np.linalg.norm(np.gradient(path, axis=0), axis=-1) * 10.0
-    return np.asarray(speed < STILL_M_S)
+        return np.zeros(len(path), np.float32)
+    return np.asarray(np.linalg.norm(np.gradient(path, axis=0), axis=-1) * 10.0, np.float32)
 
 
 def _arrays(boxes: Sequence[Box]) -> tuple[F32, F32, F32]:

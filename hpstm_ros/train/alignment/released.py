@@ -84,7 +84,8 @@ def calibrate(model: Alignment, corpus: Corpus, labels: Labels) -> dict[str, Any
     """Logistic regressions that turn similarities into scores, on the validation splits.
 
     ``text``: slope and offset of text against motion, as many pairs that belong together as not.
-    ``scene``: of the three similarities that see a scene, scenes that fit against corrupted ones.
+    ``scene``: of the three similarities that see a scene and of what is unsupported, scenes that
+    fit against corrupted ones.
     """
     clips = corpus.select("validation", "validation_subjects")
     texts = text_vectors(model, corpus)
@@ -101,7 +102,7 @@ def calibrate(model: Alignment, corpus: Corpus, labels: Labels) -> dict[str, Any
                 if not (same | alike)[0, 1:].any():
                     own.append(float(texts[wanted] @ motions[other]))
                     matches.append(0.0)
-    fits, corrupted = scene_similarities(model, corpus, labels, clips, _SCENES, seed=5)
+    fits, corrupted = scene_evidence(model, corpus, labels, clips, _SCENES, seed=5)
     scene = logistic(
         np.concatenate((fits, corrupted)), np.repeat([1.0, 0.0], (len(fits), len(corrupted)))
     )
@@ -109,10 +110,13 @@ def calibrate(model: Alignment, corpus: Corpus, labels: Labels) -> dict[str, Any
     return {"calibration": {"text": text.round(4).tolist(), "scene": scene.round(4).tolist()}}
 
 
-def scene_similarities(
+def scene_evidence(
     model: Alignment, corpus: Corpus, labels: Labels, clips: list[Clip], count: int, seed: int
 ) -> tuple[F64, F64]:
-    """Similarities (N, 3) of windows with scenes that fit, and with corrupted copies of them."""
+    """Evidence (N, 6) of windows with scenes that fit, and with corrupted copies of them.
+
+    Three similarities, and what is unsupported.
+    """
     fits, corrupted, _, _ = scene_trials(model, corpus, labels, clips, count, seed)
     return fits, corrupted
 
@@ -120,7 +124,7 @@ def scene_similarities(
 def scene_trials(
     model: Alignment, corpus: Corpus, labels: Labels, clips: list[Clip], count: int, seed: int
 ) -> tuple[F64, F64, list[str], NDArray[np.int64]]:
-    """As `scene_similarities`, with what is wrong in each copy, and which clip it is of."""
+    """As `scene_evidence`, with what is wrong in each copy, and which clip it is of."""
     rng = np.random.default_rng(seed)
     owner = rng.integers(len(clips), size=count)
     ranges = []
@@ -140,21 +144,23 @@ def scene_trials(
         )
         m = model.motion(*(torch.from_numpy(np.stack(part)) for part in zip(*windows)))
 
-        def similarities(kind: str) -> F64:
+        def evidence(kind: str) -> F64:
             rows = [
                 (getattr(one, kind), corpus.points[a:b], float(corpus.heading[a]))
                 for one, (a, b) in zip(drawn, ranges)
             ]
-            s, met = model.hidden_scene(*scene_batch(rows, labels).arguments())
+            batch = scene_batch(rows, labels)
+            s, met = model.hidden_scene(*batch.arguments())
             scene = model.embed("scene", s)
             pairs = (
                 (model.embed("text", t), model.embed("motion_scene", m, s, met)),
                 (model.embed("text_motion", t, m), scene),
                 (model.embed("motion", m), scene),
             )
-            return np.stack([(a * b).sum(-1).numpy() for a, b in pairs], axis=1).astype(np.float64)
+            columns = [(a * b).sum(-1).numpy() for a, b in pairs]
+            return np.column_stack((*columns, batch.unsupported.numpy())).astype(np.float64)
 
-        return similarities("fits"), similarities("corrupted"), [d.fault for d in drawn], owner
+        return evidence("fits"), evidence("corrupted"), [d.fault for d in drawn], owner
 
 
 def logistic(x: F64, y: F64, balanced: bool = False) -> F64:

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.language.alignment.scene import (
+    FEWEST,
     SEAT_BELOW_M,
     SOLE_M,
     Box,
     box_arrays,
     box_distance,
+    resting_hands,
     sitting,
     standing_above,
 )
@@ -40,8 +42,6 @@ THINGS: Final[dict[str, tuple[float, float, float]]] = {
 }
 """Things that stand around: label and usual size, m."""
 
-_FEWEST = 5
-"""Frames (0.5 s) that a contact lasts at least."""
 _CLEAR_M = 0.30
 """Nearest that a thing stands to the body's joints: half a trunk's width and a hand's breadth."""
 
@@ -85,7 +85,7 @@ def supports(points: F32, rng: np.random.Generator) -> tuple[Box, ...]:
     """What bears the body, from its contacts."""
     boxes = []
     sits = sitting(points)
-    if sits.sum() >= _FEWEST:
+    if sits.sum() >= FEWEST:
         pelvis = np.median(points[sits, 0], axis=0)
         label = "stool" if rng.random() < 0.4 else "chair"
         size = rng.uniform(0.38, 0.55, 2)
@@ -104,7 +104,7 @@ def _steps(points: F32, rng: np.random.Generator) -> list[Box]:
             p = points[frame, 6 + foot]
             if all(np.linalg.norm(p - other) > 0.25 for other in tops):
                 tops.append(p)
-    if raised.any(1).sum() < _FEWEST:
+    if raised.any(1).sum() < FEWEST:
         return []
     yaw = float(rng.uniform(-np.pi, np.pi))
     return [
@@ -115,14 +115,12 @@ def _steps(points: F32, rng: np.random.Generator) -> list[Box]:
 
 def _resting_hands(points: F32, rng: np.random.Generator) -> list[Box]:
     """A table or a wall where hands rest, away from the body and after they came there."""
-    for hand in (2, 3):
-        path = points[:, hand]
-        speed = np.linalg.norm(np.gradient(path, axis=0), axis=-1) * 10.0
-        away = np.linalg.norm(path[:, :2] - points[:, 0, :2], axis=-1)
-        rests = (speed < 0.12) & (away > 0.42) & (path[:, 2] > 0.6)
-        if rests.sum() < _FEWEST or speed.max() < 0.5:
+    resting = resting_hands(points)
+    for hand in range(2):
+        rests = resting[:, hand]
+        if not rests.any():
             continue
-        p = np.median(path[rests], axis=0)
+        p = np.median(points[rests, 2 + hand], axis=0)
         outward = p[:2] - np.median(points[rests, 0, :2], axis=0)
         outward = outward / max(float(np.linalg.norm(outward)), 1e-3)
         yaw = float(np.arctan2(outward[1], outward[0]))

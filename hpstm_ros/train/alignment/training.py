@@ -83,13 +83,14 @@ class Labels:
 
 @dataclass
 class SceneBatch:
-    """Scenes as the network takes them, (S, 12, ...)."""
+    """Scenes as the network takes them, (S, 12, ...); ``unsupported`` (S, 3) is for the scores."""
 
     shapes: Tensor
     labels: Tensor
     meetings: Tensor
     there: Tensor
     need: Tensor
+    unsupported: Tensor
 
     def arguments(self) -> tuple[Tensor, ...]:
         """In the order of `Alignment.hidden_scene`."""
@@ -131,6 +132,7 @@ def scene_batch(windows: Sequence[tuple[Sequence[Box], F32, float]], labels: Lab
         stack([row.meetings for row in rows], (BOXES, MEETING_WIDTH)),
         stack([row.there for row in rows], (BOXES,)),
         stack([row.need for row in rows], (NEED_WIDTH,)),
+        stack([row.unsupported for row in rows], (3,)),
     )
 
 

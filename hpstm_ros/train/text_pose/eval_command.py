@@ -166,12 +166,13 @@ def _anatomy(name: str, split: str, drawn: list[Poses]) -> list[Row]:
     rotations = np.concatenate([poses.rotations for poses in drawn])
     positions = np.concatenate([poses.positions() for poses in drawn])
     inside = 1.0 - range_violations(rotations)[:, 1:].any(1)
+    hits = intersections(positions)
     corrected = np.concatenate([poses.corrected_deg for poses in drawn])
     offsets = np.linalg.norm(Skeleton.from_height().offsets, axis=1)
     bones = np.linalg.norm(positions[:, 1:] - positions[:, list(PARENTS[1:])], axis=-1)
     return [
-        _share(name, "within_ranges_pct", inside, owner, split),
-        _share(name, "self_intersection_pct", intersections(positions) * 1.0, owner, split),
+        _share(name, "within_ranges_pct", np.asarray(inside, np.float64), owner, split),
+        _share(name, "self_intersection_pct", hits.astype(np.float64), owner, split),
         _row(name, "bone_length_error_mm", 1e3 * np.abs(bones - offsets[1:]).max(), "mm", split),
         _row(name, "corrected_by_ranges_deg", corrected.mean(), "deg", split),
     ]
