@@ -1,13 +1,14 @@
-"""How each sensor sits on its bone and where its heading points: the calibration document, and the
-T-pose that yields one.
+"""Calibration document: how each sensor is mounted on its bone and where its heading points.
 
-A sensor reports ``q_ref_sensor``: sensor to its own reference, whose z is up and whose heading is
-anyone's guess. With the sensor-to-bone rotation ``q_bone_sensor`` and the heading offset of the
-reference::
+Includes the calibration from a T-pose.
+
+A sensor reports ``q_ref_sensor``: sensor to its own reference frame, whose z is up and whose
+heading is arbitrary. With the sensor-to-bone rotation ``q_bone_sensor`` and the heading offset of
+the reference frame::
 
     q_world_bone = about_z(heading_offset) * q_ref_sensor * inverse(q_bone_sensor)
 
-The world's heading is the wearer's own: +x is where they faced when calibrated.
+The world frame is aligned with the wearer: +x is where they faced when calibrated.
 """
 
 import datetime
@@ -37,16 +38,16 @@ FORMAT = "pallas-calibration/1"
 
 @dataclass(slots=True)
 class SiteCalibration:
-    """One sensor on one bone.
+    """Calibration of one sensor on one bone.
 
     Attributes:
         q_bone_sensor: (4,) xyzw, sensor to bone.
-        heading_offset: rad, turns the sensor's reference about z into the world.
-        acceleration_scale: multiplies the measured acceleration, so that it is 9.80665 m/s^2 at
+        heading_offset: rad, rotates the sensor's reference frame about z into the world.
+        acceleration_scale: factor for the measured acceleration, so that it is 9.80665 m/s^2 at
             rest.
         gyroscope_bias: (3,) rad/s in the sensor frame, measured at rest.
-        residual: rad, how much the sensor moved while held still, or how badly the poses agree.
-        sensor: identity of the sensor (USB serial number or port), empty when not known.
+        residual: rad, motion of the sensor while held still, or disagreement between the poses.
+        sensor: identity of the sensor (USB serial number or port), empty if unknown.
     """
 
     q_bone_sensor: Array
@@ -59,15 +60,16 @@ class SiteCalibration:
 
 @dataclass(slots=True)
 class Calibration:
-    """What turns raw samples into bone orientations and gravity-free accelerations in the world;
-    saved as YAML.
+    """Converts raw samples into bone orientations and gravity-free accelerations in the world.
+
+    Saved as YAML.
 
     Attributes:
         sites: calibration of each site.
         procedure: how it was found ("tpose", "npose_tpose", "functional", "known_pose",
             "identity").
         date: ISO 8601, when it was found.
-        warnings: what was not as it should be, in words.
+        warnings: sentences about problems during the procedure.
     """
 
     sites: dict[str, SiteCalibration]
@@ -77,18 +79,19 @@ class Calibration:
 
     @classmethod
     def identity(cls, sites: Sequence[str] = SITES) -> "Calibration":
-        """For sensors that already report bone orientations in the world facing +x, and specific
+        """Return the calibration of sensors that already report bone orientations and specific
         force.
+
+        Their world frame is aligned with the wearer, who faces +x.
         """
         return cls({site: SiteCalibration(rotations.IDENTITY.copy()) for site in sites})
 
     def apply(self, site: str, sample: ImuSample) -> tuple[Array, Array]:
-        """Bone orientation and free acceleration of one raw sample.
+        """Return bone orientation and free acceleration of one raw sample.
 
         Returns:
-            ``q_world_bone`` (4,) xyzw and the acceleration of the sensor (3,) m/s^2, gravity
-            removed, in the world. The length of the sample's quaternion is kept, so that checks
-            still see it.
+            ``q_world_bone`` (4,) xyzw, and the acceleration of the sensor (3,) m/s^2 in the world,
+            gravity removed. The norm of the sample's quaternion is preserved for later checks.
 
         Raises:
             PallasError: the site is not calibrated, or the sample has no orientation.
@@ -102,9 +105,8 @@ class Calibration:
             raise PallasError(
                 f"{site} has no orientation: let the driver estimate it (parameter 'orientation')"
             )
-        # In plain numbers, because 400 samples a second come through here: numpy takes ten times as
-        # long for four of them.
-        # q_world_sensor = about_z(heading_offset) * orientation
+        # Scalar arithmetic, because this runs 400 times a second: numpy takes ten times as long for
+        # four numbers. q_world_sensor = about_z(heading_offset) * orientation
         x, y, z, w = sample.orientation.tolist()
         c = math.cos(0.5 * of_site.heading_offset)
         s = math.sin(0.5 * of_site.heading_offset)
@@ -138,25 +140,23 @@ class Calibration:
         return q_world_bone, acceleration
 
     def name_sensors(self, connected: Mapping[str, str]) -> None:
-        """Write down which sensors (site -> identity) it was made with, where it does not say so
-        yet.
-        """
+        """Record the connected sensors (site -> identity) where none is recorded yet."""
         for site, of_site in self.sites.items():
             of_site.sensor = of_site.sensor or connected.get(site, "")
 
     def check_sensors(self, connected: Mapping[str, str]) -> None:
-        """Refuse the calibration where it was made with other sensors than those ``connected``
-        (site -> identity).
+        """Reject the calibration if it was made with sensors other than ``connected`` (site ->
+        identity).
 
         Raises:
             PallasError: names the first site whose sensor differs. Only serial numbers
-                (``usb:...``) are compared: a path names no sensor.
+                (``usb:...``) are compared: a path does not identify a sensor.
         """
         numbers = [of_site.sensor for of_site in self.sites.values()]
         for site, of_site in self.sites.items():
             here = connected.get(site, "")
             if (
-                numbers.count(of_site.sensor) == 1  # a number that names two sensors names none
+                numbers.count(of_site.sensor) == 1  # a duplicate serial number identifies no sensor
                 and of_site.sensor.startswith("usb:")
                 and here.startswith("usb:")
                 and here != of_site.sensor
@@ -170,7 +170,7 @@ class Calibration:
                 )
 
     def to_yaml(self) -> str:
-        """The calibration as its YAML document."""
+        """Return the calibration as a YAML document."""
         document: dict[str, Any] = {
             "format": FORMAT,
             "procedure": self.procedure,
@@ -182,7 +182,7 @@ class Calibration:
 
     @classmethod
     def from_yaml(cls, text: str, name: str = "calibration") -> "Calibration":
-        """Read a YAML document; ``name`` stands for it in errors.
+        """Parse a YAML document; ``name`` is used in error messages.
 
         Raises:
             PallasError: the document is not a calibration.
@@ -215,10 +215,10 @@ class Calibration:
         return calibration
 
     def save(self, path: str | Path, overwrite: bool = True) -> None:
-        """Write the YAML document, whole or not at all.
+        """Write the YAML document atomically.
 
         Raises:
-            FileExistsError: the file is there, and ``overwrite`` is False.
+            FileExistsError: the file exists, and ``overwrite`` is False.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +232,7 @@ class Calibration:
                 file.write(self.to_yaml())
             os.chmod(temporary, 0o644)
             if not overwrite:
-                path.touch(exist_ok=False)  # from here on the name is ours
+                path.touch(exist_ok=False)  # reserves the name
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -243,26 +243,25 @@ class Calibration:
         """Read a calibration file.
 
         Raises:
-            PallasError: there is none, or it is not a calibration.
+            PallasError: the file is missing, or is not a calibration.
         """
         what = "calibration file (make one with `pallas calibrate`)"
         return cls.from_yaml(read_text(path, what), str(path))
 
 
 class KnownPoseCalibrator:
-    """Waits until the wearer stands still in a pose whose bone orientations are given, and
-    calibrates from it.
+    """Wait until the wearer stands still in a known pose, and calibrate from it.
 
-    One pose shows the tilt of every sensor but not its heading: turning a sensor about the vertical
-    and turning its reference look the same. The heading is therefore taken from the way the sensor
-    is worn (``q_bone_sensor``, default: x forward, y left, z up in the T-pose;
-    `docs/guide/sensors.md`), each sensor from its own, so that magnetometers and headings of
-    references play no part. A sensor worn askew about the vertical keeps that error; the guided
-    procedure removes it.
+    One pose determines the tilt of every sensor but not its heading: turning a sensor about the
+    vertical is indistinguishable from turning its reference frame. The heading is therefore derived
+    from how each sensor is worn (``q_bone_sensor``, default: x forward, y left, z up in the T-pose;
+    `docs/guide/sensors.md`), so that magnetometers and the headings of the reference frames do not
+    matter. If a sensor is worn askew about the vertical, that error remains; the guided procedure
+    removes it.
 
     Attributes:
-        problem: why there is no calibration yet, in words.
-        mistakes: every mistake named so far, in order.
+        problem: why there is no calibration yet, as a sentence.
+        mistakes: every mistake reported so far, in order.
     """
 
     pose_name = "the given pose"
@@ -277,28 +276,30 @@ class KnownPoseCalibrator:
         sensors: Mapping[str, str] | None = None,
         sites: Sequence[str] = SITES,
     ) -> None:
-        """What is known.
+        """Set the pose and the mounting.
 
         Args:
             q_world_bone: site -> (4,) xyzw, the bone's orientation in the pose, the wearer facing
                 +x.
             q_bone_sensor: site -> (4,) xyzw, how each sensor is worn.
-            limits: what counts as still.
-            sensors: site -> identity of the sensor, kept in the document.
-            sites: those worn, the four and any optional ones.
+            limits: thresholds for standing still.
+            sensors: site -> identity of the sensor, stored in the document.
+            sites: the worn sites, required and optional.
         """
         given = q_bone_sensor or {}
         self.q_world_bone = {site: np.asarray(q_world_bone[site], np.float64) for site in sites}
         self.q_bone_sensor = {site: given.get(site, rotations.IDENTITY) for site in sites}
         self.sensors = dict(sensors or {})
         self._detector = StillnessDetector(limits, sites)
-        self._fault = ""  # what the last still pose showed: it is not undone by moving
+        self._fault = ""  # found in the last still pose; moving does not clear it
         self.problem = "no samples yet"
         self.mistakes: list[str] = []
 
     def push(self, site: str, sample: ImuSample) -> Calibration | None:
-        """Take a raw sample of a site; the calibration once the wearer has stood still in the pose,
-        else None (why: `problem`).
+        """Process a raw sample of a site.
+
+        Returns the calibration once the wearer has stood still in the pose, else None (see
+        `problem`).
         """
         poses = self._detector.push(site, sample)
         if poses is None:
@@ -322,8 +323,9 @@ class KnownPoseCalibrator:
 
 
 class TPoseCalibrator(KnownPoseCalibrator):
-    """Waits until the wearer stands still in the T-pose and calibrates from it; see
-    `KnownPoseCalibrator`.
+    """Wait until the wearer stands still in the T-pose, and calibrate from it.
+
+    See `KnownPoseCalibrator`.
     """
 
     pose_name = "the T-pose"
@@ -348,15 +350,14 @@ def pose_calibration(
     sensors: Mapping[str, str],
     procedure: str,
 ) -> Calibration:
-    """Calibration from one still pose whose bone orientations are known, with the headings of the
-    references.
+    """Calibrate from one still pose with known bone orientations and reference headings.
 
     Args:
-        poses: what each sensor said.
+        poses: pose of each sensor.
         q_world_bone: (4,) xyzw, each bone's orientation in the pose.
-        heading_offset: rad, of each reference (`worn_heading` where nothing better is known).
-        sensors: identities, kept in the document.
-        procedure: its name.
+        heading_offset: rad, of each reference frame (`worn_heading` if nothing better is known).
+        sensors: identities, stored in the document.
+        procedure: name of the procedure.
     """
     sites = {}
     for site, pose in poses.items():
@@ -375,8 +376,9 @@ def pose_calibration(
 
 
 def worn_heading(pose: StillPose, q_world_bone: Array, q_bone_sensor: Array) -> float:
-    """Heading offset in rad of a sensor's reference if the sensor sits on its bone as
-    ``q_bone_sensor`` (4,) says, but for its tilt.
+    """Return the heading offset in rad of a sensor's reference frame.
+
+    Assumes that the sensor is mounted as ``q_bone_sensor`` (4,), except for its tilt.
     """
     as_worn = rotations.multiply(q_world_bone, q_bone_sensor)
     q_world_ref = rotations.multiply(as_worn, rotations.inverse(pose.q_ref_sensor))
@@ -384,7 +386,7 @@ def worn_heading(pose: StillPose, q_world_bone: Array, q_bone_sensor: Array) -> 
 
 
 def today() -> str:
-    """The date written into a calibration: ISO 8601, UTC, to the second."""
+    """Return the date for a calibration: ISO 8601, UTC, in seconds."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 

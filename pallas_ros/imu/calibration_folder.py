@@ -1,5 +1,6 @@
-"""The one folder in which callers of the service ``~/calibrate`` read and write calibrations:
-anybody on the network may call it.
+"""The only folder in which clients of the service ``~/calibrate`` can read and write calibrations.
+
+Anybody on the network may call the service.
 """
 
 from pathlib import Path
@@ -12,26 +13,26 @@ _NAME_LIMIT = 100
 
 
 class CalibrationFolder:
-    """Calibration files by name, in one folder and nowhere else.
+    """Calibration files by name, restricted to one folder.
 
     Attributes:
-        path: the folder; made when the first file is saved.
-        overwrite: whether a file that is there may be replaced.
+        path: the folder; created when the first file is saved.
+        overwrite: whether existing files may be replaced.
     """
 
     def __init__(self, path: str | Path, overwrite: bool = False) -> None:
-        """``path`` may begin with ``~``."""
+        """``path`` may start with ``~``."""
         self.path = Path(path).expanduser()
         self.overwrite = overwrite
 
     def find(self, name: str) -> Path:
-        """The file of that name; its whole path may be given as well.
+        """Return the path of the file of that name; a full path is accepted as well.
 
         Raises:
-            PallasError: it would lie elsewhere, is a link, or is not called ``….yaml``.
+            PallasError: it is outside the folder, is a link, or is not called ``….yaml``.
         """
         shown = name[:80]
-        path = self.path / name.replace("\0", "/")  # an absolute path stays what it is
+        path = self.path / name.replace("\0", "/")  # an absolute path is kept
         if path.parent.resolve() != self.path.resolve() or path.is_symlink():
             raise PallasError(
                 f"'{shown}': calibrations are read and saved in {self.path} only: give a file name "
@@ -45,10 +46,10 @@ class CalibrationFolder:
         return path
 
     def check_free(self, name: str) -> None:
-        """Refuse a name before anyone stands still for it.
+        """Check that a name can be written, before the wearer takes the pose.
 
         Raises:
-            PallasError: as `find`, or the file is there and may not be replaced.
+            PallasError: as `find`, or the file exists and may not be replaced.
         """
         if not self.overwrite and self.find(name).exists():
             raise PallasError(
@@ -65,10 +66,10 @@ class CalibrationFolder:
         return Calibration.load(self.find(name))
 
     def save(self, calibration: Calibration, name: str) -> Path:
-        """Write a calibration, whole or not at all.
+        """Write a calibration atomically.
 
         Raises:
-            PallasError: as `check_free`, or the folder cannot be written to.
+            PallasError: as `check_free`, or the folder is not writable.
         """
         path = self.find(name)
         self.check_free(name)

@@ -1,10 +1,9 @@
-"""A sensor's clock mapped to the host's: when was a sample taken, if it arrives late, in bursts,
-and its clock runs a little wrong?
+"""Map a sensor's clock to the host's, despite delay, bursts and clock skew.
 
 A sample arrives at ``host = device * rate + offset + delay`` with ``delay >= 0``. The smallest
-delays lie on a line under all points (device, host); the line that fits best from below is the edge
-of the lower convex hull over the middle of the window (Zhang, Liu and Xia, "Clock synchronization
-algorithms for network measurements", INFOCOM 2002). Lateness, however bursty, does not move it.
+delays lie on a line below all points (device, host); the best such line is the edge of the lower
+convex hull over the middle of the window (Zhang, Liu and Xia, "Clock synchronization algorithms for
+network measurements", INFOCOM 2002). Delays, however bursty, do not affect it.
 """
 
 import itertools
@@ -12,27 +11,27 @@ from collections import deque
 from dataclasses import dataclass
 
 NANOSECONDS = 1_000_000_000
-_LEARNED = 50  # samples from which a rate is taken
+_LEARNED = 50  # minimum number of samples to estimate the rate
 
 
 @dataclass(slots=True)
 class _Slice:
-    """The least delayed sample of a slice of device time."""
+    """Least delayed sample of a slice of device time."""
 
     device: float
     residual: float
 
 
 class ClockMapper:
-    """Maps device times to host stamps in ns; strictly increasing, never in the future.
+    """Map device times to host timestamps in ns; strictly increasing, never in the future.
 
-    Where the host's clock is set back, the stamps follow it at once: they go back too, once.
+    If the host's clock is set back, the timestamps follow at once and step back too.
 
     Attributes:
-        skew: relative rate error of the device clock (5e-5 is 50 ppm), as estimated.
-        latency: s, how late the last sample arrived beyond the least delay.
-        restarts: how often one of the clocks jumped and the map began again.
-        set_back: how often the host's clock was set back.
+        skew: estimated relative rate error of the device clock (5e-5 is 50 ppm).
+        latency: s, delay of the last sample in excess of the minimum delay.
+        restarts: number of clock jumps, after which the map was reset.
+        set_back: number of times the host's clock was set back.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class ClockMapper:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the device's clock: it was plugged in again."""
+        """Reset the map, because the device was plugged in again."""
         self._slices.clear()
         self._open: _Slice | None = None
         self._open_since = 0.0
@@ -64,8 +63,9 @@ class ClockMapper:
         self.skew = 0.0
 
     def map(self, device_time: float, arrival: int) -> int:
-        """Stamp in ns of the sample taken at ``device_time`` (s) that arrived at
-        ``arrival`` (ns).
+        """Return the timestamp in ns of a sample.
+
+        It was taken at ``device_time`` (s) and arrived at ``arrival`` (ns).
         """
         if self._anchor is None and self._open is None:
             self._origin = arrival
@@ -112,8 +112,9 @@ class ClockMapper:
         return self._last
 
     def _fit(self) -> None:
-        """The edge of the lower hull over the middle of the window; too short a window says nothing
-        about the rate.
+        """Fit the edge of the lower hull over the middle of the window.
+
+        A window that is too short does not determine the rate.
         """
         slices = list(self._slices)
         span = slices[-1].device - slices[0].device
@@ -129,7 +130,7 @@ class ClockMapper:
         middle = 0.5 * (slices[0].device + slices[-1].device)
         left, right = next((a, b) for a, b in itertools.pairwise(hull) if b.device >= middle)
         self.skew = max(-self._largest_skew, min(self._largest_skew, _slope(left, right)))
-        # the line that touches from below, with the slope as limited
+        # the line that touches from below, with the limited slope
         self._anchor = min(slices, key=lambda s: s.residual - s.device * self.skew)
 
 
@@ -138,10 +139,9 @@ def _slope(a: _Slice, b: _Slice) -> float:
 
 
 class CountingClock:
-    """A stand-in for the clock of a sensor that sends no time: samples are counted, at the rate of
-    the first ones.
+    """Substitute clock for a sensor that sends no time: counts samples at their initial rate.
 
-    To be mapped by `mapper`, which finds the true rate. Lost samples show as lateness and are
+    It is mapped by `mapper`, which estimates the true rate. Lost samples appear as delay and are
     forgotten within seconds.
     """
 
@@ -150,19 +150,20 @@ class CountingClock:
 
     @staticmethod
     def mapper() -> ClockMapper:
-        """A map for counted time: quick to forget, and ready for a rate that is wrong by
-        percents.
+        """Create a map for counted time.
+
+        It forgets quickly and tolerates a rate error of several percent.
         """
         return ClockMapper(window_s=4.0, largest_skew=0.05)
 
     def reset(self) -> None:
-        """Start over."""
+        """Reset the counter."""
         self._first: list[int] = []
         self._period = 0.0
         self._time = 0.0
 
     def tick(self, arrival: int) -> float:
-        """Device time in s of the sample that arrived at ``arrival`` ns."""
+        """Return the device time in s of the sample that arrived at ``arrival`` ns."""
         if not self._period:
             self._first.append(arrival)
             self._time = (arrival - self._first[0]) / NANOSECONDS

@@ -1,13 +1,11 @@
-"""Is a recording that says it is calibrated what it says? Measured from the movement, because a
-flag proves nothing.
+"""Check from the movement whether a calibrated recording follows the documented convention.
 
-Bone orientations and free accelerations must describe one world, z up, in which people mostly stand
-and in which a wrist accelerates as the end of its forearm does. With ``R`` the forearm's
+Bone orientations and free accelerations must be consistent with one world, z up, in which people
+mostly stand and in which a wrist accelerates as the end of its forearm. With ``R`` the forearm's
 orientation and ``l`` the lever from a point that moves little (near the shoulder) to the sensor,
-the acceleration follows ``R'' l``; least squares over a recording give ``l`` and the share of the
-acceleration that it explains. Read in the wrong convention, the lever points away from the forearm,
-or nothing is explained. Every convention people use is tried; the one that fits best is the one the
-recording is in.
+the acceleration follows ``R'' l``; least squares over a recording give ``l`` and the explained
+share of the acceleration. In the wrong convention, the lever points away from the forearm, or
+nothing is explained. All common conventions are tried, and the best fit is selected.
 """
 
 from collections.abc import Callable
@@ -24,33 +22,36 @@ from pallas_ros.imu.sample import GRAVITY
 Read = Callable[[Array, Array], tuple[Array, Array]]
 
 _WINDOW_S = 0.2
-"""Over which second derivatives are taken: arm movements below 5 Hz, well above the noise of
+"""Time scale of the second derivatives: arm movements below 5 Hz, well above the noise of
 orientations at 60 Hz.
 """
 _LEAST_MOVEMENT = 1.0
-"""m/s^2 rms of a wrist below which its acceleration shows no lever arm."""
+"""m/s^2 rms, below which a wrist's acceleration does not determine the lever."""
 _LEVER = 0.75
 _HANGING = 0.2
-"""Weights of a wrist's lever and of hanging forearms beside an upright trunk. Hanging alone must
-not decide: people hold their
-forearms forward for minutes, too."""
+"""Weights of a wrist's lever and of hanging forearms, relative to an upright trunk.
+
+Hanging alone must not decide: people may hold their forearms forward for minutes.
+"""
 _GRAVITY_SHARE = 0.6
-"""Of one g: a mean acceleration beyond it is not movement, over two seconds or more."""
+"""Fraction of one g: a larger mean acceleration over two seconds or more is not movement."""
 _MARGIN = 0.3
-"""By which another convention must fit better than the documented one. Of 196 clips of CMU and
-Bandai-Namco with simulated sensors, 3 to 20 s each, none written as documented reaches 0.25; with w
-first, or only the world turned, all exceed it, with the
-bones' axes turned as well or with inverses 80 to 95 %."""
+"""Margin by which another convention must fit better than the documented one.
+
+Of 196 clips of CMU and Bandai-Namco with simulated sensors, 3 to 20 s each, none in the documented
+convention reaches 0.25. With w first, or only the world rotated, all exceed it; with the bones'
+axes rotated as well or with inverses, 80 to 95 % do.
+"""
 
 
 @dataclass(frozen=True)
 class Convention:
-    """A way to write a recording other than the documented one.
+    """A convention other than the documented one.
 
     Attributes:
         name: what is wrong, for the user.
-        remedy: what to do.
-        read: orientation (T, S, 4) and acceleration (T, S, 3) as found, to the documented
+        remedy: how to fix it.
+        read: converts orientation (T, S, 4) and acceleration (T, S, 3) to the documented
             convention.
     """
 
@@ -60,7 +61,7 @@ class Convention:
 
 
 def _basis(matrix: list[list[float]]) -> Read:
-    """Worlds and bones both have other axes: ``matrix`` turns their vectors into ours."""
+    """World and bones have other axes; ``matrix`` converts their vectors to ours."""
     q = rotations.from_matrix(np.array(matrix, dtype=np.float64))
 
     def read(orientation: Array, acceleration: Array) -> tuple[Array, Array]:
@@ -105,11 +106,11 @@ CONVENTIONS = (
 
 
 def gravity_included(orientation: Array, acceleration: Array) -> str | None:
-    """What is wrong with the free accelerations (T, S, 3) m/s^2 of a calibrated recording, or None.
+    """Describe what is wrong with the free accelerations (T, S, 3) m/s^2 of a calibrated recording.
 
-    Over seconds the mean of a free acceleration is the change of speed over the time: small. With
-    gravity left in it is 9.81 along the axis that points up; in the sensor's frame it is so once
-    ``orientation`` (T, S, 4) has turned it into the world.
+    Returns None if they are plausible. Over seconds, the mean of a free acceleration is small: the
+    change of velocity divided by the time. If gravity is included, it is 9.81 along the up axis; in
+    the sensor frame, this holds after rotation into the world by ``orientation`` (T, S, 4).
     """
     mean = acceleration.mean(axis=0)
     size = float(np.median(np.linalg.norm(mean, axis=-1)))
@@ -133,10 +134,10 @@ def gravity_included(orientation: Array, acceleration: Array) -> str | None:
 
 
 def misread(stamp: Array, orientation: Array, acceleration: Array) -> str | None:
-    """Which convention a calibrated recording is in, if not the documented one, or None.
+    """Return the convention of a calibrated recording if it is not the documented one, else None.
 
     Args:
-        stamp: (T,) s, rising.
+        stamp: (T,) s, increasing.
         orientation: (T, S, 4) unit quaternions, sites in the order of `SITES`.
         acceleration: (T, S, 3) m/s^2.
     """
@@ -154,9 +155,10 @@ def misread(stamp: Array, orientation: Array, acceleration: Array) -> str | None
 
 
 def plausibility(stamp: Array, orientation: Array, acceleration: Array) -> float:
-    """How well a recording fits the documented convention, about -3 to 3.
+    """Score how well a recording fits the documented convention, about -3 to 3.
 
-    An upright trunk, wrists that are moved by their forearms, and, a little, forearms that hang.
+    Scored are an upright trunk, wrists moved by their forearms and, with low weight, hanging
+    forearms.
     """
     up = 1 - 2 * (orientation[:, :2, 0] ** 2 + orientation[:, :2, 1] ** 2)
     score = float(up.mean())
@@ -169,15 +171,13 @@ def plausibility(stamp: Array, orientation: Array, acceleration: Array) -> float
 
 
 def _downward(orientation: Array) -> float:
-    """Mean of minus the z of the bones' y axes: 1 where a left forearm hangs."""
+    """Mean of the negative z component of the bones' y axes: 1 if a left forearm hangs."""
     x, y, z, w = (orientation[:, k] for k in range(4))
     return float(-2 * np.mean(y * z + w * x))
 
 
 def _lever(stamp: Array, orientation: Array, acceleration: Array) -> tuple[float, float]:
-    """Cosine between y and the lever that explains the acceleration best, and the share of it that
-    is explained.
-    """
+    """Cosine between y and the best-fitting lever, and the share of acceleration it explains."""
     step = float(np.median(np.diff(stamp)))
     width = 2 * max(int(0.5 * _WINDOW_S / step), 2) + 1
     if len(stamp) <= 2 * width:

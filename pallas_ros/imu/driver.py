@@ -1,6 +1,4 @@
-"""The four sensors of a wearer as one object: a reader for each port, who is worn where, and how
-all of it fares.
-"""
+"""The four sensors of a wearer as one object: one reader per port, site assignment and status."""
 
 import os
 import time
@@ -25,7 +23,7 @@ _LOOK_S = 0.05
 
 
 class ImuDriver:
-    """Reads the sensors of all sites and calls ``on_sample(site, sample)`` from their threads."""
+    """Read the sensors of all sites and call ``on_sample(site, sample)`` from their threads."""
 
     def __init__(
         self,
@@ -39,22 +37,22 @@ class ImuDriver:
         gyroscope_bias: Mapping[str, Array] | None = None,
         sites: Sequence[str] = SITES,
     ) -> None:
-        """What to open; nothing is opened yet.
+        """Set what to open; nothing is opened yet.
 
         Args:
             ports: one for each of ``sites``, in that order: a path, ``usb:<serial number>``; or
-                ``["auto"]`` to find out by shaking.
+                ``["auto"]`` to assign them by shaking.
             protocols: one for all, or one for each site.
             on_sample: takes the samples.
-            baud_rate: 0 for that of the protocol.
+            baud_rate: 0 for the protocol's default.
             clock: host clock, ns.
             orientation: one of `orientation.MODES`.
             read_interval_s: see `SerialReader`.
-            gyroscope_bias: site -> (3,) rad/s, as a calibration found it.
-            sites: those worn, the four and any optional ones.
+            gyroscope_bias: site -> (3,) rad/s, from a calibration.
+            sites: the worn sites, required and optional.
 
         Raises:
-            PallasError: the ports or protocols do not make sense.
+            PallasError: the ports or protocols are inconsistent.
         """
         self.sites = worn_sites(tuple(sites))
         self.auto = list(ports) == [serial_ports.AUTO]
@@ -92,10 +90,10 @@ class ImuDriver:
         self._alike: list[str] = []
 
     def check(self, wait_s: float = 0.0) -> None:
-        """Wait until the ports are there, at most ``wait_s``, and see that nobody else has them.
+        """Wait up to ``wait_s`` until the ports exist, and check that they are not in use.
 
         Raises:
-            PallasError: a port is missing or taken.
+            PallasError: a port is missing or in use.
         """
         if self.auto:
             return
@@ -127,8 +125,9 @@ class ImuDriver:
                 ) from None
 
     def identities(self) -> dict[str, str]:
-        """Site -> identity of the sensor at its port, before anything is read; empty where ports
-        are found by shaking.
+        """Return site -> identity of the sensor at its port, before reading.
+
+        Empty if ports are assigned by shaking.
         """
         if self.auto:
             return {}
@@ -141,10 +140,10 @@ class ImuDriver:
         }
 
     def start(self) -> None:
-        """Begin to read.
+        """Start reading.
 
         Raises:
-            PallasError: ports are to be found by shaking, and there are too few.
+            PallasError: ports are to be assigned by shaking, and there are too few.
         """
         if self.auto:
             found = serial_ports.candidates()
@@ -170,7 +169,7 @@ class ImuDriver:
             reader.start()
 
     def stop(self) -> None:
-        """End all threads and close the ports."""
+        """Stop all threads and close the ports."""
         readers = self.readers
         self.readers = []
         for reader in readers:
@@ -178,7 +177,7 @@ class ImuDriver:
 
     @property
     def request(self) -> str | None:
-        """What the operator is asked to do now, where sensors are being found by shaking."""
+        """Return the current instruction to the operator while sensors are assigned by shaking."""
         return (
             self._assigner.request
             if self._assigner is not None and self._assigner.asked is not None
@@ -186,30 +185,30 @@ class ImuDriver:
         )
 
     def stats(self) -> list[ReaderStats]:
-        """How each reader fares; found sensors under their site."""
+        """Statistics of each reader; assigned sensors by their site."""
         stats = [reader.stats() for reader in self.readers]
         for of_reader in stats:
             of_reader.site = self._site_of.get(of_reader.site, of_reader.site)
         return stats
 
     def sensors(self) -> dict[str, str]:
-        """Site -> identity of the sensor on it, as far as known."""
+        """Site -> identity of its sensor, if known."""
         worn = (
             (self._site_of.get(reader.site, reader.site), reader.sensor) for reader in self.readers
         )
         return {site: sensor for site, sensor in worn if sensor and site in self.sites}
 
     def problems(self) -> list[str]:
-        """What is wrong now, one sentence a site, and adapters that cannot be distinguished."""
+        """Current problems, one sentence per site, and adapters that cannot be distinguished."""
         problems = [f"{stats.site}: {stats.problem}" for stats in self.stats() if stats.problem]
         return problems + self._alike
 
     def notices(self) -> list[str]:
-        """What the wearer should know of the adapters."""
+        """Notices about the adapters for the wearer."""
         return list(self._alike)
 
     def _look_alike(self) -> list[str]:
-        """Adapters with equal serial numbers, in words."""
+        """Describe adapters with equal serial numbers."""
         paths = {site: serial_ports.resolve(port) for site, port in zip(self.sites, self._ports)}
         known = {site: path for site, path in paths.items() if path is not None}
         return [
@@ -219,7 +218,7 @@ class ImuDriver:
         ]
 
     def figures(self) -> dict[str, str]:
-        """Rates, losses, latencies, temperatures by site, for diagnostics."""
+        """Rates, losses, latencies and temperatures by site, for diagnostics."""
         out = {}
         for s in self.stats():
             temperature = "" if s.temperature is None else f", {s.temperature:.0f} degrees C"

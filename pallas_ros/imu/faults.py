@@ -1,6 +1,4 @@
-"""What goes wrong in the drift test of half an hour: a wearer who is never quite still, gyroscope
-biases that step, steel nearby.
-"""
+"""Disturbances of the half-hour drift test: body sway, gyroscope bias steps, steel nearby."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,22 +22,21 @@ _SWAYING = (
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """How hard it is. Zero switches a fault off.
+    """Severity of the disturbances; zero disables one.
 
     Attributes:
         sway: rad, standard deviation of the wearer's sway, of the body and of each worn segment
-            (0.5 deg/s rms an axis at 0.4 deg).
-        bias_step: rad/s, by which the gyroscope's bias steps about a random axis, and back at the
-            next step.
+            (0.5 deg/s rms per axis at 0.4 deg).
+        bias_step: rad/s, size of a gyroscope bias step about a random axis; the next step reverts
+            it.
         step_every_s: s between steps of a sensor; the first after 120 s, each site 30 s after the
-            one before.
-        steel: largest change of the field by steel, of an earth field of 1 (from an eighth of it
-            up, log-uniform; each site sees its own part of it, 0.3 to 1.5 times, in its own
-            direction).
+            previous one.
+        steel: largest field change by steel, relative to an earth field of 1 (log-uniform from an
+            eighth of it; each site sees 0.3 to 1.5 times the change, in its own direction).
         steel_every_s: s, mean time between pieces of steel; steel_s: s, shortest and longest stay
             at one (log-uniform).
-        ambient: field that wanders over 10 s, the same for all sites; own_field: the same, each
-            site's own.
+        ambient: field that varies over 10 s, common to all sites; own_field: the same, separate
+            for each site.
     """
 
     sway: float = float(np.radians(0.4))
@@ -53,7 +50,7 @@ class Faults:
 
 
 def swaying(motion: Motion, faults: Faults, seed: int = 0) -> Motion:
-    """The motion with sway added to the segments that wear sensors; nobody holds a pose without."""
+    """Add sway to the segments that wear sensors; nobody holds a pose without it."""
     rng = np.random.default_rng([seed, 5])
     rotated = motion.rotations.copy()
 
@@ -74,7 +71,7 @@ def swaying(motion: Motion, faults: Faults, seed: int = 0) -> Motion:
 def afflicted(
     tracks: Mapping[str, SensorTrack], faults: Faults, seed: int = 0
 ) -> dict[str, SensorTrack]:
-    """The sensors with bias steps in their gyroscopes and steel around them."""
+    """Add gyroscope bias steps and magnetic disturbances to the sensors."""
     end = max(float(track.time[-1]) for track in tracks.values())
     pieces = _pieces_of_steel(end, faults, np.random.default_rng([seed, 77]))
     worse = {}
@@ -120,8 +117,9 @@ def _bias_steps(time: Array, sensor: int, faults: Faults, seed: int) -> Array:
 def _pieces_of_steel(
     end: float, faults: Faults, rng: np.random.Generator
 ) -> list[tuple[float, float, float, Array]]:
-    """(start s, stop s, s of coming near, change of the field (4, 3) in the world) of every stay at
-    some steel.
+    """Return every stay near steel.
+
+    Each is start (s), stop (s), approach time (s) and field change (4, 3) in the world.
     """
     pieces: list[tuple[float, float, float, Array]] = []
     start = 45.0

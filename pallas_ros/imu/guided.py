@@ -1,11 +1,11 @@
-"""The guided calibration: a procedure of still poses and simple movements that needs no knowledge
-of how the sensors are worn.
+"""Guided calibration: still poses and simple movements, without knowing how the sensors are worn.
 
 1. N-pose, still: noise, gyroscope bias and gravity of every sensor.
-2. T-pose, still: with the N-pose, how each sensor sits; the swing of the arms shows the heading of
-the wrist sensors. 3. If functional: elbows bent, a bow, a turn of the whole body. The axes of
-elbows and bow fix every sensor's heading relative to
-   the body without trusting magnetometers; the turn shows a sensor that slips.
+2. T-pose, still: together with the N-pose, the mounting of each sensor; the swing of the arms gives
+   the heading of the wrist sensors.
+3. If functional: elbows bent, a bow, a turn of the whole body. The axes of elbows and bow determine
+   every sensor's heading relative to the body without magnetometers; the turn reveals a sensor that
+   slips.
 
 Left and right, neck and waist are distinguished by how they move.
 """
@@ -38,16 +38,16 @@ N_POSE: dict[str, Array] = {
         ("left_shin", "right_shin", "left_thigh", "right_thigh", "head"), rotations.IDENTITY
     ),
 }
-"""Bone orientations, (4,) xyzw, with the arms hanging and the palms to the thighs."""
+"""Bone orientations, (4,) xyzw, with hanging arms and palms facing the thighs."""
 
 _DEGREE = float(np.radians(1.0))
-_KEEP_S = 1 / 100  # a movement is kept at no more than this rate
+_KEEP_S = 1 / 100  # movements are stored at this rate at most
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: what the wearer is asked to do, and which movement, of at least which angle (rad),
-    must have led there.
+    """One step: the wearer's instruction, and the movement (of at least this angle, rad) before
+    it.
     """
 
     name: str
@@ -90,12 +90,12 @@ STEPS = (
 
 
 class GuidedCalibrator:
-    """Leads through the steps; samples go in, a calibration comes out at the end.
+    """Guide the wearer through the steps and compute the calibration from the samples.
 
     Attributes:
-        problem: what is in the way now, in words; else what the wearer is to do.
-        finished: names of the steps done.
-        mistakes: every mistake named so far, in order.
+        problem: current obstacle, else the wearer's instruction.
+        finished: names of the completed steps.
+        mistakes: every mistake reported so far, in order.
     """
 
     mounts = True
@@ -108,16 +108,16 @@ class GuidedCalibrator:
         sensors: Mapping[str, str] | None = None,
         sites: Sequence[str] = SITES,
     ) -> None:
-        """What is known.
+        """Set the procedure and the mounting.
 
         Args:
-            functional: with elbows, bow and turn; without, waist and neck take their heading from
-                how they are worn.
+            functional: include elbows, bow and turn; without them, waist and neck take their
+                heading from how they are worn.
             q_bone_sensor: site -> (4,) xyzw, how each sensor is worn; None: any way, and then an
                 upside-down sensor is not detected.
-            limits: what counts as still.
-            sensors: site -> identity of the sensor, kept in the document.
-            sites: those worn; optional ones take their heading from how they are worn.
+            limits: thresholds for standing still.
+            sensors: site -> identity of the sensor, stored in the document.
+            sites: the worn sites; optional ones take their heading from how they are worn.
         """
         self.steps = STEPS if functional else STEPS[:2]
         self.functional = functional
@@ -136,7 +136,7 @@ class GuidedCalibrator:
 
     @property
     def instruction(self) -> str:
-        """What the wearer is to do now."""
+        """Current instruction to the wearer."""
         return (
             self.steps[len(self.finished)].instruction
             if len(self.finished) < len(self.steps)
@@ -145,11 +145,11 @@ class GuidedCalibrator:
 
     @property
     def progress(self) -> float:
-        """Share of the steps done, 0 to 1."""
+        """Share of the completed steps, 0 to 1."""
         return len(self.finished) / len(self.steps)
 
     def push(self, site: str, sample: ImuSample) -> Calibration | None:
-        """Take a raw sample of a site; the calibration when the last step is done, else None."""
+        """Process a raw sample of a site; return the calibration after the last step, else None."""
         if len(self.finished) == len(self.steps) or site not in self._path:
             return None
         if (
@@ -179,7 +179,7 @@ class GuidedCalibrator:
         return float(rotations.angle_between(self._start[site].q_ref_sensor, ends).max())
 
     def _still(self, poses: dict[str, StillPose]) -> Calibration | None:
-        """All sensors rest: is this the end of the step?"""
+        """Decide whether the step ends, now that all sensors rest."""
         step = self.steps[len(self.finished)]
         if step.name == "npose":
             wrong = mistakes.at_rest(poses)
@@ -191,7 +191,7 @@ class GuidedCalibrator:
                 site: hinge(self._start[site].q_ref_sensor, self._path[site]) for site in SITES
             }
             if max(m.angle for m in movement.values()) < step.least:
-                # has not begun; the path was rest
+                # the movement has not begun; only rest was recorded
                 self.problem = self.problem if self.problem in self.mistakes else self.instruction
                 self._begin(poses)
                 return None
@@ -218,7 +218,7 @@ class GuidedCalibrator:
             path.clear()
         self._detector.clear()
 
-    # What can be wrong with a movement
+    # Checks of the movements
 
     def _check(
         self, step: Step, movement: dict[str, Hinge], poses: dict[str, StillPose]
@@ -288,8 +288,10 @@ class GuidedCalibrator:
         return []
 
     def _sides(self, movement: dict[str, Hinge]) -> list[str]:
-        """Left and right swing in opposite senses to the T-pose and in the same sense at the
-        elbows; exchanged sensors contradict that.
+        """Check left and right.
+
+        The arms swing in opposite directions to the T-pose and in the same direction at the elbows;
+        exchanged sensors contradict that.
         """
         contrary = []
         for site in WRISTS:
@@ -311,9 +313,7 @@ class GuidedCalibrator:
     def _sides_as_worn(
         self, movement: dict[str, Hinge], poses: dict[str, StillPose], worn: Mapping[str, Array]
     ) -> list[str]:
-        """Where it is known how the sensors are worn, the swing of the arms alone tells left from
-        right.
-        """
+        """Check left and right from the swing of the arms alone, if the mounting is known."""
         contrary = []
         for site in WRISTS:
             by_swing = _swing_heading(site, movement[site])
@@ -332,11 +332,11 @@ class GuidedCalibrator:
             ]
         return []
 
-    # Conclusions
+    # Results
 
     def _swing_heading(self, site: str) -> float:
-        """Heading offset in rad from the swing of the arm between N-pose and T-pose, forth and, if
-        done, back.
+        """Return the heading offset in rad from the arm's swing to the T-pose and, if done,
+        back.
         """
         headings = [_swing_heading(site, self._movements["tpose"][site])]
         if "lower" in self._movements:
@@ -354,7 +354,7 @@ class GuidedCalibrator:
                     by_elbow = wrap(_ELBOW_HEADING - self._movements["elbows"][site].heading)
                     headings[site] = mean_angle([headings[site], by_elbow], [1.0, 1.0])
             elif self.functional and site in SITES:
-                # a bow turns about +y
+                # a bow is a rotation about +y
                 headings[site] = wrap(np.pi / 2 - self._movements["bow"][site].heading)
             else:
                 headings[site] = worn_heading(tpose, rotations.IDENTITY, worn)
@@ -426,7 +426,5 @@ _EXCHANGED = (
 
 
 def _swing_heading(site: str, raised: Hinge) -> float:
-    """Heading offset in rad from raising an arm: the left one turns about +x, the right one about
-    -x.
-    """
+    """Return the heading offset in rad from raising an arm: left about +x, right about -x."""
     return wrap((0.0 if site == "left_wrist" else np.pi) - raised.heading)

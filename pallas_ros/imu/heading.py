@@ -1,15 +1,13 @@
-"""Heading drift between the sensors, estimated while running from what bodies can do, and taken
-away.
+"""Estimate the heading drift between the sensors from body constraints, and remove it.
 
-Gyroscopes drift about the vertical and magnetometers are disturbed, so the headings of four sensors
-part within minutes. A body
-holds them together: the trunk twists to and fro about zero; hanging forearms keep their turn about
-themselves; forearms at work point, on average, where this wearer's usually do. Each of these is a
-weak measurement of a site's drift relative to the waist, with a mean that is learned from the
-wearer while the calibration is fresh. A Kalman filter weighs them against the drift that gyroscopes
-show. A posture that surprises counts less (Huber), but is not refused: a mean that began with an
-odd one would else refuse all that follow. What the whole body's heading does in the world is
-odometry and not corrected.
+Gyroscopes drift about the vertical and magnetometers are disturbed, so that the headings of four
+sensors diverge within minutes. The body constrains them: the trunk twists to and fro about zero;
+hanging forearms keep their rotation about their own axis; working forearms point, on average, where
+this wearer's usually do. Each of these is a weak measurement of a site's drift relative to the
+waist, with a mean that is learned from the wearer while the calibration is fresh. A Kalman filter
+weighs them against the expected gyroscope drift. An unexpected posture is downweighted (Huber) but
+not rejected: otherwise a mean that began with an unusual posture would reject all later ones. The
+heading of the whole body in the world is odometry and is not corrected.
 """
 
 from collections.abc import Iterable
@@ -24,29 +22,29 @@ from pallas_ros.body.rotations import Array
 
 NANOSECONDS = 1_000_000_000
 _EVERY_S = 0.5
-_FASTEST = 0.04  # rad/s: a correction is applied no faster, so that it is never seen as movement
+_FASTEST = 0.04  # rad/s: limits the correction, so that it never appears as movement
 _WORTH_TELLING = float(np.radians(20.0))
-_MISSED_S = 5.0  # after a silence this long the filter only grows unsure once
+_MISSED_S = 5.0  # after a silence this long the filter increases its uncertainty only once
 
 _DRIFT, _RATE, _TRUNK_OR_WORK, _HANGING = range(4)
 
 
 @dataclass(frozen=True, slots=True)
 class DriftModel:
-    """What is assumed; rad and s.
+    """Parameters of the drift model; rad and s.
 
     Attributes:
         walk: rad/sqrt(s), random walk of the drift.
-        rate: rad/s, standard deviation of its rate, which a bias of the gyroscope gives it.
+        rate: rad/s, standard deviation of the drift rate caused by gyroscope bias.
         rate_s: s, how long such a rate lasts until the orientation filter has learned the bias.
         fresh: rad, standard deviation of a heading just calibrated.
         trunk: rad, standard deviation of the twist between waist and neck; its mean is known to
             `trunk_mean`.
-        arm: rad, spread of where a working forearm points relative to the trunk, its mean being
-            unknown to `arm_mean`.
-        hanging: rad, spread of a hanging forearm's turn about itself, its mean being unknown to
-            `hanging_mean`.
-        correlation_s: s, how long a posture lasts: samples closer than this tell little new.
+        arm: rad, spread of a working forearm's direction relative to the trunk; its mean is
+            initially uncertain by `arm_mean`.
+        hanging: rad, spread of a hanging forearm's rotation about its axis; its mean is initially
+            uncertain by `hanging_mean`.
+        correlation_s: s, duration of a posture: samples closer than this add little information.
     """
 
     walk: float = float(np.radians(0.06))
@@ -63,8 +61,9 @@ class DriftModel:
 
     @classmethod
     def of(cls, degrees_per_minute: float) -> "DriftModel":
-        """For sensors whose headings drift this fast; the more drift is expected, the more habits
-        of the wearer are taken for it.
+        """Return a model for sensors whose headings drift this fast.
+
+        The more drift is expected, the more of the wearer's habits is mistaken for drift.
         """
         rate = degrees_per_minute / 60
         return cls(walk=float(np.radians(0.05 + 0.8 * rate)), rate=float(np.radians(rate)))
@@ -72,8 +71,9 @@ class DriftModel:
 
 @dataclass(slots=True)
 class _Site:
-    """Kalman state of one site: drift, its rate, then the wearer's mean at work (of the neck:
-    twist) and hanging.
+    """Kalman state of one site.
+
+    The state is drift, drift rate, and the wearer's mean at work (of the neck: twist) and hanging.
     """
 
     mean: Array
@@ -82,14 +82,14 @@ class _Site:
 
 
 class HeadingDrift:
-    """Takes the heading drift out of synchronised frames, and says how much it was."""
+    """Remove the heading drift from synchronised frames and report its size."""
 
     def __init__(self, model: DriftModel | None = None) -> None:
         self.model = model or DriftModel()
         self.reset()
 
     def reset(self) -> None:
-        """The sensors were calibrated: no drift yet, and the wearer's habits are to be learned."""
+        """Reset after a calibration: no drift yet, and the wearer's habits are unknown."""
         m = self.model
         self._next = 0
         self._last = 0
@@ -103,9 +103,9 @@ class HeadingDrift:
             self._sites[site] = _Site(np.zeros(4), np.diag(np.square(spread)))
 
     def forget(self, sites: Iterable[str]) -> None:
-        """The headings of ``sites`` were set right: no drift there.
+        """Reset the drift of ``sites``, whose headings were corrected.
 
-        All are relative to the waist, which concerns all.
+        All drifts are relative to the waist, so resetting the waist affects all.
         """
         turned = set(sites)
         for site, state in self._sites.items():
@@ -116,8 +116,9 @@ class HeadingDrift:
 
     @property
     def drift(self) -> dict[str, float]:
-        """Estimated drift of each site's heading relative to the waist, rad; corrections are the
-        opposite.
+        """Estimated drift of each site's heading relative to the waist, rad.
+
+        Corrections have the opposite sign.
         """
         return {
             "pelvis": 0.0,
@@ -125,9 +126,9 @@ class HeadingDrift:
         }
 
     def correct(self, frame: ImuFrame) -> ImuFrame:
-        """A synchronised frame with the drift taken out; ``heading_drift`` says by how much.
+        """Remove the drift from a synchronised frame; ``heading_drift`` is the amount removed.
 
-        Frames are to come in order of time.
+        Frames must be in order of time.
         """
         if frame.stamp >= self._next or frame.stamp < self._last:
             self._step(frame)
@@ -143,7 +144,7 @@ class HeadingDrift:
         )
 
     def remarks(self) -> list[str]:
-        """Drifts worth telling, in words."""
+        """Sentences about notable drifts."""
         far = {
             site: np.degrees(drift)
             for site, drift in self.drift.items()
@@ -196,7 +197,7 @@ class HeadingDrift:
             along = rotations.to_matrix(q_world_bone)[:, 1] * (
                 1.0 if site == "left_wrist" else -1.0
             )
-            if along[2] < -0.85:  # hanging: the palm's side decides, not where the arm points
+            if along[2] < -0.85:  # hanging: use the palm's side, not the pointing direction
                 which = _HANGING
                 spread = m.hanging
                 hang = rotations.from_rotvec(

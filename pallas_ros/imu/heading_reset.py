@@ -1,9 +1,9 @@
-"""Headings set right at one instant, in any stance: gravity already gives every sensor's tilt, so
-only a turn about z is sought.
+"""Correct the headings at one instant, in any stance.
 
-The wearer looks and stands straight ahead. The trunk's sensors then share one heading. A forearm
-hangs (palm to the thigh), points forward or points sideways; which of them is seen from its tilt
-and from what is nearest to the heading it has.
+Gravity already determines every sensor's tilt, so only a rotation about z is sought. The wearer
+looks and stands straight ahead, so the trunk's sensors share one heading. A forearm hangs (palm
+facing the thigh), points forward or points sideways; this is inferred from its tilt and from the
+smallest change of heading.
 """
 
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ from pallas_ros.imu.hinge import wrap
 
 STANCES = ("hanging", "forward", "sideways")
 _STEEP = 0.8
-"""Sine of a forearm's inclination beyond which where it points says little about its heading: 53
-degrees.
+"""Sine of a forearm's inclination (53 degrees) above which its direction does not determine its
+heading.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a sensor's heading is turned by, rad about z, and what was assumed for it."""
+    """Rotation of a sensor's heading about z (rad), and the assumed stance."""
 
     angle: float
     assumed: str
@@ -36,27 +36,27 @@ class Turn:
 def heading_turns(
     q_world_bone: Mapping[str, Array], site: str = "", stance: str = ""
 ) -> dict[str, Turn]:
-    """The turns that set headings right.
+    """Return the rotations that correct the headings.
 
     Args:
-        q_world_bone: site -> (4,) xyzw, the bones as they seem to be now; sites that are not seen
-            are left out.
-        site: the one to turn, relative to the trunk's other sensor; empty: all of them, so that the
+        q_world_bone: site -> (4,) xyzw, current estimates of the bones; sites without samples are
+            omitted.
+        site: the one to rotate, relative to the trunk's other sensor; empty: all, so that the
             wearer faces +x.
-        stance: one of `STANCES`, or empty: for each forearm whichever needs the smallest turn.
+        stance: one of `STANCES`, or empty: for each forearm the one with the smallest rotation.
 
     Returns:
-        Site -> turn, of the sites that are turned.
+        Site -> rotation, for the rotated sites.
 
     Raises:
-        PallasError: a word is not known, a sensor that is needed is silent, or a forearm's heading
-            cannot be seen.
+        PallasError: an argument is unknown, a required sensor sends no samples, or a forearm's
+            heading cannot be determined.
     """
     if site and site not in SITES:
         raise PallasError(f"there is no site '{site[:40]}': sites are {', '.join(SITES)}")
     if stance and stance not in STANCES:
         raise PallasError(f"there is no stance '{stance[:40]}': stances are {', '.join(STANCES)}")
-    # what shows where the wearer faces: the waist, or for the waist alone the neck
+    # determines where the wearer faces: the waist, or for the waist itself the neck
     reference = "neck" if site == "pelvis" else "pelvis"
     wanted = (site,) if site else SITES
     silent = [name for name in (reference, *wanted) if name not in q_world_bone]
@@ -77,7 +77,7 @@ def heading_turns(
 
 
 def _forearm(site: str, q: Array, facing: float, stance: str) -> tuple[float, str]:
-    """Turn in rad of a forearm about z, the wearer facing ``facing``, and the stance assumed."""
+    """Return the rotation in rad of a forearm about z, for ``facing``, and the assumed stance."""
     left = site == "left_wrist"
     along = rotations.rotate(q, np.array([0.0, 1.0 if left else -1.0, 0.0]))
     steep = abs(float(along[2])) > _STEEP
@@ -101,7 +101,7 @@ def _forearm(site: str, q: Array, facing: float, stance: str) -> tuple[float, st
 
 
 def in_words(turns: Mapping[str, Turn]) -> str:
-    """What was turned and what was assumed, in one sentence."""
+    """Describe the rotations and the assumed stances in one sentence."""
     return "heading set right: " + ", ".join(
         f"{site} by {np.degrees(turn.angle):+.0f} degrees ({turn.assumed})"
         for site, turn in turns.items()

@@ -1,5 +1,5 @@
-"""Headings from movement: a joint that bends about a known axis shows where that axis points in
-each sensor's reference.
+"""Headings from movement: a joint with a known axis shows that axis in each sensor's reference
+frame.
 """
 
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ import numpy as np
 from pallas_ros.body import rotations
 from pallas_ros.body.rotations import Array
 
-_LEAST_TURN = float(np.radians(12.0))  # smaller turns say little about their axis
+_LEAST_TURN = float(np.radians(12.0))  # smaller rotations do not determine their axis
 
 
 @dataclass(slots=True)
 class Hinge:
-    """A movement of one sensor away from a still pose, taken as a turn about one axis.
+    """Movement of one sensor away from a still pose, modelled as a rotation about one axis.
 
     Attributes:
-        axis: (3,) unit vector in the sensor's reference, about which it turned positively at its
-            widest.
-        angle: rad, the widest turn.
+        axis: (3,) unit vector in the sensor's reference frame; the largest rotation about it is
+            positive.
+        angle: rad, largest rotation.
         heading: rad, direction of the axis seen from above.
         level: 0 to 1, how horizontal the axis is.
-        spread: rad, rms deviation of the turns' axes from the mean one.
+        spread: rad, rms deviation of the rotation axes from the mean one.
     """
 
     axis: Array
@@ -34,10 +34,10 @@ class Hinge:
 
 
 def hinge(q_ref_start: Array, q_ref_sensor: Sequence[Array] | Array) -> Hinge:
-    """The axis about which a sensor turned.
+    """Estimate the axis about which a sensor rotated.
 
     Args:
-        q_ref_start: (4,) xyzw, its orientation while still, before.
+        q_ref_start: (4,) xyzw, its orientation while still, before the movement.
         q_ref_sensor: (N, 4) xyzw, its orientations during the movement.
     """
     turns = rotations.to_rotvec(
@@ -63,11 +63,11 @@ def hinge(q_ref_start: Array, q_ref_sensor: Sequence[Array] | Array) -> Hinge:
 
 
 def wrap(angle: float) -> float:
-    """An angle in rad brought to -pi to pi."""
+    """Wrap an angle in rad to -pi to pi."""
     return float((angle + np.pi) % (2 * np.pi) - np.pi)
 
 
 def mean_angle(angles: Sequence[float], weights: Sequence[float]) -> float:
-    """Weighted mean of angles in rad, on the circle."""
+    """Return the weighted circular mean of angles in rad."""
     w = np.asarray(weights)
     return float(np.arctan2(w @ np.sin(angles), w @ np.cos(angles)))

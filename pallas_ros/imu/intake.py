@@ -1,9 +1,8 @@
-"""What every raw sample passes before anything else uses it: checked, given an orientation, refused
-with a reason and counted.
+"""First stage for every raw sample: check it, give it an orientation, reject and count bad ones.
 
-The same object stands at the beginning of the live pipeline, of `pallas process` and of `pallas
-calibrate`, so that all of them say the same about the same sensor. A deterministic function of the
-samples; nothing here reads a clock.
+The live pipeline, `pallas process` and `pallas calibrate` all start with this object, so that they
+report the same about the same sensor. A deterministic function of the samples; nothing here reads a
+clock.
 """
 
 import math
@@ -24,30 +23,30 @@ from pallas_ros.imu.upright import UpCheck
 
 NANOSECONDS = 1_000_000_000
 _ANOTHER_CLOCK = NANOSECONDS
-"""Stamps this far from those of all other sensors, which agree, are of another clock."""
+"""Timestamps this far from those of all other sensors, which agree, are of another clock."""
 _HEARD = 400
-"""Samples of any sensor since a sensor was heard, up to which it has a say in what time it is: a
-second of four at 100 Hz.
+"""A sensor takes part in the vote on the time if it sent one of the last so many samples of all
+sensors: a second of four at 100 Hz.
 """
 _BELIEVED = 20
-"""Samples with (or without) an orientation in a row, after which the sensor is taken for one that
+"""Consecutive samples with (or without) an orientation after which the sensor counts as one that
 has (or lacks) it.
 """
 _SILENT_S = 0.5
-"""After a silence this long a fused orientation begins again, with the heading it had."""
+"""After a silence this long, orientation fusion restarts with the previous heading."""
 _LEVEL = 0.02
-"""Tilt (as a part of one g) up to which gravity agrees with an orientation of exactly 0 0 0 1."""
-_MOST_TURNING = 1e5
-"""rad/s, or deg/s by mistake: an angular velocity beyond it is not a measurement."""
-_BLANKS = 50
-"""Orientations of exactly 0 0 0 1 in a row, over which that tilt is averaged."""
-_SLOWEST_HZ = 25.0
-"""Below this rate samples are too far apart for the synchroniser (`hold_s`) and for the movement of
-arms.
+"""Tilt (fraction of one g) up to which gravity is consistent with an orientation of exactly 0 0 0
+1.
 """
+_MOST_TURNING = 1e5
+"""rad/s (or deg/s by mistake): larger angular velocities are not measurements."""
+_BLANKS = 50
+"""Consecutive orientations of exactly 0 0 0 1 over which that tilt is averaged."""
+_SLOWEST_HZ = 25.0
+"""Below this rate samples are too sparse for the synchroniser (`hold_s`) and for arm movements."""
 _LEAST_PERIODS = 20
 _IN_ANOTHER_UNIT = 0.5
-"""s between samples beyond which the stamps, not the sensor, are in question."""
+"""s between samples beyond which the timestamps, not the sensor, are suspect."""
 
 
 @dataclass(slots=True)
@@ -72,18 +71,17 @@ class _Site:
 
 
 class Intake:
-    """Takes raw samples of all sites and gives back those that can be used, each with an
-    orientation.
+    """Take raw samples of all sites and return the usable ones, each with an orientation.
 
     Attributes:
-        refusals: what was refused, counted.
+        refusals: counts of rejected samples.
     """
 
     def __init__(self, orientation: str = "auto", sites: Sequence[str] = SITES) -> None:
-        """``orientation``: one of `orientation.MODES`, as for serial sensors.
+        """``orientation`` is one of `orientation.MODES`, as for serial sensors.
 
         Raises:
-            PallasError: there is no such mode.
+            PallasError: the mode is unknown.
         """
         if orientation not in MODES:
             raise PallasError(
@@ -95,16 +93,17 @@ class Intake:
         self._pushed = 0
 
     def biases(self, gyroscope_bias: Mapping[str, Array]) -> None:
-        """Site -> (3,) rad/s, as a calibration found it, for orientations that begin to be
-        estimated from now on.
+        """Set site -> gyroscope bias (3,) rad/s from a calibration, for estimators started from now
+        on.
         """
         for site, bias in gyroscope_bias.items():
             if site in self._sites:
                 self._sites[site].bias = bias
 
     def push(self, site: str, sample: ImuSample) -> ImuSample | None:
-        """A sample that can be used, with an orientation; None where it was refused, or the site is
-        not known.
+        """Return a usable sample with an orientation.
+
+        Returns None if it was rejected or the site is unknown.
         """
         state = self._sites.get(site)
         if state is None:
@@ -128,16 +127,16 @@ class Intake:
         return oriented
 
     def unreadable(self, site: str) -> None:
-        """A message of a site could not be read as a sample."""
+        """Count a message of a site that could not be read as a sample."""
         self.refusals.refuse(site, Reason.UNREADABLE)
 
     def remarks(self) -> list[str]:
-        """What is wrong with the sensors at present, in words."""
+        """Sentences about current sensor problems."""
         return self.refusals.remarks() + self._doubts()
 
     def report(self, share: float = 0.0) -> list[str]:
-        """What was wrong with the sensors since the start, where it is more than ``share`` of a
-        site's samples, in words.
+        """Sentences about sensor problems since the start that affect more than ``share`` of the
+        samples of a site.
         """
         return self.refusals.report(share) + self._doubts()
 
@@ -146,8 +145,8 @@ class Intake:
         return self.refusals.meaningless()
 
     def estimated(self) -> list[str]:
-        """Sites whose orientation is estimated here, because the sensor sends none (or the mode
-        says so).
+        """Sites whose orientation is estimated here, because the sensor sends none or the mode
+        requires it.
         """
         return [site for site, state in self._sites.items() if state.fused]
 
@@ -157,10 +156,12 @@ class Intake:
         self.refusals.refuse(site, reason, value, detail)
         return None
 
-    # Stamps
+    # Timestamps
 
     def _timely(self, site: str, state: _Site, stamp: int) -> bool:
-        """Is the stamp one that the other sensors' clocks know? Refuses the sample where not."""
+        """Whether the timestamp agrees with the other sensors' clocks; rejects the sample if
+        not.
+        """
         if stamp <= 0:
             self._refuse(site, Reason.STAMP_ZERO)
             return False
@@ -180,7 +181,7 @@ class Intake:
         return True
 
     def _apart(self, site: str, stamp: int) -> int:
-        """ns by which a stamp is off, where the other sensors agree on another time; else 0."""
+        """Offset of a timestamp in ns if the other sensors agree on another time; else 0."""
         others = [
             state.newest
             for other, state in self._sites.items()
@@ -197,7 +198,7 @@ class Intake:
     def _oriented(
         self, site: str, state: _Site, sample: ImuSample, force: list[float]
     ) -> ImuSample | None:
-        """The sample with an orientation, its own or an estimated one; None where refused."""
+        """Return the sample with its own or an estimated orientation; None if rejected."""
         if self._mode in ("6d", "9d"):
             return self._fused(site, state, sample, Reason.NO_ORIENTATION)
         own = None if sample.orientation is None else sample.orientation.tolist()
@@ -233,7 +234,7 @@ class Intake:
     def _own(
         self, site: str, state: _Site, sample: ImuSample, own: list[float]
     ) -> ImuSample | None:
-        """The sample with its own orientation, checked against its gyroscope."""
+        """Return the sample with its own orientation, checked against its gyroscope."""
         x, y, z, w = own
         rate = None
         if sample.angular_velocity is not None:
@@ -251,7 +252,7 @@ class Intake:
     def _fused(
         self, site: str, state: _Site, sample: ImuSample, missing: Reason
     ) -> ImuSample | None:
-        """The sample with an orientation estimated from gyroscope and accelerometer."""
+        """Return the sample with an orientation estimated from gyroscope and accelerometer."""
         turning = sample.angular_velocity
         if turning is None or not (np.abs(turning) < _MOST_TURNING).all():
             return self._refuse(site, missing)
@@ -259,7 +260,7 @@ class Intake:
             state.fused = True
             state.changed = True
         if state.filter is None:
-            # a magnetometer would turn a heading that goes on from another source to the north
+            # after another source, a magnetometer would turn the heading to north
             magnetic = self._mode in ("auto", "9d") and state.orientation is None
             rate = 1 / state.period if state.periods >= _LEAST_PERIODS else 100.0
             state.filter = OrientationFilter(magnetic, rate, bias=state.bias)
@@ -270,7 +271,7 @@ class Intake:
         )
         return replace(sample, orientation=_continued(state, orientation))
 
-    # What makes a sensor doubtful without a sample being wrong
+    # Checks of a sensor whose samples are valid
 
     def _doubts(self) -> list[str]:
         doubts = []
@@ -301,7 +302,7 @@ class Intake:
         return doubts + self._clocks()
 
     def _clocks(self) -> list[str]:
-        """Sensors that follow different clocks, where no majority shows which are wrong."""
+        """Report sensors that follow different clocks, if no majority shows which are wrong."""
         newest = {
             site: state.newest
             for site, state in self._sites.items()
@@ -323,8 +324,9 @@ _BLANK = [0.0, 0.0, 0.0, 1.0]
 
 
 def _never_filled_in(state: _Site, force: list[float]) -> bool:
-    """Is an orientation of exactly 0 0 0 1 one that the driver left as it was? Gravity decides,
-    over some samples.
+    """Whether an orientation of exactly 0 0 0 1 was never filled in by the driver.
+
+    Decided by gravity, averaged over several samples.
     """
     state.blanks += 1
     share = 1 / min(state.blanks, _BLANKS)
@@ -334,8 +336,8 @@ def _never_filled_in(state: _Site, force: list[float]) -> bool:
 
 
 def _continued(state: _Site, orientation: Array) -> Array:
-    """The orientation with the heading that the site had before its source changed, which the
-    calibration was made for.
+    """Keep the heading from before the orientation source changed, as the calibration expects
+    it.
     """
     if state.changed:
         state.changed = False

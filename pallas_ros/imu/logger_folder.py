@@ -1,10 +1,9 @@
-"""Folders of CSV files as loggers write them: x-IMU3, Xsens DOT, and anything whose columns have
-names and units.
+"""Folders of CSV files written by loggers: x-IMU3, Xsens DOT, and any with named columns and units.
 
 A sensor is a folder of files (x-IMU3: Inertial.csv, Quaternion.csv, Magnetometer.csv) or one file
-that holds all columns. Units are read from the header (``Accelerometer X (g)``) and never assumed:
-a column that has none is taken only where its numbers leave no doubt. Facts: headers as the
-``ximu3`` package writes them; Movella, "Xsens DOT User Manual", section on recorded data.
+with all columns. Units are read from the header (``Accelerometer X (g)``) and never assumed: a
+column without a unit is accepted only if its values are unambiguous. Sources: headers as written by
+the ``ximu3`` package; Movella, "Xsens DOT User Manual", section on recorded data.
 """
 
 import csv
@@ -26,12 +25,10 @@ from pallas_ros.imu.sites import SITE_NAMES
 MAX_FILE_BYTES = 512 << 20
 """An hour of inertial data at 400 Hz is 120 MB."""
 _HEADER_WITHIN = 40
-"""Lines of preamble before the header, at most."""
+"""Maximum number of preamble lines before the header."""
 
 _LONGEST_GAP_S = 0.2
-"""s over which orientation and angular velocity are interpolated: the synchroniser does the same
-between samples.
-"""
+"""s, maximum gap for interpolating orientation and angular velocity, as in the synchroniser."""
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 _FORCES = {
@@ -65,14 +62,14 @@ _W_FIRST = {"0": "w", "1": "x", "2": "y", "3": "z"}
 
 @dataclass
 class _Sensor:
-    """What the files of one sensor hold: times (n,) s and values of each quantity."""
+    """Data from the files of one sensor: times (n,) s and values of each quantity."""
 
     time: dict[str, Array] = field(default_factory=dict)
     value: dict[str, Array] = field(default_factory=dict)
 
 
 def is_logger_folder(path: Path) -> bool:
-    """Are there CSV files in the folder, or one folder below?"""
+    """Whether there are CSV files in the folder, or one folder below."""
     return path.is_dir() and any(
         True for pattern in ("*.csv", "*/*.csv") for _ in path.glob(pattern)
     )
@@ -81,12 +78,11 @@ def is_logger_folder(path: Path) -> bool:
 def read_logger_folder(
     path: Path, worn: Mapping[str, str] | None = None
 ) -> tuple[list[tuple[str, ImuSample]], float]:
-    """The raw samples of the four sensors in order of time, and the seconds they span.
+    """Read the raw samples of the four sensors in order of time, and their duration in s.
 
     Args:
         path: the folder.
-        worn: site -> name of the sensor's folder or file, where the name itself does not say the
-            site.
+        worn: site -> name of the sensor's folder or file, if the name does not contain the site.
 
     Raises:
         PallasError: a sensor, a column or a unit is missing.
@@ -100,7 +96,7 @@ def read_logger_folder(
 
 
 def _sensors(path: Path, worn: Mapping[str, str]) -> dict[str, list[Path]]:
-    """Site -> files of the sensor worn there."""
+    """Return site -> files of the sensor worn there."""
     there: dict[str, list[Path]] = {}
     for file in sorted(path.glob("*/*.csv")):
         there.setdefault(file.parent.name, []).append(file)
@@ -127,7 +123,7 @@ def _plain(name: str) -> str:
 
 
 def _read(files: list[Path]) -> _Sensor:
-    """The quantities in the files of one sensor; those that come twice are taken from the first."""
+    """Read the quantities in the files of one sensor; of duplicates the first is used."""
     sensor = _Sensor()
     free = False
     for file in files:
@@ -152,7 +148,7 @@ def _read(files: list[Path]) -> _Sensor:
 
 
 def _quantities(file: Path) -> dict[str, tuple[Array, Array]]:
-    """Quantity -> times (n,) s and values (n, 3 or 4) in SI units, xyzw."""
+    """Return quantity -> times (n,) s and values (n, 3 or 4) in SI units, xyzw."""
     names, rows = _table(file)
     columns: dict[str, dict[str, tuple[int, str]]] = {}
     time: tuple[int, str] | None = None
@@ -187,7 +183,7 @@ def _quantities(file: Path) -> dict[str, tuple[Array, Array]]:
 
 
 def _table(file: Path) -> tuple[list[str], Array]:
-    """Names of the columns, and the rows of numbers; what is not a number is NaN."""
+    """Read the column names and the rows of numbers; anything else becomes NaN."""
     lines = read_text(file, "logger's CSV file", MAX_FILE_BYTES).splitlines()
     start = next((k for k, line in enumerate(lines[:_HEADER_WITHIN]) if _is_header(line)), None)
     if start is None:
@@ -205,7 +201,7 @@ def _table(file: Path) -> tuple[list[str], Array]:
 
 
 def _split(line: str) -> tuple[str, list[str]]:
-    """The delimiter of a line and what it separates."""
+    """Return the delimiter of a line and its fields."""
     delimiter = max(",;\t", key=line.count)
     return delimiter, [name.strip().strip('"') for name in line.split(delimiter)]
 
@@ -234,8 +230,9 @@ def _name_and_unit(name: str) -> tuple[str, str]:
 
 
 def _quantity(words: str, stem: str) -> str:
-    """What a column measures, from its name, or from the file's where it is called x, y or z alone;
-    "" for something else.
+    """Return what a column measures; "" if unknown.
+
+    The name decides, or the file's name if the column is called just x, y or z.
     """
     if not words or words[-1] not in "xyzw0123":
         return ""
@@ -250,7 +247,7 @@ def _quantity(words: str, stem: str) -> str:
 
 
 def _seconds(file: Path, stamp: Array, unit: str) -> Array:
-    """Stamps in s; without a unit in the header the samples' rate decides."""
+    """Return timestamps in s; without a unit in the header, inferred from the sample rate."""
     if unit:
         if unit not in _SECONDS:
             raise PallasError(f"{file}: time in '{unit}': give {', '.join(_SECONDS)}")
@@ -266,10 +263,10 @@ def _seconds(file: Path, stamp: Array, unit: str) -> Array:
 
 
 def _scale(file: Path, quantity: str, unit: str, values: Array) -> float | None:
-    """What turns values into SI units; None where they are left out.
+    """Return the factor to SI units; None if the values are to be skipped.
 
     Raises:
-        PallasError: the unit is missing or unknown, and the numbers do not tell it.
+        PallasError: the unit is missing or unknown, and the values are ambiguous.
     """
     units = {"force": _FORCES, "rate": _RATES}.get(quantity)
     if units is None:
@@ -291,12 +288,13 @@ def _scale(file: Path, quantity: str, unit: str, values: Array) -> float | None:
 
 
 _LATEST_S = 9e9
-"""Beyond it nanoseconds do not fit into 64 bits."""
+"""Above it, nanoseconds overflow 64 bits."""
 
 
 def _samples(sensor: _Sensor, file: Path) -> Iterator[ImuSample]:
-    """Samples at the accelerometer's instants; the rest is interpolated, or absent where it is not
-    known.
+    """Yield samples at the accelerometer's timestamps.
+
+    Other quantities are interpolated, or absent if unknown.
     """
     time = sensor.time["force"]
     force = sensor.value["force"]
@@ -321,8 +319,9 @@ def _samples(sensor: _Sensor, file: Path) -> Iterator[ImuSample]:
 
 
 def _interpolated(sensor: _Sensor, quantity: str, at: Array) -> Array | None:
-    """Values at instants ``at`` (n,) s; NaN before the first and after the last; None where there
-    are none.
+    """Interpolate values at times ``at`` (n,) s; None if there are none.
+
+    NaN before the first and after the last.
     """
     if quantity not in sensor.value:
         return None
