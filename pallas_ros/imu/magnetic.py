@@ -1,38 +1,38 @@
-"""Heading from magnetometers that are now and then near steel: how far a gyroscope's heading has
-drifted, its bias, and how sure that is.
+"""Heading from magnetometers that are sometimes near steel: gyroscope heading drift, bias, and
+their uncertainty.
 
-The field that a sensor feels, in the frame of its six-axis orientation, is ``f = Rz(d) (e + a +
-s)``: `d` the drift looked for, `e` the earth's field, `a` what the surroundings add and the
-wearer's walking about makes wander, `s` what steel adds. A Kalman filter follows ``x = (d, b, a, s,
-e, l)``, b being the bias of the gyroscope that the six-axis filter has not found, with ``d' = up .
-b``. The disturbance is part of the state (Sabatini 2012, "Variable-state-dimension Kalman-based
-filter for orientation determination", Sensors 12(7)), so that beside steel, where the field gives
-no heading, it still shows how fast the heading drifts (Munoz Diaz et al. 2017, "Use of the magnetic
-field for improving gyroscopes' biases estimation", Sensors 17(4)).
+The field measured by a sensor, in the frame of its six-axis orientation, is ``f = Rz(d) (e + a +
+s)``: `d` the unknown drift, `e` the earth's field, `a` the field of the surroundings, which varies
+as the wearer walks, `s` the field of steel. A Kalman filter estimates ``x = (d, b, a, s, e, l)``, b
+being the gyroscope bias not found by the six-axis filter, with ``d' = up . b``. The disturbance is
+part of the state (Sabatini 2012, "Variable-state-dimension Kalman-based filter for orientation
+determination", Sensors 12(7)), so that near steel, where the field gives no heading, it still
+determines the drift rate (Munoz Diaz et al. 2017, "Use of the magnetic field for improving
+gyroscopes' biases estimation", Sensors 17(4)).
 
-Nobody says when steel comes or a bias steps. So several such filters go on side by side, each with
-another hypothesis of what happened, and the measured field weighs them (multiple hypotheses;
-Bar-Shalom, Li, Kirubarajan 2001, chapter 11)::
+The times at which steel appears or a bias steps are unknown. Therefore several such filters run in
+parallel, each with another hypothesis of what happened, weighted by the measured field (multiple
+hypotheses; Bar-Shalom, Li, Kirubarajan 2001, chapter 11)::
 
     EARTH -> EARTH | MOVING        s = 0
-    MOVING -> MOVING | STEADY | EARTH    s changes fast: steel comes or goes, the field says nothing
-    STEADY -> STEADY | MOVING      s all but constant: heading unknown to it, bias known
+    MOVING -> MOVING | STEADY | EARTH    s changes fast: steel comes or goes, field uninformative
+    STEADY -> STEADY | MOVING      s nearly constant: no heading, but bias observable
 
-and in EARTH and STEADY now and then the bias steps. A field that jumps is steel, one that turns as
-slowly as gyroscopes drift is drift; what cannot be evidence at once is evidence when a hypothesis
-has failed. Likely hypotheses stay, the others and doubles of them go.
+In EARTH and STEADY the bias may also step. A sudden change of the field is steel; one as slow as
+gyroscope drift is drift. A change that is ambiguous at first is resolved when a hypothesis fails.
+Likely hypotheses are kept; the others and duplicates are pruned.
 
-Two things besides the field tell of the bias. Gravity: a bias about a horizontal axis leans the
-six-axis frame, and the accelerometer turns it back, at a rate l that follows the bias late, ``l' =
-(b - l) / level_s``. That rate is measured; and while the frame leans, by ``level_s l``, a field
-that dips by 60 degrees seems turned sideways by 1.7 times as much, which is not drift. So gravity
-shows within seconds that a bias has stepped, and the field then how much of it is about the
-vertical; a sensor that is turned over, as a wrist is, soon knows all of it. And rest: a gyroscope
-whose rate stays small and the same for more than a second is not being turned, and its rate is its
-bias (zero-angular-rate update).
+Two measurements besides the field determine the bias. Gravity: a bias about a horizontal axis tilts
+the six-axis frame, and the accelerometer corrects it at a rate l that follows the bias with a lag,
+``l' = (b - l) / level_s``. That rate is measured. While the frame is tilted, by ``level_s l``, a
+field with a dip of 60 degrees appears rotated sideways by 1.7 times as much, which is not drift.
+Gravity thus reveals a bias step within seconds, and the field then its vertical component; for a
+sensor that is turned over, such as a wrist's, the whole bias is soon known. Rest: a gyroscope whose
+rate stays small and constant for more than a second is not rotating, and its rate is its bias
+(zero-angular-rate update).
 
-How far the surroundings make the field wander is learned on the way: where it is calm, less is
-taken for wandering.
+The variation of the ambient field is learned online: in calm surroundings, less of the change is
+attributed to it.
 """
 
 import math
@@ -45,7 +45,7 @@ import numpy as np
 from pallas_ros.body.rotations import Array
 
 PERIOD_S = 0.5
-"""The field is averaged over this; the filter needs no more."""
+"""The field is averaged over this period; the filter needs no higher rate."""
 
 EARTH, MOVING, STEADY = range(3)
 # d is state 0
@@ -58,51 +58,49 @@ _LX = 13
 _LY = 14
 _STATES = 15
 _EACH = np.arange(_STATES)
-# what the field measures, as far as it is the same in every hypothesis
+# field measurement matrix, except for the part that depends on the hypothesis
 _FIELD = np.zeros((6, _STATES))
 _FIELD[:3, _A] = _FIELD[:3, _S] = _FIELD[:3, _E] = np.eye(3)
-_LEVEL: Array = np.zeros(2)  # gravity turns nothing back
+_LEVEL: Array = np.zeros(2)  # no correction by gravity
 _MOST = {EARTH: 8, MOVING: 4, STEADY: 8}
-_FORGOTTEN = 11.0  # of the logarithm of the odds against the likeliest hypothesis
-_BRANCHING = 4.6  # a hypothesis worse than that does not begin with a step of the bias
-_ALIKE = 0.7  # standard deviations: hypotheses closer than that are one
-_STILL_FOR = 3  # periods in which the mean rate hardly changes: rest
-_SLOW = 0.02  # rad/s: what turns faster than its bias by that is not at rest
+_FORGOTTEN = 11.0  # pruning threshold: log odds against the most likely hypothesis
+_BRANCHING = 4.6  # worse hypotheses do not branch into a bias step
+_ALIKE = 0.7  # standard deviations: closer hypotheses are merged
+_STILL_FOR = 3  # periods in which the mean rate is nearly constant: rest
+_SLOW = 0.02  # rad/s: a rate above the bias by more than this is not rest
 _SETTING_RIGHT = (
-    0.05  # rad/s: faster than any bias asks for; the six-axis frame is new, or samples were missing
+    0.05  # rad/s: faster than any bias requires; the six-axis frame is new, or samples were lost
 )
 
 
 @dataclass(frozen=True, slots=True)
 class FieldModel:
-    """What is assumed; rad, s, and the strength of the earth's field, which is 1.
+    """Parameters of the model; rad, s, and the earth's field strength as 1.
 
     Attributes:
-        bias: rad/s, standard deviation of the gyroscope's bias per axis at the start.
+        bias: rad/s, initial standard deviation of the gyroscope bias per axis.
         bias_walk: rad/s/sqrt(s), random walk of the bias.
-        bias_step: rad/s, standard deviation of a step of it per axis; every `bias_step_s`.
-        level: rad/s, standard deviation of the rate at which gravity turns the six-axis frame back,
-            as if measured again every period. What movement adds to it is 0.1 to 0.3 deg/s and
-            lasts for seconds, but comes to nothing within ten.
-        level_s: s, how late that is (VQF's `tauAcc`).
-        still: rad/s: where no axis' mean rate has changed by more over three periods, the sensor is
+        bias_step: rad/s, standard deviation of a bias step per axis; every `bias_step_s`.
+        level: rad/s, standard deviation of the gravity correction rate of the six-axis frame, as an
+            independent measurement in every period. Movement adds 0.1 to 0.3 deg/s for seconds,
+            which averages out within ten.
+        level_s: s, lag of that rate (VQF's `tauAcc`).
+        still: rad/s: if no axis' mean rate has changed by more over three periods, the sensor is
             at rest.
         rest: rad/s, standard deviation of the true rate at rest.
         walk: rad/sqrt(s), random walk of the drift.
-        ambient: standard deviation of the field that the surroundings add; it wanders within
-            `ambient_s`.
-        own: the same of the part that no other sensor of the wearer feels; `shared` is how far the
-            others are followed.
-        fresh, calmest: share of `ambient` and `own` that is believed at the start, and at least. In
-            between it is what is felt away from steel, within `calm_s`; beside steel it is
-            forgotten within `forget_s`.
-        noise: standard deviation of the mean field of a period, tilt of the six-axis orientation
-            included.
-        moving, steady: 1/sqrt(s), how fast the field of steel changes while it comes or goes, and
-            beside it.
-        earth: 1/sqrt(s), how fast the earth's field does.
-        meets_s, settles_s, leaves_s: s, how long until the wearer comes near steel, stays there or
-            has left, and away from it.
+        ambient: standard deviation of the field of the surroundings; it varies within `ambient_s`.
+        own: the same for the part seen by this sensor only; `shared` is the weight of the other
+            sensors.
+        fresh, calmest: initial and minimum share of `ambient` and `own`. In between it is estimated
+            away from steel, within `calm_s`; near steel the estimate decays within `forget_s`.
+        noise: standard deviation of the mean field of a period, including the tilt error of the
+            six-axis orientation.
+        moving, steady: 1/sqrt(s), rate of change of the steel's field while it comes or goes, and
+            near it.
+        earth: 1/sqrt(s), rate of change of the earth's field.
+        meets_s, settles_s, leaves_s: s, mean time until the wearer approaches steel, stays there or
+            has left, and until they leave it.
     """
 
     bias: float = math.radians(0.3)
@@ -132,11 +130,10 @@ class FieldModel:
 
 
 class CommonField:
-    """What the sensors of one wearer tell one another: how the field of the surroundings differs
-    from the earth's here; thread-safe.
+    """Difference between the ambient field and the earth's, shared by one wearer's sensors.
 
-    A drift is one sensor's own, a wandering field is everybody's, so the others show which of the
-    two it is.
+    Thread-safe. A drift belongs to one sensor, a field variation to all of them, so the others help
+    to distinguish the two.
     """
 
     def __init__(self) -> None:
@@ -144,8 +141,9 @@ class CommonField:
         self._felt: weakref.WeakKeyDictionary[MagneticHeading, Array] = weakref.WeakKeyDictionary()
 
     def tell(self, who: "MagneticHeading", ambient: Array | None) -> None:
-        """``ambient``: (3,) the field ``who`` feels beyond the earth's, east, north, up; None where
-        it is near steel.
+        """Report (3,) the field of sensor ``who`` in excess of the earth's: east, north, up.
+
+        None while it is near steel.
         """
         with self._lock:
             if ambient is None:
@@ -154,43 +152,43 @@ class CommonField:
                 self._felt[who] = ambient
 
     def others(self, who: "MagneticHeading") -> Array | None:
-        """Median of what the others feel (3,), or None."""
+        """Median of the other sensors' fields (3,), or None."""
         with self._lock:
             felt = [ambient for other, ambient in self._felt.items() if other is not who]
         return np.asarray(np.median(felt, axis=0)) if felt else None
 
 
 class MagneticHeading:
-    """Follows the heading drift of one sensor's six-axis orientation; see the module.
+    """Estimate the heading drift of one sensor's six-axis orientation; see the module.
 
     Attributes:
-        drift: rad, heading of the six-axis orientation beyond the true one (x east, y magnetic
-            north); 0 until there is a field.
-        variance: rad^2, of what `drift` has become since the start.
-        clean: probability that no steel is near now.
+        drift: rad, heading of the six-axis orientation minus the true one (x east, y magnetic
+            north); 0 until a field is measured.
+        variance: rad^2, of the change of `drift` since the start.
+        clean: probability that no steel is near.
     """
 
     def __init__(self, model: FieldModel | None = None, common: CommonField | None = None) -> None:
-        """``common``: shared with the other sensors of the same wearer."""
+        """``common`` is shared with the other sensors of the same wearer."""
         self.model = model or FieldModel()
         self.drift = 0.0
         self.variance = 0.0
         self.clean = 1.0
         self._common = common
-        self._ambient: Array | None = None  # what the others feel
+        self._ambient: Array | None = None  # as reported by the others
         self._bias: Array | None = None
         self._strength = 0.0
-        self._rates: list[Array] = []  # of the last periods
-        # variance of the field around, as a share of what the model says
+        self._rates: list[Array] = []  # of the most recent periods
+        # variance of the ambient field, as a share of the model's
         self._unrest = self.model.fresh**2
-        self._x: Array = np.zeros((1, _STATES))  # one row a hypothesis
+        self._x: Array = np.zeros((1, _STATES))  # one row per hypothesis
         self._P: Array = np.zeros((1, _STATES, _STATES))
         self._mode = np.array([EARTH])
         self._odds: Array = np.zeros(1)
 
     @property
     def started(self) -> bool:
-        """Has there been a field?"""
+        """Whether a field has been measured."""
         return self._strength > 0.0
 
     def step(
@@ -201,18 +199,18 @@ class MagneticHeading:
         levelled: Array = _LEVEL,
         rate: Array | None = None,
     ) -> float:
-        """Take the mean field of one `PERIOD_S` and return `drift`.
+        """Process the mean field of one `PERIOD_S` and return `drift`.
 
         Args:
             field: (3,) in the frame of the six-axis orientation, z up; any unit.
             axes: (3, 3) rows x, y, z of that frame in the sensor frame; z is its mean over the
-                period: about it turns what changes the heading.
-            bias: (3,) rad/s, the gyroscope's bias as the six-axis filter has it; what it finds
-                itself is not drift any more.
-            levelled: (2,) rad/s, how fast gravity turned that frame back about its x and y, with
-                the sign of the bias that asks for it.
-            rate: (3,) rad/s, mean of the gyroscope, bias included; None where it is unknown, and
-                then no rest is noticed.
+                period: rotation about it changes the heading.
+            bias: (3,) rad/s, the gyroscope bias found by the six-axis filter, which no longer
+                causes drift.
+            levelled: (2,) rad/s, rate of the gravity correction of that frame about its x and y,
+                with the sign of the causing bias.
+            rate: (3,) rad/s, mean of the gyroscope, bias included; None if unknown, which disables
+                rest detection.
         """
         found = np.zeros(3) if self._bias is None else bias - self._bias
         self._bias = bias.copy()
@@ -233,8 +231,10 @@ class MagneticHeading:
     def _evidence(
         self, bias: Array, levelled: Array, rate: Array | None
     ) -> tuple[Array, Array, float]:
-        """What rest, or else gravity, shows of the bias: measurement (3,), its rows of H (3,
-        states), variance; a row of zeros carries no information.
+        """Bias measurement from rest, or else from gravity.
+
+        Returns the measurement (3,), its rows of H (3, states) and variance; a row of zeros carries
+        no information.
         """
         evidence = np.zeros(3)
         rows = np.zeros((3, _STATES))
@@ -254,8 +254,9 @@ class MagneticHeading:
         return evidence, rows, self.model.level**2
 
     def _begin(self, field: Array, strength: float) -> None:
-        """North is where the field points now, as far as its surroundings allow; the drift is
-        counted from here.
+        """Take the current field direction as north, as uncertain as its surroundings make it.
+
+        The drift is counted from here.
         """
         m = self.model
         self._strength = strength
@@ -270,8 +271,9 @@ class MagneticHeading:
         P[_A, _E] = P[_E, _A] = -ambient
 
     def _branch(self) -> Array:
-        """Every hypothesis goes on in each way it may; returns the mode each was in, and sets apart
-        where the bias steps.
+        """Branch every hypothesis into its possible successors.
+
+        Returns the previous mode of each; sets apart those with a bias step.
         """
         m = self.model
         meets, settles, leaves, steps = (
@@ -349,9 +351,7 @@ class MagneticHeading:
         self._P = P
 
     def _measure(self, field: Array, evidence: Array, rows: Array, doubt: float) -> None:
-        """Kalman update of all hypotheses with the field, and with `_evidence` of the bias; what
-        they say of each hypothesis.
-        """
+        """Update all hypotheses with the field and the bias `_evidence`; reweight them."""
         x = self._x
         P = self._P
         c = np.cos(x[:, 0])
@@ -364,8 +364,7 @@ class MagneticHeading:
         H = np.tile(_FIELD, (len(x), 1, 1))
         H[:, 0, 0] = -expected[:, 1]
         H[:, 1, 0] = expected[:, 0]
-        # the frame leans by `level_s` l, so the field turns by that: lean x field, seen from the
-        # true heading
+        # a frame tilted by `level_s` l rotates the field: lean x field, seen from the true heading
         east, north, upward = self.model.level_s * expected.T
         H[:, 0, _LX] = -s * upward
         H[:, 1, _LX] = -c * upward
@@ -391,7 +390,7 @@ class MagneticHeading:
         self._P = 0.5 * (P + P.transpose(0, 2, 1))
 
     def _reduce(self) -> None:
-        """Keep the likeliest hypotheses of each mode; those that say the same are one."""
+        """Keep the most likely hypotheses of each mode and merge duplicates."""
         x = self._x
         mode = self._mode
         odds = self._odds - self._odds.max()
@@ -421,7 +420,7 @@ class MagneticHeading:
         self._odds = odds[kept] - odds[kept].max()
 
     def _conclude(self, field: Array) -> None:
-        """Mean and variance over the hypotheses; what is shared with the others."""
+        """Compute mean and variance over the hypotheses and share the ambient field."""
         weight = np.exp(self._odds)
         weight /= weight.sum()
         first = float(self._x[0, 0])
@@ -436,7 +435,7 @@ class MagneticHeading:
             np.array((c * field[0] + s * field[1], -s * field[0] + c * field[1], field[2]))
             - weight @ self._x[:, _E]
         )
-        if self.clean > 0.8:  # its east is not asked: the drift follows that
+        if self.clean > 0.8:  # its east component is not used: the drift follows it
             unrest = float(felt[1:] @ felt[1:]) / 2 / (self.model.ambient**2 + self.model.noise**2)
             within = self.model.calm_s
         else:

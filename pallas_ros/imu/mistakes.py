@@ -1,6 +1,4 @@
-"""The mistakes people make with worn IMUs, recognised from what still sensors say, and named in
-words.
-"""
+"""Detect common mistakes in wearing IMUs from the samples of still sensors, and describe them."""
 
 from collections.abc import Mapping
 
@@ -12,17 +10,18 @@ from pallas_ros.imu.sample import GRAVITY
 from pallas_ros.imu.stillness import StillPose
 
 UPSIDE_DOWN = float(np.radians(120.0))
-"""Tilt from the documented way of wearing beyond which a sensor is called upside down."""
+"""Tilt from the documented mounting above which a sensor is reported as upside down."""
 
 TILTED = float(np.radians(40.0))
-"""Tilt beyond which the wearer is not believed to stand in the pose asked for."""
+"""Tilt above which the wearer is assumed not to stand in the requested pose."""
 
 _DISAGREE = float(np.radians(20.0))
 
 
 def at_rest(poses: Mapping[str, StillPose]) -> list[str]:
-    """What is wrong with the accelerations of sensors at rest, one sentence a site; empty when they
-    all read gravity, upward.
+    """Describe problems of the accelerations of sensors at rest, one sentence per site.
+
+    Empty if all measure gravity, pointing up.
     """
     return [
         sentence
@@ -65,12 +64,11 @@ def _acceleration(site: str, pose: StillPose) -> str | None:
 
 
 def worn(poses: Mapping[str, StillPose], q_world_sensor: Mapping[str, Array]) -> list[str]:
-    """Sensors that do not stand as they should in the pose asked for; only what gravity shows is
-    judged.
+    """Describe sensors whose tilt does not match the requested pose.
 
     Args:
-        poses: what each sensor said.
-        q_world_sensor: site -> (4,) xyzw, how the sensor stands in that pose when worn as
+        poses: still pose of each sensor.
+        q_world_sensor: site -> (4,) xyzw, orientation of the sensor in that pose when worn as
             documented.
     """
     found = []
@@ -95,7 +93,7 @@ def worn(poses: Mapping[str, StillPose], q_world_sensor: Mapping[str, Array]) ->
 
 
 def _tilt(q_ref_sensor: Array, q_world_sensor: Array) -> float:
-    """Angle in rad between the directions in the sensor that point up in either orientation."""
+    """Angle in rad between the up directions, in the sensor frame, of the two orientations."""
     up = np.array([0.0, 0.0, 1.0])
     is_up = rotations.rotate(rotations.inverse(q_ref_sensor), up)
     should_be_up = rotations.rotate(rotations.inverse(q_world_sensor), up)

@@ -1,9 +1,9 @@
-"""Motions written in code, smooth and plausible: the demonstration (T-pose, walk, reach, wave,
-lift), the guided calibration, everyday moves.
+"""Scripted motions, smooth and plausible: demonstration (T-pose, walk, reach, wave, lift), guided
+calibration, everyday movements.
 
-Every joint angle is a quintic (minimum-jerk) passage between named poses, so that velocity and
-acceleration are zero at every pose and jerk is bounded; the walk swings limbs with sinusoids that
-fade in and out. The hands stay in front of the wearer, where a robot arm of the same reach can
+Every joint angle is a quintic (minimum-jerk) transition between named poses, so that velocity and
+acceleration are zero at every pose and jerk is bounded; the walk swings the limbs with sinusoids
+that fade in and out. The hands stay in front of the wearer, where a robot arm of the same reach can
 follow.
 """
 
@@ -21,19 +21,20 @@ from pallas_ros.body.rotations import Array
 from pallas_ros.body.skeleton import Skeleton
 
 STILL_S = 3.0
-"""Seconds the motion begins with a still T-pose: calibration needs about two."""
+"""Seconds of still T-pose at the beginning of the motion: calibration needs about two."""
 
-_CYCLE_HZ = 0.8  # strides a second of the walk: 1.6 steps a second, a calm walk
+_CYCLE_HZ = 0.8  # strides per second: 1.6 steps per second, a slow walk
 _WALK_SPEED = 0.9  # m/s
 
 
 @dataclass(frozen=True, slots=True)
 class _Arm:
-    """One arm, in degrees, for the left; the right mirrors it.
+    """Pose of one arm in degrees, for the left; the right mirrors it.
 
     From the T-pose: ``lower`` 90 hangs the arm at the side, ``forward`` swings it to the front (in
-    the horizontal plane when not lowered), ``flex`` bends the elbow, ``twist`` turns the upper arm
-    about itself (positive: a bent forearm points up when the arm is level, inward when it hangs).
+    the horizontal plane when not lowered), ``flex`` bends the elbow, ``twist`` rotates the upper
+    arm about its own axis (positive: a bent forearm points up when the arm is level, inward when it
+    hangs).
     """
 
     lower: float = 0.0
@@ -44,9 +45,7 @@ class _Arm:
 
 @dataclass(frozen=True, slots=True)
 class _Pose:
-    """Whole body: arms, trunk bent and turned, knees bent, head nodding, the whole body turned
-    about; degrees.
-    """
+    """Whole-body pose in degrees: arms, trunk bend and turn, knee bend, head nod, heading."""
 
     left: _Arm = _Arm()
     right: _Arm = _Arm()
@@ -68,12 +67,12 @@ _LOW = _Arm(lower=48.0, forward=52.0, flex=25.0, twist=15.0)
 _CARRY = _Arm(lower=55.0, forward=40.0, flex=80.0, twist=40.0)
 
 _Script = tuple[tuple[float, _Pose], ...]
-"""Seconds a passage takes, then the pose it arrives at; a pose that repeats is held."""
+"""Duration of a transition in s, then its target pose; a repeated pose is held."""
 
 _DEMO: _Script = (
     (1.6, _Pose(_REST, _REST)),
     (0.4, _Pose(_REST, _REST)),
-    (6.0, _Pose(_REST, _REST)),  # the walk happens here
+    (6.0, _Pose(_REST, _REST)),  # the walk is here
     (1.4, _Pose(_READY, _READY, nod=5)),
     (1.5, _Pose(_REACH, _READY, bend=8, turn=-8, nod=5)),
     (1.4, _Pose(_REACH_UP, _READY, bend=2, nod=-6)),
@@ -111,7 +110,7 @@ _CALIBRATION: _Script = (
 
 
 def minimum_jerk(fraction: Array) -> Array:
-    """The passage from 0 to 1 with least jerk (Flash and Hogan 1985); flat outside 0 to 1."""
+    """Minimum-jerk transition from 0 to 1 (Flash and Hogan 1985); constant outside 0 to 1."""
     s = np.clip(fraction, 0.0, 1.0)
     return np.asarray(s**3 * (10 - 15 * s + 6 * s**2))
 
@@ -119,12 +118,11 @@ def minimum_jerk(fraction: Array) -> Array:
 def demo_motion(
     duration: float = 30.0, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None
 ) -> Motion:
-    """The demonstration: three seconds of still T-pose, then walk, reach, wave and lift, again and
-    again until ``duration`` s.
+    """Return the demonstration: 3 s of still T-pose, then walk, reach, wave and lift, repeated
+    until ``duration`` s.
 
     Returns:
-        A `Motion` of ``round(duration * fps) + 1`` frames, standing at the origin and facing +x at
-        its start.
+        A `Motion` of ``round(duration * fps) + 1`` frames that starts at the origin, facing +x.
     """
     script: list[tuple[float, _Pose]] = [(STILL_S, _T), *_DEMO]
     walks = [1 + _WALK_AT]
@@ -140,11 +138,11 @@ def calibration_motion(
     skeleton: Skeleton | None = None,
     sloppy: Array | None = None,
 ) -> Motion:
-    """What a wearer does in the guided calibration: N-pose, T-pose and, if ``functional``, elbows,
-    bow and turn (`guided`).
+    """Return the guided calibration (`guided`): N-pose, T-pose and, if ``functional``, elbows, bow
+    and turn.
 
-    ``sloppy``: numbers in degrees added to the angles of the poses one after the other, for a
-    wearer who misses them.
+    ``sloppy``: numbers in degrees added to the angles of successive poses, to simulate an imprecise
+    wearer.
     """
     script = _CALIBRATION if functional else _CALIBRATION[:6]
     if sloppy is not None:
@@ -157,7 +155,9 @@ def calibration_motion(
 
 
 def _missed(pose: _Pose, by: Array) -> _Pose:
-    """A pose with every arm angle, bend, turn and nod off by the numbers given, in degrees."""
+    """Return a pose with all arm angles, bend, turn and nod changed by the given numbers in
+    degrees.
+    """
     left, right = (
         _Arm(arm.lower + d[0], arm.forward + d[1], arm.flex + abs(d[2]), arm.twist + d[3])
         for arm, d in ((pose.left, by[:4]), (pose.right, by[4:8]))
@@ -176,8 +176,10 @@ def _missed(pose: _Pose, by: Array) -> _Pose:
 def everyday_motion(
     duration: float, seed: int = 0, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None
 ) -> Motion:
-    """The poses of the demonstration in random order, each varied, at random speeds, with walks and
-    rests between; begins as it does.
+    """Return the demonstration's poses in random order, varied, at random speeds, with walks and
+    rests.
+
+    It begins like the demonstration.
     """
     rng = np.random.default_rng(seed)
     script: list[tuple[float, _Pose]] = [(STILL_S, _T)]
@@ -224,7 +226,7 @@ def _play(
     fps: float,
     skeleton: Skeleton | None,
 ) -> Motion:
-    """A script as a motion; during the passages ``walks`` (indices) the body walks."""
+    """Convert a script to a motion; the body walks during the transitions ``walks`` (indices)."""
     body = skeleton or Skeleton.from_height()
     time = np.arange(round(duration * fps) + 1) / fps
     angles, walk, phase, travelled = _angles(script, walks, time)
@@ -267,7 +269,7 @@ def _numbers(pose: _Pose) -> Array:
 def _angles(
     script: Sequence[tuple[float, _Pose]], walks: Sequence[int], time: Array
 ) -> tuple[dict[str, Array], Array, Array, Array]:
-    """Joint angles by name, walk intensity 0 to 1, stride phase in rad and distance walked in m,
+    """Return joint angles by name, walk intensity 0 to 1, stride phase in rad and distance in m,
     each (T,).
     """
     walk = np.zeros(len(time))
@@ -299,14 +301,12 @@ def _angles(
 
 
 def _course(travelled: Array) -> Array:
-    """Heading in rad after a distance in m: a gentle bend to and fro, so that the wearer's heading
-    is not always +x.
-    """
+    """Heading in rad after a distance in m: a gentle slalom, so that it is not always +x."""
     return np.asarray(np.radians(25.0) * np.sin(2 * np.pi * travelled / 8.0))
 
 
 def _local_rotations(angle: dict[str, Array], walk: Array, phase: Array) -> Array:
-    """Joint to parent (T, 22, 4) xyzw; the pelvis relative to the heading."""
+    """Local rotations (T, 22, 4) xyzw; the pelvis relative to the heading."""
     q = np.tile(rotations.IDENTITY, (len(walk), len(JOINTS), 1))
 
     def turn(joint: str, axis: tuple[int, int, int], radians: Array) -> None:
@@ -336,14 +336,14 @@ def _local_rotations(angle: dict[str, Array], walk: Array, phase: Array) -> Arra
         arm = {key: angle[f"{side[0]}_{key}"] for key in ("lower", "forward", "flex", "twist")}
         turn(f"{side}_collar", x, -sign * 0.10 * arm["lower"])
         turn(f"{side}_collar", z, -sign * 0.08 * arm["forward"])
-        turn(f"{side}_shoulder", y, 0.30 * leg)  # the arm swings against the leg of its side
+        turn(f"{side}_shoulder", y, 0.30 * leg)  # the arm swings opposite to the leg on its side
         turn(f"{side}_shoulder", z, -sign * 0.92 * arm["forward"])
         turn(f"{side}_shoulder", x, -sign * 0.90 * arm["lower"])
         turn(f"{side}_shoulder", y, -arm["twist"])
         turn(f"{side}_elbow", z, -sign * (arm["flex"] + 0.12 * walk * (1 - np.sin(phase) * sign)))
         swings = (
             0.5 * (1 + sign * np.cos(phase + 0.6))
-        ) ** 3 * walk  # 1 while the leg swings forward, 0 while it stands
+        ) ** 3 * walk  # 1 while the leg swings forward, 0 in stance
         knee = 1.6 * angle["crouch"] + 1.0 * swings + 0.06 * walk
         hip = -0.33 * leg - 0.25 * swings - 0.35 * angle["bend"] - 0.8 * angle["crouch"]
         turn(f"{side}_hip", y, hip)
@@ -353,11 +353,12 @@ def _local_rotations(angle: dict[str, Array], walk: Array, phase: Array) -> Arra
 
 
 def _root(body: Skeleton, positions: Array, fps: float) -> Array:
-    """Position of the pelvis (T, 3) m: what keeps the standing foot where it is, as high as the
-    lower foot allows; smoothed.
+    """Position of the pelvis (T, 3) m that keeps the stance foot in place; smoothed.
+
+    Its height follows from the lower foot.
     """
     feet = positions[:, [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]]
-    # soft minimum: the pelvis does not jerk when the weight passes from one foot to the other
+    # soft minimum: avoids a jerk of the pelvis when the stance foot changes
     soft = 0.03
     lowest = feet[:, :, 2].min(axis=1)
     weight = np.exp(-(feet[:, :, 2] - lowest[:, None]) / soft)

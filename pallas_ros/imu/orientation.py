@@ -1,11 +1,11 @@
-"""Orientation for sensors that send none: VQF from gyroscope and accelerometer; with a
-magnetometer, its heading drift taken out.
+"""Orientation for sensors that send none: VQF from gyroscope and accelerometer; a magnetometer, if
+available, corrects the heading drift.
 
 Laidig and Seel, "VQF: Highly accurate IMU orientation estimation with bias estimation and magnetic
 disturbance rejection", Information Fusion 91 (2023), by its authors' package ``vqf``: tilt and
-gyroscope bias. Its own use of the magnetometer takes a disturbed field for a new one after 20 s,
-and is blind to sideways disturbances; `magnetic` stands in its place (docs/guide/sensors.md has
-both measured).
+gyroscope bias. Its own magnetometer update accepts a disturbed field as the new reference after
+20 s, and does not detect sideways disturbances; `magnetic` replaces it (docs/guide/sensors.md has
+measurements of both).
 """
 
 import math
@@ -19,26 +19,29 @@ from pallas_ros.body.rotations import Array
 from pallas_ros.imu.magnetic import PERIOD_S, CommonField, MagneticHeading
 
 MODES = ("auto", "sensor", "6d", "9d")
-"""auto: the sensor's own quaternion where it has one, else VQF with the magnetometer if there is
-one; sensor: own, else VQF without;
-6d, 9d: always VQF, without or with the magnetometer."""
+"""auto: the sensor's own quaternion if available, else VQF, with the magnetometer if there is one;
+sensor: own, else VQF without;
+6d, 9d: always VQF, without or with the magnetometer.
+"""
 
 
 _RATE_KNOWN = 50  # samples
-_BIAS_MOST = math.radians(2.0)  # rad/s: VQF believes in none larger
-# rad/s, of a bias found before: temperature has changed it since
+_BIAS_MOST = math.radians(2.0)  # rad/s: VQF's maximum bias
+# rad/s, of a previously found bias: temperature may have changed it
 _BIAS_SIGMA_KNOWN = math.radians(0.1)
 _BIAS_SIGMA_MOTION = 0.03
-"""deg/s, to which gravity is taken to show VQF the bias about horizontal axes in movement. In
-everyday movement its own 0.1 leaves 0.06 to
-0.12 deg/s of error there, this 0.04 to 0.07; and a wrist's horizontal axes are soon vertical."""
+"""deg/s, VQF's assumed accuracy of the bias about horizontal axes in movement.
+
+In everyday movement its default of 0.1 leaves an error of 0.06 to 0.12 deg/s, this value 0.04 to
+0.07; and a wrist's horizontal axes soon become vertical.
+"""
 
 
 class OrientationFilter:
-    """One sensor's orientation, sample by sample; the rate is taken from the device times.
+    """Orientation of one sensor, sample by sample; the rate is derived from the device times.
 
-    The world is z up with an arbitrary heading (6d, or where no magnetic field comes) or x to the
-    east, y to magnetic north (9d).
+    The world is z up, with an arbitrary heading (6d, or without magnetic field) or x east, y
+    magnetic north (9d).
     """
 
     def __init__(
@@ -48,11 +51,11 @@ class OrientationFilter:
         common: CommonField | None = None,
         bias: Array | None = None,
     ) -> None:
-        """``rate_hz`` holds until the true rate is known (after 50 samples), and then the filter
-        restarts with it.
+        """``rate_hz`` is used until the true rate is known (50 samples); then the filter restarts
+        with it.
 
-        ``common`` is shared by the sensors of one wearer: what all of them feel is not drift.
-        ``bias``: (3,) rad/s of the gyroscope, where it was found before.
+        ``common`` is shared by the sensors of one wearer, to separate field variations from drift.
+        ``bias``: (3,) rad/s of the gyroscope, if previously found.
         """
         self.use_magnetometer = use_magnetometer
         self.rate_hz = rate_hz
@@ -64,10 +67,10 @@ class OrientationFilter:
         self._begin()
 
     def resumed(self) -> "OrientationFilter":
-        """The filter of the same sensor after a silence.
+        """Return a filter for the same sensor after a silence.
 
-        Rate and bias are kept, and the heading, as far as gravity allows: nobody saw how the sensor
-        turned meanwhile. A magnetic field shows it after half a second.
+        Rate, bias and, as far as gravity allows, heading are kept: the rotation in between is
+        unknown. A magnetic field reveals it after half a second.
         """
         again = OrientationFilter(self.use_magnetometer, self.rate_hz, self._common, self.bias)
         again._times = self._times if len(self._times) == _RATE_KNOWN else []
@@ -77,7 +80,7 @@ class OrientationFilter:
     def update(
         self, time: float, rate: Array, acceleration: Array, magnetic_field: Array | None = None
     ) -> Array:
-        """Orientation (4,) xyzw, sensor to world.
+        """Return the orientation (4,) xyzw, sensor to world.
 
         Args:
             time: s on the sensor's clock.
@@ -109,7 +112,7 @@ class OrientationFilter:
 
     @property
     def bias(self) -> Array:
-        """Gyroscope bias as estimated, (3,) rad/s."""
+        """Estimated gyroscope bias, (3,) rad/s."""
         return np.asarray(self._filter.getBiasEstimate()[0])
 
     def _begin(self) -> None:
@@ -120,10 +123,11 @@ class OrientationFilter:
                 _BIAS_SIGMA_KNOWN,
             )
         self._begun = False
-        self._carried = 0.0  # rad, the drift with which the heading goes on from `_q_world_sensor`
+        # rad, the drift with which the heading continues from `_q_world_sensor`
+        self._carried = 0.0
         self._magnetic = MagneticHeading(common=self._common)
-        # over a period: field in the six-axis frame, samples that had one, that frame's z in the
-        # sensor's, rate
+        # sums over a period: field in the six-axis frame, its sample count, that frame's z in the
+        # sensor frame, rate
         self._sum = [0.0] * 10
         self._summed = 0
         self._levelling: Array = rotations.IDENTITY
@@ -131,11 +135,10 @@ class OrientationFilter:
     def _feel(
         self, x: float, y: float, z: float, w: float, rate: Array, magnetic_field: Array | None
     ) -> None:
-        """Average over a period, at the end of which the magnetic filter steps; in plain numbers,
-        because every sample comes through here.
+        """Average over a period and then step the magnetic filter.
 
-        Magnetometers may be slower than the rest: a period lasts as many samples as are due, and
-        until it has a field.
+        Scalar arithmetic, because every sample passes here. Magnetometers may be slower than the
+        other sensors: a period lasts for its nominal number of samples and until it has a field.
         """
         mx, my, mz = (0.0, 0.0, 0.0) if magnetic_field is None else magnetic_field.tolist()
         tx = 2 * (y * mz - z * my)
@@ -161,8 +164,10 @@ class OrientationFilter:
             self._summed = 0
 
     def _levelled(self, x: float, y: float, z: float, w: float) -> Array:
-        """How fast the accelerometer has turned the six-axis frame back about its x and y since the
-        last period, (2,) rad/s, negative.
+        """Rate of the accelerometer's correction of the six-axis frame about x and y since the last
+        period.
+
+        (2,) rad/s, negated.
         """
         before = self._levelling
         gw, gx, gy, gz = self._filter.getQuat3D()

@@ -1,5 +1,5 @@
-"""What the IMU simulator plays: the demonstration, a motion file, or recorded sensors; and the
-truth it knows of it.
+"""Sources of the IMU simulator: the demonstration, a motion file or recorded sensors; and the
+ground truth, if known.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,18 +20,19 @@ from pallas_ros.imu.virtual import SensorTrack
 from pallas_ros.motion_files import read_motion
 
 DEMO = "demo"
-"""The name of the motion written in code."""
+"""Name of the scripted motion."""
 
 _GROUND_CONTACT_M = 0.025
-_JUMP_NS = 10_000_000_000  # between two calls, of which there are many a second: the clock was set
+_JUMP_NS = 10_000_000_000  # a larger step between two of the frequent calls means the clock was set
 _WHAT = "motion file or IMU recording"
 
 
 def source(
     name: str, duration_s: float, height_m: float, extra_sites: Sequence[str] = ()
 ) -> Motion | Mapping[str, SensorTrack]:
-    """What ``name`` stands for: ``demo``, a motion file or an IMU recording (with these of its
-    optional sensors).
+    """Return the source called ``name``.
+
+    This is ``demo``, a motion file or an IMU recording (with these of its optional sensors).
 
     Raises:
         PallasError: the file is neither.
@@ -45,14 +46,14 @@ def source(
 
 
 class Truth:
-    """The bodies a simulator has played, on the grid of bodies, each once."""
+    """Bodies played by a simulator, on the body time grid, each once."""
 
     def __init__(self, simulator: SensorSimulator) -> None:
         self._simulator = simulator
         self._index: int | None = None
 
     def until(self, stamp: int) -> Iterator[BodyFrame]:
-        """The bodies not given yet up to ``stamp`` (ns); none where only sensors were recorded."""
+        """Return the new bodies up to ``stamp`` (ns); none if only sensors were recorded."""
         begun = self._simulator.started_at
         if begun is None or self._simulator.motion is None:
             return

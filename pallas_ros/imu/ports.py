@@ -1,5 +1,5 @@
-"""Which serial port is which sensor: by path, by USB serial number, or found by shaking each sensor
-in turn.
+"""Assign serial ports to sensors: by path, by USB serial number, or by shaking each sensor in
+turn.
 """
 
 import fcntl
@@ -16,19 +16,19 @@ from pallas_ros.body.names import SITES
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 
 USB = "usb:"
-"""Prefix of a port given by the serial number of its USB adapter: ``usb:A50285BI``."""
+"""Prefix of a port given by the USB serial number of its adapter: ``usb:A50285BI``."""
 
 AUTO = "auto"
-"""Instead of a port: the operator is asked to shake the sensor."""
+"""Given instead of a port: the operator is asked to shake the sensor."""
 
 NANOSECONDS = 1_000_000_000
 
 _FACTORY_NUMBERS = frozenset({"0001"})
-"""Serial numbers that makers give to every adapter (CP210x), so that they name none."""
+"""Serial numbers that manufacturers give to every adapter (CP210x) and that identify none."""
 
 
 def resolve(port: str) -> str | None:
-    """Path of a port given as a path or ``usb:<serial number>``, or None while it is not plugged
+    """Return the path of a port given as a path or ``usb:<serial number>``; None if not plugged
     in.
     """
     if not port.startswith(USB):
@@ -38,12 +38,12 @@ def resolve(port: str) -> str | None:
 
 
 def _of_number(number: str) -> list[str]:
-    """Paths of the adapters that have a serial number."""
+    """Return the paths of the adapters with this serial number."""
     return sorted(str(p.device) for p in list_ports.comports() if p.serial_number == number)
 
 
 def why_missing(port: str) -> str:
-    """Why `resolve` gives nothing for a port, in words."""
+    """Explain why `resolve` finds no port."""
     named = _of_number(port[len(USB) :]) if port.startswith(USB) else []
     if len(named) > 1:
         return (
@@ -54,9 +54,7 @@ def why_missing(port: str) -> str:
 
 
 def same_numbers(paths: Mapping[str, str]) -> list[list[str]]:
-    """Sites (of site -> path) whose adapters have one and the same serial number, group
-    by group.
-    """
+    """Return groups of sites (from site -> path) whose adapters share a serial number."""
     numbers = {
         str(p.device): str(p.serial_number) for p in list_ports.comports() if p.serial_number
     }
@@ -68,13 +66,14 @@ def same_numbers(paths: Mapping[str, str]) -> list[list[str]]:
 
 
 def lock_of(link: Path) -> Path:
-    """The file a simulator holds locked while the terminal behind ``link`` is its own."""
+    """Return the lock file that a simulator holds while it owns the terminal behind ``link``."""
     return link.with_name(f".{link.name}.lock")
 
 
 def _orphaned(link: Path) -> bool:
-    """Is this the link of a simulator that was killed? The terminal it names may by now be somebody
-    else's.
+    """Whether the link belongs to a simulator that was killed.
+
+    The terminal it names may have been reused.
     """
     if not link.is_symlink() or not lock_of(link).exists():
         return False
@@ -87,8 +86,9 @@ def _orphaned(link: Path) -> bool:
 
 
 def identity(path: str) -> str:
-    """What names the sensor for good: ``usb:<serial number>`` where its adapter has one of its own,
-    else the path.
+    """Return the permanent identity of a port.
+
+    It is ``usb:<serial number>`` if its adapter has a unique one, else the path.
     """
     real = os.path.realpath(path)
     number = next((p.serial_number for p in list_ports.comports() if p.device == real), None)
@@ -98,19 +98,19 @@ def identity(path: str) -> str:
 
 
 def candidates() -> list[str]:
-    """Paths of the USB serial ports that are plugged in, in order."""
+    """Return the sorted paths of the USB serial ports that are plugged in."""
     return sorted(str(found.device) for found in list_ports.comports() if found.vid is not None)
 
 
 class ShakeAssigner:
-    """Asks for one site after the other and gives it the port whose sensor is shaken.
+    """Ask for one site after the other and assign it the port whose sensor is shaken.
 
-    A sensor counts as shaken when, over a second, its acceleration varies by more than
-    ``threshold`` m/s^2 and three times as much as any other that is still to be assigned. A sensor
-    must come to rest before the next site is asked for.
+    A sensor counts as shaken if, over a second, its acceleration varies by more than ``threshold``
+    m/s^2 and three times as much as that of any other unassigned sensor. It must come to rest
+    before the next site is asked for.
 
     Attributes:
-        assigned: site -> port, filled as it goes.
+        assigned: site -> port, filled progressively.
     """
 
     def __init__(
@@ -131,12 +131,12 @@ class ShakeAssigner:
 
     @property
     def asked(self) -> str | None:
-        """The site whose sensor is to be shaken now; None when all are known."""
+        """Site whose sensor is to be shaken now; None if all are assigned."""
         return next((site for site in self._sites if site not in self.assigned), None)
 
     @property
     def request(self) -> str:
-        """What to tell the operator now."""
+        """Return the current instruction to the operator."""
         if self.asked is None:
             return "all sensors are known"
         return (
@@ -146,10 +146,10 @@ class ShakeAssigner:
         )
 
     def push(self, port: str, sample: ImuSample) -> None:
-        """Take a sample of a port."""
+        """Process a sample of a port."""
         window = self._window[port]
         if window and not 0 <= sample.stamp - window[-1][0] < NANOSECONDS:
-            window.clear()  # a gap, or a clock that jumped
+            window.clear()  # a gap, or a clock jump
         window.append((sample.stamp, float(np.linalg.norm(sample.acceleration))))
         while window[0][0] < sample.stamp - NANOSECONDS:
             window.popleft()
@@ -171,6 +171,6 @@ class ShakeAssigner:
         values = np.array([value for _, value in window])
         if len(values) < 5:
             return 0.0
-        # some sensors report g; shaking shows all the same
+        # some sensors report g; shaking is detected all the same
         in_g = np.median(values) < 0.3 * GRAVITY
         return float(values.std()) * (GRAVITY if in_g else 1.0)

@@ -1,4 +1,4 @@
-"""The ways to calibrate, by name: what the calibration service and `pallas calibrate` offer."""
+"""Calibration procedures by name, as offered by the calibration service and `pallas calibrate`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,10 +19,10 @@ from pallas_ros.imu.stillness import StillLimits, StillnessDetector
 
 
 class Calibrator(Protocol):
-    """Raw samples in, a calibration out when one is found; until then ``problem`` says why not.
+    """Takes raw samples until a calibration is found; ``problem`` says what is missing.
 
-    ``mistakes``: every mistake named so far. ``mounts``: does it find how the sensors sit, or only
-    refresh a calibration that says so (and names the sensors it was made with)?
+    ``mistakes``: every mistake reported so far. ``mounts``: whether it determines the mounting, or
+    only refreshes an existing calibration (and checks the sensors it was made with).
     """
 
     problem: str
@@ -30,7 +30,7 @@ class Calibrator(Protocol):
     mounts: bool
 
     def push(self, site: str, sample: ImuSample) -> Calibration | None:
-        """Take one raw sample."""
+        """Process one raw sample."""
 
 
 PROCEDURES: dict[str, str] = {
@@ -45,12 +45,13 @@ PROCEDURES: dict[str, str] = {
     ),
     "known_pose": "stand still in a pose whose joint rotations are given",
 }
-"""What each procedure asks of the wearer."""
+"""Instruction of each procedure to the wearer."""
 
 
 class RestCalibrator:
-    """Checks sensors at rest, in any pose, and refreshes what can be measured there; see
-    `Calibrator`.
+    """Check sensors at rest, in any pose, and refresh what can be measured there.
+
+    See `Calibrator`.
     """
 
     mounts = False
@@ -63,7 +64,7 @@ class RestCalibrator:
         self.mistakes: list[str] = []
 
     def push(self, site: str, sample: ImuSample) -> Calibration | None:
-        """Take one raw sample."""
+        """Process one raw sample."""
         poses = self._detector.push(site, sample)
         if poses is None:
             if self._detector.moving and not self._fault:
@@ -95,7 +96,7 @@ def calibrator(
     sensors: Mapping[str, str] | None = None,
     sites: Sequence[str] = SITES,
 ) -> Calibrator:
-    """What finds a calibration by ``procedure``.
+    """Return a calibrator for ``procedure``.
 
     Args:
         procedure: a name of `PROCEDURES`.
@@ -105,11 +106,11 @@ def calibrator(
         current: of rest: the calibration to refresh.
         worn: site -> (4,) xyzw, how the sensors are worn; None: as documented, and for functional
             any way.
-        sensors: site -> identity of the sensor, kept in the document.
-        sites: those worn, the four and any optional ones.
+        sensors: site -> identity of the sensor, stored in the document.
+        sites: the worn sites, required and optional.
 
     Raises:
-        PallasError: there is no such procedure, or something it needs is missing.
+        PallasError: the procedure is unknown, or a required argument is missing.
     """
     limits = StillLimits(duration_s=still_s)
     if procedure == "tpose":

@@ -1,4 +1,6 @@
-"""One serial port read by one thread: bytes in, stamped samples out; survives unplugging."""
+"""Read one serial port in one thread: bytes in, timestamped samples out; reconnects after
+unplugging.
+"""
 
 import os
 import threading
@@ -23,37 +25,38 @@ NANOSECONDS = 1_000_000_000
 
 _FIRST_RETRY_S = 0.05
 _LONGEST_RETRY_S = 2.0
-# how often a missing port is looked for: plugging in is noticed at once, whatever the back-off
+# polling interval for a missing port: plugging in is noticed at once, whatever the back-off
 _LOOK_S = 0.2
-_SILENT_S = 2.0  # a port that is open and says nothing is reopened
+_SILENT_S = 2.0  # an open port without data is reopened
 
-_OWN = ("auto", "sensor")  # modes that take the sensor's own quaternion where it sends one
-_UNORIENTED_BELIEVED = 20  # readings without orientation in a row, from a sensor that had sent some
+_OWN = ("auto", "sensor")  # modes that use the sensor's own quaternion if it sends one
+# consecutive readings without orientation from a sensor that had sent some
+_UNORIENTED_BELIEVED = 20
 
 
 @dataclass(slots=True)
 class ReaderStats:
-    """How a reader fares.
+    """Status of a reader.
 
     Attributes:
         site: where its sensor is worn.
         port: path or ``usb:`` name, as given.
-        sensor: identity of the sensor, empty until connected once.
-        connected: is the port open and speaking?
-        problem: why not, in words.
-        rate_hz: samples a second over the last seconds.
-        samples: since start.
-        lost: measurements the sensor counted and that never arrived.
+        sensor: identity of the sensor, empty before the first connection.
+        connected: whether the port is open and sends data.
+        problem: why it is not connected.
+        rate_hz: samples per second over the last seconds.
+        samples: number since start.
+        lost: measurements that the sensor counted but that never arrived.
         checksum_errors, skipped_bytes: of the decoder.
         connections: how often the port was opened.
-        latency_s: how late samples arrive beyond the least delay: median and 99th percentile of the
+        latency_s: delay of samples in excess of the minimum: median and 99th percentile of the
             last 400.
-        skew_ppm: rate error of the sensor's clock against the host's.
+        skew_ppm: rate error of the sensor's clock relative to the host's.
         temperature: degrees Celsius, or None.
-        gyroscope_bias: (3,) rad/s as the orientation filter estimates it, or None where the sensor
-            fuses itself.
-        newest: ns, stamp of the newest sample, 0 before the first.
-        clock_jumps: how often the sensor's clock or the host's jumped, since start.
+        gyroscope_bias: (3,) rad/s, estimated by the orientation filter; None if the sensor does the
+            fusion.
+        newest: ns, timestamp of the newest sample, 0 before the first.
+        clock_jumps: number of jumps of the sensor's or the host's clock since start.
     """
 
     site: str
@@ -82,11 +85,10 @@ class _Recent:
 
 
 class SerialReader:
-    """Reads one port in a thread of its own and hands every sample to ``on_sample(site, sample)``
-    from that thread.
+    """Read one port in its own thread and pass every sample to ``on_sample(site, sample)``.
 
-    The port may be a path or ``usb:<serial number>``. When it is lost the reader tries again with
-    waits that double up to two seconds, and at once when the port reappears. Samples are stamped in
+    The port may be a path or ``usb:<serial number>``. If it is lost the reader retries with a
+    back-off that doubles up to two seconds, and at once when the port reappears. Timestamps are of
     the host clock (`ClockMapper`).
     """
 
@@ -103,13 +105,13 @@ class SerialReader:
         common: CommonField | None = None,
         gyroscope_bias: Array | None = None,
     ) -> None:
-        """What to read; nothing is opened yet.
+        """Set what to read; nothing is opened yet.
 
         Args:
-            least_interval_s: the thread wakes no more often than this; a sensor faster than that is
+            least_interval_s: minimum interval between wake-ups of the thread; a faster sensor is
                 read in small batches.
             common: shared by the readers of one wearer's magnetometers.
-            gyroscope_bias: (3,) rad/s, where it was found before.
+            gyroscope_bias: (3,) rad/s, if previously found.
         """
         self.port = port
         self.site = site
@@ -127,10 +129,10 @@ class SerialReader:
         self._bias = gyroscope_bias
         self._filter: OrientationFilter | None = None
         self._resumed: OrientationFilter | None = (
-            None  # what it goes on with when the same sensor is heard again
+            None  # to continue with when the same sensor reconnects
         )
-        self._turn: Array | None = None  # of a heading that restarts (`_continued`)
-        self._newest: Array | None = None  # orientation, so turned
+        self._turn: Array | None = None  # of a restarted heading (`_continued`)
+        self._newest: Array | None = None  # orientation, rotated by it
         self._stop = threading.Event()
         self._stats = ReaderStats(site, port)
         self._since_oriented = _UNORIENTED_BELIEVED
@@ -139,22 +141,22 @@ class SerialReader:
         self._thread = threading.Thread(target=self._run, name=f"reader {site}", daemon=True)
 
     def start(self) -> "SerialReader":
-        """Begin to read."""
+        """Start reading."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """End the thread and close the port."""
+        """Stop the thread and close the port."""
         self._stop.set()
         self._thread.join(timeout=2.0)
 
     @property
     def sensor(self) -> str:
-        """Identity of the sensor, empty until connected once."""
+        """Identity of the sensor, empty before the first connection."""
         return self._stats.sensor
 
     def stats(self) -> ReaderStats:
-        """How it fares, now."""
+        """Current status."""
         stats = self._stats
         recent = self._recent
         stamps = list(recent.stamps)
@@ -200,7 +202,7 @@ class SerialReader:
                 OSError,
                 ValueError,
                 TypeError,
-            ) as error:  # TypeError: pyserial, where the port closes while it reads
+            ) as error:  # TypeError: pyserial, if the port closes during a read
                 self._lost(f"{self.port}: {_in_words(error)}")
             self._stop.wait(wait)
             wait = min(2 * wait, _LONGEST_RETRY_S)
@@ -226,10 +228,10 @@ class SerialReader:
         self._stats.problem = why
         if self._filter is not None:
             self._resumed = self._filter.resumed()
-        self._filter = None  # the other sensors have its figures already
+        self._filter = None  # its figures are already included in the other sensors' field
 
     def _read(self, device: serial.Serial, path: str) -> bool:
-        """Read until stopped, silent or gone; whether anything was heard."""
+        """Read until stopped, silent or disconnected; return whether anything was received."""
         heard_at = time.monotonic()
         heard = False
         while not self._stop.is_set():
@@ -254,8 +256,9 @@ class SerialReader:
         return heard
 
     def _nothing_heard(self, speaks: bool) -> str:
-        """Why no reading came of a port that is open, in words; the next rate is tried where bytes
-        come that mean nothing.
+        """Explain why an open port gives no reading.
+
+        If bytes arrive but cannot be decoded, the next baud rate is tried.
         """
         rate = self._baud_rates[0]
         if not speaks:
@@ -272,8 +275,8 @@ class SerialReader:
         if reading.orientation is not None:
             self._since_oriented = 0
         elif self._mode in _OWN:
-            # a sensor that fuses itself has lost a frame: better no sample than one from a filter
-            # that begins
+            # a sensor with its own fusion lost a frame: no sample is better than one from a filter
+            # that just started
             self._since_oriented += 1
             if self._since_oriented <= _UNORIENTED_BELIEVED:
                 return
@@ -324,12 +327,13 @@ class SerialReader:
         self._recent.latency.append(mapper.latency)
         try:
             self._on_sample(self.site, sample)
-        except Exception as error:  # a consumer may fail at a sample; the reader may not
+        except Exception as error:  # the consumer may fail on a sample; the reader must not
             stats.problem = f"a sample was not taken: {type(error).__name__}: {error}"
 
     def _continued(self, q_ref_sensor: Array) -> Array:
-        """The orientation (4,) with the heading going on from where it was before the cable came
-        out: the calibration was made for that.
+        """Return the orientation (4,) with the heading from before the cable was unplugged.
+
+        The calibration refers to that heading.
         """
         if self._turn is None:
             before = q_ref_sensor if self._newest is None else self._newest
@@ -341,7 +345,7 @@ class SerialReader:
 
 
 def _in_words(error: Exception) -> str:
-    """The reason in an exception of pyserial, without its wrapping."""
+    """Return the reason in a pyserial exception, without its wrapping."""
     number = getattr(error, "errno", None)
     if number is not None:
         return os.strerror(number).lower()

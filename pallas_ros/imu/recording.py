@@ -1,4 +1,4 @@
-"""IMU recordings (``.npz``, docs/guide/conventions.md): read, checked, and played as samples."""
+"""IMU recordings (``.npz``, docs/guide/conventions.md): load, check and play as samples."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,27 +19,27 @@ from pallas_ros.imu.sites import SITE_NAMES
 from pallas_ros.imu.virtual import SensorTrack
 
 ALL = "all"
-"""Of optional sites: every one that the recording has."""
+"""Selects every optional site of the recording."""
 
 LEAD_IN_S = 3.0
-"""Still T-pose put before a calibrated recording that is played as raw sensors, for the graph to
-calibrate on.
+"""Still T-pose prepended to a calibrated recording that is played as raw sensors, so that the graph
+can calibrate.
 """
 
 LATEST_STAMP_S = 1e10
-"""Stamps are seconds, of any clock: those of the year 2286 since 1970 are the largest taken."""
+"""Timestamps are seconds of any clock; the maximum is the year 2286 since 1970."""
 LONGEST_S = 7 * 86400.0
 RATES_HZ = (5.0, 2000.0)
-"""Rates that are read; those from 30 to 400 Hz give good bodies."""
+"""Accepted rates; 30 to 400 Hz give good bodies."""
 
 _USUAL_HZ = (20.0, 1000.0)
 _UNITS = {"milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
-"""Other units of stamps, distinguished by what a second then has of samples: the three do not
-overlap at `_USUAL_HZ`.
+"""Other units of timestamps, distinguished by the resulting sample rate: the three do not overlap
+at `_USUAL_HZ`.
 """
 _LEAST_CHECKED_S = 2.0
-"""A shorter recording says too little about its convention: a mean acceleration of 5 m/s^2 over it
-is a movement.
+"""A shorter recording does not determine its convention: over it, a mean acceleration of 5 m/s^2
+may be movement.
 """
 
 _BLEND_S = 1.5
@@ -47,7 +47,7 @@ _BLEND_S = 1.5
 
 @dataclass(eq=False, slots=True)
 class Recording:
-    """The sites of an IMU recording, S of them: the four, and optional ones.
+    """The S sites of an IMU recording: the four required ones, and optional ones.
 
     Attributes:
         stamp: (T,) s.
@@ -68,13 +68,13 @@ class Recording:
     sites: tuple[str, ...] = SITES
 
     def stamps_ns(self, start: int | None = None) -> list[int]:
-        """Stamps in ns; with ``start`` the first is that."""
+        """Return timestamps in ns; ``start``, if given, becomes the first."""
         shift = 0.0 if start is None else float(self.stamp[0])
         return [(start or 0) + round((float(s) - shift) * 1e9) for s in self.stamp]
 
     def raw(self) -> "Recording":
-        """With the semantics of raw sensors: a calibrated one becomes sensors that sit square on
-        their bones.
+        """Convert to raw sensor semantics: a calibrated one becomes sensors aligned with their
+        bones.
         """
         if not self.calibrated:
             return self
@@ -90,7 +90,7 @@ class Recording:
         )
 
     def samples(self, start: int | None = None) -> Iterator[tuple[str, ImuSample]]:
-        """The raw samples (site, sample) in order of time; of a calibrated recording those of
+        """Return the raw samples (site, sample) in order of time; a calibrated recording as
         `raw`.
         """
         raw = self.raw()
@@ -110,9 +110,7 @@ class Recording:
                 )
 
     def with_lead_in(self) -> "Recording":
-        """Of a calibrated recording: with `LEAD_IN_S` of still T-pose before it, then a smooth
-        passage to its first frame.
-        """
+        """Prepend `LEAD_IN_S` of still T-pose and a smooth transition to a calibrated recording."""
         step = float(np.median(np.diff(self.stamp)))
         still = round(LEAD_IN_S / step)
         blend = round(_BLEND_S / step)
@@ -132,8 +130,9 @@ class Recording:
         )
 
     def tracks(self) -> dict[str, SensorTrack]:
-        """As sensors that can be simulated (`SensorSimulator`); a calibrated recording gets its
-        lead-in.
+        """Return sensors that can be simulated (`SensorSimulator`).
+
+        A calibrated recording gets its lead-in.
         """
         raw = self.with_lead_in().raw() if self.calibrated else self
         time = raw.stamp - raw.stamp[0]
@@ -171,12 +170,12 @@ def _rates(stamp: Array, orientation: Array) -> Array:
 def load_recording(
     path: str | Path, as_is: bool = False, extra_sites: Sequence[str] = ()
 ) -> Recording:
-    """Read an IMU recording: the four sites, and optional ones that are asked for.
+    """Load an IMU recording: the four required sites and the requested optional ones.
 
     Args:
         path: the file.
-        as_is: take a calibrated one as it says it is, whatever its numbers look like.
-        extra_sites: optional sites; ``["all"]``: every one of `EXTRA_SITES` that it has.
+        as_is: accept a calibrated one without plausibility checks.
+        extra_sites: optional sites; ``["all"]``: every one of `EXTRA_SITES` in the file.
 
     Raises:
         PallasError: the file is not an IMU recording, or lacks a site.
@@ -226,7 +225,7 @@ def load_recording(
 def _columns(
     path: str | Path, names: list[str], extra_sites: Sequence[str]
 ) -> tuple[tuple[str, ...], list[int]]:
-    """The sites to use of a recording whose columns have these names, and which column each is."""
+    """Return the sites to use of a recording with these column names, and the column of each."""
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise PallasError(f"{path}: the site '{twice[:40]}' is in it twice; name each sensor once")
@@ -246,7 +245,7 @@ def _columns(
 
 
 def _check_stamps(path: str | Path, stamp: Array) -> None:
-    """Refuse stamps that no clock has: the grid of bodies and the lead-in are made from them."""
+    """Reject implausible timestamps: the body time grid and the lead-in depend on them."""
     if len(stamp) < 2:
         raise PallasError(
             f"{path}: an IMU recording of {len(stamp)} samples; at least 2 are needed"
@@ -266,7 +265,7 @@ def _check_stamps(path: str | Path, stamp: Array) -> None:
 
 
 def _odd_step(stamp: Array, step: float) -> str:
-    """What is wrong with stamps that are ``step`` s apart."""
+    """Describe what is wrong with timestamps that are ``step`` s apart."""
     if not np.ptp(stamp):
         return (
             f"its stamps are all {stamp[0]:g}: 'stamp' must be the time of each sample in seconds"
@@ -284,7 +283,7 @@ def _odd_step(stamp: Array, step: float) -> str:
 
 
 def _check_flag(path: str | Path, recording: Recording) -> None:
-    """Refuse a recording that says it is calibrated where its numbers say otherwise."""
+    """Reject a recording marked as calibrated whose data contradict it."""
     length = np.linalg.norm(recording.orientation, axis=-1)
     good = (np.abs(length - 1) < UNIT_TOLERANCE).all(axis=-1) & np.isfinite(
         recording.acceleration
@@ -296,7 +295,7 @@ def _check_flag(path: str | Path, recording: Recording) -> None:
                 f"{path}: the quaternions of 'orientation' have length {middle:.4g}, not 1: "
                 "divide them by it"
             )
-        return  # what is left is refused sample by sample
+        return  # the rest is rejected sample by sample
     stamp = recording.stamp[good]
     acceleration = recording.acceleration[good]
     if np.ptp(stamp) < _LEAST_CHECKED_S:

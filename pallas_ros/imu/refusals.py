@@ -1,6 +1,6 @@
-"""Why samples are refused: the reason, what to do about it, and how many, by site.
+"""Reasons for rejecting samples, with remedies, and their counts by site.
 
-What users read live and offline.
+Shown to users live and offline.
 """
 
 from collections import Counter, deque
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 _RECENT = 200
-"""Samples of a site over which the present state is judged: two seconds at 100 Hz."""
+"""Number of samples of a site over which the current state is judged: two seconds at 100 Hz."""
 _WORTH_SAYING = 0.05
-"""Share of recent samples whose refusal is a remark; below it only the counts grow."""
+"""Share of recent samples rejected above which a remark is made; below it only the counts grow."""
 
 
 def _constant(text: str) -> Callable[[float], str]:
@@ -19,7 +19,7 @@ def _constant(text: str) -> Callable[[float], str]:
 
 
 def _apart(value: float) -> str:
-    """Seconds as a person says them."""
+    """Format a duration in s for people."""
     side = "ahead of" if value > 0 else "behind"
     return f"{_duration(abs(value))} {side} those of the other sensors"
 
@@ -33,7 +33,7 @@ def _duration(seconds: float) -> str:
 
 
 class Reason(Enum):
-    """A reason: what is wrong (the figure that shows it goes in) and what to do."""
+    """A reason: what is wrong (with a placeholder for the figure) and what to do."""
 
     UNREADABLE = (
         _constant("the message cannot be read, or carries no acceleration"),
@@ -105,12 +105,12 @@ class Reason(Enum):
 
     @property
     def short(self) -> str:
-        """Its name in counts."""
+        """Short name, used in counts."""
         return self.name.lower().replace("_", " ")
 
 
 _MEANINGLESS = (Reason.IN_G, Reason.GRAVITY_REMOVED, Reason.DISAGREE)
-"""Where these are right, bodies made of the samples before they showed are wrong too."""
+"""Reasons that also make the bodies from earlier samples wrong."""
 
 
 @dataclass(slots=True)
@@ -123,19 +123,19 @@ class _Site:
 
 
 class Refusals:
-    """Counts of refused samples by site and reason, and the sentences made of them."""
+    """Counts of rejected samples by site and reason, and sentences about them."""
 
     def __init__(self, sites: Iterable[str]) -> None:
         self._sites = {site: _Site(0, Counter(), {}, {}, deque(maxlen=_RECENT)) for site in sites}
 
     def taken(self, site: str) -> None:
-        """A sample was good."""
+        """Count an accepted sample."""
         of_site = self._sites[site]
         of_site.total += 1
         of_site.recent.append(None)
 
     def refuse(self, site: str, reason: Reason, value: float = 0.0, detail: str = "") -> None:
-        """A sample was not. ``value``: the figure that shows it; ``detail``: replaces the
+        """Count a rejected sample; ``value``: the figure that shows it; ``detail``: replaces the
         remedy.
         """
         of_site = self._sites[site]
@@ -146,16 +146,16 @@ class Refusals:
         of_site.recent.append(reason)
 
     def count(self, site: str, reason: Reason | None = None) -> int:
-        """Samples of a site refused for a reason, or for any."""
+        """Number of samples of a site rejected for a reason, or for any."""
         refused = self._sites[site].refused
         return refused.total() if reason is None else refused[reason]
 
     def total(self, site: str) -> int:
-        """Samples of a site, taken or not."""
+        """Number of samples of a site, accepted or not."""
         return self._sites[site].total
 
     def counts(self) -> dict[str, int]:
-        """Everything refused since the start, for diagnostics: "site: reason" -> samples."""
+        """All rejections since the start, for diagnostics: "site: reason" -> samples."""
         return {
             f"{site}: {reason.short}": n
             for site, of_site in self._sites.items()
@@ -163,7 +163,7 @@ class Refusals:
         }
 
     def remarks(self) -> list[str]:
-        """What is refused at present, one sentence a reason."""
+        """Describe current rejections, one sentence per reason."""
         now = {
             site: Counter(reason for reason in of_site.recent if reason is not None)
             for site, of_site in self._sites.items()
@@ -177,14 +177,17 @@ class Refusals:
         return self._sentences(lambda site, reason: (site, reason) in worth)
 
     def report(self, share: float = 0.0) -> list[str]:
-        """What was refused since the start, where it is more than ``share`` of a site's samples."""
+        """Describe rejections since the start that affect more than ``share`` of a site's
+        samples.
+        """
         return self._sentences(
             lambda site, reason: self._sites[site].refused[reason] > share * self._sites[site].total
         )
 
     def meaningless(self) -> list[str]:
-        """What was refused because the sensor's numbers mean something else, where it is most of a
-        site's samples.
+        """Describe rejections because a sensor's values have another meaning.
+
+        Only those that affect most of a site's samples.
         """
         return self._sentences(
             lambda site, reason: (
@@ -194,8 +197,9 @@ class Refusals:
         )
 
     def _sentences(self, worth: Callable[[str, Reason], bool]) -> list[str]:
-        """One sentence a reason, with the figure of the first site it concerns; the commonest
-        first.
+        """Return one sentence per reason, most frequent first.
+
+        Each contains the figure of the first affected site.
         """
         found: dict[tuple[Reason, str], tuple[list[str], int, int]] = {}
         for site, of_site in self._sites.items():

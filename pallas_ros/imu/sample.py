@@ -1,5 +1,5 @@
-"""One measurement of one sensor, with the semantics of a raw `sensor_msgs/Imu` (REP-145), and what
-makes one unusable.
+"""One measurement of one sensor, with the semantics of a raw `sensor_msgs/Imu` (REP-145), and its
+validity check.
 """
 
 import math
@@ -11,12 +11,10 @@ GRAVITY = 9.80665
 """Standard gravity, m/s^2."""
 
 MAX_ACCELERATION = 16.0 * GRAVITY
-"""Largest acceleration believed, m/s^2: the full scale of the sensors people wear."""
+"""Largest plausible acceleration, m/s^2: the full scale of wearable sensors."""
 
 UNIT_TOLERANCE = 0.03
-"""How far the length of an orientation quaternion may be from 1; 16-bit protocols round by less
-than 0.001.
-"""
+"""Tolerance of the norm of an orientation quaternion; 16-bit protocols round by less than 0.001."""
 
 
 @dataclass(slots=True)
@@ -26,9 +24,9 @@ class ImuSample:
     Attributes:
         stamp: ns, in the node's clock.
         orientation: (4,) xyzw, sensor to the sensor's own world (z up, heading arbitrary), or None
-            where the sensor has none.
-        acceleration: (3,) m/s^2, specific force in the sensor frame: about +9.81 along the axis
-            that points up, at rest.
+            if the sensor has none.
+        acceleration: (3,) m/s^2, specific force in the sensor frame: at rest about +9.81 along the
+            axis that points up.
         angular_velocity: (3,) rad/s in the sensor frame, or None.
         magnetic_field: (3,) in the sensor frame, any unit, or None.
         temperature: degrees Celsius, or None.
@@ -43,8 +41,9 @@ class ImuSample:
 
 
 def flaw(orientation: Array, acceleration: Array) -> str | None:
-    """Why a measurement cannot be used ("not finite", "quaternion not of unit length",
-    "acceleration over 16 g"), or None.
+    """Return why a measurement is invalid, or None.
+
+    The reason is "not finite", "quaternion not of unit length" or "acceleration over 16 g".
 
     Args:
         orientation: (4,) xyzw.

@@ -1,5 +1,5 @@
-"""Four simulated sensors on pseudo-terminals: real bytes of a real protocol, in real time, for any
-program that opens the ports.
+"""Four simulated sensors on pseudo-terminals: real protocol bytes in real time, for any program
+that opens the ports.
 """
 
 import errno
@@ -28,32 +28,32 @@ _LOCK_TRIES = 5
 
 
 class PseudoPort:
-    """A pseudo-terminal that can be unplugged and plugged in again, under one path where that is
-    wanted.
+    """A pseudo-terminal that can be unplugged and plugged in again, optionally under a fixed
+    path.
     """
 
     def __init__(self, link: str | Path | None = None) -> None:
-        """``link``: a symbolic link to make to the terminal.
+        """``link``: a symbolic link to create to the terminal.
 
         Raises:
-            PallasError: the link cannot be made.
+            PallasError: the link cannot be created.
         """
         self._link = None if link is None else Path(link).expanduser()
         self._master: int | None = None
         self._slave = -1
         self._device = ""
         self._name_lock = self._take_lock()
-        self._mutex = threading.Lock()  # one thread writes, another pulls the cable
+        self._mutex = threading.Lock()  # one thread writes, another unplugs
         self.dropped = 0
         self.plug()
 
     @property
     def path(self) -> str:
-        """What a reader opens."""
+        """Path for the reader to open."""
         return str(self._link) if self._link is not None else self._device
 
     def plug(self) -> None:
-        """Make the terminal and its link."""
+        """Create the terminal and its link."""
         if self._master is not None:
             return
         self._master, self._slave = os.openpty()
@@ -67,9 +67,7 @@ class PseudoPort:
             temporary.replace(self._link)
 
     def unplug(self) -> None:
-        """Take the terminal and its link away; a reader sees what it sees when a cable is
-        pulled.
-        """
+        """Remove the terminal and its link; to a reader this looks like an unplugged cable."""
         if self._master is None:
             return
         if self._link is not None:
@@ -80,14 +78,14 @@ class PseudoPort:
             self._master = None
 
     def close(self) -> None:
-        """Unplug for good."""
+        """Unplug permanently."""
         self.unplug()
         if self._name_lock is not None:
             os.close(self._name_lock)
             self._name_lock = None
 
     def write(self, data: bytes) -> None:
-        """Send; what no reader takes is dropped, as on a cable."""
+        """Send data; what no reader takes is dropped, as on a cable."""
         with self._mutex:
             if self._master is None:
                 return
@@ -99,7 +97,7 @@ class PseudoPort:
                 self.dropped += len(data)
 
     def _take_lock(self) -> int | None:
-        """Hold the link's name while alive, even where a killed process left the link behind."""
+        """Reserve the link's name while alive, even if a killed process left the link behind."""
         if self._link is None:
             return None
         try:
@@ -115,7 +113,7 @@ class PseudoPort:
                 " other ports"
             ) from None
         for _ in range(_LOCK_TRIES):
-            # a reader that looks whether the link is an orphan holds the lock for a moment
+            # a reader that checks whether the link is orphaned holds the lock briefly
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return lock
@@ -128,13 +126,13 @@ class PseudoPort:
 
 
 HELD_S = (1.0, 2.0)
-"""The part of the still beginning that is repeated while it is held."""
+"""Part of the still beginning that is repeated while it is held."""
 HELD_AT_MOST_S = 20.0
 
 
 class SensorSimulator:
-    """Plays a motion, or recorded sensors, through four pseudo-terminals; beyond its end it plays
-    backwards, and so on.
+    """Play a motion, or recorded sensors, through four pseudo-terminals, back and forth without
+    end.
 
     Attributes:
         ports: site -> path to open.
@@ -153,20 +151,19 @@ class SensorSimulator:
         hold: bool = False,
         sites: Sequence[str] = SITES,
     ) -> None:
-        """What to play.
+        """Set what to play.
 
         Args:
             source: a motion, or sensors.
-            protocol: what the sensors speak.
-            noise: faults of the sensors, where they are simulated from a motion.
-            seed: of the faults.
-            rate_hz: samples a second, where they are simulated from a motion.
+            protocol: protocol of the sensors.
+            noise: sensor errors, if simulated from a motion.
+            seed: of the errors.
+            rate_hz: samples per second, if simulated from a motion.
             links: site -> path of a symbolic link to the port.
-            burst_s: bytes leave only at multiples of this, as through a USB adapter.
+            burst_s: bytes are sent only at multiples of this, as through a USB adapter.
             clock: ns, for `truth`.
-            hold: play the still beginning (`HELD_S`) over and over until `release`, at most
-                `HELD_AT_MOST_S`.
-            sites: those worn, where they are simulated from a motion.
+            hold: repeat the still beginning (`HELD_S`) until `release`, at most `HELD_AT_MOST_S`.
+            sites: the worn sites, if simulated from a motion.
         """
         self.motion = source if isinstance(source, Motion) else None
         self.tracks = (
@@ -199,12 +196,12 @@ class SensorSimulator:
         return {site: port.path for site, port in self._ports.items()}
 
     def start(self) -> "SensorSimulator":
-        """Begin to play, now."""
+        """Start playing."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """End and take the ports away."""
+        """Stop and remove the ports."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=2.0)
@@ -212,17 +209,15 @@ class SensorSimulator:
             port.close()
 
     def unplug(self, site: str) -> None:
-        """Pull the cable of a site."""
+        """Unplug the cable of a site."""
         self._ports[site].unplug()
 
     def plug(self, site: str) -> None:
-        """Plug it back in; its clock goes on."""
+        """Plug it back in; its clock has kept running."""
         self._ports[site].plug()
 
     def motion_time(self, stamp: int) -> float:
-        """Where in the motion (s) the simulator is, or was, at a stamp (ns), going forth
-        and back.
-        """
+        """Return the position in the motion (s) at a timestamp (ns), going back and forth."""
         seconds = (stamp - (self.started_at or stamp)) / NANOSECONDS
         if HELD_S[1] <= seconds < HELD_S[1] + self._lead:
             return HELD_S[0] + (seconds - HELD_S[0]) % (HELD_S[1] - HELD_S[0])
@@ -230,8 +225,9 @@ class SensorSimulator:
         return seconds if seconds <= self._loop_s else 2 * self._loop_s - seconds
 
     def truth(self, stamp: int) -> tuple[Array, Array] | None:
-        """The body at a stamp (ns): rotations (22, 4) xyzw and positions (22, 3) m; None where only
-        sensors were recorded.
+        """Return the body at a timestamp (ns): rotations (22, 4) xyzw and positions (22, 3) m.
+
+        None if only sensors were recorded.
         """
         if self.motion is None or self.started_at is None or stamp < self.started_at:
             return None
@@ -246,14 +242,12 @@ class SensorSimulator:
         return q, (1 - f) * self.motion.positions[i] + f * self.motion.positions[i + 1]
 
     def follow_clock(self) -> None:
-        """The clock has jumped, the motion has not: take its beginning for what it would have been
-        by the clock as it is now.
-        """
+        """Re-reference the start of the motion after a clock jump."""
         if self.started_at is not None:
             self.started_at = self._clock() - round((time.monotonic() - self._begun) * NANOSECONDS)
 
     def release(self) -> None:
-        """Hold the beginning no longer."""
+        """Stop holding the beginning."""
         self._held = False
 
     def _run(self) -> None:
@@ -269,9 +263,7 @@ class SensorSimulator:
             )
 
     def _schedule(self) -> Iterator[tuple[float, str, int, bool]]:
-        """(s since the start, site, sample, backwards) of everything that is sent, in order,
-        without end.
-        """
+        """Yield (s since the start, site, sample, backwards) of everything to send, endlessly."""
         events = sorted(
             (float(t), site, i)
             for site, track in self.tracks.items()
@@ -293,8 +285,9 @@ class SensorSimulator:
                 )
 
     def _reading(self, site: str, index: int, due: float, backwards: bool) -> Reading:
-        """What the sensor sends; played backwards, velocities change their sign and the device's
-        clock runs on.
+        """Return what the sensor sends.
+
+        Played backwards, velocities change sign and the device clock keeps running.
         """
         track = self.tracks[site]
         sends = self._sends

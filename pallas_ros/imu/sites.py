@@ -1,4 +1,4 @@
-"""What the sites are called in files of other makers."""
+"""Names of the sites in files of other vendors."""
 
 SITE_NAMES: dict[str, tuple[str, ...]] = {
     "pelvis": ("pelvis", "waist", "hips"),
@@ -13,6 +13,6 @@ SITE_NAMES: dict[str, tuple[str, ...]] = {
     "right_thigh": ("right_thigh", "right_upper_leg", "right_hip"),
     "head": ("head",),
 }
-"""What a site may be called in a recording, best first: a recording without a neck sensor may have
-one on the head.
+"""Alternative names of a site in a recording, best first: a recording without a neck sensor may
+have one on the head.
 """

@@ -1,4 +1,4 @@
-"""Is the wearer standing still? Measured from the samples, never assumed."""
+"""Detect from the samples whether the wearer stands still."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ NANOSECONDS = 1_000_000_000
 
 @dataclass(slots=True)
 class StillLimits:
-    """What counts as still.
+    """Thresholds for standing still.
 
     Attributes:
-        duration_s: how long.
+        duration_s: minimum duration.
         orientation: rad, rms deviation of the orientation from its mean over that time.
         acceleration: m/s^2, standard deviation of the acceleration's magnitude.
         rate: rad/s, rms angular velocity about its mean.
@@ -33,16 +33,16 @@ class StillLimits:
 
 @dataclass(slots=True)
 class StillPose:
-    """What one sensor said while the wearer stood still.
+    """Statistics of one sensor while the wearer stood still.
 
     Attributes:
-        q_ref_sensor: (4,) xyzw, mean orientation, sensor to its reference.
+        q_ref_sensor: (4,) xyzw, mean orientation, sensor to its reference frame.
         acceleration: (3,) m/s^2, mean specific force in the sensor frame.
-        rate: (3,) rad/s, mean angular velocity in the sensor frame: the gyroscope's bias.
+        rate: (3,) rad/s, mean angular velocity in the sensor frame: the gyroscope bias.
         deviation: rad, rms deviation of the orientation from its mean.
         acceleration_noise: m/s^2, standard deviation of the acceleration's magnitude.
         rate_noise: rad/s, rms of the angular velocity about its mean.
-        samples: how many there were.
+        samples: number of samples.
     """
 
     q_ref_sensor: Array
@@ -60,8 +60,9 @@ class StillPose:
 
 
 def mean_orientation(quaternions: Array) -> Array:
-    """Mean (4,) of unit quaternions (N, 4), sign-free: largest eigenvector of their outer products
-    (Markley et al. 2007).
+    """Mean (4,) of unit quaternions (N, 4), regardless of sign.
+
+    It is the largest eigenvector of their outer products (Markley et al. 2007).
     """
     values, vectors = np.linalg.eigh(quaternions.T @ quaternions)
     mean = vectors[:, int(np.argmax(values))]
@@ -69,9 +70,7 @@ def mean_orientation(quaternions: Array) -> Array:
 
 
 def still_pose(samples: Sequence[ImuSample]) -> StillPose:
-    """The means and spreads of samples (at least one, each with an orientation) taken in
-    one pose.
-    """
+    """Compute the statistics of samples (at least one, each with an orientation) of one pose."""
     orientations = np.array([sample.orientation for sample in samples])
     accelerations = np.array([sample.acceleration for sample in samples])
     rates = np.array(
@@ -94,7 +93,7 @@ def still_pose(samples: Sequence[ImuSample]) -> StillPose:
 
 
 class StillnessDetector:
-    """Collects the last ``limits.duration_s`` of every site and says when all of them are still."""
+    """Buffer the last ``limits.duration_s`` of every site and detect when all of them are still."""
 
     def __init__(self, limits: StillLimits | None = None, sites: Sequence[str] = SITES) -> None:
         self.limits = limits or StillLimits()
@@ -106,14 +105,16 @@ class StillnessDetector:
         self.moving = ""
 
     def clear(self) -> None:
-        """Start over."""
+        """Discard all samples."""
         for window in self._window.values():
             window.clear()
         self._next_look = None
 
     def push(self, site: str, sample: ImuSample) -> dict[str, StillPose] | None:
-        """Take a sample; the pose of every site once all have been still for the whole duration,
-        else None (why: `moving`).
+        """Process a sample.
+
+        Returns the pose of every site once all have been still for the whole duration, else None
+        (see `moving`).
         """
         window = self._window.get(site)
         if (
@@ -124,7 +125,7 @@ class StillnessDetector:
             return None
         duration = round(self.limits.duration_s * NANOSECONDS)
         if window and not 0 < sample.stamp - window[-1].stamp < NANOSECONDS // 2:
-            window.clear()  # a gap or a clock that jumped: what came before says nothing about now
+            window.clear()  # a gap or a clock jump: earlier samples are no longer relevant
         window.append(sample)
         while window[0].stamp < sample.stamp - duration:
             window.popleft()

@@ -1,8 +1,7 @@
-"""Four streams of samples with their own rates, jitter, losses and gaps in; frames on one time grid
-out.
+"""Synchronise four sample streams, with their own rates, jitter, losses and gaps, to one time grid.
 
-A deterministic function of the stamps it is given: the same samples in the same order give the same
-frames, live, replayed or offline. Nothing here reads a clock.
+A deterministic function of the timestamps: the same samples in the same order give the same frames,
+live, replayed or offline. Nothing here reads a clock.
 """
 
 from collections import Counter, deque
@@ -18,19 +17,18 @@ from pallas_ros.body.rotations import Array
 from pallas_ros.imu.sample import flaw
 
 NANOSECONDS = 1_000_000_000
-_KEPT = 512  # samples a site: over a second at 400 Hz, so nothing grows without bound
-# a stamp further than this past every other is taken for a wrong clock, not for news
+_KEPT = 512  # samples per site: over a second at 400 Hz; bounds the memory
+# a timestamp ahead of all others by more than this is treated as a wrong clock
 _LEAP = NANOSECONDS
 _LEAPS_BELIEVED = (
-    5  # unless that many come in a row with nothing else between: then every sensor had been silent
+    5  # unless that many arrive in a row with nothing in between: then all sensors had been silent
 )
-_BACK_BELIEVED = (
-    40  # stamps of a site going back a little in a row: its clock was set, all begins again
-)
-# stamps in a row, of more than one site, a leap behind the newest: it was wrong, or the clock was
-# set
+# consecutive timestamps of a site slightly in the past: its clock was set, so reset everything
+_BACK_BELIEVED = 40
+# consecutive timestamps, of more than one site, far behind the newest: that one was wrong, or the
+# clock was set
 _BEHIND_BELIEVED = 40
-_REMARKED = 10 * NANOSECONDS  # a clock that was set is remarked for this long
+_REMARKED = 10 * NANOSECONDS  # a set clock is reported for this long
 
 
 @dataclass(slots=True)
@@ -49,12 +47,12 @@ class _Site:
 
 
 def grid_stamp(index: int, rate: float = MODEL_RATE_HZ) -> int:
-    """Stamp in ns of frame ``index`` of the grid all bodies lie on."""
+    """Timestamp in ns of frame ``index`` of the time grid of all bodies."""
     return round(index * NANOSECONDS / rate)
 
 
 def grid_index_at_or_after(stamp: int, rate: float = MODEL_RATE_HZ) -> int:
-    """Index of the first frame of the grid whose stamp is not before ``stamp``."""
+    """Index of the first frame of the grid with a timestamp at or after ``stamp``."""
     index = int(stamp * rate / NANOSECONDS) - 1
     while grid_stamp(index, rate) < stamp:
         index += 1
@@ -62,18 +60,19 @@ def grid_index_at_or_after(stamp: int, rate: float = MODEL_RATE_HZ) -> int:
 
 
 class Synchroniser:
-    """Interpolates the sites to the grid ``round(k * 1e9 / rate)``.
+    """Interpolate the sites to the grid ``round(k * 1e9 / rate)``.
 
-    A frame is given as soon as every site has a sample at or after it. A site that has none is
+    A frame is emitted as soon as every site has a sample at or after it. A site without one is
     waited for until another site is more than ``max_wait_s`` past the frame (measured between
-    stamps); then its newest sample is held for at most ``hold_s``, after which the site is marked
-    invalid and its last values stay. An optional site that was never heard, or is silent for longer
-    than ``hold_s``, is not waited for. Gaps of every site at once are left out, not filled.
+    timestamps); then its newest sample is held for at most ``hold_s``, after which the site is
+    marked invalid and keeps its last values. An optional site that never sent a sample, or is
+    silent for longer than ``hold_s``, is not waited for. Gaps of all sites at once are skipped, not
+    filled.
 
     Attributes:
-        counts: site -> reason -> samples dropped for it.
-        skipped: frames left out because every site was silent.
-        set_back: how often the clock of the stamps was set back, and everything began again.
+        counts: site -> reason -> dropped samples.
+        skipped: number of frames skipped because all sites were silent.
+        set_back: number of times the clock of the timestamps was set back, each with a reset.
     """
 
     def __init__(
@@ -84,28 +83,29 @@ class Synchroniser:
         sites: Sequence[str] = SITES,
         start_wait_s: float = 0.5,
     ) -> None:
-        """``start_wait_s``: how long the first frame waits for a site that has never spoken."""
+        """``start_wait_s``: how long the first frame waits for a site that has not sent any
+        sample.
+        """
         self.rate = rate
         self.sites = tuple(sites)
         self.counts: dict[str, Counter[str]] = {site: Counter() for site in self.sites}
         self.skipped = 0
         self.set_back = 0
-        self._set_back_at: tuple[int, int] | None = None  # stamp after it, ns it was set back by
+        # timestamp after it, ns it was set back by
+        self._set_back_at: tuple[int, int] | None = None
         self._max_wait = round(max_wait_s * NANOSECONDS)
         self._hold = round(hold_s * NANOSECONDS)
         self._start_wait = round(start_wait_s * NANOSECONDS)
         self.reset()
 
     def reset(self) -> None:
-        """Forget all samples; the counts stay."""
+        """Discard all samples; keep the counts."""
         self._state = {site: _Site() for site in self.sites}
         self._index: int | None = None
         self._first: int | None = None
         self._newest = 0
         self._leaps = 0
-        self._behind: list[
-            str
-        ] = []  # sites of the stamps in a row that were a leap behind the newest
+        self._behind: list[str] = []  # sites of consecutive timestamps far behind the newest
         self._reported_age = dict.fromkeys(self.sites, 0.0)
 
     def push(
@@ -116,15 +116,14 @@ class Synchroniser:
         acceleration: Array,
         heading_drift: float = 0.0,
     ) -> list[ImuFrame]:
-        """Take one calibrated sample and return the frames it completes, oldest first.
+        """Process one calibrated sample and return the frames it completes, oldest first.
 
         Args:
             site: one of ``sites``; samples of other sites are ignored.
             stamp: ns.
             orientation: (4,) xyzw, bone to world.
             acceleration: (3,) m/s^2, gravity removed, in the world.
-            heading_drift: rad, the correction that went into the orientation, carried along for the
-                record.
+            heading_drift: rad, the correction applied to the orientation, passed on for the record.
         """
         state = self._state.get(site)
         if state is None:
@@ -159,8 +158,8 @@ class Synchroniser:
             return []
         if self._newest - previous <= self._hold:
             return self._due(self._newest)
-        # Every site was silent: finish what was known before, then go on from here instead of
-        # inventing what happened meanwhile.
+        # All sites were silent: emit the frames known before, then continue from here without
+        # filling the gap.
         frames = self._due(previous)
         assert self._index is not None
         index = max(self._index, grid_index_at_or_after(stamp, self.rate))
@@ -169,7 +168,7 @@ class Synchroniser:
         return frames + self._due(self._newest)
 
     def remarks(self) -> list[str]:
-        """What is wrong now, in words: the sites that were silent at the last frame."""
+        """Describe current problems: the sites that were silent at the last frame."""
         silent = [
             f"{site} silent for {age:.1f} s"
             for site, age in self._reported_age.items()
@@ -180,9 +179,7 @@ class Synchroniser:
         return silent
 
     def clock_set_back(self, stamp: int, by: int) -> None:
-        """The clock of the stamps has gone back by ``by`` ns, to ``stamp``: begin again
-        from there.
-        """
+        """Restart at ``stamp`` after the clock of the timestamps went back by ``by`` ns."""
         self.set_back += 1
         self._set_back_at = (stamp, by)
         self.reset()
@@ -259,7 +256,7 @@ class Synchroniser:
             ):
                 fraction[i] = (stamp - before.stamp) / (after.stamp - before.stamp)
                 valid[i] = True
-            else:  # nothing to interpolate between: the nearer one is held
+            else:  # no interpolation possible: hold the nearer one
                 before = after = _nearer(before, after, stamp)
                 age[i] = abs(stamp - before.stamp) / NANOSECONDS
                 valid[i] = age[i] * NANOSECONDS <= self._hold
@@ -293,8 +290,9 @@ class Synchroniser:
 
 
 def _bracket(samples: deque[_Sample], stamp: int) -> tuple[_Sample | None, _Sample | None]:
-    """The last sample at or before ``stamp`` and the first after it; samples that cannot be needed
-    again are dropped.
+    """Return the last sample at or before ``stamp`` and the first after it.
+
+    Samples that are no longer needed are dropped.
     """
     while len(samples) >= 2 and samples[1].stamp <= stamp:
         samples.popleft()

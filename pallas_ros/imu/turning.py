@@ -1,7 +1,7 @@
-"""Does a sensor's orientation turn as its gyroscope says? Single wrong quaternions are refused
-(known of BNO055).
+"""Check a sensor's orientation against its gyroscope, to reject single wrong quaternions (known of
+BNO055).
 
-In plain numbers, because every sample of every sensor comes through here.
+Scalar arithmetic, because every sample of every sensor passes here.
 """
 
 import math
@@ -11,27 +11,28 @@ Rate = tuple[float, float, float]
 
 _IDENTITY: Quaternion = (0.0, 0.0, 0.0, 1.0)
 _TOLERANCE = math.radians(8.0)
-"""rad: what fused orientations may be corrected by between two samples."""
+"""rad: maximum correction of a fused orientation between two samples."""
 _RATE_TOLERANCE = 0.5
-"""Of the angle turned since: what the trapezoid of two samples and a saturated gyroscope may miss.
+"""Tolerance relative to the angle turned: errors of the trapezoidal rule and gyroscope
+saturation.
 """
 _FASTEST = 35.0
-"""rad/s: full scale of worn gyroscopes (2000 deg/s).
+"""rad/s: full scale of wearable gyroscopes (2000 deg/s).
 
-Without a gyroscope no more than this is believed.
+Without a gyroscope this is the maximum accepted.
 """
 _CONSISTENT = 5
-"""Orientations in a row that follow each other: the sensor's reference has changed, they are no
-glitches.
+"""Consecutive consistent orientations after which the sensor's reference frame has changed, instead
+of a glitch.
 """
 _GAP_S = 0.25
-"""After so long without an orientation that was believed, the next one is."""
+"""After so long without an accepted orientation, the next one is accepted."""
 _MOVING = 0.5
-"""rad/s beyond which gyroscope and orientation are compared with each other."""
+"""rad/s above which gyroscope and orientation are compared."""
 _COMPARED_S = 0.05
 _FORGET = 0.02
 _IN_DEGREES = math.radians(1.0) * 0.7, math.radians(1.0) * 1.4
-"""Ratio of the angles turned by orientation and gyroscope where the gyroscope reports deg/s."""
+"""Ratio of the angles turned by orientation and gyroscope if the gyroscope reports deg/s."""
 
 
 def multiply(a: Quaternion, b: Quaternion) -> Quaternion:
@@ -47,7 +48,7 @@ def multiply(a: Quaternion, b: Quaternion) -> Quaternion:
 
 
 def turned(orientation: Quaternion, rotvec: Rate) -> Quaternion:
-    """An orientation (sensor to world) turned by ``rotvec`` (rad) in the sensor's frame."""
+    """Rotate an orientation (sensor to world) by ``rotvec`` (rad) in the sensor frame."""
     x, y, z = rotvec
     angle = math.sqrt(x * x + y * y + z * z)
     scale = 0.5 if angle < 1e-9 else math.sin(0.5 * angle) / angle
@@ -61,13 +62,13 @@ def angle_between(a: Quaternion, b: Quaternion) -> float:
 
 
 class TurnCheck:
-    """Watches one sensor.
+    """Orientation check of one sensor.
 
     Attributes:
-        jump: degrees by which the last refused orientation was off.
-        trusted: does the gyroscope explain how the orientation turns? A gyroscope that does not
-            refuses nothing.
-        ratio: turn of the orientation over that of the gyroscope, smoothed.
+        jump: deg, error of the last rejected orientation.
+        trusted: whether the gyroscope is consistent with the orientation; if not, nothing is
+            rejected.
+        ratio: rotation of the orientation over that of the gyroscope, smoothed.
     """
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ class TurnCheck:
         self.clear()
 
     def clear(self) -> None:
-        """The sensor begins again."""
+        """Reset, because the sensor restarted."""
         self._at = 0
         self._predicted: Quaternion | None = None
         self._candidate: Quaternion | None = None
@@ -90,17 +91,18 @@ class TurnCheck:
 
     @property
     def trusted(self) -> bool:
-        """See the class."""
+        """Whether the gyroscope is consistent with the orientation."""
         return self._explained > 0.5
 
     @property
     def in_degrees(self) -> bool:
-        """Does the gyroscope seem to report degrees per second?"""
+        """Whether the gyroscope seems to report degrees per second."""
         return not self.trusted and _IN_DEGREES[0] < self.ratio < _IN_DEGREES[1]
 
     def push(self, stamp: int, orientation: Quaternion, rate: Rate | None) -> bool:
-        """Is the orientation (xyzw) measured at ``stamp`` ns to be believed? ``rate``: rad/s in the
-        sensor frame.
+        """Whether to accept the orientation (xyzw) measured at ``stamp`` ns.
+
+        ``rate``: rad/s in the sensor frame.
         """
         elapsed = (stamp - self._at) * 1e-9
         if self._predicted is None or not 0 < elapsed < _GAP_S:
@@ -148,7 +150,7 @@ class TurnCheck:
         self._path = 0.0
 
     def _compare(self, stamp: int, orientation: Quaternion, rate: Rate, elapsed: float) -> None:
-        """Over some hundredths of a second: is the orientation turned as the gyroscope says?"""
+        """Compare the rotation of orientation and gyroscope over some hundredths of a second."""
         step = (rate[0] * elapsed, rate[1] * elapsed, rate[2] * elapsed)
         self._turn = turned(self._turn, step)
         self._path += math.sqrt(sum(v * v for v in step))

@@ -1,9 +1,9 @@
-"""Do orientation and acceleration of a raw sensor agree about where up is, and is the acceleration
-what it should be?
+"""Check that orientation and acceleration of a raw sensor agree about the up direction, and that
+the acceleration is plausible.
 
-Over some seconds the mean of the specific force, turned into the world, is gravity, however the
-sensor moves: a free acceleration's mean is the change of speed over the time. So nobody has to
-stand still for the mistakes of drivers to show.
+Over some seconds the mean specific force in the world is gravity, however the sensor moves: the
+mean of the free acceleration is the change of velocity divided by the time. Driver mistakes thus
+show without standing still.
 """
 
 from collections import deque
@@ -17,20 +17,20 @@ from pallas_ros.imu.refusals import Reason
 
 _WINDOW_S = 3.0
 _FIRST_S = 1.0
-"""The first verdict: before any calibration, which takes `StillLimits.duration_s`, can be found."""
+"""Time of the first verdict: before any calibration (`StillLimits.duration_s`) can be found."""
 _EVERY_S = 0.5
 _RATE_HZ = 20.0
-"""Samples a second that are kept: enough for a mean."""
+"""Samples per second that are kept: enough for a mean."""
 _LEAST = 15
 _DISAGREE = float(np.radians(40.0))
-"""Tilt between the two ups beyond which a sensor is refused.
+"""Angle between the two up directions above which a sensor is rejected.
 
-Fused orientations lean by up to 20 degrees in vigorous movement.
+Fused orientations are off by up to 20 degrees in vigorous movement.
 """
 _AGREE = float(np.radians(15.0))
-"""Tilt within which another way to read the sensor is named as the likely one."""
+"""Angle below which an alternative interpretation is reported as the likely one."""
 _WEAK = 4.0
-"""m/s^2: a specific force whose median is below it holds no gravity; half of one g is 4.9."""
+"""m/s^2: a specific force with a median below it lacks gravity; half of one g is 4.9."""
 
 _READINGS: tuple[tuple[str, Callable[[Array, Array], tuple[Array, Array]]], ...] = (
     ("with the quaternion in the order w, x, y, z", lambda q, f: (q[:, [1, 2, 3, 0]], f)),
@@ -47,12 +47,12 @@ _READINGS: tuple[tuple[str, Callable[[Array, Array], tuple[Array, Array]]], ...]
         ),
     ),
 )
-"""Other ways in which drivers send the same, commonest first."""
+"""Alternative conventions of drivers, most common first."""
 
 
 class UpCheck:
-    """Watches one sensor; `mistake` is what the last window showed, with its figure and a remedy if
-    one is known.
+    """Check of one sensor; `mistake` is the result of the last window, with its figure and a remedy
+    if known.
     """
 
     def __init__(self) -> None:
@@ -64,12 +64,12 @@ class UpCheck:
         self._next_look = 0
 
     def clear(self) -> None:
-        """The sensor begins again: what was kept says nothing about it."""
+        """Reset, because the sensor restarted."""
         self._kept.clear()
         self._next_kept = self._next_look = 0
 
     def push(self, stamp: int, orientation: list[float], force: list[float]) -> None:
-        """Take an orientation (xyzw) and a specific force (m/s^2) measured at ``stamp`` ns."""
+        """Process an orientation (xyzw) and a specific force (m/s^2) measured at ``stamp`` ns."""
         if self._kept and not 0 <= stamp - self._kept[-1][0] < _EVERY_S * 1e9:
             self.clear()
         if stamp < self._next_kept:
@@ -87,12 +87,13 @@ class UpCheck:
 
 
 def mistake_of(orientation: Array, force: Array) -> tuple[Reason, float, str] | None:
-    """The mistake in some seconds of a sensor's samples, its figure and what would make it right
-    ("" where unknown), or None.
+    """Return the mistake in some seconds of a sensor's samples, its figure and the remedy, or None.
+
+    The remedy is "" if unknown.
 
     Args:
         orientation: (N, 4) unit quaternions xyzw, sensor to its world.
-        force: (N, 3) m/s^2, as the driver sends it.
+        force: (N, 3) m/s^2, as sent by the driver.
     """
     length = float(np.median(np.linalg.norm(force, axis=1)))
     up, size = _up(orientation, force)

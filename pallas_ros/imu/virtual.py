@@ -1,8 +1,8 @@
-"""Virtual sensors: what four IMUs worn by a moving body would report, with the faults of real ones.
+"""Virtual sensors: readings of four IMUs worn by a moving body, with realistic errors.
 
-Acceleration is the second derivative of the sensor's own position, lever arm off the bone included;
-angular velocity is the derivative of the sensor's orientation; so the three agree with each other
-as a rigid body's do.
+Acceleration is the second derivative of the sensor's own position, including the lever arm from the
+bone; angular velocity is the derivative of the sensor's orientation. The three are thus consistent
+with rigid-body motion.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,20 +22,19 @@ from pallas_ros.body.sites import SITE
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 
 NECK_SHARE = 0.5
-"""Where between the upper trunk (0) and the head (1) the orientation of a neck sensor lies; people
-place it differently.
+"""Weight between the orientations of upper trunk (0) and head (1) for a neck sensor; its placement
+varies.
 """
 
 MAGNETIC_DIP = float(np.radians(60.0))
 """Inclination of the simulated earth field, of unit strength and pointing to +x of the sensors'
-common reference.
+common reference frame.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class SensorNoise:
-    """The faults of a sensor and of the way it is worn; every one drawn per sensor from the seed.
-    Zero switches one off.
+    """Errors of a sensor and of its mounting, drawn per sensor from the seed; zero disables one.
 
     Attributes:
         accelerometer_density: m/s^2/sqrt(Hz), white noise.
@@ -44,16 +43,16 @@ class SensorNoise:
         gyroscope_bias: rad/s, standard deviation of a constant bias per axis.
         gyroscope_instability: rad/s/sqrt(s), random walk of the bias.
         tilt_error: rad, standard deviation of the fused orientation about the horizontal axes,
-            wandering over some seconds.
+            varying over some seconds.
         heading_walk: rad/sqrt(s), random walk of the fused orientation about the vertical.
-        heading_offset: rad, each sensor's reference is turned by up to this much either way
+        heading_offset: rad, maximum rotation of each sensor's reference frame in either direction
             (uniform).
-        mounting_error: rad, angle by which each sensor sits wrong, about a random axis.
+        mounting_error: rad, angle of each sensor's mounting error, about a random axis.
         soft_tissue: rad, standard deviation of the skin's movement over the bone at an acceleration
             of 5 m/s^2.
-        magnetometer: standard deviation of white noise, of a field of strength 1.
-        clock_ppm: parts per million, largest rate error of a device's clock (uniform).
-        jitter: s, standard deviation of the sampling instants.
+        magnetometer: standard deviation of white noise, relative to a field of strength 1.
+        clock_ppm: parts per million, largest rate error of a device clock (uniform).
+        jitter: s, standard deviation of the sampling times.
         loss: fraction of samples lost.
     """
 
@@ -74,29 +73,28 @@ class SensorNoise:
 
     @classmethod
     def none(cls) -> "SensorNoise":
-        """Perfect sensors, perfectly worn."""
+        """Return perfect sensors, perfectly mounted."""
         return cls(**dict.fromkeys(cls.__dataclass_fields__, 0.0))
 
     def with_(self, **changes: float) -> "SensorNoise":
-        """This noise with some values changed."""
+        """Return a copy with some values changed."""
         return replace(self, **changes)
 
 
 @dataclass(slots=True)
 class SensorTrack:
-    """Everything one virtual sensor measures over a motion, and the truth behind it; N samples.
+    """Measurements of one virtual sensor over a motion, and the ground truth; N samples.
 
     Attributes:
-        time: (N,) s since the motion began, true sampling instants.
-        device_time: (N,) s on the sensor's own clock, which starts at a random value and runs a
-            little wrong.
-        orientation: (N, 4) xyzw, sensor to its reference.
+        time: (N,) s since the start of the motion, true sampling times.
+        device_time: (N,) s on the sensor's own clock, which has a random offset and a small skew.
+        orientation: (N, 4) xyzw, sensor to its reference frame.
         acceleration: (N, 3) m/s^2, specific force, sensor frame.
         angular_velocity: (N, 3) rad/s, sensor frame.
         magnetic_field: (N, 3), sensor frame, of strength 1.
         q_world_bone: (N, 4) xyzw, the bone's true orientation.
-        q_bone_sensor: (4,) xyzw, how the sensor truly sits.
-        heading_offset: rad, what `Calibration.heading_offset` should become.
+        q_bone_sensor: (4,) xyzw, the true mounting.
+        heading_offset: rad, the correct `Calibration.heading_offset`.
     """
 
     time: Array
@@ -110,9 +108,7 @@ class SensorTrack:
     heading_offset: float
 
     def sample(self, index: int, start: int = 0) -> ImuSample:
-        """Sample ``index`` with the stamp its true instant has when the motion began at ``start``
-        ns.
-        """
+        """Return sample ``index``, timestamped as if the motion started at ``start`` ns."""
         return ImuSample(
             stamp=start + round(float(self.time[index]) * 1e9),
             orientation=np.asarray(self.orientation[index], np.float64),
@@ -123,8 +119,9 @@ class SensorTrack:
 
 
 def bone_orientation(motion: Motion, site: str) -> Array:
-    """True orientation (T, 4) xyzw of the bone a site measures; the neck's lies between upper trunk
-    and head.
+    """Return the true orientation (T, 4) xyzw of the bone of a site.
+
+    The neck's lies between upper trunk and head.
     """
     if site == "neck":
         upper = motion.rotations[:, JOINT_INDEX["spine3"]]
@@ -134,8 +131,10 @@ def bone_orientation(motion: Motion, site: str) -> Array:
 
 
 class VirtualSensors:
-    """Sensors worn on a body; the same seed gives the same faults, those of the four sites whatever
-    is worn besides.
+    """Sensors worn on a body.
+
+    The same seed gives the same errors; those of the four sites do not depend on additional
+    sensors.
     """
 
     def __init__(
@@ -145,21 +144,21 @@ class VirtualSensors:
         q_bone_sensor: Mapping[str, Array] | None = None,
         sites: Sequence[str] = SITES,
     ) -> None:
-        """What is worn.
+        """Set what is worn.
 
         Args:
-            noise: the sensors' faults.
-            seed: of the faults.
-            q_bone_sensor: how each sensor is meant to sit, (4,) xyzw, before its mounting error;
+            noise: sensor errors.
+            seed: of the errors.
+            q_bone_sensor: nominal mounting of each sensor, (4,) xyzw, without mounting error;
                 default as in `docs/guide/sensors.md`.
-            sites: those worn.
+            sites: the worn sites.
         """
         self.noise = noise or SensorNoise()
         self.seed = seed
         self._worn = {site: (q_bone_sensor or {}).get(site, rotations.IDENTITY) for site in sites}
 
     def tracks(self, motion: Motion, rate_hz: float = 100.0) -> dict[str, SensorTrack]:
-        """What every site measures, each at its own instants (``rate_hz`` in its own clock)."""
+        """Return the measurements of every site at its own times (``rate_hz`` in its own clock)."""
         return {
             site: self._track(motion, site, rate_hz, np.random.default_rng([self.seed, i]))
             for i, site in enumerate(self._worn)
@@ -168,7 +167,9 @@ class VirtualSensors:
     def samples(
         self, motion: Motion, rate_hz: float = 100.0, start: int = 1_000_000_000
     ) -> list[tuple[str, ImuSample]]:
-        """All samples of all sites in order of their stamps; the motion begins at ``start`` ns."""
+        """Return all samples of all sites in order of timestamp; the motion starts at ``start``
+        ns.
+        """
         tracks = self.tracks(motion, rate_hz)
         order = sorted(
             (float(t), site, i) for site, track in tracks.items() for i, t in enumerate(track.time)
@@ -179,7 +180,7 @@ class VirtualSensors:
         self, motion: Motion, site: str, rate_hz: float, rng: np.random.Generator
     ) -> SensorTrack:
         noise = self.noise
-        # drawn first and always, so that switching one fault on does not change another
+        # always drawn first, so that enabling one error does not change another
         draws = rng.uniform(-1, 1, 8), rng.standard_normal((4, 3))
         clock = 1 + draws[0][0] * noise.clock_ppm * 1e-6
         axis = draws[1][0] / np.linalg.norm(draws[1][0])
@@ -242,8 +243,9 @@ class VirtualSensors:
 def wander(
     count: int, step_s: float, correlation_s: float, rng: np.random.Generator, axes: int
 ) -> Array:
-    """Gauss-Markov noise (count, axes) of unit variance, sampled every ``step_s``, with the given
-    correlation time.
+    """Return Gauss-Markov noise (count, axes) of unit variance, sampled every ``step_s``.
+
+    ``correlation_s`` is its correlation time.
     """
     keep = float(np.exp(-step_s / correlation_s))
     drive = rng.standard_normal((count, axes)) * np.sqrt(1 - keep**2)
@@ -265,8 +267,10 @@ def _instants(
 def _kinematics(
     motion: Motion, site: str, time: Array, soft_tissue: float, rng: np.random.Generator
 ) -> tuple[Array, Array, Array, Array]:
-    """At ``time``: bone orientation, that of the skin over it, its angular velocity in its own
-    frame, the sensor's acceleration in the world.
+    """Return the kinematics at ``time``.
+
+    They are the orientations of bone and overlying skin, the skin's angular velocity in its own
+    frame, and the sensor's acceleration in the world.
     """
     frames = np.arange(len(motion)) / motion.fps
     joint = SITE[site].joint
