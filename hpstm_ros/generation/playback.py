@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hpstm_ros.generation.blending import Turning, smooth_step
 from hpstm_ros.generation.request import resting
 from pallas_ros.body import rotations
 from pallas_ros.body.frames import BodyFrame
@@ -55,6 +56,7 @@ class Playback:
         self._from = self._rest
         self._turn_at = self._turn
         self._drift_at = self._drift
+        self._turning = Turning()
 
     @property
     def playing(self) -> bool:
@@ -119,6 +121,7 @@ class Playback:
         self._turn_at = self._turn
         self._drift_at = self._drift
         self._switched = now
+        self._turning = Turning()
 
     def _target(self, now: int) -> _Pose:
         motion = self._motion
@@ -155,10 +158,9 @@ class Playback:
         moved = _FADE_S * (1 - np.exp(-since / _FADE_S))
         q = rotations.multiply(rotations.from_rotvec(self._turn_at * moved), self._from.q)
         root = self._from.root + self._drift_at * moved
-        x = since / BLEND_S
-        part = x * x * (3 - 2 * x)
+        part = smooth_step(since / BLEND_S)
         return _Pose(
-            np.asarray(rotations.normalise(rotations.slerp(q, target.q, part))),
+            self._turning.between(np.asarray(q), target.q, part),
             (1 - part) * root + part * target.root,
             target.contacts,
         )

@@ -11,10 +11,10 @@ from pallas_ros.body.names import JOINT_INDEX
 STEP = round(1e9 / 60)
 
 
-def raised(seconds: float = 2.0):
-    """A body that raises its right arm, another metre away."""
+def raised(seconds: float = 2.0, angle: float = 1.8):
+    """A body that holds its right arm up, turned from hanging by ``angle`` rad."""
     motion = resample(resting(seconds), 60.0)
-    turn = rotations.from_rotvec(np.array([-1.8, 0.0, 0.0]))
+    turn = rotations.from_rotvec(np.array([-angle, 0.0, 0.0]))
     for name in ("shoulder", "elbow", "wrist"):
         joint = JOINT_INDEX[f"right_{name}"]
         motion.rotations[:, joint] = rotations.multiply(turn, motion.rotations[:, joint])
@@ -62,3 +62,19 @@ def test_the_next_motion_starts_where_the_last_one_ended():
     frames(playback, 0, 160)
     start = playback.at_rest()
     np.testing.assert_allclose(start.positions[0, 0, :2], [0.1, 0.0], atol=0.02)
+
+
+def test_an_arm_half_a_turn_away_comes_down_on_one_side():
+    """The shorter way changes sides there, while the arm still moves a little."""
+    motion = raised(angle=2.0)
+    moving = rotations.from_rotvec(np.outer(np.linspace(0, 2.0, len(motion)), [-1.0, 0.0, 0.0]))
+    for name in ("shoulder", "elbow", "wrist"):
+        joint = JOINT_INDEX[f"right_{name}"]
+        motion.rotations[:, joint] = rotations.multiply(moving, motion.rotations[:, joint])
+    for stop in range(60, 72, 2):  # half a turn apart after 68 frames
+        playback = Playback()
+        frames(playback, 0, 2)
+        playback.play(motion, 2 * STEP)
+        frames(playback, 2 * STEP, stop)
+        playback.stop((2 + stop) * STEP)
+        assert largest_step(frames(playback, (2 + stop) * STEP, 30)) < 0.25

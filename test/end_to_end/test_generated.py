@@ -1,0 +1,251 @@
+"""Generated motion through the real nodes to the simulated Panda: it waves on request, through
+cancel, preemption and emergency stop, and no command violates a limit.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
+pytest.importorskip("pinocchio", reason="needs the extra [robot]")
+pytest.importorskip("mujoco", reason="needs the extra [sim]")
+pytest.importorskip("onnxruntime", reason="needs the extra [language]")
+pytest.importorskip("pallas.action", reason="needs the generated messages (make setup)")
+
+import rclpy
+from graph_process import Up
+from pallas.action import GenerateMotion
+from pallas.msg import BodyPose, SupervisorStatus
+from rclpy.action import ActionClient
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.serialization import deserialize_message
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.safety.checker import check, check_states, check_tips
+from hpstm_ros.teleoperation.teleoperation import limits_of
+from pallas_ros.bags import Bag
+from pallas_ros.bags.bodies import read_bodies
+from pallas_ros.body.frames import BodyFrame
+from pallas_ros.body.names import (
+    ACTION_GENERATE,
+    DEFAULT_CONTROLLER,
+    TOPIC_GENERATED_BODY,
+    TOPIC_JOINT_TRAJECTORY,
+    TOPIC_SUPERVISOR,
+)
+from pallas_ros.messages.decode import from_stamp
+from pallas_ros.messages.wire import body_from_bytes
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
+ROBOT = "panda"
+LIMIT_S = 60.0
+DEPTH = 10_000
+"""Messages that wait for this process at most, so that none is lost while the machine is busy."""
+
+
+class Audience:
+    """Asks for motion, and hears all that follows, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.node = rclpy.create_node("audience")
+        self.status = SupervisorStatus()
+        self.shown: list[BodyFrame] = []
+        self.commands: list[bytes] = []
+        self.stages: list[str] = []
+        commands = TOPIC_JOINT_TRAJECTORY.format(controller=DEFAULT_CONTROLLER)
+        for kind, topic, heard, raw in (
+            (BodyPose, TOPIC_GENERATED_BODY, lambda m: self.shown.append(body_from_bytes(m)), True),
+            (SupervisorStatus, TOPIC_SUPERVISOR, lambda m: setattr(self, "status", m), False),
+            (JointTrajectory, commands, self.commands.append, True),
+        ):
+            self.node.create_subscription(kind, topic, heard, DEPTH, raw=raw)
+        self.client = ActionClient(self.node, GenerateMotion, ACTION_GENERATE)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            return
+
+    def until(self, condition: Callable[[], Any]) -> None:
+        end = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < end, f"{self.status.state_name}: {self.status.reason}"
+            time.sleep(0.01)
+
+    def ask(self, text: str, seconds: float) -> Any:
+        """The future of the result of a goal that is played; returns once it plays."""
+        self.stages.clear()
+        sent = self.client.send_goal_async(
+            GenerateMotion.Goal(text=text, duration=seconds, seed=3, play=True),
+            feedback_callback=lambda m: self.stages.append(m.feedback.stage),
+        )
+        self.until(sent.done)
+        self.handle = sent.result()
+        result = self.handle.get_result_async()
+        self.until(lambda: "playing" in self.stages or result.done())
+        return result
+
+    def result(self, future: Any) -> GenerateMotion.Result:
+        self.until(future.done)
+        return future.result().result
+
+    def call(self, service: str) -> bool:
+        client = self.node.create_client(Trigger, service)
+        self.until(client.service_is_ready)
+        answer = client.call_async(Trigger.Request())
+        self.until(answer.done)
+        return bool(answer.result().success)
+
+    def tracks(self) -> bool:
+        return self.status.state_name == "tracking"
+
+    def rests(self) -> bool:
+        return bool(self.shown) and "at rest" in self.shown[-1].remarks
+
+    def arm_rests(self) -> bool:
+        """Whether the newest command is to stay where it begins."""
+        points = decoded(self.commands[-1]).points
+        return bool(np.ptp([p.positions for p in points], axis=0).max() < 1e-9)
+
+    def swing(self, since: int) -> float:
+        """rad, the farthest that a joint of the arm was commanded to go since that command."""
+        some = self.commands[since::10]
+        q = np.array([decoded(command).points[0].positions for command in some])
+        return float(np.ptp(q, axis=0).max()) if len(q) else 0.0
+
+    def close(self) -> None:
+        if not self._thread.is_alive():
+            return
+        self._executor.shutdown()
+        self._thread.join()
+        self.node.destroy_node()
+
+
+@pytest.fixture
+def audience(ros_domain: int) -> Iterator[Audience]:
+    rclpy.init(domain_id=ros_domain)
+    made = Audience()
+    try:
+        yield made
+    finally:
+        made.close()
+        rclpy.try_shutdown()
+
+
+def decoded(command: bytes) -> JointTrajectory:
+    return deserialize_message(command, JointTrajectory)
+
+
+def streams(commands: list[bytes]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What a controller executes, (times, states): each command replaces the ones before from its
+    first time on. Cut where the arm had come to rest: there it may be engaged again, and then
+    starts from where it is measured to be.
+    """
+    found: list[tuple[list[int], list[Any]]] = []
+    newest: list[tuple[int, Any]] = []
+    for command in [*map(decoded, commands), None]:
+        start = 0 if command is None else from_stamp(command.header.stamp)
+        follows = command is not None and bool(newest) and start <= newest[-1][0]
+        kept = [(t, p) for t, p in newest if t < start] if follows else newest
+        for t, p in kept:
+            found[-1][0].append(t)
+            found[-1][1].append([p.positions, p.velocities, p.accelerations])
+        if command is None:
+            break
+        if not follows:
+            found.append(([], []))
+        after = [p.time_from_start for p in command.points]
+        times = [start + t.sec * 10**9 + t.nanosec for t in after]
+        newest = list(zip(times, command.points, strict=True))
+    return [(np.array(times), np.array(states, dtype=float)) for times, states in found]
+
+
+def violations(commands: list[bytes]) -> list[str]:
+    """What the independent checker finds."""
+    robot = load_robot(ROBOT)
+    limits = limits_of(robot)
+    tips = [robot.frame(arm.tip) for arm in robot.arms]
+    found = []
+    last = None
+    for times, states in streams(commands):
+        q = states[:, 0]
+        found += check(times, q, limits) + check_states(times, states, limits)
+        found += check_tips(times, q, robot.model, tips, limits)
+        if last is not None and np.abs(q[0] - last).max() > 0.05:
+            found.append("engaged where the arm is not")
+        last = q[-1]
+    return [str(violation) for violation in found]
+
+
+def largest_step(bodies: list[BodyFrame]) -> float:
+    """m that a joint moves in a 60th of a second; a busy machine leaves bodies out."""
+    p = np.stack([body.positions for body in bodies])
+    frames = np.maximum(np.diff([body.stamp for body in bodies]) * 60 / 1e9, 1.0)
+    return float((np.linalg.norm(np.diff(p, axis=0), axis=-1).max(-1) / frames).max())
+
+
+def test_the_panda_waves_on_request_through_cancel_preemption_and_emergency_stop(
+    start: Callable[..., Up], audience: Audience, tmp_path: Path
+) -> None:
+    (tmp_path / "retarget.yaml").write_text("retarget:\n  ros__parameters: {rate_hz: 60.0}\n")
+    (tmp_path / "calm.yaml").write_text("parameter_files: {retarget: retarget.yaml}\n")
+    up = start(
+        "--config",
+        str(tmp_path / "calm.yaml"),  # fewer commands: the machine may be busy
+        "imu_source:=none",
+        "body:=generated",
+        f"robot:={ROBOT}",
+        "operator:=auto",
+        "--record",
+        str(tmp_path / "bag"),
+    )
+    up.until(lambda: audience.tracks() and audience.client.server_is_ready())
+
+    begun = len(audience.commands)
+    end = time.monotonic() + LIMIT_S
+    while audience.swing(begun) < 0.2:  # the arm goes along, unless the machine stalls meanwhile
+        assert time.monotonic() < end, f"{audience.status.state_name}: {audience.status.reason}"
+        wave = audience.result(audience.ask("wave with the right hand", 2.0))
+        assert wave.success, wave.message
+
+    cancelled = audience.ask("wave with the right hand", 20.0)
+    audience.handle.cancel_goal_async()
+    assert audience.result(cancelled).message == "cancelled"
+    audience.until(audience.rests)
+
+    preempted = audience.ask("raise both hands", 20.0)
+    newer = audience.ask("wave with the right hand", 20.0)
+    assert "preempted" in audience.result(preempted).message
+
+    audience.until(audience.tracks)
+    assert audience.call("/retarget/emergency_stop")
+    audience.until(lambda: audience.status.state_name == "stopped")
+    audience.until(audience.arm_rests)
+    stands = len(audience.commands)
+    audience.handle.cancel_goal_async()
+    assert not audience.result(newer).success
+    assert audience.swing(stands) < 1e-6
+    audience.until(lambda: audience.call("/retarget/reset"))
+    audience.until(audience.tracks)  # the operator has engaged it again
+
+    up.process.send_signal(signal.SIGINT)
+    assert up.end() == 0, up.said()
+    audience.close()
+    assert violations(audience.commands) == []
+    assert largest_step(audience.shown) < 0.2  # half a turn of an arm within the blend: 0.12 m
+    recorded = [body for _, body in read_bodies(Bag(tmp_path / "bag"), TOPIC_GENERATED_BODY)]
+    assert all("generated" in body.remarks for body in recorded)
+    assert {"at rest" in body.remarks for body in recorded} == {True, False}
