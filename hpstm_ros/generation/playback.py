@@ -90,6 +90,16 @@ class Playback:
             self._switch(now)
             self._motion = None
 
+    def stand(self, body: BodyFrame) -> None:
+        """Rest at once where a body stands, facing where it faces."""
+        self._motion = None
+        self._switched = None
+        self._last = _Pose(body.rotations, body.positions[0], body.contacts)
+        self._from = self._last
+        self._last_stamp = None
+        self._turn = np.zeros_like(self._turn)
+        self._drift = np.zeros(3)
+
     def tick(self, now: int) -> BodyFrame:
         """The body at ``now`` (ns)."""
         if self._motion is not None and now - self._begun > 1e9 * self._motion.duration:

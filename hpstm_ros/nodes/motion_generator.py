@@ -6,6 +6,7 @@ from typing import Any
 
 from pallas.action import GenerateMotion
 from pallas.msg import BodyPose, BodyPrediction
+from std_srvs.srv import Trigger
 
 from hpstm_ros.generation.flow import Flow, FlowGenerator
 from hpstm_ros.generation.job import Job
@@ -14,7 +15,9 @@ from hpstm_ros.generation.prediction import Predictor
 from hpstm_ros.generation.producer import Producer
 from hpstm_ros.generation.request import HandTarget, Request, check
 from hpstm_ros.generation.stream import bodies_of
+from hpstm_ros.generation.takeover import LEADS, TakeOver
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import (
     ACTION_GENERATE,
     MODEL_RATE_HZ,
@@ -46,7 +49,7 @@ class _Goal:
 
 
 class MotionGeneratorNode(PallasNode):
-    """Adapter around `Producer`, `Playback` and `Predictor`."""
+    """Adapter around `Producer`, `Playback`, `TakeOver` and `Predictor`."""
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/motion_generator.yaml`."""
@@ -60,9 +63,12 @@ class MotionGeneratorNode(PallasNode):
         self._producer = Producer(generators={"flow": FlowGenerator(flow)})
         self._predictor = Predictor(flow)
         self._playback = Playback(body_id=s["body_id"])
+        self._takeover = TakeOver()
         self._refused = ""
         if s["play"]:
             self._bodies = self.advertise(BodyPose, TOPIC_GENERATED_BODY)
+            self.serve(Trigger, "/motion_generator/take_over", self._take_over)
+            self.serve(Trigger, "/motion_generator/hand_back", self._hand_back)
             self.every(1 / MODEL_RATE_HZ, self._show)
         if s["predict"]:
             self._predictions = self.advertise(BodyPrediction, TOPIC_PREDICTION)
@@ -88,17 +94,47 @@ class MotionGeneratorNode(PallasNode):
             return Health()
         if self._goal is not None:
             return Health(0, f"'{self._goal.request.text[:40]}' {self._stage()[0]}")
+        if self._takeover.operator_leads:
+            return Health(0, LEADS)
         return Health(0, "at rest" if not self._refused else f"at rest; refused: {self._refused}")
 
     # Bodies
 
     def _on_body(self, data: bytes) -> None:
         frame = body_from_bytes(data)
-        if "generated" not in frame.remarks:
-            self._predictor.push(frame)
+        if "generated" in frame.remarks or LEADS in frame.remarks:
+            return
+        self._predictor.push(frame)
+        if self.settings["play"]:
+            self._publish(self._takeover.operator(frame))
 
     def _show(self) -> None:
-        self._bodies.publish(body_to_bytes(self._playback.tick(self.now())))
+        self._publish(self._takeover.generated(self._playback.tick(self.now())))
+
+    def _publish(self, body: BodyFrame | None) -> None:
+        if body is not None:
+            self._bodies.publish(body_to_bytes(body))
+
+    def _take_over(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """The operator's live body is shown from now on."""
+        if not self.active:
+            raise PallasError("the node is not active: activate it first")
+        self._takeover.take_over(self.now())
+        self._end_goal("the operator took over", "abort")
+        response.success = True
+        response.message = LEADS
+        return response
+
+    def _hand_back(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Generated motion is shown again: at rest where the operator stands, until a goal."""
+        shown = self._takeover.shown
+        if self._takeover.operator_leads and shown is not None:
+            self._playback.stand(shown)
+            self._show()
+        self._takeover.hand_back()
+        response.success = True
+        response.message = "generated motion leads"
+        return response
 
     def _predict(self) -> None:
         bodies = self._predictor.predict()
@@ -118,6 +154,8 @@ class MotionGeneratorNode(PallasNode):
         model = goal.model or "flow"
         try:
             request = check(self._request(goal))
+            if goal.play and self._takeover.operator_leads:
+                raise PallasError("the operator leads: hand back first")
         except PallasError as error:
             self._refused = str(error)
             self.get_logger().warning(f"goal refused: {error}")
@@ -183,6 +221,8 @@ class MotionGeneratorNode(PallasNode):
         outcome = goal.job.outcome
         if outcome is None:
             self._end_goal(goal.job.error or "the generator gave nothing", "abort")
+        elif goal.handle.request.play and self._takeover.operator_leads:
+            self._end_goal("the operator took over", "abort")
         elif goal.handle.request.play and self.settings["play"] and not goal.played:
             goal.played = True
             self._playback.play(outcome.candidates[0].motion, self.now())

@@ -20,6 +20,7 @@ from pallas_ros.body.names import (
     TOPIC_JOINT_EFFORTS,
     TOPIC_JOINT_STATES,
     TOPIC_PALLAS_BODY,
+    TOPIC_PREDICTION,
     TOPIC_ROBOT_DESCRIPTION,
     TOPIC_SUPERVISOR,
 )
@@ -42,6 +43,7 @@ TOPICS = {
     TOPIC_HPSTM_BODY: ("pallas/msg/BodyPose", Qos(reliable=False)),
     TOPIC_JOINT_STATES: ("sensor_msgs/msg/JointState", Qos(reliable=False)),
     TOPIC_SUPERVISOR: ("pallas/msg/SupervisorStatus", Qos(reliable=False)),
+    TOPIC_PREDICTION: ("pallas/msg/BodyPrediction", Qos(reliable=False)),
     TOPIC_ROBOT_DESCRIPTION: ("std_msgs/msg/String", Qos(latched=True)),
     TOPIC_JOINT_EFFORTS: ("sensor_msgs/msg/JointState", Qos(reliable=False)),
     **{topic: ("geometry_msgs/msg/WrenchStamped", Qos(reliable=False)) for topic in TOPICS_GROUND},
@@ -93,7 +95,7 @@ class Live:
         )
         others = [
             self._last.get(topic)
-            for topic in (TOPIC_JOINT_STATES, self._trajectory, TOPIC_SUPERVISOR)
+            for topic in (TOPIC_JOINT_STATES, self._trajectory, TOPIC_SUPERVISOR, TOPIC_PREDICTION)
         ]
         shown = moment(time.monotonic(), taken[drawn].stamp, body, raw, *others)
         shown.plots["rate, Hz"] = self._rate()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, PoseStamped, TransformStamped, WrenchStamped
-from pallas.msg import BodyPose, SupervisorStatus
+from pallas.msg import BodyPose, BodyPrediction, SupervisorStatus
 from pallas.msg import ImuFrame as ImuFrameMsg
 from sensor_msgs.msg import JointState
 from std_msgs.msg import ColorRGBA, String
@@ -30,6 +30,7 @@ from pallas_ros.body.names import (
     TOPIC_JOINT_STATES,
     TOPIC_MARKERS,
     TOPIC_PALLAS_BODY,
+    TOPIC_PREDICTION,
     TOPIC_ROBOT_DESCRIPTION,
     TOPIC_SUPERVISOR,
     TOPIC_TIP,
@@ -77,6 +78,7 @@ class VisualizerNode(PallasNode):
             TOPIC_GOAL: PoseStamped,
             TOPIC_TIP: PoseStamped,
             TOPIC_JOINT_EFFORTS: JointState,
+            TOPIC_PREDICTION: BodyPrediction,
         }.items():
             self.subscribe(kind, topic, partial(self._newest.__setitem__, topic))
         for side in _SIDES:
@@ -158,6 +160,8 @@ class VisualizerNode(PallasNode):
                 for name, message in sorted(others.items())
                 if name != shown.body_id
             )
+        if TOPIC_PREDICTION in newest:
+            shapes += scene.ghost([body_from_msg(m) for m in newest[TOPIC_PREDICTION].bodies])
         if (
             self._robot is not None
             and TOPIC_JOINT_STATES in newest

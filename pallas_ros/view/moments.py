@@ -24,10 +24,11 @@ from pallas_ros.body.names import (
     TOPIC_JOINT_STATES,
     TOPIC_PALLAS_BODY,
     TOPIC_POSE_BODY,
+    TOPIC_PREDICTION,
     TOPIC_ROBOT_DESCRIPTION,
     TOPIC_SUPERVISOR,
 )
-from pallas_ros.messages.decode import body_from_msg
+from pallas_ros.messages.decode import body_from_msg, from_stamp
 from pallas_ros.motion_files import Overrides, read
 from pallas_ros.view.forces import Forces, forces
 
@@ -54,6 +55,7 @@ class Moment:
         body: (22, 7) positions in m and orientations xyzw, world, or None.
         raw: the same before smoothing, or None.
         covariance: (22, 3, 3) m^2 of ``body``, or None.
+        predicted: where the body is expected at the end of its prediction, as ``body``, or None.
         joints: the arm's joint angles in rad by name.
         commanded: the joint angles in rad it was sent, by name.
         plots: figures to plot, by name.
@@ -66,6 +68,7 @@ class Moment:
     body: F64 | None = None
     raw: F64 | None = None
     covariance: F64 | None = None
+    predicted: F64 | None = None
     joints: dict[str, float] = field(default_factory=dict)
     commanded: dict[str, float] = field(default_factory=dict)
     plots: dict[str, float] = field(default_factory=dict)
@@ -82,6 +85,7 @@ def moment(
     joints: Any = None,
     trajectory: Any = None,
     status: Any = None,
+    prediction: Any = None,
 ) -> Moment:
     """An instant from the newest messages before it.
 
@@ -89,13 +93,14 @@ def moment(
         time: s.
         received: ns, when ``body`` was.
         body, raw: the body to show, and the same before smoothing.
-        joints, trajectory, status: the newest messages ``JointState``, ``JointTrajectory`` and
-            ``SupervisorStatus``, however decoded.
+        joints, trajectory, status, prediction: the newest messages ``JointState``,
+            ``JointTrajectory``, ``SupervisorStatus`` and ``BodyPrediction``, however decoded.
     """
     shown = Moment(time)
     if body is not None:
         shown.body = _array(body)
         shown.covariance = body.covariance
+        shown.predicted = _predicted(prediction, body)
         if body.newest_input:
             shown.plots["latency, ms"] = (received - body.newest_input) / 1e6
         shown.plots["confidence"] = float(np.nanmean(body.confidence))
@@ -233,6 +238,7 @@ class BagFile:
             self._trajectory,
             TOPIC_JOINT_STATES,
             TOPIC_SUPERVISOR,
+            TOPIC_PREDICTION,
         } & there
         if there & {TOPIC_JOINT_EFFORTS, *TOPICS_GROUND}:
             self._topics |= {TOPIC_JOINT_EFFORTS, *TOPICS_GROUND, TOPIC_TF} & there
@@ -267,7 +273,8 @@ class BagFile:
         ]
         received, body = self._last(self.drawn, stamp, others[-1])
         raw = self._last(self._raw, stamp, others[-1])[1]
-        shown = moment(time, received, _body(body), _body(raw), *others)
+        prediction = self._last(TOPIC_PREDICTION, stamp)[1]
+        shown = moment(time, received, _body(body), _body(raw), *others, prediction)
         shown.forces = self._forces(stamp)
         return shown
 
@@ -312,6 +319,15 @@ def _body(record: Any) -> BodyFrame | None:
         return None if record is None else body_from_msg(record)
     except PallasError:
         return None
+
+
+def _predicted(prediction: Any, body: BodyFrame) -> F64 | None:
+    """The last body of a prediction that was made from about this body."""
+    if prediction is None or not len(prediction.bodies) or prediction.body_id != body.body_id:
+        return None
+    made = from_stamp(prediction.header.stamp)
+    expected = _body(prediction.bodies[-1])
+    return None if expected is None or abs(body.stamp - made) > 1e9 else _array(expected)
 
 
 def _array(body: BodyFrame) -> F64:

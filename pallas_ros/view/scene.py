@@ -2,7 +2,7 @@
 as plain shapes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -33,11 +33,15 @@ STATE_COLOURS = {
 """Of the supervisor's states, on pages."""
 RAW: Rgba = (0.90, 0.55, 0.25, 0.9)
 BYSTANDER: Rgba = (0.6, 0.6, 0.65, 0.6)
+GHOST: Rgba = (0.47, 0.43, 0.78, 0.6)
+"""The body as it is predicted to be."""
 _OPERATOR: Rgba = (0.25, 0.6, 0.95, 0.5)
 PLACE: Rgba = (0.35, 0.55, 0.85, 0.12)
 _FEET = (JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"])
 _AXES: tuple[Rgba, ...] = ((0.9, 0.2, 0.2, 1.0), (0.2, 0.75, 0.2, 1.0), (0.25, 0.4, 0.95, 1.0))
 _BONES = [(joint, parent) for joint, parent in enumerate(PARENTS) if parent >= 0]
+
+_HANDS = [JOINT_INDEX[f"{side}_wrist"] for side in ("left", "right")]
 
 
 @dataclass
@@ -98,6 +102,36 @@ def skeleton(namespace: str, body: BodyFrame, colour: Rgba | None = None) -> Sha
         points=body.positions[ends],
         colours=colours,
     )
+
+
+def ghost(bodies: Sequence[BodyFrame]) -> list[Shape]:
+    """Where a body is expected (`/hpstm/prediction`): half way and at the end, ever fainter, with
+    the 90 % ellipsoids of the hands at the end.
+    """
+    shapes = []
+    for number, body in enumerate((bodies[(len(bodies) - 1) // 2], bodies[-1]) if bodies else ()):
+        shape = skeleton("prediction", body, (*GHOST[:3], GHOST[3] / (number + 1)))
+        shape.number = number
+        shapes.append(shape)
+    if not bodies or bodies[-1].covariance is None:
+        return shapes
+    end = bodies[-1]
+    for joint in _HANDS:
+        covariance = bodies[-1].covariance[joint]
+        if np.isfinite(covariance).all() and np.isfinite(end.positions[joint]).all():
+            q_world_ellipsoid, radii = ellipsoid(covariance)
+            shapes.append(
+                Shape(
+                    "prediction_uncertainty",
+                    joint,
+                    "sphere",
+                    end.positions[joint],
+                    q_world_ellipsoid,
+                    2 * radii,
+                    (*GHOST[:3], 0.2),
+                )
+            )
+    return shapes
 
 
 def ellipsoid(covariance: F64) -> tuple[F64, F64]:

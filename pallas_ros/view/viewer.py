@@ -36,6 +36,8 @@ SHAPE_EVERY = 4  # frames between two shapes of an ellipsoid
 SENT_M = 5e-4
 SENT_TURN = 1e-3
 GHOST = (228, 150, 90)
+EXPECTED = (120, 110, 200)
+"""The body as it is predicted to be (`/hpstm/prediction`)."""
 ROBOT_AT = np.array([0.0, -1.25, 0.55])
 SPEEDS = {"0.1": 0.1, "0.25": 0.25, "0.5": 0.5, "1": 1.0, "2": 2.0, "4": 4.0}
 BESIDE = np.array([0.0, 1.8, 0.0])  # the raw body, clear of the arms of the other
@@ -96,6 +98,7 @@ class Viewer:
         self._room()
         self._body = self._figure("/body", skeleton, None)
         self._raw = self._figure("/raw", skeleton, GHOST)
+        self._predicted = self._figure("/prediction", skeleton, EXPECTED, opacity=0.35)
         balls = [
             self.server.scene.add_icosphere(
                 f"/uncertainty/{joint}",
@@ -155,6 +158,8 @@ class Viewer:
             self._pose(self._body, moment.body, here)
             raw = moment.raw if self._show_raw.value else None
             self._pose(self._raw, raw, beside)
+            expected = moment.predicted if self._show_prediction.value else None
+            self._pose(self._predicted, expected, here)
             self._name(moment.body, here, raw if self._beside.value else None, beside)
             self._uncertainty(moment, here)
             found = moment.forces if self._show_forces.value else None
@@ -293,6 +298,7 @@ class Viewer:
         with gui.add_folder("Show", expand_by_default=False):
             self._show_raw = gui.add_checkbox("raw body", True)
             self._beside = gui.add_checkbox("raw beside", True)
+            self._show_prediction = gui.add_checkbox("prediction", True)
             self._show_uncertainty = gui.add_dropdown(
                 "uncertainty, 90 %", tuple(UNCERTAIN), initial_value="off"
             )
@@ -311,7 +317,13 @@ class Viewer:
                 f"{escape(state)}</div>"
             )
 
-    def _figure(self, name: str, skeleton: Skeleton, tint: tuple[int, int, int] | None) -> Placed:
+    def _figure(
+        self,
+        name: str,
+        skeleton: Skeleton,
+        tint: tuple[int, int, int] | None,
+        opacity: float | None = None,
+    ) -> Placed:
         """One frame a joint, with its solids in it."""
         frames = [
             self.server.scene.add_frame(f"{name}/{joint}", show_axes=False, visible=False)
@@ -323,6 +335,7 @@ class Viewer:
                 solid.vertices,
                 solid.faces,
                 color=tint or COLOURS[solid.part],
+                opacity=opacity,
                 cast_shadow=tint is None,
                 receive_shadow=False,
             )

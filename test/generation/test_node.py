@@ -1,5 +1,6 @@
 """`motion_generator` over real DDS, asked by rclpy's own `ActionClient`."""
 
+from dataclasses import replace
 from threading import Thread
 from time import monotonic
 from typing import Any
@@ -14,11 +15,15 @@ import rclpy
 from pallas.action import GenerateMotion
 from pallas.msg import BodyPose
 from rclpy.action import ActionClient
+from std_srvs.srv import Trigger
 
+from hpstm_ros.generation.playback import Playback
+from hpstm_ros.generation.takeover import LEADS
 from hpstm_ros.nodes.motion_generator import MotionGeneratorNode
 from pallas_ros import cli
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.messages.decode import body_from_msg
+from pallas_ros.messages.encode import body_to_msg
 from pallas_ros.ros.run import make_executor
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
@@ -66,6 +71,38 @@ class Peer:
         self.until(future.done)
         return future.result().result
 
+    def call(self, service: str) -> Any:
+        """The answer of a service."""
+        client = self.client_node.create_client(Trigger, f"/motion_generator/{service}")
+        self.until(client.service_is_ready)
+        answer = client.call_async(Trigger.Request())
+        self.until(answer.done)
+        return answer.result()
+
+    def operator_takes_over_and_hands_back(self) -> None:
+        """As an operator with sensors does, during a motion that plays."""
+        assert "does not come" in self.call("take_over").message
+        bodies = self.client_node.create_publisher(BodyPose, "/hpstm/body", 10)
+        standing = Playback()
+
+        def move() -> None:
+            now = self.client_node.get_clock().now().nanoseconds
+            bodies.publish(body_to_msg(replace(standing.tick(now), remarks=())))
+
+        timer = self.client_node.create_timer(1 / 60, move)
+        played = self.ask(text="walk forward", duration=20.0, play=True)
+        self.until(lambda: self.node._playback.playing)
+        self.until(lambda: self.call("take_over").success)
+        assert self.result(played).message == "the operator took over"
+        self.until(lambda: self.shown[-1].remarks == (LEADS,))  # the blend is over
+        assert (
+            "the operator leads"
+            in self.result(self.ask(text="walk", duration=1.0, play=True)).message
+        )
+        assert self.call("hand_back").success
+        self.until(lambda: self.shown[-1].remarks == ("generated", "at rest"))
+        self.client_node.destroy_timer(timer)
+
     def close(self) -> None:
         """End all."""
         self.node.stop()
@@ -94,7 +131,7 @@ def largest_speed(shown: list[BodyFrame]) -> float:
     return float((np.linalg.norm(np.diff(p, axis=0), axis=-1).max(-1) / spent).max())
 
 
-def test_requests_are_played_cancelled_preempted_and_refused(peer):
+def test_requests_are_played_cancelled_preempted_and_refused_and_an_operator_takes_over(peer):
     played = peer.result(peer.ask(text="wave with the right hand", duration=1.0, seed=3, play=True))
     assert played.success, played.message
     assert len(played.motion) >= 59
@@ -122,6 +159,7 @@ def test_requests_are_played_cancelled_preempted_and_refused(peer):
         assert not refused.success
         assert said in refused.message
     assert peer.result(peer.ask(text="wave", duration=0.5)).success
+    peer.operator_takes_over_and_hands_back()
     assert largest_speed(peer.shown) < 12.0  # half a turn of an arm in a blend: 7 m/s
 
 

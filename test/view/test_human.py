@@ -109,6 +109,23 @@ def test_ellipsoids_hold_ninety_per_cent() -> None:
     assert inside == pytest.approx(0.9, abs=0.01)
 
 
+def test_the_ghost_is_the_prediction_half_way_and_at_its_end() -> None:
+    positions = body().positions
+    bodies = [body(positions=positions + [0.1 * step, 0, 0]) for step in range(1, 11)]
+    half, end, left, right = scene.ghost(bodies)
+    assert half.number != end.number
+    assert half.colour[3] > end.colour[3]
+    plain = scene.skeleton("body", body()).points
+    np.testing.assert_allclose(half.points, plain + [0.5, 0, 0])
+    np.testing.assert_allclose(end.points, plain + [1.0, 0, 0])
+    np.testing.assert_allclose(left.position, positions[20] + [1.0, 0, 0])
+    np.testing.assert_allclose(
+        sorted(right.scale / 2), scene.ELLIPSOID_90 * np.array([1, 2, 3]) / 100
+    )
+    assert scene.ghost([]) == []
+    assert len(scene.ghost([body(covariance=None)])) == 2
+
+
 def test_what_must_not_be_used_is_not_drawn() -> None:
     full = scene.skeleton("body", body())
     assert len(full.points) == 42

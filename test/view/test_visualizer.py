@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
-from pallas_ros.body.names import TOPIC_HPSTM_BODY, TOPIC_IMU_FRAME, TOPIC_PALLAS_BODY
+from pallas_ros.body.names import (
+    TOPIC_HPSTM_BODY,
+    TOPIC_IMU_FRAME,
+    TOPIC_PALLAS_BODY,
+    TOPIC_PREDICTION,
+)
 from pallas_ros.body.resources import resource
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
@@ -33,7 +38,7 @@ class Graph:
 
     def __init__(self) -> None:
         from geometry_msgs.msg import PoseStamped
-        from pallas.msg import BodyPose, ImuFrame, SupervisorStatus
+        from pallas.msg import BodyPose, BodyPrediction, ImuFrame, SupervisorStatus
         from rclpy.executors import SingleThreadedExecutor
         from sensor_msgs.msg import JointState
         from std_msgs.msg import String
@@ -97,6 +102,10 @@ class Graph:
                 self.tester.create_publisher(SupervisorStatus, "/retarget/status", STREAM),
                 SupervisorStatus(operator_id="operator", state_name="tracking"),
             ),
+            (
+                self.tester.create_publisher(BodyPrediction, TOPIC_PREDICTION, STREAM),
+                BodyPrediction(body_id="operator", bodies=[body_to_msg(body())] * 10),
+            ),
             (self.tester.create_publisher(PoseStamped, "/retarget/goal", STREAM), tip),
             (self.tester.create_publisher(PoseStamped, "/retarget/tip", STREAM), tip),
         ]
@@ -146,7 +155,7 @@ def graph(ros_domain: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Graph]:
 
 
 EVERYTHING = {"raw", "body", "uncertainty", "place", "contacts", "remarks", "imus", "goal", "tip"}
-EVERYTHING |= {"operator", "people"}
+EVERYTHING |= {"operator", "people", "prediction", "prediction_uncertainty"}
 
 
 def test_everything_is_drawn_and_every_display_finds_it(graph: Graph) -> None:
