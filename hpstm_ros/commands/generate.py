@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -22,6 +23,8 @@ EXAMPLE = """
       the right wrist is there, in m from the start, after 2 s
   pallas generate wave.npz "wave" --robot panda --video wave.mp4
       also what the arm does with it, and a film
+  pallas generate wave.npz "wave" --candidates 4 --robot panda
+      of four, first those that are slow enough for the arm
 """
 
 
@@ -56,7 +59,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar=("SIDE", "X,Y,Z@T"),
         help="a wrist's place in m from the start and when, s; may be given several times",
     )
-    parser.add_argument("--robot", metavar="R", help="also retarget it to this arm, OUT_joints.npz")
+    parser.add_argument(
+        "--robot",
+        metavar="R",
+        help="prefer candidates that this arm can follow, and retarget the best: OUT_joints.npz",
+    )
     parser.add_argument("--video", metavar="F", help="also a film, .mp4 or .gif")
 
 
@@ -81,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             bar.set_description_str(stage, refresh=False)
             bar.update(part - bar.n)
 
-        producer = _unguarded() if args.without_guard else Producer()
+        producer = _producer(args)
         outcome = producer.produce(request, args.model, progress)
     motion = document(outcome, request, args.model)
     save_motion(args.output, motion)
@@ -133,5 +140,15 @@ def _retarget(motion: str, robot: str) -> None:
     retarget.run(parser.parse_args([motion, joints, "--robot", robot]))
 
 
-def _unguarded() -> Producer:
-    return Producer(refuses=lambda motion: None, refuses_text=lambda text: None)
+def _producer(args: argparse.Namespace) -> Producer:
+    """With the guards and the robot that the arguments say."""
+    guards: dict[str, Any] = {}
+    if args.without_guard:
+        guards = {"refuses": lambda motion: None, "refuses_text": lambda text: None}
+    if not args.robot:
+        return Producer(**guards)
+    from hpstm_ros.retarget.robots import load_robot
+    from hpstm_ros.teleoperation.pacing import needed_stretch
+
+    robot = load_robot(args.robot)
+    return Producer(stretch=lambda motion: needed_stretch(motion, robot), **guards)

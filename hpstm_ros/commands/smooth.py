@@ -20,6 +20,8 @@ EXAMPLE = """
   pallas smooth noisy.npz smooth.npz --lookahead 0       causally, as live
   pallas smooth dance.bvh dance.npz
       what other tools record; docs/motion_files.md
+  pallas smooth gaps.npz whole.npz --fill
+      gaps of 0.5 to 3 s are filled by HPSTM-Gen, and marked in `filled`
   pallas smooth a.npz b.npz --bones operator.npz
       with the operator's bone lengths, estimated and saved there the first time
 """
@@ -71,6 +73,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="longest time a body that is not seen is carried on (default 0.5 s)",
     )
     parser.add_argument(
+        "--fill",
+        action="store_true",
+        help="fill gaps that are too long to be bridged, up to 3 s (HPSTM-Gen)",
+    )
+    parser.add_argument(
         "--bones",
         metavar="F",
         help="bone lengths of the operator: loaded where F exists, else saved there",
@@ -96,6 +103,14 @@ def run(args: argparse.Namespace) -> int:
     smoother = Smoother(settings)
     with tqdm(total=len(motion), unit=" frames", desc="smoothing", disable=None) as bar:
         smooth = smooth_motion(motion, smoother, bar.update)
+    filled = ""
+    if args.fill:
+        from hpstm_ros.generation.filling import fill, seen_frames
+        from hpstm_ros.generation.flow import Flow
+
+        result = fill(smooth, seen_frames(motion, len(smooth)), Flow())
+        smooth = result.motion
+        filled = f"; {result.gaps} gaps filled, {result.left} left"
     save_motion(args.output, smooth)
     if bones is not None and not bones.is_file() and smoother.bones is not None:
         smoother.bones.save(bones)
@@ -106,6 +121,6 @@ def run(args: argparse.Namespace) -> int:
     lost = 0 if smooth.valid is None else int((~smooth.valid).sum())
     print(
         f"{args.output}: {len(smooth)} frames, {smooth.duration:.1f} s, look-ahead"
-        f" {args.lookahead}; met: {met}; {lost} frames lost"
+        f" {args.lookahead}; met: {met}; {lost} frames lost{filled}"
     )
     return 0

@@ -86,7 +86,7 @@ class Predictor:
                     stamp=newest.stamp + ahead * _PERIOD_NS,
                     rotations=here,
                     positions=np.asarray(forward_kinematics(skeleton, here, pelvis)),
-                    covariance=self._covariance(deviation[0, at], place.heading),
+                    covariance=covariance_of(deviation[0, at], place.heading),
                     valid=np.ones(len(JOINTS), dtype=bool),
                     confidence=np.full(len(JOINTS), 0.5),
                     contacts=contacts[at],
@@ -97,9 +97,11 @@ class Predictor:
             )
         return frames
 
-    @staticmethod
-    def _covariance(deviation: F64, heading: float) -> F64:
-        """(22, 3, 3) m^2 in the world."""
-        R = rotations.to_matrix(rotations.about_z(heading))
-        variance = np.asarray(deviation, np.float64) ** 2
-        return np.asarray(R @ (variance[:, :, None] * np.eye(3)) @ R.T)
+
+def covariance_of(deviation: F64, heading: float) -> F64:
+    """(..., 3, 3) m^2 in the world, of deviations (..., 3) m along the axes of a window that has
+    this ``heading`` in rad.
+    """
+    R = rotations.to_matrix(rotations.about_z(heading))
+    variance = np.asarray(deviation, np.float64) ** 2
+    return np.asarray(R @ (variance[..., :, None] * np.eye(3)) @ R.T)

@@ -20,6 +20,8 @@ from pallas_ros.core.plugins import Plugins
 GENERATORS: Plugins[Callable[[], Generator]] = Plugins("pallas.generators", "generator")
 HAND_LIMIT_M = 0.05
 """m, a target that is missed by more is reported."""
+STRETCH_LIMIT = 1.05
+"""A robot that would need this many times the duration cannot follow."""
 
 
 @dataclass
@@ -30,11 +32,13 @@ class Candidate:
         motion: at 60 Hz; in the world of the start, or from the origin.
         score: alignment with the text, 0 to 100; NaN where it is not known.
         hand_error_m: largest distance of a wrist from its target.
+        stretch: how many times as long it would have to last for the robot to follow it.
     """
 
     motion: Motion
     score: float
     hand_error_m: float
+    stretch: float = 1.0
 
 
 @dataclass
@@ -58,6 +62,8 @@ class Producer:
         generators: opened already, by name.
         refuses: why a motion must not be played, or None; by default the guard against violence.
         refuses_text: why a request must not be met, or None; by default the guard of its words.
+        stretch: of a motion for a robot (`hpstm_ros.teleoperation.pacing.needed_stretch`): those
+            that it can follow come first. By default no robot is considered.
     """
 
     def __init__(
@@ -66,7 +72,9 @@ class Producer:
         generators: dict[str, Generator] | None = None,
         refuses: Callable[[Motion], str | None] = released_refusal,
         refuses_text: Callable[[str], str | None] = text_refusal,
+        stretch: Callable[[Motion], float] = lambda motion: 1.0,
     ) -> None:
+        self._stretch = stretch
         self._refuses = refuses
         self._refuses_text = refuses_text
         self._generators = dict(generators or {})
@@ -115,6 +123,11 @@ class Producer:
                 f"a hand misses its target by {100 * candidates[0].hand_error_m:.0f} cm: no pose"
                 " near the motion reaches it"
             )
+        if candidates[0].stretch > STRETCH_LIMIT:
+            warnings.append(
+                f"the robot would need {candidates[0].stretch:.1f} times as long for this motion:"
+                " ask for more seconds or candidates"
+            )
         return Outcome(candidates, warnings)
 
     def _candidate(
@@ -126,12 +139,13 @@ class Producer:
         score = float("nan")
         if request.text and self._score is not None:
             score = self._score(motion, request.text)
-        return Candidate(motion, score, away)
+        return Candidate(motion, score, away, self._stretch(motion))
 
 
-def _rank(candidate: Candidate) -> tuple[float, float]:
+def _rank(candidate: Candidate) -> tuple[float, float, float]:
     missed = candidate.hand_error_m if candidate.hand_error_m > HAND_LIMIT_M else 0.0
-    return missed, -candidate.score if np.isfinite(candidate.score) else 0.0
+    late = candidate.stretch if candidate.stretch > STRETCH_LIMIT else 0.0
+    return missed, late, -candidate.score if np.isfinite(candidate.score) else 0.0
 
 
 def _end(start: Motion | None) -> Place:

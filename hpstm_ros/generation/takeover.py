@@ -166,18 +166,19 @@ class TakeOver:
     def _mix(self, leaving: BodyFrame, lead: BodyFrame, part: float) -> BodyFrame:
         share = smooth_step(part)
         q = self._turning.between(leaving.rotations, lead.rotations, share)
-        bones = (1 - share) * _bones(leaving) + share * _bones(lead)
+        ends = [bones_of(body.positions, body.rotations) for body in (leaving, lead)]
+        bones = (1 - share) * ends[0] + share * ends[1]
         skeleton = replace(Skeleton.from_height(), offsets=bones)
         root = (1 - share) * leaving.positions[0] + share * lead.positions[0]
         p = np.asarray(forward_kinematics(skeleton, q, root), dtype=np.float64)
         return replace(lead, rotations=q, positions=p, remarks=(*lead.remarks, BLENDS))
 
 
-def _bones(body: BodyFrame) -> F64:
+def bones_of(positions: F64, q_world_joint: F64) -> F64:
     """(22, 3) m, of every joint from its parent, in the parent's frame."""
-    bones = np.zeros_like(body.positions)
-    offsets = body.positions[1:] - body.positions[_PARENTS]
-    bones[1:] = rotations.rotate(rotations.inverse(body.rotations[_PARENTS]), offsets)
+    bones = np.zeros_like(positions)
+    offsets = positions[1:] - positions[_PARENTS]
+    bones[1:] = rotations.rotate(rotations.inverse(q_world_joint[_PARENTS]), offsets)
     return bones
 
 

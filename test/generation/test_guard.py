@@ -175,3 +175,20 @@ def test_a_request_in_words_of_violence_is_refused_before_anything_is_drawn(text
     producer = Producer(score=lambda motion, text: 50.0, generators={"flow": Never()})
     with pytest.raises(PallasError, match="of violence"):
         producer.produce(Request(text=text))
+
+
+def test_candidates_that_the_robot_can_follow_come_first() -> None:
+    stretches = iter([1.6, 1.0, 3.0, 2.0])
+    producer = Producer(
+        score=lambda motion, text: 1.0,
+        generators={"drawn": Drawn()},
+        refuses=lambda motion: None,
+        stretch=lambda motion: next(stretches),
+    )
+    request = Request(text="wave", seconds=2.0, candidates=2)
+    outcome = producer.produce(request, "drawn")
+    assert [candidate.stretch for candidate in outcome.candidates] == [1.0, 1.6]
+    assert "the robot" not in " ".join(outcome.warnings)
+    outcome = producer.produce(request, "drawn")
+    assert [candidate.stretch for candidate in outcome.candidates] == [2.0, 3.0]
+    assert "the robot would need 2.0 times as long" in outcome.warnings[-1]

@@ -1,0 +1,156 @@
+"""Gaps of a smoothed motion filled by what HPSTM-Gen expects in them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.generation import representation as rep
+from hpstm_ros.generation.flow import Flow, Known
+from hpstm_ros.generation.prediction import covariance_of
+from hpstm_ros.generation.representation import FPS, FRAMES
+from hpstm_ros.generation.takeover import bones_of
+from pallas_ros.body import rotations
+from pallas_ros.body.kinematics import forward_kinematics_matrices
+from pallas_ros.body.motion import Motion, resample_path
+from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
+from pallas_ros.body.skeleton import Skeleton
+
+F64 = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+LONGEST_S = 3.0
+"""s, gaps that are filled at most: the network sees 4 s, and needs some of both sides."""
+_EVERY = round(MODEL_RATE_HZ / FPS)
+
+
+@dataclass
+class Filled:
+    """What became of a motion's gaps.
+
+    Attributes:
+        motion: with ``filled`` (T,) among its extra arrays; filled frames are valid and have a
+            covariance and confidence 0.
+        gaps: how many were filled.
+        left: how many were not: longer than `LONGEST_S`, or at the start or the end.
+    """
+
+    motion: Motion
+    gaps: int
+    left: int
+
+
+def seen_frames(motion: Motion, frames: int) -> Flags:
+    """Whether a body was measured at each instant (frames,) of the 60 Hz grid."""
+    index = np.round(np.arange(frames) * motion.fps / MODEL_RATE_HZ).astype(int)
+    seen = np.isfinite(motion.positions).all(-1).any(-1)
+    if motion.valid is not None:
+        seen &= motion.valid
+    return np.asarray(seen[np.minimum(index, len(motion) - 1)])
+
+
+def fill(smooth: Motion, seen: Flags, flow: Flow) -> Filled:
+    """A smoothed motion with its gaps filled.
+
+    Args:
+        smooth: at 60 Hz; ``valid`` is False where the smoother had lost the body.
+        seen: (T,) whether a body was measured; a gap reaches from the last measured frame before
+            those that are not valid to the first after them.
+        flow: the network.
+    """
+    valid = np.ones(len(smooth), dtype=bool) if smooth.valid is None else smooth.valid.copy()
+    filled = np.zeros(len(smooth), dtype=bool)
+    extra = dict(smooth.extra or {})
+    confidence = np.array(extra.get("confidence", np.ones((len(smooth), len(JOINTS)))))
+    covariance = smooth.position_covariance
+    if covariance is None:
+        covariance = np.full((len(smooth), len(JOINTS), 3, 3), np.nan)
+    out = Motion(
+        smooth.fps,
+        smooth.positions.copy(),
+        smooth.rotations.copy(),
+        position_covariance=covariance.copy(),
+        valid=valid,
+        extra={**extra, "confidence": confidence, "filled": filled},
+    )
+    counts = {True: 0, False: 0}
+    for last, following in _gaps(valid.copy(), seen):
+        possible = (
+            last >= 0 and following < len(smooth) and following - last <= LONGEST_S * MODEL_RATE_HZ
+        )
+        counts[possible] += 1
+        if possible:
+            _fill_one(out, last, following, flow)
+            inside = slice(last + 1, following)
+            filled[inside] = True
+            valid[inside] = True
+            confidence[inside] = 0.0
+    if not filled.any():
+        out.position_covariance = smooth.position_covariance
+    return Filled(out, counts[True], counts[False])
+
+
+def _gaps(valid: Flags, seen: Flags) -> list[tuple[int, int]]:
+    """The last measured frame before, and the first after, each run that is not valid; -1 and T
+    where there is none.
+    """
+    found = []
+    frame = 0
+    while frame < len(valid):
+        if valid[frame]:
+            frame += 1
+            continue
+        before = np.flatnonzero(seen[:frame] & valid[:frame])
+        after = np.flatnonzero(seen[frame:] & valid[frame:])
+        last = int(before[-1]) if len(before) else -1
+        following = frame + int(after[0]) if len(after) else len(valid)
+        found.append((last, following))
+        frame = following
+    return found
+
+
+def _fill_one(motion: Motion, last: int, following: int, flow: Flow) -> None:
+    """Replace the frames between two that were measured."""
+    inside = slice(last + 1, following)
+    if (following - last) % _EVERY and following + 1 < len(motion):
+        following += 1  # so that both ends lie on the grid of 30 Hz
+    length = (following - last) // _EVERY + 1
+    before = min((FRAMES - length) // 2, last // _EVERY)
+    after = min(FRAMES - length - before, (len(motion) - 1 - following) // _EVERY)
+    picked = last + _EVERY * np.arange(-before, length + after)
+    scale = rep.body_scale(motion.positions[picked[: before + 1]])
+    q = motion.rotations[picked]
+    root = motion.positions[picked, 0] / scale
+    place = rep.place_of(q[0, 0], root[0])
+    standing = rep.estimated_contacts(motion.positions[picked], FPS)
+    known = Known.nothing(1)
+    known.features[0, : len(picked)] = rep.encode(q, root, standing, place)
+    known.seen[0, : len(picked)] = True
+    known.seen[0, before + 1 : before + length - 1] = False
+    mean, deviation = flow.expect(known)
+    part = slice(before, before + length)
+    q_mean, root_mean, _ = rep.decode(mean[0, part], place)
+    q_new, root_new = (
+        np.asarray(x, dtype=np.float64)
+        for x in resample_path(q_mean, root_mean * scale, FPS, MODEL_RATE_HZ)
+    )
+    new = slice(1, 1 + inside.stop - inside.start)
+    motion.rotations[inside] = rotations.normalise(q_new[new])
+    motion.positions[inside] = _posed(motion, last, following, q_new, root_new)[new]
+    assert motion.position_covariance is not None
+    at = np.repeat(deviation[0, part], _EVERY, axis=0)[new]
+    motion.position_covariance[inside] = covariance_of(at, place.heading)
+
+
+def _posed(motion: Motion, last: int, following: int, q: F64, root: F64) -> F64:
+    """Positions (n, 22, 3) with bones between those at both ends of the gap."""
+    share = np.linspace(0.0, 1.0, len(q))
+    ends = [bones_of(motion.positions[k], motion.rotations[k]) for k in (last, following)]
+    R = rotations.to_matrix(q)
+    default = Skeleton.from_height()
+    poses = []
+    for part, here, pelvis in zip(share, R, root, strict=True):
+        bones = (1 - part) * ends[0] + part * ends[1]
+        skeleton = Skeleton(bones, default.hand, default.head, default.sole)
+        poses.append(forward_kinematics_matrices(skeleton, here, pelvis))
+    return np.stack(poses)
