@@ -1,3 +1,1 @@
-"""The last word on every command: limits, watchdogs, the supervisor, and the checker that judges
-what it sent.
-"""
+"""Final check of every command: limits, watchdogs, the supervisor, and an independent checker."""

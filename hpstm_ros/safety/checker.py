@@ -1,11 +1,11 @@
-"""The independent judge: from emitted commands alone, was any limit passed?
+"""Independent check of emitted commands against all limits.
 
-It shares nothing with the supervisor but the limits and the robot's shape: derivatives are divided
-differences of the positions that were sent. By the mean value theorem, ``k! [t0 ... tk] q`` equals
-the k-th derivative somewhere among the points, so a trajectory within limits never trips it, and a
-step in position, velocity or acceleration always does. Spacing may be uneven. The velocities and
-accelerations that are sent along (a controller interpolates by them) must be those of one and the
-same jerk-limited motion.
+The checker shares only the limits and the robot model with the supervisor. Derivatives are divided
+differences of the commanded positions. By the mean value theorem, ``k! [t0 ... tk] q`` equals the
+k-th derivative somewhere between the points, so a trajectory within limits never fails the check,
+and a step in position, velocity or acceleration always does. Spacing may be uneven. The commanded
+velocities and accelerations (used by a controller to interpolate) must be consistent with a single
+jerk-limited motion.
 """
 
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 TOLERANCE = 1e-4
-"""Relative. Points sent as float64 at 125 Hz carry far less rounding than that."""
+"""Relative; far above the rounding error of float64 points at 125 Hz."""
 
 
 @dataclass(frozen=True)
 class Violation:
-    """One limit passed: which, at what time in ns, by what value against what limit."""
+    """An exceeded limit: its name, the time in ns, the value and the allowed value."""
 
     limit: str
     stamp: int
@@ -40,8 +40,8 @@ class Violation:
 
 
 def executed(messages: list[tuple[I64, F64]]) -> tuple[I64, F64]:
-    """The stream that a controller follows: each message (times (K,) ns, points (K, ...)) replaces
-    what earlier ones said from its first time on.
+    """The trajectory that a controller executes: each message (times (K,) ns, points (K, ...))
+    replaces earlier points from its first time on.
 
     Returns:
         times (N,) ns, strictly increasing, and points (N, ...).
@@ -94,11 +94,11 @@ def check(times: I64, q: F64, limits: Limits, tolerance: float = TOLERANCE) -> l
 def check_states(
     times: I64, states: F64, limits: Limits, tolerance: float = TOLERANCE
 ) -> list[Violation]:
-    """Whether positions, velocities and accelerations sent together, states (N, 3, n), can be of
-    one motion within the limits.
+    """Violations of consistency between positions, velocities and accelerations, states (N, 3, n):
+    they must belong to one motion within the limits.
 
-    With jerk within J, over a time h: ``|a1 - a0| <= J h``; the trapezium of accelerations is off
-    by ``J h^2 / 4`` at most, that of velocities by ``J h^3 / 12``.
+    With jerk up to J, over a time h: ``|a1 - a0| <= J h``. The error of the trapezoidal rule is at
+    most ``J h^2 / 4`` for accelerations and ``J h^3 / 12`` for velocities.
     """
     q = states[:, 0]
     dq = states[:, 1]
@@ -143,8 +143,7 @@ def check_tips(
 ) -> list[Violation]:
     """Violations of tip speed and workspace box, by the checker's own forward kinematics.
 
-    ``tips`` are frame ids; ``tip_speed`` in m/s is one number, or what was allowed at each time
-    (N,).
+    ``tips`` are frame ids; ``tip_speed`` in m/s is one number, or the limit at each time (N,).
     """
     data = model.createData()
     positions = np.empty((len(q), len(tips), 3))
@@ -174,7 +173,7 @@ def check_tips(
         if len(q)
         else np.zeros(0)
     )
-    # A start outside is let in: what counts is going farther out.
+    # a start outside the box is allowed; moving farther out is not
     worst = np.fmax(depth[:1], 0.0)
     for row in np.flatnonzero(~(depth <= worst[:1] + 1e-6)).tolist() if len(depth) else []:
         found.append(Violation("workspace", int(times[row]), float(depth[row]), 0.0))
@@ -184,7 +183,7 @@ def check_tips(
 def check_collisions(
     times: I64, q: F64, model: pin.Model, geometry: pin.GeometryModel, every: int = 4
 ) -> list[Violation]:
-    """Commands, one in ``every``, at which a pair of ``geometry`` overlaps."""
+    """Collisions of pairs in ``geometry``, checked at every ``every``-th command."""
     data = model.createData()
     geometry_data = geometry.createData()
     found = []

@@ -1,4 +1,4 @@
-"""What the supervisor answers at a tick: a command, and the state it is in."""
+"""The result of a supervisor tick: a command and the supervisor's state."""
 
 import enum
 import math
@@ -13,7 +13,7 @@ F64 = NDArray[np.float64]
 
 
 class SupervisorState(enum.IntEnum):
-    """Numbers as in `pallas/msg/SupervisorStatus`."""
+    """Values as in `pallas/msg/SupervisorStatus`."""
 
     DISENGAGED = 0
     ALIGNING = 1
@@ -24,23 +24,23 @@ class SupervisorState(enum.IntEnum):
 
 @dataclass(slots=True)
 class Command:
-    """What the arm is commanded at a tick.
+    """The command of one tick.
 
     Attributes:
         time: ns, the instant of `q`.
-        q, dq, ddq: (n,) where the arm should be then, in rad, rad/s, rad/s^2.
-        times: (K,) ns, of the points to send: the state before `time`, `time` itself, and the stop
-            after it.
+        q, dq, ddq: (n,) commanded state at `time`, in rad, rad/s, rad/s^2.
+        times: (K,) ns, of the points to send: the state before `time`, the one at `time`, and the
+            braking trajectory after it.
         points: K states.
-        send: False while the arm is disengaged or stopped and at rest, or before its posture is
-            known.
+        send: False while the arm is at rest and disengaged or stopped, or its posture is unknown.
         state, reason: of the state machine.
-        limited_by: the limits that held this command back.
+        limited_by: the active limits.
         speed_scale: 0 to 1.
         tip_speed: m/s, of the fastest tip.
-        deviation: rad, the largest between measured and commanded joints; NaN without feedback.
-        measurement_age: s, of the newest measurement of the operator's body; NaN before one.
-        delivery_lag: s, by which the arm was last seen to be behind its commands; NaN before.
+        deviation: rad, largest difference between measured and commanded joints; NaN without
+            feedback.
+        measurement_age: s, of the newest measurement of the operator's body; NaN before the first.
+        delivery_lag: s, last measured delay of the arm behind its commands; NaN before the first.
     """
 
     time: int

@@ -1,4 +1,4 @@
-"""Where the arm is, by its joint states: are they fresh, does it stand still, does it follow?
+"""Checks of the joint states: whether they are fresh, and whether the arm is at rest and follows.
 
 Times are ns of the supervisor's clock. No method raises on bad input.
 """
@@ -15,15 +15,15 @@ from hpstm_ros.safety.limits import Limits, SupervisorSettings
 F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
-# joint states of that time must agree so well before the arm is engaged
+# before engaging, joint states must agree within _STILL_RAD for this time
 _STILL_S = 0.1
 _STILL_RAD = 0.05
-_LARGEST_RAD = 1e3  # no joint turns so far; a driver that reports it has a fault
+_LARGEST_RAD = 1e3  # larger angles indicate a faulty driver
 
 
 @dataclass(frozen=True, slots=True)
 class Posture:
-    """Measured joints: their stamp and when they were received, ns, and the angles (n,) rad."""
+    """Measured joints: stamp and receive time in ns, and the angles (n,) rad."""
 
     stamp: int
     received: int
@@ -31,20 +31,20 @@ class Posture:
 
 
 class Feedback:
-    """The joint states of the last `feedback_timeout`, and how far they are from the commands."""
+    """The joint states of the last `feedback_timeout`, and their deviation from the commands."""
 
     def __init__(self, limits: Limits, settings: SupervisorSettings) -> None:
         """No joint states have been received."""
         self.newest: Posture | None = None
         self.deviation = math.nan
-        """rad, of the joint that is farthest from where it was commanded to be."""
+        """rad, largest deviation of a joint from its command."""
         self.deviates_since: int | None = None
         self._limits = limits
         self._settings = settings
         self._recent: deque[Posture] = deque(maxlen=10_000)
 
     def admits(self, now: int, stamp: int, q: F64) -> bool:
-        """Whether the angles ``q`` (n,) rad are usable: finite, newer, and stamped about now."""
+        """Whether the angles ``q`` (n,) rad are usable: finite, newer, and with a current stamp."""
         return (
             q.shape == self._limits.lower.shape
             and bool(np.isfinite(q).all())
@@ -54,15 +54,15 @@ class Feedback:
         )
 
     def take(self, now: int, stamp: int, q: F64) -> None:
-        """Keep angles that `admits` admitted."""
+        """Store angles that passed `admits`."""
         self.newest = Posture(stamp, now, q)
         self._recent.append(self.newest)
         while now - self._recent[0].received > self._settings.feedback_timeout * _NS:
             self._recent.popleft()
 
     def compare(self, now: int, q: F64, commanded: F64) -> None:
-        """Does the arm follow? It may be at ``q`` (n,) anywhere between the rows of ``commanded``
-        (k, n), rad.
+        """Check that the arm follows: ``q`` (n,) rad may lie anywhere between the rows of
+        ``commanded`` (k, n) rad.
         """
         away = np.maximum(np.maximum(commanded.min(0) - q, q - commanded.max(0)), 0.0)
         self.deviation = float(away.max())
@@ -72,7 +72,7 @@ class Feedback:
             self.deviates_since = now
 
     def deviates_for(self, now: int, seconds: float) -> bool:
-        """Whether the arm has not followed for that long."""
+        """Whether the arm has not followed for ``seconds``."""
         return self.deviates_since is not None and now - self.deviates_since >= seconds * _NS
 
     def missing(self, now: int) -> bool:
@@ -83,7 +83,7 @@ class Feedback:
         )
 
     def unrest(self, now: int) -> str:
-        """Why it is not known that the arm stands still within its limits, in words, or empty."""
+        """Why the arm is not known to be at rest within its limits, or empty."""
         if self.newest is None or self.missing(now):
             return "the arm's joint states do not arrive"
         q = self.newest.q
@@ -110,12 +110,12 @@ class Feedback:
         return self._limits.joint_names[int(np.argmax(which))]
 
     def follow_again(self) -> None:
-        """The arm has been engaged: what it did before says nothing of how it follows."""
+        """Reset the deviation when the arm is engaged."""
         self.deviation = math.nan
         self.deviates_since = None
 
     def restart(self, now: int) -> None:
-        """The clock was set back to ``now``: what was received before is a second old."""
+        """After the clock was set back to ``now``, treat earlier joint states as a second old."""
         if self.newest is not None:
             self.newest = Posture(now - _NS, now - _NS, self.newest.q)
         self._recent.clear()

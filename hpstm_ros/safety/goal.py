@@ -1,6 +1,4 @@
-"""Where the goal is going: the joint goals of the last moments, carried on a little way by their
-speed and acceleration.
-"""
+"""Short-term extrapolation of the joint goals, from their recent velocity and acceleration."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -13,9 +11,9 @@ from hpstm_ros.safety.limits import Limits
 F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
-# a parabola is laid through the goals of so long: a hand's speed changes its course no faster
+# window of the parabola fit; the velocity of a hand does not change faster
 _FIT_S = 0.1
-# of three goals within this time the middle one is left out, so that their number is bounded
+# of three goals within this time the middle one is dropped, to bound their number
 _THIN_S = 0.008
 
 
@@ -37,7 +35,7 @@ class JointGoal:
     confidence: float
 
     def after(self, seconds: float) -> tuple[F64, F64]:
-        """Position and speed (n,) so long after its arrival, if it goes on so."""
+        """Extrapolated position and velocity (n,), ``seconds`` after its arrival."""
         return (
             self.q + seconds * self.dq + 0.5 * seconds**2 * self.ddq,
             self.dq + seconds * self.ddq,
@@ -45,8 +43,8 @@ class JointGoal:
 
 
 class GoalPath:
-    """The goals of the last tenth of a second, and how they move: within the joints' own limits of
-    speed and acceleration.
+    """The goals of the last 0.1 s and their derivatives, clamped to the joints' velocity and
+    acceleration limits.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -55,7 +53,7 @@ class GoalPath:
         self._path: deque[tuple[int, F64]] = deque()
 
     def add(self, stamp: int, received: int, q: F64, confidence: float) -> JointGoal:
-        """One more goal, (n,) rad, newer than all before."""
+        """Add a goal (n,) rad, newer than all before."""
         path = self._path
         if len(path) > 1 and stamp - path[-2][0] < _THIN_S * _NS:
             path.pop()

@@ -1,8 +1,8 @@
-"""The last word on a gripper: it opens and closes within its limits, only while the arm is led, and
-holds what it has otherwise.
+"""Supervises a gripper: it opens and closes within its limits while the arm follows the operator,
+and keeps its position otherwise.
 
-A gripper is supervised as one joint, its opening: 0 closed, 1 open. The same steering that leads
-the arm leads it, so that every command carries a braking trajectory too.
+A gripper is supervised as one joint, its opening: 0 closed, 1 open. It uses the same steering as
+the arm, so every command includes a braking trajectory.
 """
 
 from dataclasses import dataclass
@@ -18,19 +18,17 @@ F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
 _RAMP_S = (
-    0.05  # in which a gripper has its acceleration: no shorter than the controllers of cheap ones
+    0.05  # time to reach full acceleration; no shorter than in controllers of low-cost grippers
 )
-# of the opening: the steering keeps a thousandth from a limit, and open and closed are to be
-# reached
+# margin of the opening: steering stays 0.001 from a limit, but 0 and 1 must be reachable
 _BEYOND = 0.005
-# opening by which a gripper may be more closed than commanded before it counts as moved by
-# somebody else
+# a gripper that is more closed than its command by this opening was moved externally
 _GRASPED = 0.02
 
 
 @dataclass(frozen=True, eq=False)
 class GripperCommand:
-    """What a gripper is commanded.
+    """The command of a gripper.
 
     Attributes:
         times: (K,) ns: the next instant, and the braking trajectory after it.
@@ -62,7 +60,7 @@ class GripperSupervisor:
     """See the module. No method raises on bad input."""
 
     def __init__(self, limits: Limits, settings: SupervisorSettings) -> None:
-        """Where the gripper is, is not known yet."""
+        """Start with an unknown opening."""
         self.limits = limits
         self._settings = settings
         self._steering = Steering(limits, settings, None)
@@ -76,24 +74,24 @@ class GripperSupervisor:
 
     @property
     def goal(self) -> float | None:
-        """The opening that is asked for, 0 to 1, or None."""
+        """The requested opening, 0 to 1, or None."""
         return self._goal
 
     def open(self, opening: float) -> bool:
-        """Ask for an opening; beyond 0 and 1 it is cut, and False where it is not a number."""
+        """Request an opening, clamped to 0 to 1; False if it is not finite."""
         if not np.isfinite(opening):
             return False
         self._goal = min(max(float(opening), 0.0), 1.0)
         return True
 
     def measured(self, opening: float) -> None:
-        """Where the gripper is."""
+        """Take the measured opening."""
         if np.isfinite(opening):
             self._measured = min(max(float(opening), 0.0), 1.0)
 
     def tick(self, now: int, led: bool) -> GripperCommand | None:
-        """The next command, or None: before an opening is asked for, while the gripper's place is
-        unknown, and at rest while the arm is not led.
+        """The next command, or None if no opening was requested, if the measured opening is
+        unknown, or at rest while the arm is not led.
         """
         index = self._index(now)
         if led and not self._led:
@@ -117,8 +115,8 @@ class GripperSupervisor:
         )
 
     def _start(self, index: int) -> None:
-        """Begin where the gripper is; one that holds something is still commanded to close on it,
-        or it would let go.
+        """Start at the measured opening. A gripper that holds an object keeps its closing command,
+        or it would drop the object.
         """
         place = self._measured
         if place is None and not self._settings.require_feedback:
@@ -131,8 +129,8 @@ class GripperSupervisor:
             self._plan = rest(index, np.array([place]))
 
     def _index(self, now: int) -> int:
-        """The first instant of the grid that can still be changed; a clock that goes back takes the
-        grid with it.
+        """The first grid index that can still be changed. If the clock is set back, the grid moves
+        with it.
         """
         if self._zero is None:
             self._zero = now

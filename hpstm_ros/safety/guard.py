@@ -1,6 +1,4 @@
-"""Where the arm may be and how fast its tips may go: workspace box, keep-out volumes,
-self-collision, tip speed.
-"""
+"""Cartesian limits of the arm: workspace box, keep-out volumes, self-collision, tip speed."""
 
 import math
 from typing import Protocol
@@ -13,53 +11,49 @@ from hpstm_ros.safety.joints import joint_motion
 
 F64 = NDArray[np.float64]
 Barrier = tuple[F64, float, str]
-"""A row (n,) that takes joint velocities to the speed in m/s towards an obstacle, the room left in
-m, and the obstacle's name.
+"""A row (n,) that maps joint velocities to the speed in m/s towards an obstacle, the remaining
+distance in m, and the obstacle's name.
 """
 
 NEAR_M = 0.05
-"""From what distance on a pair of links, or a tip and a face of the box, takes part in the
-barriers.
-"""
-_INSET_M = 0.001  # a stop is looked at in a few places; between, a tip is on an arc
-_NEAREST = 6  # pairs at most: what is farther has room
-_SKIPPED_M = (
-    0.01  # of motion from where no pair was near: they cannot have come much nearer than NEAR_M
-)
-_KEPT_M = 0.004  # the barriers keep this much more, so that plans are seldom refused
+"""Distance below which a pair of links, or a tip and a face of the box, forms a barrier."""
+_INSET_M = 0.001  # a stop is checked at a few points; between them, a tip moves on an arc
+_NEAREST = 6  # at most this many pairs
+_SKIPPED_M = 0.01  # motion after which pairs that were clear cannot be much nearer than NEAR_M
+_KEPT_M = 0.004  # additional margin of the barriers, so that plans are rarely rejected
 _NOWHERE = "a part whose place cannot be computed"
-# and this much at the box: a tip whose joints stop one by one comes to rest beside its straight way
+# at the box: a tip whose joints stop at different times leaves its straight path
 _KEPT_BOX_M = 0.008
 
 
 class Guard(Protocol):
-    """What the supervisor asks about a posture; `PinocchioGuard` is the one for robots."""
+    """Interface of the supervisor's posture checks; `PinocchioGuard` implements it for robots."""
 
     def tips(self, q: F64) -> F64:
         """Positions (A, 3) m of the tips at ``q``."""
 
     def tip_motion(self, q: F64) -> tuple[F64, F64]:
-        """At ``q``: the positions (3 A,) m of the tips, and the Jacobian (3 A, n) that takes joint
-        velocities to theirs.
+        """Positions (3 A,) m of the tips at ``q``, and the Jacobian (3 A, n) from joint velocities
+        to tip velocities.
         """
 
     leverage: F64
-    """(n,) m/rad (1 for a slide): how far a unit of each joint's motion moves any part, at most."""
+    """(n,) m/rad (1 for prismatic joints): largest motion of any part per unit of each joint."""
 
     def tip_speed(self, q: F64, dq: F64) -> float:
         """The fastest tip's speed in m/s."""
 
     def look(self, q: F64, dq: F64, pairs: bool = True) -> tuple[float, float, str]:
-        """At a state: the fastest tip's speed in m/s, how far in m a tip is outside the box (0:
-        none is), the pair that is too near ("" or "a with b").
+        """For a state: the speed of the fastest tip in m/s, the distance in m of a tip outside the
+        box (0 if all are inside), and the pair that is too close ("" or "a with b").
 
-        What cannot be computed (NaN, an overflow) is infinitely fast and infinitely far outside.
+        If a value cannot be computed (NaN, overflow), speed and distance are infinite.
 
-        Without ``pairs`` these are not looked at, which is cheap.
+        Without ``pairs``, pairs are not checked, which is much faster.
         """
 
     def barriers(self, q: F64) -> list[Barrier]:
-        """What is near: the faces of the box, and parts of the arm or of what is kept out."""
+        """Nearby faces of the box, pairs of links and keep-out volumes."""
 
 
 class PinocchioGuard:
@@ -74,7 +68,7 @@ class PinocchioGuard:
         box_min: F64,
         box_max: F64,
     ) -> None:
-        """``tips`` are frame ids; ``margin`` m is the distance that pairs must keep."""
+        """``tips`` are frame ids; ``margin`` in m is the minimum distance of pairs."""
         self._model = model
         self._data = model.createData()
         self._geometry = geometry
@@ -87,14 +81,14 @@ class PinocchioGuard:
         self._tips = tips
         self._box_min = box_min
         self._box_max = box_max
-        # Coal finds no collision where a part's place is not finite. The tips are looked at each
-        # time, and with them all joints.
+        # Coal reports no collision if the pose of a part is not finite. The check of the tips
+        # covers all joints.
         self._placed = all(
             np.isfinite(item.placement.homogeneous).all() for item in geometry.geometryObjects
         )
         self.leverage = _leverage(model, geometry)
         self._clear: F64 | None = (
-            None  # the last posture at which no pair was within NEAR_M of its margin
+            None  # last posture in which no pair was within NEAR_M of its margin
         )
 
     def tips(self, q: F64) -> F64:
@@ -146,7 +140,7 @@ class PinocchioGuard:
         if not pairs:
             return speed, outside, ""
         if self._clear is not None and float(self.leverage @ np.abs(q - self._clear)) < NEAR_M:
-            return speed, outside, ""  # no pair can have come so much nearer
+            return speed, outside, ""  # no pair can be too close after such a small motion
         pin.updateGeometryPlacements(self._model, self._data, self._geometry, self._exact)
         if pin.computeCollisions(self._geometry, self._exact, True):
             pair = next(
@@ -169,7 +163,7 @@ class PinocchioGuard:
         return rows + self.near_pairs(q)
 
     def near_pairs(self, q: F64) -> list[Barrier]:
-        """The barriers of parts that are near each other, without those of the box."""
+        """The barriers of nearby pairs, without those of the box."""
         model = self._model
         data = self._data
         if self._clear is not None and float(self.leverage @ np.abs(q - self._clear)) < _SKIPPED_M:
@@ -188,8 +182,8 @@ class PinocchioGuard:
         ]
 
     def _pair_row(self, number: int, result: "pin.coal.CollisionResult") -> Barrier:
-        """The row of one near pair: its normal's component of the speed of the one's nearest point
-        against the other's.
+        """The barrier of a nearby pair: the relative speed of their nearest points along the
+        normal.
         """
         contact = result.getContact(0)
         pair = self._geometry.collisionPairs[number]
@@ -224,12 +218,12 @@ class PinocchioGuard:
 
 
 def _leverage(model: pin.Model, geometry: pin.GeometryModel) -> F64:
-    """(n,) m/rad (1 for a slide): by how much a unit of each joint's motion brings any two parts
-    nearer to each other, at most.
+    """(n,) m/rad (1 for prismatic joints): upper bound of the change in distance between any two
+    parts per unit of each joint.
 
-    A part is no farther from a joint that carries it than the offsets between them and its own
-    size, whatever the posture. A joint that carries both of two parts moves neither against the
-    other.
+    The distance from a joint to a part that it carries is bounded by the sum of the offsets between
+    them and the part's size, in every posture. A joint that carries both parts does not change
+    their distance.
     """
     motion = [joint_motion(model, joint) for joint in range(1, model.njoints)]
     farthest = np.maximum(np.abs(model.lowerPositionLimit), np.abs(model.upperPositionLimit))
@@ -250,6 +244,6 @@ def _leverage(model: pin.Model, geometry: pin.GeometryModel) -> F64:
             far += np.linalg.norm(model.jointPlacements[joint].translation) + travel[joint - 1]
             joint = int(model.parents[joint])
     out = np.zeros(model.nv)
-    for of, reach in zip(motion, lever, strict=True):  # those that mimic a joint move with it
+    for of, reach in zip(motion, lever, strict=True):  # mimic joints move with their master
         out[of.column] += abs(of.ratio) * (1.0 if of.slides else reach)
     return out

@@ -1,4 +1,4 @@
-"""What the arm may do: the numbers that the supervisor keeps to and the checker judges by."""
+"""Limits of the arm, shared by supervisor and checker."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from pallas_ros.body.errors import PallasError
 F64 = NDArray[np.float64]
 
 REDUCED_SPEED = 0.25
-"""m/s: the tip speed of ISO 10218-1's reduced speed control, the default."""
+"""m/s: reduced speed of ISO 10218-1, the default."""
 EMERGENCY_STOP = ("optional", "connected", "heartbeat")
-"""What may be asked of the emergency-stop switch."""
+"""Requirements on the emergency-stop switch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +22,11 @@ class Limits:
     Attributes:
         joint_names: (n,).
         lower, upper: (n,) rad.
-        velocity, acceleration, jerk: (n,) rad/s, rad/s^2, rad/s^3; both ways.
+        velocity, acceleration, jerk: (n,) rad/s, rad/s^2, rad/s^3; in both directions.
         tip_speed: m/s, of every tip.
-        box_min, box_max: (3,) m, where tips may be, base frame.
-        continuous: (n,) joints that turn without end: a measured angle and that plus a full turn
-            are the same. None: no joint is.
+        box_min, box_max: (3,) m, workspace box of the tips in the base frame.
+        continuous: (n,) continuous joints, whose angles are equal modulo a full turn. None: no
+            joint is.
     """
 
     joint_names: tuple[str, ...]
@@ -41,7 +41,7 @@ class Limits:
     continuous: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse limits that are not limits."""
+        """Reject invalid limits."""
         n = len(self.joint_names)
         if self.continuous is None:
             object.__setattr__(self, "continuous", np.zeros(n, dtype=bool))
@@ -59,15 +59,15 @@ class Limits:
             raise PallasError("the tip speed must be above 0 and the workspace box not empty")
 
     def same_turn(self, q: F64, reference: F64) -> F64:
-        """Measured angles ``q`` (..., n) with each continuous joint's in the turn that is nearest
-        to ``reference`` (n,).
+        """Measured angles ``q`` (..., n), with continuous joints shifted by whole turns to be
+        nearest to ``reference`` (n,).
         """
         turns = np.round((reference - q) / (2 * np.pi))
         return np.where(np.asarray(self.continuous), q + 2 * np.pi * turns, q)
 
     def inside(self, q: F64) -> F64:
-        """The angles ``q`` (n,) within the limits: by whole turns of the continuous joints where
-        that will do, else at the nearest limit.
+        """The angles ``q`` (n,) moved into the limits: by whole turns for continuous joints if
+        possible, else clamped.
         """
         outside = (q < self.lower) | (q > self.upper)
         middle = (self.lower + self.upper) / 2
@@ -77,42 +77,40 @@ class Limits:
 
 @dataclass(frozen=True)
 class SupervisorSettings:
-    """How the supervisor watches; times in s, angles in rad.
+    """Parameters of the supervisor; times in s, angles in rad.
 
     Attributes:
-        period: between the points of the stream of commands.
-        lead: from now to the first point that may still be changed: the way to the controller.
-        body_timeout: without a body, or without one of a newer measurement, after which the stop
-            begins.
-        max_measurement_age: of the newest measurement that entered the body, beyond which the stop
-            begins.
-        max_body_age: of a body's stamp when it arrives.
-        feedback_timeout: without joint states after which the stop begins.
-        require_feedback: whether there is any.
+        period: between commands.
+        lead: from now to the first point that can still be changed; the latency to the controller.
+        body_timeout: time without a body with a newer measurement after which braking starts.
+        max_measurement_age: age of the newest measurement in the body above which braking starts.
+        max_body_age: maximum age of a body's stamp on arrival.
+        feedback_timeout: time without joint states after which braking starts.
+        require_feedback: whether joint states are required.
         require_dead_man: whether the arm moves only while the dead-man's switch is held.
-        dead_man_timeout: without word from the switch after which it counts as released.
-        deviation: of a measured joint from where it was commanded to be, beyond which the arm does
-            not follow.
-        deviation_grace: for which it may deviate before the stop begins.
-        deviation_latch: after which the stop is latched.
-        resume_after: for which all must be well before a hold ends by itself.
-        min_confidence, full_confidence: of a body, below which the arm stands still, from which it
-            has its full speed.
-        align_speed: part of full speed at which the way to the operator's posture begins.
-        align_ramp: in which that grows to full speed.
-        align_tolerance: of the joints, within which the arm has arrived.
-        operator_absence: for which the operator may stay away before the arm is disengaged.
-        emergency_stop: what is asked of its switch: ``optional``, nothing; ``connected``, that one
-            is there; ``heartbeat``, that one is heard. Where it is missing, the arm is not engaged,
-            and a stop is latched.
-        emergency_stop_timeout: without word from the switch after which it counts as silent.
-        delivery_timeout: by which commands may take effect late.
-        hand_over: from the tick to the command's being sent, at most.
-        command_gap: between two ticks, beyond which commands are stale.
-        goal_jump: between two goals, beyond which the arm aligns again.
-        gain: 1/s, of the arm's closing in on its goal; 1 to 40.
-        look_ahead: after which arm and goal are compared, as both go on: what a joint needs to
-            change its speed; 0 to 0.1.
+        dead_man_timeout: time without a message after which the switch counts as released.
+        deviation: between measured and commanded joint position, above which the arm does not
+            follow.
+        deviation_grace: duration of a deviation after which braking starts.
+        deviation_latch: duration of a deviation after which the stop is latched.
+        resume_after: time without a fault after which a hold ends.
+        min_confidence, full_confidence: confidence of a body below which the arm does not move, and
+            from which it has full speed.
+        align_speed: fraction of full speed at the start of aligning.
+        align_ramp: time in which it rises to full speed.
+        align_tolerance: joint error below which alignment is complete.
+        operator_absence: absence of the operator after which the arm is disengaged.
+        emergency_stop: requirement on the switch: ``optional``, none; ``connected``, a publisher is
+            connected; ``heartbeat``, messages arrive. If it is not met, the arm cannot be engaged,
+            and an engaged arm stops, latched.
+        emergency_stop_timeout: time without a message after which the switch counts as silent.
+        delivery_timeout: longest delay with which commands may take effect.
+        hand_over: longest time from the tick until its command is sent.
+        command_gap: between two ticks, above which commands are stale.
+        goal_jump: between two goals, above which the arm aligns again.
+        gain: 1/s, of the convergence to the goal; 1 to 40.
+        look_ahead: prediction horizon for arm and goal, the time that a joint needs to change its
+            speed; 0 to 0.1.
     """
 
     period: float = 0.008
@@ -144,9 +142,7 @@ class SupervisorSettings:
     look_ahead: float = 0.03
 
     def __post_init__(self) -> None:
-        """Refuse a watchdog that would come too late, and an arm that would swing about
-        its goal.
-        """
+        """Reject settings with which a watchdog would be too late or the arm would oscillate."""
         if self.emergency_stop not in EMERGENCY_STOP:
             raise PallasError(
                 f"the supervisor's emergency_stop is {self.emergency_stop[:40]!r}, "

@@ -1,10 +1,10 @@
-"""Motion that can always stop: every plan is one step, and after it the whole way to rest.
+"""Fail-safe motion: every plan is one step followed by a braking trajectory to rest.
 
-A plan is accepted only if its stop keeps to every limit too, so that whatever happens next (a goal
-that cannot be met, no goal, a late loop) the plan already accepted is a safe way out: it is
-followed as it is. This is fail-safe planning (Petti and Fraichard, "Safe motion planning in dynamic
-environments", 2005; Pereira and Althoff, 2015). The jerk-limited pieces are Ruckig's (Berscheid and
-Kroeger, "Jerk-limited real-time trajectory generation with arbitrary target states", 2021).
+A plan is accepted only if its braking trajectory respects every limit too. If the next tick finds
+no plan (unreachable goal, no goal, late loop), the accepted plan is followed to rest. This is
+fail-safe planning (Petti and Fraichard, "Safe motion planning in dynamic environments", 2005;
+Pereira and Althoff, 2015). Ruckig computes the jerk-limited segments (Berscheid and Kroeger,
+"Jerk-limited real-time trajectory generation with arbitrary target states", 2021).
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ State = tuple[F64, F64, F64]
 
 @dataclass(slots=True)
 class Plan:
-    """States at grid indices from `start` on: where the arm is, one step, and the stop from there;
-    at rest ever after.
+    """States at grid indices from `start` on: the current state, one step, and the braking
+    trajectory; at rest afterwards.
     """
 
     start: int
@@ -40,12 +40,12 @@ class Plan:
 
 
 def rest(index: int, q: F64) -> Plan:
-    """The plan of standing still at ``q``."""
+    """The plan that stays at rest at ``q``."""
     return Plan(index, [(q, np.zeros_like(q), np.zeros_like(q))])
 
 
 class Planner:
-    """Makes plans within the joints' acceleration and jerk limits."""
+    """Computes plans within the joints' acceleration and jerk limits."""
 
     def __init__(self, limits: Limits, period: float) -> None:
         """Prepare Ruckig for these joints and this period."""
@@ -55,11 +55,11 @@ class Planner:
         self._otg = ruckig.Ruckig(n, period)
         self._input = ruckig.InputParameter(n)
         self._input.control_interface = ruckig.ControlInterface.Velocity
-        # Each joint brakes as fast as it can: waiting for the slowest would carry the others past
-        # their limits.
+        # Each joint brakes independently: synchronised with the slowest, others would exceed their
+        # limits.
         self._input.synchronization = ruckig.Synchronization.No
         self._input.max_velocity = limits.velocity
-        # A hair inside, so that sums of rounded pieces stay inside.
+        # Slightly below the limit, so that rounding errors do not exceed it.
         self._input.max_acceleration = limits.acceleration * (1 - 1e-6)
         self._input.max_jerk = limits.jerk * (1 - 1e-6)
         self._input.target_acceleration = np.zeros(n)
@@ -68,8 +68,8 @@ class Planner:
         self._stop = ruckig.Trajectory(n)
 
     def plan(self, index: int, state: State, velocity: F64) -> Plan | None:
-        """A step towards ``velocity`` (n,) rad/s, then the stop; None where Ruckig finds none or a
-        joint limit is passed on the way.
+        """A step towards ``velocity`` (n,) rad/s, then the braking trajectory; None if Ruckig finds
+        no solution.
         """
         if not self._calculate(state, velocity, self._step):
             return None
@@ -88,20 +88,19 @@ class Planner:
         return Plan(index, path)
 
     def passed(self, plan: Plan) -> tuple[str, NDArray[np.bool_]]:
-        """Which joints (n,) pass which limit ("position" or "velocity") in a plan; empty when it
-        keeps to all.
+        """The limit that a plan exceeds ("position" or "velocity") and the joints (n,) that exceed
+        it; empty if the plan is within all limits.
         """
         limits = self._limits
         q, dq, ddq = plan.path[1]
         if not (np.isfinite(q).all() and np.isfinite(dq).all() and np.isfinite(ddq).all()):
             return "finite", np.ones(len(q), dtype=bool)
-        # Every point that may be sent: Ruckig's ``position_extrema`` are not set for joints that
-        # stand still.
+        # Check every point: Ruckig does not set ``position_extrema`` for joints at rest.
         path = np.array([state[0] for state in plan.path[1:]])
         inside = ((path >= limits.lower) & (path <= limits.upper)).all(0)  # False for NaN
         if not inside.all():
             return "position", np.asarray(~inside, dtype=np.bool_)
-        # While braking, the velocity still grows until the acceleration is gone: by a^2 / 2j.
+        # While braking, the velocity still grows by a^2 / 2j until the acceleration is zero.
         peak = np.maximum(
             np.abs(dq), np.abs(dq + ddq * np.abs(ddq) / (2 * limits.jerk * (1 - 1e-6)))
         )

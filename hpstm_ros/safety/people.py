@@ -1,10 +1,9 @@
-"""Whom the arm follows: of all bodies in view one is the operator, and nobody else takes over
-without a new engage.
+"""Selection of the operator among the bodies in view.
 
-Before engaging there is a candidate, by id, by place or by a raised hand; engaging locks the
-candidate's id (`supervisor.Supervisor.operator`). From then on only bodies of that id count, and
-only where that person can be: an id that a tracker hands on to somebody else appears in another
-place at once.
+Before engaging, one person is the candidate: by id, by position or by a raised hand. Engaging locks
+the candidate's id (`supervisor.Supervisor.operator`); nobody else takes over until the arm is
+engaged again. From then on, only bodies with this id are used, and only at a plausible position: if
+a tracker reassigns the id to another person, the position jumps.
 """
 
 import math
@@ -22,16 +21,16 @@ F64 = NDArray[np.float64]
 _NS = 1_000_000_000
 CHOICES = ("nearest", "raised_hand")
 _IN_VIEW_NS = _NS // 2
-"""A person not seen for so long is not there to be chosen."""
-_NEARER_M = 0.25  # by which another must be nearer to become the candidate: noise must not decide
+"""A person not seen for this time cannot be chosen."""
+_NEARER_M = 0.25  # hysteresis: another person must be this much nearer to become the candidate
 _RAISED_M = 0.05  # of a wrist above the head's joint
-_RAISED_NS = _NS // 2  # for which the hand must stay up: a wave or a scratch is shorter
+_RAISED_NS = _NS // 2  # for which the hand must stay up, longer than a wave
 _STEP_M = 0.75
 _PACE_M_S = 2.0
 _LONGEST_PACE_S = 0.25
-"""A person is within `_STEP_M`, and what a brisk walk makes of the time unseen, of where they were:
-two people stand
-about a metre apart, and what walks farther unseen must be engaged again."""
+"""A person is accepted within `_STEP_M` of the last position, plus `_PACE_M_S` (a brisk walk) for
+the time unseen, at most this long. People stand about 1 m apart; after a longer unseen walk, the
+arm must be engaged again."""
 _MOST_PEOPLE = 16
 _HEAD = JOINT_INDEX["head"]
 _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
@@ -43,9 +42,9 @@ class OperatorSettings:
 
     Attributes:
         operator_id: only the body of this id; empty: any.
-        choice: ``nearest`` to `place`, or ``raised_hand``: who raised a hand above the head last,
-            for half a second.
-        place: (x, y) m in the world, where the operator is expected to stand.
+        choice: ``nearest`` to `place`, or ``raised_hand``: the person who last held a hand above
+            the head for half a second.
+        place: (x, y) m in the world, expected position of the operator.
     """
 
     operator_id: str = ""
@@ -53,7 +52,7 @@ class OperatorSettings:
     place: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Reject invalid settings."""
         if self.choice not in CHOICES:
             raise PallasError(
                 f"the operator is chosen by {', '.join(CHOICES)}, not by {self.choice[:40]!r}"
@@ -71,10 +70,10 @@ class _Person:
 
 
 class People:
-    """The people in view, and which of them may lead the arm."""
+    """The people in view, and which of them may control the arm."""
 
     def __init__(self, settings: OperatorSettings | None = None) -> None:
-        """Nobody has been seen yet."""
+        """Start with nobody in view."""
         self.settings = settings or OperatorSettings()
         self.candidate: str | None = None
         self._people: dict[str, _Person] = {}
@@ -87,14 +86,14 @@ class People:
         return sorted(name for name, person in self._people.items() if self._sees(person, now))
 
     def refuses(self, now: int, body: BodyFrame, operator: str | None, engagement: int) -> str:
-        """Why this body must not lead the arm, or empty.
+        """Why this body must not control the arm, or empty.
 
         Args:
             now: ns.
-            body: of anybody.
-            operator: the id that is locked, or None while none is.
-            engagement: how often the arm has been engaged; a new one trusts where the operator is
-                then.
+            body: of any person.
+            operator: the locked id, or None.
+            engagement: number of times the arm has been engaged; the operator's position is trusted
+                anew at each.
         """
         if now < self._now:
             self._people.clear()
@@ -112,12 +111,12 @@ class People:
         return self._moved(now, person, engagement)
 
     def _note(self, now: int, body: BodyFrame) -> _Person:
-        """Remember where a person is, and whether a hand is up."""
+        """Record a person's position, and whether a hand is raised."""
         if body.body_id not in self._people and len(self._people) >= _MOST_PEOPLE:
             del self._people[min(self._people, key=lambda name: self._people[name].seen)]
         at = np.array(body.positions[0, :2])
         person = self._people.get(body.body_id)
-        if person is None or not self._sees(person, now):  # a hand raised before does not count
+        if person is None or not self._sees(person, now):  # an earlier raised hand does not count
             person = self._people[body.body_id] = _Person(now, at)
         person.seen = now
         person.at = at
@@ -133,7 +132,7 @@ class People:
         return person
 
     def _choose(self, now: int) -> None:
-        """Set the candidate among those in view."""
+        """Choose the candidate among the people in view."""
         there = {name: p for name, p in self._people.items() if self._sees(p, now)}
         if self.settings.operator_id:
             there = {name: p for name, p in there.items() if name == self.settings.operator_id}
@@ -149,7 +148,7 @@ class People:
         self.candidate = min(away, key=lambda name: away[name]) if away else None
 
     def _moved(self, now: int, person: _Person, engagement: int) -> str:
-        """Whether the operator is where the operator can be by now; if not, in words."""
+        """Why the operator's position is implausible, or empty."""
         last = self._operator
         if engagement != self._engagement or last is None:
             self._engagement = engagement
@@ -158,7 +157,7 @@ class People:
         unseen = min((now - last[0]) / _NS, _LONGEST_PACE_S)
         away = float(np.linalg.norm(person.at - last[1]))
         if not away <= _STEP_M + _PACE_M_S * unseen:
-            self._operator = (now, last[1])  # seen elsewhere: that does not count as absence
+            self._operator = (now, last[1])  # seen elsewhere, which is not absence
             return f"the body is {away:.1f} m from where the operator was: engage again"
         self._operator = (now, person.at)
         return ""

@@ -1,10 +1,9 @@
-"""From where the arm is towards a goal, as fast as every limit allows: the plan of one tick, or
-none.
+"""Plans one tick of motion from the arm's state towards a goal, as fast as all limits allow.
 
-A velocity towards the goal, what joints cannot do shared out so that the tips keep their way, is
-slowed as a whole and turned along obstacles; the plan made from it is accepted only if all of it,
-stop included, keeps to the joint limits, the tip speed, the workspace and the distance from
-obstacles. What is refused is tried slower.
+The desired velocity towards the goal is distributed over the joints so that the tips stay on their
+path even if some joints are limited, scaled as a whole, and deflected along obstacles. The
+resulting plan is accepted only if all of it, including the braking trajectory, respects joint
+limits, tip speed, workspace and clearance. If it does not, slower plans are tried.
 """
 
 from itertools import pairwise
@@ -19,33 +18,32 @@ from hpstm_ros.safety.motion import Plan, Planner, State
 
 F64 = NDArray[np.float64]
 
-_TIP_MARGIN = 0.97  # speeds are looked at in points; between, a tip may be a little faster
+_TIP_MARGIN = 0.97  # speeds are checked at points; between them, a tip may be slightly faster
 _LOOKS = 8
 _TRIES = 4
 _TURNING = 1.25
 _BARRIER_GAIN = 10.0  # 1/s
-_CHANGE_S = 0.03  # a joint is asked for no speed that it could not have after so long
-# of the acceleration that all joints together give a tip, used in coming to rest at the goal
+_CHANGE_S = 0.03  # commanded joint velocities must be reachable within this time
+# fraction of the tip acceleration of all joints together, used to brake at the goal
 _BRAKING = 0.4
-# what full speed makes in this time is near: there the tips go straight, farther off every joint
-# goes by itself
+# goals within this time at full speed are near: tips move straight, else joints move separately
 _NEAR_S = 0.25
-_JOINT_WEIGHT = 1e-3  # m^2/rad^2, of a joint's speed beside that of the tips
+_JOINT_WEIGHT = 1e-3  # m^2/rad^2, weight of joint velocities relative to tip velocities
 
 
 class Steering:
-    """Makes the plans that lead; `supervisor.Supervisor` says when, and whereto."""
+    """Computes plans towards goals; `supervisor.Supervisor` decides when."""
 
     def __init__(self, limits: Limits, settings: SupervisorSettings, guard: Guard | None) -> None:
-        """Without a ``guard`` only the joints are limited."""
+        """Without a ``guard``, only joint limits are enforced."""
         self._limits = limits
         self._period = settings.period
         self._guard = guard
         self._gain = settings.gain
         self._look_ahead = settings.look_ahead
         self._planner = Planner(limits, settings.period)
-        # Between two points that are ``h`` apart a joint is faster than on their mean by ``J h^2 /
-        # 8`` at most; the rest is for the arm's turning.
+        # Between points ``h`` apart, a joint exceeds their mean speed by at most ``J h^2 / 8``; the
+        # rest allows for the rotation of the arm.
         self._hump = (
             0.0
             if guard is None
@@ -59,12 +57,12 @@ class Steering:
         """A plan from grid index ``index`` of the ``last`` plan, towards a goal, at ``scale`` (0 to
         1) of full speed.
 
-        ``q_goal`` and ``dq_goal`` (n,) are what the goal and its speed will be
+        ``q_goal`` and ``dq_goal`` (n,) are the predicted goal and its velocity
         `SupervisorSettings.look_ahead` after the plan's first step.
 
         Returns:
-            the plan, or None where none is found that keeps to the limits; the limits that
-            interfered; the scale that was kept.
+            the plan, or None if none within the limits is found; the active limits; the scale
+            that was used.
         """
         limited: list[str] = []
         state = last.at(index)
@@ -77,7 +75,7 @@ class Steering:
                 limited.append("no_plan")
                 break
             passed, joints = self._planner.passed(plan)
-            if passed:  # those joints stop, the others go on
+            if passed:  # stop these joints only
                 velocity = np.where(joints, 0.0, velocity)
                 passed = f"{passed}:{self._limits.joint_names[int(np.argmax(joints))]}"
             else:
@@ -93,14 +91,14 @@ class Steering:
     def _velocity(
         self, state: State, q_goal: F64, dq_goal: F64, scale: float, limited: list[str]
     ) -> F64:
-        """The joints' velocity (n,) towards the goal, slowed as a whole so that no speed limit is
-        passed.
+        """The joint velocities (n,) towards the goal, scaled as a whole to respect all speed
+        limits.
         """
         limits = self._limits
         (q, dq, ddq) = state
         q_then = np.clip(q + self._look_ahead * dq, limits.lower, limits.upper)
         error = q_goal - q_then
-        # Closing in no faster than three quarters of the acceleration can brake.
+        # Approach no faster than 75 % of the acceleration can brake.
         closing = np.sign(error) * np.minimum(
             self._gain * np.abs(error), np.sqrt(1.5 * limits.acceleration * np.abs(error))
         )
@@ -115,7 +113,7 @@ class Steering:
         if self._guard is None:
             velocity = np.clip(wanted, lower, upper)
         else:
-            coasting = dq + ddq * np.abs(ddq) / (2 * limits.jerk)  # once the acceleration is gone
+            coasting = dq + ddq * np.abs(ddq) / (2 * limits.jerk)  # at zero acceleration
             change = np.minimum(limits.acceleration * _CHANGE_S, limits.jerk * _CHANGE_S**2 / 4)
             bounds = (
                 np.clip(coasting - change, lower, upper),
@@ -123,7 +121,7 @@ class Steering:
             )
             velocity = self._share(self._guard, q_then, q_goal, dq_goal, wanted, bounds)
         velocity = self._slide(q, velocity, limited)
-        # as a whole: it still slides along
+        # scaled as a whole, so that it still slides along obstacles
         velocity = velocity / max(float((np.abs(velocity) / np.maximum(fastest, 1e-9)).max()), 1.0)
         if self._guard is not None:
             tip = self._guard.tip_speed(q, velocity)
@@ -134,28 +132,26 @@ class Steering:
         return velocity if np.isfinite(velocity).all() else np.zeros_like(velocity)
 
     def _brakes(self, room: F64) -> F64:
-        """The speed (n,) with ``room`` (n,) rad left before a limit: no more than a quarter of the
-        acceleration can brake.
-        """
+        """The speed (n,) that a quarter of the acceleration can brake within ``room`` (n,) rad."""
         room = np.maximum(room - 1e-3, 0.0)
         return np.minimum(0.5 * self._gain * room, np.sqrt(0.5 * self._limits.acceleration * room))
 
     def _share(
         self, guard: Guard, q: F64, q_goal: F64, dq_goal: F64, wanted: F64, bounds: tuple[F64, F64]
     ) -> F64:
-        """The velocity (n,) rad/s within ``bounds`` that takes the tips towards the goal's as
-        ``wanted`` would if all joints could.
+        """The velocity (n,) rad/s within ``bounds`` that moves the tips as ``wanted`` would without
+        bounds.
 
-        Each joint by itself would be cut short: one that is late on its way to another posture
-        would carry the hand off its way. So what the tips do comes first, and the joints that can
-        make up for those that cannot (a task before a posture, with bounds: Kanoun, Lamiraux and
-        Wieber, "Kinematic control of redundant manipulators", 2011).
+        Clamping each joint separately would move the hand off its path. The tip velocity therefore
+        has priority over the posture, and free joints compensate for limited ones (prioritised
+        tasks with bounds: Kanoun, Lamiraux and Wieber, "Kinematic control of redundant
+        manipulators", 2011).
 
         Args:
-            guard: knows where the tips are.
+            guard: computes the motion of the tips.
             q, q_goal: (n,) rad, of the arm and of the goal.
             dq_goal: (n,) rad/s, of the goal.
-            wanted: (n,) rad/s, what each joint would do by itself.
+            wanted: (n,) rad/s, unbounded velocity of each joint.
             bounds: the lowest and the highest velocity, (n,) rad/s each.
         """
         p, J = guard.tip_motion(q)
@@ -173,10 +169,10 @@ class Steering:
         return np.asarray(velocity) if found >= 1 else np.clip(wanted, lower, upper)
 
     def _closing(self, arrow: F64, J: F64) -> F64:
-        """The velocity (3 A,) m/s of the tips on their ``arrow`` (3 A,) m to the goal, no faster
-        than the joints can brake.
+        """The velocity (3 A,) m/s of the tips along the vector ``arrow`` (3 A,) m to the goal, no
+        faster than the joints can brake.
 
-        ``J`` (3 A, n) m/rad takes the joints' velocity to that of the tips.
+        ``J`` (3 A, n) m/rad is the Jacobian of the tips.
         """
         arrows = arrow.reshape(-1, 3)
         Js = J.reshape(-1, 3, J.shape[1])
@@ -191,12 +187,12 @@ class Steering:
         )
 
     def _slide(self, q: F64, velocity: F64, limited: list[str]) -> F64:
-        """The velocity (n,) without what leads into an obstacle or out of the workspace: the arm
-        slides along, and does not stick.
+        """The velocity (n,) without its components into an obstacle or out of the workspace: the
+        arm slides along instead of stopping.
 
-        Each barrier lets the distance shrink no faster than in proportion to what is left of it (a
-        control barrier function, Ames et al. 2017); they are met in turns (Kaczmarz). Only a help:
-        what `_offence` refuses stays refused.
+        Each barrier limits the approach speed in proportion to the remaining distance (a control
+        barrier function, Ames et al. 2017). Barriers are projected in turn (Kaczmarz). This is only
+        a heuristic: `_offence` decides.
         """
         if self._guard is None:
             return velocity
@@ -216,9 +212,9 @@ class Steering:
         return velocity
 
     def _offence(self, plan: Plan) -> str:
-        """What in the plan or its stop offends the guard, or empty.
+        """The limit of the guard that the plan or its braking trajectory violates, or empty.
 
-        What cannot be computed offends: NaN fails every comparison.
+        Values that cannot be computed count as violations: NaN fails every comparison.
         """
         guard = self._guard
         if guard is None:
@@ -227,11 +223,11 @@ class Steering:
         limit = _TIP_MARGIN * self.tip_speed
         stride = max(-(-(len(plan.path) - 2) // _LOOKS), 1)
         last = len(plan.path) - 2
-        slower = limit  # so that the first stretch is looked at, wherever it begins
+        slower = limit  # so that the first interval is always checked
         for k, (before, after) in enumerate(pairwise(plan.path)):
-            # The tips are looked at in every point, the pairs, which cost more, in some.
+            # The tips are checked at every point, the more expensive pairs at some.
             speed, outside, pair = guard.look(*after[:2], pairs=k % stride == 0 or k >= last)
-            # Where accelerating turns into braking, the speed is highest between two points.
+            # Where acceleration turns into braking, the speed peaks between two points.
             between = max(speed, slower) <= limit - self._hump or (
                 guard.tip_speed(*_between(before, after, self._period)) <= limit
             )
@@ -246,11 +242,11 @@ class Steering:
 
 
 def _between(before: State, after: State, period: float) -> tuple[F64, F64]:
-    """Positions and velocities (n,) half-way between two states: on the quintic through both, which
-    a joint_trajectory_controller goes.
+    """Positions and velocities (n,) at the midpoint between two states, on the quintic spline of a
+    joint_trajectory_controller.
 
-    It covers the way between them in their time; a curve made of one state alone would not, as the
-    jerk changes in between.
+    Unlike an extrapolation of one state, the spline passes through both, although the jerk changes
+    in between.
     """
     (q0, dq0, ddq0) = before
     (q1, dq1, ddq1) = after

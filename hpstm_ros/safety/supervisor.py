@@ -45,9 +45,9 @@ F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
 _NEVER = -(10**18)
-_GOAL_REACH = 0.025  # s: how far a goal is carried on when the next one is late
-_FOLLOW_S = 0.1  # by which an arm may lag behind its commands, of a controller's own filter
-_LATE_NS = _NS // 2  # for which commands that came late keep the arm from being led
+_GOAL_REACH = 0.025  # s: how long a goal is extrapolated when the next one is late
+_FOLLOW_S = 0.1  # allowed lag of an arm behind its commands, from the controller's filter
+_LATE_NS = _NS // 2  # how long the arm holds after late commands
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Supervisor:
         self._aged: tuple[int, str] = (_NEVER, "")
         self._ticked: int | None = None
         self._dead_man = _NEVER
-        # when dead-man's switches last reported to be released
+        # when each dead-man's switch last reported release
         self._released: dict[str, int] = {}
         self._switches = EmergencySwitches(self.settings)
         self._faults: dict[str, str] = {}
@@ -515,9 +515,7 @@ class Supervisor:
             self._delivery.sent(self._time(passed), q)
 
     def _commanded(self, stamp: int) -> F64:
-        """Where the arm may be at a stamp (k, n) rad: where it was commanded to be then, and up to
-        `_FOLLOW_S` before.
-        """
+        """Commanded positions (k, n) rad at a stamp and up to `_FOLLOW_S` before it."""
         at = self._index(stamp)
         since = at - _FOLLOW_S / self.settings.period
         return np.array(

@@ -34,7 +34,7 @@ class EmergencySwitches:
     def release(self, now: int, source: str) -> None:
         """A switch reports that it is released.
 
-        This says nothing of another switch that is pressed, unless that one is gone. An empty
+        Other pressed switches stay pressed, unless they are no longer connected. An empty
         ``source`` releases all.
         """
         self._reported = now
@@ -46,7 +46,7 @@ class EmergencySwitches:
         self._gone = self._pressed - sources
 
     def missing(self, now: int) -> str:
-        """What the chosen mode misses of the switches, or empty."""
+        """The unmet requirement of the chosen mode, or empty."""
         settings = self._settings
         if settings.emergency_stop == "connected" and not self._connected:
             return "no emergency-stop switch is connected"
@@ -56,5 +56,5 @@ class EmergencySwitches:
         return ""
 
     def restart(self) -> None:
-        """The clock went back: no report from before is fresh. What is pressed stays pressed."""
+        """After the clock was set back, discard earlier reports. Pressed switches stay pressed."""
         self._reported = _NEVER
