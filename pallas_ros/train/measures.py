@@ -212,6 +212,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "coverage90_legs",
         *KNOWN,
         "shin_deg",
+        "shin_turned_deg",
         "forearm_deg",
     )
     lines = []

@@ -156,7 +156,10 @@ def test_real_recording_shins_and_forearms_agree_with_the_sensors_on_them(releas
         pytest.skip(f"{path} is not there (set PALLAS_DATA)")
     torch.set_num_threads(1)
     figures = {
-        row["metric"]: row["value"] for row in evaluate_real(path, {"pallas": network(released)})
+        (row["case"], row["metric"]): row["value"]
+        for row in evaluate_real(path, {"pallas": network(released)})
     }
-    assert figures["shin_deg"] <= 18
-    assert figures["forearm_deg"] <= 5
+    assert figures["real", "shin_deg"] <= 18
+    assert figures["real", "shin_turned_deg"] <= figures["real", "shin_deg"]
+    assert figures["real", "forearm_deg"] <= 5
+    assert figures["real,no_acceleration", "shin_turned_deg"] > figures["real", "shin_turned_deg"]

@@ -15,7 +15,7 @@ from pallas_ros.body.skeleton import Skeleton  # noqa: E402
 from pallas_ros.data.virtual_imu import Sequence  # noqa: E402
 from pallas_ros.geometry import rotations  # noqa: E402
 from pallas_ros.train.baselines import tpose_measured  # noqa: E402
-from pallas_ros.train.evaluate import names  # noqa: E402
+from pallas_ros.train.evaluate import by_subject, names  # noqa: E402
 from pallas_ros.train.measures import ClipFigures, Estimate, bootstrap, measure_clip  # noqa: E402
 
 
@@ -120,8 +120,23 @@ def test_the_command_writes_its_rows(tmp_path: Path, released: Path) -> None:
     assert {(r["name"], r["case"], r["metric"]) for r in rows} >= {
         ("pallas", "real", "shin_deg"),
         ("tpose_measured", "real", "forearm_deg"),
+        ("pallas", "real,no_acceleration", "shin_turned_deg"),
     }
     assert all(isinstance(r["value"], float) and r["low"] <= r["value"] <= r["high"] for r in rows)
+
+
+def test_each_person_has_a_row_and_those_who_do_not_swim_have_one() -> None:
+    figures = [
+        ClipFigures(dict.fromkeys(("mpjpe_upper_cm", "mpjpe_legs_cm"), (value * 10, 10.0)))
+        for value in (5.0, 50.0, 7.0)
+    ]
+    rows = by_subject("pallas", "unseen_subjects", ["40", "125", "40"], figures)
+    legs = {row["case"]: row["value"] for row in rows if row["metric"] == "mpjpe_legs_cm"}
+    assert legs == {
+        "unseen_subjects,subject=40": 6.0,
+        "unseen_subjects,subject=125": 50.0,
+        "unseen_subjects,without_swimming": 6.0,
+    }
 
 
 def test_models_of_one_name_are_told_apart() -> None:
