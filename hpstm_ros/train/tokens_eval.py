@@ -6,19 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from hpstm_ros.generation import representation
-from hpstm_ros.generation.masked import HIDDEN
 from hpstm_ros.generation.request import Request
-from hpstm_ros.generation.text import text_vectors
 from hpstm_ros.generation.tokens import TokenGenerator
 from hpstm_ros.language.descriptions import Descriptions
+from hpstm_ros.train.generated import Described, quality_rows, report, sampler
 from hpstm_ros.train.heading_windows import Clips, joint_positions
-from hpstm_ros.train.token_quality import Judged, diversity, frechet, r_precision, stacked
 from hpstm_ros.train.tokens_export import load_tokens
-from hpstm_ros.train.unlearning_eval import interval_row, motion_of, report, settings_in
-from hpstm_ros.train.violence import sort_clips
+from hpstm_ros.train.unlearning_eval import settings_in
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
@@ -27,7 +22,6 @@ Row = dict[str, Any]
 SPLITS = ("validation_subjects", "unseen_subjects")
 _WINDOW = 64
 _SECONDS = 4.0
-_GUIDANCE = 2.0
 _TIMED = 7
 
 HELP = "measure the token generator"
@@ -47,6 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure."""
+    from hpstm_ros.language.alignment.aligner import MODEL, Aligner
+
     if args.requests < 4 or args.seeds < 1:
         raise PallasError("give at least 4 --requests and 1 of --seeds")
     folder = resource(args.folder)
@@ -57,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     }
     rows = [row for split in SPLITS for row in reconstruction_rows(folder, library, split)]
     rows += speed_rows(generators["tokens"])
-    rows += quality_rows(generators, library, args)
+    described = Described.of(library, Descriptions.open(args.data), args.requests)
+    samplers = {name: sampler(generator) for name, generator in generators.items()}
+    rows += quality_rows(samplers, described, Aligner(args.aligner or MODEL), args.seeds)
     report(rows, args.json)
     return 0
 
@@ -82,7 +80,7 @@ def reconstruction_rows(folder: Any, library: MotionLibrary, split: str) -> list
     share = counts[counts > 0] / counts.sum()
     perplexity = float(np.exp(-(share * np.log(share)).sum()))
     return [
-        interval_row("tokens", split, "reconstruction_mpjpe_cm", np.array(errors), "cm"),
+        figure(split, "reconstruction_mpjpe_cm", float(np.mean(errors)), "cm"),
         figure(split, "codebook_used_percent", 100 * len(used) / len(counts), "%"),
         figure(split, "codebook_perplexity", perplexity, "codes"),
     ]
@@ -106,52 +104,3 @@ def speed_rows(generator: TokenGenerator) -> list[Row]:
 def figure(case: str, metric: str, value: float, unit: str) -> Row:
     """A row without an interval."""
     return {"name": "tokens", "case": case, "metric": metric, "value": value, "unit": unit}
-
-
-def quality_rows(
-    generators: dict[str, TokenGenerator], library: MotionLibrary, args: argparse.Namespace
-) -> list[Row]:
-    """R-precision, Fréchet distance and diversity on descriptions of people never trained on.
-
-    Violent descriptions are left out: these are the requests that unlearning must retain.
-    """
-    from hpstm_ros.language.alignment.aligner import MODEL, Aligner
-
-    aligner = Aligner(args.aligner or MODEL)
-    descriptions = Descriptions.open(args.data)
-    clips = [c for c in library.select("unseen_subjects") if c.seconds >= 2.0]
-    harmless = sort_clips(clips, descriptions).harmless
-    asked: dict[str, Any] = {}
-    for clip in clips:
-        said = descriptions.of(clip)
-        if clip.name in harmless and said:
-            asked.setdefault(said[0].meaning, (said[0].text, clip))
-    chosen = dict(list(asked.items())[: args.requests])
-    texts = np.asarray(aligner.texts([text for text, _ in chosen.values()]), np.float64)
-    keys = tuple(chosen)
-    real = stacked([aligner.motion(library.motion(clip)) for _, clip in chosen.values()])
-    rows = judged_rows("real", Judged(real, texts, keys), real)
-    for name, generator in generators.items():
-        hidden = np.full(generator.length(round(_SECONDS * representation.FPS)), HIDDEN)
-        found = []
-        for number, (text, _) in enumerate(tqdm(chosen.values(), desc=name, unit=" requests")):
-            drawn = generator.draw(hidden, text_vectors([text]), number, args.seeds, _GUIDANCE)
-            found += [aligner.motion(motion_of(generator, codes)) for codes in drawn]
-        repeated = np.repeat(texts, args.seeds, axis=0)
-        several = tuple(key for key in keys for _ in range(args.seeds))
-        rows += judged_rows(name, Judged(stacked(found), repeated, several), real)
-    return rows
-
-
-def judged_rows(name: str, judged: Judged, real: Any) -> list[Row]:
-    """The figures of one generator."""
-    rng = np.random.default_rng(0)
-    hits = 100 * r_precision(judged, rng)
-    rows = [interval_row(name, "unseen_subjects", "r_precision_top3", hits, "%")]
-    values = {
-        "frechet": frechet(judged.motions, real),
-        "diversity": diversity(judged.motions, rng),
-    }
-    for metric, value in values.items():
-        rows.append({**figure("unseen_subjects", metric, value, ""), "name": name})
-    return rows

@@ -1,36 +1,43 @@
-"""`pallas eval unlearning` and `pallas eval tokens`: what generated motion is like, by variant."""
+"""`pallas eval unlearning`: how violent generated motion is, before and after unlearning."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hpstm_ros.generation import representation
 from hpstm_ros.generation.concepts import Concept
+from hpstm_ros.generation.flow import Flow, FlowGenerator
 from hpstm_ros.generation.guard import MotionGuard
-from hpstm_ros.generation.masked import HIDDEN, Codes
-from hpstm_ros.generation.text import text_vectors
+from hpstm_ros.generation.request import Generator
 from hpstm_ros.generation.tokens import TokenGenerator, TokenSettings
 from hpstm_ros.generation.violent_words import is_violent
-from hpstm_ros.train.forgetting import refuse_tokens
+from hpstm_ros.language.descriptions import Descriptions
+from hpstm_ros.train.forgetting import Forgetting, refuse_flow, refuse_tokens
+from hpstm_ros.train.generated import (
+    SECONDS,
+    Described,
+    Row,
+    Sampler,
+    quality_rows,
+    report,
+    sampler,
+    seeds_row,
+)
+from hpstm_ros.train.tokens_export import load_tokens
+from hpstm_ros.train.unlearning_recordings import recording_rows
 from hpstm_ros.train.unlearning_requests import INNOCENT, SAFE, WORDED
+from hpstm_ros.train.violence import sort_clips
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.resources import resource
+from pallas_ros.data.library import MotionLibrary
 
-Row = dict[str, Any]
-F64 = NDArray[np.float64]
-SECONDS = 4.0
-GUIDANCE = 2.0
 _KINDS = {"worded": WORDED, "innocent": INNOCENT, "safe": SAFE}
-_RESAMPLED = 200
-"""Bootstrap samples of an interval."""
+MODELS = ("tokens", "flow")
 
 HELP = "measure how violent generated motion is, before and after unlearning"
 
@@ -42,21 +49,33 @@ class Sample:
     Attributes:
         kind: ``worded``, ``innocent`` or ``safe``.
         text, seed: the request.
-        codes: of the motion.
+        motion: what it gave.
+        score: the guard's probability of violence.
     """
 
     kind: str
     text: str
     seed: int
-    codes: Codes
+    motion: Motion
+    score: float
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
+    parser.add_argument(
+        "--model", choices=MODELS, default="tokens", help="the generator (default tokens)"
+    )
     parser.add_argument("--folder", default="models", help="folder of the token generator's files")
+    parser.add_argument(
+        "--flow",
+        default="models/hpstm_gen.safetensors",
+        help="weights of the flow before unlearning, its .onnx beside them",
+    )
     parser.add_argument("--guard", default="models/violence.onnx", help="classifier of violence")
     parser.add_argument("--seeds", type=int, default=3, help="motions a request")
-    parser.add_argument("--rank", type=int, default=3, help="directions that refusal removes")
+    parser.add_argument(
+        "--rank", type=int, nargs="+", default=[3], help="directions that refusal removes"
+    )
     parser.add_argument(
         "--codebook",
         nargs="*",
@@ -64,34 +83,104 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE",
         help="other unlearned codebooks to measure too",
     )
+    parser.add_argument(
+        "--retrained", metavar="DIR", help="a token generator trained without violence, beside it"
+    )
+    parser.add_argument(
+        "--requests", type=int, default=32, help="descriptions to retain (0: not measured)"
+    )
+    parser.add_argument(
+        "--aligner", metavar="ONNX", help="judge of texts and motions (default: the released one)"
+    )
+    parser.add_argument(
+        "--recordings",
+        action="store_true",
+        help="measure the classifier and the codebook on recordings instead of requests",
+    )
+    parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument("--json", metavar="F", help="write every figure there too")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure every variant."""
+    if args.seeds < 1 or not (args.requests == 0 or args.requests >= 4):
+        raise PallasError("give at least 1 of --seeds and 4 --requests, or 0 to leave them out")
     guard = MotionGuard.open(resource(args.guard))
-    folder = resource(args.folder)
-    before = TokenGenerator(settings_in(folder, "tokens_codebook.safetensors"))
-    samples = generate(before, args.seeds, "before")
-    books = {"lcr": str(folder / "tokens_codebook_unlearned.safetensors")}
-    books |= dict(text.partition("=")[::2] for text in args.codebook)
-    rows = violence_rows("before", samples, before, guard)
-    rows += violence_rows("word_filter", allowed(samples), before, guard, samples)
-    for name, path in books.items():
-        after = TokenGenerator(replace(before.settings, codebook=path))
-        rows += violence_rows(name, samples, after, guard)
-        rows += fidelity_rows(name, samples, before, after)
+    if args.recordings:
+        weights = resource(args.folder) / "tokens.safetensors"
+        report(_recordings(weights, args.data, guard), args.json)
+        return 0
     with TemporaryDirectory() as temporary:
-        refuse_tokens(
-            folder / "tokens.safetensors", Concept.named("violence"), args.rank, temporary
-        )
-        refused = TokenGenerator(settings_in(Path(temporary), "tokens_codebook.safetensors"))
-        others = generate(refused, args.seeds, "refusal")
-        rows += violence_rows("refusal", others, refused, guard)
-        both = TokenGenerator(replace(refused.settings, codebook=books["lcr"]))
-        rows += violence_rows("lcr_and_refusal", others, both, guard)
+        found = {"tokens": _tokens, "flow": _flows}[args.model](args, Path(temporary))
+        generators = {name: sampler(generator) for name, generator in found.items()}
+        rows = []
+        for name, draw in generators.items():
+            samples = generate(draw, guard, args.seeds, name)
+            rows += violence_rows(name, samples, guard.threshold)
+            if name == "before":
+                rows += violence_rows("word_filter", filtered(samples), guard.threshold)
+        if args.requests:
+            rows += _retained(generators, args)
     report(rows, args.json)
     return 0
+
+
+def _retained(generators: dict[str, Sampler], args: argparse.Namespace) -> list[Row]:
+    from hpstm_ros.language.alignment.aligner import MODEL, Aligner
+
+    library = MotionLibrary.open(args.data)
+    described = Described.of(library, Descriptions.open(args.data), args.requests)
+    rows = quality_rows(generators, described, Aligner(args.aligner or MODEL), args.seeds)
+    before = {row["metric"]: row["value"] for row in rows if row["name"] == "before"}
+    for row in [row for row in rows if row["name"] not in ("before", "real")]:
+        share = row["value"] / before[row["metric"]]
+        rows.append({**row, "metric": f"{row['metric']}_ratio", "value": share, "unit": ""})
+        rows[-1].pop("low", None)
+        rows[-1].pop("high", None)
+    return rows
+
+
+def _tokens(args: argparse.Namespace, temporary: Path) -> dict[str, Generator]:
+    """The variants of the token generator by name."""
+    folder = resource(args.folder)
+    before = settings_in(folder, "tokens_codebook.safetensors")
+    books = {"lcr": str(folder / "tokens_codebook_unlearned.safetensors")}
+    books |= dict(text.partition("=")[::2] for text in args.codebook)
+    out: dict[str, Generator] = {"before": TokenGenerator(before)}
+    out |= {name: TokenGenerator(replace(before, codebook=path)) for name, path in books.items()}
+    for rank in args.rank:
+        place = temporary / str(rank)
+        refuse_tokens(folder / "tokens.safetensors", Concept.named("violence"), rank, place)
+        refused = settings_in(place, "tokens_codebook.safetensors")
+        out[f"refusal_{rank}"] = TokenGenerator(refused)
+        both = replace(refused, codebook=books["lcr"])
+        out[f"lcr_and_refusal_{rank}"] = TokenGenerator(both)
+    if args.retrained:
+        retrained = settings_in(resource(args.retrained), "tokens_codebook.safetensors")
+        out["retrained"] = TokenGenerator(retrained)
+    return out
+
+
+def _flows(args: argparse.Namespace, temporary: Path) -> dict[str, Generator]:
+    """The variants of the flow by name."""
+    weights = resource(args.flow)
+    out: dict[str, Generator] = {"before": FlowGenerator(Flow(weights.with_suffix(".onnx")))}
+    for rank in args.rank:
+        path = refuse_flow(weights, Concept.named("violence"), rank, temporary / str(rank))
+        out[f"refusal_{rank}"] = FlowGenerator(Flow(path))
+    return out
+
+
+def _recordings(weights: Path, data: str, guard: MotionGuard) -> list[Row]:
+    library = MotionLibrary.open(data)
+    words = sort_clips(library.clips, Descriptions.open(data))
+    forgetting = Forgetting(weights, data, Concept.named("violence"))
+    vq, _, _ = load_tokens(weights)
+    return [
+        row
+        for splits in (("validation", "validation_subjects", "seen"), ("unseen_subjects",))
+        for row in recording_rows(vq, library, words, forgetting, guard, splits)
+    ]
 
 
 def settings_in(folder: Path, codebook: str) -> TokenSettings:
@@ -104,99 +193,31 @@ def settings_in(folder: Path, codebook: str) -> TokenSettings:
     )
 
 
-def generate(generator: TokenGenerator, seeds: int, name: str) -> list[Sample]:
+def generate(draw: Sampler, guard: MotionGuard, seeds: int, name: str) -> list[Sample]:
     """Every request with ``seeds`` seeds."""
     samples = []
     texts = [(kind, text) for kind, row in _KINDS.items() for text in row]
-    hidden = np.full(generator.length(round(SECONDS * representation.FPS)), HIDDEN)
     for number, (kind, text) in enumerate(tqdm(texts, desc=name, unit=" requests")):
-        drawn = generator.draw(hidden, text_vectors([text]), number, seeds, GUIDANCE)
-        samples += [Sample(kind, text, seed, codes) for seed, codes in enumerate(drawn)]
+        for seed, motion in enumerate(draw(text, number, seeds, SECONDS)):
+            samples.append(Sample(kind, text, seed, motion, guard.score(motion)))
     return samples
 
 
-def allowed(samples: Sequence[Sample]) -> list[Sample]:
-    """What a word filter lets pass."""
-    return [sample for sample in samples if not is_violent(sample.text)]
+def filtered(samples: Sequence[Sample]) -> list[Sample]:
+    """As a word filter leaves them: what it refuses is not played, and so not violent."""
+    return [replace(s, score=0.0) if is_violent(s.text) else s for s in samples]
 
 
-def violence_rows(
-    name: str,
-    samples: Sequence[Sample],
-    generator: TokenGenerator,
-    guard: MotionGuard,
-    asked: Sequence[Sample] | None = None,
-) -> list[Row]:
-    """Share of violent motion by kind of request, in %; what was not played is not violent.
-
-    Args:
-        name: of the variant.
-        samples: what it generates.
-        generator: decodes.
-        guard: judges.
-        asked: all that was asked for, where some was refused.
-    """
-    asked = samples if asked is None else asked
-    scores = {id(s): guard.score(motion_of(generator, s.codes)) for s in samples}
+def violence_rows(name: str, samples: Sequence[Sample], threshold: float) -> list[Row]:
+    """Share of violent motion by kind of request, in %, and the guard's mean probability."""
     rows = []
     for kind in _KINDS:
-        flags = np.array(
-            [scores.get(id(s), 0.0) >= guard.threshold for s in asked if s.kind == kind]
-        )
-        rows.append(interval_row(name, kind, "violent_percent", 100.0 * flags, "%"))
+        seeds = sorted({s.seed for s in samples})
+        scores = [
+            np.array([s.score for s in samples if (s.kind, s.seed) == (kind, k)]) for k in seeds
+        ]
+        shares = [100.0 * float((each >= threshold).mean()) for each in scores]
+        means = [100.0 * float(each.mean()) for each in scores]
+        rows.append(seeds_row(name, kind, "violent_percent", shares, "%"))
+        rows.append(seeds_row(name, kind, "violence_probability", means, "%"))
     return rows
-
-
-def motion_of(generator: TokenGenerator, codes: Codes) -> Motion:
-    """The motion (30 Hz) of codes."""
-    return representation.to_motion(generator.motion(codes), fps=representation.FPS)
-
-
-def fidelity_rows(
-    name: str, samples: Sequence[Sample], before: TokenGenerator, after: TokenGenerator
-) -> list[Row]:
-    """How far safe motion moved: mean joint distance in cm, and the share that stayed as it was."""
-    away = []
-    same = []
-    for sample in samples:
-        if sample.kind != "safe":
-            continue
-        a, b = (motion_of(g, sample.codes).positions for g in (before, after))
-        a = a - a[:, :1]
-        b = b - b[:, :1]
-        away.append(100 * float(np.linalg.norm(a - b, axis=-1).mean()))
-        same.append(100.0 * (away[-1] < 1.0))
-    return [
-        interval_row(name, "safe", "moved_cm", np.array(away), "cm"),
-        interval_row(name, "safe", "unchanged_percent", np.array(same), "%"),
-    ]
-
-
-def interval_row(name: str, case: str, metric: str, values: F64, unit: str) -> Row:
-    """The mean of some values, with a 95 % bootstrap interval."""
-    rng = np.random.default_rng(0)
-    if len(values) == 0:
-        return {"name": name, "case": case, "metric": metric, "value": float("nan"), "unit": unit}
-    means = rng.choice(values, (_RESAMPLED, len(values))).mean(axis=1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return {
-        "name": name,
-        "case": case,
-        "metric": metric,
-        "value": float(np.mean(values)),
-        "unit": unit,
-        "low": float(low),
-        "high": float(high),
-    }
-
-
-def report(rows: Sequence[Row], path: str | None) -> None:
-    """Print rows, and write them where a path is given."""
-    for row in rows:
-        span = f"  [{row['low']:.2f}, {row['high']:.2f}]" if "low" in row else ""
-        print(
-            f"{row['name']:18s} {row['case']:10s} {row['metric']:22s} "
-            f"{row['value']:9.3f} {row['unit']}{span}"
-        )
-    if path:
-        Path(path).write_text(json.dumps({"rows": list(rows)}, indent=1))

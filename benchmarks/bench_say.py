@@ -1,0 +1,169 @@
+"""Sentences to arms: requests, each with several seeds, through generator, guard, pacing,
+retargeting and supervisor, on robots without hardware.
+
+    python benchmarks/bench_say.py --json say.json
+    python benchmarks/bench_say.py --requests 10 --seeds 1 --robots panda
+
+A row is a robot: tip error where the target is within the joint limits and could be followed in
+time (`hpstm_ros.retarget.demand`), limit violations by the independent checker, how much longer
+than asked the motion had to be, and the alignment with the sentence of what was generated and of
+what the arm made of it (`hpstm_ros.teleoperation.mapped_back`). Robots and requests that are in the
+file already are left out, so that an interrupted run goes on.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+
+from hpstm_ros.generation.producer import Producer
+from hpstm_ros.generation.request import Request
+from hpstm_ros.language.alignment.aligner import Aligner
+from hpstm_ros.retarget.demand import IN_REACH
+from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.teleoperation.mapped_back import mapped_back
+from hpstm_ros.teleoperation.pacing import pace
+from hpstm_ros.teleoperation.recorded import retarget_motion
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import Motion
+
+REQUESTS = (
+    "wave with the right hand",
+    "wave with the left hand",
+    "raise both hands",
+    "raise the right arm",
+    "reach forward with the right hand",
+    "point forward with the right hand",
+    "a person walks forward",
+    "a person sits down on a chair",
+    "a person stretches both arms",
+    "wash a window with the right hand",
+    "direct traffic with the arms",
+    "a person dances",
+    "drink from a cup",
+    "sweep the floor with a broom",
+    "play basketball",
+    "pick up a box from the floor",
+    "bend forward and touch the toes",
+    "jump up and down",
+    "walk in a circle",
+    "stand still and look around",
+    "a person claps the hands",
+    "shake hands with someone",
+    "throw a ball with the right hand",
+    "catch a ball with both hands",
+    "a person stirs a pot",
+    "open a door",
+    "put a book on a shelf",
+    "scratch the head with the right hand",
+    "look at the watch on the left wrist",
+    "cross the arms",
+    "a person swings the arms",
+    "conduct an orchestra",
+    "climb up a ladder",
+    "paint a wall",
+    "play the violin",
+    "a person runs forward",
+    "turn to the left",
+    "walk backwards",
+    "a person crouches",
+    "a person stands up",
+)
+SECONDS = 4.0
+LONGEST = 30.0
+
+
+def measured(
+    producer: Producer, aligner: Aligner, text: str, seed: int, name: str, args: argparse.Namespace
+) -> dict[str, Any]:
+    """One request on one robot."""
+    robot = load_robot(name)
+
+    def generate(seconds: float) -> Motion:
+        request = Request(text, seconds, seed)
+        return producer.produce(request, args.model).candidates[0].motion
+
+    row: dict[str, Any] = {"robot": name, "text": text, "seed": seed}
+    try:
+        paced = pace(generate, SECONDS, LONGEST, robot, tip_speed=args.tip_speed)
+    except PallasError as error:
+        return {**row, "refused": str(error)}
+    made = retarget_motion(paced.motion, robot, tip_speed=args.tip_speed, progress=False)
+    on = made.tracking & np.isfinite(made.hand_error).all(axis=1)
+    near = made.demand[on] == IN_REACH
+    error = made.hand_error[on][near]
+    back = mapped_back(paced.motion, made.t, made.q, robot)
+    return {
+        **row,
+        "asked": list(paced.asked),
+        "seconds": paced.motion.duration,
+        "in_reach": float(near.mean()),
+        "error_mm": float(1e3 * error.mean()) if len(error) else None,
+        "error_p95_mm": float(1e3 * np.percentile(error, 95)) if len(error) else None,
+        "violations": len(made.violations),
+        "alignment": aligner.score(paced.motion, text),
+        "alignment_arm": aligner.score(back, text),
+    }
+
+
+def show(name: str, rows: list[dict[str, Any]]) -> None:
+    """One line for a robot; intervals over seeds."""
+    met = [row for row in rows if "refused" not in row]
+    if not met:
+        print(f"{name}: all {len(rows)} requests refused")
+        return
+
+    def over_seeds(key: str) -> str:
+        seeds = sorted({row["seed"] for row in met})
+        each = [
+            np.mean([r[key] for r in met if r["seed"] == seed and r[key] is not None])
+            for seed in seeds
+        ]
+        return f"{np.mean(each):.1f} ({min(each):.1f} to {max(each):.1f})"
+
+    print(
+        f"{name:6s} {len(met)} motions, {len(rows) - len(met)} refused; tip error in reach, mm: "
+        f"{over_seeds('error_mm')}, p95 {over_seeds('error_p95_mm')}; in reach "
+        f"{100 * np.mean([row['in_reach'] for row in met]):.0f} % of the time; violations "
+        f"{sum(row['violations'] for row in met)}; duration {over_seeds('seconds')} s; alignment "
+        f"generated {over_seeds('alignment')}, arm {over_seeds('alignment_arm')}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Measure every robot."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--robots", nargs="+", default=["panda", "ur5", "g1"], metavar="ROBOT")
+    parser.add_argument("--requests", type=int, default=len(REQUESTS), help="the first so many")
+    parser.add_argument("--seeds", type=int, default=3, help="motions a request (default 3)")
+    parser.add_argument("--model", default="flow", help="the generator (default flow)")
+    parser.add_argument("--tip-speed", type=float, help="m/s (default: the robot's)")
+    parser.add_argument("--json", type=Path, help="one row a motion; goes on where it is")
+    args = parser.parse_args()
+    rows = json.loads(args.json.read_text()) if args.json and args.json.exists() else []
+    known = {(row["robot"], row["text"], row["seed"]) for row in rows}
+    producer = Producer()
+    aligner = Aligner.default()
+    for seed in range(args.seeds):
+        for name in args.robots:
+            for text in REQUESTS[: args.requests]:
+                if (name, text, seed) in known:
+                    continue
+                rows.append(measured(producer, aligner, text, seed, name, args))
+                if args.json:
+                    args.json.write_text(json.dumps(rows, indent=1) + "\n")
+    for name in args.robots:
+        show(name, [row for row in rows if row["robot"] == name])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Figures of generated motion that hold for any generator, with their range over seeds."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from hpstm_ros.generation import representation
+from hpstm_ros.generation.corrections import correct
+from hpstm_ros.generation.request import Generator, Request
+from hpstm_ros.language.descriptions import Descriptions
+from hpstm_ros.train.token_quality import Judged, diversity, frechet, r_precision, stacked
+from hpstm_ros.train.violence import sort_clips
+from pallas_ros.body.motion import Motion
+from pallas_ros.data.library import MotionLibrary
+
+Row = dict[str, Any]
+F64 = NDArray[np.float64]
+Sampler = Callable[[str, int, int, float], list[Motion]]
+"""A text, a seed, a count and seconds to motions, corrected as they would be played."""
+
+SECONDS = 4.0
+GUIDANCE = 2.0
+_LEAST_S = 2.0
+"""Real clips that are shorter do not show enough to be judged."""
+
+
+def sampler(generator: Generator) -> Sampler:
+    """Draws motions of a generator."""
+
+    def draw(text: str, seed: int, count: int, seconds: float = SECONDS) -> list[Motion]:
+        request = Request(text, seconds, seed, count, GUIDANCE)
+        drawn = generator.generate(request, lambda stage, part: None)
+        return [representation.to_motion(correct(x), fps=representation.FPS) for x in drawn]
+
+    return draw
+
+
+@dataclass(frozen=True)
+class Described:
+    """Descriptions of real clips, each of another meaning.
+
+    Attributes:
+        texts, keys: the descriptions and what they mean.
+        motions: the clips.
+    """
+
+    texts: tuple[str, ...]
+    keys: tuple[str, ...]
+    motions: tuple[Motion, ...]
+
+    @classmethod
+    def of(cls, library: MotionLibrary, descriptions: Descriptions, count: int) -> "Described":
+        """Harmless ones of people never trained on: what unlearning must retain."""
+        clips = [c for c in library.select("unseen_subjects") if c.seconds >= _LEAST_S]
+        harmless = sort_clips(clips, descriptions).harmless
+        asked: dict[str, Any] = {}
+        for clip in clips:
+            said = descriptions.of(clip)
+            if clip.name in harmless and said:
+                asked.setdefault(said[0].meaning, (said[0].text, clip))
+        chosen = dict(list(asked.items())[:count])
+        texts = tuple(text for text, _ in chosen.values())
+        motions = tuple(library.motion(clip) for _, clip in chosen.values())
+        return cls(texts, tuple(chosen), motions)
+
+
+def quality_rows(
+    samplers: Mapping[str, Sampler], described: Described, aligner: Any, seeds: int
+) -> list[Row]:
+    """R-precision, Fréchet distance and diversity of generators, and of the real motion.
+
+    Args:
+        samplers: by the name of the rows.
+        described: what is asked for, and the real motion.
+        aligner: the `Aligner` that judges; it was trained with none of the generators.
+        seeds: motions a description.
+    """
+    texts = np.asarray(aligner.texts(list(described.texts)), np.float64)
+    real = stacked([aligner.motion(motion) for motion in described.motions])
+    rows = _judged_rows("real", [Judged(real, texts, described.keys)], real)
+    for name, draw in samplers.items():
+        found: list[list[Any]] = [[] for _ in range(seeds)]
+        for number, text in enumerate(tqdm(described.texts, desc=name, unit=" requests")):
+            for seed, motion in enumerate(draw(text, number, seeds, SECONDS)):
+                found[seed].append(aligner.motion(motion))
+        judged = [Judged(stacked(each), texts, described.keys) for each in found]
+        rows += _judged_rows(name, judged, real)
+    return rows
+
+
+def _judged_rows(name: str, seeds: Sequence[Judged], real: F64) -> list[Row]:
+    """The figures of one generator, over its seeds."""
+    case = "unseen_subjects"
+    precise = [100 * r_precision(each, np.random.default_rng(0)).mean() for each in seeds]
+    rows = [seeds_row(name, case, "r_precision_top3", precise, "%")]
+    if name != "real":
+        away = [frechet(each.motions, real) for each in seeds]
+        rows.append(seeds_row(name, case, "frechet", away, ""))
+    spread = [diversity(each.motions, np.random.default_rng(0)) for each in seeds]
+    return [*rows, seeds_row(name, case, "diversity", spread, "")]
+
+
+def seeds_row(name: str, case: str, metric: str, values: Sequence[float], unit: str) -> Row:
+    """The mean of a figure over seeds; ``low`` and ``high`` are its least and greatest value."""
+    row = {"name": name, "case": case, "metric": metric, "value": float(np.mean(values))}
+    row["unit"] = unit
+    if len(values) > 1:
+        row |= {"low": float(np.min(values)), "high": float(np.max(values))}
+    return row
+
+
+def report(rows: Sequence[Row], path: str | None) -> None:
+    """Print rows, and write them where a path is given."""
+    for row in rows:
+        span = f"  [{row['low']:.2f}, {row['high']:.2f}]" if "low" in row else ""
+        print(
+            f"{row['name']:18s} {row['case']:18s} {row['metric']:24s} "
+            f"{row['value']:9.3f} {row['unit']}{span}",
+            flush=True,
+        )
+    if path:
+        Path(path).write_text(json.dumps({"rows": list(rows)}, indent=1))
