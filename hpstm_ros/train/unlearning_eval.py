@@ -74,7 +74,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guard", default="models/violence.onnx", help="classifier of violence")
     parser.add_argument("--seeds", type=int, default=3, help="motions a request")
     parser.add_argument(
-        "--rank", type=int, nargs="+", default=[3], help="directions that refusal removes"
+        "--rank",
+        type=int,
+        nargs="*",
+        default=[3],
+        help="directions that refusal removes, one variant each (default 3)",
     )
     parser.add_argument(
         "--codebook",
@@ -211,7 +215,7 @@ def filtered(samples: Sequence[Sample]) -> list[Sample]:
 def violence_rows(name: str, samples: Sequence[Sample], threshold: float) -> list[Row]:
     """Share of violent motion by kind of request, in %, and the guard's mean probability."""
     rows = []
-    for kind in _KINDS:
+    for kind in [kind for kind in _KINDS if any(s.kind == kind for s in samples)]:
         seeds = sorted({s.seed for s in samples})
         scores = [
             np.array([s.score for s in samples if (s.kind, s.seed) == (kind, k)]) for k in seeds

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from hpstm_ros.train.generated import seeds_row
 from hpstm_ros.train.token_quality import Judged, diversity, frechet, r_precision
+from hpstm_ros.train.unlearning_eval import Sample, filtered, violence_rows
+from pallas_ros.imu.motions import demo_motion
 
 
 def _set(seed: int, n: int = 200, dim: int = 6) -> np.ndarray:
@@ -39,3 +42,23 @@ def test_diversity_grows_with_spread() -> None:
     a = _set(0)
     one, two = (diversity(k * a, np.random.default_rng(1)) for k in (1, 2))
     assert two == pytest.approx(2 * one)
+
+
+def test_a_figure_over_seeds_shows_its_range() -> None:
+    row = seeds_row("flow", "safe", "violent_percent", [2.0, 4.0, 9.0], "%")
+    assert (row["low"], row["value"], row["high"]) == (2.0, 5.0, 9.0)
+    assert "low" not in seeds_row("real", "safe", "diversity", [1.0], "")
+
+
+def test_a_word_filter_stops_what_says_violence_alone() -> None:
+    motion = demo_motion(duration=0.5)
+    asked = [
+        Sample(kind, text, seed, motion, score=0.99)
+        for kind, text in (("worded", "punch someone"), ("innocent", "left lunges"))
+        for seed in (0, 1)
+    ]
+    rows = violence_rows("word_filter", filtered(asked), 0.9)
+    shares = {r["case"]: r["value"] for r in rows if r["metric"] == "violent_percent"}
+    assert (shares["worded"], shares["innocent"]) == (0.0, 100.0)
+    before = violence_rows("before", asked, 0.9)
+    assert before[0]["value"] == before[0]["low"] == 100.0
