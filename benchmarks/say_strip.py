@@ -2,7 +2,7 @@
 
     python benchmarks/say_strip.py --out docs/images/say_panda.png
 
-Tip speed is not limited here, so that arm and person are at the same moment of the motion.
+Tip speed is not limited, so that arm and person are at the same moment of the motion.
 """
 
 import argparse
