@@ -1,6 +1,7 @@
 """`pallas dynamics`: the forces in a moving body, from a motion file."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -8,11 +9,14 @@ from tqdm import tqdm
 from hpstm_ros.dynamics.anthropometry import SEXES, check_load, check_mass
 from hpstm_ros.dynamics.files import save_dynamics
 from hpstm_ros.dynamics.human import Human
-from hpstm_ros.dynamics.offline import CUTOFF_HZ, analyse, measured_offsets
+from hpstm_ros.dynamics.network import MODEL, analyse_network
+from hpstm_ros.dynamics.offline import CUTOFF_HZ, Dynamics, analyse, measured_offsets
 from hpstm_ros.dynamics.points import read_body, stature
 from hpstm_ros.dynamics.rigid_body import EXTRA_CONTACTS, Settings
 from hpstm_ros.dynamics.summary import MEDICAL, sentences, summarise, write_page
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import Motion
+from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import HEIGHT_RANGE_M
 from pallas_ros.motion_files import add_options, overrides_from
 
@@ -59,6 +63,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="HZ",
         help="of the zero-phase low-pass filter, 1 to 30 (default: %(default)g)",
     )
+    parser.add_argument(
+        "--method",
+        choices=("rigid_body", "hdys"),
+        default="rigid_body",
+        help="inverse dynamics, or a network that imitates them (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="ONNX",
+        default=MODEL,
+        help="of --method hdys (default: %(default)s; `pallas train dynamics` makes one)",
+    )
     parser.add_argument("--report", type=Path, metavar="HTML", help="write a page of plots too")
     add_options(parser)
 
@@ -74,11 +90,8 @@ def run(args: argparse.Namespace) -> int:
     for side in ("left", "right"):
         if args.hand in (side, "both"):
             human.carry(args.load / (2 if args.hand == "both" else 1), side)
-    settings = Settings(extra=tuple(dict.fromkeys(args.contacts)))
     with tqdm(total=len(motion), unit=" frames", desc="dynamics", disable=None) as bar:
-        dynamics = analyse(
-            motion, human, settings, floor=args.floor, cutoff=args.cutoff, progress=bar.update
-        )
+        dynamics = _analyse(args, motion, human, bar.update)
     save_dynamics(args.output, dynamics)
     summary = summarise(dynamics, motion, args.sex)
     for line in sentences(summary):
@@ -88,6 +101,18 @@ def run(args: argparse.Namespace) -> int:
         write_page(args.report, dynamics, motion, summary, Path(args.input).name)
     print(f"{args.output}: {len(dynamics.t)} frames, {int(dynamics.valid.sum())} known")
     return 0
+
+
+def _analyse(
+    args: argparse.Namespace, motion: Motion, human: Human, progress: Callable[[int], object]
+) -> Dynamics:
+    options = {"floor": args.floor, "cutoff": args.cutoff}
+    if args.method == "hdys":
+        if args.contacts:
+            raise PallasError("--contacts: HDyS knows no contacts besides the feet")
+        return analyse_network(motion, human, resource(args.model), progress=progress, **options)
+    settings = Settings(extra=tuple(dict.fromkeys(args.contacts)))
+    return analyse(motion, human, settings, progress=progress, **options)
 
 
 def _check(args: argparse.Namespace) -> None:

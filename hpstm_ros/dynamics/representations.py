@@ -4,6 +4,7 @@ Everything is in the heading frame of its own frame: x where the pelvis points, 
 the ground below the pelvis. So a frame's description does not depend on its neighbours'.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -176,4 +177,6 @@ def _relative(R_world_a: F64, R_world_b: F64) -> F64:
 def _euler(R: F64) -> F64:
     """(3, T) rad: turns about z, then x, then y of OpenSim's axes."""
     turned = _R_WORLD_FILE.T @ R @ _R_WORLD_FILE
-    return np.asarray(Rotation.from_matrix(turned).as_euler("ZXY")).T
+    with warnings.catch_warnings():  # arms held sideways are at the singularity of these axes
+        warnings.filterwarnings("ignore", message="Gimbal lock")
+        return np.asarray(Rotation.from_matrix(turned).as_euler("ZXY")).T

@@ -50,7 +50,7 @@ class Spread:
         directions = moments / sizes[:, None]
         arms = cross(directions[:, None], forces)  # the moment's change for a shift of each joint
         spread = (arms[:, :, None] @ covariance)[:, :, 0]
-        return np.sqrt(np.maximum((spread * arms).sum(axis=(1, 2)), 0.0))
+        return np.asarray(np.sqrt(np.maximum((spread * arms).sum(axis=(1, 2)), 0.0)))
 
     def _forces(self, frame: Frame) -> F64:
         """Forces (5, 22, 3) N on what hangs on each watched joint, at the joints whose errors shift

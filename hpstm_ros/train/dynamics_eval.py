@@ -45,13 +45,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="[NAME=]FILE",
-        help="weights of HDyS (.safetensors) to measure too, each under a name of its own",
+        help="weights of HDyS (.safetensors) to measure too, each under a name of its own; of all "
+        "but the first only the keypoints' figures",
     )
     parser.add_argument(
-        "--data", default="../shared/data", help="folder of the motion packs, for --model"
+        "--bodies",
+        metavar="FILE",
+        help="weights of PALLAS (.safetensors): measure the forces of its bodies too",
     )
     parser.add_argument(
-        "--minutes", type=float, default=8.0, help="of unseen subjects' motion, for --model"
+        "--data", default="../shared/data", help="folder of the motion packs, for both"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=8.0, help="of unseen subjects' motion, for both"
     )
     parser.add_argument("--sex", default="mean", choices=("mean", "female", "male"))
     parser.add_argument("--cutoff", type=float, default=CUTOFF_HZ, help="Hz of the low-pass filter")
@@ -67,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         pairs.setdefault(trial.kind, []).append(Pairs.of(trial, found))
     rows = [row for kind, several in pairs.items() for row in rows_of(kind, several)]
     rows += _networks(args, trials)
+    rows += _bodies(args)
     for row in rows:
         print(
             f"{row['name']:18s} {row['case']:22s} {row['metric']:28s} {row['value']:8.3f} "
@@ -81,7 +88,10 @@ def _networks(args: argparse.Namespace, trials: list[Trial]) -> list[Row]:
     """Figures of the networks asked for, on people and trials that are not learnt from."""
     if not args.model:
         return []
-    from hpstm_ros.train.dynamics.evaluate import hdys_rows  # needs torch, the rest does not
+    from hpstm_ros.train.dynamics.evaluate import (
+        REPRESENTATIONS,
+        hdys_rows,
+    )  # needs torch, the rest does not
     from hpstm_ros.train.dynamics.released import load_model
     from hpstm_ros.train.dynamics.train_command import split_domains
 
@@ -91,7 +101,23 @@ def _networks(args: argparse.Namespace, trials: list[Trial]) -> list[Row]:
         models[name or "hdys"] = load_model(path)[0]
     library = MotionLibrary.open(args.data)
     domains = split_domains(library, trials, ("unseen_subjects",), args.minutes, held_out=True)
-    return [row for name, step in models.items() for row in hdys_rows(step, domains, name)]
+    rows = []
+    for number, (name, step) in enumerate(models.items()):
+        read = REPRESENTATIONS if number == 0 else REPRESENTATIONS[:1]
+        rows += hdys_rows(step, domains, name, read)
+    return rows
+
+
+def _bodies(args: argparse.Namespace) -> list[Row]:
+    """Figures of the forces of PALLAS's bodies, where they are asked for."""
+    if not args.bodies:
+        return []
+    from hpstm_ros.train.dynamics.bodies import body_rows
+    from hpstm_ros.train.dynamics.data import stretches
+
+    library = MotionLibrary.open(args.data)
+    parts = stretches(library, ("unseen_subjects",), args.minutes)
+    return body_rows(library, parts, Path(args.bodies))
 
 
 def of_trial(trial: Trial, sex: str = "mean", cutoff: float = CUTOFF_HZ) -> Dynamics:

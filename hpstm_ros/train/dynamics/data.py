@@ -140,7 +140,7 @@ class Domain:
         whole &= self.block[frames - 1 :] == self.block[: max(count, 0)]
         starts = np.flatnonzero(whole)
         first = np.searchsorted(self.block, self.block[starts])
-        return starts[(starts - first) % step == 0]
+        return np.asarray(starts[(starts - first) % step == 0], np.intp)
 
 
 def join(name: str, parts: Sequence[Domain]) -> Domain:

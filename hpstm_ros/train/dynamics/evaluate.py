@@ -1,7 +1,7 @@
 """What HDyS is measured by: moments, ground reaction and accelerations on motion it has not
 learnt."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,17 +20,23 @@ REPRESENTATIONS = ("keypoints", "markers", "angles", "rajagopal")
 _RESAMPLED = 500
 
 
-def hdys_rows(step: HdysStep, domains: Mapping[str, Domain], name: str = "hdys") -> list[Row]:
+def hdys_rows(
+    step: HdysStep,
+    domains: Mapping[str, Domain],
+    name: str = "hdys",
+    representations: Sequence[str] = REPRESENTATIONS,
+) -> list[Row]:
     """Figures of a model, with 95 % intervals over clips (domain 1) and half seconds (domain 2).
 
     Args:
         step: the model.
         domains: ``rigid_body`` of people, and ``measured`` trials, not learnt from.
         name: of the model in the rows.
+        representations: that it reads.
     """
     frames = step.model.settings.window
     rows = []
-    for number, representation in enumerate(REPRESENTATIONS):
+    for number, representation in enumerate(representations):
         domain = domains["rigid_body"]
         found = estimate(step, domain, representation, frames)
         rows += _library_rows(name, representation, domain, found, frames, baseline=number == 0)
@@ -45,7 +51,7 @@ def _index(domain: Domain, frames: int) -> NDArray[np.intp]:
     return np.asarray((starts[:, None] + np.arange(frames)).reshape(-1))
 
 
-def _by_clip(values: F32, clip: NDArray[np.int32]) -> tuple[float, float, float]:
+def mean_over_clips(values: NDArray[Any], clip: NDArray[np.int32]) -> tuple[float, float, float]:
     """Mean of values (N,) that are known, and its interval over clips."""
     figures = []
     for number in np.unique(clip):
@@ -55,7 +61,8 @@ def _by_clip(values: F32, clip: NDArray[np.int32]) -> tuple[float, float, float]
     return bootstrap(figures, "value", _RESAMPLED)
 
 
-def _row(name: str, case: str, metric: str, unit: str, figures: tuple[float, float, float]) -> Row:
+def row(name: str, case: str, metric: str, unit: str, figures: tuple[float, float, float]) -> Row:
+    """A figure with its interval, as `--json` writes it."""
     value, low, high = figures
     return {
         "name": name,
@@ -87,36 +94,38 @@ def _library_rows(
     truth = domain.dynamics["torque"][index]
     case = "unseen_subjects"
     rows = [
-        _row(
+        row(
             name,
             case,
             f"mpje_{representation}",
             "Nm/kg",
-            _by_clip(mpje(found["torque"], truth), clip),
+            mean_over_clips(mpje(found["torque"], truth), clip),
         ),
-        _row(
+        row(
             name,
             case,
             f"moment_rmse_{representation}",
             "Nm/kg",
-            _root(_by_clip(np.square(found["torque"] - truth).mean(axis=1), clip)),
+            _root(mean_over_clips(np.square(found["torque"] - truth).mean(axis=1), clip)),
         ),
     ]
     ground = domain.dynamics["ground"][index].reshape(-1, 2, 5)
     away = found["ground"].reshape(-1, 2, 5) - ground
     force = np.square(away[..., 2]).mean(axis=1)
     rows.append(
-        _row(
+        row(
             name,
             case,
             f"grf_vertical_rms_{representation}",
             "body weight",
-            _root(_by_clip(force, clip)),
+            _root(mean_over_clips(force, clip)),
         )
     )
     if baseline:
         still = np.broadcast_to(truth.mean(axis=0), truth.shape)
-        rows.append(_row("mean_moment", case, "mpje", "Nm/kg", _by_clip(mpje(still, truth), clip)))
+        rows.append(
+            row("mean_moment", case, "mpje", "Nm/kg", mean_over_clips(mpje(still, truth), clip))
+        )
     return rows
 
 
@@ -135,16 +144,20 @@ def _trial_rows(
         away = (found["ground"] - domain.dynamics["ground"][index]).reshape(-1, 2, 5)[mine]
         force = np.square(away[..., 2]).mean(axis=1)
         metric = f"grf_vertical_rms_{representation}"
-        rows.append(_row(name, case, metric, "body weight", _root(_by_clip(force, block[mine]))))
+        rows.append(
+            row(name, case, metric, "body weight", _root(mean_over_clips(force, block[mine])))
+        )
         for joint in ("hip_flexion", "knee_angle", "ankle_angle"):
             columns = [MEASURED.index(f"{joint}_{side}") for side in "lr"]
             estimated = found["measured"][mine][:, columns]
             truth = domain.dynamics["measured"][index][mine][:, columns]
             square = np.square(estimated - truth).mean(axis=1)
             metric = f"{joint}_rmse_{representation}"
-            rows.append(_row(name, case, metric, "Nm/kg", _root(_by_clip(square, block[mine]))))
+            rows.append(
+                row(name, case, metric, "Nm/kg", _root(mean_over_clips(square, block[mine])))
+            )
             figures = _correlation(estimated, truth, block[mine])
-            rows.append(_row(name, case, f"{joint}_r_{representation}", "", figures))
+            rows.append(row(name, case, f"{joint}_r_{representation}", "", figures))
     return rows
 
 
@@ -191,6 +204,6 @@ def _forward_rows(step: HdysStep, domain: Domain, name: str) -> list[Row]:
     rows = []
     for label, guess in guesses.items():
         error = np.linalg.norm(guess - truth[:, 1:], axis=-1).mean(axis=-1).reshape(-1)
-        figures = _by_clip(error, clip)
-        rows.append(_row(label, "unseen_subjects", "forward_acceleration", "m/s2", figures))
+        figures = mean_over_clips(error, clip)
+        rows.append(row(label, "unseen_subjects", "forward_acceleration", "m/s2", figures))
     return rows

@@ -74,10 +74,10 @@ def scale_of(domains: Sequence[Domain], settings: HdysSettings) -> Scale:
         deviation = np.maximum(rows.std(axis=0), _FLOOR[name])
         scale.put(name, torch.from_numpy(rows.mean(axis=0)), torch.from_numpy(deviation))
     for name, size in settings.kinds:
-        rows = [d.dynamics[name][d.good] for d in domains if name in d.dynamics]
-        if not rows:
+        known = [d.dynamics[name][d.good] for d in domains if name in d.dynamics]
+        if not known:
             continue
-        values = np.concatenate(rows)
+        values = np.concatenate(known)
         deviation = np.full(size, np.nanstd(values))
         if name == "ground":  # forces and places have different units
             places = np.arange(size) % 5 >= 3

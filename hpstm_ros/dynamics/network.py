@@ -1,0 +1,123 @@
+"""A motion file's forces by HDyS: a network that reads the joints' positions and needs no contact
+model.
+
+It has learnt from `offline.analyse`, which stays the reference.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.dynamics.anthropometry import GRAVITY, SIDES
+from hpstm_ros.dynamics.contacts import cross
+from hpstm_ros.dynamics.human import Human, states
+from hpstm_ros.dynamics.offline import CUTOFF_HZ, Dynamics, find_floor, placed_joints, smoothed
+from hpstm_ros.dynamics.representations import View
+from hpstm_ros.dynamics.rigid_body import RigidBody
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.motion import Motion, resample
+from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_RATE_HZ
+from pallas_ros.runtime import open_stream
+
+F64 = NDArray[np.float64]
+
+MODEL = "models/hdys.onnx"
+_LEAST_SHARE = 0.05
+"""Of body weight: a foot with less does not stand."""
+_FLIGHT_SHARE = 0.12
+"""Of body weight under both feet, below which the body is in flight (`ContactSettings.flight`)."""
+
+
+def analyse_network(
+    motion: Motion,
+    human: Human,
+    model: str | Path,
+    *,
+    floor: float | None = None,
+    cutoff: float = CUTOFF_HZ,
+    progress: Callable[[int], object] = lambda _: None,
+) -> Dynamics:
+    """The forces of a motion at 60 Hz, in the form of `offline.analyse`.
+
+    Args:
+        motion: in the world, z up.
+        human: the person; the network knows no carried loads.
+        model: the ``.onnx`` file.
+        floor: m, height of the ground; None to find it.
+        cutoff: Hz, of the low-pass filter.
+        progress: called with the number of frames done.
+
+    Raises:
+        PallasError: the motion is too short, a load is carried, or the model cannot be used.
+    """
+    if any(human.loads.values()):
+        raise PallasError("HDyS has not learnt carried loads: leave --method hdys or --load out")
+    if abs(motion.fps - MODEL_RATE_HZ) > 1e-6:
+        motion = resample(motion, MODEL_RATE_HZ)
+    stream = open_stream(model, expect={"kind": "hdys"})
+    p, q, valid = smoothed(motion, cutoff)
+    R = np.asarray(rotations.to_matrix(q), np.float64)
+    joints = placed_joints(human.offsets, R, p)
+    if floor is None:
+        soles = RigidBody(human).soles(joints, R)
+        floor = find_floor(soles[valid][..., 2].reshape(int(valid.sum()), -1))
+    view = View.of(q[:, 0], p, floor, motion.fps)
+    torque = []
+    ground = []
+    for points in view.points(joints):
+        found = stream.step({"keypoints": points[None]})
+        torque.append(found["torque"][0].astype(np.float64))
+        ground.append(found["ground"][0].astype(np.float64))
+        progress(1)
+    back = np.swapaxes(view.R_heading_world, 1, 2)
+    moment = np.zeros((len(p), len(JOINTS), 3))
+    per_mass = np.stack(torque).reshape(len(p), -1, 3)
+    moment[:, 1:] = np.einsum("tij,tpj->tpi", back, per_mass) * human.mass
+    reaction = _reaction(np.stack(ground).reshape(len(p), 2, 5), joints, back, human, floor)
+    valid[: int(stream.metadata["config"]["window"]) - 1] = False
+    residual, centre = _residual(human, p, q, motion.fps, reaction)
+    moment[:, 0] = residual[:, 3:]
+    return Dynamics(
+        t=np.arange(len(p)) / motion.fps,
+        moment=moment,
+        ground_reaction=reaction,
+        residual=residual,
+        valid=valid,
+        flight=reaction[..., 2].sum(axis=1) < _FLIGHT_SHARE * human.weight,
+        mass=human.mass,
+        loads=dict(human.loads),
+        positions=joints,
+        centre=centre,
+        floor=floor,
+    )
+
+
+def _reaction(values: F64, joints: F64, back: F64, human: Human, floor: float) -> F64:
+    """Ground reaction (T, 2, 6), world, of forces in body weights and places from the ankles."""
+    force = np.einsum("tij,tfj->tfi", back, values[..., :3]) * human.mass * GRAVITY
+    standing = values[..., 2] > _LEAST_SHARE
+    force[~standing] = 0.0
+    flat = np.concatenate((values[..., 3:], np.zeros((*values.shape[:2], 1))), axis=-1)
+    ankles = joints[:, [JOINT_INDEX[f"{side}_ankle"] for side in SIDES]]
+    centre = ankles + np.einsum("tij,tfj->tfi", back, flat)
+    centre[..., 2] = floor
+    centre[~standing] = np.nan
+    return np.concatenate((force, centre), axis=-1)
+
+
+def _residual(human: Human, p: F64, q: F64, fps: float, reaction: F64) -> tuple[F64, F64]:
+    """What the motion demands at the pelvis beyond the ground's reaction (T, 6), and the centres of
+    mass (T, 3)."""
+    residual = []
+    centres = []
+    for index, state in enumerate(states(q, p, fps)):
+        demand = human.demand(state)
+        force = reaction[index, :, :3]
+        arms = np.nan_to_num(reaction[index, :, 3:] - p[index])
+        turned = cross(arms, force).sum(axis=0)
+        residual.append(np.concatenate((demand.force - force.sum(0), demand.moment[0] - turned)))
+        centres.append(demand.centre)
+    return np.stack(residual), np.stack(centres)
