@@ -1,8 +1,7 @@
-"""rosbag2 recordings: written so that they survive a crash, read whole or damaged, in memory that
-does not grow with their length.
+"""rosbag2 recordings: crash-safe writing, and reading of intact or damaged bags in constant memory.
 
 `BagWriter` writes MCAP (the default) or sqlite3, `Bag` reads both, `repair` restores a bag that is
-damaged or was cut short.
+damaged or truncated.
 """
 
 from pallas_ros.bags.reader import Bag, BagMessage, BagTopic

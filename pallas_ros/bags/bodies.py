@@ -1,4 +1,4 @@
-"""Bodies out of recorded messages."""
+"""Read bodies from recorded messages."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from pallas_ros.messages.decode import body_from_msg
 def read_bodies(
     bag: Bag, topic: str, start: int | None = None, stop: int | None = None
 ) -> Iterator[tuple[int, BodyFrame]]:
-    """Stamp of reception (ns) and body, of every sound message of ``topic``."""
+    """Yield reception timestamp (ns) and body of every valid message of ``topic``."""
     for received, message in bag.read(topic, start, stop):
         with contextlib.suppress(PallasError):
             yield received, body_from_msg(message)

@@ -1,4 +1,4 @@
-"""A part of a bag as a bag of its own."""
+"""Copy a part of a bag to a new bag."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,18 +12,17 @@ from pallas_ros.core.errors import PallasError
 def cut_bag(
     bag: Bag, out: Path, start: float, stop: float, progress: Callable[[int], None] = lambda _: None
 ) -> BagWriter:
-    """Copy the messages received from ``start`` to ``stop`` s after the first one, and what was
-    latched before.
+    """Copy the messages received from ``start`` to ``stop`` s after the first one, and earlier
+    latched messages.
 
-    Of a topic that keeps its last message for those who come later (a calibration, the description
-    of the robot) the last
-    message before the part is put at its beginning: without it nobody could use the rest.
+    Of each latched topic (a calibration, the robot description) the last message before the part is
+    written at its beginning: without it the rest would be unusable.
 
     Returns:
-        The closed writer: how many messages, and from when to when.
+        The closed writer, with the number of messages and their time span.
 
     Raises:
-        PallasError: no message lies in the part, ``out`` holds something, or the disk is full.
+        PallasError: the part contains no message, ``out`` is not empty, or the disk is full.
     """
     begin = bag.first + round(start * 1e9)
     end = bag.first + round(stop * 1e9)

@@ -1,9 +1,8 @@
-"""One MCAP file, read front to back: every chunk that is whole is used, what is missing is
-reported.
+"""Sequential reader of one MCAP file: uses every intact chunk and reports missing data.
 
-The `mcap` library parses definitions. Chunks are taken apart in `mcap_records`, because the library
-keeps the index of the whole file in memory and cannot read a file that was cut short. Memory holds
-two chunks, whatever the file says.
+The `mcap` library parses definitions. Chunks are parsed in `mcap_records`, because the library
+keeps the index of the whole file in memory and cannot read truncated files. Memory is limited to
+two chunks, whatever the file claims.
 """
 
 import io
@@ -32,12 +31,12 @@ from pallas_ros.bags.mcap_records import (
 from pallas_ros.body.errors import PallasError
 
 DEFINITIONS_LIMIT = 1 << 25
-"""Bytes of all schemas and channels of a file; a graph of a hundred topics has 1 MB."""
+"""Maximum bytes of all schemas and channels of a file; a graph of a hundred topics has 1 MB."""
 _LOOSE = 500
-"""Messages outside of chunks are put in order within twice as many."""
+"""Bytes; messages outside of chunks are sorted within twice as many."""
 _FOOTER_BYTES = records.PREFIX.size + 20 + len(MAGIC)
-_PLAUSIBLE_NS = 10**16  # four months; a span beyond is the damage itself
-_CHUNK_TIMES = 24  # bytes: first and last stamp and place, at the head of a chunk's index
+_PLAUSIBLE_NS = 10**16  # four months; a longer span is itself due to damage
+_CHUNK_TIMES = 24  # bytes: first and last timestamp and offset, at the beginning of a chunk index
 
 _NO_ROWS = np.zeros((0, 2), dtype=np.int64)
 
@@ -46,8 +45,8 @@ Message = tuple[str, str, int, bytes]
 
 @dataclass
 class Index:
-    """What a file holds: channels and schemas by id, messages per channel, first and last stamp in
-    ns.
+    """Contents of a file: channels and schemas by id, messages per channel, first and last
+    timestamp in ns.
     """
 
     channels: dict[int, Channel] = field(default_factory=dict)
@@ -58,10 +57,10 @@ class Index:
     _bytes: int = field(default=0, init=False)
 
     def learn(self, kind: int, body: bytes | memoryview) -> bool:
-        """Take in a schema or channel record; False where it cannot be read.
+        """Register a schema or channel record; return False if it cannot be read.
 
         Raises:
-            DamagedError: there are so many that they would fill the memory.
+            DamagedError: there are so many that they would exhaust the memory.
         """
         self._bytes += len(body)
         if self._bytes > DEFINITIONS_LIMIT:
@@ -89,14 +88,14 @@ class Index:
         self.last = max(self.last, last)
 
     def count_one(self, key: int, stamp: int) -> None:
-        """Add a message that stands outside of chunks."""
+        """Add a message outside of chunks."""
         self.counts[key] += 1
         self.first = stamp if not self.last else min(self.first, stamp)
         self.last = max(self.last, stamp)
 
     @property
     def known(self) -> dict[int, tuple[str, str]]:
-        """Topic and type of each channel of ROS 2 messages."""
+        """Return topic and type of each channel of ROS 2 messages."""
         return {
             key: (channel.topic, self.schemas[channel.schema_id].name)
             for key, channel in self.channels.items()
@@ -106,8 +105,8 @@ class Index:
 
 @dataclass(frozen=True)
 class Gap:
-    """A damaged place: why nothing can be read there, and how many messages were (None: unknown),
-    between which stamps.
+    """A damaged region: the reason, the number of lost messages (None: unknown) and their time
+    span.
     """
 
     why: str
@@ -121,20 +120,20 @@ class McapFile:
 
     Attributes:
         path: of the file.
-        gaps: damaged places found so far, by where they are in the file.
+        gaps: damaged regions found so far, by file offset.
     """
 
     def __init__(self, path: Path) -> None:
-        """Check that it is one.
+        """Check that it is an MCAP file.
 
         Raises:
-            PallasError: it is not, or it holds the messages of ROS 1.
+            PallasError: it is not, or it contains ROS 1 messages.
         """
         self.path = path
         self.gaps: dict[int, Gap] = {}
         self._troubles: dict[str, None] = {}
         self._index: Index | None = None
-        self._announced = 0  # messages that a summary promises
+        self._announced = 0  # number of messages according to the summary
         self._missing: int | None = None
         self._chunks: NDArray[np.int64] | None = None
         try:
@@ -145,7 +144,7 @@ class McapFile:
 
     @property
     def damage(self) -> str:
-        """What is known to be wrong with the file, in words; empty when nothing is."""
+        """Describe known damage to the file; empty if there is none."""
         words = list(self._troubles)
         if self.gaps:
             words.append(f"is damaged in {_times(len(self.gaps), 'place')}")
@@ -154,16 +153,18 @@ class McapFile:
         return f"{self.path.name} " + ", ".join(words) if words else ""
 
     def index(self) -> Index:
-        """Channels and counts: from the summary at the end, or by reading the file where that is
-        missing; found once.
+        """Channels and counts, computed once.
+
+        They are read from the summary at the end or, if it is missing, by scanning the file.
         """
         if self._index is None:
             self._index = self._summary() or self._scan()
         return self._index
 
     def messages(self, topics: set[str], start: int, stop: int) -> Iterator[Message]:
-        """Messages of ``topics`` with start <= stamp < stop, in the order of their stamps; damaged
-        chunks are left out.
+        """Yield messages of ``topics`` with start <= stamp < stop, in order of timestamp.
+
+        Damaged chunks are skipped.
         """
         names = {key: name for key, name in self.index().known.items() if name[0] in topics}
         for key, stamp, data in _in_order(self._runs(names, start, stop)):
@@ -171,8 +172,8 @@ class McapFile:
             yield topic, msgtype, stamp, data
 
     def check(self, progress: Callable[[int], None] = lambda count: None) -> None:
-        """Read everything, so that `damage` is complete; ``progress`` is called with the number of
-        messages read.
+        """Read everything, so that `damage` is complete; ``progress`` is called with the message
+        count.
         """
         index = self.index()
         found = Index()
@@ -217,13 +218,13 @@ class McapFile:
             self._missing = sum(max(promised - count, 0) for promised, count in here)
 
     def _check_data(self, stream: BinaryIO, record: Record) -> None:
-        """Check the checksum of all records where the writer gave one."""
+        """Verify the checksum of the data section, if present."""
         wanted = int.from_bytes(record.body, "little")
         if wanted and _checksum(stream, 0, record.at) != wanted:
             self._troubles["does not have the checksum that it says"] = None
 
     def _begin(self, stream: BinaryIO) -> None:
-        """Check the first bytes and the header."""
+        """Check the magic bytes and the header."""
         begin = stream.read(len(MAGIC))
         alike = sum(a == b for a, b in zip(begin, MAGIC))
         if alike < len(MAGIC) - 1:
@@ -248,7 +249,7 @@ class McapFile:
     def _runs(
         self, names: dict[int, tuple[str, str]], start: int, stop: int
     ) -> Iterator[tuple[int, Run]]:
-        """Stamp of the first message, and the messages, of each chunk."""
+        """Yield the timestamp of the first message, and the messages, of each chunk."""
         inflation = Inflation()
         waiting = list[tuple[int, int, bytes]]()
         with self.path.open("rb") as stream:
@@ -277,7 +278,7 @@ class McapFile:
         start: int = 0,
         stop: int = FOREVER,
     ) -> Run | None:
-        """What is in a chunk; a damaged one is noted, and None."""
+        """Return the contents of a chunk; record damage and return None if it is damaged."""
         chunk = records.chunk_of(record.body)
         try:
             data = records.unpack(chunk, inflation)
@@ -293,8 +294,8 @@ class McapFile:
         return found.run
 
     def _indexed_after(self, end: int) -> int | None:
-        """How many messages a chunk had, by the indexes that follow it; None where there
-        are none.
+        """Return the number of messages of a chunk according to the indexes that follow it, or
+        None.
         """
         count = None
         with self.path.open("rb") as stream:
@@ -305,8 +306,9 @@ class McapFile:
         return count
 
     def _data(self, stream: BinaryIO, start: int, stop: int) -> Iterator[Record]:
-        """The records of the data section; of a part of it the chunks that reach into start <=
-        stamp < stop.
+        """Yield the records of the data section; for a time range, only chunks that overlap it.
+
+        The range is start <= stamp < stop.
         """
         chunks = self._chunk_table() if start > 0 or stop < FOREVER else ()
         if not len(chunks):
@@ -323,7 +325,7 @@ class McapFile:
                 self.gaps.setdefault(at, Gap("a chunk that is not where the index says"))
 
     def _note(self, walk: Records) -> None:
-        """Keep what was wrong with the records of a whole reading."""
+        """Store the faults found when reading all records."""
         for at, why in walk.faults.items():
             self.gaps.setdefault(at, Gap(why))
         if walk.lost_end and not self._closed():
@@ -338,13 +340,13 @@ class McapFile:
             return stream.read() == MAGIC
 
     def _chunk_table(self) -> NDArray[np.int64]:
-        """(n, 3): where every chunk begins, its first and last stamp; found once.
+        """Return (n, 3) offset, first and last timestamp of every chunk; computed once.
 
-        Empty where not all is in chunks.
+        Empty if some messages are outside of chunks.
         """
         if self._chunks is None:
             self.index()
-        if self._chunks is None:  # a summary without them
+        if self._chunks is None:  # a summary without chunk indexes
             table = list[tuple[int, int, int]]()
             with self.path.open("rb") as stream:
                 for record in Records(stream):
@@ -359,7 +361,7 @@ class McapFile:
         return self._chunks
 
     def _summary(self) -> Index | None:
-        """The summary section; None where there is none, or a damaged one."""
+        """Return the summary section; None if missing or damaged."""
         with self.path.open("rb") as stream:
             size = stream.seek(0, io.SEEK_END)
             if size < _FOOTER_BYTES + len(MAGIC):
@@ -375,7 +377,7 @@ class McapFile:
                     return None
                 if not len(MAGIC) < start < size - _FOOTER_BYTES:
                     raise DamagedError
-                until = size - len(MAGIC) - 4  # the checksum spans all of the footer before itself
+                until = size - len(MAGIC) - 4  # the checksum covers the footer up to itself
                 if footer.summary_crc and _checksum(stream, start, until) != footer.summary_crc:
                     raise DamagedError
                 return self._read_summary(stream, start)
@@ -408,7 +410,7 @@ class McapFile:
         return index
 
     def _scan(self) -> Index:
-        """Read everything for what there is."""
+        """Scan the whole file for its contents."""
         if not self._closed():
             self._troubles["was not closed"] = None
         index = Index()
@@ -444,7 +446,7 @@ class McapFile:
         return index
 
     def _lost(self) -> str:
-        """How many messages are missing, and from where to where, as far as it is known."""
+        """Return the number of missing messages and their time span, as far as known."""
         counts = [gap.messages for gap in self.gaps.values()]
         known = sum(count or 0 for count in counts)
         if self._missing is not None:
@@ -463,8 +465,9 @@ class McapFile:
 
 
 def _in_order(runs: Iterator[tuple[int, Run]]) -> Iterator[tuple[int, int, bytes]]:
-    """The messages of chunks that may overlap, by stamp; what comes more than `CHUNK_LIMIT` bytes
-    late comes late.
+    """Merge the messages of possibly overlapping chunks by timestamp.
+
+    Messages more than `CHUNK_LIMIT` bytes late are yielded late.
     """
     waiting: list[Run] = []
     for first, run in runs:
@@ -478,7 +481,7 @@ def _in_order(runs: Iterator[tuple[int, Run]]) -> Iterator[tuple[int, int, bytes
 
 
 def _before(waiting: list[Run], stamp: int) -> Iterator[tuple[int, int, bytes]]:
-    """Take from ``waiting`` what comes before ``stamp``."""
+    """Remove and yield the messages in ``waiting`` before ``stamp``."""
     while waiting:
         waiting.sort(key=lambda run: run.head)
         run = waiting[0]
@@ -497,14 +500,14 @@ def _pack(waiting: list[tuple[int, int, bytes]]) -> tuple[int, Run]:
 
 
 def _message(body: bytes) -> tuple[int, int, bytes]:
-    """Channel, stamp and bytes of a message record."""
+    """Return channel, timestamp and bytes of a message record."""
     key, _, stamp, _ = records.MESSAGE_HEAD.unpack_from(body)
     return key, min(stamp, FOREVER), body[records.MESSAGE_HEAD.size :]
 
 
 class _Indexes:
-    """Compares the indexes behind each chunk (channel, then stamp and place of each message) with
-    the chunk.
+    """Compare the message indexes behind each chunk (channel, then timestamp and offset of each
+    message) with the chunk.
     """
 
     def __init__(self) -> None:
@@ -515,11 +518,11 @@ class _Indexes:
 
     @property
     def wrong(self) -> bool:
-        """Whether one differed from its chunk, or chunks lacked theirs where others had them."""
+        """Whether an index differed from its chunk, or was missing for some chunks only."""
         return self._differing or (self._some and self._lacking)
 
     def expect(self, run: Run | None) -> None:
-        """The next chunk, None where it is damaged or there is none."""
+        """Set the next chunk; None if it is damaged or missing."""
         self._lacking |= self._expected is not None and len(self._expected) > 0
         if run is None:
             self._expected = None
@@ -530,7 +533,7 @@ class _Indexes:
         self._expected = {key: rows[run.keys == key] for key in keys}
 
     def compare(self, stream: BinaryIO, record: Record) -> None:
-        """The next index."""
+        """Compare the next index."""
         if self._expected is None:
             return
         self._some = True
@@ -544,15 +547,13 @@ class _Indexes:
 
 
 def _times_agree(record: Record, run: Run) -> bool:
-    """Whether a chunk says of its first and last stamp what they are."""
+    """Whether the first and last timestamp in a chunk's header are correct."""
     chunk = records.chunk_of(record.body)
     return not len(run.stamps) or (chunk.first, chunk.last) == (run.head, int(run.stamps[-1]))
 
 
 def _learn_anyway(record: Record, doubtful: Index) -> None:
-    """Take definitions from a chunk whose checksum is wrong: better than none, should there be no
-    others.
-    """
+    """Use definitions from a chunk with a wrong checksum, in case there are no others."""
     chunk = records.chunk_of(record.body)
     if chunk.compression:
         return
@@ -564,7 +565,7 @@ def _learn_anyway(record: Record, doubtful: Index) -> None:
 
 
 def _chunk_times(stream: BinaryIO, record: Record) -> tuple[int, int, int]:
-    """Place, first and last stamp of a chunk, by its index."""
+    """Return offset, first and last timestamp of a chunk from its index."""
     stream.seek(record.at + records.PREFIX.size)
     body = stream.read(_CHUNK_TIMES)
     if len(body) < _CHUNK_TIMES:

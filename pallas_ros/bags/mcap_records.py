@@ -1,8 +1,7 @@
-"""Records of an MCAP file, found again behind damage, and the contents of its chunks.
+"""Records of an MCAP file, resynchronised after damage, and the contents of its chunks.
 
-Nothing a file says about itself is believed before it is checked: a length must fit into the file,
-a chunk must agree with itself, and what is unpacked is limited before memory is reserved for it.
-Format: https://mcap.dev/spec
+The file is not trusted: a length must fit into the file, a chunk must be consistent, and the
+decompressed size is limited before memory is allocated. Format: https://mcap.dev/spec
 """
 
 import io
@@ -23,16 +22,17 @@ from numpy.typing import NDArray
 
 MAGIC = b"\x89MCAP0\r\n"
 FOREVER = 2**63 - 1
-"""Later than every stamp."""
+"""Later than every timestamp."""
 CHUNK_LIMIT = 1 << 27
-"""Bytes of a record or of an unpacked chunk; the largest maps and point clouds have half of that.
+"""Maximum bytes of a record or of a decompressed chunk; the largest maps and point clouds have half
+of that.
 """
 FREE_BYTES = 1 << 28
-"""Bytes that any file may inflate to."""
+"""Decompressed bytes that any file may have."""
 INFLATION = 100
-"""Beyond `FREE_BYTES`, unpacked bytes for each packed one; recordings reach 5 to 20."""
+"""Beyond `FREE_BYTES`, maximum compression ratio; recordings reach 5 to 20."""
 READ_AGAIN = 4
-"""A file in which looking for the next whole record reads this many times its size is given up."""
+"""Reading stops if the search for the next valid record has read this many times the file size."""
 
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX = range(1, 8)
 CHUNK_INDEX, ATTACHMENT, ATTACHMENT_INDEX, STATISTICS = range(8, 12)
@@ -53,17 +53,15 @@ _MESSAGE_START = re.compile(rb"(?s)(?=\x05.{4}\0{4})")
 _WINDOW = 1 << 20
 _OVERLAP = 64
 _CHAIN = 3
-"""So many records in a row are taken for the way back into a file without chunks."""
+"""Consecutive valid records required to resynchronise in a file without chunks."""
 
 
 class DamagedError(Exception):
-    """Here the file stops making sense."""
+    """The file is invalid from this position on."""
 
 
 class Record(NamedTuple):
-    """One record: its opcode, where it begins and ends in the file, and its body where it is one
-    that is read.
-    """
+    """One record: opcode, start and end offset and, for opcodes of interest, its body."""
 
     kind: int
     at: int
@@ -72,8 +70,8 @@ class Record(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A chunk record, still packed: stamps of its first and last message, what it unpacks to, and
-    how.
+    """A compressed chunk record: timestamps of its first and last message, uncompressed size,
+    compression.
     """
 
     first: int
@@ -86,18 +84,16 @@ class Chunk(NamedTuple):
 
 @dataclass
 class Inflation:
-    """How much one reading of a file has unpacked: a small file that inflates without end is
-    stopped.
-    """
+    """Decompressed bytes of one pass over a file; stops decompression bombs."""
 
     packed: int = 0
     unpacked: int = 0
 
     def admit(self, packed: int, unpacked: int) -> None:
-        """Count a chunk before it is unpacked.
+        """Count a chunk before it is decompressed.
 
         Raises:
-            DamagedError: it is too large, or the file has inflated to too much already.
+            DamagedError: it is too large, or the total is already too large.
         """
         self.packed += packed
         if unpacked > CHUNK_LIMIT:
@@ -108,13 +104,12 @@ class Inflation:
 
 
 class Records:
-    """The records of a file from ``begin`` on; where one is damaged, those after it are found
-    again.
+    """Iterate over the records of a file from ``begin``, resynchronising after damaged ones.
 
     Attributes:
-        faults: where (bytes from the beginning) records were damaged, and how.
-        lost_end: what is wrong where no whole record follows any more; empty where the file ends as
-            it should.
+        faults: byte offsets of damaged records, with reasons.
+        lost_end: what is wrong if no valid record follows any more; empty if the file ends
+            properly.
     """
 
     def __init__(self, stream: BinaryIO, begin: int = len(MAGIC)) -> None:
@@ -122,14 +117,14 @@ class Records:
         self._stream = stream
         self._size = stream.seek(0, io.SEEK_END)
         self._begin = begin
-        self._sure = begin  # up to here nothing is looked for again
+        self._sure = begin  # offsets below are not searched again
         self._chunked = False
         self._spent = 0
         self.faults: dict[int, str] = {}
         self.lost_end = ""
 
     def __iter__(self) -> Iterator[Record]:
-        """The records in the order of the file, up to the end of its data section."""
+        """Yield the records in file order, up to the end of the data section."""
         at = self._begin
         while at < self._size:
             try:
@@ -151,7 +146,7 @@ class Records:
             at = record.end
 
     def _read(self, at: int) -> Record | None:
-        """The record at ``at``; None at the end of the file."""
+        """Return the record at ``at``; None at the end of the file."""
         self._stream.seek(at)
         prefix = self._stream.read(PREFIX.size)
         if len(prefix) < PREFIX.size:
@@ -159,7 +154,7 @@ class Records:
                 return None
             raise DamagedError("it ends within a record")
         kind, length = PREFIX.unpack(prefix)
-        self._chunked |= kind == CHUNK  # even one that was cut short
+        self._chunked |= kind == CHUNK  # even if it is truncated
         _check_prefix(kind, length, at, self._size)
         end = at + PREFIX.size + length
         if kind == CHUNK or (kind != MESSAGE and length >= _AT_LEAST[CHUNK]):
@@ -188,8 +183,8 @@ class Records:
         return Record(kind, at, end, self._stream.read(length))
 
     def _find(self, failed: int) -> int | None:
-        """Where the next chunk begins, or in a file without chunks the next messages; None where
-        there are none.
+        """Find the next chunk or, in a file without chunks, the next messages; None if there are
+        none.
         """
         if self._spent > READ_AGAIN * self._size:
             return None
@@ -229,7 +224,7 @@ class Records:
 
 
 def _check_prefix(kind: int, length: int, at: int, size: int) -> None:
-    """Refuse what cannot begin a record of a file of ``size`` bytes."""
+    """Reject a prefix that cannot begin a record in a file of ``size`` bytes."""
     if at + PREFIX.size + length > size:
         raise DamagedError("it ends within a record")
     if kind == 0 or length != _FIXED.get(kind, length) or length < _AT_LEAST.get(kind, 0):
@@ -237,7 +232,7 @@ def _check_prefix(kind: int, length: int, at: int, size: int) -> None:
 
 
 def _agrees(head: bytes, length: int) -> bool:
-    """Whether the first bytes of a record's body are those of a chunk of ``length`` bytes."""
+    """Whether the first bytes of a record body can be those of a chunk of ``length`` bytes."""
     if len(head) < _AT_LEAST[CHUNK]:
         return False
     named = struct.unpack_from("<I", head, 28)[0]
@@ -247,23 +242,23 @@ def _agrees(head: bytes, length: int) -> bool:
 
 
 def _is_index(head: bytes, length: int) -> bool:
-    """Whether the first bytes of a record's body are those of the index of a chunk."""
+    """Whether the first bytes of a record body can be those of a chunk index."""
     return int.from_bytes(head[2:6], "little") == length - 6 and (length - 6) % 16 == 0
 
 
 def chunk_of(body: bytes) -> Chunk:
-    """The parts of a chunk record that agrees with itself."""
+    """Parse a consistent chunk record."""
     first, last, size, crc, named = _CHUNK_HEAD.unpack_from(body)
     compression = bytes(body[32 : 32 + named])
     return Chunk(first, last, size, crc, compression, memoryview(body)[40 + named :])
 
 
 def unpack(chunk: Chunk, inflation: Inflation) -> bytes | memoryview:
-    """The contents of a chunk.
+    """Decompress a chunk.
 
     Raises:
-        DamagedError: they cannot be unpacked, are not what the chunk announces, or would fill the
-            memory.
+        DamagedError: decompression fails, the result does not match the chunk header, or would
+            exhaust the memory.
     """
     inflation.admit(len(chunk.data), chunk.size)
     data: bytes | memoryview
@@ -288,14 +283,14 @@ def unpack(chunk: Chunk, inflation: Inflation) -> bytes | memoryview:
 
 @dataclass
 class Run:
-    """Messages that lie in one buffer, in the order of their stamps.
+    """Messages in one buffer, in order of timestamp.
 
     Attributes:
         data: the buffer.
-        stamps: (n,) ns, rising.
-        spans: (n, 2) where in ``data`` the n bodies begin and end.
+        stamps: (n,) ns, increasing.
+        spans: (n, 2) start and end of the n bodies in ``data``.
         keys: (n,) channel of each.
-        next: the first that has not been given out yet.
+        next: the first message not yet yielded.
     """
 
     data: bytes | memoryview
@@ -306,11 +301,11 @@ class Run:
 
     @property
     def head(self) -> int:
-        """Stamp of the next message; `FOREVER` after the last."""
+        """Timestamp of the next message; `FOREVER` after the last."""
         return int(self.stamps[self.next]) if self.next < len(self.stamps) else FOREVER
 
     def until(self, stamp: int) -> Iterator[tuple[int, int, bytes]]:
-        """Channel, stamp and bytes of each further message whose stamp is below ``stamp``."""
+        """Yield channel, timestamp and bytes of each further message before ``stamp``."""
         begin = self.next
         self.next = int(np.searchsorted(self.stamps, stamp))
         part = slice(begin, max(self.next, begin))
@@ -322,9 +317,7 @@ class Run:
 
 @dataclass
 class Contents:
-    """What is in a chunk: the messages that were asked for, and where definitions lie: (kind,
-    begin, end).
-    """
+    """Contents of a chunk: the requested messages, and the definitions as (kind, begin, end)."""
 
     run: Run
     definitions: list[tuple[int, int, int]] = field(default_factory=list)
@@ -336,11 +329,11 @@ def contents(
     start: int = 0,
     stop: int = FOREVER,
 ) -> Contents:
-    """Take an unpacked chunk apart: messages of the channels ``wanted`` (None: all) with start <=
+    """Parse a decompressed chunk: messages of the channels ``wanted`` (None: all) with start <=
     stamp < stop.
 
     Raises:
-        DamagedError: the records in it do not fit.
+        DamagedError: the records in it are inconsistent.
     """
     stamps = array("q")
     spans = array("q")
@@ -367,7 +360,7 @@ def contents(
         else:
             raise DamagedError("a chunk with something else than messages in it")
         at = end
-    while at < size:  # what is too short to be a message
+    while at < size:  # remainder too short for a message
         kind, length = PREFIX.unpack(bytes(data[at : at + 9]).ljust(9, b"\xff"))
         if kind not in (SCHEMA, CHANNEL) or at + 9 + length > size:
             raise DamagedError("a chunk that ends within a record")
@@ -377,7 +370,7 @@ def contents(
 
 
 def loose(records: list[tuple[int, int, bytes]]) -> Run:
-    """A run of messages that stand outside of chunks: (channel, stamp, bytes) each."""
+    """Return a run of messages from outside of chunks: (channel, timestamp, bytes) each."""
     ends = np.cumsum([len(data) for _, _, data in records]).tolist()
     spans = [edge for (_, _, data), end in zip(records, ends) for edge in (end - len(data), end)]
     return _run(
@@ -408,10 +401,10 @@ def _run(
 
 
 def parse(record: Any, body: bytes | memoryview) -> Any:
-    """A record's fields by the `mcap` library.
+    """Parse a record with the `mcap` library.
 
     Raises:
-        DamagedError: they cannot be read.
+        DamagedError: parsing fails.
     """
     try:
         return record.read(ReadDataStream(io.BytesIO(body)))

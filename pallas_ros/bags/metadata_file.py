@@ -1,8 +1,7 @@
-"""What is needed of rosbag2's ``metadata.yaml``: which files there should be, and whether they are
-compressed.
+"""Read the file list and the compression from rosbag2's ``metadata.yaml``.
 
-Read line by line and not as YAML, which takes seconds for a megabyte and memory without end where
-its author is hostile.
+It is read line by line instead of as YAML, which takes seconds for a megabyte and unbounded memory
+for a malicious file.
 """
 
 import re
@@ -11,7 +10,7 @@ from pathlib import Path
 
 NAME = "metadata.yaml"
 _LIMIT = 1 << 22
-"""Bytes; a bag of a thousand topics has 700 kB."""
+"""Maximum bytes; a bag of a thousand topics has 700 kB."""
 _MODE = re.compile(r"^\s*compression_mode:\s*[\"']?(\w{0,40})", re.MULTILINE)
 _COUNT = re.compile(r"^  message_count:\s*(\d{1,18})\s*$", re.MULTILINE)
 _FILES = re.compile(
@@ -21,8 +20,9 @@ _FILES = re.compile(
 
 @dataclass(frozen=True)
 class Metadata:
-    """Of a bag's metadata: the files it names, its messages (None: it does not say), and ``file``,
-    ``message`` or nothing.
+    """Metadata of a bag: file names, number of messages (None: unknown) and compression.
+
+    Compression is ``file``, ``message`` or empty.
     """
 
     files: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class Metadata:
 
 
 def read_metadata(folder: Path) -> Metadata | None:
-    """The metadata of a bag folder; None where there is none that can be read."""
+    """Read the metadata of a bag folder; None if missing or unreadable."""
     try:
         with (folder / NAME).open("rb") as file:
             text = file.read(_LIMIT).decode()

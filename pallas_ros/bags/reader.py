@@ -1,4 +1,4 @@
-"""Reading bags in time order, whole or damaged, a chunk at a time."""
+"""Read bags in time order, intact or damaged, one chunk at a time."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -18,18 +18,18 @@ __all__ = ["Bag", "BagMessage", "BagTopic"]
 class Bag:
     """A recording: a rosbag2 folder, a ``.mcap`` or a ``.db3`` file.
 
-    Needs no ``metadata.yaml`` and no index, so a bag whose writer was killed reads like any other;
-    `damage` then says so.
+    Needs no ``metadata.yaml`` and no index, so a bag whose writer was killed can be read like any
+    other; `damage` reports it.
 
     Attributes:
         path: as given.
         topics: by name.
-        first, last: ns, stamps of the first and last message; 0 where there is none.
+        first, last: ns, timestamps of the first and last message; 0 if there is none.
         encodings: of topics that are not ROS 2 messages and cannot be read here, by name.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Open and index; nothing but the topics is kept.
+        """Open and index the bag; only the topics are kept in memory.
 
         Raises:
             PallasError: there is no bag at ``path``.
@@ -56,18 +56,16 @@ class Bag:
 
     @property
     def damage(self) -> str:
-        """What is known to be wrong with the files, in words; empty when nothing is.
+        """Describe known damage to the files; empty if there is none.
 
-        A damaged place is found when it is read: this is complete after `check`, and after all
-        messages were read.
+        Damage is found when it is read: this is complete after `check`, and after all messages were
+        read.
         """
         damages = [storage.damage for storage in self._storage] + self._troubles
         return "; ".join(damage for damage in damages if damage)
 
     def check(self, progress: Callable[[int], None] = lambda count: None) -> str:
-        """Read every byte and return `damage`; ``progress`` is called with the number of messages
-        read.
-        """
+        """Read every byte and return `damage`; ``progress`` is called with the message count."""
         done = 0
 
         def passed_on(count: int) -> None:
@@ -80,7 +78,7 @@ class Bag:
 
     @property
     def count(self) -> int:
-        """Messages in all."""
+        """Total number of messages."""
         return sum(topic.count for topic in self.topics.values())
 
     @property
@@ -89,7 +87,7 @@ class Bag:
         return (self.last - self.first) / 1e9
 
     def extents(self) -> list[tuple[str, int, int, int]]:
-        """Name, first and last stamp (ns) and number of messages of each file that can be read."""
+        """Return name, first and last timestamp (ns) and message count of each readable file."""
         return [
             (s.name, s.first, s.last, sum(topic.count for topic in s.topics)) for s in self._storage
         ]
@@ -97,7 +95,7 @@ class Bag:
     def messages(
         self, topics: set[str] | None = None, start: int | None = None, stop: int | None = None
     ) -> Iterator[BagMessage]:
-        """Messages in the order of their stamps, of ``topics`` (default all), with start <= stamp <
+        """Yield messages of ``topics`` (default all) in order of timestamp, with start <= stamp <
         stop in ns.
         """
         wanted = set(self.topics) if topics is None else topics & set(self.topics)
@@ -107,30 +105,30 @@ class Bag:
             yield from storage.messages(wanted, begin, end)
 
     def decode(self, message: BagMessage) -> Any:
-        """The message as an object with the fields of its type.
+        """Return the message as an object with the fields of its type.
 
         Raises:
-            PallasError: the type is not known, or the bytes are not of it.
+            PallasError: the type is unknown, or the bytes do not match it.
         """
         return self._decoder.decode(message.msgtype, message.data)
 
     def read(
         self, topic: str, start: int | None = None, stop: int | None = None
     ) -> Iterator[tuple[int, Any]]:
-        """Stamp (ns) and decoded message of one topic; messages that are damaged are left out."""
+        """Yield timestamp (ns) and decoded message of one topic; damaged messages are skipped."""
         for message in self.messages({topic}, start, stop):
             with contextlib.suppress(PallasError):
                 yield message.stamp, self.decode(message)
 
     def why_empty(self) -> str:
-        """Why no message can be read, in words."""
+        """Explain why no message can be read."""
         return _foreign(self.encodings) if self.encodings else "there is no message in this bag"
 
     def require(self, *names: str) -> None:
-        """Refuse a bag without the topics that are needed.
+        """Check that the required topics exist.
 
         Raises:
-            PallasError: names the topic that is missing, and those that are there.
+            PallasError: names the missing topic and the existing ones.
         """
         for name in names:
             if name not in self.topics or not self.topics[name].count:
@@ -153,7 +151,7 @@ class Bag:
 
 
 def _storage_files(path: Path) -> list[Path]:
-    """The files of a bag in the order they were recorded."""
+    """Return the files of a bag in the order of recording."""
     if not path.exists():
         raise PallasError(f"{path}: no such bag; give a rosbag2 folder, a .mcap or a .db3 file")
     if path.is_file():
@@ -185,7 +183,7 @@ def _why_no_bag(folder: Path) -> str:
 
 
 def _ros1(path: Path) -> str:
-    """What to do with a bag of ROS 1."""
+    """Explain what to do with a ROS 1 bag."""
     return (
         "a bag of ROS 1; convert it first: "
         f"rosbags-convert --src {path.name[:80]} --dst {path.stem[:80]}"
@@ -193,7 +191,7 @@ def _ros1(path: Path) -> str:
 
 
 def _foreign(encodings: dict[str, str]) -> str:
-    """Topics of an MCAP file whose messages are not those of ROS 2, and what to do."""
+    """Describe topics of an MCAP file that are not ROS 2 messages, and what to do."""
     kinds = ", ".join(sorted({kind[:20] or "no encoding" for kind in encodings.values()}))
     names = sorted(encodings)
     some = ", ".join(name[:60] for name in names[:3]) + (", ..." if len(names) > 3 else "")
@@ -205,7 +203,7 @@ def _foreign(encodings: dict[str, str]) -> str:
 
 
 def _open_all(path: Path, files: list[Path]) -> tuple[list[StorageFile], list[str]]:
-    """The files that can be read, and what is wrong with the others.
+    """Open the readable files and describe what is wrong with the others.
 
     Raises:
         PallasError: none can be read.

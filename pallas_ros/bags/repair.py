@@ -1,6 +1,6 @@
-"""Giving a damaged bag what other tools need: whole files, their index and ``metadata.yaml``.
+"""Repair a damaged bag for other tools: valid files, index and ``metadata.yaml``.
 
-The damaged one is kept.
+The damaged bag is kept.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ from pallas_ros.bags.writer import BagWriter, Extent, write_metadata
 from pallas_ros.body.errors import PallasError
 
 ORIGINAL = "original"
-"""The folder, in the repaired bag, that what was there before is kept in."""
+"""Folder in the repaired bag with its previous contents."""
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """What `repair` found: the messages kept, the seconds they span, what was wrong, and where the
-    damaged files are kept.
+    """Result of `repair`: messages kept, their duration in s, the damage, and the folder of the
+    damaged files.
     """
 
     messages: int
@@ -36,15 +36,13 @@ class Repaired:
 
 
 def repair(path: str | Path, progress: Callable[[int], None] = lambda count: None) -> Repaired:
-    """Check every byte of the bag folder ``path``; where it is damaged, rewrite what is whole so
-    that every tool opens it.
+    """Check every byte of the bag folder ``path``; if it is damaged, rewrite the intact data.
 
-    The folder changes only once all is written, and what was in it is kept in its folder
-    `ORIGINAL`. Nothing is done to a bag that is whole. ``progress`` is called with the number of
-    messages read.
+    The folder changes only after everything is written; its previous contents are kept in its
+    folder `ORIGINAL`. An intact bag is not changed. ``progress`` is called with the message count.
 
     Raises:
-        PallasError: there is no bag folder there, nothing in it can be read, or the disk is full.
+        PallasError: there is no bag folder, nothing in it can be read, or the disk is full.
     """
     path = Path(path)
     bag = Bag(path)
@@ -63,7 +61,7 @@ def repair(path: str | Path, progress: Callable[[int], None] = lambda count: Non
 
 
 def _wrong_metadata(bag: Bag) -> str:
-    """What is wrong with the metadata of a bag whose files are whole; empty when nothing is."""
+    """Describe errors in the metadata of a bag with intact files; empty if there are none."""
     metadata = read_metadata(bag.path)
     if metadata is None:
         there = (bag.path / NAME).exists()
@@ -77,7 +75,7 @@ def _wrong_metadata(bag: Bag) -> str:
 
 
 def _describe(bag: Bag, wrong: str) -> Repaired:
-    """Write the metadata of a bag whose files are whole."""
+    """Write the metadata of a bag with intact files."""
     if (bag.path / NAME).exists():
         original = _free_name(bag.path)
         original.mkdir()
@@ -91,9 +89,7 @@ def _describe(bag: Bag, wrong: str) -> Repaired:
 
 
 def _rewrite(bag: Bag, progress: Callable[[int], None]) -> Repaired:
-    """Copy every message that can be read to new files, and put them in the place of the damaged
-    ones.
-    """
+    """Copy every readable message to new files, and replace the damaged ones."""
     path = bag.path
     folder = Path(tempfile.mkdtemp(dir=path.resolve().parent, prefix=f".{path.resolve().name}."))
     try:
@@ -118,7 +114,7 @@ def _rewrite(bag: Bag, progress: Callable[[int], None]) -> Repaired:
             raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    damage = bag.damage  # complete now that all was read
+    damage = bag.damage  # complete now that everything was read
     if bag.encodings:
         damage += (
             f"; {len(bag.encodings)} topics that are not ROS 2 messages are in the original only"
@@ -127,12 +123,12 @@ def _rewrite(bag: Bag, progress: Callable[[int], None]) -> Repaired:
 
 
 def storage_of(bag: Bag) -> Storage:
-    """The kind of files that a bag is made of."""
+    """Return the storage type of a bag."""
     return "mcap" if bag.files[0].suffix == ".mcap" else "sqlite3"
 
 
 def channel_of(topic: BagTopic) -> Channel:
-    """A topic of a bag, as one to be written; with a definition where any is at hand."""
+    """Convert a topic of a bag to a channel for writing, with its definition if available."""
     definition = topic.definition
     type_hash = topic.type_hash
     if not definition:
@@ -142,6 +138,6 @@ def channel_of(topic: BagTopic) -> Channel:
 
 
 def _free_name(folder: Path) -> Path:
-    """`ORIGINAL` in ``folder``, numbered where there is one already."""
+    """Return `ORIGINAL` in ``folder``, with a number appended if it exists."""
     names = [ORIGINAL, *(f"{ORIGINAL}_{number}" for number in range(2, 1000))]
     return next(folder / name for name in names if not (folder / name).exists())

@@ -1,4 +1,4 @@
-"""One sqlite3 file of rosbag2, of any schema version; behind a damaged page reading goes on."""
+"""One sqlite3 file of rosbag2, of any schema version; reading continues after damaged pages."""
 
 import contextlib
 import sqlite3
@@ -12,16 +12,14 @@ from pallas_ros.body.errors import PallasError
 
 Row = tuple[int, int, int, bytes]
 _FARTHEST = 1 << 20
-"""Rows that are skipped at most behind the last one that could be read; a page holds fewer than
-4096.
-"""
+"""Maximum number of rows skipped after the last readable one; a page holds fewer than 4096."""
 
 
 class SqliteFile:
-    """A sqlite3 file as a storage file; see `pallas_ros.bags.types.StorageFile`."""
+    """A sqlite3 file; see `pallas_ros.bags.types.StorageFile`."""
 
     def __init__(self, path: Path) -> None:
-        """Open and index it.
+        """Open and index the file.
 
         Raises:
             PallasError: it is not a sqlite3 file of rosbag2.
@@ -43,12 +41,12 @@ class SqliteFile:
 
     @property
     def damage(self) -> str:
-        """What is known to be wrong with the file, in words."""
+        """Describe known damage to the file."""
         return f"{self._path.name} " + ", ".join(self._troubles) if self._troubles else ""
 
     def messages(self, topics: set[str], start: int, stop: int) -> Iterator[BagMessage]:
-        """Messages of ``topics`` with start <= stamp < stop by their stamps; behind damage, as they
-        were written.
+        """Yield messages of ``topics`` with start <= stamp < stop by timestamp; after damage, in
+        write order.
         """
         done = (-1, -1)
         try:
@@ -76,8 +74,9 @@ class SqliteFile:
             self._damaged(error)
 
     def check(self, progress: Callable[[int], None]) -> None:
-        """Have sqlite3 check every page. A changed byte within a message is not noticed: the format
-        has no checksums.
+        """Have sqlite3 check every page.
+
+        A changed byte within a message is not detected: the format has no checksums.
         """
         try:
             with contextlib.closing(self._connect()) as database:
@@ -89,8 +88,9 @@ class SqliteFile:
         progress(sum(topic.count for topic in self.topics))
 
     def _connect(self) -> sqlite3.Connection:
-        """Read only; a log that a killed writer left beside the file is read with it, where the
-        folder can be written to.
+        """Open read-only.
+
+        The write-ahead log of a killed writer is included, if the folder is writable.
         """
         return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
 
@@ -124,7 +124,7 @@ class SqliteFile:
             )
 
     def _counts(self, database: sqlite3.Connection) -> Counter[int]:
-        """Messages of each topic; the file's first and last stamp are found with them."""
+        """Return the message count of each topic; also sets the file's first and last timestamp."""
         span = "SELECT COALESCE(MIN(timestamp), 0), COALESCE(MAX(timestamp), 0) FROM messages"
         each = "SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id"
         database.execute("SELECT topic_id, timestamp, data FROM messages LIMIT 0")
@@ -153,9 +153,7 @@ class SqliteFile:
         return {}
 
     def _whole_rows(self, database: sqlite3.Connection, with_data: bool) -> Iterator[Row]:
-        """Every row that can be read, in the order they were written: behind a damaged page with
-        the next one.
-        """
+        """Yield every readable row in write order; skip damaged pages."""
         what = "data" if with_data else "x''"
         query = (
             f"SELECT id, topic_id, timestamp, {what} FROM messages NOT INDEXED WHERE id > ? ORDER"

@@ -1,6 +1,4 @@
-"""The files that a bag is written to: MCAP and sqlite3, each whole up to the last flush, whatever
-happens.
-"""
+"""Storage files of a bag, MCAP and sqlite3; after a crash each is valid up to the last flush."""
 
 import contextlib
 import os
@@ -37,8 +35,9 @@ class Channel:
 
 
 class StorageWriter(Protocol):
-    """One storage file, open for writing. Any method may raise OSError or sqlite3.Error: the disk
-    is full, or gone.
+    """One storage file, open for writing.
+
+    Any method may raise OSError or sqlite3.Error if the disk is full or was removed.
 
     Attributes:
         settled: whether everything written so far is in the file.
@@ -47,52 +46,53 @@ class StorageWriter(Protocol):
     settled: bool
 
     def add(self, channel: Channel) -> int:
-        """Declare a topic; its handle."""
+        """Declare a topic and return its handle."""
         ...
 
     def write(self, handle: int, stamp: int, data: bytes) -> None:
-        """Append a message of ``stamp`` ns."""
+        """Append a message with timestamp ``stamp`` (ns)."""
         ...
 
     def flush(self, sync: bool) -> None:
-        """Give everything to the operating system; with ``sync`` have it written to the disk."""
+        """Pass all data to the operating system; with ``sync``, write it to disk."""
         ...
 
     def close(self) -> None:
-        """Write the index and have everything written to the disk."""
+        """Write the index and sync everything to disk."""
         ...
 
     def abandon(self) -> None:
-        """Close without index, after an error: what was settled is in the file and nothing behind
-        it. Never raises.
+        """Close without an index after an error; never raises.
+
+        The file contains what was settled and nothing after it.
         """
         ...
 
     def size(self) -> int:
-        """Bytes so far."""
+        """Bytes written so far."""
         ...
 
 
 def create(storage: Storage, path: Path, compression: Compression) -> StorageWriter:
-    """Make a storage file.
+    """Create a storage file.
 
     Raises:
-        OSError, sqlite3.Error: it exists, or cannot be made.
+        OSError, sqlite3.Error: it exists, or cannot be created.
     """
     return McapWriter(path, compression) if storage == "mcap" else SqliteWriter(path)
 
 
 class _Sync:
-    """`os.fsync` in a thread of its own, for it may take longer than messages may wait; one at a
-    time.
-    """
+    """`os.fsync` in its own thread, because it may block for too long; one at a time."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._error: OSError | None = None
 
     def begin(self, action: Callable[[], None]) -> None:
-        """Start ``action`` unless the last one still runs; raises what that one raised."""
+        """Start ``action`` unless the last one is still running; re-raise the last one's
+        exception.
+        """
         if self._thread is not None and self._thread.is_alive():
             return
         self.wait()
@@ -100,7 +100,7 @@ class _Sync:
         self._thread.start()
 
     def wait(self) -> None:
-        """Wait for the last one, and raise what it raised."""
+        """Wait for the last one and re-raise its exception."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -117,9 +117,7 @@ class _Sync:
 
 
 class _File:
-    """A file that is written without a buffer: after an error nothing is left that would be written
-    later.
-    """
+    """An unbuffered file: after an error no data remains that would be written later."""
 
     def __init__(self, path: Path) -> None:
         self._number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -152,11 +150,11 @@ class McapWriter:
     """MCAP with the profile ``ros2``, in chunks that end at every flush.
 
     Each topic is described twice, outside of the chunks and in the first of them, so that no single
-    damaged place can make the messages of a file that was not closed meaningless.
+    damaged region can make the messages of an unclosed file unreadable.
     """
 
     def __init__(self, path: Path, compression: Compression) -> None:
-        """Make the file; a reader knows it for what it is from its first bytes on."""
+        """Create the file with a valid header."""
         kind = {
             "none": CompressionType.NONE,
             "lz4": CompressionType.LZ4,
@@ -236,7 +234,7 @@ class McapWriter:
 
 
 class SqliteWriter:
-    """rosbag2's sqlite3 schema, version 4, with a write-ahead log: what was committed outlives the
+    """rosbag2's sqlite3 schema, version 4, with a write-ahead log: committed data survives the
     process.
     """
 
@@ -255,7 +253,7 @@ class SqliteWriter:
     """  # noqa: E501
 
     def __init__(self, path: Path) -> None:
-        """Make the file."""
+        """Create the file."""
         if path.exists():
             raise FileExistsError(path)
         self._database = sqlite3.connect(path, check_same_thread=False)
@@ -279,7 +277,7 @@ class SqliteWriter:
             " type_description_hash) VALUES (?, ?, ?, ?, ?)",
             (channel.topic, channel.msgtype, "cdr", channel.qos.dump(), channel.type_hash),
         )
-        self._database.commit()  # a disk that is full before the first flush keeps the topics
+        self._database.commit()  # keeps the topics if the disk is full before the first flush
         return int(row.lastrowid or 0)
 
     def write(self, handle: int, stamp: int, data: bytes) -> None:
@@ -295,7 +293,7 @@ class SqliteWriter:
         """See `StorageWriter`."""
         self._database.commit()
         self.settled = True
-        if sync:  # has the log written to the disk, then the file from it
+        if sync:  # syncs the log to disk, then the file from it
             self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def size(self) -> int:
@@ -306,7 +304,7 @@ class SqliteWriter:
         """See `StorageWriter`."""
         self._database.commit()
         self.settled = True
-        self._database.execute("PRAGMA journal_mode=DELETE")  # one file, no log beside it
+        self._database.execute("PRAGMA journal_mode=DELETE")  # a single file without a log
         self._database.close()
 
     def abandon(self) -> None:
@@ -317,7 +315,7 @@ class SqliteWriter:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder written to the disk."""
+    """Sync the directory entries of a folder to disk."""
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(number)

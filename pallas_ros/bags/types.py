@@ -1,4 +1,4 @@
-"""What a bag says of its topics: message definitions, and the QoS they were offered with."""
+"""Topic metadata of a bag: message definitions and offered QoS."""
 
 import os
 import re
@@ -17,23 +17,23 @@ from pallas_ros.body.errors import PallasError
 _SOURCE_MESSAGES = Path(__file__).resolve().parents[2] / "msg"
 _FOREVER = {"sec": 9223372036, "nsec": 854775807}
 DEFINITION_LIMIT = 1 << 17
-"""Characters of one definition, which is parsed at 60 kB/s; the longest of MoveIt has half as many.
-"""
-_PROFILE_LIMIT = 4096  # characters of the first profile of a topic, which has 400
+"""Maximum characters of a definition, parsed at 60 kB/s; the longest of MoveIt has half as many."""
+_PROFILE_LIMIT = 4096  # maximum characters of the first profile of a topic, which has 400
 _POLICY = re.compile(r"""\b(reliability|durability|depth)["']?\s*:\s*["']?(\w{1,20})""")
 
 
 @dataclass(frozen=True)
 class Qos:
-    """How a topic was offered, as far as replaying needs to know it."""
+    """Offered QoS of a topic, as far as needed for replay."""
 
     reliable: bool = True
     latched: bool = False
     depth: int = 10
 
     def dump(self) -> str:
-        """The ``offered_qos_profiles`` of rosbag2 metadata version 8 and before, a YAML text that
-        every ROS 2 since Humble reads.
+        """Return ``offered_qos_profiles`` of rosbag2 metadata version 8 and earlier.
+
+        This YAML text can be read by every ROS 2 since Humble.
         """
         profile = {
             "history": 1,
@@ -50,9 +50,9 @@ class Qos:
 
     @classmethod
     def parse(cls, text: str) -> "Qos":
-        """The first profile of ``text``; the default where it says nothing that can be read.
+        """Parse the first profile of ``text``; the default if it is not readable.
 
-        Read by pattern and not as YAML: it is as long as a file's author likes.
+        Parsed by regular expression instead of as YAML, since its length is not limited.
         """
         found: dict[str, str] = {}
         for name, value in _POLICY.findall(text[:_PROFILE_LIMIT]):
@@ -66,19 +66,19 @@ class Qos:
 
 
 class BagMessage(NamedTuple):
-    """One recorded message, still serialised."""
+    """One recorded message, serialised."""
 
     topic: str
     msgtype: str
     stamp: int
-    """ns, when it was received."""
+    """ns, reception timestamp."""
     data: bytes
 
 
 @dataclass
 class BagTopic:
-    """A topic of a bag: its type, how it was offered, how many messages the index promises, and how
-    its type is defined.
+    """A topic of a bag: type, offered QoS, message count according to the index, and type
+    definition.
     """
 
     name: str
@@ -97,7 +97,7 @@ class StorageFile(Protocol):
         name: of the file, without its folder.
         topics: of ROS 2 messages.
         encodings: of the other topics, by name: ``json``, ``protobuf``, ...
-        first, last: ns, stamps of the first and last message.
+        first, last: ns, timestamps of the first and last message.
     """
 
     name: str
@@ -108,20 +108,20 @@ class StorageFile(Protocol):
 
     @property
     def damage(self) -> str:
-        """What is known to be wrong with the file, in words; complete after `check`."""
+        """Describe known damage to the file; complete after `check`."""
         ...
 
     def messages(self, topics: set[str], start: int, stop: int) -> Iterator[BagMessage]:
-        """Messages of ``topics`` with start <= stamp < stop, in the order of their stamps."""
+        """Yield messages of ``topics`` with start <= stamp < stop, in order of timestamp."""
         ...
 
     def check(self, progress: Callable[[int], None]) -> None:
-        """Read every byte; ``progress`` is called with the number of messages read."""
+        """Read every byte; ``progress`` is called with the message count."""
         ...
 
 
 class _NoAliases(yaml.SafeDumper):
-    """rosbag2's own files carry no YAML anchors, so neither do ours."""
+    """Dump YAML without anchors, like rosbag2."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -133,14 +133,13 @@ def _known_types() -> Typestore:
 
 
 def message_definition(msgtype: str) -> tuple[str, str]:
-    """The definition of ``pkg/msg/Type`` with all it is built of, and its REP-2016 hash, as a bag
-    carries them.
+    """Return the definition of ``pkg/msg/Type`` with its dependencies, and its REP-2016 hash.
 
-    Standard types are known; others are looked for in the ROS installation, and those of pallas in
-    its sources too.
+    Standard types are built in; others are looked up in the ROS installation, and those of pallas
+    also in its sources.
 
     Raises:
-        PallasError: no definition of the type, or of a part of it, is at hand.
+        PallasError: the definition of the type, or of a dependency, is not available.
     """
     return _definition(msgtype, os.environ.get("AMENT_PREFIX_PATH", ""))
 
@@ -173,7 +172,7 @@ def _register(msgtype: str, prefixes: str, underway: set[str]) -> None:
 
 
 def _parts(fields: Any) -> set[str]:
-    """The message types named in a parsed definition, however deeply nested in arrays."""
+    """Yield the message types named in a parsed definition, including nested arrays."""
     if isinstance(fields, str):
         return {fields} if fields.count("/") == 2 else set()
     if isinstance(fields, (list, tuple)):
@@ -201,32 +200,30 @@ def _find_message_file(msgtype: str, prefixes: str) -> Path:
 
 
 class Decoder:
-    """Deserialises the messages of one bag, by the definitions the bag itself carries, else by
-    those known here.
-    """
+    """Deserialise the messages of one bag with its own definitions, else with the built-in ones."""
 
     def __init__(self) -> None:
-        """Know nothing yet; `learn` as definitions turn up in the bag."""
+        """Start without definitions; add those of the bag with `learn`."""
         self._own: Typestore = get_typestore(Stores.EMPTY)
         self._unread: dict[str, str] = {}
 
     def learn(self, msgtype: str, definition: str, encoding: str) -> None:
-        """Take in a definition of the bag; it is read when the first message of the type is."""
+        """Add a definition of the bag; it is parsed at the first message of the type."""
         if encoding == "ros2msg" and 0 < len(definition) <= DEFINITION_LIMIT:
             self._unread.setdefault(msgtype, definition)
 
     def decode(self, msgtype: str, data: bytes) -> Any:
-        """The message as an object with the fields of ``msgtype``.
+        """Return the message as an object with the fields of ``msgtype``.
 
         Raises:
-            PallasError: the type is not known, or the bytes are not of it.
+            PallasError: the type is unknown, or the bytes do not match it.
         """
         store = self._store(msgtype)
         try:
             return store.deserialize_cdr(data, msgtype)
         except (
             Exception
-        ) as error:  # hostile bytes: struct.error, IndexError, UnicodeDecodeError, ...
+        ) as error:  # malicious bytes: struct.error, IndexError, UnicodeDecodeError, ...
             raise PallasError(
                 f"a message of type {msgtype[:80]} is damaged ({type(error).__name__})"
             ) from None
@@ -240,13 +237,11 @@ class Decoder:
         return _known_types()
 
     def _read(self, msgtype: str, definition: str) -> None:
-        """Read a definition; one that cannot be read is passed over, for the known types may do
-        instead.
-        """
+        """Parse a definition; ignore it if invalid, since a built-in type may be used instead."""
         try:
             types = get_types_from_msg(definition, msgtype)
             self._own.register(
                 {name: value for name, value in types.items() if name not in self._own.fielddefs}
             )
-        except Exception:  # hostile text: anything may come out of the parser
+        except Exception:  # malicious text: the parser may raise anything
             return

@@ -1,5 +1,5 @@
-"""Writing rosbag2 folders, a file at a time, so that a crash or a power cut costs what came in last
-and no more.
+"""Write rosbag2 folders file by file, so that a crash or power cut loses only the most recent
+messages.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ from pallas_ros.bags.storage import (
 from pallas_ros.bags.types import Qos, message_definition
 from pallas_ros.body.errors import PallasError
 
-METADATA_VERSION = 8  # the newest whose QoS text is also read by Humble
+METADATA_VERSION = 8  # newest version whose QoS text Humble can read
 
 
 @dataclass
 class Extent:
-    """What a file, or the whole bag, spans: stamps in ns of its first and last message, and their
-    number.
+    """Extent of a file or the whole bag: timestamps in ns of first and last message, message
+    count.
     """
 
     path: str
@@ -46,7 +46,7 @@ class Extent:
         self.count += 1
 
     def metadata(self) -> dict[str, Any]:
-        """As in ``metadata.yaml``."""
+        """Return the extent in the form of ``metadata.yaml``."""
         return {
             "starting_time": {"nanoseconds_since_epoch": self.first},
             "duration": {"nanoseconds": max(self.last - self.first, 0)},
@@ -56,27 +56,26 @@ class Extent:
 
 @dataclass
 class BagWriter:
-    """Writes a rosbag2 folder.
+    """Write a rosbag2 folder.
 
     Use as a context manager, or call `close`: it writes the index and ``metadata.yaml``. A bag
-    whose writer was killed lacks those two and the last ``flush_every`` seconds, after a power cut
-    the last ``sync_every`` seconds and what the disk took to write them; `Bag` reads it as it is,
+    whose writer was killed lacks those two and the last ``flush_every`` seconds; after a power cut,
+    the last ``sync_every`` seconds plus the time of the disk write. `Bag` reads it as it is,
     `pallas_ros.bags.repair` restores it for other tools.
 
-    Where the disk is full, or gone, the method that notices raises and the bag is closed without an
-    index: it holds the `count` messages that were in the file by then, and nothing half-written
-    behind them.
+    If the disk is full or was removed, the method that notices raises and the bag is closed without
+    an index: it contains the `count` messages that were in the file by then, and no partial data
+    after them.
 
     Attributes:
         path: the folder, which must not exist or be empty.
         storage: ``mcap`` or ``sqlite3``.
         compression: of MCAP chunks; sqlite3 files have none.
-        split_bytes: begin a new file once this many bytes are in one; 0 never.
-        split_seconds: begin a new file once one spans this long, by the messages' stamps; 0 never.
-        flush_every: s between flushes to the operating system, checked as messages come in
+        split_bytes: start a new file at this size; 0: never.
+        split_seconds: start a new file after this duration, by the messages' timestamps; 0: never.
+        flush_every: s between flushes to the operating system, checked when a message is written
             (monotonic clock).
-        sync_every: s between times that the operating system is asked to write everything to the
-            disk; not less than ``flush_every``.
+        sync_every: s between syncs to disk; at least ``flush_every``.
     """
 
     path: Path
@@ -99,7 +98,7 @@ class BagWriter:
         """Create the folder and its first file.
 
         Raises:
-            PallasError: the folder holds something, or cannot be written to.
+            PallasError: the folder is not empty, or not writable.
         """
         self.path = Path(self.path)
         if self.storage not in SUFFIX or self.compression not in ("none", "lz4", "zstd"):
@@ -108,7 +107,7 @@ class BagWriter:
                 " or sqlite3, and none, lz4 or zstd"
             )
         if self.storage == "sqlite3":
-            self.compression = "none"  # rosbag2 has no compression inside sqlite3
+            self.compression = "none"  # rosbag2 does not support compression within sqlite3
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
@@ -122,31 +121,30 @@ class BagWriter:
 
     @property
     def count(self) -> int:
-        """Messages written so far; after a `failure` those that are in the files."""
+        """Number of messages written so far; after a `failure`, those that are in the files."""
         return sum(extent.count for extent in self._extents)
 
     @property
     def topics(self) -> dict[str, int]:
-        """Topics and how many messages of each were written."""
+        """Topics and their numbers of messages written."""
         return {name: channel.count for name, channel in self._channels.items()}
 
     @property
     def first(self) -> int:
-        """Stamp of the first message, ns; 0 where there is none."""
+        """Timestamp of the first message, ns; 0 if there is none."""
         return min((extent.first for extent in self._extents if extent.count), default=0)
 
     @property
     def last(self) -> int:
-        """Stamp of the last message, ns; 0 where there is none."""
+        """Timestamp of the last message, ns; 0 if there is none."""
         return max((extent.last for extent in self._extents if extent.count), default=0)
 
     def add_topic(self, topic: str, msgtype: str, qos: Qos | None = None) -> None:
-        """Declare a topic before its first message; declaring it again with the same type does
-        nothing.
+        """Declare a topic before its first message; repeating it with the same type has no effect.
 
         Raises:
-            PallasError: the type's definition is not at hand, the topic carries another type
-                already, or the disk is full.
+            PallasError: the type's definition is not available, the topic already has another type,
+                or the disk is full.
         """
         known = self._channels.get(topic)
         if known is not None:
@@ -160,7 +158,7 @@ class BagWriter:
         self.add_channel(Channel(topic, msgtype, qos or Qos(), definition, type_hash))
 
     def add_channel(self, channel: Channel) -> None:
-        """Declare a topic whose definition is known already (copying from another bag)."""
+        """Declare a topic with a known definition (when copying from another bag)."""
         with self._failing() as file:
             self._channels[channel.topic] = replace(channel, count=0)
             self._handles[channel.topic] = file.add(channel)
@@ -186,19 +184,18 @@ class BagWriter:
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called, or writing failed."""
+        """Whether the bag was closed, or writing failed."""
         return self._file is None
 
     def flush_if_due(self) -> None:
-        """Flush where the last time is ``flush_every`` seconds past; for a writer whose messages
-        may cease.
+        """Flush if ``flush_every`` seconds have passed; call this when messages may stop
+        arriving.
         """
         if self._file is not None and time.monotonic() - self._last_flush >= self.flush_every:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything written so far to the operating system, and every ``sync_every`` seconds
-        to the disk.
+        """Pass all data to the operating system, and sync it to disk every ``sync_every`` seconds.
 
         Raises:
             PallasError: the disk is full.
@@ -215,10 +212,10 @@ class BagWriter:
             self._last_sync = now if sync else self._last_sync
 
     def close(self) -> None:
-        """Finish the file and write ``metadata.yaml``; a second call does nothing.
+        """Finish the file and write ``metadata.yaml``; repeated calls have no effect.
 
         Raises:
-            PallasError: the disk is full; what was recorded is kept, without an index.
+            PallasError: the disk is full; the recorded data is kept, without an index.
         """
         if self._file is not None:
             with self._failing() as file:
@@ -226,18 +223,16 @@ class BagWriter:
                 self._file = None
 
     def __enter__(self) -> "BagWriter":
-        """The writer itself."""
+        """Return the writer itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close, whatever happened: what was recorded is kept."""
+        """Close in any case; the recorded data is kept."""
         self.close()
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[StorageWriter]:
-        """The open file; where writing to it fails, the bag is left as it was when all
-        was in it.
-        """
+        """Yield the open file; if writing fails, restore the last settled state of the bag."""
         if self._file is None:
             raise PallasError(self.failure or f"{self.path}: the bag is closed")
         try:
@@ -261,7 +256,7 @@ class BagWriter:
             raise PallasError(self.failure) from None
 
     def _settle(self) -> None:
-        """Remember what is in the file."""
+        """Store the settled state of the file."""
         self._safe = (replace(self._extents[-1]), self.topics)
 
     def _full(self, file: StorageWriter, extent: Extent, stamp: int) -> bool:
@@ -288,14 +283,14 @@ class BagWriter:
 
 
 def _reason(error: OSError | sqlite3.Error) -> str:
-    """The operating system's words, without the file's name."""
+    """Return the operating system's error message, without the file name."""
     return str(getattr(error, "strerror", None) or error)
 
 
 def write_metadata(
     folder: Path, storage: str, channels: list[Channel], extents: list[Extent]
 ) -> None:
-    """Write ``metadata.yaml`` of rosbag2, whole or not at all."""
+    """Write rosbag2's ``metadata.yaml`` atomically."""
     filled = [extent for extent in extents if extent.count]
     whole = Extent(
         "",

@@ -1,4 +1,4 @@
-"""The node graph: its description, its processes, and the launch description made from it."""
+"""Node graph: description, processes, and the launch description generated from it."""
 
 from pallas_ros.graph.description import Argument, Graph, Node, NodeSpec, read_config
 

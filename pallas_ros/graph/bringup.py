@@ -1,9 +1,8 @@
-"""The order in which a graph comes up: all nodes are configured, connected, then activated one
-after the other.
+"""Bringup of a graph: configure all nodes, wait for connections, then activate them one by one.
 
-A plain object that decides; the node `lifecycle_manager` asks and listens for it. The order of the
-nodes is that of their activation: subscribers before publishers, so from the arm back to the
-sensors.
+This plain object makes the decisions; the node `lifecycle_manager` sends the requests and receives
+the reports. The nodes are in order of activation: subscribers before publishers, so from the arm
+back to the sensors.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ ACTIVE = "active"
 
 
 class Phase(Enum):
-    """How far the graph is."""
+    """Phase of the bringup."""
 
     CONFIGURING = "configuring"
     CONNECTING = "connecting"
@@ -29,12 +28,12 @@ class Phase(Enum):
 
 @dataclass(frozen=True)
 class Report:
-    """What a node says of itself.
+    """Status reported by a node.
 
     Attributes:
         state: `UNCONFIGURED`, `INACTIVE` or `ACTIVE`.
-        links: name of a connection -> how many others it is connected with.
-        refusal: why it refused its last transition, or empty.
+        links: name of a connection -> number of matched endpoints.
+        refusal: why its last transition failed, or empty.
     """
 
     state: str
@@ -44,14 +43,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long is waited, s.
+    """Timeouts in s.
 
     Attributes:
-        start: for a node's process to offer its services, and then for `configure`: models are
-            loaded meanwhile.
-        connect: for every topic to be connected; then the graph goes on without, and says so.
-        explain: for the sentence with which a node says why it refused.
-        silence: after which a node that says nothing is reported.
+        start: for a node's process to offer its services, and then for `configure`, which loads
+            models.
+        connect: for every topic to be connected; then the graph continues with a warning.
+        explain: for a node's report of why a transition failed.
+        silence: after which a silent node is reported.
     """
 
     start: float = 120.0
@@ -61,46 +60,44 @@ class Patience:
 
 
 Expected = Callable[[str, Mapping[str, int]], Mapping[str, int | None]]
-"""(node, its links) -> of each link the number that it should have; None: the node is not seen to
-have it yet.
-"""
+"""(node, its links) -> expected number of endpoints of each link; None: not discovered yet."""
 
 
 @dataclass
 class _Node:
     report: Report | None = None
     heard: float = 0.0
-    asked: tuple[str, float] | None = None  # transition, when
+    asked: tuple[str, float] | None = None  # transition and time of the request
     refused: float | None = None
 
 
 class Bringup:
-    """Brings a graph up and watches it; time is whatever monotonic seconds the caller counts in.
+    """Bring up a graph and monitor it; time is in the caller's monotonic seconds.
 
     Attributes:
-        phase: how far it is.
+        phase: current phase.
         failure: why it did not come up, in one sentence, or None.
         unconnected: the links that were not connected in time.
     """
 
     def __init__(self, nodes: Sequence[str], patience: Patience | None = None) -> None:
-        """``nodes``: in the order of their activation."""
+        """``nodes`` are in order of activation."""
         self.phase = Phase.CONFIGURING
         self.failure: str | None = None
         self.unconnected: list[str] = []
         self._order = tuple(nodes)
         self._nodes = {node: _Node() for node in nodes}
         self._patience = patience or Patience()
-        self._since: float | None = None  # when the phase, or the wait for connections, began
+        self._since: float | None = None  # start of the phase, or of the wait for connections
 
     def reported(self, node: str, report: Report, now: float) -> None:
-        """A node has said how it is; others than those of the graph are ignored."""
+        """Process a node's report; nodes outside the graph are ignored."""
         if node in self._nodes:
             self._nodes[node].report = report
             self._nodes[node].heard = now
 
     def answered(self, node: str, accepted: bool, now: float) -> None:
-        """The answer to the transition that a node was asked for."""
+        """Process a node's response to the requested transition."""
         state = self._nodes[node]
         if state.asked is None:
             return
@@ -115,12 +112,12 @@ class Bringup:
     def step(
         self, now: float, offered: Callable[[str], bool], expected: Expected
     ) -> list[tuple[str, str]]:
-        """What is to be asked for now: (node, transition).
+        """Return the next request: (node, transition).
 
         Args:
             now: s.
-            offered: whether a node's services can be called.
-            expected: what its connections should be.
+            offered: whether a node's services are available.
+            expected: its expected connections.
         """
         if self._since is None:
             self._since = now
@@ -138,7 +135,8 @@ class Bringup:
         if self._asked(waiting, ACTIVATE):
             return []
         missing = self._missing(expected)
-        if set(missing) - set(self.unconnected):  # those that were waited for once are not again
+        # a link that timed out before is not waited for again
+        if set(missing) - set(self.unconnected):
             if now - self._since < self._patience.connect:
                 return []
             self.unconnected = missing
@@ -148,7 +146,7 @@ class Bringup:
         return [(waiting, ACTIVATE)]
 
     def remarks(self, now: float) -> list[str]:
-        """What is wrong with a graph that is up, one sentence a node."""
+        """Describe problems of a running graph, one sentence per node."""
         if self.phase is not Phase.UP:
             return []
         found = []
@@ -202,9 +200,7 @@ class Bringup:
         return asked is not None and asked[0] == transition
 
     def _missing(self, expected: Expected) -> list[str]:
-        """Links that do not have as many others as they should, or of which that is not
-        known yet.
-        """
+        """Return links with too few endpoints, or with an unknown expected number."""
         missing = []
         for name, node in self._nodes.items():
             links = node.report.links if node.report is not None else {}

@@ -1,8 +1,6 @@
-"""The graph of nodes as data (`config/graph.yaml`): what runs, with which parameters, under which
-arguments.
+"""Description of the node graph (`config/graph.yaml`): nodes, their parameters and conditions.
 
-`pallas up` starts it, the launch files are made of it: one description, so that both are the same
-graph.
+`pallas up` starts it and the launch files are generated from it, so that both run the same graph.
 """
 
 import os
@@ -23,7 +21,7 @@ from pallas_ros.ros.parameters import describe
 ANY = "*"
 
 MANAGER = "lifecycle_manager"
-"""The node that brings the others up."""
+"""The node that brings up the others."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,10 @@ class Argument:
     choices: tuple[str, ...] | None = None
 
     def check(self, value: str) -> str:
-        """The value.
+        """Validate and return the value.
 
         Raises:
-            PallasError: it is none of the choices.
+            PallasError: it is not one of the choices.
         """
         if self.choices is not None and value not in self.choices:
             raise PallasError(
@@ -59,7 +57,7 @@ class NodeSpec:
     remap: Mapping[str, str] = field(default_factory=dict)
 
     def runs(self, arguments: Mapping[str, str]) -> bool:
-        """Whether it runs under ``arguments``."""
+        """Whether it runs with these ``arguments``."""
         return all(
             bool(arguments[name]) if values == (ANY,) else arguments[name] in values
             for name, values in self.when.items()
@@ -68,9 +66,7 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class Node:
-    """One node to run: entry point, parameters that differ from its file, that file (or None),
-    remapped topics.
-    """
+    """One node to run: entry point, parameter overrides, parameter file (or None), remappings."""
 
     node: str
     parameters: Mapping[str, Any]
@@ -78,7 +74,7 @@ class Node:
     remap: Mapping[str, str]
 
     def ros_arguments(self) -> list[str]:
-        """What follows ``--ros-args``."""
+        """Return the arguments after ``--ros-args``."""
         words = ["--params-file", str(self.file)] if self.file is not None else []
         for name, value in self.parameters.items():
             words += ["-p", f"{name}:={_yaml(value)}"]
@@ -87,24 +83,24 @@ class Node:
         return words + self.security_arguments()
 
     def security_arguments(self) -> list[str]:
-        """The node's enclave, where ROS is to run with security."""
+        """Return the arguments for the node's enclave, if ROS security is enabled."""
         enabled = os.environ.get("ROS_SECURITY_ENABLE", "").lower() == "true"
         return ["--enclave", enclave(self.node)] if enabled else []
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The description: arguments, and nodes in the order of their activation."""
+    """The description: arguments, and nodes in order of activation."""
 
     arguments: Mapping[str, Argument]
     nodes: tuple[NodeSpec, ...]
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "Graph":
-        """Read a description; by default `config/graph.yaml`.
+        """Load a description; by default `config/graph.yaml`.
 
         Raises:
-            PallasError: it is not one.
+            PallasError: it is invalid.
         """
         path = Path(path) if path else share() / "config" / "graph.yaml"
         document = _read(path)
@@ -134,10 +130,10 @@ class Graph:
         return cls(arguments, nodes)
 
     def complete(self, given: Mapping[str, str]) -> dict[str, str]:
-        """All arguments with their values.
+        """Return all arguments with their values.
 
         Raises:
-            PallasError: an argument does not exist or has a wrong value.
+            PallasError: an argument does not exist or has an invalid value.
         """
         for name in given:
             if name not in self.arguments:
@@ -155,16 +151,17 @@ class Graph:
         files: Mapping[str, Path] | None = None,
         only: Iterable[str] | None = None,
     ) -> list[Node]:
-        """The nodes that run under the arguments ``given``, in the order of their activation, with
-        checked parameters.
+        """Return the nodes to run for the arguments ``given``, in order of activation.
+
+        Their parameters are validated.
 
         Args:
             given: argument -> value; the others have their defaults.
-            files: node -> parameter file in place of `config/<node>.yaml`.
-            only: names of nodes; the others are left out.
+            files: node -> parameter file that replaces `config/<node>.yaml`.
+            only: names of nodes; the others are omitted.
 
         Raises:
-            PallasError: an argument or a parameter is wrong.
+            PallasError: an argument or a parameter is invalid.
         """
         arguments = self.complete(given)
         nodes = []
@@ -196,15 +193,16 @@ class Graph:
 
 
 def managed(nodes: Sequence[Node]) -> list[Node]:
-    """``nodes`` as they run in processes of their own: none starts by itself, and the manager,
-    first, brings them up in this order.
+    """Prepare ``nodes`` to run in separate processes.
+
+    Autostart is disabled; the manager, which is first, brings them up in this order.
     """
     waiting = [replace(node, parameters={**node.parameters, "autostart": False}) for node in nodes]
     return [Node(MANAGER, {"nodes": [node.node for node in nodes]}, None, {}), *waiting]
 
 
 def read_config(path: str | Path) -> tuple[dict[str, str], dict[str, Path]]:
-    """A file for ``pallas up --config``: ``arguments`` (name -> value) and ``parameter_files``
+    """Read a file for ``pallas up --config``: ``arguments`` (name -> value) and ``parameter_files``
     (node -> path), both optional.
 
     Raises:
@@ -246,14 +244,14 @@ def _spec(entry: Mapping[str, Any]) -> NodeSpec:
 
 
 def _word(value: Any) -> str:
-    """A YAML value as it is written on a command line."""
+    """Format a YAML value as on a command line."""
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _yaml(value: Any) -> str:
-    """A parameter value as ROS arguments take it."""
+    """Format a parameter value as ROS arguments require it."""
     return (
         yaml.safe_dump(value, default_flow_style=True, width=10**6)
         .removesuffix("\n")

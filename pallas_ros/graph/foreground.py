@@ -1,6 +1,6 @@
-"""A graph in the foreground of a terminal: started, shown, stopped by Ctrl-C.
+"""Run a graph in the foreground of a terminal until Ctrl-C.
 
-What `pallas up` and `pallas demo` share.
+Shared by `pallas up` and `pallas demo`.
 """
 
 import os
@@ -27,18 +27,18 @@ from pallas_ros.graph.processes import (
 
 TICK_S = 0.25
 REFUSED = 2
-"""The exit status of a node that says in a sentence what went wrong."""
+"""Exit status of a node that reported the error in a sentence."""
 
 
 class Stopped(Exception):
-    """The operator, or the system, wants the graph to end."""
+    """The operator or the system requests the end of the graph."""
 
 
 def parse(words: Sequence[str]) -> dict[str, str]:
-    """``name:=value`` words as a mapping.
+    """Parse ``name:=value`` strings into a mapping.
 
     Raises:
-        PallasError: a word is not of that form.
+        PallasError: a string has another form.
     """
     given = {}
     for word in words:
@@ -59,20 +59,20 @@ def run_graph(
     keys: Mapping[str, Sequence[str]] | None = None,
     keys_help: str = "",
 ) -> int:
-    """Run ``nodes`` and take them down again; 0, or 1 where one of them ended by itself.
+    """Run ``nodes`` and shut them down; return 0, or 1 if one of them ended by itself.
 
     Args:
-        nodes: in the order of their activation.
-        single_process: all of them in one process.
-        duration: s from when all nodes are active to the end; None: until Ctrl-C.
+        nodes: in order of activation.
+        single_process: run all of them in one process.
+        duration: s from when all nodes are active; None: until Ctrl-C.
         on_tick: called a few times a second; True ends the run.
-        discovery: who can find the graph, as the argument of that name.
+        discovery: discovery range, as the argument of that name.
         keys: key -> command that is run in the graph's environment when it is pressed in the
             terminal.
-        keys_help: what the keys do, in the status line.
+        keys_help: description of the keys, for the status line.
 
     Raises:
-        PallasError: a graph runs already in this ROS domain, or a node refused to start.
+        PallasError: a graph is already running in this ROS domain, or a node failed to start.
     """
     handlers = {
         number: signal.signal(number, _stop)
@@ -98,7 +98,7 @@ def run_graph(
             except Stopped:
                 status.say("stopping")
             finally:
-                for number in handlers:  # the stop itself is not interrupted, only hurried
+                for number in handlers:  # signals speed up the shutdown but do not interrupt it
                     signal.signal(number, lambda *_: processes.hurry())
                 killed = processes.stop()
                 status.clear()
@@ -119,8 +119,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 class _Keyboard:
-    """Keys pressed in the terminal; nothing where standard input is none, or where there are no
-    keys to press.
+    """Keys pressed in the terminal; inactive without a terminal on standard input or without
+    keys.
     """
 
     def __init__(self, keys: Mapping[str, Sequence[str]]) -> None:
@@ -132,7 +132,7 @@ class _Keyboard:
     def __enter__(self) -> "_Keyboard":
         if self._fd is not None:
             self._before = termios.tcgetattr(self._fd)
-            tty.setcbreak(self._fd)  # a key counts without return; Ctrl-C stays what it is
+            tty.setcbreak(self._fd)  # keys work without return; Ctrl-C still raises SIGINT
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -140,14 +140,14 @@ class _Keyboard:
             termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
 
     def look(self, environment: Mapping[str, str] | None) -> None:
-        """Run the commands of the keys pressed since the last look; what they print appears in the
+        """Run the commands of the keys pressed since the last call; their output goes to the
         terminal.
         """
         self._running = [process for process in self._running if process.poll() is None]
         while self._fd is not None and select.select([self._fd], [], [], 0)[0]:
             key = os.read(self._fd, 1).decode("ascii", "ignore")
             if not key:
-                self._fd = None  # the terminal has gone
+                self._fd = None  # the terminal was closed
             elif key in self._keys and not self._running:
                 self._running.append(
                     subprocess.Popen(
@@ -159,23 +159,24 @@ class _Keyboard:
 
 
 def _is_terminal(stream: Any) -> bool:
-    """Is it a terminal whose keys are ours? In the background they are the shell's."""
+    """Whether it is a terminal that we may read; in the background it belongs to the shell."""
     try:
         return bool(stream.isatty()) and os.tcgetpgrp(stream.fileno()) == os.getpgrp()
-    except (AttributeError, ValueError, OSError):  # no standard input, or a closed one
+    except (AttributeError, ValueError, OSError):  # no standard input, or it is closed
         return False
 
 
 class _StatusLine:
-    """One line at the bottom of a terminal, above which the nodes' messages scroll; nothing but the
-    messages elsewhere.
+    """Status line at the bottom of a terminal, below the nodes' scrolling messages.
+
+    Without a terminal only the messages are printed.
     """
 
     def __init__(self, nodes: int, duration: float | None, keys_help: str = "") -> None:
         self._nodes = nodes
         self._duration = duration
         self._keys_help = f"; {keys_help}" if keys_help else ""
-        self._start: float | None = None  # when all were active
+        self._start: float | None = None  # time when all were active
         self._terminal = sys.stderr.isatty()
         self._line = ""
 

@@ -1,4 +1,4 @@
-"""The graph of `config/graph.yaml` as a launch description: what the launch files are made of.
+"""Launch description of the graph in `config/graph.yaml`, used by the launch files.
 
 Needs ROS 2's `launch` and `launch_ros`.
 """
@@ -32,15 +32,15 @@ PACKAGE = "pallas"
 def description(
     defaults: Mapping[str, str] | None = None, only: Sequence[str] | None = None
 ) -> LaunchDescription:
-    """A launch description of the graph.
+    """Create a launch description of the graph.
 
     Args:
-        defaults: arguments whose default differs here.
-        only: the nodes that belong to it, by entry point; None: all.
+        defaults: arguments with another default.
+        only: the nodes to include, by entry point; None: all.
 
     Its arguments are those of the graph that its nodes depend on. Every node is a lifecycle node
-    that the node `lifecycle_manager` configures and activates, in the same order as under `pallas
-    up`. Where one ends by itself, all end.
+    that the node `lifecycle_manager` configures and activates, in the same order as with `pallas
+    up`. If one ends by itself, all are shut down.
     """
     graph = Graph.load()
     given = dict(defaults or {})
@@ -85,8 +85,8 @@ def _nodes(context: Any, graph: Graph, only: list[str] | None) -> list[Any]:
 
 
 _PATIENCE = {"sigterm_timeout": "120", "sigkill_timeout": "5"}
-"""s; a bag of ten hours takes 10 s to close on a machine that is busy, and launch kills after 10
-otherwise.
+"""s; closing a bag of ten hours takes 10 s on a busy machine, and launch kills after 10 by
+default.
 """
 
 
@@ -109,7 +109,5 @@ def _action(node: Node) -> Any:
 
 
 def _end_all(event: Any, context: Any) -> list[Any]:
-    """What happens when a node's process has ended: unless the graph is ending anyhow, it
-    ends now.
-    """
+    """Shut down the graph when a node's process has ended, unless it is already shutting down."""
     return [] if context.is_shutdown else [Shutdown(reason=f"{event.action.name} has ended")]

@@ -1,8 +1,7 @@
-"""Figures of a run, from what was received and when: rate, gaps, latency, body error, messages
-lost.
+"""Figures of a run from the received messages: rate, gaps, latency, body error, lost messages.
 
-Fed live by the monitor node and from a bag afterwards (`of_bag`), so that anyone can recount what a
-run is said to have been.
+They are computed live by the monitor node, or later from a bag (`of_bag`), so that reported figures
+can be reproduced.
 """
 
 from collections import defaultdict
@@ -27,23 +26,23 @@ from pallas_ros.messages.decode import body_from_msg, from_stamp
 F64 = NDArray[np.float64]
 
 RECEIVED = "received "
-"""Before a topic's name in a node's `/diagnostics`: "count first last" of the header stamps that
-reached it (`ros.node.Tally`).
+"""Key prefix of a topic in a node's `/diagnostics`: "count first last" of the received header
+stamps (`ros.node.Tally`).
 """
 
 LOST = "lost "
-"""Before a topic's name in the recorder's `/diagnostics`: messages it missed by their numbers."""
+"""Key prefix of a topic in the recorder's `/diagnostics`: messages lost, by sequence number."""
 
 
 @dataclass
 class Run:
-    """What is counted of a run. Times are ns; receptions are stamped by the listener's middleware.
+    """Data of a run. Times are ns; reception timestamps are of the subscriber's middleware.
 
     Attributes:
         body_times: receptions of `/pallas/body`.
-        latencies: s, from the stamp of the newest IMU sample that entered a body to the reception
-            of the first joint command made from that body.
-        errors: (22,) m for each body whose truth is known: distances of the joints, pelvis on
+        latencies: s, from the timestamp of the newest IMU sample used in a body to the reception of
+            the first joint command based on that body.
+        errors: (22,) m for each body with ground truth: distances of the joints, aligned at the
             pelvis.
     """
 
@@ -56,22 +55,23 @@ class Run:
     _bodies: dict[int, F64] = field(default_factory=dict)
 
     def body(self, received: int, body: BodyFrame) -> None:
-        """A body of `/pallas/body`."""
+        """Add a body of `/pallas/body`."""
         self.body_times.append(received)
         self._compare(body.stamp, self._bodies, body.positions, self._truth)
 
     def truth(self, body: BodyFrame) -> None:
-        """The body that the simulator played."""
+        """Add a body played by the simulator."""
         self._compare(body.stamp, self._truth, body.positions, self._bodies)
 
     def smoothed(self, stamp: int, newest_input: int) -> None:
-        """A body of `/hpstm/body`: what the arm follows."""
+        """Add a body of `/hpstm/body`, which the arm follows."""
         self._newest_input[stamp] = newest_input
         self._trace(stamp)
 
     def command(self, received: int, stamp: int) -> None:
-        """A joint command and the stamp of the body it was made from; commands that repeat a body's
-        do not count.
+        """Add a joint command and the timestamp of the body it is based on.
+
+        Further commands for the same body are not counted.
         """
         if stamp not in self._commands:
             self._commands[stamp] = received
@@ -79,12 +79,12 @@ class Run:
 
     @property
     def commands(self) -> int:
-        """Joint commands made from a body of their own."""
+        """Number of joint commands, one per body."""
         return len(self._commands)
 
     def summary(self) -> dict[str, float | None]:
-        """``body_rate_hz``, ``max_gap_ms``, ``latency_p50_ms``, ``latency_p99_ms``,
-        ``body_error_cm``; None where nothing was measured.
+        """Return ``body_rate_hz``, ``max_gap_ms``, ``latency_p50_ms``, ``latency_p99_ms``,
+        ``body_error_cm``; None if not measured.
         """
         times = np.array(self.body_times, dtype=np.int64)
         gaps = np.diff(times) * 1e-9
@@ -113,7 +113,7 @@ class Run:
 
 
 def of_bag(bag: Bag, command_topic: str) -> tuple[Run, int]:
-    """The figures of a recorded run, and the messages lost in it (`lost`)."""
+    """Return the figures of a recorded run and the messages lost in it (`lost`)."""
     run = Run()
     statuses = {}
     stamps: dict[str, list[int]] = defaultdict(list)
@@ -143,16 +143,16 @@ def of_bag(bag: Bag, command_topic: str) -> tuple[Run, int]:
 
 
 def lost(statuses: Mapping[str, Mapping[str, Any]], stamps: Mapping[str, Iterable[int]]) -> int:
-    """Messages that were sent and did not arrive.
+    """Count messages that were sent but not received.
 
     Args:
         statuses: node -> its last figures in `/diagnostics`.
-        stamps: topic -> header stamps (ns) of all that was recorded of it.
+        stamps: topic -> header stamps (ns) of all recorded messages.
 
     Returns:
-        Over all nodes and topics, the stamps recorded between the first and the last one the node
-        received that it did not receive, and what the recorder itself missed by the middleware's
-        numbering.
+        Over all nodes and topics, the number of recorded stamps between the first and the last one
+        received by the node that it did not receive, plus the recorder's own losses by the
+        middleware's sequence numbers.
     """
     count = 0
     arrays = {

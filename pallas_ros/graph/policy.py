@@ -1,5 +1,5 @@
-"""Who may do what in the graph, as an SROS2 policy: what each node publishes, subscribes to, serves
-and calls, and nothing else.
+"""Permissions of the graph as an SROS2 policy: only what each node publishes, subscribes to, serves
+and calls.
 """
 
 import xml.etree.ElementTree as ET
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 ENCLAVES = "/pallas"
-"""The namespace of the enclaves; a node's is ``/pallas/<node>``."""
+"""Namespace of the enclaves; a node's is ``/pallas/<node>``."""
 
 _COMMON_PARAMETERS = (
     "describe_parameters",
@@ -21,13 +21,13 @@ _COMMON_PARAMETERS = (
 
 
 def enclave(node: str) -> str:
-    """The enclave that a node of the graph runs in."""
+    """Return the enclave of a node of the graph."""
     return f"{ENCLAVES}/{node}"
 
 
 @dataclass
 class Rights:
-    """What a node does: names of topics and services, absolute."""
+    """Endpoints of a node: absolute names of topics and services."""
 
     publishes: set[str] = field(default_factory=set)
     subscribes: set[str] = field(default_factory=set)
@@ -35,7 +35,7 @@ class Rights:
     calls: set[str] = field(default_factory=set)
 
     def merge(self, other: "Rights") -> None:
-        """Add what another node of the same process does."""
+        """Add the endpoints of another node of the same process."""
         self.publishes |= other.publishes
         self.subscribes |= other.subscribes
         self.serves |= other.serves
@@ -43,9 +43,7 @@ class Rights:
 
 
 def policy(nodes: Mapping[str, Rights]) -> str:
-    """The policy document (SROS2 policy schema 0.2.0) in which each node has an enclave
-    of its own.
-    """
+    """Return the policy document (SROS2 policy schema 0.2.0); each node has its own enclave."""
     root = ET.Element("policy", version="0.2.0")
     enclaves = ET.SubElement(root, "enclaves")
     for name, rights in sorted(nodes.items()):
@@ -60,8 +58,9 @@ def policy(nodes: Mapping[str, Rights]) -> str:
 
 
 def table(nodes: Mapping[str, Rights]) -> str:
-    """Who can call what, for people: a line for each service but those for parameters, which every
-    node has.
+    """Return a readable table of which node can call what.
+
+    One line per service, except the parameter services, which every node has.
     """
     lines = []
     for name, rights in sorted(nodes.items()):

@@ -1,6 +1,4 @@
-"""The processes of a graph: started together, watched, stopped together; nothing of them stays
-behind.
-"""
+"""Processes of a graph: start, monitor and stop them together, without leaving any behind."""
 
 import contextlib
 import fcntl
@@ -23,26 +21,25 @@ from pallas_ros.graph.description import MANAGER, Node, managed
 from pallas_ros.ros import middleware
 
 STOP_S = 1.6
-"""Who has not ended this long after being asked to is killed."""
+"""Timeout of a graceful shutdown; then the process is killed."""
 
 SHARED_MEMORY = Path("/dev/shm")
-_ACTIVE = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: active$")  # what `PallasNode` logs
+_ACTIVE = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: active$")  # logged by `PallasNode`
 _CLOSING = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: closing ")  # see `pallas_ros.ros.node`
 PATIENCE_S = 5.0
-"""Who is closing a file and neither computes, writes nor waits for the disk for so long is killed.
+"""A process that is closing a file is killed after this time without CPU, write or disk
+activity.
 """
 CLOSE_S = 300.0
-"""Longer than closing takes: a bag of ten hours takes 10 s on a machine that is busy."""
+"""Longer than closing takes: a bag of ten hours takes 10 s on a busy machine."""
 _IN_PASSING = re.compile(r"\[(DEBUG|INFO|WARN)\] \[")
 _LOG_PREFIX = re.compile(r"^\[\w+\] \[[\d.]+\] \[\S+\]: ")
-_YOUNG_S = 3.0  # a segment just made may not be locked yet
+_YOUNG_S = 3.0  # a new segment may not be locked yet
 
 
 @dataclass
 class Child:
-    """One process: its name in messages, how many nodes it runs and how many have reported that
-    they are active, its last lines.
-    """
+    """One process: display name, number of nodes, number of active nodes, last lines of output."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -52,10 +49,10 @@ class Child:
     said: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     def verdict(self) -> str:
-        """How it ended, in words, with what it said about that."""
+        """Describe how the process ended, with its last error message."""
         code = self.process.returncode
         why = self._complaint()
-        if self.name == MANAGER and why:  # it speaks of another node
+        if self.name == MANAGER and why:  # its message is about another node
             return why
         how = (
             f"was killed by {signal.Signals(-code).name}"
@@ -65,8 +62,9 @@ class Child:
         return f"node {self.name} {how}" + (f": {why}" if why else "")
 
     def _complaint(self) -> str:
-        """The last line that says what is wrong, or nothing: what a node reports in passing does
-        not explain its end.
+        """Return the last line that reports an error, or nothing.
+
+        Warnings during the run do not explain the end.
         """
         own = f"{self.name}: "
         lines = [line for line in reversed(self.said) if line.strip()]
@@ -77,10 +75,10 @@ class Child:
 
 
 class Processes:
-    """Runs nodes as processes and watches them."""
+    """Run nodes as processes and monitor them."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        """``say`` takes each line that a child writes."""
+        """``say`` is called with each line of output."""
         self.children: list[Child] = []
         self._say = say
         self._selector = selectors.DefaultSelector()
@@ -90,7 +88,7 @@ class Processes:
 
     @property
     def active(self) -> int:
-        """How many nodes have said that they are active."""
+        """Number of nodes that have reported to be active."""
         return sum(child.active for child in self.children)
 
     def start(
@@ -100,8 +98,9 @@ class Processes:
         nodes: int = 1,
         environment: dict[str, str] | None = None,
     ) -> Child:
-        """Start one process, in a session of its own: a Ctrl-C at the terminal reaches only us, and
-        we stop the others in order.
+        """Start one process in its own session.
+
+        Ctrl-C at the terminal thus reaches only the parent, which stops the others in order.
         """
         process = subprocess.Popen(
             command,
@@ -119,8 +118,8 @@ class Processes:
         return child
 
     def watch(self, timeout_s: float) -> Child | None:
-        """Pass on what the children write for at most ``timeout_s``; the first that has ended, or
-        None.
+        """Forward the children's output for up to ``timeout_s``; return the first that has ended,
+        or None.
         """
         until = time.monotonic() + timeout_s
         while True:
@@ -133,9 +132,10 @@ class Processes:
                 return None
 
     def stop(self) -> list[str]:
-        """End all: ask, and after `STOP_S` kill; names of those that had to be killed.
+        """Stop all; return the names of those that had to be killed after `STOP_S`.
 
-        Who is closing a file is waited for while it makes progress, unless `hurry` is called.
+        A process that is closing a file may continue while it makes progress, unless `hurry` is
+        called.
         """
         for child in reversed(self.children):
             if child.process.poll() is None:
@@ -158,11 +158,11 @@ class Processes:
         return killed
 
     def hurry(self) -> None:
-        """Wait no longer for those that are closing a file, where that has been announced."""
+        """Stop waiting for processes that have announced that they are closing a file."""
         self._hurry = self._announced
 
     def _wait(self, seconds: float) -> None:
-        """Pass on what the children write until all have ended, for at most so long."""
+        """Forward the children's output until all have ended, for at most ``seconds``."""
         until = time.monotonic() + seconds
         while (
             any(child.process.poll() is None for child in self.children)
@@ -212,8 +212,9 @@ class Processes:
 
 
 def _work(process: int) -> object:
-    """What changes while a process computes, writes or waits for the disk: never the same twice for
-    one that waits.
+    """Return a value that changes while a process computes, writes or waits for the disk.
+
+    For one that waits for the disk, no two values are equal.
     """
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -226,11 +227,11 @@ def _work(process: int) -> object:
 
 
 def child_environment(discovery: str = "") -> dict[str, str]:
-    """The environment of a node's process.
+    """Return the environment of a node's process.
 
-    Discovery is limited to this machine unless ``discovery`` or the user says otherwise, numeric
-    libraries get one thread each (the nodes themselves are the parallelism), and the node learns
-    with whom to end.
+    Discovery is limited to this machine unless ``discovery`` or the user specifies otherwise.
+    Numeric libraries get one thread each, since the nodes run in parallel. The node is told which
+    parent to end with.
     """
     environment = dict(os.environ)
     environment.update(middleware.discovery(discovery, environment))
@@ -242,8 +243,9 @@ def child_environment(discovery: str = "") -> dict[str, str]:
 
 
 def node_commands(nodes: Sequence[Node], single_process: bool) -> list[tuple[str, list[str]]]:
-    """(name, command) of each process that runs ``nodes``: one each and their manager's, or one for
-    all, which then needs none.
+    """Return (name, command) of each process for ``nodes``.
+
+    Either one per node and one for the manager, or a single one, which needs no manager.
     """
     python = [sys.executable, "-m", "pallas_ros.nodes"]
     started = nodes if single_process else managed(nodes)
@@ -256,11 +258,12 @@ def node_commands(nodes: Sequence[Node], single_process: bool) -> list[tuple[str
 
 @contextlib.contextmanager
 def alone_in_domain() -> Iterator[None]:
-    """Hold this machine's lock on the ROS domain, so that two graphs do not mix; the lock goes with
-    the process, however it ends.
+    """Hold this machine's lock on the ROS domain, so that two graphs do not mix.
+
+    The lock is released when the process ends, however it does.
 
     Raises:
-        PallasError: another `pallas up` has it.
+        PallasError: another `pallas up` holds it.
     """
     domain = os.environ.get("ROS_DOMAIN_ID") or "0"
     path = Path(tempfile.gettempdir()) / f"pallas-domain-{domain}-{os.getuid()}.lock"
@@ -281,10 +284,11 @@ def alone_in_domain() -> Iterator[None]:
 
 
 def clean_shared_memory(folder: Path = SHARED_MEMORY) -> int:
-    """Remove what killed processes of this user left of Fast DDS in shared memory; how many files.
+    """Remove Fast DDS shared memory left by killed processes of this user; return the number of
+    files.
 
-    Each segment and port has a lock file (``…_el``) that its owner holds while it lives; one that
-    can be locked has no owner.
+    Each segment and port has a lock file (``…_el``) that its owner holds while alive; one that can
+    be locked has no owner.
     """
     removed = 0
     for guard in folder.glob("fastdds_*_el"):
