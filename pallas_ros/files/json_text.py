@@ -1,4 +1,4 @@
-"""JSON documents: numbers that fit a float, and errors of one sentence."""
+"""JSON documents: numbers must fit a float, and errors are one sentence."""
 
 import json
 from pathlib import Path
@@ -11,16 +11,16 @@ MAX_BYTES = 64 << 20
 
 
 def load_json(path: str | Path, what: str, max_bytes: int = MAX_BYTES) -> Any:
-    """The document of a JSON file; ``what`` says what it should be.
+    """Load a JSON file; ``what`` describes the expected file.
 
     Raises:
-        PallasError: there is no such file, or it is not JSON.
+        PallasError: the file is missing, or is not JSON.
     """
     return parse_json(read_text(path, what, max_bytes), str(path), what)
 
 
 def parse_json(text: str, name: str, what: str) -> Any:
-    """The document of a JSON text; ``name`` says where it is from.
+    """Parse a JSON text; ``name`` is its source, for error messages.
 
     Raises:
         PallasError: it is not JSON, or nested too deep.
@@ -34,4 +34,4 @@ def parse_json(text: str, name: str, what: str) -> Any:
 
 
 def _integer(text: str) -> int | float:
-    return int(text) if len(text) <= 30 else float(text)  # one of 400 digits is infinite
+    return int(text) if len(text) <= 30 else float(text)  # 400 digits become infinity

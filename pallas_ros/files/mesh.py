@@ -1,8 +1,8 @@
-"""Meshes that robot descriptions name (STL, OBJ, COLLADA): counts that fit the file, finite
-numbers, no references that go in circles.
+"""Validate the meshes of robot descriptions (STL, OBJ, COLLADA).
 
-The libraries that load them (assimp, trimesh) reserve what a file states, recurse into its nodes
-and open what it refers to.
+Counts must match the file size, numbers must be finite, references must not be circular. The
+libraries that load meshes (assimp, trimesh) allocate what a file states, recurse into its nodes and
+open what it refers to.
 """
 
 import os
@@ -22,9 +22,7 @@ MAX_BYTES = 64 << 20
 MAX_FACES = 1_000_000
 """The largest mesh of example-robot-data has 70,000."""
 FARTHEST = 1e7
-"""Coordinates beyond this belong to no part of a robot, whether its unit is a millimetre or a
-metre.
-"""
+"""Maximum coordinate of a robot part, in mm or m."""
 Points = NDArray[np.floating[Any]]
 _STL_HEADER = 84
 _STL_FACE = 50
@@ -32,11 +30,10 @@ _NODES = 100_000
 
 
 def check_mesh(path: str | Path) -> None:
-    """Refuse a mesh that no library should see.
+    """Reject a mesh that is unsafe to load with a library.
 
     Raises:
-        PallasError: there is no such file, it is damaged or too large, or its numbers are not
-            finite.
+        PallasError: the file is missing, damaged or too large, or its numbers are not finite.
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".stl":
@@ -96,15 +93,15 @@ def _check_obj(path: str | Path, data: bytes) -> None:
 
 
 def _index(word: bytes) -> int:
-    """The vertex that a corner of an OBJ face names; 0 for one counted from the end, -1 where it is
-    no number.
+    """Return the vertex of a corner of an OBJ face; 0 if counted from the end, -1 if not a
+    number.
     """
     digits = word.split(b"/", 1)[0]
     return int(digits) if digits.isdigit() and len(digits) < 10 else 2**31 * digits.isdigit()
 
 
 def _check_beside(path: str | Path, names: list[bytes]) -> None:
-    """Refuse materials that are not files: the library opens them."""
+    """Reject materials that are not regular files, because the library opens them."""
     place = Path(path).parent / os.fsdecode(b" ".join(names))
     if exists(place):
         check_regular(place, "material library", MAX_BYTES)
@@ -140,7 +137,7 @@ def _check_collada(path: str | Path, data: bytes) -> None:
 
 
 def _count(path: str | Path, element: Element) -> int:
-    """The count that an element states, or 0; offsets and strides are checked too."""
+    """Return the count of an element, or 0; offsets and strides are checked too."""
     for name in ("count", "offset", "stride"):
         text = element.get(name, "0")
         if not text.isdigit() or len(text) > 10 or int(text) > 100 * MAX_FACES:
@@ -149,7 +146,7 @@ def _count(path: str | Path, element: Element) -> int:
 
 
 def _check_instances(path: str | Path, root: Element) -> None:
-    """Refuse nodes that stand for themselves, or for too many: instances are built recursively."""
+    """Reject nodes that instantiate themselves, or too many: instances are built recursively."""
     nodes = {node.get("id", ""): node for node in root.iter() if _plain(node) == "node"}
     sizes: dict[str, int] = {}
 

@@ -1,6 +1,4 @@
-"""Arrays from ``.npz`` files: every member's header is checked against its size before its data are
-read.
-"""
+"""Load arrays from ``.npz`` files; every member's header is checked against its size first."""
 
 import math
 import re
@@ -19,13 +17,14 @@ from pallas_ros.core.errors import PallasError
 from pallas_ros.files.opening import open_regular
 
 MAX_FILE_BYTES = 2**31 - 1
-"""Beyond this zipfile writes another kind of directory (zip64), which no file of this package has.
-"""
+"""Above this zipfile uses another directory format (zip64), which no file of this package has."""
 FREE_BYTES = 256 << 20
-"""What a file may unpack to, however small it is: an hour of four sensors at 100 Hz is 115 MB."""
+"""Unpacked size allowed for any file, however small: an hour of four sensors at 100 Hz is 115
+MB.
+"""
 MAX_RATIO = 10
-"""What it may unpack to beyond that, as a multiple of its size: measured motion compresses 1.1 to 3
-times, a bomb 1000 times.
+"""Maximum compression ratio beyond that: measured motion compresses 1.1 to 3 times, a zip bomb 1000
+times.
 """
 MAX_ARRAYS = 1000
 MAX_DIMENSIONS = 8
@@ -39,13 +38,12 @@ _SHAPE = re.compile(r"'shape'\s*:\s*\(([\d,L\s]*)\)")
 def load_npz(
     path: str | Path, what: str, only: Collection[str] | None = None
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of a ``.npz``, numbers and strings; ``what`` says what it should be ("motion
-    file").
+    """Load the arrays of a ``.npz``, numbers and strings; ``what`` describes it ("motion file").
 
-    With ``only``, arrays of other names are left unread, whatever they hold.
+    With ``only``, other arrays are not read, whatever they contain.
 
     Raises:
-        PallasError: it is no such file, is damaged, holds pickled objects, or would unpack to far
+        PallasError: the file is missing, damaged, contains pickled objects, or would unpack to far
             more than its size.
     """
     with _open(path, what) as (archive, file):
@@ -53,10 +51,10 @@ def load_npz(
 
 
 def array_names(path: str | Path, what: str) -> list[str]:
-    """The sorted names of a ``.npz``'s arrays, none of which is read.
+    """Return the sorted array names of a ``.npz`` without reading the arrays.
 
     Raises:
-        PallasError: it is no such file, or its directory is damaged.
+        PallasError: the file is missing, or its directory is damaged.
     """
     with _open(path, what) as (archive, _):
         return sorted(info.filename.removesuffix(".npy") for info in _members(archive))
@@ -64,7 +62,7 @@ def array_names(path: str | Path, what: str) -> list[str]:
 
 @contextmanager
 def _open(path: str | Path, what: str) -> Iterator[tuple[zipfile.ZipFile, BinaryIO]]:
-    """An archive and its file, what goes wrong while they are read made a `PallasError`."""
+    """Open an archive and its file; convert errors while reading to `PallasError`."""
     with open_regular(path, what, MAX_FILE_BYTES) as file:
         try:
             _check_archive(file)
@@ -75,19 +73,19 @@ def _open(path: str | Path, what: str) -> Iterator[tuple[zipfile.ZipFile, Binary
                 f"{path}: not a readable {what} (.npz without pickles): {error}"
             ) from None
         except (ValueError, KeyError, NotImplementedError, RuntimeError, OverflowError) as error:
-            # what zipfile raises on damaged directories besides BadZipFile
+            # raised by zipfile on damaged directories, besides BadZipFile
             raise PallasError(
                 f"{path}: not a readable {what} (.npz without pickles): damaged archive ({error})"
             ) from None
 
 
 class _Refused(Exception):
-    """Why an archive is not read."""
+    """Reason for rejecting an archive."""
 
 
 def _check_archive(file: BinaryIO) -> None:
-    """Refuse what is not a zip archive, and a directory of entries that is itself a bomb; rewinds
-    the file.
+    """Reject a file that is not a zip archive, or whose directory is itself a bomb; rewind the
+    file.
     """
     head = file.read(6)
     if head == npy.MAGIC_PREFIX:
@@ -97,7 +95,7 @@ def _check_archive(file: BinaryIO) -> None:
     if head[:2] != b"PK":
         raise _Refused("it is not a zip archive")
     size = file.seek(0, 2)
-    file.seek(max(0, size - 65557))  # the end record is 22 bytes and may be followed by a comment
+    file.seek(max(0, size - 65557))  # the end record has 22 bytes and may be followed by a comment
     tail = file.read()
     end = tail.rfind(b"PK\5\6")
     if end < 0 or len(tail) < end + 22:
@@ -143,11 +141,11 @@ def _arrays(
 
 
 def _array(member: Any, stated: int, name: str) -> NDArray[Any]:
-    """One ``.npy`` member of ``stated`` bytes."""
+    """Read one ``.npy`` member of ``stated`` bytes."""
     shape, fortran, dtype = _header(member, name)
     if not dtype.itemsize:
         raise _Refused(f"array '{name}' holds strings of no characters")
-    nbytes = math.prod(shape) * dtype.itemsize  # Python's integers: no overflow
+    nbytes = math.prod(shape) * dtype.itemsize  # Python integers do not overflow
     if nbytes > stated or max(shape, default=0) >= 2**31:
         raise _Refused(f"array '{name}' is cut short: its shape {shape} needs {nbytes} bytes")
     data = bytearray(nbytes)
@@ -158,15 +156,15 @@ def _array(member: Any, stated: int, name: str) -> NDArray[Any]:
         if not got:
             raise _Refused(f"array '{name}' is cut short")
         filled += got
-    member.read(1)  # the checksum is compared at the member's end
+    member.read(1)  # the checksum is verified at the end of the member
     flat: NDArray[Any] = np.frombuffer(data, dtype=dtype)
     return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def _header(member: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether the first axis varies fastest, and type, from the member's beginning (NEP 1).
+    """Parse shape, memory order and type from the header of a member (NEP 1).
 
-    Taken from the text by patterns, not evaluated as a literal, which can exhaust Python's parser.
+    Parsed by regular expressions, because evaluating a literal can exhaust Python's parser.
     """
     head = member.read(8)
     long = head[6:7] > b"\1"

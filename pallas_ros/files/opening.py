@@ -1,6 +1,4 @@
-"""Opening regular files: never a pipe that waits, a device that does not end, or more than was
-asked for.
-"""
+"""Open regular files only: no pipes that block, no endless devices, no files above a size limit."""
 
 import os
 import stat
@@ -12,29 +10,28 @@ from typing import BinaryIO
 from pallas_ros.core.errors import PallasError
 
 TEXT_BYTES = 4 << 20
-"""Default limit of a text file: the largest configuration in use is 20 kB."""
+"""Default size limit of a text file: the largest configuration in use is 20 kB."""
 
 
 @contextmanager
 def open_regular(path: str | Path, what: str, max_bytes: int) -> Iterator[BinaryIO]:
-    """A regular file, open for reading; ``what`` says what it should be ("motion file").
+    """Open a regular file for reading; ``what`` describes the expected file ("motion file").
 
-    An `OSError` while it is read inside the ``with`` block becomes a `PallasError` too.
+    An `OSError` while reading inside the ``with`` block becomes a `PallasError` too.
 
     Raises:
-        PallasError: there is no such file, it is a folder, pipe, socket or device, it is larger
-            than ``max_bytes``, or it cannot be read.
+        PallasError: the file is missing, is a folder, pipe, socket or device, is larger than
+            ``max_bytes``, or cannot be read.
     """
     try:
-        # O_NONBLOCK: opening a pipe does not wait for its writer. It has no effect on regular
-        # files.
+        # O_NONBLOCK: opening a pipe does not wait for its writer. No effect on regular files.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise PallasError(f"{path}: no such file; give the path of a {what}") from None
     except (
         OSError,
         ValueError,
-    ) as error:  # ValueError: a zero byte or a lone surrogate in the path
+    ) as error:  # ValueError: a null byte or a lone surrogate in the path
         raise PallasError(f"{path}: not a readable {what}: {_reason(error)}") from None
     try:
         _check_status(os.fstat(handle), path, what, max_bytes)
@@ -62,10 +59,10 @@ def _check_status(status: os.stat_result, path: str | Path, what: str, max_bytes
 
 
 def read_bytes(path: str | Path, what: str, max_bytes: int) -> bytes:
-    """All of a regular file.
+    """Read a regular file.
 
     Raises:
-        PallasError: as `open_regular`, also where the file grows beyond ``max_bytes`` while it is
+        PallasError: as `open_regular`, also if the file grows beyond ``max_bytes`` while being
             read.
     """
     with open_regular(path, what, max_bytes) as file:
@@ -76,7 +73,7 @@ def read_bytes(path: str | Path, what: str, max_bytes: int) -> bytes:
 
 
 def read_text(path: str | Path, what: str, max_bytes: int = TEXT_BYTES) -> str:
-    """All of a regular file as UTF-8 text, a byte order mark removed.
+    """Read a regular file as UTF-8 text, without byte order mark.
 
     Raises:
         PallasError: as `read_bytes`, or it is not UTF-8.
@@ -91,7 +88,7 @@ def read_text(path: str | Path, what: str, max_bytes: int = TEXT_BYTES) -> str:
 
 
 def check_regular(path: str | Path, what: str, max_bytes: int) -> Path:
-    """The path, for a library that opens it itself.
+    """Return the path, validated for a library that opens it itself.
 
     Raises:
         PallasError: as `open_regular`.
@@ -101,9 +98,7 @@ def check_regular(path: str | Path, what: str, max_bytes: int) -> Path:
 
 
 def exists(path: str | Path) -> bool:
-    """Whether something is there; False too for a name that no file can have, for which
-    `Path.exists` raises.
-    """
+    """Whether the path exists; also False for an invalid name, for which `Path.exists` raises."""
     try:
         os.stat(path)
     except (OSError, ValueError):

@@ -1,11 +1,11 @@
-"""The commit that the code is at, for the files that it writes."""
+"""Git commit of the code, recorded in generated files."""
 
 import subprocess
 from pathlib import Path
 
 
 def revision() -> str:
-    """The commit that the code is at, or "unknown" outside a checkout."""
+    """Return the current commit of the code, or "unknown" outside a checkout."""
     try:
         command = ["git", "rev-parse", "--short", "HEAD"]
         return subprocess.run(

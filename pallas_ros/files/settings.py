@@ -1,6 +1,4 @@
-"""Settings of a configuration file: a mapping into a dataclass, every value of the type that the
-dataclass states.
-"""
+"""Load configuration settings from a mapping into a dataclass with type checks."""
 
 import math
 from collections.abc import Mapping
@@ -14,13 +12,13 @@ _WORDS = {int: "a whole number", float: "a finite number", bool: "true or false"
 
 
 def settings(kind: type[T], values: Any, where: str, **extra: Any) -> T:
-    """A dataclass from a mapping; fields that are dataclasses are mappings themselves.
+    """Create a dataclass from a mapping; fields that are dataclasses are nested mappings.
 
     Args:
         kind: the dataclass.
-        values: of the file; None for an empty one.
-        where: the file and the section, for messages.
-        extra: fields that are not the file's.
+        values: content of the file; None if empty.
+        where: file and section, for error messages.
+        extra: fields that are not in the file.
 
     Raises:
         PallasError: a key is unknown or missing, or a value has another type.
@@ -41,12 +39,12 @@ def settings(kind: type[T], values: Any, where: str, **extra: Any) -> T:
     except (
         TypeError,
         ValueError,
-    ) as error:  # a field without default is missing, or a check of its own
+    ) as error:  # a field without default is missing, or the dataclass's own check failed
         raise PallasError(f"{where}: {error}") from None
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:
-    """The value in the type of its field."""
+    """Convert the value to the type of its field."""
     if is_dataclass(kind) and isinstance(kind, type):
         return settings(kind, value, where)
     if get_origin(kind) is tuple:

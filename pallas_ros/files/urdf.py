@@ -1,9 +1,9 @@
-"""Robot descriptions (URDF): counted, joined into one tree and with finite, plausible numbers,
-before any robot library sees them.
+"""Validate robot descriptions (URDF) before any robot library loads them.
 
-The libraries build the tree recursively, test every pair of links, and take any number: a chain of
-thousands of links overflows their stack, thousands of joints take minutes, and an offset of 1e300 m
-turns every later comparison into NaN.
+Element counts are limited, the links must form one tree, and numbers must be finite and plausible.
+The libraries build the tree recursively, test every pair of links, and accept any number: a chain
+of thousands of links overflows their stack, thousands of joints take minutes, and an offset of
+1e300 m turns every later comparison into NaN.
 """
 
 import math
@@ -14,19 +14,19 @@ from pallas_ros.core.errors import PallasError
 from pallas_ros.files.xml_text import parse_xml
 
 MAX_LINKS = 500
-"""The largest robot of example-robot-data, a two-armed TIAGo with hands, has 130 links, 101 moving
-joints, and chains of 21.
+"""Limits; the largest robot of example-robot-data, a two-armed TIAGo with hands, has 130 links, 101
+moving joints, and chains of 21.
 """
 MAX_MOVING = 200
 MAX_CHAIN = 100
 MAX_ELEMENTS = 20_000
 MAX_SHAPES = 300
-"""Shapes of each kind: every pair of them may have to be tested for collision; the largest robot
-has 129.
+"""Maximum shapes of each kind, since every pair may be tested for collision; the largest robot has
+129.
 """
 LARGEST_M = 20.0
-"""No offset between two joints, no part and no slide's travel is longer; in example-robot-data the
-largest is 1.6 m.
+"""Maximum joint offset, part size and prismatic travel in m; the largest in example-robot-data is
+1.6 m.
 """
 
 _LIMIT = 1e17  # some exporters write 1e16 for "no limit"
@@ -44,14 +44,14 @@ _RANGES: dict[str, dict[str, tuple[int, float, float]]] = {
     "mimic": dict.fromkeys(("multiplier", "offset"), (1, -1e6, 1e6)),
     "dynamics": dict.fromkeys(("damping", "friction"), (1, 0, 1e9)),
 }  # fmt: skip
-"""Element -> attribute -> how many numbers, the least and the largest."""
+"""Element -> attribute -> number of values, minimum and maximum."""
 
 
 def parse_urdf(data: bytes, name: str) -> Element:
-    """The root element of a URDF; ``name`` says where it is from.
+    """Return the root element of a URDF; ``name`` is its source, for error messages.
 
     Raises:
-        PallasError: it is not XML, or `check_urdf` refuses it.
+        PallasError: it is not XML, or `check_urdf` rejects it.
     """
     root = parse_xml(data, name, "URDF")
     check_urdf(root, name)
@@ -59,11 +59,11 @@ def parse_urdf(data: bytes, name: str) -> Element:
 
 
 def check_urdf(root: Element, name: str) -> None:
-    """Refuse what is not a plausible robot.
+    """Reject an implausible robot.
 
     Raises:
-        PallasError: the outermost element is another, links or joints are too many, of one name or
-            not one tree, or a number is not finite or belongs to no robot.
+        PallasError: the root element is not a robot, links or joints are too many, share a name or
+            do not form one tree, or a number is not finite or implausible.
     """
     check_counts(root, name)
     links = root.findall("link")
@@ -75,11 +75,11 @@ def check_urdf(root: Element, name: str) -> None:
 
 
 def check_counts(root: Element, name: str) -> None:
-    """The part of `check_urdf` that comes before anything walks along the chains.
+    """Check the counts of `check_urdf`, before anything traverses the chains.
 
     Raises:
-        PallasError: the outermost element is another, or there are too many links, joints, shapes
-            or elements.
+        PallasError: the root element is not a robot, or there are too many links, joints, shapes or
+            elements.
     """
     if root.tag != "robot":
         raise PallasError(f"{name}: the outermost element is <{root.tag}>, a URDF's is <robot>")
@@ -150,7 +150,7 @@ def _unique(elements: list[Element], name: str) -> dict[str, Element]:
 
 
 def _bad_numbers(element: Element) -> Iterator[str]:
-    """What is wrong with the numbers in a link or joint, in words."""
+    """Describe invalid numbers in a link or joint."""
     moves = element.get("type") in ("revolute", "continuous", "prismatic")
     for part in element.iter():
         for attribute, (count, low, high) in _RANGES.get(part.tag, {}).items():

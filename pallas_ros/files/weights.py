@@ -1,4 +1,4 @@
-"""Trained weights (safetensors): the header is counted before the library maps the file."""
+"""Trained weights (safetensors): the header is validated before the library maps the file."""
 
 import json
 from pathlib import Path
@@ -9,15 +9,16 @@ from pallas_ros.files.opening import open_regular
 
 MAX_BYTES = 2_000_000_000
 MAX_HEADER_BYTES = 8 << 20
-"""Names, types and places of the tensors, and the metadata: 30 kB in the released models."""
+"""Maximum size of names, types and offsets of the tensors, and the metadata: 30 kB in the released
+models.
+"""
 
 
 def weights_metadata(path: str | Path) -> dict[str, str]:
-    """The metadata of a ``.safetensors`` file, and that it is one: afterwards a library may open
-    it.
+    """Validate a ``.safetensors`` file and return its metadata; a library may then open it.
 
     Raises:
-        PallasError: there is no such file, it is damaged, or its tensors do not fit it.
+        PallasError: the file is missing or damaged, or its tensors do not match its size.
     """
     with open_regular(path, "file of trained weights (.safetensors)", MAX_BYTES) as file:
         size = int.from_bytes(file.read(8), "little")
@@ -41,9 +42,7 @@ def weights_metadata(path: str | Path) -> dict[str, str]:
 
 
 def _fits(tensor: object, size: int) -> bool:
-    """Whether the entry of a tensor is one, with its bytes among the ``size`` that follow the
-    header.
-    """
+    """Whether a tensor entry is valid and lies within the ``size`` bytes after the header."""
     if not isinstance(tensor, dict) or not {"dtype", "shape", "data_offsets"} <= tensor.keys():
         return False
     shape = tensor["shape"]

@@ -1,5 +1,5 @@
-"""XML documents: no document types and entities, limited depth, elements and attributes, checked
-while they are parsed.
+"""XML documents without document types and entities; depth, elements and attributes are limited
+while parsing.
 """
 
 from collections.abc import Iterable
@@ -11,21 +11,22 @@ from pallas_ros.core.errors import PallasError
 
 MAX_BYTES = 20_000_000
 MAX_DEPTH = 50
-"""Elements inside each other; a URDF has 6, a COLLADA file 12."""
+"""Maximum nesting depth; a URDF has 6, a COLLADA file 12."""
 MAX_ELEMENTS = 200_000
 MAX_ATTRIBUTES = 100
 
 
 class _Beyond(Exception):
-    """Which limit a document is beyond."""
+    """The limit that a document exceeds."""
 
 
 def parse_xml(data: bytes, name: str, what: str, max_bytes: int = MAX_BYTES) -> ElementTree.Element:
-    """The root element of an XML document, prefixes of namespaces left on the names; ``name`` says
-    where it is from.
+    """Return the root element of an XML document; ``name`` is its source, for error messages.
+
+    Namespace prefixes are kept in the names.
 
     Raises:
-        PallasError: it is not XML, declares a document type or entities, or is beyond the limits.
+        PallasError: it is not XML, declares a document type or entities, or exceeds a limit.
     """
     if len(data) > max_bytes:
         raise PallasError(
@@ -38,29 +39,28 @@ def parse_xml(data: bytes, name: str, what: str, max_bytes: int = MAX_BYTES) -> 
 
 
 class Target(Protocol):
-    """What is called while a document is walked, as `xml.etree.ElementTree.TreeBuilder` is."""
+    """Callbacks for walking a document, as `xml.etree.ElementTree.TreeBuilder`."""
 
     def start(self, tag: str, attributes: dict[str, str], /) -> Any:
-        """The start of an element."""
+        """Handle the start of an element."""
         ...
 
     def end(self, tag: str, /) -> Any:
-        """The end of an element."""
+        """Handle the end of an element."""
         ...
 
     def data(self, text: str, /) -> Any:
-        """Text between tags."""
+        """Handle text between tags."""
         ...
 
 
 def walk_xml(
     parts: Iterable[bytes], name: str, what: str, target: Target, max_elements: int
 ) -> None:
-    """Call ``target`` for every element and text of a document that comes in parts, which may be of
-    any length together.
+    """Call ``target`` for every element and text of a document given in parts, of any total length.
 
     Raises:
-        PallasError: it is not XML, declares a document type or entities, or is beyond the limits.
+        PallasError: it is not XML, declares a document type or entities, or exceeds a limit.
     """
     depth = 0
     elements = 0
@@ -97,5 +97,5 @@ def walk_xml(
         parser.Parse(b"", True)
     except _Beyond as beyond:
         raise PallasError(f"{name}: not a {what}: {beyond}") from None
-    except (expat.ExpatError, ValueError, LookupError) as error:  # encodings that Python lacks
+    except (expat.ExpatError, ValueError, LookupError) as error:  # encodings unknown to Python
         raise PallasError(f"{name}: not XML, so not a {what}: {error}") from None

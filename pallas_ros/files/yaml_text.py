@@ -1,5 +1,5 @@
-"""YAML documents: counted as a stream of events before anything is built, so that aliases, nesting
-and long numbers stay small.
+"""YAML documents: events are counted before anything is built, to limit aliases, nesting and long
+numbers.
 """
 
 from pathlib import Path
@@ -11,21 +11,21 @@ from pallas_ros.core.errors import PallasError
 from pallas_ros.files.opening import read_text
 
 MAX_BYTES = 2 << 20
-"""The largest configuration in use is 20 kB; an hour's calibration topics are less."""
-MAX_NODES = 100_000
-"""Scalars, lists and mappings, each alias counted as all that it stands for; built in about a
-second.
+"""Maximum size; the largest configuration in use is 20 kB, an hour's calibration topics are
+less.
 """
+MAX_NODES = 100_000
+"""Maximum number of scalars, lists and mappings, with aliases expanded; built in about a second."""
 MAX_DEPTH = 40
-"""Lists and mappings inside each other; the deepest configuration in use has 6."""
+"""Maximum nesting depth; the deepest configuration in use has 6."""
 MAX_DIGITS = 30
-"""Characters of an integer."""
+"""Maximum digits of an integer."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is 20 times faster
 
 
 class _SafeLoader(_Loader):  # type: ignore[misc]
-    """The safe loader, for integers that fit a float."""
+    """Safe loader for integers that fit a float."""
 
     def construct_yaml_int(self, node: Any) -> int:
         if len(str(node.value)) > MAX_DIGITS:
@@ -39,20 +39,19 @@ _SafeLoader.add_constructor("tag:yaml.org,2002:int", _SafeLoader.construct_yaml_
 
 
 def load_yaml(path: str | Path, what: str, max_bytes: int = MAX_BYTES) -> Any:
-    """The document of a YAML file; ``what`` says what it should be ("robot configuration").
+    """Load a YAML file; ``what`` describes the expected file ("robot configuration").
 
     Raises:
-        PallasError: there is no such file, it is not YAML, or it is beyond the limits.
+        PallasError: the file is missing, is not YAML, or exceeds a limit.
     """
     return parse_yaml(read_text(path, what, max_bytes), str(path), what)
 
 
 def load_mapping(path: str | Path, what: str) -> dict[str, Any]:
-    """The document of a YAML file that has to be a mapping with text as keys; an empty file is an
-    empty one.
+    """Load a YAML file that must be a mapping with string keys; an empty file is an empty mapping.
 
     Raises:
-        PallasError: as `load_yaml`, or it is something else.
+        PallasError: as `load_yaml`, or it is not a mapping.
     """
     document = load_yaml(path, what)
     if document is None:
@@ -63,10 +62,10 @@ def load_mapping(path: str | Path, what: str) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, name: str, what: str) -> Any:
-    """The document of a YAML text; ``name`` says where it is from.
+    """Parse a YAML text; ``name`` is its source, for error messages.
 
     Raises:
-        PallasError: it is not YAML, or beyond the limits.
+        PallasError: it is not YAML, or exceeds a limit.
     """
     if len(text) > MAX_BYTES:
         raise PallasError(f"{name}: {len(text)} characters are too many for a {what}")
@@ -84,15 +83,15 @@ def parse_yaml(text: str, name: str, what: str) -> Any:
 
 
 class _Beyond(Exception):
-    """Which limit a text is beyond."""
+    """The limit that a text exceeds."""
 
 
 def _count(text: str) -> None:
-    """Refuse a text beyond the limits; reads events only, of which there are no more than
+    """Reject a text beyond the limits; reads events only, which are at most as many as
     characters.
     """
-    open_nodes: list[tuple[str | None, int]] = []  # anchor, nodes so far, of what encloses
-    sizes: dict[str, int] = {}  # of what each anchor stands for
+    open_nodes: list[tuple[str | None, int]] = []  # anchor and node count of the enclosing nodes
+    sizes: dict[str, int] = {}  # expanded size of each anchor
     nodes = 0
     documents = 0
     for event in yaml.parse(text, Loader=_Loader):
@@ -122,7 +121,7 @@ def _count(text: str) -> None:
 
 
 def _where(error: yaml.YAMLError) -> str:
-    """What is wrong and in which line, without the text around it."""
+    """Return the error and its line number, without the surrounding text."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error)
     return f"{problem} (line {mark.line + 1})" if mark is not None else str(problem)

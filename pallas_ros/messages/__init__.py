@@ -1,3 +1,3 @@
-"""ROS messages to the package's records and back: `decode`, `encode`, and `wire` for the
+"""Conversion between ROS messages and the package's records: `decode`, `encode`, and `wire` for the
 hot path.
 """

@@ -1,7 +1,6 @@
-"""What messages say, read by their fields: those that rclpy makes, and those that rosbags decodes.
-No ROS here.
+"""Convert messages to records by field access, both from rclpy and from rosbags. Needs no ROS.
 
-A body that came live is read in about 40 microseconds (faster from its bytes:
+Converting a live body takes about 40 microseconds (faster from its bytes:
 `pallas_ros.messages.wire`).
 """
 
@@ -25,13 +24,14 @@ _LONGEST_IDENTITY = 200
 
 
 def from_stamp(stamp: Any) -> int:
-    """A ``builtin_interfaces/Time`` in ns."""
+    """Convert a ``builtin_interfaces/Time`` to ns."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def header_stamp(data: bytes) -> int:
-    """The stamp in ns of a serialised (CDR) message that begins with a ``std_msgs/Header``, without
-    decoding the rest.
+    """Return the stamp in ns of a serialised (CDR) message that begins with a ``std_msgs/Header``.
+
+    The rest is not decoded.
 
     Raises:
         ValueError: there are too few bytes.
@@ -43,9 +43,9 @@ def header_stamp(data: bytes) -> int:
 
 
 def body_from_msg(message: Any) -> BodyFrame:
-    """A ``pallas/msg/BodyPose`` as a body, its joints in any order and among others.
+    """Convert a ``pallas/msg/BodyPose`` to a body; additional joints and any order are accepted.
 
-    A joint whose pose is not finite or whose quaternion is not of unit length comes back invalid.
+    A joint whose pose is not finite or whose quaternion is not normalised is marked invalid.
 
     Raises:
         PallasError: a joint is missing, or an array has the wrong length.
@@ -106,8 +106,9 @@ def body_of(
     body_id: str,
     remarks: tuple[str, ...],
 ) -> BodyFrame:
-    """A body from ``numbers`` (22, 7): position and orientation of each joint; invalid where they
-    cannot be those of a joint.
+    """Create a body from ``numbers`` (22, 7): position and orientation of each joint.
+
+    Joints with implausible values are marked invalid.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         unit = np.abs(np.einsum("ji,ji->j", numbers[:, 3:], numbers[:, 3:]) - 1.0) < 1e-2
@@ -126,11 +127,12 @@ def body_of(
 
 
 def imu_from_msg(message: Any) -> ImuSample:
-    """``sensor_msgs/Imu`` as a raw sample; -1 in a covariance's first element means not measured
-    (REP-145).
+    """Convert a ``sensor_msgs/Imu`` to a raw sample.
+
+    -1 in the first element of a covariance means not measured (REP-145).
 
     Raises:
-        PallasError: it carries no acceleration.
+        PallasError: it contains no acceleration.
     """
     if message.linear_acceleration_covariance[0] == -1.0:
         raise PallasError(
@@ -152,11 +154,12 @@ def imu_from_msg(message: Any) -> ImuSample:
 
 
 def sensors_from_msg(message: Any) -> dict[str, str]:
-    """Site -> identity of the sensor worn there, of a ``diagnostic_msgs/DiagnosticArray`` on
-    `TOPIC_SENSORS`; sensors not known are left out.
+    """Convert a ``diagnostic_msgs/DiagnosticArray`` on `TOPIC_SENSORS` to site -> sensor identity.
+
+    Unknown sensors are omitted.
 
     Raises:
-        PallasError: it names another site, one site twice, or an identity that cannot be one.
+        PallasError: it contains another site, one site twice, or an invalid identity.
     """
     sensors: dict[str, str] = {}
     for status in message.status:
@@ -177,7 +180,7 @@ def sensors_from_msg(message: Any) -> dict[str, str]:
 
 
 def imu_frame_from_msg(message: Any) -> ImuFrame:
-    """A ``pallas/msg/ImuFrame`` as a synchronised frame; those of older bags do not tell their
+    """Convert a ``pallas/msg/ImuFrame`` to a synchronised frame; older bags do not contain the
     step.
     """
     return ImuFrame(
@@ -194,8 +197,9 @@ def imu_frame_from_msg(message: Any) -> ImuFrame:
 
 
 def _extra_from_msg(message: Any) -> ExtraFrame | None:
-    """The optional sensors of a ``pallas/msg/ImuFrame``, or None where it has none; older bags do
-    not know them.
+    """Return the optional sensors of a ``pallas/msg/ImuFrame``, or None if there are none.
+
+    Older bags do not contain them.
 
     Raises:
         PallasError: a site is unknown, or an array has the wrong length.
@@ -223,7 +227,7 @@ def _extra_from_msg(message: Any) -> ExtraFrame | None:
 
 
 def order_of(given: list[str], wanted: Sequence[str], what: str) -> list[int]:
-    """Where each of the ``wanted`` names stands in ``given``.
+    """Return the index in ``given`` of each name in ``wanted``.
 
     Raises:
         PallasError: one is missing from ``what``.

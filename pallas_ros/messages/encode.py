@@ -1,5 +1,5 @@
-"""Records to messages, a body in about 60 microseconds; what comes in is read by
-`pallas_ros.messages.decode`.
+"""Convert records to messages, a body in about 60 microseconds; see `pallas_ros.messages.decode`
+for the reverse.
 """
 
 from array import array
@@ -24,13 +24,13 @@ _SITE_LIST = list(SITES)
 
 
 def to_stamp(nanoseconds: int) -> Time:
-    """Integer ns to a message's stamp."""
+    """Convert integer ns to a message's stamp."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return Time(sec=seconds, nanosec=rest)
 
 
 def body_to_msg(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> BodyPose:
-    """A body as a message."""
+    """Convert a body to a message."""
     message = BodyPose()
     message.header.stamp = to_stamp(frame.stamp)
     message.header.frame_id = frame_id
@@ -65,7 +65,7 @@ def body_to_msg(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> BodyPose:
 
 
 def sensors_to_msg(stamp: int, sensors: Mapping[str, str]) -> DiagnosticArray:
-    """Site -> identity of the sensor worn there, for `TOPIC_SENSORS`."""
+    """Convert site -> sensor identity to a message for `TOPIC_SENSORS`."""
     message = DiagnosticArray(
         status=[
             DiagnosticStatus(name=site, hardware_id=identity) for site, identity in sensors.items()
@@ -76,7 +76,7 @@ def sensors_to_msg(stamp: int, sensors: Mapping[str, str]) -> DiagnosticArray:
 
 
 def imu_frame_to_msg(frame: ImuFrame) -> ImuFrameMsg:
-    """A synchronised frame as a message."""
+    """Convert a synchronised frame to a message."""
     message = ImuFrameMsg()
     message.header.stamp = to_stamp(frame.stamp)
     message.header.frame_id = WORLD_FRAME
@@ -105,7 +105,7 @@ def imu_frame_to_msg(frame: ImuFrame) -> ImuFrameMsg:
 
 
 def pose_to_msg(stamp: int, frame_id: str, position: F64, orientation: F64) -> PoseStamped:
-    """A pose: ``position`` (3,) m, ``orientation`` (4,) xyzw, both in ``frame_id``."""
+    """Create a pose: ``position`` (3,) m, ``orientation`` (4,) xyzw, both in ``frame_id``."""
     message = PoseStamped()
     message.header.stamp = to_stamp(stamp)
     message.header.frame_id = frame_id
@@ -119,7 +119,7 @@ def pose_to_msg(stamp: int, frame_id: str, position: F64, orientation: F64) -> P
 def joint_state_to_msg(
     stamp: int, joint_names: list[str], q: F64, dq: F64 | None = None, effort: F64 | None = None
 ) -> JointState:
-    """Joint positions (n,) rad, velocities rad/s and efforts."""
+    """Create joint positions (n,) rad, velocities rad/s and efforts."""
     message = JointState()
     message.header.stamp = to_stamp(stamp)
     message.name = joint_names

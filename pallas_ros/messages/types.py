@@ -1,4 +1,4 @@
-"""Message classes by the name of their type."""
+"""Look up message classes by type name."""
 
 import importlib
 from typing import Any
@@ -7,10 +7,10 @@ from pallas_ros.body.errors import PallasError
 
 
 def message_class(msgtype: str) -> Any:
-    """The class of ``pkg/msg/Type``.
+    """Return the class of ``pkg/msg/Type``.
 
     Raises:
-        PallasError: its package is not installed here.
+        PallasError: its package is not installed.
     """
     try:
         package, _, name = msgtype.split("/")

@@ -1,11 +1,10 @@
-"""Samples and bodies as the bytes that travel: for the nodes on the way from sensor to arm.
+"""Convert samples and bodies directly to and from serialised bytes, on the path from sensor to arm.
 
-A `BodyPose` holds 66 nested messages, which rclpy makes one Python object each: 200 us to take it
-and 90 us to send it. Its bytes (plain CDR, little-endian: DDS-XTypes 1.3, section 7.4.1, encoding
-version 1, as every ROS 2 middleware sends them) hold the same
-numbers in a row: 15 us and 7 us. What is rare, other joints or another byte order, goes through
-rclpy and comes out the same.
-An `Imu` of nine nested objects is sent 1600 times a second by four fast sensors: it was a third of
+A `BodyPose` contains 66 nested messages, for each of which rclpy creates a Python object: 200 us to
+receive and 90 us to send. Its bytes (plain CDR, little-endian: DDS-XTypes 1.3, section 7.4.1,
+encoding version 1, as sent by every ROS 2 middleware) contain the same numbers contiguously: 15 us
+and 7 us. Rare cases, other joints or another byte order, go through rclpy with the same result. An
+`Imu` of nine nested objects is sent 1600 times a second by four fast sensors: it took a third of
 the driver's time.
 """
 
@@ -24,7 +23,7 @@ from pallas_ros.imu.sample import ImuSample
 from pallas_ros.messages.decode import body_from_msg, body_of, header_stamp
 
 _LITTLE_ENDIAN = b"\x00\x01\x00\x00"
-_START = len(_LITTLE_ENDIAN)  # alignment counts from here
+_START = len(_LITTLE_ENDIAN)  # alignment is relative to this offset
 _COUNT = struct.Struct("<I")
 _TIME = struct.Struct("<iI")
 _IMU = struct.Struct("<37d")
@@ -42,8 +41,9 @@ Numbers = NDArray[Any]
 
 
 def imu_to_bytes(sample: ImuSample, frame_id: str) -> bytes:
-    """A raw sample as the bytes of a `sensor_msgs/Imu` (REP-145): what was not measured has -1 in
-    its covariance's first element.
+    """Serialise a raw sample as a `sensor_msgs/Imu` (REP-145).
+
+    Quantities not measured have -1 in the first element of their covariance.
     """
     out = bytearray(_LITTLE_ENDIAN)
     out += _TIME.pack(*divmod(sample.stamp, _NS))
@@ -61,7 +61,7 @@ def imu_to_bytes(sample: ImuSample, frame_id: str) -> bytes:
 
 
 def body_to_bytes(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> bytes:
-    """The bytes of ``body_to_msg(frame, frame_id)``, for ``publish``."""
+    """Serialise ``body_to_msg(frame, frame_id)``, for ``publish``."""
     out = bytearray(_LITTLE_ENDIAN)
     out += _TIME.pack(*divmod(frame.stamp, _NS))
     _put(out, frame_id)
@@ -84,21 +84,21 @@ def body_to_bytes(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> bytes:
 
 
 def body_from_bytes(data: bytes) -> BodyFrame:
-    """``body_from_msg`` of the message that the bytes are.
+    """Return ``body_from_msg`` of the serialised message.
 
     Raises:
         PallasError: as `body_from_msg`.
     """
     try:
         frame = _read(data)
-    except (struct.error, ValueError):  # ends too early, or text that is none
+    except (struct.error, ValueError):  # truncated, or invalid text
         frame = None
     return body_from_msg(deserialize_message(data, BodyPose)) if frame is None else frame
 
 
 def _read(data: bytes) -> BodyFrame | None:
-    """The body, or None where the bytes are not of the form that is read here: all joints, in the
-    order of `JOINTS`.
+    """Return the body, or None if the bytes have another form than all joints in the order of
+    `JOINTS`.
     """
     if data[:_START] != _LITTLE_ENDIAN:
         return None
@@ -148,7 +148,7 @@ def _align(out: bytearray, size: int) -> None:
 
 
 def _put(out: bytearray, text: str) -> None:
-    """A string: its length with the zero at its end, then both."""
+    """Append a string: its length including the terminating zero, then both."""
     data = text.encode() + b"\0"
     _align(out, 4)
     out += _COUNT.pack(len(data))
@@ -156,7 +156,7 @@ def _put(out: bytearray, text: str) -> None:
 
 
 def _get(data: bytes, at: int) -> tuple[str, int]:
-    """A string, and where it ends."""
+    """Return a string and its end offset."""
     at = _aligned(at, 4)
     (length,) = _COUNT.unpack_from(data, at)
     end = at + 4 + length
@@ -166,17 +166,17 @@ def _get(data: bytes, at: int) -> tuple[str, int]:
 
 
 def _put_array(out: bytearray, values: ArrayLike, kind: str, count: int) -> None:
-    """A sequence: how many items it has, then all their numbers in a row."""
+    """Append a sequence: number of items, then their values contiguously."""
     _align(out, 4)
     out += _COUNT.pack(count)
-    if not count:  # nothing follows that would have to be aligned
+    if not count:  # no values, so no alignment
         return
     _align(out, np.dtype(kind).itemsize)
     out += np.ascontiguousarray(values, dtype=kind).tobytes()
 
 
 def _get_array(data: bytes, at: int, kind: str, width: int) -> tuple[Numbers, int]:
-    """A sequence of items of ``width`` numbers, flat, and where it ends."""
+    """Return a sequence of items of ``width`` numbers, flat, and its end offset."""
     at = _aligned(at, 4)
     (count,) = _COUNT.unpack_from(data, at)
     size = np.dtype(kind).itemsize
@@ -187,7 +187,7 @@ def _get_array(data: bytes, at: int, kind: str, width: int) -> tuple[Numbers, in
 
 
 def _names() -> tuple[bytes, re.Pattern[bytes]]:
-    """The joints' names as they are written, and as they are read: the padding between them may be
+    """Return the joint names as written, and a pattern to read them: padding bytes may be
     anything.
     """
     out = bytearray(_LITTLE_ENDIAN) + _COUNT.pack(_J)

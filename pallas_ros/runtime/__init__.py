@@ -1,8 +1,7 @@
-"""Streaming inference: a model is opened once and fed one frame at a time; its state lives here,
-outside the graph.
+"""Streaming inference: a model is opened once and processes one frame at a time.
 
-``open_stream`` gives a ``Stream``; three backends stand behind it (ONNX Runtime, the default;
-TensorRT where there is an NVIDIA GPU; torch, the reference).
+Its state is kept here, outside the model graph. ``open_stream`` returns a ``Stream`` with one of
+three backends: ONNX Runtime (default), TensorRT (NVIDIA GPUs) or torch (reference).
 """
 
 from pallas_ros.runtime.base import Stream

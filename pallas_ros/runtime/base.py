@@ -1,4 +1,4 @@
-"""The interface that every back-end implements."""
+"""Interface of the inference backends."""
 
 import math
 from abc import ABC, abstractmethod
@@ -16,12 +16,12 @@ Log = Callable[[str], None]
 
 
 class Stream(ABC):
-    """A model that is fed one frame at a time. Not for use from two threads at once.
+    """A model that processes one frame at a time. Not thread-safe.
 
     Attributes:
-        backend: the name of the backend that runs it.
-        metadata: what the model file says about itself.
-        batch: number of bodies stepped together.
+        backend: name of the backend.
+        metadata: metadata of the model file.
+        batch: number of bodies processed together.
         inputs: data inputs, name to shape, batch axis included.
         outputs: data outputs, likewise.
     """
@@ -29,7 +29,7 @@ class Stream(ABC):
     backend: str
 
     def __init__(self, model: ModelFile, batch: int) -> None:
-        """Check that the model serves ``batch`` bodies and lay out the shapes."""
+        """Check that the model supports ``batch`` bodies and compute the shapes."""
         model.check_batch(batch)
         self.metadata: dict[str, Any] = model.metadata
         self.batch = batch
@@ -41,18 +41,17 @@ class Stream(ABC):
         }
 
     def step(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, F32]:
-        """One frame through the model; the state moves on.
+        """Process one frame and advance the state.
 
         Args:
-            inputs: every data input, name to array of its shape (anything that broadcasts to it),
-                finite.
+            inputs: every data input, name to array of its shape (or broadcastable to it), finite.
 
         Returns:
             The data outputs, float32: views into buffers that the next step overwrites.
 
         Raises:
             PallasError: an input is missing, of the wrong shape or not finite; the state is
-                untouched.
+                unchanged.
         """
         for name, buffer in self._input_buffers.items():
             try:
@@ -68,7 +67,7 @@ class Stream(ABC):
                     f" {buffer.shape}"
                 ) from None
             if not math.isfinite(np.vdot(buffer, buffer)):
-                # a tenth of the price of isfinite().all(), and no sound input overflows it
+                # a tenth of the cost of isfinite().all(), and no valid input overflows it
                 raise PallasError(
                     f"the model's input '{name}' holds a value that is not finite: the frame must"
                     " be dropped"
@@ -76,8 +75,9 @@ class Stream(ABC):
         return self._run()
 
     def warm_up(self, frames: int = 20) -> None:
-        """Run ``frames`` frames of zeros, so that memory is touched and kernels are chosen before
-        the first real one; then reset.
+        """Process ``frames`` frames of zeros, then reset.
+
+        This allocates memory and selects kernels before the first real frame.
         """
         zeros = {name: np.zeros(shape, dtype=np.float32) for name, shape in self.inputs.items()}
         for _ in range(frames):
@@ -87,12 +87,12 @@ class Stream(ABC):
     @property
     @abstractmethod
     def _input_buffers(self) -> Mapping[str, F32]:
-        """Where the data inputs are written, name to array."""
+        """Return the buffers of the data inputs, name to array."""
 
     @abstractmethod
     def _run(self) -> Mapping[str, F32]:
-        """Run the step on the input buffers; give the data outputs."""
+        """Run the step on the input buffers and return the data outputs."""
 
     @abstractmethod
     def reset(self) -> None:
-        """Every state back to zero: the next frame is the first."""
+        """Reset all states to zero: the next frame is the first."""

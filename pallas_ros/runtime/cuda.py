@@ -1,8 +1,8 @@
-"""The dozen calls of the CUDA driver that the TensorRT backend needs, through ``ctypes``.
+"""The CUDA driver functions needed by the TensorRT backend, called through ``ctypes``.
 
-The driver's library comes with every NVIDIA GPU, on a Jetson as on a server, so nothing else need
-be installed and no toolkit version has to match. Never executed on a GPU by its authors; see
-``docs/evidence/performance.md``.
+The driver library is part of every NVIDIA GPU installation, on a Jetson as on a server, so nothing
+else needs to be installed and no toolkit version has to match. Never executed on a GPU by its
+authors; see ``docs/evidence/performance.md``.
 """
 
 import ctypes
@@ -45,16 +45,16 @@ _CAPABILITY_MINOR = 76
 
 
 class Cuda:
-    """One GPU: its primary context and one stream of its own.
+    """One GPU: its primary context and a stream.
 
     Attributes:
         name: the GPU's product name.
         capability: its compute capability, e.g. ``"8.6"``.
-        stream: handle of the stream, as TensorRT takes it.
+        stream: stream handle for TensorRT.
     """
 
     def __init__(self, device: int = 0) -> None:
-        """Take a GPU.
+        """Open a GPU.
 
         Raises:
             PallasError: there is no driver or no such GPU.
@@ -99,19 +99,20 @@ class Cuda:
             )
 
     def make_current(self) -> None:
-        """Bind the context to the calling thread; cheap, and needed where an executor changes
-        threads.
+        """Bind the context to the calling thread.
+
+        This is cheap, and required if an executor changes threads.
         """
         self._call("cuCtxSetCurrent", self._context)
 
     def device_buffer(self, size: int) -> int:
-        """Address of ``size`` bytes on the GPU."""
+        """Allocate ``size`` bytes on the GPU and return the address."""
         address = c_ulonglong()
         self._call("cuMemAlloc_v2", byref(address), size)
         return address.value
 
     def pinned_array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Float32 zeros in page-locked memory, which the GPU reads and writes without a staging
+        """Return float32 zeros in page-locked memory, which the GPU accesses without a staging
         copy.
         """
         size = int(np.prod(shape))
@@ -144,11 +145,11 @@ class Cuda:
         self._call("cuMemcpyDtoHAsync_v2", array.ctypes.data, address, array.nbytes, self.stream)
 
     def synchronize(self) -> None:
-        """Wait for all that was enqueued."""
+        """Wait for all enqueued work."""
         self._call("cuStreamSynchronize", self.stream)
 
     def capture(self, work: Callable[[], None]) -> int:
-        """Record what ``work`` enqueues as a CUDA graph, without running it.
+        """Capture the operations enqueued by ``work`` as a CUDA graph, without running them.
 
         Returns:
             A handle for ``launch``.
@@ -158,7 +159,7 @@ class Cuda:
         self._call("cuStreamBeginCapture_v2", self.stream, _CAPTURE_THREAD_LOCAL)
         try:
             work()
-        finally:  # a stream left in capture could not be used again
+        finally:  # a stream left in capture mode would be unusable
             self._call("cuStreamEndCapture", self.stream, byref(graph))
         self._call("cuGraphInstantiateWithFlags", byref(executable), graph, 0)
         return int(executable.value or 0)

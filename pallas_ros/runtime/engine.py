@@ -1,8 +1,7 @@
-"""TensorRT engines: built from a model file, kept in the user's cache. Works with ``tensorrt`` and
-``tensorrt_rtx`` alike.
+"""TensorRT engines, built from a model file and cached per user.
 
-Building needs no GPU with TensorRT for RTX (ahead of time, for a named compute capability); running
-does.
+Supports both ``tensorrt`` and ``tensorrt_rtx``. Building with TensorRT for RTX needs no GPU (ahead
+of time, for a named compute capability); running does.
 """
 
 import importlib
@@ -20,15 +19,15 @@ from pallas_ros.runtime.cuda import Cuda
 from pallas_ros.runtime.model_file import ModelFile
 
 PRECISIONS = ("fp32", "tf32")
-"""No fp16: it does not hold a frame counter exactly, and a step this small is bound by launches,
-not by arithmetic.
+"""No fp16: it cannot represent a frame counter exactly, and so small a step is bound by kernel
+launches, not by arithmetic.
 """
 
 _MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 
 
 def tensorrt() -> ModuleType:
-    """The TensorRT Python module there is.
+    """Return the available TensorRT Python module.
 
     Raises:
         PallasError: none is installed, or its libraries do not load.
@@ -55,16 +54,16 @@ def build_engine(
 
     Args:
         model: the model.
-        batch: bodies stepped together; fixed in the engine.
+        batch: bodies processed together; fixed in the engine.
         precision: ``fp32``, or ``tf32`` for tensor cores with 10-bit mantissas.
         capability: e.g. ``"8.6"``: build ahead of time for such GPUs (TensorRT for RTX only); None:
-            for the GPU in this machine.
+            for the GPU of this machine.
 
     Returns:
         The serialized engine.
 
     Raises:
-        PallasError: the model or a setting is refused.
+        PallasError: the model or a setting is rejected.
     """
     model.check_batch(batch)
     if precision not in PRECISIONS:
@@ -112,13 +111,16 @@ def _target(trt: Any, config: Any, capability: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where engines are kept: ``$XDG_CACHE_HOME/pallas/engines``, by default under ``~/.cache``."""
+    """Return the engine cache: ``$XDG_CACHE_HOME/pallas/engines``, by default under
+    ``~/.cache``.
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pallas" / "engines"
 
 
 def engine_path(model: ModelFile, cuda: Cuda, batch: int, precision: str) -> Path:
-    """The file of an engine; its name changes with the model, the GPU, the TensorRT library, the
-    batch and the precision.
+    """Return the cache file of an engine.
+
+    Its name depends on the model, the GPU, the TensorRT library, the batch and the precision.
     """
     trt = tensorrt()
     parts = (
@@ -138,8 +140,8 @@ def engine_path(model: ModelFile, cuda: Cuda, batch: int, precision: str) -> Pat
 
 
 def cached_engine(model: ModelFile, cuda: Cuda, batch: int, precision: str, log: Log) -> bytes:
-    """The engine for this GPU, from the cache, or built and put there (written whole, then
-    renamed).
+    """Return the engine for this GPU from the cache; build it and add it (atomically) if
+    missing.
     """
     path = engine_path(model, cuda, batch, precision)
     if path.is_file():
@@ -164,11 +166,11 @@ def cached_engine(model: ModelFile, cuda: Cuda, batch: int, precision: str, log:
 
 
 def forget_engine(model: ModelFile, cuda: Cuda, batch: int, precision: str) -> None:
-    """Remove an engine from the cache, because it does not load."""
+    """Remove an engine that does not load from the cache."""
     engine_path(model, cuda, batch, precision).unlink(missing_ok=True)
 
 
 def deserialize(engine: bytes) -> Any:
-    """An ``ICudaEngine`` from bytes, or None where this TensorRT does not take them."""
+    """Deserialize an ``ICudaEngine``; None if this TensorRT rejects it."""
     trt: Any = tensorrt()
     return trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(engine)

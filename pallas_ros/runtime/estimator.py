@@ -1,5 +1,6 @@
-"""The body of an operator from the four sensors, frame by frame: features, the network's step,
-forward kinematics, root translation, confidence.
+"""Estimate the operator's body from the four sensors, frame by frame.
+
+The steps are features, network, forward kinematics, root translation and confidence.
 """
 
 import numpy as np
@@ -24,16 +25,16 @@ from pallas_ros.runtime.root import RootTracker
 F64 = NDArray[np.float64]
 
 ACCELERATION_FRAMES = 5
-"""Frames over which acceleration is averaged; it lags two frames by that, as in training
-(`SensorErrors.delay`).
+"""Number of frames over which acceleration is averaged; this delays it by two frames, as in
+training (`SensorErrors.delay`).
 """
 ACCELERATION_LIMIT = 6.0
-"""Accelerations are held to this many g, as in training."""
+"""Accelerations are clipped to this many g, as in training."""
 HALF_CONFIDENCE_M = 0.25
-"""Expected error of a joint's position at which confidence is one half."""
+"""Expected position error of a joint at which its confidence is one half."""
 DRIFT_PER_METRE = 0.35
-"""Standard deviation of the root's translation, as a part of the way walked (docs/evidence/body.md
-has what was measured).
+"""Standard deviation of the root translation, relative to the distance walked (measurements in
+docs/evidence/body.md).
 """
 _DRIVEN: dict[str, list[int]] = {
     "pelvis": list(range(len(JOINTS))),
@@ -41,28 +42,28 @@ _DRIVEN: dict[str, list[int]] = {
     "left_wrist": [JOINT_INDEX[f"left_{name}"] for name in ("shoulder", "elbow", "wrist")],
     "right_wrist": [JOINT_INDEX[f"right_{name}"] for name in ("shoulder", "elbow", "wrist")],
 }
-"""Joints that cannot be known without a site."""
+"""Joints that are unknown without a site."""
 _DEPENDENT: dict[str, list[int]] = {
     **_DRIVEN,
     "neck": [joint for joint in UPPER_JOINTS if joint != 0],
 }
-"""Joints whose place depends on a site: with the trunk, all that hangs on it."""
+"""Joints whose position depends on a site; for the trunk, all joints attached to it."""
 FRESH_S = 0.04
 STALE_S = 0.1
-"""Age of a site's newest sample up to which it is as good as new (a sensor of 30 Hz), and from
-which nothing is known of its
-joints: an arm that follows them must have begun its stop by then."""
+"""Ages of a site's newest sample: up to the first it counts as current (a sensor of 30 Hz), from
+the second on its joints are unknown, and an arm that follows them must have started to stop.
+"""
 
 
 class BodyEstimator:
-    """Runs the network on frames of the four sensors, and of those worn besides.
+    """Run the network on frames of the four sensors and of optional ones.
 
-    The network knows one stature; accelerations are scaled to it and velocities back. Everything it
-    sees and says is in the waist's heading frame, so that the operator may face anywhere.
+    The network is trained for one stature; accelerations are scaled to it and velocities back. Its
+    inputs and outputs are in the waist's heading frame, so that the operator may face anywhere.
     """
 
     def __init__(self, stream: Stream, skeleton: Skeleton) -> None:
-        """``stream``: an open PALLAS model of batch 1; ``skeleton``: the operator's."""
+        """``stream`` is an open PALLAS model of batch 1; ``skeleton`` is the operator's."""
         self._stream = stream
         self._skeleton = skeleton
         self._scale = skeleton.height / Skeleton.from_height().height
@@ -71,14 +72,14 @@ class BodyEstimator:
             name: np.zeros(shape, dtype=np.float32) for name, shape in stream.inputs.items()
         }
         self._accelerations = np.zeros((ACCELERATION_FRAMES, len(SITES) + len(EXTRA_SITES), 3))
-        self._count = np.zeros(len(EXTRA_SITES))  # how much each optional sensor counts, 0 to 1
+        self._count = np.zeros(len(EXTRA_SITES))  # weight of each optional sensor, 0 to 1
         self._root = RootTracker(skeleton)
         self.reset()
 
     def reset(self, p_world_pelvis: F64 | None = None) -> None:
-        """Forget the past.
+        """Reset all state.
 
-        The root begins at ``p_world_pelvis`` (3,) m, by default over the origin, standing.
+        The root starts at ``p_world_pelvis`` (3,) m, by default above the origin, standing.
         """
         self._stream.reset()
         self._count[:] = 0.0
@@ -88,10 +89,10 @@ class BodyEstimator:
         self._fresh = True
 
     def step(self, frame: ImuFrame) -> BodyFrame:
-        """The body at the frame's instant.
+        """Return the body at the frame's timestamp.
 
         Raises:
-            PallasError: the frame holds a value that is not finite; nothing has changed then.
+            PallasError: the frame contains a non-finite value; the state is unchanged.
         """
         heading = float(rotations.heading(frame.orientation[0]))
         cos = np.cos(heading)
@@ -115,7 +116,7 @@ class BodyEstimator:
         covariance[:, [0, 1, 2], [0, 1, 2]] = np.square(deviation)[:, None]
         covariance[0, [0, 1], [0, 1]] = (
             DRIFT_PER_METRE * self._root.walked
-        ) ** 2  # of the root in odom; the others' are relative to it
+        ) ** 2  # of the root in odom; those of other joints are relative to it
         return BodyFrame(
             stamp=frame.stamp,
             rotations=np.asarray(rotations.from_matrix(R_world_joint), dtype=np.float64),
@@ -129,8 +130,9 @@ class BodyEstimator:
         )
 
     def _infer(self, frame: ImuFrame, R_world_heading: F64) -> dict[str, NDArray[np.float32]]:
-        """The network's outputs; the acceleration's filter moves on only if the network took the
-        frame.
+        """Return the network's outputs.
+
+        The acceleration filter advances only if the network accepts the frame.
         """
         newest = np.concatenate((frame.acceleration, np.zeros((len(EXTRA_SITES), 3))))
         if frame.extra is not None:
@@ -156,8 +158,9 @@ class BodyEstimator:
         return dict(out)
 
     def _counts(self, extra: ExtraFrame | None) -> F64:
-        """How much each optional sensor counts now: nothing while it is silent, then more and more;
-        fully from a beginning on.
+        """Return the weight of each optional sensor.
+
+        It is zero while the sensor is silent, then ramps up; at the start it is full.
         """
         count = np.zeros(len(EXTRA_SITES))
         if extra is None:
@@ -170,8 +173,9 @@ class BodyEstimator:
     def _put_extra(
         self, extra: ExtraFrame | None, count: F64, smooth: F64, R_world_heading: F64
     ) -> None:
-        """Write the optional sensors' inputs: (7, 13), see
-        `pallas_ros.data.virtual_imu.extra_features`.
+        """Write the inputs of the optional sensors, (7, 13).
+
+        See `pallas_ros.data.virtual_imu.extra_features`.
         """
         rows = self._inputs["extra"].reshape(len(EXTRA_SITES), PER_EXTRA)
         rows[:] = 0.0
@@ -188,8 +192,9 @@ class BodyEstimator:
     def _trust(
         self, frame: ImuFrame, deviation: F64
     ) -> tuple[F64, NDArray[np.bool_], tuple[str, ...]]:
-        """Confidence (22,), validity (22,) and remarks, from the network's own deviation and from
-        what the sensors say of themselves.
+        """Return confidence (22,), validity (22,) and remarks.
+
+        They are derived from the network's predicted deviation and the status of the sensors.
         """
         confidence = 1.0 / (1.0 + 3.0 * np.square(deviation / HALF_CONFIDENCE_M))
         confidence[0] = 1.0

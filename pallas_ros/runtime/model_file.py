@@ -1,5 +1,5 @@
-"""A released model file: an ONNX graph of one streaming step, with one JSON document inside that
-says what it was made for.
+"""Released model file: an ONNX graph of one streaming step, with an embedded JSON metadata
+document.
 
 Every input ``state_X`` has an output ``next_X`` of the same shape and starts at zero; the other
 inputs and outputs are the data. The first axis of each tensor is the batch, symbolic in the file
@@ -23,9 +23,9 @@ MAX_BATCH = 16
 STATE = "state_"
 NEXT = "next_"
 MAX_BYTES = 500_000_000
-"""ONNX Runtime needs several times as much; the released models are below 20 MB."""
+"""ONNX Runtime needs several times as much memory; the released models are below 20 MB."""
 UNSIGNED = "0" * 64
-"""Stands in the place of the file's own hash while that is computed."""
+"""Placeholder for the file's own hash while that is computed."""
 
 _STATED = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')
 
@@ -34,17 +34,17 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What an ONNX file holds, checked; ``load`` reads one.
+    """Validated contents of an ONNX file; ``load`` reads one.
 
     Attributes:
-        path: where it was read.
-        data: the bytes, read once, so that what was checked is what runs.
+        path: source file.
+        data: the bytes, read once, so that the validated bytes are those that run.
         metadata: the JSON document (``kind``, ``rate_hz``, ``joints``, ``sites``, ``git``,
             ``created``, ``sha256``, …).
         inputs: data inputs, name to shape after the batch axis.
         outputs: data outputs, likewise.
         states: states, name without prefix to shape after the batch axis.
-        fixed_batch: the batch the file was exported for, or None where the axis is symbolic.
+        fixed_batch: the batch the file was exported for, or None if the axis is symbolic.
     """
 
     path: Path
@@ -57,26 +57,26 @@ class ModelFile:
 
     @property
     def sha256(self) -> str:
-        """Hash of the bytes as they lie on the disk: names the model in caches and reports."""
+        """Hash of the bytes on disk, which identifies the model in caches and reports."""
         return hashlib.sha256(self.data).hexdigest()
 
     @classmethod
     def load(cls, path: str | Path, expect: Mapping[str, Any] | None = None) -> "ModelFile":
-        """Read and check a model file.
+        """Read and validate a model file.
 
         Args:
             path: the ``.onnx`` file.
-            expect: metadata that the caller's configuration needs, key to value (``rate_hz``,
-                ``joints``, ``sites``, ``kind``, …).
+            expect: required metadata, key to value (``rate_hz``, ``joints``, ``sites``, ``kind``,
+                …).
 
         Raises:
-            PallasError: no such file, not a model of this package, damaged, or not fit for
-                ``expect``.
+            PallasError: the file is missing, not a model of this package, damaged, or does not
+                match ``expect``.
         """
         path = Path(path)
         data = read_bytes(path, "model file (a released .onnx)", MAX_BYTES)
         _check_stated_hash(path, data)
-        import onnxruntime  # imported here because `realtime` alone does not need it
+        import onnxruntime  # imported here because `realtime` does not need it
 
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -88,7 +88,7 @@ class ModelFile:
             properties = session.get_modelmeta().custom_metadata_map
         except (
             Exception
-        ) as error:  # the library raises its own kinds, some of them plain RuntimeErrors
+        ) as error:  # onnxruntime raises its own exceptions, some of them plain RuntimeErrors
             raise PallasError(
                 f"model file {path} is not an ONNX model that ONNX Runtime can read:"
                 f" {_first_line(error)}"
@@ -118,7 +118,7 @@ class ModelFile:
         )
 
     def check_batch(self, batch: int) -> None:
-        """Refuse a number of bodies that the file cannot serve.
+        """Check that the file supports a batch size.
 
         Raises:
             PallasError: outside 1 to 16, or not the batch that the file was exported for.
@@ -136,8 +136,9 @@ class ModelFile:
 
 
 def sign(data: bytes) -> bytes:
-    """The file's bytes with its own SHA-256 in the place of ``UNSIGNED``, which must stand in the
-    metadata once.
+    """Insert the SHA-256 of the file in place of ``UNSIGNED``.
+
+    The metadata must contain ``UNSIGNED`` exactly once.
     """
     if data.count(UNSIGNED.encode()) != 1:
         raise ValueError("the metadata must hold the unsigned hash exactly once")
@@ -166,8 +167,9 @@ def _metadata(path: Path, properties: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _check_stated_hash(path: Path, data: bytes) -> None:
-    """Refuse a damaged file before ONNX Runtime's parser sees it: the hash is found in the bytes,
-    where there is one.
+    """Reject a damaged file before ONNX Runtime parses it.
+
+    The hash, if any, is found by searching the bytes.
     """
     stated = _STATED.search(data)
     if stated and not _agrees(data, stated[1]):

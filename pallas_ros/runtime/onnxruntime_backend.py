@@ -1,5 +1,6 @@
-"""ONNX Runtime on the CPU: the default backend. Buffers are bound once; a step copies the frame in,
-runs, and swaps two sets of state buffers.
+"""Default backend: ONNX Runtime on the CPU.
+
+Buffers are bound once; a step copies the frame, runs, and swaps two sets of state buffers.
 """
 
 from collections.abc import Mapping
@@ -11,11 +12,11 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.runtime.base import F32, Stream
 from pallas_ros.runtime.model_file import BATCH_AXIS, NEXT, STATE, ModelFile
 
-_ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+_ALIGNMENT = 64  # bytes: cache line and widest vector register
 
 
 def aligned_zeros(shape: tuple[int, ...]) -> F32:
-    """Float32 zeros that begin on a cache line, so that vector loads never straddle two."""
+    """Return float32 zeros aligned to a cache line, so that vector loads never straddle two."""
     size = int(np.prod(shape)) * 4
     raw = np.zeros(size + _ALIGNMENT, dtype=np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
@@ -23,14 +24,14 @@ def aligned_zeros(shape: tuple[int, ...]) -> F32:
 
 
 class OnnxRuntimeStream(Stream):
-    """A step on ONNX Runtime, bound to preallocated buffers; nothing is allocated per frame on this
-    side.
-    """
+    """Step on ONNX Runtime with preallocated buffers; nothing is allocated per frame here."""
 
     backend = "onnxruntime"
 
     def __init__(self, model: ModelFile, batch: int = 1, threads: int = 1) -> None:
-        """Build the session and bind both phases: the states one phase writes, the other reads."""
+        """Create the session and bind both phases: the states that one phase writes, the other
+        reads.
+        """
         super().__init__(model, batch)
         self._session = _session(model, batch, threads)
         self._in = {name: aligned_zeros(shape) for name, shape in self.inputs.items()}
@@ -67,7 +68,7 @@ class OnnxRuntimeStream(Stream):
         return self._out
 
     def reset(self) -> None:
-        """Every state back to zero: the next frame is the first."""
+        """Reset all states to zero: the next frame is the first."""
         for array in self._states[self._phase].values():
             array.fill(0.0)
 
@@ -82,11 +83,12 @@ def _session(model: ModelFile, batch: int, threads: int) -> onnxruntime.Inferenc
     options.add_free_dimension_override_by_name(BATCH_AXIS, batch)
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", "0"
-    )  # a waiting worker must not eat the core of another node
+    )  # a waiting worker must not busy-wait on another node's core
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     try:
         return onnxruntime.InferenceSession(model.data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the library raises its own kinds, some of them plain RuntimeErrors
+    # onnxruntime raises its own exceptions, some of them plain RuntimeErrors
+    except Exception as error:
         raise PallasError(
             f"model file {model.path} cannot run on ONNX Runtime {onnxruntime.__version__}:"
             f" {str(error).splitlines()[0][:200]}"

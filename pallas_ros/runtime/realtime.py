@@ -1,5 +1,5 @@
-"""What a process that must be on time needs: a settled garbage collector, a priority, cores of its
-own, and a watch on its deadlines.
+"""Real-time support: garbage collector tuning, scheduling priority, CPU affinity, deadline
+monitoring.
 """
 
 import gc
@@ -14,12 +14,11 @@ Warn = Callable[[str], None]
 
 
 def settle_memory() -> None:
-    """Collect once, then take everything alive now out of the collector's sight, and look at young
-    objects rarely.
+    """Run the garbage collector once, freeze all live objects, and collect young objects rarely.
 
-    To be called after warm-up. A full collection walks every module that a ROS node has loaded (25
-    ms measured); what a callback makes is freed by reference counting, so the collector has next to
-    nothing to find.
+    Call this after warm-up. A full collection traverses every module loaded by a ROS node (25 ms
+    measured). Objects created in callbacks are freed by reference counting, so that almost nothing
+    is left for the collector.
     """
     gc.collect()
     gc.freeze()
@@ -27,25 +26,24 @@ def settle_memory() -> None:
 
 
 def release_memory() -> None:
-    """Undo `settle_memory` at the end: what was kept from the collector is collected.
+    """Undo `settle_memory` at the end and collect the frozen objects.
 
-    rclpy's nodes and contexts refer to themselves in cycles. One that is never collected leaves the
-    middleware's participant in the graph, and its files in shared memory, after the process has
-    ended.
+    rclpy's nodes and contexts contain reference cycles. If they are not collected, the middleware's
+    participant stays in the graph, and its files in shared memory, after the process has ended.
     """
     gc.unfreeze()
     gc.collect()
 
 
 def pin_to_cores(cores: Sequence[int], warn: Warn) -> None:
-    """Let this process, all its threads, run on ``cores`` only; none given: where it likes.
+    """Restrict all threads of this process to ``cores``; empty: no restriction.
 
     Args:
         cores: numbers of CPU cores.
-        warn: takes a sentence where the system refuses.
+        warn: called with a sentence if the system refuses.
 
     Raises:
-        PallasError: a core that this machine does not have.
+        PallasError: this machine does not have one of the cores.
     """
     if not cores:
         return
@@ -64,25 +62,25 @@ def pin_to_cores(cores: Sequence[int], warn: Warn) -> None:
 
 
 WHERE_PERMITTED = -1
-"""In place of a priority: the usual one where the system permits it."""
+"""Used as priority: the default one, if the system permits it."""
 USUAL_PRIORITY = 20
-"""Above everything ordinary, below the drivers and controllers of a robot."""
+"""Above ordinary processes, below the drivers and controllers of a robot."""
 
 
 def raise_priority(priority: int, warn: Warn) -> None:
-    """Schedule this process, all its threads and those they start, first-in first-out at
-    ``priority`` (SCHED_FIFO); 0: leave it as it is.
+    """Set the SCHED_FIFO ``priority`` of all current and future threads of this process; 0:
+    unchanged.
 
-    All of them, because a message is taken in by a thread of the middleware before the node's own
-    is woken.
+    All threads, because a message is received by a middleware thread before the node's own thread
+    wakes up.
 
     Args:
-        priority: 1 to 99; `WHERE_PERMITTED`: 20 on two cores and more, without a warning (with one
-            core a node that never rested would leave nothing to others).
-        warn: takes a sentence where the system does not permit it.
+        priority: 1 to 99; `WHERE_PERMITTED`: 20 on two cores and more, without a warning (on one
+            core a busy node would starve all other processes).
+        warn: called with a sentence if the system does not permit it.
 
     Raises:
-        PallasError: a priority outside -1 to 99.
+        PallasError: the priority is outside -1 to 99.
     """
     if priority == 0:
         return
@@ -108,10 +106,10 @@ def raise_priority(priority: int, warn: Warn) -> None:
 
 @contextmanager
 def ordinary_priority() -> Iterator[None]:
-    """Do something long, such as loading a model, without keeping others from the processor.
+    """Run a long operation, such as loading a model, at ordinary priority.
 
-    The calling thread runs at ordinary priority meanwhile. Afterwards all threads of the process,
-    those it started included, have the priority that it had.
+    This applies to the calling thread. Afterwards all threads of the process, including those
+    started meanwhile, have the previous priority.
     """
     try:
         policy = os.sched_getscheduler(0)
@@ -131,13 +129,11 @@ def ordinary_priority() -> Iterator[None]:
 
 
 def _say_nothing(sentence: str) -> None:
-    """What was only tried need not be reported."""
+    """Ignore a warning, because the attempt was optional."""
 
 
 def _threads() -> list[int]:
-    """The threads of this process, as the kernel numbers them; the calling one where it does not
-    tell.
-    """
+    """Return the kernel ids of this process's threads; only the calling one if not available."""
     try:
         return [int(name) for name in os.listdir("/proc/self/task")]
     except OSError:
@@ -146,17 +142,17 @@ def _threads() -> list[int]:
 
 @dataclass
 class Deadline:
-    """Watches that each frame is done before the next is due; what comes too late is skipped and
-    counted, never queued up.
+    """Check that each frame is processed before the next is due; late frames are skipped and
+    counted.
 
-    Time is whatever the caller counts in (ns of a monotonic clock); nothing here reads a clock.
+    Late frames are never queued. Time is in the caller's unit (ns of a monotonic clock); nothing
+    here reads a clock.
 
     Attributes:
         period: ns between frames.
-        most_lag: ns that a frame may be behind the news when its turn comes.
+        most_lag: maximum ns by which a frame may lag behind the newest data.
         overruns: steps that took longer than ``period``.
-        skipped: frames not taken because the steps before them, or other work on the machine, used
-            up their time.
+        skipped: frames skipped because earlier steps, or other processes, used up their time.
         worst: ns, the longest step.
     """
 
@@ -168,8 +164,8 @@ class Deadline:
     _debt: int = field(default=0, repr=False)
 
     def admit(self, lag: int = 0) -> bool:
-        """Whether the next frame, which is ``lag`` ns behind the news, is to be computed; False:
-        skip it, its time is used up.
+        """Whether to process the next frame, which lags ``lag`` ns behind the newest data; False:
+        skip it.
         """
         if self._debt >= self.period:
             self._debt -= self.period
@@ -179,7 +175,7 @@ class Deadline:
         return False
 
     def done(self, took: int) -> None:
-        """A step took ``took`` ns."""
+        """Record that a step took ``took`` ns."""
         self.worst = max(self.worst, took)
         self.overruns += took > self.period
         self._debt = max(0, self._debt + took - self.period)

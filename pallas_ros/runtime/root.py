@@ -1,4 +1,4 @@
-"""Translation of the root from feet that stand and from the network's velocity."""
+"""Root translation from foot contacts and the network's velocity."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,19 +9,19 @@ from pallas_ros.body.skeleton import Skeleton
 F64 = NDArray[np.float64]
 
 LONGEST_GAP_S = 0.5
-"""After a longer gap the root stays where it was, and the feet are taken to have moved."""
+"""After a longer gap the root stays in place, and the feet are assumed to have moved."""
 
 _ANKLES = [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]
 _TOES = [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]
 
 
 class RootTracker:
-    """Moves the pelvis so that a foot that stands stays where it is; between steps, by the
-    network's velocity.
+    """Move the pelvis so that a stance foot stays in place; between contacts, by the network's
+    velocity.
 
     Attributes:
         p_world_pelvis: (3,) m.
-        walked: m, the horizontal way so far.
+        walked: m, horizontal distance so far.
     """
 
     def __init__(self, skeleton: Skeleton) -> None:
@@ -30,7 +30,7 @@ class RootTracker:
         self.reset()
 
     def reset(self, p_world_pelvis: F64 | None = None) -> None:
-        """Begin at ``p_world_pelvis`` (3,) m, by default over the origin, standing."""
+        """Start at ``p_world_pelvis`` (3,) m, by default above the origin, standing."""
         self.p_world_pelvis = np.array(
             self._start if p_world_pelvis is None else p_world_pelvis, dtype=np.float64
         )
@@ -39,13 +39,13 @@ class RootTracker:
         self._last: F64 | None = None
 
     def step(self, stamp: int, relative: F64, contacts: F64, velocity: F64) -> F64:
-        """The pelvis (3,) m at ``stamp`` (ns).
+        """Return the pelvis position (3,) m at ``stamp`` (ns).
 
         Args:
             stamp: ns.
-            relative: (22, 3) m, joints from the pelvis, world axes.
-            contacts: (2,) probabilities that the left, right foot stands.
-            velocity: (3,) m/s, of the pelvis in the world, the network's.
+            relative: (22, 3) m, joints relative to the pelvis, world axes.
+            contacts: (2,) contact probabilities of the left and right foot.
+            velocity: (3,) m/s, the network's pelvis velocity in the world.
         """
         foot = int(np.argmax(contacts))
         stands = float(np.clip((contacts[foot] - 0.5) / 0.3, 0.0, 1.0))
@@ -58,7 +58,7 @@ class RootTracker:
             elapsed = (stamp - self._last_stamp) / 1e9
             if 0.0 < elapsed <= LONGEST_GAP_S:
                 by_network = velocity * elapsed
-                # each would hold that point still
+                # displacements that would each keep that point in place
                 moves = [
                     self._last[joint] - relative[joint] for joint in (_ANKLES[foot], _TOES[foot])
                 ]
@@ -66,8 +66,8 @@ class RootTracker:
                 move = stands * held + (1.0 - stands) * by_network
                 self.p_world_pelvis = self.p_world_pelvis + move
                 self.walked += float(np.hypot(move[0], move[1]))
-                # A foot that stands draws the body onto the ground; in flight the height is the
-                # network's, gently drawn back.
+                # A stance foot pulls the body onto the ground; in flight the network's height is
+                # used, with a weak pull.
                 self.p_world_pelvis[2] += (0.1 * stands + 0.005) * (
                     -lowest - self.p_world_pelvis[2]
                 )

@@ -1,4 +1,4 @@
-"""Opening a model file on the back-end of choice."""
+"""Open a model file with a selectable backend."""
 
 import logging
 from collections.abc import Mapping
@@ -24,14 +24,13 @@ def open_stream(
 
     Args:
         path: the ``.onnx`` file.
-        backend: ``tensorrt``, ``onnxruntime``, ``torch``, or ``auto``: TensorRT where it runs, else
+        backend: ``tensorrt``, ``onnxruntime``, ``torch``, or ``auto``: TensorRT if it runs, else
             ONNX Runtime, with one line in the log.
-        batch: bodies stepped together, 1 to 16.
-        threads: CPU threads of one step (ONNX Runtime and torch); 1 is best for models of this
-            size.
+        batch: bodies processed together, 1 to 16.
+        threads: CPU threads per step (ONNX Runtime and torch); 1 is best for models of this size.
         expect: metadata that must match, e.g. ``{"kind": "pallas", "rate_hz": 60, "joints":
             JOINTS}``.
-        log: takes the lines worth telling the operator; the ``pallas.runtime`` logger by default.
+        log: called with log lines for the operator; the ``pallas.runtime`` logger by default.
 
     Raises:
         PallasError: the file or the backend cannot be used, in one sentence.
@@ -54,9 +53,7 @@ def open_stream(
 
 
 def _open(backend: str, model: ModelFile, batch: int, threads: int, log: Log) -> Stream:
-    """The backends are imported here, when asked for, because each brings a library that may be
-    absent.
-    """
+    """Open the backend; it is imported on demand, because its library may not be installed."""
     if backend == "onnxruntime":
         from pallas_ros.runtime.onnxruntime_backend import OnnxRuntimeStream
 

@@ -1,9 +1,8 @@
 """TensorRT on an NVIDIA GPU: the state stays on the device, a step is one CUDA graph.
 
-Two graphs are captured, one for each phase of the ping-pong state buffers; each copies the inputs
-up, runs the engine and copies the outputs down.
-Never executed on a GPU by its authors: engines are built ahead of time in tests, and this logic is
-tested against a simulated device.
+Two graphs are captured, one for each phase of the ping-pong state buffers; each uploads the inputs,
+runs the engine and downloads the outputs. Never executed on a GPU by its authors: engines are built
+ahead of time in tests, and this logic is tested against a simulated device.
 """
 
 import math
@@ -32,10 +31,10 @@ class TensorRtStream(Stream):
         log: Log = print,
         cuda: Cuda | None = None,
     ) -> None:
-        """Find or build the engine, lay out the buffers, capture both phases.
+        """Load or build the engine, allocate the buffers, capture both phases.
 
         Raises:
-            PallasError: no GPU, no TensorRT, or the model is refused.
+            PallasError: no GPU, no TensorRT, or the model is rejected.
         """
         super().__init__(model, batch)
         self._cuda = cuda or Cuda()
@@ -74,7 +73,7 @@ class TensorRtStream(Stream):
         self._capture()
 
     def _capture(self) -> None:
-        """Run each phase once (TensorRT allocates and compiles lazily), then record it."""
+        """Run each phase once (TensorRT allocates and compiles lazily), then capture it."""
         for phase in (0, 1):
             self._phase = phase
             self.reset()
@@ -117,7 +116,7 @@ class TensorRtStream(Stream):
         return self._host_out
 
     def reset(self) -> None:
-        """Every state back to zero: the next frame is the first."""
+        """Reset all states to zero: the next frame is the first."""
         self._cuda.make_current()
         for name, address in self._states[self._phase].items():
             self._cuda.clear(address, self._state_bytes[name])
@@ -125,7 +124,7 @@ class TensorRtStream(Stream):
 
 
 def _open_engine(model: ModelFile, cuda: Cuda, batch: int, precision: str, log: Log) -> Any:
-    """The engine, from the cache where it loads; a damaged one is built again."""
+    """Load the engine from the cache; rebuild it if damaged."""
     opened = engines.deserialize(engines.cached_engine(model, cuda, batch, precision, log))
     if opened is None:
         engines.forget_engine(model, cuda, batch, precision)

@@ -1,9 +1,8 @@
-"""torch: the reference backend, for tests and comparison; and the way from a torch module to a
-model file.
+"""Reference backend for tests and comparison: torch. Also exports torch modules to model files.
 
-The only module of the runtime that imports torch. A streaming step is an ``nn.Module`` of the form
-``StepModule``; the backend finds the one behind a model file by the entry-point group
-``pallas.streams``: its name is the metadata's ``kind``, and it is a function from a
+The only module of the runtime that imports torch. A streaming step is an ``nn.Module`` that follows
+``StepModule``. The backend finds the module of a model file in the entry-point group
+``pallas.streams``: the name is the metadata's ``kind``, and the object is a function from a
 ``.safetensors`` path to the module.
 """
 
@@ -40,7 +39,7 @@ OPSET = 18
 
 
 class StepModule(Protocol):
-    """What a module must have besides ``forward(*inputs) -> outputs``, tensors in the order of
+    """Interface of a module, besides ``forward(*inputs) -> outputs`` with tensors in the order of
     these names.
     """
 
@@ -48,25 +47,26 @@ class StepModule(Protocol):
     """Data outputs, then one ``next_X`` for every ``state_X``."""
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Zeros (batch, …) float32: the data inputs, then the states, in the order of
+        """Return zeros (batch, …) float32: the data inputs, then the states, in the order of
         ``forward``.
         """
         ...
 
 
 class TorchStream(Stream):
-    """The reference: the torch module itself, eager, in float32."""
+    """Reference stream: the torch module itself, eager, in float32."""
 
     backend = "torch"
 
     def __init__(
         self, model: ModelFile, module: nn.Module, batch: int = 1, threads: int = 1
     ) -> None:
-        """Hold a ``StepModule`` that fits the model file. How it keeps its state is its own affair:
-        the file's graph may be a rearranged one.
+        """Wrap a ``StepModule`` that matches the model file.
+
+        Its states may differ: the file's graph may be a rearranged one.
 
         Raises:
-            PallasError: its data are not those of the file.
+            PallasError: its data inputs or outputs differ from the file's.
         """
         super().__init__(model, batch)
         torch.set_num_threads(threads)
@@ -93,10 +93,11 @@ class TorchStream(Stream):
     def open(
         cls, model: ModelFile, batch: int = 1, threads: int = 1, weights: Path | None = None
     ) -> "TorchStream":
-        """The module of the model's ``kind`` with ``weights``, by default those beside the file.
+        """Open the module of the model's ``kind`` with ``weights``, by default those next to the
+        file.
 
         Raises:
-            PallasError: no such kind or no weights.
+            PallasError: the kind is unknown or the weights are missing.
         """
         kind = str(model.metadata.get("kind"))
         builders = [
@@ -124,12 +125,12 @@ class TorchStream(Stream):
             outputs = dict(zip(self._names, self._module(*self._tensors.values()), strict=True))
             for name in self._tensors:
                 if name.startswith(STATE):
-                    # cloned, because a module may hand a state or an input straight through
+                    # cloned, because a module may return a state or an input unchanged
                     self._tensors[name] = outputs[NEXT + name[len(STATE) :]].clone()
         return {name: outputs[name].numpy() for name in self.outputs}
 
     def reset(self) -> None:
-        """Every state back to zero: the next frame is the first."""
+        """Reset all states to zero: the next frame is the first."""
         for name in self._tensors:
             if name.startswith(STATE):
                 self._tensors[name] = torch.zeros_like(self._tensors[name])
@@ -141,7 +142,7 @@ def export_stream(module: nn.Module, path: str | Path, metadata: Mapping[str, An
     Args:
         module: the step, on the CPU.
         path: the ``.onnx`` file to write.
-        metadata: JSON-ready facts about the model: ``kind``, ``rate_hz``, ``joints``, ``sites``,
+        metadata: JSON-serialisable metadata: ``kind``, ``rate_hz``, ``joints``, ``sites``,
             ``normalisation``, ``git``, ``created``, …; ``opset``, ``parameters`` and ``sha256`` are
             added here.
 
@@ -149,7 +150,7 @@ def export_stream(module: nn.Module, path: str | Path, metadata: Mapping[str, An
         The path written, loaded once as a check.
 
     Raises:
-        PallasError: what was exported is not a valid model file.
+        PallasError: the exported file is not a valid model file.
     """
     path = Path(path)
     module.eval()
@@ -191,9 +192,7 @@ def export_stream(module: nn.Module, path: str | Path, metadata: Mapping[str, An
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns of its own internals on every run; what is wrong with a model comes as an
-    exception.
-    """
+    """Suppress the exporter's internal warnings; problems of a model are raised as exceptions."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -206,7 +205,7 @@ def _quiet() -> Iterator[None]:
 
 
 class _Positional(nn.Module):
-    """Gives ``torch.export`` one signature for any number of tensors."""
+    """Give ``torch.export`` one signature for any number of tensors."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -217,9 +216,7 @@ class _Positional(nn.Module):
 
 
 def _clean(graph: onnx.ModelProto) -> None:
-    """Drop what the exporter leaves for debugging: stack traces with the builder's folders, and
-    stale inner shapes.
-    """
+    """Remove the exporter's debug data: stack traces with build paths, and stale inner shapes."""
     graph.producer_name = "pallas"
     graph.doc_string = ""
     del graph.graph.value_info[:]
