@@ -1,4 +1,4 @@
-"""Work over many recordings: one task each, by local processes or a Dask cluster."""
+"""Process many recordings, one task each, with local processes or a Dask cluster."""
 
 from pallas_ros.archive.finding import find_bags, find_recordings, is_bag_folder, is_newer
 from pallas_ros.archive.tasks import Outcome, Workers, run_tasks

@@ -1,4 +1,4 @@
-"""Which recordings are in a folder."""
+"""Find the recordings in a folder."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ MOTION_SUFFIXES = (".npz", ".bvh", ".mvnx", ".c3d", ".trc")
 
 
 def find_bags(path: Path) -> list[Path]:
-    """``path`` where it is a bag itself, else the bags below it.
+    """Return ``path`` if it is a bag itself, else the bags below it.
 
     Raises:
         PallasError: there is none.
@@ -19,19 +19,20 @@ def find_bags(path: Path) -> list[Path]:
     if not path.is_dir() or is_bag_folder(path):
         return [path]
     found = {file.parent for kind in ("*/**/*.mcap", "*/**/*.db3") for file in path.glob(kind)}
-    bags = sorted(bag for bag in found if found.isdisjoint(bag.parents))  # not what one keeps
+    # without the bags inside a bag
+    bags = sorted(bag for bag in found if found.isdisjoint(bag.parents))
     if not bags:
         raise PallasError(f"{path}: no bag is in it or below it")
     return bags
 
 
 def find_recordings(path: Path, suffixes: tuple[str, ...] = MOTION_SUFFIXES) -> list[Path]:
-    """``path`` where it is a bag or a file itself, else the bags and the motion files below it.
+    """Return ``path`` if it is a bag or a file itself, else the bags and the motion files below it.
 
-    Hidden files and folders are left out, and what a bag's folder holds beside the bag.
+    Hidden files and folders and other files in a bag's folder are skipped.
 
     Raises:
-        PallasError: there is nothing of the kind.
+        PallasError: there are none.
     """
     if not path.exists():
         raise PallasError(f"{path}: no such file or folder; give motion files, bags or folders")
@@ -44,7 +45,7 @@ def find_recordings(path: Path, suffixes: tuple[str, ...] = MOTION_SUFFIXES) -> 
 
 
 def _below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Walked without following links, so that a link to a parent does not go round for ever."""
+    """Walk without following links, so that a link to a parent cannot cause a loop."""
     for root, folders, files in os.walk(folder):
         here = Path(root)
         if here != folder and is_bag_folder(here):
@@ -60,12 +61,12 @@ def _below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
 
 
 def is_bag_folder(path: Path) -> bool:
-    """Whether a folder holds the files of a bag."""
+    """Whether a folder contains the files of a bag."""
     return any(path.glob("*.mcap")) or any(path.glob("*.db3"))
 
 
 def is_newer(made: Path, source: Path) -> bool:
-    """Whether ``made`` is there and no file of ``source`` was changed since."""
+    """Whether ``made`` exists and no file of ``source`` was changed since."""
     if not made.is_file():
         return False
     files = [source, *source.iterdir()] if source.is_dir() else [source]

@@ -1,4 +1,4 @@
-"""The options of commands that work on many recordings."""
+"""Options of commands that process many recordings."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from pallas_ros.archive.tasks import Workers
 
 
 def add_worker_options(parser: argparse.ArgumentParser) -> None:
-    """``--jobs`` and ``--scheduler``."""
+    """Add ``--jobs`` and ``--scheduler``."""
     parser.add_argument(
         "--jobs",
         type=int,
@@ -23,9 +23,9 @@ def add_worker_options(parser: argparse.ArgumentParser) -> None:
 
 
 def workers_from(args: argparse.Namespace) -> Workers:
-    """The workers that were asked for.
+    """Return the requested workers.
 
     Raises:
-        PallasError: a value cannot be.
+        PallasError: a value is invalid.
     """
     return Workers(args.jobs, args.scheduler)

@@ -1,7 +1,7 @@
-"""One task for each recording, by local processes or the workers of a Dask cluster.
+"""Run one task per recording, with local processes or the workers of a Dask cluster.
 
-A task that fails is reported and does not stop the others; tasks whose result is there already are
-not run again, so that a run that was stopped carries on.
+A failed task is reported and does not stop the others. Tasks whose result already exists are
+skipped, so that an interrupted run can be resumed.
 """
 
 import os
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from pallas_ros.body.errors import PallasError
 
 CONNECT_S = 10.0
-"""How long a scheduler has to answer."""
+"""Timeout for a response of the scheduler."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -24,22 +24,22 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Workers:
-    """Who does the work.
+    """Workers to use.
 
     Attributes:
-        jobs: local processes; 0: one for each core.
-        scheduler: address of a Dask scheduler (``tcp://host:8786``), whose workers do it instead.
-            They see the same files under the same paths.
+        jobs: number of local processes; 0: one per core.
+        scheduler: address of a Dask scheduler (``tcp://host:8786``), whose workers are used
+            instead. They must see the same files under the same paths.
     """
 
     jobs: int = 0
     scheduler: str = ""
 
     def __post_init__(self) -> None:
-        """Check.
+        """Validate.
 
         Raises:
-            PallasError: a value cannot be.
+            PallasError: a value is invalid.
         """
         if not 0 <= self.jobs <= 1024:
             raise PallasError(f"--jobs {self.jobs}: give 1 to 1024, or 0 for one a core")
@@ -51,12 +51,12 @@ class Workers:
 
 @dataclass(frozen=True)
 class Outcome(Generic[Job, Result]):
-    """What became of a job.
+    """Result of a job.
 
     Attributes:
         job: as given.
-        result: or None where it failed.
-        error: why it failed, in one sentence; empty where it did not.
+        result: None if it failed.
+        error: why it failed, in one sentence; empty otherwise.
     """
 
     job: Job
@@ -71,12 +71,12 @@ def run_tasks(
     what: str = "",
     unit: str = "recording",
 ) -> Iterator[Outcome[Job, Result]]:
-    """Do ``work`` for every job; outcomes as they come, with a progress bar that says when it ends.
+    """Run ``work`` for every job; yield outcomes as they complete, with a progress bar.
 
     Args:
-        jobs: one for each recording; picklable.
-        work: a function of a module; what it returns is picklable.
-        workers: by default one local process for each core.
+        jobs: one per recording; picklable.
+        work: a module-level function with a picklable result.
+        workers: by default one local process per core.
         what, unit: for the progress bar.
 
     Raises:
@@ -94,14 +94,14 @@ def run_tasks(
 
 
 def _attempt(job: Job, work: Callable[[Job], Result]) -> Outcome[Job, Result]:
-    """The work, a failure made an outcome: it must not stop the others."""
+    """Run the work and convert a failure to an outcome, so that it does not stop the others."""
     try:
         return Outcome(job, work(job))
     except PallasError as error:
         return Outcome(job, None, str(error))
     except OSError as error:
         return Outcome(job, None, f"{error.filename or job}: {error.strerror or error}")
-    except Exception as error:  # a fault of ours: the others go on, this one is named
+    except Exception as error:  # a bug in this package: report it and continue
         return Outcome(job, None, f"{job}: {type(error).__name__}: {error}")
 
 
@@ -121,10 +121,11 @@ def _by_processes(
         for future in as_completed(waiting):
             try:
                 yield future.result()
-            except BrokenProcessPool:  # one of the jobs ended its process, which ends the pool
+            # one of the jobs terminated its process, which breaks the pool
+            except BrokenProcessPool:
                 left.append(waiting[future])
     for job in left:
-        with ProcessPoolExecutor(1) as pool:  # alone, the job that does it is known
+        with ProcessPoolExecutor(1) as pool:  # run separately, the responsible job is identified
             try:
                 yield pool.submit(_attempt, job, work).result()
             except BrokenProcessPool:
@@ -154,7 +155,7 @@ def _by_dask(
         for future in distributed.as_completed(futures):
             try:
                 outcome = future.result()
-            except Exception as error:  # the worker died, or cannot import what it needs
+            except Exception as error:  # the worker died, or cannot import a required module
                 job = of[future.key]
                 outcome = Outcome(job, None, f"{job}: its worker failed: {error}")
             future.release()

@@ -1,4 +1,4 @@
-"""The human body: its names, skeleton, rotations, kinematics and the records that travel.
+"""The human body: names, skeleton, rotations, kinematics and the records passed between components.
 
 Needs numpy only.
 """

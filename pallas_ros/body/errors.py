@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read (see `pallas_ros.core.errors`)."""
+"""Exception with a message for the user (see `pallas_ros.core.errors`)."""
 
 from pallas_ros.core.errors import PallasError
 

@@ -1,5 +1,5 @@
-"""The two records that travel through the pipeline: what the sensors say at an instant, and what
-the body does at one.
+"""The two records passed through the pipeline: synchronised sensor data, and the body, at one
+time.
 """
 
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ F64 = NDArray[np.float64]
 
 @dataclass(slots=True)
 class ExtraFrame:
-    """The optional sensors at one instant, K of them.
+    """The K optional sensors at one time.
 
     Attributes:
         sites: their names, of `names.EXTRA_SITES`.
         orientation: (K, 4) xyzw, bone to world.
         acceleration: (K, 3) m/s^2, gravity removed, in the world.
-        valid: (K,) bool; False where a site is missing and its values are held.
-        age: (K,) s from the newest sample of a site to the stamp; 0 where samples stand on both
+        valid: (K,) bool; False if a site is missing and its values are held.
+        age: (K,) s from the newest sample of a site to the timestamp; 0 if samples exist on both
             sides of it.
     """
 
@@ -34,19 +34,21 @@ class ExtraFrame:
 
 @dataclass(slots=True)
 class ImuFrame:
-    """The four sites at one instant, calibrated to the bones; sites in the order of `names.SITES`.
+    """The four sites at one time, calibrated to the bones; sites in the order of `names.SITES`.
 
     Attributes:
-        stamp: ns, the instant, in the node's clock.
+        stamp: ns, time in the node's clock.
         orientation: (4, 4) xyzw, bone to world (odom); identity in the T-pose facing +x.
         acceleration: (4, 3) m/s^2 of the sensor, gravity removed, in the world.
-        valid: (4,) bool; False where a site is missing and its values are held.
-        age: (4,) s from the newest sample of a site to the stamp; 0 where samples stand on both
+        valid: (4,) bool; False if a site is missing and its values are held.
+        age: (4,) s from the newest sample of a site to the timestamp; 0 if samples exist on both
             sides of it.
         heading_drift: (4,) rad, correction applied to each site's heading since calibration.
-        newest_input: ns, stamp of the newest sample that entered the frame: the zero of latency.
-        step: how many frames the estimator took before this one; 0: it restarted here; -1: unknown.
-        extra: the sensors worn besides the four, or None where there are none.
+        newest_input: ns, timestamp of the newest sample used in the frame; latency is relative to
+            it.
+        step: number of frames the estimator processed before this one; 0: it restarted here; -1:
+            unknown.
+        extra: the optional sensors, or None if there are none.
     """
 
     stamp: int
@@ -62,19 +64,19 @@ class ImuFrame:
 
 @dataclass(slots=True)
 class BodyFrame:
-    """A body at one instant; joints in the order of `names.JOINTS`.
+    """A body at one time; joints in the order of `names.JOINTS`.
 
     Attributes:
-        stamp: ns, the instant, in the node's clock.
+        stamp: ns, time in the node's clock.
         rotations: (22, 4) xyzw, joint to world (odom).
         positions: (22, 3) m, in the world.
-        covariance: (22, 3, 3) m^2 of the positions, in the world, or None where not known.
-        valid: (22,) bool; False where the joint must not be used.
+        covariance: (22, 3, 3) m^2 of the positions, in the world, or None if unknown.
+        valid: (22,) bool; False if the joint must not be used.
         confidence: (22,) 0 (a guess) to 1 (measured).
-        contacts: (2,) probability that the left, right foot stands on the ground.
-        newest_input: ns, stamp of the newest measurement that entered: the zero of latency.
+        contacts: (2,) probability that the left, right foot is on the ground.
+        newest_input: ns, timestamp of the newest measurement used; latency is relative to it.
         body_id: REP-155 body id.
-        remarks: what is not as it should be, in words; empty when all is well.
+        remarks: sentences about problems; empty if there are none.
     """
 
     stamp: int

@@ -1,6 +1,4 @@
-"""Forward kinematics of the body: global orientations to joint positions, and between global and
-local orientations.
-"""
+"""Forward kinematics of the body, and conversion between global and local orientations."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +12,8 @@ _PARENTS = np.array(PARENTS)
 
 
 def _levels() -> tuple[NDArray[np.intp], ...]:
-    """The joints by distance from the pelvis, so that positions are summed a generation
-    at a time.
+    """Return the joints by depth below the pelvis, so that positions are summed one level at a
+    time.
     """
     depth = [0] * len(PARENTS)
     for joint, parent in enumerate(PARENTS):
@@ -27,8 +25,9 @@ _LEVELS = _levels()
 
 
 def forward_kinematics(skeleton: Skeleton, q_world_joint: Array, p_world_pelvis: Array) -> Array:
-    """Joint positions in the world: equation (7) of the PALLAS report, ``P_n = R_parent (TP_n -
-    TP_parent) + P_parent``.
+    """Return joint positions in the world.
+
+    Equation (7) of the PALLAS report, ``P_n = R_parent (TP_n - TP_parent) + P_parent``.
 
     Args:
         skeleton: segment lengths.
@@ -44,7 +43,7 @@ def forward_kinematics(skeleton: Skeleton, q_world_joint: Array, p_world_pelvis:
 def forward_kinematics_matrices(
     skeleton: Skeleton, R_world_joint: Array, p_world_pelvis: Array
 ) -> Array:
-    """As `forward_kinematics`, from global rotation matrices (..., 22, 3, 3)."""
+    """`forward_kinematics` for global rotation matrices (..., 22, 3, 3)."""
     bones = np.einsum(
         "...jik,jk->...ji", R_world_joint[..., _PARENTS[1:], :, :], skeleton.offsets[1:]
     )
@@ -58,7 +57,9 @@ def forward_kinematics_matrices(
 
 
 def to_local(q_world_joint: Array) -> Array:
-    """Global orientations (..., 22, 4) to those relative to the parent; the pelvis stays global."""
+    """Convert global orientations (..., 22, 4) to those relative to the parent; the pelvis stays
+    global.
+    """
     local = q_world_joint.copy()
     local[..., 1:, :] = rotations.multiply(
         rotations.inverse(q_world_joint[..., _PARENTS[1:], :]), q_world_joint[..., 1:, :]
@@ -67,7 +68,7 @@ def to_local(q_world_joint: Array) -> Array:
 
 
 def to_global(q_parent_joint: Array) -> Array:
-    """Orientations relative to the parent (..., 22, 4), pelvis global, to global ones."""
+    """Convert orientations relative to the parent (..., 22, 4), pelvis global, to global ones."""
     out = q_parent_joint.copy()
     for level in _LEVELS:
         out[..., level, :] = rotations.multiply(

@@ -18,7 +18,7 @@ from pallas_ros.files.npz import load_npz
 F64 = NDArray[np.float64]
 
 FARTHEST_M = 1e5
-"""Positions beyond this are not a body's, and overflow where they are squared in float32."""
+"""Larger positions are not plausible for a body, and overflow when squared in float32."""
 
 
 @dataclass(eq=False)
@@ -26,13 +26,13 @@ class Motion:
     """A body over time.
 
     Attributes:
-        fps: frames a second.
+        fps: frames per second.
         positions: (T, 22, 3) m, world, z up.
         rotations: (T, 22, 4) global orientations, xyzw.
         position_covariance: (T, 22, 3, 3) m^2, or None.
-        valid: (T,) bool, or None where every frame holds.
-        extra: further arrays kept with the motion (``stamp``, ``contacts``, ``confidence``...),
-            first axis T.
+        valid: (T,) bool, or None if all frames are valid.
+        extra: additional arrays stored with the motion (``stamp``, ``contacts``,
+            ``confidence``...), first axis T.
     """
 
     fps: float
@@ -53,7 +53,7 @@ class Motion:
 
 
 def save_npz(path: str | Path, arrays: dict[str, Any]) -> None:
-    """Write arrays to ``path`` whole or not at all: to a temporary name beside it, then renamed."""
+    """Write arrays to ``path`` atomically: to a temporary file next to it, then renamed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".npz")
@@ -82,9 +82,9 @@ def save_motion(path: str | Path, motion: Motion) -> None:
 
 
 def load_motion(path: str | Path) -> Motion:
-    """Read a motion file; joints may stand in any order, and joints beyond the 22 are ignored.
+    """Read a motion file; joints may be in any order, and joints beyond the 22 are ignored.
 
-    Frames that hold NaN come back as they are with ``valid`` False, for the smoother to bridge.
+    Frames with NaN are returned unchanged with ``valid`` False, for the smoother to interpolate.
 
     Raises:
         PallasError: the file is not a motion file of this body.
@@ -138,8 +138,9 @@ def load_motion(path: str | Path) -> Motion:
 def _extra(
     arrays: dict[str, NDArray[Any]], known: set[str], order: list[int], frames: int
 ) -> dict[str, NDArray[Any]]:
-    """What else a file holds; the columns this package knows only where they fit its frames, in the
-    order of `JOINTS`.
+    """Return the additional arrays of a file.
+
+    Columns known to this package are kept only if they match the frames, in the order of `JOINTS`.
     """
     extra = {key: value for key, value in arrays.items() if key not in known}
     fits = {
@@ -158,8 +159,8 @@ def _extra(
 def resample_path(
     q: Array, p: Array, fps: float, rate: float = MODEL_RATE_HZ
 ) -> tuple[Array, Array]:
-    """Rotations (T, J, 4) by slerp and coordinates (T, D) linearly, from ``fps`` to ``rate`` frames
-    a second.
+    """Resample rotations (T, J, 4) by slerp and coordinates (T, D) linearly, from ``fps`` to
+    ``rate``.
     """
     times = np.arange(int(np.floor((len(q) - 1) * rate / fps + 1e-6)) + 1) * (fps / rate)
     before = np.minimum(times.astype(int), max(len(q) - 2, 0))
@@ -172,8 +173,9 @@ def resample_path(
 
 
 def resample(motion: Motion, rate: float) -> Motion:
-    """A motion at another frame rate; a frame between one that is valid and one that is not, is
-    not. Covariance and extra arrays are dropped.
+    """Resample a motion to another frame rate.
+
+    A frame between a valid and an invalid one is invalid. Covariance and extra arrays are dropped.
     """
     q, p = resample_path(
         motion.rotations, motion.positions.reshape(len(motion), -1), motion.fps, rate

@@ -1,4 +1,4 @@
-"""Motion files written a frame at a time: memory does not grow with the recording."""
+"""Write motion files frame by frame, in constant memory."""
 
 import os
 import shutil
@@ -19,9 +19,7 @@ _COUNT = len(JOINTS)
 _BLOCK = 512  # frames in memory
 _COPY_BYTES = 1 << 20
 LONGEST_GAP_S = 3600.0
-"""A longer gap between two frames is taken for a clock that was set, not for sensors that were
-silent.
-"""
+"""A longer gap between two frames is attributed to a clock jump, not to silent sensors."""
 
 _ROW = np.dtype(
     [
@@ -37,20 +35,20 @@ _ROW = np.dtype(
 
 
 class MotionWriter:
-    """Lays bodies on a grid of ``fps`` and writes them as a motion file
-    (docs/guide/conventions.md), whole or not at all.
+    """Resample bodies to a grid of ``fps`` and write them atomically as a motion file
+    (docs/guide/conventions.md).
 
-    Instants without a body hold NaN and are not valid. Use as a context manager; leaving it by an
-    exception writes nothing.
+    Grid points without a body are NaN and invalid. Use as a context manager; if it exits with an
+    exception, nothing is written.
 
     Attributes:
-        frames: on the grid so far.
-        left_out: bodies whose stamp was not later than the one before.
-        first, last: ns, stamps of the first and the last body.
+        frames: number on the grid so far.
+        left_out: number of bodies whose timestamp was not later than the previous one.
+        first, last: ns, timestamps of the first and the last body.
     """
 
     def __init__(self, path: str | Path, fps: float) -> None:
-        """The file to be; its columns wait in a folder beside it."""
+        """Set the output file; its columns are buffered in a folder next to it."""
         self._path = Path(path)
         self._fps = fps
         self.frames = self.left_out = 0
@@ -68,7 +66,7 @@ class MotionWriter:
         """Append a body.
 
         Raises:
-            PallasError: it is more than `LONGEST_GAP_S` later than the one before.
+            PallasError: it is more than `LONGEST_GAP_S` later than the previous one.
         """
         if not self.frames:
             self.first = body.stamp
@@ -105,13 +103,11 @@ class MotionWriter:
         self.last = body.stamp
 
     def __enter__(self) -> "MotionWriter":
-        """The writer itself."""
+        """Return the writer itself."""
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Write the file where all went well and there is a frame, and take the waiting columns
-        away.
-        """
+        """Write the file if there was no exception and there is a frame, and remove the buffers."""
         try:
             if kind is None and self.frames:
                 self._flush()

@@ -1,6 +1,6 @@
-"""The names everything else agrees on: joints, sensor sites, topics, frames and rates.
+"""Names shared by all packages: joints, sensor sites, topics, frames and rates.
 
-Each is written here and nowhere else.
+Each is defined only here.
 """
 
 from typing import Final
@@ -29,7 +29,7 @@ JOINTS: Final = (
     "left_wrist",
     "right_wrist",
 )
-"""The canonical joint order (22). A parent always stands before its children."""
+"""The canonical joint order (22). A parent always precedes its children."""
 
 JOINT_INDEX: Final = {name: index for index, name in enumerate(JOINTS)}
 
@@ -40,9 +40,7 @@ MIRROR: Final = tuple(
     JOINT_INDEX[name.replace("left_", "?").replace("right_", "left_").replace("?", "right_")]
     for name in JOINTS
 )
-"""Index of each joint's counterpart on the other side of the body; its own for joints on the
-midline.
-"""
+"""Index of each joint's counterpart on the other side of the body; its own on the midline."""
 
 LEG_JOINTS: Final = tuple(
     i for i, n in enumerate(JOINTS) if n.endswith(("_hip", "_knee", "_ankle", "_foot"))
@@ -51,7 +49,7 @@ UPPER_JOINTS: Final = tuple(i for i in range(len(JOINTS)) if i not in LEG_JOINTS
 """Pelvis, trunk, head and arms."""
 
 SITES: Final = ("pelvis", "neck", "left_wrist", "right_wrist")
-"""Where the four sensors are worn, in the order of every (…, 4, …) sensor array."""
+"""Sites of the four sensors, in the order of every (…, 4, …) sensor array."""
 
 SITE_JOINTS: Final = (
     JOINT_INDEX["pelvis"],
@@ -61,7 +59,7 @@ SITE_JOINTS: Final = (
 )
 """The joint whose orientation each site measures (a wrist sensor is worn on the forearm).
 
-The neck sensor lies between spine3 and head.
+The neck sensor is between spine3 and head.
 """
 
 EXTRA_SITES: Final = (
@@ -73,7 +71,7 @@ EXTRA_SITES: Final = (
     "right_thigh",
     "head",
 )
-"""Sites that may be worn besides the four, any subset of them, in this order."""
+"""Optional sites besides the four, any subset of them, in this order."""
 
 ALL_SITES: Final = SITES + EXTRA_SITES
 
@@ -81,30 +79,30 @@ MODEL_RATE_HZ: Final = 60.0
 """Rate of bodies, and of the model."""
 
 MODEL_GRAVITY: Final = 9.81
-"""m/s^2 that the model takes for one g: the unit of acceleration among its inputs."""
+"""m/s^2 of one g in the model: the unit of acceleration of its inputs."""
 
 WORLD_FRAME: Final = "odom"
 DEFAULT_BODY_ID: Final = "operator"
 
 TOPIC_IMU: Final = "/imu/{site}"
 TOPIC_SENSORS: Final = "/imu/sensors"
-"""diagnostic_msgs/DiagnosticArray, latched: which sensor is worn where; of each status ``name`` is
-the site, ``hardware_id`` the sensor.
+"""diagnostic_msgs/DiagnosticArray, latched: which sensor is worn at each site; in each status
+``name`` is the site and ``hardware_id`` the sensor.
 """
 TOPIC_IMU_FRAME: Final = "/pallas/imu_frame"
 TOPIC_CALIBRATION: Final = "/pallas/calibration"
-"""std_msgs/String, latched: the calibration in force, as its YAML document."""
+"""std_msgs/String, latched: the current calibration, as its YAML document."""
 TOPIC_PALLAS_BODY: Final = "/pallas/body"
 TOPIC_POSE_BODY: Final = "/pose/body"
 TOPIC_HPSTM_BODY: Final = "/hpstm/body"
 TOPIC_SUPERVISOR: Final = "/retarget/status"
 TOPIC_GOAL: Final = "/retarget/goal"
-"""geometry_msgs/PoseStamped: where the arm's tip should be, before the supervisor."""
+"""geometry_msgs/PoseStamped: desired pose of the arm's tip, before the supervisor."""
 TOPIC_TIP: Final = "/retarget/tip"
-"""geometry_msgs/PoseStamped: where the commanded tip is."""
+"""geometry_msgs/PoseStamped: pose of the commanded tip."""
 TOPIC_DEAD_MAN: Final = "/retarget/dead_man"
 TOPIC_GRIPPER: Final = "/retarget/gripper"
-"""Openings, 0 closed to 1 open; with the name of an arm after a slash where a robot has several
+"""Openings, 0 closed to 1 open; followed by a slash and the arm's name if a robot has several
 grippers.
 """
 TOPIC_EMERGENCY_STOP: Final = "/emergency_stop"
@@ -120,15 +118,15 @@ TOPIC_MARKERS: Final = "/visualizer/markers"
 TOPIC_JOINT_EFFORTS: Final = "/dynamics/joint_efforts"
 """sensor_msgs/JointState of the operator's URDF, efforts in Nm."""
 TOPIC_GROUND_REACTION: Final = "/dynamics/ground_reaction/{side}"
-"""geometry_msgs/WrenchStamped in a frame at the centre of pressure, its axes the world's."""
+"""geometry_msgs/WrenchStamped in a frame at the centre of pressure, with the axes of the world."""
 TOPIC_BODY_LOAD: Final = "/dynamics/load"
 TOPIC_CARRIED: Final = "/dynamics/carried"
 """std_msgs/Float64MultiArray: kg carried in the left and in the right hand."""
 FRAME_PRESSURE: Final = "{side}_pressure_{body_id}"
-"""The frame at a foot's centre of pressure."""
+"""Frame at a foot's centre of pressure."""
 TOPIC_DIAGNOSTICS: Final = "/diagnostics"
 TOPIC_TRUTH_BODY: Final = "/simulator/body"
-"""BodyPose: the motion the IMU simulator plays; only there when sensors are simulated."""
+"""BodyPose: the motion played by the IMU simulator; published only with simulated sensors."""
 TOPIC_GENERATED_BODY: Final = "/generated/body"
 TOPIC_PREDICTION: Final = "/hpstm/prediction"
 ACTION_GENERATE: Final = "/generate_motion"

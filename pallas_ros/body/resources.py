@@ -1,4 +1,4 @@
-"""Where the files that are not code lie: `config`, `models`, `urdf`, `launch`."""
+"""Locate data files: `config`, `models`, `urdf`, `launch`."""
 
 import os
 import sys
@@ -8,9 +8,9 @@ from pallas_ros.body.errors import PallasError
 
 
 def share() -> Path:
-    """The folder that holds `config`, `models`, `urdf` and `launch`.
+    """Return the folder that contains `config`, `models`, `urdf` and `launch`.
 
-    In order: ``$PALLAS_SHARE``; the checkout this module stands in; `share/pallas` of a colcon
+    Searched in order: ``$PALLAS_SHARE``; the checkout of this module; `share/pallas` of a colcon
     installation (``$AMENT_PREFIX_PATH``); `share/pallas` of the Python environment.
 
     Raises:
@@ -35,7 +35,7 @@ def share() -> Path:
 
 
 def resource(path: str | Path) -> Path:
-    """``path`` as it is where it exists or is absolute, else the file of that name below `share()`.
+    """Return ``path`` if it exists or is absolute, else the file of that name below `share()`.
 
     Raises:
         PallasError: neither exists.
@@ -51,5 +51,7 @@ def resource(path: str | Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Folder of imported and converted files: ``$XDG_CACHE_HOME/pallas`` or ``~/.cache/pallas``."""
+    """Return the cache of imported and converted files: ``$XDG_CACHE_HOME/pallas`` or
+    ``~/.cache/pallas``.
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pallas"

@@ -1,8 +1,8 @@
 """Rotations as numpy arrays: quaternions (xyzw), matrices, rotation vectors and r6d, batched over
 leading axes.
 
-Used on the real-time path, where building ``scipy`` objects costs more than the arithmetic; the
-tests hold every function against ``scipy.spatial.transform.Rotation``.
+Used on the real-time path, where creating ``scipy`` objects costs more than the arithmetic; the
+tests compare every function with ``scipy.spatial.transform.Rotation``.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ _ZXY = np.array([2, 0, 1])
 
 
 def normalise(quaternion: Array) -> Array:
-    """Quaternions (..., 4) scaled to unit length; the zero quaternion becomes the identity."""
+    """Normalise quaternions (..., 4); the zero quaternion becomes the identity."""
     length = np.linalg.norm(quaternion, axis=-1, keepdims=True)
     return np.where(
         length > _TINY, quaternion / np.maximum(length, _TINY), IDENTITY.astype(quaternion.dtype)
@@ -31,7 +31,7 @@ def normalise(quaternion: Array) -> Array:
 
 
 def multiply(a: Array, b: Array) -> Array:
-    """Hamilton product of quaternions (..., 4): the rotation b, then a."""
+    """Return the Hamilton product of quaternions (..., 4): rotation b, then a."""
     ax = a[..., 0]
     ay = a[..., 1]
     az = a[..., 2]
@@ -52,19 +52,20 @@ def multiply(a: Array, b: Array) -> Array:
 
 
 def inverse(quaternion: Array) -> Array:
-    """The opposite rotation of unit quaternions (..., 4)."""
+    """Return the inverse of unit quaternions (..., 4)."""
     return quaternion * np.array([-1.0, -1.0, -1.0, 1.0], dtype=quaternion.dtype)
 
 
 def _cross(a: Array, b: Array) -> Array:
-    """Cross products (..., 3); a fifth of the time of `numpy.cross` on single vectors, which the
-    live path is made of.
+    """Return cross products (..., 3).
+
+    On single vectors, as on the live path, this takes a fifth of the time of `numpy.cross`.
     """
     return a.take(_YZX, -1) * b.take(_ZXY, -1) - a.take(_ZXY, -1) * b.take(_YZX, -1)
 
 
 def rotate(quaternion: Array, vector: Array) -> Array:
-    """Vectors (..., 3) turned by unit quaternions (..., 4)."""
+    """Rotate vectors (..., 3) by unit quaternions (..., 4)."""
     xyz = quaternion[..., :3]
     w = quaternion[..., 3:]
     t = 2.0 * _cross(xyz, vector)
@@ -72,7 +73,7 @@ def rotate(quaternion: Array, vector: Array) -> Array:
 
 
 def to_matrix(quaternion: Array) -> Array:
-    """Unit quaternions (..., 4) to rotation matrices (..., 3, 3)."""
+    """Convert unit quaternions (..., 4) to rotation matrices (..., 3, 3)."""
     x = quaternion[..., 0]
     y = quaternion[..., 1]
     z = quaternion[..., 2]
@@ -91,8 +92,9 @@ def to_matrix(quaternion: Array) -> Array:
 
 
 def from_matrix(matrix: Array) -> Array:
-    """Rotation matrices (..., 3, 3) to unit quaternions (..., 4), w >= 0 (largest-pivot form,
-    stable everywhere).
+    """Convert rotation matrices (..., 3, 3) to unit quaternions (..., 4), w >= 0.
+
+    Uses the largest pivot, which is numerically stable everywhere.
     """
     m00 = matrix[..., 0, 0]
     m11 = matrix[..., 1, 1]
@@ -121,14 +123,16 @@ def from_matrix(matrix: Array) -> Array:
 
 
 def from_rotvec(rotvec: Array) -> Array:
-    """Rotation vectors (..., 3) in rad to unit quaternions (..., 4)."""
+    """Convert rotation vectors (..., 3) in rad to unit quaternions (..., 4)."""
     angle = np.linalg.norm(rotvec, axis=-1, keepdims=True)
     half_sinc = 0.5 * np.sinc(angle / (2 * np.pi))
     return np.concatenate((rotvec * half_sinc, np.cos(angle / 2)), axis=-1)
 
 
 def to_rotvec(quaternion: Array) -> Array:
-    """Unit quaternions (..., 4) to rotation vectors (..., 3) in rad, of length at most pi."""
+    """Convert unit quaternions (..., 4) to rotation vectors (..., 3) in rad, of length at most
+    pi.
+    """
     quaternion = np.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
     sine = np.linalg.norm(quaternion[..., :3], axis=-1, keepdims=True)
     angle = 2 * np.arctan2(sine, quaternion[..., 3:])
@@ -137,26 +141,29 @@ def to_rotvec(quaternion: Array) -> Array:
 
 
 def angle_between(a: Array, b: Array) -> Array:
-    """Angle in rad (...) of the rotation between unit quaternions (..., 4), 0 to pi."""
+    """Return the angle in rad (...) between unit quaternions (..., 4), 0 to pi."""
     return np.asarray(np.linalg.norm(to_rotvec(multiply(inverse(a), b)), axis=-1))
 
 
 def slerp(a: Array, b: Array, fraction: Array | float) -> Array:
-    """Between unit quaternions a and b (..., 4), at ``fraction`` (...) of the shorter way."""
+    """Interpolate between unit quaternions a and b (..., 4) at ``fraction`` (...) of the shorter
+    path.
+    """
     step = to_rotvec(multiply(inverse(a), b)) * np.asarray(fraction, dtype=a.dtype)[..., None]
     return multiply(a, from_rotvec(step))
 
 
 def to_r6d(matrix: Array) -> Array:
-    """Rotation matrices (..., 3, 3) to their first two columns, (..., 6): first column, then second
-    (Zhou et al. 2019).
+    """Convert rotation matrices (..., 3, 3) to r6d (..., 6): first column, then second (Zhou et al.
+    2019).
     """
     return np.concatenate((matrix[..., :, 0], matrix[..., :, 1]), axis=-1)
 
 
 def from_r6d(r6d: Array) -> Array:
-    """r6d (..., 6), not necessarily orthonormal, to rotation matrices (..., 3, 3) by Gram-Schmidt
-    (Zhou et al. 2019).
+    """Convert r6d (..., 6), not necessarily orthonormal, to rotation matrices (..., 3, 3).
+
+    Uses Gram-Schmidt (Zhou et al. 2019).
     """
     a = r6d[..., :3]
     b = r6d[..., 3:]
@@ -167,11 +174,10 @@ def from_r6d(r6d: Array) -> Array:
 
 
 def heading(quaternion: Array) -> Array:
-    """Heading in rad (...) of unit quaternions (..., 4) that are identity facing +x: where the
-    turned x axis points, seen from above.
+    """Return the heading in rad (...) of unit quaternions (..., 4) that are identity facing +x.
 
-    Where x points straight up or down, the turned z axis, then opposite to or along the heading,
-    decides.
+    It is the direction of the rotated x axis seen from above. If x points straight up or down, the
+    rotated z axis is used, which is then opposite to or along the heading.
     """
     x = quaternion[..., 0]
     y = quaternion[..., 1]
@@ -190,28 +196,28 @@ def heading(quaternion: Array) -> Array:
 
 
 def turn_about_z(quaternion: Array) -> Array:
-    """How far in rad (...), -pi to pi, quaternions (..., 4) turn about z: the twist, which with the
-    least tilt makes them up.
+    """Return the rotation about z in rad (...), -pi to pi, of quaternions (..., 4).
+
+    It is the twist of the decomposition into twist and minimal tilt.
     """
     angle = 2 * np.arctan2(quaternion[..., 2], quaternion[..., 3])
     return np.asarray((angle + np.pi) % (2 * np.pi) - np.pi)
 
 
 def about_z(angle: Array | float) -> Array:
-    """Unit quaternions (..., 4) that turn by ``angle`` (...) rad about +z."""
+    """Return unit quaternions (..., 4) that rotate by ``angle`` (...) rad about +z."""
     half = np.asarray(angle, dtype=np.float64) / 2
     zero = np.zeros_like(half)
     return np.stack((zero, zero, np.sin(half), np.cos(half)), axis=-1)
 
 
 def between_vectors(a: Array, b: Array) -> Array:
-    """The shortest rotation, unit quaternions (..., 4), that takes direction a (..., 3) to
-    direction b (..., 3).
-    """
+    """Return the shortest rotation (unit quaternions (..., 4)) from direction a to b (..., 3)."""
     a = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), _TINY)
     b = b / np.maximum(np.linalg.norm(b, axis=-1, keepdims=True), _TINY)
     w = 1 + np.sum(a * b, axis=-1, keepdims=True)
-    least = np.eye(3)[np.argmin(np.abs(a), axis=-1)]  # for opposite vectors: any axis across a
+    # for opposite vectors: any axis perpendicular to a
+    least = np.eye(3)[np.argmin(np.abs(a), axis=-1)]
     across = _cross(a, least)
     opposite = w < 1e-9
     return normalise(
@@ -222,8 +228,9 @@ def between_vectors(a: Array, b: Array) -> Array:
 
 
 def continuous(quaternion: Array) -> Array:
-    """A series of unit quaternions (T, ..., 4) with signs chosen so that neighbours in time lie on
-    the same half-sphere.
+    """Choose the signs of a series of unit quaternions (T, ..., 4) so that it is continuous.
+
+    Successive quaternions are in the same hemisphere.
     """
     sign = np.ones(quaternion.shape[:-1])
     sign[1:] = np.where(np.sum(quaternion[1:] * quaternion[:-1], axis=-1) < 0, -1.0, 1.0)

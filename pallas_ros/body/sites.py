@@ -1,6 +1,6 @@
-"""Where sensors are worn: the bone each one measures, and its place on it.
+"""Sensor sites: the bone each one measures, and its position on it.
 
-Written here and nowhere else.
+Each is defined only here.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from pallas_ros.body.names import ALL_SITES, EXTRA_SITES, JOINT_INDEX, SITES
 
 @dataclass(frozen=True)
 class Site:
-    """A place for a sensor.
+    """A site for a sensor.
 
     Attributes:
-        joint: the joint whose segment carries the sensor; the segment's orientation is what the
-            site measures.
-        place: m, where the sensor sits from that joint, in the bone's frame.
+        joint: joint whose segment carries the sensor; the site measures the orientation of this
+            segment.
+        place: m, position of the sensor relative to that joint, in the bone's frame.
     """
 
     joint: str
@@ -25,7 +25,7 @@ class Site:
 
     @property
     def index(self) -> int:
-        """The joint's place in `JOINTS`."""
+        """Index of the joint in `JOINTS`."""
         return JOINT_INDEX[self.joint]
 
 
@@ -34,36 +34,35 @@ SITE: Final[dict[str, Site]] = {
     "neck": Site("neck", (-0.06, 0.0, 0.03)),  # over C7
     "left_wrist": Site("left_elbow", (0.0, 0.22, 0.03)),  # back of the forearm, above the wrist
     "right_wrist": Site("right_elbow", (0.0, -0.22, 0.03)),
-    "left_shin": Site("left_knee", (0.04, 0.03, -0.20)),  # outside of the shin bone, mid-calf
+    "left_shin": Site("left_knee", (0.04, 0.03, -0.20)),  # outer side of the shin, mid-calf
     "right_shin": Site("right_knee", (0.04, -0.03, -0.20)),
-    "left_upper_arm": Site("left_shoulder", (0.0, 0.16, 0.04)),  # outside, above the elbow
+    "left_upper_arm": Site("left_shoulder", (0.0, 0.16, 0.04)),  # outer side, above the elbow
     "right_upper_arm": Site("right_shoulder", (0.0, -0.16, 0.04)),
-    "left_thigh": Site("left_hip", (0.04, 0.06, -0.22)),  # outside, halfway down
+    "left_thigh": Site("left_hip", (0.04, 0.06, -0.22)),  # outer side, halfway down
     "right_thigh": Site("right_hip", (0.04, -0.06, -0.22)),
     "head": Site("head", (-0.08, 0.0, 0.12)),  # back of a headband
 }
-"""All sites, the four that are always worn first.
+"""All sites, the four required ones first.
 
-The neck sensor's orientation lies between ``spine3`` and ``head``.
+The neck sensor's orientation is between ``spine3`` and ``head``.
 """
 
 
 PER_EXTRA: Final = 13
-"""Numbers of an optional site among the network's inputs: how much it counts (0 to 1), and that
-times its acceleration (3) and orientation (9).
+"""Number of network inputs per optional site: its weight (0 to 1), and the weighted acceleration
+(3) and orientation (9).
 """
 RETURN_FRAMES: Final = 30
-"""Frames over which a sensor that was lost counts more and more again, so that the body does not
-jump; training draws the same.
+"""Frames over which the weight of a recovered sensor ramps up, so that the body does not jump; the
+same in training.
 """
 
 
 def worn_sites(sites: tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    """A choice of sites in the order of `ALL_SITES`.
+    """Return a selection of sites in the order of `ALL_SITES`.
 
     Raises:
-        PallasError: a site is unknown or named twice, or one of the four that are always needed is
-            missing.
+        PallasError: a site is unknown or given twice, or one of the four required ones is missing.
     """
     for site in sites:
         if site not in ALL_SITES:

@@ -1,10 +1,10 @@
-"""Segment lengths of the 22-joint body: from the operator's height by published anthropometry, or
-set one by one.
+"""Segment lengths of the 22-joint body, from the operator's height by anthropometry or set
+individually.
 
 Long bones, shoulder and ankle heights are the fractions of stature of Drillis and Contini (1966) as
 tabulated by Winter, *Biomechanics and Motor Control of Human Movement* (2009), table 4.1; the half
 width of the hips follows Bell et al. (1990) with a mean inter-ASIS distance. Points inside the
-trunk have no standard fractions: those are chosen so that C7 (neck) lies at 0.86 and the head joint
+trunk have no standard fractions: those are chosen so that C7 (neck) is at 0.86 and the head joint
 at 0.91 of stature.
 """
 
@@ -35,7 +35,7 @@ SEGMENT_FRACTIONS: dict[str, float] = {
     "head_height": 0.090,
 }
 """Segment name to fraction of stature. ``foot`` is ankle to toe base; ``hand`` and ``head_height``
-reach past the last joint.
+extend beyond the last joint.
 """
 
 _TRUNK_SHARES = {"spine1": 0.205, "spine2": 0.226, "spine3": 0.102, "neck": 0.467}
@@ -43,7 +43,7 @@ _TRUNK_SHARES = {"spine1": 0.205, "spine2": 0.226, "spine3": 0.102, "neck": 0.46
 
 @dataclass(frozen=True, eq=False)
 class Skeleton:
-    """A body's fixed geometry.
+    """Fixed geometry of a body.
 
     Attributes:
         offsets: (22, 3) m, of every joint from its parent in the T-pose (facing +x, left along +y,
@@ -59,7 +59,7 @@ class Skeleton:
     sole: float
 
     def __post_init__(self) -> None:
-        """Freeze the offsets, so that skeletons can be shared."""
+        """Make the offsets read-only, so that skeletons can be shared."""
         self.offsets.setflags(write=False)
 
     @property
@@ -69,7 +69,7 @@ class Skeleton:
 
     @property
     def rest_positions(self) -> NDArray[np.float64]:
-        """Joint positions (22, 3) m in the T-pose, feet on the ground z = 0, pelvis over the
+        """Joint positions (22, 3) m in the T-pose, feet on the ground z = 0, pelvis above the
         origin.
         """
         positions = np.zeros_like(self.offsets)
@@ -87,11 +87,12 @@ class Skeleton:
     def from_height(
         cls, height: float = DEFAULT_HEIGHT_M, segments: dict[str, float] | None = None
     ) -> "Skeleton":
-        """The body of an operator ``height`` m tall, with the lengths in ``segments`` (name to m)
-        put in place of the table's.
+        """Return the body of an operator ``height`` m tall.
+
+        Lengths in ``segments`` (name to m) override those of the table.
 
         Raises:
-            PallasError: the height or a segment's name or length is not that of a human.
+            PallasError: the height or a segment's length is not human, or a segment is unknown.
         """
         low, high = HEIGHT_RANGE_M
         if not low <= height <= high:
@@ -139,7 +140,8 @@ _LONG_BONES = tuple(
 
 
 def body_scale(positions: NDArray[np.floating]) -> float:
-    """Size of a body relative to the default one, from the median length of its long bones.
+    """Return the size of a body relative to the default one, from the median length of its long
+    bones.
 
     ``positions``: (T, 22, 3) m.
     """

@@ -1,11 +1,12 @@
-"""Motion files of other tools as motion of the 22-joint body: BVH, AMASS/SMPL, Xsens MVNX, C3D and
-TRC points, and this package's own.
+"""Load motion files of other tools as motion of the 22-joint body.
 
-No convention is assumed: joints, axes, facing, unit and rest pose are found from the skeleton and
-its motion (`joints`, `axes`, `posing`), can be overridden, and the result is checked (`body`).
+Supported are BVH, AMASS/SMPL, Xsens MVNX, C3D and TRC points, and this package's own format. No
+convention is assumed: joints, axes, facing, unit and rest pose are inferred from the skeleton and
+its motion (`joints`, `axes`, `posing`), can be overridden, and the result is validated (`body`).
 
 A format is a module with ``KIND``, ``SUFFIXES``, ``sniff(head) -> bool`` and ``read(path) ->
-Source``, named in the entry-point group ``pallas.motion_files``; a package of yours can add one.
+Source``, registered in the entry-point group ``pallas.motion_files``; other packages can add
+formats.
 """
 
 from pallas_ros.motion_files.body import Overrides

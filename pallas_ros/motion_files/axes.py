@@ -1,9 +1,9 @@
-"""Up, forward and the unit of a file, from the skeleton and its motion.
+"""Infer a file's up and forward axes and its unit from the skeleton and its motion.
 
-Up is where the trunk points: a person is upright most of the time. Where that contradicts the rest
-pose, or what the format defines, the floor decides: the lowest points of a body stand near height
-0. Left and right are the joints' names; forward follows. The unit is the one in which the limbs are
-a person's.
+Up is the direction of the trunk, since people are mostly upright. If that contradicts the rest pose
+or the format definition, the floor decides: the lowest points of a body are near height 0. Left and
+right follow from the joint names, and forward from them. The unit is the one that gives human limb
+lengths.
 """
 
 from dataclasses import dataclass
@@ -18,43 +18,43 @@ from pallas_ros.motion_files.landmarks import SIDES, Landmarks, unit
 from pallas_ros.motion_files.source import Source
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
-"""Names of units -> metres."""
+"""Unit names -> metres."""
 _CMU_UNIT = 0.0254 / 0.45
-"""Of the CMU database's skeletons, converted to BVH without scaling (its .asf files: ``length
+"""Unit of the CMU database's skeletons, converted to BVH without scaling (its .asf files: ``length
 0.45``, inches).
 """
 STATURE_M = (0.95, 2.35)
-"""A person, children included; also what distinguishes the units, which differ by more than this
-range.
-"""
+"""Range of human size in m, children included; the units differ by more than this range."""
 UPS: dict[str, NDArray[np.float64]] = {
     f"{sign}{axis}": (-1.0 if sign else 1.0) * np.eye(3)[index]
     for sign in ("", "-")
     for index, axis in enumerate("xyz")
 }
-"""Names of directions -> unit vectors (3,)."""
+"""Direction names -> unit vectors (3,)."""
 Y_UP: NDArray[np.float64] = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-"""From y up, facing z, to x forward, y left, z up: what most BVH files and SMPL's template need."""
+"""From y up, z forward to x forward, y left, z up: required for most BVH files and SMPL's
+template.
+"""
 _SAMPLES = 400
 _UPRIGHT = 0.7
-"""Mean share of up in the trunk's direction from which on the motion shows where up is."""
+"""Minimum mean up component of the trunk direction for the motion to determine up."""
 _SNAP_DEG = 15.0
-"""A rest pose turned from its axes by less than this is taken to stand along them."""
+"""A rest pose rotated by less than this is assumed to be aligned with its axes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Axes:
-    """How a file's axes and unit become REP-103's.
+    """Conversion of a file's axes and unit to REP-103.
 
     Attributes:
         R_world_file: (3, 3), the file's axes to x forward, y left, z up.
-        R_body_rest: (3, 3), the rest pose's axes to the T-pose's, or None where the rest pose is
-            not a standing body.
+        R_body_rest: (3, 3), the rest pose's axes to the T-pose's, or None if the rest pose is not a
+            standing body.
         metres: length of the file's unit.
-        up: name of the file's up, of `UPS`.
-        forward: name of the file's direction that becomes x.
+        up: the file's up direction, of `UPS`.
+        forward: the file's direction that becomes x.
         unit: name or length of the unit, for messages.
-        lying_is_meant: something in the file suggests that up is right where nobody stands.
+        lying_is_meant: the file indicates that up is correct although nobody stands.
     """
 
     R_world_file: Array
@@ -74,18 +74,18 @@ def detect(
     up: str | None = None,
     metres: float | None = None,
 ) -> Axes:
-    """Find a file's axes and unit.
+    """Infer a file's axes and unit.
 
     Args:
         points: (T, 22, 3) joints in the file's axes and unit.
         rest: (22, 3) of the rest pose, or None.
-        source: the file's hints.
+        source: source with its format hints.
         path: of the file, for messages.
-        up: a name of `UPS` that overrides what is found.
-        metres: length of the unit that overrides what is found.
+        up: a name of `UPS` that overrides detection.
+        metres: length of the unit that overrides detection.
 
     Raises:
-        PallasError: nothing fits, or two answers fit equally well.
+        PallasError: nothing fits, or the result is ambiguous.
     """
     step = max(len(points) // _SAMPLES, 1)
     seen = Landmarks(points[::step])
@@ -116,28 +116,28 @@ def _rows(up: Array, left: Array) -> Array:
 
 
 def _nearest(vector: Array) -> str:
-    """The direction of `UPS` that a vector (3,) is closest to."""
+    """Return the direction of `UPS` closest to a vector (3,)."""
     return max(UPS, key=lambda name: float(UPS[name] @ vector))
 
 
 def _axis_across(vector: Array, up: Array) -> Array:
-    """The axis across ``up`` that a vector is closest to."""
+    """Return the axis perpendicular to ``up`` that is closest to a vector."""
     return max(
         (a for a in UPS.values() if abs(a @ up) < 0.5), key=lambda axis: float(axis @ vector)
     )
 
 
 def _standing_frame(rest: Landmarks) -> Array | None:
-    """Rows forward, left, up (3, 3) of a rest pose, or None where it is not a body on its legs.
+    """Return rows forward, left, up (3, 3) of a rest pose, or None if it is not a standing body.
 
-    Rigs whose joints' own axes run along the bones (LAFAN1, Bandai-Namco) have rest offsets that
-    form no body at all.
+    In rigs whose joint axes are aligned with the bones (LAFAN1, Bandai-Namco) the rest offsets do
+    not form a body at all.
     """
     trunk = rest.trunk[0]
     legs = rest.legs[0]
     hips = rest.left_hips[0]
     shoulders = rest.left_shoulders[0]
-    # who sits or bends in the rest pose has only trunk or legs upright
+    # a rest pose that sits or bends has only its trunk or legs upright
     up = max((unit(trunk + legs), trunk, legs), key=lambda vector: float(np.abs(vector).max()))
     left = rest.left[0]
     bends = [
@@ -158,7 +158,7 @@ def _standing_frame(rest: Landmarks) -> Array | None:
 def _up(
     seen: Landmarks, rest_up: str | None, source: Source, path: Path, given: str | None
 ) -> tuple[str, bool]:
-    """The file's up, and whether the file itself suggests it where nobody stands."""
+    """Return the file's up axis, and whether the file itself indicates it if nobody stands."""
     prior = source.up or rest_up
     if given is not None:
         return given, given in (source.up, rest_up)
@@ -190,7 +190,9 @@ def _up(
 
 
 def _argument(up: str) -> str:
-    """A value of --up as it is typed: one that begins with a minus needs an equals sign."""
+    """Format a value of --up for the command line; one with a leading minus needs an equals
+    sign.
+    """
     return f"={up}" if up.startswith("-") else f" {up}"
 
 
@@ -202,13 +204,13 @@ def _near_floor(seen: Landmarks, up: Array) -> bool:
 
 
 def _first_left(points: Array, up: Array) -> Array:
-    """Where the body's left points (3,) when the motion begins."""
+    """Return the direction of the body's left (3,) at the start of the motion."""
     left = Landmarks(points[: max(min(len(points), 10), 1)]).left.mean(axis=0)
     return np.asarray(left - (left @ up) * up)
 
 
 def _unit(seen: Landmarks, source: Source, path: Path, given: float | None) -> tuple[float, str]:
-    """The unit's length and name."""
+    """Return the unit's length and name."""
     size = seen.stature
     low, high = STATURE_M
     if given is not None:
@@ -251,8 +253,9 @@ def _suggestion(size: float) -> str:
 
 
 def check_sides(seen: Landmarks, path: Path) -> None:
-    """Refuse a body whose toes and knees point backward: left and right are exchanged, or the axes
-    are left-handed.
+    """Reject a body whose toes and knees point backward.
+
+    Left and right are then exchanged, or the axes are left-handed.
 
     Raises:
         PallasError: they do.

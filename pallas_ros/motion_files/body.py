@@ -1,5 +1,5 @@
-"""A source's skeleton as the 22-joint body: names, axes, unit and rest pose found, and the result
-checked.
+"""Convert a source's skeleton to the 22-joint body: detect names, axes, unit and rest pose, and
+validate the result.
 """
 
 from collections.abc import Mapping
@@ -23,33 +23,34 @@ from pallas_ros.motion_files.source import Source
 _DEFAULT = Skeleton.from_height()
 FPS = (1.0, 1000.0)
 _PROPORTIONS = (0.5, 2.0)
-"""Sizes of limbs relative to a person's of the same stature; children and stylised rigs stay within
-0.6 to 1.6.
+"""Limits of limb lengths relative to a person of the same stature; children and stylised rigs are
+within 0.6 to 1.6.
 """
 _SIDES_RATIO = 1.35
-"""Longest limb over the same on the other side."""
+"""Maximum ratio of a limb's length to that of the other side."""
 _FASTEST_M_S = 15.0
-"""Median speed of a pelvis beyond any runner's (12 m/s at the peak): the path is in another unit
-than the skeleton.
+"""Median pelvis speed above any runner's (12 m/s peak): the trajectory has another unit than the
+skeleton.
 """
 _OFF_FLOOR = 0.3
-"""Of the leg's length: a body whose feet are farther from height 0 is put on it, since the file's
-heights mean something else.
+"""Relative to the leg length: if the feet are farther from height 0, the body is moved onto the
+floor, since the file's heights have another meaning.
 """
 _OWN_DIRECTION_DEG = {"foot": 15.0, "shoulder": 15.0}
-"""How far bones of our own export, by their far end, may point from the default body's; others 0.5.
+"""Maximum deviation of the bone directions from the default body for files of our own export, by
+the bone's end; others have 0.5.
 """
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the user knows better than detection.
+    """User-supplied values that override detection.
 
     Attributes:
         up: of `axes.UPS`, or None.
         metres: length of the file's unit, or None.
         joints: canonical joint -> the file's name for it.
-        fps: frames a second, or None.
+        fps: frames per second, or None.
     """
 
     up: str | None = None
@@ -59,14 +60,14 @@ class Overrides:
 
 
 def to_motion(source: Source, path: Path, overrides: Overrides) -> tuple[Motion, str]:
-    """The source as a motion at its own frame rate, and what was found, in words.
+    """Return the source as a motion at its own frame rate, and a description of what was detected.
 
-    Joints lie where the source's do; joints that it lacks (collars, feet, some of the spine) are
-    put where the body has them.
+    Joint positions are those of the source; missing joints (collars, feet, some of the spine) are
+    placed as in the body.
 
     Raises:
-        PallasError: a joint, the axes or the unit cannot be found, or the result is not a plausible
-            body.
+        PallasError: a joint, the axes or the unit cannot be inferred, or the result is not a
+            plausible body.
     """
     fps = overrides.fps or source.fps
     if not FPS[0] <= fps <= FPS[1]:
@@ -107,7 +108,7 @@ def _orientations(
     rest: Array | None,
     points: Array,
 ) -> Array:
-    """Orientations (T, 22, 4) whose bones point as the points' do."""
+    """Return orientations (T, 22, 4) whose bones are aligned with the points."""
     if q_file is None:
         return posing.from_points(points)[0]
     owners = _owners(slots)
@@ -119,23 +120,24 @@ def _orientations(
 
 
 def _owners(slots: dict[str, int]) -> list[int]:
-    """For each of the 22 joints, the slot of the source joint that carries its bone."""
+    """Return, for each of the 22 joints, the slot of the source joint that carries its bone."""
     owners: dict[str, int] = {}
     for joint in JOINTS:
         if joint in slots:
             owners[joint] = slots[joint]
-        else:  # joints stand after their parents
+        else:  # parents precede their children
             owners[joint] = owners[JOINTS[PARENTS[JOINT_INDEX[joint]]]]
     first = next((joint for joint in SPINE_JOINTS if joint in slots), None)
-    if first is not None:  # the spine's lower end bends with the trunk, not with the pelvis
+    if first is not None:  # the lower end of the spine bends with the trunk, not with the pelvis
         for joint in SPINE_JOINTS[: SPINE_JOINTS.index(first)]:
             owners[joint] = slots[first]
     return [owners[joint] for joint in JOINTS]
 
 
 def _is_own(source: Source, rest: Array | None, axes: Axes) -> bool:
-    """Whether the source is a body of this package, whose orientations need no fitting: joints of
-    its names in its T-pose.
+    """Whether the source is a body of this package, whose orientations need no fitting.
+
+    Its joints have this package's names and T-pose.
     """
     if rest is None or axes.R_body_rest is None or not set(JOINTS) <= set(source.names):
         return False
@@ -147,7 +149,7 @@ def _is_own(source: Source, rest: Array | None, axes: Axes) -> bool:
         allowed = _OWN_DIRECTION_DEG.get(JOINTS[joint].split("_")[-1], 0.5)
         if JOINTS[joint].endswith(("hip", "collar")):
             allowed = (
-                30.0  # where the sides branch off: their direction depends on the person's widths
+                30.0  # at branches to the sides: their direction depends on the person's widths
             )
         if bone @ unit(_DEFAULT.offsets[joint]) < np.cos(np.radians(allowed)):
             return False
@@ -155,7 +157,7 @@ def _is_own(source: Source, rest: Array | None, axes: Axes) -> bool:
 
 
 def _with_missing(points: Array, q: Array) -> Array:
-    """Collars and feet that the source lacks, put where the body has them at the source's size."""
+    """Add missing collars and feet, placed as in the body at the source's size."""
     out = points.copy()
     scale = Landmarks(points).stature / _DEFAULT.height
     for side in SIDES:
@@ -172,7 +174,7 @@ def _with_missing(points: Array, q: Array) -> Array:
 
 
 def _on_floor(points: Array, source: Source) -> Array:
-    """The body standing on z = 0, where the file's heights do not have it near there already."""
+    """Move the body to stand on z = 0, unless the file's heights are already near there."""
     soles = _DEFAULT.rest_positions[:, 2]
     feet = [JOINT_INDEX[f"{side}_{joint}"] for side in SIDES for joint in ("ankle", "foot")]
     lowest = np.min(points[:, feet, 2] - soles[feet], axis=1)
@@ -183,10 +185,10 @@ def _on_floor(points: Array, source: Source) -> Array:
 
 
 def _check(points: Array, fps: float, axes: Axes, path: Path, overrides: Overrides) -> None:
-    """Refuse a result that is not a person's motion.
+    """Reject a result that is not a person's motion.
 
     Raises:
-        PallasError: it is upside down, lies throughout, is too large or small, has limbs of wrong
+        PallasError: it is upside down, always lies, is too large or small, has limbs of wrong
             proportions, or is too fast.
     """
     found = f"with {axes.up} up and the unit {axes.unit}"

@@ -1,7 +1,6 @@
 """Biovision hierarchy (.bvh): a tree of joints with Euler-angle channels, and a table of numbers.
 
-The header is read for what it describes, never for what it promises: the frames are those that are
-there.
+The header's frame count is not trusted: all frames in the file are read.
 """
 
 import io
@@ -35,7 +34,7 @@ _HEADER = re.compile(r"(frames|frame\s*time)\s*:?\s*(.*)", re.IGNORECASE)
 _AXES = {"x": 0, "y": 1, "z": 2}
 _BLOCK_LINES = 4096
 _LONGEST_LINE = 1 << 22
-"""Characters; a frame of 2000 joints takes 100,000."""
+"""Maximum characters per line; a frame of 2000 joints takes 100,000."""
 
 
 @dataclass
@@ -45,16 +44,16 @@ class _Joint:
     end: bool = False
     offset: tuple[float, ...] = (0.0, 0.0, 0.0)
     channels: list[tuple[str, int]] = field(default_factory=list)
-    """(position, rotation or scale; axis), in the order of the table's columns."""
+    """(position, rotation or scale; axis), in the order of the columns."""
     first: int = 0
     """Column of the first channel."""
 
 
 class _Lines:
-    """A file's lines without blank ones, and the number of the present one for messages."""
+    """Non-blank lines of a file, and the current line number for messages."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
-        # latin-1 decodes every byte, whatever encoding the joints' names are in
+        # latin-1 decodes every byte, whatever the encoding of the joint names
         self._text = io.TextIOWrapper(file, encoding="latin-1", newline=None)
         self.path = path
         self.number = 0
@@ -80,7 +79,7 @@ def read(path: Path) -> Source:
     """Read a BVH file.
 
     Raises:
-        PallasError: it is not one, or holds no frame.
+        PallasError: it is not a BVH file, or has no frames.
     """
     with open_regular(path, "BVH file", MAX_BYTES) as file:
         lines = _Lines(path, file)
@@ -111,7 +110,7 @@ def read(path: Path) -> Source:
 
 
 def _hierarchy(lines: _Lines, stream: Iterator[str]) -> list[_Joint]:
-    """The joints up to the line MOTION, parents before children, end sites among them."""
+    """Parse the joints up to the line MOTION, parents before children, including end sites."""
     if next(stream, "").upper() != "HIERARCHY":
         raise lines.fail("it does not begin with HIERARCHY")
     joints: list[_Joint] = []
@@ -156,7 +155,7 @@ def _hierarchy(lines: _Lines, stream: Iterator[str]) -> list[_Joint]:
 
 
 def _statements(line: str) -> Iterator[str]:
-    """A line's statements: braces may stand on the line of what they open or close."""
+    """Split a line into statements: braces may be on the same line as a keyword."""
     for part in re.split(r"([{}])", line):
         if part := " ".join(part.split()):
             yield part
@@ -176,7 +175,7 @@ def _joint(
 
 
 def _number(text: str) -> float:
-    """A number as C, Fortran or a locale with decimal commas writes it."""
+    """Parse a number in C, Fortran or decimal-comma notation."""
     return float(text.replace(",", ".").replace("D", "e").replace("d", "e"))
 
 
@@ -192,7 +191,7 @@ def _numbers(lines: _Lines, text: str, count: int) -> tuple[float, ...]:
 
 
 def _channels(lines: _Lines, text: str) -> list[tuple[str, int]]:
-    """The channels named; their number, which stands before them, is not needed."""
+    """Return the named channels; the preceding count is not needed."""
     found = []
     for word in text.split()[1:]:
         match = _CHANNEL.fullmatch(word)
@@ -205,8 +204,9 @@ def _channels(lines: _Lines, text: str) -> list[tuple[str, int]]:
 
 
 def _motion_header(lines: _Lines, stream: Iterator[str]) -> tuple[int | None, float, Iterator[str]]:
-    """Frames announced and seconds a frame, in either order, and the lines that follow; what is
-    missing or not a number is None and 0.
+    """Return frame count and frame time in s, in either order, and the following lines.
+
+    Missing or invalid values become None and 0.
     """
     announced = None
     frame_time = 0.0
@@ -234,12 +234,12 @@ def _motion_header(lines: _Lines, stream: Iterator[str]) -> tuple[int | None, fl
 def _table(
     lines: _Lines, stream: Iterator[str], width: int, announced: int | None
 ) -> tuple[NDArray[np.float64], list[str]]:
-    """The rows (T, width) that are complete, and remarks on what is missing."""
+    """Return the complete rows (T, width), and remarks on missing data."""
     if not width:
         raise lines.fail("no joint has channels")
     blocks: list[NDArray[np.float64]] = []
     rows: list[list[float]] = []
-    row: list[float] = []  # a frame may be broken over several lines
+    row: list[float] = []  # a frame may span several lines
     count = 0
     for line in stream:
         try:
@@ -283,10 +283,10 @@ def _require_plausible(path: Path, table: NDArray[np.float64]) -> None:
 def _displacements_are_added(
     joints: list[_Joint], table: NDArray[np.float64], offsets: Array
 ) -> bool:
-    """Whether position channels below the root come on top of the offsets (true of few exporters)
-    or in their place.
+    """Whether position channels below the root are added to the offsets (few exporters) or replace
+    them.
 
-    Bones keep their length: of the two, that which leaves it nearer to the offset's is meant.
+    Bones keep their length: the interpretation closer to the offset's length is chosen.
     """
     error = np.zeros(2)
     sample = table[:: max(len(table) // 200, 1)]
@@ -301,7 +301,7 @@ def _displacements_are_added(
 
 
 def _place(joint: _Joint, table: NDArray[np.float64], offset: Array, added: bool) -> Array:
-    """Where a joint is (T, 3) in its parent's frame."""
+    """Return the position (T, 3) of a joint in its parent's frame."""
     place = np.tile(offset, (len(table), 1))
     for column, (kind, axis) in enumerate(joint.channels, joint.first):
         if kind == "position":
@@ -316,7 +316,7 @@ def _forward(
     wanted: list[int],
     added: bool,
 ) -> tuple[Array, Array]:
-    """Positions (T, k, 3) and global orientations (T, k, 4) of the joints wanted."""
+    """Return positions (T, k, 3) and global orientations (T, k, 4) of the joints ``wanted``."""
     needed: set[int] = set()
     for above in wanted:
         while above >= 0 and above not in needed:
@@ -337,7 +337,7 @@ def _forward(
 
 
 def _turn(joint: _Joint, table: NDArray[np.float64]) -> Array:
-    """A joint's own rotation (T, 4): its channels' turns, the first outermost."""
+    """Return a joint's local rotation (T, 4): the product of its channels, the first outermost."""
     turn: Array = np.tile(rotations.IDENTITY, (len(table), 1))
     for column, (kind, axis) in enumerate(joint.channels, joint.first):
         if kind == "rotation":

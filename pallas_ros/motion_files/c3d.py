@@ -19,7 +19,7 @@ _MAGIC = 0x50
 
 
 def sniff(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` is a C3D: its second byte is always the same."""
+    """Whether a file that begins with ``head`` is a C3D: its second byte is constant."""
     return len(head) >= 512 and head[1] == _MAGIC and 1 < head[0] < 128
 
 
@@ -27,7 +27,7 @@ def read(path: Path) -> Source:
     """Read a C3D file.
 
     Raises:
-        PallasError: it is not one, or the library is not installed.
+        PallasError: it is not a C3D file, or the library is not installed.
     """
     try:
         import c3d
@@ -36,7 +36,7 @@ def read(path: Path) -> Source:
             f"{path}: reading C3D needs the package c3d: pip install 'pallas-ros[mocap]'"
         ) from None
     with open_regular(path, KIND, MAX_BYTES) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the library warns where it should raise
+        warnings.simplefilter("ignore")  # c3d warns where it should raise
         try:
             reader = c3d.Reader(file)
             count = int(reader.point_used)
@@ -47,7 +47,7 @@ def read(path: Path) -> Source:
             frames = _frames(path, reader, count)
         except PallasError:
             raise
-        except Exception as error:  # the library raises AssertionError, struct.error and others
+        except Exception as error:  # c3d raises AssertionError, struct.error and others
             raise PallasError(
                 f"{path}: not a readable C3D file ({str(error) or type(error).__name__})"
             ) from None
@@ -62,7 +62,7 @@ def read(path: Path) -> Source:
 
 
 def _frames(path: Path, reader: Any, count: int) -> list[np.ndarray]:
-    """The points (count, 3) of every frame that is there, NaN where they were not seen."""
+    """Return the points (count, 3) of every frame, NaN if missing."""
     if not 0 < count <= MAX_JOINTS:
         raise PallasError(f"{path}: this C3D holds {count} points (1 to {MAX_JOINTS} are read)")
     frames = []

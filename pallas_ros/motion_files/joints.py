@@ -1,7 +1,7 @@
-"""Which joint of a rig is which joint of the body: limbs by name, the trunk by what hangs on what.
+"""Match the joints of a rig to those of the body: limbs by name, the trunk by the hierarchy.
 
-Names are compared without namespace, common prefix, separators and case; the side is found wherever
-a tool writes it (``LeftArm``, ``lShldr``, ``Bip01 L UpperArm``, ``upper_arm.L``, ``thigh_r``).
+Names are compared without namespace, common prefix, separators and case; the side is recognised in
+all common forms (``LeftArm``, ``lShldr``, ``Bip01 L UpperArm``, ``upper_arm.L``, ``thigh_r``).
 """
 
 import re
@@ -39,7 +39,7 @@ LIMB_ALIASES: dict[str, tuple[str, ...]] = {
     ),
     "wrist": ("wrist", "hand", "forearmend", "lowerarmend", "elbowend"),
 }
-"""Joint of a limb -> names that rigs give it (lower case, side and separators removed), best first.
+"""Joint of a limb -> its names in rigs (lower case, without side and separators), best first.
 
 Shoulders are looked up before collars, and ankles before feet, because many rigs call the upper arm
 "arm" and the collar "shoulder", or the ankle "foot".
@@ -61,8 +61,9 @@ _REQUIRED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 
 
 def plain(name: str) -> tuple[str, str]:
-    """Side ("left", "right" or "") and the rest of a joint's name, in lower case without
-    separators.
+    """Return side ("left", "right" or "") and the rest of a joint's name.
+
+    The rest is in lower case without separators.
     """
     name = re.split(r"[:|]", name)[-1]
     name = _KNOWN_PREFIX.sub("", name) or name
@@ -89,9 +90,7 @@ def plain(name: str) -> tuple[str, str]:
 
 
 def without_prefix(names: list[str]) -> list[str]:
-    """Names without a beginning, up to a separator, that more than half of them share
-    ("CC_Base_").
-    """
+    """Remove a prefix, up to a separator, that more than half of the names share ("CC_Base_")."""
     starts: Counter[str] = Counter()
     joints = [name for name in names if not name.endswith(END_SUFFIX)]
     for name in joints:
@@ -106,14 +105,13 @@ def without_prefix(names: list[str]) -> list[str]:
 
 
 def match_joints(source: Source, path: Path, given: Mapping[str, str]) -> dict[str, int]:
-    """Canonical joint -> index of the source's; ``given`` (canonical joint -> the source's name)
-    goes first.
+    """Return canonical joint -> index in the source.
 
-    Spine joints, neck, collars and feet may be missing.
+    ``given`` (canonical joint -> the source's name) takes precedence. Spine joints, neck, collars
+    and feet may be missing.
 
     Raises:
-        PallasError: a joint that the body needs has no counterpart, or ``given`` names one that is
-            not there.
+        PallasError: a required joint has no match, or ``given`` names a joint that does not exist.
     """
     return _Matcher(source, path).match(given)
 
@@ -146,8 +144,8 @@ class _Matcher:
         return self.at
 
     def _require_alike(self, part: str, given: Mapping[str, str]) -> None:
-        """Refuse a joint that one side names otherwise: it is probably another (a "shoulder" that
-        is a collar).
+        """Reject a joint whose two sides have different names: it is probably a mismatch (a
+        "shoulder" that is a collar).
         """
         left = f"left_{part}"
         right = f"right_{part}"
@@ -175,7 +173,7 @@ class _Matcher:
             self.at[joint] = self.source.names.index(name)
 
     def _named(self, aliases: tuple[str, ...], side: str) -> int | None:
-        """The joint that bears the first of the aliases that any free joint bears."""
+        """Return the joint with the first alias that any unmatched joint has."""
         taken = set(self.at.values())
         for alias in aliases:
             for index, label in enumerate(self.labels):
@@ -195,14 +193,12 @@ class _Matcher:
         )
 
     def _common(self, a: str, b: str) -> int | None:
-        """The last joint above two of the body's joints."""
+        """Return the lowest common ancestor of two of the body's joints."""
         above = set(self.source.ancestors(self.at[a]))
         return next((j for j in self.source.ancestors(self.at[b]) if j in above), None)
 
     def _pelvis(self) -> int:
-        """The joint that carries both legs, or one above it that is called pelvis, where the two
-        coincide.
-        """
+        """Return the joint that carries both legs, or a coincident ancestor called pelvis."""
         carrier = self._common("left_hip", "right_hip")
         if carrier is None:
             named = self._named(PELVIS, "")
@@ -220,8 +216,8 @@ class _Matcher:
         return carrier
 
     def _head(self) -> int:
-        """The joint called head; or, where a rig numbers it with the spine (Rigify), the last above
-        the arms.
+        """Return the joint called head, or the last above the arms if the rig numbers it with the
+        spine (Rigify).
         """
         named = self._named(("head",), "")
         if named is not None:
@@ -237,7 +233,7 @@ class _Matcher:
         return max(above, key=lambda joint: len(self.source.ancestors(joint)))
 
     def _trunk(self) -> tuple[tuple[int, ...], int | None]:
-        """The joints between pelvis and head in order, and the one that carries the arms."""
+        """Return the joints between pelvis and head in order, and the one that carries the arms."""
         if (self.source.parents < 0).all():  # points without a hierarchy
             trunk = tuple(
                 index
@@ -261,10 +257,10 @@ class _Matcher:
         return _NECK.fullmatch(self.labels[joint][1]) is not None
 
     def _place_spine(self, trunk: tuple[int, ...], chest: int | None) -> None:
-        """Neck and spine joints, as far as the rig has them.
+        """Match neck and spine joints, as far as the rig has them.
 
-        Of more than three spine joints the first, the last and the middle one are taken; fewer are
-        put where they lie between pelvis and neck.
+        Of more than three spine joints the first, the last and the middle one are used; fewer are
+        assigned by their position between pelvis and neck.
         """
         split = trunk.index(chest) + 1 if chest is not None else 0
         taken = set(self.at.values())
@@ -275,7 +271,8 @@ class _Matcher:
         if any(name in self.at for name in SPINE_JOINTS) or not spine:
             return
         rest = self.source.rest
-        if rest is not None:  # a joint at the pelvis's own place says nothing of the spine
+        # a joint coincident with the pelvis carries no information about the spine
+        if rest is not None:
             length = np.linalg.norm(rest[spine[-1]] - rest[self.at["pelvis"]])
             while (
                 len(spine) > 3
@@ -291,7 +288,9 @@ class _Matcher:
             self.at[self._only_spine(spine[0])] = spine[0]
 
     def _only_spine(self, joint: int) -> str:
-        """Which spine joint a rig's only one is, by its share of the way from pelvis to neck."""
+        """Return which spine joint a rig's only one is, by its relative position from pelvis to
+        neck.
+        """
         rest = self.source.rest
         if rest is None or "neck" not in self.at:
             return "spine3"
@@ -309,4 +308,4 @@ def _trunk_shares() -> dict[str, float]:
 
 
 TRUNK_SHARES = _trunk_shares()
-"""Where the spine's joints lie between pelvis (0) and neck (1) of the body."""
+"""Relative positions of the spine joints between pelvis (0) and neck (1) of the body."""

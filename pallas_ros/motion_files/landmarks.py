@@ -1,4 +1,4 @@
-"""Points of the body in a source's own axes and unit, and the directions that they show."""
+"""Points of the body in a source's own axes and unit, and the directions derived from them."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,20 +17,20 @@ _TRUNK = ("pelvis", *SPINE_JOINTS, "neck")
 
 
 def length(vectors: Array) -> Array:
-    """Lengths (...) of vectors (..., 3)."""
+    """Return the lengths (...) of vectors (..., 3)."""
     return np.asarray(np.linalg.norm(vectors, axis=-1))
 
 
 def unit(vectors: Array) -> Array:
-    """Vectors (..., 3) of length 1; those shorter than 1e-12 stay short."""
+    """Normalise vectors (..., 3); those shorter than 1e-12 are left short."""
     return np.asarray(vectors / np.maximum(length(vectors)[..., None], 1e-12))
 
 
 def place(points: dict[str, Array]) -> Array:
-    """The body's joints (T, 22, 3) from those that a source has (each (T, 3)).
+    """Return the body's joints (T, 22, 3) from those available in a source (each (T, 3)).
 
-    Spine joints that are missing lie on the line between those that are there, and a missing neck
-    between the shoulders. Missing collars and feet are NaN.
+    Missing spine joints are interpolated between the available ones, and a missing neck between the
+    shoulders. Missing collars and feet are NaN.
     """
     frames = len(points["pelvis"])
     out = np.full((frames, len(JOINTS), 3), np.nan)
@@ -57,45 +57,46 @@ class Landmarks:
     points: Array
 
     def of(self, joint: str) -> Array:
-        """A joint's path (T, 3)."""
+        """Return a joint's trajectory (T, 3)."""
         return np.asarray(self.points[:, JOINT_INDEX[joint]])
 
     def between(self, start: str, end: str) -> Array:
-        """From one joint to another (T, 3)."""
+        """Return the vector from one joint to another (T, 3)."""
         return self.of(end) - self.of(start)
 
     def middle(self, part: str) -> Array:
-        """Between a joint of the left and the same of the right (T, 3)."""
+        """Return the midpoint between left and right joint (T, 3)."""
         return np.asarray((self.of(f"left_{part}") + self.of(f"right_{part}")) / 2)
 
     @property
     def trunk(self) -> Array:
-        """Unit, from between the hips to the neck (T, 3)."""
+        """Unit vector from mid-hip to the neck (T, 3)."""
         return unit(self.of("neck") - self.middle("hip"))
 
     @property
     def legs(self) -> Array:
-        """Unit, from between the ankles to between the hips (T, 3)."""
+        """Unit vector from mid-ankle to mid-hip (T, 3)."""
         return unit(self.middle("hip") - self.middle("ankle"))
 
     @property
     def left_hips(self) -> Array:
-        """Unit, from the right hip to the left (T, 3)."""
+        """Unit vector from the right hip to the left (T, 3)."""
         return unit(self.between("right_hip", "left_hip"))
 
     @property
     def left_shoulders(self) -> Array:
-        """Unit, from the right shoulder to the left (T, 3)."""
+        """Unit vector from the right shoulder to the left (T, 3)."""
         return unit(self.between("right_shoulder", "left_shoulder"))
 
     @property
     def left(self) -> Array:
-        """Unit, to the body's left, of hips and shoulders together (T, 3)."""
+        """Unit vector to the body's left, from hips and shoulders (T, 3)."""
         return unit(self.left_hips + self.left_shoulders)
 
     def limb(self, *joints: str) -> float:
-        """Length of a chain of joints, of the limb's first name on: median over frames, mean of
-        both sides.
+        """Return the length of a chain of joints, starting with the limb's first.
+
+        Median over frames, mean of both sides.
         """
         total = 0.0
         for side in SIDES:
@@ -105,13 +106,13 @@ class Landmarks:
 
     @property
     def leg(self) -> float:
-        """Thigh and shank together, in the points' unit."""
+        """Length of thigh and shank, in the points' unit."""
         return self.limb("hip", "knee", "ankle")
 
     @property
     def stature(self) -> float:
-        """The height of a person with these limbs and this trunk, in the points' unit: the median
-        of three estimates.
+        """Stature of a person with these limbs and trunk, in the points' unit: the median of three
+        estimates.
         """
         default = Landmarks(_DEFAULT.rest_positions[None])
         return float(
@@ -124,7 +125,7 @@ class Landmarks:
         return np.array([self.leg, self.limb("shoulder", "elbow", "wrist"), trunk])
 
     def proportions(self) -> dict[str, float]:
-        """Sizes of the body's parts, relative to those of the default body at the same stature."""
+        """Return sizes of body parts relative to the default body of the same stature."""
         default = Landmarks(_DEFAULT.rest_positions[None])
         scale = self.stature / _DEFAULT.height
         parts: dict[str, float] = {}

@@ -33,16 +33,14 @@ _PARENTS = {
         )
     },
 }
-"""Segment of Xsens's body model -> the one it is attached to."""
+"""Segment of Xsens's body model -> its parent."""
 _REST = ("identity", "tpose", "npose")
-"""Types of frames that are poses to calibrate by, the one where every orientation is the identity
-first.
-"""
+"""Frame types that are calibration poses; in the first every orientation is the identity."""
 
 
 @dataclass
 class _Take:
-    """What is gathered while the document is walked (a `pallas_ros.files.xml_text.Target`)."""
+    """Data collected while parsing (a `pallas_ros.files.xml_text.Target`)."""
 
     path: Path
     rate: float = 0.0
@@ -106,7 +104,7 @@ def read(path: Path) -> Source:
     """Read an MVNX file: the first subject's segments.
 
     Raises:
-        PallasError: it is not one, or holds no frame with positions and orientations.
+        PallasError: it is not an MVNX file, or has no frame with positions and orientations.
     """
     take = _Take(path)
     with open_regular(path, KIND, MAX_BYTES) as file:
@@ -162,7 +160,7 @@ def _number(text: str) -> float:
 
 
 def _numbers(text: str, count: int) -> NDArray[np.float64] | None:
-    """``count`` finite numbers, or None."""
+    """Parse ``count`` finite numbers, or return None."""
     try:
         values = np.array([float(part) for part in text.split()])
     except ValueError:

@@ -1,4 +1,4 @@
-"""The command-line options that override what is detected in a motion file."""
+"""Command-line options that override detection in a motion file."""
 
 import argparse
 import math
@@ -32,10 +32,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def overrides_from(args: argparse.Namespace) -> Overrides:
-    """The values of `add_options`.
+    """Return the values of `add_options`.
 
     Raises:
-        PallasError: one is not possible.
+        PallasError: one is invalid.
     """
     up = None if args.up is None else args.up.lower().removeprefix("+")
     if up is not None and up not in UPS:
@@ -47,7 +47,7 @@ def overrides_from(args: argparse.Namespace) -> Overrides:
 
 
 def metres(unit: str) -> float:
-    """A unit's length in metres.
+    """Return a unit's length in metres.
 
     Raises:
         PallasError: it is neither a unit's name nor a positive number.

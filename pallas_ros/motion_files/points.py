@@ -15,11 +15,11 @@ from pallas_ros.motion_files.joints import PELVIS, plain
 from pallas_ros.motion_files.source import Source, check_frames
 
 _SEEN_SHARE = 0.5
-"""A point that is missing in more of the frames is taken not to be there."""
+"""A point that is missing in a larger share of the frames is ignored."""
 _HIP_DROP = SEGMENT_FRACTIONS["hip_drop"] / (
     SEGMENT_FRACTIONS["hip_drop"] + SEGMENT_FRACTIONS["trunk"]
 )
-"""The pelvis's share of the way from between the hips to the neck."""
+"""Position of the pelvis on the way from mid-hip to neck."""
 _DERIVED: Mapping[str, tuple[tuple[tuple[str, str], ...], ...]] = {
     "head": (
         (("left", "ear"), ("right", "ear")),
@@ -29,7 +29,7 @@ _DERIVED: Mapping[str, tuple[tuple[tuple[str, str], ...], ...]] = {
     ),
     "neck": ((("left", "shoulder"), ("right", "shoulder")),),
 }
-"""Joint -> sets of points whose mean stands in for it, best first."""
+"""Joint -> sets of points whose mean approximates it, best first."""
 
 
 def source(
@@ -41,11 +41,12 @@ def source(
     metres: float | None,
     up: str | None = None,
 ) -> Source:
-    """A source of points (T, N, 3), NaN where they are missing; gaps are bridged by straight lines
-    and marked not valid.
+    """Create a source from points (T, N, 3), NaN where missing.
+
+    Gaps are interpolated linearly and marked invalid.
 
     Raises:
-        PallasError: no frame, or no point is seen often enough.
+        PallasError: there is no frame, or every point is missing too often.
     """
     check_frames(path, len(points))
     seen = np.asarray(np.isfinite(points).all(axis=2))
@@ -79,7 +80,7 @@ def source(
 
 
 def _bridge(path: Array, seen: NDArray[np.bool_]) -> None:
-    """Fill a path's gaps (T, 3) in place."""
+    """Fill a trajectory's gaps (T, 3) in place."""
     if seen.all():
         return
     times = np.arange(len(path))
@@ -90,8 +91,8 @@ def _bridge(path: Array, seen: NDArray[np.bool_]) -> None:
 def _with_derived(
     names: list[str], points: NDArray[np.float64]
 ) -> tuple[list[str], NDArray[np.float64]]:
-    """The points and those that follow from them: a head from ears, a neck between the shoulders, a
-    pelvis above the hips.
+    """Add points derived from others: a head from ears, a neck between the shoulders, a pelvis
+    above the hips.
     """
     labels = [plain(name) for name in names]
     columns = {label: points[:, index] for index, label in reversed(list(enumerate(labels)))}

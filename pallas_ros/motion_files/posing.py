@@ -1,7 +1,7 @@
 """Joint orientations of the body from a source's orientations, its rest pose, or its points alone.
 
-Whatever the source's conventions, a bone points where the source's own joints are: orientations
-decide only the twist about it.
+Whatever the source's conventions, bone directions follow the source's joint positions; orientations
+only determine the twist about the bone.
 """
 
 import numpy as np
@@ -27,28 +27,29 @@ BONES: tuple[tuple[str, str], ...] = (
         )
     ),
 )
-"""(joint, far end) of every bone whose direction its joint's orientation has to give."""
+"""(joint, end) of every bone whose direction follows from its joint's orientation."""
 _FLEXED = (np.sin(np.radians(10.0)), np.sin(np.radians(30.0)))
-"""Between these sines of a knee's or elbow's flexion its axis gains all the say over the limb's
-twist.
+"""Sines of knee or elbow flexion between which the weight of the hinge axis for the limb's twist
+rises from 0 to 1.
 """
 TWISTED_DEG = 50.0
-"""An arm's rest pose turned by more than this about the bone, by its elbow's axis, has its palms
-elsewhere than down.
+"""If an arm's rest pose is rotated about the bone by more than this, according to its elbow axis,
+its palms do not face down.
 """
 SPREAD_DEG = 12.0
-"""Legs of a rest pose spread farther than this (CMU's: 20) carry their feet with them; nearer, the
-soles are flat.
+"""Legs of a rest pose spread farther than this (CMU's: 20) rotate the feet too; below it, the soles
+are flat.
 """
 _PITCH_DEG = 12.0
-"""A pelvis leaning more than this, on average, while the trunk is upright leans because of where
-its joints lie.
+"""A larger mean lean of the pelvis with an upright trunk is caused by the positions of its
+joints.
 """
 
 
 def triad(first: Array, second: Array, first_at_rest: Array, second_at_rest: Array) -> Array:
-    """Quaternions (..., 4) that take ``first_at_rest`` (3,) to ``first`` (..., 3), and the plane it
-    spans with ``second_at_rest`` likewise.
+    """Return quaternions (..., 4) that take ``first_at_rest`` (3,) to ``first`` (..., 3).
+
+    They also take the plane it spans with ``second_at_rest`` to that of ``first`` and ``second``.
     """
 
     def basis(a: Array, b: Array) -> Array:
@@ -62,22 +63,24 @@ def triad(first: Array, second: Array, first_at_rest: Array, second_at_rest: Arr
 
 
 def swing_to(q: Array, bone: Array, bone_at_rest: Array) -> Array:
-    """Orientations (T, 4) turned by the shortest way until the bone at rest (3,) points along
+    """Rotate orientations (T, 4) by the shortest way so that the bone at rest (3,) points along
     ``bone`` (T, 3).
     """
     return rotations.multiply(rotations.between_vectors(rotations.rotate(q, bone_at_rest), bone), q)
 
 
 def swing_bones(q: Array, points: Array) -> Array:
-    """Orientations (T, 22, 4) whose bones point from joint to joint of ``points`` (T, 22, 3); bones
-    without length or end turn nothing.
+    """Rotate orientations (T, 22, 4) so that bones point from joint to joint of ``points`` (T, 22,
+    3).
+
+    Bones without length or end cause no rotation.
     """
     out = q.copy()
     seen = Landmarks(points)
     least = 0.01 * seen.leg
     for joint, end in BONES:
         bone = seen.between(joint, end)
-        there = length(bone) > least  # False where it is NaN
+        there = length(bone) > least  # False for NaN
         index = JOINT_INDEX[joint]
         turned = swing_to(q[:, index], bone, _DEFAULT.offsets[JOINT_INDEX[end]])
         out[:, index] = np.where(there[:, None], turned, q[:, index])
@@ -85,11 +88,11 @@ def swing_bones(q: Array, points: Array) -> Array:
 
 
 def from_points(points: Array) -> tuple[Array, Array]:
-    """Orientations (T, 22, 4) of bodies given by joints (T, 22, 3) alone, and how far each shows
-    its twist (T, 22), 0 to 1.
+    """Return orientations (T, 22, 4) of bodies given by joints (T, 22, 3) alone, and their twist
+    confidence (T, 22), 0 to 1.
 
-    Hips and shoulders turn the trunk; the axes of bent knees and elbows turn the limbs, which
-    follow the trunk where they are straight. Hands, feet and head follow what carries them.
+    Hips and shoulders determine the trunk; the axes of bent knees and elbows determine the limbs,
+    which follow the trunk if they are straight. Hands, feet and head follow their parents.
     """
     seen = Landmarks(points)
     frames = len(points)
@@ -149,8 +152,8 @@ def from_points(points: Array) -> tuple[Array, Array]:
 
 
 def _hinge(upper: Array, lower: Array, straight: Array) -> tuple[Array, Array]:
-    """The axis (T, 3) about which a limb is bent, or ``straight`` where it is not, and how far it
-    is bent (T,), 0 to 1.
+    """Return a limb's flexion axis (T, 3), or ``straight`` if not bent, and its flexion (T,), 0 to
+    1.
     """
     normal = np.cross(unit(upper), unit(lower))
     low, high = _FLEXED
@@ -163,7 +166,7 @@ def _hinge(upper: Array, lower: Array, straight: Array) -> tuple[Array, Array]:
 def from_standing_rest(
     q_source: Array, owners: list[int], R_world_file: Array, R_body_rest: Array
 ) -> Array:
-    """Orientations (T, 22, 4), not yet swung, of a source whose rest pose is a standing body.
+    """Return orientations (T, 22, 4), before swinging, of a source with a standing rest pose.
 
     Args:
         q_source: (T, k, 4) in the file's axes, the identity in the rest pose.
@@ -177,12 +180,12 @@ def from_standing_rest(
 
 
 def from_motion(q_source: Array, owners: list[int], R_world_file: Array, points: Array) -> Array:
-    """Orientations (T, 22, 4), not yet swung, of a source whose rest pose says nothing.
+    """Return orientations (T, 22, 4), before swinging, of a source with an unusable rest pose.
 
-    A source joint's frame and the body's differ by a constant, which the motion shows: it is the
-    mean difference from the orientations that the points (T, 22, 3) show, each frame weighed by how
-    far it shows the twist. Hands, toes and head, which carry nothing, face on average as what
-    carries them.
+    The frames of a source joint and of the body's differ by a constant, which is estimated from the
+    motion: it is the mean difference from the orientations derived from the points (T, 22, 3), each
+    frame weighted by its twist confidence. Hands, toes and head, which carry nothing, are aligned
+    on average with their parents.
     """
     shown, weights = from_points(points)
     world = rotations.multiply(rotations.from_matrix(R_world_file), q_source)[:, owners]
@@ -205,12 +208,12 @@ def from_motion(q_source: Array, owners: list[int], R_world_file: Array, points:
 
 
 def _mean(q: Array, weights: Array) -> Array:
-    """The mean (4,) of quaternions (T, 4) (Markley et al. 2007)."""
+    """Return the mean (4,) of quaternions (T, 4) (Markley et al. 2007)."""
     return np.asarray(np.linalg.eigh((q * weights[:, None]).T @ q)[1][:, -1])
 
 
 def _upright(q_world_pelvis: Array, points: Array) -> Array:
-    """A pelvis (T, 4) turned by a constant pitch where it leans although the trunk is upright."""
+    """Correct a pelvis (T, 4) by a constant pitch if it leans although the trunk is upright."""
     trunk = Landmarks(points).trunk
     own = rotations.rotate(rotations.inverse(q_world_pelvis), trunk)[trunk[:, 2] > 0.9]
     if len(own) < 5:
@@ -225,9 +228,7 @@ def _upright(q_world_pelvis: Array, points: Array) -> Array:
 def _carry_swing(
     q: Array, points: Array, carrier: str, ends: tuple[str, ...], beyond_deg: float
 ) -> None:
-    """Turn what hangs on a bone by the bone's mean swing, where that is more than so many
-    degrees.
-    """
+    """Rotate the children of a bone by its mean swing, if that exceeds ``beyond_deg`` degrees."""
     index = JOINT_INDEX[carrier]
     end = dict(BONES)[carrier]
     swung = swing_to(
@@ -240,12 +241,12 @@ def _carry_swing(
 
 
 def fit_to_rest(q: Array, points: Array) -> Array:
-    """Orientations (T, 22, 4) of `from_standing_rest`, swung to the bones; ends of limbs corrected
-    for rest poses other than the T-pose.
+    """Align orientations (T, 22, 4) of `from_standing_rest` with the bones; correct the ends of
+    limbs for rest poses other than the T-pose.
 
-    A hand hangs in the rest pose as its forearm does, so it takes the forearm's swing; so does a
-    foot whose leg is spread far. A rest pose with the palms forward looks like one with the palms
-    down; only the axis of the bent elbow decides.
+    In the rest pose a hand is aligned with its forearm, so it takes the forearm's swing; likewise a
+    foot whose leg is spread far. Rest poses with the palms forward or down look the same; only the
+    axis of the bent elbow distinguishes them.
     """
     q = q.copy()
     shown, weights = from_points(points)

@@ -1,4 +1,4 @@
-"""A motion file of any known format, found by its name or its first bytes."""
+"""Read a motion file of any known format, recognised by its name or first bytes."""
 
 import importlib
 from dataclasses import dataclass, replace
@@ -22,11 +22,11 @@ GROUP = "pallas.motion_files"
 _LARGEST = 4 << 30
 _HEAD_BYTES = 1024
 LEGS_M = (0.25, 2.0)
-"""Thigh and shank of anyone, measured with any noise."""
+"""Range of human thigh and shank lengths, including measurement noise."""
 
 
 class Format(Protocol):
-    """What a module of the group ``pallas.motion_files`` provides."""
+    """Interface of a module in the group ``pallas.motion_files``."""
 
     KIND: str
     SUFFIXES: tuple[str, ...]
@@ -36,18 +36,18 @@ class Format(Protocol):
         ...
 
     def read(self, path: Path) -> Source:
-        """Read a file; raises `PallasError` where it is not of this format."""
+        """Read a file; raise `PallasError` if it is not of this format."""
         ...
 
 
 @dataclass(frozen=True)
 class MotionFile:
-    """What came of a file.
+    """Result of reading a file.
 
     Attributes:
         motion: at the file's frame rate.
-        found: what the file is and what was detected, in words.
-        foreign: it is not one of this package's own.
+        found: description of the file and of what was detected.
+        foreign: whether it is from another tool.
     """
 
     motion: Motion
@@ -56,7 +56,7 @@ class MotionFile:
 
 
 def formats() -> dict[str, Format]:
-    """The formats that are installed, besides ``.npz``, by name."""
+    """Return the installed formats, besides ``.npz``, by name."""
     return {
         entry.name: cast(Format, importlib.import_module(entry.value))
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
@@ -64,18 +64,19 @@ def formats() -> dict[str, Format]:
 
 
 def suffixes() -> tuple[str, ...]:
-    """The endings of file names that are motion files, in lower case."""
+    """Return the file name extensions of motion files, in lower case."""
     return (".npz", *(suffix for known in formats().values() for suffix in known.SUFFIXES))
 
 
 def read_motion(path: str | Path, overrides: Overrides | None = None) -> Motion:
-    """The motion of a file of any known format; see `read`."""
+    """Return the motion of a file of any known format; see `read`."""
     return read(path, overrides).motion
 
 
 def read_for_streaming(path: str | Path, overrides: Overrides | None = None) -> MotionFile:
-    """As `read`, for what plays a motion as if it were live: other tools' files slower than 60 Hz
-    are interpolated to it.
+    """Read a motion to be played as if live; see `read`.
+
+    Other tools' files slower than 60 Hz are interpolated to it.
     """
     file = read(path, overrides)
     if file.motion.fps < MODEL_RATE_HZ and file.foreign:
@@ -88,10 +89,10 @@ def read(path: str | Path, overrides: Overrides | None = None) -> MotionFile:
 
     Args:
         path: of the file.
-        overrides: what detection must not decide.
+        overrides: values that replace detection.
 
     Raises:
-        PallasError: the file is of no known format, or is not a plausible motion of a body.
+        PallasError: the format is unknown, or it is not a plausible motion of a body.
     """
     path = Path(path)
     overrides = overrides or Overrides()
@@ -137,7 +138,7 @@ def _read_npz(path: Path, overrides: Overrides) -> MotionFile:
 
 
 def _points(path: Path) -> Source:
-    """A motion file's positions alone, whatever its axes and unit."""
+    """Return only the positions of a motion file, whatever its axes and unit."""
     arrays = load_npz(path, "motion file", ("joint_names", "positions", "fps"))
     names = [str(name) for name in arrays["joint_names"].reshape(-1)]
     positions = arrays["positions"]
@@ -152,7 +153,7 @@ def _points(path: Path) -> Source:
 
 
 def _check_size(path: Path, motion: Motion) -> None:
-    """Refuse one of this package's files in another unit than metres."""
+    """Reject one of this package's files with a unit other than metres."""
     seen = motion.positions[np.isfinite(motion.positions).all((1, 2))]
     if not len(seen):
         return

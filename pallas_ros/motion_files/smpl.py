@@ -1,9 +1,7 @@
-"""AMASS, SMPL, SMPL+H and SMPL-X motion (.npz): pose parameters as axis-angle and a path of the
-pelvis.
+"""AMASS, SMPL, SMPL+H and SMPL-X motion (.npz): axis-angle pose parameters and a pelvis trajectory.
 
-No body model is needed: the body's own proportions stand in for the person's shape. AMASS's SMPL-X
-files (``*_stageii.npz``) hold pickled objects in fields that are not used here; those are never
-read.
+No body model is needed: the default body's proportions replace the person's shape. AMASS's SMPL-X
+files (``*_stageii.npz``) contain pickled objects in unused fields, which are never read.
 """
 
 from pathlib import Path
@@ -28,15 +26,13 @@ _PARTS = (("root_orient", "pose_body"), ("global_orient", "body_pose"))
 _PATHS = ("trans", "transl")
 _RATES = ("mocap_framerate", "mocap_frame_rate", "fps", "framerate")
 FIELDS = frozenset((*_POSES, *_PARTS[0], *_PARTS[1], *_PATHS, *_RATES))
-"""The fields that are read; all are arrays of numbers."""
+"""The fields that are read; all are numeric arrays."""
 _BODY = 3 * len(JOINTS)
-"""Parameters of the 22 joints: those of SMPL, SMPL+H and SMPL-X begin alike, in the body's own
-order.
-"""
+"""Parameters of the 22 joints: SMPL, SMPL+H and SMPL-X share them and the body's own order."""
 
 
 def is_smpl(names: list[str]) -> bool:
-    """Whether a ``.npz`` with arrays of these names is meant to be such a file."""
+    """Whether a ``.npz`` with these array names is such a file."""
     return any(name in names for name in (*_POSES, "root_orient", "global_orient", "pose_body"))
 
 
@@ -44,7 +40,7 @@ def read(path: Path) -> Source:
     """Read an AMASS or SMPL file.
 
     Raises:
-        PallasError: it is not one, or holds NaN.
+        PallasError: it is not such a file, or contains NaN.
     """
     arrays = load_npz(path, KIND, FIELDS)
     poses, trans, rate = _fields(path, arrays)
@@ -80,7 +76,7 @@ def read(path: Path) -> Source:
 
 
 def _fields(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Array, Array, float]:
-    """Poses, path and frame rate, under whichever names the file has them."""
+    """Return poses, trajectory and frame rate, under any of their known names."""
     poses = next((arrays[name] for name in _POSES if name in arrays), None)
     for root, body in _PARTS:
         if poses is None and root in arrays and body in arrays:

@@ -1,6 +1,4 @@
-"""What a motion file holds before anything is assumed of it: a skeleton in the file's own names,
-unit and axes.
-"""
+"""Raw content of a motion file: a skeleton with the file's own names, unit and axes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,18 +12,18 @@ from pallas_ros.body.rotations import Array
 
 Pose = Callable[[list[int]], tuple[Array, Array | None]]
 END_SUFFIX = "_end"
-"""Ends the name of a point that closes a chain, which can stand for a joint that the rig lacks."""
+"""Suffix of a point that ends a chain, which can replace a joint that the rig lacks."""
 MAX_JOINTS = 2000
-"""More joints than the largest rigs with face and fingers have (about 500)."""
+"""Maximum number of joints; the largest rigs with face and fingers have about 500."""
 MAX_FRAMES = 2_000_000
-"""More than four hours at 120 Hz; a file beyond it is damaged or has to be cut."""
+"""More than four hours at 120 Hz; a longer file is damaged or has to be cut."""
 
 
 def check_frames(path: Path, frames: int) -> None:
-    """Refuse a file without frames, or with more than are read.
+    """Check the number of frames.
 
     Raises:
-        PallasError: it is one.
+        PallasError: there are none, or too many.
     """
     if frames < 1:
         raise PallasError(f"{path}: it holds no frames")
@@ -34,10 +32,10 @@ def check_frames(path: Path, frames: int) -> None:
 
 
 def require_finite(path: Path, *arrays: Array) -> None:
-    """Refuse arrays (T, ...) with frames that hold NaN or infinite values.
+    """Check that arrays (T, ...) contain no NaN or infinite values.
 
     Raises:
-        PallasError: there are such frames; names the first.
+        PallasError: names the first invalid frame.
     """
     bad = np.zeros(len(arrays[0]), dtype=bool)
     for array in arrays:
@@ -51,22 +49,22 @@ def require_finite(path: Path, *arrays: Array) -> None:
 
 @dataclass
 class Source:
-    """A moving skeleton as its file describes it.
+    """A moving skeleton as described by its file.
 
     Attributes:
-        kind: of the file, as messages call it ("BVH").
+        kind: file format for messages ("BVH").
         names: (J,) of the joints.
-        parents: (J,) index of each joint's parent, which stands before it; -1 for roots.
+        parents: (J,) index of each joint's parent, which precedes it; -1 for roots.
         frames: number of frames.
-        fps: frames a second.
+        fps: frames per second.
         pose: positions (T, k, 3) in the file's unit and global orientations (T, k, 4) xyzw, or None
-            where the file has points only, of the joints asked for, in the file's axes.
-        rest: (J, 3) positions with every orientation the identity, or None where there are none.
-        up: what the format defines as up ("z"), or None.
-        metres: length of the unit that the file states, or None.
-        seen: (T, J) where a joint was measured, or None where all were.
-        grounded: False where the file's heights say nothing of the floor.
-        remarks: what the reader worked around.
+            if the file has points only, of the requested joints, in the file's axes.
+        rest: (J, 3) positions with every orientation the identity, or None if not available.
+        up: the up axis defined by the format ("z"), or None.
+        metres: length of the unit stated by the file, or None.
+        seen: (T, J) where a joint was measured, or None if always.
+        grounded: False if the file's heights are not relative to the floor.
+        remarks: problems that the reader worked around.
     """
 
     kind: str
@@ -83,7 +81,7 @@ class Source:
     remarks: list[str] = field(default_factory=list)
 
     def ancestors(self, joint: int) -> list[int]:
-        """The joint, its parent and so on up to the root."""
+        """Yield the joint, its parent and so on up to the root."""
         out = []
         while joint >= 0:
             out.append(joint)

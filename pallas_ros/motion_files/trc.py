@@ -26,7 +26,7 @@ def read(path: Path) -> Source:
     """Read a TRC file.
 
     Raises:
-        PallasError: it is not one, or holds no frame.
+        PallasError: it is not a TRC file, or has no frames.
     """
     with open_regular(path, KIND, MAX_BYTES) as file:
         text = io.TextIOWrapper(file, encoding="latin-1", newline=None)
@@ -60,7 +60,7 @@ def read(path: Path) -> Source:
 
 
 def _row(path: Path, line: str, count: int, frame: int) -> list[float]:
-    """Time and coordinates; what is blank, missing or not finite is NaN."""
+    """Return time and coordinates; blank, missing or non-finite values become NaN."""
     cells = line.rstrip("\n").split("\t")[1 : 2 + 3 * count]
     try:
         values = [float(cell) if cell.strip() else np.nan for cell in cells]
@@ -73,7 +73,7 @@ def _row(path: Path, line: str, count: int, frame: int) -> list[float]:
 
 
 def _rate(stated: str, times: np.ndarray) -> float:
-    """Frames a second: by the time column, else what the header states."""
+    """Return frames per second from the time column, else from the header."""
     steps = np.diff(times)
     step = float(np.median(steps)) if len(steps) and np.isfinite(steps).all() else 0.0
     if step > 0:
