@@ -1,3 +1,1 @@
-"""From a human arm to a robot arm: where the robot's hand should be, and the joint angles that
-bring it there.
-"""
+"""Retargeting of a human arm to a robot arm: goals for the robot's hand and inverse kinematics."""

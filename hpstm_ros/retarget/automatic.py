@@ -1,8 +1,7 @@
-"""What a configuration leaves out, derived from a robot's geometry: a ready posture, how its hands
-are turned, where they may be.
+"""Default configuration from a robot's geometry: ready posture, hand axes and workspace.
 
-Everything is what a person would write down after looking at the robot: hands in front of the
-shoulders, half stretched, tools forward, joints in the middle of their range, nothing touching.
+The defaults are those that a person would choose: hands in front of the shoulders at half reach,
+tools forward, joints near mid-range, no contacts.
 """
 
 from collections.abc import Callable
@@ -14,21 +13,21 @@ from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
 
-# of the reach: where a hand is ready, ahead of its shoulder and below it
+# of the reach: ready position of the hand, ahead of the shoulder and below it
 _AHEAD = 0.55
 _DOWN = 0.15
 # of the search for a ready posture
 _SAMPLES = 400
 _STARTS = 8
 _STEPS = 300
-_POINTS = 0.3  # of the reach: what an arm must point sideways to point anywhere
-_FLOOR_M = 0.05  # a hand is thicker than its tip
-# of the reach, from the shoulder: the faces of the box
+_POINTS = 0.3  # of the reach: shortest horizontal extent that defines a direction
+_FLOOR_M = 0.05  # clearance of the tip above the floor, for the hand around it
+# of the reach, from the shoulder: faces of the box
 _NEAREST = 0.15
 _LOWEST = 0.8
 _HIGHEST = 0.9
-# Costs of a ready posture. A tenth of the reach off costs as much as a hand that points sideways or
-# a joint at the end of its range.
+# Costs of a ready posture. An offset of 10 % of the reach costs as much as a hand pointing sideways
+# or a joint at the end of its range.
 _PLACE = 100.0
 _POINTING = 1.0
 _UPRIGHT = 0.3
@@ -38,7 +37,7 @@ _TURNED = 0.02
 
 @dataclass(frozen=True, eq=False)
 class ArmGeometry:
-    """What an automatic configuration knows of one arm before its ready posture.
+    """Geometry of an arm, known before its ready posture.
 
     Attributes:
         tip: frame id.
@@ -46,8 +45,8 @@ class ArmGeometry:
         p_base_shoulder: (3,) m.
         reach: m from the shoulder.
         R_base_operator: (3, 3) the operator's forward, left, up in the base frame.
-        fingers: (3,) the tip's own axis that points along the fingers.
-        turns: whether the hand can be turned as well as moved.
+        fingers: (3,) axis of the tip frame that points along the fingers.
+        turns: whether the hand's orientation can be controlled.
     """
 
     tip: int
@@ -74,8 +73,8 @@ def operator_axes(p_left: F64, p_right: F64) -> F64:
 
 
 def forward_axes(model: pin.Model, tip: int, p_base_shoulder: F64, reach: float, q: F64) -> F64:
-    """(3, 3) forward, left, up of an operator who faces where the arm points in the posture ``q``;
-    along x where it points up or down.
+    """(3, 3) forward, left, up of an operator who faces in the direction of the arm in the posture
+    ``q``, or along x if the arm points up or down.
     """
     data = model.createData()
     pin.forwardKinematics(model, data, q)
@@ -91,8 +90,8 @@ def forward_axes(model: pin.Model, tip: int, p_base_shoulder: F64, reach: float,
 def fingers_axis(
     model: pin.Model, geometry: pin.GeometryModel, tip: int, joints: list[int], q: F64
 ) -> F64:
-    """(3,) the axis of the tip's frame that points along the fingers: away from the wrist, to where
-    tool and gripper are.
+    """(3,) axis of the tip frame that points along the fingers: away from the wrist, towards tool
+    and gripper.
 
     ``joints`` are the ids of the arm's joints, from the shoulder on.
     """
@@ -118,8 +117,8 @@ def fingers_axis(
 
 
 def hand_axes(fingers: F64, R_base_tip: F64, R_base_operator: F64) -> F64:
-    """(3, 3) the tip's axes in the hand's: x along the ``fingers`` axis of the tip, z along that
-    one of its axes that is most upright.
+    """(3, 3) the tip's axes in the hand frame: x along the ``fingers`` axis of the tip, z along its
+    most upright axis.
     """
     up = R_base_tip.T @ R_base_operator[:, 2]
     up = up - (up @ fingers) * fingers
@@ -137,15 +136,14 @@ def ready_posture(
     arms: list[ArmGeometry],
     margin: float,
 ) -> tuple[F64, list[str]]:
-    """A posture (n,) rad with hands ready, and the pairs of parts that still touch in it, if it
-    cannot be helped.
+    """The ready posture (n,) rad, and the pairs of parts whose contact could not be avoided.
 
     Args:
         model: of the moving joints.
-        pairs: convex shapes, with the pairs that must be apart by ``margin`` m.
+        pairs: convex shapes, with the collision pairs.
         low, high: (n,) rad, ends of the joints' ranges.
-        arms: all of them.
-        margin: see there.
+        arms: all arms of the robot.
+        margin: m, minimum distance of the pairs.
     """
     options = [_hand_postures(model, arm, low, high) for arm in arms]
     data = model.createData()
@@ -173,9 +171,7 @@ def ready_posture(
 
 
 def _neighbours(model: pin.Model, geometry: pin.GeometryModel, pair: pin.CollisionPair) -> bool:
-    """Whether a pair's joints are two apart at most: such parts touch by the way a robot
-    is built.
-    """
+    """Whether a pair's joints are at most two apart; the design of a robot lets such parts touch."""
     i, j = (int(geometry.geometryObjects[k].parentJoint) for k in (pair.first, pair.second))
     above = [i, int(model.parents[i]), int(model.parents[model.parents[i]])]
     beyond = [j, int(model.parents[j]), int(model.parents[model.parents[j]])]
@@ -185,8 +181,8 @@ def _neighbours(model: pin.Model, geometry: pin.GeometryModel, pair: pin.Collisi
 def box(
     shoulders: list[F64], reaches: list[float], axes: list[F64], lowest: float | None
 ) -> tuple[F64, F64]:
-    """Corners (3,) m of where the hands may be: ahead of the shoulders, within reach, and above the
-    ``lowest`` point of what stands still.
+    """Corners (3,) m of the workspace box: ahead of the shoulders, within reach, and above the
+    ``lowest`` point of the fixed parts.
     """
     corners = []
     for shoulder, reach, R in zip(shoulders, reaches, axes, strict=True):
@@ -202,9 +198,7 @@ def box(
 
 
 def lowest_point(model: pin.Model, geometry: pin.GeometryModel, q: F64) -> float | None:
-    """Height in m of the lowest point of the parts that no joint moves, or None where there are
-    none.
-    """
+    """Height in m of the lowest point of the fixed parts, or None if there are none."""
     data = model.createData()
     shapes = geometry.createData()
     pin.updateGeometryPlacements(model, data, geometry, shapes, q)
@@ -223,7 +217,7 @@ def _hand_postures(
     low: F64,
     high: F64,
 ) -> list[F64]:
-    """Postures of an arm's own joints with the hand ready, the best first."""
+    """Postures of an arm's own joints with the hand in the ready position, best first."""
     data = model.createData()
     random = np.random.default_rng(0)
     own = arm.columns
@@ -262,8 +256,8 @@ def _hand_postures(
 def _climbed(
     cost: Callable[[F64], float], start: F64, middle: F64, half: F64, random: np.random.Generator
 ) -> tuple[float, F64]:
-    """The lowest cost near ``start`` (k,), within ``half`` (k,) of ``middle`` (k,), and where it
-    is: by random steps that grow with success (a (1+1) evolution strategy).
+    """The minimum cost near ``start`` (k,), within ``half`` (k,) of ``middle`` (k,), and its
+    location, by a (1+1) evolution strategy.
     """
     best = np.clip(start, middle - half, middle + half)
     least = cost(best)
@@ -282,7 +276,7 @@ def _climbed(
 
 
 def _nearest_axis(arrow: F64) -> F64:
-    """The unit vector along one of the axes, either way, that is nearest to ``arrow`` (3,)."""
+    """The positive or negative coordinate axis nearest to the direction ``arrow`` (3,)."""
     out = np.zeros(3)
     k = int(np.argmax(np.abs(arrow)))
     out[k] = np.sign(arrow[k])

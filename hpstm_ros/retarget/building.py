@@ -1,5 +1,5 @@
-"""From a robot's configuration, or its bare URDF, to a `RobotDescription`: every value checked,
-what is left out derived.
+"""Builds a `RobotDescription` from a robot's configuration or a bare URDF: values are validated,
+missing ones derived.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,13 +19,13 @@ from pallas_ros.body.errors import PallasError
 F64 = NDArray[np.float64]
 
 _DEFAULT_WEIGHTS = {"position": 1.0, "orientation": 0.02, "elbow": 0.003, "posture": 0.003}
-_TURNING_DOF = 6  # with fewer joints a hand is moved and hardly turned
-_ELBOW_DOF = 7  # with fewer joints the elbow is where the hand makes it be
+_TURNING_DOF = 6  # with fewer joints, orientation is hardly controllable
+_ELBOW_DOF = 7  # with fewer joints, the hand pose determines the elbow
 _HUMAN_REACH_M = 0.7
-"""Two long arms follow a person's at about a person's size: at twice that size Baxter's hands meet,
-its elbows are in its torso, and 0.25 m/s is too slow (72 mm off in the mean; 3 mm at this size).
+"""Largest reach for two arms. At twice a human's reach, Baxter's hands collide, its elbows are in
+its torso, and 0.25 m/s is too slow (mean error 72 mm, against 3 mm at this reach).
 """
-_SHORTEST_M = 0.02  # a tip that the joints move by less is only turned
+_SHORTEST_M = 0.02  # joints that move a tip by less only rotate it
 _KEYS = {"urdf", "arms", "ready", "locked", "limits", "workspace", "tip_speed", "description"}
 _ARM_KEYS = {
     "name", "side", "tip", "elbow", "shoulder", "operator_rpy", "hand_rpy", "reach", "reach_min",
@@ -35,7 +35,7 @@ _ARM_KEYS = {
 
 @dataclass
 class _Draft:
-    """An arm on its way: its entry of the configuration, and the joints that move it."""
+    """An arm under construction: its entry in the configuration, and the joints that move it."""
 
     entry: dict[str, Any]
     joints: list[str]
@@ -49,15 +49,15 @@ class _Draft:
 
     @property
     def dof(self) -> int:
-        """Joints that move the tip."""
+        """Number of joints that move the tip."""
         return len(self.ids)
 
 
 def build(name: str, document: dict[str, Any], folder: Path) -> RobotDescription:
-    """The robot of a configuration, whose relative paths start from ``folder``.
+    """The robot of a configuration, whose paths are relative to ``folder``.
 
     Raises:
-        PallasError: a value is wrong, the URDF or a mesh is not usable, or nothing in it is an arm.
+        PallasError: a value is invalid, the URDF or a mesh is unusable, or it contains no arm.
     """
     values.only(document, _KEYS, "the configuration")
     path = urdf.find(str(document["urdf"]), folder)
@@ -137,7 +137,7 @@ def _build(name: str, document: dict[str, Any], path: Path, text: str) -> RobotD
 
 
 def _remarks(drafts: list[_Draft], touching: list[str]) -> list[str]:
-    """What the user should know of the arms that were found."""
+    """Remarks on the detected arms for the user."""
     remarks = [
         f"the joints turn the tip '{draft.entry['tip']}' but do not move it: only the hand's"
         " orientation is followed; for a tip farther out see 'tip' in a configuration (pallas"
@@ -154,7 +154,7 @@ def _remarks(drafts: list[_Draft], touching: list[str]) -> list[str]:
 
 
 def _drafts(parts: tree.Tree, document: dict[str, Any]) -> list[_Draft]:
-    """The arms that the configuration names, else those that are found."""
+    """The arms named in the configuration, or else the detected ones."""
     arms = document.get("arms")
     if not arms:
         return [
@@ -191,7 +191,7 @@ def _drafts(parts: tree.Tree, document: dict[str, Any]) -> list[_Draft]:
 
 
 def _moving(parts: tree.Tree, drafts: list[_Draft], locked_at: Any) -> set[str]:
-    """Names of the driven joints that move an arm, directly or through joints that mimic them."""
+    """Names of the driven joints that move an arm, directly or through mimic joints."""
     if not isinstance(locked_at, dict):
         raise PallasError("'locked' is a mapping of joint names to rad")
     moving: set[str] = set()
@@ -206,9 +206,7 @@ def _moving(parts: tree.Tree, drafts: list[_Draft], locked_at: Any) -> set[str]:
 
 
 def _standing(full: pin.Model, parts: tree.Tree, locked_at: dict[str, Any]) -> F64:
-    """The configuration in which joints that do not move stand: as `locked` says, else 0 or the
-    nearest limit.
-    """
+    """The configuration of the locked joints: as given by `locked`, else 0 or the nearest limit."""
     q = np.clip(pin.neutral(full), full.lowerPositionLimit, full.upperPositionLimit)
     columns = _columns(full, parts)
     _assign(columns, q, locked_at, "locked")
@@ -221,7 +219,7 @@ def _standing(full: pin.Model, parts: tree.Tree, locked_at: dict[str, Any]) -> F
 
 
 def _columns(model: pin.Model, parts: tree.Tree) -> dict[str, int]:
-    """Where in a configuration the joints that move by themselves are, by their names."""
+    """Index in the configuration of each independent joint, by name."""
     return {
         parts.modelled(str(model.names[joint])).name: int(model.idx_qs[joint])
         for joint in own_joints(model)
@@ -229,7 +227,7 @@ def _columns(model: pin.Model, parts: tree.Tree) -> dict[str, int]:
 
 
 def _reduced(full: pin.Model, locked: list[int], q_full: F64) -> pin.Model:
-    """The model of the moving joints alone."""
+    """The model of only the moving joints."""
     try:
         model: pin.Model = pin.buildReducedModel(full, locked, q_full)
     except (ValueError, RuntimeError) as error:
@@ -243,7 +241,7 @@ def _reduced(full: pin.Model, locked: list[int], q_full: F64) -> pin.Model:
 def _measure(
     model: pin.Model, geometry: pin.GeometryModel, draft: _Draft, q: F64, low: F64, high: F64
 ) -> None:
-    """Tip, joints, shoulder and reach of an arm."""
+    """Set tip, joints, shoulder and reach of an arm."""
     entry = draft.entry
     draft.tip = frame_id(model, str(entry["tip"]))
     chain = _chain(model, draft.tip)
@@ -252,7 +250,7 @@ def _measure(
         raise PallasError(f"no joint moves the tip '{entry['tip']}'")
     data = model.createData()
     pin.forwardKinematics(model, data, q)
-    # The first joint only turns the arm about its foot: the second is the natural shoulder.
+    # The first joint only rotates the arm about its base: the second is the natural shoulder.
     draft.shoulder = np.array(data.oMi[chain[min(1, len(chain) - 1)]].translation)
     if "shoulder" in entry:
         draft.shoulder = values.vector(entry["shoulder"], 3, "shoulder")
@@ -280,7 +278,7 @@ def _chain(model: pin.Model, frame: int) -> list[int]:
 
 
 def _reach(model: pin.Model, draft: _Draft, low: F64, high: F64) -> float:
-    """0.95 of the largest distance from the shoulder that sampled postures reach."""
+    """0.95 times the largest distance from the shoulder in sampled postures."""
     data = model.createData()
     random = np.random.default_rng(0)
     farthest = 0.0
@@ -295,8 +293,8 @@ def _reach(model: pin.Model, draft: _Draft, low: F64, high: F64) -> float:
 
 
 def _sides(drafts: list[_Draft]) -> list[_Draft]:
-    """Two arms that were found, left and right: as their names say, else as they are placed; the
-    operator faces as the robot does.
+    """Two detected arms in the order left, right: by name, or else by position; the operator faces
+    in the robot's forward direction.
     """
     one, other = drafts
     for draft in drafts:
@@ -319,8 +317,8 @@ def _ready(
     limits: dict[str, F64],
     limiter: Limiter,
 ) -> tuple[F64, list[str]]:
-    """The ready posture, and what touches in it though it was looked for; a posture that is given
-    is taken as it is.
+    """The ready posture, and the contacts that a derived one could not avoid; a configured posture
+    is used unchanged.
     """
     low, high = limiter.span(limits)
     if "ready" in document:
@@ -394,7 +392,7 @@ def _arm(model: pin.Model, draft: _Draft, q_ready: F64, parts: tree.Tree) -> Arm
 
 
 def _elbow(model: pin.Model, data: pin.Data, draft: _Draft, parts: tree.Tree) -> str:
-    """The link of the joint that is as far from the shoulder as from the tip."""
+    """The link of the joint midway between shoulder and tip."""
     tip = data.oMf[draft.tip].translation
     joints = draft.ids[1:-1]
     middles = [
@@ -415,7 +413,7 @@ def _workspace(
     document: dict[str, Any],
     q_ready: F64,
 ) -> tuple[F64, F64]:
-    """The box that tips may be in; adds the keep-out volumes to ``geometry``."""
+    """The workspace box of the tips; adds the keep-out volumes to ``geometry``."""
     workspace = document.get("workspace", {})
     values.only(workspace, {"min", "max", "keep_out"}, "'workspace'")
     boxes = workspace.get("keep_out", [])
@@ -439,7 +437,7 @@ def _workspace(
 
 
 def _keep_out(entry: Any) -> tuple[F64, F64]:
-    """A keep-out box's centre and size."""
+    """Centre and size of a keep-out box."""
     if not isinstance(entry, dict):
         raise PallasError("each of workspace keep_out is a mapping with 'centre' and 'size'")
     values.only(entry, {"centre", "size"}, "a keep-out volume")
@@ -449,7 +447,7 @@ def _keep_out(entry: Any) -> tuple[F64, F64]:
 
 
 def _assign(columns: dict[str, int], q: F64, given: Any, what: str) -> None:
-    """Set the joints of a mapping in ``q``, whose ``columns`` are theirs."""
+    """Set joint positions of a mapping in ``q``, by their index in ``columns``."""
     if not isinstance(given, dict):
         raise PallasError(f"'{what}' is a mapping of joint names to rad")
     for joint, value in given.items():

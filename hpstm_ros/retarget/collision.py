@@ -1,6 +1,4 @@
-"""A robot's collision geometry, cheap enough to test 125 times a second: every mesh as its convex
-hull.
-"""
+"""Collision geometry of a robot with convex hulls, fast enough for checks at 125 Hz."""
 
 import itertools
 
@@ -12,18 +10,16 @@ from numpy.typing import NDArray
 F64 = NDArray[np.float64]
 
 MARGIN_M = 0.01
-"""How near two parts of the arm, or a part and a keep-out volume, may come."""
+"""Minimum distance between two parts of the arm, or a part and a keep-out volume."""
 READY_MARGIN_M = 0.015
-"""In the ready posture, parts that come nearer than this are not watched."""
+"""Pairs that are closer than this in the ready posture are not monitored."""
 _MESH_VERTICES = 200
 _FLAT = 1e-4  # thickness over length below which a mesh counts as flat
-_TESTS = 1_000_000  # of pairs on loading, about 2.5 s; the robots of config/robots need fewer
+_TESTS = 1_000_000  # of pairs at load time, about 2.5 s; the robots in config/robots need fewer
 
 
 def margin_data(geometry: pin.GeometryModel, margin: float = MARGIN_M) -> pin.GeometryData:
-    """Working memory for collision tests in which pairs nearer than ``margin`` m count as
-    colliding.
-    """
+    """Data for collision checks in which pairs closer than ``margin`` m collide."""
     data = geometry.createData()
     for request in data.collisionRequests:
         request.security_margin = margin
@@ -33,10 +29,11 @@ def margin_data(geometry: pin.GeometryModel, margin: float = MARGIN_M) -> pin.Ge
 def convex_model(
     model: pin.Model, collision: pin.GeometryModel, samples: int = 200
 ) -> pin.GeometryModel:
-    """Convex shapes in place of ``collision``'s, with the pairs worth testing.
+    """Convex shapes for those of ``collision``, with the pairs to check.
 
-    Left out are pairs on the same or on neighbouring joints, and pairs that overlap in nearly every
-    posture. With `drop_touching`, that is what MoveIt's Setup Assistant leaves out by sampling.
+    Pairs on the same or on adjacent joints, and pairs that overlap in nearly every posture, are
+    omitted. Together with `drop_touching`, these are the pairs that MoveIt's Setup Assistant
+    disables by sampling.
     """
     out = pin.GeometryModel()
     for item in collision.geometryObjects:
@@ -66,8 +63,8 @@ def convex_model(
 
 
 def drop_touching(model: pin.Model, geometry: pin.GeometryModel, q_ready: F64) -> None:
-    """Leave out the pairs that nearly touch in the ready posture: hulls are rounder than the links,
-    so what touches there is no collision.
+    """Drop pairs that nearly touch in the ready posture: hulls are larger than the links, so these
+    contacts are not collisions.
     """
     geometry_data = margin_data(geometry, READY_MARGIN_M)
     pin.computeCollisions(model, model.createData(), geometry, geometry_data, q_ready, False)
@@ -78,7 +75,7 @@ def drop_touching(model: pin.Model, geometry: pin.GeometryModel, q_ready: F64) -
 
 
 def _drop(geometry: pin.GeometryModel, drop: NDArray[np.bool_]) -> None:
-    """Leave out collision pairs (P,)."""
+    """Drop the collision pairs in the mask ``drop`` (P,)."""
     keep = [
         (pair.first, pair.second)
         for pair, dropped in zip(geometry.collisionPairs, drop, strict=True)
@@ -94,8 +91,8 @@ def add_keep_out(
 ) -> None:
     """Add boxes (centre (3,), size (3,), m, base frame) that no moving link may enter.
 
-    The first moving link is let off: it only turns about the foot, and a table the arm stands on
-    would touch it always.
+    The first moving link is exempt: it only rotates about the base, and would always touch the
+        table below the arm.
     """
     for number, (centre, size) in enumerate(boxes):
         box = pin.GeometryObject(
@@ -109,7 +106,7 @@ def add_keep_out(
 
 
 def _convex(shape: coal.CollisionGeometry) -> coal.CollisionGeometry:
-    """The shape itself where it is convex, else the hull of its vertices, thinned out where there
+    """The shape itself if it is convex, else the hull of its vertices, which are reduced if there
     are thousands.
     """
     if not isinstance(shape, coal.BVHModelBase):
@@ -120,16 +117,14 @@ def _convex(shape: coal.CollisionGeometry) -> coal.CollisionGeometry:
         shape = _box(np.asarray(shape.vertices()))
     try:
         shape.buildConvexHull(True, "Qt")
-    except (RuntimeError, ValueError):  # the volume is too small after all
+    except (RuntimeError, ValueError):  # the volume is too small
         shape = _box(np.asarray(shape.vertices()))
         shape.buildConvexHull(True, "Qt")
     return shape.convex
 
 
 def _has_volume(vertices: F64) -> bool:
-    """Whether vertices (N, 3) span a volume: of flat ones Qhull makes no hull, and coal crashes
-    where it does not.
-    """
+    """Whether vertices (N, 3) span a volume; for flat ones, Qhull fails and coal crashes."""
     if len(vertices) < 4:
         return False
     spread = np.linalg.eigvalsh(np.cov(vertices.T))
@@ -137,7 +132,7 @@ def _has_volume(vertices: F64) -> bool:
 
 
 def _box(vertices: F64) -> coal.BVHModelOBBRSS:
-    """The corners of a box around vertices (N, 3), somewhat thicker than they are."""
+    """The corners of a slightly enlarged bounding box of vertices (N, 3)."""
     low = vertices.min(axis=0)
     high = vertices.max(axis=0)
     thick = max(0.0005, _FLAT * float((high - low).max()))
@@ -153,8 +148,8 @@ def _mesh(vertices: F64) -> coal.BVHModelOBBRSS:
 
 
 def _thinned(vertices: F64) -> coal.CollisionGeometry:
-    """The vertices (N, 3) that are extreme in one of many directions: their hull is the mesh's to
-    within a few tenths of a millimetre.
+    """The vertices (N, 3) that are extreme in one of many directions. Their hull deviates from the
+    mesh's by a few tenths of a millimetre.
     """
     golden = np.pi * (3 - np.sqrt(5))
     k = np.arange(_MESH_VERTICES)

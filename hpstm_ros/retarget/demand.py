@@ -1,10 +1,9 @@
-"""What a motion asks of each of a robot's hands: is the target within reach, and can the joints be
-there in time?
+"""Feasibility of a motion for each hand of a robot: whether targets are reachable, and in time.
 
-Only where both hold is the distance between hand and target retargeting's error. The answer does
-not come from what the arm did: inverse kinematics with all the time in the world says what the
-joints would have to do, and an ideal follower, which has their speed and acceleration limits and
-nothing else to respect, shows whether they can.
+The distance between hand and target is a retargeting error only if both hold. Feasibility does not
+depend on the executed motion: inverse kinematics without time limits gives the required joint
+motion, and an ideal follower, with only velocity and acceleration limits, shows whether the joints
+can follow it.
 """
 
 from collections.abc import Callable
@@ -23,16 +22,14 @@ I64 = NDArray[np.int64]
 IN_REACH = 0
 TOO_FAST = 1
 OUT_OF_REACH = 2
-_REACHED_M = 0.002  # what inverse kinematics with time may leave of the way to a target in reach
-_IN_TIME_M = (
-    0.005  # how far behind the ideal follower's tip may be of a target that is not too fast
-)
-_CATCH_UP_NS = 500_000_000  # what an arm that was outrun, or held back, is given to be there again
+_REACHED_M = 0.002  # largest error of inverse kinematics for a reachable target
+_IN_TIME_M = 0.005  # largest error of the ideal follower's tip for a target that is not too fast
+_CATCH_UP_NS = 500_000_000  # time to catch up after a target was too fast or out of reach
 _NS = 1_000_000_000
 
 
 class Demand:
-    """Collects what bodies ask of a robot's joints and tips."""
+    """Collects the demands of bodies on a robot's joints and tips."""
 
     def __init__(
         self,
@@ -43,8 +40,8 @@ class Demand:
         tips: Callable[[F64], F64],
         allowed: Callable[[F64], bool],
     ) -> None:
-        """Settings as of the retargeter that is judged; ``tip_speed`` m/s; of a posture (n,), where
-        its ``tips`` (A, 3) are and whether it is ``allowed``.
+        """Use the settings of the evaluated retargeter. For a posture (n,), ``tips`` returns the
+        tip positions (A, 3) m, and ``allowed`` whether it is allowed; ``tip_speed`` is in m/s.
         """
         self._robot = robot
         self._tip_speed = tip_speed
@@ -56,17 +53,17 @@ class Demand:
         self._rows: list[tuple[int, F64, NDArray[np.bool_], F64]] = []
 
     def body(self, body: BodyFrame) -> None:
-        """One more body of the motion."""
+        """Add a body of the motion."""
         goal = self._retargeter.step(body)
         if goal is not None:
             reached = (goal.error_m < _REACHED_M) & self._allowed(goal.q)
             self._rows.append((body.stamp, goal.q, reached, goal.p_base_tip))
 
     def classes(self, times: I64) -> NDArray[np.int8]:
-        """(N, A) of `IN_REACH`, `TOO_FAST`, `OUT_OF_REACH`: the classes of the last body's targets
-        at each of the ``times`` (N,) ns, a column a hand.
+        """(N, A) of `IN_REACH`, `TOO_FAST`, `OUT_OF_REACH`: the class of the latest body's target
+        at each of the ``times`` (N,) ns, one column per hand.
 
-        For half a second after a target that was too fast or out of reach, all are too fast.
+        Targets within 0.5 s after one that was too fast or out of reach count as too fast.
         """
         if not self._rows:
             return np.full((len(times), len(self._robot.arms)), OUT_OF_REACH, dtype=np.int8)
@@ -85,9 +82,7 @@ class Demand:
         return kinds[np.clip(np.searchsorted(stamps, times, side="right") - 1, 0, None)]
 
     def _follow(self, q: F64, seconds: F64) -> F64:
-        """(N, n) what joints with limits of speed and acceleration make of ``q`` (N, n), as well as
-        they can.
-        """
+        """(N, n) the best tracking of ``q`` (N, n) by joints with velocity and acceleration limits."""
         out = q.copy()
         speed = np.zeros(q.shape[1])
         for k, dt in enumerate(seconds):
@@ -109,8 +104,8 @@ class Demand:
         return out
 
     def _pursue(self, targets: F64, seconds: F64) -> F64:
-        """(N, A) m, how far the targets (N, A, 3) are ahead of points that go after them at the
-        tips' speed limit.
+        """(N, A) m, distance of the targets (N, A, 3) from points that follow them at the tip speed
+        limit.
         """
         point = targets[0].copy()
         behind = np.zeros(targets.shape[:2])

@@ -1,4 +1,4 @@
-"""A robot arm as data: what a URDF and a short YAML say of it."""
+"""Data of a robot arm from its URDF and YAML file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +15,14 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Gripper:
-    """What opens and closes beyond a tip.
+    """A gripper at a tip.
 
     Attributes:
-        joint_names: (m,) joints that are driven.
-        open, closed: (m,) rad, or m of a slide.
+        joint_names: (m,) driven joints.
+        open, closed: (m,) rad, or m for prismatic joints.
         velocity, acceleration: (m,) rad/s and rad/s^2, or m/s and m/s^2.
-        effort: N or Nm, at most; 0 where the URDF does not say.
-        followers: joints that mimic a driven one: name, number of the driven joint, multiplier,
-            offset.
+        effort: maximum in N or Nm; 0 if the URDF states none.
+        followers: mimic joints: name, index of the driven joint, multiplier, offset.
     """
 
     joint_names: tuple[str, ...]
@@ -35,28 +34,28 @@ class Gripper:
     followers: tuple[tuple[str, int, float, float], ...] = ()
 
     def position(self, opening: float) -> F64:
-        """(m,) for an opening of 0, closed, to 1, open."""
+        """Joint positions (m,) for an opening from 0 (closed) to 1 (open)."""
         return self.closed + min(max(opening, 0.0), 1.0) * (self.open - self.closed)
 
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """One chain of a robot, and how a human arm maps to it.
+    """A kinematic chain of a robot, and the mapping from a human arm to it.
 
     Attributes:
         name: of the chain.
-        side: the human arm it follows when arms are mapped to the same side.
+        side: the human arm that it follows with the mapping ``same``.
         tip: frame that follows the hand.
-        elbow: frame that follows the elbow's direction, or None where the arm has no such freedom.
-        p_base_shoulder: (3,) m, where in the robot's base frame the operator's shoulder is.
+        elbow: frame that follows the elbow's direction, or None if the arm has no such redundancy.
+        p_base_shoulder: (3,) m, position of the operator's shoulder in the robot's base frame.
         R_base_operator: (3, 3) the operator's forward, left, up in the base frame.
-        R_hand_tip: (3, 3) the tip's axes in the hand's (x along the fingers, z out of the back of
-            the hand).
-        reach: m from the shoulder, what the operator's straight arm is scaled to.
-        reach_min: m from the shoulder, nearer than which the tip is not sent.
+        R_hand_tip: (3, 3) the tip's axes in the hand frame (x along the fingers, z out of the back
+            of the hand).
+        reach: m from the shoulder, to which the operator's straight arm is scaled.
+        reach_min: m from the shoulder, minimum distance of the tip.
         weights: of the tasks `position` (1/m^2), `orientation` (1/rad^2), `elbow` (1/m^2),
-            `posture` (1/rad^2), as cost's roots.
-        gripper: beyond the tip, or None.
+            `posture` (1/rad^2); square roots of the costs.
+        gripper: at the tip, or None.
     """
 
     name: str
@@ -74,31 +73,27 @@ class Arm:
 
 @dataclass(frozen=True, eq=False)
 class RobotDescription:
-    """A robot: its model, with the joints that no arm uses locked, its arms, limits and workspace.
+    """A robot: its model, with unused joints locked, its arms, limits and workspace.
 
     Attributes:
         name: of the configuration or the file.
         path: of the URDF.
-        text: of the URDF, as read, xacro expanded.
-        model: Pinocchio's, of the moving joints alone.
-        locked: full model's joint ids that are locked, and the full configuration they are locked
-            in.
-        geometry: convex shapes with collision pairs, keep-out volumes of the workspace included.
-        joint_names: of the moving joints, in the model's order; joints that mimic one of them are
-            in the model, but not among these.
+        text: of the URDF, with xacro expanded.
+        model: Pinocchio model of only the moving joints.
+        locked: ids of the locked joints in the full model, and its configuration.
+        geometry: convex shapes with collision pairs, including keep-out volumes.
+        joint_names: of the moving joints, in the model's order, without mimic joints (which are in
+            the model).
         arms: one, or two for a two-armed robot.
-        locked_at: where the other joints that move by themselves stand, by their names, rad.
-        q_ready: (n,) rad, the posture to prefer.
-        lower, upper: (n,) rad, position limits; those of a continuous joint are many turns away.
-        continuous: (n,) which joints turn without end, so that an angle and that plus a full turn
-            are the same.
-        velocity, acceleration, jerk: (n,) rad/s and its derivatives; the URDF's or the YAML's, the
-            stricter.
-        effort: (n,) Nm; 0 where the URDF does not say.
-        box_min, box_max: (3,) m, where tips may be, in the base frame.
-        tip_speed: m/s, the limit of each tip's speed that the robot's own configuration asks for,
-            or None.
-        remarks: what was noticed and assumed, a sentence each.
+        locked_at: positions of the other independent joints by name, rad.
+        q_ready: (n,) rad, preferred posture.
+        lower, upper: (n,) rad, position limits; many turns for continuous joints.
+        continuous: (n,) mask of continuous joints, whose angles are equal modulo a full turn.
+        velocity, acceleration, jerk: (n,) rad/s and its derivatives; the stricter of URDF and YAML.
+        effort: (n,) Nm; 0 if the URDF states none.
+        box_min, box_max: (3,) m, workspace box of the tips in the base frame.
+        tip_speed: m/s, speed limit of each tip from the robot's configuration, or None.
+        remarks: observations and assumptions, one sentence each.
     """
 
     name: str
@@ -131,7 +126,7 @@ class RobotDescription:
         return len(self.joint_names)
 
     def frame(self, name: str) -> int:
-        """Pinocchio's id of a frame."""
+        """The Pinocchio id of a frame."""
         return frame_id(self.model, name)
 
     def visual(self) -> pin.GeometryModel:
@@ -141,8 +136,8 @@ class RobotDescription:
 
 
 def frame_id(model: pin.Model, name: str) -> int:
-    """Pinocchio's id of the link called ``name``, or of the joint where no link is called so: a
-    link and a joint may share a name.
+    """The Pinocchio id of the link ``name``, or of the joint if there is no such link; a link and a
+    joint may share a name.
 
     Raises:
         PallasError: there is neither.
@@ -156,5 +151,5 @@ def frame_id(model: pin.Model, name: str) -> int:
 
 
 def own_joints(model: pin.Model) -> list[int]:
-    """Ids of the joints that move by themselves, in the order of the configuration."""
+    """Ids of the independent joints, in the order of the configuration."""
     return [joint for joint in range(1, model.njoints) if model.nvs[joint] == 1]

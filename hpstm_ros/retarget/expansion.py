@@ -1,4 +1,4 @@
-"""xacro files, expanded by the `xacro` package where it is installed."""
+"""Expansion of xacro files by the `xacro` package, if it is installed."""
 
 import contextlib
 import io
@@ -16,14 +16,14 @@ _SUFFIX = ".xacro"
 
 
 def needed(path: Path, root: ElementTree.Element) -> bool:
-    """Whether a file is xacro: by its name, or because it uses xacro's elements."""
+    """Whether a file is xacro, by its name or its elements."""
     return path.suffix == _SUFFIX or any(
         element.tag.startswith((_NAMESPACE, "xacro:")) for element in root.iter()
     )
 
 
 def expanded(path: Path) -> str:
-    """The URDF that a xacro file stands for, with the defaults of its arguments.
+    """The URDF of a xacro file, with its default arguments.
 
     Raises:
         PallasError: xacro is not installed, or cannot expand the file.
@@ -40,7 +40,7 @@ def expanded(path: Path) -> str:
     try:
         with _own_packages(path), contextlib.redirect_stderr(io.StringIO()):
             return str(xacro.process_file(str(path)).toxml())
-    except Exception as error:  # xacro raises whatever the macros' expressions raise
+    except Exception as error:  # xacro passes on exceptions of the macros' expressions
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PallasError(
             f"{path}: xacro cannot expand it: {reason}; expand it by hand if it needs arguments:"
@@ -50,8 +50,8 @@ def expanded(path: Path) -> str:
 
 @contextlib.contextmanager
 def _own_packages(path: Path) -> Iterator[None]:
-    """Meanwhile ``$(find NAME)`` finds the ROS packages that a file lies in, although no workspace
-    is sourced.
+    """Context in which ``$(find NAME)`` finds the ROS packages that contain a file, without a
+    sourced workspace.
     """
     before = os.environ.get("AMENT_PREFIX_PATH")
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +73,7 @@ def _own_packages(path: Path) -> Iterator[None]:
 
 
 def _package(manifest: Path) -> str:
-    """The name of the ROS package that a ``package.xml`` describes, or empty."""
+    """The name of the ROS package of a ``package.xml``, or empty."""
     try:
         name = (ElementTree.parse(manifest).getroot().findtext("name") or "").strip()
     except (OSError, ElementTree.ParseError):

@@ -1,6 +1,4 @@
-"""The gripper beyond a tip: which joints drive it, and where they are when it is open and when it
-is closed.
-"""
+"""The gripper at a tip: its driven joints, and their positions when open and closed."""
 
 from itertools import product
 from typing import Any
@@ -17,8 +15,8 @@ from pallas_ros.body.errors import PallasError
 F64 = NDArray[np.float64]
 
 _KEYS = {"open", "closed", "velocity", "acceleration"}
-_CLOSING_S = 0.5  # a gripper whose speed nobody states closes in that time
-_RAMP_S = 0.1  # and has its speed after that
+_CLOSING_S = 0.5  # closing time of a gripper without a stated speed
+_RAMP_S = 0.1  # time to reach full speed
 
 
 def gripper_of(
@@ -30,19 +28,19 @@ def gripper_of(
     shapes: pin.GeometryModel,
     q: F64,
 ) -> Gripper | None:
-    """The gripper of an arm as its configuration has it (``entry``), else as it is found; None
-    where there is none or ``entry`` is false.
+    """The gripper of an arm from its configuration (``entry``), or else detected; None if there is
+    none or ``entry`` is false.
 
     Args:
         parts: the robot.
-        tip: the arm's.
+        tip: of the arm.
         entry: of the configuration, or None.
         moving: names of the joints that move the arm.
         model, shapes: the full model and its collision geometry.
-        q: a posture of it, (n,) rad.
+        q: a posture of the model, (n,) rad.
 
     Raises:
-        PallasError: the entry names joints that are not there, or positions out of their range.
+        PallasError: the entry names unknown joints, or positions out of their range.
     """
     if entry is False:
         return None
@@ -98,7 +96,7 @@ def gripper_of(
 
 
 def _named(parts: Tree, entry: dict[str, Any]) -> list[Joint]:
-    """The joints that `open` and `closed` name."""
+    """The joints named in `open` and `closed`."""
     opened = entry.get("open")
     closed = entry.get("closed")
     if not isinstance(opened, dict) or not isinstance(closed, dict) or set(opened) != set(closed):
@@ -130,9 +128,7 @@ def _positions(joints: list[Joint], given: dict[str, Any], what: str) -> F64:
 def _ends(
     parts: Tree, joints: list[Joint], model: pin.Model, shapes: pin.GeometryModel, q: F64
 ) -> tuple[F64, F64]:
-    """Joint positions (m,) in which the gripper's parts are farthest apart, and nearest to each
-    other.
-    """
+    """Joint positions (m,) in which the gripper's parts are farthest apart, and closest together."""
     data = model.createData()
     placed = shapes.createData()
     q = q.copy()

@@ -1,4 +1,4 @@
-"""One arm of a body, seen from its own shoulder: what a robot arm is asked to do like."""
+"""One arm of a body relative to its shoulder, as input of retargeting."""
 
 from dataclasses import dataclass
 
@@ -13,31 +13,32 @@ F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
 _UPSIDE_DOWN = (
-    0.1  # squared cosine of half the tilt, 143 degrees: beyond, noise turns the heading round
+    0.1  # squared cosine of half the tilt, 143 degrees; noise can flip the heading beyond it
 )
-_HALF_S = 0.15  # in which half of what a held heading is off by is made up for
-_SAME_S = 1.0  # without a body for longer, the heading is looked at afresh
+_HALF_S = 0.15  # half-life of the error of a held heading
+_SAME_S = 1.0  # after a longer gap between bodies, the heading is initialised again
 
 _MIRROR = np.diag([1.0, -1.0, 1.0])
-# The hand's axes in the body's joint frames, which are identity in the T-pose with palms down:
-# x along the fingers, z out of the back of the hand.
+# Axes of the hand in the joint frame (identity in the T-pose with palms down): x along the fingers,
+# z out of the back of the hand.
 _R_JOINT_HAND = {"left": np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])}
 _R_JOINT_HAND["right"] = _R_JOINT_HAND["left"].T
 
 
 @dataclass(slots=True)
 class HumanArm:
-    """An arm in the operator's frame: origin in the shoulder, x forward, y left, z up (heading
-    taken out).
+    """An arm in the operator's frame: origin at the shoulder, x forward, y left, z up (heading
+    removed).
 
     Attributes:
         hand: (3,) m, wrist from shoulder.
         elbow: (3,) unit, direction from shoulder to elbow.
-        R_operator_hand: (3, 3) the hand's axes: x along the fingers, z out of the back of the hand.
+        R_operator_hand: (3, 3) axes of the hand: x along the fingers, z out of the back of the
+            hand.
         length: m, upper arm plus forearm.
-        covariance: (3, 3) m^2 of `hand`, zero where the body states none.
-        elbow_variance: m^2, mean over the axes, of the elbow.
-        confidence: 0 to 1, the least of the arm's joints.
+        covariance: (3, 3) m^2 of `hand`, zero if the body has none.
+        elbow_variance: m^2 of the elbow, mean over the axes.
+        confidence: 0 to 1, minimum over the arm's joints.
     """
 
     hand: F64
@@ -50,16 +51,16 @@ class HumanArm:
 
 
 class Facing:
-    """Which way an operator faces, continuous through any pitch: bowing beyond 90 degrees does not
-    turn anyone round.
+    """The heading of an operator, continuous for every pitch: bowing beyond 90 degrees does not
+    flip it.
 
-    The heading is the pelvis's turn about the vertical once its tilt is undone by the shortest way.
-    That is not known of a pelvis upside down; near there the heading is held, and what it is off by
-    after is made up for within a second.
+    The heading is the rotation of the pelvis about the vertical after its tilt is removed by the
+    shortest rotation. It is undefined for an upside-down pelvis; near that, the heading is held,
+    and the resulting error is reduced to zero within a second.
     """
 
     def __init__(self) -> None:
-        """Nobody seen yet."""
+        """Start without a heading."""
         self._last: tuple[int, float] | None = None
         self._held = 0.0
 
@@ -91,12 +92,12 @@ def read_arm(
     mirrored: bool = False,
     facing: Facing | None = None,
 ) -> HumanArm | None:
-    """The arm on one side of a body, or None where it must not be used (a joint is not valid or not
+    """The arm on one side of a body, or None if it must not be used (a joint is invalid or not
     finite).
 
-    ``mirrored`` gives the reflection in the operator's sagittal plane, as seen in a mirror. The
-    hand's orientation is taken from the ``wrist`` or, where nothing measures the hand itself, from
-    the ``forearm``. ``facing`` knows which way the operator faced in the body before.
+    ``mirrored`` reflects it in the operator's sagittal plane. The orientation of the hand is that
+    of the ``wrist`` or, if the hand is not measured, the ``forearm``. ``facing`` keeps the heading
+    of previous bodies.
     """
     shoulder, elbow, wrist = (
         JOINT_INDEX[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist")

@@ -1,6 +1,4 @@
-"""Limits of the joints that move, judged one by one: the URDF's, the configuration's where it is
-stricter.
-"""
+"""Limits of the moving joints: those of the URDF, or of the configuration if stricter."""
 
 import math
 from typing import Any
@@ -17,13 +15,12 @@ F64 = NDArray[np.float64]
 DEFAULT_ACCELERATION = 5.0
 DEFAULT_JERK = 100.0
 ENDLESS_RAD = 150 * 2 * math.pi
-"""How far a continuous joint may turn either way: it has no limit, but the arithmetic likes one.
-
-More than an operator can wind up.
+"""Range of a continuous joint in each direction: a finite number for the arithmetic, larger than an
+operator can reach.
 """
 
-_MOST_RAD = 4 * math.pi  # joints turn twice round at most: more is degrees, or means "no limit"
-# rad/s, m/s: no arm's joint is faster
+_MOST_RAD = 4 * math.pi  # at most two turns; larger limits are in degrees, or mean "no limit"
+# rad/s, m/s: upper bounds for the joints of an arm
 _FASTEST = {
     "revolute": 40.0,
     "continuous": 40.0,
@@ -33,18 +30,18 @@ _USUAL = {"revolute": 1.0, "continuous": 1.0, "prismatic": 0.25}  # rad/s, m/s
 
 
 class Limiter:
-    """The moving joints of a robot and what their URDF says of them."""
+    """The moving joints of a robot and their limits in the URDF."""
 
     def __init__(self, joints: list[Joint]) -> None:
-        """In the order of the model."""
+        """``joints`` are in the order of the model."""
         self.joints = joints
         self.names = [joint.name for joint in joints]
         self.continuous = np.array([joint.kind == "continuous" for joint in joints], dtype=bool)
         self.remarks: list[str] = []
 
     def span(self, limits: dict[str, F64]) -> tuple[F64, F64]:
-        """Lower and upper ends (n,) of the postures that differ: one turn of a joint that turns
-        many times.
+        """Lower and upper ends (n,) of distinct postures: one turn for a joint that can turn many
+        times.
         """
         lower = limits["lower"]
         upper = limits["upper"]
@@ -52,8 +49,8 @@ class Limiter:
         return np.where(round_and_round, -math.pi, lower), np.where(round_and_round, math.pi, upper)
 
     def velocity(self, stated_elsewhere: bool) -> F64:
-        """(n,) the URDF's velocity limits, or usual ones where they are none; unless they are
-        ``stated_elsewhere``, with a remark.
+        """(n,) the URDF's velocity limits, or typical ones if they are placeholders, with a remark
+        unless they are ``stated_elsewhere``.
         """
         stated = np.array([joint.velocity for joint in self.joints])
         most = np.array([_FASTEST[joint.kind] for joint in self.joints])
@@ -71,7 +68,7 @@ class Limiter:
         return np.where((stated <= 0) | (stated > most), usual, stated)
 
     def check_range(self, lower: F64, upper: F64) -> None:
-        """Refuse limits that leave no room, or too much of it, naming the joint."""
+        """Reject limits whose range is empty or too large, naming the joint."""
         hinge = np.array([joint.kind == "revolute" for joint in self.joints])
         far = hinge & (np.maximum(np.abs(lower), np.abs(upper)) > _MOST_RAD)
         if far.any():
@@ -92,7 +89,7 @@ class Limiter:
             )
 
     def _of(self, which: NDArray[np.bool_]) -> str:
-        """The first joint of some, how many there are, and "has" or "have"."""
+        """The name of the first selected joint, the number of others, and "has" or "have"."""
         first = self.names[int(np.argmax(which))]
         count = int(which.sum())
         return (
@@ -107,8 +104,7 @@ def moving_limits(limiter: Limiter, entry: dict[str, Any]) -> dict[str, F64]:
     jerk.
 
     Raises:
-        PallasError: a value is wrong, or a joint's limits leave it no room to move or cannot be in
-            rad.
+        PallasError: a value is invalid, or a joint's range is empty or cannot be in rad.
     """
     values.only(entry, {"margin", "velocity", "acceleration", "jerk", "lower", "upper"}, "'limits'")
     n = len(limiter.joints)

@@ -1,8 +1,7 @@
-"""Whether a robot's numbers can be those of a robot: finite, and of a size that something on a
-bench or a floor has.
+"""Plausibility checks of a robot model: finite values of a realistic magnitude.
 
-A number that is none, or so large that sums overflow, makes every later comparison meaningless,
-those of the safety guard too.
+NaN, or values so large that sums overflow, would invalidate every later comparison, including those
+of the safety guard.
 """
 
 import numpy as np
@@ -11,14 +10,14 @@ import pinocchio as pin
 from pallas_ros.body.errors import PallasError
 from pallas_ros.files.urdf import LARGEST_M
 
-_MOST_TURNS_RAD = 1e20  # of a hinge's limits: files have 1e16 for "none"
-_FASTEST = 1e6  # rad/s or m/s, of a joint: files have 10000 for "no limit"
+_MOST_TURNS_RAD = 1e20  # of revolute limits; some files use 1e16 for "none"
+_FASTEST = 1e6  # rad/s or m/s, of a joint; some files use 10000 for "no limit"
 _HEAVIEST_KG = 1e5
-_POSTURES = 5  # in which the kinematics are computed
+_POSTURES = 5  # number of postures for the check of the kinematics
 
 
 def check_model(model: pin.Model) -> None:
-    """Refuse a kinematic model that no robot has.
+    """Reject an implausible kinematic model.
 
     Raises:
         PallasError: a joint's or a link's offset, limit or inertia is not finite or not plausible.
@@ -36,7 +35,7 @@ def check_model(model: pin.Model) -> None:
 
 
 def check_geometry(geometry: pin.GeometryModel) -> None:
-    """Refuse shapes that no robot has.
+    """Reject implausible shapes.
 
     Raises:
         PallasError: a shape's size or place is not finite or not plausible.
@@ -78,7 +77,7 @@ def _check_limits(what: str, model: pin.Model, joint: pin.JointModel) -> None:
 
 
 def _check_kinematics(model: pin.Model) -> None:
-    """The kinematics as they are computed later: an axis of length 0 shows only there."""
+    """Check the computed kinematics, which reveals axes of length 0."""
     data = model.createData()
     random = np.random.default_rng(0)
     for _ in range(_POSTURES):

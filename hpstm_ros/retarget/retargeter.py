@@ -1,10 +1,11 @@
-"""Bodies in, joint goals out: what the robot's arms should do to move like the operator's.
+"""Converts bodies to joint goals, so that the robot's arms follow the operator's.
 
 Differential inverse kinematics by Pink (Caron et al., https://github.com/stephane-caron/pink): a
-quadratic program with the joints' position and velocity limits as bounds, solved a few times a
-body. The tasks differ by orders of magnitude in weight, so that the hand's position comes first,
-then its orientation, then the elbow's direction, then the posture. Damping rises as manipulability
-falls (Nakamura and Hanafusa, 1986), so that singularities slow the arm and do not make it jump.
+quadratic program with the joints' position and velocity limits as bounds, solved a few times per
+body. The weights of the tasks differ by orders of magnitude. The order of priority is position of
+the hand, orientation, direction of the elbow, posture. Damping increases as manipulability
+decreases (Nakamura and Hanafusa, 1986), so that the arm slows down at singularities instead of
+jumping.
 """
 
 from collections.abc import Callable
@@ -25,41 +26,37 @@ from pallas_ros.body.names import MODEL_RATE_HZ
 
 F64 = NDArray[np.float64]
 Barriers = Callable[[F64], list[tuple[F64, float, str]]]
-"""Of a posture (n,), what is near: rows (n,) that take joint motion to the way towards it, and the
-room left in m (`hpstm_ros.safety.guard`).
+"""Obstacles near a posture (n,): rows (n,) from joint motion to the approach in m, and the
+remaining distance in m (`hpstm_ros.safety.guard`).
 """
 
-_ARRIVED_RAD = 1e-4  # a step so small was the last
+_ARRIVED_RAD = 1e-4  # a smaller step ends the iteration
 _RANGES = {"scale": (0.1, 3.0), "deviation_scale_m": (0.001, 1.0), "stop_deviation_m": (0.01, 1.0)}
-_NEARLY_RAD = 0.02  # what is near one posture is near another so like it
-_APPROACH = 0.5  # of the room left before an obstacle, a body may use so much
-_SLIP_M = 0.001  # by which parts may be nearer than their barriers say
-_SHORTENED = 4  # times at most that a step is halved for it
-_APART_M = 0.002  # by which parts that are too near move apart with a body, at most
-_BOX_MARGIN_M = (
-    0.02  # the supervisor's box is the real one: between two goals a tip moves on an arc
-)
+_NEARLY_RAD = 0.02  # barriers of a posture are valid for postures that differ by less
+_APPROACH = 0.5  # fraction of the remaining distance to an obstacle that one body may use
+_SLIP_M = 0.001  # by which parts may be closer than the linear barriers predict
+_SHORTENED = 4  # maximum number of times that a step is halved for that
+_APART_M = 0.002  # maximum separation per body of parts that are too close
+_BOX_MARGIN_M = 0.02  # inside the supervisor's box, since a tip moves on an arc between two goals
 
 
 @dataclass
 class RetargetSettings:
-    """How the operator's motion maps to the robot's; every field may be changed while running.
+    """Mapping of the operator's motion to the robot's; every field can be changed at run time.
 
     Attributes:
-        mode: ``absolute``: the robot's hand is where the operator's is; ``clutched``: it moves as
-            the operator's does since engaging.
-        mapping: ``same``: left drives left and goes to the robot's left; ``mirrored``: as in a
-            mirror.
-        scale: on top of the ratio of reaches, 0.1 to 3.
-        orientation_from: ``wrist``, or ``forearm`` where nothing measures the hand.
-        deviation_scale_m: standard deviation of a position at which its task counts half.
+        mode: ``absolute``: the robot's hand is at the mapped position of the operator's hand;
+            ``clutched``: it follows the displacement of the operator's hand since engaging.
+        mapping: ``same``: the left arm drives the left arm; ``mirrored``: as in a mirror.
+        scale: factor on the ratio of reaches, 0.1 to 3.
+        orientation_from: ``wrist``, or ``forearm`` if the hand is not measured.
+        deviation_scale_m: standard deviation of a position at which its weight is halved.
         stop_deviation_m: standard deviation of the hand at which the arm stops.
-        iterations: of the inverse kinematics a body, at most.
-        speed_factor: how much faster than the joints' velocity limits goals may move. With 1, what
-            the joints cannot do together is shared out by the tasks' weights; with more, the
-            supervisor would cut each joint short by itself, and the hand leave its way.
-        leash_s: how far goals may run ahead of the arm: the way it makes at full speed in that
-            time.
+        iterations: maximum number of inverse kinematics iterations per body.
+        speed_factor: speed limit of goals relative to the joints' velocity limits. With 1, tasks
+            that exceed the joint limits are traded off by their weights. With more, the supervisor
+            would clamp each joint separately, and the hand would leave its path.
+        leash_s: maximum lead of goals over the arm, as time at full speed.
     """
 
     mode: str = "absolute"
@@ -73,11 +70,11 @@ class RetargetSettings:
     leash_s: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
+        """Reject invalid settings."""
         self.check()
 
     def check(self) -> None:
-        """Raise a `PallasError` where a field is out of its range."""
+        """Raise a `PallasError` if a field is out of range."""
         if self.mode not in ("absolute", "clutched"):
             raise PallasError(f"mode is {self.mode!r}, but must be absolute or clutched")
         if self.mapping not in ("same", "mirrored"):
@@ -95,16 +92,16 @@ class RetargetSettings:
 
 @dataclass(slots=True)
 class Goal:
-    """What the robot should do, before the supervisor.
+    """The goal of the robot, before the supervisor.
 
     Attributes:
         q: (n,) rad.
-        p_base_tip: (A, 3) m, where each arm's tip should be.
-        q_base_tip: (A, 4) xyzw, how each tip should be turned.
-        error_m: (A,) m, from where `q` puts each tip to where it should be.
-        elbow_error: (A,) rad, between the elbows' directions; NaN where the arm has no elbow frame.
-        confidence: 0 to 1; the supervisor slows by it.
-        projected: (A,) bool, the workspace moved this target.
+        p_base_tip: (A, 3) m, target position of each arm's tip.
+        q_base_tip: (A, 4) xyzw, target orientation of each tip.
+        error_m: (A,) m, distance between each tip at `q` and its target.
+        elbow_error: (A,) rad, between the elbow directions; NaN if the arm has no elbow frame.
+        confidence: 0 to 1; the supervisor scales the speed by it.
+        projected: (A,) bool, whether the target was moved into the workspace.
     """
 
     q: F64
@@ -117,9 +114,7 @@ class Goal:
 
 
 class _Posture(pink.Configuration):  # type: ignore[misc]
-    """Pink's configuration, which finds a frame by its name and copies its pose and Jacobian once a
-    posture, not at each of a dozen questions.
-    """
+    """Pink's configuration with frame poses and Jacobians cached per posture."""
 
     def update(self, q: F64 | None = None) -> None:
         """See Pink."""
@@ -137,20 +132,20 @@ class _Posture(pink.Configuration):  # type: ignore[misc]
         """See Pink. Not to be written to."""
         if frame not in self._jacobians:
             jacobian = super().get_frame_jacobian(frame)
-            self._jacobians[frame] = jacobian.reshape(6, -1)  # flat for a single joint
+            self._jacobians[frame] = jacobian.reshape(6, -1)  # 1-D for a single joint
         return self._jacobians[frame]
 
 
 @dataclass(frozen=True, slots=True)
 class _Anchor:
-    """Where operator and robot were when the clutch took hold, in the base frame: nothing moves
-    until the operator does.
+    """Poses of operator and robot when the clutch was engaged, in the base frame, so that the robot
+    moves only when the operator does.
 
     Attributes:
-        hand: (3,) m, the operator's wrist from the shoulder.
-        R_tip: (3, 3) how the tip would be turned if it were turned as the hand is.
-        p_tip_robot, R_tip_robot: where and how the tip was.
-        R_elbow: (3, 3) takes the direction of the operator's elbow to that of the robot's.
+        hand: (3,) m, the operator's wrist relative to the shoulder.
+        R_tip: (3, 3) orientation of the tip that corresponds to the hand's.
+        p_tip_robot, R_tip_robot: pose of the tip.
+        R_elbow: (3, 3) rotation from the direction of the operator's elbow to the robot's.
     """
 
     hand: F64
@@ -161,10 +156,10 @@ class _Anchor:
 
 
 class _ArmTasks:
-    """The tasks of one arm, and the anchors of its clutch."""
+    """The tasks of one arm, and its clutch anchor."""
 
     def __init__(self, robot: RobotDescription, arm: Arm) -> None:
-        """Make the tasks; their targets are set body by body."""
+        """Create the tasks; targets are set for each body."""
         self.robot = robot
         self.arm = arm
         self.tip = FrameTask(
@@ -183,7 +178,7 @@ class _ArmTasks:
 
     @property
     def tasks(self) -> list[FrameTask]:
-        """All of them, of weight above zero."""
+        """All tasks with a weight above zero."""
         return (
             [self.tip]
             if self.elbow is None or self.arm.weights["elbow"] == 0
@@ -193,9 +188,9 @@ class _ArmTasks:
     def target(
         self, human: HumanArm, settings: RetargetSettings, configuration: pink.Configuration
     ) -> tuple[F64, F64]:
-        """Where the tip should be, (3,) m and (3, 3), in the base frame, before the workspace."""
+        """Target of the tip in the base frame, (3,) m and (3, 3), not limited to the workspace."""
         arm = self.arm
-        # A body's bone lengths breathe with its noise; the scale must not.
+        # Bone lengths of a noisy body vary; the scale must not.
         self.length = (
             human.length
             if self.length is None
@@ -230,13 +225,13 @@ class _ArmTasks:
         )
 
     def elbow_direction(self, human: HumanArm) -> F64:
-        """(3,) where the robot's elbow should be from its shoulder, in the base frame."""
+        """(3,) target direction from the robot's shoulder to its elbow, in the base frame."""
         direction = self.arm.R_base_operator @ human.elbow
         return direction if self.anchor is None else np.asarray(self.anchor.R_elbow @ direction)
 
     def in_workspace(self, p: F64) -> F64:
-        """The nearest point in reach and a little inside the box, or no farther out than where a
-        clutch took hold; sets `projected`.
+        """The nearest point within reach and slightly inside the box, or no farther outside than at
+        the clutch anchor; sets `projected`.
         """
         arm = self.arm
         out = p
@@ -270,11 +265,11 @@ class _ArmTasks:
         configuration: pink.Configuration,
         settings: RetargetSettings,
     ) -> None:
-        """Set the tasks' targets and weigh them by how sure the body is."""
+        """Set the tasks' targets, and their weights from the body's uncertainty."""
         arm = self.arm
         soft = settings.deviation_scale_m**2
         self.tip.set_target(pin.SE3(R, p))
-        # Weights fall as 1 / (1 + (sigma / scale)^2), along each axis of the tip's own frame, in
+        # Weights are scaled by 1 / (1 + (sigma / scale)^2) along each axis of the tip frame, in
         # which Pink measures errors.
         R_tip_operator = (
             configuration.get_transform_frame_to_world(arm.tip).rotation.T @ arm.R_base_operator
@@ -295,7 +290,7 @@ class _ArmTasks:
             )
 
     def elbow_error(self, human: HumanArm, configuration: pink.Configuration) -> float:
-        """Angle in rad between the robot's and the operator's direction from shoulder to elbow."""
+        """Angle in rad between the robot's and the operator's shoulder-to-elbow direction."""
         if self.arm.elbow is None:
             return float("nan")
         arrow = (
@@ -308,7 +303,7 @@ class _ArmTasks:
 
 
 class Retargeter:
-    """Turns bodies into joint goals for all of a robot's arms."""
+    """Converts bodies to joint goals for all arms of a robot."""
 
     def __init__(
         self,
@@ -320,11 +315,11 @@ class Retargeter:
         """Start from the robot's ready posture.
 
         Args:
-            robot: which.
+            robot: to control.
             side: the human arm that a one-armed robot follows (default: as configured).
-            settings: see there.
-            barriers: the way to a target goes around what they tell of; without, the supervisor may
-                hold the arm back where it could go another way.
+            settings: of the mapping.
+            barriers: obstacles that the inverse kinematics avoids. Without them, the supervisor may
+                stop the arm although a path around the obstacle exists.
         """
         self.robot = robot
         self.settings = settings or RetargetSettings()
@@ -335,13 +330,13 @@ class Retargeter:
         )
         self._arms = [_ArmTasks(robot, arm) for arm in robot.arms]
         self._configuration = _Posture(robot.model, robot.model.createData(), robot.q_ready)
-        # of the goals, now: `leash_s` around the arm
+        # current range of the goals: `leash_s` around the arm
         self._lower = robot.lower
         self._upper = robot.upper
         self._posture = PostureTask(
             cost=max(min(arm.weights["posture"] for arm in robot.arms), 1e-6)
         )
-        self._held: F64 | None = None  # the posture in which a clutch took hold
+        self._held: F64 | None = None  # posture when the clutch was engaged
         self._facing = Facing()
         self._manipulable = [self._manipulability(arm) or 1.0 for arm in self._arms]
 
@@ -351,16 +346,16 @@ class Retargeter:
         return np.array(self._configuration.q)
 
     def look_around(self) -> None:
-        """Find what is near the last goal, for the next body: worth calling when there is time,
-        since `step` does it otherwise.
+        """Compute the barriers at the last goal for the next body. Call it when idle, or `step`
+        does it.
         """
         if self._barriers is not None:
             self._near = self.q, self._barriers(self.q)
 
     def restart(self, q: F64) -> None:
-        """Go on from posture ``q`` (n,) rad: where the arm is when it is engaged.
+        """Continue from posture ``q`` (n,) rad, that of the arm when it is engaged.
 
-        A clutch takes hold again.
+        The clutch is engaged again.
         """
         self._configuration.update(np.clip(q, self.robot.lower, self.robot.upper))
         self._let_go()
@@ -371,8 +366,8 @@ class Retargeter:
             arm.anchor = None
 
     def _preferred(self) -> F64:
-        """(n,) rad, the posture to prefer: the ready one, or where a clutch took hold, as one
-        preferred to that would move an arm whose operator is at rest.
+        """(n,) rad, preferred posture: the ready one, or with a clutch that of its engagement, so
+        that the arm does not move while the operator is at rest.
         """
         if self.settings.mode != "clutched":
             self._held = None
@@ -383,9 +378,7 @@ class Retargeter:
         return np.where(self.robot.continuous, posture + 2 * np.pi * turns, posture)
 
     def new_operator(self) -> None:
-        """The next body is another person's: its arm's length and the clutch's anchors are found
-        again.
-        """
+        """Reset arm length and clutch anchors for another operator."""
         self._let_go()
         self._facing = Facing()
         for arm in self._arms:
@@ -394,14 +387,14 @@ class Retargeter:
     def step(
         self, body: BodyFrame, q_now: F64 | None = None, tip_speed: float = np.inf
     ) -> Goal | None:
-        """The goal for one body, or None where the body's arms cannot be used.
+        """The goal for one body, or None if the body's arms cannot be used.
 
         Args:
-            body: the operator.
-            q_now: (n,) rad, where the arm is commanded to be now. Goals stay within its reach
-                (`leash_s`): what a slow wrist cannot do in that time, the other joints make up for,
-                and the way to a goal is short. None: the arm is thought to be at the last goal.
-            tip_speed: m/s, of the tips; targets farther away are approached on the straight line.
+            body: of the operator.
+            q_now: (n,) rad, currently commanded posture. Goals stay within `leash_s` of it, so that
+                other joints compensate for a slow wrist, and the path to a goal is short. None: the
+                arm is assumed to be at the last goal.
+            tip_speed: m/s, of the tips; more distant targets are approached in a straight line.
         """
         settings = self.settings
         configuration = self._configuration
@@ -432,12 +425,12 @@ class Retargeter:
         return self._goal(poses, humans)
 
     def _read(self, body: BodyFrame) -> list[HumanArm] | None:
-        """The human arm of each of the robot's, or None where one cannot be used."""
+        """The human arm for each arm of the robot, or None if one cannot be used."""
         mirrored = self.settings.mapping == "mirrored"
         humans = []
         for arm in self._arms:
             if len(self._arms) == 2:
-                # in a mirror, the robot's left arm shows the operator's right one
+                # mirrored: the robot's left arm follows the operator's right arm
                 side = other(arm.arm.side) if mirrored else arm.arm.side
             else:
                 side = self._side or arm.arm.side
@@ -448,7 +441,7 @@ class Retargeter:
         return humans
 
     def _solve(self) -> None:
-        """Newton steps until the tips are there, or the joints' speed is used up."""
+        """Take Newton steps until the tips arrive or the joints' speed limits are exhausted."""
         configuration = self._configuration
         dt = 1.0 / MODEL_RATE_HZ / self.settings.iterations
         most = self.robot.velocity * self.settings.speed_factor * dt
@@ -459,7 +452,7 @@ class Retargeter:
         q_near, near = self._near or (configuration.q, [])
         rows = np.array([row for row, _, _ in near]).reshape(-1, self.robot.model.nv)
         left = [left for _, left, _ in near] - rows @ (configuration.q - q_near)
-        # Parts that came too near by the curvature of their paths move apart again.
+        # Parts that are too close, because their paths are curved, move apart again.
         room = np.where(left > 0.0, _APPROACH * left, np.maximum(left, -_APART_M))
         free = np.full(len(near), -np.inf)
         senses = np.zeros(self.robot.model.nv + len(near), dtype=np.intc)
@@ -467,13 +460,13 @@ class Retargeter:
             damping = 1e-9 + 1e-3 * max(self._nearness(k) for k in range(len(self._arms))) ** 2
             problem = pink.build_ik(configuration, tasks, dt, damping, limits=[])
             q = configuration.q
-            # Bounds go to the solver as bounds, not as rows: `pink.solve_ik` takes three times as
-            # long.
+            # Pass bounds as bounds, not as constraint rows as in `pink.solve_ik`, which takes three
+            # times as long.
             above = np.clip(self._upper - q, 0.0, most)
             below = np.clip(q - self._lower, 0.0, most)
             bounds = np.concatenate((above, room)), np.concatenate((-below, free))
             move, _, found, _ = daqp.solve(problem.P, problem.q, rows, *bounds, senses)
-            if found < 1 and (room < 0.0).any():  # they cannot: at least no nearer
+            if found < 1 and (room < 0.0).any():  # infeasible: at least keep the distance
                 room = np.maximum(room, 0.0)
                 bounds = np.concatenate((above, room)), np.concatenate((-below, free))
                 move, _, found, _ = daqp.solve(problem.P, problem.q, rows, *bounds, senses)
@@ -485,14 +478,15 @@ class Retargeter:
                 break
         if not np.array_equal(configuration.q, q_near):
             self._near = None
-        # Over less, parts that turn about corners stray by a fifth of a millimetre at most.
+        # For smaller steps, parts that rotate about corners deviate by at most 0.2 mm.
         if near and np.abs(configuration.q - q_start).max() > _NEARLY_RAD:
             self._stay_apart(q_start, min(0.0, float(left.min())))
 
     def _stay_apart(self, q_start: F64, room: float) -> None:
-        """Shorten the step from ``q_start`` (n,) until parts keep the room (m) they had or need.
+        """Shorten the step from ``q_start`` (n,) until parts keep the required distance.
 
-        Barriers are linear and parts turn about corners, so a long step may bring them too near.
+        Barriers are linear, but parts may rotate about corners, so that a long step may bring them
+        too close.
         """
         for _ in range(_SHORTENED):
             self.look_around()
@@ -505,13 +499,13 @@ class Retargeter:
         self._near = None
 
     def _manipulability(self, arm: _ArmTasks) -> float:
-        """Yoshikawa's measure of the tip's position Jacobian."""
+        """Yoshikawa's manipulability of the tip's position Jacobian."""
         J = self._configuration.get_frame_jacobian(arm.arm.tip)[:3]
         return float(np.sqrt(max(np.linalg.det(J @ J.T), 0.0)))
 
     def _nearness(self, k: int) -> float:
-        """0 away from singular postures, 1 in one: falls below the ready posture's manipulability
-        by a factor of ten first.
+        """Proximity to a singularity, from 0 (manipulability at least 10 % of that in the ready
+        posture) to 1 (singular).
         """
         return max(1.0 - self._manipulability(self._arms[k]) / (0.1 * self._manipulable[k]), 0.0)
 

@@ -1,4 +1,4 @@
-"""A robot arm as data: a URDF, and a short YAML that says how an operator's arm stands to it
+"""Loads robots: a URDF, and a short YAML file with the mapping from the operator's arm
 (docs/guide/robots.md).
 """
 
@@ -20,14 +20,14 @@ def ready_robots() -> list[str]:
 
 
 def load_robot(name_or_path: str | Path) -> RobotDescription:
-    """A robot by the name of its configuration (`ready_robots`), by the path of a YAML, or by that
-    of a bare URDF.
+    """Load a robot by the name of its configuration (`ready_robots`), or the path of a YAML file or
+    a URDF.
 
-    A bare URDF gets an automatic configuration: one arm, or a left and a right one, with the ready
-    posture, the shoulder, the reach and the workspace derived from its geometry.
+    For a URDF, the configuration is automatic: one arm, or a left and a right one, with ready
+    posture, shoulder, reach and workspace derived from the geometry.
 
     Raises:
-        PallasError: there is no such robot, or its files are not usable.
+        PallasError: there is no such robot, or its files are unusable.
     """
     text = str(name_or_path)
     if text.endswith((".yaml", ".yml")):

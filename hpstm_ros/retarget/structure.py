@@ -1,8 +1,8 @@
-"""Where the arms of a robot are, from its joints alone: which joints belong to an arm, to a
-gripper, to the trunk, to legs and head.
+"""Detects the arms of a robot from its joints: which belong to an arm, a gripper, the trunk, legs
+or head.
 
-Names decide where they say something, since robot makers agree on a few dozen words; where they do
-not, the shape of the tree does.
+Names decide if they are informative, since manufacturers share a few dozen words; otherwise the
+structure of the tree decides.
 """
 
 import re
@@ -13,12 +13,12 @@ from pallas_ros.body.errors import PallasError
 
 
 def _any(*words: str) -> re.Pattern[str]:
-    """Finds any of the words in a name that `_split` has taken apart; digits may follow."""
+    """A pattern for any of the words in a name split by `_split`; digits may follow."""
     return re.compile(r"(?<![a-z])(" + "|".join(words) + r")(?![a-z])")
 
 
 _FINGER = _any("fingers?", "jaws?", "thumb", "knuckle", "claw", "fingertip", "pinky")
-_ON_A_HAND = _any("index", "middle", "ring", "little", "mrl")  # elsewhere these mean other things
+_ON_A_HAND = _any("index", "middle", "ring", "little", "mrl")  # not fingers outside a hand
 _GRIPPER = _any("gripper", "grip", "hand")
 _WRIST = _any("roll", "pitch", "yaw", "rot", "rotation", "rotate", "wrist", "flex")
 _NO_ARM = _any(
@@ -28,7 +28,7 @@ _NO_ARM = _any(
 _ARM = _any("[lr]?arms?", "shoulder", "elbow", "wrist", "forearm", "hand")
 _LEFT = _any("left[a-z]*", "f?l", "l(arm|shoulder|elbow|wrist|hand)")
 _RIGHT = _any("right[a-z]*", "f?r", "r(arm|shoulder|elbow|wrist|hand)")
-_TOOL = (  # a link of one of these names, the first named first, is where a tool is held
+_TOOL = (  # names of tool frames, in order of preference
     _any("tcp", "grasp", "grasping", "gripper frame", "tool cent(er|re)"),
     _any("tool", "end effector", "ee", "eef"),
     _any("palm", "hand", "gripper"),
@@ -36,25 +36,25 @@ _TOOL = (  # a link of one of these names, the first named first, is where a too
 )
 _SENSOR = _any("camera", "cam", "imu", "ft", "laser", "lidar", "optical", "sensor", "rgb", "depth")
 _ARM_JOINTS = 4
-"""An arm that hangs on a trunk has so many joints at least; a shorter chain is a head, or a leg of
-a small quadruped.
+"""Minimum number of joints of an arm on a trunk; a shorter chain is a head, or a leg of a small
+quadruped.
 """
 _FINGER_JOINTS = 4
 _FINGER_PARTS = 10
-"""Moving joints of a finger: in a row, and with its rods and virtual ones."""
-_MOST_GRIPPER_JOINTS = 3  # what moves more is a hand, whose fingers one opening does not describe
+"""Maximum number of moving joints of a finger, including linkages and virtual joints."""
+_MOST_GRIPPER_JOINTS = 3  # with more, it is a hand, which one opening does not describe
 
 
 @dataclass(frozen=True)
 class FoundArm:
-    """A chain that can follow an arm.
+    """A chain that can follow a human arm.
 
     Attributes:
-        side: ``left`` or ``right`` where names tell, else empty.
-        tip: the last link before the gripper, or the frame on it that is meant for tools.
-        joints: its own, driven or following, from the shoulder on: those of a trunk that carries
-            more than this arm are not among them.
-        gripper: driven joints of a gripper beyond the tip; none where there is none, or a hand of
+        side: ``left`` or ``right`` according to names, else empty.
+        tip: the last link before the gripper, or the tool frame on it.
+        joints: driven and mimic joints from the shoulder on, without those of a trunk that carries
+            more than this arm.
+        gripper: driven joints of the gripper at the tip; empty for no gripper, or for a hand with
             many fingers.
     """
 
@@ -65,10 +65,10 @@ class FoundArm:
 
 
 def find_arms(tree: Tree) -> list[FoundArm]:
-    """The arms of a robot: a left and a right one where there are two alike, else one, the longest.
+    """The arms of a robot: a matching left and right arm if there are two, else the longest arm.
 
     Raises:
-        PallasError: nothing that moves is an arm.
+        PallasError: the robot has no arm.
     """
     gripper = _gripper_joints(tree)
     ends = [
@@ -87,8 +87,8 @@ def find_arms(tree: Tree) -> list[FoundArm]:
 
 
 def gripper_joints(tree: Tree, tip: str) -> tuple[Joint, ...]:
-    """The driven joints of the gripper that a tip carries; none where there is none, or where it is
-    a hand of many fingers.
+    """The driven joints of the gripper at a tip; empty if there is none, or for a hand with many
+    fingers.
     """
     marked = _gripper_joints(tree)
     held = [joint for joint in tree.path(tip) if joint.moves and joint.name not in marked][-1:]
@@ -105,7 +105,7 @@ def _gripper_joints(tree: Tree) -> set[str]:
     """Names of the moving joints that belong to a gripper or a hand."""
     found = {joint.name for joint in tree.joints if joint.moves and _is_finger(tree, joint)}
     for joint in tree.joints:
-        # fingers without a name that says so: short branches at the end of an arm
+        # fingers without informative names: short branches at the end of an arm
         branches = [
             below
             for link in tree.rigid(joint.child)
@@ -118,7 +118,7 @@ def _gripper_joints(tree: Tree) -> set[str]:
         ]
         if joint.moves and len(carried) >= _ARM_JOINTS and len(branches) == len(moving) > 1:
             found |= {below.name for below in branches}
-    for joint in tree.joints:  # what hangs on a finger is one
+    for joint in tree.joints:  # children of a finger belong to it
         if joint.moves and any(above.name in found for above in tree.path(joint.parent)):
             found.add(joint.name)
     return found
@@ -135,11 +135,11 @@ def _is_finger(tree: Tree, joint: Joint) -> bool:
         return carried >= _ARM_JOINTS and parts <= _FINGER_PARTS
     if not _GRIPPER.search(name) or _WRIST.search(name):
         return False
-    return _depth(tree, joint) <= 2  # what carries more is the wrist of a hand
+    return _depth(tree, joint) <= 2  # with more, it is the wrist of a hand
 
 
 def _depth(tree: Tree, joint: Joint) -> int:
-    """The most moving joints in a row from this one on."""
+    """The largest number of moving joints in a chain that starts with this joint."""
     below = [at for link in tree.rigid(joint.child) for at in tree.below[link] if at.moves]
     return 1 + max((_depth(tree, at) for at in below), default=0)
 
@@ -153,7 +153,7 @@ def _moving_below(tree: Tree, joint: Joint, gripper: set[str]) -> bool:
 
 
 def _arm(tree: Tree, end: Joint, ends: list[Joint], gripper: set[str]) -> FoundArm:
-    """The arm that ends with a joint."""
+    """The arm whose last joint is ``end``."""
     path = [joint for joint in tree.path(end.child) if joint.moves]
     others = [
         {joint.name for joint in tree.path(other.child)}
@@ -171,7 +171,7 @@ def _arm(tree: Tree, end: Joint, ends: list[Joint], gripper: set[str]) -> FoundA
 
 
 def _side(joints: list[Joint]) -> str:
-    """``left`` or ``right``, where the joints' names say so."""
+    """``left`` or ``right`` according to the joints' names, else empty."""
     names = " ".join(_split(joint.name) for joint in joints)
     left = len(_LEFT.findall(names))
     right = len(_RIGHT.findall(names))
@@ -181,8 +181,8 @@ def _side(joints: list[Joint]) -> str:
 
 
 def _tip(tree: Tree, end: Joint, gripper: set[str]) -> str:
-    """The frame meant for tools among the links that move with a joint, else the one that carries
-    the gripper, else the last that is not a sensor's.
+    """The tool frame among the links that move with a joint, else the parent of the gripper, else
+    the last link that is not a sensor.
     """
     links = tree.rigid(end.child)
     fit = [
@@ -200,7 +200,7 @@ def _tip(tree: Tree, end: Joint, gripper: set[str]) -> str:
 
 
 def _pair(tree: Tree, arms: list[FoundArm]) -> tuple[FoundArm, FoundArm] | None:
-    """A left and a right arm with the same joints, of which there must be enough."""
+    """A left and a right arm with the same, sufficient number of joints, or None."""
     pairs = []
     for a in arms:
         for b in arms:
@@ -225,11 +225,13 @@ def _dof(arm: FoundArm) -> int:
 
 
 def _words(arm: FoundArm) -> str:
-    """What an arm's joints and their links are called."""
+    """The names of an arm's joints and links."""
     return " ".join(_split(f"{joint.name} {joint.child}") for joint in arm.joints)
 
 
 def _split(name: str) -> str:
-    """A name in lower-case words: ``LShoulderPitch_joint`` as ``l shoulder pitch joint``."""
+    """Split a name into lower-case words: ``LShoulderPitch_joint`` to ``l shoulder pitch
+    joint``.
+    """
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
     return re.sub(r"[^a-z0-9]+", " ", spaced.lower()).strip()

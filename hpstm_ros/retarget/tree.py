@@ -1,6 +1,4 @@
-"""A URDF's links and joints as a tree, checked joint by joint, so that what is wrong is said of the
-joint it is wrong with.
-"""
+"""Links and joints of a URDF as a tree, validated per joint so that errors name the joint."""
 
 import math
 from collections import defaultdict
@@ -16,8 +14,8 @@ _FREE = {"floating": 6, "planar": 3}
 
 @dataclass(frozen=True)
 class Mimic:
-    """A joint whose position is ``multiplier`` times that of ``joint``, plus ``offset``; of no
-    joint where that one does not move.
+    """A mimic relation: the position is ``multiplier`` times that of ``joint``, plus ``offset``;
+    ``joint`` is empty if the master does not move.
     """
 
     joint: str
@@ -27,10 +25,10 @@ class Mimic:
 
 @dataclass(frozen=True)
 class Joint:
-    """A joint of a URDF; limits in rad (m of a slide), rad/s, Nm; a continuous joint has infinite
-    position limits.
+    """A joint of a URDF; limits in rad (m for prismatic joints), rad/s, Nm; infinite position
+    limits for continuous joints.
 
-    Where a URDF states no velocity or effort for a continuous joint, they are 0.
+    Velocity and effort of a continuous joint are 0 if the URDF does not state them.
     """
 
     name: str
@@ -45,12 +43,12 @@ class Joint:
 
     @property
     def moves(self) -> bool:
-        """Whether it is not fixed."""
+        """Whether the joint is not fixed."""
         return self.kind in _MOVING
 
     @property
     def driven(self) -> bool:
-        """Whether it moves by itself and does not follow another joint."""
+        """Whether the joint moves and does not mimic another joint."""
         return self.moves and self.mimic is None
 
 
@@ -58,7 +56,7 @@ class Tree:
     """Links and joints of one robot."""
 
     def __init__(self, links: tuple[str, ...], joints: tuple[Joint, ...]) -> None:
-        """Make a tree of joints that are known to form one."""
+        """``joints`` must form a tree."""
         self.links = links
         self.joints = joints
         self._link_names = set(links)
@@ -71,13 +69,11 @@ class Tree:
         self._modelled = {self.model_name(joint): joint for joint in joints}
 
     def model_name(self, joint: Joint) -> str:
-        """The name of a joint in Pinocchio, where links and joints must not share a
-        name.
-        """
+        """The name of a joint in Pinocchio, where links and joints must have different names."""
         return f"{joint.name} (joint)" if joint.name in self._link_names else joint.name
 
     def modelled(self, name: str) -> Joint:
-        """The joint of that `model_name`."""
+        """The joint with the `model_name` ``name``."""
         return self._modelled[name]
 
     def path(self, link: str) -> list[Joint]:
@@ -89,14 +85,14 @@ class Tree:
         return out[::-1]
 
     def under(self, link: str) -> list[str]:
-        """The link and all that hang on it, parents first."""
+        """The link and all its descendants, parents first."""
         out = [link]
         for at in out:
             out += [joint.child for joint in self.below[at]]
         return out
 
     def rigid(self, link: str) -> list[str]:
-        """The link and all that are fixed to it, parents first."""
+        """The link and all links fixed to it, parents first."""
         out = [link]
         for at in out:
             out += [joint.child for joint in self.below[at] if not joint.moves]
@@ -107,8 +103,8 @@ def parse(root: ElementTree.Element) -> Tree:
     """The tree of a ``<robot>`` element.
 
     Raises:
-        PallasError: it is not a tree of links and joints, a joint is of a kind that no arm has, or
-            its limits are missing or make no sense.
+        PallasError: it is not a tree of links and joints, a joint has an unsupported type, or its
+            limits are missing or invalid.
     """
     links = _names(root, "link")
     _names(root, "joint")
@@ -209,7 +205,7 @@ def _limits(
             f"joint '{name}' is {kind} but has no <limit>: give lower and upper in {unit}, velocity"
             " and effort" + ("" if kind == "prismatic" else ', or make it type="continuous"')
         )
-    for key in ("effort", "velocity"):  # lower and upper are 0 where they are not given
+    for key in ("effort", "velocity"):  # lower and upper are 0 by default
         if limit.get(key) is None:
             raise PallasError(f"joint '{name}': its <limit> has no {key}, which a URDF must state")
     values = {
@@ -236,7 +232,7 @@ def _mimic(element: ElementTree.Element | None, name: str) -> Mimic | None:
 
 
 def _resolved(joint: Joint, names: dict[str, Joint]) -> Joint:
-    """The joint, following a joint that moves by itself where it mimics one that mimics another."""
+    """The joint, with chains of mimic joints resolved to an independent joint."""
     if joint.mimic is None or not joint.moves:
         return replace(joint, mimic=None)
     multiplier = joint.mimic.multiplier
@@ -247,7 +243,7 @@ def _resolved(joint: Joint, names: dict[str, Joint]) -> Joint:
         master = names.get(name)
         if seen > len(names):
             raise PallasError(f"joint '{_short(joint.name)}' mimics itself")
-        if master is None or not master.moves:  # it stands still, as urdfdom and RViz have it
+        if master is None or not master.moves:  # fixed, as in urdfdom and RViz
             return replace(joint, mimic=Mimic("", 0.0, 0.0))
         if master.mimic is None:
             return replace(joint, mimic=Mimic(name, multiplier, offset))

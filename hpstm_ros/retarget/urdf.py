@@ -1,4 +1,4 @@
-"""Robot descriptions from files: finding a URDF, reading it as the untrusted text it is, and its
+"""Robot descriptions from files: finding a URDF, reading it as untrusted input, and building its
 Pinocchio model.
 """
 
@@ -27,7 +27,7 @@ _PREFIX = f"{_EXAMPLES}:"
 
 
 def example_folder() -> Path:
-    """The folder of example-robot-data's robots, from its wheel or from a ROS installation.
+    """The folder of the robots of example-robot-data, from its wheel or a ROS installation.
 
     Raises:
         PallasError: it is not installed.
@@ -54,7 +54,7 @@ def example_folder() -> Path:
 
 
 def find(location: str, beside: Path | None = None) -> Path:
-    """The URDF that ``location`` names: a path (relative ones also seen from ``beside``) or
+    """The URDF at ``location``: a path (if relative, also tried relative to ``beside``) or
     ``example-robot-data:FILE``.
     """
     if location.startswith(_PREFIX):
@@ -72,15 +72,15 @@ def read(path: Path) -> str:
     """The text of a URDF; xacro files are expanded.
 
     Raises:
-        PallasError: the file is no URDF, no plausible robot (`pallas_ros.files.urdf`), or a xacro
-            file that cannot be expanded.
+        PallasError: the file is not a URDF, not a plausible robot (`pallas_ros.files.urdf`), or a
+            xacro file that cannot be expanded.
     """
     root = parse_xml(read_bytes(path, "URDF", MAX_BYTES), str(path), "URDF")
     if expansion.needed(path, root):
         root = parse_xml(expansion.expanded(path).encode(), str(path), "URDF")
     check_counts(root, str(path))
     try:
-        parse(root)  # what is wrong with a joint is said of that joint
+        parse(root)  # so that errors name the joint
     except PallasError as error:
         raise PallasError(f"{path}: {error}") from None
     check_urdf(root, str(path))
@@ -88,7 +88,7 @@ def read(path: Path) -> str:
 
 
 def package_folders(path: Path) -> list[str]:
-    """Folders in which ``package://NAME`` of this URDF may lie: its own ancestors, ROS workspaces,
+    """Folders that may contain ``package://NAME`` of this URDF: its ancestors, ROS workspaces,
     example-robot-data.
     """
     folders = [str(parent) for parent in list(path.resolve().parents)[:5]]
@@ -108,8 +108,8 @@ def package_folders(path: Path) -> list[str]:
 
 
 def published(path: Path, text: str) -> str:
-    """The text as `/robot_description` carries it: ``package://`` meshes that are on this machine
-    by their place, for those who draw them.
+    """The text for `/robot_description`, with local paths for ``package://`` meshes that exist on
+    this machine.
     """
     root = ElementTree.fromstring(text)
     folders = [Path(folder) for folder in package_folders(path)]
@@ -122,22 +122,20 @@ def published(path: Path, text: str) -> str:
 
 
 def _place(name: str, folders: list[Path]) -> Path:
-    """Where the mesh lies that a URDF calls ``name``; the first place it may be, where it is in
-    none.
-    """
+    """The path of the mesh ``name`` of a URDF; the first candidate if none exists."""
     plain = name.removeprefix("file://")
-    if plain.startswith("package://"):  # some exporters write a third slash
+    if plain.startswith("package://"):  # some exporters add a third slash
         plain = plain.removeprefix("package://").lstrip("/")
     places = [folder / plain for folder in folders]
     return next((place for place in places if exists(place)), places[0])
 
 
 def full_model(text: str, tree: Tree, following: set[str]) -> pin.Model:
-    """The Pinocchio model of a URDF's text, all joints free but those ``following`` that mimic
-    another.
+    """The Pinocchio model of a URDF's text, with all joints free except the mimic joints
+    ``following``.
 
-    A continuous joint becomes a hinge without limits to speak of, so that its angle is one number
-    that goes on counting.
+    A continuous joint becomes a revolute joint with very large limits, so that its angle is a
+    single unwrapped number.
     """
     root = ElementTree.fromstring(text)
     for element in root.findall("joint"):
@@ -179,9 +177,7 @@ def full_model(text: str, tree: Tree, following: set[str]) -> pin.Model:
 
 @contextlib.contextmanager
 def native_errors() -> Iterator[list[str]]:
-    """What C++ libraries write to the standard error meanwhile, as lines, in the list that is
-    given; it is not shown.
-    """
+    """Context that captures the standard error of C++ libraries, as lines in the yielded list."""
     lines: list[str] = []
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
@@ -197,8 +193,8 @@ def native_errors() -> Iterator[list[str]]:
 
 
 def _reason(error: Exception, said: list[str]) -> str:
-    """Why a library refused a URDF: its own first sentence on the standard error, which names the
-    joint or link, or else the exception's.
+    """Why a library rejected a URDF: its first message on the standard error, which names the joint
+    or link, or else the exception's.
     """
     for line in said:
         kind, _, reason = line.partition(":")
@@ -211,7 +207,7 @@ def geometry(path: Path, text: str, model: pin.Model, kind: pin.GeometryType) ->
     """The collision or visual geometry of ``model``, meshes loaded.
 
     Raises:
-        PallasError: a mesh is missing, or no mesh that a library should see.
+        PallasError: a mesh is missing, or not safe to load.
     """
     folders = package_folders(path)
     which = "collision" if kind == pin.GeometryType.COLLISION else "visual"

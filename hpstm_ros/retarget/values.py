@@ -1,4 +1,4 @@
-"""Values of a robot's configuration, checked one by one."""
+"""Validation of single values of a robot's configuration."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,13 +12,13 @@ from pallas_ros.body.errors import PallasError
 F64 = NDArray[np.float64]
 
 _LARGEST = 1e6
-"""No length, angle, speed, acceleration or jerk of a robot is beyond this; what is larger makes
-later sums overflow.
+"""Upper bound of lengths, angles, speeds, accelerations and jerks; larger values make sums
+overflow.
 """
 
 
 def only(entry: Any, keys: set[str], what: str) -> None:
-    """Refuse what is not a mapping, and keys that nobody reads."""
+    """Reject anything but a mapping, and unknown keys."""
     if not isinstance(entry, dict):
         raise PallasError(f"{what} must be a mapping")
     for key in entry:
@@ -36,7 +36,7 @@ def number(value: Any, low: float, high: float, what: str) -> float:
 
 
 def vector(value: Any, n: int, what: str) -> F64:
-    """``n`` numbers; a single one stands for all."""
+    """``n`` numbers; a single number is repeated."""
     try:
         out = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -49,17 +49,17 @@ def vector(value: Any, n: int, what: str) -> F64:
 
 
 def rotation(degrees: Any, what: str) -> F64:
-    """Roll, pitch, yaw in degrees to a rotation matrix."""
+    """The rotation matrix of roll, pitch, yaw in degrees."""
     return np.array(pin.rpy.rpyToMatrix(np.deg2rad(vector(degrees, 3, what))))
 
 
 def shown(value: Any) -> str:
-    """A value as it appears in a message: not longer than a line."""
+    """A value for a message, truncated to a line."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def some(names: Iterable[str]) -> str:
-    """The first names of many, for a message."""
+    """The first of many names, for a message."""
     known = list(names)
     return ", ".join(name[:40] for name in known[:30]) + (", ..." if len(known) > 30 else "")
