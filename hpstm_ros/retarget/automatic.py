@@ -171,7 +171,9 @@ def ready_posture(
 
 
 def _neighbours(model: pin.Model, geometry: pin.GeometryModel, pair: pin.CollisionPair) -> bool:
-    """Whether a pair's joints are at most two apart; the design of a robot lets such parts touch."""
+    """Whether a pair's joints are at most two apart; the design of a robot lets such parts
+    touch.
+    """
     i, j = (int(geometry.geometryObjects[k].parentJoint) for k in (pair.first, pair.second))
     above = [i, int(model.parents[i]), int(model.parents[model.parents[i]])]
     beyond = [j, int(model.parents[j]), int(model.parents[model.parents[j]])]

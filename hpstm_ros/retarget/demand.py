@@ -82,7 +82,9 @@ class Demand:
         return kinds[np.clip(np.searchsorted(stamps, times, side="right") - 1, 0, None)]
 
     def _follow(self, q: F64, seconds: F64) -> F64:
-        """(N, n) the best tracking of ``q`` (N, n) by joints with velocity and acceleration limits."""
+        """(N, n) the best tracking of ``q`` (N, n) by joints with velocity and acceleration
+        limits.
+        """
         out = q.copy()
         speed = np.zeros(q.shape[1])
         for k, dt in enumerate(seconds):

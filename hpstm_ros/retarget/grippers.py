@@ -128,7 +128,9 @@ def _positions(joints: list[Joint], given: dict[str, Any], what: str) -> F64:
 def _ends(
     parts: Tree, joints: list[Joint], model: pin.Model, shapes: pin.GeometryModel, q: F64
 ) -> tuple[F64, F64]:
-    """Joint positions (m,) in which the gripper's parts are farthest apart, and closest together."""
+    """Joint positions (m,) in which the gripper's parts are farthest apart, and closest
+    together.
+    """
     data = model.createData()
     placed = shapes.createData()
     q = q.copy()

@@ -1,4 +1,4 @@
-"""A body in, supervised joint commands out: live (`Teleoperation`) and for a recorded motion."""
+"""From bodies to supervised joint commands, live (`Teleoperation`) and for recorded motion."""
 
 from hpstm_ros.teleoperation.teleoperation import (
     Bounds,

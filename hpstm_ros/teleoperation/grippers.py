@@ -1,4 +1,4 @@
-"""The grippers of a robot's arms: openings in, supervised joint positions out."""
+"""Grippers of a robot's arms: from openings to supervised joint positions."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,12 @@ from hpstm_ros.teleoperation.joint_states import JointStates
 
 F64 = NDArray[np.float64]
 
-_SEEN_S = 1.0  # a gripper's joint states may come this seldom
+_SEEN_S = 1.0  # longest interval between a gripper's joint states
 
 
 @dataclass(frozen=True, eq=False)
 class GripperMotion:
-    """The commands of a gripper's controller: times (K,) ns, positions and velocities (K, m) of its
-    joints.
-    """
+    """Commands for a gripper controller: times (K,) ns, joint positions and velocities (K, m)."""
 
     times: NDArray[np.int64]
     q: F64
@@ -27,7 +25,7 @@ class GripperMotion:
 
 
 class ArmGripper:
-    """One arm's gripper."""
+    """The gripper of one arm."""
 
     def __init__(self, arm: str, gripper: Gripper, settings: SupervisorSettings) -> None:
         """``arm`` is the arm's name."""
@@ -42,7 +40,7 @@ class ArmGripper:
         self._states = JointStates(gripper.joint_names, _SEEN_S)
 
     def joints(self, now: int, stamp: int, names: tuple[str, ...], q: F64) -> None:
-        """Joint states, of the gripper's joints or others."""
+        """Take joint states, of the gripper's joints or others."""
         self._states.add(now, stamp, names, q)
         whole = self._states.newest()
         if whole is not None:
@@ -50,7 +48,7 @@ class ArmGripper:
             self.supervisor.measured(float(np.mean(off / self._span[self._moves])))
 
     def tick(self, now: int, led: bool) -> GripperMotion | None:
-        """The next command, or None where there is none to give."""
+        """The next command, or None."""
         command = self.supervisor.tick(now, led)
         return None if command is None else self._motion(command)
 
@@ -60,7 +58,7 @@ class ArmGripper:
 
 
 def grippers_of(robot: RobotDescription, settings: SupervisorSettings) -> list[ArmGripper]:
-    """Of the arms that have one, in the order of the arms."""
+    """The grippers of a robot, in the order of its arms."""
     return [
         ArmGripper(arm.name, arm.gripper, settings) for arm in robot.arms if arm.gripper is not None
     ]

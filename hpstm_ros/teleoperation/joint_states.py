@@ -1,5 +1,5 @@
-"""Joint states from any number of publishers, put together by name: a posture of the arm, as old as
-its oldest joint.
+"""Merges joint states from several publishers by name into a posture, which is as old as its oldest
+joint.
 """
 
 import math
@@ -12,15 +12,15 @@ IntP = NDArray[np.intp]
 
 _NS = 1_000_000_000
 _NEVER = -(2**62)
-_MOST_RAD = 1e3  # no joint is there; a broken driver is
-_CLOCKS_NS = _NS  # a stamp so far from now is of another clock
-_PUBLISHERS = 32  # lists of names whose order is remembered
+_MOST_RAD = 1e3  # larger values indicate a faulty driver
+_CLOCKS_NS = _NS  # a larger difference to now indicates a different clock
+_PUBLISHERS = 32  # cached name orders
 
 
 class JointStates:
     """See the module.
 
-    Messages may name any of the arm's joints, in any order, and joints that are not the arm's.
+    Messages may contain any of the arm's joints, in any order, and other joints.
     """
 
     def __init__(self, joint_names: tuple[str, ...], timeout: float) -> None:
@@ -40,8 +40,8 @@ class JointStates:
         self._refusal = ""
 
     def add(self, now: int, stamp: int, names: tuple[str, ...], q: F64) -> bool:
-        """Positions ``q`` rad of joints at ``stamp`` ns; False where they are refused (`trouble`
-        says why).
+        """Add positions ``q`` rad of joints at ``stamp`` ns; False if they are rejected (see
+        `trouble`).
         """
         if now < self._now:
             self._forget()  # the clock went back
@@ -62,8 +62,8 @@ class JointStates:
         return True
 
     def newest(self) -> tuple[int, F64] | None:
-        """Stamp in ns and positions (n,) rad of all joints, once each time that all have been
-        reported again; else None.
+        """Stamp in ns and positions (n,) rad of all joints, once after each complete update, else
+        None.
         """
         oldest = int(self._stamp.min())
         stale = self._now - int(self._received.min()) > self._timeout * _NS
@@ -75,7 +75,7 @@ class JointStates:
         return oldest, self._q.copy()
 
     def trouble(self, now: int) -> str:
-        """Why what arrives cannot be used; empty where it can, and where nothing arrives."""
+        """Why arriving joint states are unusable; empty if they are usable or none arrive."""
         limit = self._timeout * _NS
         if not 0 <= now - self._heard <= limit or 0 <= now - self._whole <= limit:
             return ""
@@ -94,9 +94,7 @@ class JointStates:
     def _examine(
         self, now: int, stamp: int, names: tuple[str, ...], q: F64
     ) -> tuple[str, IntP, IntP]:
-        """What is wrong with a message, or empty; where in it the arm's joints are, and which these
-        are.
-        """
+        """The fault of a message, or empty; the indices of the arm's joints in it, and in the arm."""
         where, which = self._order(names)
         if len(q) != len(names):
             counts = (
@@ -120,7 +118,7 @@ class JointStates:
         return "", where, which
 
     def _order(self, names: tuple[str, ...]) -> tuple[IntP, IntP]:
-        """Where in a message's list of names the arm's joints are, and which of them."""
+        """Indices of the arm's joints in a message's names, and in the arm."""
         if names not in self._orders:
             if len(self._orders) >= _PUBLISHERS:
                 self._orders.clear()

@@ -1,4 +1,6 @@
-"""What an arm did, as motion of the operator's arm: to judge it by the same measures."""
+"""Maps the motion of a robot arm back to the operator's arm, to evaluate both by the same
+metrics.
+"""
 
 import numpy as np
 import pinocchio as pin
@@ -20,16 +22,16 @@ _NS = 1_000_000_000
 def mapped_back(
     motion: Motion, times: F64, q: F64, robot: RobotDescription, side: str | None = None
 ) -> Motion:
-    """The operator's motion with the wrists where the robot's tips put them.
+    """The operator's motion with the wrists at the mapped positions of the robot's tips.
 
-    The opposite of `Retargeter` in its mode ``absolute`` and its mapping ``same``. Everything but
-    the arms that the robot has stays as in ``motion``.
+    The inverse of `Retargeter` with mode ``absolute`` and mapping ``same``. Only the arms that the
+    robot has are changed.
 
     Args:
-        motion: what the robot followed, of the default body.
+        motion: followed by the robot, of the default body.
         times: (N,) s from the motion's start.
-        q: (N, n) rad, the robot's joints then.
-        robot: which.
+        q: (N, n) rad, joint positions of the robot at ``times``.
+        robot: that followed.
         side: the human arm that a one-armed robot follows (default: as configured).
     """
     at = np.arange(len(motion)) / motion.fps
@@ -55,7 +57,7 @@ def mapped_back(
 
 
 def _tips(robot: RobotDescription, q: F64) -> F64:
-    """(T, A, 3) m of postures (T, n)."""
+    """Tip positions (T, A, 3) m of postures (T, n)."""
     data = robot.model.createData()
     frames = [robot.frame(arm.tip) for arm in robot.arms]
     out = np.empty((len(q), len(frames), 3))

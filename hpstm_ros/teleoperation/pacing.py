@@ -1,7 +1,7 @@
-"""Motion that an arm has the time for: how much longer it would have to last, and asking for that.
+"""Slows generated motion to an arm's speed limits.
 
-An arm moves more slowly than a person. Where its limits would clip a generated motion, the
-generator is asked for a longer one, twice at most; what is still too fast then is played slower.
+An arm moves more slowly than a person. If its limits would clip a generated motion, a longer one is
+requested from the generator, at most twice. If the result is still too fast, it is played slower.
 """
 
 from collections.abc import Callable
@@ -21,17 +21,18 @@ from pallas_ros.body.names import MODEL_RATE_HZ
 
 F64 = NDArray[np.float64]
 Generate = Callable[[float], Motion]
-"""A motion of so many seconds."""
+"""Generates a motion of the given duration in s."""
 
 ITERATIONS: Final = 2
-"""Requests beyond the first."""
+"""Number of requests after the first."""
 _MARGIN = 0.9
-"""Part of a speed limit that following uses: the supervisor needs the rest to catch up. As in
-`hpstm_ros.retarget.demand`."""
+"""Usable fraction of a speed limit; the supervisor needs the rest to catch up. As in
+`hpstm_ros.retarget.demand`.
+"""
 _QUANTILE = 0.98
-"""Of the speeds: a moment of 2 % may be clipped."""
+"""Of the speeds: 2 % of the samples may be clipped."""
 _ENOUGH = 1.05
-"""A stretch that is not worth another request."""
+"""Largest stretch that does not justify another request."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Paced:
 
     Attributes:
         motion: 60 Hz.
-        asked: s, of each request.
-        stretch: how much slower than generated it is played, 1 or more.
+        asked: duration of each request in s.
+        stretch: factor by which it is played slower than generated, at least 1.
     """
 
     motion: Motion
@@ -56,9 +57,9 @@ def needed_stretch(
     settings: RetargetSettings | None = None,
     tip_speed: float | None = None,
 ) -> float:
-    """How many times as long a motion would have to last for the arm to follow it; 1 at least.
+    """The factor by which a motion must be slowed for the arm to follow it, at least 1.
 
-    Inverse kinematics that is not held back says what joints and tips would have to do.
+    It is computed from unconstrained inverse kinematics.
     """
     limits = limits_of(robot, tip_speed)
     free = replace(settings or RetargetSettings(), iterations=6, speed_factor=20.0)
@@ -68,7 +69,7 @@ def needed_stretch(
         raise PallasError("the motion holds too few valid frames for the arm to follow")
     q = np.array([goal.q for goal in goals])
     tips = np.array([goal.p_base_tip for goal in goals])
-    settle = min(len(q) - 2, round(0.2 * motion.fps))  # from wherever the arm's search began
+    settle = min(len(q) - 2, round(0.2 * motion.fps))  # transient from the start posture
     joint_speed = np.abs(np.diff(q[settle:], axis=0)) * motion.fps
     reach_speed = np.linalg.norm(np.diff(tips[settle:], axis=0), axis=-1) * motion.fps
     joints = np.quantile(joint_speed, _QUANTILE, axis=0) / (_MARGIN * limits.velocity)
@@ -87,9 +88,9 @@ def pace(
     """A motion that the arm can follow.
 
     Args:
-        generate: asks the generator.
-        seconds: of the first request.
-        longest: s, that the generator can be asked for.
+        generate: calls the generator.
+        seconds: duration of the first request.
+        longest: s, maximum duration of the generator.
         robot, side, tip_speed: as in `hpstm_ros.teleoperation.recorded.retarget_motion`.
     """
     asked = []

@@ -1,5 +1,5 @@
-"""A whole motion through retargeting and supervisor on a clock of its own: `pallas retarget`, and
-the benchmarks.
+"""Runs a whole motion through retargeting and supervisor on a simulated clock, for `pallas
+retarget` and the benchmarks.
 """
 
 from dataclasses import dataclass, field, replace
@@ -28,29 +28,29 @@ F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
 _START = 10 * _NS
-# at most, to where the motion begins; in the joint file it is not
+# maximum duration of the approach to the start of the motion, which is not in the joint file
 _APPROACH_S = 8.0
 _ARRIVED_RAD = 0.01
 
 
 @dataclass
 class JointMotion:
-    """What the arm was commanded, at the supervisor's rate (N samples).
+    """Commands of the arm, at the supervisor's rate (N samples).
 
     Attributes:
         joint_names: (n,).
         t: (N,) s from the motion's start.
         q, dq, ddq: (N, n).
-        hand_error: (N, A) m, from each commanded tip to where it should be then; NaN before the
+        hand_error: (N, A) m, from each commanded tip to its target at that time; NaN before the
             first body and after the last.
-        demand: (N, A) of `hpstm_ros.retarget.demand`: whether each target was in reach then, and
+        demand: (N, A) of `hpstm_ros.retarget.demand`: whether each target was within reach, and
             could be followed in time.
-        elbow_error: (N,) rad, NaN where there is none.
-        ik_error: (N,) m, what inverse kinematics alone left of the way to the target.
-        tracking: (N,) bool, the supervisor was tracking.
-        limited: (N,) what held the sample back, empty when nothing did.
-        step_s: (M,) s, how long one retargeting step took, a body each.
-        violations: limit violations, by the independent checker.
+        elbow_error: (N,) rad, NaN without an elbow frame.
+        ik_error: (N,) m, position error of the inverse kinematics alone.
+        tracking: (N,) bool, whether the supervisor was tracking.
+        limited: (N,) active limit of each sample, or empty.
+        step_s: (M,) s, duration of the retargeting step of each body.
+        violations: limit violations found by the independent checker.
     """
 
     joint_names: tuple[str, ...]
@@ -69,7 +69,7 @@ class JointMotion:
 
     @property
     def tip_error(self) -> F64:
-        """(N,) m, the error of the farther hand."""
+        """(N,) m, the larger error of the hands."""
         return np.asarray(self.hand_error.max(axis=1))
 
     def arrays(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class JointMotion:
         }
 
     def figures(self) -> dict[str, float]:
-        """Quality: errors of the hands over the time of tracking, smoothness, time held back."""
+        """Quality metrics: hand errors while tracking, smoothness, fraction of limited samples."""
         on = self.tracking & np.isfinite(self.tip_error)
         error, demand = (
             (self.hand_error[on], self.demand[on])
@@ -130,7 +130,7 @@ class JointMotion:
 
 
 def summary(figures: dict[str, float]) -> str:
-    """The figures that matter most, on one line."""
+    """The main figures on one line."""
     in_time = "nowhere can the robot be in time"
     if figures["in_reach_share"] > 0:
         in_time = (
@@ -146,8 +146,8 @@ def summary(figures: dict[str, float]) -> str:
 
 
 def _approach(arm: Teleoperation, bodies: list[BodyFrame], period: int) -> tuple[int, F64]:
-    """Engage in the ready posture and go to where the motion begins; the time then, and the posture
-    (n,) rad.
+    """Engage in the ready posture and move to the start of the motion; returns the time and the
+    posture (n,) rad on arrival.
     """
     if not bodies:
         raise PallasError("the motion holds no valid frame")
@@ -174,9 +174,7 @@ def _approach(arm: Teleoperation, bodies: list[BodyFrame], period: int) -> tuple
 
 
 def frames(motion: Motion, start: int = _START) -> list[BodyFrame]:
-    """The motion's frames as bodies, stamped from ``start`` ns on; frames that are not valid are
-    left out.
-    """
+    """The motion's valid frames as bodies, stamped from ``start`` ns on."""
     out = []
     for k in range(len(motion)):
         if motion.valid is not None and not motion.valid[k]:
@@ -207,11 +205,11 @@ def retarget_motion(
     rate: float = 125.0,
     progress: bool = True,
 ) -> JointMotion:
-    """Drive ``robot`` with ``motion`` as the node would, the arm following without fault, from
-    where the motion begins (it goes there first).
+    """Drive ``robot`` with ``motion`` as the node would, with an ideal arm that first moves to the
+    start of the motion.
 
     Raises:
-        PallasError: the motion holds no usable frame, or comes too slowly.
+        PallasError: the motion has no usable frame, or its frame rate is too low.
     """
     if motion.fps < 0.5 * MODEL_RATE_HZ:
         raise PallasError(
@@ -250,7 +248,7 @@ def retarget_motion(
 
 
 class _Record:
-    """Collects commands as they come."""
+    """Collects commands."""
 
     def __init__(self, arm: Teleoperation, side: str | None) -> None:
         guard = arm.guard
@@ -328,9 +326,7 @@ class _Record:
         )
 
     def _hand_error(self, times: NDArray[np.int64], tips: F64) -> F64:
-        """(N, A) m from tips (N, A, 3) to the targets, at the same instants: between two bodies, on
-        the line between their targets.
-        """
+        """(N, A) m from tips (N, A, 3) to the targets, interpolated linearly between bodies."""
         if not self._targets:
             return np.full(tips.shape[:2], np.nan)
         stamps = np.array([stamp for stamp, _ in self._targets])
@@ -344,9 +340,7 @@ class _Record:
 
 
 def describe(robot: RobotDescription) -> str:
-    """The robot's configuration as YAML, with everything that was derived from the URDF written
-    out, to be edited.
-    """
+    """The robot's configuration as YAML for editing, including all values derived from the URDF."""
 
     def short(values: Any) -> Any:
         return np.round(np.asarray(values, dtype=float), 3).tolist()
@@ -393,7 +387,7 @@ def _degrees(R: F64) -> list[float]:
 
 
 def _gripper(gripper: Gripper | None) -> dict[str, Any] | bool:
-    """A gripper's entry; false where there is none."""
+    """The configuration entry of a gripper; false if there is none."""
     if gripper is None:
         return False
     return {

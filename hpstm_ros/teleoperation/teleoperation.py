@@ -1,6 +1,4 @@
-"""Bodies and joint states in, commands out: what the `retarget` node and `pallas retarget` both
-run.
-"""
+"""From bodies and joint states to commands; used by the `retarget` node and `pallas retarget`."""
 
 from dataclasses import dataclass
 
@@ -26,7 +24,7 @@ _LED = (SupervisorState.ALIGNING, SupervisorState.TRACKING)
 
 
 def limits_of(robot: RobotDescription, tip_speed: float | None = None) -> Limits:
-    """The limits of a robot; ``tip_speed`` in m/s takes the place of its configuration's."""
+    """The limits of a robot; ``tip_speed`` in m/s overrides its configuration."""
     given = (tip_speed, robot.tip_speed, REDUCED_SPEED)
     speed = next(value for value in given if value is not None)
     return Limits(
@@ -44,14 +42,14 @@ def limits_of(robot: RobotDescription, tip_speed: float | None = None) -> Limits
 
 
 def guard_of(robot: RobotDescription) -> PinocchioGuard:
-    """The guard of a robot's workspace and of its links against each other."""
+    """The guard of a robot's workspace and self-collision."""
     tips = [robot.frame(arm.tip) for arm in robot.arms]
     return PinocchioGuard(robot.model, robot.geometry, MARGIN_M, tips, robot.box_min, robot.box_max)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What settings that may change while the arm moves must not exceed: fixed when it is launched.
+    """Upper bounds of settings that may change at run time; fixed at launch.
 
     Attributes:
         tip_speed: m/s.
@@ -62,7 +60,7 @@ class Bounds:
     stop_deviation_m: float
 
     def check(self, tip_speed: float, stop_deviation_m: float) -> None:
-        """Raise a `PallasError` where one is exceeded."""
+        """Raise a `PallasError` if a bound is exceeded."""
         given = {"tip_speed": tip_speed, "stop_deviation_m": stop_deviation_m}
         for name, value in given.items():
             if not value <= getattr(self, name):
@@ -74,7 +72,7 @@ class Bounds:
 
 @dataclass(slots=True)
 class Figures:
-    """Counts since the start; `strangers` are bodies of others than the operator."""
+    """Counts since the start; `strangers` are bodies of people other than the operator."""
 
     commands: int = 0
     limited: int = 0
@@ -83,8 +81,8 @@ class Figures:
 
 
 class Teleoperation:
-    """A retargeter and a supervisor, joined: the supervisor's state decides where the retargeter
-    starts from.
+    """A retargeter and a supervisor; the supervisor's state determines the start posture of the
+    retargeter.
     """
 
     def __init__(
@@ -97,12 +95,12 @@ class Teleoperation:
         operator: OperatorSettings | None = None,
         guard: Guard | None = None,
     ) -> None:
-        """``side`` is the human arm that a one-armed robot follows (default: as its configuration
-        says); ``operator``: how it is chosen; ``guard``: in place of `guard_of` the robot.
+        """``side`` is the human arm that a one-armed robot follows (default: as configured),
+        ``operator`` how the operator is chosen, ``guard`` an alternative to `guard_of` the robot.
         """
         self.robot = robot
         self.guard = guard or guard_of(robot)
-        # of its own: it remembers postures
+        # a separate guard, since it caches postures
         self.retargeter = Retargeter(robot, side, retarget, guard_of(robot).near_pairs)
         self.supervisor = Supervisor(limits_of(robot, tip_speed), safety, self.guard)
         self.grippers = grippers_of(robot, self.supervisor.settings)
@@ -118,7 +116,7 @@ class Teleoperation:
         self._data = robot.model.createData()
 
     def body(self, now: int, body: BodyFrame) -> bool:
-        """Take a body in; False where it is refused (`refusal` says why)."""
+        """Take a body; False if it is rejected (see `refusal`)."""
         supervisor = self.supervisor
         locked = supervisor.operator
         self.refusal = self.people.refuses(now, body, locked, supervisor.engagement)
@@ -141,8 +139,8 @@ class Teleoperation:
         return True
 
     def joints(self, now: int, stamp: int, names: tuple[str, ...], q: F64) -> bool:
-        """Take joint states in, of some joints or all, in any order and with joints that are not
-        the arm's; False where they are refused.
+        """Take joint states of any of the arm's joints, in any order, and of other joints; False if
+        they are rejected.
         """
         taken = self._states.add(now, stamp, names, q)
         whole = self._states.newest()
@@ -155,8 +153,8 @@ class Teleoperation:
         return taken
 
     def open_gripper(self, opening: float, number: int | None = None) -> bool:
-        """Ask for an opening, 0 closed to 1 open, of one of the `grippers` or of all; False where
-        it is not a number.
+        """Request an opening, from 0 (closed) to 1 (open), of one of the `grippers` or all; False
+        if it is not finite.
         """
         chosen = self.grippers if number is None else self.grippers[number : number + 1]
         taken = [gripper.supervisor.open(opening) for gripper in chosen]
@@ -164,21 +162,21 @@ class Teleoperation:
         return all(taken)
 
     def _watch_states(self, now: int) -> None:
-        """Joint states that come and cannot be used are a fault with a reason of its own; that none
-        come the supervisor sees.
+        """Report unusable joint states as a fault with its own reason; the supervisor detects
+        missing ones.
         """
         required = self.supervisor.settings.require_feedback
         self.supervisor.fault("joint states", self._states.trouble(now) if required else "")
 
     def stands(self, now: int, q: F64) -> None:
-        """The arm has stood at ``q`` (n,) rad for a tenth of a second: what it takes to be engaged
-        where no arm says so.
+        """Simulate 0.1 s of joint states at ``q`` (n,) rad, as required for engaging, for use
+        without an arm.
         """
         for ago in range(100_000_000, 0, -10_000_000):
             self.joints(now - ago, now - ago, self.robot.joint_names, q)
 
     def sent(self, now: int) -> None:
-        """The last command has been handed over to the middleware."""
+        """Report that the last command was handed to the middleware."""
         self.supervisor.sent(now)
 
     def tick(self, now: int) -> Command:
@@ -197,9 +195,7 @@ class Teleoperation:
         return self.guard.tips(q)
 
     def tip_poses(self) -> list[tuple[F64, F64]]:
-        """Where the arm is commanded to be: position (3,) m and orientation (4,) xyzw of each tip;
-        none while that is not known.
-        """
+        """Commanded position (3,) m and orientation (4,) xyzw of each tip; empty while unknown."""
         q = self.supervisor.posture()
         if q is None:
             return [(np.full(3, np.nan), np.array([0.0, 0.0, 0.0, 1.0]))] * len(self.robot.arms)
@@ -214,17 +210,13 @@ class Teleoperation:
         ]
 
     def target_error(self, command: Command) -> float:
-        """From the commanded tip to where it should be, in m, of the arm that is farther off; NaN
-        without a goal.
-        """
+        """Largest distance in m of a commanded tip from its target; NaN without a goal."""
         if self.goal is None or not np.isfinite(command.q).all():
             return float("nan")
         return float(np.linalg.norm(self.tips(command.q) - self.goal.p_base_tip, axis=1).max())
 
     def _restart(self, command: Command) -> None:
-        """The inverse kinematics starts again from where the arm is whenever the arm is not led by
-        it.
-        """
+        """Restart the inverse kinematics at the arm's posture while the arm does not follow it."""
         if (command.state not in _LED or self._before not in _LED) and np.isfinite(command.q).all():
             self.retargeter.restart(command.q)
         self._before = command.state

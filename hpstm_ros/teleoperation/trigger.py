@@ -1,4 +1,4 @@
-"""A trigger or a button of a joystick (`sensor_msgs/Joy`) that opens and closes a gripper."""
+"""Control of a gripper by a trigger or button of a joystick (`sensor_msgs/Joy`)."""
 
 import math
 import re
@@ -10,14 +10,14 @@ _FORM = re.compile(r"(axis|button):(\d{1,3})")
 
 
 class GripperTrigger:
-    """``axis:N``: as far as it is pressed; ``button:N``: pressed or not. Pressed is closed."""
+    """``axis:N``: closes in proportion; ``button:N``: closes while pressed."""
 
     def __init__(self, text: str, released: float = 1.0, pressed: float = -1.0) -> None:
-        """``released`` and ``pressed`` are what an axis reads at its ends: 1 and -1 on most
+        """``released`` and ``pressed`` are the values of an axis at its ends: 1 and -1 on most
         gamepads.
 
         Raises:
-            PallasError: ``text`` is of neither form, or the ends are the same.
+            PallasError: ``text`` has neither form, or the ends are equal.
         """
         found = _FORM.fullmatch(text)
         if found is None:
@@ -33,10 +33,10 @@ class GripperTrigger:
         self._touched = False
 
     def opening(self, axes: Sequence[float], buttons: Sequence[int]) -> float | None:
-        """0 pressed to 1 released, or None where the joystick does not say.
+        """The opening, from 0 (pressed) to 1 (released), or None if unknown.
 
-        Drivers report 0 of a trigger that was never touched, which on an axis from 1 to -1 would be
-        half pressed: until it has read anything else, it says nothing.
+        Drivers report 0 for a trigger that was never touched, which would be half pressed on an
+        axis from 1 to -1. The opening is therefore unknown until the axis has a different value.
         """
         values = axes if self._axis else buttons
         if self._number >= len(values):
