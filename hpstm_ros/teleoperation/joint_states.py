@@ -94,7 +94,9 @@ class JointStates:
     def _examine(
         self, now: int, stamp: int, names: tuple[str, ...], q: F64
     ) -> tuple[str, IntP, IntP]:
-        """The fault of a message, or empty; the indices of the arm's joints in it, and in the arm."""
+        """The fault of a message, or empty; the indices of the arm's joints in it, and in the
+        arm.
+        """
         where, which = self._order(names)
         if len(q) != len(names):
             counts = (
