@@ -6,8 +6,9 @@ commands alone.
 
 Every robot's every other scenario has what is near the arm looked for after the command, as the
 node does; every other two have intruders (`hpstm_ros.bench.intruders`): people who come into view,
-sources that repeat, floods, a guard that goes blind. Triggers open and close the grippers in all of
-them. Each line of the file is one seeded scenario and its verdict
+sources that repeat, floods, a guard that goes blind; every other four have the bodies of generated
+motion (`hpstm_ros.bench.players`) under storms of goals and take-overs. Triggers open and close the
+grippers in all of them. Each line of the file is one seeded scenario and its verdict
 (`hpstm_ros.bench.hostile.Verdict`). A seed that fails belongs into test/safety/test_hostile.py.
 Count only scenarios run against the current code: begin a new file when it has changed.
 """
@@ -26,6 +27,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from tqdm import tqdm
 
 from hpstm_ros.bench.hostile import HostileRun, Verdict
+from hpstm_ros.bench.players import generated_clips
 from hpstm_ros.retarget.robots import load_robot, ready_robots
 
 
@@ -52,6 +54,9 @@ def main() -> int:
         metavar="ROBOT",
         help="in turn (default: all ready ones)",
     )
+    parser.add_argument(
+        "--generated", action="store_true", help="bodies of generated motion in all of them"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the first scenario (default: 0)")
     parser.add_argument(
         "--out", type=Path, default=Path("hostile.jsonl"), help="default: hostile.jsonl"
@@ -74,6 +79,7 @@ def main() -> int:
             name = args.robots[seed % len(args.robots)]
             looks_around = bool(seed // len(args.robots) % 2)
             intruders = bool(seed // len(args.robots) // 2 % 2)
+            generated = bool(seed // len(args.robots) // 4 % 2) or args.generated
             if (name, seed) not in done_before:
                 try:
                     verdict = HostileRun(
@@ -83,6 +89,7 @@ def main() -> int:
                         looks_around=looks_around,
                         intruders=intruders,
                         triggers=True,
+                        clips=generated_clips() if generated else (),
                     ).run()
                 except Exception as error:
                     verdict = Verdict(args.scenario, violations=[f"raised {error!r}"])
@@ -91,6 +98,7 @@ def main() -> int:
                     "seed": seed,
                     "looks_around": looks_around,
                     "intruders": intruders,
+                    "generated": generated,
                     **asdict(verdict),
                 }
                 done.append(scenario)
@@ -113,6 +121,8 @@ def main() -> int:
         " failed; a stop began after"
         f" {1e3 * max(scenario['stop_begins_s'] for scenario in done):.0f} ms at the latest"
     )
+    frames = sum(scenario["frames"] for scenario in done if scenario.get("generated"))
+    print(f"{frames} of the frames are generated bodies")
     for scenario in bad[:20]:
         print(f"  {scenario['robot']} seed {scenario['seed']}: {scenario['violations'][:2]}")
     return 1 if bad else 0

@@ -9,12 +9,14 @@ while. What is judged are the emitted commands alone: against the limits
 led (`_Permission`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.bench.intruders import BlindGuard, Intruders
+from hpstm_ros.bench.players import Player
 from hpstm_ros.bench.triggers import Triggers
 from hpstm_ros.retarget.robots import RobotDescription
 from hpstm_ros.safety import checker
@@ -24,6 +26,7 @@ from hpstm_ros.teleoperation.teleoperation import Teleoperation, guard_of
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.kinematics import forward_kinematics
+from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX
 from pallas_ros.body.rotations import from_rotvec, multiply
 from pallas_ros.body.skeleton import Skeleton
@@ -136,12 +139,12 @@ class _Bodies:
             case 8:
                 body.confidence[:] = random.choice([0.0, np.nan, -1.0, 5.0, 0.3, np.inf])
             case 9:
-                assert body.covariance is not None
+                body.covariance = np.empty((22, 3, 3))
                 body.covariance[:] = np.where(
                     np.eye(3), random.choice([np.nan, -1.0, 1e6, np.inf]), 0.0
                 )
             case 10:
-                assert body.covariance is not None
+                body.covariance = np.empty((22, 3, 3))
                 body.covariance[:] = np.eye(3) * float(random.choice([1e-3, 1e-2, 0.1]))
             case 11:
                 body.positions += random.normal(0, 0.25, body.positions.shape)
@@ -255,6 +258,7 @@ class HostileRun:
         looks_around: bool = False,
         intruders: bool = False,
         triggers: bool = False,
+        clips: Sequence[Motion] = (),
     ) -> None:
         """A fresh teleoperation of ``robot``, to be given ``frames`` bodies at about 60 Hz; the
         scenario follows from ``seed`` alone.
@@ -262,7 +266,8 @@ class HostileRun:
         ``looks_around``: what is near is looked for after each command, as the node does, and not
         before the next. ``intruders``: others come into view, sources repeat and flood, the guard
         goes blind (`hpstm_ros.bench.intruders`). ``triggers``: grippers are opened and closed
-        (`hpstm_ros.bench.triggers`).
+        (`hpstm_ros.bench.triggers`). ``clips``: bodies are those of generated motion
+        (`hpstm_ros.bench.players`).
         """
         self._random = random = np.random.default_rng(seed)
         self._robot = robot
@@ -299,6 +304,9 @@ class HostileRun:
         self._triggers: Triggers | None = None
         if triggers:
             self._triggers = Triggers(of_triggers, self._hostility, self._arm)
+        self._player: Player | None = None
+        if clips:
+            self._player = Player(random.spawn(1)[0], self._hostility, clips)
 
     def run(self) -> Verdict:
         """Give the bodies, tick in between, and judge what came out."""
@@ -314,6 +322,8 @@ class HostileRun:
                 body = self._bodies.good(
                     frame, self._now - int(self._random.integers(0, 20_000_000))
                 )
+                if self._player is not None:
+                    body = self._player.body(body)
                 if self._random.random() < self._hostility:
                     body = self._bodies.spoil(body)
                 self._take(body)

@@ -1,12 +1,17 @@
-"""Rows of `pallas bench`: `retarget`, a motion through every ready robot, and `safety`, hostile
-scenarios through the supervisor.
+"""Rows of `pallas bench`: `retarget`, a motion through every ready robot, `safety`, hostile
+scenarios through the supervisor, and `generation`, the time that generated motion takes.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from hpstm_ros.bench.hostile import HostileRun
+from hpstm_ros.bench.players import generated_clips
+from hpstm_ros.generation.flow import OVERLAP, FlowGenerator, Known, past_of
+from hpstm_ros.generation.producer import Producer
+from hpstm_ros.generation.request import Request, resting
 from hpstm_ros.retarget.retargeter import Retargeter
 from hpstm_ros.retarget.robots import load_robot, ready_robots
 from hpstm_ros.teleoperation.recorded import frames, retarget_motion
@@ -85,8 +90,11 @@ def safety(settings: BenchSettings) -> Iterator[Row]:
     robots = [load_robot(name) for name in ready_robots()]
     bar = settings.bar(frames_wanted, "hostile")
     seed = 0
+    generated = 0
     while done < frames_wanted:
-        verdict = HostileRun(robots[seed % len(robots)], seed, _STORY_FRAMES).run()
+        clips = generated_clips() if seed // len(robots) % 2 else ()
+        verdict = HostileRun(robots[seed % len(robots)], seed, _STORY_FRAMES, clips=clips).run()
+        generated += verdict.frames if clips else 0
         passed = passed + len(verdict.violations)
         longest = max(longest, verdict.stop_begins_s)
         done = done + verdict.frames
@@ -94,5 +102,24 @@ def safety(settings: BenchSettings) -> Iterator[Row]:
         for _ in zip(range(verdict.frames), bar, strict=False):
             pass
     yield Row("safety", "hostile", "frames", done, "")
+    yield Row("safety", "hostile", "generated_frames", generated, "")
     yield Row("safety", "hostile", "limit_violations", passed, "")
     yield Row("safety", "hostile", "stop_begins_ms", longest * 1e3, "ms")
+
+
+def generation(settings: BenchSettings) -> Iterator[Row]:
+    """Four seconds of motion from a text, corrected, and the forecast of a second."""
+    generator = FlowGenerator()
+    producer = Producer(lambda motion, text: 0.0, {"flow": generator})
+    request = Request(text="wave with the right hand")
+    past = Known.nothing(1)
+    past.features[0, :OVERLAP] = past_of(replace(request, start=resting(1.0)))[-OVERLAP:]
+    past.seen[0, :OVERLAP] = True
+    count = max(settings.frames // 500, 3)
+    for case, what, work, repeats in (
+        ("steps=10", "generate_4s", lambda: producer.produce(request), count),
+        ("forecast=1.0", "forecast", lambda: generator.flow.expect(past), 10 * count),
+    ):
+        work()
+        ms = time_each(work, settings.bar(repeats, what))
+        yield from percentiles("hpstm_gen", case, what, ms)

@@ -66,6 +66,7 @@ def test_benchmarks_are_found() -> None:
         "soak",
         "offline",
         "end_to_end",
+        "generation",
     } <= rows.benchmarks().keys()
 
 

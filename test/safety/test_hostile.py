@@ -14,6 +14,8 @@ from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.safety.gripper import GripperSupervisor
 from hpstm_ros.safety.people import People
 from hpstm_ros.safety.supervisor import Supervisor
+from pallas_ros.body.motion import Motion
+from pallas_ros.imu.motions import demo_motion
 
 REGRESSIONS = [
     (
@@ -166,3 +168,19 @@ def test_a_supervisor_broken_on_purpose_is_found(
     """The judge is judged here too; each seed presses the button concerned."""
     monkeypatch.setattr(Supervisor, method, broken)
     assert says in " ".join(HostileRun(load_robot("uarm"), seed, 300).run().violations)
+
+
+@pytest.mark.parametrize(("robot", "seed", "frames"), [("uarm", 12, 300), ("panda", 13, 120)])
+def test_no_limit_is_violated_by_generated_bodies_under_storms_of_goals(
+    robot: str, seed: int, frames: int
+) -> None:
+    raised = demo_motion(8.0)
+    clips = [part(raised, 60, 160), part(raised, 240, 400)]
+    verdict = HostileRun(load_robot(robot), seed, frames, intruders=True, clips=clips).run()
+    assert verdict.violations == []
+    assert verdict.stop_begins_s <= 0.1
+    assert verdict.commands > 100
+
+
+def part(motion: Motion, start: int, stop: int) -> Motion:
+    return Motion(motion.fps, motion.positions[start:stop], motion.rotations[start:stop])
