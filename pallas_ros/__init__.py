@@ -1,6 +1,6 @@
-"""IMUs in, a full 22-joint body out, live.
+"""Live full-body motion from IMUs: IMU samples in, a 22-joint body out.
 
-What users build with is exported here and imported on first use; none of it needs ROS.
+The public API is exported here and imported on first use; none of it needs ROS.
 """
 
 import lazy_loader

@@ -1,11 +1,10 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command `pallas`: finds its subcommands by the entry-point group ``pallas.commands`` and runs
+"""The command `pallas`: finds its subcommands in the entry-point group ``pallas.commands`` and runs
 one.
 
 A command is a module with ``HELP`` (one sentence), ``EXAMPLE`` (lines to type),
-``configure(parser)`` and ``run(args) -> int``. Only the module of
-the command that runs is imported: of the others `HELP` is read from their source, so that `pallas
---help` stays quick.
+``configure(parser)`` and ``run(args) -> int``. Only the module of the selected command is imported;
+`HELP` of the others is read from their source, so that `pallas --help` stays fast.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ examples:
 
 
 class Command(Protocol):
-    """What a module of the group ``pallas.commands`` provides."""
+    """Interface of a module in the group ``pallas.commands``."""
 
     HELP: str
     EXAMPLE: str
@@ -49,20 +48,20 @@ class Command(Protocol):
         ...
 
     def run(self, args: argparse.Namespace) -> int:
-        """Run; the exit status."""
+        """Run and return the exit status."""
         ...
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with errors of one sentence."""
+    """argparse with one-sentence errors."""
 
     def error(self, message: str) -> NoReturn:
-        """One sentence and the place of the help."""
+        """Print one sentence and where to find help."""
         self.exit(2, f"{self.prog}: {readable(message)} (see {self.prog} --help)\n")
 
 
 def installed_commands() -> dict[str, EntryPoint]:
-    """The subcommands by name, sorted."""
+    """Return the subcommands by name, sorted."""
     return {
         entry.name: entry
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
@@ -70,7 +69,7 @@ def installed_commands() -> dict[str, EntryPoint]:
 
 
 def help_line(entry: EntryPoint) -> str:
-    """`HELP` of a command's module, read from its source without running it."""
+    """Return `HELP` of a command's module, read from its source without importing it."""
     try:
         spec = importlib.util.find_spec(entry.value)
         source = Path(spec.origin).read_bytes() if spec and spec.origin else b""
@@ -91,7 +90,7 @@ def load(entry: EntryPoint) -> Command:
     """Import a command's module.
 
     Raises:
-        PallasError: it, or a package that it needs, is not installed.
+        PallasError: it, or a package it needs, is not installed.
     """
     try:
         return cast(Command, importlib.import_module(entry.value))
@@ -113,8 +112,9 @@ def load(entry: EntryPoint) -> Command:
 
 
 def build_parser(commands: dict[str, EntryPoint], chosen: str | None) -> Parser:
-    """The parser of the whole command; only the subcommand ``chosen`` is imported and has its
-    arguments.
+    """Build the parser of the whole command.
+
+    Only the subcommand ``chosen`` is imported and has its arguments.
     """
     parser = Parser(
         prog="pallas",
@@ -150,7 +150,7 @@ def build_parser(commands: dict[str, EntryPoint], chosen: str | None) -> Parser:
 
 
 def subparser(parser: Parser, name: str) -> argparse.ArgumentParser:
-    """The parser of one subcommand, of those that `build_parser` made."""
+    """Return the parser of one subcommand from a `build_parser` result."""
     actions = [
         action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
     ]
@@ -158,7 +158,7 @@ def subparser(parser: Parser, name: str) -> argparse.ArgumentParser:
 
 
 def choose(arguments: Sequence[str], commands: dict[str, EntryPoint]) -> str | None:
-    """The subcommand named in ``arguments``: their first word that is not an option.
+    """Return the subcommand in ``arguments``: the first word that is not an option.
 
     Raises:
         PallasError: there is no such command.
@@ -178,8 +178,8 @@ def choose(arguments: Sequence[str], commands: dict[str, EntryPoint]) -> str | N
 
 
 def complete(commands: dict[str, EntryPoint]) -> None:
-    """Answer the shell that asks for completions (argcomplete's protocol), and end; return at once
-    where none asks.
+    """Answer a shell's completion request (argcomplete's protocol) and exit; otherwise return at
+    once.
     """
     if "_ARGCOMPLETE" not in os.environ:
         return
@@ -195,7 +195,7 @@ def complete(commands: dict[str, EntryPoint]) -> None:
 
 
 def dispatch(arguments: Sequence[str]) -> int:
-    """Run the command that ``arguments`` name; raises what it raises."""
+    """Run the command given by ``arguments``; exceptions propagate."""
     commands = installed_commands()
     complete(commands)
     parser = build_parser(commands, choose(arguments, commands))
@@ -212,10 +212,10 @@ def dispatch(arguments: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `pallas`; the exit status: 0, 2 for bad input, 130 when interrupted, 1 for a fault of
-    pallas itself.
+    """Run `pallas` and return the exit status.
 
-    With ``PALLAS_DEBUG=1`` in the environment every exception is shown with its traceback.
+    0, 2 for invalid input, 130 when interrupted, 1 for a bug in pallas. With ``PALLAS_DEBUG=1`` in
+    the environment every exception is shown with its traceback.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("PALLAS_DEBUG"):
             raise
         if isinstance(error, OSError) and error.filename and error.strerror:
-            # the system refused: no permission, no space, a name that is too long
+            # system error: no permission, no space, a name that is too long
             print(f"pallas: {readable(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
             return 2
         lines = readable(str(error).strip().splitlines()[0]) if str(error).strip() else ""

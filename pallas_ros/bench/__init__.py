@@ -1,5 +1,5 @@
-"""What `pallas bench` measures.
+"""Benchmarks of `pallas bench`.
 
-A benchmark is a function of the entry-point group ``pallas.bench``: `BenchSettings` in, `Row`s out,
-as they come.
+A benchmark is a function of the entry-point group ``pallas.bench`` that takes `BenchSettings` and
+yields `Row`s.
 """

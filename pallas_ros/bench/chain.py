@@ -1,5 +1,5 @@
-"""The whole way from samples to bodies and to joint commands: without ROS, faster than time, and as
-the running graph, over DDS.
+"""The whole chain from samples to bodies and joint commands: without ROS, faster than real time,
+and as the running graph over DDS.
 """
 
 import contextlib
@@ -29,14 +29,15 @@ _CASES: dict[str, dict[str, str]] = {
 }
 _RECORDED_S = 30.0
 _APART_S = 0.002
-"""Between two messages published: a listener takes them one by one, as live."""
+"""Interval between published messages, so that a subscriber receives them one by one, as live."""
 _CALIBRATION_S = 12.0
-"""The demonstration begins with a still T-pose; until it is calibrated there are no bodies to time.
-"""
+"""The demonstration begins with a still T-pose; before calibration there are no bodies to time."""
 
 
 def offline(settings: BenchSettings) -> Iterator[Row]:
-    """`pallas process` without its files: throughput on one core, and where a frame's time goes."""
+    """Measure `pallas process` without files: throughput on one core, and time per stage of a
+    frame.
+    """
     from pallas_ros.imu.motions import demo_motion
     from pallas_ros.imu.virtual import VirtualSensors
     from pallas_ros.pipeline import PipelineSettings
@@ -85,8 +86,9 @@ def _meter(spent: dict[str, float], name: str, owner: Any, method: str) -> None:
 
 
 def _messages(bodies: list[Any]) -> dict[str, float]:
-    """Time in s for the messages of ``bodies`` to be built, and to be published to one who listens;
-    nothing where ROS is not installed.
+    """Return the time in s to build the messages of ``bodies`` and to publish them to a subscriber.
+
+    Empty if ROS is not installed.
     """
     try:
         from pallas_ros.messages.wire import body_to_bytes
@@ -107,8 +109,9 @@ def _messages(bodies: list[Any]) -> dict[str, float]:
 
 
 def end_to_end(settings: BenchSettings) -> Iterator[Row]:
-    """The running graph with simulated sensors and arm: from the stamp of the newest IMU sample to
-    the arrival of what was made of it.
+    """Measure the running graph with simulated sensors and arm.
+
+    Latency is from the timestamp of the newest IMU sample to the reception of the result.
     """
     for case, arguments in _CASES.items():
         try:
@@ -150,7 +153,7 @@ def _graph(case: str, arguments: dict[str, str], seconds: float) -> Iterator[Row
 
 
 def _with_ports(node: "Node", folder: str) -> "Node":
-    """The node with simulated ports of its own, so that another graph on this machine is not
+    """Give the node separate simulated ports, so that another graph on this machine is not
     disturbed.
     """
     ports: dict[str, dict[str, Any]] = {
@@ -169,7 +172,7 @@ def _command_topic(bag: Any) -> str:
 
 
 def _hops(case: str, bag: Any) -> Iterator[Row]:
-    """Latency of the bodies on the way, from the same stamp."""
+    """Return the latency of bodies at each stage, relative to the same timestamp."""
     from pallas_ros.messages.decode import from_stamp
 
     for topic in (TOPIC_PALLAS_BODY, TOPIC_HPSTM_BODY):

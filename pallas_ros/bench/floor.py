@@ -1,7 +1,7 @@
-"""The least a step can take on this machine: every weight is read once and used once.
+"""Lower bound of a step's duration on this machine: every weight is read once and used once.
 
-Run as a module it measures the machine and prints JSON; that is done in a process of its own, so
-that the BLAS library runs one thread.
+Run as a module it measures the machine and prints JSON; this is done in a separate process, so that
+the BLAS library uses one thread.
 """
 
 import json
@@ -19,7 +19,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 
 def best(work: Callable[[], object], seconds: float = 0.4) -> float:
-    """Shortest duration in s of ``work``, tried for ``seconds``."""
+    """Return the shortest duration in s of ``work``, repeated for ``seconds``."""
     shortest = np.inf
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -30,8 +30,9 @@ def best(work: Callable[[], object], seconds: float = 0.4) -> float:
 
 
 def measure(size: int) -> dict[str, float]:
-    """Reading speed over ``size`` bytes that stay where weights would stay (bytes/s), and peak
-    arithmetic (operations/s), one thread.
+    """Return read bandwidth (bytes/s) and peak arithmetic (operations/s) of one thread.
+
+    The bandwidth is over ``size`` bytes that stay where weights would stay.
     """
     weights = np.ones((max(size // 4096, 1), 1024), np.float32)
     vector = np.ones(1024, np.float32)
@@ -46,7 +47,7 @@ def measure(size: int) -> dict[str, float]:
 
 
 def measured(size: int) -> dict[str, float]:
-    """`measure` in a process of its own.
+    """Run `measure` in a separate process.
 
     Raises:
         PallasError: that process failed.

@@ -1,5 +1,6 @@
-"""PALLAS beside the networks of TransPose and PIP, of their published sizes, with random weights,
-in the same run.
+"""Compare PALLAS with the networks of TransPose and PIP, of published size and with random weights.
+
+All are measured in the same run.
 """
 
 import tempfile
@@ -14,11 +15,11 @@ from pallas_ros.runtime import open_stream
 from pallas_ros.runtime.model_file import ModelFile
 
 ROUNDS = 10
-"""The networks take turns, so that a disturbance of the machine meets all of them."""
+"""The networks alternate, so that disturbances of the machine affect all of them."""
 
 
 def reference_networks(settings: BenchSettings) -> Iterator[Row]:
-    """Each network as its authors run it (torch) and exported to ONNX Runtime, on one thread."""
+    """Measure each network as published (torch) and exported to ONNX Runtime, on one thread."""
     from pallas_ros.model import reference_networks as networks
     from pallas_ros.runtime.torch_backend import TorchStream, export_stream
 

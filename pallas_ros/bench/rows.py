@@ -1,4 +1,4 @@
-"""Figures, the settings they are measured with, and the table they are printed in."""
+"""Figures, measurement settings, and the printed table."""
 
 import importlib.metadata
 import json
@@ -20,8 +20,8 @@ GROUP = "pallas.bench"
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: ``name`` what was measured, ``case`` how, ``metric`` with its unit at the end,
-    e.g. ``step_p50_ms``.
+    """One figure: ``name`` of the benchmark, ``case``, and ``metric`` ending in its unit, e.g.
+    ``step_p50_ms``.
     """
 
     name: str
@@ -33,15 +33,15 @@ class Row:
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """How long and on what to measure.
+    """Duration and scope of the measurements.
 
     Attributes:
         frames: frames of every latency figure, after warm-up.
         soak: frames of the long run, 0 for none.
-        seconds: of the whole node chain.
+        seconds: duration of the whole node chain.
         models: folder of the model files.
-        threads: of one step.
-        progress: whether to show bars.
+        threads: threads per step.
+        progress: whether to show progress bars.
     """
 
     frames: int = 10_000
@@ -79,16 +79,14 @@ GOALS: dict[tuple[str, str, str], float] = {
     ("hpstm_gen", "steps=10", "generate_4s_p50_ms"): 500.0,
     ("hpstm_gen", "forecast=1.0", "forecast_p50_ms"): 80.0,
 }
-"""The design's numbers to reach."""
+"""Design goals."""
 
 AT_LEAST = ("over_pallas", "times_real_time")
-"""Metrics of which more is better."""
+"""Metrics for which higher is better."""
 
 
 def benchmarks() -> dict[str, Benchmark]:
-    """The benchmarks installed, by name; a name of `pallas_ros` comes before those of other
-    packages.
-    """
+    """Return the installed benchmarks by name; those of `pallas_ros` take precedence."""
     entries = sorted(
         importlib.metadata.entry_points(group=GROUP),
         key=lambda entry: (not entry.value.startswith("pallas_ros"), entry.name),
@@ -108,7 +106,7 @@ def _late(entry: importlib.metadata.EntryPoint) -> Benchmark:
 
 
 def time_each(step: Callable[[], object], frames: Iterable[int]) -> NDArray[np.float64]:
-    """Duration in ms of every call of ``step``, one for each of ``frames``."""
+    """Return the duration in ms of each of ``frames`` calls of ``step``."""
     clock = time.perf_counter_ns
     durations = []
     for _ in frames:
@@ -119,7 +117,7 @@ def time_each(step: Callable[[], object], frames: Iterable[int]) -> NDArray[np.f
 
 
 def percentiles(name: str, case: str, what: str, ms: NDArray[np.float64]) -> list[Row]:
-    """Rows ``<what>_p50_ms`` to ``<what>_max_ms`` of durations in ms."""
+    """Return rows ``<what>_p50_ms`` to ``<what>_max_ms`` of durations in ms."""
     wanted = (("p50", 50), ("p90", 90), ("p99", 99), ("max", 100))
     return [
         Row(name, case, f"{what}_{label}_ms", float(np.percentile(ms, q)), "ms")
@@ -128,7 +126,7 @@ def percentiles(name: str, case: str, what: str, ms: NDArray[np.float64]) -> lis
 
 
 def verdict(row: Row) -> str:
-    """The goal of a row and whether it was met, or nothing."""
+    """Return the goal of a row and whether it was met, or nothing."""
     goal = GOALS.get((row.name, row.case, row.metric))
     if goal is None:
         return ""
@@ -138,7 +136,7 @@ def verdict(row: Row) -> str:
 
 
 def line(row: Row) -> str:
-    """A row as a line of the table."""
+    """Format a row as a line of the table."""
     return (
         f"{row.name:<12} {row.case:<24} {row.metric:<28} {row.value:>12.4g} {row.unit:<8}"
         f" {verdict(row)}".rstrip()
@@ -146,7 +144,7 @@ def line(row: Row) -> str:
 
 
 def write_json(rows: Sequence[Row], path: Path) -> None:
-    """Write ``{"rows": [...]}``, whole or not at all.
+    """Write ``{"rows": [...]}`` atomically.
 
     Raises:
         PallasError: the file cannot be written.

@@ -1,5 +1,5 @@
-"""How long one frame takes: the streaming step of the released models on every backend, for many
-bodies, over a million frames, and against the floor.
+"""Duration of one frame: the streaming step of the released models on every backend, for several
+bodies, over a million frames, and relative to the lower bound.
 """
 
 import math
@@ -20,7 +20,7 @@ _INPUT_SCALE = 0.3
 
 
 def stepper(stream: Stream, seed: int = 0) -> Callable[[], object]:
-    """A function that feeds ``stream`` the next of some random frames."""
+    """Return a function that feeds ``stream`` the next of some random frames."""
     generator = np.random.default_rng(seed)
     frames = [
         {
@@ -40,7 +40,7 @@ def stepper(stream: Stream, seed: int = 0) -> Callable[[], object]:
 
 
 def step(settings: BenchSettings) -> Iterator[Row]:
-    """The step of PALLAS: every backend that runs here, several bodies, and the floor."""
+    """Measure the step of PALLAS: every available backend, several bodies, and the lower bound."""
     path = settings.models / "pallas.onnx"
     model = ModelFile.load(path)
     median = math.nan
@@ -67,8 +67,9 @@ def step(settings: BenchSettings) -> Iterator[Row]:
 
 
 def _floor_rows(model: ModelFile, median_ms: float) -> Iterator[Row]:
-    """Bytes of weights over measured reading speed, operations over measured peak; the greater is
-    the floor.
+    """Return the lower bound of the step.
+
+    It is the greater of weight bytes over read bandwidth and operations over peak arithmetic.
     """
     parameters = int(model.metadata["parameters"])
     state = sum(math.prod(shape) for shape in model.states.values())
@@ -83,7 +84,7 @@ def _floor_rows(model: ModelFile, median_ms: float) -> Iterator[Row]:
 
 
 def hpstm(settings: BenchSettings) -> Iterator[Row]:
-    """The step of HPSTM."""
+    """Measure the step of HPSTM."""
     path = settings.models / "hpstm.onnx"
     stream = open_stream(path, "onnxruntime", threads=settings.threads)
     stream.warm_up(WARM_UP)
@@ -94,8 +95,9 @@ def hpstm(settings: BenchSettings) -> Iterator[Row]:
 
 
 def soak(settings: BenchSettings) -> Iterator[Row]:
-    """Latency and memory of PALLAS over very many frames (``--soak``): the first tenth against the
-    last.
+    """Measure latency and memory of PALLAS over very many frames (``--soak``).
+
+    The first tenth is compared with the last.
     """
     if not settings.soak:
         print("  not measured: give --soak 1000000 (about five minutes)")
@@ -117,7 +119,7 @@ def soak(settings: BenchSettings) -> Iterator[Row]:
 
 
 def _resident_mb() -> float:
-    """Memory of this process now, or at most, where the system does not tell."""
+    """Return the current memory of this process, or its peak if the system does not report it."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * system.getpagesize() / 1e6

@@ -1,3 +1,4 @@
-"""The subcommands of `pallas`: each a module with HELP, EXAMPLE, configure(parser) and run(args),
-named in setup.cfg.
+"""Subcommands of `pallas`.
+
+Each is a module with HELP, EXAMPLE, configure(parser) and run(args), registered in setup.cfg.
 """

@@ -1,4 +1,4 @@
-"""`pallas bench`: the figures of speed, latency and safety on this machine."""
+"""`pallas bench`: measure speed, latency and safety on this machine."""
 
 import argparse
 import os
@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure; 0 also where a goal is missed, 2 where nothing could be measured."""
+    """Measure; return 0 even if a goal is missed, 2 if nothing could be measured."""
     known = benchmarks()
     wanted = args.only or list(known)
     for name in wanted:

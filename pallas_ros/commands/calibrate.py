@@ -1,4 +1,4 @@
-"""`pallas calibrate`: leads the wearer through a calibration and writes its file."""
+"""`pallas calibrate`: guide the wearer through a calibration and save it."""
 
 import argparse
 import json
@@ -49,7 +49,9 @@ EXAMPLE += "\n".join(f"  {name:12} {asks}" for name, asks in PROCEDURES.items())
 Timed = tuple[str, ImuSample | None]
 
 _MOST = 0.3
-"""Share of a sensor's samples whose refusal is the reason why there is no calibration."""
+"""Share of rejected samples of a sensor above which the rejection explains a missing
+calibration.
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -158,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
         sensors = driver.sensors() if driver is not None else sensors
         if driver is not None:
             found.warnings += driver.notices()
-        found.check_sensors(sensors)  # the procedure 'rest' keeps how the sensors of the file sit
+        found.check_sensors(sensors)  # the procedure 'rest' keeps the mounting from the file
         if seeker.mounts:
             found.name_sensors(sensors)
     finally:
@@ -175,10 +177,10 @@ def seek(
     quiet: bool = False,
     intake: Intake | None = None,
 ) -> Calibration:
-    """Feed samples until there is a calibration, and say what is to be done and what is wrong.
+    """Feed samples until there is a calibration; print instructions and problems.
 
     Raises:
-        PallasError: the samples end before.
+        PallasError: the samples end before that.
     """
     said = ""
     intake = intake or Intake()
@@ -195,7 +197,7 @@ def seek(
             if isinstance(seeker, GuidedCalibrator)
             else ""
         )
-        # a figure changes all the time
+        # the figure changes constantly
         words = seeker.problem.split(" (")[0] if "turning" in seeker.problem else seeker.problem
         if usable is None and not quiet:
             words = _without_counts(intake) or words
@@ -207,7 +209,9 @@ def seek(
 
 
 def _without_counts(intake: Intake) -> str:
-    """What is refused at present, without how often: said once, not at every sample."""
+    """Return current rejections without counts, so that each is printed once, not at every
+    sample.
+    """
     return "; ".join(re.sub(r": \d+ of \d+ samples", ": samples", r) for r in intake.remarks())
 
 
@@ -226,7 +230,7 @@ def _calibrator(args: argparse.Namespace, path: Path) -> Calibrator:
 
 
 def _sites(args: argparse.Namespace) -> tuple[str, ...]:
-    """The sites worn; the recording says which where it is asked for all it has."""
+    """Return the worn sites; if all are requested, those in the recording."""
     if args.extra_sites == [ALL] and args.recording:
         return (*SITES, *open_source(args.recording, extra_sites=args.extra_sites).extra_sites)
     return worn_sites((*SITES, *args.extra_sites))

@@ -1,4 +1,4 @@
-"""`pallas cut`: a part of a bag, or of an IMU recording, as a file of its own."""
+"""`pallas cut`: copy a part of a bag or IMU recording to a new file."""
 
 import argparse
 import math
@@ -85,7 +85,7 @@ def _cut_bag(args: argparse.Namespace, out: Path) -> int:
 
 
 def _cut_recording(args: argparse.Namespace, out: Path) -> int:
-    load_recording(args.input, as_is=True)  # refuses, with a reason, what is none
+    load_recording(args.input, as_is=True)  # rejects other files, with a reason
     arrays = load_npz(args.input, "IMU recording")
     stamp = np.asarray(arrays["stamp"], dtype=float)
     since = stamp - stamp[0]

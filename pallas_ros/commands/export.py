@@ -1,4 +1,4 @@
-"""`pallas export`: trained weights to a model file that every backend runs."""
+"""`pallas export`: convert trained weights to a model file for every backend."""
 
 import argparse
 import importlib.metadata
@@ -22,7 +22,7 @@ EXAMPLE = """\
 
 GROUP = "pallas.export"
 Exporter = Callable[[Path, Path, str], Path]
-"""A function of the group: weights, the file to write, git revision; returns the file."""
+"""A function of the group: takes weights, output file and git revision; returns the file."""
 
 _FRAMES = 200
 _LIMIT = 1e-4
@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, then compare what was written with the weights, frame by frame."""
+    """Export, then compare the output with the weights, frame by frame."""
     exporters = {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
     kind = args.kind or kind_of(args.weights)
     if kind not in exporters:
@@ -76,10 +76,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def kind_of(weights: Path) -> str:
-    """What network a ``.safetensors`` file holds, by its metadata.
+    """Return the network type of a ``.safetensors`` file from its metadata.
 
     Raises:
-        PallasError: it is no such file, or does not say.
+        PallasError: it is not such a file, or does not state the type.
     """
     try:
         text = weights_metadata(weights)["pallas"]
@@ -92,11 +92,11 @@ def kind_of(weights: Path) -> str:
 
 
 def compare(path: Path, weights: Path) -> float:
-    """How well ONNX Runtime and torch agree over frames of noise in 0 to 1: 99 % of the outputs to
-    within this (relative where above 1).
+    """Return the 99th percentile of the difference between ONNX Runtime and torch.
 
-    Not the largest difference: noise does not move like a body, and where two axes are nearly
-    parallel its rotations amplify rounding.
+    Inputs are frames of noise in 0 to 1; the difference is relative for outputs above 1. The
+    maximum is not used: noise does not move like a body, and where two axes are nearly parallel,
+    rounding errors of the rotations are amplified.
     """
     from pallas_ros.runtime.torch_backend import TorchStream
 

@@ -1,4 +1,4 @@
-"""`pallas export-motion`: a recorded body for Blender (BVH) and for plotting tools (CSV)."""
+"""`pallas export-motion`: convert a recorded body for Blender (BVH) and plotting tools (CSV)."""
 
 import argparse
 import sys
@@ -67,11 +67,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def from_bag(path: Path, topic: str | None) -> Motion:
-    """The bodies of a bag on the 60 Hz grid; frames that are missing repeat the one before and are
-    not valid.
+    """Read the bodies of a bag on the 60 Hz grid; missing frames repeat the previous one and are
+    invalid.
 
     Raises:
-        PallasError: no bodies in the bag.
+        PallasError: the bag contains no bodies.
     """
     bag = Bag(path)
     candidates = (topic,) if topic else (TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY)

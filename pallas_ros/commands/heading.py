@@ -1,4 +1,4 @@
-"""`pallas heading`: sets the headings of the worn sensors right on the running graph."""
+"""`pallas heading`: correct the headings of the worn sensors in the running graph."""
 
 import argparse
 
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask the `pallas` node."""
+    """Call the service of the `pallas` node."""
     from pallas.srv import ResetHeading
 
     from pallas_ros.ros.asking import ask

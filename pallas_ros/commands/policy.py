@@ -1,4 +1,4 @@
-"""`pallas policy`: the rights of the running graph's nodes as an SROS2 policy."""
+"""`pallas policy`: write the permissions of the running graph's nodes as an SROS2 policy."""
 
 import argparse
 from pathlib import Path
@@ -27,8 +27,8 @@ wheels of `make setup` contain a Fast DDS without security, and say so; an insta
 own packages has it."""
 
 SETTLE_S = 4.0
-"""Discovery is complete once nothing new came for this long: participants announce themselves at
-least every 3 s.
+"""Discovery is complete when nothing new appeared for this time: participants announce themselves
+at least every 3 s.
 """
 
 
@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look at the graph and write the policy."""
+    """Inspect the graph and write the policy."""
     if args.out.exists():
         raise PallasError(f"{args.out}: exists already; give another name, or remove it")
     if not 0 < args.wait <= 60:

@@ -1,4 +1,4 @@
-"""`pallas process`: an IMU recording into a motion file, by the code that runs live."""
+"""`pallas process`: convert an IMU recording to a motion file with the live pipeline."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ from pallas_ros.body.names import EXTRA_SITES, MODEL_RATE_HZ
 from pallas_ros.imu.logger_folder import is_logger_folder
 from pallas_ros.imu.orientation import MODES
 from pallas_ros.pipeline import PipelineSettings
-from pallas_ros.pipeline.recorded import Source as Source  # importable from here as before
+from pallas_ros.pipeline.recorded import Source as Source  # re-exported for compatibility
 from pallas_ros.pipeline.recorded import open_source, process, topics_given
 
 HELP = "Turn an IMU recording (.npz, rosbag2 folder or .mcap) into a motion file."
@@ -120,7 +120,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Conversion:
-    """A recording to make a motion of.
+    """A recording to convert to a motion.
 
     Attributes:
         input, output: the recording, and the motion file to write.
@@ -139,20 +139,20 @@ class Conversion:
     extra_sites: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Names it in messages."""
+        """Name used in messages."""
         return str(self.input)
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What came of it: a summary, and what is to be said beside it."""
+    """Result of a conversion: a summary and remarks."""
 
     summary: str
     remarks: tuple[str, ...]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read, estimate, write; of a folder of recordings, each."""
+    """Read, estimate and write; for a folder of recordings, each of them."""
     settings = PipelineSettings(
         model=args.model,
         backend=args.backend,
@@ -184,17 +184,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def recordings_of(path: Path) -> list[Path]:
-    """The recordings in a folder of several; empty for one recording."""
+    """Return the recordings in a folder of several; empty for a single recording."""
     if not path.is_dir() or is_logger_folder(path) or is_bag_folder(path):
         return []
     try:
         return find_recordings(path, (".npz",))
     except PallasError:
-        return []  # the message for one recording says what is missing
+        return []  # the message for a single recording says what is missing
 
 
 def _convert_all(one: Conversion, recordings: Sequence[Path], workers: Workers, again: bool) -> int:
-    """Each recording into ``OUT``; those whose motion is newer than they are done already."""
+    """Convert each recording into ``OUT``; skip those with a motion newer than the recording."""
     if one.output.suffix == ".npz":
         raise PallasError(
             f"{one.output}: {len(recordings)} recordings are in {one.input}: give a folder to write"
@@ -224,7 +224,9 @@ def _convert_all(one: Conversion, recordings: Sequence[Path], workers: Workers, 
 
 
 def output_name(place: Path) -> Path:
-    """The motion of a recording, below the folder of all: no two recordings share one."""
+    """Return the motion file of a recording, relative to the common folder; unique per
+    recording.
+    """
     name = place.name.replace(".", "_") if place.suffix != ".npz" else place.stem
     return place.with_name(f"{name}.npz")
 
@@ -233,7 +235,7 @@ def convert(one: Conversion) -> Converted:
     """Read, estimate and write one recording.
 
     Raises:
-        PallasError: it cannot be read, or no body comes of it.
+        PallasError: it cannot be read, or gives no body.
     """
     source = open_source(one.input, one.topics, one.as_is, one.extra_sites)
     settings = replace(one.settings, extra_sites=source.extra_sites)

@@ -1,4 +1,4 @@
-"""`pallas repair`: check a bag, and restore one that was cut short or damaged."""
+"""`pallas repair`: check a bag, and restore one that is truncated or damaged."""
 
 import argparse
 from pathlib import Path
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Repair, and say what was found."""
+    """Repair and print the findings."""
     with tqdm(unit=" messages", desc="reading", leave=False, delay=1) as bar:
         found = repair(args.bag, lambda count: bar.update(count - bar.n))
     if not found.damage:

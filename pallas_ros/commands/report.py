@@ -1,4 +1,4 @@
-"""`pallas report`: a page about one recorded session, or a table over many."""
+"""`pallas report`: write a page about a recorded session, or a table of many."""
 
 import argparse
 import sys
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_all(args: argparse.Namespace, bags: list[Path], workers: Workers) -> int:
-    """A page for each bag, those that are there already left as they are, and the table."""
+    """Write a page for each bag, unless it exists, and the table."""
     folder = args.output or args.bag
     pages = page_names(bags, args.bag, folder)
     jobs = [Page(bag, pages[bag], not args.no_film) for bag in bags]
@@ -90,14 +90,14 @@ def _write_all(args: argparse.Namespace, bags: list[Path], workers: Workers) -> 
 
 @dataclass(frozen=True)
 class Page:
-    """A page to write: of which bag, where, and whether with the film."""
+    """A page to write: its bag, output path, and whether to include the film."""
 
     bag: Path
     page: Path
     film: bool
 
     def __str__(self) -> str:
-        """Names it in messages."""
+        """Name used in messages."""
         return str(self.bag)
 
 
@@ -111,13 +111,14 @@ def write_page(job: Page) -> Written:
 
 
 def written_before(job: Page) -> Written | None:
-    """What a page that is newer than its bag says; None where there is none."""
+    """Return the summary of a page that is newer than its bag; None if there is none."""
     return read_written(job.page, job.film) if is_newer(job.page, job.bag) else None
 
 
 def page_names(bags: list[Path], root: Path, folder: Path) -> dict[Path, Path]:
-    """The page of each bag below ``root``: in ``folder`` where the bag is below ``root``, no two
-    the same, none the index.
+    """Return the page of each bag: in ``folder`` at the bag's path relative to ``root``.
+
+    Names are unique, and none is the index.
     """
     taken = {"index.html"}
     pages = {}

@@ -1,6 +1,4 @@
-"""What `pallas train` and `pallas eval` have in common: they hand on to the module of a model,
-found by entry points.
-"""
+"""Shared code of `pallas train` and `pallas eval`: dispatch to a model's module by entry point."""
 
 import argparse
 import importlib.metadata
@@ -20,19 +18,20 @@ class Task(Protocol):
         ...
 
     def run(self, args: argparse.Namespace) -> int:
-        """Run; the exit status."""
+        """Run and return the exit status."""
         ...
 
 
 THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-"""Waiting threads sleep. By default they spin, and where another process wants the core of one, all
-others spin until it is done:
-on a machine with one other process at work, evaluation took twenty times as long."""
+"""Let waiting threads sleep. By default they spin, and if another process takes the core of one,
+all others spin until it is done: with one other busy process, evaluation took twenty times as
+long.
+"""
 
 
 def configure(parser: argparse.ArgumentParser, group: str) -> None:
-    """A subcommand for each model of the group."""
-    for name, value in THREADS.items():  # before the libraries that read them are loaded
+    """Add a subcommand for each model of the group."""
+    for name, value in THREADS.items():  # before loading the libraries that read them
         os.environ.setdefault(name, value)
     subparsers = parser.add_subparsers(title="models", dest="model", required=True, metavar="MODEL")
     for entry in sorted(importlib.metadata.entry_points(group=group), key=lambda entry: entry.name):

@@ -1,5 +1,5 @@
-"""`pallas up`: start the graph of nodes, as `ros2 launch pallas bringup.launch.py` does, on a
-machine that need not have `launch`.
+"""`pallas up`: start the node graph, like `ros2 launch pallas bringup.launch.py`, without needing
+`launch`.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the graph until Ctrl-C, ``--duration``, or the end of one of its nodes."""
+    """Run the graph until Ctrl-C, ``--duration``, or a node exits."""
     graph = Graph.load()
     if args.list_arguments:
         for argument in graph.arguments.values():
@@ -84,8 +84,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def heading_keys() -> dict[str, list[str]]:
-    """Key -> command: ``h`` for the headings of all sensors, ``1`` to ``4`` for one, in the order
-    of `SITES`.
+    """Return key -> command: ``h`` corrects the headings of all sensors, ``1`` to ``4`` that of
+    one.
+
+    Numbers are in the order of `SITES`.
     """
     command = [sys.executable, "-m", "pallas_ros.cli", "heading"]
     return {"h": command} | {str(n): [*command, site] for n, site in enumerate(SITES, 1)}

@@ -1,4 +1,4 @@
-"""`pallas view`: look at the live graph, a bag or a motion file in a browser."""
+"""`pallas view`: show the live graph, a bag or a motion file in a browser."""
 
 import argparse
 import secrets

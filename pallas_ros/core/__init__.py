@@ -1,1 +1,1 @@
-"""What every other package stands on: the error type and plug-ins. Standard library only."""
+"""Base of all other packages: the error type and plug-ins. Standard library only."""

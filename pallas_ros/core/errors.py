@@ -1,28 +1,30 @@
-"""The one exception a user is meant to read, and the one place that shortens what it echoes."""
+"""Exception with a message for the user; shortens echoed values."""
 
 import re
 
 LONGEST_VALUE = 80
-"""Characters of one echoed value: enough to recognise it, too few to flood a terminal or a log."""
+"""Maximum characters of an echoed value: enough to recognise it without flooding a terminal or
+log.
+"""
 LONGEST_PATH = 400
-"""Characters of one path: a user needs all of it to find the file; Linux allows 4096."""
+"""Maximum characters of a path: users need all of it to find the file; Linux allows 4096."""
 LONGEST_MESSAGE = 1500
-"""Characters of one message, whatever it lists."""
+"""Maximum characters of a message."""
 
 _MORE = f"{{{LONGEST_VALUE + 1},}}"
 _QUOTED = re.compile(
-    # an opening quote stands behind a space or a bracket, which sets it apart from an apostrophe
+    # an opening quote follows a space or a bracket, unlike an apostrophe
     rf"(?<![^\s(\[{{=:,])(?:'[^']{_MORE}'|\"[^\"]{_MORE}\")(?!\w)|\[.{_MORE}\]|{{.{_MORE}}}"
 )
 _WORD = re.compile(rf"[^\s'\"]{_MORE}")
 
 
 class PallasError(Exception):
-    """Bad input or configuration: one sentence that says what is wrong, where, and what to do.
+    """Invalid input or configuration: one sentence that says what is wrong, where, and what to do.
 
-    The command line prints the sentence and exits with status 2; a node logs it and carries on, or
-    refuses to configure. Values that the sentence echoes are shortened here, and control characters
-    are escaped, so that no file can flood or rewrite a terminal.
+    The command line prints the sentence and exits with status 2; a node logs it and continues, or
+    fails to configure. Echoed values are shortened here, and control characters are escaped, so
+    that no file can flood or rewrite a terminal.
     """
 
     def __init__(self, message: object = "") -> None:
@@ -30,8 +32,8 @@ class PallasError(Exception):
 
 
 def readable(message: str) -> str:
-    """A message on one line, without control characters, its quoted values and long words
-    shortened.
+    """Format a message as one line without control characters; shorten quoted values and long
+    words.
     """
     message = " ".join(message.split()) if "\n" in message or "\r" in message else message
     if not message.isprintable():
@@ -44,7 +46,7 @@ def readable(message: str) -> str:
 
 
 def shorten(text: str, longest: int = LONGEST_VALUE) -> str:
-    """The text, or its beginning and end where it is longer than ``longest`` characters."""
+    """Return the text, or its beginning and end if it is longer than ``longest`` characters."""
     if len(text) <= longest:
         return text
     head = (longest - 5) * 2 // 3

@@ -1,4 +1,4 @@
-"""Plug-ins: what packages, this one or another, offer under an entry-point group.
+"""Plug-ins: objects that packages, this one or another, register in an entry-point group.
 
 | group | a plug-in is |
 |---|---|
@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 
 class Plugins(Mapping[str, T], Generic[T]):
-    """The plug-ins of an entry-point group by name, each imported when it is first used.
+    """Plug-ins of an entry-point group by name, each imported on first use.
 
     Args:
         group: entry-point group.
-        what: the kind of plug-in in words, for messages ("sensor protocol").
+        what: kind of plug-in for messages ("sensor protocol").
     """
 
     def __init__(self, group: str, what: str) -> None:
@@ -56,10 +56,11 @@ class Plugins(Mapping[str, T], Generic[T]):
         return self._loaded[name]
 
     def find(self, name: str) -> T:
-        """The plug-in of that name.
+        """Return the plug-in of that name.
 
         Raises:
-            PallasError: there is none (the message names the closest), or it cannot be imported.
+            PallasError: it does not exist (the message suggests the closest), or cannot be
+                imported.
         """
         if name not in self:
             raise PallasError(f"unknown {self.what} '{name[:80]}': {closest(name, self)}")
@@ -73,7 +74,7 @@ class Plugins(Mapping[str, T], Generic[T]):
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """A hint for a misspelled name: the closest known one, or all of them."""
+    """Suggest the closest known name for a misspelled one, or list all."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
     if near:

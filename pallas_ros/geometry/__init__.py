@@ -1,1 +1,1 @@
-"""Rotations in torch, shared by the networks, their data and their training."""
+"""Rotations in torch, shared by networks, data and training."""

@@ -1,5 +1,6 @@
-"""Rotations in torch, batched over leading axes: the few that training needs. Quaternions are xyzw;
-r6d as in `pallas_ros.body.rotations`.
+"""Rotations in torch for training, batched over leading axes.
+
+Quaternions are xyzw; r6d as in `pallas_ros.body.rotations`.
 """
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
-    """Hamilton product of quaternions (..., 4): the rotation b, then a."""
+    """Return the Hamilton product of quaternions (..., 4): rotation b, then a."""
     av = a[..., :3]
     aw = a[..., 3:]
     bv = b[..., :3]
@@ -17,25 +18,26 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
 
 
 def inverse(q: Tensor) -> Tensor:
-    """The opposite rotation of unit quaternions (..., 4)."""
+    """Return the inverse of unit quaternions (..., 4)."""
     return torch.cat((-q[..., :3], q[..., 3:]), dim=-1)
 
 
 def normalise(q: Tensor) -> Tensor:
-    """Scaled to unit length."""
+    """Normalise to unit length."""
     return torch.nn.functional.normalize(q, dim=-1, eps=1e-9)
 
 
 def nlerp(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
-    """Between unit quaternions (..., 4), at ``fraction`` (..., 1) of the shorter way (normalised
-    linear: slerp to second order).
+    """Interpolate between unit quaternions (..., 4) at ``fraction`` (..., 1) of the shorter path.
+
+    Normalised linear interpolation, which equals slerp to second order.
     """
     sign = torch.where((a * b).sum(-1, keepdim=True) < 0, -1.0, 1.0)
     return normalise(a + (sign * b - a) * fraction)
 
 
 def from_rotvec(rotvec: Tensor) -> Tensor:
-    """Rotation vectors (..., 3) in rad to unit quaternions (..., 4)."""
+    """Convert rotation vectors (..., 3) in rad to unit quaternions (..., 4)."""
     angle = rotvec.norm(dim=-1, keepdim=True)
     return torch.cat(
         (rotvec * (0.5 * torch.sinc(angle / (2 * torch.pi))), torch.cos(angle / 2)), dim=-1
@@ -43,13 +45,13 @@ def from_rotvec(rotvec: Tensor) -> Tensor:
 
 
 def about_z(angle: Tensor) -> Tensor:
-    """Unit quaternions (..., 4) that turn by ``angle`` (...) about +z."""
+    """Return unit quaternions (..., 4) that rotate by ``angle`` (...) about +z."""
     zero = torch.zeros_like(angle)
     return torch.stack((zero, zero, torch.sin(angle / 2), torch.cos(angle / 2)), dim=-1)
 
 
 def rotate(q: Tensor, v: Tensor) -> Tensor:
-    """Vectors (..., 3) turned by unit quaternions (..., 4)."""
+    """Rotate vectors (..., 3) by unit quaternions (..., 4)."""
     xyz, v = torch.broadcast_tensors(q[..., :3], v)
     t = 2.0 * torch.linalg.cross(xyz, v)
     turned: Tensor = v + q[..., 3:] * t + torch.linalg.cross(xyz, t)
@@ -57,7 +59,7 @@ def rotate(q: Tensor, v: Tensor) -> Tensor:
 
 
 def to_matrix(q: Tensor) -> Tensor:
-    """Unit quaternions (..., 4) to rotation matrices (..., 3, 3)."""
+    """Convert unit quaternions (..., 4) to rotation matrices (..., 3, 3)."""
     x, y, z, w = q.unbind(-1)
     rows = (
         (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
@@ -68,21 +70,22 @@ def to_matrix(q: Tensor) -> Tensor:
 
 
 def heading(q: Tensor) -> Tensor:
-    """Heading (...) of unit quaternions (..., 4): where the turned x axis points, seen
-    from above.
+    """Return the heading (...) of unit quaternions (..., 4): direction of the rotated x axis from
+    above.
     """
     x, y, z, w = q.unbind(-1)
     return torch.atan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z))
 
 
 def to_r6d(matrix: Tensor) -> Tensor:
-    """Rotation matrices (..., 3, 3) to their first two columns (..., 6)."""
+    """Convert rotation matrices (..., 3, 3) to their first two columns (..., 6)."""
     return torch.cat((matrix[..., :, 0], matrix[..., :, 1]), dim=-1)
 
 
 def from_r6d(r6d: Tensor) -> Tensor:
-    """r6d (..., 6), not necessarily orthonormal, to rotation matrices (..., 3, 3) by
-    Gram-Schmidt.
+    """Convert r6d (..., 6), not necessarily orthonormal, to rotation matrices (..., 3, 3).
+
+    Uses Gram-Schmidt.
     """
     a = r6d[..., :3]
     b = r6d[..., 3:]
