@@ -1,17 +1,17 @@
-"""Serial protocols, one file each, found by the entry-point group ``pallas.protocols``."""
+"""Serial protocols, one module each, registered in the entry-point group ``pallas.protocols``."""
 
 from pallas_ros.core.plugins import Plugins
 from pallas_ros.imu.protocols.base import Decoder, DecoderStats, Encoder, ProtocolSpec, Reading
 
 PROTOCOLS = Plugins[ProtocolSpec]("pallas.protocols", "sensor protocol")
-"""Every installed protocol by name."""
+"""All installed protocols by name."""
 
 
 def protocol(name: str) -> ProtocolSpec:
-    """The protocol of that name.
+    """Return the protocol of that name.
 
     Raises:
-        PallasError: there is none; the message names the closest.
+        PallasError: it does not exist; the message suggests the closest name.
     """
     return PROTOCOLS.find(name)
 

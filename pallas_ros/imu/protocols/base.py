@@ -1,4 +1,4 @@
-"""What every serial protocol offers: an incremental decoder (bytes to readings) and an encoder
+"""Interface of a serial protocol: an incremental decoder (bytes to readings) and an encoder
 (readings to bytes).
 """
 
@@ -12,13 +12,13 @@ Quaternion = tuple[float, float, float, float]
 
 @dataclass(slots=True)
 class Reading:
-    """One measurement as a sensor sent it, in SI units; what it did not send is None.
+    """One measurement as sent by a sensor, in SI units; quantities not sent are None.
 
     Attributes:
-        device_time: s on the sensor's clock, unwrapped by the decoder where the counter wraps.
+        device_time: s on the sensor's clock, unwrapped by the decoder if the counter wraps.
         acceleration: m/s^2, specific force in the sensor frame.
         angular_velocity: rad/s in the sensor frame.
-        orientation: xyzw, sensor to its reference, z up.
+        orientation: xyzw, sensor to its reference frame, z up.
         magnetic_field: sensor frame, any unit.
         temperature: degrees Celsius.
     """
@@ -33,14 +33,14 @@ class Reading:
 
 @dataclass(slots=True)
 class DecoderStats:
-    """Counts since the decoder was made.
+    """Counts since the decoder was created.
 
     Attributes:
-        readings: complete measurements given.
-        frames: frames whose checksum held.
-        checksum_errors: frames where one was due whose checksum did not hold.
-        skipped_bytes: bytes that belonged to no frame.
-        lost: measurements the sensor counted and that did not arrive.
+        readings: complete measurements returned.
+        frames: frames with a valid checksum.
+        checksum_errors: expected frames with an invalid checksum.
+        skipped_bytes: bytes outside of any frame.
+        lost: measurements that the sensor counted but that did not arrive.
     """
 
     readings: int = 0
@@ -51,40 +51,38 @@ class DecoderStats:
 
 
 class Decoder(ABC):
-    """Incremental parser: takes bytes in pieces of any size, keeps no more than one frame, never
-    raises.
-    """
+    """Incremental parser: accepts chunks of any size, buffers at most one frame, never raises."""
 
     def __init__(self) -> None:
         self.stats = DecoderStats()
 
     @abstractmethod
     def feed(self, data: bytes) -> list[Reading]:
-        """The readings completed by ``data``, in order."""
+        """Return the readings completed by ``data``, in order."""
 
 
 class Encoder(ABC):
-    """The other direction, for simulated sensors."""
+    """Encoder, for simulated sensors."""
 
     @abstractmethod
     def encode(self, reading: Reading) -> bytes:
-        """The bytes a sensor sends for one reading."""
+        """Return the bytes that a sensor sends for one reading."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProtocolSpec:
-    """A protocol as the rest of the program knows it.
+    """Description of a protocol.
 
     Attributes:
-        name: as written in parameters.
-        title: sensors that speak it.
-        baud_rate: its makers' default.
-        other_baud_rates: tried in turn where none is given and what is heard is not the protocol.
-        decoder: makes a decoder.
-        encoder: makes an encoder.
+        name: as used in parameters.
+        title: sensors that use it.
+        baud_rate: manufacturer's default.
+        other_baud_rates: tried in turn if no rate is given and the data cannot be decoded.
+        decoder: creates a decoder.
+        encoder: creates an encoder.
         sends: names of the fields of `Reading` that it can carry.
-        heading_restarts: with power, the heading of its orientation begins at zero, wherever it
-            points then.
+        heading_restarts: whether the heading of its orientation restarts at zero, in any direction,
+            at power-up.
     """
 
     name: str
@@ -98,46 +96,45 @@ class ProtocolSpec:
 
 
 class FramedDecoder(Decoder):
-    """For frames that begin with a fixed header, tell their length and end with a checksum.
+    """Decoder for frames with a fixed header, a known length and a checksum at the end.
 
-    After garbage it searches byte by byte. There a frame that holds by chance may overlap a true
-    one; where both hold, the one that is followed by another header is believed, else the likelier
-    one (`doubt`), of equals the inner one.
+    After garbage it searches byte by byte. There, a frame that is valid by chance may overlap a
+    true one. If both are valid, the one followed by another header is accepted, else the more
+    plausible one (`doubt`), and if equal the inner one.
 
-    A frame that follows the one before and ends with the bytes there are is given at once. Should
-    what comes then be no header,
-    while another header is inside that frame, then the frame held by chance: its inside is searched
-    too.
+    A frame that follows the previous one and ends with the available bytes is returned at once. If
+    the next bytes are not a header, but that frame contains one, the frame was valid by chance, and
+    its inside is searched too.
     """
 
     header: bytes
-    """The bytes a frame begins with."""
+    """Header bytes of a frame."""
 
     def __init__(self) -> None:
         super().__init__()
         self._rest = b""
         self._doubted = (
-            b""  # inside of a frame given at once that may have swallowed the beginning of another
+            b""  # inside of a frame returned at once, which may contain the beginning of another
         )
         self._in_step = False
 
     @abstractmethod
     def length(self, data: bytes, at: int) -> int:
-        """Length of the frame that begins at ``at``; 0 if more bytes are needed to tell, -1 if no
-        frame can begin there.
+        """Return the length of the frame at ``at``; 0 if more bytes are needed, -1 if it is not a
+        frame.
         """
 
     @abstractmethod
     def holds(self, frame: bytes) -> bool:
-        """Is the checksum right?"""
+        """Whether the checksum is valid."""
 
     @abstractmethod
     def take(self, frame: bytes, readings: list[Reading]) -> None:
-        """Decode a whole frame and append the readings it completes."""
+        """Decode a complete frame and append the readings it completes."""
 
     def doubt(self, frame: bytes) -> int:
-        """How unlikely a frame that holds is beside another, by what the protocol leaves empty; 0
-        where nothing decides.
+        """Implausibility of a valid frame, judged by the fields that the protocol leaves empty; 0
+        if undecided.
         """
         return 0
 
@@ -197,8 +194,8 @@ class FramedDecoder(Decoder):
         self._in_step = False
 
     def _rival(self, data: bytes, at: int, length: int) -> int:
-        """1 if a frame inside this one has the better claim, 0 if not, -1 if more bytes are needed
-        to tell.
+        """Return 1 if a frame inside this one is more plausible, 0 if not, -1 if more bytes are
+        needed.
         """
         stop = at + length
         if data.startswith(self.header, stop):
@@ -217,7 +214,7 @@ class FramedDecoder(Decoder):
 
 
 def _tail(data: bytes, header: bytes, at: int) -> int:
-    """How many of the last bytes (from ``at`` on) may be the beginning of a header."""
+    """Return how many of the last bytes (from ``at`` on) may be the beginning of a header."""
     for count in range(min(len(header) - 1, len(data) - at), 0, -1):
         if data.endswith(header[:count]):
             return count
@@ -225,7 +222,7 @@ def _tail(data: bytes, header: bytes, at: int) -> int:
 
 
 class Unwrapper:
-    """A wrapping counter, unwrapped; returns how many steps it took."""
+    """Unwrap a wrapping counter; returns the number of steps."""
 
     def __init__(self, modulus: int) -> None:
         self.modulus = modulus
@@ -233,7 +230,7 @@ class Unwrapper:
         self.total = 0
 
     def step(self, value: int) -> int:
-        """Steps from the last value to this, 0 at the first."""
+        """Return the steps from the last value to this one, 0 at the first call."""
         step = 0 if self._last is None else (value - self._last) % self.modulus
         self._last = value
         self.total = value if self.total == 0 and step == 0 else self.total + step

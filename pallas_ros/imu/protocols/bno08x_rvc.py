@@ -2,7 +2,7 @@
 acceleration, no gyroscope.
 
 Header 0xAAAA, an 8-bit counter, six little-endian int16 (0.01 degree, then mg), three reserved
-bytes, the sum of all after the header. Facts: BNO080 data sheet 1000-3927, section 1.3.5.2.
+bytes, the sum of all bytes after the header. Source: BNO080 data sheet 1000-3927, section 1.3.5.2.
 """
 
 import math
@@ -36,7 +36,7 @@ class Bno08xRvcDecoder(FramedDecoder):
         return sum(frame[2:18]) & 0xFF == frame[18]
 
     def doubt(self, frame: bytes) -> int:
-        """See `FramedDecoder.doubt`: reserved bytes that are not zero."""
+        """See `FramedDecoder.doubt`: non-zero reserved bytes."""
         return 3 - frame[15:18].count(0)
 
     def take(self, frame: bytes, readings: list[Reading]) -> None:

@@ -1,9 +1,9 @@
-"""Plain text lines for Arduino-class boards, the way one would write them in a sketch.
+"""Plain text lines for Arduino-class boards, easily written in a sketch.
 
 ``$IMU,<microseconds>,<ax>,<ay>,<az>,<gx>,<gy>,<gz>[,<mx>,<my>,<mz>][,<qx>,<qy>,<qz>,<qw>][*<hh>]``
 and a newline. Acceleration is specific force in m/s^2, angular velocity rad/s; the magnetic field
 may have any unit; the quaternion is sensor to world. ``*hh`` is the XOR of all characters between
-``$`` and ``*`` in hexadecimal, as in NMEA 0183; without it a damaged line may pass.
+``$`` and ``*`` in hexadecimal, as in NMEA 0183; without it a damaged line may be accepted.
 """
 
 import math
@@ -72,7 +72,7 @@ class CsvDecoder(Decoder):
 
 
 def xor(body: bytes) -> int:
-    """Checksum of NMEA 0183: all characters combined by exclusive or."""
+    """Return the checksum of NMEA 0183: the XOR of all characters."""
     result = 0
     for byte in body:
         result ^= byte

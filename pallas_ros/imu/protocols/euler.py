@@ -1,4 +1,4 @@
-"""Euler angles of protocols that send no quaternion."""
+"""Euler angles, for protocols that send no quaternion."""
 
 import math
 
@@ -6,7 +6,9 @@ from pallas_ros.imu.protocols.base import Quaternion
 
 
 def quaternion_from_euler(roll: float, pitch: float, yaw: float) -> Quaternion:
-    """xyzw of yaw about z, then pitch about the new y, then roll about the newest x; rad."""
+    """Return the quaternion (xyzw) of intrinsic rotations: yaw about z, pitch about y, roll about
+    x; rad.
+    """
     cr = math.cos(roll / 2)
     sr = math.sin(roll / 2)
     cp = math.cos(pitch / 2)
@@ -22,7 +24,9 @@ def quaternion_from_euler(roll: float, pitch: float, yaw: float) -> Quaternion:
 
 
 def euler_from_quaternion(orientation: Quaternion) -> tuple[float, float, float]:
-    """Roll, pitch and yaw in rad of a quaternion xyzw; the inverse of `quaternion_from_euler`."""
+    """Return roll, pitch and yaw in rad of a quaternion xyzw; the inverse of
+    `quaternion_from_euler`.
+    """
     x, y, z, w = orientation
     roll = math.atan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
     pitch = math.asin(max(-1.0, min(1.0, 2 * (w * y - z * x))))

@@ -1,12 +1,12 @@
 """WitMotion (WT901, WT61, HWT905, BWT901 by cable...): 11-byte frames 0x55, type, 8 data bytes, sum
-of the ten.
+of the first ten bytes.
 
-One measurement is a run of frames of rising type: 0x50 time, 0x51 acceleration, 0x52 angular
+One measurement is a run of frames of increasing type: 0x50 time, 0x51 acceleration, 0x52 angular
 velocity, 0x53 angle, 0x54 magnetic field, 0x59 quaternion.
 
 The Bluetooth models (WT901BLE) send acceleration, angular velocity and angles in one frame of 20
-bytes, 0x55 0x61, without time and without checksum. The first of them is believed where another
-header follows it. Facts: WitMotion, "WT901 Standard Communication Protocol"
+bytes, 0x55 0x61, without time and without checksum. The first such frame is accepted if another
+header follows it. Sources: WitMotion, "WT901 Standard Communication Protocol"
 (wit-motion.gitbook.io); "WT901BLECL Specification", section 6.1.
 """
 
@@ -38,7 +38,7 @@ _NINE = struct.Struct("<9h")
 
 
 class WitMotionDecoder(FramedDecoder):
-    """Decoder of the 0x55 frames; a reading is given with the last frame of its run."""
+    """Decoder of the 0x55 frames; a reading is returned with the last frame of its run."""
 
     header = b"\x55"
 
@@ -47,10 +47,10 @@ class WitMotionDecoder(FramedDecoder):
         self._reading = Reading()
         self._previous = 0xFF
         self._ends: deque[int] = deque(maxlen=8)  # last types of recent runs
-        self._end = 0  # the commonest of them: the frame that ends a run
+        self._end = 0  # the most common of them: type of the frame that ends a run
         self._days = 0.0
         self._second: float | None = None
-        self._bluetooth = False  # the last frame was one of a Bluetooth model
+        self._bluetooth = False  # the last frame was of a Bluetooth model
 
     def length(self, data: bytes, at: int) -> int:
         """See `FramedDecoder.length`."""
@@ -82,12 +82,12 @@ class WitMotionDecoder(FramedDecoder):
         if kind <= self._previous:
             if self._previous >= self._end:
                 self._finish(readings)
-            elif self._reading.acceleration is not None:  # the run broke off
+            elif self._reading.acceleration is not None:  # incomplete run
                 self.stats.lost += 1
             self._reading = Reading()
             if self._previous != 0xFF:
                 self._ends.append(self._previous)
-                if self._previous != self._end:  # else it stays the commonest
+                if self._previous != self._end:  # else it remains the most common
                     self._end = max(self._ends, key=lambda end: (self._ends.count(end), end))
         self._previous = kind
         reading = self._reading
@@ -150,8 +150,9 @@ def _bluetooth_reading(frame: bytes) -> Reading:
 
 
 def _unit(w: int, x: int, y: int, z: int) -> Quaternion | None:
-    """Quaternion of 16-bit integers; None where its length is wrong, which a checksum of 8 bits
-    lets through now and then.
+    """Return the quaternion of 16-bit integers; None if its norm is wrong.
+
+    An 8-bit checksum does not detect all such errors.
     """
     length = math.sqrt(w * w + x * x + y * y + z * z)
     if abs(length / 32768 - 1) > 0.03:
@@ -160,8 +161,8 @@ def _unit(w: int, x: int, y: int, z: int) -> Quaternion | None:
 
 
 class WitMotionEncoder(Encoder):
-    """Encoder: time, acceleration, angular velocity, magnetic field and quaternion frames, as far
-    as the reading has them.
+    """Encoder: time, acceleration, angular velocity, magnetic field and quaternion frames, if
+    available.
     """
 
     def encode(self, reading: Reading) -> bytes:

@@ -1,10 +1,10 @@
-"""x-io x-IMU3: binary messages ended by a line feed, escaped as in SLIP, without checksum; its
-ASCII form too.
+"""x-io x-IMU3: binary messages terminated by a line feed, escaped as in SLIP, without checksum;
+also its ASCII format.
 
-The maintained ``ximu3`` package opens ports itself and hands out messages from threads of its own,
-so it can neither share this reader (reconnection, ports by serial number, clock) nor be fed bytes.
-It is the referee in the tests instead: what the encoder writes is read by ``ximu3`` to the same
-numbers. Facts: x-io Technologies, "x-IMU3 User Manual" v0.11, section 8.
+The maintained ``ximu3`` package opens ports itself and delivers messages from its own threads, so
+it cannot use this reader (reconnection, ports by serial number, clock) and does not accept bytes.
+It is the reference in the tests instead: the encoder's output is read by ``ximu3`` with the same
+numbers. Source: x-io Technologies, "x-IMU3 User Manual" v0.11, section 8.
 """
 
 import math
@@ -23,14 +23,14 @@ from pallas_ros.imu.sample import GRAVITY
 _END = 0x0A
 _ESCAPE = 0xDB
 _FLOATS = {"I": 6, "Q": 4, "M": 3, "T": 1, "L": 7, "E": 7}
-"""Messages used here and how many numbers follow the time; all others are skipped."""
+"""Messages used here and the number of values after the time; all others are skipped."""
 _KINDS = {ord(letter) + 0x80: letter for letter in _FLOATS}
 _LONGEST = 2 * (1 + 8 + 4 * 9)
-_STALE_S = 0.05  # an orientation older than this is not joined with an inertial message
+_STALE_S = 0.05  # an orientation older than this is not combined with an inertial message
 
 
 class XImu3Decoder(Decoder):
-    """Decoder: inertial messages joined with the quaternion of the same instant."""
+    """Decoder: inertial messages combined with the quaternion of the same time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,11 +103,10 @@ class XImu3Decoder(Decoder):
 
 
 def _binary(message: bytes, last: float) -> tuple[str, float, tuple[float, ...]] | None:
-    """Kind, time in s and numbers of an escaped binary message; one that has garbage before it is
-    found at its end.
+    """Return kind, time in s and values of an escaped binary message.
 
-    Without a checksum more than one beginning may fit; the one whose time is nearest to the
-    ``last`` is believed.
+    A message after garbage is found from its end. Without a checksum more than one beginning may
+    fit; the one with the time closest to ``last`` is chosen.
     """
     fits = []
     for begin in range(max(len(message) - _LONGEST, 0), len(message)):
@@ -154,8 +153,9 @@ def _unescape(data: bytes) -> bytes | None:
 
 
 def _specific_force(free: Vector, orientation: Quaternion, in_earth: bool) -> Vector:
-    """What the accelerometer felt, m/s^2, from an acceleration without gravity in g, in the sensor
-    or the earth frame.
+    """Return the specific force, m/s^2, for an acceleration without gravity in g.
+
+    The acceleration is in the sensor or the earth frame.
     """
     x = -orientation[0]
     y = -orientation[1]

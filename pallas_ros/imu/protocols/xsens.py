@@ -1,8 +1,8 @@
 """Xsens MTi (1, 10, 100, 600 series): Xbus messages MTData2.
 
-0xFA, bus 0xFF, message 0x36, length, packets (big-endian: data identifier, size, data), checksum
-that makes the sum from the bus byte on zero. Facts: Xsens, "MT Low Level Communication Protocol
-Documentation", MT0101P.
+0xFA, bus 0xFF, message 0x36, length, packets (big-endian: data identifier, size, data), and a
+checksum so that all bytes from the bus byte on sum to zero. Source: Xsens, "MT Low Level
+Communication Protocol Documentation", MT0101P.
 """
 
 import math
@@ -31,13 +31,13 @@ _FREE_ACCELERATION = 0x4030
 _RATE = 0x8020
 _FIELD = 0xC020
 _TICKS = 10_000.0  # SampleTimeFine counts 10 kHz
-_LONGEST = 1024  # an MTi sends far less; longer ones are taken for garbage
+_LONGEST = 1024  # an MTi sends far less; longer ones are treated as garbage
 _HALF = math.sqrt(0.5)
 
 
 class XsensDecoder(FramedDecoder):
-    """Decoder of MTData2, single and double precision and both fixed-point formats; ENU, NWU and
-    NED references.
+    """Decoder of MTData2: single and double precision, both fixed-point formats; ENU, NWU and NED
+    reference frames.
     """
 
     header = b"\xfa\xff\x36"
@@ -110,8 +110,9 @@ class XsensDecoder(FramedDecoder):
 
 
 def _numbers(data: bytes, kind: int, count: int) -> tuple[float, ...] | None:
-    """The numbers of a packet in the precision its identifier names, or None where the size does
-    not fit or one is not finite.
+    """Return the values of a packet in the precision given by its identifier.
+
+    None if the size is wrong or a value is not finite.
     """
     precision = kind & 0x3
     if len(data) != count * (4, 4, 6, 8)[precision]:
@@ -123,7 +124,7 @@ def _numbers(data: bytes, kind: int, count: int) -> tuple[float, ...] | None:
         values = struct.unpack(f">{count}d", data)
     elif precision == 1:  # 12.20
         values = tuple(v / (1 << 20) for v in struct.unpack(f">{count}i", data))
-    else:  # 16.32: the fraction (4 bytes) comes before the integer part (2 bytes)
+    else:  # 16.32: the fraction (4 bytes) precedes the integer part (2 bytes)
         values = tuple(part[1] + part[0] / (1 << 32) for part in struct.iter_unpack(">Ih", data))
     return values if all(map(math.isfinite, values)) else None
 
@@ -134,16 +135,16 @@ def _vector(data: bytes, kind: int) -> Vector | None:
 
 
 def _to_up(q: Quaternion, reference: int) -> Quaternion:
-    """A reference with z down (NED) turned to ENU; ENU and NWU have z up already."""
+    """Convert a reference frame with z down (NED) to ENU; ENU and NWU already have z up."""
     if reference != 0x4:
         return q
-    x, y, z, w = q  # half a turn about the axis between north and east, on the left
+    x, y, z, w = q  # left-multiply by half a turn about the axis between north and east
     return _HALF * (w + z), _HALF * (w - z), _HALF * (y - x), -_HALF * (x + y)
 
 
 def _specific_force(free: Vector, reference: int, orientation: Quaternion) -> Vector:
-    """What the accelerometer felt, in the sensor frame, from the free acceleration in the
-    reference.
+    """Return the specific force in the sensor frame, from the free acceleration in the reference
+    frame.
     """
     x, y, z = free
     if reference == 0x4:
