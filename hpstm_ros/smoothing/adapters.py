@@ -1,7 +1,7 @@
-"""Pose estimators' points to bodies of 22 joints in the world: one file a format
-(`config/adapters`), units and axes checked.
+"""Converts points of pose estimators to bodies of 22 joints in the world frame, with one file per
+format (`config/adapters`) and checks of units and axes.
 
-What a format does not have is left missing, for the smoother to infer; nothing is guessed here.
+Joints that a format lacks are missing, and are inferred by the smoother.
 """
 
 from collections.abc import Callable
@@ -31,14 +31,14 @@ AXES: Final = {
     "optical": np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]),
     "y_up": np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
 }
-"""What turns points into REP-103 (x forward, y left, z up): nothing; from REP-103's optical axes (x
-right, y down, z forward); from y up, facing z.
+"""Conversions to REP-103 axes (x forward, y left, z up): identity; from the optical axes of REP-103
+(x right, y down, z forward); from y up, facing z.
 """
 
 HEIGHTS_M: Final = (0.8, 2.5)
-"""A body whose limbs suggest a height outside this is not a person's."""
+"""Bodies whose limbs imply a height outside this range are rejected."""
 BELOW_FLOOR_M: Final = 0.5
-"""A body this far under the floor is not where the camera says."""
+"""Bodies farther below the floor are rejected: the camera pose is wrong."""
 
 J = len(JOINTS)
 _BONES = np.array(
@@ -51,15 +51,15 @@ _ANKLES = [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]
 
 @dataclass(frozen=True, eq=False)
 class PoseFormat:
-    """The points of a pose estimator.
+    """The point format of a pose estimator.
 
     Attributes:
         name: of the format.
-        points: their names, in order.
-        weights: (22, n) of each point in each joint; rows of joints that the format lacks are zero.
+        points: names of the points, in order.
+        weights: (22, n) of each point in each joint; zero rows for joints that the format lacks.
         scale: m per unit.
         axes: one of `AXES`.
-        id_stride: in marker ids, body * id_stride + point; 0 where ids are points alone.
+        id_stride: marker ids are body * id_stride + point; 0 if ids contain only the point.
     """
 
     name: str
@@ -70,11 +70,11 @@ class PoseFormat:
     id_stride: int
 
     def joints(self, points: F64) -> F64:
-        """Points (n, 3), NaN where missing, to joints (22, 3) m in the sender's axes, NaN where a
-        point they need is missing.
+        """Convert points (n, 3), NaN if missing, to joints (22, 3) m in the sender's axes, NaN if a
+        required point is missing.
 
         Raises:
-            PallasError: the number of points is not the format's.
+            PallasError: the number of points differs from the format's.
         """
         if points.shape != (len(self.points), 3):
             raise PallasError(
@@ -88,20 +88,20 @@ class PoseFormat:
 
 
 ADAPTERS = Plugins[Callable[[], PoseFormat]]("pallas.adapters", "pose format")
-"""Pose formats of other packages by name; those of this package are files of `config/adapters`."""
+"""Pose formats of other packages by name; those of this package are files in `config/adapters`."""
 
 
 def formats(folder: Path | None = None) -> list[str]:
-    """Names of the formats there are."""
+    """Names of the available formats."""
     files = (folder or share() / "config" / "adapters").glob("*.yaml")
     return sorted({*(path.stem for path in files), *ADAPTERS})
 
 
 def load_format(name: str, folder: Path | None = None) -> PoseFormat:
-    """A format by name: a plug-in, a file of `config/adapters`, or a file of the same form by path.
+    """Load a format by name (a plug-in or a file in `config/adapters`) or by the path of a file.
 
     Raises:
-        PallasError: there is none, or it is not of that form.
+        PallasError: the format does not exist, or is invalid.
     """
     if name in ADAPTERS:
         return ADAPTERS.find(name)()
@@ -152,7 +152,7 @@ def _parse(document: dict[str, Any], name: str) -> PoseFormat:
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Where the sender's frame stands: ``p_world = R_world_source @ p_source + p_world_source``."""
+    """Pose of the sender's frame: ``p_world = R_world_source @ p_source + p_world_source``."""
 
     R_world_source: F64
     p_world_source: F64
@@ -162,7 +162,7 @@ class Placement:
         """From x, y, z in m and roll, pitch, yaw in rad (fixed axes, as in URDF and tf2).
 
         Raises:
-            PallasError: these are not six finite numbers.
+            PallasError: ``values`` are not six finite numbers.
         """
         if len(values) != 6 or not np.isfinite(values).all():
             raise PallasError(
@@ -178,10 +178,10 @@ class Placement:
 
 
 class PoseAdapter:
-    """Points of one pose estimator to bodies.
+    """Converts points of a pose estimator to bodies.
 
     Args:
-        form: what the points are.
+        form: format of the points.
         axes: one of `AXES`, or "" for the format's own.
         units: one of `UNITS`, or "" for the format's own.
     """
@@ -203,18 +203,18 @@ class PoseAdapter:
         body_id: str,
         confidence: F64 | None = None,
     ) -> BodyFrame:
-        """One body.
+        """Convert one body.
 
         Args:
-            points: (n, 3) in the format's units; NaN or exactly 0, 0, 0 where not seen.
+            points: (n, 3) in the format's units; NaN or exactly 0, 0, 0 if not seen.
             placement: of the sender's frame.
             stamp: ns.
-            body_id: kept.
-            confidence: (n,) of the points, 0 to 1; 1 where None.
+            body_id: of the body.
+            confidence: (n,) of the points, 0 to 1; 1 by default.
 
         Raises:
-            PallasError: too few points, or not a person standing on the floor: the units, the axes
-                or the camera's place are wrong.
+            PallasError: too few points, or not a person standing on the floor (wrong units, axes or
+                camera pose).
         """
         points = np.where((points == 0).all(axis=-1, keepdims=True), np.nan, points)
         joints = self.form.joints(points) * self._rescale
@@ -239,10 +239,10 @@ class PoseAdapter:
 
 
 def check(positions: F64) -> None:
-    """Refuse what is not a person on the floor; positions (22, 3) m, world, NaN where not seen.
+    """Check that positions (22, 3) m, world, NaN if not seen, are those of a person on the floor.
 
     Raises:
-        PallasError: nothing is seen, the limbs are not a human's, or the body is under the floor.
+        PallasError: nothing is seen, the limbs are not human, or the body is below the floor.
     """
     if not np.isfinite(positions).any():
         raise PallasError("no joint of this body is seen")
@@ -274,25 +274,25 @@ def check(positions: F64) -> None:
 
 
 class TransformTree:
-    """The newest transform of every frame to its parent: what is needed of TF for a camera that
-    does not move fast.
+    """The newest transform of every frame to its parent: a subset of TF that is sufficient for a
+    camera that does not move fast.
 
-    ``tf2`` looks transforms up at the message's stamp; here the newest counts, which is the same
-    for a camera that stands.
+    Unlike ``tf2``, lookups ignore the message's stamp, which makes no difference for a fixed
+    camera.
     """
 
     def __init__(self) -> None:
         self._parents: dict[str, tuple[str, Placement]] = {}
 
     def set(self, child: str, parent: str, placement: Placement) -> None:
-        """Take a transform: where ``child`` stands in ``parent``."""
+        """Set the pose of ``child`` in ``parent``."""
         self._parents[child.lstrip("/")] = (parent.lstrip("/"), placement)
 
     def find(self, source: str, target: str) -> Placement:
-        """Where ``source`` stands in ``target``.
+        """The pose of ``source`` in ``target``.
 
         Raises:
-            PallasError: no chain of transforms leads from one to the other.
+            PallasError: no chain of transforms connects them.
         """
         up = self._chain(source.lstrip("/"))
         down = self._chain(target.lstrip("/"))
@@ -311,7 +311,7 @@ class TransformTree:
         )
 
     def _chain(self, frame: str) -> dict[str, Placement]:
-        """Where ``frame`` stands in each of its ancestors, itself first."""
+        """The pose of ``frame`` in itself and each of its ancestors."""
         out = {frame: Placement(np.eye(3), np.zeros(3))}
         while frame in self._parents and self._parents[frame][0] not in out:
             parent, step = self._parents[frame]
@@ -327,10 +327,10 @@ class TransformTree:
 def split_markers(
     markers: list[tuple[str, int, tuple[float, float, float]]], form: PoseFormat, body_id: str
 ) -> dict[str, F64]:
-    """Markers (namespace, id, position) by body: points (n, 3) of each, NaN where it has no marker.
+    """Group markers (namespace, id, position) by body: points (n, 3) of each, NaN without marker.
 
-    With an ``id_stride`` in the format the id names the body; otherwise the namespace does, and
-    ``body_id`` where that is empty.
+    With an ``id_stride`` in the format, the id identifies the body. Otherwise it is the namespace,
+    or ``body_id`` if the namespace is empty.
     """
     out: dict[str, F64] = {}
     for namespace, number, position in markers:
@@ -346,7 +346,7 @@ def split_markers(
 
 
 def place_body(body: BodyFrame, placement: Placement) -> BodyFrame:
-    """A body of another frame in the world.
+    """Transform a body from another frame to the world frame.
 
     Raises:
         PallasError: it is not a person on the floor.

@@ -1,5 +1,5 @@
-"""Several bodies at once: a smoother for each body id, bridging on time when frames stop coming,
-bone lengths kept in a file.
+"""Smooths several bodies: one smoother per body id, bridging of missing frames, and bone lengths
+stored in a file.
 """
 
 from collections.abc import Callable
@@ -20,25 +20,23 @@ F64 = NDArray[np.float64]
 
 MOST_BODIES = 4
 FORGET_S = 5.0
-"""A body not seen for so long is forgotten."""
+"""A body not seen for this time is forgotten."""
 _SEEN_S = 0.25
-"""A body seen within this time keeps its place where there is no room for another: seven frames of
-30 Hz.
-"""
+"""A body seen within this time is not replaced by a new one: seven frames at 30 Hz."""
 _RENAMED_S = 0.5
 _RENAMED_M = 0.25
 _WALKS_M_S = 1.0
-"""A new id within this time, distance and speed of where a body was last seen is that body's: two
-people do not stand in one place.
+"""A new id within this time, distance and speed of a body's last position belongs to that body,
+since two people cannot be in the same place.
 """
 _MOST_NAMES = 1000
 _LATE_FRAMES = 3
-"""A frame this late is taken for lost."""
+"""A frame later than this counts as lost."""
 
 
 def method_for(method: str, topic: str) -> str:
-    """``auto`` resolved: bodies from PALLAS pass as they are (they are smooth already,
-    docs/evidence/smoothing.md), others go through the network.
+    """Resolve ``auto``: bodies from PALLAS, which are smooth (docs/evidence/smoothing.md), are not
+    changed, others are smoothed by the network.
     """
     if method != "auto":
         return method
@@ -49,16 +47,16 @@ def method_for(method: str, topic: str) -> str:
 class _Stream:
     smoother: Smoother
     delay: int
-    """ns from a body's stamp to its arrival, last seen."""
+    """ns, latest delay from a body's stamp to its arrival."""
     last: int
     """ns, node's clock, of the last arrival."""
     at: F64 | None = None
-    """(3,) m, the middle of the joints seen last."""
+    """(3,) m, mean of the joints seen last."""
     stamp: int = 0
     """ns, of the newest body."""
     stamps: StampGate = field(default_factory=StampGate)
     leaps: int = 0
-    """Bodies whose stamps leapt."""
+    """Number of bodies whose stamps jumped."""
 
 
 class Bodies:
@@ -66,8 +64,8 @@ class Bodies:
 
     Args:
         settings: of every smoother.
-        bones_file: bone lengths are loaded from it where it exists, and saved to it once the first
-            body's are held; None for neither.
+        bones_file: bone lengths are loaded from it if it exists, and saved to it once those of the
+            first body are fixed; None for neither.
     """
 
     def __init__(self, settings: SmootherSettings, bones_file: Path | None = None) -> None:
@@ -78,16 +76,16 @@ class Bodies:
         self._settings = settings
         self._method = shared_method(settings)
         self._streams: dict[str, _Stream] = {}
-        self._renamed: dict[str, str] = {}  # id -> the id under which that person was known
-        self._apart: set[str] = set()  # ids that came beside the body they were taken for
+        self._renamed: dict[str, str] = {}  # id -> previous id of the person
+        self._apart: set[str] = set()  # ids seen in a frame with their assigned body
         self.remark = ""
         self._remarked = 0
 
     def push(self, body: BodyFrame, now: int) -> list[BodyFrame]:
-        """Take a body at ``now`` (ns, node's clock); the smooth bodies that are due.
+        """Take a body at ``now`` (ns, node's clock); returns the smoothed bodies that are due.
 
         Raises:
-            PallasError: there is no room for another body.
+            PallasError: too many bodies.
         """
         body = self._by_its_name(body, now)
         stream = self._streams.get(body.body_id) or self._admit(body.body_id, now)
@@ -100,7 +98,7 @@ class Bodies:
             self._remarked = now
         if not believed:
             return []
-        if not 0 < body.newest_input <= body.stamp + LEAP_NS:  # not stated, or of another clock
+        if not 0 < body.newest_input <= body.stamp + LEAP_NS:  # unset, or from another clock
             body = replace(body, newest_input=body.stamp)
         stream.delay = now - body.stamp
         stream.last = now
@@ -111,12 +109,12 @@ class Bodies:
         return out
 
     def tick(self, now: int) -> list[BodyFrame]:
-        """Bridge what is late; call it at about the rate of the bodies."""
+        """Bridge late frames; call at about the rate of the bodies."""
         late = round(_LATE_FRAMES * 1e9 / MODEL_RATE_HZ)
         out: list[BodyFrame] = []
         for name in list(self._streams):
             stream = self._streams[name]
-            stream.last = min(stream.last, now)  # the clock may be set back
+            stream.last = min(stream.last, now)  # in case the clock was set back
             if now - stream.last > FORGET_S * 1e9:
                 del self._streams[name]
             elif now - stream.last > late:
@@ -124,19 +122,18 @@ class Bodies:
         return out
 
     def figures(self) -> dict[str, str]:
-        """For diagnostics: each body and the failures it met."""
+        """For diagnostics: each body and its failure counts."""
         return {name: _met(stream) for name, stream in self._streams.items()}
 
     def recent_remark(self, now: int) -> str:
-        """What was remarkable about stamps within the last few seconds, or empty."""
+        """The remark about stamps of the last few seconds, or empty."""
         return self.remark if 0 <= now - self._remarked <= FORGET_S * 1e9 else ""
 
     def _by_its_name(self, body: BodyFrame, now: int) -> BodyFrame:
-        """The body under the id it had: estimators give the same person new ids, some of them
-        several a second.
+        """The body under its previous id, since estimators assign new ids to the same person, some
+        several times per second.
 
-        A new id belongs to the body that was last seen where this one is, and that this frame has
-        not shown.
+        A new id belongs to the body that was last seen at this position and is not in this frame.
         """
         name = body.body_id
         if name in self._streams:
@@ -159,7 +156,7 @@ class Bodies:
         return replace(body, body_id=near[0])
 
     def _part(self, which: Callable[[str, str], bool]) -> None:
-        """Two ids came in one frame: they are two people, whatever they were taken for."""
+        """Separate ids that appeared in the same frame: they are different people."""
         for other in [other for other, was in self._renamed.items() if which(other, was)]:
             del self._renamed[other]
             if len(self._apart) >= _MOST_NAMES:
@@ -184,13 +181,13 @@ class Bodies:
 
 
 def _middle(body: BodyFrame) -> F64:
-    """Mean (3,) m of the joints that are seen; NaN where none is."""
+    """Mean (3,) m of the visible joints; NaN if there are none."""
     seen = body.valid & np.isfinite(body.positions).all(axis=-1)
     return np.asarray(body.positions[seen].mean(axis=0) if seen.any() else np.full(3, np.nan))
 
 
 def _continues(stream: _Stream, body: BodyFrame, now: int) -> bool:
-    """May a body of a new id be the one of this stream, from where and when that was last seen?"""
+    """Whether a body with a new id can be that of the stream, by its last time and position."""
     gap = (now - stream.last) / 1e9
     if stream.at is None or not 0 < gap <= _RENAMED_S or stream.stamp >= body.stamp:
         return False
@@ -199,6 +196,6 @@ def _continues(stream: _Stream, body: BodyFrame, now: int) -> bool:
 
 
 def _met(stream: _Stream) -> str:
-    """The failures that a stream met, in words."""
+    """The failures of a stream, in words."""
     met = {**stream.smoother.failures, **({"stamps leapt": stream.leaps} if stream.leaps else {})}
     return ", ".join(f"{name} {count}" for name, count in met.items()) or "well"

@@ -1,5 +1,5 @@
-"""The operator's bone lengths: estimated over the first seconds, then held; saved, reloaded, and
-used to notice another person.
+"""The operator's bone lengths: estimated over the first seconds, then fixed; saved, loaded, and
+used to detect another person.
 """
 
 from dataclasses import dataclass
@@ -23,17 +23,17 @@ _LONG_BONES = np.array(
         for joint in ("knee", "ankle", "elbow", "wrist")
     ]
 )
-"""Joints at the far end of thighs, shanks, upper arms and forearms: long enough that noise hardly
-lengthens them.
+"""Joints at the distal end of thighs, shanks, upper arms and forearms, which are long enough that
+noise hardly biases their length.
 """
 _PARENTS = np.array([max(parent, 0) for parent in PARENTS])
 _MIRROR = np.array(MIRROR)
 _PROPORTION = 0.05
-"""How far a person's bone is off the package's proportions, relative to their size: a standard
-deviation.
+"""Standard deviation of a person's bone lengths from the package's proportions, relative to their
+size.
 """
 _BLOCK_FRAMES = 20
-"""Frames after which a pose estimator's noise is about another."""
+"""Frames after which a pose estimator's noise is nearly uncorrelated."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class BoneLengths:
     deviation: F64
 
     def save(self, path: str | Path) -> None:
-        """Write them as ``.npz``, whole or not at all."""
+        """Write the lengths as ``.npz``, atomically."""
         save_npz(
             path,
             {"joint_names": np.array(JOINTS), "lengths": self.lengths, "deviation": self.deviation},
@@ -52,10 +52,10 @@ class BoneLengths:
 
     @classmethod
     def load(cls, path: str | Path) -> "BoneLengths":
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
-            PallasError: the file is not that, or its lengths are not those of a human.
+            PallasError: the file is invalid, or its lengths are not human.
         """
         arrays = load_npz(path, "file of bone lengths")
         if sorted(arrays) != ["deviation", "joint_names", "lengths"] or list(
@@ -85,18 +85,16 @@ class BoneLengths:
 
 
 class BoneEstimator:
-    """How long the bones are, from frames as they were measured and the directions that the
-    smoother gives the bones there.
+    """Estimates bone lengths from measured frames and the smoothed directions of the bones.
 
-    The length of a noisy bone is too long, that of a smoothed one too short where it moves; the
-    measured bone's share along the smoothed direction is neither, to first order, whatever the
-    noise. A person's sides are taken for alike (they are, to about a percent, which is less than
-    such noise lets see), and what is not seen well is drawn towards the package's proportions at
-    the person's size.
+    Noise makes bones too long, and smoothing makes moving bones too short. The projection of a
+    measured bone onto its smoothed direction is unbiased to first order, whatever the noise. Left
+    and right are assumed equal (they differ by about 1 %, less than the noise), and poorly observed
+    lengths are drawn towards the package's proportions at the person's size.
 
     Args:
-        frames: to take before the lengths are held.
-        start: lengths known beforehand; held from the first frame.
+        frames: number of frames before the lengths are fixed.
+        start: known lengths, fixed from the first frame.
     """
 
     def __init__(self, frames: int, start: BoneLengths | None = None) -> None:
@@ -105,8 +103,8 @@ class BoneEstimator:
         self._along: list[F64] = []
 
     def push(self, points: F64, positions: F64) -> None:
-        """Take one frame as measured (22, 3) m, NaN where not seen, and as smoothed (22, 3) m;
-        nothing once the lengths are held.
+        """Take a frame as measured (22, 3) m, NaN if not seen, and as smoothed (22, 3) m; ignored
+        once the lengths are fixed.
         """
         if self.held is not None:
             return
@@ -119,12 +117,12 @@ class BoneEstimator:
 
 
 def _lengths(along: F64) -> BoneLengths:
-    """Lengths from measured ones (frames, 22) m, NaN where not seen."""
+    """Lengths from measured ones (frames, 22) m, NaN if not seen."""
     own = np.array([_robust_mean(samples[np.isfinite(samples)]) for samples in along.T])
     mean, variance, of_blocks = own.T
     seen = np.isfinite(of_blocks)
-    # neighbouring frames are wrong alike, for all bones about equally: what they tell is less than
-    # their number
+    # errors of adjacent frames are correlated, about equally for all bones, so there are fewer
+    # independent samples than frames
     variance = (
         variance * max(of_blocks[seen].sum() / variance[seen].sum(), 1.0)
         if seen.any()
@@ -144,10 +142,10 @@ def _lengths(along: F64) -> BoneLengths:
 
 
 def _robust_mean(samples: F64) -> tuple[float, float, float]:
-    """A mean that outliers hardly move (Huber's weights about the median), its variance if frames
-    were independent, and that which blocks of frames show.
+    """A robust mean (Huber weights about the median), its variance for independent frames, and its
+    variance from blocks of frames.
 
-    The former is huge, and the latter NaN, for too few samples.
+    For too few samples, the former variance is very large, and the latter NaN.
     """
     if len(samples) < 3 * _BLOCK_FRAMES:
         return (float(np.median(samples)), 0.1, np.nan) if len(samples) else (0.0, 1e6, np.nan)
@@ -165,12 +163,12 @@ def _robust_mean(samples: F64) -> tuple[float, float, float]:
 
 
 class PersonCheck:
-    """Notices another person: the long bones of the last seconds against those held.
+    """Detects another person, by comparing the long bones of the last seconds with the fixed
+    lengths.
 
     Args:
         frames: over which distances are averaged.
-        tolerance: mean relative difference of the long bones from which on it is not the same
-            person.
+        tolerance: mean relative difference of the long bones from which it is another person.
     """
 
     def __init__(self, frames: int = 120, tolerance: float = 0.06) -> None:
@@ -181,8 +179,8 @@ class PersonCheck:
         self._mean = np.zeros(len(_LONG_BONES))
 
     def push(self, positions: F64, held: BoneLengths) -> str | None:
-        """Take positions (22, 3) m, smoothed but free of the manifold, NaN where not seen; a remark
-        if this is another person.
+        """Take positions (22, 3) m, smoothed but not projected onto the manifold, NaN if not seen;
+        returns a remark if this is another person.
         """
         distance = np.linalg.norm(
             positions[_LONG_BONES] - positions[_PARENTS[_LONG_BONES]], axis=-1

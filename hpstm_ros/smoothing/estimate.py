@@ -1,6 +1,4 @@
-"""What a smoothing method says of one frame, and the classical method behind the same interface as
-the network.
-"""
+"""The estimate of one frame, and the classical method with the same interface as the network."""
 
 from dataclasses import dataclass
 
@@ -25,9 +23,9 @@ class Estimate:
 
     Attributes:
         positions: (22, 3) m, world.
-        rotations: (22, 4) xyzw, joint to world; agree with the positions.
+        rotations: (22, 4) xyzw, joint to world; consistent with the positions.
         covariance: (22, 3, 3) m^2 of the positions, world.
-        bones: (22,) m, lengths that were used.
+        bones: (22,) m, lengths used.
     """
 
     positions: F64
@@ -37,14 +35,14 @@ class Estimate:
 
 
 class KalmanMethod:
-    """A constant-acceleration Kalman filter with fixed-lag smoothing per joint, as tuned, then
-    placed on the manifold of bone lengths.
+    """A tuned constant-acceleration Kalman filter with fixed-lag smoothing per joint, followed by
+    projection onto the manifold of bone lengths.
 
     Args:
         lookahead: frames.
 
     Raises:
-        PallasError: the tuned settings cannot be read.
+        PallasError: the tuned settings are not readable.
     """
 
     def __init__(self, lookahead: int) -> None:
@@ -53,7 +51,7 @@ class KalmanMethod:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the past."""
+        """Discard the history."""
         self._filter = Kalman(lookahead=self.lookahead, **self._settings)
         self._ever_seen = np.zeros(J, dtype=bool)
 

@@ -1,11 +1,12 @@
-"""Classical streaming filters of joint positions: what HPSTM is measured against, and what runs
-where there is no model.
+"""Classical streaming filters of joint positions: baselines for HPSTM, and a fallback without a
+model.
 
-A filter takes one frame of points (..., 3) m at a time, at a fixed rate, NaN where a point is
-missing, and returns the frame ``lookahead`` frames ago, smoothed, or None while it has none yet.
-Leading axes are free: 22 joints live, (clips, 22) when the evaluation runs many clips side by side.
-Savitzky-Golay coefficients are scipy's; the rest is a few lines each, since no kept library streams
-them (filterpy's last release is of 2018).
+A filter takes one frame of points (..., 3) m at a time, at a fixed rate, NaN for missing points,
+and returns the smoothed frame ``lookahead`` frames ago, or None if there is none yet. Leading axes
+are
+arbitrary: 22 joints live, (clips, 22) for batch evaluation. Savitzky-Golay coefficients come from
+scipy; the other filters are implemented here, since no maintained library has streaming versions
+(filterpy's last release is from 2018).
 """
 
 from collections import deque
@@ -31,7 +32,7 @@ class Filter(Protocol):
 
 
 class Raw:
-    """No filter: the input, delayed; a missing point keeps its last value."""
+    """No filter: the delayed input, with the last value for missing points."""
 
     def __init__(self, lookahead: int = 0) -> None:
         self.lookahead = lookahead
@@ -46,15 +47,15 @@ class Raw:
 
 
 class OneEuro:
-    """The One-Euro filter (Casiez, Roussel and Vogel 2012), with the speed of the whole point
-    setting its cut-off.
+    """The One-Euro filter (Casiez, Roussel and Vogel 2012), whose cut-off depends on the speed of
+    the point in 3D.
 
-    It is causal by construction and lags: with a look-ahead, its newest value is taken for the
-    frame that long ago.
+    The filter is causal and lags. With a look-ahead, its newest value is the estimate for the frame
+    ``lookahead`` frames ago.
 
     Args:
         min_cutoff: Hz, cut-off at rest.
-        beta: 1/m, how fast the cut-off rises with speed.
+        beta: 1/m, increase of the cut-off with speed.
         derivative_cutoff: Hz, cut-off of the speed estimate.
         lookahead: frames.
         rate: Hz.
@@ -78,7 +79,7 @@ class OneEuro:
         self._velocity: F64 | None = None
 
     def _alpha(self, cutoff: F64) -> F64:
-        """Weight of a new sample for a first-order low-pass of this cut-off in Hz."""
+        """Weight of a new sample in a first-order low-pass filter with this cut-off in Hz."""
         ratio = 2 * np.pi * cutoff / self._rate
         return np.asarray(ratio / (1 + ratio))
 
@@ -106,13 +107,13 @@ class OneEuro:
 
 
 class SavitzkyGolay:
-    """A polynomial fitted to the last ``window`` frames, read ``lookahead`` frames before the
+    """A polynomial fitted to the last ``window`` frames, evaluated ``lookahead`` frames before the
     newest (Savitzky and Golay 1964).
 
     Args:
         window: frames, more than ``lookahead``.
         order: of the polynomial, less than ``window``.
-        lookahead: frames; (window - 1) / 2 makes it the usual centred filter, 0 the causal one.
+        lookahead: frames; (window - 1) / 2 gives the usual centred filter, 0 the causal one.
     """
 
     def __init__(self, window: int = 11, order: int = 2, lookahead: int = 0) -> None:
@@ -127,7 +128,9 @@ class SavitzkyGolay:
         self._window: deque[F64] = deque(maxlen=window)
 
     def push(self, points: F64) -> F64 | None:
-        """See `Filter.push`. While the window fills, the polynomial is fitted to what there is."""
+        """See `Filter.push`. While the window fills, the polynomial is fitted to the available
+        frames.
+        """
         self._window.append(_hold(points, self._window[-1]) if self._window else points.copy())
         have = len(self._window)
         if have <= self.lookahead:
@@ -141,12 +144,12 @@ class SavitzkyGolay:
 
 
 class MedianFirst:
-    """A running median of each coordinate against outliers, then another filter.
+    """A running median of each coordinate to remove outliers, followed by another filter.
 
     Args:
-        then: the filter behind it; its look-ahead adds to the median's.
+        then: the following filter; its look-ahead is added to that of the median.
         window: frames of the median.
-        lookahead: frames of the median's window that lie after the frame it reports.
+        lookahead: frames of the median's window after the reported frame.
     """
 
     def __init__(self, then: Filter, window: int = 3, lookahead: int = 0) -> None:
@@ -164,19 +167,18 @@ class MedianFirst:
 
 
 class Kalman:
-    """Constant acceleration driven by white jerk, with a gate against outliers and a
+    """A Kalman filter with constant acceleration driven by white jerk, an outlier gate, and a
     Rauch-Tung-Striebel pass over the look-ahead.
 
-    Every point has its own covariance, shared by its three coordinates, so that a missing point is
-    predicted and grows uncertain.
+    Every point has its own covariance, shared by its three coordinates. Missing points are
+    predicted with growing covariance.
 
     Args:
-        process: m/s^2.5, root of the jerk's spectral density.
+        process: m/s^2.5, square root of the jerk's spectral density.
         measurement: m, standard deviation of a coordinate.
         lookahead: frames.
-        gate: standard deviations beyond which a measurement is not believed; 0 for no gate.
-        patience: frames in a row after which a point that keeps missing the gate is believed after
-            all.
+        gate: standard deviations above which a measurement is rejected; 0 for no gate.
+        patience: consecutive rejected frames after which a point is accepted.
         rate: Hz.
     """
 
@@ -206,13 +208,13 @@ class Kalman:
         self._p = np.empty(0)
         self._missed = np.empty(0, dtype=np.int64)
         self._past: deque[tuple[F64, F64, F64, F64, F64]] = deque(maxlen=lookahead + 1)
-        """Of each frame: state and covariance expected, the gain that carries a correction of them
-        to the frame before, and both after the update.
+        """Per frame: predicted state and covariance, smoother gain to the previous frame, and both
+        after the update.
         """
         self.variance = np.empty(0)
         """(...) m^2 of each coordinate of the points returned last."""
         self.refused = np.empty(0, dtype=bool)
-        """(...) measurements of the newest frame that missed the gate."""
+        """(...) measurements of the newest frame that were rejected by the gate."""
 
     def push(self, points: F64) -> F64 | None:
         """See `Filter.push`."""
@@ -235,8 +237,8 @@ class Kalman:
         return self._smooth() if len(self._past) > self.lookahead else None
 
     def predict(self) -> tuple[F64, F64]:
-        """Where the points (..., 3) are expected in the next frame, and the standard deviation
-        (...) of a coordinate measured there.
+        """Predicted points (..., 3) of the next frame, and the standard deviation (...) of a
+        measured coordinate.
         """
         if self._x is None:
             raise ValueError("a Kalman filter has no expectation before its first frame")
@@ -244,8 +246,8 @@ class Kalman:
         return (self._x @ self._f.T)[..., 0], np.sqrt(p[..., 0, 0] + self._r)
 
     def _restart(self, points: F64, which: NDArray[np.bool_]) -> None:
-        """Forget the motion of some points and start them where they are seen (at the origin,
-        unknown, where they are not).
+        """Restart some points at their measured position (or at the origin with unknown state, if
+        not seen).
         """
         assert self._x is not None
         missing = np.asarray(np.isnan(points).any(axis=-1))
@@ -274,7 +276,7 @@ class Kalman:
             self._missed = np.where(lost, 0, self._missed)
 
     def _smooth(self) -> F64:
-        """The Rauch-Tung-Striebel recursion from the newest frame back to the oldest one held."""
+        """The Rauch-Tung-Striebel recursion from the newest to the oldest stored frame."""
         *_, x, p = self._past[-1]
         steps = list(self._past)
         for (x_ahead, p_ahead, back, _, _), (*_, x_held, p_held) in zip(
@@ -287,6 +289,6 @@ class Kalman:
 
 
 def _hold(points: F64, last: F64) -> F64:
-    """Points (..., 3) with the last value where one is missing."""
+    """Points (..., 3), with the last value for missing ones."""
     missing = np.isnan(points).any(-1, keepdims=True)
     return np.where(missing, last, points)

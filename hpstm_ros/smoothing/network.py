@@ -1,5 +1,5 @@
-"""The exported HPSTM network behind the smoother: holds the window, asks for one frame of it, turns
-the answer into world coordinates.
+"""Runs the exported HPSTM network for the smoother: keeps the window, runs inference for one frame,
+and converts the output to world coordinates.
 """
 
 from collections import deque
@@ -25,15 +25,15 @@ OUTPUTS = ("positions", "rotations", "covariance", "bones_used")
 
 
 class HpstmNetwork:
-    """A window of joint positions in, an `Estimate` of the frame ``lookahead`` frames before the
-    newest out.
+    """Maps a window of joint positions to an `Estimate` of the frame ``lookahead`` frames before
+    the newest.
 
     Args:
         stream: the opened model.
-        lookahead: frames, 0 to the model's most.
+        lookahead: frames, 0 to the model's maximum.
 
     Raises:
-        PallasError: the model is not an HPSTM model, or cannot look that far ahead.
+        PallasError: the model is not an HPSTM model, or does not support this look-ahead.
     """
 
     def __init__(self, stream: Stream, lookahead: int) -> None:
@@ -53,12 +53,12 @@ class HpstmNetwork:
         self._window: deque[F64] = deque(maxlen=self._frames)
 
     def reset(self) -> None:
-        """Forget the past."""
+        """Discard the history."""
         self._window.clear()
 
     def push(self, points: F64, bones: F64 | None) -> Estimate | None:
-        """Take points (22, 3) m, world, NaN where not seen; ``bones`` (22,) m where the lengths are
-        held.
+        """Take points (22, 3) m, world, NaN if not seen; ``bones`` (22,) m if the lengths are
+        fixed.
 
         Returns:
             The frame ``lookahead`` frames ago, or None for the first ``lookahead`` frames.
@@ -71,7 +71,7 @@ class HpstmNetwork:
         seen = np.isfinite(window).all(-1)
         if not seen.any():
             return None
-        origin = window[seen].mean(0)  # keeps float32 precise wherever the body walks
+        origin = window[seen].mean(0)  # keeps float32 precise far from the origin
         out = self._stream.step(
             {
                 "points": np.where(seen[..., None], window - origin, 0.0)[None],
@@ -86,8 +86,7 @@ class HpstmNetwork:
             out["covariance"][0].astype(np.float64) * self._scale[hidden, _EACH, None, None]
         )
         bounded_by_bones(covariance, hidden > 0, out["bones_used"][0])
-        # float32 leaves errors of 1e-7 of the largest variance, which could make the smallest one
-        # negative
+        # float32 errors are 1e-7 of the largest variance and could make the smallest one negative
         covariance += (1e-6 * np.trace(covariance, axis1=-2, axis2=-1) + 1e-10)[
             :, None, None
         ] * np.eye(3)
@@ -102,11 +101,11 @@ class HpstmNetwork:
 
 
 def frames_hidden(seen: NDArray[np.bool_], lookahead: int) -> NDArray[np.int64]:
-    """Frames (..., 22) from the one ``lookahead`` before the newest to the nearest that shows each
-    joint, for windows ``seen`` (..., L, 22).
+    """Distance (..., 22) in frames from the one ``lookahead`` before the newest to the nearest in
+    which each joint is seen, for windows ``seen`` (..., L, 22).
 
-    0 where no frame does: a joint that is never seen is one that the estimator's format lacks; it
-    is inferred from its neighbours, as in training.
+    0 if a joint is seen in no frame: then the estimator's format lacks it, and it is inferred from
+    its neighbours, as in training.
     """
     frames = seen.shape[-2]
     away = np.abs(np.arange(frames) - (frames - 1 - lookahead))
@@ -115,11 +114,11 @@ def frames_hidden(seen: NDArray[np.bool_], lookahead: int) -> NDArray[np.int64]:
 
 
 def bounded_by_bones(covariance: F64, hidden: NDArray[np.bool_], bones: F64) -> None:
-    """Shrink, in place, the covariance (..., 22, 3, 3) m^2 of hidden joints (..., 22) to what their
-    bones (..., 22) m allow.
+    """Limit, in place, the covariance (..., 22, 3, 3) m^2 of hidden joints (..., 22) by their bone
+    lengths ``bones`` (..., 22) m.
 
-    However little is known of a bone's direction, its end lies on a sphere about its parent: two
-    points of it are the root of 2 l^2 apart on average.
+    Even if the direction of a bone is unknown, its end lies on a sphere around its parent, with a
+    mean square distance of 2 l^2 between two points.
     """
     trace = np.trace(covariance, axis1=-2, axis2=-1)
     most = trace.copy()
@@ -133,8 +132,8 @@ def bounded_by_bones(covariance: F64, hidden: NDArray[np.bool_], bones: F64) -> 
 
 
 def _scales(document: Mapping[str, Any], frames: int, lookaheads: int, lookahead: int) -> F64:
-    """Factors (frames, 22) on the covariance of joints, by the frames they are hidden for: found on
-    motions kept out of training, at the release.
+    """Factors (frames, 22) of the covariance of joints, by the number of hidden frames; fitted on
+    held-out motions for each release.
     """
     try:
         seen = (
@@ -165,7 +164,7 @@ def _scales(document: Mapping[str, Any], frames: int, lookaheads: int, lookahead
 
 
 def open_network(path: str | Path, backend: str = "auto", threads: int = 1) -> Stream:
-    """Open a model file and warm it up; it holds no state, so several windows can share it.
+    """Open a model file and warm it up; it is stateless, so several windows can share it.
 
     See `pallas_ros.runtime.open_stream`.
     """

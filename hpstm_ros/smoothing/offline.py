@@ -1,4 +1,4 @@
-"""Motion files through the streaming smoother."""
+"""Smooths motion files with the streaming smoother."""
 
 from collections.abc import Callable
 
@@ -20,15 +20,14 @@ J = len(JOINTS)
 def smooth_motion(
     motion: Motion, smoother: Smoother, progress: Callable[[int], object] = lambda _: None
 ) -> Motion:
-    """A motion through a smoother, frame by frame, as live, onto the 60 Hz grid.
+    """Smooth a motion frame by frame, as live, onto the 60 Hz grid.
 
-    The result has one frame for every instant of the grid from the first frame to the last, all
-    finite: frames that the smoother gave nothing for (the body was lost) hold the pose before them,
-    or after them at the start, with ``valid`` False. Frames of the input that are slower than 60 Hz
-    are bridged, faster ones thinned.
+    The result has one frame for every grid instant from the first frame to the last, all finite.
+    Frames without a result (the body was lost) repeat the pose before them, or after them at the
+    start, with ``valid`` False. Inputs slower than 60 Hz are bridged, faster ones decimated.
 
     Raises:
-        PallasError: no frame holds a body.
+        PallasError: no frame contains a body.
     """
     frames = round((len(motion) - 1) * MODEL_RATE_HZ / motion.fps) + 1
     out: list[BodyFrame | None] = [None] * frames
@@ -42,7 +41,7 @@ def smooth_motion(
 
 
 def _bodies(motion: Motion) -> list[BodyFrame]:
-    """The motion's frames as bodies; of frames between two instants of the grid, the nearest."""
+    """The motion's frames as bodies; the nearest one for each grid instant."""
     every = max(motion.fps / MODEL_RATE_HZ, 1.0)
     picked = np.unique(np.round(np.arange(0, len(motion), every)).astype(int))
     picked = picked[picked < len(motion)]
@@ -88,7 +87,7 @@ def _put(out: list[BodyFrame | None], bodies: list[BodyFrame]) -> None:
 
 
 def _assemble(out: list[BodyFrame | None], motion: Motion) -> Motion:
-    """Bodies on the grid, None where there is none, to a motion without holes."""
+    """Assemble bodies on the grid, or None, into a motion without gaps."""
     given = [body for body in out if body is not None and np.isfinite(body.positions).all()]
     if not given:
         raise PallasError(

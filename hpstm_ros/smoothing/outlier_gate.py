@@ -1,9 +1,9 @@
-"""The classical failures of pose estimators, caught before the smoother: swapped sides, jumps to
-another person, joints far off.
+"""Detects typical failures of pose estimators before smoothing: swapped sides, jumps to another
+person, outliers of single joints.
 
-Each frame is compared with where a constant-acceleration Kalman filter expects the joints. What is
-refused is marked missing, for the smoother to bridge; what keeps being refused is believed in the
-end, since then the expectation is at fault.
+Each frame is compared with the prediction of a constant-acceleration Kalman filter. Rejected joints
+are marked missing, and the smoother bridges them. After repeated rejection they are accepted, since
+then the prediction is wrong.
 """
 
 from dataclasses import dataclass
@@ -29,22 +29,22 @@ _LIMBS = np.array(
 
 @dataclass(frozen=True)
 class GateSettings:
-    """What counts as a failure.
+    """Thresholds of the gate.
 
     Attributes:
-        jump: m, median distance of the joints from where they were expected, from which on the
-            whole body is refused.
-        outlier: m, distance from which on a single joint is refused (and ``outlier_sigma`` of the
-            filter's own uncertainty).
+        jump: m, median distance of the joints from their prediction above which the whole body is
+            rejected.
+        outlier: m, distance above which a single joint is rejected (if also above ``outlier_sigma``
+            of the filter's uncertainty).
         outlier_sigma: standard deviations.
-        swap_ratio: the sides are taken for exchanged where exchanging them shrinks the median
-            distance by this factor.
-        swap_least: m, and it was at least this.
-        patience: frames after which a refused jump or joint is believed.
-        swap_patience: frames after which exchanged sides are believed; fewer, if fewer came before
-            they were exchanged: the first frames of a body may be the wrong ones.
-        blind: frames without any joint after which nothing is expected any more: an acceleration
-            carried on for longer is not an expectation.
+        swap_ratio: the sides count as swapped if swapping them reduces the median distance by this
+            factor,
+        swap_least: m, and the distance was at least this.
+        patience: frames after which a rejected jump or joint is accepted.
+        swap_patience: frames after which swapped sides are accepted; fewer if the body had fewer
+            frames before the swap, since the first frames may be the wrong ones.
+        blind: frames without any joint after which the prediction is discarded, since the
+            extrapolated acceleration is no longer valid.
     """
 
     jump: float = 0.40
@@ -61,9 +61,9 @@ class Gate:
     """See the module's docstring. One per body.
 
     Attributes:
-        counts: how often each failure was met, by name.
-        restarted: True after a frame that was believed against expectation: the past no longer
-            explains the present.
+        counts: number of failures, by name.
+        restarted: True after a frame was accepted against the prediction, so the history is
+            obsolete.
     """
 
     def __init__(self, settings: GateSettings = GateSettings()) -> None:
@@ -77,14 +77,14 @@ class Gate:
         self.forget()
 
     def forget(self) -> None:
-        """Expect nothing: the next frames are the first."""
+        """Discard the prediction and start again with the next frame."""
         self._filter = Kalman(process=60.0, measurement=0.015)
         self._frames = self._jumped = self._swapped = self._blind = 0
         self._off = np.zeros(len(_MIRROR), dtype=np.int64)
         self.restarted = False
 
     def push(self, points: F64) -> tuple[F64, list[str]]:
-        """Take points (22, 3) m, NaN where not seen; gives them put right or marked missing, and
+        """Take points (22, 3) m, NaN if not seen; returns them corrected or marked missing, and
         remarks.
         """
         self.restarted = False

@@ -1,5 +1,5 @@
-"""Joint orientations that agree with joint positions: the swing of every bone is seen, its twist is
-taken from a guess.
+"""Joint orientations consistent with joint positions: the swing of every bone comes from the
+positions, its twist from a guess.
 """
 
 import numpy as np
@@ -20,12 +20,12 @@ _CHEST = JOINT_INDEX["spine3"]
 
 
 def rotations_from_positions(positions: F64, skeleton: Skeleton, guess: F64 | None = None) -> F64:
-    """Global orientations (22, 4) xyzw whose bones point where positions (22, 3) say.
+    """Global orientations (22, 4) xyzw whose bones have the directions of positions (22, 3).
 
-    The pelvis and the chest, which carry three bones each, are fitted to all of them (Kabsch 1976);
-    every other joint is turned by the shortest way from ``guess`` (22, 4), or from its parent's
-    orientation where there is no guess, until its bone points right. A joint that carries no bone
-    keeps its guess, or its parent's orientation. Bones with NaN at an end turn nothing.
+    Pelvis and chest, with three bones each, are fitted to all of them (Kabsch 1976). Every other
+    joint is aligned with its bone by the shortest rotation from ``guess`` (22, 4), or from its
+    parent's orientation without a guess. A joint without a bone keeps its guess, or its parent's
+    orientation. Bones with NaN at an end are ignored.
     """
     out = np.tile(rotations.IDENTITY, (len(JOINTS), 1)) if guess is None else guess.copy()
     for joint in range(len(JOINTS)):
@@ -47,7 +47,7 @@ def rotations_from_positions(positions: F64, skeleton: Skeleton, guess: F64 | No
 
 
 def _fit(rest: F64, bones: F64) -> F64:
-    """The quaternion (4,) that best takes vectors rest (n, 3) to bones (n, 3), each weighed by its
+    """The quaternion (4,) that best rotates vectors rest (n, 3) to bones (n, 3), weighted by
     length.
     """
     u, _, vt = np.linalg.svd(bones.T @ rest)
@@ -56,8 +56,8 @@ def _fit(rest: F64, bones: F64) -> F64:
 
 
 def on_manifold(positions: F64, skeleton: Skeleton, guess: F64 | None = None) -> tuple[F64, F64]:
-    """Positions (22, 3) with the bone lengths of a skeleton, placed where they lie nearest to those
-    given, and orientations (22, 4) that agree.
+    """Positions (22, 3) nearest to the given ones with the bone lengths of a skeleton, and
+    consistent orientations (22, 4).
 
     The pelvis must be finite.
     """
@@ -67,9 +67,7 @@ def on_manifold(positions: F64, skeleton: Skeleton, guess: F64 | None = None) ->
 
 
 def with_lengths(lengths: F64) -> Skeleton:
-    """A skeleton with bone lengths (22,) m, its bones in the directions of the default body's
-    T-pose.
-    """
+    """A skeleton with bone lengths (22,) m and the bone directions of the default body's T-pose."""
     default = Skeleton.from_height()
     offsets = default.offsets * (lengths / np.maximum(default.lengths, 1e-9))[:, None]
     shank = float(lengths[JOINT_INDEX["left_ankle"]] / default.lengths[JOINT_INDEX["left_ankle"]])

@@ -1,9 +1,8 @@
-"""The streaming smoother: bodies in as they come, smooth bodies out, exactly ``lookahead`` frames
-later.
+"""The streaming smoother: returns smoothed bodies with a delay of exactly ``lookahead`` frames.
 
-Frames are put on a grid of 60 Hz: a frame that is missing is a row of missing joints, so a 30 Hz
-camera or a lost message is bridged, not stretched. A body that vanishes for up to ``bridge_s`` is
-carried on with growing covariance; after that it is reported lost.
+Frames are placed on a 60 Hz grid. A missing frame is a row of missing joints, so a 30 Hz camera or
+a lost message is bridged without changing the time axis. A body that is not seen for up to
+``bridge_s`` is extrapolated with growing covariance; after that it is reported lost.
 """
 
 from collections import deque
@@ -33,40 +32,37 @@ F64 = NDArray[np.float64]
 
 _PERIOD = 1e9 / MODEL_RATE_HZ
 _WANDER_M_S = 0.5
-"""How fast a body that is held still, because it is not seen, may really be moving away: a standard
-deviation.
-"""
+"""Standard deviation of the velocity of a body that is held because it is not seen."""
 _BACK_BELIEVED = 8
-"""Bodies out of order in a row, each newer than the last, after which theirs is the right time and
-that of the body before them was wrong.
+"""Number of consecutive out-of-order bodies, each newer than the last, after which their time is
+accepted and the earlier time discarded.
 """
 _FRESH_S = 2 / MODEL_RATE_HZ
 _STALE_S = 0.1
-"""A joint that is not seen is a guess at once, and after `_STALE_S`, in which an arm's stop must
-have begun, not to be followed.
-Up to `_FRESH_S` it may be between two frames of a slow camera."""
-_GUESS = 0.3  # the confidence of a joint that is carried on
+"""The confidence of an unseen joint is `_GUESS` up to `_FRESH_S`, the frame interval of a slow
+camera, and falls to 0 at `_STALE_S`, within which an arm must start to brake."""
+_GUESS = 0.3  # confidence of an extrapolated joint
 J = len(JOINTS)
 
 
 @dataclass(frozen=True)
 class SmootherSettings:
-    """How bodies are smoothed.
+    """Parameters of the smoother.
 
     Attributes:
-        method: ``hpstm`` (the network), ``kalman`` (classical), or ``bypass`` (bodies pass as they
-            are; gaps are still bridged).
-        lookahead: frames of delay, 0 to 10; the added latency is exactly that.
-        model: path of the network, absolute or below the package's share.
+        method: ``hpstm`` (network), ``kalman`` (classical), or ``bypass`` (bodies are unchanged;
+            gaps are still bridged).
+        lookahead: delay in frames, 0 to 10, which is exactly the added latency.
+        model: path of the network, absolute or relative to the package's share folder.
         backend: of `pallas_ros.runtime.open_stream`.
-        trust_rotations: the bodies' orientations are measured (IMUs): they give the twist of each
-            bone, and the swing is put right to fit the smoothed positions. Otherwise orientations
-            come from the positions.
-        least_confidence: joints below it count as missing.
-        bridge_s: longest time a body that is not seen is carried on.
-        estimate_bones_s: time over which bone lengths are averaged before they are held.
-        bones: lengths known beforehand.
-        gate: what counts as a failure of the pose estimator.
+        trust_rotations: whether the bodies' orientations are measured (IMUs). If so, they determine
+            the twist of each bone, and the swing is corrected to fit the smoothed positions.
+            Otherwise, orientations are computed from the positions.
+        least_confidence: joints with a lower confidence count as missing.
+        bridge_s: maximum time for which an unseen body is extrapolated.
+        estimate_bones_s: time over which bone lengths are averaged before they are fixed.
+        bones: known bone lengths.
+        gate: thresholds for failures of the pose estimator.
     """
 
     method: str = "hpstm"
@@ -81,7 +77,7 @@ class SmootherSettings:
     gate: GateSettings = field(default_factory=GateSettings)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run."""
+        """Reject invalid settings."""
         SMOOTHERS.find(self.method)
         if not 0 <= self.lookahead <= 10:
             raise PallasError(f"look-ahead of {self.lookahead} frames: give 0 to 10")
@@ -95,18 +91,18 @@ class Method(Protocol):
     lookahead: int
 
     def push(self, points: F64, bones: F64 | None) -> Estimate | None:
-        """Take points (22, 3) m, NaN where not seen; give the frame ``lookahead`` frames ago."""
+        """Take points (22, 3) m, NaN if not seen; returns the frame ``lookahead`` frames ago."""
         ...
 
     def reset(self) -> None:
-        """Forget the past."""
+        """Discard the history."""
         ...
 
 
 MethodFactory = Callable[[SmootherSettings], Callable[[SmootherSettings], Method | None]]
-"""Opens what the bodies share (a network) once; the result makes the method of each body.
+"""Opens shared resources (a network) once; the result creates the method of each body.
 
-None instead of a method: positions pass unchanged, and gaps are bridged.
+With None instead of a method, positions are unchanged, and gaps are bridged.
 """
 
 SMOOTHERS = Plugins[MethodFactory]("pallas.smoothers", "smoothing method")
@@ -114,14 +110,14 @@ SMOOTHERS = Plugins[MethodFactory]("pallas.smoothers", "smoothing method")
 
 
 def shared_method(settings: SmootherSettings) -> Callable[[SmootherSettings], Method | None]:
-    """What makes the method of each body, by the name in ``settings.method``."""
+    """The factory of the method named in ``settings.method``, for each body."""
     return SMOOTHERS.find(settings.method)(settings)
 
 
 def hpstm_method(settings: SmootherSettings) -> Callable[[SmootherSettings], Method | None]:
     """The network: opened once, its stream shared by all bodies."""
     stream = open_network(resource(Path(settings.model)), settings.backend)
-    HpstmNetwork(stream, settings.lookahead)  # reports a wrong model now, not at the first body
+    HpstmNetwork(stream, settings.lookahead)  # reports a wrong model at once, not at the first body
     return lambda s: HpstmNetwork(stream, s.lookahead)
 
 
@@ -131,21 +127,21 @@ def kalman_method(settings: SmootherSettings) -> Callable[[SmootherSettings], Me
 
 
 def bypass_method(settings: SmootherSettings) -> Callable[[SmootherSettings], Method | None]:
-    """Positions as they are."""
+    """Unchanged positions."""
     return lambda _: None
 
 
 class Smoother:
-    """One body's stream. Several bodies have a smoother each.
+    """The smoother of one body.
 
     Args:
-        settings: see there.
-        method: makes the method; by default `shared_method` of the settings. Give the same one to
-            several bodies.
+        settings: of the smoother.
+        method: factory of the method, `shared_method` of the settings by default. Several bodies
+            can share one.
 
     Attributes:
-        bones: the operator's lengths once they are held, else None.
-        counts: how often each failure was met, by name.
+        bones: the operator's lengths once they are fixed, else None.
+        counts: number of failures, by name.
     """
 
     def __init__(
@@ -174,19 +170,17 @@ class Smoother:
 
     @property
     def lookahead(self) -> int:
-        """Frames of delay."""
+        """Delay in frames."""
         return self._s.lookahead
 
     @property
     def bones(self) -> BoneLengths | None:
-        """The operator's bone lengths, once held."""
+        """The operator's bone lengths, once fixed."""
         return self._bones.held
 
     @property
     def failures(self) -> dict[str, int]:
-        """How often each failure of the input was met, by name; those that were not met
-        left out.
-        """
+        """Number of failures of the input by name, without zeros."""
         return {
             name: count
             for name, count in (self.counts | self._gate.counts).items()
@@ -194,12 +188,12 @@ class Smoother:
         }
 
     def _start(self) -> None:
-        """Forget the past, keep the operator's bones."""
+        """Discard the history, but keep the operator's bones."""
         self._anchor = self._slot = 0
         self._waiting: deque[BodyFrame] = deque()
         self._unseen = 0
         self._joints_unseen = np.zeros(J)  # frames
-        # stamp of the last body out of order, how many in a row
+        # stamp of the last out-of-order body, and number of consecutive ones
         self._back: tuple[int, int] = (
             0,
             0,
@@ -212,9 +206,10 @@ class Smoother:
             self._method.reset()
 
     def push(self, body: BodyFrame) -> list[BodyFrame]:
-        """Take a body; give the smooth bodies that are due, oldest first: usually one.
+        """Take a body; returns the smoothed bodies that are due, oldest first, usually one.
 
-        A body out of order is dropped. After a gap longer than ``bridge_s`` the past is forgotten.
+        An out-of-order body is dropped. After a gap longer than ``bridge_s``, the history is
+        discarded.
         """
         self.counts["frames"] += 1
         if not self._waiting:
@@ -233,12 +228,14 @@ class Smoother:
         return out + self._step(body, slot)
 
     def restart(self, body: BodyFrame, why: str) -> list[BodyFrame]:
-        """Forget the past and go on from ``body``, with a remark."""
+        """Discard the history and restart from ``body``, with a remark."""
         self._start()
         return self._begin(replace(body, remarks=(*body.remarks, f"{why}: started again")))
 
     def _out_of_order(self, body: BodyFrame) -> list[BodyFrame]:
-        """Drop it, unless its like have come for a while: then the time before was wrong."""
+        """Drop the body, unless enough such bodies came in a row: then the earlier time was
+        wrong.
+        """
         self.counts["out of order"] += 1
         stamp, count = self._back
         count = count + 1 if body.stamp > stamp else 1
@@ -250,9 +247,9 @@ class Smoother:
         return self.restart(body, f"stamps have gone back by {seconds:.1f} s")
 
     def advance(self, stamp: int) -> list[BodyFrame]:
-        """Bridge up to ``stamp`` without a body: the smooth bodies that are due.
+        """Bridge up to ``stamp`` without a body; returns the smoothed bodies that are due.
 
-        Nothing once the body was reported lost, or before the first.
+        The result is empty before the first body, and after the body was reported lost.
         """
         out: list[BodyFrame] = []
         while (
@@ -269,7 +266,7 @@ class Smoother:
         return self._step(body, 0)
 
     def _missing(self, slot: int) -> list[BodyFrame]:
-        """A frame that did not come."""
+        """Add a missing frame."""
         self.counts["frames missing"] += 1
         last = self._waiting[-1]
         empty = replace(
@@ -304,8 +301,7 @@ class Smoother:
         self._waiting.append(replace(body, positions=points, valid=seen, remarks=tuple(remarks)))
         while len(self._waiting) > self._s.lookahead + 1:
             self._waiting.popleft()
-        # Of the frames that entered, not of all there ever were: one wrong stamp must not stay the
-        # newest.
+        # Only of frames in the window: a single wrong stamp must not remain the newest.
         measured = [b.newest_input for b in self._waiting if b.valid.any()]
         self._newest_input = max(measured) if measured else self._newest_input
         if self._method is None:
@@ -319,8 +315,8 @@ class Smoother:
         return [self._finish(estimate)]
 
     def _pass(self) -> list[BodyFrame]:
-        """Bypass: the body ``lookahead`` frames ago as it is; one that is missing repeats the last,
-        ever less sure, until it is lost.
+        """Bypass: the unchanged body ``lookahead`` frames ago; a missing one repeats the last with
+        growing uncertainty, until it is lost.
         """
         if len(self._waiting) <= self._s.lookahead:
             return []
@@ -342,7 +338,7 @@ class Smoother:
         return [self._bridged(held)]
 
     def _finish(self, estimate: Estimate) -> BodyFrame:
-        """The body of an estimate: stamps, validity and confidence of the frame it is of."""
+        """The body of an estimate, with stamps, validity and confidence of its frame."""
         body = self._waiting[0]
         positions = estimate.positions
         q_world_joint = estimate.rotations
@@ -376,7 +372,7 @@ class Smoother:
         return smooth if body.valid.any() else self._bridged(smooth)
 
     def _bridged(self, body: BodyFrame) -> BodyFrame:
-        """Mark a body that is carried on without being seen, or lost."""
+        """Mark a body that is extrapolated or lost."""
         self.counts["frames bridged"] += 1
         seconds = self._unseen / MODEL_RATE_HZ
         if seconds > self._s.bridge_s:
@@ -390,7 +386,7 @@ class Smoother:
         return replace(body, remarks=(*body.remarks, "body not seen: carried on"))
 
     def _look_at_person(self, points: F64) -> None:
-        """Compare the limbs with those held; a remark goes with the newest frame."""
+        """Compare bone lengths with the fixed ones; the remark is added to the newest frame."""
         self._free.push(points)
         if self._bones.held is None:
             return

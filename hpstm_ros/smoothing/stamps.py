@@ -1,33 +1,30 @@
-"""Stamps that leap: one alone is refused, several in a row are believed.
+"""Handling of stamps that jump: a single one is rejected, several in a row are accepted.
 
-So a bad stamp never blinds a stream for good.
+A wrong stamp therefore never blocks a stream permanently.
 """
 
 _NS = 1_000_000_000
 LEAP_NS = _NS
-"""A stamp that is this much ahead of, or behind, where it should be is not explained by jitter, a
-stall or a queue.
-"""
+"""A larger deviation of a stamp cannot be caused by jitter, a stall or a queue."""
 BELIEVED = 5
-"""So many leaping stamps in a row that agree with each other are the truth: a clock was set."""
+"""Number of consecutive consistent jumps that are accepted: a clock was set."""
 
 
 class StampGate:
-    """Watches how far the stamps of one stream are behind their arrival; see the module."""
+    """Monitors the delay from stamp to arrival in a stream; see the module."""
 
     def __init__(self) -> None:
-        """No stamp has come yet."""
+        """Start without stamps."""
         self._delay: int | None = None
         self._now = 0
         self._leap = 0
         self._in_a_row = 0
 
     def take(self, stamp: int, now: int) -> tuple[bool, str]:
-        """A stamp that arrived ``now``, both in ns: whether it is believed, and what is remarkable
-        about it, in words, or empty.
+        """Check a stamp that arrived ``now``, both in ns; returns whether it is accepted, and a
+        remark or an empty string.
 
-        What is believed and remarkable begins a new stream: what was known of the one before holds
-        no longer.
+        An accepted stamp with a remark starts a new stream, and the history is obsolete.
         """
         delay = now - stamp
         went_back = now < self._now - LEAP_NS

@@ -1,5 +1,5 @@
-"""The classical filters' best settings, by filter and look-ahead: made by `pallas eval hpstm
---tune`, read here for the evaluation and for `method: kalman`.
+"""Tuned settings of the classical filters by filter and look-ahead, written by `pallas eval hpstm
+--tune`, for the evaluation and `method: kalman`.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ def load(path: str | Path = FILE) -> dict[str, dict[int, FilterSettings]]:
     """Settings by filter and look-ahead.
 
     Raises:
-        PallasError: the file is missing or not of this form.
+        PallasError: the file is missing or invalid.
     """
     path = resource(path)
     try:
@@ -38,7 +38,7 @@ def load(path: str | Path = FILE) -> dict[str, dict[int, FilterSettings]]:
 
 
 def nearest(name: str, lookahead: int) -> FilterSettings:
-    """The settings of a filter at the tuned look-ahead nearest to one.
+    """The settings of a filter at the tuned look-ahead nearest to ``lookahead``.
 
     Raises:
         PallasError: the file is not readable, or the filter was not tuned.

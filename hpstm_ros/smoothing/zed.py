@@ -1,6 +1,6 @@
-"""People in a ZED camera's own message, ``ObjectsStamped``: whose points, in which body format.
+"""People in the ZED camera message ``ObjectsStamped``: points and body format.
 
-The message is read by its fields, so nothing here needs the package ``zed_msgs``.
+The fields are accessed by name, so this module does not need the package ``zed_msgs``.
 """
 
 import importlib
@@ -18,7 +18,7 @@ FORMATS: Final = {0: "zed_18", 1: "zed_34", 2: "zed_38"}
 """``body_format`` of an object -> the pose format (`config/adapters`)."""
 _POINTS: Final = {0: 18, 1: 34, 2: 38}
 _PACKAGES: Final = ("zed_msgs", "zed_interfaces")
-"""Where the message is; the second is the older name."""
+"""Packages with the message; the second is the older name."""
 _TRACKED = 1
 _MOST_SURE = 100.0
 
@@ -30,7 +30,7 @@ class ZedPerson:
     Attributes:
         body_id: the camera's id of the person.
         format: of the points, a name of `FORMATS`.
-        points: (n, 3) m in the frame of the message's header, NaN where not seen.
+        points: (n, 3) m in the frame of the message's header, NaN if not seen.
         confidence: (n,) 0 to 1.
     """
 
@@ -44,7 +44,7 @@ def message_type() -> type[Any]:
     """The class ``ObjectsStamped``.
 
     Raises:
-        PallasError: neither of the packages that define it is installed.
+        PallasError: none of the packages that define it is installed.
     """
     for package in _PACKAGES:
         try:
@@ -59,17 +59,17 @@ def message_type() -> type[Any]:
 
 
 def people(message: Any, body_id: str) -> list[ZedPerson]:
-    """The people in a message that the camera sees at present.
+    """The people in a message that the camera currently sees.
 
-    A person whom the camera only predicts (searching) or has given up is left out: what it then
-    reports was not measured.
+    People that are only predicted (state *searching*) or lost are omitted, since they were not
+    measured.
 
     Args:
         message: ``ObjectsStamped``.
-        body_id: of a person for whom tracking is off, so that the camera gives no id.
+        body_id: for a person without an id, if tracking is off.
 
     Raises:
-        PallasError: a skeleton is in a format that is not known.
+        PallasError: a skeleton has an unknown format.
     """
     return [
         _person(found, body_id)
