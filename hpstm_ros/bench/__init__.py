@@ -1,3 +1,1 @@
-"""What `pallas bench` measures of the robot's side: retargeting, and the supervisor under hostile
-input.
-"""
+"""Benchmarks of `pallas bench` for retargeting and for the supervisor under hostile input."""

@@ -1,4 +1,4 @@
-"""What a recorded run of the whole graph was like: the figures of body and arm, a film of both, a
+"""Evaluates a recorded run of the whole graph: figures of body and arm, a video of both, and a
 page.
 """
 
@@ -30,7 +30,7 @@ I64 = NDArray[np.int64]
 
 COMMANDS = TOPIC_JOINT_TRAJECTORY.format(controller=DEFAULT_CONTROLLER)
 GOALS = {"max_gap_ms": 50.0, "latency_p99_ms": 20.0, "limit_violations": 0}
-"""What the run must keep to, each at most."""
+"""Upper limits for the run."""
 
 LABELS = {
     "body_rate_hz": ("bodies", "Hz"),
@@ -48,7 +48,7 @@ LABELS = {
 
 @dataclass
 class Arm:
-    """The arm's side of a run: the stream its controller followed and what it measured.
+    """The arm in a run: the commands that its controller followed and the measured positions.
 
     Attributes:
         times, q: (N,) ns and (N, n) rad commanded.
@@ -62,7 +62,7 @@ class Arm:
 
     @classmethod
     def read(cls, bag: Bag, robot: RobotDescription) -> "Arm":
-        """From a bag; empty where the arm was not commanded."""
+        """Read from a bag; empty if the arm received no commands."""
         names = list(robot.joint_names)
         messages = []
         for _, message in bag.read(COMMANDS):
@@ -94,9 +94,7 @@ class Arm:
         )
 
     def error_mm(self, robot: RobotDescription) -> float | None:
-        """Root mean square distance of the measured tips from the commanded ones at the same
-        instants, mm.
-        """
+        """RMS distance in mm of the measured tips from the commanded ones at the same times."""
         inside = (
             (self.measured_times >= self.times[0]) & (self.measured_times <= self.times[-1])
             if len(self.times)
@@ -114,9 +112,7 @@ class Arm:
         return float(1e3 * np.sqrt(np.mean([np.sum((a - b) ** 2, axis=-1) for a, b in tips])))
 
     def violations(self, robot: RobotDescription) -> list[Violation]:
-        """Limits passed by the commands, found by the checker that shares nothing with the
-        supervisor.
-        """
+        """Limit violations of the commands, found by the independent checker."""
         limits = limits_of(robot)
         frames = [robot.frame(arm.tip) for arm in robot.arms]
         return check(self.times, self.q, limits) + check_tips(
@@ -125,7 +121,7 @@ class Arm:
 
 
 def summarise(bag: Bag, robot: RobotDescription, arm: Arm) -> dict[str, Any]:
-    """All figures of a run, by the names of `LABELS`."""
+    """All figures of a run, with the keys of `LABELS`."""
     run, missing = of_bag(bag, COMMANDS)
     violations = arm.violations(robot)
     error = arm.error_mm(robot)
@@ -141,9 +137,9 @@ def summarise(bag: Bag, robot: RobotDescription, arm: Arm) -> dict[str, Any]:
 
 
 def commands_missing(bag: Bag) -> int:
-    """Joint commands that the recorder missed, by the middleware's numbers.
+    """Number of joint commands that the recorder missed, according to the middleware.
 
-    The stream that is judged has a jump where one is missing, though the arm may have received it.
+    The evaluated stream jumps at a missing command, although the arm may have received it.
     """
     missing = 0
     for _, message in bag.read(TOPIC_DIAGNOSTICS):
@@ -154,7 +150,7 @@ def commands_missing(bag: Bag) -> int:
 
 
 def frames(bag: Bag, robot: RobotDescription, arm: Arm, fps: float) -> Iterator[NDArray[np.uint8]]:
-    """Pictures of the human beside the arm, ``fps`` a second of the run; raises ImportError where
+    """Images of the human beside the arm, ``fps`` per second of the run; raises ImportError if
     drawing is not installed.
     """
     from pallas_ros.view.figure import Figure, Person
@@ -181,7 +177,7 @@ def frames(bag: Bag, robot: RobotDescription, arm: Arm, fps: float) -> Iterator[
 
 
 def rows(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(what, value with unit, goal kept or not) of the final table."""
+    """Rows of the final table: label, value with unit, and whether the goal was met."""
     lines = []
     for key, (label, unit) in LABELS.items():
         value = summary.get(key)
@@ -202,7 +198,7 @@ def _verdict(value: float | None, goal: float | None) -> str:
 
 
 def page(summary: dict[str, Any], clip: str | None, title: str) -> str:
-    """The HTML page: film and figures, nothing from elsewhere."""
+    """The self-contained HTML page with video and figures."""
     cells = "".join(
         f"<tr><td>{html.escape(a)}</td><td>{html.escape(b)}</td><td>{html.escape(c)}</td></tr>"
         for a, b, c in rows(summary)

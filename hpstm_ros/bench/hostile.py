@@ -1,12 +1,11 @@
-"""Hostile input for retargeting and supervisor, and the verdict of the independent checker on what
-they sent.
+"""Hostile input for retargeting and supervisor, with an independent check of the commands.
 
 A run is a seeded scenario: bodies with NaN, jumps, gaps, reversed stamps and teleporting wrists;
-joint states that lie, stick or fail; buttons pressed at random; parameters changed at random, to
-nonsense too; a clock that jitters, stalls and jumps. The arm behind it is ideal, or stuck for a
-while. What is judged are the emitted commands alone: against the limits
-(`hpstm_ros.safety.checker`), and against what the scenario itself knows of whether the arm may be
-led (`_Permission`).
+joint states that are wrong, stuck or missing; buttons pressed at random; parameters changed at
+random, also to invalid values; a clock that jitters, stalls and jumps. The arm is ideal, or
+temporarily stuck. Only the emitted commands are checked: against the limits
+(`hpstm_ros.safety.checker`), and against the scenario's own knowledge of whether the arm may move
+(`_Permission`).
 """
 
 from collections.abc import Sequence
@@ -43,21 +42,21 @@ _ARMS = [
 _LED = (SupervisorState.ALIGNING, SupervisorState.TRACKING)
 _STOP_WITHIN_NS = _NS // 10
 _FARTHEST_M = 1.3
-"""m, from one body of an operator to the next that is taken for the same person's."""
+"""m, largest distance between consecutive bodies of the same operator."""
 
 
 @dataclass
 class Verdict:
-    """What a run showed.
+    """The result of a run.
 
     Attributes:
-        frames: bodies given.
-        commands: sent.
-        violations: what the checker found, in words; empty is a pass.
-        led, tracked: share of the commands that led the arm on, and that were sent while tracking,
-            so that a pass means something.
-        stop_begins_s: the longest time from the newest measurement in a good body to the last
-            command that still led on.
+        frames: number of bodies.
+        commands: number of commands sent.
+        violations: found by the checker, in words; empty for a pass.
+        led, tracked: fraction of commands that continued the motion, and of those sent while
+            tracking; a pass is meaningful only if they are large.
+        stop_begins_s: longest time from the newest measurement in a good body to the last command
+            that continued the motion.
     """
 
     frames: int = 0
@@ -69,10 +68,10 @@ class Verdict:
 
 
 class _Bodies:
-    """A body that waves its arms, and what can go wrong with it."""
+    """A body that waves its arms, with random faults."""
 
     def __init__(self, random: np.random.Generator, frames: int) -> None:
-        """``frames`` of it, at 60 Hz."""
+        """Create ``frames`` frames at 60 Hz."""
         self._random = random
         phase, speed, size = (
             random.uniform(low, high, (6, 3))
@@ -96,7 +95,7 @@ class _Bodies:
         self._last_stamp = self._next_stamp = 0
 
     def good(self, frame: int, stamp: int) -> BodyFrame:
-        """A plausible body, said to be of ``stamp``."""
+        """A plausible body, with the stamp ``stamp``."""
         self._last_stamp = self._next_stamp
         self._next_stamp = stamp
         covariance = np.tile(np.eye(3) * 1e-4, (22, 1, 1))
@@ -114,7 +113,7 @@ class _Bodies:
         )
 
     def spoil(self, body: BodyFrame) -> BodyFrame:
-        """One thing wrong with it."""
+        """The body with one fault."""
         random = self._random
         joint = int(self._random.integers(22))
         match int(random.integers(15)):
@@ -161,9 +160,7 @@ class _Bodies:
 
 @dataclass
 class _Permission:
-    """What the scenario itself knows of whether the arm may be led: the supervisor's own word on
-    that is not asked.
-    """
+    """The scenario's own knowledge of whether the arm may move, independent of the supervisor."""
 
     settings: SupervisorSettings
     engaged: bool = False
@@ -174,19 +171,19 @@ class _Permission:
     operator: str | None = None
     place: F64 | None = None
     measured: tuple[int, int] | None = (
-        None  # stamp of the newest measurement; the same, or when it came if that was before
+        None  # stamp of the newest measurement; the earlier of that and its arrival
     )
     fault: bool = False
     blind: bool = False
 
     def engages(self) -> None:
-        """The arm is engaged: who is accepted next is the operator."""
+        """The arm is engaged: the next accepted person is the operator."""
         self.engaged = True
         self.operator = None
         self.place = None
 
     def saw(self, now: int, body: BodyFrame) -> str:
-        """A body that was accepted; why it must not have been, or empty."""
+        """Record an accepted body; returns why it should have been rejected, or empty."""
         used = body.positions[[0, *_ARMS]]
         if not abs(now - body.stamp) <= self.settings.max_body_age * _NS:
             return "a body of another time was accepted"
@@ -212,12 +209,12 @@ class _Permission:
         return ""
 
     def clock_went_back(self) -> None:
-        """Nothing that came before is known to be fresh."""
+        """Earlier inputs no longer count as fresh."""
         self.pressed = self.body = self.body_stamp = self.joints = None
         self.measured = self.place = None
 
     def missing(self, now: int) -> str:
-        """What forbids to lead the arm at ``now``, or empty."""
+        """Why the arm must not move at ``now``, or empty."""
         settings = self.settings
         if not self.engaged:
             return "without being engaged"
@@ -240,14 +237,14 @@ class _Permission:
 
 @dataclass
 class _Stream:
-    """The commands since the arm was engaged last, on a clock without jumps."""
+    """The commands since the arm was last engaged, on a clock without jumps."""
 
     messages: list[tuple[NDArray[np.int64], F64]] = field(default_factory=list)
-    end: F64 | None = None  # where the last command said that the arm comes to rest
+    end: F64 | None = None  # rest position according to the last command
 
 
 class HostileRun:
-    """One seeded scenario; `run` plays and judges it."""
+    """A seeded scenario; `run` executes and checks it."""
 
     def __init__(
         self,
@@ -260,12 +257,12 @@ class HostileRun:
         triggers: bool = False,
         clips: Sequence[Motion] = (),
     ) -> None:
-        """A fresh teleoperation of ``robot``, to be given ``frames`` bodies at about 60 Hz; the
-        scenario follows from ``seed`` alone.
+        """Create a teleoperation of ``robot`` that receives ``frames`` bodies at about 60 Hz; the
+        scenario is determined by ``seed``.
 
-        ``looks_around``: what is near is looked for after each command, as the node does, and not
-        before the next. ``intruders``: others come into view, sources repeat and flood, the guard
-        goes blind (`hpstm_ros.bench.intruders`). ``triggers``: grippers are opened and closed
+        ``looks_around``: barriers are computed after each command, as in the node, instead of
+        before the next. ``intruders``: other people come into view, sources repeat and flood, the
+        guard fails (`hpstm_ros.bench.intruders`). ``triggers``: grippers are opened and closed
         (`hpstm_ros.bench.triggers`). ``clips``: bodies are those of generated motion
         (`hpstm_ros.bench.players`).
         """
@@ -297,7 +294,8 @@ class HostileRun:
         self._stream = _Stream()
         self._led = self._tracked = 0
         self._verdict = Verdict()
-        # What came later is drawn from here, so that older seeds stay what they were.
+        # Later additions draw from separate generators, so that older seeds give the same
+        # scenarios.
         self._apart, of_intruders, of_triggers = random.spawn(3)
         if intruders:
             self._intruders = Intruders(of_intruders, self._hostility)
@@ -309,7 +307,7 @@ class HostileRun:
             self._player = Player(random.spawn(1)[0], self._hostility, clips)
 
     def run(self) -> Verdict:
-        """Give the bodies, tick in between, and judge what came out."""
+        """Feed the bodies, tick in between, and check the commands."""
         self._arm.stands(self._now, self._q)
         self._may.joints = self._told_truth = self._now - _NS // 100  # the last of those states
         self._feedback()
@@ -345,7 +343,7 @@ class HostileRun:
         return self._verdict
 
     def _take(self, body: BodyFrame) -> None:
-        """Give the arm a body, and what intruders make of it."""
+        """Feed a body, with the changes of intruders."""
         bodies = [body] if self._intruders is None else self._intruders.bodies(body, self._now)
         for arrived in bodies:
             if self._arm.body(self._now, arrived):
@@ -359,8 +357,8 @@ class HostileRun:
             self._verdict.violations.append(what)
 
     def _wait(self) -> int:
-        """Time goes by: about a period, sometimes none, sometimes much; by how much in ns the clock
-        jumped besides, sometimes backwards.
+        """Advance time by about a period, sometimes by nothing or much more; returns the additional
+        clock jump in ns, which may be negative.
         """
         random = self._random
         step = self._arm.supervisor.settings.period
@@ -372,13 +370,13 @@ class HostileRun:
             jump = int(random.choice([-1, 1])) * int(random.integers(1, 100 * _NS))
         self._now += round(wait * _NS) + jump
         if self._now < self._ticked:
-            # the supervisor takes a step back as no time at all; so does the checker's clock
+            # a step back counts as no elapsed time in the supervisor and in the checker's clock
             self._offset += self._ticked - self._now
             self._may.clock_went_back()
         return jump
 
     def _happen(self) -> None:
-        """Buttons, parameters, faults."""
+        """Apply random buttons, parameters and faults."""
         random = self._random
         supervisor = self._arm.supervisor
         now = self._now
@@ -414,7 +412,7 @@ class HostileRun:
                 self._gap_until = now + int(random.integers(0, _NS))
 
     def _button(self) -> None:
-        """One of all, in no order."""
+        """Press a random button."""
         random = self._random
         supervisor = self._arm.supervisor
         now = self._now
@@ -435,12 +433,12 @@ class HostileRun:
                 self._press(bool(random.random() < 0.5))
 
     def _press(self, pressed: bool) -> None:
-        """The dead-man's switch: clutched, a new grip."""
+        """Set the dead-man's switch, which re-engages the clutch."""
         self._arm.supervisor.dead_man(self._now, pressed)
         self._may.pressed = self._now if pressed else None
 
     def _parameter(self) -> None:
-        """A setting changes, or is refused."""
+        """Change a random setting, which may be rejected."""
         random = self._random
         arm = self._arm
         settings = arm.retargeter.settings
@@ -489,7 +487,7 @@ class HostileRun:
             pass
 
     def _engage(self) -> None:
-        """Try to engage; what is sent from then on is a new stream, and starts where the arm is."""
+        """Try to engage; if accepted, a new command stream starts at the arm's position."""
         if self._arm.supervisor.engage(self._now):
             return
         self._finish_stream()
@@ -501,7 +499,7 @@ class HostileRun:
         self._stream.end = start
 
     def _feedback(self) -> None:
-        """Joint states: true, late, or nonsense."""
+        """Feed joint states: correct, late, or invalid."""
         random = self._random
         names = self._robot.joint_names
         if self._now < self._silent_until:
@@ -529,7 +527,7 @@ class HostileRun:
             self._told_truth = self._now if true else self._told_truth
 
     def _emit(self) -> None:
-        """Tick, keep what is sent, move the ideal arm."""
+        """Tick, record the command, move the ideal arm."""
         command = self._arm.tick(self._now)
         self._ticked = self._now
         if self._triggers is not None:
@@ -546,7 +544,7 @@ class HostileRun:
         end = self._stream.end
         self._stream.end = states[-1, 0]
         if end is None or np.abs(end - states[-1, 0]).max() > 1e-9:
-            # it leads on: the arm will not rest where the last one said
+            # the motion continues: the rest position differs from that of the last command
             self._led += 1
             missing = self._may.missing(self._now)
             self._blame(missing and f"led {missing}")
@@ -557,7 +555,7 @@ class HostileRun:
         self._tracked += command.state is SupervisorState.TRACKING
 
     def _finish_stream(self) -> None:
-        """Judge the stream up to here."""
+        """Check the stream so far."""
         stream = self._stream
         self._stream = _Stream()
         if not stream.messages:
@@ -576,9 +574,7 @@ class HostileRun:
         self._verdict.violations += [str(violation) for violation in found]
 
     def _allowed(self, times: NDArray[np.int64]) -> F64:
-        """(N,) m/s: the highest tip speed that was allowed from a braking time before each instant
-        on.
-        """
+        """(N,) m/s: the highest allowed tip speed within one braking time before each instant."""
         allowed = np.zeros(len(times))
         brake = _braking(self._limits) + _NS // 20
         for (since, speed), until in zip(
@@ -590,7 +586,7 @@ class HostileRun:
 
 
 def _braking(limits: Limits) -> int:
-    """The longest time in ns that a joint takes from any state within its limits to rest."""
+    """The longest time in ns for a joint to brake to rest from any state within its limits."""
     return round(
         float(np.max(limits.velocity / limits.acceleration + 2 * limits.acceleration / limits.jerk))
         * _NS

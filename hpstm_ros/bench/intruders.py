@@ -1,5 +1,5 @@
-"""What others do to an arm's input in a hostile run: people who come into view, sources that
-repeat, floods, a guard that goes blind.
+"""Disturbances by others in a hostile run: people who come into view, repeated and flooding
+sources, a failing guard.
 """
 
 from collections.abc import Callable
@@ -18,21 +18,21 @@ _NS = 1_000_000_000
 _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
 STRANGER = "stranger"
 ASIDE = np.array([0.0, 1.6, 0.0])
-"""Where another person stands, in m from the operator: farther than an operator who was unseen for
-a moment can have gone.
+"""Position of another person relative to the operator in m, farther than the operator can move
+while unseen.
 """
 
 
 class Intruders:
-    """Adds to what each frame brings; every disturbance begins at random and lasts a while.
+    """Adds disturbances that start at random and last for some time.
 
     Attributes:
-        fault: a connection of the arm is wrong.
-        blind: its kinematics cannot be computed.
+        fault: whether a connection of the arm is faulty.
+        blind: whether its kinematics cannot be computed.
     """
 
     def __init__(self, random: np.random.Generator, hostility: float) -> None:
-        """``hostility`` 0 to 1: how often something begins."""
+        """``hostility`` 0 to 1: how often disturbances start."""
         self._random = random
         self._rate = 0.03 * hostility + 0.025
         self._until: dict[str, int] = {}
@@ -50,7 +50,7 @@ class Intruders:
         return "blind" in self._until
 
     def happen(self, now: int) -> None:
-        """Disturbances begin and end."""
+        """Start and end disturbances."""
         self._until = {what: end for what, end in self._until.items() if 0 <= end - now <= 5 * _NS}
         if self._random.random() < self._rate:
             what = str(
@@ -62,7 +62,7 @@ class Intruders:
             self._frozen = 0 if self._last is None else self._last.newest_input
 
     def bodies(self, body: BodyFrame, now: int) -> list[BodyFrame]:
-        """What arrives where the operator's ``body`` alone would have."""
+        """The bodies that arrive instead of only the operator's ``body``."""
         going = self._until
         if "late" in going:
             body.newest_input = now - int(self._random.integers(100_000_000, 400_000_000))
@@ -79,7 +79,7 @@ class Intruders:
         return out
 
     def _stranger(self, body: BodyFrame) -> BodyFrame:
-        """Somebody else, whose hands are elsewhere and whose camera is a little ahead."""
+        """Another person, with other hand positions and stamps that are slightly ahead."""
         other = deepcopy(body)
         other.body_id = STRANGER
         other.stamp = body.stamp + int(self._random.integers(0, 5_000_000))
@@ -88,7 +88,7 @@ class Intruders:
         return other
 
     def _again(self, body: BodyFrame, number: int) -> BodyFrame:
-        """The body with a new stamp, its hands moved."""
+        """The body with a new stamp and moved hands."""
         again = deepcopy(body)
         again.stamp += number
         again.positions[_WRISTS] += self._random.normal(0, 0.1, (2, 3))
@@ -96,10 +96,10 @@ class Intruders:
 
 
 class BlindGuard:
-    """A guard that says NaN while it is blind."""
+    """A guard that returns NaN while it is blind."""
 
     def __init__(self, guard: Guard, blind: Callable[[], bool]) -> None:
-        """Asks ``blind`` at each question."""
+        """``blind`` is evaluated at each call."""
         self._guard = guard
         self._blind = blind
         self.leverage = guard.leverage

@@ -1,5 +1,5 @@
-"""Rows of `pallas bench`: `retarget`, a motion through every ready robot, `safety`, hostile
-scenarios through the supervisor, and `generation`, the time that generated motion takes.
+"""Rows of `pallas bench`: `retarget` runs a motion on every ready robot, `safety` hostile scenarios
+through the supervisor, and `generation` measures the time to generate motion.
 """
 
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ from pallas_ros.body.rotations import from_rotvec, multiply
 from pallas_ros.body.skeleton import Skeleton
 
 NO_TIP_LIMIT = 3.0
-"""m/s: faster than any of the arms."""
+"""m/s, faster than any of the arms."""
 _STORY_FRAMES = 200
 
 
 def reaching(seconds: float = 20.0) -> Motion:
-    """A calm motion written in code: both arms circle in front of the body, as one does when
-    teleoperating with care.
+    """A synthetic calm motion: both arms circle in front of the body, as in careful
+    teleoperation.
     """
     t = np.arange(int(seconds * MODEL_RATE_HZ)) / MODEL_RATE_HZ
     rotations = np.tile([0.0, 0.0, 0.0, 1.0], (len(t), 22, 1))
@@ -49,7 +49,7 @@ def reaching(seconds: float = 20.0) -> Motion:
 
 
 def retarget(settings: BenchSettings) -> Iterator[Row]:
-    """Time of one step, and what is left of the way to the target, for every ready robot."""
+    """Time per step and remaining distance to the target, for every ready robot."""
     motion = reaching()
     bodies = frames(motion)
     for name in ready_robots():
@@ -80,8 +80,8 @@ def retarget(settings: BenchSettings) -> Iterator[Row]:
 
 
 def safety(settings: BenchSettings) -> Iterator[Row]:
-    """Hostile scenarios on every ready robot in turn; a million frames is a matter of
-    `benchmarks/hostile.py`.
+    """Hostile scenarios on every ready robot in turn; use `benchmarks/hostile.py` for a million
+    frames.
     """
     frames_wanted = max(settings.frames, settings.soak)
     passed = 0

@@ -1,5 +1,5 @@
-"""Grippers in hostile scenarios: triggers pressed at random, with nonsense among their values, and
-the judgement of what the grippers were commanded.
+"""Grippers in hostile scenarios: random trigger values, including invalid ones, and the check of
+the gripper commands.
 """
 
 from dataclasses import dataclass, field
@@ -20,14 +20,14 @@ _REST = 1e-9
 
 @dataclass
 class _Sent:
-    """What one gripper was commanded since the arm was led last, on a clock without jumps."""
+    """Commands of a gripper since the arm last became active, on a clock without jumps."""
 
     messages: list[tuple[NDArray[np.int64], F64]] = field(default_factory=list)
     end: float | None = None
 
 
 class Triggers:
-    """A joystick for the grippers of an arm, the grippers themselves, and their judge."""
+    """A joystick for the grippers of an arm, the grippers, and the check of their commands."""
 
     def __init__(self, random: np.random.Generator, hostility: float, arm: Teleoperation) -> None:
         self._random = random
@@ -40,7 +40,7 @@ class Triggers:
         self.violations: list[str] = []
 
     def happen(self) -> None:
-        """A trigger is pressed a little, fully, or reads nonsense."""
+        """Press a trigger partly or fully, or set an invalid value."""
         random = self._random
         if not self._arm.grippers or random.random() > 0.05 + 0.2 * self._hostility:
             return
@@ -54,7 +54,7 @@ class Triggers:
             self._arm.open_gripper(opening, int(random.integers(len(self._arm.grippers))))
 
     def feedback(self, now: int) -> None:
-        """Where the grippers are, sometimes wrong."""
+        """Feed gripper positions, sometimes wrong."""
         for gripper in self._simulated:
             gripper.advance(now)
             q = gripper.positions
@@ -63,7 +63,7 @@ class Triggers:
             self._arm.joints(now, now, tuple(gripper.joint_names), q)
 
     def emitted(self, offset: int, led: bool) -> None:
-        """Judge the commands of the last tick; ``offset`` ns puts the clock's jumps right."""
+        """Check the commands of the last tick; ``offset`` ns corrects clock jumps."""
         if led and not self._led:
             self.finish()
         self._led = led
@@ -90,7 +90,7 @@ class Triggers:
             sent.messages.append((motion.times + offset, opening[:, None]))
 
     def finish(self) -> None:
-        """Judge the stream up to here."""
+        """Check the stream so far."""
         for each, sent in zip(self._arm.grippers, self._sent, strict=True):
             if sent.messages:
                 times, states = checker.executed(sent.messages)

@@ -1,3 +1,3 @@
-"""The subcommands of `pallas` that smooth and retarget: modules like those of pallas_ros.commands,
-named in setup.cfg.
+"""Subcommands of `pallas` for smoothing and retargeting: modules as in pallas_ros.commands,
+registered in setup.cfg.
 """

@@ -1,4 +1,4 @@
-"""`pallas demo`: the whole graph for a while, recorded; then its figures, a film and a page in
+"""`pallas demo`: runs and records the whole graph, then writes figures, a video and a page to
 `out/demo/`.
 """
 
@@ -38,7 +38,7 @@ FPS = 15.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Describe the command line."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "arguments",
         nargs="*",
@@ -64,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run, judge, draw, tell."""
+    """Run the demo, evaluate and render it, and print the result."""
     if not 5 <= args.duration <= 3600:
         raise PallasError(f"--duration {args.duration:g}: give 5 to 3600 s")
     if args.input and not Path(args.input).is_file():
@@ -105,8 +105,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _empty(out: Path) -> None:
-    """Remove what an earlier demo left; refuse a folder that holds something else."""
-    # bag.html: `pallas report` of it
+    """Remove the files of an earlier demo; reject a folder with other content."""
+    # bag.html is written by `pallas report`
     known = {
         "bag",
         "bag.html",
@@ -126,7 +126,7 @@ def _empty(out: Path) -> None:
 def _film(
     out: Path, bag: Bag, robot: RobotDescription, arm: demo_report.Arm, duration: float
 ) -> str | None:
-    """Draw the film, as MP4 or where there is no ffmpeg as GIF; its name, or None where drawing is
+    """Render the video as MP4, or as GIF without ffmpeg; returns its name, or None if drawing is
     not installed.
     """
     try:

@@ -1,6 +1,4 @@
-"""`pallas retarget`: a motion file to the joints of a robot arm, by the code that drives
-it live.
-"""
+"""`pallas retarget`: retargets a motion file to a robot arm, with the same code as live."""
 
 import argparse
 import json
@@ -28,7 +26,7 @@ EXAMPLE = """\
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "input",
         nargs="?",
@@ -99,7 +97,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Retarget, judge with the independent checker, save; 0, or 1 where a limit was violated."""
+    """Retarget, check with the independent checker, and save; returns 1 if a limit was violated."""
     robot = load_robot(args.robot)
     for remark in robot.remarks:
         print(f"pallas: {robot.name}: {remark}", file=sys.stderr)

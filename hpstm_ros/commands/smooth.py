@@ -1,4 +1,4 @@
-"""`pallas smooth`: a motion file, smoothed, by the same streaming code as the node."""
+"""`pallas smooth`: smooths a motion file with the same streaming code as the node."""
 
 import argparse
 from pathlib import Path
@@ -28,7 +28,7 @@ EXAMPLE = """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "input",
         metavar="IN",

@@ -1,1 +1,1 @@
-"""Nodes: thin adapters between messages and the plain objects."""
+"""ROS nodes: thin adapters between messages and plain Python objects."""

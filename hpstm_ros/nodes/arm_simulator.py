@@ -1,4 +1,4 @@
-"""A simulated robot arm (MuJoCo) behind the topics of a real one's controller."""
+"""A simulated robot arm (MuJoCo) with the topics of a real controller."""
 
 from functools import partial
 from typing import Any
@@ -37,13 +37,13 @@ class ArmSimulatorNode(PallasNode):
 
     @property
     def _arm(self) -> ArmSimulator:
-        """What `configure` built."""
+        """The object built by `configure`."""
         if self._built is None:
             raise PallasError(f"{self.get_name()} is not configured")
         return self._built
 
     def configure(self) -> None:
-        """Build the arm, subscribe, advertise."""
+        """Build the arm, and create subscriptions and publishers."""
         s = self.settings
         robot = load_robot(s["robot"])
         self._built = ArmSimulator(robot)
@@ -76,24 +76,24 @@ class ArmSimulatorNode(PallasNode):
         self.every(1 / s["rate_hz"], self._tick)
 
     def activate(self) -> None:
-        """Say what this arm looks like, as the bringup of a real one does."""
+        """Publish the robot description, like the bringup of a real arm."""
         self._description.publish(
             String(data=urdf.published(self._arm.robot.path, self._arm.robot.text))
         )
 
     def reconfigure(self, changed: set[str]) -> None:
-        """Faults come and go while the arm runs."""
+        """Apply changed faults at run time."""
         if self._built is None or not changed <= _FAULTS:
             super().reconfigure(changed)
             return
         self._arm.faults = self._faults()
 
     def cleanup(self) -> None:
-        """Forget the arm."""
+        """Release the arm."""
         self._built = None
 
     def health(self) -> Health:
-        """The faults that are switched on."""
+        """Report the active faults."""
         on = [name for name in sorted(_FAULTS) if self.settings.get(name)]
         return Health(1 if on else 0, f"faults on: {', '.join(on)}" if on else "")
 
@@ -147,9 +147,7 @@ class ArmSimulatorNode(PallasNode):
 
 
 def _from_msg(message: JointTrajectory, joint_names: list[str], now: int) -> Trajectory:
-    """The points, in the order of ``joint_names``; velocities and accelerations that are not given
-    are zero.
-    """
+    """The points in the order of ``joint_names``; missing velocities and accelerations are zero."""
     given = list(message.joint_names)
     if sorted(given) != sorted(joint_names):
         raise PallasError(

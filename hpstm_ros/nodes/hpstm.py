@@ -15,7 +15,7 @@ from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
 
 _MOST_BODIES_HZ = 4 * MODEL_RATE_HZ * MOST_BODIES
-"""Of one publisher, of all people together; what is beyond is refused unread."""
+"""Per publisher, for all people together; further messages are discarded unread."""
 
 
 class HpstmNode(PallasNode):
@@ -29,13 +29,13 @@ class HpstmNode(PallasNode):
 
     @property
     def _bodies(self) -> Bodies:
-        """What `configure` built."""
+        """The object built by `configure`."""
         if self._built is None:
             raise PallasError(f"{self.get_name()} is not configured")
         return self._built
 
     def configure(self) -> None:
-        """Open the network, subscribe, advertise."""
+        """Open the network, and create subscriptions and publishers."""
         s = self.settings
         self._method = method_for(s["method"], s["input_topic"])
         settings = SmootherSettings(
@@ -56,11 +56,11 @@ class HpstmNode(PallasNode):
         self.every(1 / MODEL_RATE_HZ, self._on_time)
 
     def cleanup(self) -> None:
-        """Let go of the network."""
+        """Release the network."""
         self._built = None
 
     def health(self) -> Health:
-        """What each body met."""
+        """Report the failures of each body."""
         if self._built is None or not self.active:
             return Health()
         remark = self._bodies.recent_remark(self.now())

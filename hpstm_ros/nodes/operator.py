@@ -1,7 +1,7 @@
-"""Stands in for the operator's hand in demonstrations: engages the arm once bodies come, and holds
-the dead-man's switch.
+"""Replaces the operator in demonstrations: engages the arm once bodies arrive, and holds the
+dead-man's switch.
 
-The graph starts it for a simulated arm only: nobody but a human holds the switch of a real one.
+The graph starts it only for a simulated arm: the switch of a real arm must be held by a human.
 """
 
 from typing import Any
@@ -15,18 +15,18 @@ from pallas_ros.ros.node import Health, PallasNode
 
 ASK_AGAIN_NS = 500_000_000
 STREAMS_NS = 200_000_000
-"""Bodies stream when they came without a gap longer than this."""
+"""Longest gap between bodies of a continuous stream."""
 
 
 class OperatorNode(PallasNode):
-    """Presses what an operator would press."""
+    """Engages the arm and holds the dead-man's switch."""
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/operator.yaml`."""
         super().__init__("operator", **kwargs)
 
     def configure(self) -> None:
-        """Listen for bodies and for the supervisor; find its service."""
+        """Subscribe to bodies and the supervisor's status, and create the service client."""
         self._since = 0
         self._last_body = 0
         self._asked = 0
@@ -39,12 +39,12 @@ class OperatorNode(PallasNode):
         self.every(1 / self.settings["rate_hz"], self._press)
 
     def cleanup(self) -> None:
-        """Let go."""
+        """Destroy the service client."""
         if getattr(self, "_engage", None) is not None:
             self.destroy_client(self._engage)
 
     def health(self) -> Health:
-        """Whether the arm is engaged."""
+        """Report whether the arm is engaged."""
         return Health(0, "engaged" if self._engaged else self._answer or "waits for bodies")
 
     def _on_body(self, _: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Brings what a pose estimator publishes to `/pose/body`."""
+"""Converts the messages of a pose estimator to bodies on `/pose/body`."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -42,7 +42,7 @@ class PoseAdapterNode(PallasNode):
         super().__init__("pose_adapter", **kwargs)
 
     def configure(self) -> None:
-        """Load the format, subscribe, advertise."""
+        """Load the format, and create subscriptions and publishers."""
         s = self.settings
         self._tree = TransformTree()
         self._camera = Placement.from_xyz_rpy(s["camera"]) if s["camera"] else None
@@ -67,13 +67,13 @@ class PoseAdapterNode(PallasNode):
         self.every(_LOOK_S, self._look)
 
     def health(self) -> Health:
-        """What was refused last."""
+        """Report the last rejected body."""
         formats = ", ".join(self._adapters)
         wrong = self._unheard or self._refused
         return Health(1 if wrong else 0, wrong, {"format": formats})
 
     def _look(self) -> None:
-        """Report an estimator whose messages are of another type."""
+        """Report an estimator with a different message type."""
         topic = self.settings["input_topic"]
         publishers = self.get_publishers_info_by_topic(topic)
         self._unheard = unheard(topic, publishers, self._type, (ANY_OFFER,))
@@ -134,7 +134,7 @@ class PoseAdapterNode(PallasNode):
         )
 
     def _convert(self, header: Any, found: Iterable[_Found]) -> None:
-        """Publish the bodies of a message; one that is refused keeps none of the others back."""
+        """Publish the bodies of a message; a rejected one does not affect the others."""
         refused = ""
         for form, body_id, points, confidence in found:
             try:

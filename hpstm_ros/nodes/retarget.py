@@ -1,4 +1,4 @@
-"""Drives a robot arm with the operator's: bodies in, supervised commands out."""
+"""Drives a robot arm with the operator's arm: from bodies to supervised commands."""
 
 from array import array
 from collections.abc import Sequence
@@ -50,11 +50,11 @@ _MAPPING = ("mode", "mapping", "scale", "orientation_from", "deviation_scale_m",
 _LIVE = {*_MAPPING, "tip_speed", "operator_id", "operator_choice", "operator_place"}
 _CONNECTIONS_S = 0.2
 _EVERY_LOOK = (
-    10  # of the looks at connections, one asks who publishes, though their number is the same
+    10  # every n-th check of connections queries the publishers even if their number is unchanged
 )
 _JOINT_STATES_HZ = 2000.0
-"""Joint states beyond this rate of one publisher are refused unread; fast drives publish 1000 a
-second.
+"""Joint states of a publisher above this rate are discarded unread; fast drives publish at 1000
+Hz.
 """
 _BOOL: Final = "std_msgs/msg/Bool"
 _SAFETY_INPUTS: Final = {
@@ -63,7 +63,7 @@ _SAFETY_INPUTS: Final = {
     TOPIC_DEAD_MAN: (_BOOL, (ANY_OFFER,)),
     TOPIC_EMERGENCY_STOP: (_BOOL, (ANY_OFFER,)),
 }
-"""Type and subscriptions of the topics that the arm must be able to hear."""
+"""Message type and subscriptions of the safety-relevant topics."""
 
 
 class RetargetNode(PallasNode):
@@ -76,13 +76,13 @@ class RetargetNode(PallasNode):
 
     @property
     def _arm(self) -> Teleoperation:
-        """What `configure` built."""
+        """The object built by `configure`."""
         if self._built is None:
             raise PallasError(f"{self.get_name()} is not configured")
         return self._built
 
     def configure(self) -> None:
-        """Load the robot, subscribe, advertise, serve."""
+        """Load the robot, and create subscriptions, publishers and services."""
         s = self.settings
         robot = load_robot(s["robot"])
         side = s["side"] if s["side"] in ("left", "right") else None
@@ -131,7 +131,9 @@ class RetargetNode(PallasNode):
         self.every(_CONNECTIONS_S, self._look_at_connections)
 
     def _listen(self) -> None:
-        """Subscribe to bodies, and to what safety depends on so that any offer matches."""
+        """Subscribe to bodies and safety topics, the latter with a QoS compatible with any
+        publisher.
+        """
         self._publisher_counts: dict[str, int] = {}
         self._looks = 0
         names = partial(self._names, TOPIC_HPSTM_BODY)
@@ -152,7 +154,7 @@ class RetargetNode(PallasNode):
             TOPIC_JOINT_STATES,
             self._on_joints,
             ANY_OFFER,
-            raw=True,  # and all of them: several publishers may each report some of the joints
+            raw=True,  # and every message: several publishers may each report some of the joints
             intake=joints,
         )
         self.subscribe(Bool, TOPIC_DEAD_MAN, self._on_dead_man, ANY_OFFER, sourced=True)
@@ -165,16 +167,16 @@ class RetargetNode(PallasNode):
         )
 
     def activate(self) -> None:
-        """Know who is there before the arm can be engaged."""
+        """Check the connections before the arm can be engaged."""
         self._look_at_connections()
 
     def check(self) -> None:
-        """Speed and uncertainty stay below what was allowed at launch."""
+        """Check that tip speed and allowed uncertainty stay below their launch values."""
         if self._built is not None:
             self._bounds.check(self._tip_speed(self._arm), self.settings["stop_deviation_m"])
 
     def _configure_grippers(self) -> None:
-        """Controllers of grippers, openings, and the triggers of a joystick."""
+        """Set up gripper controllers, opening topics, and joystick triggers."""
         s = self.settings
         grippers = self._arm.grippers
         self._gripper_outputs = []
@@ -199,7 +201,7 @@ class RetargetNode(PallasNode):
             self.subscribe(Joy, s["joy_topic"], self._on_joy, NEWEST, newest=True)
 
     def reconfigure(self, changed: set[str]) -> None:
-        """What may change while the arm moves takes effect with the next body; the rest is
+        """Apply parameters that may change at run time, from the next body on; the others are
         read-only.
         """
         if self._built is None or not changed <= _LIVE:
@@ -210,17 +212,17 @@ class RetargetNode(PallasNode):
         self._arm.people.settings = self._operator_settings()
 
     def deactivate(self) -> None:
-        """Release the arm; the last command carried its braking trajectory."""
+        """Release the arm; the last command included its braking trajectory."""
         if self._built is not None:
             self._arm.supervisor.disengage(self.now())
             self._publish(self._arm.tick(self.now()))
 
     def cleanup(self) -> None:
-        """Forget the arm."""
+        """Release the arm object."""
         self._built = None
 
     def health(self) -> Health:
-        """The supervisor's state and counts."""
+        """Report the supervisor's state and counts."""
         if self._built is None or not self.active:
             return Health()
         supervisor = self._arm.supervisor
@@ -290,22 +292,22 @@ class RetargetNode(PallasNode):
         return self._built is not None and self._arm.supervisor.flags(self.now())[0]
 
     def _hear_latched_stop(self, publishers: Sequence[Any]) -> None:
-        """A stop that was pressed before this node was there is kept by a publisher that latches,
-        and delivered to late subscribers.
+        """Subscribe as transient local if a publisher latches, to receive a stop that was pressed
+        before this node started.
 
-        Asked of publishers that do not latch, it would make both sides warn of a mismatch.
+        With publishers that do not latch, the subscription would cause QoS warnings on both sides.
         """
         if not self._latched_stop and any(hears(p, _BOOL, (LATCHED,)) for p in publishers):
             self._latched_stop = True
             self._subscribe_stop(LATCHED)
 
     def _names(self, topic: str) -> dict[str, str]:
-        """The publishers of a topic: gid to the node's name."""
+        """The publishers of a topic: from gid to node name."""
         return {gid_of(info): full_name(info) for info in self.get_publishers_info_by_topic(topic)}
 
     def _look_at_connections(self) -> None:
-        """Tell the supervisor of safety inputs that cannot be heard, and of the emergency-stop
-        switches that are there.
+        """Report incompatible safety publishers and the connected emergency-stop switches to the
+        supervisor.
         """
         self._looks += 1
         for topic, (kind, profiles) in _SAFETY_INPUTS.items():
@@ -328,9 +330,9 @@ class RetargetNode(PallasNode):
 
     def _on_body(self, data: bytes) -> None:
         if self._arm.body(self.now(), body_from_bytes(data)):
-            self._tick()  # at once: a body that waits for the timer is late by half a period
+            self._tick()  # at once: the timer would add half a period of latency on average
             self._publish_poses()
-            # for the next body: the command is out, and this one has time
+            # for the next body, after the command was sent
             self._arm.retargeter.look_around()
 
     def _on_joints(self, data: bytes) -> None:
@@ -352,7 +354,7 @@ class RetargetNode(PallasNode):
             )
 
     def _on_joy(self, message: Joy) -> None:
-        """One trigger for all grippers, or one for each."""
+        """Apply one trigger to all grippers, or one trigger to each."""
         for number, trigger in enumerate(self._triggers):
             opening = trigger.opening(message.axes, message.buttons)
             if opening is not None:
@@ -413,8 +415,8 @@ class RetargetNode(PallasNode):
             if self._positions:
                 self._commands.publish(Float64MultiArray(data=command.q.tolist()))
             else:
-                # The body's stamp, so that a command can be traced to the sample it came from; the
-                # points' times lead from there.
+                # The body's stamp, so that a command can be traced to its sample; the times of the
+                # points are relative to it.
                 stamp = arm.body_stamp if 0 <= now - arm.body_stamp < _NS else now
                 self._commands.publish(_trajectory(stamp, self._joint_names, command))
             arm.sent(self.now())

@@ -1,1 +1,1 @@
-"""The simulated arm: MuJoCo behind the topics of a real controller."""
+"""The simulated arm: MuJoCo with the topics of a real controller."""

@@ -1,5 +1,5 @@
-"""A robot arm that is not there: takes what a joint_trajectory_controller takes, moves as an arm
-does, says what its encoders would.
+"""A simulated robot arm with the interface of a joint_trajectory_controller: trajectories in, joint
+states out.
 """
 
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ I64 = NDArray[np.int64]
 
 _NS = 1_000_000_000
 _STEP_NS = round(mjcf.TIMESTEP_S * _NS)
-_BATCH = 2  # physics steps to one look at the trajectory: 500 Hz
+_BATCH = 2  # physics steps per evaluation of the trajectory: 500 Hz
 _CATCH_UP_S = 0.1
 
 
 @dataclass
 class Faults:
-    """What can be wrong with it, for tests; may be changed while running.
+    """Simulated faults for tests; can be changed at run time.
 
     Attributes:
-        late_s: commands take effect so much later.
+        late_s: delay of commands.
         stuck_joint: name of a joint that does not move, or empty.
-        lost_feedback: joint states are not given out.
+        lost_feedback: whether joint states are withheld.
     """
 
     late_s: float = 0.0
@@ -46,8 +46,8 @@ class Trajectory:
     ddq: F64
 
     def at(self, time: int) -> tuple[F64, F64]:
-        """Position and velocity at ``time``: quintic between points, as joint_trajectory_controller
-        does it; still before and after.
+        """Position and velocity at ``time``: quintic interpolation as in
+        joint_trajectory_controller; at rest before and after.
         """
         if time <= self.times[0]:
             return self.q[0], self.dq[0]
@@ -73,10 +73,10 @@ class Trajectory:
 
 
 class ArmSimulator:
-    """A simulated arm at 1000 Hz of physics; instants are ns of one clock."""
+    """A simulated arm with physics at 1000 Hz; times are ns of one clock."""
 
     def __init__(self, robot: RobotDescription, q_start: F64 | None = None) -> None:
-        """Standing still at ``q_start`` (n,) rad, or in the ready posture."""
+        """Start at rest at ``q_start`` (n,) rad, or in the ready posture."""
         self.robot = robot
         self.faults = Faults()
         self._model = mjcf.build(robot)
@@ -104,14 +104,14 @@ class ArmSimulator:
 
     @property
     def effort(self) -> F64:
-        """(n,) Nm, what the drives exert."""
+        """(n,) Nm, actuator efforts."""
         return np.array(self._data.actuator_force)
 
     def command(self, now: int, trajectory: Trajectory) -> None:
-        """Take a trajectory; its points replace earlier trajectories' from its first instant on.
+        """Take a trajectory, which replaces earlier ones from its first time on.
 
         Raises:
-            PallasError: it is not finite, not in order, or of other joints.
+            PallasError: it is not finite, not in order, or has different joints.
         """
         count = len(trajectory.times)
         n = self.robot.dof
@@ -131,11 +131,9 @@ class ArmSimulator:
         del self._waiting[:-200]
 
     def advance(self, now: int) -> None:
-        """Run the physics up to ``now``; after a pause or a jump of the clock it goes on from
-        there.
-        """
+        """Run the physics up to ``now``; after a pause or a clock jump, continue from there."""
         if self._time is not None and now < self._time:
-            self._waiting.clear()  # they wait for instants of the clock as it was before
+            self._waiting.clear()  # their times are of the clock before the jump
         if self._time is None or not 0 <= now - self._time <= _CATCH_UP_S * _NS:
             self._time = (
                 now if self._time is None or now < self._time else now - round(_CATCH_UP_S * _NS)
@@ -150,8 +148,8 @@ class ArmSimulator:
                 self._data.qvel[self._own[stuck]] = 0.0
 
     def _take(self, time: int) -> None:
-        """The newest trajectory that has arrived; until its first instant the one before
-        it holds.
+        """Activate the newest trajectory that has arrived; before its first time, the previous one
+        applies.
         """
         while self._waiting and self._waiting[0][0] <= time:
             self._before, self._trajectory = self._trajectory, self._waiting.pop(0)[1]

@@ -1,5 +1,5 @@
-"""A simulated gripper: its joints go where they are commanded at their own speed, and those that
-mimic them go with them.
+"""A simulated gripper: driven joints move to their commands with limited speed, mimic joints
+follow.
 """
 
 import numpy as np
@@ -10,16 +10,14 @@ from hpstm_ros.retarget.robots import Gripper
 F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
-_FASTER = (
-    1.5  # than the limit of its commands: a controller that follows them has something in hand
-)
+_FASTER = 1.5  # relative to the limit of commands, as a controller needs reserve to follow them
 
 
 class SimulatedGripper:
-    """Instants are ns of one clock."""
+    """A simulated gripper; times are ns of one clock."""
 
     def __init__(self, gripper: Gripper) -> None:
-        """Open, and at rest."""
+        """Start open and at rest."""
         self.gripper = gripper
         self.q = gripper.open.copy()
         self._points: list[tuple[int, F64]] = []
@@ -27,7 +25,7 @@ class SimulatedGripper:
 
     @property
     def joint_names(self) -> list[str]:
-        """Driven joints, then those that mimic them."""
+        """Driven joints, then mimic joints."""
         return [*self.gripper.joint_names, *(name for name, *_ in self.gripper.followers)]
 
     @property
@@ -37,11 +35,11 @@ class SimulatedGripper:
         return np.concatenate((self.q, followers))
 
     def command(self, times: NDArray[np.int64], q: F64) -> None:
-        """Positions (K, m) of the driven joints at instants (K,); they replace earlier ones."""
+        """Take positions (K, m) of the driven joints at times (K,), which replace earlier ones."""
         self._points = list(zip(times.tolist(), q, strict=True))
 
     def advance(self, now: int) -> None:
-        """Move until ``now``."""
+        """Advance to ``now``."""
         seconds = 0.0 if self._time is None else min(max(now - self._time, 0) / _NS, 0.1)
         self._time = now
         if not self._points:

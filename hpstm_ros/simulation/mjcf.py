@@ -1,5 +1,5 @@
-"""A MuJoCo model of a robot, made from its Pinocchio model: what is retargeted, supervised and
-simulated is one and the same arm.
+"""Builds a robot's MuJoCo model from its Pinocchio model, so that retargeting, supervision and
+simulation use the same arm.
 """
 
 import coal
@@ -14,19 +14,19 @@ from hpstm_ros.safety.joints import JointMotion, joint_motion
 F64 = NDArray[np.float64]
 
 TIMESTEP_S = 0.001
-_BANDWIDTH = 60.0  # rad/s of the joints' position controllers: that of a good industrial drive
+_BANDWIDTH = 60.0  # rad/s, of the joint position controllers, as in a good industrial drive
 _DAMPING_RATIO = 1.0
-# reflected motor inertia: a share of the link's, and what a geared motor of that effort has
+# reflected motor inertia: a fraction of the link's, plus that of a geared motor with the effort
 _ARMATURE_SHARE = 0.1
 _ARMATURE_PER_EFFORT = 0.001  # kg m^2 / Nm
 
 
 def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
-    """Bodies, joints, inertias, limits and drives of ``robot``; with ``meshes`` its looks too, for
-    rendering.
+    """Build bodies, joints, inertias, limits and actuators of ``robot``; with ``meshes`` also
+    visual shapes for rendering.
 
-    The drives are position servos with gravity compensation, as arms have them; their gains follow
-    from the joints' inertia, and their effort is the URDF's.
+    The actuators are position servos with gravity compensation, as in real arms. Their gains are
+    computed from the joints' inertia, and their effort limits come from the URDF.
     """
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
@@ -34,7 +34,7 @@ def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.visual.global_.offwidth = 1280
     spec.visual.global_.offheight = 960
-    # rendered in software where there is no GPU
+    # for software rendering without a GPU
     spec.visual.quality.offsamples = 0
     spec.visual.quality.shadowsize = 1024
     model = robot.model
@@ -80,34 +80,30 @@ def build(robot: RobotDescription, meshes: bool = False) -> mujoco.MjModel:
 
 
 def velocity_gain(model: mujoco.MjModel) -> F64:
-    """(n,) s: what a servo's command has to lead by, per rad/s, so that its damping does not hold
-    the joint back.
-    """
+    """(n,) s: lead of a servo command per rad/s that compensates its damping."""
     return np.array(model.actuator_biasprm[:, 2] / model.actuator_biasprm[:, 1])
 
 
 def _joint_inertia(robot: RobotDescription) -> F64:
-    """(n,) the inertia each joint feels in the ready posture, at least a small one."""
+    """(n,) effective inertia of each joint in the ready posture, with a small lower bound."""
     data = robot.model.createData()
     M = pin.crba(robot.model, data, robot.q_ready)
     return np.maximum(np.diag(M), 1e-3)
 
 
 def own_columns(robot: RobotDescription, model: mujoco.MjModel) -> NDArray[np.intp]:
-    """(n,) where in MuJoCo's configuration the robot's joints are; the others mimic one of them."""
+    """(n,) indices of the robot's joints in MuJoCo's configuration; the others are mimic joints."""
     return np.array([model.joint(name).qposadr[0] for name in robot.joint_names], dtype=np.intp)
 
 
 def configuration(robot: RobotDescription, q: F64) -> F64:
-    """MuJoCo's configuration for joint positions ``q`` (n,) rad: with the joints that
-    mimic others.
-    """
+    """MuJoCo's configuration for joint positions ``q`` (n,) rad, including mimic joints."""
     motions = (joint_motion(robot.model, joint) for joint in range(1, robot.model.njoints))
     return np.array([of.ratio * q[of.column] + of.offset for of in motions])
 
 
 def _couple(spec: mujoco.MjSpec, name: str, master: str, motion: JointMotion) -> None:
-    """Make a joint follow another, as stiffly as MuJoCo can."""
+    """Couple a joint to its master, as stiffly as MuJoCo allows."""
     equality = spec.add_equality(
         type=mujoco.mjtEq.mjEQ_JOINT, objtype=mujoco.mjtObj.mjOBJ_JOINT, name1=name, name2=master
     )
@@ -116,8 +112,8 @@ def _couple(spec: mujoco.MjSpec, name: str, master: str, motion: JointMotion) ->
 
 
 def _axis(model: pin.Model, joint: int, motion: JointMotion) -> F64:
-    """(3,) a joint's axis in its own frame, from how Pinocchio moves it against the joint
-    before.
+    """(3,) a joint's axis in its own frame, from its motion relative to the parent joint in
+    Pinocchio.
     """
     data = model.createData()
     velocity = np.zeros(model.nv)
@@ -135,7 +131,7 @@ def _set_inertia(body: mujoco.MjsBody, inertia: pin.Inertia) -> None:
     moment = np.array(inertia.inertia)
     values, axes = np.linalg.eigh((moment + moment.T) / 2)
     values = np.maximum(values, 1e-6)
-    # estimated moments in URDFs break the triangle inequality
+    # estimated moments in URDFs may violate the triangle inequality
     values[2] = min(values[2], values[0] + values[1])
     if np.linalg.det(axes) < 0:
         axes[:, 0] *= -1
@@ -146,8 +142,8 @@ def _set_inertia(body: mujoco.MjsBody, inertia: pin.Inertia) -> None:
 def _add_looks(
     spec: mujoco.MjSpec, robot: RobotDescription, bodies: dict[int, mujoco.MjsBody]
 ) -> None:
-    """Visual shapes, a floor and light. Nothing of it touches: collisions are the supervisor's
-    affair, and it keeps them from happening.
+    """Add visual shapes, a floor and a light, all without contacts, since the supervisor prevents
+    collisions.
     """
     quiet = {"contype": 0, "conaffinity": 0, "density": 0.0}
     texture = spec.add_texture(

@@ -1,5 +1,5 @@
-"""Films of a robot arm, rendered off-screen from joint positions, after the run, so that the live
-graph is not loaded by it.
+"""Renders videos of a robot arm off-screen from joint positions, after the run to avoid load on the
+live graph.
 """
 
 import os
@@ -18,10 +18,10 @@ os.environ.setdefault("MUJOCO_GL", "egl")  # before mujoco is imported: no displ
 
 
 class ArmRenderer:
-    """Pictures of one robot; the first takes seconds, because meshes are loaded."""
+    """Renders images of a robot; the first takes seconds to load the meshes."""
 
     def __init__(self, robot: RobotDescription, width: int = 640, height: int = 480) -> None:
-        """Raises a `PallasError` where nothing can render (no EGL)."""
+        """Raises a `PallasError` if rendering is not available (no EGL)."""
         import mujoco
 
         from hpstm_ros.simulation import mjcf
@@ -47,7 +47,7 @@ class ArmRenderer:
         self._camera.elevation = -20
 
     def picture(self, q: F64) -> NDArray[np.uint8]:
-        """The arm at ``q`` (n,) rad, as (height, width, 3)."""
+        """The image (height, width, 3) of the arm at ``q`` (n,) rad."""
         self._data.qpos[:] = self._mjcf.configuration(self._robot, q)
         self._mujoco.mj_forward(self._model, self._data)
         self._renderer.update_scene(self._data, self._camera)
@@ -67,10 +67,10 @@ def render(
     width: int = 640,
     height: int = 480,
 ) -> None:
-    """A film (.mp4) of joint positions ``q`` (N, n) rad at times ``t`` (N,) s.
+    """Write a video (.mp4) of joint positions ``q`` (N, n) rad at times ``t`` (N,) s.
 
     Raises:
-        PallasError: nothing can render here, or the film cannot be written.
+        PallasError: rendering is not available, or the video cannot be written.
     """
     import imageio.v2 as imageio
 
