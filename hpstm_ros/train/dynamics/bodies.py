@@ -58,13 +58,15 @@ def body_rows(
         for batch, sequence, lengths in sensed(library, clips, SensorErrors()):
             estimate = method(sequence.imu)
             for number, frames in zip(range(len(batch)), lengths):
-                heading = rotations.about_z(sequence.heading[number, :frames].double().numpy())
+                turn = sequence.heading[number, :frames].double().numpy()
+                heading = np.asarray(rotations.about_z(turn), np.float64)
                 found = _world(estimate.rotations[number, :frames], heading)
                 truth = _world(sequence.rotations[number, :frames], heading)
                 placed = _placed(skeleton, found, np.zeros((frames, 3)))
                 path = track_root(estimate, sequence.heading, number, placed, skeleton)
                 speed = sequence.root_velocity[number, :frames].double().numpy()
-                way = np.cumsum(rotations.rotate(heading, speed), axis=0) / MODEL_RATE_HZ
+                steps = np.asarray(rotations.rotate(heading, speed), np.float64)
+                way = np.cumsum(steps, axis=0) / MODEL_RATE_HZ
                 pairs.append(
                     (
                         _forces(human, _motion(skeleton, found, path)),
