@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation.corrections import floor_heights, within_ranges
+from hpstm_ros.generation.intersections import intersections
 from hpstm_ros.language.encoder import TextEncoder, checked
 from hpstm_ros.language.features import encode_features
 from pallas_ros.body import rotations
@@ -40,6 +41,8 @@ GUIDANCE: Final = (2.0, 7.0)
 """Of classifier-free guidance, from the noisiest step to the last (the source's ramp)."""
 MOST: Final = 64
 _BATCH: Final = 16
+_SPARE: Final = 2
+"""Poses drawn beyond those asked for at least, to leave out those that intersect themselves."""
 
 
 def encode_pose(q_world_joint: Array, height: Array) -> F32:
@@ -188,18 +191,23 @@ class PoseSampler:
                 f" {TRAINED_STEPS} steps"
             )
         (wanted,) = text_inputs(self._encoder, [checked(text)])
-        noise = np.random.default_rng(seed).standard_normal((count, ROWS, WIDTH))
+        half = _BATCH // 2
+        drawn = half * -(-(count + _SPARE) // half)
+        noise = np.random.default_rng(seed).standard_normal((drawn, ROWS, WIDTH))
         parts = []
         attention = np.zeros(TOKENS)
-        for first in range(0, count, _BATCH // 2):
-            x, seen = self._denoise(noise[first : first + _BATCH // 2], wanted, steps, guidance)
+        for first in range(0, drawn, half):
+            x, seen = self._denoise(noise[first : first + half], wanted, steps, guidance)
             parts.append(x)
             attention += seen
         rows = np.concatenate(parts) * self._deviation + self._mean
         q, root = decode_pose(rows)
+        p = np.asarray(forward_kinematics(Skeleton.from_height(), q, root), np.float64)
+        kept = np.argsort(intersections(p), kind="stable")[:count]
+        corrected = _corrected_deg(rows[kept], q[kept])
         share = attention[: len(wanted.words)]
         percent = 100 * share / max(float(share.sum()), 1e-9)
-        return Poses(q, root, wanted.words, percent, _corrected_deg(rows, q))
+        return Poses(q[kept], root[kept], wanted.words, percent, corrected)
 
     def _denoise(
         self, x: F64, text: TextInputs, steps: int, guidance: tuple[float, float]

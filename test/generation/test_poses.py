@@ -9,6 +9,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from hpstm_ros.generation.corrections import range_violations
+from hpstm_ros.generation.intersections import intersections
 from hpstm_ros.generation.pose_goal import PoseGenerator
 from hpstm_ros.generation.poses import (
     ROWS,
@@ -132,6 +133,24 @@ def test_a_pose_is_a_goal_that_is_reached_and_held(sampler: PoseSampler) -> None
     further = replace(asked, text="", start=motion)
     with pytest.raises(PallasError, match="needs a text"):
         generator.generate(further, lambda stage, part: None)
+
+
+def test_poses_that_intersect_themselves_are_left_out_where_others_were_drawn(
+    sampler: PoseSampler,
+) -> None:
+    drawn = sampler.sample("walk", 6, seed=4, steps=3)
+    hits = intersections(drawn.positions())
+    assert (np.diff(hits.astype(int)) >= 0).all()  # those come last
+    straight = np.zeros((1, 22, 3))
+    straight[:, JOINT_INDEX["neck"]] = [0, 0, 0.5]
+    for side, y in (("left", 0.3), ("right", -0.3)):
+        straight[:, JOINT_INDEX[f"{side}_elbow"]] = [0, y, 0.3]
+        straight[:, JOINT_INDEX[f"{side}_wrist"]] = [0, y, 0.1]
+        straight[:, JOINT_INDEX[f"{side}_knee"]] = [0, y / 3, -0.4]
+        straight[:, JOINT_INDEX[f"{side}_ankle"]] = [0, y / 3, -0.8]
+    assert not intersections(straight).any()
+    straight[:, JOINT_INDEX["left_wrist"]] = [0, 0.05, 0.1]
+    assert intersections(straight).all()
 
 
 def test_a_seed_gives_the_same_poses_again(sampler: PoseSampler) -> None:

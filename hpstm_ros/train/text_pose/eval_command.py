@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation.corrections import range_violations
+from hpstm_ros.generation.intersections import intersections
 from hpstm_ros.generation.poses import GUIDANCE, STEPS, Poses, PoseSampler, decode_pose
 from hpstm_ros.language.alignment.aligner import Aligner
 from hpstm_ros.language.descriptions import Descriptions
@@ -19,7 +20,7 @@ from hpstm_ros.train.alignment.measures import interval
 from hpstm_ros.train.text_pose.data import CLUSTERS, SIZES, collect, nearest
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
-from pallas_ros.body.names import JOINT_INDEX, PARENTS
+from pallas_ros.body.names import PARENTS
 from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.library import MotionLibrary
@@ -32,12 +33,6 @@ POOL = 32
 _PER_TEXT = 4
 _EVEN = 4.5
 """Guidance without a ramp: the mean of the ramp."""
-_LIMBS = (("left_elbow", "left_wrist"), ("right_elbow", "right_wrist"))
-_TRUNK = ("pelvis", "neck")
-_TRUNK_M = 0.11
-"""Least distance of a forearm's axis from the trunk's: half the depth of a chest."""
-_LIMB_M = 0.05
-"""Least distance of two limbs' axes: the thickness of a wrist."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
         compared[name] = PoseSampler(path)
     trial = _trial(library, Descriptions.open(args.data), args.split, args.texts)
     aligner = Aligner.default()
-    rows = [_precision("real_poses", aligner, trial, trial.real)]
+    rows = [
+        _intersecting("real_poses", trial.split, trial.real),
+        _precision("real_poses", aligner, trial, trial.real),
+    ]
     for name, sampler in compared.items():
         rows += _figures(name, sampler, aligner, trial, GUIDANCE)
     rows += _figures("no_guidance_ramp", compared["text_pose"], aligner, trial, (_EVEN, _EVEN))
@@ -137,45 +135,30 @@ def _figures(
     ]
 
 
-def intersections(positions: F64) -> NDArray[np.bool_]:
-    """(N,) whether a forearm of poses (N, 22, 3) is in the trunk, or limbs in each other."""
-    hit = np.zeros(len(positions), np.bool_)
-    trunk = _segment(positions, _TRUNK)
-    for limb in _LIMBS:
-        hit |= _apart(_segment(positions, limb), trunk) < _TRUNK_M - 0.03
-    hit |= _apart(_segment(positions, _LIMBS[0]), _segment(positions, _LIMBS[1])) < _LIMB_M - 0.03
-    shanks = [(f"{side}_knee", f"{side}_ankle") for side in ("left", "right")]
-    hit |= _apart(*(_segment(positions, shank) for shank in shanks)) < _LIMB_M - 0.02
-    return hit
-
-
-def _segment(positions: F64, ends: tuple[str, str]) -> F64:
-    """(N, 9, 3) points along a bone."""
-    a, b = (positions[:, JOINT_INDEX[name]] for name in ends)
-    part = np.linspace(0, 1, 9)[None, :, None]
-    return np.asarray(a[:, None] * (1 - part) + b[:, None] * part)
-
-
-def _apart(first: F64, second: F64) -> F64:
-    away = np.linalg.norm(first[:, :, None] - second[:, None], axis=-1)
-    return np.asarray(away.min((1, 2)))
-
-
 def _anatomy(name: str, split: str, drawn: list[Poses]) -> list[Row]:
-    owner = np.repeat(np.arange(len(drawn)), _PER_TEXT)
+    owner = _owner(drawn)
     rotations = np.concatenate([poses.rotations for poses in drawn])
     positions = np.concatenate([poses.positions() for poses in drawn])
     inside = 1.0 - range_violations(rotations)[:, 1:].any(1)
-    hits = intersections(positions)
     corrected = np.concatenate([poses.corrected_deg for poses in drawn])
     offsets = np.linalg.norm(Skeleton.from_height().offsets, axis=1)
     bones = np.linalg.norm(positions[:, 1:] - positions[:, list(PARENTS[1:])], axis=-1)
     return [
         _share(name, "within_ranges_pct", np.asarray(inside, np.float64), owner, split),
-        _share(name, "self_intersection_pct", hits.astype(np.float64), owner, split),
+        _intersecting(name, split, drawn),
         _row(name, "bone_length_error_mm", 1e3 * np.abs(bones - offsets[1:]).max(), "mm", split),
         _row(name, "corrected_by_ranges_deg", corrected.mean(), "deg", split),
     ]
+
+
+def _intersecting(name: str, split: str, drawn: list[Poses]) -> Row:
+    hits = intersections(np.concatenate([poses.positions() for poses in drawn]))
+    return _share(name, "self_intersection_pct", hits.astype(np.float64), _owner(drawn), split)
+
+
+def _owner(drawn: list[Poses]) -> NDArray[np.int64]:
+    """Of each pose, the text that it is of."""
+    return np.repeat(np.arange(len(drawn)), [len(poses.rotations) for poses in drawn])
 
 
 def _precision(name: str, aligner: Aligner, trial: _Trial, drawn: list[Poses]) -> Row:
@@ -200,7 +183,7 @@ def _clusters(name: str, trial: _Trial, drawn: list[Poses]) -> list[Row]:
     """Of poses drawn, how often in the cluster of the real one, and each cluster's share."""
     away = np.concatenate([poses.positions() - poses.root[:, None] for poses in drawn])
     found = nearest(away, trial.centres)
-    owner = np.repeat(np.arange(len(drawn)), _PER_TEXT)
+    owner = _owner(drawn)
     same = (found == trial.cluster[owner]).astype(np.float64)
     shares = (np.bincount(x, minlength=CLUSTERS) / len(x) for x in (found, trial.cluster))
     off = 50 * np.abs(np.subtract(*shares)).sum()
