@@ -29,8 +29,12 @@ def generated_clips(seconds: float = 2.0) -> tuple[Motion, ...]:
     Raises:
         PallasError: the model or the text encoder is not installed.
     """
-    free = {"refuses": lambda motion: None, "refuses_text": lambda text: None}
-    producer = Producer(lambda motion, text: 0.0, {"flow": FlowGenerator()}, **free)
+    producer = Producer(
+        score=lambda motion, text: 0.0,
+        generators={"flow": FlowGenerator()},
+        refuses=lambda motion: None,
+        refuses_text=lambda text: None,
+    )
     return tuple(
         producer.produce(Request(text=text, seconds=seconds, seed=seed)).candidates[0].motion
         for seed, text in enumerate(_TEXTS)

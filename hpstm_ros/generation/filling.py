@@ -43,7 +43,7 @@ class Filled:
 def seen_frames(motion: Motion, frames: int) -> Flags:
     """Whether a body was measured at each instant (frames,) of the 60 Hz grid."""
     index = np.round(np.arange(frames) * motion.fps / MODEL_RATE_HZ).astype(int)
-    seen = np.isfinite(motion.positions).all(-1).any(-1)
+    seen = np.asarray(np.isfinite(motion.positions).all(-1).any(-1))
     if motion.valid is not None:
         seen &= motion.valid
     return np.asarray(seen[np.minimum(index, len(motion) - 1)])
@@ -138,7 +138,7 @@ def _fill_one(motion: Motion, last: int, following: int, flow: Flow) -> None:
     motion.rotations[inside] = rotations.normalise(q_new[new])
     motion.positions[inside] = _posed(motion, last, following, q_new, root_new)[new]
     assert motion.position_covariance is not None
-    at = np.repeat(deviation[0, part], _EVERY, axis=0)[new]
+    at = np.repeat(deviation[0, part].astype(np.float64), _EVERY, axis=0)[new]
     motion.position_covariance[inside] = covariance_of(at, place.heading)
 
 

@@ -274,7 +274,7 @@ class BagFile:
         received, body = self._last(self.drawn, stamp, others[-1])
         raw = self._last(self._raw, stamp, others[-1])[1]
         prediction = self._last(TOPIC_PREDICTION, stamp)[1]
-        shown = moment(time, received, _body(body), _body(raw), *others, prediction)
+        shown = moment(time, received, _body(body), _body(raw), *others, prediction=prediction)
         shown.forces = self._forces(stamp)
         return shown
 
