@@ -326,7 +326,7 @@ class Retargeter:
         self._side = side
         self._barriers = barriers
         self._near: tuple[F64, list[tuple[F64, float, str]]] | None = (
-            None  # a posture, and what is near it
+            None  # a posture, and its barriers
         )
         self._arms = [_ArmTasks(robot, arm) for arm in robot.arms]
         self._configuration = _Posture(robot.model, robot.model.createData(), robot.q_ready)

@@ -75,5 +75,5 @@ class GoalPath:
         return JointGoal(stamp, received, q, dq, ddq, confidence)
 
     def restart(self) -> None:
-        """Forget the goals: the next has nothing to do with them."""
+        """Discard all goals."""
         self._path.clear()

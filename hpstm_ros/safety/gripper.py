@@ -90,8 +90,8 @@ class GripperSupervisor:
             self._measured = min(max(float(opening), 0.0), 1.0)
 
     def tick(self, now: int, led: bool) -> GripperCommand | None:
-        """The next command, or None if no opening was requested, if the measured opening is
-        unknown, or at rest while the arm is not led.
+        """The next command, or None: before an opening is requested, while the measured opening is
+        unknown, and at rest while the arm does not follow (``led`` False).
         """
         index = self._index(now)
         if led and not self._led:
