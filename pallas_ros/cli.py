@@ -178,9 +178,7 @@ def choose(arguments: Sequence[str], commands: dict[str, EntryPoint]) -> str | N
 
 
 def complete(commands: dict[str, EntryPoint]) -> None:
-    """Answer a shell's completion request (argcomplete's protocol) and exit; otherwise return at
-    once.
-    """
+    """Answer a shell's completion request (argcomplete's protocol) and exit, if there is one."""
     if "_ARGCOMPLETE" not in os.environ:
         return
     import argcomplete

@@ -45,9 +45,7 @@ Message = tuple[str, str, int, bytes]
 
 @dataclass
 class Index:
-    """Contents of a file: channels and schemas by id, messages per channel, first and last
-    timestamp in ns.
-    """
+    """File index: channels and schemas by id, messages per channel, time span in ns."""
 
     channels: dict[int, Channel] = field(default_factory=dict)
     schemas: dict[int, Schema] = field(default_factory=dict)
@@ -105,9 +103,7 @@ class Index:
 
 @dataclass(frozen=True)
 class Gap:
-    """A damaged region: the reason, the number of lost messages (None: unknown) and their time
-    span.
-    """
+    """A damaged region: reason, number of lost messages (None: unknown), and their time span."""
 
     why: str
     messages: int | None = None
@@ -172,9 +168,7 @@ class McapFile:
             yield topic, msgtype, stamp, data
 
     def check(self, progress: Callable[[int], None] = lambda count: None) -> None:
-        """Read everything, so that `damage` is complete; ``progress`` is called with the message
-        count.
-        """
+        """Read everything to complete `damage`; ``progress`` is called with the message count."""
         index = self.index()
         found = Index()
         outside = Index()
@@ -294,9 +288,7 @@ class McapFile:
         return found.run
 
     def _indexed_after(self, end: int) -> int | None:
-        """Return the number of messages of a chunk according to the indexes that follow it, or
-        None.
-        """
+        """Return a chunk's message count according to the indexes that follow it, or None."""
         count = None
         with self.path.open("rb") as stream:
             for record in Records(stream, end):

@@ -70,9 +70,7 @@ class Record(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A compressed chunk record: timestamps of its first and last message, uncompressed size,
-    compression.
-    """
+    """A compressed chunk: timestamps of its first and last message, size, compression."""
 
     first: int
     last: int
@@ -183,9 +181,7 @@ class Records:
         return Record(kind, at, end, self._stream.read(length))
 
     def _find(self, failed: int) -> int | None:
-        """Find the next chunk or, in a file without chunks, the next messages; None if there are
-        none.
-        """
+        """Find the next chunk or, in a file without chunks, the next messages; None at the end."""
         if self._spent > READ_AGAIN * self._size:
             return None
         found = next(self._search(_CHUNK_START, self._sure), None)

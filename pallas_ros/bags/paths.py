@@ -7,8 +7,6 @@ SUFFIXES = (".mcap", ".db3", ".bag")
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path denotes a bag, not a motion file: a folder, or a file with a bag's
-    extension.
-    """
+    """Whether a path denotes a bag, not a motion file: a folder, or a bag's extension."""
     missing_folder = not path.suffix and not path.exists()
     return path.is_dir() or missing_folder or path.suffix.lower() in SUFFIXES

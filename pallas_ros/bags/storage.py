@@ -90,9 +90,7 @@ class _Sync:
         self._error: OSError | None = None
 
     def begin(self, action: Callable[[], None]) -> None:
-        """Start ``action`` unless the last one is still running; re-raise the last one's
-        exception.
-        """
+        """Start ``action`` unless the last one is still running; re-raise the last exception."""
         if self._thread is not None and self._thread.is_alive():
             return
         self.wait()
@@ -234,8 +232,8 @@ class McapWriter:
 
 
 class SqliteWriter:
-    """rosbag2's sqlite3 schema, version 4, with a write-ahead log: committed data survives the
-    process.
+    """rosbag2's sqlite3 schema, version 4, with a write-ahead log, so that commits survive a
+    crash.
     """
 
     _SCHEMA = """

@@ -77,9 +77,7 @@ class BagMessage(NamedTuple):
 
 @dataclass
 class BagTopic:
-    """A topic of a bag: type, offered QoS, message count according to the index, and type
-    definition.
-    """
+    """A topic of a bag: type, offered QoS, message count from the index, type definition."""
 
     name: str
     msgtype: str

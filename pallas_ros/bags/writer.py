@@ -1,6 +1,4 @@
-"""Write rosbag2 folders file by file, so that a crash or power cut loses only the most recent
-messages.
-"""
+"""Write rosbag2 folders so that a crash or power cut loses only the most recent messages."""
 
 import contextlib
 import os
@@ -30,9 +28,7 @@ METADATA_VERSION = 8  # newest version whose QoS text Humble can read
 
 @dataclass
 class Extent:
-    """Extent of a file or the whole bag: timestamps in ns of first and last message, message
-    count.
-    """
+    """Extent of a file or bag: timestamps in ns of first and last message, message count."""
 
     path: str
     first: int = 0
@@ -188,9 +184,7 @@ class BagWriter:
         return self._file is None
 
     def flush_if_due(self) -> None:
-        """Flush if ``flush_every`` seconds have passed; call this when messages may stop
-        arriving.
-        """
+        """Flush if ``flush_every`` seconds have passed; for periods without messages."""
         if self._file is not None and time.monotonic() - self._last_flush >= self.flush_every:
             self.flush()
 

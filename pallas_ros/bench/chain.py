@@ -35,9 +35,7 @@ _CALIBRATION_S = 12.0
 
 
 def offline(settings: BenchSettings) -> Iterator[Row]:
-    """Measure `pallas process` without files: throughput on one core, and time per stage of a
-    frame.
-    """
+    """Measure `pallas process` without files: throughput on one core, time per stage."""
     from pallas_ros.imu.motions import demo_motion
     from pallas_ros.imu.virtual import VirtualSensors
     from pallas_ros.pipeline import PipelineSettings
@@ -153,9 +151,7 @@ def _graph(case: str, arguments: dict[str, str], seconds: float) -> Iterator[Row
 
 
 def _with_ports(node: "Node", folder: str) -> "Node":
-    """Give the node separate simulated ports, so that another graph on this machine is not
-    disturbed.
-    """
+    """Give the node separate simulated ports, so as not to disturb another graph."""
     ports: dict[str, dict[str, Any]] = {
         "imu_simulator": {"port_folder": folder},
         "imu_driver": {"ports": [f"{folder}/{site}" for site in SITES]},

@@ -1,6 +1,4 @@
-"""The two records passed through the pipeline: synchronised sensor data, and the body, at one
-time.
-"""
+"""The two records of the pipeline: synchronised sensor data and the body, at one time."""
 
 from dataclasses import dataclass, field
 

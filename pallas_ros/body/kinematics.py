@@ -12,9 +12,7 @@ _PARENTS = np.array(PARENTS)
 
 
 def _levels() -> tuple[NDArray[np.intp], ...]:
-    """Return the joints by depth below the pelvis, so that positions are summed one level at a
-    time.
-    """
+    """Return the joints grouped by depth below the pelvis, to sum positions level by level."""
     depth = [0] * len(PARENTS)
     for joint, parent in enumerate(PARENTS):
         depth[joint] = 0 if parent < 0 else depth[parent] + 1
@@ -57,9 +55,7 @@ def forward_kinematics_matrices(
 
 
 def to_local(q_world_joint: Array) -> Array:
-    """Convert global orientations (..., 22, 4) to those relative to the parent; the pelvis stays
-    global.
-    """
+    """Convert global orientations (..., 22, 4) to parent-relative ones; the pelvis stays global."""
     local = q_world_joint.copy()
     local[..., 1:, :] = rotations.multiply(
         rotations.inverse(q_world_joint[..., _PARENTS[1:], :]), q_world_joint[..., 1:, :]

@@ -1,5 +1,4 @@
-"""Rotations as numpy arrays: quaternions (xyzw), matrices, rotation vectors and r6d, batched over
-leading axes.
+"""Rotations as batched numpy arrays: quaternions (xyzw), matrices, rotation vectors and r6d.
 
 Used on the real-time path, where creating ``scipy`` objects costs more than the arithmetic; the
 tests compare every function with ``scipy.spatial.transform.Rotation``.
@@ -130,9 +129,7 @@ def from_rotvec(rotvec: Array) -> Array:
 
 
 def to_rotvec(quaternion: Array) -> Array:
-    """Convert unit quaternions (..., 4) to rotation vectors (..., 3) in rad, of length at most
-    pi.
-    """
+    """Convert unit quaternions (..., 4) to rotation vectors (..., 3) in rad, at most pi long."""
     quaternion = np.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
     sine = np.linalg.norm(quaternion[..., :3], axis=-1, keepdims=True)
     angle = 2 * np.arctan2(sine, quaternion[..., 3:])
@@ -146,16 +143,15 @@ def angle_between(a: Array, b: Array) -> Array:
 
 
 def slerp(a: Array, b: Array, fraction: Array | float) -> Array:
-    """Interpolate between unit quaternions a and b (..., 4) at ``fraction`` (...) of the shorter
-    path.
-    """
+    """Interpolate unit quaternions a and b (..., 4) at ``fraction`` (...) of the shorter path."""
     step = to_rotvec(multiply(inverse(a), b)) * np.asarray(fraction, dtype=a.dtype)[..., None]
     return multiply(a, from_rotvec(step))
 
 
 def to_r6d(matrix: Array) -> Array:
-    """Convert rotation matrices (..., 3, 3) to r6d (..., 6): first column, then second (Zhou et al.
-    2019).
+    """Convert rotation matrices (..., 3, 3) to r6d (..., 6): first, then second column.
+
+    See Zhou et al. (2019).
     """
     return np.concatenate((matrix[..., :, 0], matrix[..., :, 1]), axis=-1)
 

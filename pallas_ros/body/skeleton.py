@@ -1,5 +1,4 @@
-"""Segment lengths of the 22-joint body, from the operator's height by anthropometry or set
-individually.
+"""Segment lengths of the 22-joint body, from the operator's height or set individually.
 
 Long bones, shoulder and ankle heights are the fractions of stature of Drillis and Contini (1966) as
 tabulated by Winter, *Biomechanics and Motor Control of Human Movement* (2009), table 4.1; the half
@@ -69,9 +68,7 @@ class Skeleton:
 
     @property
     def rest_positions(self) -> NDArray[np.float64]:
-        """Joint positions (22, 3) m in the T-pose, feet on the ground z = 0, pelvis above the
-        origin.
-        """
+        """Joint positions (22, 3) m in the T-pose: feet on z = 0, pelvis above the origin."""
         positions = np.zeros_like(self.offsets)
         for joint in range(1, len(JOINTS)):
             positions[joint] = positions[PARENTS[joint]] + self.offsets[joint]
@@ -140,8 +137,7 @@ _LONG_BONES = tuple(
 
 
 def body_scale(positions: NDArray[np.floating]) -> float:
-    """Return the size of a body relative to the default one, from the median length of its long
-    bones.
+    """Return the size of a body relative to the default, from the median long bone length.
 
     ``positions``: (T, 22, 3) m.
     """

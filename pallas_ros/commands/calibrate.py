@@ -49,9 +49,7 @@ EXAMPLE += "\n".join(f"  {name:12} {asks}" for name, asks in PROCEDURES.items())
 Timed = tuple[str, ImuSample | None]
 
 _MOST = 0.3
-"""Share of rejected samples of a sensor above which the rejection explains a missing
-calibration.
-"""
+"""Share of rejected samples of a sensor that explains a missing calibration."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -209,9 +207,7 @@ def seek(
 
 
 def _without_counts(intake: Intake) -> str:
-    """Return current rejections without counts, so that each is printed once, not at every
-    sample.
-    """
+    """Return current rejections without counts, so that each is printed only once."""
     return "; ".join(re.sub(r": \d+ of \d+ samples", ": samples", r) for r in intake.remarks())
 
 

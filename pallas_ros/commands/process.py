@@ -224,9 +224,7 @@ def _convert_all(one: Conversion, recordings: Sequence[Path], workers: Workers, 
 
 
 def output_name(place: Path) -> Path:
-    """Return the motion file of a recording, relative to the common folder; unique per
-    recording.
-    """
+    """Return the unique motion file of a recording, relative to the common folder."""
     name = place.name.replace(".", "_") if place.suffix != ".npz" else place.stem
     return place.with_name(f"{name}.npz")
 

@@ -1,6 +1,4 @@
-"""`pallas up`: start the node graph, like `ros2 launch pallas bringup.launch.py`, without needing
-`launch`.
-"""
+"""`pallas up`: start the node graph like `bringup.launch.py`, without needing `launch`."""
 
 import argparse
 import sys
@@ -84,8 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def heading_keys() -> dict[str, list[str]]:
-    """Return key -> command: ``h`` corrects the headings of all sensors, ``1`` to ``4`` that of
-    one.
+    """Return key -> command: ``h`` corrects all headings, ``1`` to ``4`` that of one sensor.
 
     Numbers are in the order of `SITES`.
     """

@@ -3,9 +3,7 @@
 import re
 
 LONGEST_VALUE = 80
-"""Maximum characters of an echoed value: enough to recognise it without flooding a terminal or
-log.
-"""
+"""Maximum characters of an echoed value: recognisable, but cannot flood a terminal or log."""
 LONGEST_PATH = 400
 """Maximum characters of a path: users need all of it to find the file; Linux allows 4096."""
 LONGEST_MESSAGE = 1500
@@ -32,9 +30,7 @@ class PallasError(Exception):
 
 
 def readable(message: str) -> str:
-    """Format a message as one line without control characters; shorten quoted values and long
-    words.
-    """
+    """Format a message as one line: escape control characters, shorten quotes and long words."""
     message = " ".join(message.split()) if "\n" in message or "\r" in message else message
     if not message.isprintable():
         message = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in message)

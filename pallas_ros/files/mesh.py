@@ -93,9 +93,7 @@ def _check_obj(path: str | Path, data: bytes) -> None:
 
 
 def _index(word: bytes) -> int:
-    """Return the vertex of a corner of an OBJ face; 0 if counted from the end, -1 if not a
-    number.
-    """
+    """Return the vertex of an OBJ face corner; 0 if counted from the end, -1 if not a number."""
     digits = word.split(b"/", 1)[0]
     return int(digits) if digits.isdigit() and len(digits) < 10 else 2**31 * digits.isdigit()
 

@@ -19,13 +19,9 @@ from pallas_ros.files.opening import open_regular
 MAX_FILE_BYTES = 2**31 - 1
 """Above this zipfile uses another directory format (zip64), which no file of this package has."""
 FREE_BYTES = 256 << 20
-"""Unpacked size allowed for any file, however small: an hour of four sensors at 100 Hz is 115
-MB.
-"""
+"""Unpacked size allowed for any file: an hour of four sensors at 100 Hz is 115 MB."""
 MAX_RATIO = 10
-"""Maximum compression ratio beyond that: measured motion compresses 1.1 to 3 times, a zip bomb 1000
-times.
-"""
+"""Maximum compression ratio beyond that: measured motion reaches 1.1 to 3, a zip bomb 1000."""
 MAX_ARRAYS = 1000
 MAX_DIMENSIONS = 8
 _HEADER_BYTES = 4096
@@ -84,9 +80,7 @@ class _Refused(Exception):
 
 
 def _check_archive(file: BinaryIO) -> None:
-    """Reject a file that is not a zip archive, or whose directory is itself a bomb; rewind the
-    file.
-    """
+    """Reject a file that is not a zip archive or has a huge directory; rewind the file."""
     head = file.read(6)
     if head == npy.MAGIC_PREFIX:
         raise _Refused("it is a single array (.npy); save named arrays with numpy.savez")

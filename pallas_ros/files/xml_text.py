@@ -1,6 +1,4 @@
-"""XML documents without document types and entities; depth, elements and attributes are limited
-while parsing.
-"""
+"""Parse XML without document types and entities, with limits on depth, elements and attributes."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol

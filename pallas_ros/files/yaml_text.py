@@ -1,6 +1,4 @@
-"""YAML documents: events are counted before anything is built, to limit aliases, nesting and long
-numbers.
-"""
+"""Load YAML; events are counted first, to limit aliases, nesting and long numbers."""
 
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,7 @@ from pallas_ros.core.errors import PallasError
 from pallas_ros.files.opening import read_text
 
 MAX_BYTES = 2 << 20
-"""Maximum size; the largest configuration in use is 20 kB, an hour's calibration topics are
-less.
-"""
+"""Maximum size; configurations have up to 20 kB, an hour's calibration topics less."""
 MAX_NODES = 100_000
 """Maximum number of scalars, lists and mappings, with aliases expanded; built in about a second."""
 MAX_DEPTH = 40
@@ -87,9 +83,7 @@ class _Beyond(Exception):
 
 
 def _count(text: str) -> None:
-    """Reject a text beyond the limits; reads events only, which are at most as many as
-    characters.
-    """
+    """Reject a text beyond the limits by reading events only, at most one per character."""
     open_nodes: list[tuple[str | None, int]] = []  # anchor and node count of the enclosing nodes
     sizes: dict[str, int] = {}  # expanded size of each anchor
     nodes = 0

@@ -70,9 +70,7 @@ def to_matrix(q: Tensor) -> Tensor:
 
 
 def heading(q: Tensor) -> Tensor:
-    """Return the heading (...) of unit quaternions (..., 4): direction of the rotated x axis from
-    above.
-    """
+    """Return the heading (...) of unit quaternions (..., 4): the rotated x axis from above."""
     x, y, z, w = q.unbind(-1)
     return torch.atan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z))
 

@@ -119,9 +119,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 class _Keyboard:
-    """Keys pressed in the terminal; inactive without a terminal on standard input or without
-    keys.
-    """
+    """Keys pressed in the terminal; inactive without keys or without a terminal on stdin."""
 
     def __init__(self, keys: Mapping[str, Sequence[str]]) -> None:
         self._keys = keys
@@ -140,9 +138,7 @@ class _Keyboard:
             termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
 
     def look(self, environment: Mapping[str, str] | None) -> None:
-        """Run the commands of the keys pressed since the last call; their output goes to the
-        terminal.
-        """
+        """Run the commands of keys pressed since the last call, with output to the terminal."""
         self._running = [process for process in self._running if process.poll() is None]
         while self._fd is not None and select.select([self._fd], [], [], 0)[0]:
             key = os.read(self._fd, 1).decode("ascii", "ignore")

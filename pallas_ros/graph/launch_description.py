@@ -85,9 +85,7 @@ def _nodes(context: Any, graph: Graph, only: list[str] | None) -> list[Any]:
 
 
 _PATIENCE = {"sigterm_timeout": "120", "sigkill_timeout": "5"}
-"""s; closing a bag of ten hours takes 10 s on a busy machine, and launch kills after 10 by
-default.
-"""
+"""s; closing a bag of ten hours takes 10 s on a busy machine; launch's default is 10."""
 
 
 def _action(node: Node) -> Any:

@@ -1,6 +1,4 @@
-"""Permissions of the graph as an SROS2 policy: only what each node publishes, subscribes to, serves
-and calls.
-"""
+"""SROS2 policy of the graph: each node may only use its own topics and services."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping

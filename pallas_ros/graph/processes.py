@@ -27,9 +27,7 @@ SHARED_MEMORY = Path("/dev/shm")
 _ACTIVE = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: active$")  # logged by `PallasNode`
 _CLOSING = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: closing ")  # see `pallas_ros.ros.node`
 PATIENCE_S = 5.0
-"""A process that is closing a file is killed after this time without CPU, write or disk
-activity.
-"""
+"""A process closing a file is killed after this time without CPU, write or disk activity."""
 CLOSE_S = 300.0
 """Longer than closing takes: a bag of ten hours takes 10 s on a busy machine."""
 _IN_PASSING = re.compile(r"\[(DEBUG|INFO|WARN)\] \[")
@@ -118,8 +116,9 @@ class Processes:
         return child
 
     def watch(self, timeout_s: float) -> Child | None:
-        """Forward the children's output for up to ``timeout_s``; return the first that has ended,
-        or None.
+        """Forward the children's output for up to ``timeout_s``; return the first that ended.
+
+        Returns None if none has ended.
         """
         until = time.monotonic() + timeout_s
         while True:
@@ -284,8 +283,7 @@ def alone_in_domain() -> Iterator[None]:
 
 
 def clean_shared_memory(folder: Path = SHARED_MEMORY) -> int:
-    """Remove Fast DDS shared memory left by killed processes of this user; return the number of
-    files.
+    """Remove Fast DDS shared memory of this user's killed processes; return the file count.
 
     Each segment and port has a lock file (``…_el``) that its owner holds while alive; one that can
     be locked has no owner.

@@ -1,3 +1,4 @@
-"""IMU acquisition, calibration and synchronisation: bytes of four sensors in, synchronised frames
-out. No ROS, no torch.
+"""IMU acquisition, calibration and synchronisation: bytes in, synchronised frames out.
+
+No ROS, no torch.
 """

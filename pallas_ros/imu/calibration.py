@@ -145,8 +145,7 @@ class Calibration:
             of_site.sensor = of_site.sensor or connected.get(site, "")
 
     def check_sensors(self, connected: Mapping[str, str]) -> None:
-        """Reject the calibration if it was made with sensors other than ``connected`` (site ->
-        identity).
+        """Reject the calibration if made with sensors other than ``connected`` (site -> identity).
 
         Raises:
             PallasError: names the first site whose sensor differs. Only serial numbers

@@ -46,9 +46,7 @@ _KEEP_S = 1 / 100  # movements are stored at this rate at most
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: the wearer's instruction, and the movement (of at least this angle, rad) before
-    it.
-    """
+    """One step: the wearer's instruction, and the preceding movement (at least this angle, rad)."""
 
     name: str
     instruction: str
@@ -335,9 +333,7 @@ class GuidedCalibrator:
     # Results
 
     def _swing_heading(self, site: str) -> float:
-        """Return the heading offset in rad from the arm's swing to the T-pose and, if done,
-        back.
-        """
+        """Return the heading offset in rad from the arm's swing to the T-pose and back, if done."""
         headings = [_swing_heading(site, self._movements["tpose"][site])]
         if "lower" in self._movements:
             headings.append(_swing_heading(site, self._movements["lower"][site]) + np.pi)

@@ -1,6 +1,4 @@
-"""Headings from movement: a joint with a known axis shows that axis in each sensor's reference
-frame.
-"""
+"""Headings from movement: a joint's known axis, as seen in each sensor's reference frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -93,9 +93,7 @@ class Intake:
         self._pushed = 0
 
     def biases(self, gyroscope_bias: Mapping[str, Array]) -> None:
-        """Set site -> gyroscope bias (3,) rad/s from a calibration, for estimators started from now
-        on.
-        """
+        """Set the gyroscope bias per site, (3,) rad/s, for estimators started from now on."""
         for site, bias in gyroscope_bias.items():
             if site in self._sites:
                 self._sites[site].bias = bias
@@ -135,9 +133,7 @@ class Intake:
         return self.refusals.remarks() + self._doubts()
 
     def report(self, share: float = 0.0) -> list[str]:
-        """Sentences about sensor problems since the start that affect more than ``share`` of the
-        samples of a site.
-        """
+        """Describe sensor problems since the start on more than ``share`` of a site's samples."""
         return self.refusals.report(share) + self._doubts()
 
     def meaningless(self) -> list[str]:
@@ -145,8 +141,8 @@ class Intake:
         return self.refusals.meaningless()
 
     def estimated(self) -> list[str]:
-        """Sites whose orientation is estimated here, because the sensor sends none or the mode
-        requires it.
+        """Sites whose orientation is estimated, as the sensor sends none or the mode requires
+        it.
         """
         return [site for site, state in self._sites.items() if state.fused]
 
@@ -159,8 +155,8 @@ class Intake:
     # Timestamps
 
     def _timely(self, site: str, state: _Site, stamp: int) -> bool:
-        """Whether the timestamp agrees with the other sensors' clocks; rejects the sample if
-        not.
+        """Whether the timestamp agrees with the other sensors' clocks; if not, reject the
+        sample.
         """
         if stamp <= 0:
             self._refuse(site, Reason.STAMP_ZERO)
@@ -336,9 +332,7 @@ def _never_filled_in(state: _Site, force: list[float]) -> bool:
 
 
 def _continued(state: _Site, orientation: Array) -> Array:
-    """Keep the heading from before the orientation source changed, as the calibration expects
-    it.
-    """
+    """Keep the heading from before the orientation source changed, for the calibration."""
     if state.changed:
         state.changed = False
         if state.orientation is not None:

@@ -1,11 +1,10 @@
-"""Heading from magnetometers that are sometimes near steel: gyroscope heading drift, bias, and
-their uncertainty.
+"""Heading drift and gyroscope bias from magnetometers that are sometimes near steel.
 
 The field measured by a sensor, in the frame of its six-axis orientation, is ``f = Rz(d) (e + a +
 s)``: `d` the unknown drift, `e` the earth's field, `a` the field of the surroundings, which varies
-as the wearer walks, `s` the field of steel. A Kalman filter estimates ``x = (d, b, a, s, e, l)``, b
-being the gyroscope bias not found by the six-axis filter, with ``d' = up . b``. The disturbance is
-part of the state (Sabatini 2012, "Variable-state-dimension Kalman-based filter for orientation
+as the wearer walks, `s` the field of steel. A Kalman filter estimates ``x = (d, b, a, s, e, l)``,
+b being the gyroscope bias not found by the six-axis filter, with ``d' = up . b``. The disturbance
+is part of the state (Sabatini 2012, "Variable-state-dimension Kalman-based filter for orientation
 determination", Sensors 12(7)), so that near steel, where the field gives no heading, it still
 determines the drift rate (Munoz Diaz et al. 2017, "Use of the magnetic field for improving
 gyroscopes' biases estimation", Sensors 17(4)).

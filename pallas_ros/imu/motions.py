@@ -118,8 +118,8 @@ def minimum_jerk(fraction: Array) -> Array:
 def demo_motion(
     duration: float = 30.0, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None
 ) -> Motion:
-    """Return the demonstration: 3 s of still T-pose, then walk, reach, wave and lift, repeated
-    until ``duration`` s.
+    """Return the demonstration: 3 s of T-pose, then walk, reach, wave and lift until ``duration``
+    s.
 
     Returns:
         A `Motion` of ``round(duration * fps) + 1`` frames that starts at the origin, facing +x.
@@ -138,8 +138,7 @@ def calibration_motion(
     skeleton: Skeleton | None = None,
     sloppy: Array | None = None,
 ) -> Motion:
-    """Return the guided calibration (`guided`): N-pose, T-pose and, if ``functional``, elbows, bow
-    and turn.
+    """Return the guided calibration (`guided`), with elbows, bow and turn if ``functional``.
 
     ``sloppy``: numbers in degrees added to the angles of successive poses, to simulate an imprecise
     wearer.
@@ -155,9 +154,7 @@ def calibration_motion(
 
 
 def _missed(pose: _Pose, by: Array) -> _Pose:
-    """Return a pose with all arm angles, bend, turn and nod changed by the given numbers in
-    degrees.
-    """
+    """Return a pose with all arm angles, bend, turn and nod changed by numbers in degrees."""
     left, right = (
         _Arm(arm.lower + d[0], arm.forward + d[1], arm.flex + abs(d[2]), arm.twist + d[3])
         for arm, d in ((pose.left, by[:4]), (pose.right, by[4:8]))
@@ -176,10 +173,9 @@ def _missed(pose: _Pose, by: Array) -> _Pose:
 def everyday_motion(
     duration: float, seed: int = 0, fps: float = MODEL_RATE_HZ, skeleton: Skeleton | None = None
 ) -> Motion:
-    """Return the demonstration's poses in random order, varied, at random speeds, with walks and
-    rests.
+    """Return the demonstration's poses in random order, with variation, walks and rests.
 
-    It begins like the demonstration.
+    Speeds are random too. It begins like the demonstration.
     """
     rng = np.random.default_rng(seed)
     script: list[tuple[float, _Pose]] = [(STILL_S, _T)]

@@ -1,11 +1,10 @@
-"""Orientation for sensors that send none: VQF from gyroscope and accelerometer; a magnetometer, if
-available, corrects the heading drift.
+"""Orientation for sensors that send none: VQF, with heading drift corrected by a magnetometer.
 
 Laidig and Seel, "VQF: Highly accurate IMU orientation estimation with bias estimation and magnetic
 disturbance rejection", Information Fusion 91 (2023), by its authors' package ``vqf``: tilt and
-gyroscope bias. Its own magnetometer update accepts a disturbed field as the new reference after
-20 s, and does not detect sideways disturbances; `magnetic` replaces it (docs/guide/sensors.md has
-measurements of both).
+gyroscope bias, from gyroscope and accelerometer. Its own magnetometer update accepts a disturbed
+field as the new reference after 20 s, and does not detect sideways disturbances; `magnetic`
+replaces it (docs/guide/sensors.md has measurements of both).
 """
 
 import math
@@ -164,10 +163,9 @@ class OrientationFilter:
             self._summed = 0
 
     def _levelled(self, x: float, y: float, z: float, w: float) -> Array:
-        """Rate of the accelerometer's correction of the six-axis frame about x and y since the last
-        period.
+        """Return the accelerometer's correction rate of the six-axis frame about x and y.
 
-        (2,) rad/s, negated.
+        Since the last period, (2,) rad/s, negated.
         """
         before = self._levelling
         gw, gx, gy, gz = self._filter.getQuat3D()

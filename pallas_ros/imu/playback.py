@@ -1,6 +1,4 @@
-"""Sources of the IMU simulator: the demonstration, a motion file or recorded sensors; and the
-ground truth, if known.
-"""
+"""Sources of the IMU simulator: demonstration, motion file or recording; and ground truth."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""Assign serial ports to sensors: by path, by USB serial number, or by shaking each sensor in
-turn.
-"""
+"""Assign serial ports to sensors: by path, by USB serial number, or by shaking each sensor."""
 
 import fcntl
 import os
@@ -28,9 +26,7 @@ _FACTORY_NUMBERS = frozenset({"0001"})
 
 
 def resolve(port: str) -> str | None:
-    """Return the path of a port given as a path or ``usb:<serial number>``; None if not plugged
-    in.
-    """
+    """Return the path of a port given as a path or ``usb:<serial number>``; None if absent."""
     if not port.startswith(USB):
         return port if os.path.exists(port) and not _orphaned(Path(port)) else None
     named = _of_number(port[len(USB) :])

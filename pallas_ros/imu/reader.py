@@ -1,6 +1,4 @@
-"""Read one serial port in one thread: bytes in, timestamped samples out; reconnects after
-unplugging.
-"""
+"""Read one serial port in one thread, with timestamps and automatic reconnection."""
 
 import os
 import threading

@@ -73,9 +73,7 @@ class Recording:
         return [(start or 0) + round((float(s) - shift) * 1e9) for s in self.stamp]
 
     def raw(self) -> "Recording":
-        """Convert to raw sensor semantics: a calibrated one becomes sensors aligned with their
-        bones.
-        """
+        """Convert to raw sensor semantics: sensors aligned with their bones, if calibrated."""
         if not self.calibrated:
             return self
         up = np.array([0.0, 0.0, GRAVITY])
@@ -90,9 +88,7 @@ class Recording:
         )
 
     def samples(self, start: int | None = None) -> Iterator[tuple[str, ImuSample]]:
-        """Return the raw samples (site, sample) in order of time; a calibrated recording as
-        `raw`.
-        """
+        """Return the raw samples (site, sample) in order of time; if calibrated, those of `raw`."""
         raw = self.raw()
         for t, stamp in enumerate(self.stamps_ns(start)):
             for i, site in enumerate(self.sites):

@@ -135,9 +135,7 @@ class Refusals:
         of_site.recent.append(None)
 
     def refuse(self, site: str, reason: Reason, value: float = 0.0, detail: str = "") -> None:
-        """Count a rejected sample; ``value``: the figure that shows it; ``detail``: replaces the
-        remedy.
-        """
+        """Count a rejected sample; ``value``: the figure shown; ``detail``: replaces the remedy."""
         of_site = self._sites[site]
         of_site.total += 1
         of_site.refused[reason] += 1
@@ -177,9 +175,7 @@ class Refusals:
         return self._sentences(lambda site, reason: (site, reason) in worth)
 
     def report(self, share: float = 0.0) -> list[str]:
-        """Describe rejections since the start that affect more than ``share`` of a site's
-        samples.
-        """
+        """Describe rejections since the start on more than ``share`` of a site's samples."""
         return self._sentences(
             lambda site, reason: self._sites[site].refused[reason] > share * self._sites[site].total
         )

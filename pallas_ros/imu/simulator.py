@@ -1,6 +1,4 @@
-"""Four simulated sensors on pseudo-terminals: real protocol bytes in real time, for any program
-that opens the ports.
-"""
+"""Four simulated sensors on pseudo-terminals, sending real protocol bytes in real time."""
 
 import errno
 import fcntl
@@ -28,9 +26,7 @@ _LOCK_TRIES = 5
 
 
 class PseudoPort:
-    """A pseudo-terminal that can be unplugged and plugged in again, optionally under a fixed
-    path.
-    """
+    """A pseudo-terminal that can be unplugged and plugged in, optionally under a fixed path."""
 
     def __init__(self, link: str | Path | None = None) -> None:
         """``link``: a symbolic link to create to the terminal.
@@ -131,8 +127,7 @@ HELD_AT_MOST_S = 20.0
 
 
 class SensorSimulator:
-    """Play a motion, or recorded sensors, through four pseudo-terminals, back and forth without
-    end.
+    """Play a motion, or recorded sensors, through four pseudo-terminals, back and forth.
 
     Attributes:
         ports: site -> path to open.

@@ -83,9 +83,7 @@ class Synchroniser:
         sites: Sequence[str] = SITES,
         start_wait_s: float = 0.5,
     ) -> None:
-        """``start_wait_s``: how long the first frame waits for a site that has not sent any
-        sample.
-        """
+        """``start_wait_s``: how long the first frame waits for a site that has sent no sample."""
         self.rate = rate
         self.sites = tuple(sites)
         self.counts: dict[str, Counter[str]] = {site: Counter() for site in self.sites}

@@ -1,7 +1,6 @@
-"""Check a sensor's orientation against its gyroscope, to reject single wrong quaternions (known of
-BNO055).
+"""Check a sensor's orientation against its gyroscope, to reject single wrong quaternions.
 
-Scalar arithmetic, because every sample of every sensor passes here.
+These occur with the BNO055. Scalar arithmetic, because every sample of every sensor passes here.
 """
 
 import math
@@ -13,9 +12,7 @@ _IDENTITY: Quaternion = (0.0, 0.0, 0.0, 1.0)
 _TOLERANCE = math.radians(8.0)
 """rad: maximum correction of a fused orientation between two samples."""
 _RATE_TOLERANCE = 0.5
-"""Tolerance relative to the angle turned: errors of the trapezoidal rule and gyroscope
-saturation.
-"""
+"""Tolerance relative to the angle turned: trapezoidal rule and gyroscope saturation."""
 _FASTEST = 35.0
 """rad/s: full scale of wearable gyroscopes (2000 deg/s).
 

@@ -1,5 +1,4 @@
-"""Check that orientation and acceleration of a raw sensor agree about the up direction, and that
-the acceleration is plausible.
+"""Check that orientation and acceleration agree about up, and that acceleration is plausible.
 
 Over some seconds the mean specific force in the world is gravity, however the sensor moves: the
 mean of the free acceleration is the change of velocity divided by the time. Driver mistakes thus

@@ -167,9 +167,7 @@ class VirtualSensors:
     def samples(
         self, motion: Motion, rate_hz: float = 100.0, start: int = 1_000_000_000
     ) -> list[tuple[str, ImuSample]]:
-        """Return all samples of all sites in order of timestamp; the motion starts at ``start``
-        ns.
-        """
+        """Return all samples in order of timestamp; the motion starts at ``start`` ns."""
         tracks = self.tracks(motion, rate_hz)
         order = sorted(
             (float(t), site, i) for site, track in tracks.items() for i, t in enumerate(track.time)

@@ -1,3 +1,1 @@
-"""Conversion between ROS messages and the package's records: `decode`, `encode`, and `wire` for the
-hot path.
-"""
+"""Conversion between ROS messages and records: `decode`, `encode`, and `wire` (hot path)."""

@@ -180,9 +180,7 @@ def sensors_from_msg(message: Any) -> dict[str, str]:
 
 
 def imu_frame_from_msg(message: Any) -> ImuFrame:
-    """Convert a ``pallas/msg/ImuFrame`` to a synchronised frame; older bags do not contain the
-    step.
-    """
+    """Convert a ``pallas/msg/ImuFrame`` to a synchronised frame; older bags have no step."""
     return ImuFrame(
         stamp=from_stamp(message.header.stamp),
         orientation=np.array([(q.x, q.y, q.z, q.w) for q in message.orientation]),

@@ -1,6 +1,4 @@
-"""Convert records to messages, a body in about 60 microseconds; see `pallas_ros.messages.decode`
-for the reverse.
-"""
+"""Convert records to messages, a body in about 60 microseconds; the inverse is `decode`."""
 
 from array import array
 from collections.abc import Mapping

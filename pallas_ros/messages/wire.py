@@ -97,9 +97,7 @@ def body_from_bytes(data: bytes) -> BodyFrame:
 
 
 def _read(data: bytes) -> BodyFrame | None:
-    """Return the body, or None if the bytes have another form than all joints in the order of
-    `JOINTS`.
-    """
+    """Return the body, or None unless the bytes contain all joints in the order of `JOINTS`."""
     if data[:_START] != _LITTLE_ENDIAN:
         return None
     _, at = _get(data, _STAMP + _TIME.size)
@@ -187,9 +185,7 @@ def _get_array(data: bytes, at: int, kind: str, width: int) -> tuple[Numbers, in
 
 
 def _names() -> tuple[bytes, re.Pattern[bytes]]:
-    """Return the joint names as written, and a pattern to read them: padding bytes may be
-    anything.
-    """
+    """Return the joint names as written, and a pattern to read them with any padding bytes."""
     out = bytearray(_LITTLE_ENDIAN) + _COUNT.pack(_J)
     pattern = re.escape(bytes(out[_START:]))
     for joint in JOINTS:

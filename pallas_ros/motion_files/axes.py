@@ -32,9 +32,7 @@ UPS: dict[str, NDArray[np.float64]] = {
 }
 """Direction names -> unit vectors (3,)."""
 Y_UP: NDArray[np.float64] = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-"""From y up, z forward to x forward, y left, z up: required for most BVH files and SMPL's
-template.
-"""
+"""From y up, z forward to x forward, y left, z up: for most BVH files and SMPL's template."""
 _SAMPLES = 400
 _UPRIGHT = 0.7
 """Minimum mean up component of the trunk direction for the motion to determine up."""
@@ -190,9 +188,7 @@ def _up(
 
 
 def _argument(up: str) -> str:
-    """Format a value of --up for the command line; one with a leading minus needs an equals
-    sign.
-    """
+    """Format a value of --up for the command line; a leading minus requires an equals sign."""
     return f"={up}" if up.startswith("-") else f" {up}"
 
 

@@ -1,5 +1,6 @@
-"""Convert a source's skeleton to the 22-joint body: detect names, axes, unit and rest pose, and
-validate the result.
+"""Convert a source's skeleton to the 22-joint body, with detection and validation.
+
+Detected are joint names, axes, unit and rest pose.
 """
 
 from collections.abc import Mapping

@@ -283,10 +283,10 @@ def _require_plausible(path: Path, table: NDArray[np.float64]) -> None:
 def _displacements_are_added(
     joints: list[_Joint], table: NDArray[np.float64], offsets: Array
 ) -> bool:
-    """Whether position channels below the root are added to the offsets (few exporters) or replace
-    them.
+    """Whether position channels below the root are added to the offsets or replace them.
 
-    Bones keep their length: the interpretation closer to the offset's length is chosen.
+    Few exporters add them. Bones keep their length: the interpretation closer to the offset's
+    length is chosen.
     """
     error = np.zeros(2)
     sample = table[:: max(len(table) // 200, 1)]

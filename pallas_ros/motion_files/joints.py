@@ -288,9 +288,7 @@ class _Matcher:
             self.at[self._only_spine(spine[0])] = spine[0]
 
     def _only_spine(self, joint: int) -> str:
-        """Return which spine joint a rig's only one is, by its relative position from pelvis to
-        neck.
-        """
+        """Return which spine joint a rig's only one is, by its position from pelvis to neck."""
         rest = self.source.rest
         if rest is None or "neck" not in self.at:
             return "spine3"

@@ -111,8 +111,9 @@ class Landmarks:
 
     @property
     def stature(self) -> float:
-        """Stature of a person with these limbs and trunk, in the points' unit: the median of three
-        estimates.
+        """Stature of a person with these limbs and trunk, in the points' unit.
+
+        The median of three estimates.
         """
         default = Landmarks(_DEFAULT.rest_positions[None])
         return float(

@@ -1,5 +1,6 @@
-"""Points without orientations (C3D, TRC): joint centres or key points, with gaps, as a source
-without a hierarchy.
+"""Points without orientations (C3D, TRC), with gaps, as a source without a hierarchy.
+
+The points are joint centres or key points.
 """
 
 from collections.abc import Mapping

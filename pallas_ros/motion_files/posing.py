@@ -41,8 +41,8 @@ SPREAD_DEG = 12.0
 are flat.
 """
 _PITCH_DEG = 12.0
-"""A larger mean lean of the pelvis with an upright trunk is caused by the positions of its
-joints.
+"""A pelvis that leans more than this under an upright trunk leans because of its joint
+positions.
 """
 
 
@@ -70,8 +70,7 @@ def swing_to(q: Array, bone: Array, bone_at_rest: Array) -> Array:
 
 
 def swing_bones(q: Array, points: Array) -> Array:
-    """Rotate orientations (T, 22, 4) so that bones point from joint to joint of ``points`` (T, 22,
-    3).
+    """Rotate orientations (T, 22, 4) so that bones point along ``points`` (T, 22, 3).
 
     Bones without length or end cause no rotation.
     """
@@ -152,9 +151,7 @@ def from_points(points: Array) -> tuple[Array, Array]:
 
 
 def _hinge(upper: Array, lower: Array, straight: Array) -> tuple[Array, Array]:
-    """Return a limb's flexion axis (T, 3), or ``straight`` if not bent, and its flexion (T,), 0 to
-    1.
-    """
+    """Return a limb's flexion axis (T, 3), or ``straight``, and its flexion (T,), 0 to 1."""
     normal = np.cross(unit(upper), unit(lower))
     low, high = _FLEXED
     share = np.clip((length(normal) - low) / (high - low), 0.0, 1.0)

@@ -115,9 +115,7 @@ class LifecycleManagerNode(PallasNode):
         return bool(self._clients_of[node].service_is_ready())
 
     def _expected(self, node: str, links: Mapping[str, int]) -> dict[str, int | None]:
-        """Number of endpoints each link of ``node`` should match, as discovered by the
-        middleware.
-        """
+        """Number of endpoints each link of ``node`` should match, according to discovery."""
         expected: dict[str, int | None] = {}
         for link in links:
             if link.startswith(SUBSCRIBERS):

@@ -21,9 +21,7 @@ from pallas_ros.ros.node import Health, PallasNode
 
 
 class MonitorNode(PallasNode):
-    """Adapter around `pallas_ros.graph.measurement.Run`; publishes its figures on
-    `/diagnostics`.
-    """
+    """Adapter around `pallas_ros.graph.measurement.Run`; publishes to `/diagnostics`."""
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/monitor.yaml`."""

@@ -98,9 +98,7 @@ class Player:
         return sorted(self._publishers)
 
     def wait_for_subscribers(self) -> bool:
-        """Wait until the subscribers are complete; return False if there is none in ``plan.wait``
-        s.
-        """
+        """Wait until the subscribers are complete; False if none appears in ``plan.wait`` s."""
         until = time.monotonic() + self.plan.wait
         seen = -1
         since = time.monotonic()
@@ -117,9 +115,7 @@ class Player:
         return seen > 0
 
     def play(self, progress: Callable[[float], None] = lambda seconds: None) -> int:
-        """Play to the end and return the number of messages; ``progress`` gets the bag time in
-        s.
-        """
+        """Play to the end, return the number of messages; ``progress`` gets the bag time in s."""
         count = 0
         begun = time.monotonic()
         first = self.bag.first + round(self.plan.start * 1e9)

@@ -148,9 +148,7 @@ class Taps:
         self._node.destroy_node()
 
     def _in_order(self, topic: str, stamp: int) -> int:
-        """Return ``stamp``, or the topic's newest if that is later, unless the clock was set
-        back.
-        """
+        """Return ``stamp``, or the topic's newest if later, unless the clock was set back."""
         newest = self._newest.get(topic, stamp)
         if 0 < newest - stamp < _RESENT_NS:
             stamp = newest

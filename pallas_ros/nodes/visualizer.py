@@ -185,9 +185,7 @@ class VisualizerNode(PallasNode):
             self._markers.publish(MarkerArray(markers=markers))
 
     def _force_markers(self, newest: dict[str, Any]) -> list[Marker]:
-        """Publish the ground reaction, in the frames of its messages: at the centres of
-        pressure.
-        """
+        """Return markers of the ground reaction, at the centres of pressure."""
         markers = []
         for number, side in enumerate(_SIDES):
             message = newest.get(TOPIC_GROUND_REACTION.format(side=side))
@@ -211,7 +209,7 @@ class VisualizerNode(PallasNode):
         return body_from_msg(messages[name if name in messages else min(messages)])
 
     def _show_body(self, body: BodyFrame) -> list[TransformStamped]:
-        """Publish joint states, the list of bodies, and the transforms of the operator's URDF
+        """Publish joint states and the list of bodies; return the transforms of the operator's
         links.
         """
         if not (np.isfinite(body.positions).all() and np.isfinite(body.rotations).all()):

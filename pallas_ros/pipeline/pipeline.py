@@ -1,6 +1,4 @@
-"""From samples to bodies: shared by the `pallas` node and `pallas process`, so that both give the
-same body.
-"""
+"""From samples to bodies: shared by `pallas` node and `pallas process`, for equal results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,14 +26,10 @@ from pallas_ros.runtime import open_stream
 from pallas_ros.runtime.estimator import BodyEstimator
 
 _MOST = 0.3
-"""Share of rejected samples of a site above which the rejection explains why no body is
-produced.
-"""
+"""Share of rejected samples of a site that explains why there is no body."""
 
 FROM_STAMP = "from_stamp"
-"""Key of the published calibration document: the timestamp (ns) from which the calibration
-applies.
-"""
+"""Key of the published calibration document: timestamp (ns) from which it applies."""
 
 _LEAP = 1_000_000_000  # ns: a timestamp this far back indicates a clock set back, not a late sample
 _BEFORE_BELIEVED = 20  # consecutive samples
@@ -222,8 +216,7 @@ class Pipeline:
         return turns
 
     def put_in_force(self, calibration: Calibration, stamp: int) -> None:
-        """Use ``calibration`` for samples stamped after ``stamp`` (ns); everything is reset from
-        there.
+        """Use ``calibration`` for samples stamped after ``stamp`` (ns), with a full reset there.
 
         If it differs from the current one in headings only, bodies continue and only the headings
         change.

@@ -25,9 +25,7 @@ _FAST_DDS_2 = ("humble", "iron", "jazzy")
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--discovery`` to a command that takes part in the graph; pass its value to
-    `prepare`.
-    """
+    """Add ``--discovery`` to a command that joins the graph; its value is for `prepare`."""
     parser.add_argument(
         "--discovery",
         choices=RANGES,

@@ -112,7 +112,7 @@ class Cuda:
         return address.value
 
     def pinned_array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return float32 zeros in page-locked memory, which the GPU accesses without a staging
+        """Return float32 zeros in page-locked memory, accessed by the GPU without a staging
         copy.
         """
         size = int(np.prod(shape))

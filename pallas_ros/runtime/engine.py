@@ -111,9 +111,7 @@ def _target(trt: Any, config: Any, capability: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Return the engine cache: ``$XDG_CACHE_HOME/pallas/engines``, by default under
-    ``~/.cache``.
-    """
+    """Return the engine cache: ``$XDG_CACHE_HOME/pallas/engines`` (default ``~/.cache``)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pallas" / "engines"
 
 
@@ -140,9 +138,7 @@ def engine_path(model: ModelFile, cuda: Cuda, batch: int, precision: str) -> Pat
 
 
 def cached_engine(model: ModelFile, cuda: Cuda, batch: int, precision: str, log: Log) -> bytes:
-    """Return the engine for this GPU from the cache; build it and add it (atomically) if
-    missing.
-    """
+    """Return the engine for this GPU from the cache; build and add it (atomically) if missing."""
     path = engine_path(model, cuda, batch, precision)
     if path.is_file():
         return path.read_bytes()

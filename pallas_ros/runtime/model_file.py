@@ -1,5 +1,4 @@
-"""Released model file: an ONNX graph of one streaming step, with an embedded JSON metadata
-document.
+"""Released model file: an ONNX graph of one streaming step, with embedded JSON metadata.
 
 Every input ``state_X`` has an output ``next_X`` of the same shape and starts at zero; the other
 inputs and outputs are the data. The first axis of each tensor is the batch, symbolic in the file

@@ -29,9 +29,7 @@ class OnnxRuntimeStream(Stream):
     backend = "onnxruntime"
 
     def __init__(self, model: ModelFile, batch: int = 1, threads: int = 1) -> None:
-        """Create the session and bind both phases: the states that one phase writes, the other
-        reads.
-        """
+        """Create the session and bind both phases: one phase writes the states the other reads."""
         super().__init__(model, batch)
         self._session = _session(model, batch, threads)
         self._in = {name: aligned_zeros(shape) for name, shape in self.inputs.items()}

@@ -1,6 +1,4 @@
-"""Real-time support: garbage collector tuning, scheduling priority, CPU affinity, deadline
-monitoring.
-"""
+"""Real-time support: garbage collector, priority, CPU affinity, deadline monitoring."""
 
 import gc
 import os
@@ -142,8 +140,7 @@ def _threads() -> list[int]:
 
 @dataclass
 class Deadline:
-    """Check that each frame is processed before the next is due; late frames are skipped and
-    counted.
+    """Monitor frame deadlines; late frames are skipped and counted.
 
     Late frames are never queued. Time is in the caller's unit (ns of a monotonic clock); nothing
     here reads a clock.
@@ -164,9 +161,7 @@ class Deadline:
     _debt: int = field(default=0, repr=False)
 
     def admit(self, lag: int = 0) -> bool:
-        """Whether to process the next frame, which lags ``lag`` ns behind the newest data; False:
-        skip it.
-        """
+        """Whether to process the next frame, which lags ``lag`` ns behind; False: skip it."""
         if self._debt >= self.period:
             self._debt -= self.period
         elif lag <= self.most_lag:

@@ -16,8 +16,7 @@ _TOES = [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]
 
 
 class RootTracker:
-    """Move the pelvis so that a stance foot stays in place; between contacts, by the network's
-    velocity.
+    """Move the pelvis so that a stance foot stays in place, else by the network's velocity.
 
     Attributes:
         p_world_pelvis: (3,) m.

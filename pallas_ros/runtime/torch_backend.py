@@ -39,17 +39,13 @@ OPSET = 18
 
 
 class StepModule(Protocol):
-    """Interface of a module, besides ``forward(*inputs) -> outputs`` with tensors in the order of
-    these names.
-    """
+    """Interface of a module, with ``forward(*inputs) -> outputs`` in the order of these names."""
 
     output_names: tuple[str, ...]
     """Data outputs, then one ``next_X`` for every ``state_X``."""
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Return zeros (batch, …) float32: the data inputs, then the states, in the order of
-        ``forward``.
-        """
+        """Return zeros (batch, …) float32 for ``forward``: the data inputs, then the states."""
         ...
 
 

@@ -1,6 +1,4 @@
-"""Interface of a serial protocol: an incremental decoder (bytes to readings) and an encoder
-(readings to bytes).
-"""
+"""Interface of a serial protocol: incremental decoder and encoder between bytes and readings."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -120,9 +118,7 @@ class FramedDecoder(Decoder):
 
     @abstractmethod
     def length(self, data: bytes, at: int) -> int:
-        """Return the length of the frame at ``at``; 0 if more bytes are needed, -1 if it is not a
-        frame.
-        """
+        """Return the length of the frame at ``at``; 0: needs more bytes, -1: not a frame."""
 
     @abstractmethod
     def holds(self, frame: bytes) -> bool:
@@ -194,9 +190,7 @@ class FramedDecoder(Decoder):
         self._in_step = False
 
     def _rival(self, data: bytes, at: int, length: int) -> int:
-        """Return 1 if a frame inside this one is more plausible, 0 if not, -1 if more bytes are
-        needed.
-        """
+        """Return 1 if a frame inside this one is more plausible, 0 if not, -1: needs more bytes."""
         stop = at + length
         if data.startswith(self.header, stop):
             return 0

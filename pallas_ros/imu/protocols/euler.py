@@ -6,9 +6,7 @@ from pallas_ros.imu.protocols.base import Quaternion
 
 
 def quaternion_from_euler(roll: float, pitch: float, yaw: float) -> Quaternion:
-    """Return the quaternion (xyzw) of intrinsic rotations: yaw about z, pitch about y, roll about
-    x; rad.
-    """
+    """Return the quaternion (xyzw) of intrinsic rotations about z (yaw), y, then x; rad."""
     cr = math.cos(roll / 2)
     sr = math.sin(roll / 2)
     cp = math.cos(pitch / 2)
@@ -24,9 +22,7 @@ def quaternion_from_euler(roll: float, pitch: float, yaw: float) -> Quaternion:
 
 
 def euler_from_quaternion(orientation: Quaternion) -> tuple[float, float, float]:
-    """Return roll, pitch and yaw in rad of a quaternion xyzw; the inverse of
-    `quaternion_from_euler`.
-    """
+    """Return roll, pitch, yaw in rad of a quaternion xyzw; inverse of `quaternion_from_euler`."""
     x, y, z, w = orientation
     roll = math.atan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
     pitch = math.asin(max(-1.0, min(1.0, 2 * (w * y - z * x))))

@@ -161,9 +161,7 @@ def _unit(w: int, x: int, y: int, z: int) -> Quaternion | None:
 
 
 class WitMotionEncoder(Encoder):
-    """Encoder: time, acceleration, angular velocity, magnetic field and quaternion frames, if
-    available.
-    """
+    """Encoder of time, acceleration, angular velocity, magnetic field and quaternion frames."""
 
     def encode(self, reading: Reading) -> bytes:
         """See `Encoder.encode`."""

@@ -143,9 +143,7 @@ def _to_up(q: Quaternion, reference: int) -> Quaternion:
 
 
 def _specific_force(free: Vector, reference: int, orientation: Quaternion) -> Vector:
-    """Return the specific force in the sensor frame, from the free acceleration in the reference
-    frame.
-    """
+    """Return the specific force in the sensor frame, from the free one in the reference frame."""
     x, y, z = free
     if reference == 0x4:
         x, y, z = y, x, -z
