@@ -153,12 +153,19 @@ def refusal_directions(with_concept: F64, without: F64, rank: int) -> F64:
     return np.asarray(directions[:rank])
 
 
-def without_directions(weight: F64, bias: F64 | None, directions: F64) -> tuple[F64, F64 | None]:
-    """A linear layer's weight (D, inputs) and bias (D,) whose output has no part along directions.
+def without_directions(
+    weight: F64, bias: F64 | None, directions: F64, centre: F64 | None = None
+) -> tuple[F64, F64 | None]:
+    """A linear layer (D, inputs), (D,) whose output does not vary along directions.
 
     Args:
         weight, bias: y = weight x + bias.
         directions: (rank, D), orthonormal.
+        centre: (D,) an output whose part along the directions is kept for all; by default none
+            is. The mean output without the concept changes other requests least.
     """
     kept = np.eye(weight.shape[0]) - directions.T @ directions
-    return kept @ weight, None if bias is None else kept @ bias
+    shift = None if bias is None else kept @ bias
+    if centre is not None:
+        shift = directions.T @ (directions @ centre) + (0.0 if shift is None else shift)
+    return kept @ weight, shift

@@ -135,8 +135,9 @@ def refuse(layer: nn.Linear, with_concept: Tensor, without: Tensor, rank: int) -
         activations = [layer(x).double().numpy() for x in (with_concept, without)]
         directions = unlearning.refusal_directions(activations[0], activations[1], rank)
         bias = None if layer.bias is None else layer.bias.double().numpy()
+        centre = None if bias is None else activations[1].mean(axis=0)
         weight, shift = unlearning.without_directions(
-            layer.weight.double().numpy(), bias, directions
+            layer.weight.double().numpy(), bias, directions, centre
         )
         layer.weight.copy_(torch.from_numpy(weight))
         if shift is not None:

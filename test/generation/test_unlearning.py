@@ -107,3 +107,19 @@ def test_pairs_that_say_the_same_are_refused() -> None:
         refusal_directions(same, same[:3], 1)
     with pytest.raises(PallasError, match="give 1 to 4"):
         refusal_directions(same, same, 5)
+
+
+def test_what_is_removed_becomes_that_of_the_centre() -> None:
+    rng = np.random.default_rng(3)
+    weight = rng.standard_normal((6, 4))
+    bias = rng.standard_normal(6)
+    directions = np.linalg.qr(rng.standard_normal((6, 2)))[0].T
+    centre = rng.standard_normal(6)
+    new, shift = without_directions(weight, bias, directions, centre)
+    assert shift is not None
+    x = rng.standard_normal((5, 4))
+    before = x @ weight.T + bias
+    after = x @ new.T + shift
+    assert np.allclose(after @ directions.T, directions @ centre)
+    rest = np.eye(6) - directions.T @ directions
+    assert np.allclose(after @ rest, before @ rest)
