@@ -31,7 +31,6 @@ STATE = FEATURES + 3 * (J - 1)
 OVERLAP = 30
 """Frames that a window shares with the one before."""
 MODEL = "models/hpstm_gen.onnx"
-ORIGINAL = "models/hpstm_gen_original.onnx"
 _POSITIONS = slice(3, 3 + 3 * (J - 1))
 _BATCHES = (1, 2, 4, 8, 16)
 """Batches that sessions are opened for; others are filled up."""
@@ -232,11 +231,6 @@ class FlowGenerator:
             world = np.stack([rep.placed(x, p) for x, p in zip(drawn, places, strict=True)])
             out = np.stack([joined(a, b, first) for a, b in zip(out, world, strict=True)])
         return out[:, len(past) : total]
-
-
-def original() -> FlowGenerator:
-    """The flow before unlearning, which can be violent: for comparison, never the default."""
-    return FlowGenerator(Flow(ORIGINAL))
 
 
 def past_of(request: Request) -> F32:

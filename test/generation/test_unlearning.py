@@ -103,7 +103,7 @@ def test_pairs_that_say_the_same_are_refused() -> None:
     same = np.ones((4, 6))
     with pytest.raises(PallasError, match="fewer than 1 directions"):
         refusal_directions(same, same, 1)
-    with pytest.raises(PallasError, match="no pairs"):
+    with pytest.raises(PallasError, match="not pairs"):
         refusal_directions(same, same[:3], 1)
     with pytest.raises(PallasError, match="give 1 to 4"):
         refusal_directions(same, same, 5)
