@@ -3,10 +3,9 @@ model.
 
 A filter takes one frame of points (..., 3) m at a time, at a fixed rate, NaN for missing points,
 and returns the smoothed frame ``lookahead`` frames ago, or None if there is none yet. Leading axes
-are
-arbitrary: 22 joints live, (clips, 22) for batch evaluation. Savitzky-Golay coefficients come from
-scipy; the other filters are implemented here, since no maintained library has streaming versions
-(filterpy's last release is from 2018).
+are arbitrary: 22 joints live, (clips, 22) for batch evaluation. Savitzky-Golay coefficients come
+from scipy; the other filters are implemented here, since no maintained library has streaming
+versions (filterpy's last release is from 2018).
 """
 
 from collections import deque

@@ -38,8 +38,8 @@ class GateSettings:
             of the filter's uncertainty).
         outlier_sigma: standard deviations.
         swap_ratio: the sides count as swapped if swapping them reduces the median distance by this
-            factor,
-        swap_least: m, and the distance was at least this.
+            factor.
+        swap_least: m, minimum median distance for that.
         patience: frames after which a rejected jump or joint is accepted.
         swap_patience: frames after which swapped sides are accepted; fewer if the body had fewer
             frames before the swap, since the first frames may be the wrong ones.
