@@ -1,6 +1,6 @@
 """Live full-body motion from IMUs: IMU samples in, a 22-joint body out.
 
-The public API is exported here and imported on first use; none of it needs ROS.
+The public API is exported here and imported on first use; nothing in it needs ROS.
 """
 
 import lazy_loader

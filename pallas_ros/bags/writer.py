@@ -139,8 +139,8 @@ class BagWriter:
         """Declare a topic before its first message; repeating it with the same type has no effect.
 
         Raises:
-            PallasError: the type's definition is not available, the topic already has another type,
-                or the disk is full.
+            PallasError: the type's definition is not available, the topic has a different type, or
+                the disk is full.
         """
         known = self._channels.get(topic)
         if known is not None:

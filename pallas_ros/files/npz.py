@@ -17,7 +17,7 @@ from pallas_ros.core.errors import PallasError
 from pallas_ros.files.opening import open_regular
 
 MAX_FILE_BYTES = 2**31 - 1
-"""Above this zipfile uses another directory format (zip64), which no file of this package has."""
+"""Above this zipfile uses the zip64 directory format, which no file of this package has."""
 FREE_BYTES = 256 << 20
 """Unpacked size allowed for any file: an hour of four sensors at 100 Hz is 115 MB."""
 MAX_RATIO = 10

@@ -21,7 +21,7 @@ def settings(kind: type[T], values: Any, where: str, **extra: Any) -> T:
         extra: fields that are not in the file.
 
     Raises:
-        PallasError: a key is unknown or missing, or a value has another type.
+        PallasError: a key is unknown or missing, or a value has the wrong type.
     """
     if values is None:
         values = {}

@@ -38,7 +38,7 @@ def parse(words: Sequence[str]) -> dict[str, str]:
     """Parse ``name:=value`` strings into a mapping.
 
     Raises:
-        PallasError: a string has another form.
+        PallasError: a string is malformed.
     """
     given = {}
     for word in words:

@@ -35,7 +35,7 @@ def description(
     """Create a launch description of the graph.
 
     Args:
-        defaults: arguments with another default.
+        defaults: arguments with a different default.
         only: the nodes to include, by entry point; None: all.
 
     Its arguments are those of the graph that its nodes depend on. Every node is a lifecycle node

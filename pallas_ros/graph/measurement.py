@@ -36,7 +36,7 @@ LOST = "lost "
 
 @dataclass
 class Run:
-    """Data of a run. Times are ns; reception timestamps are of the subscriber's middleware.
+    """Data of a run. Times are ns; reception timestamps come from the subscriber's middleware.
 
     Attributes:
         body_times: receptions of `/pallas/body`.

@@ -61,7 +61,7 @@ class Convention:
 
 
 def _basis(matrix: list[list[float]]) -> Read:
-    """World and bones have other axes; ``matrix`` converts their vectors to ours."""
+    """World and bones have different axes; ``matrix`` converts their vectors to ours."""
     q = rotations.from_matrix(np.array(matrix, dtype=np.float64))
 
     def read(orientation: Array, acceleration: Array) -> tuple[Array, Array]:
@@ -72,7 +72,7 @@ def _basis(matrix: list[list[float]]) -> Read:
 
 
 def _world(matrix: list[list[float]]) -> Read:
-    """Only the world has other axes."""
+    """Only the world has different axes."""
     q = rotations.from_matrix(np.array(matrix, dtype=np.float64))
     return lambda orientation, acceleration: (
         np.asarray(rotations.multiply(q, orientation)),
@@ -157,7 +157,7 @@ def misread(stamp: Array, orientation: Array, acceleration: Array) -> str | None
 def plausibility(stamp: Array, orientation: Array, acceleration: Array) -> float:
     """Score how well a recording fits the documented convention, about -3 to 3.
 
-    Scored are an upright trunk, wrists moved by their forearms and, with low weight, hanging
+    The score rewards an upright trunk, wrists moved by their forearms and, with low weight, hanging
     forearms.
     """
     up = 1 - 2 * (orientation[:, :2, 0] ** 2 + orientation[:, :2, 1] ** 2)

@@ -23,7 +23,7 @@ from pallas_ros.imu.upright import UpCheck
 
 NANOSECONDS = 1_000_000_000
 _ANOTHER_CLOCK = NANOSECONDS
-"""Timestamps this far from those of all other sensors, which agree, are of another clock."""
+"""Timestamps this far from those of all other sensors, which agree, come from a different clock."""
 _HEARD = 400
 """A sensor takes part in the vote on the time if it sent one of the last so many samples of all
 sensors: a second of four at 100 Hz.

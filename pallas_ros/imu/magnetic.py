@@ -10,8 +10,8 @@ determines the drift rate (Munoz Diaz et al. 2017, "Use of the magnetic field fo
 gyroscopes' biases estimation", Sensors 17(4)).
 
 The times at which steel appears or a bias steps are unknown. Therefore several such filters run in
-parallel, each with another hypothesis of what happened, weighted by the measured field (multiple
-hypotheses; Bar-Shalom, Li, Kirubarajan 2001, chapter 11)::
+parallel, each with a different hypothesis, weighted by the measured field (multiple hypotheses;
+Bar-Shalom, Li, Kirubarajan 2001, chapter 11)::
 
     EARTH -> EARTH | MOVING        s = 0
     MOVING -> MOVING | STEADY | EARTH    s changes fast: steel comes or goes, field uninformative

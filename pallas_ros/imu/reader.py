@@ -86,8 +86,8 @@ class SerialReader:
     """Read one port in its own thread and pass every sample to ``on_sample(site, sample)``.
 
     The port may be a path or ``usb:<serial number>``. If it is lost the reader retries with a
-    back-off that doubles up to two seconds, and at once when the port reappears. Timestamps are of
-    the host clock (`ClockMapper`).
+    back-off that doubles up to two seconds, and at once when the port reappears. Timestamps use the
+    host clock (`ClockMapper`).
     """
 
     def __init__(

@@ -181,7 +181,7 @@ class Refusals:
         )
 
     def meaningless(self) -> list[str]:
-        """Describe rejections because a sensor's values have another meaning.
+        """Describe rejections because a sensor's values have a different meaning.
 
         Only those that affect most of a site's samples.
         """

@@ -159,7 +159,7 @@ def sensors_from_msg(message: Any) -> dict[str, str]:
     Unknown sensors are omitted.
 
     Raises:
-        PallasError: it contains another site, one site twice, or an invalid identity.
+        PallasError: it contains an unknown site, one site twice, or an invalid identity.
     """
     sensors: dict[str, str] = {}
     for status in message.status:

@@ -1,6 +1,6 @@
 """Convert a source's skeleton to the 22-joint body, with detection and validation.
 
-Detected are joint names, axes, unit and rest pose.
+Joint names, axes, unit and rest pose are detected.
 """
 
 from collections.abc import Mapping
@@ -30,12 +30,12 @@ within 0.6 to 1.6.
 _SIDES_RATIO = 1.35
 """Maximum ratio of a limb's length to that of the other side."""
 _FASTEST_M_S = 15.0
-"""Median pelvis speed above any runner's (12 m/s peak): the trajectory has another unit than the
-skeleton.
+"""Median pelvis speed above any runner's (12 m/s peak): the trajectory is in a different
+unit from the skeleton.
 """
 _OFF_FLOOR = 0.3
 """Relative to the leg length: if the feet are farther from height 0, the body is moved onto the
-floor, since the file's heights have another meaning.
+floor, since the file's heights have a different meaning.
 """
 _OWN_DIRECTION_DEG = {"foot": 15.0, "shoulder": 15.0}
 """Maximum deviation of the bone directions from the default body for files of our own export, by

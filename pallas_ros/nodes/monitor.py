@@ -1,6 +1,6 @@
 """Measure the running graph.
 
-Measured are the rate of bodies, gaps, the latency from IMU sample to joint command, and the error
+Reports the rate of bodies, gaps, the latency from IMU sample to joint command, and the error
 against a simulated motion.
 """
 

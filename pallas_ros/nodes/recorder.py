@@ -80,7 +80,7 @@ class Taps:
     def discover(self) -> dict[str, str]:
         """Return the published topics with their type.
 
-        Omitted are topics with more than one type and hidden topics, which actions use.
+        Skips topics with more than one type and hidden topics, which actions use.
         """
         found = self._node.get_topic_names_and_types()
         return {
@@ -126,7 +126,7 @@ class Taps:
     def take(self) -> list[BagMessage]:
         """Return everything received since the last call, in order of reception.
 
-        Timestamps are of the system clock. A message that was lost and retransmitted precedes those
+        Timestamps use the system clock. A message that was lost and retransmitted precedes those
         that overtook it, as delivered by the middleware, although it was received later.
         """
         messages = []

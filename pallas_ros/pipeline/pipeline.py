@@ -423,7 +423,7 @@ def segment_lengths(pairs: Sequence[str]) -> dict[str, float]:
     """Parse segment lengths in m from strings like ``upper_arm=0.31``.
 
     Raises:
-        PallasError: a string has another form.
+        PallasError: a string is malformed.
     """
     lengths = {}
     for pair in pairs:

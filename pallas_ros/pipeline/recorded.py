@@ -128,7 +128,7 @@ def topics_given(words: Sequence[str]) -> dict[str, str]:
     Four topics without sites are in the order of `SITES`.
 
     Raises:
-        PallasError: a string has another form, or a site is given twice.
+        PallasError: a string is malformed, or a site is given twice.
     """
     if len(words) == len(SITES) and not any("=" in word for word in words):
         return dict(zip(SITES, words, strict=True))

@@ -19,7 +19,7 @@ from pallas_ros.runtime.cuda import Cuda
 from pallas_ros.runtime.model_file import ModelFile
 
 PRECISIONS = ("fp32", "tf32")
-"""No fp16: it cannot represent a frame counter exactly, and so small a step is bound by kernel
+"""No fp16: it cannot represent a frame counter exactly, and such a small step is bound by kernel
 launches, not by arithmetic.
 """
 
