@@ -92,7 +92,7 @@ def add_keep_out(
     """Add boxes (centre (3,), size (3,), m, base frame) that no moving link may enter.
 
     The first moving link is exempt: it only rotates about the base, and would always touch the
-        table below the arm.
+    table below the arm.
     """
     for number, (centre, size) in enumerate(boxes):
         box = pin.GeometryObject(
