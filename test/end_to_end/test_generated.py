@@ -1,5 +1,5 @@
 """Generated motion through the real nodes to the simulated Panda: it waves on request, through
-cancel, preemption and emergency stop, and no command violates a limit.
+cancel, preemption, an operator who takes over and emergency stop, and no command violates a limit.
 """
 
 import signal
@@ -28,6 +28,7 @@ from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from hpstm_ros.generation.takeover import LEADS
 from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.safety.checker import check, check_states, check_tips
 from hpstm_ros.teleoperation.teleoperation import limits_of
@@ -39,14 +40,18 @@ from pallas_ros.body.names import (
     DEFAULT_CONTROLLER,
     TOPIC_GENERATED_BODY,
     TOPIC_JOINT_TRAJECTORY,
+    TOPIC_PALLAS_BODY,
     TOPIC_SUPERVISOR,
 )
+from pallas_ros.imu.motions import demo_motion
 from pallas_ros.messages.decode import from_stamp
-from pallas_ros.messages.wire import body_from_bytes
+from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 ROBOT = "panda"
 LIMIT_S = 60.0
+LONG_S = 10.0
+"""Of a motion that is ended before its end."""
 DEPTH = 10_000
 """Messages that wait for this process at most, so that none is lost while the machine is busy."""
 
@@ -116,13 +121,26 @@ class Audience:
     def tracks(self) -> bool:
         return self.status.state_name == "tracking"
 
-    def rests(self) -> bool:
-        return bool(self.shown) and "at rest" in body_from_bytes(self.shown[-1]).remarks
+    def remarks(self) -> tuple[str, ...]:
+        return body_from_bytes(self.shown[-1]).remarks if self.shown else ()
 
-    def arm_rests(self) -> bool:
-        """Whether the newest command is to stay where it begins."""
-        points = decoded(self.commands[-1]).points
-        return bool(np.ptp([p.positions for p in points], axis=0).max() < 1e-9)
+    def rests(self) -> bool:
+        return self.remarks() == ("generated", "at rest")
+
+    def operator_comes(self) -> None:
+        """An operator with sensors is there, elsewhere than the generated body."""
+        bodies = self.node.create_publisher(BodyPose, TOPIC_PALLAS_BODY, 10)
+        posture = demo_motion(8.0)
+
+        def publish() -> None:
+            now = self.node.get_clock().now().nanoseconds
+            q = posture.rotations[300]
+            p = posture.positions[300] - posture.positions[300, 0] * [1, 1, 0] + [0.3, 0.1, 0.0]
+            seen = np.ones(len(p), dtype=bool)
+            frame = BodyFrame(now, q, p, None, seen, np.ones(len(p)), np.ones(2), now)
+            bodies.publish(body_to_bytes(frame))
+
+        self.node.create_timer(1 / 60, publish)
 
     def swing(self, since: int) -> float:
         """rad, the farthest that a joint of the arm was commanded to go since that command."""
@@ -201,15 +219,19 @@ def largest_step(bodies: list[BodyFrame]) -> float:
     return float((np.linalg.norm(np.diff(p, axis=0), axis=-1).max(-1) / frames).max())
 
 
-def test_the_panda_waves_on_request_through_cancel_preemption_and_emergency_stop(
+def test_the_panda_waves_on_request_through_all_that_may_happen(
     start: Callable[..., Up], audience: Audience, tmp_path: Path
 ) -> None:
+    # fewer commands and fewer steps: the machine may be busy
     (tmp_path / "retarget.yaml").write_text("retarget:\n  ros__parameters: {rate_hz: 60.0}\n")
-    (tmp_path / "calm.yaml").write_text("parameter_files: {retarget: retarget.yaml}\n")
+    (tmp_path / "generator.yaml").write_text("motion_generator:\n  ros__parameters: {steps: 4}\n")
+    (tmp_path / "calm.yaml").write_text(
+        "parameter_files: {retarget: retarget.yaml, motion_generator: generator.yaml}\n"
+    )
     up = start(
         "--single-process",  # starts with the least work
         "--config",
-        str(tmp_path / "calm.yaml"),  # fewer commands: the machine may be busy
+        str(tmp_path / "calm.yaml"),
         "imu_source:=none",
         "body:=generated",
         f"robot:={ROBOT}",
@@ -226,23 +248,29 @@ def test_the_panda_waves_on_request_through_cancel_preemption_and_emergency_stop
         wave = audience.result(audience.ask("wave with the right hand", 2.0))
         assert wave.success, wave.message
 
-    cancelled = audience.ask("wave with the right hand", 20.0)
+    cancelled = audience.ask("wave with the right hand", LONG_S)
     audience.handle.cancel_goal_async()
     assert audience.result(cancelled).message == "cancelled"
     audience.until(audience.rests)
 
-    preempted = audience.ask("raise both hands", 20.0)
-    newer = audience.ask("wave with the right hand", 20.0)
+    preempted = audience.ask("raise both hands", LONG_S)
+    newer = audience.ask("wave with the right hand", LONG_S)
     assert "preempted" in audience.result(preempted).message
 
+    audience.operator_comes()
+    audience.until(lambda: audience.call("/motion_generator/take_over"))
+    assert audience.result(newer).message == "the operator took over"
+    audience.until(lambda: audience.remarks() == (LEADS,))  # the blend is over
+    assert audience.call("/motion_generator/hand_back")
+    audience.until(audience.rests)
+
+    newer = audience.ask("wave with the right hand", LONG_S)
     audience.until(audience.tracks)
     assert audience.call("/retarget/emergency_stop")
     audience.until(lambda: audience.status.state_name == "stopped")
-    audience.until(audience.arm_rests)
-    stands = len(audience.commands)
     audience.handle.cancel_goal_async()
     assert not audience.result(newer).success
-    assert audience.swing(stands) < 1e-6
+    # a reset is refused until the arm stands still
     audience.until(lambda: audience.call("/retarget/reset"))
     audience.until(audience.tracks)  # the operator has engaged it again
 
@@ -250,9 +278,12 @@ def test_the_panda_waves_on_request_through_cancel_preemption_and_emergency_stop
     assert up.end() == 0, up.said()
     audience.close()
     assert violations(audience.commands) == []
-    assert (
-        largest_step(list(map(body_from_bytes, audience.shown))) < 0.2
-    )  # half a turn of an arm within the blend: 0.12 m
+    shown = [body_from_bytes(data) for data in audience.shown]
+    assert largest_step(shown) < 0.2  # half a turn of an arm within the blend: 0.12 m
     recorded = [body for _, body in read_bodies(Bag(tmp_path / "bag"), TOPIC_GENERATED_BODY)]
-    assert all("generated" in body.remarks for body in recorded)
-    assert {"at rest" in body.remarks for body in recorded} == {True, False}
+    assert {remark for body in recorded for remark in body.remarks} == {
+        "generated",
+        "at rest",
+        "blending",
+        LEADS,
+    }
