@@ -18,7 +18,7 @@ HELP = "drive a robot arm with a motion file"
 EXAMPLE = """\
   pallas retarget wave.npz wave_panda.npz --robot panda --arm right
   pallas retarget dance.bvh dance_panda.npz --robot panda
-      a BVH of any tool (docs/motion_files.md)
+      a BVH of any tool (docs/guide/motion.md)
   pallas retarget wave.npz out.npz --robot my_arm.urdf --video out.mp4
       an arm of your own, and a look at it
   pallas retarget --robot my_arm.urdf --describe my_arm.yaml

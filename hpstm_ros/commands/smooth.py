@@ -19,7 +19,7 @@ EXAMPLE = """
       what the node does with a look-ahead of 10 frames
   pallas smooth noisy.npz smooth.npz --lookahead 0       causally, as live
   pallas smooth dance.bvh dance.npz
-      what other tools record; docs/motion_files.md
+      what other tools record; docs/guide/motion.md
   pallas smooth gaps.npz whole.npz --fill
       gaps of 0.5 to 3 s are filled by HPSTM-Gen, and marked in `filled`
   pallas smooth a.npz b.npz --bones operator.npz
