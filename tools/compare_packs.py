@@ -43,7 +43,7 @@ def frames(library: MotionLibrary, pack: str) -> tuple[F64, F64, Mask]:
     way = library.root[index + 2, :2] - library.root[index - 2, :2]
     speed = np.linalg.norm(way, axis=-1) * MODEL_RATE_HZ / 4
     R = rotations.to_matrix(rotations.multiply(heading[:, None], q))
-    return R, speed, library.contacts[index].all(axis=1)
+    return np.asarray(R, np.float64), speed, np.asarray(library.contacts[index].all(axis=1))
 
 
 def angle(a: F64, b: F64) -> F64:

@@ -261,7 +261,8 @@ def _turned(a: Tensor, b: Tensor) -> Tensor:
     """Directions ``a`` (T, 3) with the constant turn that brings them nearest to ``b`` (Kabsch)."""
     U, _, Vt = torch.linalg.svd(b.T @ a)
     U[:, 2] *= torch.det(U @ Vt).sign()
-    return a @ (U @ Vt).T
+    turned: Tensor = a @ (U @ Vt).T
+    return turned
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
