@@ -69,7 +69,7 @@ def recording_rows(
     harmless_codes = vq.encode(harmless)
     for r in REPLACED:
         for seed in SEEDS if r else SEEDS[:1]:
-            entries = vq.codebook
+            entries: Tensor = vq.codebook
             if r:
                 entries = torch.from_numpy(forgetting.codebook(r, seed).entries)
             share = flagged(guard, vq.frames(entries[violent_codes])).float().mean()
