@@ -267,14 +267,15 @@ class BagFile:
                 self._topics, start - round(BEFORE_S * 1e9), start + round(WINDOW_S * 1e9)
             ):
                 self._messages[message.topic].append(message)
-        others = [
-            self._last(topic, stamp)[1]
-            for topic in (TOPIC_JOINT_STATES, self._trajectory, TOPIC_SUPERVISOR)
-        ]
-        received, body = self._last(self.drawn, stamp, others[-1])
-        raw = self._last(self._raw, stamp, others[-1])[1]
+        states = self._last(TOPIC_JOINT_STATES, stamp)[1]
+        trajectory = self._last(self._trajectory, stamp)[1]
+        status = self._last(TOPIC_SUPERVISOR, stamp)[1]
+        received, body = self._last(self.drawn, stamp, status)
+        raw = self._last(self._raw, stamp, status)[1]
         prediction = self._last(TOPIC_PREDICTION, stamp)[1]
-        shown = moment(time, received, _body(body), _body(raw), *others, prediction=prediction)
+        shown = moment(
+            time, received, _body(body), _body(raw), states, trajectory, status, prediction
+        )
         shown.forces = self._forces(stamp)
         return shown
 
