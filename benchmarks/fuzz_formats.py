@@ -362,9 +362,9 @@ def read_training(path: Path) -> None:
 
 def read_hpstm_training(path: Path) -> None:
     """Loaded as `pallas train hpstm --config FILE`."""
-    from hpstm_ros.train.train_command import read_settings
+    from hpstm_ros.train.train_command import training_settings
 
-    read_settings(path)
+    training_settings(path)
 
 
 @functools.cache

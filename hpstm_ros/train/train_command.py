@@ -37,17 +37,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Train, calibrate the covariance on motions kept out of the training, export."""
-    settings = read_settings(
+def training_settings(path: str | Path) -> TrainingSettings:
+    """The settings of a YAML file.
+
+    Raises:
+        PallasError: the file cannot be read, has an unknown key, or a value is out of range.
+    """
+    return read_settings(
         TrainingSettings,
-        args.config,
+        path,
         batch=(3, 4096),
         asked=(1, 11),
         known=(0.0, 1.0),
         bones_off=(0.0, 0.2),
         body_share=(0.0, 1.0),
     )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, calibrate the covariance on motions kept out of the training, export."""
+    settings = training_settings(args.config)
     folder = Path(args.out)
     library = MotionLibrary.open(args.data, overrides=overrides_from(args))
     model, figures = train(library, settings, folder)
