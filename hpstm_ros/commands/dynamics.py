@@ -109,7 +109,7 @@ def _analyse(
     options = {"floor": args.floor, "cutoff": args.cutoff}
     if args.method == "hdys":
         if args.contacts:
-            raise PallasError("--contacts: HDyS knows no contacts besides the feet")
+            raise PallasError("--contacts: HDyS models no contacts other than the feet")
         return analyse_network(motion, human, resource(args.model), progress=progress, **options)
     settings = Settings(extra=tuple(dict.fromkeys(args.contacts)))
     return analyse(motion, human, settings, progress=progress, **options)

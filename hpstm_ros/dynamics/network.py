@@ -1,7 +1,7 @@
 """A motion file's forces by HDyS: a network that reads the joints' positions and needs no contact
 model.
 
-It has learnt from `offline.analyse`, which stays the reference.
+It is trained on the output of `offline.analyse`, which stays the reference.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def analyse_network(
 
     Args:
         motion: in the world, z up.
-        human: the person; the network knows no carried loads.
+        human: the person; the network does not model carried loads.
         model: the ``.onnx`` file.
         floor: m, height of the ground; None to find it.
         cutoff: Hz, of the low-pass filter.
@@ -54,7 +54,7 @@ def analyse_network(
         PallasError: the motion is too short, a load is carried, or the model cannot be used.
     """
     if any(human.loads.values()):
-        raise PallasError("HDyS has not learnt carried loads: leave --method hdys or --load out")
+        raise PallasError("HDyS does not model carried loads: leave --method hdys or --load out")
     if abs(motion.fps - MODEL_RATE_HZ) > 1e-6:
         motion = resample(motion, MODEL_RATE_HZ)
     stream = open_stream(model, expect={"kind": "hdys"})

@@ -92,8 +92,8 @@ class People:
             now: ns.
             body: of any person.
             operator: the locked id, or None.
-            engagement: number of times the arm has been engaged; the operator's position is trusted
-                anew at each.
+            engagement: number of times the arm has been engaged; each engagement accepts the
+                operator's position again.
         """
         if now < self._now:
             self._people.clear()

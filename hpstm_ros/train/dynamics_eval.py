@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _networks(args: argparse.Namespace, trials: list[Trial]) -> list[Row]:
-    """Figures of the networks asked for, on people and trials that are not learnt from."""
+    """Figures of the networks asked for, on people and trials that were not trained on."""
     if not args.model:
         return []
     from hpstm_ros.train.dynamics.evaluate import (

@@ -4,9 +4,10 @@ calibrated and its document inside.
 
 import json
 import os
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,6 +21,8 @@ from pallas_ros.files.revision import revision
 from pallas_ros.files.settings import settings
 from pallas_ros.files.weights import weights_metadata
 from pallas_ros.runtime.torch_backend import export_stream
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class OneFrame(nn.Module):
@@ -102,20 +105,8 @@ def export_file(weights: Path, path: Path, git: str) -> Path:
         PallasError: the file is no such weights.
     """
     model, meta = load_model(weights)
-    document = {
-        **json.loads(meta.get("pallas", "{}")),
-        "config": model.config.as_dict(),
-        "git": git,
-    }
-    return export_stream(
-        OneFrame(model),
-        path,
-        {
-            key: value
-            for key, value in document.items()
-            if key not in ("sha256", "opset", "parameters")
-        },
-    )
+    document = {**json.loads(meta.get("pallas", "{}")), "config": model.config.as_dict()}
+    return export_stream(OneFrame(model), path, document_to_carry_over(document, git))
 
 
 def step_module(weights: Path) -> OneFrame:
@@ -152,6 +143,39 @@ def save_both(
     finally:
         weights.unlink(missing_ok=True)
     return path
+
+
+def load_released(
+    path: str | Path, what: str, build: Callable[[dict[str, Any]], Network]
+) -> tuple[Network, dict[str, Any]]:
+    """A network from released weights (``.safetensors``), in evaluation mode, and its document.
+
+    Args:
+        path: of the weights.
+        what: the network's name in messages.
+        build: makes the network from the document.
+
+    Raises:
+        PallasError: the file does not hold such weights.
+    """
+    document = parse_json(
+        weights_metadata(path).get("pallas", "{}"), str(path), "description of a model"
+    )
+    try:
+        network = build(document)
+        network.load_state_dict(load_file(path))
+    except PallasError:
+        raise
+    except Exception as error:  # torch and safetensors raise kinds of their own
+        raise PallasError(f"{path}: not the weights of {what}: {error}") from None
+    return network.eval(), document
+
+
+def document_to_carry_over(document: dict[str, Any], git: str) -> dict[str, Any]:
+    """The document of released weights without what the export adds itself."""
+    made_by_export = ("sha256", "opset", "parameters")
+    kept = {key: value for key, value in document.items() if key not in made_by_export}
+    return {**kept, "git": git}
 
 
 def document_of_run() -> dict[str, str]:

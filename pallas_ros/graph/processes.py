@@ -229,8 +229,8 @@ def child_environment(discovery: str = "") -> dict[str, str]:
     """Return the environment of a node's process.
 
     Discovery is limited to this machine unless ``discovery`` or the user specifies otherwise.
-    Numeric libraries get one thread each, since the nodes run in parallel. The node is told which
-    parent to end with.
+    Numeric libraries get one thread each, since the nodes run in parallel. A variable names the
+    parent process that the node ends with.
     """
     environment = dict(os.environ)
     environment.update(middleware.discovery(discovery, environment))

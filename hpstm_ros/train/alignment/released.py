@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from scipy.optimize import minimize
 from scipy.special import expit
 
@@ -17,11 +16,8 @@ from hpstm_ros.train.alignment import scenes
 from hpstm_ros.train.alignment.corpus import Clip, Corpus
 from hpstm_ros.train.alignment.measures import clip_vectors, text_vectors
 from hpstm_ros.train.alignment.training import Labels, _window, relations, scene_batch
-from hpstm_ros.train.export import save_both
-from pallas_ros.body.errors import PallasError
-from pallas_ros.files.json_text import parse_json
+from hpstm_ros.train.export import document_to_carry_over, load_released, save_both
 from pallas_ros.files.settings import settings
-from pallas_ros.files.weights import weights_metadata
 from pallas_ros.runtime.torch_backend import export_stream
 
 F64 = NDArray[np.float64]
@@ -50,17 +46,11 @@ def load_model(path: str | Path) -> tuple[Alignment, dict[str, Any]]:
     Raises:
         PallasError: the file is not that.
     """
-    document = parse_json(
-        weights_metadata(path).get("pallas", "{}"), str(path), "description of a model"
-    )
-    try:
-        model = Alignment(settings(AlignmentConfig, document["config"], f"{path}: config"))
-        model.load_state_dict(load_file(path))
-    except PallasError:
-        raise
-    except Exception as error:  # torch and safetensors raise kinds of their own
-        raise PallasError(f"{path}: not the weights of an alignment: {error}") from None
-    return model.eval(), document
+
+    def build(document: dict[str, Any]) -> Alignment:
+        return Alignment(settings(AlignmentConfig, document["config"], f"{path}: config"))
+
+    return load_released(path, "an alignment", build)
 
 
 def export_file(weights: Path, path: Path, git: str) -> Path:
@@ -70,9 +60,7 @@ def export_file(weights: Path, path: Path, git: str) -> Path:
         PallasError: the file is no such weights.
     """
     model, document = load_model(weights)
-    made_by = ("sha256", "opset", "parameters")
-    document = {key: value for key, value in document.items() if key not in made_by}
-    return export_stream(model, path, {**document, "git": git})
+    return export_stream(model, path, document_to_carry_over(document, git))
 
 
 def step_module(weights: Path) -> Alignment:

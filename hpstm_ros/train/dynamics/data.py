@@ -65,7 +65,7 @@ MEASURED = (
         )
     ),
 )
-"""Coordinates whose measured moments are learnt."""
+"""Coordinates whose measured moments are trained on."""
 HELD_OUT = (
     "oc4_STSweakLegs1",
     "oc4_walking4",
@@ -76,7 +76,7 @@ HELD_OUT = (
 """Measured trials that are not trained on: one of each style of walking, one of two sit-to-stands;
 the only squats are trained on."""
 _PRESSED = 0.05
-"""Of body weight, from which a foot's centre of pressure is learnt."""
+"""Of body weight, from which a foot's centre of pressure is trained on."""
 
 _PAIRS = (
     ("asis", "pelvis", ".ASIS"),

@@ -1,5 +1,4 @@
-"""What HDyS is measured by: moments, ground reaction and accelerations on motion it has not
-learnt."""
+"""Measures HDyS: moments, ground reaction and accelerations, on motion it was not trained on."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,7 +29,7 @@ def hdys_rows(
 
     Args:
         step: the model.
-        domains: ``rigid_body`` of people, and ``measured`` trials, not learnt from.
+        domains: ``rigid_body`` of people, and ``measured`` trials, not trained on.
         name: of the model in the rows.
         representations: that it reads.
     """

@@ -4,15 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
 from hpstm_ros.model.hdys import Hdys, HdysSettings, HdysStep, Scale
-from hpstm_ros.train.export import save_both
-from pallas_ros.body.errors import PallasError
+from hpstm_ros.train.export import document_to_carry_over, load_released, save_both
 from pallas_ros.body.names import MODEL_RATE_HZ
-from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.settings import settings
-from pallas_ros.files.weights import weights_metadata
 from pallas_ros.runtime.torch_backend import export_stream
 
 KIND = "hdys"
@@ -35,18 +30,12 @@ def load_model(path: str | Path) -> tuple[HdysStep, dict[str, Any]]:
     Raises:
         PallasError: the file is not that.
     """
-    document = parse_json(
-        weights_metadata(path).get("pallas", "{}"), str(path), "description of a model"
-    )
-    try:
+
+    def build(document: dict[str, Any]) -> HdysStep:
         shape = settings(HdysSettings, document["config"], f"{path}: config")
-        step = HdysStep(Hdys(shape), Scale(shape))
-        step.load_state_dict(load_file(path))
-    except PallasError:
-        raise
-    except Exception as error:  # torch and safetensors raise kinds of their own
-        raise PallasError(f"{path}: not the weights of HDyS: {error}") from None
-    return step.eval(), document
+        return HdysStep(Hdys(shape), Scale(shape))
+
+    return load_released(path, "HDyS", build)
 
 
 def export_file(weights: Path, path: Path, git: str) -> Path:
@@ -56,9 +45,7 @@ def export_file(weights: Path, path: Path, git: str) -> Path:
         PallasError: the file is no such weights.
     """
     step, document = load_model(weights)
-    made_by = ("sha256", "opset", "parameters")
-    document = {key: value for key, value in document.items() if key not in made_by}
-    return export_stream(step, path, {**document, "git": git})
+    return export_stream(step, path, document_to_carry_over(document, git))
 
 
 def step_module(weights: Path) -> HdysStep:

@@ -52,12 +52,12 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(resource(args.config))
     trials = read_trials(args.measured or Path(args.data) / MEASURED)
     library = MotionLibrary.open(args.data)
-    learnt = split_domains(library, trials, ("train",), settings.minutes, held_out=False)
+    parts = split_domains(library, trials, ("train",), settings.minutes, held_out=False)
     checked = split_domains(
         library, trials, ("validation", "validation_subjects"), _CHECKED_MINUTES, held_out=False
     )
     folder = Path(args.out)
-    step = train(learnt, {"rigid_body": checked["rigid_body"]}, settings, folder)
+    step = train(parts, {"rigid_body": checked["rigid_body"]}, settings, folder)
     training = json.loads((folder / "checkpoint.json").read_text())
     document = {
         "training": {**training, "seed": settings.seed, "domains": list(settings.domains)},
@@ -78,8 +78,8 @@ def split_domains(
     held_out: bool,
 ) -> dict[str, Domain]:
     """Both domains of a split: the library's stretches, and the trials held out or the others."""
-    learnt = [trial for trial in trials if trial.name not in HELD_OUT]
-    if not learnt:
+    training = [trial for trial in trials if trial.name not in HELD_OUT]
+    if not training:
         raise PallasError("the measured trials are all held out: give others to learn from")
     chosen = [trial for trial in trials if (trial.name in HELD_OUT) is held_out]
     parts = stretches(library, splits, minutes)
@@ -88,7 +88,7 @@ def split_domains(
     frames = sum(last - first for _, first, last in parts)
     label = f"forces of {frames / MODEL_RATE_HZ / 60:.0f} min"
     with tqdm(total=frames, unit=" frames", desc=label, disable=None) as bar:
-        offsets = marker_offsets(learnt)
+        offsets = marker_offsets(training)
         motion = from_library(library, parts, offsets, cache_folder(), bar.update)
     return {
         "rigid_body": motion,
