@@ -54,6 +54,10 @@ class AugmentationSettings:
     bend: float = 0.12
     """Chance that the trunk bends far (up to 80 degrees forward, 35 sideways, 50 in twist)."""
     leg_deg: float = 3.0
+    lying: float = 0.0
+    """Chance that the whole body lies on its front or back, as in swimming: its legs then no longer
+    follow from the inclination of the waist.
+    """
     extra_sites: float = 0.55
     """Chance that sensors are worn besides the four: shins, shins and upper arms, these and thighs,
     all, or any subset.
@@ -185,6 +189,7 @@ class SequenceSampler:
         for side in (0, 1):
             q[:, :, list(ARMS[side])] = rotations.multiply(q[:, :, _SPINE3, None], arms[side])
         q, root, contacts = self._mirror(q, root, contacts)
+        q, root, contacts = self._lay_down(q, root, contacts)
         scale = 1 + s.segment_scale * (
             torch.randn(self.batch, 22, 1, generator=self.generator).clamp(-2, 2)
             + torch.randn(self.batch, 1, 1, generator=self.generator) * 0.5
@@ -196,6 +201,27 @@ class SequenceSampler:
         return sense(
             q, root, contacts, self.offsets * scale, errors, self.generator, worn=self._worn()
         )
+
+    def _lay_down(self, q: Tensor, root: Tensor, contacts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tip some sequences over, forwards or backwards about the body's lateral axis.
+
+        The body, its path and so its accelerations turn as one; no foot stands any more.
+        """
+        rows = torch.nonzero(self._chance(self.settings.lying, self.batch))[:, 0]
+        if not len(rows):
+            return q, root, contacts
+        angle = self._uniform(60, 110, len(rows)) * (torch.pi / 180)
+        angle = torch.where(self._chance(0.5, len(rows)), angle, -angle)
+        lateral = torch.stack((torch.zeros_like(angle), angle, torch.zeros_like(angle)), -1)
+        q_heading = rotations.about_z(rotations.heading(q[rows][:, :1, 0])[:, 0])
+        tip = rotations.from_rotvec(rotations.rotate(q_heading, lateral))
+        q = q.clone()
+        q[rows] = rotations.multiply(tip[:, None, None], q[rows])
+        root = root.clone()
+        root[rows] = rotations.rotate(tip[:, None], root[rows])
+        contacts = contacts.clone()
+        contacts[rows] = False
+        return q, root, contacts
 
     def _worn(self) -> Tensor:
         """How much each optional site counts, (B, T, 7), 0 to 1."""

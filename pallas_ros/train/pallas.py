@@ -209,10 +209,19 @@ def train(
     data: str | Path,
     out: str | Path,
     overrides: Overrides | None = None,
+    init: str | Path | None = None,
 ) -> Path:
     """Train by a configuration file; returns the released weights' path, ``OUT/model.safetensors``.
 
-    ``overrides`` are those of motion files, where ``data`` holds such.
+    Args:
+        config_path: the configuration.
+        data: folder of packs, or of motion files.
+        out: folder of the run.
+        overrides: those of motion files, where ``data`` holds such.
+        init: weights to start from (fine-tuning); random ones where None.
+
+    Raises:
+        PallasError: a file is wrong, or ``init`` holds another network than the configuration.
     """
     config = read_config(config_path)
     rank = start_processes()
@@ -233,7 +242,10 @@ def train(
     )
     judged = checks(library)
     where = device()
-    model = build(config).to(where)
+    model = build(config)
+    if init is not None:
+        start_from(model, init)
+    model = model.to(where)
     model.mixed_precision = fast_bfloat16()
     noise = torch.Generator().manual_seed(config.loop.seed + 1)
     print(
@@ -273,6 +285,30 @@ def train(
         "deviation_margin": [round(float(m), 4) for m in margin],
     }
     return save_model(trained, folder / "model.safetensors", said)
+
+
+@torch.no_grad()
+def start_from(model: Pallas, weights: str | Path) -> None:
+    """Copy trained weights into a network, without the factors on their deviations.
+
+    Raises:
+        PallasError: the file is damaged, or its network is built otherwise.
+    """
+    from pallas_ros.model.step import load_model
+
+    trained = load_model(weights)
+    own = model.metadata()
+    given = trained.metadata()
+    if own != given:
+        raise PallasError(
+            f"{weights}: its network is not the configuration's ({given}, not {own}); change the"
+            " section 'model', or train without --init"
+        )
+    for parameter, value in zip(model.parameters(), trained.parameters(), strict=True):
+        parameter.copy_(value)
+    margin = json.loads(weights_metadata(weights)["pallas"]).get("deviation_margin")
+    if margin is not None:
+        model.deviation.bias.sub_(torch.tensor(margin).log())
 
 
 @torch.no_grad()
@@ -343,6 +379,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="folder of the run; resumed from if it holds a checkpoint",
     )
+    parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="WEIGHTS",
+        help="start from these weights (.safetensors), for example to fine-tune on your own motion",
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: as many as cores")
     add_options(parser)
 
@@ -354,7 +396,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    path = train(resource(args.config), args.data, args.out, overrides_from(args))
+    path = train(resource(args.config), args.data, args.out, overrides_from(args), args.init)
     with torch.no_grad():
         onnx = export(path, path.with_suffix(".onnx")) if load_kind(path) == "pallas" else None
     print(f"trained weights in {path}" + (f", streaming model in {onnx}" if onnx else ""))

@@ -21,7 +21,7 @@ from pallas_ros.geometry import rotations  # noqa: E402
 from pallas_ros.model.pallas import Pallas, PallasConfig  # noqa: E402
 from pallas_ros.train.loop import LoopSettings, fit  # noqa: E402
 from pallas_ros.train.losses import LossWeights, pallas_loss  # noqa: E402
-from pallas_ros.train.pallas import PLAIN, _of, read_config  # noqa: E402
+from pallas_ros.train.pallas import PLAIN, _of, read_config, save_model, start_from  # noqa: E402
 
 SMALL = PallasConfig(
     width=32, heads=2, hidden=48, window=8, legs_hidden=24, solver_hidden=16, solver_blocks=2
@@ -112,6 +112,38 @@ def test_mirroring_exchanges_sides(library: MotionLibrary) -> None:
     elbow = p[:, :, 20] * torch.tensor([1.0, -1.0, 1.0])
     assert (m[:, :, 21] - elbow).norm(dim=-1).max() < 1e-3
     assert torch.equal(plain.contacts, mirrored.contacts.flip(-1))
+
+
+def test_a_body_laid_down_moves_its_legs_as_before_and_stands_on_no_foot(
+    library: MotionLibrary,
+) -> None:
+    perfect = replace(PLAIN, errors=NO_ERRORS)
+    plain = next(sampler(library, 1, perfect))
+    lying = next(sampler(library, 1, replace(perfect, lying=1.0)))
+    # the chance and the angle are drawn after the motion, which therefore stays the same
+    relative = [x.rotations[:, :, :1].mT @ x.rotations for x in (plain, lying)]
+    assert (relative[0] - relative[1]).abs().max() < 1e-3
+    spine = lying.rotations[:, :, 0, :, 2]
+    assert spine[..., 2].abs().mean() < 0.6 < plain.rotations[:, :, 0, 2, 2].mean()
+    assert not lying.contacts.any() and plain.contacts.any()
+
+
+def test_a_network_that_starts_from_released_weights_gives_their_bodies(tmp_path: Path) -> None:
+    trained = Pallas(SMALL)
+    with torch.no_grad():
+        trained.deviation.bias.add_(torch.full((22,), 1.5).log())
+    path = save_model(trained, tmp_path / "model.safetensors", {"deviation_margin": [1.5] * 22})
+    fresh = Pallas(SMALL)
+    start_from(fresh, path)
+    imu = torch.randn(1, 3, 48, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours, theirs = (network.eval()(imu) for network in (fresh, trained))
+    assert torch.allclose(ours.positions, theirs.positions)
+    assert torch.allclose(
+        ours.log_deviation + torch.tensor(1.5).log(), theirs.log_deviation, atol=1e-5
+    )
+    with pytest.raises(PallasError, match=r"not the configuration's .*--init"):
+        start_from(Pallas(replace(SMALL, width=16)), path)
 
 
 def test_training_lowers_the_loss_and_resumes(library: MotionLibrary, tmp_path: Path) -> None:
