@@ -27,6 +27,7 @@ from pallas_ros.model.pallas import Pallas, PallasConfig
 from pallas_ros.motion_files import Overrides, add_options, overrides_from
 from pallas_ros.train.loop import LoopSettings, device, fast_bfloat16, fit, start_processes
 from pallas_ros.train.losses import LossWeights, pallas_loss
+from pallas_ros.train.selection import clips_of, part_of
 
 PLAIN = AugmentationSettings(
     retime=0,
@@ -55,7 +56,7 @@ class TrainingConfig:
     """A configuration file: sections ``model``, ``data``, ``augmentation``, ``loss``, ``loop``.
 
     ``packs`` and ``contents`` keep training to clips of these; empty: all. A folder of motion
-    files has no packs.
+    files has no packs. ``share`` keeps it to this part of the hours, whole subjects at a time.
     ``deviation_margin`` multiplies the standard deviations of the released weights; 0: by what
     validation subjects ask for (`calibrate`).
     """
@@ -71,6 +72,7 @@ class TrainingConfig:
     deviation_margin: float = 0.0
     contents: tuple[str, ...] = ()
     packs: tuple[str, ...] = ()
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class DataSettings:
     development: bool = False
     contents: tuple[str, ...] = ()
     packs: tuple[str, ...] = ()
+    share: float = 1.0
 
 
 _Section = TypeVar("_Section")
@@ -122,6 +125,7 @@ def read_config(path: str | Path) -> TrainingConfig:
         development=data.development,
         contents=data.contents,
         packs=data.packs,
+        share=_share(path, data.share),
         augmentation=section("augmentation", AugmentationSettings, errors=errors),
         loss=section("loss", LossWeights),
         loop=section("loop", LoopSettings),
@@ -136,6 +140,12 @@ def _margin(path: str | Path, value: Any) -> float:
             " have it found"
         )
     return float(value)
+
+
+def _share(path: str | Path, value: float) -> float:
+    if not 0 < value <= 1:
+        raise PallasError(f"{path}: data.share is {value}: it has to be above 0, and at most 1")
+    return value
 
 
 def validation_batches(
@@ -231,7 +241,8 @@ def train(
     # says so.
     clips = library.require("train", development=None if config.development else False)
     packs = () if library.is_of_files else config.packs
-    clips = _of("pack", packs, _of("content", config.contents, clips))
+    clips = clips_of("pack", packs, clips_of("content", config.contents, clips))
+    clips = part_of(clips, config.share)
     sampler = SequenceSampler(
         library,
         clips,
@@ -338,18 +349,6 @@ def calibrate(model: Pallas, library: MotionLibrary) -> torch.Tensor:
         # takes as many as there are
         margin[joints] = float((np.quantile(ratio[:, joints].numpy(), 0.9) / 6.251) ** 0.5)
     return margin
-
-
-def _of(label: str, wanted: tuple[str, ...], clips: list[LibraryClip]) -> list[LibraryClip]:
-    """The clips of these packs or contents; all of them where none is named."""
-    known = {getattr(clip, label) for clip in clips}
-    for name in wanted:
-        if name not in known:
-            raise PallasError(
-                f"no training clip of the {label} '{name}' (data.{label}s): there are"
-                f" {', '.join(sorted(known))}"
-            )
-    return [clip for clip in clips if not wanted or getattr(clip, label) in wanted]
 
 
 def save_model(model: nn.Module, path: Path, extra: dict[str, Any]) -> Path:

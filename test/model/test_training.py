@@ -21,7 +21,8 @@ from pallas_ros.geometry import rotations  # noqa: E402
 from pallas_ros.model.pallas import Pallas, PallasConfig  # noqa: E402
 from pallas_ros.train.loop import LoopSettings, fit  # noqa: E402
 from pallas_ros.train.losses import LossWeights, pallas_loss  # noqa: E402
-from pallas_ros.train.pallas import PLAIN, _of, read_config, save_model, start_from  # noqa: E402
+from pallas_ros.train.pallas import PLAIN, read_config, save_model, start_from  # noqa: E402
+from pallas_ros.train.selection import clips_of, part_of  # noqa: E402
 
 SMALL = PallasConfig(
     width=32, heads=2, hidden=48, window=8, legs_hidden=24, solver_hidden=16, solver_blocks=2
@@ -195,13 +196,29 @@ def test_bad_configurations_are_named(tmp_path: Path, text: str, what: str) -> N
 def test_training_on_some_contents(library: MotionLibrary) -> None:
     clips = library.select("train")
     some = clips[0].content
-    assert {clip.content for clip in _of("content", (some,), clips)} == {some}
-    assert _of("content", (), clips) == clips
+    assert {clip.content for clip in clips_of("content", (some,), clips)} == {some}
+    assert clips_of("content", (), clips) == clips
     with pytest.raises(PallasError, match="no training clip of the content 'swim'"):
-        _of("content", (some, "swim"), clips)
+        clips_of("content", (some, "swim"), clips)
 
 
 def test_released_configurations_are_valid() -> None:
     folder = Path(__file__).resolve().parents[2] / "config" / "training"
     for path in [folder / "pallas.yaml", *(folder / "ablations").glob("*.yaml")]:
         read_config(path)
+
+
+def test_a_share_of_the_data_is_made_of_whole_subjects_and_grows(library: MotionLibrary) -> None:
+    clips = [
+        replace(library.clips[0], subject=str(number % 7), stop=60 * (1 + number % 3))
+        for number in range(40)
+    ]
+    everything = sum(clip.seconds for clip in clips)
+    before: set[str] = set()
+    for share in (0.1, 0.4, 0.8, 1.0):
+        part = part_of(clips, share)
+        subjects = {clip.subject for clip in part}
+        assert sum(clip.seconds for clip in part) >= share * everything
+        assert len(part) == sum(clip.subject in subjects for clip in clips)
+        assert before <= subjects
+        before = subjects
