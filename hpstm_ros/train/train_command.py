@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from hpstm_ros.train.export import export
+from hpstm_ros.train.export import export, load_model
 from hpstm_ros.train.options import read_settings
 from hpstm_ros.train.training import (
     TrainingSettings,
@@ -13,7 +13,7 @@ from hpstm_ros.train.training import (
     training_clips,
 )
 from pallas_ros.data.library import MotionLibrary
-from pallas_ros.data.licences import UNKNOWN, licence_of
+from pallas_ros.data.licences import licence_in, licence_of, stricter
 from pallas_ros.motion_files import add_options, overrides_from
 
 HELP = "train the smoother from motion data; stopped and started again it carries on"
@@ -69,12 +69,15 @@ def run(args: argparse.Namespace) -> int:
         "runs": done,
         "batch": settings.batch,
         "seed": settings.seed,
-        "start": settings.start,
+        "start": Path(settings.start).name if settings.start else "",
         "packs": packs,
     }
+    licence = licence_of(packs)
+    if settings.start:
+        licence = stricter(licence, licence_in(json.loads(load_model(settings.start)[1]["pallas"])))
     document = {
         "training": training,
-        "licence": UNKNOWN if settings.start else licence_of(packs),
+        "licence": licence,
         **calibrate(model, library).document(),
     }
     path = export(model, folder, document)

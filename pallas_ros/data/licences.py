@@ -24,3 +24,13 @@ def licence_of(packs: Iterable[str]) -> str:
     if named and named <= set(PERMISSIVE_PACKS):
         return PERMISSIVE
     return NON_COMMERCIAL if "bandai_namco" in named else UNKNOWN
+
+
+def stricter(first: str, second: str) -> str:
+    """The licence of weights that were trained further: both those of the start and of the data.
+
+    Two licences that are not the same, and neither of them non-commercial, give an unknown one.
+    """
+    if first == second:
+        return first
+    return NON_COMMERCIAL if NON_COMMERCIAL in (first, second) else UNKNOWN

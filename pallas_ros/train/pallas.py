@@ -16,7 +16,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import EXTRA_SITES, JOINTS, LEG_JOINTS, UPPER_JOINTS
 from pallas_ros.data.augmentation import AugmentationSettings, SequenceSampler
 from pallas_ros.data.library import LibraryClip, MotionLibrary
-from pallas_ros.data.licences import licence_of
+from pallas_ros.data.licences import licence_in, licence_of, stricter
 from pallas_ros.data.splits import DEVELOPMENT_CONTENTS
 from pallas_ros.data.virtual_imu import SensorErrors, Sequence, joint_positions
 from pallas_ros.files.settings import settings
@@ -290,9 +290,15 @@ def train(
     )
     with torch.no_grad():
         cast(Pallas, trained).deviation.bias.add_(margin.log())
+    licence = licence_of(clip.pack for clip in clips)
+    if init is not None:
+        licence = stricter(licence, licence_in(json.loads(weights_metadata(init)["pallas"])))
     said = {
-        "training": json.loads(json.dumps(asdict(config), default=str)),
-        "licence": licence_of(clip.pack for clip in clips),
+        "training": {
+            **json.loads(json.dumps(asdict(config), default=str)),
+            "start": str(init or ""),
+        },
+        "licence": licence,
         "deviation_margin": [round(float(m), 4) for m in margin],
     }
     return save_model(trained, folder / "model.safetensors", said)
