@@ -77,6 +77,21 @@ def load_model(path: str | Path) -> tuple[Hpstm, dict[str, Any]]:
     return model.eval(), dict(meta)
 
 
+def start_from(model: nn.Module, trained: nn.Module, path: str | Path) -> None:
+    """Copy the weights of ``path`` into a network that is about to be trained further.
+
+    Raises:
+        PallasError: the two networks are not of the same shape.
+    """
+    try:
+        model.load_state_dict(trained.state_dict())
+    except RuntimeError:
+        raise PallasError(
+            f"{path}: its network is not of the shape in the configuration; change 'model', or"
+            " leave 'start' empty"
+        ) from None
+
+
 def export(model: Hpstm, folder: str | Path, document: dict[str, Any], name: str = "hpstm") -> Path:
     """Write ``<name>.safetensors`` and ``<name>.onnx`` into a folder, each whole or not at all;
     returns the path of the latter.

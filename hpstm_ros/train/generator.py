@@ -15,6 +15,8 @@ from hpstm_ros.generation.text import TEXT
 from hpstm_ros.language.descriptions import Descriptions
 from hpstm_ros.model.hpstm_gen import SIGMA_M, STATE, Context, HpstmGen, HpstmGenConfig
 from hpstm_ros.train.contexts import Captions, ContextShares, draw_context
+from hpstm_ros.train.export import start_from
+from hpstm_ros.train.generator_export import load_model
 from hpstm_ros.train.windows import MotionWindows, WindowBatch
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.data.library import MotionLibrary
@@ -52,6 +54,8 @@ class GenSettings:
     packs: tuple[str, ...] = ()
     batch: int = 32
     seed: int = 1
+    start: str = ""
+    """Released weights to go on from, with their standardisation; a new network where empty."""
     still: float = 0.12
     """Share of windows at tau = 0 and without noise: what is expected from the context alone."""
     model: HpstmGenConfig = field(default_factory=lambda: HpstmGenConfig(text=TEXT))
@@ -189,7 +193,11 @@ def standardisation(windows: MotionWindows, model: HpstmGen, seed: int) -> None:
 def train(
     library: MotionLibrary, data: str | Path, settings: GenSettings, folder: Path
 ) -> tuple[HpstmGen, dict[str, float]]:
-    """Train; the model with averaged weights, and its last validation. Resumes from ``folder``."""
+    """Train; the model with averaged weights, and its last validation. Resumes from ``folder``.
+
+    Raises:
+        PallasError: ``settings.start`` does not hold weights of this shape.
+    """
     torch.manual_seed(settings.seed)
     torch.set_num_threads(1)
     model = HpstmGen(settings.model)
@@ -199,7 +207,10 @@ def train(
         if not settings.packs or clip.pack in settings.packs
     ]
     windows = MotionWindows(library, clips, keep=True)
-    standardisation(windows, model, settings.seed)
+    if settings.start:
+        start_from(model, load_model(settings.start)[0], settings.start)
+    else:
+        standardisation(windows, model, settings.seed)
     descriptions = Descriptions.open(data)
     captions = Captions(windows.clips, descriptions, folder / "captions.npz")
     generator = torch.Generator().manual_seed(settings.seed)

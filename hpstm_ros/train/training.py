@@ -21,7 +21,7 @@ from hpstm_ros.model.hpstm import Hpstm, HpstmConfig
 from hpstm_ros.smoothing.network import frames_hidden
 from hpstm_ros.train import measures
 from hpstm_ros.train.batches import Batch, WindowSampler
-from hpstm_ros.train.export import load_model
+from hpstm_ros.train.export import load_model, start_from
 from hpstm_ros.train.losses import LossWeights, Truth, loss, negative_log_likelihood
 from hpstm_ros.train.noise import NO_FAILURES, Failures
 from hpstm_ros.train.variation import OTHER_BODIES
@@ -188,7 +188,7 @@ def train(
     torch.set_num_threads(1)
     model = Hpstm(settings.model).to(device())
     if settings.start:
-        model.load_state_dict(load_model(settings.start)[0].state_dict())
+        start_from(model, load_model(settings.start)[0], settings.start)
     model.mixed = settings.mixed and fast_bfloat16()  # four times slower where it is emulated
     sampler = WindowSampler(library, training_clips(library, settings.packs), settings.seed)
     validate = checks(library, settings.model)

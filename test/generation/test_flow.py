@@ -1,5 +1,7 @@
 """The flow: seeds reproduce, pasts are continued, windows join, bad requests are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from hpstm_ros.generation.producer import Producer
 from hpstm_ros.generation.request import HandTarget, Request, check, parse_hand, resting
 from hpstm_ros.generation.stream import bodies_of
 from hpstm_ros.train.contexts import ContextShares, draw_context, seen_pattern
+from hpstm_ros.train.export import start_from
 from hpstm_ros.train.generator import GenBatch, GenWeights, gen_loss
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import resample
@@ -142,6 +145,18 @@ def test_training_learns(tiny_model):
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_network_of_another_shape_cannot_be_trained_further(tiny_model):
+    same = type(tiny_model)(tiny_model.config)
+    start_from(same, tiny_model, "weights.safetensors")
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(same.state_dict().values(), tiny_model.state_dict().values(), strict=True)
+    )
+    other = type(tiny_model)(replace(tiny_model.config, hidden=2 * tiny_model.config.hidden))
+    with pytest.raises(PallasError, match=r"weights\.safetensors: .*not of the shape"):
+        start_from(other, tiny_model, "weights.safetensors")
 
 
 def test_patterns_of_observed_joints_are_of_all_kinds():
