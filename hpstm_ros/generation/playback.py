@@ -12,6 +12,7 @@ from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import DEFAULT_BODY_ID, JOINTS
+from pallas_ros.body.origin import GENERATED
 from pallas_ros.body.skeleton import Skeleton
 
 F64 = NDArray[np.float64]
@@ -20,7 +21,6 @@ BLEND_S = 0.3
 """s, from whatever is shown to what is to be shown next."""
 _FADE_S = 0.1
 """s, time constant with which the movement at a switch dies away."""
-_REMARK = "generated"
 
 
 @dataclass
@@ -45,6 +45,7 @@ class Playback:
         self._body_id = body_id
         self._motion: Motion | None = None
         self._begun = 0
+        self._said: tuple[str, ...] = ()
         rest = resting()
         contacts = np.ones(2)
         self._rest = _Pose(rest.rotations[0], rest.positions[0, 0], contacts)
@@ -78,9 +79,13 @@ class Playback:
         p = np.asarray(forward_kinematics(self._skeleton, q, root), dtype=np.float64)
         return Motion(30.0, p, q, extra={"contacts": np.ones((frames, 2), dtype=bool)})
 
-    def play(self, motion: Motion, now: int) -> None:
-        """Play a motion from ``now`` (ns) on, blending from what is shown."""
+    def play(self, motion: Motion, now: int, said: tuple[str, ...] = ()) -> None:
+        """Play a motion from ``now`` (ns) on, blending from what is shown.
+
+        ``said`` of it is in the remarks of the bodies meanwhile.
+        """
         self._switch(now)
+        self._said = said
         self._motion = motion
         self._begun = now
 
@@ -123,7 +128,7 @@ class Playback:
             contacts=pose.contacts,
             newest_input=now,
             body_id=self._body_id,
-            remarks=(_REMARK,) if self._motion is not None else (_REMARK, "at rest"),
+            remarks=(GENERATED, *(self._said if self.playing else ("at rest",))),
         )
 
     def _switch(self, now: int) -> None:

@@ -15,6 +15,7 @@ from hpstm_ros.generation.representation import Place
 from hpstm_ros.generation.request import Generator, Progress, Request, check
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
+from pallas_ros.body.origin import Origin
 from pallas_ros.core.plugins import Plugins
 
 GENERATORS: Plugins[Callable[[], Generator]] = Plugins("pallas.generators", "generator")
@@ -168,14 +169,14 @@ def _alignment() -> Callable[[Motion, str], float] | None:
     return lambda motion, text: float(aligner.score(motion, text))
 
 
+def origin(outcome: Outcome, request: Request, model: str) -> Origin:
+    """What the best candidate came from."""
+    scores = tuple(candidate.score for candidate in outcome.candidates)
+    return Origin(request.text, model, request.seed, scores[0], scores)
+
+
 def document(outcome: Outcome, request: Request, model: str) -> Motion:
     """The best candidate as a motion to be saved, with what it came from."""
     best = outcome.candidates[0]
-    extra: dict[str, Any] = {
-        **(best.motion.extra or {}),
-        "text": np.array(request.text),
-        "seed": np.array(request.seed),
-        "model": np.array(model),
-        "alignment": np.array(best.score),
-    }
+    extra = {**(best.motion.extra or {}), **origin(outcome, request, model).arrays()}
     return Motion(best.motion.fps, best.motion.positions, best.motion.rotations, extra=extra)

@@ -5,6 +5,7 @@ import numpy as np
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import DEFAULT_BODY_ID, JOINTS, MODEL_RATE_HZ
+from pallas_ros.body.origin import GENERATED
 
 
 def bodies_of(motion: Motion, body_id: str = DEFAULT_BODY_ID) -> list[BodyFrame]:
@@ -22,7 +23,7 @@ def bodies_of(motion: Motion, body_id: str = DEFAULT_BODY_ID) -> list[BodyFrame]
             contacts=standing[frame],
             newest_input=round(frame * 1e9 / motion.fps),
             body_id=body_id,
-            remarks=("generated",),
+            remarks=(GENERATED,),
         )
         for frame in range(len(motion))
     ]

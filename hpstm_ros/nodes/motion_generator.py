@@ -12,7 +12,7 @@ from hpstm_ros.generation.flow import Flow, FlowGenerator
 from hpstm_ros.generation.job import Job
 from hpstm_ros.generation.playback import BLEND_S, Playback
 from hpstm_ros.generation.prediction import Predictor
-from hpstm_ros.generation.producer import Producer
+from hpstm_ros.generation.producer import Producer, origin
 from hpstm_ros.generation.request import HandTarget, Request, check
 from hpstm_ros.generation.stream import bodies_of
 from hpstm_ros.generation.takeover import LEADS, TakeOver
@@ -25,6 +25,7 @@ from pallas_ros.body.names import (
     TOPIC_PREDICTION,
     WORLD_FRAME,
 )
+from pallas_ros.body.origin import GENERATED
 from pallas_ros.body.resources import resource
 from pallas_ros.messages.encode import body_to_msg, to_stamp
 from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
@@ -102,7 +103,7 @@ class MotionGeneratorNode(PallasNode):
 
     def _on_body(self, data: bytes) -> None:
         frame = body_from_bytes(data)
-        if "generated" in frame.remarks or LEADS in frame.remarks:
+        if GENERATED in frame.remarks or LEADS in frame.remarks:
             return
         self._predictor.push(frame)
         if self.settings["play"]:
@@ -225,7 +226,8 @@ class MotionGeneratorNode(PallasNode):
             self._end_goal("the operator took over", "abort")
         elif goal.handle.request.play and self.settings["play"] and not goal.played:
             goal.played = True
-            self._playback.play(outcome.candidates[0].motion, self.now())
+            lines = origin(outcome, goal.request, goal.model).lines()
+            self._playback.play(outcome.candidates[0].motion, self.now(), lines)
         elif not (goal.played and self._playback.playing):
             self._end_goal("", "succeed")
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pallas_ros.archive import Workers, find_bags, is_newer, run_tasks
+from pallas_ros.archive.finding import MOTION_SUFFIXES
 from pallas_ros.archive.options import add_worker_options, workers_from
 from pallas_ros.view.report import Written, read_written, write_index, write_report
 
-HELP = "Write one self-contained HTML page about a bag, or about every bag of a folder."
+HELP = "Write one self-contained HTML page about a bag, a motion file, or every bag of a folder."
 
 EXAMPLE = """\
 examples:
@@ -19,12 +20,16 @@ examples:
       recordings/monday.html: rates, latency, confidence, joints, events, pictures, a film
   pallas report recordings -o reports
       a page a bag and reports/index.html, over all cores; run again, it carries on
+  pallas report wave.npz
+      wave.html: pictures, a film; of generated motion also its request, score and candidates
   pallas report recordings/monday --no-film       quicker, smaller"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap, .db3, or a folder of those")
+    parser.add_argument(
+        "bag", type=Path, help="rosbag2 folder, .mcap, .db3, a folder of those, or a motion file"
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -41,6 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page or pages."""
     workers = workers_from(args)
+    if args.bag.suffix.lower() in MOTION_SUFFIXES:
+        return _write_motion(args)
     bags = find_bags(args.bag)
     if bags == [args.bag]:
         whole = args.bag.resolve()
@@ -62,6 +69,18 @@ def run(args: argparse.Namespace) -> int:
             print(f"pallas: {args.bag}: {written.damage}; what is whole is shown", file=sys.stderr)
         return 0
     return _write_all(args, bags, workers)
+
+
+def _write_motion(args: argparse.Namespace) -> int:
+    """Write the page of a motion file."""
+    from pallas_ros.view.motion_report import write_motion_report
+
+    page = args.output or args.bag.with_suffix(".html")
+    if page.is_dir():
+        page = page / f"{args.bag.stem}.html"
+    written = write_motion_report(args.bag, page, not args.no_film)
+    print(f"{written.page}: {written.figures['duration_s']:.1f} s of motion")
+    return 0
 
 
 def _write_all(args: argparse.Namespace, bags: list[Path], workers: Workers) -> int:

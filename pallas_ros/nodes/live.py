@@ -16,6 +16,7 @@ from pallas_ros.bags import Qos
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import (
+    TOPIC_GENERATED_BODY,
     TOPIC_HPSTM_BODY,
     TOPIC_JOINT_EFFORTS,
     TOPIC_JOINT_STATES,
@@ -40,6 +41,7 @@ from pallas_ros.view.moments import (
 
 TOPICS = {
     TOPIC_PALLAS_BODY: ("pallas/msg/BodyPose", Qos(reliable=False)),
+    TOPIC_GENERATED_BODY: ("pallas/msg/BodyPose", Qos(reliable=False)),
     TOPIC_HPSTM_BODY: ("pallas/msg/BodyPose", Qos(reliable=False)),
     TOPIC_JOINT_STATES: ("sensor_msgs/msg/JointState", Qos(reliable=False)),
     TOPIC_SUPERVISOR: ("pallas/msg/SupervisorStatus", Qos(reliable=False)),
@@ -49,7 +51,9 @@ TOPICS = {
     **{topic: ("geometry_msgs/msg/WrenchStamped", Qos(reliable=False)) for topic in TOPICS_GROUND},
     TOPIC_TF: ("tf2_msgs/msg/TFMessage", Qos(reliable=False)),
 }
-_BODIES = {TOPIC_PALLAS_BODY, TOPIC_HPSTM_BODY}
+_BEFORE = (TOPIC_GENERATED_BODY, TOPIC_PALLAS_BODY)
+"""What is smoothed; generated bodies where there are some."""
+_BODIES = {TOPIC_HPSTM_BODY, *_BEFORE}
 DEPTH = 120
 LOOK_S = 1.0
 
@@ -64,6 +68,7 @@ class Live:
             self._taps.open(topic, msgtype, qos)
         self._last: dict[str, Any] = {}
         self._arrivals: deque[int] = deque(maxlen=DEPTH)
+        self._before = TOPIC_PALLAS_BODY
         self._trajectory = ""
         self._next_look = 0.0
         self.description = ""
@@ -84,15 +89,12 @@ class Live:
             self._last[topic] = operators_record(records, self._last.get(TOPIC_SUPERVISOR))
         if TOPIC_ROBOT_DESCRIPTION in taken:
             self.description = str(self._last[TOPIC_ROBOT_DESCRIPTION].data)
-        drawn = TOPIC_HPSTM_BODY if TOPIC_HPSTM_BODY in taken else TOPIC_PALLAS_BODY
-        body = self._body(drawn) if drawn in taken else None
+        before = next((topic for topic in _BEFORE if topic in taken), "")
+        drawn = TOPIC_HPSTM_BODY if TOPIC_HPSTM_BODY in taken else before
+        body = self._body(drawn) if drawn else None
         if body is None:
             return None
-        raw = (
-            self._body(TOPIC_PALLAS_BODY)
-            if drawn == TOPIC_HPSTM_BODY and TOPIC_PALLAS_BODY in taken
-            else None
-        )
+        raw = self._body(before) if before and before != drawn else None
         others = [
             self._last.get(topic)
             for topic in (TOPIC_JOINT_STATES, self._trajectory, TOPIC_SUPERVISOR, TOPIC_PREDICTION)
@@ -120,8 +122,10 @@ class Live:
 
     def _take(self) -> list[Any]:
         messages = self._taps.take()
+        there = {message.topic for message in messages}
+        self._before = next((topic for topic in _BEFORE if topic in there), self._before)
         self._arrivals.extend(
-            message.stamp for message in messages if message.topic == TOPIC_PALLAS_BODY
+            message.stamp for message in messages if message.topic == self._before
         )
         return messages
 

@@ -18,6 +18,7 @@ from pallas_ros.body.names import (
     JOINT_INDEX,
     SITES,
     TOPIC_CALIBRATION,
+    TOPIC_GENERATED_BODY,
     TOPIC_HPSTM_BODY,
     TOPIC_IMU_FRAME,
     TOPIC_JOINT_STATES,
@@ -26,11 +27,13 @@ from pallas_ros.body.names import (
     TOPIC_ROBOT_DESCRIPTION,
     TOPIC_SUPERVISOR,
 )
+from pallas_ros.body.origin import request_in
 from pallas_ros.messages.decode import body_from_msg, header_stamp
 from pallas_ros.view.curve import Curve, Distribution
 
 _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
-BODY_TOPICS = (TOPIC_PALLAS_BODY, TOPIC_POSE_BODY, TOPIC_HPSTM_BODY)
+BODY_TOPICS = (TOPIC_GENERATED_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY, TOPIC_HPSTM_BODY)
+"""The last of these that there are is drawn."""
 STAGES = {
     "sensor": "from an IMU sample's stamp to its message",
     "body": "from the newest sample to /pallas/body",
@@ -91,6 +94,8 @@ class Session:
     limited_by: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     commands: tuple[int, int] = (0, 0)
     events: list[tuple[float, str]] = field(default_factory=list)
+    generated: list[tuple[float, str, str]] = field(default_factory=list)
+    """When a generated motion was first seen, its request, and what is said of it."""
     calibration: str = ""
     robot: str = ""
     damaged_messages: int = 0
@@ -154,6 +159,7 @@ class _Reader:
         self._bag = bag
         self._session = session
         self._said: dict[str, str] = {}
+        self._request: tuple[str, str] | None = None
         self._pending: int | None = (
             None  # newest input of the last smoothed body, until a command follows
         )
@@ -198,10 +204,18 @@ class _Reader:
             self._pending = body.newest_input
         self._event(time, message.topic, "; ".join(body.remarks))
         if message.topic == self._drawn:
+            self._generated(time, request_in(body.remarks))
             self._session.confidence.add(
                 time, (body.confidence.mean(), body.confidence.min(), body.valid.mean())
             )
             self._session.wrists.add(time, body.positions[_WRISTS, 2])
+
+    def _generated(self, time: float, request: tuple[str, str] | None) -> None:
+        """Note a generated motion where it begins."""
+        if request != self._request:
+            self._request = request
+            if request is not None and len(self._session.generated) < EVENTS:
+                self._session.generated.append((time, *request))
 
     def _imu(self, time: float, message: BagMessage) -> None:
         self._latency("sensor", time, message.stamp - header_stamp(message.data))

@@ -18,6 +18,7 @@ from pallas_ros.bags import Bag, BagMessage
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import (
+    TOPIC_GENERATED_BODY,
     TOPIC_GROUND_REACTION,
     TOPIC_HPSTM_BODY,
     TOPIC_JOINT_EFFORTS,
@@ -28,6 +29,7 @@ from pallas_ros.body.names import (
     TOPIC_ROBOT_DESCRIPTION,
     TOPIC_SUPERVISOR,
 )
+from pallas_ros.body.origin import Origin
 from pallas_ros.messages.decode import body_from_msg, from_stamp
 from pallas_ros.motion_files import Overrides, read
 from pallas_ros.view.forces import Forces, forces
@@ -167,29 +169,32 @@ class MotionFile:
     """A motion file of any known format as a recording.
 
     Attributes:
+        motion: what is in it.
         found: what the file is and what was detected in it, in words.
     """
 
     def __init__(self, path: Path, overrides: Overrides | None = None) -> None:
         """Read it; raises `PallasError` as `pallas_ros.motion_files.read` does."""
         file = read(path, overrides)
-        self._motion = file.motion
+        self.motion = file.motion
         self.found = file.found
-        self.duration = max(self._motion.duration, 1e-3)
+        self.duration = max(self.motion.duration, 1e-3)
         self.robot = ""
+        origin = Origin.of(self.motion.extra)
+        self._words = () if origin is None else origin.lines()
+        """What a generated motion came from."""
 
     def at(self, time: float) -> Moment:
         """The frame at ``time`` s."""
-        motion = self._motion
+        motion = self.motion
         index = int(np.clip(round(time * motion.fps), 0, len(motion) - 1))
         covariance = (
             None if motion.position_covariance is None else motion.position_covariance[index]
         )
         good = motion.valid is None or bool(motion.valid[index])
         body = np.concatenate((motion.positions[index], motion.rotations[index]), axis=1)
-        return Moment(
-            time, body, covariance=covariance, words="" if good else "this frame is not valid"
-        )
+        words = [*self._words, *([] if good else ["this frame is not valid"])]
+        return Moment(time, body, covariance=covariance, words="\n".join(words))
 
 
 WINDOW_S = 4.0
@@ -214,7 +219,12 @@ class BagFile:
         self.drawn = next(
             (
                 topic
-                for topic in (TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY)
+                for topic in (
+                    TOPIC_HPSTM_BODY,
+                    TOPIC_PALLAS_BODY,
+                    TOPIC_POSE_BODY,
+                    TOPIC_GENERATED_BODY,
+                )
                 if topic in there
             ),
             "",
@@ -224,11 +234,8 @@ class BagFile:
                 f"{path}: neither a body nor an arm's joint states are in this bag, so there is"
                 " nothing to look at"
             )
-        self._raw = (
-            TOPIC_PALLAS_BODY
-            if self.drawn != TOPIC_PALLAS_BODY and TOPIC_PALLAS_BODY in there
-            else ""
-        )
+        before = (TOPIC_GENERATED_BODY, TOPIC_PALLAS_BODY)
+        self._raw = next((name for name in before if name in there and name != self.drawn), "")
         self._trajectory = next(
             (name for name in sorted(there) if self.bag.topics[name].msgtype == TRAJECTORY), ""
         )

@@ -23,8 +23,9 @@ from pallas_ros.body.names import SITES
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.view import svg
 from pallas_ros.view.figure import Figure, Person, write_clip
+from pallas_ros.view.generated import generated_table
 from pallas_ros.view.measure import STAGES, Session, measure
-from pallas_ros.view.moments import BagFile
+from pallas_ros.view.moments import BagFile, Recording
 from pallas_ros.view.raster import Camera
 from pallas_ros.view.robot import RobotShape
 from pallas_ros.view.scene import STATE_COLOURS
@@ -76,17 +77,17 @@ def write_report(
     page = Path(page)
     session = measure(bag, progress)
     robot = _robot(session)
-    pictures = _pictures(session, robot, film)
     parts = [
         _head(session),
-        pictures,
+        _pictures(session, robot, film),
+        generated_table(session.generated),
         _topics(session),
         _latency(session),
         _body(session),
         _arm(session, robot),
         _events(session),
     ]
-    html = _page(f"Session {session.path.name}", "".join(parts))
+    html = page_of(f"Session {session.path.name}", "".join(parts))
     kept = {"film": film, "figures": session.figures(), "damage": session.damage}
     text = quote(json.dumps(kept)).replace("-", "%2D")  # a comment holds no two hyphens
     save_text(page, f"{html}\n<!--{KEPT}{text}-->\n")
@@ -135,7 +136,7 @@ def write_index(rows: dict[str, Written | str], page: Path) -> None:
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     save_text(
         page,
-        _page(
+        page_of(
             "Sessions",
             f"<h1>Sessions</h1><table><tr><th>bag</th>{head}</tr>{''.join(lines)}</table>",
         ),
@@ -164,7 +165,10 @@ def save_text(path: Path, text: str) -> None:
 
 
 def frames(
-    recording: BagFile, robot: RobotShape | None, times: NDArray[np.float64], size: tuple[int, int]
+    recording: Recording,
+    robot: RobotShape | None,
+    times: NDArray[np.float64],
+    size: tuple[int, int],
 ) -> Iterator[U8]:
     """Pictures of the body, and of the arm where there is one, at ``times`` s; nobody where no body
     was known.
@@ -210,19 +214,23 @@ def _pictures(session: Session, robot: RobotShape | None, film: bool) -> str:
         return '<p class="warn">No bodies in this bag, so there is nothing to draw.</p>'
     recording = BagFile(session.path)
     first, last = recording.body_span() or (0.0, 0.0)
+    return pictures(recording, robot, first, last, film)
+
+
+def pictures(
+    recording: Recording, robot: RobotShape | None, first: float, last: float, film: bool
+) -> str:
+    """A contact sheet from ``first`` to ``last`` s, and a film where one is wanted."""
     columns, rows = SHEET
     tiles = list(frames(recording, robot, np.linspace(first, last, columns * rows), (400, 300)))
     sheet = np.concatenate(
         [np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)]
     )
-    html = (
-        f'<h2>The session in {columns * rows} pictures</h2><img alt="contact sheet"'
-        f' src="{_image(sheet)}">'
-    )
+    html = f'<h2>In {columns * rows} pictures</h2><img alt="contact sheet" src="{_image(sheet)}">'
     return html + _film(recording, robot, first, last) if film else html
 
 
-def _film(recording: BagFile, robot: RobotShape | None, first: float, last: float) -> str:
+def _film(recording: Recording, robot: RobotShape | None, first: float, last: float) -> str:
     """`FILM_SECONDS` from the first third of the bodies on."""
     begin = max(first, min(last - FILM_SECONDS, first + (last - first) * 0.3))
     times = np.arange(
@@ -251,7 +259,8 @@ def _encode(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _page(title: str, body: str) -> str:
+def page_of(title: str, body: str) -> str:
+    """A whole page."""
     return (
         '<!doctype html><html lang="en"><meta'
         f' charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>{body}</html>\n'

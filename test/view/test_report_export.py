@@ -21,6 +21,7 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, save_motion
 from pallas_ros.body.names import JOINTS, PARENTS, SITES
+from pallas_ros.body.origin import GENERATED, Origin, request_in
 from pallas_ros.commands.report import find_bags, page_names
 from pallas_ros.imu.calibration import Calibration, SiteCalibration
 from pallas_ros.imu.motions import demo_motion
@@ -73,7 +74,9 @@ def add_arm(bag: BagWriter, store: Any, stamp: int, angle: float) -> None:
         bag.write(topic, stamp, bytes(store.serialize_cdr(message, ARM_TOPICS[topic])))
 
 
-def make_bag(path: Path, motion: Motion, delay_ns: int = 7_000_000) -> Path:
+def make_bag(
+    path: Path, motion: Motion, delay_ns: int = 7_000_000, remarks: tuple[str, ...] = ()
+) -> Path:
     """A bag of bodies, each received ``delay_ns`` after its newest sample, with a gap of 0.5 s and
     a supervisor that stops.
     """
@@ -112,7 +115,7 @@ def make_bag(path: Path, motion: Motion, delay_ns: int = 7_000_000) -> Path:
                 confidence=np.full(22, 0.8, dtype=np.float32),
                 foot_contact=np.ones(2, dtype=np.float32),
                 newest_input=at,
-                remarks=["left_wrist <b>silent</b>"] if index == 50 else [],
+                remarks=[*remarks, *(["left_wrist <b>silent</b>"] if index == 50 else [])],
             )
             bag.write(
                 "/hpstm/body",
@@ -197,6 +200,17 @@ def test_the_page_draws_residuals_limits_and_the_supervisors_states(
     assert "j1, with its limits" in html
     assert html.count("stroke-dasharray") == 2
     assert "stopped," in html
+
+
+def test_the_page_lists_generated_motions(motion: Motion, tmp_path: Path) -> None:
+    lines = Origin("wave <b>now</b>", "flow", 3, 91.2, (91.2, 80.1)).lines()
+    bag = make_bag(tmp_path / "generated", motion, remarks=(GENERATED, *lines))
+    assert [row[1:] for row in measure(bag).generated] == [request_in(lines)]
+    write_report(bag, tmp_path / "generated.html", film=False)
+    html = (tmp_path / "generated.html").read_text()
+    assert "Generated motion" in html
+    assert "wave &lt;b&gt;now&lt;/b&gt;" in html
+    assert "best of 2 (91, 80)" in html
 
 
 def test_a_bag_is_looked_at_where_one_asks(bag: Path, motion: Motion) -> None:
