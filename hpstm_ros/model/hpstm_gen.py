@@ -83,12 +83,12 @@ class Layer(nn.Module):
         self.forward_layer = FeedForward(width, hidden)
         self.own = nn.Parameter(torch.zeros(6, width))
 
-    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
-        """Tokens (B, L, d), modulation (B, 6, d) to tokens."""
+    def forward(self, x: Tensor, modulation: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Tokens (B, L, d), modulation (B, 6, d) to tokens; ``bias`` as in `Attention`."""
         m = (modulation + self.own)[:, :, None]
         width = (x.shape[-1],)
         h = F.layer_norm(x, width) * (1 + m[:, 0]) + m[:, 1]
-        x = x + (1 + m[:, 2]) * self.attention(h, h)
+        x = x + (1 + m[:, 2]) * self.attention(h, h, bias)
         h = F.layer_norm(x, width) * (1 + m[:, 3]) + m[:, 4]
         out: Tensor = x + (1 + m[:, 5]) * self.forward_layer(h)
         return out

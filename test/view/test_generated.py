@@ -43,7 +43,7 @@ def test_there_and_back(text: str, alignment: float, candidates: list[float]) ->
 
 
 @pytest.mark.parametrize("extra", [None, {}, {"text": np.zeros(3), "seed": np.array("x")}])
-def test_a_motion_that_was_not_generated_says_nothing(extra: dict | None) -> None:
+def test_a_motion_that_was_not_generated_says_nothing(extra: dict[str, np.ndarray] | None) -> None:
     assert Origin.of(extra) is None
 
 

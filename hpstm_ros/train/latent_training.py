@@ -1,0 +1,182 @@
+"""The trainings of the length-aware generator: the VAE, then the flow in its space."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hpstm_ros.generation import heading_frames
+from hpstm_ros.model.geometry import gram_schmidt
+from hpstm_ros.model.latent import LatentFlow, LatentModel, LatentVae
+from hpstm_ros.model.motion_features import FeatureKinematics
+from hpstm_ros.train.heading_windows import Clips, scales
+from hpstm_ros.train.latent_data import (
+    F32,
+    FlowBatch,
+    FlowBatches,
+    Latents,
+    SpanBatches,
+    Spans,
+    cut,
+)
+from pallas_ros.body.names import JOINTS
+from pallas_ros.train.loop import LoopSettings, fit
+
+_KINEMATICS = FeatureKinematics()
+_POSITION = 4.0
+_VELOCITY = 8.0
+"""Weights of joint positions (m) and of their change in a frame, as of `hpstm_ros.train.vq`."""
+_PATH = 0.5
+"""Of the pelvis' path in m, which sums up the errors of all steps and turns before."""
+_DIVERGENCE = 0.004
+"""Of the Kullback-Leibler divergence of a number: small, for the flow learns what is left of it."""
+_LEAST_LEFT = 0.05
+"""Least 1 - tau that the velocity's error is divided by: the division has no bound."""
+_CHECKED = 96
+
+
+def positions(frames: Tensor) -> Tensor:
+    """Joints (..., 22, 3) m of frames (..., 138), from the pelvis, relative to the heading."""
+    r6d = frames[..., heading_frames.R6D].reshape(*frames.shape[:-1], len(JOINTS), 6)
+    return _KINEMATICS.relative(gram_schmidt(r6d[..., :3], r6d[..., 3:]))
+
+
+def path(frames: Tensor) -> Tensor:
+    """Pelvis (B, T, 2) m over the floor, from the first frame."""
+    heading = frames[..., heading_frames.TURN].cumsum(-1)
+    step = frames[..., heading_frames.STEP]
+    c = heading.cos()
+    s = heading.sin()
+    turned = torch.stack(
+        (c * step[..., 0] - s * step[..., 1], s * step[..., 0] + c * step[..., 1]), -1
+    )
+    return turned.cumsum(-2)
+
+
+def vae_loss(module: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    """Reconstruction of features, joints, their motion and the path, and the divergence."""
+    model = cast(LatentVae, module)
+    frames, length = batch
+    decoded, mean, spread = model(frames, length)
+    inside = (torch.arange(frames.shape[1]) < length).to(frames.dtype)
+    share = inside / inside.sum()
+    away = F.smooth_l1_loss(model.normalised(decoded), model.normalised(frames), reduction="none")
+    features = (share[..., None] * away).sum() / away.shape[-1]
+    # Of every other motion: forward kinematics costs as much as the network.
+    half = inside[::2]
+    with torch.no_grad():
+        truth = positions(frames[::2])
+    found = positions(decoded[::2])
+    apart = (found - truth).norm(dim=-1).mean(-1)
+    position = (half * apart).sum() / half.sum()
+    step = (found.diff(dim=1) - truth.diff(dim=1)).norm(dim=-1).mean(-1)
+    velocity = (half[:, 1:] * step).sum() / half[:, 1:].sum()
+    gone = ((path(decoded) - path(frames)).square().sum(-1) + 1e-6).sqrt()
+    drift = (share * gone).sum()
+    unlocked = model.layout.unlocked(length)[..., None]
+    each = 0.5 * (mean.square() + spread.exp() - spread - 1)
+    divergence = (unlocked * each).sum() / (unlocked.sum() * each.shape[-1])
+    loss = (
+        features
+        + _POSITION * position
+        + _VELOCITY * velocity
+        + _PATH * drift
+        + _DIVERGENCE * divergence
+    )
+    return loss, {
+        "features": float(features.detach()),
+        "position_cm": 100 * float(position.detach()),
+        "path_cm": 100 * float(drift.detach()),
+        "divergence": float(divergence.detach()),
+    }
+
+
+def train_vae(
+    model: LatentModel,
+    data: tuple[Clips, Spans],
+    validation: tuple[Clips, Spans],
+    batch: int,
+    loop: LoopSettings,
+    folder: Path,
+) -> None:
+    """Train ``model.vae``. Resumes from ``folder``."""
+    torch.manual_seed(loop.seed)
+    torch.set_num_threads(1)
+    clips, found = data
+    mean, scale = scales(clips.frames[:, ::10])
+    model.vae.mean.copy_(torch.from_numpy(mean))
+    model.vae.scale.copy_(torch.from_numpy(scale))
+    generator = torch.Generator().manual_seed(1 + loop.seed)
+    patch = model.config.patch
+    rng = np.random.default_rng(7)
+    rows = np.sort(rng.choice(len(validation[1]), min(_CHECKED, len(validation[1])), replace=False))
+    fixed = cut(*validation, rows, np.zeros_like(rows), patch)
+
+    def validate(module: nn.Module) -> dict[str, float]:
+        return reconstruction(cast(LatentVae, module), *fixed)
+
+    batches = SpanBatches(clips, found, batch, patch, generator)
+    fit(model.vae, batches, cast(Any, vae_loss), loop, folder, validate, generator)
+
+
+@torch.no_grad()
+def reconstruction(model: LatentVae, frames: Tensor, length: Tensor) -> dict[str, float]:
+    """Mean error of the joints, relative to the pelvis, and of the path at the end, in cm."""
+    mean, _ = model.encode(frames, length)
+    decoded = model.decode(mean, length, frames.shape[1])
+    inside = (torch.arange(frames.shape[1]) < length).to(frames.dtype)
+    error = (positions(decoded) - positions(frames)).norm(dim=-1).mean(-1)
+    last = (length.long() - 1)[..., None].expand(-1, -1, 2)
+    gone = (path(decoded) - path(frames)).gather(1, last).norm(dim=-1)
+    return {
+        "mpjpe_cm": 100 * float((inside * error).sum() / inside.sum()),
+        "path_end_cm": 100 * float(gone.mean()),
+    }
+
+
+def flow_loss(module: nn.Module, batch: FlowBatch) -> tuple[Tensor, dict[str, float]]:
+    """The error of the flow's velocity over the unlocked subspaces."""
+    model = cast(LatentFlow, module)
+    out = model(batch.noised, batch.tau, batch.text, batch.length, batch.whole)
+    left = (1 - batch.tau).clamp_min(_LEAST_LEFT)[..., None]
+    unlocked = model.layout.unlocked(batch.length)[..., None]
+    error = unlocked * ((out - batch.state) / left).square()
+    loss = error.sum() / (unlocked.sum() * error.shape[-1])
+    return loss, {"flow": float(loss.detach())}
+
+
+def scaling(data: Latents) -> tuple[F32, F32]:
+    """Mean and scale (D,) of the numbers of unlocked subspaces."""
+    inside = data.deviation[..., 0] > 0
+    found = data.mean[inside]
+    noise = data.deviation[inside]
+    spread = np.sqrt(found.var(axis=0) + np.square(noise).mean(axis=0))
+    return found.mean(axis=0), np.asarray(spread, np.float32)
+
+
+def train_flow(
+    model: LatentModel,
+    data: Latents,
+    validation: Latents,
+    batch: int,
+    loop: LoopSettings,
+    folder: Path,
+) -> None:
+    """Train ``model.flow`` in the space of ``model.vae``. Resumes from ``folder``."""
+    torch.manual_seed(loop.seed)
+    torch.set_num_threads(1)
+    mean, scale = scaling(data)
+    model.flow.mean.copy_(torch.from_numpy(mean))
+    model.flow.scale.copy_(torch.from_numpy(scale))
+    generator = torch.Generator().manual_seed(1 + loop.seed)
+    batches = FlowBatches(data, (mean, scale), batch, generator, model.config)
+    checked = FlowBatches(validation, (mean, scale), batch, torch.Generator(), model.config)
+    fixed = [checked.draw(np.random.default_rng(seed)) for seed in range(6)]
+
+    def validate(module: nn.Module) -> dict[str, float]:
+        return {"validation_flow": float(np.mean([float(flow_loss(module, b)[0]) for b in fixed]))}
+
+    fit(model.flow, batches, cast(Any, flow_loss), loop, folder, validate, generator)
