@@ -17,8 +17,8 @@ from pallas_ros.body.rotations import Array
 from pallas_ros.motion_files.landmarks import SIDES, Landmarks, unit
 from pallas_ros.motion_files.source import Source
 
-UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
-"""Unit names -> metres."""
+UNITS = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
+"""Unit names -> metres; decimetres are those of MakeHuman."""
 _CMU_UNIT = 0.0254 / 0.45
 """Unit of the CMU database's skeletons, converted to BVH without scaling (its .asf files: ``length
 0.45``, inches).

@@ -171,7 +171,15 @@ def _joint(
     parent = open_joints[-1] if open_joints else -1
     if keyword.startswith("END"):
         return _Joint(joints[parent].name + END_SUFFIX, parent, end=True)
-    return _Joint(name or f"joint {len(joints)}", parent)
+    return _Joint(_decoded(name) or f"joint {len(joints)}", parent)
+
+
+def _decoded(name: str) -> str:
+    """Return a name read as latin-1 in UTF-8, if it is valid UTF-8."""
+    try:
+        return name.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return name
 
 
 def _number(text: str) -> float:

@@ -45,8 +45,11 @@ Shoulders are looked up before collars, and ankles before feet, because many rig
 "arm" and the collar "shoulder", or the ankle "foot".
 """
 
+_KNEES_BESIDE_LEG = tuple(name for name in LIMB_ALIASES["knee"] if name != "leg")
 PELVIS = ("pelvis", "hips", "hip", "root", "midhip", "chip", "hipcenter", "hipcentre", "spinebase")
-_NECK = re.compile(r"neck.*|spineshoulder|shouldercenter")
+_NECK = re.compile(r"neck.*")
+_NECK_OF_KINECT = ("spineshoulder", "shouldercenter")
+"""The neck of rigs without one: in others (Kinect 2) it is the joint that carries the arms."""
 _SPINE = re.compile(
     r"(lowerback|spine|chest|upperchest|torso|abdomen|ab|waist|back|l5|l3|t12|t8)[a-z]*\d*"
 )
@@ -56,6 +59,9 @@ _SIDES = {"left": "left", "right": "right", "l": "left", "r": "right"}
 _KNOWN_PREFIX = re.compile(
     r"^(mixamorig\d*|bip\d+|character\d+|(def|org|c)(?=[_.\-]))[ _:.\-]*", re.IGNORECASE
 )
+_MIDDLE = ("m", "c")
+"""Marks of joints in the middle, or of all joints ("Spine1_M", "mPelvis")."""
+_DIGITS = "0123456789"
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _REQUIRED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 
@@ -76,6 +82,8 @@ def plain(name: str) -> tuple[str, str]:
         vertebra = len(text) == 1 and name[word.end() : word.end() + 1].isdigit()
         if not side and text in _SIDES and len(words) > 1 and not vertebra:
             side = _SIDES[text]
+            continue
+        if text in _MIDDLE and word in (words[0], words[-1]) and len(words) > 1 and not vertebra:
             continue
         for mark in ("left", "right"):  # "leftforearm", "handright"
             if not side and text != mark and (text.startswith(mark) or text.endswith(mark)):
@@ -104,6 +112,22 @@ def without_prefix(names: list[str]) -> list[str]:
     return [name.removeprefix(longest) or name for name in names]
 
 
+def without_suffix(names: list[str]) -> list[str]:
+    """Remove a suffix, from a separator on, that more than half of the names share ("_JNT")."""
+    ends = Counter(
+        found[0] for name in names if (found := re.search(r"[ _:.\-|]+[A-Za-z]+$", name))
+    )
+    joints = [name for name in names if not name.endswith(END_SUFFIX)]
+    common = [
+        end
+        for end, count in ends.items()
+        if count > max(0.5 * len(joints), 2) and not plain("x" + end)[0] and end != END_SUFFIX
+    ]
+    return [
+        name.removesuffix(common[0]) if common and name != common[0] else name for name in names
+    ]
+
+
 def match_joints(source: Source, path: Path, given: Mapping[str, str]) -> dict[str, int]:
     """Return canonical joint -> index in the source.
 
@@ -120,14 +144,14 @@ class _Matcher:
     def __init__(self, source: Source, path: Path) -> None:
         self.source = source
         self.path = path
-        self.labels = [plain(name) for name in without_prefix(source.names)]
+        self.labels = [plain(name) for name in without_suffix(without_prefix(source.names))]
         self.at: dict[str, int] = {}
 
     def match(self, given: Mapping[str, str]) -> dict[str, int]:
         self._take(given)
         for side in ("left", "right"):
             for part, aliases in LIMB_ALIASES.items():
-                found = self._named(aliases, side)
+                found = self._named(self._aliases(part, side, aliases), side)
                 if found is not None:
                     self.at.setdefault(f"{side}_{part}", found)
         for part in _REQUIRED:
@@ -154,9 +178,8 @@ class _Matcher:
         names = [self.labels[self.at[joint]][1] for joint in (left, right)]
         if names[0] != names[1]:
             aliases = LIMB_ALIASES[part]
-            raise self._missing(
-                left if aliases.index(names[0]) > aliases.index(names[1]) else right
-            )
+            ranks = [aliases.index(name) if name in aliases else len(aliases) for name in names]
+            raise self._missing(left if ranks[0] > ranks[1] else right)
 
     def _take(self, given: Mapping[str, str]) -> None:
         for joint, name in given.items():
@@ -173,13 +196,25 @@ class _Matcher:
             self.at[joint] = self.source.names.index(name)
 
     def _named(self, aliases: tuple[str, ...], side: str) -> int | None:
-        """Return the joint with the first alias that any unmatched joint has."""
+        """Return the joint with the first alias that any unmatched joint has.
+
+        If none has, numbers are ignored ("upperleg01", "Head1"); parents precede their children.
+        """
         taken = set(self.at.values())
-        for alias in aliases:
-            for index, label in enumerate(self.labels):
-                if label == (side, alias) and index not in taken:
-                    return index
+        numbered = [(side, part.rstrip(_DIGITS)) for side, part in self.labels]
+        for labels in (self.labels, numbered):
+            for alias in aliases:
+                for index, label in enumerate(labels):
+                    if label == (side, alias) and index not in taken:
+                        return index
         return None
+
+    def _aliases(self, part: str, side: str, aliases: tuple[str, ...]) -> tuple[str, ...]:
+        """Return a limb joint's names; a "leg" is the thigh if another joint is the shin."""
+        thigh_is_leg = any((side, name) in self.labels for name in _KNEES_BESIDE_LEG)
+        if part == "hip" and thigh_is_leg:
+            return (*aliases, "leg")
+        return aliases
 
     def _some(self) -> str:
         names = [name for name in self.source.names if not name.endswith(END_SUFFIX)]
@@ -208,6 +243,9 @@ class _Matcher:
         rest = self.source.rest
         if rest is None or self.labels[carrier][1] in PELVIS:
             return carrier
+        above = int(self.source.parents[carrier])
+        if above >= 0 and _SPINE.fullmatch(self.labels[carrier][1]):
+            return above  # 3ds Max's "triangle pelvis" links the thighs to the spine
         thigh = np.linalg.norm(rest[self.at["left_hip"]] - rest[self.at["left_knee"]])
         for joint in self.source.ancestors(carrier):
             near = np.linalg.norm(rest[joint] - rest[carrier]) < 0.2 * thigh
@@ -254,7 +292,10 @@ class _Matcher:
         return trunk, spine[-1] if spine else None
 
     def _is_neck(self, joint: int) -> bool:
-        return _NECK.fullmatch(self.labels[joint][1]) is not None
+        name = self.labels[joint][1]
+        if name in _NECK_OF_KINECT:
+            return not any(_NECK.fullmatch(part) for _, part in self.labels)
+        return _NECK.fullmatch(name) is not None
 
     def _place_spine(self, trunk: tuple[int, ...], chest: int | None) -> None:
         """Match neck and spine joints, as far as the rig has them.

@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--up", metavar="AXIS", help="the file's up: x, y, z, or =-x, =-y, =-z as in --up=-y"
     )
     group.add_argument(
-        "--unit", metavar="U", help="the file's unit: m, cm, mm, inch, or its length in metres"
+        "--unit", metavar="U", help="the file's unit: m, dm, cm, mm, inch, or its length in metres"
     )
     group.add_argument(
         "--map",

@@ -138,6 +138,32 @@ NAMES: dict[str, dict[str, str]] = {
     | limbs("{s}*", "upleg", "leg", "foot", "toebase", "shoulder", "arm", "forearm", "hand"),
     "smpl": trunk("Pelvis", "Spine1", "Spine2", "Spine3", "Neck", "Head")
     | limbs("{L}_*", "Hip", "Knee", "Ankle", "Foot", "Collar", "Shoulder", "Elbow", "Wrist"),
+    "makehuman": trunk("root", "spine05", "spine03", "spine01", "neck01", "head")
+    | limbs(
+        "*.{L}",
+        *("upperleg01", "lowerleg01", "foot", "toe1-1"),
+        *("clavicle", "upperarm01", "lowerarm01", "wrist"),
+    ),
+    "deepmotion": trunk("hips_JNT", "spine_JNT", "spine1_JNT", "spine2_JNT", "neck_JNT", "head_JNT")
+    | limbs("{l}_*_JNT", *(part.lower() for part in STANDARD)),
+    "soma": trunk("Hips", "Spine1", "Spine2", "Chest", "Neck1", "Head")
+    | limbs("{S}*", "Leg", "Shin", *STANDARD[2:]),
+    "advanced_skeleton": trunk("Root_M", "Spine1_M", "Spine2_M", "Chest_M", "Neck_M", "Head_M")
+    | limbs("*_{L}", "Hip", "Knee", "Ankle", "Toes", "Scapula", "Shoulder", "Elbow", "Wrist"),
+    "second_life": trunk("mPelvis", "mTorso", "", "mChest", "mNeck", "mHead")
+    | limbs("m*{S}", "Hip", "Knee", "Ankle", "Foot", "Collar", "Shoulder", "Elbow", "Wrist"),
+    "valve": trunk(
+        *(f"ValveBiped.Bip01_{n}" for n in ("Pelvis", "Spine", "Spine1", "Spine4")),
+        *(f"ValveBiped.Bip01_{n}" for n in ("Neck1", "Head1")),
+    )
+    | limbs(
+        "ValveBiped.Bip01_{L}_*",
+        *("Thigh", "Calf", "Foot", "Toe0", "Clavicle", "UpperArm", "Forearm", "Hand"),
+    ),
+    "kinect2": trunk("SpineBase", "SpineMid", "", "SpineShoulder", "Neck", "Head")
+    | limbs("*{S}", "Hip", "Knee", "Ankle", "Foot", "", "Shoulder", "Elbow", "Wrist"),
+    "asf": trunk("root", "lowerback", "upperback", "thorax", "lowerneck", "head")
+    | limbs("{l}*", "femur", "tibia", "foot", "toes", "clavicle", "humerus", "radius", "wrist"),
 }
 """Tool -> canonical joint -> its name there; joints that are left out do not exist in the tool's
 rigs.
@@ -223,7 +249,7 @@ class Rig:
         root_turn: (3, 3) by which the motion is turned, and the rest pose is not.
         extra: fingers, face and twist joints.
         frame_time: s.
-        wrist_children: of the fingers.
+        parents: canonical joint -> its parent where that is not the body's.
     """
 
     names: Mapping[str, str]
@@ -236,6 +262,7 @@ class Rig:
     root_turn: np.ndarray = field(default_factory=lambda: np.eye(3))
     extra: bool = False
     number: str = "%.6f"
+    parents: Mapping[str, str] = field(default_factory=dict)
 
 
 def known_motion(frames: int = 150) -> Motion:
@@ -257,7 +284,7 @@ def render(path: Path, rig: Rig, motion: Motion) -> np.ndarray:
         parent = PARENTS[JOINT_INDEX[joint]]
         while parent >= 0 and JOINTS[parent] not in rig.names:
             parent = PARENTS[parent]
-        parents[joint] = JOINTS[parent] if parent >= 0 else ""
+        parents[joint] = rig.parents.get(joint, JOINTS[parent] if parent >= 0 else "")
     A = rig.axes
     R = rotations.to_matrix(motion.rotations)
     C = {joint: A @ rig.rest(joint).T @ A.T for joint in rig.names}  # rest pose in the file's axes
@@ -372,6 +399,22 @@ RIGS: dict[str, Rig] = {
     "x_up": Rig(NAMES["mixamo"], axes=X_UP),
     "facing_x": Rig(NAMES["mixamo"], axes=Y_UP_FACING_X),
     "sitting": Rig(NAMES["mixamo"], rest=sitting),
+    "makehuman": Rig(NAMES["makehuman"], unit=10.0, rest=a_pose),
+    "deepmotion": Rig(NAMES["deepmotion"]),
+    "soma": Rig(NAMES["soma"], everywhere=True, order="YXZ"),
+    "advanced_skeleton": Rig(NAMES["advanced_skeleton"], rest=a_pose, order="XYZ"),
+    "second_life": Rig(NAMES["second_life"], axes=Z_UP, unit=1.0),
+    "valve": Rig(NAMES["valve"], axes=Z_UP, unit=1 / 0.0254),
+    "kinect2": Rig(NAMES["kinect2"], unit=1.0),
+    "asf": Rig(NAMES["asf"], unit=1 / 0.0254),
+    "biped_triangles": Rig(
+        NAMES["biped"],
+        axes=Z_UP_FACING_MINUS_Y,
+        parents={
+            **{"left_hip": "spine1", "right_hip": "spine1"},
+            **{"left_collar": "neck", "right_collar": "neck"},
+        },
+    ),
     "turned_root": Rig(NAMES["mixamo"], root_turn=turn("x", 90.0)),
 }
 """Twenty and more files, by name."""

@@ -131,6 +131,15 @@ def test_a_map_names_joints_that_no_tool_names_so(
         read(path, Overrides(joints={"elbow": "Tentacle"}))
 
 
+def test_a_map_may_name_joints_in_any_script(motion: Motion, tmp_path: Path) -> None:
+    path = tmp_path / "odd.bvh"
+    rigs.render(path, rigs.RIGS["mixamo"], motion)
+    text = path.read_text().replace("mixamorig:LeftArm\n", "左腕\n")
+    path.write_text(text, encoding="utf-8")
+    out = read(path, Overrides(joints={"left_shoulder": "左腕"})).motion
+    np.testing.assert_allclose(out.positions, motion.positions, atol=1e-4)
+
+
 def test_overrides_that_fit_change_nothing_and_others_are_refused(
     motion: Motion, tmp_path: Path
 ) -> None:
@@ -254,6 +263,9 @@ def test_a_path_in_another_unit_than_the_skeleton_is_refused(
         ("DEF-upper_arm.R", "right", "upperarm"),
         ("leg", "", "leg"),
         ("LeftForeArm_end", "left", "forearmend"),
+        ("Spine1_M", "", "spine1"),
+        ("mHipLeft", "left", "hip"),
+        ("C7", "", "c7"),
     ],
 )
 def test_sides_and_parts_of_names(name: str, side: str, part: str) -> None:
