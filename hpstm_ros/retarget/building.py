@@ -131,13 +131,13 @@ def _build(name: str, document: dict[str, Any], path: Path, text: str) -> RobotD
             for name, column in _columns(full, parts).items()
             if name not in moving and parts.by_name[name].driven
         },
-        remarks=(*limiter.remarks, *_remarks(drafts, touching)),
+        remarks=(*limiter.remarks, *_remarks(drafts, touching, parts)),
         **limits,
     )
 
 
-def _remarks(drafts: list[_Draft], touching: list[str]) -> list[str]:
-    """Remarks on the detected arms for the user."""
+def _remarks(drafts: list[_Draft], touching: list[str], parts: tree.Tree) -> list[str]:
+    """Remarks on the detected arms, and on joints that cannot move, for the user."""
     remarks = [
         f"the joints turn the tip '{draft.entry['tip']}' but do not move it: only the hand's"
         " orientation is followed; for a tip farther out see 'tip' in a configuration (pallas"
@@ -150,6 +150,12 @@ def _remarks(drafts: list[_Draft], touching: list[str]) -> list[str]:
             f"in the ready posture {', '.join(touching[:3])} touch and are not watched for"
             " collisions"
         )
+    remarks += [
+        f"joint '{joint.name}' mimics '{joint.mimic.missing}', which the URDF does not have: it is"
+        " held at 0"
+        for joint in parts.joints
+        if joint.mimic is not None and joint.mimic.missing
+    ]
     return remarks
 
 

@@ -15,12 +15,13 @@ _FREE = {"floating": 6, "planar": 3}
 @dataclass(frozen=True)
 class Mimic:
     """A mimic relation: the position is ``multiplier`` times that of ``joint``, plus ``offset``;
-    ``joint`` is empty if the master does not move.
+    ``joint`` is empty if the master does not move; ``missing`` names one that does not exist.
     """
 
     joint: str
     multiplier: float
     offset: float
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,8 @@ def _resolved(joint: Joint, names: dict[str, Joint]) -> Joint:
         if seen > len(names):
             raise PallasError(f"joint '{_short(joint.name)}' mimics itself")
         if master is None or not master.moves:  # fixed, as in urdfdom and RViz
-            return replace(joint, mimic=Mimic("", 0.0, 0.0))
+            missing = name if master is None else ""
+            return replace(joint, mimic=Mimic("", 0.0, 0.0, missing))
         if master.mimic is None:
             return replace(joint, mimic=Mimic(name, multiplier, offset))
         offset += multiplier * master.mimic.offset

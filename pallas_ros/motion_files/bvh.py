@@ -33,6 +33,10 @@ _CHANNEL = re.compile(r"([xyz])(position|rotation|scale)", re.IGNORECASE)
 _HEADER = re.compile(r"(frames|frame\s*time)\s*:?\s*(.*)", re.IGNORECASE)
 _AXES = {"x": 0, "y": 1, "z": 2}
 _BLOCK_LINES = 4096
+_KEPT = "surrogateescape"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_COMMENTS = ("#", "//")
+"""Marks of lines that are not part of the format but that some tools and people add."""
 _LONGEST_LINE = 1 << 22
 """Maximum characters per line; a frame of 2000 joints takes 100,000."""
 
@@ -50,23 +54,30 @@ class _Joint:
 
 
 class _Lines:
-    """Non-blank lines of a file, and the current line number for messages."""
+    """Lines of a file that are neither blank nor comments, and the current line number for
+    messages.
+    """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
-        # latin-1 decodes every byte, whatever the encoding of the joint names
-        self._text = io.TextIOWrapper(file, encoding="latin-1", newline=None)
+        start = file.read(2)
+        file.seek(0)
+        # joint names may be in any encoding
+        encoding, errors = ("utf-16", "replace") if start in _UTF16 else ("utf-8", _KEPT)
+        self._text = io.TextIOWrapper(file, encoding=encoding, errors=errors, newline=None)
         self.path = path
         self.number = 0
 
     def fail(self, what: str) -> PallasError:
+        what = _decoded(what)
         return PallasError(f"{self.path}: not a readable BVH file: {what} (line {self.number})")
 
     def __iter__(self) -> Iterator[str]:
         while line := self._text.readline(_LONGEST_LINE):
             self.number += 1
             if self.number == 1:
-                line = line.removeprefix("\xef\xbb\xbf")
-            if line := line.strip().rstrip("\x00\x1a"):
+                line = line.removeprefix("\ufeff")
+            line = line.strip().rstrip("\x00\x1a")
+            if line and not line.startswith(_COMMENTS):
                 yield line
 
 
@@ -127,7 +138,7 @@ def _hierarchy(lines: _Lines, stream: Iterator[str]) -> list[_Joint]:
                     raise lines.fail("a brace is missing before MOTION")
                 return joints
             if keyword in ("ROOT", "JOINT", "END", "ENDSITE"):
-                waiting = _joint(lines, keyword, rest, joints, open_joints)
+                waiting = _joint(lines, keyword, _decoded(rest), joints, open_joints)
             elif keyword == "{":
                 if waiting is None:
                     raise lines.fail("a brace opens without a joint")
@@ -171,15 +182,18 @@ def _joint(
     parent = open_joints[-1] if open_joints else -1
     if keyword.startswith("END"):
         return _Joint(joints[parent].name + END_SUFFIX, parent, end=True)
-    return _Joint(_decoded(name) or f"joint {len(joints)}", parent)
+    return _Joint(name or f"joint {len(joints)}", parent)
 
 
-def _decoded(name: str) -> str:
-    """Return a name read as latin-1 in UTF-8, if it is valid UTF-8."""
+def _decoded(text: str) -> str:
+    """Return text without the surrogates of bytes that are not UTF-8: it is then read as
+    latin-1.
+    """
     try:
-        return name.encode("latin-1").decode("utf-8")
-    except UnicodeDecodeError:
-        return name
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", _KEPT).decode("latin-1")
+    return text
 
 
 def _number(text: str) -> float:

@@ -21,9 +21,9 @@ from pallas_ros.motion_files.axes import Y_UP
 from pallas_ros.motion_files.source import Source, check_frames, require_finite
 
 KIND = "AMASS/SMPL file"
-_POSES = ("poses", "fullpose")
+_POSES = ("poses", "fullpose", "smpl_poses")
 _PARTS = (("root_orient", "pose_body"), ("global_orient", "body_pose"))
-_PATHS = ("trans", "transl")
+_PATHS = ("trans", "transl", "smpl_trans")
 _RATES = ("mocap_framerate", "mocap_frame_rate", "fps", "framerate")
 FIELDS = frozenset((*_POSES, *_PARTS[0], *_PARTS[1], *_PATHS, *_RATES))
 """The fields that are read; all are numeric arrays."""
@@ -85,12 +85,16 @@ def _fields(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Array, Array, 
                 poses = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
     trans = next((arrays[name] for name in _PATHS if name in arrays), None)
     rate = next((arrays[name] for name in _RATES if name in arrays and arrays[name].size), None)
-    if poses is None or trans is None or rate is None:
+    if poses is None or trans is None:
         there = ", ".join(array_names(path, KIND)) or "nothing"
         raise PallasError(
             f"{path}: not an AMASS/SMPL motion: it needs 'poses', 'trans' and 'mocap_framerate',"
             f" and holds {there}"
         )
+    if poses.ndim == 3:
+        poses = poses.reshape(len(poses), -1)
+    if rate is None:
+        rate = np.zeros(1)  # "give the rate with --fps"
     for name, array in (("poses", poses), ("trans", trans), ("the frame rate", rate)):
         if array.dtype.kind not in "fiu":
             raise PallasError(f"{path}: {name} is of type {array.dtype}, expected numbers")

@@ -135,9 +135,10 @@ def test_a_map_may_name_joints_in_any_script(motion: Motion, tmp_path: Path) -> 
     path = tmp_path / "odd.bvh"
     rigs.render(path, rigs.RIGS["mixamo"], motion)
     text = path.read_text().replace("mixamorig:LeftArm\n", "左腕\n")
-    path.write_text(text, encoding="utf-8")
-    out = read(path, Overrides(joints={"left_shoulder": "左腕"})).motion
-    np.testing.assert_allclose(out.positions, motion.positions, atol=1e-4)
+    for encoding, name in (("utf-8", "左腕"), ("cp932", "左腕".encode("cp932").decode("latin-1"))):
+        path.write_text(text, encoding=encoding)
+        out = read(path, Overrides(joints={"left_shoulder": name})).motion
+        np.testing.assert_allclose(out.positions, motion.positions, atol=1e-4)
 
 
 def test_overrides_that_fit_change_nothing_and_others_are_refused(

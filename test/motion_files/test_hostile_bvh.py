@@ -42,6 +42,7 @@ READ: dict[str, Callable[[str], str]] = {
     "windows line ends": lambda t: t.replace("\n", "\r\n"),
     "old mac line ends": lambda t: t.replace("\n", "\r"),
     "byte order mark": lambda t: "\ufeff" + t,
+    "comments": lambda t: "# made by hand\n" + t.replace("MOTION", "// rows\nMOTION") + "# end\n",
     "tabs": lambda t: t.replace(" ", "\t").replace("Frame\tTime:", "Frame Time:"),
     "indented": lambda t: "\n".join("   " + line + "  " for line in t.splitlines()),
     "blank lines": lambda t: t.replace("\n", "\n\n"),
@@ -72,6 +73,12 @@ def test_files_that_differ_in_form_only_are_read(name: str, text: str, tmp_path:
     path.write_text(READ[name](text), encoding="utf-8", newline="")
     motion = read(path, Overrides(fps=MOTION.fps)).motion
     np.testing.assert_allclose(motion.positions, MOTION.positions, atol=1e-4)
+
+
+def test_utf_16_is_read(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.bvh"
+    path.write_text(text, encoding="utf-16")
+    np.testing.assert_allclose(read(path).motion.positions, MOTION.positions, atol=1e-4)
 
 
 def test_what_the_header_promised_is_reported(text: str, tmp_path: Path) -> None:

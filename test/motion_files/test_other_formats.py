@@ -92,6 +92,16 @@ def test_amass_in_its_own_axes_and_in_a_cameras(tmp_path: Path) -> None:
     assert_rotations(file.motion, 0.1)
 
 
+def test_smpl_poses_of_any_shape_and_without_a_rate(tmp_path: Path) -> None:
+    arrays = smpl_arrays(MOTION)
+    arrays["poses"] = arrays["poses"].reshape(len(MOTION), -1, 3)
+    rate = float(arrays.pop("mocap_framerate"))
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(PallasError, match="--fps"):
+        read(tmp_path / "a.npz")
+    assert_rotations(read(tmp_path / "a.npz", Overrides(fps=rate)).motion, 0.1)
+
+
 def test_stageii_files_are_read_and_their_objects_never_are(tmp_path: Path) -> None:
     arrays = smpl_arrays(MOTION)
     poses = arrays.pop("poses")

@@ -217,6 +217,13 @@ def test_a_mimic_joint_follows_its_master(tmp_path: Path) -> None:
     assert retarget_motion(reaching(1.5), arm, progress=False).violations == []
 
 
+def test_a_mimic_joint_without_a_master_is_reported(tmp_path: Path) -> None:
+    text = parallelogram().replace('<mimic joint="lift"', '<mimic joint="lfit"')
+    arm = load_robot(write(tmp_path, text))
+    assert any("'fore_follows' mimics 'lfit'" in remark for remark in arm.remarks)
+    assert not load_robot(write(tmp_path, parallelogram())).remarks
+
+
 def test_leverage_counts_what_a_mimic_joint_adds(tmp_path: Path) -> None:
     """No part may come nearer to another by more than the guard reckons with."""
     arm = load_robot(write(tmp_path, parallelogram()))
