@@ -148,10 +148,11 @@ class Human:
     def demand(self, state: State) -> Demand:
         """Inverse dynamics without forces from outside (recursive Newton-Euler)."""
         tau = pin.rnea(self._model, self._data, state.q, state.v, state.a)
+        # rnea leaves the joints' places in the world as they were: this updates them
+        centre = pin.centerOfMass(self._model, self._data, state.q)
         R_world_joint, positions = self._poses()
         own = np.concatenate((tau[3:ROOT_DOF], tau[ROOT_DOF:])).reshape(-1, 3)
         moment = (R_world_joint @ own[:, :, None])[:, :, 0]
-        centre = pin.centerOfMass(self._model, self._data, state.q)
         return Demand(
             moment, R_world_joint[0] @ tau[:3], positions, R_world_joint, np.array(centre)
         )

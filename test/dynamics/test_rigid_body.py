@@ -118,6 +118,18 @@ def test_forces_stay_in_their_cones_and_add_up(
     assert found.forces.sum(axis=0) + found.residual[:3] == pytest.approx(demand[:3], abs=1e-6)
 
 
+def test_what_a_pose_demands_does_not_depend_on_the_pose_before() -> None:
+    one = human()
+    upright, bent = (
+        states(bodies.still(pose).rotations, bodies.still(pose).positions[:, 0], 60.0)[5]
+        for pose in (bodies.arms_down(), bodies.arms_down(pelvis=(0, 1.2, 0)))
+    )
+    one.demand(upright)
+    found = one.demand(bent)
+    assert found.force == pytest.approx([0, 0, WEIGHT], abs=0.002 * WEIGHT)
+    assert found.positions == pytest.approx(one.placed(bent.q)[1])
+
+
 def test_a_push_up_needs_the_force_that_accelerates_the_body() -> None:
     frames = 60
     t = np.arange(frames) / bodies.FPS
