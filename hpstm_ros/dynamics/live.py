@@ -5,7 +5,8 @@ forces lag the body by that much (5 frames: 83 ms) and by nothing else.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from hpstm_ros.dynamics.anthropometry import GRAVITY, SIDES, check_load, check_m
 from hpstm_ros.dynamics.efforts import joint_efforts
 from hpstm_ros.dynamics.ergonomics import Scores, score
 from hpstm_ros.dynamics.human import Human, State, state
+from hpstm_ros.dynamics.network import MODEL, Network, check_unloaded
 from hpstm_ros.dynamics.offline import measured_offsets
 from hpstm_ros.dynamics.points import stature
 from hpstm_ros.dynamics.rigid_body import EXTRA_CONTACTS, FLIGHT, Frame, RigidBody, Settings
@@ -36,6 +38,9 @@ _GAP_S = 0.05
 _FLOOR_S = 5.0
 """The ground is where the soles' lowest point usually was within this time."""
 _CUBIC = 3
+RIGID_BODY = "rigid_body"
+HDYS = "hdys"
+METHODS = (RIGID_BODY, HDYS)
 _SCORED_EVERY = 6
 """Frames between two scores of the posture and two heights of the ground, which change slowly."""
 
@@ -51,6 +56,8 @@ class LiveSettings:
         delay: frames at 60 Hz, see above.
         contacts: of `rigid_body.EXTRA_CONTACTS`.
         carried: kg in the left and the right hand at the start.
+        method: of `METHODS`: inverse dynamics, or the network that imitates them.
+        model: the network's ``.onnx`` file.
     """
 
     mass: float = 75.0
@@ -59,9 +66,11 @@ class LiveSettings:
     delay: int = 5
     contacts: tuple[str, ...] = ()
     carried: tuple[float, float] = (0.0, 0.0)
+    method: str = RIGID_BODY
+    model: str | Path = MODEL
 
     def __post_init__(self) -> None:
-        """Refuse what is not a person or not a contact.
+        """Refuse what is not a person, a contact or a method.
 
         Raises:
             PallasError: it is none.
@@ -73,6 +82,10 @@ class LiveSettings:
             if name not in EXTRA_CONTACTS:
                 known = ", ".join(EXTRA_CONTACTS)
                 raise PallasError(f"contact '{name[:40]}': give some of {known}")
+        if self.method not in METHODS:
+            raise PallasError(f"method '{self.method[:40]}': give {' or '.join(METHODS)}")
+        if self.method == HDYS:
+            check_unloaded(self.carried, self.contacts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +149,21 @@ class LiveDynamics:
         self._soles: F64 | None = None
         self._scores: Scores | None = None
         self._scored = 0
+        self._network: Network | None = None
+        self.use(self.settings.method)
+
+    def use(self, method: str) -> None:
+        """Compute forces by another of `METHODS` from now on.
+
+        Raises:
+            PallasError: it is none, its model cannot be used, or it does not model what the hands
+                carry or what else carries the body.
+        """
+        settings = replace(
+            self.settings, method=method, carried=(self._carried[0], self._carried[1])
+        )
+        self._network = Network(settings.model) if method == HDYS else None
+        self.settings = settings
 
     def carry(self, left: float, right: float) -> None:
         """What the hands hold from now on, kg.
@@ -143,6 +171,8 @@ class LiveDynamics:
         Raises:
             PallasError: nobody carries that.
         """
+        if self._network is not None:
+            check_unloaded((left, right))
         self._carried = [check_load(left), check_load(right)]
         self._load_body()
 
@@ -175,6 +205,8 @@ class LiveDynamics:
         self._window.clear()
         self._local.clear()
         self._soles = None
+        if self._network is not None:
+            self._network.reset()
         if forget:
             self._learning.clear()
             self._lowest.clear()
@@ -230,6 +262,19 @@ class LiveDynamics:
         found = state(values[-3:], q, v[-3:], a[-3:], v[:-3].reshape(-1, 3), a[:-3].reshape(-1, 3))
         return found, q
 
+    def _frame(
+        self, body: BodyFrame, found: State, q_world_pelvis: F64, speed: F64
+    ) -> Frame | None:
+        """The forces by the method in use; None while the network's window fills."""
+        assert self._body is not None
+        if self._network is None:
+            standing = body.contacts if np.any(body.contacts > 0) else None
+            return self._body.solve(found, self._floor, speed, standing)
+        paths = np.stack([frame.positions for frame in self._window]).reshape(self._size, -1)
+        rates = np.array([[1.0], [MODEL_RATE_HZ], [MODEL_RATE_HZ**2]])
+        moving = ((self._fit @ paths) * rates).reshape(3, -1, 3)
+        return self._network.frame(self._body.human, found, q_world_pelvis, moving, self._floor)
+
     def _solve(self) -> LiveForces:
         assert self._body is not None
         assert self._spread is not None
@@ -245,8 +290,9 @@ class LiveDynamics:
         now_and_then = self._scored % _SCORED_EVERY == 0
         if now_and_then or len(self._lowest) < _LEARNED_FRAMES:
             self._floor = float(np.percentile(self._lowest, 25))
-        standing = body.contacts if np.any(body.contacts > 0) else None
-        frame = self._body.solve(found, self._floor, speed, standing)
+        frame = self._frame(body, found, q_parent_joint[0], speed)
+        if frame is None:
+            return None
         angles = urdf_joint_angles(q_parent_joint)
         both = bool((frame.ground_reaction[:, 2] > 1.0).all())
         if now_and_then:

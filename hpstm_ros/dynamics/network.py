@@ -1,10 +1,11 @@
-"""A motion file's forces by HDyS: a network that reads the joints' positions and needs no contact
-model.
+"""Forces by HDyS, of a motion file or frame by frame.
+
+The network reads the joints' positions and needs no contact model.
 
 It is trained on the output of `offline.analyse`, which stays the reference.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 
 from hpstm_ros.dynamics.anthropometry import GRAVITY, SIDES
 from hpstm_ros.dynamics.contacts import cross
-from hpstm_ros.dynamics.human import Human, states
+from hpstm_ros.dynamics.human import Demand, Human, State, states
 from hpstm_ros.dynamics.offline import CUTOFF_HZ, Dynamics, find_floor, placed_joints, smoothed
 from hpstm_ros.dynamics.representations import View
-from hpstm_ros.dynamics.rigid_body import RigidBody
+from hpstm_ros.dynamics.rigid_body import FLIGHT, STANDING, Frame, RigidBody
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, resample
@@ -29,6 +30,79 @@ _LEAST_SHARE = 0.05
 """Of body weight: a foot with less does not stand."""
 _FLIGHT_SHARE = 0.12
 """Of body weight under both feet, below which the body is in flight (`ContactSettings.flight`)."""
+
+
+def check_unloaded(loads: Iterable[float], contacts: Iterable[str] = ()) -> None:
+    """Refuse what the network does not model.
+
+    Raises:
+        PallasError: a hand carries something, or something besides the feet carries the body.
+    """
+    if any(loads):
+        raise PallasError("HDyS does not model carried loads: use rigid_body, or carry nothing")
+    if any(contacts):
+        raise PallasError("HDyS knows no contacts besides the feet: use rigid_body, or name none")
+
+
+class Network:
+    """HDyS on a stream of frames at 60 Hz.
+
+    Args:
+        model: the ``.onnx`` file.
+
+    Raises:
+        PallasError: it cannot be used.
+    """
+
+    def __init__(self, model: str | Path) -> None:
+        self._stream = open_stream(model, expect={"kind": "hdys"})
+        self._window = int(self._stream.metadata["config"]["window"])
+        self._seen = 0
+
+    def reset(self) -> None:
+        """Forget the frames before."""
+        self._stream.reset()
+        self._seen = 0
+
+    def frame(
+        self, human: Human, state: State, q_world_pelvis: F64, moving: F64, floor: float
+    ) -> Frame | None:
+        """The forces at one instant, or None while the window is not full.
+
+        Args:
+            human: the person.
+            state: of the body.
+            q_world_pelvis: (4,) xyzw.
+            moving: (3, 22, 3) positions m, velocities m/s and accelerations m/s^2 of the joints.
+            floor: m, height of the ground.
+        """
+        view = View.of(q_world_pelvis[None], moving[0, :1], floor, MODEL_RATE_HZ)
+        placed = moving.copy()
+        placed[0] -= view.origin[0]
+        points = view.turned(placed.transpose(1, 0, 2)[None]).reshape(1, len(JOINTS), -1)
+        found = self._stream.step({"keypoints": points})
+        self._seen += 1
+        if self._seen < self._window:
+            return None
+        back = view.R_heading_world[0].T
+        demand = human.demand(state)
+        moment = np.zeros((len(JOINTS), 3))
+        moment[1:] = found["torque"].reshape(-1, 3).astype(np.float64) @ back.T * human.mass
+        ground = found["ground"].reshape(1, 2, 5).astype(np.float64)
+        reaction = _reaction(ground, moving[:1], back[None], human, floor)[0]
+        residual = _unexplained(demand, reaction)
+        moment[0] = residual[3:]
+        flight = reaction[:, 2].sum() < _FLIGHT_SHARE * human.weight
+        return Frame(
+            moment=moment,
+            ground_reaction=reaction,
+            free_moment=np.zeros(2),
+            residual=residual,
+            extra={},
+            support=FLIGHT if flight else STANDING,
+            positions=demand.positions,
+            centre=demand.centre,
+        )
 
 
 def analyse_network(
@@ -53,8 +127,7 @@ def analyse_network(
     Raises:
         PallasError: the motion is too short, a load is carried, or the model cannot be used.
     """
-    if any(human.loads.values()):
-        raise PallasError("HDyS does not model carried loads: leave --method hdys or --load out")
+    check_unloaded(human.loads.values())
     if abs(motion.fps - MODEL_RATE_HZ) > 1e-6:
         motion = resample(motion, MODEL_RATE_HZ)
     stream = open_stream(model, expect={"kind": "hdys"})
@@ -108,6 +181,14 @@ def _reaction(values: F64, joints: F64, back: F64, human: Human, floor: float) -
     return np.concatenate((force, centre), axis=-1)
 
 
+def _unexplained(demand: Demand, reaction: F64) -> F64:
+    """What a motion demands at the pelvis beyond the ground's reaction (2, 6): force and moment."""
+    force = reaction[:, :3]
+    arms = np.nan_to_num(reaction[:, 3:] - demand.positions[0])
+    turned = cross(arms, force).sum(axis=0)
+    return np.concatenate((demand.force - force.sum(axis=0), demand.moment[0] - turned))
+
+
 def _residual(human: Human, p: F64, q: F64, fps: float, reaction: F64) -> tuple[F64, F64]:
     """What the motion demands at the pelvis beyond the ground's reaction (T, 6), and the centres of
     mass (T, 3)."""
@@ -115,9 +196,6 @@ def _residual(human: Human, p: F64, q: F64, fps: float, reaction: F64) -> tuple[
     centres = []
     for index, state in enumerate(states(q, p, fps)):
         demand = human.demand(state)
-        force = reaction[index, :, :3]
-        arms = np.nan_to_num(reaction[index, :, 3:] - p[index])
-        turned = cross(arms, force).sum(axis=0)
-        residual.append(np.concatenate((demand.force - force.sum(0), demand.moment[0] - turned)))
+        residual.append(_unexplained(demand, reaction[index]))
         centres.append(demand.centre)
     return np.stack(residual), np.stack(centres)

@@ -18,6 +18,7 @@ from pallas_ros.body.names import (
     TOPIC_GROUND_REACTION,
     TOPIC_JOINT_EFFORTS,
 )
+from pallas_ros.body.resources import resource
 from pallas_ros.messages.wire import body_from_bytes
 from pallas_ros.ros.node import Health, PallasNode
 
@@ -42,6 +43,8 @@ class DynamicsNode(PallasNode):
                 delay=s["delay_frames"],
                 contacts=tuple(s["contacts"]),
                 carried=(s["load_left_kg"], s["load_right_kg"]),
+                method=s["method"],
+                model=resource(s["model"]),
             )
         )
         self._efforts = self.advertise(JointState, TOPIC_JOINT_EFFORTS)
@@ -54,11 +57,15 @@ class DynamicsNode(PallasNode):
         self.subscribe(Float64MultiArray, TOPIC_CARRIED, self._on_carried)
 
     def reconfigure(self, changed: set[str]) -> None:
-        """Carried loads change while the node runs."""
-        if self._dynamics is None or not changed <= {"load_left_kg", "load_right_kg"}:
+        """Carried loads and the method change while the node runs."""
+        loads = {"load_left_kg", "load_right_kg"}
+        if self._dynamics is None or not changed <= {*loads, "method"}:
             super().reconfigure(changed)
             return
-        self._dynamics.carry(self.settings["load_left_kg"], self.settings["load_right_kg"])
+        if changed & loads:
+            self._dynamics.carry(self.settings["load_left_kg"], self.settings["load_right_kg"])
+        if "method" in changed:
+            self._dynamics.use(self.settings["method"])
 
     def cleanup(self) -> None:
         """Forget the person."""

@@ -1,6 +1,7 @@
 """Forces as the body streams: what the offline ones are, some frames later, and never a crash."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 from hpstm_ros.dynamics.anthropometry import GRAVITY
 from hpstm_ros.dynamics.human import Human
 from hpstm_ros.dynamics.live import LiveDynamics, LiveForces, LiveSettings
+from hpstm_ros.dynamics.network import MODEL, analyse_network
 from hpstm_ros.dynamics.offline import analyse
 from hpstm_ros.dynamics.strength import WATCHED_JOINTS
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.motion import Motion
+from pallas_ros.body.resources import resource
 
 NS = 1e9 / 60
 
@@ -151,3 +154,55 @@ def test_a_gap_and_a_second_person_do_not_mix() -> None:
 def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(PallasError):
         LiveSettings(**settings)  # type: ignore[arg-type]
+
+
+def test_the_network_streams_what_it_gives_offline() -> None:
+    motion = bending()
+    stream = frames(motion)
+    human = Human.of_skeleton(bodies.SKELETON, 75.0)
+    model = resource(MODEL)
+    offline = analyse_network(motion, human, model, cutoff=12.0)
+    live = LiveDynamics(LiveSettings(height=1.75, method="hdys", model=model))
+    outcomes = [live.push(body) for body in stream]
+    newest = outcomes[90]
+    assert newest is not None
+    assert newest.frame is not None
+    assert newest.stamp == stream[85].stamp
+    assert newest.frame.moment[1:] == pytest.approx(offline.moment[85, 1:], abs=8.0)
+    assert newest.frame.ground_reaction[:, 2].sum() == pytest.approx(
+        offline.ground_reaction[85, :, 2].sum(), rel=0.05
+    )
+
+
+def test_the_method_changes_while_the_stream_runs() -> None:
+    stream = frames(bodies.still(bodies.arms_down(), 2.5))
+    live = LiveDynamics(LiveSettings(height=1.75, model=resource(MODEL)))
+    exact = run(live, stream[:60])[-1]
+    live.use("hdys")
+    learned = run(live, stream[60:])[-1]
+    assert exact.frame is not None
+    assert learned.frame is not None
+    weight = 75.0 * GRAVITY
+    assert exact.residual < 0.01
+    assert learned.residual != exact.residual
+    assert learned.frame.ground_reaction[:, 2].sum() == pytest.approx(weight, rel=0.25)
+    with pytest.raises(PallasError, match="carried loads"):
+        live.carry(5.0, 0.0)
+    live.use("rigid_body")
+    live.carry(5.0, 0.0)
+    with pytest.raises(PallasError, match="carried loads"):
+        live.use("hdys")
+    assert live.settings.method == "rigid_body"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"method": "guess"}, "rigid_body or hdys"),
+        ({"method": "hdys", "contacts": ("seat",)}, "contacts besides the feet"),
+        ({"method": "hdys", "model": "nowhere.onnx"}, "nowhere.onnx"),
+    ],
+)
+def test_a_method_that_cannot_be_used_is_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(PallasError, match=words):
+        LiveDynamics(LiveSettings(**given))
