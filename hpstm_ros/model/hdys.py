@@ -4,7 +4,8 @@
 Encoders of keypoints, markers (Transformers without positions) and joint angles (MLPs) map every
 frame of a window to one latent vector. A Transformer over the frames, shared by all encoders, and
 one head for each kind of dynamics decode it: the inverse dynamics. The forward dynamics encode
-motion without its acceleration and the forces, and decode the acceleration. InfoNCE pulls together
+motion without its acceleration and the forces, and decode the acceleration, as in the paper, or its
+change since the frame before (`HdysSettings.change`). InfoNCE pulls together
 what different encoders make of the same frame.
 """
 
@@ -22,6 +23,11 @@ POINT_FEATURES = 9
 """Position, velocity and acceleration of a point."""
 MOVING_FEATURES = 6
 """Without the acceleration."""
+CHANGE = 0.15
+"""Deviations of acceleration by which it changes in a frame of 1/60 s: the unit of what the forward
+dynamics decode. Mean change over deviation on CMU motion: 0.47 of about 3 m/s^2."""
+_STEEPER = 8.0
+"""Factor that brings the change of a force in a frame to about its deviation."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class HdysSettings:
         kinds: of dynamics -> number of values a frame; one head each.
         points: of point clouds -> number of points; one encoder each.
         vectors: of angle vectors -> number of values; one encoder each.
+        change: whether the forward dynamics know the acceleration and the forces of the frame
+            before and decode the change since then, instead of the acceleration itself.
     """
 
     latent: int = 128
@@ -47,6 +55,7 @@ class HdysSettings:
     kinds: tuple[tuple[str, int], ...] = (("torque", 63), ("ground", 10), ("measured", 13))
     points: tuple[tuple[str, int], ...] = (("keypoints", 22), ("markers", 31))
     vectors: tuple[tuple[str, int], ...] = (("angles", 271), ("rajagopal", 79))
+    change: bool = False
 
 
 def _transformer(width: int, layers: int, heads: int) -> nn.Sequential:
@@ -117,7 +126,12 @@ class Hdys(nn.Module):
         self.heads = nn.ModuleDict(
             {name: _mlp(s.latent, 2 * s.width, size) for name, size in s.kinds}
         )
-        self.compose = _mlp(2 * s.latent, 2 * s.latent, s.latent)
+        if s.change:
+            self.changes = nn.ModuleDict(
+                {name: _mlp(2 * size, 4 * s.width, s.latent) for name, size in s.kinds}
+            )
+        parts = 3 if s.change else 2
+        self.compose = _mlp(parts * s.latent, 2 * s.latent, s.latent)
         self.accelerations = nn.ModuleDict(
             {name: _mlp(s.latent, 4 * s.width, 3 * count) for name, count in s.points}
         )
@@ -139,14 +153,32 @@ class Hdys(nn.Module):
         parts = [self.forces[kind](value) for kind, value in forces.items()]
         return torch.stack(parts).mean(dim=0)
 
-    def accelerate(self, name: str, motion: Tensor, pushed: Tensor) -> Tensor:
-        """Forward dynamics: accelerations (B, T, P, 3) of points (B, T, P, 9), whose own are not
-        read, under forces encoded by `push`."""
-        batch, frames, count = motion.shape[:3]
-        moving = self.moving[name](motion[..., :MOVING_FEATURES].flatten(0, 1))
-        composed = self.compose(torch.cat((moving, pushed.flatten(0, 1)), dim=-1))
-        out: Tensor = self.accelerations[name](composed)
-        return out.view(batch, frames, count, 3)
+    def accelerate(self, name: str, motion: Tensor, forces: Mapping[str, Tensor]) -> Tensor:
+        """Forward dynamics: accelerations (B, T - 1, P, 3) of points in every frame but the first.
+
+        Args:
+            name: of the representation.
+            motion: (B, T, P, 9); of a frame's own values position and velocity are read, and of the
+                frame before the acceleration, if changes are decoded.
+            forces: kind -> (B, T, size).
+        """
+        moving = self.moving[name](motion[:, 1:, :, :MOVING_FEATURES].flatten(0, 1))
+        pushed = self.push({kind: value[:, 1:] for kind, value in forces.items()})
+        known = [moving, pushed.flatten(0, 1)]
+        last = motion[:, :-1, :, MOVING_FEATURES:]
+        if self.settings.change:
+            known.append(self._changed(forces).flatten(0, 1))
+        decoded = self.accelerations[name](self.compose(torch.cat(known, dim=-1)))
+        out: Tensor = decoded.view(last.shape)
+        return last + CHANGE * out if self.settings.change else out
+
+    def _changed(self, forces: Mapping[str, Tensor]) -> Tensor:
+        """Forces (B, T, size) and their steps from frame to frame to (B, T - 1, latent)."""
+        parts = []
+        for kind, value in forces.items():
+            step = _STEEPER * (value[:, 1:] - value[:, :-1])
+            parts.append(self.changes[kind](torch.cat((value[:, 1:], step), dim=-1)))
+        return torch.stack(parts).mean(dim=0)
 
 
 def alignment(latents: list[Tensor], temperature: Tensor) -> Tensor:
@@ -199,12 +231,14 @@ def losses(
         parts += [absolute_error(decoded[kind], truth) for kind, truth in dynamics.items()]
     latents = [latent.flatten(0, 1) for latent in encoded.values()]
     if settings.forward:
-        pushed = model.push({kind: truth.nan_to_num(0.0) for kind, truth in dynamics.items()})
-        latents.append(pushed.flatten(0, 1))
+        forces = {kind: truth.nan_to_num(0.0) for kind, truth in dynamics.items()}
+        latents.append(model.push(forces).flatten(0, 1))
         for name in model.moving:
             if name in motion:
-                found = model.accelerate(name, motion[name], pushed)
-                parts.append(absolute_error(found, motion[name][..., MOVING_FEATURES:]))
+                found = model.accelerate(name, motion[name], forces)
+                truth = motion[name][:, 1:, :, MOVING_FEATURES:]
+                unit = CHANGE if model.settings.change else 1.0
+                parts.append(absolute_error(found, truth) / unit)
     reconstruction = torch.stack(parts).mean()
     align = alignment(latents, model.log_temperature.exp().clamp(0.02, 1.0))
     total = settings.reconstruction * reconstruction + settings.align * align

@@ -1,5 +1,6 @@
 """HDyS: shapes, invariance, losses that can be minimised."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from hpstm_ros.model.hdys import (
     losses,
 )
 from hpstm_ros.train.dynamics.released import export, load_model
+from hpstm_ros.train.dynamics.training import take_over
 from pallas_ros.runtime import open_stream
 
 TINY = HdysSettings(
@@ -64,16 +66,31 @@ def test_alignment_is_lowest_where_encoders_agree() -> None:
     assert alignment([latent, latent.roll(1, 0)], temperature) > 5
 
 
-def test_forward_dynamics_do_not_see_the_acceleration() -> None:
-    model = Hdys(TINY).eval()
+@pytest.mark.parametrize("change", [False, True])
+def test_forward_dynamics_do_not_see_their_own_acceleration(change: bool) -> None:
+    model = Hdys(replace(TINY, change=change)).eval()
     motion, _ = windows()
+    forces = {"torque": torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(1))}
     changed = motion["keypoints"].clone()
-    changed[..., 6:] += 1.0
+    changed[:, -1, :, 6:] += 1.0
     with torch.no_grad():
-        pushed = model.push({"torque": torch.zeros(3, 4, 6)})
-        one = model.accelerate("keypoints", motion["keypoints"], pushed)
-        other = model.accelerate("keypoints", changed, pushed)
+        one = model.accelerate("keypoints", motion["keypoints"], forces)
+        other = model.accelerate("keypoints", changed, forces)
+        changed[:, 0, :, 6:] += 1.0
+        moved = model.accelerate("keypoints", changed, forces)
+    assert one.shape == (3, 3, 5, 3)
     assert torch.equal(one, other)
+    assert torch.equal(one[:, 0], moved[:, 0]) is not change  # the one before, if at all
+    assert torch.equal(one[:, 1:], moved[:, 1:])
+
+
+def test_training_begins_with_the_given_weights_that_fit() -> None:
+    given = HdysStep(Hdys(TINY), Scale(TINY))
+    step = HdysStep(Hdys(replace(TINY, change=True)), Scale(TINY))
+    fresh = step.model.compose[0].weight.clone()
+    take_over(step, given.state_dict())
+    assert torch.equal(step.model.times, given.model.times)
+    assert torch.equal(step.model.compose[0].weight, fresh)
 
 
 def test_a_released_model_streams_what_the_window_gives(tmp_path: Path) -> None:

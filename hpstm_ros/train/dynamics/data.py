@@ -1,4 +1,5 @@
 """What HDyS learns from: CMU motion with rigid-body forces (domain 1), measured trials (domain 2).
+Domain 3 is in `hpstm_ros.train.dynamics.simulated`.
 
 Moments are in Nm/kg and forces in body weights, so that a person's mass drops out.
 """
@@ -46,9 +47,9 @@ BLOCK = 8
 """Frames of a window."""
 _EVERY = 24
 _EDGE = 3
-_CHUNK = 20
+CHUNK = 20
 """Stretches whose forces are kept in one file."""
-_MOST_RESIDUAL = 0.15
+MOST_RESIDUAL = 0.15
 """Of body weight: what no contact explains in a frame that is used, as in the measured trials."""
 PACKS = ("cmu_full", "cmu_actions")
 """Free for any use, so that the weights are."""
@@ -238,15 +239,15 @@ def from_library(
         progress: called with the number of frames done.
     """
     domains = []
-    for begin in range(0, len(parts), _CHUNK):
-        some = parts[begin : begin + _CHUNK]
+    for begin in range(0, len(parts), CHUNK):
+        some = parts[begin : begin + CHUNK]
         labels = [f"{clip.name}:{first}:{last}" for clip, first, last in some]
         people = [person_of(label) for label in labels]
         motions = [
             library.motion(replace(clip, start=clip.start + first, stop=clip.start + last), person)
             for (clip, first, last), (person, _) in zip(some, people)
         ]
-        key = json.dumps([1, MASS_KG, HEIGHTS_M, BLOCK, _EVERY, labels])
+        key = json.dumps([2, MASS_KG, HEIGHTS_M, BLOCK, _EVERY, labels])
         path = cache / f"dynamics-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
         rows = _references(motions, [human for _, human in people], path, progress)
         for label, motion, (_, human), row in zip(labels, motions, people, rows):
@@ -298,17 +299,40 @@ def _reference(motion: Motion, human: Human) -> F32:
     for index in solved_frames(len(p)):
         found = body.solve(steps[index], floor, speed[index])
         share = np.linalg.norm(found.residual[:3]) / human.weight
-        holds = valid[index] and share < _MOST_RESIDUAL
+        holds = valid[index] and share < MOST_RESIDUAL
         parts = (found.moment, found.ground_reaction, holds, floor)
         rows.append(np.concatenate([np.ravel(part) for part in parts]))
     return np.stack(rows).astype(np.float32)
 
 
 def _library_clip(label: str, motion: Motion, human: Human, row: F32, offsets: F64) -> Domain:
+    view, joints, motions = represented(motion, human, float(row[0, 79]), offsets)
+    used = solved_frames(len(motion))
+    values = row.astype(np.float64)
+    there = view.at(used)
+    moment = there.turned(values[:, :66].reshape(-1, 22, 3)[:, 1:]) / human.mass
+    ankles = joints[used][:, [JOINT_INDEX[f"{side}_ankle"] for side in SIDES]]
+    ground = ground_values(there, values[:, 66:78].reshape(-1, 2, 6), ankles, human.mass)
+    motions = {name: value[used] for name, value in motions.items()}
+    forces = {"torque": moment.reshape(len(used), TORQUE), "ground": ground}
+    return one_clip(label, motions, forces, row[:, 78] > 0.5, np.arange(len(used)) // BLOCK)
+
+
+def represented(
+    motion: Motion, human: Human, floor: float, offsets: F64
+) -> tuple[View, F64, dict[str, F64]]:
+    """Heading frames, joints (T, 22, 3) m and every representation of a motion's frames.
+
+    Args:
+        motion: of the body.
+        human: whose dimensions it has.
+        floor: m, height of the ground.
+        offsets: of the markers.
+    """
     p, q, _ = smoothed(motion)
     R = np.asarray(rotations.to_matrix(q), np.float64)
     joints = placed_joints(human.offsets, R, p)
-    view = View.of(q[:, 0], p, float(row[0, 79]), motion.fps)
+    view = View.of(q[:, 0], p, floor, motion.fps)
     R_heading_joint = view.R_heading_world[:, None] @ R
     markers = placed_markers(offsets, human.stature, joints, R)
     motions = {
@@ -317,15 +341,7 @@ def _library_clip(label: str, motion: Motion, human: Human, row: F32, offsets: F
         "angles": view.angles(q, p),
         "rajagopal": view.coordinates(coordinates_of(R_heading_joint), p),
     }
-    used = solved_frames(len(p))
-    values = row.astype(np.float64)
-    there = view.at(used)
-    moment = there.turned(values[:, :66].reshape(-1, 22, 3)[:, 1:]) / human.mass
-    ankles = joints[used][:, [JOINT_INDEX[f"{side}_ankle"] for side in SIDES]]
-    ground = ground_values(there, values[:, 66:78].reshape(-1, 2, 6), ankles, human.mass)
-    motions = {name: value[used] for name, value in motions.items()}
-    forces = {"torque": moment.reshape(len(used), TORQUE), "ground": ground}
-    return _clip(label, motions, forces, row[:, 78] > 0.5, np.arange(len(used)) // BLOCK)
+    return view, joints, motions
 
 
 def from_trial(trial: Trial) -> Domain:
@@ -380,7 +396,7 @@ def from_trial(trial: Trial) -> Domain:
         "ground": ground_values(view, nearby(trial.ground_reaction), ankles, trial.mass),
     }
     known = nearby((trial.valid & valid).astype(np.float64)) > 0.99
-    return _clip(trial.name, motions, forces, known, np.zeros(len(known), np.intp))
+    return one_clip(trial.name, motions, forces, known, np.zeros(len(known), np.intp))
 
 
 def _filled(path: F64) -> F64:
@@ -390,13 +406,14 @@ def _filled(path: F64) -> F64:
     return np.stack([np.interp(times, times[seen], path[seen, k]) for k in range(3)], axis=1)
 
 
-def _clip(
+def one_clip(
     name: str,
     motion: dict[str, F64],
     dynamics: dict[str, F64],
     good: NDArray[np.bool_],
     block: NDArray[np.intp],
 ) -> Domain:
+    """A domain of one clip."""
     return Domain(
         name,
         {key: value.astype(np.float32) for key, value in motion.items()},

@@ -191,12 +191,12 @@ def _forward_rows(step: HdysStep, domain: Domain, name: str) -> list[Row]:
             kind: step.scale.standard(kind, torch.from_numpy(values[index])).nan_to_num(0.0)
             for kind, values in domain.dynamics.items()
         }
-        found = step.model.accelerate("keypoints", points, step.model.push(forces))
+        found = step.model.accelerate("keypoints", points, forces)
         mean, deviation = step.scale["keypoints"]
         away = MOVING_FEATURES
         physical = (found * deviation[:, away:] + mean[:, away:]).numpy()
     guesses = {
-        name: physical[:, 1:],
+        name: physical,
         "constant_velocity": np.zeros_like(truth[:, 1:]),
         "last_acceleration": truth[:, :-1],
     }

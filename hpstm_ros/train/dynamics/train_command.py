@@ -4,6 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 from tqdm import tqdm
 
 from hpstm_ros.train.dynamics.data import (
@@ -45,6 +48,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="runs/dynamics",
         help="folder of checkpoints, TensorBoard logs and the exported model",
     )
+    parser.add_argument(
+        "--init", metavar="F", help="weights (.safetensors) to begin with, where their shapes fit"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,15 +58,24 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(resource(args.config))
     trials = read_trials(args.measured or Path(args.data) / MEASURED)
     library = MotionLibrary.open(args.data)
-    parts = split_domains(library, trials, ("train",), settings.minutes, held_out=False)
+    parts = split_domains(
+        library,
+        trials,
+        ("train",),
+        settings.minutes,
+        held_out=False,
+        simulated=settings.simulated_minutes if "simulated" in settings.domains else 0.0,
+    )
     checked = split_domains(
         library, trials, ("validation", "validation_subjects"), _CHECKED_MINUTES, held_out=False
     )
     folder = Path(args.out)
-    step = train(parts, {"rigid_body": checked["rigid_body"]}, settings, folder)
+    start = _weights(args.init) if args.init else None
+    step = train(parts, {"rigid_body": checked["rigid_body"]}, settings, folder, start)
     training = json.loads((folder / "checkpoint.json").read_text())
     document = {
         "training": {**training, "seed": settings.seed, "domains": list(settings.domains)},
+        **({"begun_with": Path(args.init).name} if args.init else {}),
         "held_out": list(HELD_OUT),
         **document_of_run(),
     }
@@ -76,8 +91,10 @@ def split_domains(
     minutes: float,
     *,
     held_out: bool,
+    simulated: float = 0.0,
 ) -> dict[str, Domain]:
-    """Both domains of a split: the library's stretches, and the trials held out or the others."""
+    """The domains of a split: the library's stretches, the trials held out or the others, and
+    ``simulated`` minutes of the stretches followed in MuJoCo."""
     training = [trial for trial in trials if trial.name not in HELD_OUT]
     if not training:
         raise PallasError("the measured trials are all held out: give others to learn from")
@@ -90,10 +107,33 @@ def split_domains(
     with tqdm(total=frames, unit=" frames", desc=label, disable=None) as bar:
         offsets = marker_offsets(training)
         motion = from_library(library, parts, offsets, cache_folder(), bar.update)
-    return {
+    domains = {
         "rigid_body": motion,
         "measured": join("measured", [from_trial(trial) for trial in chosen]),
     }
+    if simulated:
+        from hpstm_ros.train.dynamics.simulated import from_simulation  # needs MuJoCo
+
+        some = stretches(library, splits, simulated)
+        frames = sum(last - first for _, first, last in some)
+        label = f"simulation of {frames / MODEL_RATE_HZ / 60:.0f} min"
+        with tqdm(total=frames, unit=" frames", desc=label, disable=None) as bar:
+            domains["simulated"] = from_simulation(
+                library, some, offsets, cache_folder(), bar.update
+            )
+    return domains
+
+
+def _weights(path: str) -> dict[str, Tensor]:
+    """Tensors of a safetensors file.
+
+    Raises:
+        PallasError: it is none.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise PallasError(f"{path}: not weights in safetensors format: {error}") from None
 
 
 def read_settings(path: Path) -> TrainingSettings:
@@ -107,6 +147,7 @@ def read_settings(path: Path) -> TrainingSettings:
     )
     for name, low, high in (
         ("minutes", 0.1, 600),
+        ("simulated_minutes", 0.1, 600),
         ("share", 0.01, 1),
         ("batch", 2, 4096),
         ("encoders", 1, 4),
@@ -115,5 +156,5 @@ def read_settings(path: Path) -> TrainingSettings:
         if not low <= value <= high:
             raise PallasError(f"{path}: {name} is {value}, must be from {low} to {high}")
     if not settings.domains or not set(settings.domains) <= set(DOMAINS):
-        raise PallasError(f"{path}: domains are {', '.join(DOMAINS)}; give one or both")
+        raise PallasError(f"{path}: domains are {', '.join(DOMAINS)}; give some of them")
     return settings

@@ -23,7 +23,9 @@ from pallas_ros.train.loop import LoopSettings, device, fit
 
 F32 = NDArray[np.float32]
 
-DOMAINS = ("rigid_body", "measured")
+DOMAINS = ("rigid_body", "measured", "simulated")
+_WINDOW_STEPS = {"rigid_body": 8, "measured": 1, "simulated": 4}
+"""Frames from one window to the next: blocks of eight frames apart in domain 1."""
 _FLOOR = {"keypoints": 0.05, "markers": 0.05, "angles": 0.02, "rajagopal": 0.02}
 """Least deviation of a feature, in its own unit."""
 
@@ -34,6 +36,7 @@ class TrainingSettings:
 
     Attributes:
         minutes: of CMU motion whose forces are computed, as many of every subject.
+        simulated_minutes: of that motion that a simulated person follows.
         share: of each domain's windows that are used.
         batch: windows a step, shared equally by the domains.
         encoders: representations a step, keypoints and others drawn at random.
@@ -45,6 +48,7 @@ class TrainingSettings:
     """
 
     minutes: float = 15.0
+    simulated_minutes: float = 6.0
     share: float = 1.0
     batch: int = 16
     encoders: int = 2
@@ -165,9 +169,9 @@ def estimate(step: HdysStep, domain: Domain, name: str, frames: int) -> dict[str
 
 
 def mpje(found: F32, truth: F32) -> F32:
-    """Mean per-joint error (N,) Nm/kg of moments (N, 63)."""
+    """Mean per-joint error (N,) Nm/kg of moments (N, 63), of the joints whose truth is known."""
     away = (found - truth).reshape(len(found), -1, 3)
-    return np.asarray(np.linalg.norm(away, axis=-1).mean(axis=-1))
+    return np.asarray(np.nanmean(np.linalg.norm(away, axis=-1), axis=-1))
 
 
 def validation(step: HdysStep, domains: Mapping[str, Domain]) -> dict[str, float]:
@@ -189,11 +193,23 @@ def validation(step: HdysStep, domains: Mapping[str, Domain]) -> dict[str, float
     return figures
 
 
+def take_over(step: HdysStep, start: Mapping[str, Tensor]) -> None:
+    """Copy into ``step`` those of the released tensors that have its names and shapes."""
+    own = step.state_dict()
+    fitting = {
+        name: value
+        for name, value in start.items()
+        if name in own and value.shape == own[name].shape
+    }
+    step.load_state_dict(fitting, strict=False)
+
+
 def train(
     domains: Mapping[str, Domain],
     checked: Mapping[str, Domain],
     settings: TrainingSettings,
     folder: Path,
+    start: Mapping[str, Tensor] | None = None,
 ) -> HdysStep:
     """Train; the averaged model and its scale. Resumes from ``folder``.
 
@@ -202,14 +218,17 @@ def train(
         checked: to validate on.
         settings: see there.
         folder: of checkpoints.
+        start: released weights to begin with, where their shapes fit, and their scale.
     """
     torch.manual_seed(settings.seed)
     torch.set_num_threads(1)
     used = [domains[name] for name in settings.domains]
-    scale = scale_of(used, settings.model)
     model = Hdys(settings.model).to(device())
+    scale = scale_of(used, settings.model)
+    if start:
+        take_over(HdysStep(model, scale), start)
     frames = settings.model.window
-    steps = [8 if domain.name == "rigid_body" else 1 for domain in used]
+    steps = [_WINDOW_STEPS[domain.name] for domain in used]
     standard = [
         Standard(domain, scale, frames, step, settings.share) for domain, step in zip(used, steps)
     ]
