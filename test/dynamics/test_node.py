@@ -80,3 +80,23 @@ def test_a_body_in_forces_out(ros_nodes: list[Any]) -> None:
     feed(lambda: len(loads) > 60)
     assert wrenches[-1].wrench.force.z == pytest.approx(50 * 9.81, rel=0.02)
     assert loads[-1].load_left == 10.0
+
+
+def test_the_method_changes_while_the_node_runs(ros_nodes: list[Any]) -> None:
+    node = DynamicsNode()
+    ros_nodes.append(node)
+    node.bring("configure")
+    node.bring("activate")
+
+    def put(name: str, value: Any) -> Any:
+        return node.set_parameters([Parameter(name, value=value)])[0]
+
+    assert put("method", "hdys").successful
+    refused = put("load_left_kg", 5.0)
+    assert not refused.successful
+    assert "carried loads" in refused.reason
+    assert put("method", "rigid_body").successful
+    assert put("load_left_kg", 5.0).successful
+    assert not put("method", "hdys").successful
+    assert node.settings["method"] == "rigid_body"
+    assert not put("method", "guess").successful
