@@ -275,7 +275,7 @@ class LiveDynamics:
         moving = ((self._fit @ paths) * rates).reshape(3, -1, 3)
         return self._network.frame(self._body.human, found, q_world_pelvis, moving, self._floor)
 
-    def _solve(self) -> LiveForces:
+    def _solve(self) -> LiveForces | None:
         assert self._body is not None
         assert self._spread is not None
         body = self._window[self.settings.delay]

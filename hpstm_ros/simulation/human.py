@@ -191,9 +191,8 @@ class SimulatedHuman:
         found = self._body.solve(now, 0.0, speed)
         own = np.einsum("pji,pj->pi", R, found.moment)[self.joints]
         weight = self.human.weight
-        force = found.residual[:3]
-        force = force * min(1.0, _MOST_PULL * weight / (np.linalg.norm(force) + 1e-9))
-        turned = own[0] * min(1.0, _MOST_TURN * self.human.mass / (np.linalg.norm(own[0]) + 1e-9))
+        force = _bounded(found.residual[:3], _MOST_PULL * weight)
+        turned = _bounded(own[0], _MOST_TURN * self.human.mass)
         self._asked = np.concatenate((force, turned, own[1:].reshape(-1)))
 
     def _step(self, plan: "_Plan", log: "_Log", step: int) -> None:
@@ -319,6 +318,12 @@ class _Log:
         )
 
 
+def _bounded(vector: F64, most: float) -> F64:
+    """A vector no longer than ``most``."""
+    length = float(np.linalg.norm(vector))
+    return vector * (most / length) if length > most else vector
+
+
 def _short_rotvec(q: F64, goal: F64) -> F64:
     """Rotation vectors (n, 3) from q to goal (n, 4) xyzw in q's frames; for small turns."""
     away = np.asarray(rotations.multiply(rotations.inverse(q), goal), np.float64)
@@ -364,7 +369,7 @@ def _build(human: Human, timestep: float) -> mujoco.MjModel:
         friction=friction, contype=2, conaffinity=1, solref=_SOFT,
     )  # fmt: skip
     segments = {segment.joint: segment for segment in human.segments}
-    bodies = []
+    bodies: list[mujoco.MjsBody] = []
     for joint, name in enumerate(JOINTS):
         parent = bodies[PARENTS[joint]] if joint else spec.worldbody
         body = parent.add_body(name=name, pos=human.offsets[joint])
