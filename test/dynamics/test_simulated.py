@@ -22,7 +22,9 @@ MASS = 75.0
 def test_mujoco_has_the_body_of_the_reference() -> None:
     human = Human.of_skeleton(bodies.SKELETON, MASS)
     simulated = SimulatedHuman(human, bodies.FPS)
-    model, data, joints = simulated.model, mujoco.MjData(simulated.model), simulated.joints
+    model = simulated.model
+    joints = simulated.joints
+    data = mujoco.MjData(model)
     chance = np.random.default_rng(0)
     q = chance.normal(size=(len(joints), 4))
     q /= np.linalg.norm(q, axis=1, keepdims=True)
