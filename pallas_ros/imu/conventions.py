@@ -35,6 +35,8 @@ Hanging alone must not decide: people may hold their forearms forward for minute
 """
 _GRAVITY_SHARE = 0.6
 """Fraction of one g: a larger mean acceleration over two seconds or more is not movement."""
+_ONE_G = 0.1
+"""Maximum deviation from 1 of every site's mean acceleration along the same axis if it is in g."""
 _MARGIN = 0.3
 """Margin by which another convention must fit better than the documented one.
 
@@ -122,6 +124,13 @@ def gravity_included(orientation: Array, acceleration: Array) -> str | None:
             "gravity is included in 'linear_acceleration', which is in the sensor's frame: set"
             " 'calibrated' to False if these are raw samples, or turn it into the world and"
             " subtract 9.81 from z"
+        )
+    axis_g = np.abs(mean).max(axis=-1)
+    aligned = axis_g > 0.95 * np.linalg.norm(mean, axis=-1)
+    if (np.abs(axis_g - 1.0) < _ONE_G).all() and aligned.all():
+        return (
+            "'linear_acceleration' is in g, with gravity in it: multiply it by 9.80665, subtract"
+            " gravity, or set 'calibrated' to False if these are raw samples"
         )
     if size < _GRAVITY_SHARE * GRAVITY:
         return None

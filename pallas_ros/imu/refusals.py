@@ -12,6 +12,11 @@ _RECENT = 200
 """Number of samples of a site over which the current state is judged: two seconds at 100 Hz."""
 _WORTH_SAYING = 0.05
 """Share of recent samples rejected above which a remark is made; below it only the counts grow."""
+_MOST = 0.5
+_MANY = 0.2
+"""Shares of a site's samples, without and with a known remedy, that show that a sensor's values
+have a different meaning.
+"""
 
 
 def _constant(text: str) -> Callable[[float], str]:
@@ -183,14 +188,16 @@ class Refusals:
     def meaningless(self) -> list[str]:
         """Describe rejections because a sensor's values have a different meaning.
 
-        Only those that affect most of a site's samples.
+        Only those that affect most of a site's samples, or many if another meaning fits: some
+        mistakes show in some postures only.
         """
-        return self._sentences(
-            lambda site, reason: (
-                reason in _MEANINGLESS
-                and self._sites[site].refused[reason] > 0.5 * self._sites[site].total
-            )
-        )
+
+        def worth(site: str, reason: Reason) -> bool:
+            of_site = self._sites[site]
+            least = _MANY if of_site.detail[reason] else _MOST
+            return reason in _MEANINGLESS and of_site.refused[reason] > least * of_site.total
+
+        return self._sentences(worth)
 
     def _sentences(self, worth: Callable[[str, Reason], bool]) -> list[str]:
         """Return one sentence per reason, most frequent first.

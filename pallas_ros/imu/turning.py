@@ -65,13 +65,13 @@ class TurnCheck:
         jump: deg, error of the last rejected orientation.
         trusted: whether the gyroscope is consistent with the orientation; if not, nothing is
             rejected.
-        ratio: rotation of the orientation over that of the gyroscope, smoothed.
     """
 
     def __init__(self) -> None:
         self.jump = 0.0
         self._explained = 1.0
-        self.ratio = 1.0
+        self._by_orientation = 0.0
+        self._by_gyroscope = 0.0
         self.clear()
 
     def clear(self) -> None:
@@ -90,6 +90,11 @@ class TurnCheck:
     def trusted(self) -> bool:
         """Whether the gyroscope is consistent with the orientation."""
         return self._explained > 0.5
+
+    @property
+    def ratio(self) -> float:
+        """Rotation of the orientation over that of the gyroscope, both smoothed; 1 if unknown."""
+        return self._by_orientation / self._by_gyroscope if self._by_gyroscope > 0 else 1.0
 
     @property
     def in_degrees(self) -> bool:
@@ -160,7 +165,6 @@ class TurnCheck:
         if moved > _MOVING * span:
             fits = angle_between(expected, orientation) < 0.5 * moved
             self._explained += _FORGET * (float(fits) - self._explained)
-            if self._path > 0:
-                ratio = min(by_orientation / self._path, 10.0)
-                self.ratio += _FORGET * (ratio - self.ratio)
+            self._by_orientation += _FORGET * (by_orientation - self._by_orientation)
+            self._by_gyroscope += _FORGET * (self._path - self._by_gyroscope)
         self._start(stamp, orientation)

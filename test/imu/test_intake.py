@@ -248,6 +248,32 @@ def test_a_gyroscope_that_is_wrong_refuses_nothing_for_long_and_is_named(
     assert any(r.startswith("right_wrist") and words in r for r in intake.remarks())
 
 
+def test_a_gyroscope_in_degrees_is_named_within_seconds() -> None:
+    stream = VirtualSensors(SensorNoise(), seed=11).samples(demo_motion(7.0), 60.0)
+    intake = Intake()
+    feed(
+        intake,
+        changed(
+            stream,
+            lambda s: replace(s, angular_velocity=np.degrees(np.asarray(s.angular_velocity))),
+        ),
+    )
+    remarks = [remark for remark in intake.remarks() if "angular velocity" in remark]
+    assert remarks
+    assert all("deg/s" in remark for remark in remarks)
+
+
+def test_a_wrong_direction_that_shows_in_some_postures_makes_every_body_wrong() -> None:
+    """Sensors aligned with the world in the T-pose, whose inverse orientations look right there."""
+    stream = VirtualSensors(SensorNoise(heading_walk=0.0), seed=11).samples(demo_motion(7.0), 60.0)
+    intake = Intake()
+    feed(
+        intake,
+        changed(stream, lambda s: replace(s, orientation=rotations.inverse(s.orientation))),
+    )
+    assert any("from world to sensor" in sentence for sentence in intake.meaningless())
+
+
 # Estimated orientations
 
 

@@ -81,6 +81,13 @@ MISTAKES: dict[str, tuple[Callable[[Arrays], Arrays], str]] = {
         "turn the world into the bone",
     ),
     "gravity": (gravity([0, 0, 9.81]), r"gravity is included .*along z"),
+    "gravity in g": (
+        lambda a: {
+            **a,
+            "linear_acceleration": (a["linear_acceleration"] + np.array([0, 0, GRAVITY])) / GRAVITY,
+        },
+        r"in g, with gravity in it",
+    ),
     "gravity and y up": (gravity([0, 9.81, 0]), "y is the vertical axis"),
     "raw samples": (in_the_sensor_frame, "in the sensor's frame"),
     "integers": (
