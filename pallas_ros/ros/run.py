@@ -31,12 +31,11 @@ If it dies, even by SIGKILL, the node ends too.
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SIGN_OFF_S = 0.15
-"""Seconds from destroying the nodes to leaving DDS.
+"""Seconds from releasing the nodes to leaving DDS.
 
 Peers learn from `ros_discovery_info` that nodes are gone, and from DDS discovery that a process is.
-A peer that receives the second first keeps the nodes in its graph. Without this time two nodes
-remained for good within eight starts and stops of the graph (`benchmarks/bench_start.py`), with it
-none within ten.
+A peer that processes a sample of the first, with the nodes still in it, after the second enters
+them into its graph again, for good (`GraphCache::update_participant_entities` of rmw_dds_common).
 """
 SPIN_S = 0.1
 """Maximum time until a signal is handled."""
@@ -203,6 +202,7 @@ def main(wanted: Sequence[tuple[str, Sequence[str]]]) -> int:
             ]
             return run([create(**options) for create, options in zip(classes, own, strict=True)])
         finally:
+            release_memory()  # rclpy announces the end of a node when its last reference is gone
             time.sleep(SIGN_OFF_S)
             rclpy.try_shutdown()
             release_memory()

@@ -144,3 +144,37 @@ def _forgotten(peer: Any, name: str) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+_SLOW_SIGN_OFF = """
+import sys
+from pallas_ros.ros import run
+run.SIGN_OFF_S = 60.0
+sys.exit(run.main([("operator", sys.argv[1:])]))
+"""
+
+
+def test_peers_hear_that_the_nodes_are_gone_before_the_process_leaves_dds(
+    ros_nodes: list[Any],
+) -> None:
+    """A peer that hears both at once may keep the nodes in its graph for good."""
+    peer = rclpy.create_node("peer")
+    ros_nodes.append(peer)
+    command = [sys.executable, "-c", _SLOW_SIGN_OFF, "--ros-args"]
+    with subprocess.Popen(
+        command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert any(line.rstrip().endswith(ACTIVE) for line in process.stdout)
+            until = time.monotonic() + 60.0
+            while "operator" not in peer.get_node_names():
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            while "operator" in peer.get_node_names():
+                assert process.poll() is None, "the process left DDS first"
+                time.sleep(0.05)
+            assert process.poll() is None
+        finally:
+            process.kill()
