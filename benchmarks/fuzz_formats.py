@@ -1,8 +1,10 @@
 """The formats that are fuzzed: valid files, how one is changed, and what is read of it.
 
 A format of another module is added to `FORMATS`. ``read`` does what the commands do with such a
-file, up to where the file no longer matters; whatever it raises but `PallasError` is a fault. Used
-by `fuzz.py` and by `test/files/test_fuzz.py`.
+file, up to where the file no longer matters; whatever it raises but `PallasError` is a fault.
+Without ``whole`` it leaves out work that takes far longer than reading and depends on few numbers
+of the file: smoothing, the pipeline, the search for a robot's posture. Used by `fuzz.py`, which
+does the whole for a share of the inputs, and by `test/files/test_fuzz.py`.
 """
 
 import contextlib
@@ -11,7 +13,7 @@ import io
 import json
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,14 +34,18 @@ class Format:
         suffix: of its files.
         seeds: a few small valid files, the same in each call.
         mutate: a valid file and where its randomness comes from, to a changed one.
-        read: reads a file as the commands do.
+        reader: reads a file as the commands do; all of it, or what matters most.
     """
 
     name: str
     suffix: str
     seeds: Callable[[], list[bytes]]
     mutate: Callable[[bytes, random.Random], bytes]
-    read: Callable[[Path], Any]
+    reader: Callable[[Path, bool], Any]
+
+    def read(self, path: Path, whole: bool = True) -> None:
+        """Read a file; with the work that takes long if the ``whole`` is asked for."""
+        self.reader(path, whole)
 
 
 def _npz(**arrays: Any) -> bytes:
@@ -57,7 +63,7 @@ def motions() -> list[bytes]:
     from pallas_ros.body.names import JOINTS
     from pallas_ros.imu.motions import demo_motion
 
-    motion = demo_motion(0.4)
+    motion = demo_motion(0.1)
     plain = {
         "fps": np.float64(motion.fps),
         "joint_names": np.array(JOINTS),
@@ -75,14 +81,15 @@ def motions() -> list[bytes]:
     return [_npz(**plain), _npz(**plain, **more)]
 
 
-def read_motion(path: Path) -> None:
-    """Loaded, smoothed, exported, and played by the simulator."""
+def read_motion(path: Path, whole: bool) -> None:
+    """Loaded and smoothed."""
     from hpstm_ros.smoothing.offline import smooth_motion
     from hpstm_ros.smoothing.smoother import Smoother, SmootherSettings
     from pallas_ros.body.motion import load_motion
 
     motion = load_motion(path)
-    smooth_motion(motion, Smoother(SmootherSettings(method="kalman")))
+    if whole:
+        smooth_motion(motion, Smoother(SmootherSettings(method="kalman")))
 
 
 # -- IMU recordings --------------------------------------------------------------------------------
@@ -117,12 +124,16 @@ def _stream(path: Path) -> Any:
     return open_stream(path, "onnxruntime")
 
 
-def read_recording(path: Path) -> None:
+def read_recording(path: Path, whole: bool) -> None:
     """Processed into bodies, and played by the simulator."""
     from pallas_ros.imu.playback import source
     from pallas_ros.pipeline import pipeline
     from pallas_ros.pipeline.recorded import open_source, process
 
+    source(str(path), 1.0, 1.7)
+    if not whole:
+        open_source(path)
+        return
     original = pipeline.open_stream
     pipeline.open_stream = lambda path, **_: _stream(path)  # type: ignore[assignment]
     try:
@@ -130,7 +141,6 @@ def read_recording(path: Path) -> None:
             pass
     finally:
         pipeline.open_stream = original
-    source(str(path), 1.0, 1.7)
 
 
 # -- robots ----------------------------------------------------------------------------------------
@@ -208,23 +218,43 @@ def arm(joints: int = 3, shape: str = '<box size="0.05 0.05 0.1"/>') -> bytes:
     return f"{text}</robot>".encode()
 
 
-def read_urdf(path: Path) -> None:
-    """Loaded as an arm to drive, and as one to draw."""
+@contextlib.contextmanager
+def _without_search() -> Iterator[None]:
+    """The reach and the ready posture of a robot are not searched for: 0.5 m, and the middle."""
+    from hpstm_ros.retarget import automatic, building
+
+    reach, posture = building._reach, automatic.ready_posture
+    building._reach = lambda *_: 0.5
+    automatic.ready_posture = lambda model, geometry, low, high, *_: ((low + high) / 2, [])
+    try:
+        yield
+    finally:
+        building._reach, automatic.ready_posture = reach, posture
+
+
+def _load_robot(path: Path, whole: bool) -> Any:
     from hpstm_ros.retarget.robots import load_robot
+
+    with contextlib.nullcontext() if whole else _without_search():
+        return load_robot(path)
+
+
+def read_urdf(path: Path, whole: bool) -> None:
+    """Loaded as an arm to drive, and as one to draw."""
     from hpstm_ros.retarget.urdf import published
     from pallas_ros.view.robot import RobotShape
 
-    robot = load_robot(path)
+    robot = _load_robot(path, whole)
     published(robot.path, robot.text)
     RobotShape.load(path)
 
 
-def read_mesh(path: Path) -> None:
+def read_mesh(path: Path, whole: bool) -> None:
     """Loaded as a part of an arm."""
     urdf = path.with_suffix(".urdf")
     if not urdf.exists():
-        urdf.write_bytes(arm(2, f'<mesh filename="{path.name}" scale="1 1 1"/>'))
-    read_urdf(urdf)
+        urdf.write_bytes(arm(1, f'<mesh filename="{path.name}" scale="1 1 1"/>'))
+    read_urdf(urdf, whole)
 
 
 def robot_yaml() -> bytes:
@@ -255,11 +285,9 @@ tip_speed: 0.2
     return text.encode()
 
 
-def read_robot(path: Path) -> None:
+def read_robot(path: Path, whole: bool) -> None:
     """Loaded as `--robot FILE`."""
-    from hpstm_ros.retarget.robots import load_robot
-
-    load_robot(path)
+    _load_robot(path, whole)
 
 
 # -- bags ------------------------------------------------------------------------------------------
@@ -287,7 +315,7 @@ def bags(storage: str) -> tuple[bytes, ...]:
     return tuple(found)
 
 
-def read_bag(path: Path) -> None:
+def read_bag(path: Path, _: bool) -> None:
     """Opened, read, decoded, read in part, and checked."""
     from pallas_ros.bags import Bag
 
@@ -310,7 +338,7 @@ def calibrations() -> list[bytes]:
     return [Calibration.identity().to_yaml().encode()]
 
 
-def read_calibration(path: Path) -> None:
+def read_calibration(path: Path, _: bool) -> None:
     """Loaded and used for a sample."""
     from pallas_ros.imu.calibration import Calibration
     from pallas_ros.imu.sample import ImuSample
@@ -328,7 +356,7 @@ def config(name: str) -> bytes:
     return resource(f"config/{name}").read_bytes()
 
 
-def read_adapter(path: Path) -> None:
+def read_adapter(path: Path, _: bool) -> None:
     """Loaded, and points adapted with it."""
     from hpstm_ros.smoothing.adapters import load_format
 
@@ -336,7 +364,7 @@ def read_adapter(path: Path) -> None:
     form.joints(np.zeros((len(form.points), 3)))
 
 
-def read_graph(path: Path) -> None:
+def read_graph(path: Path, _: bool) -> None:
     """Loaded as `pallas up --config FILE`, its arguments applied."""
     from pallas_ros.graph.description import Graph, read_config
 
@@ -353,14 +381,14 @@ parameter_files: {}
 """
 
 
-def read_training(path: Path) -> None:
+def read_training(path: Path, _: bool) -> None:
     """Loaded as `pallas train pallas --config FILE`."""
     from pallas_ros.train.pallas import read_config
 
     read_config(path)
 
 
-def read_hpstm_training(path: Path) -> None:
+def read_hpstm_training(path: Path, _: bool) -> None:
     """Loaded as `pallas train hpstm --config FILE`."""
     from hpstm_ros.train.train_command import training_settings
 
@@ -403,7 +431,7 @@ def change_weights(data: bytes, draw: random.Random) -> bytes:
     return length.to_bytes(8, "little") + header + rest
 
 
-def read_weights(path: Path) -> None:
+def read_weights(path: Path, _: bool) -> None:
     """Loaded as `pallas export FILE`."""
     from hpstm_ros.train.export import load_model
     from pallas_ros.commands.export import kind_of
@@ -483,7 +511,7 @@ def change_model(data: bytes, draw: random.Random) -> bytes:
         return model.SerializeToString()
 
 
-def read_model(path: Path) -> None:
+def read_model(path: Path, _: bool) -> None:
     """Opened as `--model FILE`, and run for a frame."""
     from pallas_ros.runtime import open_stream
 
@@ -500,7 +528,13 @@ FORMATS: dict[str, Format] = {
         Format("smpl", ".npz", fuzz_motion.smpls, change.npz_of, fuzz_motion.read_foreign),
         Format("trc", ".trc", fuzz_motion.trcs, change.text_of, fuzz_motion.read_foreign),
         Format("csv", ".csv", fuzz_motion.logs, change.text_of, fuzz_motion.read_log),
-        Format("urdf", ".urdf", lambda: [arm(), arm(6)], change.xml_of, read_urdf),
+        Format(
+            "urdf",
+            ".urdf",
+            lambda: [arm(1), arm(1), arm(2), arm(), arm(6)],
+            change.xml_of,
+            read_urdf,
+        ),
         Format("stl", ".stl", lambda: [stl(), STL_TEXT], change.bytes_of, read_mesh),
         Format("obj", ".obj", lambda: [OBJ], change.text_of, read_mesh),
         Format("dae", ".dae", lambda: [COLLADA], change.xml_of, read_mesh),

@@ -25,7 +25,7 @@ def bvhs() -> list[bytes]:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.bvh"
-        write_bvh(path, demo_motion(0.2))
+        write_bvh(path, demo_motion(0.1))
         own = path.read_bytes()
     foreign = own
     for side in ("Left", "Right"):
@@ -66,7 +66,7 @@ def trcs() -> list[bytes]:
     from pallas_ros.body.names import JOINTS
     from pallas_ros.imu.motions import demo_motion
 
-    motion = demo_motion(0.2)
+    motion = demo_motion(0.1)
     count = len(motion)
     lines = [
         "PathFileType\t4\t(X/Y/Z)\tm.trc",
@@ -81,7 +81,7 @@ def trcs() -> list[bytes]:
     return ["\n".join(lines).encode()]
 
 
-def read_foreign(path: Path) -> None:
+def read_foreign(path: Path, whole: bool) -> None:
     """Read as every command that takes a motion file does, interpolated and smoothed."""
     from hpstm_ros.smoothing.offline import smooth_motion
     from hpstm_ros.smoothing.smoother import Smoother, SmootherSettings
@@ -89,6 +89,8 @@ def read_foreign(path: Path) -> None:
     from pallas_ros.motion_files.reading import read_for_streaming
 
     motion = read_for_streaming(path).motion
+    if not whole:
+        return
     few = slice(0, 200)  # a line repeated 3000 times is read in no time, and smoothed in seconds
     motion = Motion(motion.fps, motion.positions[few], motion.rotations[few])
     smooth_motion(motion, Smoother(SmootherSettings(method="kalman")))
@@ -108,14 +110,15 @@ def logs() -> list[bytes]:
     return ["\n".join(lines).encode() for lines in (own, raw)]
 
 
-def read_log(path: Path) -> Any:
+def read_log(path: Path, _: bool) -> Any:
     """Read as one file of a folder whose three others are sound."""
     from pallas_ros.body.names import SITES
     from pallas_ros.imu.logger_folder import read_logger_folder
 
     folder = path.parent / "session"
-    folder.mkdir(exist_ok=True)
-    for site in SITES[1:]:
-        (folder / f"{site}.csv").write_bytes(logs()[0])
+    if not folder.exists():
+        folder.mkdir()
+        for site in SITES[1:]:
+            (folder / f"{site}.csv").write_bytes(logs()[0])
     (folder / f"{SITES[0]}.csv").write_bytes(path.read_bytes())
     return read_logger_folder(folder)
