@@ -67,7 +67,7 @@ class Verdict:
     stop_begins_s: float = 0.0
 
 
-class _Bodies:
+class WavingBodies:
     """A body that waves its arms, with random faults."""
 
     def __init__(self, random: np.random.Generator, frames: int) -> None:
@@ -280,7 +280,7 @@ class HostileRun:
         self._arm = Teleoperation(robot, None, None, safety, self._tip_speed, guard=guard)
         self._limits = self._arm.supervisor.limits
         self._frames = frames
-        self._bodies = _Bodies(random, frames)
+        self._bodies = WavingBodies(random, frames)
         self._may = _Permission(safety)
         self._hostility = float(random.choice([0.0, 0.02, 0.1, 0.5]))
         self._now = 10 * _NS

@@ -181,7 +181,7 @@ def streams(commands: list[bytes]) -> list[tuple[np.ndarray, np.ndarray]]:
     newest: list[tuple[int, Any]] = []
     for command in [*map(decoded, commands), None]:
         start = 0 if command is None else from_stamp(command.header.stamp)
-        follows = command is not None and bool(newest) and start <= newest[-1][0]
+        follows = command is not None and bool(newest) and start < newest[-1][0]
         kept = [(t, p) for t, p in newest if t < start] if follows else newest
         for t, p in kept:
             found[-1][0].append(t)
