@@ -10,7 +10,6 @@ from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 from pallas.msg import BodyPose, SupervisorStatus
 from rclpy.qos import QoSProfile
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Bool, Float64, Float64MultiArray
 from std_srvs.srv import Trigger
@@ -38,7 +37,7 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.messages.decode import from_stamp
 from pallas_ros.messages.encode import pose_to_msg, to_stamp
-from pallas_ros.messages.wire import body_from_bytes
+from pallas_ros.messages.wire import body_from_bytes, deserialized
 from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit, named
 from pallas_ros.ros.matching import full_name, gid_of, hears, unheard
 from pallas_ros.ros.node import Health, PallasNode
@@ -336,7 +335,7 @@ class RetargetNode(PallasNode):
             self._arm.retargeter.look_around()
 
     def _on_joints(self, data: bytes) -> None:
-        message = deserialize_message(data, JointState)
+        message = deserialized(data, JointState)
         self._arm.joints(
             self.now(),
             from_stamp(message.header.stamp),

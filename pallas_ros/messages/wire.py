@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from pallas.msg import BodyPose
 from rclpy.serialization import deserialize_message
 
+from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINTS, WORLD_FRAME
 from pallas_ros.imu.sample import ImuSample
@@ -87,13 +88,29 @@ def body_from_bytes(data: bytes) -> BodyFrame:
     """Return ``body_from_msg`` of the serialised message.
 
     Raises:
-        PallasError: as `body_from_msg`.
+        PallasError: as `body_from_msg`; or the bytes are not a `BodyPose`.
     """
     try:
         frame = _read(data)
     except (struct.error, ValueError):  # truncated, or invalid text
         frame = None
-    return body_from_msg(deserialize_message(data, BodyPose)) if frame is None else frame
+    return body_from_msg(deserialized(data, BodyPose)) if frame is None else frame
+
+
+def deserialized(data: bytes, kind: type[Any]) -> Any:
+    """Return the message of type ``kind`` that the bytes are.
+
+    Raises:
+        PallasError: they are none.
+    """
+    try:
+        return deserialize_message(data, kind)
+    except Exception as error:  # the kind depends on the middleware, the text names its sources
+        package = kind.__module__.partition(".")[0]
+        raise PallasError(
+            f"{len(data)} bytes that are not a {package}/msg/{kind.__name__}:"
+            " update or stop their publisher"
+        ) from error
 
 
 def _read(data: bytes) -> BodyFrame | None:

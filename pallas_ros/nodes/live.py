@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import rclpy
-from rclpy.serialization import deserialize_message
 
 from pallas_ros.bags import Qos
 from pallas_ros.body.errors import PallasError
@@ -27,6 +26,7 @@ from pallas_ros.body.names import (
 )
 from pallas_ros.messages.decode import body_from_msg
 from pallas_ros.messages.types import message_class
+from pallas_ros.messages.wire import deserialized
 from pallas_ros.nodes.recorder import Taps
 from pallas_ros.view.forces import Forces, forces
 from pallas_ros.view.moments import (
@@ -78,14 +78,14 @@ class Live:
         self._look_for_commands()
         came = self._take()
         taken = {message.topic: message for message in came}
-        for topic, message in taken.items():
-            self._last[topic] = deserialize_message(message.data, message_class(message.msgtype))
+        for topic in tuple(taken):
+            newest = next(_decoded(came, topic), None)
+            if newest is None:
+                del taken[topic]
+            else:
+                self._last[topic] = newest
         for topic in _BODIES & taken.keys():
-            records = (
-                deserialize_message(message.data, message_class(message.msgtype))
-                for message in reversed(came)
-                if message.topic == topic
-            )
+            records = _decoded(came, topic)
             self._last[topic] = operators_record(records, self._last.get(TOPIC_SUPERVISOR))
         if TOPIC_ROBOT_DESCRIPTION in taken:
             self.description = str(self._last[TOPIC_ROBOT_DESCRIPTION].data)
@@ -107,11 +107,7 @@ class Live:
     def _forces(self, came: list[Any]) -> Forces | None:
         newest = [message for message in came if message.topic == TOPIC_TF][-NEWEST_TRANSFORMS:]
         transforms = (
-            transform
-            for message in reversed(newest)
-            for transform in deserialize_message(
-                message.data, message_class(message.msgtype)
-            ).transforms
+            transform for record in _decoded(newest, TOPIC_TF) for transform in record.transforms
         )
         wrenches = [self._last.get(topic) for topic in TOPICS_GROUND]
         return forces(self._last[TOPIC_JOINT_EFFORTS], wrenches, transforms)
@@ -153,6 +149,17 @@ class Live:
             )
             if self._trajectory:
                 self._taps.open(self._trajectory, TRAJECTORY, Qos(reliable=False))
+
+
+def _decoded(came: list[Any], topic: str) -> Iterator[Any]:
+    """The messages of a topic, the newest first, without those that are none of its type."""
+    for message in reversed(came):
+        if message.topic != topic:
+            continue
+        try:
+            yield deserialized(message.data, message_class(message.msgtype))
+        except PallasError:
+            continue
 
 
 @contextmanager

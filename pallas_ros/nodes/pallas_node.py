@@ -13,7 +13,6 @@ from pallas.action import Calibrate as CalibrateAction
 from pallas.msg import BodyPose
 from pallas.msg import ImuFrame as ImuFrameMsg
 from pallas.srv import Calibrate, ResetHeading
-from rclpy.serialization import deserialize_message
 from rclpy.task import Future
 from sensor_msgs.msg import Imu
 from std_msgs.msg import String
@@ -35,7 +34,7 @@ from pallas_ros.imu.procedures import calibrator
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.messages.decode import imu_from_msg, sensors_from_msg
 from pallas_ros.messages.encode import imu_frame_to_msg
-from pallas_ros.messages.wire import body_to_bytes
+from pallas_ros.messages.wire import body_to_bytes, deserialized
 from pallas_ros.pipeline import Pipeline, PipelineSettings
 from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.matching import unheard
@@ -180,7 +179,7 @@ class PallasBodyNode(PallasNode):
         Returns None if it has no acceleration; this is counted like any other error.
         """
         try:
-            return [(site, imu_from_msg(deserialize_message(data, Imu)))]
+            return [(site, imu_from_msg(deserialized(data, Imu)))]
         except PallasError:
             self._pipeline.intake.unreadable(site)
             return []

@@ -133,6 +133,13 @@ def test_too_few_joints_are_refused_in_one_sentence() -> None:
         wire.body_from_bytes(serialize_message(message))
 
 
+@pytest.mark.parametrize("length", [0, 3, 4, 20, 500])
+def test_bytes_that_are_no_body_are_refused_in_one_sentence(length: int) -> None:
+    data = wire.body_to_bytes(_still())[:length]
+    with pytest.raises(PallasError, match=rf"^{length} bytes that are not a pallas/msg/BodyPose"):
+        wire.body_from_bytes(data)
+
+
 @given(st.integers(0, 3400), st.binary(min_size=1, max_size=8))
 def test_damaged_bytes_are_read_or_given_up_and_nothing_worse(at: int, damage: bytes) -> None:
     data = bytearray(wire.body_to_bytes(_still()))
