@@ -223,13 +223,15 @@ def _without_search() -> Iterator[None]:
     """The reach and the ready posture of a robot are not searched for: 0.5 m, and the middle."""
     from hpstm_ros.retarget import automatic, building
 
-    reach, posture = building._reach, automatic.ready_posture
+    reach = building._reach
+    posture = automatic.ready_posture
     building._reach = lambda *_: 0.5
     automatic.ready_posture = lambda model, geometry, low, high, *_: ((low + high) / 2, [])
     try:
         yield
     finally:
-        building._reach, automatic.ready_posture = reach, posture
+        building._reach = reach
+        automatic.ready_posture = posture
 
 
 def _load_robot(path: Path, whole: bool) -> Any:
