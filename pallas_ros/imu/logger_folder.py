@@ -127,7 +127,7 @@ def _read(files: list[Path]) -> _Sensor:
     sensor = _Sensor()
     free = False
     for file in files:
-        for quantity, (time, value) in _quantities(file).items():
+        for quantity, (time, value) in _quantities(file, alone=len(files) == 1).items():
             if quantity == "free":
                 free = True
             elif quantity not in sensor.value:
@@ -147,9 +147,19 @@ def _read(files: list[Path]) -> _Sensor:
     return sensor
 
 
-def _quantities(file: Path) -> dict[str, tuple[Array, Array]]:
-    """Return quantity -> times (n,) s and values (n, 3 or 4) in SI units, xyzw."""
-    names, rows = _table(file)
+def _quantities(file: Path, alone: bool) -> dict[str, tuple[Array, Array]]:
+    """Return quantity -> times (n,) s and values (n, 3 or 4) in SI units, xyzw.
+
+    Beside others (not ``alone``), a file of something else (temperature, battery, notifications)
+    gives none.
+    """
+    lines = read_text(file, "logger's CSV file", MAX_FILE_BYTES).splitlines()
+    start = next((k for k, line in enumerate(lines[:_HEADER_WITHIN]) if _is_header(line)), None)
+    if start is None:
+        if alone:
+            raise PallasError(f"{file}: no line of column names in it")
+        return {}
+    delimiter, names = _split(lines[start])
     columns: dict[str, dict[str, tuple[int, str]]] = {}
     time: tuple[int, str] | None = None
     for index, name in enumerate(names):
@@ -170,6 +180,7 @@ def _quantities(file: Path) -> dict[str, tuple[Array, Array]]:
         return {}
     if time is None:
         raise PallasError(f"{file}: no column of time; it has {', '.join(names)[:200]}")
+    rows = _rows(file, lines[start + 1 :], delimiter, len(names))
     stamp = _seconds(file, rows[:, time[0]], time[1])
     out = {}
     for quantity, axes in complete.items():
@@ -182,22 +193,17 @@ def _quantities(file: Path) -> dict[str, tuple[Array, Array]]:
     return out
 
 
-def _table(file: Path) -> tuple[list[str], Array]:
-    """Read the column names and the rows of numbers; anything else becomes NaN."""
-    lines = read_text(file, "logger's CSV file", MAX_FILE_BYTES).splitlines()
-    start = next((k for k, line in enumerate(lines[:_HEADER_WITHIN]) if _is_header(line)), None)
-    if start is None:
-        raise PallasError(f"{file}: no line of column names in it")
-    delimiter, names = _split(lines[start])
+def _rows(file: Path, lines: list[str], delimiter: str, columns: int) -> Array:
+    """Read the rows of numbers; anything else becomes NaN."""
     decimal = delimiter == ";"
     rows = [
-        [_number(text.replace(",", ".") if decimal else text) for text in row[: len(names)]]
-        for row in csv.reader(lines[start + 1 :], delimiter=delimiter)
-        if len(row) >= len(names)
+        [_number(text.replace(",", ".") if decimal else text) for text in row[:columns]]
+        for row in csv.reader(lines, delimiter=delimiter)
+        if len(row) >= columns
     ]
     if len(rows) < 2:
         raise PallasError(f"{file}: fewer than two rows of numbers in it")
-    return names, np.array(rows, dtype=np.float64)
+    return np.array(rows, dtype=np.float64)
 
 
 def _split(line: str) -> tuple[str, list[str]]:

@@ -52,6 +52,13 @@ def test_what_the_makers_converter_writes(tracks: dict[str, SensorTrack], tmp_pa
         folder.parent.mkdir(exist_ok=True)
         next((tmp_path / "s").iterdir()).rename(folder)
         (tmp_path / "s").rmdir()
+        # what the converter writes beside, as far as the sensor sent it
+        (folder / "Temperature.csv").write_text("Timestamp (us),Temperature (°C)\n1,25\n2,25\n")
+        (folder / "Battery.csv").write_text(
+            "Timestamp (us),Percentage (%),Voltage (V),Charging Status\n1,90,4.1,1\n"
+        )
+        (folder / "Notification.csv").write_text("Timestamp (us),String\n1,Started, all well\n")
+        (folder / "Error.csv").write_text("Timestamp (us),String\n")
     assert is_logger_folder(tmp_path / "session")
     samples, seconds = read_logger_folder(tmp_path / "session")
     assert seconds == pytest.approx(3.0, abs=0.1)
