@@ -59,6 +59,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minutes", type=float, default=8.0, help="of unseen subjects' motion, for both"
     )
+    parser.add_argument(
+        "--simulated",
+        type=float,
+        default=0.0,
+        metavar="MINUTES",
+        help="of that motion as a simulated person follows it, to measure HDyS on",
+    )
     parser.add_argument("--sex", default="mean", choices=("mean", "female", "male"))
     parser.add_argument("--cutoff", type=float, default=CUTOFF_HZ, help="Hz of the low-pass filter")
     parser.add_argument("--json", metavar="F", help="write every figure there too")
@@ -100,7 +107,9 @@ def _networks(args: argparse.Namespace, trials: list[Trial]) -> list[Row]:
         name, _, path = given.rpartition("=")
         models[name or "hdys"] = load_model(path)[0]
     library = MotionLibrary.open(args.data)
-    domains = split_domains(library, trials, ("unseen_subjects",), args.minutes, held_out=True)
+    domains = split_domains(
+        library, trials, ("unseen_subjects",), args.minutes, held_out=True, simulated=args.simulated
+    )
     rows = []
     for number, (name, step) in enumerate(models.items()):
         read = REPRESENTATIONS if number == 0 else REPRESENTATIONS[:1]

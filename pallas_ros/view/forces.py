@@ -13,7 +13,6 @@ from pallas_ros.view.scene import ARROW_M_PER_N, FORCE, effort_looks
 F64 = NDArray[np.float64]
 
 _LEAST_N = 1.0
-_OPACITY = 0.85
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,7 @@ class ForceDrawing:
             for side in ("left", "right")
         ]
         self.balls = [
-            scene.add_icosphere(
-                f"/efforts/{joint}", 1.0, subdivisions=2, opacity=_OPACITY, visible=False
-            )
+            scene.add_icosphere(f"/efforts/{joint}", 1.0, subdivisions=2, visible=False)
             for joint in JOINTS[1:]
         ]
 

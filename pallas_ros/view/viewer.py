@@ -41,6 +41,8 @@ EXPECTED = (120, 110, 200)
 ROBOT_AT = np.array([0.0, -1.25, 0.55])
 SPEEDS = {"0.1": 0.1, "0.25": 0.25, "0.5": 0.5, "1": 1.0, "2": 2.0, "4": 4.0}
 BESIDE = np.array([0.0, 1.8, 0.0])  # the raw body, clear of the arms of the other
+_TRANSLUCENT = 0.35
+"""Opacity of the body while forces are drawn: the ground's arrows run inside the legs."""
 PEDESTAL = (186, 190, 197)
 UNSURE = (47, 111, 176)  # ellipsoids
 UNCERTAIN: dict[str, tuple[int, ...]] = {
@@ -96,6 +98,8 @@ class Viewer:
         self.server.gui.main_panel.dock_right()
         self.server.gui.main_panel.set_width(360)
         self._room()
+        self._solids: dict[str, list[Any]] = {}
+        self._see_through = False
         self._body = self._figure("/body", skeleton, None)
         self._raw = self._figure("/raw", skeleton, GHOST)
         self._predicted = self._figure("/prediction", skeleton, EXPECTED, opacity=0.35)
@@ -165,6 +169,7 @@ class Viewer:
             found = moment.forces if self._show_forces.value else None
             joints = None if moment.body is None else moment.body[:, :3]
             self._forces.show(found, joints, here)
+            self._open_body(found is not None)
             self._place_robot(moment)
         self._say(moment.words, moment.state)
         self._plots.add(moment)
@@ -330,7 +335,7 @@ class Viewer:
             for joint in JOINTS
         ]
         for number, solid in enumerate(solids(skeleton)):
-            self.server.scene.add_mesh_simple(
+            mesh = self.server.scene.add_mesh_simple(
                 f"{name}/{JOINTS[solid.joint]}/{number}",
                 solid.vertices,
                 solid.faces,
@@ -339,7 +344,16 @@ class Viewer:
                 cast_shadow=tint is None,
                 receive_shadow=False,
             )
+            self._solids.setdefault(name, []).append(mesh)
         return Placed(frames)
+
+    def _open_body(self, wanted: bool) -> None:
+        """Make the body translucent or solid: arrows and joints are inside it."""
+        if wanted == self._see_through:
+            return
+        self._see_through = wanted
+        for mesh in self._solids["/body"]:
+            mesh.opacity = _TRANSLUCENT if wanted else None
 
     def _pose(self, figure: Placed, body: F64 | None, at: F64) -> None:
         whole = body is not None and bool(np.isfinite(body).all())

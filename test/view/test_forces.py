@@ -60,8 +60,10 @@ def test_the_viewer_draws_arrows_and_coloured_joints_and_hides_them_again() -> N
         hip = viewer._forces.balls[0]
         assert knee.color[0] > 200 > hip.color[0]
         assert not viewer._forces.balls[5].visible
+        assert all(0 < solid.opacity < 1 for solid in viewer._solids["/body"])
         viewer.show(Moment(0.1, body))
         assert not left.visible
         assert not knee.visible
+        assert all(solid.opacity is None for solid in viewer._solids["/body"])
     finally:
         viewer.close()

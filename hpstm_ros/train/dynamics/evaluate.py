@@ -29,7 +29,8 @@ def hdys_rows(
 
     Args:
         step: the model.
-        domains: ``rigid_body`` of people, and ``measured`` trials, not trained on.
+        domains: ``rigid_body`` of people, and ``measured`` trials, not trained on; ``simulated``
+            too, where it is there.
         name: of the model in the rows.
         representations: that it reads.
     """
@@ -42,6 +43,12 @@ def hdys_rows(
         domain = domains["measured"]
         found = estimate(step, domain, representation, frames)
         rows += _trial_rows(name, representation, domain, found, frames)
+        if "simulated" in domains:
+            domain = domains["simulated"]
+            found = estimate(step, domain, representation, frames)
+            rows += _library_rows(
+                name, representation, domain, found, frames, baseline=number == 0, case="simulated"
+            )
     return rows + _forward_rows(step, domains["rigid_body"], name)
 
 
@@ -87,11 +94,12 @@ def _library_rows(
     frames: int,
     *,
     baseline: bool,
+    case: str = "unseen_subjects",
 ) -> list[Row]:
     index = _index(domain, frames)
     clip = domain.clip[index]
     truth = domain.dynamics["torque"][index]
-    case = "unseen_subjects"
+    square = np.nanmean(np.square(found["torque"] - truth), axis=1)
     rows = [
         row(
             name,
@@ -105,7 +113,7 @@ def _library_rows(
             case,
             f"moment_rmse_{representation}",
             "Nm/kg",
-            _root(mean_over_clips(np.square(found["torque"] - truth).mean(axis=1), clip)),
+            _root(mean_over_clips(square, clip)),
         ),
     ]
     ground = domain.dynamics["ground"][index].reshape(-1, 2, 5)
