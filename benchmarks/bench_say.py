@@ -113,26 +113,28 @@ def measured(
 
 
 def show(name: str, rows: list[dict[str, Any]]) -> None:
-    """One line for a robot; intervals over seeds."""
+    """One line for a robot; 95 % intervals from a bootstrap over requests."""
     met = [row for row in rows if "refused" not in row]
     if not met:
         print(f"{name}: all {len(rows)} requests refused")
         return
 
-    def over_seeds(key: str) -> str:
-        seeds = sorted({row["seed"] for row in met})
-        each = [
-            np.mean([r[key] for r in met if r["seed"] == seed and r[key] is not None])
-            for seed in seeds
-        ]
-        return f"{np.mean(each):.1f} ({min(each):.1f} to {max(each):.1f})"
+    def over_requests(key: str) -> str:
+        known = [row for row in met if row[key] is not None]
+        if not known:
+            return "-"
+        texts = sorted({row["text"] for row in known})
+        each = [np.mean([row[key] for row in known if row["text"] == text]) for text in texts]
+        drawn = np.random.default_rng(0).choice(each, (2000, len(each))).mean(axis=1)
+        low, high = np.percentile(drawn, (2.5, 97.5))
+        return f"{np.mean(each):.1f} ({low:.1f} to {high:.1f})"
 
     print(
         f"{name:6s} {len(met)} motions, {len(rows) - len(met)} refused; tip error in reach, mm: "
-        f"{over_seeds('error_mm')}, p95 {over_seeds('error_p95_mm')}; in reach "
+        f"{over_requests('error_mm')}, p95 {over_requests('error_p95_mm')}; in reach "
         f"{100 * np.mean([row['in_reach'] for row in met]):.0f} % of the time; violations "
-        f"{sum(row['violations'] for row in met)}; duration {over_seeds('seconds')} s; alignment "
-        f"generated {over_seeds('alignment')}, arm {over_seeds('alignment_arm')}",
+        f"{sum(row['violations'] for row in met)}; duration {over_requests('seconds')} s; "
+        f"alignment generated {over_requests('alignment')}, arm {over_requests('alignment_arm')}",
         flush=True,
     )
 

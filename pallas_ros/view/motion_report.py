@@ -36,7 +36,7 @@ def write_motion_report(path: str | Path, page: str | Path, film: bool = True) -
         f'<h1>{escape(path.name)}</h1><p class="dim">{facts}; {escape(recording.found)}</p>',
         generated,
         pictures(recording, None, 0.0, motion.duration, film),
-        f"<h2>Body</h2><p><b>Height of the wrists</b></p>{wrists}",
+        f'<h2>Height of the wrists</h2><div style="max-width:560px">{wrists}</div>',
     ]
     save_text(Path(page), page_of(f"Motion {path.name}", "".join(parts)))
     return Written(Path(page), {"duration_s": motion.duration})
