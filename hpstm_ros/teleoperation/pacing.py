@@ -36,8 +36,11 @@ _QUANTILE = 0.98
 """Of the speeds: 2 % of the samples may be clipped."""
 _SETTLE_S = 0.2
 """s, the transient from the start posture, which the arm covers before the motion begins."""
-_ROUND_S = 0.1
-"""s, slowed as well before and after a fast moment, so that the speed changes gradually."""
+_ROUND_S = 0.4
+"""s, slowed as well before and after a fast moment, since the arm has to catch up. On two motions
+of the Panda the mean tip error is 16 mm with 0.1 s, 7 mm with 0.4 s, and 3 mm where all is slowed
+alike, which takes 1.4 and 2.4 times as long.
+"""
 _ENOUGH = 1.05
 """Largest stretch that does not justify another request."""
 
