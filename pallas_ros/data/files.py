@@ -71,7 +71,12 @@ def read_folder(folder: str | Path, overrides: Overrides | None = None) -> list[
     """
     folder = Path(folder)
     known = suffixes()
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in known)
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        # hidden files are those of programs, such as the indices of `pallas search`
+        if path.suffix.lower() in known and not path.name.startswith(".")
+    )
     if not files:
         raise PallasError(
             f"{folder}: neither motion packs nor motion files ({', '.join(known)}) lie in it; give"

@@ -18,6 +18,10 @@ F64 = NDArray[np.float64]
 
 Z_UP_TO_Y_UP = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 """Our axes (x forward, y left, z up) to those of BVH files (z forward, x left, y up)."""
+_RIGID_M = 5e-5
+"""Deviation of a joint from its offset above which it has position channels: half of the 0.1 mm
+within which the file is to be read back.
+"""
 _CHILDREN = {
     joint: [child for child, parent in enumerate(PARENTS) if parent == joint]
     for joint in range(len(JOINTS))
@@ -27,32 +31,40 @@ _CHILDREN = {
 def write_bvh(path: str | Path, motion: Motion) -> None:
     """Write a BVH: y up, facing +z in the T-pose, centimetres, degrees, channels Z X Y.
 
-    Bone lengths are the medians over the motion: BVH knows one skeleton. Frames that hold NaN
-    repeat the one before.
+    Offsets are the medians over the motion. Joints that do not keep to theirs (segment lengths of
+    smoothed bodies change) have position channels, as the pelvis does. Frames that hold NaN repeat
+    the one before.
 
     Raises:
         PallasError: no frame is finite, or the file cannot be written.
     """
     positions, q_world = _filled(motion)
     q_local = to_local(q_world)
-    offsets = np.zeros((len(JOINTS), 3))
+    turn = Z_UP_TO_Y_UP
+    bones = positions.copy()
     for joint in range(1, len(JOINTS)):
         parent = PARENTS[joint]
-        bone = rotations.rotate(
+        bones[:, joint] = rotations.rotate(
             rotations.inverse(q_world[:, parent]), positions[:, joint] - positions[:, parent]
         )
-        offsets[joint] = np.median(bone, axis=0)
-    turn = Z_UP_TO_Y_UP
+    offsets = np.median(bones, axis=0)
+    slides = np.linalg.norm(bones - offsets, axis=2).max(axis=0) > _RIGID_M
+    slides[0] = True
+    offsets[0] = 0.0
     matrices = turn @ rotations.to_matrix(q_local) @ turn.T
     angles = np.degrees(_zxy(matrices))
-    root = positions[:, 0] @ turn.T * 100
+    bones_file = bones @ turn.T * 100
     out = io.StringIO()
     out.write("HIERARCHY\n")
     order: list[int] = []
-    _hierarchy(out, 0, offsets @ turn.T * 100, order, "")
+    _hierarchy(out, 0, offsets @ turn.T * 100, slides, order, "")
     out.write(f"MOTION\nFrames: {len(motion)}\nFrame Time: {1 / motion.fps:.8f}\n")
-    rows = np.concatenate((root, angles[:, order].reshape(len(motion), -1)), axis=1)
-    np.savetxt(out, rows, fmt="%.5f")
+    columns = [
+        values
+        for joint in order
+        for values in ((bones_file[:, joint],) if slides[joint] else ()) + (angles[:, joint],)
+    ]
+    np.savetxt(out, np.concatenate(columns, axis=1), fmt="%.5f")
     save_text(Path(path), out.getvalue())
 
 
@@ -102,17 +114,25 @@ def _zxy(m: F64) -> F64:
     return np.stack((z, x, y), axis=-1)
 
 
-def _hierarchy(out: io.StringIO, joint: int, offsets: F64, order: list[int], indent: str) -> None:
+def _hierarchy(
+    out: io.StringIO,
+    joint: int,
+    offsets: F64,
+    slides: NDArray[np.bool_],
+    order: list[int],
+    indent: str,
+) -> None:
     order.append(joint)
     x, y, z = offsets[joint]
-    place = "Xposition Yposition Zposition " if joint == 0 else ""
+    place = "Xposition Yposition Zposition " if slides[joint] else ""
     out.write(
         f"{indent}{'ROOT' if joint == 0 else 'JOINT'} {JOINTS[joint]}\n{indent}{{\n{indent}  OFFSET"
         f" {x:.5f} {y:.5f} {z:.5f}\n"
     )
-    out.write(f"{indent}  CHANNELS {6 if joint == 0 else 3} {place}Zrotation Xrotation Yrotation\n")
+    count = 6 if slides[joint] else 3
+    out.write(f"{indent}  CHANNELS {count} {place}Zrotation Xrotation Yrotation\n")
     for child in _CHILDREN[joint]:
-        _hierarchy(out, child, offsets, order, indent + "  ")
+        _hierarchy(out, child, offsets, slides, order, indent + "  ")
     if not _CHILDREN[joint]:
         length = float(np.linalg.norm(offsets[joint]))
         x, y, z = offsets[joint] / max(length, 1e-9) * min(length, 8.0)

@@ -105,6 +105,20 @@ def test_our_own_export_reads_back(tmp_path: Path, fps: float, height: float) ->
         )
 
 
+def test_our_own_export_keeps_bones_whose_length_changes(tmp_path: Path) -> None:
+    """Smoothed bodies, whose segment lengths follow the estimates."""
+    motion = demo_motion(6.0, 60.0)
+    positions = motion.positions.copy()
+    elbow = JOINT_INDEX["left_elbow"]
+    wrist = JOINT_INDEX["left_wrist"]
+    grown = 1.0 + 0.1 * np.sin(np.arange(len(motion)) / 50.0)[:, None]
+    positions[:, wrist] = positions[:, elbow] + grown * (positions[:, wrist] - positions[:, elbow])
+    write_bvh(tmp_path / "own.bvh", Motion(motion.fps, positions, motion.rotations))
+    back = read(tmp_path / "own.bvh").motion
+    np.testing.assert_allclose(back.positions, positions, atol=1e-4)
+    assert (tmp_path / "own.bvh").read_text().count("CHANNELS 6") == 2  # pelvis and wrist
+
+
 def test_what_was_detected_is_reported(motion: Motion, tmp_path: Path) -> None:
     rigs.render(tmp_path / "a.bvh", rigs.RIGS["unreal"], motion)
     found = read(tmp_path / "a.bvh").found
