@@ -64,7 +64,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="MINUTES",
-        help="of that motion as a simulated person follows it, to measure HDyS on",
+        help="of that motion as a simulated person follows it: measure the simulation, rigid-body "
+        "forces and HDyS on it",
     )
     parser.add_argument("--sex", default="mean", choices=("mean", "female", "male"))
     parser.add_argument("--cutoff", type=float, default=CUTOFF_HZ, help="Hz of the low-pass filter")
@@ -81,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [row for kind, several in pairs.items() for row in rows_of(kind, several)]
     rows += _networks(args, trials)
     rows += _bodies(args)
+    rows += _simulated(args)
     for row in rows:
         print(
             f"{row['name']:18s} {row['case']:22s} {row['metric']:28s} {row['value']:8.3f} "
@@ -127,6 +129,17 @@ def _bodies(args: argparse.Namespace) -> list[Row]:
     library = MotionLibrary.open(args.data)
     parts = stretches(library, ("unseen_subjects",), args.minutes)
     return body_rows(library, parts, Path(args.bodies))
+
+
+def _simulated(args: argparse.Namespace) -> list[Row]:
+    """Figures of the simulated person, where they are asked for."""
+    if not args.simulated:
+        return []
+    from hpstm_ros.train.dynamics.data import stretches
+    from hpstm_ros.train.dynamics.simulated_check import simulated_rows  # needs MuJoCo
+
+    library = MotionLibrary.open(args.data)
+    return simulated_rows(library, stretches(library, ("unseen_subjects",), args.simulated))
 
 
 def of_trial(trial: Trial, sex: str = "mean", cutoff: float = CUTOFF_HZ) -> Dynamics:
