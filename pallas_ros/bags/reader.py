@@ -197,7 +197,7 @@ def _foreign(encodings: dict[str, str]) -> str:
     some = ", ".join(name[:60] for name in names[:3]) + (", ..." if len(names) > 3 else "")
     return (
         f"the messages on {some} are encoded as {kinds}, not as ROS 2 messages (cdr); convert them "
-        "to ROS 2 types first, as docs/guide says under 'Bring your own bag', or record them with "
+        "to ROS 2 types first, as docs/guide/recording.md says, or record them with "
         "`ros2 bag record` or `pallas record`"
     )
 

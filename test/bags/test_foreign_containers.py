@@ -2,10 +2,12 @@
 time and memory.
 """
 
+import json
 import time
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bag_samples import STRING, text_message
 from mcap.writer import CompressionType, Writer
@@ -13,6 +15,9 @@ from mcap.writer import CompressionType, Writer
 from pallas_ros.bags import Bag, BagWriter
 from pallas_ros.body.errors import PallasError
 from pallas_ros.cli import main
+from pallas_ros.imu.motions import demo_motion
+from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
+from pallas_ros.pipeline.recorded import open_source
 
 SECOND = 1_000_000_000
 
@@ -143,3 +148,40 @@ def test_an_honest_bag_that_compresses_well_is_read(tmp_path: Path) -> None:
         for k in range(50):
             writer.write("/text", SECOND + k, text_message("still " * 2000))
     assert bounded(tmp_path / "bag") == ""
+
+
+def test_the_converter_of_the_guide_gives_a_bag_to_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "guide" / "recording.md"
+    code = page.read_text().partition("```python\n")[2].partition("```")[0]
+    topics = {"pelvis": "/waist", "neck": "/neck", "left_wrist": "/left", "right_wrist": "/right"}
+    stream = VirtualSensors(SensorNoise.none(), seed=1).samples(demo_motion(1.0), 60.0)
+    monkeypatch.chdir(tmp_path)
+    with Path("recorded.mcap").open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        schema = writer.register_schema("sensor_msgs/Imu", "jsonschema", b"{}")
+        channels = {
+            site: writer.register_channel(topic, "json", schema) for site, topic in topics.items()
+        }
+        for site, sample in stream:
+            stamp = {"sec": sample.stamp // SECOND, "nanosec": sample.stamp % SECOND}
+            message = {"header": {"stamp": stamp}}
+            for name, axes, values in (
+                ("orientation", "xyzw", sample.orientation),
+                ("linear_acceleration", "xyz", sample.acceleration),
+                ("angular_velocity", "xyz", sample.angular_velocity),
+            ):
+                message[name] = dict(zip(axes, np.asarray(values).tolist(), strict=True))
+            data = json.dumps(message).encode()
+            writer.add_message(channels[site], sample.stamp, data, sample.stamp)
+        writer.finish()
+    exec(compile(code, str(page), "exec"), {})
+    read = list(open_source(Path("converted")).samples)
+    assert len(read) == len(stream)
+    site, sample = read[20]
+    assert sample is not None
+    same = next(s for at, s in stream if at == site and s.stamp == sample.stamp)
+    np.testing.assert_allclose(sample.acceleration, same.acceleration)
+    np.testing.assert_allclose(np.asarray(sample.orientation), np.asarray(same.orientation))
