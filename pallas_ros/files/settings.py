@@ -39,6 +39,7 @@ def settings(kind: type[T], values: Any, where: str, **extra: Any) -> T:
     except (
         TypeError,
         ValueError,
+        ArithmeticError,
     ) as error:  # a field without default is missing, or the dataclass's own check failed
         raise PallasError(f"{where}: {error}") from None
 

@@ -1,7 +1,9 @@
 """Trained weights (safetensors): the header is validated before the library maps the file."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pallas_ros.core.errors import PallasError
 from pallas_ros.files.json_text import parse_json
@@ -12,13 +14,20 @@ MAX_HEADER_BYTES = 8 << 20
 """Maximum size of names, types and offsets of the tensors, and the metadata: 30 kB in the released
 models.
 """
+WIDEST = 4096
+MOST_LAYERS = 100
+"""Eight times as wide, and twenty times as deep, as the largest released network."""
+NETWORK_TO_FILE = 100
+SMALL_NETWORK_BYTES = 64 << 20
+"""A description may ask for so many times the bytes of its file, or for so many bytes."""
 
 
 def weights_metadata(path: str | Path) -> dict[str, str]:
     """Validate a ``.safetensors`` file and return its metadata; a library may then open it.
 
     Raises:
-        PallasError: the file is missing or damaged, or its tensors do not match its size.
+        PallasError: the file is missing or damaged, its tensors do not match its size, or the
+            network that it describes is far larger than it.
     """
     with open_regular(path, "file of trained weights (.safetensors)", MAX_BYTES) as file:
         size = int.from_bytes(file.read(8), "little")
@@ -35,10 +44,60 @@ def weights_metadata(path: str | Path) -> dict[str, str]:
             raise PallasError(f"{path}: damaged weights: tensor '{name}' does not fit the file")
     if not isinstance(metadata, dict):
         raise PallasError(f"{path}: damaged weights: its metadata are not a mapping")
-    return {
+    texts = {
         str(key): value if isinstance(value, str) else json.dumps(value)
         for key, value in metadata.items()
     }
+    _check_network(path, texts, left)
+    return texts
+
+
+def _check_network(path: str | Path, metadata: dict[str, str], size: int) -> None:
+    """Refuse a network that would take hours, or gigabytes, to build before its weights are read.
+
+    A network of width w and l layers has more than l w^2 numbers of four bytes.
+    """
+    described = _mapping(metadata.get("pallas", ""))
+    for shape in (_mapping(metadata.get("config", "")), described.get("config")):
+        numbers = list(_numbers(shape, ""))
+        for name, number in numbers:
+            most = MOST_LAYERS if _is_count(name) else WIDEST
+            if not -most <= number <= most:
+                raise PallasError(
+                    f"{path}: damaged weights: '{name}' is {number}, but at most {most} is possible"
+                )
+        widest = max((number for name, number in numbers if not _is_count(name)), default=0)
+        layers = max((number for name, number in numbers if _is_count(name)), default=1)
+        if 4 * widest**2 * layers > max(NETWORK_TO_FILE * size, SMALL_NETWORK_BYTES):
+            raise PallasError(
+                f"{path}: damaged weights: {size} bytes are too few for {layers} layers of width"
+                f" {widest}"
+            )
+
+
+def _is_count(name: str) -> bool:
+    return name.endswith(("layers", "blocks"))
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    """The mapping that a JSON text holds; empty where it does not, which its reader reports."""
+    try:
+        found = parse_json(text, "", "")
+    except PallasError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _numbers(node: Any, name: str) -> Iterator[tuple[str, int]]:
+    """(name, whole number) of all that a description holds."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _numbers(value, str(key))
+    elif isinstance(node, list):
+        for value in node:
+            yield from _numbers(value, name)
+    elif isinstance(node, int) and not isinstance(node, bool):
+        yield name, node
 
 
 def _fits(tensor: object, size: int) -> bool:

@@ -106,7 +106,7 @@ class PallasConfig:
             raise PallasError(
                 f"model.window is {self.window} frames: it has to be more than {max(LAGS)}"
             )
-        if self.width % (2 * self.heads):
+        if self.heads < 1 or self.width < 1 or self.width % (2 * self.heads):
             raise PallasError(
                 f"model.width {self.width} cannot be shared by {self.heads} heads of an even width"
                 " each"
