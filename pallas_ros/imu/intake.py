@@ -40,6 +40,10 @@ _LEVEL = 0.02
 """
 _MOST_TURNING = 1e5
 """rad/s (or deg/s by mistake): larger angular velocities are not measurements."""
+_FASTEST = 40.0
+"""rad/s, beyond the full scale of wearable gyroscopes (2000 deg/s is 35 rad/s)."""
+_TOO_FAST = 3
+"""Samples beyond that show that the unit is another one."""
 _BLANKS = 50
 """Consecutive orientations of exactly 0 0 0 1 over which that tilt is averaged."""
 _SLOWEST_HZ = 25.0
@@ -58,6 +62,8 @@ class _Site:
     periods: int = 0
     oriented: int = 0
     unoriented: int = _BELIEVED
+    fastest: float = 0.0
+    too_fast: int = 0
     fused: bool = False
     filter: OrientationFilter | None = None
     bias: Array | None = None
@@ -252,6 +258,9 @@ class Intake:
         turning = sample.angular_velocity
         if turning is None or not (np.abs(turning) < _MOST_TURNING).all():
             return self._refuse(site, missing)
+        fastest = float(np.abs(turning).max())
+        state.fastest = max(state.fastest, fastest)
+        state.too_fast += fastest > _FASTEST
         if not state.fused:
             state.fused = True
             state.changed = True
@@ -269,8 +278,17 @@ class Intake:
 
     # Checks of a sensor whose samples are valid
 
+    def _in_degrees(self) -> list[str]:
+        """Describe gyroscopes that turn faster than any can, where nothing else checks them."""
+        return [
+            f"{site}: the angular velocity reaches {state.fastest:.0f} rad/s, more than any"
+            " gyroscope measures, so it seems to be in deg/s: send rad/s"
+            for site, state in self._sites.items()
+            if state.fused and state.too_fast >= _TOO_FAST
+        ]
+
     def _doubts(self) -> list[str]:
-        doubts = []
+        doubts = self._in_degrees()
         for site, state in self._sites.items():
             turns = state.turns
             if turns.in_degrees:

@@ -16,6 +16,7 @@ from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.refusals import Reason
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
+from pallas_ros.pipeline import PipelineSettings
 
 Stream = list[tuple[str, ImuSample]]
 Change = Callable[[ImuSample], ImuSample]
@@ -261,6 +262,27 @@ def test_a_gyroscope_in_degrees_is_named_within_seconds() -> None:
     remarks = [remark for remark in intake.remarks() if "angular velocity" in remark]
     assert remarks
     assert all("deg/s" in remark for remark in remarks)
+
+
+def test_a_gyroscope_in_degrees_is_named_where_the_orientation_is_estimated() -> None:
+    """Nothing to compare it with, but no sensor turns so fast."""
+    stream = VirtualSensors(SensorNoise(), seed=11).samples(demo_motion(7.0), 60.0)
+    pipeline = PipelineSettings().pipeline()
+    bodies = [
+        body
+        for site, sample in stream
+        for body in pipeline.push(
+            site,
+            replace(
+                sample,
+                orientation=None,
+                angular_velocity=np.degrees(np.asarray(sample.angular_velocity)),
+            ),
+        )
+    ]
+    assert not bodies
+    assert "wrist: the angular velocity reaches" in pipeline.why_nothing()
+    assert "deg/s" in pipeline.why_nothing()
 
 
 def test_a_wrong_direction_that_shows_in_some_postures_makes_every_body_wrong() -> None:
