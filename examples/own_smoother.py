@@ -2,8 +2,8 @@
 
     python examples/own_smoother.py
 
-A package registers it under the entry-point group `pallas.smoothers`, as a function of the
-settings that returns `mean_of_five`; then `pallas smooth --method` and the node accept its name.
+`own_plugins` shows how a package registers a method under the entry-point group
+`pallas.smoothers`; then `pallas smooth --method` and the node accept its name.
 """
 
 from collections import deque

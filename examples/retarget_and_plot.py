@@ -6,6 +6,7 @@ python examples/retarget_and_plot.py panda joints.png [motion.npz]
 import sys
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 from hpstm_ros import load_robot, retarget_motion
 from pallas_ros import demo_motion, load_motion
@@ -14,7 +15,8 @@ robot = load_robot(sys.argv[1])
 motion = load_motion(sys.argv[3]) if len(sys.argv) > 3 else demo_motion(8.0)
 arm = retarget_motion(motion, robot, side="right")
 
-print(f"tip error {1e3 * arm.tip_error[arm.tracking].mean():.0f} mm while tracking")
+error = np.nanmedian(arm.tip_error[arm.tracking])  # NaN until the first goal
+print(f"median tip error {1e3 * error:.0f} mm while tracking")
 print(f"{len(arm.violations)} limit violations")
 
 figure, axes = plt.subplots(2, sharex=True, figsize=(8, 5), layout="constrained")

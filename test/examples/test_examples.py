@@ -7,10 +7,15 @@ import re
 import subprocess
 import sys
 import threading
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hpstm_ros import Smoother, SmootherSettings, smooth_motion
+from hpstm_ros.generation.representation import FEATURES
+from hpstm_ros.generation.request import Request
 from hpstm_ros.retarget.urdf import find
 from hpstm_ros.teleoperation.recorded import frames
 from pallas_ros import SITES, BagWriter, Reading, demo_motion, load_motion
@@ -67,6 +72,7 @@ def test_smooth_camera_joints() -> None:
 def test_retarget_and_plot(tmp_path: Path) -> None:
     printed = run(EXAMPLES / "retarget_and_plot.py", "ur5", tmp_path / "joints.png")
     assert "0 limit violations" in printed
+    assert re.search(r"median tip error \d+ mm while tracking", printed)
     assert (tmp_path / "joints.png").stat().st_size > 10_000
 
 
@@ -86,6 +92,25 @@ def test_own_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
     declared = tomllib.loads((EXAMPLES / "own_protocol" / "pyproject.toml").read_text())
     groups = declared["project"]["entry-points"]
     assert groups == {"pallas.protocols": {"my_board": "my_board:SPEC"}}
+
+
+def test_own_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES / "own_plugins"))
+    declared = tomllib.loads((EXAMPLES / "own_plugins" / "pyproject.toml").read_text())
+    named = {
+        group: EntryPoint(name, value, group).load()
+        for group, entries in declared["project"]["entry-points"].items()
+        for name, value in entries.items()
+    }
+    assert set(named) == {"pallas.generators", "pallas.adapters", "pallas.smoothers"}
+    request = Request(text="anything", seconds=2.0, candidates=2)
+    drawn = named["pallas.generators"]().generate(request, lambda stage, part: None)
+    assert drawn.shape == (2, request.frames, FEATURES)
+    joints = named["pallas.adapters"]().joints(np.ones((6, 3)))
+    assert np.isfinite(joints).all(axis=1).sum() == 6
+    settings = SmootherSettings("bypass")
+    smoother = Smoother(settings, named["pallas.smoothers"](settings))
+    assert len(smooth_motion(demo_motion(1.0), smoother)) > 50
 
 
 def test_own_smoother() -> None:
