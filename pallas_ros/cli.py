@@ -33,7 +33,7 @@ examples:
   pallas smooth motion.npz smooth.npz
   pallas retarget smooth.npz arm.npz --robot panda --arm right
 
-`pallas COMMAND --help` teaches each. Completion: eval "$(pallas --completion bash)"
+`pallas COMMAND --help` describes each. Completion: eval "$(pallas --completion bash)"
     (or zsh, fish)"""
 
 
@@ -118,7 +118,7 @@ def build_parser(commands: dict[str, EntryPoint], chosen: str | None) -> Parser:
     """
     parser = Parser(
         prog="pallas",
-        description="Four IMUs in, a body and a moving robot arm out.",
+        description="Four IMUs in, a live body and a moving robot arm out.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -126,7 +126,7 @@ def build_parser(commands: dict[str, EntryPoint], chosen: str | None) -> Parser:
     parser.add_argument(
         "--completion",
         choices=("bash", "zsh", "fish"),
-        help="print what makes this shell complete `pallas`, and stop",
+        help="print the completion script of this shell, and exit",
     )
     subparsers = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", parser_class=Parser

@@ -37,12 +37,12 @@ LABELS = {
     "max_gap_ms": ("longest gap between bodies", "ms"),
     "latency_p50_ms": ("IMU stamp to joint command, median", "ms"),
     "latency_p99_ms": ("IMU stamp to joint command, 99th percentile", "ms"),
-    "body_error_cm": ("body against the motion played, mean over joints", "cm"),
-    "arm_error_mm": ("arm's tip against its command, rms", "mm"),
+    "body_error_cm": ("body error relative to the motion played, mean over joints", "cm"),
+    "arm_error_mm": ("tip error of the arm relative to its command, rms", "mm"),
     "commands": ("joint commands", ""),
     "limit_violations": ("limit violations", ""),
     "messages_lost": ("messages lost", ""),
-    "commands_missing": ("of these, joint commands that the bag does not have", ""),
+    "commands_missing": ("joint commands among them", ""),
 }
 
 
@@ -222,8 +222,7 @@ def page(summary: dict[str, Any], clip: str | None, title: str) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport"'
         f' content="width=device-width">'
         f"<title>{html.escape(title)}</title><style>{style}</style><h1>{html.escape(title)}</h1>{film}<table>{cells}</table>"
-        f"<p>Bag, film and summary.json lie beside this page. Latency runs from the stamp of the"
-        f" newest IMU sample in a body to the reception, "
-        f"by the recorder's middleware, of the first joint command made from that"
-        f" body.</p></html>\n"
+        "<p>The bag, the film and summary.json are in the same folder. Latency is measured from the"
+        " stamp of the newest IMU sample in a body to the time at which the recorder's middleware"
+        " receives the first joint command computed from that body.</p></html>\n"
     )

@@ -21,18 +21,18 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.graph.description import Graph
 from pallas_ros.graph.foreground import parse, run_graph
 
-HELP = "Run the whole graph with simulated sensors and a simulated arm, and show what came of it."
+HELP = "Run the whole graph with simulated sensors and a simulated arm, and report the results."
 
 EXAMPLE = """\
 examples:
   pallas demo
-      20 s of the motion written in code; results in out/demo
+      20 s of a synthetic motion; results in out/demo
   pallas demo --duration 30 --input recording.npz    play an IMU recording or a motion file instead
   pallas demo robot:=ur5
 
-The sensors are pseudo-terminals that speak a real protocol, the messages go through DDS, the arm
-is MuJoCo's, the bag is a rosbag2. The arm is
-engaged and its dead-man's switch held by a node that exists for simulated arms only."""
+The sensors are pseudo-terminals that speak a real protocol, messages go through DDS, MuJoCo
+simulates the arm, and the bag is a rosbag2. A node that runs with simulated arms only engages
+the arm and holds its dead-man switch."""
 
 FPS = 15.0
 
@@ -57,10 +57,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out",
         default="out/demo",
         metavar="DIR",
-        help="where the results go (default out/demo); emptied first",
+        help="folder of the results (default out/demo); emptied first",
     )
-    parser.add_argument("--single-process", action="store_true", help="all nodes in one process")
-    parser.add_argument("--no-film", action="store_true", help="leave the film out")
+    parser.add_argument(
+        "--single-process", action="store_true", help="run all nodes in one process"
+    )
+    parser.add_argument("--no-film", action="store_true", help="make no film")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -117,7 +119,7 @@ def _empty(out: Path) -> None:
     }
     if out.exists() and (not out.is_dir() or {entry.name for entry in out.iterdir()} - known):
         raise PallasError(
-            f"{out}: holds something that is not a demo's result; give another folder with --out"
+            f"{out}: contains files that are not results of a demo; give another folder with --out"
         )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)

@@ -33,49 +33,60 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="IN",
-        help="motion file (.npz, BVH, AMASS/SMPL, MVNX, C3D, TRC); an .npz may hold positions "
-        "alone, missing joints NaN",
+        help="motion file (.npz, BVH, AMASS/SMPL, MVNX, C3D, TRC); an .npz may contain"
+        " positions only, with NaN for missing joints",
     )
     parser.add_argument("output", metavar="OUT", help="dynamics file to write (.npz)")
-    parser.add_argument("--mass", type=float, required=True, metavar="KG", help="of the body")
+    parser.add_argument("--mass", type=float, required=True, metavar="KG", help="mass of the body")
     parser.add_argument(
-        "--height", type=float, metavar="M", help="of the person (default: from the bones' lengths)"
+        "--height",
+        type=float,
+        metavar="M",
+        help="height of the person (default: derived from the bone lengths)",
     )
-    parser.add_argument("--sex", choices=SEXES, default="mean", help="whose tables (default: mean)")
+    parser.add_argument(
+        "--sex",
+        choices=SEXES,
+        default="mean",
+        help="which anthropometric tables to use (default: mean)",
+    )
     parser.add_argument("--load", type=float, default=0.0, metavar="KG", help="carried mass")
     parser.add_argument(
-        "--hand", choices=("left", "right", "both"), default="right", help="that carries it"
+        "--hand",
+        choices=("left", "right", "both"),
+        default="right",
+        help="the hand that carries the load (default: right)",
     )
     parser.add_argument(
         "--contacts",
         nargs="+",
         default=[],
         choices=EXTRA_CONTACTS,
-        help="what carries the body besides the feet",
+        help="contacts that support the body besides the feet",
     )
     parser.add_argument(
-        "--floor", type=float, metavar="Z", help="height of the ground in m (default: found)"
+        "--floor", type=float, metavar="Z", help="height of the ground in m (default: estimated)"
     )
     parser.add_argument(
         "--cutoff",
         type=float,
         default=CUTOFF_HZ,
         metavar="HZ",
-        help="of the zero-phase low-pass filter, 1 to 30 (default: %(default)g)",
+        help="cutoff of the zero-phase low-pass filter, 1 to 30 (default: %(default)g)",
     )
     parser.add_argument(
         "--method",
         choices=("rigid_body", "hdys"),
         default="rigid_body",
-        help="inverse dynamics, or a network that imitates them (default: %(default)s)",
+        help="inverse dynamics, or a network that approximates it (default: %(default)s)",
     )
     parser.add_argument(
         "--model",
         metavar="ONNX",
         default=MODEL,
-        help="of --method hdys (default: %(default)s; `pallas train dynamics` makes one)",
+        help="network of --method hdys (default: %(default)s; `pallas train dynamics` makes one)",
     )
-    parser.add_argument("--report", type=Path, metavar="HTML", help="write a page of plots too")
+    parser.add_argument("--report", type=Path, metavar="HTML", help="also write a page of plots")
     add_options(parser)
 
 
@@ -109,7 +120,7 @@ def _analyse(
     options = {"floor": args.floor, "cutoff": args.cutoff}
     if args.method == "hdys":
         if args.contacts:
-            raise PallasError("--contacts: HDyS models no contacts other than the feet")
+            raise PallasError("--contacts: HDyS does not model contacts other than the feet")
         return analyse_network(motion, human, resource(args.model), progress=progress, **options)
     settings = Settings(extra=tuple(dict.fromkeys(args.contacts)))
     return analyse(motion, human, settings, progress=progress, **options)

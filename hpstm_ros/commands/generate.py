@@ -12,59 +12,64 @@ from hpstm_ros.generation.request import Request, parse_hand
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, load_motion, save_motion
 
-HELP = "Generate motion from a description, a start and targets of the hands."
+HELP = "Generate motion from a description, a start and hand targets."
 EXAMPLE = """
   pallas generate wave.npz "wave with the right hand" --seed 3
   pallas generate walk.npz "walk forward" --seconds 8 --candidates 4
-      the best of four by its alignment with the text
+      keeps the one of four that fits the text best
   pallas generate on.npz "sit down" --start recorded.npz
       continues from the end of a motion file
   pallas generate reach.npz "reach forward" --hand right 0.4,-0.2,1.3@2.0
-      the right wrist is there, in m from the start, after 2 s
+      the right wrist reaches this point, in m from the start, after 2 s
   pallas generate wave.npz "wave" --robot panda --video wave.mp4
-      also what the arm does with it, and a film
+      also writes the joint file of the arm, and a film
   pallas generate wave.npz "wave" --candidates 4 --robot panda
-      of four, first those that are slow enough for the arm
+      prefers those of the four that are slow enough for the arm
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
-    parser.add_argument("output", metavar="OUT", help="motion file to write, 60 frames a second")
+    parser.add_argument(
+        "output", metavar="OUT", help="motion file to write, at 60 frames per second"
+    )
     parser.add_argument("text", metavar="TEXT", help="what the person does, in English")
     parser.add_argument("--seconds", type=float, default=4.0, help="duration (default 4)")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
     parser.add_argument(
         "--candidates", type=int, default=1, metavar="K", help="draw K motions, keep the best"
     )
     parser.add_argument(
-        "--model", choices=list(GENERATORS), default="flow", help="which generator (default flow)"
+        "--model", choices=list(GENERATORS), default="flow", help="generator (default flow)"
     )
-    parser.add_argument("--steps", type=int, default=10, help="of the flow, 4 to 32 (default 10)")
-    parser.add_argument("--heun", action="store_true", help="second-order steps of the flow")
+    parser.add_argument(
+        "--steps", type=int, default=10, help="steps of the flow, 4 to 32 (default 10)"
+    )
+    parser.add_argument("--heun", action="store_true", help="use second-order steps of the flow")
     parser.add_argument(
         "--guidance", type=float, default=2.0, help="weight of the text, 0 to 8 (default 2)"
     )
     parser.add_argument(
         "--without-guard",
         action="store_true",
-        help="meet requests of violence, and keep motion that the classifier refuses",
+        help="allow requests for violence, and keep motion that the classifier rejects",
     )
-    parser.add_argument("--start", metavar="F", help="motion file that the motion continues")
+    parser.add_argument("--start", metavar="F", help="motion file to continue")
     parser.add_argument(
         "--hand",
         nargs=2,
         action="append",
         default=[],
         metavar=("SIDE", "X,Y,Z@T"),
-        help="a wrist's place in m from the start and when, s; may be given several times",
+        help="target of a wrist in m from the start, and its time in s; may be repeated",
     )
     parser.add_argument(
         "--robot",
         metavar="R",
-        help="prefer candidates that this arm can follow, and retarget the best: OUT_joints.npz",
+        help="prefer candidates that this arm can follow, and retarget the best one to"
+        " OUT_joints.npz",
     )
-    parser.add_argument("--video", metavar="F", help="also a film, .mp4 or .gif")
+    parser.add_argument("--video", metavar="F", help="also write a film, .mp4 or .gif")
 
 
 def run(args: argparse.Namespace) -> int:

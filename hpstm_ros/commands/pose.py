@@ -19,21 +19,29 @@ EXAMPLE = """\
 examples:
   pallas pose "arms raised" raised.npz                        raised.npz and raised.png
   pallas pose "golf swing" swing.npz --count 12 --seed 3
-  pallas pose "crouching" crouch.npz --attention words.png    which words mattered
+  pallas pose "crouching" crouch.npz --attention words.png    attention to each word
   pallas generate go.npz "arms raised" --model pose           go there from rest, and hold it"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("text", metavar="TEXT", help="the pose, in English")
+    parser.add_argument("text", metavar="TEXT", help="description of the pose, in English")
     parser.add_argument(
-        "output", metavar="OUT", help="motion file (.npz) to write; the sheet (.png) beside it"
+        "output",
+        metavar="OUT",
+        help="motion file (.npz) to write; the picture sheet (.png) is written beside it",
     )
-    parser.add_argument("--count", type=int, default=6, help="poses, 1 to 64 (default: 6)")
-    parser.add_argument("--seed", type=int, default=0, help="other poses for another number")
-    parser.add_argument("--steps", type=int, default=30, help="of the sampler (default: 30)")
     parser.add_argument(
-        "--hold", type=float, default=1.0, metavar="S", help="each pose is held for S seconds"
+        "--count", type=int, default=6, help="number of poses, 1 to 64 (default: 6)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampler (default: 0)")
+    parser.add_argument("--steps", type=int, default=30, help="steps of the sampler (default: 30)")
+    parser.add_argument(
+        "--hold",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="hold each pose for S seconds (default: 1)",
     )
     parser.add_argument(
         "--attention", metavar="F", help="write a chart of the attention to each word (.png)"
@@ -60,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if not exists(args.model) and not exists(share() / args.model):
         raise PallasError(
-            f"{args.model}: no network of poses is there; train one with `pallas train text_pose`"
-            " and give it with --model"
+            f"{args.model}: no such text-to-pose network; train one with `pallas train text_pose`"
+            " and pass it with --model"
         )
     poses = PoseSampler(args.model).sample(text, args.count, args.seed, args.steps)
     motion = poses.motion(args.hold)

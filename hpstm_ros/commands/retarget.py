@@ -14,15 +14,15 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_npz
 from pallas_ros.motion_files import add_options, overrides_from, read_for_streaming
 
-HELP = "drive a robot arm with a motion file"
+HELP = "Drive a robot arm with a motion file."
 EXAMPLE = """\
   pallas retarget wave.npz wave_panda.npz --robot panda --arm right
   pallas retarget dance.bvh dance_panda.npz --robot panda
-      a BVH of any tool (docs/guide/motion.md)
+      a BVH file from any tool (docs/guide/motion.md)
   pallas retarget wave.npz out.npz --robot my_arm.urdf --video out.mp4
-      an arm of your own, and a look at it
+      your own arm, with a film
   pallas retarget --robot my_arm.urdf --describe my_arm.yaml
-      a configuration to start from (docs/guide/robots.md)"""
+      writes a configuration to edit (docs/guide/robots.md)"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--arm",
         choices=["left", "right"],
         help=(
-            "the human arm to follow (default: as the robot's configuration says; two-armed robots"
+            "the human arm to follow (default: set by the robot's configuration; two-armed robots"
             " follow both)"
         ),
     )
@@ -54,8 +54,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="M/S",
         help=(
-            "limit of the tip's speed (default: the configuration's, else 0.25; 3 is as good as"
-            " none)"
+            "limit of the tip speed (default: from the configuration, else 0.25; 3 is effectively"
+            " unlimited)"
         ),
     )
     parser.add_argument(
@@ -69,29 +69,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=["absolute", "clutched"],
         default="absolute",
-        help="be where the hand is, or move as it does (default: absolute)",
+        help="follow the position of the hand, or its displacement (default: absolute)",
     )
     parser.add_argument(
         "--mapping",
         choices=["same", "mirrored"],
         default="same",
-        help="left to the robot's left, or as in a mirror (default: same)",
+        help="map left to the robot's left, or mirror (default: same)",
     )
     parser.add_argument(
         "--scale",
         type=float,
         default=1.0,
-        help="of the motion, on top of the ratio of reaches (default: 1)",
+        help="scale of the motion, in addition to the ratio of reaches (default: 1)",
     )
-    parser.add_argument("--video", type=Path, metavar="MP4", help="also a film of the arm")
+    parser.add_argument("--video", type=Path, metavar="MP4", help="also write a film of the arm")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the quality figures here too"
+        "--json", type=Path, metavar="FILE", help="also write the quality figures here"
     )
     parser.add_argument(
         "--describe",
         type=Path,
         metavar="YAML",
-        help="write the robot's configuration, complete with what was derived, and stop",
+        help="write the robot's configuration, including all derived values, and exit",
     )
     add_options(parser)
 
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     for violation in result.violations:
-        print(f"limit passed: {violation}")
+        print(f"limit violation: {violation}")
     print(
         f"{args.output}: {len(result.t)} commands in {float(np.ptp(result.t)):.1f} s for"
         f" {robot.name}; {summary(figures)}"

@@ -13,15 +13,15 @@ from hpstm_ros.teleoperation.pacing import ITERATIONS, needed_stretch
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import ACTION_GENERATE
 
-HELP = "Generate and play the motion of sentences on the running graph, one after the other."
+HELP = "Generate motion from sentences and play it on the running graph, one after the other."
 EXAMPLE = """\
   pallas up imu_source:=none body:=generated robot:=panda operator:=auto     # in another terminal
   pallas say "wave with the right hand"
   pallas say "reach forward" "step back" --seconds 3 --candidates 4
   pallas say "wave" --robot panda
-      asks for a longer motion where the arm's speed limits would clip this one
+      requests a longer motion if the arm's speed limits would clip this one
 
-The node refuses violent motion and requests that it cannot meet, with one sentence. Between two
+The node rejects violent motion and requests that it cannot meet, with a message. Between two
 sentences the body blends. Ctrl-C cancels: the body blends to rest within 0.3 s."""
 
 LONGEST_S = 30.0
@@ -31,15 +31,19 @@ _WORTH = 1.05
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
-    parser.add_argument("sentences", nargs="+", metavar="SENTENCE", help="what the person does")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each motion (default 4)")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    parser.add_argument(
+        "sentences", nargs="+", metavar="SENTENCE", help="what the person does, in English"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="duration of each motion (default 4)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
     parser.add_argument(
         "--candidates", type=int, default=1, metavar="K", help="draw K motions, play the best"
     )
-    parser.add_argument("--model", default="", help="which generator (default: the node's)")
+    parser.add_argument("--model", default="", help="generator (default: the node's)")
     parser.add_argument(
-        "--robot", metavar="R", help="adapt the duration to this arm: a name or a URDF"
+        "--robot", metavar="R", help="adapt the duration to this arm, given by name or URDF"
     )
 
 

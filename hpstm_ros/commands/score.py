@@ -17,12 +17,16 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("motion", metavar="MOTION", help="motion file")
-    parser.add_argument("text", metavar="TEXT", help="what it should show, in English")
-    parser.add_argument("--scene", metavar="F", help="YAML file of the boxes around the person")
+    parser.add_argument(
+        "text", metavar="TEXT", help="description to compare the motion with, in English"
+    )
+    parser.add_argument(
+        "--scene", metavar="F", help="YAML file of labelled boxes around the person"
+    )
     parser.add_argument(
         "--model", default="models/alignment.onnx", help="the network (default: the released one)"
     )
-    parser.add_argument("--json", metavar="F", help="write the score there too")
+    parser.add_argument("--json", metavar="F", help="also write the score there")
     add_options(parser)
 
 

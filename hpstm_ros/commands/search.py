@@ -17,28 +17,28 @@ from pallas_ros.motion_files import read_motion
 if TYPE_CHECKING:
     from hpstm_ros.language.search import Hit
 
-HELP = "Find moments in motion files and bags by words, or by an example; ranked, with scores."
+HELP = "Find moments in motion files and bags by words, or by an example, ranked by score."
 EXAMPLE = """\
 examples:
   pallas search "reaches up with the left hand" recordings
   pallas search "a person sits down" monday.mcap walk.npz --count 3 --sheet found.png
   pallas search --like wave.npz recordings --json hits.json
-  pallas search "kick" recordings --open              the best one in the viewer
-The first search makes an index beside each recording; it is made again when that changes."""
+  pallas search "kick" recordings --open              opens the best hit in the viewer
+The first search writes an index beside each recording; it is updated when the recording changes."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument(
-        "query", metavar="TEXT", help="what to find, in English; with --like a path", nargs="?"
+        "query", metavar="TEXT", help="what to find, in English; with --like, a path", nargs="?"
     )
     parser.add_argument("paths", metavar="PATH", nargs="*", help="motion files, bags, folders")
-    parser.add_argument("--like", metavar="F", help="find what is like this motion file")
+    parser.add_argument("--like", metavar="F", help="find moments similar to this motion file")
     parser.add_argument("--count", type=int, default=10, help="moments to show (default: 10)")
-    parser.add_argument("--json", metavar="F", help="write the hits there too")
+    parser.add_argument("--json", metavar="F", help="also write the hits there")
     parser.add_argument("--sheet", metavar="F", help="write a picture of the hits (.png)")
-    parser.add_argument("--open", action="store_true", help="show the best one in the viewer")
-    parser.add_argument("--rebuild", action="store_true", help="make every index again")
+    parser.add_argument("--open", action="store_true", help="open the best hit in the viewer")
+    parser.add_argument("--rebuild", action="store_true", help="rebuild every index")
     parser.add_argument(
         "--model", default="models/alignment.onnx", help="the network (default: the released one)"
     )

@@ -12,18 +12,18 @@ from pallas_ros.body.motion import save_motion
 from pallas_ros.motion_files import add_options, overrides_from, read_for_streaming
 
 HELP = (
-    "Smooth a motion file: noise, outliers, gaps, swapped sides; with a covariance of every joint."
+    "Smooth a motion file: noise, outliers, gaps, swapped sides; adds a covariance for every joint."
 )
 EXAMPLE = """
   pallas smooth noisy.npz smooth.npz
-      what the node does with a look-ahead of 10 frames
-  pallas smooth noisy.npz smooth.npz --lookahead 0       causally, as live
+      like the node with a look-ahead of 10 frames
+  pallas smooth noisy.npz smooth.npz --lookahead 0       without look-ahead
   pallas smooth dance.bvh dance.npz
-      what other tools record; docs/guide/motion.md
+      motion files of other tools (docs/guide/motion.md)
   pallas smooth gaps.npz whole.npz --fill
       gaps of 0.5 to 3 s are filled by HPSTM-Gen, and marked in `filled`
   pallas smooth a.npz b.npz --bones operator.npz
-      with the operator's bone lengths, estimated and saved there the first time
+      with the operator's bone lengths, which the first run estimates and saves
 """
 
 
@@ -37,13 +37,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
             " not valid are bridged"
         ),
     )
-    parser.add_argument("output", metavar="OUT", help="motion file to write, at 60 frames a second")
+    parser.add_argument(
+        "output", metavar="OUT", help="motion file to write, at 60 frames per second"
+    )
     parser.add_argument(
         "--lookahead",
         type=int,
         default=10,
         metavar="N",
-        help="frames each body waits for what follows, 0 to 10 (default 10)",
+        help="frames after each body that are taken into account, 0 to 10 (default 10)",
     )
     parser.add_argument(
         "--method",
@@ -58,29 +60,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--backend",
         choices=("auto", "tensorrt", "onnxruntime"),
         default="auto",
-        help="what runs it",
+        help="inference backend",
     )
     parser.add_argument(
         "--trust-rotations",
         action="store_true",
-        help="the orientations in IN are measured: keep each bone's twist",
+        help="keep the twist of each bone, because the orientations in IN are measured",
     )
     parser.add_argument(
         "--bridge",
         type=float,
         default=0.5,
         metavar="S",
-        help="longest time a body that is not seen is carried on (default 0.5 s)",
+        help="how long to extrapolate a body that is not seen (default 0.5 s)",
     )
     parser.add_argument(
         "--fill",
         action="store_true",
-        help="fill gaps that are too long to be bridged, up to 3 s (HPSTM-Gen)",
+        help="fill gaps that are too long to bridge, up to 3 s (HPSTM-Gen)",
     )
     parser.add_argument(
         "--bones",
         metavar="F",
-        help="bone lengths of the operator: loaded where F exists, else saved there",
+        help="bone lengths of the operator: loaded if F exists, otherwise saved there",
     )
     add_options(parser)
 

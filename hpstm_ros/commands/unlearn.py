@@ -7,12 +7,12 @@ from hpstm_ros.generation.concepts import Concept
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 
-HELP = "take a concept, violence by default, out of a motion generator; seconds, without training"
+HELP = "Remove a concept (default: violence) from a motion generator, without training."
 EXAMPLE = """\
-  pallas unlearn my_codebook.safetensors                  violence, out of the tokens' codebook
+  pallas unlearn my_codebook.safetensors                  violence, from the token codebook
   pallas unlearn no_dance.safetensors --concept dance     another concept of config/concepts
-  pallas unlearn out/ --model flow --method refusal         the same, out of the flow's weights
-  pallas unlearn out/ --method refusal --pairs pairs.yaml sentences of your own, out of weights"""
+  pallas unlearn out/ --model flow --method refusal         violence, from the flow's weights
+  pallas unlearn out/ --method refusal --pairs pairs.yaml your own pairs, from the weights"""
 METHODS = ("lcr", "refusal")
 WEIGHTS = {"tokens": "models/tokens.safetensors", "flow": "models/hpstm_gen.safetensors"}
 
@@ -23,12 +23,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "output",
         metavar="OUT",
         type=Path,
-        help="codebook to write (.safetensors), or with --method refusal a folder of model files",
+        help="codebook to write (.safetensors); with --method refusal, a folder for the model"
+        " files",
     )
     chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--concept", default="violence", help="a file of config/concepts")
     chosen.add_argument(
-        "--pairs", type=Path, metavar="FILE", help="YAML with pairs of sentences of a concept"
+        "--concept", default="violence", help="name of a file in config/concepts (default violence)"
+    )
+    chosen.add_argument(
+        "--pairs",
+        type=Path,
+        metavar="FILE",
+        help="YAML file with pairs of sentences that define a concept",
     )
     parser.add_argument(
         "--method",
@@ -42,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rank", type=int, default=3, help="directions that refusal removes (default 3)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the safe code and the noise")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the safe code and the noise")
     parser.add_argument(
         "--model", choices=tuple(WEIGHTS), default="tokens", help="the generator (default tokens)"
     )
@@ -61,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if args.model != "tokens":
         raise PallasError("only the token generator has a codebook: use --method refusal")
     if args.output.suffix != ".safetensors":
-        raise PallasError(f"{args.output}: a codebook is a .safetensors file: give such a name")
+        raise PallasError(f"{args.output}: give a codebook name that ends in .safetensors")
     from hpstm_ros.train.forgetting import Forgetting
 
     forgetting = Forgetting(resource(weights), args.data, concept)
@@ -104,6 +110,6 @@ of the generator is unchanged.
 | by | code {document["safe"]}, plus noise |
 | seed | {document["seed"]} |
 
-Made by `pallas unlearn`. Motion that the replaced codes do not carry is not unlearned: the motion
-guard (`hpstm_ros/generation/guard.py`) looks at what is generated before it is played.
+Made by `pallas unlearn`. Motion that the replaced codes do not represent is not unlearned. The
+motion guard (`hpstm_ros/generation/guard.py`) checks generated motion before it is played.
 """

@@ -91,7 +91,7 @@ def check_mass(mass: float) -> float:
     """
     low, high = MASS_RANGE_KG
     if not low <= mass <= high:
-        raise PallasError(f"mass {mass:g} kg: give the body's mass, {low:g} to {high:g} kg")
+        raise PallasError(f"mass {mass:g} kg: give a body mass of {low:g} to {high:g} kg")
     return float(mass)
 
 
@@ -103,7 +103,7 @@ def check_load(load: float) -> float:
     """
     low, high = LOAD_RANGE_KG
     if not low <= load <= high:
-        raise PallasError(f"load {load:g} kg: give what the hand carries, {low:g} to {high:g} kg")
+        raise PallasError(f"load {load:g} kg: give a carried mass of {low:g} to {high:g} kg")
     return float(load)
 
 

@@ -49,7 +49,7 @@ def load_dynamics(path: str | Path) -> Dynamics:
     needed = ("t", "joint_names", "moment", "ground_reaction", "residual", "valid")
     for key in needed:
         if key not in arrays:
-            raise PallasError(f"{path}: no '{key}' in it, so it is not a dynamics file")
+            raise PallasError(f"{path}: not a dynamics file, because it contains no '{key}'")
     count = len(arrays["t"])
     shapes = {
         "moment": (count, len(JOINTS), 3),

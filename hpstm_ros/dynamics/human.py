@@ -106,7 +106,7 @@ class Human:
             kind = pin.JointModelFreeFlyer() if joint == 0 else pin.JointModelSpherical()
             at = pin.SE3(np.eye(3), self.offsets[joint])
             added = model.addJoint(PARENTS[joint] + 1, kind, at, name)
-            assert added == joint + 1, "joints stand after their parents"
+            assert added == joint + 1, "each joint must follow its parent"
         for segment in self.segments:
             inertia = pin.Inertia(segment.mass, segment.centre, segment.inertia)
             model.appendBodyToJoint(segment.joint + 1, inertia, pin.SE3.Identity())

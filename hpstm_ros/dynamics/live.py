@@ -192,7 +192,7 @@ class LiveDynamics:
             self._restart(forget=False)
         if not (np.isfinite(body.positions).all() and np.isfinite(body.rotations).all()):
             self._restart(forget=False)
-            return self._unknown(body, "the body is not whole: a joint is missing or not finite")
+            return self._unknown(body, "the body is incomplete: a joint is missing or not finite")
         self._window.append(body)
         self._local.append(np.asarray(kinematics.to_local(body.rotations), np.float64))
         if self._body is None and not self._learned(body):

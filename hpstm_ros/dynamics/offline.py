@@ -83,7 +83,7 @@ def measured_offsets(motion: Motion) -> F64:
         axis=(1, 2)
     )
     if not good.any():
-        raise PallasError("no frame holds a whole body")
+        raise PallasError("no frame contains a complete body")
     parents = list(PARENTS[1:])
     own = rotations.inverse(motion.rotations[good][:, parents])
     bones = motion.positions[good][:, 1:] - motion.positions[good][:, parents]
@@ -204,8 +204,8 @@ def _bridged(motion: Motion) -> tuple[F64, F64, NDArray[np.bool_]]:
         good[~motion.valid] = False
     if good.sum() < LEAST_FRAMES:
         raise PallasError(
-            f"only {int(good.sum())} of {len(motion)} frames hold a whole body: "
-            f"forces need at least {LEAST_FRAMES}"
+            f"only {int(good.sum())} of {len(motion)} frames contain a complete body: forces need"
+            f" at least {LEAST_FRAMES}"
         )
     at = np.flatnonzero(good)
     times = np.arange(len(motion))

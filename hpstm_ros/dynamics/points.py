@@ -85,7 +85,7 @@ def _from_arrays(
         f"positions of {len(JOINTS) - len(missing)} joints, "
         f"{len(points)} frames at {motion.fps:g} Hz"
     )
-    return motion, found + (f"; placed: {', '.join(missing)}" if missing else "")
+    return motion, found + (f"; inferred: {', '.join(missing)}" if missing else "")
 
 
 def whole_body(points: F64, fps: float) -> Motion:
@@ -96,7 +96,7 @@ def whole_body(points: F64, fps: float) -> Motion:
         PallasError: the legs or the trunk cannot be placed.
     """
     if not len(points):
-        raise PallasError("it holds no frames")
+        raise PallasError("it contains no frames")
     seen = np.asarray(np.isfinite(points).all(axis=2))
     there: dict[str, Array] = {
         joint: _filled(points[:, i], seen[:, i])
@@ -106,7 +106,7 @@ def whole_body(points: F64, fps: float) -> Motion:
     for joint in _NEEDED:
         if joint not in there:
             raise PallasError(
-                f"{joint} is not seen: without both legs the ground's force is unknown"
+                f"{joint} is missing: without both legs the ground reaction is unknown"
             )
     given = np.array([joint in there for joint in JOINTS])
     _complete(there)
@@ -122,7 +122,7 @@ def stature(motion: Motion) -> float:
     """Height m of the person whose bones a motion shows."""
     good = np.isfinite(motion.positions).all(axis=(1, 2))
     if not good.any():
-        raise PallasError("no frame holds a whole body")
+        raise PallasError("no frame contains a complete body")
     return float(Landmarks(motion.positions[good]).stature)
 
 
@@ -148,7 +148,7 @@ def _complete(there: dict[str, Array]) -> None:
         top = there.get("neck", there.get("head", there.get("spine3")))
         if top is None:
             raise PallasError(
-                "neither shoulders nor neck nor head are seen, so the trunk's place is unknown"
+                "shoulders, neck and head are all missing, so the position of the trunk is unknown"
             )
         for side, sign in (("left", 1.0), ("right", -1.0)):
             there.setdefault(f"{side}_shoulder", top + sign * 0.112 * stature * across)

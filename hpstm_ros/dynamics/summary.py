@@ -28,8 +28,9 @@ HIGH_SHARE = 0.5
 _EVERY_S = 0.1
 """Posture scores are taken this often."""
 MEDICAL = (
-    "Net joint moments are computed from motion and an average body; they are not a measurement of "
-    "muscle, disc or joint contact forces, and no medical device, diagnosis or clearance for work."
+    "Net joint moments are computed from motion and an average body; they do not measure muscle,"
+    " disc or joint contact forces. This is not a medical device, a diagnosis or a clearance for"
+    " work."
 )
 
 

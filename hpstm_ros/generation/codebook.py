@@ -43,18 +43,18 @@ class Codebook:
         meta = weights_metadata(path)
         document = parse_json(meta.get("pallas", "{}"), str(path), "description of a codebook")
         if not isinstance(document, dict) or document.get("kind") != "tokens_codebook":
-            raise PallasError(f"{path}: not a codebook: give one that `pallas unlearn` wrote")
+            raise PallasError(f"{path}: not a codebook: give one written by `pallas unlearn`")
         try:
             entries = np.asarray(load_file(path)["codebook"], dtype=np.float32)
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise PallasError(f"{path}: a damaged codebook ({error})") from None
+            raise PallasError(f"{path}: damaged codebook ({error})") from None
         if entries.ndim != 2 or not np.isfinite(entries).all():
-            raise PallasError(f"{path}: a damaged codebook: its entries are not a finite table")
+            raise PallasError(f"{path}: damaged codebook: its entries are not a finite table")
         own = str(document.get("model", ""))
         if model is not None and own != model:
             raise PallasError(
-                f"{path}: the codebook of another model ({own[:12]}, not {model[:12]}): "
-                "make it from this model with `pallas unlearn`"
+                f"{path}: codebook of another model ({own[:12]}, not {model[:12]}): create one for"
+                " this model with `pallas unlearn`"
             )
         return cls(entries, own, document)
 

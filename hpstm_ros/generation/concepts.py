@@ -33,12 +33,12 @@ class Concept:
         Raises:
             PallasError: the file holds no pairs.
         """
-        document = load_mapping(path, "file of a concept's pairs of sentences")
+        document = load_mapping(path, "concept file")
         rows = document.get("pairs")
         if not isinstance(rows, list) or not rows:
             raise PallasError(
-                f"{path}: a concept without pairs: list at least one under 'pairs', "
-                "[request with the concept, the same without]"
+                f"{path}: the concept has no pairs: list at least one under 'pairs', as [request"
+                " with the concept, the same request without it]"
             )
         pairs = []
         for number, row in enumerate(rows, 1):
@@ -60,8 +60,8 @@ class Concept:
         known = sorted(path.stem for path in (share() / FOLDER).glob("*.yaml"))
         if name not in known:
             raise PallasError(
-                f"a concept '{name[:80]}' without pairs: known are {', '.join(known)}; "
-                "give its pairs of sentences with --pairs FILE"
+                f"concept '{name[:80]}' has no pairs: known are {', '.join(known)}; give pairs of"
+                " sentences with --pairs FILE"
             )
         return cls.load(resource(f"{FOLDER}/{name}.yaml"))
 

@@ -29,7 +29,7 @@ HOP: Final = 16
 VALUES: Final = 22 * 3 + 2
 """Values of a frame: joints from the pelvis, and the step of the pelvis, in the heading's frame."""
 
-REFUSAL: Final = "the motion looks violent, and is not played: ask for another motion"
+REFUSAL: Final = "the motion looks violent and is not played: ask for another motion"
 
 
 def guard_frames(motion: Motion) -> F32:
@@ -39,7 +39,7 @@ def guard_frames(motion: Motion) -> F32:
         PallasError: a frame is not finite.
     """
     if not (np.isfinite(motion.positions).all() and np.isfinite(motion.rotations).all()):
-        raise PallasError("the motion holds values that are not finite: smooth it first")
+        raise PallasError("the motion contains values that are not finite: smooth it first")
     even = motion if motion.fps == FPS else resample(motion, FPS)
     p = even.positions / body_scale(motion.positions)
     back = rotations.about_z(-np.asarray(rotations.heading(even.rotations[:, 0])))
@@ -64,7 +64,7 @@ def text_refusal(text: str) -> str | None:
     It is the first guard: an innocently worded request passes it, and meets the classifier.
     """
     if is_violent(text):
-        return "the request is of violence, which is not generated: ask for another motion"
+        return "the request describes violence, which is not generated: ask for another motion"
     return None
 
 
@@ -86,8 +86,8 @@ class MotionGuard:
     def __init__(self, stream: Stream) -> None:
         if stream.inputs.get("frames", ())[1:] != (WINDOW, VALUES) or "logit" not in stream.outputs:
             raise PallasError(
-                "the model is not a classifier of violent motion: give one that "
-                "`pallas train violence` wrote"
+                "the model is not a classifier of violent motion: give one written by `pallas"
+                " train violence`"
             )
         self._stream = stream
         self.threshold = float(stream.metadata.get("threshold", 0.5))

@@ -27,7 +27,7 @@ def save(path: str | Path, texts: list[str], vectors: NDArray[np.float32]) -> No
 
 @cache
 def _known() -> tuple[list[str], NDArray[np.float32]]:
-    arrays = load_npz(resource(FILE), "descriptions of the generator's training")
+    arrays = load_npz(resource(FILE), "list of the training descriptions")
     vectors = arrays["vectors"].astype(np.float32)
     return [str(t) for t in arrays["texts"]], vectors / np.linalg.norm(vectors, axis=1)[:, None]
 
@@ -47,4 +47,4 @@ def warning(text: str) -> str:
     if near[best[0]] >= FAR:
         return ""
     named = ", ".join(f"'{texts[i][:60]}'" for i in best)
-    return f"the request is far from what was trained on; the nearest descriptions are {named}"
+    return f"the request is far from the training descriptions; the nearest are {named}"

@@ -43,7 +43,7 @@ class PoseGenerator:
             PallasError: the request has no text.
         """
         if not request.text:
-            raise PallasError("a pose needs a text: say what it should look like")
+            raise PallasError("a pose needs a text: describe what it should look like")
         progress("drawing poses", 0.0)
         guidance = (request.guidance, _RAMP * request.guidance)
         poses = self._sampler.sample(

@@ -258,5 +258,7 @@ def _scale(metadata: Mapping[str, Any], path: Path) -> tuple[F64, F64]:
     except (KeyError, TypeError, ValueError):
         found = []
     if [x.shape for x in found] != [(ROWS, WIDTH)] * 2 or not np.isfinite(found).all():
-        raise PallasError(f"model file {path}: no scale of poses in it; export it again")
+        raise PallasError(
+            f"model file {path}: it does not state the scale of its poses; export it again"
+        )
     return found[0], found[1]

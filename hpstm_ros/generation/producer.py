@@ -107,7 +107,7 @@ class Producer:
             warnings.append(far)
         drawn = self.generator(model).generate(request, progress)
         if not np.isfinite(drawn).all():
-            raise PallasError("the generator gave values that are not finite: use another seed")
+            raise PallasError("the generator returned values that are not finite: use another seed")
         progress("correcting", 0.0)
         place = _end(request.start)
         candidates = []
@@ -121,13 +121,13 @@ class Producer:
         candidates.sort(key=_rank)
         if candidates[0].hand_error_m > HAND_LIMIT_M:
             warnings.append(
-                f"a hand misses its target by {100 * candidates[0].hand_error_m:.0f} cm: no pose"
-                " near the motion reaches it"
+                f"a hand misses its target by {100 * candidates[0].hand_error_m:.0f} cm: no"
+                " posture close to the motion reaches it"
             )
         if candidates[0].stretch > STRETCH_LIMIT:
             warnings.append(
-                f"the robot would need {candidates[0].stretch:.1f} times as long for this motion:"
-                " ask for more seconds or candidates"
+                f"the robot needs {candidates[0].stretch:.1f} times as long for this motion:"
+                " request more seconds or candidates"
             )
         return Outcome(candidates, warnings)
 

@@ -148,7 +148,7 @@ def from_motion(motion: Motion, place: Place | None = None) -> tuple[F32, Place]
         PallasError: a frame is not finite.
     """
     if not (np.isfinite(motion.positions).all() and np.isfinite(motion.rotations).all()):
-        raise PallasError("the motion holds values that are not finite: smooth it first")
+        raise PallasError("the motion contains values that are not finite: smooth it first")
     contacts = (motion.extra or {}).get("contacts")
     even = motion if motion.fps == FPS else resample(motion, FPS)
     if contacts is None:

@@ -107,7 +107,7 @@ def check(request: Request) -> Request:
     if start is not None and not (
         len(start) and np.isfinite(start.positions).all() and np.isfinite(start.rotations).all()
     ):
-        raise PallasError("the start holds values that are not finite: give a valid body")
+        raise PallasError("the start contains values that are not finite: give a valid body")
     for target in request.hands:
         _check_hand(target, request.seconds)
     return Request(**{**vars(request), "text": text})
@@ -120,7 +120,8 @@ def _text(request: Request) -> str:
     letters = [c for c in text if c.isalpha()]
     if sum(not c.isascii() for c in letters) > 0.1 * len(letters):
         raise PallasError(
-            "the text is not English: the motions were described in English, so ask in English"
+            "the text is not English: the training descriptions are English, so write the request"
+            " in English"
         )
     return text
 
@@ -139,7 +140,7 @@ def _check_hand(target: HandTarget, seconds: float) -> None:
     if target.side not in SIDES:
         raise PallasError(f"{where}: the side must be left or right")
     if not all(math.isfinite(x) for x in (*target.point, target.time)):
-        raise PallasError(f"{where}: it holds a value that is not finite")
+        raise PallasError(f"{where}: a value is not finite")
     if not 0 <= target.time <= seconds:
         raise PallasError(
             f"{where}: its time {target.time:g} s is outside the motion, which lasts {seconds:g} s"
@@ -149,7 +150,7 @@ def _check_hand(target: HandTarget, seconds: float) -> None:
     low, high = HAND_HEIGHT_M
     if not low <= z <= high or away > REACH_M + WALK_M_S * target.time:
         raise PallasError(
-            f"{where}: out of reach; heights go from {low:g} to {high:g} m, and at"
+            f"{where}: out of reach; heights range from {low:g} to {high:g} m, and at"
             f" {target.time:g} s the hand can be {REACH_M + WALK_M_S * target.time:.2f} m from the"
             " start"
         )

@@ -73,7 +73,7 @@ class TakeOver:
             PallasError: no body of the operator's has come within the last 0.2 s.
         """
         if self._operator is None or not abs(now - self._operator.stamp) <= FRESH_NS:
-            raise PallasError("the operator's body does not come: start the sensors first")
+            raise PallasError("no body of the operator arrives: start the sensors first")
         self._lead(operator=True)
 
     def hand_back(self) -> None:

@@ -63,8 +63,9 @@ class TokenGenerator:
         self.codes = first.outputs["logits"][2]
         if first.inputs["text"][1] != TEXT:
             raise PallasError(
-                f"{self.settings.model}: takes sentences of {first.inputs['text'][1]} values, "
-                f"but the sentence encoder gives {TEXT}: train it again"
+                f"{self.settings.model}: expects sentence vectors of size"
+                f" {first.inputs['text'][1]} values, but the sentence encoder returns {TEXT}:"
+                " train it again"
             )
         self.model = str(first.metadata["model"])
         self.codebook = Codebook.load(resource(self.settings.codebook), self.model)
@@ -80,8 +81,8 @@ class TokenGenerator:
                 path = resource(files[kind])
             except PallasError as error:
                 raise PallasError(
-                    f"{error}: train the token generator with `pallas train tokens` and put what "
-                    "it writes there"
+                    f"{error}: train the token generator with `pallas train tokens` and put its"
+                    " files there"
                 ) from None
             self._streams[kind, batch] = open_stream(
                 path, backend="onnxruntime", batch=batch, expect={"kind": kind}
@@ -106,8 +107,8 @@ class TokenGenerator:
         if n > self.tokens:
             longest = self.longest_s - len(past) * FRAMES_PER_TOKEN / representation.FPS
             raise PallasError(
-                f"a motion of {request.seconds:g} s was asked for, but the token generator gives "
-                f"at most {longest:.1f} s: ask for less, or use --model flow"
+                f"a motion of {request.seconds:g} s was requested, but the token generator"
+                f" generates at most {longest:.1f} s: request less, or use --model flow"
             )
         known = np.full(n, HIDDEN, dtype=np.int64)
         known[: len(past)] = past

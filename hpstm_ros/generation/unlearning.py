@@ -53,8 +53,8 @@ def motions_with_code(motions: Iterable[NDArray[np.integer]], codes: int) -> Cod
         present = np.unique(motion)
         if len(present) and not 0 <= present[0] <= present[-1] < codes:
             raise PallasError(
-                f"a motion holds code {present[-1]}, but the codebook has {codes} entries: "
-                "use the codebook of the model that encoded the motion"
+                f"a motion contains code {present[-1]}, but the codebook has {codes} entries: use"
+                " the codebook of the model that encoded the motion"
             )
         counts[present] += 1
     return counts
@@ -96,13 +96,13 @@ def replace_codes(
     size = len(codebook)
     if not 1 <= r < size:
         raise PallasError(
-            f"{r} codes are to be replaced, but the codebook has {size}: "
-            f"give a number from 1 to {size - 1}"
+            f"{r} codes cannot be replaced in a codebook of {size}: give a number from 1 to"
+            f" {size - 1}"
         )
     if forget.shape != (size,) or retain.shape != (size,):
         raise PallasError(
-            f"the motions were counted in {len(forget)} codes, but the codebook has {size}: "
-            "use the codebook of the model that encoded them"
+            f"the motions were counted with {len(forget)} codes, but the codebook has {size}: use"
+            " the codebook of the model that encoded them"
         )
     ratio = code_ratios(forget, retain)
     order = np.lexsort((-forget, -ratio))
@@ -111,8 +111,8 @@ def replace_codes(
     weight[replaced] = 0.0
     if not weight.any():
         raise PallasError(
-            f"after {r} codes are replaced, no code is left that the motion to retain uses: "
-            "replace fewer"
+            f"after {r} codes are replaced, none of the codes used by the motion to retain is"
+            " left: replace fewer"
         )
     safe = int(rng.choice(size, p=weight / weight.sum()))
     out = np.array(codebook, dtype=np.float64)
@@ -136,8 +136,8 @@ def refusal_directions(with_concept: F64, without: F64, rank: int) -> F64:
     """
     if with_concept.shape != without.shape or with_concept.ndim != 2:
         raise PallasError(
-            f"activations of shapes {with_concept.shape} and {without.shape} are not pairs: "
-            "give as many requests with the concept as without"
+            f"activations of shapes {with_concept.shape} and {without.shape} are not pairs: give"
+            " equal numbers of requests with and without the concept"
         )
     if not 1 <= rank <= min(with_concept.shape):
         raise PallasError(

@@ -215,13 +215,13 @@ class Descriptions:
             arrays = load_npz(pack, "motion pack", only=("clip", "text"))
             if not {"clip", "text"} <= arrays.keys():
                 raise PallasError(
-                    f"{pack}: no 'clip' and 'text' in it; give the motion pack cmu_full"
+                    f"{pack}: it contains no 'clip' and 'text'; give the motion pack cmu_full"
                 )
             trials = {str(c): str(t) for c, t in zip(arrays["clip"], arrays["text"])}
         if (path := folder / SENTENCES).is_file():
-            rows = load_json(path, "list of sentences by trial")
+            rows = load_json(path, "mapping of trials to sentences")
             if not isinstance(rows, dict):
-                raise PallasError(f"{path}: not a list of sentences by trial; give a mapping")
+                raise PallasError(f"{path}: not a mapping of trials to sentences")
             sentences = {
                 str(trial): tuple(str(s) for s in row)
                 for trial, row in rows.items()

@@ -68,8 +68,8 @@ class TextEncoder:
         self._clip = "clip" in str(config.get("model_type"))
         if not self._clip and config.get("model_type") != "bert":
             raise PallasError(
-                f"{folder}: a text encoder of type '{config.get('model_type')}'; "
-                "give one of type bert or clip"
+                f"{folder}: text encoder of type '{config.get('model_type')}' is not supported;"
+                " give one of type bert or clip"
             )
         self._shape = _shape(config.get("text_config", config), folder)
         self._weights = _weights(folder / "model.safetensors", "text_model." if self._clip else "")
@@ -81,7 +81,7 @@ class TextEncoder:
             self.tokens(["check"])  # shapes agree, nothing is missing
         except (KeyError, ValueError, IndexError) as error:
             raise PallasError(
-                f"{folder}: weights and configuration do not belong together ({error})"
+                f"{folder}: the weights do not match the configuration ({error})"
             ) from None
 
     @classmethod
@@ -164,7 +164,8 @@ def checked(text: str) -> str:
         raise PallasError("the text is empty: describe a motion in a few English words")
     if len(text) > MAX_CHARACTERS:
         raise PallasError(
-            f"the text has {len(text)} characters, at most {MAX_CHARACTERS} are read: shorten it"
+            f"the text has {len(text)} characters, but at most {MAX_CHARACTERS} are read: shorten"
+            " it"
         )
     return text
 
@@ -225,8 +226,8 @@ def _shape(config: object, folder: Path) -> Shape:
         ) from None
     if shape.activation not in ("gelu", "quick_gelu") or shape.heads < 1:
         raise PallasError(
-            f"{folder / 'config.json'}: activation '{shape.activation}' with {shape.heads} heads; "
-            "give an encoder with gelu or quick_gelu"
+            f"{folder / 'config.json'}: activation '{shape.activation}' with {shape.heads} heads"
+            " is not supported; give an encoder with gelu or quick_gelu"
         )
     return shape
 

@@ -125,7 +125,9 @@ class ArmSimulatorNode(PallasNode):
         q = np.array([message.data], dtype=np.float64)
         count = len(gripper.gripper.joint_names)
         if q.shape != (1, count) or not np.isfinite(q).all():
-            raise PallasError(f"the gripper has {count} joints, and takes as many numbers")
+            raise PallasError(
+                f"the gripper has {count} joints, so the command must have as many numbers"
+            )
         gripper.command(np.array([self.now()]), q)
 
     def _tick(self) -> None:
@@ -167,7 +169,7 @@ def _from_msg(message: JointTrajectory, joint_names: list[str], now: int) -> Tra
     ]
     if any(len(values) != n for point in parts for values in point) or not parts:
         raise PallasError(
-            f"the joint trajectory names {n} joints, and its points must hold as many numbers"
+            f"the joint trajectory names {n} joints, so each point must have as many numbers"
         )
     states = np.array(parts, dtype=np.float64)[:, :, order]
     return Trajectory(np.array(times, dtype=np.int64), states[:, 0], states[:, 1], states[:, 2])

@@ -103,7 +103,7 @@ class DynamicsNode(PallasNode):
         assert self._dynamics is not None
         if len(message.data) != 2:
             raise PallasError(
-                f"{TOPIC_CARRIED} holds {len(message.data)} numbers: give the kg in the left and "
-                "in the right hand"
+                f"{TOPIC_CARRIED} holds {len(message.data)} numbers: give the mass in the left and"
+                " the right hand, in kg"
             )
         self._dynamics.carry(*message.data)

@@ -184,8 +184,8 @@ class MotionGeneratorNode(PallasNode):
             past = self._predictor.past
             if past is None:
                 raise PallasError(
-                    f"no body came on {self.settings['operator_topic']} for a whole second:"
-                    " start from START_NEUTRAL"
+                    f"no body came on {self.settings['operator_topic']} in the last second: start"
+                    " from START_NEUTRAL"
                 )
             start = past
         return Request(
@@ -221,7 +221,7 @@ class MotionGeneratorNode(PallasNode):
             return
         outcome = goal.job.outcome
         if outcome is None:
-            self._end_goal(goal.job.error or "the generator gave nothing", "abort")
+            self._end_goal(goal.job.error or "the generator returned no motion", "abort")
         elif goal.handle.request.play and self._takeover.operator_leads:
             self._end_goal("the operator took over", "abort")
         elif goal.handle.request.play and self.settings["play"] and not goal.played:

@@ -45,7 +45,7 @@ class OperatorNode(PallasNode):
 
     def health(self) -> Health:
         """Report whether the arm is engaged."""
-        return Health(0, "engaged" if self._engaged else self._answer or "waits for bodies")
+        return Health(0, "engaged" if self._engaged else self._answer or "waiting for bodies")
 
     def _on_body(self, _: bytes) -> None:
         now = self.now()

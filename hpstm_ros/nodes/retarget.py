@@ -230,7 +230,9 @@ class RetargetNode(PallasNode):
         summary = f"{supervisor.state.name.lower()}: {supervisor.in_words(self.now())}"
         if foreign > self._foreign:
             level = max(level, 1)
-            summary += f"; {foreign - self._foreign} bodies of unexpected or flooding publishers"
+            summary += (
+                f"; {foreign - self._foreign} bodies from unexpected publishers or over the limit"
+            )
         self._foreign = foreign
         return Health(level, summary, self._figures(self._arm))
 
@@ -248,11 +250,11 @@ class RetargetNode(PallasNode):
             "operator": arm.supervisor.operator or "",
             "people in view": ", ".join(arm.people.in_view(self.now())),
             "commands": arm.figures.commands,
-            "held back by a limit": arm.figures.limited,
+            "limited by": arm.figures.limited,
             "inputs refused": arm.figures.refused,
             "last refusal": arm.refusal,
             "bodies of others": arm.figures.strangers,
-            "bodies of unexpected publishers": self._intake.unexpected,
+            "bodies from unexpected publishers": self._intake.unexpected,
             "bodies over the rate limit": self._intake.flooded,
             **ages,
         }
@@ -349,7 +351,7 @@ class RetargetNode(PallasNode):
     def _open_gripper(self, opening: float, number: int | None = None) -> None:
         if not self._arm.open_gripper(opening, number):
             raise PallasError(
-                "a gripper's opening is not a number; it goes from 0, closed, to 1, open"
+                "a gripper's opening is not a number; it must be from 0 (closed) to 1 (open)"
             )
 
     def _on_joy(self, message: Joy) -> None:

@@ -139,15 +139,15 @@ def _build(name: str, document: dict[str, Any], path: Path, text: str) -> RobotD
 def _remarks(drafts: list[_Draft], touching: list[str], parts: tree.Tree) -> list[str]:
     """Remarks on the detected arms, and on joints that cannot move, for the user."""
     remarks = [
-        f"the joints turn the tip '{draft.entry['tip']}' but do not move it: only the hand's"
-        " orientation is followed; for a tip farther out see 'tip' in a configuration (pallas"
-        " retarget --describe)"
+        f"the joints rotate the tip '{draft.entry['tip']}' but do not translate it: only the"
+        " orientation of the hand is followed; set 'tip' to a frame farther out in a"
+        " configuration (pallas retarget --describe)"
         for draft in drafts
         if draft.reach <= _SHORTEST_M
     ]
     if touching:
         remarks.append(
-            f"in the ready posture {', '.join(touching[:3])} touch and are not watched for"
+            f"in the ready posture {', '.join(touching[:3])} touch, so they are not checked for"
             " collisions"
         )
     remarks += [
@@ -180,7 +180,7 @@ def _drafts(parts: tree.Tree, document: dict[str, Any]) -> list[_Draft]:
         or not 1 <= len(arms) <= 2
         or not all(isinstance(arm, dict) and "tip" in arm for arm in arms)
     ):
-        raise PallasError("'arms' is a list of one or two mappings, each with at least 'tip'")
+        raise PallasError("'arms' must be a list of one or two mappings, each with at least 'tip'")
     drafts = []
     for arm in arms:
         values.only(arm, _ARM_KEYS, "an arm")
@@ -199,7 +199,7 @@ def _drafts(parts: tree.Tree, document: dict[str, Any]) -> list[_Draft]:
 def _moving(parts: tree.Tree, drafts: list[_Draft], locked_at: Any) -> set[str]:
     """Names of the driven joints that move an arm, directly or through mimic joints."""
     if not isinstance(locked_at, dict):
-        raise PallasError("'locked' is a mapping of joint names to rad")
+        raise PallasError("'locked' must be a mapping of joint names to rad")
     moving: set[str] = set()
     for draft in drafts:
         for name in draft.joints:
@@ -207,7 +207,7 @@ def _moving(parts: tree.Tree, drafts: list[_Draft], locked_at: Any) -> set[str]:
             moving.add(name if mimic is None else mimic.joint)
     moving -= {"", *(str(name) for name in locked_at)}
     if not moving:
-        raise PallasError("no joint is left to move an arm: all are fixed or locked")
+        raise PallasError("no joint can move an arm: all are fixed or locked")
     return moving
 
 
@@ -359,7 +359,7 @@ def _arm(model: pin.Model, draft: _Draft, q_ready: F64, parts: tree.Tree) -> Arm
     entry = draft.entry
     side = entry.get("side", "right")
     if side not in ("left", "right"):
-        raise PallasError(f"an arm's side is left or right, not {values.shown(side)}")
+        raise PallasError(f"an arm's side must be left or right, not {values.shown(side)}")
     weights = dict(_DEFAULT_WEIGHTS)
     if draft.reach <= _SHORTEST_M:
         weights.update(position=0.0, elbow=0.0)
@@ -424,7 +424,7 @@ def _workspace(
     values.only(workspace, {"min", "max", "keep_out"}, "'workspace'")
     boxes = workspace.get("keep_out", [])
     if not isinstance(boxes, list):
-        raise PallasError("workspace keep_out is a list of mappings with 'centre' and 'size'")
+        raise PallasError("workspace keep_out must be a list of mappings with 'centre' and 'size'")
     box_min = np.full(3, -10.0)
     box_max = np.full(3, 10.0)
     if drafts[0].found:
@@ -445,7 +445,9 @@ def _workspace(
 def _keep_out(entry: Any) -> tuple[F64, F64]:
     """Centre and size of a keep-out box."""
     if not isinstance(entry, dict):
-        raise PallasError("each of workspace keep_out is a mapping with 'centre' and 'size'")
+        raise PallasError(
+            "each entry of workspace keep_out must be a mapping with 'centre' and 'size'"
+        )
     values.only(entry, {"centre", "size"}, "a keep-out volume")
     return values.vector(entry.get("centre"), 3, "keep_out centre"), values.vector(
         entry.get("size"), 3, "keep_out size"
@@ -455,7 +457,7 @@ def _keep_out(entry: Any) -> tuple[F64, F64]:
 def _assign(columns: dict[str, int], q: F64, given: Any, what: str) -> None:
     """Set joint positions of a mapping in ``q``, by their index in ``columns``."""
     if not isinstance(given, dict):
-        raise PallasError(f"'{what}' is a mapping of joint names to rad")
+        raise PallasError(f"'{what}' must be a mapping of joint names to rad")
     for joint, value in given.items():
         if str(joint) not in columns:
             raise PallasError(

@@ -34,7 +34,7 @@ def expanded(path: Path) -> str:
         import xacro
     except ImportError:
         raise PallasError(
-            f"{path}: this is a xacro file, and the package xacro is not installed: pip install"
+            f"{path}: this is a xacro file, but the package xacro is not installed: pip install"
             " xacro (or apt install ros-$ROS_DISTRO-xacro)"
         ) from None
     try:
@@ -43,7 +43,7 @@ def expanded(path: Path) -> str:
     except Exception as error:  # xacro passes on exceptions of the macros' expressions
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PallasError(
-            f"{path}: xacro cannot expand it: {reason}; expand it by hand if it needs arguments:"
+            f"{path}: xacro cannot expand it: {reason}; if it needs arguments, expand it yourself:"
             f" {by_hand}"
         ) from None
 

@@ -101,16 +101,16 @@ def _named(parts: Tree, entry: dict[str, Any]) -> list[Joint]:
     closed = entry.get("closed")
     if not isinstance(opened, dict) or not isinstance(closed, dict) or set(opened) != set(closed):
         raise PallasError(
-            "'gripper' has 'open' and 'closed', each a mapping of the same joints to rad (m of a"
-            " slide)"
+            "'gripper' must have 'open' and 'closed', each a mapping of the same joints to rad"
+            " (prismatic joints: m)"
         )
     joints = []
     for name in opened:
         joint = parts.by_name.get(str(name))
         if joint is None or not joint.driven:
             raise PallasError(
-                f"'gripper' names joint '{str(name)[:80]}', which the URDF does not have as a joint"
-                " that moves by itself"
+                f"'gripper' names joint '{str(name)[:80]}', which the URDF does not have as a"
+                " joint that moves by itself"
             )
         joints.append(joint)
     return joints

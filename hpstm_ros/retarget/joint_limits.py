@@ -57,7 +57,7 @@ class Limiter:
         usual = np.array([_USUAL[joint.kind] for joint in self.joints])
         for wrong, what in (
             (stated <= 0, "no velocity limit"),
-            (stated > most, "a velocity limit of {:g} that no arm reaches"),
+            (stated > most, "an implausible velocity limit of {:g}"),
         ):
             if wrong.any() and not stated_elsewhere:
                 first = int(np.argmax(wrong))
@@ -77,7 +77,7 @@ class Limiter:
                 f"{self._of(far)} limits of {joint.lower:g} and {joint.upper:g}, in rad"
                 f" {joint.upper / (2 * math.pi):.3g} turns: if they are degrees, write"
                 f" {math.radians(joint.lower):.4g} and {math.radians(joint.upper):.4g}; if the"
-                ' joint turns without end, make it type="continuous"'
+                ' joint is unlimited, make it type="continuous"'
             )
         tight = lower >= upper
         if tight.any():
@@ -95,7 +95,7 @@ class Limiter:
         return (
             f"joint '{first[:80]}' has"
             if count == 1
-            else f"joint '{first[:80]}' and {count - 1} more have"
+            else f"joint '{first[:80]}' and {count - 1} others have"
         )
 
 

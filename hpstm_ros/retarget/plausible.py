@@ -28,7 +28,7 @@ def check_model(model: pin.Model) -> None:
         what = f"joint '{_short(name)}'"
         _check_pose(what, pose)
         if not (0 <= inertia.mass <= _HEAVIEST_KG and np.isfinite(inertia.matrix()).all()):
-            raise PallasError(f"{what}: the inertia of its link is not that of a robot's part")
+            raise PallasError(f"{what}: the inertia of its link is implausible for a robot")
     for name, joint in zip(list(model.names)[1:], list(model.joints)[1:], strict=True):
         _check_limits(f"joint '{_short(name)}'", model, joint)
     _check_kinematics(model)
@@ -47,8 +47,8 @@ def check_geometry(geometry: pin.GeometryModel) -> None:
         reach = float(np.linalg.norm(item.geometry.aabb_center)) + item.geometry.aabb_radius
         if not reach <= LARGEST_M:
             raise PallasError(
-                f"{what} reaches {reach:g} m from its link, but a robot's parts are within "
-                f'{LARGEST_M:g} m; check the unit of its mesh (scale="0.001 0.001 0.001" for mm)'
+                f"{what} reaches {reach:g} m from its link, but at most {LARGEST_M:g} m is"
+                ' plausible; check the unit of its mesh (scale="0.001 0.001 0.001" for mm)'
             )
 
 
@@ -56,12 +56,12 @@ def _check_pose(what: str, pose: pin.SE3) -> None:
     offset = float(np.abs(pose.translation).max())
     if not offset <= LARGEST_M:
         raise PallasError(
-            f"{what} is {offset:g} m from its parent, but a robot's parts are within "
-            f"{LARGEST_M:g} m; check its <origin>, which is in m"
+            f"{what} is {offset:g} m from its parent, but at most {LARGEST_M:g} m is plausible;"
+            " check its <origin>, which is in m"
         )
     R = pose.rotation
     if not np.abs(R @ R.T - np.eye(3)).max() <= 1e-3:
-        raise PallasError(f"{what} is turned by no rotation; check the rpy of its <origin>, in rad")
+        raise PallasError(f"{what} has an invalid rotation; check the rpy of its <origin>, in rad")
 
 
 def _check_limits(what: str, model: pin.Model, joint: pin.JointModel) -> None:
@@ -88,8 +88,8 @@ def _check_kinematics(model: pin.Model) -> None:
             own = [name for name, nv in zip(model.names, model.nvs, strict=True) if nv]
             name = own[int(np.argmax(still | ~np.isfinite(J).all(axis=0)))]
             raise PallasError(
-                f"joint '{_short(name)}' moves nothing, or its motion cannot be computed; "
-                f"check its <axis> and <origin>"
+                f"joint '{_short(name)}' moves nothing, or its motion cannot be computed; check"
+                " its <axis> and <origin>"
             )
 
 

@@ -43,7 +43,7 @@ def load_robot(name_or_path: str | Path) -> RobotDescription:
             )
     document = load_yaml(path, "robot configuration")
     if not isinstance(document, dict) or "urdf" not in document:
-        raise PallasError(f"{path}: a robot's configuration is a mapping with at least 'urdf'")
+        raise PallasError(f"{path}: a robot's configuration must be a mapping with at least 'urdf'")
     try:
         return build(path.stem, document, path.parent)
     except PallasError as error:

@@ -117,22 +117,22 @@ def parse(root: ElementTree.Element) -> Tree:
     for joint in joints:
         if joint.child in parents:
             raise PallasError(
-                f"link '{joint.child}' hangs on two joints, '{parents[joint.child].name}' and"
-                f" '{joint.name}'"
+                f"link '{joint.child}' is the child of two joints, '{parents[joint.child].name}'"
+                f" and '{joint.name}'"
             )
         parents[joint.child] = joint
     roots = [link for link in links if link not in parents]
     if len(roots) > 1:
         raise PallasError(
-            f"the URDF has {len(roots)} root links, {_some(roots)}, but a robot hangs on one: join"
-            " them by fixed joints"
+            f"the URDF has {len(roots)} root links, {_some(roots)}, but must have one: connect"
+            " them with fixed joints"
         )
     if not roots:
-        raise PallasError("the URDF has no root link: its joints form a ring")
+        raise PallasError("the URDF has no root link: its joints form a loop")
     tree = Tree(links, tuple(_resolved(joint, names) for joint in joints))
     if len(tree.under(tree.root)) < len(links):
         lost = [link for link in links if link not in set(tree.under(tree.root))]
-        raise PallasError(f"the joints above links {_some(lost)} form a ring")
+        raise PallasError(f"the joints above links {_some(lost)} form a loop")
     return tree
 
 
@@ -153,13 +153,13 @@ def _joint(element: ElementTree.Element, links: set[str]) -> Joint:
     kind = element.get("type", "")
     if kind in _FREE:
         raise PallasError(
-            f"joint '{name}' is {kind}, with {_FREE[kind]} degrees of freedom, but an arm stands on"
-            ' a fixed base: make the joint type="fixed", or leave it out with what is above it'
+            f"joint '{name}' is {kind}, with {_FREE[kind]} degrees of freedom, but the base of an"
+            ' arm must be fixed: make the joint type="fixed", or remove it and what is above it'
         )
     if kind not in _KINDS:
         raise PallasError(
-            f"joint '{name}' is of type '{_short(kind)}'; usable are revolute, continuous,"
-            " prismatic, fixed"
+            f"joint '{name}' is of type '{_short(kind)}'; supported types are revolute,"
+            " continuous, prismatic and fixed"
         )
     ends = []
     for end in ("parent", "child"):
@@ -170,7 +170,7 @@ def _joint(element: ElementTree.Element, links: set[str]) -> Joint:
                 f"joint '{name}' has no {end} link"
                 if not link
                 else (
-                    f"joint '{name}' names '{_short(link)}' as its {end}, and there is no such link"
+                    f"joint '{name}' names '{_short(link)}' as its {end}, but there is no such link"
                 )
             )
         ends.append(link)
@@ -208,7 +208,7 @@ def _limits(
         )
     for key in ("effort", "velocity"):  # lower and upper are 0 by default
         if limit.get(key) is None:
-            raise PallasError(f"joint '{name}': its <limit> has no {key}, which a URDF must state")
+            raise PallasError(f"joint '{name}': its <limit> has no {key}, which is required")
     values = {
         key: _number(limit.get(key, "0"), f"joint '{name}': its {key} limit")
         for key in ("lower", "upper", "velocity", "effort")

@@ -21,7 +21,7 @@ _INSET_M = 0.001  # a stop is checked at a few points; between them, a tip moves
 _NEAREST = 6  # at most this many pairs
 _SKIPPED_M = 0.01  # motion after which pairs that were clear cannot be much nearer than NEAR_M
 _KEPT_M = 0.004  # additional margin of the barriers, so that plans are rarely rejected
-_NOWHERE = "a part whose place cannot be computed"
+_NOWHERE = "a part whose position cannot be computed"
 # at the box: a tip whose joints stop at different times leaves its straight path
 _KEPT_BOX_M = 0.008
 

@@ -52,9 +52,7 @@ class Limits:
         if (self.lower >= self.upper).any() or min(
             self.velocity.min(), self.acceleration.min(), self.jerk.min()
         ) <= 0:
-            raise PallasError(
-                "limits must leave room to move: lower below upper, the others above 0"
-            )
+            raise PallasError("limits must allow motion: lower below upper, the others above 0")
         if not 0 < self.tip_speed < np.inf or not (self.box_min < self.box_max).all():
             raise PallasError("the tip speed must be above 0 and the workspace box not empty")
 
@@ -155,8 +153,8 @@ class SupervisorSettings:
             )
         if not self.period < self.body_timeout <= 0.1 - self.period:
             raise PallasError(
-                f"body_timeout is {self.body_timeout} s, but must leave the stop to begin within"
-                " 0.1 s of the last body"
+                f"body_timeout is {self.body_timeout} s, but must be short enough for the stop to"
+                " begin within 0.1 s of the last body"
             )
         for name, lowest, highest in (
             ("gain", 1.0, 40.0),

@@ -55,10 +55,10 @@ class OperatorSettings:
         """Reject invalid settings."""
         if self.choice not in CHOICES:
             raise PallasError(
-                f"the operator is chosen by {', '.join(CHOICES)}, not by {self.choice[:40]!r}"
+                f"operator_choice is {self.choice[:40]!r}, but must be one of {', '.join(CHOICES)}"
             )
         if not all(math.isfinite(part) for part in self.place):
-            raise PallasError("the operator's place must be two finite numbers, in m")
+            raise PallasError("operator_place must be two finite numbers, in m")
 
 
 @dataclass(slots=True)

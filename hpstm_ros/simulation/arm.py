@@ -120,13 +120,13 @@ class ArmSimulator:
         )
         if not count or not shapes_fit or (np.diff(trajectory.times) <= 0).any():
             raise PallasError(
-                f"a trajectory needs points in the order of time, each with {n} positions,"
+                f"a trajectory needs points in chronological order, each with {n} positions,"
                 " velocities and accelerations"
             )
         if not all(
             np.isfinite(part).all() for part in (trajectory.q, trajectory.dq, trajectory.ddq)
         ):
-            raise PallasError("the trajectory is not finite")
+            raise PallasError("the trajectory contains values that are not finite")
         self._waiting.append((now + round(self.faults.late_s * _NS), trajectory))
         del self._waiting[:-200]
 

@@ -78,8 +78,8 @@ class PoseFormat:
         """
         if points.shape != (len(self.points), 3):
             raise PallasError(
-                f"{len(points)} points came, but the format {self.name} has {len(self.points)}: set"
-                " 'format' to what the estimator publishes"
+                f"{len(points)} points arrived, but the format {self.name} has {len(self.points)}:"
+                " set 'format' to what the estimator publishes"
             )
         missing = np.asarray(~np.isfinite(points).all(axis=-1))
         joints = self.weights @ np.where(missing[:, None], 0.0, points) * self.scale
@@ -131,11 +131,11 @@ def _parse(document: dict[str, Any], name: str) -> PoseFormat:
     weights = np.zeros((J, len(points)))
     for joint, source in document["joints"].items():
         if joint not in JOINT_INDEX:
-            raise ValueError(f"'{joint}' is none of the 22 joints")
+            raise ValueError(f"'{joint}' is not one of the 22 joints")
         for point, weight in ({source: 1.0} if isinstance(source, str) else source).items():
             if point not in points:
                 raise ValueError(
-                    f"joint '{joint}' is made of '{point}', which is none of the points"
+                    f"joint '{joint}' is derived from '{point}', which is not one of the points"
                 )
             weights[JOINT_INDEX[joint], points.index(point)] = float(weight)
         own = weights[JOINT_INDEX[joint]]
@@ -166,7 +166,7 @@ class Placement:
         """
         if len(values) != 6 or not np.isfinite(values).all():
             raise PallasError(
-                "the camera's place must be six numbers: x, y, z in m and roll, pitch, yaw in rad"
+                "the camera pose must be six numbers: x, y, z in m and roll, pitch, yaw in rad"
             )
         x, y, z, roll, pitch, yaw = (float(v) for v in values)
         turn = np.eye(3)
@@ -245,13 +245,13 @@ def check(positions: F64) -> None:
         PallasError: nothing is seen, the limbs are not human, or the body is below the floor.
     """
     if not np.isfinite(positions).any():
-        raise PallasError("no joint of this body is seen")
+        raise PallasError("no joint of this body is visible")
     lengths = np.linalg.norm(positions[_BONES] - positions[_BONE_PARENTS], axis=-1)
     if np.isfinite(lengths).any():
         height = DEFAULT_HEIGHT_M * float(np.nanmedian(lengths / _DEFAULT.lengths[_BONES]))
         if not HEIGHTS_M[0] <= height <= HEIGHTS_M[1]:
             hint = (
-                "the points seem to be in other units"
+                "the points seem to be in a different unit"
                 if height > 10 or height < 0.1
                 else "this is not a person, or the depth is wrong"
             )
@@ -262,14 +262,13 @@ def check(positions: F64) -> None:
     ankles = positions[_ANKLES, 2]
     if lowest < -BELOW_FLOOR_M:
         raise PallasError(
-            f"a body {-lowest:.1f} m under the floor was reported: set the camera's place and"
-            " height, or 'axes'"
+            f"a body {-lowest:.1f} m below the floor was reported: set the camera pose, or 'axes'"
         )
     head = positions[JOINT_INDEX["head"], 2]
     if np.isfinite(ankles).all() and head < ankles.min() - 0.3:
         raise PallasError(
-            "a body standing on its head was reported: set 'axes' to what the estimator uses"
-            " (optical, y_up or as_is)"
+            "an upside-down body was reported: set 'axes' to those of the estimator (optical,"
+            " y_up or as_is)"
         )
 
 
@@ -299,7 +298,7 @@ class TransformTree:
         common = next((frame for frame in up if frame in down), None)
         if common is None:
             raise PallasError(
-                f"no transform leads from '{source}' to '{target}': publish one"
+                f"there is no transform from '{source}' to '{target}': publish one"
                 " (static_transform_publisher), or set 'camera'"
             )
         a = up[common]
@@ -337,8 +336,8 @@ def split_markers(
         body, point = divmod(number, form.id_stride) if form.id_stride else (None, number)
         if not 0 <= point < len(form.points):
             raise PallasError(
-                f"a marker of id {number} came, but the format {form.name} has {len(form.points)}"
-                " points: set 'format' to what is published"
+                f"a marker with id {number} arrived, but the format {form.name} has"
+                f" {len(form.points)} points: set 'format' to what the estimator publishes"
             )
         name = f"{body}" if body is not None else namespace or body_id
         out.setdefault(name, np.full((len(form.points), 3), np.nan))[point] = position

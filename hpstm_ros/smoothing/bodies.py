@@ -169,8 +169,8 @@ class Bodies:
             if now - self._streams[longest].last < _SEEN_S * 1e9:
                 names = ", ".join(other[:40] for other in self._streams)
                 raise PallasError(
-                    f"body '{name[:40]}' is one too many: {MOST_BODIES} are smoothed at once"
-                    f" ({names})"
+                    f"body '{name[:40]}' is rejected, because at most {MOST_BODIES} bodies are"
+                    f" smoothed at once ({names})"
                 )
             del self._streams[longest]
         stream = self._streams[name] = _Stream(Smoother(self._settings, self._make), 0, now)

@@ -62,8 +62,8 @@ class BoneLengths:
             arrays["joint_names"]
         ) != list(JOINTS):
             raise PallasError(
-                f"{path}: not a file of bone lengths of the 22-joint body; have them estimated"
-                " again by leaving it out"
+                f"{path}: not a file of bone lengths of the 22-joint body; omit it to estimate"
+                " them again"
             )
         lengths = arrays["lengths"]
         deviation = arrays["deviation"]
@@ -78,8 +78,7 @@ class BoneLengths:
             and ((lengths[1:] > 0.005) & (lengths[1:] < 1.0)).all()
         ):
             raise PallasError(
-                f"{path}: its bone lengths are not those of a human; have them estimated again by"
-                " leaving it out"
+                f"{path}: its bone lengths are not those of a human; omit it to estimate them again"
             )
         return cls(lengths.astype(np.float64), deviation.astype(np.float64))
 

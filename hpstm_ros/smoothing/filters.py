@@ -118,7 +118,7 @@ class SavitzkyGolay:
     def __init__(self, window: int = 11, order: int = 2, lookahead: int = 0) -> None:
         if not 0 <= lookahead < window or not 0 <= order < window:
             raise ValueError(
-                f"Savitzky-Golay needs lookahead and order below the window, got {lookahead},"
+                f"Savitzky-Golay needs a lookahead and an order below the window, got {lookahead},"
                 f" {order}, {window}"
             )
         self.lookahead = lookahead
@@ -240,7 +240,7 @@ class Kalman:
         measured coordinate.
         """
         if self._x is None:
-            raise ValueError("a Kalman filter has no expectation before its first frame")
+            raise ValueError("a Kalman filter has no prediction before its first frame")
         p = self._f @ self._p @ self._f.T + self._q
         return (self._x @ self._f.T)[..., 0], np.sqrt(p[..., 0, 0] + self._r)
 

@@ -40,13 +40,13 @@ class HpstmNetwork:
         if set(stream.inputs) != set(INPUTS) or set(stream.outputs) != set(OUTPUTS):
             raise PallasError(
                 f"the model is not an HPSTM model: its inputs are {', '.join(stream.inputs)}; give"
-                " one that `pallas export hpstm` wrote"
+                " one written by `pallas export`"
             )
         self._stream = stream
         self._frames = stream.inputs["points"][1]
         most = stream.inputs["lookahead"][1] - 1
         if not 0 <= lookahead <= most:
-            raise PallasError(f"look-ahead of {lookahead} frames: this model takes 0 to {most}")
+            raise PallasError(f"look-ahead of {lookahead} frames: this model supports 0 to {most}")
         self.lookahead = lookahead
         self._scale = _scales(stream.metadata, self._frames, most + 1, lookahead)
         self._ask = np.eye(most + 1, dtype=np.float32)[None, lookahead]

@@ -91,7 +91,7 @@ def _assemble(out: list[BodyFrame | None], motion: Motion) -> Motion:
     given = [body for body in out if body is not None and np.isfinite(body.positions).all()]
     if not given:
         raise PallasError(
-            "no frame of the motion holds a body that could be smoothed: every joint is missing"
+            "no frame of the motion contains a body to smooth: every joint is missing"
         )
     held = given[0]
     filled = []

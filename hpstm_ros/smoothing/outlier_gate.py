@@ -118,10 +118,10 @@ class Gate:
             return points, seen
         self._swapped += 1
         if self._swapped > min(self._s.swap_patience, self._frames - self._swapped + 1):
-            self._believe("left and right stay exchanged: believed", remarks)
+            self._believe("left and right stay swapped: accepted", remarks)
             return points, seen
         self.counts["sides exchanged"] += 1
-        remarks.append("left and right exchanged: put right")
+        remarks.append("left and right swapped: corrected")
         return points[_MIRROR], seen[_MIRROR]
 
     def _jump(
@@ -133,9 +133,7 @@ class Gate:
             return points, seen
         self._jumped += 1
         if self._jumped > self._s.patience:
-            self._believe(
-                f"body moved {distance:.1f} m at once and stayed there: restarted", remarks
-            )
+            self._believe(f"body moved {distance:.1f} m and stayed there: restarted", remarks)
             return points, seen
         self.counts["jump refused"] += 1
         remarks.append(f"body jumped {distance:.1f} m: frame refused")

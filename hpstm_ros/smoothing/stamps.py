@@ -38,7 +38,7 @@ class StampGate:
         self._leap = delay
         by = (self._delay - delay) / _NS
         if self._in_a_row < BELIEVED:
-            return False, f"a stamp leaps by {by:+.1f} s: refused"
+            return False, f"a stamp jumps by {by:+.1f} s: refused"
         self._delay = delay
         self._in_a_row = 0
-        return True, f"stamps have leapt by {by:+.1f} s"
+        return True, f"stamps have jumped by {by:+.1f} s"

@@ -32,7 +32,7 @@ def load(path: str | Path = FILE) -> dict[str, dict[int, FilterSettings]]:
         }
     except (AttributeError, ValueError) as error:
         raise PallasError(
-            f"{path}: not readable as tuned filter settings ({error}): make it again with `pallas"
+            f"{path}: not readable as tuned filter settings ({error}): create it again with `pallas"
             " eval hpstm --tune`"
         ) from None
 
@@ -46,7 +46,7 @@ def nearest(name: str, lookahead: int) -> FilterSettings:
     by = load().get(name)
     if not by:
         raise PallasError(
-            f"{FILE}: filter '{name}' is not tuned there: make it again with `pallas eval hpstm"
+            f"{FILE}: filter '{name}' is not tuned there: create it again with `pallas eval hpstm"
             " --tune`"
         )
     return by[min(by, key=lambda tuned: abs(tuned - lookahead))]

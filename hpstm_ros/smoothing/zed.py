@@ -52,9 +52,9 @@ def message_type() -> type[Any]:
         except (ImportError, AttributeError):
             continue
     raise PallasError(
-        "the package zed_msgs is not installed, which defines what a ZED camera publishes: install "
-        "ros-<distro>-zed-msgs (or build zed-ros2-interfaces) and source it, or choose another "
-        "'message'"
+        "zed_msgs is not installed, the package of the ZED messages: install"
+        " ros-<distro>-zed-msgs (or build zed-ros2-interfaces) and source it, or choose another"
+        " 'message'"
     )
 
 

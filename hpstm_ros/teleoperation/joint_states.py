@@ -116,7 +116,7 @@ class JointStates:
         if abs(now - stamp) > _CLOCKS_NS and len(which):
             apart = (stamp - now) / _NS
             off = "have no stamp" if stamp == 0 else f"are stamped {apart:+.1f} s from now"
-            return f"joint states {off}: their publisher does not use this clock", where, which
+            return f"joint states {off}: their publisher uses another clock", where, which
         return "", where, which
 
     def _order(self, names: tuple[str, ...]) -> tuple[IntP, IntP]:

@@ -89,7 +89,7 @@ def _needs(
     retargeter = Retargeter(robot, side, free)
     goals = [goal for body in frames(motion) if (goal := retargeter.step(body)) is not None]
     if len(goals) < 3:
-        raise PallasError("the motion holds too few valid frames for the arm to follow")
+        raise PallasError("the motion has too few valid frames for the arm to follow")
     q = np.array([goal.q for goal in goals])
     tips = np.array([goal.p_base_tip for goal in goals])
     joints = np.abs(np.diff(q, axis=0)) * motion.fps / (_MARGIN * limits.velocity)

@@ -131,17 +131,17 @@ class JointMotion:
 
 def summary(figures: dict[str, float]) -> str:
     """The main figures on one line."""
-    in_time = "nowhere can the robot be in time"
+    in_time = "no target can be reached in time"
     if figures["in_reach_share"] > 0:
         in_time = (
-            f"{figures['in_reach_mean_mm']:.1f} mm where the robot can be in time"
+            f"{figures['in_reach_mean_mm']:.1f} mm for targets that can be reached in time"
             f" ({100 * figures['in_reach_share']:.0f} % of the time)"
         )
     return (
         f"hand {figures['hand_error_mean_mm']:.1f} mm off on average (p95"
-        f" {figures['hand_error_p95_mm']:.1f}), {in_time}, held back"
+        f" {figures['hand_error_p95_mm']:.1f}), {in_time}, limited"
         f" {100 * figures['held_back_share']:.0f} % of the time, {figures['limit_violations']:.0f}"
-        f" limit violations, {figures['step_p99_ms']:.2f} ms a step (p99)"
+        f" limit violations, {figures['step_p99_ms']:.2f} ms per step (p99)"
     )
 
 
@@ -150,7 +150,7 @@ def _approach(arm: Teleoperation, bodies: list[BodyFrame], period: int) -> tuple
     posture (n,) rad on arrival.
     """
     if not bodies:
-        raise PallasError("the motion holds no valid frame")
+        raise PallasError("the motion has no valid frame")
     robot = arm.robot
     supervisor = arm.supervisor
     now = _START
@@ -213,8 +213,8 @@ def retarget_motion(
     """
     if motion.fps < 0.5 * MODEL_RATE_HZ:
         raise PallasError(
-            f"the motion has {motion.fps:g} frames a second, but the supervisor stops an arm that"
-            " hears less than 15 a second: resample it to 60"
+            f"the motion has {motion.fps:g} frames per second, but the supervisor needs at least"
+            " 15: resample it to 60"
         )
     safety = SupervisorSettings(period=1 / rate, require_dead_man=False)
     arm = Teleoperation(robot, side, settings, safety, tip_speed)
@@ -374,8 +374,8 @@ def describe(robot: RobotDescription) -> str:
     }
     remarks = "".join(f"# {remark}\n" for remark in robot.remarks)
     return (
-        "# Made by `pallas retarget --describe` from the URDF; docs/guide/robots.md says what each"
-        " line means.\n"
+        "# Made by `pallas retarget --describe` from the URDF; docs/guide/robots.md explains each"
+        " line.\n"
         + remarks
         + yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=140)
     )

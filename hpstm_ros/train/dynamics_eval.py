@@ -18,7 +18,7 @@ from hpstm_ros.dynamics.rigid_body import Settings
 from hpstm_ros.train.measured import Trial, read_trials
 from pallas_ros.data.library import MotionLibrary
 
-HELP = "measure joint moments and ground reaction on trials with force plates"
+HELP = "Measure joint moments and ground reaction on trials with force plates."
 
 F64 = NDArray[np.float64]
 Row = dict[str, str | float]
@@ -45,16 +45,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="[NAME=]FILE",
-        help="weights of HDyS (.safetensors) to measure too, each under a name of its own; of all "
-        "but the first only the keypoints' figures",
+        help="HDyS weights (.safetensors) to measure, each under its own name; for all but the"
+        " first, only with the keypoints as input",
     )
     parser.add_argument(
         "--bodies",
         metavar="FILE",
-        help="weights of PALLAS (.safetensors): measure the forces of its bodies too",
+        help="PALLAS weights (.safetensors): also measure the forces of its bodies",
     )
     parser.add_argument(
-        "--data", default="../shared/data", help="folder of the motion packs, for both"
+        "--data",
+        default="../shared/data",
+        help="folder of the motion packs, for --hdys and --pallas",
     )
     parser.add_argument(
         "--minutes", type=float, default=8.0, help="of unseen subjects' motion, for both"
@@ -68,8 +70,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "forces and HDyS on it",
     )
     parser.add_argument("--sex", default="mean", choices=("mean", "female", "male"))
-    parser.add_argument("--cutoff", type=float, default=CUTOFF_HZ, help="Hz of the low-pass filter")
-    parser.add_argument("--json", metavar="F", help="write every figure there too")
+    parser.add_argument(
+        "--cutoff", type=float, default=CUTOFF_HZ, help="cutoff of the low-pass filter in Hz"
+    )
+    parser.add_argument("--json", metavar="F", help="also write every figure there")
 
 
 def run(args: argparse.Namespace) -> int:

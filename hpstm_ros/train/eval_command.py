@@ -18,7 +18,7 @@ from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
 from pallas_ros.motion_files import add_options, overrides_from
 
-HELP = "measure the smoother as it streams, beside tuned classical filters on the same noise"
+HELP = "Measure the streaming smoother and tuned classical filters on the same noise."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,30 +34,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--backend",
         default="onnxruntime",
         choices=("auto", "onnxruntime", "tensorrt", "torch"),
-        help="what runs it",
+        help="inference backend",
     )
-    parser.add_argument("--count", type=int, default=40, help="motions a split")
+    parser.add_argument("--count", type=int, default=40, help="motions per split")
     parser.add_argument(
         "--seconds",
         type=float,
         default=8.0,
-        help="of a longer motion, a stretch of this length is taken (at least 2)",
+        help="length of the stretch taken from a longer motion (at least 2)",
     )
     parser.add_argument(
         "--splits",
         nargs="+",
         default=["unseen_subjects", "seen", "unseen"],
         choices=("unseen_subjects", "seen", "unseen", "validation", "validation_subjects"),
-        help="what to measure on",
+        help="splits to measure on",
     )
-    parser.add_argument("--json", metavar="F", help="write every figure there too")
+    parser.add_argument("--json", metavar="F", help="also write every figure there")
     parser.add_argument(
         "--beside",
         nargs="*",
         metavar="NAME=MODEL",
         help=(
-            "other networks to measure too, .onnx or .safetensors: a row's name and its file"
-            " (default: the ablations beside the model, if any)"
+            "further networks to measure, .onnx or .safetensors, as row name and file (default:"
+            " the ablations beside the model, if any)"
         ),
     )
     parser.add_argument(
@@ -65,8 +65,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="FILTER",
         help=(
-            "choose the classical filters' settings again, or some filters', on the validation"
-            " split, and stop"
+            "tune the settings of all or the named classical filters on the validation split, and"
+            " exit"
         ),
     )
 
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
 def _frames(seconds: float) -> int:
     if not seconds >= 2:
         raise PallasError(
-            f"--seconds {seconds:g}: give at least 2, so that every method has found its feet"
+            f"--seconds {seconds:g}: give at least 2, so that every method has settled"
         )
     return round(seconds * MODEL_RATE_HZ)
 

@@ -166,7 +166,7 @@ class Forgetting:
         self.sets = forget_and_retain(vq, clips, named, open_guard(concept))
         if not self.sets.forget:
             raise PallasError(
-                f"no motion in {data} shows '{concept.name}': nothing can be unlearned from it"
+                f"no motion in {data} shows '{concept.name}', so there is nothing to unlearn from"
             )
         entries = vq.codebook.detach().numpy()
         self._original = Codebook(entries, document["model"])

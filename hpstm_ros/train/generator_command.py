@@ -12,20 +12,20 @@ from hpstm_ros.train.options import read_settings
 from pallas_ros.data.library import MotionLibrary
 from pallas_ros.motion_files import add_options, overrides_from
 
-HELP = "train the motion generator; stopped and started again, it continues"
+HELP = "Train the motion generator; an interrupted run resumes."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     parser.add_argument(
-        "--config", default="config/training/hpstm_gen.yaml", help="settings of the training"
+        "--config", default="config/training/hpstm_gen.yaml", help="training settings"
     )
     parser.add_argument(
         "--data", default="../shared/data", help="folder of the motion packs, or of motion files"
     )
     add_options(parser)
     parser.add_argument(
-        "--out", default="runs/hpstm_gen", help="folder of checkpoints, logs and exported model"
+        "--out", default="runs/hpstm_gen", help="folder of checkpoints, logs and the exported model"
     )
 
 

@@ -26,7 +26,7 @@ from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.data.library import MotionLibrary
 from pallas_ros.motion_files import add_options, overrides_from
 
-HELP = "measure the motion generator: guarantees, likeness, forecasts, in-filling, hands, time"
+HELP = "Measure the motion generator: guarantees, likeness, forecasts, in-filling, hands, time."
 PAST = 30
 _CHI_SQUARE_90 = 6.2514
 """Of three degrees of freedom: radius squared of a 90 % ellipsoid."""
@@ -43,9 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_options(parser)
     parser.add_argument("--model", default="models/hpstm_gen.onnx", help="the network")
-    parser.add_argument("--count", type=int, default=64, help="windows of each measurement")
-    parser.add_argument("--name", default="hpstm_gen", help="of the rows")
-    parser.add_argument("--json", metavar="F", help="write every figure there too")
+    parser.add_argument("--count", type=int, default=64, help="windows per measurement")
+    parser.add_argument("--name", default="hpstm_gen", help="name of the rows")
+    parser.add_argument("--json", metavar="F", help="also write every figure there")
 
 
 def run(args: argparse.Namespace) -> int:

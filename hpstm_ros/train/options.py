@@ -15,7 +15,7 @@ T = TypeVar("T")
 def add_training_options(parser: argparse.ArgumentParser, name: str) -> None:
     """``--config``, ``--data`` and ``--out`` of the training of a model."""
     parser.add_argument(
-        "--config", default=f"config/training/{name}.yaml", help="settings of the training"
+        "--config", default=f"config/training/{name}.yaml", help="training settings"
     )
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument(

@@ -56,7 +56,7 @@ def main() -> None:
         liveliest,
         hidden,
         args.out / "smoothing_occlusion.png",
-        "the same, right elbow and wrist not seen in the grey quarter of a second",
+        "the same, with right elbow and wrist missing in the grey quarter of a second",
         _GONE,
     )
 

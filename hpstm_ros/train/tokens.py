@@ -18,7 +18,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.train.loop import LoopSettings
 
-HELP = "train the token generator; stopped and started again it carries on"
+HELP = "Train the token generator; an interrupted run resumes."
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ class TokenTraining:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
-    parser.add_argument(
-        "--config", default="config/training/tokens.yaml", help="settings of the training"
-    )
+    parser.add_argument("--config", default="config/training/tokens.yaml", help="training settings")
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument(
         "--out", default="runs/tokens", help="folder of checkpoints and the exported model"
@@ -93,7 +91,7 @@ def training_clips(
         violent = sort_clips(clips, descriptions).violent
         clips = [clip for clip in clips if clip.name not in violent]
     if not clips:
-        raise PallasError(f"no clip of {', '.join(packs)} is for training: give other packs")
+        raise PallasError(f"{', '.join(packs)} have no training clip: give other packs")
     return clips
 
 

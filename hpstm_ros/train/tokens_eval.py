@@ -24,7 +24,7 @@ _WINDOW = 64
 _SECONDS = 4.0
 _TIMED = 7
 
-HELP = "measure the token generator"
+HELP = "Measure the token generator."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +32,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", default="models", help="folder of the token generator's files")
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument("--requests", type=int, default=64, help="descriptions to generate for")
-    parser.add_argument("--seeds", type=int, default=2, help="motions a description")
+    parser.add_argument("--seeds", type=int, default=2, help="motions per description")
     parser.add_argument(
-        "--aligner", metavar="ONNX", help="judge of texts and motions (default: the released one)"
+        "--aligner",
+        metavar="ONNX",
+        help="alignment model that scores the motions (default: the released one)",
     )
-    parser.add_argument("--json", metavar="F", help="write every figure there too")
+    parser.add_argument("--json", metavar="F", help="also write every figure there")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from hpstm_ros.language.alignment.aligner import MODEL, Aligner
 
     if args.requests < 4 or args.seeds < 1:
-        raise PallasError("give at least 4 --requests and 1 of --seeds")
+        raise PallasError("give --requests of at least 4 and --seeds of at least 1")
     folder = resource(args.folder)
     library = MotionLibrary.open(args.data)
     generators = {

@@ -16,14 +16,12 @@ from pallas_ros.data.library import MotionLibrary
 from pallas_ros.data.licences import licence_in, licence_of, stricter
 from pallas_ros.motion_files import add_options, overrides_from
 
-HELP = "train the smoother from motion data; stopped and started again it carries on"
+HELP = "Train the smoother from motion data; an interrupted run resumes."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
-    parser.add_argument(
-        "--config", default="config/training/hpstm.yaml", help="settings of the training"
-    )
+    parser.add_argument("--config", default="config/training/hpstm.yaml", help="training settings")
     parser.add_argument(
         "--data",
         default="../shared/data",

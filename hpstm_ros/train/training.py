@@ -351,7 +351,7 @@ def training_clips(library: MotionLibrary, packs: tuple[str, ...]) -> list[Libra
     for pack in packs:
         if pack not in known:
             raise PallasError(
-                f"no training clip of the pack '{pack[:40]}' (packs): there are"
+                f"the pack '{pack[:40]}' (packs) has no training clip: known packs are"
                 f" {', '.join(sorted(known))}"
             )
     return [clip for clip in clips if not packs or clip.pack in packs]

@@ -39,7 +39,7 @@ from pallas_ros.data.library import MotionLibrary
 _KINDS = {"worded": WORDED, "innocent": INNOCENT, "safe": SAFE}
 MODELS = ("tokens", "flow")
 
-HELP = "measure how violent generated motion is, before and after unlearning"
+HELP = "Measure how violent generated motion is, before and after unlearning."
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flow",
         default="models/hpstm_gen.safetensors",
-        help="weights of the flow before unlearning, its .onnx beside them",
+        help="weights of the flow before unlearning, with the .onnx beside them",
     )
     parser.add_argument("--guard", default="models/violence.onnx", help="classifier of violence")
-    parser.add_argument("--seeds", type=int, default=3, help="motions a request")
+    parser.add_argument("--seeds", type=int, default=3, help="motions per request")
     parser.add_argument(
         "--rank",
         type=int,
@@ -85,16 +85,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[],
         metavar="NAME=FILE",
-        help="other unlearned codebooks to measure too",
+        help="further unlearned codebooks to measure",
     )
     parser.add_argument(
-        "--retrained", metavar="DIR", help="a token generator trained without violence, beside it"
+        "--retrained",
+        metavar="DIR",
+        help="folder of a token generator trained without violence, as a reference",
     )
     parser.add_argument(
-        "--requests", type=int, default=32, help="descriptions to retain (0: not measured)"
+        "--requests",
+        type=int,
+        default=32,
+        help="number of descriptions to retain (0: not measured)",
     )
     parser.add_argument(
-        "--aligner", metavar="ONNX", help="judge of texts and motions (default: the released one)"
+        "--aligner",
+        metavar="ONNX",
+        help="alignment model that scores the motions (default: the released one)",
     )
     parser.add_argument(
         "--recordings",
@@ -102,13 +109,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="measure the classifier and the codebook on recordings instead of requests",
     )
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
-    parser.add_argument("--json", metavar="F", help="write every figure there too")
+    parser.add_argument("--json", metavar="F", help="also write every figure there")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure every variant."""
     if args.seeds < 1 or not (args.requests == 0 or args.requests >= 4):
-        raise PallasError("give at least 1 of --seeds and 4 --requests, or 0 to leave them out")
+        raise PallasError(
+            "give --seeds of at least 1, and --requests of at least 4, or 0 to omit them"
+        )
     guard = MotionGuard.open(resource(args.guard))
     if args.recordings:
         weights = resource(args.folder) / "tokens.safetensors"

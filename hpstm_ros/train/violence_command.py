@@ -24,19 +24,19 @@ from pallas_ros.files.settings import settings as from_mapping
 from pallas_ros.files.yaml_text import load_mapping
 from pallas_ros.runtime.torch_backend import export_stream
 
-HELP = "train the classifier of violent motion, which guards the generators"
+HELP = "Train the classifier of violent motion that guards the generators."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     parser.add_argument(
-        "--config", default="config/training/violence.yaml", help="settings of the training"
+        "--config", default="config/training/violence.yaml", help="training settings"
     )
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument(
         "--tokens",
         metavar="F",
-        help="weights of a token generator (.safetensors), to learn its motion too",
+        help="weights of a token generator (.safetensors), to train on its motion as well",
     )
     parser.add_argument(
         "--out", default="runs/violence", help="folder of checkpoints and the exported model"

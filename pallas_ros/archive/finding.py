@@ -22,7 +22,7 @@ def find_bags(path: Path) -> list[Path]:
     # without the bags inside a bag
     bags = sorted(bag for bag in found if found.isdisjoint(bag.parents))
     if not bags:
-        raise PallasError(f"{path}: no bag is in it or below it")
+        raise PallasError(f"{path}: contains no bag")
     return bags
 
 
@@ -40,7 +40,7 @@ def find_recordings(path: Path, suffixes: tuple[str, ...] = MOTION_SUFFIXES) -> 
         return [path]
     found = sorted(_below(path, suffixes))
     if not found:
-        raise PallasError(f"{path}: no bag and no motion file is in it or below it")
+        raise PallasError(f"{path}: contains no bag and no motion file")
     return found
 
 

@@ -12,13 +12,13 @@ def add_worker_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="recordings at a time (default: one a core)",
+        help="recordings at a time (default: one per core)",
     )
     parser.add_argument(
         "--scheduler",
         default="",
         metavar="ADDRESS",
-        help="a Dask scheduler whose workers do it instead, such as tcp://host:8786",
+        help="address of a Dask scheduler whose workers do the work, such as tcp://host:8786",
     )
 
 

@@ -42,7 +42,7 @@ class Workers:
             PallasError: a value is invalid.
         """
         if not 0 <= self.jobs <= 1024:
-            raise PallasError(f"--jobs {self.jobs}: give 1 to 1024, or 0 for one a core")
+            raise PallasError(f"--jobs {self.jobs}: give 1 to 1024, or 0 for one per core")
         if self.scheduler and "://" not in self.scheduler:
             raise PallasError(
                 f"--scheduler {self.scheduler[:80]}: give an address such as tcp://host:8786"
@@ -129,7 +129,7 @@ def _by_processes(
             try:
                 yield pool.submit(_attempt, job, work).result()
             except BrokenProcessPool:
-                yield Outcome(job, None, f"{job}: its process ended (out of memory?)")
+                yield Outcome(job, None, f"{job}: the worker process died (out of memory?)")
 
 
 def _by_dask(

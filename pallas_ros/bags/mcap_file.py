@@ -215,7 +215,7 @@ class McapFile:
         """Verify the checksum of the data section, if present."""
         wanted = int.from_bytes(record.body, "little")
         if wanted and _checksum(stream, 0, record.at) != wanted:
-            self._troubles["does not have the checksum that it says"] = None
+            self._troubles["does not match its checksum"] = None
 
     def _begin(self, stream: BinaryIO) -> None:
         """Check the magic bytes and the header."""
@@ -236,8 +236,8 @@ class McapFile:
             return
         if profile == "ros1":
             raise PallasError(
-                f"{self.path}: an MCAP file of 'ros1', not of ROS 2; convert the .bag that it was "
-                "made from: rosbags-convert --src recording.bag --dst recording"
+                f"{self.path}: an MCAP file of ROS 1, not of ROS 2; convert the .bag that it was"
+                " made from: rosbags-convert --src recording.bag --dst recording"
             )
 
     def _runs(
@@ -434,7 +434,7 @@ class McapFile:
         index.channels = {**doubtful.channels, **index.channels}
         nameless = sum(count for key, count in index.counts.items() if key not in index.channels)
         if nameless:
-            self._troubles[f"has {nameless} messages of topics that it does not describe"] = None
+            self._troubles[f"has {nameless} messages on topics that it does not describe"] = None
         return index
 
     def _lost(self) -> str:

@@ -160,13 +160,13 @@ class Records:
             is_chunk = _agrees(head, length)
             if is_chunk != (kind == CHUNK):
                 if not is_chunk:
-                    raise DamagedError("a chunk that does not agree with itself")
-                self.faults[at] = "a chunk by another name"
+                    raise DamagedError("an inconsistent chunk")
+                self.faults[at] = "a chunk with another record type"
                 kind = CHUNK
             self._stream.seek(at + PREFIX.size)
         elif kind == MESSAGE and self._chunked:
             if _is_index(self._stream.read(6), length):
-                self.faults[at] = "an index by another name"
+                self.faults[at] = "an index with another record type"
                 kind = MESSAGE_INDEX
             self._stream.seek(at + PREFIX.size)
         if kind not in _READ:
@@ -175,7 +175,7 @@ class Records:
             raise DamagedError(f"a record of {length} bytes")
         self._spent += length
         if self._spent > READ_AGAIN * self._size:
-            raise DamagedError("it is damaged all over")
+            raise DamagedError("it is damaged throughout")
         if kind in (CHUNK, MESSAGE):
             self._sure = end if kind == CHUNK else at + 1
         return Record(kind, at, end, self._stream.read(length))
@@ -269,7 +269,7 @@ def unpack(chunk: Chunk, inflation: Inflation) -> bytes | memoryview:
             data = chunk.data
         else:
             name = chunk.compression[:20].decode("ascii", "replace")
-            raise DamagedError(f"a chunk compressed by '{name}', which is not known")
+            raise DamagedError(f"a chunk with unknown compression '{name}'")
     except (zstandard.ZstdError, RuntimeError, ValueError, EOFError, MemoryError) as error:
         raise DamagedError(f"a chunk that cannot be unpacked: {str(error)[:80]}") from None
     if len(data) != chunk.size or (chunk.crc and zlib.crc32(data) != chunk.crc):
@@ -345,7 +345,7 @@ def contents(
             raise DamagedError("a chunk that ends within a record")
         if kind == MESSAGE:
             if length < 22:
-                raise DamagedError("a message without a head")
+                raise DamagedError("a message without a header")
             if (wanted is None or key in wanted) and start <= stamp < stop:
                 stamps.append(stamp)
                 spans.append(at + head)
@@ -354,7 +354,7 @@ def contents(
         elif kind in (SCHEMA, CHANNEL) and length >= 14:
             definitions.append((kind, at + 9, end))
         else:
-            raise DamagedError("a chunk with something else than messages in it")
+            raise DamagedError("a chunk that contains other records than messages")
         at = end
     while at < size:  # remainder too short for a message
         kind, length = PREFIX.unpack(bytes(data[at : at + 9]).ljust(9, b"\xff"))

@@ -177,16 +177,16 @@ def _storage_files(path: Path) -> list[Path]:
 
 def _why_no_bag(folder: Path) -> str:
     if any(folder.glob("*.zstd")):
-        return "it was compressed as a whole; run 'zstd -d' on its files first"
+        return "its files are compressed; run 'zstd -d' on them first"
     old = next(folder.glob("*.bag"), None)
-    return "no .mcap or .db3 file is in it" if old is None else _ros1(old)
+    return "it contains no .mcap or .db3 file" if old is None else _ros1(old)
 
 
 def _ros1(path: Path) -> str:
     """Explain what to do with a ROS 1 bag."""
     return (
-        "a bag of ROS 1; convert it first: "
-        f"rosbags-convert --src {path.name[:80]} --dst {path.stem[:80]}"
+        f"a ROS 1 bag; convert it first: rosbags-convert --src {path.name[:80]} --dst"
+        f" {path.stem[:80]}"
     )
 
 
@@ -226,7 +226,7 @@ def _open_all(path: Path, files: list[Path]) -> tuple[list[StorageFile], list[st
     if metadata is not None:
         there = {file.name for file in files}
         absent = [name for name in metadata.files if Path(name).name not in there]
-        troubles += [f"{Path(name).name[:80]} is not there" for name in absent[:10]]
+        troubles += [f"{Path(name).name[:80]} is missing" for name in absent[:10]]
     return storage, troubles
 
 

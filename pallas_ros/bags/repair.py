@@ -47,7 +47,7 @@ def repair(path: str | Path, progress: Callable[[int], None] = lambda count: Non
     path = Path(path)
     bag = Bag(path)
     if not path.is_dir():
-        raise PallasError(f"{path}: give the bag's folder, not a file in it")
+        raise PallasError(f"{path}: give the folder of the bag, not a file in it")
     try:
         damage = bag.damage or bag.check(progress)
         if damage:
@@ -103,7 +103,7 @@ def _rewrite(bag: Bag, progress: Callable[[int], None]) -> Repaired:
                     progress(writer.count)
         if not writer.count:
             raise PallasError(
-                f"{path}: not one whole message is in it, so there is nothing to restore"
+                f"{path}: it contains no intact message, so there is nothing to restore"
             )
         original = _free_name(path)
         os.rename(path, new / original.name)
@@ -117,7 +117,7 @@ def _rewrite(bag: Bag, progress: Callable[[int], None]) -> Repaired:
     damage = bag.damage  # complete now that everything was read
     if bag.encodings:
         damage += (
-            f"; {len(bag.encodings)} topics that are not ROS 2 messages are in the original only"
+            f"; {len(bag.encodings)} topics without ROS 2 messages remain in the original only"
         )
     return Repaired(writer.count, (writer.last - writer.first) / 1e9, damage, original)
 

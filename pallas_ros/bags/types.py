@@ -192,8 +192,8 @@ def _find_message_file(msgtype: str, prefixes: str) -> Path:
             if (folder / f"{parts[2]}.msg").is_file():
                 return folder / f"{parts[2]}.msg"
     raise PallasError(
-        f"no definition of message type {msgtype}: source the workspace that defines it, or leave"
-        " its topic out"
+        f"no definition of message type {msgtype}: source the workspace that defines it, or omit"
+        " its topic"
     )
 
 

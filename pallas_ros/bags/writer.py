@@ -107,10 +107,7 @@ class BagWriter:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
-                raise PallasError(
-                    f"{self.path}: there is something in it already; record to another folder or"
-                    " remove it"
-                )
+                raise PallasError(f"{self.path}: not empty; record to another folder or remove it")
             self._open_file()
         except (OSError, sqlite3.Error) as error:
             raise PallasError(f"{self.path}: cannot record there: {error}") from None
@@ -242,10 +239,10 @@ class BagWriter:
                 channel.count = counts.get(topic, 0)
             lost -= self.count
             self.failure = (
-                f"{self.path}: cannot go on recording: {_reason(error)}; {self.count} messages are"
-                " in the bag"
+                f"{self.path}: recording stopped: {_reason(error)}; {self.count} messages are in"
+                " the bag"
                 + (f", the last {lost} are not" if lost else "")
-                + "; make room, then `pallas repair` gives it its index"
+                + "; free disk space, then run `pallas repair` to write its index"
             )
             raise PallasError(self.failure) from None
 

@@ -54,7 +54,7 @@ def offline(settings: BenchSettings) -> Iterator[Row]:
         bodies += pipeline.push(site, sample)
     took = time.perf_counter() - start
     if not bodies:
-        raise PallasError("the demonstration motion gave no body: it was not calibrated")
+        raise PallasError("the demonstration motion gave no body, because the calibration failed")
     recorded = (samples[-1][1].stamp - samples[0][1].stamp) * 1e-9
     yield Row("pallas", "offline", "times_real_time", recorded / took, "times")
     stages = {
@@ -141,7 +141,7 @@ def _graph(case: str, arguments: dict[str, str], seconds: float) -> Iterator[Row
         run, lost = of_bag(bag, commands)
         yield from _hops(case, bag)
     if not run.latencies:
-        raise PallasError("no joint command came of a body: the arm was not engaged")
+        raise PallasError("no joint command follows from a body: the arm was not engaged")
     yield from percentiles("end_to_end", case, "latency", 1e3 * np.array(run.latencies))
     gaps = np.diff(np.array(run.body_times)) * 1e-6
     yield Row("end_to_end", case, "body_rate_hz", 1e3 / float(gaps.mean()), "Hz")

@@ -99,7 +99,7 @@ def _late(entry: importlib.metadata.EntryPoint) -> Benchmark:
         try:
             benchmark: Benchmark = entry.load()
         except ImportError as error:
-            raise PallasError(f"it needs a package that is not installed ({error})") from None
+            raise PallasError(f"a required package is not installed ({error})") from None
         yield from benchmark(settings)
 
     return run
@@ -156,5 +156,5 @@ def write_json(rows: Sequence[Row], path: Path) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise PallasError(
-            f"{path} cannot be written ({error.strerror}): give another place with --json"
+            f"{path} cannot be written ({error.strerror}): give another path with --json"
         ) from None

@@ -93,7 +93,7 @@ def load_motion(path: str | Path) -> Motion:
     for key in ("fps", "joint_names", "positions", "rotations"):
         if key not in arrays:
             raise PallasError(
-                f"{path}: no '{key}' in it, so it is not a motion file; it holds"
+                f"{path}: not a motion file, because it contains no '{key}'; it contains"
                 f" {', '.join(sorted(arrays)) or 'nothing'}"
             )
     names = [str(name) for name in arrays["joint_names"].reshape(-1)]
@@ -118,7 +118,7 @@ def load_motion(path: str | Path) -> Motion:
                 f" expected numbers of shape {shape}"
             )
     if not frames or frames[0] == 0:
-        raise PallasError(f"{path}: it holds no frames")
+        raise PallasError(f"{path}: it contains no frames")
     order = [names.index(joint) for joint in JOINTS]
     positions = arrays["positions"][:, order].astype(np.float64)
     quaternions = arrays["rotations"][:, order].astype(np.float64)

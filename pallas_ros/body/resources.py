@@ -29,8 +29,8 @@ def share() -> Path:
         if (candidate / "config").is_dir():
             return candidate
     raise PallasError(
-        "the configuration of pallas was not found: install the package again, or set PALLAS_SHARE"
-        " to the folder that holds config/"
+        "the configuration of pallas was not found: install the package again, or set"
+        " PALLAS_SHARE to the folder that contains config/"
     )
 
 

@@ -70,11 +70,11 @@ def worn_sites(sites: tuple[str, ...] | list[str]) -> tuple[str, ...]:
                 f"unknown sensor site '{str(site)[:40]}': known are {', '.join(ALL_SITES)}"
             )
         if list(sites).count(site) > 1:
-            raise PallasError(f"the sensor site '{site}' is named twice; give each site one sensor")
+            raise PallasError(f"the sensor site '{site}' is given twice; give each site one sensor")
     missing = [site for site in SITES if site not in sites]
     if missing:
         raise PallasError(
-            f"no sensor for {', '.join(missing)}: the sites {', '.join(SITES)} are always needed, "
-            f"and {', '.join(EXTRA_SITES)} may be worn besides"
+            f"no sensor for {', '.join(missing)}: the sites {', '.join(SITES)} are always"
+            f" required, and {', '.join(EXTRA_SITES)} are optional"
         )
     return tuple(site for site in ALL_SITES if site in sites)

@@ -8,13 +8,13 @@ from pallas_ros.bench.rows import BenchSettings, Row, benchmarks, line, verdict,
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 
-HELP = "measure speed, latency and safety on this machine, beside the goals"
+HELP = "Measure speed, latency and safety on this machine, and compare with the goals."
 EXAMPLE = """\
   pallas bench                              everything, about five minutes
   pallas bench --only step reference_networks
-      the network alone, and beside those of TransPose and PIP
+      the network only, compared with those of TransPose and PIP
   pallas bench --json bench.json
-      also as {"rows": [{"name", "case", "metric", "value", "unit"}, ...]}
+      also write {"rows": [{"name", "case", "metric", "value", "unit"}, ...]}
   pallas bench --only soak --soak 1000000   memory and latency over a million frames"""
 
 
@@ -22,18 +22,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     names = list(benchmarks())
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", help=f"run these only: {', '.join(names)}"
+        "--only", nargs="+", metavar="NAME", help=f"run only these: {', '.join(names)}"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     parser.add_argument(
-        "--frames", type=int, default=10_000, help="frames of every latency figure (default: 10000)"
+        "--frames", type=int, default=10_000, help="frames per latency figure (default: 10000)"
     )
     parser.add_argument(
         "--soak",
         type=int,
         default=0,
         metavar="FRAMES",
-        help="frames of the long run (default: not run)",
+        help="frames of the soak test (default: not run)",
     )
     parser.add_argument(
         "--seconds", type=float, default=20.0, help="how long the node chain runs (default: 20)"
@@ -56,11 +56,11 @@ def run(args: argparse.Namespace) -> int:
     wanted = args.only or list(known)
     for name in wanted:
         if name not in known:
-            raise PallasError(f"there is no benchmark '{name}': there are {', '.join(known)}")
+            raise PallasError(f"there is no benchmark '{name}': known are {', '.join(known)}")
     if args.frames < 100 or args.seconds < 5 or args.soak < 0 or 0 < args.soak < 1000:
         raise PallasError(
-            "too short to mean anything: --frames of 100 or more, --seconds of 5 or more, --soak of"
-            " 1000 or more"
+            "too short for meaningful figures: give --frames of at least 100, --seconds of at"
+            " least 5, --soak of at least 1000"
         )
     settings = BenchSettings(
         args.frames, args.soak, args.seconds, args.models or resource("models"), args.threads
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{cores} cores, load {load:.1f}"
         + (
-            ": other work is running, figures will be worse than this machine can do"
+            ": other programs are running, so the figures are worse than this machine can achieve"
             if load > 0.5
             else ""
         )

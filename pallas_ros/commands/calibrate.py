@@ -28,19 +28,19 @@ from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.virtual import SensorNoise, VirtualSensors
 from pallas_ros.pipeline.recorded import open_source
 
-HELP = "Calibrate the worn sensors to the wearer's bones, step by step."
+HELP = "Calibrate the worn sensors step by step."
 
 EXAMPLE = """\
 examples:
   pallas calibrate me.yaml --ports /dev/ttyUSB0 /dev/ttyUSB1 /dev/ttyUSB2 /dev/ttyUSB3
   pallas calibrate me.yaml --ports auto --protocol xsens
-      asks to shake each sensor, then leads through the steps
+      asks you to shake each sensor, then guides you through the steps
   pallas calibrate me.yaml --ports /dev/ttyUSB0 /dev/ttyUSB1 /dev/ttyUSB2 /dev/ttyUSB3 --baud 9600
   pallas calibrate me.yaml --simulate
-      with simulated sensors, worn any way, 10 degrees askew
+      with simulated sensors, mounted with errors of 10 degrees
   pallas calibrate me.yaml --from session.npz --procedure tpose
   pallas calibrate me.yaml --check --ports usb:A1 usb:A2 usb:A3 usb:A4
-      does the file belong to these sensors?
+      checks whether the file belongs to these sensors
 
 procedures:
 """
@@ -61,20 +61,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--procedure",
         default="functional",
         choices=list(PROCEDURES),
-        help="how (default: functional)",
+        help="procedure (default: functional)",
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--ports", nargs="+", metavar="PORT", help=f"ports of {', '.join(SITES)}, or auto"
     )
     source.add_argument(
-        "--simulate", action="store_true", help="simulated sensors and a simulated wearer"
+        "--simulate", action="store_true", help="use simulated sensors and a simulated wearer"
     )
     source.add_argument(
         "--from",
         dest="recording",
         metavar="IN",
-        help="an IMU recording or a bag in which the wearer did the procedure",
+        help="an IMU recording or a bag of the procedure",
     )
     parser.add_argument(
         "--extra-sites",
@@ -82,12 +82,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="SITE",
         help=(
-            "optional sensors worn besides, x forward and z up in the T-pose:"
-            f" {', '.join(EXTRA_SITES)}; their ports follow the four"
+            "optional sensors, worn with x forward and z up in the T-pose:"
+            f" {', '.join(EXTRA_SITES)}; list their ports after the first four"
         ),
     )
     parser.add_argument(
-        "--protocol", default="witmotion", choices=list(PROTOCOLS), help="what the sensors speak"
+        "--protocol", default="witmotion", choices=list(PROTOCOLS), help="protocol of the sensors"
     )
     parser.add_argument(
         "--baud",
@@ -95,23 +95,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="RATE",
         help=(
-            "speed of the ports (default: the protocol's, and where that is not understood its"
-            " others)"
+            "baud rate of the ports (default: the protocol's; if it cannot be decoded, its other"
+            " rates)"
         ),
     )
     parser.add_argument(
         "--orientation",
         default="auto",
         choices=("auto", "sensor", "6d", "9d"),
-        help="the sensors' own, or VQF",
+        help="orientation of the sensors, or estimated by VQF",
     )
     parser.add_argument(
         "--as-documented",
         action="store_true",
-        help="the sensors are worn as in docs/guide/sensors.md: detects one that is upside down",
+        help="the sensors are worn as in docs/guide/sensors.md: a sensor that is upside down"
+        " is detected",
     )
     parser.add_argument(
-        "--pose", metavar="MOTION", help="known_pose: motion file whose first frame is the pose"
+        "--pose",
+        metavar="MOTION",
+        help="pose of the procedure known_pose: a motion file whose first frame is used",
     )
     parser.add_argument(
         "--still", type=float, default=1.5, metavar="S", help="how long to hold still, s"
@@ -119,11 +122,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=float, default=180.0, metavar="S", help="give up after this time, s"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the simulated sensors")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the simulated sensors")
     parser.add_argument(
         "--check",
         action="store_true",
-        help="only see whether FILE belongs to the sensors at --ports",
+        help="only check whether FILE belongs to the sensors at --ports",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -135,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(f"{path}: a calibration file ends in .yaml")
     if not (args.ports or args.simulate or args.recording):
         raise PallasError(
-            "where are the sensors? give --ports (four, or auto), --from a recording, or --simulate"
+            "no sensors given: give --ports (four, or auto), --from a recording, or --simulate"
         )
     if args.baud and not 300 <= args.baud <= 4_000_000:
         raise PallasError(f"--baud {args.baud}: give 300 to 4000000")
@@ -203,7 +206,7 @@ def seek(
             said = words
             print(f"{steps}{said}", flush=True)
     why = intake.report(_MOST) or seeker.mistakes or [seeker.problem]
-    raise PallasError(f"no calibration: {'; '.join(why) or 'the samples ended too early'}")
+    raise PallasError(f"no calibration: {'; '.join(why) or 'the recording ends too early'}")
 
 
 def _without_counts(intake: Intake) -> str:

@@ -14,12 +14,12 @@ from pallas_ros.core.errors import PallasError
 from pallas_ros.files.npz import load_npz
 from pallas_ros.imu.recording import load_recording
 
-HELP = "Write a part of a bag, or of an IMU recording, to a new one."
+HELP = "Extract part of a bag or of an IMU recording."
 
 EXAMPLE = """\
 examples:
   pallas cut recordings/monday --from 12.5 --to 40            recordings/monday_cut: 27.5 s of it
-  pallas cut walk.npz --from 3 -o start.npz                   an IMU recording from 3 s on
+  pallas cut walk.npz --from 3 -o start.npz                   an IMU recording, from 3 s on
   pallas cut recordings/monday -o short --to 60
 
 Seconds count from the first message. Calibration and robot description, published once at the
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="S",
-        help="first second of the part (default: the beginning)",
+        help="start of the part in s (default: the beginning)",
     )
     parser.add_argument(
         "--to",
@@ -45,10 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=math.inf,
         metavar="S",
-        help="where the part ends (default: the end)",
+        help="end of the part in s (default: the end)",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, help="what to write (default: beside the input, named ..._cut)"
+        "-o", "--output", type=Path, help="output (default: beside the input, named ..._cut)"
     )
 
 
@@ -56,8 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Cut."""
     if not 0 <= args.start < args.stop or not math.isfinite(args.start):
         raise PallasError(
-            f"--from {args.start:g} --to {args.stop:g}: give seconds, the first less than the"
-            " second"
+            f"--from {args.start:g} --to {args.stop:g}: give seconds, with the start before the end"
         )
     whole = args.input.resolve()
     recording = whole.suffix == ".npz"
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if recording and out.suffix != ".npz":
         raise PallasError(f"{out}: give a file name that ends in .npz")
     if recording and out.exists():
-        raise PallasError(f"{out}: it is there already; give another name with -o, or remove it")
+        raise PallasError(f"{out}: already exists; give another name with -o, or remove it")
     return _cut_recording(args, out) if recording else _cut_bag(args, out)
 
 
@@ -80,7 +79,7 @@ def _cut_bag(args: argparse.Namespace, out: Path) -> int:
     seconds = (written.last - written.first) / 1e9
     print(f"{out}: {written.count} messages in {seconds:.1f} s")
     if bag.damage:
-        print(f"pallas: {args.input}: {bag.damage}; what is whole was copied", file=sys.stderr)
+        print(f"pallas: {args.input}: {bag.damage}; intact messages were copied", file=sys.stderr)
     return 0
 
 

@@ -4,12 +4,12 @@ import argparse
 
 from pallas_ros.commands import tasks
 
-HELP = "measure a model's accuracy on motion it was not trained on, beside baselines"
+HELP = "Measure a model's accuracy on motion that it was not trained on, beside baselines."
 EXAMPLE = """\
   pallas eval pallas --data ../shared/data
-      seen, unseen and real, beside T-pose and mean pose
+      seen, unseen and real, compared with T-pose and mean pose
   pallas eval pallas --data ../shared/data --json eval.json
-      also as {"rows": [{"name", "case", "metric", "value", "unit"}, ...]}"""
+      also write {"rows": [{"name", "case", "metric", "value", "unit"}, ...]}"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -14,11 +14,11 @@ from pallas_ros.files.weights import weights_metadata
 from pallas_ros.runtime import open_stream
 from pallas_ros.runtime.model_file import ModelFile
 
-HELP = "write trained weights as a model file (.onnx) that streams on every backend"
+HELP = "Write trained weights as a model file (.onnx) that streams on every backend."
 EXAMPLE = """\
   pallas export models/pallas.safetensors                  writes models/pallas.onnx
   pallas export out/run/weights.safetensors tuned.onnx
-      use it with: pallas up model:=tuned.onnx"""
+      run it with: pallas up model:=tuned.onnx"""
 
 GROUP = "pallas.export"
 Exporter = Callable[[Path, Path, str], Path]
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="model file to write (default: beside the weights, ending in .onnx)",
     )
-    parser.add_argument("--kind", help="which network (default: as the weights say)")
+    parser.add_argument("--kind", help="kind of network (default: as stated in the weights)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or args.weights.with_suffix(".onnx")
     if out.suffix != ".onnx" or not out.absolute().parent.is_dir():
         raise PallasError(f"{out}: give a file name that ends in .onnx, in a folder that exists")
-    print(f"exporting {args.weights} ({kind}); this takes some seconds", flush=True)
+    print(f"exporting {args.weights} ({kind}); this takes a few seconds", flush=True)
     try:
         exporter: Exporter = exporters[kind].load()
     except ImportError as error:
@@ -86,8 +86,8 @@ def kind_of(weights: Path) -> str:
         return str(parse_json(text, str(weights), "description of a model")["kind"])
     except (KeyError, TypeError):
         raise PallasError(
-            f"{weights}: does not say what network its weights are of: give --kind, or a file"
-            " written by `pallas train`"
+            f"{weights}: does not state the kind of its network: give --kind, or a file written by"
+            " `pallas train`"
         ) from None
 
 

@@ -20,7 +20,7 @@ from pallas_ros.body.names import (
 from pallas_ros.motion_files import add_options, overrides_from, read
 from pallas_ros.view.export import write_bvh, write_csv
 
-HELP = "Write a bag's or motion file's body as BVH (Blender) or CSV."
+HELP = "Export the body of a bag or motion file as BVH (Blender) or CSV."
 
 EXAMPLE = """\
 examples:
@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--topic",
         help=(
-            f"of a bag (default: {TOPIC_HPSTM_BODY}, else {TOPIC_PALLAS_BODY}, else"
+            f"topic of a bag (default: {TOPIC_HPSTM_BODY}, else {TOPIC_PALLAS_BODY}, else"
             f" {TOPIC_POSE_BODY})"
         ),
     )
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Convert."""
     writers = {".bvh": write_bvh, ".csv": write_csv}
     if args.output.suffix not in writers:
-        raise PallasError(f"{args.output}: write a .bvh or a .csv")
+        raise PallasError(f"{args.output}: give a name that ends in .bvh or .csv")
     if is_bag(args.input):
         motion = from_bag(args.input, args.topic)
     else:
@@ -83,9 +83,9 @@ def from_bag(path: Path, topic: str | None) -> Motion:
     assert chosen is not None
     frames = {round(body.stamp * MODEL_RATE_HZ / 1e9): body for _, body in read_bodies(bag, chosen)}
     if bag.damage:
-        print(f"pallas: {path}: {bag.damage}; what is whole is exported", file=sys.stderr)
+        print(f"pallas: {path}: {bag.damage}; intact messages are exported", file=sys.stderr)
     if not frames:
-        raise PallasError(f"{path}: no sound body on {chosen}")
+        raise PallasError(f"{path}: no valid body on {chosen}")
     grid = np.arange(min(frames), max(frames) + 1)
     if len(grid) > 100 * len(frames) + 1000:
         raise PallasError(

@@ -5,16 +5,14 @@ import argparse
 from pallas_ros.body.names import SITES
 from pallas_ros.imu.heading_reset import STANCES
 
-HELP = (
-    "Set the headings of the worn sensors right, on the running graph, without calibrating again."
-)
+HELP = "Reset the headings of the worn sensors on the running graph, without calibrating again."
 
 EXAMPLE = """\
 examples:
   pallas heading
-      all sensors; stand and look straight ahead: that is +x from now on
-  pallas heading left_wrist            that sensor alone, relative to the trunk
-  pallas heading --stance forward      the forearms point forward, whatever they seem to do
+      all sensors; stand and look straight ahead: this becomes +x
+  pallas heading left_wrist            this sensor only, relative to the trunk
+  pallas heading --stance forward      the forearms point forward, whatever is detected
 
 Stand straight; each forearm hangs with the palm to the thigh, points forward, or points sideways.
 In the terminal of `pallas up` the key h does the same for
@@ -29,13 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="",
         choices=("", *SITES),
         metavar="SITE",
-        help=f"the sensor to turn: {', '.join(SITES)} (default: all)",
+        help=f"the sensor to reset: {', '.join(SITES)} (default: all)",
     )
     parser.add_argument(
         "--stance",
         default="",
         choices=STANCES,
-        help="how the forearms are held (default: whichever is nearest to what they seem to do)",
+        help="how the forearms are held (default: detected)",
     )
 
 

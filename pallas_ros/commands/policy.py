@@ -7,12 +7,13 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.ros import middleware
 
 HELP = (
-    "Write an SROS2 policy for the running graph: who may publish, subscribe, serve and call what."
+    "Write an SROS2 policy for the running graph: which node may publish, subscribe, serve and"
+    " call what."
 )
 
 EXAMPLE = """\
 examples:
-  pallas up record:=bags/a view:=true operator:=auto    everything that shall be allowed runs
+  pallas up record:=bags/a view:=true operator:=auto    run everything to be allowed
   pallas policy security/policy.xml                     in another terminal
   ros2 security create_keystore security/keys
       these three on a machine with ROS 2 and sros2
@@ -22,9 +23,9 @@ examples:
       pallas up
 
 Each node has an enclave of its own, /pallas/<node>, which `pallas up` and the launch files use
-where ROS_SECURITY_ENABLE is true. The ROS 2
-wheels of `make setup` contain a Fast DDS without security, and say so; an installation from ROS's
-own packages has it."""
+if ROS_SECURITY_ENABLE is true. The ROS 2
+wheels of `make setup` contain a Fast DDS without security plugins, and report it; an installation
+from ROS's own packages has them."""
 
 SETTLE_S = 4.0
 """Discovery is complete when nothing new appeared for this time: participants announce themselves
@@ -34,13 +35,15 @@ at least every 3 s.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("out", type=Path, help="file to write (.xml); not overwritten")
+    parser.add_argument(
+        "out", type=Path, help="file to write (.xml); an existing file is not overwritten"
+    )
     parser.add_argument(
         "--wait",
         type=float,
         default=SETTLE_S,
         metavar="S",
-        help="go on once nothing new was discovered for so long (default: 4)",
+        help="stop discovering after this time without anything new (default: 4)",
     )
     middleware.add_option(parser)
 
@@ -58,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
     with listening() as listener:
         nodes = settled(listener, args.wait)
     if not nodes:
-        raise PallasError("no node runs: start the graph first (pallas up), and keep it running")
+        raise PallasError(
+            "no node is running: start the graph first (pallas up), and keep it running"
+        )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(policy(nodes))
     print(table(nodes))

@@ -26,18 +26,18 @@ EXAMPLE = """\
 examples:
   pallas process walk.npz motion.npz
   pallas process recordings/first motion.npz
-      a bag; its own calibration is used, so that the body is the live one
+      a bag; its recorded calibration is used, so the bodies equal those of the live run
   pallas process walk.npz motion.npz --calibration me.yaml --height 1.82
   pallas process session/ motion.npz --topics pelvis="Waist 6541" neck="Neck 6542" \\
       left_wrist="L 6543" right_wrist="R 6544"
       CSV files of a logger
   pallas process recordings/ motions/
-      every bag of a folder; run again, it carries on where it stopped
+      every bag of a folder; an interrupted run resumes
   pallas process mine.mcap motion.npz --topics pelvis=/imu1/data neck=/imu2/data \\
       left_wrist=/imu3/data right_wrist=/imu4/data
 
-Recordings with calibrated=True are taken as they are. For others the calibration is the one
-given, the one recorded in the bag, or it is found from
+Recordings with calibrated=True are used as they are. For others, the calibration is the one
+given, the one recorded in the bag, or found from
 a still T-pose at the start."""
 
 
@@ -52,17 +52,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ),
     )
     parser.add_argument(
-        "output", metavar="OUT", help="motion file (.npz) to write; of a folder, a folder"
+        "output", metavar="OUT", help="motion file (.npz) to write; for a folder, a folder"
     )
     parser.add_argument(
         "--calibration",
         metavar="F",
-        help="calibration file to use instead of what the recording brings",
+        help="calibration file to use instead of the recorded one",
     )
     parser.add_argument(
         "--from-samples",
         action="store_true",
-        help="of a bag take the raw samples, even where the live run's frames are in it",
+        help="for a bag: use the raw samples, even if it contains the frames of the live run",
     )
     parser.add_argument(
         "--topics",
@@ -70,20 +70,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="SITE=TOPIC",
         help=(
-            "of a bag: which sensor_msgs/Imu topic is worn where (default: /imu/<site>); of a"
-            " folder of CSV files: which sensor's folder or file"
+            "for a bag: the sensor_msgs/Imu topic of each site (default: /imu/<site>); for a"
+            " folder of CSV files: the folder or file of each site"
         ),
     )
     parser.add_argument(
         "--orientation",
         default=PipelineSettings.orientation,
         choices=MODES,
-        help="the sensors' own where they send one (auto, sensor), or always estimated (6d, 9d)",
+        help="use the sensors' orientation if they send one (auto, sensor), or always estimate"
+        " it (6d, 9d)",
     )
     parser.add_argument(
         "--as-is",
         action="store_true",
-        help="take a recording that says it is calibrated as such, whatever its numbers look like",
+        help="skip the plausibility checks of a recording with calibrated=True",
     )
     parser.add_argument(
         "--height",
@@ -97,14 +98,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=M",
-        help="a segment's measured length, m (repeat)",
+        help="measured length of a segment, m (may be repeated)",
     )
     parser.add_argument(
         "--extra-sites",
         nargs="+",
         default=[],
         metavar="SITE",
-        help=f"optional sensors of the recording to use too: {', '.join(EXTRA_SITES)}, or all",
+        help=f"optional sensors of the recording to use: {', '.join(EXTRA_SITES)}, or all",
     )
     parser.add_argument("--model", default=PipelineSettings.model, help="model file")
     parser.add_argument(
@@ -113,7 +114,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "onnxruntime", "tensorrt", "torch"),
     )
     parser.add_argument(
-        "--again", action="store_true", help="of a folder, also recordings that are done already"
+        "--again",
+        action="store_true",
+        help="for a folder: process recordings again that are already done",
     )
     add_worker_options(parser)
 
@@ -217,8 +220,8 @@ def _convert_all(one: Conversion, recordings: Sequence[Path], workers: Workers, 
     before = len(jobs) - len(left)
     print(
         f"{one.output}: {len(left) - failed} motions of {len(jobs)} recordings"
-        + (f", {before} were there already" if before else "")
-        + (f", {failed} not possible" if failed else "")
+        + (f", {before} existed already" if before else "")
+        + (f", {failed} failed" if failed else "")
     )
     return 2 if failed and failed == len(jobs) else 0
 
@@ -251,19 +254,19 @@ def convert(one: Conversion) -> Converted:
         if source.meaningless:
             raise PallasError(f"{one.input}: {'; '.join(source.meaningless)}")
     if not motion.frames:
-        raise PallasError(f"{one.input}: no body came out of it: {source.why_nothing}")
+        raise PallasError(f"{one.input}: no body: {source.why_nothing}")
     took = time.perf_counter() - begun
     seconds = (motion.last - motion.first) * 1e-9
     remarks = list(source.refused)
     if damage := source.damage():
-        remarks.insert(0, f"{one.input}: {damage}; what is whole was used")
+        remarks.insert(0, f"{one.input}: {damage}; intact messages were used")
     if source.lost:
         remarks.append(
-            f"{source.lost} frames of the live run are not in the bag: bodies after them"
-            " differ a little from the live ones"
+            f"{source.lost} frames of the live run are missing from the bag: the bodies after them"
+            " differ slightly from the live ones"
         )
     left_out = (
-        f", {motion.left_out} left out because their stamps went back" if motion.left_out else ""
+        f", {motion.left_out} omitted because their stamps go back" if motion.left_out else ""
     )
     estimated = (
         f"; orientation of {', '.join(source.estimated)} estimated from gyroscope and accelerometer"

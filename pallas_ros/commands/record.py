@@ -13,8 +13,8 @@ HELP = "Record topics to a rosbag2 folder; stop with Ctrl-C."
 
 EXAMPLE = """\
 examples:
-  pallas record recordings/monday                          every topic that is published
-  pallas record imu --topics '/imu/*' /pallas/calibration  what is needed to run the pipeline again
+  pallas record recordings/monday                          every published topic
+  pallas record imu --topics '/imu/*' /pallas/calibration  all inputs of the pipeline
   pallas record long --split-megabytes 500 --compression zstd
   pallas repair recordings/monday
       after a crash: at most the last second is lost"""
@@ -23,7 +23,7 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument(
-        "bag", nargs="?", type=Path, help="folder to make (default: recordings/<date and time>)"
+        "bag", nargs="?", type=Path, help="folder to create (default: recordings/<date and time>)"
     )
     parser.add_argument(
         "--topics",
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help="topics to record, with * and ? (default: all)",
     )
-    parser.add_argument("--exclude", nargs="*", metavar="PATTERN", help="topics to leave out")
+    parser.add_argument("--exclude", nargs="*", metavar="PATTERN", help="topics to omit")
     parser.add_argument(
         "--storage",
         choices=("mcap", "sqlite3"),
@@ -42,21 +42,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--compression",
         choices=("none", "lz4", "zstd"),
         default="lz4",
-        help="of mcap chunks (default: lz4)",
+        help="compression of MCAP chunks (default: lz4)",
     )
     parser.add_argument(
         "--split-megabytes",
         type=float,
         default=0.0,
         metavar="MB",
-        help="begin a new file at this size",
+        help="start a new file at this size",
     )
     parser.add_argument(
         "--split-seconds",
         type=float,
         default=0.0,
         metavar="S",
-        help="begin a new file after this time",
+        help="start a new file after this time",
     )
     parser.add_argument("--duration", type=float, metavar="S", help="stop after this many seconds")
     middleware.add_option(parser)
@@ -81,9 +81,7 @@ def run(args: argparse.Namespace) -> int:
             )
     if args.duration is not None:
         if not 0 < args.duration < 1e7:
-            raise PallasError(
-                f"--duration {args.duration}: give the seconds to record, more than 0"
-            )
+            raise PallasError(f"--duration {args.duration}: give a time above 0 s")
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         signal.setitimer(signal.ITIMER_REAL, args.duration)
     middleware.prepare(args.discovery)

@@ -10,19 +10,19 @@ from pallas_ros.bags import Bag
 from pallas_ros.body.errors import PallasError
 from pallas_ros.ros import middleware
 
-HELP = "Play a bag into the graph, with its clock if wanted."
+HELP = "Play a bag into the graph, optionally with its clock."
 
 EXAMPLE = """\
 examples:
   pallas replay recordings/monday
-      look at it in RViz or with `pallas view`
+      watch it in RViz or with `pallas view`
   pallas replay recordings/monday --inputs --clock              drive the nodes again:
   pallas up imu_source:=topics use_sim_time:=true
-      ... with this in another terminal, started first
+      (this command first, in another terminal)
   pallas replay recordings/monday --rate 0.5 --start 12
 
---inputs plays only what comes from outside (sensors, camera poses, the dead-man switch), so that
-the running nodes compute the rest again."""
+--inputs plays only the external inputs (sensors, camera poses, the dead-man switch), so that
+the running nodes recompute the rest."""
 
 INPUTS = ["/imu/*", "/pose/*", "/camera/*", "/retarget/dead_man", "/emergency_stop"]
 
@@ -43,18 +43,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inputs",
         action="store_true",
-        help="play what comes from outside only: sensors, camera poses, switches",
+        help="play external inputs only: sensors, camera poses, switches",
     )
     parser.add_argument(
         "--rate",
         type=float,
         default=1.0,
-        help="speed of time (default: 1); 0 is as fast as it goes",
+        help="playback speed (default: 1); 0 is as fast as possible",
     )
     parser.add_argument(
-        "--start", type=float, default=0.0, metavar="S", help="begin this many seconds into the bag"
+        "--start", type=float, default=0.0, metavar="S", help="start this many seconds into the bag"
     )
-    parser.add_argument("--duration", type=float, metavar="S", help="play this many seconds")
+    parser.add_argument("--duration", type=float, metavar="S", help="stop after this many seconds")
     parser.add_argument(
         "--clock",
         nargs="?",
@@ -64,13 +64,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="HZ",
         help="publish /clock (at 100 Hz)",
     )
-    parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
+    parser.add_argument("--loop", action="store_true", help="repeat until Ctrl-C")
     parser.add_argument(
         "--wait",
         type=float,
         default=5.0,
         metavar="S",
-        help="wait so long for a subscriber (default: 5)",
+        help="how long to wait for a subscriber (default: 5)",
     )
     middleware.add_option(parser)
 
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     bag = Bag(args.bag)
     if args.start >= bag.duration > 0:
         raise PallasError(
-            f"{args.bag}: --start {args.start} s is past its end; it lasts {bag.duration:.1f} s"
+            f"{args.bag}: --start {args.start} s is beyond its end; it lasts {bag.duration:.1f} s"
         )
     from pallas_ros.nodes.player import Plan, playing
 
@@ -105,14 +105,14 @@ def run(args: argparse.Namespace) -> int:
             print(f"not played: {topic} ({reason})")
         known = bag.damage
         if known:
-            print(f"{args.bag}: {known}; what is whole is played")
+            print(f"{args.bag}: {known}; intact messages are played")
         print(
             f"playing {len(player.topics)} topics of {args.bag}, {bag.duration:.1f} s; Ctrl-C to"
             " stop",
             flush=True,
         )
         if not player.wait_for_subscribers():
-            print(f"nobody subscribed in {args.wait:g} s; playing all the same", flush=True)
+            print(f"nobody subscribed in {args.wait:g} s; playing anyway", flush=True)
         length = min(bag.duration - args.start, args.duration or bag.duration)
         count = 0
         while True:
@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
                 count += player.play(partial(_advance, bar))
             if bag.damage != known:
                 known = bag.damage
-                print(f"{args.bag}: {known}; what is whole was played")
+                print(f"{args.bag}: {known}; intact messages were played")
             if not args.loop:
                 break
     print(f"played {count} messages")

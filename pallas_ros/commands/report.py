@@ -12,16 +12,16 @@ from pallas_ros.archive.finding import MOTION_SUFFIXES
 from pallas_ros.archive.options import add_worker_options, workers_from
 from pallas_ros.view.report import Written, read_written, write_index, write_report
 
-HELP = "Write one self-contained HTML page about a bag, a motion file, or every bag of a folder."
+HELP = "Write a self-contained HTML report of a bag, a motion file, or every bag in a folder."
 
 EXAMPLE = """\
 examples:
   pallas report recordings/monday
       recordings/monday.html: rates, latency, confidence, joints, events, pictures, a film
   pallas report recordings -o reports
-      a page a bag and reports/index.html, over all cores; run again, it carries on
+      one page per bag and reports/index.html, on all cores; an interrupted run resumes
   pallas report wave.npz
-      wave.html: pictures, a film; of generated motion also its request, score and candidates
+      wave.html: pictures, a film; for generated motion also its request, score and candidates
   pallas report recordings/monday --no-film       quicker, smaller"""
 
 
@@ -34,11 +34,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         type=Path,
-        help="page to write (default: beside the bag); for many bags a folder",
+        help="page to write (default: beside the bag); for a folder, a folder",
     )
-    parser.add_argument("--no-film", action="store_true", help="without the film")
+    parser.add_argument("--no-film", action="store_true", help="omit the film")
     parser.add_argument(
-        "--again", action="store_true", help="of a folder, also pages that are newer than their bag"
+        "--again",
+        action="store_true",
+        help="for a folder: write pages again that are newer than their bag",
     )
     add_worker_options(parser)
 
@@ -66,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
             f" {written.figures['duration_s']:.1f} s of recording"
         )
         if written.damage:
-            print(f"pallas: {args.bag}: {written.damage}; what is whole is shown", file=sys.stderr)
+            print(
+                f"pallas: {args.bag}: {written.damage}; intact messages are shown", file=sys.stderr
+            )
         return 0
     return _write_all(args, bags, workers)
 
@@ -101,8 +105,8 @@ def _write_all(args: argparse.Namespace, bags: list[Path], workers: Workers) -> 
     before_count = len(jobs) - len(left)
     print(
         f"{folder / 'index.html'}: {len(rows) - failed} bags"
-        + (f", {before_count} pages were there already" if before_count else "")
-        + (f", {failed} not readable" if failed else "")
+        + (f", {before_count} pages existed already" if before_count else "")
+        + (f", {failed} unreadable" if failed else "")
     )
     return 2 if failed == len(rows) else 0
 

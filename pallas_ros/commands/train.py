@@ -4,10 +4,10 @@ import argparse
 
 from pallas_ros.commands import tasks
 
-HELP = "train a model from motion data"
+HELP = "Train a model from motion data."
 EXAMPLE = """\
   pallas train pallas --config config/training/pallas.yaml --data ../shared/data --out runs/pallas
-  pallas train pallas --data ~/my_bvh_folder --out runs/mine        the same, on BVH or AMASS files
+  pallas train pallas --data ~/my_bvh_folder --out runs/mine        on BVH or AMASS files
   torchrun --nproc-per-node 4 -m pallas_ros.cli train pallas --out runs/pallas"""
 
 

@@ -13,7 +13,7 @@ HELP = "Start the whole graph of nodes: sensors (or simulated ones), body, smoot
 EXAMPLE = """\
 examples:
   pallas up
-      simulated sensors, simulated Panda, until Ctrl-C
+      simulated sensors and a simulated Panda, until Ctrl-C
   pallas up --duration 20 --record recordings/first      20 s, recorded to a bag
   pallas up imu_source:=serial calibration:=me.yaml robot:=ur5 arm:=real
   pallas up --config my_graph.yaml                       arguments and parameter files from a file
@@ -39,14 +39,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--duration", type=float, metavar="S", help="stop after this many seconds")
     parser.add_argument(
-        "--record", metavar="DIR", help="record a bag there (the same as record:=DIR)"
+        "--record", metavar="DIR", help="record a bag in DIR (the same as record:=DIR)"
     )
-    parser.add_argument("--single-process", action="store_true", help="all nodes in one process")
+    parser.add_argument(
+        "--single-process", action="store_true", help="run all nodes in one process"
+    )
     parser.add_argument(
         "--arguments",
         action="store_true",
         dest="list_arguments",
-        help="list the arguments of the graph, and stop",
+        help="list the arguments of the graph, and exit",
     )
 
 
@@ -67,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
     if args.record:
         given["record"] = args.record
     if args.duration is not None and not 0 < args.duration < 1e7:
-        raise PallasError(f"--duration {args.duration}: give the seconds to run, more than 0")
+        raise PallasError(f"--duration {args.duration}: give a time above 0 s")
     nodes = graph.resolve(given, files)
     if not nodes:
-        raise PallasError("under these arguments no node runs: give the graph something to do")
+        raise PallasError("with these arguments no node runs: enable at least one")
     return run_graph(
         nodes,
         single_process=args.single_process,

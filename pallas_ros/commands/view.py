@@ -14,15 +14,15 @@ from pallas_ros.motion_files import add_options, overrides_from
 from pallas_ros.ros import middleware
 from pallas_ros.view.access import LOCAL_NAMES
 
-HELP = "Look at the live graph, a bag or a motion file in a browser; it never commands the robot."
+HELP = "Show the live graph, a bag or a motion file in a browser; never commands the robot."
 
 EXAMPLE = """\
 examples:
-  pallas view                                   what is live
-  pallas view recordings/monday                 a bag, with a time line
-  pallas view recordings/monday --start 42 --paused    one instant of it; play goes on from there
+  pallas view                                   the live graph
+  pallas view recordings/monday                 a bag, with a timeline
+  pallas view recordings/monday --start 42 --paused    one instant, paused
   pallas view motion.npz --port 9000 --open
-  pallas view dance.bvh                         a motion file of another tool
+  pallas view dance.bvh                         a motion file from another tool
   pallas view --host 0.0.0.0 --token auto
       also from other machines, with a token (not encrypted: prefer an SSH tunnel)"""
 
@@ -42,10 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to serve on (default: this machine only); another wants --token",
+        help="address to serve on (default: this machine only); others require --token",
     )
     parser.add_argument(
-        "--token", help="8 or more letters and digits that a browser must bring; 'auto' makes one"
+        "--token", help="access token of 8 or more letters and digits; 'auto' creates one"
     )
     parser.add_argument(
         "--height",
@@ -59,9 +59,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="S",
-        help="begin this many seconds into the recording",
+        help="start this many seconds into the recording",
     )
-    parser.add_argument("--paused", action="store_true", help="do not play yet")
+    parser.add_argument("--paused", action="store_true", help="start paused")
     parser.add_argument("--open", action="store_true", help="open the browser")
     add_options(parser)
     middleware.add_option(parser)
@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     if args.host not in LOCAL_NAMES and not args.token:
         raise PallasError(
-            f"--host {args.host} would let others on the network look: give --token auto as well,"
-            " or leave --host out"
+            f"--host {args.host} admits viewers from the network: give --token auto as well, or"
+            " omit --host"
         )
     if not 0 <= args.port <= 65535:
         raise PallasError(f"--port {args.port}: give 0 to 65535")
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         name = f"[{args.host}]" if ":" in args.host else args.host
         address = f"http://{name}:{viewer.port}" + (f"/?token={token}" if token else "")
-        print(f"{address}  (Ctrl-C ends)", flush=True)
+        print(f"{address}  (Ctrl-C to stop)", flush=True)
         if args.open:
             webbrowser.open(address)
         if recording is not None:

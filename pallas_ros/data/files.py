@@ -79,16 +79,18 @@ def read_folder(folder: str | Path, overrides: Overrides | None = None) -> list[
     )
     if not files:
         raise PallasError(
-            f"{folder}: neither motion packs nor motion files ({', '.join(known)}) lie in it; give"
+            f"{folder}: contains neither motion packs nor motion files ({', '.join(known)}); give"
             " the folder of the motion data with --data"
         )
     clips = []
     for path in files:
         motion = read_motion(path, overrides)
         if not np.isfinite(motion.positions).all() or not np.isfinite(motion.rotations).all():
-            raise PallasError(f"{path}: holds NaN; run it through `pallas smooth` before training")
+            raise PallasError(
+                f"{path}: contains NaN; run it through `pallas smooth` before training"
+            )
         if len(motion) < 2:
-            raise PallasError(f"{path}: holds one frame; training needs at least two")
+            raise PallasError(f"{path}: contains one frame; training needs at least two")
         clip = body_motion(
             motion.rotations, motion.positions[:, 0], motion.fps, _leg(motion.positions)
         )

@@ -174,7 +174,7 @@ class MotionLibrary:
             )
             start = stop
         if not rows:
-            raise PallasError("no motion clip was found: give a folder that holds some")
+            raise PallasError("no motion clip was found: give a folder that contains some")
         return cls(
             tuple(rows),
             np.concatenate([np.round(c.motion.rotations * 32767).astype(np.int16) for c in clips]),

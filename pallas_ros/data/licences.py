@@ -7,7 +7,7 @@ PERMISSIVE_PACKS = ("cmu_actions", "cmu_full")
 """Packs that are free for any use, products included."""
 PERMISSIVE = "Apache-2.0 (trained on the CMU Graphics Lab Motion Capture Database alone)"
 NON_COMMERCIAL = "CC BY-NC 4.0 (trained on the Bandai-Namco Research Motiondataset)"
-UNKNOWN = "that of the training data"
+UNKNOWN = "licence of the training data"
 
 
 def licence_in(document: Mapping[str, Any]) -> str:

@@ -343,10 +343,12 @@ def load_pack(folder: str | Path, pack: str) -> dict[str, NDArray[Any]]:
     extra = ("tpose_quat_xyz", "subject", "native_hz") if pack == "cmu_full" else ()
     for key in (*KEYS, *extra):
         if key not in arrays:
-            raise PallasError(f"{path}: no '{key}' in it, so it is not the motion pack '{pack}'")
+            raise PallasError(
+                f"{path}: not the motion pack '{pack}', because it contains no '{key}'"
+            )
     if not np.isfinite(arrays["translation_cm"]).all():
         raise PallasError(
-            f"{path}: 'translation_cm' holds NaN or infinite values; repair or drop those frames"
+            f"{path}: 'translation_cm' contains NaN or infinite values; repair or drop those frames"
         )
     frames = len(arrays["quat_xyz"])
     for name, start, length in zip(arrays["clip"], arrays["start"], arrays["length"], strict=True):

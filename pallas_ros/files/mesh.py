@@ -59,7 +59,7 @@ def _check_stl(path: str | Path, data: bytes) -> None:
         words = data.lower().split()
         vertices = [i for i, word in enumerate(words) if word == b"vertex"]
         if not vertices or len(vertices) % 3 or vertices[-1] + 3 >= len(words):
-            raise _refuse(path, "an STL text without whole facets")
+            raise _refuse(path, "an STL text without complete facets")
         numbers = [word for i in vertices for word in words[i + 1 : i + 4]]
         _check_points(path, _floats(path, numbers), len(vertices) // 3)
     else:
@@ -150,7 +150,7 @@ def _check_instances(path: str | Path, root: Element) -> None:
 
     def size(name: str, above: tuple[str, ...]) -> int:
         if name in above or len(above) > 50:
-            raise _refuse(path, f"its node '{name}' stands for itself, or is nested too deep")
+            raise _refuse(path, f"its node '{name}' contains itself, or is nested too deep")
         if name not in sizes and name in nodes:
             below = [
                 element for element in nodes[name].iter() if _plain(element) == "instance_node"
@@ -162,7 +162,7 @@ def _check_instances(path: str | Path, root: Element) -> None:
         return sizes.get(name, 1)
 
     if sum(size(name, ()) for name in nodes) > _NODES:
-        raise _refuse(path, f"its nodes stand for more than {_NODES} others")
+        raise _refuse(path, f"its nodes expand to more than {_NODES} others")
 
 
 def _plain(element: Element) -> str:
@@ -180,4 +180,4 @@ def _check_points(path: str | Path, points: Points, faces: int) -> None:
     if faces > MAX_FACES:
         raise _refuse(path, f"it has {faces} faces (at most {MAX_FACES})")
     if not (np.abs(points) <= FARTHEST).all():
-        raise _refuse(path, "coordinates that are not finite, or belong to no part of a robot")
+        raise _refuse(path, "coordinates that are not finite, or implausible for part of a robot")

@@ -93,7 +93,7 @@ def _check_archive(file: BinaryIO) -> None:
     tail = file.read()
     end = tail.rfind(b"PK\5\6")
     if end < 0 or len(tail) < end + 22:
-        raise _Refused("it is cut short or damaged (no directory at its end)")
+        raise _Refused("it is truncated or damaged (no directory at its end)")
     directory = int.from_bytes(tail[end + 12 : end + 16], "little")
     if directory > min(size, _DIRECTORY_BYTES) or tail[max(0, end - 20) :][:4] == b"PK\6\7":
         raise _Refused("its directory is damaged or too large")
@@ -126,7 +126,7 @@ def _arrays(
     for info in members:
         name = info.filename.removesuffix(".npy")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise _Refused(f"array '{name}' is compressed in a way that numpy does not write")
+            raise _Refused(f"array '{name}' uses a compression that numpy does not write")
         if info.flag_bits & 1:
             raise _Refused(f"array '{name}' is encrypted")
         with archive.open(info) as member:
@@ -138,10 +138,10 @@ def _array(member: Any, stated: int, name: str) -> NDArray[Any]:
     """Read one ``.npy`` member of ``stated`` bytes."""
     shape, fortran, dtype = _header(member, name)
     if not dtype.itemsize:
-        raise _Refused(f"array '{name}' holds strings of no characters")
+        raise _Refused(f"array '{name}' contains strings of zero length")
     nbytes = math.prod(shape) * dtype.itemsize  # Python integers do not overflow
     if nbytes > stated or max(shape, default=0) >= 2**31:
-        raise _Refused(f"array '{name}' is cut short: its shape {shape} needs {nbytes} bytes")
+        raise _Refused(f"array '{name}' is truncated: its shape {shape} needs {nbytes} bytes")
     data = bytearray(nbytes)
     view = memoryview(data)
     filled = 0
@@ -169,8 +169,8 @@ def _header(member: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any
     found = [pattern.search(text) for pattern in (_DESCR, _ORDER, _SHAPE)]
     if None in found:
         raise _Refused(
-            f"array '{name}' holds no numbers or strings, or its header is damaged; "
-            "structures and pickled objects are not read"
+            f"array '{name}' contains neither numbers nor strings, or its header is damaged;"
+            " structures and pickled objects are not read"
         )
     descr, order, shape = (match[1] for match in found if match)
     sizes = tuple(int(n) for n in re.findall(r"\d+", shape))

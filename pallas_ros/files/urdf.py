@@ -121,11 +121,11 @@ def _check_tree(links: list[Element], joints: list[Element], name: str) -> None:
     roots = [link for link in names if link not in parents]
     if len(roots) != 1:
         found = (
-            f"{len(roots)} links are not a joint's child"
+            f"{len(roots)} links are not the child of a joint"
             if roots
-            else "every link is a joint's child"
+            else "every link is the child of a joint"
         )
-        raise PallasError(f"{name}: its links are not one tree: {found}")
+        raise PallasError(f"{name}: its links do not form one tree: {found}")
     for link in names:
         length = 0
         while link in parents:
@@ -133,7 +133,7 @@ def _check_tree(links: list[Element], joints: list[Element], name: str) -> None:
             length += 1
             if length > MAX_CHAIN:
                 raise PallasError(
-                    f"{name}: a chain of more than {MAX_CHAIN} joints, or one that is closed"
+                    f"{name}: a chain of more than {MAX_CHAIN} joints, or a closed loop"
                 )
 
 

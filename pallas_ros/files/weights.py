@@ -41,7 +41,9 @@ def weights_metadata(path: str | Path) -> dict[str, str]:
     metadata = header.pop("__metadata__", {})
     for name, tensor in header.items():
         if not _fits(tensor, left):
-            raise PallasError(f"{path}: damaged weights: tensor '{name}' does not fit the file")
+            raise PallasError(
+                f"{path}: damaged weights: tensor '{name}' does not match the file size"
+            )
     if not isinstance(metadata, dict):
         raise PallasError(f"{path}: damaged weights: its metadata are not a mapping")
     texts = {

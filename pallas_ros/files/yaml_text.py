@@ -92,10 +92,10 @@ def _count(text: str) -> None:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise _Beyond("it holds more than one document")
+                raise _Beyond("it contains more than one document")
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise _Beyond(f"the alias '{event.anchor}' stands for nothing, or for itself")
+                raise _Beyond(f"the alias '{event.anchor}' is undefined, or refers to itself")
             nodes += sizes[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
             nodes += 1
@@ -111,7 +111,7 @@ def _count(text: str) -> None:
             if anchor:
                 sizes[anchor] = nodes - before
         if nodes > MAX_NODES:
-            raise _Beyond(f"it holds more than {MAX_NODES} values")
+            raise _Beyond(f"it contains more than {MAX_NODES} values")
 
 
 def _where(error: yaml.YAMLError) -> str:

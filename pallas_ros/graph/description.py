@@ -124,7 +124,7 @@ class Graph:
             for name in spec.when:
                 if name not in arguments:
                     raise PallasError(
-                        f"{path}: node {spec.node} runs when '{name}' is something, which is no"
+                        f"{path}: node {spec.node} runs if '{name}' is set, but there is no such"
                         f" argument: {closest(name, dict(arguments))}"
                     )
         return cls(arguments, nodes)

@@ -110,7 +110,7 @@ def run_graph(
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    print(f"ran {status.elapsed():.1f} s with {len(nodes)} nodes; all of them have ended")
+    print(f"ran {status.elapsed():.1f} s with {len(nodes)} nodes; all of them have exited")
     return 0
 
 

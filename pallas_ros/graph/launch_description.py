@@ -108,4 +108,4 @@ def _action(node: Node) -> Any:
 
 def _end_all(event: Any, context: Any) -> list[Any]:
     """Shut down the graph when a node's process has ended, unless it is already shutting down."""
-    return [] if context.is_shutdown else [Shutdown(reason=f"{event.action.name} has ended")]
+    return [] if context.is_shutdown else [Shutdown(reason=f"{event.action.name} has exited")]

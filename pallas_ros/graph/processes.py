@@ -186,7 +186,9 @@ class Processes:
             if not self._announced:
                 names = ", ".join(child.name for child in slow)
                 self._announced = True
-                self._say(f"waiting for {names} to close the recording; Ctrl-C again gives it up")
+                self._say(
+                    f"waiting for {names} to close the recording; press Ctrl-C again to abort"
+                )
             self._wait(0.25)
 
     def _read(self, stream: IO[bytes], child: Child) -> None:
@@ -273,8 +275,8 @@ def alone_in_domain() -> Iterator[None]:
             lock.seek(0)
             other = lock.read().strip() or "unknown"
             raise PallasError(
-                f"a graph of pallas runs already in ROS domain {domain} (process {other}): stop it,"
-                " or set ROS_DOMAIN_ID to another number"
+                f"a pallas graph is already running in ROS domain {domain} (process {other}): stop"
+                " it, or set ROS_DOMAIN_ID to another number"
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))

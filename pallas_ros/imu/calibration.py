@@ -164,8 +164,8 @@ class Calibration:
                 hint = f" (it belongs on {elsewhere[0]})" if elsewhere else ""
                 raise PallasError(
                     f"the calibration of {self.date or 'unknown date'} was made with sensor"
-                    f" {of_site.sensor} on {site}, but {here} is there{hint}: swap the sensors back"
-                    " or calibrate again"
+                    f" {of_site.sensor} on {site}, but {here} is there{hint}: swap the sensors"
+                    " back, or calibrate again"
                 )
 
     def to_yaml(self) -> str:

@@ -35,13 +35,13 @@ class CalibrationFolder:
         path = self.path / name.replace("\0", "/")  # an absolute path is kept
         if path.parent.resolve() != self.path.resolve() or path.is_symlink():
             raise PallasError(
-                f"'{shown}': calibrations are read and saved in {self.path} only: give a file name "
-                "without folder, or set parameter 'calibration_folder'"
+                f"'{shown}': calibrations are read and saved only in {self.path}: give a file name"
+                " without a folder, or set parameter 'calibration_folder'"
             )
         if path.suffix != SUFFIX or path.name.startswith(".") or len(path.name) > _NAME_LIMIT:
             raise PallasError(
-                f"'{shown}': give a file name that ends in {SUFFIX}, of {_NAME_LIMIT} letters at"
-                " most"
+                f"'{shown}': give a file name that ends in {SUFFIX}, of {_NAME_LIMIT} characters"
+                " at most"
             )
         return path
 
@@ -53,8 +53,8 @@ class CalibrationFolder:
         """
         if not self.overwrite and self.find(name).exists():
             raise PallasError(
-                f"{self.find(name)} is there already: give another name, remove it, or set"
-                " parameter 'overwrite_calibrations'"
+                f"{self.find(name)} already exists: give another name, remove it, or set parameter"
+                " 'overwrite_calibrations'"
             )
 
     def load(self, name: str) -> Calibration:

@@ -86,7 +86,7 @@ _FACING_Z = [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]  # x left, y up,
 _ABOUT_X = [[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]  # x forward, y up, z right
 _Z_DOWN = [[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]]  # NED
 
-_Y_UP = "the world has y up", "turn orientations and accelerations into a world with z up"
+_Y_UP = "the world has y up", "rotate orientations and accelerations into a world with z up"
 CONVENTIONS = (
     Convention(
         "the quaternions are in the order w, x, y, z",
@@ -97,10 +97,10 @@ CONVENTIONS = (
     Convention(*_Y_UP, _basis(_ABOUT_X)),
     Convention(*_Y_UP, _world(_FACING_Z)),
     Convention(*_Y_UP, _world(_ABOUT_X)),
-    Convention("the world has z down", "turn it about x by 180 degrees", _basis(_Z_DOWN)),
-    Convention("the world has z down", "turn it about x by 180 degrees", _world(_Z_DOWN)),
+    Convention("the world has z down", "rotate it about x by 180 degrees", _basis(_Z_DOWN)),
+    Convention("the world has z down", "rotate it about x by 180 degrees", _world(_Z_DOWN)),
     Convention(
-        "the orientations turn the world into the bone",
+        "the orientations map the world to the bone",
         "store their inverses",
         lambda q, a: (np.asarray(rotations.inverse(q)), a),
     ),
@@ -122,7 +122,7 @@ def gravity_included(orientation: Array, acceleration: Array) -> str | None:
     if off_turned < min(off, (1 - _GRAVITY_SHARE) * GRAVITY):
         return (
             "gravity is included in 'linear_acceleration', which is in the sensor's frame: set"
-            " 'calibrated' to False if these are raw samples, or turn it into the world and"
+            " 'calibrated' to False if these are raw samples, or rotate it into the world and"
             " subtract 9.81 from z"
         )
     axis_g = np.abs(mean).max(axis=-1)

@@ -58,12 +58,12 @@ class ImuDriver:
         self.auto = list(ports) == [serial_ports.AUTO]
         if not self.auto and len(ports) != len(self.sites):
             raise PallasError(
-                f"{len(ports)} ports are given: name one for each of {', '.join(self.sites)}, or"
+                f"{len(ports)} ports are given: give one for each of {', '.join(self.sites)}, or"
                 " only 'auto'"
             )
         if len(protocols) not in (1, len(self.sites)):
             raise PallasError(
-                f"{len(protocols)} protocols are given: name one for all sensors, or one for each"
+                f"{len(protocols)} protocols are given: give one for all sensors, or one for each"
                 f" of {', '.join(self.sites)}"
             )
         self._protocols = [
@@ -116,7 +116,7 @@ class ImuDriver:
                 serial.Serial(path, exclusive=True).close()
             except (OSError, ValueError) as error:
                 why = (
-                    "another program is using it: stop that"
+                    "another program is using it: stop that program"
                     if "exclusively" in str(error)
                     else f"it cannot be opened ({error}): check it"
                 )
@@ -212,8 +212,8 @@ class ImuDriver:
         paths = {site: serial_ports.resolve(port) for site, port in zip(self.sites, self._ports)}
         known = {site: path for site, path in paths.items() if path is not None}
         return [
-            f"the adapters of {', '.join(sites)} have the same serial number, so that nobody can"
-            " tell whether a calibration is used with its own sensors: mark sensors and sockets"
+            f"the adapters of {', '.join(sites)} have the same serial number, so a calibration"
+            " cannot be checked against its sensors: label sensors and sockets"
             for sites in serial_ports.same_numbers(known)
         ]
 

@@ -67,8 +67,8 @@ STEPS = (
     Step("lower", "let the arms hang again and hold still", WRISTS, 50 * _DEGREE),
     Step(
         "elbows",
-        "keep the upper arms at the body, bend both elbows to the front and back, twice, then hold"
-        " still",
+        "keep the upper arms at your sides, bend both elbows forward and straighten them, twice,"
+        " then hold still",
         WRISTS,
         40 * _DEGREE,
     ),
@@ -234,9 +234,9 @@ class GuidedCalibrator:
         if step.name == "bow" and angle["pelvis"] > 1.2 * angle["neck"]:
             return [
                 (
-                    "neck and pelvis sensors are exchanged: in the bow the one called pelvis turned"
-                    f" {np.degrees(angle['pelvis']):.0f} degrees, the one called neck"
-                    f" {np.degrees(angle['neck']):.0f}; the neck turns further"
+                    "neck and pelvis sensors are exchanged: in the bow the sensor named pelvis"
+                    f" turned {np.degrees(angle['pelvis']):.0f} degrees, the one named neck"
+                    f" {np.degrees(angle['neck']):.0f}; the neck must turn further"
                 )
             ]
         if step.name == "turn":
@@ -251,8 +251,8 @@ class GuidedCalibrator:
                 return [
                     (
                         f"{loose[0]}: turned {turned:.0f} degrees while the others turned"
-                        f" {np.degrees(middle):.0f}: the sensor slips, or its gyroscope is off;"
-                        " turn again, arms at the body"
+                        f" {np.degrees(middle):.0f}: the sensor slips, or its gyroscope is wrong;"
+                        " turn again, with your arms at your sides"
                     )
                 ]
         return []
@@ -324,8 +324,8 @@ class GuidedCalibrator:
         if any(contrary):
             return [
                 (
-                    f"{WRISTS[contrary.index(True)]}: the sensor is turned half about: its x axis"
-                    " points forward in the T-pose"
+                    f"{WRISTS[contrary.index(True)]}: the sensor is rotated by half a turn: its x"
+                    " axis must point forward in the T-pose"
                 )
             ]
         return []
@@ -383,8 +383,8 @@ class GuidedCalibrator:
             calibration.warnings += self._doubts()
         elif self._worn is None:
             calibration.warnings.append(
-                "pelvis and neck take their heading from how they are worn; the functional part"
-                " would measure it"
+                "the headings of pelvis and neck follow from the documented mounting; the"
+                " functional procedure measures them"
             )
         return calibration
 
@@ -407,7 +407,7 @@ class GuidedCalibrator:
             if bow.angle < 12 * _DEGREE:
                 doubts.append(
                     f"{site}: it turned only {np.degrees(bow.angle):.0f} degrees in the bow, so"
-                    " that its heading is uncertain"
+                    " its heading is uncertain"
                 )
         return doubts
 
@@ -416,8 +416,8 @@ _ELBOW_HEADING = float(-np.pi / 2)
 """Heading of the axis about which hanging forearms turn to the front: -y, for both arms."""
 
 _EXCHANGED = (
-    "the sensors of left_wrist and right_wrist are exchanged: the arms swing the wrong way round;"
-    " swap the sensors"
+    "the sensors of left_wrist and right_wrist are exchanged: the arms swing in the opposite"
+    " directions; swap the sensors"
 )
 
 

@@ -53,15 +53,15 @@ def heading_turns(
             heading cannot be determined.
     """
     if site and site not in SITES:
-        raise PallasError(f"there is no site '{site[:40]}': sites are {', '.join(SITES)}")
+        raise PallasError(f"unknown site '{site[:40]}': known are {', '.join(SITES)}")
     if stance and stance not in STANCES:
-        raise PallasError(f"there is no stance '{stance[:40]}': stances are {', '.join(STANCES)}")
+        raise PallasError(f"unknown stance '{stance[:40]}': known are {', '.join(STANCES)}")
     # determines where the wearer faces: the waist, or for the waist itself the neck
     reference = "neck" if site == "pelvis" else "pelvis"
     wanted = (site,) if site else SITES
     silent = [name for name in (reference, *wanted) if name not in q_world_bone]
     if silent:
-        raise PallasError(f"no samples of {silent[0]} at present: its heading is not known")
+        raise PallasError(f"no samples of {silent[0]} at present: its heading is unknown")
     facing = float(rotations.heading(q_world_bone[reference]))
     ahead = facing if site else 0.0
     turns = {}
@@ -89,8 +89,8 @@ def _forearm(site: str, q: Array, facing: float, stance: str) -> tuple[float, st
         return -float(rotations.turn_about_z(off)), "hanging, palm to the thigh"
     if steep:
         raise PallasError(
-            f"{site}: the forearm points {'up' if along[2] > 0 else 'down'}, so that its heading"
-            " cannot be seen: hold it level, forward or sideways, or let it hang"
+            f"{site}: the forearm points {'up' if along[2] > 0 else 'down'}, so its heading is"
+            " undefined: hold it level, forward or sideways, or let it hang"
         )
     points = float(np.arctan2(along[1], along[0]))
     side = np.pi / 2 if left else -np.pi / 2
@@ -102,7 +102,7 @@ def _forearm(site: str, q: Array, facing: float, stance: str) -> tuple[float, st
 
 def in_words(turns: Mapping[str, Turn]) -> str:
     """Describe the rotations and the assumed stances in one sentence."""
-    return "heading set right: " + ", ".join(
+    return "heading reset: " + ", ".join(
         f"{site} by {np.degrees(turn.angle):+.0f} degrees ({turn.assumed})"
         for site, turn in turns.items()
     )

@@ -91,7 +91,7 @@ class Intake:
         """
         if orientation not in MODES:
             raise PallasError(
-                f"unknown source of orientation '{orientation}': choose one of {', '.join(MODES)}"
+                f"unknown orientation source '{orientation}': choose one of {', '.join(MODES)}"
             )
         self.refusals = Refusals(sites)
         self._mode = orientation
@@ -305,13 +305,13 @@ class Intake:
                 continue
             if state.period > _IN_ANOTHER_UNIT:
                 doubts.append(
-                    f"{site}: the stamps advance by {state.period:.4g} s from sample to sample: are"
-                    " they in milliseconds? Give seconds"
+                    f"{site}: the stamps advance by {state.period:.4g} s from sample to sample:"
+                    " are they in milliseconds? Give seconds"
                 )
             elif state.period > 1 / _SLOWEST_HZ:
                 doubts.append(
-                    f"{site}: {1 / state.period:.0f} samples a second are too few: set the sensor's"
-                    " output rate to 60 Hz or more"
+                    f"{site}: {1 / state.period:.0f} samples a second are too few: set the"
+                    " sensor's output rate to 60 Hz or more"
                 )
         return doubts + self._clocks()
 

@@ -110,9 +110,9 @@ def _sensors(path: Path, worn: Mapping[str, str]) -> dict[str, list[Path]]:
             names = [n for n in there if any(alias in _plain(n) for alias in SITE_NAMES[site])]
         if len(names) != 1:
             raise PallasError(
-                f"{path}: {'no sensor' if not names else f'{len(names)} sensors'} for {site} "
-                f"among {', '.join(sorted(there))}: say which is worn where, "
-                f"--topics {' '.join(f'{s}=NAME' for s in SITES)}"
+                f"{path}: {'no sensor' if not names else f'{len(names)} sensors'} for {site} among"
+                f" {', '.join(sorted(there))}: assign them to sites with --topics"
+                f" {' '.join(f'{s}=NAME' for s in SITES)}"
             )
         found[site] = there[names[0]]
     return found
@@ -157,7 +157,7 @@ def _quantities(file: Path, alone: bool) -> dict[str, tuple[Array, Array]]:
     start = next((k for k, line in enumerate(lines[:_HEADER_WITHIN]) if _is_header(line)), None)
     if start is None:
         if alone:
-            raise PallasError(f"{file}: no line of column names in it")
+            raise PallasError(f"{file}: no line of column names")
         return {}
     delimiter, names = _split(lines[start])
     columns: dict[str, dict[str, tuple[int, str]]] = {}
@@ -179,7 +179,7 @@ def _quantities(file: Path, alone: bool) -> dict[str, tuple[Array, Array]]:
     if not complete:
         return {}
     if time is None:
-        raise PallasError(f"{file}: no column of time; it has {', '.join(names)[:200]}")
+        raise PallasError(f"{file}: no time column; it has {', '.join(names)[:200]}")
     rows = _rows(file, lines[start + 1 :], delimiter, len(names))
     stamp = _seconds(file, rows[:, time[0]], time[1])
     out = {}
@@ -202,7 +202,7 @@ def _rows(file: Path, lines: list[str], delimiter: str, columns: int) -> Array:
         if len(row) >= columns
     ]
     if len(rows) < 2:
-        raise PallasError(f"{file}: fewer than two rows of numbers in it")
+        raise PallasError(f"{file}: fewer than two rows of numbers")
     return np.array(rows, dtype=np.float64)
 
 
@@ -262,8 +262,8 @@ def _seconds(file: Path, stamp: Array, unit: str) -> Array:
     fits = [scale for scale in (1.0, 1e-3, 1e-6, 1e-9) if 1e-3 <= step * scale <= 0.1]
     if len(fits) != 1:
         raise PallasError(
-            f"{file}: the column of time has no unit, and its steps of {step:.4g} show none: write"
-            " it as 'time (s)'"
+            f"{file}: the time column has no unit, and its steps of {step:.4g} do not determine"
+            " one: name it 'time (s)'"
         )
     return stamp * fits[0]
 
@@ -288,7 +288,7 @@ def _scale(file: Path, quantity: str, unit: str, values: Array) -> float | None:
                 return scale
     raise PallasError(
         f"{file}: the columns of {'acceleration' if quantity == 'force' else 'angular velocity'}"
-        " have no unit: write it behind the name, as 'Gyroscope X (deg/s)'; known are"
+        " have no unit: add it to the name, as in 'Gyroscope X (deg/s)'; known are"
         f" {', '.join(units)}"
     )
 

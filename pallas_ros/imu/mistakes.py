@@ -45,7 +45,7 @@ def _acceleration(site: str, pose: StillPose) -> str | None:
     if abs(g - GRAVITY) > 1.5:
         return (
             f"{site}: acceleration reads {g:.2f} m/s^2 at rest, expected 9.81: check the sensor's"
-            " range setting or its own calibration"
+            " range setting or factory calibration"
         )
     up = rotations.rotate(pose.q_ref_sensor, pose.acceleration) / g
     tilt = float(np.arccos(np.clip(up[2], -1.0, 1.0)))
@@ -76,18 +76,18 @@ def worn(poses: Mapping[str, StillPose], q_world_sensor: Mapping[str, Array]) ->
         tilt = _tilt(pose.q_ref_sensor, q_world_sensor[site])
         if tilt > UPSIDE_DOWN:
             found.append(
-                f"{site}: the sensor is upside down: turn it over, its z axis points up in the"
+                f"{site}: the sensor is upside down: turn it over, its z axis must point up in the"
                 " T-pose"
             )
         elif tilt > TILTED:
             what = (
-                "hold the arm as asked, palm down in the T-pose"
+                "hold the arm as instructed, palm down in the T-pose"
                 if site.endswith("wrist")
                 else "stand upright"
             )
             found.append(
-                f"{site}: tilted {np.degrees(tilt):.0f} degrees from how it should stand: {what},"
-                " or mend how the sensor sits"
+                f"{site}: tilted {np.degrees(tilt):.0f} degrees from the expected orientation:"
+                f" {what}, or correct the mounting of the sensor"
             )
     return found
 

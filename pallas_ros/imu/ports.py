@@ -43,8 +43,8 @@ def why_missing(port: str) -> str:
     named = _of_number(port[len(USB) :]) if port.startswith(USB) else []
     if len(named) > 1:
         return (
-            f"{port} names {len(named)} adapters of the same serial number ({', '.join(named)}): "
-            "give their paths under /dev/serial/by-path instead"
+            f"{port} names {len(named)} adapters with the same serial number ({', '.join(named)}):"
+            " give their paths under /dev/serial/by-path instead"
         )
     return f"{port} is not plugged in"
 
@@ -134,11 +134,11 @@ class ShakeAssigner:
     def request(self) -> str:
         """Return the current instruction to the operator."""
         if self.asked is None:
-            return "all sensors are known"
+            return "all sensors are assigned"
         return (
             f"shake the sensor of the {self.asked.replace('_', ' ')}"
             if self._resting
-            else "thank you; put it to rest"
+            else "thank you; now keep it still"
         )
 
     def push(self, port: str, sample: ImuSample) -> None:

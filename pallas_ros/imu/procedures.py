@@ -35,13 +35,13 @@ class Calibrator(Protocol):
 
 PROCEDURES: dict[str, str] = {
     "rest": (
-        "stand still in any pose: checks the sensors, and refreshes gyroscope bias and scale of the"
-        " calibration there is"
+        "stand still in any pose: checks the sensors, and refreshes gyroscope bias and scale of"
+        " the existing calibration"
     ),
-    "tpose": "stand still in the T-pose; headings follow from how the sensors are worn",
+    "tpose": "stand still in the T-pose; headings follow from the documented mounting",
     "npose_tpose": "N-pose, then T-pose; headings of the wrists are measured",
     "functional": (
-        "N-pose, T-pose, elbows, bow, turn; all headings are measured, the sensors may sit any way"
+        "N-pose, T-pose, elbows, bow, turn; all headings are measured, and any mounting is possible"
     ),
     "known_pose": "stand still in a pose whose joint rotations are given",
 }
@@ -126,12 +126,12 @@ def calibrator(
     if procedure == "rest":
         if current is None:
             raise PallasError(
-                "the procedure 'rest' refreshes a calibration, and there is none yet: use tpose,"
+                "the procedure 'rest' refreshes a calibration, but there is none yet: use tpose,"
                 " npose_tpose or functional first"
             )
         return RestCalibrator(current, limits)
     raise PallasError(
-        f"there is no calibration procedure '{procedure}': known are {', '.join(PROCEDURES)}"
+        f"unknown calibration procedure '{procedure}': known are {', '.join(PROCEDURES)}"
     )
 
 
@@ -141,8 +141,7 @@ def _bones(joints: Mapping[str, Sequence[float]], sites: Sequence[str]) -> dict[
         joint = SITE[site].joint
         if joint not in joints:
             raise PallasError(
-                f"the known pose does not say how {joint} is turned, which the {site} sensor"
-                " measures"
+                f"the known pose gives no orientation of {joint}, which the {site} sensor measures"
             )
         q = np.asarray(joints[joint], dtype=np.float64)
         if q.shape != (4,) or not abs(float(np.linalg.norm(q)) - 1) < 0.02:

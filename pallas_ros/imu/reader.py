@@ -326,7 +326,7 @@ class SerialReader:
         try:
             self._on_sample(self.site, sample)
         except Exception as error:  # the consumer may fail on a sample; the reader must not
-            stats.problem = f"a sample was not taken: {type(error).__name__}: {error}"
+            stats.problem = f"a sample was not processed: {type(error).__name__}: {error}"
 
     def _continued(self, q_ref_sensor: Array) -> Array:
         """Return the orientation (4,) with the heading from before the cable was unplugged.

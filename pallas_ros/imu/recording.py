@@ -180,7 +180,7 @@ def load_recording(
     for key in ("sites", "stamp", "orientation", "linear_acceleration"):
         if key not in arrays:
             raise PallasError(
-                f"{path}: no '{key}' in it, so it is not an IMU recording; it holds"
+                f"{path}: not an IMU recording, because it contains no '{key}'; it contains"
                 f" {', '.join(sorted(arrays)) or 'nothing'}"
             )
     names = [str(name) for name in arrays["sites"].reshape(-1)]
@@ -224,7 +224,7 @@ def _columns(
     """Return the sites to use of a recording with these column names, and the column of each."""
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise PallasError(f"{path}: the site '{twice[:40]}' is in it twice; name each sensor once")
+        raise PallasError(f"{path}: the site '{twice[:40]}' occurs twice; name each sensor once")
     given = list(extra_sites)
     wanted = worn_sites((*SITES, *(EXTRA_SITES if given == [ALL] else given)))
     found: dict[str, str] = {}
@@ -233,9 +233,7 @@ def _columns(
         if free:
             found[site] = free[0]
         elif site in SITES or given != [ALL]:
-            raise PallasError(
-                f"{path}: no sensor for {site} in it; it has {', '.join(names)[:200]}"
-            )
+            raise PallasError(f"{path}: no sensor for {site}; it has {', '.join(names)[:200]}")
     sites = tuple(site for site in ALL_SITES if site in found)
     return sites, [names.index(found[site]) for site in sites]
 
@@ -244,19 +242,21 @@ def _check_stamps(path: str | Path, stamp: Array) -> None:
     """Reject implausible timestamps: the body time grid and the lead-in depend on them."""
     if len(stamp) < 2:
         raise PallasError(
-            f"{path}: an IMU recording of {len(stamp)} samples; at least 2 are needed"
+            f"{path}: an IMU recording of {len(stamp)} samples; at least 2 are required"
         )
     if not np.isfinite(stamp).all():
-        raise PallasError(f"{path}: 'stamp' must be seconds, and some are not finite")
+        raise PallasError(f"{path}: 'stamp' must be in seconds, and some values are not finite")
     step = float(np.median(np.diff(stamp)))
     if not 1 / RATES_HZ[1] <= step <= 1 / RATES_HZ[0]:
         raise PallasError(f"{path}: {_odd_step(stamp, step)}")
     if np.abs(stamp).max() > LATEST_STAMP_S:
-        raise PallasError(f"{path}: 'stamp' must be seconds, finite and at most {LATEST_STAMP_S:g}")
+        raise PallasError(
+            f"{path}: 'stamp' must be in seconds, finite and at most {LATEST_STAMP_S:g}"
+        )
     if np.ptp(stamp) > LONGEST_S:
         raise PallasError(
             f"{path}: its stamps span {np.ptp(stamp) / 86400:.3g} days (at most"
-            f" {LONGEST_S / 86400:g}); they must be seconds"
+            f" {LONGEST_S / 86400:g}); they must be in seconds"
         )
 
 
@@ -270,11 +270,11 @@ def _odd_step(stamp: Array, step: float) -> str:
         if 1 / _USUAL_HZ[1] <= step * scale <= 1 / _USUAL_HZ[0]:
             return (
                 f"its stamps advance by {step:.4g} from sample to sample, so they seem to be in"
-                f" {unit}: multiply 'stamp' by {scale:g}, it must be seconds"
+                f" {unit}: multiply 'stamp' by {scale:g}, which must be in seconds"
             )
     return (
-        f"its stamps are {step:.3g} s apart; they must be seconds, "
-        f"at {RATES_HZ[0]:g} to {RATES_HZ[1]:g} samples a second"
+        f"its stamps are {step:.3g} s apart; they must be in seconds, at {RATES_HZ[0]:g} to"
+        f" {RATES_HZ[1]:g} samples a second"
     )
 
 

@@ -68,7 +68,7 @@ class Reason(Enum):
         lambda value: (
             f"the orientation jumps by {value:.0f} degrees while the sensor does not turn so"
         ),
-        "known of BNO055: check wiring, I2C clock stretching and supply",
+        "a known problem of the BNO055: check wiring, I2C clock stretching and supply",
     )
     TOO_STRONG = (
         lambda value: f"the acceleration is {value:.4g} m/s^2, over 16 g",
@@ -97,7 +97,7 @@ class Reason(Enum):
     )
     STAMP_REPEATED = (
         lambda value: f"the stamp stays at {value:.3f} s",
-        "let the driver set header.stamp again for every measurement",
+        "let the driver set header.stamp for every measurement",
     )
     OTHER_CLOCK = (
         lambda value: f"the stamps are {_apart(value)}: another clock",

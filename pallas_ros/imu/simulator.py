@@ -105,8 +105,8 @@ class PseudoPort:
             lock = os.open(lock_of(self._link), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise PallasError(
-                f"{self._link}: cannot be made ({os.strerror(error.errno or 0).lower()}): choose"
-                " other ports"
+                f"{self._link}: cannot be created ({os.strerror(error.errno or 0).lower()}):"
+                " choose other ports"
             ) from None
         for _ in range(_LOCK_TRIES):
             # a reader that checks whether the link is orphaned holds the lock briefly
@@ -117,7 +117,7 @@ class PseudoPort:
                 time.sleep(0.02)
         os.close(lock)
         raise PallasError(
-            f"{self._link} belongs to a simulator that is running: stop it, or choose other ports"
+            f"{self._link} belongs to a running simulator: stop it, or choose other ports"
         )
 
 

@@ -192,7 +192,7 @@ class Synchroniser:
         if self._first is not None and stamp - self._newest > _LEAP:
             self._leaps += 1
             if self._leaps <= _LEAPS_BELIEVED:
-                return "stamp leaps ahead"
+                return "stamp jumps ahead"
         self._leaps = 0
         if stamp < self._newest - _LEAP:
             self._behind.append(site)

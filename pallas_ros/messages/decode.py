@@ -167,7 +167,7 @@ def sensors_from_msg(message: Any) -> dict[str, str]:
         identity = status.hardware_id
         if site not in ALL_SITES:
             raise PallasError(
-                f"sensors: there is no site {site[:40]!r}; sites are {', '.join(ALL_SITES)}"
+                f"sensors: unknown site {site[:40]!r}; sites are {', '.join(ALL_SITES)}"
             )
         if site in sensors:
             raise PallasError(f"sensors: {site} is named twice")

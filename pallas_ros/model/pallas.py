@@ -104,12 +104,12 @@ class PallasConfig:
         """
         if self.window <= max(LAGS):
             raise PallasError(
-                f"model.window is {self.window} frames: it has to be more than {max(LAGS)}"
+                f"model.window is {self.window} frames, but must be more than {max(LAGS)}"
             )
         if self.heads < 1 or self.width < 1 or self.width % (2 * self.heads):
             raise PallasError(
-                f"model.width {self.width} cannot be shared by {self.heads} heads of an even width"
-                " each"
+                f"model.width {self.width} cannot be shared by {self.heads} heads of equal, even"
+                " width"
             )
         for part, known in (
             ("solver", ("invertible", "linear")),

@@ -89,7 +89,7 @@ def load_model(path: str | Path) -> Pallas:
         parameters = dict(model.named_parameters())
         if set(parameters) != set(weights):
             raise PallasError(
-                f"{path}: holds other weights than the network '{document['kind']}' has"
+                f"{path}: its weights do not match the network '{document['kind']}' has"
             )
         with torch.no_grad():
             for name, p in parameters.items():

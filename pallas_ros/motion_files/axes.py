@@ -88,7 +88,9 @@ def detect(
     step = max(len(points) // _SAMPLES, 1)
     seen = Landmarks(points[::step])
     if not seen.stature > 0:
-        raise PallasError(f"{path}: its limbs have no length; all its joints lie at one place")
+        raise PallasError(
+            f"{path}: its limbs have no length, because all its joints are at the same point"
+        )
     frame = None if rest is None else _standing_frame(Landmarks(rest[None]))
     rest_up = None if frame is None else _nearest(frame[2])
     chosen, meant = _up(seen, rest_up, source, path, up)
@@ -179,7 +181,7 @@ def _up(
         return prior, True
     if not source.grounded and np.percentile(upright, 5) > _UPRIGHT:
         return shown, False
-    what = "format defines" if source.up else "rest pose stands along"
+    what = "format defines" if source.up else "rest pose has"
     raise PallasError(
         f"{path}: the {what} {prior} as up, but the body's trunk points along {shown} throughout,"
         f" and the floor does not decide between them; give --up{_argument(shown)} if it stands or"
@@ -213,8 +215,8 @@ def _unit(seen: Landmarks, source: Source, path: Path, given: float | None) -> t
         if low <= size * given <= high:
             return given, _name(given)
         raise PallasError(
-            f"{path}: --unit makes this body {_long(size * given)} tall, and a person is {low:g} to"
-            f" {high:g} m; {_suggestion(size)}"
+            f"{path}: --unit makes this body {_long(size * given)} tall, and a person is {low:g}"
+            f" to {high:g} m; {_suggestion(size)}"
         )
     if source.metres is not None and low <= size * source.metres <= high:
         return source.metres, _name(source.metres)
@@ -225,8 +227,8 @@ def _unit(seen: Landmarks, source: Source, path: Path, given: float | None) -> t
         return _CMU_UNIT, "5.64 cm (CMU's)"
     tall = ", ".join(f"{_long(size * factor)} in {name}" for name, factor in UNITS.items())
     raise PallasError(
-        f"{path}: its limbs are those of a body {tall}, none of which is a person's height; "
-        f"if its joints are right, give the unit's length in metres, as in --unit {1.75 / size:.3g}"
+        f"{path}: its limbs imply a body {tall}, none of which is a person's height; if its joints"
+        f" are right, give the unit's length in metres, as in --unit {1.75 / size:.3g}"
     )
 
 
@@ -273,6 +275,6 @@ def check_sides(seen: Landmarks, path: Path) -> None:
     if backward:
         raise PallasError(
             f"{path}: toes and knees of this body point backward, so its left and right joints are"
-            " exchanged or its axes are left-handed; name the joints the other way round with"
-            " --map FILE, or export it again"
+            " exchanged or its axes are left-handed; swap the names with --map FILE, or export it"
+            " again"
         )

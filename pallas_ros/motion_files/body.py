@@ -73,8 +73,8 @@ def to_motion(source: Source, path: Path, overrides: Overrides) -> tuple[Motion,
     fps = overrides.fps or source.fps
     if not FPS[0] <= fps <= FPS[1]:
         raise PallasError(
-            f"{path}: its header gives {fps:g} frames a second, and {FPS[0]:g} to {FPS[1]:g} are"
-            " plausible; give the rate with --fps"
+            f"{path}: its header states {fps:g} frames per second, but only {FPS[0]:g} to"
+            f" {FPS[1]:g} are plausible; give the rate with --fps"
         )
     matched = match_joints(source, path, overrides.joints)
     wanted = sorted(set(matched.values()))
@@ -193,9 +193,7 @@ def _check(points: Array, fps: float, axes: Axes, path: Path, overrides: Overrid
             proportions, or is too fast.
     """
     found = f"with {axes.up} up and the unit {axes.unit}"
-    other_up = (
-        "give another --up, or leave it out" if overrides.up else "give the file's up with --up"
-    )
+    other_up = "give another --up, or omit it" if overrides.up else "give the file's up with --up"
     seen = Landmarks(points)
     stature = seen.stature
     if not STATURE_M[0] <= stature <= STATURE_M[1]:
@@ -208,7 +206,7 @@ def _check(points: Array, fps: float, axes: Axes, path: Path, overrides: Overrid
         raise PallasError(f"{path}: {found} this body is upside down throughout; {other_up}")
     if np.max(upright) < 0.5 and not axes.lying_is_meant:
         raise PallasError(
-            f"{path}: {found} this body lies throughout, which nothing else in the file suggests;"
+            f"{path}: {found} this body lies throughout, which nothing else in the file indicates;"
             f" {other_up}"
         )
     if len(points) > 1:
@@ -227,13 +225,13 @@ def _check_proportions(seen: Landmarks, path: Path) -> None:
     for name, ratio in parts.items():
         if not low <= ratio <= high:
             raise PallasError(
-                f"{path}: the {name} is {ratio:.2f} times as long as a person's of the same height,"
-                " so its joints are probably others; name them with --map FILE"
+                f"{path}: the {name} is {ratio:.2f} times as long as a person's of the same"
+                " height, so its joints are probably misidentified; name them with --map FILE"
             )
     for name, ratio in parts.items():
         other = parts.get(name.replace("left", "right"), ratio)
         if not 1 / _SIDES_RATIO < ratio / other < _SIDES_RATIO:
             raise PallasError(
                 f"{path}: the {name} is {ratio / other:.2f} times as long as the right one, so one"
-                " of its joints is another; name them with --map FILE"
+                " of its joints is misidentified; name them with --map FILE"
             )

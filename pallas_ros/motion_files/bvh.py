@@ -100,7 +100,7 @@ def read(path: Path) -> Source:
         width = sum(len(joint.channels) for joint in joints)
         table, remarks = _table(lines, stream, width, announced)
     if not len(table):
-        raise PallasError(f"{path}: this BVH holds no frame of {width} numbers")
+        raise PallasError(f"{path}: this BVH contains no frame of {width} numbers")
     _require_plausible(path, table)
     offsets = np.array([joint.offset for joint in joints])
     parents = np.array([joint.parent for joint in joints], dtype=np.intp)
@@ -150,7 +150,7 @@ def _hierarchy(lines: _Lines, stream: Iterator[str]) -> list[_Joint]:
                     raise lines.fail("a brace closes that was not opened")
                 open_joints.pop()
             elif not open_joints:
-                raise lines.fail(f"'{part[:40]}' stands outside every joint")
+                raise lines.fail(f"'{part[:40]}' is outside every joint")
             elif keyword == "OFFSET":
                 joints[open_joints[-1]].offset = _numbers(lines, rest, 3)
             elif keyword == "CHANNELS":
@@ -178,7 +178,7 @@ def _joint(
     if len(joints) >= MAX_JOINTS:
         raise lines.fail(f"more than {MAX_JOINTS} joints")
     if (keyword == "ROOT") != (not open_joints):
-        raise lines.fail(f"{keyword} '{name[:40]}' stands where it cannot")
+        raise lines.fail(f"{keyword} '{name[:40]}' is misplaced")
     parent = open_joints[-1] if open_joints else -1
     if keyword.startswith("END"):
         return _Joint(joints[parent].name + END_SUFFIX, parent, end=True)
@@ -238,7 +238,7 @@ def _motion_header(lines: _Lines, stream: Iterator[str]) -> tuple[int | None, fl
         if found is None and timed:
             return announced, frame_time, itertools.chain([line], stream)
         if found is None:
-            raise lines.fail(f"'{line[:40]}' stands where 'Frames:' or 'Frame Time:' should")
+            raise lines.fail(f"'{line[:40]}' appears instead of 'Frames:' or 'Frame Time:'")
         try:
             number = _number(found[2].split()[0])
         except (ValueError, IndexError):
@@ -272,7 +272,7 @@ def _table(
             except ValueError:
                 raise lines.fail(f"'{line[:40]}' is not a row of numbers") from None
         if len(row) > width:
-            raise lines.fail(f"a frame of {len(row)} numbers where the channels are {width}")
+            raise lines.fail(f"a frame of {len(row)} numbers for {width} channels")
         if len(row) < width:
             continue
         rows.append(row)
@@ -285,9 +285,9 @@ def _table(
             rows = []
     remarks = []
     if row:
-        remarks.append(f"its last frame is cut short ({len(row)} of {width} numbers) and left out")
+        remarks.append(f"its last frame is truncated ({len(row)} of {width} numbers) and omitted")
     if announced is not None and announced != count:
-        remarks.append(f"its header announces {announced} frames, {count} are there")
+        remarks.append(f"its header announces {announced} frames, but it contains {count}")
     blocks.append(np.array(rows).reshape(-1, width))
     return np.concatenate(blocks), remarks
 
@@ -297,8 +297,8 @@ def _require_plausible(path: Path, table: NDArray[np.float64]) -> None:
     if np.abs(table).max() > 1e9:
         frame = int(np.argmax(np.abs(table).max(axis=1) > 1e9))
         raise PallasError(
-            f"{path}: frame {frame} holds a number beyond 1e9, which is neither an angle nor a"
-            " place; repair or cut it"
+            f"{path}: frame {frame} contains a number beyond 1e9, which is neither an angle nor a"
+            " position; repair or cut it"
         )
 
 

@@ -57,14 +57,16 @@ def read(path: Path) -> Source:
     metres = UNITS.get(unit.strip().strip("\x00").lower())
     source = points.source(KIND, path, names, table, rate, metres)
     if announced != len(table):
-        source.remarks.append(f"its header announces {announced} frames, {len(table)} are there")
+        source.remarks.append(
+            f"its header announces {announced} frames, but it contains {len(table)}"
+        )
     return source
 
 
 def _frames(path: Path, reader: Any, count: int) -> list[np.ndarray]:
     """Return the points (count, 3) of every frame, NaN if missing."""
     if not 0 < count <= MAX_JOINTS:
-        raise PallasError(f"{path}: this C3D holds {count} points (1 to {MAX_JOINTS} are read)")
+        raise PallasError(f"{path}: this C3D contains {count} points (1 to {MAX_JOINTS} are read)")
     frames = []
     for _, values, _ in reader.read_frames(copy=False):
         seen = (values[:, 3] >= 0)[:, None] & (np.abs(values[:, :3]) < 1e9)

@@ -185,13 +185,13 @@ class _Matcher:
         for joint, name in given.items():
             if joint not in JOINT_INDEX:
                 raise PallasError(
-                    f"--map: '{joint[:40]}' is none of the body's joints, which are"
+                    f"--map: '{joint[:40]}' is not a joint of the body; its joints are"
                     f" {', '.join(JOINTS)}"
                 )
             if name not in self.source.names:
                 raise PallasError(
-                    f"{self.path}: has no joint '{name[:40]}', which --map gives as {joint}; it has"
-                    f" {self._some()}"
+                    f"{self.path}: has no joint '{name[:40]}', which --map assigns to {joint}; it"
+                    f" has {self._some()}"
                 )
             self.at[joint] = self.source.names.index(name)
 
@@ -222,9 +222,9 @@ class _Matcher:
 
     def _missing(self, joint: str) -> PallasError:
         return PallasError(
-            f"{self.path}: no joint of this {self.source.kind} is the {joint.replace('_', ' ')} (it"
-            f" has {self._some()}); say which with --map FILE, a YAML file of lines like '{joint}:"
-            " NAME'"
+            f"{self.path}: no joint of this {self.source.kind} is the {joint.replace('_', ' ')}"
+            f" (it has {self._some()}); assign it with --map FILE, a YAML file of lines like"
+            f" '{joint}: NAME'"
         )
 
     def _common(self, a: str, b: str) -> int | None:

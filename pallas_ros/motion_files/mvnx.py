@@ -111,7 +111,7 @@ def read(path: Path) -> Source:
         walk_xml(_blocks(file), str(path), KIND, take, _MAX_ELEMENTS)
     if not take.labels or not take.frames:
         raise PallasError(
-            f"{path}: this MVNX holds no frame with the positions and orientations of its"
+            f"{path}: this MVNX contains no frame with the positions and orientations of its"
             f" {len(take.labels)} segments; export it with both"
         )
     names = take.labels
@@ -119,7 +119,7 @@ def read(path: Path) -> Source:
         names.index(_PARENTS[name]) if _PARENTS.get(name, "") in names else -1 for name in names
     ]
     if any(parent >= index for index, parent in enumerate(parents)):
-        raise PallasError(f"{path}: its segments do not stand in Xsens's order")
+        raise PallasError(f"{path}: its segments are not in Xsens's order")
     positions = np.stack([position for position, _ in take.frames])
     wxyz = np.stack([orientation for _, orientation in take.frames])
     q = rotations.normalise(wxyz[..., [1, 2, 3, 0]])
@@ -132,7 +132,7 @@ def read(path: Path) -> Source:
     def pose(wanted: list[int]) -> tuple[Array, Array]:
         return positions[:, wanted], q[:, wanted]
 
-    remarks = [f"{take.skipped} frames without all segments left out"] if take.skipped else []
+    remarks = [f"{take.skipped} frames without all segments omitted"] if take.skipped else []
     return Source(
         kind=KIND,
         names=names,

@@ -14,21 +14,19 @@ _SPELLINGS = {"in": "inch", "inches": "inch", "metre": "m", "meter": "m", "metre
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--up``, ``--unit``, ``--map`` and ``--fps``."""
-    group = parser.add_argument_group(
-        "motion files of other tools", "what is detected when left out"
+    group = parser.add_argument_group("motion files from other tools", "override what is detected")
+    group.add_argument(
+        "--up", metavar="AXIS", help="up axis of the file: x, y, z, or =-x, =-y, =-z as in --up=-y"
     )
     group.add_argument(
-        "--up", metavar="AXIS", help="the file's up: x, y, z, or =-x, =-y, =-z as in --up=-y"
-    )
-    group.add_argument(
-        "--unit", metavar="U", help="the file's unit: m, dm, cm, mm, inch, or its length in metres"
+        "--unit", metavar="U", help="unit of the file: m, dm, cm, mm, inch, or its length in metres"
     )
     group.add_argument(
         "--map",
         metavar="FILE",
-        help="a YAML file of lines 'left_shoulder: NAME', the file's names of the body's joints",
+        help="YAML file of lines 'left_shoulder: NAME' that give the file's names of the joints",
     )
-    group.add_argument("--fps", type=float, metavar="HZ", help="the file's frames a second")
+    group.add_argument("--fps", type=float, metavar="HZ", help="frames per second of the file")
 
 
 def overrides_from(args: argparse.Namespace) -> Overrides:
@@ -68,5 +66,5 @@ def _joints(path: Path) -> dict[str, str]:
     document = load_mapping(path, "map of joints")
     bad = next((joint for joint, name in document.items() if not isinstance(name, str | int)), None)
     if bad is not None:
-        raise PallasError(f"{path}: '{bad}' is given no name; write lines like '{bad}: LeftArm'")
+        raise PallasError(f"{path}: '{bad}' has no name; write lines like '{bad}: LeftArm'")
     return {joint: str(name) for joint, name in document.items()}

@@ -53,7 +53,9 @@ def source(
     seen = np.asarray(np.isfinite(points).all(axis=2))
     kept = np.flatnonzero(seen.mean(axis=0) > _SEEN_SHARE)
     if not len(kept):
-        raise PallasError(f"{path}: none of its {len(names)} points is seen in half of the frames")
+        raise PallasError(
+            f"{path}: none of its {len(names)} points is visible in half of the frames"
+        )
     names = [names[i] for i in kept]
     points = points[:, kept].copy()
     seen = seen[:, kept]

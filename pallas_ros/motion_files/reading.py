@@ -128,11 +128,11 @@ def _read_npz(path: Path, overrides: Overrides) -> MotionFile:
         return MotionFile(*to_motion(smpl.read(path), path, overrides))
     if "linear_acceleration" in names:
         raise PallasError(
-            f"{path}: an IMU recording, not a motion file; turn it into one with `pallas process`"
+            f"{path}: an IMU recording, not a motion file; convert it with `pallas process`"
         )
     raise PallasError(
         f"{path}: neither a motion file ('joint_names', 'positions', 'rotations', 'fps') nor an"
-        f" {smpl.KIND} ('poses', 'trans', 'mocap_framerate'); it holds"
+        f" {smpl.KIND} ('poses', 'trans', 'mocap_framerate'); it contains"
         f" {', '.join(names) or 'nothing'}"
     )
 

@@ -89,7 +89,7 @@ def _fields(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Array, Array, 
         there = ", ".join(array_names(path, KIND)) or "nothing"
         raise PallasError(
             f"{path}: not an AMASS/SMPL motion: it needs 'poses', 'trans' and 'mocap_framerate',"
-            f" and holds {there}"
+            f" but contains {there}"
         )
     if poses.ndim == 3:
         poses = poses.reshape(len(poses), -1)

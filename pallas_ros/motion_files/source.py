@@ -26,9 +26,9 @@ def check_frames(path: Path, frames: int) -> None:
         PallasError: there are none, or too many.
     """
     if frames < 1:
-        raise PallasError(f"{path}: it holds no frames")
+        raise PallasError(f"{path}: it contains no frames")
     if frames > MAX_FRAMES:
-        raise PallasError(f"{path}: {frames} frames, at most {MAX_FRAMES} are read; cut it")
+        raise PallasError(f"{path}: {frames} frames, but at most {MAX_FRAMES} are read; cut it")
 
 
 def require_finite(path: Path, *arrays: Array) -> None:
@@ -42,8 +42,8 @@ def require_finite(path: Path, *arrays: Array) -> None:
         bad |= ~np.asarray(np.isfinite(array)).reshape(len(array), -1).all(axis=1)
     if bad.any():
         raise PallasError(
-            f"{path}: {int(bad.sum())} of {len(bad)} frames hold NaN or infinite values, the first"
-            f" is frame {int(np.argmax(bad))}; repair or cut them"
+            f"{path}: {int(bad.sum())} of {len(bad)} frames contain NaN or infinite values, the"
+            f" first is frame {int(np.argmax(bad))}; repair or cut them"
         )
 
 

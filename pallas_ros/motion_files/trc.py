@@ -55,7 +55,9 @@ def read(path: Path) -> Source:
     )
     announced = header.get("numframes", "")
     if announced.isdigit() and int(announced) != len(table):
-        source.remarks.append(f"its header announces {announced} frames, {len(table)} are there")
+        source.remarks.append(
+            f"its header announces {announced} frames, but it contains {len(table)}"
+        )
     return source
 
 
@@ -66,7 +68,7 @@ def _row(path: Path, line: str, count: int, frame: int) -> list[float]:
         values = [float(cell) if cell.strip() else np.nan for cell in cells]
     except ValueError:
         raise PallasError(
-            f"{path}: not a readable TRC file: row {frame} holds something that is not a number"
+            f"{path}: not a readable TRC file: row {frame} contains something that is not a number"
         ) from None
     values += [np.nan] * (1 + 3 * count - len(values))
     return [value if abs(value) < 1e9 else np.nan for value in values]

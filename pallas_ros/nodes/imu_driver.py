@@ -94,7 +94,7 @@ class ImuDriverNode(PallasNode):
         request = self._driver.request
         return Health(
             1 if problems or request else 0,
-            request or "; ".join(problems) or "all sensors stream",
+            request or "; ".join(problems) or "all sensors are streaming",
             self._driver.figures(),
         )
 

@@ -31,7 +31,7 @@ TRANSITIONS = {
 class LifecycleManagerNode(PallasNode):
     """Adapter around `pallas_ros.graph.bringup.Bringup`."""
 
-    ANNOUNCEMENT = "bringing the graph up"
+    ANNOUNCEMENT = "starting the graph"
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/lifecycle_manager.yaml`."""

@@ -212,7 +212,7 @@ class PallasBodyNode(PallasNode):
         if self._pipeline.calibrator is not None and not wrong:
             self.say(self._pipeline.calibrator.problem, key="calibration")
         if self._seeking:
-            problem = self._pipeline.what_hinders() or "no sample came"
+            problem = self._pipeline.what_hinders() or "no sample arrived"
             self._report_progress(problem)
             if self._out_of_patience():
                 self._stop_seeking(PallasError(f"no calibration in time: {problem}"))
@@ -235,8 +235,8 @@ class PallasBodyNode(PallasNode):
                 self._flooded[topic] = intake.flooded
                 rate = self.settings["imu_rate_limit_hz"]
                 self.say(
-                    f"{topic}: a publisher sends more than {rate:g} messages a second; those "
-                    f"beyond are refused ({intake.flooded} so far)",
+                    f"{topic}: a publisher sends more than {rate:g} messages per second; the"
+                    f" excess is rejected ({intake.flooded} so far)",
                     key=f"flood {topic}",
                 )
 
@@ -286,7 +286,7 @@ class PallasBodyNode(PallasNode):
 
     def _require_idle(self) -> None:
         if self._seeking:
-            raise PallasError("a calibration is being sought already: wait for its answer")
+            raise PallasError("a calibration is already running: wait for its result")
         if not self.active:
             raise PallasError("the node is not active: activate it first")
 

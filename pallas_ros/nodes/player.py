@@ -87,9 +87,7 @@ class Player:
                 or f"it holds {', '.join(sorted(bag.topics)) or 'nothing'}"
             )
             self.close()
-            raise PallasError(
-                f"{bag.path}: there is nothing to play under these patterns: {reasons}"
-            )
+            raise PallasError(f"{bag.path}: nothing matches these patterns: {reasons}")
         self._clock = self._node.create_publisher(Clock, "/clock", STREAM) if plan.clock else None
 
     @property

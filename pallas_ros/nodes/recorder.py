@@ -228,7 +228,7 @@ class RecorderNode(PallasNode):
         """Require a new bag: after `deactivate` the node has to be configured again."""
         if self._bag is None or self._bag.closed:
             raise PallasError(
-                "the bag is closed; clean the recorder up and configure it with another path"
+                "the bag is closed; clean up the recorder and configure it with another path"
             )
         self._discover()  # so that topics starting from now on are complete
 

@@ -257,8 +257,7 @@ class Pipeline:
         )
         drifted = self._heading.remarks() if self._heading is not None else []
         unused = [
-            f"{site}: worn, but not in the calibration, so it is not used: calibrate again with"
-            " it on"
+            f"{site}: worn but not calibrated, so it is not used: calibrate again while wearing it"
             for site in sorted(self._uncalibrated)
         ]
         sensors = self.intake.remarks()
@@ -280,7 +279,7 @@ class Pipeline:
             return self.what_hinders() or "no calibration was found"
         reasons = self.intake.report(_MOST) or ([self.foreign] if self.foreign else [])
         return "; ".join(
-            reasons or self.intake.report() or ["the sensors were never heard together"]
+            reasons or self.intake.report() or ["the sensors never sent samples at the same time"]
         )
 
     def dropped(self) -> dict[str, int]:
@@ -405,8 +404,8 @@ class PipelineSettings:
         )
         if self.extra_sites and "extra" not in stream.inputs:
             raise PallasError(
-                f"{self.model}: this model knows the four sensors {', '.join(SITES)} only: use one"
-                " made for optional sensors, or leave extra_sites empty"
+                f"{self.model}: this model supports only the four sensors {', '.join(SITES)}: use"
+                " one for optional sensors, or leave extra_sites empty"
             )
         stream.warm_up()
         skeleton = Skeleton.from_height(self.height_m, segment_lengths(self.segments))

@@ -61,7 +61,7 @@ class Source:
     lost: int = 0
     damage: Callable[[], str] = str
     extra_sites: tuple[str, ...] = ()
-    why_nothing: str = "the sensors were never heard together"
+    why_nothing: str = "the sensors never sent samples at the same time"
     refused: list[str] = field(default_factory=list)
     meaningless: list[str] = field(default_factory=list)
     estimated: list[str] = field(default_factory=list)
@@ -88,7 +88,9 @@ def open_source(
     path = Path(path)
     if path.suffix == ".npz":
         if topics:
-            raise PallasError(f"{path}: --topics are for bags; a recording names its sites itself")
+            raise PallasError(
+                f"{path}: --topics applies to bags; this recording names its sites itself"
+            )
         recording = load_recording(path, as_is, extra_sites)
         duration = float(recording.stamp[-1] - recording.stamp[0])
         start = max(1, round(recording.stamp[0] * 1e9))
@@ -168,8 +170,8 @@ def worn_topics(bag: Bag, given: Mapping[str, str], sites: Sequence[str] = SITES
         worn[topic] = site
     if missing and there:
         raise PallasError(
-            f"{bag.path}: no IMU messages on {', '.join(missing)}; {IMU} is on {', '.join(there)}: "
-            f"say which is worn where, --topics {' '.join(f'{site}=TOPIC' for site in sites)}"
+            f"{bag.path}: no IMU messages on {', '.join(missing)}; {IMU} is on {', '.join(there)}:"
+            f" assign topics to sites with --topics {' '.join(f'{site}=TOPIC' for site in sites)}"
         )
     bag.require(*worn)
     return worn

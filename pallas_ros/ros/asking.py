@@ -54,7 +54,7 @@ def act(
         executor.spin_until_future_complete(sent, _ANSWER_S)
         handle = sent.result() if sent.done() else None
         if handle is None or not handle.accepted:
-            raise PallasError(f"{name} does not take a goal now: its node is not active")
+            raise PallasError(f"{name} does not accept a goal now: its node is not active")
         ended = handle.get_result_async()
         try:
             executor.spin_until_future_complete(ended)

@@ -34,8 +34,7 @@ class ClockWatch:
         way = "ahead" if self.last_ns > 0 else "back"
         return (
             f"the clock of this machine was set {way} by {abs(self.last_ns) / 1e9:.1f} s: stamps"
-            " jump with it; keep clocks steady while the arm moves (chrony slews instead of"
-            " stepping)"
+            " jump with it; do not step the clock while the arm moves (chrony slews it)"
         )
 
     def figures(self) -> dict[str, str]:

@@ -37,7 +37,7 @@ def listened_to() -> Iterator[Callable[[bytes], None]]:
         until = time.monotonic() + _PATIENCE_S
         while not publisher.get_subscription_count():
             if time.monotonic() > until or listener.poll() is not None:
-                raise PallasError("publishing was not measured: nobody listened in time")
+                raise PallasError("publishing was not measured: no subscriber connected in time")
             time.sleep(0.05)
         yield publisher.publish
         node.destroy_node()

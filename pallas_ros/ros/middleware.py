@@ -31,8 +31,8 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         choices=RANGES,
         default="",
         help=(
-            "who can find this program and is found by it: programs on this machine, or the whole"
-            " network (default: as ROS_AUTOMATIC_DISCOVERY_RANGE says, else localhost)"
+            "discovery range: programs on this machine, or the whole network (default:"
+            " ROS_AUTOMATIC_DISCOVERY_RANGE, else localhost)"
         ),
     )
 
@@ -46,7 +46,7 @@ def discovery(given: str, environment: Mapping[str, str]) -> dict[str, str]:
         PallasError: ``given`` is not one of `RANGES`.
     """
     if given and given not in RANGES:
-        raise PallasError(f"discovery '{given[:80]}' is none of {', '.join(RANGES)}")
+        raise PallasError(f"discovery '{given[:80]}' is not one of {', '.join(RANGES)}")
     chosen: dict[str, str] = {}
     if given or not environment.get(RANGE_VARIABLE):
         chosen[RANGE_VARIABLE] = (given or "localhost").upper()

@@ -115,7 +115,7 @@ OF_EVERY_NODE = (
         "autostart",
         "bool",
         True,
-        "Configure and activate without waiting for a transition request; false where a lifecycle"
+        "Configure and activate without waiting for a transition request; false if a lifecycle"
         " manager or a launch file drives the node.",
         read_only=True,
     ),
@@ -123,9 +123,9 @@ OF_EVERY_NODE = (
         "priority",
         "int",
         0,
-        "Real-time priority (SCHED_FIFO) of the process, a warning where that is not permitted; 0"
-        " for none, -1 for 20 where it is permitted and there are two cores, without a word"
-        " elsewhere.",
+        "Real-time priority (SCHED_FIFO) of the process, with a warning if it is not permitted; 0"
+        " for none; -1 for 20 if it is permitted and there are two cores, otherwise none without"
+        " a warning.",
         range=(-1, 99),
         read_only=True,
     ),
@@ -171,7 +171,7 @@ def _parse(path: Path, name: str, entry: Any) -> Parameter:
         )
     if entry["type"] not in TYPES:
         raise PallasError(
-            f"{path}: parameter '{name}' has type '{entry['type']}', which is none of"
+            f"{path}: parameter '{name}' has type '{entry['type']}', which is not one of"
             f" {', '.join(TYPES)}"
         )
     fields: dict[str, Any] = {

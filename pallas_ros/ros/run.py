@@ -49,7 +49,7 @@ def node_class(name: str) -> Callable[..., PallasNode]:
     """
     known = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in known:
-        raise PallasError(f"there is no node '{name}': {closest(name, known)}")
+        raise PallasError(f"unknown node '{name}': {closest(name, known)}")
     try:
         loaded = known[name].load()
     except ImportError as error:
@@ -175,7 +175,7 @@ def die_with_parent() -> None:
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
-        raise PallasError("the process that started this node is gone")
+        raise PallasError("the process that started this node has exited")
 
 
 def main(wanted: Sequence[tuple[str, Sequence[str]]]) -> int:
@@ -219,8 +219,8 @@ def _in_words(error: Exception) -> str:
     text = " ".join(re.sub(r",? at /\S+:\d+", "", str(error)).split())
     if "security libraries" in text:
         return (
-            "ROS is to run with security (ROS_SECURITY_ENABLE), but this Fast DDS is built without"
-            " it, as that of the wheels is: use an installation from ROS's own packages, or unset"
+            "ROS security is enabled (ROS_SECURITY_ENABLE), but this Fast DDS is built without"
+            " it, like that of the wheels: use an installation from ROS's own packages, or unset"
             " ROS_SECURITY_ENABLE"
         )
     return f"ROS does not start: {text[:300]}"

@@ -63,14 +63,14 @@ class Stream(ABC):
                 ) from None
             except ValueError:
                 raise PallasError(
-                    f"the model's input '{name}' has shape {np.shape(inputs[name])}, wanted is"
+                    f"the model's input '{name}' has shape {np.shape(inputs[name])}, expected"
                     f" {buffer.shape}"
                 ) from None
             if not math.isfinite(np.vdot(buffer, buffer)):
                 # a tenth of the cost of isfinite().all(), and no valid input overflows it
                 raise PallasError(
-                    f"the model's input '{name}' holds a value that is not finite: the frame must"
-                    " be dropped"
+                    f"the model's input '{name}' contains a value that is not finite: the frame"
+                    " must be dropped"
                 )
         return self._run()
 

@@ -92,8 +92,8 @@ def build_engine(
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise PallasError(
-            f"TensorRT {trt.__version__} could not build an engine from {model.path}: its own"
-            " message is above; use the onnxruntime backend"
+            f"TensorRT {trt.__version__} could not build an engine from {model.path}: see"
+            " TensorRT's message above, or use the onnxruntime backend"
         )
     return bytes(engine)
 
@@ -143,8 +143,8 @@ def cached_engine(model: ModelFile, cuda: Cuda, batch: int, precision: str, log:
     if path.is_file():
         return path.read_bytes()
     log(
-        f"building the TensorRT engine of {model.path.name} for {cuda.name} (once, up to some"
-        " minutes)"
+        f"building the TensorRT engine of {model.path.name} for {cuda.name} (once, takes up to a"
+        " few minutes)"
     )
     start = time.monotonic()
     engine = build_engine(model, batch, precision)

@@ -159,8 +159,8 @@ def _metadata(path: Path, properties: Mapping[str, str]) -> dict[str, Any]:
     )
     if not isinstance(document, dict):
         raise PallasError(
-            f"model file {path} carries '{METADATA_KEY}' metadata that is no JSON object: export it"
-            " again"
+            f"model file {path} carries '{METADATA_KEY}' metadata that is not a JSON object:"
+            " export it again"
         )
     return document
 
@@ -174,7 +174,7 @@ def _check_stated_hash(path: Path, data: bytes) -> None:
     if stated and not _agrees(data, stated[1]):
         raise PallasError(
             f"model file {path} is damaged or was changed after export (its hash does not match):"
-            " fetch or export it again"
+            " download or export it again"
         )
 
 
@@ -191,7 +191,7 @@ def _check_hash(path: Path, data: bytes, metadata: Mapping[str, Any]) -> None:
     if not _agrees(data, stated.encode()):
         raise PallasError(
             f"model file {path} is damaged or was changed after export (its hash does not match):"
-            " fetch or export it again"
+            " download or export it again"
         )
 
 
@@ -208,8 +208,8 @@ def _check_fit(path: Path, metadata: Mapping[str, Any], key: str, wanted: Any) -
         made = len(made)
         wanted = len(wanted)
     raise PallasError(
-        f"model file {path} was made for {key} {made}, the configuration has {wanted}: use a model"
-        f" made for it or change {key}"
+        f"model file {path} was made for {key} {made}, but the configuration has {wanted}: use a"
+        f" model made for it or change {key}"
     )
 
 
@@ -218,15 +218,15 @@ def _shapes(path: Path, tensors: list[Any]) -> dict[str, Shape]:
     for tensor in tensors:
         if tensor.type != "tensor(float)":
             raise PallasError(
-                f"model file {path}: '{tensor.name}' is {tensor.type}, a stream takes float32 only;"
-                " export it again"
+                f"model file {path}: '{tensor.name}' is {tensor.type}, but a stream takes float32"
+                " only; export it again"
             )
         batch, *rest = tensor.shape or [None]
         if not (batch == BATCH_AXIS or isinstance(batch, int)) or not all(
             isinstance(n, int) and n > 0 for n in rest
         ):
             raise PallasError(
-                f"model file {path}: '{tensor.name}' has shape {tensor.shape}, wanted is"
+                f"model file {path}: '{tensor.name}' has shape {tensor.shape}, expected"
                 f" ({BATCH_AXIS}, fixed sizes); export it again"
             )
         shapes[tensor.name] = (batch if isinstance(batch, int) else -1, *rest)

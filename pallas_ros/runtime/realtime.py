@@ -89,8 +89,8 @@ def raise_priority(priority: int, warn: Warn) -> None:
         warn = _say_nothing
     if not 0 < priority <= 99:
         raise PallasError(
-            f"thread priority {priority} is outside -1 to 99: use 0 for none, -1 for the usual one"
-            " where it is permitted"
+            f"thread priority {priority} is outside -1 to 99: use 0 for none, -1 for the default"
+            " if it is permitted"
         )
     try:
         for thread in _threads():

@@ -78,8 +78,8 @@ class TorchStream(Stream):
             name for name in names if not name.startswith(NEXT)
         ) != tuple(self.outputs):
             raise PallasError(
-                f"the torch weights beside {model.path} take or give other data than the file:"
-                " export the model again"
+                f"the torch weights beside {model.path} have other inputs or outputs than the"
+                " file: export the model again"
             )
         self._tensors = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
         self._names = names
@@ -108,7 +108,7 @@ class TorchStream(Stream):
         if not weights.is_file():
             raise PallasError(
                 f"inference backend 'torch' needs the weights {weights}: put them beside the .onnx"
-                " file or use onnxruntime"
+                " file, or use onnxruntime"
             )
         return cls(model, builders[0].load()(weights), batch, threads)
 

@@ -38,7 +38,7 @@ from pallas_ros.train.measures import (
 from pallas_ros.train.pictures import strips
 from pallas_ros.train.running import evaluate_running
 
-HELP = "accuracy on seen, unseen and real motion, beside baselines and ablations"
+HELP = "Measure accuracy on seen, unseen and real motion, beside baselines and ablations."
 
 CHUNK = 240
 
@@ -203,7 +203,8 @@ def clips_of(library: MotionLibrary, case: str) -> list[LibraryClip]:
         clips = library.select("unseen_subjects" if on_subjects else case)
     if not clips:
         raise PallasError(
-            f"the data hold no clip for '{case}', so it cannot be measured; leave it out of --cases"
+            f"the data contain no clip for '{case}', so it cannot be measured; leave it out of"
+            " --cases"
         )
     return clips
 
@@ -291,13 +292,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="draw twelve unseen clips and the real recording here (.png)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     parser.add_argument(
         "--cases",
         nargs="+",
         default=list(DEFAULT_CASES),
         choices=CASES,
-        help="what to measure on",
+        help="cases to measure",
     )
 
 

@@ -192,8 +192,8 @@ class Run:
             self.seconds = float(where["seconds"])
         except (SafetensorError, KeyError, RuntimeError, ValueError, OSError) as error:
             raise PallasError(
-                f"{path}: cannot be resumed from ({str(error).splitlines()[0]}); give another"
-                " --out, or remove it"
+                f"{path}: cannot resume from this checkpoint ({str(error).splitlines()[0]}); give"
+                " another --out, or remove it"
             ) from None
         return True
 

@@ -136,8 +136,8 @@ def read_config(path: str | Path) -> TrainingConfig:
 def _margin(path: str | Path, value: Any) -> float:
     if not isinstance(value, (int, float)) or not (value == 0 or 0.5 <= value <= 5):
         raise PallasError(
-            f"{path}: deviation_margin is {value}: it has to be a number from 0.5 to 5, or 0 to"
-            " have it found"
+            f"{path}: deviation_margin is {value}: it must be a number from 0.5 to 5, or 0 to"
+            " determine it"
         )
     return float(value)
 
@@ -364,7 +364,7 @@ def save_model(model: nn.Module, path: Path, extra: dict[str, Any]) -> Path:
     return path
 
 
-HELP = "train the network that makes a body of four IMUs"
+HELP = "Train the network that estimates a body from four IMUs."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -382,7 +382,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         required=True,
-        help="folder of the run; resumed from if it holds a checkpoint",
+        help="folder of the run; resumed if it contains a checkpoint",
     )
     parser.add_argument(
         "--init",
@@ -390,7 +390,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="WEIGHTS",
         help="start from these weights (.safetensors), for example to fine-tune on your own motion",
     )
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: as many as cores")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: one per core")
     add_options(parser)
 
 

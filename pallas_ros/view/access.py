@@ -68,9 +68,9 @@ class Access:
         hosts = given.get("host", [])
         origins = given.get("origin", [])
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
-            return Answer(403, "This viewer is not called by that name.\n")
+            return Answer(403, "This viewer does not answer to that host name.\n")
         if any(not _same_place(origin, hosts[0]) for origin in origins):
-            return Answer(403, "This viewer is not shown in pages of others.\n")
+            return Answer(403, "This viewer cannot be embedded in other pages.\n")
         if not self._token:
             return PASSED
         if self._fits(_asked(path)):
@@ -79,7 +79,7 @@ class Access:
         if any(self._fits(_carried(cookie)) for cookie in given.get("cookie", [])):
             return PASSED
         return Answer(
-            403, "This viewer wants its token: open the address that `pallas view` printed.\n"
+            403, "This viewer requires its token: open the address that `pallas view` printed.\n"
         )
 
     def _fits(self, given: str) -> bool:

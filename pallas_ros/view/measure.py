@@ -189,7 +189,7 @@ class _Reader:
         if self._said.get(who, "") != what:
             self._said[who] = what
             if len(self._session.events) < EVENTS:
-                self._session.events.append((time, f"{who}: {what or 'well again'}"))
+                self._session.events.append((time, f"{who}: {what or 'ok again'}"))
 
     def _latency(self, stage: str, time: float, nanoseconds: int) -> None:
         self._session.latencies[stage].add(nanoseconds / 1e6)
@@ -267,7 +267,7 @@ class _Reader:
         text = str(self._bag.decode(message).data)[:20000]
         if text != self._session.calibration:
             self._session.calibration = text
-            self._session.events.append((time, "calibration: in force from here"))
+            self._session.events.append((time, "calibration: applies from here"))
 
     def _robot(self, time: float, message: BagMessage) -> None:
         self._session.robot = str(self._bag.decode(message).data)

@@ -107,7 +107,7 @@ def moment(
             shown.plots["latency, ms"] = (received - body.newest_input) / 1e6
         shown.plots["confidence"] = float(np.nanmean(body.confidence))
         if body.covariance is not None:
-            shown.plots["place in the room, ± m (90 %)"] = float(
+            shown.plots["position in the room, ± m (90 %)"] = float(
                 CIRCLE_90 * np.sqrt(max(body.covariance[0, 0, 0], body.covariance[0, 1, 1]))
             )
     if raw is not None:
@@ -123,7 +123,7 @@ def moment(
         lines = [
             str(status.reason),
             *_followed(status),
-            f"held back by {', '.join(status.limited_by) or 'nothing'}",
+            f"limited by {', '.join(status.limited_by) or 'nothing'}",
             *lines,
         ]
     shown.words = "\n".join(line for line in lines if line)
@@ -231,8 +231,8 @@ class BagFile:
         )
         if not self.drawn and TOPIC_JOINT_STATES not in there:
             raise PallasError(
-                f"{path}: neither a body nor an arm's joint states are in this bag, so there is"
-                " nothing to look at"
+                f"{path}: this bag contains neither bodies nor joint states of an arm, so there is"
+                " nothing to show"
             )
         before = (TOPIC_GENERATED_BODY, TOPIC_PALLAS_BODY)
         self._raw = next((name for name in before if name in there and name != self.drawn), "")

@@ -93,7 +93,7 @@ class Plots:
                 for time, moment in seen
             )
             yield _Chart(
-                "joint commands, share of their range",
+                "joint commands, fraction of their range",
                 (*self.limits, *LIMITS),
                 shares,
                 (-0.05, 1.05),

@@ -242,10 +242,9 @@ def _film(recording: Recording, robot: RobotShape | None, first: float, last: fl
         write_clip(clip, frames(recording, robot, times, FILM_SIZE), FILM_FPS)
         data = _encode(clip.read_bytes())
     return (
-        f"<h2>{len(times) / FILM_FPS:.0f} s of it, from {begin:.0f} s on</h2>"
-        f'<video controls muted loop preload="none" width="{FILM_SIZE[0]}" height="{FILM_SIZE[1]}"'
-        f' poster="{poster}" '
-        f'src="data:video/mp4;base64,{data}"></video>'
+        f"<h2>{len(times) / FILM_FPS:.0f} s of the session, from {begin:.0f} s</h2><video controls"
+        f' muted loop preload="none" width="{FILM_SIZE[0]}" height="{FILM_SIZE[1]}"'
+        f' poster="{poster}" src="data:video/mp4;base64,{data}"></video>'
     )
 
 
@@ -308,7 +307,7 @@ def _cards(session: Session) -> Iterator[tuple[str, str]]:
             break
     if session.commands[0]:
         yield (
-            "commands held back by a limit",
+            "commands limited",
             f"{100 * session.commands[1] / session.commands[0]:.0f} %",
         )
     yield "events", str(len(session.events))
@@ -391,12 +390,12 @@ def _calibration(text: str) -> list[tuple[str, str]]:
     return [
         (
             (
-                "Calibration residual: how much each sensor moved while held still, or how badly"
-                " the poses agree"
+                "Calibration residual: how much each sensor moved while held still, or how far"
+                " the poses disagree"
             ),
             svg.bars(list(degrees), residuals, "deg"),
         ),
-        ("Gyroscope bias found by it", svg.bars(list(degrees), biases, "deg/s")),
+        ("Gyroscope bias from the calibration", svg.bars(list(degrees), biases, "deg/s")),
     ]
 
 
@@ -405,7 +404,7 @@ def _arm(session: Session, robot: RobotShape | None) -> str:
     if session.states:
         blocks.append(("Supervisor", svg.strip(session.states, session.duration, STATE_COLOURS)))
         blocks.append(
-            ("Speed scale", svg.lines(*session.speed_scale.arrays(), ("1 is unhindered",), ""))
+            ("Speed scale", svg.lines(*session.speed_scale.arrays(), ("1 is full speed",), ""))
         )
     limits = robot.limits if robot is not None else {}
     both = [
@@ -426,13 +425,9 @@ def _arm(session: Session, robot: RobotShape | None) -> str:
     rows = "".join(f"<tr><td>{escape(name)}</td><td>{count}</td></tr>" for name, count in limited)
     sent, held = session.commands
     table = (
-        f"<table><tr><th>held back by</th><th>status messages that say so</th></tr>{rows}</table>"
-        if rows
-        else ""
+        f"<table><tr><th>limited by</th><th>status messages</th></tr>{rows}</table>" if rows else ""
     )
-    words = (
-        f"<p>{sent} commands were sent, {held} of them held back by a limit.</p>" if sent else ""
-    )
+    words = f"<p>{sent} commands were sent, {held} of them limited.</p>" if sent else ""
     return f'<h2>Arm</h2><div class="grid">{html}</div>{words}{table}' if html else ""
 
 

@@ -73,7 +73,7 @@ def open_server(host: str, port: int, access: Access) -> viser.ViserServer:
         server = ViewServer(host=host, port=port, verbose=False)  # it prints a banner
     if not made:
         server.stop()
-        raise PallasError("the viewer cannot protect this version of viser: install 1.1")
+        raise PallasError("the viewer cannot secure this version of viser: install 1.1")
     return server
 
 
@@ -179,7 +179,7 @@ class _Log(logging.Logger):
     def handle(self, record: logging.LogRecord) -> None:
         """Say it in a line."""
         kind = _kind(record.exc_info[1] if record.exc_info else None)
-        self._complaints.say(f"a request was refused: it is not one a browser makes ({kind})")
+        self._complaints.say(f"a request was refused: it does not come from a browser ({kind})")
 
 
 def _kind(error: BaseException | None) -> str:

@@ -168,7 +168,7 @@ def test_a_topic_that_is_missing_is_named_with_those_that_are_there(tmp_path: Pa
 
 def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
     texts = write_texts(tmp_path / "bag")
-    with pytest.raises(PallasError, match="something in it already"):
+    with pytest.raises(PallasError, match="not empty; record"):
         BagWriter(tmp_path / "bag")
     assert read_texts(tmp_path / "bag") == texts
 

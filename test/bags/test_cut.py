@@ -56,10 +56,10 @@ def test_a_part_of_a_recording(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--from", "5", "--to", "2"], "the first less than the second"),
-        (["--from", "nan"], "the first less than the second"),
+        (["--from", "5", "--to", "2"], "with the start before the end"),
+        (["--from", "nan"], "with the start before the end"),
         (["--from", "99"], "it lasts 1.0 s"),
-        (["-o", "bag"], "something in it already"),
+        (["-o", "bag"], "not empty; record"),
     ],
 )
 def test_what_cannot_be_cut_is_one_sentence(

@@ -211,7 +211,7 @@ def test_a_chunk_that_would_fill_the_memory_is_refused(tmp_path: Path, declared:
             )[0],
             "not a readable rosbag2 sqlite3",
         ),
-        (lambda path: (path.mkdir(), ros1_mcap(path / "a.mcap"))[0], "of 'ros1', not of ROS 2"),
+        (lambda path: (path.mkdir(), ros1_mcap(path / "a.mcap"))[0], "of ROS 1, not of ROS 2"),
         (lambda path: (path.mkdir(), (path / "a.mcap.zstd").write_bytes(b"x"))[0], "zstd -d"),
     ],
 )

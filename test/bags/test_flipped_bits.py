@@ -154,7 +154,7 @@ def test_a_file_of_a_split_bag_that_cannot_be_read_or_is_not_there(tmp_path: Pat
     assert len(read_texts(tmp_path / "bag")) == len(texts) - 50
     assert "bag_1.mcap cannot be read" in Bag(tmp_path / "bag").damage
     second.unlink()
-    assert "bag_1.mcap is not there" in Bag(tmp_path / "bag").damage
+    assert "bag_1.mcap is missing" in Bag(tmp_path / "bag").damage
     assert repair(tmp_path / "bag").messages == len(texts) - 50
     assert sound
 

@@ -67,7 +67,7 @@ def test_what_is_counted_on_a_full_disk_is_in_the_file(
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     sentence, counts, refused = run.stdout.splitlines()
-    assert "cannot go on recording" in sentence
+    assert "recording stopped" in sentence
     assert "`pallas repair`" in sentence
     assert refused == "refused"
     count, a, b, closed = counts.split()

@@ -132,7 +132,7 @@ def test_a_broken_body_is_unknown_and_the_stream_recovers() -> None:
     found = live.push(broken)
     assert found is not None
     assert found.frame is None
-    assert "not whole" in found.remark
+    assert "incomplete" in found.remark
     assert not found.standing
     after = run(live, stream[61:])
     assert after[-1].standing

@@ -76,7 +76,7 @@ def test_the_command_writes_a_dynamics_file_and_a_page(
     assert page.read_text().count("data:image/png") == 3
     said = capsys.readouterr().out
     assert "lumbar" in said
-    assert "no medical device" in said
+    assert "not a medical device" in said
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_sensors_to_bag_and_the_bag_gives_the_live_body_again(
         up.until(lambda: len(heard()) > 150)
     up.process.send_signal(signal.SIGINT)
     assert up.end() == 0, up.said()
-    assert "all of them have ended" in up.said()
+    assert "all of them have exited" in up.said()
     bag = Bag(tmp_path / "bag")
     live = {body.stamp: body for _, body in read_bodies(bag, TOPIC_PALLAS_BODY)}
     truth = {body.stamp: body for _, body in read_bodies(bag, TOPIC_TRUTH_BODY)}
@@ -82,7 +82,7 @@ def test_ctrl_c_takes_all_down_and_a_second_graph_is_refused_before(
     assert len(children) == 5  # the lifecycle manager too
     second = start("robot:=")
     assert second.end() == 2
-    assert "runs already in ROS domain" in second.said()
+    assert "already running in ROS domain" in second.said()
     assert second.said().strip().count("\n") == 0
     begun = time.monotonic()
     up.process.send_signal(signal.SIGINT)

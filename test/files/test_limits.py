@@ -62,14 +62,14 @@ BAD_NPZ: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "it is empty"),
     "not a zip": (lambda: b"hello world", "not a zip archive"),
     "bare npy": (lambda: header("'<f8'", "(2,)") + bytes(16), "single array"),
-    "cut short": (lambda: GOOD[: len(GOOD) // 2], "cut short"),
+    "cut short": (lambda: GOOD[: len(GOOD) // 2], "truncated"),
     "shape of 2^40": (
         lambda: archive({"a.npy": header("'<f8'", "(1099511627776,)") + bytes(64)}),
         "needs 8796093022208 bytes",
     ),
     "shape that overflows": (
         lambda: archive({"a.npy": header("'<f8'", "(4294967296, 4294967296)") + bytes(64)}),
-        "cut short",
+        "truncated",
     ),
     "negative shape": (
         lambda: archive({"a.npy": header("'<f8'", "(-1,)") + bytes(64)}),
@@ -89,11 +89,11 @@ BAD_NPZ: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "strings without characters": (
         lambda: archive({"a.npy": header("'<U0'", "(1000000000,)") + bytes(64)}),
-        "strings of no characters",
+        "strings of zero length",
     ),
     "wide strings": (
         lambda: archive({"a.npy": header("'<U500000000'", "(1,)") + bytes(64)}),
-        "cut short",
+        "truncated",
     ),
     "header of brackets": (
         lambda: archive({"a.npy": header("[" * 3000, "(1,)") + bytes(64)}),
@@ -113,7 +113,7 @@ BAD_NPZ: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "bzip2": (
         lambda: archive({"a.npy": header("'<f8'", "(1,)") + bytes(8)}, zipfile.ZIP_BZIP2),
-        "compressed in a way",
+        "uses a compression",
     ),
 }
 
@@ -187,7 +187,7 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(
     ("text", "says"),
     [
         (LAUGHS, "more than 100000 values"),
-        ("a: &a [*a]", "stands for nothing, or for itself"),
+        ("a: &a [*a]", "is undefined, or refers to itself"),
         ("[" * 5000, "nested more than 40 levels"),
         ("{a: " * 5000, "nested more than 40 levels"),
         ("- " * 5000, "nested more than 40 levels"),

@@ -102,7 +102,7 @@ def test_a_goal_reports_what_hinders_and_can_be_cancelled(client: Client) -> Non
 
     second = client.end(client.start(procedure="tpose"))
     assert second.status == GoalStatus.STATUS_ABORTED
-    assert "being sought already" in second.result.message
+    assert "already running" in second.result.message
 
     cancelled = first.cancel_goal_async()
     client.wait(cancelled.done)

@@ -78,7 +78,7 @@ def test_from_ports(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["me.yaml"], "where are the sensors?"),
+        (["me.yaml"], "no sensors given"),
         (["me.npz", "--simulate"], "a calibration file ends in .yaml"),
         (["me.yaml", "--simulate", "--procedure", "known_pose"], "needs --pose"),
         (["me.yaml", "--simulate", "--procedure", "rest"], "make one with `pallas calibrate`"),

@@ -236,7 +236,7 @@ def test_rest_refreshes_and_refuses() -> None:
     with pytest.raises(PallasError, match="there is none yet"):
         calibrator("rest")
     with pytest.raises(
-        PallasError, match="there is no calibration procedure 'dance': known are rest, tpose"
+        PallasError, match="unknown calibration procedure 'dance': known are rest, tpose"
     ):
         calibrator("dance")
     with pytest.raises(PallasError, match="does not say how neck is turned"):
@@ -342,7 +342,7 @@ def test_a_calibration_of_other_sensors_is_refused() -> None:
     with pytest.raises(
         PallasError,
         match=(
-            "made with sensor usb:neck on neck, but usb:other is there: swap the sensors back or"
+            "made with sensor usb:neck on neck, but usb:other is there: swap the sensors back, or"
             " calibrate again"
         ),
     ):

@@ -27,7 +27,7 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("precious")
     folder = CalibrationFolder(tmp_path)
     for refused in (folder.check_free, lambda name: folder.save(FOUND, name)):
-        with pytest.raises(PallasError, match="is there already"):
+        with pytest.raises(PallasError, match="already exists"):
             refused("mine.yaml")
     with pytest.raises(FileExistsError):  # the file came while the wearer stood still
         FOUND.save(tmp_path / "mine.yaml", overwrite=False)

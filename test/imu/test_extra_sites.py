@@ -82,7 +82,7 @@ def write(path: Path, sites: list[str]) -> Path:
     ("sites", "match"),
     [
         ((*SITES, "left_toe"), "unknown sensor site 'left_toe'"),
-        ((*SITES, "head", "head"), "'head' is named twice"),
+        ((*SITES, "head", "head"), "'head' is given twice"),
         (SITES[:3], "no sensor for right_wrist"),
     ],
 )
@@ -114,8 +114,8 @@ def test_a_head_that_stands_for_the_neck_is_not_used_twice(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("sites", "extra", "match"),
     [
-        ([*SITES, "head", "head"], ["head"], "'head' is in it twice"),
-        ([*SITES], ["left_shin"], "no sensor for left_shin in it"),
+        ([*SITES, "head", "head"], ["head"], "'head' occurs twice"),
+        ([*SITES], ["left_shin"], "no sensor for left_shin"),
         ([*SITES], ["left_toe"], "unknown sensor site 'left_toe'"),
         (list(SITES[:3]), [], "no sensor for right_wrist"),
     ],
@@ -265,5 +265,5 @@ def test_the_driver_wants_a_port_for_each() -> None:
     ports = [f"/dev/none{i}" for i in range(6)]
     driver = ImuDriver(ports, ["witmotion"], lambda site, sample: None, sites=WORN)
     assert driver.sites == WORN
-    with pytest.raises(PallasError, match=r"4 ports are given: name one for each of .*right_shin"):
+    with pytest.raises(PallasError, match=r"4 ports are given: give one for each of .*right_shin"):
         ImuDriver(ports[:4], ["witmotion"], lambda site, sample: None, sites=WORN)

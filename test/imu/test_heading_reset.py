@@ -91,10 +91,10 @@ def test_a_stance_that_is_given_is_believed() -> None:
 @pytest.mark.parametrize(
     ("bones", "site", "stance", "words"),
     [
-        (SIDEWAYS, "tail", "", "there is no site 'tail'"),
-        (SIDEWAYS, "", "lotus", "there is no stance 'lotus'"),
+        (SIDEWAYS, "tail", "", "unknown site 'tail'"),
+        (SIDEWAYS, "", "lotus", "unknown stance 'lotus'"),
         (SIDEWAYS, "left_wrist", "hanging", "does not hang"),
-        (dict(N_POSE), "left_wrist", "forward", "points down, so that its heading cannot be seen"),
+        (dict(N_POSE), "left_wrist", "forward", "points down, so its heading is undefined"),
         ({"neck": rotations.IDENTITY}, "", "", "no samples of pelvis"),
     ],
 )

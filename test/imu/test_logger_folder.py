@@ -139,7 +139,7 @@ def simple(folder: Path, header: str, row: list[float], names: list[str] | None 
             "a time of 4.9e",
         ),
         ("time (h),Acc_X,Acc_Y,Acc_Z", [0.01, 0, 0, 9.8], "time in 'h'"),
-        ("Acc_X,Acc_Y,Acc_Z,Gyr_X (deg/s)", [0.01, 0, 0, 9.8], "no column of time"),
+        ("Acc_X,Acc_Y,Acc_Z,Gyr_X (deg/s)", [0.01, 0, 0, 9.8], "no time column"),
         ("time,Acc_X (lbf),Acc_Y (lbf),Acc_Z (lbf)", [0.01, 0, 0, 9.8], "force in 'lbf'"),
     ],
 )

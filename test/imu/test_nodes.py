@@ -120,7 +120,7 @@ def test_samples_truth_and_diagnostics_arrive(make_graph: Callable[..., Graph]) 
     stamps = [stamp_of(m) for m in graph.received["truth"]]
     assert all(round(round(s * 60 / 1e9) * 1e9 / 60) == s for s in stamps)
     graph.wait(lambda: "Hz" in graph.health("imu_driver")[1].get("neck", ""))
-    assert graph.health("imu_driver")[0] == "all sensors stream"
+    assert graph.health("imu_driver")[0] == "all sensors are streaming"
 
 
 def test_a_pulled_cable_is_named_and_mended(make_graph: Callable[..., Graph]) -> None:
@@ -141,7 +141,7 @@ def test_a_pulled_cable_is_named_and_mended(make_graph: Callable[..., Graph]) ->
     seen = len(graph.received["left_wrist"])
     simulator.plug("left_wrist")
     graph.wait(lambda: len(graph.received["left_wrist"]) > seen + 50)
-    graph.wait(lambda: graph.health("imu_driver")[0] == "all sensors stream")
+    graph.wait(lambda: graph.health("imu_driver")[0] == "all sensors are streaming")
 
 
 def test_missing_and_taken_ports_are_refused_in_one_sentence(
@@ -174,7 +174,7 @@ def test_missing_and_taken_ports_are_refused_in_one_sentence(
     wanted = [
         "another program is using it",
         "is not plugged in",
-        "belongs to a simulator that is running",
+        "belongs to a running simulator",
         "no such file",
     ]
     graph.wait(lambda: all(len(graph.received[site]) >= 5 for site in SITES))

@@ -78,7 +78,7 @@ MISTAKES: dict[str, tuple[Callable[[Arrays], Arrays], str]] = {
     "y up, bones as ours": (world(ABOUT_X), "the world has y up"),
     "inverse": (
         lambda a: {**a, "orientation": rotations.inverse(a["orientation"])},
-        "turn the world into the bone",
+        "map the world to the bone",
     ),
     "gravity": (gravity([0, 0, 9.81]), r"gravity is included .*along z"),
     "gravity in g": (

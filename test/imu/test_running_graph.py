@@ -253,7 +253,7 @@ def test_the_calibration_service(make_graph: Callable[..., Graph], tmp_path: Pat
         ({"procedure": "rest"}, "there is none yet"),
         ({"procedure": "load", "file": str(tmp_path / "none.yaml")}, "no such file"),
         ({"procedure": "load", "file": "/etc/passwd"}, "in " + str(tmp_path) + " only"),
-        ({"procedure": "tpose", "file": str(tmp_path / "damaged.yaml")}, "is there already"),
+        ({"procedure": "tpose", "file": str(tmp_path / "damaged.yaml")}, "already exists"),
         ({"procedure": "tpose", "file": "~/.bashrc"}, "in " + str(tmp_path) + " only"),
         ({"procedure": "load", "file": str(tmp_path / "damaged.yaml")}, "damaged calibration"),
         (

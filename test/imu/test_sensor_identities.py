@@ -125,7 +125,7 @@ def test_a_given_calibration_makes_bodies_of_its_own_sensors_only() -> None:
     live = pipeline(made_with(EXCHANGED))
     assert push(live, 0, 400) > 0  # nobody has said yet whose samples these are
     live.connected(WORN)
-    assert "swap the sensors back or calibrate again" in live.foreign
+    assert "swap the sensors back, or calibrate again" in live.foreign
     assert live.remarks()[0] == live.foreign
     assert push(live, 400, 800) == 0
     live.connected(EXCHANGED)

@@ -74,14 +74,20 @@ def test_a_calibrated_recording_plays_as_raw_sensors(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"sites": None}, "no 'sites' in it"),
+        ({"sites": None}, "contains no 'sites'"),
         (
             {"sites": np.array(["pelvis", "head", "left_wrist", "tail"])},
             "no sensor for right_wrist",
         ),
         ({"orientation": np.zeros((5, 4, 3))}, "'orientation' has shape"),
-        ({"stamp": np.array([0, 1, 2, 3, np.nan])}, "'stamp' must be seconds, and some are not"),
-        ({"stamp": np.array([0, 1, 2, 3, np.inf])}, "'stamp' must be seconds, and some are not"),
+        (
+            {"stamp": np.array([0, 1, 2, 3, np.nan])},
+            "'stamp' must be in seconds, and some values are not",
+        ),
+        (
+            {"stamp": np.array([0, 1, 2, 3, np.inf])},
+            "'stamp' must be in seconds, and some values are not",
+        ),
         ({"stamp": 1e12 + np.arange(5.0)}, "seem to be in milliseconds"),
         ({"stamp": np.arange(5.0) * 1e9 / 60}, "seem to be in nanoseconds"),
         ({"stamp": np.zeros(5)}, "its stamps are all 0"),

@@ -170,7 +170,7 @@ def test_bad_samples_are_counted_by_reason_and_change_nothing() -> None:
         "acceleration over 16 g",
         "duplicate stamp",
         "stamp goes back",
-        "stamp leaps ahead",
+        "stamp jumps ahead",
     }
     assert [f.stamp for f in frames] == [f.stamp for f in clean]
     for a, b in zip(frames, clean, strict=True):

@@ -37,7 +37,7 @@ def test_a_failure_does_not_stop_the_others(jobs: int) -> None:
 
 def test_a_job_that_ends_its_process_is_named() -> None:
     outcomes = {o.job: o for o in run_tasks([1, 7, 2], work, Workers(2))}
-    assert outcomes[7].error.startswith("7: its process ended")
+    assert outcomes[7].error.startswith("7: the worker process died")
     assert {outcomes[job].result for job in (1, 2)} == {2, 4}
 
 

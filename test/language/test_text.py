@@ -125,7 +125,7 @@ def test_damaged_encoders_are_refused(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["text_config"]["num_hidden_layers"] = 3
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(PallasError, match="do not belong together"):
+    with pytest.raises(PallasError, match="do not match"):
         TextEncoder(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(PallasError, match="bert or clip"):

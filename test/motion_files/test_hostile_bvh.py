@@ -84,11 +84,11 @@ def test_utf_16_is_read(text: str, tmp_path: Path) -> None:
 def test_what_the_header_promised_is_reported(text: str, tmp_path: Path) -> None:
     path = tmp_path / "m.bvh"
     path.write_text(header(text, "Frames:", "60"))
-    assert f"announces 60 frames, {FRAMES} are there" in read(path).found
+    assert f"announces 60 frames, but it contains {FRAMES}" in read(path).found
     path.write_text(text[: len(text) - 40])
     file = read(path)
     assert len(file.motion) == FRAMES - 1
-    assert "last frame is cut short" in file.found
+    assert "last frame is truncated" in file.found
 
 
 def test_one_frame_is_a_motion(text: str, tmp_path: Path) -> None:
@@ -100,12 +100,12 @@ def test_one_frame_is_a_motion(text: str, tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[str], str], str]] = {
-    "frame time 0": (lambda t: header(t, "Frame Time:", "0"), "0 frames a second.*--fps"),
-    "frame time negative": (lambda t: header(t, "Frame Time:", "-1"), "frames a second.*--fps"),
-    "frame time nan": (lambda t: header(t, "Frame Time:", "nan"), "frames a second.*--fps"),
-    "frame time missing": (lambda t: header(t, "Frame Time:", ""), "frames a second.*--fps"),
-    "frame time tiny": (lambda t: header(t, "Frame Time:", "1e-30"), "frames a second.*--fps"),
-    "no frames": (lambda t: t[: t.index("Frame Time")] + "Frame Time: 0.1\n", "holds no frame"),
+    "frame time 0": (lambda t: header(t, "Frame Time:", "0"), "0 frames per second.*--fps"),
+    "frame time negative": (lambda t: header(t, "Frame Time:", "-1"), "frames per second.*--fps"),
+    "frame time nan": (lambda t: header(t, "Frame Time:", "nan"), "frames per second.*--fps"),
+    "frame time missing": (lambda t: header(t, "Frame Time:", ""), "frames per second.*--fps"),
+    "frame time tiny": (lambda t: header(t, "Frame Time:", "1e-30"), "frames per second.*--fps"),
+    "no frames": (lambda t: t[: t.index("Frame Time")] + "Frame Time: 0.1\n", "contains no frame"),
     "cut in the hierarchy": (lambda t: t[: t.index("MOTION")], "ends before MOTION"),
     "cut at MOTION": (lambda t: t[: t.index("Frames")], "ends before 'Frame Time:'"),
     "a brace too few": (lambda t: t.replace("}\n", "\n", 1), "brace is missing"),

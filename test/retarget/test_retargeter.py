@@ -298,7 +298,7 @@ def test_an_arm_that_never_tracked_was_nowhere_in_reach() -> None:
         0.0,
         0.0,
     ]
-    assert "nowhere can the robot be in time" in summary(figures)
+    assert "no target can be reached in time" in summary(figures)
 
 
 def test_a_whole_motion_keeps_every_limit() -> None:

@@ -141,7 +141,7 @@ def test_who_is_not_seen_any_more_makes_room_and_who_is_seen_does_not() -> None:
         for n in range(MOST_BODIES):
             bodies.push(person(SECOND + k * FRAME, f"{n}", places[n]), SECOND + k * FRAME)
     now = SECOND + 10 * FRAME
-    with pytest.raises(PallasError, match="body '9' is one too many"):
+    with pytest.raises(PallasError, match="body '9' is rejected"):
         bodies.push(person(now, "9", places[-1]), now)
     for k in range(10, 20):  # "0" is gone
         for n in range(1, MOST_BODIES):

@@ -295,7 +295,7 @@ def test_four_bodies_are_smoothed_and_a_fifth_is_refused(noisy: F64) -> None:
     bodies = Bodies(SmootherSettings(method="kalman"))
     for name in range(MOST_BODIES):
         assert bodies.push(body(0, noisy[0] + name, body_id=f"p{name}"), 0)[0].body_id == f"p{name}"
-    with pytest.raises(PallasError, match="one too many"):
+    with pytest.raises(PallasError, match="is rejected, because at most"):
         bodies.push(body(0, noisy[0], body_id="p9"), 0)
     bodies.tick(round(6e9))
     assert bodies.push(body(400, noisy[0], body_id="p9"), round(6e9))

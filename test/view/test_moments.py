@@ -30,7 +30,7 @@ def test_the_operators_newest_body_is_shown() -> None:
 
 def test_words_say_who_is_followed_and_who_else_is_there() -> None:
     old = SimpleNamespace(state_name="tracking", speed_scale=1.0, reason="well", limited_by=[])
-    assert moment(0.0, 0, None, None, status=old).words == "well\nheld back by nothing"
+    assert moment(0.0, 0, None, None, status=old).words == "well\nlimited by nothing"
     new = SimpleNamespace(**vars(old), operator_id="anna", people=["anna", "ben"])
     words = moment(0.0, 0, None, None, status=new).words
     assert "operator: anna" in words

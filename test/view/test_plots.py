@@ -68,5 +68,5 @@ def test_a_joint_is_drawn_between_its_limits_though_no_command_came_yet(
     np.testing.assert_array_equal(np.isfinite(commanded), before + 10.0 > 5.0 + 1e-9)
     assert (low == -1.0).all()
     assert (high == 2.0).all()
-    share = chart(plots, "joint commands, share of their range")[1]
+    share = chart(plots, "joint commands, fraction of their range")[1]
     assert share[-1] == pytest.approx((0.1 + 0.01 + 1.0) / 3.0)

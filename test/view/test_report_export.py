@@ -168,7 +168,7 @@ def test_the_figures_are_those_of_the_bag(bag: Path) -> None:
     said = [what for _, what in session.events]
     assert "supervisor: stopped, emergency stop" in said
     assert "/hpstm/body: left_wrist <b>silent</b>" in said
-    assert "/hpstm/body: well again" in said
+    assert "/hpstm/body: ok again" in said
 
 
 def test_the_page_stands_alone_and_escapes_what_it_was_told(bag: Path, tmp_path: Path) -> None:

@@ -161,8 +161,8 @@ class Aligner:
         width = self._stream.inputs["sentence"][1]
         if sentence.shape[1] != width:
             raise PallasError(
-                f"{self.encoder.folder}: sentence vectors of {sentence.shape[1]} numbers, the "
-                f"alignment was trained with {width}: use the encoder that it was trained with"
+                f"{self.encoder.folder}: sentence vectors of {sentence.shape[1]} numbers, but the"
+                f" alignment was trained with {width}: use the encoder that it was trained with"
             )
         return [{"sentence": s, "features": f} for s, f in zip(sentence, features)]
 

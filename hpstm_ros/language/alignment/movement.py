@@ -81,7 +81,7 @@ def movement(motion: Motion) -> Movement:
     if motion.valid is not None:
         valid &= motion.valid
     if valid.sum() < 2:
-        raise PallasError("the motion has no two frames that hold: smooth it first")
+        raise PallasError("the motion has fewer than two valid frames: smooth it first")
     held = np.maximum.accumulate(np.where(valid, np.arange(len(valid)), np.argmax(valid)))
     whole = Motion(motion.fps, motion.positions[held], motion.rotations[held], valid=valid)
     fine = whole if motion.fps == _FINE_HZ else resample(whole, _FINE_HZ)

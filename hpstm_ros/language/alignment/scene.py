@@ -64,9 +64,9 @@ class Box:
         if not np.isfinite((*self.centre, *self.size, self.yaw)).all():
             raise ValueError("a number is not finite")
         if min(self.size) <= 0 or max(np.abs((*self.centre, *self.size))) > 1e4:
-            raise ValueError("sizes must be above 0 and no number above 10000 m")
+            raise ValueError("sizes must be above 0, and no number may exceed 10000 m")
         if not any(c.isalnum() for c in self.label) or len(self.label) > 80:
-            raise ValueError("a label has 1 to 80 characters")
+            raise ValueError("a label must have 1 to 80 characters")
 
     @property
     def top(self) -> float:
@@ -83,9 +83,13 @@ def load_scene(path: str | Path) -> list[Box]:
     document = load_mapping(path, "scene file")
     rows = document.get("boxes")
     if set(document) != {"boxes"} or not isinstance(rows, list):
-        raise PallasError(f"{path}: not a scene: give a list 'boxes' of label, centre, size, yaw")
+        raise PallasError(
+            f"{path}: not a scene: give a list 'boxes', each with label, centre, size and yaw"
+        )
     if len(rows) > MAX_BOXES:
-        raise PallasError(f"{path}: {len(rows)} boxes, at most {MAX_BOXES} are read: merge some")
+        raise PallasError(
+            f"{path}: {len(rows)} boxes, but at most {MAX_BOXES} are read: merge some"
+        )
     return [settings(Box, row, f"{path}: box {i + 1}") for i, row in enumerate(rows)]
 
 

@@ -158,7 +158,7 @@ def _make(path: Path, aligner: Aligner) -> Index:
             starts += [offset + a / RATE_HZ for a, _ in ranges]
             ends += [offset + b / RATE_HZ for _, b in ranges]
     if not starts:
-        raise PallasError(f"{path}: no body lasts {SHORTEST_FRAMES / RATE_HZ:g} s in it")
+        raise PallasError(f"{path}: no body in it lasts {SHORTEST_FRAMES / RATE_HZ:g} s in it")
     return Index(path, np.array(starts), np.array(ends), np.concatenate(vectors))
 
 
@@ -178,8 +178,8 @@ def _bag_movements(path: Path) -> Iterator[tuple[float, Movement]]:
     topic = next((name for name in _BODY_TOPICS if name in there), None)
     if topic is None:
         raise PallasError(
-            f"{path}: no bodies in this bag, so there is nothing to search; "
-            "`pallas process` makes a motion of recorded sensors"
+            f"{path}: this bag contains no bodies to search; `pallas process` turns recorded"
+            " sensors into a motion"
         )
     stamps: list[float] = []
     rows: list[tuple[F64, F64]] = []

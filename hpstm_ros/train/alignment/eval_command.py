@@ -19,7 +19,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
 
-HELP = "measure the alignment: retrieval in pools of 32, left and right, corrupted scenes"
+HELP = "Measure the alignment: retrieval in pools of 32, left and right, corrupted scenes."
 _TIMED_S = 120.0
 
 
@@ -29,21 +29,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default="models/alignment.onnx",
-        help="the network; its .safetensors lies beside it",
+        help="the network; its .safetensors must be beside it",
     )
     parser.add_argument(
         "--splits",
         nargs="+",
         default=["unseen_subjects"],
         choices=("unseen_subjects", "seen", "unseen", "validation", "validation_subjects"),
-        help="what to measure on",
+        help="splits to measure on",
     )
-    parser.add_argument("--json", metavar="F", help="write every figure there too")
+    parser.add_argument("--json", metavar="F", help="also write every figure there")
     parser.add_argument(
         "--beside",
         nargs="*",
         metavar="NAME=WEIGHTS",
-        help="other weights to measure too (default: the ablations beside the model, if any)",
+        help="further weights to measure (default: the ablations beside the model, if any)",
     )
 
 

@@ -12,7 +12,7 @@ from hpstm_ros.train.export import document_of_run
 from hpstm_ros.train.options import add_training_options, read_settings
 from pallas_ros.data.library import MotionLibrary
 
-HELP = "train the alignment of text, motion and scene; stopped and started again it carries on"
+HELP = "Train the alignment of text, motion and scene; an interrupted run resumes."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

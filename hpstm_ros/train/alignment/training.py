@@ -148,7 +148,9 @@ class Stream(Iterator[Batch]):
         generator: torch.Generator,
     ) -> None:
         if not clips:
-            raise PallasError("no described clip is for training: give the motion packs")
+            raise PallasError(
+                "no clip with a description belongs to the training split: give the motion packs"
+            )
         self._corpus = corpus
         self._clips = list(clips)
         self._settings = settings

@@ -29,7 +29,7 @@ from pallas_ros.data.library import MotionLibrary
 from pallas_ros.files.settings import settings as from_mapping
 from pallas_ros.files.yaml_text import load_mapping
 
-HELP = "train HDyS, forces from motion; stopped and started again it carries on"
+HELP = "Train HDyS, forces from motion; an interrupted run resumes."
 MEASURED = "dynamics_real.npz"
 _CHECKED_MINUTES = 3.0
 
@@ -37,7 +37,7 @@ _CHECKED_MINUTES = 3.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     parser.add_argument(
-        "--config", default="config/training/dynamics.yaml", help="settings of the training"
+        "--config", default="config/training/dynamics.yaml", help="training settings"
     )
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument(
@@ -97,11 +97,11 @@ def split_domains(
     ``simulated`` minutes of the stretches followed in MuJoCo."""
     training = [trial for trial in trials if trial.name not in HELD_OUT]
     if not training:
-        raise PallasError("the measured trials are all held out: give others to learn from")
+        raise PallasError("all measured trials are held out: give others to train on")
     chosen = [trial for trial in trials if (trial.name in HELD_OUT) is held_out]
     parts = stretches(library, splits, minutes)
     if not parts:
-        raise PallasError(f"no CMU motion of the splits {', '.join(splits)} is in the data")
+        raise PallasError(f"the data contain no CMU motion of the splits {', '.join(splits)}")
     frames = sum(last - first for _, first, last in parts)
     label = f"forces of {frames / MODEL_RATE_HZ / 60:.0f} min"
     with tqdm(total=frames, unit=" frames", desc=label, disable=None) as bar:
@@ -156,5 +156,5 @@ def read_settings(path: Path) -> TrainingSettings:
         if not low <= value <= high:
             raise PallasError(f"{path}: {name} is {value}, must be from {low} to {high}")
     if not settings.domains or not set(settings.domains) <= set(DOMAINS):
-        raise PallasError(f"{path}: domains are {', '.join(DOMAINS)}; give some of them")
+        raise PallasError(f"{path}: domains must be of {', '.join(DOMAINS)}")
     return settings

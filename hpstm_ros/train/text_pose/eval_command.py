@@ -28,7 +28,7 @@ from pallas_ros.data.library import MotionLibrary
 F64 = NDArray[np.float64]
 Row = dict[str, Any]
 
-HELP = "measure text to pose: anatomy, agreement with the text, clusters, time"
+HELP = "Measure text to pose: anatomy, agreement with the text, clusters, time."
 POOL = 32
 _PER_TEXT = 4
 _EVEN = 4.5
@@ -39,21 +39,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument("--model", default="models/text_pose.onnx", help="the network")
-    parser.add_argument("--texts", type=int, default=64, help="texts of other people's clips")
+    parser.add_argument(
+        "--texts", type=int, default=64, help="number of texts, from clips of other people"
+    )
     parser.add_argument(
         "--split",
         default="unseen_subjects",
         choices=("unseen_subjects", "validation", "validation_subjects"),
-        help="whose texts and poses",
+        help="split of the texts and poses",
     )
     parser.add_argument(
         "--beside",
         nargs="*",
         default=[],
         metavar="NAME=MODEL",
-        help="other networks to measure too, trained without a part",
+        help="further networks to measure, each trained without a part",
     )
-    parser.add_argument("--json", metavar="F", help="write every figure there too")
+    parser.add_argument("--json", metavar="F", help="also write every figure there")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -200,7 +200,7 @@ def _frame(kind: int, data: bytes) -> bytes:
 
 SPEC = ProtocolSpec(
     name="witmotion",
-    title="WitMotion WT901, WT61, HWT905, WT901BLE and their kin",
+    title="WitMotion WT901, WT61, HWT905, WT901BLE and similar",
     baud_rate=115200,
     other_baud_rates=(9600, 230400, 921600),
     decoder=WitMotionDecoder,
