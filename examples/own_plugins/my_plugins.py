@@ -24,8 +24,8 @@ class DemoGenerator:
 
 def upper_body() -> PoseFormat:
     """`format: upper_body` of the node `pose_adapter`: six points in mm, camera axes."""
-    points = ("left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist")
-    points += ("right_wrist",)
+    parts = ("shoulder", "elbow", "wrist")
+    points = tuple(f"{side}_{part}" for part in parts for side in ("left", "right"))
     weights = np.zeros((len(JOINTS), len(points)))
     for column, name in enumerate(points):
         weights[JOINTS.index(name), column] = 1.0
