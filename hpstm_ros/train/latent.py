@@ -17,7 +17,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.train.loop import LoopSettings
 
-HELP = "train the length-aware generator; stopped and started again it carries on"
+HELP = "Train the length-aware generator; an interrupted run resumes."
 
 
 @dataclass(frozen=True)
