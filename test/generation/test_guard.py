@@ -173,7 +173,7 @@ def test_a_request_in_words_of_violence_is_refused_before_anything_is_drawn(text
             pytest.fail("drawn")
 
     producer = Producer(score=lambda motion, text: 50.0, generators={"flow": Never()})
-    with pytest.raises(PallasError, match="of violence"):
+    with pytest.raises(PallasError, match="describes violence"):
         producer.produce(Request(text=text))
 
 
