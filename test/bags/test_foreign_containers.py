@@ -89,7 +89,7 @@ def test_a_ros_1_mcap_is_named(tmp_path: Path) -> None:
         writer = Writer(stream)
         writer.start(profile="ros1")
         writer.finish()
-    with pytest.raises(PallasError, match="ros1"):
+    with pytest.raises(PallasError, match="ROS 1"):
         Bag(path)
 
 

@@ -44,7 +44,7 @@ def test_missing_joints_are_placed_where_a_body_has_them() -> None:
 
 @pytest.mark.parametrize(
     ("lacking", "said"),
-    [(("left_ankle",), "left_ankle is not seen"), (("left_hip", "right_hip"), "hip is not seen")],
+    [(("left_ankle",), "left_ankle is missing"), (("left_hip", "right_hip"), "hip is missing")],
 )
 def test_without_legs_nothing_is_claimed(lacking: tuple[str, ...], said: str) -> None:
     with pytest.raises(PallasError, match=said):

@@ -114,5 +114,5 @@ def test_frames_that_the_bag_does_not_have_are_told(
         tmp_path / "bag", samples, lambda k: True, recorded=lambda k: k not in (40, 41, 90)
     )
     assert cli.main(["process", str(tmp_path / "bag"), str(tmp_path / "out.npz")]) == 0
-    assert "3 frames of the live run are not in the bag" in capsys.readouterr().err
+    assert "3 frames of the live run are missing from the bag" in capsys.readouterr().err
     assert len(load_motion(tmp_path / "out.npz").positions) >= len(live) - 3

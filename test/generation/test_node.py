@@ -81,7 +81,7 @@ class Peer:
 
     def operator_takes_over_and_hands_back(self) -> None:
         """As an operator with sensors does, during a motion that plays."""
-        assert "does not come" in self.call("take_over").message
+        assert "operator arrives" in self.call("take_over").message
         bodies = self.client_node.create_publisher(BodyPose, "/hpstm/body", 10)
         standing = Playback()
 

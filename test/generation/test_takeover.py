@@ -136,15 +136,15 @@ def test_a_jump_of_the_operator_is_blended_to() -> None:
 
 def test_what_is_no_body_is_left_out() -> None:
     takeover = TakeOver()
-    with pytest.raises(PallasError, match="does not come"):
+    with pytest.raises(PallasError, match="operator arrives"):
         takeover.take_over(0)
     bad = live(10)
     bad.positions[3, 1] = np.nan
     assert takeover.operator(bad) is None
-    with pytest.raises(PallasError, match="does not come"):
+    with pytest.raises(PallasError, match="operator arrives"):
         takeover.take_over(10)
     takeover.operator(live(10))
-    with pytest.raises(PallasError, match="does not come"):
+    with pytest.raises(PallasError, match="operator arrives"):
         takeover.take_over(10**9)
     takeover.take_over(20)
     assert takeover.operator(live(30)) is not None

@@ -156,7 +156,7 @@ def test_a_number_of_two_adapters_names_neither(plugged: Callable[..., list[str]
     assert ports.identity(paths[3]) == paths[3]  # what makers give to every adapter
     assert ports.resolve("usb:A1") == paths[0]
     assert ports.resolve("usb:0007") is None
-    assert "names 2 adapters of the same serial number" in ports.why_missing("usb:0007")
+    assert "names 2 adapters with the same serial number" in ports.why_missing("usb:0007")
     assert ports.why_missing("usb:B") == "usb:B is not plugged in"
 
 

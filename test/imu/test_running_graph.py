@@ -248,13 +248,13 @@ def test_the_calibration_service(make_graph: Callable[..., Graph], tmp_path: Pat
     for request, words in (
         (
             {"procedure": "dance"},
-            "there is no calibration procedure 'dance': known are rest, tpose",
+            "unknown calibration procedure 'dance': known are rest, tpose",
         ),
         ({"procedure": "rest"}, "there is none yet"),
         ({"procedure": "load", "file": str(tmp_path / "none.yaml")}, "no such file"),
-        ({"procedure": "load", "file": "/etc/passwd"}, "in " + str(tmp_path) + " only"),
+        ({"procedure": "load", "file": "/etc/passwd"}, "only in " + str(tmp_path)),
         ({"procedure": "tpose", "file": str(tmp_path / "damaged.yaml")}, "already exists"),
-        ({"procedure": "tpose", "file": "~/.bashrc"}, "in " + str(tmp_path) + " only"),
+        ({"procedure": "tpose", "file": "~/.bashrc"}, "only in " + str(tmp_path)),
         ({"procedure": "load", "file": str(tmp_path / "damaged.yaml")}, "damaged calibration"),
         (
             {"procedure": "known_pose", "joint_names": ["pelvis"]},

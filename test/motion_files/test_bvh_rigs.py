@@ -141,7 +141,7 @@ def test_a_map_names_joints_that_no_tool_names_so(
     np.testing.assert_allclose(out.positions, motion.positions, atol=1e-4)
     with pytest.raises(PallasError, match="has no joint 'Arm9'"):
         read(path, Overrides(joints={joint: "Arm9"}))
-    with pytest.raises(PallasError, match="'elbow' is none of the body's joints"):
+    with pytest.raises(PallasError, match="'elbow' is not a joint of the body"):
         read(path, Overrides(joints={"elbow": "Tentacle"}))
 
 

@@ -235,7 +235,7 @@ def test_c3d(tmp_path: Path) -> None:
     assert_limbs(found.motion)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    assert "are there" in read(path).found
+    assert "it contains" in read(path).found
     path.write_bytes(data[:700])
     with pytest.raises(PallasError, match=r"a\.c3d"):
         read(path)

@@ -22,7 +22,7 @@ def test_only_this_machine_unless_somebody_says_otherwise() -> None:
     wide = middleware.discovery("subnet", LOCAL)
     assert wide == {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
     assert middleware.discovery("", {"ROS_DISTRO": "humble"})["ROS_LOCALHOST_ONLY"] == "1"
-    with pytest.raises(PallasError, match="discovery 'world' is none of localhost, subnet"):
+    with pytest.raises(PallasError, match="discovery 'world' is not one of localhost, subnet"):
         middleware.discovery("world", {})
 
 

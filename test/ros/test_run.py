@@ -173,7 +173,8 @@ def test_peers_hear_that_the_nodes_are_gone_before_the_process_leaves_dds(
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)
             while "operator" in peer.get_node_names():
-                assert process.poll() is None, "the process left DDS first"
+                if process.poll() is not None:
+                    pytest.fail(f"the process left DDS first: {process.stdout.read()}")
                 time.sleep(0.05)
             assert process.poll() is None
         finally:

@@ -62,7 +62,7 @@ def test_one_bad_stamp_is_refused_and_reported_and_costs_no_other_body(
     assert all(abs(b.stamp - stream.now) < NS for b in stream.run(1, ahead))
     after = stream.run(60)
     assert len(after) >= 59
-    assert "leaps" in stream.bodies.recent_remark(stream.now)
+    assert "jumps" in stream.bodies.recent_remark(stream.now)
     assert "stamps leapt 1" in stream.bodies.figures()["operator"]
     stream.run(600)
     assert stream.bodies.recent_remark(stream.now) == ""

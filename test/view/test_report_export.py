@@ -254,7 +254,7 @@ def test_many_bags_become_a_table_and_a_broken_one_a_sentence(bag: Path, tmp_pat
     ]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.endswith("1 bags, 1 not readable\n")
+    assert run.stdout.endswith("1 bags, 1 unreadable\n")
     assert "not an MCAP file" in (tmp_path / "out" / "index.html").read_text()
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["good.html", "index.html"]
 
