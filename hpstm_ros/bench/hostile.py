@@ -166,7 +166,7 @@ class _Permission:
     engaged: bool = False
     pressed: int | None = None
     body: int | None = None
-    body_stamp: int | None = None
+    body_stamps: dict[str, int] = field(default_factory=dict)  # newest of each person: own clocks
     joints: int | None = None
     operator: str | None = None
     place: F64 | None = None
@@ -187,12 +187,12 @@ class _Permission:
         used = body.positions[[0, *_ARMS]]
         if not abs(now - body.stamp) <= self.settings.max_body_age * _NS:
             return "a body of another time was accepted"
-        if self.body_stamp is not None and body.stamp <= self.body_stamp:
-            return "a body not newer than the last was accepted"
+        if body.stamp <= self.body_stamps.get(body.body_id, body.stamp - 1):
+            return "a body not newer than the person's last was accepted"
         if not np.isfinite(used).any(axis=1).any():
             return "a body that is not finite was accepted"
         self.body = now
-        self.body_stamp = body.stamp
+        self.body_stamps[body.body_id] = body.stamp
         if self.measured is None or body.newest_input > self.measured[0]:
             self.measured = (body.newest_input, min(body.newest_input, now))
         return self._is_operator(body) if self.engaged else ""
@@ -210,7 +210,8 @@ class _Permission:
 
     def clock_went_back(self) -> None:
         """Earlier inputs no longer count as fresh."""
-        self.pressed = self.body = self.body_stamp = self.joints = None
+        self.pressed = self.body = self.joints = None
+        self.body_stamps.clear()
         self.measured = self.place = None
 
     def missing(self, now: int) -> str:
