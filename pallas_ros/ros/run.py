@@ -92,14 +92,16 @@ def run(nodes: Sequence[PallasNode]) -> int:
     Raises:
         PallasError: a node failed to start, or requires the process to end (`PallasNode.fatal`).
     """
-    stopping = spinning = False
+    stopping = False
 
     def stop(number: int, _: object) -> None:
         nonlocal stopping
         if stopping and number == signal.SIGTERM:
             os._exit(1)  # a second signal ends the process at once
         stopping = True
-        if not spinning or any(node.building for node in nodes):
+        # Only `configure` may take long. Other transitions end first: a node whose transition is
+        # broken off can neither shut down nor be released.
+        if any(node.building for node in nodes):
             raise _Stopped
 
     executor = make_executor()
@@ -111,11 +113,12 @@ def run(nodes: Sequence[PallasNode]) -> int:
         pin_to_cores(*_cores(nodes))
         own = [node for node in nodes if node.settings["autostart"]]
         for node in reversed(own):
-            node.bring("configure")
+            if not stopping:
+                node.bring("configure")
         settled = _settle(nodes)
         for node in own:
-            node.bring("activate")
-        spinning = True
+            if not stopping:
+                node.bring("activate")
         while not stopping:
             executor.spin_once(timeout_sec=SPIN_S)
             settled = settled or _settle(nodes)
@@ -123,7 +126,6 @@ def run(nodes: Sequence[PallasNode]) -> int:
     except (ExternalShutdownException, _Stopped):
         pass
     finally:
-        spinning = True
         for node in nodes:
             node.stop()
         for node in nodes:

@@ -146,6 +146,31 @@ def _forgotten(peer: Any, name: str) -> bool:
     return True
 
 
+_INTERRUPTED_ACTIVATION = """
+import os, signal, sys
+from pallas_ros.ros import node, run
+activate = node.PallasNode.on_activate
+def interrupted(self, state):
+    os.kill(os.getpid(), signal.SIGINT)
+    return activate(self, state)
+node.PallasNode.on_activate = interrupted
+sys.exit(run.main([("operator", sys.argv[1:])]))
+"""
+
+
+def test_ctrl_c_during_the_activation_lets_it_end() -> None:
+    """A transition that is broken off leaves the node's state machine unable to shut down."""
+    ended = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_ACTIVATION, "--ros-args"],
+        stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0
+    assert "while stopping" not in ended.stdout
+
+
 _SLOW_SIGN_OFF = """
 import sys
 from pallas_ros.ros import run
