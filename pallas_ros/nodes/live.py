@@ -28,6 +28,7 @@ from pallas_ros.messages.decode import body_from_msg
 from pallas_ros.messages.types import message_class
 from pallas_ros.messages.wire import deserialized
 from pallas_ros.nodes.recorder import Taps
+from pallas_ros.ros.leaving import leaving
 from pallas_ros.view.forces import Forces, forces
 from pallas_ros.view.moments import (
     NEWEST_TRANSFORMS,
@@ -170,6 +171,7 @@ def live() -> Iterator[Live]:
     try:
         source = Live(context)
         yield source
-        source.close()
+        with leaving(context):
+            source.close()
     finally:
         context.try_shutdown()

@@ -16,6 +16,7 @@ from pallas_ros.bags import Bag, BagMessage
 from pallas_ros.body.errors import PallasError
 from pallas_ros.messages.encode import to_stamp
 from pallas_ros.messages.types import message_class
+from pallas_ros.ros.leaving import leaving
 from pallas_ros.ros.qos import STREAM
 
 SETTLE_S = 1.5
@@ -53,7 +54,8 @@ def playing(bag: Bag, plan: Plan) -> Iterator["Player"]:
     try:
         player = Player(bag, plan, context)
         yield player
-        player.close()
+        with leaving(context):
+            player.close()
     finally:
         context.try_shutdown()
 

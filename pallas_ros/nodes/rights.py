@@ -13,6 +13,7 @@ from rclpy.node import Node
 
 from pallas_ros.graph.policy import Rights
 from pallas_ros.ros.health import TAPS
+from pallas_ros.ros.leaving import leaving
 
 LISTENER = "pallas_policy"
 LOOK_S = 0.25
@@ -45,7 +46,8 @@ def listening() -> Iterator[Node]:
     try:
         node = Node(LISTENER, context=context, start_parameter_services=False, enable_rosout=False)
         yield node
-        node.destroy_node()
+        with leaving(context):
+            node.destroy_node()
     finally:
         context.try_shutdown()
 

@@ -9,6 +9,7 @@ import rclpy
 from rclpy.action import ActionClient
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.ros.leaving import leaving
 
 _FIND_S = 5.0
 _ANSWER_S = 5.0
@@ -79,5 +80,8 @@ def _asking() -> Iterator[tuple[Any, Any]]:
         executor = rclpy.executors.SingleThreadedExecutor(context=context)
         executor.add_node(node)
         yield node, executor
+        with leaving(context):
+            executor.remove_node(node)
+            node.destroy_node()
     finally:
         context.try_shutdown()

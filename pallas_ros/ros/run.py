@@ -5,8 +5,9 @@ import os
 import re
 import signal
 import sys
-import time
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from importlib.metadata import entry_points
 from types import FrameType
 from typing import cast
@@ -19,8 +20,15 @@ from rclpy.signals import SignalHandlerOptions
 from pallas_ros.body.errors import PallasError
 from pallas_ros.core.plugins import closest
 from pallas_ros.ros import middleware
+from pallas_ros.ros.leaving import leaving
 from pallas_ros.ros.node import PallasNode
-from pallas_ros.runtime.realtime import pin_to_cores, raise_priority, release_memory, settle_memory
+from pallas_ros.runtime.realtime import (
+    lower_priority,
+    pin_to_cores,
+    raise_priority,
+    release_memory,
+    settle_memory,
+)
 
 GROUP = "pallas.nodes"
 PARENT_VARIABLE = "PALLAS_PARENT"
@@ -30,13 +38,6 @@ If it dies, even by SIGKILL, the node ends too.
 """
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SIGN_OFF_S = 0.15
-"""Seconds from releasing the nodes to leaving DDS.
-
-Peers learn from `ros_discovery_info` that nodes are gone, and from DDS discovery that a process is.
-A peer that processes a sample of the first, with the nodes still in it, after the second enters
-them into its graph again, for good (`GraphCache::update_participant_entities` of rmw_dds_common).
-"""
 SPIN_S = 0.1
 """Maximum time until a signal is handled."""
 
@@ -82,12 +83,17 @@ class _Stopped(BaseException):
     """A signal arrived while nodes were starting; pending waits are aborted."""
 
 
-def run(nodes: Sequence[PallasNode]) -> int:
+def run(nodes: Sequence[PallasNode], left: ExitStack) -> int:
     """Spin ``nodes`` until SIGINT, SIGTERM or SIGHUP, stop them in order, return the exit status.
 
     Nodes with autostart are configured last to first, so that the ports of simulated sensors exist
     when they are opened, and activated first to last, so that subscribers are ready before the
     sensors start.
+
+    Args:
+        nodes: the nodes, in the order of the data.
+        left: keeps this process in DDS until it is closed, after the nodes have been dropped; see
+            `leaving`.
 
     Raises:
         PallasError: a node failed to start, or requires the process to end (`PallasNode.fatal`).
@@ -128,6 +134,8 @@ def run(nodes: Sequence[PallasNode]) -> int:
     finally:
         for node in nodes:
             node.stop()
+        lower_priority()
+        left.enter_context(leaving())
         for node in nodes:
             executor.remove_node(node)
             node.destroy_node()
@@ -202,10 +210,14 @@ def main(wanted: Sequence[tuple[str, Sequence[str]]]) -> int:
                 {} if alone else {"cli_args": list(arguments), "use_global_arguments": False}
                 for _, arguments in wanted
             ]
-            return run([create(**options) for create, options in zip(classes, own, strict=True)])
+            with ExitStack() as left:
+                try:
+                    nodes = zip(classes, own, strict=True)
+                    return run([create(**options) for create, options in nodes], left)
+                except PallasError as error:
+                    traceback.clear_frames(error.__traceback__)  # they refer to the nodes
+                    raise
         finally:
-            release_memory()  # rclpy announces the end of a node when its last reference is gone
-            time.sleep(SIGN_OFF_S)
             rclpy.try_shutdown()
             release_memory()
     except PallasError as error:
