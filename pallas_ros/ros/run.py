@@ -105,6 +105,10 @@ def run(nodes: Sequence[PallasNode], left: ExitStack) -> int:
         if stopping and number == signal.SIGTERM:
             os._exit(1)  # a second signal ends the process at once
         stopping = True
+        for node in nodes:
+            # The handler runs when the next callback begins. A body or command that it still
+            # published would come late, because all nodes of the graph shut down at the same time.
+            node.active = False
         # Only `configure` may take long. Other transitions end first: a node whose transition is
         # broken off can neither shut down nor be released.
         if any(node.building for node in nodes):
@@ -132,9 +136,9 @@ def run(nodes: Sequence[PallasNode], left: ExitStack) -> int:
     except (ExternalShutdownException, _Stopped):
         pass
     finally:
+        lower_priority()
         for node in nodes:
             node.stop()
-        lower_priority()
         left.enter_context(leaving())
         for node in nodes:
             executor.remove_node(node)

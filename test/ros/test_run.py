@@ -171,6 +171,31 @@ def test_ctrl_c_during_the_activation_lets_it_end() -> None:
     assert "while stopping" not in ended.stdout
 
 
+_INTERRUPTED_CALLBACK = """
+import os, signal, sys
+from pallas_ros.ros import node, run
+activate = node.PallasNode.activate
+def activated(self):
+    activate(self)
+    self.every(0.01, lambda: (os.kill(os.getpid(), signal.SIGINT), print("active:", self.active)))
+node.PallasNode.activate = activated
+sys.exit(run.main([("operator", sys.argv[1:])]))
+"""
+
+
+def test_after_ctrl_c_nothing_is_processed() -> None:
+    """What a node still published then would come late, in a graph that shuts down."""
+    ended = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_CALLBACK, "--ros-args"],
+        stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0
+    assert re.findall("active: .*", ended.stdout) == ["active: False"]
+
+
 _SLOW_SIGN_OFF = """
 import sys
 from pallas_ros.ros import leaving, run
