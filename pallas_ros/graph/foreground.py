@@ -21,9 +21,9 @@ from pallas_ros.graph.processes import (
     Processes,
     alone_in_domain,
     child_environment,
-    clean_shared_memory,
     node_commands,
 )
+from pallas_ros.graph.shared_memory import clean_shared_memory
 
 TICK_S = 0.25
 REFUSED = 2

@@ -18,12 +18,12 @@ from typing import IO
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.graph.description import MANAGER, Node, managed
+from pallas_ros.graph.shared_memory import mapped_files, remove_abandoned
 from pallas_ros.ros import middleware
 
 STOP_S = 1.6
 """Timeout of a graceful shutdown; then the process is killed."""
 
-SHARED_MEMORY = Path("/dev/shm")
 _ACTIVE = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: active$")  # logged by `PallasNode`
 _CLOSING = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: closing ")  # see `pallas_ros.ros.node`
 PATIENCE_S = 5.0
@@ -32,7 +32,6 @@ CLOSE_S = 300.0
 """Longer than closing takes: a bag of ten hours takes 10 s on a busy machine."""
 _IN_PASSING = re.compile(r"\[(DEBUG|INFO|WARN)\] \[")
 _LOG_PREFIX = re.compile(r"^\[\w+\] \[[\d.]+\] \[\S+\]: ")
-_YOUNG_S = 3.0  # a new segment may not be locked yet
 
 
 @dataclass
@@ -134,8 +133,9 @@ class Processes:
         """Stop all; return the names of those that had to be killed after `STOP_S`.
 
         A process that is closing a file may continue while it makes progress, unless `hurry` is
-        called.
+        called. What their middleware left in shared memory is removed.
         """
+        files = mapped_files(child.process.pid for child in self.children)
         for child in reversed(self.children):
             if child.process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -154,6 +154,7 @@ class Processes:
                 self._read(child.process.stdout, child)
                 child.process.stdout.close()
         self._selector.close()
+        remove_abandoned(files)
         return killed
 
     def hurry(self) -> None:
@@ -282,27 +283,3 @@ def alone_in_domain() -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
-
-
-def clean_shared_memory(folder: Path = SHARED_MEMORY) -> int:
-    """Remove Fast DDS shared memory of this user's killed processes; return the file count.
-
-    Each segment and port has a lock file (``…_el``) that its owner holds while alive; one that can
-    be locked has no owner.
-    """
-    removed = 0
-    for guard in folder.glob("fastdds_*_el"):
-        segment = guard.with_name(guard.name.removesuffix("_el"))
-        try:
-            status = guard.stat()
-            if status.st_uid != os.getuid() or time.time() - status.st_mtime < _YOUNG_S:
-                continue
-            with guard.open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for path in (segment, segment.with_name(f"sem.{segment.name}_mutex"), guard):
-                    if path.exists():
-                        path.unlink()
-                        removed += 1
-        except OSError:
-            continue
-    return removed

@@ -136,18 +136,22 @@ def run(nodes: Sequence[PallasNode], left: ExitStack) -> int:
     except (ExternalShutdownException, _Stopped):
         pass
     finally:
-        lower_priority()
-        for node in nodes:
-            node.stop()
-        left.enter_context(leaving())
-        for node in nodes:
-            executor.remove_node(node)
-            node.destroy_node()
-        executor.shutdown(timeout_sec=0.5)
-        for number in STOP_SIGNALS:  # the handler would keep references to the nodes
-            signal.signal(number, _end_now if number == signal.SIGTERM else signal.SIG_IGN)
+        _shut_down(nodes, executor, left)
     _raise_fatal(nodes)  # report errors during shutdown
     return 0
+
+
+def _shut_down(nodes: Sequence[PallasNode], executor: Executor, left: ExitStack) -> None:
+    lower_priority()
+    for node in nodes:
+        node.stop()
+    left.enter_context(leaving())
+    for node in nodes:
+        executor.remove_node(node)
+        node.destroy_node()
+    executor.shutdown(timeout_sec=0.5)
+    for number in STOP_SIGNALS:  # the handler would keep references to the nodes
+        signal.signal(number, _end_now if number == signal.SIGTERM else signal.SIG_IGN)
 
 
 def _raise_fatal(nodes: Sequence[PallasNode]) -> None:

@@ -8,7 +8,12 @@ import yaml
 from pallas_ros.body.errors import PallasError
 from pallas_ros.graph.description import MANAGER, Graph, read_config
 from pallas_ros.graph.foreground import parse
-from pallas_ros.graph.processes import clean_shared_memory, node_commands
+from pallas_ros.graph.processes import node_commands
+from pallas_ros.graph.shared_memory import (
+    clean_shared_memory,
+    mapped_files,
+    remove_abandoned,
+)
 from pallas_ros.nodes.__main__ import split
 
 GRAPH = Graph.load()
@@ -159,3 +164,27 @@ def test_only_shared_memory_that_nobody_holds_is_removed(tmp_path: Path) -> None
         for name in ("fastdds_alive", "fastdds_young", "other_file")
         for end in ("", "_el")
     }
+
+
+def test_files_of_ended_processes_are_removed_unless_others_use_or_own_them(tmp_path: Path) -> None:
+    import fcntl
+    import mmap
+    import os
+
+    paths = {name: tmp_path / f"fastdds_{name}" for name in ("ownerless", "mapped", "owned")}
+    for path in paths.values():
+        path.write_bytes(bytes(mmap.PAGESIZE))
+    paths["owned"].with_name("fastdds_owned_el").touch()
+    with (
+        paths["mapped"].open("r+b") as file,
+        mmap.mmap(file.fileno(), 0),
+        (tmp_path / "fastdds_owned_el").open("r+") as held,
+    ):
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert mapped_files([os.getpid()], tmp_path) == {paths["mapped"]}
+        assert remove_abandoned(paths.values(), tmp_path) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "fastdds_mapped",
+        "fastdds_owned",
+        "fastdds_owned_el",
+    ]
