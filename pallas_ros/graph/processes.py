@@ -20,6 +20,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.graph.description import MANAGER, Node, managed
 from pallas_ros.graph.shared_memory import mapped_files, remove_abandoned
 from pallas_ros.ros import middleware
+from pallas_ros.runtime.realtime import urgent
 
 STOP_S = 1.6
 """Timeout of a graceful shutdown; then the process is killed."""
@@ -136,10 +137,11 @@ class Processes:
         called. What their middleware left in shared memory is removed.
         """
         files = mapped_files(child.process.pid for child in self.children)
-        for child in reversed(self.children):
-            if child.process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    child.process.send_signal(signal.SIGINT)
+        with urgent():  # else the first to end, in real time, delay the signals to the others
+            for child in reversed(self.children):
+                if child.process.poll() is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        child.process.send_signal(signal.SIGINT)
         self._wait(STOP_S)
         self._wait_for_closing()
         killed = []

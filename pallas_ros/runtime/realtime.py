@@ -117,6 +117,20 @@ def lower_priority() -> None:
 
 
 @contextmanager
+def urgent() -> Iterator[None]:
+    """Run a few instructions of the calling thread before all nodes, where that is permitted."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(USUAL_PRIORITY + 1))
+    except (OSError, AttributeError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+@contextmanager
 def ordinary_priority() -> Iterator[None]:
     """Run a long operation, such as loading a model, at ordinary priority.
 

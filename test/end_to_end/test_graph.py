@@ -188,3 +188,15 @@ def test_files_of_ended_processes_are_removed_unless_others_use_or_own_them(tmp_
         "fastdds_owned",
         "fastdds_owned_el",
     ]
+
+
+def test_the_signals_that_end_a_graph_are_sent_before_a_node_can_run() -> None:
+    import os
+
+    from pallas_ros.runtime.realtime import USUAL_PRIORITY, urgent
+
+    before = os.sched_getscheduler(0)
+    with urgent():
+        permitted = os.sched_getscheduler(0) == os.SCHED_FIFO
+        assert not permitted or os.sched_getparam(0).sched_priority > USUAL_PRIORITY
+    assert os.sched_getscheduler(0) == before
