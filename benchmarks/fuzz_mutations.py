@@ -167,11 +167,11 @@ def tree_of(document: Any, draw: random.Random) -> Any:
     for _ in range(draw.choice((1, 1, 2, 3))):
         places = list(_places(document))
         if not places:
-            return draw.choice(VALUES)
+            return _some_value(draw)
         holder, key = draw.choice(places)
         kind = draw.randrange(8)
         if kind <= 2:
-            holder[key] = draw.choice(VALUES)
+            holder[key] = _some_value(draw)
         elif kind == 3:
             del holder[key]
         elif kind == 4:
@@ -183,8 +183,20 @@ def tree_of(document: Any, draw: random.Random) -> Any:
         elif kind == 6 and isinstance(holder, list):
             holder[key:key] = [holder[key]] * draw.choice((1, 2, 1000))
         elif isinstance(holder[key], (int, float)):
-            holder[key] = holder[key] * draw.choice((-1, 0, 1e6, 1e-6, 1.5))
+            holder[key] = _times(holder[key], draw.choice((-1, 0, 1e6, 1e-6, 1.5)))
     return document
+
+
+def _some_value(draw: random.Random) -> Any:
+    """A copy: what one input changes in it must not be in the next one."""
+    return copy.deepcopy(draw.choice(VALUES))
+
+
+def _times(value: int | float, factor: float) -> int | float:
+    try:
+        return value * factor
+    except OverflowError:  # of an integer that no float holds
+        return value * round(factor)
 
 
 def _places(node: Any, depth: int = 0) -> Any:

@@ -133,12 +133,12 @@ def _read(files: list[Path]) -> _Sensor:
             elif quantity not in sensor.value:
                 sensor.time[quantity] = time
                 sensor.value[quantity] = value
+    place = files[0].parent if len(files) > 1 else files[0]
     if "force" not in sensor.value:
         why = "only acceleration without gravity in it" if free else "no columns of acceleration"
-        raise PallasError(
-            f"{files[0].parent if len(files) > 1 else files[0]}: {why}: export the accelerometer's"
-            " x, y and z, with gravity"
-        )
+        raise PallasError(f"{place}: {why}: export the accelerometer's x, y and z, with gravity")
+    if len(sensor.time["force"]) < 2:
+        raise PallasError(f"{place}: fewer than two rows of acceleration with a time")
     if not {"quaternion", "rate"} & set(sensor.value):
         raise PallasError(
             f"{files[0]}: neither gyroscope nor quaternion in it: export one of them, so that there"
@@ -150,6 +150,7 @@ def _read(files: list[Path]) -> _Sensor:
 def _quantities(file: Path, alone: bool) -> dict[str, tuple[Array, Array]]:
     """Return quantity -> times (n,) s and values (n, 3 or 4) in SI units, xyzw.
 
+    Rows with a value that is not finite are left out; n is at least 1, of "force" at least 0.
     Beside others (not ``alone``), a file of something else (temperature, battery, notifications)
     gives none.
     """
@@ -187,6 +188,8 @@ def _quantities(file: Path, alone: bool) -> dict[str, tuple[Array, Array]]:
         order = "xyzw" if quantity == "quaternion" else "xyz"
         values = rows[:, [axes[axis][0] for axis in order]]
         good = np.isfinite(values).all(axis=1) & np.isfinite(stamp)
+        if quantity != "force" and not good.any():
+            continue
         scale = _scale(file, quantity, axes["x"][1], values[good])
         if scale is not None:
             out[quantity] = stamp[good], values[good] * scale
@@ -327,16 +330,16 @@ def _samples(sensor: _Sensor, file: Path) -> Iterator[ImuSample]:
 def _interpolated(sensor: _Sensor, quantity: str, at: Array) -> Array | None:
     """Interpolate values at times ``at`` (n,) s; None if there are none.
 
-    NaN before the first and after the last.
+    NaN before the first and after the last. Rows may be in any order, and there may be just one.
     """
     if quantity not in sensor.value:
         return None
-    time = sensor.time[quantity]
-    value = sensor.value[quantity]
+    time, first = np.unique(sensor.time[quantity], return_index=True)
+    value = sensor.value[quantity][first]
     if len(time) == len(at) and np.array_equal(time, at):
         return value
-    after = np.clip(np.searchsorted(time, at), 1, max(len(time) - 1, 1))
-    before = after - 1
+    after = np.minimum(np.searchsorted(time, at), len(time) - 1)
+    before = np.maximum(after - 1, 0)
     span = np.maximum(time[after] - time[before], 1e-9)
     share = np.clip((at - time[before]) / span, 0.0, 1.0)
     if quantity == "quaternion":

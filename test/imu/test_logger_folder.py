@@ -159,3 +159,64 @@ def test_names_that_say_no_site_are_asked_for_and_can_be_given(tmp_path: Path) -
     assert len(samples) == 200
     assert samples[0][1].acceleration == pytest.approx([0, 0, GRAVITY])  # known by its size
     assert np.asarray(samples[0][1].orientation) == pytest.approx([0, 0, 0, 1])
+
+
+def holed(folder: Path, quantity: str, kept: int) -> Path:
+    """A session whose pelvis sensor wrote finite values of a quantity in ``kept`` rows only."""
+    header = (
+        "time (s),Acc_X (m/s^2),Acc_Y,Acc_Z,Quat_W,Quat_X,Quat_Y,Quat_Z"
+        ",Gyr_X (rad/s),Gyr_Y,Gyr_Z,Mag_X,Mag_Y,Mag_Z"
+    )
+    row = [0.01, 0, 0, GRAVITY, 1, 0, 0, 0, 0.1, 0, 0, 0, 1, 0]
+    simple(folder, header, row)
+    numbers = np.tile(row, (50, 1))
+    numbers[:, 0] = np.arange(50) * 0.01
+    first, last = {"Acc": (1, 4), "Quat": (4, 8), "Gyr": (8, 11), "Mag": (11, 14)}[quantity]
+    numbers[kept:, first:last] = np.nan
+    (folder / f"{SITES[0]}.csv").write_text(rows(header, numbers))
+    return folder
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("quantity", ["Quat", "Gyr", "Mag"])
+def test_a_quantity_of_one_row_or_none_is_known_there_alone(
+    quantity: str, kept: int, tmp_path: Path
+) -> None:
+    samples, _ = read_logger_folder(holed(tmp_path, quantity, kept))
+    name = {"Quat": "orientation", "Gyr": "angular_velocity", "Mag": "magnetic_field"}[quantity]
+    values = [getattr(sample, name) for site, sample in samples if site == SITES[0]]
+    assert len(values) == 50
+    assert [value is not None for value in values] == [True] * kept + [False] * (50 - kept)
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_acceleration_of_one_row_or_none_is_refused(kept: int, tmp_path: Path) -> None:
+    with pytest.raises(PallasError, match="fewer than two rows of acceleration"):
+        read_logger_folder(holed(tmp_path, "Acc", kept))
+
+
+def test_a_session_whose_only_orientation_is_no_number_is_refused(tmp_path: Path) -> None:
+    header = "time (s),Acc_X,Acc_Y,Acc_Z,Quat_W,Quat_X,Quat_Y,Quat_Z"
+    folder = simple(tmp_path, header, [0.01, 0, 0, 9.8, np.nan, 0, 0, 0])
+    with pytest.raises(PallasError, match="neither gyroscope nor quaternion"):
+        read_logger_folder(folder)
+
+
+def test_rows_out_of_order_are_interpolated_in_order(tmp_path: Path) -> None:
+    """A logger that writes a block twice, or late."""
+    for site in SITES:
+        folder = tmp_path / site
+        folder.mkdir()
+        times = np.arange(50) * 0.01
+        force = np.stack((times, 0 * times, 0 * times, 0 * times + GRAVITY), axis=1)
+        header = "time (s),Accelerometer X (m/s^2),Accelerometer Y (m/s^2),Accelerometer Z (m/s^2)"
+        (folder / "Inertial.csv").write_text(rows(header, force))
+        order = np.concatenate((np.arange(20), np.arange(30, 50), np.arange(10, 30)))
+        turn = np.stack((times + 0.004, times, 0 * times, 0 * times), axis=1)[order]
+        header = "time (s),Gyroscope X (rad/s),Gyroscope Y (rad/s),Gyroscope Z (rad/s)"
+        (folder / "Gyroscope.csv").write_text(rows(header, turn))
+    samples, _ = read_logger_folder(tmp_path)
+    for _, sample in samples:
+        if sample.angular_velocity is not None:
+            expected = (sample.stamp - 1) * 1e-9 - 0.004
+            assert sample.angular_velocity[0] == pytest.approx(expected, abs=1e-6)
