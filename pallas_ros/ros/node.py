@@ -373,6 +373,10 @@ class PallasNode(DescribedNode):
             self._last_said[key] = now
             self.get_logger().warning(sentence)
 
+    def report(self, what: str, error: Exception) -> None:
+        """Count an error of ``what`` in `/diagnostics`, and log it (throttled)."""
+        self._complain(what, error)
+
     # Transitions
 
     def bring(self, trigger: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib.metadata import entry_points
 from types import FrameType
-from typing import cast
+from typing import Any, cast
 
 import rclpy
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
@@ -40,6 +40,8 @@ If it dies, even by SIGKILL, the node ends too.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SPIN_S = 0.1
 """Maximum time until a signal is handled."""
+MOST_FAILURES = 100
+"""Failures of the executor in a row, after which it counts as broken."""
 
 
 def node_class(name: str) -> Callable[..., PallasNode]:
@@ -72,11 +74,35 @@ def make_executor() -> Executor:
     if os.environ.get("PALLAS_EXECUTOR") != "single_threaded":
         try:
             from rclpy.experimental import EventsExecutor
-
-            return EventsExecutor()
         except ImportError:
             pass
+        else:
+            executor = EventsExecutor()
+            executor.add_node(cast(Any, _NoNode()))
+            return executor
     return SingleThreadedExecutor()
+
+
+class _NoNode:
+    """Stands beside the only node of an EventsExecutor, for which rclpy has a fatal path.
+
+    Where a task raises and there is exactly one node, rclpy up to 10 reads that node's logger with
+    an index its set of nodes does not have: a segmentation fault (ros2/rclpy issue 1641).
+    """
+
+    subscriptions: tuple[()] = ()
+    timers: tuple[()] = ()
+    clients: tuple[()] = ()
+    services: tuple[()] = ()
+    waitables: tuple[()] = ()
+    guards: tuple[()] = ()
+
+    @property
+    def executor(self) -> None:
+        """Assigned by the executor; a reference would keep it alive."""
+
+    @executor.setter
+    def executor(self, executor: Executor) -> None: ...
 
 
 class _Stopped(BaseException):
@@ -129,8 +155,9 @@ def run(nodes: Sequence[PallasNode], left: ExitStack) -> int:
         for node in own:
             if not stopping:
                 node.bring("activate")
+        failures = 0
         while not stopping:
-            executor.spin_once(timeout_sec=SPIN_S)
+            failures = _spin(executor, nodes[0], failures)
             settled = settled or _settle(nodes)
             _raise_fatal(nodes)
     except (ExternalShutdownException, _Stopped):
@@ -138,6 +165,27 @@ def run(nodes: Sequence[PallasNode], left: ExitStack) -> int:
     finally:
         _shut_down(nodes, executor, left)
     _raise_fatal(nodes)  # report errors during shutdown
+    return 0
+
+
+def _spin(executor: Executor, node: PallasNode, failures: int) -> int:
+    """Handle events for up to `SPIN_S`; return the number of failures in a row.
+
+    What the callbacks of a `PallasNode` raise is reported by the node. What rclpy's own raise
+    (services of parameters and lifecycle, QoS events, tasks) comes out here; it is reported, too.
+
+    Raises:
+        PallasError: there are too many ``failures`` in a row.
+    """
+    try:
+        executor.spin_once(timeout_sec=SPIN_S)
+    except ExternalShutdownException:
+        raise
+    except Exception as error:
+        if failures >= MOST_FAILURES:
+            raise PallasError(f"the ROS client library fails again and again: {error}") from error
+        node.report("rclpy", error)
+        return failures + 1
     return 0
 
 

@@ -18,7 +18,9 @@ import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 
+from pallas_ros.body.errors import PallasError
 from pallas_ros.ros.node import ACTIVE
+from pallas_ros.ros.run import MOST_FAILURES, _spin
 
 
 def _permitted() -> bool:
@@ -231,3 +233,83 @@ def test_peers_hear_that_the_nodes_are_gone_before_the_process_leaves_dds(
             assert any(path.read_text().startswith("dds.ev") for path in threads), "left DDS"
         finally:
             process.kill()
+
+
+_RAISING_TASK = """
+import sys
+from pallas_ros.ros import node, run
+activate = node.PallasNode.activate
+def activated(self):
+    activate(self)
+    def fails():
+        raise RuntimeError("a task of rclpy")
+    self.executor.create_task(fails)
+    self.every(0.01, lambda: setattr(self, "fatal", "ended later"))
+node.PallasNode.activate = activated
+sys.exit(run.main([("operator", sys.argv[1:])]))
+"""
+
+
+def test_a_task_that_raises_is_reported_and_ends_nothing() -> None:
+    """rclpy reads the logger of the only node with an index that its set does not have."""
+    ended = subprocess.run(
+        [sys.executable, "-c", _RAISING_TASK, "--ros-args"],
+        stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert "Segmentation fault" not in ended.stdout
+    assert "rclpy: RuntimeError: a task of rclpy (1 so far)" in ended.stdout
+    assert ended.returncode == 2  # by what was called after it
+    assert "operator: ended later" in ended.stdout
+
+
+_FAILING_ANSWER = """
+import sys
+from rclpy.service import Service
+from pallas_ros.ros import node, run
+def fails(self, *_):
+    raise RuntimeError("failed to send response")
+Service.send_response = fails
+sys.exit(run.main([("operator", sys.argv[1:])]))
+"""
+
+
+def test_an_answer_that_cannot_be_sent_is_reported_and_ends_nothing(ros_nodes: list[Any]) -> None:
+    peer = rclpy.create_node("peer")
+    ros_nodes.append(peer)
+    client = peer.create_client(ChangeState, "/operator/change_state")
+    command = [sys.executable, "-c", _FAILING_ANSWER, "--ros-args"]
+    with subprocess.Popen(
+        command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert client.wait_for_service(60.0)
+            for _ in range(2):
+                client.call_async(ChangeState.Request(transition=Transition(id=99)))
+            assert process.stdout is not None
+            assert any("rclpy: RuntimeError: failed to send" in line for line in process.stdout)
+            process.send_signal(signal.SIGINT)
+            process.stdout.read()
+            assert process.wait(60.0) == 0
+        finally:
+            process.kill()
+
+
+def test_an_executor_that_fails_again_and_again_ends_the_process() -> None:
+    class Broken:
+        def spin_once(self, timeout_sec: float) -> None:
+            raise RuntimeError("no")
+
+    class Told:
+        def report(self, what: str, error: Exception) -> None:
+            assert (what, str(error)) == ("rclpy", "no")
+
+    broken: Any = Broken()
+    told: Any = Told()
+    failures = 0
+    while failures < MOST_FAILURES:
+        failures = _spin(broken, told, failures)
+    with pytest.raises(PallasError, match="fails again and again: no"):
+        _spin(broken, told, failures)
