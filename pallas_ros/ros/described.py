@@ -8,11 +8,11 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
-from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter as RosParameter
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.core.plugins import closest
+from pallas_ros.ros.endpoints import EndpointNode
 from pallas_ros.ros.parameters import Parameter, describe
 
 _ARRAY_TYPES = {
@@ -23,7 +23,7 @@ _ARRAY_TYPES = {
 }
 
 
-class DescribedNode(LifecycleNode):  # type: ignore[misc]
+class DescribedNode(EndpointNode):
     """Declare and validate the described parameters.
 
     Invalid values at start are kept in `refused_at_start` and reported by the configure transition.

@@ -1,4 +1,4 @@
-"""Find publishers that a subscription cannot match: wrong type or incompatible QoS."""
+"""Find publishers and subscriptions that do not match: wrong type or incompatible QoS."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -38,5 +38,23 @@ def unheard(
             return (
                 f"{topic}: what '{full_name(info)[:60]}' publishes does not arrive "
                 "(its QoS does not match); make it reliable"
+            )
+    return ""
+
+
+def unserved(topic: str, subscriptions: Iterable[Any], type_name: str, profile: QoSProfile) -> str:
+    """Describe in one sentence why subscriptions of a topic do not match a publisher of this type
+    with this ``profile``; empty if all do.
+    """
+    for info in subscriptions:
+        if info.topic_type != type_name:
+            return (
+                f"{topic}: '{full_name(info)[:60]}' expects {info.topic_type[:60]}, "
+                f"but {type_name} is published"
+            )
+        if qos_check_compatible(profile, info.qos_profile)[0] == QoSCompatibility.ERROR:
+            return (
+                f"{topic}: what is published does not reach '{full_name(info)[:60]}' "
+                "(its QoS does not match); make it best effort and volatile"
             )
     return ""

@@ -93,11 +93,12 @@ class PallasNode(DescribedNode):
         self._periodics: dict[Timer, Periodic] = {}
         self._last_said: dict[str, float] = {}
         self._last_error = ""
+        self._told_mismatches: set[str] = set()
         self.add_on_set_parameters_callback(self._on_set)
         self._diagnostics = self.create_publisher(DiagnosticArray, TOPIC_DIAGNOSTICS, STREAM)
         self._told_links: dict[str, int] = {}
         self._clock_watch = ClockWatch()
-        self._periodic(DIAGNOSTICS_PERIOD_S, self._publish_health, steady=True)
+        self._periodic(DIAGNOSTICS_PERIOD_S, self._each_second, steady=True)
         self._periodic(LINKS_PERIOD_S, self._publish_links, steady=True)
 
     @property
@@ -543,6 +544,18 @@ class PallasNode(DescribedNode):
         return sentence
 
     # Diagnostics
+
+    def _each_second(self) -> None:
+        self._publish_health()
+        self._look_at_endpoints()
+
+    def _look_at_endpoints(self) -> None:
+        """Log each publisher and subscription that does not match, once while it is there."""
+        endpoints = (self._diagnostics, *self._entities)
+        found = {sentence for sentence in self.mismatches(endpoints) if sentence}
+        for sentence in sorted(found - self._told_mismatches):
+            self.get_logger().warning(sentence)
+        self._told_mismatches = found
 
     def _publish_health(self) -> None:
         try:

@@ -64,7 +64,7 @@ def test_publishers_that_cannot_be_heard_are_named() -> None:
     pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
     from types import SimpleNamespace
 
-    from pallas_ros.ros.matching import unheard
+    from pallas_ros.ros.matching import unheard, unserved
     from pallas_ros.ros.qos import ANY_OFFER, LATCHED, STREAM
 
     def offer(qos: object, kind: str = "std_msgs/msg/Bool") -> SimpleNamespace:
@@ -77,4 +77,10 @@ def test_publishers_that_cannot_be_heard_are_named() -> None:
     sentence = unheard("/stop", [offer(ANY_OFFER)], "std_msgs/msg/Bool", [STREAM])
     assert "'/switch'" in sentence and "QoS" in sentence
     wrong = unheard("/stop", [offer(STREAM, "std_msgs/msg/Empty")], "std_msgs/msg/Bool", [STREAM])
+    assert "std_msgs/msg/Empty" in wrong
+    for qos in (ANY_OFFER, STREAM):
+        assert unserved("/stop", [offer(qos)], "std_msgs/msg/Bool", STREAM) == ""
+    sentence = unserved("/stop", [offer(LATCHED)], "std_msgs/msg/Bool", STREAM)
+    assert "'/switch'" in sentence and "QoS" in sentence
+    wrong = unserved("/stop", [offer(STREAM, "std_msgs/msg/Empty")], "std_msgs/msg/Bool", STREAM)
     assert "std_msgs/msg/Empty" in wrong

@@ -2,6 +2,8 @@
 raise, diagnostics.
 """
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +23,7 @@ from std_srvs.srv import Trigger
 from pallas_ros.body.errors import PallasError
 from pallas_ros.ros.intake import Intake, RateLimit
 from pallas_ros.ros.node import Health, PallasNode
+from pallas_ros.ros.qos import ANY_OFFER, LATCHED
 from pallas_ros.ros.run import make_executor, node_class
 
 LIMIT_S = 20.0
@@ -317,3 +320,68 @@ def test_what_is_refused_by_its_publisher_is_not_pending_either(world: World) ->
         talk.publish(String(data=str(number)))
     world.until(lambda: limit.flooded >= 6)
     assert len(taken) < 8
+
+
+def test_endpoints_that_do_not_match_are_named_once_while_they_are_there(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world.active()
+    publisher = world.peer.create_publisher(String, "/in", ANY_OFFER)
+    world.peer.create_subscription(String, "/out", lambda message: None, LATCHED)
+    said = ""
+
+    def told() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return said.count("'/peer'") >= 2
+
+    world.until(told)
+    assert said.count("/in: what '/peer' publishes does not arrive") == 1
+    assert said.count("/out: what is published does not reach '/peer'") == 1
+    world.peer.destroy_publisher(publisher)
+    end = time.monotonic() + 2.5
+    world.until(lambda: time.monotonic() > end)
+    assert "'/peer'" not in capfd.readouterr().err
+
+
+_DESTROYED_WITH_EVENTS = """
+import time
+import rclpy
+from std_msgs.msg import String
+from pallas_ros.ros.node import PallasNode
+from pallas_ros.ros.qos import ANY_OFFER, LATCHED
+from pallas_ros.ros.run import make_executor
+
+class Node(PallasNode):
+    def configure(self):
+        self.subscribe(String, "/in", print)
+        self.advertise(String, "/out")
+
+rclpy.init()
+node = Node("operator")
+executor = make_executor()
+executor.add_node(node)
+node.bring("configure")
+for _ in range(20):
+    executor.spin_once(timeout_sec=0.02)
+executor.wake()  # this update of the entities comes before the events in the queue
+context = rclpy.Context()
+rclpy.init(context=context)
+peer = rclpy.create_node("peer", context=context)
+peer.create_publisher(String, "/in", ANY_OFFER)
+peer.create_subscription(String, "/out", print, LATCHED)
+while not node.count_publishers("/in") or not node.count_subscribers("/out"):
+    time.sleep(0.02)
+time.sleep(0.5)
+node.trigger_cleanup()
+for _ in range(20):
+    executor.spin_once(timeout_sec=0.02)
+print("survived", flush=True)
+"""
+
+
+def test_topics_are_destroyed_while_endpoints_that_do_not_match_appear(ros_domain: int) -> None:
+    """rclpy's executor releases a waiting QoS event without the interpreter's lock."""
+    command = [sys.executable, "-c", _DESTROYED_WITH_EVENTS]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "survived" in ended.stdout, ended.stderr
