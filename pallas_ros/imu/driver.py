@@ -102,10 +102,7 @@ class ImuDriver:
         for site, port in zip(self.sites, self._ports, strict=True):
             while (path := serial_ports.resolve(port)) is None:
                 if time.monotonic() >= until:
-                    raise PallasError(
-                        f"the port of {site}: {serial_ports.why_missing(port)}; "
-                        "plug the sensor in, or set 'ports'"
-                    )
+                    raise PallasError(f"the port of {site}: {serial_ports.why_absent(port)}")
                 time.sleep(_LOOK_S)
             first = taken.setdefault(os.path.realpath(path), site)
             if first != site:

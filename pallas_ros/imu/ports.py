@@ -16,6 +16,9 @@ from pallas_ros.imu.sample import GRAVITY, ImuSample
 USB = "usb:"
 """Prefix of a port given by the USB serial number of its adapter: ``usb:A50285BI``."""
 
+SIMULATED = "~/.ros/pallas/imu"
+"""Folder in which simulated sensors create their ports, unless ``port_folder`` names another."""
+
 AUTO = "auto"
 """Given instead of a port: the operator is asked to shake the sensor."""
 
@@ -47,6 +50,25 @@ def why_missing(port: str) -> str:
             " give their paths under /dev/serial/by-path instead"
         )
     return f"{port} is not plugged in"
+
+
+def why_absent(port: str) -> str:
+    """Explain why `resolve` finds no port at the start, and what to do."""
+    if _is_simulated(port):
+        return (
+            f"{port} is a port of a simulated sensor, and no simulator has created it; start one"
+            " ('pallas up', or node imu_simulator), wait longer for it ('port_wait_s'), or set"
+            " 'ports' to those of real sensors"
+        )
+    return f"{why_missing(port)}; plug the sensor in, or set 'ports'"
+
+
+def _is_simulated(port: str) -> bool:
+    """Whether a simulator creates this port by default, or has created it before."""
+    if port.startswith(USB):
+        return False
+    path = Path(port).expanduser()
+    return path.parent == Path(SIMULATED).expanduser() or lock_of(path).exists()
 
 
 def same_numbers(paths: Mapping[str, str]) -> list[list[str]]:

@@ -15,7 +15,7 @@ from pallas_ros.body.frames import ImuFrame
 from pallas_ros.body.names import SITES
 from pallas_ros.imu.calibration import Calibration, TPoseCalibrator
 from pallas_ros.imu.driver import ImuDriver
-from pallas_ros.imu.ports import ShakeAssigner, resolve
+from pallas_ros.imu.ports import SIMULATED, ShakeAssigner, resolve
 from pallas_ros.imu.protocols import PROTOCOLS, Reading
 from pallas_ros.imu.reader import SerialReader
 from pallas_ros.imu.sample import GRAVITY, ImuSample
@@ -278,6 +278,13 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
             driver(ports, protocols)
     with pytest.raises(PallasError, match=r"the port of pelvis: .* is not plugged in"):
         driver([str(tmp_path / s) for s in SITES], ["csv"]).check()
+    simulated = [f"{SIMULATED}/no_{site}" for site in SITES]
+    with pytest.raises(PallasError, match=r"the port of pelvis: .* no simulator has created it"):
+        driver(simulated, ["csv"]).check()
+    made = PseudoPort(tmp_path / "made")
+    made.close()
+    with pytest.raises(PallasError, match=r"start one \('pallas up'"):
+        driver([str(tmp_path / "made"), *simulated[1:]], ["csv"]).check()
     (tmp_path / "file").write_text("")
     with pytest.raises(PallasError, match="is not a link"):
         PseudoPort(tmp_path / "file")
