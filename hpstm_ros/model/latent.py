@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from hpstm_ros.generation.heading_frames import FEATURES
 from hpstm_ros.generation.text import TEXT
 from hpstm_ros.model.hpstm_gen import Layer
+from hpstm_ros.model.latent_linear import LinearPart
 from hpstm_ros.model.layers import EncoderLayer
 
 _FAR = -1e4
@@ -124,7 +125,10 @@ class Side(nn.Module):
 
 
 class LatentVae(nn.Module):
-    """Frames of `heading_frames` to the unlocked subspaces and back."""
+    """Frames of `heading_frames` to the unlocked subspaces and back.
+
+    A linear part does most of it, and two Transformers correct it; they begin at no correction.
+    """
 
     mean: Tensor
     scale: Tensor
@@ -145,6 +149,10 @@ class LatentVae(nn.Module):
         self.spread_out = nn.Linear(c.width, c.patch * c.stem)
         self.merge = nn.Conv1d(c.stem, c.stem, 5, padding=2)
         self.write = nn.Linear(c.stem, FEATURES)
+        self.linear = LinearPart(c.size, c.frames, FEATURES)
+        for last in (self.distribution, self.write):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def normalised(self, frames: Tensor) -> Tensor:
         """Frames (..., 138) with mean 0 and scale 1."""
@@ -166,8 +174,11 @@ class LatentVae(nn.Module):
         near = self.layout.near(unlocked, patches)
         pooled = near / near.sum(-1, keepdim=True).clamp_min(1e-6) @ x
         spaces, _ = self.encoder(pooled, x, torch.cat((unlocked, patches), 1), length)
-        mean, spread = (self.distribution(spaces) * unlocked[..., None]).chunk(2, -1)
-        return mean, spread.clamp(*_LOG_VARIANCE)
+        shift, wider = self.distribution(spaces).chunk(2, -1)
+        direct = self.linear.encode(self.linear.blocks(frames, length, unlocked))
+        inside = unlocked[..., None]
+        spread = (self.linear.spread + wider) * inside
+        return (direct + shift) * inside, spread.clamp(*_LOG_VARIANCE)
 
     def decode(self, latent: Tensor, length: Tensor, frames: int) -> Tensor:
         """Frames (B, ``frames``, 138) of subspaces (B, K, D); what is locked does not matter."""
@@ -180,7 +191,8 @@ class LatentVae(nn.Module):
         inside = patches.repeat_interleave(c.patch, dim=1)[..., None]
         h = self.spread_out(x).reshape(-1, frames, c.stem) * inside
         h = h + F.gelu(_along(self.merge, h), approximate="tanh")
-        out: Tensor = self.write(h) * self.scale + self.mean
+        out: Tensor = self.linear.decode(latent, length, unlocked, frames)
+        out = out + self.write(h) * self.scale
         return out
 
     def forward(self, frames: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """The trainings of the length-aware generator: the VAE, then the flow in its space."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,8 @@ from hpstm_ros.train.latent_data import (
     Spans,
     cut,
 )
-from pallas_ros.body.names import JOINTS
+from pallas_ros.body.names import JOINTS, PARENTS
+from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.train.loop import LoopSettings, fit
 
 _KINEMATICS = FeatureKinematics()
@@ -36,6 +38,14 @@ _DIVERGENCE = 0.004
 _LEAST_LEFT = 0.05
 """Least 1 - tau that the velocity's error is divided by: the division has no bound."""
 _CHECKED = 96
+_FITTED = 1200
+"""Spans that the linear part is fitted to: some ten thousand blocks."""
+_STEP_WEIGHT = 10.0
+_TURN_WEIGHT = 3.0
+_HEIGHT_WEIGHT = 2.0
+_LEAST_WEIGHT = 0.05
+"""Weights of errors against those of joints in m: of what adds up over frames, of the pelvis'
+height, and the least one, of joints that carry nothing and of contacts."""
 
 
 def positions(frames: Tensor) -> Tensor:
@@ -54,6 +64,39 @@ def path(frames: Tensor) -> Tensor:
         (c * step[..., 0] - s * step[..., 1], s * step[..., 0] + c * step[..., 1]), -1
     )
     return turned.cumsum(-2)
+
+
+def weights() -> Tensor:
+    """(138,): what an error in each number of a frame costs, roughly in m of all joints.
+
+    A joint's orientation moves everything beyond the joints that it carries.
+    """
+    offsets = np.linalg.norm(Skeleton.from_height().offsets, axis=-1)
+    carried = np.ones(len(JOINTS))
+    moved = np.zeros(len(JOINTS))
+    for joint in range(len(JOINTS) - 1, 0, -1):
+        carried[PARENTS[joint]] += carried[joint]
+        moved[PARENTS[joint]] += np.square(offsets[joint]) * carried[joint]
+    found = torch.full((heading_frames.FEATURES,), _LEAST_WEIGHT)
+    found[heading_frames.STEP] = _STEP_WEIGHT
+    found[heading_frames.TURN] = _TURN_WEIGHT
+    found[heading_frames.HEIGHT] = _HEIGHT_WEIGHT
+    each = torch.from_numpy(np.sqrt(moved)).float().clamp_min(_LEAST_WEIGHT)
+    found[heading_frames.R6D] = each.repeat_interleave(6)
+    return found
+
+
+def fit_linear(model: LatentVae, clips: Clips, found: Spans, seed: int) -> None:
+    """Fit the linear part of a VAE to spans drawn by their weight."""
+    rng = np.random.default_rng(seed)
+    chance = found.weight / found.weight.sum()
+    rows = np.sort(rng.choice(len(found), _FITTED, p=chance))
+    batches = []
+    for part in np.array_split(rows, len(rows) // 40):
+        flips = rng.integers(0, 2, len(part))
+        frames, length = cut(clips, found, part, flips, model.config.patch)
+        batches.append((frames, length, model.layout.unlocked(length)))
+    model.linear.fit(batches, weights())
 
 
 def vae_loss(module: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
@@ -109,6 +152,7 @@ def train_vae(
     mean, scale = scales(clips.frames[:, ::10])
     model.vae.mean.copy_(torch.from_numpy(mean))
     model.vae.scale.copy_(torch.from_numpy(scale))
+    fit_linear(model.vae, clips, found, loop.seed)
     generator = torch.Generator().manual_seed(1 + loop.seed)
     patch = model.config.patch
     rng = np.random.default_rng(7)
@@ -118,6 +162,7 @@ def train_vae(
     def validate(module: nn.Module) -> dict[str, float]:
         return reconstruction(cast(LatentVae, module), *fixed)
 
+    print(f"linear part alone: {validate(model.vae.eval())}")
     batches = SpanBatches(clips, found, batch, patch, generator)
     fit(model.vae, batches, cast(Any, vae_loss), loop, folder, validate, generator)
 
@@ -137,13 +182,24 @@ def reconstruction(model: LatentVae, frames: Tensor, length: Tensor) -> dict[str
     }
 
 
-def flow_loss(module: nn.Module, batch: FlowBatch) -> tuple[Tensor, dict[str, float]]:
-    """The error of the flow's velocity over the unlocked subspaces."""
+def importance(model: LatentVae) -> Tensor:
+    """(D,), mean 1: how much each number of a subspace moves the motion that is decoded."""
+    middle = model.linear.inverse[model.config.size : 2 * model.config.size]
+    size: Tensor = (middle * weights().repeat(model.config.frames)).norm(dim=-1)
+    return size / size.mean()
+
+
+def flow_loss(
+    module: nn.Module, batch: FlowBatch, weight: Tensor | None = None
+) -> tuple[Tensor, dict[str, float]]:
+    """The error of the flow's velocity over the unlocked subspaces, weighted by ``weight`` (D,)."""
     model = cast(LatentFlow, module)
     out = model(batch.noised, batch.tau, batch.text, batch.length, batch.whole)
     left = (1 - batch.tau).clamp_min(_LEAST_LEFT)[..., None]
     unlocked = model.layout.unlocked(batch.length)[..., None]
     error = unlocked * ((out - batch.state) / left).square()
+    if weight is not None:
+        error = error * weight
     loss = error.sum() / (unlocked.sum() * error.shape[-1])
     return loss, {"flow": float(loss.detach())}
 
@@ -176,7 +232,9 @@ def train_flow(
     checked = FlowBatches(validation, (mean, scale), batch, torch.Generator(), model.config)
     fixed = [checked.draw(np.random.default_rng(seed)) for seed in range(6)]
 
-    def validate(module: nn.Module) -> dict[str, float]:
-        return {"validation_flow": float(np.mean([float(flow_loss(module, b)[0]) for b in fixed]))}
+    loss = partial(flow_loss, weight=importance(model.vae))
 
-    fit(model.flow, batches, cast(Any, flow_loss), loop, folder, validate, generator)
+    def validate(module: nn.Module) -> dict[str, float]:
+        return {"validation_flow": float(np.mean([float(loss(module, b)[0]) for b in fixed]))}
+
+    fit(model.flow, batches, cast(Any, loss), loop, folder, validate, generator)
