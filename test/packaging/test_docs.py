@@ -35,6 +35,14 @@ def test_commands_that_are_named_exist(page: Path) -> None:
     assert set(blocks) <= known | {"x"}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_scripts_that_are_named_exist(page: Path) -> None:
+    """What a table says it was measured or drawn with is there."""
+    named = re.findall(r"\b((?:benchmarks|tools|examples)/[\w/]+\.py)\b", page.read_text())
+    for script in named:
+        assert (ROOT / script).is_file(), f"{page.name} names {script}"
+
+
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     site = (ROOT / "mkdocs.yml").read_text()
