@@ -35,6 +35,7 @@ _RANGES = {"scale": (0.1, 3.0), "deviation_scale_m": (0.001, 1.0), "stop_deviati
 _NEARLY_RAD = 0.02  # barriers of a posture are valid for postures that differ by less
 _APPROACH = 0.5  # fraction of the remaining distance to an obstacle that one body may use
 _SLIP_M = 0.001  # by which parts may be closer than the linear barriers predict
+_CUTS = 3  # times that a step is repeated with more barriers; 2 suffice in most postures
 _SHORTENED = 4  # maximum number of times that a step is halved for that
 _APART_M = 0.002  # maximum separation per body of parts that are too close
 _BOX_MARGIN_M = 0.02  # inside the supervisor's box, since a tip moves on an arc between two goals
@@ -441,21 +442,56 @@ class Retargeter:
         return humans
 
     def _solve(self) -> None:
-        """Take Newton steps until the tips arrive or the joints' speed limits are exhausted."""
+        """Move towards the targets, as far as the joints' speed and the barriers allow.
+
+        A pair of parts has one barrier, at its nearest points. Where faces meet, a step that keeps
+        it turns other points of the pair too close; these get barriers of their own, and the step
+        is repeated from its start.
+        """
         configuration = self._configuration
-        dt = 1.0 / MODEL_RATE_HZ / self.settings.iterations
-        most = self.robot.velocity * self.settings.speed_factor * dt
-        tasks = [task for arm in self._arms for task in arm.tasks] + [self._posture]
         if self._near is None or np.abs(configuration.q - self._near[0]).max() > _NEARLY_RAD:
             self.look_around()
         q_start = configuration.q.copy()
         q_near, near = self._near or (configuration.q, [])
         rows = np.array([row for row, _, _ in near]).reshape(-1, self.robot.model.nv)
-        left = [left for _, left, _ in near] - rows @ (configuration.q - q_near)
+        left = np.array([left for _, left, _ in near]) - rows @ (q_start - q_near)
+        least = min(0.0, float(left.min(initial=0.0)), -_SLIP_M)
+        for _ in range(_CUTS if near else 1):
+            self._newton(rows, left)
+            # For smaller steps, parts that rotate about corners deviate by at most 0.2 mm.
+            if not near or np.abs(configuration.q - q_start).max() <= _NEARLY_RAD:
+                break
+            self.look_around()
+            assert self._near is not None
+            closer = [(row, apart) for row, apart, _ in self._near[1] if apart < least]
+            if not closer:
+                return
+            q_reached = self.q
+            rows = np.vstack((rows, *(row for row, _ in closer)))
+            at_start = [apart - row @ (q_start - q_reached) for row, apart in closer]
+            left = np.concatenate((left, np.maximum(at_start, 0.0)))
+            configuration.update(q_start)
+        else:
+            self._newton(rows, left)
+            self._stay_apart(q_start, least)
+        if not np.array_equal(configuration.q, q_near):
+            self._near = None
+
+    def _newton(self, rows: F64, left: F64) -> None:
+        """Take Newton steps until the tips arrive or the joints' speed limits are exhausted.
+
+        Args:
+            rows: (B, n) m/rad, barriers: approach per unit of each joint.
+            left: (B,) m, distance left to each of them; negative: too close.
+        """
+        configuration = self._configuration
+        dt = 1.0 / MODEL_RATE_HZ / self.settings.iterations
+        most = self.robot.velocity * self.settings.speed_factor * dt
+        tasks = [task for arm in self._arms for task in arm.tasks] + [self._posture]
         # Parts that are too close, because their paths are curved, move apart again.
         room = np.where(left > 0.0, _APPROACH * left, np.maximum(left, -_APART_M))
-        free = np.full(len(near), -np.inf)
-        senses = np.zeros(self.robot.model.nv + len(near), dtype=np.intc)
+        free = np.full(len(left), -np.inf)
+        senses = np.zeros(self.robot.model.nv + len(left), dtype=np.intc)
         for _ in range(self.settings.iterations):
             damping = 1e-9 + 1e-3 * max(self._nearness(k) for k in range(len(self._arms))) ** 2
             problem = pink.build_ik(configuration, tasks, dt, damping, limits=[])
@@ -476,14 +512,9 @@ class Retargeter:
             room = np.maximum(room - rows @ move, 0.0)
             if np.abs(move).max() < _ARRIVED_RAD:
                 break
-        if not np.array_equal(configuration.q, q_near):
-            self._near = None
-        # For smaller steps, parts that rotate about corners deviate by at most 0.2 mm.
-        if near and np.abs(configuration.q - q_start).max() > _NEARLY_RAD:
-            self._stay_apart(q_start, min(0.0, float(left.min())))
 
-    def _stay_apart(self, q_start: F64, room: float) -> None:
-        """Shorten the step from ``q_start`` (n,) until parts keep the required distance.
+    def _stay_apart(self, q_start: F64, least: float) -> None:
+        """Shorten the step from ``q_start`` (n,) until no parts are closer than ``least`` m.
 
         Barriers are linear, but parts may rotate about corners, so that a long step may bring them
         too close.
@@ -491,8 +522,7 @@ class Retargeter:
         for _ in range(_SHORTENED):
             self.look_around()
             assert self._near is not None
-            left = min((left for _, left, _ in self._near[1]), default=0.0)
-            if left >= min(room, -_SLIP_M):
+            if min((left for _, left, _ in self._near[1]), default=0.0) >= least:
                 return
             self._configuration.update((q_start + self.q) / 2)
         self._configuration.update(q_start)

@@ -66,9 +66,8 @@ class Steering:
         """
         limited: list[str] = []
         state = last.at(index)
-        velocity = self._velocity(
-            state, np.clip(q_goal, self._limits.lower, self._limits.upper), dq_goal, scale, limited
-        )
+        q_goal = np.clip(q_goal, self._limits.lower, self._limits.upper)
+        velocity = self._velocity(state, q_goal, dq_goal, scale, limited)
         for _ in range(_TRIES):
             plan = self._planner.plan(index, state, velocity)
             if plan is None:
@@ -79,9 +78,11 @@ class Steering:
                 velocity = np.where(joints, 0.0, velocity)
                 passed = f"{passed}:{self._limits.joint_names[int(np.argmax(joints))]}"
             else:
-                passed = self._offence(plan)
+                passed, q_met = self._offence(plan)
                 if not passed:
                     return plan, limited, scale
+                if passed.startswith("collision:"):  # where faces meet, other points come closer
+                    velocity = self._slide(state[0], velocity, limited, q_met)
                 velocity = 0.5 * velocity
                 scale = 0.5 * scale
             if passed not in limited:
@@ -186,17 +187,25 @@ class Steering:
             (np.minimum(self._gain, np.sqrt(braking / distance))[:, None] * arrows).ravel()
         )
 
-    def _slide(self, q: F64, velocity: F64, limited: list[str]) -> F64:
+    def _slide(self, q: F64, velocity: F64, limited: list[str], q_met: F64 | None = None) -> F64:
         """The velocity (n,) without its components into an obstacle or out of the workspace: the
         arm slides along instead of stopping.
 
         Each barrier limits the approach speed in proportion to the remaining distance (a control
         barrier function, Ames et al. 2017). Barriers are projected in turn (Kaczmarz). This is only
         a heuristic: `_offence` decides.
+
+        A pair has one barrier, at its nearest points. If ``q_met`` (n,) is given, the barriers are
+        those of that posture, in which a plan was rejected, extended linearly to ``q`` (n,).
         """
         if self._guard is None:
             return velocity
-        barriers = self._guard.barriers(q)
+        barriers = self._guard.barriers(q if q_met is None else q_met)
+        if q_met is not None:
+            barriers = [
+                (row, max(room + float(row @ (q_met - q)), 0.0), name)
+                for row, room, name in barriers
+            ]
         for _ in range(8):
             met = True
             for row, room, name in barriers:
@@ -211,14 +220,15 @@ class Steering:
                 break
         return velocity
 
-    def _offence(self, plan: Plan) -> str:
-        """The limit of the guard that the plan or its braking trajectory violates, or empty.
+    def _offence(self, plan: Plan) -> tuple[str, F64]:
+        """The limit of the guard that the plan or its braking trajectory violates, or empty, and
+        the posture (n,) rad in which it does.
 
         Values that cannot be computed count as violations: NaN fails every comparison.
         """
         guard = self._guard
         if guard is None:
-            return ""
+            return "", plan.path[0][0]
         depth = guard.look(*plan.path[0][:2])[1]
         limit = _TIP_MARGIN * self.tip_speed
         stride = max(-(-(len(plan.path) - 2) // _LOOKS), 1)
@@ -232,13 +242,13 @@ class Steering:
                 guard.tip_speed(*_between(before, after, self._period)) <= limit
             )
             if not (speed <= limit and between):
-                return "tip_speed"
+                return "tip_speed", after[0]
             slower = speed
             if not outside <= depth + 1e-9:
-                return "workspace"
+                return "workspace", after[0]
             if pair:
-                return f"collision:{pair}"
-        return ""
+                return f"collision:{pair}", after[0]
+        return "", plan.path[-1][0]
 
 
 def _between(before: State, after: State, period: float) -> tuple[F64, F64]:

@@ -390,6 +390,20 @@ def test_arms_of_known_robots_are_found(path: str, tips: tuple[str, ...], dof: i
     assert all(sum(part.driven for part in arm.joints) == dof for arm in arms)
 
 
+@pytest.mark.parametrize(
+    "path", ["pr2_description/urdf/pr2.urdf", "talos_data/robots/talos_full_v2.urdf"]
+)
+def test_hands_that_meet_part_again(path: str) -> None:
+    """Grippers meet with faces: one barrier at the nearest points let others come too close.
+
+    The inverse kinematics (PR2) or the arm (TALOS) stayed where they met, 0.3 m off.
+    """
+    arm = load_robot(example_folder() / path)
+    result = retarget_motion(reaching(4.6), arm, progress=False)
+    assert result.violations == []
+    assert np.nanmax(result.tip_error[-10:]) < 0.1
+
+
 def test_a_bare_humanoid_follows_without_editing() -> None:
     """iCub: it faces along -x, and its URDF states velocities that no joint reaches."""
     arm = load_robot(example_folder() / "icub_description/robots/icub.urdf")
