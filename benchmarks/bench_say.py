@@ -156,8 +156,8 @@ def main() -> None:
     producer = Producer()
     aligner = Aligner.default()
     for seed in range(args.seeds):
-        for name in args.robots:
-            for text in REQUESTS[: args.requests]:
+        for text in REQUESTS[: args.requests]:
+            for name in args.robots:
                 if (name, text, seed) in known:
                     continue
                 rows.append(measured(producer, aligner, text, seed, name, args))
