@@ -20,7 +20,7 @@ from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.revision import revision
 from pallas_ros.files.settings import settings
 from pallas_ros.files.weights import weights_metadata
-from pallas_ros.runtime.torch_backend import export_stream
+from pallas_ros.torch_runtime.backend import export_stream
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -138,7 +138,7 @@ def save_both(
 
     Args:
         model: whose weights are kept.
-        step: what runs, as the ``.onnx`` holds it (`pallas_ros.runtime.torch_backend.StepModule`).
+        step: what runs, as the ``.onnx`` holds it (`pallas_ros.torch_runtime.backend.StepModule`).
         folder: made where it does not exist.
         name: of the files.
         document: goes into both; its ``config`` rebuilds the model.

@@ -17,7 +17,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.settings import settings
 from pallas_ros.files.weights import weights_metadata
-from pallas_ros.runtime.torch_backend import export_stream
+from pallas_ros.torch_runtime.backend import export_stream
 
 
 class TokensStep(nn.Module):

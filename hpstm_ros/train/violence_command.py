@@ -22,7 +22,7 @@ from pallas_ros.body.resources import resource
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.files.settings import settings as from_mapping
 from pallas_ros.files.yaml_text import load_mapping
-from pallas_ros.runtime.torch_backend import export_stream
+from pallas_ros.torch_runtime.backend import export_stream
 
 HELP = "Train the classifier of violent motion that guards the generators."
 

@@ -21,7 +21,7 @@ ROUNDS = 10
 def reference_networks(settings: BenchSettings) -> Iterator[Row]:
     """Measure each network as published (torch) and exported to ONNX Runtime, on one thread."""
     from pallas_ros.model import reference_networks as networks
-    from pallas_ros.runtime.torch_backend import TorchStream, export_stream
+    from pallas_ros.torch_runtime.backend import TorchStream, export_stream
 
     steps: dict[tuple[str, str], Callable[[], object]] = {}
     pallas = open_stream(settings.models / "pallas.onnx", "onnxruntime", threads=settings.threads)

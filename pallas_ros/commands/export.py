@@ -98,7 +98,7 @@ def compare(path: Path, weights: Path) -> float:
     maximum is not used: noise does not move like a body, and where two axes are nearly parallel,
     rounding errors of the rotations are amplified.
     """
-    from pallas_ros.runtime.torch_backend import TorchStream
+    from pallas_ros.torch_runtime.backend import TorchStream
 
     model = ModelFile.load(path)
     stream = open_stream(path, "onnxruntime")

@@ -108,7 +108,7 @@ def export(
     weights: str | Path, path: str | Path, git: str = "", extra: dict[str, Any] | None = None
 ) -> Path:
     """Write the ``.onnx`` of trained weights."""
-    from pallas_ros.runtime.torch_backend import export_stream
+    from pallas_ros.torch_runtime.backend import export_stream
 
     model = load_model(weights)
     document = json.loads(weights_metadata(weights)["pallas"])

@@ -1,5 +1,6 @@
 """Open a model file with a selectable backend."""
 
+import importlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,9 @@ from pallas_ros.runtime.base import Log, Stream
 from pallas_ros.runtime.model_file import ModelFile
 
 BACKENDS = ("auto", "tensorrt", "onnxruntime", "torch")
+
+TORCH_BACKEND = "pallas_ros.torch_runtime.backend"
+"""Imported by name, because no module of the real-time path may import torch."""
 
 
 def open_stream(
@@ -63,10 +67,11 @@ def _open(backend: str, model: ModelFile, batch: int, threads: int, log: Log) ->
 
         return TensorRtStream(model, batch, log=log)
     try:
-        from pallas_ros.runtime.torch_backend import TorchStream
+        torch_backend = importlib.import_module(TORCH_BACKEND)
     except ImportError:
         raise PallasError(
             "inference backend 'torch' needs PyTorch: pip install 'pallas-ros[train]', or choose"
             " onnxruntime"
         ) from None
-    return TorchStream.open(model, batch, threads)
+    stream: Stream = torch_backend.TorchStream.open(model, batch, threads)
+    return stream

@@ -24,7 +24,7 @@ from hpstm_ros.train.violence import area_under_curve, guard_windows
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.imu.motions import demo_motion
-from pallas_ros.runtime.torch_backend import export_stream
+from pallas_ros.torch_runtime.backend import export_stream
 
 
 @pytest.mark.parametrize(

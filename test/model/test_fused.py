@@ -13,7 +13,7 @@ from pallas_ros.model.pallas import Pallas, PallasConfig
 from pallas_ros.model.step import PallasStep
 from pallas_ros.runtime import open_stream
 from pallas_ros.runtime.model_file import ModelFile
-from pallas_ros.runtime.torch_backend import TorchStream, export_stream
+from pallas_ros.torch_runtime.backend import TorchStream, export_stream
 
 TOLERANCE = 1e-4
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pallas_ros.runtime import torch_backend
+from pallas_ros.torch_runtime import backend as torch_backend
 
 WINDOW = 8
 WIDTH = 16

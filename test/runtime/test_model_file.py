@@ -141,7 +141,7 @@ def test_a_fixed_batch_serves_only_itself(tmp_path: Path) -> None:
 def test_export_leaves_nothing_behind_when_it_fails(
     tmp_path: Path, small_step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pallas_ros.runtime import torch_backend
+    from pallas_ros.torch_runtime import backend as torch_backend
 
     def broken(data: bytes) -> bytes:
         return data[: len(data) // 2]

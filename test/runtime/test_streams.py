@@ -1,5 +1,7 @@
 """Every backend is the same stream: same numbers, same manners."""
 
+import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from pallas_ros.body.errors import PallasError
 from pallas_ros.runtime import Stream, open_stream
 from pallas_ros.runtime.model_file import ModelFile
-from pallas_ros.runtime.torch_backend import TorchStream
+from pallas_ros.torch_runtime.backend import TorchStream
 
 BACKENDS = ["onnxruntime", "torch", "tensorrt"]
 Opener = Callable[..., Stream]
@@ -135,3 +137,14 @@ def test_wrong_settings_are_refused(
 ) -> None:
     with pytest.raises(PallasError, match=word):
         open_stream(small_model, **({"backend": "onnxruntime"} | kwargs))  # type: ignore[arg-type]
+
+
+def test_the_former_name_of_the_torch_backend_is_the_same_module() -> None:
+    former = importlib.import_module("pallas_ros.runtime.torch_backend")
+    assert former.TorchStream is TorchStream
+
+
+def test_no_torch_is_one_sentence(small_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pallas_ros.torch_runtime.backend", None)
+    with pytest.raises(PallasError, match="needs PyTorch"):
+        open_stream(small_model, "torch")

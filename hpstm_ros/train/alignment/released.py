@@ -18,7 +18,7 @@ from hpstm_ros.train.alignment.measures import clip_vectors, text_vectors
 from hpstm_ros.train.alignment.training import Labels, _window, relations, scene_batch
 from hpstm_ros.train.export import document_to_carry_over, load_released, save_both
 from pallas_ros.files.settings import settings
-from pallas_ros.runtime.torch_backend import export_stream
+from pallas_ros.torch_runtime.backend import export_stream
 
 F64 = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from hpstm_ros.model.hdys import Hdys, HdysSettings, HdysStep, Scale
 from hpstm_ros.train.export import document_to_carry_over, load_released, save_both
 from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.files.settings import settings
-from pallas_ros.runtime.torch_backend import export_stream
+from pallas_ros.torch_runtime.backend import export_stream
 
 KIND = "hdys"
 

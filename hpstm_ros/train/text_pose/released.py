@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hpstm_ros.model.text_pose import TextPose, TextPoseConfig
 from hpstm_ros.train.export import document_to_carry_over, load_released, save_both
 from pallas_ros.files.settings import settings
-from pallas_ros.runtime.torch_backend import export_stream
+from pallas_ros.torch_runtime.backend import export_stream
 
 KIND = "text_pose"
 
