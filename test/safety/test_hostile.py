@@ -62,9 +62,24 @@ def test_stamps_are_compared_with_those_of_the_same_person() -> None:
     bodies = WavingBodies(np.random.default_rng(0), 2)
     now = 10**10
     stranger = replace(bodies.good(0, now), body_id="stranger")
-    assert permission.saw(now, stranger) == ""
-    assert permission.saw(now, bodies.good(0, now - 3_000_000)) == ""
-    assert "not newer" in permission.saw(now, bodies.good(1, now - 3_000_000))
+    assert permission.saw(now, stranger, True) == ""
+    assert permission.saw(now, bodies.good(0, now - 3_000_000), True) == ""
+    assert "not newer" in permission.saw(now, bodies.good(1, now - 3_000_000), True)
+
+
+def test_an_arm_that_stopped_by_itself_has_no_operator_for_whom_others_are_strangers() -> None:
+    """Seed 368 of benchmarks/hostile.py (g1) was blamed for it: the arm had not followed for two
+    seconds, and had stopped until it is reset.
+    """
+    permission = _Permission(SupervisorSettings())
+    bodies = WavingBodies(np.random.default_rng(0), 3)
+    now = 10**10
+    permission.engages()
+    assert permission.saw(now, bodies.good(0, now - 9_000_000), False) == ""
+    stranger = replace(bodies.good(1, now - 6_000_000), body_id="stranger")
+    assert permission.saw(now, stranger, True) == ""
+    stranger = replace(bodies.good(2, now - 3_000_000), body_id="stranger")
+    assert "stranger" in permission.saw(now, stranger, False)
 
 
 @pytest.mark.parametrize(
