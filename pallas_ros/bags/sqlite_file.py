@@ -11,6 +11,8 @@ from pallas_ros.bags.types import BagMessage, BagTopic, Qos
 from pallas_ros.body.errors import PallasError
 
 Row = tuple[int, int, int, bytes]
+_DAMAGE = (sqlite3.Error, MemoryError)
+"""Raised for damaged pages; the latter for a row whose size is damaged."""
 _FARTHEST = 1 << 20
 """Maximum number of rows skipped after the last readable one; a page holds fewer than 4096."""
 
@@ -34,7 +36,7 @@ class SqliteFile:
         try:
             with contextlib.closing(self._connect()) as database:
                 self._index(database)
-        except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
+        except (*_DAMAGE, UnicodeDecodeError, OverflowError) as error:
             raise PallasError(f"{path}: not a readable rosbag2 sqlite3 file: {error}") from None
         if path.with_name(path.name + "-wal").exists():
             self._troubles["was not closed"] = None
@@ -65,12 +67,12 @@ class SqliteFile:
                         if topic in named and _is_message(stamp, data):
                             yield BagMessage(*named[topic], stamp, data)
                             done = (stamp, key)
-                except sqlite3.Error as error:
+                except _DAMAGE as error:
                     self._damaged(error)
                     for key, topic, stamp, data in self._whole_rows(database, with_data=True):
                         if topic in named and start <= stamp < stop and (stamp, key) > done:
                             yield BagMessage(*named[topic], stamp, data)
-        except sqlite3.Error as error:
+        except _DAMAGE as error:
             self._damaged(error)
 
     def check(self, progress: Callable[[int], None]) -> None:
@@ -83,7 +85,7 @@ class SqliteFile:
                 found = database.execute("PRAGMA integrity_check(1)").fetchone()
                 if found != ("ok",):
                     self._damaged(found[0])
-        except sqlite3.Error as error:
+        except _DAMAGE as error:
             self._damaged(error)
         progress(sum(topic.count for topic in self.topics))
 
@@ -95,7 +97,8 @@ class SqliteFile:
         return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
 
     def _damaged(self, error: object) -> None:
-        self._troubles.setdefault(f"is damaged ({str(error)[:80]}): messages may be missing", None)
+        why = str(error)[:80] or "a row is too large"
+        self._troubles.setdefault(f"is damaged ({why}): messages may be missing", None)
 
     def _index(self, database: sqlite3.Connection) -> None:
         columns = {row[1] for row in database.execute("PRAGMA table_info(topics)")}
@@ -132,7 +135,7 @@ class SqliteFile:
         try:
             self.first, self.last = database.execute(span).fetchone()
             counts.update(dict(database.execute(each)))
-        except sqlite3.DatabaseError as error:
+        except _DAMAGE as error:
             self._damaged(error)
             counts.clear()
             self.first = self.last = 0
@@ -148,12 +151,15 @@ class SqliteFile:
         try:
             if database.execute(there).fetchone():
                 return {str(a): (str(b), str(c)) for a, b, c in database.execute(rows)}
-        except sqlite3.DatabaseError as error:
+        except _DAMAGE as error:
             self._damaged(error)
         return {}
 
     def _whole_rows(self, database: sqlite3.Connection, with_data: bool) -> Iterator[Row]:
-        """Yield every readable row in write order; skip damaged pages."""
+        """Yield every readable row in write order; skip damaged pages.
+
+        A damaged page may name rows that were read before, which would be read for ever.
+        """
         what = "data" if with_data else "x''"
         query = (
             f"SELECT id, topic_id, timestamp, {what} FROM messages NOT INDEXED WHERE id > ? ORDER"
@@ -164,12 +170,14 @@ class SqliteFile:
         while step <= _FARTHEST:
             try:
                 for row in database.execute(query, (after,)):
+                    if row[0] <= after:
+                        raise sqlite3.DatabaseError("rows out of order")
                     after = row[0]
                     step = 1
                     if _is_message(row[2], row[3]):
                         yield row
                 return
-            except sqlite3.DatabaseError:
+            except _DAMAGE:
                 after = after + step
                 step = 2 * step
 

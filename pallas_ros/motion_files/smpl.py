@@ -4,6 +4,7 @@ No body model is needed: the default body's proportions replace the person's sha
 files (``*_stageii.npz``) contain pickled objects in unused fields, which are never read.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,11 @@ def read(path: Path) -> Source:
     )
 
 
+def _flat(poses: NDArray[Any]) -> NDArray[Any]:
+    """Poses (T, ...) as (T, N), also where T is 0."""
+    return poses.reshape(len(poses), math.prod(poses.shape[1:]))
+
+
 def _fields(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Array, Array, float]:
     """Return poses, trajectory and frame rate, under any of their known names."""
     poses = next((arrays[name] for name in _POSES if name in arrays), None)
@@ -82,7 +88,7 @@ def _fields(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Array, Array, 
         if poses is None and root in arrays and body in arrays:
             parts = (arrays[root], arrays[body])
             if {part.ndim for part in parts} <= {2, 3} and len(parts[0]) == len(parts[1]):
-                poses = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+                poses = np.concatenate([_flat(part) for part in parts], axis=1)
     trans = next((arrays[name] for name in _PATHS if name in arrays), None)
     rate = next((arrays[name] for name in _RATES if name in arrays and arrays[name].size), None)
     if poses is None or trans is None:
@@ -92,7 +98,7 @@ def _fields(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[Array, Array, 
             f" but contains {there}"
         )
     if poses.ndim == 3:
-        poses = poses.reshape(len(poses), -1)
+        poses = _flat(poses)
     if rate is None:
         rate = np.zeros(1)  # "give the rate with --fps"
     for name, array in (("poses", poses), ("trans", trans), ("the frame rate", rate)):

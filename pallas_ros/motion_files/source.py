@@ -39,7 +39,7 @@ def require_finite(path: Path, *arrays: Array) -> None:
     """
     bad = np.zeros(len(arrays[0]), dtype=bool)
     for array in arrays:
-        bad |= ~np.asarray(np.isfinite(array)).reshape(len(array), -1).all(axis=1)
+        bad |= ~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
     if bad.any():
         raise PallasError(
             f"{path}: {int(bad.sum())} of {len(bad)} frames contain NaN or infinite values, the"

@@ -63,3 +63,21 @@ def test_an_input_does_not_depend_on_those_before_it():
     for number in range(2000):
         tree_of({"a": {"b": [1, 2]}, "c": 10**400}, random.Random(number))
     assert repr(VALUES) == before
+
+
+FOUND = (
+    ("csv", 77, 39917),  # a quantity of one row
+    ("db3", 77, 5225),  # a damaged page that names rows read before: read for ever
+    ("db3", 77, 10183),  # the size of a row: MemoryError
+    ("smpl", 77, 71985),  # no frames
+)
+
+
+@pytest.mark.parametrize(("name", "seed", "number"), FOUND)
+def test_what_long_runs_found_is_read_or_refused(name: str, seed: int, number: int, tmp_path: Path):
+    form = FORMATS[name]
+    draw = random.Random(f"{name} {seed} {number}")  # as in fuzz.py
+    path = tmp_path / f"found{form.suffix}"
+    path.write_bytes(form.mutate(draw.choice(form.seeds()), draw))
+    message = refused(form, path)
+    assert message is None or 0 < len(message) <= LONGEST_MESSAGE
