@@ -15,6 +15,7 @@ from hpstm_ros.train.options import add_training_options, read_settings
 from hpstm_ros.train.violence import sort_clips
 from pallas_ros.body.errors import PallasError
 from pallas_ros.data.library import LibraryClip, MotionLibrary
+from pallas_ros.data.licences import licence_of
 from pallas_ros.train.loop import LoopSettings
 
 HELP = "Train the length-aware generator; an interrupted run resumes."
@@ -73,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
         for part in ("vae", "flow")
     }
     facts = {"packs": list(settings.packs), "clips": len(data[0].names), **history}
-    path = export(model.eval(), folder, {"training": facts})
+    licence = licence_of(clip.pack for clip in training)
+    path = export(model.eval(), folder, {"training": facts, "licence": licence})
     print(f"{path}: {len(data[1])} spans of {len(data[0].names)} clips; measure it with")
     print(f"`pallas eval latent --model {path}`")
     return 0

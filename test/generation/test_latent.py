@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpstm_ros.generation import latent
+from hpstm_ros.generation import latent, representation
 from hpstm_ros.generation.flow import past_of
 from hpstm_ros.generation.latent import LatentGenerator
 from hpstm_ros.generation.request import HandTarget, Request
@@ -182,3 +182,13 @@ def test_weights_there_and_back(folder: Path) -> None:
     assert document["config"] == CONFIG.as_dict()
     with pytest.raises(PallasError, match="not trained weights"):
         load_latent(folder / "latent.onnx")
+
+
+def test_the_released_weights_give_a_body_that_moves() -> None:
+    """Real weights, a stand-in for the sentence encoder: a standing person."""
+    motion = LatentGenerator().generate(Request("walk", 3.0, 1), nothing)
+    joints = representation.positions(motion)[0]
+    assert joints.shape == (90, 22, 3)
+    pelvis = joints[:, 0, 2]
+    assert 0.3 < pelvis.min() <= pelvis.max() < 1.5
+    assert np.ptp(joints, axis=0).max() > 0.02
