@@ -40,6 +40,7 @@ _ARMS = [
     for joint in ("shoulder", "elbow", "wrist")
 ]
 _LED = (SupervisorState.ALIGNING, SupervisorState.TRACKING)
+_WITHOUT_OPERATOR = (SupervisorState.DISENGAGED, SupervisorState.STOPPED)
 _STOP_WITHIN_NS = _NS // 10
 _FARTHEST_M = 1.3
 """m, largest distance between consecutive bodies of the same operator."""
@@ -182,11 +183,15 @@ class _Permission:
         self.operator = None
         self.place = None
 
-    def saw(self, now: int, body: BodyFrame, at_rest: bool) -> str:
+    def stopped(self) -> None:
+        """The arm has stopped or disengaged: it must not move until it is engaged again."""
+        self.engaged = False
+
+    def saw(self, now: int, body: BodyFrame) -> str:
         """Record an accepted body; returns why it should have been rejected, or empty.
 
-        While the arm is ``at_rest``, which it may be by itself, bodies of anybody are accepted: the
-        next operator is chosen from them. That it does not move then is judged by its commands.
+        While the arm is not engaged, bodies of all people are accepted: the next operator is chosen
+        from them.
         """
         used = body.positions[[0, *_ARMS]]
         if not abs(now - body.stamp) <= self.settings.max_body_age * _NS:
@@ -199,7 +204,7 @@ class _Permission:
         self.body_stamps[body.body_id] = body.stamp
         if self.measured is None or body.newest_input > self.measured[0]:
             self.measured = (body.newest_input, min(body.newest_input, now))
-        return self._is_operator(body) if self.engaged and not at_rest else ""
+        return self._is_operator(body) if self.engaged else ""
 
     def _is_operator(self, body: BodyFrame) -> str:
         place = self.place
@@ -352,17 +357,12 @@ class HostileRun:
         bodies = [body] if self._intruders is None else self._intruders.bodies(body, self._now)
         for arrived in bodies:
             if self._arm.body(self._now, arrived):
-                self._blame(self._may.saw(self._now, arrived, self._is_at_rest()))
+                if self._arm.supervisor.state in _WITHOUT_OPERATOR:
+                    self._may.stopped()
+                self._blame(self._may.saw(self._now, arrived))
 
     def _is_blind(self) -> bool:
         return self._may.blind
-
-    def _is_at_rest(self) -> bool:
-        """Whether the arm has no operator, and needs to be engaged to have one."""
-        return self._arm.supervisor.state in (
-            SupervisorState.DISENGAGED,
-            SupervisorState.STOPPED,
-        )
 
     def _blame(self, what: str) -> None:
         if what and what not in self._verdict.violations:

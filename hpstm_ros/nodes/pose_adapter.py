@@ -24,11 +24,9 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import TOPIC_POSE_BODY, WORLD_FRAME
 from pallas_ros.messages.decode import body_from_msg, from_stamp
 from pallas_ros.messages.encode import body_to_msg
-from pallas_ros.ros.matching import unheard
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import ANY_OFFER, LATCHED, STREAM
 
-_LOOK_S = 2.0
 _Found = tuple[str, str, NDArray[np.float64], NDArray[np.float64] | None]
 """Pose format, id, points (n, 3) and their confidence (n,) of a body."""
 
@@ -38,7 +36,7 @@ class PoseAdapterNode(PallasNode):
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/pose_adapter.yaml`."""
-        self._refused = self._unheard = ""
+        self._refused = ""
         super().__init__("pose_adapter", **kwargs)
 
     def configure(self) -> None:
@@ -61,24 +59,19 @@ class PoseAdapterNode(PallasNode):
         }
         kind, callback = kinds[s["message"]]
         message = kind()
-        package = message.__module__.partition(".")[0]
-        self._type = f"{package}/msg/{message.__name__}"
         self.subscribe(message, s["input_topic"], callback, ANY_OFFER)
-        self.every(_LOOK_S, self._look)
 
     def health(self) -> Health:
         """Report the last rejected body."""
         formats = ", ".join(self._adapters)
-        wrong = self._unheard or self._refused
+        wrong = self._unheard() or self._refused
         return Health(1 if wrong else 0, wrong, {"format": formats})
 
-    def _look(self) -> None:
-        """Report an estimator with a different message type."""
-        topic = self.settings["input_topic"]
-        publishers = self.get_publishers_info_by_topic(topic)
-        self._unheard = unheard(topic, publishers, self._type, (ANY_OFFER,))
-        if self._unheard:
-            self.say(f"{self._unheard}: set 'message' to what the estimator publishes")
+    def _unheard(self) -> str:
+        """Why the estimator's messages do not arrive; empty if they do."""
+        topic = self.resolve_topic_name(self.settings["input_topic"])
+        wrong = self.unmatched.get(topic, "")
+        return wrong and f"{wrong}: set 'message' to what the estimator publishes"
 
     def _placement(self, frame: str) -> Placement:
         return self._camera or self._tree.find(frame, WORLD_FRAME)

@@ -81,7 +81,7 @@ class Steering:
                 passed, q_met = self._offence(plan)
                 if not passed:
                     return plan, limited, scale
-                if passed.startswith("collision:"):  # where faces meet, other points come closer
+                if q_met is not None:  # where faces meet, other points come closer
                     velocity = self._slide(state[0], velocity, limited, q_met)
                 velocity = 0.5 * velocity
                 scale = 0.5 * scale
@@ -220,15 +220,15 @@ class Steering:
                 break
         return velocity
 
-    def _offence(self, plan: Plan) -> tuple[str, F64]:
-        """The limit of the guard that the plan or its braking trajectory violates, or empty, and
-        the posture (n,) rad in which it does.
+    def _offence(self, plan: Plan) -> tuple[str, F64 | None]:
+        """The limit of the guard that the plan or its braking trajectory violates, or empty; of a
+        collision, the posture (n,) rad in which it happens.
 
         Values that cannot be computed count as violations: NaN fails every comparison.
         """
         guard = self._guard
         if guard is None:
-            return "", plan.path[0][0]
+            return "", None
         depth = guard.look(*plan.path[0][:2])[1]
         limit = _TIP_MARGIN * self.tip_speed
         stride = max(-(-(len(plan.path) - 2) // _LOOKS), 1)
@@ -242,13 +242,13 @@ class Steering:
                 guard.tip_speed(*_between(before, after, self._period)) <= limit
             )
             if not (speed <= limit and between):
-                return "tip_speed", after[0]
+                return "tip_speed", None
             slower = speed
             if not outside <= depth + 1e-9:
-                return "workspace", after[0]
+                return "workspace", None
             if pair:
                 return f"collision:{pair}", after[0]
-        return "", plan.path[-1][0]
+        return "", None
 
 
 def _between(before: State, after: State, period: float) -> tuple[F64, F64]:

@@ -44,8 +44,10 @@ _STEP_WEIGHT = 10.0
 _TURN_WEIGHT = 3.0
 _HEIGHT_WEIGHT = 2.0
 _LEAST_WEIGHT = 0.05
-"""Weights of errors against those of joints in m: of what adds up over frames, of the pelvis'
-height, and the least one, of joints that carry nothing and of contacts."""
+"""Weights of errors relative to errors of joints in m: of steps and turns, which add up over
+frames, of the pelvis' height, and the lower bound, for joints that carry nothing and for contacts.
+With these, the linear part alone has 2.5 cm on joints and 17 cm at the path's end
+(`validation_subjects`)."""
 
 
 def positions(frames: Tensor) -> Tensor:

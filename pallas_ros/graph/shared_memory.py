@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -59,14 +59,12 @@ def _remove_unlocked(segment: Path) -> int:
         OSError: the owner is alive, or the files belong to another user.
     """
     guard = segment.with_name(f"{segment.name}_el")
-    paths = [segment, segment.with_name(f"sem.{segment.name}_mutex"), guard]
-    found = [path for path in paths if path.exists()]
-    if not guard.exists():
-        for path in found:
-            path.unlink()
-        return len(found)
-    with guard.open("r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for path in found:
-            path.unlink()
-    return len(found)
+    removed = 0
+    with guard.open("r+") if guard.exists() else nullcontext() as file:
+        if file is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in (segment, segment.with_name(f"sem.{segment.name}_mutex"), guard):
+            if path.exists():
+                path.unlink()
+                removed += 1
+    return removed

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import rclpy
-
 from pallas_ros.bags import Qos
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
@@ -28,7 +26,7 @@ from pallas_ros.messages.decode import body_from_msg
 from pallas_ros.messages.types import message_class
 from pallas_ros.messages.wire import deserialized
 from pallas_ros.nodes.recorder import Taps
-from pallas_ros.ros.leaving import leaving
+from pallas_ros.ros.leaving import own_context
 from pallas_ros.view.forces import Forces, forces
 from pallas_ros.view.moments import (
     NEWEST_TRANSFORMS,
@@ -166,12 +164,7 @@ def _decoded(came: list[Any], topic: str) -> Iterator[Any]:
 @contextmanager
 def live() -> Iterator[Live]:
     """Open the live graph in a ROS context of its own."""
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    try:
+    with own_context() as (context, nodes):
         source = Live(context)
+        nodes.callback(source.close)
         yield source
-        with leaving(context):
-            source.close()
-    finally:
-        context.try_shutdown()

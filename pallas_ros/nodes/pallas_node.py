@@ -37,15 +37,11 @@ from pallas_ros.messages.encode import imu_frame_to_msg
 from pallas_ros.messages.wire import body_to_bytes, deserialized
 from pallas_ros.pipeline import Pipeline, PipelineSettings
 from pallas_ros.ros.intake import Intake, RateLimit
-from pallas_ros.ros.matching import unheard
 from pallas_ros.ros.node import Health, PallasNode
 from pallas_ros.ros.qos import LATCHED, REPLAYED, SENSOR
 from pallas_ros.runtime.realtime import Deadline
 
 LOOK_S = 0.25
-_EVERY_LOOK = 8
-"""Every so many checks, test whether subscriptions match the publishers."""
-_IMU = "sensor_msgs/msg/Imu"
 LATE_FRAMES = 3
 """Beyond `max_wait_s`, frames older than the newest sample by this much are dropped: they are too
 late to move an arm.
@@ -94,8 +90,6 @@ class PallasBodyNode(PallasNode):
         self._imu_frames = self.advertise(ImuFrameMsg, TOPIC_IMU_FRAME)
         self._calibrations = self.advertise(String, TOPIC_CALIBRATION, LATCHED)
         self._published = ""
-        self._looks = 0
-        self._unheard = ""
         self._flooded: dict[str, int] = {}
         self._intakes = {} if self._replayed else self._limits()
         for site, topic in self._imu_topics.items():
@@ -130,7 +124,9 @@ class PallasBodyNode(PallasNode):
         if self._built is None:
             return Health()
         flooded = {f"{topic}: over the rate limit": i.flooded for topic, i in self._intakes.items()}
-        remarks = [*([self._unheard] if self._unheard else []), *self._pipeline.remarks()]
+        topics = map(self.resolve_topic_name, self._imu_topics.values())
+        unheard = [self.unmatched[topic] for topic in topics if topic in self.unmatched]
+        remarks = [*unheard[:1], *self._pipeline.remarks()]
         summary = "calibrated" if self._pipeline.calibration is not None else "not calibrated"
         watch = {
             "steps over the deadline": self._watch.overruns,
@@ -197,7 +193,7 @@ class PallasBodyNode(PallasNode):
 
     def _look(self) -> None:
         """Log what was found, what is awaited, and what timed out."""
-        self._look_at_publishers()
+        self._look_for_floods()
         found = self._pipeline.calibration
         if (
             found is not None
@@ -217,19 +213,8 @@ class PallasBodyNode(PallasNode):
             if self._out_of_patience():
                 self._stop_seeking(PallasError(f"no calibration in time: {problem}"))
 
-    def _look_at_publishers(self) -> None:
-        """Report sensors with an incompatible message type, and floods."""
-        self._looks += 1
-        if self._looks % _EVERY_LOOK:
-            return
-        qos = (REPLAYED if self._replayed else SENSOR,)
-        found = (
-            unheard(topic, self.get_publishers_info_by_topic(topic), _IMU, qos)
-            for topic in self._imu_topics.values()
-        )
-        self._unheard = next(filter(None, found), "")
-        if self._unheard:
-            self.say(self._unheard)
+    def _look_for_floods(self) -> None:
+        """Report sensors that send too much."""
         for topic, intake in self._intakes.items():
             if intake.flooded > self._flooded.get(topic, 0):
                 self._flooded[topic] = intake.flooded

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-import rclpy
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
@@ -16,7 +15,7 @@ from pallas_ros.bags import Bag, BagMessage
 from pallas_ros.body.errors import PallasError
 from pallas_ros.messages.encode import to_stamp
 from pallas_ros.messages.types import message_class
-from pallas_ros.ros.leaving import leaving
+from pallas_ros.ros.leaving import own_context
 from pallas_ros.ros.qos import STREAM
 
 SETTLE_S = 1.5
@@ -49,15 +48,10 @@ class Plan:
 @contextmanager
 def playing(bag: Bag, plan: Plan) -> Iterator["Player"]:
     """Open a player in a ROS context of its own."""
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    try:
+    with own_context() as (context, nodes):
         player = Player(bag, plan, context)
+        nodes.callback(player.close)
         yield player
-        with leaving(context):
-            player.close()
-    finally:
-        context.try_shutdown()
 
 
 class Player:

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import rclpy
 from rclpy.node import Node
 
 from pallas_ros.graph.policy import Rights
 from pallas_ros.ros.health import TAPS
-from pallas_ros.ros.leaving import leaving
+from pallas_ros.ros.leaving import own_context
 
 LISTENER = "pallas_policy"
 LOOK_S = 0.25
@@ -41,15 +40,10 @@ def rights_of(listener: Node) -> dict[str, Rights]:
 @contextmanager
 def listening() -> Iterator[Node]:
     """Open an observer node in a ROS context of its own."""
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    try:
+    with own_context() as (context, nodes):
         node = Node(LISTENER, context=context, start_parameter_services=False, enable_rosout=False)
+        nodes.callback(node.destroy_node)
         yield node
-        with leaving(context):
-            node.destroy_node()
-    finally:
-        context.try_shutdown()
 
 
 def settled(listener: Node, seconds: float) -> dict[str, Rights]:

@@ -9,7 +9,7 @@ import rclpy
 from rclpy.action import ActionClient
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.ros.leaving import leaving
+from pallas_ros.ros.leaving import own_context
 
 _FIND_S = 5.0
 _ANSWER_S = 5.0
@@ -73,15 +73,10 @@ def act(
 @contextmanager
 def _asking() -> Iterator[tuple[Any, Any]]:
     """Yield a temporary node and its executor."""
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    try:
+    with own_context() as (context, nodes):
         node = rclpy.create_node(f"ask_{time.time_ns()}", context=context, enable_rosout=False)
         executor = rclpy.executors.SingleThreadedExecutor(context=context)
         executor.add_node(node)
+        nodes.callback(node.destroy_node)
+        nodes.callback(executor.remove_node, node)
         yield node, executor
-        with leaving(context):
-            executor.remove_node(node)
-            node.destroy_node()
-    finally:
-        context.try_shutdown()

@@ -6,7 +6,7 @@ releases Python objects without the interpreter's lock: a segmentation fault (ro
 1644). Mismatches are found by asking the graph instead (`EndpointNode.mismatches`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -37,9 +37,9 @@ class EndpointNode(LifecycleNode):  # type: ignore[misc]
         )
         return super().create_subscription(*args, **kwargs)
 
-    def mismatches(self, endpoints: Iterable[Any]) -> Iterator[str]:
-        """Describe in one sentence each which publishers and subscriptions of other nodes do not
-        match this node's ``endpoints``, because of their type or QoS.
+    def mismatches(self, endpoints: Iterable[Any]) -> dict[str, str]:
+        """Return topic -> sentence for those of this node's ``endpoints`` that publishers or
+        subscriptions of other nodes do not match, because of their type or QoS.
         """
         subscriptions: dict[str, list[Subscription[Any]]] = {}
         publishers: dict[str, Publisher[Any]] = {}
@@ -48,16 +48,19 @@ class EndpointNode(LifecycleNode):  # type: ignore[misc]
                 subscriptions.setdefault(endpoint.topic_name, []).append(endpoint)
             elif isinstance(endpoint, Publisher):
                 publishers[endpoint.topic_name] = endpoint
+        found: dict[str, str] = {}
+        for topic, publisher in publishers.items():
+            # The count is cheap; the list of subscriptions is not.
+            if self.count_subscribers(topic) > publisher.get_subscription_count():
+                there = self.get_subscriptions_info_by_topic(topic)
+                kind = _type_name(publisher.msg_type)
+                found[topic] = unserved(topic, there, kind, publisher.qos_profile)
         for topic, own in subscriptions.items():
-            # The count is cheap; the list of publishers is not.
             if self.count_publishers(topic) > min(each.get_publisher_count() for each in own):
                 there = self.get_publishers_info_by_topic(topic)
                 kind = _type_name(own[0].msg_type)
-                yield unheard(topic, there, kind, [each.qos_profile for each in own])
-        for topic, publisher in publishers.items():
-            if self.count_subscribers(topic) > publisher.get_subscription_count():
-                there = self.get_subscriptions_info_by_topic(topic)
-                yield unserved(topic, there, _type_name(publisher.msg_type), publisher.qos_profile)
+                found[topic] = unheard(topic, there, kind, [each.qos_profile for each in own])
+        return {topic: sentence for topic, sentence in found.items() if sentence}
 
 
 def _type_name(kind: type[Any]) -> str:

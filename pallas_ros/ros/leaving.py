@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import rclpy
@@ -20,7 +20,7 @@ Measured: a peer on this machine reads the last samples about 5 ms after they ar
 
 @contextmanager
 def leaving(context: Any = None) -> Iterator[None]:
-    """Destroy the last nodes of ``context`` in the body, or after the body by dropping them.
+    """Keep ``context`` in DDS while its nodes are destroyed in the body, and until peers know it.
 
     Peers learn from `ros_discovery_info` which nodes a process has, and from DDS discovery that the
     process is gone. A peer that reads a sample of the first, with nodes in it, after the second
@@ -45,4 +45,18 @@ def leaving(context: Any = None) -> Iterator[None]:
         release_memory()  # rclpy announces the end of a node when its last reference is gone
         time.sleep(SIGN_OFF_S)
         keeper.destroy_node()
-        del keeper
+
+
+@contextmanager
+def own_context() -> Iterator[tuple[rclpy.Context, ExitStack]]:
+    """Yield a ROS context, and the stack for the callbacks that destroy its nodes at the end."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    nodes = ExitStack()
+    try:
+        yield context, nodes
+    finally:
+        if context.ok():
+            with leaving(context):
+                nodes.close()
+        context.try_shutdown()

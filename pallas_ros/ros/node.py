@@ -93,10 +93,10 @@ class PallasNode(DescribedNode):
         self._periodics: dict[Timer, Periodic] = {}
         self._last_said: dict[str, float] = {}
         self._last_error = ""
-        self._told_mismatches: set[str] = set()
+        self.unmatched: dict[str, str] = {}
         self.add_on_set_parameters_callback(self._on_set)
         self._diagnostics = self.create_publisher(DiagnosticArray, TOPIC_DIAGNOSTICS, STREAM)
-        self._told_links: dict[str, int] = {}
+        self._reported_links: dict[str, int] = {}
         self._clock_watch = ClockWatch()
         self._periodic(DIAGNOSTICS_PERIOD_S, self._each_second, steady=True)
         self._periodic(LINKS_PERIOD_S, self._publish_links, steady=True)
@@ -289,7 +289,7 @@ class PallasNode(DescribedNode):
         what = f"service {name}"
 
         def refused(error: Exception, response: Any) -> Any:
-            sentence = self._complain(what, error)
+            sentence = self.report(what, error)
             if hasattr(response, "success"):
                 response.success = False
                 response.message = sentence
@@ -342,7 +342,7 @@ class PallasNode(DescribedNode):
             except Exception as error:
                 if goal.is_active:
                     goal.abort()
-                return kind.Result(success=False, message=self._complain(what, error))
+                return kind.Result(success=False, message=self.report(what, error))
 
         def asked(_: Any) -> GoalResponse:
             return GoalResponse.ACCEPT if self.active else GoalResponse.REJECT
@@ -373,10 +373,6 @@ class PallasNode(DescribedNode):
         if now - self._last_said.get(key, -REPEAT_S) >= REPEAT_S:
             self._last_said[key] = now
             self.get_logger().warning(sentence)
-
-    def report(self, what: str, error: Exception) -> None:
-        """Count an error of ``what`` in `/diagnostics`, and log it (throttled)."""
-        self._complain(what, error)
 
     # Transitions
 
@@ -517,7 +513,7 @@ class PallasNode(DescribedNode):
             try:
                 callback(*message)
             except Exception as error:
-                self._complain(name, error)
+                self.report(name, error)
 
         # rclpy inspects the signature: a timer callback takes no argument
         return (lambda: call()) if name.startswith("timer") else call
@@ -530,7 +526,7 @@ class PallasNode(DescribedNode):
         elif (header := getattr(message, "header", None)) is not None:
             self._tallies[topic].add(from_stamp(header.stamp))
 
-    def _complain(self, name: str, error: Exception) -> str:
+    def report(self, name: str, error: Exception) -> str:
         """Count an error of a callback, log it (throttled), and return its message."""
         key = f"errors of {name}"
         self._counts[key] = self._counts.get(key, 0) + 1
@@ -546,16 +542,16 @@ class PallasNode(DescribedNode):
     # Diagnostics
 
     def _each_second(self) -> None:
-        self._publish_health()
         self._look_at_endpoints()
+        self._publish_health()
 
     def _look_at_endpoints(self) -> None:
-        """Log each publisher and subscription that does not match, once while it is there."""
-        endpoints = (self._diagnostics, *self._entities)
-        found = {sentence for sentence in self.mismatches(endpoints) if sentence}
-        for sentence in sorted(found - self._told_mismatches):
-            self.get_logger().warning(sentence)
-        self._told_mismatches = found
+        """Find the topics with publishers or subscriptions that do not match, and log new ones."""
+        found = self.mismatches((self._diagnostics, *self._entities))
+        for topic, sentence in found.items():
+            if self.unmatched.get(topic) != sentence:
+                self.get_logger().warning(sentence)
+        self.unmatched = found
 
     def _publish_health(self) -> None:
         try:
@@ -568,13 +564,13 @@ class PallasNode(DescribedNode):
         received = {
             RECEIVED + topic: tally for topic, tally in self._tallies.items() if tally.stamps
         }
-        self._told_links = self.links()
+        self._reported_links = self.links()
         self._look_at_clock()
         values = {
             STATE: state,
             **self._counts,
             **received,
-            **self._told_links,
+            **self._reported_links,
             **self._clock_watch.figures(),
             **health.values,
         }
@@ -601,7 +597,7 @@ class PallasNode(DescribedNode):
 
         The lifecycle manager waits for it.
         """
-        if not self.active or self.links() != self._told_links:
+        if not self.active or self.links() != self._reported_links:
             self._publish_health()
 
     # Parameters
@@ -623,7 +619,7 @@ class PallasNode(DescribedNode):
         try:
             self.reconfigure(changed)
         except Exception as error:
-            sentence = self._complain("parameters", error)
+            sentence = self.report("parameters", error)
             self.settings = before
             self._attempt("configure", lambda: self._rebuild(active=active))
             return SetParametersResult(successful=False, reason=sentence)

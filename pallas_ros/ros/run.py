@@ -78,16 +78,16 @@ def make_executor() -> Executor:
             pass
         else:
             executor = EventsExecutor()
-            executor.add_node(cast(Any, _NoNode()))
+            executor.add_node(cast(Any, _Placeholder()))
             return executor
     return SingleThreadedExecutor()
 
 
-class _NoNode:
-    """Stands beside the only node of an EventsExecutor, for which rclpy has a fatal path.
+class _Placeholder:
+    """Second entry in the set of nodes of an EventsExecutor, without entities.
 
-    Where a task raises and there is exactly one node, rclpy up to 10 reads that node's logger with
-    an index its set of nodes does not have: a segmentation fault (ros2/rclpy issue 1641).
+    If a task raises while exactly one node is registered, rclpy 9.1 indexes its set of nodes, which
+    ends in a segmentation fault (ros2/rclpy issue 1641).
     """
 
     subscriptions: tuple[()] = ()
@@ -171,8 +171,8 @@ def run(nodes: Sequence[PallasNode], left: ExitStack) -> int:
 def _spin(executor: Executor, node: PallasNode, failures: int) -> int:
     """Handle events for up to `SPIN_S`; return the number of failures in a row.
 
-    What the callbacks of a `PallasNode` raise is reported by the node. What rclpy's own raise
-    (services of parameters and lifecycle, QoS events, tasks) comes out here; it is reported, too.
+    A `PallasNode` reports the exceptions of its own callbacks. Those of rclpy (parameter and
+    lifecycle services, QoS events, tasks) are raised here, and reported as well.
 
     Raises:
         PallasError: there are too many ``failures`` in a row.
@@ -183,13 +183,14 @@ def _spin(executor: Executor, node: PallasNode, failures: int) -> int:
         raise
     except Exception as error:
         if failures >= MOST_FAILURES:
-            raise PallasError(f"the ROS client library fails again and again: {error}") from error
+            raise PallasError(f"the ROS client library fails repeatedly: {error}") from error
         node.report("rclpy", error)
         return failures + 1
     return 0
 
 
 def _shut_down(nodes: Sequence[PallasNode], executor: Executor, left: ExitStack) -> None:
+    """Stop and release ``nodes``; the process stays in DDS until ``left`` is closed."""
     lower_priority()
     for node in nodes:
         node.stop()

@@ -120,6 +120,7 @@ def lower_priority() -> None:
 def urgent() -> Iterator[None]:
     """Run a few instructions of the calling thread before all nodes, where that is permitted."""
     try:
+        before = os.sched_getscheduler(0), os.sched_getparam(0)
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(USUAL_PRIORITY + 1))
     except (OSError, AttributeError):
         yield
@@ -127,7 +128,7 @@ def urgent() -> Iterator[None]:
     try:
         yield
     finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setscheduler(0, *before)
 
 
 @contextmanager

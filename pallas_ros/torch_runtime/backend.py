@@ -152,7 +152,8 @@ def export_stream(module: nn.Module, path: str | Path, metadata: Mapping[str, An
     """
     path = Path(path)
     module.eval()
-    example: dict[str, Tensor] = module.example_inputs(2)  # type: ignore[operator]  # 2: torch.export bakes in an axis of 1
+    batch = 2  # torch.export treats an axis of size 1 as a constant
+    example: dict[str, Tensor] = module.example_inputs(batch)  # type: ignore[operator]
     names: tuple[str, ...] = module.output_names  # type: ignore[assignment]
     axis = torch.export.Dim(BATCH_AXIS, min=1, max=MAX_BATCH)
     with torch.no_grad(), _quiet():

@@ -2,6 +2,7 @@
 current.
 """
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -41,6 +42,20 @@ def test_scripts_that_are_named_exist(page: Path) -> None:
     named = re.findall(r"\b((?:benchmarks|tools|examples)/[\w/]+\.py)\b", page.read_text())
     for script in named:
         assert (ROOT / script).is_file(), f"{page.name} names {script}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        path for path in (ROOT / "models").iterdir() if path.suffix in (".onnx", ".safetensors")
+    ),
+    ids=lambda path: path.name,
+)
+def test_a_model_file_is_the_one_its_card_describes(path: Path) -> None:
+    """A file that is replaced without its card, or the other way round, is found."""
+    begin = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    cards = [card.read_text() for card in path.parent.glob("*.md")]
+    assert any(f"`{path.name}` {begin}" in card for card in cards)
 
 
 def test_every_page_is_in_the_index() -> None:

@@ -330,12 +330,12 @@ def test_endpoints_that_do_not_match_are_named_once_while_they_are_there(
     world.peer.create_subscription(String, "/out", lambda message: None, LATCHED)
     said = ""
 
-    def told() -> bool:
+    def reported() -> bool:
         nonlocal said
         said += capfd.readouterr().err
         return said.count("'/peer'") >= 2
 
-    world.until(told)
+    world.until(reported)
     assert said.count("/in: what '/peer' publishes does not arrive") == 1
     assert said.count("/out: what is published does not reach '/peer'") == 1
     world.peer.destroy_publisher(publisher)

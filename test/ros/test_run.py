@@ -1,5 +1,6 @@
 """The process that runs a node: its place on the machine."""
 
+import contextlib
 import os
 import re
 import signal
@@ -105,6 +106,15 @@ def test_a_node_that_is_not_configured_has_no_priority_yet(ros_nodes: list[Any])
             process.terminate()
 
 
+def _threads(pid: int) -> list[str]:
+    """Names of a process's threads; one may end meanwhile."""
+    names = []
+    for path in Path(f"/proc/{pid}/task").glob("*/comm"):
+        with contextlib.suppress(OSError):
+            names.append(path.read_text())
+    return names
+
+
 def _segments(pid: int) -> set[str]:
     """Files of shared memory that a process has mapped."""
     maps = Path(f"/proc/{pid}/maps").read_text().split()
@@ -132,7 +142,7 @@ def _ends_with_nothing_left(peer: Any, name: str) -> bool:
             time.sleep(0.05)
         segments = _segments(process.pid) - own
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60.0)
+        assert process.wait(timeout=60.0) == 0, process.stdout.read()
     assert segments
     assert not [segment for segment in segments if Path(segment).exists()]
     return _forgotten(peer, name)
@@ -146,6 +156,17 @@ def _forgotten(peer: Any, name: str) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def _ended(script: str) -> "subprocess.CompletedProcess[str]":
+    """The process of a script that runs a node, after its end."""
+    return subprocess.run(
+        [sys.executable, "-c", script, "--ros-args"],
+        stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
 
 
 _INTERRUPTED_ACTIVATION = """
@@ -162,13 +183,7 @@ sys.exit(run.main([("operator", sys.argv[1:])]))
 
 def test_ctrl_c_during_the_activation_lets_it_end() -> None:
     """A transition that is broken off leaves the node's state machine unable to shut down."""
-    ended = subprocess.run(
-        [sys.executable, "-c", _INTERRUPTED_ACTIVATION, "--ros-args"],
-        stderr=subprocess.STDOUT,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
+    ended = _ended(_INTERRUPTED_ACTIVATION)
     assert ended.returncode == 0
     assert "while stopping" not in ended.stdout
 
@@ -187,13 +202,7 @@ sys.exit(run.main([("operator", sys.argv[1:])]))
 
 def test_after_ctrl_c_nothing_is_processed() -> None:
     """What a node still published then would come late, in a graph that shuts down."""
-    ended = subprocess.run(
-        [sys.executable, "-c", _INTERRUPTED_CALLBACK, "--ros-args"],
-        stderr=subprocess.STDOUT,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
+    ended = _ended(_INTERRUPTED_CALLBACK)
     assert ended.returncode == 0
     assert re.findall("active: .*", ended.stdout) == ["active: False"]
 
@@ -229,8 +238,7 @@ def test_peers_hear_that_the_nodes_are_gone_before_the_process_leaves_dds(
                     pytest.fail(f"the process left DDS first: {process.stdout.read()}")
                 time.sleep(0.05)
             time.sleep(0.5)  # it takes the participant less to end
-            threads = Path(f"/proc/{process.pid}/task").glob("*/comm")
-            assert any(path.read_text().startswith("dds.ev") for path in threads), "left DDS"
+            assert any(name.startswith("dds.ev") for name in _threads(process.pid)), "left DDS"
         finally:
             process.kill()
 
@@ -252,13 +260,7 @@ sys.exit(run.main([("operator", sys.argv[1:])]))
 
 def test_a_task_that_raises_is_reported_and_ends_nothing() -> None:
     """rclpy reads the logger of the only node with an index that its set does not have."""
-    ended = subprocess.run(
-        [sys.executable, "-c", _RAISING_TASK, "--ros-args"],
-        stderr=subprocess.STDOUT,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
+    ended = _ended(_RAISING_TASK)
     assert "Segmentation fault" not in ended.stdout
     assert "rclpy: RuntimeError: a task of rclpy (1 so far)" in ended.stdout
     assert ended.returncode == 2  # by what was called after it
@@ -301,19 +303,19 @@ def test_an_answer_that_cannot_be_sent_is_reported_and_ends_nothing(
             process.kill()
 
 
-def test_an_executor_that_fails_again_and_again_ends_the_process() -> None:
+def test_an_executor_that_fails_repeatedly_ends_the_process() -> None:
     class Broken:
         def spin_once(self, timeout_sec: float) -> None:
             raise RuntimeError("no")
 
-    class Told:
+    class Reporter:
         def report(self, what: str, error: Exception) -> None:
             assert (what, str(error)) == ("rclpy", "no")
 
     broken: Any = Broken()
-    told: Any = Told()
+    reporter: Any = Reporter()
     failures = 0
     while failures < MOST_FAILURES:
-        failures = _spin(broken, told, failures)
-    with pytest.raises(PallasError, match="fails again and again: no"):
-        _spin(broken, told, failures)
+        failures = _spin(broken, reporter, failures)
+    with pytest.raises(PallasError, match="fails repeatedly: no"):
+        _spin(broken, reporter, failures)

@@ -62,9 +62,9 @@ def test_stamps_are_compared_with_those_of_the_same_person() -> None:
     bodies = WavingBodies(np.random.default_rng(0), 2)
     now = 10**10
     stranger = replace(bodies.good(0, now), body_id="stranger")
-    assert permission.saw(now, stranger, True) == ""
-    assert permission.saw(now, bodies.good(0, now - 3_000_000), True) == ""
-    assert "not newer" in permission.saw(now, bodies.good(1, now - 3_000_000), True)
+    assert permission.saw(now, stranger) == ""
+    assert permission.saw(now, bodies.good(0, now - 3_000_000)) == ""
+    assert "not newer" in permission.saw(now, bodies.good(1, now - 3_000_000))
 
 
 def test_an_arm_that_stopped_by_itself_has_no_operator_for_whom_others_are_strangers() -> None:
@@ -75,11 +75,13 @@ def test_an_arm_that_stopped_by_itself_has_no_operator_for_whom_others_are_stran
     bodies = WavingBodies(np.random.default_rng(0), 3)
     now = 10**10
     permission.engages()
-    assert permission.saw(now, bodies.good(0, now - 9_000_000), False) == ""
+    assert permission.saw(now, bodies.good(0, now - 9_000_000)) == ""
     stranger = replace(bodies.good(1, now - 6_000_000), body_id="stranger")
-    assert permission.saw(now, stranger, True) == ""
+    assert "stranger" in permission.saw(now, stranger)
+    permission.stopped()
     stranger = replace(bodies.good(2, now - 3_000_000), body_id="stranger")
-    assert "stranger" in permission.saw(now, stranger, False)
+    assert permission.saw(now, stranger) == ""
+    assert permission.missing(now) == "without being engaged"
 
 
 @pytest.mark.parametrize(
