@@ -1,114 +1,49 @@
 """Sequential reader of one MCAP file: uses every intact chunk and reports missing data.
 
-The `mcap` library parses definitions. Chunks are parsed in `mcap_records`, because the library
-keeps the index of the whole file in memory and cannot read truncated files. Memory is limited to
-two chunks, whatever the file claims.
+The `mcap` library parses definitions. Records and chunks are read in `mcap_records` and
+`mcap_chunks`, because the library keeps the index of the whole file in memory and cannot read
+truncated files. Memory is limited to two chunks, whatever the file claims.
 """
 
 import io
-import zlib
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from mcap.records import Channel, Footer, Header, Schema, Statistics
+from mcap.records import Footer, Header, Statistics
 from numpy.typing import NDArray
 
 from pallas_ros.bags import mcap_records as records
+from pallas_ros.bags.mcap_chunks import Inflation, chunk_of, contents, unpack
+from pallas_ros.bags.mcap_index import (
+    Gap,
+    Index,
+    MessageIndexes,
+    chunk_times,
+    learn_anyway,
+    table_of,
+    times_agree,
+)
 from pallas_ros.bags.mcap_records import (
-    CHUNK_LIMIT,
     FOREVER,
     MAGIC,
     DamagedError,
-    Inflation,
     Record,
     Records,
-    Run,
+    checksum,
+    message_of,
 )
+from pallas_ros.bags.mcap_runs import Run, in_order, pack
 from pallas_ros.body.errors import PallasError
 
-DEFINITIONS_LIMIT = 1 << 25
-"""Maximum bytes of all schemas and channels of a file; a graph of a hundred topics has 1 MB."""
 _LOOSE = 500
 """Bytes; messages outside of chunks are sorted within twice as many."""
 _FOOTER_BYTES = records.PREFIX.size + 20 + len(MAGIC)
 _PLAUSIBLE_NS = 10**16  # four months; a longer span is itself due to damage
-_CHUNK_TIMES = 24  # bytes: first and last timestamp and offset, at the beginning of a chunk index
 
-_NO_ROWS = np.zeros((0, 2), dtype=np.int64)
 
 Message = tuple[str, str, int, bytes]
-
-
-@dataclass
-class Index:
-    """File index: channels and schemas by id, messages per channel, time span in ns."""
-
-    channels: dict[int, Channel] = field(default_factory=dict)
-    schemas: dict[int, Schema] = field(default_factory=dict)
-    counts: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-    first: int = 0
-    last: int = 0
-    _bytes: int = field(default=0, init=False)
-
-    def learn(self, kind: int, body: bytes | memoryview) -> bool:
-        """Register a schema or channel record; return False if it cannot be read.
-
-        Raises:
-            DamagedError: there are so many that they would exhaust the memory.
-        """
-        self._bytes += len(body)
-        if self._bytes > DEFINITIONS_LIMIT:
-            raise DamagedError(f"its topics are described in more than {DEFINITIONS_LIMIT} bytes")
-        try:
-            if kind == records.SCHEMA:
-                schema = records.parse(Schema, body)
-                self.schemas[schema.id] = schema
-            elif kind == records.CHANNEL:
-                channel = records.parse(Channel, body)
-                self.channels[channel.id] = channel
-        except DamagedError:
-            return False
-        return True
-
-    def count(self, run: Run) -> None:
-        """Add messages."""
-        if not len(run.stamps):
-            return
-        for key, count in Counter(run.keys.tolist()).items():
-            self.counts[key] += count
-        first = int(run.stamps[0])
-        last = int(run.stamps[-1])
-        self.first = first if not self.last else min(self.first, first)
-        self.last = max(self.last, last)
-
-    def count_one(self, key: int, stamp: int) -> None:
-        """Add a message outside of chunks."""
-        self.counts[key] += 1
-        self.first = stamp if not self.last else min(self.first, stamp)
-        self.last = max(self.last, stamp)
-
-    @property
-    def known(self) -> dict[int, tuple[str, str]]:
-        """Return topic and type of each channel of ROS 2 messages."""
-        return {
-            key: (channel.topic, self.schemas[channel.schema_id].name)
-            for key, channel in self.channels.items()
-            if channel.schema_id in self.schemas and channel.message_encoding == "cdr"
-        }
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A damaged region: reason, number of lost messages (None: unknown), and their time span."""
-
-    why: str
-    messages: int | None = None
-    first: int = 0
-    last: int = 0
 
 
 class McapFile:
@@ -163,7 +98,7 @@ class McapFile:
         Damaged chunks are skipped.
         """
         names = {key: name for key, name in self.index().known.items() if name[0] in topics}
-        for key, stamp, data in _in_order(self._runs(names, start, stop)):
+        for key, stamp, data in in_order(self._runs(names, start, stop)):
             topic, msgtype = names[key]
             yield topic, msgtype, stamp, data
 
@@ -172,7 +107,7 @@ class McapFile:
         index = self.index()
         found = Index()
         outside = Index()
-        indexes = _Indexes()
+        indexes = MessageIndexes()
         inflation = Inflation()
         read = 0
         described = True
@@ -184,14 +119,14 @@ class McapFile:
                     indexes.expect(run)
                     if run is not None:
                         found.count(run)
-                        if not _times_agree(record, run):
+                        if not times_agree(record, run):
                             self._troubles["has chunks with wrong times"] = None
                 elif record.kind in (records.SCHEMA, records.CHANNEL):
                     described &= outside.learn(record.kind, record.body)
                 elif record.kind == records.MESSAGE_INDEX:
                     indexes.compare(stream, record)
                 elif record.kind == records.MESSAGE:
-                    found.count_one(*_message(record.body)[:2])
+                    found.count_one(*message_of(record.body)[:2])
                 elif record.kind == records.DATA_END:
                     self._check_data(stream, record)
                 if (count := sum(found.counts.values())) // 1000 > read // 1000:
@@ -214,7 +149,7 @@ class McapFile:
     def _check_data(self, stream: BinaryIO, record: Record) -> None:
         """Verify the checksum of the data section, if present."""
         wanted = int.from_bytes(record.body, "little")
-        if wanted and _checksum(stream, 0, record.at) != wanted:
+        if wanted and checksum(stream, 0, record.at) != wanted:
             self._troubles["does not match its checksum"] = None
 
     def _begin(self, stream: BinaryIO) -> None:
@@ -250,18 +185,18 @@ class McapFile:
             for record in self._data(stream, start, stop):
                 if record.kind == records.CHUNK:
                     if waiting:
-                        yield _pack(waiting)
+                        yield pack(waiting)
                     run = self._unpacked(record, inflation, None, names, start, stop)
                     if run is not None and len(run.stamps):
                         yield run.head, run
                 elif record.kind == records.MESSAGE:
-                    key, stamp, data = _message(record.body)
+                    key, stamp, data = message_of(record.body)
                     if key in names and start <= stamp < stop:
                         waiting.append((key, stamp, data))
                     if len(waiting) >= _LOOSE:
-                        yield _pack(waiting)
+                        yield pack(waiting)
             if waiting:
-                yield _pack(waiting)
+                yield pack(waiting)
 
     def _unpacked(
         self,
@@ -273,10 +208,10 @@ class McapFile:
         stop: int = FOREVER,
     ) -> Run | None:
         """Return the contents of a chunk; record damage and return None if it is damaged."""
-        chunk = records.chunk_of(record.body)
+        chunk = chunk_of(record.body)
         try:
-            data = records.unpack(chunk, inflation)
-            found = records.contents(data, wanted, start, stop)
+            data = unpack(chunk, inflation)
+            found = contents(data, wanted, start, stop)
         except DamagedError as error:
             if record.at not in self.gaps:
                 count = self._indexed_after(record.end)
@@ -302,13 +237,12 @@ class McapFile:
 
         The range is start <= stamp < stop.
         """
-        chunks = self._chunk_table() if start > 0 or stop < FOREVER else ()
+        chunks = self._chunk_table() if start > 0 or stop < FOREVER else table_of([])
         if not len(chunks):
             walk = Records(stream)
             yield from walk
             self._note(walk)
             return
-        assert isinstance(chunks, np.ndarray)
         for at in chunks[(chunks[:, 2] >= start) & (chunks[:, 1] < stop), 0].tolist():
             record = next(iter(Records(stream, at)), None)
             if record is not None and record.kind == records.CHUNK and record.at == at:
@@ -346,10 +280,10 @@ class McapFile:
                         table.clear()
                         break
                     if record.kind == records.CHUNK:
-                        chunk = records.chunk_of(record.body)
+                        chunk = chunk_of(record.body)
                         ends = min(chunk.first, FOREVER), min(chunk.last, FOREVER)
                         table.append((record.at, *ends))
-            self._chunks = _table(table)
+            self._chunks = table_of(table)
         return self._chunks
 
     def _summary(self) -> Index | None:
@@ -370,7 +304,7 @@ class McapFile:
                 if not len(MAGIC) < start < size - _FOOTER_BYTES:
                     raise DamagedError
                 until = size - len(MAGIC) - 4  # the checksum covers the footer up to itself
-                if footer.summary_crc and _checksum(stream, start, until) != footer.summary_crc:
+                if footer.summary_crc and checksum(stream, start, until) != footer.summary_crc:
                     raise DamagedError
                 return self._read_summary(stream, start)
             except DamagedError:
@@ -388,7 +322,7 @@ class McapFile:
             elif record.kind in (records.SCHEMA, records.CHANNEL):
                 index.learn(record.kind, record.body)
             elif record.kind == records.CHUNK_INDEX:
-                table.append(_chunk_times(stream, record))
+                table.append(chunk_times(stream, record))
         if walk.faults or walk.lost_end:
             raise DamagedError
         if statistics is None or (statistics.message_count and not index.channels):
@@ -398,7 +332,7 @@ class McapFile:
         index.last = statistics.message_end_time
         self._announced = statistics.message_count
         if len(table) == statistics.chunk_count:
-            self._chunks = _table(table)
+            self._chunks = table_of(table)
         return index
 
     def _scan(self) -> Index:
@@ -417,19 +351,19 @@ class McapFile:
                     if record.kind == records.CHUNK:
                         run = self._unpacked(record, inflation, index)
                         if run is None:
-                            _learn_anyway(record, doubtful)
+                            learn_anyway(record, doubtful)
                         elif len(run.stamps):
                             index.count(run)
                             table.append((record.at, run.head, int(run.stamps[-1])))
                     elif record.kind == records.MESSAGE:
                         loose = True
-                        index.count_one(*_message(record.body)[:2])
+                        index.count_one(*message_of(record.body)[:2])
                     elif record.kind in (records.SCHEMA, records.CHANNEL):
                         index.learn(record.kind, record.body)
             except DamagedError as error:
                 self.gaps.setdefault(0, Gap(str(error)))
             self._note(walk)
-        self._chunks = _table([] if loose else table)
+        self._chunks = table_of([] if loose else table)
         index.schemas = {**doubtful.schemas, **index.schemas}
         index.channels = {**doubtful.channels, **index.channels}
         nameless = sum(count for key, count in index.counts.items() if key not in index.channels)
@@ -454,132 +388,6 @@ class McapFile:
         if not first or not 0 <= begin <= end < _PLAUSIBLE_NS:
             return number
         return f"{number} between {begin / 1e9:.2f} and {end / 1e9:.2f} s"
-
-
-def _in_order(runs: Iterator[tuple[int, Run]]) -> Iterator[tuple[int, int, bytes]]:
-    """Merge the messages of possibly overlapping chunks by timestamp.
-
-    Messages more than `CHUNK_LIMIT` bytes late are yielded late.
-    """
-    waiting: list[Run] = []
-    for first, run in runs:
-        yield from _before(waiting, first)
-        waiting.append(run)
-        while sum(len(run.data) for run in waiting) > 2 * CHUNK_LIMIT:
-            oldest = min(waiting, key=lambda run: run.head)
-            yield from oldest.until(FOREVER)
-            waiting.remove(oldest)
-    yield from _before(waiting, FOREVER)
-
-
-def _before(waiting: list[Run], stamp: int) -> Iterator[tuple[int, int, bytes]]:
-    """Remove and yield the messages in ``waiting`` before ``stamp``."""
-    while waiting:
-        waiting.sort(key=lambda run: run.head)
-        run = waiting[0]
-        if run.head >= stamp:
-            return
-        other = waiting[1].head + 1 if len(waiting) > 1 else FOREVER
-        yield from run.until(min(stamp, other))
-        if run.head == FOREVER:
-            waiting.remove(run)
-
-
-def _pack(waiting: list[tuple[int, int, bytes]]) -> tuple[int, Run]:
-    run = records.loose(waiting)
-    waiting.clear()
-    return run.head, run
-
-
-def _message(body: bytes) -> tuple[int, int, bytes]:
-    """Return channel, timestamp and bytes of a message record."""
-    key, _, stamp, _ = records.MESSAGE_HEAD.unpack_from(body)
-    return key, min(stamp, FOREVER), body[records.MESSAGE_HEAD.size :]
-
-
-class _Indexes:
-    """Compare the message indexes behind each chunk (channel, then timestamp and offset of each
-    message) with the chunk.
-    """
-
-    def __init__(self) -> None:
-        self._expected: dict[int, NDArray[np.int64]] | None = None
-        self._some = False
-        self._lacking = False
-        self._differing = False
-
-    @property
-    def wrong(self) -> bool:
-        """Whether an index differed from its chunk, or was missing for some chunks only."""
-        return self._differing or (self._some and self._lacking)
-
-    def expect(self, run: Run | None) -> None:
-        """Set the next chunk; None if it is damaged or missing."""
-        self._lacking |= self._expected is not None and len(self._expected) > 0
-        if run is None:
-            self._expected = None
-            return
-        head = records.PREFIX.size + records.MESSAGE_HEAD.size
-        rows = np.stack((run.stamps, run.spans[:, 0] - head), axis=1)
-        keys = set(run.keys.tolist())
-        self._expected = {key: rows[run.keys == key] for key in keys}
-
-    def compare(self, stream: BinaryIO, record: Record) -> None:
-        """Compare the next index."""
-        if self._expected is None:
-            return
-        self._some = True
-        stream.seek(record.at + records.PREFIX.size)
-        body = stream.read(min(record.end - record.at - records.PREFIX.size, CHUNK_LIMIT))
-        there = np.frombuffer(body[6 : 6 + (len(body) - 6) // 16 * 16], dtype="<i8").reshape(-1, 2)
-        there = there[np.lexsort((there[:, 1], there[:, 0]))]
-        wanted = self._expected.pop(int.from_bytes(body[:2], "little"), _NO_ROWS)
-        self._differing |= int.from_bytes(body[2:6], "little") != len(body) - 6
-        self._differing |= there.shape != wanted.shape or bool((there != wanted).any())
-
-
-def _times_agree(record: Record, run: Run) -> bool:
-    """Whether the first and last timestamp in a chunk's header are correct."""
-    chunk = records.chunk_of(record.body)
-    return not len(run.stamps) or (chunk.first, chunk.last) == (run.head, int(run.stamps[-1]))
-
-
-def _learn_anyway(record: Record, doubtful: Index) -> None:
-    """Use definitions from a chunk with a wrong checksum, in case there are no others."""
-    chunk = records.chunk_of(record.body)
-    if chunk.compression:
-        return
-    try:
-        for kind, begin, end in records.contents(chunk.data, {}).definitions:
-            doubtful.learn(kind, chunk.data[begin:end])
-    except DamagedError:
-        return
-
-
-def _chunk_times(stream: BinaryIO, record: Record) -> tuple[int, int, int]:
-    """Return offset, first and last timestamp of a chunk from its index."""
-    stream.seek(record.at + records.PREFIX.size)
-    body = stream.read(_CHUNK_TIMES)
-    if len(body) < _CHUNK_TIMES:
-        raise DamagedError
-    first, last, at = (int.from_bytes(body[k : k + 8], "little") for k in (0, 8, 16))
-    return min(at, FOREVER), min(first, FOREVER), min(last, FOREVER)
-
-
-def _table(rows: list[tuple[int, int, int]]) -> NDArray[np.int64]:
-    return np.array(rows, dtype=np.int64).reshape(-1, 3)
-
-
-def _checksum(stream: BinaryIO, begin: int, end: int) -> int:
-    stream.seek(begin)
-    crc = 0
-    while begin < end:
-        block = stream.read(min(1 << 20, end - begin))
-        if not block:
-            break
-        crc = zlib.crc32(block, crc)
-        begin += len(block)
-    return crc
 
 
 def _times(count: int, thing: str) -> str:
