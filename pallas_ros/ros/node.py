@@ -8,12 +8,11 @@ import inspect
 import itertools
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -28,6 +27,7 @@ from rclpy.timer import Timer
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import TOPIC_DIAGNOSTICS
 from pallas_ros.messages.decode import from_stamp, header_stamp
+from pallas_ros.ros.actions import Action, Execute
 from pallas_ros.ros.clock_watch import ClockWatch
 from pallas_ros.ros.described import DescribedNode
 from pallas_ros.ros.health import PUBLISHERS, RECEIVED, REFUSAL, STATE, SUBSCRIBERS, Health, Tally
@@ -87,6 +87,7 @@ class PallasNode(DescribedNode):
         self._configured = False
         self._touched = False  # configure has started, so cleanup may be needed
         self._entities: list[Any] = []
+        self._actions: dict[str, Action] = {}
         self._counts: dict[str, int] = {}
         self._tallies: dict[str, Tally] = {}
         self._topics: dict[str, tuple[Subscription[Any], Callable[[Any, Any], str | None]]] = {}
@@ -321,10 +322,13 @@ class PallasNode(DescribedNode):
         self,
         kind: type[Any],
         name: str,
-        execute: Callable[[Any], Awaitable[Any]],
+        execute: Execute,
         cancel: Callable[[Any], None] = lambda goal: None,
     ) -> None:
         """Offer an action: goals are accepted while the node is active, and can be cancelled.
+
+        The server stays until `stop`, also while the node is not configured: an EventsExecutor
+        crashes if a server is destroyed while a request waits in its queue (ros2/rclpy issue 1644).
 
         Args:
             kind: action type, whose result has ``success`` and ``message``.
@@ -334,33 +338,10 @@ class PallasNode(DescribedNode):
                 the goal and becomes the result's ``message``.
             cancel: called with the goal handle when a client requests cancellation.
         """
-        what = f"action {name}"
-
-        async def run(goal: Any) -> Any:
-            try:
-                return await execute(goal)
-            except Exception as error:
-                if goal.is_active:
-                    goal.abort()
-                return kind.Result(success=False, message=self.report(what, error))
-
-        def asked(_: Any) -> GoalResponse:
-            return GoalResponse.ACCEPT if self.active else GoalResponse.REJECT
-
-        def stop(goal: Any) -> CancelResponse:
-            cancel(goal)
-            return CancelResponse.ACCEPT
-
-        server: Any = ActionServer(
-            self,
-            kind,
-            name,
-            run,
-            callback_group=ReentrantCallbackGroup(),
-            goal_callback=asked,
-            cancel_callback=stop,
-        )
-        self._entities.append(server)
+        if name in self._actions:
+            self._actions[name].replace(execute, cancel)
+        else:
+            self._actions[name] = Action(self, kind, name, execute, cancel)
 
     def future(self) -> Future:
         """Create a future that a coroutine service or action can await."""
@@ -394,6 +375,8 @@ class PallasNode(DescribedNode):
         except Exception as error:
             self.get_logger().error(f"while stopping: {error}")
         self._tear_down()  # after an interrupted transition
+        while self._actions:
+            self._actions.popitem()[1].destroy()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle: validate the parameters, then `configure`."""
@@ -468,8 +451,6 @@ class PallasNode(DescribedNode):
             elif isinstance(entity, Timer):
                 del self._periodics[entity]
                 self.destroy_timer(entity)
-            elif isinstance(entity, ActionServer):
-                entity.destroy()
             else:
                 self.destroy_service(entity)
         self._attempt("cleanup", self.cleanup)

@@ -385,3 +385,67 @@ def test_topics_are_destroyed_while_endpoints_that_do_not_match_appear(ros_domai
     command = [sys.executable, "-c", _DESTROYED_WITH_EVENTS]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert "survived" in ended.stdout, ended.stderr
+
+
+_CLEANED_UP_WITH_A_GOAL = """
+import time
+import rclpy
+from pallas.action import Calibrate
+from rclpy.action import ActionClient
+from pallas_ros.ros.node import PallasNode
+from pallas_ros.ros.run import make_executor
+
+class Node(PallasNode):
+    built = 0
+
+    def configure(self):
+        self.built += 1
+        self.serve_action(Calibrate, "/act", self._execute)
+
+    async def _execute(self, goal):
+        goal.succeed()
+        return Calibrate.Result(success=True, message=f"built {self.built} times")
+
+rclpy.init()
+node = Node("operator")
+executor = make_executor()
+executor.add_node(node)
+context = rclpy.Context()
+rclpy.init(context=context)
+peer = rclpy.create_node("peer", context=context)
+client = ActionClient(peer, Calibrate, "/act")
+
+def asked():
+    while not client.server_is_ready():
+        executor.spin_once(timeout_sec=0.02)
+    return client.send_goal_async(Calibrate.Goal())
+
+def answer(future):
+    while not future.done():
+        executor.spin_once(timeout_sec=0.02)
+        rclpy.spin_once(peer, executor=peers, timeout_sec=0.02)
+    return future.result()
+
+peers = rclpy.executors.SingleThreadedExecutor(context=context)
+node.bring("configure")
+node.bring("activate")
+for _ in range(20):
+    executor.spin_once(timeout_sec=0.02)
+executor.wake()  # this update of the entities comes before the goal in the queue
+waiting = asked()
+time.sleep(0.5)
+node.trigger_deactivate()
+node.trigger_cleanup()
+print("while unconfigured:", answer(waiting).accepted, flush=True)
+node.bring("configure")
+node.bring("activate")
+print(answer(answer(asked()).get_result_async()).result.message, flush=True)
+"""
+
+
+def test_a_node_is_cleaned_up_while_a_goal_waits(ros_domain: int) -> None:
+    """A server that is destroyed then ends the process (ros2/rclpy issue 1644)."""
+    command = [sys.executable, "-c", _CLEANED_UP_WITH_A_GOAL]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    said = [line for line in ended.stdout.splitlines() if not line.startswith("[")]
+    assert said == ["while unconfigured: False", "built 2 times"], ended.stderr
