@@ -103,7 +103,9 @@ def run_graph(
                 killed = processes.stop()
                 status.clear()
             if killed:
-                print(f"killed, because they did not stop: {', '.join(killed)}", file=sys.stderr)
+                places = {child.name: child.place for child in processes.children}
+                names = [f"{name}, in {places[name]}" if places[name] else name for name in killed]
+                print(f"killed, because they did not stop: {'; '.join(names)}", file=sys.stderr)
             refused = [c for c in processes.children if c.process.returncode == REFUSED]
             if ended is not None or refused:
                 raise PallasError((ended or refused[0]).verdict())

@@ -21,9 +21,14 @@ from pallas_ros.graph.description import MANAGER, Node, managed
 from pallas_ros.graph.shared_memory import mapped_files, remove_abandoned
 from pallas_ros.ros import middleware
 from pallas_ros.runtime.realtime import urgent
+from pallas_ros.runtime.whereabouts import ask
 
 STOP_S = 1.6
-"""Timeout of a graceful shutdown; then the process is killed."""
+"""Timeout of a graceful shutdown; then a process that does nothing is killed."""
+BUSY_S = 6.4
+"""Timeout of a process that still computes: on a busy machine it waits for a processor."""
+IDLE_S = 0.3
+"""A process that has not computed for this long is not busy."""
 
 _ACTIVE = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: active$")  # logged by `PallasNode`
 _CLOSING = re.compile(r"\[INFO\] \[[\d.]+\] \[\S+\]: closing ")  # see `pallas_ros.ros.node`
@@ -37,13 +42,24 @@ _LOG_PREFIX = re.compile(r"^\[\w+\] \[[\d.]+\] \[\S+\]: ")
 
 @dataclass
 class Child:
-    """One process: display name, number of nodes, number of active nodes, last lines of output."""
+    """One process.
+
+    Attributes:
+        name: display name.
+        process: the process.
+        nodes: number of its nodes.
+        active: number of its active nodes.
+        closing: whether it has announced that it is closing a file.
+        place: where it was when it was killed; empty if unknown.
+        said: last lines of output.
+    """
 
     name: str
     process: subprocess.Popen[bytes]
     nodes: int = 1
     active: int = 0
     closing: bool = False
+    place: str = ""
     said: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     def verdict(self) -> str:
@@ -133,8 +149,9 @@ class Processes:
     def stop(self) -> list[str]:
         """Stop all; return the names of those that had to be killed after `STOP_S`.
 
-        A process that is closing a file may continue while it makes progress, unless `hurry` is
-        called. What their middleware left in shared memory is removed.
+        A process that still computes may continue until `BUSY_S`, and one that is closing a file
+        while it makes progress, unless `hurry` is called. What their middleware left in shared
+        memory is removed.
         """
         files = mapped_files(child.process.pid for child in self.children)
         with urgent():  # else the first to end, in real time, delay the signals to the others
@@ -143,11 +160,14 @@ class Processes:
                     with contextlib.suppress(ProcessLookupError):
                         child.process.send_signal(signal.SIGINT)
         self._wait(STOP_S)
-        self._wait_for_closing()
+        self._wait_for_progress()
         killed = []
         for child in self.children:
             if child.process.poll() is None:
                 killed.append(child.name)
+                if child.process.stdout is not None:
+                    self._read(child.process.stdout, child)
+                    child.place = ask(child.process.pid, child.process.stdout.fileno())
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.process.pid, signal.SIGKILL)
                 child.process.wait()
@@ -173,21 +193,26 @@ class Processes:
             for key, _ in self._selector.select(0.02):
                 self._read(key.fileobj, key.data)  # type: ignore[arg-type]
 
-    def _wait_for_closing(self) -> None:
-        end = time.monotonic() + CLOSE_S
+    def _wait_for_progress(self) -> None:
+        begun = time.monotonic()
         progress: dict[str, tuple[float, object]] = {}
-        while not self._hurry and time.monotonic() < end:
+        while not self._hurry and time.monotonic() < begun + CLOSE_S:
             now = time.monotonic()
-            slow = [c for c in self.children if c.closing and c.process.poll() is None]
+            busy = now < begun + BUSY_S - STOP_S
+            slow = [c for c in self.children if (busy or c.closing) and c.process.poll() is None]
             for child in slow:
                 work = _work(child.process.pid)
                 if child.name not in progress or progress[child.name][1] != work:
                     progress[child.name] = (now, work)
-            slow = [c for c in slow if now - progress[c.name][0] < PATIENCE_S]
+            slow = [
+                child
+                for child in slow
+                if now - progress[child.name][0] < (PATIENCE_S if child.closing else IDLE_S)
+            ]
             if not slow:
                 return
-            if not self._announced:
-                names = ", ".join(child.name for child in slow)
+            names = ", ".join(child.name for child in slow if child.closing)
+            if names and not self._announced:
                 self._announced = True
                 self._say(
                     f"waiting for {names} to close the recording; press Ctrl-C again to abort"
@@ -218,11 +243,11 @@ class Processes:
 def _work(process: int) -> object:
     """Return a value that changes while a process computes, writes or waits for the disk.
 
-    For one that waits for the disk, no two values are equal.
+    For one that waits for the disk or for a processor, no two values are equal.
     """
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        if fields[0] == "D":
+        if fields[0] in ("D", "R"):
             return object()
         written = Path(f"/proc/{process}/io").read_text().splitlines()[1]
         return fields[11], fields[12], written

@@ -169,6 +169,8 @@ class ImuDriver:
         """Stop all threads and close the ports."""
         readers = self.readers
         self.readers = []
+        for reader in readers:  # all at once: each may wait for a silent sensor
+            reader.ask_to_stop()
         for reader in readers:
             reader.stop()
 

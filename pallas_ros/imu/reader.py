@@ -143,9 +143,18 @@ class SerialReader:
         self._thread.start()
         return self
 
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether the thread has been told to end."""
+        return self._stop.is_set()
+
+    def ask_to_stop(self) -> None:
+        """Tell the thread to end, without waiting for it."""
+        self._stop.set()
+
     def stop(self) -> None:
         """Stop the thread and close the port."""
-        self._stop.set()
+        self.ask_to_stop()
         self._thread.join(timeout=2.0)
 
     @property

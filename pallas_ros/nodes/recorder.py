@@ -213,9 +213,9 @@ class RecorderNode(PallasNode):
         if self._bag is None or self._taps is None or self.fatal is not None:
             return
         try:
+            if not self._bag.closed:  # before anything that may wait for the disk
+                self.get_logger().info(f"{CLOSING} {self._bag.path}")
             self._record()
-            if not self._bag.closed:
-                self.get_logger().info(f"{CLOSING} {self._bag.path}: {self._bag.count} messages")
             self._bag.close()
         except PallasError as error:
             self.get_logger().error(str(error))

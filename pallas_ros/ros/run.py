@@ -22,6 +22,7 @@ from pallas_ros.core.plugins import closest
 from pallas_ros.ros import middleware
 from pallas_ros.ros.leaving import leaving
 from pallas_ros.ros.node import PallasNode
+from pallas_ros.runtime import whereabouts
 from pallas_ros.runtime.realtime import (
     lower_priority,
     pin_to_cores,
@@ -255,6 +256,7 @@ def main(wanted: Sequence[tuple[str, Sequence[str]]]) -> int:
     """
     names = [name for name, _ in wanted]
     try:
+        whereabouts.answer()  # `pallas up` asks where a node is that does not end
         die_with_parent()
         classes = [node_class(name) for name in names]
         alone = len(wanted) == 1

@@ -254,6 +254,50 @@ def test_who_closes_a_recording_is_waited_for_while_it_makes_progress(
     assert returncode == (0 if how == "works" else -signal.SIGKILL)
 
 
+_ENDS = """
+import signal, sys, time
+from pallas_ros.runtime import whereabouts
+if {answers}:
+    whereabouts.answer()
+def compute():
+    while True: sum(range(10000))
+def wait():
+    time.sleep(60.0)
+def end():
+    began = time.monotonic()
+    while time.monotonic() < began + 1.0: sum(range(10000))
+    sys.exit(0)
+signal.signal(signal.SIGINT, lambda *_: {how}())
+print("ready", flush=True)
+while True: time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "answers", "killed"),
+    [("end", True, False), ("compute", True, True), ("wait", True, True), ("wait", False, True)],
+)
+def test_a_node_that_computes_has_longer_to_end_and_one_that_is_killed_says_where_it_was(
+    how: str, answers: bool, killed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the end of a node takes several times as long."""
+    from pallas_ros.graph import processes as module
+
+    monkeypatch.setattr(module, "STOP_S", 0.2)
+    monkeypatch.setattr(module, "BUSY_S", 60.0 if how == "end" else 2.0)
+    said: list[str] = []
+    processes: Any = module.Processes(said.append)
+    program = _ENDS.format(how=how, answers=answers)
+    processes.start("node", [sys.executable, "-c", program], environment=dict(os.environ))
+    while "ready" not in said:
+        processes.watch(0.1)
+    assert processes.stop() == (["node"] if killed else [])
+    child = processes.children[0]
+    assert child.process.returncode == (-signal.SIGKILL if killed else 0)
+    assert f"{how} (<string>:" in child.place if killed and answers else not child.place
+    assert said == ["ready"]
+
+
 def test_what_fails_in_a_with_block_leaves_a_closed_bag(tmp_path: Path) -> None:
     writer = BagWriter(tmp_path / "bag")
     writer.add_topic("/t", STRING)

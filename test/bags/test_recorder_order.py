@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 
-from pallas_ros.nodes.recorder import Taps
+from pallas_ros.nodes.recorder import RecorderNode, Taps
 
 SECOND = 1_000_000_000
 
@@ -47,3 +47,21 @@ def test_a_message_that_was_sent_again_stays_before_those_that_overtook_it() -> 
 def test_a_clock_that_was_set_back_is_believed() -> None:
     taken = taps(a=[100 * SECOND, 40 * SECOND, 41 * SECOND]).take()
     assert [m.stamp for m in taken] == [40 * SECOND, 41 * SECOND, 100 * SECOND]
+
+
+def test_closing_is_announced_before_anything_that_waits_for_the_disk() -> None:
+    """`pallas up` kills a node that has not announced it and does not end."""
+    done: list[str] = []
+    log = SimpleNamespace(info=done.append, error=done.append)
+    bag = SimpleNamespace(
+        path="bag", closed=False, count=3, failure="", close=lambda: done.append("close")
+    )
+    node: Any = SimpleNamespace(
+        _bag=bag,
+        _taps=object(),
+        fatal=None,
+        _record=lambda: done.append("write"),
+        get_logger=lambda: log,
+    )
+    RecorderNode.deactivate(node)
+    assert done == ["closing bag", "write", "close", "recorded 3 messages to bag"]

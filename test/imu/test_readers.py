@@ -197,6 +197,31 @@ def test_a_reader_survives_whoever_takes_its_samples(
         driver.stop()
 
 
+def test_silent_sensors_are_left_all_at_once(
+    tmp_path: Path, wait: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader waits up to 0.25 s for its sensor; one after the other they took a second."""
+    ports = [PseudoPort(tmp_path / site) for site in SITES]
+    driver = ImuDriver([port.path for port in ports], ["witmotion"], lambda site, sample: None)
+    driver.start()
+    readers = list(driver.readers)
+    told: list[bool] = []
+    stop = SerialReader.stop
+
+    def stopped(self: SerialReader) -> None:
+        told.append(all(reader.told_to_stop for reader in readers))
+        stop(self)
+
+    monkeypatch.setattr(SerialReader, "stop", stopped)
+    try:
+        wait(lambda: all(reader.stats().connections for reader in readers))
+    finally:
+        driver.stop()
+        for port in ports:
+            port.close()
+    assert told == [True] * len(SITES)
+
+
 def test_a_cable_may_be_pulled_while_bytes_flow(tmp_path: Path) -> None:
     port = PseudoPort(tmp_path / "port")
     stop = threading.Event()
