@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hpstm_ros.generation.representation import FPS
 from hpstm_ros.language.encoder import checked
+from hpstm_ros.language.english import is_english
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.kinematics import forward_kinematics
@@ -117,8 +118,7 @@ def _text(request: Request) -> str:
     if not request.text.strip() and (request.start is not None or request.hands):
         return ""
     text = checked(request.text)
-    letters = [c for c in text if c.isalpha()]
-    if sum(not c.isascii() for c in letters) > 0.1 * len(letters):
+    if not is_english(text):
         raise PallasError(
             "the text is not English: the training descriptions are English, so write the request"
             " in English"

@@ -93,6 +93,7 @@ def test_predictions_follow_the_body(tiny_flow):
         ({"text": ""}, "empty"),
         ({"text": "walk " * 2000}, "characters"),
         ({"text": "человек идёт вперёд"}, "not English"),
+        ({"text": "mit der rechten Hand winken"}, "not English"),
         ({"seconds": 0.0}, "duration"),
         ({"seconds": -1.0}, "duration"),
         ({"seconds": float("nan")}, "duration"),
