@@ -99,10 +99,11 @@ def _attention(poses: "Poses", path: Path) -> None:
     from PIL import Image, ImageDraw
 
     height = 26
-    image = Image.new("RGB", (480, height * len(poses.words) + 10), "white")
+    words = poses.by_word()
+    image = Image.new("RGB", (480, height * len(words) + 10), "white")
     draw = ImageDraw.Draw(image)
-    most = max(float(poses.attention.max()), 1e-9)
-    for i, (word, part) in enumerate(zip(poses.words, poses.attention)):
+    most = max(1e-9, *(part for _, part in words))
+    for i, (word, part) in enumerate(words):
         y = 5 + i * height
         draw.text((8, y + 6), word, "black")
         width = int(270 * part / most)

@@ -4,6 +4,7 @@ What the network says is held to joint ranges and to the floor; positions follow
 kinematics, so bones keep their lengths.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,10 @@ def alphas_cumprod(steps: int = TRAINED_STEPS) -> F64:
     return np.asarray(np.cumprod(1 - betas))
 
 
+_MARK = re.compile(r"\[[A-Z]+\]|<\|\w+\|>")
+"""Tokens of no word: [CLS] and [SEP] of BERT, <|startoftext|> and <|endoftext|> of CLIP."""
+
+
 @dataclass(frozen=True)
 class TextInputs:
     """A text as the network takes it.
@@ -139,6 +144,27 @@ class Poses:
         return np.asarray(
             forward_kinematics(Skeleton.from_height(), self.rotations, self.root), np.float64
         )
+
+    def by_word(self) -> list[tuple[str, float]]:
+        """Whole words, and the share of the attention to words that each received, in per cent.
+
+        Pieces of a word are joined; what marks the start and the end of the text is left out.
+        """
+        clip = any(token.endswith("</w>") for token in self.words)
+        found: list[tuple[str, float]] = []
+        goes_on = False
+        for token, share in zip(self.words, self.attention, strict=True):
+            if _MARK.fullmatch(token):
+                continue
+            piece = token.removeprefix("##").removesuffix("</w>")
+            if found and (goes_on or token.startswith("##")):
+                word, before = found.pop()
+                found.append((word + piece, before + float(share)))
+            else:
+                found.append((piece, float(share)))
+            goes_on = clip and not token.endswith("</w>")
+        total = max(sum(share for _, share in found), 1e-9)
+        return [(word, 100 * share / total) for word, share in found]
 
     def motion(self, seconds: float = 1.0, fps: float = 30.0) -> Motion:
         """Every pose held for a while, one after another."""

@@ -1,6 +1,7 @@
 """Find the recordings in a folder."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from pallas_ros.bags.paths import SUFFIXES, is_bag
 from pallas_ros.body.errors import PallasError
 
 MOTION_SUFFIXES = (".npz", ".bvh", ".mvnx", ".c3d", ".trc")
+_PART = re.compile(r"(.+)_\d+")
+"""Name of a part of a bag, as rosbag2 counts them."""
 
 
 def find_bags(path: Path) -> list[Path]:
@@ -18,9 +21,7 @@ def find_bags(path: Path) -> list[Path]:
     """
     if not path.is_dir() or is_bag_folder(path):
         return [path]
-    found = {file.parent for kind in ("*/**/*.mcap", "*/**/*.db3") for file in path.glob(kind)}
-    # without the bags inside a bag
-    bags = sorted(bag for bag in found if found.isdisjoint(bag.parents))
+    bags = sorted(_below(path, ()))
     if not bags:
         raise PallasError(f"{path}: contains no bag")
     return bags
@@ -61,8 +62,21 @@ def _below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
 
 
 def is_bag_folder(path: Path) -> bool:
-    """Whether a folder contains the files of a bag."""
-    return any(path.glob("*.mcap")) or any(path.glob("*.db3"))
+    """Whether a folder is one bag, not a place where files of bags and motion lie beside each other.
+
+    It is where it has a bag's ``metadata.yaml``, where its files are numbered as parts of one
+    recording (``NAME_0.mcap``), and where it holds nothing but one file of a bag.
+    """
+    files = [file for kind in ("*.mcap", "*.db3") for file in path.glob(kind)]
+    if not files or (path / "metadata.yaml").is_file():
+        return bool(files)
+    parts = [_PART.fullmatch(file.stem) for file in files]
+    if all(parts) and len({part[1] for part in parts if part}) == 1:
+        return True
+    beside = [file for file in path.iterdir() if not file.name.startswith(".")]
+    return len(files) == 1 and not any(
+        file.is_dir() or file.suffix.lower() in MOTION_SUFFIXES for file in beside
+    )
 
 
 def is_newer(made: Path, source: Path) -> bool:

@@ -15,6 +15,7 @@ from hpstm_ros.generation.poses import (
     ROWS,
     TOKENS,
     TRAINED_STEPS,
+    Poses,
     PoseSampler,
     alphas_cumprod,
     decode_pose,
@@ -210,3 +211,17 @@ def test_training_resumes_and_the_anatomy_is_that_of_the_body(
     longer = replace(settings, loop=replace(settings.loop, steps=3))
     model, _ = train(poses, inputs, longer, tmp_path)
     assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        ("[CLS]", "crouch", "##ing", "low", "[SEP]"),
+        ("<|startoftext|>", "crouch", "ing</w>", "low</w>", "<|endoftext|>"),
+    ],
+)
+def test_attention_is_stated_for_whole_words(tokens):
+    poses = Poses(np.zeros((0, 22, 4)), np.zeros((0, 3)), tokens, np.array([20.0, 30, 10, 20, 20]))
+    words = poses.by_word()
+    assert [word for word, _ in words] == ["crouching", "low"]
+    assert [share for _, share in words] == pytest.approx([200 / 3, 100 / 3])

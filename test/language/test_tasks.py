@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pallas_ros.archive import Workers, find_recordings, run_tasks
+from pallas_ros.archive import Workers, find_bags, find_recordings, is_bag_folder, run_tasks
 from pallas_ros.body.errors import PallasError
 
 
@@ -72,6 +72,32 @@ def test_recordings_are_found_and_hidden_files_left_out(tmp_path: Path) -> None:
     (tmp_path / "deep" / "d.bvh").touch()
     deep = tmp_path / "deep"
     assert find_recordings(deep) == [deep / "d.bvh"]
-    (tmp_path / "loose.mcap").unlink()
     found = [str(p.relative_to(tmp_path)) for p in find_recordings(tmp_path)]
-    assert found == ["a/x.npz", "bag", "deep/d.bvh"]
+    assert found == ["a/x.npz", "bag", "deep/d.bvh", "loose.mcap"]
+    assert find_bags(tmp_path) == [tmp_path / "bag", tmp_path / "loose.mcap"]
+
+
+def test_bags_beside_each_other_are_not_one_bag(tmp_path: Path) -> None:
+    """A folder with a bag's file hid the motion files and the other bags in it."""
+    for name in ("monday.mcap", "tuesday.mcap", "walk.npz"):
+        (tmp_path / name).touch()
+    assert find_recordings(tmp_path) == [
+        tmp_path / name for name in ("monday.mcap", "tuesday.mcap", "walk.npz")
+    ]
+    assert not is_bag_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("run_0.mcap", "run_1.mcap", "note.npz"),
+        ("a.mcap", "b.mcap", "metadata.yaml"),
+        ("recording.db3",),
+        ("recording.mcap", "readme.txt"),
+    ],
+)
+def test_one_bag_is_one_bag(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert is_bag_folder(tmp_path)
+    assert find_recordings(tmp_path) == [tmp_path]
