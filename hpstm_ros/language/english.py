@@ -6,7 +6,8 @@ from typing import Final
 _WORD = re.compile(r"[^\W\d_]+")
 
 _FOREIGN: Final = frozenset(
-    """
+    _WORD.findall(
+        """
     der das dem den ein eine einen einem einer mit und auf nach von zum zur nicht beide beiden
     rechte rechten linke linken rechts vorwärts vorwaerts rückwärts gehen geht winken winkt laufen
     läuft springen tanzen heben hebt strecken arme beine schritt schritte kopf bein
@@ -20,12 +21,14 @@ _FOREIGN: Final = frozenset(
     trás andar pular levantar acenar dançar
     de het een en naar met rechterhand linkerhand vooruit achteruit lopen loopt zwaaien zwaait
     rennen dansen armen benen hoofd la
-    """.split()
+        """
+    )
 )
 """Frequent words of German, French, Spanish, Italian, Portuguese and Dutch requests that are no
 English words."""
 _ENGLISH: Final = frozenset(
-    """
+    _WORD.findall(
+        """
     a an and the of to in into on at by for from with without while then after before over under
     as is are his her their its it he she they someone person human man woman both each other
     left right up down forward forwards backward backwards back side sideways around
@@ -33,7 +36,8 @@ _ENGLISH: Final = frozenset(
     walk walks walking run runs running jump jumps jumping wave waves waving raise raises raising
     lift lifts turn turns turning sit sits stand stands dance dances dancing kick reach reaches
     pick bend bow crouch throw catch slowly quickly
-    """.split()
+        """
+    )
 )
 
 

@@ -97,7 +97,7 @@ class Captions:
         return out
 
 
-_LIMBS: tuple[tuple[int, ...], ...] = tuple(
+LIMBS: tuple[tuple[int, ...], ...] = tuple(
     tuple(JOINT_INDEX[n] for n in names)
     for names in (
         ("left_shoulder", "left_elbow", "left_wrist"),
@@ -134,8 +134,8 @@ def seen_pattern(rng: np.random.Generator, shares: ContextShares) -> NDArray[np.
             length = int(rng.integers(15, 100))
             start = int(rng.integers(0, FRAMES - length + 1))
             span = slice(start, start + length)
-        for limb in rng.choice(len(_LIMBS), int(rng.integers(1, 3)), replace=False):
-            seen[span, list(_LIMBS[limb])] = 0
+        for limb in rng.choice(len(LIMBS), int(rng.integers(1, 3)), replace=False):
+            seen[span, list(LIMBS[limb])] = 0
     elif draw < shares.past + shares.gap + shares.limb + shares.scattered:
         if rng.random() < 0.5:
             seen[:] = rng.random((FRAMES, J)) < rng.uniform(0.05, 1.0)

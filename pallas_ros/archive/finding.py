@@ -62,7 +62,7 @@ def _below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
 
 
 def is_bag_folder(path: Path) -> bool:
-    """Whether a folder is one bag, not a place where files of bags and motion lie beside each other.
+    """Whether a folder is one bag, not a place where several recordings lie beside each other.
 
     It is where it has a bag's ``metadata.yaml``, where its files are numbered as parts of one
     recording (``NAME_0.mcap``), and where it holds nothing but one file of a bag.
