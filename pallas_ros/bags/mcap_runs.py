@@ -59,6 +59,14 @@ def loose(records: list[tuple[int, int, bytes]]) -> Run:
 def run_of(
     data: bytes | memoryview, stamps: "array[int]", spans: "array[int]", keys: "array[int]"
 ) -> Run:
+    """Return the messages in order of timestamp.
+
+    Args:
+        data: buffer that contains their bodies.
+        stamps: (n,) ns.
+        spans: (2 n,) start and end of each body.
+        keys: (n,) channel of each.
+    """
     run = Run(
         data,
         np.frombuffer(stamps, dtype=np.int64) if stamps else np.zeros(0, dtype=np.int64),
