@@ -221,16 +221,16 @@ def arm(joints: int = 3, shape: str = '<box size="0.05 0.05 0.1"/>') -> bytes:
 @contextlib.contextmanager
 def _without_search() -> Iterator[None]:
     """The reach and the ready posture of a robot are not searched for: 0.5 m, and the middle."""
-    from hpstm_ros.retarget import automatic, building
+    from hpstm_ros.retarget import automatic, drafts
 
-    reach = building._reach
+    reach = drafts._reach
     posture = automatic.ready_posture
-    building._reach = lambda *_: 0.5
+    drafts._reach = lambda *_: 0.5
     automatic.ready_posture = lambda model, geometry, low, high, *_: ((low + high) / 2, [])
     try:
         yield
     finally:
-        building._reach = reach
+        drafts._reach = reach
         automatic.ready_posture = posture
 
 

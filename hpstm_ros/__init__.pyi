@@ -5,9 +5,9 @@ from .dynamics.offline import Dynamics as Dynamics
 from .dynamics.offline import analyse as analyse
 from .retarget.retargeter import Goal as Goal
 from .retarget.retargeter import Retargeter as Retargeter
-from .retarget.retargeter import RetargetSettings as RetargetSettings
 from .retarget.robots import RobotDescription as RobotDescription
 from .retarget.robots import load_robot as load_robot
+from .retarget.settings import RetargetSettings as RetargetSettings
 from .safety.checker import check as check
 from .safety.limits import Limits as Limits
 from .safety.limits import SupervisorSettings as SupervisorSettings

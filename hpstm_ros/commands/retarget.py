@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hpstm_ros.retarget.retargeter import RetargetSettings
 from hpstm_ros.retarget.robots import load_robot, ready_robots
+from hpstm_ros.retarget.settings import RetargetSettings
 from hpstm_ros.teleoperation.recorded import describe, retarget_motion, summary
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_npz

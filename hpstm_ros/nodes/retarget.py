@@ -15,8 +15,8 @@ from std_msgs.msg import Bool, Float64, Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from hpstm_ros.retarget.retargeter import RetargetSettings
 from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.retarget.settings import RetargetSettings
 from hpstm_ros.safety.limits import SupervisorSettings
 from hpstm_ros.safety.people import OperatorSettings
 from hpstm_ros.safety.supervisor import Command

@@ -2,7 +2,7 @@
 missing ones derived.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,46 +11,23 @@ import numpy as np
 import pinocchio as pin
 from numpy.typing import NDArray
 
-from hpstm_ros.retarget import automatic, collision, grippers, structure, tree, urdf, values
-from hpstm_ros.retarget.description import Arm, Gripper, RobotDescription, frame_id, own_joints
+from hpstm_ros.retarget import automatic, collision, grippers, tree, urdf, values
+from hpstm_ros.retarget.description import Arm, Gripper, RobotDescription, own_joints
+from hpstm_ros.retarget.drafts import (
+    SHORTEST_M,
+    Draft,
+    arm_of,
+    drafts_of,
+    geometry_of,
+    measure,
+    sides,
+)
 from hpstm_ros.retarget.joint_limits import Limiter, moving_limits
 from pallas_ros.body.errors import PallasError
 
 F64 = NDArray[np.float64]
 
-_DEFAULT_WEIGHTS = {"position": 1.0, "orientation": 0.02, "elbow": 0.003, "posture": 0.003}
-_TURNING_DOF = 6  # with fewer joints, orientation is hardly controllable
-_ELBOW_DOF = 7  # with fewer joints, the hand pose determines the elbow
-_HUMAN_REACH_M = 0.7
-"""Largest reach for two arms. At twice a human's reach, Baxter's hands collide, its elbows are in
-its torso, and 0.25 m/s is too slow (mean error 72 mm, against 3 mm at this reach).
-"""
-_SHORTEST_M = 0.02  # joints that move a tip by less only rotate it
 _KEYS = {"urdf", "arms", "ready", "locked", "limits", "workspace", "tip_speed", "description"}
-_ARM_KEYS = {
-    "name", "side", "tip", "elbow", "shoulder", "operator_rpy", "hand_rpy", "reach", "reach_min",
-    "weights", "gripper",
-}  # fmt: skip
-
-
-@dataclass
-class _Draft:
-    """An arm under construction: its entry in the configuration, and the joints that move it."""
-
-    entry: dict[str, Any]
-    joints: list[str]
-    found: bool  # without a configuration
-    tip: int = 0
-    ids: list[int] = field(default_factory=list)
-    shoulder: F64 = field(default_factory=lambda: np.zeros(3))
-    reach: float = 0.0
-    R_base_operator: F64 = field(default_factory=lambda: np.eye(3))
-    fingers: F64 = field(default_factory=lambda: np.array([0.0, 0.0, 1.0]))
-
-    @property
-    def dof(self) -> int:
-        """Number of joints that move the tip."""
-        return len(self.ids)
 
 
 def build(name: str, document: dict[str, Any], folder: Path) -> RobotDescription:
@@ -70,7 +47,7 @@ def build(name: str, document: dict[str, Any], folder: Path) -> RobotDescription
 
 def _build(name: str, document: dict[str, Any], path: Path, text: str) -> RobotDescription:
     parts = tree.parse(ElementTree.fromstring(text))
-    drafts = _drafts(parts, document)
+    drafts = drafts_of(parts, document)
     locked_at = document.get("locked", {})
     moving = _moving(parts, drafts, locked_at)
     following = {
@@ -93,19 +70,19 @@ def _build(name: str, document: dict[str, Any], path: Path, text: str) -> RobotD
     low, high = limiter.span(limits)
     q_middle = (low + high) / 2
     for draft in drafts:
-        _measure(model, geometry, draft, q_middle, low, high)
+        measure(model, geometry, draft, q_middle, low, high)
     if len(drafts) == 2 and drafts[0].found:
-        drafts = _sides(drafts)
+        drafts = sides(drafts)
     q_ready, touching = _ready(model, geometry, drafts, document, limits, limiter)
     collision.drop_touching(model, geometry, q_ready)
 
-    def gripper(draft: _Draft) -> Gripper | None:
+    def gripper(draft: Draft) -> Gripper | None:
         tip = str(draft.entry["tip"])
         wanted = draft.entry.get("gripper")
         return grippers.gripper_of(parts, tip, wanted, moving, full, shapes, q_full)
 
     arms = tuple(
-        replace(_arm(model, draft, q_ready, parts), gripper=gripper(draft)) for draft in drafts
+        replace(arm_of(model, draft, q_ready, parts), gripper=gripper(draft)) for draft in drafts
     )
     box_min, box_max = _workspace(model, geometry, arms, drafts, document, q_ready)
     tip_speed = document.get("tip_speed")
@@ -136,14 +113,14 @@ def _build(name: str, document: dict[str, Any], path: Path, text: str) -> RobotD
     )
 
 
-def _remarks(drafts: list[_Draft], touching: list[str], parts: tree.Tree) -> list[str]:
+def _remarks(drafts: list[Draft], touching: list[str], parts: tree.Tree) -> list[str]:
     """Remarks on the detected arms, and on joints that cannot move, for the user."""
     remarks = [
         f"the joints rotate the tip '{draft.entry['tip']}' but do not translate it: only the"
         " orientation of the hand is followed; set 'tip' to a frame farther out in a"
         " configuration (pallas retarget --describe)"
         for draft in drafts
-        if draft.reach <= _SHORTEST_M
+        if draft.reach <= SHORTEST_M
     ]
     if touching:
         remarks.append(
@@ -159,44 +136,7 @@ def _remarks(drafts: list[_Draft], touching: list[str], parts: tree.Tree) -> lis
     return remarks
 
 
-def _drafts(parts: tree.Tree, document: dict[str, Any]) -> list[_Draft]:
-    """The arms named in the configuration, or else the detected ones."""
-    arms = document.get("arms")
-    if not arms:
-        return [
-            _Draft(
-                {
-                    "name": arm.side or "arm",
-                    "side": arm.side or "right",
-                    "tip": arm.tip,
-                },
-                [joint.name for joint in arm.joints],
-                True,
-            )
-            for arm in structure.find_arms(parts)
-        ]
-    if (
-        not isinstance(arms, list)
-        or not 1 <= len(arms) <= 2
-        or not all(isinstance(arm, dict) and "tip" in arm for arm in arms)
-    ):
-        raise PallasError("'arms' must be a list of one or two mappings, each with at least 'tip'")
-    drafts = []
-    for arm in arms:
-        values.only(arm, _ARM_KEYS, "an arm")
-        tip = str(arm["tip"])
-        link = tip if tip in parts.links else ""
-        if not link and tip in parts.by_name:
-            link = parts.by_name[tip].child
-        if not link:
-            raise PallasError(
-                f"the URDF has no frame '{tip[:80]}'; it has {values.some(parts.links)}"
-            )
-        drafts.append(_Draft(arm, [joint.name for joint in parts.path(link) if joint.moves], False))
-    return drafts
-
-
-def _moving(parts: tree.Tree, drafts: list[_Draft], locked_at: Any) -> set[str]:
+def _moving(parts: tree.Tree, drafts: list[Draft], locked_at: Any) -> set[str]:
     """Names of the driven joints that move an arm, directly or through mimic joints."""
     if not isinstance(locked_at, dict):
         raise PallasError("'locked' must be a mapping of joint names to rad")
@@ -244,81 +184,10 @@ def _reduced(full: pin.Model, locked: list[int], q_full: F64) -> pin.Model:
     return model
 
 
-def _measure(
-    model: pin.Model, geometry: pin.GeometryModel, draft: _Draft, q: F64, low: F64, high: F64
-) -> None:
-    """Set tip, joints, shoulder and reach of an arm."""
-    entry = draft.entry
-    draft.tip = frame_id(model, str(entry["tip"]))
-    chain = _chain(model, draft.tip)
-    draft.ids = [joint for joint in chain if model.nvs[joint] == 1]
-    if not draft.ids:
-        raise PallasError(f"no joint moves the tip '{entry['tip']}'")
-    data = model.createData()
-    pin.forwardKinematics(model, data, q)
-    # The first joint only rotates the arm about its base: the second is the natural shoulder.
-    draft.shoulder = np.array(data.oMi[chain[min(1, len(chain) - 1)]].translation)
-    if "shoulder" in entry:
-        draft.shoulder = values.vector(entry["shoulder"], 3, "shoulder")
-    if "reach" in entry:
-        draft.reach = values.number(entry["reach"], 0.05, 5.0, "reach")
-    else:
-        draft.reach = _reach(model, draft, low, high)
-    if "operator_rpy" in entry:
-        draft.R_base_operator = values.rotation(entry["operator_rpy"], "operator_rpy")
-    elif draft.found:
-        draft.R_base_operator = automatic.forward_axes(
-            model, draft.tip, draft.shoulder, draft.reach, q
-        )
-    draft.fingers = automatic.fingers_axis(model, geometry, draft.tip, chain, q)
-
-
-def _chain(model: pin.Model, frame: int) -> list[int]:
-    """Ids of the joints from the base to a frame."""
-    joint = int(model.frames[frame].parentJoint)
-    chain = list[int]()
-    while joint > 0:
-        chain.insert(0, joint)
-        joint = int(model.parents[joint])
-    return chain
-
-
-def _reach(model: pin.Model, draft: _Draft, low: F64, high: F64) -> float:
-    """0.95 times the largest distance from the shoulder in sampled postures."""
-    data = model.createData()
-    random = np.random.default_rng(0)
-    farthest = 0.0
-    q = (low + high) / 2
-    columns = [model.idx_qs[joint] for joint in draft.ids]
-    for sample in random.uniform(low[columns], high[columns], (2000, len(columns))):
-        q[columns] = sample
-        pin.forwardKinematics(model, data, q)
-        p = pin.updateFramePlacement(model, data, draft.tip).translation
-        farthest = max(farthest, float(np.linalg.norm(p - draft.shoulder)))
-    return max(0.95 * farthest, _SHORTEST_M)
-
-
-def _sides(drafts: list[_Draft]) -> list[_Draft]:
-    """Two detected arms in the order left, right: by name, or else by position; the operator faces
-    in the robot's forward direction.
-    """
-    one, other = drafts
-    for draft in drafts:
-        draft.reach = min(draft.reach, _HUMAN_REACH_M)
-    if one.entry["side"] == other.entry["side"]:
-        arrow = one.shoulder - other.shoulder
-        if arrow[1] < -1e-6 or (abs(arrow[1]) <= 1e-6 and arrow[0] > 0):
-            one, other = other, one
-        one.entry.update(name="left", side="left")
-        other.entry.update(name="right", side="right")
-    R = automatic.operator_axes(one.shoulder, other.shoulder)
-    return [replace(draft, R_base_operator=R) for draft in (one, other)]
-
-
 def _ready(
     model: pin.Model,
     geometry: pin.GeometryModel,
-    drafts: list[_Draft],
+    drafts: list[Draft],
     document: dict[str, Any],
     limits: dict[str, F64],
     limiter: Limiter,
@@ -338,84 +207,16 @@ def _ready(
             )
         return q, []
     return automatic.ready_posture(
-        model, geometry, low, high, [_geometry_of(model, draft) for draft in drafts],
+        model, geometry, low, high, [geometry_of(model, draft) for draft in drafts],
         collision.READY_MARGIN_M,
     )  # fmt: skip
-
-
-def _geometry_of(model: pin.Model, draft: _Draft) -> automatic.ArmGeometry:
-    return automatic.ArmGeometry(
-        draft.tip,
-        np.array([model.idx_qs[joint] for joint in draft.ids]),
-        draft.shoulder,
-        draft.reach,
-        draft.R_base_operator,
-        draft.fingers,
-        draft.dof >= _TURNING_DOF,
-    )
-
-
-def _arm(model: pin.Model, draft: _Draft, q_ready: F64, parts: tree.Tree) -> Arm:
-    entry = draft.entry
-    side = entry.get("side", "right")
-    if side not in ("left", "right"):
-        raise PallasError(f"an arm's side must be left or right, not {values.shown(side)}")
-    weights = dict(_DEFAULT_WEIGHTS)
-    if draft.reach <= _SHORTEST_M:
-        weights.update(position=0.0, elbow=0.0)
-    elif draft.dof < _TURNING_DOF:
-        weights.update(orientation=0.002, elbow=0.0)
-    given = entry.get("weights", {})
-    values.only(given, set(weights), "'weights'")
-    weights.update(
-        {key: values.number(value, 0.0, 100.0, f"weight {key}") for key, value in given.items()}
-    )
-    data = model.createData()
-    pin.forwardKinematics(model, data, q_ready)
-    R_base_tip = np.array(pin.updateFramePlacement(model, data, draft.tip).rotation)
-    elbow = None if entry.get("elbow") is None else str(entry["elbow"])
-    if elbow is None and draft.found and draft.dof >= _ELBOW_DOF:
-        elbow = _elbow(model, data, draft, parts)
-    if elbow is not None:
-        frame_id(model, elbow)
-    R_hand_tip = values.rotation(entry.get("hand_rpy", [0, 90, 0]), "hand_rpy")
-    if draft.found:
-        R_hand_tip = automatic.hand_axes(draft.fingers, R_base_tip, draft.R_base_operator)
-    return Arm(
-        name=str(entry.get("name", "arm")),
-        side=str(side),
-        tip=str(entry["tip"]),
-        elbow=elbow,
-        p_base_shoulder=draft.shoulder,
-        R_base_operator=draft.R_base_operator,
-        R_hand_tip=R_hand_tip,
-        reach=draft.reach,
-        reach_min=values.number(
-            entry.get("reach_min", 0.25 * draft.reach), 0.0, draft.reach, "reach_min"
-        ),
-        weights=weights,
-    )
-
-
-def _elbow(model: pin.Model, data: pin.Data, draft: _Draft, parts: tree.Tree) -> str:
-    """The link of the joint midway between shoulder and tip."""
-    tip = data.oMf[draft.tip].translation
-    joints = draft.ids[1:-1]
-    middles = [
-        min(
-            float(np.linalg.norm(data.oMi[joint].translation - end))
-            for end in (draft.shoulder, tip)
-        )
-        for joint in joints
-    ]
-    return parts.modelled(str(model.names[joints[int(np.argmax(middles))]])).child
 
 
 def _workspace(
     model: pin.Model,
     geometry: pin.GeometryModel,
     arms: tuple[Arm, ...],
-    drafts: list[_Draft],
+    drafts: list[Draft],
     document: dict[str, Any],
     q_ready: F64,
 ) -> tuple[F64, F64]:

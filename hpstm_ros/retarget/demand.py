@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hpstm_ros.retarget.retargeter import Retargeter, RetargetSettings
+from hpstm_ros.retarget.retargeter import Retargeter
 from hpstm_ros.retarget.robots import RobotDescription
+from hpstm_ros.retarget.settings import RetargetSettings
 from pallas_ros.body.frames import BodyFrame
 
 F64 = NDArray[np.float64]

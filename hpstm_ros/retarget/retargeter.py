@@ -16,11 +16,12 @@ import numpy as np
 import pink
 import pinocchio as pin
 from numpy.typing import NDArray
-from pink.tasks import FrameTask, PostureTask
+from pink.tasks import PostureTask
 
+from hpstm_ros.retarget.arm_tasks import ArmTasks, Posture
 from hpstm_ros.retarget.human_arm import Facing, HumanArm, other, read_arm
-from hpstm_ros.retarget.robots import Arm, RobotDescription
-from pallas_ros.body.errors import PallasError
+from hpstm_ros.retarget.robots import RobotDescription
+from hpstm_ros.retarget.settings import RetargetSettings
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ
 
@@ -31,63 +32,11 @@ remaining distance in m (`hpstm_ros.safety.guard`).
 """
 
 _ARRIVED_RAD = 1e-4  # a smaller step ends the iteration
-_RANGES = {"scale": (0.1, 3.0), "deviation_scale_m": (0.001, 1.0), "stop_deviation_m": (0.01, 1.0)}
 _NEARLY_RAD = 0.02  # barriers of a posture are valid for postures that differ by less
 _APPROACH = 0.5  # fraction of the remaining distance to an obstacle that one body may use
 _SLIP_M = 0.001  # by which parts may be closer than the linear barriers predict
 _SHORTENED = 4  # maximum number of times that a step is halved for that
 _APART_M = 0.002  # maximum separation per body of parts that are too close
-_BOX_MARGIN_M = 0.02  # inside the supervisor's box, since a tip moves on an arc between two goals
-
-
-@dataclass
-class RetargetSettings:
-    """Mapping of the operator's motion to the robot's; every field can be changed at run time.
-
-    Attributes:
-        mode: ``absolute``: the robot's hand is at the mapped position of the operator's hand;
-            ``clutched``: it follows the displacement of the operator's hand since engaging.
-        mapping: ``same``: the left arm drives the left arm; ``mirrored``: as in a mirror.
-        scale: factor on the ratio of reaches, 0.1 to 3.
-        orientation_from: ``wrist``, or ``forearm`` if the hand is not measured.
-        deviation_scale_m: standard deviation of a position at which its weight is halved.
-        stop_deviation_m: standard deviation of the hand at which the arm stops.
-        iterations: maximum number of inverse kinematics iterations per body.
-        speed_factor: speed limit of goals relative to the joints' velocity limits. With 1, tasks
-            that exceed the joint limits are traded off by their weights. With more, the supervisor
-            would clamp each joint separately, and the hand would leave its path.
-        leash_s: maximum lead of goals over the arm, as time at full speed.
-    """
-
-    mode: str = "absolute"
-    mapping: str = "same"
-    scale: float = 1.0
-    orientation_from: str = "wrist"
-    deviation_scale_m: float = 0.03
-    stop_deviation_m: float = 0.15
-    iterations: int = 2
-    speed_factor: float = 1.0
-    leash_s: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Reject invalid settings."""
-        self.check()
-
-    def check(self) -> None:
-        """Raise a `PallasError` if a field is out of range."""
-        if self.mode not in ("absolute", "clutched"):
-            raise PallasError(f"mode is {self.mode!r}, but must be absolute or clutched")
-        if self.mapping not in ("same", "mirrored"):
-            raise PallasError(f"mapping is {self.mapping!r}, but must be same or mirrored")
-        if self.orientation_from not in ("wrist", "forearm"):
-            raise PallasError(
-                f"orientation_from is {self.orientation_from!r}, but must be wrist or forearm"
-            )
-        for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise PallasError(
-                    f"{name} is {getattr(self, name)}, but must be from {low:g} to {high:g}"
-                )
 
 
 @dataclass(slots=True)
@@ -111,195 +60,6 @@ class Goal:
     elbow_error: F64
     confidence: float
     projected: NDArray[np.bool_]
-
-
-class _Posture(pink.Configuration):  # type: ignore[misc]
-    """Pink's configuration with frame poses and Jacobians cached per posture."""
-
-    def update(self, q: F64 | None = None) -> None:
-        """See Pink."""
-        self._poses: dict[str, pin.SE3] = {}
-        self._jacobians: dict[str, F64] = {}
-        super().update(q)
-
-    def get_transform_frame_to_world(self, frame: str) -> pin.SE3:
-        """See Pink. Not to be written to."""
-        if frame not in self._poses:
-            self._poses[frame] = super().get_transform_frame_to_world(frame)
-        return self._poses[frame]
-
-    def get_frame_jacobian(self, frame: str) -> F64:
-        """See Pink. Not to be written to."""
-        if frame not in self._jacobians:
-            jacobian = super().get_frame_jacobian(frame)
-            self._jacobians[frame] = jacobian.reshape(6, -1)  # 1-D for a single joint
-        return self._jacobians[frame]
-
-
-@dataclass(frozen=True, slots=True)
-class _Anchor:
-    """Poses of operator and robot when the clutch was engaged, in the base frame, so that the robot
-    moves only when the operator does.
-
-    Attributes:
-        hand: (3,) m, the operator's wrist relative to the shoulder.
-        R_tip: (3, 3) orientation of the tip that corresponds to the hand's.
-        p_tip_robot, R_tip_robot: pose of the tip.
-        R_elbow: (3, 3) rotation from the direction of the operator's elbow to the robot's.
-    """
-
-    hand: F64
-    R_tip: F64
-    p_tip_robot: F64
-    R_tip_robot: F64
-    R_elbow: F64
-
-
-class _ArmTasks:
-    """The tasks of one arm, and its clutch anchor."""
-
-    def __init__(self, robot: RobotDescription, arm: Arm) -> None:
-        """Create the tasks; targets are set for each body."""
-        self.robot = robot
-        self.arm = arm
-        self.tip = FrameTask(
-            arm.tip,
-            position_cost=arm.weights["position"],
-            orientation_cost=arm.weights["orientation"],
-        )
-        self.elbow = (
-            FrameTask(arm.elbow, position_cost=arm.weights["elbow"], orientation_cost=0.0)
-            if arm.elbow
-            else None
-        )
-        self.length: float | None = None
-        self.anchor: _Anchor | None = None
-        self.projected = False
-
-    @property
-    def tasks(self) -> list[FrameTask]:
-        """All tasks with a weight above zero."""
-        return (
-            [self.tip]
-            if self.elbow is None or self.arm.weights["elbow"] == 0
-            else [self.tip, self.elbow]
-        )
-
-    def target(
-        self, human: HumanArm, settings: RetargetSettings, configuration: pink.Configuration
-    ) -> tuple[F64, F64]:
-        """Target of the tip in the base frame, (3,) m and (3, 3), not limited to the workspace."""
-        arm = self.arm
-        # Bone lengths of a noisy body vary; the scale must not.
-        self.length = (
-            human.length
-            if self.length is None
-            else self.length + 0.01 * (human.length - self.length)
-        )
-        scale = settings.scale * arm.reach / self.length
-        p_hand = arm.R_base_operator @ (scale * human.hand)
-        R_tip = arm.R_base_operator @ human.R_operator_hand @ arm.R_hand_tip
-        if settings.mode == "absolute":
-            self.anchor = None
-            return arm.p_base_shoulder + p_hand, R_tip
-        hand = arm.R_base_operator @ human.hand
-        if self.anchor is None:
-            self.anchor = self._take_hold(hand, R_tip, human, configuration)
-        anchor = self.anchor
-        p = anchor.p_tip_robot + scale * (hand - anchor.hand)
-        return p, R_tip @ anchor.R_tip.T @ anchor.R_tip_robot
-
-    def _take_hold(
-        self, hand: F64, R_tip: F64, human: HumanArm, configuration: pink.Configuration
-    ) -> _Anchor:
-        arm = self.arm
-        tip = configuration.get_transform_frame_to_world(self.arm.tip)
-        R_elbow = np.eye(3)
-        if arm.elbow is not None:
-            at = configuration.get_transform_frame_to_world(arm.elbow).translation
-            R_elbow = pin.Quaternion.FromTwoVectors(
-                arm.R_base_operator @ human.elbow, at - arm.p_base_shoulder
-            ).matrix()
-        return _Anchor(
-            hand, R_tip, np.array(tip.translation), np.array(tip.rotation), np.array(R_elbow)
-        )
-
-    def elbow_direction(self, human: HumanArm) -> F64:
-        """(3,) target direction from the robot's shoulder to its elbow, in the base frame."""
-        direction = self.arm.R_base_operator @ human.elbow
-        return direction if self.anchor is None else np.asarray(self.anchor.R_elbow @ direction)
-
-    def in_workspace(self, p: F64) -> F64:
-        """The nearest point within reach and slightly inside the box, or no farther outside than at
-        the clutch anchor; sets `projected`.
-        """
-        arm = self.arm
-        out = p
-        low = self.robot.box_min + _BOX_MARGIN_M
-        high = self.robot.box_max - _BOX_MARGIN_M
-        near = arm.reach_min
-        far = arm.reach
-        if self.anchor is not None:
-            held = self.anchor.p_tip_robot
-            low = np.minimum(low, held)
-            high = np.maximum(high, held)
-            apart = float(np.linalg.norm(held - arm.p_base_shoulder))
-            near = min(near, apart)
-            far = max(far, apart)
-        for _ in range(2):
-            arrow = out - arm.p_base_shoulder
-            distance = float(np.linalg.norm(arrow))
-            if not near <= distance <= far:
-                forward = arm.R_base_operator[:, 0]
-                direction = arrow / distance if distance > 1e-6 else forward
-                out = arm.p_base_shoulder + direction * min(max(distance, near), far)
-            out = np.clip(out, low, high)
-        self.projected = bool(np.abs(out - p).max() > 1e-9)
-        return np.asarray(out)
-
-    def set_targets(
-        self,
-        p: F64,
-        R: F64,
-        human: HumanArm,
-        configuration: pink.Configuration,
-        settings: RetargetSettings,
-    ) -> None:
-        """Set the tasks' targets, and their weights from the body's uncertainty."""
-        arm = self.arm
-        soft = settings.deviation_scale_m**2
-        self.tip.set_target(pin.SE3(R, p))
-        # Weights are scaled by 1 / (1 + (sigma / scale)^2) along each axis of the tip frame, in
-        # which Pink measures errors.
-        R_tip_operator = (
-            configuration.get_transform_frame_to_world(arm.tip).rotation.T @ arm.R_base_operator
-        )
-        variance = np.maximum(np.diag(R_tip_operator @ human.covariance @ R_tip_operator.T), 0.0)
-        weight = 1.0 / (1.0 + variance / soft)
-        cost = np.empty(6)
-        cost[:3] = arm.weights["position"] * np.sqrt(weight)
-        cost[3:] = arm.weights["orientation"] * np.sqrt(weight.mean()) * max(human.confidence, 0.05)
-        self.tip.cost = cost
-        if self.elbow is not None and arm.elbow is not None:
-            at = configuration.get_transform_frame_to_world(arm.elbow)
-            length = float(np.linalg.norm(at.translation - arm.p_base_shoulder))
-            wanted = arm.p_base_shoulder + length * self.elbow_direction(human)
-            self.elbow.set_target(pin.SE3(at.rotation, wanted))
-            self.elbow.set_position_cost(
-                arm.weights["elbow"] / np.sqrt(1.0 + human.elbow_variance / soft)
-            )
-
-    def elbow_error(self, human: HumanArm, configuration: pink.Configuration) -> float:
-        """Angle in rad between the robot's and the operator's shoulder-to-elbow direction."""
-        if self.arm.elbow is None:
-            return float("nan")
-        arrow = (
-            configuration.get_transform_frame_to_world(self.arm.elbow).translation
-            - self.arm.p_base_shoulder
-        )
-        length = float(np.linalg.norm(arrow))
-        cosine = arrow @ self.elbow_direction(human) / max(length, 1e-9)
-        return float(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
 class Retargeter:
@@ -328,8 +88,8 @@ class Retargeter:
         self._near: tuple[F64, list[tuple[F64, float, str]]] | None = (
             None  # a posture, and its barriers
         )
-        self._arms = [_ArmTasks(robot, arm) for arm in robot.arms]
-        self._configuration = _Posture(robot.model, robot.model.createData(), robot.q_ready)
+        self._arms = [ArmTasks(robot, arm) for arm in robot.arms]
+        self._configuration = Posture(robot.model, robot.model.createData(), robot.q_ready)
         # current range of the goals: `leash_s` around the arm
         self._lower = robot.lower
         self._upper = robot.upper
@@ -532,7 +292,7 @@ class Retargeter:
         self._configuration.update(q_start)
         self._near = None
 
-    def _manipulability(self, arm: _ArmTasks) -> float:
+    def _manipulability(self, arm: ArmTasks) -> float:
         """Yoshikawa's manipulability of the tip's position Jacobian."""
         J = self._configuration.get_frame_jacobian(arm.arm.tip)[:3]
         return float(np.sqrt(max(np.linalg.det(J @ J.T), 0.0)))

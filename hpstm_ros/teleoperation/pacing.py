@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from hpstm_ros.retarget.retargeter import Retargeter, RetargetSettings
+from hpstm_ros.retarget.retargeter import Retargeter
 from hpstm_ros.retarget.robots import RobotDescription
+from hpstm_ros.retarget.settings import RetargetSettings
 from hpstm_ros.teleoperation.recorded import frames
 from hpstm_ros.teleoperation.teleoperation import limits_of
 from pallas_ros.body import rotations

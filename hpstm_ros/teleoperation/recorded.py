@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hpstm_ros.retarget.demand import IN_REACH, OUT_OF_REACH, TOO_FAST, Demand
-from hpstm_ros.retarget.retargeter import RetargetSettings
 from hpstm_ros.retarget.robots import Gripper, RobotDescription
+from hpstm_ros.retarget.settings import RetargetSettings
 from hpstm_ros.safety import checker
 from hpstm_ros.safety.limits import Limits, SupervisorSettings
 from hpstm_ros.safety.supervisor import Command, SupervisorState

@@ -7,8 +7,9 @@ import pinocchio as pin
 from numpy.typing import NDArray
 
 from hpstm_ros.retarget.collision import MARGIN_M
-from hpstm_ros.retarget.retargeter import Goal, Retargeter, RetargetSettings
+from hpstm_ros.retarget.retargeter import Goal, Retargeter
 from hpstm_ros.retarget.robots import RobotDescription
+from hpstm_ros.retarget.settings import RetargetSettings
 from hpstm_ros.safety.guard import Guard, PinocchioGuard
 from hpstm_ros.safety.limits import REDUCED_SPEED, Limits, SupervisorSettings
 from hpstm_ros.safety.people import OperatorSettings, People

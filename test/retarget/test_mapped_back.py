@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from hpstm_ros.retarget.retargeter import Retargeter, RetargetSettings
+from hpstm_ros.retarget.retargeter import Retargeter
 from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.retarget.settings import RetargetSettings
 from hpstm_ros.teleoperation.mapped_back import mapped_back
 from hpstm_ros.teleoperation.recorded import frames
 from pallas_ros.body.kinematics import forward_kinematics

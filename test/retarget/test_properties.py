@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
 from hpstm_ros.bench.rows import reaching
-from hpstm_ros.retarget.retargeter import Goal, Retargeter, RetargetSettings
+from hpstm_ros.retarget.retargeter import Goal, Retargeter
 from hpstm_ros.retarget.robots import RobotDescription, load_robot
+from hpstm_ros.retarget.settings import RetargetSettings
 from hpstm_ros.safety.checker import check, check_states, executed
 from hpstm_ros.safety.limits import SupervisorSettings
 from hpstm_ros.safety.supervisor import SupervisorState

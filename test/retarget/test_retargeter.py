@@ -15,8 +15,9 @@ import pinocchio as pin
 from hpstm_ros.bench.rows import NO_TIP_LIMIT, reaching
 from hpstm_ros.retarget.demand import IN_REACH, OUT_OF_REACH, TOO_FAST, Demand
 from hpstm_ros.retarget.human_arm import read_arm
-from hpstm_ros.retarget.retargeter import Retargeter, RetargetSettings
+from hpstm_ros.retarget.retargeter import Retargeter
 from hpstm_ros.retarget.robots import load_robot, ready_robots
+from hpstm_ros.retarget.settings import RetargetSettings
 from hpstm_ros.teleoperation.recorded import frames, retarget_motion, summary
 from hpstm_ros.teleoperation.teleoperation import Teleoperation, guard_of
 from pallas_ros.body.errors import PallasError
