@@ -18,7 +18,8 @@ from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.body.resources import cache_folder
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.files import FILES, read_folder
-from pallas_ros.data.packs import ALIGNMENT, PACKS, PackClip, import_packs
+from pallas_ros.data.pack_skeletons import ALIGNMENT
+from pallas_ros.data.packs import PACKS, PackClip, import_packs
 from pallas_ros.data.splits import DEVELOPMENT_CONTENTS, SPLITS, split_of
 from pallas_ros.motion_files import Overrides
 

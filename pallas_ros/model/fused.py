@@ -22,10 +22,7 @@ from pallas_ros.body.names import (
 from pallas_ros.body.sites import PER_EXTRA
 from pallas_ros.data.virtual_imu import ANCESTORS, EXTRA, EXTRA_INPUTS
 from pallas_ros.geometry import rotations
-from pallas_ros.model.fused_layers import FusedBlock, FusedSolver, Linear, Norm, decays
-from pallas_ros.model.layers import ROTARY_PERIOD, Block
-from pallas_ros.model.legs import CONTACTS, LATENT, LegGenerator
-from pallas_ros.model.pallas import (
+from pallas_ros.model.config import (
     INPUTS,
     LAGS,
     LONG_MEANS_S,
@@ -33,9 +30,12 @@ from pallas_ros.model.pallas import (
     REMEMBERED,
     SHORT_MEANS_S,
     SOLVED,
-    Pallas,
-    measured_pose,
 )
+from pallas_ros.model.fused_layers import FusedBlock, FusedSolver, Linear, Norm, decays
+from pallas_ros.model.layers import ROTARY_PERIOD, Block
+from pallas_ros.model.legs import CONTACTS, LATENT, LegGenerator
+from pallas_ros.model.measured import measured_pose
+from pallas_ros.model.pallas import Pallas
 
 _REST = 10_000.0  # what hides an empty place of the window from a softmax
 
@@ -189,8 +189,9 @@ class FusedPallasStep(nn.Module):
         return Linear(weight, bias)
 
     def _drift(self, forearm: Tensor) -> Linear:
-        """`Pallas._drift` before it is seen from the trunk: (first means, second means, inputs,
-        their change) to (3, K x 4) vectors.
+        """`encoder_input._drift` before it is seen from the trunk.
+
+        From (first means, second means, inputs, their change) to (3, K x 4) vectors.
         """
         K = len(SHORT_MEANS_S)
         count = self.short

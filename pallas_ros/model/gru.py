@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pallas_ros.model.config import SOLVED, PallasConfig
+from pallas_ros.model.encoder_input import State, encoder_input
 from pallas_ros.model.legs import CONTACTS
-from pallas_ros.model.pallas import SOLVED, Pallas, PallasConfig, PallasOutput, State, measured_pose
+from pallas_ros.model.measured import measured_pose
+from pallas_ros.model.pallas import Pallas, PallasOutput
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ class GruPallas(Pallas):
         """As `Pallas.forward`, but of the four sensors alone."""
         state = dict(self.initial_state(imu.shape[0]) if state is None else state)
         valid = torch.cat((state["valid"], imu.new_ones(imu.shape[:2])), dim=1)
-        x = torch.nn.functional.silu(self.embed(self._features(imu, valid, state)))
+        x = torch.nn.functional.silu(
+            self.embed(encoder_input(imu, valid, state, self.forearm, self.short_decay))
+        )
         state["valid"] = valid[:, imu.shape[1] :]
         h, hidden = self.gru(x, state["gru"].transpose(0, 1).contiguous())
         state["gru"] = hidden.transpose(0, 1)

@@ -16,110 +16,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import (
-    EXTRA_SITES,
     JOINTS,
     LEG_JOINTS,
-    MODEL_GRAVITY,
     MODEL_RATE_HZ,
     UPPER_JOINTS,
 )
-from pallas_ros.body.sites import PER_EXTRA, SITE
+from pallas_ros.body.sites import PER_EXTRA
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.virtual_imu import EXTRA, EXTRA_INPUTS, joint_positions
 from pallas_ros.geometry import rotations
 from pallas_ros.model.arms import ArmMemory
+from pallas_ros.model.config import (
+    INPUTS,
+    LAGS,
+    LONG_MEANS_S,
+    MOVING,
+    REMEMBERED,
+    SHORT_MEANS_S,
+    SOLVED,
+    PallasConfig,
+)
+from pallas_ros.model.encoder_input import State, encoder_input
 from pallas_ros.model.layers import ROTARY_PERIOD, Block, RMSNorm, rotary_angles, running_means
 from pallas_ros.model.legs import CONTACTS, LATENT, LegGenerator
+from pallas_ros.model.measured import Worn, measured_pose, neutral_legs, worn_places
 from pallas_ros.model.solver import InvertibleSolver
 
-State = dict[str, Tensor]
-
-INPUTS = 48
-MOVING = 18
-"""Numbers whose running means are kept: four accelerations and the vectors of both forearms."""
-LAGS = (2, 6)
-"""Frames over which the inputs' change is taken."""
-SHORT_MEANS_S = (0.1, 0.4, 1.2)
-"""Time constants of the means of acceleration: leaky integrals, that is, velocities."""
-LONG_MEANS_S = (1.0, 4.0, 16.0)
-"""Time constants of the long context that the cross-attention's queries are made from."""
-
-SOLVED = UPPER_JOINTS[1:]
-"""The joints S solves for: the upper body without the pelvis, whose orientation is measured."""
-REMEMBERED = tuple(
-    SOLVED.index(JOINTS.index(f"{side}_{joint}"))
-    for joint in ("collar", "shoulder")
-    for side in ("left", "right")
-)
-"""Places in `SOLVED` of the joints that `ArmMemory` keeps."""
-
-EXTRA_JOINTS = tuple(SITE[site].index for site in EXTRA_SITES)
-"""The joints that the optional sensors measure."""
-
 _ORDER = tuple(sorted(range(len(JOINTS)), key=lambda i: (*UPPER_JOINTS, *LEG_JOINTS)[i]))
-_NECK_SHARE = {
-    "spine1": 0.2,
-    "spine2": 0.45,
-    "spine3": 0.75,
-    "left_collar": 0.75,
-    "right_collar": 0.75,
-    "neck": 1.0,
-    "head": 1.0,
-}
-# rad about y, of the segment in the heading frame
-_NEUTRAL_FLEXION = {
-    "hip": -0.14,
-    "knee": 0.35,
-    "ankle": 0.1,
-    "foot": 0.05,
-}
-
-
-@dataclass(frozen=True)
-class PallasConfig:
-    """Size of the network, and the parts that ablations leave out."""
-
-    width: int = 192
-    heads: int = 4
-    hidden: int = 320
-    window: int = 40
-    legs_hidden: int = 192
-    solver_hidden: int = 96
-    solver_blocks: int = 3
-    long_short: bool = True
-    solver: str = "invertible"
-    legs: str = "autoregressive"
-    arms: str = "remembered"
-    arms_hidden: int = 128
-    optional_sensors: bool = True
-    """False for networks of the four sensors alone."""
-
-    def __post_init__(self) -> None:
-        """Refuse sizes that do not fit together.
-
-        Raises:
-            PallasError: which.
-        """
-        if self.window <= max(LAGS):
-            raise PallasError(
-                f"model.window is {self.window} frames, but must be more than {max(LAGS)}"
-            )
-        if self.heads < 1 or self.width < 1 or self.width % (2 * self.heads):
-            raise PallasError(
-                f"model.width {self.width} cannot be shared by {self.heads} heads of equal, even"
-                " width"
-            )
-        for part, known in (
-            ("solver", ("invertible", "linear")),
-            ("legs", ("autoregressive", "direct")),
-            ("arms", ("remembered", "direct")),
-        ):
-            if getattr(self, part) not in known:
-                raise PallasError(
-                    f"model.{part} is '{getattr(self, part)}', but must be {' or '.join(known)}"
-                )
 
 
 @dataclass
@@ -150,75 +74,7 @@ class PallasOutput:
     solver_output: Tensor
     leg_features: Tensor
     state: State
-    worn: "Worn | None" = None
-
-
-def neutral_legs() -> Tensor:
-    """r6d (48,) of relaxed standing legs in the heading frame, in the order of `LEG_JOINTS`."""
-    rows = []
-    for joint in LEG_JOINTS:
-        angle = torch.tensor(_NEUTRAL_FLEXION[JOINTS[joint].split("_")[1]])
-        rows.append(
-            rotations.to_r6d(
-                rotations.to_matrix(
-                    rotations.from_rotvec(torch.stack((angle * 0, angle, angle * 0)))
-                )
-            )
-        )
-    return torch.cat(rows)
-
-
-def measured_pose(imu: Tensor) -> tuple[Tensor, Tensor]:
-    """What the sensors say of the upper body without any learning: r6d of the pelvis (..., 6) and
-    of `SOLVED` (..., 78).
-
-    Forearms and hands are as the wrists measure; trunk, neck and head lie between the waist and the
-    neck sensor; upper arms follow their forearms.
-    """
-    R = imu.unflatten(-1, (4, 12))[..., 3:].unflatten(-1, (3, 3))
-    pelvis, neck, left, right = rotations.to_r6d(R).unbind(-2)
-    rows = []
-    for joint in SOLVED:
-        name = JOINTS[joint]
-        if name in _NECK_SHARE:
-            rows.append(pelvis + _NECK_SHARE[name] * (neck - pelvis))
-        else:
-            rows.append(left if name.startswith("left") else right)
-    return pelvis, torch.cat(rows, dim=-1)
-
-
-@dataclass
-class Worn:
-    """What the optional sensors measure of a chunk, each times how much it counts, and how much of
-    the network's own answer is kept (1 less that).
-
-    Attributes:
-        solved: (B, T, 78), ``solved_keep`` likewise: of `SOLVED`, in the heading frame; the head is
-            measured.
-        arms: (B, T, 24), ``arms_keep``: of `REMEMBERED`, in the heading frame; the upper arms are
-            measured.
-        legs: (B, T, 48), ``legs_keep``: of `LEG_JOINTS`, less the neutral pose; thighs and shins
-            are measured.
-    """
-
-    solved: Tensor
-    solved_keep: Tensor
-    arms: Tensor
-    arms_keep: Tensor
-    legs: Tensor
-    legs_keep: Tensor
-
-
-def worn_places() -> tuple[Tensor, ...]:
-    """Where each optional site's r6d lies among (`SOLVED`, `REMEMBERED`, `LEG_JOINTS`): one (7,
-    joints) matrix of 0 and 1 each.
-    """
-    groups = ((JOINTS.index("head"),), [SOLVED[place] for place in REMEMBERED], LEG_JOINTS)
-    found = []
-    for group, columns in zip(groups, (SOLVED, groups[1], LEG_JOINTS), strict=True):
-        rows = [[float(a == b and a in group) for b in columns] for a in EXTRA_JOINTS]
-        found.append(torch.tensor(rows))
-    return tuple(found)
+    worn: Worn | None = None
 
 
 class Pallas(nn.Module):
@@ -389,88 +245,11 @@ class Pallas(nn.Module):
         remembered: Tensor = columns.flatten(-3)
         return remembered
 
-    def _features(self, imu: Tensor, valid: Tensor, state: State) -> Tensor:
-        """The inputs, their change, the means of acceleration, and the arms seen from the trunk:
-        (B, T, features).
-        """
-        frames = imu.shape[1]
-        sites = imu.unflatten(-1, (4, 12))
-        a = sites[..., :3]
-        R = sites[..., 3:].unflatten(-1, (3, 3))
-        known = torch.cat((state["recent"], imu), dim=1)
-        changes = []
-        for lag in LAGS:
-            before = (
-                known[:, max(LAGS) - lag : max(LAGS) - lag + frames]
-                .unflatten(-1, (4, 12))[..., 3:]
-                .flatten(-2)
-            )
-            there = valid[:, valid.shape[1] - frames - lag : valid.shape[1] - lag, None]
-            changes.append((R.flatten(-3) - before) * there * (16 / lag))
-        state["recent"] = known[:, frames:]
-        trunk = R[:, :, 1].transpose(-1, -2)
-        velocity, elbows, sway = self._drift(a, R, changes[0].unflatten(-1, (4, 3, 3)), state)
-        elbows = (trunk[:, :, None, None] @ elbows[..., None]).flatten(2)
-        arms = (trunk[:, :, None] @ R[:, :, 2:]).flatten(-3)
-        pull = (trunk[:, :, None] @ (a[:, :, 2:] - a[:, :, 1:2])[..., None]).flatten(-3)
-        waist = (R[:, :, 0].transpose(-1, -2) @ R[:, :, 1]).flatten(-2)
-        return torch.cat(
-            (imu, *changes, 3 * velocity.flatten(-2), arms, pull, waist, elbows, sway), dim=-1
-        )
-
-    def _drift(
-        self, a: Tensor, R: Tensor, change: Tensor, state: State
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Accelerations (B, T, 4, 3), in g, integrated with a leak: how the elbows and the waist
-        move.
-
-        What a wrist accelerates beyond the neck is its forearm's own turning, which is measured,
-        and the elbow's motion about the shoulder, which is sought. A leaky integral over tau of the
-        second derivative of a forearm f is f' - (f - mean(f)) / tau, a second one f - 2 mean(f) +
-        mean(mean(f)): no difference is taken twice, so nothing is noisier than what is measured.
-
-        Returns:
-            Means of the accelerations (B, T, K, 12), elbows' velocities and displacements (B, T, K,
-            4, 3), the waist's displacements (B, T, 3 K).
-        """
-        # the bone lies along y, to the left and to the right
-        forearms = R[:, :, 2:, :, 1] * self.forearm
-        counted = torch.cat(
-            (a.flatten(-2), forearms.flatten(-2), torch.ones_like(a[..., 0, :1])), dim=-1
-        )
-        means, state["short_means"] = running_means(counted, self.short_decay, state["short_means"])
-        seen = means[..., -1:].clamp_min(1e-4)
-        first = torch.cat((means[..., :12], means[..., 12:18] / seen), dim=-1)
-        second = []
-        last = []
-        for k in range(len(SHORT_MEANS_S)):
-            m, end = running_means(
-                first[:, :, k], self.short_decay[k : k + 1], state["second_means"][:, k : k + 1]
-            )
-            second.append(m)
-            last.append(end)
-        state["second_means"] = torch.cat(last, dim=1)
-        means2 = torch.cat(second, dim=2)
-        mean_f = first[..., 12:].unflatten(-1, (2, 3))
-        mean_f2 = (means2[..., 12:] / seen).unflatten(-1, (2, 3))
-        f = forearms[:, :, None]
-        tau = torch.tensor(SHORT_MEANS_S)[:, None, None].to(a)
-        pull = means[..., 6:12].unflatten(-1, (2, 3)) - means[..., None, 3:6]
-        pull2 = means2[..., 6:12].unflatten(-1, (2, 3)) - means2[..., None, 3:6]
-        turning = change[:, :, 2:, :, 1] * self.forearm * (MODEL_RATE_HZ / 16)
-        speed = MODEL_GRAVITY * tau * pull - turning[:, :, None] + (f - mean_f) / tau
-        place = MODEL_GRAVITY * tau.square() * pull2 - (f - 2 * mean_f + mean_f2)
-        return (
-            means[..., :12],
-            torch.cat((speed, 4 * place), dim=-2),
-            (4 * MODEL_GRAVITY * tau[..., 0].square() * means2[..., :3]).flatten(-2),
-        )
-
     def _encode(self, imu: Tensor, extra: Tensor, valid: Tensor, state: State) -> Tensor:
         """Causal encoder (4.2): features (B, T, width)."""
         frames = imu.shape[1]
         past = self.config.window - 1
-        x = self.embed(self._features(imu, valid, state)).float()
+        x = self.embed(encoder_input(imu, valid, state, self.forearm, self.short_decay)).float()
         if self.config.optional_sensors:
             x = x + self.extra(extra).float()
         age = torch.arange(frames)[:, None] + past - torch.arange(past + frames)[None]

@@ -18,10 +18,11 @@ from pallas_ros.data.virtual_imu import EXTRA_INPUTS
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.weights import weights_metadata
 from pallas_ros.geometry import rotations
+from pallas_ros.model.config import INPUTS, PallasConfig
 from pallas_ros.model.fused import FusedPallasStep, can_be_fused
 from pallas_ros.model.gru import GruConfig, GruPallas
 from pallas_ros.model.legs import LATENT
-from pallas_ros.model.pallas import INPUTS, Pallas, PallasConfig
+from pallas_ros.model.pallas import Pallas
 from pallas_ros.model.solver import Mixing
 
 DATA_OUTPUTS = ("rotations", "positions", "contacts", "root_velocity", "deviation")

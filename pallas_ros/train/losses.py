@@ -11,8 +11,9 @@ from torch import Tensor
 from pallas_ros.body.names import JOINT_INDEX, LEG_JOINTS, MODEL_RATE_HZ, UPPER_JOINTS
 from pallas_ros.data.virtual_imu import Sequence, joint_positions
 from pallas_ros.geometry import rotations
+from pallas_ros.model.config import SOLVED
 from pallas_ros.model.legs import LATENT, LegGenerator
-from pallas_ros.model.pallas import SOLVED, Pallas, PallasOutput
+from pallas_ros.model.pallas import Pallas, PallasOutput
 
 _UPPER = list(UPPER_JOINTS[1:])
 _LEGS = list(LEG_JOINTS)

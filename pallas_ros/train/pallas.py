@@ -14,7 +14,8 @@ from torch import nn
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import EXTRA_SITES, JOINTS, LEG_JOINTS, UPPER_JOINTS
-from pallas_ros.data.augmentation import AugmentationSettings, SequenceSampler
+from pallas_ros.data.augmentation import SequenceSampler
+from pallas_ros.data.clip_windows import AugmentationSettings
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.licences import licence_in, licence_of, stricter
 from pallas_ros.data.splits import DEVELOPMENT_CONTENTS
@@ -22,8 +23,9 @@ from pallas_ros.data.virtual_imu import SensorErrors, Sequence, joint_positions
 from pallas_ros.files.settings import settings
 from pallas_ros.files.weights import weights_metadata
 from pallas_ros.files.yaml_text import load_mapping
+from pallas_ros.model.config import PallasConfig
 from pallas_ros.model.gru import GruConfig, GruPallas
-from pallas_ros.model.pallas import Pallas, PallasConfig
+from pallas_ros.model.pallas import Pallas
 from pallas_ros.motion_files import Overrides, add_options, overrides_from
 from pallas_ros.train.loop import LoopSettings, device, fast_bfloat16, fit, start_processes
 from pallas_ros.train.losses import LossWeights, pallas_loss

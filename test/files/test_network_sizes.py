@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from hpstm_ros.train.export import load_model
 from pallas_ros.core.errors import PallasError
 from pallas_ros.files.weights import weights_metadata
-from pallas_ros.model.pallas import PallasConfig
+from pallas_ros.model.config import PallasConfig
 from pallas_ros.model.step import load_model as load_pallas
 from pallas_ros.train.pallas import read_config
 

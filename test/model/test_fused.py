@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from pallas_ros.model.config import PallasConfig
 from pallas_ros.model.fused import FusedPallasStep, can_be_fused
-from pallas_ros.model.pallas import Pallas, PallasConfig
+from pallas_ros.model.pallas import Pallas
 from pallas_ros.model.step import PallasStep
 from pallas_ros.runtime import open_stream
 from pallas_ros.runtime.model_file import ModelFile

@@ -16,9 +16,11 @@ from pallas_ros.body.errors import PallasError  # noqa: E402
 from pallas_ros.body.skeleton import Skeleton  # noqa: E402
 from pallas_ros.data.virtual_imu import joint_positions  # noqa: E402
 from pallas_ros.geometry import rotations  # noqa: E402
+from pallas_ros.model.config import PallasConfig  # noqa: E402
 from pallas_ros.model.gru import GruConfig, GruPallas  # noqa: E402
 from pallas_ros.model.legs import LATENT  # noqa: E402
-from pallas_ros.model.pallas import Pallas, PallasConfig, measured_pose  # noqa: E402
+from pallas_ros.model.measured import measured_pose  # noqa: E402
+from pallas_ros.model.pallas import Pallas  # noqa: E402
 from pallas_ros.model.solver import InvertibleSolver  # noqa: E402
 from pallas_ros.model.step import export, load_model  # noqa: E402
 from pallas_ros.runtime import open_stream  # noqa: E402

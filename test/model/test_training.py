@@ -13,12 +13,14 @@ from pallas_ros.body.errors import PallasError  # noqa: E402
 from pallas_ros.body.kinematics import forward_kinematics  # noqa: E402
 from pallas_ros.body.motion import Motion  # noqa: E402
 from pallas_ros.body.skeleton import Skeleton  # noqa: E402
-from pallas_ros.data.augmentation import AugmentationSettings, SequenceSampler  # noqa: E402
+from pallas_ros.data.augmentation import SequenceSampler  # noqa: E402
+from pallas_ros.data.clip_windows import AugmentationSettings  # noqa: E402
 from pallas_ros.data.library import MotionLibrary  # noqa: E402
 from pallas_ros.data.packs import PackClip  # noqa: E402
 from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, joint_positions, sense  # noqa: E402
 from pallas_ros.geometry import rotations  # noqa: E402
-from pallas_ros.model.pallas import Pallas, PallasConfig  # noqa: E402
+from pallas_ros.model.config import PallasConfig  # noqa: E402
+from pallas_ros.model.pallas import Pallas  # noqa: E402
 from pallas_ros.train.loop import LoopSettings, fit  # noqa: E402
 from pallas_ros.train.losses import LossWeights, pallas_loss  # noqa: E402
 from pallas_ros.train.pallas import PLAIN, read_config, save_model, start_from  # noqa: E402
