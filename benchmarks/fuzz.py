@@ -101,6 +101,7 @@ def work(form: Format, folder: Path, seed: int, start: int, stop: int) -> int:
 def _look_up_plugins_once() -> None:
     """Reading the metadata of all installed packages takes 12 ms, and gives the same each time."""
     importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
+    importlib.metadata.distribution = functools.cache(importlib.metadata.distribution)
 
 
 def peak_mb() -> float:

@@ -366,12 +366,21 @@ def read_adapter(path: Path, _: bool) -> None:
     form.joints(np.zeros((len(form.points), 3)))
 
 
+@functools.cache
+def _graph() -> Any:
+    """The graph's own description; the parameters of each node are read once too."""
+    from pallas_ros.graph import description
+
+    description.describe = functools.cache(description.describe)
+    return description.Graph.load()
+
+
 def read_graph(path: Path, _: bool) -> None:
     """Loaded as `pallas up --config FILE`, its arguments applied."""
-    from pallas_ros.graph.description import Graph, read_config
+    from pallas_ros.graph.description import read_config
 
     arguments, files = read_config(path)
-    Graph.load().resolve(arguments, files)
+    _graph().resolve(arguments, files)
 
 
 GRAPH = b"""arguments:
