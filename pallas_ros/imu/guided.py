@@ -239,6 +239,8 @@ class GuidedCalibrator:
                     f" {np.degrees(angle['neck']):.0f}; the neck must turn further"
                 )
             ]
+        if step.name == "bow" and angle["neck"] < step.least:
+            return [_too_little("neck", angle["neck"], step)]
         if step.name == "turn":
             middle = float(np.median([angle[site] for site in SITES]))
             loose = [
@@ -268,13 +270,7 @@ class GuidedCalibrator:
                 )
             ]
         if still:
-            turned = np.degrees(angle[still[0]])
-            return [
-                (
-                    f"{still[0]}: turned only {turned:.0f} degrees, expected more than"
-                    f" {np.degrees(step.least):.0f}: {step.instruction}"
-                )
-            ]
+            return [_too_little(still[0], angle[still[0]], step)]
         if astray:
             turned = np.degrees(angle[astray[0]])
             return [
@@ -356,7 +352,23 @@ class GuidedCalibrator:
                 headings[site] = worn_heading(tpose, rotations.IDENTITY, worn)
         return headings
 
-    def _conclude(self) -> Calibration:
+    def _conclude(self) -> Calibration | None:
+        """Return the calibration; None if it contradicts itself, and then all steps begin again."""
+        calibration = self._found()
+        worst = max(calibration.sites, key=lambda site: calibration.sites[site].residual)
+        residual = calibration.sites[worst].residual
+        if residual <= MOST_RESIDUAL:
+            return calibration
+        self.finished.clear()
+        self._movements.clear()
+        self._poses.clear()
+        self._name(
+            f"{worst}: N-pose and T-pose disagree by {np.degrees(residual):.0f} degrees: the steps"
+            f" were not followed, or the sensor slipped; begin again: {self.instruction}"
+        )
+        return None
+
+    def _found(self) -> Calibration:
         tpose = self._poses["tpose"]
         headings = self._headings()
         name = "functional" if self.functional else "npose_tpose"
@@ -415,10 +427,22 @@ class GuidedCalibrator:
 _ELBOW_HEADING = float(-np.pi / 2)
 """Heading of the axis about which hanging forearms turn to the front: -y, for both arms."""
 
+MOST_RESIDUAL = 45 * _DEGREE
+"""Beyond this N-pose and T-pose contradict each other. An arm that hangs 25 degrees away from the
+trunk, or is held as much too low, is reported as a warning.
+"""
+
 _EXCHANGED = (
     "the sensors of left_wrist and right_wrist are exchanged: the arms swing in the opposite"
     " directions; swap the sensors"
 )
+
+
+def _too_little(site: str, angle: float, step: Step) -> str:
+    return (
+        f"{site}: turned only {np.degrees(angle):.0f} degrees, expected more than"
+        f" {np.degrees(step.least):.0f}: {step.instruction}"
+    )
 
 
 def _swing_heading(site: str, raised: Hinge) -> float:

@@ -71,6 +71,27 @@ def test_tpose_with_perfect_sensors_is_exact() -> None:
     assert np.abs(still).max() < 1e-3  # gravity is gone, whatever the mounting and heading
 
 
+@pytest.mark.parametrize("ahead_s", [4.0, 8.0])
+def test_who_is_a_step_ahead_of_the_guide_begins_again(
+    guided_wearer: Wearer, ahead_s: float
+) -> None:
+    """The T-pose is taken for the N-pose then, and was accepted: forearms 90 degrees wrong."""
+    stream, tracks = guided_wearer(True, None)
+    begun = stream[0][1].stamp
+    later = stream[-1][1].stamp - begun + 10**7
+    ahead = [pair for pair in stream if pair[1].stamp > begun + ahead_s * 1e9]
+    again = [
+        (site, replace(sample, stamp=sample.stamp + turn * later))
+        for turn in (1, 2)
+        for site, sample in stream
+    ]
+    seeker = GuidedCalibrator()
+    calibration = calibrate(seeker, ahead + again)
+    assert calibration is not None
+    assert bone_errors(calibration, tracks).mean() < 2.5
+    assert any("begin again: stand" in mistake for mistake in seeker.mistakes)
+
+
 @pytest.mark.parametrize("functional", [True, False])
 def test_guided_calibration_leaves_little(guided_wearer: Wearer, functional: bool) -> None:
     """Issue 3: 10 degrees of mounting error, any mounting, 30 degrees of heading offset: at most
