@@ -178,10 +178,9 @@ class Graph:
                     raise PallasError(
                         f"node {spec.node} has no parameter '{name}': {closest(name, described)}"
                     )
-                kind = described[name].type
                 parameters[name] = described[name].check(
-                    parse_yaml(filled, f"parameter '{name}'", "value")
-                    if isinstance(filled, str) and kind != "string"
+                    _typed(filled, name, described[name].type)
+                    if isinstance(filled, str)
                     else filled
                 )
             if arguments.get("use_sim_time") == "true":
@@ -241,6 +240,15 @@ def _spec(entry: Mapping[str, Any]) -> NodeSpec:
         for name, values in entry.get("when", {}).items()
     }
     return NodeSpec(entry["node"], when, entry.get("parameters") or {}, entry.get("remap") or {})
+
+
+def _typed(word: str, name: str, kind: str) -> Any:
+    """Return the value of a parameter given as an argument; a list is separated by commas."""
+    if kind == "string":
+        return word
+    if kind == "strings" and not word.startswith("["):
+        return [part.strip() for part in word.split(",")]
+    return parse_yaml(word, f"parameter '{name}'", "value")
 
 
 def _word(value: Any) -> str:

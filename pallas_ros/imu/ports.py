@@ -52,15 +52,18 @@ def why_missing(port: str) -> str:
     return f"{port} is not plugged in"
 
 
+_GIVEN = "'pallas up ports:=A,B,C,D', option --ports, or parameter 'ports'"
+
+
 def why_absent(port: str) -> str:
     """Explain why `resolve` finds no port at the start, and what to do."""
     if _is_simulated(port):
         return (
             f"{port} is a port of a simulated sensor, and no simulator has created it; start one"
-            " ('pallas up', or node imu_simulator), wait longer for it ('port_wait_s'), or set"
-            " 'ports' to those of real sensors"
+            " ('pallas up', or node imu_simulator), wait longer for it ('port_wait_s'), or give the"
+            f" ports of real sensors ({_GIVEN})"
         )
-    return f"{why_missing(port)}; plug the sensor in, or set 'ports'"
+    return f"{why_missing(port)}; plug the sensor in, or give another port ({_GIVEN})"
 
 
 def _is_simulated(port: str) -> bool:

@@ -60,6 +60,26 @@ def test_arguments_become_parameters_of_the_right_type() -> None:
     assert "model" not in nodes["pallas_node"].parameters  # empty: left to the file
 
 
+def test_serial_ports_and_a_camera_are_given_as_arguments() -> None:
+    """Nobody has to write a parameter file to bring sensors or a camera."""
+    serial = {"imu_source": "serial", "ports": "/dev/a, usb:B,/dev/c,/dev/d", "protocol": "csv"}
+    nodes = {node.node: node.parameters for node in GRAPH.resolve({**serial, "baud_rate": "9600"})}
+    assert nodes["imu_driver"]["ports"] == ["/dev/a", "usb:B", "/dev/c", "/dev/d"]
+    assert nodes["imu_driver"]["protocols"] == ["csv"]
+    assert nodes["imu_driver"]["baud_rate"] == 9600
+    nodes = {n.node: n.parameters for n in GRAPH.resolve({**serial, "ports": "[/dev/a, /dev/b]"})}
+    assert nodes["imu_driver"]["ports"] == ["/dev/a", "/dev/b"]
+    with pytest.raises(PallasError, match="protocols"):
+        GRAPH.resolve({**serial, "protocol": "morse"})
+    camera = {"imu_source": "none", "body": "pose", "pose_topic": "/people"}
+    nodes = {
+        node.node: node.parameters for node in GRAPH.resolve({**camera, "pose_format": "body_25"})
+    }
+    assert nodes["pose_adapter"]["input_topic"] == "/people"
+    assert nodes["pose_adapter"]["format"] == "body_25"
+    assert "message" not in nodes["pose_adapter"]
+
+
 def test_priority_is_that_of_the_way_from_sensor_to_arm() -> None:
     nodes = GRAPH.resolve({"priority": "30", "record": "bag", "view": "true", "operator": "auto"})
     assert {node.node for node in nodes if node.parameters.get("priority") == 30} == {
