@@ -1,5 +1,5 @@
-"""Medians of the segments' angles, by pack and by what the body does, as `ALIGNMENT` in
-`pallas_ros/data/packs.py` was chosen on: `python tools/compare_packs.py DATA`.
+"""Medians of the segments' angles, by pack and by what the body does, as `ALIGNMENTS` in
+`pallas_ros/data/pack_skeletons.py` was chosen on: `python tools/compare_packs.py DATA`.
 
 In the heading frame of the pelvis, of clips that are trained or validated on, every third frame.
 Packs whose medians differ were captured on skeletons that differ.

@@ -112,7 +112,7 @@ def _networks(args: argparse.Namespace, trials: list[Trial]) -> list[Row]:
     for given in args.model:
         name, _, path = given.rpartition("=")
         models[name or "hdys"] = load_model(path)[0]
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, alignment="bent")
     domains = split_domains(
         library, trials, ("unseen_subjects",), args.minutes, held_out=True, simulated=args.simulated
     )
@@ -142,7 +142,7 @@ def _simulated(args: argparse.Namespace) -> list[Row]:
     from hpstm_ros.train.dynamics.data import stretches
     from hpstm_ros.train.dynamics.simulated_check import simulated_rows  # needs MuJoCo
 
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, alignment="bent")
     return simulated_rows(library, stretches(library, ("unseen_subjects",), args.simulated))
 
 

@@ -158,7 +158,7 @@ class Forgetting:
 
     def __init__(self, weights: str | Path, data: str | Path, concept: Concept) -> None:
         vq, _, document = load_tokens(weights)
-        library = MotionLibrary.open(data)
+        library = MotionLibrary.open(data, alignment="bent")
         packs = document.get("training", {}).get("packs", PACKS)
         chosen = [c for c in library.require("train") if c.pack in packs]
         named = concept_clips(concept, chosen, Descriptions.open(data))

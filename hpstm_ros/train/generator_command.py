@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Train and export."""
     settings = read_settings(GenSettings, args.config, batch=(1, 4096), still=(0, 1))
     folder = Path(args.out)
-    library = MotionLibrary.open(args.data, overrides=overrides_from(args))
+    library = MotionLibrary.open(args.data, overrides=overrides_from(args), alignment="bent")
     model, figures = train(library, args.data, settings, folder)
     history = folder / "flow" / "checkpoint.json"
     document = {"training": json.loads(history.read_text())}

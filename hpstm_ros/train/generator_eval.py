@@ -50,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure."""
-    library = MotionLibrary.open(args.data, overrides=overrides_from(args))
+    library = MotionLibrary.open(args.data, overrides=overrides_from(args), alignment="bent")
     evaluation = GeneratorEvaluation(library, args.data, Flow(args.model), args.count, args.name)
     for part in (
         evaluation.forecasts,

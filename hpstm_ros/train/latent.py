@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         LatentTraining, args.config, batch=(2, 4096), flow_batch=(2, 4096), pack_share=(0, 1)
     )
     folder = Path(args.out)
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, alignment="bent")
     descriptions = Descriptions.open(args.data)
     labelled = {clip.name: clip for clip in library.clips}
     training = _chosen(library.require("train"), settings, descriptions)

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.requests < 4 or args.seeds < 1 or args.lengths < 1:
         raise PallasError("give at least 4 --requests, and 1 of --seeds and of --lengths")
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, alignment="bent")
     descriptions = Descriptions.open(args.data)
     made = LatentGenerator(args.model)
     rows = reconstruction_rows(args.model, library)

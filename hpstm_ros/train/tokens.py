@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         TokenTraining, args.config, batch=(2, 4096), width=(8, 1024), codes=(64, 8192)
     )
     folder = Path(args.out)
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, alignment="bent")
     descriptions = Descriptions.open(args.data)
     training = training_clips(library, descriptions, settings)
     held_out = validation_clips(library, settings)

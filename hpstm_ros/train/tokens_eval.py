@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.requests < 4 or args.seeds < 1:
         raise PallasError("give --requests of at least 4 and --seeds of at least 1")
     folder = resource(args.folder)
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, alignment="bent")
     generators = {
         "tokens": TokenGenerator(settings_in(folder, "tokens_codebook_unlearned.safetensors")),
         "tokens_original": TokenGenerator(settings_in(folder, "tokens_codebook.safetensors")),

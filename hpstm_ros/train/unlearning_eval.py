@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
 def _retained(generators: dict[str, Sampler], args: argparse.Namespace) -> list[Row]:
     from hpstm_ros.language.alignment.aligner import MODEL, Aligner
 
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, alignment="bent")
     described = Described.of(library, Descriptions.open(args.data), args.requests)
     rows = quality_rows(generators, described, Aligner(args.aligner or MODEL), args.seeds)
     before = {row["metric"]: row["value"] for row in rows if row["name"] == "before"}
@@ -185,7 +185,7 @@ def _flows(args: argparse.Namespace, temporary: Path) -> dict[str, Generator]:
 
 
 def _recordings(weights: Path, data: str, guard: MotionGuard) -> list[Row]:
-    library = MotionLibrary.open(data)
+    library = MotionLibrary.open(data, alignment="bent")
     words = sort_clips(library.clips, Descriptions.open(data))
     forgetting = Forgetting(weights, data, Concept.named("violence"))
     vq, _, _ = load_tokens(weights)

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     )
     folder = Path(args.out)
     tokens = load_tokens(args.tokens)[0] if args.tokens else None
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, alignment="bent")
     words = sort_clips(library.clips, Descriptions.open(args.data))
     training, held_out = (
         Clips.of(library, of_packs(library, *splits), WINDOW)

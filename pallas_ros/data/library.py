@@ -18,7 +18,7 @@ from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.body.resources import cache_folder
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.files import FILES, read_folder
-from pallas_ros.data.pack_skeletons import ALIGNMENT
+from pallas_ros.data.pack_skeletons import ALIGNMENTS
 from pallas_ros.data.packs import PACKS, PackClip, import_packs
 from pallas_ros.data.splits import DEVELOPMENT_CONTENTS, SPLITS, split_of
 from pallas_ros.motion_files import Overrides
@@ -121,12 +121,15 @@ class MotionLibrary:
         folder: str | Path,
         cache: str | Path | None = None,
         overrides: Overrides | None = None,
+        *,
+        alignment: str = "straight",
     ) -> "MotionLibrary":
         """The packs in ``folder``; imported on first use (ten seconds), cached under ``cache``
         (default: the user's cache folder).
 
         A folder without packs gives its motion files (BVH, AMASS and others), read with
-        ``overrides``.
+        ``overrides``. ``alignment`` says how the packs' segments are turned
+        (`pack_skeletons.ALIGNMENTS`).
 
         Raises:
             PallasError: the folder holds no motion, or a file is corrupt.
@@ -139,12 +142,11 @@ class MotionLibrary:
             (p, (folder / f"{p}.npz").stat().st_size, (folder / f"{p}.npz").stat().st_mtime_ns)
             for p in present
         ]
-        key = hashlib.sha256(json.dumps([CACHE_VERSION, ALIGNMENT, stamp]).encode()).hexdigest()[
-            :16
-        ]
+        facts = json.dumps([CACHE_VERSION, ALIGNMENTS[alignment], stamp])
+        key = hashlib.sha256(facts.encode()).hexdigest()[:16]
         target = Path(cache or cache_folder()) / f"library-{key}"
         if not (target / "clips.json").is_file():
-            _import(folder, present, target)
+            _import(folder, present, target, alignment)
         clips = tuple(LibraryClip(**row) for row in json.loads((target / "clips.json").read_text()))
         arrays = {
             name: np.load(target / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -184,9 +186,9 @@ class MotionLibrary:
         )
 
 
-def _import(folder: Path, packs: list[str], target: Path) -> None:
+def _import(folder: Path, packs: list[str], target: Path, alignment: str) -> None:
     """Read the packs and write the cache, whole or not at all."""
-    library = MotionLibrary.from_clips(import_packs(folder, packs))
+    library = MotionLibrary.from_clips(import_packs(folder, packs, alignment=alignment))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         staged = Path(temporary) / "library"

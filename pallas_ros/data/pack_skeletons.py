@@ -102,7 +102,10 @@ FULL_SOURCES = {
         "wrist": "Hand",
     },
 )
-ALIGNMENT: dict[str, dict[str, tuple[float, float, float]]] = {
+Turns = dict[str, dict[str, tuple[float, float, float]]]
+"""Rotation vectors in degrees, by pack and segment."""
+
+BENT: Turns = {
     "bandai_namco": {
         "pelvis": (0.0, 1.5, 0.0),
         "hip": (-1.5, 0.0, -9.0),
@@ -136,8 +139,33 @@ ALIGNMENT: dict[str, dict[str, tuple[float, float, float]]] = {
 mirrored for the right), by pack.
 
 They bring the medians of standing segments in the heading frame within 3 degrees between packs
-(tools/compare_packs.py): trunk, thighs and shins upright, feet level; the upper arm hangs 15 to 19
-degrees from the chest's side, as in `bandai_namco` and in optical recordings.
+(tools/compare_packs.py): trunk and thighs upright, feet level; the upper arm hangs 15 to 19
+degrees from the chest's side, as in `bandai_namco` and in optical recordings. The shins of all
+packs then lean 13 to 17 degrees forward in people who stand (`STRAIGHT`).
+"""
+
+SHIN_DEG = {"bandai_namco": -9.0, "cmu_actions": -10.0, "cmu_full": -10.5}
+"""Turn of the shins about their lateral axis, by pack. With it the shins of people who stand lean
+5 to 8 degrees forward, and the median in walking is 11 to 15 degrees, in the walks of
+`dynamics_real.npz` 10 degrees (OpenSim inverse kinematics); without it 13 to 17 and 21 to 24.
+"""
+
+
+def _straight(bent: Turns) -> Turns:
+    """`BENT` with the shins turned by `SHIN_DEG`."""
+    out = {pack: dict(turns) for pack, turns in bent.items()}
+    for pack, degrees in SHIN_DEG.items():
+        x, y, z = out[pack]["knee"]
+        out[pack]["knee"] = (x, y + degrees, z)
+    return out
+
+
+STRAIGHT = _straight(BENT)
+"""`BENT` with shins that stand upright, as the sensors of a wearer calibrated in a T-pose do."""
+
+ALIGNMENTS = {"straight": STRAIGHT, "bent": BENT}
+"""By name. The generators and HDyS were trained with `BENT` and read it until they are trained
+again.
 """
 
 
@@ -265,10 +293,13 @@ def source_orientations(
 
 
 @cache
-def alignment(pack: str) -> Array:
-    """The constant turns of a pack's segments (22, 4), each in its own frame."""
+def segment_turns(alignment: str, pack: str) -> Array:
+    """The constant turns of a pack's segments (22, 4), each in its own frame.
+
+    ``alignment`` is a name in `ALIGNMENTS`.
+    """
     turns = np.zeros((len(JOINTS), 3))
-    for segment, (x, y, z) in ALIGNMENT.get(pack, {}).items():
+    for segment, (x, y, z) in ALIGNMENTS[alignment].get(pack, {}).items():
         for joint, side in ((segment, 1), (f"left_{segment}", 1), (f"right_{segment}", -1)):
             if joint in JOINT_INDEX:
                 turns[JOINT_INDEX[joint]] = (side * x, y, side * z)

@@ -2,7 +2,7 @@
 
 Bandai-Namco Research Motiondataset 1 and 2 (CC BY-NC 4.0) and, free for any use, two conversions of
 the CMU Graphics Lab database: eight actions, and 86 subjects. Their skeletons are aligned with each
-other (`pack_skeletons.ALIGNMENT`).
+other (`pack_skeletons.ALIGNMENTS`).
 """
 
 import os
@@ -23,7 +23,12 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX
 from pallas_ros.body.rotations import Array
-from pallas_ros.data.pack_skeletons import SKELETONS, SourceSkeleton, alignment, source_orientations
+from pallas_ros.data.pack_skeletons import (
+    SKELETONS,
+    SourceSkeleton,
+    segment_turns,
+    source_orientations,
+)
 from pallas_ros.data.retargeting import (
     Y_UP_TO_Z_UP,
     body_motion,
@@ -109,9 +114,11 @@ class Pack:
     skeleton: SourceSkeleton
     leg_length: NDArray[np.float64]
     """Thigh and shank together, m, of every row of ``offsets_cm``."""
+    alignment: str = "straight"
+    """Name in `pack_skeletons.ALIGNMENTS`."""
 
     @classmethod
-    def open(cls, folder: str | Path, name: str) -> "Pack":
+    def open(cls, folder: str | Path, name: str, alignment: str = "straight") -> "Pack":
         """Read a pack.
 
         Raises:
@@ -128,7 +135,8 @@ class Pack:
                 f" ({error})"
             ) from None
         offsets = arrays["offsets_cm"].reshape(-1, len(skeleton.names), 3)[:, ends]
-        return cls(name, arrays, skeleton, np.linalg.norm(offsets, axis=-1).sum(-1) / 100)
+        leg_length = np.linalg.norm(offsets, axis=-1).sum(-1) / 100
+        return cls(name, arrays, skeleton, leg_length, alignment)
 
     def usable(self) -> list[int]:
         """The clips worth importing: those captured at `LOWEST_NATIVE_HZ` or more."""
@@ -147,7 +155,7 @@ class Pack:
         frames = slice(start, start + length)
         fps = float(arrays["fps"])
         q = self.skeleton.rest.to_body(source_orientations(arrays, self.skeleton, frames))
-        q = rotations.multiply(q, alignment(self.name).astype(q.dtype))
+        q = rotations.multiply(q, segment_turns(self.alignment, self.name).astype(q.dtype))
         translation = arrays["translation_cm"][frames].reshape(length, -1, 3)[:, -1]
         path = (translation / 100) @ Y_UP_TO_Z_UP.T.astype(np.float32)
         leg_length = float(self.leg_length[min(index, len(self.leg_length) - 1)])
@@ -212,14 +220,17 @@ def read_pack(folder: str | Path, pack: str) -> Iterator[PackClip]:
 _open_once = cache(Pack.open)  # in each process of a parallel import
 
 
-def _convert(job: tuple[str, str, list[int]]) -> list[PackClip]:
-    folder, pack, indices = job
-    opened = _open_once(folder, pack)
+def _convert(job: tuple[str, str, str, list[int]]) -> list[PackClip]:
+    folder, pack, alignment, indices = job
+    opened = _open_once(folder, pack, alignment)
     return [clip for index in indices for clip in opened.clip(index)]
 
 
 def import_packs(
-    folder: str | Path, packs: list[str], processes: int | None = None
+    folder: str | Path,
+    packs: list[str],
+    processes: int | None = None,
+    alignment: str = "straight",
 ) -> list[PackClip]:
     """All clips of some packs, converted in parallel, with a progress bar.
 
@@ -227,11 +238,14 @@ def import_packs(
         folder: where the packs lie.
         packs: their names.
         processes: how many; by default one for every core.
+        alignment: name in `pack_skeletons.ALIGNMENTS`.
     """
     jobs = []
     for pack in packs:
         usable = Pack.open(folder, pack).usable()
-        jobs += [(str(folder), pack, usable[i : i + 64]) for i in range(0, len(usable), 64)]
+        jobs += [
+            (str(folder), pack, alignment, usable[i : i + 64]) for i in range(0, len(usable), 64)
+        ]
     processes = min(processes or os.cpu_count() or 1, len(jobs))
     clips: list[PackClip] = []
     total = sum(len(indices) for *_, indices in jobs)

@@ -2,9 +2,9 @@
 calibration, everyday movements.
 
 Every joint angle is a quintic (minimum-jerk) transition between named poses, so that velocity and
-acceleration are zero at every pose and jerk is bounded; the walk swings the limbs with sinusoids
-that fade in and out. The hands stay in front of the wearer, where a robot arm of the same reach can
-follow.
+acceleration are zero at every pose and jerk is bounded; walks follow a measured gait
+(`pallas_ros.imu.gait`) that fades in and out. The hands stay in front of the wearer, where a robot
+arm of the same reach can follow.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,10 @@ from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_RATE_HZ
 from pallas_ros.body.rotations import Array
 from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.imu.gait import SPEED_MPS, STRIDES_HZ, gait
 
 STILL_S = 3.0
 """Seconds of still T-pose at the beginning of the motion: calibration needs about two."""
-
-_CYCLE_HZ = 0.8  # strides per second: 1.6 steps per second, a slow walk
-_WALK_SPEED = 0.9  # m/s
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +230,7 @@ def _play(
     )
     q_world = to_global(q_parent)
     positions = forward_kinematics(body, q_world, np.zeros((len(time), 3)))
-    positions += _root(body, positions, fps)[:, None]
+    positions += _root(body, positions, fps, walk, phase)[:, None]
     return Motion(float(fps), np.asarray(positions, np.float64), np.asarray(q_world, np.float64))
 
 
@@ -287,12 +285,12 @@ def _angles(
         previous = target
     values[np.searchsorted(time, start) :] = previous
     step_s = np.diff(time, prepend=time[0])
-    phase = np.cumsum(walk * step_s) * 2 * np.pi * _CYCLE_HZ
+    phase = np.cumsum(walk * step_s) * 2 * np.pi * STRIDES_HZ
     return (
         dict(zip(_KEYS, values.T, strict=True)),
         walk,
         phase,
-        np.cumsum(walk * step_s) * _WALK_SPEED,
+        np.cumsum(walk * step_s) * SPEED_MPS,
     )
 
 
@@ -314,53 +312,58 @@ def _local_rotations(angle: dict[str, Array], walk: Array, phase: Array) -> Arra
     x = (1, 0, 0)
     y = (0, 1, 0)
     z = (0, 0, 1)
-    swing = walk * np.sin(phase)
-    turn("pelvis", z, 0.07 * swing)
-    turn("pelvis", x, 0.03 * walk * np.cos(phase))
     turn("pelvis", y, 0.35 * angle["bend"])
     for joint, bend, twist in (
         ("spine1", 0.22, 0.25),
         ("spine2", 0.22, 0.35),
         ("spine3", 0.21, 0.40),
     ):
-        turn(joint, z, twist * angle["turn"] - 0.045 * swing)
+        turn(joint, z, twist * angle["turn"])
         turn(joint, y, bend * angle["bend"])
     for joint in ("neck", "head"):
         turn(joint, y, 0.5 * angle["nod"] - 0.15 * angle["bend"])
         turn(joint, z, 0.10 * angle["turn"])
-    for side, sign, leg in (("left", 1.0, swing), ("right", -1.0, -swing)):
+    for side, sign in (("left", 1.0), ("right", -1.0)):
         arm = {key: angle[f"{side[0]}_{key}"] for key in ("lower", "forward", "flex", "twist")}
         turn(f"{side}_collar", x, -sign * 0.10 * arm["lower"])
         turn(f"{side}_collar", z, -sign * 0.08 * arm["forward"])
-        turn(f"{side}_shoulder", y, 0.30 * leg)  # the arm swings opposite to the leg on its side
         turn(f"{side}_shoulder", z, -sign * 0.92 * arm["forward"])
         turn(f"{side}_shoulder", x, -sign * 0.90 * arm["lower"])
         turn(f"{side}_shoulder", y, -arm["twist"])
-        turn(f"{side}_elbow", z, -sign * (arm["flex"] + 0.12 * walk * (1 - np.sin(phase) * sign)))
-        swings = (
-            0.5 * (1 + sign * np.cos(phase + 0.6))
-        ) ** 3 * walk  # 1 while the leg swings forward, 0 in stance
-        knee = 1.6 * angle["crouch"] + 1.0 * swings + 0.06 * walk
-        hip = -0.33 * leg - 0.25 * swings - 0.35 * angle["bend"] - 0.8 * angle["crouch"]
+        turn(f"{side}_elbow", z, -sign * arm["flex"])
+        knee = 1.6 * angle["crouch"]
+        hip = -0.35 * angle["bend"] - 0.8 * angle["crouch"]
         turn(f"{side}_hip", y, hip)
         turn(f"{side}_knee", y, knee)
-        turn(f"{side}_ankle", y, -hip - knee - 0.35 * angle["bend"] - 0.10 * leg)
+        turn(f"{side}_ankle", y, -hip - knee - 0.35 * angle["bend"])
+    for joint, vector in gait(phase).items():
+        # from the parent's side: the arm swings about the trunk's axes however it is held
+        i = JOINT_INDEX[joint]
+        q[:, i] = rotations.multiply(rotations.from_rotvec(walk[:, None] * vector), q[:, i])
     return q
 
 
-def _root(body: Skeleton, positions: Array, fps: float) -> Array:
+_FEET = [
+    [JOINT_INDEX[f"{side}_{part}"] for part in ("ankle", "foot")] for side in ("left", "right")
+]
+
+
+def _root(body: Skeleton, positions: Array, fps: float, walk: Array, phase: Array) -> Array:
     """Position of the pelvis (T, 3) m that keeps the stance foot in place; smoothed.
 
-    Its height follows from the lower foot.
+    Each foot stands on its lower point; both bear the body alike except in a walk, where the phase
+    says which one does.
     """
-    feet = positions[:, [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]]
-    # soft minimum: avoids a jerk of the pelvis when the stance foot changes
-    soft = 0.03
-    lowest = feet[:, :, 2].min(axis=1)
-    weight = np.exp(-(feet[:, :, 2] - lowest[:, None]) / soft)
-    total = weight.sum(axis=1)
-    height = body.sole - lowest + soft * np.log(total / 2)
-    step = -np.einsum("tf,tfk->tk", weight / total[:, None], np.gradient(feet[:, :, :2], axis=0))
+    points = positions[:, _FEET] - np.array([0.0, 0.0, 1.0]) * body.rest_positions[_FEET]
+    soft = 0.03  # m: avoids a jerk of the pelvis when the foot rolls from heel to toe
+    rolls = np.exp((points.min(axis=2, keepdims=True) - points)[..., 2] / soft)
+    rolls /= rolls.sum(axis=2, keepdims=True)
+    # The foot that moves backwards under the pelvis stands. Lag and sharpness are those with which
+    # the speed of the waist varies most like that of those walks.
+    left = 1 / (1 + np.exp(5.0 * walk * np.cos(phase - 0.4)))
+    weight = rolls * np.stack((left, 1 - left), axis=1)[..., None]
+    height = -np.sum(weight * points[..., 2], axis=(1, 2))
+    step = -np.einsum("tfp,tfpk->tk", weight, np.gradient(points[..., :2], axis=0))
     step = gaussian_filter1d(step, 0.12 * fps, axis=0, mode="nearest")
     return np.column_stack(
         (np.cumsum(step, axis=0) - step[0], gaussian_filter1d(height, 0.05 * fps, mode="nearest"))

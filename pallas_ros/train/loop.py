@@ -232,17 +232,16 @@ def fit(
         while run.progress < 1.0:
             value, figures = loss(model, next(batches))
             norm = run.update(value)
+            current = float(value.detach())
             now = time.monotonic()
             # a machine that slept does not count
             run.seconds = run.seconds + min(now - last, 60.0)
             last = now
             bar.update()
-            bar.set_postfix(
-                loss=f"{float(value):.4f}", done=f"{100 * run.progress:.0f}%", refresh=False
-            )
+            bar.set_postfix(loss=f"{current:.4f}", done=f"{100 * run.progress:.0f}%", refresh=False)
             if run.step % 20 == 0:
                 for name, figure in {
-                    "loss": float(value),
+                    "loss": current,
                     "gradient": norm,
                     "learning_rate": run.learning_rate(),
                     **figures,

@@ -194,14 +194,37 @@ def test_knees_and_elbows_bend_the_human_way(packs: Path, pack: str) -> None:
     local = np.concatenate(
         [rotations.to_rotvec(to_local(c.motion.rotations.astype(float))) for c in clips]
     )
-    assert np.percentile(local[:, JOINT_INDEX["left_knee"], 1], 1) > np.radians(-5)
-    assert np.percentile(local[:, JOINT_INDEX["right_knee"], 1], 1) > np.radians(-5)
+    assert np.percentile(local[:, JOINT_INDEX["left_knee"], 1], 1) > np.radians(-9)
+    assert np.percentile(local[:, JOINT_INDEX["right_knee"], 1], 1) > np.radians(-9)
     assert (
         np.median(local[:, JOINT_INDEX["left_elbow"], 2])
         < -0.2
         < 0.2
         < np.median(local[:, JOINT_INDEX["right_elbow"], 2])
     )
+
+
+@pytest.mark.parametrize("pack", importers.PACKS)
+def test_shins_of_people_who_stand_are_upright(packs: Path, pack: str) -> None:
+    clips = [clip for index, clip in enumerate(importers.read_pack(packs, pack)) if index % 30 == 0]
+    q = np.concatenate([clip.motion.rotations for clip in clips])
+    still = np.concatenate(
+        [
+            np.linalg.norm(np.gradient(clip.motion.positions[:, 0], axis=0), axis=-1) * 60 < 0.15
+            for clip in clips
+        ]
+    )
+    local = rotations.multiply(rotations.about_z(-rotations.heading(q[:, 0]))[:, None], q)
+    lean = []
+    for side in ("left", "right"):
+        thigh, shin = (
+            rotations.rotate(local[:, JOINT_INDEX[f"{side}_{name}"]], np.array([0.0, 0.0, 1.0]))
+            for name in ("hip", "knee")
+        )
+        stands = still & (thigh[:, 2] > 0.94) & (shin[:, 2] > 0.94)
+        lean.append(np.degrees(np.arctan2(shin[stands, 0], shin[stands, 2])))
+    assert len(lean[0]) > 100
+    assert 0 < np.median(np.concatenate(lean)) < 8
 
 
 def test_splits_by_subject_are_the_published_ones() -> None:

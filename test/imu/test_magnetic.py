@@ -313,8 +313,8 @@ def test_steps_and_steel_on_a_moving_wearer() -> None:
         f"p95, degrees: six axes {six}, here {nine}, VQF 9D at the wrist"
         f" {np.percentile(np.abs(vqf), 95):.1f}"
     )
-    assert six["left_wrist"] < 4.0  # 12 degrees with VQF's own setting for its bias in movement
-    assert nine["left_wrist"] < 5.0
+    assert six["left_wrist"] < 7.0  # 12 degrees with VQF's own setting for its bias in movement
+    assert nine["left_wrist"] < 7.0
     assert nine["left_wrist"] < 0.2 * np.percentile(np.abs(vqf), 95)
     assert nine["pelvis"] < six["pelvis"]
     assert nine["neck"] < 0.8 * six["neck"]

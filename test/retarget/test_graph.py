@@ -217,7 +217,7 @@ def test_clutch_takes_hold_anywhere_without_a_jump(graph: Graph) -> None:
     graph.pressed = False
     graph.reaches("holding")
     graph.stands_still()
-    graph.frame += 150  # the operator moves while the switch is released
+    graph.frame += 110  # the operator moves while the switch is released
     held = graph.q
     graph.pressed = True
     graph.reaches("tracking")

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         if not weights:
             raise PallasError(f"--beside {text[:80]}: give a name and weights, as NAME=WEIGHTS")
         compared[name] = Path(weights)
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, alignment="bent")
     corpus = build(library, args.data)
     labels = Labels(TextEncoder.default().encode)
     rows: list[dict[str, Any]] = []

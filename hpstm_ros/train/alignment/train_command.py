@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(
         TrainingSettings, args.config, batch=(2, 4096), scenes=(2, 4096), noise=(0, 1)
     )
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, alignment="bent")
     corpus = build(library, args.data)
     labels = Labels(TextEncoder.default().encode)
     folder = Path(args.out)

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Train and export."""
     settings = read_settings(resource(args.config))
     trials = read_trials(args.measured or Path(args.data) / MEASURED)
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, alignment="bent")
     parts = split_domains(
         library,
         trials,

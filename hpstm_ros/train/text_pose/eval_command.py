@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure."""
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, alignment="bent")
     compared = {"text_pose": PoseSampler(resource(args.model))}
     for text in args.beside:
         name, _, path = text.partition("=")

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(
         TrainingSettings, args.config, batch=(2, 4096), size=SIZES, without_text=(0, 0.9)
     )
-    library = MotionLibrary.open(args.data)
+    library = MotionLibrary.open(args.data, alignment="bent")
     descriptions = Descriptions.open(args.data)
     clips = library.require("train")
     poses = collect(library, clips, descriptions, settings.size, settings.balanced, settings.seed)
