@@ -28,6 +28,17 @@ _FACTORY_NUMBERS = frozenset({"0001"})
 """Serial numbers that manufacturers give to every adapter (CP210x) and that identify none."""
 
 
+def with_simulated(ports: Sequence[str], sites: Sequence[str]) -> list[str]:
+    """Return ``ports``, one for each of ``sites``.
+
+    Where all of them are the simulator's, those of further sites are, too.
+    """
+    given = list(ports)
+    if any(port != f"{SIMULATED}/{site}" for port, site in zip(given, sites)):
+        return given
+    return given + [f"{SIMULATED}/{site}" for site in sites[len(given) :]]
+
+
 def resolve(port: str) -> str | None:
     """Return the path of a port given as a path or ``usb:<serial number>``; None if absent."""
     if not port.startswith(USB):

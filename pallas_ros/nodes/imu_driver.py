@@ -14,6 +14,7 @@ from pallas_ros.body.names import SITES, TOPIC_IMU, TOPIC_SENSORS
 from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
+from pallas_ros.imu.ports import with_simulated
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.messages.encode import sensors_to_msg
 from pallas_ros.messages.wire import imu_to_bytes
@@ -51,7 +52,7 @@ class ImuDriverNode(PallasNode):
             Calibration.load(Path(s["calibration"]).expanduser()) if s["calibration"] else None
         )
         self._built = ImuDriver(
-            ports=s["ports"],
+            ports=with_simulated(s["ports"], sites),
             protocols=s["protocols"],
             on_sample=self._publish,
             baud_rate=s["baud_rate"],

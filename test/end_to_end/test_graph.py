@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import SITES
 from pallas_ros.graph.description import MANAGER, Graph, read_config
 from pallas_ros.graph.foreground import parse
 from pallas_ros.graph.processes import node_commands
@@ -14,6 +15,7 @@ from pallas_ros.graph.shared_memory import (
     mapped_files,
     remove_abandoned,
 )
+from pallas_ros.imu.ports import SIMULATED, with_simulated
 from pallas_ros.nodes.__main__ import split
 
 GRAPH = Graph.load()
@@ -78,6 +80,23 @@ def test_serial_ports_and_a_camera_are_given_as_arguments() -> None:
     assert nodes["pose_adapter"]["input_topic"] == "/people"
     assert nodes["pose_adapter"]["format"] == "body_25"
     assert "message" not in nodes["pose_adapter"]
+
+
+def test_optional_sensors_are_one_argument() -> None:
+    given = {"extra_sites": "left_shin,right_shin"}
+    nodes = {node.node: node.parameters for node in GRAPH.resolve(given)}
+    for node in ("imu_simulator", "imu_driver", "pallas_node"):
+        assert nodes[node]["extra_sites"] == ["left_shin", "right_shin"]
+    with pytest.raises(PallasError, match="extra_sites"):
+        GRAPH.resolve({"extra_sites": "left_toe"})
+
+
+def test_the_ports_of_optional_simulated_sensors_need_not_be_given() -> None:
+    sites = (*SITES, "left_shin", "right_shin")
+    simulated = [f"{SIMULATED}/{site}" for site in SITES]
+    assert with_simulated(simulated, sites) == [f"{SIMULATED}/{site}" for site in sites]
+    real = ["/dev/a", "/dev/b", "/dev/c", "/dev/d"]
+    assert with_simulated(real, sites) == real  # the driver then says that two are missing
 
 
 def test_priority_is_that_of_the_way_from_sensor_to_arm() -> None:
