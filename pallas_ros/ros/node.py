@@ -19,7 +19,7 @@ from pallas_ros.ros.health import PUBLISHERS, RECEIVED, REFUSAL, STATE, SUBSCRIB
 from pallas_ros.ros.qos import STREAM
 from pallas_ros.runtime.realtime import ordinary_priority
 
-__all__ = ["ACTIVE", "CLOSING", "Health", "PallasNode"]
+__all__ = ["ACTIVE", "CLOSING", "Health", "Interrupted", "PallasNode"]
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
@@ -32,6 +32,10 @@ ACTIVE = "active"
 
 CLOSING = "closing"
 """Log prefix of a node that finishes writing a file before it stops; `pallas up` waits for it."""
+
+
+class Interrupted(BaseException):
+    """Raised by a signal handler in `configure`, which may take long; the transition fails."""
 
 
 class PallasNode(EntityNode):
@@ -225,6 +229,9 @@ class PallasNode(EntityNode):
             self.refusal = str(error)
             self.get_logger().error(f"{name} refused: {error}")
             return False
+        except Interrupted:
+            self.refusal = f"{self.get_name()} was stopped while it was being configured"
+            return False
         except Exception as error:
             self.refusal = f"{self.get_name()} failed to {name}: {type(error).__name__}: {error}"
             self.get_logger().error(f"{self.refusal}\n{traceback.format_exc()}")
@@ -310,6 +317,8 @@ class PallasNode(EntityNode):
             return SetParametersResult(successful=False, reason=str(error))
         try:
             self.reconfigure(changed)
+        except Interrupted:
+            return SetParametersResult(successful=False, reason="the node is being stopped")
         except Exception as error:
             sentence = self.report("parameters", error)
             self.settings = before

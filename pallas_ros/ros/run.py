@@ -21,7 +21,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.core.plugins import closest
 from pallas_ros.ros import middleware
 from pallas_ros.ros.leaving import leaving
-from pallas_ros.ros.node import PallasNode
+from pallas_ros.ros.node import Interrupted, PallasNode
 from pallas_ros.runtime import whereabouts
 from pallas_ros.runtime.realtime import (
     lower_priority,
@@ -106,10 +106,6 @@ class _Placeholder:
     def executor(self, executor: Executor) -> None: ...
 
 
-class _Stopped(BaseException):
-    """A signal arrived while nodes were starting; pending waits are aborted."""
-
-
 def run(nodes: Sequence[PallasNode], left: ExitStack) -> int:
     """Spin ``nodes`` until SIGINT, SIGTERM or SIGHUP, stop them in order, return the exit status.
 
@@ -139,7 +135,7 @@ def run(nodes: Sequence[PallasNode], left: ExitStack) -> int:
         # Only `configure` may take long. Other transitions end first: a node whose transition is
         # broken off can neither shut down nor be released.
         if any(node.building for node in nodes):
-            raise _Stopped
+            raise Interrupted
 
     executor = make_executor()
     try:
@@ -161,8 +157,11 @@ def run(nodes: Sequence[PallasNode], left: ExitStack) -> int:
             failures = _spin(executor, nodes[0], failures)
             settled = settled or _settle(nodes)
             _raise_fatal(nodes)
-    except (ExternalShutdownException, _Stopped):
+    except (ExternalShutdownException, Interrupted):
         pass
+    except PallasError:
+        if not stopping:  # else the transition that was interrupted
+            raise
     finally:
         _shut_down(nodes, executor, left)
     _raise_fatal(nodes)  # report errors during shutdown

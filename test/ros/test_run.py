@@ -192,6 +192,45 @@ def test_ctrl_c_during_the_activation_lets_it_end() -> None:
     assert "while stopping" not in ended.stdout
 
 
+_INTERRUPTED_CONFIGURATION = """
+import sys, time
+from hpstm_ros.nodes.operator import OperatorNode
+from pallas_ros.ros import run
+def slow(self):
+    print("configuring", flush=True)
+    time.sleep(20.0)
+OperatorNode.configure = slow
+sys.exit(run.main([("operator", sys.argv[1:])]))
+"""
+
+
+@pytest.mark.parametrize("autostart", [True, False])
+def test_ctrl_c_during_the_configuration_is_no_error(ros_nodes: list[Any], autostart: bool) -> None:
+    """With a manager, the exception was raised through rclpy, which logged a traceback."""
+    peer = rclpy.create_node("peer")
+    ros_nodes.append(peer)
+    configure = peer.create_client(ChangeState, "/operator/change_state")
+    command = [sys.executable, "-c", _INTERRUPTED_CONFIGURATION, "--ros-args"]
+    command += ["-p", f"autostart:={autostart}"]
+    with subprocess.Popen(
+        command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            if not autostart:
+                assert configure.wait_for_service(timeout_sec=60.0)
+                request = ChangeState.Request()
+                request.transition.id = Transition.TRANSITION_CONFIGURE
+                configure.call_async(request)
+            assert any("configuring" in line for line in process.stdout)
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=60.0)[0]
+        finally:
+            process.kill()
+    assert process.returncode == 0, said
+    assert not said.strip()
+
+
 _INTERRUPTED_CALLBACK = """
 import os, signal, sys
 from pallas_ros.ros import node, run
