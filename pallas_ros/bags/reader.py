@@ -1,6 +1,7 @@
 """Read bags in time order, intact or damaged, one chunk at a time."""
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -184,10 +185,8 @@ def _why_no_bag(folder: Path) -> str:
 
 def _ros1(path: Path) -> str:
     """Explain what to do with a ROS 1 bag."""
-    return (
-        f"a ROS 1 bag; convert it first: rosbags-convert --src {path.name[:80]} --dst"
-        f" {path.stem[:80]}"
-    )
+    source, result = (shlex.quote(str(name)) for name in (path, path.with_suffix("")))
+    return f"a ROS 1 bag; convert it first: rosbags-convert --src {source} --dst {result}"
 
 
 def _foreign(encodings: dict[str, str]) -> str:

@@ -79,7 +79,7 @@ def test_what_is_of_ros_2_in_a_mixed_file_is_read(tmp_path: Path) -> None:
 def test_bags_of_ros_1_are_named_with_the_converter(inside: bool, tmp_path: Path) -> None:
     path = tmp_path / "walk.bag"
     path.write_bytes(b"#ROSBAG V2.0\n" + bytes(4096))
-    with pytest.raises(PallasError, match=r"ROS 1.*rosbags-convert --src walk\.bag"):
+    with pytest.raises(PallasError, match=r"ROS 1.*--src \S*/walk\.bag --dst \S*/walk$"):
         Bag(tmp_path if inside else path)
 
 
