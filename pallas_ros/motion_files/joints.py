@@ -59,8 +59,10 @@ _SIDES = {"left": "left", "right": "right", "l": "left", "r": "right"}
 _KNOWN_PREFIX = re.compile(
     r"^(mixamorig\d*|bip\d+|character\d+|(def|org|c)(?=[_.\-]))[ _:.\-]*", re.IGNORECASE
 )
-_MIDDLE = ("m", "c")
-"""Marks of joints in the middle, or of all joints ("Spine1_M", "mPelvis")."""
+_MIDDLE = ("m", "c", "x")
+"""Marks of joints in the middle, or of all joints ("Spine1_M", "mPelvis", "root.x")."""
+_FILLERS = ("stretch",)
+"""Words that say nothing about a joint ("thigh_stretch.l")."""
 _DIGITS = "0123456789"
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _REQUIRED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
@@ -84,6 +86,8 @@ def plain(name: str) -> tuple[str, str]:
             side = _SIDES[text]
             continue
         if text in _MIDDLE and word in (words[0], words[-1]) and len(words) > 1 and not vertebra:
+            continue
+        if text in _FILLERS:
             continue
         for mark in ("left", "right"):  # "leftforearm", "handright"
             if not side and text != mark and (text.startswith(mark) or text.endswith(mark)):

@@ -162,6 +162,17 @@ NAMES: dict[str, dict[str, str]] = {
     ),
     "kinect2": trunk("SpineBase", "SpineMid", "", "SpineShoulder", "Neck", "Head")
     | limbs("*{S}", "Hip", "Knee", "Ankle", "Foot", "", "Shoulder", "Elbow", "Wrist"),
+    "auto_rig_pro": trunk("root.x", "spine_01.x", "spine_02.x", "spine_03.x", "neck.x", "head.x")
+    | limbs(
+        "*.{l}",
+        *("thigh_stretch", "leg_stretch", "foot", "toes_01"),
+        *("shoulder", "arm_stretch", "forearm_stretch", "hand"),
+    ),
+    "xsens_segments": trunk("Pelvis", "L5", "T12", "T8", "Neck", "Head")
+    | limbs(
+        "{S}*",
+        *("UpperLeg", "LowerLeg", "Foot", "Toe", "Shoulder", "UpperArm", "ForeArm", "Hand"),
+    ),
     "asf": trunk("root", "lowerback", "upperback", "thorax", "lowerneck", "head")
     | limbs("{l}*", "femur", "tibia", "foot", "toes", "clavicle", "humerus", "radius", "wrist"),
 }
@@ -407,6 +418,10 @@ RIGS: dict[str, Rig] = {
     "valve": Rig(NAMES["valve"], axes=Z_UP, unit=1 / 0.0254),
     "kinect2": Rig(NAMES["kinect2"], unit=1.0),
     "asf": Rig(NAMES["asf"], unit=1 / 0.0254),
+    "auto_rig_pro": Rig(
+        NAMES["auto_rig_pro"], axes=Z_UP_FACING_MINUS_Y, unit=1.0, order="XYZ", root="c_traj"
+    ),
+    "xsens_segments": Rig(NAMES["xsens_segments"], order="YXZ", rest=n_pose, axes=Z_UP),
     "biped_triangles": Rig(
         NAMES["biped"],
         axes=Z_UP_FACING_MINUS_Y,
