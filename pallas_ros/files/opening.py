@@ -1,5 +1,6 @@
 """Open regular files only: no pipes that block, no endless devices, no files above a size limit."""
 
+import codecs
 import os
 import stat
 from collections.abc import Iterator
@@ -72,17 +73,21 @@ def read_bytes(path: str | Path, what: str, max_bytes: int) -> bytes:
     return data
 
 
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
 def read_text(path: str | Path, what: str, max_bytes: int = TEXT_BYTES) -> str:
-    """Read a regular file as UTF-8 text, without byte order mark.
+    """Read a regular file as text without byte order mark: UTF-8, or UTF-16 with the mark.
 
     Raises:
-        PallasError: as `read_bytes`, or it is not UTF-8.
+        PallasError: as `read_bytes`, or it is neither.
     """
+    data = read_bytes(path, what, max_bytes)
     try:
-        return read_bytes(path, what, max_bytes).decode("utf-8-sig")
+        return data.decode("utf-16" if data[:2] in _UTF16_MARKS else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise PallasError(
-            f"{path}: not a {what}: not UTF-8 text (byte {error.start} is"
+            f"{path}: not a {what}: not {error.encoding.upper()} text (byte {error.start} is"
             f" 0x{error.object[error.start]:02x})"
         ) from None
 

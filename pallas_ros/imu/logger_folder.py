@@ -10,6 +10,7 @@ import csv
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -47,16 +48,29 @@ _RATES = {
     "°/s": np.pi / 180,
     "dps": np.pi / 180,
     "degrees/s": np.pi / 180,
+    "mdps": np.pi / 180_000,
 }
 _UNIT = re.compile(r"^(.*?)[\s_]*[(\[]([^)\]]*)[)\]]\s*$")
 _QUANTITIES = (
     ("free", re.compile(r"free|linear|earth")),
     ("force", re.compile(r"^acc|^a[_ ]?[xyz]$")),
-    ("rate", re.compile(r"^gyr|^ang|^g[_ ]?[xyz]$|^w[_ ][xyz]$")),
+    ("rate", re.compile(r"^gyr|^ang|^g[_ ]?[xyz]$|^w[_ ]?[xyz]$")),
     ("field", re.compile(r"^mag|^m[_ ]?[xyz]$")),
     ("quaternion", re.compile(r"^q|^orientation|^[wxyz]$")),
 )
-_TIME = re.compile(r"^(time|timestamp|t|stamp|sampletimefine|elapsed.*|.*\btime)$")
+_TIME = re.compile(r"^[% ]*(chip )?(time|timestamp|t|stamp|sampletimefine|elapsed.*|.*\btime)$")
+_TIME_OF_DAY = re.compile(
+    r"(?:(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})[ T]+)?(\d{1,2}):(\d{2}):(\d{2})(?:[.,:](\d{1,9}))?Z?"
+)
+_DAY_S = 86400
+_EPOCH = date(1970, 1, 1).toordinal()
+_ROS = re.compile(r"(?:^|[./])(linear_acceleration|angular_velocity|orientation)[./]([xyzw])$")
+"""Columns of sensor_msgs/Imu, as written by ``rostopic echo -p`` and PlotJuggler."""
+_OF_ROS = {
+    "linear_acceleration": ("force", "m/s^2"),
+    "angular_velocity": ("rate", "rad/s"),
+    "orientation": ("quaternion", ""),
+}
 _W_FIRST = {"0": "w", "1": "x", "2": "y", "3": "z"}
 
 
@@ -168,6 +182,11 @@ def _quantities(file: Path, alone: bool) -> dict[str, tuple[Array, Array]]:
         if time is None and _TIME.match(words):
             time = index, unit or ("us" if words == "sampletimefine" else "")
             continue
+        ros = _ROS.search(name.lower())
+        if ros:
+            quantity, unit = _OF_ROS[ros[1]]
+            columns.setdefault(quantity, {}).setdefault(ros[2], (index, unit))
+            continue
         quantity = _quantity(words, file.stem.lower())
         if quantity:
             axis = _W_FIRST.get(words[-1], words[-1]) if quantity == "quaternion" else words[-1]
@@ -181,8 +200,8 @@ def _quantities(file: Path, alone: bool) -> dict[str, tuple[Array, Array]]:
         return {}
     if time is None:
         raise PallasError(f"{file}: no time column; it has {', '.join(names)[:200]}")
-    rows = _rows(file, lines[start + 1 :], delimiter, len(names))
-    stamp = _seconds(file, rows[:, time[0]], time[1])
+    rows, clock = _rows(file, lines[start + 1 :], delimiter, len(names), time[0])
+    stamp = clock if clock is not None else _seconds(file, rows[:, time[0]], time[1])
     out = {}
     for quantity, axes in complete.items():
         order = "xyzw" if quantity == "quaternion" else "xyz"
@@ -196,17 +215,39 @@ def _quantities(file: Path, alone: bool) -> dict[str, tuple[Array, Array]]:
     return out
 
 
-def _rows(file: Path, lines: list[str], delimiter: str, columns: int) -> Array:
-    """Read the rows of numbers; anything else becomes NaN."""
+def _rows(
+    file: Path, lines: list[str], delimiter: str, columns: int, time: int
+) -> tuple[Array, Array | None]:
+    """Read the rows of numbers; anything else becomes NaN.
+
+    If the column ``time`` contains times of day, also return them in s.
+    """
     decimal = delimiter == ";"
-    rows = [
-        [_number(text.replace(",", ".") if decimal else text) for text in row[:columns]]
-        for row in csv.reader(lines, delimiter=delimiter)
-        if len(row) >= columns
-    ]
-    if len(rows) < 2:
+    texts = [row[:columns] for row in csv.reader(lines, delimiter=delimiter) if len(row) >= columns]
+    if len(texts) < 2:
         raise PallasError(f"{file}: fewer than two rows of numbers")
-    return np.array(rows, dtype=np.float64)
+    rows = [[_number(text.replace(",", ".") if decimal else text) for text in row] for row in texts]
+    clock = np.array([_time_of_day(row[time]) for row in texts])
+    known = np.isfinite(clock)
+    if not known.any():
+        return np.array(rows, dtype=np.float64), None
+    past_midnight = np.cumsum(np.diff(clock[known], prepend=clock[known][0]) < -_DAY_S / 2)
+    clock[known] += _DAY_S * past_midnight
+    return np.array(rows, dtype=np.float64), clock
+
+
+def _time_of_day(text: str) -> float:
+    """Return a time of day in s, from 1970 if there is a date; NaN if it is none."""
+    match = _TIME_OF_DAY.fullmatch(text.strip())
+    if match is None:
+        return float("nan")
+    year, month, day, hours, minutes, seconds, part = match.groups()
+    try:
+        days = 0 if year is None else date(int(year), int(month), int(day)).toordinal() - _EPOCH
+    except ValueError:
+        return float("nan")
+    whole = days * _DAY_S + int(hours) * 3600 + int(minutes) * 60 + int(seconds)
+    return whole + (0.0 if part is None else int(part) / 10 ** len(part))
 
 
 def _split(line: str) -> tuple[str, list[str]]:
@@ -261,7 +302,12 @@ def _seconds(file: Path, stamp: Array, unit: str) -> Array:
         if unit not in _SECONDS:
             raise PallasError(f"{file}: time in '{unit}': give {', '.join(_SECONDS)}")
         return stamp * _SECONDS[unit]
-    step = float(np.median(np.diff(stamp[np.isfinite(stamp)])))
+    known = stamp[np.isfinite(stamp)]
+    if len(known) < 2:
+        raise PallasError(
+            f"{file}: the time column has neither numbers nor times such as 10:15:00.5"
+        )
+    step = float(np.median(np.diff(known)))
     fits = [scale for scale in (1.0, 1e-3, 1e-6, 1e-9) if 1e-3 <= step * scale <= 0.1]
     if len(fits) != 1:
         raise PallasError(

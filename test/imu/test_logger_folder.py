@@ -119,6 +119,85 @@ def test_one_file_a_sensor_in_any_units(
     )
 
 
+WRITERS = {
+    "times of day, over midnight": "time",
+    "date and time, as WitMotion's program writes": "witmotion",
+    "date and time, as ISO 8601": "iso",
+    "UTF-16": "utf-16",
+    "rostopic echo -p": "ros",
+    "PlotJuggler": "juggler",
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_other_programs_write(
+    writer: str, tracks: dict[str, SensorTrack], tmp_path: Path
+) -> None:
+    kind = WRITERS[writer]
+    ros = kind in ("ros", "juggler")
+    names = {
+        "time": "Time",
+        "witmotion": "Chip Time()",
+        "iso": "timestamp",
+        "utf-16": "Time (s)",
+        "ros": "%time",
+        "juggler": "__time",
+    }
+    columns = [f"Acc_{a} (g)" for a in "XYZ"] + [f"w{a}(deg/s)" for a in "xyz"]
+    columns += [f"Q{k}()" for k in range(4)]
+    if ros:
+        before, mark = ("field.", ".") if kind == "ros" else ("/imu/", "/")
+        columns = [f"{before}linear_acceleration{mark}{a}" for a in "xyz"]
+        columns += [f"{before}angular_velocity{mark}{a}" for a in "xyz"]
+        columns += [f"{before}orientation{mark}{a}" for a in "wxyz"]
+
+    def when(t: float) -> str:
+        late = 86398.5 + t  # the second day begins after 1.5 s
+        clock = f"{int(late) % 86400 // 3600:02d}:{int(late) % 3600 // 60:02d}:{late % 60:06.3f}"
+        if kind == "time":
+            return clock
+        if kind in ("witmotion", "iso"):
+            day = "2026-03-01" if late >= 86400 else "2026-02-28"
+            return f"{day}{' ' if kind == 'witmotion' else 'T'}{clock}"
+        return f"{1.7e18 + t * 1e9:.0f}" if kind == "ros" else f"{t + 1.7e9:.6f}"
+
+    for site, track in tracks.items():
+        lines = [",".join([names[kind], *columns])]
+        for k, t in enumerate(track.time):
+            values = np.concatenate(
+                (
+                    track.acceleration[k] / (1.0 if ros else GRAVITY),
+                    track.angular_velocity[k] * (1.0 if ros else 180 / np.pi),
+                    track.orientation[k][[3, 0, 1, 2]],
+                )
+            )
+            lines.append(",".join([when(float(t)), *(f"{v:.7f}" for v in values)]))
+        encoding = "utf-16" if kind == "utf-16" else "utf-8"
+        (tmp_path / f"{site}.csv").write_text("\n".join(lines) + "\n", encoding=encoding)
+    samples, seconds = read_logger_folder(tmp_path)
+    assert seconds == pytest.approx(3.0, abs=0.05)
+    for site, track in tracks.items():
+        mine = [sample for at, sample in samples if at == site]
+        assert len(mine) == len(track.time)
+        for k in range(0, len(mine), 20):
+            since = (mine[k].stamp - mine[0].stamp) * 1e-9
+            assert since == pytest.approx(float(track.time[k] - track.time[0]), abs=2e-3)
+            np.testing.assert_allclose(mine[k].acceleration, track.acceleration[k], atol=1e-3)
+            np.testing.assert_allclose(
+                np.asarray(mine[k].angular_velocity), track.angular_velocity[k], atol=1e-3
+            )
+            off = rotations.angle_between(np.asarray(mine[k].orientation), track.orientation[k])
+            assert off < 1e-3
+
+
+def test_a_time_that_is_none_is_named(tmp_path: Path) -> None:
+    header = "time,ax (g),ay (g),az (g),gx (dps),gy (dps),gz (dps)"
+    for site in SITES:
+        (tmp_path / f"{site}.csv").write_text(header + "\n" + "noon,0,0,1,0,0,0\n" * 5)
+    with pytest.raises(PallasError, match="neither numbers nor times such as"):
+        read_logger_folder(tmp_path)
+
+
 def simple(folder: Path, header: str, row: list[float], names: list[str] | None = None) -> Path:
     numbers = np.tile(row, (50, 1))
     numbers[:, 0] = np.arange(50) * row[0]
