@@ -1,6 +1,6 @@
 """Estimate the operator's body from the four sensors, frame by frame.
 
-The steps are features, network, forward kinematics, root translation and confidence.
+The steps are features, network, forward kinematics, root translation, standing feet and confidence.
 """
 
 import numpy as np
@@ -21,6 +21,7 @@ from pallas_ros.body.sites import PER_EXTRA, RETURN_FRAMES
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.runtime.base import Stream
 from pallas_ros.runtime.root import RootTracker
+from pallas_ros.runtime.stance import StanceLock
 
 F64 = NDArray[np.float64]
 
@@ -74,6 +75,7 @@ class BodyEstimator:
         self._accelerations = np.zeros((ACCELERATION_FRAMES, len(SITES) + len(EXTRA_SITES), 3))
         self._count = np.zeros(len(EXTRA_SITES))  # weight of each optional sensor, 0 to 1
         self._root = RootTracker(skeleton)
+        self._stance = StanceLock(skeleton)
         self.reset()
 
     def reset(self, p_world_pelvis: F64 | None = None) -> None:
@@ -86,6 +88,7 @@ class BodyEstimator:
         if "extra" in self._inputs:
             self._inputs["extra"][:] = 0.0
         self._root.reset(p_world_pelvis)
+        self._stance.reset()
         self._fresh = True
 
     def step(self, frame: ImuFrame) -> BodyFrame:
@@ -109,6 +112,9 @@ class BodyEstimator:
         contacts = out["contacts"][0].astype(np.float64)
         root = self._root.step(
             frame.stamp, relative, contacts, R_world_heading @ out["root_velocity"][0] * self._scale
+        )
+        R_world_joint, relative = self._stance.step(
+            frame.stamp, R_world_joint, relative, root, contacts
         )
         deviation = out["deviation"][0].astype(np.float64) * self._scale
         confidence, valid, remarks = self._trust(frame, deviation)

@@ -14,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pallas_ros.body.kinematics import forward_kinematics_matrices
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, LEG_JOINTS, MODEL_RATE_HZ, UPPER_JOINTS
 from pallas_ros.body.skeleton import Skeleton
 from pallas_ros.data.virtual_imu import Sequence, joint_positions
 from pallas_ros.geometry import rotations
 from pallas_ros.runtime.root import RootTracker
+from pallas_ros.runtime.stance import StanceLock
 
 UPPER = list(UPPER_JOINTS)
 LEGS = list(LEG_JOINTS)
@@ -68,10 +70,15 @@ class ClipFigures:
 def measure_clip(
     estimate: Estimate, sequence: Sequence, row: int, frames: int, skeleton: Skeleton
 ) -> ClipFigures:
-    """All metrics of one clip."""
+    """All metrics of one clip, of the body as it is published: with feet that stand."""
     R = estimate.rotations[row, :frames]
     truth_R = sequence.rotations[row, :frames]
     offsets = torch.tensor(skeleton.offsets, dtype=torch.float32)
+    R_world = rotations.to_matrix(rotations.about_z(sequence.heading[row, :frames]))[:, None]
+    path: F64 | None = None
+    if estimate.contacts is not None and estimate.root_velocity is not None:
+        R_placed, path = place(estimate, sequence.heading, row, frames, skeleton)
+        R = R_world.transpose(-1, -2) @ torch.from_numpy(R_placed).to(R.dtype)
     p = joint_positions(R, offsets)
     truth = joint_positions(truth_R, offsets)
     error = 100 * (p - truth).norm(dim=-1)
@@ -94,7 +101,6 @@ def measure_clip(
         corrected[:, known] = truth_R[:, known]
         rest = 100 * (joint_positions(corrected, offsets) - truth).norm(dim=-1)
         sums[metric] = (float(rest[:, joints].mean(-1).sum()), float(frames))
-    R_world = rotations.to_matrix(rotations.about_z(sequence.heading[row, :frames]))[:, None]
     world, true_world = ((R_world @ x[..., None])[..., 0] for x in (p, truth))
     jerk, true_jerk = (x.diff(n=3, dim=0)[:, 1:].norm(dim=-1).sum() for x in (world, true_world))
     sums["jerk_ratio"] = (float(jerk), float(true_jerk))
@@ -105,38 +111,39 @@ def measure_clip(
         for metric, joints in (("", UPPER[1:] + LEGS), ("_upper", UPPER[1:]), ("_legs", LEGS)):
             share = float(within[:, joints].float().mean(-1).sum())
             sums[f"coverage90{metric}"] = (share, float(frames))
-    if estimate.contacts is not None and estimate.root_velocity is not None:
-        sums |= _root_figures(estimate, sequence, row, frames, skeleton, world.double().numpy())
+    if path is not None:
+        sums |= _root_figures(path, sequence, row, frames, world.double().numpy())
     return ClipFigures(sums)
 
 
-def track_root(
-    estimate: Estimate, heading: Tensor, row: int, world: F64, skeleton: Skeleton
-) -> F64:
-    """Pelvis path (T, 3) m by the tracker that runs live."""
+def place(
+    estimate: Estimate, heading: Tensor, row: int, frames: int, skeleton: Skeleton
+) -> tuple[F64, F64]:
+    """Orientations (T, 22, 3, 3) in the world and the pelvis' path (T, 3) m, by the same steps as
+    live (`BodyEstimator`).
+    """
     assert estimate.contacts is not None and estimate.root_velocity is not None
-    frames = len(world)
     R_world = rotations.to_matrix(rotations.about_z(heading[row, :frames]))
     velocity = (R_world @ estimate.root_velocity[row, :frames, :, None])[..., 0].double().numpy()
+    R = (R_world[:, None] @ estimate.rotations[row, :frames]).double().numpy()
     contacts = estimate.contacts[row, :frames].double().numpy()
+    relative = np.asarray(forward_kinematics_matrices(skeleton, R, np.zeros((frames, 3))))
     tracker = RootTracker(skeleton)
-    return np.stack(
-        [
-            tracker.step(
-                round((t + 1) * 1e9 / MODEL_RATE_HZ), world[t], contacts[t], velocity[t]
-            ).copy()
-            for t in range(frames)
-        ]
-    )
+    lock = StanceLock(skeleton)
+    path = np.empty((frames, 3))
+    for t in range(frames):
+        stamp = round((t + 1) * 1e9 / MODEL_RATE_HZ)
+        path[t] = tracker.step(stamp, relative[t], contacts[t], velocity[t])
+        R[t], _ = lock.step(stamp, R[t], relative[t], path[t], contacts[t])
+    return R, path
 
 
 def _root_figures(
-    estimate: Estimate, sequence: Sequence, row: int, frames: int, skeleton: Skeleton, world: F64
+    path: F64, sequence: Sequence, row: int, frames: int, world: F64
 ) -> dict[str, tuple[float, float]]:
     """Foot slide (speed of feet that truly stand, their slower point) and drift of the root over
     the way truly gone.
     """
-    path = track_root(estimate, sequence.heading, row, world, skeleton)
     feet = (
         np.linalg.norm(np.diff(world[:, FEET] + path[:, None], axis=0), axis=-1)
         .reshape(-1, 2, 2)

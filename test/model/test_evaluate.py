@@ -47,7 +47,8 @@ def test_the_truth_scores_zero_and_a_turned_elbow_its_angle() -> None:
         120,
         Skeleton.from_height(),
     ).sums
-    assert perfect["mpjpe_cm"][0] == 0 and perfect["jerk_ratio"][0] == perfect["jerk_ratio"][1]
+    assert perfect["mpjpe_cm"][0] < 1e-3  # feet that stand are held: by rounding errors only
+    assert perfect["jerk_ratio"][0] == pytest.approx(perfect["jerk_ratio"][1], rel=1e-2)
     assert perfect["root_drift_m_per_10m"][0] / perfect["root_drift_m_per_10m"][1] < 0.02
     turned = truth.rotations.clone()
     turned[:, :, JOINT_INDEX["left_elbow"]] @= rotations.to_matrix(

@@ -23,7 +23,7 @@ from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.virtual_imu import SensorErrors
 from pallas_ros.train.evaluate import network
 from pallas_ros.train.inputs import sensed
-from pallas_ros.train.measures import track_root
+from pallas_ros.train.measures import place
 
 F64 = NDArray[np.float64]
 
@@ -60,10 +60,9 @@ def body_rows(
             for number, frames in zip(range(len(batch)), lengths):
                 turn = sequence.heading[number, :frames].double().numpy()
                 heading = np.asarray(rotations.about_z(turn), np.float64)
-                found = _world(estimate.rotations[number, :frames], heading)
+                R_found, path = place(estimate, sequence.heading, number, frames, skeleton)
+                found = np.asarray(rotations.from_matrix(R_found), np.float64)
                 truth = _world(sequence.rotations[number, :frames], heading)
-                placed = _placed(skeleton, found, np.zeros((frames, 3)))
-                path = track_root(estimate, sequence.heading, number, placed, skeleton)
                 speed = sequence.root_velocity[number, :frames].double().numpy()
                 steps = np.asarray(rotations.rotate(heading, speed), np.float64)
                 way = np.cumsum(steps, axis=0) / MODEL_RATE_HZ
