@@ -39,6 +39,12 @@ HEIGHTS_M: Final = (0.8, 2.5)
 """Bodies whose limbs imply a height outside this range are rejected."""
 BELOW_FLOOR_M: Final = 0.5
 """Bodies farther below the floor are rejected: the camera pose is wrong."""
+ABOVE_FLOOR_M: Final = 1.5
+"""Bodies whose feet are farther above the floor are rejected too."""
+UPRIGHT: Final = float(np.radians(45.0))
+"""A trunk tilted less than this shows that the axes are right."""
+LYING_S: Final = 2.0
+"""Bodies that lie from the start are rejected after this time, unless the axes were set."""
 
 J = len(JOINTS)
 _BONES = np.array(
@@ -47,6 +53,8 @@ _BONES = np.array(
 _BONE_PARENTS = np.array([PARENTS[j] for j in _BONES])
 _DEFAULT = Skeleton.from_height()
 _ANKLES = [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]
+_HIPS = [JOINT_INDEX["left_hip"], JOINT_INDEX["right_hip"]]
+_SHOULDERS = [JOINT_INDEX["left_shoulder"], JOINT_INDEX["right_shoulder"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +202,8 @@ class PoseAdapter:
         self.form = form
         self._R_rep103_source = AXES[axes or form.axes]
         self._rescale = UNITS[units] / form.scale if units else 1.0
+        self._trusted = bool(axes)  # set by the user, or an upright body was seen
+        self._lies_since: int | None = None
 
     def body(
         self,
@@ -214,7 +224,7 @@ class PoseAdapter:
 
         Raises:
             PallasError: too few points, or not a person standing on the floor (wrong units, axes or
-                camera pose).
+                camera pose), or one who lies from the start.
         """
         points = np.where((points == 0).all(axis=-1, keepdims=True), np.nan, points)
         joints = self.form.joints(points) * self._rescale
@@ -223,6 +233,7 @@ class PoseAdapter:
         ) @ placement.R_world_source.T + placement.p_world_source
         seen = np.asarray(np.isfinite(positions).all(axis=-1))
         check(positions)
+        self._check_upright(positions, stamp)
         sure = np.ones(len(points)) if confidence is None else np.nan_to_num(confidence)
         least = np.where(self.form.weights > 0, sure, np.inf).min(axis=-1)
         return BodyFrame(
@@ -237,12 +248,30 @@ class PoseAdapter:
             body_id=body_id,
         )
 
+    def _check_upright(self, positions: F64, stamp: int) -> None:
+        """Refuse bodies that have been lying for `LYING_S`, until one has been upright."""
+        trunk = positions[_SHOULDERS].mean(axis=0) - positions[_HIPS].mean(axis=0)
+        if self._trusted or not np.isfinite(trunk).all():
+            return
+        tilt = float(np.arccos(np.clip(trunk[2] / max(np.linalg.norm(trunk), 1e-9), -1.0, 1.0)))
+        if tilt < UPRIGHT:
+            self._trusted = True
+            return
+        if self._lies_since is None or stamp < self._lies_since:
+            self._lies_since = stamp
+        if stamp - self._lies_since > LYING_S * 1e9:
+            raise PallasError(
+                f"a body whose trunk is {np.degrees(tilt):.0f} degrees from upright was reported"
+                " from the start: set 'axes' to those of the estimator (optical, y_up or as_is), or"
+                " the camera pose"
+            )
+
 
 def check(positions: F64) -> None:
     """Check that positions (22, 3) m, world, NaN if not seen, are those of a person on the floor.
 
     Raises:
-        PallasError: nothing is seen, the limbs are not human, or the body is below the floor.
+        PallasError: nothing is seen, the limbs are not human, or the body is not on the floor.
     """
     if not np.isfinite(positions).any():
         raise PallasError("no joint of this body is visible")
@@ -263,6 +292,10 @@ def check(positions: F64) -> None:
     if lowest < -BELOW_FLOOR_M:
         raise PallasError(
             f"a body {-lowest:.1f} m below the floor was reported: set the camera pose, or 'axes'"
+        )
+    if np.isfinite(ankles).all() and lowest > ABOVE_FLOOR_M:
+        raise PallasError(
+            f"a body {lowest:.1f} m above the floor was reported: set the camera pose, or 'axes'"
         )
     head = positions[JOINT_INDEX["head"], 2]
     if np.isfinite(ankles).all() and head < ankles.min() - 0.3:

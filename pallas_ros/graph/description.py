@@ -246,8 +246,9 @@ def _typed(word: str, name: str, kind: str) -> Any:
     """Return the value of a parameter given as an argument; a list is separated by commas."""
     if kind == "string":
         return word
-    if kind == "strings" and not word.startswith("["):
-        return [part.strip() for part in word.split(",")]
+    if kind in ("strings", "floats", "ints") and not word.startswith("["):
+        parts = [part.strip() for part in word.split(",")]
+        return parts if kind == "strings" else [_typed(part, name, kind[:-1]) for part in parts]
     return parse_yaml(word, f"parameter '{name}'", "value")
 
 

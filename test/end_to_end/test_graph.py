@@ -74,12 +74,16 @@ def test_serial_ports_and_a_camera_are_given_as_arguments() -> None:
     with pytest.raises(PallasError, match="protocols"):
         GRAPH.resolve({**serial, "protocol": "morse"})
     camera = {"imu_source": "none", "body": "pose", "pose_topic": "/people"}
+    camera["pose_camera"] = "0, 0,1.2,0,0.1,-1.57"
     nodes = {
         node.node: node.parameters for node in GRAPH.resolve({**camera, "pose_format": "body_25"})
     }
     assert nodes["pose_adapter"]["input_topic"] == "/people"
     assert nodes["pose_adapter"]["format"] == "body_25"
+    assert nodes["pose_adapter"]["camera"] == [0.0, 0.0, 1.2, 0.0, 0.1, -1.57]
     assert "message" not in nodes["pose_adapter"]
+    with pytest.raises(PallasError, match="camera"):
+        GRAPH.resolve({**camera, "pose_camera": "above the door"})
 
 
 def test_optional_sensors_are_one_argument() -> None:

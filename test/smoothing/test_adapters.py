@@ -81,7 +81,13 @@ def test_a_person_comes_out_where_they_stand(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("factor", "shift", "word"), [(1000.0, 0.0, "units"), (2.5, 0.0, "tall"), (1.0, -3.0, "floor")]
+    ("factor", "shift", "word"),
+    [
+        (1000.0, 0.0, "units"),
+        (2.5, 0.0, "tall"),
+        (1.0, -3.0, "below the floor"),
+        (1.0, 2.7, "above the floor"),
+    ],
 )
 def test_what_is_no_person_on_the_floor_is_refused(factor: float, shift: float, word: str) -> None:
     with pytest.raises(PallasError, match=word):
@@ -104,6 +110,26 @@ def test_a_body_upside_down_is_refused() -> None:
         PoseAdapter(load_format("smpl_24")).body(
             points_of("smpl_24") * np.array([1, -1, -1]) + np.array([0, 0, 1.8]), HERE, 0, "a"
         )
+
+
+LYING = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+"""Points whose up is y, read as if it were z."""
+
+
+def test_a_body_that_lies_from_the_start_is_refused_unless_the_axes_were_set() -> None:
+    """Optical axes that nobody set gave a body lying in the air, without a word."""
+    standing = points_of("coco_17")
+    lying = standing @ LYING + np.array([0.0, 0.0, 0.3])
+    adapter = PoseAdapter(load_format("coco_17"))
+    adapter.body(lying, HERE, 0, "a")  # who bends at the start is believed for a moment
+    with pytest.raises(PallasError, match=r"90 degrees from upright.*'axes'"):
+        adapter.body(lying, HERE, 3 * 10**9, "a")
+    adapter.body(standing, HERE, 4 * 10**9, "a")
+    for second in range(5, 60):
+        adapter.body(lying, HERE, second * 10**9, "a")  # lies down later
+    told = PoseAdapter(load_format("coco_17"), axes="as_is")
+    for second in range(60):
+        told.body(lying, HERE, second * 10**9, "a")
 
 
 def test_wrong_number_of_points_and_zeros() -> None:
