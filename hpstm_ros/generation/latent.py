@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hpstm_ros.generation import heading_frames, representation
 from hpstm_ros.generation.flow import blended, past_of
 from hpstm_ros.generation.request import Progress, Request
+from hpstm_ros.generation.stepping import path_by_feet
 from hpstm_ros.generation.text import TEXT, text_vectors
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS
@@ -87,7 +88,7 @@ class LatentGenerator:
             progress("reading the text", 0.0)
             text = text_vectors([request.text])
         frames = self.draw(text, request, progress)
-        found = heading_frames.to_world(frames)
+        found = np.stack([path_by_feet(row) for row in heading_frames.to_world(frames)])
         if request.start is None:
             return found
         past = past_of(request)[-1]

@@ -12,8 +12,10 @@ from tqdm import tqdm
 
 from hpstm_ros.generation import representation
 from hpstm_ros.generation.corrections import correct
+from hpstm_ros.generation.representation import FPS
 from hpstm_ros.generation.request import Generator, Request
 from hpstm_ros.language.descriptions import Descriptions
+from hpstm_ros.train import generator_measures as measures
 from hpstm_ros.train.token_quality import Judged, diversity, frechet, r_precision, stacked
 from hpstm_ros.train.violence import sort_clips
 from pallas_ros.body.motion import Motion
@@ -86,12 +88,38 @@ def quality_rows(
     rows = _judged_rows("real", [Judged(real, texts, described.keys)], real)
     for name, draw in samplers.items():
         found: list[list[Any]] = [[] for _ in range(seeds)]
+        drawn: list[list[Motion]] = [[] for _ in range(seeds)]
         for number, text in enumerate(tqdm(described.texts, desc=name, unit=" requests")):
             for seed, motion in enumerate(draw(text, number, seeds, SECONDS)):
                 found[seed].append(aligner.motion(motion))
+                drawn[seed].append(motion)
         judged = [Judged(stacked(each), texts, described.keys) for each in found]
         rows += _judged_rows(name, judged, real)
+        rows += _moving_rows(name, drawn, described.motions)
     return rows
+
+
+def _moving_rows(name: str, seeds: Sequence[Sequence[Motion]], real: Sequence[Motion]) -> list[Row]:
+    """How the motion of one generator moves, over its seeds: feet, floor, ranges, jerk."""
+    truth = [representation.from_motion(motion)[0][: round(SECONDS * FPS)] for motion in real]
+    usual = float(np.mean([measures.jerk(representation.positions(x)) for x in truth]))
+    found: dict[str, list[float]] = {}
+    for motions in seeds:
+        features = np.stack([representation.from_motion(motion)[0] for motion in motions])
+        p = representation.positions(features)
+        figures = {
+            "slide_cm_s": measures.slide_cm_s(features, p),
+            "jerk_ratio": measures.jerk(p) / usual,
+            "floor_penetration_cm": measures.floor_penetration_cm(p),
+            "limit_violations": float(measures.limit_violations(features)),
+        }
+        for metric, value in figures.items():
+            found.setdefault(metric, []).append(value)
+    units = {"slide_cm_s": "cm/s", "floor_penetration_cm": "cm"}
+    return [
+        seeds_row(name, "unseen_subjects", metric, values, units.get(metric, ""))
+        for metric, values in found.items()
+    ]
 
 
 def _judged_rows(name: str, seeds: Sequence[Judged], real: F64) -> list[Row]:
