@@ -56,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         default="../shared/data",
-        help="folder of the motion packs, for --hdys and --pallas",
+        help="folder of the motion packs, for --model and --bodies",
     )
     parser.add_argument(
         "--minutes", type=float, default=8.0, help="of unseen subjects' motion, for both"
