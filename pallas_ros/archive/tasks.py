@@ -6,15 +6,21 @@ skipped, so that an interrupted run can be resumed.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
 from pallas_ros.body.errors import PallasError
 
+AHEAD = 4
+"""Jobs handed to a process ahead: enough to keep it busy, and memory does not grow with the number
+of recordings."""
+_LEAST_AHEAD = 64
+"""The same, for a cluster that may grow."""
 CONNECT_S = 10.0
 """Timeout for a response of the scheduler."""
 
@@ -113,23 +119,41 @@ def _here(jobs: Sequence[Job], work: Callable[[Job], Result]) -> Iterator[Outcom
 def _by_processes(
     jobs: Sequence[Job], work: Callable[[Job], Result], count: int
 ) -> Iterator[Outcome[Job, Result]]:
-    left: list[Job] = []
+    following = iter(jobs)
+    while waiting := list(islice(following, AHEAD * count)):
+        suspects: list[Job] = []
+        yield from _by_pool(waiting, following, work, count, suspects)
+        for job in suspects:  # run separately, the responsible job is identified
+            with ProcessPoolExecutor(1) as pool:
+                try:
+                    yield pool.submit(_attempt, job, work).result()
+                except BrokenProcessPool:
+                    yield Outcome(job, None, f"{job}: the worker process died (out of memory?)")
+
+
+def _by_pool(
+    first: Sequence[Job],
+    following: Iterator[Job],
+    work: Callable[[Job], Result],
+    count: int,
+    suspects: list[Job],
+) -> Iterator[Outcome[Job, Result]]:
+    """Run jobs until all are done, or one of them terminates its process, which breaks the pool:
+    those under way are then ``suspects``."""
     with ProcessPoolExecutor(count) as pool:
-        waiting: dict[Future[Outcome[Job, Result]], Job] = {
-            pool.submit(_attempt, job, work): job for job in jobs
-        }
-        for future in as_completed(waiting):
-            try:
-                yield future.result()
-            # one of the jobs terminated its process, which breaks the pool
-            except BrokenProcessPool:
-                left.append(waiting[future])
-    for job in left:
-        with ProcessPoolExecutor(1) as pool:  # run separately, the responsible job is identified
-            try:
-                yield pool.submit(_attempt, job, work).result()
-            except BrokenProcessPool:
-                yield Outcome(job, None, f"{job}: the worker process died (out of memory?)")
+        waiting = {pool.submit(_attempt, job, work): job for job in first}
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                job = waiting.pop(future)
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    suspects.append(job)
+            for job in islice(following, 0 if suspects else AHEAD * count - len(waiting)):
+                try:
+                    waiting[pool.submit(_attempt, job, work)] = job
+                except BrokenProcessPool:
+                    suspects.append(job)
 
 
 def _by_dask(
@@ -150,13 +174,24 @@ def _by_dask(
             "start one with `dask scheduler`"
         ) from None
     with client:
-        futures = client.map(_attempt, list(jobs), work=work, pure=False, retries=1)
-        of = {future.key: job for future, job in zip(futures, jobs)}
-        for future in distributed.as_completed(futures):
+        following = iter(jobs)
+        of: dict[str, Job] = {}
+
+        def hand_over(number: int) -> list[Any]:
+            handed = []
+            for job in islice(following, number):
+                handed.append(client.submit(_attempt, job, work=work, pure=False, retries=1))
+                of[handed[-1].key] = job
+            return handed
+
+        threads = sum(client.ncores().values())
+        waiting = distributed.as_completed(hand_over(max(AHEAD * threads, _LEAST_AHEAD)))
+        for future in waiting:
+            job = of.pop(future.key)
             try:
                 outcome = future.result()
             except Exception as error:  # the worker died, or cannot import a required module
-                job = of[future.key]
                 outcome = Outcome(job, None, f"{job}: its worker failed: {error}")
             future.release()
+            waiting.update(hand_over(1))
             yield outcome

@@ -1,11 +1,14 @@
 """Work over many recordings: local processes and Dask, failures, finding."""
 
 import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pallas_ros.archive import Workers, find_bags, find_recordings, is_bag_folder, run_tasks
+from pallas_ros.archive.tasks import AHEAD
 from pallas_ros.body.errors import PallasError
 
 
@@ -36,9 +39,10 @@ def test_a_failure_does_not_stop_the_others(jobs: int) -> None:
 
 
 def test_a_job_that_ends_its_process_is_named() -> None:
-    outcomes = {o.job: o for o in run_tasks([1, 7, 2], work, Workers(2))}
+    outcomes = {o.job: o for o in run_tasks([1, 7, 2, *range(10, 40)], work, Workers(2))}
     assert outcomes[7].error.startswith("7: the worker process died")
     assert {outcomes[job].result for job in (1, 2)} == {2, 4}
+    assert all(outcomes[job].result == 2 * job for job in range(10, 40))
 
 
 def test_the_workers_of_a_cluster_do_the_same() -> None:
@@ -47,9 +51,28 @@ def test_the_workers_of_a_cluster_do_the_same() -> None:
         n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
     ) as cluster:
         workers = Workers(scheduler=cluster.scheduler_address)
-        outcomes = {o.job: o for o in run_tasks([1, 2, 3], work, workers)}
-    assert {o.result for o in outcomes.values()} == {2, 4, None}
+        outcomes = {o.job: o for o in run_tasks([1, 2, 3, *range(10, 150)], work, workers)}
+    assert {outcomes[job].result for job in (1, 2, 3)} == {2, 4, None}
+    assert all(outcomes[job].result == 2 * job for job in range(10, 150))
     assert outcomes[3].error == "three is not taken"
+
+
+def test_few_of_many_jobs_are_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All were handed to the pool at once: an archive of 10^5 recordings took 10^5 futures."""
+    handed = 0
+    submit = ProcessPoolExecutor.submit
+
+    def counted(pool: Any, *args: Any) -> Any:
+        nonlocal handed
+        handed += 1
+        return submit(pool, *args)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", counted)
+    found = []
+    for number, outcome in enumerate(run_tasks(list(range(10, 210)), work, Workers(2))):
+        found.append(outcome.job)
+        assert handed <= number + 1 + 2 * AHEAD
+    assert sorted(found) == list(range(10, 210))
 
 
 def test_a_scheduler_that_does_not_answer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
