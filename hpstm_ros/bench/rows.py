@@ -9,7 +9,8 @@ import numpy as np
 
 from hpstm_ros.bench.hostile import HostileRun
 from hpstm_ros.bench.players import generated_clips
-from hpstm_ros.generation.flow import OVERLAP, FlowGenerator, Known, past_of
+from hpstm_ros.generation.expectation import Expectation, nothing
+from hpstm_ros.generation.flow import OVERLAP, FlowGenerator, past_of
 from hpstm_ros.generation.producer import Producer
 from hpstm_ros.generation.request import Request, resting
 from hpstm_ros.retarget.retargeter import Retargeter
@@ -112,13 +113,14 @@ def generation(settings: BenchSettings) -> Iterator[Row]:
     generator = FlowGenerator()
     producer = Producer(lambda motion, text: 0.0, {"flow": generator})
     request = Request(text="wave with the right hand")
-    past = Known.nothing(1)
-    past.features[0, :OVERLAP] = past_of(replace(request, start=resting(1.0)))[-OVERLAP:]
-    past.seen[0, :OVERLAP] = True
+    expectation = Expectation()
+    past, seen = nothing(1)
+    past[0, :OVERLAP] = past_of(replace(request, start=resting(1.0)))[-OVERLAP:]
+    seen[0, :OVERLAP] = True
     count = max(settings.frames // 500, 3)
     for case, what, work, repeats in (
         ("steps=10", "generate_4s", lambda: producer.produce(request), count),
-        ("forecast=1.0", "forecast", lambda: generator.flow.expect(past), 10 * count),
+        ("forecast=1.0", "forecast", lambda: expectation.expect(past, seen), 10 * count),
     ):
         work()
         ms = time_each(work, settings.bar(repeats, what))

@@ -107,10 +107,10 @@ def run(args: argparse.Namespace) -> int:
         smooth = smooth_motion(motion, smoother, bar.update)
     filled = ""
     if args.fill:
+        from hpstm_ros.generation.expectation import Expectation
         from hpstm_ros.generation.filling import fill, seen_frames
-        from hpstm_ros.generation.flow import Flow
 
-        result = fill(smooth, seen_frames(motion, len(smooth)), Flow())
+        result = fill(smooth, seen_frames(motion, len(smooth)), Expectation())
         smooth = result.motion
         filled = f"; {result.gaps} gaps filled, {result.left} left"
     save_motion(args.output, smooth)

@@ -1,4 +1,4 @@
-"""Gaps of a smoothed motion filled by what HPSTM-Gen expects in them."""
+"""Gaps of a smoothed motion filled by what is expected in them."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation import representation as rep
-from hpstm_ros.generation.flow import Flow, Known
+from hpstm_ros.generation.expectation import Expectation, nothing
 from hpstm_ros.generation.prediction import covariance_of
 from hpstm_ros.generation.representation import FPS, FRAMES
 from hpstm_ros.generation.takeover import bones_of
@@ -49,14 +49,14 @@ def seen_frames(motion: Motion, frames: int) -> Flags:
     return np.asarray(seen[np.minimum(index, len(motion) - 1)])
 
 
-def fill(smooth: Motion, seen: Flags, flow: Flow) -> Filled:
+def fill(smooth: Motion, seen: Flags, expectation: Expectation) -> Filled:
     """A smoothed motion with its gaps filled.
 
     Args:
         smooth: at 60 Hz; ``valid`` is False where the smoother had lost the body.
         seen: (T,) whether a body was measured; a gap reaches from the last measured frame before
             those that are not valid to the first after them.
-        flow: the network.
+        expectation: the network.
     """
     valid = np.ones(len(smooth), dtype=bool) if smooth.valid is None else smooth.valid.copy()
     filled = np.zeros(len(smooth), dtype=bool)
@@ -80,7 +80,7 @@ def fill(smooth: Motion, seen: Flags, flow: Flow) -> Filled:
         )
         counts[possible] += 1
         if possible:
-            _fill_one(out, last, following, flow)
+            _fill_one(out, last, following, expectation)
             inside = slice(last + 1, following)
             filled[inside] = True
             valid[inside] = True
@@ -109,7 +109,7 @@ def _gaps(valid: Flags, seen: Flags) -> list[tuple[int, int]]:
     return found
 
 
-def _fill_one(motion: Motion, last: int, following: int, flow: Flow) -> None:
+def _fill_one(motion: Motion, last: int, following: int, expectation: Expectation) -> None:
     """Replace the frames between two that were measured."""
     inside = slice(last + 1, following)
     if (following - last) % _EVERY and following + 1 < len(motion):
@@ -121,13 +121,13 @@ def _fill_one(motion: Motion, last: int, following: int, flow: Flow) -> None:
     scale = rep.body_scale(motion.positions[picked[: before + 1]])
     q = motion.rotations[picked]
     root = motion.positions[picked, 0] / scale
-    place = rep.place_of(q[0, 0], root[0])
+    place = rep.place_of(q[before, 0], root[before])
     standing = rep.estimated_contacts(motion.positions[picked], FPS)
-    known = Known.nothing(1)
-    known.features[0, : len(picked)] = rep.encode(q, root, standing, place)
-    known.seen[0, : len(picked)] = True
-    known.seen[0, before + 1 : before + length - 1] = False
-    mean, deviation = flow.expect(known)
+    known, there = nothing(1)
+    known[0, : len(picked)] = rep.encode(q, root, standing, place)
+    there[0, : len(picked)] = True
+    there[0, before + 1 : before + length - 1] = False
+    mean, deviation = expectation.expect(known, there)
     part = slice(before, before + length)
     q_mean, root_mean, _ = rep.decode(mean[0, part], place)
     q_new, root_new = (

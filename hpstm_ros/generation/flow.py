@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation import representation as rep
-from hpstm_ros.generation.anchoring import anchored
 from hpstm_ros.generation.representation import FEATURES, FPS, FRAMES, Place
 from hpstm_ros.generation.request import SIDES, HandTarget, Progress, Request
 from hpstm_ros.generation.text import TEXT, text_vectors
@@ -95,6 +94,7 @@ class Flow:
         self.metadata = meta
         self._mean = np.array(meta["mean"], np.float32)
         self._scale = np.array(meta["scale"], np.float32)
+        self._ddpm = bool(meta.get("config", {}).get("ddpm", False))
 
     def _stream(self, batch: int) -> Stream:
         if batch not in self._streams:
@@ -102,10 +102,9 @@ class Flow:
             self._streams[batch] = open_stream(self._path, self._backend, batch, expect=expect)
         return self._streams[batch]
 
-    def evaluate(self, state: F32, tau: float, inputs: dict[str, F32]) -> tuple[F32, F32]:
-        """The end (B, 120, 200) that the flow heads for, and the deviations (B, 120, 66) in m."""
+    def evaluate(self, state: F32, tau: float, inputs: dict[str, F32]) -> F32:
+        """The end (B, 120, 200) that the flow heads for."""
         ends = []
-        deviations = []
         for first in range(0, len(state), _BATCHES[-1]):
             part = slice(first, first + _BATCHES[-1])
             rows = len(state[part])
@@ -113,10 +112,8 @@ class Flow:
             given = {"state": state, "tau": np.full((len(state), 1), tau, np.float32), **inputs}
             filled = {name: np.resize(x[part], (batch, *x.shape[1:])) for name, x in given.items()}
             with self._one_at_a_time:  # a stream's buffers serve one thread
-                out = self._stream(batch).step(filled)
-                ends.append(out["end"][:rows].copy())
-                deviations.append(out["deviation"][:rows].copy())
-        return np.concatenate(ends), np.concatenate(deviations)
+                ends.append(self._stream(batch).step(filled)["end"][:rows].copy())
+        return np.concatenate(ends)
 
     def _inputs(self, known: Known) -> dict[str, F32]:
         observed = (states(known.features) - self._mean) / self._scale
@@ -137,7 +134,19 @@ class Flow:
         heun: bool = False,
         progress: Progress | None = None,
     ) -> F32:
-        """One motion (B, 120, 137) for each window, from the noise of its generator.
+        """One motion (B, 120, 137) for each window; otherwise as `states`."""
+        return self._features(self.states(known, generators, steps, guidance, heun, progress))
+
+    def states(
+        self,
+        known: Known,
+        generators: Sequence[np.random.Generator],
+        steps: int = 10,
+        guidance: float = 1.0,
+        heun: bool = False,
+        progress: Progress | None = None,
+    ) -> F32:
+        """One standardised state (B, 120, 200) for each window, from the noise of its generator.
 
         Where text is given, the flow heads ``guidance`` times as far from the end without the text
         to the end with it (Ho and Salimans 2022).
@@ -150,8 +159,8 @@ class Flow:
 
         def end(x: F32, tau: float) -> F32:
             if not guided:
-                return self.evaluate(x, tau, inputs)[0]
-            both, _ = self.evaluate(np.concatenate((x, x)), tau, inputs)
+                return self.evaluate(x, tau, inputs)
+            both = self.evaluate(np.concatenate((x, x)), tau, inputs)
             said = both[: len(x)]
             unsaid = both[len(x) :]
             return np.asarray(unsaid + np.float32(guidance) * (said - unsaid), np.float32)
@@ -161,6 +170,9 @@ class Flow:
             tau = step / steps
             following = (step + 1) / steps
             towards = end(x, tau)
+            if self._ddpm:
+                x = ancestral(x, towards, tau, following, generators)
+                continue
             velocity = (towards - x) / np.float32(1 - tau)
             ahead = x + np.float32(following - tau) * velocity
             if heun and step + 1 < steps:
@@ -169,27 +181,33 @@ class Flow:
             x = ahead.astype(np.float32)
             if progress:
                 progress("sampling", (step + 1) / steps)
-        return self._features(x)
+        return x
 
-    def expect(self, known: Known) -> tuple[F32, F32]:
-        """The expected motion (B, 120, 137) and deviations (B, 120, 22, 3) m of its positions.
-
-        At tau = 0 the end that the flow heads for is the mean of all motions that fit the known.
-        """
-        nothing = np.zeros((len(known.features), FRAMES, STATE), np.float32)
-        end, deviation = self.evaluate(nothing, 0.0, self._inputs(known))
-        ahead = float(self.metadata.get("share_ahead", 1.0))
-        gap = float(self.metadata.get("share_gap", 1.0))
-        mean = [
-            anchored(*row, ahead, gap)
-            for row in zip(known.features, known.seen, self._features(end), strict=True)
-        ]
-        scale = float(self.metadata.get("deviation_scale", 1.0))
-        return np.stack(mean), scale * deviation.reshape(*deviation.shape[:2], J, 3)
+    def positions(self, state: F32) -> F32:
+        """Joints (B, 120, 22, 3) m of standardised states, as the state has them."""
+        raw = state * self._scale + self._mean
+        relative = raw[..., _POSITIONS].reshape(*raw.shape[:-1], J - 1, 3)
+        root = raw[..., None, :3]
+        return np.concatenate((root, root + relative), -2, dtype=np.float32)
 
     def _features(self, state: F32) -> F32:
         raw = state * self._scale + self._mean
         return np.concatenate((raw[..., :3], raw[..., _POSITIONS.stop :]), -1, dtype=np.float32)
+
+
+def ancestral(
+    x: F32, end: F32, tau: float, following: float, generators: Sequence[np.random.Generator]
+) -> F32:
+    """One step of DDPM (Ho 2020) from states (B, ...) towards the end, with fresh noise."""
+    a, ahead = (np.sin(0.5 * np.pi * t) for t in (tau, following))
+    b, left = (np.cos(0.5 * np.pi * t) for t in (tau, following))
+    if following >= 1:
+        return end
+    noise = (x - a * end) / b
+    fresh = (left / b) * np.sqrt(max(1 - (a / ahead) ** 2, 0.0))
+    drawn = np.stack([g.standard_normal(x.shape[1:], dtype=np.float32) for g in generators])
+    kept = np.sqrt(max(left**2 - fresh**2, 0.0))
+    return np.asarray(ahead * end + kept * noise + fresh * drawn, np.float32)
 
 
 class FlowGenerator:

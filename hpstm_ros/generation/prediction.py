@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation import representation as rep
-from hpstm_ros.generation.flow import OVERLAP, Flow, Known
+from hpstm_ros.generation.expectation import Expectation, nothing
+from hpstm_ros.generation.flow import OVERLAP
 from hpstm_ros.generation.representation import FPS
 from pallas_ros.body import rotations
 from pallas_ros.body.frames import BodyFrame
@@ -27,11 +28,11 @@ class Predictor:
     """Keeps a body's last second, and predicts its next.
 
     Args:
-        flow: the model.
+        expectation: the network; without it the past is kept alone.
     """
 
-    def __init__(self, flow: Flow) -> None:
-        self._flow = flow
+    def __init__(self, expectation: Expectation | None = None) -> None:
+        self._expectation = expectation
         self._past: deque[BodyFrame] = deque(maxlen=OVERLAP)
 
     def push(self, frame: BodyFrame) -> None:
@@ -62,17 +63,19 @@ class Predictor:
         )
 
     def predict(self) -> list[BodyFrame]:
-        """Bodies at `STEPS` instants of the next second; none while the past is too short."""
+        """Bodies at `STEPS` instants of the next second; none while the past is too short, or
+        without a network."""
         past = self.past
-        if past is None:
+        if past is None or self._expectation is None:
             return []
-        features, place = rep.from_motion(past)
-        known = Known.nothing(1)
-        known.features[0, :OVERLAP] = features[:OVERLAP]
-        known.seen[0, :OVERLAP] = True
-        mean, deviation = self._flow.expect(known)
         newest = self._past[-1]
         scale = rep.body_scale(past.positions)
+        place = rep.place_of(past.rotations[-1, 0], past.positions[-1, 0] / scale)
+        features, _ = rep.from_motion(past, place)
+        known, seen = nothing(1)
+        known[0, :OVERLAP] = features[:OVERLAP]
+        seen[0, :OVERLAP] = True
+        mean, deviation = self._expectation.expect(known, seen)
         skeleton = Skeleton.from_height(scale * Skeleton.from_height().height)
         q, root, contacts = rep.decode(mean[0], place)
         frames = []

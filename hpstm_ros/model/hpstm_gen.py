@@ -14,6 +14,7 @@ Observed joints take the place of noise in the state, at a level of noise of the
 gap, an arm that no sensor saw and a sequence to smooth are all patterns of observed joints.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,6 +50,8 @@ class HpstmGenConfig:
     """Frames in a token of the Transformer."""
     manifold: bool = True
     """False for the ablation whose positions are free, not from forward kinematics."""
+    ddpm: bool = False
+    """The ablation with the noise schedule, the objective and the sampler of DDPM (Ho 2020)."""
 
     def as_dict(self) -> dict[str, Any]:
         """For the metadata of a model file."""
@@ -143,7 +146,15 @@ class HpstmGen(nn.Module):
 
     def noised(self, state: Tensor, noise: Tensor, tau: Tensor, context: Context) -> Tensor:
         """States on the way from noise to data at tau (B, 1, 1), observed joints in their place."""
-        return self.put(tau * state + (1 - tau) * noise, context)
+        signal, spread = self.levels(tau)
+        return self.put(signal * state + spread * noise, context)
+
+    def levels(self, tau: Tensor) -> tuple[Tensor, Tensor]:
+        """How much of data and of noise is in a state at tau: a straight line, or a quarter of a
+        circle for DDPM (the cosine schedule, Nichol 2021)."""
+        if not self.config.ddpm:
+            return tau, 1 - tau
+        return (0.5 * math.pi * tau).sin(), (0.5 * math.pi * tau).cos()
 
     def put(self, state: Tensor, context: Context) -> Tensor:
         """The state with the observed joints in their place."""
@@ -164,7 +175,8 @@ class HpstmGen(nn.Module):
         """
         known = context.seen @ self.joint_of
         at = tau[..., None] + known * (_OBSERVED_TAU - tau[..., None])
-        level = (at * at + (1 - at) * (1 - at)).rsqrt()
+        signal, spread = self.levels(at)
+        level = (signal * signal + spread * spread).rsqrt()
         noise = context.noise[:, None].expand(-1, FRAMES, -1)
         facts = torch.cat((state * level, context.seen, context.hands, noise), -1)
         h = self.read(facts)
@@ -172,8 +184,8 @@ class HpstmGen(nn.Module):
         out = self._transformer(h, tau, context.text)
         h = F.gelu(self._along(self.merge, h + out), approximate="tanh")
         # what is best for Gaussian data passes by the network (Karras et al. 2022)
-        by = at * level * level
-        through = (1 - at) * level
+        by = signal * level * level
+        through = spread * level
         written = self.write(h)
         if self.config.manifold:
             none = torch.zeros_like(state[..., 3:66])

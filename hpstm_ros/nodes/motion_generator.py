@@ -8,6 +8,7 @@ from pallas.action import GenerateMotion
 from pallas.msg import BodyPose, BodyPrediction
 from std_srvs.srv import Trigger
 
+from hpstm_ros.generation.expectation import Expectation
 from hpstm_ros.generation.flow import Flow, FlowGenerator
 from hpstm_ros.generation.job import Job
 from hpstm_ros.generation.playback import BLEND_S, Playback
@@ -35,6 +36,7 @@ from pallas_ros.ros.node import Health, PallasNode
 FEEDBACK_S = 0.1
 PREDICTION_HZ = 10.0
 _OPERATOR_HZ = 8 * MODEL_RATE_HZ
+_OF_GOALS = {"steps", "guidance", "max_seconds"}
 
 
 class _Goal:
@@ -62,7 +64,8 @@ class MotionGeneratorNode(PallasNode):
         s = self.settings
         flow = Flow(resource(s["model"]))
         self._producer = Producer(generators={"flow": FlowGenerator(flow)})
-        self._predictor = Predictor(flow)
+        expectation = Expectation(s["prediction_model"]) if s["predict"] else None
+        self._predictor = Predictor(expectation)
         self._playback = Playback(body_id=s["body_id"])
         self._takeover = TakeOver()
         self._refused = ""
@@ -78,6 +81,11 @@ class MotionGeneratorNode(PallasNode):
         self.subscribe(BodyPose, s["operator_topic"], self._on_body, raw=True, intake=limit)
         self.every(FEEDBACK_S, self._look_after_goal)
         self.serve_action(GenerateMotion, ACTION_GENERATE, self._execute)
+
+    def reconfigure(self, changed: set[str]) -> None:
+        """What is read with every goal needs no rebuilding."""
+        if not changed <= _OF_GOALS:
+            super().reconfigure(changed)
 
     def deactivate(self) -> None:
         """End the goal, and blend to rest while the publishers are still open."""
@@ -155,6 +163,12 @@ class MotionGeneratorNode(PallasNode):
         model = goal.model or "flow"
         try:
             request = check(self._request(goal))
+            most = self.settings["max_seconds"]
+            if request.seconds > most:
+                raise PallasError(
+                    f"the duration is {request.seconds:g} s, but max_seconds is {most:g} s: request"
+                    " less, or set the parameter"
+                )
             if goal.play and self._takeover.operator_leads:
                 raise PallasError("the operator leads: hand back first")
         except PallasError as error:

@@ -128,7 +128,10 @@ def gen_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """The training objective, and its parts."""
     out, spread = model(batch.noised, batch.tau, batch.context)
-    left = (1 - batch.tau).clamp_min(_LEAST_LEFT)[..., None]
+    signal, left = model.levels(batch.tau)
+    if model.config.ddpm:  # the error of the noise, not that of the velocity
+        left = left / signal.clamp_min(_LEAST_LEFT)
+    left = left.clamp_min(_LEAST_LEFT)[..., None]
     valid = batch.valid[..., None]
     known = batch.context.seen @ model.joint_of
     share = torch.ones(STATE)

@@ -4,9 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from hpstm_ros.generation.flow import Flow
 from hpstm_ros.train.generator import GenSettings, train
-from hpstm_ros.train.generator_calibrate import calibrate
 from hpstm_ros.train.generator_export import export
 from hpstm_ros.train.options import read_settings
 from pallas_ros.data.library import MotionLibrary
@@ -36,9 +34,7 @@ def run(args: argparse.Namespace) -> int:
     library = MotionLibrary.open(args.data, overrides=overrides_from(args), alignment="bent")
     model, figures = train(library, args.data, settings, folder)
     history = folder / "flow" / "checkpoint.json"
-    document = {"training": json.loads(history.read_text())}
-    flow = Flow(export(model, folder, document))
-    path = export(model, folder, {**document, **calibrate(library, flow)})
+    path = export(model, folder, {"training": json.loads(history.read_text())})
     listed = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
     print(f"{path}: {listed}; measure it with `pallas eval hpstm_gen --model {path}`")
     return 0

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from hpstm_ros.generation import representation as rep
 from hpstm_ros.generation.corrections import correct, hand_error
-from hpstm_ros.generation.flow import Flow, FlowGenerator, Known
+from hpstm_ros.generation.expectation import MODEL, Expectation, nothing
+from hpstm_ros.generation.flow import OVERLAP, Flow, FlowGenerator, Known
 from hpstm_ros.generation.representation import FPS, FRAMES
 from hpstm_ros.generation.request import HandTarget, Request
 from hpstm_ros.generation.text import text_vectors
@@ -32,6 +33,16 @@ _CHI_SQUARE_90 = 6.2514
 """Of three degrees of freedom: radius squared of a 90 % ellipsoid."""
 _ARM = [JOINT_INDEX[f"right_{n}"] for n in ("shoulder", "elbow", "wrist")]
 _GAP = slice(45, 75)
+_LONG_S = 13.0
+"""s: four windows."""
+_LONG = (
+    "walk forward",
+    "wave with the right hand",
+    "a person dances",
+    "raise both hands",
+    "walk in a circle",
+    "stand still and look around",
+)
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
@@ -43,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_options(parser)
     parser.add_argument("--model", default="models/hpstm_gen.onnx", help="the network")
+    parser.add_argument("--expectation", default=MODEL, help="the network of forecasts and gaps")
     parser.add_argument("--count", type=int, default=64, help="windows per measurement")
     parser.add_argument("--name", default="hpstm_gen", help="name of the rows")
     parser.add_argument("--json", metavar="F", help="also write every figure there")
@@ -51,12 +63,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure."""
     library = MotionLibrary.open(args.data, overrides=overrides_from(args), alignment="bent")
-    evaluation = GeneratorEvaluation(library, args.data, Flow(args.model), args.count, args.name)
+    evaluation = GeneratorEvaluation(
+        library, args.data, Flow(args.model), Expectation(args.expectation), args.count, args.name
+    )
     for part in (
         evaluation.forecasts,
         evaluation.filling,
         evaluation.hands,
         evaluation.samples,
+        evaluation.seams,
         evaluation.times,
     ):
         part()
@@ -79,12 +94,14 @@ class GeneratorEvaluation:
         library: MotionLibrary,
         data: str | Path,
         flow: Flow,
+        expectation: Expectation,
         count: int,
         name: str = "hpstm_gen",
     ) -> None:
         self._library = library
         self._descriptions = Descriptions.open(data)
         self._flow = flow
+        self._expectation = expectation
         self._count = count
         self._name = name
         self._shown = 0
@@ -114,7 +131,7 @@ class GeneratorEvaluation:
         known = Known.nothing(len(truth))
         known.features[:] = truth
         known.seen[:, :PAST] = True
-        mean, deviation = self._flow.expect(known)
+        mean, deviation = self._expectation.expect(known.features, known.seen)
         p_true = rep.positions(truth)
         p_mean = rep.positions(mean)
         drawn = []
@@ -146,12 +163,9 @@ class GeneratorEvaluation:
         """A second that is missing, of the whole body or of one arm."""
         _, truth = self._windows("unseen_subjects", self._count, seed=6)
         for case, joints in (("gap_body", list(range(len(JOINTS)))), ("gap_arm", _ARM)):
-            known = Known.nothing(len(truth))
-            known.features[:] = truth
-            known.seen[:] = True
-            for joint in joints:
-                known.seen[:, _GAP, joint] = False
-            filled, _ = self._flow.expect(known)
+            seen = np.ones((len(truth), FRAMES, len(JOINTS)), dtype=bool)
+            seen[:, _GAP, joints] = False
+            filled, _ = self._expectation.expect(truth, seen)
             between = spherical(truth, _GAP, joints)
             p_true = rep.positions(truth)[:, _GAP][:, :, joints]
             errors = []
@@ -198,6 +212,8 @@ class GeneratorEvaluation:
             sets[case or self._name] = (np.stack([correct(x) for x in drawn]), True)
             if not case:
                 sets["no_corrections"] = (drawn, False)
+        if not self._flow.metadata.get("config", {}).get("manifold", True):
+            self._free_bones(len(texts))
         nearest = self._retrieved(texts, train)
         sets["retrieval_with_noise"] = (nearest, False)
         for name, (drawn, _) in sets.items():
@@ -213,6 +229,30 @@ class GeneratorEvaluation:
             self._row(case, "frechet", distance, "", name)
             self._row(case, "frechet_ratio", distance / own, "", name)
             self._row(case, "diversity_ratio", measures.diversity(codes) / spread, "", name)
+
+    def _free_bones(self, count: int) -> None:
+        """Of the ablation without forward kinematics: how bones vary where positions are free."""
+        generators = _generators(min(count, 16), 9)
+        states = self._flow.states(Known.nothing(len(generators)), generators, 10)
+        free = measures.bone_variation_mm(self._flow.positions(states).astype(np.float64))
+        self._row("text", "bone_variation_mm", free, "mm", f"{self._name}_positions")
+
+    def seams(self) -> None:
+        """Jerk where two windows of longer motion overlap, relative to the rest of it."""
+        generator = FlowGenerator(self._flow)
+        at_seam = np.zeros(round(_LONG_S * FPS), dtype=bool)
+        for start in range(FRAMES - OVERLAP, len(at_seam), FRAMES - OVERLAP):
+            at_seam[start : start + OVERLAP] = True
+        inside = []
+        outside = []
+        for seed, text in enumerate(_LONG):
+            request = Request(text, _LONG_S, seed)
+            p = rep.positions(correct(generator.generate(request, _silent)[0]))
+            size = np.linalg.norm(np.diff(p, n=3, axis=0), axis=-1).mean(-1)
+            inside.append(size[at_seam[:-3]].mean())
+            outside.append(size[~at_seam[:-3]].mean())
+        ratio = float(np.mean(inside) / np.mean(outside))
+        self._row(f"seconds={_LONG_S:g}", "jerk_at_seams_ratio", ratio, "")
 
     def _text(self, window: Window) -> str:
         said = self._descriptions.of(window.clip)
@@ -251,8 +291,8 @@ class GeneratorEvaluation:
         """Wall-clock on this machine, one thread, the median of five."""
         generator = FlowGenerator(self._flow)
         request = Request("wave with the right hand", 4.0, steps=10)
-        forecast = Known.nothing(1)
-        forecast.seen[:, :PAST] = True
+        past, seen = nothing(1)
+        seen[:, :PAST] = True
         text_vectors(["warm up"])
 
         def whole() -> None:
@@ -260,7 +300,7 @@ class GeneratorEvaluation:
 
         for metric, work in (
             ("generate_4s_ms", whole),
-            ("forecast_ms", lambda: self._flow.expect(forecast)),
+            ("forecast_ms", lambda: self._expectation.expect(past, seen)),
         ):
             self._row("onnxruntime", metric, _median_ms(work), "ms")
 

@@ -25,10 +25,9 @@ def with_gap(start: int, stop: int, bridged: int = 30) -> tuple[Motion, np.ndarr
 
 
 @pytest.mark.parametrize(("start", "stop"), [(240, 300), (181, 332), (20, 90)])
-def test_a_gap_is_filled_and_marked(tiny_flow, monkeypatch, start: int, stop: int) -> None:
-    monkeypatch.setattr(tiny_flow, "metadata", {"share_gap": 0.0})  # its weights are random
+def test_a_gap_is_filled_and_marked(tiny_expectation, start: int, stop: int) -> None:
     motion, seen = with_gap(start, stop)
-    result = fill(motion, seen, tiny_flow)
+    result = fill(motion, seen, tiny_expectation)
     filled = result.motion
     assert (result.gaps, result.left) == (1, 0)
     np.testing.assert_array_equal(np.flatnonzero(filled.extra["filled"]), np.arange(start, stop))
@@ -45,16 +44,16 @@ def test_a_gap_is_filled_and_marked(tiny_flow, monkeypatch, start: int, stop: in
     np.testing.assert_allclose(lengths, lengths[0], atol=1e-6)
 
 
-def test_what_cannot_be_filled_is_left(tiny_flow) -> None:
+def test_what_cannot_be_filled_is_left(tiny_expectation) -> None:
     too_long = 60 * round(LONGEST_S) + 20
     motion, seen = with_gap(100, 100 + too_long)
-    result = fill(motion, seen, tiny_flow)
+    result = fill(motion, seen, tiny_expectation)
     assert (result.gaps, result.left) == (0, 1)
     np.testing.assert_array_equal(result.motion.valid, motion.valid)
     assert not result.motion.extra["filled"].any()
     assert result.motion.position_covariance is None
     motion, seen = with_gap(400, len(motion))
-    assert fill(motion, seen, tiny_flow).left == 1
+    assert fill(motion, seen, tiny_expectation).left == 1
 
 
 def test_the_command_fills_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from hpstm_ros.generation import representation as rep
-from hpstm_ros.generation.flow import FlowGenerator, Known, states
+from hpstm_ros.generation.flow import FlowGenerator, Known, ancestral, states
 from hpstm_ros.generation.prediction import Predictor
 from hpstm_ros.generation.producer import Producer
 from hpstm_ros.generation.request import HandTarget, Request, check, parse_hand, resting
 from hpstm_ros.generation.stream import bodies_of
+from hpstm_ros.model.hpstm_gen import HpstmGen
 from hpstm_ros.train.contexts import ContextShares, draw_context, seen_pattern
 from hpstm_ros.train.export import start_from
 from hpstm_ros.train.generator import GenBatch, GenWeights, gen_loss
@@ -75,8 +76,8 @@ def test_a_produced_motion_begins_where_the_start_ends(tiny_flow):
     assert np.linalg.norm(first[:2] - [2.0, 1.0]) < 1.0
 
 
-def test_predictions_follow_the_body(tiny_flow):
-    predictor = Predictor(tiny_flow)
+def test_predictions_follow_the_body(tiny_expectation):
+    predictor = Predictor(tiny_expectation)
     assert predictor.predict() == []
     for body in bodies_of(resample(resting(1.5), 60.0)):
         predictor.push(body)
@@ -165,3 +166,31 @@ def test_patterns_of_observed_joints_are_of_all_kinds():
     shares = [seen_pattern(rng, ContextShares()).mean() for _ in range(60)]
     assert min(shares) == 0
     assert max(shares) > 0.7
+
+
+def test_the_sampler_of_ddpm_recovers_data_from_a_perfect_network():
+    """With the expectation of Gaussian data as its network, samples have their mean and spread."""
+    rng = np.random.default_rng(0)
+    generators = [np.random.default_rng([1, k]) for k in range(400)]
+    x = rng.standard_normal((400, 5)).astype(np.float32)
+    steps = 40
+    for step in range(steps):
+        tau = step / steps
+        following = (step + 1) / steps
+        a = np.sin(0.5 * np.pi * tau)
+        b = np.cos(0.5 * np.pi * tau)
+        variance = 0.25  # of the data, whose mean is 2
+        share = a * variance / (a * a * variance + b * b)
+        x = ancestral(x, (2 + share * (x - 2 * a)).astype(np.float32), tau, following, generators)
+    assert x.mean() == pytest.approx(2.0, abs=0.05)
+    assert x.std() == pytest.approx(0.5, abs=0.06)
+
+
+def test_ablations_of_the_network_run(tiny_model, tiny_flow):
+    for change in ({"ddpm": True}, {"manifold": False}):
+        model = HpstmGen(replace(tiny_model.config, **change)).eval()
+        model.scale.fill_(0.1)
+        flow = type(tiny_flow)(model)
+        drawn = flow.states(Known.nothing(1), [np.random.default_rng(0)], 4)
+        assert np.isfinite(drawn).all()
+        assert flow.positions(drawn).shape == (1, rep.FRAMES, 22, 3)

@@ -15,6 +15,7 @@ import rclpy
 from pallas.action import GenerateMotion
 from pallas.msg import BodyPose
 from rclpy.action import ActionClient
+from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from hpstm_ros.generation.playback import Playback
@@ -158,6 +159,10 @@ def test_requests_are_played_cancelled_preempted_and_refused_and_an_operator_tak
         refused = peer.result(peer.ask(**bad))
         assert not refused.success
         assert said in refused.message
+    peer.node.set_parameters([Parameter("max_seconds", value=2.0)])
+    refused = peer.result(peer.ask(text="walk", duration=2.5))
+    assert "max_seconds is 2 s" in refused.message
+    peer.node.set_parameters([Parameter("max_seconds", value=30.0)])
     assert peer.result(peer.ask(text="wave", duration=0.5)).success
     peer.operator_takes_over_and_hands_back()
     assert largest_speed(peer.shown) < 12.0  # half a turn of an arm in a blend: 7 m/s

@@ -1,0 +1,108 @@
+"""What is expected of a body where nothing of it is seen: ahead of now, and in gaps; at run time.
+
+Neither torch nor ROS.
+"""
+
+import threading
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpstm_ros.generation import representation as rep
+from hpstm_ros.generation.bridging import bridged, seen_from_reference
+from hpstm_ros.generation.representation import FEATURES, FPS, FRAMES
+from pallas_ros.body import rotations
+from pallas_ros.body.errors import PallasError
+from pallas_ros.body.names import JOINTS
+from pallas_ros.body.resources import resource
+from pallas_ros.runtime import Stream, open_stream
+
+F32 = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+
+MODEL: Final = "models/expectation.onnx"
+_MOST: Final = 16
+"""Windows of one evaluation at most."""
+_BATCHES: Final = (1, 4, _MOST)
+"""Batches that sessions are opened for; others are filled up."""
+
+
+class Expectation:
+    """The network, ready to be asked.
+
+    Args:
+        path: the model file.
+        backend: as of `pallas_ros.runtime.open_stream`.
+
+    Raises:
+        PallasError: the file is missing, damaged, or of another kind.
+    """
+
+    def __init__(self, path: str | Path = MODEL, backend: str = "onnxruntime") -> None:
+        try:
+            self._path = resource(path)
+        except PallasError as error:
+            raise PallasError(
+                f"{error}: train the network with `pallas train expectation` and put what it writes"
+                " there"
+            ) from None
+        self._backend = backend
+        self._streams: dict[int, Stream] = {}
+        self._one_at_a_time = threading.Lock()
+        self.scale = float(self._stream(1).metadata.get("deviation_scale", 1.0))
+
+    def _stream(self, batch: int) -> Stream:
+        if batch not in self._streams:
+            expect = {"kind": "expectation", "rate_hz": FPS, "joints": list(JOINTS)}
+            self._streams[batch] = open_stream(self._path, self._backend, batch, expect=expect)
+        return self._streams[batch]
+
+    def expect(self, known: F32, seen: Flags) -> tuple[F32, F32]:
+        """The expected motion (B, 120, 137), and deviations (B, 120, 22, 3) m of its positions.
+
+        Args:
+            known: (B, 120, 137) features, all in one frame a window; anything where not seen.
+            seen: (B, 120, 22) which joints are (the pelvis: the root path as well). What is seen is
+                not changed.
+
+        Deviations are along the axes of the frame that the window is given in. They are exact where
+        that is the frame of the last body seen, as of `seen_from_reference`.
+        """
+        moved = []
+        places = []
+        for features, there in zip(known, seen, strict=True):
+            row, place = seen_from_reference(features, there)
+            moved.append(row)
+            places.append(place)
+        given = {"bridged": bridged(np.stack(moved), seen), "seen": seen.astype(np.float32)}
+        parts = [self._evaluate(given, first) for first in range(0, len(known), _MOST)]
+        drawn, deviation = (np.concatenate(part) for part in zip(*parts, strict=True))
+        mean = np.empty_like(drawn)
+        spread = np.empty((len(drawn), FRAMES, len(JOINTS), 3), np.float32)
+        for index, place in enumerate(places):
+            orthonormal = rotations.to_r6d(rep.matrices(drawn[index]))
+            drawn[index][:, rep.R6D] = orthonormal.reshape(FRAMES, 6 * len(JOINTS))
+            mean[index] = rep.placed(drawn[index], place)
+            own = self.scale * deviation[index].reshape(FRAMES, len(JOINTS), 3)
+            R = rotations.to_matrix(rotations.about_z(place.heading))
+            spread[index] = np.sqrt(own**2 @ (R**2).T)
+        return mean, spread
+
+    def _evaluate(self, given: dict[str, F32], first: int) -> tuple[F32, F32]:
+        part = {name: values[first : first + _MOST] for name, values in given.items()}
+        rows = len(part["seen"])
+        batch = next(size for size in _BATCHES if size >= rows)
+        filled = {name: np.resize(x, (batch, *x.shape[1:])) for name, x in part.items()}
+        with self._one_at_a_time:  # a stream's buffers serve one thread
+            out = self._stream(batch).step(filled)
+            return out["expected"][:rows].copy(), out["deviation"][:rows].copy()
+
+
+def nothing(batch: int) -> tuple[F32, Flags]:
+    """Windows of which nothing is known: features, and what is seen."""
+    return (
+        np.zeros((batch, FRAMES, FEATURES), np.float32),
+        np.zeros((batch, FRAMES, len(JOINTS)), np.bool_),
+    )
