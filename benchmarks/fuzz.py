@@ -14,6 +14,7 @@ line. Inputs that did anything else are kept in ``--keep``.
 """
 
 import argparse
+import contextlib
 import functools
 import importlib.metadata
 import json
@@ -169,8 +170,14 @@ class Watched:
 
 
 def run(form: Format, inputs: int, seed: int, keep: Path) -> Tally:
-    """Read ``inputs`` changed files of a format."""
+    """Read ``inputs`` changed files of a format, or those before Ctrl-C or SIGTERM."""
     tally = Tally()
+    with contextlib.suppress(KeyboardInterrupt):
+        _read_into(tally, form, inputs, seed, keep)
+    return tally
+
+
+def _read_into(tally: Tally, form: Format, inputs: int, seed: int, keep: Path) -> None:
     number = 0
     with tempfile.TemporaryDirectory() as folder:
         while number < inputs:
@@ -180,26 +187,28 @@ def run(form: Format, inputs: int, seed: int, keep: Path) -> Tally:
             processor = worker.processor_s()
             ready = False
             outcome = ""
-            while not outcome:
-                lines = worker.lines()
-                if lines is None:
-                    status = worker.process.wait()
-                    outcome = "done" if status == 0 else f"crash: {_death(status)}"
-                    break
-                for done, what, seconds, memory in lines:
-                    ready = True
-                    said_at = time.monotonic()
-                    processor = worker.processor_s()
-                    if done < 0:
-                        continue
-                    number = done + 1
-                    if tally.add(done, what, seconds, memory):
-                        _keep(form, seed, done, keep)
-                busy = worker.processor_s() - processor
-                if ready and (busy > 2 * HANG_S or time.monotonic() - said_at > DEAD_S):
-                    outcome = "hang"
-                _progress(form, number, inputs, tally)
-            worker.kill()
+            try:
+                while not outcome:
+                    lines = worker.lines()
+                    if lines is None:
+                        status = worker.process.wait()
+                        outcome = "done" if status == 0 else f"crash: {_death(status)}"
+                        break
+                    for done, what, seconds, memory in lines:
+                        ready = True
+                        said_at = time.monotonic()
+                        processor = worker.processor_s()
+                        if done < 0:
+                            continue
+                        number = done + 1
+                        if tally.add(done, what, seconds, memory):
+                            _keep(form, seed, done, keep)
+                    busy = worker.processor_s() - processor
+                    if ready and (busy > 2 * HANG_S or time.monotonic() - said_at > DEAD_S):
+                        outcome = "hang"
+                    _progress(form, number, inputs, tally)
+            finally:
+                worker.kill()
             if outcome != "done":
                 if not ready:
                     raise SystemExit(f"{form.name}: a valid file ended the worker ({outcome})")
@@ -208,7 +217,6 @@ def run(form: Format, inputs: int, seed: int, keep: Path) -> Tally:
                 number += 1
             elif number == began:
                 break
-    return tally
 
 
 def _death(status: int) -> str:
@@ -281,6 +289,8 @@ def main() -> int:
         print(path)
         form.read(path)
         return 0
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where the shell ignores Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     chosen = list(FORMATS.values()) if args.format == "all" else [FORMATS[args.format]]
     tallies = {form.name: run(form, args.inputs, args.seed, args.keep) for form in chosen}
     print(table(tallies))
