@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from hpstm_ros.generation.producer import Producer
 from hpstm_ros.generation.request import Request
+from pallas_ros.body.errors import PallasError
 from pallas_ros.view.sheet import Cell, picture_sheet
 
 REQUESTS = (
@@ -39,10 +40,14 @@ SCALE = 0.5
 
 
 def cells(producer: Producer, text: str, model: str) -> list[Cell]:
-    """The pictures of a request, seed by seed."""
+    """The pictures of a request, seed by seed; empty ones where the guard refuses a motion."""
     found = []
     for seed in SEEDS:
-        motion = producer.produce(Request(text, 4.0, seed), model).candidates[0].motion
+        try:
+            motion = producer.produce(Request(text, 4.0, seed), model).candidates[0].motion
+        except PallasError:
+            found += [Cell(None, None, f"seed {seed}: refused") for _ in MOMENTS]
+            continue
         for moment in MOMENTS:
             frame = round(moment * motion.fps)
             first = not found
