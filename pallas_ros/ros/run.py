@@ -106,7 +106,7 @@ class _Placeholder:
     def executor(self, executor: Executor) -> None: ...
 
 
-def run(nodes: Sequence[PallasNode], left: ExitStack) -> int:
+def run(nodes: Sequence[PallasNode], left: ExitStack, asked: Sequence[int] = ()) -> int:
     """Spin ``nodes`` until SIGINT, SIGTERM or SIGHUP, stop them in order, return the exit status.
 
     Nodes with autostart are configured last to first, so that the ports of simulated sensors exist
@@ -117,6 +117,7 @@ def run(nodes: Sequence[PallasNode], left: ExitStack) -> int:
         nodes: the nodes, in the order of the data.
         left: keeps this process in DDS until it is closed, after the nodes have been dropped; see
             `leaving`.
+        asked: signals that arrived before; if there are any, the nodes are shut down at once.
 
     Raises:
         PallasError: a node failed to start, or requires the process to end (`PallasNode.fatal`).
@@ -141,6 +142,7 @@ def run(nodes: Sequence[PallasNode], left: ExitStack) -> int:
     try:
         for number in STOP_SIGNALS:
             signal.signal(number, stop)
+        stopping = stopping or bool(asked)
         for node in nodes:
             executor.add_node(node)
         pin_to_cores(*_cores(nodes))
@@ -254,12 +256,22 @@ def main(wanted: Sequence[tuple[str, Sequence[str]]]) -> int:
         0 after a stop by signal, 2 with a message on standard error if a node failed.
     """
     names = [name for name, _ in wanted]
+    asked: list[int] = []
+
+    def ask(number: int, _: object) -> None:
+        if asked and number == signal.SIGTERM:
+            os._exit(1)
+        asked.append(number)
+
     try:
         whereabouts.answer()  # `pallas up` asks where a node is that does not end
         die_with_parent()
         classes = [node_class(name) for name in names]
         alone = len(wanted) == 1
         middleware.prepare()
+        # From here on an immediate end would leave shared memory and a node in the graph.
+        for number in STOP_SIGNALS:
+            signal.signal(number, ask)
         rclpy.init(
             args=list(wanted[0][1]) if alone else [], signal_handler_options=SignalHandlerOptions.NO
         )
@@ -271,7 +283,7 @@ def main(wanted: Sequence[tuple[str, Sequence[str]]]) -> int:
             with ExitStack() as left:
                 try:
                     nodes = zip(classes, own, strict=True)
-                    return run([create(**options) for create, options in nodes], left)
+                    return run([create(**options) for create, options in nodes], left, asked)
                 except PallasError as error:
                     traceback.clear_frames(error.__traceback__)  # they refer to the nodes
                     raise

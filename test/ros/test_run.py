@@ -192,6 +192,35 @@ def test_ctrl_c_during_the_activation_lets_it_end() -> None:
     assert "while stopping" not in ended.stdout
 
 
+_INTERRUPTED_CREATION = """
+import os, signal, sys
+from hpstm_ros.nodes.operator import OperatorNode
+from pallas_ros.nodes.__main__ import main
+create = OperatorNode.__init__
+def created(self, **kwargs):
+    create(self, **kwargs)
+    os.kill(os.getpid(), signal.SIGINT)
+    maps = open("/proc/self/maps").read().split()
+    print(*sorted({word for word in maps if word.startswith("/dev/shm/fastdds_")}), flush=True)
+OperatorNode.__init__ = created
+sys.exit(main("operator"))
+"""
+
+
+def test_ctrl_c_during_the_creation_leaves_nothing(ros_nodes: list[Any]) -> None:
+    """The process ended at once, and left its shared memory and the node."""
+    peer = rclpy.create_node("peer")
+    ros_nodes.append(peer)
+    own = _segments(os.getpid())
+    ended = _ended(_INTERRUPTED_CREATION)
+    files = ended.stdout.splitlines()[0].split()
+    segments = {word for word in files if re.fullmatch(r"/dev/shm/fastdds_[0-9a-f]+", word)}
+    assert ended.returncode == 0
+    assert segments - own
+    assert not [segment for segment in segments - own if Path(segment).exists()]
+    assert _forgotten(peer, "operator")
+
+
 _INTERRUPTED_CONFIGURATION = """
 import sys, time
 from hpstm_ros.nodes.operator import OperatorNode
