@@ -27,9 +27,9 @@ from pallas_ros.body.frames import ImuFrame
 from pallas_ros.body.names import SITES
 from pallas_ros.imu.clock import ClockMapper
 from pallas_ros.imu.faults import Faults, afflicted, swaying
+from pallas_ros.imu.field_model import CommonField
 from pallas_ros.imu.guided import GuidedCalibrator
 from pallas_ros.imu.heading import DriftModel, HeadingDrift
-from pallas_ros.imu.magnetic import CommonField
 from pallas_ros.imu.motions import calibration_motion, demo_motion, everyday_motion
 from pallas_ros.imu.orientation import OrientationFilter
 from pallas_ros.imu.protocols import PROTOCOLS, Reading

@@ -394,7 +394,7 @@ parameter_files: {}
 
 def read_training(path: Path, _: bool) -> None:
     """Loaded as `pallas train pallas --config FILE`."""
-    from pallas_ros.train.pallas import read_config
+    from pallas_ros.train.config import read_config
 
     read_config(path)
 

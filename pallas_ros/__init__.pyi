@@ -20,7 +20,7 @@ from .imu.recording import Recording as Recording
 from .imu.recording import load_recording as load_recording
 from .imu.sample import ImuSample as ImuSample
 from .pipeline.pipeline import Pipeline as Pipeline
-from .pipeline.pipeline import PipelineSettings as PipelineSettings
+from .pipeline.settings import PipelineSettings as PipelineSettings
 from .runtime.stream import open_stream as open_stream
 
 __version__: str

@@ -4,14 +4,10 @@ import argparse
 import json
 from pathlib import Path
 
+from hpstm_ros.train.calibration import calibrate
 from hpstm_ros.train.export import export, load_model
 from hpstm_ros.train.options import read_settings
-from hpstm_ros.train.training import (
-    TrainingSettings,
-    calibrate,
-    train,
-    training_clips,
-)
+from hpstm_ros.train.training import TrainingSettings, train, training_clips
 from pallas_ros.data.library import MotionLibrary
 from pallas_ros.data.licences import licence_in, licence_of, stricter
 from pallas_ros.motion_files import add_options, overrides_from

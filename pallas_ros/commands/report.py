@@ -10,7 +10,8 @@ from tqdm import tqdm
 from pallas_ros.archive import Workers, find_bags, is_newer, run_tasks
 from pallas_ros.archive.finding import MOTION_SUFFIXES
 from pallas_ros.archive.options import add_worker_options, workers_from
-from pallas_ros.view.report import Written, read_written, write_index, write_report
+from pallas_ros.view.page import Written, read_written, write_index
+from pallas_ros.view.report import write_report
 
 HELP = "Write a self-contained HTML report of a bag, a motion file, or every bag in a folder."
 

@@ -13,7 +13,7 @@ from pallas_ros.body.names import SITES
 from pallas_ros.body.rotations import Array
 from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu import ports as serial_ports
-from pallas_ros.imu.magnetic import CommonField
+from pallas_ros.imu.field_model import CommonField
 from pallas_ros.imu.ports import ShakeAssigner
 from pallas_ros.imu.protocols import protocol
 from pallas_ros.imu.reader import ReaderStats, SerialReader

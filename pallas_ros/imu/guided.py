@@ -11,7 +11,6 @@ Left and right, neck and waist are distinguished by how they move.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,72 +18,14 @@ from pallas_ros.body import rotations
 from pallas_ros.body.names import SITES
 from pallas_ros.body.rotations import Array
 from pallas_ros.imu import mistakes
-from pallas_ros.imu.calibration import Calibration, pose_calibration, worn_heading
+from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.hinge import Hinge, hinge, mean_angle, wrap
+from pallas_ros.imu.known_pose import pose_calibration, worn_heading
 from pallas_ros.imu.sample import ImuSample
+from pallas_ros.imu.steps import DEGREE, N_POSE, STEPS, TRUNK, WRISTS, Step
 from pallas_ros.imu.stillness import StillLimits, StillnessDetector, StillPose
 
-WRISTS = ("left_wrist", "right_wrist")
-TRUNK = ("pelvis", "neck")
-
-N_POSE: dict[str, Array] = {
-    "pelvis": rotations.IDENTITY,
-    "neck": rotations.IDENTITY,
-    "left_wrist": rotations.from_rotvec(np.array([-np.pi / 2, 0.0, 0.0])),
-    "right_wrist": rotations.from_rotvec(np.array([np.pi / 2, 0.0, 0.0])),
-    "left_upper_arm": rotations.from_rotvec(np.array([-np.pi / 2, 0.0, 0.0])),
-    "right_upper_arm": rotations.from_rotvec(np.array([np.pi / 2, 0.0, 0.0])),
-    **dict.fromkeys(
-        ("left_shin", "right_shin", "left_thigh", "right_thigh", "head"), rotations.IDENTITY
-    ),
-}
-"""Bone orientations, (4,) xyzw, with hanging arms and palms facing the thighs."""
-
-_DEGREE = float(np.radians(1.0))
 _KEEP_S = 1 / 100  # movements are stored at this rate at most
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step: the wearer's instruction, and the preceding movement (at least this angle, rad)."""
-
-    name: str
-    instruction: str
-    moves: tuple[str, ...] = ()
-    least: float = 0.0
-
-
-STEPS = (
-    Step(
-        "npose", "stand upright, feet parallel, arms hanging, palms to the thighs, and hold still"
-    ),
-    Step(
-        "tpose",
-        "raise both arms sideways to the T-pose, level, palms down, and hold still",
-        WRISTS,
-        50 * _DEGREE,
-    ),
-    Step("lower", "let the arms hang again and hold still", WRISTS, 50 * _DEGREE),
-    Step(
-        "elbows",
-        "keep the upper arms at your sides, bend both elbows forward and straighten them, twice,"
-        " then hold still",
-        WRISTS,
-        40 * _DEGREE,
-    ),
-    Step(
-        "bow",
-        "bow: roll the upper body forward and come up again, twice, then hold still",
-        ("neck",),
-        20 * _DEGREE,
-    ),
-    Step(
-        "turn",
-        "turn the whole body to one side on the spot and back, then hold still",
-        TRUNK,
-        30 * _DEGREE,
-    ),
-)
 
 
 class GuidedCalibrator:
@@ -246,7 +187,7 @@ class GuidedCalibrator:
             loose = [
                 site
                 for site in SITES
-                if abs(angle[site] - middle) > max(0.25 * middle, 15 * _DEGREE)
+                if abs(angle[site] - middle) > max(0.25 * middle, 15 * DEGREE)
             ]
             if loose:
                 turned = np.degrees(angle[loose[0]])
@@ -385,7 +326,7 @@ class GuidedCalibrator:
                 q_world_sensor, rotations.inverse(of_site.q_bone_sensor)
             )
             of_site.residual = float(rotations.angle_between(q_world_bone, N_POSE[site]))
-            if of_site.residual > 25 * _DEGREE:
+            if of_site.residual > 25 * DEGREE:
                 calibration.warnings.append(
                     f"{site}: N-pose and T-pose disagree by {np.degrees(of_site.residual):.0f}"
                     " degrees: an arm was not level or not hanging, or the sensor slipped;"
@@ -409,14 +350,14 @@ class GuidedCalibrator:
                     - wrap(_ELBOW_HEADING - self._movements["elbows"][site].heading)
                 )
             )
-            if apart > 20 * _DEGREE:
+            if apart > 20 * DEGREE:
                 doubts.append(
                     f"{site}: arm swing and elbow give headings {np.degrees(apart):.0f} degrees"
                     " apart; their mean is used"
                 )
         for site in TRUNK:
             bow = self._movements["bow"][site]
-            if bow.angle < 12 * _DEGREE:
+            if bow.angle < 12 * DEGREE:
                 doubts.append(
                     f"{site}: it turned only {np.degrees(bow.angle):.0f} degrees in the bow, so"
                     " its heading is uncertain"

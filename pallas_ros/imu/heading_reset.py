@@ -15,8 +15,8 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
 from pallas_ros.body.rotations import Array
-from pallas_ros.imu.guided import N_POSE, TRUNK
 from pallas_ros.imu.hinge import wrap
+from pallas_ros.imu.steps import N_POSE, TRUNK
 
 STANCES = ("hanging", "forward", "sideways")
 _STEEP = 0.8

@@ -15,7 +15,8 @@ from vqf import VQF
 
 from pallas_ros.body import rotations
 from pallas_ros.body.rotations import Array
-from pallas_ros.imu.magnetic import PERIOD_S, CommonField, MagneticHeading
+from pallas_ros.imu.field_model import CommonField
+from pallas_ros.imu.magnetic import PERIOD_S, MagneticHeading
 
 MODES = ("auto", "sensor", "6d", "9d")
 """auto: the sensor's own quaternion if available, else VQF, with the magnetometer if there is one;

@@ -12,8 +12,9 @@ from pallas_ros.body.names import SITES
 from pallas_ros.body.rotations import Array
 from pallas_ros.body.sites import SITE
 from pallas_ros.imu import mistakes
-from pallas_ros.imu.calibration import Calibration, KnownPoseCalibrator, TPoseCalibrator, today
+from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.guided import GuidedCalibrator
+from pallas_ros.imu.known_pose import KnownPoseCalibrator, TPoseCalibrator, today
 from pallas_ros.imu.sample import GRAVITY, ImuSample
 from pallas_ros.imu.stillness import StillLimits, StillnessDetector
 

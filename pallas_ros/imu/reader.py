@@ -14,7 +14,7 @@ from pallas_ros.body import rotations
 from pallas_ros.body.rotations import Array
 from pallas_ros.imu import ports
 from pallas_ros.imu.clock import ClockMapper, CountingClock
-from pallas_ros.imu.magnetic import CommonField
+from pallas_ros.imu.field_model import CommonField
 from pallas_ros.imu.orientation import OrientationFilter
 from pallas_ros.imu.protocols import ProtocolSpec, Reading
 from pallas_ros.imu.sample import ImuSample

@@ -3,9 +3,9 @@
 import argparse
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,15 +20,13 @@ from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.licences import licence_in, licence_of, stricter
 from pallas_ros.data.splits import DEVELOPMENT_CONTENTS
 from pallas_ros.data.virtual_imu import SensorErrors, Sequence, joint_positions
-from pallas_ros.files.settings import settings
 from pallas_ros.files.weights import weights_metadata
-from pallas_ros.files.yaml_text import load_mapping
-from pallas_ros.model.config import PallasConfig
 from pallas_ros.model.gru import GruConfig, GruPallas
 from pallas_ros.model.pallas import Pallas
 from pallas_ros.motion_files import Overrides, add_options, overrides_from
-from pallas_ros.train.loop import LoopSettings, device, fast_bfloat16, fit, start_processes
-from pallas_ros.train.losses import LossWeights, pallas_loss
+from pallas_ros.train.config import TrainingConfig, read_config
+from pallas_ros.train.loop import device, fast_bfloat16, fit, start_processes
+from pallas_ros.train.losses import pallas_loss
 from pallas_ros.train.selection import clips_of, part_of
 
 PLAIN = AugmentationSettings(
@@ -51,103 +49,6 @@ PLAIN = AugmentationSettings(
     errors=SensorErrors(),
 )
 """No augmentation, sensor errors at their nominal size: what validation runs on."""
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """A configuration file: sections ``model``, ``data``, ``augmentation``, ``loss``, ``loop``.
-
-    ``packs`` and ``contents`` keep training to clips of these; empty: all. A folder of motion
-    files has no packs. ``share`` keeps it to this part of the hours, whole subjects at a time.
-    ``deviation_margin`` multiplies the standard deviations of the released weights; 0: by what
-    validation subjects ask for (`calibrate`).
-    """
-
-    model: PallasConfig
-    baseline: str
-    frames: int
-    batch: int
-    development: bool
-    augmentation: AugmentationSettings
-    loss: LossWeights
-    loop: LoopSettings
-    deviation_margin: float = 0.0
-    contents: tuple[str, ...] = ()
-    packs: tuple[str, ...] = ()
-    share: float = 1.0
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """The section ``data``: frames and sequences of a batch, and which clips are drawn from; empty
-    lists: all.
-    """
-
-    frames: int = 120
-    batch: int = 48
-    development: bool = False
-    contents: tuple[str, ...] = ()
-    packs: tuple[str, ...] = ()
-    share: float = 1.0
-
-
-_Section = TypeVar("_Section")
-
-
-def read_config(path: str | Path) -> TrainingConfig:
-    """Read a configuration file.
-
-    Raises:
-        PallasError: it is missing, not YAML, or has a key that is not known.
-    """
-    document = load_mapping(path, "training configuration")
-    known = {"model", "data", "augmentation", "loss", "loop", "baseline", "deviation_margin"}
-    for name in document:
-        if name not in known:
-            raise PallasError(
-                f"{path}: unknown section '{name}': known are {', '.join(sorted(known))}"
-            )
-
-    def section(name: str, kind: type[_Section], **extra: Any) -> _Section:
-        return settings(kind, document.get(name), f"{path}: {name}", **extra)
-
-    augmentation = document.get("augmentation")
-    wrong: Any = None
-    if isinstance(augmentation, dict):
-        wrong = augmentation.pop("errors", None)
-    if wrong is None or isinstance(wrong, dict):
-        wrong = {"delay": [0, 4], **(wrong or {})}
-    errors = settings(SensorErrors, wrong, f"{path}: augmentation.errors")
-    data = section("data", DataSettings)
-    return TrainingConfig(
-        model=section("model", PallasConfig),
-        baseline=str(document.get("baseline", "")),
-        frames=data.frames,
-        batch=data.batch,
-        development=data.development,
-        contents=data.contents,
-        packs=data.packs,
-        share=_share(path, data.share),
-        augmentation=section("augmentation", AugmentationSettings, errors=errors),
-        loss=section("loss", LossWeights),
-        loop=section("loop", LoopSettings),
-        deviation_margin=_margin(path, document.get("deviation_margin", 0.0)),
-    )
-
-
-def _margin(path: str | Path, value: Any) -> float:
-    if not isinstance(value, (int, float)) or not (value == 0 or 0.5 <= value <= 5):
-        raise PallasError(
-            f"{path}: deviation_margin is {value}: it must be a number from 0.5 to 5, or 0 to"
-            " determine it"
-        )
-    return float(value)
-
-
-def _share(path: str | Path, value: float) -> float:
-    if not 0 < value <= 1:
-        raise PallasError(f"{path}: data.share is {value}: it has to be above 0, and at most 1")
-    return value
 
 
 def validation_batches(

@@ -10,7 +10,8 @@ from pallas_ros.body.origin import REQUEST, Origin
 from pallas_ros.view import svg
 from pallas_ros.view.generated import generated_table
 from pallas_ros.view.moments import MotionFile
-from pallas_ros.view.report import Written, page_of, pictures, save_text
+from pallas_ros.view.page import Written, page_of, save_text
+from pallas_ros.view.report import pictures
 
 _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
 

@@ -5,7 +5,7 @@ It looks and never commands.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pallas_ros.view.access import Access
 from pallas_ros.view.forces import ForceDrawing
 from pallas_ros.view.human import COLOURS
 from pallas_ros.view.moments import Moment, Recording
+from pallas_ros.view.placed import Placed
 from pallas_ros.view.plots import Plots
 from pallas_ros.view.robot import RobotShape
 from pallas_ros.view.scene import GREY, STATE_COLOURS, ellipsoid
@@ -32,9 +33,6 @@ F64 = NDArray[np.float64]
 RATE_HZ = 20.0
 PLOT_HZ = 2.0
 SHAPE_EVERY = 4  # frames between two shapes of an ellipsoid
-# what is less than this from what the browser has is not sent; of a quaternion's parts
-SENT_M = 5e-4
-SENT_TURN = 1e-3
 GHOST = (228, 150, 90)
 EXPECTED = (120, 110, 200)
 """The body as it is predicted to be (`/hpstm/prediction`)."""
@@ -51,35 +49,6 @@ UNCERTAIN: dict[str, tuple[int, ...]] = {
     "every joint": tuple(range(1, len(JOINTS))),
 }
 """Joints whose ellipsoids are drawn, by choice."""
-
-
-class Placed:
-    """Things in the scene, whose poses are sent where they changed: a message costs more than
-    looking whether it is needed.
-    """
-
-    def __init__(self, handles: Sequence[Any]) -> None:
-        """``handles`` of viser, each with position, wxyz and visible."""
-        self.handles = list(handles)
-        self._sent = np.full((len(self.handles), 7), np.inf)
-        self._visible = np.zeros(len(self.handles), dtype=bool)
-
-    def show(self, poses: F64 | None) -> None:
-        """``poses`` (n, 7): position m and orientation xyzw of each; those that are not finite, or
-        None for all, are hidden.
-        """
-        poses = np.full_like(self._sent, np.nan) if poses is None else poses
-        visible = np.asarray(np.isfinite(poses).all(axis=1))
-        for k in np.flatnonzero(visible != self._visible).tolist():
-            self.handles[k].visible = bool(visible[k])
-        self._visible = visible
-        off = np.abs(poses - self._sent)
-        for k in np.flatnonzero(visible & (off[:, :3] > SENT_M).any(axis=1)).tolist():
-            self.handles[k].position = poses[k, :3]
-            self._sent[k, :3] = poses[k, :3]
-        for k in np.flatnonzero(visible & (off[:, 3:] > SENT_TURN).any(axis=1)).tolist():
-            self.handles[k].wxyz = poses[k, [6, 3, 4, 5]]
-            self._sent[k, 3:] = poses[k, 3:]
 
 
 class Viewer:

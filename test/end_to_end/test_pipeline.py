@@ -13,7 +13,8 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.motion import load_motion, save_npz
 from pallas_ros.body.names import JOINTS, SITES
-from pallas_ros.imu.calibration import Calibration, TPoseCalibrator
+from pallas_ros.imu.calibration import Calibration
+from pallas_ros.imu.known_pose import TPoseCalibrator
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.sample import ImuSample
 from pallas_ros.imu.synchroniser import Synchroniser

@@ -15,7 +15,7 @@ from pallas_ros.core.errors import PallasError
 from pallas_ros.files.weights import weights_metadata
 from pallas_ros.model.config import PallasConfig
 from pallas_ros.model.step import load_model as load_pallas
-from pallas_ros.train.pallas import read_config
+from pallas_ros.train.config import read_config
 
 MODELS = sorted((Path(__file__).resolve().parents[2] / "models").glob("*.safetensors"))
 

@@ -13,13 +13,9 @@ from hypothesis import strategies as st
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
-from pallas_ros.imu.calibration import (
-    Calibration,
-    KnownPoseCalibrator,
-    SiteCalibration,
-    TPoseCalibrator,
-)
+from pallas_ros.imu.calibration import Calibration, SiteCalibration
 from pallas_ros.imu.guided import GuidedCalibrator
+from pallas_ros.imu.known_pose import KnownPoseCalibrator, TPoseCalibrator
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.procedures import Calibrator, calibrator
 from pallas_ros.imu.sample import GRAVITY, ImuSample

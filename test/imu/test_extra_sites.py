@@ -15,8 +15,9 @@ from pallas_ros.body.frames import ImuFrame
 from pallas_ros.body.names import EXTRA_SITES, SITES
 from pallas_ros.body.sites import PER_EXTRA, RETURN_FRAMES, worn_sites
 from pallas_ros.body.skeleton import Skeleton
-from pallas_ros.imu.calibration import Calibration, TPoseCalibrator
+from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
+from pallas_ros.imu.known_pose import TPoseCalibrator
 from pallas_ros.imu.motions import calibration_motion, demo_motion
 from pallas_ros.imu.procedures import calibrator
 from pallas_ros.imu.recording import load_recording

@@ -18,10 +18,10 @@ from pallas_ros.body.frames import BodyFrame, ImuFrame
 from pallas_ros.body.names import JOINTS, SITES
 from pallas_ros.graph import foreground
 from pallas_ros.imu.calibration import Calibration
-from pallas_ros.imu.guided import N_POSE
 from pallas_ros.imu.heading import HeadingDrift
 from pallas_ros.imu.heading_reset import heading_turns, in_words
 from pallas_ros.imu.sample import GRAVITY, ImuSample
+from pallas_ros.imu.steps import N_POSE
 from pallas_ros.imu.synchroniser import Synchroniser
 from pallas_ros.pipeline import Pipeline, read_document
 

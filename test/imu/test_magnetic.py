@@ -10,7 +10,8 @@ from vqf import VQF
 
 from pallas_ros.body import rotations
 from pallas_ros.imu.faults import Faults, afflicted, swaying
-from pallas_ros.imu.magnetic import PERIOD_S, CommonField, MagneticHeading
+from pallas_ros.imu.field_model import CommonField
+from pallas_ros.imu.magnetic import PERIOD_S, MagneticHeading
 from pallas_ros.imu.motions import everyday_motion
 from pallas_ros.imu.orientation import OrientationFilter
 from pallas_ros.imu.virtual import MAGNETIC_DIP, SensorNoise, VirtualSensors

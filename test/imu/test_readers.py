@@ -13,8 +13,9 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import ImuFrame
 from pallas_ros.body.names import SITES
-from pallas_ros.imu.calibration import Calibration, TPoseCalibrator
+from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.driver import ImuDriver
+from pallas_ros.imu.known_pose import TPoseCalibrator
 from pallas_ros.imu.ports import SIMULATED, ShakeAssigner, resolve
 from pallas_ros.imu.protocols import PROTOCOLS, Reading
 from pallas_ros.imu.reader import SerialReader

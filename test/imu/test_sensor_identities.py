@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES
-from pallas_ros.imu.calibration import Calibration, TPoseCalibrator
+from pallas_ros.imu.calibration import Calibration
+from pallas_ros.imu.known_pose import TPoseCalibrator
 from pallas_ros.imu.motions import demo_motion
 from pallas_ros.imu.procedures import calibrator
 from pallas_ros.imu.synchroniser import Synchroniser

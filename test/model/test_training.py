@@ -21,9 +21,10 @@ from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, joint_positions, s
 from pallas_ros.geometry import rotations  # noqa: E402
 from pallas_ros.model.config import PallasConfig  # noqa: E402
 from pallas_ros.model.pallas import Pallas  # noqa: E402
+from pallas_ros.train.config import read_config  # noqa: E402
 from pallas_ros.train.loop import LoopSettings, fit  # noqa: E402
 from pallas_ros.train.losses import LossWeights, pallas_loss  # noqa: E402
-from pallas_ros.train.pallas import PLAIN, read_config, save_model, start_from  # noqa: E402
+from pallas_ros.train.pallas import PLAIN, save_model, start_from  # noqa: E402
 from pallas_ros.train.selection import clips_of, part_of  # noqa: E402
 
 SMALL = PallasConfig(

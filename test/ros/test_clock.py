@@ -14,7 +14,7 @@ from pallas_ros.imu.clock import NANOSECONDS, ClockMapper
 from pallas_ros.imu.guided import GuidedCalibrator
 from pallas_ros.imu.ports import ShakeAssigner
 from pallas_ros.imu.sample import ImuSample
-from pallas_ros.pipeline.pipeline import Settings
+from pallas_ros.pipeline.settings import Settings
 from pallas_ros.ros.clock_watch import ClockWatch
 
 BEGUN = 1_800_000_000 * NANOSECONDS

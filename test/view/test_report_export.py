@@ -30,7 +30,8 @@ from pallas_ros.view.curve import KEEP, Curve, Distribution
 from pallas_ros.view.export import Z_UP_TO_Y_UP, write_bvh, write_csv
 from pallas_ros.view.measure import measure
 from pallas_ros.view.moments import BagFile
-from pallas_ros.view.report import Written, write_index, write_report
+from pallas_ros.view.page import Written, write_index
+from pallas_ros.view.report import write_report
 from pallas_ros.view.svg import ticks
 
 ARM_TOPICS = {

@@ -376,7 +376,8 @@ def test_what_the_browser_holds_is_the_frame_though_only_changes_are_sent(
     motion_file: Path,
 ) -> None:
     from pallas_ros.body.skeleton import Skeleton
-    from pallas_ros.view.viewer import SENT_M, SENT_TURN, Viewer
+    from pallas_ros.view.placed import SENT_M, SENT_TURN
+    from pallas_ros.view.viewer import Viewer
 
     recording = MotionFile(motion_file)
     viewer = Viewer("127.0.0.1", 0, Skeleton.from_height(1.75))

@@ -28,6 +28,7 @@ from hpstm_ros.dynamics.offline import (
 from hpstm_ros.dynamics.points import stature, whole_body
 from hpstm_ros.dynamics.representations import View, coordinates_of, pelvis_coordinates
 from hpstm_ros.dynamics.rigid_body import RigidBody
+from hpstm_ros.train.dynamics.markers import MARKERS, placed_markers
 from hpstm_ros.train.measured import Trial
 from pallas_ros.body import rotations
 from pallas_ros.body.motion import Motion
@@ -79,37 +80,6 @@ the only squats are trained on."""
 _PRESSED = 0.05
 """Of body weight, from which a foot's centre of pressure is trained on."""
 
-_PAIRS = (
-    ("asis", "pelvis", ".ASIS"),
-    ("psis", "pelvis", ".PSIS"),
-    ("shoulder", "spine3", "_Shoulder"),
-    ("sternum", "spine3", "_Sternum"),
-    ("elbow_lat", "shoulder", "_elbow_lat"),
-    ("elbow_med", "shoulder", "_elbow_med"),
-    ("radius", "elbow", "_wrist_radius"),
-    ("ulna", "elbow", "_wrist_ulna"),
-    ("thigh", "hip", "_thigh1"),
-    ("knee", "hip", "_knee"),
-    ("shank", "knee", "_shank_antsup"),
-    ("ankle", "knee", "_ankle"),
-    ("heel", "ankle", "_calc"),
-    ("toe", "ankle", "_toe"),
-    ("metatarsal", "ankle", "_5meta"),
-)
-
-
-def _markers() -> dict[str, int]:
-    """Marker, in lower case as in the file -> joint whose segment carries it."""
-    out = {"c7": JOINT_INDEX["spine3"]}
-    for side in SIDES:
-        for _, joint, suffix in _PAIRS:
-            own = joint if joint in JOINT_INDEX else f"{side}_{joint}"
-            out[f"{side[0]}{suffix}".lower()] = JOINT_INDEX[own]
-    return out
-
-
-MARKERS = _markers()
-
 
 @dataclass(frozen=True, eq=False)
 class Domain:
@@ -156,28 +126,6 @@ def join(name: str, parts: Sequence[Domain]) -> Domain:
         np.concatenate([p.block + n for p, n in zip(parts, blocks)]).astype(np.int32),
         tuple(p.names[0] for p in parts),
     )
-
-
-def marker_offsets(trials: Sequence[Trial]) -> F64:
-    """Places (31, 3) of `MARKERS` in their segments' frames, as shares of stature; medians over
-    the frames of trials of one person."""
-    found = []
-    for trial in trials:
-        motion = whole_body(trial.positions, trial.fps)
-        height = stature(motion)
-        R = np.asarray(rotations.to_matrix(motion.rotations))
-        for name, joint in MARKERS.items():
-            away = trial.markers[name] - motion.positions[:, joint]
-            found.append(np.einsum("tji,tj->ti", R[:, joint], away) / height)
-    parts = [np.concatenate(found[i :: len(MARKERS)]) for i in range(len(MARKERS))]
-    return np.stack([np.nanmedian(part, axis=0) for part in parts])
-
-
-def placed_markers(offsets: F64, height: float, positions: F64, R_world_joint: F64) -> F64:
-    """Markers (T, 31, 3) m on a body's segments."""
-    joints = list(MARKERS.values())
-    turned = np.einsum("tpij,pj->tpi", R_world_joint[:, joints], offsets * height)
-    return np.asarray(positions[:, joints] + turned)
 
 
 def ground_values(view: View, ground_reaction: F64, ankles: F64, mass: float) -> F64:

@@ -15,9 +15,9 @@ from hpstm_ros.train.dynamics.data import (
     from_library,
     from_trial,
     join,
-    marker_offsets,
     stretches,
 )
+from hpstm_ros.train.dynamics.markers import marker_offsets
 from hpstm_ros.train.dynamics.released import export
 from hpstm_ros.train.dynamics.training import DOMAINS, TrainingSettings, train
 from hpstm_ros.train.export import document_of_run

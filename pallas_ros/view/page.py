@@ -1,0 +1,113 @@
+"""HTML pages that open without a network, and the table over many of them."""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from pallas_ros.body.errors import PallasError
+
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;color:#23272e;max-width:1180px;margin:2rem auto;padding:0 1rem;background:#fff}
+h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2rem 0 .5rem;border-bottom:1px solid #d8dce2}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #eceff2}
+td:first-child,th:first-child{text-align:left}svg{width:100%;font-size:10px;fill:#59616c}img,video{max-width:100%;border-radius:6px}
+.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:1rem}.legend span{margin-right:1rem;white-space:nowrap}
+.cards{display:flex;flex-wrap:wrap;gap:.7rem;margin:1rem 0}.cards div{background:#f5f6f8;border-radius:8px;padding:.55rem 1rem;min-width:7.5rem}
+.cards b{display:block;font-size:1.35rem;font-weight:600;font-variant-numeric:tabular-nums}.cards span,.dim{color:#68707c;font-size:.86rem}
+h1{margin-bottom:0}.dim{margin:.1rem 0 0}.words{text-align:left!important}
+.warn{background:#fff3dd;padding:.5rem .8rem;border-radius:6px}pre{background:#f5f6f8;padding:.7rem;overflow:auto;max-height:18rem}
+"""  # noqa: E501
+KEPT = " pallas-report "
+"""Marks the comment at a page's end that holds its figures, for the table over many."""
+_KEPT_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report that was written: the page, the bag's figures, and what is wrong with the bag."""
+
+    page: Path
+    figures: dict[str, float]
+    damage: str = ""
+
+
+def read_written(page: str | Path, film: bool) -> Written | None:
+    """What a page that was written before says of its bag; None where it has no such figures, or
+    was written without the film that is wanted, or with it.
+    """
+    page = Path(page)
+    try:
+        with page.open("rb") as file:
+            file.seek(max(0, page.stat().st_size - _KEPT_BYTES))
+            end = file.read().decode("ascii", "replace")
+        kept = json.loads(unquote(end[end.rindex(KEPT) + len(KEPT) : end.rindex("-->")]))
+        if kept["film"] is not film:
+            return None
+        figures = {str(name): float(value) for name, value in kept["figures"].items()}
+        return Written(page, figures, str(kept["damage"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def write_index(rows: dict[str, Written | str], page: Path) -> None:
+    """The table over many bags: each a row of figures and a link, or the sentence why it
+    has none.
+    """
+    names = sorted(
+        {name for row in rows.values() if isinstance(row, Written) for name in row.figures}
+    )
+    lines = []
+    for bag, row in sorted(rows.items()):
+        if isinstance(row, str):
+            lines.append(
+                f'<tr><td>{escape(bag)}</td><td colspan="{len(names)}">{escape(row)}</td></tr>'
+            )
+        else:
+            cells = "".join(
+                f"<td>{row.figures[name]:.5g}</td>" if name in row.figures else "<td></td>"
+                for name in names
+            )
+            lines.append(
+                f'<tr><td><a href="{_link(row.page, page)}">{escape(bag)}</a></td>{cells}</tr>'
+            )
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    save_text(
+        page,
+        page_of(
+            "Sessions",
+            f"<h1>Sessions</h1><table><tr><th>bag</th>{head}</tr>{''.join(lines)}</table>",
+        ),
+    )
+
+
+def _link(target: Path, page: Path) -> str:
+    """The address of a file in a page beside or above it: a relative path, whatever its name looks
+    like.
+    """
+    way = os.path.relpath(target, page.parent)
+    return quote(os.fsencode(way))
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise PallasError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def page_of(title: str, body: str) -> str:
+    """A whole page."""
+    return (
+        '<!doctype html><html lang="en"><meta'
+        f' charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>{body}</html>\n'
+    )
