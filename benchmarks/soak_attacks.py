@@ -24,7 +24,7 @@ from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from hpstm_ros.bench.hostile import WavingBodies
+from hpstm_ros.bench.hostile_bodies import WavingBodies
 from hpstm_ros.retarget.robots import load_robot
 from pallas_ros.body.names import (
     ACTION_GENERATE,

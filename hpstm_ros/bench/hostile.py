@@ -5,7 +5,7 @@ joint states that are wrong, stuck or missing; buttons pressed at random; parame
 random, also to invalid values; a clock that jitters, stalls and jumps. The arm is ideal, or
 temporarily stuck. Only the emitted commands are checked: against the limits
 (`hpstm_ros.safety.checker`), and against the scenario's own knowledge of whether the arm may move
-(`_Permission`).
+(`Permission`).
 """
 
 from collections.abc import Sequence
@@ -14,36 +14,25 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hpstm_ros.bench.command_stream import CommandStream
+from hpstm_ros.bench.hostile_bodies import WavingBodies
 from hpstm_ros.bench.intruders import BlindGuard, Intruders
+from hpstm_ros.bench.permission import Permission
 from hpstm_ros.bench.players import Player
 from hpstm_ros.bench.triggers import Triggers
 from hpstm_ros.retarget.robots import RobotDescription
-from hpstm_ros.safety import checker
-from hpstm_ros.safety.limits import Limits, SupervisorSettings
+from hpstm_ros.safety.limits import SupervisorSettings
 from hpstm_ros.safety.supervisor import SupervisorState
 from hpstm_ros.teleoperation.teleoperation import Teleoperation, guard_of
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
-from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion
-from pallas_ros.body.names import JOINT_INDEX
-from pallas_ros.body.rotations import from_rotvec, multiply
-from pallas_ros.body.skeleton import Skeleton
 
 F64 = NDArray[np.float64]
 
 _NS = 1_000_000_000
-_WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
-_ARMS = [
-    JOINT_INDEX[f"{side}_{joint}"]
-    for side in ("left", "right")
-    for joint in ("shoulder", "elbow", "wrist")
-]
 _LED = (SupervisorState.ALIGNING, SupervisorState.TRACKING)
 _WITHOUT_OPERATOR = (SupervisorState.DISENGAGED, SupervisorState.STOPPED)
-_STOP_WITHIN_NS = _NS // 10
-_FARTHEST_M = 1.3
-"""m, largest distance between consecutive bodies of the same operator."""
 
 
 @dataclass
@@ -66,191 +55,6 @@ class Verdict:
     led: float = 0.0
     tracked: float = 0.0
     stop_begins_s: float = 0.0
-
-
-class WavingBodies:
-    """A body that waves its arms, with random faults."""
-
-    def __init__(self, random: np.random.Generator, frames: int) -> None:
-        """Create ``frames`` frames at 60 Hz."""
-        self._random = random
-        phase, speed, size = (
-            random.uniform(low, high, (6, 3))
-            for low, high in ((0.0, 2 * np.pi), (0.3, 4.0), (0.2, 1.5))
-        )
-        turns = np.zeros((frames, 22, 3))
-        turns[:, _ARMS] = size * np.sin(phase + speed * np.arange(frames)[:, None, None] / 60)
-        local = from_rotvec(turns)
-        self._rotations = np.tile([0.0, 0.0, 0.0, 1.0], (frames, 22, 1))
-        for side in ("left", "right"):
-            shoulder, elbow, wrist = (
-                JOINT_INDEX[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist")
-            )
-            self._rotations[:, shoulder] = local[:, shoulder]
-            self._rotations[:, elbow] = multiply(self._rotations[:, shoulder], local[:, elbow])
-            self._rotations[:, wrist] = multiply(self._rotations[:, elbow], local[:, wrist])
-        roots = np.tile([0.0, 0.0, 1.0], (frames, 1))
-        self._positions: F64 = np.asarray(
-            forward_kinematics(Skeleton.from_height(1.75), self._rotations, roots), dtype=np.float64
-        )
-        self._last_stamp = self._next_stamp = 0
-
-    def good(self, frame: int, stamp: int) -> BodyFrame:
-        """A plausible body, with the stamp ``stamp``."""
-        self._last_stamp = self._next_stamp
-        self._next_stamp = stamp
-        covariance = np.tile(np.eye(3) * 1e-4, (22, 1, 1))
-        rotations = self._rotations[frame].copy()
-        positions = self._positions[frame].copy()
-        return BodyFrame(
-            stamp,
-            rotations,
-            positions,
-            covariance,
-            np.ones(22, bool),
-            np.ones(22),
-            np.zeros(2),
-            stamp,
-        )
-
-    def spoil(self, body: BodyFrame) -> BodyFrame:
-        """The body with one fault."""
-        random = self._random
-        joint = int(self._random.integers(22))
-        match int(random.integers(15)):
-            case 0:
-                body.positions[joint, int(random.integers(3))] = random.choice(
-                    [np.nan, np.inf, -np.inf, 1e300]
-                )
-            case 1:
-                body.rotations[joint] = random.choice([np.nan, 0.0, 1e200])
-            case 2:
-                body.positions[_WRISTS] += random.normal(0, 1.0, (2, 3))  # teleporting wrists
-            case 3:
-                body.positions[_ARMS] *= random.choice([-1.0, 0.0, 3.0, 1e-9, 1e9])
-            case 4:
-                body.stamp -= int(random.integers(1, 3 * _NS))
-            case 5:
-                body.stamp += int(random.integers(1, 3 * _NS))
-            case 6:
-                body.stamp = int(random.choice([0, -1, 2**62, -(2**62)]))
-            case 7:
-                body.valid[:] = random.random(22) < 0.8
-            case 8:
-                body.confidence[:] = random.choice([0.0, np.nan, -1.0, 5.0, 0.3, np.inf])
-            case 9:
-                body.covariance = np.empty((22, 3, 3))
-                body.covariance[:] = np.where(
-                    np.eye(3), random.choice([np.nan, -1.0, 1e6, np.inf]), 0.0
-                )
-            case 10:
-                body.covariance = np.empty((22, 3, 3))
-                body.covariance[:] = np.eye(3) * float(random.choice([1e-3, 1e-2, 0.1]))
-            case 11:
-                body.positions += random.normal(0, 0.25, body.positions.shape)
-            case 12:
-                body.rotations[:] = multiply(
-                    from_rotvec(random.normal(0, 2.0, (1, 3))), body.rotations
-                )
-            case 13:
-                body.stamp = self._last_stamp
-            case _:
-                body.covariance = None
-        return body
-
-
-@dataclass
-class _Permission:
-    """The scenario's own knowledge of whether the arm may move, independent of the supervisor."""
-
-    settings: SupervisorSettings
-    engaged: bool = False
-    pressed: int | None = None
-    body: int | None = None
-    body_stamps: dict[str, int] = field(default_factory=dict)  # newest of each person: own clocks
-    joints: int | None = None
-    operator: str | None = None
-    place: F64 | None = None
-    measured: tuple[int, int] | None = (
-        None  # stamp of the newest measurement; the earlier of that and its arrival
-    )
-    fault: bool = False
-    blind: bool = False
-
-    def engages(self) -> None:
-        """The arm is engaged: the next accepted person is the operator."""
-        self.engaged = True
-        self.operator = None
-        self.place = None
-
-    def stopped(self) -> None:
-        """The arm has stopped or disengaged: it must not move until it is engaged again."""
-        self.engaged = False
-
-    def saw(self, now: int, body: BodyFrame) -> str:
-        """Record an accepted body; returns why it should have been rejected, or empty.
-
-        While the arm is not engaged, bodies of all people are accepted: the next operator is chosen
-        from them.
-        """
-        used = body.positions[[0, *_ARMS]]
-        if not abs(now - body.stamp) <= self.settings.max_body_age * _NS:
-            return "a body of another time was accepted"
-        if body.stamp <= self.body_stamps.get(body.body_id, body.stamp - 1):
-            return "a body not newer than the person's last was accepted"
-        if not np.isfinite(used).any(axis=1).any():
-            return "a body that is not finite was accepted"
-        self.body = now
-        self.body_stamps[body.body_id] = body.stamp
-        if self.measured is None or body.newest_input > self.measured[0]:
-            self.measured = (body.newest_input, min(body.newest_input, now))
-        return self._is_operator(body) if self.engaged else ""
-
-    def _is_operator(self, body: BodyFrame) -> str:
-        place = self.place
-        here = body.positions[0, :2]
-        if self.operator not in (None, body.body_id):
-            return "a stranger's body was accepted"
-        if place is not None and float(np.linalg.norm(here - place)) > _FARTHEST_M:
-            return "a body of the operator's id in another place was accepted"
-        self.operator = body.body_id
-        self.place = here
-        return ""
-
-    def clock_went_back(self) -> None:
-        """Earlier inputs no longer count as fresh."""
-        self.pressed = self.body = self.joints = None
-        self.body_stamps.clear()
-        self.measured = self.place = None
-
-    def missing(self, now: int) -> str:
-        """Why the arm must not move at ``now``, or empty."""
-        settings = self.settings
-        if not self.engaged:
-            return "without being engaged"
-        if settings.require_dead_man and (
-            self.pressed is None or now - self.pressed > settings.dead_man_timeout * _NS
-        ):
-            return "with the dead-man's switch released"
-        if self.body is None or now - self.body > _STOP_WITHIN_NS:
-            return "0.1 s after the last good body"
-        if self.measured is None or now - self.measured[1] > _STOP_WITHIN_NS:
-            return "0.1 s after the newest measurement"
-        if self.fault:
-            return "with a safety input that is not connected"
-        if self.blind:
-            return "with kinematics that cannot be computed"
-        if self.joints is None or now - self.joints > settings.feedback_timeout * _NS:
-            return "without joint states"
-        return ""
-
-
-@dataclass
-class _Stream:
-    """The commands since the arm was last engaged, on a clock without jumps."""
-
-    messages: list[tuple[NDArray[np.int64], F64]] = field(default_factory=list)
-    end: F64 | None = None  # rest position according to the last command
 
 
 class HostileRun:
@@ -291,7 +95,7 @@ class HostileRun:
         self._limits = self._arm.supervisor.limits
         self._frames = frames
         self._bodies = WavingBodies(random, frames)
-        self._may = _Permission(safety)
+        self._may = Permission(safety)
         self._hostility = float(random.choice([0.0, 0.02, 0.1, 0.5]))
         self._now = 10 * _NS
         self._offset = 0
@@ -301,7 +105,7 @@ class HostileRun:
         )
         self._stuck_until = self._gap_until = self._silent_until = self._told_truth = 0
         self._speeds = [(0, self._tip_speed)]
-        self._stream = _Stream()
+        self._stream = CommandStream()
         self._led = self._tracked = 0
         self._verdict = Verdict()
         # Later additions draw from separate generators, so that older seeds give the same
@@ -567,39 +371,7 @@ class HostileRun:
         self._tracked += command.state is SupervisorState.TRACKING
 
     def _finish_stream(self) -> None:
-        """Check the stream so far."""
-        stream = self._stream
-        self._stream = _Stream()
-        if not stream.messages:
-            return
-        times, states = checker.executed(stream.messages)
-        q = states[:, 0]
-        found = checker.check(times, q, self._limits) or checker.check_states(
-            times, states, self._limits
-        )
-        if not found:
-            tips = [self._robot.frame(arm.tip) for arm in self._robot.arms]
-            found = checker.check_tips(
-                times, q, self._robot.model, tips, self._limits, self._allowed(times)
-            )
-            found += checker.check_collisions(times, q, self._robot.model, self._robot.geometry)
+        """Check the stream so far, and start another."""
+        found = self._stream.violations(self._robot, self._limits, self._speeds)
         self._verdict.violations += [str(violation) for violation in found]
-
-    def _allowed(self, times: NDArray[np.int64]) -> F64:
-        """(N,) m/s: the highest allowed tip speed within one braking time before each instant."""
-        allowed = np.zeros(len(times))
-        brake = _braking(self._limits) + _NS // 20
-        for (since, speed), until in zip(
-            self._speeds, [*(since for since, _ in self._speeds[1:]), 2**62], strict=True
-        ):
-            within = (times >= since) & (times <= until + brake)
-            allowed[within] = np.maximum(allowed[within], speed)
-        return allowed
-
-
-def _braking(limits: Limits) -> int:
-    """The longest time in ns for a joint to brake to rest from any state within its limits."""
-    return round(
-        float(np.max(limits.velocity / limits.acceleration + 2 * limits.acceleration / limits.jerk))
-        * _NS
-    )
+        self._stream = CommandStream()

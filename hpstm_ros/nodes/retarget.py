@@ -1,34 +1,34 @@
 """Drives a robot arm with the operator's arm: from bodies to supervised commands."""
 
-from array import array
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
-from numpy.typing import NDArray
 from pallas.msg import BodyPose, SupervisorStatus
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import JointState, Joy
-from std_msgs.msg import Bool, Float64, Float64MultiArray
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+from trajectory_msgs.msg import JointTrajectory
 
+from hpstm_ros.nodes.gripper_topics import GripperTopics
+from hpstm_ros.nodes.retarget_messages import status_message, trajectory
+from hpstm_ros.nodes.retarget_settings import (
+    MAPPING,
+    operator_settings,
+    retarget_settings,
+    supervisor_settings,
+)
 from hpstm_ros.retarget.robots import load_robot
-from hpstm_ros.retarget.settings import RetargetSettings
-from hpstm_ros.safety.limits import SupervisorSettings
-from hpstm_ros.safety.people import OperatorSettings
 from hpstm_ros.safety.supervisor import Command
-from hpstm_ros.teleoperation.grippers import GripperMotion
 from hpstm_ros.teleoperation.teleoperation import Bounds, Teleoperation, limits_of
-from hpstm_ros.teleoperation.trigger import GripperTrigger
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import (
     TOPIC_DEAD_MAN,
     TOPIC_EMERGENCY_STOP,
     TOPIC_GOAL,
-    TOPIC_GRIPPER,
     TOPIC_HPSTM_BODY,
     TOPIC_JOINT_STATES,
     TOPIC_JOINT_TRAJECTORY,
@@ -36,7 +36,7 @@ from pallas_ros.body.names import (
     TOPIC_TIP,
 )
 from pallas_ros.messages.decode import from_stamp
-from pallas_ros.messages.encode import pose_to_msg, to_stamp
+from pallas_ros.messages.encode import pose_to_msg
 from pallas_ros.messages.wire import body_from_bytes, deserialized
 from pallas_ros.ros.intake import Intake, OnePublisher, RateLimit, named
 from pallas_ros.ros.matching import full_name, gid_of, hears, unheard
@@ -45,12 +45,10 @@ from pallas_ros.ros.qos import ANY_OFFER, LATCHED, NEWEST
 
 _NS = 1_000_000_000
 _STATUS_NS = _NS // 20
-_MAPPING = ("mode", "mapping", "scale", "orientation_from", "deviation_scale_m", "stop_deviation_m")
-_LIVE = {*_MAPPING, "tip_speed", "operator_id", "operator_choice", "operator_place"}
+_LIVE = {*MAPPING, "tip_speed", "operator_id", "operator_choice", "operator_place"}
 _CONNECTIONS_S = 0.2
-_EVERY_LOOK = (
-    10  # every n-th check of connections queries the publishers even if their number is unchanged
-)
+_EVERY_LOOK = 10
+"""Every n-th check of connections queries the publishers even if their number is unchanged."""
 _JOINT_STATES_HZ = 2000.0
 """Joint states of a publisher above this rate are discarded unread; fast drives publish at 1000
 Hz.
@@ -88,10 +86,10 @@ class RetargetNode(PallasNode):
         self._built = Teleoperation(
             robot,
             side,
-            self._retarget_settings(),
-            self._supervisor_settings(),
+            retarget_settings(self.settings),
+            supervisor_settings(self.settings),
             s["tip_speed"] or None,
-            self._operator_settings(),
+            operator_settings(self.settings),
         )
         self._bounds = Bounds(
             s["tip_speed_limit"] or self._arm.supervisor.tip_speed,
@@ -125,7 +123,7 @@ class RetargetNode(PallasNode):
             ("emergency_stop", self._stop),
         ):
             self.serve(Trigger, f"/retarget/{name}", call)
-        self._configure_grippers()
+        self._gripper_topics = GripperTopics(self, self._arm)
         self.every(1 / s["rate_hz"], self._tick)
         self.every(_CONNECTIONS_S, self._look_at_connections)
 
@@ -174,31 +172,6 @@ class RetargetNode(PallasNode):
         if self._built is not None:
             self._bounds.check(self._tip_speed(self._arm), self.settings["stop_deviation_m"])
 
-    def _configure_grippers(self) -> None:
-        """Set up gripper controllers, opening topics, and joystick triggers."""
-        s = self.settings
-        grippers = self._arm.grippers
-        self._gripper_outputs = []
-        for gripper in grippers if s["gripper_interface"] != "none" else []:
-            several = f"{gripper.arm}_" if len(grippers) > 1 else ""
-            controller = several + s["gripper_controller"]
-            if s["gripper_interface"] == "position":
-                output = self.advertise(Float64MultiArray, f"/{controller}/commands")
-            else:
-                output = self.advertise(
-                    JointTrajectory, TOPIC_JOINT_TRAJECTORY.format(controller=controller)
-                )
-            self._gripper_outputs.append(output)
-        self.subscribe(Float64, TOPIC_GRIPPER, partial(self._on_opening, None))
-        for number, gripper in enumerate(grippers if len(grippers) > 1 else []):
-            self.subscribe(
-                Float64, f"{TOPIC_GRIPPER}/{gripper.arm}", partial(self._on_opening, number)
-            )
-        ends = s["gripper_trigger_released"], s["gripper_trigger_pressed"]
-        self._triggers = [GripperTrigger(text, *ends) for text in s["gripper_triggers"]]
-        if self._triggers:
-            self.subscribe(Joy, s["joy_topic"], self._on_joy, NEWEST, newest=True)
-
     def reconfigure(self, changed: set[str]) -> None:
         """Apply parameters that may change at run time, from the next body on; the others are
         read-only.
@@ -206,9 +179,9 @@ class RetargetNode(PallasNode):
         if self._built is None or not changed <= _LIVE:
             super().reconfigure(changed)
             return
-        self._arm.retargeter.settings = self._retarget_settings()
+        self._arm.retargeter.settings = retarget_settings(self.settings)
         self._arm.supervisor.tip_speed = self._tip_speed(self._arm)
-        self._arm.people.settings = self._operator_settings()
+        self._arm.people.settings = operator_settings(self.settings)
 
     def deactivate(self) -> None:
         """Release the arm; the last command included its braking trajectory."""
@@ -258,33 +231,6 @@ class RetargetNode(PallasNode):
             "bodies over the rate limit": self._intake.flooded,
             **ages,
         }
-
-    def _retarget_settings(self) -> RetargetSettings:
-        return RetargetSettings(**{name: self.settings[name] for name in _MAPPING})
-
-    def _supervisor_settings(self) -> SupervisorSettings:
-        s = self.settings
-        return SupervisorSettings(
-            period=1 / s["rate_hz"],
-            lead=s["lead_s"],
-            body_timeout=s["body_timeout_s"],
-            max_body_age=s["max_body_age_s"],
-            max_measurement_age=s["max_measurement_age_s"],
-            operator_absence=s["operator_absence_s"],
-            feedback_timeout=s["feedback_timeout_s"],
-            require_feedback=s["require_feedback"],
-            require_dead_man=s["require_dead_man"],
-            dead_man_timeout=s["dead_man_timeout_s"],
-            deviation=s["deviation_rad"],
-            delivery_timeout=s["delivery_timeout_s"],
-            emergency_stop=s["emergency_stop_mode"],
-            emergency_stop_timeout=s["emergency_stop_timeout_s"],
-        )
-
-    def _operator_settings(self) -> OperatorSettings:
-        s = self.settings
-        x, y = s["operator_place"]
-        return OperatorSettings(s["operator_id"], s["operator_choice"], (x, y))
 
     def _tip_speed(self, arm: Teleoperation) -> float:
         return float(self.settings["tip_speed"] or limits_of(arm.robot).tip_speed)
@@ -345,22 +291,6 @@ class RetargetNode(PallasNode):
             np.array(message.position),
         )
 
-    def _on_opening(self, number: int | None, message: Float64) -> None:
-        self._open_gripper(message.data, number)
-
-    def _open_gripper(self, opening: float, number: int | None = None) -> None:
-        if not self._arm.open_gripper(opening, number):
-            raise PallasError(
-                "a gripper's opening is not a number; it must be from 0 (closed) to 1 (open)"
-            )
-
-    def _on_joy(self, message: Joy) -> None:
-        """Apply one trigger to all grippers, or one trigger to each."""
-        for number, trigger in enumerate(self._triggers):
-            opening = trigger.opening(message.axes, message.buttons)
-            if opening is not None:
-                self._open_gripper(opening, number if len(self._triggers) > 1 else None)
-
     def _on_dead_man(self, message: Bool, source: str) -> None:
         self._arm.supervisor.dead_man(self.now(), message.data, source)
 
@@ -411,7 +341,6 @@ class RetargetNode(PallasNode):
     def _publish(self, command: Command) -> None:
         arm = self._arm
         now = self.now()
-        assert arm is not None
         if command.send:
             if self._positions:
                 self._commands.publish(Float64MultiArray(data=command.q.tolist()))
@@ -419,10 +348,10 @@ class RetargetNode(PallasNode):
                 # The body's stamp, so that a command can be traced to its sample; the times of the
                 # points are relative to it.
                 stamp = arm.body_stamp if 0 <= now - arm.body_stamp < _NS else now
-                self._commands.publish(_trajectory(stamp, self._joint_names, command))
+                self._commands.publish(trajectory(stamp, self._joint_names, command))
             arm.sent(self.now())
         self._last_command = command
-        self._publish_grippers(now)
+        self._gripper_topics.publish(now)
         if (
             int(command.state) != self._last_state
             or now >= self._status_due
@@ -430,22 +359,11 @@ class RetargetNode(PallasNode):
         ):
             self._last_state = int(command.state)
             self._status_due = now + _STATUS_NS
-            self._status.publish(self._status_message(now, command))
-
-    def _publish_grippers(self, now: int) -> None:
-        for output, gripper, motion in zip(
-            self._gripper_outputs, self._arm.grippers, self._arm.gripper_motions, strict=False
-        ):
-            if motion is None:
-                continue
-            if self.settings["gripper_interface"] == "position":
-                output.publish(Float64MultiArray(data=motion.q[0].tolist()))
-            else:
-                output.publish(_gripper_trajectory(now, gripper.gripper.joint_names, motion))
+            status = status_message(now, self._base, self._joint_names, arm, command)
+            self._status.publish(status)
 
     def _publish_poses(self) -> None:
         arm = self._arm
-        assert arm is not None
         goal = arm.goal
         if goal is None:
             return
@@ -453,65 +371,3 @@ class RetargetNode(PallasNode):
             publisher.publish(pose_to_msg(arm.body_stamp, self._base, p, q))
         for publisher, (p, q) in zip(self._tips, arm.tip_poses(), strict=True):
             publisher.publish(pose_to_msg(arm.body_stamp, self._base, p, q))
-
-    def _status_message(self, now: int, command: Command) -> SupervisorStatus:
-        arm = self._arm
-        message = SupervisorStatus()
-        assert arm is not None
-        message.header.stamp = to_stamp(now)
-        message.header.frame_id = self._base
-        message.state = int(command.state)
-        message.state_name = command.state.name.lower()
-        message.reason = command.reason
-        message.engaged, message.dead_man, message.emergency_stop = arm.supervisor.flags(now)
-        message.joint_names = self._joint_names
-        message.limited_by = list(command.limited_by)
-        message.speed_scale = command.speed_scale
-        message.tip_speed = command.tip_speed
-        message.tracking_error = command.deviation
-        message.target_error = arm.target_error(command)
-        message.commands = arm.figures.commands
-        message.commands_limited = arm.figures.limited
-        message.inputs_refused = arm.figures.refused
-        message.operator_id = arm.supervisor.operator or ""
-        message.people = arm.people.in_view(now)
-        message.measurement_age = command.measurement_age
-        message.delivery_lag = command.delivery_lag
-        message.strangers_refused = arm.figures.strangers
-        return message
-
-
-def _trajectory(stamp: int, joint_names: list[str], command: Command) -> JointTrajectory:
-    """The command's points, timed from ``stamp`` ns."""
-    message = JointTrajectory()
-    message.header.stamp = to_stamp(stamp)
-    message.joint_names = joint_names
-    message.points = [
-        _point(int(time) - stamp, state)
-        for time, state in zip(command.times, command.points, strict=True)
-    ]
-    return message
-
-
-def _gripper_trajectory(
-    stamp: int, joint_names: tuple[str, ...], motion: GripperMotion
-) -> JointTrajectory:
-    """Positions and velocities of a gripper's joints, timed from ``stamp`` ns."""
-    message = JointTrajectory()
-    message.header.stamp = to_stamp(stamp)
-    message.joint_names = list(joint_names)
-    for time, q, dq in zip(motion.times, motion.q, motion.dq, strict=True):
-        point = JointTrajectoryPoint()
-        point.positions, point.velocities = (array("d", part.tobytes()) for part in (q, dq))
-        point.time_from_start.sec, point.time_from_start.nanosec = divmod(int(time) - stamp, _NS)
-        message.points.append(point)
-    return message
-
-
-def _point(time_from_start: int, state: tuple[NDArray[np.float64], ...]) -> JointTrajectoryPoint:
-    point = JointTrajectoryPoint()
-    point.positions, point.velocities, point.accelerations = (
-        array("d", part.tobytes()) for part in state
-    )
-    point.time_from_start.sec, point.time_from_start.nanosec = divmod(time_from_start, _NS)
-    return point

@@ -11,7 +11,9 @@ import pytest
 
 pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
-from hpstm_ros.bench.hostile import HostileRun, WavingBodies, _Permission
+from hpstm_ros.bench.hostile import HostileRun
+from hpstm_ros.bench.hostile_bodies import WavingBodies
+from hpstm_ros.bench.permission import Permission
 from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.safety.gripper import GripperSupervisor
 from hpstm_ros.safety.limits import SupervisorSettings
@@ -58,7 +60,7 @@ def test_stamps_are_compared_with_those_of_the_same_person() -> None:
     """While the arm is not engaged, bodies of several people are accepted, each with a clock of
     its own: seeds 48, 53 and 55 of benchmarks/hostile.py were blamed for it.
     """
-    permission = _Permission(SupervisorSettings())
+    permission = Permission(SupervisorSettings())
     bodies = WavingBodies(np.random.default_rng(0), 2)
     now = 10**10
     stranger = replace(bodies.good(0, now), body_id="stranger")
@@ -71,7 +73,7 @@ def test_an_arm_that_stopped_by_itself_has_no_operator_for_whom_others_are_stran
     """Seed 368 of benchmarks/hostile.py (g1) was blamed for it: the arm had not followed for two
     seconds, and had stopped until it is reset.
     """
-    permission = _Permission(SupervisorSettings())
+    permission = Permission(SupervisorSettings())
     bodies = WavingBodies(np.random.default_rng(0), 3)
     now = 10**10
     permission.engages()

@@ -11,7 +11,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
 pytest.importorskip("pallas.action", reason="needs the generated messages (make setup)")
 pytest.importorskip("pinocchio", reason="needs the extra [robot]")
 
-from hpstm_ros.nodes.retarget import _trajectory
+from hpstm_ros.nodes.retarget_messages import trajectory
 from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.safety.limits import SupervisorSettings
 from hpstm_ros.teleoperation.teleoperation import Teleoperation
@@ -47,7 +47,7 @@ class Arm:
         command = self.teleoperation.tick(self.now)
         if command.send:
             names = list(self.robot.joint_names)
-            self.commands.append(_trajectory(self.now, names, command))
+            self.commands.append(trajectory(self.now, names, command))
             self.at = command.points[0][0] + OFF_RAD
         self.teleoperation.joints(self.now, self.now, self.robot.joint_names, self.at)
 
