@@ -58,3 +58,34 @@ class Command:
     deviation: float
     measurement_age: float = math.nan
     delivery_lag: float = math.nan
+
+
+def sent_indices(index: int, end: int) -> list[int]:
+    """Grid instants of the states to send: ``index``, the next one, and about six of the braking
+    trajectory up to its ``end``.
+    """
+    stride = max(-(-(end - index - 1) // 6), 1)
+    indices = [index, index + 1, *range(index + 1 + stride, end, stride)]
+    if end > indices[-1]:
+        indices.append(end)
+    return indices
+
+
+def nothing(now: int, joints: int, state: SupervisorState, reason: str) -> Command:
+    """The empty command at ``now`` ns, while the arm's posture is unknown."""
+    unknown = np.full(joints, math.nan)
+    return Command(
+        time=now,
+        q=unknown,
+        dq=unknown,
+        ddq=unknown,
+        times=np.zeros(0, dtype=np.int64),
+        points=[],
+        send=False,
+        state=state,
+        reason=reason,
+        limited_by=(),
+        speed_scale=0.0,
+        tip_speed=math.nan,
+        deviation=math.nan,
+    )

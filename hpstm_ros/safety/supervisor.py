@@ -24,19 +24,19 @@ arm comes to rest even if this process dies.
 
 import math
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.safety.command import Command as Command
 from hpstm_ros.safety.command import SupervisorState as SupervisorState
+from hpstm_ros.safety.command import nothing, sent_indices
 from hpstm_ros.safety.delivery import Delivery
 from hpstm_ros.safety.feedback import Feedback
-from hpstm_ros.safety.goal import GoalPath, JointGoal
 from hpstm_ros.safety.guard import Guard
 from hpstm_ros.safety.limits import Limits, SupervisorSettings
 from hpstm_ros.safety.motion import Plan, rest
+from hpstm_ros.safety.operator_input import OperatorInput
 from hpstm_ros.safety.steering import Steering
 from hpstm_ros.safety.switches import EmergencySwitches
 from pallas_ros.body.errors import PallasError
@@ -48,17 +48,6 @@ _NEVER = -(10**18)
 _GOAL_REACH = 0.025  # s: how long a goal is extrapolated when the next one is late
 _FOLLOW_S = 0.1  # allowed lag of an arm behind its commands, from the controller's filter
 _LATE_NS = _NS // 2  # how long the arm holds after late commands
-
-
-@dataclass(frozen=True, slots=True)
-class _News:
-    """The newest measurement: its stamp, the stamp limited to the supervisor's clock, and when it
-    was first received; ns.
-    """
-
-    stamp: int
-    taken: int
-    heard: int
 
 
 class Supervisor:
@@ -85,12 +74,10 @@ class Supervisor:
         self._now = 0
         self._plan: Plan | None = None
         self._sent: deque[tuple[int, F64]] = deque(maxlen=64)
-        self._goal: JointGoal | None = None
-        self._goals = GoalPath(limits)
+        self._input = OperatorInput(limits, self.settings)
         self._feedback = Feedback(limits, self.settings)
         self._delivery = Delivery(self.settings.period, self.settings.delivery_timeout)
         self._late: tuple[int, str] = (_NEVER, "")
-        self._aged: tuple[int, str] = (_NEVER, "")
         self._ticked: int | None = None
         self._dead_man = _NEVER
         # when each dead-man's switch last reported release
@@ -99,8 +86,6 @@ class Supervisor:
         self._faults: dict[str, str] = {}
         self._aligning_since = 0
         self._well_since = _NEVER
-        self._news: _News | None = None
-        self._goal_of = ""
         self._operator_seen = 0
         self.operator: str | None = None
         self.engagement = 0
@@ -144,58 +129,23 @@ class Supervisor:
         self._clock(now)
         measured = stamp if measured is None else measured
         q = np.asarray(q, dtype=np.float64)
-        usable = (
-            q.shape == self.limits.lower.shape
-            and bool(np.isfinite(q).all())
-            and math.isfinite(confidence)
-        )
-        last = self._goal if operator == self._goal_of else None
-        most = self.settings.max_body_age * _NS
-        if (
-            not usable
-            or not self._is_operator(operator)
-            or abs(now - stamp) > most
-            or measured - now > most
-            or (last is not None and stamp <= last.stamp)
+        if not (
+            self._is_operator(operator)
+            and self._input.take(now, stamp, q, confidence, measured, operator)
         ):
             self.refused += 1
-            if usable and self._is_operator(operator):
-                self._note_age(now, stamp, most)
             return False
-        q = np.clip(q, self.limits.lower, self.limits.upper)
-        if operator != self._goal_of:
-            self._goals.restart()
-        if last is not None and not float(np.abs(q - last.q).max()) <= self.settings.goal_jump:
-            self._goals.restart()
-            if self.state is SupervisorState.TRACKING:
-                self._align(now, "the goal jumped")
-        if operator != self._goal_of or self._news is None or measured > self._news.stamp:
-            self._news = _News(measured, min(measured, now), now)
-        self._goal = self._goals.add(stamp, now, q, min(max(confidence, 0.0), 1.0))
-        self._goal_of = operator
+        if self._input.jumped and self.state is SupervisorState.TRACKING:
+            self._align(now, "the goal jumped")
         self._operator_seen = now
         if self._engaged():
             self.operator = operator
         return True
 
-    def _note_age(self, now: int, stamp: int, most: float) -> None:
-        """Record why bodies that arrive are refused for their stamps, so that the reason differs
-        from "no body arrives".
-        """
-        if now - stamp > most:
-            age = f"{(now - stamp) / _NS:.2f} s old"
-            text = f"bodies are refused because they are {age} (at most {most / _NS:g} s)"
-            self._aged = (now, text)
-        elif stamp - now > most:
-            ahead = f"{(stamp - now) / _NS:.2f} s ahead of this clock"
-            self._aged = (now, f"bodies are refused because their stamps are {ahead}")
-
     def in_words(self, now: int) -> str:
         """The reason for the state; while disengaged, also why bodies are refused."""
-        aged, text = self._aged
-        if self._engaged() or now - aged > self.settings.body_timeout * _NS:
-            return self.reason
-        return f"{self.reason}; {text}"
+        refused = "" if self._engaged() else self._input.refused_lately(now)
+        return f"{self.reason}; {refused}" if refused else self.reason
 
     def _is_operator(self, name: str) -> bool:
         return not self._engaged() or self.operator is None or name == self.operator
@@ -272,8 +222,8 @@ class Supervisor:
         self._feedback.follow_again()
         self.engagement += 1
         self._operator_seen = now
-        followed = self._goal is not None and not self._body_missing(now)
-        self.operator = self._goal_of if followed else None
+        followed = self._input.goal is not None and not self._body_missing(now)
+        self.operator = self._input.operator if followed else None
         self._align(now, "engaged")
         return ""
 
@@ -354,7 +304,7 @@ class Supervisor:
         if self._at_rest_disengaged() and self._feedback.newest is not None:
             self._plan = rest(index, self.limits.inside(self._feedback.newest.q))
         if self._plan is None:
-            return self._nothing(now)
+            return nothing(now, len(self.limits.lower), self.state, self.in_words(now))
         self._record(index)
         limited, scale = self._lead(index, now)
         return self._command(index, limited, scale)
@@ -366,15 +316,13 @@ class Supervisor:
             self._now = now
         if now < self._now:
             self._zero_time += now - self._now
-            self._goal = None
-            self._news = None
+            self._input.clock_set_back()
             self._dead_man = _NEVER
             self._released.clear()
             self._operator_seen = now
             self._switches.restart()
             self._late = (_NEVER, "")
             self._ticked = None
-            self._goals.restart()
             self._delivery.forget()
             self._feedback.restart(now)
             self._well_since = now
@@ -410,10 +358,10 @@ class Supervisor:
             self._align(now, "going on")
         elif (
             self.state is SupervisorState.ALIGNING
-            and self._goal is not None
+            and self._input.goal is not None
             and self._plan is not None
         ):
-            off = float(np.abs(self._goal.q - self._plan.at(self._plan.start + 1)[0]).max())
+            off = float(np.abs(self._input.goal.q - self._plan.at(self._plan.start + 1)[0]).max())
             if (
                 off < self.settings.align_tolerance
                 or now - self._aligning_since > self.settings.align_ramp * _NS
@@ -423,7 +371,7 @@ class Supervisor:
     def _trouble(self, now: int) -> str:
         """Why the arm must not move now, or empty."""
         settings = self.settings
-        goal = self._goal
+        goal = self._input.goal
         if settings.require_dead_man and now - self._dead_man > settings.dead_man_timeout * _NS:
             return "the dead-man's switch is released"
         if self._faults:
@@ -444,26 +392,13 @@ class Supervisor:
 
     def _body_missing(self, now: int) -> str:
         """What is wrong with the operator's body as an input, or empty."""
-        goal = self._goal
-        news = self._news
-        settings = self.settings
-        whose = f" of '{self.operator}'" if self._engaged() and self.operator else ""
-        if goal is None or news is None or now - goal.received > settings.body_timeout * _NS:
-            if now - self._aged[0] <= settings.body_timeout * _NS:
-                return self._aged[1]
-            return f"no body{whose} arrives"
-        if now - news.heard > settings.body_timeout * _NS:
-            return f"the body{whose} is only carried on: no newer measurement arrives"
-        if now - news.taken > settings.max_measurement_age * _NS:
-            age = (now - news.taken) / _NS
-            return f"the newest measurement of the body{whose} is {age:.2f} s old"
-        return ""
+        return self._input.missing(now, self.operator if self._engaged() else None)
 
     def _lead(self, index: int, now: int) -> tuple[tuple[str, ...], float]:
         """Accept a new plan from ``index`` if there is one; returns the limits that were active and
         the speed scale.
         """
-        goal = self._goal
+        goal = self._input.goal
         settings = self.settings
         if (
             self.state not in (SupervisorState.ALIGNING, SupervisorState.TRACKING)
@@ -535,10 +470,7 @@ class Supervisor:
     def _command(self, index: int, limited: tuple[str, ...], scale: float) -> Command:
         plan = self._plan
         assert plan is not None
-        stride = max(-(-(plan.end - index - 1) // 6), 1)
-        indices = [index, index + 1, *range(index + 1 + stride, plan.end, stride)]
-        if plan.end > indices[-1]:
-            indices.append(plan.end)
+        indices = sent_indices(index, plan.end)
         points = [plan.at(i) for i in indices]
         q, dq, ddq = points[1]
         return Command(
@@ -556,29 +488,6 @@ class Supervisor:
             speed_scale=scale,
             tip_speed=self._guard.tip_speed(q, dq) if self._guard is not None else math.nan,
             deviation=self._feedback.deviation,
-            measurement_age=self._measurement_age(),
+            measurement_age=self._input.measurement_age(self._now),
             delivery_lag=self._delivery.lag,
-        )
-
-    def _measurement_age(self) -> float:
-        return math.nan if self._news is None else (self._now - self._news.taken) / _NS
-
-    def _nothing(self, now: int) -> Command:
-        """The empty command, while the arm's posture is unknown."""
-        unknown = np.full(len(self.limits.lower), math.nan)
-        empty = np.zeros(0, dtype=np.int64)
-        return Command(
-            now,
-            unknown,
-            unknown,
-            unknown,
-            empty,
-            [],
-            False,
-            self.state,
-            self.in_words(now),
-            (),
-            0.0,
-            math.nan,
-            math.nan,
         )

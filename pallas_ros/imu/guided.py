@@ -368,7 +368,7 @@ class GuidedCalibrator:
 _ELBOW_HEADING = float(-np.pi / 2)
 """Heading of the axis about which hanging forearms turn to the front: -y, for both arms."""
 
-MOST_RESIDUAL = 45 * _DEGREE
+MOST_RESIDUAL = 45 * DEGREE
 """Beyond this N-pose and T-pose contradict each other. An arm that hangs 25 degrees away from the
 trunk, or is held as much too low, is reported as a warning.
 """
