@@ -67,18 +67,7 @@ def gripper_of(
         raise PallasError(
             "'gripper' has the same joint positions when it is open and when it is closed"
         )
-    usual = np.maximum(span, 1e-3) / _CLOSING_S
-    stated = np.array([joint.velocity for joint in joints])
-    velocity = np.where((stated > 0) & (stated < 10 * usual), stated, usual)
-    if "velocity" in given:
-        velocity = np.full(
-            len(joints), values.number(given["velocity"], 1e-4, 100.0, "gripper velocity")
-        )
-    acceleration = velocity / _RAMP_S
-    if "acceleration" in given:
-        acceleration = np.full(
-            len(joints), values.number(given["acceleration"], 1e-4, 1000.0, "gripper acceleration")
-        )
+    velocity, acceleration = _speeds(joints, span, given)
     names = [joint.name for joint in joints]
     return Gripper(
         tuple(names),
@@ -93,6 +82,25 @@ def gripper_of(
             if joint.mimic is not None and joint.mimic.joint in names
         ),
     )
+
+
+def _speeds(joints: list[Joint], span: F64, given: dict[str, Any]) -> tuple[F64, F64]:
+    """Limits of velocity and acceleration (n,): as given, or as stated by the URDF, or such that a
+    gripper closes over its ``span`` (n,) in `_CLOSING_S`.
+    """
+    usual = np.maximum(span, 1e-3) / _CLOSING_S
+    stated = np.array([joint.velocity for joint in joints])
+    velocity = np.where((stated > 0) & (stated < 10 * usual), stated, usual)
+    if "velocity" in given:
+        velocity = np.full(
+            len(joints), values.number(given["velocity"], 1e-4, 100.0, "gripper velocity")
+        )
+    acceleration = velocity / _RAMP_S
+    if "acceleration" in given:
+        acceleration = np.full(
+            len(joints), values.number(given["acceleration"], 1e-4, 1000.0, "gripper acceleration")
+        )
+    return velocity, acceleration
 
 
 def _named(parts: Tree, entry: dict[str, Any]) -> list[Joint]:

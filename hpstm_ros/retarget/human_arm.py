@@ -106,22 +106,12 @@ def read_arm(
     points = body.positions[used]
     quaternions = body.rotations[used]
     hand_quaternion = quaternions[3 if orientation_from == "wrist" else 2]
-    if (
-        not (
-            body.valid[used].all() and np.isfinite(points).all() and np.isfinite(quaternions).all()
-        )
-        or np.abs(points).max() > 1e4
-    ):
+    if not _usable(body.valid[used], points, quaternions, hand_quaternion):
         return None
     upper = points[2] - points[1]
     fore = points[3] - points[2]
     upper_length = float(np.linalg.norm(upper))
     length = float(np.linalg.norm(upper) + np.linalg.norm(fore))
-    if (
-        not 0.05 < upper_length < length < 2.0
-        or not 0.5 < float(np.linalg.norm(hand_quaternion)) < 2.0
-    ):
-        return None
     heading = (facing or Facing()).update(body.stamp, rotations.normalise(quaternions[0]))
     R_world_operator = rotations.to_matrix(rotations.about_z(heading))
     R_operator_world = R_world_operator.T
@@ -150,3 +140,23 @@ def read_arm(
     return HumanArm(
         hand, direction, R_hand, length, covariance, elbow_variance, min(max(least, 0.0), 1.0)
     )
+
+
+def _usable(valid: NDArray[np.bool_], points: F64, quaternions: F64, hand_quaternion: F64) -> bool:
+    """Whether pelvis, shoulder, elbow and wrist are those of a plausible arm.
+
+    Args:
+        valid: (4,).
+        points: (4, 3) m.
+        quaternions: (4, 4).
+        hand_quaternion: (4,) of the hand, not normalised.
+    """
+    if (
+        not (valid.all() and np.isfinite(points).all() and np.isfinite(quaternions).all())
+        or np.abs(points).max() > 1e4
+    ):
+        return False
+    upper_length = float(np.linalg.norm(points[2] - points[1]))
+    length = upper_length + float(np.linalg.norm(points[3] - points[2]))
+    norm = float(np.linalg.norm(hand_quaternion))
+    return 0.05 < upper_length < length < 2.0 and 0.5 < norm < 2.0

@@ -2,6 +2,8 @@
 simulation use the same arm.
 """
 
+from typing import Any
+
 import coal
 import mujoco
 import numpy as np
@@ -166,6 +168,16 @@ def _add_looks(
         **quiet,
     )
     spec.worldbody.add_light(pos=[1.0, -1.0, 2.5], dir=[-0.4, 0.4, -1.0], castshadow=True)
+    _add_shapes(spec, robot, bodies, quiet)
+
+
+def _add_shapes(
+    spec: mujoco.MjSpec,
+    robot: RobotDescription,
+    bodies: dict[int, mujoco.MjsBody],
+    quiet: dict[str, Any],
+) -> None:
+    """Add the robot's visual shapes; ``quiet`` are options of a shape without contacts."""
     for number, item in enumerate(robot.visual().geometryObjects):
         shape = item.geometry
         parent = bodies[int(item.parentJoint)]

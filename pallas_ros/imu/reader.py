@@ -320,22 +320,25 @@ class SerialReader:
             sample.orientation = self._filter.update(
                 device_time, sample.angular_velocity, sample.acceleration, sample.magnetic_field
             )
+        self._note(sample, mapper.latency)
+        try:
+            self._on_sample(self.site, sample)
+        except Exception as error:  # the consumer may fail on a sample; the reader must not
+            self._stats.problem = f"a sample was not processed: {type(error).__name__}: {error}"
+
+    def _note(self, sample: ImuSample, latency: float) -> None:
+        """Count a sample, with its ``latency`` as the clock's mapping gives it."""
         stats = self._stats
         stats.connected = True
         stats.problem = ""
         stats.samples += 1
-        if stamp < stats.newest:
+        if sample.stamp < stats.newest:
             self._recent = _Recent()
-        stats.newest = stamp
-        stats.temperature = (
-            reading.temperature if reading.temperature is not None else stats.temperature
-        )
-        self._recent.stamps.append(stamp)
-        self._recent.latency.append(mapper.latency)
-        try:
-            self._on_sample(self.site, sample)
-        except Exception as error:  # the consumer may fail on a sample; the reader must not
-            stats.problem = f"a sample was not processed: {type(error).__name__}: {error}"
+        stats.newest = sample.stamp
+        if sample.temperature is not None:
+            stats.temperature = sample.temperature
+        self._recent.stamps.append(sample.stamp)
+        self._recent.latency.append(latency)
 
     def _continued(self, q_ref_sensor: Array) -> Array:
         """Return the orientation (4,) with the heading from before the cable was unplugged.

@@ -111,43 +111,57 @@ def from_points(points: Array) -> tuple[Array, Array]:
         q[joint] = triad(seen.between(joint, end), left, _Z, _Y)
     q["head"] = q["neck"]
     for side, sign in (("left", 1.0), ("right", -1.0)):
-        thigh, shank = (
-            seen.between(f"{side}_{a}", f"{side}_{b}")
-            for a, b in (("hip", "knee"), ("knee", "ankle"))
-        )
-        axis, share = _hinge(thigh, shank, hips)
-        q[f"{side}_hip"] = triad(-thigh, axis, _Z, _Y)
-        q[f"{side}_knee"] = triad(-shank, axis, _Z, _Y)
-        foot = seen.between(f"{side}_ankle", f"{side}_foot")
-        sole = _DEFAULT.offsets[JOINT_INDEX[f"{side}_foot"]]
-        there = np.isfinite(foot).all(axis=1, keepdims=True)
-        q[f"{side}_ankle"] = np.where(
-            there, triad(np.where(there, foot, _X), axis, sole, _Y), q[f"{side}_knee"]
-        )
-        q[f"{side}_foot"] = q[f"{side}_ankle"]
-        for joint in ("hip", "knee"):
-            shown[f"{side}_{joint}"] = share
-        collar = seen.between(f"{side}_collar", f"{side}_shoulder")
-        there = np.isfinite(collar).all(axis=1, keepdims=True)
-        at_rest = _DEFAULT.offsets[JOINT_INDEX[f"{side}_shoulder"]]
-        q[f"{side}_collar"] = np.where(
-            there, swing_to(q["spine3"], np.where(there, collar, _X), at_rest), q["spine3"]
-        )
-        upper, fore = (
-            seen.between(f"{side}_{a}", f"{side}_{b}")
-            for a, b in (("shoulder", "elbow"), ("elbow", "wrist"))
-        )
-        back = rotations.rotate(swing_to(q["spine3"], upper, sign * _Y), _Z)
-        axis, share = _hinge(upper, fore, -sign * back)
-        q[f"{side}_shoulder"] = triad(sign * upper, -sign * axis, _Y, _Z)
-        q[f"{side}_elbow"] = triad(sign * fore, -sign * axis, _Y, _Z)
-        q[f"{side}_wrist"] = q[f"{side}_elbow"]
-        for joint in ("shoulder", "elbow"):
-            shown[f"{side}_{joint}"] = share
+        _leg(seen, side, q, shown)
+        _arm(seen, side, sign, q, shown)
     return (
         np.stack([q[joint] for joint in JOINTS], axis=1),
         np.stack([shown[joint] for joint in JOINTS], axis=1),
     )
+
+
+def _leg(seen: Landmarks, side: str, q: dict[str, Array], shown: dict[str, Array]) -> None:
+    """Set the orientations (T, 4) and twist confidences (T,) of a leg's joints."""
+    thigh, shank = (
+        seen.between(f"{side}_{a}", f"{side}_{b}") for a, b in (("hip", "knee"), ("knee", "ankle"))
+    )
+    axis, share = _hinge(thigh, shank, seen.left_hips)
+    q[f"{side}_hip"] = triad(-thigh, axis, _Z, _Y)
+    q[f"{side}_knee"] = triad(-shank, axis, _Z, _Y)
+    foot = seen.between(f"{side}_ankle", f"{side}_foot")
+    sole = _DEFAULT.offsets[JOINT_INDEX[f"{side}_foot"]]
+    there = np.isfinite(foot).all(axis=1, keepdims=True)
+    q[f"{side}_ankle"] = np.where(
+        there, triad(np.where(there, foot, _X), axis, sole, _Y), q[f"{side}_knee"]
+    )
+    q[f"{side}_foot"] = q[f"{side}_ankle"]
+    for joint in ("hip", "knee"):
+        shown[f"{side}_{joint}"] = share
+
+
+def _arm(
+    seen: Landmarks, side: str, sign: float, q: dict[str, Array], shown: dict[str, Array]
+) -> None:
+    """Set the orientations (T, 4) and twist confidences (T,) of an arm's joints.
+
+    ``q`` has those of the trunk; ``sign`` is 1 on the left, -1 on the right.
+    """
+    collar = seen.between(f"{side}_collar", f"{side}_shoulder")
+    there = np.isfinite(collar).all(axis=1, keepdims=True)
+    at_rest = _DEFAULT.offsets[JOINT_INDEX[f"{side}_shoulder"]]
+    q[f"{side}_collar"] = np.where(
+        there, swing_to(q["spine3"], np.where(there, collar, _X), at_rest), q["spine3"]
+    )
+    upper, fore = (
+        seen.between(f"{side}_{a}", f"{side}_{b}")
+        for a, b in (("shoulder", "elbow"), ("elbow", "wrist"))
+    )
+    back = rotations.rotate(swing_to(q["spine3"], upper, sign * _Y), _Z)
+    axis, share = _hinge(upper, fore, -sign * back)
+    q[f"{side}_shoulder"] = triad(sign * upper, -sign * axis, _Y, _Z)
+    q[f"{side}_elbow"] = triad(sign * fore, -sign * axis, _Y, _Z)
+    q[f"{side}_wrist"] = q[f"{side}_elbow"]
+    for joint in ("shoulder", "elbow"):
+        shown[f"{side}_{joint}"] = share
 
 
 def _hinge(upper: Array, lower: Array, straight: Array) -> tuple[Array, Array]:

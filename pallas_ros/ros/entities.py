@@ -102,7 +102,8 @@ class EntityNode(DescribedNode):
             sourced: also pass the publisher's gid to the callback, in hexadecimal.
             always: call the callback in any state once configured, not only while active.
         """
-        self._tallies[topic], self._counts[topic] = Tally(), self._counts.get(topic, 0)
+        self._tallies[topic] = Tally()
+        self._counts.setdefault(topic, 0)
         guarded = self._guarded(topic, callback, always=always)
 
         def call(message: Any, source: str) -> None:

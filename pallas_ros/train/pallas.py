@@ -140,19 +140,10 @@ def train(
     rank = start_processes()
     torch.manual_seed(config.loop.seed)
     library = MotionLibrary.open(data, overrides=overrides)
-    # Development contents are always judged apart; they are trained on only where the configuration
-    # says so.
-    clips = library.require("train", development=None if config.development else False)
-    packs = () if library.is_of_files else config.packs
-    clips = clips_of("pack", packs, clips_of("content", config.contents, clips))
-    clips = part_of(clips, config.share)
+    clips = _training_clips(library, config)
+    seed = config.loop.seed * 1000 + rank
     sampler = SequenceSampler(
-        library,
-        clips,
-        config.frames,
-        config.batch,
-        config.augmentation,
-        seed=config.loop.seed * 1000 + rank,
+        library, clips, config.frames, config.batch, config.augmentation, seed
     )
     judged = checks(library)
     where = device()
@@ -174,25 +165,42 @@ def train(
             figures |= {f"{name}_{k}_cm": v for k, v in mpjpe_cm(network, moved, sites).items()}
         return figures
 
+    def loss(network: Any, batch: Sequence) -> tuple[torch.Tensor, dict[str, float]]:
+        return pallas_loss(cast(Pallas, network), to_device(batch, where), config.loss, noise)
+
     folder = Path(out)
-    trained = fit(
-        model,
-        sampler,
-        lambda network, batch: pallas_loss(
-            cast(Pallas, network), to_device(batch, where), config.loss, noise
-        ),
-        config.loop,
-        folder,
-        validate,
-        sampler.generator,
-    )
+    trained = fit(model, sampler, loss, config.loop, folder, validate, sampler.generator)
+    return _release(cast(Pallas, trained), config, library, clips, folder, init)
+
+
+def _training_clips(library: MotionLibrary, config: TrainingConfig) -> list[LibraryClip]:
+    """The clips that a configuration trains on.
+
+    Development contents are always judged apart; they are trained on only where the configuration
+    says so.
+    """
+    clips = library.require("train", development=None if config.development else False)
+    packs = () if library.is_of_files else config.packs
+    clips = clips_of("pack", packs, clips_of("content", config.contents, clips))
+    return part_of(clips, config.share)
+
+
+def _release(
+    model: Pallas,
+    config: TrainingConfig,
+    library: MotionLibrary,
+    clips: list[LibraryClip],
+    folder: Path,
+    init: str | Path | None,
+) -> Path:
+    """Calibrate the trained model's deviations and write its weights; returns their path."""
     margin = (
         torch.full((len(JOINTS),), config.deviation_margin)
         if config.deviation_margin
-        else calibrate(cast(Pallas, trained), library)
+        else calibrate(model, library)
     )
     with torch.no_grad():
-        cast(Pallas, trained).deviation.bias.add_(margin.log())
+        model.deviation.bias.add_(margin.log())
     licence = licence_of(clip.pack for clip in clips)
     if init is not None:
         licence = stricter(licence, licence_in(json.loads(weights_metadata(init)["pallas"])))
@@ -204,7 +212,7 @@ def train(
         "licence": licence,
         "deviation_margin": [round(float(m), 4) for m in margin],
     }
-    return save_model(trained, folder / "model.safetensors", said)
+    return save_model(model, folder / "model.safetensors", said)
 
 
 @torch.no_grad()

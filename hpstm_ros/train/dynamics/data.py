@@ -318,18 +318,9 @@ def from_trial(trial: Trial) -> Domain:
     view = View.of(q[:, 0], p, find_floor(soles[..., 2].reshape(len(p), -1)), MODEL_RATE_HZ)
     markers = [_filled(trial.markers[name]) for name in MARKERS]
     angles = {name: resampled(smooth(values, trial.fps)) for name, values in trial.angles.items()}
-    R_pelvis = np.asarray(
-        rotations.to_matrix(
-            rotations.normalise(
-                resampled(
-                    np.asarray(
-                        rotations.continuous(rotations.from_matrix(trial.R_world_pelvis)[:, None])
-                    )
-                )
-            )
-        ),
-        np.float64,
-    )[:, 0]
+    q_pelvis = rotations.continuous(rotations.from_matrix(trial.R_world_pelvis)[:, None])
+    q_pelvis = rotations.normalise(resampled(np.asarray(q_pelvis)))
+    R_pelvis = np.asarray(rotations.to_matrix(q_pelvis), np.float64)[:, 0]
     angles |= pelvis_coordinates(view.R_heading_world @ R_pelvis)
     ankles = joints[:, [JOINT_INDEX[f"{side}_ankle"] for side in SIDES]]
     moments = np.stack([trial.moments[name] for name in MEASURED], axis=1) / trial.mass
