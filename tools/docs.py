@@ -19,7 +19,7 @@ NOTICE = "<!-- Made by `make docs`. Do not edit. -->\n"
 
 def parameters() -> str:
     """docs/parameters.md: a table for each node, from config/parameters/."""
-    from pallas_ros.ros.parameters import describe
+    from pallas_ros.files.parameters import describe
 
     text = f"# Parameters of the nodes\n\n{NOTICE}\n"
     text += "Set one with `--ros-args -p NAME:=VALUE` or in a parameter file (`config/`). "

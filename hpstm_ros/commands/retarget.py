@@ -12,7 +12,10 @@ from hpstm_ros.retarget.settings import RetargetSettings
 from hpstm_ros.teleoperation.recorded import describe, retarget_motion, summary
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_npz
+from pallas_ros.files.parameters import add_option, described
 from pallas_ros.motion_files import add_options, overrides_from, read_for_streaming
+
+_PARAMETERS = described("retarget")
 
 HELP = "Drive a robot arm with a motion file."
 EXAMPLE = """\
@@ -49,39 +52,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
             " follow both)"
         ),
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--tip-speed",
-        type=float,
-        metavar="M/S",
-        help=(
-            "limit of the tip speed (default: from the configuration, else 0.25; 3 is effectively"
-            " unlimited)"
-        ),
+        _PARAMETERS["tip_speed"],
+        "limit of the tip speed; 3 is effectively unlimited (default: that of the robot's"
+        " configuration, else 0.25)",
     )
-    parser.add_argument(
-        "--rate",
-        type=float,
-        default=125.0,
-        metavar="HZ",
-        help="rate of the joint file, 60 to 500 (default: 125)",
-    )
-    parser.add_argument(
+    add_option(parser, "--rate", _PARAMETERS["rate_hz"], "rate of the joint file")
+    add_option(
+        parser,
         "--mode",
-        choices=["absolute", "clutched"],
-        default="absolute",
-        help="follow the position of the hand, or its displacement (default: absolute)",
+        _PARAMETERS["mode"],
+        "follow the position of the hand, or its displacement",
     )
-    parser.add_argument(
-        "--mapping",
-        choices=["same", "mirrored"],
-        default="same",
-        help="map left to the robot's left, or mirror (default: same)",
+    add_option(
+        parser, "--mapping", _PARAMETERS["mapping"], "map left to the robot's left, or mirror"
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--scale",
-        type=float,
-        default=1.0,
-        help="scale of the motion, in addition to the ratio of reaches (default: 1)",
+        _PARAMETERS["scale"],
+        "scale of the motion, in addition to the ratio of reaches",
+    )
+    add_option(
+        parser,
+        "--stop-deviation",
+        _PARAMETERS["stop_deviation_m"],
+        "standard deviation of the hand at which the arm stops; it slows down from half of it on."
+        " `pallas up` uses 0.3 for bodies from sensors",
     )
     parser.add_argument("--video", type=Path, metavar="MP4", help="also write a film of the arm")
     parser.add_argument(
@@ -112,14 +111,16 @@ def run(args: argparse.Namespace) -> int:
         raise PallasError(
             "give a motion file and the joint file to write: pallas retarget IN OUT --robot ROBOT"
         )
-    if not 60 <= args.rate <= 500:
-        raise PallasError(f"--rate is {args.rate:g}, but must be from 60 to 500 Hz")
-    if args.tip_speed is not None and not 0.01 <= args.tip_speed <= 3:
-        raise PallasError(f"--tip-speed is {args.tip_speed:g}, but must be from 0.01 to 3 m/s")
-    settings = RetargetSettings(mode=args.mode, mapping=args.mapping, scale=args.scale)
+    settings = RetargetSettings(
+        mode=args.mode,
+        mapping=args.mapping,
+        scale=args.scale,
+        stop_deviation_m=args.stop_deviation,
+    )
     source = read_for_streaming(args.input, overrides_from(args))
     print(f"{args.input}: {source.found}", flush=True)
-    result = retarget_motion(source.motion, robot, args.arm, settings, args.tip_speed, args.rate)
+    tip_speed = args.tip_speed or None  # 0: the configuration's
+    result = retarget_motion(source.motion, robot, args.arm, settings, tip_speed, args.rate)
     save_npz(args.output, result.arrays())
     if args.video is not None:
         from hpstm_ros.simulation.render import render
@@ -130,8 +131,9 @@ def run(args: argparse.Namespace) -> int:
         args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     for violation in result.violations:
         print(f"limit violation: {violation}")
+    print(summary(figures))
     print(
         f"{args.output}: {len(result.t)} commands in {float(np.ptp(result.t)):.1f} s for"
-        f" {robot.name}; {summary(figures)}"
+        f" {robot.name}, {len(result.violations)} limit violations"
     )
     return 1 if result.violations else 0

@@ -9,7 +9,10 @@ from hpstm_ros.smoothing.bones import BoneLengths
 from hpstm_ros.smoothing.offline import smooth_motion
 from hpstm_ros.smoothing.smoother import SMOOTHERS, Smoother, SmootherSettings
 from pallas_ros.body.motion import save_motion
+from pallas_ros.files.parameters import add_option, described
 from pallas_ros.motion_files import add_options, overrides_from, read_for_streaming
+
+_PARAMETERS = described("hpstm")
 
 HELP = (
     "Smooth a motion file: noise, outliers, gaps, swapped sides; adds a covariance for every joint."
@@ -40,12 +43,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "output", metavar="OUT", help="motion file to write, at 60 frames per second"
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--lookahead",
-        type=int,
+        _PARAMETERS["lookahead"],
+        "frames after each body that are taken into account",
         default=10,
         metavar="N",
-        help="frames after each body that are taken into account, 0 to 10 (default 10)",
     )
     parser.add_argument(
         "--method",
@@ -53,26 +57,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="hpstm",
         help="the network (default), a classical filter, or only bridging of gaps",
     )
-    parser.add_argument(
-        "--model", default="models/hpstm.onnx", help="the network (default: the released one)"
-    )
-    parser.add_argument(
-        "--backend",
-        choices=("auto", "tensorrt", "onnxruntime"),
-        default="auto",
-        help="inference backend",
-    )
+    add_option(parser, "--model", _PARAMETERS["model"], "the network")
+    add_option(parser, "--backend", _PARAMETERS["backend"], "inference backend")
     parser.add_argument(
         "--trust-rotations",
         action="store_true",
         help="keep the twist of each bone, because the orientations in IN are measured",
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--bridge",
-        type=float,
-        default=0.5,
-        metavar="S",
-        help="how long to extrapolate a body that is not seen (default 0.5 s)",
+        _PARAMETERS["bridge_s"],
+        "how long to extrapolate a body that is not seen",
     )
     parser.add_argument(
         "--fill",

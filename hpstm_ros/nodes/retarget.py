@@ -16,12 +16,12 @@ from trajectory_msgs.msg import JointTrajectory
 from hpstm_ros.nodes.gripper_topics import GripperTopics
 from hpstm_ros.nodes.retarget_messages import status_message, trajectory
 from hpstm_ros.nodes.retarget_settings import (
-    MAPPING,
     operator_settings,
     retarget_settings,
     supervisor_settings,
 )
 from hpstm_ros.retarget.robots import load_robot
+from hpstm_ros.retarget.settings import MAPPING
 from hpstm_ros.safety.supervisor import Command
 from hpstm_ros.teleoperation.teleoperation import Bounds, Teleoperation, limits_of
 from pallas_ros.body.errors import PallasError

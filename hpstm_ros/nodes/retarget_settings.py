@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hpstm_ros.retarget.settings import RetargetSettings
+from hpstm_ros.retarget.settings import MAPPING, RetargetSettings
 from hpstm_ros.safety.limits import SupervisorSettings
 from hpstm_ros.safety.people import OperatorSettings
-
-MAPPING = ("mode", "mapping", "scale", "orientation_from", "deviation_scale_m", "stop_deviation_m")
-"""Parameters that are fields of `RetargetSettings`."""
 
 
 def retarget_settings(s: Mapping[str, Any]) -> RetargetSettings:

@@ -22,11 +22,11 @@ from hpstm_ros.smoothing.outlier_gate import Gate, GateSettings
 from hpstm_ros.smoothing.posing import rotations_from_positions, with_lengths
 from hpstm_ros.smoothing.unknown import UNKNOWN_M, at_rest, known_joints
 from pallas_ros.body import kinematics
-from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ
 from pallas_ros.body.resources import resource
 from pallas_ros.core.plugins import Plugins
+from pallas_ros.files.parameters import described
 
 F64 = NDArray[np.float64]
 
@@ -43,16 +43,17 @@ _STALE_S = 0.1
 camera, and falls to 0 at `_STALE_S`, within which an arm must start to brake."""
 _GUESS = 0.3  # confidence of an extrapolated joint
 J = len(JOINTS)
+_PARAMETERS = described("hpstm")
 
 
 @dataclass(frozen=True)
 class SmootherSettings:
-    """Parameters of the smoother.
+    """Parameters of the smoother; `config/parameters/hpstm.yaml` has their defaults and ranges.
 
     Attributes:
         method: ``hpstm`` (network), ``kalman`` (classical), or ``bypass`` (bodies are unchanged;
             gaps are still bridged).
-        lookahead: delay in frames, 0 to 10, which is exactly the added latency.
+        lookahead: delay in frames, which is exactly the added latency.
         model: path of the network, absolute or relative to the package's share folder.
         backend: of `pallas_ros.runtime.open_stream`.
         trust_rotations: whether the bodies' orientations are measured (IMUs). If so, they determine
@@ -66,12 +67,12 @@ class SmootherSettings:
     """
 
     method: str = "hpstm"
-    lookahead: int = 0
-    model: str = "models/hpstm.onnx"
-    backend: str = "auto"
-    trust_rotations: bool = False
-    least_confidence: float = 0.05
-    bridge_s: float = 0.5
+    lookahead: int = _PARAMETERS["lookahead"].default
+    model: str = _PARAMETERS["model"].default
+    backend: str = _PARAMETERS["backend"].default
+    trust_rotations: bool = _PARAMETERS["trust_rotations"].default
+    least_confidence: float = _PARAMETERS["least_confidence"].default
+    bridge_s: float = _PARAMETERS["bridge_s"].default
     estimate_bones_s: float = 3.0
     bones: BoneLengths | None = None
     gate: GateSettings = field(default_factory=GateSettings)
@@ -79,10 +80,8 @@ class SmootherSettings:
     def __post_init__(self) -> None:
         """Reject invalid settings."""
         SMOOTHERS.find(self.method)
-        if not 0 <= self.lookahead <= 10:
-            raise PallasError(f"look-ahead of {self.lookahead} frames: give 0 to 10")
-        if not 0 < self.bridge_s <= 2:
-            raise PallasError(f"bridging {self.bridge_s} s: give more than 0 and at most 2 s")
+        for name in ("lookahead", "backend", "least_confidence", "bridge_s"):
+            _PARAMETERS[name].check(getattr(self, name))
 
 
 class Method(Protocol):

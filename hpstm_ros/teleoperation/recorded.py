@@ -130,19 +130,38 @@ class JointMotion:
 
 
 def summary(figures: dict[str, float]) -> str:
-    """The main figures on one line."""
-    in_time = "no target can be reached in time"
-    if figures["in_reach_share"] > 0:
-        in_time = (
-            f"{figures['in_reach_mean_mm']:.1f} mm for targets that can be reached in time"
-            f" ({100 * figures['in_reach_share']:.0f} % of the time)"
-        )
-    return (
-        f"hand {figures['hand_error_mean_mm']:.1f} mm off on average (p95"
-        f" {figures['hand_error_p95_mm']:.1f}), {in_time}, limited"
-        f" {100 * figures['held_back_share']:.0f} % of the time, {figures['limit_violations']:.0f}"
-        f" limit violations, {figures['step_p99_ms']:.2f} ms per step (p99)"
+    """How closely the tip followed, and why not more closely: lines for a reader.
+
+    Args:
+        figures: see `JointMotion.figures`.
+    """
+    reached, fast, far = (
+        100 * figures[f"{kind}_share"] for kind in ("in_reach", "too_fast", "out_of_reach")
     )
+    mean = figures["hand_error_mean_mm"]
+    most = figures["hand_error_p95_mm"]
+    lines = [f"tip error {mean:.1f} mm on average, below {most:.1f} mm for 95 % of the time"]
+    if reached > 0:
+        lines.append(
+            f"  {figures['in_reach_mean_mm']:.1f} mm while the arm can reach the target in time"
+            f" ({reached:.0f} % of the time)"
+        )
+    if fast > 0:
+        lines.append(
+            f"  {figures['too_fast_mean_mm']:.1f} mm while the target is too fast for the arm"
+            f" ({fast:.0f} %); --tip-speed allows more"
+        )
+    if far > 0:
+        lines.append(
+            f"  {figures['out_of_reach_mean_mm']:.1f} mm while the target is out of reach"
+            f" ({far:.0f} %); a smaller --scale brings it nearer"
+        )
+    lines.append(
+        f"a limit of speed, acceleration or distance was active for"
+        f" {100 * figures['held_back_share']:.0f} % of the commands; a retargeting step takes"
+        f" {figures['step_p99_ms']:.2f} ms (99th percentile)"
+    )
+    return "\n".join(lines)
 
 
 def _approach(arm: Teleoperation, bodies: list[BodyFrame], period: int) -> tuple[int, F64]:

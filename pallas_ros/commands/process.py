@@ -14,11 +14,13 @@ from pallas_ros.archive.options import add_worker_options, workers_from
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion_writer import MotionWriter
 from pallas_ros.body.names import EXTRA_SITES, MODEL_RATE_HZ
+from pallas_ros.files.parameters import add_option, described
 from pallas_ros.imu.logger_folder import is_logger_folder
-from pallas_ros.imu.orientation import MODES
 from pallas_ros.pipeline import PipelineSettings
 from pallas_ros.pipeline.recorded import Source as Source  # re-exported for compatibility
 from pallas_ros.pipeline.recorded import open_source, process, topics_given
+
+_PARAMETERS = described("pallas_node")
 
 HELP = "Turn an IMU recording (.npz, rosbag2 folder or .mcap) into a motion file."
 
@@ -74,25 +76,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
             " folder of CSV files: the folder or file of each site"
         ),
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--orientation",
-        default=PipelineSettings.orientation,
-        choices=MODES,
-        help="use the sensors' orientation if they send one (auto, sensor), or always estimate"
-        " it (6d, 9d)",
+        _PARAMETERS["orientation"],
+        "use the sensors' orientation if they send one (auto, sensor), or always estimate it"
+        " (6d, 9d)",
     )
     parser.add_argument(
         "--as-is",
         action="store_true",
         help="skip the plausibility checks of a recording with calibrated=True",
     )
-    parser.add_argument(
-        "--height",
-        type=float,
-        default=PipelineSettings.height_m,
-        metavar="M",
-        help="the operator's height, m",
-    )
+    add_option(parser, "--height", _PARAMETERS["height_m"], "the operator's height, m")
     parser.add_argument(
         "--segment",
         action="append",
@@ -107,12 +103,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SITE",
         help=f"optional sensors of the recording to use: {', '.join(EXTRA_SITES)}, or all",
     )
-    parser.add_argument("--model", default=PipelineSettings.model, help="model file")
-    parser.add_argument(
-        "--backend",
-        default=PipelineSettings.backend,
-        choices=("auto", "onnxruntime", "tensorrt", "torch"),
-    )
+    add_option(parser, "--model", _PARAMETERS["model"], "model file")
+    add_option(parser, "--backend", _PARAMETERS["backend"], "inference backend")
     parser.add_argument(
         "--again",
         action="store_true",

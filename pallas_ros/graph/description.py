@@ -14,9 +14,9 @@ import yaml
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource, share
 from pallas_ros.core.plugins import closest
+from pallas_ros.files.parameters import describe
 from pallas_ros.files.yaml_text import load_mapping, parse_yaml
 from pallas_ros.graph.policy import enclave
-from pallas_ros.ros.parameters import describe
 
 ANY = "*"
 

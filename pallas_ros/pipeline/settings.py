@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import DEFAULT_BODY_ID, JOINTS, MODEL_RATE_HZ, SITES
+from pallas_ros.body.names import JOINTS, MODEL_RATE_HZ, SITES
 from pallas_ros.body.resources import resource
 from pallas_ros.body.sites import worn_sites
-from pallas_ros.body.skeleton import DEFAULT_HEIGHT_M, Skeleton
+from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.files.parameters import described
 from pallas_ros.imu.calibration import Calibration
 from pallas_ros.imu.heading import DriftModel, HeadingDrift
 from pallas_ros.imu.intake import Intake
@@ -18,26 +19,28 @@ from pallas_ros.pipeline.pipeline import Pipeline
 from pallas_ros.runtime import open_stream
 from pallas_ros.runtime.estimator import BodyEstimator
 
+_PARAMETERS = described("pallas_node")
+
 
 @dataclass(frozen=True)
 class PipelineSettings:
     """Parameters of the `pallas` node that are also options of `pallas process`.
 
-    See `config/parameters/pallas_node.yaml`.
+    `config/parameters/pallas_node.yaml` describes them and has their defaults.
     """
 
-    model: str = "models/pallas.onnx"
-    backend: str = "auto"
-    threads: int = 1
-    calibration: str = ""
-    still_s: float = 1.5
-    height_m: float = DEFAULT_HEIGHT_M
+    model: str = _PARAMETERS["model"].default
+    backend: str = _PARAMETERS["backend"].default
+    threads: int = _PARAMETERS["threads"].default
+    calibration: str = _PARAMETERS["calibration"].default
+    still_s: float = _PARAMETERS["still_s"].default
+    height_m: float = _PARAMETERS["height_m"].default
     segments: Sequence[str] = ()
-    max_wait_s: float = 0.025
-    hold_s: float = 0.1
-    heading_drift: float = 1.0
-    orientation: str = "auto"
-    body_id: str = DEFAULT_BODY_ID
+    max_wait_s: float = _PARAMETERS["max_wait_s"].default
+    hold_s: float = _PARAMETERS["hold_s"].default
+    heading_drift: float = _PARAMETERS["heading_drift"].default
+    orientation: str = _PARAMETERS["orientation"].default
+    body_id: str = _PARAMETERS["body_id"].default
     extra_sites: Sequence[str] = ()
 
     @property

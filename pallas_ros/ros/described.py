@@ -12,8 +12,8 @@ from rclpy.parameter import Parameter as RosParameter
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.core.plugins import closest
+from pallas_ros.files.parameters import Parameter, describe
 from pallas_ros.ros.endpoints import EndpointNode
-from pallas_ros.ros.parameters import Parameter, describe
 
 _ARRAY_TYPES = {
     "bools": RosParameter.Type.BOOL_ARRAY,

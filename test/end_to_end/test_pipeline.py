@@ -191,7 +191,7 @@ def test_process_refuses_bad_input_in_one_sentence_and_writes_nothing(
 
 
 def test_settings_are_parameters_of_the_node() -> None:
-    from pallas_ros.ros.parameters import describe
+    from pallas_ros.files.parameters import describe
 
     described = describe("pallas_node")
     for name in PipelineSettings.__dataclass_fields__:

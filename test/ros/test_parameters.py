@@ -1,14 +1,17 @@
 """Described parameters: what they take, what they refuse and with which words."""
 
+import argparse
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpstm_ros.safety.limits import SupervisorSettings
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import share
-from pallas_ros.ros.parameters import Parameter, describe
+from pallas_ros.files.parameters import Parameter, add_option, describe, described
+from pallas_ros.runtime.stream import BACKENDS
 
 RATE = Parameter("rate_hz", "float", 100.0, "Rate.", range=(30.0, 400.0), unit="Hz")
 NODES = sorted(path.stem for path in (share() / "config" / "parameters").glob("*.yaml"))
@@ -61,3 +64,40 @@ def test_a_description_that_is_wrong_is_refused_with_its_place(tmp_path: Path) -
     (tmp_path / "x.yaml").write_text("rate: {type: number, default: 5.0, description: A rate.}")
     with pytest.raises(PallasError, match="type 'number'"):
         describe("x", tmp_path)
+
+
+def test_an_option_has_the_range_and_the_default_of_its_parameter() -> None:
+    parser = argparse.ArgumentParser()
+    add_option(parser, "--rate", RATE, "the rate")
+    add_option(parser, "--backend", described("pallas_node")["backend"])
+    assert "the rate (30 to 400; default: 100)" in " ".join(parser.format_help().split())
+    args = parser.parse_args(["--rate", "60", "--backend", "torch"])
+    assert (args.rate, args.backend) == (60.0, "torch")
+    assert parser.parse_args([]).rate == 100.0
+    for wrong in ("7", "nan", "fast"):
+        with pytest.raises(PallasError, match=f"--rate is {wrong}, but must be a number from 30"):
+            parser.parse_args(["--rate", wrong])
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--backend", "tpu"])
+
+
+def test_every_node_offers_the_same_backends() -> None:
+    for node in NODES:
+        if "backend" in described(node):
+            assert set(described(node)["backend"].choices or ()) == set(BACKENDS), node
+
+
+def test_the_supervisor_checks_its_settings_itself_and_agrees_with_the_node() -> None:
+    """Safety settings do not rely on the description of a parameter."""
+    from hpstm_ros.nodes.retarget_settings import supervisor_settings
+
+    parameters = described("retarget")
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    assert supervisor_settings(defaults) == SupervisorSettings()
+    for name in ("max_measurement_age", "delivery_timeout"):
+        limits = parameters[f"{name}_s"].range
+        assert limits is not None
+        for value in limits:
+            SupervisorSettings(**{name: value})
+        with pytest.raises(PallasError, match=name):
+            SupervisorSettings(**{name: limits[1] + 0.01})

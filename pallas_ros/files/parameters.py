@@ -14,17 +14,22 @@ Each file is a mapping of names to::
       read_only: true          # can be set at start only
       description: One sentence.
 
-Needs no ROS, so that documentation and graph can be generated anywhere.
+Nodes declare them, commands make options of them (`add_option`), settings classes take defaults and
+ranges from them, and the documentation lists them. Needs no ROS.
 """
 
+import argparse
+import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from pallas_ros.body.errors import PallasError
-from pallas_ros.body.resources import share
+from pallas_ros.core.errors import PallasError
 from pallas_ros.core.plugins import Plugins
+from pallas_ros.core.resources import share
 from pallas_ros.files.yaml_text import load_mapping
 
 SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "string": str}
@@ -142,6 +147,68 @@ OF_EVERY_NODE = (
 
 If several nodes share a process, the highest priority (-1 above 0) and the union of cores apply.
 """
+
+
+@functools.cache
+def described(node: str) -> Mapping[str, Parameter]:
+    """Return `describe` of a node of this package, read once."""
+    return MappingProxyType(describe(node))
+
+
+def add_option(
+    parser: argparse.ArgumentParser,
+    flag: str,
+    parameter: Parameter,
+    help: str = "",
+    *,
+    default: Any = None,
+    metavar: str | None = None,
+) -> None:
+    """Add an option with the type, range, choices and default of a parameter.
+
+    Args:
+        parser: of the command.
+        flag: like ``--tip-speed``.
+        parameter: of a float, an int or a string.
+        help: what to print instead of the parameter's description; range and default are added.
+        default: instead of the parameter's; None: the parameter's.
+        metavar: instead of the parameter's unit.
+    """
+    words = help or parameter.description.rstrip(".")
+    value = parameter.default if default is None else default
+    shown = f"{value:g}" if isinstance(value, float) else value
+    if "(default" not in words and value not in ("", None):
+        words += f" (default: {shown})"
+    if parameter.range is not None:
+        low, high = parameter.range
+        words = words.replace("(default", f"({low:g} to {high:g}; default")
+    parser.add_argument(
+        flag,
+        type=functools.partial(_option_value, flag, parameter),
+        default=value,
+        choices=parameter.choices,
+        metavar=(metavar or parameter.unit.upper() or None) if parameter.choices is None else None,
+        help=words.replace("%", "%%"),
+    )
+
+
+def _option_value(flag: str, parameter: Parameter, text: str) -> Any:
+    """Parse the text of an option.
+
+    Raises:
+        PallasError: it is not a number, or out of range.
+    """
+    if parameter.type == "string":
+        return text
+    try:
+        value = SCALARS[parameter.type](text)
+    except ValueError:
+        value = text
+    try:
+        return parameter.check(value)
+    except PallasError:
+        wanted = parameter.wants().replace("a float", "a number")
+        raise PallasError(f"{flag} is {text[:40]}, but must be {wanted}") from None
 
 
 def describe(node: str, folder: Path | None = None) -> dict[str, Parameter]:
