@@ -38,9 +38,7 @@ class ArmSimulatorNode(PallasNode):
     @property
     def _arm(self) -> ArmSimulator:
         """The object built by `configure`."""
-        if self._built is None:
-            raise PallasError(f"{self.get_name()} is not configured")
-        return self._built
+        return self.built(self._built)
 
     def configure(self) -> None:
         """Build the arm, and create subscriptions and publishers."""

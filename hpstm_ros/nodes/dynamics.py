@@ -84,8 +84,7 @@ class DynamicsNode(PallasNode):
         return Health(0, newest.frame.support, figures)
 
     def _on_body(self, data: bytes) -> None:
-        assert self._dynamics is not None
-        forces = self._dynamics.push(body_from_bytes(data))
+        forces = self.built(self._dynamics).push(body_from_bytes(data))
         if forces is None:
             return
         self._newest = forces
@@ -100,10 +99,9 @@ class DynamicsNode(PallasNode):
             self._tf.publish(TFMessage(transforms=transforms))
 
     def _on_carried(self, message: Float64MultiArray) -> None:
-        assert self._dynamics is not None
         if len(message.data) != 2:
             raise PallasError(
                 f"{TOPIC_CARRIED} holds {len(message.data)} numbers: give the mass in the left and"
                 " the right hand, in kg"
             )
-        self._dynamics.carry(*message.data)
+        self.built(self._dynamics).carry(*message.data)

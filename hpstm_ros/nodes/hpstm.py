@@ -7,7 +7,6 @@ from pallas.msg import BodyPose
 
 from hpstm_ros.smoothing.bodies import MOST_BODIES, Bodies, method_for
 from hpstm_ros.smoothing.smoother import SmootherSettings
-from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
 from pallas_ros.body.names import MODEL_RATE_HZ, TOPIC_HPSTM_BODY
 from pallas_ros.messages.wire import body_from_bytes, body_to_bytes
@@ -30,9 +29,7 @@ class HpstmNode(PallasNode):
     @property
     def _bodies(self) -> Bodies:
         """The object built by `configure`."""
-        if self._built is None:
-            raise PallasError(f"{self.get_name()} is not configured")
-        return self._built
+        return self.built(self._built)
 
     def configure(self) -> None:
         """Open the network, and create subscriptions and publishers."""

@@ -24,7 +24,6 @@ from hpstm_ros.retarget.robots import load_robot
 from hpstm_ros.retarget.settings import MAPPING
 from hpstm_ros.safety.supervisor import Command
 from hpstm_ros.teleoperation.teleoperation import Bounds, Teleoperation, limits_of
-from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import (
     TOPIC_DEAD_MAN,
     TOPIC_EMERGENCY_STOP,
@@ -74,9 +73,7 @@ class RetargetNode(PallasNode):
     @property
     def _arm(self) -> Teleoperation:
         """The object built by `configure`."""
-        if self._built is None:
-            raise PallasError(f"{self.get_name()} is not configured")
-        return self._built
+        return self.built(self._built)
 
     def configure(self) -> None:
         """Load the robot, and create subscriptions, publishers and services."""

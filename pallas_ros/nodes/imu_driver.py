@@ -9,7 +9,6 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import Imu
 
-from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import SITES, TOPIC_IMU, TOPIC_SENSORS
 from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu.calibration import Calibration
@@ -37,9 +36,7 @@ class ImuDriverNode(PallasNode):
     @property
     def _driver(self) -> ImuDriver:
         """The driver built by `configure`."""
-        if self._built is None:
-            raise PallasError(f"{self.get_name()} is not configured")
-        return self._built
+        return self.built(self._built)
 
     def configure(self) -> None:
         """Find the ports."""

@@ -10,7 +10,6 @@ from typing import Any
 from pallas.msg import BodyPose
 from std_msgs.msg import String
 
-from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import MODEL_RATE_HZ, SITES, TOPIC_CALIBRATION, TOPIC_TRUTH_BODY
 from pallas_ros.body.sites import worn_sites
 from pallas_ros.imu import playback
@@ -33,9 +32,7 @@ class ImuSimulatorNode(PallasNode):
     @property
     def _simulator(self) -> SensorSimulator:
         """The simulator built by `configure`."""
-        if self._built is None:
-            raise PallasError(f"{self.get_name()} is not configured")
-        return self._built
+        return self.built(self._built)
 
     def configure(self) -> None:
         """Create the ports."""

@@ -68,9 +68,7 @@ class PallasBodyNode(PallasNode):
     @property
     def _pipeline(self) -> Pipeline:
         """The pipeline built by `configure`."""
-        if self._built is None:
-            raise PallasError(f"{self.get_name()} is not configured")
-        return self._built
+        return self.built(self._built)
 
     def configure(self) -> None:
         """Load the model and the calibration, and subscribe."""
@@ -276,10 +274,10 @@ class PallasBodyNode(PallasNode):
             raise PallasError("the node is not active: activate it first")
 
     def _stop_seeking(self, error: PallasError) -> None:
-        assert self._sought is not None
         known = self._pipeline.calibration is not None
         self._pipeline.calibrate(None if known else self._pipeline.calibrator)
-        self._sought.set_result(error)
+        if self._sought is not None:
+            self._sought.set_result(error)
 
     def _report_progress(self, problem: str) -> None:
         if self._goal is None:

@@ -273,11 +273,7 @@ class RecorderNode(PallasNode):
         )
 
     def _open(self, topic: str, msgtype: str, qos: Qos) -> None:
-        assert self._bag is not None
-        assert self._taps is not None
-        if not self._wanted(topic):
-            return
-        if self._bag.closed:
+        if not self._wanted(topic) or self._taps is None or self._bag is None or self._bag.closed:
             return
         try:
             self._bag.add_topic(topic, msgtype, qos)

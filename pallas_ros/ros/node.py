@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -21,6 +21,7 @@ from pallas_ros.runtime.realtime import ordinary_priority
 
 __all__ = ["ACTIVE", "CLOSING", "Health", "Interrupted", "PallasNode"]
 
+Core = TypeVar("Core")
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 
@@ -82,6 +83,16 @@ class PallasNode(EntityNode):
     def configured(self) -> bool:
         """Whether `configure` has succeeded and `cleanup` has not run since."""
         return self._configured
+
+    def built(self, core: Core | None) -> Core:
+        """Return the plain object that `configure` has built.
+
+        Raises:
+            PallasError: the node is not configured, so that there is none.
+        """
+        if core is None:
+            raise PallasError(f"{self.get_name()} is not configured")
+        return core
 
     # Overridden by subclasses
 
