@@ -33,7 +33,8 @@ import numpy as np
 from hpstm_ros.bench.rows import NO_TIP_LIMIT, reaching
 from hpstm_ros.retarget.demand import IN_REACH, OUT_OF_REACH
 from hpstm_ros.retarget.robots import load_robot, ready_robots
-from hpstm_ros.teleoperation.recorded import JointMotion, retarget_motion
+from hpstm_ros.teleoperation.joint_motion import JointMotion
+from hpstm_ros.teleoperation.recorded import retarget_motion
 from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion, load_motion
 from pallas_ros.body.skeleton import Skeleton

@@ -20,6 +20,6 @@ from .smoothing.estimate import Estimate as Estimate
 from .smoothing.offline import smooth_motion as smooth_motion
 from .smoothing.smoother import Smoother as Smoother
 from .smoothing.smoother import SmootherSettings as SmootherSettings
-from .teleoperation.recorded import JointMotion as JointMotion
+from .teleoperation.joint_motion import JointMotion as JointMotion
 from .teleoperation.recorded import retarget_motion as retarget_motion
 from .teleoperation.teleoperation import Teleoperation as Teleoperation

@@ -9,7 +9,8 @@ import numpy as np
 
 from hpstm_ros.retarget.robots import load_robot, ready_robots
 from hpstm_ros.retarget.settings import RetargetSettings
-from hpstm_ros.teleoperation.recorded import describe, retarget_motion, summary
+from hpstm_ros.teleoperation.joint_motion import summary
+from hpstm_ros.teleoperation.recorded import describe, retarget_motion
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import save_npz
 from pallas_ros.files.parameters import add_option, described

@@ -18,7 +18,8 @@ from hpstm_ros.retarget.human_arm import read_arm
 from hpstm_ros.retarget.retargeter import Retargeter
 from hpstm_ros.retarget.robots import load_robot, ready_robots
 from hpstm_ros.retarget.settings import RetargetSettings
-from hpstm_ros.teleoperation.recorded import frames, retarget_motion, summary
+from hpstm_ros.teleoperation.joint_motion import summary
+from hpstm_ros.teleoperation.recorded import frames, retarget_motion
 from hpstm_ros.teleoperation.teleoperation import Teleoperation, guard_of
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.frames import BodyFrame
