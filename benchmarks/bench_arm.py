@@ -4,7 +4,7 @@ operator.
     python benchmarks/bench_arm.py --robot panda --json arm.json
 
 The nodes `retarget` and `arm_simulator` (MuJoCo) run as processes of their own; this one plays the
-operator: bodies of a calm motion at 60 Hz, the dead-man's switch, the call to engage. It listens to
+operator: bodies of a calm motion at 60 Hz, the dead-man switch, the call to engage. It listens to
 goals, commands and joint states, and compares the tip of the moving arm with
 
 - the commanded tip at the same instant: the arm's own tracking error, and by how much it is late;

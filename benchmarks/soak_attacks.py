@@ -53,7 +53,7 @@ KINDS = (
     "emergency stops",
     "services",
     "storms of goals",
-    "dead-man's switch",
+    "dead-man switch",
     "sensors",
     "parameters",
 )
@@ -114,7 +114,7 @@ class Attacker:
             self._send_bodies(kind)
         elif kind == "joint states":
             self._lie()
-        elif kind == "dead-man's switch":
+        elif kind == "dead-man switch":
             self._dead_man.publish(Bool(data=self._chance(0.5)))
         elif kind == "sensors":
             self._sense()

@@ -249,7 +249,7 @@ class HostileRun:
                 self._press(bool(random.random() < 0.5))
 
     def _press(self, pressed: bool) -> None:
-        """Set the dead-man's switch, which re-engages the clutch."""
+        """Set the dead-man switch, which re-engages the clutch."""
         self._arm.supervisor.dead_man(self._now, pressed)
         self._may.pressed = self._now if pressed else None
 

@@ -90,7 +90,7 @@ class Permission:
         if settings.require_dead_man and (
             self.pressed is None or now - self.pressed > settings.dead_man_timeout * _NS
         ):
-            return "with the dead-man's switch released"
+            return "with the dead-man switch released"
         if self.body is None or now - self.body > STOP_WITHIN_NS:
             return "0.1 s after the last good body"
         if self.measured is None or now - self.measured[1] > STOP_WITHIN_NS:

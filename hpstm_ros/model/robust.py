@@ -3,7 +3,7 @@ weighed down, and kernels that read a path at one instant.
 
 All of it is sums over the window with fixed kernels, so it exports to ONNX and differentiates. It
 moves with the input (a shifted or turned body gives the same, shifted or turned), and its output
-has no gaps: a joint that is missing for a while is carried on.
+has no gaps: a joint that is missing for a while is extrapolated.
 """
 
 import math

@@ -1,5 +1,5 @@
 """Replaces the operator in demonstrations: engages the arm once bodies arrive, and holds the
-dead-man's switch.
+dead-man switch.
 
 The graph starts it only for a simulated arm: the switch of a real arm must be held by a human.
 """
@@ -19,7 +19,7 @@ STREAMS_NS = 200_000_000
 
 
 class OperatorNode(PallasNode):
-    """Engages the arm and holds the dead-man's switch."""
+    """Engages the arm and holds the dead-man switch."""
 
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/operator.yaml`."""

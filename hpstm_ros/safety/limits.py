@@ -85,7 +85,7 @@ class SupervisorSettings:
         max_body_age: maximum age of a body's stamp on arrival.
         feedback_timeout: time without joint states after which braking starts.
         require_feedback: whether joint states are required.
-        require_dead_man: whether the arm moves only while the dead-man's switch is held.
+        require_dead_man: whether the arm moves only while the dead-man switch is held.
         dead_man_timeout: time without a message after which the switch counts as released.
         deviation: between measured and commanded joint position, above which the arm does not
             follow.

@@ -114,7 +114,7 @@ class OperatorInput:
         if goal is None or news is None or now - goal.received > settings.body_timeout * _NS:
             return self.refused_lately(now) or f"no body{whose} arrives"
         if now - news.heard > settings.body_timeout * _NS:
-            return f"the body{whose} is only carried on: no newer measurement arrives"
+            return f"the body{whose} is only extrapolated: no newer measurement arrives"
         if now - news.taken > settings.max_measurement_age * _NS:
             age = (now - news.taken) / _NS
             return f"the newest measurement of the body{whose} is {age:.2f} s old"

@@ -80,7 +80,7 @@ class Supervisor:
         self._late: tuple[int, str] = (_NEVER, "")
         self._ticked: int | None = None
         self._dead_man = _NEVER
-        # when each dead-man's switch last reported release
+        # when each dead-man switch last reported release
         self._released: dict[str, int] = {}
         self._switches = EmergencySwitches(self.settings)
         self._faults: dict[str, str] = {}
@@ -167,7 +167,7 @@ class Supervisor:
         return True
 
     def dead_man(self, now: int, pressed: bool, source: str = "") -> None:
-        """Take the state of the dead-man's switch ``source``. With several switches, all that
+        """Take the state of the dead-man switch ``source``. With several switches, all that
         report must be pressed.
         """
         self._clock(now)
@@ -233,8 +233,8 @@ class Supervisor:
             return ""
         speed, _, pair = self._guard.look(q, np.zeros_like(q))
         if not speed <= self.limits.tip_speed:
-            return "where the tip is cannot be computed; check the robot's description"
-        return f"{pair} are too near; move the arm by hand" if pair else ""
+            return "the position of the tip cannot be computed; check the robot's description"
+        return f"{pair} are too close; move the arm by hand" if pair else ""
 
     def disengage(self, now: int) -> None:
         """Brake, then stop commanding the arm. A latched stop stays latched."""
@@ -279,7 +279,7 @@ class Supervisor:
         return None if self._plan is None else self._plan.at(self._plan.start + 1)[0]
 
     def flags(self, now: int) -> tuple[bool, bool, bool]:
-        """Whether the arm is engaged, the dead-man's switch held, the emergency stop pressed."""
+        """Whether the arm is engaged, the dead-man switch held, the emergency stop pressed."""
         return (
             self._engaged(),
             now - self._dead_man <= self.settings.dead_man_timeout * _NS,
@@ -340,7 +340,7 @@ class Supervisor:
             self._enter(SupervisorState.STOPPED, f"emergency stop: {switch}")
             return
         if now - self._operator_seen > self.settings.operator_absence * _NS:
-            who = f"operator '{self.operator}' was not seen" if self.operator else "nobody came"
+            who = f"operator '{self.operator}' was not seen" if self.operator else "nobody was seen"
             away = f"{who} for {self.settings.operator_absence:g} s; engage again"
             self._enter(SupervisorState.DISENGAGED, away)
             return
@@ -350,12 +350,12 @@ class Supervisor:
             if self.state is not SupervisorState.HOLDING or self.reason != trouble:
                 self._enter(SupervisorState.HOLDING, trouble)
             if self._feedback.deviates_for(now, self.settings.deviation_latch):
-                self._enter(SupervisorState.STOPPED, f"{trouble}; look why, then reset")
+                self._enter(SupervisorState.STOPPED, f"{trouble}; find the cause, then reset")
         elif (
             self.state is SupervisorState.HOLDING
             and now - self._well_since >= self.settings.resume_after * _NS
         ):
-            self._align(now, "going on")
+            self._align(now, "resuming")
         elif (
             self.state is SupervisorState.ALIGNING
             and self._input.goal is not None
@@ -373,13 +373,13 @@ class Supervisor:
         settings = self.settings
         goal = self._input.goal
         if settings.require_dead_man and now - self._dead_man > settings.dead_man_timeout * _NS:
-            return "the dead-man's switch is released"
+            return "the dead-man switch is released"
         if self._faults:
             return next(iter(self._faults.values()))
         if missing := self._body_missing(now):
             return missing
         if goal is None or not goal.confidence >= settings.min_confidence:
-            return "the body is too unsure"
+            return "the body is too uncertain"
         if self._ticked is not None and now - self._ticked > settings.command_gap * _NS:
             self._late = (now, f"no command was sent for {(now - self._ticked) / _NS:.2f} s")
         if now - self._late[0] < _LATE_NS:

@@ -382,7 +382,7 @@ class Smoother:
                 confidence=np.zeros(J),
                 remarks=(*body.remarks, f"body lost for {seconds:.1f} s"),
             )
-        return replace(body, remarks=(*body.remarks, "body not seen: carried on"))
+        return replace(body, remarks=(*body.remarks, "body not seen: extrapolated"))
 
     def _look_at_person(self, points: F64) -> None:
         """Compare bone lengths with the fixed ones; the remark is added to the newest frame."""

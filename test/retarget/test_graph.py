@@ -1,4 +1,4 @@
-"""Retarget node and simulated arm over real DDS: engaging, clutch, dead-man's switch, emergency
+"""Retarget node and simulated arm over real DDS: engaging, clutch, dead-man switch, emergency
 stop, faults, lost input.
 """
 

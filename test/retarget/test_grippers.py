@@ -73,7 +73,7 @@ def test_it_moves_only_while_the_arm_is_led() -> None:
     rig.step(ticks=20)
     moving = rig.arm.q[0]
     assert moving < 0.04
-    rig.step(led=False, ticks=60)  # the dead-man's switch is released: it stops and holds
+    rig.step(led=False, ticks=60)  # the dead-man switch is released: it stops and holds
     assert rig.motion is None
     held = rig.arm.q[0]
     assert 0.005 < held < moving

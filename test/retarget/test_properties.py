@@ -122,7 +122,7 @@ def test_joints_keep_to_the_share_of_speed_that_confidence_allows(deviation: flo
     assert float((np.abs(rig.command.dq) / supervisor.limits.velocity).max()) <= share + 1e-6
     if confidence < 0.1:
         assert supervisor.state is SupervisorState.HOLDING
-        assert supervisor.reason == "the body is too unsure"
+        assert supervisor.reason == "the body is too uncertain"
         assert np.abs(rig.command.dq).max() == 0.0
     elif share < 1.0:
         assert "confidence" in rig.command.limited_by

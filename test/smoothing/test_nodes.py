@@ -174,7 +174,7 @@ def test_an_estimators_poses_become_a_smooth_body_in_odom(
     ]
     for k in range(40, count - lookahead + 1):
         body = by_frame[k]
-        if any("carried on" in remark for remark in body.remarks):
+        if any("extrapolated" in remark for remark in body.remarks):
             continue  # a busy machine brought it late
         assert body.covariance is not None and (np.linalg.eigvalsh(body.covariance) > 0).all()
         assert body.newest_input >= body.stamp
@@ -283,7 +283,7 @@ def test_a_body_that_vanishes_is_bridged_by_the_clock_then_lost(graph: Graph, wa
     connect(graph, seen_by_camera(load_format("coco_17"), walk[0]))
     graph.until(lambda: graph.smooth and not graph.smooth[-1].valid.any())
     bridged = [
-        b for b in graph.smooth if b.valid.any() and any("carried on" in r for r in b.remarks)
+        b for b in graph.smooth if b.valid.any() and any("extrapolated" in r for r in b.remarks)
     ]
     assert 0 < len(bridged) <= 13
     assert any("lost" in r for r in graph.smooth[-1].remarks)

@@ -120,7 +120,7 @@ def test_an_old_measurement_stays_old_and_a_bridged_body_says_so() -> None:
         stream.out += stream.bodies.tick(stream.now)
     assert stream.out[-1].stamp > newest
     assert stream.out[-1].newest_input == newest
-    assert "carried on" in " ".join(stream.out[-1].remarks)
+    assert "extrapolated" in " ".join(stream.out[-1].remarks)
 
 
 def test_a_joint_that_is_not_seen_is_not_to_be_followed_after_a_tenth_of_a_second() -> None:
