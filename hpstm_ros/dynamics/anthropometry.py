@@ -199,9 +199,14 @@ class Foot:
 
     @classmethod
     def of(cls, offsets: F64, side: str, stature: float) -> "Foot":
-        """Of a skeleton.
+        """The foot of a skeleton.
 
         The shares of the ball's distance are those of a foot of 0.152 of stature (Winter 2009).
+
+        Args:
+            offsets: (22, 3) m, of the joints from their parents in the T-pose.
+            side: ``left`` or ``right``.
+            stature: m.
         """
         ball = float(offsets[JOINT_INDEX[f"{side}_foot"]][0])
         return cls(-0.35 * ball, ball, 1.35 * ball, 0.022 * stature, 0.039 * stature)

@@ -75,7 +75,16 @@ class Share:
 
 
 def dearness(heights: F64, speeds: F64, settings: ContactSettings) -> F64:
-    """How dear points are, from their heights above the floor m and speeds m/s."""
+    """Cost of force at points that are high or that move.
+
+    Args:
+        heights: (n,) m, above the floor.
+        speeds: (n,) m/s.
+        settings: scales of both, and the largest cost.
+
+    Returns:
+        (n,) 1 for points that rest on the floor, up to ``settings.dearest``.
+    """
     exponent = np.maximum(heights, 0.0) / settings.height + speeds / settings.speed
     return np.asarray(np.minimum(np.exp(np.minimum(exponent, 50.0)), settings.dearest))
 
@@ -152,9 +161,12 @@ def share(
 
 
 def centre_of_pressure(positions: F64, forces: F64, floor: float) -> F64:
-    """Where the resultant of upward forces (n, 3) at (n, 3) meets the height ``floor``.
+    """Centre of pressure (3,) m of upward forces; NaN without force.
 
-    NaN without force.
+    Args:
+        positions: (n, 3) m, points of contact.
+        forces: (n, 3) N.
+        floor: m, height at which the resultant acts.
     """
     upward = forces[:, 2]
     total = float(upward.sum())

@@ -75,9 +75,10 @@ class Dynamics:
 
 
 def measured_offsets(motion: Motion) -> F64:
-    """Offsets (22, 3) m of the joints from their parents in the T-pose.
+    """Offsets (22, 3) m of the joints from their parents in the T-pose, medians over the frames.
 
-    The median over the valid frames.
+    Raises:
+        PallasError: no frame contains a complete body.
     """
     good = np.isfinite(motion.positions).all(axis=(1, 2)) & np.isfinite(motion.rotations).all(
         axis=(1, 2)

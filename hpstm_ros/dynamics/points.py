@@ -119,7 +119,11 @@ def whole_body(points: F64, fps: float) -> Motion:
 
 
 def stature(motion: Motion) -> float:
-    """Height m of the person whose bones a motion shows."""
+    """Height in m of a person, from the lengths of the bones.
+
+    Raises:
+        PallasError: no frame contains a complete body.
+    """
     good = np.isfinite(motion.positions).all(axis=(1, 2))
     if not good.any():
         raise PallasError("no frame contains a complete body")

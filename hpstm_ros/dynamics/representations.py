@@ -64,7 +64,7 @@ class View:
         return cls(np.asarray(rotations.to_matrix(turn), np.float64), origin, fps)
 
     def at(self, frames: NDArray[np.intp]) -> "View":
-        """Of some of the frames."""
+        """The view of the frames ``frames`` (n,) alone."""
         return View(self.R_heading_world[frames], self.origin[frames], self.fps)
 
     def turned(self, vectors: F64) -> F64:

@@ -73,6 +73,6 @@ class Codebook:
 
 
 def fingerprint(entries: F32) -> str:
-    """The name of a model: SHA-256 of its codebook as it was trained."""
+    """Name of a model: SHA-256 of its codebook ``entries`` (codes, dim) as trained."""
     data = np.ascontiguousarray(entries, dtype="<f4").tobytes()
     return hashlib.sha256(data).hexdigest()

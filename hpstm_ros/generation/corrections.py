@@ -140,7 +140,10 @@ def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def floor_heights() -> tuple[list[int], F64]:
-    """Ankles and toe bases, and the least heights m that they have on a level floor."""
+    """The joints on the floor, and their least heights (4,) m on level ground.
+
+    The joints are toe base and ankle, left then right.
+    """
     joints = [JOINT_INDEX[f"{side}_{n}"] for side in SIDES for n in ("foot", "ankle")]
     return joints, Skeleton.from_height().rest_positions[joints, 2] - 0.02
 
@@ -159,7 +162,15 @@ def above_floor(q: F64, root: F64) -> F64:
 
 
 def legs_bent(q: F64, root: F64) -> F64:
-    """Orientations with the legs bent where a foot would sink into the floor."""
+    """Bend the legs where a foot would sink into the floor.
+
+    Args:
+        q: (T, 22, 4) global orientations xyzw.
+        root: (T, 3) m, position of the pelvis.
+
+    Returns:
+        Orientations (T, 22, 4).
+    """
     _, least = floor_heights()
     for side in SIDES:
         joints = [JOINT_INDEX[f"{side}_{n}"] for n in _LEG]
@@ -173,7 +184,16 @@ def legs_bent(q: F64, root: F64) -> F64:
 
 
 def feet_planted(q: F64, root: F64, standing: NDArray[np.bool_]) -> tuple[F64, F64]:
-    """Feet fixed where they stand, by bending the legs; the root gives way where a leg is short."""
+    """Hold standing feet in place by bending the legs; move the root where a leg is too short.
+
+    Args:
+        q: (T, 22, 4) global orientations xyzw.
+        root: (T, 3) m, position of the pelvis.
+        standing: (T, 2) whether the left and the right foot stand.
+
+    Returns:
+        Orientations (T, 22, 4) and root (T, 3) m.
+    """
     for side, name in enumerate(SIDES):
         joints = [JOINT_INDEX[f"{name}_{n}"] for n in _LEG]
         placed = forward_kinematics(Skeleton.from_height(), q, root)
@@ -262,7 +282,16 @@ def _after(joint: int) -> list[int]:
 
 
 def hand_pulled(q: F64, root: F64, target: HandTarget) -> tuple[F64, F64]:
-    """A wrist at its target: by the arm, and as far as that is too short by moving the body."""
+    """Bring a wrist to its target: by the arm and, if that is too short, by moving the body.
+
+    Args:
+        q: (T, 22, 4) global orientations xyzw.
+        root: (T, 3) m, position of the pelvis.
+        target: of the wrist.
+
+    Returns:
+        Orientations (T, 22, 4) and root (T, 3) m.
+    """
     frame = min(round(target.time * FPS), len(q) - 1)
     joints = [JOINT_INDEX[f"{target.side}_{n}"] for n in _ARM]
     skeleton = Skeleton.from_height()
@@ -280,7 +309,13 @@ def hand_pulled(q: F64, root: F64, target: HandTarget) -> tuple[F64, F64]:
 
 
 def root_pulled(q: F64, root: F64, target: HandTarget) -> F64:
-    """The root path moved by what a wrist misses its target by, which feet may slide for."""
+    """Move the root (T, 3) m by what a wrist lacks to its target; feet may slide.
+
+    Args:
+        q: (T, 22, 4) global orientations xyzw.
+        root: (T, 3) m, position of the pelvis.
+        target: of the wrist.
+    """
     frame = min(round(target.time * FPS), len(q) - 1)
     near = np.exp(-0.5 * ((np.arange(len(q)) - frame) / (_HAND_S * FPS)) ** 2)
     p = forward_kinematics(Skeleton.from_height(), q, root)
@@ -289,7 +324,10 @@ def root_pulled(q: F64, root: F64, target: HandTarget) -> F64:
 
 
 def hand_error(features: NDArray[np.float32], target: HandTarget) -> float:
-    """m, from a wrist to its target at its time."""
+    """Distance in m between a wrist and its target at the target's time.
+
+    ``features`` (T, size) as in `hpstm_ros.generation.representation`.
+    """
     frame = min(round(target.time * FPS), len(features) - 1)
     wrist = rep.positions(features[frame])[JOINT_INDEX[f"{target.side}_wrist"]]
     return float(np.linalg.norm(wrist - np.array(target.point)))

@@ -247,7 +247,7 @@ def losses(
 
 
 def absolute_error(found: Tensor, truth: Tensor) -> Tensor:
-    """Mean absolute difference where the truth is known."""
+    """Mean absolute difference where ``truth`` is finite; both of any equal shape."""
     known = torch.isfinite(truth)
     return (found - truth.nan_to_num(0.0))[known].abs().mean()
 
@@ -273,17 +273,17 @@ class Scale(nn.Module):
         return getattr(self, f"mean_{name}"), getattr(self, f"deviation_{name}")
 
     def put(self, name: str, mean: Tensor, deviation: Tensor) -> None:
-        """Set those of one."""
+        """Set mean and standard deviation of the quantity ``name``, of its shape."""
         for own, value in zip(self[name], (mean, deviation)):
             own.copy_(value)
 
     def standard(self, name: str, values: Tensor) -> Tensor:
-        """Values in deviations from the mean, clipped."""
+        """Values (..., size) in standard deviations from the mean, clipped to `LIMIT`."""
         mean, deviation = self[name]
         return ((values - mean) / deviation).clamp(-LIMIT, LIMIT)
 
     def physical(self, name: str, values: Tensor) -> Tensor:
-        """The reverse, without clipping."""
+        """The inverse of `standard`, without clipping: values (..., size) in their units."""
         mean, deviation = self[name]
         return values * deviation + mean
 
@@ -315,7 +315,16 @@ class HdysStep(nn.Module):
         }
 
     def forward(self, keypoints: Tensor, latents: Tensor) -> tuple[Tensor, ...]:
-        """The step."""
+        """One frame.
+
+        Args:
+            keypoints: (B, 22, 9) features of the joints, see `hpstm_ros.dynamics.representations`.
+            latents: (B, frames - 1, latent) of the frames before.
+
+        Returns:
+            Moments (B, 63) Nm/kg, ground reaction (B, 10) in body weights and m, measured moments
+            (B, 13) Nm/kg, and the latents for the next frame.
+        """
         new = self.model.encoders["keypoints"](self.scale.standard("keypoints", keypoints))
         window = torch.cat((latents, new[:, None]), dim=1)
         mixed = self.model.decoder(window + self.model.times)[:, -1]

@@ -157,7 +157,7 @@ class HpstmGen(nn.Module):
         return (0.5 * math.pi * tau).sin(), (0.5 * math.pi * tau).cos()
 
     def put(self, state: Tensor, context: Context) -> Tensor:
-        """The state with the observed joints in their place."""
+        """The state (B, T, size) with the observed joints replaced by their observations."""
         known = context.seen @ self.joint_of
         return known * context.observed + (1 - known) * state
 

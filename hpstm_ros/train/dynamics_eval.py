@@ -216,12 +216,12 @@ def _pressures(own: F64, plates: F64, weight: float) -> tuple[F64, F64]:
 
 
 def rms(estimate: F64, truth: F64) -> float:
-    """Root mean square difference of the entries that are known."""
+    """Root mean square difference over the entries of ``truth`` that are not NaN; any shape."""
     return float(np.sqrt(np.nanmean((estimate - truth) ** 2)))
 
 
 def correlation(estimate: F64, truth: F64) -> float:
-    """Pearson's r over all entries."""
+    """Pearson's r over all entries of two arrays of equal shape."""
     return float(np.corrcoef(estimate.reshape(-1), truth.reshape(-1))[0, 1])
 
 

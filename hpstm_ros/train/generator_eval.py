@@ -328,14 +328,25 @@ def _error_cm(found: F64, truth: F64) -> F64:
 
 
 def joined_to_past(p_true: F64, p_found: F64) -> F64:
-    """Positions moved so that the last observed frame is as observed, fading over 1 s."""
+    """Shift positions so that the last observed frame fits; the shift fades over 1 s.
+
+    Args:
+        p_true: (N, T, 22, 3) m.
+        p_found: (N, T, 22, 3) m, as generated.
+    """
     gone = (p_true - p_found)[:, PAST - 1 : PAST]
     fade = np.clip(1 - (np.arange(FRAMES) - PAST + 1) / FPS, 0, 1)[None, :, None, None]
     return np.asarray(p_found + fade * gone)
 
 
 def spherical(truth: F32, gap: slice, joints: list[int]) -> F32:
-    """The gap by slerp of local orientations and linear interpolation of the root."""
+    """The baseline for gaps: slerp of local orientations, and a straight root path.
+
+    Args:
+        truth: (N, T, size) features.
+        gap: frames of the gap.
+        joints: that are not observed in it.
+    """
     q, root, contacts = rep.decode(truth)
     local = to_local(q)
     for frame in range(gap.start, gap.stop):

@@ -29,13 +29,21 @@ def limit_violations(features: NDArray[np.float32]) -> int:
 
 
 def floor_penetration_cm(positions: F64) -> float:
-    """Deepest that an ankle or toe base sinks below its height on the floor."""
+    """Largest depth in cm of an ankle or toe base below its height on the floor.
+
+    ``positions`` (..., 22, 3) m.
+    """
     joints, least = floor_heights()
     return 100 * float(np.maximum(least + _SOLE_M - positions[..., joints, 2], 0.0).max())
 
 
 def slide_cm_s(features: NDArray[np.float32], positions: F64) -> float:
-    """Mean horizontal speed of the toe bases while they stand."""
+    """Mean horizontal speed in cm/s of the toe bases while they stand.
+
+    Args:
+        features: (..., T, size), whose contacts are used.
+        positions: (..., T, 22, 3) m.
+    """
     standing = features[..., CONTACTS] > 0.5
     both = standing[..., 1:, :] & standing[..., :-1, :]
     step = np.diff(positions[..., _FEET, :2], axis=-3)

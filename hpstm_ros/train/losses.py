@@ -39,9 +39,13 @@ class Truth:
 
 
 def negative_log_likelihood(out: HpstmOutput, truth: Truth) -> Tensor:
-    """Of the error, under the network's covariance; constants left out.
+    """Gaussian negative log-likelihood of the error under the predicted covariance, per joint.
 
-    The error itself is given, not to be changed.
+    Constants are left out. No gradient flows to the mean.
+
+    Args:
+        out: positions (..., 22, 3) m, and the covariance's Cholesky factors in each joint's frame.
+        truth: what was asked.
     """
     error = (out.positions - truth.positions).detach()
     own = (error[..., None, :] @ out.R_world_own.detach())[..., 0, :]

@@ -45,7 +45,10 @@ def squared_distances(estimated: F64, truth: F64, covariance: F64) -> F64:
 
 
 def coverage(distances: F64) -> dict[str, tuple[float, str]]:
-    """Share of true positions inside the ellipsoids of 50, 90 and 95 %."""
+    """Share of true positions inside the ellipsoids of 50, 90 and 95 %.
+
+    ``distances`` are squared Mahalanobis distances, any shape.
+    """
     return {
         f"coverage{round(100 * level)}": (float(np.mean(distances < chi2.ppf(level, 3))), "share")
         for level in LEVELS
@@ -53,7 +56,13 @@ def coverage(distances: F64) -> dict[str, tuple[float, str]]:
 
 
 def calibration(distances: F64, level: float = 0.9) -> F64:
-    """The factors (...) on the covariance that put ``level`` of the true positions, of squared
-    distances (n, ...), inside its ellipsoid.
+    """Factors on the covariance that put a share ``level`` of true positions inside its ellipsoid.
+
+    Args:
+        distances: (n, ...) squared Mahalanobis distances.
+        level: share, 0 to 1.
+
+    Returns:
+        (...) one factor for each column.
     """
     return np.asarray(np.quantile(distances, level, axis=0) / chi2.ppf(level, 3))

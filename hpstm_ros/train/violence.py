@@ -182,9 +182,9 @@ def train_violence(
 
 @torch.no_grad()
 def clip_scores(model: ViolenceClassifier, clips: Clips, tokens: VqVae | None = None) -> F64:
-    """Probability of violence of each clip: that of its most violent window, as the guard does.
+    """Probability of violence of each clip (clips,): that of its most violent window.
 
-    With ``tokens``, of the clips as it reconstructs them.
+    With ``tokens``, of the clips as that model reconstructs them.
     """
     scores = []
     for index in range(len(clips.names)):
@@ -211,7 +211,12 @@ def window_scores(model: ViolenceClassifier, frames: F32) -> F64:
 
 
 def area_under_curve(scores: F64, labels: NDArray[np.bool_]) -> float:
-    """Chance that a violent clip scores higher than a harmless one."""
+    """Area under the ROC curve: the chance that a violent clip scores above a harmless one.
+
+    Args:
+        scores: (n,).
+        labels: (n,) whether violent. NaN is returned if all are equal.
+    """
     rank = np.argsort(np.argsort(scores)) + 1
     positive = int(labels.sum())
     negative = int((~labels).sum())

@@ -103,7 +103,7 @@ def train_vq(
 
 
 def reconstruction(model: VqVae, frames: Tensor) -> dict[str, float]:
-    """Error in cm of the joints and share in % of the codebook used, over windows of frames."""
+    """Joint error in cm and share of the codebook used in %, over windows (N, T, size)."""
     codes = model.encode(frames)
     error = (joint_positions(model.decode(codes)) - joint_positions(frames)).norm(dim=-1)
     used = len(torch.unique(codes)) / model.config.codes

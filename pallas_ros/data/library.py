@@ -67,8 +67,15 @@ class MotionLibrary:
         return all(clip.pack == FILES for clip in self.clips)
 
     def select(self, split: str, *, development: bool | None = None) -> list[LibraryClip]:
-        """The clips of a split; ``development`` True keeps only, False drops, the contents of
-        `DEVELOPMENT_CONTENTS`.
+        """The clips of a split.
+
+        Args:
+            split: ``train``, ``validation``, ``seen``, ``unseen`` and so on (`splits.SPLITS`).
+            development: True for only the contents of `DEVELOPMENT_CONTENTS`, False for all others,
+                None for both.
+
+        Raises:
+            PallasError: the split is unknown.
         """
         if split not in SPLITS:
             raise PallasError(f"unknown split '{split}': known are {', '.join(SPLITS)}")
@@ -156,8 +163,12 @@ class MotionLibrary:
 
     @classmethod
     def from_clips(cls, clips: list[PackClip]) -> "MotionLibrary":
-        """A library in memory, of clips from anywhere (a user's BVH or AMASS folders); their split
-        follows from the name.
+        """A library in memory, of clips from anywhere (a user's BVH or AMASS folders).
+
+        Their split follows from the name.
+
+        Raises:
+            PallasError: there is no clip.
         """
         rows = []
         start = 0

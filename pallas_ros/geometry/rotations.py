@@ -23,7 +23,7 @@ def inverse(q: Tensor) -> Tensor:
 
 
 def normalise(q: Tensor) -> Tensor:
-    """Normalise to unit length."""
+    """Scale quaternions or vectors (..., n) to unit length."""
     return torch.nn.functional.normalize(q, dim=-1, eps=1e-9)
 
 

@@ -389,7 +389,7 @@ class FusedPallasStep(nn.Module):
     def forward(
         self, imu: Tensor, latent: Tensor, extra: Tensor, *state: Tensor
     ) -> tuple[Tensor, ...]:
-        """The step; see `PallasStep`."""
+        """One frame, as `PallasStep.forward`, with states of its own (`example_inputs`)."""
         recent, means, second, position, age, arms, legs, contacts, *caches = state
         fresh, seen, trunk, pelvis, coordinates = self.front(imu).split(self.front_sizes, dim=-1)
         means = means * self.decay + fresh

@@ -37,13 +37,13 @@ class Coupling(nn.Module):
         ), shift  # bounded, so that the inverse stays well-conditioned
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Transform one half of x (..., size) by an affine map that depends on the other half."""
         a, b = self._split(x)
         log_scale, shift = self._scale_shift(a)
         return self._join(a, b * torch.exp(log_scale) + shift)
 
     def inverse(self, y: Tensor) -> Tensor:
-        """The x that `forward` takes to y."""
+        """The x (..., size) that `forward` maps to y."""
         a, b = self._split(y)
         log_scale, shift = self._scale_shift(a)
         return self._join(a, (b - shift) * torch.exp(-log_scale))
@@ -71,11 +71,11 @@ class Mixing(nn.Module):
         return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """The linear map of x (..., size)."""
         return x @ self.weight
 
     def inverse(self, y: Tensor) -> Tensor:
-        """The x that `forward` takes to y."""
+        """The x (..., size) that `forward` maps to y."""
         return y @ (
             torch.linalg.inv(self.weight) if self.frozen_inverse is None else self.frozen_inverse
         )
@@ -112,7 +112,7 @@ class InvertibleSolver(nn.Module):
         return x
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Rotations in r6d to positions and latents."""
+        """Rotations in r6d (..., 6 joints) to positions, then latents (..., 6 joints)."""
         for layer in reversed(self.layers):
             y = layer.inverse(y)  # type: ignore[operator]
         return y

@@ -53,7 +53,17 @@ class PallasStep(nn.Module):
         return {**data, **state}
 
     def forward(self, imu: Tensor, latent: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        """The step."""
+        """One frame.
+
+        Args:
+            imu: (B, 48), see `pallas_ros.data.virtual_imu.features`.
+            latent: (B, 8) of the legs; zeros for the most plausible.
+            rest: ``extra`` (B, 91) if the network takes optional sensors, then the states.
+
+        Returns:
+            r6d (B, 22, 6), positions (B, 22, 3) m, contacts (B, 2), root velocity (B, 3) m/s and
+            standard deviations (B, 22) m, all in the waist's heading frame; then the next states.
+        """
         extra = rest[0][:, None] if self.model.config.optional_sensors else None
         known = dict(zip(self.states, rest[len(rest) - len(self.states) :], strict=True))
         out = self.model(imu[:, None], known, latent, extra)

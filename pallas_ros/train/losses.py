@@ -42,7 +42,14 @@ class LossWeights:
 def pallas_loss(
     model: Pallas, batch: Sequence, weights: LossWeights, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of a batch and its parts' values (positions in cm)."""
+    """The weighted loss of a batch, and the values of its parts (positions in cm).
+
+    Args:
+        model: the network.
+        batch: (B, T) frames of sensors and of the true body.
+        weights: of the parts.
+        generator: random numbers, for the sampled legs.
+    """
     out = model(batch.imu, extra=batch.extra)
     truth = joint_positions(batch.rotations, model.offsets)
     error = (out.positions - truth).square().sum(-1).add(1e-8).sqrt()

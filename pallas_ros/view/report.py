@@ -74,8 +74,16 @@ def frames(
     times: NDArray[np.float64],
     size: tuple[int, int],
 ) -> Iterator[U8]:
-    """Pictures of the body, and of the arm where there is one, at ``times`` s; nobody where no body
-    was known.
+    """Draw a recording at some times; without a body where none was known.
+
+    Args:
+        recording: bag or motion file.
+        robot: the arm, or None.
+        times: (n,) s.
+        size: width and height in pixels.
+
+    Yields:
+        Pictures (height, width, 3).
     """
     eye = Camera().eye
     target = Camera().target

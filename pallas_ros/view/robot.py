@@ -51,8 +51,17 @@ class RobotShape:
     def parse(
         cls, text: bytes, folder: Path, name: str, detail_m: float = 0.02, meshes: bool = True
     ) -> "RobotShape":
-        """As `load`, from the text of a URDF whose ``package://`` names are looked for above
-        ``folder``; joints alone without ``meshes``.
+        """As `load`, from the text of a URDF.
+
+        Args:
+            text: of the URDF.
+            folder: above which packages of ``package://`` addresses are searched for.
+            name: for messages.
+            detail_m: vertices closer than this are merged.
+            meshes: False for joints without shapes.
+
+        Raises:
+            PallasError: yourdfpy is missing, or the URDF cannot be read.
         """
         parse_urdf(text, name)
         try:
@@ -165,8 +174,13 @@ class RobotShape:
 
 
 def thin(vertices: F64, faces: NDArray[np.int64], colours: F64, detail_m: float) -> Mesh:
-    """A mesh with its vertices merged on a grid of ``detail_m``; triangles that vanish
-    are dropped.
+    """A mesh with its vertices merged on a grid; triangles that vanish are dropped.
+
+    Args:
+        vertices: (n, 3) m.
+        faces: (m, 3) indices.
+        colours: (m, channels) of the faces.
+        detail_m: spacing of the grid.
     """
     cells = np.round(vertices / detail_m).astype(np.int64)
     _, merged = np.unique(cells, axis=0, return_inverse=True)

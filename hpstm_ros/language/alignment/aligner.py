@@ -103,7 +103,7 @@ class Aligner:
         return unit(self.movements(moved, windows(len(moved), step=_STEP)).mean(0))
 
     def percent(self, similarity: NDArray[Any]) -> NDArray[np.float64]:
-        """Scores 0 to 100 of similarities between text and motion."""
+        """Calibrated scores, 0 to 100, of cosine similarities of text and motion; any shape."""
         slope, offset = self.calibration.text
         return np.asarray(100 * expit(slope * np.asarray(similarity, np.float64) + offset))
 
@@ -123,7 +123,7 @@ class Aligner:
     def scores(
         self, motions: Sequence[Motion], text: str, scene: Sequence[Box] | None = None
     ) -> NDArray[np.float64]:
-        """`score` of several motions."""
+        """`score` of several motions: (N,), 0 to 100."""
         vector = self.texts([text])[0]
         whole = np.stack([self.motion(motion) for motion in motions]) if motions else np.zeros(0)
         score = self.percent(whole @ vector) if motions else np.zeros(0)
@@ -195,7 +195,7 @@ def score(motion: Motion, text: str, scene: Sequence[Box] | None = None) -> floa
 
 
 def unit(vector: F32) -> F32:
-    """The vector at unit length."""
+    """The vector (dim,), scaled to unit length."""
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9), np.float32)
 
 

@@ -93,7 +93,15 @@ def search(
     count: int = 10,
     by_example: bool = False,
 ) -> list[Hit]:
-    """The best moments of some indices, best first; see `Ranking`."""
+    """The best moments of some indices, best first; see `Ranking`.
+
+    Args:
+        aligner: network and calibration.
+        query: (dim,) embedding of a text or of an example.
+        indices: of recordings.
+        count: of moments.
+        by_example: whether the query is a motion, so that scores are cosines.
+    """
     ranking = Ranking(aligner, query, count, by_example)
     for index in indices:
         ranking.add(index)
@@ -101,7 +109,7 @@ def search(
 
 
 def moments(index: Index, similarity: NDArray[np.floating], count: int) -> list[int]:
-    """Windows with the highest similarity, none of which is the same moment as a better one."""
+    """Windows with the highest ``similarity`` (n,), best first, without overlaps of better ones."""
     kept: list[int] = []
     for at in np.argsort(-similarity, kind="stable"):
         start = index.start_s[at]

@@ -239,7 +239,16 @@ def _shares(corpus: Corpus, clips: list[Clip], pack_share: float) -> NDArray[np.
 
 
 def contrast(logits: Tensor, positive: Tensor, ignored: Tensor) -> Tensor:
-    """InfoNCE both ways with several positives: minus the log of the share that they get."""
+    """InfoNCE in both directions with several positives (van den Oord et al. 2018).
+
+    Args:
+        logits: (N, N) scaled similarities of texts and motions.
+        positive: (N, N) bool, pairs that belong together.
+        ignored: (N, N) bool, pairs that are neither right nor wrong.
+
+    Returns:
+        Minus the logarithm of the share of the positives, averaged.
+    """
     logits = logits.masked_fill(ignored, -1e4)
     wanted = logits.masked_fill(~positive, -1e4)
     rows = logits.logsumexp(1) - wanted.logsumexp(1)

@@ -133,7 +133,7 @@ class Anatomy:
         return torch.stack(placed, dim=1)
 
     def skewness(self, rows: Tensor) -> Tensor:
-        """How far the two vectors of each rotation are from orthonormal."""
+        """Deviation (B,) of the two vectors of each r6d rotation from orthonormal; 0 for none."""
         a, b = self._vectors(rows)
         lengths = (a.norm(dim=-1) - 1).square() + (b.norm(dim=-1) - 1).square()
         skew: Tensor = (lengths + (a * b).sum(-1).square()).mean(-1)
