@@ -61,6 +61,22 @@ def test_live_from_serial() -> None:
     assert printed.count("right wrist at") == 30
 
 
+def test_simulated_sensors_feed_what_reads_real_ones() -> None:
+    simulator = subprocess.Popen(
+        [sys.executable, EXAMPLES / "simulated_sensors.py"],
+        cwd=EXAMPLES.parent,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert simulator.stdout is not None
+        printed = run(EXAMPLES / "live_from_serial.py", *simulator.stdout.readline().split(), 5)
+    finally:
+        simulator.terminate()
+        simulator.wait(30)
+    assert printed.count("right wrist at") == 5
+
+
 def test_smooth_camera_joints() -> None:
     printed = run(EXAMPLES / "smooth_camera_joints.py")
     before, after = re.search(r"error: (\d+) mm before, (\d+) mm after", printed).groups()
