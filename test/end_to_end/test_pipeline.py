@@ -169,7 +169,10 @@ def test_process_turns_a_raw_recording_into_a_motion(
     [
         (["missing.npz", "out.npz"], "missing.npz: no such file"),
         (["{recording}", "out.bvh"], "a motion file ends in .npz"),
-        (["{recording}", "out.npz", "--height", "3"], "--height is 3, but must be a number from 1.2 to 2.2 m"),
+        (
+            ["{recording}", "out.npz", "--height", "3"],
+            "--height is 3, but must be a number from 1.2 to 2.2 m",
+        ),
         (["{recording}", "out.npz", "--calibration", "none.yaml"], "none.yaml: no such file"),
         (["{recording}", "out.npz", "--model", "none.onnx"], "none.onnx: no such file"),
     ],
