@@ -11,6 +11,7 @@ from hpstm_ros.safety.limits import SupervisorSettings
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import share
 from pallas_ros.files.parameters import Parameter, add_option, describe, described
+from pallas_ros.imu.orientation import MODES
 from pallas_ros.runtime.stream import BACKENDS
 
 RATE = Parameter("rate_hz", "float", 100.0, "Rate.", range=(30.0, 400.0), unit="Hz")
@@ -85,6 +86,11 @@ def test_every_node_offers_the_same_backends() -> None:
     for node in NODES:
         if "backend" in described(node):
             assert set(described(node)["backend"].choices or ()) == set(BACKENDS), node
+
+
+def test_every_node_offers_the_same_sources_of_orientation() -> None:
+    for node in ("imu_driver", "pallas_node"):
+        assert described(node)["orientation"].choices == MODES, node
 
 
 def test_the_supervisor_checks_its_settings_itself_and_agrees_with_the_node() -> None:
