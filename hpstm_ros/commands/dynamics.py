@@ -12,7 +12,7 @@ from hpstm_ros.dynamics.human import Human
 from hpstm_ros.dynamics.network import MODEL, analyse_network
 from hpstm_ros.dynamics.offline import CUTOFF_HZ, Dynamics, analyse, measured_offsets
 from hpstm_ros.dynamics.points import read_body, stature
-from hpstm_ros.dynamics.rigid_body import EXTRA_CONTACTS, Settings
+from hpstm_ros.dynamics.rigid_body import EXTRA_CONTACTS, RigidBodySettings
 from hpstm_ros.dynamics.summary import MEDICAL, sentences, summarise, write_page
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
@@ -122,7 +122,7 @@ def _analyse(
         if args.contacts:
             raise PallasError("--contacts: HDyS does not model contacts other than the feet")
         return analyse_network(motion, human, resource(args.model), progress=progress, **options)
-    settings = Settings(extra=tuple(dict.fromkeys(args.contacts)))
+    settings = RigidBodySettings(extra=tuple(dict.fromkeys(args.contacts)))
     return analyse(motion, human, settings, progress=progress, **options)
 
 

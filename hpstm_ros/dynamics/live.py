@@ -19,7 +19,13 @@ from hpstm_ros.dynamics.human import Human, State, state
 from hpstm_ros.dynamics.network import MODEL, Network, check_unloaded
 from hpstm_ros.dynamics.offline import measured_offsets
 from hpstm_ros.dynamics.points import stature
-from hpstm_ros.dynamics.rigid_body import EXTRA_CONTACTS, FLIGHT, Frame, RigidBody, Settings
+from hpstm_ros.dynamics.rigid_body import (
+    EXTRA_CONTACTS,
+    FLIGHT,
+    Frame,
+    RigidBody,
+    RigidBodySettings,
+)
 from hpstm_ros.dynamics.strength import Load, loads
 from hpstm_ros.dynamics.uncertainty import Spread
 from pallas_ros.body import kinematics, rotations
@@ -225,7 +231,7 @@ class LiveDynamics:
         offsets = measured_offsets(motion)
         height = self.settings.height or stature(motion)
         human = Human(offsets, self.settings.mass, height, self.settings.sex)
-        self._body = RigidBody(human, Settings(extra=self.settings.contacts))
+        self._body = RigidBody(human, RigidBodySettings(extra=self.settings.contacts))
         self._spread = Spread(human)
         self._learning.clear()
         self._load_body()

@@ -9,7 +9,7 @@ from scipy.signal import butter, sosfiltfilt
 
 from hpstm_ros.dynamics.anthropometry import SIDES
 from hpstm_ros.dynamics.human import Human, states
-from hpstm_ros.dynamics.rigid_body import FLIGHT, Frame, RigidBody, Settings
+from hpstm_ros.dynamics.rigid_body import FLIGHT, Frame, RigidBody, RigidBodySettings
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.kinematics import forward_kinematics_matrices
@@ -118,7 +118,7 @@ def find_floor(heights: F64) -> float:
 def analyse(
     motion: Motion,
     human: Human,
-    settings: Settings | None = None,
+    settings: RigidBodySettings | None = None,
     *,
     floor: float | None = None,
     cutoff: float = CUTOFF_HZ,

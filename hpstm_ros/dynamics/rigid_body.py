@@ -38,7 +38,7 @@ _TRUNK = [JOINT_INDEX[joint] for joint in ("spine1", "spine2", "spine3")]
 
 
 @dataclass(frozen=True)
-class Settings:
+class RigidBodySettings:
     """What may carry the body.
 
     Attributes:
@@ -89,9 +89,9 @@ class RigidBody:
             time.
     """
 
-    def __init__(self, human: Human, settings: Settings | None = None) -> None:
+    def __init__(self, human: Human, settings: RigidBodySettings | None = None) -> None:
         self.human = human
-        self.settings = settings or Settings()
+        self.settings = settings or RigidBodySettings()
         self.seat: float | None = None
         self._corners = np.stack([foot.corners() for foot in human.feet])
 

@@ -14,7 +14,7 @@ from hpstm_ros.dynamics.anthropometry import GRAVITY
 from hpstm_ros.dynamics.human import Human
 from hpstm_ros.dynamics.offline import CUTOFF_HZ, Dynamics, analyse, measured_offsets
 from hpstm_ros.dynamics.points import stature, whole_body
-from hpstm_ros.dynamics.rigid_body import Settings
+from hpstm_ros.dynamics.rigid_body import RigidBodySettings
 from hpstm_ros.train.measured import Trial, read_trials
 from pallas_ros.data.library import MotionLibrary
 
@@ -151,7 +151,7 @@ def of_trial(trial: Trial, sex: str = "mean", cutoff: float = CUTOFF_HZ) -> Dyna
     motion = whole_body(trial.positions, trial.fps)
     human = Human(measured_offsets(motion), trial.mass, stature(motion), sex)
     extra = ("seat",) if trial.kind == "sit_to_stand" else ()
-    return analyse(motion, human, Settings(extra=extra), cutoff=cutoff)
+    return analyse(motion, human, RigidBodySettings(extra=extra), cutoff=cutoff)
 
 
 class Pairs:

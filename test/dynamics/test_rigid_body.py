@@ -10,7 +10,7 @@ from hpstm_ros.dynamics.anthropometry import GRAVITY, segments
 from hpstm_ros.dynamics.contacts import ContactSettings, Points, share
 from hpstm_ros.dynamics.human import Human, states
 from hpstm_ros.dynamics.offline import Dynamics, analyse
-from hpstm_ros.dynamics.rigid_body import Settings
+from hpstm_ros.dynamics.rigid_body import RigidBodySettings
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX, PARENTS
@@ -95,7 +95,7 @@ def test_a_seat_takes_the_weight_only_where_it_is_named() -> None:
     sit = {"left_hip": (0, -1.5, 0), "right_hip": (0, -1.5, 0)}
     sit |= {"left_knee": (0, 1.5, 0), "right_knee": (0, 1.5, 0)}
     motion = bodies.still(bodies.arms_down(**sit), height=0.52)
-    seated = forces(motion, settings=Settings(extra=("seat",)))
+    seated = forces(motion, settings=RigidBodySettings(extra=("seat",)))
     total = seated.ground_reaction[30, :, 2].sum() + seated.extra["seat"][30, 2]
     assert seated.extra["seat"][30, 2] > 0.5 * WEIGHT
     assert total == pytest.approx(WEIGHT, rel=0.02)
