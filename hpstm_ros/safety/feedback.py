@@ -93,8 +93,8 @@ class Feedback:
             not heard or heard[-1] - heard[0] < 0.5 * _STILL_S * _NS
         ):
             return (
-                "joint states have only begun to arrive, so nobody knows whether the arm stands"
-                " still; try again in a moment"
+                "joint states have arrived for too short a time to tell whether the arm is at rest;"
+                " try again in a moment"
             )
         recent = [past.q for past in self._recent if now - past.received <= _STILL_S * _NS]
         moved = np.ptp(self._limits.same_turn(np.array(recent or [q]), q), axis=0) > _STILL_RAD

@@ -107,5 +107,5 @@ def _margin(path: str | Path, value: Any) -> float:
 
 def _share(path: str | Path, value: float) -> float:
     if not 0 < value <= 1:
-        raise PallasError(f"{path}: data.share is {value}: it has to be above 0, and at most 1")
+        raise PallasError(f"{path}: data.share is {value}: it must be above 0 and at most 1")
     return value

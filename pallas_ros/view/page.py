@@ -36,8 +36,10 @@ class Written:
 
 
 def read_written(page: str | Path, film: bool) -> Written | None:
-    """What a page that was written before says of its bag; None where it has no such figures, or
-    was written without the film that is wanted, or with it.
+    """Read the figures that an earlier page holds of its bag.
+
+    Returns:
+        None if the page has no figures, or if whether it has a film differs from ``film``.
     """
     page = Path(page)
     try:
@@ -54,8 +56,8 @@ def read_written(page: str | Path, film: bool) -> Written | None:
 
 
 def write_index(rows: dict[str, Written | str], page: Path) -> None:
-    """The table over many bags: each a row of figures and a link, or the sentence why it
-    has none.
+    """Write a table of many bags: for each a row of figures and a link, or the reason why it has
+    none.
     """
     names = sorted(
         {name for row in rows.values() if isinstance(row, Written) for name in row.figures}
@@ -85,9 +87,7 @@ def write_index(rows: dict[str, Written | str], page: Path) -> None:
 
 
 def _link(target: Path, page: Path) -> str:
-    """The address of a file in a page beside or above it: a relative path, whatever its name looks
-    like.
-    """
+    """Return the relative address of a file for a link in a page, with its name escaped."""
     way = os.path.relpath(target, page.parent)
     return quote(os.fsencode(way))
 

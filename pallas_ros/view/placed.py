@@ -15,8 +15,8 @@ SENT_TURN = 1e-3
 
 
 class Placed:
-    """Things in the scene, whose poses are sent where they changed: a message costs more than
-    looking whether it is needed.
+    """Things in the scene whose poses are sent only if they changed: a message costs more than the
+    comparison.
     """
 
     def __init__(self, handles: Sequence[Any]) -> None:

@@ -190,7 +190,7 @@ def _head(session: Session) -> str:
 
 
 def _cards(session: Session) -> Iterator[tuple[str, str]]:
-    """What one wants to know first."""
+    """The main figures, for the top of the page."""
     yield (
         "recorded",
         (
@@ -281,7 +281,7 @@ def _body(session: Session) -> str:
 
 
 def _calibration(text: str) -> list[tuple[str, str]]:
-    """The residuals of a calibration, and what it found, as bars."""
+    """Bars of a calibration's residuals and gyroscope biases."""
     try:
         sites = Calibration.from_yaml(text, "the recorded calibration").sites
     except PallasError as error:

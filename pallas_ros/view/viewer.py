@@ -1,6 +1,6 @@
 """The web viewer: a human figure, the arm, uncertainty, a time line and plots, in a browser.
 
-It looks and never commands.
+It only displays; it sends no commands.
 """
 
 import threading
@@ -35,7 +35,7 @@ PLOT_HZ = 2.0
 SHAPE_EVERY = 4  # frames between two shapes of an ellipsoid
 GHOST = (228, 150, 90)
 EXPECTED = (120, 110, 200)
-"""The body as it is predicted to be (`/hpstm/prediction`)."""
+"""Colour of the predicted body (`/hpstm/prediction`)."""
 ROBOT_AT = np.array([0.0, -1.25, 0.55])
 SPEEDS = {"0.1": 0.1, "0.25": 0.25, "0.5": 0.5, "1": 1.0, "2": 2.0, "4": 4.0}
 BESIDE = np.array([0.0, 1.8, 0.0])  # the raw body, clear of the arms of the other
@@ -52,15 +52,13 @@ UNCERTAIN: dict[str, tuple[int, ...]] = {
 
 
 class Viewer:
-    """A viser server on one address; pictures are sent at `RATE_HZ` at most, and what comes between
-    is left out.
-    """
+    """A viser server on one address; it sends frames at `RATE_HZ` at most and skips the others."""
 
     def __init__(self, host: str, port: int, skeleton: Skeleton, token: str = "") -> None:
-        """Open the server; with a ``token`` only who brings it is let in.
+        """Open the server; with a ``token``, only clients that present it are admitted.
 
         Raises:
-            PallasError: the address cannot be listened on, or the token is too weak.
+            PallasError: the address cannot be bound, or the token is too weak.
         """
         self.server = open_server(host, port, Access(host, token))
         self.server.gui.configure_theme(dark_mode=False, show_logo=False, show_share_button=False)
@@ -101,7 +99,7 @@ class Viewer:
         return int(self.server.get_port())
 
     def load_robot(self, description: str, folder: Path) -> None:
-        """Show the arm of a URDF's text; one that cannot be drawn is said and left out."""
+        """Show the arm of a URDF's text; an arm that cannot be drawn is reported and left out."""
         try:
             self._robot = RobotShape.parse(
                 description.encode(), folder, "robot description", detail_m=0.006
@@ -148,8 +146,9 @@ class Viewer:
     def play(
         self, recording: Recording, stop: threading.Event, start: float = 0.0, playing: bool = True
     ) -> None:
-        """Show a recording from ``start`` s on until ``stop``; the time line, play and speed are
-        the browser's.
+        """Show a recording from ``start`` s on until ``stop``.
+
+        The browser controls the time line, playing and speed.
         """
         gui = self.server.gui
         with gui.add_folder("Time", order=-1):
@@ -190,7 +189,7 @@ class Viewer:
         description: Callable[[], str],
         stop: threading.Event,
     ) -> None:
-        """Show what is live until ``stop``; ``newest`` gives None while nothing comes."""
+        """Show the live graph until ``stop``; ``newest`` returns None while nothing is received."""
         shown = ""
         silent = 0.0
         while not stop.wait(1 / RATE_HZ):
@@ -213,8 +212,8 @@ class Viewer:
         self.server.stop()
 
     def _room(self) -> None:
-        """The floor, what stands on it, and where it is looked at from: both bodies and the arm in
-        the picture.
+        """Add the floor, the arm's stand and the labels; place the camera so that both bodies and
+        the arm are in view.
         """
         scene = self.server.scene
         scene.set_up_direction("+z")
@@ -251,7 +250,7 @@ class Viewer:
         )
 
     def _name(self, body: F64 | None, here: F64, raw: F64 | None, beside: F64) -> None:
-        """What each body is, on the floor before its feet; alone, it needs no name."""
+        """Label both bodies on the floor in front of their feet; a single body has no label."""
         poses = np.full((2, 7), np.nan)
         if body is not None and raw is not None:
             poses[:, 3:] = (0.0, 0.0, 0.0, 1.0)
@@ -298,7 +297,7 @@ class Viewer:
         tint: tuple[int, int, int] | None,
         opacity: float | None = None,
     ) -> Placed:
-        """One frame a joint, with its solids in it."""
+        """Add a frame for each joint, with its solids."""
         frames = [
             self.server.scene.add_frame(f"{name}/{joint}", show_axes=False, visible=False)
             for joint in JOINTS
@@ -333,8 +332,9 @@ class Viewer:
         )
 
     def _here(self, moment: Moment) -> F64:
-        """What to add to the body's positions: the operator walks, and odometry drifts; kept in
-        place they stay before the camera.
+        """Offset (3,) m of the body's positions.
+
+        It keeps an operator who walks, or whose odometry drifts, in front of the camera.
         """
         if (
             not self._in_place.value
@@ -345,8 +345,9 @@ class Viewer:
         return np.array([-moment.body[0, 0], -moment.body[0, 1], 0.0])
 
     def _uncertainty(self, moment: Moment, here: F64) -> None:
-        """The joints' ellipsoids about the pelvis; the pelvis's own is how far odometry may be off,
-        metres after a while, and said in words.
+        """Show the joints' ellipsoids relative to the pelvis.
+
+        The pelvis's own is the uncertainty of odometry, metres after a while; it is shown as text.
         """
         wanted = list(UNCERTAIN.get(self._show_uncertainty.value, ()))
         if moment.covariance is None or moment.body is None or not wanted:
@@ -374,12 +375,12 @@ class Viewer:
 
 
 def _within(value: object, duration: float) -> float:
-    """A time that a browser sent, s, within the recording."""
+    """Clamp a time in s, as sent by a browser, to the recording."""
     if not isinstance(value, (int, float)) or not np.isfinite(value):
         return 0.0
     return float(np.clip(value, 0.0, duration))
 
 
 def _plain(text: str) -> str:
-    """Text that a message brought, so that nothing in it is taken for markup."""
+    """Escape text from a message, so that none of it is interpreted as markup."""
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+!|<>&~$" else letter for letter in text)

@@ -32,11 +32,11 @@ def test_engaging_on_one_joint_state_is_refused() -> None:
     """The first, or the first after a silence: the arm may be anywhere by now."""
     rig = Rig()
     rig.supervisor.measured(rig.now + 1, rig.now + 1, rig.q)
-    assert "begun to arrive" in rig.supervisor.engage(rig.now + 2)
+    assert "too short a time" in rig.supervisor.engage(rig.now + 2)
     rig.step(20)
     rig.now += 3 * NS // 10
     rig.supervisor.measured(rig.now, rig.now, rig.q)
-    assert "begun to arrive" in rig.supervisor.engage(rig.now + 1)
+    assert "too short a time" in rig.supervisor.engage(rig.now + 1)
     rig.step(20)
     rig.engaged()
 
