@@ -127,20 +127,20 @@ def _stream(path: Path) -> Any:
 def read_recording(path: Path, whole: bool) -> None:
     """Processed into bodies, and played by the simulator."""
     from pallas_ros.imu.playback import source
-    from pallas_ros.pipeline import pipeline
+    from pallas_ros.pipeline import settings
     from pallas_ros.pipeline.recorded import open_source, process
 
     source(str(path), 1.0, 1.7)
     if not whole:
         open_source(path)
         return
-    original = pipeline.open_stream
-    pipeline.open_stream = lambda path, **_: _stream(path)  # type: ignore[assignment]
+    original = settings.open_stream
+    settings.open_stream = lambda path, **_: _stream(path)  # type: ignore[assignment]
     try:
-        for _ in process(open_source(path), pipeline.PipelineSettings()):
+        for _ in process(open_source(path), settings.PipelineSettings()):
             pass
     finally:
-        pipeline.open_stream = original
+        settings.open_stream = original
 
 
 # -- robots ----------------------------------------------------------------------------------------
