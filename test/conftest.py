@@ -5,6 +5,7 @@ one after the other.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, settings
 
 # the ROS domain ids that are safe on every platform, but 0, which is everybody's
 DOMAINS = range(1, 100)
+_used = itertools.count()
 
 settings.register_profile(
     "pallas", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -42,10 +44,13 @@ def ros_domain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]
     """A ROS domain id that no other test on this machine has, set in the environment, with
     discovery limited to this machine.
 
-    The test and the processes it starts are alone in it. Skips where there is no ROS 2.
+    The test and the processes it starts are alone in it, and tests that follow each other have
+    different ones: a process that a test kills leaves the shared memory of its ports, in which
+    discovery waits. Skips where there is no ROS 2.
     """
     pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
-    for domain in DOMAINS:
+    first = next(_used)
+    for domain in (DOMAINS[(first + i) % len(DOMAINS)] for i in range(len(DOMAINS))):
         lock = (Path(tempfile.gettempdir()) / f"pallas-test-domain-{domain}.lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
