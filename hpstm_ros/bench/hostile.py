@@ -103,7 +103,7 @@ class HostileRun:
         self._q = np.clip(
             robot.q_ready + random.normal(0, 0.05, robot.dof), robot.lower, robot.upper
         )
-        self._stuck_until = self._gap_until = self._silent_until = self._told_truth = 0
+        self._stuck_until = self._gap_until = self._silent_until = self._true_state_at = 0
         self._speeds = [(0, self._tip_speed)]
         self._stream = CommandStream()
         self._led = self._tracked = 0
@@ -123,7 +123,7 @@ class HostileRun:
     def run(self) -> Verdict:
         """Feed the bodies, tick in between, and check the commands."""
         self._arm.stands(self._now, self._q)
-        self._may.joints = self._told_truth = self._now - _NS // 100  # the last of those states
+        self._may.joints = self._true_state_at = self._now - _NS // 100  # the last of those states
         self._feedback()
         self._engage()
         for frame in range(self._frames):
@@ -309,7 +309,7 @@ class HostileRun:
         self._finish_stream()
         self._may.engages()
         start = self._arm.supervisor.posture()
-        known = 0 <= self._now - self._told_truth < _NS // 10
+        known = 0 <= self._now - self._true_state_at < _NS // 10
         if start is None or (known and np.abs(start - self._q).max() > 0.1):
             self._blame("engaged where the arm is not")
         self._stream.end = start
@@ -340,7 +340,7 @@ class HostileRun:
             self._triggers.feedback(self._now)
         if self._arm.joints(self._now, stamp, names, q):
             self._may.joints = self._now
-            self._told_truth = self._now if true else self._told_truth
+            self._true_state_at = self._now if true else self._true_state_at
 
     def _emit(self) -> None:
         """Tick, record the command, move the ideal arm."""

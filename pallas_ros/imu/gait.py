@@ -3,8 +3,8 @@
 The phase is zero where the feet pass each other and the left one is in swing; the left foot is
 farthest in front at a quarter of the stride. The coefficients are medians over 176 walks of 0.7 to
 1.3 m/s of `cmu_full` (training and validation subjects), shins aligned as in
-`pallas_ros.data.pack_skeletons`. Small terms are left out; the mean posture of the trunk is that of
-whoever wears the sensors, so it is left out too.
+`pallas_ros.data.pack_skeletons`. Small terms and the mean posture of the trunk are
+left out.
 """
 
 import numpy as np

@@ -144,8 +144,8 @@ class SerialReader:
         return self
 
     @property
-    def told_to_stop(self) -> bool:
-        """Whether the thread has been told to end."""
+    def stop_requested(self) -> bool:
+        """Whether the thread was asked to end."""
         return self._stop.is_set()
 
     def ask_to_stop(self) -> None:

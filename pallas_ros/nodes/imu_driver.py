@@ -30,7 +30,7 @@ class ImuDriverNode(PallasNode):
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/imu_driver.yaml`."""
         self._built: ImuDriver | None = None
-        self._told: dict[str, str] = {}  # site -> sensor, as last published
+        self._published: dict[str, str] = {}  # site -> sensor, as last published
         super().__init__("imu_driver", **kwargs)
 
     @property
@@ -65,7 +65,7 @@ class ImuDriverNode(PallasNode):
         if calibration is not None:
             calibration.check_sensors(self._driver.identities())
         self._sensors = self.advertise(DiagnosticArray, TOPIC_SENSORS, LATCHED)
-        self._told = {}
+        self._published = {}
         self.every(LOOK_S, self._look)
         self.every(TELL_S, self._tell)
 
@@ -102,7 +102,7 @@ class ImuDriverNode(PallasNode):
             self._publishers_of[site].publish(imu_to_bytes(sample, f"imu_{site}"))
 
     def _publish_sensors(self, sensors: dict[str, str]) -> None:
-        self._told = sensors
+        self._published = sensors
         self._sensors.publish(sensors_to_msg(self.now(), sensors))
 
     def _look(self) -> None:
@@ -110,7 +110,7 @@ class ImuDriverNode(PallasNode):
 
         A running calibration must know before many of the new samples arrive.
         """
-        if (sensors := self._told | self._driver.sensors()) != self._told:
+        if (sensors := self._published | self._driver.sensors()) != self._published:
             self._publish_sensors(sensors)
 
     def _tell(self) -> None:
@@ -118,6 +118,6 @@ class ImuDriverNode(PallasNode):
 
         An inactive node drops the messages it receives, and a replay may start anywhere.
         """
-        self._publish_sensors(self._told)
+        self._publish_sensors(self._published)
         for sentence in [self._driver.request] if self._driver.request else self._driver.problems():
             self.say(sentence)

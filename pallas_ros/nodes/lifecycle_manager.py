@@ -47,7 +47,7 @@ class LifecycleManagerNode(PallasNode):
         )
         self._bringup = Bringup(s["nodes"], patience)
         self._started = time.monotonic()
-        self._told = Phase.CONFIGURING
+        self._reported = Phase.CONFIGURING
         self._clients_of = {
             node: self.create_client(ChangeState, f"/{node}/change_state") for node in s["nodes"]
         }
@@ -96,8 +96,8 @@ class LifecycleManagerNode(PallasNode):
         for remark in self._bringup.remarks(time.monotonic()):
             self.say(remark, key=remark.split(" ", 1)[0])
         phase = self._bringup.phase
-        before = self._told
-        self._told = phase
+        before = self._reported
+        self._reported = phase
         if phase is before:
             return
         elapsed = time.monotonic() - self._started

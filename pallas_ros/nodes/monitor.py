@@ -30,7 +30,7 @@ class MonitorNode(PallasNode):
     def configure(self) -> None:
         """Subscribe to bodies and commands."""
         self._run = Run()
-        self._told = Run()
+        self._reported = Run()
         self.subscribe(
             BodyPose,
             TOPIC_PALLAS_BODY,
@@ -49,7 +49,9 @@ class MonitorNode(PallasNode):
 
     def health(self) -> Health:
         """Figures of the last complete window."""
-        figures = {name: value for name, value in self._told.summary().items() if value is not None}
+        figures = {
+            name: value for name, value in self._reported.summary().items() if value is not None
+        }
         words = (
             [f"{figures['body_rate_hz']:.1f} Hz"] if "body_rate_hz" in figures else ["no bodies"]
         )
@@ -60,7 +62,7 @@ class MonitorNode(PallasNode):
         return Health(0 if "body_rate_hz" in figures else 1, ", ".join(words), figures)
 
     def _next(self) -> None:
-        self._told = self._run
+        self._reported = self._run
         self._run = Run()
 
     def _on_smoothed(self, message: BodyPose) -> None:

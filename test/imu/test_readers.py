@@ -206,11 +206,11 @@ def test_silent_sensors_are_left_all_at_once(
     driver = ImuDriver([port.path for port in ports], ["witmotion"], lambda site, sample: None)
     driver.start()
     readers = list(driver.readers)
-    told: list[bool] = []
+    requested: list[bool] = []
     stop = SerialReader.stop
 
     def stopped(self: SerialReader) -> None:
-        told.append(all(reader.told_to_stop for reader in readers))
+        requested.append(all(reader.stop_requested for reader in readers))
         stop(self)
 
     monkeypatch.setattr(SerialReader, "stop", stopped)
@@ -220,7 +220,7 @@ def test_silent_sensors_are_left_all_at_once(
         driver.stop()
         for port in ports:
             port.close()
-    assert told == [True] * len(SITES)
+    assert requested == [True] * len(SITES)
 
 
 def test_a_cable_may_be_pulled_while_bytes_flow(tmp_path: Path) -> None:

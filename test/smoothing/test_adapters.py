@@ -127,9 +127,9 @@ def test_a_body_that_lies_from_the_start_is_refused_unless_the_axes_were_set() -
     adapter.body(standing, HERE, 4 * 10**9, "a")
     for second in range(5, 60):
         adapter.body(lying, HERE, second * 10**9, "a")  # lies down later
-    told = PoseAdapter(load_format("coco_17"), axes="as_is")
+    adapter = PoseAdapter(load_format("coco_17"), axes="as_is")
     for second in range(60):
-        told.body(lying, HERE, second * 10**9, "a")
+        adapter.body(lying, HERE, second * 10**9, "a")
 
 
 def test_wrong_number_of_points_and_zeros() -> None:

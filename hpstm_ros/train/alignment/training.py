@@ -279,7 +279,7 @@ def loss(model: Alignment, batch: Batch, pairs: float) -> tuple[Tensor, dict[str
     alike = (positive | ignored) & ~same
     parts["text_scene"] = contrast(scale * text @ scene.T, same, alike)
     parts["motion_scene"] = contrast(scale * motion @ scene.T, same, alike)
-    parts["motion_scene"] = parts["motion_scene"] + _told_apart(scale, motion, scene, bad)
+    parts["motion_scene"] = parts["motion_scene"] + _contrast(scale, motion, scene, bad)
     if pairs > 0:
         both = model.embed("text_motion", t, m)
         text_scene = model.embed("text_scene", t, s)
@@ -289,8 +289,8 @@ def loss(model: Alignment, batch: Batch, pairs: float) -> tuple[Tensor, dict[str
             contrast(scale * both @ scene.T, same, alike)
             + contrast(scale * text_scene @ motion.T, same, alike)
             + contrast(scale * met_well @ text.T, positive, ignored)
-            + _told_apart(scale, both, scene, bad)
-            + _told_apart(scale, text, met_well, met_badly)
+            + _contrast(scale, both, scene, bad)
+            + _contrast(scale, text, met_well, met_badly)
         )
         parts["pairs"] = pairs * terms
     weights = {"text_scene": 0.3, "motion_scene": 0.3, "pairs": 0.3}
@@ -298,7 +298,7 @@ def loss(model: Alignment, batch: Batch, pairs: float) -> tuple[Tensor, dict[str
     return total, {name: float(value.detach()) for name, value in parts.items()}
 
 
-def _told_apart(scale: Tensor, anchor: Tensor, good: Tensor, bad: Tensor) -> Tensor:
+def _contrast(scale: Tensor, anchor: Tensor, good: Tensor, bad: Tensor) -> Tensor:
     """The scene that fits against its corrupted copy."""
     return functional.softplus(scale * ((anchor * bad).sum(-1) - (anchor * good).sum(-1))).mean()
 
