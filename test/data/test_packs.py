@@ -206,7 +206,8 @@ def test_knees_and_elbows_bend_the_human_way(packs: Path, pack: str) -> None:
 
 @pytest.mark.parametrize("pack", importers.PACKS)
 def test_shins_of_people_who_stand_are_upright(packs: Path, pack: str) -> None:
-    clips = [clip for index, clip in enumerate(importers.read_pack(packs, pack)) if index % 30 == 0]
+    clips = list(importers.read_pack(packs, pack))
+    clips = clips[:: max(len(clips) // 150, 1)]  # the median of six clips is that of their actors
     q = np.concatenate([clip.motion.rotations for clip in clips])
     still = np.concatenate(
         [
