@@ -50,12 +50,15 @@ class Patience:
             models.
         connect: for every topic to be connected; then the graph continues with a warning.
         explain: for a node's report of why a transition failed.
+        repeat: after which a request is sent again to a node that reports its old state. A node
+            cannot report during a transition, so its request was lost.
         silence: after which a silent node is reported.
     """
 
     start: float = 120.0
     connect: float = 15.0
     explain: float = 3.0
+    repeat: float = 2.0
     silence: float = 5.0
 
 
@@ -67,7 +70,8 @@ Expected = Callable[[str, Mapping[str, int]], Mapping[str, int | None]]
 class _Node:
     report: Report | None = None
     heard: float = 0.0
-    asked: tuple[str, float] | None = None  # transition and time of the request
+    asked: tuple[str, float] | None = None  # transition and time of the first request
+    sent: float = 0.0  # time of the last request
     refused: float | None = None
 
 
@@ -102,7 +106,9 @@ class Bringup:
         if state.asked is None:
             return
         if not accepted:
-            state.refused = now
+            # the second of two requests is refused if the first one was only late
+            if not self._reached(node, state.asked[0]):
+                state.refused = now
         else:
             reached = INACTIVE if state.asked[0] == CONFIGURE else ACTIVE
             links = state.report.links if state.report is not None else {}
@@ -133,7 +139,7 @@ class Bringup:
             self.phase = Phase.UP
             return []
         if self._asked(waiting, ACTIVATE):
-            return []
+            return self._again([waiting], now)
         missing = self._missing(expected)
         # a link that timed out before is not waited for again
         if set(missing) - set(self.unconnected):
@@ -142,8 +148,7 @@ class Bringup:
             self.unconnected = missing
         self.phase = Phase.ACTIVATING
         self._since = now
-        self._nodes[waiting].asked = (ACTIVATE, now)
-        return [(waiting, ACTIVATE)]
+        return [self._ask(waiting, ACTIVATE, now)]
 
     def remarks(self, now: float) -> list[str]:
         """Describe problems of a running graph, one sentence per node."""
@@ -159,16 +164,27 @@ class Bringup:
         return found
 
     def _configure(self, now: float, offered: Callable[[str], bool]) -> list[tuple[str, str]]:
-        wanted = [
-            node
-            for node in self._order
-            if self._state(node) not in (INACTIVE, ACTIVE)
-            and not self._asked(node, CONFIGURE)
-            and offered(node)
-        ]
-        for node in wanted:
-            self._nodes[node].asked = (CONFIGURE, now)
-        return [(node, CONFIGURE) for node in wanted]
+        waiting = [node for node in self._order if self._state(node) not in (INACTIVE, ACTIVE)]
+        wanted = [node for node in waiting if not self._asked(node, CONFIGURE) and offered(node)]
+        return self._again(waiting, now) + [self._ask(node, CONFIGURE, now) for node in wanted]
+
+    def _ask(self, node: str, transition: str, now: float) -> tuple[str, str]:
+        state = self._nodes[node]
+        if not self._asked(node, transition):
+            state.asked = (transition, now)
+        state.sent = now
+        return node, transition
+
+    def _again(self, waiting: Sequence[str], now: float) -> list[tuple[str, str]]:
+        """Repeat the requests that nodes have not received."""
+        requests = []
+        for name in waiting:
+            node = self._nodes[name]
+            if node.asked is None or node.refused is not None:
+                continue
+            if node.heard - node.sent > self._patience.repeat:
+                requests.append(self._ask(name, node.asked[0], now))
+        return requests
 
     def _failed(self, now: float) -> bool:
         assert self._since is not None
@@ -182,6 +198,8 @@ class Bringup:
             elif not self._reached(name, asked) and now - since > self._patience.start:
                 did = "start" if asked is None else asked
                 self.failure = f"{name} did not {did} within {self._patience.start:g} s"
+                if asked is not None:
+                    self.failure += f"; {_last_heard(node, now)}"
             else:
                 continue
             self.phase = Phase.FAILED
@@ -208,3 +226,9 @@ class Bringup:
                 if count is None or links.get(link, 0) < count:
                     missing.append(f"{name}: {link}")
         return missing
+
+
+def _last_heard(node: _Node, now: float) -> str:
+    if node.report is None:
+        return "it has not reported at all"
+    return f"its last report, {now - node.heard:.0f} s ago, says {node.report.state}"

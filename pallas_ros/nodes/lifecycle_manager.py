@@ -36,6 +36,7 @@ class LifecycleManagerNode(PallasNode):
     def __init__(self, **kwargs: Any) -> None:
         """See `config/parameters/lifecycle_manager.yaml`."""
         self._clients_of: dict[str, Client[Any, Any]] = {}
+        self._requested: set[tuple[str, str]] = set()
         self._bringup = Bringup([])
         super().__init__("lifecycle_manager", **kwargs)
 
@@ -46,6 +47,7 @@ class LifecycleManagerNode(PallasNode):
             start=s["start_timeout_s"], connect=s["connect_timeout_s"], silence=s["silence_s"]
         )
         self._bringup = Bringup(s["nodes"], patience)
+        self._requested = set()
         self._started = time.monotonic()
         self._reported = Phase.CONFIGURING
         self._clients_of = {
@@ -83,6 +85,10 @@ class LifecycleManagerNode(PallasNode):
     def _step(self) -> None:
         now = time.monotonic()
         for node, transition in self._bringup.step(now, self._offered, self._expected):
+            if (node, transition) in self._requested:
+                lost = f"{node} has not received the request to {transition}; sending it again"
+                self.get_logger().warning(lost)
+            self._requested.add((node, transition))
             request = ChangeState.Request(transition=Transition(id=TRANSITIONS[transition]))
             future = self._clients_of[node].call_async(request)
             future.add_done_callback(partial(self._on_answer, node))

@@ -34,6 +34,7 @@ class World:
         self.expected: dict[str, dict[str, int | None]] = {node: {} for node in NODES}
         self.refuses: dict[str, str] = {}
         self.states = dict.fromkeys(NODES, UNCONFIGURED)
+        self.loses: list[tuple[str, str]] = []
 
     def expect(self, node: str, links: Mapping[str, int]) -> dict[str, int | None]:
         return self.expected[node]
@@ -45,6 +46,9 @@ class World:
             self.bringup.reported(node, report, self.now)
         for node, transition in self.bringup.step(self.now, self.offered.__contains__, self.expect):
             self.asked.append((node, transition))
+            if (node, transition) in self.loses:
+                self.loses.remove((node, transition))
+                continue
             accepted = node not in self.refuses
             if accepted:
                 self.states[node] = INACTIVE if transition == CONFIGURE else ACTIVE
@@ -126,6 +130,47 @@ def test_a_node_that_never_comes_ends_the_start() -> None:
     world.offered.clear()
     world.run(700)
     assert world.bringup.failure == "arm did not start within 60 s"
+
+
+@pytest.mark.parametrize("lost", [CONFIGURE, ACTIVATE])
+def test_a_request_that_got_lost_is_repeated(lost: str) -> None:
+    world = World()
+    world.loses = [("body", lost)]
+    world.run(60)
+    assert world.asked.count(("body", lost)) == 2
+    assert len(world.asked) == 2 * len(NODES) + 1
+    assert world.bringup.phase is Phase.UP
+
+
+def test_the_refusal_of_a_repeated_request_is_ignored_if_the_first_one_was_only_late() -> None:
+    bringup = Bringup(("body",), PATIENCE)
+    offered = {"body"}.__contains__
+    assert bringup.step(0.0, offered, lambda node, links: {}) == [("body", CONFIGURE)]
+    bringup.reported("body", Report(UNCONFIGURED), 2.5)
+    assert bringup.step(2.5, offered, lambda node, links: {}) == [("body", CONFIGURE)]
+    bringup.answered("body", True, 3.0)
+    bringup.answered("body", False, 3.1)
+    assert bringup.step(3.2, offered, lambda node, links: {}) == [("body", ACTIVATE)]
+    assert bringup.failure is None
+
+
+def test_a_node_that_does_not_report_while_it_configures_is_asked_once() -> None:
+    bringup = Bringup(("body",), PATIENCE)
+    offered = {"body"}.__contains__
+    bringup.reported("body", Report(UNCONFIGURED), 0.0)
+    requests = [bringup.step(0.1 * k, offered, lambda node, links: {}) for k in range(300)]
+    assert [request for request in requests if request] == [[("body", CONFIGURE)]]
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_configuration_that_never_ends_is_reported_with_the_last_report(heard: bool) -> None:
+    bringup = Bringup(("body",), PATIENCE)
+    bringup.step(0.0, {"body"}.__contains__, lambda node, links: {})
+    if heard:
+        bringup.reported("body", Report(UNCONFIGURED), 1.0)
+    bringup.step(61.0, {"body"}.__contains__, lambda node, links: {})
+    last = "its last report, 60 s ago, says unconfigured" if heard else "it has not reported at all"
+    assert bringup.failure == f"body did not configure within 60 s; {last}"
 
 
 def test_an_answer_that_got_lost_is_made_up_for_by_what_the_node_says() -> None:
