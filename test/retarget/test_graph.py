@@ -16,8 +16,15 @@ pytest.importorskip("pallas.msg", reason="needs the generated messages (make set
 
 import rclpy
 from pallas.msg import BodyPose, SupervisorStatus
+from rclpy.duration import Duration
 from rclpy.parameter import Parameter
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import (
+    DurabilityPolicy,
+    LivelinessPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_profile_sensor_data,
+)
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Empty
 from std_srvs.srv import Trigger
@@ -284,9 +291,27 @@ def test_scale_changes_while_running_and_nonsense_is_refused(graph: Graph) -> No
     graph.reaches("tracking")  # a change this big is a jump of the goal, and is aligned to slowly
 
 
-def test_an_emergency_stop_published_best_effort_is_heard(graph: Graph) -> None:
+OFFERS = {
+    "best effort": qos_profile_sensor_data,
+    "best effort, latched": QoSProfile(
+        depth=1,
+        reliability=ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    ),
+    "deadline": QoSProfile(depth=1, deadline=Duration(nanoseconds=10_000_000)),
+    "lifespan": QoSProfile(depth=1, lifespan=Duration(nanoseconds=500_000_000)),
+    "manual liveliness": QoSProfile(
+        depth=1,
+        liveliness=LivelinessPolicy.MANUAL_BY_TOPIC,
+        liveliness_lease_duration=Duration(nanoseconds=100_000_000),
+    ),
+}
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+def test_an_emergency_stop_is_heard_whatever_qos_it_offers(graph: Graph, offer: str) -> None:
     graph.track()
-    switch = graph.operator.create_publisher(Bool, "/emergency_stop", qos_profile_sensor_data)
+    switch = graph.operator.create_publisher(Bool, "/emergency_stop", OFFERS[offer])
     graph.until(lambda: switch.get_subscription_count() > 0)
     switch.publish(Bool(data=True))
     graph.reaches("stopped", "emergency")
