@@ -53,6 +53,8 @@ class EntityNode(DescribedNode):
         self._counts: dict[str, int] = {}
         self._tallies: dict[str, Tally] = {}
         self._topics: dict[str, tuple[Subscription[Any], Callable[[Any, Any], str | None]]] = {}
+        self._takes: dict[Subscription[Any], Callable[..., None]] = {}
+        self._polling = False
         self._periodics: dict[Timer, Periodic] = {}
         self._last_said: dict[str, float] = {}
         self._last_error = ""
@@ -140,6 +142,7 @@ class EntityNode(DescribedNode):
         if hasattr(Subscription, "CallbackType"):  # rclpy of Humble passes no message info
             subscription._callback_type = Subscription.CallbackType.WithMessageInfo
         self._topics[topic] = subscription, admitted
+        self._takes[subscription] = take
         self._entities.append(subscription)
         return subscription
 
@@ -161,6 +164,24 @@ class EntityNode(DescribedNode):
             if taken is None:
                 return
             yield taken
+
+    def poll(self) -> None:
+        """Take the messages whose events were lost; `PallasNode` does so several times a second.
+
+        rmw_fastrtps counts the unread messages of a new subscription before it enables their
+        events, so that a message in between has no event. It would wait for the next message, and
+        after a latched one, such as an emergency stop, there may be none.
+        """
+        if self._polling:
+            return
+        self._polling = True
+        try:
+            for subscription, take in tuple(self._takes.items()):
+                arrived = next(self._pending(subscription), None)
+                if arrived is not None:
+                    take(*arrived)
+        finally:
+            self._polling = False
 
     def every(
         self, period_s: float, callback: Callable[[], None], *, steady: bool = False
@@ -313,6 +334,7 @@ class EntityNode(DescribedNode):
             if isinstance(entity, LifecyclePublisher):
                 self.destroy_lifecycle_publisher(entity)
             elif isinstance(entity, Subscription):
+                del self._takes[entity]
                 self.destroy_subscription(entity)
             elif isinstance(entity, Timer):
                 del self._periodics[entity]

@@ -26,7 +26,7 @@ SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 
 DIAGNOSTICS_PERIOD_S = 1.0
-LINKS_PERIOD_S = 0.2
+POLL_PERIOD_S = 0.2
 
 ACTIVE = "active"
 """Logged when a node is active; `pallas up` waits for it."""
@@ -77,7 +77,7 @@ class PallasNode(EntityNode):
         self._reported_links: dict[str, int] = {}
         self._clock_watch = ClockWatch()
         self._periodic(DIAGNOSTICS_PERIOD_S, self._each_second, steady=True)
-        self._periodic(LINKS_PERIOD_S, self._publish_links, steady=True)
+        self._periodic(POLL_PERIOD_S, self._poll, steady=True)
 
     @property
     def configured(self) -> bool:
@@ -301,6 +301,10 @@ class PallasNode(EntityNode):
             sentence = self._clock_watch.look(self.now(), time.monotonic_ns())
             if sentence:
                 self.get_logger().warning(sentence)
+
+    def _poll(self) -> None:
+        self.poll()
+        self._publish_links()
 
     def _publish_links(self) -> None:
         """Publish immediately when an endpoint appears or disappears, and often before activation.

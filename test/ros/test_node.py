@@ -2,10 +2,12 @@
 raise, diagnostics.
 """
 
+import ctypes
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -230,6 +232,32 @@ def test_one_event_takes_all_that_has_come_in(world: World) -> None:
         talk.publish(String(data=str(number)))
     world.until(lambda: node._counts["/in"] > before)
     assert node._counts["/in"] == before + 8
+
+
+def test_a_latched_message_whose_event_was_lost_is_taken_all_the_same(world: World) -> None:
+    """rmw_fastrtps loses the event of a message that arrives while the events are being enabled."""
+    node = world.add()
+    node.bring("configure")
+    heard: list[str] = []
+    subscription = node.subscribe(
+        String, "/latched", lambda message: heard.append(message.data), LATCHED
+    )
+    node.bring("activate")
+    world.executor.spin_once(timeout_sec=0.02)
+    disable_events(subscription)
+    talk = world.peer.create_publisher(String, "/latched", LATCHED)
+    talk.publish(String(data="once"))
+    world.until(lambda: heard)
+    assert heard == ["once"]
+
+
+def disable_events(subscription: Any) -> None:
+    """As if the events of a subscription in an EventsExecutor were lost."""
+    maps = Path("/proc/self/maps").read_text().split()
+    rcl = ctypes.CDLL(next(word for word in maps if word.endswith("librcl.so")))
+    clear = rcl.rcl_subscription_set_on_new_message_callback
+    clear.argtypes = [ctypes.c_void_p] * 3
+    assert clear(subscription.handle.pointer, None, None) == 0
 
 
 def test_who_wants_the_newest_skips_and_counts_what_came_before(world: World) -> None:
