@@ -189,8 +189,9 @@ def _find_message_file(msgtype: str, prefixes: str) -> Path:
         if parts[0] == "pallas":
             folders.insert(0, _SOURCE_MESSAGES)
         for folder in folders:
-            if (folder / f"{parts[2]}.msg").is_file():
-                return folder / f"{parts[2]}.msg"
+            file = folder / f"{parts[2]}.msg"
+            if os.path.isfile(file):  # unlike Path.is_file, also False for a name that is too long
+                return file
     raise PallasError(
         f"no definition of message type {msgtype}: source the workspace that defines it, or omit"
         " its topic"

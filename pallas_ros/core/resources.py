@@ -41,11 +41,12 @@ def resource(path: str | Path) -> Path:
         PallasError: neither exists.
     """
     path = Path(path).expanduser()
-    if path.is_absolute() or path.exists():
+    # os.path.exists, unlike Path.exists, is False for a name that is too long
+    if path.is_absolute() or os.path.exists(path):
         found = path
     else:
         found = share() / path
-    if not found.exists():
+    if not os.path.exists(found):
         raise PallasError(f"{path}: no such file, neither here nor in {share()}")
     return found
 

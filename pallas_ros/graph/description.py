@@ -225,7 +225,7 @@ def read_config(path: str | Path) -> tuple[dict[str, str], dict[str, Path]]:
         for node, file in (document.get("parameter_files") or {}).items()
     }
     for node, file in files.items():
-        if not file.exists():
+        if not os.path.isfile(file):  # unlike Path.is_file, also False for a name that is too long
             raise PallasError(f"{path}: the parameter file of {node}, {file}, does not exist")
     return arguments, files
 

@@ -3,6 +3,7 @@
 Anybody on the network may call the service.
 """
 
+import os
 from pathlib import Path
 
 from pallas_ros.body.errors import PallasError
@@ -33,7 +34,8 @@ class CalibrationFolder:
         """
         shown = name[:80]
         path = self.path / name.replace("\0", "/")  # an absolute path is kept
-        if path.parent.resolve() != self.path.resolve() or path.is_symlink():
+        outside = path.parent.resolve() != self.path.resolve()
+        if outside or os.path.islink(path):  # unlike Path.is_symlink, takes names of any length
             raise PallasError(
                 f"'{shown}': calibrations are read and saved only in {self.path}: give a file name"
                 " without a folder, or set parameter 'calibration_folder'"

@@ -70,6 +70,7 @@ FOUND = (
     ("db3", 77, 5225),  # a damaged page that names rows read before: read for ever
     ("db3", 77, 10183),  # the size of a row: MemoryError
     ("smpl", 77, 71985),  # no frames
+    ("graph", 91, 48203),  # a file name that is too long
 )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pallas_ros.core.errors import LONGEST_VALUE, PallasError, readable
+from pallas_ros.core.resources import resource
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.npz import load_npz
 from pallas_ros.files.opening import read_bytes, read_text
@@ -211,6 +212,12 @@ def test_yaml_beyond_the_limits_is_refused(text: str, says: str):
         parse_yaml(text, "my.yaml", "robot configuration")
     assert time.process_time() - begun < 5
     assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "/" + "x" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_is_not_found(name: str):
+    with pytest.raises(PallasError, match="no such file"):
+        resource(name)
 
 
 def test_yaml_within_the_limits_is_read(tmp_path: Path):

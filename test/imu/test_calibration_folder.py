@@ -54,6 +54,8 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
         "me.yaml/../../me.yaml",
         "m\0e.yaml",
         "x" * 200 + ".yaml",
+        "x" * 5000 + ".yaml",
+        "x" * 300 + "/me.yaml",
         "link.yaml",
         "out/me.yaml",
     ],
