@@ -25,6 +25,7 @@ from pallas_ros.body.names import (
     SITES,
 )
 from pallas_ros.body.sites import PER_EXTRA, SITE
+from pallas_ros.data.draws import slow_noise
 from pallas_ros.geometry import rotations
 
 SMOOTHING = 4
@@ -109,24 +110,6 @@ class Sequence:
         worn = torch.tensor([float(site in sites) for site in EXTRA_SITES])
         masked: Tensor = self.extra.unflatten(-1, (EXTRA, PER_EXTRA)) * worn[:, None]
         return masked.flatten(-2)
-
-
-def _smooth(
-    batch: tuple[int, ...],
-    frames: int,
-    generator: torch.Generator,
-    low: float = 0.5,
-    high: float = 3.0,
-) -> Tensor:
-    """Unit-variance slow noise (*batch, T): three sines of random frequency (Hz) and phase."""
-    t = torch.arange(frames) / MODEL_RATE_HZ
-    frequency = low + (high - low) * torch.rand(*batch, 3, generator=generator)
-    phase = 2 * torch.pi * torch.rand(*batch, 3, generator=generator)
-    waves: Tensor = (
-        torch.sin(2 * torch.pi * frequency[..., None] * t + phase[..., None]).sum(-2)
-        * (2 / 3) ** 0.5
-    )
-    return waves
 
 
 def joint_positions(R_world_joint: Tensor, offsets: Tensor) -> Tensor:
@@ -259,14 +242,14 @@ def _measure(
     )
     tilt = (
         errors.tilt_deg
-        * _smooth((batch, count, 2), frames, generator, 0.02, 0.3).permute(0, 3, 1, 2)
+        * slow_noise((batch, count, 2), frames, generator, 0.02, 0.3).permute(0, 3, 1, 2)
         * deg
     )
     filter_error = rotations.multiply(
         rotations.about_z(heading_error * deg),
         rotations.from_rotvec(torch.cat((tilt, torch.zeros_like(tilt[..., :1])), -1)),
     )
-    wobble = errors.wobble_deg * _smooth((batch, count, 3), frames, generator).permute(
+    wobble = errors.wobble_deg * slow_noise((batch, count, 3), frames, generator).permute(
         0, 3, 1, 2
     ) + errors.noise_deg * draw(batch, frames, count, 3)
     shake = rotations.from_rotvec(wobble * deg)

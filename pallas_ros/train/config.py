@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pallas_ros.body.errors import PallasError
-from pallas_ros.data.clip_windows import AugmentationSettings
+from pallas_ros.data.sequences import AugmentationSettings
 from pallas_ros.data.virtual_imu import SensorErrors
 from pallas_ros.files.settings import settings
 from pallas_ros.files.yaml_text import load_mapping

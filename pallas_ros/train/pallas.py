@@ -14,10 +14,9 @@ from torch import nn
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import EXTRA_SITES, JOINTS, LEG_JOINTS, UPPER_JOINTS
-from pallas_ros.data.augmentation import SequenceSampler
-from pallas_ros.data.clip_windows import AugmentationSettings
 from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.data.licences import licence_in, licence_of, stricter
+from pallas_ros.data.sequences import AugmentationSettings, SequenceSampler
 from pallas_ros.data.splits import DEVELOPMENT_CONTENTS
 from pallas_ros.data.virtual_imu import SensorErrors, Sequence, joint_positions
 from pallas_ros.files.weights import weights_metadata

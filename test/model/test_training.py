@@ -13,10 +13,9 @@ from pallas_ros.body.errors import PallasError  # noqa: E402
 from pallas_ros.body.kinematics import forward_kinematics  # noqa: E402
 from pallas_ros.body.motion import Motion  # noqa: E402
 from pallas_ros.body.skeleton import Skeleton  # noqa: E402
-from pallas_ros.data.augmentation import SequenceSampler  # noqa: E402
-from pallas_ros.data.clip_windows import AugmentationSettings  # noqa: E402
 from pallas_ros.data.library import MotionLibrary  # noqa: E402
 from pallas_ros.data.packs import PackClip  # noqa: E402
+from pallas_ros.data.sequences import AugmentationSettings, SequenceSampler  # noqa: E402
 from pallas_ros.data.virtual_imu import MARGIN, SensorErrors, joint_positions, sense  # noqa: E402
 from pallas_ros.geometry import rotations  # noqa: E402
 from pallas_ros.model.config import PallasConfig  # noqa: E402

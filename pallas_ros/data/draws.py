@@ -1,0 +1,53 @@
+"""What training data are drawn with: chances, ranges and waves, from a `torch.Generator`."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from pallas_ros.body.names import MODEL_RATE_HZ
+
+
+def uniform(generator: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
+    """Evenly distributed numbers from ``low`` to ``high``."""
+    return low + (high - low) * torch.rand(*shape, generator=generator)
+
+
+def log_uniform(generator: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
+    """Numbers from ``low`` to ``high`` whose logarithms are evenly distributed."""
+    return uniform(generator, math.log(low), math.log(high), *shape).exp()
+
+
+def normal(generator: torch.Generator, *shape: int) -> Tensor:
+    """Numbers of the standard normal distribution."""
+    return torch.randn(*shape, generator=generator)
+
+
+def chance(generator: torch.Generator, probability: float, *shape: int) -> Tensor:
+    """True with a probability."""
+    return torch.rand(*shape, generator=generator) < probability
+
+
+def rows(generator: torch.Generator, probability: float, count: int) -> Tensor:
+    """Those of ``count`` rows that a change of this probability meets, in order."""
+    return torch.nonzero(chance(generator, probability, count))[:, 0]
+
+
+def sines(frequency: Tensor, phase: Tensor, frames: int) -> Tensor:
+    """Sine waves (..., T) of frequencies (...) in Hz and phases (...) in rad."""
+    t = torch.arange(frames) / MODEL_RATE_HZ
+    return torch.sin(2 * torch.pi * frequency[..., None] * t + phase[..., None])
+
+
+def slow_noise(
+    batch: tuple[int, ...],
+    frames: int,
+    generator: torch.Generator,
+    low: float = 0.5,
+    high: float = 3.0,
+) -> Tensor:
+    """Unit-variance slow noise (*batch, T): three sines of random frequency (Hz) and phase."""
+    frequency = uniform(generator, low, high, *batch, 3)
+    phase = 2 * torch.pi * torch.rand(*batch, 3, generator=generator)
+    waves: Tensor = sines(frequency, phase, frames).sum(-2) * (2 / 3) ** 0.5
+    return waves
