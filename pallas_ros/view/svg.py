@@ -1,21 +1,70 @@
-"""Plots as SVG text, for pages that open with no network and no script."""
+"""Plots as SVG inside a page, for pages that open with no network and no script; drawn by
+matplotlib.
 
-from collections.abc import Sequence
+Names come from recordings and may be anything: legends are HTML, names in pictures are plain text.
+The elements of a picture have no ids, so that those of a page's pictures do not meet. The same
+data give the same bytes.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import wraps
 from html import escape
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, ParamSpec, cast
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pallas_ros.view.scene import GREY
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 F64 = NDArray[np.float64]
+P = ParamSpec("P")
 PALETTE = ("#2f6fb0", "#d9822b", "#3d9a50", "#b04a8b", "#7a6ff0", "#c0392b", "#16a0a0", "#8c6d46")
+NOTHING = "<p>nothing to plot</p>"
+_LIMIT = "#c0392b"
+_TEXT = "#59616c"
+_GRID = "#e3e6ea"
 _WIDTH = 560
 _HEIGHT = 200
 _LEFT = 52
+_RIGHT = 8
 _BOTTOM = 28
 _TOP = 14
-_ACROSS = _WIDTH - _LEFT - 8
+_LARGEST = 1e30
+"""What is larger is drawn there: a sum of two axis limits stays a number."""
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "pallas",
+    "text.parse_math": False,
+    "font.size": 10,
+    "axes.linewidth": 0,
+    "axes.unicode_minus": False,
+}
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+_FONT = re.compile(r"font-family:[^;]*(; )?")
+_SVG = "{http://www.w3.org/2000/svg}"
+
+
+def _styled(draw: Callable[P, str]) -> Callable[P, str]:
+    """Draw with the settings of pages, whatever the user's are; they hold nowhere else."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
+        # with the first plot, because it takes a while
+        from matplotlib import rc_context, rcdefaults, rcParams
+
+        with rc_context():
+            rcdefaults()
+            rcParams.update(_STYLE)
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
 def lines(times: F64, values: F64, names: Sequence[str], unit: str) -> str:
@@ -24,6 +73,7 @@ def lines(times: F64, values: F64, names: Sequence[str], unit: str) -> str:
     return curves([(name, times, values[:, k]) for k, name in enumerate(names)], unit)
 
 
+@_styled
 def curves(
     named: Sequence[tuple[str, F64, F64]],
     unit: str,
@@ -35,156 +85,173 @@ def curves(
     The first ``broad`` of them are drawn broad and pale, to be seen under those that lie on them.
     """
     finite = [
-        (name, times[np.isfinite(values)], values[np.isfinite(values)])
-        for name, times, values in named
+        (times[np.isfinite(values)], _bounded(values[np.isfinite(values)]))
+        for _, times, values in named
     ]
-    known = [(times, values) for _, times, values in finite if len(times)]
+    known = [(times, values) for times, values in finite if len(times)]
     if not known:
-        return "<p>nothing to plot</p>"
-    shown = [
-        *(float(edge(values)) for _, values in known for edge in (np.min, np.max)),
-        *(limits or ()),
-    ]
-    low, high = _range(min(shown), max(shown))
-    begin = min(float(times[0]) for times, _ in known)
-    end = max(float(times[-1]) for times, _ in known)
-
-    def height(value: F64) -> F64:
-        return np.asarray(_TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM))
-
-    inside = [
-        f'<line x1="{_LEFT}" x2="{_WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="#c0392b"'
-        ' stroke-dasharray="5 3"/>'
-        for y in height(np.array(limits or ())).tolist()
-    ]
-    for k, (_, times, values) in enumerate(finite):
-        x = _LEFT + (times - begin) / max(end - begin, 1e-9) * _ACROSS
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, height(values)))
-        pen = 'stroke-width="5" stroke-opacity=".35"' if k < broad else 'stroke-width="1.2"'
-        inside.append(
-            f'<polyline fill="none" stroke="{PALETTE[k % len(PALETTE)]}" {pen} points="{points}"/>'
-        )
-    return _frame("".join(inside), (begin, end), (low, high), "s", unit) + _legend(
-        [name for name, _, _ in finite]
-    )
+        return NOTHING
+    axes = _axes(_HEIGHT, _BOTTOM, "s", unit)
+    for limit in limits or ():
+        axes.axhline(float(_bounded(np.array(limit))), color=_LIMIT, linewidth=1, dashes=(5, 3))
+    for k, (times, values) in enumerate(finite):
+        width = 5 if k < broad else 1.2
+        axes.plot(times, values, color=_colour(k), linewidth=width, alpha=0.35 if k < broad else 1)
+    axes.set_xlim(*_span(min(t[0] for t, _ in known), max(t[-1] for t, _ in known)))
+    shown = [edge(v) for _, v in known for edge in (np.min, np.max)]
+    axes.set_ylim(*_padded([*shown, *_bounded(np.array(limits or ()))]))
+    return _svg(axes) + _legend([(name, _colour(k)) for k, (name, _, _) in enumerate(named)])
 
 
+@_styled
 def histogram(values: F64, counts: NDArray[np.int64], unit: str, colour: str = PALETTE[0]) -> str:
     """How often: ``values`` (n,), rising, each ``counts`` (n,) times; what lies above the 99.5th
     percentile is put in the last bar.
     """
     if not len(values):
-        return "<p>nothing to plot</p>"
+        return NOTHING
     ranks = np.cumsum(counts)
     low = float(values[0])
     high = float(values[np.searchsorted(ranks, 0.995 * ranks[-1])])
     high = high if high > low else low + 1.0
     bars, edges = np.histogram(np.minimum(values, high), bins=40, range=(low, high), weights=counts)
-    width = _ACROSS / 40
-    scale = (_HEIGHT - _TOP - _BOTTOM) / max(float(bars.max()), 1.0)
-    rectangles = "".join(
-        f'<rect x="{_LEFT + k * width:.1f}" y="{_HEIGHT - _BOTTOM - n * scale:.1f}"'
-        f' width="{width - 1:.1f}" height="{n * scale:.1f}" fill="{colour}"/>'
-        for k, n in enumerate(bars.tolist())
-    )
-    return _frame(
-        rectangles, (float(edges[0]), float(edges[-1])), (0.0, float(bars.max())), unit, "messages"
-    )
+    axes = _axes(_HEIGHT, _BOTTOM, unit, "messages")
+    width = float(edges[1] - edges[0])
+    axes.bar(edges[:-1] + width / 2, bars, 0.92 * width, color=colour)
+    axes.set_xlim(low, high)
+    axes.set_ylim(0, max(float(bars.max()), 1.0))
+    return _svg(axes)
 
 
+@_styled
 def bars(names: Sequence[str], values: Sequence[float], unit: str) -> str:
     """A bar for each name, lying, with its number."""
-    top = max([abs(value) for value in values if np.isfinite(value)] or [0.0]) or 1.0
-    step = 24
-    rows = []
-    for k, (name, value) in enumerate(zip(names, values)):
-        width = abs(value) / top * (_WIDTH - 190) if np.isfinite(value) else 0.0
-        rows.append(
-            f'<text x="88" y="{k * step + 16}" text-anchor="end">{escape(name)}</text><rect x="96"'
-            f' y="{k * step + 5}" width="{width:.1f}" height="14"'
-            f' fill="{PALETTE[k % len(PALETTE)]}"/><text x="{102 + width:.1f}"'
-            f' y="{k * step + 16}">{value:.3g} {escape(unit)}</text>'
-        )
-    return f'<svg viewBox="0 0 {_WIDTH} {len(names) * step + 6}" role="img">{"".join(rows)}</svg>'
+    if not names:
+        return NOTHING
+    sizes = [min(abs(value), _LARGEST) if np.isfinite(value) else 0.0 for value in values]
+    axes = _axes(len(names) * 24 + 6, 4, "", "", left=96, top=2)
+    drawn = axes.barh(
+        range(len(names)), sizes, height=0.6, color=[_colour(k) for k in range(len(names))]
+    )
+    axes.bar_label(drawn, [f"{value:.3g} {unit}" for value in values], padding=6, color=_TEXT)
+    axes.set_yticks(range(len(names)), [_printable(name) for name in names])
+    axes.set_xticks([])
+    axes.grid(False)
+    axes.set_xlim(0, 1.25 * max(sizes) or 1.0)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    return _svg(axes)
 
 
+@_styled
 def strip(changes: Sequence[tuple[float, str]], end: float, colours: dict[str, str]) -> str:
     """What state held when: (s, state) of each change, the last one up to ``end``; states without a
     colour are grey.
     """
     if not changes:
-        return "<p>nothing to plot</p>"
-    begin = changes[0][0]
-    span = max(end - changes[0][0], 1e-9)
+        return NOTHING
+    low, high = _span(changes[0][0], end)
     until = [time for time, _ in changes[1:]] + [end]
-    parts = "".join(
-        f'<rect x="{_LEFT + (time - begin) / span * _ACROSS:.1f}" y="4"'
-        f' width="{max((stop - time) / span * _ACROSS, 0.6):.1f}" height="22"'
-        f' fill="{colours.get(state, GREY)}"><title>{escape(state)}, {time:.2f} to {stop:.2f}'
-        " s</title></rect>"
-        for (time, state), stop in zip(changes, until)
-    )
-    marks = "".join(
-        f'<text x="{_LEFT + (value - begin) / span * _ACROSS:.1f}" y="38"'
-        f' text-anchor="middle">{value:.6g}</text>'
-        for value in ticks(begin, end)
-    )
+    axes = _axes(42, 16, "", "", top=4)
+    titles = {}
+    for k, ((time, state), stop) in enumerate(zip(changes, until)):
+        width = max(stop - time, (high - low) / 1000)  # what is short is seen too
+        (bar,) = axes.barh(0, width, height=1, left=time, color=colours.get(state, GREY))
+        bar.set_gid(f"state-{k}")
+        titles[f"state-{k}"] = f"{_printable(state)}, {time:.2f} to {stop:.2f} s"
+    axes.set_xlim(low, high)
+    axes.set_ylim(-0.5, 0.5)
+    axes.set_yticks([])
+    axes.grid(False)
     there = dict.fromkeys(state for _, state in changes)
-    legend = "".join(
-        f'<span style="color:{colours.get(state, GREY)}">&#9632; {escape(state)}</span> '
-        for state in there
-    )
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} 42" role="img">{parts}{marks}</svg><p'
-        f' class="legend">{legend}</p>'
-    )
+    return _svg(axes, titles) + _legend([(s, colours.get(s, GREY)) for s in there], least=1)
 
 
-def _legend(names: Sequence[str]) -> str:
-    if len(names) < 2:
+def _axes(
+    height: int, bottom: int, x_unit: str, y_unit: str, left: int = _LEFT, top: int = _TOP
+) -> "Axes":
+    """Axes of a picture `_WIDTH` wide, with the margins that it has around them, in pixels."""
+    from matplotlib import ticker
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH / 72, height / 72), dpi=72)
+    across = (_WIDTH - left - _RIGHT) / _WIDTH
+    axes = figure.add_axes(
+        (left / _WIDTH, bottom / height, across, (height - bottom - top) / height),
+        facecolor="none",
+    )
+    figure.patch.set_visible(False)
+    axes.grid(axis="y", color=_GRID, linewidth=1)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, pad=5, labelcolor=_TEXT)
+    for axis, count in ((axes.xaxis, 5), (axes.yaxis, 4)):
+        axis.set_major_locator(ticker.MaxNLocator(count, steps=(1, 2, 5, 10)))
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:.6g}"))
+    figure.text(1 - _RIGHT / _WIDTH, 0.01, x_unit, ha="right", va="bottom", color=_TEXT)
+    figure.text(0.004, 0.99, y_unit, ha="left", va="top", color=_TEXT)
+    return axes
+
+
+def _svg(axes: "Axes", titles: dict[str, str] | None = None) -> str:
+    """The picture as an element of a page, as wide as there is room; ``titles`` show over the
+    elements of their ids.
+    """
+    buffer = BytesIO()
+    cast("Figure", axes.figure).savefig(buffer, format="svg", metadata=_NO_METADATA)
+    root = ElementTree.fromstring(buffer.getvalue())
+    _tidy(root, titles or {})
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img"}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _tidy(element: ElementTree.Element, titles: dict[str, str]) -> None:
+    """Leave out what a page has already, or what would reach over the picture: fonts, style sheets,
+    ids and what refers to them; add the titles.
+    """
+    element.tag = element.tag.removeprefix(_SVG)
+    element.text = (element.text or "").strip()
+    element.tail = None
+    element.attrib.pop("clip-path", None)
+    if "style" in element.attrib:
+        element.attrib["style"] = _FONT.sub("", element.attrib["style"])
+    said = titles.get(element.attrib.pop("id", ""))
+    for child in list(element):
+        _tidy(child, titles)
+        if child.tag == "defs" or (child.tag == "g" and not len(child)):
+            element.remove(child)
+    if said is not None:
+        ElementTree.SubElement(element, "title").text = said
+
+
+def _legend(named: Sequence[tuple[str, str]], least: int = 2) -> str:
+    """Names in their colours, where there are at least so many."""
+    if len(named) < least:
         return ""
     words = "".join(
-        f'<span style="color:{PALETTE[k % len(PALETTE)]}">&#9632; {escape(name)}</span> '
-        for k, name in enumerate(names)
+        f'<span style="color:{colour}">&#9632; {escape(_printable(name))}</span> '
+        for name, colour in named
     )
     return f'<p class="legend">{words}</p>'
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers between ``low`` and ``high``: 1, 2 or 5 times a power of ten apart."""
-    rough = max(high - low, 1e-12) / about
-    power = 10.0 ** np.floor(np.log10(rough))
-    step = float(
-        power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-    )
-    return [
-        k * step
-        for k in range(int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9)) + 1)
-    ]
+def _colour(number: int) -> str:
+    return PALETTE[number % len(PALETTE)]
 
 
-def _range(low: float, high: float) -> tuple[float, float]:
+def _printable(name: str) -> str:
+    """A name without the characters that XML cannot hold."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+
+
+def _bounded(values: F64) -> F64:
+    return np.clip(values, -_LARGEST, _LARGEST)
+
+
+def _span(low: float, high: float) -> tuple[float, float]:
+    return low, max(high, low + 1e-9 * max(abs(low), 1.0))
+
+
+def _padded(values: Sequence[float]) -> tuple[float, float]:
+    low = float(min(values))
+    high = float(max(values))
     pad = (high - low) * 0.06 or max(abs(high) * 0.1, 0.5)
     return low - pad, high + pad
-
-
-def _frame(
-    inside: str, across: tuple[float, float], up: tuple[float, float], x_unit: str, y_unit: str
-) -> str:
-    marks = []
-    for value in ticks(*up, 4):
-        y = _TOP + (up[1] - value) / max(up[1] - up[0], 1e-12) * (_HEIGHT - _TOP - _BOTTOM)
-        marks.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e6ea"/>'
-        )
-        marks.append(f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{value:.6g}</text>')
-    for value in ticks(*across):
-        x = _LEFT + (value - across[0]) / max(across[1] - across[0], 1e-12) * _ACROSS
-        marks.append(
-            f'<text x="{x:.1f}" y="{_HEIGHT - 12}" text-anchor="middle">{value:.6g}</text>'
-        )
-    units = (
-        f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 1}" text-anchor="end">{escape(x_unit)}</text><text'
-        f' x="2" y="9">{escape(y_unit)}</text>'
-    )
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(marks)}{inside}{units}</svg>'

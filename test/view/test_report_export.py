@@ -32,7 +32,6 @@ from pallas_ros.view.measure import measure
 from pallas_ros.view.moments import BagFile
 from pallas_ros.view.page import Written, write_index
 from pallas_ros.view.report import write_report
-from pallas_ros.view.svg import ticks
 
 ARM_TOPICS = {
     "/joint_states": "sensor_msgs/msg/JointState",
@@ -197,10 +196,11 @@ def test_the_page_draws_residuals_limits_and_the_supervisors_states(
     assert len(times) == len(session.joints.times) > 50
     html = write_report(bag, tmp_path / "page.html", film=False).page.read_text()
     for site, degrees in zip(SITES, ("0.5", "1.5", "2.5", "3.5")):
-        assert re.search(rf">{site}</text><rect[^>]*/><text[^>]*>{degrees} deg<", html)
+        assert f">{site}</text>" in html
+        assert f">{degrees} deg</text>" in html
     assert "j1, with its limits" in html
     assert html.count("stroke-dasharray") == 2
-    assert "stopped," in html
+    assert "<title>stopped," in html
 
 
 def test_the_page_lists_generated_motions(motion: Motion, tmp_path: Path) -> None:
@@ -349,13 +349,6 @@ def test_a_distribution_knows_its_percentiles_and_its_worst() -> None:
     seen, counts = distribution.arrays()
     assert counts.sum() == len(values)
     assert seen[-1] == pytest.approx(812.3, abs=Distribution.STEP)
-
-
-@given(low=st.floats(-1e6, 1e6), span=st.floats(1e-6, 1e6))
-def test_ticks_are_few_round_and_inside(low: float, span: float) -> None:
-    found = ticks(low, low + span)
-    assert 1 <= len(found) <= 11
-    assert all(low - 1e-6 * span <= value <= low + span * (1 + 1e-6) for value in found)
 
 
 @settings(max_examples=30)
