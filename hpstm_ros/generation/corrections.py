@@ -234,6 +234,9 @@ def two_bones(q: F64, p: F64, joints: Sequence[int], goal: F64, *, keep_end: boo
         joints: upper, middle and end joint; the middle one bends about the axis it is bent about.
         goal: (T, 3) of the end joint.
         keep_end: keep the orientation of the end joint; else it turns with the limb.
+
+    `pallas_ros.runtime.stance` does so live, for one frame of matrices: what is batched over frames
+    takes 0.19 ms a frame there instead of 0.07 ms.
     """
     upper, middle, end = joints
     lengths = Skeleton.from_height().lengths

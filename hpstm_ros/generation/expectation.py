@@ -3,7 +3,6 @@
 Neither torch nor ROS.
 """
 
-import threading
 from pathlib import Path
 from typing import Final
 
@@ -14,19 +13,15 @@ from hpstm_ros.generation import representation as rep
 from hpstm_ros.generation.bridging import bridged, seen_from_reference
 from hpstm_ros.generation.representation import FEATURES, FPS, FRAMES
 from pallas_ros.body import rotations
-from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS
-from pallas_ros.body.resources import resource
-from pallas_ros.runtime import Stream, open_stream
+from pallas_ros.runtime import BatchedStream
 
 F32 = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
 MODEL: Final = "models/expectation.onnx"
-_MOST: Final = 16
-"""Windows of one evaluation at most."""
-_BATCHES: Final = (1, 4, _MOST)
-"""Batches that sessions are opened for; others are filled up."""
+_BATCHES: Final = (1, 4, 16)
+"""Windows that are evaluated together."""
 
 
 class Expectation:
@@ -41,23 +36,14 @@ class Expectation:
     """
 
     def __init__(self, path: str | Path = MODEL, backend: str = "onnxruntime") -> None:
-        try:
-            self._path = resource(path)
-        except PallasError as error:
-            raise PallasError(
-                f"{error}: train the network with `pallas train expectation` and put what it writes"
-                " there"
-            ) from None
-        self._backend = backend
-        self._streams: dict[int, Stream] = {}
-        self._one_at_a_time = threading.Lock()
-        self.scale = float(self._stream(1).metadata.get("deviation_scale", 1.0))
-
-    def _stream(self, batch: int) -> Stream:
-        if batch not in self._streams:
-            expect = {"kind": "expectation", "rate_hz": FPS, "joints": list(JOINTS)}
-            self._streams[batch] = open_stream(self._path, self._backend, batch, expect=expect)
-        return self._streams[batch]
+        self._stream = BatchedStream(
+            path,
+            {"kind": "expectation", "rate_hz": FPS, "joints": list(JOINTS)},
+            backend,
+            _BATCHES,
+            "train the network with `pallas train expectation` and put what it writes there",
+        )
+        self.scale = float(self._stream.first.metadata.get("deviation_scale", 1.0))
 
     def expect(self, known: F32, seen: Flags) -> tuple[F32, F32]:
         """The expected motion (B, 120, 137), and deviations (B, 120, 22, 3) m of its positions.
@@ -77,8 +63,9 @@ class Expectation:
             moved.append(row)
             places.append(place)
         given = {"bridged": bridged(np.stack(moved), seen), "seen": seen.astype(np.float32)}
-        parts = [self._evaluate(given, first) for first in range(0, len(known), _MOST)]
-        drawn, deviation = (np.concatenate(part) for part in zip(*parts, strict=True))
+        out = self._stream.step(given)
+        drawn = out["expected"]
+        deviation = out["deviation"]
         mean = np.empty_like(drawn)
         spread = np.empty((len(drawn), FRAMES, len(JOINTS), 3), np.float32)
         for index, place in enumerate(places):
@@ -89,15 +76,6 @@ class Expectation:
             R = rotations.to_matrix(rotations.about_z(place.heading))
             spread[index] = np.sqrt(own**2 @ (R**2).T)
         return mean, spread
-
-    def _evaluate(self, given: dict[str, F32], first: int) -> tuple[F32, F32]:
-        part = {name: values[first : first + _MOST] for name, values in given.items()}
-        rows = len(part["seen"])
-        batch = next(size for size in _BATCHES if size >= rows)
-        filled = {name: np.resize(x, (batch, *x.shape[1:])) for name, x in part.items()}
-        with self._one_at_a_time:  # a stream's buffers serve one thread
-            out = self._stream(batch).step(filled)
-            return out["expected"][:rows].copy(), out["deviation"][:rows].copy()
 
 
 def nothing(batch: int) -> tuple[F32, Flags]:

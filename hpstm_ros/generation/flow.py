@@ -4,8 +4,7 @@ A window is 4 s long. What is longer is made of windows that share their last se
 next one's first, which sees it as observed.
 """
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +18,7 @@ from hpstm_ros.generation.text import TEXT, text_vectors
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS
-from pallas_ros.body.resources import resource
-from pallas_ros.runtime.base import Stream
-from pallas_ros.runtime.stream import open_stream
+from pallas_ros.runtime import BatchedStream
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -84,36 +81,22 @@ class Flow:
     """
 
     def __init__(self, path: str | Path = MODEL, backend: str = "onnxruntime") -> None:
-        self._path = resource(path)
-        self._backend = backend
-        self._streams: dict[int, Stream] = {}
-        self._one_at_a_time = threading.Lock()
-        meta = self._stream(1).metadata
+        expect = {"kind": "hpstm_gen", "rate_hz": FPS, "joints": list(JOINTS)}
+        self._stream = BatchedStream(path, expect, backend, _BATCHES)
+        meta = self._stream.first.metadata
         if len(meta.get("mean", ())) != STATE or len(meta.get("scale", ())) != STATE:
-            raise PallasError(f"{self._path}: not a model of kind hpstm_gen: export it again")
+            raise PallasError(
+                f"{self._stream.path}: not a model of kind hpstm_gen: export it again"
+            )
         self.metadata = meta
         self._mean = np.array(meta["mean"], np.float32)
         self._scale = np.array(meta["scale"], np.float32)
         self._ddpm = bool(meta.get("config", {}).get("ddpm", False))
 
-    def _stream(self, batch: int) -> Stream:
-        if batch not in self._streams:
-            expect = {"kind": "hpstm_gen", "rate_hz": FPS, "joints": list(JOINTS)}
-            self._streams[batch] = open_stream(self._path, self._backend, batch, expect=expect)
-        return self._streams[batch]
-
     def evaluate(self, state: F32, tau: float, inputs: dict[str, F32]) -> F32:
         """The end (B, 120, 200) that the flow heads for."""
-        ends = []
-        for first in range(0, len(state), _BATCHES[-1]):
-            part = slice(first, first + _BATCHES[-1])
-            rows = len(state[part])
-            batch = next(b for b in _BATCHES if b >= rows)
-            given = {"state": state, "tau": np.full((len(state), 1), tau, np.float32), **inputs}
-            filled = {name: np.resize(x[part], (batch, *x.shape[1:])) for name, x in given.items()}
-            with self._one_at_a_time:  # a stream's buffers serve one thread
-                ends.append(self._stream(batch).step(filled)["end"][:rows].copy())
-        return np.concatenate(ends)
+        given = {"state": state, "tau": np.full((len(state), 1), tau, np.float32), **inputs}
+        return self._stream.step(given)["end"]
 
     def _inputs(self, known: Known) -> dict[str, F32]:
         observed = (states(known.features) - self._mean) / self._scale
@@ -161,9 +144,7 @@ class Flow:
             if not guided:
                 return self.evaluate(x, tau, inputs)
             both = self.evaluate(np.concatenate((x, x)), tau, inputs)
-            said = both[: len(x)]
-            unsaid = both[len(x) :]
-            return np.asarray(unsaid + np.float32(guidance) * (said - unsaid), np.float32)
+            return guided_end(both[: len(x)], both[len(x) :], guidance)
 
         x = np.stack([g.standard_normal((FRAMES, STATE), dtype=np.float32) for g in generators])
         for step in range(steps):
@@ -173,12 +154,7 @@ class Flow:
             if self._ddpm:
                 x = ancestral(x, towards, tau, following, generators)
                 continue
-            velocity = (towards - x) / np.float32(1 - tau)
-            ahead = x + np.float32(following - tau) * velocity
-            if heun and step + 1 < steps:
-                there = (end(ahead, following) - ahead) / np.float32(1 - following)
-                ahead = x + np.float32((following - tau) / 2) * (velocity + there)
-            x = ahead.astype(np.float32)
+            x = advanced(x, towards, tau, following, end if heun else None)
             if progress:
                 progress("sampling", (step + 1) / steps)
         return x
@@ -193,6 +169,29 @@ class Flow:
     def _features(self, state: F32) -> F32:
         raw = state * self._scale + self._mean
         return np.concatenate((raw[..., :3], raw[..., _POSITIONS.stop :]), -1, dtype=np.float32)
+
+
+def guided_end(said: F32, unsaid: F32, guidance: float) -> F32:
+    """The end with classifier-free guidance: ``guidance`` times as far from the one without text to
+    the one with it (Ho and Salimans 2022).
+    """
+    return np.asarray(unsaid + np.float32(guidance) * (said - unsaid), np.float32)
+
+
+def advanced(
+    x: F32, towards: F32, tau: float, following: float, end: Callable[[F32, float], F32] | None
+) -> F32:
+    """The states at time ``following`` from those at ``tau``, which head for ``towards``.
+
+    Euler's step where ``end`` is None; else Heun's, with the end from the states that it reaches,
+    but for the last one, to time 1.
+    """
+    velocity = (towards - x) / np.float32(1 - tau)
+    ahead = x + np.float32(following - tau) * velocity
+    if end is not None and following < 1:
+        there = (end(ahead, following) - ahead) / np.float32(1 - following)
+        ahead = x + np.float32((following - tau) / 2) * (velocity + there)
+    return ahead.astype(np.float32)
 
 
 def ancestral(

@@ -2,7 +2,6 @@
 the decoder, in one ONNX file. Neither torch nor ROS.
 """
 
-import threading
 from pathlib import Path
 from typing import Final
 
@@ -10,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.generation import heading_frames, representation
-from hpstm_ros.generation.flow import blended, past_of
+from hpstm_ros.generation.flow import advanced, blended, guided_end, past_of
 from hpstm_ros.generation.request import Progress, Request
 from hpstm_ros.generation.stepping import path_by_feet
-from hpstm_ros.generation.text import TEXT, text_vectors
+from hpstm_ros.generation.text import TEXT, check_sentences, text_vectors
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINTS
-from pallas_ros.body.resources import resource
-from pallas_ros.runtime import Stream, open_stream
+from pallas_ros.runtime import BatchedStream
 
 F32 = NDArray[np.float32]
 
@@ -40,30 +38,17 @@ class LatentGenerator:
     """
 
     def __init__(self, path: str | Path = MODEL, backend: str = "onnxruntime") -> None:
-        try:
-            self._path = resource(path)
-        except PallasError as error:
-            raise PallasError(
-                f"{error}: train the length-aware generator with `pallas train latent` and put what"
-                " it writes there"
-            ) from None
-        self._backend = backend
-        self._streams: dict[int, Stream] = {}
-        self._one_at_a_time = threading.Lock()
-        first = self._stream(1)
-        if first.inputs["text"][1] != TEXT:
-            raise PallasError(
-                f"{self._path}: takes sentences of {first.inputs['text'][1]} values, but the "
-                f"sentence encoder gives {TEXT}: train it again"
-            )
+        self._stream = BatchedStream(
+            path,
+            {"kind": "latent", "rate_hz": representation.FPS, "joints": list(JOINTS)},
+            backend,
+            missing="train the length-aware generator with `pallas train latent` and put what it"
+            " writes there",
+        )
+        first = self._stream.first
+        check_sentences(self._stream.path, first)
         _, self.subspaces, self.size = first.inputs["state"]
         self.frames = first.outputs["frames"][1]
-
-    def _stream(self, batch: int) -> Stream:
-        if batch not in self._streams:
-            expect = {"kind": "latent", "rate_hz": representation.FPS, "joints": list(JOINTS)}
-            self._streams[batch] = open_stream(self._path, self._backend, batch, expect=expect)
-        return self._streams[batch]
 
     @property
     def longest_s(self) -> float:
@@ -112,19 +97,12 @@ class LatentGenerator:
                 return self._evaluate(state, tau, np.tile(text, (k, 1)), length)[0]
             both = np.concatenate((np.tile(text, (k, 1)), np.zeros((k, TEXT), np.float32)))
             out = self._evaluate(np.concatenate((state, state)), tau, both, length)[0]
-            said = out[:k]
-            unsaid = out[k:]
-            return np.asarray(unsaid + np.float32(request.guidance) * (said - unsaid), np.float32)
+            return guided_end(out[:k], out[k:], request.guidance)
 
         for step in range(request.steps):
             tau = step / request.steps
             following = (step + 1) / request.steps
-            velocity = (end(x, tau) - x) / np.float32(1 - tau)
-            ahead = x + np.float32(following - tau) * velocity
-            if request.heun and step + 1 < request.steps:
-                there = (end(ahead, following) - ahead) / np.float32(1 - following)
-                ahead = x + np.float32((following - tau) / 2) * (velocity + there)
-            x = ahead.astype(np.float32)
+            x = advanced(x, end(x, tau), tau, following, end if request.heun else None)
             progress("sampling", (step + 1) / request.steps)
         progress("decoding", 0.0)
         return self._evaluate(x, 1.0, np.tile(text, (k, 1)), length)[1][:, : request.frames]
@@ -138,9 +116,8 @@ class LatentGenerator:
             "text": text,
             "length": np.full((rows, 1), length, np.float32),
         }
-        with self._one_at_a_time:  # a stream's buffers serve one thread
-            out = self._stream(rows).step(inputs)
-            return out["end"].copy(), out["frames"].copy()
+        out = self._stream.step(inputs)
+        return out["end"], out["frames"]
 
 
 def taken_up(last: F32, drawn: F32) -> F32:

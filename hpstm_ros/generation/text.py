@@ -1,11 +1,15 @@
 """Text as the generators take it: a sentence vector and explicit features."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.language.encoder import TextEncoder
 from hpstm_ros.language.features import FEATURES as EXPLICIT
 from hpstm_ros.language.features import encode_features
+from pallas_ros.body.errors import PallasError
+from pallas_ros.runtime import Stream
 
 SENTENCE = 384
 """Numbers of a sentence vector of MiniLM."""
@@ -23,3 +27,17 @@ def text_vectors(texts: list[str]) -> NDArray[np.float32]:
     """
     sentences = TextEncoder.default().encode(texts) * np.float32(_SENTENCE_SCALE)
     return np.concatenate((sentences, encode_features(texts)), axis=1)
+
+
+def check_sentences(path: str | Path, stream: Stream) -> None:
+    """Check that a generator takes texts as `text_vectors` gives them.
+
+    Raises:
+        PallasError: it was trained with another encoder.
+    """
+    taken = stream.inputs["text"][1]
+    if taken != TEXT:
+        raise PallasError(
+            f"{path}: takes texts of {taken} values, but the sentence encoder gives {TEXT}: train"
+            " it again"
+        )

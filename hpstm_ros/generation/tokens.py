@@ -1,6 +1,7 @@
 """The token generator at run time: masked Transformer, codebook, decoder. Neither torch nor ROS."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -10,11 +11,11 @@ from hpstm_ros.generation import heading_frames, representation
 from hpstm_ros.generation.codebook import Codebook
 from hpstm_ros.generation.masked import HIDDEN, Codes, Filling, fill
 from hpstm_ros.generation.request import Progress, Request
-from hpstm_ros.generation.text import TEXT, text_vectors
+from hpstm_ros.generation.text import TEXT, check_sentences, text_vectors
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.resources import resource
-from pallas_ros.runtime import Stream, open_stream
+from pallas_ros.runtime import BatchedStream
 
 F32 = NDArray[np.float32]
 
@@ -57,37 +58,28 @@ class TokenGenerator:
 
     def __init__(self, settings: TokenSettings | None = None) -> None:
         self.settings = settings or TokenSettings()
-        self._streams: dict[tuple[str, int], Stream] = {}
-        first = self._open("tokens", 1)
+        self._tokens = self._open("tokens", self.settings.model)
+        first = self._tokens.first
         self.tokens = first.inputs["tokens"][1]
         self.codes = first.outputs["logits"][2]
-        if first.inputs["text"][1] != TEXT:
-            raise PallasError(
-                f"{self.settings.model}: expects sentence vectors of size"
-                f" {first.inputs['text'][1]} values, but the sentence encoder returns {TEXT}:"
-                " train it again"
-            )
+        check_sentences(self.settings.model, first)
         self.model = str(first.metadata["model"])
         self.codebook = Codebook.load(resource(self.settings.codebook), self.model)
 
-    def _open(self, kind: str, batch: int) -> Stream:
-        if (kind, batch) not in self._streams:
-            files = {
-                "tokens": self.settings.model,
-                "tokens_encoder": self.settings.encoder,
-                "tokens_decoder": self.settings.decoder,
-            }
-            try:
-                path = resource(files[kind])
-            except PallasError as error:
-                raise PallasError(
-                    f"{error}: train the token generator with `pallas train tokens` and put its"
-                    " files there"
-                ) from None
-            self._streams[kind, batch] = open_stream(
-                path, backend="onnxruntime", batch=batch, expect={"kind": kind}
-            )
-        return self._streams[kind, batch]
+    def _open(self, kind: str, path: str) -> BatchedStream:
+        return BatchedStream(
+            path,
+            {"kind": kind},
+            missing="train the token generator with `pallas train tokens` and put its files there",
+        )
+
+    @cached_property
+    def _encoder(self) -> BatchedStream:
+        return self._open("tokens_encoder", self.settings.encoder)
+
+    @cached_property
+    def _decoder(self) -> BatchedStream:
+        return self._open("tokens_decoder", self.settings.decoder)
 
     @property
     def longest_s(self) -> float:
@@ -134,7 +126,7 @@ class TokenGenerator:
             return np.empty(0, dtype=np.int64)
         q, root, contacts = representation.decode(features[-PAST:])
         frames = heading_frames.encode(q, root, contacts)
-        entries = self._open("tokens_encoder", 1).step({"frames": frames[None]})["entries"][0]
+        entries = self._encoder.step({"frames": frames[None]})["entries"][0]
         original = self.codebook.entries
         away = np.linalg.norm(entries[:, None] - original[None], axis=-1)
         return np.asarray(away.argmin(axis=1), dtype=np.int64)
@@ -165,9 +157,8 @@ class TokenGenerator:
         shown[:, :n] = np.tile(np.where(tokens == HIDDEN, self.codes, tokens), (2, 1))
         used = np.zeros_like(shown)
         used[:, :n] = 1.0
-        text = np.concatenate((np.tile(sentence, (k, 1)), np.zeros((k, TEXT))))
-        stream = self._open("tokens", 2 * k)
-        out = stream.step({"tokens": shown, "used": used, "text": text})["logits"][:, :n]
+        text = np.concatenate((np.tile(sentence, (k, 1)), np.zeros((k, TEXT), np.float32)))
+        out = self._tokens.step({"tokens": shown, "used": used, "text": text})["logits"][:, :n]
         with_text = out[:k]
         without = out[k:]
         return without + np.float32(guidance) * (with_text - without)
@@ -176,7 +167,7 @@ class TokenGenerator:
         """Frames (4 N, 138) of `heading_frames` for codes (N,)."""
         entries = self.codebook.entries[codes]
         padded = np.concatenate((entries, np.repeat(entries[-1:], self.tokens - len(codes), 0)))
-        out = self._open("tokens_decoder", 1).step({"entries": padded[None]})["frames"]
+        out = self._decoder.step({"entries": padded[None]})["frames"]
         return np.array(out[0, : FRAMES_PER_TOKEN * len(codes)])
 
     def motion(self, codes: Codes) -> F32:

@@ -19,11 +19,10 @@ from hpstm_ros.model.expectation import (
     ExpectationStep,
 )
 from hpstm_ros.train.contexts import LIMBS
-from hpstm_ros.train.export import document_of_run, load_released, save_both
+from hpstm_ros.train.released import document_of, load_released, save_both
 from hpstm_ros.train.windows import MotionWindows, WindowBatch
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.data.library import LibraryClip, MotionLibrary
-from pallas_ros.files.settings import settings as from_mapping
 from pallas_ros.train.loop import LoopSettings, fit
 
 F32 = NDArray[np.float32]
@@ -244,14 +243,7 @@ def export(
     model: ExpectationNet, folder: str | Path, document: dict[str, Any], name: str = "expectation"
 ) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.onnx`` into a folder, each whole or not at all."""
-    document = {
-        "kind": "expectation",
-        "rate_hz": FPS,
-        "joints": list(JOINTS),
-        "config": model.config.as_dict(),
-        **document_of_run(),
-        **document,
-    }
+    document = document_of("expectation", FPS, model.config, document)
     return save_both(model, ExpectationStep(model), folder, name, document)
 
 
@@ -261,10 +253,6 @@ def load_model(path: str | Path) -> tuple[ExpectationNet, dict[str, Any]]:
     Raises:
         PallasError: the file is not that.
     """
-
-    def build(document: dict[str, Any]) -> ExpectationNet:
-        return ExpectationNet(
-            from_mapping(ExpectationConfig, document["config"], f"{path}: config")
-        )
-
-    return load_released(path, "the network of forecasts and gaps", build)
+    return load_released(
+        path, "the network of forecasts and gaps", ExpectationConfig, ExpectationNet
+    )

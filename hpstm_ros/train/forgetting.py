@@ -26,7 +26,6 @@ from hpstm_ros.train.tokens_export import export_tokens, load_tokens
 from hpstm_ros.train.violence import PACKS, guard_windows
 from pallas_ros.body.errors import PallasError
 from pallas_ros.data.library import LibraryClip, MotionLibrary
-from pallas_ros.files.json_text import parse_json
 
 Codes = NDArray[np.int64]
 VIOLENCE = "violence"
@@ -190,10 +189,8 @@ def refuse_tokens(weights: str | Path, concept: Concept, rank: int, folder: str 
 
 def refuse_flow(weights: str | Path, concept: Concept, rank: int, folder: str | Path) -> Path:
     """As `refuse_tokens`, for the weights of HPSTM-Gen."""
-    model, meta = load_flow(weights)
+    model, document = load_flow(weights)
     without_concept(model, concept, rank)
-    document = parse_json(meta.get("pallas", "{}"), str(weights), "description of a model")
-    assert isinstance(document, dict)
     return export_flow(model, folder, {**document, "refused": concept.name, "rank": rank})
 
 

@@ -15,8 +15,8 @@ from hpstm_ros.generation.text import TEXT
 from hpstm_ros.language.descriptions import Descriptions
 from hpstm_ros.model.hpstm_gen import SIGMA_M, STATE, Context, HpstmGen, HpstmGenConfig
 from hpstm_ros.train.contexts import Captions, ContextShares, draw_context
-from hpstm_ros.train.export import start_from
 from hpstm_ros.train.generator_export import load_model
+from hpstm_ros.train.released import start_from
 from hpstm_ros.train.windows import MotionWindows, WindowBatch
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.data.library import MotionLibrary

@@ -4,18 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hpstm_ros.generation.representation import FPS, FRAMES
 from hpstm_ros.model.hpstm_gen import SIGMA_M, STATE, Context, HpstmGen, HpstmGenConfig
 from hpstm_ros.model.motion_features import J
-from hpstm_ros.train.export import document_of_run, save_both
-from pallas_ros.body.errors import PallasError
-from pallas_ros.body.names import JOINTS
-from pallas_ros.files.json_text import parse_json
-from pallas_ros.files.settings import settings
-from pallas_ros.files.weights import weights_metadata
+from hpstm_ros.train.released import document_of, load_released, save_both
 
 
 class FlowStep(nn.Module):
@@ -57,35 +51,21 @@ class FlowStep(nn.Module):
 
 
 def load_model(path: str | Path) -> tuple[HpstmGen, dict[str, Any]]:
-    """A model from ``hpstm_gen.safetensors``, and its metadata.
+    """A model from ``hpstm_gen.safetensors``, and its document.
 
     Raises:
         PallasError: the file is not that.
     """
-    meta = weights_metadata(path)
-    try:
-        config = parse_json(meta["config"], str(path), "shape of a model")
-        model = HpstmGen(settings(HpstmGenConfig, config, f"{path}: config"))
-        model.load_state_dict(load_file(path))
-    except PallasError:
-        raise
-    except Exception as error:  # torch and safetensors raise kinds of their own
-        raise PallasError(f"{path}: not the weights of an HPSTM-Gen model: {error}") from None
-    return model.eval(), dict(meta)
+    return load_released(path, "an HPSTM-Gen model", HpstmGenConfig, HpstmGen)
 
 
 def export(
     model: HpstmGen, folder: str | Path, document: dict[str, Any], name: str = "hpstm_gen"
 ) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.onnx`` into a folder, each whole or not at all."""
-    document = {
-        "kind": "hpstm_gen",
-        "rate_hz": FPS,
-        "joints": list(JOINTS),
-        "config": model.config.as_dict(),
+    scaling = {
         "mean": [round(float(x), 6) for x in model.mean],
         "scale": [round(float(x), 6) for x in model.scale],
-        **document_of_run(),
-        **document,
     }
+    document = document_of("hpstm_gen", FPS, model.config, document, **scaling)
     return save_both(model, FlowStep(model), folder, name, document)

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from hpstm_ros.generation.representation import FPS
 from hpstm_ros.model.latent import LatentConfig, LatentModel
-from hpstm_ros.train.export import document_of_run, load_released, save_both
-from pallas_ros.body.names import JOINTS
-from pallas_ros.files.settings import settings
+from hpstm_ros.train.released import document_of, load_released, save_both
 
 
 class LatentStep(nn.Module):
@@ -44,14 +42,7 @@ def export(
     model: LatentModel, folder: str | Path, document: dict[str, Any], name: str = "latent"
 ) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.onnx`` into a folder, each whole or not at all."""
-    document = {
-        "kind": "latent",
-        "rate_hz": FPS,
-        "joints": list(JOINTS),
-        "config": model.config.as_dict(),
-        **document_of_run(),
-        **document,
-    }
+    document = document_of("latent", FPS, model.config, document)
     return save_both(model, LatentStep(model), folder, name, document)
 
 
@@ -61,8 +52,4 @@ def load_latent(path: str | Path) -> tuple[LatentModel, dict[str, Any]]:
     Raises:
         PallasError: the file is not that.
     """
-
-    def build(document: dict[str, Any]) -> LatentModel:
-        return LatentModel(settings(LatentConfig, document["config"], f"{path}: config"))
-
-    return load_released(path, "a length-aware generator", build)
+    return load_released(path, "a length-aware generator", LatentConfig, LatentModel)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hpstm_ros.generation.codebook import Codebook, fingerprint
 from hpstm_ros.generation.tokens import PAST
 from hpstm_ros.model.tokens import MaskedConfig, MaskedTransformer, VqConfig, VqVae
-from hpstm_ros.train.export import document_of_run
+from hpstm_ros.train.released import document_of_run
 from pallas_ros.body.errors import PallasError
 from pallas_ros.files.json_text import parse_json
 from pallas_ros.files.settings import settings

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     }
     licence = licence_of(packs)
     if settings.start:
-        licence = stricter(licence, licence_in(json.loads(load_model(settings.start)[1]["pallas"])))
+        licence = stricter(licence, licence_in(load_model(settings.start)[1]))
     document = {
         "training": training,
         "licence": licence,

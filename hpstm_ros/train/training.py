@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from hpstm_ros.model.hpstm import Hpstm, HpstmConfig
 from hpstm_ros.train.batches import Batch, WindowSampler
-from hpstm_ros.train.export import load_model, start_from
+from hpstm_ros.train.export import load_model
 from hpstm_ros.train.losses import LossWeights, Truth, loss, negative_log_likelihood
 from hpstm_ros.train.noise import NO_FAILURES
+from hpstm_ros.train.released import start_from
 from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.data.library import LibraryClip, MotionLibrary

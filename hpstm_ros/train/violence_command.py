@@ -9,8 +9,8 @@ from hpstm_ros.generation.guard import WINDOW
 from hpstm_ros.generation.representation import FPS
 from hpstm_ros.language.descriptions import Descriptions
 from hpstm_ros.model.violence import ViolenceStep
-from hpstm_ros.train.export import document_of_run
 from hpstm_ros.train.heading_windows import Clips
+from hpstm_ros.train.released import document_of_run
 from hpstm_ros.train.tokens_export import load_tokens
 from hpstm_ros.train.violence import (
     PACKS,

@@ -1,6 +1,5 @@
 """A tiny generator with random weights."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,6 +9,7 @@ from hpstm_ros.generation.text import TEXT
 from hpstm_ros.model.expectation import ExpectationConfig, ExpectationNet, ExpectationStep
 from hpstm_ros.model.hpstm_gen import HpstmGen, HpstmGenConfig
 from hpstm_ros.train.generator_export import FlowStep
+from pallas_ros.runtime import BatchedStream
 
 
 @pytest.fixture(scope="session")
@@ -26,23 +26,29 @@ def tiny_model() -> HpstmGen:
     return model.eval()
 
 
+class TorchBatched(BatchedStream):
+    """A torch module in the place of its exported file, for exporting takes long."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._module = module
+
+    def step(self, inputs):
+        """See `BatchedStream.step`."""
+        tensors = [torch.from_numpy(inputs[name]) for name in self._module.example_inputs(1)]
+        with torch.no_grad():
+            out = self._module(*tensors)
+        return {name: x.numpy() for name, x in zip(self._module.output_names, out)}
+
+
 class TorchFlow(Flow):
-    """The flow with a torch model in the place of its exported file, for exporting takes long."""
+    """The flow of a torch model."""
 
     def __init__(self, model: HpstmGen) -> None:
-        self._step = FlowStep(model)
+        self._stream = TorchBatched(FlowStep(model))
         self.metadata = {}
         self._ddpm = model.config.ddpm
         self._mean = model.mean.numpy()
         self._scale = model.scale.numpy()
-
-    def evaluate(self, state, tau, inputs):
-        """See `Flow.evaluate`."""
-        given = {"state": state, "tau": np.full((len(state), 1), tau, np.float32), **inputs}
-        tensors = [torch.from_numpy(given[name]) for name in self._step.example_inputs(1)]
-        with torch.no_grad():
-            end, _ = self._step(*tensors)
-        return end.numpy()
 
 
 @pytest.fixture(scope="session")
@@ -55,13 +61,8 @@ class TorchExpectation(Expectation):
     """The network in the place of its exported file."""
 
     def __init__(self, model: ExpectationNet) -> None:
-        self._step = ExpectationStep(model)
+        self._stream = TorchBatched(ExpectationStep(model))
         self.scale = 1.0
-
-    def _evaluate(self, given, first):
-        tensors = [torch.from_numpy(given[name][first : first + 16]) for name in given]
-        with torch.no_grad():
-            return tuple(part.numpy() for part in self._step(*tensors))
 
 
 @pytest.fixture(scope="session")

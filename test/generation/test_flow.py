@@ -14,8 +14,8 @@ from hpstm_ros.generation.request import HandTarget, Request, check, parse_hand,
 from hpstm_ros.generation.stream import bodies_of
 from hpstm_ros.model.hpstm_gen import HpstmGen
 from hpstm_ros.train.contexts import ContextShares, draw_context, seen_pattern
-from hpstm_ros.train.export import start_from
 from hpstm_ros.train.generator import GenBatch, GenWeights, gen_loss
+from hpstm_ros.train.released import start_from
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import resample
 

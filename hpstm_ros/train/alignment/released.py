@@ -16,8 +16,7 @@ from hpstm_ros.train.alignment import scenes
 from hpstm_ros.train.alignment.corpus import Clip, Corpus
 from hpstm_ros.train.alignment.measures import clip_vectors, text_vectors
 from hpstm_ros.train.alignment.training import Labels, _window, relations, scene_batch
-from hpstm_ros.train.export import document_to_carry_over, load_released, save_both
-from pallas_ros.files.settings import settings
+from hpstm_ros.train.released import document_to_carry_over, load_released, save_both
 from pallas_ros.torch_runtime.backend import export_stream
 
 F64 = NDArray[np.float64]
@@ -46,11 +45,7 @@ def load_model(path: str | Path) -> tuple[Alignment, dict[str, Any]]:
     Raises:
         PallasError: the file is not that.
     """
-
-    def build(document: dict[str, Any]) -> Alignment:
-        return Alignment(settings(AlignmentConfig, document["config"], f"{path}: config"))
-
-    return load_released(path, "an alignment", build)
+    return load_released(path, "an alignment", AlignmentConfig, Alignment)
 
 
 def export_file(weights: Path, path: Path, git: str) -> Path:

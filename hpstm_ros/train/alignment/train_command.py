@@ -8,8 +8,8 @@ from hpstm_ros.language.encoder import TextEncoder
 from hpstm_ros.train.alignment.corpus import build
 from hpstm_ros.train.alignment.released import calibrate, export
 from hpstm_ros.train.alignment.training import Labels, TrainingSettings, train
-from hpstm_ros.train.export import document_of_run
 from hpstm_ros.train.options import add_training_options, read_settings
+from hpstm_ros.train.released import document_of_run
 from pallas_ros.data.library import MotionLibrary
 
 HELP = "Train the alignment of text, motion and scene; an interrupted run resumes."

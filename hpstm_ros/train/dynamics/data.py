@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -187,37 +187,51 @@ def from_library(
         progress: called with the number of frames done.
     """
     domains = []
-    for begin in range(0, len(parts), CHUNK):
-        some = parts[begin : begin + CHUNK]
-        labels = [f"{clip.name}:{first}:{last}" for clip, first, last in some]
-        people = [person_of(label) for label in labels]
-        motions = [
-            library.motion(replace(clip, start=clip.start + first, stop=clip.start + last), person)
-            for (clip, first, last), (person, _) in zip(some, people)
-        ]
+    for labels, motions, humans in played(library, parts):
         key = json.dumps([2, MASS_KG, HEIGHTS_M, BLOCK, _EVERY, labels])
         path = cache / f"dynamics-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-        rows = _references(motions, [human for _, human in people], path, progress)
-        for label, motion, (_, human), row in zip(labels, motions, people, rows):
+        rows = kept_rows(path, motions, humans, _reference, progress)
+        for label, motion, human, row in zip(labels, motions, humans, rows):
             domains.append(_library_clip(label, motion, human, row, offsets))
     return join("rigid_body", domains)
 
 
-def _references(
+def played(
+    library: MotionLibrary, parts: Sequence[tuple[LibraryClip, int, int]]
+) -> Iterator[tuple[list[str], list[Motion], list[Human]]]:
+    """Stretches of the library, a chunk at a time: labels, motions, and who plays them."""
+    for begin in range(0, len(parts), CHUNK):
+        labels = []
+        motions = []
+        humans = []
+        for clip, first, last in parts[begin : begin + CHUNK]:
+            labels.append(f"{clip.name}:{first}:{last}")
+            skeleton, human = person_of(labels[-1])
+            part = replace(clip, start=clip.start + first, stop=clip.start + last)
+            motions.append(library.motion(part, skeleton))
+            humans.append(human)
+        yield labels, motions, humans
+
+
+def kept_rows(
+    path: Path,
     motions: Sequence[Motion],
     humans: Sequence[Human],
-    path: Path,
+    made: Callable[[Motion, Human], F32],
     progress: Callable[[int], object],
 ) -> list[F32]:
-    """Rigid-body forces of each motion, from ``path`` where they are there, else written there."""
-    rows = []
+    """Rows (T, n) ``made`` of each motion, from ``path`` where they are there, else written there.
+
+    ``progress`` is called with the number of frames done.
+    """
     if path.is_file():
         with np.load(path, allow_pickle=False) as file:
             rows = np.split(file["rows"], np.cumsum(file["lengths"])[:-1])
         progress(sum(len(motion) for motion in motions))
         return rows
+    rows = []
     for motion, human in zip(motions, humans):
-        rows.append(_reference(motion, human))
+        rows.append(made(motion, human))
         progress(len(motion))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")

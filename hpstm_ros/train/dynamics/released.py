@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from hpstm_ros.model.hdys import Hdys, HdysSettings, HdysStep, Scale
-from hpstm_ros.train.export import document_to_carry_over, load_released, save_both
+from hpstm_ros.train.released import document_to_carry_over, load_released, save_both
 from pallas_ros.body.names import MODEL_RATE_HZ
-from pallas_ros.files.settings import settings
 from pallas_ros.torch_runtime.backend import export_stream
 
 KIND = "hdys"
@@ -30,12 +29,11 @@ def load_model(path: str | Path) -> tuple[HdysStep, dict[str, Any]]:
     Raises:
         PallasError: the file is not that.
     """
+    return load_released(path, "HDyS", HdysSettings, _step)
 
-    def build(document: dict[str, Any]) -> HdysStep:
-        shape = settings(HdysSettings, document["config"], f"{path}: config")
-        return HdysStep(Hdys(shape), Scale(shape))
 
-    return load_released(path, "HDyS", build)
+def _step(shape: HdysSettings) -> HdysStep:
+    return HdysStep(Hdys(shape), Scale(shape))
 
 
 def export_file(weights: Path, path: Path, git: str) -> Path:

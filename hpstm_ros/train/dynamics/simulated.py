@@ -6,9 +6,7 @@ pelvis (`hpstm_ros.simulation.human`) carries more than 15 % of the weight are n
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,6 @@ from hpstm_ros.dynamics.anthropometry import SIDES
 from hpstm_ros.dynamics.human import Human
 from hpstm_ros.simulation.human import Simulated, SimulatedHuman
 from hpstm_ros.train.dynamics.data import (
-    CHUNK,
     HEIGHTS_M,
     MASS_KG,
     MOST_RESIDUAL,
@@ -26,8 +23,9 @@ from hpstm_ros.train.dynamics.data import (
     Domain,
     ground_values,
     join,
+    kept_rows,
     one_clip,
-    person_of,
+    played,
     represented,
 )
 from pallas_ros.body.motion import Motion
@@ -53,40 +51,22 @@ def from_simulation(
 ) -> Domain:
     """Stretches of the library as a simulated person follows them; kept in ``cache``.
 
-    Args:
-        library: of the stretches.
-        parts: clip, first frame, frame after the last.
-        offsets: of the markers (`marker_offsets`).
-        cache: folder.
-        progress: called with the number of frames done.
+    Arguments as of `from_library`.
     """
     domains = []
-    for begin in range(0, len(parts), CHUNK):
-        some = parts[begin : begin + CHUNK]
-        labels = [f"{clip.name}:{first}:{last}" for clip, first, last in some]
+    for labels, motions, humans in played(library, parts):
         key = json.dumps(["simulated", _VERSION, MASS_KG, HEIGHTS_M, labels])
         path = cache / f"simulated-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-        people = [person_of(label) for label in labels]
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as file:
-                rows = np.split(file["rows"], np.cumsum(file["lengths"])[:-1])
-            progress(sum(len(row) for row in rows))
-        else:
-            rows = []
-            for (clip, first, last), (person, human) in zip(some, people):
-                part = replace(clip, start=clip.start + first, stop=clip.start + last)
-                motion = library.motion(part, person)
-                rows.append(_row(SimulatedHuman(human, motion.fps).follow(motion), human))
-                progress(len(motion))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-            np.savez(partial, rows=np.concatenate(rows), lengths=[len(row) for row in rows])
-            partial.replace(path)
+        rows = kept_rows(path, motions, humans, _followed, progress)
         domains += [
             _clip_of(label, row, human, MODEL_RATE_HZ, offsets)
-            for label, row, (_, human) in zip(labels, rows, people)
+            for label, row, human in zip(labels, rows, humans)
         ]
     return join("simulated", domains)
+
+
+def _followed(motion: Motion, human: Human) -> F32:
+    return _row(SimulatedHuman(human, motion.fps).follow(motion), human)
 
 
 def _row(found: Simulated, human: Human) -> F32:

@@ -20,8 +20,8 @@ from hpstm_ros.train.dynamics.data import (
 from hpstm_ros.train.dynamics.markers import marker_offsets
 from hpstm_ros.train.dynamics.released import export
 from hpstm_ros.train.dynamics.training import DOMAINS, TrainingSettings, train
-from hpstm_ros.train.export import document_of_run
 from hpstm_ros.train.measured import Trial, read_trials
+from hpstm_ros.train.released import document_of_run
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import MODEL_RATE_HZ
 from pallas_ros.body.resources import cache_folder, resource

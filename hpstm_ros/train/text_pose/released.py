@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpstm_ros.model.text_pose import TextPose, TextPoseConfig
-from hpstm_ros.train.export import document_to_carry_over, load_released, save_both
-from pallas_ros.files.settings import settings
+from hpstm_ros.train.released import document_to_carry_over, load_released, save_both
 from pallas_ros.torch_runtime.backend import export_stream
 
 KIND = "text_pose"
@@ -38,11 +37,7 @@ def load_model(path: str | Path) -> tuple[TextPose, dict[str, Any]]:
     Raises:
         PallasError: the file is not that.
     """
-
-    def build(document: dict[str, Any]) -> TextPose:
-        return TextPose(settings(TextPoseConfig, document["config"], f"{path}: config"))
-
-    return load_released(path, "text to pose", build)
+    return load_released(path, "text to pose", TextPoseConfig, TextPose)
 
 
 def export_file(weights: Path, path: Path, git: str) -> Path:

@@ -7,8 +7,8 @@ from pathlib import Path
 from hpstm_ros.generation.poses import text_inputs
 from hpstm_ros.language.descriptions import Descriptions
 from hpstm_ros.language.encoder import TextEncoder
-from hpstm_ros.train.export import document_of_run
 from hpstm_ros.train.options import add_training_options, read_settings
+from hpstm_ros.train.released import document_of_run
 from hpstm_ros.train.text_pose.data import SIZES, collect
 from hpstm_ros.train.text_pose.released import export
 from hpstm_ros.train.text_pose.training import TrainingSettings, train
