@@ -2,6 +2,7 @@
 current.
 """
 
+import ast
 import hashlib
 import re
 import subprocess
@@ -56,6 +57,63 @@ def test_a_model_file_is_the_one_its_card_describes(path: Path) -> None:
     begin = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     cards = [card.read_text() for card in path.parent.glob("*.md")]
     assert any(f"`{path.name}` {begin}" in card for card in cards)
+
+
+PACKAGES_ROW = re.compile(r"^\| (`(?:pallas|hpstm)_ros/.*) \| .* \|(.*)\|$", re.MULTILINE)
+
+
+def table_of_packages() -> dict[str, set[str]]:
+    """What each package (or module of the top folder) may import, as the architecture page says."""
+    page = (ROOT / "docs" / "guide" / "architecture.md").read_text()
+    table: dict[str, set[str]] = {}
+    foundations: set[str] = set()
+    for packages, imports in PACKAGES_ROW.findall(page):
+        for package in re.findall(r"`([^`]+)`", packages):
+            top = package.split("/")[0]
+            named = {name.strip() for name in imports.split(",")} - {""}
+            table[package] = foundations | {
+                name if "." in name or name in ("all", "torch", "rclpy") else f"{top}.{name}"
+                for name in named
+            }
+            if package in ("pallas_ros/core", "pallas_ros/files", "pallas_ros/body"):
+                foundations = foundations | {package.replace("/", ".")}
+    return table
+
+
+def imports_of(package: str) -> set[str]:
+    """Packages of ours, torch and rclpy, that the modules of a package import."""
+    found = set()
+    path = ROOT / package
+    for file in [path] if path.is_file() else path.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+                if node.module in ("pallas_ros", "hpstm_ros"):
+                    names = [f"{node.module}.{alias.name}" for alias in node.names]
+            for name in names:
+                if name.startswith(("pallas_ros.", "hpstm_ros.")):
+                    found.add(".".join(name.split(".")[:2]))
+                elif name.split(".")[0] in ("torch", "rclpy"):
+                    found.add(name.split(".")[0])
+    return found - {package.replace("/", "."), "pallas_ros.__version__"}
+
+
+def test_the_table_of_packages_is_complete() -> None:
+    there = {
+        f"{top}/{path.name}"
+        for top in ("pallas_ros", "hpstm_ros")
+        for path in (ROOT / top).iterdir()
+        if (path / "__init__.py").is_file()
+        or (path.suffix == ".py" and not path.stem.startswith("_"))
+    }
+    assert table_of_packages().keys() == there
+
+
+@pytest.mark.parametrize("package", table_of_packages())
+def test_a_package_imports_what_the_table_allows(package: str) -> None:
+    allowed = table_of_packages()[package]
+    assert "all" in allowed or imports_of(package) <= allowed
 
 
 def test_every_page_is_in_the_index() -> None:
