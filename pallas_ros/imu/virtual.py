@@ -179,14 +179,15 @@ class VirtualSensors:
     ) -> SensorTrack:
         noise = self.noise
         # always drawn first, so that enabling one error does not change another
-        draws = rng.uniform(-1, 1, 8), rng.standard_normal((4, 3))
-        clock = 1 + draws[0][0] * noise.clock_ppm * 1e-6
-        axis = draws[1][0] / np.linalg.norm(draws[1][0])
-        heading_offset = float(draws[0][1] * noise.heading_offset)
+        shares = rng.uniform(-1, 1, 8)
+        directions = rng.standard_normal((4, 3))
+        clock = 1 + shares[0] * noise.clock_ppm * 1e-6
+        axis = directions[0] / np.linalg.norm(directions[0])
+        heading_offset = float(shares[1] * noise.heading_offset)
         q_bone_sensor = rotations.multiply(
             self._worn[site], rotations.from_rotvec(axis * noise.mounting_error)
         )
-        time = _instants(motion.duration, rate_hz / clock, noise, draws[0][2], rng)
+        time = _instants(motion.duration, rate_hz / clock, noise, shares[2], rng)
 
         q_world_bone, q_world_skin, rate, acceleration = _kinematics(
             motion, site, time, noise.soft_tissue, rng
@@ -201,41 +202,63 @@ class VirtualSensors:
             np.broadcast_to(field, force.shape),
         )
 
-        step = 1 / rate_hz
-        white = np.sqrt(rate_hz)
-        shape = force.shape
-        bias_walk = (
-            np.cumsum(rng.standard_normal(shape), axis=0)
-            * noise.gyroscope_instability
-            * np.sqrt(step)
-        )
-        force = (
-            force
-            + draws[1][1] * noise.accelerometer_bias
-            + rng.standard_normal(shape) * noise.accelerometer_density * white
-        )
-        angular = (
-            angular
-            + draws[1][2] * noise.gyroscope_bias
-            + bias_walk
-            + rng.standard_normal(shape) * noise.gyroscope_density * white
-        )
-        error = wander(len(time), step, 5.0, rng, 3) * noise.tilt_error
-        error[:, 2] = np.cumsum(rng.standard_normal(len(time))) * noise.heading_walk * np.sqrt(step)
-        q_ref_world = rotations.multiply(
-            rotations.from_rotvec(error), rotations.about_z(-heading_offset)
-        )
+        # the order of these draws decides what a seed gives
+        force, angular = _with_errors(force, angular, directions, noise, rate_hz, rng)
+        q_ref_world = _reference(len(time), heading_offset, noise, rate_hz, rng)
         return SensorTrack(
             time=time,
-            device_time=time * clock + 100.0 * (1 + draws[0][3]),
+            device_time=time * clock + 100.0 * (1 + shares[3]),
             orientation=rotations.multiply(q_ref_world, q_world_sensor),
             acceleration=force,
             angular_velocity=angular,
-            magnetic_field=magnetic + rng.standard_normal(shape) * noise.magnetometer,
+            magnetic_field=magnetic + rng.standard_normal(force.shape) * noise.magnetometer,
             q_world_bone=q_world_bone,
             q_bone_sensor=q_bone_sensor,
             heading_offset=heading_offset,
         )
+
+
+def _with_errors(
+    force: Array,
+    angular: Array,
+    directions: Array,
+    noise: SensorNoise,
+    rate_hz: float,
+    rng: np.random.Generator,
+) -> tuple[Array, Array]:
+    """Return specific force and angular velocity (N, 3) as a sensor measures them: with biases
+    along ``directions``, white noise, and a gyroscope bias that walks.
+    """
+    shape = force.shape
+    white = np.sqrt(rate_hz)
+    walk = np.cumsum(rng.standard_normal(shape), axis=0)
+    bias_walk = walk * noise.gyroscope_instability * np.sqrt(1 / rate_hz)
+    force = (
+        force
+        + directions[1] * noise.accelerometer_bias
+        + rng.standard_normal(shape) * noise.accelerometer_density * white
+    )
+    angular = (
+        angular
+        + directions[2] * noise.gyroscope_bias
+        + bias_walk
+        + rng.standard_normal(shape) * noise.gyroscope_density * white
+    )
+    return force, angular
+
+
+def _reference(
+    count: int,
+    heading_offset: float,
+    noise: SensorNoise,
+    rate_hz: float,
+    rng: np.random.Generator,
+) -> Array:
+    """Return the rotations (N, 4) from the world to what the sensor's filter takes for it."""
+    step = 1 / rate_hz
+    error = wander(count, step, 5.0, rng, 3) * noise.tilt_error
+    error[:, 2] = np.cumsum(rng.standard_normal(count)) * noise.heading_walk * np.sqrt(step)
+    return rotations.multiply(rotations.from_rotvec(error), rotations.about_z(-heading_offset))
 
 
 def wander(
