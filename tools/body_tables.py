@@ -79,7 +79,7 @@ SUBJECTS = {
 }
 REAL = {
     "shin_deg": "shins, °",
-    "shin_turned_deg": "shins without their constant turn, °",
+    "shin_turned_deg": "shins without constant offset, °",
     "forearm_deg": "forearms, °",
 }
 REAL_CASES = {
