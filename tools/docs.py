@@ -1,8 +1,8 @@
-"""Write the parts of docs/ that are made from the code: docs/parameters.md, of every node, and
-docs/commands.md, of `pallas`.
+"""Generate docs/parameters.md (all nodes) and docs/commands.md (the command `pallas`) from the
+code.
 
-make docs            writes them
-... --check          exits 1 where one is not what it would be
+make docs            writes both pages
+... --check          exits with status 1 if a page is out of date
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ def parameters() -> str:
     from pallas_ros.files.parameters import describe
 
     text = f"# Parameters of the nodes\n\n{NOTICE}\n"
-    text += "Set one with `--ros-args -p NAME:=VALUE` or in a parameter file (`config/`). "
+    text += "Set a parameter with `--ros-args -p NAME:=VALUE` or in a parameter file (`config/`). "
     text += (
-        "A value that is not as described is refused with its name and range. *Start* marks those"
-        " that are set at start only.\n"
+        "An invalid value is rejected with a message that states the name and the valid values."
+        " *Start* marks parameters that can only be set at start.\n"
     )
     for name in sorted(entry.name for entry in entry_points(group="pallas.nodes")):
         text += (
-            f"\n## {name}\n\n| parameter | default | must be | what it is |\n|---|---|---|---|\n"
+            f"\n## {name}\n\n| parameter | default | valid values | description |\n"
+            "|---|---|---|---|\n"
         )
         for parameter in describe(name).values():
             when = " *Start.*" if parameter.read_only else ""
