@@ -1,7 +1,7 @@
 """Masses and inertias of the body's segments.
 
 Source: P. de Leva, "Adjustments to Zatsiorsky-Seluyanov's segment inertia parameters", Journal of
-Biomechanics 29 (1996) 1223-1230, table 4. The segments' lengths are the operator's own.
+Biomechanics 29 (1996) 1223-1230, table 4. The segment lengths are those of the operator.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ SIDES = ("left", "right")
 
 @dataclass(frozen=True)
 class _Row:
-    """A segment's share of the mass, its centre as a share of its length, and its radii of
-    gyration as shares of it.
+    """Mass of a segment as a share of body mass; its centre and its radii of gyration as shares of
+    its length.
 
-    Radii are about the body's forward, left and upward axes in anatomical posture.
+    The radii are about the body's forward, left and upward axes in anatomical posture.
     """
 
     mass: float
@@ -59,11 +59,10 @@ _MALE: Mapping[str, _Row] = {
     "shank": _Row(0.0433, 0.4395, (0.251, 0.246, 0.102)),
     "foot": _Row(0.0137, 0.4415, (0.257, 0.245, 0.124)),
 }
-"""Alternative endpoints where the body has other joints than the table: head from C7 to the
-vertex, hand to the tip of the
-middle finger, shank from joint centre to joint centre. Parts of the trunk: centres as shares of the
-way from between the
-hips to C7, radii as shares of stature, both computed with the table's segment lengths."""
+"""Alternative endpoints where the joints of the body differ from those of the table: head from C7
+to the vertex, hand to the tip of the middle finger, shank from joint centre to joint centre. Parts
+of the trunk: centres as shares of the distance from the midpoint of the hips to C7, radii as shares
+of stature, both computed with the segment lengths of the table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +70,10 @@ class Segment:
     """A rigid part of the body.
 
     Attributes:
-        joint: index of the joint whose orientation it has.
+        joint: index of the joint whose orientation the segment has.
         mass: kg.
-        centre: (3,) m, of mass, in the joint's frame.
-        inertia: (3, 3) kg m^2, about the centre of mass, in the joint's axes.
+        centre: (3,) m, centre of mass in the frame of the joint.
+        inertia: (3, 3) kg m^2, about the centre of mass, in the axes of the joint.
     """
 
     joint: int
@@ -84,10 +83,10 @@ class Segment:
 
 
 def check_mass(mass: float) -> float:
-    """The body's mass in kg.
+    """Validate a body mass in kg, and return it.
 
     Raises:
-        PallasError: it is no person's.
+        PallasError: the mass is out of range for a person.
     """
     low, high = MASS_RANGE_KG
     if not low <= mass <= high:
@@ -96,10 +95,10 @@ def check_mass(mass: float) -> float:
 
 
 def check_load(load: float) -> float:
-    """A carried mass in kg.
+    """Validate a carried mass in kg, and return it.
 
     Raises:
-        PallasError: nobody carries it with one hand.
+        PallasError: the mass is out of range for one hand.
     """
     low, high = LOAD_RANGE_KG
     if not low <= load <= high:
@@ -108,10 +107,10 @@ def check_load(load: float) -> float:
 
 
 def table(sex: str = "mean") -> dict[str, _Row]:
-    """The rows for one sex, or the mean of both.
+    """Return the rows for one sex, or the mean of both.
 
     Raises:
-        PallasError: the name is none of `SEXES`.
+        PallasError: ``sex`` is not one of `SEXES`.
     """
     if sex not in SEXES:
         raise PallasError(f"sex '{sex[:40]}': give {', '.join(SEXES)}")
@@ -135,9 +134,9 @@ def segments(offsets: F64, mass: float, stature: float, sex: str = "mean") -> tu
     Args:
         offsets: (22, 3) m of every joint from its parent in the T-pose.
         mass: kg.
-        stature: m, for what the joints do not show: girth of the trunk, size of head, hands and
-            feet.
-        sex: of `SEXES`.
+        stature: m, for dimensions that the joints do not determine: girth of the trunk, size of
+            head, hands and feet.
+        sex: one of `SEXES`.
     """
     rows = table(sex)
     rest = rest_positions(offsets)
@@ -179,11 +178,11 @@ class Foot:
     """A foot in its ankle's frame, flat on the ground in the T-pose.
 
     Attributes:
-        heel: m, x of the rearmost contact.
-        ball: m, x of the toes' joint.
-        tip: m, x of the foremost contact.
-        half_width: m, of the sole.
-        sole: m, from the ankle down to the ground.
+        heel: m, x of the rearmost contact point.
+        ball: m, x of the toe joint.
+        tip: m, x of the foremost contact point.
+        half_width: m, half the width of the sole.
+        sole: m, height of the ankle above the ground.
     """
 
     heel: float
@@ -199,9 +198,10 @@ class Foot:
 
     @classmethod
     def of(cls, offsets: F64, side: str, stature: float) -> "Foot":
-        """The foot of a skeleton.
+        """Return the foot of a skeleton.
 
-        The shares of the ball's distance are those of a foot of 0.152 of stature (Winter 2009).
+        Dimensions are scaled with the distance of the ball, for a foot length of 0.152 of stature
+        (Winter 2009).
 
         Args:
             offsets: (22, 3) m, of the joints from their parents in the T-pose.
@@ -227,8 +227,9 @@ def rest_positions(offsets: F64) -> F64:
 
 
 def _segment(row: _Row, joint: str, mass: float, centre: F64, length: float, along: str) -> Segment:
-    """One segment, its radii turned from anatomical posture so that the long axis lies along
-    ``along`` in the T-pose."""
+    """Make a segment; its radii are rotated from anatomical posture so that its long axis is
+    ``along`` in the T-pose.
+    """
     forward, left, up = (length * radius for radius in row.radii)
     radii = {"z": (forward, left, up), "y": (forward, up, left), "x": (up, left, forward)}[along]
     inertia = np.diag(np.square(radii)) * row.mass * mass

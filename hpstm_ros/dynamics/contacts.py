@@ -1,9 +1,8 @@
-"""Ground reaction: which forces at the feet, hands and seat carry what a motion demands.
+"""Ground reaction: distributes the wrench that a motion requires over feet, hands and seat.
 
-The feet touch the ground at four points each. A point that is low and still is cheap to use, one
-that
-is high or moves is dear; the forces that cost least and leave least unexplained solve a quadratic
-program inside the friction cones.
+Each foot has four contact points. Forces at points that are low and still have a low cost, at
+points that are high or move a high cost. A quadratic program within the friction cones minimises
+the cost and the unexplained wrench.
 """
 
 from collections.abc import Sequence
@@ -21,23 +20,23 @@ _ZXY = np.array([2, 0, 1])
 
 
 def cross(a: F64, b: F64) -> F64:
-    """Cross products (..., 3), a fifth of the time of `numpy.cross` on a few vectors."""
+    """Cross products (..., 3); takes a fifth of the time of `numpy.cross` for a few vectors."""
     return a.take(_YZX, -1) * b.take(_ZXY, -1) - a.take(_ZXY, -1) * b.take(_YZX, -1)
 
 
 @dataclass(frozen=True)
 class ContactSettings:
-    """How forces are shared.
+    """Settings of the distribution of forces.
 
     Attributes:
         friction: coefficient of the cones: dry shoe sole on floor, 0.6 to 0.9.
-        height: m above the floor at which a point becomes e times as dear.
-        speed: m/s at which it does.
-        cost: of a cheap point, relative to a residual of one body weight.
-        dearest: largest factor of the cost.
-        lever: m by which a residual moment is divided to be compared with a force.
-        flight: share of the weight below which a demanded upward force means flight.
-        effort: of joint moments, relative to a residual moment.
+        height: m above the floor at which the cost of a point is multiplied by e.
+        speed: m/s at which the cost of a point is multiplied by e.
+        cost: of a point at rest on the floor, relative to a residual of one body weight.
+        dearest: upper limit of the cost factor.
+        lever: m, lever arm for comparing residual moments with forces.
+        flight: share of body weight; a smaller required upward force counts as flight.
+        effort: cost of joint moments, relative to a residual moment.
     """
 
     friction: float = 0.8
@@ -52,12 +51,12 @@ class ContactSettings:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Places where something may push the body.
+    """Possible contact points.
 
     Attributes:
         positions: (n, 3) m, world.
-        owner: (n,) 0 left foot, 1 right foot, 2 and on other contacts.
-        dearness: (n,) factor of the cost, 1 and more.
+        owner: (n,) 0 left foot, 1 right foot, 2 and above for other contacts.
+        dearness: (n,) cost factor, at least 1.
     """
 
     positions: F64
@@ -67,23 +66,24 @@ class Points:
 
 @dataclass(frozen=True, eq=False)
 class Share:
-    """Forces (n, 3) N at the points, and the (6,) force and moment about the reference that
-    they leave unexplained."""
+    """Forces (n, 3) N at the points, and the remaining force N and moment Nm (6,) about the
+    reference.
+    """
 
     forces: F64
     residual: F64
 
 
 def dearness(heights: F64, speeds: F64, settings: ContactSettings) -> F64:
-    """Cost of force at points that are high or that move.
+    """Cost factor of forces at points, by their height and speed.
 
     Args:
         heights: (n,) m, above the floor.
         speeds: (n,) m/s.
-        settings: scales of both, and the largest cost.
+        settings: scales of both, and the upper limit.
 
     Returns:
-        (n,) 1 for points that rest on the floor, up to ``settings.dearest``.
+        (n,) 1 for points at rest on the floor, up to ``settings.dearest``.
     """
     exponent = np.maximum(heights, 0.0) / settings.height + speeds / settings.speed
     return np.asarray(np.minimum(np.exp(np.minimum(exponent, 50.0)), settings.dearest))
@@ -97,12 +97,12 @@ def _generators(friction: float) -> F64:
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Joints that pass on what acts on some of the points.
+    """Joints that transmit the forces at some of the points.
 
     Attributes:
-        owner: of the points.
+        owner: of these points.
         joints: (k, 3) m, world.
-        moments: (k, 3) Nm that the joints carry without the points' forces.
+        moments: (k, 3) Nm, moments at the joints without these forces.
     """
 
     owner: int
@@ -118,15 +118,15 @@ def share(
     settings: ContactSettings,
     chains: Sequence[Chain] = (),
 ) -> Share:
-    """The forces at ``points`` that carry ``demand``.
+    """Distribute a required wrench over contact points.
 
     Args:
         points: at least one.
-        demand: (6,) force N and moment Nm about ``reference``, world axes.
-        reference: (3,) m.
+        demand: (6,) required force N and moment Nm about ``reference``, world axes.
+        reference: (3,) m, world.
         weight: N, of the body.
-        settings: see there.
-        chains: whose joint moments are to be small.
+        settings: costs and friction.
+        chains: joints whose moments shall be small.
     """
     edges = _generators(settings.friction)
     arms = points.positions - reference
@@ -164,8 +164,8 @@ def centre_of_pressure(positions: F64, forces: F64, floor: float) -> F64:
     """Centre of pressure (3,) m of upward forces; NaN without force.
 
     Args:
-        positions: (n, 3) m, points of contact.
-        forces: (n, 3) N.
+        positions: (n, 3) m, contact points, world.
+        forces: (n, 3) N, at these points.
         floor: m, height at which the resultant acts.
     """
     upward = forces[:, 2]

@@ -13,13 +13,13 @@ _PARENTS = list(PARENTS[1:])
 def joint_efforts(moment: F64, angles: F64, R_world_joint: F64) -> F64:
     """Efforts (63,) Nm in the order of `view.human.urdf_joint_names`.
 
-    A joint there turns about x of its parent, then y, then z of its own frame; the effort is the
-    moment's component along each of them.
+    A URDF joint rotates about x of its parent, then y, then z of its own frame; the effort is the
+    component of the moment along each of these axes.
 
     Args:
         moment: (22, 3) Nm, world axes.
-        angles: (63,) rad, of those axes (`view.human.urdf_joint_angles`).
-        R_world_joint: (22, 3, 3).
+        angles: (63,) rad, about these axes (`view.human.urdf_joint_angles`).
+        R_world_joint: (22, 3, 3), joint to world.
     """
     first = angles.reshape(-1, 3)[:, 0]
     parents = R_world_joint[_PARENTS]

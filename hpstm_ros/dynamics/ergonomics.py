@@ -1,8 +1,8 @@
 """Posture scores from their published tables: RULA and REBA.
 
 RULA: L. McAtamney, E. N. Corlett, Applied Ergonomics 24 (1993) 91-99. REBA: S. Hignett,
-L. McAtamney, Applied Ergonomics 31 (2000) 201-205. Both are screening tools for trained observers;
-what a body model cannot see (grip, support of the arms, repetition) takes the neutral value.
+L. McAtamney, Applied Ergonomics 31 (2000) 201-205. Both are screening tools for trained observers.
+Items that a body model cannot observe (grip, arm support, repetition) have their neutral value.
 """
 
 from dataclasses import dataclass
@@ -84,16 +84,16 @@ _REBA_C = np.array(
 
 @dataclass(frozen=True)
 class Posture:
-    """Angles in degrees that the tables ask for.
+    """Angles in degrees that are the inputs of the tables.
 
     Attributes:
         trunk, neck: forward flexion; negative backwards.
-        trunk_bent, neck_bent: sideways bend or twist of more than 10 degrees.
-        upper_arm: raised from the trunk's downward direction; negative backwards, of one arm.
-        abducted: the arm is more than 30 degrees to the side.
+        trunk_bent, neck_bent: whether there is a sideways bend or twist of more than 10 degrees.
+        upper_arm: elevation of the arm from the trunk's downward direction; negative backwards.
+        abducted: whether the arm is more than 30 degrees to the side.
         elbow, wrist: flexion.
-        knee: flexion of the more bent knee.
-        both_legs: the weight is on both.
+        knee: flexion of the more flexed knee.
+        both_legs: whether the weight is on both legs.
     """
 
     trunk: float
@@ -110,14 +110,14 @@ class Posture:
 
 @dataclass(frozen=True)
 class Scores:
-    """RULA 1 to 7 and REBA 1 to 15, of the worse side."""
+    """RULA score (1 to 7) and REBA score (1 to 15) of the worse side."""
 
     rula: int
     reba: int
 
 
 def postures(q_world_joint: F64, both_legs: bool) -> tuple[Posture, Posture]:
-    """The postures (22, 4) xyzw of the left and the right side."""
+    """Postures of the left and the right side, from orientations (22, 4) xyzw."""
     R = np.asarray(rotations.to_matrix(q_world_joint))
 
     def of(joint: str) -> F64:
@@ -187,7 +187,7 @@ def _force(load: float, edges: tuple[float, ...]) -> int:
 
 
 def rula(posture: Posture, load: float) -> int:
-    """Grand score, 1 to 7, with ``load`` kg in the hands, held now and then."""
+    """RULA grand score, 1 to 7, with ``load`` kg in the hands, held intermittently."""
     lower = 1 if 60 <= posture.elbow <= 100 else 2
     wrist = _band(posture.wrist, (5, 15))
     arm = int(_RULA_A[min(_upper_arm(posture), 6) - 1, lower - 1, 2 * (wrist - 1)])
@@ -202,7 +202,7 @@ def rula(posture: Posture, load: float) -> int:
 
 
 def reba(posture: Posture, load: float) -> int:
-    """Score, 1 to 15 (without the activity's), with ``load`` kg in the hands."""
+    """REBA score, 1 to 15 (without the activity score), with ``load`` kg in the hands."""
     neck = (1 if 0 <= posture.neck <= 20 else 2) + int(posture.neck_bent)
     trunk = _band(abs(posture.trunk), (5, 20, 60)) + int(posture.trunk_bent)
     legs = (1 if posture.both_legs else 2) + _band(posture.knee, (30, 60)) - 1
@@ -214,7 +214,7 @@ def reba(posture: Posture, load: float) -> int:
 
 
 def score(q_world_joint: F64, loads: dict[str, float], both_legs: bool = True) -> Scores:
-    """Scores of a posture (22, 4) xyzw with ``loads`` side -> kg; the worse side's."""
+    """Scores of the worse side, from orientations (22, 4) xyzw and ``loads``, side -> kg."""
     sides = list(zip(postures(q_world_joint, both_legs), (loads["left"], loads["right"])))
     total = sum(loads.values())
     return Scores(

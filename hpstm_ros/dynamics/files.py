@@ -13,7 +13,7 @@ from pallas_ros.files.npz import load_npz
 
 
 def save_dynamics(path: str | Path, dynamics: Dynamics) -> None:
-    """Write a dynamics file (docs/guide/dynamics.md); unknown frames hold NaN."""
+    """Write a dynamics file (docs/guide/dynamics.md); unknown frames contain NaN."""
     known = dynamics.valid
     arrays = {
         "t": dynamics.t,
@@ -43,7 +43,7 @@ def load_dynamics(path: str | Path) -> Dynamics:
     """Read a dynamics file.
 
     Raises:
-        PallasError: it is not one.
+        PallasError: the file is not a dynamics file.
     """
     arrays = load_npz(path, "dynamics file")
     needed = ("t", "joint_names", "moment", "ground_reaction", "residual", "valid")

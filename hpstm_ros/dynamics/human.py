@@ -27,7 +27,7 @@ F64 = NDArray[np.float64]
 
 ROOT_DOF = 6
 HAND_REACH = 0.6
-"""Of the hand's length, from the wrist to the middle of what the hand holds."""
+"""Distance from the wrist to the middle of a held object, as a share of the hand's length."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +37,9 @@ class State:
     Attributes:
         q: (91,) pelvis position m and orientation xyzw, then the 21 orientations relative to their
             parents.
-        v: (69,) pelvis's linear and angular velocity in its own frame, then angular velocities in
-            the joints' frames.
-        a: (69,) their derivatives.
+        v: (69,) linear (m/s) and angular (rad/s) velocity of the pelvis in its own frame, then
+            angular velocities in the joints' frames.
+        a: (69,) derivatives of `v`.
     """
 
     q: F64
@@ -49,15 +49,15 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Demand:
-    """What a motion demands where nothing but gravity acts on the body from outside.
+    """Forces and moments that a motion requires if gravity is the only external force.
 
     Attributes:
-        moment: (22, 3) Nm, net moment on each distal segment, world axes; the pelvis's is the
-            moment that must act on it.
-        force: (3,) N that must act on the pelvis, world axes.
+        moment: (22, 3) Nm, net moment on each distal segment, world axes; the row of the pelvis is
+            the external moment that must act on it.
+        force: (3,) N, external force that must act on the pelvis, world axes.
         positions: (22, 3) m, of the joints, world.
         orientations: (22, 3, 3), joint to world.
-        centre: (3,) m, of mass, world.
+        centre: (3,) m, centre of mass, world.
     """
 
     moment: F64
@@ -71,14 +71,14 @@ class Human:
     """Mass, inertia and geometry of one person.
 
     Args:
-        offsets: (22, 3) m of every joint from its parent in the T-pose (of a `Skeleton`, or
+        offsets: (22, 3) m, of every joint from its parent in the T-pose (of a `Skeleton`, or
             measured).
         mass: kg.
         stature: m.
-        sex: whose inertias, of `anthropometry.SEXES`.
+        sex: one of `anthropometry.SEXES`, selects the table of inertias.
 
     Raises:
-        PallasError: the mass is not a person's.
+        PallasError: the mass is out of range for a person, or ``sex`` is unknown.
     """
 
     def __init__(self, offsets: F64, mass: float, stature: float, sex: str = "mean") -> None:
@@ -96,7 +96,7 @@ class Human:
 
     @classmethod
     def of_skeleton(cls, skeleton: Skeleton, mass: float, sex: str = "mean") -> "Human":
-        """A person with a skeleton's dimensions."""
+        """Return a person with the dimensions of a skeleton and a mass in kg."""
         return cls(skeleton.offsets, mass, skeleton.height, sex)
 
     def _build(self) -> "pin.Model":
@@ -113,10 +113,10 @@ class Human:
         return model
 
     def carry(self, load: float, side: str) -> None:
-        """Put a mass of ``load`` kg into a hand, in place of what it held.
+        """Set the mass in a hand to ``load`` kg.
 
         Raises:
-            PallasError: nobody carries it.
+            PallasError: the mass is out of range for one hand.
         """
         self.loads[side] = check_load(load)
         wrist = JOINT_INDEX[f"{side}_wrist"]
@@ -126,18 +126,19 @@ class Human:
         self._model.inertias[wrist + 1] = inertia
 
     def grip(self, side: str) -> F64:
-        """Where a hand holds things (3,) m, in the wrist's frame."""
+        """Position (3,) m of a held object in the wrist's frame."""
         sign = 1.0 if side == "left" else -1.0
         return np.array([0.0, sign * HAND_REACH * 0.108 * self.stature, 0.0])
 
     @property
     def weight(self) -> float:
-        """Of the body and what it carries, N."""
+        """Weight of the body and its loads, N."""
         return (self.mass + sum(self.loads.values())) * GRAVITY
 
     def placed(self, q: F64) -> tuple[F64, F64]:
-        """Orientations (22, 3, 3) and places (22, 3) m of the joints in the world, of a state's
-        coordinates (91,)."""
+        """Orientations (22, 3, 3) and positions (22, 3) m of the joints in the world, for the
+        coordinates ``q`` (91,) of a state.
+        """
         pin.forwardKinematics(self._model, self._data, q)
         return self._poses()
 
@@ -146,9 +147,9 @@ class Human:
         return poses[:, :3, :3], poses[:, :3, 3]
 
     def demand(self, state: State) -> Demand:
-        """Inverse dynamics without forces from outside (recursive Newton-Euler)."""
+        """Inverse dynamics without external forces (recursive Newton-Euler)."""
         tau = pin.rnea(self._model, self._data, state.q, state.v, state.a)
-        # rnea leaves the joints' places in the world as they were: this updates them
+        # rnea does not update the positions of the joints in the world
         centre = pin.centerOfMass(self._model, self._data, state.q)
         R_world_joint, positions = self._poses()
         own = np.concatenate((tau[3:ROOT_DOF], tau[ROOT_DOF:])).reshape(-1, 3)
@@ -159,13 +160,14 @@ class Human:
 
 
 def states(q_world_joint: F64, p_world_pelvis: F64, rate: float) -> list[State]:
-    """States of a smooth motion by central differences; those of the first and last frame
-    repeat their neighbours' derivatives.
+    """States of a smooth motion by central differences.
+
+    The first and the last frame have the derivatives of their neighbours.
 
     Args:
         q_world_joint: (T, 22, 4) xyzw, T at least 3.
         p_world_pelvis: (T, 3) m.
-        rate: frames a second.
+        rate: Hz, frame rate.
     """
     local = np.asarray(kinematics.to_local(q_world_joint))
     step = rotations.to_rotvec(rotations.multiply(rotations.inverse(local[:-1]), local[1:]))
@@ -187,13 +189,13 @@ def states(q_world_joint: F64, p_world_pelvis: F64, rate: float) -> list[State]:
 
 
 def state(p: F64, q_parent_joint: F64, v: F64, a: F64, turn_v: F64, turn_a: F64) -> State:
-    """A state from the pelvis's motion in the world and the joints' in their own frames.
+    """Make a state from the motion of the pelvis in the world and of the joints in their frames.
 
     Args:
-        p, v, a: (3,) position, velocity, acceleration of the pelvis, world.
-        q_parent_joint: (22, 4) xyzw; the pelvis's is in the world.
-        turn_v, turn_a: (22, 3) angular velocity and acceleration relative to the parent, in the
-            joint's frame.
+        p, v, a: (3,) position m, velocity m/s, acceleration m/s^2 of the pelvis, world.
+        q_parent_joint: (22, 4) xyzw, joint to parent; pelvis to world.
+        turn_v, turn_a: (22, 3) angular velocity rad/s and acceleration rad/s^2 relative to the
+            parent, in the joint's frame.
     """
     to_own = rotations.inverse(q_parent_joint[0])
     own_v = np.asarray(rotations.rotate(to_own, v), dtype=np.float64)

@@ -1,7 +1,7 @@
-"""Forces in a body as it streams: a polynomial through the latest frames gives the accelerations.
+"""Forces in a live body: accelerations come from a polynomial fitted to the latest frames.
 
-The polynomial runs through ``delay`` frames before and after the instant that is described, so the
-forces lag the body by that much (5 frames: 83 ms) and by nothing else.
+The polynomial is fitted to ``delay`` frames before and after the evaluated instant, so the forces
+lag the body by exactly this delay (5 frames: 83 ms).
 """
 
 from collections import deque
@@ -38,32 +38,32 @@ from pallas_ros.view.human import urdf_joint_angles
 F64 = NDArray[np.float64]
 
 _LEARNED_FRAMES = 30
-"""Frames from which the bones' lengths are taken."""
+"""Number of frames from which the bone lengths are estimated."""
 _GAP_S = 0.05
-"""Frames farther apart begin a new window: three frames of 60 Hz."""
+"""A larger gap between frames starts a new window: three frames at 60 Hz."""
 _FLOOR_S = 5.0
-"""The ground is where the soles' lowest point usually was within this time."""
+"""The ground height is the typical height of the soles' lowest point within this time."""
 _CUBIC = 3
 RIGID_BODY = "rigid_body"
 HDYS = "hdys"
 METHODS = (RIGID_BODY, HDYS)
 _SCORED_EVERY = 6
-"""Frames between two scores of the posture and two heights of the ground, which change slowly."""
+"""Frames between updates of the posture scores and of the ground height, which change slowly."""
 
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """Whose forces, and how.
+    """Settings of `LiveDynamics`.
 
     Attributes:
-        mass: kg.
-        height: m, or 0 to take it from the bones.
-        sex: of `anthropometry.SEXES`.
-        delay: frames at 60 Hz, see above.
-        contacts: of `rigid_body.EXTRA_CONTACTS`.
+        mass: kg, of the person.
+        height: m, of the person; 0 to estimate it from the bone lengths.
+        sex: one of `anthropometry.SEXES`.
+        delay: frames at 60 Hz before and after the evaluated instant.
+        contacts: additional contacts, of `rigid_body.EXTRA_CONTACTS`.
         carried: kg in the left and the right hand at the start.
-        method: of `METHODS`: inverse dynamics, or the network that imitates them.
-        model: the network's ``.onnx`` file.
+        method: one of `METHODS`: inverse dynamics, or the network that approximates it.
+        model: ``.onnx`` file of the network.
     """
 
     mass: float = 75.0
@@ -76,10 +76,10 @@ class LiveSettings:
     model: str | Path = MODEL
 
     def __post_init__(self) -> None:
-        """Refuse what is not a person, a contact or a method.
+        """Validate the settings.
 
         Raises:
-            PallasError: it is none.
+            PallasError: a mass is out of range, or a sex, contact or method is unknown.
         """
         check_mass(self.mass)
         for load in self.carried:
@@ -99,17 +99,17 @@ class LiveForces:
     """The forces at one instant.
 
     Attributes:
-        stamp: ns, of the body that they belong to.
-        body_id: of that body.
-        frame: moments and contact forces, or None where they are unknown.
-        efforts: (63,) Nm about the axes of the operator's URDF; NaN where unknown.
-        angles: (63,) rad, of those axes.
-        loads: the watched moments, empty where unknown.
-        deviations: Nm, their standard deviations; NaN where the body's covariance is unknown.
+        stamp: ns, of the body to which they belong.
+        body_id: id of this body.
+        frame: moments and contact forces, or None if unknown.
+        efforts: (63,) Nm about the axes of the operator's URDF; NaN if unknown.
+        angles: (63,) rad, about these axes.
+        loads: the reported moments; empty if unknown.
+        deviations: Nm, their standard deviations; NaN if the covariance of the body is unknown.
         scores: of the posture.
         carried: kg in the left and the right hand.
-        residual: share of body weight that no contact explains.
-        remark: why forces are unknown, or empty.
+        residual: force that no contact explains, as a share of body weight.
+        remark: why the forces are unknown, or empty.
     """
 
     stamp: int
@@ -126,15 +126,18 @@ class LiveForces:
 
     @property
     def standing(self) -> bool:
-        """Whether something carries the body."""
+        """Whether the body has support, i.e. is not in flight."""
         return self.frame is not None and self.frame.support != FLIGHT
 
 
 class LiveDynamics:
-    """The forces of one body; others' frames are left out while it is in view.
+    """Computes the forces of one body; other bodies are ignored while it is in view.
 
     Args:
-        settings: see there.
+        settings: person, contacts and method.
+
+    Raises:
+        PallasError: the settings are invalid, or the model cannot be used.
     """
 
     def __init__(self, settings: LiveSettings | None = None) -> None:
@@ -159,11 +162,11 @@ class LiveDynamics:
         self.use(self.settings.method)
 
     def use(self, method: str) -> None:
-        """Compute forces by another of `METHODS` from now on.
+        """Switch to another of `METHODS`.
 
         Raises:
-            PallasError: it is none, its model cannot be used, or it does not model what the hands
-                carry or what else carries the body.
+            PallasError: the method is unknown, its model cannot be used, or it does not model the
+                current loads or contacts.
         """
         settings = replace(
             self.settings, method=method, carried=(self._carried[0], self._carried[1])
@@ -172,10 +175,10 @@ class LiveDynamics:
         self.settings = settings
 
     def carry(self, left: float, right: float) -> None:
-        """What the hands hold from now on, kg.
+        """Set the masses in the left and the right hand, kg.
 
         Raises:
-            PallasError: nobody carries that.
+            PallasError: a mass is out of range for one hand, or the method does not model loads.
         """
         if self._network is not None:
             check_unloaded((left, right))
@@ -183,9 +186,10 @@ class LiveDynamics:
         self._load_body()
 
     def push(self, body: BodyFrame) -> LiveForces | None:
-        """Take a body.
+        """Process a body.
 
-        The forces of the one ``delay`` frames before it, or None while there are too few.
+        Returns:
+            The forces of the body ``delay`` frames earlier, or None while there are too few frames.
         """
         last = self._window[-1] if self._window else None
         if last is not None and body.body_id != last.body_id:
@@ -219,7 +223,7 @@ class LiveDynamics:
             self._body = None
 
     def _learned(self, body: BodyFrame) -> bool:
-        """Take the bones' lengths from the first frames; whether they are known now."""
+        """Estimate the bone lengths from the first frames; return whether they are known."""
         self._learning.append(body)
         if len(self._learning) < _LEARNED_FRAMES:
             return False
@@ -250,7 +254,7 @@ class LiveDynamics:
         )
 
     def _state(self) -> tuple[State, F64]:
-        """The middle frame's state, and its smooth orientations relative to the parents (22, 4)."""
+        """State of the middle frame, and its smoothed orientations (22, 4) relative to parents."""
         middle = self._local[self.settings.delay]
         local = np.stack(self._local)
         away = rotations.to_rotvec(rotations.multiply(rotations.inverse(middle), local))
@@ -271,7 +275,7 @@ class LiveDynamics:
     def _frame(
         self, body: BodyFrame, found: State, q_world_pelvis: F64, speed: F64
     ) -> Frame | None:
-        """The forces by the method in use; None while the network's window fills."""
+        """The forces by the current method; None while the window of the network is not full."""
         assert self._body is not None
         if self._network is None:
             standing = body.contacts if np.any(body.contacts > 0) else None

@@ -1,8 +1,7 @@
-"""Forces by HDyS, of a motion file or frame by frame.
+"""Forces by the network HDyS, for a motion file or frame by frame.
 
-The network reads the joints' positions and needs no contact model.
-
-It is trained on the output of `offline.analyse`, which stays the reference.
+The network uses joint positions and needs no contact model. It is trained on the output of
+`offline.analyse`, which is the reference.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,16 +26,16 @@ F64 = NDArray[np.float64]
 
 MODEL = "models/hdys.onnx"
 _LEAST_SHARE = 0.05
-"""Of body weight: a foot with less does not stand."""
+"""Share of body weight; a foot with a smaller force is not in contact."""
 _FLIGHT_SHARE = 0.12
-"""Of body weight under both feet, below which the body is in flight (`ContactSettings.flight`)."""
+"""Share of body weight below which the body is in flight (`ContactSettings.flight`)."""
 
 
 def check_unloaded(loads: Iterable[float], contacts: Iterable[str] = ()) -> None:
-    """Refuse what the network does not model.
+    """Reject conditions that the network does not model.
 
     Raises:
-        PallasError: a hand carries something, or something besides the feet carries the body.
+        PallasError: a hand carries a load, or there are contacts besides the feet.
     """
     if any(loads):
         raise PallasError("HDyS does not model carried loads: use rigid_body, or carry nothing")
@@ -51,7 +50,7 @@ class Network:
         model: the ``.onnx`` file.
 
     Raises:
-        PallasError: it cannot be used.
+        PallasError: the model cannot be used.
     """
 
     def __init__(self, model: str | Path) -> None:
@@ -60,7 +59,7 @@ class Network:
         self._seen = 0
 
     def reset(self) -> None:
-        """Forget the frames before."""
+        """Clear the window of previous frames."""
         self._stream.reset()
         self._seen = 0
 
@@ -73,7 +72,7 @@ class Network:
             human: the person.
             state: of the body.
             q_world_pelvis: (4,) xyzw.
-            moving: (3, 22, 3) positions m, velocities m/s and accelerations m/s^2 of the joints.
+            moving: (3, 22, 3) positions m, velocities m/s, accelerations m/s^2 of the joints.
             floor: m, height of the ground.
         """
         view = View.of(q_world_pelvis[None], moving[0, :1], floor, MODEL_RATE_HZ)
@@ -169,7 +168,9 @@ def analyse_network(
 
 
 def _reaction(values: F64, joints: F64, back: F64, human: Human, floor: float) -> F64:
-    """Ground reaction (T, 2, 6), world, of forces in body weights and places from the ankles."""
+    """Ground reaction (T, 2, 6), world, from forces in body weights and centres of pressure
+    relative to the ankles.
+    """
     force = np.einsum("tij,tfj->tfi", back, values[..., :3]) * human.mass * GRAVITY
     standing = values[..., 2] > _LEAST_SHARE
     force[~standing] = 0.0
@@ -182,7 +183,7 @@ def _reaction(values: F64, joints: F64, back: F64, human: Human, floor: float) -
 
 
 def _unexplained(demand: Demand, reaction: F64) -> F64:
-    """What a motion demands at the pelvis beyond the ground's reaction (2, 6): force and moment."""
+    """Residual force and moment (6,) at the pelvis, given the ground reaction (2, 6)."""
     force = reaction[:, :3]
     arms = np.nan_to_num(reaction[:, 3:] - demand.positions[0])
     turned = cross(arms, force).sum(axis=0)
@@ -190,8 +191,9 @@ def _unexplained(demand: Demand, reaction: F64) -> F64:
 
 
 def _residual(human: Human, p: F64, q: F64, fps: float, reaction: F64) -> tuple[F64, F64]:
-    """What the motion demands at the pelvis beyond the ground's reaction (T, 6), and the centres of
-    mass (T, 3)."""
+    """Residual force and moment (T, 6) at the pelvis, given the ground reaction, and centres of
+    mass (T, 3) m.
+    """
     residual = []
     centres = []
     for index, state in enumerate(states(q, p, fps)):

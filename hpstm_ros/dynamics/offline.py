@@ -1,4 +1,4 @@
-"""A motion file's forces: smoothed, differentiated and solved frame by frame."""
+"""Forces of a motion file: the motion is smoothed, differentiated and solved frame by frame."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,19 +22,19 @@ F64 = NDArray[np.float64]
 
 LEAST_FRAMES = 8
 LEAST_S = 0.25
-"""Shorter motions have no accelerations worth the name."""
+"""s, minimum duration; accelerations of shorter motions are not meaningful."""
 CUTOFF_HZ = 6.0
-"""Of a zero-phase Butterworth filter of fourth order.
+"""Hz, cut-off of a zero-phase fourth-order Butterworth filter.
 
 The usual choice for gait (Winter 2009, chapter 3).
 """
 _EDGE_S = 0.05
-"""At either end of a stretch accelerations are extrapolated, not measured."""
+"""s, margin at both ends of a segment where accelerations are extrapolated."""
 _LONGEST_GAP_S = 0.1
-"""Gaps up to this are bridged and stay valid; longer ones are not."""
+"""s, longest gap that is interpolated and remains valid."""
 
 _SEAT_PERCENTILE = 10.0
-"""Of the hips' heights: where a person who sits down in a motion sits."""
+"""Percentile of the hip heights that is the height of the seat in a motion with sitting down."""
 
 
 @dataclass(eq=False)
@@ -49,14 +49,14 @@ class Dynamics:
             force).
         residual: (T, 6) force N and moment Nm at the pelvis that no contact explains.
         valid: (T,) False where the motion is unknown.
-        flight: (T,) nothing carries the body.
-        mass: kg, of the body alone.
-        loads: side -> kg carried.
+        flight: (T,) True where the body has no support.
+        mass: kg, of the body without loads.
+        loads: side -> carried mass, kg.
         positions: (T, 22, 3) m, joints of the model.
         centre: (T, 3) m, centre of mass.
         floor: m, height of the ground.
         extra: contact besides the feet -> (T, 3) N.
-        remarks: what the reader should know.
+        remarks: notes for the user.
     """
 
     t: F64
@@ -75,7 +75,7 @@ class Dynamics:
 
 
 def measured_offsets(motion: Motion) -> F64:
-    """Offsets (22, 3) m of the joints from their parents in the T-pose, medians over the frames.
+    """Offsets (22, 3) m of the joints from their parents in the T-pose: medians over the frames.
 
     Raises:
         PallasError: no frame contains a complete body.
@@ -94,9 +94,9 @@ def measured_offsets(motion: Motion) -> F64:
 
 
 def smooth(values: F64, fps: float, cutoff: float = CUTOFF_HZ) -> F64:
-    """Values (T, ...) low-passed forwards and backwards.
+    """Low-pass values (T, ...) forwards and backwards, with a ``cutoff`` in Hz.
 
-    As they are where the rate is too low for it.
+    Values are returned unchanged if the rate ``fps`` is too low for the filter.
     """
     if cutoff >= 0.45 * fps:
         return values
@@ -106,11 +106,10 @@ def smooth(values: F64, fps: float, cutoff: float = CUTOFF_HZ) -> F64:
 
 
 def find_floor(heights: F64) -> float:
-    """Height m of the ground from those of the soles' points (T, n): where the lowest of them
-    usually is.
+    """Height of the ground in m, from the heights of the sole points (T, n) m.
 
-    The lowest point of a walking, squatting or standing body is on the ground in most frames; the
-    lower quartile leaves out frames in flight, and the filter's and the markers' errors.
+    The lowest point of a walking, squatting or standing body is on the ground in most frames. The
+    lower quartile excludes frames in flight, and errors of the filter and the markers.
     """
     return float(np.percentile(heights.min(axis=1), 25))
 
@@ -124,14 +123,13 @@ def analyse(
     cutoff: float = CUTOFF_HZ,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Dynamics:
-    """The forces of a motion.
+    """Compute the forces of a motion.
 
     Args:
-        motion: in the world, z up; frames that are not valid are bridged, and not valid in the
-            result.
+        motion: in the world, z up; invalid frames are interpolated, and invalid in the result.
         human: the person.
-        settings: what may carry the body.
-        floor: m, height of the ground; None to find it.
+        settings: contacts and their costs.
+        floor: m, height of the ground; None to estimate it.
         cutoff: Hz, of the low-pass filter.
         progress: called with the number of frames done.
 
@@ -160,8 +158,8 @@ def analyse(
 
 
 def smoothed(motion: Motion, cutoff: float = CUTOFF_HZ) -> tuple[F64, F64, NDArray[np.bool_]]:
-    """Pelvis (T, 3) m and orientations (T, 22, 4) of a motion, gaps bridged and low-passed, and
-    which frames are known (T,).
+    """Pelvis positions (T, 3) m and orientations (T, 22, 4) xyzw of a motion, with gaps
+    interpolated and low-pass filtered, and whether each frame is known (T,).
 
     Raises:
         PallasError: the motion is too short, or too few frames are valid.
@@ -184,7 +182,7 @@ def _float(values: Array) -> F64:
 
 
 def _whole(motion: Motion) -> NDArray[np.bool_]:
-    """(T,) frames whose every joint is finite."""
+    """(T,) whether all joints of a frame are finite."""
     good = np.isfinite(motion.positions).all(axis=(1, 2))
     good &= np.isfinite(motion.rotations).all(axis=(1, 2))
     return np.asarray(good)
@@ -199,7 +197,7 @@ def _check(motion: Motion) -> None:
 
 
 def _bridged(motion: Motion) -> tuple[F64, F64, NDArray[np.bool_]]:
-    """Pelvis (T, 3), orientations (T, 22, 4) without gaps, and which frames hold (T,)."""
+    """Pelvis (T, 3) m and orientations (T, 22, 4) without gaps, and which frames are valid (T,)."""
     good = _whole(motion)
     if motion.valid is not None:
         good[~motion.valid] = False
@@ -227,14 +225,14 @@ def _bridged(motion: Motion) -> tuple[F64, F64, NDArray[np.bool_]]:
 
 
 def _gaps(good: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Stretches [start, stop) that are not good."""
+    """Ranges [start, stop) of frames that are not ``good``."""
     padded = np.concatenate(([True], good, [True])).astype(np.int8)
     change = np.diff(padded)
     return list(zip(np.flatnonzero(change < 0).tolist(), np.flatnonzero(change > 0).tolist()))
 
 
 def _standing(motion: Motion) -> F64 | None:
-    """(T, 2) what the motion says of its feet, where it does."""
+    """Foot contacts (T, 2) of the motion, or None if it has none."""
     contacts = (motion.extra or {}).get("contacts")
     if contacts is None or contacts.shape != (len(motion), 2) or not np.any(contacts):
         return None

@@ -1,4 +1,4 @@
-"""Pictures of forces: the ground's as arrows, the joints coloured by their moments."""
+"""Pictures of forces: ground reactions as arrows, joints coloured by their moments."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,15 @@ _BONE = (176.0, 186.0, 200.0)
 _FORCE = (40.0, 150.0, 80.0)
 _CARRIED = (120.0, 90.0, 200.0)
 _M_PER_WEIGHT = 0.9
-"""Length of an arrow of one body weight."""
+"""m, length of the arrow of one body weight."""
 _FULL = 1.5
-"""Nm/kg at which a joint is red: about the knee's moment in a deep squat."""
+"""Nm/kg at which a joint is red: about the knee moment in a deep squat."""
 
 
 def picture(
     motion: Motion, dynamics: Dynamics, index: int, size: tuple[int, int] = (480, 540)
 ) -> U8:
-    """The person at a frame: (height, width, 3)."""
+    """Draw the person at a frame: (height, width, 3), for a ``size`` of (width, height)."""
     points = motion.positions[index]
     x, y, _ = points[0].tolist()
     camera = Camera(eye=(x + 1.9, y - 3.0, dynamics.floor + 1.3), target=(x, y, 0.8), focal=1.5)
@@ -50,7 +50,7 @@ def picture(
 
 
 def _arrow(canvas: Canvas, start: F64, along: F64, colour: tuple[float, float, float]) -> None:
-    """A shaft, and a head of balls that narrow towards the tip."""
+    """Draw a shaft, and a head of spheres that become smaller towards the tip."""
     length = float(np.linalg.norm(along))
     if length < 1e-3:
         return

@@ -1,4 +1,4 @@
-"""Bodies given by joint positions alone, some of them missing, made whole for inverse dynamics."""
+"""Completes bodies given by joint positions, some of them missing, for inverse dynamics."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ F64 = NDArray[np.float64]
 _DEFAULT = Skeleton.from_height()
 _NEEDED = tuple(f"{side}_{joint}" for side in SIDES for joint in ("hip", "knee", "ankle"))
 _SEEN_SHARE = 0.5
-"""A joint missing in more of the frames is taken not to be there."""
+"""A joint that is missing in a larger share of the frames is treated as absent."""
 _NECK_ABOVE = 0.029
 """Of stature, from between the shoulder joints up to C7 (`Skeleton`.
 
@@ -31,12 +31,15 @@ _FLAT_PERCENTILE = 20.0
 
 
 def read_body(path: str | Path, overrides: Overrides | None = None) -> tuple[Motion, str]:
-    """A motion file of any known format as a whole body, and what was found, in words.
+    """Read a motion file of any known format as a complete body.
 
-    A file of positions alone with this package's joint names is taken as it stands: z up, metres.
+    A file of positions with the joint names of this package is assumed to be z up and in metres.
+
+    Returns:
+        The motion, and a description of what was detected.
 
     Raises:
-        PallasError: it is not readable, or lacks the legs.
+        PallasError: the file cannot be read, or the legs are missing.
     """
     path = Path(path)
     if path.suffix.lower() == ".npz" and not _overridden(overrides):
@@ -89,8 +92,9 @@ def _from_arrays(
 
 
 def whole_body(points: F64, fps: float) -> Motion:
-    """Joints (T, 22, 3) m, NaN where missing, as a motion with orientations; joints that are
-    never there are placed.
+    """Convert joints (T, 22, 3) m, NaN where missing, to a motion with orientations.
+
+    Absent joints are placed anatomically.
 
     Raises:
         PallasError: the legs or the trunk cannot be placed.
@@ -119,7 +123,7 @@ def whole_body(points: F64, fps: float) -> Motion:
 
 
 def stature(motion: Motion) -> float:
-    """Height in m of a person, from the lengths of the bones.
+    """Height of a person in m, from the bone lengths.
 
     Raises:
         PallasError: no frame contains a complete body.
@@ -136,7 +140,7 @@ def _filled(path: F64, seen: NDArray[np.bool_]) -> F64:
 
 
 def _complete(there: dict[str, Array]) -> None:
-    """Pelvis, shoulders, neck, arms and feet that are not seen, from what is."""
+    """Place absent pelvis, shoulders, neck, arms and feet, using the joints that are present."""
     hips = (there["left_hip"] + there["right_hip"]) / 2
     across = unit(there["left_hip"] - there["right_hip"])
     leg = np.median(
@@ -168,8 +172,9 @@ def _complete(there: dict[str, Array]) -> None:
 
 
 def _feet_flat(points: Array, q: Array) -> Array:
-    """Orientations whose feet are level where the soles lie flat, instead of pitched by where
-    the toes' joint is."""
+    """Orientations with level feet when the soles are flat on the ground, instead of pitched
+    towards the toe joint.
+    """
     out = q.copy()
     for side in SIDES:
         ankle = JOINT_INDEX[f"{side}_ankle"]
@@ -191,7 +196,7 @@ def _feet_flat(points: Array, q: Array) -> Array:
 
 
 def _hands_and_collars(points: Array, q: Array) -> Array:
-    """Collars and feet that are missing, put where the body has them."""
+    """Place missing collars and feet anatomically."""
     out = points.copy()
     scale = Landmarks(points).stature / _DEFAULT.height
     for side in SIDES:

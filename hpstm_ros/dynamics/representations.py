@@ -1,7 +1,7 @@
-"""A moving body as HDyS sees it: points, canonical angles or angles of a musculoskeletal model.
+"""Inputs of HDyS: points, canonical angles, or angles of a musculoskeletal model.
 
-Everything is in the heading frame of its own frame: x where the pelvis points, z up, the origin on
-the ground below the pelvis. So a frame's description does not depend on its neighbours'.
+Each frame of the motion is expressed in its own heading frame: x along the heading of the pelvis, z
+up, origin on the ground below the pelvis.
 """
 
 import warnings
@@ -36,19 +36,19 @@ COORDINATES = (
 COORDINATE_VALUES = 3 * len(COORDINATES) + 7
 
 _R_WORLD_FILE: F64 = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-"""From OpenSim's axes (x forward, y up, z right) to x forward, y left, z up."""
+"""Rotation from the axes of OpenSim (x forward, y up, z right) to x forward, y left, z up."""
 _FASTEST = 30.0
-"""rad/s, and a tenth of the rad/s^2, beyond which an angle passed a singularity."""
+"""rad/s, and a tenth of the limit in rad/s^2; an angle that changes faster passed a singularity."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Heading frames of a stretch of motion.
+    """Heading frames of a segment of motion.
 
     Attributes:
-        R_heading_world: (T, 3, 3).
+        R_heading_world: (T, 3, 3), world to heading frame.
         origin: (T, 3) m, world: the ground below the pelvis.
-        fps: frames a second.
+        fps: Hz, frame rate.
     """
 
     R_heading_world: F64
@@ -57,25 +57,32 @@ class View:
 
     @classmethod
     def of(cls, q_world_pelvis: F64, p_world_pelvis: F64, floor: float, fps: float) -> "View":
-        """Of a pelvis: orientations (T, 4) xyzw and places (T, 3) m over the height ``floor``."""
+        """Heading frames of a pelvis.
+
+        Args:
+            q_world_pelvis: (T, 4) xyzw.
+            p_world_pelvis: (T, 3) m.
+            floor: m, height of the ground.
+            fps: Hz, frame rate.
+        """
         turn = rotations.about_z(-np.asarray(rotations.heading(q_world_pelvis)))
         origin = p_world_pelvis.copy()
         origin[:, 2] = floor
         return cls(np.asarray(rotations.to_matrix(turn), np.float64), origin, fps)
 
     def at(self, frames: NDArray[np.intp]) -> "View":
-        """The view of the frames ``frames`` (n,) alone."""
+        """The view restricted to the frame indices ``frames`` (n,)."""
         return View(self.R_heading_world[frames], self.origin[frames], self.fps)
 
     def turned(self, vectors: F64) -> F64:
-        """Vectors (T, ..., 3) of the world in the heading frames."""
+        """Rotate vectors (T, ..., 3) from the world to the heading frames."""
         flat = vectors.reshape(len(vectors), -1, 3)
         return np.asarray(np.einsum("tij,tpj->tpi", self.R_heading_world, flat)).reshape(
             vectors.shape
         )
 
     def points(self, p_world: F64) -> F64:
-        """Position, velocity and acceleration (T, P, 9) of points (T, P, 3) m."""
+        """Position m, velocity m/s and acceleration m/s^2 (T, P, 9) of points (T, P, 3) m."""
         v, a = derivatives(p_world, self.fps)
         parts = (p_world - self.origin[:, None], v, a)
         return np.concatenate([self.turned(part) for part in parts], axis=-1)
@@ -118,8 +125,10 @@ class View:
 
 
 def derivatives(values: F64, fps: float) -> tuple[F64, F64]:
-    """First and second derivative (T, ...) by central differences; the ends repeat their
-    neighbours."""
+    """First and second derivative (T, ...) of values (T, ...) by central differences.
+
+    The first and the last frame repeat their neighbours.
+    """
     v = np.empty_like(values)
     a = np.empty_like(values)
     v[1:-1] = (values[2:] - values[:-2]) * fps / 2
@@ -133,8 +142,8 @@ def derivatives(values: F64, fps: float) -> tuple[F64, F64]:
 def coordinates_of(R_heading_joint: F64) -> dict[str, F64]:
     """Angles (T,) rad of `COORDINATES` for a canonical body (T, 22, 3, 3).
 
-    They follow the musculoskeletal model's order of axes; its tilted ankle and elbow axes are taken
-    as straight.
+    They use the axis order of the musculoskeletal model; its tilted ankle and elbow axes are
+    approximated by straight ones.
     """
     R = R_heading_joint
     pelvis = R[:, JOINT_INDEX["pelvis"]]
@@ -166,7 +175,7 @@ def coordinates_of(R_heading_joint: F64) -> dict[str, F64]:
 
 
 def pelvis_coordinates(R_heading_pelvis: F64) -> dict[str, F64]:
-    """The pelvis's three angles (T,) rad of orientations (T, 3, 3)."""
+    """The three angles (T,) rad of the pelvis, by name, from orientations (T, 3, 3)."""
     return dict(zip(COORDINATES[:3], _euler(R_heading_pelvis)))
 
 
@@ -175,7 +184,7 @@ def _relative(R_world_a: F64, R_world_b: F64) -> F64:
 
 
 def _euler(R: F64) -> F64:
-    """(3, T) rad: turns about z, then x, then y of OpenSim's axes."""
+    """Euler angles (3, T) rad about z, then x, then y of the axes of OpenSim."""
     turned = _R_WORLD_FILE.T @ R @ _R_WORLD_FILE
     with warnings.catch_warnings():  # arms held sideways are at the singularity of these axes
         warnings.filterwarnings("ignore", message="Gimbal lock")

@@ -1,7 +1,4 @@
-"""Joint moments and ground reaction of a moving person, frame by frame.
-
-The reference that needs no training.
-"""
+"""Joint moments and ground reaction of a moving person, frame by frame, by inverse dynamics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,11 +36,11 @@ _TRUNK = [JOINT_INDEX[joint] for joint in ("spine1", "spine2", "spine3")]
 
 @dataclass(frozen=True)
 class RigidBodySettings:
-    """What may carry the body.
+    """Contacts of the body.
 
     Attributes:
-        contacts: how forces are shared.
-        extra: of `EXTRA_CONTACTS`, what pushes besides the feet.
+        contacts: settings of the distribution of forces.
+        extra: contacts besides the feet, of `EXTRA_CONTACTS`.
     """
 
     contacts: ContactSettings = field(default_factory=ContactSettings)
@@ -55,15 +52,14 @@ class Frame:
     """The forces at one instant; world axes.
 
     Attributes:
-        moment: (22, 3) Nm, net moment on each distal segment; the pelvis's row is the residual
+        moment: (22, 3) Nm, net moment on each distal segment; the row of the pelvis is the residual
             moment.
-        ground_reaction: (2, 6) left and right: force N and centre of pressure m, NaN where there is
-            no force.
+        ground_reaction: (2, 6) left and right: force N and centre of pressure m, NaN without force.
         free_moment: (2,) Nm, about the vertical through the centre of pressure.
         residual: (6,) force N and moment Nm at the pelvis that no contact explains.
         extra: contact besides the feet -> (3,) N.
-        support: ``standing``, or ``flight`` where nothing carries the body.
-        positions: (22, 3) m, of the model's joints.
+        support: ``standing``, or ``flight`` if the body has no support.
+        positions: (22, 3) m, joints of the model.
         centre: (3,) m, centre of mass.
     """
 
@@ -82,11 +78,10 @@ class RigidBody:
 
     Args:
         human: mass, inertia, geometry.
-        settings: what may carry the body.
+        settings: contacts and their costs.
 
     Attributes:
-        seat: m, height of the hips when they are on the seat; None where they are on it all the
-            time.
+        seat: m, height of the hips when they are on the seat; None if they are always on it.
     """
 
     def __init__(self, human: Human, settings: RigidBodySettings | None = None) -> None:
@@ -96,8 +91,9 @@ class RigidBody:
         self._corners = np.stack([foot.corners() for foot in human.feet])
 
     def soles(self, positions: F64, R_world_joint: F64) -> F64:
-        """Contact points of the feet (..., 2, 4, 3) m from joints (..., 22, 3) and their
-        orientations (..., 22, 3, 3)."""
+        """Contact points of the feet (..., 2, 4, 3) m, from joint positions (..., 22, 3) m and
+        orientations (..., 22, 3, 3).
+        """
         ankles = [JOINT_INDEX[f"{side}_ankle"] for side in SIDES]
         turned = np.einsum("...fij,fkj->...fki", R_world_joint[..., ankles, :, :], self._corners)
         return np.asarray(positions[..., ankles, None, :] + turned)
@@ -105,14 +101,13 @@ class RigidBody:
     def solve(
         self, state: State, floor: float, sole_speed: F64, standing: F64 | None = None
     ) -> Frame:
-        """The forces at one instant.
+        """Compute the forces at one instant.
 
         Args:
             state: of the body.
             floor: m, height of the ground.
-            sole_speed: (2, 4) m/s, of the feet's contact points.
-            standing: (2,) probability that each foot stands, where something else knows; None where
-                not.
+            sole_speed: (2, 4) m/s, of the contact points of the feet.
+            standing: (2,) probability that each foot is in contact, or None if unknown.
         """
         settings = self.settings.contacts
         demand = self.human.demand(state)
@@ -141,7 +136,7 @@ class RigidBody:
         return self._frame(demand, points, found.forces, found.residual, floor)
 
     def _points(self, soles: F64, factor: F64, demand: Demand, speed: float) -> Points:
-        """The feet's points and the extra contacts; ``speed`` m/s is the pelvis's."""
+        """Points of the feet and of the extra contacts; ``speed`` m/s is that of the pelvis."""
         positions = [soles.reshape(-1, 3)]
         owners = [np.repeat([0, 1], 4)]
         dear = [factor.reshape(-1)]
@@ -152,7 +147,7 @@ class RigidBody:
         return Points(np.concatenate(positions), np.concatenate(owners), np.concatenate(dear))
 
     def _extra_positions(self, name: str, demand: Demand) -> F64:
-        """Where a contact besides the feet pushes: under both sitting bones, or at a hand."""
+        """Points of a contact besides the feet: below both sitting bones, or at a hand."""
         if name == "seat":
             hips = [JOINT_INDEX[f"{side}_hip"] for side in SIDES]
             below = np.array([0.0, 0.0, -_SEAT_BELOW * self.human.stature])
@@ -164,9 +159,9 @@ class RigidBody:
         )[None]
 
     def _extra_dearness(self, name: str, positions: F64, demand: Demand, speed: float) -> F64:
-        """A hand that was named holds on all the time.
+        """Cost factor of a contact besides the feet.
 
-        A seat carries who is down on it and still.
+        A hand is always in contact; a seat is if the hips are on it and still.
         """
         if name != "seat" or self.seat is None:
             return np.ones(len(positions))
@@ -174,7 +169,7 @@ class RigidBody:
         return dearness(hips - self.seat, np.full(2, speed), self.settings.contacts)
 
     def _in_flight(self, demand: Demand) -> Frame:
-        """No contact: whatever the motion demands at the pelvis stays unexplained."""
+        """Forces in flight: without contact, the required wrench at the pelvis is the residual."""
         nothing = np.concatenate((np.zeros((2, 3)), np.full((2, 3), np.nan)), axis=1)
         residual = np.concatenate((demand.force, demand.moment[0]))
         extra = {name: np.zeros(3) for name in self.settings.extra}
@@ -217,7 +212,7 @@ class RigidBody:
 
 
 _DISTRUST = np.log(100.0)
-"""A foot that surely does not stand is a hundred times as dear."""
+"""Cost factor of a foot that is certainly not in contact."""
 _DROPPED = 1e3
 """Points dearer than the cheapest by more than this carry less than a thousandth, and are left
 out for speed."""

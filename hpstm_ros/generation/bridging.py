@@ -1,5 +1,5 @@
-"""What is not seen of a motion, bridged: held before the first and after the last observation,
-interpolated between two.
+"""Initial values for unobserved parts of a motion: held before the first and after the last
+observation, interpolated in between.
 """
 
 from collections.abc import Callable
@@ -21,15 +21,14 @@ _FEET = [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]
 
 
 def bridged(known: F32, seen: Flags) -> F32:
-    """Features (B, T, 137) that are those known where seen.
+    """Return features (B, T, 137) in which unobserved values are held or interpolated.
 
     Args:
-        known: (B, T, 137), as observed; anything where not seen.
-        seen: (B, T, 22) which joints are (the pelvis: the root path as well).
+        known: (B, T, 137) features; arbitrary values where not observed.
+        seen: (B, T, 22) whether each joint is observed; the pelvis includes the root path.
 
-    A joint turns with its parent: what is held or interpolated is its orientation from there. Only
-    where the parent is not seen with it, it is that from the world. A joint that is never seen
-    stays as it is given.
+    Orientations are held or interpolated relative to the parent joint, or relative to the world if
+    the parent is not observed at the same time. A joint that is never observed is unchanged.
     """
     out = np.array(known, dtype=np.float32)
     if seen.all():
@@ -63,7 +62,9 @@ def bridged(known: F32, seen: Flags) -> F32:
 
 
 def _between(there: Flags) -> Callable[[Array], F64]:
-    """What holds and interpolates values (B, T, n) that are known where ``there`` (B, T)."""
+    """Return a function that holds and interpolates values (B, T, n) known where ``there`` (B, T)
+    is True.
+    """
     count = there.shape[1]
     frames = np.arange(count)
     rows = np.arange(len(there))[:, None]
@@ -90,11 +91,11 @@ def _columns_of_r6d(joint: int) -> list[int]:
 
 
 def columns_of(joints: list[int], contacts: bool = False) -> list[int]:
-    """Features of some joints; the pelvis has the root path as well.
+    """Indices of the features that belong to some joints; the pelvis includes the root path.
 
     Args:
-        joints: indices.
-        contacts: whether a foot has its contact too.
+        joints: indices of the joints.
+        contacts: whether to include the contacts of feet.
     """
     columns = [0, 1, 2] if 0 in joints else []
     for joint in joints:
@@ -105,9 +106,9 @@ def columns_of(joints: list[int], contacts: bool = False) -> list[int]:
 
 
 def reference_frame(seen: Flags) -> int:
-    """The last frame of a window (T, 22) before something goes missing that had been seen.
+    """Index of the last frame of a window, ``seen`` (T, 22), before an observed joint is lost.
 
-    The first frame with a pelvis where there is none like that, and 0 where none has one.
+    If no joint is lost, the first frame with an observed pelvis; 0 if there is none.
     """
     whole = np.asarray(seen.all(axis=1))
     lost = np.flatnonzero(whole[:-1] & ~whole[1:])

@@ -1,4 +1,4 @@
-"""Codebooks of the token generator: a file of its own, so that unlearning replaces nothing else."""
+"""Codebooks of the token generator, in a separate file that unlearning can replace."""
 
 import hashlib
 import json
@@ -21,12 +21,12 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Codebook:
-    """The entries of a model's codes.
+    """Codebook of a model.
 
     Attributes:
-        entries: (K, D).
-        model: name of the model it belongs to: `fingerprint` of the entries that were trained.
-        document: what was done to it (``concept``, ``replaced``, ``safe``, ...).
+        entries: (K, D), one row per code.
+        model: name of the model that it belongs to: `fingerprint` of the entries as trained.
+        document: metadata of the unlearning (``concept``, ``replaced``, ``safe``, ...).
     """
 
     entries: F32
@@ -35,7 +35,7 @@ class Codebook:
 
     @classmethod
     def load(cls, path: str | Path, model: str | None = None) -> "Codebook":
-        """Read a codebook, of this model where one is named.
+        """Read a codebook; if ``model`` is given, require that it belongs to this model.
 
         Raises:
             PallasError: the file is not a codebook, is damaged, or is of another model.
@@ -59,7 +59,7 @@ class Codebook:
         return cls(entries, own, document)
 
     def save(self, path: str | Path) -> None:
-        """Write it, whole or not at all."""
+        """Write the codebook atomically."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         document = {**self.document, "kind": "tokens_codebook", "model": self.model}

@@ -1,4 +1,4 @@
-"""Concepts to unlearn, as pairs of requests that differ in the concept alone."""
+"""Concepts to unlearn, as pairs of requests that differ only in the concept."""
 
 import re
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from pallas_ros.files.yaml_text import load_mapping
 
 FOLDER = "config/concepts"
 LONGEST = 200
-"""Characters of a request in a file of pairs."""
+"""Maximum number of characters of a request in a file of pairs."""
 _WORD = re.compile(r"[a-z]+")
 
 
 @dataclass(frozen=True)
 class Concept:
-    """A concept.
+    """A concept to unlearn.
 
     Attributes:
-        name: what it is called.
-        pairs: requests with the concept, and the same without.
+        name: of the concept.
+        pairs: each a request with the concept, and the same request without it.
     """
 
     name: str
@@ -28,10 +28,10 @@ class Concept:
 
     @classmethod
     def load(cls, path: str | Path) -> "Concept":
-        """Read a file: ``pairs``, a list of [with the concept, without].
+        """Read a YAML file with ``pairs``, a list of [with the concept, without].
 
         Raises:
-            PallasError: the file holds no pairs.
+            PallasError: the file contains no valid pairs.
         """
         document = load_mapping(path, "concept file")
         rows = document.get("pairs")
@@ -52,10 +52,10 @@ class Concept:
 
     @classmethod
     def named(cls, name: str) -> "Concept":
-        """A concept of ``config/concepts``.
+        """Return the concept called ``name`` in ``config/concepts``.
 
         Raises:
-            PallasError: there is none of that name.
+            PallasError: there is no concept of this name.
         """
         known = sorted(path.stem for path in (share() / FOLDER).glob("*.yaml"))
         if name not in known:
@@ -67,7 +67,7 @@ class Concept:
 
     @property
     def words(self) -> frozenset[str]:
-        """The words of the requests with the concept that no request without it has."""
+        """Words that occur in requests with the concept but in no request without it."""
         with_it, without = (
             {word for pair in self.pairs for word in _WORD.findall(pair[side].lower())}
             for side in (0, 1)
@@ -75,5 +75,5 @@ class Concept:
         return frozenset(with_it - without)
 
     def mentioned(self, text: str) -> bool:
-        """Whether a description has one of the concept's words."""
+        """Whether a description contains one of the words of the concept."""
         return not self.words.isdisjoint(_WORD.findall(text.lower()))

@@ -1,4 +1,4 @@
-"""Gaps of a smoothed motion filled by what is expected in them."""
+"""Fills gaps of a smoothed motion with the predicted body."""
 
 from dataclasses import dataclass
 
@@ -20,19 +20,19 @@ F64 = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 LONGEST_S = 3.0
-"""s, gaps that are filled at most: the network sees 4 s, and needs some of both sides."""
+"""s, longest gap that is filled: the network's window is 4 s and must contain both sides."""
 _EVERY = round(MODEL_RATE_HZ / FPS)
 
 
 @dataclass
 class Filled:
-    """What became of a motion's gaps.
+    """A motion with filled gaps.
 
     Attributes:
         motion: with ``filled`` (T,) among its extra arrays; filled frames are valid and have a
             covariance and confidence 0.
-        gaps: how many were filled.
-        left: how many were not: longer than `LONGEST_S`, or at the start or the end.
+        gaps: number of gaps that were filled.
+        left: number of gaps that were not: longer than `LONGEST_S`, or at the start or the end.
     """
 
     motion: Motion
@@ -50,12 +50,12 @@ def seen_frames(motion: Motion, frames: int) -> Flags:
 
 
 def fill(smooth: Motion, seen: Flags, expectation: Expectation) -> Filled:
-    """A smoothed motion with its gaps filled.
+    """Fill the gaps of a smoothed motion.
 
     Args:
         smooth: at 60 Hz; ``valid`` is False where the smoother had lost the body.
-        seen: (T,) whether a body was measured; a gap reaches from the last measured frame before
-            those that are not valid to the first after them.
+        seen: (T,) whether a body was measured; a gap extends from the last measured frame before
+            a run of invalid frames to the first measured frame after it.
         expectation: the network.
     """
     valid = np.ones(len(smooth), dtype=bool) if smooth.valid is None else smooth.valid.copy()
@@ -91,8 +91,8 @@ def fill(smooth: Motion, seen: Flags, expectation: Expectation) -> Filled:
 
 
 def _gaps(valid: Flags, seen: Flags) -> list[tuple[int, int]]:
-    """The last measured frame before, and the first after, each run that is not valid; -1 and T
-    where there is none.
+    """For each run of invalid frames, the last measured frame before and the first after it; -1
+    and T if there is none.
     """
     found = []
     frame = 0
@@ -110,7 +110,7 @@ def _gaps(valid: Flags, seen: Flags) -> list[tuple[int, int]]:
 
 
 def _fill_one(motion: Motion, last: int, following: int, expectation: Expectation) -> None:
-    """Replace the frames between two that were measured."""
+    """Replace the frames between two measured ones."""
     inside = slice(last + 1, following)
     if (following - last) % _EVERY and following + 1 < len(motion):
         following += 1  # so that both ends lie on the grid of 30 Hz
@@ -143,7 +143,7 @@ def _fill_one(motion: Motion, last: int, following: int, expectation: Expectatio
 
 
 def _posed(motion: Motion, last: int, following: int, q: F64, root: F64) -> F64:
-    """Positions (n, 22, 3) with bones between those at both ends of the gap."""
+    """Positions (n, 22, 3) m with bone lengths interpolated between both ends of the gap."""
     share = np.linspace(0.0, 1.0, len(q))
     ends = [bones_of(motion.positions[k], motion.rotations[k]) for k in (last, following)]
     R = rotations.to_matrix(q)

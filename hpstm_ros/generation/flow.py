@@ -1,7 +1,7 @@
-"""Sampling of HPSTM-Gen: its flow integrated in numpy, one ONNX evaluation a step.
+"""Sampling of HPSTM-Gen: the flow is integrated in numpy, with one ONNX evaluation per step.
 
-A window is 4 s long. What is longer is made of windows that share their last second with the
-next one's first, which sees it as observed.
+A window is 4 s long. Longer motion consists of windows that overlap by one second: the last second
+of a window is an observation of the next one.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,23 +25,23 @@ F64 = NDArray[np.float64]
 J = len(JOINTS)
 STATE = FEATURES + 3 * (J - 1)
 OVERLAP = 30
-"""Frames that a window shares with the one before."""
+"""Number of frames that a window shares with the previous one."""
 MODEL = "models/hpstm_gen.onnx"
 _POSITIONS = slice(3, 3 + 3 * (J - 1))
 _BATCHES = (1, 2, 4, 8, 16)
-"""Batches that sessions are opened for; others are filled up."""
+"""Batch sizes for which sessions are opened; other batches are padded."""
 
 
 @dataclass
 class Known:
-    """What is known of some windows (B); see `hpstm_ros.model.hpstm_gen.Context`.
+    """Conditions of a batch of B windows; see `hpstm_ros.model.hpstm_gen.Context`.
 
     Attributes:
-        features: (B, 120, 137).
-        seen: (B, 120, 22) bool.
-        noise_m: standard deviation of the observed positions.
-        hands: (B, 120, 8).
-        text: (B, TEXT), zero where none is given.
+        features: (B, 120, 137) observed features.
+        seen: (B, 120, 22) whether each joint is observed.
+        noise_m: standard deviation of the observed positions, m.
+        hands: (B, 120, 8) hand targets, see `hand_inputs`.
+        text: (B, TEXT) text vectors, zero for no text.
     """
 
     features: F32
@@ -52,7 +52,7 @@ class Known:
 
     @classmethod
     def nothing(cls, batch: int) -> "Known":
-        """Of ``batch`` windows."""
+        """Return no conditions for ``batch`` windows."""
         return cls(
             np.zeros((batch, FRAMES, FEATURES), np.float32),
             np.zeros((batch, FRAMES, J), np.bool_),
@@ -63,7 +63,9 @@ class Known:
 
 
 def states(features: F32) -> F32:
-    """States (..., 200): root, positions relative to it, r6d, contacts."""
+    """Convert features (..., 137) to states (..., 200): root, positions relative to it, r6d,
+    contacts.
+    """
     p = rep.positions(features)
     relative = (p[..., 1:, :] - p[..., :1, :]).reshape(*p.shape[:-2], -1)
     return np.concatenate((features[..., :3], relative, features[..., 3:]), -1, dtype=np.float32)
@@ -74,7 +76,7 @@ class Flow:
 
     Args:
         path: the model file.
-        backend: as of `pallas_ros.runtime.open_stream`.
+        backend: see `pallas_ros.runtime.open_stream`.
 
     Raises:
         PallasError: the file cannot be used.
@@ -94,7 +96,7 @@ class Flow:
         self._ddpm = bool(meta.get("config", {}).get("ddpm", False))
 
     def evaluate(self, state: F32, tau: float, inputs: dict[str, F32]) -> F32:
-        """The end (B, 120, 200) that the flow heads for."""
+        """Predict the end point (B, 120, 200) of the flow from a state (B, 120, 200) at ``tau``."""
         given = {"state": state, "tau": np.full((len(state), 1), tau, np.float32), **inputs}
         return self._stream.step(given)["end"]
 
@@ -117,7 +119,7 @@ class Flow:
         heun: bool = False,
         progress: Progress | None = None,
     ) -> F32:
-        """One motion (B, 120, 137) for each window; otherwise as `states`."""
+        """Sample features (B, 120, 137), one motion per window; see `states`."""
         return self._features(self.states(known, generators, steps, guidance, heun, progress))
 
     def states(
@@ -129,10 +131,10 @@ class Flow:
         heun: bool = False,
         progress: Progress | None = None,
     ) -> F32:
-        """One standardised state (B, 120, 200) for each window, from the noise of its generator.
+        """Sample one standardised state (B, 120, 200) per window, from the noise of its generator.
 
-        Where text is given, the flow heads ``guidance`` times as far from the end without the text
-        to the end with it (Ho and Salimans 2022).
+        With text, the end point is extrapolated by ``guidance`` from the one without text to the
+        one with text (classifier-free guidance, Ho and Salimans 2022).
         """
         inputs = self._inputs(known)
         guided = guidance != 1.0 and bool(known.text.any())
@@ -160,7 +162,7 @@ class Flow:
         return x
 
     def positions(self, state: F32) -> F32:
-        """Joints (B, 120, 22, 3) m of standardised states, as the state has them."""
+        """Joint positions (B, 120, 22, 3) m contained in standardised states (B, 120, 200)."""
         raw = state * self._scale + self._mean
         relative = raw[..., _POSITIONS].reshape(*raw.shape[:-1], J - 1, 3)
         root = raw[..., None, :3]
@@ -197,7 +199,7 @@ def advanced(
 def ancestral(
     x: F32, end: F32, tau: float, following: float, generators: Sequence[np.random.Generator]
 ) -> F32:
-    """One step of DDPM (Ho 2020) from states (B, ...) towards the end, with fresh noise."""
+    """One DDPM step (Ho 2020) from states (B, ...) towards the end point, with new noise."""
     a, ahead = (np.sin(0.5 * np.pi * t) for t in (tau, following))
     b, left = (np.cos(0.5 * np.pi * t) for t in (tau, following))
     if following >= 1:
@@ -251,7 +253,9 @@ class FlowGenerator:
 
 
 def past_of(request: Request) -> F32:
-    """The last second of the start (T, 137), its last frame over the origin and facing +x."""
+    """Features (T, 137) of the last second of the start; its last frame is at the origin, facing
+    +x.
+    """
     if request.start is None:
         return np.zeros((0, FEATURES), np.float32)
     features, place = rep.from_motion(request.start)
@@ -268,7 +272,7 @@ def _place(features: F32, first: int) -> Place:
 
 
 def hand_inputs(hands: Sequence[HandTarget], place: Place, shift: int) -> F32:
-    """Targets (120, 8) in the frame of a window; frame ``shift`` of it is the first generated."""
+    """Hand targets (120, 8) in the frame of a window whose first generated frame is ``shift``."""
     out = np.zeros((FRAMES, 8), np.float32)
     for target in hands:
         frame = round(target.time * FPS) + shift
@@ -282,9 +286,10 @@ def hand_inputs(hands: Sequence[HandTarget], place: Place, shift: int) -> F32:
 
 
 def joined(before: F32, after: F32, first: int) -> F32:
-    """``before`` (A, 137) continued by ``after`` (B, 137), whose frame 0 is ``before``'s ``first``.
+    """Join ``before`` (A, 137) and ``after`` (B, 137), which begins at frame ``first`` of
+    ``before``.
 
-    Over the frames that both hold, one turns into the other.
+    The overlapping frames are blended.
     """
     shared = len(before) - first
     if not shared:
@@ -295,7 +300,7 @@ def joined(before: F32, after: F32, first: int) -> F32:
 
 
 def blended(a: F32, b: F32, part: F64 | F32) -> F32:
-    """Features (T, 137) between a and b; ``part`` (T, 1) of the way."""
+    """Features (T, 137) interpolated from ``a`` to ``b``, both (T, 137), by ``part`` (T, 1)."""
     mixed = a + (b - a) * part
     r6d = rotations.to_r6d(rep.matrices(mixed))
     mixed[..., rep.R6D] = r6d.reshape(*r6d.shape[:-2], -1)

@@ -1,6 +1,7 @@
-"""The second guard: a classifier looks at the motion itself before it is played.
+"""The second guard: a classifier checks the motion itself before it is played.
 
-Words can be innocent, so the guard does not read them: it sees joint positions and velocities.
+Requests can be worded innocently, so the guard uses only joint positions and velocities, not the
+text.
 """
 
 from functools import cache
@@ -23,17 +24,18 @@ F64 = NDArray[np.float64]
 
 MODEL: Final = "models/violence.onnx"
 WINDOW: Final = 64
-"""Frames at 30 Hz that the classifier sees at once."""
+"""Frames of the classifier's window, at 30 Hz."""
 HOP: Final = 16
-"""Frames between the windows that a longer motion is cut into."""
+"""Frames between the starts of successive windows of a longer motion."""
 VALUES: Final = 22 * 3 + 2
-"""Values of a frame: joints from the pelvis, and the step of the pelvis, in the heading's frame."""
+"""Values per frame: joint positions relative to the pelvis, and the pelvis' displacement since the
+previous frame, in the heading frame."""
 
 REFUSAL: Final = "the motion looks violent and is not played: ask for another motion"
 
 
 def guard_frames(motion: Motion) -> F32:
-    """A motion of any rate and body size as the classifier sees it: (T, 68) at 30 Hz.
+    """Classifier input (T, 68) at 30 Hz for a motion of any frame rate and body size.
 
     Raises:
         PallasError: a frame is not finite.
@@ -49,7 +51,7 @@ def guard_frames(motion: Motion) -> F32:
 
 
 def windows(frames: F32) -> F32:
-    """Frames (T, 68) as windows (W, 64, 68); one that is too short is held at its last frame."""
+    """Split frames (T, 68) into windows (W, 64, 68); a short one is padded with its last frame."""
     if len(frames) < WINDOW:
         frames = np.concatenate((frames, np.repeat(frames[-1:], WINDOW - len(frames), axis=0)))
     starts = list(range(0, len(frames) - WINDOW + 1, HOP))
@@ -59,9 +61,9 @@ def windows(frames: F32) -> F32:
 
 
 def text_refusal(text: str) -> str | None:
-    """Why a request must not be met, in one sentence; None where its words may be.
+    """Reason for rejecting a request because of its words, in one sentence; None to accept it.
 
-    It is the first guard: an innocently worded request passes it, and meets the classifier.
+    This is the first guard. An innocently worded request passes it and is left to the classifier.
     """
     if is_violent(text):
         return "the request describes violence, which is not generated: ask for another motion"
@@ -69,7 +71,7 @@ def text_refusal(text: str) -> str | None:
 
 
 def released_refusal(motion: Motion) -> str | None:
-    """`MotionGuard.refusal` of the released classifier, which is opened once per process."""
+    """Apply `MotionGuard.refusal` of the released classifier, which is loaded once per process."""
     return _released().refusal(motion)
 
 
@@ -80,7 +82,7 @@ class MotionGuard:
         stream: the opened model.
 
     Raises:
-        PallasError: the model is no such classifier.
+        PallasError: the model is not a classifier of violent motion.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -108,7 +110,7 @@ class MotionGuard:
         return float(1.0 / (1.0 + np.exp(-logit)))
 
     def refusal(self, motion: Motion) -> str | None:
-        """Why a motion must not be played, in one sentence; None where it may be."""
+        """Reason for rejecting a motion, in one sentence; None to accept it."""
         return REFUSAL if self.score(motion) >= self.threshold else None
 
 

@@ -1,7 +1,8 @@
-"""Frames that say nothing of where a body is or which way it faces: what tokens are made of.
+"""Frames that are independent of the position and heading of the body: the input of the tokeniser.
 
-The path is a step and a turn a frame, in the frame of the pelvis' heading; joint orientations are
-relative to that heading. Equal snippets of motion are equal numbers wherever they happen.
+The root path is given by a displacement and a heading change per frame, in the heading frame of the
+pelvis; joint orientations are relative to this heading. Equal motions have equal values wherever
+they take place.
 """
 
 from typing import Final
@@ -17,23 +18,28 @@ from pallas_ros.body.rotations import Array
 F32 = NDArray[np.float32]
 
 STEP: Final = slice(0, 2)
-"""Step of the pelvis since the last frame, forward and to the left, m."""
+"""Displacement of the pelvis since the previous frame, forward and to the left, m."""
 TURN: Final = 2
-"""Turn of the heading since the last frame, rad."""
+"""Change of the heading since the previous frame, rad."""
 HEIGHT: Final = 3
-"""Pelvis above the floor, m."""
+"""Height of the pelvis above the floor, m."""
 R6D: Final = slice(4, 4 + 6 * len(JOINTS))
 """r6d of each joint's orientation, relative to the heading."""
 CONTACTS: Final = slice(R6D.stop, R6D.stop + 2)
-"""Left and right foot standing, 0 to 1."""
+"""Contact of left and right foot, 0 to 1."""
 FEATURES: Final = CONTACTS.stop
-"""Numbers in a frame (138)."""
+"""Number of values per frame (138)."""
 
 
 def encode(q_world_joint: Array, p_world_pelvis: Array, contacts: Array) -> F32:
-    """Frames (T, 138) at 30 Hz of orientations (T, 22, 4), pelvis (T, 3) m, contacts (T, 2).
+    """Convert to frames (T, 138), at 30 Hz.
 
-    The first frame has neither step nor turn.
+    Args:
+        q_world_joint: (T, 22, 4) global orientations, xyzw.
+        p_world_pelvis: (T, 3) m.
+        contacts: (T, 2), 0 to 1.
+
+    The displacement and the heading change of the first frame are zero.
     """
     heading = np.unwrap(np.asarray(rotations.heading(q_world_joint[:, 0]), dtype=np.float64))
     back = np.asarray(rotations.about_z(-heading))
@@ -48,7 +54,9 @@ def encode(q_world_joint: Array, p_world_pelvis: Array, contacts: Array) -> F32:
 
 
 def to_world(frames: Array) -> F32:
-    """Frames (..., T, 138) as those of `representation` (..., T, 137), from the origin along +x."""
+    """Convert frames (..., T, 138) to features (..., T, 137) of `representation`, starting at the
+    origin and facing +x.
+    """
     frames = np.asarray(frames, dtype=np.float64)
     heading = np.cumsum(frames[..., TURN], axis=-1)
     heading = heading - heading[..., :1]
@@ -67,7 +75,7 @@ def to_world(frames: Array) -> F32:
 
 
 def mirrored(frames: Array) -> F32:
-    """Frames (..., 138) of the motion as a mirror shows it: left and right exchanged."""
+    """Frames (..., 138) of the mirrored motion: left and right exchanged."""
     steps = frames[..., STEP]
     height = frames[..., HEIGHT : HEIGHT + 1]
     root = np.concatenate((np.zeros_like(steps), height), axis=-1)

@@ -1,4 +1,4 @@
-"""Which poses have limbs in the trunk or in each other, by the distances of their axes."""
+"""Detects poses whose limbs intersect the trunk or each other, by the distances of their axes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,14 @@ _LIMBS = (("left_elbow", "left_wrist"), ("right_elbow", "right_wrist"))
 _TRUNK = ("pelvis", "neck")
 _SHANKS = (("left_knee", "left_ankle"), ("right_knee", "right_ankle"))
 _TRUNK_M = 0.08
-"""Least distance of a forearm's axis from the trunk's: half the depth of a chest, yielding."""
+"""m, minimum distance between the axes of forearm and trunk: half the depth of a soft chest."""
 _FOREARMS_M = 0.02
 _SHANKS_M = 0.03
-"""Least distances of two limbs' axes: half their thickness, as skin and clothes give."""
+"""m, minimum distances between the axes of two limbs: half their thickness, since they are soft."""
 
 
 def intersections(positions: F64) -> NDArray[np.bool_]:
-    """(N,) whether a forearm of poses (N, 22, 3) is in the trunk, or limbs in each other."""
+    """(N,) whether a forearm intersects the trunk, or limbs each other, in poses (N, 22, 3) m."""
     hit = np.zeros(len(positions), np.bool_)
     trunk = _segment(positions, _TRUNK)
     for limb in _LIMBS:

@@ -1,4 +1,4 @@
-"""A request met in a thread of its own, so that nothing waits for it."""
+"""Processes a request in a separate thread, so that the caller is not blocked."""
 
 import threading
 
@@ -8,22 +8,22 @@ from pallas_ros.body.errors import PallasError
 
 
 class Cancelled(PallasError):
-    """The job was given up."""
+    """The job was cancelled."""
 
 
 class Job:
-    """One request under way.
+    """A request that is being processed in a thread.
 
     Args:
-        producer: meets it.
-        request: what is asked.
-        model: which generator.
+        producer: processes the request.
+        request: to process.
+        model: name of the generator.
 
     Attributes:
-        stage: what is being done.
-        fraction: of the stage, 0 to 1.
-        outcome: once it is done.
-        error: why it failed, else empty.
+        stage: current step.
+        fraction: progress of the stage, 0 to 1.
+        outcome: result, or None until the job has finished.
+        error: reason for a failure, otherwise empty.
     """
 
     def __init__(self, producer: Producer, request: Request, model: str) -> None:
@@ -42,7 +42,7 @@ class Job:
         return not self._thread.is_alive()
 
     def cancel(self) -> None:
-        """Give it up at the next step."""
+        """Cancel the job at its next step."""
         self._given_up.set()
 
     def wait(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The descriptions that generators were trained on: how near a request is to them."""
+"""Similarity of a request to the descriptions that the generators were trained on."""
 
 from functools import cache
 from pathlib import Path
@@ -14,12 +14,12 @@ from pallas_ros.files.npz import load_npz
 
 FILE = "models/hpstm_gen_texts.npz"
 FAR = 0.55
-"""Cosine to the nearest description below which a request counts as far: paraphrases of training
-descriptions by other words lie above, other subjects ("a cat sleeps") below."""
+"""Cosine similarity to the nearest description below which a request counts as far. Paraphrases of
+training descriptions are above it, other subjects ("a cat sleeps") below."""
 
 
 def save(path: str | Path, texts: list[str], vectors: NDArray[np.float32]) -> None:
-    """Write unit vectors (N, 384) of descriptions in 8 bits a number."""
+    """Write unit vectors (N, 384) of descriptions, quantised to 8 bits per value."""
     largest = np.abs(vectors).max(axis=1, keepdims=True)
     rounded = np.round(vectors / largest * 127).astype(np.int8)
     save_npz(path, {"texts": np.array(texts), "vectors": rounded})
@@ -33,7 +33,7 @@ def _known() -> tuple[list[str], NDArray[np.float32]]:
 
 
 def warning(text: str) -> str:
-    """A sentence where a text is far from the training's, naming the nearest; else empty.
+    """Warning that names the nearest training descriptions if a text is far from them, or "".
 
     Raises:
         PallasError: the encoder is not installed.

@@ -1,4 +1,4 @@
-"""Filling in hidden tokens over a few rounds, the surest first (MaskGIT, Chang et al. 2022)."""
+"""Iterative prediction of masked tokens, most confident first (MaskGIT, Chang et al. 2022)."""
 
 import math
 from collections.abc import Callable
@@ -11,21 +11,21 @@ F32 = NDArray[np.float32]
 Codes = NDArray[np.int64]
 
 HIDDEN = -1
-"""Stands for a hidden token."""
+"""Marks a masked token."""
 
 Logits = Callable[[Codes], F32]
-"""Tokens (K, N), `HIDDEN` where to be filled in, to logits (K, N, codes)."""
+"""Maps tokens (K, N), with `HIDDEN` for masked ones, to logits (K, N, codes)."""
 
 
 @dataclass(frozen=True)
 class Filling:
-    """How tokens are drawn.
+    """Settings of the sampling of tokens.
 
     Attributes:
         rounds: passes of the network, 1 to 12.
-        temperature: of the draw; below 1 the likeliest codes are preferred.
-        doubt: noise on the confidence, which decays to 0 over the rounds; without it all samples
-            fill in the same places first.
+        temperature: of the sampling; below 1, likely codes are preferred.
+        doubt: scale of the noise on the confidence, which decays to 0 over the rounds; without it,
+            all samples fill in the same positions first.
     """
 
     rounds: int = 10
@@ -34,9 +34,10 @@ class Filling:
 
 
 def fill(tokens: Codes, logits: Logits, filling: Filling, rng: np.random.Generator) -> Codes:
-    """Tokens (K, N) with every `HIDDEN` one filled in; the others stay, which is in-painting.
+    """Replace every `HIDDEN` token of ``tokens`` (K, N); the others are kept (in-painting).
 
-    Each round draws all hidden tokens and keeps the surest, as many as a cosine schedule says.
+    Each round samples all masked tokens and keeps the most confident ones; their number follows a
+    cosine schedule.
     """
     tokens = np.array(tokens, dtype=np.int64)
     hidden_at_first = (tokens == HIDDEN).sum(axis=1)

@@ -1,4 +1,4 @@
-"""Playing generated motion as a stream of bodies that never jumps."""
+"""Plays generated motion as a continuous stream of bodies."""
 
 from dataclasses import dataclass
 
@@ -18,9 +18,9 @@ from pallas_ros.body.skeleton import Skeleton
 F64 = NDArray[np.float64]
 
 BLEND_S = 0.3
-"""s, from whatever is shown to what is to be shown next."""
+"""s, duration of the blend from the current body to the next motion."""
 _FADE_S = 0.1
-"""s, time constant with which the movement at a switch dies away."""
+"""s, time constant with which the velocity at a switch decays."""
 
 
 @dataclass
@@ -33,11 +33,11 @@ class _Pose:
 
 
 class Playback:
-    """A body that rests, plays a motion when there is one, and rests again.
+    """A body that is at rest unless a motion is played.
 
     Args:
         skeleton: of the bodies.
-        body_id: of the bodies.
+        body_id: id of the bodies.
     """
 
     def __init__(self, skeleton: Skeleton | None = None, body_id: str = DEFAULT_BODY_ID) -> None:
@@ -61,17 +61,17 @@ class Playback:
 
     @property
     def playing(self) -> bool:
-        """Whether a motion is played."""
+        """Whether a motion is being played."""
         return self._motion is not None
 
     def fraction(self, now: int) -> float:
-        """How much of the motion is played at ``now`` (ns), 0 to 1."""
+        """Fraction of the motion that has been played at ``now`` (ns), 0 to 1."""
         if self._motion is None:
             return 1.0
         return min(max((now - self._begun) / 1e9 / max(self._motion.duration, 1e-6), 0.0), 1.0)
 
     def at_rest(self) -> Motion:
-        """The body at rest where it is now, for a motion that starts there."""
+        """The body at rest at its current place, as the start of a motion."""
         pose = self._resting_pose()
         frames = 15
         q = np.tile(pose.q, (frames, 1, 1))
@@ -80,9 +80,9 @@ class Playback:
         return Motion(30.0, p, q, extra={"contacts": np.ones((frames, 2), dtype=bool)})
 
     def play(self, motion: Motion, now: int, said: tuple[str, ...] = ()) -> None:
-        """Play a motion from ``now`` (ns) on, blending from what is shown.
+        """Start to play a motion at ``now`` (ns), blending from the current body.
 
-        ``said`` of it is in the remarks of the bodies meanwhile.
+        The bodies carry the remarks ``said`` while it is played.
         """
         self._switch(now)
         self._said = said
@@ -90,13 +90,13 @@ class Playback:
         self._begun = now
 
     def stop(self, now: int) -> None:
-        """Rest, blending from what is shown."""
+        """Blend from the current body to rest, starting at ``now`` (ns)."""
         if self._motion is not None:
             self._switch(now)
             self._motion = None
 
     def stand(self, body: BodyFrame) -> None:
-        """Rest at once where a body stands, facing where it faces."""
+        """Be at rest immediately at the place and heading of ``body``."""
         self._motion = None
         self._switched = None
         self._last = _Pose(body.rotations, body.positions[0], body.contacts)
@@ -153,7 +153,7 @@ class Playback:
         return _Pose(np.asarray(q), root, standing)
 
     def _resting_pose(self) -> _Pose:
-        """At rest over where the body is, facing where it faces."""
+        """The rest pose at the current place and heading of the body."""
         turn = rotations.about_z(float(rotations.heading(self._from_place().q[0])))
         q = rotations.multiply(np.broadcast_to(turn, self._rest.q.shape), self._rest.q)
         root = np.array([*self._from_place().root[:2], self._rest.root[2]])
@@ -169,7 +169,7 @@ class Playback:
         if since >= BLEND_S:
             self._switched = None
             return target
-        # what was shown goes on moving for a moment, so that it does not stop dead
+        # the previous body continues to move for a moment, so that it does not stop abruptly
         moved = _FADE_S * (1 - np.exp(-since / _FADE_S))
         q = rotations.multiply(rotations.from_rotvec(self._turn_at * moved), self._from.q)
         root = self._from.root + self._drift_at * moved

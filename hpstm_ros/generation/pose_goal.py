@@ -1,4 +1,4 @@
-"""The generator `pose`: a posture drawn for the text is the goal; go there, and hold it."""
+"""The generator `pose`: moves to a posture sampled for the text, and holds it."""
 
 from typing import Final
 
@@ -18,19 +18,19 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 SPEED_RAD_S: Final = 1.5
-"""Mean speed of the joint that turns furthest: people reach at 1 to 2 rad/s."""
+"""rad/s, mean speed of the joint with the largest rotation: people reach at 1 to 2 rad/s."""
 SHORTEST_S: Final = 0.8
 HELD_SHARE: Final = 0.25
-"""Share of the motion in which the pose is held, at least."""
+"""Minimum share of the motion in which the pose is held."""
 _RAMP: Final = 3.5
-"""Last guidance by first: the source's ramp from 2 to 7."""
+"""Ratio of the last guidance to the first: the schedule of the source goes from 2 to 7."""
 
 
 class PoseGenerator:
-    """Motions to postures, as a `hpstm_ros.generation.request.Generator`.
+    """Generates motions to postures; a `hpstm_ros.generation.request.Generator`.
 
     Args:
-        sampler: draws the postures; the released one by default.
+        sampler: of the postures; the released one by default.
     """
 
     def __init__(self, sampler: PoseSampler | None = None) -> None:
@@ -63,7 +63,7 @@ class PoseGenerator:
 
 
 def _path(q: F64, root: F64, q_goal: F64, root_goal: F64, frames: int) -> F32:
-    """Features (T, 137) from one body to another with minimum jerk (Flash 1985), and held."""
+    """Features (T, 137) of a minimum-jerk motion (Flash 1985) to the goal, which is then held."""
     start = to_local(q)
     goal = to_local(q_goal)
     furthest = float(np.max(rotations.angle_between(start, goal)))

@@ -1,7 +1,7 @@
 """Text to pose at run time: DDIM sampling (Song 2021) of a text-conditioned network in numpy.
 
-What the network says is held to joint ranges and to the floor; positions follow by forward
-kinematics, so bones keep their lengths.
+The output of the network is clamped to the joint ranges and placed on the floor; positions follow
+by forward kinematics, so bone lengths are preserved.
 """
 
 import re
@@ -32,22 +32,22 @@ F64 = NDArray[np.float64]
 
 MODEL: Final = "models/text_pose.onnx"
 ROWS: Final = 24
-"""Length of the network's sequence: 22 joints, the pelvis' height, and one that is empty."""
+"""Length of the network's sequence: 22 joints, the height of the pelvis, and one unused row."""
 WIDTH: Final = 6
 TOKENS: Final = 20
-"""Tokens of a text that are read."""
+"""Maximum number of tokens of a text that are used."""
 TRAINED_STEPS: Final = 1000
 STEPS: Final = 30
 GUIDANCE: Final = (2.0, 7.0)
-"""Of classifier-free guidance, from the noisiest step to the last (the source's ramp)."""
+"""Classifier-free guidance at the first (noisiest) and the last step, as in the source."""
 MOST: Final = 64
 _BATCH: Final = 16
 _SPARE: Final = 2
-"""Poses drawn beyond those asked for at least, to leave out those that intersect themselves."""
+"""Minimum number of additional poses to sample, so that self-intersecting ones can be dropped."""
 
 
 def encode_pose(q_world_joint: Array, height: Array) -> F32:
-    """Poses (N, 22, 4) that face +x, the pelvis ``height`` (N,) m up, as rows (N, 24, 6)."""
+    """Encode poses (N, 22, 4) xyzw that face +x, with pelvis heights (N,) m, as rows (N, 24, 6)."""
     rows = np.zeros((len(q_world_joint), ROWS, WIDTH), np.float32)
     rows[:, : len(JOINTS)] = rotations.to_r6d(rotations.to_matrix(q_world_joint))
     rows[:, len(JOINTS), 0] = height
@@ -55,7 +55,10 @@ def encode_pose(q_world_joint: Array, height: Array) -> F32:
 
 
 def decode_pose(rows: Array) -> tuple[F64, F64]:
-    """Orientations (N, 22, 4) and root (N, 3) m of rows, within ranges and on the floor."""
+    """Decode rows (N, 24, 6) to orientations (N, 22, 4) xyzw and root positions (N, 3) m.
+
+    Orientations are clamped to the joint ranges, and the lowest point is on the floor.
+    """
     matrices = rotations.from_r6d(np.asarray(rows[:, : len(JOINTS)], np.float64))
     q = within_ranges(np.asarray(rotations.from_matrix(matrices), np.float64))
     turn = rotations.about_z(-np.asarray(rotations.heading(q[:, 0])))
@@ -71,7 +74,7 @@ def decode_pose(rows: Array) -> tuple[F64, F64]:
 
 
 def alphas_cumprod(steps: int = TRAINED_STEPS) -> F64:
-    """(steps,) share of the signal that is left: the squared-cosine schedule (Nichol 2021)."""
+    """Cumulative products of alpha (steps,) of the squared-cosine schedule (Nichol 2021)."""
 
     def left(t: F64) -> F64:
         return np.asarray(np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2)
@@ -82,18 +85,18 @@ def alphas_cumprod(steps: int = TRAINED_STEPS) -> F64:
 
 
 _MARK = re.compile(r"\[[A-Z]+\]|<\|\w+\|>")
-"""Tokens of no word: [CLS] and [SEP] of BERT, <|startoftext|> and <|endoftext|> of CLIP."""
+"""Special tokens: [CLS] and [SEP] of BERT, <|startoftext|> and <|endoftext|> of CLIP."""
 
 
 @dataclass(frozen=True)
 class TextInputs:
-    """A text as the network takes it.
+    """A text as input of the network.
 
     Attributes:
-        tokens: (20, D), zeros where there is none.
-        mask: (20,) 1 where there is one.
+        tokens: (20, D) token features, zero-padded.
+        mask: (20,) 1 for tokens, 0 for padding.
         explicit: (F,) explicit features.
-        words: the tokens that are read.
+        words: the tokens as strings.
     """
 
     tokens: F32
@@ -103,7 +106,7 @@ class TextInputs:
 
 
 def text_inputs(encoder: TextEncoder, texts: list[str]) -> list[TextInputs]:
-    """Texts as the network takes them.
+    """Convert texts to inputs of the network.
 
     Raises:
         PallasError: a text is empty or too long.
@@ -123,14 +126,14 @@ def text_inputs(encoder: TextEncoder, texts: list[str]) -> list[TextInputs]:
 
 @dataclass(frozen=True)
 class Poses:
-    """Poses of a text.
+    """Poses sampled for a text.
 
     Attributes:
         rotations: (N, 22, 4) global orientations, facing +x.
         root: (N, 3) m.
         words: tokens of the text.
         attention: (words,) share of the attention that each received, in per cent.
-        corrected_deg: (N,) mean turn by which joints were brought into their ranges.
+        corrected_deg: (N,) mean rotation, in degrees, due to clamping to the joint ranges.
     """
 
     rotations: F64
@@ -140,15 +143,15 @@ class Poses:
     corrected_deg: F64 = field(default_factory=lambda: np.zeros(0))
 
     def positions(self) -> F64:
-        """(N, 22, 3) m, of the default body."""
+        """Joint positions (N, 22, 3) m of the default body."""
         return np.asarray(
             forward_kinematics(Skeleton.from_height(), self.rotations, self.root), np.float64
         )
 
     def by_word(self) -> list[tuple[str, float]]:
-        """Whole words, and the share of the attention to words that each received, in per cent.
+        """Whole words, each with its share of the attention to all words, in per cent.
 
-        Pieces of a word are joined; what marks the start and the end of the text is left out.
+        The pieces of a word are joined; start and end tokens are omitted.
         """
         clip = any(token.endswith("</w>") for token in self.words)
         found: list[tuple[str, float]] = []
@@ -167,7 +170,7 @@ class Poses:
         return [(word, 100 * share / total) for word, share in found]
 
     def motion(self, seconds: float = 1.0, fps: float = 30.0) -> Motion:
-        """Every pose held for a while, one after another."""
+        """A motion at ``fps`` that holds each pose for ``seconds``, one after another."""
         frames = max(round(seconds * fps), 1)
         return Motion(
             fps, np.repeat(self.positions(), frames, 0), np.repeat(self.rotations, frames, 0)
@@ -175,11 +178,11 @@ class Poses:
 
 
 class PoseSampler:
-    """Draws poses for a text.
+    """Samples poses for a text.
 
     Args:
         model: the ``.onnx`` file.
-        encoder: of texts; MiniLM by default.
+        encoder: text encoder; MiniLM by default.
 
     Raises:
         PallasError: the model or the encoder cannot be used.
@@ -199,11 +202,11 @@ class PoseSampler:
         steps: int = STEPS,
         guidance: tuple[float, float] = GUIDANCE,
     ) -> Poses:
-        """Poses of a text.
+        """Sample poses for a text.
 
         Args:
-            text: English.
-            count: how many, 1 to 64.
+            text: in English.
+            count: number of poses, 1 to 64.
             seed: of the noise; the same seed gives the same poses.
             steps: of the sampler, 2 to 1000.
             guidance: at the first and at the last step.
@@ -238,7 +241,7 @@ class PoseSampler:
     def _denoise(
         self, x: F64, text: TextInputs, steps: int, guidance: tuple[float, float]
     ) -> tuple[F64, F64]:
-        """DDIM without added noise; the first rows with the text, the others without."""
+        """DDIM without added noise, with classifier-free guidance."""
         left = alphas_cumprod()
         times = np.linspace(TRAINED_STEPS - 1, 0, steps).round().astype(int)
         scales = np.linspace(*guidance, steps)
@@ -252,7 +255,7 @@ class PoseSampler:
         return x, attention
 
     def _predict(self, x: F64, time: int, text: TextInputs, scale: float) -> tuple[F64, F64]:
-        """The clean pose with guidance, and the attention that the tokens received."""
+        """Predict the clean pose with guidance, and the attention to the tokens."""
         count = len(x)
         inputs = {name: np.zeros(s, np.float32) for name, s in self._stream.inputs.items()}
         inputs["pose"][:count] = x
@@ -265,14 +268,14 @@ class PoseSampler:
         clean = found["clean"].astype(np.float64)
         without = clean[count : 2 * count]
         guided = without + scale * (clean[:count] - without)
-        # strong guidance overshoots: keep the spread of the prediction (Lin 2024, rescaling)
+        # strong guidance overshoots: rescale to the spread of the prediction (Lin 2024)
         spread = clean[:count].std((1, 2), keepdims=True)
         rescaled = guided * spread / np.maximum(guided.std((1, 2), keepdims=True), 1e-6)
         return 0.7 * rescaled + 0.3 * guided, found["attention"][:count].sum(0).astype(np.float64)
 
 
 def _corrected_deg(rows: F64, q: F64) -> F64:
-    """(N,) mean turn of the joints between what the network said and what came of it."""
+    """(N,) mean rotation of the joints, in degrees, between network output and decoded pose."""
     said = rotations.from_matrix(rotations.from_r6d(rows[:, : len(JOINTS)]))
     away = rotations.angle_between(to_local(np.asarray(said)), to_local(q))[:, 1:]
     return np.asarray(np.degrees(away).mean(1), np.float64)

@@ -1,4 +1,4 @@
-"""Where a body will be within the next second: mean and covariance, from its last second."""
+"""Predicts the next second of a body, as mean and covariance, from its last second."""
 
 from collections import deque
 
@@ -20,15 +20,15 @@ F64 = NDArray[np.float64]
 
 AHEAD_S = 1.0
 STEPS = 10
-"""Instants that are predicted, evenly over the next second."""
+"""Number of predicted instants, evenly spaced over the next second."""
 _PERIOD_NS = round(1e9 / FPS)
 
 
 class Predictor:
-    """Keeps a body's last second, and predicts its next.
+    """Stores the last second of a body, and predicts the next one.
 
     Args:
-        expectation: the network; without it the past is kept alone.
+        expectation: the network; if None, only the past is stored.
     """
 
     def __init__(self, expectation: Expectation | None = None) -> None:
@@ -36,7 +36,7 @@ class Predictor:
         self._past: deque[BodyFrame] = deque(maxlen=OVERLAP)
 
     def push(self, frame: BodyFrame) -> None:
-        """Take a body; a gap, a step back in time or an invalid joint starts the second again."""
+        """Add a body; a gap, a step back in time or an invalid joint clears the stored second."""
         usable = frame.valid.all() and np.isfinite(frame.positions).all()
         if self._past and not 0 < frame.stamp - self._past[-1].stamp < 10 * _PERIOD_NS:
             self._past.clear()
@@ -52,7 +52,7 @@ class Predictor:
 
     @property
     def past(self) -> Motion | None:
-        """The last second as a motion at 30 Hz, or None while it is not complete."""
+        """The last second as a motion at 30 Hz, or None if it is not complete."""
         if len(self._past) < OVERLAP:
             return None
         return Motion(
@@ -63,8 +63,10 @@ class Predictor:
         )
 
     def predict(self) -> list[BodyFrame]:
-        """Bodies at `STEPS` instants of the next second; none while the past is too short, or
-        without a network."""
+        """Predict bodies at `STEPS` instants of the next second.
+
+        The list is empty while the past is too short, and without a network.
+        """
         past = self.past
         if past is None or self._expectation is None:
             return []
@@ -102,8 +104,8 @@ class Predictor:
 
 
 def covariance_of(deviation: F64, heading: float) -> F64:
-    """(..., 3, 3) m^2 in the world, of deviations (..., 3) m along the axes of a window that has
-    this ``heading`` in rad.
+    """Covariance (..., 3, 3) m^2 in the world, from standard deviations (..., 3) m along the axes
+    of a window with the given ``heading`` in rad.
     """
     R = rotations.to_matrix(rotations.about_z(heading))
     variance = np.asarray(deviation, np.float64) ** 2

@@ -1,4 +1,4 @@
-"""From a request to motions: generated, corrected, scored, the best first."""
+"""Processes requests: generates motions, corrects and scores them, best first."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,20 +20,20 @@ from pallas_ros.core.plugins import Plugins
 
 GENERATORS: Plugins[Callable[[], Generator]] = Plugins("pallas.generators", "generator")
 HAND_LIMIT_M = 0.05
-"""m, a target that is missed by more is reported."""
+"""m, hand targets with a larger error are reported."""
 STRETCH_LIMIT = 1.05
-"""A robot that would need this many times the duration cannot follow."""
+"""Factor on the duration above which a robot counts as unable to follow."""
 
 
 @dataclass
 class Candidate:
-    """One motion.
+    """A generated motion.
 
     Attributes:
-        motion: at 60 Hz; in the world of the start, or from the origin.
-        score: alignment with the text, 0 to 100; NaN where it is not known.
-        hand_error_m: largest distance of a wrist from its target.
-        stretch: how many times as long it would have to last for the robot to follow it.
+        motion: at 60 Hz, in the world frame of the start, or starting at the origin.
+        score: alignment with the text, 0 to 100; NaN if unknown.
+        hand_error_m: largest distance of a wrist from its target, m.
+        stretch: factor on the duration that the robot needs to follow it.
     """
 
     motion: Motion
@@ -44,11 +44,11 @@ class Candidate:
 
 @dataclass
 class Outcome:
-    """What a request gave.
+    """Result of a request.
 
     Attributes:
-        candidates: the best first.
-        warnings: sentences.
+        candidates: best first.
+        warnings: one sentence each.
     """
 
     candidates: list[Candidate]
@@ -56,15 +56,19 @@ class Outcome:
 
 
 class Producer:
-    """Meets requests with any of the installed generators, each opened once.
+    """Processes requests with any of the installed generators, each of which is loaded once.
 
     Args:
-        score: (motion, text) to 0 to 100; by default the alignment model where it is installed.
-        generators: opened already, by name.
-        refuses: why a motion must not be played, or None; by default the guard against violence.
-        refuses_text: why a request must not be met, or None; by default the guard of its words.
-        stretch: of a motion for a robot (`hpstm_ros.teleoperation.pacing.needed_stretch`): those
-            that it can follow come first. By default no robot is considered.
+        score: maps (motion, text) to a score from 0 to 100; by default the alignment model, if it
+            is installed.
+        generators: already loaded generators by name.
+        refuses: returns the reason for rejecting a motion, or None; by default the guard against
+            violent motion.
+        refuses_text: returns the reason for rejecting a request, or None; by default the guard
+            against violent words.
+        stretch: factor on the duration that a robot needs to follow a motion
+            (`hpstm_ros.teleoperation.pacing.needed_stretch`); motions that it can follow are ranked
+            first. By default, no robot is considered.
     """
 
     def __init__(
@@ -82,10 +86,10 @@ class Producer:
         self._score = score or _alignment()
 
     def generator(self, model: str) -> Generator:
-        """A generator by name.
+        """Return the generator called ``model``, loading it if necessary.
 
         Raises:
-            PallasError: there is none of that name, or its model file is missing.
+            PallasError: there is no such generator, or its model file is missing.
         """
         if model not in self._generators:
             self._generators[model] = GENERATORS.find(model)()
@@ -94,10 +98,10 @@ class Producer:
     def produce(
         self, request: Request, model: str = "flow", progress: Progress = lambda stage, part: None
     ) -> Outcome:
-        """Candidates of a request, the best first.
+        """Generate the candidates of a request, best first.
 
         Raises:
-            PallasError: the request cannot be met, or all that was drawn is refused.
+            PallasError: the request cannot be met, or all candidates are rejected.
         """
         request = check(request)
         if refusal := self._refuses_text(request.text):
@@ -150,7 +154,7 @@ def _rank(candidate: Candidate) -> tuple[float, float, float]:
 
 
 def _end(start: Motion | None) -> Place:
-    """Where the last body of the start stands and faces; the origin without one."""
+    """Place and heading of the last body of the start; the origin if there is no start."""
     if start is None:
         return Place()
     features, place = rep.from_motion(start)
@@ -159,7 +163,7 @@ def _end(start: Motion | None) -> Place:
 
 
 def _alignment() -> Callable[[Motion, str], float] | None:
-    """The alignment model's score, or None where it is not there."""
+    """The score of the alignment model, or None if the model is not installed."""
     try:
         from hpstm_ros.language.alignment.aligner import Aligner
 
@@ -170,13 +174,13 @@ def _alignment() -> Callable[[Motion, str], float] | None:
 
 
 def origin(outcome: Outcome, request: Request, model: str) -> Origin:
-    """What the best candidate came from."""
+    """Provenance of the best candidate."""
     scores = tuple(candidate.score for candidate in outcome.candidates)
     return Origin(request.text, model, request.seed, scores[0], scores)
 
 
 def document(outcome: Outcome, request: Request, model: str) -> Motion:
-    """The best candidate as a motion to be saved, with what it came from."""
+    """The best candidate as a motion to be saved, with its provenance."""
     best = outcome.candidates[0]
     extra = {**(best.motion.extra or {}), **origin(outcome, request, model).arrays()}
     return Motion(best.motion.fps, best.motion.positions, best.motion.rotations, extra=extra)

@@ -1,7 +1,7 @@
-"""How generated motion is represented: 30 Hz frames of root path, joint rotations and contacts.
+"""Representation of generated motion: 30 Hz frames of root path, joint rotations and contacts.
 
-A window starts over the origin and faces +x, so that it does not say where in the world it is;
-a `Place` puts it back. Positions follow by forward kinematics, so bones keep their lengths.
+A window starts at the origin and faces +x, so that it is independent of its place in the world; a
+`Place` transforms it back. Positions follow by forward kinematics, so bone lengths are preserved.
 """
 
 from dataclasses import dataclass
@@ -23,33 +23,33 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 FPS: Final = 30.0
-"""Frames a second of the windows."""
+"""Frames per second of the windows."""
 FRAMES: Final = 120
 """Frames of a window: 4 s."""
 
 ROOT: Final = slice(0, 3)
-"""Pelvis in m: x and y from the start, z above the floor."""
+"""Pelvis, m: x and y relative to the start, z above the floor."""
 R6D: Final = slice(3, 3 + 6 * len(JOINTS))
 """r6d of each joint's global orientation in the window's frame, joint by joint."""
 CONTACTS: Final = slice(R6D.stop, R6D.stop + 2)
-"""Left and right foot standing, 0 to 1."""
+"""Contact of left and right foot, 0 to 1."""
 FEATURES: Final = CONTACTS.stop
-"""Numbers in a frame (137)."""
+"""Number of values per frame (137)."""
 
 _FEET = [JOINT_INDEX[n] for n in ("left_foot", "right_foot")]
 _STILL_M_S = 0.25
 _NEAR_FLOOR_M = 0.06
-"""A foot stands where it is slower and lower than this, about as in the imported packs."""
+"""m/s and m: a foot below both is in contact, about as in the imported packs."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a window stands in the world.
+    """Place of a window in the world.
 
     Attributes:
-        heading: rad, of the pelvis in the window's first frame.
-        x: m, of the pelvis in the window's first frame.
-        y: m, likewise.
+        heading: rad, of the pelvis in the first frame of the window.
+        x: m, of the pelvis in the first frame of the window.
+        y: m, of the pelvis in the first frame of the window.
     """
 
     heading: float = 0.0
@@ -58,14 +58,14 @@ class Place:
 
 
 def place_of(q_world_pelvis: Array, p_world_pelvis: Array) -> Place:
-    """The place of a window whose first pelvis has this orientation (4,) xyzw and position (3,)."""
+    """Place of a window whose first pelvis has this orientation (4,) xyzw and position (3,) m."""
     return Place(
         float(rotations.heading(q_world_pelvis)), float(p_world_pelvis[0]), float(p_world_pelvis[1])
     )
 
 
 def encode(q_world_joint: Array, p_world_pelvis: Array, contacts: Array, place: Place) -> F32:
-    """Frames as features.
+    """Convert frames to features.
 
     Args:
         q_world_joint: (..., 22, 4) global orientations, xyzw.
@@ -74,7 +74,7 @@ def encode(q_world_joint: Array, p_world_pelvis: Array, contacts: Array, place: 
         place: of the window.
 
     Returns:
-        (..., 137).
+        Features (..., 137) in the frame of the window.
     """
     turn = rotations.about_z(-place.heading)
     q = rotations.multiply(np.broadcast_to(turn, q_world_joint.shape), q_world_joint)
@@ -88,12 +88,15 @@ def encode(q_world_joint: Array, p_world_pelvis: Array, contacts: Array, place: 
 
 
 def seen_from(features: Array, place: Place) -> F32:
-    """Features (..., 137) of the world in the frame of a place."""
+    """Transform features (..., 137) from the world to the frame of a place."""
     return _turned(features, place, inverse=True)
 
 
 def placed(features: Array, place: Place) -> F32:
-    """Features (..., 137) in the frame of a place in that of the world: undoes `seen_from`."""
+    """Transform features (..., 137) from the frame of a place to the world.
+
+    Inverse of `seen_from`.
+    """
     return _turned(features, place, inverse=False)
 
 
@@ -115,20 +118,26 @@ def _turned(features: Array, place: Place, *, inverse: bool) -> F32:
 
 
 def matrices(features: Array) -> F64:
-    """(..., 22, 3, 3) global rotation matrices in the window's frame, of features (..., 137)."""
+    """Rotation matrices (..., 22, 3, 3) of the joints in the window's frame, from features
+    (..., 137).
+    """
     r6d = np.asarray(features[..., R6D], dtype=np.float64)
     return np.asarray(rotations.from_r6d(r6d.reshape(*r6d.shape[:-1], len(JOINTS), 6)))
 
 
 def positions(features: Array, skeleton: Skeleton | None = None) -> F64:
-    """(..., 22, 3) m by exact forward kinematics, in the window's frame."""
+    """Joint positions (..., 22, 3) m by forward kinematics, in the window's frame, from features
+    (..., 137).
+    """
     root = np.asarray(features[..., ROOT], dtype=np.float64)
     skeleton = skeleton or Skeleton.from_height()
     return np.asarray(forward_kinematics_matrices(skeleton, matrices(features), root))
 
 
 def decode(features: Array, place: Place | None = None) -> tuple[F64, F64, F64]:
-    """Global orientations (..., 22, 4), pelvis (..., 3) m and contacts (..., 2) in the world."""
+    """Convert features (..., 137) to orientations (..., 22, 4) xyzw, pelvis positions (..., 3) m
+    and contacts (..., 2), in the world.
+    """
     place = place or Place()
     turn = rotations.about_z(place.heading)
     q = rotations.from_matrix(matrices(features))
@@ -140,9 +149,9 @@ def decode(features: Array, place: Place | None = None) -> tuple[F64, F64, F64]:
 
 
 def from_motion(motion: Motion, place: Place | None = None) -> tuple[F32, Place]:
-    """A motion of any rate and body size as features (T, 137) at 30 Hz, and its place.
+    """Convert a motion of any rate and body size to features (T, 137) at 30 Hz, and its place.
 
-    Paths are scaled to the default body. ``place`` defaults to that of the first frame.
+    The root path is scaled to the default body. ``place`` defaults to that of the first frame.
 
     Raises:
         PallasError: a frame is not finite.
@@ -167,7 +176,7 @@ def to_motion(
     skeleton: Skeleton | None = None,
     fps: float = 60.0,
 ) -> Motion:
-    """Features (T, 137) as a motion at ``fps``, of the default body or another."""
+    """Convert features (T, 137) to a motion at ``fps``, with the default skeleton or another."""
     default = Skeleton.from_height()
     skeleton = skeleton or default
     q, root, contacts = decode(features, place)
@@ -182,7 +191,9 @@ def to_motion(
 
 
 def estimated_contacts(positions: Array, fps: float) -> F64:
-    """Contacts (T, 2) of positions (T, 22, 3): a foot that is slow and near its lowest height."""
+    """Contacts (T, 2) from positions (T, 22, 3) m: feet that are slow and near their lowest
+    height.
+    """
     feet = positions[:, _FEET]
     speed = np.linalg.norm(np.gradient(feet, axis=0), axis=-1) * fps if len(feet) > 1 else 0.0
     low = feet[..., 2] < np.quantile(feet[..., 2], 0.05) + _NEAR_FLOOR_M
@@ -190,7 +201,7 @@ def estimated_contacts(positions: Array, fps: float) -> F64:
 
 
 def mirrored(features: Array) -> F32:
-    """Features (..., 137) of the motion as a mirror shows it: left and right exchanged."""
+    """Features (..., 137) of the mirrored motion: left and right exchanged."""
     flip = np.array([1.0, -1.0, 1.0], dtype=np.float32)
     out = np.array(features, dtype=np.float32)
     # R becomes M R M with M = diag(flip): its first two columns are flipped, the second negated too

@@ -1,4 +1,4 @@
-"""What is asked of a generator, checked; and what a generator is."""
+"""Requests for motion, their validation, and the interface of generators."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,23 +23,24 @@ CANDIDATES = (1, 8)
 STEPS = (4, 32)
 GUIDANCE = (0.0, 8.0)
 REACH_M = 0.95
-"""m, from the pelvis to a wrist at most, standing in place: trunk and arm of the default body."""
+"""m, largest distance from pelvis to wrist without a step: trunk and arm of the default body."""
 WALK_M_S = 1.5
-"""m/s, how fast a person may move towards a hand target."""
+"""m/s, assumed walking speed towards a hand target."""
 HAND_HEIGHT_M = (0.0, 2.3)
 SIDES = ("left", "right")
 
 Progress = Callable[[str, float], None]
-"""Called with the stage and the fraction that is done; may raise to stop."""
+"""Called with the current stage and its progress (0 to 1); may raise an exception to cancel."""
 
 
 @dataclass(frozen=True)
 class HandTarget:
-    """Where a wrist should be.
+    """Target position of a wrist.
 
     Attributes:
         side: ``left`` or ``right``.
-        point: m, in the frame of the start: over the pelvis' floor point, x forward, y left, z up.
+        point: m, in the frame of the start: origin on the floor below the pelvis, x forward, y
+            left, z up.
         time: s, from the first generated frame.
     """
 
@@ -50,17 +51,17 @@ class HandTarget:
 
 @dataclass(frozen=True)
 class Request:
-    """A motion asked for.
+    """A request for a motion.
 
     Attributes:
-        text: a description in English; empty only where a start or hand targets are given.
+        text: description in English; may be empty only if a start or hand targets are given.
         seconds: duration.
         seed: of the noise; the same request with the same seed gives the same motion.
-        candidates: how many motions to draw.
-        guidance: how much more than without the text; 1 is the plain conditional model.
+        candidates: number of motions to generate.
+        guidance: weight of the text; 1 is the plain conditional model.
         steps: of the flow.
-        heun: second-order steps, two evaluations each.
-        start: body that the motion continues from (its last second is used), or None.
+        heun: whether to use second-order steps, with two evaluations each.
+        start: motion to continue (its last second is used), or None.
         hands: targets of the wrists.
     """
 
@@ -76,26 +77,28 @@ class Request:
 
     @property
     def frames(self) -> int:
-        """Frames at 30 Hz."""
+        """Number of frames at 30 Hz."""
         return round(self.seconds * FPS)
 
 
 class Generator(Protocol):
-    """A way to generate motion.
+    """Interface of motion generators.
 
-    Entry points ``pallas.generators`` name functions without arguments that give one.
+    An entry point of ``pallas.generators`` names a function without arguments that returns one.
     """
 
     def generate(self, request: Request, progress: Progress) -> NDArray[np.float32]:
-        """Candidates (K, T, 137) of a checked request, in the frame of the start's last frame."""
+        """Generate candidates (K, T, 137) of a checked request, in the frame of the last frame of
+        its start.
+        """
         ...
 
 
 def check(request: Request) -> Request:
-    """The request with its text cleaned.
+    """Validate a request, and return it with its text cleaned.
 
     Raises:
-        PallasError: it cannot be met; one sentence says what is wrong and what to do.
+        PallasError: the request is invalid.
     """
     text = _text(request)
     _within("duration", request.seconds, SECONDS, "s")
@@ -157,10 +160,10 @@ def _check_hand(target: HandTarget, seconds: float) -> None:
 
 
 def parse_hand(words: Sequence[str]) -> HandTarget:
-    """A target from the command line: ``right 0.4,-0.2,1.3@2.0``.
+    """Parse a hand target of the command line: ``right 0.4,-0.2,1.3@2.0``.
 
     Raises:
-        PallasError: it has another form.
+        PallasError: the target has another form.
     """
     side, where = words
     try:
@@ -174,7 +177,7 @@ def parse_hand(words: Sequence[str]) -> HandTarget:
 
 
 def resting(seconds: float = 0.5) -> Motion:
-    """A body that stands still with hanging arms."""
+    """A motion at rest: standing still, with hanging arms."""
     q = np.tile(rotations.IDENTITY, (len(JOINTS), 1))
     for side, sign in (("left", -1.0), ("right", 1.0)):
         hanging = rotations.from_rotvec(np.array([sign * 1.35, 0.0, 0.0]))

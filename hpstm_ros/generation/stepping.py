@@ -1,7 +1,7 @@
-"""A path that follows from the feet: while a foot stands, the body moves as the foot says.
+"""Derives the root path from planted feet: while a foot is in contact, it stays in place.
 
-The length-aware and the token generators draw the path step by step beside the posture. Where the
-two disagree, feet that are said to stand slide; the legs are right more often than the path.
+The length-aware and the token generators predict the path step by step beside the posture. If the
+two are inconsistent, feet in contact slide; the legs are more reliable than the path.
 """
 
 from typing import Final
@@ -18,15 +18,15 @@ F32 = NDArray[np.float32]
 
 _FEET: Final = [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]
 _STILL_M_S: Final = 0.1
-"""A foot counts by the inverse square of its speed, from this on: of two that are said to stand,
-the one that is about to leave counts little. Weights by speed to the power of 1 and 4, and a floor
-of 0.3, differ by 0.5 cm/s of slide."""
+"""m/s, lower bound of the foot speed in the weights. A foot is weighted by the inverse square of
+its speed, so that of two feet in contact, the one that is about to lift has little weight. Speed to
+the power of 1 or 4, and a bound of 0.3, change the slide by 0.5 cm/s."""
 _SMOOTHING_FRAMES: Final = 1.0
-"""Of the share of the feet, which else begins and ends at once."""
+"""Smoothing of the weight of the feet, which otherwise begins and ends abruptly."""
 
 
 def path_by_feet(features: F32) -> F32:
-    """Features (T, 137) whose horizontal path follows from standing feet, where there are any."""
+    """Return features (T, 137) whose horizontal path is derived from feet in contact, if any."""
     if len(features) < 2:
         return features
     p = rep.positions(features)

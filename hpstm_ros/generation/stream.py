@@ -1,4 +1,4 @@
-"""A motion as a stream of bodies."""
+"""Converts between a motion and a stream of bodies."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from pallas_ros.body.origin import GENERATED
 
 
 def bodies_of(motion: Motion, body_id: str = DEFAULT_BODY_ID) -> list[BodyFrame]:
-    """The frames of a generated motion as bodies, stamps from 0."""
+    """Convert a generated motion to bodies, with stamps from 0."""
     contacts = (motion.extra or {}).get("contacts")
     standing = np.zeros((len(motion), 2)) if contacts is None else np.asarray(contacts, np.float64)
     return [
@@ -30,7 +30,7 @@ def bodies_of(motion: Motion, body_id: str = DEFAULT_BODY_ID) -> list[BodyFrame]
 
 
 def motion_of(bodies: list[BodyFrame]) -> Motion:
-    """A motion of bodies 60 times a second, at least one."""
+    """Convert bodies at 60 Hz, at least one, to a motion."""
     return Motion(
         MODEL_RATE_HZ,
         np.stack([body.positions for body in bodies]),

@@ -1,4 +1,4 @@
-"""A live operator takes over from generated motion and hands back, each by a blend."""
+"""Blended transitions between generated motion and a live operator, in both directions."""
 
 from dataclasses import replace
 
@@ -17,12 +17,12 @@ from pallas_ros.body.skeleton import Skeleton
 F64 = NDArray[np.float64]
 
 BLEND_M_S = 1.0
-"""m/s that a blend adds to the movement of the two bodies at most: a calm reach of a hand."""
+"""m/s, largest speed that a blend adds to that of the two bodies: the speed of a calm reach."""
 JUMP_M = 0.25
-"""m between two bodies of one source beyond which the second is blended to: 15 m/s at 60 Hz, which
-no hand reaches."""
+"""m, distance between successive bodies of a source above which they are blended: 15 m/s at 60 Hz,
+faster than any hand."""
 FRESH_NS = 200_000_000
-"""ns, age of an operator's newest body at most for taking over."""
+"""ns, maximum age of the operator's newest body when taking over."""
 LEADS = "the operator leads"
 BLENDS = "blending"
 _LONGEST_NS = 100_000_000
@@ -31,13 +31,13 @@ _PARENTS = np.array(PARENTS[1:])
 
 
 class TakeOver:
-    """One stream of bodies out of two: the generator's, or a live operator's.
+    """Merges two streams of bodies, the generator's and a live operator's, into one.
 
-    The one that does not lead is only watched. After a change of lead what is shown goes from the
-    one to the other, while both move on: over `BLEND_S`, or as much longer as keeps the speed that
-    this adds to theirs below `BLEND_M_S`. The same follows a jump of the one that leads. While the
-    operator leads and is silent nothing is shown, so that the arm holds as for any live body that
-    is lost.
+    One of the two sources is active; the other is only monitored. When the active source changes,
+    the output is blended from one to the other while both continue to move. The blend takes
+    `BLEND_S`, or longer if it would add more than `BLEND_M_S` to their speed. A jump of the active
+    source is blended in the same way. While the operator is active and silent, there is no output,
+    so that the arm holds as for any lost live body.
     """
 
     def __init__(self) -> None:
@@ -53,43 +53,43 @@ class TakeOver:
 
     @property
     def operator_leads(self) -> bool:
-        """Whether the live operator's body is shown."""
+        """Whether the live operator is the active source."""
         return self._operator_leads
 
     @property
     def blending(self) -> bool:
-        """Whether what is shown lies between two bodies."""
+        """Whether a blend is in progress."""
         return self._leaving is not None
 
     @property
     def shown(self) -> BodyFrame | None:
-        """The body shown last."""
+        """The last output."""
         return self._shown
 
     def take_over(self, now: int) -> None:
-        """The operator leads from now (ns) on.
+        """Make the operator the active source at ``now`` (ns).
 
         Raises:
-            PallasError: no body of the operator's has come within the last 0.2 s.
+            PallasError: no body of the operator has arrived within the last 0.2 s.
         """
         if self._operator is None or not abs(now - self._operator.stamp) <= FRESH_NS:
             raise PallasError("no body of the operator arrives: start the sensors first")
         self._lead(operator=True)
 
     def hand_back(self) -> None:
-        """The generator leads."""
+        """Make the generator the active source."""
         self._lead(operator=False)
 
     def generated(self, body: BodyFrame) -> BodyFrame | None:
-        """A body of the generator's: what is to be shown, or None while the operator leads."""
+        """Process a body of the generator; return the output, or None if the operator is active."""
         self._watch(self._generated, body, leads=not self._operator_leads)
         self._generated = body
         return None if self._operator_leads else self._mixed(body)
 
     def operator(self, body: BodyFrame) -> BodyFrame | None:
-        """A body of the operator's: what is to be shown, or None.
+        """Process a body of the operator; return the output, or None if the generator is active.
 
-        Bodies that are not finite, or not newer than the one before, are left out.
+        Bodies that are not finite, or not newer than the previous one, are ignored.
         """
         before = self._operator
         sound = np.isfinite(body.positions).all() and np.isfinite(body.rotations).all()
@@ -123,7 +123,7 @@ class TakeOver:
         self._turning = Turning()
 
     def _watch(self, before: BodyFrame | None, body: BodyFrame, *, leads: bool) -> None:
-        """How far the two bodies moved since one was shown, and whether one of them jumped."""
+        """Track the motion of the two bodies since the last output, and detect jumps."""
         step = 0.0 if before is None else _farthest(before.positions, body.positions)
         jumped = step > JUMP_M
         if leads and jumped:
@@ -175,7 +175,7 @@ class TakeOver:
 
 
 def bones_of(positions: F64, q_world_joint: F64) -> F64:
-    """(22, 3) m, of every joint from its parent, in the parent's frame."""
+    """Offset (22, 3) m of every joint from its parent, in the parent's frame."""
     bones = np.zeros_like(positions)
     offsets = positions[1:] - positions[_PARENTS]
     bones[1:] = rotations.rotate(rotations.inverse(q_world_joint[_PARENTS]), offsets)
@@ -183,5 +183,5 @@ def bones_of(positions: F64, q_world_joint: F64) -> F64:
 
 
 def _farthest(a: F64, b: F64) -> float:
-    """m, the farthest that a joint is from itself."""
+    """Largest distance between corresponding joints of ``a`` and ``b``, m."""
     return float(np.linalg.norm(a - b, axis=-1).max())

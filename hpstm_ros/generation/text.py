@@ -1,4 +1,4 @@
-"""Text as the generators take it: a sentence vector and explicit features."""
+"""Text input of the generators: a sentence vector and explicit features."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.runtime import Stream
 
 SENTENCE = 384
-"""Numbers of a sentence vector of MiniLM."""
+"""Size of a sentence vector of MiniLM."""
 TEXT = SENTENCE + len(EXPLICIT)
-"""Numbers that describe a text."""
+"""Size of a text vector."""
 _SENTENCE_SCALE = SENTENCE**0.5
-"""Unit vectors get components of about 1, like the explicit features."""
+"""Scale of sentence vectors, so that their components are about 1, like the explicit features."""
 
 
 def text_vectors(texts: list[str]) -> NDArray[np.float32]:
-    """(N, TEXT) of some texts.
+    """Text vectors (N, TEXT) of N texts.
 
     Raises:
         PallasError: the encoder is not installed, or a text is empty or too long.

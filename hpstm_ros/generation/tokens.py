@@ -1,4 +1,4 @@
-"""The token generator at run time: masked Transformer, codebook, decoder. Neither torch nor ROS."""
+"""Run time of the token generator: masked Transformer, codebook, decoder; without torch and ROS."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,17 +26,17 @@ ORIGINAL: Final = "models/tokens_codebook.safetensors"
 UNLEARNED: Final = "models/tokens_codebook_unlearned.safetensors"
 FRAMES_PER_TOKEN: Final = 4
 PAST: Final = 32
-"""Frames of a start that the motion continues from: eight tokens."""
+"""Number of frames of the start that are used: eight tokens."""
 
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """How the generator works.
+    """Settings of the token generator.
 
     Attributes:
-        model, encoder, decoder: its files.
-        codebook: the entries; the unlearned ones by default.
-        filling: rounds and temperature.
+        model, encoder, decoder: model files.
+        codebook: codebook file; the unlearned one by default.
+        filling: settings of the sampling.
     """
 
     model: str = MODEL
@@ -47,13 +47,13 @@ class TokenSettings:
 
 
 class TokenGenerator:
-    """Motion for a sentence, and in-painting: what is known of the tokens stays.
+    """Generates motion for a text, and in-paints: known tokens are kept.
 
     Args:
-        settings: files and how to draw.
+        settings: files and sampling.
 
     Raises:
-        PallasError: a file is missing, damaged, or of another model.
+        PallasError: a file is missing, damaged, or belongs to another model.
     """
 
     def __init__(self, settings: TokenSettings | None = None) -> None:
@@ -83,11 +83,11 @@ class TokenGenerator:
 
     @property
     def longest_s(self) -> float:
-        """The longest motion, s."""
+        """Longest motion that can be generated, s."""
         return self.tokens * FRAMES_PER_TOKEN / representation.FPS
 
     def generate(self, request: Request, progress: Progress) -> F32:
-        """Candidates (K, T, 137) of a checked request; equal seeds give equal ones.
+        """Generate candidates (K, T, 137) of a checked request; equal seeds give equal candidates.
 
         Raises:
             PallasError: the request has hand targets, or lasts too long.
@@ -114,11 +114,11 @@ class TokenGenerator:
         return np.stack([self.motion(row)[skip : skip + request.frames] for row in codes])
 
     def length(self, frames: int) -> int:
-        """Tokens of so many frames."""
+        """Number of tokens for ``frames`` frames."""
         return -(-frames // FRAMES_PER_TOKEN)
 
     def _past(self, start: Motion | None) -> Codes:
-        """The codes of the last second of a start; none where it is shorter."""
+        """The codes of the last second of a start; empty if it is shorter."""
         if start is None:
             return np.empty(0, dtype=np.int64)
         features, _ = representation.from_motion(start)
@@ -134,14 +134,14 @@ class TokenGenerator:
     def draw(
         self, known: Codes, sentence: F32, seed: int, candidates: int = 1, guidance: float = 2.0
     ) -> Codes:
-        """The codes (candidates, N) of motions.
+        """Sample the codes (candidates, N) of motions.
 
         Args:
-            known: (N,) codes to keep, `HIDDEN` where to fill in.
-            sentence: (1, TEXT), zeros for none.
-            seed: of all that is random.
-            candidates: 1 to 8: guidance doubles the batch, of which a model file takes 16.
-            guidance: how much more the sentence counts than in training (1: as much).
+            known: (N,) codes to keep, `HIDDEN` for those to sample.
+            sentence: (1, TEXT) text vector, zeros for none.
+            seed: of the random numbers.
+            candidates: 1 to 8: guidance doubles the batch, which is limited to 16 by the file.
+            guidance: weight of the text; 1 is the weight in training.
         """
         rng = np.random.default_rng(seed)
 
@@ -164,17 +164,17 @@ class TokenGenerator:
         return without + np.float32(guidance) * (with_text - without)
 
     def frames(self, codes: Codes) -> F32:
-        """Frames (4 N, 138) of `heading_frames` for codes (N,)."""
+        """Decode codes (N,) to frames (4 N, 138) of `heading_frames`."""
         entries = self.codebook.entries[codes]
         padded = np.concatenate((entries, np.repeat(entries[-1:], self.tokens - len(codes), 0)))
         out = self._decoder.step({"entries": padded[None]})["frames"]
         return np.array(out[0, : FRAMES_PER_TOKEN * len(codes)])
 
     def motion(self, codes: Codes) -> F32:
-        """The motion (4 N, 137) of codes (N,), as `representation` has it."""
+        """Decode codes (N,) to features (4 N, 137) of `representation`."""
         return heading_frames.to_world(self.frames(codes))
 
 
 def original() -> TokenGenerator:
-    """The generator before unlearning, which can be violent: for comparison, never the default."""
+    """The generator before unlearning, which can be violent; for comparison only."""
     return TokenGenerator(TokenSettings(codebook=ORIGINAL))

@@ -1,7 +1,7 @@
-"""Unlearning without training: replace a codebook's codes, or remove directions from weights.
+"""Unlearning without training: replaces codes of a codebook, or removes directions from weights.
 
 Latent code replacement (LCR) is Algorithm 1 of De Matteis et al., "Human Motion Unlearning": a code
-that occurs in motions to forget far more often than in the others is overwritten with a safe one.
+that is far more frequent in the forget set than in the retain set is overwritten with a safe one.
 Low-rank refusal follows Facchiano et al., "Video Unlearning via Low-Rank Refusal Vector": the
 directions along which a concept moves a layer's activations are projected out of its weights.
 """
@@ -23,13 +23,13 @@ NOISE = 0.01
 
 @dataclass(frozen=True)
 class Replacement:
-    """What latent code replacement did.
+    """Result of latent code replacement.
 
     Attributes:
-        codebook: (K, D), the codebook afterwards.
+        codebook: (K, D), the new codebook.
         replaced: (r,) codes that were overwritten, highest ratio first.
         ratio: (r,) their ratios N_k(forget) / N_k(retain).
-        safe: the code that they became.
+        safe: the code by which they were replaced.
     """
 
     codebook: F64
@@ -39,7 +39,7 @@ class Replacement:
 
 
 def motions_with_code(motions: Iterable[NDArray[np.integer]], codes: int) -> Codes:
-    """N_k of Algorithm 1, line 3: (K,), in how many motions each code occurs at least once.
+    """N_k of Algorithm 1, line 3: (K,) number of motions in which each code occurs.
 
     Args:
         motions: the codes (N,) of each motion, from 0 to ``codes`` - 1.
@@ -63,7 +63,8 @@ def motions_with_code(motions: Iterable[NDArray[np.integer]], codes: int) -> Cod
 def code_ratios(forget: Codes, retain: Codes) -> F64:
     """s_k of Algorithm 1, line 5: (K,) N_k(forget) / N_k(retain).
 
-    A code that no motion to retain uses has an infinite ratio if a motion to forget does, else 0.
+    The ratio of a code that does not occur in the retain set is infinite if it occurs in the forget
+    set, otherwise 0.
     """
     ratio = np.where(forget > 0, np.inf, 0.0)
     np.divide(forget, retain, out=ratio, where=retain > 0)
@@ -88,10 +89,10 @@ def replace_codes(
         noise: standard deviation, relative to that of the codebook's entries.
 
     Equal ratios are ordered by N_k(forget). The safe code is drawn from the others in proportion to
-    N_k(retain), so that it is one that safe motion uses; Algorithm 1 leaves the distribution open.
+    N_k(retain), so that it occurs in safe motion; Algorithm 1 does not specify the distribution.
 
     Raises:
-        PallasError: ``r`` leaves no code, or the counts are of another codebook.
+        PallasError: ``r`` leaves no code, or the counts belong to another codebook.
     """
     size = len(codebook)
     if not 1 <= r < size:
@@ -122,14 +123,14 @@ def replace_codes(
 
 
 def refusal_directions(with_concept: F64, without: F64, rank: int) -> F64:
-    """Orthonormal directions (rank, D) that a concept moves activations along.
+    """Orthonormal directions (rank, D) along which a concept moves activations.
 
     Args:
         with_concept, without: (N, D) activations of N pairs of requests.
         rank: directions to find, 1 to min(N, D).
 
-    The leading right singular vectors of the differences, which are not centred: their mean is part
-    of the concept.
+    These are the leading right singular vectors of the differences. The differences are not
+    centred, because their mean is part of the concept.
 
     Raises:
         PallasError: the pairs do not match, or are too few or too alike for ``rank`` directions.
@@ -156,13 +157,13 @@ def refusal_directions(with_concept: F64, without: F64, rank: int) -> F64:
 def without_directions(
     weight: F64, bias: F64 | None, directions: F64, centre: F64 | None = None
 ) -> tuple[F64, F64 | None]:
-    """A linear layer (D, inputs), (D,) whose output does not vary along directions.
+    """Weight (D, inputs) and bias (D,) of a linear layer whose output is constant along directions.
 
     Args:
-        weight, bias: y = weight x + bias.
+        weight, bias: (D, inputs) and (D,) of the layer y = weight x + bias.
         directions: (rank, D), orthonormal.
-        centre: (D,) an output whose part along the directions is kept for all; by default none
-            is. The mean output without the concept changes other requests least.
+        centre: (D,) output whose component along the directions is used for all inputs; zero by
+            default. The mean output without the concept changes other requests least.
     """
     kept = np.eye(weight.shape[0]) - directions.T @ directions
     shift = None if bias is None else kept @ bias

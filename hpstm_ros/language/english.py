@@ -1,4 +1,4 @@
-"""Whether a request is written in English, as all descriptions of the training are."""
+"""Detects requests that are not in English, the language of all training descriptions."""
 
 import re
 from typing import Final
@@ -24,7 +24,7 @@ _FOREIGN: Final = frozenset(
         """
     )
 )
-"""Frequent words of German, French, Spanish, Italian, Portuguese and Dutch requests that are no
+"""Frequent words in German, French, Spanish, Italian, Portuguese and Dutch requests that are not
 English words."""
 _ENGLISH: Final = frozenset(
     _WORD.findall(
@@ -42,9 +42,9 @@ _ENGLISH: Final = frozenset(
 
 
 def is_english(text: str) -> bool:
-    """False where a text has no Latin letters to speak of, or more words of another language.
+    """Return False if a text has hardly any Latin letters, or several words of another language.
 
-    One foreign word alone does not count: names of dances and sports are foreign words.
+    A single foreign word is accepted, since names of dances and sports are foreign words.
     """
     letters = [c for c in text if c.isalpha()]
     if sum(not c.isascii() for c in letters) > 0.1 * len(letters):

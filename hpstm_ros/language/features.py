@@ -1,7 +1,8 @@
 """Explicit features of a description: side, body part, count, direction; and its mirror image.
 
-Sentence encoders hardly tell left from right ("raises the left hand" and "raises the right hand"
-have a cosine of 0.98 in MiniLM), so models get these features beside the sentence vector.
+Sentence encoders hardly distinguish left and right ("raises the left hand" and "raises the right
+hand" have a cosine similarity of 0.98 in MiniLM), so models get these features in addition to the
+sentence vector.
 """
 
 import re
@@ -39,7 +40,7 @@ FEATURES: Final = (
     "slow",
     "fast",
 )
-"""Names of the numbers of `explicit_features`; a ``way`` is a turn or a path, not a limb."""
+"""Names of the values of `explicit_features`; a ``way`` is a turn or a path, not a limb."""
 
 _WORD = re.compile(r"[a-z]+|\d+")
 _SWAP = re.compile(r"(?<![a-z])(left|right)(?![a-z])|(anti|counter)?-?clockwise", re.IGNORECASE)
@@ -50,7 +51,7 @@ _COUNT = re.compile(
 
 
 def explicit_features(text: str) -> NDArray[np.float32]:
-    """What a text says of side, part, direction, count and pace: (len(FEATURES),) of 0 and 1."""
+    """Side, body part, direction, count and pace in a text: (len(FEATURES),) values of 0 or 1."""
     found = set(_sides(words := _words(text)))
     joined = " ".join(words)
     for name, pattern in (_PARTS | _DIRECTIONS).items():
@@ -71,7 +72,7 @@ def encode_features(texts: list[str]) -> NDArray[np.float32]:
 
 
 def has_side(text: str) -> bool:
-    """Whether the text changes in `mirror`."""
+    """Whether `mirror` changes the text."""
     return mirror(text) != text
 
 
@@ -96,7 +97,7 @@ def _words(text: str) -> list[str]:
 
 
 def _sides(words: list[str]) -> set[str]:
-    """Each side with what it is said of: the limb named after or before it, else the way."""
+    """Each side with the limb that it refers to (named after or before it), otherwise the way."""
     found = set()
     for i, word in enumerate(words):
         side = word if word in ("left", "right", "both") else None

@@ -1,6 +1,6 @@
 """Forward passes in numpy: BERT (Devlin 2019) and CLIP's text tower (Radford 2021).
 
-Sentences are short, so that a pass costs a few milliseconds and needs no other runtime.
+Sentences are short, so a pass takes a few milliseconds, and no other runtime is needed.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Weights = dict[str, Array]
 
 @dataclass(frozen=True)
 class Shape:
-    """What the weights alone do not say."""
+    """Architecture parameters that the weights do not contain."""
 
     layers: int
     heads: int
@@ -24,7 +24,7 @@ class Shape:
 
 
 def bert(weights: Weights, shape: Shape, ids: NDArray[np.int64], mask: NDArray[np.bool_]) -> Array:
-    """Last hidden states (N, L, D) for tokens (N, L); ``mask`` (N, L) is True at real ones."""
+    """Last hidden states (N, L, D) for tokens (N, L); ``mask`` (N, L) is False for padding."""
     x = (
         weights["embeddings.word_embeddings.weight"][ids]
         + weights["embeddings.position_embeddings.weight"][: ids.shape[1]]
@@ -49,7 +49,14 @@ def bert(weights: Weights, shape: Shape, ids: NDArray[np.int64], mask: NDArray[n
 def clip_text(
     weights: Weights, shape: Shape, ids: NDArray[np.int64], mask: NDArray[np.bool_]
 ) -> Array:
-    """Last hidden states (N, L, D) of CLIP's text tower, after its final norm."""
+    """Last hidden states (N, L, D) of CLIP's text tower, after its final norm.
+
+    Args:
+        weights: tensors by name.
+        shape: architecture parameters.
+        ids: (N, L) token ids.
+        mask: (N, L), False for padding.
+    """
     length = ids.shape[1]
     x = (
         weights["embeddings.token_embedding.weight"][ids]

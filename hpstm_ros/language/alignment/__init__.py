@@ -1,1 +1,1 @@
-"""Text, motion and scene in one space, after MonSTeR (Collorone et al., ICCV 2025)."""
+"""Joint embedding of text, motion and scene, after MonSTeR (Collorone et al., ICCV 2025)."""

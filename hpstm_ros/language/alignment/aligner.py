@@ -1,4 +1,4 @@
-"""The alignment at run time: embeddings, and how well text, motion and scene fit."""
+"""Run time of the alignment model: embeddings, and scores of text, motion and scene."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,17 +26,17 @@ F32 = NDArray[np.float32]
 MODEL: Final = "models/alignment.onnx"
 _BATCH: Final = 16
 _STEP: Final = 10
-"""Frames (1 s) between the windows that a motion is scored in."""
+"""Frames (1 s) between the starts of the windows of a motion."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Logistic regressions from similarities to the chance that things belong together.
+    """Logistic regressions from similarities to the probability of a match.
 
     Attributes:
-        text: slope and offset, of text against motion.
-        scene: slopes of the three similarities that see a scene and of the three shares of
-            `SceneInputs.unsupported`, and the offset.
+        text: slope and offset, for text and motion.
+        scene: slopes of the three similarities that include the scene, slopes of the three shares
+            of `SceneInputs.unsupported`, and the offset.
     """
 
     text: tuple[float, float]
@@ -44,11 +44,11 @@ class Calibration:
 
 
 class Aligner:
-    """The released alignment and its sentence encoder.
+    """The alignment model and its sentence encoder.
 
     Args:
         model: the ``.onnx`` file.
-        encoder: of sentences; MiniLM by default.
+        encoder: sentence encoder; MiniLM by default.
 
     Raises:
         PallasError: the model or the encoder cannot be used.
@@ -65,16 +65,16 @@ class Aligner:
 
     @classmethod
     def default(cls) -> "Aligner":
-        """The released one, loaded once per process.
+        """The released model, loaded once per process.
 
         Raises:
-            PallasError: as above.
+            PallasError: the model or the encoder cannot be used.
         """
         return _default()
 
     @property
     def encoder(self) -> TextEncoder:
-        """The sentence encoder, loaded when first needed."""
+        """The sentence encoder, loaded on first use."""
         if self._encoder is None:
             self._encoder = TextEncoder.default()
         return self._encoder
@@ -89,7 +89,7 @@ class Aligner:
         return self._run(rows, "text")["text"]
 
     def movements(self, moved: Movement, ranges: Sequence[tuple[int, int]]) -> F32:
-        """Embeddings (W, dim) of windows of a movement."""
+        """Embeddings (W, dim) of windows of a movement, given as frame ranges [start, stop)."""
         rows = (_window(moved, a, b) for a, b in ranges)
         return self._run(rows, "motion")["motion"]
 
@@ -97,26 +97,27 @@ class Aligner:
         """Embedding (dim,) of a whole motion: the mean over its windows.
 
         Raises:
-            PallasError: it has fewer than two frames that hold.
+            PallasError: the motion has fewer than two valid frames.
         """
         moved = movement(motion)
         return unit(self.movements(moved, windows(len(moved), step=_STEP)).mean(0))
 
     def percent(self, similarity: NDArray[Any]) -> NDArray[np.float64]:
-        """Calibrated scores, 0 to 100, of cosine similarities of text and motion; any shape."""
+        """Calibrated scores, 0 to 100, for cosine similarities of text and motion of any shape."""
         slope, offset = self.calibration.text
         return np.asarray(100 * expit(slope * np.asarray(similarity, np.float64) + offset))
 
     def score(self, motion: Motion, text: str, scene: Sequence[Box] | None = None) -> float:
-        """How well a motion, a text and a scene fit, 0 to 100.
+        """Score of the match of a motion, a text and a scene, 0 to 100.
 
         Args:
-            motion: any rate and body size.
-            text: what should be seen.
-            scene: boxes in the motion's world; None: not judged. The worst window counts.
+            motion: of any rate and body size.
+            text: description, in English.
+            scene: boxes in the world frame of the motion, or None to ignore the scene. The window
+                with the worst fit determines the score.
 
         Raises:
-            PallasError: the text is empty, or the motion has fewer than two frames that hold.
+            PallasError: the text is empty, or the motion has fewer than two valid frames.
         """
         return float(self.scores([motion], text, scene)[0])
 
@@ -132,7 +133,7 @@ class Aligner:
         return np.asarray(score)
 
     def scene_fit(self, motion: Motion, text: str, scene: Sequence[Box]) -> float:
-        """Chance that a scene fits a motion and its text: of the window where it is least."""
+        """Probability that a scene fits a motion and its text: the minimum over the windows."""
         moved = movement(motion)
         (inputs,) = self._text_inputs([checked(text)])
         rows = []
@@ -167,7 +168,11 @@ class Aligner:
         return [{"sentence": s, "features": f} for s, f in zip(sentence, features)]
 
     def _run(self, rows: Iterable[dict[str, F32]], *outputs: str) -> dict[str, F32]:
-        """Outputs (N, dim) for some inputs of each row; the others are zero."""
+        """Run the model on rows that contain some of the inputs; the other inputs are zero.
+
+        Returns:
+            The outputs (N, dim) by name.
+        """
         found: dict[str, list[F32]] = {name: [] for name in outputs}
         waiting = iter(rows)
         while chunk := list(islice(waiting, _BATCH)):
@@ -186,7 +191,7 @@ class Aligner:
 
 
 def score(motion: Motion, text: str, scene: Sequence[Box] | None = None) -> float:
-    """How well a motion fits a text, and a scene, 0 to 100, by the released alignment.
+    """Score of the match of a motion with a text and a scene, 0 to 100, by the released model.
 
     Raises:
         PallasError: the text is empty, the motion has too few frames, or the model is missing.

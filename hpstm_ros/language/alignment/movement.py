@@ -1,4 +1,4 @@
-"""Motion as the alignment reads it: 10 Hz frames relative to the body, points in the world."""
+"""Motion input of the alignment model: 10 Hz frames relative to the body, points in the world."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +16,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 RATE_HZ: Final = 10.0
-"""Actions last a second or more; speeds, taken at 30 Hz, keep what happens between the frames."""
+"""Hz. Actions last a second or more; speeds are computed at 30 Hz, to retain faster motion."""
 _FINE_HZ: Final = 30.0
 _STEP: Final = round(_FINE_HZ / RATE_HZ)
 FRAMES: Final = 40
@@ -39,12 +39,12 @@ POINTS: Final = (
     "left_foot",
     "right_foot",
 )
-"""Joints that scenes are compared with."""
+"""Joints that are compared with the boxes of a scene."""
 POINTS_AT: Final = [JOINT_INDEX[name] for name in POINTS]
 
 WIDTH: Final = _BODY + 3 + 1 + 1 + 3 * len(_ENDS) + 2
-"""Numbers of a frame (85): joints from the pelvis, its velocity, turn rate and height above the
-floor, velocities of head, hands and feet relative to it, speeds of the feet in the world."""
+"""Number of values per frame (85): joints relative to the pelvis; velocity, turn rate and height of
+the pelvis; velocities of head, hands and feet relative to it; speeds of the feet in the world."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Movement:
         features: (T, 85), in the heading frame of each frame.
         points: (T, 8, 3) m, `POINTS` in the world, the floor at z = 0.
         heading: (T,) rad, of the pelvis.
-        valid: (T,) bool.
+        valid: (T,) whether each frame is valid.
     """
 
     features: F32
@@ -69,12 +69,12 @@ class Movement:
 
 
 def movement(motion: Motion) -> Movement:
-    """A motion of any rate and body size as `Movement`.
+    """Convert a motion of any rate and body size to a `Movement`.
 
-    Frames that are not valid hold the last one that is.
+    Invalid frames repeat the last valid one.
 
     Raises:
-        PallasError: it has fewer than two frames that hold.
+        PallasError: the motion has fewer than two valid frames.
     """
     finite = np.isfinite(motion.positions).all((1, 2)) & np.isfinite(motion.rotations).all((1, 2))
     valid = np.asarray(finite, np.bool_)
@@ -92,9 +92,9 @@ def movement(motion: Motion) -> Movement:
 
 
 def from_positions(p_world: F64, q_world_pelvis: F64, valid: NDArray[np.bool_]) -> Movement:
-    """As `movement`, of positions (T, 22, 3) m and pelvis orientations (T, 4) at 30 Hz."""
+    """Like `movement`, from positions (T, 22, 3) m and pelvis orientations (T, 4) xyzw at 30 Hz."""
     heading = np.asarray(rotations.heading(q_world_pelvis), np.float64)
-    # the lowest joint is a foot or what lies on the floor; 5 %: a stray frame does not count
+    # the lowest joint is a foot, or another joint on the floor; the 5 % quantile ignores outliers
     floor = np.quantile(p_world[..., 2].min(1), 0.05)
     turn = _turns(-heading)
     velocity = np.gradient(p_world, axis=0) * _FINE_HZ if len(p_world) > 1 else 0 * p_world
@@ -160,7 +160,7 @@ def mirrored(features: F32) -> F32:
 
 
 def windows(frames: int, length: int = FRAMES, step: int = 10) -> list[tuple[int, int]]:
-    """Ranges [start, stop) of windows through ``frames`` frames; one where these are few."""
+    """Ranges [start, stop) of windows over ``frames`` frames; a single one if these are few."""
     if frames <= length:
         return [(0, frames)]
     starts = list(range(0, frames - length, step))
@@ -168,7 +168,7 @@ def windows(frames: int, length: int = FRAMES, step: int = 10) -> list[tuple[int
 
 
 def padded(features: F32, start: int, stop: int) -> tuple[F32, F32]:
-    """A window as the network takes it: (40, 85), zeros behind its end, and (40,) 1 where valid."""
+    """Network input of a window: features (40, 85), zero-padded, and mask (40,), 1 where valid."""
     out = np.zeros((FRAMES, WIDTH), np.float32)
     there = np.zeros(FRAMES, np.float32)
     count = min(stop - start, FRAMES)

@@ -1,4 +1,4 @@
-"""Scenes: labelled boxes around a person, and how a motion meets them."""
+"""Scenes: labelled boxes around a person, and the contacts of a motion with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from .movement import POINTS
 F32 = NDArray[np.float32]
 
 BOXES: Final = 12
-"""Boxes the network reads: those that come nearest to the body."""
+"""Maximum number of boxes that the network uses: those nearest to the body."""
 MAX_BOXES: Final = 100_000
 SHAPE_WIDTH: Final = 8
 MEETING_WIDTH: Final = 13
@@ -29,22 +29,22 @@ _GROUPS: Final = tuple(
 _FAR_M: Final = 1.5
 
 SEAT_BELOW_M: Final = 0.10
-"""The pelvis joint lies this far above the seat: half the thickness of a thigh."""
+"""m, height of the pelvis joint above the seat: half the thickness of a thigh."""
 STANDING_PELVIS_M: Final = 0.95
-"""Pelvis above the floor, default body, standing."""
+"""m, height of the pelvis above the floor, default body, standing."""
 STILL_M_S: Final = 0.25
 FEWEST: Final = 5
-"""Frames (0.5 s) that a contact lasts at least."""
+"""Minimum number of frames (0.5 s) of a contact."""
 SOLE_M: Final = 0.04
-"""The foot joint (ball of the foot) lies this far above the ground it stands on."""
+"""m, height of the foot joint (ball of the foot) above its support."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box that stands upright.
+    """An upright box.
 
     Attributes:
-        label: what it is ("chair").
+        label: name of the object ("chair").
         centre: m, in the world.
         size: m, along its own x, y and z.
         yaw: rad, about z.
@@ -56,7 +56,7 @@ class Box:
     yaw: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse boxes that cannot be.
+        """Reject invalid boxes.
 
         Raises:
             ValueError: a number is not finite, a size not positive, or the label empty.
@@ -70,7 +70,7 @@ class Box:
 
     @property
     def top(self) -> float:
-        """m, above the floor."""
+        """Height of the top face, m."""
         return self.centre[2] + self.size[2] / 2
 
 
@@ -78,7 +78,7 @@ def load_scene(path: str | Path) -> list[Box]:
     """The boxes of a scene file: ``boxes``, a list of ``label``, ``centre``, ``size`` and ``yaw``.
 
     Raises:
-        PallasError: it is no such file, or a box cannot be.
+        PallasError: the file is not a scene file, or a box is invalid.
     """
     document = load_mapping(path, "scene file")
     rows = document.get("boxes")
@@ -95,16 +95,17 @@ def load_scene(path: str | Path) -> list[Box]:
 
 @dataclass(frozen=True)
 class SceneInputs:
-    """A scene beside a window of motion, as the network takes it.
+    """Network input of a scene and a window of motion.
 
     Attributes:
-        labels: names of the boxes that are read, nearest first; at most 12.
+        labels: names of the boxes that are used, nearest first; at most 12.
         shapes: (12, 8), centre and size in the frame of the window's start, direction of yaw.
-        meetings: (12, 13), how the body meets each box.
-        there: (12,) 1 where there is a box.
-        need: (4,) share of frames that sit, that stand above the floor, and of both unsupported.
+        meetings: (12, 13), features of the contacts between the body and each box.
+        there: (12,) 1 for boxes, 0 for padding.
+        need: (4,) share of frames in which the body sits, in which it stands above the floor, and
+            in which each is unsupported.
         unsupported: (3,) share of frames in which the seat, a foot above the floor, or a hand that
-            rests in front of the body has nothing under it.
+            rests in front of the body has no support.
     """
 
     labels: tuple[str, ...]
@@ -116,12 +117,12 @@ class SceneInputs:
 
 
 def scene_inputs(boxes: Sequence[Box], points: F32, heading: float) -> SceneInputs:
-    """A scene beside a window of motion.
+    """Compute the network input for a scene and a window of motion.
 
     Args:
-        boxes: in the motion's world; at most 12 are read, those the body comes nearest to.
+        boxes: in the world frame of the motion; the 12 boxes nearest to the body are used.
         points: (T, 8, 3) m, see `Movement`.
-        heading: rad, of the window's first frame.
+        heading: rad, of the pelvis in the first frame of the window.
     """
     centre, size, yaw = _arrays(boxes)
     origin = np.array([points[0, 0, 0], points[0, 0, 1], 0.0], np.float32)
@@ -166,7 +167,11 @@ def scene_inputs(boxes: Sequence[Box], points: F32, heading: float) -> SceneInpu
 
 
 def sitting(points: F32) -> NDArray[np.bool_]:
-    """(T,) whether the body sits: pelvis low and still, above the ground and the feet."""
+    """(T,) whether the body sits: pelvis low and still, above ground and feet.
+
+    Args:
+        points: (T, 8, 3) m, see `Movement`.
+    """
     pelvis = points[:, 0]
     feet = points[:, 6:8]
     still = _slow(pelvis)
@@ -178,7 +183,11 @@ def sitting(points: F32) -> NDArray[np.bool_]:
 
 
 def standing_above(points: F32) -> NDArray[np.bool_]:
-    """(T, 2) whether each foot rests above the floor while the body is upright."""
+    """(T, 2) whether each foot rests above the floor while the body is upright.
+
+    Args:
+        points: (T, 8, 3) m, see `Movement`.
+    """
     feet = points[:, 6:8]
     slow = np.stack([_slow(feet[:, i]) for i in range(2)], axis=1)
     lower = feet[..., 2] <= feet[..., 2].min(1, keepdims=True) + 0.25
@@ -187,7 +196,11 @@ def standing_above(points: F32) -> NDArray[np.bool_]:
 
 
 def resting_hands(points: F32) -> NDArray[np.bool_]:
-    """(T, 2) whether each hand rests away from the body, raised, after it came there."""
+    """(T, 2) whether each hand rests in a raised position away from the body, after moving there.
+
+    Args:
+        points: (T, 8, 3) m, see `Movement`.
+    """
     hands = points[:, 2:4]
     speed = np.stack([_speed(hands[:, i]) for i in range(2)], axis=1)
     away = np.linalg.norm(hands[..., :2] - points[:, :1, :2], axis=-1)
@@ -196,7 +209,14 @@ def resting_hands(points: F32) -> NDArray[np.bool_]:
 
 
 def box_distance(centre: F32, size: F32, yaw: F32, points: F32) -> F32:
-    """Signed distance in m (N, ...) of points (..., 3) from N boxes; negative inside."""
+    """Signed distances (N, ...) m of points (..., 3) m from N boxes; negative inside.
+
+    Args:
+        centre: (N, 3) m.
+        size: (N, 3) m.
+        yaw: (N,) rad.
+        points: (..., 3) m.
+    """
     local = _to_box(centre, yaw, points)
     over = np.abs(local) - size.reshape(-1, *[1] * (points.ndim - 1), 3) / 2
     outside = np.linalg.norm(np.maximum(over, 0), axis=-1)
@@ -204,7 +224,7 @@ def box_distance(centre: F32, size: F32, yaw: F32, points: F32) -> F32:
 
 
 def box_arrays(boxes: Sequence[Box]) -> tuple[F32, F32, F32]:
-    """Centres (N, 3), sizes (N, 3) and yaws (N,)."""
+    """Centres (N, 3) m, sizes (N, 3) m and yaws (N,) rad of boxes."""
     return _arrays(boxes)
 
 
@@ -244,7 +264,7 @@ def _slow(path: F32) -> NDArray[np.bool_]:
 
 
 def _speed(path: F32) -> F32:
-    """(T,) m/s of a path at 10 Hz."""
+    """Speed (T,) m/s along a path at 10 Hz."""
     if len(path) < 2:
         return np.zeros(len(path), np.float32)
     return np.asarray(np.linalg.norm(np.gradient(path, axis=0), axis=-1) * 10.0, np.float32)

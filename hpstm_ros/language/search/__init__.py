@@ -1,4 +1,4 @@
-"""Finding moments in recordings by words or by example: cached embeddings of windows."""
+"""Search for moments in recordings by text or by example, with cached embeddings of windows."""
 
 from hpstm_ros.language.search.index import Index, open_index
 from hpstm_ros.language.search.ranking import Hit, search

@@ -1,8 +1,7 @@
 """The index of a recording: embeddings of its windows, cached beside it.
 
-A cached index is used only while the recording, the model and the layout are those it was made of.
-It is written whole or not at all; beside a recording in a folder that cannot be written it goes to
-the user's cache.
+A cached index is used only if it was made from the same recording, model and layout. It is written
+atomically; if the folder of the recording is not writable, it is stored in the user's cache folder.
 """
 
 import hashlib
@@ -40,14 +39,14 @@ F64 = NDArray[np.float64]
 
 _LAYOUT: Final = 1
 LENGTHS: Final = (FRAMES, FRAMES // 2)
-"""Windows of 4 s and of 2 s: long enough for an action, short enough to say when."""
+"""Windows of 4 s and 2 s: long enough for an action, short enough to locate it in time."""
 STEP: Final = 10
-"""Frames between windows: 1 s."""
+"""Frames between the starts of windows: 1 s."""
 _FINE_HZ: Final = 30.0
 _CHUNK_S: Final = 120.0
-"""Bags are read in pieces of this length, so that memory does not grow with theirs."""
+"""Bags are read in pieces of this length, so that memory does not depend on their duration."""
 _GAP_S: Final = 0.5
-"""Bodies further apart are not joined by interpolation."""
+"""Bodies that are farther apart in time are not interpolated."""
 _BODY_TOPICS: Final = (TOPIC_HPSTM_BODY, TOPIC_PALLAS_BODY, "/generated/body", TOPIC_POSE_BODY)
 
 
@@ -58,9 +57,9 @@ class Index:
     Attributes:
         path: of the recording.
         start_s: (W,) s from the beginning of the recording.
-        end_s: (W,) s.
+        end_s: (W,) s from the beginning of the recording.
         vectors: (W, D) float16 embeddings.
-        cached: whether it was read rather than made.
+        cached: whether the index was read from the cache.
     """
 
     path: Path
@@ -71,15 +70,15 @@ class Index:
 
 
 def open_index(path: str | Path, aligner: Aligner, rebuild: bool = False) -> Index:
-    """The index of a recording, made where there is none that fits.
+    """Open the index of a recording, or build it if there is none that matches.
 
     Args:
         path: a motion file, or a bag with bodies.
-        aligner: gives the embeddings.
-        rebuild: make it even where there is one.
+        aligner: computes the embeddings.
+        rebuild: build the index even if a cached one matches.
 
     Raises:
-        PallasError: the recording cannot be read, or holds no body.
+        PallasError: the recording cannot be read, or contains no body.
     """
     path = Path(path)
     key = _key(path, aligner)
@@ -105,7 +104,7 @@ def open_index(path: str | Path, aligner: Aligner, rebuild: bool = False) -> Ind
 
 
 def index_path(path: str | Path) -> Path:
-    """Where the index of a recording is cached: a hidden file beside it."""
+    """Path of the cached index of a recording: a hidden file beside it."""
     path = Path(path).resolve()
     return path.with_name(f".{path.name}.index.npz")
 
@@ -117,7 +116,7 @@ def _places(path: Path) -> list[Path]:
 
 
 def _key(path: Path, aligner: Aligner) -> str:
-    """What an index was made of."""
+    """Identifies the recording, the model and the layout of an index."""
     files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
     try:
         stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
@@ -163,7 +162,7 @@ def _make(path: Path, aligner: Aligner) -> Index:
 
 
 def _movements(path: Path) -> Iterator[tuple[float, Movement]]:
-    """Pieces of a recording, each with when it begins (s)."""
+    """Pieces of a recording, each with its start time in s."""
     if is_bag(path):
         yield from _bag_movements(path)
         return
@@ -202,7 +201,7 @@ def _bag_movements(path: Path) -> Iterator[tuple[float, Movement]]:
 
 
 def _piece(stamps: list[float], rows: list[tuple[F64, F64]]) -> Iterator[tuple[float, Movement]]:
-    """Bodies without gaps, evened out to 30 Hz."""
+    """Resample bodies without gaps to 30 Hz."""
     if len(stamps) < 2 or stamps[-1] - stamps[0] < SHORTEST_FRAMES / RATE_HZ:
         return
     t = np.array(stamps)

@@ -1,4 +1,4 @@
-"""Ranked moments over any number of indices, one in memory at a time."""
+"""Ranks moments over any number of indices, with one in memory at a time."""
 
 import heapq
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ from hpstm_ros.language.alignment.aligner import Aligner
 from hpstm_ros.language.search.index import Index
 
 _OVERLAP = 0.34
-"""Windows that share more of the shorter one are the same moment."""
+"""Windows that overlap by more than this share of the shorter one are the same moment."""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A moment found.
+    """A moment that was found.
 
     Attributes:
         path: of the recording.
@@ -30,7 +30,7 @@ class Hit:
     score: float
 
     def document(self) -> dict[str, object]:
-        """For JSON."""
+        """The hit as a JSON-compatible dictionary."""
         return {
             "path": self.path,
             "start_s": round(self.start_s, 2),
@@ -43,10 +43,10 @@ class Ranking:
     """The best moments of the indices given so far.
 
     Args:
-        aligner: turns similarities into scores.
+        aligner: converts similarities to scores.
         query: (D,) embedding of a text, or of a motion.
-        count: moments kept.
-        by_example: whether the query is a motion's: the score then is 100 times the cosine.
+        count: number of moments to keep.
+        by_example: whether the query is a motion; the score is then 100 times the cosine.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Ranking:
         self._added = 0
 
     def add(self, index: Index) -> None:
-        """Consider a recording's windows."""
+        """Add the windows of a recording."""
         similarity = index.vectors.astype(np.float32) @ self._query
         found = moments(index, similarity, self._count)
         values = similarity[found]
@@ -73,7 +73,7 @@ class Ranking:
             hit = Hit(
                 str(index.path), float(index.start_s[at]), float(index.end_s[at]), float(score)
             )
-            self._added += 1  # breaks ties, so that hits are never compared
+            self._added += 1  # breaks ties, so that the heap never compares hits
             entry = (float(value), -self._added, hit)
             if len(self._best) < self._count:
                 heapq.heappush(self._best, entry)
@@ -109,7 +109,9 @@ def search(
 
 
 def moments(index: Index, similarity: NDArray[np.floating], count: int) -> list[int]:
-    """Windows with the highest ``similarity`` (n,), best first, without overlaps of better ones."""
+    """Indices of the windows with the highest ``similarity`` (n,), best first, without those that
+    overlap a better one.
+    """
     kept: list[int] = []
     for at in np.argsort(-similarity, kind="stable"):
         start = index.start_s[at]
