@@ -49,7 +49,11 @@ class Draft:
 
 
 def drafts_of(parts: tree.Tree, document: dict[str, Any]) -> list[Draft]:
-    """The arms named in the configuration, or else the detected ones."""
+    """The arms named in the configuration, or else the detected ones.
+
+    Raises:
+        PallasError: an entry is invalid, its tip is unknown, or the robot has no arm.
+    """
     arms = document.get("arms")
     if not arms:
         return [
@@ -88,7 +92,18 @@ def drafts_of(parts: tree.Tree, document: dict[str, Any]) -> list[Draft]:
 def measure(
     model: pin.Model, geometry: pin.GeometryModel, draft: Draft, q: F64, low: F64, high: F64
 ) -> None:
-    """Set tip, joints, shoulder and reach of an arm."""
+    """Set tip, joints, shoulder and reach of an arm.
+
+    Args:
+        model: of the moving joints.
+        geometry: its convex shapes.
+        draft: the arm.
+        q: (n,) rad, posture in which the shoulder is measured.
+        low, high: (n,) rad, ends of the joints' ranges.
+
+    Raises:
+        PallasError: a value is invalid, or no joint moves the tip.
+    """
     entry = draft.entry
     draft.tip = frame_id(model, str(entry["tip"]))
     chain = _chain(model, draft.tip)

@@ -68,13 +68,20 @@ class Limiter:
         return np.where((stated <= 0) | (stated > most), usual, stated)
 
     def check_range(self, lower: F64, upper: F64) -> None:
-        """Reject limits whose range is empty or too large, naming the joint."""
+        """Reject limits whose range is empty or too large.
+
+        Args:
+            lower, upper: (n,) rad, or m for prismatic joints.
+
+        Raises:
+            PallasError: a range is invalid; the message names the joint.
+        """
         hinge = np.array([joint.kind == "revolute" for joint in self.joints])
         far = hinge & (np.maximum(np.abs(lower), np.abs(upper)) > _MOST_RAD)
         if far.any():
             joint = self.joints[int(np.argmax(far))]
             raise PallasError(
-                f"{self._of(far)} limits of {joint.lower:g} and {joint.upper:g}, in rad"
+                f"{self._of(far)} limits of {joint.lower:g} and {joint.upper:g} rad, or"
                 f" {joint.upper / (2 * math.pi):.3g} turns: if they are degrees, write"
                 f" {math.radians(joint.lower):.4g} and {math.radians(joint.upper):.4g}; if the"
                 ' joint is unlimited, make it type="continuous"'
@@ -84,19 +91,18 @@ class Limiter:
             joint = self.joints[int(np.argmax(tight))]
             unit = "m" if joint.kind == "prismatic" else "rad"
             raise PallasError(
-                f"{self._of(tight)} no room to move between {joint.lower:g} and {joint.upper:g}"
-                f" {unit}: correct its <limit>, or make it fixed"
+                f"{self._of(tight)} an empty range from {joint.lower:g} to {joint.upper:g} {unit}:"
+                " correct the <limit>, or make the joint fixed"
             )
 
     def _of(self, which: NDArray[np.bool_]) -> str:
         """The name of the first selected joint, the number of others, and "has" or "have"."""
         first = self.names[int(np.argmax(which))]
         count = int(which.sum())
-        return (
-            f"joint '{first[:80]}' has"
-            if count == 1
-            else f"joint '{first[:80]}' and {count - 1} others have"
-        )
+        if count == 1:
+            return f"joint '{first[:80]}' has"
+        others = "1 other" if count == 2 else f"{count - 1} others"
+        return f"joint '{first[:80]}' and {others} have"
 
 
 def moving_limits(limiter: Limiter, entry: dict[str, Any]) -> dict[str, F64]:

@@ -112,6 +112,7 @@ def parse(root: ElementTree.Element) -> Tree:
     if not links:
         raise PallasError("the URDF has no links")
     joints = tuple(_joint(element, set(links)) for element in root.findall("joint"))
+    _check_order([joint for joint in joints if joint.lower > joint.upper])
     names = {joint.name: joint for joint in joints}
     parents = dict[str, Joint]()
     for joint in joints:
@@ -213,13 +214,23 @@ def _limits(
         key: _number(limit.get(key, "0"), f"joint '{name}': its {key} limit")
         for key in ("lower", "upper", "velocity", "effort")
     }
-    lower = values["lower"]
-    upper = values["upper"]
-    if lower > upper:
+    return values["lower"], values["upper"], values["velocity"], values["effort"]
+
+
+def _check_order(inverted: list[Joint]) -> None:
+    """Reject joints whose lower limit is above the upper one, naming the first five."""
+    if not inverted:
+        return
+    first = inverted[0]
+    if len(inverted) == 1:
         raise PallasError(
-            f"joint '{name}': its lower limit {lower:g} is above its upper limit {upper:g}"
+            f"joint '{_short(first.name)}': its lower limit {first.lower:g} is above its upper"
+            f" limit {first.upper:g}"
         )
-    return lower, upper, values["velocity"], values["effort"]
+    raise PallasError(
+        f"joints {_some([joint.name for joint in inverted], 5)}: their lower limits are above"
+        f" their upper limits ({first.lower:g} and {first.upper:g} for the first)"
+    )
 
 
 def _mimic(element: ElementTree.Element | None, name: str) -> Mimic | None:
@@ -269,7 +280,7 @@ def _short(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _some(names: list[str]) -> str:
-    """The first names of a list."""
-    shown = ", ".join(f"'{_short(name)}'" for name in names[:4])
-    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
+def _some(names: list[str], most: int = 4) -> str:
+    """The first ``most`` names of a list, and the number of the others."""
+    shown = ", ".join(f"'{_short(name)}'" for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

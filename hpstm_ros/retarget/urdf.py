@@ -56,6 +56,9 @@ def example_folder() -> Path:
 def find(location: str, beside: Path | None = None) -> Path:
     """The URDF at ``location``: a path (if relative, also tried relative to ``beside``) or
     ``example-robot-data:FILE``.
+
+    Raises:
+        PallasError: there is no such file.
     """
     if location.startswith(_PREFIX):
         path = example_folder() / location.removeprefix(_PREFIX)
@@ -136,6 +139,9 @@ def full_model(text: str, tree: Tree, following: set[str]) -> pin.Model:
 
     A continuous joint becomes a revolute joint with very large limits, so that its angle is a
     single unwrapped number.
+
+    Raises:
+        PallasError: Pinocchio rejects the URDF.
     """
     root = ElementTree.fromstring(text)
     for element in root.findall("joint"):

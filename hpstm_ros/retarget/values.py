@@ -18,7 +18,11 @@ overflow.
 
 
 def only(entry: Any, keys: set[str], what: str) -> None:
-    """Reject anything but a mapping, and unknown keys."""
+    """Check that ``entry`` is a mapping with known keys.
+
+    Raises:
+        PallasError: it is not.
+    """
     if not isinstance(entry, dict):
         raise PallasError(f"{what} must be a mapping")
     for key in entry:
@@ -29,14 +33,22 @@ def only(entry: Any, keys: set[str], what: str) -> None:
 
 
 def number(value: Any, low: float, high: float, what: str) -> float:
-    """A finite number within a range."""
+    """Return ``value`` as a finite number from ``low`` to ``high``.
+
+    Raises:
+        PallasError: it is not such a number.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise PallasError(f"{what} is {shown(value)}, but must be a number from {low} to {high}")
     return float(value)
 
 
 def vector(value: Any, n: int, what: str) -> F64:
-    """``n`` numbers; a single number is repeated."""
+    """Return ``value`` as ``n`` numbers (n,); a single number is repeated.
+
+    Raises:
+        PallasError: it is neither a number nor a list of ``n`` numbers.
+    """
     try:
         out = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):

@@ -115,7 +115,8 @@ class JointStates:
             return f"joint '{self._names[which[k]]}' is reported as {wrong}", where, which
         if abs(now - stamp) > _CLOCKS_NS and len(which):
             apart = (stamp - now) / _NS
-            off = "have no stamp" if stamp == 0 else f"are stamped {apart:+.1f} s from now"
+            when = f"{abs(apart):.1f} s in the {'past' if apart < 0 else 'future'}"
+            off = "have no stamp" if stamp == 0 else f"are stamped {when}"
             return f"joint states {off}: their publisher uses another clock", where, which
         return "", where, which
 

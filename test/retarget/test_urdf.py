@@ -85,8 +85,11 @@ DEGREES = '<limit lower="-170" upper="170" effort="50" velocity="2"/>'
             '<limit lower="-1" upper="1" effort="2"/>',
             "joint 'joint_1': its <limit> has no velocity",
         ),
-        ('<limit effort="1" velocity="1"/>', "joint 'joint_1' has no room"),
-        ('<limit lower="0" upper="0" effort="1" velocity="1"/>', "joint 'joint_1' has no room"),
+        ('<limit effort="1" velocity="1"/>', "joint 'joint_1' has an empty range"),
+        (
+            '<limit lower="0" upper="0" effort="1" velocity="1"/>',
+            "joint 'joint_1' has an empty range",
+        ),
         (
             '<limit lower="1" upper="-1" effort="1" velocity="1"/>',
             "joint 'joint_1': its lower limit 1",
@@ -109,6 +112,16 @@ def test_limits_in_degrees_of_several_joints_are_counted(tmp_path: Path) -> None
     text = robot(link("base"), *six_axes()).replace(LIMIT, DEGREES)
     with pytest.raises(PallasError, match="joint 'joint_1' and 5 others have limits"):
         load_robot(write(tmp_path, text))
+
+
+def test_several_inverted_limits_are_reported_by_joint(tmp_path: Path) -> None:
+    inverted = LIMIT.replace("-2.8", "x").replace("2.8", "-2.8").replace("x", "2.8")
+    text = robot(link("base"), *six_axes()).replace(LIMIT, inverted)
+    names = ", ".join(f"'joint_{k}'" for k in range(1, 6))
+    with pytest.raises(PallasError, match=f"joints {names} and 1 more: their lower limits"):
+        load_robot(write(tmp_path, text))
+    with pytest.raises(PallasError, match="joints 'joint_1', 'joint_2': their lower limits"):
+        load_robot(write(tmp_path, robot(link("base"), *six_axes()).replace(LIMIT, inverted, 2)))
 
 
 @pytest.mark.parametrize(
