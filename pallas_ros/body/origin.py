@@ -1,4 +1,4 @@
-"""What a generated motion came from: in a motion file, in messages and in words."""
+"""Provenance of a generated motion: in motion files, in messages, and as text."""
 
 import math
 from collections.abc import Mapping
@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 GENERATED: Final = "generated"
 """The first remark of every generated body."""
 REQUEST: Final = "request: "
-"""How the remark with the text begins, after which comes the remark with the rest."""
+"""Prefix of the remark with the text; the following remark contains the rest."""
 _SHOWN = 120
-"""Letters of a request that are shown; 60 bodies a second carry them."""
+"""Maximum length of a request in remarks, since 60 bodies per second carry it."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A request and what it gave.
+    """A request and its result.
 
     Attributes:
-        text: the request; empty where there were only targets or a start.
-        model: the generator.
+        text: the request; empty if there were only targets or a start.
+        model: name of the generator.
         seed: of the noise.
-        alignment: of the motion with the text, 0 to 100; NaN where it is not known.
-        candidates: the alignments of all that were drawn and kept, the best first.
+        alignment: score of motion and text, 0 to 100; NaN if unknown.
+        candidates: (K,) alignment scores of all candidates that were kept, best first.
     """
 
     text: str
@@ -36,7 +36,11 @@ class Origin:
 
     @classmethod
     def of(cls, extra: Mapping[str, NDArray[Any]] | None) -> "Origin | None":
-        """From the additional arrays of a motion file; None where they do not say."""
+        """Read the provenance from the additional arrays of a motion file; None if absent.
+
+        Args:
+            extra: name to array, see `arrays`.
+        """
         found = extra or {}
         try:
             return cls(
@@ -50,7 +54,10 @@ class Origin:
             return None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """For a motion file: undone by `of`."""
+        """Convert to additional arrays of a motion file, scalars and ``candidates`` (K,).
+
+        Inverse of `of`.
+        """
         return {
             "text": np.array(self.text),
             "model": np.array(self.model),
@@ -60,7 +67,7 @@ class Origin:
         }
 
     def lines(self) -> tuple[str, str]:
-        """The request, and the rest, in words."""
+        """Two lines of text: the request, and the rest."""
         text = " ".join(self.text.split())
         if len(text) > _SHOWN:
             text = f"{text[:_SHOWN]}..."

@@ -1,1 +1,1 @@
-"""Seeing: the human figure, drawings and clips without a screen, the web viewer and the report."""
+"""Visualisation: human figure, off-screen rendering, web viewer and report."""

@@ -1,6 +1,4 @@
-"""Who may look at the viewer: a browser on this machine that was sent here by nobody else, or one
-that brings the token.
-"""
+"""Access control of the viewer: admits same-origin requests on this machine, or the token."""
 
 import hmac
 import ipaddress
@@ -18,9 +16,7 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request is answered with: a status and a text, further headers, or where it is
-    ``passed`` nothing.
-    """
+    """Response to a request: status, text and headers; empty if the request is ``passed``."""
 
     status: int = 200
     text: str = ""
@@ -28,7 +24,7 @@ class Answer:
 
     @property
     def passed(self) -> bool:
-        """Whether the request is let through."""
+        """Whether the request is admitted."""
         return self.status == 200
 
 
@@ -36,18 +32,16 @@ PASSED = Answer()
 
 
 class Access:
-    """Judges requests by their address and headers.
+    """Admits or rejects requests by their address and headers.
 
-    ``Host`` must be a name of this machine: a page of another site that has its own name resolved
-    to this machine does not get in. ``Origin``, which a browser sends along with what a page asks
-    for,
-    must be the same: no other page reads the viewer. With a token, the page is opened once as
-    ``http://host:port/?token=...``, and a cookie carries the token from then on. It is not
-    encrypted: over a network that is not trusted, use an SSH tunnel.
+    ``Host`` must be a name of this machine, which prevents DNS rebinding. ``Origin``, if the
+    browser sends it, must be the viewer itself, which prevents cross-site requests. With a token,
+    the page is opened once as ``http://host:port/?token=...``; afterwards, a cookie carries the
+    token. The connection is not encrypted: over an untrusted network, use an SSH tunnel.
     """
 
     def __init__(self, host: str, token: str = "") -> None:
-        """``host`` is the address that is listened on.
+        """``host`` is the address to listen on.
 
         Raises:
             PallasError: the token is shorter than 8 characters, or not of letters and digits.
@@ -61,7 +55,7 @@ class Access:
             self._names |= {socket.gethostname().lower(), f"{socket.gethostname()}.local".lower()}
 
     def judge(self, path: str, headers: Iterable[tuple[str, str]]) -> Answer:
-        """The answer to a request for ``path`` with ``headers`` (name and value of each)."""
+        """The response to a request for ``path`` with ``headers`` (name-value pairs)."""
         given: dict[str, list[str]] = {}
         for name, value in headers:
             given.setdefault(name.lower(), []).append(value.strip())
@@ -86,7 +80,7 @@ class Access:
         return hmac.compare_digest(given.encode(), self._token.encode())
 
     def _is_ours(self, host: str) -> bool:
-        """Whether ``Host`` names this machine; no foreign page has a bare address as its name."""
+        """Whether ``Host`` names this machine; an IP address cannot be the name of another site."""
         try:
             name = urlsplit(f"//{host}").hostname or ""
             if name in self._names:
@@ -106,7 +100,7 @@ def _same_place(origin: str, host: str) -> bool:
 
 
 def _asked(path: str) -> str:
-    """The token in the address; nothing where there is none, or no address."""
+    """The token in the address; empty if there is none or the address is invalid."""
     try:
         return parse_qs(urlsplit(path).query).get("token", [""])[0]
     except ValueError:

@@ -1,6 +1,4 @@
-"""Curves and distributions of sessions of any length, in bounded memory and without
-losing a peak.
-"""
+"""Curves and distributions of sessions of any length, in bounded memory, with all peaks."""
 
 from collections import Counter
 
@@ -9,14 +7,14 @@ from numpy.typing import ArrayLike, NDArray
 
 F64 = NDArray[np.float64]
 KEEP = 500
-"""A curve is kept as it is up to twice so many points, and as the lowest and highest value of so
-many intervals beyond.
+"""Number of intervals; a curve of more than twice as many points is reduced to the minimum and
+maximum of each interval.
 """
 
 
 class Curve:
-    """A curve over time; a long one becomes the envelope of itself: of every interval the lowest
-    and the highest value.
+    """A curve over time; a long one is reduced to its envelope: minimum and maximum per
+    interval.
     """
 
     def __init__(self) -> None:
@@ -47,8 +45,8 @@ class Curve:
         self._in_last = 1
 
     def arrays(self) -> tuple[F64, F64]:
-        """Times (n,) s and values (n, k); of an envelope the lowest and the highest in turn, at the
-        same time.
+        """Times (n,) s and values (n, k); for an envelope, minimum and maximum alternate, with
+        equal times.
         """
         times = np.array(self.times)
         low = np.array(self._low)
@@ -59,7 +57,7 @@ class Curve:
 
 
 class Distribution:
-    """How often each value came, to `STEP`; values beyond ``LIMIT`` count as that."""
+    """Histogram of values with bins of `STEP`; values beyond ``LIMIT`` are clipped to it."""
 
     STEP = 0.05
     LIMIT = 10_000.0
@@ -72,14 +70,14 @@ class Distribution:
         self._counts[round(min(max(value, -self.LIMIT), self.LIMIT) / self.STEP)] += 1
 
     def arrays(self) -> tuple[F64, NDArray[np.int64]]:
-        """Values (n,), rising, and how often (n,) each came."""
+        """Values (n,), ascending, and their counts (n,)."""
         steps = np.array(sorted(self._counts), dtype=np.int64)
         return np.asarray(steps * self.STEP, dtype=np.float64), np.array(
             [self._counts[step] for step in steps.tolist()], dtype=np.int64
         )
 
     def percentiles(self, *percents: float) -> list[float]:
-        """The values below or at which so many percent lie."""
+        """Percentiles of the values."""
         values, counts = self.arrays()
         ranks = np.cumsum(counts)
         return [

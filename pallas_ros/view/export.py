@@ -1,4 +1,4 @@
-"""Motion in the formats of other tools: BVH for animation, CSV for plots."""
+"""Exports motion to the formats of other tools: BVH for animation, CSV for plots."""
 
 import csv
 import io
@@ -17,7 +17,8 @@ from pallas_ros.view.page import save_text
 F64 = NDArray[np.float64]
 
 Z_UP_TO_Y_UP = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
-"""Our axes (x forward, y left, z up) to those of BVH files (z forward, x left, y up)."""
+"""Rotation from our axes (x forward, y left, z up) to those of BVH files (z forward, x left, y
+up)."""
 _RIGID_M = 5e-5
 """Deviation of a joint from its offset above which it has position channels: half of the 0.1 mm
 within which the file is to be read back.
@@ -31,9 +32,9 @@ _CHILDREN = {
 def write_bvh(path: str | Path, motion: Motion) -> None:
     """Write a BVH: y up, facing +z in the T-pose, centimetres, degrees, channels Z X Y.
 
-    Offsets are the medians over the motion. Joints that do not keep to theirs (segment lengths of
-    smoothed bodies change) have position channels, as the pelvis does. Frames that hold NaN repeat
-    the one before.
+    Offsets are medians over the motion. Joints with varying offsets (segment lengths of smoothed
+    bodies change) have position channels, like the pelvis. Frames with NaN repeat the previous
+    frame.
 
     Raises:
         PallasError: no frame is finite, or the file cannot be written.
@@ -69,8 +70,8 @@ def write_bvh(path: str | Path, motion: Motion) -> None:
 
 
 def write_csv(path: str | Path, motion: Motion) -> None:
-    """Write a CSV, a row a frame: time in s, then of each joint position in m and orientation xyzw
-    in the world (z up), then validity.
+    """Write a CSV file with one row per frame: time in s; position in m and orientation xyzw of
+    each joint in the world (z up); validity.
     """
     out = io.StringIO()
     writer = csv.writer(out)
@@ -92,7 +93,7 @@ def write_csv(path: str | Path, motion: Motion) -> None:
 
 
 def _filled(motion: Motion) -> tuple[F64, F64]:
-    """Positions and rotations with every frame that is not finite replaced by the last that is."""
+    """Positions and rotations; frames that are not finite repeat the last finite one."""
     good = np.asarray(
         np.isfinite(motion.positions).all((1, 2)) & np.isfinite(motion.rotations).all((1, 2))
     )

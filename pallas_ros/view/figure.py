@@ -1,6 +1,4 @@
-"""Pictures and clips of people and a robot: what the demo, the report and the
-documentation show.
-"""
+"""Pictures and videos of people and a robot, for the demo, the report and the documentation."""
 
 import os
 import tempfile
@@ -33,10 +31,10 @@ class Person:
     Attributes:
         positions: (22, 3) m, world.
         rotations: (22, 4) xyzw, world.
-        at: (3,) m, added to the positions, to stand people side by side.
-        tint: one colour for all of it, or None for clothes and skin.
+        at: (3,) m, added to the positions, to place people side by side.
+        tint: colour of the whole body, or None for clothes and skin.
         covariance: (22, 3, 3) m^2 drawn as 90 % ellipsoids, or None.
-        label: written under it.
+        label: text below the body.
     """
 
     positions: F64
@@ -53,7 +51,7 @@ class Figure:
 
     Attributes:
         skeleton: of the people.
-        robot: drawn where joint angles are given, or None.
+        robot: drawn if joint angles are given, or None.
         robot_at: x, y, z in m and heading in rad of the robot's base link.
         size: width, height in pixels.
         camera: default looks at a person at the origin who faces +x, with the robot to their right.
@@ -67,7 +65,7 @@ class Figure:
     supersample: int = 2
 
     def __post_init__(self) -> None:
-        """Prepare the figure's shape."""
+        """Prepare the shape of the figure."""
         self._capsules = human.figure(self.skeleton)
         self._colours = np.array(
             [human.COLOURS[capsule.part] for capsule in self._capsules], dtype=float
@@ -87,8 +85,8 @@ class Figure:
         caption: str = "",
         marks: Sequence[tuple[F64, Colour]] = (),
     ) -> U8:
-        """One picture (height, width, 3): the people, the robot at ``joints`` (rad by name), balls
-        at ``marks`` (point (3,) m, colour).
+        """Draw one picture (height, width, 3): the people, the robot at ``joints`` (rad by name),
+        and spheres at ``marks`` (point (3,) m, colour).
         """
         canvas = Canvas(self.size, self.camera, self.supersample)
         canvas.ground(centre=self.camera.target[:2])
@@ -136,7 +134,7 @@ class Figure:
         base = np.eye(4)
         base[:2, :2] = [[np.cos(heading), -np.sin(heading)], [np.sin(heading), np.cos(heading)]]
         base[:3, 3] = (x, y, z)
-        if z > 0.05:  # a pedestal under a robot that hangs in the air
+        if z > 0.05:  # a pedestal below a robot that is above the floor
             foot = np.array([[x, y, 0.0]])
             top = np.array([[x, y, z - 0.06]])
             canvas.capsules(foot, top, np.array([0.06]), np.array([[178.0, 182.0, 190.0]]))
@@ -144,7 +142,7 @@ class Figure:
 
 
 def write_png(path: str | Path, picture: U8) -> None:
-    """Write a picture whole or not at all."""
+    """Write a picture (height, width, 3) atomically."""
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.tmp.png")
     Image.fromarray(picture).save(temporary, optimize=True)
@@ -152,11 +150,12 @@ def write_png(path: str | Path, picture: U8) -> None:
 
 
 def write_clip(path: str | Path, frames: Iterable[U8], fps: float) -> None:
-    """Write an ``.mp4`` (H.264, plays in browsers) or ``.gif``, whole or not at all; all ``frames``
-    of one, even, size.
+    """Write an ``.mp4`` (H.264, plays in browsers) or ``.gif`` file atomically.
+
+    All ``frames`` (height, width, 3) must have the same even size.
 
     Raises:
-        PallasError: another ending, no frames, or no ffmpeg for the ``.mp4``.
+        PallasError: another file name extension, no frames, or no ffmpeg for ``.mp4``.
     """
     path = Path(path)
     if path.suffix not in (".mp4", ".gif"):

@@ -1,4 +1,4 @@
-"""Forces in the web viewer: the ground's reaction as arrows, joints coloured by their moments."""
+"""Forces in the web viewer: ground reactions as arrows, joints coloured by their moments."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,11 @@ _LEAST_N = 1.0
 
 @dataclass(frozen=True)
 class Forces:
-    """What is drawn of the forces at one instant.
+    """The forces to draw at one instant.
 
     Attributes:
-        efforts: (21,) Nm, moments of the joints but the pelvis; NaN where not known.
-        ground: (2, 6) left and right: force N and centre of pressure m, world; NaN where there is
-            no force.
+        efforts: (21,) Nm, moments of all joints except the pelvis; NaN if unknown.
+        ground: (2, 6) left and right: force N and centre of pressure m, world; NaN without force.
     """
 
     efforts: F64
@@ -30,13 +29,12 @@ class Forces:
 
 
 def forces(efforts: Any, wrenches: Sequence[Any], transforms: Iterable[Any]) -> Forces | None:
-    """From the newest messages ``JointState`` of the efforts and ``WrenchStamped`` of both feet;
-    None where there are none.
+    """Convert the newest messages to `Forces`; None if there are none.
 
     Args:
-        efforts: the message, or None.
-        wrenches: left and right, or None each.
-        transforms: ``TransformStamped``, newest first: where the wrenches' frames are.
+        efforts: ``JointState`` message, or None.
+        wrenches: ``WrenchStamped`` messages of left and right foot, or None each.
+        transforms: ``TransformStamped``, newest first, with the frames of the wrenches.
     """
     moments = np.full(len(JOINTS) - 1, np.nan)
     if efforts is not None and len(efforts.effort) == 3 * len(moments):
@@ -62,10 +60,10 @@ def forces(efforts: Any, wrenches: Sequence[Any], transforms: Iterable[Any]) -> 
 
 
 class ForceDrawing:
-    """Two arrows and 21 balls in a viser scene."""
+    """Two arrows and 21 spheres in a viser scene."""
 
     def __init__(self, scene: Any) -> None:
-        """Add them, hidden."""
+        """Add the shapes, hidden."""
         colour = tuple(round(255 * part) for part in FORCE[:3])
         self.arrows = [
             scene.add_arrows(f"/forces/{side}", np.zeros((1, 2, 3)), colour, visible=False)
@@ -77,8 +75,9 @@ class ForceDrawing:
         ]
 
     def show(self, found: Forces | None, joints: F64 | None, at: F64) -> None:
-        """Draw forces on a body with ``joints`` (22, 3) m, moved by ``at`` (3,) m; None hides
-        them."""
+        """Draw forces on a body with ``joints`` (22, 3) m, translated by ``at`` (3,) m; None hides
+        them.
+        """
         if found is None or joints is None:
             for handle in (*self.arrows, *self.balls):
                 handle.visible = False

@@ -1,14 +1,14 @@
-"""What the report says of generated motion."""
+"""The section of the report on generated motion."""
 
 from collections.abc import Sequence
 from html import escape
 
 
 def generated_table(motions: Sequence[tuple[float, str, str]]) -> str:
-    """A section on generated motions; nothing where there are none.
+    """The section on generated motions; empty if there are none.
 
     Args:
-        motions: when each begins (s), its request, and the rest of `pallas_ros.body.origin`.
+        motions: start (s), request, and the second line of `pallas_ros.body.origin.Origin.lines`.
     """
     if not motions:
         return ""

@@ -1,5 +1,5 @@
-"""A solid human figure, as capsules on the 22 joints: the one shape that RViz, the web viewer,
-clips and reports show.
+"""A solid human figure of capsules on the 22 joints, used by RViz, web viewer, videos and
+reports.
 """
 
 from dataclasses import dataclass
@@ -36,9 +36,7 @@ class Capsule:
 
 
 def figure(skeleton: Skeleton) -> tuple[Capsule, ...]:
-    """The figure of an operator; radii are shares of stature that look right, and mean nothing
-    more.
-    """
+    """The figure of an operator; radii are shares of stature, chosen for appearance only."""
     h = skeleton.height
     out: list[Capsule] = []
 
@@ -91,7 +89,7 @@ def figure(skeleton: Skeleton) -> tuple[Capsule, ...]:
 def place(
     capsules: tuple[Capsule, ...], positions: F64, q_world_joint: F64
 ) -> tuple[F64, F64, F64]:
-    """Where the figure is in a pose: starts (n, 3), ends (n, 3) m in the world, radii (n,) m.
+    """Place the figure in a pose: starts (n, 3) m, ends (n, 3) m in the world, radii (n,) m.
 
     Args:
         capsules: from `figure`.
@@ -120,8 +118,8 @@ REP155_LINKS = {
         for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "foot", "collar")
     },
 }
-"""Joint name to REP-155 frame name without the body id; what REP-155 does not name (spine2, neck,
-collars, feet) keeps its own.
+"""Joint name to REP-155 frame name without the body id; joints that REP-155 does not name (spine2,
+neck, collars, feet) keep their names.
 """
 
 AXES = ("x", "y", "z")
@@ -133,8 +131,8 @@ def frame_name(joint: str, body_id: str) -> str:
 
 
 def urdf_joint_names(body_id: str) -> tuple[str, ...]:
-    """The 63 revolute joints of `human_urdf`: for each body joint but the pelvis about x, then y,
-    then z (intrinsic).
+    """Names of the 63 revolute joints of `human_urdf`: for each body joint except the pelvis about
+    x, then y, then z (intrinsic).
     """
     return tuple(f"{axis}_{frame_name(joint, body_id)}" for joint in JOINTS[1:] for axis in AXES)
 
@@ -143,7 +141,7 @@ def urdf_joint_angles(q_parent_joint: F64) -> F64:
     """Angles (63,) rad of `urdf_joint_names` from the 22 orientations relative to the parent, (22,
     4) xyzw.
 
-    Intrinsic x-y-z; y within ±90°. At y = ±90° x takes all that x and z turn together.
+    Intrinsic x-y-z; y within ±90°. At y = ±90°, x is the total rotation of x and z.
     """
     m = rotations.to_matrix(q_parent_joint[1:])
     y = np.arcsin(np.clip(m[:, 0, 2], -1.0, 1.0))
@@ -160,8 +158,8 @@ def urdf_joint_angles(q_parent_joint: F64) -> F64:
 def link_transforms(
     positions: F64, q_world_joint: F64, angles: F64, body_id: str
 ) -> list[tuple[str, str, F64, F64]]:
-    """Parent frame, child frame, position (3,) m and orientation (4,) xyzw of all 64 links of
-    `human_urdf` in a pose.
+    """Parent frame, child frame, position (3,) m and orientation (4,) xyzw of each of the 64 links
+    of `human_urdf` in a pose.
 
     Args:
         positions: (22, 3) m, world.
@@ -244,7 +242,7 @@ def _urdf_joints(link: str, parent: str, offset: F64) -> list[str]:
 
 
 def _urdf_capsule(capsule: Capsule) -> list[str]:
-    """A cylinder with a ball at each end: URDF has no capsule that RViz draws."""
+    """A cylinder with a sphere at each end, since RViz does not draw capsules of a URDF."""
     along = capsule.end - capsule.start
     length = float(np.linalg.norm(along))
     q = rotations.between_vectors(np.array([0.0, 0.0, 1.0]), along)

@@ -1,5 +1,5 @@
-"""What a bag says about its session: rates, gaps, latency by stage, drift, confidence, joints and
-events, in one pass.
+"""Figures of a recorded session: rates, gaps, latency by stage, drift, confidence, joints and
+events, computed in one pass over the bag.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from pallas_ros.view.curve import Curve, Distribution
 
 _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
 BODY_TOPICS = (TOPIC_GENERATED_BODY, TOPIC_PALLAS_BODY, TOPIC_POSE_BODY, TOPIC_HPSTM_BODY)
-"""The last of these that there are is drawn."""
+"""Topics with bodies; the last one that is present is drawn."""
 STAGES = {
     "sensor": "from an IMU sample's stamp to its message",
     "body": "from the newest sample to /pallas/body",
@@ -42,12 +42,12 @@ STAGES = {
 }
 EVENTS = 500
 CHANGES = 5000
-"""Kept at most, of events and of the supervisor's states."""
+"""Maximum number of events, and of state changes of the supervisor."""
 
 
 @dataclass
 class TopicFigures:
-    """A topic's rate and gaps, by the stamps of reception."""
+    """Rate and gaps of a topic, by receive times."""
 
     msgtype: str
     count: int = 0
@@ -56,7 +56,7 @@ class TopicFigures:
     max_gap_ms: float = 0.0
 
     def add(self, stamp: int) -> None:
-        """Count a message."""
+        """Count a message received at ``stamp`` ns."""
         if self.count:
             self.max_gap_ms = max(self.max_gap_ms, (stamp - self.last) / 1e6)
         else:
@@ -66,7 +66,7 @@ class TopicFigures:
 
     @property
     def rate(self) -> float:
-        """Messages a second."""
+        """Messages per second."""
         return (
             (self.count - 1) / max((self.last - self.first) / 1e9, 1e-9) if self.count > 1 else 0.0
         )
@@ -74,7 +74,7 @@ class TopicFigures:
 
 @dataclass
 class Session:
-    """Everything the report shows; times in s from the bag's beginning, ``begun`` in ns."""
+    """All figures of the report; times in s from the start of the bag, ``begun`` in ns."""
 
     path: Path
     duration: float
@@ -95,18 +95,18 @@ class Session:
     commands: tuple[int, int] = (0, 0)
     events: list[tuple[float, str]] = field(default_factory=list)
     generated: list[tuple[float, str, str]] = field(default_factory=list)
-    """When a generated motion was first seen, its request, and what is said of it."""
+    """Of each generated motion: start (s), request, and a line of text."""
     calibration: str = ""
     robot: str = ""
     damaged_messages: int = 0
 
     @property
     def body_topic(self) -> str:
-        """The topic whose bodies are drawn: the smoothed one where there is one."""
+        """The topic whose bodies are drawn: the smoothed one, if present."""
         return next((topic for topic in reversed(BODY_TOPICS) if topic in self.topics), "")
 
     def figures(self) -> dict[str, float]:
-        """The row of the table over many bags."""
+        """The row of this bag in the overview table."""
         row = {
             "duration_s": self.duration,
             "messages": float(sum(topic.count for topic in self.topics.values())),
@@ -127,11 +127,14 @@ class Session:
 def measure(
     path: str | Path, progress: Callable[[int, int], None] = lambda done, of: None
 ) -> Session:
-    """Read a bag; ``progress`` is called every thousand messages with how many are done, of how
-    many.
+    """Read a bag and compute its figures.
+
+    Args:
+        path: of the bag.
+        progress: called every thousand messages with the number of messages read and the total.
 
     Raises:
-        PallasError: there is no bag, or nothing in it.
+        PallasError: there is no bag, or it is empty.
     """
     bag = Bag(path)
     if not bag.count:
@@ -148,12 +151,12 @@ def measure(
                 handler((message.stamp - bag.first) / 1e9, message)
             except (PallasError, AttributeError, ValueError, IndexError, TypeError):
                 session.damaged_messages += 1
-    session.damage = bag.damage  # complete now that all was read
+    session.damage = bag.damage  # complete only after reading everything
     return session
 
 
 class _Reader:
-    """Puts each message where it belongs; decodes it only where more than its time is wanted."""
+    """Dispatches messages by topic, and decodes them only if more than their time is needed."""
 
     def __init__(self, bag: Bag, session: Session) -> None:
         self._bag = bag
@@ -211,7 +214,7 @@ class _Reader:
             self._session.wrists.add(time, body.positions[_WRISTS, 2])
 
     def _generated(self, time: float, request: tuple[str, str] | None) -> None:
-        """Note a generated motion where it begins."""
+        """Record the start of a generated motion."""
         if request != self._request:
             self._request = request
             if request is not None and len(self._session.generated) < EVENTS:
@@ -241,9 +244,7 @@ class _Reader:
         )
 
     def _add_joints(self, curve: Curve, time: float, names: Any, positions: Any) -> None:
-        """Angles by name, in the order of the first message that named joints; those of other
-        joints are passed over.
-        """
+        """Add angles (n,) by name, in the order of the first message; other joints are ignored."""
         if not self._session.joint_names:
             self._session.joint_names = [str(name) for name in names]
         angles = dict(zip(names, np.asarray(positions, dtype=float).tolist()))

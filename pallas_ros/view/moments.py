@@ -1,5 +1,5 @@
-"""What the viewer shows at an instant, and where it comes from: a motion file or a bag. (Live:
-`pallas_ros.nodes.live`.)
+"""Data that the viewer shows at one instant, from a motion file or a bag (for live data, see
+`pallas_ros.nodes.live`).
 """
 
 from bisect import bisect_right
@@ -36,16 +36,16 @@ from pallas_ros.view.forces import Forces, forces
 
 F64 = NDArray[np.float64]
 _MOST_PEOPLE = 8
-"""So many of the newest bodies are looked through for the operator's."""
+"""Number of newest bodies that are searched for the operator."""
 CIRCLE_90 = 2.1460
-"""Radius, in standard deviations, of the circle that holds 90 % of a 2-dimensional Gaussian:
+"""Radius, in standard deviations, of the circle that contains 90 % of a 2-dimensional Gaussian:
 chi-square, 2 degrees of freedom.
 """
 TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 TOPICS_GROUND = tuple(TOPIC_GROUND_REACTION.format(side=side) for side in ("left", "right"))
 TOPIC_TF = "/tf"
 NEWEST_TRANSFORMS = 24
-"""So many of the newest messages on `/tf` are looked through for the centres of pressure."""
+"""Number of newest messages on `/tf` that are searched for the centres of pressure."""
 
 
 @dataclass
@@ -57,13 +57,13 @@ class Moment:
         body: (22, 7) positions in m and orientations xyzw, world, or None.
         raw: the same before smoothing, or None.
         covariance: (22, 3, 3) m^2 of ``body``, or None.
-        predicted: where the body is expected at the end of its prediction, as ``body``, or None.
-        joints: the arm's joint angles in rad by name.
-        commanded: the joint angles in rad it was sent, by name.
-        plots: figures to plot, by name.
-        state: the supervisor's, or empty.
-        words: what is to be read: why that state, what holds the arm back, remarks.
-        forces: of the ground and in the joints, or None.
+        predicted: (22, 7) body at the end of the prediction, as ``body``, or None.
+        joints: measured joint angles of the arm in rad, by name.
+        commanded: commanded joint angles in rad, by name.
+        plots: values to plot, by name.
+        state: of the supervisor, or empty.
+        words: lines of text: reason for the state, active limits, remarks.
+        forces: ground reactions and joint moments, or None.
     """
 
     time: float
@@ -89,14 +89,15 @@ def moment(
     status: Any = None,
     prediction: Any = None,
 ) -> Moment:
-    """An instant from the newest messages before it.
+    """Make an instant from the newest messages before it.
 
     Args:
         time: s.
-        received: ns, when ``body`` was.
-        body, raw: the body to show, and the same before smoothing.
+        received: ns, receive time of ``body``.
+        body, raw: the body to show, and the body before smoothing.
         joints, trajectory, status, prediction: the newest messages ``JointState``,
-            ``JointTrajectory``, ``SupervisorStatus`` and ``BodyPrediction``, however decoded.
+            ``JointTrajectory``, ``SupervisorStatus`` and ``BodyPrediction``, decoded by any
+            library.
     """
     shown = Moment(time)
     if body is not None:
@@ -131,10 +132,13 @@ def moment(
 
 
 def operators_record(records: Iterable[Any], status: Any) -> Any:
-    """Of bodies as messages, newest first and at least one: the newest of the operator that
-    ``status`` names, else the newest.
+    """Select the newest body of the operator that ``status`` names, otherwise the newest body.
 
-    Several people may be in view, each with messages of their own.
+    Several people may be in view, each with separate messages.
+
+    Args:
+        records: body messages, newest first, at least one.
+        status: ``SupervisorStatus`` message, or None.
     """
     operator = getattr(status, "operator_id", "")
     newest = None
@@ -146,7 +150,7 @@ def operators_record(records: Iterable[Any], status: Any) -> Any:
 
 
 def _followed(status: Any) -> list[str]:
-    """Whom the arm follows and who else is in view, in words; older bags do not say."""
+    """The operator and the other people in view, as text; older bags do not contain them."""
     operator = getattr(status, "operator_id", "")
     people = list(getattr(status, "people", []))
     others = [str(name) for name in people if name != operator]
@@ -155,13 +159,13 @@ def _followed(status: Any) -> list[str]:
 
 
 class Recording(Protocol):
-    """Something with a beginning and an end."""
+    """Interface of recordings that the viewer plays."""
 
     duration: float
     robot: str
 
     def at(self, time: float) -> Moment:
-        """The instant ``time`` s after the beginning."""
+        """The instant ``time`` s after the start."""
         ...
 
 
@@ -169,12 +173,16 @@ class MotionFile:
     """A motion file of any known format as a recording.
 
     Attributes:
-        motion: what is in it.
-        found: what the file is and what was detected in it, in words.
+        motion: its contents.
+        found: description of the file and of what was detected.
     """
 
     def __init__(self, path: Path, overrides: Overrides | None = None) -> None:
-        """Read it; raises `PallasError` as `pallas_ros.motion_files.read` does."""
+        """Read the file.
+
+        Raises:
+            PallasError: see `pallas_ros.motion_files.read_motion`.
+        """
         file = read(path, overrides)
         self.motion = file.motion
         self.found = file.found
@@ -182,7 +190,7 @@ class MotionFile:
         self.robot = ""
         origin = Origin.of(self.motion.extra)
         self._words = () if origin is None else origin.lines()
-        """What a generated motion came from."""
+        """Provenance of a generated motion."""
 
     def at(self, time: float) -> Moment:
         """The frame at ``time`` s."""
@@ -202,17 +210,16 @@ BEFORE_S = 1.0
 
 
 class BagFile:
-    """A bag as a recording: every message of it, read a few seconds at a time, so that a bag of any
-    length opens at once.
+    """A bag as a recording, read a few seconds at a time, so that bags of any length open at once.
 
-    What is older than `BEFORE_S` is not shown any more.
+    Messages older than `BEFORE_S` are not shown.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open it.
+        """Open the bag.
 
         Raises:
-            PallasError: there is no bag, or nothing in it to look at.
+            PallasError: there is no bag, or it contains nothing to show.
         """
         self.bag = Bag(path)
         there = {name for name, topic in self.bag.topics.items() if topic.count}
@@ -258,12 +265,12 @@ class BagFile:
         self._messages: dict[str, list[BagMessage]] = {}
 
     def body_span(self) -> tuple[float, float] | None:
-        """When (s) the first body came, and the bag's end; None without bodies."""
+        """Time (s) of the first body, and end of the bag (s); None without bodies."""
         first = next(self.bag.messages({self.drawn}), None) if self.drawn else None
         return None if first is None else ((first.stamp - self.bag.first) / 1e9, self.duration)
 
     def at(self, time: float) -> Moment:
-        """What had come in by ``time`` s."""
+        """The instant at ``time`` s."""
         stamp = self.bag.first + round(time * 1e9)
         window = int(time // WINDOW_S)
         if window != self._window:
@@ -297,11 +304,11 @@ class BagFile:
         return forces(self._last(TOPIC_JOINT_EFFORTS, stamp)[1], wrenches, transforms)
 
     def _last(self, topic: str, stamp: int, status: Any = None) -> tuple[int, Any]:
-        """When the last message of ``topic`` by ``stamp`` was received, and it; (0, None) where
-        there is none.
+        """Receive time (ns) and contents of the last message on ``topic`` until ``stamp`` ns; (0,
+        None) if there is none.
 
-        Of bodies, the last of the operator that the ``status`` names. Damaged messages are left
-        out.
+        For bodies, the last one of the operator that ``status`` names. Damaged messages are
+        skipped.
         """
         messages = self._messages.get(topic, [])
         index = bisect_right(messages, stamp, key=lambda message: message.stamp) - 1
@@ -316,7 +323,7 @@ class BagFile:
         return messages[index].stamp, last
 
     def _decoded(self, messages: list[BagMessage]) -> Iterator[Any]:
-        """The messages' records, newest first."""
+        """Decoded messages, newest first."""
         for message in reversed(messages):
             with suppress(PallasError):
                 yield self.bag.decode(message)
@@ -330,7 +337,7 @@ def _body(record: Any) -> BodyFrame | None:
 
 
 def _predicted(prediction: Any, body: BodyFrame) -> F64 | None:
-    """The last body of a prediction that was made from about this body."""
+    """The last body of a prediction, if it was made from about this body."""
     if prediction is None or not len(prediction.bodies) or prediction.body_id != body.body_id:
         return None
     made = from_stamp(prediction.header.stamp)

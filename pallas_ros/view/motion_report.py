@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a motion file."""
+"""Self-contained HTML report of a motion file."""
 
 from html import escape
 from pathlib import Path
@@ -17,10 +17,10 @@ _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
 
 
 def write_motion_report(path: str | Path, page: str | Path, film: bool = True) -> Written:
-    """Read a motion file of any known format and write its page, whole or not at all.
+    """Read a motion file of any known format and write its report atomically.
 
     Raises:
-        PallasError: the file is no motion, or the page cannot be written.
+        PallasError: the file is not a motion file, or the page cannot be written.
     """
     path = Path(path)
     recording = MotionFile(path)

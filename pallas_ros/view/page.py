@@ -1,4 +1,4 @@
-"""HTML pages that open without a network, and the table over many of them."""
+"""HTML pages that need no network, and the overview table of many pages."""
 
 import json
 import os
@@ -22,13 +22,13 @@ h1{margin-bottom:0}.dim{margin:.1rem 0 0}.words{text-align:left!important}
 .warn{background:#fff3dd;padding:.5rem .8rem;border-radius:6px}pre{background:#f5f6f8;padding:.7rem;overflow:auto;max-height:18rem}
 """  # noqa: E501
 KEPT = " pallas-report "
-"""Marks the comment at a page's end that holds its figures, for the table over many."""
+"""Marks the comment at the end of a page that contains its figures, for the overview table."""
 _KEPT_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Written:
-    """A report that was written: the page, the bag's figures, and what is wrong with the bag."""
+    """A report that was written: the page, the figures of the bag, and its defects."""
 
     page: Path
     figures: dict[str, float]
@@ -36,10 +36,11 @@ class Written:
 
 
 def read_written(page: str | Path, film: bool) -> Written | None:
-    """Read the figures that an earlier page holds of its bag.
+    """Read the figures stored in an existing page.
 
     Returns:
-        None if the page has no figures, or if whether it has a film differs from ``film``.
+        The report; None if the page has no figures, or if it has a video and ``film`` is False, or
+        vice versa.
     """
     page = Path(page)
     try:
@@ -56,8 +57,8 @@ def read_written(page: str | Path, film: bool) -> Written | None:
 
 
 def write_index(rows: dict[str, Written | str], page: Path) -> None:
-    """Write a table of many bags: for each a row of figures and a link, or the reason why it has
-    none.
+    """Write a table of many bags: one row each, with figures and a link, or the reason why there
+    are none.
     """
     names = sorted(
         {name for row in rows.values() if isinstance(row, Written) for name in row.figures}
@@ -93,10 +94,10 @@ def _link(target: Path, page: Path) -> str:
 
 
 def save_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+    """Write a text file atomically.
 
     Raises:
-        PallasError: it cannot be written.
+        PallasError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +111,7 @@ def save_text(path: Path, text: str) -> None:
 
 
 def page_of(title: str, body: str) -> str:
-    """A whole page."""
+    """A complete HTML page with a title and a body."""
     return (
         '<!doctype html><html lang="en"><meta'
         f' charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>{body}</html>\n'

@@ -1,4 +1,4 @@
-"""Things in the viewer's scene whose poses are sent only where they changed."""
+"""Objects in the viewer's scene whose poses are sent only if they changed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +15,8 @@ SENT_TURN = 1e-3
 
 
 class Placed:
-    """Things in the scene whose poses are sent only if they changed: a message costs more than the
-    comparison.
+    """Objects in the scene whose poses are sent only if they changed, since a message costs more
+    than the comparison.
     """
 
     def __init__(self, handles: Sequence[Any]) -> None:
@@ -26,8 +26,9 @@ class Placed:
         self._visible = np.zeros(len(self.handles), dtype=bool)
 
     def show(self, poses: F64 | None) -> None:
-        """``poses`` (n, 7): position m and orientation xyzw of each; those that are not finite, or
-        None for all, are hidden.
+        """Show objects at ``poses`` (n, 7), position m and orientation xyzw.
+
+        Objects with poses that are not finite are hidden; None hides all.
         """
         poses = np.full_like(self._sent, np.nan) if poses is None else poses
         visible = np.asarray(np.isfinite(poses).all(axis=1))

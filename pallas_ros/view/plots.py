@@ -1,5 +1,5 @@
-"""The viewer's strip charts: the seconds before the instant that is shown, filled from the
-recording where there is one.
+"""Strip charts of the viewer: the last seconds before the current instant, filled from the
+recording, if there is one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,17 +22,17 @@ COLOURS = ("#2f6fb0", "#d9822b", "#3d9a50", "#b04a8b", "#7a6ff0", "#16a0a0", "#8
 LIMIT = "#c0392b"
 CHOSEN = 1e9  # order of the chart under the choice of a joint
 RANGES = {"confidence": (0.0, 1.0), "speed scale": (0.0, 1.05)}
-"""Charts that always show the same heights."""
+"""Charts with a fixed vertical range."""
 LIMITS = ("lower limit", "upper limit")
 
 
 class Plots:
-    """One chart a figure, one of all joints in their ranges, and one of the joint that is
-    chosen.
+    """One chart per quantity, one of all joints relative to their ranges, and one of the selected
+    joint.
     """
 
     def __init__(self, gui: viser.GuiApi) -> None:
-        """Empty charts in a folder of their own, which shows once there is something to plot."""
+        """Create empty charts in a folder that becomes visible once there is something to plot."""
         self._gui = gui
         self._points: dict[int, Moment] = {}
         self._charts: dict[str, tuple[str, tuple[str, ...], Any]] = {}
@@ -43,13 +43,13 @@ class Plots:
         self.limits: dict[str, tuple[float, float]] = {}
 
     def offer(self, limits: dict[str, tuple[float, float]]) -> None:
-        """The arm's joints, with their lower and upper limits in rad."""
+        """Set the joints of the arm, with their lower and upper limits in rad."""
         self.limits = limits
         self._joint.options = tuple(limits) or ("none",)
         self._joint.visible = bool(limits)
 
     def add(self, moment: Moment) -> None:
-        """Keep an instant."""
+        """Store an instant."""
         if len(self._points) > KEPT:
             now = _step(moment.time)
             self._points = {
@@ -58,9 +58,9 @@ class Plots:
         self._points[_step(moment.time)] = moment
 
     def draw(self, now: float, past: Callable[[float], Moment] | None = None) -> None:
-        """Draw the `SPAN_S` before ``now`` s; what was not seen of them is asked of ``past``.
+        """Draw the last `SPAN_S` before ``now`` s; instants not stored are requested from ``past``.
 
-        Drawn already, nothing is done.
+        Does nothing if they are already drawn.
         """
         if self._drawn == (now, self._joint.value):
             return
@@ -79,7 +79,7 @@ class Plots:
             self._show(chart)
 
     def _wanted(self, seen: Sequence[tuple[float, Moment]]) -> Iterator["_Chart"]:
-        """The charts of what was ``seen``, at times in s before now."""
+        """The charts for the instants ``seen``, at times in s before now."""
         for name in dict.fromkeys(name for _, moment in reversed(seen) for name in moment.plots):
             yield _Chart(
                 name,
@@ -121,13 +121,13 @@ class Plots:
             )
 
     def _show(self, chart: "_Chart") -> None:
-        """Make a chart, or give it new data; curves of which nothing is known are left out."""
+        """Create a chart, or update its data; curves without any value are omitted."""
         known = [k for k in range(len(chart.names)) if np.isfinite(chart.rows[:, k + 1]).any()]
         names = tuple(chart.names[k] for k in known)
         if not set(names) - set(LIMITS):
             return
         rows = chart.rows[:, [0, *(k + 1 for k in known)]]
-        if chart.range is None:  # heights found from the data suffer no NaN
+        if chart.range is None:  # automatic ranges do not support NaN
             rows = rows[np.isfinite(rows).all(axis=1)]
         data = tuple(np.ascontiguousarray(column) for column in rows.T)
         place = chart.title if chart.order is None else str(chart.order)
@@ -166,8 +166,8 @@ class Plots:
 
 @dataclass(frozen=True, eq=False)
 class _Chart:
-    """``rows`` (n, 1 + k): s before now, and a value of each of the ``names``; ``range`` of
-    heights, None for that of the data.
+    """``rows`` (n, 1 + k): time in s before now, and a value for each of the ``names``; ``range``
+    is the vertical range, None for that of the data.
     """
 
     title: str
@@ -200,8 +200,8 @@ def _step(time: float) -> int:
 
 
 def _share(moment: Moment, name: str, bounds: tuple[float, float]) -> float:
-    """Where in its range a joint is sent, or where nothing is sent stands: 0 at the lower limit, 1
-    at the upper one.
+    """Commanded position of a joint relative to its range, 0 at the lower and 1 at the upper limit;
+    the measured position if there is no command.
     """
     angle = moment.commanded.get(name, moment.joints.get(name, np.nan))
     return (angle - bounds[0]) / max(bounds[1] - bounds[0], 1e-9)

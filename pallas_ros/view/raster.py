@@ -1,7 +1,7 @@
-"""A small software renderer: capsules, meshes, ground and shadows by the painter's method, in numpy
-and Pillow.
+"""A small software renderer for capsules, meshes, ground and shadows (painter's algorithm), with
+numpy and Pillow.
 
-It needs no OpenGL and no screen, so a picture comes out the same on a robot, in CI and on a desk.
+It needs neither OpenGL nor a screen, so pictures are identical on a robot, in CI and on a desktop.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ F64 = NDArray[np.float64]
 Colour = tuple[int, int, int]
 
 LIGHT = np.array([0.35, -0.25, 0.9]) / np.linalg.norm([0.35, -0.25, 0.9])
-"""Direction towards the light, world."""
+"""Unit vector towards the light, world."""
 SKY: Colour = (246, 247, 249)
 FLOOR_LINE: Colour = (222, 225, 230)
 SHADOW: Colour = (214, 217, 223)
@@ -34,7 +34,7 @@ class Camera:
     focal: float = 1.45
 
     def axes(self) -> F64:
-        """(3, 3) rows: right, down, forward, in the world."""
+        """Rows (3, 3): right, down, forward, in the world."""
         forward = np.subtract(self.target, self.eye).astype(float)
         forward /= np.linalg.norm(forward)
         right = np.cross(forward, (0.0, 0.0, 1.0))
@@ -42,7 +42,7 @@ class Camera:
         return np.stack((right, np.cross(forward, right), forward))
 
     def project(self, points: F64, size: tuple[int, int]) -> tuple[F64, F64]:
-        """World points (..., 3) to pixels (..., 2) and depths (...) in m; ``size`` is width,
+        """Project world points (..., 3) m to pixels (..., 2) and depths (...) m; ``size`` is width,
         height.
         """
         seen = (points - np.array(self.eye)) @ self.axes().T
@@ -62,7 +62,7 @@ class Mesh:
 
 @dataclass
 class Canvas:
-    """One picture being drawn: collect solids, then `finish`.
+    """A picture: add shapes, then call `finish`.
 
     ``size`` is width, height in pixels.
     """
@@ -72,7 +72,7 @@ class Canvas:
     supersample: int = 2
 
     def __post_init__(self) -> None:
-        """Begin with an empty floor."""
+        """Start with an empty floor."""
         self._pixels = (self.size[0] * self.supersample, self.size[1] * self.supersample)
         self._image = Image.new("RGB", self._pixels, SKY)
         self._draw = ImageDraw.Draw(self._image)
@@ -83,7 +83,7 @@ class Canvas:
     def ground(
         self, centre: tuple[float, float] = (0.0, 0.0), reach: float = 3.0, step: float = 0.5
     ) -> None:
-        """Lines on the floor, z = 0."""
+        """Add grid lines on the floor, z = 0."""
         ticks = np.arange(-reach, reach + 1e-9, step)
         for along in (0, 1):
             for tick in ticks:
@@ -108,10 +108,10 @@ class Canvas:
         shadow: bool = True,
         fused: Sequence[Sequence[int]] = (),
     ) -> None:
-        """Solid capsules: ``starts``, ``ends`` (n, 3) m, ``radii`` (n,) m, ``colours`` (n, 3)
+        """Add solid capsules: ``starts``, ``ends`` (n, 3) m, ``radii`` (n,) m, ``colours`` (n, 3)
         0..255.
 
-        Each list of indices in ``fused`` is drawn as one body, without outlines inside.
+        Each list of indices in ``fused`` is drawn as one body, without inner outlines.
         """
         a, depth_a = self.camera.project(starts, self._pixels)
         b, depth_b = self.camera.project(ends, self._pixels)
@@ -152,7 +152,7 @@ class Canvas:
             self._cast(starts, ends, radii)
 
     def mesh(self, mesh: Mesh, shadow: bool = True) -> None:
-        """A mesh in the world."""
+        """Add a mesh in world coordinates."""
         corners = mesh.vertices[mesh.faces]
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
@@ -174,7 +174,7 @@ class Canvas:
                 self._shadows.append(triangle.ravel().tolist())
 
     def polyline(self, points: F64, colour: Colour, width: float = 2.0) -> None:
-        """A line through world points (n, 3), drawn with the solids."""
+        """Add a line through world points (n, 3) m, depth-sorted with the solids."""
         pixels, depth = self.camera.project(points, self._pixels)
         for i in range(len(points) - 1):
             if min(depth[i], depth[i + 1]) > 0.2:
@@ -186,8 +186,8 @@ class Canvas:
                 )
 
     def ellipsoids(self, centres: F64, covariances: F64, scale: float, colour: Colour) -> None:
-        """Outlines of ellipsoids x' C^-1 x = scale^2 about ``centres`` (n, 3) with ``covariances``
-        (n, 3, 3) m^2.
+        """Add outlines of ellipsoids x' C^-1 x = scale^2 about ``centres`` (n, 3) m with
+        ``covariances`` (n, 3, 3) m^2.
         """
         rows = self.camera.axes()[:2]
         pixels, depth = self.camera.project(centres, self._pixels)
@@ -218,7 +218,7 @@ class Canvas:
         colour: Colour = INK,
         anchor: str = "la",
     ) -> None:
-        """Text at pixels of the finished picture; ``anchor`` as Pillow's."""
+        """Add text at a pixel position of the finished picture; ``anchor`` as in Pillow."""
         self._labels.append((at, text, height, colour, anchor))
 
     def finish(self) -> NDArray[np.uint8]:
@@ -239,7 +239,9 @@ class Canvas:
         return np.asarray(image)
 
     def _cast(self, starts: F64, ends: F64, radii: F64) -> None:
-        """Shadows of capsules on the floor: the hull of the two ends' discs, along the light."""
+        """Shadows of capsules on the floor: the hull of the discs of both ends, projected along the
+        light.
+        """
         angle = np.linspace(0, 2 * np.pi, 10, endpoint=False)
         ring = np.stack((np.cos(angle), np.sin(angle), np.zeros(10)), axis=1)
         for start, end, radius in zip(starts, ends, radii):
@@ -263,7 +265,7 @@ def _shade(colour: F64, level: float) -> Colour:
 
 
 def _stroke(a: F64, b: F64, width: float) -> list[float]:
-    """A line of a width as a polygon."""
+    """A line of finite width as a polygon."""
     across = np.array([a[1] - b[1], b[0] - a[0]])
     across = across * (width / 2 / max(float(np.hypot(*across)), 1e-9))
     return [*(a + across), *(b + across), *(b - across), *(a - across)]

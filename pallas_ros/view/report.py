@@ -1,6 +1,4 @@
-"""One self-contained HTML page about a recorded session: it opens with no network, and carries its
-pictures and its film.
-"""
+"""Self-contained HTML report of a recorded session, with embedded pictures and video."""
 
 import base64
 import io
@@ -42,11 +40,16 @@ def write_report(
     film: bool = True,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Written:
-    """Read a bag and write its page, whole or not at all; ``progress`` is called with how many
-    messages are read, of how many.
+    """Read a bag and write its report atomically.
+
+    Args:
+        bag: path of the bag.
+        page: HTML file to write.
+        film: whether to include a video.
+        progress: called with the number of messages read and the total.
 
     Raises:
-        PallasError: there is no bag, nothing in it, or the page cannot be written.
+        PallasError: there is no bag, it is empty, or the page cannot be written.
     """
     page = Path(page)
     session = measure(bag, progress)
@@ -63,7 +66,9 @@ def write_report(
     ]
     html = page_of(f"Session {session.path.name}", "".join(parts))
     kept = {"film": film, "figures": session.figures(), "damage": session.damage}
-    text = quote(json.dumps(kept)).replace("-", "%2D")  # a comment holds no two hyphens
+    text = quote(json.dumps(kept)).replace(
+        "-", "%2D"
+    )  # two hyphens are not allowed in an HTML comment
     save_text(page, f"{html}\n<!--{KEPT}{text}-->\n")
     return Written(page, session.figures(), session.damage)
 
@@ -74,7 +79,7 @@ def frames(
     times: NDArray[np.float64],
     size: tuple[int, int],
 ) -> Iterator[U8]:
-    """Draw a recording at some times; without a body where none was known.
+    """Draw a recording at given times; the body is omitted if it is unknown.
 
     Args:
         recording: bag or motion file.
@@ -95,7 +100,7 @@ def frames(
         people = []
         if moment.body is not None:
             pose = moment.body
-            # the operator walks, and odometry drifts: they stay in the picture
+            # keep the operator in the picture, although they walk and odometry drifts
             in_place = pose[:, :3] - pose[0, :3] * [
                 1,
                 1,
@@ -132,7 +137,7 @@ def _pictures(session: Session, robot: RobotShape | None, film: bool) -> str:
 def pictures(
     recording: Recording, robot: RobotShape | None, first: float, last: float, film: bool
 ) -> str:
-    """A contact sheet from ``first`` to ``last`` s, and a film where one is wanted."""
+    """A contact sheet from ``first`` to ``last`` s, and a video if ``film`` is True."""
     columns, rows = SHEET
     tiles = list(frames(recording, robot, np.linspace(first, last, columns * rows), (400, 300)))
     sheet = np.concatenate(
@@ -143,7 +148,7 @@ def pictures(
 
 
 def _film(recording: Recording, robot: RobotShape | None, first: float, last: float) -> str:
-    """`FILM_SECONDS` from the first third of the bodies on."""
+    """A video of `FILM_SECONDS`, starting after the first third of the bodies."""
     begin = max(first, min(last - FILM_SECONDS, first + (last - first) * 0.3))
     times = np.arange(
         begin, max(min(begin + FILM_SECONDS, last), begin + 1 / FILM_FPS), 1 / FILM_FPS
@@ -190,7 +195,7 @@ def _head(session: Session) -> str:
 
 
 def _cards(session: Session) -> Iterator[tuple[str, str]]:
-    """The main figures, for the top of the page."""
+    """The key figures at the top of the page."""
     yield (
         "recorded",
         (
@@ -281,7 +286,7 @@ def _body(session: Session) -> str:
 
 
 def _calibration(text: str) -> list[tuple[str, str]]:
-    """Bars of a calibration's residuals and gyroscope biases."""
+    """Bar charts of the residuals and gyroscope biases of a calibration."""
     try:
         sites = Calibration.from_yaml(text, "the recorded calibration").sites
     except PallasError as error:

@@ -1,6 +1,4 @@
-"""A robot's looks from its URDF: the visual meshes of its links, thinned out for drawing, placed by
-joint angles.
-"""
+"""Visual meshes of a robot from its URDF, simplified for drawing and placed by joint angles."""
 
 import io
 from dataclasses import dataclass
@@ -27,10 +25,10 @@ _GREY = np.array([205.0, 208.0, 212.0])
 
 @dataclass(eq=False)
 class RobotShape:
-    """Meshes per link and the joints that place them.
+    """Meshes of the links, and the joints that place them.
 
     Attributes:
-        urdf: yourdfpy's model.
+        urdf: model of yourdfpy.
         links: link name to mesh in the link's frame.
     """
 
@@ -51,21 +49,21 @@ class RobotShape:
     def parse(
         cls, text: bytes, folder: Path, name: str, detail_m: float = 0.02, meshes: bool = True
     ) -> "RobotShape":
-        """As `load`, from the text of a URDF.
+        """Like `load`, from the text of a URDF.
 
         Args:
             text: of the URDF.
-            folder: above which packages of ``package://`` addresses are searched for.
+            folder: folder in whose ancestors packages of ``package://`` addresses are searched.
             name: for messages.
             detail_m: vertices closer than this are merged.
-            meshes: False for joints without shapes.
+            meshes: False to load only joints, without shapes.
 
         Raises:
             PallasError: yourdfpy is missing, or the URDF cannot be read.
         """
         parse_urdf(text, name)
         try:
-            import yourdfpy  # optional: a body is drawn without it
+            import yourdfpy  # optional dependency: bodies are drawn without it
         except ModuleNotFoundError:
             raise PallasError(
                 "drawing a robot needs the Python package yourdfpy: pip install 'pallas-ros[view]'"
@@ -81,7 +79,7 @@ class RobotShape:
             )
         except PallasError:
             raise
-        except Exception as error:  # whatever the mesh readers raise on a hostile file
+        except Exception as error:  # mesh readers may raise anything for a hostile file
             raise PallasError(
                 f"{name}: this URDF cannot be drawn: {type(error).__name__}: {error}"
             ) from None
@@ -104,13 +102,13 @@ class RobotShape:
 
     @property
     def joint_names(self) -> list[str]:
-        """Moving joints."""
+        """Names of the moving joints."""
         return list(self.urdf.actuated_joint_names)
 
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
-        """Lower and upper limit, rad (m of a sliding joint), of the moving joints whose URDF gives
-        both.
+        """Lower and upper limits by name, rad (m for prismatic joints), of the moving joints for
+        which the URDF states both.
         """
         found: dict[str, tuple[float, float]] = {}
         for name in self.joint_names:
@@ -125,15 +123,15 @@ class RobotShape:
         return found
 
     def transforms(self, joints: dict[str, float]) -> dict[str, F64]:
-        """Link to its pose (4, 4) in the base link, for joint angles in rad by name; joints not
-        named stand at 0.
+        """Pose (4, 4) of each link in the base link, for joint angles in rad by name; 0 for joints
+        without an angle.
         """
         self._set(joints)
         return {link: np.asarray(self.urdf.get_transform(link)) for link in self.links}
 
     @property
     def base_link(self) -> str:
-        """The link that everything hangs on."""
+        """Name of the root link."""
         return str(self.urdf.base_link)
 
     def link_transforms(self, joints: dict[str, float]) -> list[tuple[str, str, F64, F64]]:
@@ -155,9 +153,9 @@ class RobotShape:
         return out
 
     def place(self, joints: dict[str, float], base: F64) -> Mesh:
-        """All of it in the world: ``base`` (4, 4) is the base link's pose."""
+        """The meshes in the world; ``base`` (4, 4) is the pose of the base link."""
         meshes = [self.links[link] for link in self.links]
-        if not meshes:  # a URDF may describe joints alone
+        if not meshes:  # a URDF may contain joints only
             return Mesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64), np.zeros((0, 3)))
         poses = self.transforms(joints)
         moved = [
@@ -174,7 +172,7 @@ class RobotShape:
 
 
 def thin(vertices: F64, faces: NDArray[np.int64], colours: F64, detail_m: float) -> Mesh:
-    """A mesh with its vertices merged on a grid; triangles that vanish are dropped.
+    """Merge the vertices of a mesh on a grid; degenerate triangles are dropped.
 
     Args:
         vertices: (n, 3) m.
@@ -205,7 +203,7 @@ def _join(a: Mesh, b: Mesh) -> Mesh:
 
 
 def _face_colours(part: object) -> F64:
-    """(F, 3) from whatever the mesh brings: face colours, a material, or grey."""
+    """Colours (F, 3) of the faces of a mesh: face colours, else the material, else grey."""
     visual = getattr(part, "visual", None)
     count = len(part.faces)  # type: ignore[attr-defined]
     try:
@@ -219,7 +217,7 @@ def _face_colours(part: object) -> F64:
 
 
 def _find(name: str, folder: Path) -> str:
-    """A mesh file: beside the URDF, or ``package://pkg/...`` in the folder ``pkg`` at or
+    """Find a mesh file beside the URDF, or for ``package://pkg/...`` in a folder ``pkg`` at or
     above it.
     """
     plain = name.removeprefix("file://")

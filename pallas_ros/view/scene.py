@@ -1,5 +1,5 @@
-"""What RViz and Foxglove draw around the figure: skeletons, uncertainty, contacts, goals, sensors;
-as plain shapes.
+"""Shapes for RViz and Foxglove besides the figure: skeletons, uncertainty, contacts, goals,
+sensors.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ Kind = Literal["lines", "sphere", "cylinder", "text", "arrow"]
 Rgba = tuple[float, float, float, float]
 
 ELLIPSOID_90 = 2.5003
-"""Radius, in standard deviations, of the ellipsoid that holds 90 % of a 3-dimensional Gaussian:
+"""Radius, in standard deviations, of the ellipsoid that contains 90 % of a 3-dimensional Gaussian:
 chi-square, 3 degrees of freedom.
 """
 GREY = "#8a9099"
@@ -30,11 +30,11 @@ STATE_COLOURS = {
     "holding": "#2f6fb0",
     "stopped": "#c0392b",
 }
-"""Of the supervisor's states, on pages."""
+"""Colours of the supervisor's states in reports."""
 RAW: Rgba = (0.90, 0.55, 0.25, 0.9)
 BYSTANDER: Rgba = (0.6, 0.6, 0.65, 0.6)
 GHOST: Rgba = (0.47, 0.43, 0.78, 0.6)
-"""The body as it is predicted to be."""
+"""Colour of the predicted body."""
 _OPERATOR: Rgba = (0.25, 0.6, 0.95, 0.5)
 PLACE: Rgba = (0.35, 0.55, 0.85, 0.12)
 _FEET = (JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"])
@@ -46,17 +46,17 @@ _HANDS = [JOINT_INDEX[f"{side}_wrist"] for side in ("left", "right")]
 
 @dataclass
 class Shape:
-    """One thing to draw, in the world.
+    """A shape to draw in the world.
 
     Attributes:
-        namespace, number: its identity: the same ones replace it.
+        namespace, number: identity; a shape with the same identity replaces it.
         kind: of shape.
         position: (3,) m, and ``orientation`` (4,) xyzw.
-        scale: (3,) m: diameters; of lines the width, of text the height, first.
+        scale: (3,) m: diameters; for lines, first the width; for text, first the height.
         colour: red, green, blue, alpha, 0 to 1.
         points: (2 n, 3) m, ends of n lines, or start and tip of an arrow; ``colours`` (2 n, 4) of
             each end, empty for ``colour``.
-        text: what text says.
+        text: contents of a text shape.
     """
 
     namespace: str
@@ -72,7 +72,9 @@ class Shape:
 
 
 def confidence_colour(confidence: F64) -> F64:
-    """Red (0, a guess) through yellow to green (1, measured): (n, 4) from (n,)."""
+    """Colours (n, 4) of confidences (n,): red (0, a guess) through yellow to green (1,
+    measured).
+    """
     c = np.clip(np.nan_to_num(confidence), 0.0, 1.0)
     return np.stack(
         (
@@ -86,9 +88,10 @@ def confidence_colour(confidence: F64) -> F64:
 
 
 def skeleton(namespace: str, body: BodyFrame, colour: Rgba | None = None) -> Shape:
-    """A body's bones as lines; coloured by the confidence of their joints where no colour is given.
+    """Bones of a body as lines, coloured by the confidence of their joints unless ``colour`` is
+    given.
 
-    Joints that must not be used are left out.
+    Invalid joints are omitted.
     """
     usable = body.valid & np.isfinite(body.positions).all(axis=1)
     ends = [joint for bone in _BONES if usable[bone[0]] and usable[bone[1]] for joint in bone]
@@ -105,8 +108,8 @@ def skeleton(namespace: str, body: BodyFrame, colour: Rgba | None = None) -> Sha
 
 
 def ghost(bodies: Sequence[BodyFrame]) -> list[Shape]:
-    """Where a body is expected (`/hpstm/prediction`): half way and at the end, ever fainter, with
-    the 90 % ellipsoids of the hands at the end.
+    """Predicted bodies (`/hpstm/prediction`): halfway and, more transparent, at the end, with the
+    90 % ellipsoids of the hands at the end.
     """
     shapes = []
     for number, body in enumerate((bodies[(len(bodies) - 1) // 2], bodies[-1]) if bodies else ()):
@@ -135,8 +138,8 @@ def ghost(bodies: Sequence[BodyFrame]) -> list[Shape]:
 
 
 def ellipsoid(covariance: F64) -> tuple[F64, F64]:
-    """Orientation (..., 4) xyzw and radii (..., 3) m of the ellipsoid that holds 90 % of a Gaussian
-    of ``covariance`` (..., 3, 3) m^2.
+    """Orientation (..., 4) xyzw and radii (..., 3) m of the ellipsoid that contains 90 % of a
+    Gaussian with ``covariance`` (..., 3, 3) m^2.
     """
     values, axes = np.linalg.eigh((covariance + np.swapaxes(covariance, -1, -2)) / 2)
     axes[..., 0] *= np.where(np.linalg.det(axes) < 0, -1.0, 1.0)[..., None]
@@ -144,10 +147,10 @@ def ellipsoid(covariance: F64) -> tuple[F64, F64]:
 
 
 def ellipsoids(body: BodyFrame) -> list[Shape]:
-    """The 90 % ellipsoid of every joint whose covariance is known, coloured by its confidence.
+    """The 90 % ellipsoids of all joints with a known covariance, coloured by confidence.
 
-    The other joints' are about the pelvis; the pelvis's own is how far odometry may be off, and is
-    drawn flat on the floor as ``place``.
+    Those of the joints are relative to the pelvis. That of the pelvis is the uncertainty of
+    odometry, and is drawn flat on the floor as ``place``.
     """
     if body.covariance is None:
         return []
@@ -190,7 +193,7 @@ def ellipsoids(body: BodyFrame) -> list[Shape]:
 
 
 def contacts(body: BodyFrame) -> list[Shape]:
-    """A disc under each foot, the more opaque the surer it stands."""
+    """A disc below each foot whose opacity is the contact probability."""
     shapes = []
     for number, joint in enumerate(_FEET):
         p = body.positions[joint] * [1, 1, 0] + [0, 0, 0.005]
@@ -210,8 +213,8 @@ def contacts(body: BodyFrame) -> list[Shape]:
 
 
 def imu_axes(frame: ImuFrame, body: BodyFrame) -> Shape:
-    """The orientation each sensor gives its bone, drawn where the bone is, optional sensors
-    included; sites that are missing are left out.
+    """Axes of the bone orientation that each sensor measures, at the position of the bone,
+    including optional sensors; missing sites are omitted.
     """
     points = []
     colours = []
@@ -237,7 +240,7 @@ def imu_axes(frame: ImuFrame, body: BodyFrame) -> Shape:
 
 
 def remarks(body: BodyFrame) -> Shape:
-    """What the body says of itself, above its head."""
+    """The remarks of the body, above its head."""
     p = body.positions[JOINT_INDEX["head"]] + [0, 0, 0.35]
     ok = np.isfinite(p).all()
     return Shape(
@@ -251,7 +254,7 @@ def remarks(body: BodyFrame) -> Shape:
 
 
 def operator(body: BodyFrame, operator_id: str, state: str) -> Shape:
-    """Whom the arm follows, beside the operator's feet; nothing while nobody is locked."""
+    """A label beside the feet of the operator; empty while no operator is locked."""
     p = body.positions[0] * [1, 1, 0] + [0, 0, -0.1]
     ok = bool(operator_id) and np.isfinite(p).all()
     lost = "" if body.body_id == operator_id else ", not in view"
@@ -267,7 +270,7 @@ def operator(body: BodyFrame, operator_id: str, state: str) -> Shape:
 
 
 def people(bodies: Iterable[BodyFrame]) -> list[Shape]:
-    """Others than the operator, in grey."""
+    """People other than the operator, in grey."""
     return [
         replace(skeleton("people", body, BYSTANDER), number=number)
         for number, body in enumerate(bodies)
@@ -275,13 +278,13 @@ def people(bodies: Iterable[BodyFrame]) -> list[Shape]:
 
 
 _EFFORT_FULL_NM = 110.0
-"""At which a joint is drawn red: about the knee's moment in a deep squat of 75 kg."""
+"""Nm, moment at which a joint is red: about the knee moment in a deep squat at 75 kg."""
 ARROW_M_PER_N = 0.001
 FORCE: Rgba = (0.20, 0.75, 0.35, 0.95)
 
 
 def force_arrow(number: int, force: F64) -> Shape:
-    """A force (3,) N as an arrow from its frame's origin, 1 m for 1 kN."""
+    """A force (3,) N as an arrow from the origin of its frame, 1 m for 1 kN."""
     return Shape(
         "ground_reaction",
         number,
@@ -306,7 +309,9 @@ def effort_looks(efforts: F64) -> tuple[F64, F64]:
 
 
 def effort_balls(body: BodyFrame, efforts: F64) -> list[Shape]:
-    """A ball at every joint but the pelvis, green to red and growing with its moment (21,) Nm."""
+    """A sphere at every joint except the pelvis; colour (green to red) and size show its moment
+    (21,) Nm.
+    """
     colours, sizes = effort_looks(efforts)
     return [
         Shape(

@@ -1,9 +1,8 @@
-"""A viser server that lets in only whom `Access` lets in, shares nothing, and says in a line what
-it refuses.
+"""A viser server that admits only requests that `Access` admits, has no sharing, and reports
+rejected requests in one line.
 
-viser has no settings for any of this. What is done here: its `websockets` server is made with a
-check of each request in front of viser's own, with smaller messages and a log of our own; its
-requests for a public tunnel are answered with nothing.
+viser has no settings for this. Here, its `websockets` server is created with an additional check of
+each request, a smaller message limit and a separate log; requests for a public tunnel are ignored.
 """
 
 import asyncio
@@ -27,13 +26,14 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.view.access import Access
 
 MESSAGE_LIMIT = 1 << 16
-"""Bytes of a message from a browser: a slider's value has a hundred."""
+"""Maximum size in bytes of a message from a browser; the value of a slider takes about a hundred.
+"""
 REPEAT_S = 5.0
 
 
 class Complaints:
-    """Says a sentence once, and again after `REPEAT_S` at the earliest: repeated attempts do not
-    flood the log.
+    """Logs a sentence at most once per `REPEAT_S`, so that repeated attempts do not flood the
+    log.
     """
 
     def __init__(self, out: Callable[[str], object] | None = None) -> None:
@@ -41,7 +41,7 @@ class Complaints:
         self._last: dict[str, float] = {}
 
     def say(self, sentence: str) -> None:
-        """Say it in one line."""
+        """Log a sentence in one line."""
         now = time.monotonic()
         if now - self._last.get(sentence, -REPEAT_S) >= REPEAT_S:
             self._last = {k: t for k, t in self._last.items() if now - t < REPEAT_S}
@@ -50,22 +50,21 @@ class Complaints:
 
 
 class ViewServer(viser.ViserServer):
-    """viser's server without its sharing."""
+    """The server of viser without sharing."""
 
     def request_share_url(self, verbose: bool = True) -> str | None:
-        """Refuse: nobody makes this machine open a public tunnel."""
+        """Reject requests for a public tunnel."""
         return None
 
     def disconnect_share_url(self) -> None:
-        """Nothing is shared."""
+        """Do nothing, since sharing is disabled."""
 
 
 def open_server(host: str, port: int, access: Access) -> viser.ViserServer:
-    """Listen on ``host``, and on ``port`` or the next one that is free.
+    """Listen on ``host``, at ``port`` or the next free one.
 
     Raises:
-        PallasError: the address cannot be listened on, or this version of viser cannot be
-            protected.
+        PallasError: the address cannot be bound, or this version of viser cannot be protected.
     """
     _check_address(host)
     complaints = Complaints()
@@ -78,8 +77,8 @@ def open_server(host: str, port: int, access: Access) -> viser.ViserServer:
 
 
 def _check_address(host: str) -> None:
-    """Refuse an address that is not this machine's; viser would look for a free port on it for
-    ever.
+    """Reject an address that does not belong to this machine; viser would search for a free port
+    forever.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
@@ -91,8 +90,8 @@ def _check_address(host: str) -> None:
 
 @contextlib.contextmanager
 def _guarded(access: Access, complaints: Complaints) -> Iterator[list[str]]:
-    """While a server is made, have `websockets` check requests first; yields a list that holds the
-    server's address once it was.
+    """Context in which `websockets` servers are created with request checks; yields a list that
+    contains the address of the server once it is created.
     """
     serve = websockets.asyncio.server.serve
     made: list[str] = []
@@ -124,7 +123,7 @@ def _checked(
     access: Access,
     complaints: Complaints,
 ) -> Callable[[ServerConnection, Request], Response | None]:
-    """viser's answer to a request, for those that may have it."""
+    """Wrap viser's response to requests with the access check."""
 
     def process(connection: ServerConnection, request: Request) -> Response | None:
         answer = access.judge(request.path, request.headers.raw_items())
@@ -146,7 +145,7 @@ def _checked(
 def _sober(
     handler: Callable[[ServerConnection], Awaitable[None]], complaints: Complaints
 ) -> Callable[[ServerConnection], Awaitable[None]]:
-    """viser's connection, of which nothing that a browser sends makes a traceback."""
+    """Wrap viser's connection handler, so that no input of a browser causes a traceback."""
 
     def on_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         complaints.say(
@@ -167,17 +166,17 @@ def _sober(
 
 
 class _Log(logging.Logger):
-    """The log of `websockets`: a line for a request that is none, nothing else."""
+    """Log handler of `websockets`: one line for an invalid request, nothing else."""
 
     def __init__(self, complaints: Complaints) -> None:
         super().__init__("pallas.view", logging.ERROR)
         self._complaints = complaints
 
     def addFilter(self, _: Any) -> None:  # viser adds one that hides such requests
-        """Take none."""
+        """Ignore filters."""
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Say it in a line."""
+        """Log a record in one line."""
         kind = _kind(record.exc_info[1] if record.exc_info else None)
         self._complaints.say(f"a request was refused: it does not come from a browser ({kind})")
 

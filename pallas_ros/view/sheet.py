@@ -1,4 +1,4 @@
-"""Picture sheets: bodies in rows, each with a line of text under it."""
+"""Picture sheets: bodies in rows, each with a caption."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ U8 = NDArray[np.uint8]
 CELL = (240, 300)
 """Width and height of a picture, pixels."""
 _EYE = np.array([3.1, -1.5, 0.55])
-"""From the body: ahead, to its right and above."""
+"""m, position of the camera relative to the body: in front, to its right and above."""
 
 
 @dataclass
 class Cell:
-    """A picture of a sheet.
+    """One picture of a sheet.
 
     Attributes:
         positions: (22, 3) m, world; None for an empty picture.
         rotations: (22, 4) xyzw, world.
-        caption: written above it.
+        caption: text above the picture.
     """
 
     positions: F64 | None
@@ -36,7 +36,7 @@ class Cell:
 
 
 def picture_sheet(cells: Sequence[Cell], columns: int = 6, skeleton: Skeleton | None = None) -> U8:
-    """One picture (H, W, 3) of all cells, every body seen from its front right."""
+    """Draw a sheet (H, W, 3) of all cells, with every body seen from its front right."""
     columns = max(1, min(columns, len(cells)))
     rows = -(-len(cells) // columns)
     width, height = CELL
@@ -56,7 +56,7 @@ def _picture(cell: Cell, skeleton: Skeleton | None) -> U8:
     )
     people = []
     if cell.positions is not None and cell.rotations is not None:
-        # every body stands at the origin and faces the same way
+        # place every body at the origin, with the same heading
         turn = rotations.about_z(-float(rotations.heading(cell.rotations[0])))
         away = cell.positions - np.array([*cell.positions[0, :2], 0.0])
         q = np.broadcast_to(turn, cell.rotations.shape)

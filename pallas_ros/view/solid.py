@@ -1,4 +1,4 @@
-"""The human figure as smooth meshes for the browser: limbs that taper, a trunk without grooves."""
+"""The human figure as smooth meshes for the browser, with tapered limbs and a closed trunk."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ JOINED = {
         for joint, child in (("hip", "knee"), ("elbow", "wrist"))
     },
 }
-"""Joints whose solid reaches out to where those of others begin, as they stand in the T-pose."""
+"""Joints whose solid extends to the beginning of the solids of other joints in the T-pose."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Solid:
 
 
 def solids(skeleton: Skeleton) -> list[Solid]:
-    """The figure of an operator: the hull of each of its capsules, and of what it is joined to."""
+    """The figure of an operator: the convex hull of each capsule and the parts joined to it."""
     capsules = figure(skeleton)
     first: dict[int, Capsule] = {}
     for capsule in capsules:
@@ -63,9 +63,9 @@ def solids(skeleton: Skeleton) -> list[Solid]:
 
 
 def _beginning(capsule: Capsule, offset: F64, trunk: bool) -> list[F64]:
-    """The ball a limb begins with; of a trunk's part, which lies across, all of it.
+    """The first sphere of a limb's capsule; the whole capsule for a part of the trunk.
 
-    ``offset`` (3,) m is its joint's in the other's frame.
+    ``offset`` (3,) m is the position of its joint in the other joint's frame.
     """
     ends = (
         (capsule.start, capsule.end)

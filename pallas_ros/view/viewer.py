@@ -40,7 +40,8 @@ ROBOT_AT = np.array([0.0, -1.25, 0.55])
 SPEEDS = {"0.1": 0.1, "0.25": 0.25, "0.5": 0.5, "1": 1.0, "2": 2.0, "4": 4.0}
 BESIDE = np.array([0.0, 1.8, 0.0])  # the raw body, clear of the arms of the other
 _TRANSLUCENT = 0.35
-"""Opacity of the body while forces are drawn: the ground's arrows run inside the legs."""
+"""Opacity of the body while forces are drawn, since the arrows of the ground reaction are inside
+the legs."""
 PEDESTAL = (186, 190, 197)
 UNSURE = (47, 111, 176)  # ellipsoids
 UNCERTAIN: dict[str, tuple[int, ...]] = {
@@ -48,7 +49,7 @@ UNCERTAIN: dict[str, tuple[int, ...]] = {
     "hands": tuple(JOINT_INDEX[f"{side}_wrist"] for side in ("left", "right")),
     "every joint": tuple(range(1, len(JOINTS))),
 }
-"""Joints whose ellipsoids are drawn, by choice."""
+"""Joints whose ellipsoids are drawn, by option."""
 
 
 class Viewer:
@@ -99,7 +100,7 @@ class Viewer:
         return int(self.server.get_port())
 
     def load_robot(self, description: str, folder: Path) -> None:
-        """Show the arm of a URDF's text; an arm that cannot be drawn is reported and left out."""
+        """Show the arm of a URDF, given as text; an arm that cannot be drawn is reported."""
         try:
             self._robot = RobotShape.parse(
                 description.encode(), folder, "robot description", detail_m=0.006
@@ -181,7 +182,7 @@ class Viewer:
             elif drawn >= 0:
                 self._draw_plots(
                     drawn
-                )  # where the time line was let go, and of the joint that was chosen since
+                )  # position at which the time line was released, and the joint selected since
 
     def follow(
         self,
