@@ -18,63 +18,64 @@ from pallas_ros.motion_files.body import to_motion
 from pallas_ros.motion_files.reading import suffixes
 
 FILES = "files"
-"""The pack that clips of a folder of motion files are counted to."""
+"""Pack name of the clips of a folder of motion files."""
 
 
 def read_bvh(path: str | Path, metres: float | None = None) -> Motion:
-    """A BVH file as motion of the body at 60 Hz, with its foot contacts.
+    """Read a BVH file as motion of the body at 60 Hz, with foot contacts.
 
     Args:
-        path: the file.
-        metres: length of the file's unit; found from the skeleton by default.
+        path: of the file.
+        metres: unit of the file in m; detected from the skeleton by default.
 
     Raises:
-        PallasError: not a BVH file, other joints, or frames that hold NaN.
+        PallasError: not a BVH file, unknown joints, or frames with NaN.
     """
     path = Path(path)
     return _at_model_rate(to_motion(bvh.read(path), path, Overrides(metres=metres))[0])
 
 
 def read_amass(path: str | Path) -> Motion:
-    """An AMASS or SMPL ``.npz`` as motion of the body at 60 Hz, with its foot contacts.
+    """Read an AMASS or SMPL ``.npz`` file as motion of the body at 60 Hz, with foot contacts.
 
     Raises:
-        PallasError: not such a file, or frames that hold NaN.
+        PallasError: not such a file, or frames with NaN.
     """
     path = Path(path)
     return _at_model_rate(to_motion(smpl.read(path), path, Overrides())[0])
 
 
 def _at_model_rate(motion: Motion) -> Motion:
-    """A motion at 60 Hz, joint by joint, with contacts as in the training data."""
+    """Resample a motion to 60 Hz, and add contacts as in the training data."""
     at = resample(motion, MODEL_RATE_HZ)
     at.extra = {"contacts": foot_contacts(at.positions, at.fps, Skeleton.from_height())}
     return at
 
 
 def _leg(positions: Array) -> float:
-    """Thigh and shank of the left leg, m, of joints (T, 22, 3)."""
+    """Length of thigh and shank of the left leg in m, from joints (T, 22, 3) m."""
     chain = positions[:, [JOINT_INDEX[f"left_{joint}"] for joint in ("hip", "knee", "ankle")]]
     return float(np.median(np.linalg.norm(np.diff(chain, axis=1), axis=2), axis=0).sum())
 
 
 def read_folder(folder: str | Path, overrides: Overrides | None = None) -> list[PackClip]:
-    """Every motion file in a folder and those below it as training clips; a clip's content is the
-    folder it lies in.
+    """Read all motion files in a folder and its subfolders as training clips.
+
+    The content label of a clip is the name of its folder.
 
     Args:
-        folder: the folder.
-        overrides: what detection must not decide, for all files alike.
+        folder: to read.
+        overrides: options that override detection, for all files.
 
     Raises:
-        PallasError: there is none, or one is not usable (named).
+        PallasError: there are no motion files, or one is not usable (the message names it).
     """
     folder = Path(folder)
     known = suffixes()
     files = sorted(
         path
         for path in folder.rglob("*")
-        # hidden files are those of programs, such as the indices of `pallas search`
+        # hidden files belong to programs, such as the indices of `pallas search`
         if path.suffix.lower() in known and not path.name.startswith(".")
     )
     if not files:

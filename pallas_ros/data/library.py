@@ -28,7 +28,7 @@ CACHE_VERSION = 3
 
 @dataclass(frozen=True)
 class LibraryClip:
-    """A clip's labels, and its frames ``[start, stop)`` in the library's arrays."""
+    """Labels of a clip, and its frames ``[start, stop)`` in the arrays of the library."""
 
     pack: str
     name: str
@@ -41,7 +41,7 @@ class LibraryClip:
 
     @property
     def seconds(self) -> float:
-        """Duration."""
+        """Duration in s."""
         return (self.stop - self.start) / MODEL_RATE_HZ
 
 
@@ -53,7 +53,7 @@ class MotionLibrary:
         clips: labels and frame ranges.
         rotations: (N, 22, 4) int16, global orientations xyzw times 32767.
         root: (N, 3) float32, pelvis in the world, m.
-        contacts: (N, 2) bool, left and right foot standing.
+        contacts: (N, 2) bool, contact of left and right foot.
     """
 
     clips: tuple[LibraryClip, ...]
@@ -63,7 +63,7 @@ class MotionLibrary:
 
     @property
     def is_of_files(self) -> bool:
-        """Whether the clips are a folder's motion files, and not those of packs."""
+        """Whether the clips come from a folder of motion files instead of packs."""
         return all(clip.pack == FILES for clip in self.clips)
 
     def select(self, split: str, *, development: bool | None = None) -> list[LibraryClip]:
@@ -87,7 +87,7 @@ class MotionLibrary:
         ]
 
     def require(self, split: str, *, development: bool | None = None) -> list[LibraryClip]:
-        """As `select`, for what cannot do without.
+        """Like `select`, but at least one clip is required.
 
         Raises:
             PallasError: there is no such clip.
@@ -106,8 +106,8 @@ class MotionLibrary:
         return np.asarray(q / np.linalg.norm(q, axis=-1, keepdims=True), dtype=np.float32)
 
     def motion(self, clip: LibraryClip, skeleton: Skeleton | None = None) -> Motion:
-        """A clip as a `Motion` of the default skeleton (or another, the path scaled by
-        its height).
+        """A clip as a `Motion` of the default skeleton, or of another one, with the path scaled by
+        its height.
         """
         skeleton = skeleton or Skeleton.from_height()
         q = self.quaternions(clip).astype(np.float64)
@@ -131,15 +131,15 @@ class MotionLibrary:
         *,
         alignment: str = "straight",
     ) -> "MotionLibrary":
-        """The packs in ``folder``; imported on first use (ten seconds), cached under ``cache``
-        (default: the user's cache folder).
+        """Open the packs in ``folder``; they are imported on first use (ten seconds) and cached in
+        ``cache`` (default: the user's cache folder).
 
-        A folder without packs gives its motion files (BVH, AMASS and others), read with
-        ``overrides``. ``alignment`` says how the packs' segments are turned
+        If a folder contains no packs, its motion files (BVH, AMASS and others) are read with
+        ``overrides``. ``alignment`` selects the rotations of the packs' segments
         (`pack_skeletons.ALIGNMENTS`).
 
         Raises:
-            PallasError: the folder holds no motion, or a file is corrupt.
+            PallasError: the folder contains no motion, or a file is corrupt.
         """
         folder = Path(folder)
         present = [pack for pack in PACKS if (folder / f"{pack}.npz").is_file()]
@@ -163,9 +163,9 @@ class MotionLibrary:
 
     @classmethod
     def from_clips(cls, clips: list[PackClip]) -> "MotionLibrary":
-        """A library in memory, of clips from anywhere (a user's BVH or AMASS folders).
+        """Make a library in memory from arbitrary clips (of a user's BVH or AMASS folders).
 
-        Their split follows from the name.
+        Their split is determined by their name.
 
         Raises:
             PallasError: there is no clip.
@@ -198,7 +198,7 @@ class MotionLibrary:
 
 
 def _import(folder: Path, packs: list[str], target: Path, alignment: str) -> None:
-    """Read the packs and write the cache, whole or not at all."""
+    """Read the packs and write the cache atomically."""
     library = MotionLibrary.from_clips(import_packs(folder, packs, alignment=alignment))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:

@@ -1,4 +1,4 @@
-"""The skeletons of the motion packs, aligned with each other and with the body's."""
+"""Skeletons of the motion packs, aligned with each other and with that of the body."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,18 +20,19 @@ from pallas_ros.data.retargeting import (
 )
 
 _X, _Y, _Z = np.eye(3)
-_COLLAR_BACK = np.radians(16.5)  # Bandai's collar bones point this far behind sideways, standing
-# and its foot and toe bones this far down on a flat, standing foot (medians)
+_COLLAR_BACK = np.radians(16.5)  # by which Bandai's collar bones point backwards when standing
+# and by which its foot and toe bones point down in a flat, standing foot (medians)
 _FOOT_DOWN = np.radians(38.5)
 _TOES_DOWN = np.radians(22.5)
 Source = tuple[str, str, float]
-"""The pack's joints that a joint's position and rotation are taken from, and where between the two
-it is."""
+"""Two joints of the pack from which a joint is interpolated, and its position between them, 0
+to 1.
+"""
 
 
 def _both_sides(pattern: str, names: dict[str, str]) -> dict[str, Source]:
-    """The sources of joints that are on the left and on the right, by the pack's ``names`` and the
-    ``pattern`` of what they are called on a side.
+    """Sources of the joints of both sides, from the pack's ``names`` and the name ``pattern`` of a
+    side.
     """
     sources: dict[str, Source] = {}
     for side in ("left", "right"):
@@ -138,21 +139,21 @@ BENT: Turns = {
 """Constant turns (rotation vector, degrees, in the segment's own frame; of a pair the left one's,
 mirrored for the right), by pack.
 
-They bring the medians of standing segments in the heading frame within 3 degrees between packs
-(tools/compare_packs.py): trunk and thighs upright, feet level; the upper arm hangs 15 to 19
-degrees from the chest's side, as in `bandai_namco` and in optical recordings. The shins of all
-packs then lean 13 to 17 degrees forward in people who stand (`STRAIGHT`).
+With them, the medians of standing segments in the heading frame agree within 3 degrees between
+packs (tools/compare_packs.py): trunk and thighs are upright, feet level; the upper arm hangs 15 to
+19 degrees from the side of the chest, as in `bandai_namco` and in optical recordings. The shins of
+standing people lean 13 to 17 degrees forward in all packs (see `STRAIGHT`).
 """
 
 SHIN_DEG = {"bandai_namco": -9.0, "cmu_actions": -10.0, "cmu_full": -10.5}
-"""Turn of the shins about their lateral axis, by pack. With it the shins of people who stand lean
-5 to 8 degrees forward, and the median in walking is 11 to 15 degrees, in the walks of
-`dynamics_real.npz` 10 degrees (OpenSim inverse kinematics); without it 13 to 17 and 21 to 24.
+"""Degrees, rotation of the shins about their lateral axis, by pack. With it, the shins of standing
+people lean 5 to 8 degrees forward, and the median in walking is 11 to 15 degrees; without it, 13 to
+17 and 21 to 24. In the walks of `dynamics_real.npz`, it is 10 degrees (OpenSim inverse kinematics).
 """
 
 
 def _straight(bent: Turns) -> Turns:
-    """`BENT` with the shins turned by `SHIN_DEG`."""
+    """`BENT` with the shins rotated by `SHIN_DEG`."""
     out = {pack: dict(turns) for pack, turns in bent.items()}
     for pack, degrees in SHIN_DEG.items():
         x, y, z = out[pack]["knee"]
@@ -161,17 +162,17 @@ def _straight(bent: Turns) -> Turns:
 
 
 STRAIGHT = _straight(BENT)
-"""`BENT` with shins that stand upright, as the sensors of a wearer calibrated in a T-pose do."""
+"""`BENT` with upright shins, like those measured by sensors that are calibrated in a T-pose."""
 
 ALIGNMENTS = {"straight": STRAIGHT, "bent": BENT}
-"""By name. The generators and HDyS were trained with `BENT` and read it until they are trained
-again.
+"""Alignments by name. The generators and HDyS are trained with `BENT`, and use it until they are
+trained again.
 """
 
 
 @dataclass(frozen=True)
 class SourceSkeleton:
-    """A pack's own skeleton, as far as the conversion needs it."""
+    """The skeleton of a pack, as required for the conversion."""
 
     names: list[str]
     parents: NDArray[np.integer]
@@ -180,8 +181,8 @@ class SourceSkeleton:
 
 
 def _bandai_rest() -> dict[str, Array]:
-    """Rest orientations (4,) by joint, from the axes that the joints' bones and hinges follow
-    (columns: local x, y, z in the body).
+    """Rest orientations (4,) xyzw by joint, from the directions of bones and hinges (columns: local
+    x, y, z in the body).
     """
     axes: dict[str, tuple[Array, Array]] = {"Hips": (_Z, -_Y)}
     axes.update(dict.fromkeys(("Spine", "Chest", "Neck", "Head"), (_Z, _X)))
@@ -204,8 +205,10 @@ def _bandai_rest() -> dict[str, Array]:
 
 
 def bandai_skeleton(pack: dict[str, NDArray[Any]]) -> SourceSkeleton:
-    """The rest frames of `bandai_namco.npz`: its joints' x axes run along the bones, the y axes
-    along the hinges.
+    """Skeleton of `bandai_namco.npz`, whose x axes are along the bones and y axes along the hinges.
+
+    Args:
+        pack: arrays of the pack, see `packs.load_pack`.
     """
     names = [str(name) for name in pack["joint_names"]]
     return SourceSkeleton(
@@ -223,15 +226,15 @@ def _tpose_skeleton(
     bones: Sequence[tuple[str, str, str]],
     hips: str,
 ) -> SourceSkeleton:
-    """The rest frames of a pack with a T-pose of its own.
+    """Skeleton of a pack that contains a T-pose.
 
     Args:
         pack: its arrays.
-        sources: which of its joints each joint is taken from.
-        prefix: what the names of its joints begin with, by side.
-        bones: which bones are level or upright in the T-pose: our joint, and the pack's joints at
-            which they begin and end.
-        hips: name of the pack's joint that carries the pelvis.
+        sources: source joints of each joint.
+        prefix: prefix of the names of its joints, by side.
+        bones: bones that are level or upright in the T-pose: our joint, and the joints of the pack
+            at both ends.
+        hips: name of the joint of the pack that carries the pelvis.
     """
     names = [str(name) for name in pack["joint_names"]]
     tpose = to_global(unpack(pack["tpose_quat_xyz"])[None], pack["parents"])[0]
@@ -249,7 +252,11 @@ def _tpose_skeleton(
 
 
 def cmu_skeleton(pack: dict[str, NDArray[Any]]) -> SourceSkeleton:
-    """The rest frames of `cmu_actions.npz`, from its own T-pose."""
+    """Skeleton of `cmu_actions.npz`, from its T-pose.
+
+    Args:
+        pack: arrays of the pack, see `packs.load_pack`.
+    """
     bones = (
         ("hip", "UpLeg", "Leg"),
         ("knee", "Leg", "Foot"),
@@ -261,7 +268,11 @@ def cmu_skeleton(pack: dict[str, NDArray[Any]]) -> SourceSkeleton:
 
 
 def full_skeleton(pack: dict[str, NDArray[Any]]) -> SourceSkeleton:
-    """The rest frames of `cmu_full.npz`, from its own T-pose, whose arms hang by 8 degrees."""
+    """Skeleton of `cmu_full.npz`, from its T-pose, in which the arms hang by 8 degrees.
+
+    Args:
+        pack: arrays of the pack, see `packs.load_pack`.
+    """
     bones = (
         ("hip", "Thigh", "Shin"),
         ("knee", "Shin", "Foot"),
@@ -272,29 +283,27 @@ def full_skeleton(pack: dict[str, NDArray[Any]]) -> SourceSkeleton:
 
 
 def unpack(quat_xyz: NDArray[np.int16]) -> NDArray[np.float32]:
-    """The packs' int16 xyz parts (..., 3) to unit quaternions (..., 4), w >= 0."""
+    """Convert the int16 xyz parts (..., 3) of the packs to unit quaternions (..., 4), w >= 0."""
     xyz = quat_xyz.astype(np.float32) / 32767
     w = np.sqrt(np.maximum(0.0, 1.0 - np.sum(xyz**2, axis=-1, keepdims=True)))
     return np.asarray(rotations.normalise(np.concatenate((xyz, w), axis=-1)), dtype=np.float32)
 
 
 def _to_z_up(q: Array) -> Array:
-    """Orientations of y-up joints with their frames, seen from the z-up world (the joint's own axes
-    stay).
-    """
+    """Convert orientations from a y-up to a z-up world; the axes of the joints are unchanged."""
     return rotations.multiply(rotations.from_matrix(Y_UP_TO_Z_UP).astype(q.dtype), q)
 
 
 def source_orientations(
     pack: dict[str, NDArray[Any]], skeleton: SourceSkeleton, frames: slice
 ) -> Array:
-    """Global orientations (T, J, 4) of a pack's own joints, z up."""
+    """Global orientations (T, J, 4) xyzw of the joints of a pack, z up."""
     return _to_z_up(to_global(unpack(pack["quat_xyz"][frames]), skeleton.parents))
 
 
 @cache
 def segment_turns(alignment: str, pack: str) -> Array:
-    """The constant turns of a pack's segments (22, 4), each in its own frame.
+    """Constant rotations (22, 4) xyzw of the segments of a pack, each in its own frame.
 
     ``alignment`` is a name in `ALIGNMENTS`.
     """
@@ -311,4 +320,4 @@ SKELETONS = {
     "cmu_actions": (cmu_skeleton, "LeftLeg", "LeftFoot"),
     "cmu_full": (full_skeleton, "lShin", "lFoot"),
 }
-"""By pack: how its skeleton is read, and the joints at the ends of thigh and shank."""
+"""By pack: function that reads its skeleton, and the joints at the ends of thigh and shank."""

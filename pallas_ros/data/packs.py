@@ -1,4 +1,5 @@
-"""The motion packs (`bandai_namco.npz`, `cmu_actions.npz`, `cmu_full.npz`), as canonical motion.
+"""Reads the motion packs (`bandai_namco.npz`, `cmu_actions.npz`, `cmu_full.npz`) as canonical
+motion.
 
 Bandai-Namco Research Motiondataset 1 and 2 (CC BY-NC 4.0) and, free for any use, two conversions of
 the CMU Graphics Lab database: eight actions, and 86 subjects. Their skeletons are aligned with each
@@ -38,22 +39,20 @@ from pallas_ros.files.npz import load_npz
 PACKS = ("bandai_namco", "cmu_actions", "cmu_full")
 
 LOWEST_NATIVE_HZ = 20.0
-"""Clips captured at fewer frames per second are left out: the 12 Hz ones have no accelerations
-worth learning from.
-"""
+"""Clips captured at a lower rate are excluded: the accelerations of 12 Hz clips are not usable."""
 FLIP_DEG_PER_S = 2500.0
-"""A joint that turns faster has flipped (no joint but a hand does): frames around are cut out."""
+"""A joint that rotates faster has flipped (only hands are faster): frames around are removed."""
 SHORTEST_PIECE_S = 0.5
 SMOOTHING_FRAMES = 15
 SMOOTHING_ORDER = 3
-"""Savitzky-Golay filter at 60 Hz for `cmu_full`, which is resampled from 24 Hz: an ankle at rest
-has 1 m/s^2 rms without.
+"""Order of the Savitzky-Golay filter at 60 Hz for `cmu_full`, which is resampled from 24 Hz.
+Without it, the acceleration of an ankle at rest is 1 m/s^2 rms.
 """
 
 
 @dataclass(frozen=True)
 class PackClip:
-    """A clip of a pack: its labels and its motion (60 Hz, canonical, default skeleton)."""
+    """A clip of a pack: labels and motion (60 Hz, canonical, default skeleton)."""
 
     pack: str
     name: str
@@ -78,7 +77,10 @@ KEYS = (
 
 
 def load_pack(folder: str | Path, pack: str) -> dict[str, NDArray[Any]]:
-    """The arrays of a pack, checked.
+    """Load and validate the arrays of a pack.
+
+    Returns:
+        The arrays by name, with the shapes listed in the README of the data folder.
 
     Raises:
         PallasError: the file is missing, corrupt, or not such a pack.
@@ -107,13 +109,13 @@ def load_pack(folder: str | Path, pack: str) -> dict[str, NDArray[Any]]:
 
 @dataclass(frozen=True)
 class Pack:
-    """An open pack: its arrays and skeleton, and its clips as canonical motion, one at a time."""
+    """An open pack: arrays, skeleton, and clips as canonical motion, converted one at a time."""
 
     name: str
     arrays: dict[str, NDArray[Any]]
     skeleton: SourceSkeleton
     leg_length: NDArray[np.float64]
-    """Thigh and shank together, m, of every row of ``offsets_cm``."""
+    """m, length of thigh and shank together, for every row of ``offsets_cm``."""
     alignment: str = "straight"
     """Name in `pack_skeletons.ALIGNMENTS`."""
 
@@ -139,16 +141,16 @@ class Pack:
         return cls(name, arrays, skeleton, leg_length, alignment)
 
     def usable(self) -> list[int]:
-        """The clips worth importing: those captured at `LOWEST_NATIVE_HZ` or more."""
+        """Indices of the usable clips, captured at `LOWEST_NATIVE_HZ` or more."""
         rates = self.arrays.get("native_hz", np.full(len(self.arrays["clip"]), np.inf))
         return [int(index) for index in np.flatnonzero(rates >= LOWEST_NATIVE_HZ)]
 
     def label(self, key: str, index: int) -> str:
-        """A clip's label, or nothing where the pack has none."""
+        """A label of a clip; empty if the pack has none."""
         return str(self.arrays[key][index]) if key in self.arrays else ""
 
     def clip(self, index: int) -> list[PackClip]:
-        """A clip as canonical motion; several pieces where flips were cut out."""
+        """A clip as canonical motion; several pieces if flips were removed."""
         arrays = self.arrays
         start = int(arrays["start"][index])
         length = int(arrays["length"][index])
@@ -181,22 +183,22 @@ class Pack:
 
 
 def _pieces(q: Array, fps: float) -> list[slice]:
-    """What is left of a clip (T, 22, 4) between flips; all of it where nothing flips."""
+    """Ranges of a clip (T, 22, 4) between flips; the whole clip if there are none."""
     joints = [i for name, i in JOINT_INDEX.items() if not name.endswith("wrist")]
     apart = np.abs(np.sum(q[1:, joints] * q[:-1, joints], axis=-1))
     speed = np.degrees(2 * np.arccos(np.minimum(apart, 1.0))).max(axis=1, initial=0.0) * fps
     flips = np.flatnonzero(speed > FLIP_DEG_PER_S)
     if not len(flips):
         return [slice(0, len(q))]
-    beside = max(1, round(0.05 * fps))  # frames next to a flip are on their way to it
+    beside = max(1, round(0.05 * fps))  # frames next to a flip are affected by it
     starts = [0, *(int(flip) + 1 + beside for flip in flips)]
     stops = [*(int(flip) + 1 - beside for flip in flips), len(q)]
     return [slice(a, b) for a, b in zip(starts, stops) if b - a >= SHORTEST_PIECE_S * fps]
 
 
 def smooth(q: Array, p: Array) -> tuple[Array, Array]:
-    """Orientations (T, J, 4) and positions (T, 3) at 60 Hz through the Savitzky-Golay filter of
-    `SMOOTHING_FRAMES`.
+    """Smooth orientations (T, J, 4) xyzw and positions (T, 3) m at 60 Hz with a Savitzky-Golay
+    filter of `SMOOTHING_FRAMES`.
     """
     window = min(SMOOTHING_FRAMES, (len(q) - 1) // 2 * 2 + 1)
     if window <= SMOOTHING_ORDER:
@@ -232,12 +234,12 @@ def import_packs(
     processes: int | None = None,
     alignment: str = "straight",
 ) -> list[PackClip]:
-    """All clips of some packs, converted in parallel, with a progress bar.
+    """Convert all clips of some packs in parallel, with a progress bar.
 
     Args:
-        folder: where the packs lie.
-        packs: their names.
-        processes: how many; by default one for every core.
+        folder: of the packs.
+        packs: names of the packs.
+        processes: number of processes; one per core by default.
         alignment: name in `pack_skeletons.ALIGNMENTS`.
     """
     jobs = []

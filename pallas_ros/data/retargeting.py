@@ -1,10 +1,10 @@
-"""From another skeleton's joint orientations to those of the canonical 22-joint body.
+"""Converts joint orientations of another skeleton to those of the canonical 22-joint body.
 
-A source joint's frame differs from the canonical bone's by a constant, the joint's orientation in
-the T-pose: ``R_world_bone = R_world_joint · R_rest_jointᵀ``. `RestFrames` holds these constants;
-where the source's bone does not point exactly as the canonical one in the T-pose (an arm that sags
-by 8°), the shortest turn between the two is put into the constant, so that limb directions carry
-over exactly.
+The frame of a source joint differs from that of the canonical bone by a constant, its
+orientation in the T-pose: ``R_world_bone = R_world_joint · R_rest_jointᵀ``. `RestFrames`
+contains these constants. If the direction of a source bone differs from the canonical one in
+the T-pose (an arm that hangs by 8°), the constant includes the shortest rotation between the
+two, so that limb directions are preserved exactly.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from pallas_ros.body.rotations import Array
 from pallas_ros.body.skeleton import Skeleton
 
 Y_UP_TO_Z_UP: NDArray[np.float64] = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-"""From y up, facing +z, to z up, facing +x."""
+"""Rotation from y up, facing +z, to z up, facing +x."""
 
 LIMB_BONES = tuple(
     (f"{side}_{a}", f"{side}_{b}")
@@ -36,7 +36,7 @@ LIMB_BONES = tuple(
         ("elbow", "wrist"),
     )
 )
-"""(joint, child) pairs whose direction has to carry over exactly."""
+"""(joint, child) pairs whose direction must be preserved exactly."""
 
 
 _FEET = [JOINT_INDEX[name] for name in ("left_ankle", "right_ankle", "left_foot", "right_foot")]
@@ -44,13 +44,13 @@ _FEET = [JOINT_INDEX[name] for name in ("left_ankle", "right_ankle", "left_foot"
 
 @dataclass(frozen=True)
 class RestFrames:
-    """How a source skeleton's joints become the canonical body's.
+    """Mapping from the joints of a source skeleton to those of the canonical body.
 
     Attributes:
-        first, second: (22,) index of the source joints between which a canonical joint lies; equal
-            where one source joint does.
-        share: (22,) how far from ``first`` to ``second``, 0 to 1.
-        q_first, q_second: (22, 4) the orientation of those joints in the T-pose, xyzw, z up, facing
+        first, second: (22,) indices of the source joints between which a canonical joint lies;
+            equal for a single source joint.
+        share: (22,) position between ``first`` and ``second``, 0 to 1.
+        q_first, q_second: (22, 4) xyzw, orientations of these joints in the T-pose, z up, facing
             +x.
     """
 
@@ -61,7 +61,7 @@ class RestFrames:
     q_second: NDArray[np.float64]
 
     def to_body(self, q_world_joint: Array) -> Array:
-        """Source orientations (T, J, 4), z up, to canonical global ones (T, 22, 4)."""
+        """Convert source orientations (T, J, 4), z up, to canonical global ones (T, 22, 4)."""
         dtype = q_world_joint.dtype
         first = rotations.multiply(
             q_world_joint[:, self.first], rotations.inverse(self.q_first).astype(dtype)
@@ -94,12 +94,12 @@ def rest_frames(
 def align_to_tpose(
     q_tpose: dict[str, Array], bones: Mapping[str, tuple[str, Array]]
 ) -> dict[str, Array]:
-    """Turn T-pose orientations so that the limbs' bones point as the canonical ones do.
+    """Rotate T-pose orientations so that limb bones have the canonical directions.
 
     Args:
-        q_tpose: source joint -> orientation (4,) in its own T-pose, z up, facing +x.
-        bones: source joint -> (canonical joint whose segment it carries, offset of the segment's
-            far end in the source joint's frame).
+        q_tpose: source joint -> orientation (4,) in the T-pose of the source, z up, facing +x.
+        bones: source joint -> (canonical joint of the segment, offset of the distal end of the
+            segment in the frame of the source joint).
     """
     skeleton = Skeleton.from_height()
     child = {a: JOINT_INDEX[b] for a, b in LIMB_BONES}
@@ -113,8 +113,8 @@ def align_to_tpose(
 
 
 def to_global(q_local: Array, parents: NDArray[np.integer]) -> Array:
-    """Local rotations (T, J, 4) of any hierarchy whose parents stand before their children, to
-    global ones.
+    """Convert local rotations (T, J, 4) to global ones, for any hierarchy in which parents precede
+    their children.
     """
     out = q_local.copy()
     for joint, parent in enumerate(parents):
@@ -124,8 +124,8 @@ def to_global(q_local: Array, parents: NDArray[np.integer]) -> Array:
 
 
 def stand_on_ground(q_world_bone: Array, p_pelvis: Array, skeleton: Skeleton) -> Array:
-    """Shift the pelvis path (T, 3) up or down so that the feet's lowest points (5th percentile)
-    touch z = 0.
+    """Shift the pelvis path (T, 3) m vertically so that the lowest points of the feet (5th
+    percentile) are at z = 0.
     """
     positions = forward_kinematics(skeleton, q_world_bone, p_pelvis)
     soles = skeleton.rest_positions[:, 2]
@@ -136,13 +136,12 @@ def stand_on_ground(q_world_bone: Array, p_pelvis: Array, skeleton: Skeleton) ->
 def foot_contacts(
     positions: Array, fps: float, skeleton: Skeleton, *, level_floor: bool = True
 ) -> NDArray[np.bool_]:
-    """Which foot stands on the ground, (T, 2) bool left, right: ankle or toe base low and slow
-    (thresholds below).
+    """Contacts (T, 2) bool of left and right foot: ankle or toe base is low and slow.
 
-    A point counts as standing when it is less than 6 cm above its height in the T-pose and slower
-    than 0.35 m/s horizontally. Where the floor is not level (stairs, stools, platforms), height is
-    over the lowest sole within two seconds, and a point that is almost at rest, slower than 0.12
-    m/s in all directions, stands at any height.
+    A point is in contact if it is less than 6 cm above its height in the T-pose and slower than
+    0.35 m/s horizontally. If the floor is not level (stairs, stools, platforms), the height is
+    relative to the lowest sole within two seconds, and a point that is almost at rest, slower than
+    0.12 m/s in all directions, is in contact at any height.
     """
     soles = skeleton.rest_positions[:, 2]
     floor = np.zeros(len(positions))
@@ -172,12 +171,13 @@ def body_motion(
     smooth: Callable[[Array, Array], tuple[Array, Array]] | None = None,
     level_floor: bool = True,
 ) -> Motion:
-    """A `Motion` at 60 Hz from canonical orientations (T, 22, 4) and the source's pelvis path (T,
-    3) m; ``leg_length`` m is the source's thigh + shank.
+    """Make a `Motion` at 60 Hz from canonical orientations (T, 22, 4) and the pelvis path (T,
+    3) m of the source.
 
-    Segment lengths are the skeleton's; the path is scaled by the ratio of leg lengths, so that
-    steps fit and feet slide little. ``smooth`` filters orientations and path at 60 Hz;
-    ``level_floor`` False says that feet may stand on stairs or platforms.
+    Segment lengths are those of the skeleton; the path is scaled by the ratio of leg lengths, so
+    that feet hardly slide. ``leg_length`` m is the length of thigh and shank of the source.
+    ``smooth`` filters orientations and path at 60 Hz; with ``level_floor`` False, feet may be on
+    stairs or platforms.
     """
     skeleton = skeleton or Skeleton.from_height()
     q, p = resample(q_world_bone, p_pelvis, fps)

@@ -1,4 +1,4 @@
-"""Which clip serves what: the splits of the data's README, written here and nowhere else."""
+"""Assignment of clips to splits, as described in the README of the data; defined only here."""
 
 import zlib
 from typing import Final
@@ -18,23 +18,24 @@ UNSEEN_CONTENTS: Final = {
     ),
     "cmu_actions": frozenset({"soccer", "directing_traffic", "washwindow"}),
 }
-"""Contents that no training and no choice of a setting ever sees, by pack."""
+"""Contents that are never used for training or for choosing settings, by pack."""
 
 DEVELOPMENT_CONTENTS: Final = frozenset({"kick", "byebye", "basketball"})
-"""Contents of the training split that are kept out of training to judge generalisation while
-developing, without touching ``unseen``.
+"""Contents of the training split that are held out to evaluate generalisation during development,
+without using ``unseen``.
 """
 
 
 UNSEEN_SUBJECTS: Final = frozenset(
     {"40", "41", "63", "64", "81", "82", "86", "113", "114", "125", "126", "135"}
 )
-"""Subjects of ``cmu_full`` that no training and no choice of a setting ever sees."""
+"""Subjects of ``cmu_full`` that are never used for training or for choosing settings."""
 
 VALIDATION_SUBJECTS: Final = frozenset({"15", "29", "39", "70", "93", "118", "120", "127", "140"})
-"""Subjects of ``cmu_full`` that no training sees and that choices are made on: everyday acts,
-recreation and pantomime, climbing,
-carrying a suitcase, dance, jumps, walks, obstacles, getting up from the ground (30 minutes)."""
+"""Subjects of ``cmu_full`` that are not used for training but for choosing settings: everyday
+activities, recreation and pantomime, climbing, carrying a suitcase, dance, jumps, walks, obstacles,
+getting up from the ground (30 minutes).
+"""
 
 
 def split_of(pack: str, clip: str, content: str, subject: str = "") -> str:

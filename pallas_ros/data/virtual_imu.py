@@ -1,12 +1,12 @@
-"""Virtual sensors for training: from true motion to the network's 48 inputs and its targets,
-batched, in torch.
+"""Virtual sensors for training: converts true motion to the network's 48 inputs and its targets, in
+batches, with torch.
 
-What a worn, calibrated IMU gets wrong is drawn once per sequence (calibration, heading, where the
-sensor sits, bias) and once per frame (noise). The live simulator (`pallas_ros.imu.virtual`) makes
-raw sensor samples one by one; both follow `SensorErrors`.
+The errors of a worn, calibrated IMU are drawn once per sequence (calibration, heading, placement,
+bias) and once per frame (noise). The live simulator (`pallas_ros.imu.virtual`) generates raw
+samples one by one; both use `SensorErrors`.
 
-Acceleration comes from positions by the second difference over n = 4 frames, as TransPose (Yi et
-al. 2021) takes it.
+Accelerations are second differences of positions over n = 4 frames, as in TransPose (Yi et al.
+2021).
 """
 
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ from pallas_ros.data.draws import slow_noise
 from pallas_ros.geometry import rotations
 
 SMOOTHING = 4
-"""Frames on either side over which acceleration is taken."""
+"""Frames on either side used for the acceleration."""
 
 MARGIN = 8
-"""Frames that sequences need beyond their ends: the smoothing, and the delay that a causal filter
-of acceleration has (0 to 4 frames).
+"""Additional frames at both ends of a sequence, for the smoothing and for the delay of a causal
+acceleration filter (0 to 4 frames).
 """
 
 _PLACES = torch.tensor([SITE[name].place for name in ALL_SITES])
-"""(11, 3) m, where each sensor sits in the frame of its bone."""
+"""(11, 3) m, position of each sensor in the frame of its bone."""
 _JOINTS = [SITE[name].index for name in ALL_SITES]
 CORE = len(SITES)
 EXTRA = len(EXTRA_SITES)
@@ -55,25 +55,25 @@ class SensorErrors:
     """
 
     calibration_deg: tuple[float, ...] = (2.0, *(3.0,) * 10)
-    """Per axis, constant: the T-pose was not quite one, the strap sits askew."""
+    """Per axis, constant: inaccurate T-pose, misaligned strap."""
     heading_deg: float = 2.0
     """Constant offset of each sensor's heading."""
     heading_drift_deg_per_s: float = 0.05
     tilt_deg: float = 0.5
-    """Of the orientation filter; gravity leaks into acceleration by it."""
+    """Tilt error of the orientation filter, which makes gravity leak into the acceleration."""
     wobble_deg: float = 1.0
     """Soft tissue, slow (0.5 to 3 Hz)."""
     noise_deg: float = 0.05
-    """White, per frame: an orientation filter is driven by gyroscopes and has next to none."""
+    """White noise per frame; small, since an orientation filter is driven by gyroscopes."""
     acceleration_noise: float = 0.25
     acceleration_bias: float = 0.08
     sensor_offset_m: float = 0.02
     delay: tuple[int, int] = (2, 2)
-    """Frames by which acceleration lags, lowest and highest: the estimator's filter is causal and
-    lags 2.
+    """Minimum and maximum delay of the acceleration in frames: the causal filter of the estimator
+    has a delay of 2.
     """
     dropout: float = 0.02
-    """Chance that a site is lost for part of a sequence (values held)."""
+    """Probability that a site is lost for part of a sequence (values are held)."""
 
     def scaled(self, factor: float) -> "SensorErrors":
         """All errors times a factor."""
@@ -87,15 +87,15 @@ class SensorErrors:
 
 @dataclass
 class Sequence:
-    """A batch of sequences as the network sees them, in the heading frame of the measured waist.
+    """A batch of sequences as inputs of the network, in the heading frame of the measured waist.
 
     Attributes:
         imu: (B, T, 48) inputs.
         extra: (B, T, 91) inputs of the optional sites, see `extra_features`.
         rotations: (B, T, 22, 3, 3) true global orientations.
-        contacts: (B, T, 2) feet standing, 0 or 1.
+        contacts: (B, T, 2) foot contacts, 0 or 1.
         root_velocity: (B, T, 3) m/s, of the default skeleton.
-        heading: (B, T) rad, of the frame in the world.
+        heading: (B, T) rad, of the heading frame in the world.
     """
 
     imu: Tensor
@@ -106,15 +106,15 @@ class Sequence:
     heading: Tensor
 
     def wearing(self, sites: tuple[str, ...]) -> Tensor:
-        """``extra`` (B, T, 91) with only these of the optional sites worn."""
+        """``extra`` (B, T, 91) with only the given optional sites worn."""
         worn = torch.tensor([float(site in sites) for site in EXTRA_SITES])
         masked: Tensor = self.extra.unflatten(-1, (EXTRA, PER_EXTRA)) * worn[:, None]
         return masked.flatten(-2)
 
 
 def joint_positions(R_world_joint: Tensor, offsets: Tensor) -> Tensor:
-    """Positions (..., 22, 3) relative to the pelvis, from orientations (..., 22, 3, 3) and bone
-    offsets (..., 22, 3); equation (7).
+    """Positions (..., 22, 3) m relative to the pelvis, from orientations (..., 22, 3, 3) and bone
+    offsets (..., 22, 3) m; equation (7) of the report.
     """
     parents = torch.tensor(PARENTS[1:])
     bones = (R_world_joint[..., parents, :, :] @ offsets[..., 1:, :, None])[..., 0]
@@ -128,9 +128,7 @@ def joint_positions(R_world_joint: Tensor, offsets: Tensor) -> Tensor:
 
 
 def _ancestors() -> Tensor:
-    """(21, 21): entry [j, k] is 1 where bone k + 1 lies on the way from the pelvis to
-    joint j + 1.
-    """
+    """(21, 21): entry [j, k] is 1 if bone k + 1 is on the path from the pelvis to joint j + 1."""
     out = torch.zeros(21, 21)
     for joint in range(1, 22):
         k = joint
@@ -153,18 +151,18 @@ def sense(
     neck_share: Tensor | None = None,
     worn: Tensor | None = None,
 ) -> Sequence:
-    """Put on the sensors.
+    """Simulate the sensors on a batch of motions.
 
     Args:
-        q: (B, T + 16, 22, 4) true global orientations; `MARGIN` frames more at either end.
-        root: (B, T + 16, 3) m.
+        q: (B, T + 16, 22, 4) true global orientations, with `MARGIN` more frames at both ends.
+        root: (B, T + 16, 3) m, pelvis in the world.
         contacts: (B, T + 16, 2).
-        offsets: (B, 22, 3) m, the wearer's bones, scaled to the default stature.
-        errors: what goes wrong.
-        generator: of the randomness.
-        neck_share: (B,) where the neck sensor sits between spine3 (0) and head (1); drawn where
+        offsets: (B, 22, 3) m, bones of the wearer, scaled to the default stature.
+        errors: standard deviations of the sensor errors.
+        generator: of the random numbers.
+        neck_share: (B,) position of the neck sensor between spine3 (0) and head (1); random if
             None.
-        worn: (B, T, 7) how much each optional site counts, 0 to 1; all fully where None.
+        worn: (B, T, 7) weight of each optional site, 0 to 1; 1 for all if None.
     """
     batch = q.shape[0]
     frames = q.shape[1] - 2 * MARGIN
@@ -209,16 +207,16 @@ def _measure(
     errors: SensorErrors,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Orientations (B, T, S, 4) and accelerations (B, T, S, 3) that some sites measure, in the
-    world, with their errors.
+    """Measured orientations (B, T, S, 4) and accelerations (B, T, S, 3) m/s^2 of some sites, in the
+    world, with errors.
 
     Args:
         q_site: (B, T + 16, 11, 4) true orientations of all sites.
         p_joint: (B, T + 16, 11, 3) m, of the joints that carry them.
-        sites: which of the 11.
-        lag: (B, 1) frames by which acceleration lags.
-        errors: what goes wrong.
-        generator: of the randomness.
+        sites: indices of the sites, of the 11.
+        lag: (B, 1) delay of the acceleration in frames.
+        errors: standard deviations of the sensor errors.
+        generator: of the random numbers.
     """
     q_site = q_site[:, :, sites]
     p_joint = p_joint[:, :, sites]
@@ -265,8 +263,8 @@ def _measure(
 
 
 def _accelerations(p: Tensor, frames: int, lag: Tensor) -> Tensor:
-    """Second differences (B, T, S, 3) of positions (B, T + 16, S, 3), each sequence with its own
-    lag (B, 1).
+    """Second differences (B, T, S, 3) of positions (B, T + 16, S, 3), with a delay (B, 1) in frames
+    per sequence.
     """
     middle = torch.arange(frames) + MARGIN - lag
 
@@ -279,22 +277,27 @@ def _accelerations(p: Tensor, frames: int, lag: Tensor) -> Tensor:
 def extra_features(
     q_world_site: Tensor, acceleration: Tensor, R_heading_world: Tensor, worn: Tensor
 ) -> Tensor:
-    """The inputs of the optional sites (..., 91): per site how much it counts, and that times what
-    `features` has of it.
+    """Inputs of the optional sites (..., 91): per site its weight, and its `features` times this
+    weight.
 
     Args:
-        q_world_site: (..., 7, 4).
+        q_world_site: (..., 7, 4) xyzw.
         acceleration: (..., 7, 3) m/s^2 in the world, gravity removed.
         R_heading_world: (..., 3, 3).
-        worn: (..., 7), 0 for a site that is not worn to 1.
+        worn: (..., 7) weight of each site, 0 (not worn) to 1.
     """
     own = features(q_world_site, acceleration, R_heading_world).unflatten(-1, (EXTRA, 12))
     return torch.cat((worn[..., None], own * worn[..., None]), dim=-1).flatten(-2)
 
 
 def features(q_world_site: Tensor, acceleration: Tensor, R_heading_world: Tensor) -> Tensor:
-    """The inputs (..., 12 S), 48 of the four sites: per site acceleration / `MODEL_GRAVITY` (3) and
-    rotation matrix row-major (9), in the waist's heading frame.
+    """Inputs (..., 12 S) of S sites, 48 for the four sites, in the heading frame of the waist: per
+    site acceleration / `MODEL_GRAVITY` (3) and rotation matrix, row-major (9).
+
+    Args:
+        q_world_site: (..., S, 4) xyzw.
+        acceleration: (..., S, 3) m/s^2 in the world, gravity removed.
+        R_heading_world: (..., 3, 3).
     """
     a = (R_heading_world[..., None, :, :] @ acceleration[..., None])[..., 0] / MODEL_GRAVITY
     R = R_heading_world[..., None, :, :] @ rotations.to_matrix(q_world_site)
@@ -304,7 +307,7 @@ def features(q_world_site: Tensor, acceleration: Tensor, R_heading_world: Tensor
 def _drop_out(
     q: Tensor, a: Tensor, chance: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Sites that are lost for a while: what was measured last is held, as the synchroniser does."""
+    """Simulate temporarily lost sites: the last measurement is held, as by the synchroniser."""
     batch, frames, sites = q.shape[:3]
     lost = torch.rand(batch, sites, generator=generator) < chance
     start = torch.randint(0, frames, (batch, sites), generator=generator)

@@ -1,4 +1,4 @@
-"""Baselines that learn nothing, or only a mean: what any model has to beat."""
+"""Baselines without training, or with only a mean, which every model has to beat."""
 
 import torch
 from torch import Tensor
@@ -11,11 +11,11 @@ _HEAD = [JOINT_INDEX["neck"], JOINT_INDEX["head"]]
 
 
 def tpose_measured(imu: Tensor) -> Tensor:
-    """The T-pose with the measured waist, neck and forearms put in: rotations (..., 22, 3, 3) in
-    the heading frame from inputs (..., 48).
+    """T-pose with the measured waist, neck and forearms: rotations (..., 22, 3, 3) in the heading
+    frame, from inputs (..., 48).
 
-    Trunk, collars and upper arms go with the waist, the head with the neck sensor, the hands with
-    the forearms; the legs stand upright.
+    Trunk, collars and upper arms follow the waist, the head the neck sensor, and the hands the
+    forearms; the legs are upright.
     """
     waist, neck, left, right = imu.unflatten(-1, (4, 12))[..., 3:].unflatten(-1, (3, 3)).unbind(-3)
     upright = torch.eye(3).expand(waist.shape)
@@ -33,7 +33,7 @@ def tpose_measured(imu: Tensor) -> Tensor:
 
 
 def mean_pose(library: MotionLibrary) -> Tensor:
-    """The mean of the training split's poses, seen from the pelvis' heading: (22, 3, 3)."""
+    """Mean pose (22, 3, 3) of the training split, in the heading frame of the pelvis."""
     total = torch.zeros(22, 6)
     count = 0
     for clip in library.select("train"):

@@ -18,10 +18,10 @@ from pallas_ros.train.losses import LossWeights
 class TrainingConfig:
     """A configuration file: sections ``model``, ``data``, ``augmentation``, ``loss``, ``loop``.
 
-    ``packs`` and ``contents`` keep training to clips of these; empty: all. A folder of motion
-    files has no packs. ``share`` keeps it to this part of the hours, whole subjects at a time.
-    ``deviation_margin`` multiplies the standard deviations of the released weights; 0: by what
-    validation subjects ask for (`calibrate`).
+    ``packs`` and ``contents`` restrict training to their clips; empty: all. A folder of motion
+    files has no packs. ``share`` restricts it to this share of the duration, in whole subjects.
+    ``deviation_margin`` multiplies the standard deviations of the released weights; 0: by factors
+    calibrated on the validation subjects (`calibrate`).
     """
 
     model: PallasConfig
@@ -40,7 +40,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """The section ``data``: frames and sequences of a batch, and which clips are drawn from; empty
+    """The section ``data``: frames and sequences of a batch, and the selection of clips; empty
     lists: all.
     """
 
@@ -59,7 +59,7 @@ def read_config(path: str | Path) -> TrainingConfig:
     """Read a configuration file.
 
     Raises:
-        PallasError: it is missing, not YAML, or has a key that is not known.
+        PallasError: the file is missing, not YAML, or has an unknown key.
     """
     document = load_mapping(path, "training configuration")
     known = {"model", "data", "augmentation", "loss", "loop", "baseline", "deviation_margin"}

@@ -1,7 +1,7 @@
-"""Evaluation of PALLAS: `pallas eval pallas`. Synthetic sensors with all their errors on the seen
-and unseen clips, and the real recording.
+"""Evaluation of PALLAS, `pallas eval pallas`: synthetic sensors with all errors on seen and unseen
+clips, and the real recording.
 
-What is measured: `pallas_ros.train.measures`; in half an hour of running:
+The metrics are in `pallas_ros.train.measures`; those of half an hour of continuous operation in
 `pallas_ros.train.running`.
 """
 
@@ -52,12 +52,10 @@ SUBSETS: dict[str, tuple[str, ...]] = {
 all.
 """
 NO_ACCELERATION = "no_acceleration"
-"""Case: the unseen subjects with every acceleration set to zero, which says how much a network uses
-them.
-"""
+"""Case: the unseen subjects with all accelerations set to zero, to measure their contribution."""
 OTHER_STUDIO = "other_studio"
-"""Case: motion of another studio (a third of the Bandai-Namco pack), for networks that were trained
-without it.
+"""Case: motion of another studio (one third of the Bandai-Namco pack), for networks trained without
+it.
 """
 CASES = (
     "seen",
@@ -72,9 +70,7 @@ CASES = (
     "real",
 )
 SWIMMERS = ("125", "126")
-"""Unseen subjects who swim in the air, which nobody in training does: a seventh of the frames, and
-legs half a metre off.
-"""
+"""Unseen subjects who swim in the air, which no training subject does: a seventh of the frames."""
 DEFAULT_CASES = (
     "unseen_subjects",
     "sites=6",
@@ -88,7 +84,7 @@ DEFAULT_CASES = (
 
 
 def network(path: Path) -> Method:
-    """A trained network, run in chunks that hand on their state, as it streams."""
+    """A trained network as a method, run in chunks with state, as when streaming."""
     from pallas_ros.model.step import PallasStep
 
     model = PallasStep(load_model(path)).model
@@ -114,7 +110,7 @@ def network(path: Path) -> Method:
 
 
 def methods(models: list[Path], library: MotionLibrary) -> dict[str, Method]:
-    """Everything that is compared, by name."""
+    """All compared methods by name."""
     mean = mean_pose(library)
     found: dict[str, Method] = {
         name: network(path) for name, path in zip(names(models), models, strict=True)
@@ -125,8 +121,8 @@ def methods(models: list[Path], library: MotionLibrary) -> dict[str, Method]:
 
 
 def names(files: list[Path]) -> list[str]:
-    """What to call each: its file's name, its folder's too where others are called the same
-    (``runs/a/model``), whole where that is no help.
+    """Names of weight files: the file name, with its folder if it is not unique (``runs/a/model``),
+    or else the whole path.
     """
     for parts in (1, 2):
         short = ["/".join(path.with_suffix("").parts[-parts:]) for path in files]
@@ -138,8 +134,8 @@ def names(files: list[Path]) -> list[str]:
 def evaluate_split(
     library: MotionLibrary, case: str, compared: dict[str, Method]
 ) -> list[dict[str, Any]]:
-    """Rows of every method on a split, or on the unseen subjects with some of the optional sensors
-    or without accelerations.
+    """Rows of all methods on a split, or on the unseen subjects with some of the optional
+    sensors or without accelerations.
     """
     skeleton = Skeleton.from_height()
     figures = {name: list[ClipFigures]() for name in compared}
@@ -175,8 +171,8 @@ def evaluate_split(
 def by_subject(
     name: str, case: str, subjects: list[str], measured: list[ClipFigures]
 ) -> list[dict[str, Any]]:
-    """Rows of each person's error, and of all but `SWIMMERS`: the mean over people hides what
-    somebody does that others do not.
+    """Rows with the error of each person, and of all except `SWIMMERS`, since the mean hides the
+    errors of unusual motions.
     """
     people = sorted(set(subjects), key=lambda subject: subject.zfill(3))
     groups = {f"subject={subject}": {subject} for subject in people}
@@ -190,10 +186,10 @@ def by_subject(
 
 
 def clips_of(library: MotionLibrary, case: str) -> list[LibraryClip]:
-    """The clips a case is measured on.
+    """The clips of a case.
 
     Raises:
-        PallasError: the data hold none.
+        PallasError: the data contain none.
     """
     if case == OTHER_STUDIO:
         wanted = library.select("seen") + library.select("unseen")
@@ -210,11 +206,12 @@ def clips_of(library: MotionLibrary, case: str) -> list[LibraryClip]:
 
 
 def evaluate_real(path: Path, compared: dict[str, Method]) -> list[dict[str, Any]]:
-    """Directions of shins (never an input) and forearms against the sensors worn there, with and
-    without accelerations; intervals from a bootstrap over seconds.
+    """Errors of the directions of shins (never an input) and forearms, compared with the sensors
+    worn there, with and without accelerations; intervals from a bootstrap over seconds.
 
-    ``shin_turned_deg`` is what is left of the shins' error when the constant turn that fits best is
-    taken off each: the sensors call the wearer's own T-pose straight, which bent knees are not.
+    ``shin_turned_deg`` is the remaining error of the shins after removing the best constant
+    rotation: the sensors define the shins in the wearer's T-pose as straight, even if the knees
+    are slightly bent.
     """
     imu, measured, heading = real_inputs(path)
     R_world = rotations.to_matrix(rotations.about_z(heading))
@@ -259,7 +256,7 @@ def _real_row(
 
 
 def _turned(a: Tensor, b: Tensor) -> Tensor:
-    """Directions ``a`` (T, 3) with the constant turn that brings them nearest to ``b`` (Kabsch)."""
+    """Directions ``a`` (T, 3), rotated by the constant rotation that best fits ``b`` (Kabsch)."""
     U, _, Vt = torch.linalg.svd(b.T @ a)
     U[:, 2] *= torch.det(U @ Vt).sign()
     turned: Tensor = a @ (U @ Vt).T

@@ -1,4 +1,4 @@
-"""What networks are evaluated on: clips with simulated sensors, and the real recording."""
+"""Inputs for evaluation: clips with simulated sensors, and the real recording."""
 
 import zlib
 from collections.abc import Iterator
@@ -19,8 +19,10 @@ from pallas_ros.runtime.estimator import ACCELERATION_FRAMES
 def sensed(
     library: MotionLibrary, clips: list[LibraryClip], errors: SensorErrors
 ) -> Iterator[tuple[list[LibraryClip], Sequence, list[int]]]:
-    """The clips with sensors on, in batches of like length: clips, sequences (padded by their last
-    frame), frames of each. Same every time.
+    """Simulate the sensors on clips, in batches of similar length; deterministic.
+
+    Yields:
+        The clips, their sequences (padded by the last frame), and the number of frames of each.
     """
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
     ordered = sorted(
@@ -42,15 +44,15 @@ def sensed(
 
 
 def without_acceleration(imu: Tensor) -> Tensor:
-    """Inputs (..., 48) with every acceleration zero."""
+    """Inputs (..., 48) with all accelerations set to zero."""
     sites: Tensor = imu.unflatten(-1, (4, 12)).clone()
     sites[..., :3] = 0.0
     return sites.flatten(-2)
 
 
 def real_inputs(path: Path) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """The real recording as inputs (1, T, 48), its measured orientations (T, 4) by site, and the
-    waist's heading (T,); accelerations filtered as live.
+    """The real recording as inputs (1, T, 48), measured orientations (T, 4) xyzw by site, and
+    heading (T,) rad of the waist; accelerations are filtered as live.
     """
     arrays = load_npz(path, "IMU recording")
     sites = [str(name) for name in arrays["sites"]]

@@ -1,9 +1,9 @@
-"""The training loop: AdamW, cosine schedule, exponential moving average of the weights, checkpoints
-to resume from, TensorBoard.
+"""The training loop: AdamW, cosine schedule, exponential moving average of the weights, resumable
+checkpoints, TensorBoard.
 
-A checkpoint is two files, ``checkpoint.safetensors`` (weights, their average, the optimiser's
-moments, the state of the randomness) and ``checkpoint.json``. Under ``torchrun`` gradients are
-averaged over the processes; mixed precision is used where the hardware multiplies bfloat16 fast.
+A checkpoint consists of ``checkpoint.safetensors`` (weights, their average, moments of the
+optimiser, state of the random generator) and ``checkpoint.json``. Under ``torchrun``, gradients are
+averaged over the processes; mixed precision is used on hardware with fast bfloat16.
 """
 
 import json
@@ -30,18 +30,18 @@ Validate = Callable[[nn.Module], dict[str, float]]
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How long and how fast to train.
+    """Settings of the training loop.
 
     Attributes:
-        steps: to train for; the schedule runs over them.
-        minutes: to train for at most (0: no bound); the schedule then runs over whichever ends
-            first.
-        learning_rate: at its peak.
-        warm_up: steps of linear rise.
+        steps: number of steps; the schedule extends over them.
+        minutes: maximum duration (0: unlimited); the schedule then ends with whichever limit is
+            reached first.
+        learning_rate: peak value.
+        warm_up: steps of the linear increase.
         weight_decay: of AdamW.
-        clip: largest norm of the gradient.
+        clip: maximum norm of the gradient.
         average: decay of the moving average of the weights.
-        validate_every: steps.
+        validate_every: steps between validations.
         seed: of weights and data.
     """
 
@@ -57,7 +57,7 @@ class LoopSettings:
 
 
 def device() -> torch.device:
-    """The GPU of this process where there is one, else the CPU."""
+    """The GPU of this process if there is one, else the CPU."""
     return (
         torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         if torch.cuda.is_available()
@@ -66,7 +66,7 @@ def device() -> torch.device:
 
 
 def fast_bfloat16() -> bool:
-    """Whether mixed precision pays: on GPUs, and on CPUs with matrix tiles (AMX)."""
+    """Whether mixed precision is faster: on GPUs, and on CPUs with matrix tiles (AMX)."""
     return torch.cuda.is_available() or bool(torch.cpu._is_amx_tile_supported())
 
 
@@ -90,12 +90,12 @@ class Run:
 
     @property
     def progress(self) -> float:
-        """Part of the run that is done, 0 to 1."""
+        """Completed fraction of the run, 0 to 1."""
         s = self.settings
         return max(self.step / s.steps, self.seconds / (60 * s.minutes) if s.minutes else 0.0)
 
     def learning_rate(self) -> float:
-        """Linear rise, then a cosine down to 2 %."""
+        """Current learning rate: linear increase, then cosine decay to 2 %."""
         s = self.settings
         return (
             s.learning_rate
@@ -104,9 +104,9 @@ class Run:
         )
 
     def update(self, loss: Tensor) -> float:
-        """One optimiser step; the gradient's norm.
+        """Take one optimiser step, and return the norm of the gradient.
 
-        A step whose gradient is not finite is left out.
+        The step is skipped if the gradient is not finite.
         """
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -127,7 +127,7 @@ class Run:
         return norm
 
     def averaged(self, do: Callable[[nn.Module], dict[str, float]]) -> dict[str, float]:
-        """``do`` on the model with its averaged weights, in evaluation mode."""
+        """Call ``do`` with the model with averaged weights, in evaluation mode."""
         own = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self._put(self.average)
         self.model.eval()
@@ -144,7 +144,7 @@ class Run:
                 p.copy_(weights[name])
 
     def save(self, generator: torch.Generator | None) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write the checkpoint atomically."""
         tensors = {f"model.{n}": p.detach() for n, p in self.model.named_parameters()}
         tensors |= {f"average.{n}": p for n, p in self.average.items()}
         for index, state in self.optimiser.state_dict()["state"].items():
@@ -165,10 +165,10 @@ class Run:
         )
 
     def resume(self, generator: torch.Generator | None) -> bool:
-        """Continue from the folder's checkpoint, if there is one.
+        """Continue from the checkpoint in the folder, if there is one.
 
         Raises:
-            PallasError: the checkpoint is damaged or of another network.
+            PallasError: the checkpoint is damaged or belongs to another network.
         """
         path = self.folder / "checkpoint.safetensors"
         if not path.is_file():
@@ -207,17 +207,19 @@ def fit(
     validate: Validate | None = None,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
-    """Train; returns the model with its averaged weights, in evaluation mode.
+    """Train a model; return it with averaged weights, in evaluation mode.
 
     Args:
-        model: on its device; ``loss(model, batch)`` gives the loss and figures to log.
-        batches: endless.
-        loss: as above.
-        settings: length and speed.
-        folder: for checkpoints, TensorBoard and ``history.jsonl`` (the learning curve); resumed
-            from if it holds a checkpoint.
-        validate: gives figures to log, every ``validate_every`` steps, on the averaged weights.
-        generator: the batches' randomness, kept in the checkpoint so that a resumed run draws on.
+        model: on its device.
+        batches: infinite iterator of batches.
+        loss: called as ``loss(model, batch)``, returns the loss and figures to log.
+        settings: of the loop.
+        folder: for checkpoints, TensorBoard and ``history.jsonl`` (the learning curve); training
+            resumes if it contains a checkpoint.
+        validate: returns figures to log, called every ``validate_every`` steps with the averaged
+            weights.
+        generator: random generator of the batches, stored in the checkpoint so that a resumed run
+            continues its sequence.
     """
     folder = Path(folder)
     run = Run(model, settings, folder)
@@ -234,7 +236,7 @@ def fit(
             norm = run.update(value)
             current = float(value.detach())
             now = time.monotonic()
-            # a machine that slept does not count
+            # time in which the machine was suspended does not count
             run.seconds = run.seconds + min(now - last, 60.0)
             last = now
             bar.update()
@@ -275,7 +277,7 @@ def _report(
 
 
 def start_processes() -> int:
-    """Join the processes of ``torchrun``; the rank (0 where there is one process)."""
+    """Join the processes of ``torchrun``; return the rank (0 for a single process)."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         return torch.distributed.get_rank()

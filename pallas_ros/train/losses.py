@@ -1,5 +1,5 @@
 """The losses of PALLAS: equations (10) and (11), positions by forward kinematics, motion, contacts,
-and the model's own uncertainty.
+and predicted uncertainty.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _FEET = [JOINT_INDEX[name] for name in ("left_ankle", "left_foot", "right_ankle"
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms; ``alpha`` is the report's, in (11)."""
+    """Weights of the terms; ``alpha`` is that of equation (11) of the report."""
 
     upper: float = 1.0
     legs: float = 0.8
@@ -42,13 +42,13 @@ class LossWeights:
 def pallas_loss(
     model: Pallas, batch: Sequence, weights: LossWeights, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
-    """The weighted loss of a batch, and the values of its parts (positions in cm).
+    """Weighted loss of a batch, and the values of its terms (positions in cm).
 
     Args:
         model: the network.
-        batch: (B, T) frames of sensors and of the true body.
-        weights: of the parts.
-        generator: random numbers, for the sampled legs.
+        batch: (B, T) frames of the sensors and the true body.
+        weights: of the terms.
+        generator: of the random numbers for the sampled legs.
     """
     out = model(batch.imu, extra=batch.extra)
     truth = joint_positions(batch.rotations, model.offsets)
@@ -75,7 +75,7 @@ def pallas_loss(
         and weights.sampling > 0
         and torch.rand(1, generator=generator) < 0.25
     ):
-        # one batch in four: it costs a second run of the generator
+        # one batch in four, since it needs a second run of the generator
         terms["sampling"] = weights.sampling * _sampling(
             model, out, truth, weights.samples, generator
         )
@@ -89,12 +89,12 @@ def pallas_loss(
 def solver_loss(
     model: Pallas, out: PallasOutput, batch: Sequence, truth: Tensor, alpha: float
 ) -> Tensor:
-    """Both directions of the solver.
+    """Loss of both directions of the solver.
 
-    Forward of kinematics, (10): the positions that S⁻¹ gives for the true rotations, against the
-    true positions. Inverse, (11): the rotations S gives, against the true ones (weight alpha) and,
-    by equation (7)'s kinematics, against the true positions (1 - alpha); here the measured pose's
-    corrected positions, S's input, are held to the truth too.
+    Forward kinematics, (10): positions of S⁻¹ for the true rotations, compared with the true
+    positions. Inverse, (11): rotations of S, compared with the true ones (weight alpha) and, by the
+    kinematics of equation (7), with the true positions (1 - alpha). In addition, the corrected
+    positions of the measured pose, the input of S, are compared with the true ones.
     """
     solved = list(SOLVED)
     true_r6d = rotations.to_r6d(batch.rotations[:, :, solved]).flatten(-2)
@@ -105,7 +105,7 @@ def solver_loss(
         return inverse
     true_positions = truth[:, :, solved].flatten(-2)
     half = true_positions.shape[-1]
-    every = slice(None, None, 4)  # neighbouring frames say the same
+    every = slice(None, None, 4)  # neighbouring frames are redundant
     forward = F.mse_loss(
         model.solver.inverse(true_r6d[:, every])[..., :half], true_positions[:, every]
     )
@@ -117,15 +117,15 @@ def _length(vector: Tensor) -> Tensor:
 
 
 def _slide(out: PallasOutput, batch: Sequence) -> Tensor:
-    """Speed over ground of feet that stand, m/s."""
+    """Speed over ground of feet in contact, m/s."""
     feet = out.positions[:, :, _FEET].diff(dim=1) * MODEL_RATE_HZ + out.root_velocity[:, 1:, None]
     standing = (batch.contacts[:, 1:] * batch.contacts[:, :-1]).repeat_interleave(2, dim=-1)
     return (feet.square().sum(-1).add(1e-8).sqrt() * standing).mean()
 
 
 def _deviation(log_deviation: Tensor, error: Tensor) -> Tensor:
-    """Negative log likelihood of an isotropic Gaussian; the positions themselves take no part, so
-    that nothing is won by giving up on a joint.
+    """Negative log-likelihood of an isotropic Gaussian, without gradient to the positions, so that
+    inaccurate joints are not neglected.
     """
     log_deviation = log_deviation.clamp(-6.5, 0.0)
     return (3 * log_deviation + 0.5 * error.square() * torch.exp(-2 * log_deviation))[
@@ -136,8 +136,8 @@ def _deviation(log_deviation: Tensor, error: Tensor) -> Tensor:
 def _sampling(
     model: Pallas, out: PallasOutput, truth: Tensor, samples: int, generator: torch.Generator
 ) -> Tensor:
-    """Sampling mode: of several drawn latents the one nearest the truth is trained, so that latents
-    spread over what is plausible.
+    """Sampling mode: of several random latents, the one nearest to the truth is trained, so that
+    the latents cover the plausible poses.
     """
     rows = max(1, truth.shape[0] // 6)
     features = out.leg_features[:rows].detach().repeat(samples, 1, 1)

@@ -1,9 +1,9 @@
-"""What is measured of an estimate against the truth, with 95 % intervals from a bootstrap over
-clips, and its table.
+"""Metrics of an estimate compared with the ground truth, with 95 % intervals from a bootstrap over
+clips, and their table.
 
-Positions are root-relative, in the world, default skeleton; ``mpjpe_upper_cm`` is over
-`UPPER_JOINTS`, the root among them whose own error is zero, ``mpjpe_upper13_cm`` over the 13
-others, ``mpjpe_legs_cm`` over `LEG_JOINTS`.
+Positions are root-relative, in the world, for the default skeleton; ``mpjpe_upper_cm`` is over
+`UPPER_JOINTS`, including the root, whose error is zero, ``mpjpe_upper13_cm`` over the other 13
+joints, ``mpjpe_legs_cm`` over `LEG_JOINTS`.
 """
 
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ KNOWN = {
     "mpjpe_upper_true_trunk_cm": (("pelvis", "spine1", "spine2", "spine3"), UPPER),
     "mpjpe_legs_true_thighs_cm": (("left_hip", "right_hip"), LEGS),
 }
-"""Metric: the segments that are given their true orientation, and the joints whose error is left;
-says what an error is due to.
+"""Metrics that attribute the error to segments: the segments that are given their true orientation,
+and the joints whose remaining error is measured.
 """
 
 F64 = NDArray[np.float64]
@@ -40,8 +40,8 @@ F64 = NDArray[np.float64]
 
 @dataclass
 class Estimate:
-    """What a method says of (B, T) frames, in the waist's heading frame; tensors as in
-    `PallasOutput`. Methods that know no contacts give None.
+    """Output of a method for (B, T) frames, in the heading frame of the waist; tensors as in
+    `PallasOutput`. Methods without contacts return None for them.
     """
 
     rotations: Tensor
@@ -51,8 +51,8 @@ class Estimate:
 
 
 class Method(Protocol):
-    """What is measured: inputs (B, T, 48) of the four sensors, and (B, T, 91) of the optional ones,
-    to an estimate.
+    """A method to evaluate: maps inputs (B, T, 48) of the four sensors and (B, T, 91) of the
+    optional ones to an estimate.
     """
 
     def __call__(self, imu: Tensor, extra: Tensor | None = None) -> Estimate: ...
@@ -60,8 +60,8 @@ class Method(Protocol):
 
 @dataclass
 class ClipFigures:
-    """Sums over one clip's frames, by metric: (sum, weight) each, so that any set of clips has its
-    mean.
+    """Sums over the frames of a clip by metric, each as (sum, weight), so that the mean over
+    any set of clips can be computed.
     """
 
     sums: dict[str, tuple[float, float]]
@@ -70,7 +70,7 @@ class ClipFigures:
 def measure_clip(
     estimate: Estimate, sequence: Sequence, row: int, frames: int, skeleton: Skeleton
 ) -> ClipFigures:
-    """All metrics of one clip, of the body as it is published: with feet that stand."""
+    """All metrics of one clip, for the published body, with planted feet held in place."""
     R = estimate.rotations[row, :frames]
     truth_R = sequence.rotations[row, :frames]
     offsets = torch.tensor(skeleton.offsets, dtype=torch.float32)
@@ -119,8 +119,8 @@ def measure_clip(
 def place(
     estimate: Estimate, heading: Tensor, row: int, frames: int, skeleton: Skeleton
 ) -> tuple[F64, F64]:
-    """Orientations (T, 22, 3, 3) in the world and the pelvis' path (T, 3) m, by the same steps as
-    live (`BodyEstimator`).
+    """Orientations (T, 22, 3, 3) in the world and path (T, 3) m of the pelvis, computed as live
+    (`BodyEstimator`).
     """
     assert estimate.contacts is not None and estimate.root_velocity is not None
     R_world = rotations.to_matrix(rotations.about_z(heading[row, :frames]))
@@ -141,8 +141,8 @@ def place(
 def _root_figures(
     path: F64, sequence: Sequence, row: int, frames: int, world: F64
 ) -> dict[str, tuple[float, float]]:
-    """Foot slide (speed of feet that truly stand, their slower point) and drift of the root over
-    the way truly gone.
+    """Foot slide (speed of the slower point of feet that are truly in contact), and drift of the
+    root relative to the true path length.
     """
     feet = (
         np.linalg.norm(np.diff(world[:, FEET] + path[:, None], axis=0), axis=-1)
@@ -168,7 +168,7 @@ def _root_figures(
 def bootstrap(
     clips: list[ClipFigures], metric: str, draws: int = 1000
 ) -> tuple[float, float, float]:
-    """Mean of a metric over clips, and the ends of its 95 % interval."""
+    """Mean of a metric over clips, and the bounds of its 95 % interval."""
     pairs = np.array([c.sums[metric] for c in clips if metric in c.sums])
     index = np.random.default_rng(0).integers(0, len(pairs), (draws, len(pairs)))
     resampled = pairs[index].sum(1)
@@ -185,8 +185,8 @@ def figure_row(
     low: float | None = None,
     high: float | None = None,
 ) -> dict[str, Any]:
-    """A figure as a row of the file: of method ``name``, on ``case``, with its interval where it
-    has one.
+    """A row of the output file: figure of the method ``name`` on ``case``, with its interval, if
+    any.
     """
     unit = {"cm": "cm", "deg": "deg", "s": "cm/s", "10m": "m"}.get(metric.rsplit("_", 1)[-1], "")
     row: dict[str, Any] = {
@@ -202,7 +202,7 @@ def figure_row(
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The figures as text."""
+    """The figures as a text table."""
     metrics = (
         "mpjpe_upper_cm",
         "mpjpe_upper13_cm",

@@ -47,7 +47,7 @@ PLAIN = AugmentationSettings(
     error_scale=(1.0, 1.0),
     errors=SensorErrors(),
 )
-"""No augmentation, sensor errors at their nominal size: what validation runs on."""
+"""Settings of validation: no augmentation, nominal sensor errors."""
 
 
 def validation_batches(
@@ -65,7 +65,7 @@ def validation_batches(
 def mpjpe_cm(
     model: Pallas, batches: list[Sequence], sites: tuple[str, ...] = ()
 ) -> dict[str, float]:
-    """Root-relative MPJPE of upper body and legs on fixed sequences, with these optional
+    """Root-relative MPJPE in cm of upper body and legs on fixed sequences, with the given optional
     sensors.
     """
     sums = {"upper": 0.0, "legs": 0.0}
@@ -78,10 +78,10 @@ def mpjpe_cm(
 
 
 def checks(library: MotionLibrary) -> dict[str, tuple[list[Sequence], tuple[str, ...]]]:
-    """What training is judged on while it runs: fixed sequences, and the optional sensors worn.
+    """Fixed validation sequences, and the optional sensors worn in them.
 
-    Where the library has them these are validation subjects; else clips like those of training, and
-    the development contents.
+    They are from the validation subjects if the library has them; otherwise from clips like those
+    of training and from the development contents.
     """
     subjects = library.select("validation_subjects")
     if subjects:
@@ -99,7 +99,7 @@ def checks(library: MotionLibrary) -> dict[str, tuple[list[Sequence], tuple[str,
 
 
 def build(config: TrainingConfig) -> Pallas:
-    """The network a configuration asks for."""
+    """Build the network of a configuration."""
     return (
         GruPallas(GruConfig(2 * config.model.width))
         if config.baseline == "gru"
@@ -108,7 +108,7 @@ def build(config: TrainingConfig) -> Pallas:
 
 
 def to_device(batch: Sequence, where: torch.device) -> Sequence:
-    """Move a batch."""
+    """Move a batch to a device."""
     return (
         batch
         if where.type == "cpu"
@@ -123,17 +123,17 @@ def train(
     overrides: Overrides | None = None,
     init: str | Path | None = None,
 ) -> Path:
-    """Train by a configuration file; returns the released weights' path, ``OUT/model.safetensors``.
+    """Train with a configuration file; return the path of the weights, ``OUT/model.safetensors``.
 
     Args:
         config_path: the configuration.
         data: folder of packs, or of motion files.
         out: folder of the run.
-        overrides: those of motion files, where ``data`` holds such.
-        init: weights to start from (fine-tuning); random ones where None.
+        overrides: options for reading motion files, if ``data`` contains any.
+        init: weights to start from (fine-tuning); random if None.
 
     Raises:
-        PallasError: a file is wrong, or ``init`` holds another network than the configuration.
+        PallasError: a file is invalid, or ``init`` is not the network of the configuration.
     """
     config = read_config(config_path)
     rank = start_processes()
@@ -173,10 +173,10 @@ def train(
 
 
 def _training_clips(library: MotionLibrary, config: TrainingConfig) -> list[LibraryClip]:
-    """The clips that a configuration trains on.
+    """The training clips of a configuration.
 
-    Development contents are always judged apart; they are trained on only where the configuration
-    says so.
+    Development contents are evaluated separately, and used for training only if the configuration
+    includes them.
     """
     clips = library.require("train", development=None if config.development else False)
     packs = () if library.is_of_files else config.packs
@@ -192,7 +192,7 @@ def _release(
     folder: Path,
     init: str | Path | None,
 ) -> Path:
-    """Calibrate the trained model's deviations and write its weights; returns their path."""
+    """Calibrate the predicted deviations of a trained model, write its weights, return the path."""
     margin = (
         torch.full((len(JOINTS),), config.deviation_margin)
         if config.deviation_margin
@@ -219,7 +219,7 @@ def start_from(model: Pallas, weights: str | Path) -> None:
     """Copy trained weights into a network, without the factors on their deviations.
 
     Raises:
-        PallasError: the file is damaged, or its network is built otherwise.
+        PallasError: the file is damaged, or contains a different network.
     """
     from pallas_ros.model.step import load_model
 
@@ -240,12 +240,12 @@ def start_from(model: Pallas, weights: str | Path) -> None:
 
 @torch.no_grad()
 def calibrate(model: Pallas, library: MotionLibrary) -> torch.Tensor:
-    """Factors (22,) on the standard deviations that put 90 % of the positions of people never
-    trained on into their 90 % ellipsoids.
+    """Factors (22,) on the standard deviations with which 90 % of the positions of validation
+    subjects are in their 90 % ellipsoids.
 
-    One for the upper body and one for the legs: what is measured is the share over a group's
-    joints, of validation subjects (validation clips where there are none), with four, six and eight
-    sensors alike.
+    There is one factor for the upper body and one for the legs, from the share over the joints of
+    each group, for validation subjects (or validation clips, if there are none) with four, six and
+    eight sensors.
     """
     clips = library.select("validation_subjects") or library.select("validation")
     if not clips:
@@ -256,19 +256,19 @@ def calibrate(model: Pallas, library: MotionLibrary) -> torch.Tensor:
         for sites in ((), EXTRA_SITES[:2], EXTRA_SITES[:4]):
             out = model(batch.imu, extra=batch.wearing(sites))
             error = (out.positions - truth).square().sum(-1)
-            # without the first second: what a stream begins with is not what it goes on with
+            # without the first second, in which a stream is not in its steady state
             ratios.append((error / (2 * out.log_deviation.clamp(-6.5, 0)).exp())[:, 60:])
     ratio = torch.cat(ratios).flatten(0, 1)
     margin = torch.ones(len(JOINTS))
     for joints in (list(UPPER_JOINTS[1:]), list(LEG_JOINTS)):
-        # 90 % of a standard 3-D Gaussian lie within 6.251 squared deviations; numpy's quantile
-        # takes as many as there are
+        # 90 % of a standard 3-D Gaussian are within 6.251 squared deviations; numpy's quantile
+        # has no size limit
         margin[joints] = float((np.quantile(ratio[:, joints].numpy(), 0.9) / 6.251) ** 0.5)
     return margin
 
 
 def save_model(model: nn.Module, path: Path, extra: dict[str, Any]) -> Path:
-    """Write weights with the network's configuration beside them in the file's metadata."""
+    """Write weights, with the configuration of the network in the metadata of the file."""
     weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     save_file(weights, path, metadata={"pallas": json.dumps({**model.metadata(), **extra})})  # type: ignore[operator]
     return path
@@ -305,7 +305,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and export what came out."""
+    """Train, and export the result."""
     from pallas_ros.body.resources import resource
     from pallas_ros.model.step import export
 
@@ -319,5 +319,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load_kind(path: Path) -> str:
-    """The kind of network a weights file holds."""
+    """The kind of network in a weights file."""
     return str(json.loads(weights_metadata(path)["pallas"])["kind"])

@@ -1,5 +1,5 @@
-"""Skeleton strips: twelve moments of each clip, the true body grey and the estimate coloured (left
-red, right blue), to be looked at.
+"""Skeleton strips for visual inspection: twelve instants of each clip, the true body grey and the
+estimate coloured (left red, right blue).
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ GAP_M = 1.3
 def _draw(
     axes: Any, p: NDArray[np.floating[Any]], x: float, colour: str | None, width: float
 ) -> None:
-    """One body (22, 3) seen from a quarter to the front; ``colour`` None: by side."""
+    """Draw a body (22, 3) m in three-quarter view; ``colour`` None: by side."""
     flat = np.stack((0.6 * p[:, 0] - 0.8 * p[:, 1] + x, p[:, 2] + 0.1 * p[:, 0]), axis=-1)
     for joint, parent in enumerate(PARENTS):
         if parent >= 0:
@@ -41,19 +41,19 @@ def _draw(
 
 
 def chosen(library: MotionLibrary) -> list[LibraryClip]:
-    """At most twelve clips that no training saw: one of each subject, or of each content."""
+    """At most twelve clips not used for training: one per subject, or per content."""
     by_name: dict[str, list[LibraryClip]] = {}
     for clip in library.select("unseen_subjects"):
         by_name.setdefault(clip.subject.zfill(3), []).append(clip)
     if not by_name:
         for clip in library.select("unseen"):
             by_name.setdefault(clip.content, []).append(clip)
-    # the middle one of each, so that neither the first try nor the last shows
+    # the middle clip of each, to avoid the first and the last trial
     return [clips[len(clips) // 2] for _, clips in sorted(by_name.items())][:12]
 
 
 def strips(library: MotionLibrary, recording: Path, method: Method, path: Path) -> None:
-    """Write the picture: one clip of each unseen subject (or content), and the real recording."""
+    """Write the picture: one clip per unseen subject (or content), and the real recording."""
     import matplotlib.pyplot as plt
 
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)

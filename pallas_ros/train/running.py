@@ -1,4 +1,4 @@
-"""Error in continuous running: clips chained to half an hour."""
+"""Error in continuous operation: clips chained to half an hour."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,12 +25,12 @@ def chain(
     rng: np.random.Generator,
     blend: int = 30,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Clips in random order, one after another without end: each turned and put where the last left
-    off, half a second blended.
+    """Chain clips in random order, repeatedly: each is rotated and placed where the previous one
+    ends, with half a second of blending.
 
     Returns:
-        Orientations (T, 22, 4), the pelvis' way (T, 3), contacts (T, 2), and which clip a frame is
-        of (T,).
+        Orientations (T, 22, 4) xyzw, path (T, 3) m of the pelvis, contacts (T, 2), and the clip
+        index of each frame (T,).
     """
     q_parts = []
     root_parts = []
@@ -71,10 +71,10 @@ def chain(
 def evaluate_running(
     library: MotionLibrary, split: str, compared: dict[str, Method], chains: int = 4
 ) -> list[dict[str, Any]]:
-    """Error after 1, 5 and 30 minutes of continuous running: over the minute that ends then.
+    """Error after 1, 5 and 30 minutes of continuous operation, over the minute that ends then.
 
-    The same minute by the method begun ten seconds before it (``_fresh``) says what the long run
-    added; intervals from a bootstrap over clips.
+    For comparison, ``_fresh`` is the error in the same minute if the method is started ten seconds
+    before it. Intervals are from a bootstrap over clips.
     """
     frames = int(max(CHAIN_MINUTES) * 60 * MODEL_RATE_HZ) + 2 * MARGIN
     rng = np.random.default_rng(3)
@@ -82,8 +82,8 @@ def evaluate_running(
     q, root, contacts, clip = (torch.stack(part) for part in zip(*parts, strict=True))
     clip = clip[:, MARGIN:-MARGIN]
     offsets = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
-    # Heading drifts by 2 degrees in the half hour: more is the synchroniser's and the filter's to
-    # correct.
+    # Heading drifts by 2 degrees in half an hour; larger drift is corrected by the synchroniser and
+    # the filter.
     errors = replace(SensorErrors(), heading_drift_deg_per_s=0.001, dropout=0.0)
     sequence = sense(
         q, root, contacts, offsets.expand(chains, -1, -1), errors, torch.Generator().manual_seed(5)
@@ -115,7 +115,7 @@ def evaluate_running(
 
 
 def _by_clip(error: Tensor, clip: Tensor) -> list[ClipFigures]:
-    """Sums of an error (chains, T) over the stretches of one clip each."""
+    """Sums of an error (chains, T) by clip."""
     figures = []
     for row, labels in zip(error, clip, strict=True):
         for label in torch.unique(labels):

@@ -1,4 +1,4 @@
-"""Which clips a training draws from: of some packs or contents, or a part of the subjects."""
+"""Selection of training clips: by pack or content, or a share of the subjects."""
 
 import hashlib
 
@@ -30,7 +30,8 @@ def clips_of(label: str, wanted: tuple[str, ...], clips: list[LibraryClip]) -> l
 def part_of(clips: list[LibraryClip], share: float) -> list[LibraryClip]:
     """Keep whole subjects until they have ``share`` of the duration.
 
-    The order of the subjects follows from their names, so a smaller share is part of a larger one.
+    The order of the subjects depends on their names, so a smaller share is a subset of a larger
+    one.
     """
     if share >= 1:
         return clips
