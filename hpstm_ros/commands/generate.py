@@ -29,7 +29,7 @@ EXAMPLE = """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "output", metavar="OUT", help="motion file to write, at 60 frames per second"
     )

@@ -30,7 +30,7 @@ _WORTH = 1.05
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "sentences", nargs="+", metavar="SENTENCE", help="what the person does, in English"
     )

@@ -1,7 +1,8 @@
 """Encoders of text, motion and scene, and of pairs of them, into one space (MonSTeR, ICCV 2025).
 
-A pair's embedding is aligned with the third modality, so that what only two of them say together
-(who sits needs a seat where they sit) has a place in the space.
+The embedding of a pair is aligned with the third modality, so that information that only two of
+them contain together (a sitting person requires a seat at this place) is represented in the
+space.
 """
 
 from dataclasses import asdict, dataclass
@@ -24,10 +25,10 @@ class AlignmentConfig:
 
     Attributes:
         width: of the hidden layers.
-        dim: of the common space.
-        parts: stretches of a window whose means are read one by one.
+        dim: of the joint embedding space.
+        parts: segments of a window whose means are separate inputs.
         sentence: width of the frozen sentence vectors.
-        sides: whether the explicit features of a text are read.
+        sides: whether the explicit features of a text are used.
         dropout: of sentence vectors and hidden layers.
     """
 
@@ -39,16 +40,16 @@ class AlignmentConfig:
     dropout: float = 0.2
 
     def as_dict(self) -> dict[str, Any]:
-        """For the document of a released model."""
+        """The settings as a dictionary, for the metadata of a released model."""
         return asdict(self)
 
 
 class MotionEncoder(nn.Module):
-    """Windows of `hpstm_ros.language.alignment.movement` into one vector.
+    """Encodes windows of `hpstm_ros.language.alignment.movement` as one vector.
 
-    Each feature's mean, spread and extremes over the window, and its course in a few parts, go
-    through a perceptron. It costs a fiftieth of a convolutional encoder, and with some thousand
-    descriptions to learn from there is little to tell more detail apart by.
+    The mean, spread and extremes of each feature over the window, and its means over a few parts,
+    are the inputs of a perceptron. It costs a fiftieth of a convolutional encoder, and a few
+    thousand descriptions do not suffice to learn more detail.
     """
 
     mean: Tensor
@@ -73,7 +74,7 @@ class MotionEncoder(nn.Module):
         )
 
     def forward(self, movement: Tensor, there: Tensor) -> Tensor:
-        """``movement`` (B, 40, 85), ``there`` (B, 40); (B, W)."""
+        """Encode ``movement`` (B, 40, 85), with mask ``there`` (B, 40), as (B, W)."""
         there = there[..., None]
         count = there.sum(1).clamp(min=1.0)
         x = ((movement - self.mean) / self.deviation).clamp(-6.0, 6.0) * there
@@ -93,7 +94,7 @@ class MotionEncoder(nn.Module):
 class Alignment(nn.Module):
     """All encoders.
 
-    `forward` gives the six embeddings (B, dim) of unit length, in the order of `OUTPUTS`.
+    `forward` returns the six embeddings (B, dim) of unit length, in the order of `OUTPUTS`.
     """
 
     def __init__(self, config: AlignmentConfig) -> None:
@@ -126,7 +127,7 @@ class Alignment(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(2.66))  # exp: 14.3, the start of CLIP
 
     def hidden_text(self, sentence: Tensor, features: Tensor) -> Tensor:
-        """(B, W) of sentence vectors and explicit features."""
+        """Hidden vector (B, W) of sentence vectors and explicit features."""
         if not self.config.sides:
             features = torch.zeros_like(features)
         joined = torch.cat((self.sentence(sentence), self.features(features)), dim=-1)
@@ -136,7 +137,7 @@ class Alignment(nn.Module):
     def hidden_scene(
         self, shapes: Tensor, labels: Tensor, meetings: Tensor, there: Tensor, need: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(B, W) of the scene alone and of how the motion meets it."""
+        """Hidden vectors (B, W) of the scene itself, and of its contacts with the motion."""
         there = there[..., None]
         boxes = self.box(torch.cat((shapes, self.label(labels)), dim=-1))
         met = self.meeting(torch.cat((boxes, meetings), dim=-1))
@@ -145,7 +146,7 @@ class Alignment(nn.Module):
         return alone, together
 
     def embed(self, name: str, *hidden: Tensor) -> Tensor:
-        """An embedding (B, dim) of unit length from the hidden vectors it is made of."""
+        """Embedding (B, dim) of unit length from the hidden vectors (B, W) of its modalities."""
         x = hidden[0] if len(hidden) == 1 else self.pairs[name](torch.cat(hidden, dim=-1))
         return functional.normalize(self.heads[name](x), dim=-1)
 
@@ -177,7 +178,7 @@ class Alignment(nn.Module):
     output_names = OUTPUTS
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Zeros, by name, in the order of `forward`."""
+        """Zeros (batch, ...) for every input of `forward`, by name, in its order."""
         return {
             "sentence": torch.zeros(batch, self.config.sentence),
             "features": torch.zeros(batch, len(FEATURES)),
@@ -192,7 +193,7 @@ class Alignment(nn.Module):
 
 
 def _pooled(x: Tensor, there: Tensor) -> Tensor:
-    """Mean and maximum over the second axis of what is there; zeros where nothing is."""
+    """Masked mean and maximum over the second axis; zeros if all elements are masked."""
     mean = (x * there).sum(1) / there.sum(1).clamp(min=1.0)
     some = there.amax(1)
     highest = (x * there - 1e4 * (1 - there)).amax(1) * some

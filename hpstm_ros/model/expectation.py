@@ -1,8 +1,8 @@
-"""What is expected of a body where nothing of it is seen: ahead of now, and in gaps.
+"""Prediction of a body where it is not observed: in the future and in gaps.
 
-A network of linear layers over time and over channels (after siMLPe, Guo et al. 2023) reads a
-window in which what is not seen has been bridged (`hpstm_ros.generation.bridging`), and says by how
-much that is off, and how sure it is. What is seen is not changed.
+A network of linear layers over time and channels (after siMLPe, Guo et al. 2023) takes a window
+with initial values for unobserved joints (`hpstm_ros.generation.bridging`), and predicts
+corrections and their uncertainty. Observed values are not changed.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,9 +17,9 @@ from hpstm_ros.generation.representation import FEATURES, FRAMES
 from hpstm_ros.model.motion_features import FeatureKinematics, J
 
 SIGMA_M = 0.05
-"""m, where the spread starts."""
+"""m, initial standard deviation."""
 _STEPS = 10.0
-"""Of the change in a frame, which is small, among the inputs; it tells velocities at once."""
+"""Scale of the change per frame among the inputs, which makes velocities directly available."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,19 @@ class ExpectationConfig:
 
     Attributes:
         width: channels of a frame.
-        layers: each mixes once over time and once over channels.
+        layers: number of layers, each mixing over time and over channels.
     """
 
     width: int = 128
     layers: int = 8
 
     def as_dict(self) -> dict[str, Any]:
-        """For the metadata of a model file."""
+        """The settings as a dictionary, for the metadata of a model file."""
         return asdict(self)
 
 
 class Mixing(nn.Module):
-    """A linear layer over time, then one over channels with a nonlinearity, each added."""
+    """A linear layer over time, then one over channels with a nonlinearity, each residual."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Mixing(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 120, width) to (B, 120, width)."""
+        """Map (B, 120, width) to (B, 120, width)."""
         h = F.layer_norm(x, (self.width,))
         x = x + self.time(h.transpose(1, 2)).transpose(1, 2)
         h = F.layer_norm(x, (self.width,))
@@ -84,8 +84,8 @@ class ExpectationNet(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(self, bridged: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Expected features (B, 120, 137), and the logarithm of the positions' standard deviations
-        in units of 5 cm (B, 120, 66), in the window's axes.
+        """Predict features (B, 120, 137), and the logarithm of the standard deviations of the
+        positions in units of 5 cm (B, 120, 66), in the axes of the window.
 
         Args:
             bridged: (B, 120, 137) features.
@@ -103,13 +103,13 @@ class ExpectationNet(nn.Module):
         return expected, self.spread(h)
 
     def positions(self, features: Tensor) -> Tensor:
-        """Joints (..., 22, 3) m of features (..., 137), in the window's frame."""
+        """Joint positions (..., 22, 3) m of features (..., 137), in the frame of the window."""
         out: Tensor = self.kinematics(features)
         return out
 
 
 def _columns() -> Tensor:
-    """(22, 137): 1 where a feature is observed with a joint."""
+    """Matrix (22, 137): 1 for the features that are observed with a joint."""
     out = torch.zeros(J, FEATURES)
     for joint in range(J):
         out[joint, columns_of([joint], contacts=True)] = 1.0
@@ -117,7 +117,7 @@ def _columns() -> Tensor:
 
 
 class ExpectationStep(nn.Module):
-    """What runs: expected features, and deviations in m."""
+    """The exported step: predicted features, and standard deviations in m."""
 
     output_names = ("expected", "deviation")
 
@@ -126,12 +126,12 @@ class ExpectationStep(nn.Module):
         self.model = model
 
     def forward(self, bridged: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
-        """As `ExpectationNet.forward`."""
+        """Like `ExpectationNet.forward`, with standard deviations (B, 120, 66) in m."""
         expected, spread = self.model(bridged, seen)
         return expected, SIGMA_M * spread.clamp(-6.0, 5.0).exp()
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Zeros, by name, in the order of `forward`."""
+        """Zeros (batch, ...) for every input of `forward`, by name, in its order."""
         return {
             "bridged": torch.zeros(batch, FRAMES, FEATURES),
             "seen": torch.zeros(batch, FRAMES, J),

@@ -1,8 +1,8 @@
-"""The manifold of bodies whose bones keep their lengths, in torch: frames of joints from points,
-projection of points, forward kinematics.
+"""The manifold of bodies with constant bone lengths, in torch: joint frames from points, projection
+of points, forward kinematics.
 
-Everything turns with its input, whatever way the body lies, and runs over batches with a few dozen
-small operations, so that it costs a fraction of a millisecond in ONNX Runtime.
+All functions are equivariant to rotation, for any orientation of the body. They process batches
+with a few dozen small operations, which take a fraction of a millisecond in ONNX Runtime.
 """
 
 import torch
@@ -41,42 +41,43 @@ _LEVELS = tuple(
         "left_ankle right_ankle",
     )
 )
-"""Joints with one bone after them, in the order their frames are found: each from its guess (see
-`_GUESS`), which is of an earlier level.
+"""Joints with one distal bone, in the order in which their frames are computed: each from its guess
+(see `_GUESS`), which belongs to an earlier level.
 """
 _GUESS = {
     j: PELVIS if JOINTS[j].endswith(("spine1", "spine2", "hip")) else CHEST for j in _LEVELS[0]
 } | {j: PARENTS[j] for level in _LEVELS[1:] for j in level}
 _LEAVES = [j for j in range(J) if not CHILDREN[j]]
 _NEAR_M = 0.12
-"""m, reach in the T-pose over which joints of the trunk stand in for one that is not seen."""
+"""m, distance in the T-pose within which joints of the trunk replace an unobserved one."""
 
 
 def _main_child(joint: int) -> int:
-    """The child whose bone gives a joint's primary direction."""
+    """The child whose bone defines the primary direction of a joint."""
     if len(CHILDREN[joint]) == 1:
         return CHILDREN[joint][0]
     return JOINT_INDEX["spine1" if joint == PELVIS else "neck"]
 
 
 def take(x: Tensor, joints: list[int]) -> Tensor:
-    """Some joints of (B, Q, joints, ...)."""
+    """Select joints of a tensor (B, Q, joints, ...)."""
     return x.index_select(2, torch.tensor(joints, device=x.device))
 
 
 def unit(x: Tensor, least: float = 1e-12) -> Tensor:
-    """Unit vectors along x (..., 3); shorter where x is shorter than the root of ``least``."""
+    """Unit vectors along x (..., 3); shorter if x is shorter than the square root of ``least``."""
     return x * torch.rsqrt((x * x).sum(-1, keepdim=True).clamp_min(least))
 
 
 def rotate(R_a_b: Tensor, v: Tensor) -> Tensor:
-    """Vectors (..., 3) of b in a."""
+    """Rotate vectors (..., 3) from frame b to frame a by matrices (..., 3, 3)."""
     return (R_a_b * v[..., None, :]).sum(-1)
 
 
 def swing(a: Tensor, b: Tensor, R: Tensor) -> Tensor:
-    """Matrices R (..., 3, 3) turned by the shortest way that takes unit vectors a to b (..., 3):
-    two reflections, so no sine or cosine.
+    """Rotate matrices R (..., 3, 3) by the shortest rotation from unit vectors a to b (..., 3).
+
+    Computed by two reflections, without sine and cosine.
     """
     h = unit(a + b, 1e-6)
     R = R - 2 * a[..., :, None] * (a[..., None, :] @ R)
@@ -84,8 +85,8 @@ def swing(a: Tensor, b: Tensor, R: Tensor) -> Tensor:
 
 
 def gram_schmidt(a: Tensor, b: Tensor) -> Tensor:
-    """Rotation matrices (..., 3, 3) with columns x along a (..., 3), y in the plane of a and b, z
-    across (Zhou et al. 2019).
+    """Rotation matrices (..., 3, 3) with columns x along a (..., 3), y in the plane of a and b
+    (..., 3), and z perpendicular to both (Zhou et al. 2019).
     """
     x = unit(a)
     y = unit(b - (x * b).sum(-1, keepdim=True) * x)
@@ -101,8 +102,8 @@ def gram_schmidt(a: Tensor, b: Tensor) -> Tensor:
 
 
 def turn_by(t: Tensor) -> Tensor:
-    """Rotation matrices (..., 3, 3) of the quaternions (t, 1), t (..., 3), normalised: small t are
-    half rotation vectors.
+    """Rotation matrices (..., 3, 3) of the normalised quaternions (t, 1) with t (..., 3); a
+    small t is half a rotation vector.
     """
     q = torch.cat((t, torch.ones_like(t[..., :1])), -1)
     x, y, z, w = unit(q).unbind(-1)
@@ -121,11 +122,11 @@ def turn_by(t: Tensor) -> Tensor:
 
 
 class Bones(nn.Module):
-    """The skeleton's geometry, and what follows from it. Points are (B, Q, 22, 3) m, lengths (B,
-    22) m, matrices (B, Q, 22, 3, 3) joint to world.
+    """Geometry of the skeleton. Points are (B, Q, 22, 3) m, lengths (B, 22) m, matrices (B, Q, 22,
+    3, 3) joint to world.
 
     Args:
-        rounds: of the projection.
+        rounds: iterations of the projection.
     """
 
     lengths: Tensor
@@ -192,13 +193,13 @@ class Bones(nn.Module):
 
     @staticmethod
     def _across(points: Tensor, joint: int) -> Tensor:
-        """From the right to the left child of the pelvis or the chest."""
+        """Vector from the right to the left child of the pelvis or the chest."""
         left, right = [c for c in CHILDREN[joint] if c != _main_child(joint)]
         return points[..., left, :] - points[..., right, :]
 
     def _core(self, points: Tensor) -> Tensor:
-        """Frames (B, Q, 2, 3, 3) of pelvis and chest, which carry three bones each."""
-        # the tiny vectors decide only where all these joints are missing and lie in one point
+        """Frames (B, Q, 2, 3, 3) of pelvis and chest, which have three bones each."""
+        # the tiny vectors matter only if all these joints are missing and coincide
         along = (
             torch.stack(
                 [points[..., _main_child(p), :] - points[..., p, :] for p in (PELVIS, CHEST)], -2
@@ -209,8 +210,8 @@ class Bones(nn.Module):
         return gram_schmidt(along, across) @ self.R_rest
 
     def stretch(self, points: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Each bone's direction and excess of length (B, Q, 22, 3) m, 0 for the pelvis, and the sum
-        of the excesses of the bones after each joint.
+        """Excess length of each bone along its direction (B, Q, 22, 3) m, 0 for the pelvis, and the
+        sum over the distal bones of each joint.
         """
         bone = self.incidence[: J - 1] @ points
         length = (bone * bone).sum(-1, keepdim=True).clamp_min(1e-8).sqrt()
@@ -220,11 +221,11 @@ class Bones(nn.Module):
         return torch.cat((none, bone / length), 2), torch.cat((none, excess), 2), after
 
     def frames(self, points: Tensor, lengths: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints that are not there (B, Q, 22; 0 to 1) put where their neighbours suggest, and a
-        frame for every joint.
+        """Place missing joints, by the mask ``there`` (B, Q, 22) from 0 to 1, using their
+        neighbours, and compute a frame for every joint.
 
-        A frame is the shortest turn of its guess (the trunk's, or the segment's before it) that
-        points its bone right.
+        # unit() again, so that rounding of matrix products does not affect the bone lengths
+        rotation that aligns its bone.
         """
         there = there[..., None]
         near = (self.reach @ (there * points)) / (self.reach @ there).clamp_min(1e-6)
@@ -253,11 +254,10 @@ class Bones(nn.Module):
         return points, take(R, [order.index(j if CHILDREN[j] else PARENTS[j]) for j in range(J)])
 
     def project(self, points: Tensor, lengths: Tensor, mobility: Tensor) -> Tensor:
-        """Points moved, each in proportion to its mobility (B, Q, 22), until bones and the rigid
-        pelvis and chest have about their lengths.
+        """Move points, each in proportion to its mobility (B, Q, 22), until bones and the rigid
+        pelvis and chest have approximately their lengths.
 
-        A few rounds of Jacobi's iteration on the constraints (position-based dynamics, Mueller et
-        al. 2007).
+        A few Jacobi iterations on the constraints (position-based dynamics, Mueller et al. 2007).
         """
         apart = [
             (self.rest[a] * lengths[:, a, None] - self.rest[b] * lengths[:, b, None])
@@ -286,9 +286,9 @@ class Bones(nn.Module):
         Args:
             points: about on the manifold.
             lengths: of the bones.
-            guess: frames, as `frames` gives them.
-            turn: (B, Q, 22, 3) half rotation vectors in the joints' frames: about its bone where a
-                joint has one, free at the ends of limbs.
+            guess: frames, as returned by `frames`.
+            turn: (B, Q, 22, 3) half rotation vectors in the joints' frames: about the bone of a
+                joint, if it has one; free at the ends of limbs.
         """
         single = [j for level in _LEVELS for j in level]
         child = [_main_child(j) for j in single]
@@ -297,7 +297,7 @@ class Bones(nn.Module):
         order = [PELVIS, CHEST, *single]
         R = torch.cat((self._core(points), swing(rotate(own, self.rest[child]), to, own)), 2)
         R = take(R, [order.index(j if CHILDREN[j] else PARENTS[j]) for j in range(J)])
-        # unit() once more: rounding in the products of matrices is not to reach the bones
+        # unit() again, so that rounding errors of matrix products do not affect the bone lengths
         placed = self.ancestors @ (
             unit(rotate(take(R, PARENT), self.rest)) * lengths[:, None, :, None]
         )

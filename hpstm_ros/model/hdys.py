@@ -5,8 +5,8 @@ Encoders of keypoints, markers (Transformers without positions) and joint angles
 frame of a window to one latent vector. A Transformer over the frames, shared by all encoders, and
 one head for each kind of dynamics decode it: the inverse dynamics. The forward dynamics encode
 motion without its acceleration and the forces, and decode the acceleration, as in the paper, or its
-change since the frame before (`HdysSettings.change`). InfoNCE pulls together
-what different encoders make of the same frame.
+change since the previous frame (`HdysSettings.change`). InfoNCE aligns the latent vectors of
+different encoders for the same frame.
 """
 
 import math
@@ -22,12 +22,13 @@ from hpstm_ros.model.layers import EncoderLayer
 POINT_FEATURES = 9
 """Position, velocity and acceleration of a point."""
 MOVING_FEATURES = 6
-"""Without the acceleration."""
+"""Position and velocity of a point."""
 CHANGE = 0.15
-"""Deviations of acceleration by which it changes in a frame of 1/60 s: the unit of what the forward
-dynamics decode. Mean change over deviation on CMU motion: 0.47 of about 3 m/s^2."""
+"""Change of the acceleration per frame of 1/60 s, in standard deviations: the unit of the output of
+the forward dynamics. The mean change in CMU motion is 0.47 of about 3 m/s^2.
+"""
 _STEEPER = 8.0
-"""Factor that brings the change of a force in a frame to about its deviation."""
+"""Factor that scales the change of a force per frame to about its standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class HdysSettings:
         kinds: of dynamics -> number of values a frame; one head each.
         points: of point clouds -> number of points; one encoder each.
         vectors: of angle vectors -> number of values; one encoder each.
-        change: whether the forward dynamics know the acceleration and the forces of the frame
-            before and decode the change since then, instead of the acceleration itself.
+        change: whether the forward dynamics take the acceleration and the forces of the previous
+            frame and decode the change, instead of the acceleration itself.
     """
 
     latent: int = 128
@@ -63,11 +64,11 @@ def _transformer(width: int, layers: int, heads: int) -> nn.Sequential:
 
 
 class PointEncoder(nn.Module):
-    """Points of a frame, any number in any order, to a latent vector.
+    """Encodes the points of a frame as a latent vector.
 
-    Which point is which comes from a learned name added to each, since without it left and right
-    could not be distinguished. Several summary tokens collect the answer, so that the latent vector
-    is not limited to one token's width.
+    A learned embedding is added to each point to identify it, since otherwise left and right could
+    not be distinguished. There are several summary tokens, so that the latent vector is not limited
+    to the width of one token.
     """
 
     def __init__(self, settings: HdysSettings, count: int, features: int) -> None:
@@ -81,7 +82,7 @@ class PointEncoder(nn.Module):
         self.leave = nn.Linear(self.summaries * width, settings.latent)
 
     def forward(self, points: Tensor) -> Tensor:
-        """(N, P, features) to (N, latent)."""
+        """Encode points (N, P, features) as (N, latent)."""
         tokens = self.enter(points) + self.names
         summary = self.summary.expand(tokens.shape[0], -1, -1)
         mixed = self.mix(torch.cat((summary, tokens), dim=1))
@@ -138,18 +139,18 @@ class Hdys(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(math.log(0.1)))
 
     def encode(self, name: str, motion: Tensor) -> Tensor:
-        """A window in one representation to latent vectors (B, T, latent)."""
+        """Encode a window in one representation as latent vectors (B, T, latent)."""
         batch, frames = motion.shape[:2]
         out: Tensor = self.encoders[name](motion.flatten(0, 1))
         return out.view(batch, frames, -1)
 
     def decode(self, latent: Tensor) -> dict[str, Tensor]:
-        """Latent vectors (B, T, latent) to every kind of dynamics (B, T, size)."""
+        """Decode latent vectors (B, T, latent) to every kind of dynamics (B, T, size)."""
         mixed = self.decoder(latent + self.times)
         return {name: head(mixed) for name, head in self.heads.items()}
 
     def push(self, forces: Mapping[str, Tensor]) -> Tensor:
-        """Forces (B, T, size) of one or more kinds to latent vectors (B, T, latent)."""
+        """Encode forces (B, T, size) of one or more kinds as latent vectors (B, T, latent)."""
         parts = [self.forces[kind](value) for kind, value in forces.items()]
         return torch.stack(parts).mean(dim=0)
 
@@ -158,8 +159,8 @@ class Hdys(nn.Module):
 
         Args:
             name: of the representation.
-            motion: (B, T, P, 9); of a frame's own values position and velocity are read, and of the
-                frame before the acceleration, if changes are decoded.
+            motion: (B, T, P, 9); position and velocity of the frame are used, and the acceleration
+                of the previous frame, if changes are decoded.
             forces: kind -> (B, T, size).
         """
         moving = self.moving[name](motion[:, 1:, :, :MOVING_FEATURES].flatten(0, 1))
@@ -173,7 +174,7 @@ class Hdys(nn.Module):
         return last + CHANGE * out if self.settings.change else out
 
     def _changed(self, forces: Mapping[str, Tensor]) -> Tensor:
-        """Forces (B, T, size) and their steps from frame to frame to (B, T - 1, latent)."""
+        """Encode forces (B, T, size) and their changes per frame as (B, T - 1, latent)."""
         parts = []
         for kind, value in forces.items():
             step = _STEEPER * (value[:, 1:] - value[:, :-1])
@@ -182,7 +183,7 @@ class Hdys(nn.Module):
 
 
 def alignment(latents: list[Tensor], temperature: Tensor) -> Tensor:
-    """InfoNCE over all pairs of encoders: (N, latent) each, row for row of the same frame."""
+    """InfoNCE over all pairs of encoders, with latent vectors (N, latent) of the same N frames."""
     names = [F.normalize(latent, dim=-1) for latent in latents]
     target = torch.arange(len(names[0]), device=names[0].device)
     total = names[0].new_zeros(())
@@ -197,7 +198,7 @@ def alignment(latents: list[Tensor], temperature: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weights, the paper's by default, and what is left out in ablations.
+    """Weights of the loss (those of the paper by default), and switches for ablations.
 
     Attributes:
         reconstruction: of the L1 error of forces and accelerations.
@@ -216,13 +217,13 @@ def losses(
     dynamics: Mapping[str, Tensor],
     settings: LossSettings,
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of windows of one domain: 0.01 L1 of what is reconstructed + 0.05 InfoNCE.
+    """The loss of windows of one domain: 0.01 L1 of the reconstruction + 0.05 InfoNCE.
 
     Args:
-        model: of whose encoders and heads some are used.
-        motion: the domain's representations, standardised.
-        dynamics: the domain's kinds, standardised; NaN where not known.
-        settings: see there.
+        model: to train.
+        motion: representations of the domain, standardised.
+        dynamics: kinds of dynamics of the domain, standardised; NaN if unknown.
+        settings: weights and switches.
     """
     encoded = {name: model.encode(name, window) for name, window in motion.items()}
     parts = []
@@ -253,14 +254,14 @@ def absolute_error(found: Tensor, truth: Tensor) -> Tensor:
 
 
 LIMIT = 8.0
-"""Standard deviations to which inputs are clipped: a glitch must not drown a frame."""
+"""Standard deviations to which inputs are clipped, so that a single outlier does not dominate."""
 
 
 class Scale(nn.Module):
-    """Means and deviations of every representation and kind of dynamics."""
+    """Means and standard deviations of every representation and kind of dynamics."""
 
     def __init__(self, settings: HdysSettings) -> None:
-        """Zeros and ones."""
+        """Initialise with means of zero and deviations of one."""
         super().__init__()
         points = {name: (count, POINT_FEATURES) for name, count in settings.points}
         others = {name: (size,) for name, size in (*settings.vectors, *settings.kinds)}
@@ -269,7 +270,7 @@ class Scale(nn.Module):
             self.register_buffer(f"deviation_{name}", torch.ones(shape))
 
     def __getitem__(self, name: str) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of one."""
+        """Mean and standard deviation of the quantity ``name``."""
         return getattr(self, f"mean_{name}"), getattr(self, f"deviation_{name}")
 
     def put(self, name: str, mean: Tensor, deviation: Tensor) -> None:
@@ -289,12 +290,12 @@ class Scale(nn.Module):
 
 
 class HdysStep(nn.Module):
-    """The streaming step: a frame's keypoints in, its forces out; the state holds the latent
-    vectors of the frames before.
+    """The streaming step: maps the keypoints of a frame to its forces; the state contains the
+    latent vectors of previous frames.
 
     Input ``keypoints`` (B, 22, 9): position, velocity and acceleration in the frame's heading frame
     (`hpstm_ros.dynamics.representations`), SI units. Outputs in the same axes: ``torque`` (B, 63)
-    Nm/kg of the joints but the pelvis, ``ground`` (B, 10) of both feet: force in body weights,
+    Nm/kg of all joints except the pelvis, ``ground`` (B, 10) of both feet: force in body weights,
     centre of pressure in m from the ankle, forward and left; ``measured`` (B, 13) Nm/kg.
     """
 
@@ -306,7 +307,7 @@ class HdysStep(nn.Module):
         self.scale = scale
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Zeros, by name, in the order of `forward`."""
+        """Zeros (batch, ...) for every input of `forward`, by name, in its order."""
         s = self.model.settings
         count = dict(s.points)["keypoints"]
         return {

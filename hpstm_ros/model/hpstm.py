@@ -1,18 +1,17 @@
-"""HPSTM: a window of noisy joint positions in, a body on the manifold of human poses and its
-covariance out.
+"""HPSTM: maps a window of noisy joint positions to a body on the manifold of human poses, with
+covariance.
 
-After HPSTM (Human Pose Smoothing with Transformer and Manifold constraints), whose Transformer
-reads whole poses. A network that does so
-learns the poses of its training data by heart: on other motion this one's predecessor was worse
-than a Kalman filter. So here
+After HPSTM (Human Pose Smoothing with Transformer and Manifold constraints), whose tokens are whole
+poses. Such a network memorises the poses of its training data: on other motion, the predecessor of
+this one was worse than a Kalman filter. Therefore, here
 
-- a token is a joint, not a frame: what it holds is how its own path, its neighbours' and the body's
-  run about the instant asked for, against a linear estimate of that instant, and in the joint's own
-  frame. Nothing in it says where the body is, where it faces or (but for the angles to the next
-  bones) which pose it is in;
-- the answer is a choice between robust linear estimates and a small correction to it;
-- a projection with learned mobilities puts the joints onto the manifold, and forward kinematics
-  makes that exact.
+- a token is a joint, not a frame: it contains the trajectories of the joint, its neighbours and the
+  body around the requested instant, relative to a linear estimate, in the joint's own frame. It is
+  independent of the position and heading of the body and (except for the angles to the adjacent
+  bones) of its pose;
+- the output is a weighted combination of robust linear estimates, plus a small correction;
+- a projection with learned mobilities moves the joints to the manifold, and forward kinematics
+  makes the result exact.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -28,14 +27,12 @@ from hpstm_ros.model.layers import EncoderLayer, JointLinear
 from hpstm_ros.model.robust import RobustLines, path_kernels
 
 _SCALE_M = 0.02
-"""m, size of the vectors that the network reads and writes: about that of the noise."""
+"""m, scale of the input and output vectors of the network: about that of the noise."""
 _MOST = 10.0
-"""Times the scale, where vectors are bounded softly."""
+"""Soft bound of the vectors, in units of the scale."""
 _SIGMA_M = 0.008
 _ESTIMATES = ((1.6, 2, 0), (3.0, 2, 0), (5.0, 2, 0), (8.0, 2, 0), (6.0, 1, 0))
-"""Width, order and offset (`path_kernels`) of the linear estimates that the network chooses
-between.
-"""
+"""Width, order and offset (`path_kernels`) of the linear estimates that the network combines."""
 _PROBES = tuple(
     (width, 0 if width < 1 else 1, offset)
     for width, offset in (
@@ -54,10 +51,10 @@ _PROBES = tuple(
         (3.0, -19),
     )
 )
-"""The same for the features that describe a path around the instant."""
+"""The same for the features that describe a trajectory around the instant."""
 _EVIDENCE = 0.15, 0.03
-"""Share of the frames near the instant that must show a joint for its estimate to be used, and how
-sharply.
+"""Share of the frames near the instant in which a joint must be seen for its estimate to be used,
+and the sharpness of this threshold.
 """
 
 
@@ -72,25 +69,24 @@ class HpstmConfig:
     hidden: int = 256
     layers: int = 3
     manifold: bool = True
-    """False for the ablation that reports free points, not forward kinematics."""
+    """False for the ablation whose output is free points, without forward kinematics."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For the metadata of a model file."""
+        """The settings as a dictionary, for the metadata of a model file."""
         return asdict(self)
 
 
 @dataclass
 class HpstmOutput:
-    """What the network says for each query, in the frame of the input.
+    """Output of the network for each query, in the frame of the input.
 
     Attributes:
         positions: (B, Q, 22, 3) m.
-        free: (B, Q, 22, 3) m, before the manifold.
+        free: (B, Q, 22, 3) m, positions before the projection onto the manifold.
         rotations: (B, Q, 22, 3, 3) joint to world.
         bones: (B, 22) m, lengths that the manifold used; 0 for the pelvis.
         cholesky: (B, Q, 22, 3, 3) m, lower-triangular, positive diagonal, in the joint's own frame.
-        R_world_own: (B, Q, 22, 3, 3), that frame: the bone after the joint has a fixed direction in
-            it.
+        R_world_own: (B, Q, 22, 3, 3), this frame, in which the distal bone has a fixed direction.
     """
 
     positions: Tensor
@@ -102,7 +98,7 @@ class HpstmOutput:
 
     @property
     def covariance(self) -> Tensor:
-        """(B, Q, 22, 3, 3) m^2 in the frame of the input."""
+        """Covariance (B, Q, 22, 3, 3) m^2 of the positions, in the frame of the input."""
         root = self.R_world_own @ self.cholesky
         return root @ root.transpose(-1, -2)
 
@@ -139,8 +135,8 @@ class Hpstm(nn.Module):
             self.register_buffer(name, value.contiguous(), persistent=False)
         m = len(_ESTIMATES)
         sources = len(self.neighbours) // J
-        # what is learned is the deviation, whose sum is taken off: an estimate moves with the
-        # input, whatever is learned
+        # deviations are learned, and their sum is subtracted, so that estimates are equivariant to
+        # translation
         self.estimates_learned = nn.Parameter(torch.zeros(J, asked, m, frames))
         self.probes_learned = nn.Parameter(torch.zeros(asked, len(_PROBES), frames))
         self.mix = nn.Parameter(torch.zeros(asked, J, m))
@@ -163,15 +159,16 @@ class Hpstm(nn.Module):
     def forward(
         self, points: Tensor, seen: Tensor, bones: Tensor, known: Tensor, lookahead: Tensor
     ) -> HpstmOutput:
-        """Smooth.
+        """Smooth a window.
 
         Args:
-            points: (B, L, 22, 3) m, relative to any point near the body; anything finite where not
+            points: (B, L, 22, 3) m, relative to any point near the body; any finite value if not
                 seen.
-            seen: (B, L, 22), 1 where the joint was measured, 0 where not.
-            bones: (B, 22) m, the operator's bone lengths; used where ``known``.
-            known: (B, 1), 1 where ``bones`` is to be used, 0 to estimate them from the window.
-            lookahead: (B, Q, 11) one-hot: how many frames before the newest each query asks for.
+            seen: (B, L, 22), 1 if the joint was measured, else 0.
+            bones: (B, 22) m, bone lengths of the operator; used if ``known``.
+            known: (B, 1), 1 to use ``bones``, 0 to estimate them from the window.
+            lookahead: (B, Q, 11) one-hot: requested frame of each query, as a number of frames
+                before the newest.
         """
         centre = (points * seen[..., None]).sum((1, 2)) / seen.sum((1, 2))[:, None].clamp_min(1.0)
         local = (points - centre[:, None, None]) * seen[..., None]
@@ -228,7 +225,7 @@ class Hpstm(nn.Module):
 
     @staticmethod
     def _pick(lookahead: Tensor, of_each: Tensor) -> Tensor:
-        """What belongs to the queries' look-aheads: (B, Q, N), (N, ...) to (B, Q, ...)."""
+        """Select by the look-ahead of each query: (B, Q, N), (N, ...) to (B, Q, ...)."""
         return (lookahead @ of_each.flatten(1)).reshape(*lookahead.shape[:2], *of_each.shape[1:])
 
     def _estimators(self, lookahead: Tensor) -> Tensor:
@@ -237,8 +234,8 @@ class Hpstm(nn.Module):
         return self._pick(lookahead, kernels.transpose(0, 1))
 
     def _lengths(self, fitted: Tensor, weight: Tensor, bones: Tensor, known: Tensor) -> Tensor:
-        """Bone lengths (B, 22) m, constant over the window: those given, or the window's mean
-        distances corrected by the network.
+        """Bone lengths (B, 22) m, constant over the window: the given ones, or the mean
+        distances in the window, corrected by the network.
         """
         both = weight * take(weight, PARENT)
         distance = ((fitted - take(fitted, PARENT)) ** 2).sum(-1).clamp_min(1e-10).sqrt()
@@ -255,7 +252,7 @@ class Hpstm(nn.Module):
 
     @staticmethod
     def _noise(local: Tensor, fitted: Tensor, weight: Tensor) -> Tensor:
-        """How far each joint's samples lie from its path, root mean square (B, 22), in units of the
+        """RMS distance (B, 22) of the samples of each joint from its trajectory, in units of the
         scale.
         """
         square = (weight * ((local - fitted) ** 2).sum(-1)).sum(1) / weight.sum(1).clamp_min(1e-2)
@@ -264,8 +261,8 @@ class Hpstm(nn.Module):
     def _vectors(
         self, base: Tensor, estimates: Tensor, probes: Tensor, lengths: Tensor, R_world_own: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What the paths do about the base estimate, in each joint's own frame, scaled and bounded;
-        and the bones' directions there.
+        """Trajectories relative to the base estimate, in each joint's own frame, scaled and
+        bounded, and the directions of the bones in it.
         """
         batch = base.shape[:3]
         about = probes - base[..., None, :]
@@ -280,7 +277,7 @@ class Hpstm(nn.Module):
         return v.flatten(-2), directions.flatten(-2)
 
     def _tokens(self, facts: Tensor, lookahead: Tensor) -> Tensor:
-        """Tokens (B Q, 22, d) that have seen each other."""
+        """Tokens (B Q, 22, d) after the Transformer."""
         with self._precision(facts.device.type):
             x: Tensor = (
                 self.embed(facts.flatten(0, 1)) + (lookahead @ self.ask).flatten(0, 1)[:, None]
@@ -295,7 +292,7 @@ class Hpstm(nn.Module):
 
     @staticmethod
     def _cholesky(raw: Tensor) -> Tensor:
-        """Six numbers (..., 6) to lower-triangular (..., 3, 3) m with a positive diagonal."""
+        """Convert (..., 6) to lower-triangular matrices (..., 3, 3) m with a positive diagonal."""
         diagonal = _SIGMA_M * torch.exp(raw[..., :3].clamp(-4.0, 5.0))
         below = _SIGMA_M * raw[..., 3:]
         zero = torch.zeros_like(below[..., 0])
@@ -318,8 +315,8 @@ def _centred(kernels: Tensor) -> Tensor:
 
 
 def _neighbours() -> Tensor:
-    """(22 S, 22): whose paths a joint looks at: its own, its parent's, its children's mean, its
-    grandparent's, the trunk's mean and the body's.
+    """Matrix (22 S, 22) of the trajectories that are inputs of a joint: its own, its parent's, the
+    mean of its children, its grandparent's, and the means of the trunk and of the body.
     """
     out = torch.zeros(J, 6, J)
     for joint in range(J):

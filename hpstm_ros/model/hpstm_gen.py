@@ -5,13 +5,13 @@ and orientations of the joints and the contacts of the feet, standardised. Betwe
 
     X_tau = tau X + (1 - tau) eps,    dX_tau / dtau = X - eps = (E[X | X_tau] - X_tau) / (1 - tau).
 
-(The source's loss regresses eps - X, but its sampler adds what the network gives: the signs do not
-agree. The velocity here is X - eps.) The network gives root path, orientations and contacts;
-forward kinematics with constant bones gives the positions, so what the flow heads for is a body at
-every step, and so is where it ends.
+(The loss of the source regresses eps - X, but its sampler adds the output of the network: the signs
+are inconsistent. The velocity used here is X - eps.) The network predicts root path, orientations
+and contacts; forward kinematics with constant bone lengths gives the positions, so the
+predicted end point of the flow is a body at every step.
 
-Observed joints take the place of noise in the state, at a level of noise of their own: a past, a
-gap, an arm that no sensor saw and a sequence to smooth are all patterns of observed joints.
+Observed joints replace the noise in the state, with a separate noise level. The past, a gap, an arm
+without a sensor and a sequence to smooth are all expressed as masks of observed joints.
 """
 
 import math
@@ -27,11 +27,11 @@ from hpstm_ros.model.layers import Attention, FeedForward
 from hpstm_ros.model.motion_features import FeatureKinematics, J
 
 STATE = 3 + 3 * (J - 1) + 6 * J + 2
-"""Root, positions relative to it, r6d, contacts: 200 numbers a frame."""
+"""Root, positions relative to it, r6d, contacts: 200 values per frame."""
 _OBSERVED_TAU = 0.95
-"""Place on the flow of an observed joint: almost data, with a little noise of its own."""
+"""Flow time of an observed joint: almost data, with little noise."""
 SIGMA_M = 0.05
-"""m, where the spread starts."""
+"""m, initial standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class HpstmGenConfig:
     """Shape of the network; stored with the weights."""
 
     text: int = 384
-    """Numbers that describe a text."""
+    """Size of a text vector."""
     width: int = 128
     stem: int = 64
     """Width at full frame rate."""
@@ -49,23 +49,23 @@ class HpstmGenConfig:
     patch: int = 4
     """Frames in a token of the Transformer."""
     manifold: bool = True
-    """False for the ablation whose positions are free, not from forward kinematics."""
+    """False for the ablation whose positions are free, without forward kinematics."""
     ddpm: bool = False
     """The ablation with the noise schedule, the objective and the sampler of DDPM (Ho 2020)."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For the metadata of a model file."""
+        """The settings as a dictionary, for the metadata of a model file."""
         return asdict(self)
 
 
 @dataclass
 class Context:
-    """What is known of a window; each part may be missing.
+    """Conditions of a window; each part may be missing.
 
     Attributes:
-        text: (B, text) sentence vector and explicit features; zero where missing.
-        observed: (B, 120, 200) standardised states; anything finite where not seen.
-        seen: (B, 120, 22), 1 where a joint is observed (the pelvis: the root path as well).
+        text: (B, text) sentence vector and explicit features; zero if missing.
+        observed: (B, 120, 200) standardised states; any finite value if not observed.
+        seen: (B, 120, 22), 1 if a joint is observed (the pelvis includes the root path).
         noise: (B, 1) standard deviation of the observed positions in 30 mm.
         hands: (B, 120, 8): left wrist's target in m and 1, or zeros; the same for the right.
     """
@@ -78,7 +78,7 @@ class Context:
 
 
 class Layer(nn.Module):
-    """A pre-norm Transformer layer, modulated by the flow's time and the text (Peebles 2023)."""
+    """A pre-norm Transformer layer, modulated by flow time and text (Peebles 2023)."""
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -87,7 +87,9 @@ class Layer(nn.Module):
         self.own = nn.Parameter(torch.zeros(6, width))
 
     def forward(self, x: Tensor, modulation: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Tokens (B, L, d), modulation (B, 6, d) to tokens; ``bias`` as in `Attention`."""
+        """Map tokens (B, L, d), with modulation (B, 6, d), to tokens; ``bias`` as in
+        `Attention`.
+        """
         m = (modulation + self.own)[:, :, None]
         width = (x.shape[-1],)
         h = F.layer_norm(x, width) * (1 + m[:, 0]) + m[:, 1]
@@ -135,7 +137,7 @@ class HpstmGen(nn.Module):
             nn.init.zeros_(last.bias)
 
     def standardise(self, features: Tensor) -> Tensor:
-        """States (B, T, 200) of features (B, T, 137)."""
+        """Convert features (B, T, 137) to standardised states (B, T, 200)."""
         return (self._states(features) - self.mean) / self.scale
 
     def _states(self, features: Tensor) -> Tensor:
@@ -145,13 +147,16 @@ class HpstmGen(nn.Module):
         return torch.cat((features[..., ROOT], relative, r6d, features[..., CONTACTS]), -1)
 
     def noised(self, state: Tensor, noise: Tensor, tau: Tensor, context: Context) -> Tensor:
-        """States on the way from noise to data at tau (B, 1, 1), observed joints in their place."""
+        """States (B, T, 200) between noise and data at tau (B, 1, 1), with observed joints
+        replaced.
+        """
         signal, spread = self.levels(tau)
         return self.put(signal * state + spread * noise, context)
 
     def levels(self, tau: Tensor) -> tuple[Tensor, Tensor]:
-        """How much of data and of noise is in a state at tau: a straight line, or a quarter of a
-        circle for DDPM (the cosine schedule, Nichol 2021)."""
+        """Weights of data and noise in a state at tau: linear, or the cosine schedule for DDPM
+        (Nichol 2021).
+        """
         if not self.config.ddpm:
             return tau, 1 - tau
         return (0.5 * math.pi * tau).sin(), (0.5 * math.pi * tau).cos()
@@ -162,16 +167,16 @@ class HpstmGen(nn.Module):
         return known * context.observed + (1 - known) * state
 
     def forward(self, state: Tensor, tau: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """The expected end of the flow.
+        """Predict the end point of the flow.
 
         Args:
-            state: (B, 120, 200) X_tau with the observed joints in their place.
+            state: (B, 120, 200) X_tau with observed joints replaced by their observations.
             tau: (B, 1), 0 for noise, 1 for data.
-            context: what is known.
+            context: conditions.
 
         Returns:
-            state (B, 120, 200), on the manifold; logarithm of the positions' standard deviations
-            in units of 5 cm (B, 120, 66), in the window's axes.
+            state (B, 120, 200), on the manifold; logarithm of the standard deviations of the
+            positions in units of 5 cm (B, 120, 66), in the axes of the window.
         """
         known = context.seen @ self.joint_of
         at = tau[..., None] + known * (_OBSERVED_TAU - tau[..., None])
@@ -183,7 +188,7 @@ class HpstmGen(nn.Module):
         h = h + F.gelu(self._along(self.blend, h), approximate="tanh")
         out = self._transformer(h, tau, context.text)
         h = F.gelu(self._along(self.merge, h + out), approximate="tanh")
-        # what is best for Gaussian data passes by the network (Karras et al. 2022)
+        # the optimal estimate for Gaussian data bypasses the network (Karras et al. 2022)
         by = signal * level * level
         through = spread * level
         written = self.write(h)
@@ -194,7 +199,7 @@ class HpstmGen(nn.Module):
         return self._placed(free), self.spread(h.detach())
 
     def _placed(self, free: Tensor) -> Tensor:
-        """Standardised states whose positions follow from the orientations."""
+        """Standardised states whose positions are computed from the orientations."""
         if not self.config.manifold:
             return free
         raw = free * self.scale + self.mean
@@ -221,14 +226,14 @@ class HpstmGen(nn.Module):
         return out
 
     def positions(self, state: Tensor) -> Tensor:
-        """Joints (B, T, 22, 3) m in the window's frame, of standardised states."""
+        """Joint positions (B, T, 22, 3) m in the frame of the window, of standardised states."""
         raw = state[..., :66] * self.scale[:66] + self.mean[:66]
         root = raw[..., None, :3]
         return torch.cat((root, root + raw[..., 3:].reshape(*raw.shape[:-1], J - 1, 3)), -2)
 
 
 def _joint_of() -> Tensor:
-    """(22, 200): 1 where a number of the state is observed with a joint; contacts are never."""
+    """Matrix (22, 200): 1 for the values that are observed with a joint; contacts never are."""
     out = torch.zeros(J, STATE)
     out[0, :3] = 1.0
     for joint in range(J):
@@ -239,6 +244,6 @@ def _joint_of() -> Tensor:
 
 
 def features_of(model: HpstmGen, state: Tensor) -> Tensor:
-    """Features (B, T, 137) of standardised states."""
+    """Convert standardised states (B, T, 200) to features (B, T, 137)."""
     raw = state * model.scale + model.mean
     return torch.cat((raw[..., :3], raw[..., 66:]), -1)

@@ -1,9 +1,9 @@
 """Length-aware motion: a VAE whose latent space grows with the motion, and a flow in that space.
 
 After LADiff: the space consists of K subspaces of size D, of which floor(frames / r) are unlocked.
-A short motion therefore lives in another, smaller space than a long one, and a flow that is
-conditioned on the length learns what a short walk or wave looks like. The subspaces are ordered in
-time by how they are read and written, while attention lets each hold what concerns the whole.
+A short motion therefore has a smaller space than a long one, and a flow that is conditioned on the
+length learns how short motions differ from long ones. Encoder and decoder associate each subspace
+with an interval of time, while attention allows it to contain information on the whole motion.
 """
 
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ from hpstm_ros.model.latent_linear import LinearPart
 from hpstm_ros.model.layers import EncoderLayer
 
 _FAR = -1e4
-"""Added to attention scores of what is locked or beyond the end."""
+"""Added to attention scores of locked subspaces and of frames beyond the end."""
 _LOG_VARIANCE = (-8.0, 4.0)
 
 
@@ -29,12 +29,12 @@ class LatentConfig:
     """Shape of VAE and flow; stored with the weights.
 
     Attributes:
-        text: numbers that describe a text.
-        subspaces: K, as many as the longest motion unlocks.
-        size: D, numbers of a subspace.
-        frames: r, frames that unlock one more subspace.
-        patch: frames in a token of the VAE's Transformers; divides ``frames``.
-        fixed: all subspaces are unlocked whatever the length, the ablation without its idea.
+        text: size of a text vector.
+        subspaces: K, number of subspaces, all unlocked by the longest motion.
+        size: D, size of a subspace.
+        frames: r, frames that unlock another subspace.
+        patch: frames per token of the VAE's Transformers; divides ``frames``.
+        fixed: whether all subspaces are unlocked for every length (ablation).
         stem: width of the VAE at full frame rate.
         width, heads, hidden, layers: of the VAE's Transformers.
         flow_width, flow_heads, flow_hidden, flow_layers: of the flow's.
@@ -58,23 +58,23 @@ class LatentConfig:
 
     @property
     def longest(self) -> int:
-        """Frames of the longest motion."""
+        """Number of frames of the longest motion."""
         return self.subspaces * self.frames
 
     def as_dict(self) -> dict[str, Any]:
-        """For the metadata of weights."""
+        """The settings as a dictionary, for the metadata of weights."""
         return asdict(self)
 
 
 class Layout(nn.Module):
-    """What of a motion of some length is in use, and which subspace is near which patch."""
+    """Masks of the subspaces and patches in use for a length, and their proximity in time."""
 
     def __init__(self, config: LatentConfig) -> None:
         super().__init__()
         self.config = config
 
     def unlocked(self, length: Tensor) -> Tensor:
-        """(B, K), 1 for the subspaces of motions of ``length`` (B, 1) frames."""
+        """Mask (B, K), 1 for the unlocked subspaces of motions of ``length`` (B, 1) frames."""
         c = self.config
         place = torch.arange(c.subspaces, dtype=length.dtype, device=length.device)
         if c.fixed:
@@ -82,12 +82,12 @@ class Layout(nn.Module):
         return (place + 1 <= length / c.frames + 1e-3).to(length.dtype)
 
     def patches(self, length: Tensor, count: int) -> Tensor:
-        """(B, count), 1 for the patches that hold a frame of the motion."""
+        """Mask (B, count), 1 for the patches that contain a frame of the motion."""
         place = torch.arange(count, dtype=length.dtype, device=length.device)
         return (place * self.config.patch < length).to(length.dtype)
 
     def near(self, unlocked: Tensor, patches: Tensor) -> Tensor:
-        """(B, K, P): how near in time each unlocked subspace is to each patch; not normalised."""
+        """Proximity in time (B, K, P) of unlocked subspaces and patches; not normalised."""
         space = torch.arange(unlocked.shape[1], dtype=unlocked.dtype, device=unlocked.device)
         patch = torch.arange(patches.shape[1], dtype=patches.dtype, device=patches.device)
         share = unlocked.sum(-1, keepdim=True) / patches.sum(-1, keepdim=True)
@@ -97,7 +97,7 @@ class Layout(nn.Module):
 
 
 class Side(nn.Module):
-    """A Transformer over subspaces and patches together: either half of the VAE."""
+    """A Transformer over subspaces and patches: encoder or decoder of the VAE."""
 
     def __init__(self, c: LatentConfig) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Side(nn.Module):
     def forward(
         self, spaces: Tensor, patches: Tensor, used: Tensor, length: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Subspaces (B, K, d) and patches (B, P, d), of which ``used`` (B, K + P) count."""
+        """Process subspaces (B, K, d) and patches (B, P, d), with the mask ``used`` (B, K + P)."""
         k = spaces.shape[1]
         places = torch.cat((self.space_at, self.patch_at[: patches.shape[1]]))
         x = torch.cat((spaces, patches), 1) + places + self.length(length / self.longest)[:, None]
@@ -125,9 +125,9 @@ class Side(nn.Module):
 
 
 class LatentVae(nn.Module):
-    """Frames of `heading_frames` to the unlocked subspaces and back.
+    """Encodes frames of `heading_frames` in the unlocked subspaces, and decodes them.
 
-    A linear part does most of it, and two Transformers correct it; they begin at no correction.
+    Two Transformers correct a linear part; their corrections are initially zero.
     """
 
     mean: Tensor
@@ -162,8 +162,8 @@ class LatentVae(nn.Module):
         """Mean and logarithm of the variance (B, K, D) of each subspace, 0 where it is locked.
 
         Args:
-            frames: (B, T, 138), T a multiple of the patch; anything beyond the end.
-            length: (B, 1) frames of each motion.
+            frames: (B, T, 138), T a multiple of the patch; arbitrary values beyond the end.
+            length: (B, 1) number of frames of each motion.
         """
         c = self.config
         unlocked, patches = self._used(length, frames.shape[1])
@@ -181,7 +181,7 @@ class LatentVae(nn.Module):
         return (direct + shift) * inside, spread.clamp(*_LOG_VARIANCE)
 
     def decode(self, latent: Tensor, length: Tensor, frames: int) -> Tensor:
-        """Frames (B, ``frames``, 138) of subspaces (B, K, D); what is locked does not matter."""
+        """Decode subspaces (B, K, D) to frames (B, ``frames``, 138); locked ones are ignored."""
         c = self.config
         unlocked, patches = self._used(length, frames)
         spaces = self.open(latent * unlocked[..., None])
@@ -196,7 +196,7 @@ class LatentVae(nn.Module):
         return out
 
     def forward(self, frames: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Frames (B, T, 138) to those decoded from a draw, and its distribution."""
+        """Encode frames (B, T, 138), and decode a random sample; also returns the distribution."""
         mean, spread = self.encode(frames, length)
         drawn = mean + (0.5 * spread).exp() * torch.randn_like(mean)
         return self.decode(drawn, length, frames.shape[1]), mean, spread
@@ -209,7 +209,7 @@ class LatentVae(nn.Module):
 class LatentFlow(nn.Module):
     """The flow from noise to the unlocked subspaces of a motion; see `hpstm_ros.model.hpstm_gen`.
 
-    Its space is standardised by ``mean`` and ``scale``.
+    The space is standardised by ``mean`` and ``scale``.
     """
 
     mean: Tensor
@@ -243,14 +243,14 @@ class LatentFlow(nn.Module):
     def forward(
         self, state: Tensor, tau: Tensor, text: Tensor, length: Tensor, whole: Tensor
     ) -> Tensor:
-        """The expected end of the flow (B, K, D), 0 where a subspace is locked.
+        """Predict the end point of the flow (B, K, D), 0 for locked subspaces.
 
         Args:
-            state: (B, K, D) on the way from noise to standardised data.
+            state: (B, K, D) between noise and standardised data.
             tau: (B, 1), 0 for noise, 1 for data.
-            text: (B, text), zero where none is given.
-            length: (B, 1) frames.
-            whole: (B, 1), 1 for a motion from its beginning to its end, 0 for a part of one.
+            text: (B, text) text vectors, zero for no text.
+            length: (B, 1) number of frames.
+            whole: (B, 1), 1 for a complete motion, 0 for a part of one.
         """
         unlocked = self.layout.unlocked(length)
         inside = unlocked[..., None]
@@ -274,7 +274,7 @@ class LatentFlow(nn.Module):
         return out
 
     def _before_end(self, unlocked: Tensor) -> Tensor:
-        """(B, K, d): how far each unlocked subspace is from the motion's end, embedded."""
+        """Embedding (B, K, d) of the distance of each unlocked subspace from the end."""
         place = torch.arange(unlocked.shape[1], dtype=unlocked.dtype, device=unlocked.device)
         left = unlocked.sum(-1, keepdim=True) - 1 - place
         same = (left[..., None] - place).abs() < 0.5
@@ -282,7 +282,7 @@ class LatentFlow(nn.Module):
 
 
 class LatentModel(nn.Module):
-    """Both, as they are released."""
+    """VAE and flow, as released."""
 
     def __init__(self, config: LatentConfig) -> None:
         super().__init__()
@@ -291,7 +291,7 @@ class LatentModel(nn.Module):
         self.flow = LatentFlow(config)
 
     def frames(self, state: Tensor, length: Tensor) -> Tensor:
-        """The longest motion's frames (B, K r, 138) of standardised states (B, K, D)."""
+        """Decode standardised states (B, K, D) to frames of the longest motion (B, K r, 138)."""
         latent = state * self.flow.scale + self.flow.mean
         return self.vae.decode(latent, length, self.config.longest)
 

@@ -1,7 +1,8 @@
 """The linear part of the length-aware VAE: principal components of half a second of motion.
 
-A motion is stretched in time until each unlocked subspace has as many frames as unlock one. Its
-principal components are the subspace; neighbours help to decode it, so that no seam shows.
+A motion is stretched in time so that each unlocked subspace corresponds to a block of r frames. The
+principal components of a block are the subspace; it is decoded together with its neighbours, which
+avoids seams.
 """
 
 from collections.abc import Iterable
@@ -11,16 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _FEWEST_BLOCKS = 8
-"""Blocks a component that are needed to estimate it."""
+"""Minimum number of blocks per component for its estimation."""
 
 
 class LinearPart(nn.Module):
-    """Encodes and decodes frames linearly; all of it is fitted in closed form by `fit`.
+    """Encodes and decodes frames linearly; `fit` computes all parameters in closed form.
 
     Args:
         size: D, components of a block.
         frames: r, frames of a block.
-        features: numbers of a frame.
+        features: F, values per frame.
     """
 
     centre: Tensor
@@ -39,7 +40,7 @@ class LinearPart(nn.Module):
         self.register_buffer("spread", torch.zeros(size))
 
     def blocks(self, frames: Tensor, length: Tensor, unlocked: Tensor) -> Tensor:
-        """Blocks (B, K, r F) of frames (B, T, F), from the centre; 0 where locked."""
+        """Split frames (B, T, F) into centred blocks (B, K, r F); 0 for locked subspaces."""
         k = unlocked.shape[1]
         wanted = _places(unlocked.sum(-1, keepdim=True) * self.frames, k * self.frames)
         stretched = _between(wanted, length, frames.shape[1]) @ frames
@@ -47,11 +48,11 @@ class LinearPart(nn.Module):
         return (rows - self.centre) * unlocked[..., None]
 
     def encode(self, blocks: Tensor) -> Tensor:
-        """Components (B, K, D) of unit variance of blocks (B, K, r F)."""
+        """Encode blocks (B, K, r F) as components (B, K, D) of unit variance."""
         return blocks @ self.basis.T
 
     def decode(self, latent: Tensor, length: Tensor, unlocked: Tensor, frames: int) -> Tensor:
-        """Frames (B, ``frames``, F) of components (B, K, D); beyond the end they repeat."""
+        """Decode components (B, K, D) to frames (B, ``frames``, F), repeated beyond the end."""
         b, k, _ = latent.shape
         x = latent * unlocked[..., None]
         beside = F.pad(x, (0, 0, 1, 1))
@@ -63,14 +64,14 @@ class LinearPart(nn.Module):
 
     @torch.no_grad()
     def fit(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]], weight: Tensor) -> None:
-        """Find the components, the noise that they bear, and the best way back.
+        """Compute the components, their noise level, and the optimal decoder.
 
-        A component's noise is that of the first one left out, the level at which a block is known
-        anyway; the way back is the least-squares one under that noise.
+        The noise level is the standard deviation of the first omitted component, which limits the
+        accuracy of a block anyway; the decoder is the least-squares solution for this noise.
 
         Args:
             batches: frames (B, T, F), lengths (B, 1) and unlocked subspaces (B, K).
-            weight: (F,) of errors in each number of a frame.
+            weight: (F,) weight of errors in each value of a frame.
 
         Raises:
             ValueError: there are too few blocks.
@@ -103,15 +104,15 @@ class LinearPart(nn.Module):
 
 
 def _places(length: Tensor, count: int) -> Tensor:
-    """(B, count): middles of frames as parts of a motion of ``length`` (B, 1), at most its end."""
+    """Centres of frames (B, count) as fractions of a motion of ``length`` (B, 1), at most 1."""
     place = torch.arange(count, dtype=length.dtype, device=length.device) + 0.5
     return torch.minimum(place, length - 0.5) / length
 
 
 def _between(wanted: Tensor, length: Tensor, count: int) -> Tensor:
-    """(B, M, ``count``): weights that interpolate linearly at places (B, M) from frames.
+    """Weights (B, M, ``count``) of a linear interpolation between frames at positions (B, M).
 
-    The frames from ``length`` (B, 1) on have no weight.
+    Frames from ``length`` (B, 1) on have zero weight.
     """
     frame = torch.arange(count, dtype=length.dtype, device=length.device)
     at = wanted * length - 0.5

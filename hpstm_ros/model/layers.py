@@ -1,5 +1,5 @@
-"""The building blocks of HPSTM's network: pre-norm Transformer layers without dropout, and linear
-layers with weights of their own for each joint.
+"""Building blocks of the HPSTM network: pre-norm Transformer layers without dropout, and linear
+layers with separate weights for each joint.
 """
 
 import torch
@@ -18,14 +18,15 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
-        """(B, T, d), (B, C, d) to (B, T, d); ``bias`` (B, 1, 1, C) is added to the scores."""
+        """Attend from x (B, T, d) to context (B, C, d); ``bias`` (B, 1, 1, C) is added to
+        scores.
+        """
 
         def split(t: Tensor) -> Tensor:
             return t.reshape(*t.shape[:-1], self.heads, t.shape[-1] // self.heads).transpose(1, 2)
 
         key, value = self.key_value(context).chunk(2, dim=-1)
-        # Written out: on a CPU the backward pass of the fused kernel is several times slower at so
-        # few tokens.
+        # Not the fused kernel, whose backward pass is several times slower on a CPU for few tokens.
         q = split(self.query(x))
         score = q @ split(key).transpose(-1, -2) * q.shape[-1] ** -0.5
         share = F.softmax(score if bias is None else score + bias, dim=-1)
@@ -43,7 +44,7 @@ class FeedForward(nn.Sequential):
 
 
 class EncoderLayer(nn.Module):
-    """The tokens look at each other."""
+    """Pre-norm layer of self-attention and feed-forward network."""
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class EncoderLayer(nn.Module):
         self.forward_layer = FeedForward(width, hidden)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """(B, T, d) to (B, T, d); ``bias`` as in `Attention`."""
+        """Map tokens (B, T, d) to (B, T, d); ``bias`` as in `Attention`."""
         h = self.norm_attention(x)
         x = x + self.attention(h, h, bias)
         out: Tensor = x + self.forward_layer(self.norm_forward(x))

@@ -1,6 +1,6 @@
-"""The representation of generated motion in torch: forward kinematics that gradients pass through.
+"""The representation of generated motion in torch: differentiable forward kinematics.
 
-The twin of `hpstm_ros.generation.representation`, which says what the features are.
+The counterpart of `hpstm_ros.generation.representation`, which defines the features.
 """
 
 import torch
@@ -15,7 +15,7 @@ J = len(JOINTS)
 
 
 class FeatureKinematics(nn.Module):
-    """Positions of the default body from features, bones of constant length."""
+    """Positions of the default body from features, with constant bone lengths."""
 
     parent: Tensor
     offsets: Tensor
@@ -35,16 +35,18 @@ class FeatureKinematics(nn.Module):
         self.register_buffer("parent", torch.tensor([max(p, 0) for p in PARENTS]), persistent=False)
 
     def matrices(self, features: Tensor) -> Tensor:
-        """(..., 22, 3, 3) global rotation matrices of features (..., 137)."""
+        """Global rotation matrices (..., 22, 3, 3) of features (..., 137)."""
         r6d = features[..., R6D]
         r6d = r6d.reshape(*r6d.shape[:-1], J, 6)
         return gram_schmidt(r6d[..., :3], r6d[..., 3:])
 
     def relative(self, R: Tensor) -> Tensor:
-        """(..., 22, 3) m from the pelvis, of global rotation matrices (..., 22, 3, 3)."""
+        """Positions (..., 22, 3) m relative to the pelvis, from global rotations (..., 22, 3,
+        3).
+        """
         bones = (R.index_select(-3, self.parent) * self.offsets[:, None]).sum(-1)
         return self.ancestors @ bones
 
     def forward(self, features: Tensor) -> Tensor:
-        """(..., 22, 3) m in the window's frame."""
+        """Positions (..., 22, 3) m in the frame of the window, from features (..., 137)."""
         return features[..., None, ROOT] + self.relative(self.matrices(features))

@@ -1,9 +1,9 @@
-"""A robust first look at the window: local lines fitted to every joint's path, with outliers
-weighed down, and kernels that read a path at one instant.
+"""Robust local lines fitted to the trajectory of every joint, with reduced weights for
+outliers, and kernels that evaluate a trajectory at one instant.
 
-All of it is sums over the window with fixed kernels, so it exports to ONNX and differentiates. It
-moves with the input (a shifted or turned body gives the same, shifted or turned), and its output
-has no gaps: a joint that is missing for a while is extrapolated.
+All operations are sums over the window with fixed kernels, so they are differentiable and can be
+exported to ONNX. They are equivariant to translation and rotation. The output has no gaps: missing
+joints are extrapolated.
 """
 
 import math
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 _NEAR_FRAMES = 2.5
-"""Frames, reach of the local line."""
+"""Frames, width of the local line."""
 _FAR_WEIGHT = 1e-3
 _FAR_FRAMES = 10.0
-"""A faint long reach, which decides only where nothing near is seen."""
+"""Frames, width of a weak wide kernel, which matters only if no nearby frame is seen."""
 _SLOPE_RIDGE = 0.5
-"""(noise / change per frame)^2: pulls the slope to zero when few frames say otherwise."""
+"""(noise / change per frame)^2: regularises the slope towards zero if few frames are seen."""
 _OUTLIER_M = 0.06
-"""m, distance from the line at which a sample counts half."""
+"""m, distance from the line at which the weight of a sample is halved."""
 
 
 class RobustLines(nn.Module):
@@ -43,7 +43,7 @@ class RobustLines(nn.Module):
             self.register_buffer(name, (kernel * lag**power).float(), persistent=False)
 
     def forward(self, points: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Lines through points (B, L, J, 3) m where seen (B, L, J).
+        """Fit lines to points (B, L, J, 3) m, with mask ``seen`` (B, L, J).
 
         Returns:
             fitted (B, L, J, 3) m, weight (B, L, J) from 0 (missing or outlier) to 1.
@@ -68,22 +68,23 @@ class RobustLines(nn.Module):
 
 
 def path_kernels(frames: int, lookaheads: int, kinds: Sequence[tuple[float, int, int]]) -> Tensor:
-    """(lookaheads, M, frames) weights, each row of sum 1, that read a path 0 to ``lookaheads`` - 1
-    frames before the newest.
+    """Weights (lookaheads, M, frames), with rows of sum 1, that evaluate a trajectory 0 to
+    ``lookaheads`` - 1 frames before the newest.
 
     Args:
         frames: of the window.
-        lookaheads: how many.
+        lookaheads: number of look-aheads.
         kinds: width in frames, order and offset in frames of each of the M local polynomials
-            (Gaussian weights; Savitzky-Golay's with soft ends): it is read ``offset`` frames after
-            the frame asked for, or at the window's end where that lies outside.
+            (Gaussian weights, like Savitzky-Golay with soft ends). A polynomial is evaluated
+            ``offset`` frames after the requested frame, or at the end of the window if this is
+            outside.
     """
     lag = torch.arange(frames).double()
     out = torch.empty(lookaheads, len(kinds), frames)
     for lookahead in range(lookaheads):
         for m, (width, order, offset) in enumerate(kinds):
             at = min(max(frames - 1 - lookahead + offset, 0), frames - 1)
-            # one-sided ones reach further back
+            # one-sided kernels are wider
             reach = width * (1 + math.exp(-min(at, frames - 1 - at) / width))
             x = (lag - at) / reach
             root = torch.exp(-0.25 * x**2)

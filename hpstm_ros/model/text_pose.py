@@ -23,7 +23,7 @@ class TextPoseConfig:
     Attributes:
         channels: at 24, 12 and 6 rows.
         condition: width of time and text.
-        text: width that tokens are projected to.
+        text: width of the projected tokens.
         heads: of the attention.
         tokens: width of the frozen encoder's tokens.
     """
@@ -35,7 +35,7 @@ class TextPoseConfig:
     tokens: int = 384
 
     def as_dict(self) -> dict[str, Any]:
-        """For the document of a released model."""
+        """The settings as a dictionary, for the metadata of a released model."""
         return {**asdict(self), "channels": list(self.channels)}
 
 
@@ -51,7 +51,7 @@ class _Residual(nn.Module):
         nn.init.zeros_(self.conv_out.weight)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """``x`` (B, L, C), ``condition`` (B, D)."""
+        """Map ``x`` (B, L, C), with ``condition`` (B, D), to (B, L, C')."""
         y = functional.silu(self.norm_in(x)).transpose(1, 2)
         y = self.conv_in(y).transpose(1, 2)
         scale, shift = self.condition(condition)[:, None].chunk(2, dim=-1)
@@ -70,7 +70,11 @@ class _CrossAttention(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, text: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """``x`` (B, L, C), ``text`` (B, M, D), ``there`` (B, M); and the weights (B, M)."""
+        """Attend from ``x`` (B, L, C) to ``text`` (B, M, D), with mask ``there`` (B, M).
+
+        Returns:
+            The result (B, L, C), and the attention weights (B, M).
+        """
         batch, length, channels = x.shape
         words = text.shape[1]
         width = channels // self.heads
@@ -87,7 +91,7 @@ class _CrossAttention(nn.Module):
 
 
 class TextPose(nn.Module):
-    """The network; ``forward`` gives the clean pose (B, 24, 6) and the attention (B, 20)."""
+    """The network; ``forward`` returns the clean pose (B, 24, 6) and the attention (B, 20)."""
 
     output_names = ("clean", "attention")
 
@@ -116,7 +120,15 @@ class TextPose(nn.Module):
     def forward(
         self, pose: Tensor, time: Tensor, tokens: Tensor, mask: Tensor, explicit: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """``pose`` (B, 24, 6) noisy, ``time`` (B, 1) in [0, 1), ``tokens`` (B, 20, D)."""
+        """Predict the clean pose.
+
+        Args:
+            pose: (B, 24, 6) noisy pose.
+            time: (B, 1) in [0, 1).
+            tokens: (B, 20, D) features of the tokens.
+            mask: (B, 20), 1 for tokens, 0 for padding.
+            explicit: (B, F) explicit features of the text.
+        """
         words = self.project(tokens) * mask[..., None]
         sides = self.explicit(explicit)
         text = torch.cat((self.nothing.expand(pose.shape[0], -1, -1), sides[:, None], words), dim=1)
@@ -137,7 +149,7 @@ class TextPose(nn.Module):
         return clean, ((first + second + third) / 3)[:, 2:]
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Zeros, by name, in the order of `forward`."""
+        """Zeros (batch, ...) for every input of `forward`, by name, in its order."""
         return {
             "pose": torch.zeros(batch, ROWS, WIDTH),
             "time": torch.zeros(batch, 1),
@@ -148,16 +160,16 @@ class TextPose(nn.Module):
 
 
 def _waves(time: Tensor) -> Tensor:
-    """(B, 32) sines and cosines of times (B, 1) in [0, 1)."""
+    """Sines and cosines (B, 32) of times (B, 1) in [0, 1)."""
     rates = torch.exp(torch.linspace(0.0, 5.0, 16, device=time.device))
     return torch.cat((torch.sin(time * rates), torch.cos(time * rates)), dim=-1)
 
 
 def _halved(x: Tensor) -> Tensor:
-    """(B, L, C) to (B, L / 2, C)."""
+    """Downsample (B, L, C) to (B, L / 2, C)."""
     return (x[:, ::2] + x[:, 1::2]) / 2
 
 
 def _doubled(x: Tensor) -> Tensor:
-    """(B, L, C) to (B, 2 L, C)."""
+    """Upsample (B, L, C) to (B, 2 L, C)."""
     return x.repeat_interleave(2, dim=1)

@@ -1,7 +1,7 @@
 """Motion as tokens: a VQ-VAE over snippets of four frames, and a masked Transformer over its codes.
 
-The Transformer follows MaskGIT and MoMask (Guo et al. 2024): trained to fill in hidden tokens, it
-generates by filling in all of them over a few rounds, the surest first.
+The Transformer follows MaskGIT and MoMask (Guo et al. 2024): it is trained to predict masked
+tokens, and generates by predicting all of them over a few rounds, most confident first.
 """
 
 from dataclasses import asdict, dataclass
@@ -34,7 +34,7 @@ class VqConfig:
     code_width: int = 32
 
     def as_dict(self) -> dict[str, Any]:
-        """For the metadata of weights."""
+        """The settings as a dictionary, for the metadata of weights."""
         return asdict(self)
 
 
@@ -43,8 +43,8 @@ class MaskedConfig:
     """Shape of the masked Transformer.
 
     Attributes:
-        codes: entries of the codebook; the id ``codes`` is a hidden token.
-        text: values of an embedded sentence.
+        codes: entries of the codebook; the id ``codes`` is a masked token.
+        text: size of a text vector.
         tokens: longest motion, in tokens.
         width, heads, layers: of the Transformer.
     """
@@ -57,7 +57,7 @@ class MaskedConfig:
     layers: int = 5
 
     def as_dict(self) -> dict[str, Any]:
-        """For the metadata of weights."""
+        """The settings as a dictionary, for the metadata of weights."""
         return asdict(self)
 
 
@@ -76,7 +76,7 @@ class Residual(nn.Module):
 
 
 class Encoder(nn.Sequential):
-    """Frames (B, T, features) to vectors (B, T / 4, code_width)."""
+    """Maps frames (B, T, features) to vectors (B, T / 4, code_width)."""
 
     def __init__(self, c: VqConfig) -> None:
         super().__init__(
@@ -100,7 +100,7 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """Vectors (B, N, code_width) to frames (B, 4 N, features)."""
+    """Maps vectors (B, N, code_width) to frames (B, 4 N, features)."""
 
     def __init__(self, c: VqConfig) -> None:
         super().__init__(
@@ -125,10 +125,10 @@ class Decoder(nn.Sequential):
 
 
 class VqVae(nn.Module):
-    """Frames to codes and back.
+    """Encodes frames as codes, and decodes them.
 
-    The codebook is trained by its own loss, and an entry that no snippet uses is moved to where one
-    is (`revive`), without which most entries stay unused.
+    The codebook has a separate loss. Unused entries are moved to encoded vectors (`revive`);
+    otherwise, most entries would remain unused.
     """
 
     def __init__(self, config: VqConfig) -> None:
@@ -147,31 +147,31 @@ class VqVae(nn.Module):
         return (frames - self.mean) / self.scale
 
     def nearest(self, z: Tensor) -> Tensor:
-        """The code (...,) whose entry is nearest to each vector (..., code_width)."""
+        """Codes (...) of the entries nearest to vectors (..., code_width)."""
         flat = z.reshape(-1, z.shape[-1])
         distance = self.codebook.square().sum(-1) - 2 * flat @ self.codebook.T
         return distance.argmin(-1).reshape(z.shape[:-1])
 
     def encode(self, frames: Tensor) -> Tensor:
-        """Codes (B, T / 4) of frames (B, T, features)."""
+        """Encode frames (B, T, features) as codes (B, T / 4)."""
         return self.nearest(self.encoder(self.normalised(frames)))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Frames (B, 4 N, features) of codes (B, N)."""
+        """Decode codes (B, N) to frames (B, 4 N, features)."""
         return self.frames(self.codebook[codes])
 
     def frames(self, entries: Tensor) -> Tensor:
-        """Frames (B, 4 N, features) of entries (B, N, code_width)."""
+        """Decode codebook entries (B, N, code_width) to frames (B, 4 N, features)."""
         out: Tensor = self.decoder(entries) * self.scale + self.mean
         return out
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Frames (B, T, features) to those decoded, the quantiser's loss, the codes and vectors."""
+        """Decoded frames (B, T, features), loss of the quantiser, codes and encoded vectors."""
         z = self.encoder(self.normalised(frames))
         codes = self.nearest(z)
         entry = self.codebook[codes]
         quantised = F.mse_loss(entry, z.detach()) + 0.25 * F.mse_loss(z, entry.detach())
-        decoded = self.frames(z + (entry - z).detach())  # the gradient passes straight through
+        decoded = self.frames(z + (entry - z).detach())  # straight-through gradient
         return decoded, quantised, codes, z
 
     @torch.no_grad()
@@ -185,7 +185,7 @@ class VqVae(nn.Module):
 
 
 class MaskedTransformer(nn.Module):
-    """Hidden tokens from the others, the sentence and the length."""
+    """Predicts masked tokens from the others, the text and the length."""
 
     def __init__(self, config: MaskedConfig) -> None:
         super().__init__()
@@ -205,9 +205,9 @@ class MaskedTransformer(nn.Module):
         """Logits (B, N, codes).
 
         Args:
-            tokens: (B, N), ids as numbers; ``codes`` where hidden.
-            used: (B, N), 1 for the motion's tokens, 0 beyond its end.
-            text: (B, text), zeros where no sentence is given.
+            tokens: (B, N) ids as floats; ``codes`` for masked tokens.
+            used: (B, N), 1 for the tokens of the motion, 0 beyond its end.
+            text: (B, text) text vectors, zeros for no text.
         """
         n = tokens.shape[1]
         given = (text.abs().sum(-1, keepdim=True) > 0).to(text.dtype)

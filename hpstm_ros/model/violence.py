@@ -1,7 +1,7 @@
-"""A small classifier of violent motion: convolutions over time, and the most violent moments count.
+"""A small classifier of violent motion: convolutions and a soft maximum over time.
 
-Recordings are labelled as a whole, though a boxer also stands still: pooling by a soft maximum over
-time learns which moments the label is about (multiple-instance learning).
+Recordings are labelled as a whole, although a boxer also stands still. With a soft maximum over
+time, the network learns to which moments a label applies (multiple-instance learning).
 """
 
 import math
@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from hpstm_ros.generation.guard import VALUES, WINDOW
 
 _SHARPNESS = 2.0
-"""Of the soft maximum: from the mean (0) to the maximum (large)."""
+"""Sharpness of the soft maximum: 0 is the mean, large values are the maximum."""
 
 
 class ViolenceClassifier(nn.Module):
-    """Frames (B, 64, 68) at 30 Hz to a logit (B, 1)."""
+    """Maps frames (B, 64, 68) at 30 Hz to a logit (B, 1)."""
 
     def __init__(self, width: int = 40) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class ViolenceClassifier(nn.Module):
 
 
 class ViolenceStep(nn.Module):
-    """The classifier as it is exported."""
+    """The exported classifier."""
 
     output_names = ("logit",)
 
@@ -48,9 +48,9 @@ class ViolenceStep(nn.Module):
         self.model = model
 
     def forward(self, frames: Tensor) -> tuple[Tensor]:
-        """As `ViolenceClassifier.forward`."""
+        """Like `ViolenceClassifier.forward`: frames (B, 64, 68) to (B, 1)."""
         return (self.model(frames),)
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Zeros, by name, in the order of `forward`."""
+        """Zeros (batch, ...) for every input of `forward`, by name, in its order."""
         return {"frames": torch.zeros(batch, WINDOW, VALUES)}

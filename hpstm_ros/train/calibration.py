@@ -42,7 +42,7 @@ class Calibration:
     hidden: NDArray[np.float64]
 
     def document(self) -> dict[str, Any]:
-        """For the document of a released model."""
+        """The settings as a dictionary, for the metadata of a released model."""
         return {
             "covariance_scale": self.seen.round(4).tolist(),
             "covariance_scale_hidden": self.hidden.round(4).tolist(),

@@ -34,7 +34,7 @@ _COORDINATES = ("hip_flexion", "hip_adduction", "knee_angle", "ankle_angle")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "--measured",
         default="../shared/data/dynamics_real.npz",
@@ -77,7 +77,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure."""
+    """Run the evaluation, and print or write the figures.
+
+    Raises:
+        PallasError: an input is missing or invalid.
+    """
     trials = read_trials(args.measured)
     pairs: dict[str, list[Pairs]] = {}
     for trial in tqdm(trials, unit=" trials", disable=None):

@@ -22,7 +22,7 @@ HELP = "Measure the streaming smoother and tuned classical filters on the same n
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "--data",
         default="../shared/data",
@@ -72,7 +72,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure."""
+    """Run the evaluation, and print or write the figures.
+
+    Raises:
+        PallasError: an input is missing or invalid.
+    """
     library = MotionLibrary.open(args.data, overrides=overrides_from(args))
     if args.tune is not None:
         return _tune(library, args.tune or baselines.NAMES)

@@ -28,7 +28,7 @@ _CHI_SQUARE_90 = 6.2514
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     add_training_options(parser, "expectation")
 
 

@@ -41,7 +41,7 @@ class OneFrame(nn.Module):
         return out.positions[:, 0], out.rotations[:, 0], out.covariance[:, 0], out.bones
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Zeros, by name, in the order of `forward`."""
+        """Zeros (batch, ...) for every input of `forward`, by name, in its order."""
         config = self.model.config
         joints = len(JOINTS)
         return {
@@ -57,18 +57,18 @@ def load_model(path: str | Path) -> tuple[Hpstm, dict[str, Any]]:
     """A model from ``hpstm.safetensors``, and its document.
 
     Raises:
-        PallasError: the file is not that.
+        PallasError: the file does not contain such a model.
     """
     return load_released(path, "an HPSTM model", HpstmConfig, Hpstm)
 
 
 def export(model: Hpstm, folder: str | Path, document: dict[str, Any], name: str = "hpstm") -> Path:
-    """Write ``<name>.safetensors`` and ``<name>.onnx`` into a folder, each whole or not at all;
+    """Write ``<name>.safetensors`` and ``<name>.onnx`` into a folder atomically;
     returns the path of the latter.
 
     Args:
         model: in evaluation mode.
-        folder: made where it does not exist.
+        folder: created if it does not exist.
         document: goes into the files (``covariance_scale``, training facts).
         name: of the files.
     """
@@ -77,10 +77,11 @@ def export(model: Hpstm, folder: str | Path, document: dict[str, Any], name: str
 
 
 def export_file(weights: Path, path: Path, git: str) -> Path:
-    """For `pallas export`: the ``.onnx`` of released weights, their document carried over.
+    """Write the ``.onnx`` file of released weights for `pallas export`; their metadata are
+    preserved.
 
     Raises:
-        PallasError: the file is no such weights.
+        PallasError: the file does not contain such weights.
     """
     model, document = load_model(weights)
     document = {**document, "config": model.config.as_dict()}

@@ -76,7 +76,7 @@ class GenBatch:
 
 
 class GenStream(Iterator[GenBatch]):
-    """Endless batches, from a generator whose state is kept in the checkpoint."""
+    """Infinite iterator of batches; the state of its generator is stored in the checkpoint."""
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ HELP = "Train the motion generator; an interrupted run resumes."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "--config", default="config/training/hpstm_gen.yaml", help="training settings"
     )

@@ -48,7 +48,7 @@ F64 = NDArray[np.float64]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "--data", default="../shared/data", help="folder of the motion packs, or of motion files"
     )
@@ -61,7 +61,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure."""
+    """Run the evaluation, and print or write the figures.
+
+    Raises:
+        PallasError: an input is missing or invalid.
+    """
     library = MotionLibrary.open(args.data, overrides=overrides_from(args), alignment="bent")
     evaluation = GeneratorEvaluation(
         library, args.data, Flow(args.model), Expectation(args.expectation), args.count, args.name

@@ -38,7 +38,7 @@ class FlowStep(nn.Module):
         return end, deviation
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Zeros, by name, in the order of `forward`."""
+        """Zeros (batch, ...) for every input of `forward`, by name, in its order."""
         return {
             "state": torch.zeros(batch, FRAMES, STATE),
             "tau": torch.zeros(batch, 1),
@@ -54,7 +54,7 @@ def load_model(path: str | Path) -> tuple[HpstmGen, dict[str, Any]]:
     """A model from ``hpstm_gen.safetensors``, and its document.
 
     Raises:
-        PallasError: the file is not that.
+        PallasError: the file does not contain such a model.
     """
     return load_released(path, "an HPSTM-Gen model", HpstmGenConfig, HpstmGen)
 

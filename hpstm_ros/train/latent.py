@@ -23,7 +23,7 @@ HELP = "Train the length-aware generator; an interrupted run resumes."
 
 @dataclass(frozen=True)
 class LatentTraining:
-    """Everything the training depends on (config/training/latent.yaml).
+    """Settings of the training (config/training/latent.yaml).
 
     Attributes:
         packs: motion packs to train on; all where empty.
@@ -48,7 +48,7 @@ class LatentTraining:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     add_training_options(parser, "latent")
 
 

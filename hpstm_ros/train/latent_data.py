@@ -106,7 +106,7 @@ def cut(clips: Clips, found: Spans, rows: I64, flip: I64, patch: int) -> tuple[T
 
 
 class SpanBatches(Iterator[tuple[Tensor, Tensor]]):
-    """Endless batches for the VAE; all randomness follows from ``generator``."""
+    """Infinite iterator of batches for the VAE; all random numbers come from ``generator``."""
 
     def __init__(
         self, clips: Clips, found: Spans, batch: int, patch: int, generator: torch.Generator
@@ -190,7 +190,7 @@ class FlowBatch:
 
 
 class FlowBatches(Iterator[FlowBatch]):
-    """Endless batches for the flow; all randomness follows from ``generator``."""
+    """Infinite iterator of batches for the flow; all random numbers come from ``generator``."""
 
     def __init__(
         self,

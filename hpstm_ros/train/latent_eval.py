@@ -51,7 +51,7 @@ _TIMED = 5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument("--model", default="models/latent.onnx", help="the network")
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument("--requests", type=int, default=32, help="descriptions to generate for")
@@ -61,7 +61,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure."""
+    """Run the evaluation, and print or write the figures.
+
+    Raises:
+        PallasError: an input is missing or invalid.
+    """
     from hpstm_ros.language.alignment.aligner import Aligner
 
     if args.requests < 4 or args.seeds < 1 or args.lengths < 1:

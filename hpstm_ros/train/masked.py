@@ -110,7 +110,9 @@ class Batch:
 
 
 class Batches(Iterator[Batch]):
-    """Endless batches of windows of one length each; all randomness follows from ``generator``."""
+    """Infinite iterator of batches of windows of equal length; all random numbers come from
+    ``generator``.
+    """
 
     def __init__(
         self, data: Corpus, config: MaskedConfig, batch: int, generator: torch.Generator

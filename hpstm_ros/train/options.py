@@ -34,7 +34,7 @@ def read_settings(kind: type[T], path: str | Path, **ranges: tuple[float, float]
         ranges: least and most of some of its numbers.
 
     Raises:
-        PallasError: the file is not readable, or holds a key or value that is none.
+        PallasError: the file is not readable, or contains an unknown key or an invalid value.
     """
     path = resource(path)
     settings = from_mapping(kind, load_mapping(path, "file of training settings"), f"{path}")

@@ -23,7 +23,7 @@ HELP = "Train the token generator; an interrupted run resumes."
 
 @dataclass(frozen=True)
 class TokenTraining:
-    """Everything the training depends on.
+    """Settings of the training.
 
     Attributes:
         packs: motion packs to train on; all where empty.
@@ -46,7 +46,7 @@ class TokenTraining:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument("--config", default="config/training/tokens.yaml", help="training settings")
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument(

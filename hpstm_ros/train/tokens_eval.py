@@ -28,7 +28,7 @@ HELP = "Measure the token generator."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument("--folder", default="models", help="folder of the token generator's files")
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument("--requests", type=int, default=64, help="descriptions to generate for")
@@ -42,7 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure."""
+    """Run the evaluation, and print or write the figures.
+
+    Raises:
+        PallasError: an input is missing or invalid.
+    """
     from hpstm_ros.language.alignment.aligner import MODEL, Aligner
 
     if args.requests < 4 or args.seeds < 1:

@@ -34,7 +34,7 @@ class TokensStep(nn.Module):
         return (self.model(tokens, used, text),)
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """By name, in the order of `forward`."""
+        """Example inputs (batch, ...) of `forward`, by name, in its order."""
         c = self.model.config
         return {
             "tokens": torch.zeros(batch, c.tokens),
@@ -57,7 +57,7 @@ class EncoderStep(nn.Module):
         return (self.model.encoder(self.model.normalised(frames)),)
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """By name, in the order of `forward`."""
+        """Example inputs (batch, ...) of `forward`, by name, in its order."""
         return {"frames": torch.zeros(batch, PAST, self.model.config.features)}
 
 
@@ -76,7 +76,7 @@ class DecoderStep(nn.Module):
         return (self.model.frames(entries),)
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """By name, in the order of `forward`."""
+        """Example inputs (batch, ...) of `forward`, by name, in its order."""
         return {"entries": torch.zeros(batch, self.tokens, self.model.config.code_width)}
 
 
@@ -87,7 +87,7 @@ def export_tokens(
 
     Args:
         vq, masked: in evaluation mode.
-        folder: made where it does not exist.
+        folder: created if it does not exist.
         document: training facts, for the metadata.
 
     Returns:
@@ -124,7 +124,7 @@ def load_tokens(path: str | Path) -> tuple[VqVae, MaskedTransformer, dict[str, A
     """The models of ``tokens.safetensors`` and its document.
 
     Raises:
-        PallasError: the file is not that.
+        PallasError: the file does not contain such a model.
     """
     meta = weights_metadata(path)
     if meta.get("kind") != "tokens":

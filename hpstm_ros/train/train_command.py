@@ -16,7 +16,7 @@ HELP = "Train the smoother from motion data; an interrupted run resumes."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument("--config", default="config/training/hpstm.yaml", help="training settings")
     parser.add_argument(
         "--data",

@@ -34,7 +34,7 @@ _CHECK_WINDOWS = 192
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Everything a training depends on.
+    """Settings of a training run.
 
     Attributes:
         batch: windows a step.
@@ -82,7 +82,8 @@ class Windows:
 
 
 class WindowStream(Iterator[Windows]):
-    """Endless batches; all randomness follows from ``generator``, so a resumed run draws on.
+    """Infinite iterator of batches. All random numbers come from ``generator``, so that a resumed
+    run continues the sequence.
 
     Args:
         sampler: of motion; its generator is set here.

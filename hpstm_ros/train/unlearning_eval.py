@@ -61,7 +61,7 @@ class Sample:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "--model", choices=MODELS, default="tokens", help="the generator (default tokens)"
     )
@@ -113,7 +113,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure every variant."""
+    """Evaluate every variant, and print or write the figures.
+
+    Raises:
+        PallasError: an input is missing or invalid.
+    """
     if args.seeds < 1 or not (args.requests == 0 or args.requests >= 4):
         raise PallasError(
             "give --seeds of at least 1, and --requests of at least 4, or 0 to omit them"

@@ -35,7 +35,7 @@ _BLUR = (1, 3, 5)
 
 @dataclass(frozen=True)
 class ViolenceSettings:
-    """Everything the training depends on.
+    """Settings of the training.
 
     Attributes:
         batch: windows a step, half of them violent.
@@ -91,7 +91,7 @@ def guard_windows(frames: Tensor) -> Tensor:
 
 
 class _Batches(Iterator[tuple[Tensor, Tensor]]):
-    """Endless batches, half violent: windows (B, 64, 68) and labels (B, 1)."""
+    """Infinite iterator of batches, half of them violent: windows (B, 64, 68) and labels (B, 1)."""
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ HELP = "Train the classifier of violent motion that guards the generators."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "--config", default="config/training/violence.yaml", help="training settings"
     )

@@ -25,7 +25,7 @@ so that each term has about the same size after 500 steps."""
 
 
 class Windows(Iterator[Tensor]):
-    """Endless batches of windows; all randomness follows from ``generator``."""
+    """Infinite iterator of batches of windows; all random numbers come from ``generator``."""
 
     def __init__(self, clips: Clips, batch: int, generator: torch.Generator) -> None:
         self._clips = clips

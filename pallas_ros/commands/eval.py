@@ -18,5 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure."""
+    """Run the evaluation, and print or write the figures.
+
+    Raises:
+        PallasError: an input is missing or invalid.
+    """
     return tasks.run(args)

@@ -116,7 +116,7 @@ class FusedPallasStep(nn.Module):
         )
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Zeros, in the order of `forward`."""
+        """Zeros (batch, ...) for every input of `forward`, in its order."""
         shapes = {
             "imu": (INPUTS,),
             "latent": (LATENT,),

@@ -49,7 +49,7 @@ class TransPose(nn.Module):
         self.velocity = _Recurrent(_JOINTS + _IMU, 3, 256)
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Zeros, by name."""
+        """Zeros (batch, ...) for every input of `forward`, by name."""
         return {
             "imu": torch.zeros(batch, _IMU),
             "state_window": torch.zeros(batch, self.WINDOW - 1, _IMU),
@@ -102,7 +102,7 @@ class Pip(nn.Module):
         )
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Zeros, by name."""
+        """Zeros (batch, ...) for every input of `forward`, by name."""
         states = {
             f"state_{kind}{i}": torch.zeros(batch, 2, hidden)
             for i, hidden in enumerate(self.hidden)

@@ -45,7 +45,7 @@ class PallasStep(nn.Module):
         self.output_names = (*DATA_OUTPUTS, *(f"next_{name}" for name in self.states))
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
-        """Zeros, in the order of `forward`."""
+        """Zeros (batch, ...) for every input of `forward`, in its order."""
         data = {"imu": torch.zeros(batch, INPUTS), "latent": torch.zeros(batch, LATENT)}
         if self.model.config.optional_sensors:
             data["extra"] = torch.zeros(batch, EXTRA_INPUTS)

@@ -300,7 +300,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the table, write the file."""
+    """Run the evaluation, print the table, and write the file.
+
+    Raises:
+        PallasError: an input is missing or invalid.
+    """
     library = MotionLibrary.open(args.data, overrides=overrides_from(args))
     released = resource("models/pallas.safetensors")
     ablations = [] if args.models else sorted((released.parent / "ablations").glob("*.safetensors"))

@@ -24,7 +24,7 @@ _TIMED_S = 120.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument(
         "--model",
@@ -48,7 +48,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure."""
+    """Run the evaluation, and print or write the figures.
+
+    Raises:
+        PallasError: an input is missing or invalid.
+    """
     path = resource(args.model)
     compared = {"alignment": path.with_suffix(".safetensors")}
     for text in _ablations(path) if args.beside is None else args.beside:

@@ -43,16 +43,17 @@ def load_model(path: str | Path) -> tuple[Alignment, dict[str, Any]]:
     """A model from ``alignment.safetensors``, and its document.
 
     Raises:
-        PallasError: the file is not that.
+        PallasError: the file does not contain such a model.
     """
     return load_released(path, "an alignment", AlignmentConfig, Alignment)
 
 
 def export_file(weights: Path, path: Path, git: str) -> Path:
-    """For `pallas export`: the ``.onnx`` of released weights, their document carried over.
+    """Write the ``.onnx`` file of released weights for `pallas export`; their metadata are
+    preserved.
 
     Raises:
-        PallasError: the file is no such weights.
+        PallasError: the file does not contain such weights.
     """
     model, document = load_model(weights)
     return export_stream(model, path, document_to_carry_over(document, git))

@@ -16,7 +16,7 @@ HELP = "Train the alignment of text, motion and scene; an interrupted run resume
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     add_training_options(parser, "alignment")
 
 

@@ -36,7 +36,7 @@ _CHECK_POOL: Final = 32
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Everything a training depends on.
+    """Settings of a training run.
 
     Attributes:
         batch: windows a step; each comes with its mirror image.
@@ -137,7 +137,9 @@ def scene_batch(windows: Sequence[tuple[Sequence[Box], F32, float]], labels: Lab
 
 
 class Stream(Iterator[Batch]):
-    """Endless batches; all randomness follows from ``generator``, so a resumed run draws on."""
+    """Infinite iterator of batches. All random numbers come from ``generator``, so that a resumed
+    run continues the sequence.
+    """
 
     def __init__(
         self,

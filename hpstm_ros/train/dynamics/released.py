@@ -27,7 +27,7 @@ def load_model(path: str | Path) -> tuple[HdysStep, dict[str, Any]]:
     """A model from ``hdys.safetensors``, and its document.
 
     Raises:
-        PallasError: the file is not that.
+        PallasError: the file does not contain such a model.
     """
     return load_released(path, "HDyS", HdysSettings, _step)
 
@@ -37,10 +37,11 @@ def _step(shape: HdysSettings) -> HdysStep:
 
 
 def export_file(weights: Path, path: Path, git: str) -> Path:
-    """For `pallas export`: the ``.onnx`` of released weights, their document carried over.
+    """Write the ``.onnx`` file of released weights for `pallas export`; their metadata are
+    preserved.
 
     Raises:
-        PallasError: the file is no such weights.
+        PallasError: the file does not contain such weights.
     """
     step, document = load_model(weights)
     return export_stream(step, path, document_to_carry_over(document, git))

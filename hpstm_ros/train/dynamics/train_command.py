@@ -35,7 +35,7 @@ _CHECKED_MINUTES = 3.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "--config", default="config/training/dynamics.yaml", help="training settings"
     )
@@ -140,7 +140,7 @@ def read_settings(path: Path) -> TrainingSettings:
     """Settings of a YAML file.
 
     Raises:
-        PallasError: the file is not readable, or holds a key or value that is none.
+        PallasError: the file is not readable, or contains an unknown key or an invalid value.
     """
     settings = from_mapping(
         TrainingSettings, load_mapping(path, "file of training settings"), f"{path}"

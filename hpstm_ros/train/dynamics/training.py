@@ -32,7 +32,7 @@ _FLOOR = {"keypoints": 0.05, "markers": 0.05, "angles": 0.02, "rajagopal": 0.02}
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Everything a training depends on.
+    """Settings of a training run.
 
     Attributes:
         minutes: of CMU motion whose forces are computed, as many of every subject.
@@ -117,7 +117,7 @@ class Standard:
 
 
 class Stream(Iterator[Batch]):
-    """Endless batches; all randomness follows from ``generator``."""
+    """Infinite iterator of batches; all random numbers come from ``generator``."""
 
     def __init__(
         self, domains: Sequence[Standard], settings: TrainingSettings, generator: torch.Generator

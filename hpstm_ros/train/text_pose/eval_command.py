@@ -36,7 +36,7 @@ _EVEN = 4.5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     parser.add_argument("--data", default="../shared/data", help="folder of the motion packs")
     parser.add_argument("--model", default="models/text_pose.onnx", help="the network")
     parser.add_argument(
@@ -59,7 +59,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure."""
+    """Run the evaluation, and print or write the figures.
+
+    Raises:
+        PallasError: an input is missing or invalid.
+    """
     library = MotionLibrary.open(args.data, alignment="bent")
     compared = {"text_pose": PoseSampler(resource(args.model))}
     for text in args.beside:

@@ -18,7 +18,7 @@ HELP = "Train text to pose; an interrupted run resumes."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments."""
+    """Add the arguments of the command."""
     add_training_options(parser, "text_pose")
 
 

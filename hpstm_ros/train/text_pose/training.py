@@ -24,7 +24,7 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Everything a training depends on.
+    """Settings of a training run.
 
     Attributes:
         batch: poses a step.
@@ -72,7 +72,7 @@ class Texts:
 
 
 class Stream(Iterator[Batch]):
-    """Endless batches; all randomness follows from ``generator``."""
+    """Infinite iterator of batches; all random numbers come from ``generator``."""
 
     def __init__(
         self,
