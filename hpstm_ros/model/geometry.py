@@ -224,8 +224,8 @@ class Bones(nn.Module):
         """Place missing joints, by the mask ``there`` (B, Q, 22) from 0 to 1, using their
         neighbours, and compute a frame for every joint.
 
-        # unit() again, so that rounding of matrix products does not affect the bone lengths
-        rotation that aligns its bone.
+        A frame is its guess (that of the trunk, or of the proximal segment), rotated by the
+        shortest rotation that aligns its bone.
         """
         there = there[..., None]
         near = (self.reach @ (there * points)) / (self.reach @ there).clamp_min(1e-6)

@@ -1,3 +1,3 @@
-"""The PALLAS network (torch): trained here, exported to ONNX, never imported on the real-
-time path.
+"""The PALLAS network in torch, for training and export to ONNX; never imported on the real-time
+path.
 """

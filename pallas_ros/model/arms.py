@@ -1,10 +1,10 @@
-"""The memory of the arms: where collars and upper arms are follows from where they were.
+"""Memory of the arms: an autoregressive model of collars and upper arms.
 
-No sensor sits on the upper arm. What its forearm's sensor says of it comes and goes: a raise is
-felt while it lasts, an arm held up looks like one that hangs with the forearm up. The encoder's
-window forgets the raise; so the pose itself is the state, in the frame of the neck sensor. Each
-frame a network says how the arms have moved, where S wants them (with a correction), and, per
-joint, how far to go there.
+The upper arms have no sensor. The forearm sensor observes the raising of an arm while it moves, but
+a raised arm at rest cannot be distinguished from a hanging one with the same forearm orientation.
+The window of the encoder forgets the motion, so the pose itself, in the frame of the neck
+sensor, is the state. In each frame, a network predicts the motion of the arms, a target pose
+(that of S, with a correction), and, per joint, the rate of change towards the target.
 """
 
 import torch
@@ -18,11 +18,11 @@ _FORM = Form(6 * JOINTS, motion=True)
 
 
 class ArmMemory(nn.Module):
-    """Autoregressive collars and upper arms.
+    """Autoregressive model of collars and upper arms.
 
     Args:
         width: of the encoder's features.
-        hidden: of its own layers.
+        hidden: width of its own layers.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -38,19 +38,19 @@ class ArmMemory(nn.Module):
     def forward(
         self, features: Tensor, proposed: Tensor, past: Tensor, keep: Tensor, measured: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Remember.
+        """Compute the poses of collars and upper arms.
 
         Args:
             features: (B, T, width).
-            proposed: (B, T, 24) r6d that S gives, in the neck sensor's frame.
-            past: (B, 25) r6d of the frame before the first, and whether there was one; zeros at the
+            proposed: (B, T, 24) r6d from S, in the frame of the neck sensor.
+            past: (B, 25) r6d of the frame before the first, and whether there is one; zeros at the
                 start.
-            keep: (B, T, 24) how much of the pose counts: 1 where no sensor measures it.
-            measured: (B, T, 24) what is added: a sensor's r6d times how much it counts.
+            keep: (B, T, 24) weight of the pose; 1 if no sensor measures it.
+            measured: (B, T, 24) r6d of a sensor times its weight, which is added.
 
         Returns:
-            (B, T, 24) r6d in the neck sensor's frame, not necessarily orthonormal; and the next
-            past.
+            (B, T, 24) r6d in the frame of the neck sensor, not necessarily orthonormal; and the
+            next ``past``.
         """
         condition = self.condition(torch.cat((features, proposed), dim=-1))
         arms, seen = past.split((6 * JOINTS, 1), dim=-1)

@@ -12,28 +12,30 @@ from pallas_ros.body.sites import SITE
 
 INPUTS = 48
 MOVING = 18
-"""Numbers whose running means are kept: four accelerations and the vectors of both forearms."""
+"""Number of values with running means: four accelerations and the vectors of both forearms."""
 LAGS = (2, 6)
-"""Frames over which the inputs' change is taken."""
+"""Intervals, in frames, over which changes of the inputs are computed."""
 SHORT_MEANS_S = (0.1, 0.4, 1.2)
 """Time constants of the means of acceleration: leaky integrals, that is, velocities."""
 LONG_MEANS_S = (1.0, 4.0, 16.0)
-"""Time constants of the long context that the cross-attention's queries are made from."""
+"""Time constants of the long context, from which the queries of the cross-attention are
+computed.
+"""
 SOLVED = UPPER_JOINTS[1:]
-"""The joints S solves for: the upper body without the pelvis, whose orientation is measured."""
+"""Joints solved by S: the upper body without the pelvis, whose orientation is measured."""
 REMEMBERED = tuple(
     SOLVED.index(JOINTS.index(f"{side}_{joint}"))
     for joint in ("collar", "shoulder")
     for side in ("left", "right")
 )
-"""Places in `SOLVED` of the joints that `ArmMemory` keeps."""
+"""Indices in `SOLVED` of the joints of `ArmMemory`."""
 EXTRA_JOINTS = tuple(SITE[site].index for site in EXTRA_SITES)
 """The joints that the optional sensors measure."""
 
 
 @dataclass(frozen=True)
 class PallasConfig:
-    """Size of the network, and the parts that ablations leave out."""
+    """Sizes of the network, and switches for ablations."""
 
     width: int = 192
     heads: int = 4
@@ -48,13 +50,13 @@ class PallasConfig:
     arms: str = "remembered"
     arms_hidden: int = 128
     optional_sensors: bool = True
-    """False for networks of the four sensors alone."""
+    """False for networks of only the four sensors."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes that do not fit together.
+        """Validate the sizes.
 
         Raises:
-            PallasError: which.
+            PallasError: sizes are inconsistent; the message names them.
         """
         if self.window <= max(LAGS):
             raise PallasError(

@@ -1,4 +1,4 @@
-"""The encoder's input: what the sensors measure, how it changes, and its leaky means."""
+"""Inputs of the encoder: measurements, their changes, and their leaky means."""
 
 import torch
 from torch import Tensor
@@ -8,18 +8,19 @@ from pallas_ros.model.config import LAGS, SHORT_MEANS_S
 from pallas_ros.model.layers import running_means
 
 State = dict[str, Tensor]
-"""The network's memory of the frames before, by name."""
+"""State of the network after the previous frames, by name."""
 
 
 def encoder_input(
     imu: Tensor, valid: Tensor, state: State, forearm: Tensor, decay: Tensor
 ) -> Tensor:
-    """The inputs, their change, the means of acceleration, and the arms seen from the trunk.
+    """Compute the inputs, their changes, means of accelerations, and the arms relative to the
+    trunk.
 
     Args:
         imu: (B, T, 48), see `pallas_ros.data.virtual_imu.features`.
-        valid: (B, window - 1 + T) 1 where there was a frame, 0 before the first.
-        state: of the frames before; ``recent`` and the means in it are replaced.
+        valid: (B, window - 1 + T) 1 for frames, 0 before the first frame.
+        state: after the previous frames; its ``recent`` and means are replaced.
         forearm: (2, 1) m, length of the left and right forearm along y, signed.
         decay: (K,) factor per frame of the means of `SHORT_MEANS_S`.
 
@@ -57,19 +58,19 @@ def encoder_input(
 def _drift(
     a: Tensor, R: Tensor, change: Tensor, state: State, forearm: Tensor, decay: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Accelerations (B, T, 4, 3), in g, integrated with a leak: how the elbows and the waist
-    move.
+    """Leaky integrals of accelerations (B, T, 4, 3), in g: motion of elbows and waist.
 
-    What a wrist accelerates beyond the neck is its forearm's own turning, which is measured,
-    and the elbow's motion about the shoulder, which is sought. A leaky integral over tau of the
-    second derivative of a forearm f is f' - (f - mean(f)) / tau, a second one f - 2 mean(f) +
-    mean(mean(f)): no difference is taken twice, so nothing is noisier than what is measured.
+    The acceleration of a wrist relative to the neck is the contribution of the forearm's rotation,
+    which is measured, plus the motion of the elbow about the shoulder, which is unknown. A leaky
+    integral over tau of the second derivative of a forearm f is f' - (f - mean(f)) / tau, a second
+    one f - 2 mean(f) + mean(mean(f)). No value is differentiated twice, so nothing is noisier than
+    the measurements.
 
     Returns:
-        Means of the accelerations (B, T, K, 12), elbows' velocities and displacements (B, T, K,
-        4, 3), the waist's displacements (B, T, 3 K).
+        Means of the accelerations (B, T, K, 12), velocities and displacements of the elbows (B, T,
+        K, 4, 3), displacements of the waist (B, T, 3 K).
     """
-    # the bone lies along y, to the left and to the right
+    # the bone is along y, to the left and to the right
     forearms = R[:, :, 2:, :, 1] * forearm
     counted = torch.cat(
         (a.flatten(-2), forearms.flatten(-2), torch.ones_like(a[..., 0, :1])), dim=-1

@@ -1,10 +1,11 @@
-"""The streaming step of PALLAS rearranged for speed: the same function of the same weights, in half
-as many operations.
+"""The streaming step of PALLAS, rearranged for speed: the same function of the same weights, with
+half as many operations.
 
-At one frame a step is bound by the number of operations and the bytes of weights, not by
-arithmetic. So linear maps that follow each other are multiplied out, all that is linear in the
-inputs is one matrix, queries, keys and values are one product, counters stand for masks, and
-constant factors move into weights. `PallasStep` is the definition; `test/model` holds this to it.
+For one frame, a step is limited by the number of operations and the bytes of weights, not by
+arithmetic. Therefore, consecutive linear maps are multiplied out, everything linear in the
+inputs is one matrix, queries, keys and values are one product, counters replace masks, and
+constant factors are folded into weights. `PallasStep` is the definition; `test/model` compares
+both.
 """
 
 import torch
@@ -37,11 +38,11 @@ from pallas_ros.model.legs import CONTACTS, LATENT, LegGenerator
 from pallas_ros.model.measured import measured_pose
 from pallas_ros.model.pallas import Pallas
 
-_REST = 10_000.0  # what hides an empty place of the window from a softmax
+_REST = 10_000.0  # masks an empty position of the window in a softmax
 
 
 def can_be_fused(model: nn.Module) -> bool:
-    """Whether ``model`` is the whole of PALLAS, without ablations."""
+    """Whether ``model`` is the complete PALLAS network, without ablations."""
     return (
         isinstance(model, Pallas)
         and model.config.optional_sensors
@@ -52,10 +53,11 @@ def can_be_fused(model: nn.Module) -> bool:
 
 
 class FusedPallasStep(nn.Module):
-    """`PallasStep`, rearranged. The states are its own; they too begin at zero.
+    """`PallasStep`, rearranged. Its states differ from those of `PallasStep`; they also start at
+    zero.
 
     Args:
-        model: with all its parts (`can_be_fused`).
+        model: a complete network (`can_be_fused`).
     """
 
     decay: Tensor
@@ -138,11 +140,11 @@ class FusedPallasStep(nn.Module):
         return {name: torch.zeros(batch, *shape) for name, shape in shapes.items()}
 
     def _front(self, forearm: Tensor) -> Linear:
-        """All that is linear in the inputs: news for the running means, what is seen from the
+        """Everything linear in the inputs: inputs of the running means, vectors relative to the
         trunk, the measured pose.
 
-        The means' state is (short means, what was seen of them, long means, what was seen of them);
-        of accelerations all counts as seen.
+        The state of the means is (short means, their weights, long means, their weights); the
+        weights of accelerations are always 1.
         """
         eye = torch.eye(INPUTS, dtype=torch.float64)
         sites = eye.reshape(INPUTS, 4, 12)
@@ -189,7 +191,7 @@ class FusedPallasStep(nn.Module):
         return Linear(weight, bias)
 
     def _drift(self, forearm: Tensor) -> Linear:
-        """`encoder_input._drift` before it is seen from the trunk.
+        """`encoder_input._drift`, before the transformation to the trunk.
 
         From (first means, second means, inputs, their change) to (3, K x 4) vectors.
         """
@@ -223,8 +225,8 @@ class FusedPallasStep(nn.Module):
         return Linear(vectors.transpose(1, 2).flatten(1))
 
     def _worn(self, model: Pallas) -> Linear:
-        """Of the optional sensors' inputs: what they measure, how much they count, and how much of
-        the network's own answer is kept.
+        """Linear maps of the optional sensors' inputs: measurements, weights, and the remaining
+        weight of the network's own output.
 
         Each is (`SOLVED`, `REMEMBERED`, legs) as in `Worn`, 150 numbers.
         """
@@ -243,8 +245,8 @@ class FusedPallasStep(nn.Module):
         return Linear(weight, torch.cat((0 * one, 0 * one, one)))
 
     def _askew(self, model: Pallas) -> tuple[Tensor, Tensor]:
-        """Weight (150, width) and bias of the optional sensors' corrections, each where `_worn` has
-        what it measures.
+        """Weight (150, width) and bias of the corrections of the optional sensors, in the order of
+        `_worn`.
         """
         places = torch.cat(model.places, dim=1).double()
         rows = model.askew.weight.detach().double().unflatten(0, (EXTRA, 6))
@@ -255,8 +257,8 @@ class FusedPallasStep(nn.Module):
         )
 
     def _embed(self, embed: nn.Linear, extra: Tensor) -> Linear:
-        """The embedding of (inputs, their two changes, first and second means, what is seen from
-        the trunk as (3, 11 + 4 K), optional sensors).
+        """The embedding of (inputs, their two changes, first and second means, vectors relative to
+        the trunk (3, 11 + 4 K), optional sensors).
         """
         # (width, features)
         weight = embed.weight.detach().double()
@@ -285,7 +287,7 @@ class FusedPallasStep(nn.Module):
         return Linear(torch.cat(every, dim=1).T, embed.bias)
 
     def _arms(self, model: Pallas) -> None:
-        """`ArmMemory`: proposal in, pose out; a joint's gate is said six times."""
+        """`ArmMemory`, from proposal to pose; the gate of a joint is repeated six times."""
         arms = model.arms
         count = 6 * len(REMEMBERED)
         assert arms is not None
@@ -297,7 +299,7 @@ class FusedPallasStep(nn.Module):
         self.arms_middle = Linear(arms.middle.weight.T, arms.middle.bias)
         gates = torch.arange(2 * count, 2 * count + len(REMEMBERED)).repeat_interleave(6)
         rows = torch.cat((torch.arange(2 * count), gates))
-        # the gate's negative: what stays
+        # negative gate: the remaining share
         scale = torch.cat((torch.ones(count), 0.1 * torch.ones(count), -torch.ones(count)))[:, None]
         self.arms_out = Linear((scale * arms.out.weight[rows]).T, scale[:, 0] * arms.out.bias[rows])
         self.register_buffer(
@@ -305,8 +307,8 @@ class FusedPallasStep(nn.Module):
         )
 
     def _legs(self, model: Pallas) -> None:
-        """Heads on the encoder, and the legs: their condition splits into the encoder's part and
-        the rest; a joint's gate is said six times.
+        """Heads of the encoder, and the legs: their condition is split into the encoder's part and
+        the rest; the gate of a joint is repeated six times.
         """
         legs = model.legs
         solved = 6 * len(SOLVED)
@@ -330,7 +332,7 @@ class FusedPallasStep(nn.Module):
         self.read_sizes = (solved, 6, len(JOINTS), encoder.shape[0], own.shape[0], askew.shape[0])
         past = legs.past.weight.double()
         arms = rest[:, self.remembered]
-        # the remembered pose stands for what S gave
+        # the pose of the arm memory replaces that of S
         rest = rest.index_fill(1, self.remembered, 0.0)
         self.register_buffer(
             "condition", torch.cat((rest, arms, past), dim=1).T.float().contiguous()
@@ -377,7 +379,7 @@ class FusedPallasStep(nn.Module):
             self.register_buffer(name, value)
 
     def _places(self) -> Tensor:
-        """Where the numbers of (pelvis, S, legs) lie in (pelvis, S, arms, legs)."""
+        """Indices of the values of (pelvis, S, legs) in (pelvis, S, arms, legs)."""
         solved = 6 + 6 * len(SOLVED)
         arms = len(self.remembered)
         places = torch.cat(
@@ -389,7 +391,7 @@ class FusedPallasStep(nn.Module):
     def forward(
         self, imu: Tensor, latent: Tensor, extra: Tensor, *state: Tensor
     ) -> tuple[Tensor, ...]:
-        """One frame, as `PallasStep.forward`, with states of its own (`example_inputs`)."""
+        """Process one frame, like `PallasStep.forward`, with other states (`example_inputs`)."""
         recent, means, second, position, age, arms, legs, contacts, *caches = state
         fresh, seen, trunk, pelvis, coordinates = self.front(imu).split(self.front_sizes, dim=-1)
         means = means * self.decay + fresh
@@ -466,8 +468,8 @@ class FusedPallasStep(nn.Module):
     def _remember(
         self, both: Tensor, keep: Tensor, own: Tensor, arms: Tensor, trunk: Tensor, old: Tensor
     ) -> Tensor:
-        """Collars and upper arms in the neck sensor's frame; ``both``: proposed and measured,
-        ``old`` (B, 1) is 0 in the first frame.
+        """Collars and upper arms in the frame of the neck sensor; ``both`` are proposed and
+        measured poses, ``old`` (B, 1) is 0 in the first frame.
         """
         both = (both.reshape(-1, 4 * len(REMEMBERED), 3) @ trunk.transpose(-1, -2)).flatten(1)
         proposed, measured = both.chunk(2, dim=-1)
@@ -482,7 +484,7 @@ class FusedPallasStep(nn.Module):
     def _encode(
         self, x: Tensor, long: Tensor, position: Tensor, age: Tensor, caches: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """The encoder on the embedded frame, ``long`` the long means of the inputs."""
+        """Apply the encoder to the embedded frame; ``long`` are the long means of the inputs."""
         angle = position * self.frequency
         turn = torch.cos(angle) * self.turned + self.unturned, torch.sin(angle) * self.sign
         mask = torch.clamp(age + self.places, -1.0, 0.0) * _REST
@@ -494,7 +496,9 @@ class FusedPallasStep(nn.Module):
         return self.norm(x), following
 
     def _body(self, r6d: Tensor) -> tuple[Tensor, Tensor]:
-        """Gram-Schmidt and forward kinematics: r6d (B, 22, 6) orthonormal, positions (B, 22, 3)."""
+        """Gram-Schmidt and forward kinematics: orthonormal r6d (B, 22, 6), positions (B, 22, 3)
+        m.
+        """
         a, b = r6d.chunk(2, dim=-1)
         x = a / torch.sqrt(a.square().sum(-1, keepdim=True) + 1e-8)
         y = b - (x * b).sum(-1, keepdim=True) * x

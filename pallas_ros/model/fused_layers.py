@@ -1,5 +1,5 @@
-"""Parts of the rearranged step (`fused.py`): one product where the definition has several,
-constants moved into weights.
+"""Layers of the rearranged step (`fused.py`): several products are merged into one, and constants
+are folded into weights.
 """
 
 import math
@@ -17,14 +17,16 @@ _ONE = 1.2784645427610738  # silu(_ONE) = 1
 
 
 def decays(seconds: tuple[float, ...], each: int) -> Tensor:
-    """Decay per frame of running means, every one ``each`` times."""
+    """Decay factors per frame of running means with time constants ``seconds`` s, each repeated
+    ``each`` times: (len(seconds) * each,).
+    """
     return torch.exp(
         -1 / (MODEL_RATE_HZ * torch.tensor(seconds, dtype=torch.float64))
     ).repeat_interleave(each)
 
 
 class Linear(nn.Module):
-    """``x @ weight + bias``, the weight (in, out) as composed in double precision."""
+    """``x @ weight + bias``, with a weight (in, out) composed in double precision."""
 
     weight: Tensor
     bias: Tensor
@@ -43,7 +45,9 @@ class Linear(nn.Module):
 
 
 class Norm(nn.Module):
-    """Root-mean-square normalisation in the form that ONNX Runtime makes one operation of."""
+    """Root-mean-square normalisation of (..., width), in the form that ONNX Runtime fuses into one
+    operation.
+    """
 
     gain: Tensor
 
@@ -62,8 +66,8 @@ class FusedBlock(nn.Module):
     Args:
         block: the weights.
         heads: of the attention.
-        read: (out, in) matrix and bias from context and features to what queries are made from;
-            None where that is the features.
+        read: (out, in) matrix and bias from context and features to the inputs of the queries;
+            None if these are the features.
     """
 
     out: Tensor
@@ -98,16 +102,16 @@ class FusedBlock(nn.Module):
         mask: Tensor,
         context: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One frame.
+        """Process one frame.
 
         Args:
             x: (B, width).
             keys: (B, heads, window, size), oldest first.
-            values: likewise.
+            values: (B, heads, window, size), oldest first.
             turn: cosine (B, 3 heads, 1, size / 2) and signed sine (B, 3 heads, 2, size / 2) of the
                 rotary angles; 1 and 0 for values.
             mask: (B, 1, 1, window).
-            context: (B, …) that queries are made from besides, or None.
+            context: (B, …) additional inputs of the queries, or None.
         """
         normed = self.norm_attention(x)
         y = self.project(normed if context is None else torch.cat((context, normed), dim=-1))
@@ -123,13 +127,13 @@ class FusedBlock(nn.Module):
 
 
 class FusedCoupling(nn.Module):
-    """A coupling layer without its factor exp(-1/2), which the caller's weights hold: 0.5 tanh(u) =
-    sigmoid(2 u) - 0.5.
+    """A coupling layer without its factor exp(-1/2), which is folded into the caller's weights: 0.5
+    tanh(u) = sigmoid(2 u) - 0.5.
 
     Args:
         layer: the weights.
-        inverse: whether it is run backwards.
-        scale: of the half that conditions, as it comes in.
+        inverse: whether to apply the inverse.
+        scale: of the conditioning half.
     """
 
     shift: Tensor
@@ -145,7 +149,7 @@ class FusedCoupling(nn.Module):
             sign * part.detach().double()
             for part in torch.cat((fall.weight, fall.bias[:, None]), dim=1).chunk(2)
         )
-        # one more hidden unit that is always silu(_ONE) = 1 carries the shift's bias
+        # an additional hidden unit, always silu(_ONE) = 1, carries the bias of the shift
         constant = torch.zeros(rise.weight.shape[1] + 1, 1, dtype=torch.float64)
         constant[-1] = _ONE
         weight = torch.cat(
@@ -166,7 +170,7 @@ class FusedCoupling(nn.Module):
 
 
 class FusedSolver(nn.Module):
-    """The chain of couplings in one direction; between them the two halves are mixed.
+    """The chain of couplings in one direction, with mixing of the two halves in between.
 
     Args:
         solver: the weights.
@@ -185,8 +189,8 @@ class FusedSolver(nn.Module):
             else:
                 matrices[index] = matrices[index] * _HALF_E
         self.swapped = [coupling.swap for coupling in couplings]
-        # forwards the first of a pair is conditioned on a half that is scaled already, backwards
-        # the second is on one that is not yet
+        # forwards, the first of a pair is conditioned on a half that is already scaled; backwards,
+        # the second is conditioned on one that is not yet
         scales = [1.0, 1 / _HALF_E] if inverse else [_HALF_E, 1.0]
         self.couplings = nn.ModuleList(
             FusedCoupling(layer, inverse, scales[i % 2]) for i, layer in enumerate(couplings)
@@ -200,7 +204,9 @@ class FusedSolver(nn.Module):
         return torch.linalg.inv(weight) if inverse else weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """From behind the first mixing (the caller has multiplied by ``first``) to the end."""
+        """Map x (B, size) from after the first mixing (by the caller, with ``first``) to the
+        end.
+        """
         for index, mixing in enumerate(self.mixing):
             halves = list(x.chunk(2, dim=-1))
             for j in (2 * index, 2 * index + 1):

@@ -1,5 +1,5 @@
-"""The baseline: a two-layer GRU of the same size with a linear head, on the same features, trained
-alike.
+"""Baseline: a two-layer GRU of the same size with a linear head, with the same features and
+training.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,14 +17,14 @@ from pallas_ros.model.pallas import Pallas, PallasOutput
 
 @dataclass(frozen=True)
 class GruConfig:
-    """Its size."""
+    """Sizes of the baseline."""
 
     width: int = 384
 
 
 class GruPallas(Pallas):
-    """Same interface as `Pallas`; the encoder is a GRU, and one linear head gives corrections to
-    the measured and the neutral pose.
+    """Same interface as `Pallas`; the encoder is a GRU, and a linear head predicts corrections
+    of the measured and the neutral pose.
     """
 
     def __init__(self, config: GruConfig) -> None:
@@ -51,7 +51,7 @@ class GruPallas(Pallas):
         nn.init.constant_(self.deviation.bias, -3.5)
 
     def initial_state(self, batch: int = 1) -> State:
-        """Zeros."""
+        """Zero states for ``batch`` sequences."""
         state = super().initial_state(batch)
         return {**state, "gru": torch.zeros(batch, 2, self.gru_config.width)}
 
@@ -62,7 +62,7 @@ class GruPallas(Pallas):
         latent: Tensor | None = None,
         extra: Tensor | None = None,
     ) -> PallasOutput:
-        """As `Pallas.forward`, but of the four sensors alone."""
+        """Like `Pallas.forward`, with inputs (B, T, 48) of only the four sensors."""
         state = dict(self.initial_state(imu.shape[0]) if state is None else state)
         valid = torch.cat((state["valid"], imu.new_ones(imu.shape[:2])), dim=1)
         x = torch.nn.functional.silu(
@@ -80,5 +80,5 @@ class GruPallas(Pallas):
         return self._pack(h, R, measured + solved, contacts, velocity, state)
 
     def metadata(self) -> dict[str, Any]:
-        """What a checkpoint has to say about the network."""
+        """Metadata of a checkpoint that describe the network."""
         return {"kind": "pallas-gru", "config": asdict(self.gru_config)}

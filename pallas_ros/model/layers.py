@@ -1,8 +1,7 @@
-"""The layers of the encoder, each of which takes a chunk of frames and the cache of those before
-it.
+"""Layers of the encoder, which process a chunk of frames with a cache of the previous frames.
 
-Training runs chunks of many frames from an empty cache, streaming runs chunks of one: the same
-code, so that both give the same numbers.
+Training uses chunks of many frames with an empty cache, streaming chunks of one frame. Both use the
+same code and give the same results.
 """
 
 import torch
@@ -10,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROTARY_PERIOD = 4096
-"""Frames after which rotary angles repeat: every frequency is a whole number of turns in it, so
-that a stream's position can be kept modulo it.
+"""Frames after which rotary angles repeat: every frequency has a whole number of turns in this
+period, so that the position in a stream can be stored modulo it.
 """
 
 
@@ -47,7 +46,7 @@ def rotary_angles(position: Tensor, frames: int, width: int) -> tuple[Tensor, Te
     """Cosine and sine (B, T, 1, width / 2) of the rotary angles of ``frames`` frames from
     ``position`` (B, 1) on.
     """
-    # the window is short: slowest turn about 100 x 2 pi frames
+    # the window is short: the slowest period is about 100 x 2 pi frames
     wanted = 100.0 ** -(torch.arange(0, width, 2) / width)
     frequency = torch.round(wanted * ROTARY_PERIOD / (2 * torch.pi)).clamp_min(1) * (
         2 * torch.pi / ROTARY_PERIOD
@@ -59,7 +58,7 @@ def rotary_angles(position: Tensor, frames: int, width: int) -> tuple[Tensor, Te
 
 
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary embedding, equation (5): pairs (i, i + width / 2) of x (B, T, heads, width) turned by
+    """Rotary embedding, equation (5): rotate pairs (i, i + width / 2) of x (B, T, heads, width) by
     the angles.
     """
     a, b = x.chunk(2, dim=-1)
@@ -69,13 +68,13 @@ def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
 
 class WindowAttention(nn.Module):
     """Multi-head attention over the last ``window`` frames, with rotary embedding, scaled by the
-    head's width.
+    width of a head.
 
     Args:
         width: of the frames' features.
-        heads: how many.
-        query_width: of what queries are made from; the features' own in self-attention, the long
-            context's in the cross-attention of 4.2.2.
+        heads: number of heads.
+        query_width: width of the inputs of the queries: the features in self-attention, the long
+            context in the cross-attention of section 4.2.2.
     """
 
     def __init__(self, width: int, heads: int, query_width: int) -> None:
@@ -93,10 +92,10 @@ class WindowAttention(nn.Module):
         Args:
             query: (B, T, query_width).
             x: (B, T, width).
-            cache: (B, window - 1, 2 width) keys (turned already) and values of the frames before.
-            angles: of the T frames.
-            mask: (B, 1, T, window - 1 + T), 0 where a frame may be seen and a large negative number
-                elsewhere.
+            cache: (B, window - 1, 2 width) keys (already rotated) and values of previous frames.
+            angles: rotary angles of the T frames.
+            mask: (B, 1, T, window - 1 + T), 0 for visible frames, a large negative number for
+                others.
 
         Returns:
             (B, T, width), and the next cache.
@@ -135,8 +134,8 @@ class Block(nn.Module):
         mask: Tensor,
         query: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As `WindowAttention`; ``query`` (B, T, query_width) stands for the features themselves
-        where given.
+        """Like `WindowAttention.forward`; ``query`` (B, T, query_width) replaces the features
+        as the input of the queries, if given.
         """
         normed = self.norm_attention(x)
         mixed, cache = self.attention(
@@ -147,8 +146,11 @@ class Block(nn.Module):
 
 
 def running_means(x: Tensor, decay: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
-    """Exponential running means of x (B, T, F) for every decay (K,), from ``means`` (B, K, F): ((B,
-    T, K, F), last (B, K, F)).
+    """Exponential running means of x (B, T, F) for every decay (K,), starting from ``means`` (B, K,
+    F).
+
+    Returns:
+        The means (B, T, K, F), and the last ones (B, K, F).
     """
     frames = x.shape[1]
     t = torch.arange(frames, device=x.device)

@@ -1,10 +1,9 @@
 """The lower-body generator (4.4): a temporal autoregressive model of the legs.
 
-Every frame's legs follow from the upper body's features, the contacts and the legs of the frame
-before, which the model itself gave: a network proposes where the legs want to be, and a gate per
-joint says how fast they go there. A latent vector chooses among
-plausible legs: zero is the deterministic mode, drawn from a normal distribution it gives diverse
-ones.
+The legs of a frame depend on the features of the upper body, and on the model's own contacts and
+legs of the previous frame. A network predicts a target pose, and per joint a gate that sets the
+rate of change. A latent vector selects among plausible legs: zero is the deterministic mode;
+samples of a normal distribution give diverse legs.
 """
 
 import torch
@@ -20,13 +19,12 @@ _FORM = Form(6 * JOINTS, motion=False, contacts=CONTACTS, velocity=3)
 
 
 class LegGenerator(nn.Module):
-    """Autoregressive legs.
+    """Autoregressive model of the legs.
 
     Args:
-        width: of the features (encoder and upper body) it is conditioned on.
-        hidden: of its own layers.
-        autoregressive: False for the ablation: the legs of each frame then follow from the features
-            alone.
+        width: of the conditioning features (encoder and upper body).
+        hidden: width of its own layers.
+        autoregressive: False for the ablation, in which the legs depend only on the features.
     """
 
     def __init__(self, width: int, hidden: int, autoregressive: bool = True) -> None:
@@ -44,20 +42,20 @@ class LegGenerator(nn.Module):
     def forward(
         self, features: Tensor, past: Tensor, latent: Tensor, keep: Tensor, measured: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Generate.
+        """Generate the legs.
 
         Args:
             features: (B, T, width).
-            past: (B, 6 * 8 + 2) legs (r6d less the neutral pose) and contacts of the frame before
+            past: (B, 6 * 8 + 2) legs (r6d minus the neutral pose) and contacts of the frame before
                 the first; zeros at the start.
             latent: (B, 8); zeros for the most plausible legs.
-            keep: (B, T, 48) how much of the generated legs counts: 1 where no sensor measures them.
-            measured: (B, T, 48) what is added: a sensor's r6d, less the neutral pose, times how
-                much it counts.
+            keep: (B, T, 48) weight of the generated legs; 1 if no sensor measures them.
+            measured: (B, T, 48) r6d of a sensor, minus the neutral pose, times its weight, which is
+                added.
 
         Returns:
-            (B, T, 48 + 2 + 3): legs (less the neutral pose), contact logits, pelvis velocity in
-            m/s; and the next past.
+            (B, T, 48 + 2 + 3): legs (minus the neutral pose), contact logits, pelvis velocity in
+            m/s; and the next ``past``.
         """
         condition = self.condition(features)
         pose, of_latent = self.past.weight.split((6 * JOINTS + CONTACTS, LATENT), dim=1)
@@ -71,7 +69,7 @@ class LegGenerator(nn.Module):
         return torch.cat((legs, others), dim=-1), torch.cat((legs[:, -1], contacts), dim=-1)
 
     def _direct(self, condition: Tensor, keep: Tensor, measured: Tensor) -> Tensor:
-        """Each frame by itself, for the ablation."""
+        """Compute each frame independently, for the ablation."""
         hidden = F.silu(condition)
         out = self.out(F.silu(self.middle(hidden)) + hidden)
         target, _, others = out.split((6 * JOINTS, JOINTS, CONTACTS + 3), dim=-1)

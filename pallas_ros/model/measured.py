@@ -1,4 +1,4 @@
-"""What the sensors measure of the body, without any learning."""
+"""The pose measured by the sensors, without learned parts."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ _NEUTRAL_FLEXION = {
 
 
 def neutral_legs() -> Tensor:
-    """r6d (48,) of relaxed standing legs in the heading frame, in the order of `LEG_JOINTS`."""
+    """r6d (48,) of relaxed, standing legs in the heading frame, in the order of `LEG_JOINTS`."""
     rows = []
     for joint in LEG_JOINTS:
         angle = torch.tensor(_NEUTRAL_FLEXION[JOINTS[joint].split("_")[1]])
@@ -46,11 +46,11 @@ def neutral_legs() -> Tensor:
 
 
 def measured_pose(imu: Tensor) -> tuple[Tensor, Tensor]:
-    """What the sensors say of the upper body without any learning: r6d of the pelvis (..., 6) and
-    of `SOLVED` (..., 78).
+    """Upper-body pose from the inputs (..., 48), without learned parts: r6d of the pelvis (..., 6)
+    and of `SOLVED` (..., 78).
 
-    Forearms and hands are as the wrists measure; trunk, neck and head lie between the waist and the
-    neck sensor; upper arms follow their forearms.
+    Forearms and hands are measured by the wrist sensors; trunk, neck and head are interpolated
+    between waist and neck sensor; upper arms follow the forearms.
     """
     R = imu.unflatten(-1, (4, 12))[..., 3:].unflatten(-1, (3, 3))
     pelvis, neck, left, right = rotations.to_r6d(R).unbind(-2)
@@ -66,16 +66,16 @@ def measured_pose(imu: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class Worn:
-    """What the optional sensors measure of a chunk, each times how much it counts, and how much of
-    the network's own answer is kept (1 less that).
+    """Measurements of the optional sensors in a chunk, times their weights, and the remaining
+    weight of the network's own output (1 minus the weight of the sensor).
 
     Attributes:
-        solved: (B, T, 78), ``solved_keep`` likewise: of `SOLVED`, in the heading frame; the head is
+        solved: (B, T, 78), like ``solved_keep``: of `SOLVED`, in the heading frame; the head is
             measured.
-        arms: (B, T, 24), ``arms_keep``: of `REMEMBERED`, in the heading frame; the upper arms are
-            measured.
-        legs: (B, T, 48), ``legs_keep``: of `LEG_JOINTS`, less the neutral pose; thighs and shins
+        arms: (B, T, 24), like ``arms_keep``: of `REMEMBERED`, in the heading frame; the upper arms
             are measured.
+        legs: (B, T, 48), like ``legs_keep``: of `LEG_JOINTS`, minus the neutral pose; thighs and
+            shins are measured.
     """
 
     solved: Tensor
@@ -87,8 +87,8 @@ class Worn:
 
 
 def worn_places() -> tuple[Tensor, ...]:
-    """Where each optional site's r6d lies among (`SOLVED`, `REMEMBERED`, `LEG_JOINTS`): one (7,
-    joints) matrix of 0 and 1 each.
+    """Joints measured by the optional sites among (`SOLVED`, `REMEMBERED`, `LEG_JOINTS`): one
+    matrix (7, joints) of 0 and 1 each.
     """
     groups = ((JOINTS.index("head"),), [SOLVED[place] for place in REMEMBERED], LEG_JOINTS)
     found = []

@@ -5,9 +5,9 @@ imu ─ features ─ causal encoder (2 blocks ─ long-short cross-attention ─
 S ─▶ collars and upper arms, one frame
         └─ what is measured, as a pose ─────────▶ S⁻¹ ─▶ positions, latents ───────┘     from the last ─▶ legs, one frame from the last ─▶ FK
 
-`Pallas.forward` takes chunks of any length and the state left by the chunk before. One frame at a
-time is streaming; many is training. The source is the PALLAS report (Qi Jin, 2024); decisions where
-it is silent are in ``docs/evidence/body.md``.
+`Pallas.forward` processes chunks of any length, with the state after the previous chunk: single
+frames when streaming, many frames in training. The source is the PALLAS report (Qi Jin, 2024);
+decisions that it leaves open are in ``docs/guide/concepts.md``.
 """  # noqa: E501
 
 from dataclasses import asdict, dataclass
@@ -48,7 +48,7 @@ _ORDER = tuple(sorted(range(len(JOINTS)), key=lambda i: (*UPPER_JOINTS, *LEG_JOI
 
 @dataclass
 class PallasOutput:
-    """What the network gives for (B, T) frames, in the waist's heading frame.
+    """Output of the network for (B, T) frames, in the heading frame of the waist.
 
     Attributes:
         rotations: (B, T, 22, 3, 3) orthonormal.
@@ -60,9 +60,9 @@ class PallasOutput:
             position.
         solver_input: (B, T, 78) corrected positions and latents, before S; None without S.
         solver_output: (B, T, 78) raw r6d of the solved joints.
-        leg_features: (B, T, features) what the legs were generated from.
-        worn: what the optional sensors measured.
-        state: to hand to the next chunk.
+        leg_features: (B, T, features) inputs of the leg generator.
+        worn: measurements of the optional sensors.
+        state: input of the next chunk.
     """
 
     rotations: Tensor
@@ -145,7 +145,7 @@ class Pallas(nn.Module):
         nn.init.constant_(self.deviation.bias, -3.5)
         if config.optional_sensors:
             self.extra = nn.Linear(EXTRA_INPUTS, width, bias=False)
-            self.askew = nn.Linear(width, 6 * EXTRA)  # how optional sensors sit wrong
+            self.askew = nn.Linear(width, 6 * EXTRA)  # mounting errors of optional sensors
             nn.init.normal_(self.askew.weight, std=0.01)
             nn.init.zeros_(self.askew.bias)
 
@@ -183,10 +183,10 @@ class Pallas(nn.Module):
 
         Args:
             imu: (B, T, 48), see `pallas_ros.data.virtual_imu.features`.
-            state: from the chunk before; None at the start.
-            latent: (B, 8) chooses among plausible legs; None (zeros) for the most plausible.
+            state: after the previous chunk; None at the start.
+            latent: (B, 8) selects among plausible legs; None (zeros) for the most plausible.
             extra: (B, T, 91) of the optional sensors, see
-                `pallas_ros.data.virtual_imu.extra_features`; None (zeros) where none is worn.
+                `pallas_ros.data.virtual_imu.extra_features`; None (zeros) if none is worn.
         """
         batch = imu.shape[0]
         if extra is None or not self.config.optional_sensors:
@@ -208,7 +208,7 @@ class Pallas(nn.Module):
         return out
 
     def _worn(self, h: Tensor, extra: Tensor) -> Worn:
-        """What the optional sensors measure, corrected by how they seem to sit."""
+        """Measurements of the optional sensors, corrected by their estimated mounting errors."""
         sites = extra.unflatten(-1, (EXTRA, PER_EXTRA))
         count = sites[..., :1]
         r6d = rotations.to_r6d(sites[..., 4:].unflatten(-1, (3, 3)))
@@ -223,7 +223,7 @@ class Pallas(nn.Module):
         return worn
 
     def _remember(self, h: Tensor, imu: Tensor, solved: Tensor, worn: Worn, state: State) -> Tensor:
-        """The solved joints (B, T, 78), collars and upper arms as `ArmMemory` has them."""
+        """The solved joints (B, T, 78), with collars and upper arms from `ArmMemory`."""
         joints = list(REMEMBERED)
         if self.arms is None:
             each: Tensor = solved.unflatten(-1, (len(SOLVED), 6)).clone()
@@ -275,8 +275,8 @@ class Pallas(nn.Module):
         return features
 
     def _long_context(self, imu: Tensor, state: State) -> Tensor:
-        """The inputs' running means over seconds (B, T, 48 x 3), right from the first frame on
-        (weighted by what was seen).
+        """Running means of the inputs over seconds (B, T, 48 x 3), correct from the first frame on
+        (weighted by the observed frames).
         """
         counted = torch.cat((imu, torch.ones_like(imu[..., :1])), dim=-1)
         means, state["long_means"] = running_means(counted, self.long_decay, state["long_means"])
@@ -284,7 +284,7 @@ class Pallas(nn.Module):
         return context
 
     def _upper_body(self, h: Tensor, imu: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Pelvis r6d, the solver's corrected coordinates, and r6d of the solved joints."""
+        """r6d of the pelvis, corrected coordinates of the solver, and r6d of the solved joints."""
         pelvis, measured = measured_pose(imu)
         correction = self.correction(h)
         pelvis = pelvis + correction[..., -6:]
@@ -318,9 +318,7 @@ class Pallas(nn.Module):
     def _pack(
         self, h: Tensor, R: Tensor, solved: Tensor, contacts: Tensor, velocity: Tensor, state: State
     ) -> PallasOutput:
-        """Forward kinematics, and the model's own uncertainty (which does not shape the
-        features).
-        """
+        """Forward kinematics and predicted uncertainty (without gradient to the features)."""
         return PallasOutput(
             rotations=R,
             positions=joint_positions(R, self.offsets),
@@ -334,13 +332,13 @@ class Pallas(nn.Module):
         )
 
     def assemble(self, pelvis: Tensor, solved: Tensor, legs: Tensor) -> Tensor:
-        """Rotation matrices (..., 22, 3, 3) in the order of `JOINTS` from r6d of the pelvis, of
-        `SOLVED`, and of the legs (less the neutral pose).
+        """Rotation matrices (..., 22, 3, 3) in the order of `JOINTS`, from r6d of the pelvis, of
+        `SOLVED`, and of the legs (minus the neutral pose).
         """
         upper = torch.cat((pelvis, solved), dim=-1).unflatten(-1, (len(UPPER_JOINTS), 6))
         lower = (self.neutral + legs).unflatten(-1, (len(LEG_JOINTS), 6))
         return rotations.from_r6d(torch.cat((upper, lower), dim=-2)[..., list(_ORDER), :])
 
     def metadata(self) -> dict[str, Any]:
-        """What a checkpoint has to say about the network."""
+        """Metadata of a checkpoint that describe the network."""
         return {"kind": "pallas", "config": asdict(self.config)}

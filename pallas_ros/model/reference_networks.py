@@ -1,9 +1,9 @@
-"""The recurrent networks that `pallas bench` measures PALLAS against: of the published sizes, with
-random weights, as streaming steps.
+"""Recurrent networks that `pallas bench` compares with PALLAS: streaming steps of the published
+sizes, with random weights.
 
-Sizes from TransPose (Yi, Zhou, Xu, SIGGRAPH 2021) and PIP (Yi et al., CVPR 2022) and their authors'
-released implementations: chains of "linear, ReLU, two LSTM layers, linear". Both read six IMUs (72
-numbers). PIP's physics optimiser is left out.
+Sizes are from TransPose (Yi, Zhou, Xu, SIGGRAPH 2021) and PIP (Yi et al., CVPR 2022) and the
+implementations released by their authors: chains of "linear, ReLU, two LSTM layers, linear". Both
+take six IMUs (72 values). The physics optimiser of PIP is omitted.
 """
 
 import torch
@@ -58,7 +58,9 @@ class TransPose(nn.Module):
         }
 
     def forward(self, imu: Tensor, window: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
-        """One frame (B, 72); the window (B, 25, 72) and the velocity network's state."""
+        """Process one frame (B, 72), with the window (B, 25, 72) and the state of the velocity
+        network.
+        """
         seen = torch.cat((window, imu[:, None]), dim=1)
         x = seen.transpose(0, 1)
         leaves = torch.cat((self.leaves(x)[0], x), dim=-1)
@@ -78,7 +80,7 @@ class TransPose(nn.Module):
 
 
 class Pip(nn.Module):
-    """PIP's networks: five, unidirectional, their state carried from frame to frame."""
+    """The five unidirectional networks of PIP, with state."""
 
     output_names = (
         "rotations",
@@ -111,7 +113,7 @@ class Pip(nn.Module):
         return {"imu": torch.zeros(batch, _IMU), **states}
 
     def forward(self, imu: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """One frame (B, 72); h and c of every network, (B, 2, hidden)."""
+        """Process one frame (B, 72), with h and c of every network, (B, 2, hidden)."""
         carried = [state.transpose(0, 1).contiguous() for state in states]
         following: list[Tensor] = []
         x = imu[None]

@@ -1,14 +1,14 @@
-"""The recurrence that arms and legs share: a pose that goes, joint by joint, from where it was to
-where a small network wants it.
+"""The recurrence shared by arms and legs: a pose that changes, joint by joint, towards a target pose
+predicted by a small network.
 
     hidden = silu(condition + W x),  x = (pose, contacts) of the frame before
     out    = W_out (silu(W_middle hidden + b) + hidden) + b_out  =  (target, motion?, gates, contacts, velocity)
     pose   = keep (target' + stay (pose + motion / 10 - target')) + measured,   target' = proposed +
     target,  stay = 1 - sigmoid(gate)
 
-Autograd would record some thirty operations for every frame; here the frames are run without it,
-and their gradient is written out: one pass back in time, then one product per weight over all
-frames. This takes a third of the time of a training step's recurrences.
+Autograd would record about thirty operations per frame. Here, the frames are processed without it,
+and the gradient is explicit: one pass backwards in time, then one product per weight over all
+frames. This reduces the time of the recurrences in a training step to a third.
 """  # noqa: E501
 
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MOTION = 0.1
-"""What the network's motion output counts per frame."""
+"""Factor of the network's motion output per frame."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """Sizes of the recurrence: numbers of the pose (six a joint), whether motion is an output,
-    contacts fed back, velocity.
+    """Sizes of the recurrence: values of the pose (six per joint), whether motion is an output,
+    number of contacts fed back, size of the velocity.
     """
 
     numbers: int
@@ -35,7 +35,7 @@ class Form:
 
     @property
     def sizes(self) -> list[int]:
-        """Of the parts of the network's output: target, motion, gates, contacts, velocity."""
+        """Sizes of the parts of the output: target, motion, gates, contacts, velocity."""
         return [
             self.numbers,
             self.numbers if self.motion else 0,
@@ -64,7 +64,7 @@ def scan(
         keep: (B, T, numbers).
         measured: (B, T, numbers).
         past: (B, numbers + contacts), of the frame before the first.
-        seen: (B, 1), 0 where there was no such frame, so that nothing of it stays.
+        seen: (B, 1), 0 if there is no such frame, so that it has no influence.
         weights: of x (hidden, numbers + contacts), middle, its bias, out, its bias.
 
     Returns:

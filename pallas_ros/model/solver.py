@@ -3,9 +3,9 @@ with an exact inverse.
 
     rotations = S(positions, latent)        positions, latent = S⁻¹(rotations)
 
-A joint has 6 numbers of rotation and 3 of position; explicit latents (what positions leave open:
-the twist of a bone) make up the difference. S is a chain of affine coupling layers (RealNVP, Dinh
-et al. 2017) between trainable invertible linear maps (Glow, Kingma and Dhariwal 2018).
+A joint has 6 values of rotation and 3 of position; explicit latents (for the twist of a bone, which
+positions do not determine) make up the difference. S is a chain of affine coupling layers (RealNVP,
+Dinh et al. 2017) between trainable invertible linear maps (Glow, Kingma and Dhariwal 2018).
 """
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Coupling(nn.Module):
-    """One half is scaled and shifted by what a small network reads from the other half."""
+    """Affine coupling: one half is scaled and shifted by a small network of the other half."""
 
     def __init__(self, size: int, hidden: int, swap: bool) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Coupling(nn.Module):
 
 
 class Mixing(nn.Module):
-    """A trainable invertible linear map, orthogonal at first."""
+    """A trainable invertible linear map, initially orthogonal."""
 
     def __init__(self, size: int, seed: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Mixing(nn.Module):
         self.frozen_inverse = torch.linalg.inv(self.weight.detach().double()).to(self.weight.dtype)
 
     def train(self, mode: bool = True) -> "Mixing":
-        """A model that trains again has to forget the frozen inverse."""
+        """Set the training mode, and discard the frozen inverse when training starts again."""
         if mode:
             self.frozen_inverse = None
         return super().train(mode)
@@ -85,7 +85,7 @@ class InvertibleSolver(nn.Module):
     """S of equations (8) and (9).
 
     Args:
-        joints: how many joints it solves for.
+        joints: number of joints to solve for.
         hidden: width of the coupling networks.
         blocks: pairs of coupling layers.
     """
@@ -104,15 +104,15 @@ class InvertibleSolver(nn.Module):
         self.layers = nn.ModuleList([*layers, Mixing(size, blocks)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Positions and latents (..., 6 joints; the first half positions) to rotations in r6d (...,
-        6 joints).
+        """Map positions and latents (..., 6 joints; the first half positions) to rotations in r6d
+        (..., 6 joints).
         """
         for layer in self.layers:
             x = layer(x)
         return x
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Rotations in r6d (..., 6 joints) to positions, then latents (..., 6 joints)."""
+        """Map rotations in r6d (..., 6 joints) to positions, then latents (..., 6 joints)."""
         for layer in reversed(self.layers):
             y = layer.inverse(y)  # type: ignore[operator]
         return y

@@ -1,5 +1,5 @@
-"""One streaming step of PALLAS in the form that the runtime's export takes, and the way from
-weights to `models/pallas.onnx`.
+"""The streaming step of PALLAS in the form required by the export, and the export of weights to
+`models/pallas.onnx`.
 """
 
 import json
@@ -29,10 +29,10 @@ DATA_OUTPUTS = ("rotations", "positions", "contacts", "root_velocity", "deviatio
 
 
 class PallasStep(nn.Module):
-    """A frame in, a frame out. Outputs: see docs/guide/architecture.md.
+    """Processes one frame. Outputs: see docs/guide/architecture.md.
 
-    Inputs: ``imu`` (B, 48), ``latent`` (B, 8; zeros for the most plausible legs), where the network
-    knows them ``extra`` (B, 91) of the optional sensors (zeros where none is worn), states.
+    Inputs: ``imu`` (B, 48), ``latent`` (B, 8; zeros for the most plausible legs), if the network
+    supports them ``extra`` (B, 91) of the optional sensors (zeros if none is worn), states.
     """
 
     def __init__(self, model: Pallas) -> None:
@@ -53,7 +53,7 @@ class PallasStep(nn.Module):
         return {**data, **state}
 
     def forward(self, imu: Tensor, latent: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        """One frame.
+        """Process one frame.
 
         Args:
             imu: (B, 48), see `pallas_ros.data.virtual_imu.features`.
@@ -81,7 +81,7 @@ def load_model(path: str | Path) -> Pallas:
     """The network of a ``.safetensors`` file, in evaluation mode.
 
     Raises:
-        PallasError: the file is missing, damaged, or holds another network.
+        PallasError: the file is missing, damaged, or contains another network.
     """
     metadata = weights_metadata(path)
     try:
@@ -89,7 +89,7 @@ def load_model(path: str | Path) -> Pallas:
             metadata["pallas"], str(path), "description of a model"
         )
         with safe_open(path, framework="pt") as file:
-            if document["kind"] == "pallas":  # weights of before there were optional sensors
+            if document["kind"] == "pallas":  # older weights, without optional sensors
                 document["config"].setdefault("optional_sensors", False)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         model = (
@@ -111,14 +111,14 @@ def load_model(path: str | Path) -> Pallas:
 
 
 def step_from_safetensors(path: str | Path) -> PallasStep:
-    """For the torch backend (entry-point group ``pallas.streams``)."""
+    """Load the step for the torch backend (entry-point group ``pallas.streams``)."""
     return PallasStep(load_model(path))
 
 
 def export(
     weights: str | Path, path: str | Path, git: str = "", extra: dict[str, Any] | None = None
 ) -> Path:
-    """Write the ``.onnx`` of trained weights."""
+    """Write the ``.onnx`` file of trained weights."""
     from pallas_ros.torch_runtime.backend import export_stream
 
     model = load_model(weights)
@@ -138,6 +138,6 @@ def export(
         "git": git,
         "created": date.today().isoformat(),
     }
-    # the ablations are small enough as they are
+    # ablations are not fused
     step = FusedPallasStep(model) if can_be_fused(model) else PallasStep(model)
     return export_stream(step, path, {**metadata, **(extra or {})})
