@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hpstm_ros.dynamics.anthropometry import SEXES, check_load, check_mass
+from hpstm_ros.dynamics.anthropometry import check_load, check_mass
 from hpstm_ros.dynamics.files import save_dynamics
 from hpstm_ros.dynamics.human import Human
-from hpstm_ros.dynamics.network import MODEL, analyse_network
+from hpstm_ros.dynamics.network import analyse_network
 from hpstm_ros.dynamics.offline import CUTOFF_HZ, Dynamics, analyse, measured_offsets
 from hpstm_ros.dynamics.points import read_body, stature
 from hpstm_ros.dynamics.rigid_body import EXTRA_CONTACTS, RigidBodySettings
@@ -18,8 +18,10 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.resources import resource
 from pallas_ros.body.skeleton import HEIGHT_RANGE_M
+from pallas_ros.files.parameters import add_option, described
 from pallas_ros.motion_files import add_options, overrides_from
 
+_PARAMETERS = described("dynamics")
 HELP = "Compute joint moments, ground reaction and load from a motion file."
 EXAMPLE = """\
   pallas dynamics walk.npz walk_forces.npz --mass 75
@@ -37,20 +39,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         " positions only, with NaN for missing joints",
     )
     parser.add_argument("output", metavar="OUT", help="dynamics file to write (.npz)")
-    parser.add_argument("--mass", type=float, required=True, metavar="KG", help="mass of the body")
+    add_option(parser, "--mass", _PARAMETERS["mass_kg"], "mass of the body", required=True)
     parser.add_argument(
         "--height",
         type=float,
         metavar="M",
         help="height of the person (default: derived from the bone lengths)",
     )
-    parser.add_argument(
-        "--sex",
-        choices=SEXES,
-        default="mean",
-        help="which anthropometric tables to use (default: mean)",
-    )
-    parser.add_argument("--load", type=float, default=0.0, metavar="KG", help="carried mass")
+    add_option(parser, "--sex", _PARAMETERS["sex"])
+    add_option(parser, "--load", _PARAMETERS["load_right_kg"], "carried mass")
     parser.add_argument(
         "--hand",
         choices=("left", "right", "both"),
@@ -74,17 +71,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="HZ",
         help="cutoff of the zero-phase low-pass filter, 1 to 30 (default: %(default)g)",
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--method",
-        choices=("rigid_body", "hdys"),
-        default="rigid_body",
-        help="inverse dynamics, or a network that approximates it (default: %(default)s)",
+        _PARAMETERS["method"],
+        "inverse dynamics, or a network that approximates it",
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--model",
+        _PARAMETERS["model"],
+        "network of --method hdys; `pallas train dynamics` makes one",
         metavar="ONNX",
-        default=MODEL,
-        help="network of --method hdys (default: %(default)s; `pallas train dynamics` makes one)",
     )
     parser.add_argument("--report", type=Path, metavar="HTML", help="also write a page of plots")
     add_options(parser)

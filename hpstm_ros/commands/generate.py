@@ -11,7 +11,9 @@ from hpstm_ros.generation.producer import GENERATORS, Outcome, Producer, documen
 from hpstm_ros.generation.request import Request, parse_hand
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, load_motion, save_motion
+from pallas_ros.files.parameters import add_option, described
 
+_PARAMETERS = described("motion_generator")
 HELP = "Generate motion from a description, a start and hand targets."
 EXAMPLE = """
   pallas generate wave.npz "wave with the right hand" --seed 3
@@ -42,13 +44,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", choices=list(GENERATORS), default="flow", help="generator (default flow)"
     )
-    parser.add_argument(
-        "--steps", type=int, default=10, help="steps of the flow, 4 to 32 (default 10)"
-    )
+    add_option(parser, "--steps", _PARAMETERS["steps"], "steps of the flow", metavar="N")
     parser.add_argument("--heun", action="store_true", help="use second-order steps of the flow")
-    parser.add_argument(
-        "--guidance", type=float, default=2.0, help="weight of the text, 0 to 8 (default 2)"
-    )
+    add_option(parser, "--guidance", _PARAMETERS["guidance"], "weight of the text", metavar="W")
     parser.add_argument(
         "--without-guard",
         action="store_true",

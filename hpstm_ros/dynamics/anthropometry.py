@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, PARENTS
+from pallas_ros.files.parameters import described
 
 F64 = NDArray[np.float64]
 
-MASS_RANGE_KG = (25.0, 250.0)
-LOAD_RANGE_KG = (0.0, 60.0)
+_PARAMETERS = described("dynamics")
+MASS_RANGE_KG = _PARAMETERS["mass_kg"].bounds
+LOAD_RANGE_KG = _PARAMETERS["load_right_kg"].bounds
 GRAVITY = 9.81
-SEXES = ("mean", "female", "male")
+SEXES = _PARAMETERS["sex"].choices or ()
 SIDES = ("left", "right")
 
 

@@ -20,11 +20,12 @@ from pallas_ros.body import rotations
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.motion import Motion, resample
 from pallas_ros.body.names import JOINT_INDEX, JOINTS, MODEL_RATE_HZ
+from pallas_ros.files.parameters import described
 from pallas_ros.runtime import open_stream
 
 F64 = NDArray[np.float64]
 
-MODEL = "models/hdys.onnx"
+MODEL: str = described("dynamics")["model"].default
 _LEAST_SHARE = 0.05
 """Share of body weight; a foot with a smaller force is not in contact."""
 _FLIGHT_SHARE = 0.12

@@ -17,11 +17,13 @@ from pallas_ros.body.kinematics import forward_kinematics
 from pallas_ros.body.motion import Motion
 from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.body.skeleton import Skeleton
+from pallas_ros.files.parameters import described
 
+_PARAMETERS = described("motion_generator")
 SECONDS = (0.5, 30.0)
 CANDIDATES = (1, 8)
-STEPS = (4, 32)
-GUIDANCE = (0.0, 8.0)
+STEPS = _PARAMETERS["steps"].bounds
+GUIDANCE = _PARAMETERS["guidance"].bounds
 REACH_M = 0.95
 """m, largest distance from pelvis to wrist without a step: trunk and arm of the default body."""
 WALK_M_S = 1.5
@@ -69,8 +71,8 @@ class Request:
     seconds: float = 4.0
     seed: int = 0
     candidates: int = 1
-    guidance: float = 2.0
-    steps: int = 10
+    guidance: float = _PARAMETERS["guidance"].default
+    steps: int = _PARAMETERS["steps"].default
     heun: bool = False
     start: Motion | None = None
     hands: tuple[HandTarget, ...] = field(default_factory=tuple)

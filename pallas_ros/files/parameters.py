@@ -66,6 +66,11 @@ class Parameter:
         """Whether the value is a list."""
         return self.type not in SCALARS
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Inclusive range; infinite if none is described."""
+        return self.range or (-math.inf, math.inf)
+
     def wants(self) -> str:
         """Describe the valid values: "a float from 30.0 to 400.0 Hz"."""
         scalar = self.type.rstrip("s") if self.is_list else self.type
@@ -163,6 +168,7 @@ def add_option(
     *,
     default: Any = None,
     metavar: str | None = None,
+    required: bool = False,
 ) -> None:
     """Add an option with the type, range, choices and default of a parameter.
 
@@ -173,19 +179,22 @@ def add_option(
         help: what to print instead of the parameter's description; range and default are added.
         default: instead of the parameter's; None: the parameter's.
         metavar: instead of the parameter's unit.
+        required: whether the option has to be given; it has no default then.
     """
     words = help or parameter.description.rstrip(".")
     value = parameter.default if default is None else default
     shown = f"{value:g}" if isinstance(value, float) else value
-    if "(default" not in words and value not in ("", None):
+    if "(default" not in words and value not in ("", None) and not required:
         words += f" (default: {shown})"
     if parameter.range is not None:
         low, high = parameter.range
         words = words.replace("(default", f"({low:g} to {high:g}; default")
+        words += f", {low:g} to {high:g}" if required else ""
     parser.add_argument(
         flag,
+        required=required,
         type=functools.partial(_option_value, flag, parameter),
-        default=value,
+        default=None if required else value,
         choices=parameter.choices,
         metavar=(metavar or parameter.unit.upper() or None) if parameter.choices is None else None,
         help=words.replace("%", "%%"),

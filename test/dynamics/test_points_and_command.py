@@ -82,10 +82,10 @@ def test_the_command_writes_a_dynamics_file_and_a_page(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--mass", "0"), "mass 0"),
-        (("--mass", "500"), "mass 500"),
-        (("--mass", "nan"), "mass nan"),
-        (("--mass", "75", "--load", "-3"), "load -3"),
+        (("--mass", "0"), "--mass is 0"),
+        (("--mass", "500"), "--mass is 500"),
+        (("--mass", "nan"), "--mass is nan"),
+        (("--mass", "75", "--load", "-3"), "--load is -3"),
         (("--mass", "75", "--height", "17"), "--height 17"),
     ],
 )
