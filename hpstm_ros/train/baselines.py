@@ -1,5 +1,5 @@
-"""The classical filters that HPSTM is compared with: what can be tuned of each, tuning on the
-validation split, and running them on trials.
+"""Classical filters that are compared with HPSTM: tunable settings, tuning on the validation split,
+and application to trials.
 """
 
 import itertools
@@ -20,15 +20,15 @@ from pallas_ros.body.errors import PallasError
 F64 = NDArray[np.float64]
 LOOKAHEADS = (0, 2, 5, 10)
 SETTLE_FRAMES = 30
-"""Frames at the start of a trial that are left out: every filter is still finding its feet."""
+"""Frames at the start of a trial that are excluded, while the filters settle."""
 
 
 def make(name: str, lookahead: int, settings: FilterSettings) -> Filter:
-    """A filter by name; ``median+NAME`` puts a running median before it, of ``median`` frames,
-    ``median_lookahead`` of them ahead.
+    """Make a filter by name; ``median+NAME`` prepends a running median of ``median`` frames, of
+    which ``median_lookahead`` are ahead.
 
     Raises:
-        PallasError: no such filter.
+        PallasError: there is no such filter.
     """
     own = {key: value for key, value in settings.items() if not key.startswith("median")}
     if name.startswith("median+"):
@@ -104,16 +104,16 @@ _STARTS: dict[str, tuple[float, ...]] = {
     "lookahead": (0, 2, 4),
     "median": (3, 5),
 }
-"""Settings whose best value hangs on the others': the search begins from each."""
+"""Starting values of settings whose optimum depends on the others; the search starts from each."""
 
 
 def search(
     name: str, lookahead: int, error: Callable[[FilterSettings], float]
 ) -> tuple[FilterSettings, float]:
-    """The settings of a filter of least ``error``, and that error: one setting at a time goes four,
-    two or one rungs up or down until nothing is better.
+    """Settings of a filter with minimal ``error``, and this error, by coordinate descent: one
+    setting at a time is moved by four, two or one grid steps until there is no improvement.
 
-    The ladders reach so far beyond any use that none ends at an edge.
+    The grids extend beyond all practical values, so that no optimum is at a boundary.
     """
     ladders = {
         **_LADDERS[name.removeprefix("median+")],
@@ -134,7 +134,7 @@ def search(
 
 
 def _starts(ladders: dict[str, tuple[float, ...]], lookahead: int) -> Iterator[dict[str, int]]:
-    """Rungs to begin from; a median begins centred, as far as the look-ahead allows."""
+    """Starting grid points; a median starts centred, as far as the look-ahead allows."""
     own = {key: values for key, values in _STARTS.items() if key in ladders}
     for values in itertools.product(*own.values()):
         start = {**_START, **dict(zip(own, values, strict=True))}
@@ -149,7 +149,7 @@ def _starts(ladders: dict[str, tuple[float, ...]], lookahead: int) -> Iterator[d
 def _descend(
     at: dict[str, int], ladders: dict[str, tuple[float, ...]], of: Callable[[dict[str, int]], float]
 ) -> dict[str, int]:
-    """The rungs from which no step of 4, then 2, then 1 rungs lowers the error."""
+    """Grid point from which no step of 4, then 2, then 1 reduces the error."""
     for stride in (4, 2, 1):
         better = True
         while better:
@@ -168,7 +168,7 @@ def _descend(
 
 
 def _possible(settings: FilterSettings, lookahead: int) -> bool:
-    """Whether a filter of these settings can look ``lookahead`` frames ahead."""
+    """Whether a filter with these settings supports the look-ahead."""
     ahead = settings.get("median_lookahead", 0)
     if ahead + settings.get("lookahead", 0) > lookahead or ahead >= settings.get("median", np.inf):
         return False
@@ -189,10 +189,10 @@ NAMES = (
 
 
 def smooth(filter_: Filter, clips: list[Trial], lookahead: int) -> list[F64]:
-    """The trials through one filter, side by side: positions (T - lookahead, 22, 3) of each, frame
-    k of which is of frame k.
+    """Filter several trials in parallel: positions (T - lookahead, 22, 3) m of each, where
+    frame k is the estimate for frame k.
 
-    A filter that uses less of its look-ahead (One-Euro) is cut to the same frames.
+    The output of a filter that uses less look-ahead (One-Euro) is cut to the same frames.
     """
     longest = max(len(t) for t in clips)
     stacked = np.stack(
@@ -219,8 +219,8 @@ def error_mm(estimates: list[F64], clips: list[Trial]) -> float:
 
 
 def tune(name: str, clips: list[Trial]) -> dict[int, FilterSettings]:
-    """The settings of least error of one filter on some trials (of the validation split), by
-    look-ahead.
+    """Settings of a filter with minimal error on trials (of the validation split), by look-
+    ahead.
     """
     best: dict[int, FilterSettings] = {}
     for lookahead in tqdm(LOOKAHEADS, desc=f"tuning {name}"):
@@ -234,7 +234,7 @@ def _error_of(name: str, lookahead: int, clips: list[Trial], settings: FilterSet
 
 
 def save(best: dict[str, dict[int, FilterSettings]], path: Path) -> None:
-    """Write tuned settings; those of other filters in the file stay."""
+    """Write tuned settings; those of other filters in the file are kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
     head = (
         "# The classical filters' best settings on the validation split (`pallas eval hpstm --tune`"

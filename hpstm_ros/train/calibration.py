@@ -1,4 +1,4 @@
-"""Calibration of HPSTM's covariance: its ellipsoids hold as many positions as they state."""
+"""Calibration of the covariance of HPSTM, so that its ellipsoids have the nominal coverage."""
 
 import itertools
 from dataclasses import dataclass
@@ -25,17 +25,17 @@ from pallas_ros.data.library import MotionLibrary
 _CALIBRATED_BATCHES = 20
 _HIDDEN = Failures(occlusion=1.0, still=0.7)
 _HIDDEN_FRAMES = (1, 2, 3, 4, 6, 9, 13, 19, 32)
-"""Bounds of the stretches of time that have a factor of their own."""
+"""Bounds of the intervals of hidden frames that have a separate factor."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Factors on the covariance, as `hpstm_ros.smoothing.network` takes them.
+    """Factors on the covariance, as used by `hpstm_ros.smoothing.network`.
 
     Attributes:
-        seen: (11, 22) for joints that are seen, by look-ahead and joint.
-        hidden: (11, 31) for joints that are not, by look-ahead and the frames to the nearest one
-            that shows them, from 1.
+        seen: (11, 22) for seen joints, by look-ahead and joint.
+        hidden: (11, 31) for hidden joints, by look-ahead and the distance to the nearest frame in
+            which they are seen, from 1.
     """
 
     seen: NDArray[np.float64]
@@ -50,14 +50,14 @@ class Calibration:
 
 
 def calibrate(model: Hpstm, library: MotionLibrary, off: float = 0.0085) -> Calibration:
-    """Factors that put 90 % of true positions into their 90 % ellipsoids, half of them of the
-    validation split, half of contents kept out of training.
+    """Factors for which 90 % of the true positions are in their 90 % ellipsoids, on equal shares of
+    the validation split and of held-out contents.
 
-    The network is no less sure on contents that it has not met, though it errs more there, so that
-    no factor is right for both. Where a joint is seen a look-ahead's factor times a joint's, where
-    it is hidden one for a look-ahead and how long: those motions are too few for each combination
-    to have its own. Other people's bodies, their bones known about as well as the smoother comes to
-    know them (``off``, relative).
+    The network is equally confident on unseen contents, although its errors are larger, so no
+    factor is correct for both. For seen joints, the factor is a product of one for the look-ahead
+    and one for the joint; for hidden joints, it depends on look-ahead and duration, since there are
+    too few motions for every combination. Bone lengths have about the error of the smoother's
+    estimates (``off``, relative).
     """
     kinds = [clips for clips in familiar_and_not(library) if clips]
     asked = model.config.lookaheads
@@ -99,8 +99,8 @@ def calibrate(model: Hpstm, library: MotionLibrary, off: float = 0.0085) -> Cali
 def _distances(
     model: Hpstm, sampler: WindowSampler, off: float, batches: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Squared distances (windows, look-aheads, 22) of what is true under the model's covariance,
-    and `frames_hidden` of the same shape.
+    """Squared Mahalanobis distances (windows, look-aheads, 22) of the true positions, and
+    `frames_hidden` of the same shape.
     """
     rng = np.random.default_rng(12)
     distances = []

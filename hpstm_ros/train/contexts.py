@@ -1,4 +1,4 @@
-"""Contexts in training: text, observed joints, hand targets, each dropped at random."""
+"""Random contexts for training: text, observed joints, hand targets, each dropped at random."""
 
 import hashlib
 from collections.abc import Sequence
@@ -25,33 +25,35 @@ J = len(JOINTS)
 WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
 NOISE_UNIT_M = 0.03
 _PHRASINGS = 4
-"""Of each description: more say the same again, and take minutes to encode."""
+"""Maximum number of phrasings per description; more are redundant, and take minutes to encode."""
 _TURN_PER_M = 3.0
-"""Noise of r6d for each metre of noise of positions: 30 mm go with about 5 degrees."""
+"""Noise of r6d per metre of position noise: 30 mm correspond to about 5 degrees."""
 
 
 @dataclass(frozen=True)
 class ContextShares:
-    """How often training gives what. Shares of the patterns of observed joints sum to at most 1."""
+    """Probabilities of the parts of a context; those of the patterns of observed joints sum to at
+    most 1.
+    """
 
     text: float = 0.8
-    """Of windows whose clip is described; the rest learns motion without a request."""
+    """Share of described windows with their text; the others train unconditional motion."""
     past: float = 0.35
     gap: float = 0.15
     limb: float = 0.15
     scattered: float = 0.1
     noisy: float = 0.5
-    """Of observed joints, that they carry noise."""
+    """Share of windows whose observed joints are noisy."""
     hands: float = 0.25
 
 
 class Captions:
-    """Text vectors of every clip's descriptions, and of their mirror images.
+    """Text vectors of the descriptions of all clips, and of their mirror images.
 
     Args:
-        clips: those described.
+        clips: described clips.
         descriptions: of the data folder.
-        cache: file that keeps the vectors for the next start; encoding takes minutes.
+        cache: file in which the vectors are stored, since encoding takes minutes.
     """
 
     def __init__(
@@ -82,13 +84,13 @@ class Captions:
         return vectors
 
     def rows(self, window: Window) -> list[int]:
-        """The descriptions of a window's clip, as rows of `vectors`; maybe none."""
+        """The descriptions of the clip of a window, as rows of `vectors`; may be empty."""
         return self._of.get((window.clip.name, window.mirrored), [])
 
     def draw(
         self, rng: np.random.Generator, windows: Sequence[Window], share: float
     ) -> NDArray[np.float32]:
-        """(B, TEXT) one description for each window, zero where dropped or missing."""
+        """One text vector per window (B, TEXT), zero if dropped or missing."""
         out = np.zeros((len(windows), TEXT), dtype=np.float32)
         for row, window in enumerate(windows):
             known = self.rows(window)
@@ -113,7 +115,7 @@ LIMBS: tuple[tuple[int, ...], ...] = tuple(
 
 
 def seen_pattern(rng: np.random.Generator, shares: ContextShares) -> NDArray[np.float32]:
-    """(120, 22), 1 where a joint is observed."""
+    """Random mask (120, 22), 1 for observed joints."""
     seen = np.zeros((FRAMES, J), dtype=np.float32)
     draw = rng.random()
     if draw < shares.past:
@@ -123,7 +125,7 @@ def seen_pattern(rng: np.random.Generator, shares: ContextShares) -> NDArray[np.
         start = int(rng.integers(1, FRAMES - length))
         seen[:] = 1
         seen[start : start + length] = 0
-        if rng.random() < 0.5:  # only a part around the gap is known
+        if rng.random() < 0.5:  # only a part around the gap is observed
             known = int(rng.integers(4, 40))
             seen[: max(start - known, 0)] = 0
             seen[start + length + known :] = 0
@@ -150,7 +152,9 @@ def hand_targets(
     frames: NDArray[np.int64],
     share: float,
 ) -> NDArray[np.float32]:
-    """(B, 120, 8) wrists at some of the first ``frames`` (B,), of positions (B, 120, 22, 3)."""
+    """Random hand targets (B, 120, 8): wrists at some of the first ``frames`` (B,), from positions
+    (B, 120, 22, 3) m.
+    """
     hands = np.zeros((len(positions), FRAMES, 8), dtype=np.float32)
     for row in np.flatnonzero(rng.random(len(positions)) < share):
         for side in np.flatnonzero(rng.random(2) < 0.6):
@@ -168,7 +172,7 @@ def draw_context(
     text: NDArray[np.float32],
     shares: ContextShares,
 ) -> Context:
-    """A random context for standardised states (B, 120, 200); ``valid`` (B, 120) are real."""
+    """A random context for standardised states (B, 120, 200), with mask ``valid`` (B, 120)."""
     batch = len(state)
     seen = np.stack([seen_pattern(rng, shares) for _ in range(batch)]) * valid[..., None]
     sigma = NOISE_UNIT_M * rng.random((batch, 1)) * (rng.random((batch, 1)) < shares.noisy)

@@ -128,7 +128,7 @@ def _tune(library: MotionLibrary, names: Sequence[str]) -> int:
 
 
 def _ablations(model: str) -> list[str]:
-    """What `--beside` is by default."""
+    """Default of `--beside`."""
     return [
         f"ablation_{path.stem}={path}"
         for path in sorted((resource(model).parent / "ablations" / "hpstm").glob("*.safetensors"))
@@ -138,8 +138,8 @@ def _ablations(model: str) -> list[str]:
 def _beside(
     text: str, library: MotionLibrary, args: argparse.Namespace, folder: Path
 ) -> Evaluation:
-    """Another network's evaluation; weights are exported into ``folder`` first, since what is
-    measured is what would run.
+    """Evaluate another network; weights are first exported to ``folder``, since exported models are
+    evaluated.
     """
     name, _, model = text.partition("=")
     if not model:

@@ -30,10 +30,10 @@ J = len(JOINTS)
 
 @dataclass(frozen=True)
 class Smoothed:
-    """A motion out of the smoother.
+    """A smoothed motion.
 
     Attributes:
-        positions: (T, 22, 3) m, frame k of which is of the motion's frame k.
+        positions: (T, 22, 3) m; frame k is the estimate for frame k of the motion.
         rotations: (T, 22, 4) xyzw.
         covariance: (T, 22, 3, 3) m^2.
     """
@@ -44,7 +44,7 @@ class Smoothed:
 
 
 def bodies(points: F64) -> Iterable[BodyFrame]:
-    """Points (T, 22, 3) m, NaN where missing, as bodies at 60 Hz."""
+    """Convert points (T, 22, 3) m, NaN if missing, to bodies at 60 Hz."""
     for index, frame in enumerate(points):
         stamp = round(index * 1e9 / MODEL_RATE_HZ)
         seen = np.asarray(np.isfinite(frame).all(axis=-1))
@@ -61,8 +61,8 @@ def bodies(points: F64) -> Iterable[BodyFrame]:
 
 
 def stream(smoother: Smoother, points: F64) -> Smoothed:
-    """Points (T, 22, 3) m through a smoother; a frame it gave nothing for (it restarted) holds the
-    one before, the first and last ones are NaN.
+    """Smooth points (T, 22, 3) m frame by frame; frames without output (after a restart) repeat the
+    previous one, the first and last ones are NaN.
     """
     last = 0
     out = Smoothed(
@@ -84,15 +84,15 @@ def stream(smoother: Smoother, points: F64) -> Smoothed:
 
 
 class Evaluation:
-    """Collects rows; one row a figure (docs/guide/conventions.md).
+    """Collects rows, one per figure (docs/guide/conventions.md).
 
     Args:
         library: of motions.
-        settings: of the smoother; its look-ahead and bones are set here.
-        count: trials a split.
+        settings: of the smoother; look-ahead and bones are set here.
+        count: trials per split.
         name: of the rows of the smoother.
-        calibrated: its covariance is, so its coverage is a figure.
-        longest: frames of a trial.
+        calibrated: whether its covariance is calibrated, so that coverage is measured.
+        longest: maximum number of frames of a trial.
     """
 
     def __init__(
@@ -117,8 +117,8 @@ class Evaluation:
         self.rows: list[Row] = []
 
     def baselines(self, split: str) -> None:
-        """The tuned classical filters at every look-ahead on one split with the noise model of
-        docs/guide/conventions.md.
+        """Evaluate the tuned classical filters at every look-ahead on one split, with the noise
+        model of docs/guide/conventions.md.
         """
         clips = trials(self._library, split, self._count, self._longest)
         for lookahead in LOOKAHEADS:
@@ -131,7 +131,7 @@ class Evaluation:
                 self._accuracy(name, f"{split},lookahead={lookahead}", estimates, clips)
 
     def split(self, split: str) -> None:
-        """The smoother at every look-ahead on one split with the noise model of
+        """Evaluate the smoother at every look-ahead on one split, with the noise model of
         docs/guide/conventions.md.
         """
         clips = trials(self._library, split, self._count, self._longest)
@@ -148,8 +148,8 @@ class Evaluation:
             self._add(self._name, case, "added_delay_ms", 1e3 * lookahead / MODEL_RATE_HZ, "ms")
 
     def unknown_person(self, split: str) -> None:
-        """The first three seconds, while the bones are still being estimated, and how well they are
-        known after that.
+        """Evaluate the first three seconds, while bone lengths are being estimated, and the
+        error of the estimated lengths.
         """
         clips = trials(self._library, split, self._count, self._longest)
         for lookahead in (0, 10):
@@ -177,7 +177,7 @@ class Evaluation:
         self._add("hpstm", split, "bone_length_error_mm", 1e3 * float(np.mean(off)), "mm")
 
     def failures(self, split: str, count: int) -> None:
-        """Each failure by itself: how far it throws the estimate, and for how long."""
+        """Evaluate each failure separately: worst error and recovery time."""
         clips = trials(self._library, split, count, self._longest)
         for lookahead in (0, 5):
             for method in ("kalman", "median+kalman", "median+savitzky_golay", self._name):
@@ -199,7 +199,7 @@ class Evaluation:
     def _estimator(
         self, method: str, lookahead: int
     ) -> Callable[[list[F64], list[Trial]], list[F64]]:
-        """What gives a method's positions (T - lookahead, 22, 3) for the points of some trials."""
+        """A function that returns the positions (T - lookahead, 22, 3) m of a method for trials."""
         if method == self._name:
             return lambda points, clips: [
                 self._smooth(t, p, lookahead).positions[: len(t) - lookahead]
@@ -212,7 +212,7 @@ class Evaluation:
         )
 
     def flicker(self, split: str, count: int) -> None:
-        """How far the estimate of one and the same frame moves when the next frame comes in."""
+        """Measure the change of the estimate of a frame when the next frame arrives."""
         clips = trials(self._library, split, count, self._longest)
         for lookahead in (0, 2, 5):
             apart = []
@@ -233,14 +233,14 @@ class Evaluation:
             )
 
     def _smooth(self, trial: Trial, points: F64, lookahead: int) -> Smoothed:
-        """A trial, its person known from before."""
+        """Smooth a trial with known bone lengths."""
         smoother = Smoother(
             replace(self._settings, lookahead=lookahead, bones=self._bones_of(trial)), self._make
         )
         return stream(smoother, points)
 
     def _bones_of(self, trial: Trial) -> BoneLengths | None:
-        """What the smoother learns of a person in the three seconds before the trial."""
+        """Bone lengths that the smoother estimates in the three seconds before a trial."""
         if trial.name not in self._bones:
             smoother = Smoother(
                 replace(
@@ -255,7 +255,7 @@ class Evaluation:
         return self._bones[trial.name]
 
     def _accuracy(self, name: str, case: str, estimates: list[F64], clips: list[Trial]) -> None:
-        """Means over trials, each weighed by its frames."""
+        """Means over trials, weighted by the number of frames."""
         figures = [
             measures.accuracy(e[SETTLE_FRAMES:], t.truth[SETTLE_FRAMES : len(e)])
             for e, t in zip(estimates, clips, strict=True)

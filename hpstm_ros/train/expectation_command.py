@@ -24,7 +24,7 @@ from pallas_ros.data.licences import licence_of
 
 HELP = "Train the network of forecasts and gaps; an interrupted run resumes."
 _CHI_SQUARE_90 = 6.2514
-"""Of three degrees of freedom: radius squared of a 90 % ellipsoid."""
+"""Squared radius of a 90 % ellipsoid, three degrees of freedom."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

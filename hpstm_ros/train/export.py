@@ -1,5 +1,5 @@
-"""From weights to released files: ``hpstm.safetensors``, and ``hpstm.onnx`` with the covariance
-calibrated and its document inside.
+"""Exports released files: ``hpstm.safetensors``, and ``hpstm.onnx`` with calibrated covariance and
+embedded metadata.
 """
 
 from pathlib import Path
@@ -20,9 +20,9 @@ from pallas_ros.torch_runtime.backend import export_stream
 
 
 class OneFrame(nn.Module):
-    """The streaming step: one question, and only what the smoother needs of the answer.
+    """The streaming step: one query, with only the outputs that the smoother needs.
 
-    The caller holds the window, so there is no state.
+    The caller stores the window, so there is no state.
     """
 
     output_names = ("positions", "rotations", "covariance", "bones_used")
@@ -34,8 +34,11 @@ class OneFrame(nn.Module):
     def forward(
         self, points: Tensor, seen: Tensor, bones: Tensor, known: Tensor, lookahead: Tensor
     ) -> tuple[Tensor, ...]:
-        """As `Hpstm.forward` with Q = 1 and ``lookahead`` (B, 11); positions (B, 22, 3), rotations
-        and covariance (B, 22, 3, 3), bones (B, 22).
+        """Like `Hpstm.forward` with Q = 1 and ``lookahead`` (B, 11).
+
+        Returns:
+            Positions (B, 22, 3) m, rotations (B, 22, 3, 3), covariance (B, 22, 3, 3) m^2 and bones
+            (B, 22) m.
         """
         out = self.model(points, seen, bones, known, lookahead[:, None])
         return out.positions[:, 0], out.rotations[:, 0], out.covariance[:, 0], out.bones

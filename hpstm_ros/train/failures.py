@@ -1,5 +1,5 @@
-"""The classical failures of pose estimators, one at a time and at known places, so that recovery
-can be timed.
+"""Typical failures of pose estimators, one at a time and at known frames, so that recovery
+times can be measured.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ F64 = NDArray[np.float64]
 
 FIRST = 60
 EVERY = 60
-"""The first failure of a trial begins at this frame, and then one in so many frames."""
+"""First frame of the first failure in a trial, and interval between failures in frames."""
 
 _ARM = [JOINT_INDEX[f"right_{part}"] for part in ("shoulder", "elbow", "wrist")]
 _WRIST = [JOINT_INDEX["right_wrist"]]
@@ -23,8 +23,8 @@ _WRIST = [JOINT_INDEX["right_wrist"]]
 
 @dataclass(frozen=True)
 class Failure:
-    """What is done to some joints for some frames: ``spoil`` maps true-to-noise positions (n, 22,
-    3) to spoiled ones.
+    """A failure of some joints for some frames: ``spoil`` maps noisy positions (n, 22, 3) m to
+    corrupted ones.
     """
 
     frames: int
@@ -64,7 +64,7 @@ FAILURES: dict[str, Failure] = {
 
 
 def spoil(trial: Trial, failure: Failure) -> tuple[F64, list[int]]:
-    """The noisy motion (T, 22, 3) with the failure every second, and the frames it begins at."""
+    """The noisy motion (T, 22, 3) m with one failure per second, and the first frame of each."""
     out = trial.noisy.copy()
     starts = list(range(FIRST, len(trial) - failure.frames - 30, EVERY))
     for start in starts:
@@ -75,11 +75,11 @@ def spoil(trial: Trial, failure: Failure) -> tuple[F64, list[int]]:
 def aftermath(
     estimated: F64, truth: F64, usual_m: float, failure: Failure, starts: list[int]
 ) -> tuple[float, float]:
-    """What a failure does to an estimate (T, 22, 3): worst mean error in mm of the joints
-    concerned, and frames until it is usual again.
+    """Effect of a failure on an estimate (T, 22, 3) m: worst mean error of the affected joints in
+    mm, and recovery time in frames.
 
-    Usual is 1.5 times ``usual_m``, the method's own mean error; the count starts at the failure's
-    last frame.
+    The recovery time is counted from the last frame of the failure until the error is below 1.5
+    times ``usual_m``, the mean error of the method.
     """
     error = np.linalg.norm(estimated - truth, axis=-1)[:, list(failure.joints)].mean(-1)
     worst = []

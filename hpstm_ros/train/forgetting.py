@@ -1,4 +1,4 @@
-"""Unlearning of the trained generators: what to forget, and how it is taken out of them."""
+"""Unlearning in trained generators: forget and retain sets, and removal of a concept."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -30,12 +30,12 @@ from pallas_ros.data.library import LibraryClip, MotionLibrary
 Codes = NDArray[np.int64]
 VIOLENCE = "violence"
 _FRAMES = 64
-"""A motion of the forget and retain sets: 2 s, what the guard's classifier sees at once."""
+"""Frames of a motion in the forget and retain sets: 2 s, the window of the classifier."""
 
 
 @dataclass(frozen=True)
 class Sets:
-    """Motions in codes.
+    """Forget and retain set, as codes.
 
     Attributes:
         forget, retain: codes (16,) of each motion.
@@ -48,7 +48,7 @@ class Sets:
 def concept_clips(
     concept: Concept, clips: Iterable[LibraryClip], descriptions: Descriptions
 ) -> frozenset[str]:
-    """Names of the clips whose words speak of the concept."""
+    """Names of the clips whose descriptions mention the concept."""
     names = set()
     for clip in clips:
         trial = clip.name.split(".")[0]
@@ -69,10 +69,10 @@ def forget_and_retain(
     Args:
         vq: the model.
         clips: the training clips.
-        named: those whose words speak of the concept.
-        guard: classifier of violent motion. With it, a motion that it flags is forgotten whatever
-            its words say, and one of a named clip that it finds harmless (a boxer who stands
-            still) counts in neither set.
+        named: names of the clips whose descriptions mention the concept.
+        guard: classifier of violent motion. If given, flagged motions are in the forget set
+            regardless of their descriptions, and harmless motions of a named clip (a boxer who
+            stands still) are in neither set.
     """
     sets = Sets([], [])
     for index, name in enumerate(clips.names):
@@ -91,14 +91,14 @@ def forget_and_retain(
 
 
 def _parts(frames: NDArray[np.float32]) -> Tensor:
-    """Frames (T, 138) as motions (W, 64, 138); what is left over at the end is dropped."""
+    """Split frames (T, 138) into motions (W, 64, 138); the remainder is dropped."""
     count = len(frames) // _FRAMES
     whole = np.array(frames[: count * _FRAMES])
     return torch.from_numpy(whole.reshape(count, _FRAMES, -1))
 
 
 def open_guard(concept: Concept, path: str | Path = MODEL) -> MotionGuard | None:
-    """The classifier for violence; other concepts are found by their words alone."""
+    """The classifier, if the concept is violence; other concepts are identified by words only."""
     return MotionGuard.open(path) if concept.name == VIOLENCE else None
 
 
@@ -123,11 +123,11 @@ def forget_codes(codebook: Codebook, sets: Sets, r: int, concept: str, seed: int
 
 
 def refuse(layer: nn.Linear, with_concept: Tensor, without: Tensor, rank: int) -> None:
-    """Take a concept's directions out of a linear layer, in place.
+    """Remove the directions of a concept from a linear layer, in place.
 
     Args:
-        layer: whose outputs carry the concept.
-        with_concept, without: (N, inputs) the layer's inputs for pairs of requests.
+        layer: layer whose outputs contain the concept.
+        with_concept, without: (N, inputs) inputs of the layer for pairs of requests.
         rank: directions to remove.
     """
     with torch.no_grad():
@@ -177,10 +177,12 @@ class Forgetting:
 
 
 def refuse_tokens(weights: str | Path, concept: Concept, rank: int, folder: str | Path) -> Path:
-    """Write the token generator into ``folder`` with a concept's directions out of its text layer.
+    """Write the token generator into ``folder``, with the directions of a concept removed from its
+    text layer.
 
     Raises:
-        PallasError: the weights are not a token generator's, or the pairs give no such directions.
+        PallasError: the weights are not those of a token generator, or the pairs do not define
+            ``rank`` directions.
     """
     vq, masked, document = load_tokens(weights)
     refuse(masked.text, *_requests(concept), rank)
@@ -188,7 +190,7 @@ def refuse_tokens(weights: str | Path, concept: Concept, rank: int, folder: str 
 
 
 def refuse_flow(weights: str | Path, concept: Concept, rank: int, folder: str | Path) -> Path:
-    """As `refuse_tokens`, for the weights of HPSTM-Gen."""
+    """Like `refuse_tokens`, for the weights of HPSTM-Gen."""
     model, document = load_flow(weights)
     without_concept(model, concept, rank)
     return export_flow(model, folder, {**document, "refused": concept.name, "rank": rank})
@@ -196,7 +198,7 @@ def refuse_flow(weights: str | Path, concept: Concept, rank: int, folder: str | 
 
 @torch.no_grad()
 def without_concept(model: HpstmGen, concept: Concept, rank: int) -> None:
-    """Take a concept's directions out of the text layers of HPSTM-Gen, in place."""
+    """Remove the directions of a concept from the text layers of HPSTM-Gen, in place."""
     first, activation, last = model.text
     hidden = []
     for vectors in _requests(concept):
@@ -206,7 +208,7 @@ def without_concept(model: HpstmGen, concept: Concept, rank: int) -> None:
 
 
 def _requests(concept: Concept) -> tuple[Tensor, Tensor]:
-    """The vectors (N, TEXT) of a concept's requests, with it and without."""
+    """Text vectors (N, TEXT) of the requests with and without a concept."""
     both = (text_vectors([pair[side] for pair in concept.pairs]) for side in (0, 1))
     with_it, without = (torch.from_numpy(vectors) for vectors in both)
     return with_it, without

@@ -1,4 +1,4 @@
-"""Figures of generated motion that hold for any generator, with their range over seeds."""
+"""Figures of generated motion for any generator, with their range over seeds."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -24,16 +24,16 @@ from pallas_ros.data.library import MotionLibrary
 Row = dict[str, Any]
 F64 = NDArray[np.float64]
 Sampler = Callable[[str, int, int, float], list[Motion]]
-"""A text, a seed, a count and seconds to motions, corrected as they would be played."""
+"""Maps a text, a seed, a number and a duration in s to motions, corrected as for playback."""
 
 SECONDS = 4.0
 GUIDANCE = 2.0
 _LEAST_S = 2.0
-"""Real clips that are shorter do not show enough to be judged."""
+"""s, minimum duration of the real clips for a meaningful evaluation."""
 
 
 def sampler(generator: Generator) -> Sampler:
-    """Draws motions of a generator."""
+    """Make a `Sampler` from a generator."""
 
     def draw(text: str, seed: int, count: int, seconds: float = SECONDS) -> list[Motion]:
         request = Request(text, seconds, seed, count, GUIDANCE)
@@ -45,10 +45,10 @@ def sampler(generator: Generator) -> Sampler:
 
 @dataclass(frozen=True)
 class Described:
-    """Descriptions of real clips, each of another meaning.
+    """Descriptions of real clips, with different meanings.
 
     Attributes:
-        texts, keys: the descriptions and what they mean.
+        texts, keys: the descriptions and the keys of their meanings.
         motions: the clips.
     """
 
@@ -58,7 +58,7 @@ class Described:
 
     @classmethod
     def of(cls, library: MotionLibrary, descriptions: Descriptions, count: int) -> "Described":
-        """Harmless ones of people never trained on: what unlearning must retain."""
+        """Harmless descriptions of people not used for training: the retain set."""
         clips = [c for c in library.select("unseen_subjects") if c.seconds >= _LEAST_S]
         harmless = sort_clips(clips, descriptions).harmless
         asked: dict[str, Any] = {}
@@ -79,9 +79,9 @@ def quality_rows(
 
     Args:
         samplers: by the name of the rows.
-        described: what is asked for, and the real motion.
-        aligner: the `Aligner` that judges; it was trained with none of the generators.
-        seeds: motions a description.
+        described: the requests, and the real motion.
+        aligner: the `Aligner` that computes the embeddings; independent of the generators.
+        seeds: number of motions per description.
     """
     texts = np.asarray(aligner.texts(list(described.texts)), np.float64)
     real = stacked([aligner.motion(motion) for motion in described.motions])
@@ -100,7 +100,7 @@ def quality_rows(
 
 
 def _moving_rows(name: str, seeds: Sequence[Sequence[Motion]], real: Sequence[Motion]) -> list[Row]:
-    """How the motion of one generator moves, over its seeds: feet, floor, ranges, jerk."""
+    """Rows on the kinematics of one generator, over its seeds: feet, floor, ranges, jerk."""
     truth = [representation.from_motion(motion)[0][: round(SECONDS * FPS)] for motion in real]
     usual = float(np.mean([measures.jerk(representation.positions(x)) for x in truth]))
     found: dict[str, list[float]] = {}
@@ -123,7 +123,7 @@ def _moving_rows(name: str, seeds: Sequence[Sequence[Motion]], real: Sequence[Mo
 
 
 def _judged_rows(name: str, seeds: Sequence[Judged], real: F64) -> list[Row]:
-    """The figures of one generator, over its seeds."""
+    """Rows of one generator, over its seeds."""
     case = "unseen_subjects"
     precise = [100 * r_precision(each, np.random.default_rng(0)).mean() for each in seeds]
     rows = [seeds_row(name, case, "r_precision_top3", precise, "%")]
@@ -135,7 +135,7 @@ def _judged_rows(name: str, seeds: Sequence[Judged], real: F64) -> list[Row]:
 
 
 def seeds_row(name: str, case: str, metric: str, values: Sequence[float], unit: str) -> Row:
-    """The mean of a figure over seeds; ``low`` and ``high`` are its least and greatest value."""
+    """The mean of a figure over seeds; ``low`` and ``high`` are its minimum and maximum."""
     row = {"name": name, "case": case, "metric": metric, "value": float(np.mean(values))}
     row["unit"] = unit
     if len(values) > 1:
@@ -144,7 +144,7 @@ def seeds_row(name: str, case: str, metric: str, values: Sequence[float], unit: 
 
 
 def report(rows: Sequence[Row], path: str | None) -> None:
-    """Print rows, and write them where a path is given."""
+    """Print rows, and write them to a file if a path is given."""
     for row in rows:
         span = f"  [{row['low']:.2f}, {row['high']:.2f}]" if "low" in row else ""
         print(

@@ -25,22 +25,22 @@ from pallas_ros.train.loop import LoopSettings, fit
 J = len(JOINTS)
 _FEET = [JOINT_INDEX[n] for n in ("left_foot", "right_foot")]
 _LEAST_LEFT = 0.05
-"""Least 1 - tau that the velocity's error is divided by: the division has no bound."""
+"""Lower bound of 1 - tau, by which the error of the velocity is divided."""
 _STEP_M = 0.1
-"""m, unit of the losses on differences between frames: noise is passed on at about this level."""
+"""m, scale of the losses on differences between frames, about the level of the noise."""
 _ROOT_SCALE_M = 0.35
-"""m, less than the path spreads (1 m), so that noise hides less of where the body is."""
+"""m, less than the spread of the path (1 m), so that noise obscures the position less."""
 _CHECK_WINDOWS = 48
 
 
 @dataclass(frozen=True)
 class GenWeights:
-    """Weights of the losses beside that of the flow."""
+    """Weights of the losses relative to that of the flow."""
 
     root: float = 4.0
-    """Of the three numbers of the root, against 1 for each other number of the state."""
+    """Weight of the three values of the root; 1 for all other values of the state."""
     observed: float = 0.1
-    """Of observed joints in the flow's loss: the answer is given."""
+    """Weight of observed joints in the loss of the flow, whose values are given."""
     velocity: float = 0.1
     acceleration: float = 0.03
     slide: float = 0.1
@@ -55,9 +55,9 @@ class GenSettings:
     batch: int = 32
     seed: int = 1
     start: str = ""
-    """Released weights to go on from, with their standardisation; a new network where empty."""
+    """Released weights to start from, with their standardisation; empty for a new network."""
     still: float = 0.12
-    """Share of windows at tau = 0 and without noise: what is expected from the context alone."""
+    """Share of windows at tau = 0 without noise, which train the expectation given the context."""
     model: HpstmGenConfig = field(default_factory=lambda: HpstmGenConfig(text=TEXT))
     shares: ContextShares = field(default_factory=ContextShares)
     weights: GenWeights = field(default_factory=GenWeights)
@@ -66,7 +66,7 @@ class GenSettings:
 
 @dataclass
 class GenBatch:
-    """Inputs of the model and what is to come out."""
+    """Inputs of the model, and targets."""
 
     state: Tensor
     noised: Tensor
@@ -109,11 +109,19 @@ def make_batch(
     text: NDArray[np.float32],
     settings: GenSettings,
 ) -> GenBatch:
-    """States on the way from noise to data, each with a random context."""
+    """Make a batch of states between noise and data, with random contexts.
+
+    Args:
+        rng: random generator.
+        model: to train.
+        drawn: windows of motion.
+        text: (B, TEXT) text vectors, zero for none.
+        settings: of the run.
+    """
     state = model.standardise(torch.from_numpy(drawn.features))
     context = draw_context(rng, model, state, drawn.valid, text, settings.shares)
     batch = len(state)
-    # more often in the middle, where the flow decides (Esser et al. 2024)
+    # tau is more often in the middle, where the flow is most uncertain (Esser et al. 2024)
     tau = 1 / (1 + np.exp(-rng.normal(-0.2, 1.2, (batch, 1))))
     still = rng.random((batch, 1)) < settings.still
     tau = np.where(still, 0.0, tau).astype(np.float32)
@@ -126,7 +134,7 @@ def make_batch(
 def gen_loss(
     model: HpstmGen, batch: GenBatch, weights: GenWeights
 ) -> tuple[Tensor, dict[str, float]]:
-    """The training objective, and its parts."""
+    """The training loss (scalar), and its terms."""
     out, spread = model(batch.noised, batch.tau, batch.context)
     signal, left = model.levels(batch.tau)
     if model.config.ddpm:  # the error of the noise, not that of the velocity
@@ -171,7 +179,7 @@ def _standing(model: HpstmGen, state: Tensor) -> Tensor:
 
 
 def standardisation(windows: MotionWindows, model: HpstmGen, seed: int) -> None:
-    """Set the model's mean and scale to those of the data, scales not below what noise is worth."""
+    """Set mean and scale of the model to those of the data, with a lower bound of the scale."""
     rng = np.random.default_rng(seed)
     total = torch.zeros(STATE)
     square = torch.zeros(STATE)
@@ -196,10 +204,10 @@ def standardisation(windows: MotionWindows, model: HpstmGen, seed: int) -> None:
 def train(
     library: MotionLibrary, data: str | Path, settings: GenSettings, folder: Path
 ) -> tuple[HpstmGen, dict[str, float]]:
-    """Train; the model with averaged weights, and its last validation. Resumes from ``folder``.
+    """Train, resuming from ``folder``; return the averaged model and its last validation.
 
     Raises:
-        PallasError: ``settings.start`` does not hold weights of this shape.
+        PallasError: ``settings.start`` does not contain weights of this shape.
     """
     torch.manual_seed(settings.seed)
     torch.set_num_threads(1)
@@ -238,7 +246,7 @@ def checks(
     settings: GenSettings,
     folder: Path,
 ) -> Any:
-    """Losses on fixed windows of subjects kept out of training, and the forecast's error there."""
+    """Validation: losses and forecast error on fixed windows of held-out subjects."""
     clips = library.select("validation_subjects") or library.require("validation")
     windows = MotionWindows(library, clips)
     captions = Captions(windows.clips, descriptions, folder / "captions_check.npz")

@@ -30,7 +30,7 @@ from pallas_ros.motion_files import add_options, overrides_from
 HELP = "Measure the motion generator: guarantees, likeness, forecasts, in-filling, hands, time."
 PAST = 30
 _CHI_SQUARE_90 = 6.2514
-"""Of three degrees of freedom: radius squared of a 90 % ellipsoid."""
+"""Squared radius of a 90 % ellipsoid, three degrees of freedom."""
 _ARM = [JOINT_INDEX[f"right_{n}"] for n in ("shoulder", "elbow", "wrist")]
 _GAP = slice(45, 75)
 _LONG_S = 13.0
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class GeneratorEvaluation:
-    """Measurements of one model; ``rows`` grows."""
+    """Evaluates one model, and collects ``rows``."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class GeneratorEvaluation:
         return picked, windows.batch(picked).features
 
     def forecasts(self) -> None:
-        """The next second from the last one, on people never trained on."""
+        """Forecasts of the next second, on people not used for training."""
         _, truth = self._windows("unseen_subjects", self._count)
         known = Known.nothing(len(truth))
         known.features[:] = truth
@@ -164,7 +164,7 @@ class GeneratorEvaluation:
             self._row(case, "coverage90", 100 * inside.mean(), "%")
 
     def filling(self) -> None:
-        """A second that is missing, of the whole body or of one arm."""
+        """Gaps of one second, of the whole body or of one arm."""
         _, truth = self._windows("unseen_subjects", self._count, seed=6)
         for case, joints in (("gap_body", list(range(len(JOINTS)))), ("gap_arm", _ARM)):
             seen = np.ones((len(truth), FRAMES, len(JOINTS)), dtype=bool)
@@ -180,7 +180,7 @@ class GeneratorEvaluation:
             self._row(case, "relative_to_slerp", 100 * errors[0] / errors[1], "%")
 
     def hands(self) -> None:
-        """Wrists at points that they were at in other motion, with few and with many steps."""
+        """Hand targets taken from other motion, with few and with many steps."""
         _, truth = self._windows("unseen_subjects", 12, seed=8)
         p = rep.positions(truth)
         generator = FlowGenerator(self._flow)
@@ -199,7 +199,7 @@ class GeneratorEvaluation:
             self._row(case, "hand_max_cm", float(np.max(errors)), "cm")
 
     def samples(self) -> None:
-        """Motion from text beside real motion that no training saw."""
+        """Motion from text, compared with real motion not used for training."""
         _, train = self._windows("train", 6 * self._count, seed=1)
         encoder = measures.Encoder.fit(train)
         windows, real = self._windows("seen", 2 * self._count, seed=2)
@@ -235,7 +235,7 @@ class GeneratorEvaluation:
             self._row(case, "diversity_ratio", measures.diversity(codes) / spread, "", name)
 
     def _free_bones(self, count: int) -> None:
-        """Of the ablation without forward kinematics: how bones vary where positions are free."""
+        """Variation of bone lengths in the ablation without forward kinematics."""
         generators = _generators(min(count, 16), 9)
         states = self._flow.states(Known.nothing(len(generators)), generators, 10)
         free = measures.bone_variation_mm(self._flow.positions(states).astype(np.float64))
@@ -276,7 +276,9 @@ class GeneratorEvaluation:
         return np.concatenate(parts)
 
     def _retrieved(self, texts: list[str], train: F32) -> F32:
-        """For each text the training window described most alike, with noise of 3 degrees."""
+        """For each text, the training window with the most similar description, with noise of 3
+        degrees.
+        """
         windows, _ = self._windows("train", 6 * self._count, seed=1)
         said = [self._text(window) for window in windows]
         rows = [row for row, text in enumerate(said) if text]
@@ -292,7 +294,7 @@ class GeneratorEvaluation:
         return np.array(out, np.float32)
 
     def times(self) -> None:
-        """Wall-clock on this machine, one thread, the median of five."""
+        """Wall-clock times on this machine, one thread, medians of five."""
         generator = FlowGenerator(self._flow)
         request = Request("wave with the right hand", 4.0, steps=10)
         past, seen = nothing(1)
@@ -320,7 +322,7 @@ def _median_ms(work: Callable[[], object]) -> float:
 
 
 def _silent(stage: str, part: float) -> None:
-    """Progress that nobody watches."""
+    """Ignore the progress."""
 
 
 def _generators(count: int, seed: int) -> list[np.random.Generator]:
@@ -332,7 +334,7 @@ def _error_cm(found: F64, truth: F64) -> F64:
 
 
 def joined_to_past(p_true: F64, p_found: F64) -> F64:
-    """Shift positions so that the last observed frame fits; the shift fades over 1 s.
+    """Shift positions so that the last observed frame matches; the shift decays over 1 s.
 
     Args:
         p_true: (N, T, 22, 3) m.
@@ -344,12 +346,12 @@ def joined_to_past(p_true: F64, p_found: F64) -> F64:
 
 
 def spherical(truth: F32, gap: slice, joints: list[int]) -> F32:
-    """The baseline for gaps: slerp of local orientations, and a straight root path.
+    """Baseline for gaps: slerp of local orientations, and a straight root path.
 
     Args:
         truth: (N, T, size) features.
         gap: frames of the gap.
-        joints: that are not observed in it.
+        joints: joints that are not observed in it.
     """
     q, root, contacts = rep.decode(truth)
     local = to_local(q)

@@ -1,4 +1,4 @@
-"""From the weights of HPSTM-Gen to released files, ``.safetensors`` and ``.onnx``."""
+"""Exports HPSTM-Gen to released files, ``.safetensors`` and ``.onnx``."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from hpstm_ros.train.released import document_of, load_released, save_both
 
 
 class FlowStep(nn.Module):
-    """One evaluation of the flow: the end that it heads for, and its standard deviations in m."""
+    """One evaluation of the flow: predicted end point, and its standard deviations in m."""
 
     output_names = ("end", "deviation")
 

@@ -1,4 +1,4 @@
-"""Figures of generated motion: guarantees, smoothness, Fréchet distance and diversity."""
+"""Metrics of generated motion: guarantees, smoothness, Fréchet distance and diversity."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,19 @@ from pallas_ros.body.names import JOINT_INDEX, PARENTS
 F64 = NDArray[np.float64]
 _FEET = [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]
 _SOLE_M = 0.02
-"""m, by which a sole's parts lie below the heights that `floor_heights` gives."""
+"""m, height of the parts of a sole below the heights returned by `floor_heights`."""
 
 
 def bone_variation_mm(positions: F64) -> float:
-    """Largest standard deviation over time of a bone's length, of positions (..., T, 22, 3)."""
+    """Largest standard deviation of a bone length over time in mm, for positions (..., T, 22,
+    3) m.
+    """
     bones = positions[..., 1:, :] - positions[..., list(PARENTS[1:]), :]
     return 1e3 * float(np.linalg.norm(bones, axis=-1).std(axis=-2).max())
 
 
 def limit_violations(features: NDArray[np.float32]) -> int:
-    """Joints in frames (..., T) that are outside their range."""
+    """Number of joints outside their range, over all frames of features (..., T, 137)."""
     return int(range_violations(rep.decode(features)[0]).sum())
 
 
@@ -38,7 +40,7 @@ def floor_penetration_cm(positions: F64) -> float:
 
 
 def slide_cm_s(features: NDArray[np.float32], positions: F64) -> float:
-    """Mean horizontal speed in cm/s of the toe bases while they stand.
+    """Mean horizontal speed in cm/s of the toe bases during contact.
 
     Args:
         features: (..., T, size), whose contacts are used.
@@ -52,14 +54,14 @@ def slide_cm_s(features: NDArray[np.float32], positions: F64) -> float:
 
 
 def jerk(positions: F64) -> float:
-    """Mean size of the third derivative of the joints, m/s^3, of positions (..., T, 22, 3)."""
+    """Mean norm of the third derivative of the joints, m/s^3, for positions (..., T, 22, 3) m."""
     third = np.diff(positions, n=3, axis=-3) * FPS**3
     return float(np.linalg.norm(third, axis=-1).mean())
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A linear encoder of windows, fitted to the training split and used for nothing else.
+    """A linear encoder of windows, fitted to the training split, for evaluation only.
 
     Attributes:
         mean: (D,) of the inputs.
@@ -71,7 +73,7 @@ class Encoder:
 
     @classmethod
     def fit(cls, features: NDArray[np.float32], width: int = 32) -> "Encoder":
-        """Of windows (N, 120, 137), N well above ``width``."""
+        """Fit to windows (N, 120, 137), with N well above ``width``."""
         x = cls._inputs(features)
         mean = x.mean(axis=0)
         _, s, axes = np.linalg.svd(x - mean, full_matrices=False)
@@ -80,7 +82,7 @@ class Encoder:
 
     @staticmethod
     def _inputs(features: NDArray[np.float32]) -> F64:
-        """Positions about the pelvis' floor point every 0.2 s, and how they change."""
+        """Positions relative to the floor point of the pelvis every 0.2 s, and their changes."""
         p = rep.positions(features[:, ::6])
         path = p[:, :, :1] * [1.0, 1.0, 0.0]
         about = p - path
@@ -88,7 +90,7 @@ class Encoder:
         return np.concatenate((about.reshape(len(p), -1), 2.0 * moved.reshape(len(p), -1)), axis=1)
 
     def __call__(self, features: NDArray[np.float32]) -> F64:
-        """(N, 32) of windows (N, 120, 137)."""
+        """Encode windows (N, 120, 137) as (N, 32)."""
         return np.asarray((self._inputs(features) - self.mean) @ self.axes)
 
 

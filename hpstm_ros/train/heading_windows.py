@@ -19,7 +19,7 @@ _OFFSETS = torch.tensor(Skeleton.from_height().offsets, dtype=torch.float32)
 
 
 def frames_of(library: MotionLibrary, clip: LibraryClip) -> F32:
-    """A clip (T, 138) at 30 Hz."""
+    """Frames (T, 138) of a clip at 30 Hz."""
     q = library.quaternions(clip)[::2]
     root = np.asarray(library.root[clip.start : clip.stop : 2])
     contacts = np.asarray(library.contacts[clip.start : clip.stop : 2], dtype=np.float32)
@@ -28,12 +28,12 @@ def frames_of(library: MotionLibrary, clip: LibraryClip) -> F32:
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips one after another, and their mirror images.
+    """Concatenated clips, and their mirror images.
 
     Attributes:
-        names: (C,).
-        frames: (2, N, 138), as recorded and as a mirror shows it.
-        start, length: (C,).
+        names: (C,) names of the clips.
+        frames: (2, N, 138), original and mirrored.
+        start, length: (C,) first frame and number of frames of each clip.
     """
 
     names: tuple[str, ...]
@@ -53,7 +53,7 @@ class Clips:
         return cls(names, both, np.cumsum(length) - length, length)
 
     def only(self, names: Collection[str]) -> "Clips":
-        """Those of the clips that have these names."""
+        """The clips with the given names."""
         kept = np.array([name in names for name in self.names], dtype=bool)
         chosen = tuple(name for name in self.names if name in names)
         return Clips(chosen, self.frames, self.start[kept], self.length[kept])
@@ -64,7 +64,9 @@ class Clips:
         return np.asarray(self.frames[int(mirror), start : start + self.length[index]])
 
     def draw(self, count: int, frames: int, rng: np.random.Generator) -> F32:
-        """Windows (count, frames, 138), clips in proportion to their length, half mirrored."""
+        """Random windows (count, frames, 138), from clips in proportion to their length, half of
+        them mirrored.
+        """
         chance = np.maximum(self.length - frames + 1, 0).astype(np.float64)
         clip = rng.choice(len(self.length), count, p=chance / chance.sum())
         begin = self.start[clip] + rng.integers(0, self.length[clip] - frames + 1)
@@ -73,9 +75,9 @@ class Clips:
 
 
 def scales(frames: F32) -> tuple[F32, F32]:
-    """Mean and scale (138,) that frames (..., 138) are normalised by.
+    """Mean and scale (138,) for the normalisation of frames (..., 138).
 
-    Orientations that hardly vary are not blown up: their scale is at least 0.1.
+    The scale of orientations is at least 0.1, so that small variations are not amplified.
     """
     flat = frames.reshape(-1, frames.shape[-1])
     mean = flat.mean(axis=0)
@@ -86,7 +88,7 @@ def scales(frames: F32) -> tuple[F32, F32]:
 
 
 def joint_positions(frames: Tensor) -> Tensor:
-    """(..., 22, 3) m of frames (..., 138), from the pelvis, relative to the heading."""
+    """Positions (..., 22, 3) m of frames (..., 138), relative to pelvis and heading."""
     r6d = frames[..., heading_frames.R6D].reshape(*frames.shape[:-1], len(JOINTS), 6)
     R = gram_schmidt(r6d[..., :3], r6d[..., 3:])
     placed = [torch.zeros_like(R[..., 0, :, 0])]

@@ -26,14 +26,14 @@ class LatentTraining:
     """Settings of the training (config/training/latent.yaml).
 
     Attributes:
-        packs: motion packs to train on; all where empty.
-        without_violence: leave out the clips whose words speak of violence.
-        batch: motions a step of the VAE.
-        flow_batch: motions a step of the flow.
-        pack_share: largest share of the draws that `bandai_namco` takes.
+        packs: motion packs to train on; empty for all.
+        without_violence: exclude clips with violent descriptions.
+        batch: motions per step of the VAE.
+        flow_batch: motions per step of the flow.
+        pack_share: maximum share of `bandai_namco` in the samples.
         seed: of the parts of long clips.
         model: shapes.
-        vae, flow: lengths and speeds of the two runs.
+        vae, flow: settings of the two training loops.
     """
 
     packs: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 def _chosen(
     clips: list[LibraryClip], settings: LatentTraining, descriptions: Descriptions
 ) -> list[LibraryClip]:
-    """The clips of the chosen packs, without those whose words are violent."""
+    """The clips of the selected packs, without those with violent descriptions."""
     kept = [c for c in clips if not settings.packs or c.pack in settings.packs]
     if settings.without_violence:
         violent = sort_clips(kept, descriptions).violent

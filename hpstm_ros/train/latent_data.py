@@ -1,4 +1,4 @@
-"""What the length-aware generator learns from: whole clips, and parts of long ones."""
+"""Training data of the length-aware generator: whole clips, and parts of long ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,23 +21,23 @@ I64 = NDArray[np.int64]
 SHORTEST = 30
 """Frames of the shortest motion: 1 s."""
 _PART_FRAMES = 180
-"""Frames of a long clip for which one part is drawn: parts overlap, but not all of them."""
+"""Frames of a long clip per part; parts overlap, but not all of them."""
 _NEIGHBOURS = 8
-"""Batches' worth of spans of about the same length that one batch is drawn from."""
+"""Number of batches of spans with similar lengths from which one batch is drawn."""
 _ENCODED_TOGETHER = 32
 _WITHOUT_TEXT = 0.1
 
 
 @dataclass(frozen=True)
 class Spans:
-    """Parts of clips, the shortest first.
+    """Parts of clips, shortest first.
 
     Attributes:
-        clip: (N,) which clip.
+        clip: (N,) index of the clip.
         start: (N,) first frame.
-        frames: (N,) length.
-        whole: (N,) the part is the clip, from its beginning to its end.
-        weight: (N,) chance of being drawn, not normalised.
+        frames: (N,) number of frames.
+        whole: (N,) whether the part is the whole clip.
+        weight: (N,) sampling weight, not normalised.
     """
 
     clip: I64
@@ -50,7 +50,7 @@ class Spans:
         return len(self.clip)
 
     def batch(self, count: int, rng: np.random.Generator) -> I64:
-        """Indices (count,) of spans of about the same length."""
+        """Random indices (count,) of spans with similar lengths."""
         anchor = int(rng.choice(len(self), p=self.weight / self.weight.sum()))
         first = max(anchor - _NEIGHBOURS * count // 2, 0)
         near = np.arange(first, min(first + _NEIGHBOURS * count, len(self)))
@@ -65,7 +65,7 @@ def spans(clips: Clips, packs: dict[str, str], longest: int, share: float, seed:
         clips: to take them from.
         packs: pack of each clip, by name.
         longest: frames.
-        share: largest share of the draws that `bandai_namco` takes: its clips are many and alike.
+        share: maximum share of `bandai_namco` in the samples, since its many clips are similar.
         seed: of the parts.
     """
     rng = np.random.default_rng(seed)
@@ -92,9 +92,11 @@ def spans(clips: Clips, packs: dict[str, str], longest: int, share: float, seed:
 
 
 def cut(clips: Clips, found: Spans, rows: I64, flip: I64, patch: int) -> tuple[Tensor, Tensor]:
-    """Frames (B, T, 138) of spans, the last one repeated to the longest's patches; lengths (B, 1).
+    """Frames (B, T, 138) of spans, padded with the last frame to whole patches of the longest, and
+    lengths (B, 1).
 
-    The first frame has neither step nor turn, as in `heading_frames.encode`.
+    The displacement and the heading change of the first frame are zero, as in
+    `heading_frames.encode`.
     """
     lengths = found.frames[rows]
     most = -(-int(lengths.max()) // patch) * patch
@@ -127,13 +129,13 @@ class SpanBatches(Iterator[tuple[Tensor, Tensor]]):
 
 @dataclass(frozen=True)
 class Latents:
-    """Spans in the VAE's space, and what is said of them.
+    """Encoded spans and their descriptions.
 
     Attributes:
-        spans: which.
-        mean, deviation: (2, N, K, D) as recorded and as a mirror shows it; 0 where locked.
-        texts: rows of ``sentences`` for each clip, as recorded and mirrored.
-        sentences: (S, text).
+        spans: the spans.
+        mean, deviation: (2, N, K, D), original and mirrored; 0 for locked subspaces.
+        texts: rows of ``sentences`` for each clip, original and mirrored.
+        sentences: (S, text) text vectors.
     """
 
     spans: Spans
@@ -151,7 +153,7 @@ def latents(
     labelled: dict[str, LibraryClip],
     descriptions: Descriptions,
 ) -> Latents:
-    """Every span encoded, with every phrasing of what is said of its clip."""
+    """Encode all spans, with all phrasings of the descriptions of their clips."""
     rows: dict[str, int] = {}
     texts: tuple[list[I64], list[I64]] = ([], [])
     for name in clips.names:
@@ -179,7 +181,7 @@ def latents(
 
 @dataclass
 class FlowBatch:
-    """What a step of the flow takes; see `hpstm_ros.model.latent.LatentFlow`."""
+    """A training batch of the flow; see `hpstm_ros.model.latent.LatentFlow`."""
 
     state: Tensor
     noised: Tensor
@@ -212,7 +214,7 @@ class FlowBatches(Iterator[FlowBatch]):
         return self.draw(np.random.default_rng(seed))
 
     def draw(self, rng: np.random.Generator) -> FlowBatch:
-        """A batch; what it holds follows from ``rng``."""
+        """Draw a batch with ``rng``."""
         data = self._data
         rows = data.spans.batch(self._batch, rng)
         flips = rng.integers(0, 2, self._batch)
@@ -226,7 +228,7 @@ class FlowBatches(Iterator[FlowBatch]):
             said = data.texts[flip][data.spans.clip[row]]
             if len(said) and rng.random() >= _WITHOUT_TEXT:
                 text[k] = data.sentences[rng.choice(said)]
-        # more often in the middle, where the flow decides (Esser et al. 2024)
+        # tau is more often in the middle, where the flow is most uncertain (Esser et al. 2024)
         tau = 1 / (1 + np.exp(-rng.normal(-0.2, 1.2, (self._batch, 1)))).astype(np.float32)
         from_noise = rng.standard_normal(state.shape, dtype=np.float32)
         at = tau[..., None]

@@ -1,4 +1,4 @@
-"""`pallas eval latent`: reconstruction, quality by text, what length does, and speed."""
+"""`pallas eval latent`: reconstruction, quality by text, effect of the length, and speed."""
 
 import argparse
 from collections import defaultdict
@@ -44,9 +44,9 @@ _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
 _BINS = 8
 _LONGEST_S = 9.5
 _EACH = 3
-"""Clips of a request and a length."""
+"""Number of clips per request and length."""
 _APART = 1.5
-"""Least ratio of the long clips' durations to the short ones'."""
+"""Minimum ratio of the durations of long and short clips."""
 _TIMED = 5
 
 
@@ -109,7 +109,7 @@ def reconstruction_rows(path: str, library: MotionLibrary) -> list[Row]:
 
 
 def speed_rows(made: LatentGenerator) -> list[Row]:
-    """Processor time of 4 s and of 10 s of motion, text included, on one thread."""
+    """CPU time for 4 s and 10 s of motion, including the text, on one thread."""
     rows = []
     for seconds in (4.0, 10.0):
         times = []
@@ -125,7 +125,7 @@ def speed_rows(made: LatentGenerator) -> list[Row]:
 
 @dataclass(frozen=True)
 class LengthPair:
-    """Real motions of one meaning, in short and in long.
+    """Short and long real motions of one meaning.
 
     Attributes:
         text: the request.
@@ -140,7 +140,11 @@ class LengthPair:
 def length_pairs(
     library: MotionLibrary, descriptions: Descriptions, count: int
 ) -> list[LengthPair]:
-    """The ``count`` meanings with the most clips that no generator was trained on."""
+    """The ``count`` meanings with the most clips not used for training any generator.
+
+    Raises:
+        PallasError: the data contain too few such clips.
+    """
     by_meaning: dict[str, list[Any]] = defaultdict(list)
     texts: dict[str, str] = {}
     for clip in (clip for split in _HELD_OUT for clip in library.select(split)):
@@ -171,7 +175,7 @@ def profile(motion: Motion) -> F64:
 
 
 def extent(motion: Motion) -> float:
-    """How far the wrists get about the pelvis: diagonal of the boxes that they stay in, m."""
+    """Range of the wrists relative to the pelvis: diagonal of their bounding boxes, m."""
     about = motion.positions[:, _WRISTS] - motion.positions[:, :1]
     return float(np.linalg.norm(np.ptp(about, axis=0), axis=-1).mean())
 
@@ -183,9 +187,9 @@ def first_part(motion: Motion, seconds: float) -> Motion:
 
 
 def length_rows(samplers: Mapping[str, Sampler], pairs: list[LengthPair]) -> list[Row]:
-    """Speed profile and extent of motion of two lengths, against real motion of those lengths.
+    """Errors of speed profile and extent for motion of two lengths, compared with real motion.
 
-    The case ``cut`` is the long motion, cut to the length of the short one.
+    The case ``cut`` is the long motion, truncated to the length of the short one.
     """
     real: dict[str, list[Motion]] = defaultdict(list)
     for pair in pairs:
@@ -210,7 +214,7 @@ def length_rows(samplers: Mapping[str, Sampler], pairs: list[LengthPair]) -> lis
 def _length_figures(
     name: str, made: Mapping[str, list[Motion]], real: Mapping[str, list[Motion]]
 ) -> list[Row]:
-    """Errors over the motions of each case; every third motion is of another request."""
+    """Errors over the motions of each case; groups of three motions belong to one request."""
     rows = []
     for case, motions in made.items():
         truth = real["short" if case == "cut" else case]
@@ -230,7 +234,7 @@ def _length_figures(
 
 
 def _interval(name: str, case: str, metric: str, values: list[float], unit: str) -> Row:
-    """The mean over requests with a 95 % interval from a bootstrap over them."""
+    """The mean over requests, with a 95 % bootstrap interval."""
     rng = np.random.default_rng(0)
     drawn = rng.choice(values, (2000, len(values))).mean(axis=1)
     low, high = np.percentile(drawn, (2.5, 97.5))

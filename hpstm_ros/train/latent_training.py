@@ -1,4 +1,4 @@
-"""The trainings of the length-aware generator: the VAE, then the flow in its space."""
+"""Training of the length-aware generator: the VAE, then the flow in its space."""
 
 from functools import partial
 from pathlib import Path
@@ -30,34 +30,37 @@ from pallas_ros.train.loop import LoopSettings, fit
 _KINEMATICS = FeatureKinematics()
 _POSITION = 4.0
 _VELOCITY = 8.0
-"""Weights of joint positions (m) and of their change in a frame, as of `hpstm_ros.train.vq`."""
+"""Weights of joint positions (m) and of their change per frame, as in `hpstm_ros.train.vq`."""
 _PATH = 0.5
-"""Of the pelvis' path in m, which sums up the errors of all steps and turns before."""
+"""Weight of the pelvis path (m), which accumulates the errors of displacements and headings."""
 _DIVERGENCE = 0.004
-"""Of the Kullback-Leibler divergence of a number: small, for the flow learns what is left of it."""
+"""Weight of the Kullback-Leibler divergence per value; small, since the flow learns the
+distribution.
+"""
 _LEAST_LEFT = 0.05
-"""Least 1 - tau that the velocity's error is divided by: the division has no bound."""
+"""Lower bound of 1 - tau, by which the error of the velocity is divided."""
 _CHECKED = 96
 _FITTED = 1200
-"""Spans that the linear part is fitted to: some ten thousand blocks."""
+"""Number of spans for fitting the linear part: about ten thousand blocks."""
 _STEP_WEIGHT = 10.0
 _TURN_WEIGHT = 3.0
 _HEIGHT_WEIGHT = 2.0
 _LEAST_WEIGHT = 0.05
-"""Weights of errors relative to errors of joints in m: of steps and turns, which add up over
-frames, of the pelvis' height, and the lower bound, for joints that carry nothing and for contacts.
-With these, the linear part alone has 2.5 cm on joints and 17 cm at the path's end
-(`validation_subjects`)."""
+"""Weights relative to errors of joints in m: of displacements and heading changes, which accumulate
+over frames, of the height of the pelvis, and a lower bound for terminal joints and for
+contacts. With these weights, the error of the linear part is 2.5 cm for joints and 17 cm at the
+end of the path (`validation_subjects`).
+"""
 
 
 def positions(frames: Tensor) -> Tensor:
-    """Joints (..., 22, 3) m of frames (..., 138), from the pelvis, relative to the heading."""
+    """Joint positions (..., 22, 3) m of frames (..., 138), relative to pelvis and heading."""
     r6d = frames[..., heading_frames.R6D].reshape(*frames.shape[:-1], len(JOINTS), 6)
     return _KINEMATICS.relative(gram_schmidt(r6d[..., :3], r6d[..., 3:]))
 
 
 def path(frames: Tensor) -> Tensor:
-    """Pelvis (B, T, 2) m over the floor, from the first frame."""
+    """Horizontal path (B, T, 2) m of the pelvis, relative to the first frame."""
     heading = frames[..., heading_frames.TURN].cumsum(-1)
     step = frames[..., heading_frames.STEP]
     c = heading.cos()
@@ -69,9 +72,9 @@ def path(frames: Tensor) -> Tensor:
 
 
 def weights() -> Tensor:
-    """(138,): what an error in each number of a frame costs, roughly in m of all joints.
+    """Weights (138,) of errors in each value of a frame, roughly in m over all joints.
 
-    A joint's orientation moves everything beyond the joints that it carries.
+    The orientation of a joint moves all joints distal to it.
     """
     offsets = np.linalg.norm(Skeleton.from_height().offsets, axis=-1)
     carried = np.ones(len(JOINTS))
@@ -102,7 +105,9 @@ def fit_linear(model: LatentVae, clips: Clips, found: Spans, seed: int) -> None:
 
 
 def vae_loss(module: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
-    """Reconstruction of features, joints, their motion and the path, and the divergence."""
+    """Loss of the VAE (scalar), and its terms: reconstruction of features, joints, their motion and
+    the path, and the divergence.
+    """
     model = cast(LatentVae, module)
     frames, length = batch
     decoded, mean, spread = model(frames, length)
@@ -110,7 +115,7 @@ def vae_loss(module: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, d
     share = inside / inside.sum()
     away = F.smooth_l1_loss(model.normalised(decoded), model.normalised(frames), reduction="none")
     features = (share[..., None] * away).sum() / away.shape[-1]
-    # Of every other motion: forward kinematics costs as much as the network.
+    # For every other motion, since forward kinematics costs as much as the network.
     half = inside[::2]
     with torch.no_grad():
         truth = positions(frames[::2])
@@ -171,7 +176,13 @@ def train_vae(
 
 @torch.no_grad()
 def reconstruction(model: LatentVae, frames: Tensor, length: Tensor) -> dict[str, float]:
-    """Mean error of the joints, relative to the pelvis, and of the path at the end, in cm."""
+    """Mean error in cm of the joints, relative to the pelvis, and of the end of the path.
+
+    Args:
+        model: the trained model.
+        frames: (B, T, 138).
+        length: (B, 1) number of frames of each motion.
+    """
     mean, _ = model.encode(frames, length)
     decoded = model.decode(mean, length, frames.shape[1])
     inside = (torch.arange(frames.shape[1]) < length).to(frames.dtype)
@@ -185,7 +196,7 @@ def reconstruction(model: LatentVae, frames: Tensor, length: Tensor) -> dict[str
 
 
 def importance(model: LatentVae) -> Tensor:
-    """(D,), mean 1: how much each number of a subspace moves the motion that is decoded."""
+    """Influence (D,) of each value of a subspace on the decoded motion, with mean 1."""
     middle = model.linear.inverse[model.config.size : 2 * model.config.size]
     size: Tensor = (middle * weights().repeat(model.config.frames)).norm(dim=-1)
     return size / size.mean()
@@ -207,7 +218,7 @@ def flow_loss(
 
 
 def scaling(data: Latents) -> tuple[F32, F32]:
-    """Mean and scale (D,) of the numbers of unlocked subspaces."""
+    """Mean and scale (D,) of the values of unlocked subspaces."""
     inside = data.deviation[..., 0] > 0
     found = data.mean[inside]
     noise = data.deviation[inside]

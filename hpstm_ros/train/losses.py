@@ -1,5 +1,5 @@
-"""What HPSTM is trained to do, in centimetres: hit the positions, their change and change of
-change, the bones, and say how sure it is.
+"""Losses of HPSTM, in centimetres: positions and their first and second differences, bones, and
+likelihood of the covariance.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ _CM = 100.0
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms; ``spread`` is that of the covariance, whose gradient never reaches the
-    positions' error itself.
+    """Weights of the terms; ``spread`` is that of the covariance, which has no gradient to the
+    positions.
     """
 
     free: float = 0.3
@@ -28,7 +28,7 @@ class LossWeights:
 
 @dataclass
 class Truth:
-    """What is true at the frames asked for: positions (B, Q, 22, 3) m, rotations (B, Q, 22, 3, 3),
+    """Ground truth at the requested frames: positions (B, Q, 22, 3) m, rotations (B, Q, 22, 3, 3),
     bones (B, 22) m, seen (B, Q, 22).
     """
 
@@ -41,11 +41,11 @@ class Truth:
 def negative_log_likelihood(out: HpstmOutput, truth: Truth) -> Tensor:
     """Gaussian negative log-likelihood of the error under the predicted covariance, per joint.
 
-    Constants are left out. No gradient flows to the mean.
+    Constants are omitted. No gradient flows to the mean.
 
     Args:
-        out: positions (..., 22, 3) m, and the covariance's Cholesky factors in each joint's frame.
-        truth: what was asked.
+        out: positions (..., 22, 3) m, and Cholesky factors of the covariance in the joints' frames.
+        truth: ground truth.
     """
     error = (out.positions - truth.positions).detach()
     own = (error[..., None, :] @ out.R_world_own.detach())[..., 0, :]
@@ -61,12 +61,12 @@ def loss(
     """The training loss.
 
     Args:
-        out: the model's answer.
-        truth: what was asked.
+        out: output of the model.
+        truth: ground truth.
         weights: of the terms.
-        consecutive: this many neighbouring rows of the batch are successive windows of one motion,
-            asked for the same look-aheads: what a stream would show is the change from one to the
-            next. With fewer than 3 there is no such term.
+        consecutive: number of neighbouring rows of the batch that are successive windows of one
+            motion, with the same look-aheads; the loss includes the changes between them, as seen
+            in a stream. With fewer than 3, there is no such term.
 
     Returns:
         The loss, and its terms for the log.

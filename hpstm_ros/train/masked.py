@@ -1,4 +1,4 @@
-"""The training of the masked Transformer over motion tokens."""
+"""Training of the masked Transformer over motion tokens."""
 
 import math
 from collections.abc import Iterator
@@ -24,24 +24,24 @@ Codes = NDArray[np.int64]
 F32 = NDArray[np.float32]
 
 _PHASES = (0, 2)
-"""Frames that a clip's tokens may start at."""
+"""Possible first frames of the tokens of a clip."""
 _SHORTEST = 8
 """Tokens of the shortest training window: about 1 s."""
 _MEAN_MORE = 22.0
-"""Mean of the exponential distribution of tokens beyond the shortest: windows of 4 s on average."""
+"""Mean of the exponential distribution of additional tokens: windows of 4 s on average."""
 _WITHOUT_TEXT = 0.1
 _WRONG = 0.08
-"""Share of the visible tokens that are replaced by random ones, so that early mistakes are met."""
+"""Share of visible tokens that are replaced by random ones, to train robustness to early errors."""
 
 
 @dataclass(frozen=True)
 class TokenClip:
-    """A clip in tokens, and what is said of it.
+    """A clip as tokens, and its descriptions.
 
     Attributes:
         name: of the clip.
-        tokens: as recorded and mirrored, each at two phases: [mirror][phase] -> (N,).
-        texts: rows of the embedded sentences, for the recorded and for the mirrored one.
+        tokens: original and mirrored, each at two phases: [mirror][phase] -> (N,).
+        texts: rows of the text vectors, for the original and the mirrored clip.
     """
 
     name: str
@@ -51,11 +51,11 @@ class TokenClip:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Clips in tokens, and the embedded sentences that they refer to.
+    """Clips as tokens, and the text vectors to which they refer.
 
     Attributes:
-        clips: of at least the shortest window.
-        sentences: (S, text).
+        clips: clips of at least the length of the shortest window.
+        sentences: (S, text) text vectors.
     """
 
     clips: tuple[TokenClip, ...]
@@ -68,7 +68,7 @@ def corpus(
     labelled: dict[str, LibraryClip],
     descriptions: Descriptions,
 ) -> Corpus:
-    """The clips in tokens, with every phrasing of what is said of them."""
+    """Encode clips as tokens, with all phrasings of their descriptions."""
     rows: dict[str, int] = {}
 
     def row(text: str) -> int:
@@ -93,7 +93,7 @@ def corpus(
 
 @torch.no_grad()
 def encode(vq: VqVae, frames: F32) -> Codes:
-    """The tokens (T // 4,) of frames (T, 138)."""
+    """Encode frames (T, 138) as tokens (T // 4,)."""
     whole = len(frames) // STRIDE * STRIDE
     found = vq.encode(torch.from_numpy(np.ascontiguousarray(frames[:whole]))[None])
     return np.asarray(found[0].numpy(), dtype=np.int64)
@@ -101,7 +101,7 @@ def encode(vq: VqVae, frames: F32) -> Codes:
 
 @dataclass
 class Batch:
-    """What a step takes: tokens (B, N) true and shown, text (B, D), those to be found (B, N)."""
+    """A training batch: true and visible tokens (B, N), text (B, D), mask of the targets (B, N)."""
 
     truth: Tensor
     shown: Tensor
@@ -129,7 +129,7 @@ class Batches(Iterator[Batch]):
         return self.draw(np.random.default_rng(seed))
 
     def draw(self, rng: np.random.Generator) -> Batch:
-        """A batch; what it holds follows from ``rng``."""
+        """Draw a batch with ``rng``."""
         most = min(self._config.tokens, int(self._lengths.max()))
         n = min(_SHORTEST + int(rng.exponential(_MEAN_MORE)), most)
         chance = np.where(self._lengths >= n, np.sqrt(self._lengths), 0.0)
@@ -169,7 +169,7 @@ def train_masked(
     loop: LoopSettings,
     folder: Path,
 ) -> MaskedTransformer:
-    """Train; the model with its averaged weights. Resumes from ``folder``."""
+    """Train, resuming from ``folder``; return the averaged model."""
     torch.manual_seed(loop.seed)
     torch.set_num_threads(1)
     model = MaskedTransformer(config)

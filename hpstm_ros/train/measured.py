@@ -1,8 +1,9 @@
 """Trials with measured ground reaction (OpenCap LabValidation, OpenSim inverse dynamics) as bodies.
 
-The file gives joint angles of the Rajagopal (2016) model and joint centres. The centres were placed
-with angles divided by 57.3 (radians taken for degrees): they show the model's dimensions, not its
-motion. `Trial.read` takes the dimensions from them and places the joints by the angles.
+The file contains joint angles of the Rajagopal (2016) model and joint centres. The centres were
+computed with angles divided by 57.3 (radians interpreted as degrees): they contain the
+dimensions of the model, not its motion. `read_trials` computes the dimensions from them, and
+places the joints with the angles.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from pallas_ros.files.npz import load_npz
 F64 = NDArray[np.float64]
 
 R_WORLD_FILE: F64 = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-"""From y up, x forward, z right to x forward, y left, z up."""
+"""Rotation from y up, x forward, z right to x forward, y left, z up."""
 
 _ANKLE = (0.10501355, 0.17402245, 0.97912632)
 _SUBTALAR = (0.78717961, 0.60474746, -0.12094949)
@@ -32,7 +33,9 @@ _Z = (0.0, 0.0, 1.0)
 
 
 def _mirrored(axis: Sequence[float]) -> tuple[float, ...]:
-    """The axis of the left side's joint: reflected in the sagittal plane, the angle's sign kept."""
+    """Axis of the joint on the left side: reflected in the sagittal plane, with equal sign of the
+    angle.
+    """
     return (-axis[0], -axis[1], axis[2])
 
 
@@ -44,7 +47,9 @@ _Chain = tuple[str, str, tuple[tuple[str, tuple[float, ...]], ...]]
 
 
 def _chains() -> tuple[_Chain, ...]:
-    """(segment's proximal joint, that of its parent, (coordinate, axis) in turn) of the model."""
+    """(Proximal joint of a segment, that of its parent, sequence of (coordinate, axis)) of the
+    model.
+    """
     out: list[_Chain] = [
         ("pelvis", "", (("pelvis_tilt", _Z), ("pelvis_list", _X), ("pelvis_rotation", _Y))),
         (
@@ -91,7 +96,7 @@ _POINTS = (
     *((f"toe_{side}", f"heel_{side}") for side in "rl"),
     *((f"wrist_{side}", f"elbow_{side}") for side in "rl"),
 )
-"""(centre, the segment that it is fixed to) of every centre but the pelvis's."""
+"""(Centre, segment to which it is fixed) for every centre except that of the pelvis."""
 _NAMES = {
     "pelvis": "pelvis",
     "lumbar": "spine1",
@@ -113,12 +118,12 @@ class Trial:
 
     Attributes:
         name: of the trial.
-        fps: frames a second.
+        fps: Hz, frame rate.
         mass: kg.
-        valid: (T,) the reference's residual is small.
+        valid: (T,) whether the residual of the reference is small.
         positions: (T, 22, 3) m; NaN for joints that the model lacks.
         heels: (T, 2, 3) m, left and right.
-        moments: coordinate -> (T,) Nm, the reference's.
+        moments: coordinate -> (T,) Nm, of the reference.
         axes: coordinate -> (T, 3), unit, the world axis about which its moment acts on the distal
             segment.
         joints: coordinate -> index of the body's joint.
@@ -154,7 +159,7 @@ def read_trials(path: str | Path) -> list[Trial]:
     """The trials of a file like `dynamics_real.npz`.
 
     Raises:
-        PallasError: it is not one.
+        PallasError: the file is not such a file.
     """
     arrays = load_npz(path, "file of measured dynamics")
     try:

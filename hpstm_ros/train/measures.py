@@ -1,4 +1,4 @@
-"""How far a smoothed motion is from the true one, and how it moves."""
+"""Metrics of a smoothed motion: accuracy and smoothness."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ LEVELS = (0.5, 0.9, 0.95)
 
 def accuracy(estimated: F64, truth: F64) -> dict[str, tuple[float, str]]:
     """Figures of one motion (T, 22, 3) m, name to value and unit: error, error of the acceleration,
-    jerk against the true jerk, bones.
+    jerk and true jerk, bones.
     """
     error = np.linalg.norm(estimated - truth, axis=-1)
     local = np.linalg.norm((estimated - estimated[:, :1]) - (truth - truth[:, :1]), axis=-1)
@@ -56,13 +56,14 @@ def coverage(distances: F64) -> dict[str, tuple[float, str]]:
 
 
 def calibration(distances: F64, level: float = 0.9) -> F64:
-    """Factors on the covariance that put a share ``level`` of true positions inside its ellipsoid.
+    """Factors on the covariance for which a share ``level`` of the true positions is in its
+    ellipsoid.
 
     Args:
         distances: (n, ...) squared Mahalanobis distances.
         level: share, 0 to 1.
 
     Returns:
-        (...) one factor for each column.
+        (...) one factor per column.
     """
     return np.asarray(np.quantile(distances, level, axis=0) / chi2.ppf(level, 3))

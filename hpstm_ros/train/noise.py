@@ -1,9 +1,8 @@
-"""What pose estimators do wrong, as numbers: the noise model of docs/guide/conventions.md and the
-failures on top of it.
+"""Errors of pose estimators: the noise model of docs/guide/conventions.md, and failures in
+addition.
 
-Training, the evaluation and the tests all spoil their motions here and nowhere else. Everything
-works on batches (B, T, 22, 3) of joint positions in metres at 60 Hz and draws from a
-`numpy.random.Generator` only.
+Training, evaluation and tests all use this module. It processes batches (B, T, 22, 3) of joint
+positions in m at 60 Hz, and takes random numbers only from a `numpy.random.Generator`.
 """
 
 from dataclasses import dataclass
@@ -22,17 +21,17 @@ _MIRROR = np.array(MIRROR)
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise model of docs/guide/conventions.md, after HPSTM's own (its data set class:
+    """The noise model of docs/guide/conventions.md, after that of HPSTM (its data set class:
     Gaussian, filtered, outliers, bone lengths).
 
     Attributes:
         gaussian: m, standard deviation of each coordinate in each frame.
         filtered: m, standard deviation before a running mean over ``filter_window`` frames.
         filter_window: frames.
-        outlier_share: share of joints, frame by frame, that lie ``outlier`` m off in any direction.
+        outlier_share: share of joints per frame that are displaced by ``outlier`` in a random
+            direction.
         outlier: m.
-        bone: every bone's length is off by a factor within 1 +- ``bone``, drawn again in every
-            frame.
+        bone: every bone length has a random factor within 1 +- ``bone`` in every frame.
     """
 
     gaussian: float = 0.010
@@ -61,7 +60,7 @@ def add_noise(positions: F32, noise: Noise, rng: np.random.Generator) -> F32:
 
 
 def _bone_noise(positions: F32, share: float, rng: np.random.Generator) -> F32:
-    """Every bone stretched by a factor within 1 +- share; what hangs on it moves along."""
+    """Scale every bone by a random factor within 1 +- share, moving all distal joints."""
     out = positions.copy()
     factor = (share * rng.uniform(-1, 1, positions.shape[:3])).astype(np.float32)
     shift = np.zeros_like(positions)
@@ -74,7 +73,7 @@ def _bone_noise(positions: F32, share: float, rng: np.random.Generator) -> F32:
 
 
 def _directions(count: int, rng: np.random.Generator) -> F32:
-    """Unit vectors (count, 3), evenly spread."""
+    """Random unit vectors (count, 3), uniformly distributed."""
     v = rng.standard_normal((count, 3), dtype=np.float32)
     return np.asarray(
         v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9), dtype=np.float32
@@ -83,21 +82,21 @@ def _directions(count: int, rng: np.random.Generator) -> F32:
 
 @dataclass(frozen=True)
 class Failures:
-    """The classical failures, each the chance that a stretch of 32 frames meets it (whole bodies
-    and sides) or a joint does.
+    """Typical failures: the probability of each in a window of 32 frames (whole bodies and sides),
+    or per joint.
 
     Attributes:
-        occlusion: a limb or a single joint is not seen for a while: per window.
+        occlusion: a limb or a single joint is temporarily not seen, per window.
         blackout: no joint is seen for up to ``blackout_frames``.
-        still: share of occlusions and blackouts that last to the newest frame. A stream meets every
-            length of those; a stretch laid at random, hardly ever a short one.
-        dropped: share of frames lost at random in a window that meets ``dropping``.
+        still: share of occlusions and blackouts that last until the newest frame. Streams contain
+            all lengths of these, random windows hardly any short ones.
+        dropped: share of frames lost at random in a window with ``dropping``.
         flip: left and right are exchanged for 1 to 4 frames.
         teleport: the whole body is elsewhere for 1 to 3 frames (another person, a false detection).
-        stuck_outlier: one joint sits 0.1 to 0.4 m off for 2 to 6 frames.
+        stuck_outlier: one joint is displaced by 0.1 to 0.4 m for 2 to 6 frames.
         half_rate: every second frame is missing, as from a 30 Hz camera.
-        late_start: the body was first seen in this window.
-        format_gap: joints that a pose estimator's format does not have are missing throughout.
+        late_start: the body is first seen in this window.
+        format_gap: joints that the format of a pose estimator lacks are always missing.
     """
 
     occlusion: float = 0.0
@@ -147,8 +146,8 @@ _FORMAT_GAPS: tuple[tuple[int, ...], ...] = (
 
 
 def add_failures(positions: F32, failures: Failures, rng: np.random.Generator) -> tuple[F32, Bool]:
-    """Spoil noisy positions (B, T, 22, 3) m further; returns them (changed in place) and what is
-    seen (B, T, 22).
+    """Add failures to noisy positions (B, T, 22, 3) m, in place; return them, and the mask of seen
+    joints (B, T, 22).
     """
     batch, frames = positions.shape[:2]
     seen = np.ones(positions.shape[:3], dtype=bool)

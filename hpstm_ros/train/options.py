@@ -1,4 +1,4 @@
-"""What the training commands share: their options, and settings read from a checked YAML file."""
+"""Options shared by the training commands, and settings read from a validated YAML file."""
 
 import argparse
 from pathlib import Path
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def add_training_options(parser: argparse.ArgumentParser, name: str) -> None:
-    """``--config``, ``--data`` and ``--out`` of the training of a model."""
+    """Add ``--config``, ``--data`` and ``--out`` for the training of a model."""
     parser.add_argument(
         "--config", default=f"config/training/{name}.yaml", help="training settings"
     )
@@ -30,8 +30,8 @@ def read_settings(kind: type[T], path: str | Path, **ranges: tuple[float, float]
 
     Args:
         kind: a dataclass.
-        path: relative to the package's share where it does not exist here.
-        ranges: least and most of some of its numbers.
+        path: relative to the package's share folder if it does not exist in the working directory.
+        ranges: minimum and maximum of some of the values.
 
     Raises:
         PallasError: the file is not readable, or contains an unknown key or an invalid value.

@@ -1,5 +1,5 @@
-"""Pictures of the smoother at work: a wrist's and an ankle's path, raw, filtered, smoothed and
-true, with the 90 % band.
+"""Pictures of the smoother: paths of a wrist and an ankle, raw, filtered, smoothed and true,
+with the 90 % band.
 
 ``python -m hpstm_ros.train.pictures --out docs/images``
 """
@@ -100,8 +100,8 @@ def _path(
     smoothed: Smoothed,
     joint: int,
 ) -> None:
-    """The coordinate in which the joint moves least, but at least 8 cm: there the noise is seen; in
-    cm.
+    """Plot, in cm, the coordinate with the least motion of at least 8 cm, in which the noise is
+    visible.
     """
     travel = np.ptp(trial.truth[_SHOWN, joint], axis=0)
     coordinate = (

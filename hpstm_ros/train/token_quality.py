@@ -1,6 +1,6 @@
-"""How good generated motion is: retrieval by text, distance to real motion, diversity.
+"""Quality of generated motion: retrieval by text, distance to real motion, diversity.
 
-Judged by the alignment encoder of texts and motions, which was not trained with any generator.
+Embeddings are those of the alignment model, which is independent of the generators.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from scipy.linalg import sqrtm
 
 F64 = NDArray[np.float64]
 GROUP = 32
-"""Texts that each motion is matched against, as is usual for R-precision."""
+"""Number of texts in a pool, as usual for R-precision."""
 TOP = 3
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Embeddings of motions and of the texts that they were asked for with.
+    """Embeddings of motions and of their requests.
 
     Attributes:
-        motions, texts: (N, dim), row by row of one pair.
-        keys: (N,) what the texts mean: equal ones count as hits.
+        motions, texts: (N, dim), one pair per row.
+        keys: (N,) meanings of the texts; texts with equal meaning count as hits.
     """
 
     motions: F64
@@ -59,5 +59,5 @@ def diversity(x: F64, rng: np.random.Generator, pairs: int = 300) -> float:
 
 
 def stacked(parts: Sequence[NDArray[np.floating]]) -> F64:
-    """Embeddings (N, dim) of N."""
+    """Stack N embeddings (dim,) to (N, dim)."""
     return np.stack([np.asarray(part, dtype=np.float64) for part in parts])

@@ -26,13 +26,13 @@ class TokenTraining:
     """Settings of the training.
 
     Attributes:
-        packs: motion packs to train on; all where empty.
-        without_violence: leave out the clips whose words speak of violence (for comparison).
-        batch: windows a step, of the VQ-VAE and of the Transformer.
+        packs: motion packs to train on; empty for all.
+        without_violence: exclude clips with violent descriptions (for comparison).
+        batch: windows per step, of the VQ-VAE and of the Transformer.
         width: channels of the VQ-VAE.
         codes: entries of the codebook, 64 to 8192.
-        masked: shape of the Transformer, but for ``codes`` and ``text``, which follow.
-        vq, transformer: lengths and speeds of the two runs.
+        masked: shape of the Transformer, except ``codes`` and ``text``, which are derived.
+        vq, transformer: settings of the two training loops.
     """
 
     packs: tuple[str, ...] = ("cmu_actions", "cmu_full")
@@ -84,7 +84,11 @@ def run(args: argparse.Namespace) -> int:
 def training_clips(
     library: MotionLibrary, descriptions: Descriptions, settings: TokenTraining
 ) -> list[LibraryClip]:
-    """The clips of the training split, of the chosen packs."""
+    """The clips of the training split, of the selected packs.
+
+    Raises:
+        PallasError: there are none.
+    """
     packs = settings.packs
     clips = [c for c in library.require("train") if not packs or c.pack in packs]
     if settings.without_violence:
@@ -96,6 +100,6 @@ def training_clips(
 
 
 def validation_clips(library: MotionLibrary, settings: TokenTraining) -> list[LibraryClip]:
-    """The clips that choices are made on."""
+    """The validation clips, used for choosing settings."""
     both = library.select("validation") + library.select("validation_subjects")
     return [c for c in both if not settings.packs or c.pack in settings.packs]

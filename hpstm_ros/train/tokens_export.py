@@ -1,4 +1,4 @@
-"""From trained tokens to released files: weights, three ONNX graphs and the codebook."""
+"""Export of the token generator: weights, three ONNX graphs and the codebook."""
 
 import json
 import os
@@ -30,7 +30,7 @@ class TokensStep(nn.Module):
         self.model = model
 
     def forward(self, tokens: Tensor, used: Tensor, text: Tensor) -> tuple[Tensor]:
-        """As `MaskedTransformer.forward`."""
+        """Like `MaskedTransformer.forward`: logits (B, N, codes)."""
         return (self.model(tokens, used, text),)
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
@@ -44,7 +44,7 @@ class TokensStep(nn.Module):
 
 
 class EncoderStep(nn.Module):
-    """The frames of a start to vectors."""
+    """Encodes the frames of a start as vectors."""
 
     output_names = ("entries",)
 
@@ -53,7 +53,7 @@ class EncoderStep(nn.Module):
         self.model = model
 
     def forward(self, frames: Tensor) -> tuple[Tensor]:
-        """(B, 32, 138) to (B, 8, code_width)."""
+        """Map frames (B, 32, 138) to vectors (B, 8, code_width)."""
         return (self.model.encoder(self.model.normalised(frames)),)
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
@@ -62,7 +62,7 @@ class EncoderStep(nn.Module):
 
 
 class DecoderStep(nn.Module):
-    """Entries of a codebook to frames, for motions padded to the longest."""
+    """Decodes codebook entries to frames, for motions padded to the longest."""
 
     output_names = ("frames",)
 
@@ -72,7 +72,7 @@ class DecoderStep(nn.Module):
         self.tokens = tokens
 
     def forward(self, entries: Tensor) -> tuple[Tensor]:
-        """(B, N, code_width) to (B, 4 N, 138)."""
+        """Map entries (B, N, code_width) to frames (B, 4 N, 138)."""
         return (self.model.frames(entries),)
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
@@ -140,7 +140,7 @@ def load_tokens(path: str | Path) -> tuple[VqVae, MaskedTransformer, dict[str, A
         document: dict[str, Any] = json.loads(meta["pallas"])
     except PallasError:
         raise
-    except Exception as error:  # torch and safetensors raise kinds of their own
+    except Exception as error:  # torch and safetensors raise their own exceptions
         raise PallasError(
             f"{path}: not the weights of a token generator ({str(error).splitlines()[0][:100]})"
         ) from None

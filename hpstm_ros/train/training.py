@@ -1,9 +1,8 @@
-"""The training of HPSTM, in three runs of `pallas_ros.train.loop`, each resumed where it stopped:
-the body, the stream, the covariance.
+"""Training of HPSTM, in three resumable runs of `pallas_ros.train.loop`: body, stream, covariance.
 
-The body: windows drawn one by one, so that as many motions as possible are met. The stream: three
-successive windows of each motion, so that what a stream would show is smooth, and the covariance
-comes in. The covariance's own layers alone, at the end, with the mean held fixed.
+Body: independent windows, for as many motions as possible. Stream: three successive windows of each
+motion, so that the streaming output is smooth; includes the covariance. Covariance: only its
+layers, with fixed means.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from pallas_ros.data.library import LibraryClip, MotionLibrary
 from pallas_ros.train.loop import LoopSettings, device, fast_bfloat16, fit, start_processes
 
 CHECKED = (0, 2, 5, 10)
-"""Look-aheads that validation reports."""
+"""Look-aheads in the validation."""
 _CHECK_WINDOWS = 192
 
 
@@ -37,20 +36,19 @@ class TrainingSettings:
     """Settings of a training run.
 
     Attributes:
-        batch: windows a step.
-        asked: look-aheads asked of each window.
-        known: chance that the operator's bone lengths are given, and how well they are known
-            (``bones_off``, relative).
-        mixed: bfloat16 inside the Transformer.
+        batch: windows per step.
+        asked: number of look-aheads per window.
+        known: probability that bone lengths are given; their relative error is ``bones_off``.
+        mixed: whether to use bfloat16 inside the Transformer.
         seed: of weights and data.
-        packs: motion packs to train on; all where empty.
-        start: released weights to go on from; a new network where empty.
-        body_share: share of the weights that the body's run left in those that go on from the
-            stream's run. Weights between the two err about as little as the former and are nearly
-            as calm as the latter (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+        packs: motion packs to train on; empty for all.
+        start: released weights to start from; empty for a new network.
+        body_share: share of the weights after the body run in an average with those after the
+            stream run. Averaged weights are about as accurate as the former and nearly as smooth
+            as the latter (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
         model: shape of the network.
         weights: of the loss.
-        body, stream, spread: lengths and speeds of the three runs; one of 0 steps is left out.
+        body, stream, spread: settings of the three runs; a run of 0 steps is skipped.
     """
 
     batch: int = 64
@@ -75,7 +73,7 @@ class TrainingSettings:
 
 @dataclass
 class Windows:
-    """What a step of training takes: the model's inputs and what is true."""
+    """A training batch: inputs of the model, and ground truth."""
 
     inputs: tuple[Tensor, ...]
     truth: Truth
@@ -87,9 +85,9 @@ class WindowStream(Iterator[Windows]):
 
     Args:
         sampler: of motion; its generator is set here.
-        settings: batch size and what is asked.
-        consecutive: successive windows of each motion.
-        generator: torch's, kept in the checkpoint.
+        settings: batch size and look-aheads.
+        consecutive: number of successive windows per motion.
+        generator: of torch, stored in the checkpoint.
     """
 
     def __init__(
@@ -115,7 +113,7 @@ class WindowStream(Iterator[Windows]):
         lookahead = rng.integers(0, s.model.lookaheads, (rows, s.asked))
         lookahead[:, 0] = np.where(
             rng.random(rows) < 0.4, 0, lookahead[:, 0]
-        )  # the causal one is the hardest
+        )  # the causal estimate is the hardest
         known = (rng.random((rows, 1)) < s.known).astype(np.float32)
         drawn = self._sampler.draw(rows, s.model.frames + n - 1)
         off = s.bones_off * rng.uniform(0, 1.5, (rows, 1)) * rng.standard_normal(drawn.bones.shape)
@@ -131,9 +129,7 @@ def windows(
     known: Any,
     consecutive: int = 1,
 ) -> Windows:
-    """A batch as the model takes it: ``consecutive`` windows of each row, side by side, asked for
-    the look-aheads (B, Q).
-    """
+    """Make a batch of ``consecutive`` neighbouring windows per row, with the look-aheads (B, Q)."""
     rows = len(drawn.points)
     frames = model.frames
 
@@ -182,7 +178,7 @@ def train(
     model = Hpstm(settings.model).to(device())
     if settings.start:
         start_from(model, load_model(settings.start)[0], settings.start)
-    model.mixed = settings.mixed and fast_bfloat16()  # four times slower where it is emulated
+    model.mixed = settings.mixed and fast_bfloat16()  # four times slower if it is emulated
     sampler = WindowSampler(library, training_clips(library, settings.packs), settings.seed)
     validate = checks(library, settings.model)
 
@@ -216,12 +212,12 @@ def train(
     if settings.weights.spread > 0:
         only(model, model.head_spread)
         run("spread", settings.spread, 1, _spread)
-    model.mixed = False  # what is released runs in float32
+    model.mixed = False  # released models use float32
     return model, validate(model)
 
 
 def only(model: nn.Module, part: nn.Module) -> None:
-    """Train one part of a model, the rest held fixed."""
+    """Make one part of a model trainable, with the rest fixed."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     for parameter in part.parameters():
@@ -234,8 +230,8 @@ def _spread(model: Hpstm, w: Windows) -> tuple[Tensor, dict[str, float]]:
 
 
 def checks(library: MotionLibrary, model: HpstmConfig) -> Callable[[Hpstm], dict[str, float]]:
-    """Mean joint error in mm, by look-ahead, on unvaried windows with the noise model of
-    docs/guide/conventions.md: of the validation split, and of contents kept out of training.
+    """Validation: mean joint error in mm by look-ahead, on windows without augmentation with the
+    noise model of docs/guide/conventions.md, of the validation split and of held-out contents.
     """
     fixed = {}
     for name, clips in zip(("validation", "development"), familiar_and_not(library), strict=True):
@@ -265,8 +261,8 @@ def checks(library: MotionLibrary, model: HpstmConfig) -> Callable[[Hpstm], dict
 
 
 def training_clips(library: MotionLibrary, packs: tuple[str, ...]) -> list[LibraryClip]:
-    """What is trained on: the clips of these packs (all where none is named), without the
-    development contents where no subject is kept out.
+    """The training clips of the given packs (empty: all), without the development contents if no
+    subjects are held out.
 
     Raises:
         PallasError: a pack has no training clip.
@@ -284,10 +280,10 @@ def training_clips(library: MotionLibrary, packs: tuple[str, ...]) -> list[Libra
 
 
 def familiar_and_not(library: MotionLibrary) -> tuple[list[LibraryClip], list[LibraryClip]]:
-    """Clips that nothing was learned from: of people or contents that were trained on, and of
-    people or contents that were not.
+    """Clips not used for training: of people or contents that are in the training data, and of
+    people or contents that are not.
 
-    A folder of motion files has no contents kept out; the familiar ones stand in for them.
+    A folder of motion files has no held-out contents; the former are used instead.
     """
     subjects = library.select("validation_subjects")
     if subjects:

@@ -1,5 +1,5 @@
-"""The motions that smoothers are judged on: clips of a split, each with a body of its own, spoiled
-with the noise model of docs/guide/conventions.md.
+"""Motions for the evaluation of smoothers: clips of a split, each with an individual body size and
+the noise model of docs/guide/conventions.md.
 """
 
 import zlib
@@ -18,11 +18,9 @@ F64 = NDArray[np.float64]
 
 _MIRROR = np.array(MIRROR)
 CUT_M = 0.2
-"""m, a body most of whose joints move farther in a frame (12 m/s) was cut, not moved."""
+"""m, if most joints move farther in a frame (12 m/s), the recording has a cut there."""
 BEFORE_FRAMES = 180
-"""Frames of another clip in which the operator is seen before a trial: the bone lengths are
-estimated there.
-"""
+"""Frames of another clip before a trial, for the estimation of the bone lengths."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Trial:
         truth: (T, 22, 3) m.
         noisy: (T, 22, 3) m.
         rotations: (T, 22, 4) xyzw, true.
-        before: (B, 22, 3) m, noisy: the same person in another clip.
+        before: (B, 22, 3) m, noisy motion of the same person in another clip.
         bones: (22,) m, true.
     """
 
@@ -53,11 +51,11 @@ class Trial:
 def trials(
     library: MotionLibrary, split: str, count: int, longest: int = 480, shortest: int = 120
 ) -> list[Trial]:
-    """``count`` trials of a split, the same at every call: spread evenly over its clips, no content
-    forgotten.
+    """Make ``count`` trials of a split, deterministically: evenly distributed over its clips, with
+    all contents.
 
-    Body heights are 1.5 to 1.95 m and segments 5 % off proportion, drawn from the clip's name; of a
-    long clip a stretch is taken.
+    Body heights of 1.5 to 1.95 m and 5 % deviations of segment proportions are pseudo-random,
+    derived from the name of the clip; of a long clip, a part is used.
     """
     clips = [c for c in library.select(split) if np.subtract(*_whole(library, c)[::-1]) >= shortest]
     clips.sort(key=lambda c: zlib.crc32(c.name.encode()))
@@ -72,8 +70,8 @@ def trials(
 
 
 def _whole(library: MotionLibrary, clip: LibraryClip) -> tuple[int, int]:
-    """The longest stretch of a clip without a cut: in one recording of the CMU pack the body turns
-    about within a frame, several times.
+    """The longest part of a clip without a cut; in one recording of the CMU pack, the body turns
+    around within a frame, several times.
     """
     step = np.median(
         np.linalg.norm(np.diff(library.motion(clip).positions, axis=0), axis=-1), axis=-1

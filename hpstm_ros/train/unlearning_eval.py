@@ -49,8 +49,8 @@ class Sample:
     Attributes:
         kind: ``worded``, ``innocent`` or ``safe``.
         text, seed: the request.
-        motion: what it gave.
-        score: the guard's probability of violence.
+        motion: the generated motion.
+        score: probability of violence of the guard.
     """
 
     kind: str
@@ -201,7 +201,7 @@ def _recordings(weights: Path, data: str, guard: MotionGuard) -> list[Row]:
 
 
 def settings_in(folder: Path, codebook: str) -> TokenSettings:
-    """The generator of a folder's files, with one of its codebooks."""
+    """The generator in a folder, with one of its codebooks."""
     return TokenSettings(
         str(folder / "tokens.onnx"),
         str(folder / "tokens_encoder.onnx"),
@@ -211,7 +211,7 @@ def settings_in(folder: Path, codebook: str) -> TokenSettings:
 
 
 def generate(draw: Sampler, guard: MotionGuard, seeds: int, name: str) -> list[Sample]:
-    """Every request with ``seeds`` seeds."""
+    """Generate every request with ``seeds`` seeds."""
     samples = []
     texts = [(kind, text) for kind, row in _KINDS.items() for text in row]
     for number, (kind, text) in enumerate(tqdm(texts, desc=name, unit=" requests")):
@@ -221,12 +221,12 @@ def generate(draw: Sampler, guard: MotionGuard, seeds: int, name: str) -> list[S
 
 
 def filtered(samples: Sequence[Sample]) -> list[Sample]:
-    """As a word filter leaves them: what it refuses is not played, and so not violent."""
+    """Apply the word filter: rejected requests count as not violent."""
     return [replace(s, score=0.0) if is_violent(s.text) else s for s in samples]
 
 
 def violence_rows(name: str, samples: Sequence[Sample], threshold: float) -> list[Row]:
-    """Share of violent motion by kind of request, in %, and the guard's mean probability."""
+    """Share of violent motion by kind of request, in %, and mean probability of the guard."""
     rows = []
     for kind in [kind for kind in _KINDS if any(s.kind == kind for s in samples)]:
         seeds = sorted({s.seed for s in samples})

@@ -1,4 +1,4 @@
-"""Unlearning measured on recordings: what a generator could still make with a codebook's codes."""
+"""Evaluation of unlearning on recordings: motion that a codebook can still represent."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,13 +18,13 @@ Row = dict[str, Any]
 REPLACED = (0, 8, 16, 32, 64, 128)
 SEEDS = (0, 1, 2)
 _HARMLESS = 500
-"""Harmless windows that are decoded, of those drawn."""
+"""Maximum number of harmless windows that are decoded."""
 
 
 def recording_windows(
     library: MotionLibrary, splits: Sequence[str], names: frozenset[str]
 ) -> Tensor:
-    """Windows (W, 64, 138) of the clips of these names and splits."""
+    """Windows (W, 64, 138) of the clips with the given names and splits."""
     chosen = [c for s in splits for c in library.select(s) if c.pack in PACKS and c.name in names]
     clips = Clips.of(library, chosen, WINDOW)
     parts = []
@@ -38,7 +38,7 @@ def recording_windows(
 
 @torch.no_grad()
 def flagged(guard: MotionGuard, frames: Tensor) -> Tensor:
-    """Which windows (W, 64, 138) the guard flags, (W,) bool."""
+    """Whether the guard flags each of the windows (W, 64, 138), (W,) bool."""
     seen = guard_windows(frames).numpy()
     return torch.tensor([guard.probability(x[None]) >= guard.threshold for x in seen])
 
@@ -52,7 +52,9 @@ def recording_rows(
     guard: MotionGuard,
     splits: Sequence[str],
 ) -> list[Row]:
-    """The guard on recordings, and after decoding with codes replaced, in %; errors in cm."""
+    """Rows: share flagged by the guard in %, for recordings and after decoding with replaced codes;
+    errors in cm.
+    """
     case = "+".join(splits)
     violent = recording_windows(library, splits, words.violent)
     harmless = recording_windows(library, splits, words.harmless)

@@ -1,4 +1,4 @@
-"""The training of the classifier of violent motion, and which clips are violent."""
+"""Training of the classifier of violent motion, and selection of violent clips."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,9 @@ F64 = NDArray[np.float64]
 PACKS = ("cmu_actions", "cmu_full")
 """Motion packs to train on: their licence permits commercial use of the weights."""
 _BLUR = (1, 3, 5)
-"""Frames that a training window is averaged over: generated motion is softer than recorded."""
+"""Widths in frames of the running mean over a training window, since generated motion is smoother
+than recorded motion.
+"""
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,11 @@ class ViolenceSettings:
     """Settings of the training.
 
     Attributes:
-        batch: windows a step, half of them violent.
+        batch: windows per step, half of them violent.
         width: channels of the classifier.
-        start: released weights to go on from; a new network where empty.
-        false_alarms: share of harmless validation clips that the threshold lets be flagged.
-        loop: length and speed.
+        start: released weights to start from; empty for a new network.
+        false_alarms: share of harmless validation clips that are flagged at the threshold.
+        loop: settings of the training loop.
     """
 
     batch: int = 64
@@ -54,12 +56,12 @@ class ViolenceSettings:
 
 @dataclass(frozen=True)
 class Sorted:
-    """Names of clips by what their words say.
+    """Names of clips, classified by their descriptions.
 
     Attributes:
-        violent: a text or sentence of the clip speaks of violence.
-        harmless: none does.
-        unclear: only the description of the whole session does: neither is known.
+        violent: a description of the clip is violent.
+        harmless: no description is violent.
+        unclear: only the description of the whole session is violent.
     """
 
     violent: frozenset[str]
@@ -68,7 +70,7 @@ class Sorted:
 
 
 def sort_clips(clips: Iterable[LibraryClip], descriptions: Descriptions) -> Sorted:
-    """The clips by their words."""
+    """Classify clips by their descriptions."""
     sets: tuple[set[str], set[str], set[str]] = (set(), set(), set())
     for clip in clips:
         trial = clip.name.split(".")[0]
@@ -85,7 +87,7 @@ def sort_clips(clips: Iterable[LibraryClip], descriptions: Descriptions) -> Sort
 
 
 def guard_windows(frames: Tensor) -> Tensor:
-    """Windows (B, T, 138) as the classifier takes them, (B, T, 68)."""
+    """Convert windows (B, T, 138) to inputs of the classifier (B, T, 68)."""
     joints = joint_positions(frames).flatten(-2)
     return torch.cat((joints, frames[..., STEP]), dim=-1)
 
@@ -139,10 +141,11 @@ def train_violence(
     folder: Path,
     tokens: VqVae | None = None,
 ) -> tuple[ViolenceClassifier, float]:
-    """Train; the model and its threshold. Resumes from ``folder``.
+    """Train, resuming from ``folder``; return the model and its threshold.
 
-    With ``tokens``, half of the windows are as that VQ-VAE reconstructs them: what it generates is
-    softer than recordings, and a classifier of recordings alone takes a soft punch for harmless.
+    With ``tokens``, half of the windows are reconstructions of this VQ-VAE, since generated
+    motion is smoother than recordings, and a classifier of recordings alone misses smooth
+    punches.
     """
     torch.manual_seed(settings.loop.seed)
     torch.set_num_threads(1)
@@ -182,9 +185,9 @@ def train_violence(
 
 @torch.no_grad()
 def clip_scores(model: ViolenceClassifier, clips: Clips, tokens: VqVae | None = None) -> F64:
-    """Probability of violence of each clip (clips,): that of its most violent window.
+    """Probability of violence of each clip (clips,): the maximum over its windows.
 
-    With ``tokens``, of the clips as that model reconstructs them.
+    With ``tokens``, the clips are first reconstructed by this model.
     """
     scores = []
     for index in range(len(clips.names)):
@@ -211,7 +214,7 @@ def window_scores(model: ViolenceClassifier, frames: F32) -> F64:
 
 
 def area_under_curve(scores: F64, labels: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve: the chance that a violent clip scores above a harmless one.
+    """Area under the ROC curve: the probability that a violent clip scores above a harmless one.
 
     Args:
         scores: (n,).

@@ -72,5 +72,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def of_packs(library: MotionLibrary, *splits: str) -> list[LibraryClip]:
-    """The clips of these splits that weights under a permissive licence may be trained on."""
+    """The clips of the splits from packs with a permissive licence."""
     return [c for split in splits for c in library.select(split) if c.pack in PACKS]

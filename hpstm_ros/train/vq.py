@@ -1,4 +1,4 @@
-"""The training of the VQ-VAE of motion tokens."""
+"""Training of the VQ-VAE of motion tokens."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +17,14 @@ WINDOW = 64
 """Frames of a training window: 2 s."""
 _REVIVE_EVERY = 25
 _REVIVE_UNTIL = 0.7
-"""Part of the training after which unused entries stay, so that the averaged weights settle."""
+"""Fraction of the training after which unused entries are kept, so that averaged weights
+converge.
+"""
 _POSITION = 4.0
 _VELOCITY = 8.0
-"""Weights of joint positions (m) and of their change in a frame, beside normalised features: chosen
-so that each term has about the same size after 500 steps."""
+"""Weights of joint positions (m) and of their change per frame, relative to normalised features,
+chosen so that all terms have about the same size after 500 steps.
+"""
 
 
 class Windows(Iterator[Tensor]):
@@ -39,7 +42,7 @@ class Windows(Iterator[Tensor]):
 
 
 class Loss:
-    """The VQ-VAE's loss, and the care of its codebook."""
+    """Loss of the VQ-VAE, and maintenance of its codebook."""
 
     def __init__(self, steps: int) -> None:
         self._step = 0
@@ -47,12 +50,12 @@ class Loss:
         self._used: Tensor | None = None
 
     def __call__(self, module: nn.Module, frames: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Loss of a batch, and figures."""
+        """Loss of a batch of frames (B, 64, 138), and figures to log."""
         model = cast(VqVae, module)
         decoded, quantised, codes, z = model(frames)
         self._care(model, codes, z)
         features = F.smooth_l1_loss(model.normalised(decoded), model.normalised(frames))
-        # Of every other window: forward kinematics costs as much as the convolutions.
+        # For every other window, since forward kinematics costs as much as the convolutions.
         with torch.no_grad():
             truth = joint_positions(frames[::2])
         found = joint_positions(decoded[::2])
@@ -68,7 +71,7 @@ class Loss:
         return loss, figures
 
     def _care(self, model: VqVae, codes: Tensor, z: Tensor) -> None:
-        """Count what is used, and move what is not."""
+        """Count the used entries, and move unused ones."""
         if self._used is None:
             self._used = torch.zeros(model.config.codes, dtype=torch.bool)
             if float(model.codebook.detach().abs().max()) > 0 and self._step == 0:
@@ -103,7 +106,7 @@ def train_vq(
 
 
 def reconstruction(model: VqVae, frames: Tensor) -> dict[str, float]:
-    """Joint error in cm and share of the codebook used in %, over windows (N, T, size)."""
+    """Joint error in cm, and used share of the codebook in %, over windows (N, T, size)."""
     codes = model.encode(frames)
     error = (joint_positions(model.decode(codes)) - joint_positions(frames)).norm(dim=-1)
     used = len(torch.unique(codes)) / model.config.codes

@@ -26,17 +26,17 @@ Describe = Callable[[LibraryClip, bool], Sequence[str]]
 
 _STRIDE = round(MODEL_RATE_HZ / FPS)
 SHORTEST_S = 1.2
-"""Shorter clips are left out: they show a fragment of an action. 3 % of the library's time."""
+"""s, minimum duration of clips; shorter ones (3 % of the library) show only part of an action."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A piece of a clip.
+    """A window of a clip.
 
     Attributes:
         clip: its labels (pack, name, content, style, split, subject).
-        start: first frame, in the library's 60 Hz arrays.
-        frames: at 30 Hz; fewer than 120 where the clip is shorter.
+        start: first frame, in the 60 Hz arrays of the library.
+        frames: number of frames at 30 Hz; fewer than 120 if the clip is shorter.
         mirrored: whether left and right are exchanged.
     """
 
@@ -51,9 +51,9 @@ class WindowBatch:
     """Windows as arrays.
 
     Attributes:
-        windows: (B,) what they are.
-        features: (B, 120, 137), the last frame repeated where a clip is shorter.
-        valid: (B, 120) bool, False on those.
+        windows: (B,) the windows.
+        features: (B, 120, 137), padded with the last frame.
+        valid: (B, 120) bool, False for padding.
     """
 
     windows: list[Window]
@@ -62,13 +62,13 @@ class WindowBatch:
 
 
 class MotionWindows:
-    """Windows of some clips of a library.
+    """Windows of clips of a library.
 
     Args:
         library: the motion.
-        clips: those to take windows from.
-        describe: gives the descriptions of a clip; none are known without it.
-        keep: keep the features of clips in memory (0.5 kB a frame), for training.
+        clips: source of the windows.
+        describe: returns the descriptions of a clip; None for no descriptions.
+        keep: whether to keep the features of clips in memory (0.5 kB per frame), for training.
 
     Raises:
         PallasError: no clip is long enough.
@@ -94,7 +94,9 @@ class MotionWindows:
         self._share = share / share.sum()
 
     def draw(self, rng: np.random.Generator, number: int, mirror: float = 0.5) -> WindowBatch:
-        """Random windows; contents by the square root of their duration: rare ones count."""
+        """Draw random windows; contents are weighted by the square root of their duration, to
+        favour rare ones.
+        """
         chosen = rng.choice(len(self.clips), number, p=self._share)
         return self.batch([self._draw(rng, self.clips[i], mirror) for i in chosen])
 
@@ -106,7 +108,7 @@ class MotionWindows:
         return Window(clip, start, frames, bool(rng.random() < mirror))
 
     def cover(self, step_s: float = 4.0, full: bool = True) -> list[Window]:
-        """Windows ``step_s`` apart through every clip; only whole ones where ``full``."""
+        """Windows at intervals of ``step_s`` in all clips; only complete ones if ``full``."""
         windows = []
         for clip in self.clips:
             for start in range(clip.start, clip.stop, round(step_s * MODEL_RATE_HZ)):
@@ -126,7 +128,9 @@ class MotionWindows:
         return WindowBatch(list(windows), features, valid)
 
     def features(self, window: Window) -> tuple[NDArray[np.float32], Place]:
-        """(T, 137) of one window, and its place in the clip's world, before any mirroring."""
+        """Features (T, 137) of a window, and its place in the world of the clip, before
+        mirroring.
+        """
         first = (window.start - window.clip.start) % _STRIDE
         if self._kept is None or first:
             out = self._world(window.start, window.frames)
@@ -143,14 +147,14 @@ class MotionWindows:
         return (mirrored(out) if window.mirrored else out), place
 
     def _world(self, start: int, frames: int) -> NDArray[np.float32]:
-        """Features of consecutive frames of the library in the world."""
+        """Features (T, 137), in the world, of consecutive frames of the library."""
         at = slice(start, start + _STRIDE * frames, _STRIDE)
         q = self.library.rotations[at].astype(np.float32) / np.float32(32767)
         contacts = self.library.contacts[at].astype(np.float32)
         return encode(q, np.asarray(self.library.root[at]), contacts, Place())
 
     def descriptions(self, window: Window) -> list[str]:
-        """What is said of a window's clip, mirrored as it is; may be empty."""
+        """Descriptions of the clip of a window, mirrored if the window is; may be empty."""
         return list(self._describe(window.clip, window.mirrored)) if self._describe else []
 
     def batches(self, windows: Sequence[Window], size: int) -> Iterator[WindowBatch]:

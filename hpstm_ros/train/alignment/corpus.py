@@ -1,4 +1,6 @@
-"""The library's clips with their descriptions, at the alignment's rate, built once and cached."""
+"""Clips of the library with their descriptions, at the rate of the alignment model; built once and
+cached.
+"""
 
 import hashlib
 import json
@@ -25,7 +27,7 @@ Encode = Callable[[list[str]], F32]
 
 _VERSION = 1
 _PHRASINGS = 6
-"""Phrasings kept of each description: more repeat the same words."""
+"""Maximum number of phrasings per description; more would repeat the same words."""
 _SHORTEST_S = 1.0
 
 
@@ -35,10 +37,10 @@ class Clip:
 
     Attributes:
         labels: pack, name, content, split and others.
-        start, stop: its frames in the corpus' arrays.
-        texts: ids of its texts, every phrasing; first the descriptions as written.
-        written: how many are as written.
-        mirrored: the same for the mirrored motion.
+        start, stop: its frames in the arrays of the corpus.
+        texts: ids of its texts with all phrasings; the original descriptions are first.
+        written: number of original descriptions.
+        mirrored: the same as ``texts``, for the mirrored motion.
     """
 
     labels: LibraryClip
@@ -54,14 +56,14 @@ class Corpus:
     """Described motion.
 
     Attributes:
-        clips: all that are described and last a second.
-        features: (T, 85) float16, as `Movement`.
+        clips: all described clips of at least one second.
+        features: (T, 85) float16, as in `Movement`.
         points: (T, 8, 3) float32 m.
         heading: (T,) float32 rad.
         texts: all texts.
-        vectors: (N, D) sentence vectors of them.
-        explicit: (N, F) explicit features of them.
-        meanings: (N,) texts of equal meaning have the same number.
+        vectors: (N, D) sentence vectors of the texts.
+        explicit: (N, F) explicit features of the texts.
+        meanings: (N,) number of the meaning; equal for texts of equal meaning.
     """
 
     clips: list[Clip]
@@ -79,11 +81,11 @@ class Corpus:
 
 
 def build(library: MotionLibrary, data: str | Path, encode: Encode | None = None) -> Corpus:
-    """The corpus of a library; texts from the packs in ``data``.
+    """Build the corpus of a library, with texts from the packs in ``data``.
 
     Args:
         library: the motion.
-        data: folder of the packs' texts.
+        data: folder with the texts of the packs.
         encode: the sentence encoder; MiniLM by default.
     """
     descriptions = Descriptions.open(data)
@@ -132,7 +134,9 @@ def build(library: MotionLibrary, data: str | Path, encode: Encode | None = None
 def _movements(
     library: MotionLibrary, clips: list[LibraryClip]
 ) -> tuple[list[NDArray[np.float16]], list[F32], list[F32]]:
-    """Of each clip, cached: the library's arrays do not change under the same key."""
+    """The `Movement` of each clip, cached; the arrays of a library with the same key are
+    constant.
+    """
     key = [_VERSION, [(c.pack, c.name, c.start, c.stop) for c in clips]]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     path = cache_folder() / f"alignment-{name}.npz"
@@ -171,7 +175,7 @@ def _movements(
 
 
 def _encode(texts: list[str]) -> F32:
-    """Sentence vectors by MiniLM, cached by what is encoded."""
+    """Sentence vectors of MiniLM, cached by the texts."""
     name = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
     path = cache_folder() / f"sentences-{name}.npy"
     if path.is_file():

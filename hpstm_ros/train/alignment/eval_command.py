@@ -87,7 +87,7 @@ def _ablations(path: Path) -> list[str]:
 
 
 def _speed(library: MotionLibrary, path: Path) -> dict[str, Any]:
-    """How fast motion is indexed, by the processor time of one thread; reading aside."""
+    """Speed of indexing motion, in CPU time of one thread, without file reading."""
     clip = max(library.select("unseen_subjects"), key=lambda c: c.seconds)
     motion = library.motion(clip)
     aligner = Aligner(path)

@@ -1,4 +1,4 @@
-"""`pallas eval alignment`: retrieval, sides and scenes on subjects that no training saw."""
+"""`pallas eval alignment`: retrieval, sides and scenes on subjects not used for training."""
 
 import re
 from collections import Counter
@@ -27,7 +27,7 @@ F32 = NDArray[np.float32]
 Row = dict[str, Any]
 
 POOLS = 50
-"""Pools for each query: its own clip and 31 others at random."""
+"""Number of pools per query, each with its own clip and 31 random ones."""
 SCENES = 800
 _NEIGHBOURS = 5
 
@@ -40,7 +40,7 @@ def rows_of(
     labels: Labels,
     split: str,
 ) -> list[Row]:
-    """All figures of a network on a split."""
+    """All rows of a network on a split."""
     clips = corpus.select(split)
     texts = text_vectors(model, corpus)
     straight, flipped = (clip_vectors(model, corpus, clips, flip) for flip in (False, True))
@@ -53,7 +53,9 @@ def rows_of(
 
 
 def bag_of_words(corpus: Corpus, split: str) -> list[Row]:
-    """The baseline: the training texts with the most words in common, and motion like theirs."""
+    """Baseline: finds the training texts with the most common words, and motion similar to
+    theirs.
+    """
     clips = corpus.select(split)
     known = corpus.select("train")
     texts = list(dict.fromkeys(t for clip in known for t in clip.texts[: clip.written]))
@@ -92,7 +94,7 @@ def bag_of_words(corpus: Corpus, split: str) -> list[Row]:
 
 
 class _Words:
-    """Bags of words of some texts, weighted by how rare a word is."""
+    """Bags of words of texts, weighted by the rarity of the words."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         bags = [set(_words(text)) for text in texts]
@@ -118,7 +120,9 @@ def _words(text: str) -> list[str]:
 
 
 def _standard(corpus: Corpus, clips: Sequence[Clip], flip: bool) -> F32:
-    """What clips look like: mean and spread of their features, (C, 170), centred on the corpus."""
+    """Statistics of clips: means and standard deviations of their features (C, 170), centred on the
+    corpus.
+    """
     centre = corpus.features[::11].astype(np.float32).mean(0)
     rows = []
     for clip in clips:
@@ -154,7 +158,7 @@ def _scene_rows(
     labels: Labels,
     split: str,
 ) -> list[Row]:
-    """How often a scene that fits scores above its corrupted copy, and which side of one half."""
+    """Share of scenes that score above their corrupted copies, and share classified correctly."""
     calibration = document.get("calibration", {}).get("scene")
     if calibration is None:
         return []

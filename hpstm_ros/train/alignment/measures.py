@@ -1,4 +1,4 @@
-"""What the evaluation of the alignment counts: retrieval in pools, sides, corrupted scenes."""
+"""Metrics of the alignment model: retrieval in pools, sides, corrupted scenes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,13 @@ F32 = NDArray[np.float32]
 
 POOL = 32
 SAME_MEANING = 0.9
-"""Sentence cosine above which texts mean the same: 0.95 of TMR, on its scale of 0 to 1."""
+"""Cosine similarity above which texts count as equal in meaning: 0.95 in TMR, on a scale of 0
+to 1.
+"""
 
 
 def text_vectors(model: Alignment, corpus: Corpus) -> F32:
-    """(N, dim) of all texts."""
+    """Embeddings (N, dim) of all texts."""
     with torch.no_grad():
         hidden = model.hidden_text(
             torch.from_numpy(corpus.vectors), torch.from_numpy(corpus.explicit)
@@ -30,7 +32,9 @@ def text_vectors(model: Alignment, corpus: Corpus) -> F32:
 def clip_vectors(
     model: Alignment, corpus: Corpus, clips: Sequence[Clip], flip: bool = False
 ) -> F32:
-    """(C, dim) of whole clips: the mean over their windows; ``flip`` for the mirrored motion."""
+    """Embeddings (C, dim) of whole clips: means over their windows; ``flip`` for the mirrored
+    motion.
+    """
     parts = []
     owner = []
     for index, clip in enumerate(clips):
@@ -58,8 +62,8 @@ class Retrieval:
 
     Attributes:
         clip: index of the query's clip.
-        first, third: share of the pools in which a clip of the same meaning came first, among 3.
-        chance: the same for a random order.
+        first, third: share of pools with a clip of the same meaning at rank 1, and at ranks 1 to 3.
+        chance: ``first`` for a random order.
     """
 
     clip: NDArray[np.int64]
@@ -77,7 +81,7 @@ def retrieval(
     pools: int,
     written: Callable[[Clip], Sequence[int]] | None = None,
 ) -> Retrieval:
-    """Each description as written against pools of its clip and 31 others of the split."""
+    """Rank original descriptions in pools of their clip and 31 others of the split."""
     rng = np.random.default_rng(seed)
     queries = [
         (i, text)
@@ -101,7 +105,7 @@ def retrieval(
 
 
 def _same_meaning(corpus: Corpus, clips: Sequence[Clip], texts: Sequence[int]) -> NDArray[np.bool_]:
-    """(queries, clips): whether one of a clip's descriptions means what the query does."""
+    """(queries, clips): whether a description of the clip has the meaning of the query."""
     ids = np.asarray(texts)
     out = np.zeros((len(ids), len(clips)), np.bool_)
     for column, clip in enumerate(clips):
@@ -115,16 +119,15 @@ def _same_meaning(corpus: Corpus, clips: Sequence[Clip], texts: Sequence[int]) -
 
 @dataclass(frozen=True)
 class Told:
-    """Choices between two: which clip, and whether the right one was taken."""
+    """Binary choices: clip of each, and whether the choice is correct."""
 
     clip: NDArray[np.int64]
     right: NDArray[np.float64]
 
 
 def sides(corpus: Corpus, clips: Sequence[Clip], texts: F32, straight: F32, flipped: F32) -> Told:
-    """Of descriptions with a side: whether a motion is nearer to its own than to the mirrored text.
-
-    Both of the motion and of its mirror image.
+    """For descriptions with a side: whether a motion is closer to its own text than to the mirrored
+    one, for the motion and for its mirror image.
     """
     clip_of = []
     right = []
@@ -141,7 +144,13 @@ def sides(corpus: Corpus, clips: Sequence[Clip], texts: F32, straight: F32, flip
 def interval(
     values: NDArray[np.float64], owner: NDArray[np.int64], draws: int = 500
 ) -> tuple[float, float, float]:
-    """Mean in per cent with its 95 % interval, from a bootstrap over clips."""
+    """Mean of values (n,) in per cent, with a 95 % interval from a bootstrap over clips.
+
+    Args:
+        values: (n,).
+        owner: (n,) clip of each value.
+        draws: number of resamplings.
+    """
     rng = np.random.default_rng(0)
     number, group = np.unique(owner, return_inverse=True)
     sums = np.bincount(group, values)

@@ -1,4 +1,4 @@
-"""From a trained alignment to released files, with its scores calibrated."""
+"""Export of a trained alignment model, with calibrated scores."""
 
 from pathlib import Path
 from typing import Any
@@ -65,11 +65,11 @@ def step_module(weights: Path) -> Alignment:
 
 
 def calibrate(model: Alignment, corpus: Corpus, labels: Labels) -> dict[str, Any]:
-    """Logistic regressions that turn similarities into scores, on the validation splits.
+    """Fit logistic regressions that convert similarities to scores, on the validation splits.
 
-    ``text``: slope and offset of text against motion, as many pairs that belong together as not.
-    ``scene``: of the three similarities that see a scene and of what is unsupported, scenes that
-    fit against corrupted ones.
+    ``text``: slope and offset for text and motion, with equal numbers of matching and other pairs.
+    ``scene``: for the three similarities that include the scene and the unsupported shares, with
+    matching and corrupted scenes.
     """
     clips = corpus.select("validation", "validation_subjects")
     texts = text_vectors(model, corpus)
@@ -97,9 +97,9 @@ def calibrate(model: Alignment, corpus: Corpus, labels: Labels) -> dict[str, Any
 def scene_evidence(
     model: Alignment, corpus: Corpus, labels: Labels, clips: list[Clip], count: int, seed: int
 ) -> tuple[F64, F64]:
-    """Evidence (N, 6) of windows with scenes that fit, and with corrupted copies of them.
+    """Evidence (N, 6) for windows with matching scenes, and for their corrupted copies.
 
-    Three similarities, and what is unsupported.
+    It consists of three similarities and three unsupported shares.
     """
     fits, corrupted, _, _ = scene_trials(model, corpus, labels, clips, count, seed)
     return fits, corrupted
@@ -108,7 +108,7 @@ def scene_evidence(
 def scene_trials(
     model: Alignment, corpus: Corpus, labels: Labels, clips: list[Clip], count: int, seed: int
 ) -> tuple[F64, F64, list[str], NDArray[np.int64]]:
-    """As `scene_evidence`, with what is wrong in each copy, and which clip it is of."""
+    """Like `scene_evidence` (N, 6), with the fault in each copy, and the clip of each window."""
     rng = np.random.default_rng(seed)
     owner = rng.integers(len(clips), size=count)
     ranges = []
@@ -148,7 +148,9 @@ def scene_trials(
 
 
 def logistic(x: F64, y: F64, balanced: bool = False) -> F64:
-    """Weights (D + 1,) of a logistic regression, the offset last; slightly held to zero."""
+    """Weights (D + 1,) of a logistic regression of labels y (n,) on x (n, D), the offset last, with
+    slight regularisation.
+    """
     weight = np.where(y > 0, 1 / max(y.sum(), 1), 1 / max((1 - y).sum(), 1)) if balanced else None
     weight = np.full(len(y), 1 / len(y)) if weight is None else weight / 2
     inputs = np.column_stack((x, np.ones(len(x))))

@@ -1,8 +1,8 @@
-"""Synthetic scenes: supports where a motion shows contact, things around it, and corrupted copies.
+"""Synthetic scenes: supports at the contacts of a motion, objects around it, and corrupted copies.
 
-No motion of the packs comes with its scene. A seat is put under who sits, steps under feet that
-stand above the floor, a table under hands that rest in front of the body, a wall before raised
-hands that rest; other things stand where the body does not come.
+The motions of the packs have no scenes. A seat is placed below a sitting person, steps below feet
+above the floor, a table below hands that rest in front of the body, and a wall in front of raised,
+resting hands; other objects are placed where the body does not pass.
 """
 
 from collections.abc import Sequence
@@ -40,10 +40,12 @@ THINGS: Final[dict[str, tuple[float, float, float]]] = {
     "wall": (3.0, 0.15, 2.4),
     "door": (0.9, 0.1, 2.0),
 }
-"""Things that stand around: label and usual size, m."""
+"""Other objects: label and typical size, m."""
 
 _CLEAR_M = 0.30
-"""Nearest that a thing stands to the body's joints: half a trunk's width and a hand's breadth."""
+"""m, minimum distance of objects from the joints: half the width of a trunk, and a hand's
+breadth.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,10 @@ class Scenes:
     """A motion's scene and a corrupted copy.
 
     Attributes:
-        fits: boxes that the motion fits.
-        corrupted: the same with one thing wrong.
-        fault: what: ``in the way``, ``missing`` or ``moved``.
-        supports: how many boxes of ``fits`` bear the body.
+        fits: boxes that match the motion.
+        corrupted: the same boxes with one fault.
+        fault: ``in the way``, ``missing`` or ``moved``.
+        supports: number of boxes in ``fits`` that support the body.
     """
 
     fits: tuple[Box, ...]
@@ -64,7 +66,7 @@ class Scenes:
 
 
 def draw(points: F32, rng: np.random.Generator) -> Scenes:
-    """A scene for a window of motion (T, 8, 3) m, and a corrupted copy of it."""
+    """Draw a random scene for a window of motion (T, 8, 3) m, and a corrupted copy."""
     bearing = supports(points, rng)
     around = _things(points, bearing, rng)
     fits = (*bearing, *around)
@@ -82,7 +84,7 @@ def draw(points: F32, rng: np.random.Generator) -> Scenes:
 
 
 def supports(points: F32, rng: np.random.Generator) -> tuple[Box, ...]:
-    """What bears the body, from its contacts."""
+    """Supports of the body, from the contacts of the points (T, 8, 3) m."""
     boxes = []
     sits = sitting(points)
     if sits.sum() >= FEWEST:
@@ -114,7 +116,7 @@ def _steps(points: F32, rng: np.random.Generator) -> list[Box]:
 
 
 def _resting_hands(points: F32, rng: np.random.Generator) -> list[Box]:
-    """A table or a wall where hands rest, away from the body and after they came there."""
+    """A table or a wall where hands rest away from the body, after moving there."""
     resting = resting_hands(points)
     for hand in range(2):
         rests = resting[:, hand]
@@ -141,7 +143,7 @@ def _resting_hands(points: F32, rng: np.random.Generator) -> list[Box]:
 
 
 def _things(points: F32, bearing: Sequence[Box], rng: np.random.Generator) -> list[Box]:
-    """One to four things around, none where the body comes."""
+    """One to four objects where the body does not pass."""
     boxes: list[Box] = []
     wanted = int(rng.integers(1, 5))
     for _ in range(6 * wanted):
@@ -162,7 +164,7 @@ def _thing(near: F32, away: float, rng: np.random.Generator) -> Box:
 
 
 def _in_the_way(points: F32, rng: np.random.Generator) -> Box:
-    """A thing that the body, or a hand, passes through."""
+    """An obstacle that the body, or a hand, passes through."""
     for _ in range(20):
         joint = int(rng.choice([0, 0, 1, 2, 3, 4, 5]))
         box = _thing(points[int(rng.integers(len(points))), joint], rng.uniform(0, 0.15), rng)

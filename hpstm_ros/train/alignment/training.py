@@ -1,4 +1,4 @@
-"""The training of the alignment: contrastive over single and paired modalities."""
+"""Training of the alignment model: contrastive, over single and paired modalities."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ F32 = NDArray[np.float32]
 
 SUPPORT_LABELS: Final = ("chair", "stool", "step", "table", "wall")
 _SAME_TEXT: Final = 0.8
-"""Sentence cosine above which two texts are no negatives of each other (TMR, Petrovich 2023)."""
+"""Cosine similarity above which two texts are not negatives of each other (TMR, Petrovich 2023)."""
 _CHECK_POOL: Final = 32
 
 
@@ -39,11 +39,11 @@ class TrainingSettings:
     """Settings of a training run.
 
     Attributes:
-        batch: windows a step; each comes with its mirror image.
-        scenes: of these, how many come with a scene.
-        pairs: weight of the terms with a pair's embedding.
-        pack_share: largest share of a batch that ``bandai_namco`` takes.
-        noise: of the movement features, in their standard deviations.
+        batch: windows per step, in addition to their mirror images.
+        scenes: number of these with a scene.
+        pairs: weight of the terms with the embedding of a pair.
+        pack_share: maximum share of ``bandai_namco`` in a batch.
+        noise: of the movement features, in standard deviations.
         seed: of weights and data.
         model: shape of the network.
         loop: length and speed.
@@ -62,7 +62,7 @@ class TrainingSettings:
 
 
 class Labels:
-    """Sentence vectors of boxes' labels.
+    """Sentence vectors of the labels of boxes.
 
     Args:
         encode: the sentence encoder.
@@ -74,7 +74,7 @@ class Labels:
         self.width = len(next(iter(self._vectors.values())))
 
     def rows(self, labels: Sequence[str]) -> F32:
-        """(12, D), zeros where there is no box."""
+        """Sentence vectors (12, D) of labels, zero-padded."""
         out = np.zeros((BOXES, self.width), np.float32)
         for i, label in enumerate(labels):
             out[i] = self._vectors[label]
@@ -83,7 +83,9 @@ class Labels:
 
 @dataclass
 class SceneBatch:
-    """Scenes as the network takes them, (S, 12, ...); ``unsupported`` (S, 3) is for the scores."""
+    """Scenes as inputs of the network (S, 12, ...); ``unsupported`` (S, 3) is used in the
+    scores.
+    """
 
     shapes: Tensor
     labels: Tensor
@@ -93,19 +95,19 @@ class SceneBatch:
     unsupported: Tensor
 
     def arguments(self) -> tuple[Tensor, ...]:
-        """In the order of `Alignment.hidden_scene`."""
+        """The arguments (S, 12, ...) of `Alignment.hidden_scene`, in order."""
         return (self.shapes, self.labels, self.meetings, self.there, self.need)
 
 
 @dataclass
 class Batch:
-    """What a step takes; the second half mirrors the first.
+    """A training batch; the second half is the mirror image of the first.
 
     Attributes:
         sentence, features: of the texts (2B, ...).
         movement, valid: of the windows (2B, ...).
-        positive: (2B, 2B) whether text i says what window j shows.
-        ignored: (2B, 2B) neither positive nor negative.
+        positive: (2B, 2B) whether text i describes window j.
+        ignored: (2B, 2B) pairs that are neither positive nor negative.
         fits, corrupted: scenes of the first S windows.
     """
 
@@ -120,7 +122,9 @@ class Batch:
 
 
 def scene_batch(windows: Sequence[tuple[Sequence[Box], F32, float]], labels: Labels) -> SceneBatch:
-    """Scenes beside the points (T, 8, 3) and first heading of their windows."""
+    """Make a batch of scenes, with the points (T, 8, 3) m and the first heading of their
+    windows.
+    """
     rows = [scene_inputs(*window) for window in windows]
 
     def stack(values: list[F32], shape: tuple[int, ...]) -> Tensor:
@@ -204,7 +208,9 @@ class Stream(Iterator[Batch]):
 def relations(
     corpus: Corpus, ids: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Of texts (N,): which mean the same (N, N), and which are too alike to be negatives."""
+    """For texts (N,): pairs of equal meaning (N, N), and pairs too similar to be negatives (N,
+    N).
+    """
     same = corpus.meanings[ids][:, None] == corpus.meanings[ids][None]
     sides = corpus.explicit[ids]
     agree = (sides[:, None] == sides[None]).all(-1)
@@ -217,7 +223,7 @@ def _window(corpus: Corpus, at: tuple[int, int]) -> tuple[F32, F32]:
 
 
 def _range(clip: Clip, rng: np.random.Generator) -> tuple[int, int]:
-    """A window of a clip: mostly 4 s, else shorter."""
+    """A random window of a clip, mostly of 4 s, otherwise shorter."""
     length = FRAMES if rng.random() < 0.6 else int(rng.integers(2 * SHORTEST_FRAMES, FRAMES))
     length = min(length, clip.stop - clip.start)
     start = clip.start + int(rng.integers(clip.stop - clip.start - length + 1))
@@ -225,7 +231,9 @@ def _range(clip: Clip, rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _shares(corpus: Corpus, clips: list[Clip], pack_share: float) -> NDArray[np.float64]:
-    """Chance of each clip: meanings by the square root of their duration: rare ones count."""
+    """Sampling probability of each clip: proportional to the square root of the duration of its
+    meaning, to favour rare ones.
+    """
     keys = [int(corpus.meanings[clip.texts[0]]) for clip in clips]
     seconds = np.array([min(clip.stop - clip.start, 300) for clip in clips], np.float64)
     totals: dict[int, float] = {}
@@ -245,11 +253,11 @@ def contrast(logits: Tensor, positive: Tensor, ignored: Tensor) -> Tensor:
 
     Args:
         logits: (N, N) scaled similarities of texts and motions.
-        positive: (N, N) bool, pairs that belong together.
-        ignored: (N, N) bool, pairs that are neither right nor wrong.
+        positive: (N, N) bool, matching pairs.
+        ignored: (N, N) bool, pairs that are neither positive nor negative.
 
     Returns:
-        Minus the logarithm of the share of the positives, averaged.
+        Mean negative logarithm of the share of the positives.
     """
     logits = logits.masked_fill(ignored, -1e4)
     wanted = logits.masked_fill(~positive, -1e4)
@@ -259,7 +267,9 @@ def contrast(logits: Tensor, positive: Tensor, ignored: Tensor) -> Tensor:
 
 
 def loss(model: Alignment, batch: Batch, pairs: float) -> tuple[Tensor, dict[str, float]]:
-    """Text-motion over all windows, the rest over those with scenes; and its parts."""
+    """Loss of a batch (scalar), and its terms: text and motion over all windows, the others over
+    those with scenes.
+    """
     scale = model.log_scale.clamp(max=4.0).exp()
     t = model.hidden_text(batch.sentence, batch.features)
     m = model.motion(batch.movement, batch.valid)
@@ -301,14 +311,14 @@ def loss(model: Alignment, batch: Batch, pairs: float) -> tuple[Tensor, dict[str
 
 
 def _contrast(scale: Tensor, anchor: Tensor, good: Tensor, bad: Tensor) -> Tensor:
-    """The scene that fits against its corrupted copy."""
+    """Contrastive loss between a matching scene and its corrupted copy."""
     return functional.softplus(scale * ((anchor * bad).sum(-1) - (anchor * good).sum(-1))).mean()
 
 
 def train(
     corpus: Corpus, labels: Labels, settings: TrainingSettings, folder: Path
 ) -> tuple[Alignment, dict[str, float]]:
-    """Train; the averaged model and its last validation. Resumes from ``folder``."""
+    """Train, resuming from ``folder``; return the averaged model and its last validation."""
     torch.manual_seed(settings.seed)
     torch.set_num_threads(1)
     model = Alignment(settings.model).to(device())
@@ -331,7 +341,7 @@ def train(
 
 
 def checks(corpus: Corpus) -> Callable[[Alignment], dict[str, float]]:
-    """R@1 and R@3 in pools of 32 on the validation splits, and the share of sides found."""
+    """Validation: R@1 and R@3 in pools of 32, and the share of correct sides."""
     groups = {
         name: clips
         for name in ("validation", "validation_subjects")

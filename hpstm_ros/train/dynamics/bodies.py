@@ -1,5 +1,6 @@
-"""Forces from the bodies that PALLAS makes of four simulated sensors, against those from the true
-motion: what sensing costs."""
+"""Forces from bodies that PALLAS estimates from four simulated sensors, compared with those
+from the true motion.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,16 +34,16 @@ WATCHED = {
     "knees": ("left_knee", "right_knee"),
 }
 _START_UP = 30
-"""Frames in which the network settles."""
+"""Frames at the start that are excluded, while the network settles."""
 
 
 def body_rows(
     library: MotionLibrary, parts: Sequence[tuple[LibraryClip, int, int]], model: Path
 ) -> list[Row]:
-    """Errors of the rigid-body forces of PALLAS's bodies, with 95 % intervals over clips.
+    """Errors of the rigid-body forces of bodies from PALLAS, with 95 % intervals over clips.
 
     Args:
-        library: of the stretches.
+        library: of the segments.
         parts: clip, first frame, frame after the last.
         model: weights of PALLAS (.safetensors).
     """
@@ -76,7 +77,9 @@ def body_rows(
 
 
 def _world(R: torch.Tensor, heading: F64) -> F64:
-    """(T, 22, 4) in the world, of orientations (T, 22, 3, 3) in the waist's heading frame."""
+    """Orientations (T, 22, 4) xyzw in the world, from matrices (T, 22, 3, 3) in the heading
+    frame of the waist.
+    """
     q = np.asarray(rotations.from_matrix(R.double().numpy()))
     turn = np.broadcast_to(heading[:, None], q.shape)
     return np.asarray(rotations.multiply(turn, q), np.float64)

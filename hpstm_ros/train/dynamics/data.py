@@ -1,7 +1,7 @@
-"""What HDyS learns from: CMU motion with rigid-body forces (domain 1), measured trials (domain 2).
-Domain 3 is in `hpstm_ros.train.dynamics.simulated`.
+"""Training data of HDyS: CMU motion with rigid-body forces (domain 1) and measured trials
+(domain 2). Domain 3 is in `hpstm_ros.train.dynamics.simulated`.
 
-Moments are in Nm/kg and forces in body weights, so that a person's mass drops out.
+Moments are in Nm/kg and forces in body weights, so that they are independent of the mass.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
 
 MASS_KG = 75.0
-"""Drops out of moments in Nm/kg: every segment's inertia is proportional to it."""
+"""Nominal mass; it has no effect on moments in Nm/kg, since all inertias are proportional to it."""
 HEIGHTS_M = (1.5, 1.95)
 STRETCH_S = 4.0
 _LEAST_S = 1.5
@@ -49,14 +49,16 @@ BLOCK = 8
 _EVERY = 24
 _EDGE = 3
 CHUNK = 20
-"""Stretches whose forces are kept in one file."""
+"""Number of segments whose forces are stored in one file."""
 MOST_RESIDUAL = 0.15
-"""Of body weight: what no contact explains in a frame that is used, as in the measured trials."""
+"""Maximum residual of the frames in use, as a share of body weight, as in the measured trials."""
 PACKS = ("cmu_full", "cmu_actions")
-"""Free for any use, so that the weights are."""
+"""Packs that are free for any use, so that the weights are, too."""
 TORQUE = 63
 GROUND = 10
-"""Both feet: force in body weights, centre of pressure in m from the ankle, forward and left."""
+"""Number of values of both feet: force in body weights, centre of pressure in m from the ankle,
+forward and left.
+"""
 MEASURED = (
     *("lumbar_extension", "lumbar_bending", "lumbar_rotation"),
     *(
@@ -75,10 +77,11 @@ HELD_OUT = (
     "oc4_walkingTO3",
     "oc4_walkingTS3",
 )
-"""Measured trials that are not trained on: one of each style of walking, one of two sit-to-stands;
-the only squats are trained on."""
+"""Held-out measured trials: one of each style of walking, one of two sit-to-stands; the only squats
+are used for training.
+"""
 _PRESSED = 0.05
-"""Of body weight, from which a foot's centre of pressure is trained on."""
+"""Share of body weight from which the centre of pressure of a foot is used for training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +91,10 @@ class Domain:
     Attributes:
         name: of the domain.
         motion: representation -> (N, ...) features.
-        dynamics: kind -> (N, size); NaN where not known.
-        good: (N,) frames that are used.
-        clip: (N,) which clip a frame is of.
-        block: (N,) which unbroken run of frames it is of.
+        dynamics: kind -> (N, size); NaN if unknown.
+        good: (N,) whether each frame is used.
+        clip: (N,) clip of each frame.
+        block: (N,) uninterrupted run of frames to which each frame belongs.
         names: of the clips.
     """
 
@@ -104,7 +107,9 @@ class Domain:
     names: tuple[str, ...]
 
     def windows(self, frames: int, step: int) -> NDArray[np.intp]:
-        """First frames of the windows of one block whose every frame is used."""
+        """First frames (W,) of windows of ``frames`` used frames within one block, ``step``
+        apart.
+        """
         count = len(self.good) - frames + 1
         bad = np.concatenate(([0], np.cumsum(~self.good)))
         whole = bad[frames:] == bad[: max(count, 0)]
@@ -129,7 +134,7 @@ def join(name: str, parts: Sequence[Domain]) -> Domain:
 
 
 def ground_values(view: View, ground_reaction: F64, ankles: F64, mass: float) -> F64:
-    """(T, 10) of ground reactions (T, 2, 6), world, and ankles (T, 2, 3) m."""
+    """Values (T, 10) of ground reactions (T, 2, 6), world, with ankles (T, 2, 3) m."""
     force = view.turned(ground_reaction[..., :3]) / (mass * GRAVITY)
     centre = view.turned(ground_reaction[..., 3:] - ankles)[..., :2]
     centre[force[..., 2] < _PRESSED] = np.nan
@@ -139,8 +144,9 @@ def ground_values(view: View, ground_reaction: F64, ankles: F64, mass: float) ->
 def stretches(
     library: MotionLibrary, splits: Sequence[str], minutes: float, packs: Sequence[str] = PACKS
 ) -> list[tuple[LibraryClip, int, int]]:
-    """Stretches [first, last) of clips, as many of every subject as there are, the same at every
-    call."""
+    """Segments [first, last) of clips, with equal numbers for all subjects as far as available;
+    deterministic.
+    """
     queues: dict[str, list[tuple[LibraryClip, int, int]]] = {}
     length = round(STRETCH_S * MODEL_RATE_HZ)
     for split in splits:
@@ -164,7 +170,7 @@ def stretches(
 
 
 def person_of(name: str) -> tuple[Skeleton, Human]:
-    """The person who plays a stretch: a height drawn from its name."""
+    """The person of a segment, with a pseudo-random height derived from its name."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     skeleton = Skeleton.from_height(float(rng.uniform(*HEIGHTS_M)))
     return skeleton, Human.of_skeleton(skeleton, MASS_KG)
@@ -177,10 +183,10 @@ def from_library(
     cache: Path,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Domain:
-    """Domain 1: stretches of the library with rigid-body forces, which are kept in ``cache``.
+    """Domain 1: segments of the library with rigid-body forces, which are stored in ``cache``.
 
     Args:
-        library: of the stretches.
+        library: of the segments.
         parts: clip, first frame, frame after the last.
         offsets: of the markers (`marker_offsets`).
         cache: folder.
@@ -199,7 +205,7 @@ def from_library(
 def played(
     library: MotionLibrary, parts: Sequence[tuple[LibraryClip, int, int]]
 ) -> Iterator[tuple[list[str], list[Motion], list[Human]]]:
-    """Stretches of the library, a chunk at a time: labels, motions, and who plays them."""
+    """Segments of the library, one chunk at a time: labels, motions, and their persons."""
     for begin in range(0, len(parts), CHUNK):
         labels = []
         motions = []
@@ -220,7 +226,7 @@ def kept_rows(
     made: Callable[[Motion, Human], F32],
     progress: Callable[[int], object],
 ) -> list[F32]:
-    """Rows (T, n) ``made`` of each motion, from ``path`` where they are there, else written there.
+    """Rows (T, n) that ``made`` computes for each motion, read from ``path`` or written to it.
 
     ``progress`` is called with the number of frames done.
     """
@@ -241,15 +247,18 @@ def kept_rows(
 
 
 def solved_frames(count: int) -> NDArray[np.intp]:
-    """The frames of a stretch that are used: a block of every few, since neighbours are alike."""
+    """Frames (n,) of a segment that are used: one block in a few, since neighbours are
+    redundant.
+    """
     number = np.arange(_EDGE, count - _EDGE)
     number = number[(number - _EDGE) % _EVERY < BLOCK]
     return number[: len(number) // BLOCK * BLOCK]
 
 
 def _reference(motion: Motion, human: Human) -> F32:
-    """Rigid-body forces (n, 80) of the frames used: moments 66 Nm, ground reaction 12, whether they
-    hold, floor m."""
+    """Rigid-body forces (n, 80) of the frames in use: moments 66 Nm, ground reaction 12, validity,
+    floor m.
+    """
     p, q, valid = smoothed(motion)
     R = np.asarray(rotations.to_matrix(q), np.float64)
     body = RigidBody(human)
@@ -287,7 +296,7 @@ def represented(
 
     Args:
         motion: of the body.
-        human: whose dimensions it has.
+        human: person with the dimensions of the body.
         floor: m, height of the ground.
         offsets: of the markers.
     """
@@ -353,7 +362,7 @@ def from_trial(trial: Trial) -> Domain:
 
 
 def _filled(path: F64) -> F64:
-    """A marker's path (T, 3) m, its gaps bridged."""
+    """Path (T, 3) m of a marker, with interpolated gaps."""
     seen = np.isfinite(path).all(axis=1)
     times = np.arange(len(path))
     return np.stack([np.interp(times, times[seen], path[seen, k]) for k in range(3)], axis=1)
@@ -366,7 +375,15 @@ def one_clip(
     good: NDArray[np.bool_],
     block: NDArray[np.intp],
 ) -> Domain:
-    """A domain of one clip."""
+    """A domain of one clip.
+
+    Args:
+        name: of the clip.
+        motion: representation -> (T, ...) features.
+        dynamics: kind -> (T, size).
+        good: (T,) whether each frame is used.
+        block: (T,) run of frames to which each frame belongs.
+    """
     return Domain(
         name,
         {key: value.astype(np.float32) for key, value in motion.items()},

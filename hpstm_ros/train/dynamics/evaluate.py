@@ -1,4 +1,4 @@
-"""Measures HDyS: moments, ground reaction and accelerations, on motion it was not trained on."""
+"""Evaluates HDyS on motion not used for training: moments, ground reaction and accelerations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,14 +25,13 @@ def hdys_rows(
     name: str = "hdys",
     representations: Sequence[str] = REPRESENTATIONS,
 ) -> list[Row]:
-    """Figures of a model, with 95 % intervals over clips (domain 1) and half seconds (domain 2).
+    """Rows of a model, with 95 % intervals over clips (domain 1) and half seconds (domain 2).
 
     Args:
         step: the model.
-        domains: ``rigid_body`` of people, and ``measured`` trials, not trained on; ``simulated``
-            too, where it is there.
+        domains: held-out domains ``rigid_body`` and ``measured``, and ``simulated`` if available.
         name: of the model in the rows.
-        representations: that it reads.
+        representations: input representations to evaluate.
     """
     frames = step.model.settings.window
     rows = []
@@ -58,7 +57,7 @@ def _index(domain: Domain, frames: int) -> NDArray[np.intp]:
 
 
 def mean_over_clips(values: NDArray[Any], clip: NDArray[np.int32]) -> tuple[float, float, float]:
-    """Mean of values (N,) that are known, and its interval over clips."""
+    """Mean of the known values of (N,), and its interval over clips."""
     figures = []
     for number in np.unique(clip):
         mine = values[clip == number]
@@ -68,7 +67,7 @@ def mean_over_clips(values: NDArray[Any], clip: NDArray[np.int32]) -> tuple[floa
 
 
 def row(name: str, case: str, metric: str, unit: str, figures: tuple[float, float, float]) -> Row:
-    """A figure with its interval, as `--json` writes it."""
+    """A row with a figure and its interval, as written by `--json`."""
     value, low, high = figures
     return {
         "name": name,
@@ -139,7 +138,7 @@ def _library_rows(
 def _trial_rows(
     name: str, representation: str, domain: Domain, found: Mapping[str, F32], frames: int
 ) -> list[Row]:
-    """By kind of trial: rms of the ground's force, and r and rmse of hips, knees and ankles."""
+    """By kind of trial: rms error of the ground force, and r and rmse of hips, knees and ankles."""
     index = _index(domain, frames)
     clip = domain.clip[index]
     block = np.arange(len(index)) // (4 * frames)
@@ -185,8 +184,9 @@ def _correlation(estimated: F32, truth: F32, block: NDArray[np.intp]) -> tuple[f
 
 
 def _forward_rows(step: HdysStep, domain: Domain, name: str) -> list[Row]:
-    """Acceleration of the keypoints from their motion and the true forces, against two kinds of
-    persistence: a velocity that stays, and the acceleration of the frame before."""
+    """Error of the accelerations of keypoints, predicted from their motion and the true forces,
+    compared with persistence of the velocity and of the acceleration.
+    """
     frames = step.model.settings.window
     index = _index(domain, frames).reshape(-1, frames)
     clip = domain.clip[index[:, 1:].reshape(-1)]

@@ -1,4 +1,4 @@
-"""Virtual markers on a body's segments, where they were on the measured person's."""
+"""Virtual markers on the segments of a body, placed as on the measured person."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ _PAIRS = (
 
 
 def _markers() -> dict[str, int]:
-    """Marker, in lower case as in the file -> joint whose segment carries it."""
+    """Marker name, in lower case as in the file, to the joint of its segment."""
     out = {"c7": JOINT_INDEX["spine3"]}
     for side in SIDES:
         for _, joint, suffix in _PAIRS:
@@ -47,8 +47,9 @@ MARKERS = _markers()
 
 
 def marker_offsets(trials: Sequence[Trial]) -> F64:
-    """Places (31, 3) of `MARKERS` in their segments' frames, as shares of stature; medians over
-    the frames of trials of one person."""
+    """Positions (31, 3) of `MARKERS` in the frames of their segments, as shares of stature: medians
+    over the frames of the trials of one person.
+    """
     found = []
     for trial in trials:
         motion = whole_body(trial.positions, trial.fps)

@@ -1,4 +1,4 @@
-"""From a trained HDyS to released files."""
+"""Export of a trained HDyS model."""
 
 from dataclasses import asdict
 from pathlib import Path

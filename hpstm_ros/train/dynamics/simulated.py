@@ -1,7 +1,7 @@
 """Domain 3: a simulated person (MuJoCo) who follows CMU motion under gravity and contact.
 
-Motion, torques and ground reaction are those of the simulation. Frames in which the help at the
-pelvis (`hpstm_ros.simulation.human`) carries more than 15 % of the weight are not used.
+Motion, torques and ground reaction are those of the simulation. Frames in which the assistance
+at the pelvis (`hpstm_ros.simulation.human`) exceeds 15 % of body weight are not used.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
 
 _VERSION = 1
-"""Of the simulation, for the cache."""
+"""Version of the simulation, part of the cache key."""
 _PLACE = 3 + 4 * len(JOINTS)
 _MOMENT = 3 * (len(JOINTS) - 1)
 _COLUMNS = np.cumsum([_PLACE, _MOMENT, 12])
@@ -49,9 +49,9 @@ def from_simulation(
     cache: Path,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Domain:
-    """Stretches of the library as a simulated person follows them; kept in ``cache``.
+    """Domain 3: segments of the library, followed by a simulated person; stored in ``cache``.
 
-    Arguments as of `from_library`.
+    The arguments are those of `from_library`.
     """
     domains = []
     for labels, motions, humans in played(library, parts):
@@ -70,7 +70,9 @@ def _followed(motion: Motion, human: Human) -> F32:
 
 
 def _row(found: Simulated, human: Human) -> F32:
-    """Pelvis 3 m, orientations 88, moments 63 Nm, ground reaction 12, whether used (T, 167)."""
+    """Values (T, 167): pelvis 3 m, orientations 88, moments 63 Nm, ground reaction 12, and whether
+    the frame is used.
+    """
     count = len(found.motion)
     share = np.linalg.norm(found.residual[:, :3], axis=1) / human.weight
     holds = found.settled & (share < MOST_RESIDUAL)

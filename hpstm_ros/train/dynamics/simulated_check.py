@@ -1,4 +1,6 @@
-"""How true the simulated person is, and the rigid-body reference against its known forces."""
+"""Consistency of the simulated person, and evaluation of the rigid-body reference with its known
+forces.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +23,7 @@ from pallas_ros.data.library import LibraryClip, MotionLibrary
 F64 = NDArray[np.float64]
 
 _EVERY = 4
-"""Frames from one that is compared to the next."""
+"""Interval between compared frames."""
 _UNITS = {
     "used_share": "",
     "away_cm": "cm",
@@ -36,10 +38,10 @@ _UNITS = {
 def simulated_rows(
     library: MotionLibrary, parts: Sequence[tuple[LibraryClip, int, int]]
 ) -> list[Row]:
-    """Figures of the simulation, and of `RigidBody` on its motion, with 95 % intervals over clips.
+    """Rows of the simulation, and of `RigidBody` on its motion, with 95 % intervals over clips.
 
     Args:
-        library: of the stretches.
+        library: of the segments.
         parts: clip, first frame, frame after the last.
     """
     columns: dict[str, list[F64]] = {name: [] for name in _UNITS}
@@ -66,7 +68,7 @@ def simulated_rows(
 
 
 def _compared(found: Simulated, human: Human, frames: NDArray[np.intp]) -> dict[str, F64]:
-    """What simulated forces leave unexplained of their motion, and the reference's error."""
+    """Unexplained forces and moments of the simulated motion, and errors of the reference."""
     p, q, _ = smoothed(found.motion)
     moving = states(q, p, found.motion.fps)
     body = RigidBody(human)
@@ -92,7 +94,7 @@ def _compared(found: Simulated, human: Human, frames: NDArray[np.intp]) -> dict[
 
 
 def _less_ground(demand: Demand, ground: F64) -> F64:
-    """Moments (22, 3) Nm of the joints with the ground's reaction (2, 6) on the feet."""
+    """Joint moments (22, 3) Nm, given the ground reaction (2, 6) on the feet."""
     moment = demand.moment.copy()
     for foot, side in enumerate(SIDES):
         if np.isfinite(ground[foot, 3]):

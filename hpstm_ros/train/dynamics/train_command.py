@@ -93,8 +93,12 @@ def split_domains(
     held_out: bool,
     simulated: float = 0.0,
 ) -> dict[str, Domain]:
-    """The domains of a split: the library's stretches, the trials held out or the others, and
-    ``simulated`` minutes of the stretches followed in MuJoCo."""
+    """The domains of a split: segments of the library, the held-out trials or the others, and
+    ``simulated`` minutes of the segments, followed in MuJoCo.
+
+    Raises:
+        PallasError: a domain contains no motion.
+    """
     training = [trial for trial in trials if trial.name not in HELD_OUT]
     if not training:
         raise PallasError("all measured trials are held out: give others to train on")
@@ -128,7 +132,7 @@ def _weights(path: str) -> dict[str, Tensor]:
     """Tensors of a safetensors file.
 
     Raises:
-        PallasError: it is none.
+        PallasError: the file is not a safetensors file.
     """
     try:
         return load_file(path)

@@ -1,4 +1,4 @@
-"""The training of HDyS: windows of all domains in equal numbers."""
+"""Training of HDyS, with equal numbers of windows of all domains."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,9 +25,9 @@ F32 = NDArray[np.float32]
 
 DOMAINS = ("rigid_body", "measured", "simulated")
 _WINDOW_STEPS = {"rigid_body": 8, "measured": 1, "simulated": 4}
-"""Frames from one window to the next: blocks of eight frames apart in domain 1."""
+"""Frames between windows; in domain 1, windows are separate blocks of eight frames."""
 _FLOOR = {"keypoints": 0.05, "markers": 0.05, "angles": 0.02, "rajagopal": 0.02}
-"""Least deviation of a feature, in its own unit."""
+"""Minimum standard deviation of a feature, in its own unit."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ class TrainingSettings:
     """Settings of a training run.
 
     Attributes:
-        minutes: of CMU motion whose forces are computed, as many of every subject.
-        simulated_minutes: of that motion that a simulated person follows.
-        share: of each domain's windows that are used.
-        batch: windows a step, shared equally by the domains.
-        encoders: representations a step, keypoints and others drawn at random.
-        domains: of `DOMAINS`.
+        minutes: of CMU motion with computed forces, equal for all subjects.
+        simulated_minutes: of this motion, followed by a simulated person.
+        share: of the windows of each domain that are used.
+        batch: windows per step, in equal shares of the domains.
+        encoders: representations per step: keypoints and random others.
+        domains: used ones of `DOMAINS`.
         seed: of weights and data.
         model: shape of the network.
-        loss: what is minimised.
-        loop: length and speed.
+        loss: weights of the loss.
+        loop: settings of the training loop.
     """
 
     minutes: float = 15.0
@@ -70,8 +70,9 @@ class Batch:
 
 
 def scale_of(domains: Sequence[Domain], settings: HdysSettings) -> Scale:
-    """Means and deviations of the features by value, of forces by kind: so that the L1 error is
-    that of the physical unit and a wrist does not weigh as much as a hip."""
+    """Means and standard deviations, per value for features and per kind for forces, so that the L1
+    error is in physical units and a wrist has less weight than a hip.
+    """
     scale = Scale(settings)
     for name in (*dict(settings.points), *dict(settings.vectors)):
         rows = np.concatenate([domain.motion[name][domain.good] for domain in domains])
@@ -93,7 +94,7 @@ def scale_of(domains: Sequence[Domain], settings: HdysSettings) -> Scale:
 
 
 class Standard:
-    """A domain's windows, standardised."""
+    """The windows of a domain, standardised."""
 
     def __init__(self, domain: Domain, scale: Scale, frames: int, step: int, share: float) -> None:
         def rows(name: str, values: F32) -> Tensor:
@@ -110,7 +111,9 @@ class Standard:
         self.frames = frames
 
     def take(self, starts: NDArray[np.intp], names: Sequence[str]) -> tuple[Any, Any]:
-        """Windows that begin at ``starts``, in the representations ``names``, and their forces."""
+        """Windows (B, T, ...) starting at ``starts`` (B,), in the representations ``names``, and
+        their forces.
+        """
         index = torch.from_numpy(starts[:, None] + np.arange(self.frames))
         motion = {name: self.motion[name][index] for name in names}
         return motion, {name: values[index] for name, values in self.dynamics.items()}
@@ -142,7 +145,7 @@ class Stream(Iterator[Batch]):
 
 
 def loss(model: Hdys, batch: Batch, settings: LossSettings) -> tuple[Tensor, dict[str, float]]:
-    """The mean of the domains' losses."""
+    """Mean loss (scalar) of the domains in a batch, and its terms."""
     found = [
         losses(model, motion, dynamics, settings)
         for motion, dynamics in zip(batch.motion, batch.dynamics)
@@ -154,7 +157,9 @@ def loss(model: Hdys, batch: Batch, settings: LossSettings) -> tuple[Tensor, dic
 
 
 def estimate(step: HdysStep, domain: Domain, name: str, frames: int) -> dict[str, F32]:
-    """Every kind of dynamics (W T, size), physical, of a domain's windows in one representation."""
+    """All kinds of dynamics (W T, size), in physical units, for the windows of a domain in one
+    representation.
+    """
     model = step.model
     starts = domain.windows(frames, frames)
     parts: dict[str, list[F32]] = {}
@@ -169,13 +174,13 @@ def estimate(step: HdysStep, domain: Domain, name: str, frames: int) -> dict[str
 
 
 def mpje(found: F32, truth: F32) -> F32:
-    """Mean per-joint error (N,) Nm/kg of moments (N, 63), of the joints whose truth is known."""
+    """Mean error per joint (N,) Nm/kg of moments (N, 63), over joints with a known reference."""
     away = (found - truth).reshape(len(found), -1, 3)
     return np.asarray(np.nanmean(np.linalg.norm(away, axis=-1), axis=-1))
 
 
 def validation(step: HdysStep, domains: Mapping[str, Domain]) -> dict[str, float]:
-    """Errors from keypoints, by domain."""
+    """Validation errors for keypoints, by domain."""
     figures = {}
     frames = step.model.settings.window
     for name, domain in domains.items():
@@ -194,7 +199,7 @@ def validation(step: HdysStep, domains: Mapping[str, Domain]) -> dict[str, float
 
 
 def take_over(step: HdysStep, start: Mapping[str, Tensor]) -> None:
-    """Copy into ``step`` those of the released tensors that have its names and shapes."""
+    """Copy the released tensors with matching names and shapes into ``step``."""
     own = step.state_dict()
     fitting = {
         name: value
@@ -211,14 +216,14 @@ def train(
     folder: Path,
     start: Mapping[str, Tensor] | None = None,
 ) -> HdysStep:
-    """Train; the averaged model and its scale. Resumes from ``folder``.
+    """Train, resuming from ``folder``; return the averaged model and its scale.
 
     Args:
-        domains: to learn from, by name; those of the settings are used.
-        checked: to validate on.
-        settings: see there.
+        domains: training domains by name; those of the settings are used.
+        checked: validation domains.
+        settings: of the run.
         folder: of checkpoints.
-        start: released weights to begin with, where their shapes fit, and their scale.
+        start: released weights to start from, if their shapes match, and their scale.
     """
     torch.manual_seed(settings.seed)
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Poses with texts, drawn so that standing does not dominate: as many of each of eight clusters."""
+"""Poses with texts, with equal numbers of eight clusters, so that standing does not dominate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,27 +21,27 @@ F64 = NDArray[np.float64]
 
 CLUSTERS = 8
 SIZES = (1_300, 18_000)
-"""Fewest and most poses of a data set, as in the source."""
+"""Minimum and maximum number of poses of a data set, as in the source."""
 _EVERY_S = 0.7
 _PER_CLIP = 30
 _FARTHEST = 3.0
-"""Poses further from their cluster's centre than this many spreads are left out."""
+"""Standard deviations; poses farther from the centre of their cluster are excluded."""
 _GESTURES = ("raise", "wave", "bow", "bye", "punch", "kick", "slash", "call", "guide", "respond")
-"""Contents whose clips begin and end in standing: only their middle third shows them."""
+"""Contents whose clips begin and end with standing: only their middle third is used."""
 
 
 @dataclass(frozen=True)
 class PoseSet:
-    """Poses and what they show.
+    """Poses and their descriptions.
 
     Attributes:
-        rows: (N, 24, 6) as `hpstm_ros.generation.poses.encode_pose`.
+        rows: (N, 24, 6) as returned by `hpstm_ros.generation.poses.encode_pose`.
         positions: (N, 22, 3) m, root-centred, facing +x.
         cluster: (N,) 0 to 7.
         texts: all texts.
-        of: ids of each pose's texts.
+        of: ids of the texts of each pose.
         centres: (8, 66) m, of the clusters.
-        share: (8,) share of each cluster among all poses that were found.
+        share: (8,) share of each cluster among all poses.
     """
 
     rows: F32
@@ -61,14 +61,14 @@ def collect(
     balanced: bool = True,
     seed: int = 0,
 ) -> PoseSet:
-    """Poses of described clips and their mirror images.
+    """Collect poses of described clips and their mirror images.
 
     Args:
         library, clips: the motion.
-        descriptions: of the clips; of a compound one, the first action.
-        size: poses wanted, half of them mirrored.
-        balanced: as many of each cluster, rare ones kept; False: as they come.
-        seed: of the choice.
+        descriptions: of the clips; of a compound one, the first action is used.
+        size: number of poses, half of them mirrored.
+        balanced: True for equal numbers of each cluster; False for the distribution of the data.
+        seed: of the random selection.
     """
     rng = np.random.default_rng(seed)
     q_parts: list[F64] = []
@@ -115,14 +115,14 @@ def collect(
 
 
 def nearest(positions: F64, centres: F64) -> NDArray[np.int64]:
-    """The cluster (N,) of root-centred positions (N, 22, 3)."""
+    """Nearest cluster (N,) of root-centred positions (N, 22, 3) m."""
     x = positions.reshape(len(positions), -1)
     away = ((x[:, None] - centres[None]) ** 2).sum(-1)
     return np.asarray(away.argmin(1), np.int64)
 
 
 def _frames(clip: LibraryClip, compound: bool) -> NDArray[np.int64]:
-    """Frames of a clip that show what its text says first."""
+    """Frames of a clip that show the first action of its text."""
     start = clip.start
     stop = clip.stop
     length = stop - start
@@ -153,7 +153,7 @@ def _mirrored(q: F64) -> F64:
 
 
 def _clusters(positions: F64, seed: int) -> tuple[F64, NDArray[np.int64], NDArray[np.bool_]]:
-    """Centres, cluster of each pose, and whether it is not an outlier of it."""
+    """Centres of the clusters; cluster of each pose, and whether it is not an outlier."""
     x = positions.reshape(len(positions), -1)
     sample = x[np.random.default_rng(seed).permutation(len(x))[:8000]]
     centres, _ = kmeans2(sample, CLUSTERS, minit="++", iter=20, seed=seed)
@@ -174,7 +174,7 @@ def _choose(
     size: int,
     balanced: bool,
 ) -> NDArray[np.int64]:
-    """Poses; of rare clusters all, the rest shared equally by the others."""
+    """Select poses: all of rare clusters, equal numbers of the others."""
     if not balanced:
         return rng.permutation(good)[:size]
     of = [rng.permutation(good[cluster[good] == k]) for k in range(CLUSTERS)]

@@ -32,7 +32,7 @@ HELP = "Measure text to pose: anatomy, agreement with the text, clusters, time."
 POOL = 32
 _PER_TEXT = 4
 _EVEN = 4.5
-"""Guidance without a ramp: the mean of the ramp."""
+"""Constant guidance: the mean of the schedule."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -94,13 +94,13 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Texts of a split with a real pose of each.
+    """Texts of a split, with a real pose for each.
 
     Attributes:
-        split: whose they are.
+        split: name of the split.
         texts: one for each pose.
         real: the poses.
-        cluster: of each.
+        cluster: of each pose.
         centres: of the clusters.
     """
 
@@ -129,7 +129,7 @@ def _figures(
     trial: _Trial,
     guidance: tuple[float, float],
 ) -> list[Row]:
-    """All figures of a network."""
+    """All rows of a network."""
     drawn = [
         sampler.sample(text, _PER_TEXT, seed=i, guidance=guidance)
         for i, text in enumerate(trial.texts)
@@ -163,12 +163,12 @@ def _intersecting(name: str, split: str, drawn: list[Poses]) -> Row:
 
 
 def _owner(drawn: list[Poses]) -> NDArray[np.int64]:
-    """Of each pose, the text that it is of."""
+    """Index of the text of each pose."""
     return np.repeat(np.arange(len(drawn)), [len(poses.rotations) for poses in drawn])
 
 
 def _precision(name: str, aligner: Aligner, trial: _Trial, drawn: list[Poses]) -> Row:
-    """How often the alignment ranks a pose's own text first among 32 different ones."""
+    """Share of poses whose own text is ranked first among 32 by the alignment model."""
     rng = np.random.default_rng(0)
     texts = np.array(trial.texts)
     vectors = aligner.texts(trial.texts)
@@ -186,7 +186,7 @@ def _precision(name: str, aligner: Aligner, trial: _Trial, drawn: list[Poses]) -
 
 
 def _clusters(name: str, trial: _Trial, drawn: list[Poses]) -> list[Row]:
-    """Of poses drawn, how often in the cluster of the real one, and each cluster's share."""
+    """Share of generated poses in the cluster of the real one, and share of each cluster."""
     away = np.concatenate([poses.positions() - poses.root[:, None] for poses in drawn])
     found = nearest(away, trial.centres)
     owner = _owner(drawn)
@@ -200,7 +200,7 @@ def _clusters(name: str, trial: _Trial, drawn: list[Poses]) -> list[Row]:
 
 
 def _time(sampler: PoseSampler) -> Row:
-    """Processor time, which other load does not change."""
+    """CPU time, which is independent of other load."""
 
     def once(work: Callable[[], Poses]) -> float:
         begun = process_time()

@@ -1,4 +1,4 @@
-"""From a trained text to pose to released files."""
+"""Export of a trained text-to-pose model."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,14 @@ def export(
     folder: str | Path,
     document: dict[str, Any],
 ) -> Path:
-    """Write ``text_pose.safetensors`` and ``text_pose.onnx``; the path of the latter."""
+    """Write ``text_pose.safetensors`` and ``text_pose.onnx``; return the path of the latter.
+
+    Args:
+        model: trained network.
+        scale: mean and standard deviation (24, 6) of the poses.
+        folder: to write to.
+        document: metadata.
+    """
     mean, deviation = scale
     document = {
         "kind": KIND,

@@ -1,4 +1,4 @@
-"""The training of text to pose: DDPM that predicts the clean pose, with an anatomy loss."""
+"""Training of text to pose: a DDPM that predicts the clean pose, with an anatomy loss."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,11 +27,11 @@ class TrainingSettings:
     """Settings of a training run.
 
     Attributes:
-        batch: poses a step.
-        size: poses of the data set.
-        balanced: whether clusters are drawn equally.
-        without_text: share of a batch that is trained without its text, for guidance.
-        anatomy: weight of the positions' and the rotations' error.
+        batch: poses per step.
+        size: number of poses of the data set.
+        balanced: whether clusters are sampled equally.
+        without_text: share of a batch without text, for guidance.
+        anatomy: weight of the errors of positions and rotations.
         seed: of weights and data.
         model: shape of the network.
         loop: length and speed.
@@ -51,7 +51,7 @@ class TrainingSettings:
 
 @dataclass
 class Batch:
-    """Noisy poses and what they were."""
+    """Noisy and clean poses, with texts."""
 
     noisy: Tensor
     time: Tensor
@@ -114,14 +114,14 @@ class Stream(Iterator[Batch]):
 
 
 class Anatomy:
-    """Errors of bodies: joint positions by forward kinematics, and rotations that are none."""
+    """Errors of bodies: joint positions by forward kinematics, and invalid rotations."""
 
     def __init__(self, scale: tuple[F32, F32]) -> None:
         self._mean, self._deviation = (torch.from_numpy(x) for x in scale)
         self._offsets = torch.from_numpy(Skeleton.from_height().offsets.astype(np.float32))
 
     def positions(self, rows: Tensor) -> Tensor:
-        """(B, 22, 3) m, root-centred, of standardised rows (B, 24, 6)."""
+        """Root-centred positions (B, 22, 3) m of standardised rows (B, 24, 6)."""
         a, b = self._vectors(rows)
         x = functional.normalize(a, dim=-1)
         y = functional.normalize(b - (x * b).sum(-1, keepdim=True) * x, dim=-1)
@@ -133,7 +133,7 @@ class Anatomy:
         return torch.stack(placed, dim=1)
 
     def skewness(self, rows: Tensor) -> Tensor:
-        """Deviation (B,) of the two vectors of each r6d rotation from orthonormal; 0 for none."""
+        """Deviation (B,) of the two vectors of each r6d rotation from orthonormality."""
         a, b = self._vectors(rows)
         lengths = (a.norm(dim=-1) - 1).square() + (b.norm(dim=-1) - 1).square()
         skew: Tensor = (lengths + (a * b).sum(-1).square()).mean(-1)
@@ -145,14 +145,16 @@ class Anatomy:
 
 
 def scale_of(rows: F32) -> tuple[F32, F32]:
-    """Mean and spread (24, 6) of poses; spreads are kept from being tiny."""
+    """Mean and standard deviation (24, 6) of poses, with a lower bound of the deviation."""
     return rows.mean(0), np.maximum(rows.std(0), 0.08).astype(np.float32)
 
 
 def loss(
     model: TextPose, batch: Batch, anatomy: Anatomy, weight: float
 ) -> tuple[Tensor, dict[str, float]]:
-    """Error of the clean pose, weighted by how little noise there is, and of the anatomy."""
+    """Loss (scalar), and its terms: error of the clean pose, weighted by the signal-to-noise ratio,
+    and of the anatomy.
+    """
     clean, _ = model(batch.noisy, batch.time, batch.tokens, batch.mask, batch.explicit)
     ratio = batch.left / (1 - batch.left)
     importance = ratio.clamp(max=5.0) / (ratio.clamp(max=5.0) + 0.2)  # min-SNR, Hang 2023
@@ -166,7 +168,7 @@ def loss(
 def train(
     poses: PoseSet, inputs: Sequence[TextInputs], settings: TrainingSettings, folder: Path
 ) -> tuple[TextPose, tuple[F32, F32]]:
-    """Train; the averaged model and the scale of its poses. Resumes from ``folder``."""
+    """Train, resuming from ``folder``; return the averaged model and the scale of its poses."""
     torch.manual_seed(settings.seed)
     torch.set_num_threads(1)
     scale = scale_of(poses.rows)
