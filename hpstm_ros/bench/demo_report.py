@@ -150,8 +150,10 @@ def commands_missing(bag: Bag) -> int:
 
 
 def frames(bag: Bag, robot: RobotDescription, arm: Arm, fps: float) -> Iterator[NDArray[np.uint8]]:
-    """Images of the human beside the arm, ``fps`` per second of the run; raises ImportError if
-    drawing is not installed.
+    """Draw the human beside the arm: images (height, width, 3), ``fps`` per second of the run.
+
+    Raises:
+        ImportError: a package for drawing is not installed.
     """
     from pallas_ros.view.figure import Figure, Person
     from pallas_ros.view.robot import RobotShape

@@ -66,7 +66,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the demo, evaluate and render it, and print the result."""
+    """Run the demo, evaluate and render it, and print the result.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     if not 5 <= args.duration <= 3600:
         raise PallasError(f"--duration {args.duration:g}: give 5 to 3600 s")
     if args.input and not Path(args.input).is_file():

@@ -71,7 +71,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Generate one file."""
+    """Generate a motion and write the file.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     request = Request(
         text=args.text,
         seconds=args.seconds,

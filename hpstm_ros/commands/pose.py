@@ -1,4 +1,4 @@
-"""`pallas pose`: postures asked for in words."""
+"""`pallas pose`: postures for a text."""
 
 import argparse
 from pathlib import Path
@@ -52,7 +52,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Sample and write."""
+    """Sample the poses and write the files.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     from hpstm_ros.generation.poses import PoseSampler
     from hpstm_ros.language.encoder import checked
 

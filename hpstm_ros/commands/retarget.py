@@ -97,7 +97,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Retarget, check with the independent checker, and save; returns 1 if a limit was violated."""
+    """Retarget, check with the independent checker, and save; returns 1 if a limit was violated.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     robot = load_robot(args.robot)
     for remark in robot.remarks:
         print(f"pallas: {robot.name}: {remark}", file=sys.stderr)

@@ -46,7 +46,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Index what is not indexed, rank, print."""
+    """Build missing indices, rank the moments, and print them.
+
+    Raises:
+        PallasError: an argument or a recording is invalid.
+    """
     from hpstm_ros.language.encoder import checked
     from hpstm_ros.language.search import open_index
     from hpstm_ros.language.search.ranking import Ranking

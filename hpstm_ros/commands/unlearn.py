@@ -59,7 +59,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Unlearn; nothing is written where something is wrong."""
+    """Remove the concept; nothing is written if an error occurs.
+
+    Raises:
+        PallasError: an argument or a file is invalid.
+    """
     concept = Concept.load(args.pairs) if args.pairs else Concept.named(args.concept)
     weights = args.weights or WEIGHTS[args.model]
     if args.method == "refusal":

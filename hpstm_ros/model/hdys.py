@@ -221,8 +221,8 @@ def losses(
 
     Args:
         model: to train.
-        motion: representations of the domain, standardised.
-        dynamics: kinds of dynamics of the domain, standardised; NaN if unknown.
+        motion: representations (B, T, ...) of the domain, standardised.
+        dynamics: kinds of dynamics (B, T, size) of the domain, standardised; NaN if unknown.
         settings: weights and switches.
     """
     encoded = {name: model.encode(name, window) for name, window in motion.items()}

@@ -92,9 +92,10 @@ class Supervisor:
 
     @property
     def tip_speed(self) -> float:
-        """m/s, the speed limit of every tip; may be changed while running.
+        """Speed limit of every tip in m/s; may be changed at run time.
 
-        Setting it to a value that is not positive and finite raises `PallasError`.
+        Raises:
+            PallasError: on assignment, if the value is not positive and finite.
         """
         return self._steering.tip_speed
 

@@ -31,9 +31,8 @@ AXES: Final = {
     "optical": np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]),
     "y_up": np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
 }
-"""Conversions to REP-103 axes (x forward, y left, z up): identity; from the optical axes of REP-103
-(x right, y down, z forward); from y up, facing z.
-"""
+"""Conversions to REP-103 axes (x forward, y left, z up): identity; from optical axes (x right, y
+down, z forward); from y up, facing z."""
 
 HEIGHTS_M: Final = (0.8, 2.5)
 """Bodies whose limbs imply a height outside this range are rejected."""
@@ -190,8 +189,11 @@ class PoseAdapter:
 
     Args:
         form: format of the points.
-        axes: one of `AXES`, or "" for the format's own.
-        units: one of `UNITS`, or "" for the format's own.
+        axes: one of `AXES`, or "" for those of the format.
+        units: one of `UNITS`, or "" for that of the format.
+
+    Raises:
+        PallasError: the axes or the unit are unknown.
     """
 
     def __init__(self, form: PoseFormat, axes: str = "", units: str = "") -> None:
@@ -363,6 +365,9 @@ def split_markers(
 
     With an ``id_stride`` in the format, the id identifies the body. Otherwise it is the namespace,
     or ``body_id`` if the namespace is empty.
+
+    Raises:
+        PallasError: an id does not belong to a point of the format.
     """
     out: dict[str, F64] = {}
     for namespace, number, position in markers:

@@ -1,9 +1,8 @@
 """Slows generated motion to an arm's speed limits.
 
 An arm moves more slowly than a person. If its limits would clip a generated motion, a longer one is
-requested from the generator, at most twice. Where the result is still too fast, it is played
-slower, there alone: near a singular posture an arm often needs many times the time for a moment.
-"""
+requested from the generator, at most twice. Where the result is still too fast, and only there, it
+is played slower: near a singular posture, an arm may briefly need a multiple of the time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -38,9 +37,9 @@ _QUANTILE = 0.98
 _SETTLE_S = 0.2
 """s, the transient from the start posture, which the arm covers before the motion begins."""
 _ROUND_S = 0.4
-"""s, slowed as well before and after a fast moment, since the arm has to catch up. On two motions
-of the Panda the mean tip error is 16 mm with 0.1 s, 7 mm with 0.4 s, and 3 mm where all is slowed
-alike, which takes 1.4 and 2.4 times as long.
+"""s, also slowed before and after a fast moment, since the arm has to catch up. On two motions of
+the Panda, the mean tip error is 16 mm with 0.1 s, 7 mm with 0.4 s, and 3 mm if the whole motion is
+slowed uniformly, which takes 1.4 and 2.4 times as long.
 """
 _ENOUGH = 1.05
 """Largest stretch that does not justify another request."""
@@ -82,8 +81,8 @@ def _needs(
     settings: RetargetSettings | None,
     tip_speed: float | None,
 ) -> F64:
-    """How many times too fast each step between valid frames is, (N, joints and the tip); NaN while
-    the arm comes from the start posture.
+    """Ratio of speed and limit of each step between valid frames, (N, joints and the tip); NaN
+    while the arm comes from the start posture.
     """
     limits = limits_of(robot, tip_speed)
     free = replace(settings or RetargetSettings(), iterations=6, speed_factor=20.0)
@@ -136,9 +135,9 @@ def pace(
 
 
 def _times(motion: Motion, needs: F64) -> F64:
-    """When (T,) s each frame is shown: slower where the arm needs it, and only there.
+    """Time (T,) s at which each frame is played, slower only where the arm needs it.
 
-    Where frames are not valid, the whole motion is slowed alike.
+    If there are invalid frames, the whole motion is slowed uniformly.
     """
     largest = _largest(needs)
     steps = len(motion) - 1

@@ -61,7 +61,11 @@ class Bounds:
     stop_deviation_m: float
 
     def check(self, tip_speed: float, stop_deviation_m: float) -> None:
-        """Raise a `PallasError` if a bound is exceeded."""
+        """Check settings in m/s and m.
+
+        Raises:
+            PallasError: a bound is exceeded.
+        """
         given = {"tip_speed": tip_speed, "stop_deviation_m": stop_deviation_m}
         for name, value in given.items():
             if not value <= getattr(self, name):

@@ -35,7 +35,11 @@ _CALIBRATION_S = 12.0
 
 
 def offline(settings: BenchSettings) -> Iterator[Row]:
-    """Measure `pallas process` without files: throughput on one core, time per stage."""
+    """Measure `pallas process` without files: throughput on one core, time per stage.
+
+    Raises:
+        PallasError: the model is missing, or the simulated sensors give no body.
+    """
     from pallas_ros.imu.motions import demo_motion
     from pallas_ros.imu.virtual import VirtualSensors
     from pallas_ros.pipeline import PipelineSettings

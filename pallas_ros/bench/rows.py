@@ -106,7 +106,9 @@ def _late(entry: importlib.metadata.EntryPoint) -> Benchmark:
 
 
 def time_each(step: Callable[[], object], frames: Iterable[int]) -> NDArray[np.float64]:
-    """Return the duration in ms of each of ``frames`` calls of ``step``."""
+    """Return the durations (len(frames),) in ms of calls of ``step``, one per element of
+    ``frames``.
+    """
     clock = time.perf_counter_ns
     durations = []
     for _ in frames:
@@ -117,7 +119,7 @@ def time_each(step: Callable[[], object], frames: Iterable[int]) -> NDArray[np.f
 
 
 def percentiles(name: str, case: str, what: str, ms: NDArray[np.float64]) -> list[Row]:
-    """Return rows ``<what>_p50_ms`` to ``<what>_max_ms`` of durations in ms."""
+    """Return rows ``<what>_p50_ms`` to ``<what>_max_ms`` of durations ``ms`` (n,) in ms."""
     wanted = (("p50", 50), ("p90", 90), ("p99", 99), ("max", 100))
     return [
         Row(name, case, f"{what}_{label}_ms", float(np.percentile(ms, q)), "ms")

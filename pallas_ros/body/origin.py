@@ -39,7 +39,7 @@ class Origin:
         """Read the provenance from the additional arrays of a motion file; None if absent.
 
         Args:
-            extra: name to array, see `arrays`.
+            extra: name to array, scalar or ``candidates`` (K,), see `arrays`.
         """
         found = extra or {}
         try:

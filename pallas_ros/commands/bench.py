@@ -51,7 +51,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure; return 0 even if a goal is missed, 2 if nothing could be measured."""
+    """Measure; return 0 even if a goal is missed, 2 if nothing could be measured.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     known = benchmarks()
     wanted = args.only or list(known)
     for name in wanted:

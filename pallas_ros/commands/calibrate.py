@@ -132,7 +132,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Calibrate and save, or check."""
+    """Calibrate and save, or check.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     path = Path(args.file).expanduser()
     if path.suffix not in (".yaml", ".yml"):
         raise PallasError(f"{path}: a calibration file ends in .yaml")

@@ -53,7 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Cut."""
+    """Write the selected part.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     if not 0 <= args.start < args.stop or not math.isfinite(args.start):
         raise PallasError(
             f"--from {args.start:g} --to {args.stop:g}: give seconds, with the start before the end"

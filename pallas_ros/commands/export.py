@@ -41,7 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, then compare the output with the weights, frame by frame."""
+    """Export, then compare the output with the weights, frame by frame.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     exporters = {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
     kind = args.kind or kind_of(args.weights)
     if kind not in exporters:

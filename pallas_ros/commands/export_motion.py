@@ -51,7 +51,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert."""
+    """Convert the body of a bag or motion file.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     writers = {".bvh": write_bvh, ".csv": write_csv}
     if args.output.suffix not in writers:
         raise PallasError(f"{args.output}: give a name that ends in .bvh or .csv")

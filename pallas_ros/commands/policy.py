@@ -49,7 +49,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Inspect the graph and write the policy."""
+    """Inspect the graph and write the policy.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     if args.out.exists():
         raise PallasError(f"{args.out}: exists already; give another name, or remove it")
     if not 0 < args.wait <= 60:

@@ -147,7 +147,11 @@ class Converted:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read, estimate and write; for a folder of recordings, each of them."""
+    """Read, estimate and write; for a folder of recordings, each of them.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     settings = PipelineSettings(
         model=args.model,
         backend=args.backend,

@@ -63,7 +63,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Record until Ctrl-C or ``--duration``."""
+    """Record until Ctrl-C or ``--duration``.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     from pallas_ros.ros import run as node_process
 
     bag = args.bag or Path(time.strftime("recordings/%Y%m%d_%H%M%S"))

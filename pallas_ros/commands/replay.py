@@ -80,7 +80,11 @@ def _advance(bar: "tqdm[None]", seconds: float) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play the bag."""
+    """Play the bag.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     if not (
         0 <= args.rate <= 100
         and args.start >= 0

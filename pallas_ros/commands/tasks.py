@@ -30,7 +30,11 @@ long.
 
 
 def configure(parser: argparse.ArgumentParser, group: str) -> None:
-    """Add a subcommand for each model of the group."""
+    """Add a subcommand for each model of the entry-point group.
+
+    Raises:
+        PallasError: a required Python package is not installed.
+    """
     for name, value in THREADS.items():  # before loading the libraries that read them
         os.environ.setdefault(name, value)
     subparsers = parser.add_subparsers(title="models", dest="model", required=True, metavar="MODEL")

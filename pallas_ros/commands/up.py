@@ -53,7 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the graph until Ctrl-C, ``--duration``, or a node exits."""
+    """Run the graph until Ctrl-C, ``--duration``, or a node exits.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     graph = Graph.load()
     if args.list_arguments:
         for argument in graph.arguments.values():

@@ -68,7 +68,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C.
+
+    Raises:
+        PallasError: an argument or an input is invalid.
+    """
     if args.host not in LOCAL_NAMES and not args.token:
         raise PallasError(
             f"--host {args.host} admits viewers from the network: give --token auto as well, or"

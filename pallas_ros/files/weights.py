@@ -19,7 +19,9 @@ MOST_LAYERS = 100
 """Eight times as wide, and twenty times as deep, as the largest released network."""
 NETWORK_TO_FILE = 100
 SMALL_NETWORK_BYTES = 64 << 20
-"""A description may ask for so many times the bytes of its file, or for so many bytes."""
+"""Limits of the network that a description requests: a multiple of the file size, or a number of
+bytes, whichever is larger.
+"""
 
 
 def weights_metadata(path: str | Path) -> dict[str, str]:
@@ -82,7 +84,7 @@ def _is_count(name: str) -> bool:
 
 
 def _mapping(text: str) -> dict[str, Any]:
-    """The mapping that a JSON text holds; empty where it does not, which its reader reports."""
+    """The mapping in a JSON text; empty if it is not a mapping, which its reader reports."""
     try:
         found = parse_json(text, "", "")
     except PallasError:
@@ -91,7 +93,7 @@ def _mapping(text: str) -> dict[str, Any]:
 
 
 def _numbers(node: Any, name: str) -> Iterator[tuple[str, int]]:
-    """(name, whole number) of all that a description holds."""
+    """All integers in a description, as (name, value)."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from _numbers(value, str(key))

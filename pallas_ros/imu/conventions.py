@@ -168,6 +168,11 @@ def plausibility(stamp: Array, orientation: Array, acceleration: Array) -> float
 
     The score rewards an upright trunk, wrists moved by their forearms and, with low weight, hanging
     forearms.
+
+    Args:
+        stamp: (T,) s.
+        orientation: (T, 4, 4) xyzw, by sample and site.
+        acceleration: (T, 4, 3) m/s^2, by sample and site.
     """
     up = 1 - 2 * (orientation[:, :2, 0] ** 2 + orientation[:, :2, 1] ** 2)
     score = float(up.mean())

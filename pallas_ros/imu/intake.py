@@ -25,7 +25,7 @@ NANOSECONDS = 1_000_000_000
 _ANOTHER_CLOCK = NANOSECONDS
 """Timestamps this far from those of all other sensors, which agree, come from a different clock."""
 _HEARD = 400
-"""A sensor takes part in the vote on the time if it sent one of the last so many samples of all
+"""A sensor takes part in the vote on the time if it sent one of this many latest samples of all
 sensors: a second of four at 100 Hz.
 """
 _BELIEVED = 20

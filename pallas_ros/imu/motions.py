@@ -351,8 +351,8 @@ _FEET = [
 def _root(body: Skeleton, positions: Array, fps: float, walk: Array, phase: Array) -> Array:
     """Position of the pelvis (T, 3) m that keeps the stance foot in place; smoothed.
 
-    Each foot stands on its lower point; both bear the body alike except in a walk, where the phase
-    says which one does.
+    Each foot is in contact at its lower point; both carry the body equally, except in a walk,
+    where the phase says which one does.
     """
     points = positions[:, _FEET] - np.array([0.0, 0.0, 1.0]) * body.rest_positions[_FEET]
     soft = 0.03  # m: avoids a jerk of the pelvis when the foot rolls from heel to toe

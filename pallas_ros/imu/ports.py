@@ -143,6 +143,9 @@ class ShakeAssigner:
 
     Attributes:
         assigned: site -> port, filled progressively.
+
+    Raises:
+        PallasError: there are fewer ports than sites.
     """
 
     def __init__(

@@ -144,7 +144,7 @@ class VirtualSensors:
         q_bone_sensor: Mapping[str, Array] | None = None,
         sites: Sequence[str] = SITES,
     ) -> None:
-        """Set what is worn.
+        """Set the worn sensors.
 
         Args:
             noise: sensor errors.

@@ -63,7 +63,7 @@ def body_to_msg(frame: BodyFrame, frame_id: str = WORLD_FRAME) -> BodyPose:
 
 
 def sensors_to_msg(stamp: int, sensors: Mapping[str, str]) -> DiagnosticArray:
-    """Convert site -> sensor identity to a message for `TOPIC_SENSORS`."""
+    """Convert site -> sensor identity, at ``stamp`` ns, to a message for `TOPIC_SENSORS`."""
     message = DiagnosticArray(
         status=[
             DiagnosticStatus(name=site, hardware_id=identity) for site, identity in sensors.items()

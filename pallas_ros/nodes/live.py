@@ -51,7 +51,7 @@ TOPICS = {
     TOPIC_TF: ("tf2_msgs/msg/TFMessage", Qos(reliable=False)),
 }
 _BEFORE = (TOPIC_GENERATED_BODY, TOPIC_PALLAS_BODY)
-"""What is smoothed; generated bodies where there are some."""
+"""Topics of bodies before smoothing; the first with messages is used."""
 _BODIES = {TOPIC_HPSTM_BODY, *_BEFORE}
 DEPTH = 120
 LOOK_S = 1.0

@@ -225,7 +225,12 @@ class RecorderNode(PallasNode):
             self.get_logger().info(f"recorded {self._bag.count} messages to {self._bag.path}")
 
     def activate(self) -> None:
-        """Require a new bag: after `deactivate` the node has to be configured again."""
+        """Start recording to the bag opened by `configure`.
+
+        Raises:
+            PallasError: the bag is closed, since after `deactivate` the node must be configured
+                again.
+        """
         if self._bag is None or self._bag.closed:
             raise PallasError(
                 "the bag is closed; clean up the recorder and configure it with another path"

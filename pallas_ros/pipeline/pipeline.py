@@ -291,7 +291,11 @@ class Pipeline:
         }
 
     def document(self) -> str:
-        """Return the current calibration as a YAML document, with the timestamp it applies from."""
+        """Return the current calibration as a YAML document, with the timestamp it applies from.
+
+        Raises:
+            PallasError: there is no calibration yet.
+        """
         if self.calibration is None:
             raise PallasError("not calibrated yet")
         return f"{self.calibration.to_yaml()}{FROM_STAMP}: {self.from_stamp}\n"

@@ -47,7 +47,7 @@ class Action:
         )
 
     def replace(self, execute: Execute, cancel: Callable[[Any], None]) -> None:
-        """Set what is called from now on."""
+        """Set the callback for subsequent goals."""
         self._execute = execute
         self._cancel = cancel
 

@@ -237,7 +237,11 @@ def _settle(nodes: Sequence[PallasNode]) -> bool:
 
 
 def die_with_parent() -> None:
-    """Have the kernel end this process when its parent `pallas up` dies."""
+    """Have the kernel end this process when its parent `pallas up` dies.
+
+    Raises:
+        PallasError: the parent has already exited.
+    """
     parent = int(os.environ.get(PARENT_VARIABLE, "0"))
     if not parent or not sys.platform.startswith("linux"):
         return

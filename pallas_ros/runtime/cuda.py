@@ -112,8 +112,8 @@ class Cuda:
         return address.value
 
     def pinned_array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return float32 zeros in page-locked memory, accessed by the GPU without a staging
-        copy.
+        """Return float32 zeros of this ``shape`` (...) in page-locked memory, which the GPU
+        accesses without a staging copy.
         """
         size = int(np.prod(shape))
         address = c_void_p()
@@ -137,11 +137,11 @@ class Cuda:
         self._call("cuMemsetD8Async", address, 0, size, self.stream)
 
     def upload(self, address: int, array: NDArray[np.float32]) -> None:
-        """Enqueue a copy of a pinned array to the GPU."""
+        """Enqueue a copy of a pinned array (any shape) to the GPU."""
         self._call("cuMemcpyHtoDAsync_v2", address, array.ctypes.data, array.nbytes, self.stream)
 
     def download(self, array: NDArray[np.float32], address: int) -> None:
-        """Enqueue a copy from the GPU into a pinned array."""
+        """Enqueue a copy from the GPU into a pinned array (any shape)."""
         self._call("cuMemcpyDtoHAsync_v2", array.ctypes.data, address, array.nbytes, self.stream)
 
     def synchronize(self) -> None:

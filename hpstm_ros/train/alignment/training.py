@@ -143,6 +143,9 @@ def scene_batch(windows: Sequence[tuple[Sequence[Box], F32, float]], labels: Lab
 class Stream(Iterator[Batch]):
     """Infinite iterator of batches. All random numbers come from ``generator``, so that a resumed
     run continues the sequence.
+
+    Raises:
+        PallasError: the data contain no training clips.
     """
 
     def __init__(
