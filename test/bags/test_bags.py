@@ -82,7 +82,7 @@ def test_round_trip_and_the_rosbags_library_agrees(
 
 @pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize(("storage", "compression"), KINDS)
-def test_a_part_of_a_bag_is_what_lies_between_its_stamps(
+def test_a_part_of_a_bag_is_between_its_stamps(
     tmp_path: Path, storage: str, compression: str, cut: bool
 ) -> None:
     write_texts(tmp_path / "bag", storage=storage, compression=compression)
@@ -173,7 +173,7 @@ def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert read_texts(tmp_path / "bag") == texts
 
 
-def test_a_type_nobody_defines_is_refused(tmp_path: Path) -> None:
+def test_an_undefined_type_is_rejected(tmp_path: Path) -> None:
     with (
         BagWriter(tmp_path / "bag") as writer,
         pytest.raises(PallasError, match="no definition of message type nobody_msgs/msg/Thing"),

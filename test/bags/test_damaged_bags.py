@@ -215,7 +215,9 @@ def test_a_chunk_that_would_fill_the_memory_is_refused(tmp_path: Path, declared:
         (lambda path: (path.mkdir(), (path / "a.mcap.zstd").write_bytes(b"x"))[0], "zstd -d"),
     ],
 )
-def test_what_is_no_bag_is_refused_in_a_sentence(tmp_path: Path, make: object, says: str) -> None:
+def test_other_files_than_bags_are_rejected_in_a_sentence(
+    tmp_path: Path, make: object, says: str
+) -> None:
     path = tmp_path / "thing"
     make(path)  # type: ignore[operator]
     with pytest.raises(PallasError, match=says) as caught:

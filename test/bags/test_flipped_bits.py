@@ -70,7 +70,7 @@ def test_a_flipped_bit_costs_one_chunk_and_is_reported(
 
 @pytest.mark.parametrize("closed", [True, False])
 @pytest.mark.parametrize("compression", ["none", "lz4"])
-def test_repair_keeps_what_is_whole_and_the_original(
+def test_repair_keeps_intact_data_and_the_original(
     tmp_path: Path, compression: str, closed: bool
 ) -> None:
     bag_of(tmp_path / "good", compression, closed)
@@ -95,7 +95,7 @@ def test_repair_keeps_what_is_whole_and_the_original(
     assert not list(tmp_path.glob(".*"))
 
 
-def test_what_is_missing_is_counted_and_placed_in_time(tmp_path: Path) -> None:
+def test_missing_messages_are_counted_and_located_in_time(tmp_path: Path) -> None:
     for closed in (True, False):
         path = tmp_path / f"bag{closed}"
         file = bag_of(path, "lz4", closed) / f"{path.name}_0.mcap"
@@ -172,9 +172,7 @@ def test_other_tools_read_a_bag_whose_topics_are_described_twice(tmp_path: Path)
 @pytest.mark.parametrize(
     "text", ["", "[]", "rosbag2_bagfile_information: 5", "\0\xff", "a: &a [*a]"]
 )
-def test_metadata_that_says_nothing_is_no_obstacle_and_is_written_again(
-    tmp_path: Path, text: str
-) -> None:
+def test_empty_metadata_is_ignored_and_rewritten(tmp_path: Path, text: str) -> None:
     texts = write_texts(tmp_path / "bag", 50)
     before = (tmp_path / "bag" / "bag_0.mcap").read_bytes()
     good = (tmp_path / "bag" / "metadata.yaml").read_text()
@@ -186,7 +184,7 @@ def test_metadata_that_says_nothing_is_no_obstacle_and_is_written_again(
     assert (tmp_path / "bag" / "original" / "metadata.yaml").read_text() == text
 
 
-def test_behind_a_damaged_page_of_sqlite3_reading_goes_on(tmp_path: Path) -> None:
+def test_reading_continues_after_a_damaged_page_of_sqlite3(tmp_path: Path) -> None:
     write_texts(tmp_path / "bag", 4000, storage="sqlite3")
     file = tmp_path / "bag" / "bag_0.db3"
     whole = read(tmp_path / "bag")

@@ -69,7 +69,7 @@ def test_commands_say_so_in_one_sentence(
     assert not out.exists()
 
 
-def test_what_is_of_ros_2_in_a_mixed_file_is_read(tmp_path: Path) -> None:
+def test_ros_2_messages_in_a_mixed_file_are_read(tmp_path: Path) -> None:
     bag = Bag(foreign(tmp_path / "mixed.mcap", "json", ros=5))
     assert [message.data for _, message in bag.read("/text")] == [str(k) for k in range(5)]
     assert bag.encodings == {"/imu/pelvis": "json"}

@@ -49,7 +49,7 @@ except PallasError:
 
 @pytest.mark.parametrize("every", [1, 50, 100_000])  # the last one: never
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-def test_what_is_counted_on_a_full_disk_is_in_the_file(
+def test_messages_counted_on_a_full_disk_are_in_the_file(
     tmp_path: Path, storage: str, every: int
 ) -> None:
     path = tmp_path / "bag"
@@ -176,7 +176,7 @@ def full_disk() -> None:
 
 
 @pytest.mark.ros
-def test_a_recorder_whose_disk_is_full_says_what_is_in_the_file_and_fails(
+def test_a_recorder_with_a_full_disk_reports_the_contents_and_fails(
     ros_domain: int, tmp_path: Path
 ) -> None:
     rclpy = pytest.importorskip("rclpy")
@@ -277,7 +277,7 @@ while True: time.sleep(0.1)
     ("how", "answers", "killed"),
     [("end", True, False), ("compute", True, True), ("wait", True, True), ("wait", False, True)],
 )
-def test_a_node_that_computes_has_longer_to_end_and_one_that_is_killed_says_where_it_was(
+def test_a_busy_node_has_longer_to_end_and_a_killed_one_reports_its_stack(
     how: str, answers: bool, killed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a busy machine the end of a node takes several times as long."""

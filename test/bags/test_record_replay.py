@@ -43,7 +43,7 @@ def start_recorder(bag: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_what_is_published_is_in_the_bag(node: Any, tmp_path: Path) -> None:
+def test_published_messages_are_in_the_bag(node: Any, tmp_path: Path) -> None:
     from sensor_msgs.msg import Imu
     from std_msgs.msg import String
 
@@ -142,7 +142,9 @@ def test_a_recorder_that_is_killed_loses_a_second_at_most(node: Any, tmp_path: P
     )
 
 
-def test_a_recorder_that_may_not_write_says_so_and_fails(ros_domain: int, tmp_path: Path) -> None:
+def test_a_recorder_without_write_permission_fails_with_a_message(
+    ros_domain: int, tmp_path: Path
+) -> None:
     (tmp_path / "bag").mkdir()
     (tmp_path / "bag" / "thing").write_text("mine")
     process = start_recorder(tmp_path / "bag")
@@ -240,7 +242,7 @@ def test_replay_of_no_bag_is_one_sentence(tmp_path: Path) -> None:
     )
 
 
-def test_repair_says_what_it_kept(tmp_path: Path) -> None:
+def test_repair_reports_what_it_kept(tmp_path: Path) -> None:
     bag = make_bag(tmp_path / "bag")
     file = bag / "bag_0.mcap"
     file.write_bytes(file.read_bytes()[:-200])

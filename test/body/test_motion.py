@@ -118,7 +118,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert [p.name for p in tmp_path.iterdir()] == ["m.npz"]
 
 
-def test_columns_beside_the_body_follow_its_joints_or_are_left_out(tmp_path: Path) -> None:
+def test_additional_columns_follow_the_joints_or_are_dropped(tmp_path: Path) -> None:
     motion = demo_motion(0.1)
     frames = len(motion)
     order = np.arange(22)[::-1]

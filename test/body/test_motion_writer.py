@@ -68,7 +68,7 @@ def test_a_body_from_the_past_is_left_out(tmp_path: Path) -> None:
     assert (writer.frames, writer.left_out) == (3, 2)
 
 
-def test_a_clock_that_was_set_is_said_and_nothing_is_written(tmp_path: Path) -> None:
+def test_a_clock_jump_is_reported_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(PallasError, match=r"stamps jump by 3601 s after 1 frames; cut it there"):
         write(tmp_path / "m.npz", [body(0), body(round((LONGEST_GAP_S + 1) * 60))])
     assert not list(tmp_path.iterdir())

@@ -117,7 +117,7 @@ def test_bvh_with_nan_is_named(tmp_path: Path, bent: Path) -> None:
         read_bvh(path)
 
 
-def test_what_is_no_bvh_is_named(tmp_path: Path) -> None:
+def test_invalid_bvh_files_are_rejected_with_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "bad.bvh"
     path.write_text("hello")
     with pytest.raises(PallasError, match=r"bad\.bvh: not a readable BVH"):

@@ -156,7 +156,7 @@ def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
         LiveSettings(**settings)  # type: ignore[arg-type]
 
 
-def test_the_network_streams_what_it_gives_offline() -> None:
+def test_streaming_equals_offline() -> None:
     motion = bending()
     stream = frames(motion)
     human = Human.of_skeleton(bodies.SKELETON, 75.0)

@@ -38,7 +38,7 @@ def test_segments_weigh_what_the_person_weighs() -> None:
         assert all(np.linalg.eigvalsh(part.inertia).min() > 0 for part in parts)
 
 
-def test_standing_is_carried_by_both_feet_alike() -> None:
+def test_both_feet_share_the_load_when_standing() -> None:
     found = forces(bodies.still(bodies.arms_down()))
     middle = found.ground_reaction[30]
     assert middle[:, 2].sum() == pytest.approx(WEIGHT, rel=0.01)
@@ -141,7 +141,7 @@ def test_a_push_up_needs_the_force_that_accelerates_the_body() -> None:
 
 
 @pytest.mark.parametrize("mass", [0.0, 500.0, float("nan"), -70.0])
-def test_a_mass_of_nobody_is_refused(mass: float) -> None:
+def test_an_implausible_mass_is_rejected(mass: float) -> None:
     with pytest.raises(PallasError, match="mass"):
         Human.of_skeleton(bodies.SKELETON, mass)
 

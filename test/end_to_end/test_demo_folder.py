@@ -22,7 +22,7 @@ def test_a_demo_and_the_report_of_it_make_room_for_the_next(tmp_path: Path) -> N
     assert list(out.iterdir()) == []
 
 
-def test_what_is_no_demos_result_is_left_alone(tmp_path: Path) -> None:
+def test_other_files_than_demo_results_are_kept(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(PallasError, match="--out"):
         _empty(tmp_path)

@@ -44,7 +44,7 @@ def test_arguments_choose_the_nodes() -> None:
     assert {"recorder", "visualizer"} <= set(names(record="bag", view="true"))
 
 
-def test_nobody_but_a_human_holds_the_switch_of_a_real_arm() -> None:
+def test_only_a_human_holds_the_switch_of_a_real_arm() -> None:
     assert "operator" in names(operator="auto")
     assert "operator" not in names(operator="auto", arm="real")
 

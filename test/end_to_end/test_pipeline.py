@@ -69,7 +69,7 @@ def test_nothing_comes_out_before_the_calibration_and_60_hz_after_it(
     assert np.abs(np.diff([body.stamp for body in bodies]) - 1e9 / 60).max() < 2
 
 
-def test_the_recorded_calibration_gives_the_same_frames_whatever_order_the_sites_came_in(
+def test_the_recorded_calibration_gives_equal_frames_for_any_order_of_sites(
     samples: list[tuple[str, ImuSample]],
 ) -> None:
     live = Recorder()
@@ -102,7 +102,7 @@ def test_a_calibration_can_be_sought_while_bodies_go_on(
     assert pipeline.calibration.procedure == "tpose"
 
 
-def test_samples_without_orientation_are_counted_and_the_reason_is_what_is_read() -> None:
+def test_samples_without_orientation_are_counted_with_the_reason() -> None:
     pipeline = Pipeline(TPoseCalibrator(), Synchroniser(), Recorder())
     for k in range(5):
         assert not pipeline.push("neck", ImuSample(k + 1, None, np.array([0.0, 0.0, 9.81])))
@@ -111,7 +111,7 @@ def test_samples_without_orientation_are_counted_and_the_reason_is_what_is_read(
     assert pipeline.why_nothing() == pipeline.remarks()[0]
 
 
-def test_a_mistake_recognised_in_the_pose_is_what_is_read_not_what_was_seen_last(
+def test_a_mistake_in_the_pose_is_reported_instead_of_the_last_observation(
     samples: list[tuple[str, ImuSample]],
 ) -> None:
     flip = np.array([1.0, 0.0, 0.0, 0.0])

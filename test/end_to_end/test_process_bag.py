@@ -79,7 +79,7 @@ def live_run(
 @pytest.mark.parametrize(
     "late", [range(0), range(12), range(30, 50)], ids=["none", "the first", "some"]
 )
-def test_the_bodies_are_the_live_ones_whatever_was_left_out_live(
+def test_the_bodies_equal_the_live_ones_despite_skipped_frames(
     late: range, samples: Samples, tmp_path: Path
 ) -> None:
     live = live_run(tmp_path / "bag", samples, lambda k: k not in late)
@@ -107,7 +107,7 @@ def test_without_the_first_frame_the_samples_are_taken(samples: Samples, tmp_pat
     )
 
 
-def test_frames_that_the_bag_does_not_have_are_told(
+def test_frames_missing_from_the_bag_are_reported(
     samples: Samples, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     live = live_run(

@@ -156,7 +156,7 @@ def test_good_archives_are_read(tmp_path: Path):
         found["a"][0, 0] = 7.0  # writable, as numpy's own
 
 
-def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path):
+def test_special_files_are_rejected_without_blocking(tmp_path: Path):
     pipe = tmp_path / "pipe.npz"
     os.mkfifo(pipe)
     for path, says in (

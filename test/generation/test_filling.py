@@ -56,7 +56,9 @@ def test_what_cannot_be_filled_is_left(tiny_expectation) -> None:
     assert fill(motion, seen, tiny_expectation).left == 1
 
 
-def test_the_command_fills_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_fills_gaps_and_reports_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     motion = demo_motion(6.0)
     motion.positions[150:220] = np.nan
     save_motion(tmp_path / "gap.npz", motion)

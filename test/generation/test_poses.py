@@ -103,7 +103,7 @@ def test_poses_survive_encoding() -> None:
     assert root[:, 2] == pytest.approx(np.full(5, 1.05), abs=0.1)
 
 
-def test_whatever_the_network_says_the_body_is_one(sampler: PoseSampler) -> None:
+def test_any_output_of_the_network_gives_a_valid_body(sampler: PoseSampler) -> None:
     poses = sampler.sample("kick with the left leg", 9, seed=3, steps=4)
     assert poses.rotations.shape == (9, 22, 4)
     assert not range_violations(poses.rotations)[:, 1:].any()

@@ -134,7 +134,7 @@ def test_a_jump_of_the_operator_is_blended_to() -> None:
     assert JUMP_M < 1.0
 
 
-def test_what_is_no_body_is_left_out() -> None:
+def test_bodies_that_are_not_finite_are_ignored() -> None:
     takeover = TakeOver()
     with pytest.raises(PallasError, match="operator arrives"):
         takeover.take_over(0)

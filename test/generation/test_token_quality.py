@@ -50,7 +50,7 @@ def test_a_figure_over_seeds_shows_its_range() -> None:
     assert "low" not in seeds_row("real", "safe", "diversity", [1.0], "")
 
 
-def test_a_word_filter_stops_what_says_violence_alone() -> None:
+def test_a_word_filter_rejects_only_violent_words() -> None:
     motion = demo_motion(duration=0.5)
     asked = [
         Sample(kind, text, seed, motion, score=0.99)

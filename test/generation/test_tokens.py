@@ -64,7 +64,7 @@ def generator(folder: Path, codebook: str = "tokens_codebook.safetensors") -> To
     return TokenGenerator(TokenSettings(*map(str, files), str(folder / codebook), Filling(4)))
 
 
-def test_motion_of_the_length_that_was_asked_for(folder: Path) -> None:
+def test_motion_has_the_requested_length(folder: Path) -> None:
     made = generator(folder)
     for seconds in (1.0, 2.0, 3.1):
         found = made.generate(Request("wave", seconds, seed=1, candidates=2), nothing)
@@ -115,7 +115,7 @@ def test_what_runs_is_what_was_trained(folder: Path) -> None:
     np.testing.assert_allclose(made._logits(shown, sentence.numpy(), 2.5), expected, atol=1e-3)
 
 
-def test_what_it_cannot_do_is_refused(folder: Path) -> None:
+def test_unsupported_requests_are_rejected(folder: Path) -> None:
     made = generator(folder)
     with pytest.raises(PallasError, match=r"at most 3\.2 s"):
         made.generate(Request("wave", 4.0), nothing)
@@ -158,7 +158,7 @@ def test_weights_there_and_back(folder: Path) -> None:
         load_tokens(folder / "tokens_codebook.safetensors")
 
 
-def test_refusal_makes_pairs_alike_and_leaves_the_rest() -> None:
+def test_refusal_equalises_pairs_and_keeps_other_requests() -> None:
     torch.manual_seed(0)
     layer = torch.nn.Linear(8, 6)
     neutral = torch.randn(12, 8)
@@ -173,7 +173,7 @@ def test_refusal_makes_pairs_alike_and_leaves_the_rest() -> None:
     assert kept > 0.7
 
 
-def test_flow_no_longer_hears_the_concept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flow_is_independent_of_the_removed_concept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forgetting, "text_vectors", words)
     torch.manual_seed(0)
     model = HpstmGen(HpstmGenConfig(text=TEXT, width=16, stem=8, heads=2, hidden=16, layers=1))

@@ -109,7 +109,7 @@ def test_pairs_that_say_the_same_are_refused() -> None:
         refusal_directions(same, same, 5)
 
 
-def test_what_is_removed_becomes_that_of_the_centre() -> None:
+def test_removed_components_become_those_of_the_centre() -> None:
     rng = np.random.default_rng(3)
     weight = rng.standard_normal((6, 4))
     bias = rng.standard_normal(6)

@@ -35,7 +35,7 @@ def frames(count: int) -> bytes:
 
 
 @pytest.mark.parametrize("piece", [1, 7, 20, 33, 1000])
-def test_bluetooth_frames_come_out_whatever_pieces_they_arrive_in(piece: int) -> None:
+def test_bluetooth_frames_are_decoded_from_any_pieces(piece: int) -> None:
     decoder = WitMotionDecoder()
     data = frames(30)
     readings = [r for at in range(0, len(data), piece) for r in decoder.feed(data[at : at + piece])]
@@ -160,7 +160,7 @@ def test_a_number_of_two_adapters_names_neither(plugged: Callable[..., list[str]
     assert ports.why_missing("usb:B") == "usb:B is not plugged in"
 
 
-def test_the_driver_names_adapters_it_cannot_tell_apart(
+def test_the_driver_names_adapters_it_cannot_distinguish(
     plugged: Callable[..., list[str]],
 ) -> None:
     paths = plugged("7", "7", "A2", "A3")

@@ -342,7 +342,7 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_no_calibration_is_refused(text: str, words: str, tmp_path: Path) -> None:
+def test_invalid_calibrations_are_rejected(text: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(text)
     with pytest.raises(PallasError, match=words):

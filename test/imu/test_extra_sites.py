@@ -96,7 +96,7 @@ def test_sites_come_in_one_order() -> None:
     assert worn_sites(("head", *reversed(SITES), "left_shin")) == (*SITES, "left_shin", "head")
 
 
-def test_recordings_give_the_optional_sites_that_are_asked_for(tmp_path: Path) -> None:
+def test_recordings_return_the_requested_optional_sites(tmp_path: Path) -> None:
     path = write(tmp_path / "r.npz", ["left_knee", "right_knee", "head", *SITES])
     assert load_recording(path).sites == SITES
     every = load_recording(path, extra_sites=["all"])
@@ -128,7 +128,7 @@ def test_a_wrong_recording_is_one_sentence(
         load_recording(write(tmp_path / "r.npz", sites), extra_sites=extra)
 
 
-def test_the_four_measure_the_same_whatever_is_worn_besides() -> None:
+def test_the_four_sensors_are_independent_of_optional_ones() -> None:
     motion = demo_motion(5.0)
     four, six = (VirtualSensors(seed=3, sites=sites).tracks(motion) for sites in (SITES, WORN))
     for site in SITES:

@@ -12,7 +12,7 @@ from pallas_ros.imu.simulator import HELD_AT_MOST_S, HELD_S, SensorSimulator
 
 
 @pytest.mark.parametrize("released_after", [0, 300, 1500, 10**9])
-def test_the_beginning_is_repeated_until_released_and_time_goes_on_without_a_gap(
+def test_the_start_is_repeated_until_released_without_a_gap(
     released_after: int,
 ) -> None:
     simulator = SensorSimulator(demo_motion(6.0), protocol("witmotion"), hold=True)

@@ -134,7 +134,7 @@ def test_good_samples_pass_untouched(stream: Stream) -> None:
 
 
 @pytest.mark.parametrize("hours", [1, -1])
-def test_a_clock_of_its_own_is_told_from_the_others(hours: int, stream: Stream) -> None:
+def test_a_sensor_with_a_different_clock_is_detected(hours: int, stream: Stream) -> None:
     off = round(hours * 3600e9)
     shifted = [(s, replace(x, stamp=x.stamp + 10**13)) for s, x in stream]
     intake = Intake()
@@ -145,7 +145,7 @@ def test_a_clock_of_its_own_is_told_from_the_others(hours: int, stream: Stream) 
     assert f"60 min {side} those of the other sensors" in intake.remarks()[0]
 
 
-def test_where_no_majority_tells_which_clock_is_wrong_both_are_named(stream: Stream) -> None:
+def test_without_a_majority_both_clocks_are_named(stream: Stream) -> None:
     intake = Intake()
     wrists = [
         (s, replace(x, stamp=x.stamp + 5 * 10**9) if s.endswith("wrist") else x) for s, x in stream
@@ -334,7 +334,7 @@ def test_an_orientation_lost_for_a_moment_is_not_replaced(stream: Stream) -> Non
     assert sum(intake.refusals.count(s, Reason.LOST_ORIENTATION) for s in SITES) == 40
 
 
-def test_the_heading_goes_on_where_the_source_of_orientation_changes(stream: Stream) -> None:
+def test_the_heading_continues_when_the_orientation_source_changes(stream: Stream) -> None:
     intake = Intake()
     headings: list[float] = []
     for site, sample in stream:

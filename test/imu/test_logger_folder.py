@@ -222,14 +222,12 @@ def simple(folder: Path, header: str, row: list[float], names: list[str] | None 
         ("time,Acc_X (lbf),Acc_Y (lbf),Acc_Z (lbf)", [0.01, 0, 0, 9.8], "force in 'lbf'"),
     ],
 )
-def test_what_is_missing_is_named(
-    header: str, row: list[float], words: str, tmp_path: Path
-) -> None:
+def test_missing_parts_are_named(header: str, row: list[float], words: str, tmp_path: Path) -> None:
     with pytest.raises(PallasError, match=words):
         read_logger_folder(simple(tmp_path, header, row))
 
 
-def test_names_that_say_no_site_are_asked_for_and_can_be_given(tmp_path: Path) -> None:
+def test_topics_without_site_names_must_be_given(tmp_path: Path) -> None:
     header = "time (s),Acc_X,Acc_Y,Acc_Z,Quat_W,Quat_X,Quat_Y,Quat_Z"
     folder = simple(tmp_path, header, [0.01, 0, 0, 1.0, 1, 0, 0, 0], ["A", "B", "C", "D"])
     with pytest.raises(PallasError, match=r"no sensor for pelvis among A, B, C, D.*--topics"):

@@ -90,7 +90,7 @@ def test_a_step_shows_sooner_where_the_field_has_been_calm() -> None:
     assert largest[0] < 0.7 * largest[1]
 
 
-def test_what_gravity_has_told_of_the_bias_holds_when_the_sensor_is_turned_over() -> None:
+def test_the_bias_estimate_is_valid_after_turning_the_sensor_over() -> None:
     """The axis that is vertical now was level for a minute and had no bias: a field that begins to
     turn is steel, not drift.
     """
@@ -164,7 +164,7 @@ def test_gravity_shows_at_once_that_a_bias_has_stepped() -> None:
     assert largest[True] < 0.75 * largest[False], largest
 
 
-def test_a_frame_that_is_set_right_tells_no_bias() -> None:
+def test_a_corrected_frame_gives_no_bias() -> None:
     found = MagneticHeading()
     follow(found, 60, 0.0, 0.0)
     for rate in (1.0, 0.8, 0.5, 0.2, 0.1, 0.06):
@@ -199,7 +199,7 @@ def test_a_field_that_is_no_field_changes_nothing() -> None:
     assert np.abs(errors[round(2 / PERIOD_S) :]).max() < 0.5
 
 
-def test_what_gravity_tells_is_read_from_vqf(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gravity_correction_is_read_from_vqf(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sensor that nods, with a gyroscope off by 0.5 deg/s about x: the rate at which its frame is
     turned back, and its sign.
     """

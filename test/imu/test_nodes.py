@@ -123,7 +123,7 @@ def test_samples_truth_and_diagnostics_arrive(make_graph: Callable[..., Graph]) 
     assert graph.health("imu_driver")[0] == "all sensors are streaming"
 
 
-def test_a_pulled_cable_is_named_and_mended(make_graph: Callable[..., Graph]) -> None:
+def test_an_unplugged_cable_is_reported_and_reconnected(make_graph: Callable[..., Graph]) -> None:
     graph = make_graph()
     graph.wait(lambda: all(len(graph.received[site]) >= 20 for site in SITES))
     simulator = graph.simulator._simulator

@@ -49,7 +49,7 @@ def test_vqf_follows_the_truth(nine: bool) -> None:
 
 @pytest.mark.parametrize("rate", [100.0, 400.0])
 @pytest.mark.parametrize("nine", [False, True])
-def test_a_filter_goes_on_after_a_silence(nine: bool, rate: float) -> None:
+def test_a_filter_continues_after_a_gap(nine: bool, rate: float) -> None:
     """Rate and bias are known, and the heading goes on: without a magnetic field from where it was,
     with one as it is.
     """

@@ -164,7 +164,7 @@ def turned(seed: int) -> Reading:
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_what_is_encoded_is_decoded(name: str) -> None:
+def test_decoding_inverts_encoding(name: str) -> None:
     spec = PROTOCOLS[name]
     encoder = spec.encoder()
     sent = [turned(i) for i in range(50)]

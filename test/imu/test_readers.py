@@ -79,7 +79,7 @@ def test_a_reader_comes_back_and_the_others_go_on(
         driver.stop()
 
 
-def test_a_heading_nobody_else_knows_goes_on_when_the_cable_is_back(
+def test_the_heading_continues_after_reconnection(
     simulated: Callable[..., SensorSimulator], tmp_path: Path, wait: Callable[..., None]
 ) -> None:
     """Without a magnetometer a filter begins at any heading, and the calibration would be worth
@@ -167,7 +167,7 @@ def test_a_pulled_cable_costs_only_its_site(
     )  # all of them, were the machine not shared
 
 
-def test_a_port_that_speaks_something_else_is_said(
+def test_a_port_with_another_protocol_is_reported(
     simulated: Callable[..., SensorSimulator], wait: Callable[..., None]
 ) -> None:
     simulator = simulated("csv")
@@ -330,7 +330,7 @@ def test_a_killed_simulator_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     assert resolve(str(tmp_path / "pelvis")) is None
 
 
-def test_shaking_tells_the_ports_apart() -> None:
+def test_shaking_identifies_the_ports() -> None:
     rng = np.random.default_rng(0)
     ports = ["c", "a", "d", "b", "spare"]
     assigner = ShakeAssigner(ports)

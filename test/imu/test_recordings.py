@@ -98,7 +98,7 @@ MISTAKES: dict[str, tuple[Callable[[Arrays], Arrays], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_recording_that_is_not_what_its_flag_says_is_refused(
+def test_a_recording_that_contradicts_its_flag_is_rejected(
     mistake: str, calibrated: Arrays, tmp_path: Path
 ) -> None:
     change, words = MISTAKES[mistake]
@@ -115,7 +115,7 @@ def test_a_calibrated_recording_as_documented_is_taken(calibrated: Arrays, tmp_p
 
 
 @pytest.mark.parametrize("seconds", [3, 5, 10])
-def test_a_real_one_is_taken_whatever_part_of_it_is_looked_at(
+def test_every_part_of_a_real_recording_is_accepted(
     seconds: int, shared_data: Path, tmp_path: Path
 ) -> None:
     with np.load(shared_data / "real_imu_60hz.npz") as file:

@@ -67,7 +67,7 @@ def test_any_message_is_read_or_refused_in_one_sentence(pairs: list[tuple[str, s
 
 
 @given(st.permutations(SITES).flatmap(lambda sites: st.lists(st.sampled_from(sites), unique=True)))
-def test_what_the_driver_says_is_read(sites: list[str]) -> None:
+def test_messages_of_the_driver_are_read(sites: list[str]) -> None:
     pytest.importorskip("diagnostic_msgs.msg", reason="needs ROS 2 (make setup)")
     from pallas_ros.messages.encode import sensors_to_msg
 
@@ -103,7 +103,7 @@ def push(to: Pipeline, start: int, stop: int) -> int:
 
 
 @pytest.mark.parametrize("told_late", [False, True])
-def test_what_is_found_here_is_named_after_the_sensors(told_late: bool) -> None:
+def test_a_found_calibration_is_labelled_with_the_sensors(told_late: bool) -> None:
     live = pipeline(TPoseCalibrator())
     if not told_late:
         live.connected(WORN)
@@ -122,7 +122,7 @@ def test_what_is_found_here_is_named_after_the_sensors(told_late: bool) -> None:
     )
 
 
-def test_a_given_calibration_makes_bodies_of_its_own_sensors_only() -> None:
+def test_a_given_calibration_applies_only_to_its_own_sensors() -> None:
     live = pipeline(made_with(EXCHANGED))
     assert push(live, 0, 400) > 0  # nobody has said yet whose samples these are
     live.connected(WORN)

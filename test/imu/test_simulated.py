@@ -103,7 +103,7 @@ def test_a_calibrated_recording_plays_as_raw_sensors(shared_data: Path) -> None:
         ),
     ],
 )
-def test_what_is_no_recording_is_refused(
+def test_invalid_recordings_are_rejected(
     change: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     arrays: dict[str, Any] = {
@@ -118,7 +118,7 @@ def test_what_is_no_recording_is_refused(
         load_recording(tmp_path / "r.npz")
 
 
-def test_truth_lies_on_the_grid_and_goes_forth_and_back(
+def test_truth_is_on_the_grid_and_alternates_direction(
     simulated: Callable[..., SensorSimulator], wait: Callable[..., None]
 ) -> None:
     simulator = simulated()

@@ -212,7 +212,7 @@ def test_a_clock_set_back_begins_anew() -> None:
     assert len(again) > 80
 
 
-def test_a_site_that_never_speaks_is_not_waited_for() -> None:
+def test_a_silent_site_is_not_waited_for() -> None:
     rng = np.random.default_rng(0)
     frames = play(Synchroniser(), {site: stream(100, 2.0, rng) for site in SITES if site != "neck"})
     assert len(frames) > 110

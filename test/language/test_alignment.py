@@ -200,7 +200,9 @@ def test_the_contrast_is_least_where_pairs_agree() -> None:
     assert contrast(torch.rand(4, 4), two, ~two) == pytest.approx(0, abs=1e-5)
 
 
-def test_training_runs_resumes_and_tells_left_from_right(corpus: Corpus, tmp_path: Path) -> None:
+def test_training_runs_resumes_and_distinguishes_left_and_right(
+    corpus: Corpus, tmp_path: Path
+) -> None:
     labels = Labels(encode)
     settings = TrainingSettings(
         batch=8,

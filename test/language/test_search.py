@@ -176,7 +176,7 @@ def test_a_folder_is_searched_and_what_cannot_be_read_is_named(
         (["score", "missing.npz", " "], "text is empty"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_sentence(
+def test_errors_are_reported_in_one_sentence(
     arguments: list[str],
     match: str,
     tmp_path: Path,

@@ -113,7 +113,9 @@ def test_confidence_falls_as_a_sensors_last_sample_ages(
     np.testing.assert_array_equal(gone[~dependent], fresh[~dependent])
 
 
-def test_what_is_not_finite_is_refused_and_leaves_no_trace(estimator: BodyEstimator) -> None:
+def test_values_that_are_not_finite_are_rejected_without_side_effects(
+    estimator: BodyEstimator,
+) -> None:
     def run(poison: bool) -> np.ndarray:
         estimator.reset()
         for i in range(10):

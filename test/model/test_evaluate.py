@@ -75,7 +75,7 @@ def test_an_error_is_traced_to_the_segment_that_has_it() -> None:
     assert sums["mpjpe_legs_cm"][0] > 1 and sums["mpjpe_legs_true_thighs_cm"][0] == 0
 
 
-def test_tpose_baseline_holds_what_is_measured() -> None:
+def test_tpose_baseline_contains_the_measurements() -> None:
     truth = walk()
     R = tpose_measured(truth.imu)
     for name in ("pelvis", "left_elbow", "right_elbow"):
@@ -140,7 +140,7 @@ def test_each_person_has_a_row_and_those_who_do_not_swim_have_one() -> None:
     }
 
 
-def test_models_of_one_name_are_told_apart() -> None:
+def test_models_with_equal_names_are_distinguished() -> None:
     """`pallas eval pallas --models runs/*/model.safetensors` measured the last of them only."""
     assert names([Path("runs/a/model.safetensors"), Path("runs/b/model.safetensors")]) == [
         "a/model",

@@ -106,7 +106,7 @@ def test_streaming_is_the_sequence_over_ten_thousand_frames(model: Pallas, tmp_p
         )
 
 
-def test_ablations_are_left_as_they_are() -> None:
+def test_ablations_are_not_fused() -> None:
     assert not can_be_fused(Pallas(PallasConfig(solver="linear")))
     assert not can_be_fused(Pallas(PallasConfig(long_short=False)))
     assert not can_be_fused(Pallas(PallasConfig(legs="direct")))

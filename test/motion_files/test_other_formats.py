@@ -272,7 +272,7 @@ def test_slow_files_of_other_tools_are_interpolated_before_streaming(tmp_path: P
     assert len(read_for_streaming(tmp_path / "a.npz").motion) == len(MOTION)
 
 
-def test_resampling_marks_what_lies_beside_a_bad_frame() -> None:
+def test_resampling_marks_frames_next_to_an_invalid_one() -> None:
     valid = np.array([True, True, False, True, True])
     motion = Motion(30.0, MOTION.positions[:5], MOTION.rotations[:5], valid=valid)
     out = resample(motion, 60.0)

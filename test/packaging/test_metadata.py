@@ -101,7 +101,7 @@ def test_lock_is_fully_pinned_and_names_no_machine():
         assert not name.startswith(("nvidia-", "cuda-")), "torch's own affair"
 
 
-def test_lock_holds_what_is_installed():
+def test_lock_contains_the_installed_packages():
     """The environment that the tests run in is that of the lock: what passes here passes in a fresh
     clone.
     """

@@ -201,7 +201,7 @@ def test_stamps_survive_a_crash_and_a_damaged_file(tmp_path: Path, monkeypatch: 
     assert not setup.Stamps().fits("venv", "1")
 
 
-def test_a_step_that_was_killed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_killed_step_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(setup, "WORK", tmp_path)
     command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
     with pytest.raises(setup.SetupError, match="was killed by signal 9; run `make setup` again"):

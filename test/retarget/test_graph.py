@@ -353,7 +353,7 @@ def test_a_publisher_of_the_wrong_type_on_a_safety_input_is_trouble(graph: Graph
     graph.reaches("tracking")
 
 
-def test_a_second_person_never_takes_over_and_status_says_who_is_followed(graph: Graph) -> None:
+def test_a_second_person_never_takes_over_and_the_status_names_the_operator(graph: Graph) -> None:
     graph.track()
     assert graph.status.operator_id == "operator"
     graph.names = ["operator", "passer-by"]

@@ -82,7 +82,7 @@ def test_it_moves_only_while_the_arm_is_led() -> None:
     rig.judge()
 
 
-def test_what_is_held_is_not_let_go_when_the_arm_is_engaged_again() -> None:
+def test_a_held_object_is_not_released_when_engaging_again() -> None:
     rig = Rig()
     rig.gripper.supervisor.open(0.0)
     rig.step(ticks=150)
@@ -119,7 +119,7 @@ def readings(trigger: GripperTrigger, values: list[float]) -> Iterator[float | N
         yield trigger.opening([0.0, 0.0, value], [0, 1])
 
 
-def test_a_trigger_closes_as_far_as_it_is_pressed() -> None:
+def test_a_trigger_closes_in_proportion() -> None:
     trigger = GripperTrigger("axis:2")
     assert list(readings(trigger, [0.0, 1.0, 0.0, -1.0, -3.0])) == [None, 1.0, 0.5, 0.0, 0.0]
     assert GripperTrigger("axis:9").opening([0.0], []) is None
@@ -132,7 +132,7 @@ def test_a_button_closes() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "axis", "axis:-1", "knob:2", "axis:1.5"])
-def test_what_is_no_trigger_is_refused(text: str) -> None:
+def test_invalid_triggers_are_rejected(text: str) -> None:
     with pytest.raises(PallasError, match="axis:N or button:N"):
         GripperTrigger(text)
     with pytest.raises(PallasError, match="differently"):

@@ -56,7 +56,7 @@ def test_a_gripper_that_is_published_apart_disturbs_nothing() -> None:
         (-10 * NS, NAMES, [0.0, 0.0, 0.0], "have no stamp"),
     ],
 )
-def test_what_arrives_and_cannot_be_used_is_said(
+def test_unusable_joint_states_are_reported(
     stamp: int, names: tuple[str, ...], q: list[float], says: str
 ) -> None:
     """ "Do not arrive" would be untrue."""
@@ -79,7 +79,7 @@ def test_what_arrives_and_cannot_be_used_is_said(
     assert re.search(says, states.trouble(now))
 
 
-def test_nothing_arrives_is_said_when_nothing_arrives() -> None:
+def test_a_missing_input_is_reported() -> None:
     arm = Teleoperation(load_robot("uarm"))
     arm.tick(10 * NS)
     assert "do not arrive" in arm.supervisor.engage(10 * NS)

@@ -46,7 +46,7 @@ def test_a_slower_motion_lasts_longer_and_ends_the_same() -> None:
     assert np.abs(stretched.positions[-1] - motion.positions[-1]).max() < 0.02
 
 
-def test_a_generator_is_asked_again_for_the_time_that_is_needed(panda: RobotDescription) -> None:
+def test_a_longer_motion_is_requested_if_needed(panda: RobotDescription) -> None:
     paced = pace(lambda seconds: swing(seconds, 0.5 * seconds), 2.0, 60.0, panda)
     assert 2 <= len(paced.asked) <= 1 + ITERATIONS
     assert paced.asked[1] > 2 * paced.asked[0]
@@ -54,7 +54,7 @@ def test_a_generator_is_asked_again_for_the_time_that_is_needed(panda: RobotDesc
     assert needed_stretch(paced.motion, panda) < 1.1
 
 
-def test_it_is_asked_no_more_often_than_that(panda: RobotDescription) -> None:
+def test_at_most_two_more_motions_are_requested(panda: RobotDescription) -> None:
     paced = pace(lambda seconds: swing(min(seconds, 2.0), 1.0), 1.5, 60.0, panda)
     assert len(paced.asked) == 1 + ITERATIONS
     assert paced.stretch > 1.5
@@ -62,7 +62,7 @@ def test_it_is_asked_no_more_often_than_that(panda: RobotDescription) -> None:
     assert len(pace(lambda s: swing(2.0, 1.0), 2.0, 2.0, panda).asked) == 1
 
 
-def test_only_what_is_too_fast_is_slowed(panda: RobotDescription) -> None:
+def test_only_fast_parts_are_slowed(panda: RobotDescription) -> None:
     """A quick second within ten slow ones does not slow the others."""
     calm = swing(5.0, 40.0)
     quick = swing(1.0, 1.0)

@@ -181,7 +181,7 @@ def test_scale_may_change_at_any_time(changes: list[tuple[float, int]]) -> None:
     np.testing.assert_allclose(rig.arm.tips(rig.command.q), rig.arm.goal.p_base_tip, atol=0.03)
 
 
-def test_status_says_what_holds_the_arm_back() -> None:
+def test_status_reports_the_active_limits() -> None:
     rig = Rig("panda")
     rig.step(400)
     assert rig.arm.supervisor.state is SupervisorState.TRACKING

@@ -133,7 +133,7 @@ def test_broken_bodies_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_ik_reaches_what_is_in_reach(name: str) -> None:
+def test_ik_reaches_targets_in_reach(name: str) -> None:
     """No dynamics, and joints faster than they are: what inverse kinematics alone leaves of the way
     to the target, after the first two seconds.
     """
@@ -269,7 +269,7 @@ def test_goals_go_around_the_arms_own_parts(
 
 
 @pytest.mark.parametrize(("pace", "kind"), [(1, IN_REACH), (12, TOO_FAST)])
-def test_demand_tells_what_can_be_followed_in_time(pace: int, kind: int) -> None:
+def test_demand_detects_targets_that_are_too_fast(pace: int, kind: int) -> None:
     robot = load_robot("uarm")
     calm = reaching(12.0 * pace)
     arm = Teleoperation(robot, tip_speed=NO_TIP_LIMIT)
@@ -281,7 +281,7 @@ def test_demand_tells_what_can_be_followed_in_time(pace: int, kind: int) -> None
     assert float(np.mean(classes == kind)) > 0.8
 
 
-def test_demand_knows_what_is_out_of_reach() -> None:
+def test_demand_detects_targets_out_of_reach() -> None:
     robot = load_robot("uarm")
     demand = Demand(
         robot, None, RetargetSettings(), 3.0, lambda q: np.zeros((1, 3)), lambda q: False
@@ -376,7 +376,7 @@ def bowed(pitch: float, heading: float = 0.0) -> BodyFrame:
 
 
 @pytest.mark.parametrize("heading", [0.0, 2.0])
-def test_a_bow_of_any_depth_turns_nobody_round(heading: float) -> None:
+def test_bowing_does_not_flip_the_heading(heading: float) -> None:
     """The hand's place jumped by 0.9 m at 90 degrees."""
     retargeter = Retargeter(load_robot("uarm"))
     last = None

@@ -63,7 +63,7 @@ def test_an_arm_of_one_joint_moves(tmp_path: Path) -> None:
     assert retarget_motion(reaching(1.0), arm, progress=False).violations == []
 
 
-def test_a_tip_that_only_turns_is_said_and_followed_in_orientation(tmp_path: Path) -> None:
+def test_a_tip_that_only_rotates_is_reported_and_follows_the_orientation(tmp_path: Path) -> None:
     text = robot(link("base"), link("arm"), joint("only", "base", "arm", "0 0 1"))
     arm = load_robot(write(tmp_path, text))
     assert any("do not translate it" in remark for remark in arm.remarks)
@@ -145,7 +145,9 @@ def test_several_inverted_limits_are_reported_by_joint(tmp_path: Path) -> None:
         ([link("x"), joint("me", "base", "x", extra='<mimic joint="me"/>')], "'me' mimics itself"),
     ],
 )
-def test_what_is_no_arm_is_refused_by_name(tmp_path: Path, parts: list[str], says: str) -> None:
+def test_a_robot_without_an_arm_is_rejected_by_name(
+    tmp_path: Path, parts: list[str], says: str
+) -> None:
     with pytest.raises(PallasError, match=says):
         load_robot(write(tmp_path, robot(link("base"), *six_axes(), *parts)))
 
@@ -191,7 +193,7 @@ def test_xacro_is_expanded(xacro_file: Path) -> None:
     assert arm.arms[0].tip == "tip"
 
 
-def test_without_the_xacro_package_one_sentence_says_so(
+def test_a_missing_xacro_package_is_reported_in_one_sentence(
     xacro_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "xacro", None)
@@ -199,7 +201,7 @@ def test_without_the_xacro_package_one_sentence_says_so(
         load_robot(xacro_file)
 
 
-def test_what_xacro_cannot_expand_says_why(xacro_file: Path) -> None:
+def test_a_xacro_file_that_cannot_be_expanded_is_reported(xacro_file: Path) -> None:
     pytest.importorskip("xacro", reason="needs the extra [robot]")
     xacro_file.write_text(xacro_file.read_text().replace("${2 * reach}", "${2 * depth}"))
     with pytest.raises(PallasError, match=r"xacro cannot expand it: .*depth"):

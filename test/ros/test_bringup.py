@@ -173,7 +173,7 @@ def test_a_configuration_that_never_ends_is_reported_with_the_last_report(heard:
     assert bringup.failure == f"body did not configure within 60 s; {last}"
 
 
-def test_an_answer_that_got_lost_is_made_up_for_by_what_the_node_says() -> None:
+def test_a_lost_answer_is_replaced_by_the_published_state() -> None:
     bringup = Bringup(NODES, PATIENCE)
     asked = []
     for count in range(100):

@@ -86,7 +86,7 @@ def test_a_calibration_is_found_although_one_sample_was_stamped_ahead(ahead: int
     assert sum(map(len, _push(pipeline.push, BEGUN, 8.0))) > 100
 
 
-def test_the_guided_calibration_goes_on_after_the_clock_was_set_back() -> None:
+def test_the_guided_calibration_continues_after_the_clock_was_set_back() -> None:
     guided = GuidedCalibrator(False, dict.fromkeys(SITES, rotations.IDENTITY))
     _push(guided.push, BEGUN, 1.0)
     kept = len(guided._path["pelvis"])

@@ -16,7 +16,7 @@ FAST_DDS = "rmw_fastrtps_cpp"
 LOCAL = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 
-def test_only_this_machine_unless_somebody_says_otherwise() -> None:
+def test_only_this_machine_by_default() -> None:
     assert middleware.discovery("", {}) == LOCAL
     assert middleware.discovery("", {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}) == {}
     wide = middleware.discovery("subnet", LOCAL)

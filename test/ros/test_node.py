@@ -116,7 +116,7 @@ def world(ros_nodes: list[Any]) -> World:
     return World(ros_nodes)
 
 
-def test_a_message_that_raises_is_counted_and_the_node_goes_on(world: World) -> None:
+def test_a_message_that_raises_is_counted_and_the_node_continues(world: World) -> None:
     world.active()
     talk, heard = world.talk()
     statuses: list[Any] = []
@@ -140,7 +140,7 @@ def test_a_message_that_raises_is_counted_and_the_node_goes_on(world: World) -> 
     )
 
 
-def test_an_inactive_node_neither_hears_nor_speaks(world: World) -> None:
+def test_an_inactive_node_neither_receives_nor_publishes(world: World) -> None:
     node = world.active()
     talk, heard = world.talk()
     world.until(lambda: heard, lambda: talk.publish(String(data="one")))
@@ -162,7 +162,7 @@ def test_an_inactive_node_neither_hears_nor_speaks(world: World) -> None:
         ({"body_id": "refused"}, "this body id is refused: take another"),
     ],
 )
-def test_what_is_wrong_is_refused_at_configure_in_one_sentence(
+def test_invalid_settings_are_rejected_at_configure_in_one_sentence(
     world: World, overrides: dict[str, Any], sentence: str
 ) -> None:
     node = world.add(**overrides)
@@ -329,7 +329,7 @@ def test_timers_run_in_a_node_that_gets_more_messages_than_it_can_work_off(world
     assert node.heard > 30
 
 
-def test_what_is_refused_by_its_publisher_is_not_pending_either(world: World) -> None:
+def test_rejected_messages_are_not_pending(world: World) -> None:
     """A node that takes what has come in on all its topics takes no flood that way."""
     node = world.add()
     node.bring("configure")

@@ -20,7 +20,7 @@ def _allowed(document: str, node: str, right: str) -> set[str]:
     return {str(name.text) for rule in rules for name in rule}
 
 
-def test_a_policy_allows_what_is_done_and_nothing_else() -> None:
+def test_a_policy_allows_only_what_is_in_use() -> None:
     nodes = {
         "hpstm": Rights({"/hpstm/body"}, {"/pallas/body", "/a&b"}, {"/hpstm/get_state"}, set()),
         "operator": Rights(publishes={"/retarget/dead_man"}),

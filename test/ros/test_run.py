@@ -30,7 +30,7 @@ def _permitted() -> bool:
     return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
-def test_priority_and_cores_are_those_of_every_thread_or_a_warning_says_why_not(
+def test_priority_and_cores_apply_to_all_threads_or_a_warning_is_given(
     ros_domain: int,
 ) -> None:
     arguments = ["--ros-args", "-p", "priority:=5", "-p", "cpu_affinity:=[0]"]

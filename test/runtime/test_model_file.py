@@ -44,7 +44,7 @@ def refusal(path: Path, **expect: Any) -> str:
     return text
 
 
-def test_reads_what_it_holds(small_model: Path) -> None:
+def test_reads_its_contents(small_model: Path) -> None:
     model = ModelFile.load(
         small_model, {"kind": "small", "rate_hz": 60.0, "joints": ("pelvis", "head")}
     )
@@ -57,7 +57,7 @@ def test_reads_what_it_holds(small_model: Path) -> None:
     )
 
 
-def test_tells_nothing_of_the_machine_it_was_made_on(small_model: Path) -> None:
+def test_contains_no_information_on_the_build_machine(small_model: Path) -> None:
     data = small_model.read_bytes()
     assert str(Path(__file__).parent).encode() not in data and b"site-packages" not in data
 

@@ -100,7 +100,7 @@ def test_a_frame_that_is_not_admitted_costs_no_step_and_gives_no_body() -> None:
     assert (watch.overruns, watch.skipped) == (1, 2)
 
 
-def test_what_is_not_permitted_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_permission_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError("not permitted")
 
@@ -128,7 +128,7 @@ def test_the_usual_priority_is_tried_without_a_word(monkeypatch: pytest.MonkeyPa
     assert asked == [realtime.USUAL_PRIORITY]
 
 
-def test_nothing_asked_for_is_nothing_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_request_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_setscheduler")
     monkeypatch.delattr(os, "sched_setaffinity")
     realtime.raise_priority(0, pytest.fail)

@@ -94,7 +94,7 @@ def test_bad_input_is_refused_and_leaves_the_state(open_small: Opener) -> None:
     np.testing.assert_array_equal(run(stream, frames[3:]), expected[3:])
 
 
-def test_shapes_and_metadata_are_told(open_small: Opener) -> None:
+def test_shapes_and_metadata_are_available(open_small: Opener) -> None:
     stream = open_small(2)
     assert stream.inputs == {"imu": (2, 12)}
     assert stream.outputs == {"pose": (2, 6), "energy": (2, 1)}

@@ -101,7 +101,7 @@ def test_no_limit_is_violated_when_what_is_near_was_looked_for_before() -> None:
 
 
 @pytest.mark.parametrize(("robot", "seed", "frames"), [("uarm", 5, 300), ("panda", 10, 150)])
-def test_no_limit_is_violated_and_nobody_takes_over_among_intruders(
+def test_intruders_neither_cause_violations_nor_take_over(
     robot: str, seed: int, frames: int
 ) -> None:
     verdict = HostileRun(load_robot(robot), seed, frames, intruders=True).run()

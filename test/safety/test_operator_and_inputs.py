@@ -272,7 +272,7 @@ def test_commands_that_take_effect_late_are_noticed(delay: float, late: bool, sa
     rig.judge()
 
 
-def test_an_arm_at_rest_has_no_delay_that_could_be_told() -> None:
+def test_an_arm_at_rest_has_no_measurable_delay() -> None:
     rig = Late(0.2).tracking()
     rig.step(500)
     assert rig.state is S.TRACKING

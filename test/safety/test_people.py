@@ -67,12 +67,12 @@ def test_the_nearest_is_chosen_and_kept_until_another_is_clearly_nearer() -> Non
     assert room.people.in_view(room.now) == ["far", "near"]
 
 
-def test_the_place_says_who_is_near() -> None:
+def test_the_nearest_person_is_chosen_by_place() -> None:
     room = Room(place=(3.0, 0.0))
     assert room.see(body("far", 2.0), body("near", 1.0), frames=5) == ["far"]
 
 
-def test_only_the_body_of_the_id_asked_for_leads() -> None:
+def test_only_the_body_with_the_requested_id_is_followed() -> None:
     room = Room(operator_id="anna")
     assert room.see(body("ben", 0.0), frames=60) == []
     assert room.see(body("ben", 0.0), body("anna", 3.0), frames=5) == ["anna"]
@@ -88,7 +88,7 @@ def test_a_raised_hand_chooses_and_a_short_one_does_not() -> None:
     assert room.see(body("anna", 0.0, hand_up=True), body("ben", 1.0), frames=40) == ["anna"]
 
 
-def test_nobody_else_leads_once_an_operator_is_locked() -> None:
+def test_only_the_locked_operator_is_followed() -> None:
     room = Room(choice="raised_hand")
     room.see(body("anna", 1.0, hand_up=True), frames=40)
     room.engage()
@@ -117,7 +117,7 @@ def test_an_operator_who_walks_is_followed() -> None:
         assert room.see(body("1", 0.03 * k)) == ["1"]
 
 
-def test_a_body_that_is_not_finite_is_nobody() -> None:
+def test_a_body_that_is_not_finite_is_ignored() -> None:
     lost = body("1", np.nan)
     assert Room().see(lost) == []
 

@@ -111,7 +111,7 @@ def limits(n: int = 1) -> Limits:
     st.floats(-4, 4),
     st.lists(st.integers(10_000_000, 40_000_000), min_size=6, max_size=12),
 )
-def test_a_goal_that_speeds_up_evenly_is_foretold(
+def test_a_uniformly_accelerating_goal_is_extrapolated(
     q: float, dq: float, ddq: float, gaps: list[int]
 ) -> None:
     path = GoalPath(limits())

@@ -240,7 +240,7 @@ def test_a_clock_that_stands_still_sends_the_same() -> None:
 
 
 @pytest.mark.parametrize("jump", [-3600 * NS, 3600 * NS])
-def test_a_jump_of_the_clock_stops_and_goes_on(jump: int) -> None:
+def test_a_clock_jump_stops_and_then_continues(jump: int) -> None:
     rig = Rig().tracking()
     rig.goal = np.array([0.9, 0.0, 0.0])
     rig.step(20)

@@ -54,7 +54,7 @@ def test_every_format_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", POINTS)
-def test_a_format_has_its_points_and_treats_both_sides_alike(name: str) -> None:
+def test_a_format_has_its_points_and_is_symmetric(name: str) -> None:
     form = load_format(name)
     assert len(form.points) == POINTS[name] and len(set(form.points)) == len(form.points)
     np.testing.assert_array_equal(
@@ -89,14 +89,16 @@ def test_a_person_comes_out_where_they_stand(name: str) -> None:
         (1.0, 2.7, "above the floor"),
     ],
 )
-def test_what_is_no_person_on_the_floor_is_refused(factor: float, shift: float, word: str) -> None:
+def test_bodies_that_are_not_people_on_the_floor_are_rejected(
+    factor: float, shift: float, word: str
+) -> None:
     with pytest.raises(PallasError, match=word):
         PoseAdapter(load_format("coco_17")).body(
             factor * points_of("coco_17") + np.array([0, 0, shift]), HERE, 0, "a"
         )
 
 
-def test_millimetres_are_taken_when_told() -> None:
+def test_millimetres_are_used_if_given() -> None:
     body = PoseAdapter(load_format("coco_17"), units="mm").body(
         1000 * points_of("coco_17"), HERE, 0, "a"
     )
@@ -116,7 +118,7 @@ LYING = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 """Points whose up is y, read as if it were z."""
 
 
-def test_a_body_that_lies_from_the_start_is_refused_unless_the_axes_were_set() -> None:
+def test_a_body_lying_from_the_start_is_rejected_unless_axes_are_set() -> None:
     """Optical axes that nobody set gave a body lying in the air, without a word."""
     standing = points_of("coco_17")
     lying = standing @ LYING + np.array([0.0, 0.0, 0.3])

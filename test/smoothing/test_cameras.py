@@ -70,7 +70,7 @@ def test_legs_that_were_never_in_view_are_unknown(method: str) -> None:
     assert out[-1].valid.all()
 
 
-def test_what_lies_between_or_beside_what_is_seen_is_known() -> None:
+def test_joints_between_or_near_visible_ones_are_known() -> None:
     seen = np.zeros(len(JOINTS), dtype=bool)
     coco = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
     for side in ("left", "right"):
@@ -106,7 +106,7 @@ def test_ids_that_change_all_the_time_do_not_lock_the_only_person_out(every: int
     assert not any("lost" in remark for body in out for remark in body.remarks)
 
 
-def test_two_people_stay_two_whatever_order_they_come_in() -> None:
+def test_two_people_stay_separate_in_any_order() -> None:
     bodies = Bodies(settings())
 
     def frames() -> Iterator[list[BodyFrame]]:

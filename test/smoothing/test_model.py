@@ -156,7 +156,7 @@ def test_swing_takes_one_direction_to_the_other_by_the_shortest_way() -> None:
     )
 
 
-def test_the_released_onnx_file_says_what_the_released_weights_say(model: Path, walk: F64) -> None:
+def test_the_released_onnx_file_equals_the_released_weights(model: Path, walk: F64) -> None:
     net, _ = load_model(model.with_suffix(".safetensors"))
     points = windows(walk, 1)
     inputs = {

@@ -200,7 +200,7 @@ def test_a_person_four_metres_tall_is_refused_in_words_and_the_next_one_taken(
     assert not stamps & {start + round(FRAME_NS), start + round(2 * FRAME_NS)}
 
 
-def test_one_person_who_is_refused_keeps_nobody_else_back(graph: Graph, walk: F64) -> None:
+def test_a_rejected_person_does_not_block_others(graph: Graph, walk: F64) -> None:
     graph.add(PoseAdapterNode, message="marker_array", input_topic="/markers", axes="optical")
     form = load_format("coco_17")
 

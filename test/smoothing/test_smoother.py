@@ -159,7 +159,7 @@ def test_late_and_repeated_bodies_are_dropped(noisy: F64) -> None:
 @pytest.mark.parametrize("method", ["hpstm", "kalman", "bypass"])
 @settings(max_examples=12)
 @given(seed=st.integers(0, 1000))
-def test_what_comes_out_is_finite_whatever_goes_in(
+def test_the_output_is_finite_for_any_input(
     method: str, seed: int, model: Path, noisy: F64
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -301,7 +301,7 @@ def test_four_bodies_are_smoothed_and_a_fifth_is_refused(noisy: F64) -> None:
     assert bodies.push(body(400, noisy[0], body_id="p9"), round(6e9))
 
 
-def test_bodies_from_the_imus_pass_as_they_are(noisy: F64) -> None:
+def test_bodies_from_the_imus_pass_unchanged(noisy: F64) -> None:
     assert (
         method_for("auto", "/pallas/body") == "bypass"
         and method_for("auto", "/pose/body") == "hpstm"
@@ -319,7 +319,7 @@ def test_settings_out_of_range_are_refused(key: str, value: object) -> None:
         SmootherSettings(**{key: value})  # type: ignore[arg-type]
 
 
-def test_smooth_takes_a_hostile_file_and_says_what_it_met(
+def test_smooth_accepts_a_hostile_file_and_reports_its_failures(
     walk: F64, noisy: F64, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A third of the frames dropped, joints missing, spikes of 200 mm and sides exchanged, the

@@ -108,7 +108,7 @@ def test_a_body_that_does_not_say_when_it_was_measured_was_measured_at_its_stamp
     assert stream.run(1, newest_input=0)[-1].newest_input == stream.out[-1].stamp
 
 
-def test_an_old_measurement_stays_old_and_a_bridged_body_says_so() -> None:
+def test_an_old_measurement_stays_old_and_a_bridged_body_has_a_remark() -> None:
     """The watchdog of the arm goes by it."""
     stream = Stream()
     stream.run(30)

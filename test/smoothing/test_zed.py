@@ -66,7 +66,7 @@ def test_left_is_left_in_every_format() -> None:
         assert left[1] > 0 > right[1]
 
 
-def test_people_keep_their_ids_and_a_car_is_nobody() -> None:
+def test_people_keep_their_ids_and_a_car_is_ignored() -> None:
     car = someone(number=3, skeleton_available=False, label="Vehicle")
     found = zed.people(message(someone(number=1), car, someone(0, 2, 2.0)), "operator")
     assert [person.body_id for person in found] == ["1", "2"]
@@ -95,7 +95,7 @@ def test_a_format_without_an_adapter_is_named() -> None:
         zed.people(message(someone(3)), "operator")
 
 
-def test_without_the_package_one_sentence_says_what_to_install(
+def test_a_missing_package_is_named_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("zed_msgs", "zed_interfaces"):

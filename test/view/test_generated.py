@@ -43,7 +43,9 @@ def test_there_and_back(text: str, alignment: float, candidates: list[float]) ->
 
 
 @pytest.mark.parametrize("extra", [None, {}, {"text": np.zeros(3), "seed": np.array("x")}])
-def test_a_motion_that_was_not_generated_says_nothing(extra: dict[str, np.ndarray] | None) -> None:
+def test_a_motion_that_was_not_generated_has_no_provenance(
+    extra: dict[str, np.ndarray] | None,
+) -> None:
     assert Origin.of(extra) is None
 
 
@@ -55,12 +57,12 @@ def test_a_file_of_before_candidates_were_kept_is_read() -> None:
     assert found.lines()[1] == "flow, seed 3, alignment 91 of 100"
 
 
-def test_the_viewer_says_what_was_asked_for(generated: Path) -> None:
+def test_the_viewer_shows_the_request(generated: Path) -> None:
     assert Origin.of(load_motion(generated).extra) is not None
     assert MotionFile(generated).at(1.0).words.splitlines() == list(LINES)
 
 
-def test_the_page_of_a_motion_file_says_what_was_asked_for(generated: Path, tmp_path: Path) -> None:
+def test_the_page_of_a_motion_file_contains_the_request(generated: Path, tmp_path: Path) -> None:
     page = tmp_path / "wave.html"
     write_motion_report(generated, page, film=False)
     html = page.read_text()

@@ -171,7 +171,7 @@ def test_the_figures_are_those_of_the_bag(bag: Path) -> None:
     assert "/hpstm/body: ok again" in said
 
 
-def test_the_page_stands_alone_and_escapes_what_it_was_told(bag: Path, tmp_path: Path) -> None:
+def test_the_page_is_self_contained_and_escapes_its_input(bag: Path, tmp_path: Path) -> None:
     written = write_report(bag, tmp_path / "page.html")
     html = written.page.read_text()
     assert written.page.stat().st_size < 15e6
@@ -325,7 +325,7 @@ def test_curves_stay_short_and_keep_every_peak_however_long_the_session() -> Non
     )
 
 
-def test_a_short_curve_is_kept_as_it_is() -> None:
+def test_a_short_curve_is_unchanged() -> None:
     curve = Curve()
     for index in range(2 * KEEP):
         curve.add(float(index), index)
@@ -334,7 +334,7 @@ def test_a_short_curve_is_kept_as_it_is() -> None:
     np.testing.assert_array_equal(values[:, 0], times)
 
 
-def test_a_distribution_knows_its_percentiles_and_its_worst() -> None:
+def test_a_distribution_has_percentiles_and_a_maximum() -> None:
     values = np.random.default_rng(0).gamma(2.0, 5.0, 20_000)
     values[17] = 812.3
     distribution = Distribution()

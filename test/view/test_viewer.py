@@ -113,7 +113,7 @@ def test_a_motion_file_loads_moves_and_scrubs(motion_file: Path, browser: Browse
         assert server.close() == 0
 
 
-def test_the_recording_gives_the_frame_that_was_asked_for(motion_file: Path) -> None:
+def test_the_recording_returns_the_requested_frame(motion_file: Path) -> None:
     recording = MotionFile(motion_file)
     motion = demo_motion(12.0)
     for index in (0, 100, len(motion) - 1):
@@ -259,7 +259,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_what_is_no_request_of_a_browser_is_answered_in_a_line(motion_file: Path) -> None:
+def test_invalid_requests_are_reported_in_a_line(motion_file: Path) -> None:
     import msgspec
     import viser
     from websockets.exceptions import ConnectionClosed
