@@ -1,11 +1,11 @@
-"""How the work on a folder of recordings grows with the number of processes.
+"""Throughput of processing a folder of recordings, by the number of processes.
 
     python benchmarks/bench_archive.py --recordings 12 --jobs 1 2 4 --json archive.json
 
-Recordings of the demonstration with simulated sensors are written to a temporary folder, each
-turned into a motion (`pallas process`) and each motion indexed (`pallas search`), with one
-process, two, and so on; everything is done again each time. Printed are seconds of recording per
-second of wall clock, starting the processes included.
+Recordings of the demo with simulated sensors are written to a temporary folder. Each is
+converted to a motion (`pallas process`), and each motion is indexed (`pallas search`), with one
+process, two, and so on; everything is repeated each time. The output is seconds of recording
+per second of wall-clock time, including the start of the processes.
 """
 
 import argparse

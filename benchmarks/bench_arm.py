@@ -1,14 +1,13 @@
-"""The arm's side of the running graph: how far, and how long, the simulated arm is behind the
-operator.
+"""Tracking error and delay of the simulated arm in the running graph.
 
     python benchmarks/bench_arm.py --robot panda --json arm.json
 
-The nodes `retarget` and `arm_simulator` (MuJoCo) run as processes of their own; this one plays the
-operator: bodies of a calm motion at 60 Hz, the dead-man switch, the call to engage. It listens to
-goals, commands and joint states, and compares the tip of the moving arm with
+The nodes `retarget` and `arm_simulator` (MuJoCo) run as separate processes; this one simulates the
+operator: bodies of a calm motion at 60 Hz, the dead-man switch, the call to engage. It
+subscribes to goals, commands and joint states, and compares the tip of the moving arm with
 
-- the commanded tip at the same instant: the arm's own tracking error, and by how much it is late;
-- the target at the stamp of the body it came from: end to end, from the body to the moving arm.
+- the commanded tip at the same instant: tracking error and delay of the arm;
+- the target at the stamp of its body: end to end, from the body to the moving arm.
 
 The delay is the shift in time at which the mean distance is smallest.
 """
@@ -51,7 +50,7 @@ _DELAYS_MS = range(-20, 121, 2)
 
 
 class Operator:
-    """Publishes bodies and the switch; keeps what comes back."""
+    """Publishes bodies and the dead-man switch, and stores the received messages."""
 
     def __init__(self, robot: str) -> None:
         """``robot`` as for `load_robot`."""
@@ -116,7 +115,7 @@ class Operator:
         self.goals[number].append((from_stamp(message.header.stamp), np.array([p.x, p.y, p.z])))
 
     def figures(self, since: int) -> dict[str, float]:
-        """Of all that was heard from ``since`` ns on."""
+        """Figures of all messages received from ``since`` ns on."""
         times, q = executed(self.commands)
         violations = check(times, q, limits_of(self.robot, 3.0))
         measured = [

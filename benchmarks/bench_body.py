@@ -1,8 +1,8 @@
-"""Error of the body in the demonstration's motion, with the errors of simulated sensors.
+"""Error of the body for the demo motion with simulated sensors.
 
     python benchmarks/bench_body.py [MODEL.onnx ...]
 
-Offline, without ROS: the same pipeline as live, started by the T-pose, whose seconds do not count.
+Offline, without ROS: the same pipeline as live. It starts with the T-pose, which is excluded.
 """
 
 import argparse
@@ -21,7 +21,7 @@ SEEDS = (0, 1, 2)
 
 
 def errors(model: str, duration: float, seed: int) -> np.ndarray:
-    """Distances (T, 22) cm from the truth, relative to the pelvis."""
+    """Joint errors (T, 22) cm, relative to the pelvis."""
     motion = demo_motion(duration)
     pipeline = PipelineSettings(model=model).pipeline()
     out = []

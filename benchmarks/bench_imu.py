@@ -314,8 +314,8 @@ def headings(
 
 
 def _fused(tracks: Sequence[SensorTrack], magnetometer: bool, rate: float) -> list[FloatArray]:
-    """What the driver's orientation filters make of the four sensors, sample by sample as they
-    come: they share the field they feel.
+    """Orientations of the four sensors from the filters of the driver, sample by sample; the
+    filters share the estimate of the field.
     """
     common = CommonField()
     filters = [OrientationFilter(magnetometer, rate, common) for _ in tracks]
@@ -389,11 +389,11 @@ DRIFT_CASES = {
 def drifts(
     seeds: Sequence[int] = (3, 4, 5), minutes: float = 30.0, cases: Sequence[str] | None = None
 ) -> list[Row]:
-    """The issue's words and the harder test, over wearers (seeds): medians and percentiles over
-    all, the largest of any.
+    """Heading errors in the nominal and in the harder scenario, over wearers (seeds): medians,
+    percentiles and maxima.
 
-    "as the issue says it": bias steps and steel on simulated sensors. "hard": a wearer who sways as
-    well, and a field that wanders indoors.
+    Nominal ("as the issue says it"): bias steps and steel. Harder: in addition, a wearer who sways,
+    and an indoor field that varies.
     """
     rows: list[Row] = []
     for name in cases or DRIFT_CASES:
@@ -509,7 +509,7 @@ def table(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    """Run what is asked for."""
+    """Run the selected measurements."""
     if sys.argv[1:2] == ["--simulate"]:
         _simulate(sys.argv[2], float(sys.argv[3]), sys.argv[4])
         return

@@ -5,18 +5,17 @@ a step.
     python benchmarks/bench_retarget.py --data ../shared/data --every --json retarget.json
         an hour and a half
     python benchmarks/bench_retarget.py --data ../shared/data --clips 1 --pace 0.33
-        as one moves who leads an arm
+        at the pace of a person who controls an arm
 
-The motions: `calm` and `demo`, written in code; clips of the test splits, so many of each content
-or every one, whole; the real recording, where a file of its bodies is given (`pallas process
-../shared/data/real_imu_60hz.npz real.npz`). A row is a robot and a group of motions. Robots that
-are in the file already are left out, so that an interrupted run goes on.
+The motions: `calm` and `demo`, written in code; clips of the test splits, a number per content
+or all of them; the real recording, if a file with its bodies is given (`pallas process
+../shared/data/real_imu_60hz.npz real.npz`). A row is a robot and a group of motions. Robots
+that are already in the file are skipped, so that an interrupted run resumes.
 
-`in reach`: share of the time in which the target can be reached, and in time, by a follower that
-has nothing but the joints' limits of speed and acceleration to respect
-(`hpstm_ros.retarget.demand`), and the mean distance of the commanded hand from it then; `all`: over
-all the time. Each hand counts by itself; `together_mm` in the file: of the farther of two hands,
-where both targets are in reach.
+`in reach`: share of time in which an ideal follower, limited only by joint velocity and
+acceleration (`hpstm_ros.retarget.demand`), reaches the target in time, and the mean error of
+the commanded hand in this time; `all`: over the whole time. Each hand is counted separately;
+`together_mm` in the file is the error of the worse hand while both targets are in reach.
 """
 
 import argparse

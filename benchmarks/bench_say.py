@@ -5,10 +5,10 @@ retargeting and supervisor, on robots without hardware.
     python benchmarks/bench_say.py --requests 10 --seeds 1 --robots panda
 
 A row is a robot: tip error where the target is within the joint limits and could be followed in
-time (`hpstm_ros.retarget.demand`), limit violations by the independent checker, how much longer
-than asked the motion had to be, and the alignment with the sentence of what was generated and of
-what the arm made of it (`hpstm_ros.teleoperation.mapped_back`). Robots and requests that are in the
-file already are left out, so that an interrupted run goes on.
+time (`hpstm_ros.retarget.demand`), limit violations by the independent checker, the ratio of actual
+and requested duration, and the alignment of the sentence with the generated motion and with that of
+the arm (`hpstm_ros.teleoperation.mapped_back`). Robots and requests that are already in the
+file are skipped, so that an interrupted run resumes.
 """
 
 import argparse

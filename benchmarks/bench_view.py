@@ -1,13 +1,13 @@
-"""What looking costs, in Debian's Chromium: a report's first load, and the viewer's share of a core
-beside the live graph.
+"""Cost of viewing in Debian's Chromium: first load of a report, and CPU share of the viewer of the
+live graph.
 
     python benchmarks/bench_view.py page out/demo/bag.html
     python benchmarks/bench_view.py live --seconds 30
 
-`page` opens the page in a browser that has shown nothing but a blank one, as often as asked, and
-beside it an empty page: time to the load event (everything decoded that is seen at once). `live`
-runs the demo's graph, opens `pallas view` in a browser, and counts the processor time of the
-viewer's process, which means something on a busy machine too; the browser's own is not in it.
+`page` repeatedly opens the page in a new browser, and an empty page for comparison, and
+measures the time to the load event (everything initially visible is decoded). `live` runs the
+demo graph, opens `pallas view` in a browser, and measures the CPU time of the viewer process,
+which is meaningful even on a busy machine; that of the browser is not included.
 """
 
 import argparse

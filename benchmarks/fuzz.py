@@ -1,16 +1,16 @@
-"""Damaged and hostile files of one format, as many as asked for: hangs, crashes, tracebacks and
-memory are counted.
+"""Fuzzes a file format with damaged and hostile files, and counts hangs, crashes, tracebacks and
+memory.
 
     python benchmarks/fuzz.py npz --inputs 100000
     python benchmarks/fuzz.py all --inputs 2000 --json fuzz.json
     python benchmarks/fuzz.py urdf --replay 1234
         what one input does, with its traceback
 
-Each input is a valid file changed at random (`fuzz_formats.py`), numbered, so that a number and a
-seed give the same file again. A worker process reads one after another; the one that watches it
-kills it where an input takes more than ``HANG_S`` seconds of processor time, and starts another
-where it died. What an input may do is be read, or be refused with a `PallasError` of one short
-line. Inputs that did anything else are kept in ``--keep``.
+Each input is a valid file with random changes (`fuzz_formats.py`); its number and the seed
+reproduce it. A worker process reads the inputs one after another. Its supervisor kills it if an
+input takes more than ``HANG_S`` seconds of CPU time, and restarts it if it dies. An input must
+be read, or be rejected with a `PallasError` of one short line. Inputs with any other outcome
+are stored in ``--keep``.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def input_of(form: Format, seeds: list[bytes], seed: int, number: int) -> bytes:
 
 
 def attempt(form: Format, path: Path, whole: bool = True) -> str:
-    """Read a file: "read", "refused", or what it did that it must not."""
+    """Read a file; return "read", "refused", or the fault."""
     try:
         form.read(path, whole)
     except PallasError as error:
@@ -74,9 +74,7 @@ def attempt(form: Format, path: Path, whole: bool = True) -> str:
 
 
 def work(form: Format, folder: Path, seed: int, start: int, stop: int) -> int:
-    """The worker: reads inputs, and says of each its outcome, seconds of processor time and peak
-    memory in MB.
-    """
+    """The worker: reads inputs, and prints outcome, CPU time in s and peak memory in MB of each."""
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = os.fdopen(os.dup(1), "w", buffering=1)
@@ -113,7 +111,7 @@ def peak_mb() -> float:
 
 @dataclass
 class Tally:
-    """What became of the inputs of one format."""
+    """Outcomes of the inputs of one format."""
 
     counts: Counter[str] = field(default_factory=Counter)
     found: dict[str, list[int]] = field(default_factory=dict)
@@ -121,7 +119,7 @@ class Tally:
     peak_mb: float = 0.0
 
     def add(self, number: int, outcome: str, seconds: float, memory: float) -> bool:
-        """Count an input; True where it did what it must not."""
+        """Count an input; return True for a fault."""
         self.slowest_s, self.peak_mb = max(self.slowest_s, seconds), max(self.peak_mb, memory)
         if seconds > HANG_S:
             outcome = "hang"
@@ -135,7 +133,7 @@ class Tally:
 
 
 class Watched:
-    """A worker process and what it says."""
+    """A worker process and its output."""
 
     def __init__(self, form: Format, folder: Path, seed: int, start: int, stop: int) -> None:
         command = [sys.executable, __file__, form.name, "--seed", str(seed)]
@@ -146,7 +144,7 @@ class Watched:
         self._rest = b""
 
     def lines(self) -> list[list[Any]] | None:
-        """What it said since, waiting up to a second; None where it has ended."""
+        """New lines of output, waiting up to a second; None if the worker has ended."""
         if not select.select([self._handle], [], [], 1.0)[0]:
             return []
         data = os.read(self._handle, 1 << 16)

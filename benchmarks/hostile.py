@@ -1,8 +1,8 @@
-"""A million hostile frames through retargeting and supervisor; what is judged are the emitted
-commands alone.
+"""A million hostile frames through retargeting and supervisor; only the emitted commands are
+evaluated.
 
     python benchmarks/hostile.py --frames 1000000 --out hostile.jsonl
-        stops and goes on where it stopped
+        an interrupted run resumes
 
 Every robot's every other scenario has what is near the arm looked for after the command, as the
 node does; every other two have intruders (`hpstm_ros.bench.intruders`): people who come into view,

@@ -1,9 +1,9 @@
-"""Draws the space of the length-aware generator by length: clips that were held out, encoded.
+"""Draws the latent space of the length-aware generator by length, for held-out clips.
 
     python benchmarks/latent_space.py --data ../shared/data --out docs/images/latent_space.png
 
 Left: two principal components of the standardised codes (at most 2.5), locked subspaces at zero,
-coloured by duration. Right: how far the numbers of each subspace are from their mean, by duration.
+coloured by duration. Right: RMS of the standardised codes of each subspace, by duration.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
 
 MOST = 2.5
-"""Standard deviations: else a few motions in the air (swimming, handstands) are all that shows."""
+"""Standard deviations; larger values, of a few motions (swimming, handstands), are not shown."""
 SPLITS = ("validation", "validation_subjects", "unseen_subjects")
 
 

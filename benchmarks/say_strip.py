@@ -1,8 +1,8 @@
-"""A picture of sentences and what they make of an arm: generated, retargeted, four moments each.
+"""A picture of sentences and the resulting arm motion: generated, retargeted, four instants each.
 
     python benchmarks/say_strip.py --out docs/images/say_panda.png
 
-Tip speed is not limited, so that arm and person are at the same moment of the motion.
+The tip speed is not limited, so that arm and person are at the same instant of the motion.
 """
 
 import argparse

@@ -1,5 +1,5 @@
-"""PALLAS with weights of 8 bits: what it would save, and what it would cost in accuracy. Every
-variant takes turns with the released one.
+"""PALLAS with 8-bit weights: reduction of size and time, and loss of accuracy. Every variant
+alternates with the released one.
 
 python benchmarks/small_weights.py
 """
@@ -37,8 +37,8 @@ from pallas_ros.runtime.onnxruntime_backend import OnnxRuntimeStream
 
 ROUNDS = 10
 _OTHER_WORK_BYTES = 8 << 20
-"""Read between two steps for the second figure, as other work would: the weights leave the
-second-level cache.
+"""Bytes read between two steps for the second figure, which simulates other work and evicts the
+weights from the second-level cache.
 """
 
 

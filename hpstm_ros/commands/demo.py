@@ -62,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--single-process", action="store_true", help="run all nodes in one process"
     )
-    parser.add_argument("--no-film", action="store_true", help="make no film")
+    parser.add_argument("--no-film", action="store_true", help="do not write a video")
 
 
 def run(args: argparse.Namespace) -> int:

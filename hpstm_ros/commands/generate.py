@@ -24,7 +24,7 @@ EXAMPLE = """
   pallas generate reach.npz "reach forward" --hand right 0.4,-0.2,1.3@2.0
       the right wrist reaches this point, in m from the start, after 2 s
   pallas generate wave.npz "wave" --robot panda --video wave.mp4
-      also writes the joint file of the arm, and a film
+      also writes the joint file of the arm, and a video
   pallas generate wave.npz "wave" --candidates 4 --robot panda
       prefers those of the four that are slow enough for the arm
 """
@@ -67,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="prefer candidates that this arm can follow, and retarget the best one to"
         " OUT_joints.npz",
     )
-    parser.add_argument("--video", metavar="F", help="also write a film, .mp4 or .gif")
+    parser.add_argument("--video", metavar="F", help="also write a video, .mp4 or .gif")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -122,7 +122,7 @@ def _summary(outcome: Outcome, request: Request) -> str:
 
 
 def film(path: str, motion: Motion, caption: str) -> None:
-    """A film of a motion, its caption above."""
+    """Write a video of a motion, with a caption above."""
     from pallas_ros.view.figure import Figure, Person, write_clip
 
     figure = Figure(size=(640, 480))

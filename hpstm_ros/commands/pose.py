@@ -14,7 +14,7 @@ from pallas_ros.files.opening import exists
 if TYPE_CHECKING:
     from hpstm_ros.generation.poses import Poses
 
-HELP = "Draw body poses for a text, as a motion file and a picture sheet."
+HELP = "Sample body poses for a text, as a motion file and a picture sheet."
 EXAMPLE = """\
 examples:
   pallas pose "arms raised" raised.npz                        raised.npz and raised.png

@@ -24,7 +24,7 @@ EXAMPLE = """\
   pallas retarget dance.bvh dance_panda.npz --robot panda
       a BVH file from any tool (docs/guide/motion.md)
   pallas retarget wave.npz out.npz --robot my_arm.urdf --video out.mp4
-      your own arm, with a film
+      your own arm, with a video
   pallas retarget --robot my_arm.urdf --describe my_arm.yaml
       writes a configuration to edit (docs/guide/robots.md)"""
 
@@ -83,7 +83,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "standard deviation of the hand at which the arm stops; it slows down from half of it on."
         " `pallas up` uses 0.3 for bodies from sensors",
     )
-    parser.add_argument("--video", type=Path, metavar="MP4", help="also write a film of the arm")
+    parser.add_argument("--video", type=Path, metavar="MP4", help="also write a video of the arm")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write the quality figures here"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pallas_ros.motion_files import add_options, overrides_from, read_motion
 
-HELP = "Score from 0 to 100 how well a motion fits a text, and a scene of labelled boxes."
+HELP = "Score from 0 to 100 how well a motion matches a text and a scene of labelled boxes."
 EXAMPLE = """\
 examples:
   pallas score motion.npz "a person raises the left hand"

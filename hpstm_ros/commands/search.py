@@ -17,7 +17,7 @@ from pallas_ros.motion_files import read_motion
 if TYPE_CHECKING:
     from hpstm_ros.language.search import Hit
 
-HELP = "Find moments in motion files and bags by words, or by an example, ranked by score."
+HELP = "Find moments in motion files and bags by text or by example, ranked by score."
 EXAMPLE = """\
 examples:
   pallas search "reaches up with the left hand" recordings

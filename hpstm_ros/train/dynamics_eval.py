@@ -18,7 +18,7 @@ from hpstm_ros.dynamics.rigid_body import RigidBodySettings
 from hpstm_ros.train.measured import Trial, read_trials
 from pallas_ros.data.library import MotionLibrary
 
-HELP = "Measure joint moments and ground reaction on trials with force plates."
+HELP = "Evaluate joint moments and ground reaction on trials with force plates."
 
 F64 = NDArray[np.float64]
 Row = dict[str, str | float]

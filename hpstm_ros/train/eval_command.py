@@ -18,7 +18,7 @@ from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
 from pallas_ros.motion_files import add_options, overrides_from
 
-HELP = "Measure the streaming smoother and tuned classical filters on the same noise."
+HELP = "Evaluate the streaming smoother and tuned classical filters with equal noise."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ from pallas_ros.body.names import JOINT_INDEX, JOINTS
 from pallas_ros.data.library import MotionLibrary
 from pallas_ros.motion_files import add_options, overrides_from
 
-HELP = "Measure the motion generator: guarantees, likeness, forecasts, in-filling, hands, time."
+HELP = "Evaluate the motion generator: guarantees, realism, forecasts, in-filling, hands, time."
 PAST = 30
 _CHI_SQUARE_90 = 6.2514
 """Squared radius of a 90 % ellipsoid, three degrees of freedom."""

@@ -37,7 +37,7 @@ from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
 
 F64 = NDArray[np.float64]
-HELP = "Measure the length-aware generator, beside the others."
+HELP = "Evaluate the length-aware generator, and compare it with the others."
 _SPLITS = ("validation_subjects", "unseen_subjects")
 _HELD_OUT = ("validation", "seen", "validation_subjects", "unseen_subjects")
 _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]

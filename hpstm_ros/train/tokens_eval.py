@@ -24,7 +24,7 @@ _WINDOW = 64
 _SECONDS = 4.0
 _TIMED = 7
 
-HELP = "Measure the token generator."
+HELP = "Evaluate the token generator."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -39,7 +39,7 @@ from pallas_ros.data.library import MotionLibrary
 _KINDS = {"worded": WORDED, "innocent": INNOCENT, "safe": SAFE}
 MODELS = ("tokens", "flow")
 
-HELP = "Measure how violent generated motion is, before and after unlearning."
+HELP = "Measure the violence of generated motion before and after unlearning."
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import argparse
 
 from pallas_ros.commands import tasks
 
-HELP = "Measure a model's accuracy on motion that it was not trained on, beside baselines."
+HELP = "Evaluate a model on motion not used for training, and compare it with baselines."
 EXAMPLE = """\
   pallas eval pallas --data ../shared/data
       seen, unseen and real, compared with T-pose and mean pose

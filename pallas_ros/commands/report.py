@@ -18,11 +18,11 @@ HELP = "Write a self-contained HTML report of a bag, a motion file, or every bag
 EXAMPLE = """\
 examples:
   pallas report recordings/monday
-      recordings/monday.html: rates, latency, confidence, joints, events, pictures, a film
+      recordings/monday.html: rates, latency, confidence, joints, events, pictures, a video
   pallas report recordings -o reports
       one page per bag and reports/index.html, on all cores; an interrupted run resumes
   pallas report wave.npz
-      wave.html: pictures, a film; for generated motion also its request, score and candidates
+      wave.html: pictures, a video; for generated motion also its request, score and candidates
   pallas report recordings/monday --no-film       quicker, smaller"""
 
 
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="page to write (default: beside the bag); for a folder, a folder",
     )
-    parser.add_argument("--no-film", action="store_true", help="omit the film")
+    parser.add_argument("--no-film", action="store_true", help="omit the video")
     parser.add_argument(
         "--again",
         action="store_true",
@@ -114,7 +114,7 @@ def _write_all(args: argparse.Namespace, bags: list[Path], workers: Workers) -> 
 
 @dataclass(frozen=True)
 class Page:
-    """A page to write: its bag, output path, and whether to include the film."""
+    """A page to write: its bag, output path, and whether to include the video."""
 
     bag: Path
     page: Path

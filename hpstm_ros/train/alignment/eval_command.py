@@ -19,7 +19,7 @@ from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource
 from pallas_ros.data.library import MotionLibrary
 
-HELP = "Measure the alignment: retrieval in pools of 32, left and right, corrupted scenes."
+HELP = "Evaluate the alignment model: retrieval in pools of 32, left and right, corrupted scenes."
 _TIMED_S = 120.0
 
 

@@ -28,7 +28,7 @@ from pallas_ros.data.library import MotionLibrary
 F64 = NDArray[np.float64]
 Row = dict[str, Any]
 
-HELP = "Measure text to pose: anatomy, agreement with the text, clusters, time."
+HELP = "Evaluate text to pose: anatomy, agreement with the text, clusters, time."
 POOL = 32
 _PER_TEXT = 4
 _EVEN = 4.5
