@@ -81,6 +81,7 @@ def read(path: Path) -> str:
     root = parse_xml(read_bytes(path, "URDF", MAX_BYTES), str(path), "URDF")
     if expansion.needed(path, root):
         root = parse_xml(expansion.expanded(path).encode(), str(path), "URDF")
+    _drop_prefixed(root)
     check_counts(root, str(path))
     try:
         parse(root)  # so that errors name the joint
@@ -88,6 +89,18 @@ def read(path: Path) -> str:
         raise PallasError(f"{path}: {error}") from None
     check_urdf(root, str(path))
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _drop_prefixed(root: ElementTree.Element) -> None:
+    """Remove elements and attributes with a namespace prefix, which belong to other programs.
+
+    Many URDFs do not declare their prefixes; `ElementTree` rejects these when it reads them again.
+    """
+    for element in root.iter():
+        for name in [name for name in element.attrib if ":" in name]:
+            del element.attrib[name]
+        for child in [child for child in element if ":" in child.tag]:
+            element.remove(child)
 
 
 def package_folders(path: Path) -> list[str]:

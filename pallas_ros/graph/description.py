@@ -14,6 +14,7 @@ import yaml
 from pallas_ros.body.errors import PallasError
 from pallas_ros.body.resources import resource, share
 from pallas_ros.core.plugins import closest
+from pallas_ros.files.opening import exists
 from pallas_ros.files.parameters import describe
 from pallas_ros.files.yaml_text import load_mapping, parse_yaml
 from pallas_ros.graph.policy import enclave
@@ -225,7 +226,7 @@ def read_config(path: str | Path) -> tuple[dict[str, str], dict[str, Path]]:
         for node, file in (document.get("parameter_files") or {}).items()
     }
     for node, file in files.items():
-        if not os.path.isfile(file):  # unlike Path.is_file, also False for a name that is too long
+        if not exists(file):
             raise PallasError(f"{path}: the parameter file of {node}, {file}, does not exist")
     return arguments, files
 

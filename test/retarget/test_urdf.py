@@ -152,6 +152,13 @@ def test_a_robot_without_an_arm_is_rejected_by_name(
         load_robot(write(tmp_path, robot(link("base"), *six_axes(), *parts)))
 
 
+def test_elements_with_an_undeclared_prefix_are_ignored(tmp_path: Path) -> None:
+    """As in URDFs of the first Gazebo plug-ins."""
+    gazebo = '<controller:joint_state name="x"><interface:state hz:="9"/></controller:joint_state>'
+    arm = load_robot(write(tmp_path, robot(link("base"), *six_axes(), gazebo)))
+    assert len(arm.joint_names) == 6
+
+
 def test_urdfdoms_own_reason_is_passed_on(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
