@@ -93,7 +93,7 @@ class People:
             body: of any person.
             operator: the locked id, or None.
             engagement: number of times the arm has been engaged; each engagement accepts the
-                operator's position again.
+                position at which the operator was seen last.
         """
         if now < self._now:
             self._people.clear()
@@ -101,16 +101,31 @@ class People:
         self._now = now
         if not np.isfinite(body.positions[0]).all():
             return "the pelvis is not known"
-        person = self._note(now, body)
+        last_seen = self._last_seen(now, body.body_id)
+        self._note(now, body)
         if operator is None:
             self._operator = None
             self._choose(now)
             return "" if body.body_id == self.candidate else "another person"
         if body.body_id != operator:
             return "another person"
-        return self._moved(now, person, engagement)
+        if engagement != self._engagement:
+            self._engagement = engagement
+            self._operator = None
+        if self._operator is None:
+            self._operator = last_seen
+        return self._moved(now, np.array(body.positions[0, :2]))
 
-    def _note(self, now: int, body: BodyFrame) -> _Person:
+    def accepted(self, now: int, body: BodyFrame) -> None:
+        """Record that a body which `refuses` allowed controls the arm: the operator is there."""
+        self._operator = (now, np.array(body.positions[0, :2]))
+
+    def _last_seen(self, now: int, name: str) -> tuple[int, F64] | None:
+        """Time and position at which a person in view was seen last."""
+        person = self._people.get(name)
+        return (person.seen, person.at) if person is not None and self._sees(person, now) else None
+
+    def _note(self, now: int, body: BodyFrame) -> None:
         """Record a person's position, and whether a hand is raised."""
         if body.body_id not in self._people and len(self._people) >= _MOST_PEOPLE:
             del self._people[min(self._people, key=lambda name: self._people[name].seen)]
@@ -129,7 +144,6 @@ class People:
             person.hand_up_since = now
         elif now - person.hand_up_since >= _RAISED_NS:
             person.raised = now
-        return person
 
     def _choose(self, now: int) -> None:
         """Choose the candidate among the people in view."""
@@ -147,19 +161,16 @@ class People:
             away[self.candidate] -= _NEARER_M
         self.candidate = min(away, key=lambda name: away[name]) if away else None
 
-    def _moved(self, now: int, person: _Person, engagement: int) -> str:
-        """Why the operator's position is implausible, or empty."""
+    def _moved(self, now: int, at: F64) -> str:
+        """Why the operator cannot be ``at`` (x, y), or empty."""
         last = self._operator
-        if engagement != self._engagement or last is None:
-            self._engagement = engagement
-            self._operator = (now, person.at)
+        if last is None:
             return ""
         unseen = min((now - last[0]) / _NS, _LONGEST_PACE_S)
-        away = float(np.linalg.norm(person.at - last[1]))
+        away = float(np.linalg.norm(at - last[1]))
         if not away <= _STEP_M + _PACE_M_S * unseen:
             self._operator = (now, last[1])  # seen elsewhere, which is not absence
             return f"the body is {away:.1f} m from where the operator was: engage again"
-        self._operator = (now, person.at)
         return ""
 
     def _sees(self, person: _Person, now: int) -> bool:

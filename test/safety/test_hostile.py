@@ -205,6 +205,13 @@ def test_a_supervisor_broken_on_purpose_is_found(
     assert says in " ".join(HostileRun(load_robot("uarm"), seed, 300).run().violations)
 
 
+def test_an_id_handed_on_just_after_engaging_does_not_control_the_arm() -> None:
+    run = HostileRun(
+        load_robot("panda"), 2266, 500, looks_around=True, intruders=True, triggers=True
+    )
+    assert run.run().violations == []
+
+
 @pytest.mark.parametrize(("robot", "seed", "frames"), [("uarm", 12, 300), ("panda", 13, 120)])
 def test_no_limit_is_violated_by_generated_bodies_under_storms_of_goals(
     robot: str, seed: int, frames: int

@@ -47,11 +47,11 @@ class Room:
         """Who was let lead in the last frame."""
         for _ in range(frames):
             self.now += FRAME
-            led = [
-                b.body_id
-                for b in bodies
-                if not self.people.refuses(self.now, b, self.operator, self.engagement)
-            ]
+            led = []
+            for b in bodies:
+                if not self.people.refuses(self.now, b, self.operator, self.engagement):
+                    self.people.accepted(self.now, b)
+                    led.append(b.body_id)
         return led
 
     def engage(self) -> None:
@@ -107,6 +107,29 @@ def test_an_id_that_is_handed_on_to_somebody_else_leads_nothing_until_engaged_ag
     assert "1.2 m" in room.people.refuses(room.now + FRAME, body("1", 1.2), "1", 1)
     room.engage()
     assert room.see(body("1", 1.2), frames=3) == ["1"]
+
+
+@pytest.mark.parametrize("locked", ["by the button", "by the next body"])
+def test_the_first_body_after_engaging_is_where_the_operator_was_seen(locked: str) -> None:
+    room = Room()
+    room.see(body("1", 0.0), frames=30)
+    if locked == "by the next body":
+        room.engagement += 1
+        room.see(body("1", 0.0))
+        room.operator = "1"  # type: ignore[assignment]
+    else:
+        room.engage()
+    assert room.see(body("1", 1.6)) == []
+    assert room.see(body("1", 0.0)) == ["1"]
+
+
+def test_a_body_that_is_refused_for_another_reason_does_not_move_the_operator() -> None:
+    room = Room()
+    room.see(body("1", 0.0), frames=30)
+    room.engage()
+    assert room.see(body("1", 0.0)) == ["1"]
+    assert not room.people.refuses(room.now + FRAME, body("1", 0.7), "1", 1)  # its stamps are old
+    assert room.see(body("1", 1.4)) == []
 
 
 def test_an_operator_who_walks_is_followed() -> None:
