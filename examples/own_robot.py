@@ -1,4 +1,4 @@
-"""Follow the operator's hand with a robot of your own, given by its URDF.
+"""Follow the operator's hand with a robot described by its URDF.
 
     python examples/own_robot.py my_arm.urdf
 

@@ -1,4 +1,4 @@
-"""Drive an arm with a motion under the supervisor, and plot its joints.
+"""Retarget a motion to an arm under the supervisor, and plot its joints.
 
 python examples/retarget_and_plot.py panda joints.png [motion.npz]
 """

@@ -1,10 +1,10 @@
-"""Four simulated serial sensors, to try without hardware what reads real ones.
+"""Four simulated serial sensors, to run a reader of real sensors without hardware.
 
     python examples/simulated_sensors.py          # prints four ports; in another terminal:
     python examples/live_from_serial.py PORT PORT PORT PORT
 
 The ports are pseudo-terminals that send the bytes of WitMotion sensors. The simulated wearer stands
-in a T-pose, moves, and begins again. Ctrl-C ends the program.
+in a T-pose, moves, and then repeats this. Ctrl-C ends the program.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A motion generator, a pose format and a smoothing method in a package of your own."""
+"""A motion generator, a pose format and a smoothing method in a separate package."""
 
 from collections.abc import Callable
 

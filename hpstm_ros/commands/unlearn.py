@@ -1,4 +1,4 @@
-"""`pallas unlearn`: take a concept out of a generator, without training."""
+"""`pallas unlearn`: remove a concept from a generator, without training."""
 
 import argparse
 from pathlib import Path
@@ -102,18 +102,18 @@ def codebook_card(name: str, document: dict[str, object], weights: str) -> str:
     assert isinstance(replaced, list)
     return f"""# {name}
 
-A codebook of the token generator from which the concept "{document["concept"]}" is unlearned by
-latent code replacement (De Matteis et al., "Human Motion Unlearning", Algorithm 1). Everything else
-of the generator is unchanged.
+A codebook of the token generator in which the concept "{document["concept"]}" is unlearned by
+latent code replacement (De Matteis et al., "Human Motion Unlearning", Algorithm 1). The rest of the
+generator is unchanged.
 
 | | |
 |---|---|
 | weights | `{weights}` |
 | motions to forget, to retain (2 s each) | {document["forget"]}, {document["retain"]} |
 | codes replaced | {len(replaced)} |
-| by | code {document["safe"]}, plus noise |
+| replaced by | code {document["safe"]}, plus noise |
 | seed | {document["seed"]} |
 
-Made by `pallas unlearn`. Motion that the replaced codes do not represent is not unlearned. The
+Written by `pallas unlearn`. Motion that the replaced codes do not represent is not unlearned. The
 motion guard (`hpstm_ros/generation/guard.py`) checks generated motion before it is played.
 """
