@@ -1,4 +1,4 @@
-"""Evaluates a recorded run of the whole graph: figures of body and arm, a video of both, and a
+"""Evaluate a recorded run of the whole graph: statistics of body and arm, a video of both, and a
 page.
 """
 

@@ -37,7 +37,7 @@ _WITHOUT_OPERATOR = (SupervisorState.DISENGAGED, SupervisorState.STOPPED)
 
 @dataclass
 class Verdict:
-    """The result of a run.
+    """Result of a run.
 
     Attributes:
         frames: number of bodies.
@@ -298,7 +298,7 @@ class HostileRun:
                     )
                     arm.supervisor.tip_speed = speed * self._tip_speed
                     self._speeds.append((self._ticked + self._offset, speed * self._tip_speed))
-                    self._blame("" if 0 < speed <= 1 else "a tip speed that is none was accepted")
+                    self._blame("" if 0 < speed <= 1 else "an invalid tip speed was accepted")
         except PallasError:
             pass
 

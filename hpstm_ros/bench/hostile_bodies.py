@@ -22,7 +22,7 @@ ARMS = [
 
 
 class WavingBodies:
-    """A body that waves its arms, with random faults."""
+    """An operator who waves both arms, with random faults."""
 
     def __init__(self, random: np.random.Generator, frames: int) -> None:
         """Create ``frames`` frames at 60 Hz."""
@@ -67,7 +67,7 @@ class WavingBodies:
         )
 
     def spoil(self, body: BodyFrame) -> BodyFrame:
-        """The body with one fault."""
+        """Return the body with one fault."""
         random = self._random
         joint = int(self._random.integers(22))
         match int(random.integers(15)):

@@ -19,7 +19,7 @@ _WRISTS = [JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]
 STRANGER = "stranger"
 ASIDE = np.array([0.0, 1.6, 0.0])
 """Position of another person relative to the operator in m, farther than the operator can move
-while unseen.
+while out of view.
 """
 
 
@@ -32,7 +32,7 @@ class Intruders:
     """
 
     def __init__(self, random: np.random.Generator, hostility: float) -> None:
-        """``hostility`` 0 to 1: how often disturbances start."""
+        """``hostility``, 0 to 1: frequency of disturbances."""
         self._random = random
         self._rate = 0.03 * hostility + 0.025
         self._until: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""`pallas dynamics`: the forces in a moving body, from a motion file."""
+"""`pallas dynamics`: compute the forces in a moving body from a motion file."""
 
 import argparse
 from collections.abc import Callable
@@ -89,7 +89,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compute one file's forces."""
+    """Compute the forces of one file."""
     check_mass(args.mass)
     check_load(args.load)
     _check(args)

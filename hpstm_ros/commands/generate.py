@@ -1,4 +1,4 @@
-"""`pallas generate`: a motion file from a description."""
+"""`pallas generate`: generate a motion file from a description."""
 
 import argparse
 from pathlib import Path
@@ -148,7 +148,7 @@ def _retarget(motion: str, robot: str) -> None:
 
 
 def _producer(args: argparse.Namespace) -> Producer:
-    """With the guards and the robot that the arguments say."""
+    """Create a producer with the requested guards and robot."""
     guards: dict[str, Any] = {}
     if args.without_guard:
         guards = {"refuses": lambda motion: None, "refuses_text": lambda text: None}

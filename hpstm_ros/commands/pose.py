@@ -1,4 +1,4 @@
-"""`pallas pose`: postures for a text."""
+"""`pallas pose`: generate body poses for a text."""
 
 import argparse
 from pathlib import Path
@@ -20,7 +20,7 @@ examples:
   pallas pose "arms raised" raised.npz                        raised.npz and raised.png
   pallas pose "golf swing" swing.npz --count 12 --seed 3
   pallas pose "crouching" crouch.npz --attention words.png    attention to each word
-  pallas generate go.npz "arms raised" --model pose           go there from rest, and hold it"""
+  pallas generate go.npz "arms raised" --model pose           move there from rest, and hold it"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +99,7 @@ def _sheet(poses: "Poses", text: str, path: Path) -> None:
 
 
 def _attention(poses: "Poses", path: Path) -> None:
-    """A bar for each word, as wide as the attention that it received."""
+    """Draw a bar per word whose length is the attention to the word."""
     from PIL import Image, ImageDraw
 
     height = 26

@@ -1,4 +1,4 @@
-"""`pallas say`: sentences to the running graph, which generates and plays their motion."""
+"""`pallas say`: send sentences to the running graph, which generates and plays their motion."""
 
 import argparse
 import math
@@ -26,7 +26,7 @@ sentences the body blends. Ctrl-C cancels: the body blends to rest within 0.3 s.
 
 LONGEST_S = 30.0
 _WORTH = 1.05
-"""A stretch below this is not worth another request."""
+"""Smallest stretch that justifies another request."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _adapted(args: argparse.Namespace, sentence: str, robot: RobotDescription) -> float:
-    """The duration in s in which the arm can follow."""
+    """Return the duration in s in which the arm can follow."""
     seconds = float(args.seconds)
     for _ in range(ITERATIONS):
         stretch = needed_stretch(_motion(_ask(args, sentence, seconds, play=False)), robot)

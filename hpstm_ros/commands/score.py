@@ -1,4 +1,4 @@
-"""`pallas score`: how well a motion, a text and a scene fit."""
+"""`pallas score`: score how well a motion, a text and a scene match."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""`pallas search`: moments of recordings, found by words or by example."""
+"""`pallas search`: find moments in recordings by text or by example."""
 
 import argparse
 import json
@@ -102,7 +102,7 @@ class _Job:
 
 
 def _index(recordings: list[Path], model: str, rebuild: bool, workers: Workers) -> dict[Path, str]:
-    """Make the indices that are missing; what failed, and why."""
+    """Build missing indices; return the failed recordings with the reasons."""
     jobs = [_Job(path, model, rebuild) for path in recordings]
     outcomes = run_tasks(jobs, _make_index, workers, "index")
     return {outcome.job.path: outcome.error for outcome in outcomes if outcome.error}
@@ -143,7 +143,7 @@ def _report(hits: "list[Hit]", args: argparse.Namespace, searched: int) -> None:
 
 
 def _sheet(hits: "list[Hit]", path: Path) -> None:
-    """A picture of every hit, in the middle of its time."""
+    """Write a picture of each hit at the middle of its time span."""
     from pallas_ros.view.figure import write_png
     from pallas_ros.view.moments import BagFile, MotionFile
     from pallas_ros.view.sheet import Cell, picture_sheet

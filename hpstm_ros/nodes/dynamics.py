@@ -1,4 +1,4 @@
-"""Computes the forces in the operator's body from `/hpstm/body`."""
+"""Compute the forces in the operator's body from `/hpstm/body`."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class DynamicsNode(PallasNode):
         super().__init__("dynamics", **kwargs)
 
     def configure(self) -> None:
-        """Build the model, subscribe, advertise."""
+        """Build the model, and create subscriptions and publishers."""
         s = self.settings
         self._dynamics = LiveDynamics(
             LiveSettings(
@@ -57,7 +57,7 @@ class DynamicsNode(PallasNode):
         self.subscribe(Float64MultiArray, TOPIC_CARRIED, self._on_carried)
 
     def reconfigure(self, changed: set[str]) -> None:
-        """Carried loads and the method change while the node runs."""
+        """Apply changed loads and a changed method at run time."""
         loads = {"load_left_kg", "load_right_kg"}
         if self._dynamics is None or not changed <= {*loads, "method"}:
             super().reconfigure(changed)
@@ -68,12 +68,12 @@ class DynamicsNode(PallasNode):
             self._dynamics.use(self.settings["method"])
 
     def cleanup(self) -> None:
-        """Forget the person."""
+        """Discard the person's state."""
         self._dynamics = None
         self._newest = None
 
     def health(self) -> Health:
-        """The newest figures, or why there are none."""
+        """Report the newest figures, or why there are none."""
         newest = self._newest
         if newest is None or not self.active:
             return Health()

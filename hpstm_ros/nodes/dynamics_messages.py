@@ -1,4 +1,4 @@
-"""Forces to messages."""
+"""Convert forces to messages."""
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped, WrenchStamped
@@ -13,7 +13,7 @@ from pallas_ros.view.human import urdf_joint_names
 
 
 def efforts_to_msg(forces: LiveForces) -> JointState:
-    """Angles and efforts under the names of the operator's URDF."""
+    """Convert angles and efforts to joint states with the joint names of the operator's URDF."""
     names = list(urdf_joint_names(forces.body_id))
     return joint_state_to_msg(forces.stamp, names, forces.angles, effort=forces.efforts)
 
@@ -21,9 +21,9 @@ def efforts_to_msg(forces: LiveForces) -> JointState:
 def wrenches_to_msgs(
     forces: LiveForces,
 ) -> tuple[list[WrenchStamped], list[TransformStamped]]:
-    """A wrench for each foot, and the frames at the centres of pressure.
+    """Return the wrench on each foot, and the frames at the centres of pressure.
 
-    Zero in the world's frame without contact.
+    Without contact the wrench is zero, in the world frame.
     """
     assert forces.frame is not None
     wrenches = []
@@ -57,7 +57,7 @@ def _at(frame: str, position: "np.ndarray", stamp: int) -> TransformStamped:
 
 
 def load_to_msg(forces: LiveForces) -> BodyLoad:
-    """The watched moments and the posture's scores."""
+    """Convert the monitored moments and the posture scores."""
     message = BodyLoad(body_id=forces.body_id, known=forces.frame is not None)
     message.header.stamp = to_stamp(forces.stamp)
     message.header.frame_id = WORLD_FRAME

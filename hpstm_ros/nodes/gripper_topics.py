@@ -1,4 +1,4 @@
-"""Topics of the grippers: their controllers, their openings and a joystick's triggers."""
+"""Topics of the grippers: controllers, openings and joystick triggers."""
 
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ class GripperTopics:
     """Adapter between a node's topics and the grippers of its arm."""
 
     def __init__(self, node: PallasNode, arm: Teleoperation) -> None:
-        """Create publishers and subscriptions of ``node``, by its settings."""
+        """Create publishers and subscriptions of ``node`` according to its settings."""
         s = node.settings
         self._arm = arm
         self._positions = s["gripper_interface"] == "position"

@@ -1,4 +1,4 @@
-"""Generates motion on request, plays it to `/generated/body`, and predicts bodies."""
+"""Generate motion on request, play it on `/generated/body`, and predict bodies."""
 
 import math
 import time
@@ -40,7 +40,7 @@ _OF_GOALS = {"steps", "guidance", "max_seconds"}
 
 
 class _Goal:
-    """A goal under way: its handle, its request, and the future that ends it."""
+    """A running goal: its handle, its request, and the future that completes it."""
 
     def __init__(self, handle: Any, request: Request, model: str, done: Any) -> None:
         self.handle = handle
@@ -60,7 +60,7 @@ class MotionGeneratorNode(PallasNode):
         super().__init__("motion_generator", **kwargs)
 
     def configure(self) -> None:
-        """Open the network, offer the action, advertise and subscribe."""
+        """Open the network, and create the action, publishers and subscriptions."""
         s = self.settings
         flow = Flow(resource(s["model"]))
         self._producer = Producer(generators={"flow": FlowGenerator(flow)})
@@ -83,12 +83,12 @@ class MotionGeneratorNode(PallasNode):
         self.serve_action(GenerateMotion, ACTION_GENERATE, self._execute)
 
     def reconfigure(self, changed: set[str]) -> None:
-        """What is read with every goal needs no rebuilding."""
+        """Parameters that are read with every goal need no rebuild."""
         if not changed <= _OF_GOALS:
             super().reconfigure(changed)
 
     def deactivate(self) -> None:
-        """End the goal, and blend to rest while the publishers are still open."""
+        """End the goal, and blend to rest while the publishers still work."""
         self._end_goal("the node was deactivated", "abort")
         if not self.settings["play"] or not self._playback.playing:
             return
@@ -98,7 +98,7 @@ class MotionGeneratorNode(PallasNode):
             time.sleep(1 / MODEL_RATE_HZ)
 
     def health(self) -> Health:
-        """What is being done."""
+        """Report the current goal."""
         if not self.active:
             return Health()
         if self._goal is not None:
@@ -125,7 +125,7 @@ class MotionGeneratorNode(PallasNode):
             self._bodies.publish(body_to_bytes(body))
 
     def _take_over(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """The operator's live body is shown from now on."""
+        """Handle the service: show the operator's live body from now on."""
         if not self.active:
             raise PallasError("the node is not active: activate it first")
         self._takeover.take_over(self.now())
@@ -135,7 +135,9 @@ class MotionGeneratorNode(PallasNode):
         return response
 
     def _hand_back(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Generated motion is shown again: at rest where the operator stands, until a goal."""
+        """Handle the service: show generated motion again, at rest at the operator's position until
+        a goal.
+        """
         shown = self._takeover.shown
         if self._takeover.operator_leads and shown is not None:
             self._playback.stand(shown)
@@ -158,7 +160,7 @@ class MotionGeneratorNode(PallasNode):
     # The action
 
     async def _execute(self, handle: Any) -> GenerateMotion.Result:
-        """Meet one goal; an earlier one is preempted."""
+        """Execute a goal; an earlier one is preempted."""
         goal = handle.request
         model = goal.model or "flow"
         try:
@@ -222,7 +224,7 @@ class MotionGeneratorNode(PallasNode):
         return goal.job.stage, goal.job.fraction
 
     def _look_after_goal(self) -> None:
-        """Feedback, and what follows when the goal is generated, played or cancelled."""
+        """Send feedback, and advance the goal when it is generated, played or cancelled."""
         goal = self._goal
         if goal is None or goal.job is None:
             return
@@ -246,7 +248,7 @@ class MotionGeneratorNode(PallasNode):
             self._end_goal("", "succeed")
 
     def _end_goal(self, message: str, how: str) -> None:
-        """End the goal under way, if any: ``how`` is the transition of its handle."""
+        """End the running goal, if any; ``how`` is the transition of its handle."""
         goal = self._goal
         self._goal = None
         if goal is None or goal.job is None:

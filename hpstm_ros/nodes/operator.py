@@ -1,7 +1,7 @@
 """Replaces the operator in demonstrations: engages the arm once bodies arrive, and holds the
 dead-man switch.
 
-The graph starts it only for a simulated arm: the switch of a real arm must be held by a human.
+The graph starts it only for a simulated arm: a human must hold the switch of a real arm.
 """
 
 from typing import Any

@@ -68,7 +68,7 @@ class PoseAdapterNode(PallasNode):
         return Health(1 if wrong else 0, wrong, {"format": formats})
 
     def _unheard(self) -> str:
-        """Why the estimator's messages do not arrive; empty if they do."""
+        """Return why the estimator's messages are not received; empty if they are."""
         topic = self.resolve_topic_name(self.settings["input_topic"])
         wrong = self.unmatched.get(topic, "")
         return wrong and f"{wrong}: set 'message' to what the estimator publishes"

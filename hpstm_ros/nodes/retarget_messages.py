@@ -16,7 +16,7 @@ _NS = 1_000_000_000
 
 
 def trajectory(stamp: int, joint_names: list[str], command: Command) -> JointTrajectory:
-    """The command's points, timed from ``stamp`` ns."""
+    """Return the command's points, with times relative to ``stamp`` ns."""
     message = JointTrajectory()
     message.header.stamp = to_stamp(stamp)
     message.joint_names = joint_names
@@ -30,7 +30,7 @@ def trajectory(stamp: int, joint_names: list[str], command: Command) -> JointTra
 def gripper_trajectory(
     stamp: int, joint_names: tuple[str, ...], motion: GripperMotion
 ) -> JointTrajectory:
-    """Positions and velocities of a gripper's joints, timed from ``stamp`` ns."""
+    """Return positions and velocities of a gripper's joints, with times relative to ``stamp`` ns."""
     message = JointTrajectory()
     message.header.stamp = to_stamp(stamp)
     message.joint_names = list(joint_names)
@@ -54,7 +54,7 @@ def _point(time_from_start: int, state: tuple[NDArray[np.float64], ...]) -> Join
 def status_message(
     now: int, frame_id: str, joint_names: list[str], arm: Teleoperation, command: Command
 ) -> SupervisorStatus:
-    """The supervisor's state at ``now`` ns, with the last ``command``."""
+    """Return the supervisor's state at ``now`` ns, with the last ``command``."""
     message = SupervisorStatus()
     message.header.stamp = to_stamp(now)
     message.header.frame_id = frame_id

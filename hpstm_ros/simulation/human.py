@@ -1,12 +1,11 @@
-"""A person in MuJoCo who follows a motion under gravity and contact: simulated joint torques and
-ground reaction.
+"""A simulated person (MuJoCo) who tracks a motion under gravity and contact; yields joint torques
+and ground reaction.
 
-The body has the lengths, masses and inertias of `hpstm_ros.dynamics.human`; joints between segments
-without mass of their own (spine2, neck, collars, toes) are stiff. Torques come from a weak PD
-controller and, 120 times a second, from the rigid-body reference (`RigidBody.solve`) for the
-acceleration that leads the simulated body back to the motion. What no contact can give of it pulls
-at the pelvis, is bounded, and is recorded as the residual: the physics are whole, the person is
-helped.
+The body has the lengths, masses and inertias of `hpstm_ros.dynamics.human`; joints to segments
+without mass (spine2, neck, collars, toes) are stiff. Torques come from a weak PD controller and,
+120 times a second, from the rigid-body reference (`RigidBody.solve`) for the acceleration that
+returns the simulated body to the motion. The part that no contact can provide is applied to the
+pelvis as a bounded external force and recorded as the residual.
 """
 
 from dataclasses import dataclass
@@ -27,52 +26,55 @@ from pallas_ros.body.names import JOINT_INDEX, JOINTS, PARENTS
 F64 = NDArray[np.float64]
 
 SUBSTEPS = 10
-"""Steps of the physics per frame: 600 Hz at 60 Hz."""
+"""Physics steps per frame: 600 Hz at 60 frames per second."""
 _ROOT = 6
 _SPHERE_M = 0.01
 """Radius of a contact point; its lowest point is on the sole."""
 _SOFT = (0.04, 1.0)
-"""s and share of critical damping of a contact point: a sole that gives a centimetre or two."""
+"""Time constant in s and damping ratio of a contact point: a sole that yields by 1 to 2 cm."""
 _STIFFNESS = {
     "spine1": 1600.0, "spine3": 1600.0, "head": 160.0,
     "hip": 800.0, "knee": 800.0, "ankle": 640.0, "shoulder": 640.0, "elbow": 480.0, "wrist": 50.0,
 }  # fmt: skip
-"""Nm/rad: those of DeepMimic's humanoid (Peng et al. 2018, 45 kg) times 1.6 for 75 kg."""
+"""Joint stiffness in Nm/rad: that of DeepMimic's humanoid (Peng et al. 2018, 45 kg) times 1.6 for
+75 kg.
+"""
 _SOFTER = 0.3
-"""Of this stiffness, since inverse dynamics do most of the work."""
+"""Fraction of this stiffness in use, since inverse dynamics do most of the work."""
 _DAMPING_S = 0.05
-"""Damping Nm s/rad as a share of the stiffness."""
+"""Damping in Nm s/rad, relative to the stiffness."""
 _GIVE_M = 0.01
 _MOST_GAP_M = 0.06
 _GAP_HZ = 3.0
-"""The motion is lowered or lifted by the soles' gap to the ground, low-passed at this rate."""
+"""Cutoff of the low-pass filter of the vertical shift that puts the soles on the ground."""
 _CONTROL_STEPS = 5
-"""Steps of the physics per inverse dynamics."""
+"""Physics steps per inverse-dynamics solution."""
 _ROOT_BACK = (60.0, 16.0)
 _JOINT_BACK = (100.0, 20.0)
-"""1/s^2 and 1/s that lead the pelvis and the joints back: 1.2 and 1.6 Hz, critically damped."""
+"""Feedback gains in 1/s^2 and 1/s of the pelvis and the joints: 1.2 and 1.6 Hz, critically damped.
+"""
 _MOST_PULL = 0.3
 _MOST_TURN = 1.0
-"""Bounds of the help at the pelvis: share of body weight and Nm/kg."""
+"""Bounds of the external force at the pelvis: fraction of body weight, and Nm/kg."""
 _LOST_M = 0.3
-"""Pelvis this far from the motion: the person has fallen and is put back."""
+"""Distance of the pelvis from the motion beyond which the person has fallen and is reset."""
 _SETTLE_S = 0.4
-"""After being put onto the motion, forces are not used."""
+"""Time after a reset during which forces are not used."""
 
 
 @dataclass(frozen=True, eq=False)
 class Simulated:
-    """What happened, at the motion's rate; world axes, the ground at zero height.
+    """Result at the motion's rate; world axes, the ground at zero height.
 
     Attributes:
-        motion: of the simulated body, which is not quite the one followed.
-        moment: (T, 22, 3) Nm, net moment on each distal segment; the pelvis's is the help's,
-            and those of stiff joints are NaN.
+        motion: of the simulated body, which deviates from the tracked one.
+        moment: (T, 22, 3) Nm, net moment on each distal segment; at the pelvis that of the external
+            force; NaN for stiff joints.
         ground_reaction: (T, 2, 6) left and right: force N, centre of pressure m (NaN without
             force).
-        residual: (T, 6) force N and moment Nm of the help at the pelvis.
+        residual: (T, 6) force N and moment Nm of the external force at the pelvis.
         settled: (T,) False after a start and before a fall.
-        away: (T,) m, mean distance of the joints from the motion followed.
+        away: (T,) m, mean distance of the joints from the tracked motion.
     """
 
     motion: Motion
@@ -87,8 +89,8 @@ class SimulatedHuman:
     """A person in MuJoCo.
 
     Args:
-        human: whose body it is; carried loads are not simulated.
-        fps: frames a second of the motions.
+        human: the person's body; carried loads are not simulated.
+        fps: frames per second of the motions.
 
     Attributes:
         model: the body in MuJoCo.
@@ -113,7 +115,7 @@ class SimulatedHuman:
         self._side = np.array([SIDES.index(n.split("_")[0]) if n != "floor" else -1 for n in geoms])
 
     def follow(self, motion: Motion) -> Simulated:
-        """Follow a motion, from its first pose on.
+        """Track a motion, starting in its first pose.
 
         Args:
             motion: in the world, z up, at the rate of ``fps``.
@@ -137,7 +139,7 @@ class SimulatedHuman:
         return self._result(plan, log, settled)
 
     def _stiff(self, q_world_joint: F64) -> F64:
-        """Orientations (T, 22, 4) of a body whose joints without a segment are stiff."""
+        """Return orientations (T, 22, 4) with the joints that have no segment held stiff."""
         q = q_world_joint.copy()
         for joint in range(1, len(JOINTS)):
             if joint not in self.joints:
@@ -145,8 +147,9 @@ class SimulatedHuman:
         return q
 
     def _grounded(self, p: F64, q: F64) -> F64:
-        """Pelvis (T, 3) m that puts the lowest point of the soles onto the ground, where it is near
-        it, slowly."""
+        """Return the pelvis (T, 3) m, slowly shifted to put the lowest point of the soles on the
+        ground if it is near.
+        """
         R = np.asarray(rotations.to_matrix(q), np.float64)
         soles = self._body.soles(placed_joints(self.human.offsets, R, p), R)
         heights = soles[..., 2].reshape(len(p), -1)
@@ -158,7 +161,7 @@ class SimulatedHuman:
         return out
 
     def _place(self, plan: "_Plan", step: int) -> None:
-        """Put the body onto the plan, moving with it."""
+        """Set the body to the state of the plan, including velocities."""
         data = self._data
         mujoco.mj_resetData(self.model, data)
         data.qpos[:3] = plan.p[step]
@@ -168,8 +171,9 @@ class SimulatedHuman:
         self._soles = None
 
     def _ask(self, plan: "_Plan", step: int, q: F64, away: F64) -> None:
-        """Inverse dynamics of the simulated body for the acceleration that leads it back to the
-        plan."""
+        """Solve the inverse dynamics for the acceleration that returns the simulated body to the
+        plan.
+        """
         data = self._data
         v = data.qvel[:3]
         w = data.qvel[3:].reshape(-1, 3)
@@ -213,7 +217,7 @@ class SimulatedHuman:
         log.contact[step] = self._contacts()
 
     def _contacts(self) -> F64:
-        """Force N and moment about the world's origin Nm (2, 6) on each foot."""
+        """Return force N and moment about the world origin Nm on each foot (2, 6)."""
         data = self._data
         out = np.zeros((2, 6))
         if not data.ncon:
@@ -234,7 +238,7 @@ class SimulatedHuman:
         return out
 
     def _world(self, qpos: F64) -> F64:
-        """Orientations (N, 22, 4) xyzw, joint to world, of MuJoCo's coordinates."""
+        """Convert MuJoCo's coordinates to orientations (N, 22, 4) xyzw, joint to world."""
         return self._whole(qpos[:, 3:].reshape(len(qpos), -1, 4)[..., [1, 2, 3, 0]])
 
     def _whole(self, q_parent_joint: F64) -> F64:
@@ -244,7 +248,7 @@ class SimulatedHuman:
         return np.asarray(kinematics.to_global(local), np.float64)
 
     def _result(self, plan: "_Plan", log: "_Log", settled: NDArray[np.bool_]) -> Simulated:
-        """Smoothed as motions are, at their rate."""
+        """Return the result, smoothed like motions, at their rate."""
         rate = self.fps * SUBSTEPS
         q = self._world(log.qpos)
         R = np.asarray(rotations.to_matrix(q[:, self.joints]), np.float64)
@@ -269,7 +273,7 @@ class SimulatedHuman:
 
 @dataclass(eq=False)
 class _Plan:
-    """The motion to follow at the rate of the physics.
+    """The motion to track, at the rate of the physics.
 
     Pelvis p, v, a (N, 3) world; q (N, 16, 4) xyzw relative to the parents, w (N, 16, 3) rad/s and
     turn (N, 16, 3) rad/s^2 in the joints' frames, in MuJoCo's order of joints.
@@ -305,7 +309,7 @@ class _Plan:
 
 @dataclass(eq=False)
 class _Log:
-    """Every step: coordinates, forces on the joints with damping, forces on the feet."""
+    """Values of each step: coordinates, joint forces including damping, forces on the feet."""
 
     qpos: F64
     applied: F64
@@ -319,13 +323,13 @@ class _Log:
 
 
 def _bounded(vector: F64, most: float) -> F64:
-    """A vector no longer than ``most``."""
+    """Limit the length of a vector to ``most``."""
     length = float(np.linalg.norm(vector))
     return vector * (most / length) if length > most else vector
 
 
 def _short_rotvec(q: F64, goal: F64) -> F64:
-    """Rotation vectors (n, 3) from q to goal (n, 4) xyzw in q's frames; for small turns."""
+    """Return rotation vectors (n, 3) from q to goal (n, 4) xyzw in q's frames, for small angles."""
     away = np.asarray(rotations.multiply(rotations.inverse(q), goal), np.float64)
     return np.asarray(2 * away[:, :3] * np.sign(away[:, 3:] + 1e-12))
 
@@ -341,7 +345,7 @@ def _as_motion(human: Human, p: F64, q_world_joint: F64, fps: float) -> Motion:
 
 
 def _at_pressure(contact: F64, weight: float) -> F64:
-    """Forces and moments about the origin (T, 2, 6) as forces and centres of pressure (T, 2, 6)."""
+    """Convert forces and moments about the origin (T, 2, 6) to forces and centres of pressure."""
     out = contact.copy()
     upward = contact[..., 2]
     held = upward > _LEAST_SHARE * weight
@@ -354,7 +358,7 @@ def _at_pressure(contact: F64, weight: float) -> F64:
 
 
 _LEAST_SHARE = 0.02
-"""Of body weight: less is the filter's ringing, not a force."""
+"""Fraction of body weight; smaller forces are ringing of the filter."""
 
 
 def _build(human: Human, timestep: float) -> mujoco.MjModel:

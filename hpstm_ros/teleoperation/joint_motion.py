@@ -108,7 +108,7 @@ class JointMotion:
 
 
 def summary(figures: dict[str, float]) -> str:
-    """How closely the tip followed, and why not more closely: lines for a reader.
+    """Describe in lines of text how closely the tip followed, and the reasons for errors.
 
     Args:
         figures: see `JointMotion.figures`.

@@ -62,10 +62,10 @@ def _below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
 
 
 def is_bag_folder(path: Path) -> bool:
-    """Whether a folder is one bag, not a place where several recordings lie beside each other.
+    """Whether a folder is a single bag instead of a collection of recordings.
 
-    It is where it has a bag's ``metadata.yaml``, where its files are numbered as parts of one
-    recording (``NAME_0.mcap``), and where it holds nothing but one file of a bag.
+    It is one if it contains a bag's ``metadata.yaml``, if its files are numbered as parts of one
+    recording (``NAME_0.mcap``), or if it contains only one bag file.
     """
     files = [file for kind in ("*.mcap", "*.db3") for file in path.glob(kind)]
     if not files or (path / "metadata.yaml").is_file():
@@ -80,7 +80,7 @@ def is_bag_folder(path: Path) -> bool:
 
 
 def is_newer(made: Path, source: Path) -> bool:
-    """Whether ``made`` exists and no file of ``source`` was changed since."""
+    """Whether ``made`` exists and no file of ``source`` has changed since."""
     if not made.is_file():
         return False
     files = [source, *source.iterdir()] if source.is_dir() else [source]

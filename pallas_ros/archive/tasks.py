@@ -17,10 +17,11 @@ from tqdm import tqdm
 from pallas_ros.body.errors import PallasError
 
 AHEAD = 4
-"""Jobs handed to a process ahead: enough to keep it busy, and memory does not grow with the number
-of recordings."""
+"""Jobs queued per process: enough to keep it busy, without memory that grows with the number of
+recordings.
+"""
 _LEAST_AHEAD = 64
-"""The same, for a cluster that may grow."""
+"""Jobs queued for a cluster, which may grow."""
 CONNECT_S = 10.0
 """Timeout for a response of the scheduler."""
 
@@ -138,8 +139,9 @@ def _by_pool(
     count: int,
     suspects: list[Job],
 ) -> Iterator[Outcome[Job, Result]]:
-    """Run jobs until all are done, or one of them terminates its process, which breaks the pool:
-    those under way are then ``suspects``."""
+    """Run jobs until all are done, or until one of them terminates its process and breaks the pool;
+    the running jobs are then ``suspects``.
+    """
     with ProcessPoolExecutor(count) as pool:
         waiting = {pool.submit(_attempt, job, work): job for job in first}
         while waiting:

@@ -158,7 +158,7 @@ class SqliteFile:
     def _whole_rows(self, database: sqlite3.Connection, with_data: bool) -> Iterator[Row]:
         """Yield every readable row in write order; skip damaged pages.
 
-        A damaged page may name rows that were read before, which would be read for ever.
+        A damaged page may refer to rows already read; following it would never end.
         """
         what = "data" if with_data else "x''"
         query = (

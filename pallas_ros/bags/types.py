@@ -18,7 +18,7 @@ from pallas_ros.files.opening import exists
 _SOURCE_MESSAGES = Path(__file__).resolve().parents[2] / "msg"
 _FOREVER = {"sec": 9223372036, "nsec": 854775807}
 DEFINITION_LIMIT = 1 << 17
-"""Maximum characters of a definition, parsed at 60 kB/s; the longest of MoveIt has half as many."""
+"""Maximum characters of a definition, parsed at 60 kB/s; MoveIt's longest has half as many."""
 _PROFILE_LIMIT = 4096  # maximum characters of the first profile of a topic, which has 400
 _POLICY = re.compile(r"""\b(reliability|durability|depth)["']?\s*:\s*["']?(\w{1,20})""")
 

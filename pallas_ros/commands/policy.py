@@ -13,7 +13,7 @@ HELP = (
 
 EXAMPLE = """\
 examples:
-  pallas up record:=bags/a view:=true operator:=auto    run everything to be allowed
+  pallas up record:=bags/a view:=true operator:=auto    run everything that is to be allowed
   pallas policy security/policy.xml                     in another terminal
   ros2 security create_keystore security/keys
       these three on a machine with ROS 2 and sros2

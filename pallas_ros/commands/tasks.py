@@ -23,9 +23,9 @@ class Task(Protocol):
 
 
 THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-"""Let waiting threads sleep. By default they spin, and if another process takes the core of one,
-all others spin until it is done: with one other busy process, evaluation took twenty times as
-long.
+"""Let waiting threads sleep. By default they spin: if another process occupies the core of one
+thread, all others spin until it is done. With one other busy process, evaluation took twenty times
+as long.
 """
 
 

@@ -1,1 +1,1 @@
-"""Base of all other packages: errors, plug-ins, places of data files. Standard library only."""
+"""Base of all other packages: errors, plug-ins, locations of data files. Standard library only."""

@@ -1,10 +1,11 @@
-"""Plug-ins: objects that packages, this one or another, register in an entry-point group.
+"""Plug-ins: objects that this or another package registers in an entry-point group.
 
-| group | a plug-in is |
+| group | plug-in |
 |---|---|
 | `pallas.protocols` | a `pallas_ros.imu.protocols.base.ProtocolSpec` |
 | `pallas.smoothers` | a `hpstm_ros.smoothing.smoother.MethodFactory` |
 | `pallas.adapters` | a `hpstm_ros.smoothing.adapters.PoseFormat` |
+| `pallas.generators` | a function that returns a `hpstm_ros.generation.request.Generator` |
 
 A package registers one in its `pyproject.toml`:
 

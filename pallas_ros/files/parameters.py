@@ -10,8 +10,8 @@ Each file is a mapping of names to::
       choices: [a, b]          # of strings and ints
       plugins: pallas.x        # of strings: names of an entry-point group are valid too
       length: [4, 4]           # of lists
-      unit: Hz                 # for the reader
-      read_only: true          # can be set at start only
+      unit: Hz                 # for readers
+      read_only: true          # can only be set at start
       description: One sentence.
 
 Nodes declare them, commands make options of them (`add_option`), settings classes take defaults and
@@ -176,10 +176,10 @@ def add_option(
         parser: of the command.
         flag: like ``--tip-speed``.
         parameter: of a float, an int or a string.
-        help: what to print instead of the parameter's description; range and default are added.
-        default: instead of the parameter's; None: the parameter's.
-        metavar: instead of the parameter's unit.
-        required: whether the option has to be given; it has no default then.
+        help: text that replaces the parameter's description; range and default are appended.
+        default: replaces the parameter's default; None: keep it.
+        metavar: replaces the parameter's unit.
+        required: whether the option is mandatory; then it has no default.
     """
     words = help or parameter.description.rstrip(".")
     value = parameter.default if default is None else default

@@ -57,9 +57,9 @@ def weights_metadata(path: str | Path) -> dict[str, str]:
 
 
 def _check_network(path: str | Path, metadata: dict[str, str], size: int) -> None:
-    """Refuse a network that would take hours, or gigabytes, to build before its weights are read.
+    """Reject a network that would take hours, or gigabytes, to build before its weights are read.
 
-    A network of width w and l layers has more than l w^2 numbers of four bytes.
+    A network of width w with l layers has more than l w^2 weights of four bytes each.
     """
     described = _mapping(metadata.get("pallas", ""))
     for shape in (_mapping(metadata.get("config", "")), described.get("config")):
@@ -84,7 +84,7 @@ def _is_count(name: str) -> bool:
 
 
 def _mapping(text: str) -> dict[str, Any]:
-    """The mapping in a JSON text; empty if it is not a mapping, which its reader reports."""
+    """Return the mapping in a JSON text; empty if it is none, which the caller reports."""
     try:
         found = parse_json(text, "", "")
     except PallasError:

@@ -50,8 +50,8 @@ class Patience:
             models.
         connect: for every topic to be connected; then the graph continues with a warning.
         explain: for a node's report of why a transition failed.
-        repeat: after which a request is sent again to a node that reports its old state. A node
-            cannot report during a transition, so its request was lost.
+        repeat: time after which a request is sent again to a node that still reports its old state.
+            A node cannot report during a transition, so its request was lost.
         silence: after which a silent node is reported.
     """
 

@@ -50,7 +50,7 @@ class Child:
         nodes: number of its nodes.
         active: number of its active nodes.
         closing: whether it has announced that it is closing a file.
-        place: where it was when it was killed; empty if unknown.
+        place: code location when it was killed; empty if unknown.
         said: last lines of output.
     """
 
@@ -150,11 +150,12 @@ class Processes:
         """Stop all; return the names of those that had to be killed after `STOP_S`.
 
         A process that still computes may continue until `BUSY_S`, and one that is closing a file
-        while it makes progress, unless `hurry` is called. What their middleware left in shared
-        memory is removed.
+        while it makes progress, unless `hurry` is called. Files left in shared memory by their
+        middleware are removed.
         """
         files = mapped_files(child.process.pid for child in self.children)
-        with urgent():  # else the first to end, in real time, delay the signals to the others
+        # otherwise the first to end, at real-time priority, delay the signals to the others
+        with urgent():
             for child in reversed(self.children):
                 if child.process.poll() is None:
                     with contextlib.suppress(ProcessLookupError):
@@ -260,7 +261,7 @@ def child_environment(discovery: str = "") -> dict[str, str]:
 
     Discovery is limited to this machine unless ``discovery`` or the user specifies otherwise.
     Numeric libraries get one thread each, since the nodes run in parallel. A variable names the
-    parent process that the node ends with.
+    parent process; the node ends when it ends.
     """
     environment = dict(os.environ)
     environment.update(middleware.discovery(discovery, environment))
@@ -289,7 +290,7 @@ def node_commands(nodes: Sequence[Node], single_process: bool) -> list[tuple[str
 def alone_in_domain() -> Iterator[None]:
     """Hold this machine's lock on the ROS domain, so that two graphs do not mix.
 
-    The lock is released when the process ends, however it does.
+    The lock is released whenever the process ends.
 
     Raises:
         PallasError: another `pallas up` holds it.

@@ -1,4 +1,4 @@
-"""Fast DDS's files in shared memory: find those that no process uses any more, and remove them."""
+"""Fast DDS's files in shared memory: find and remove files that no process uses any more."""
 
 import fcntl
 import os
@@ -28,7 +28,7 @@ def clean_shared_memory(folder: Path = SHARED_MEMORY) -> int:
 
 
 def mapped_files(processes: Iterable[int], folder: Path = SHARED_MEMORY) -> set[Path]:
-    """Return the Fast DDS files that ``processes`` have mapped; those that have ended have none."""
+    """Return the Fast DDS files mapped by ``processes``; ended processes have none."""
     found: set[Path] = set()
     for process in processes:
         with suppress(OSError):
@@ -40,8 +40,8 @@ def mapped_files(processes: Iterable[int], folder: Path = SHARED_MEMORY) -> set[
 def remove_abandoned(files: Iterable[Path], folder: Path = SHARED_MEMORY) -> int:
     """Remove those of ``files`` that no process uses; return the file count.
 
-    A participant that writes to the port of one that has just ended creates the port again, without
-    an owner, and it stays (seen in 1 of 44 ends of a graph).
+    A participant that writes to the port of one that has just ended recreates the port without an
+    owner, so it remains (observed in 1 of 44 shutdowns of a graph).
     """
     running = [int(path.name) for path in _PROCESSES.iterdir() if path.name.isdigit()]
     used = mapped_files(running, folder)

@@ -95,9 +95,7 @@ class Calibration:
         """
         of_site = self.sites.get(site)
         if of_site is None:
-            raise PallasError(
-                f"no calibration for {site}: calibrate with the sensors that are worn"
-            )
+            raise PallasError(f"no calibration for {site}: calibrate with the worn sensors")
         if sample.orientation is None:
             raise PallasError(
                 f"{site} has no orientation: let the driver estimate it (parameter 'orientation')"

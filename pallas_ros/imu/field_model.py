@@ -77,7 +77,7 @@ class CommonField:
         self._lock = threading.Lock()
         self._felt: weakref.WeakKeyDictionary[object, Array] = weakref.WeakKeyDictionary()
 
-    def tell(self, who: object, ambient: Array | None) -> None:
+    def report(self, who: object, ambient: Array | None) -> None:
         """Report (3,) the field of sensor ``who`` in excess of the earth's: east, north, up.
 
         None while it is near steel.

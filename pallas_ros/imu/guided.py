@@ -84,7 +84,7 @@ class GuidedCalibrator:
 
     @property
     def progress(self) -> float:
-        """Share of the completed steps, 0 to 1."""
+        """Fraction of completed steps, 0 to 1."""
         return len(self.finished) / len(self.steps)
 
     def push(self, site: str, sample: ImuSample) -> Calibration | None:
@@ -294,7 +294,7 @@ class GuidedCalibrator:
         return headings
 
     def _conclude(self) -> Calibration | None:
-        """Return the calibration; None if it contradicts itself, and then all steps begin again."""
+        """Return the calibration; None if it contradicts itself; then all steps are repeated."""
         calibration = self._found()
         worst = max(calibration.sites, key=lambda site: calibration.sites[site].residual)
         residual = calibration.sites[worst].residual

@@ -1,13 +1,13 @@
 """Estimate the heading drift between the sensors from body constraints, and remove it.
 
 Gyroscopes drift about the vertical and magnetometers are disturbed, so that the headings of four
-sensors diverge within minutes. The body constrains them: the trunk twists to and fro about zero;
-hanging forearms keep their rotation about their own axis; working forearms point, on average, where
-this wearer's usually do. Each of these is a weak measurement of a site's drift relative to the
-waist, with a mean that is learned from the wearer while the calibration is fresh. A Kalman filter
-weighs them against the expected gyroscope drift. An unexpected posture is downweighted (Huber) but
-not rejected: otherwise a mean that began with an unusual posture would reject all later ones. The
-heading of the whole body in the world is odometry and is not corrected.
+sensors diverge within minutes. The body constrains them: the trunk twists back and forth around
+zero; hanging forearms keep their rotation about their own axis; working forearms point, on average,
+in the wearer's usual direction. Each of these is a weak measurement of a site's drift relative to
+the waist, with a mean that is learned from the wearer while the calibration is fresh. A Kalman
+filter weighs them against the expected gyroscope drift. An unexpected posture is downweighted
+(Huber) but not rejected: otherwise a mean that began with an unusual posture would reject all later
+ones. The heading of the whole body in the world is odometry and is not corrected.
 """
 
 from collections.abc import Iterable
@@ -63,7 +63,7 @@ class DriftModel:
     def of(cls, degrees_per_minute: float) -> "DriftModel":
         """Return a model for sensors whose headings drift this fast.
 
-        The more drift is expected, the more of the wearer's habits is mistaken for drift.
+        A model that expects more drift attributes more of the wearer's habits to drift.
         """
         rate = degrees_per_minute / 60
         return cls(walk=float(np.radians(0.05 + 0.8 * rate)), rate=float(np.radians(rate)))

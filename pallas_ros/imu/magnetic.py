@@ -355,4 +355,4 @@ class MagneticHeading:
             within = self.model.forget_s
         self._unrest += PERIOD_S / within * (min(unrest, 2.0) - self._unrest)
         if self._common is not None:
-            self._common.tell(self, felt if self.clean > 0.8 else None)
+            self._common.report(self, felt if self.clean > 0.8 else None)

@@ -70,7 +70,7 @@ _Script = tuple[tuple[float, _Pose], ...]
 _DEMO: _Script = (
     (1.6, _Pose(_REST, _REST)),
     (0.4, _Pose(_REST, _REST)),
-    (6.0, _Pose(_REST, _REST)),  # the walk is here
+    (6.0, _Pose(_REST, _REST)),  # the walk happens here
     (1.4, _Pose(_READY, _READY, nod=5)),
     (1.5, _Pose(_REACH, _READY, bend=8, turn=-8, nod=5)),
     (1.4, _Pose(_REACH_UP, _READY, bend=2, nod=-6)),

@@ -28,9 +28,9 @@ _WHAT = "motion file or IMU recording"
 def source(
     name: str, duration_s: float, height_m: float, extra_sites: Sequence[str] = ()
 ) -> Motion | Mapping[str, SensorTrack]:
-    """Return the source called ``name``.
+    """Return the source called ``name``: ``demo``, a motion file or an IMU recording.
 
-    This is ``demo``, a motion file or an IMU recording (with these of its optional sensors).
+    Of a recording's optional sensors, those in the given sites are included.
 
     Raises:
         PallasError: the file is neither.

@@ -31,7 +31,7 @@ _FACTORY_NUMBERS = frozenset({"0001"})
 def with_simulated(ports: Sequence[str], sites: Sequence[str]) -> list[str]:
     """Return ``ports``, one for each of ``sites``.
 
-    Where all of them are the simulator's, those of further sites are, too.
+    If all of them belong to the simulator, ports of additional sites do as well.
     """
     given = list(ports)
     if any(port != f"{SIMULATED}/{site}" for port, site in zip(given, sites)):
@@ -67,7 +67,7 @@ _GIVEN = "'pallas up ports:=A,B,C,D', option --ports, or parameter 'ports'"
 
 
 def why_absent(port: str) -> str:
-    """Explain why `resolve` finds no port at the start, and what to do."""
+    """Explain why `resolve` finds no port at startup, and what to do."""
     if _is_simulated(port):
         return (
             f"{port} is a port of a simulated sensor, and no simulator has created it; start one"

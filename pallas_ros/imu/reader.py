@@ -270,7 +270,7 @@ class SerialReader:
         rate = self._baud_rates[0]
         if not speaks:
             return f"{self.port} is silent: check wiring, power and baud rate ({rate})"
-        what = f"{self.port} speaks, but not {self._protocol.name} at {rate} baud"
+        what = f"{self.port} sends data, but not {self._protocol.name} at {rate} baud"
         if len(self._baud_rates) == 1:
             return f"{what}: set the protocol and the baud rate to the sensor's"
         self._baud_rates.rotate(-1)

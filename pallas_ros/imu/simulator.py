@@ -81,7 +81,7 @@ class PseudoPort:
             self._name_lock = None
 
     def write(self, data: bytes) -> None:
-        """Send data; what no reader takes is dropped, as on a cable."""
+        """Send data; unread data is dropped, as on a cable."""
         with self._mutex:
             if self._master is None:
                 return
@@ -122,7 +122,7 @@ class PseudoPort:
 
 
 HELD_S = (1.0, 2.0)
-"""Part of the still beginning that is repeated while it is held."""
+"""Seconds of the still beginning that are repeated while it is held."""
 HELD_AT_MOST_S = 20.0
 
 

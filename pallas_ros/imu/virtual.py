@@ -202,7 +202,7 @@ class VirtualSensors:
             np.broadcast_to(field, force.shape),
         )
 
-        # the order of these draws decides what a seed gives
+        # the order of these draws decides the result of a seed
         force, angular = _with_errors(force, angular, directions, noise, rate_hz, rng)
         q_ref_world = _reference(len(time), heading_offset, noise, rate_hz, rng)
         return SensorTrack(
@@ -227,7 +227,7 @@ def _with_errors(
     rng: np.random.Generator,
 ) -> tuple[Array, Array]:
     """Return specific force and angular velocity (N, 3) as a sensor measures them: with biases
-    along ``directions``, white noise, and a gyroscope bias that walks.
+    along ``directions``, white noise, and a random walk of the gyroscope bias.
     """
     shape = force.shape
     white = np.sqrt(rate_hz)
@@ -254,7 +254,7 @@ def _reference(
     rate_hz: float,
     rng: np.random.Generator,
 ) -> Array:
-    """Return the rotations (N, 4) from the world to what the sensor's filter takes for it."""
+    """Return the rotations (N, 4) from the world to the sensor filter's estimate of it."""
     step = 1 / rate_hz
     error = wander(count, step, 5.0, rng, 3) * noise.tilt_error
     error[:, 2] = np.cumsum(rng.standard_normal(count)) * noise.heading_walk * np.sqrt(step)

@@ -98,14 +98,14 @@ def body_from_bytes(data: bytes) -> BodyFrame:
 
 
 def deserialized(data: bytes, kind: type[Any]) -> Any:
-    """Return the message of type ``kind`` that the bytes are.
+    """Deserialise the bytes as a message of type ``kind``.
 
     Raises:
-        PallasError: they are none.
+        PallasError: they are not such a message.
     """
     try:
         return deserialize_message(data, kind)
-    except Exception as error:  # the kind depends on the middleware, the text names its sources
+    except Exception as error:  # type and text depend on the middleware
         package = kind.__module__.partition(".")[0]
         raise PallasError(
             f"{len(data)} bytes that are not a {package}/msg/{kind.__name__}:"
@@ -176,7 +176,7 @@ def _get(data: bytes, at: int) -> tuple[str, int]:
     (length,) = _COUNT.unpack_from(data, at)
     end = at + 4 + length
     if length == 0 or end > len(data):
-        raise ValueError("a string that runs past the end")
+        raise ValueError("a string that extends past the end")
     return data[at + 4 : end - 1].decode(), end
 
 
@@ -197,7 +197,7 @@ def _get_array(data: bytes, at: int, kind: str, width: int) -> tuple[Numbers, in
     size = np.dtype(kind).itemsize
     at = _aligned(at + 4, size) if count else at + 4
     if count * width * size > len(data):
-        raise ValueError("a sequence that runs past the end")
+        raise ValueError("a sequence that extends past the end")
     return np.frombuffer(data, kind, count * width, at), at + count * width * size
 
 

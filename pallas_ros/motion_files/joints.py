@@ -49,7 +49,8 @@ _KNEES_BESIDE_LEG = tuple(name for name in LIMB_ALIASES["knee"] if name != "leg"
 PELVIS = ("pelvis", "hips", "hip", "root", "midhip", "chip", "hipcenter", "hipcentre", "spinebase")
 _NECK = re.compile(r"neck.*")
 _NECK_OF_KINECT = ("spineshoulder", "shouldercenter")
-"""The neck of rigs without one: in others (Kinect 2) it is the joint that carries the arms."""
+"""Names used as the neck if a rig has none; in other rigs (Kinect 2) this joint carries the arms.
+"""
 _SPINE = re.compile(
     r"(lowerback|spine|chest|upperchest|torso|abdomen|ab|waist|back|l5|l3|t12|t8)[a-z]*\d*"
 )
@@ -62,7 +63,7 @@ _KNOWN_PREFIX = re.compile(
 _MIDDLE = ("m", "c", "x")
 """Marks of joints in the middle, or of all joints ("Spine1_M", "mPelvis", "root.x")."""
 _FILLERS = ("stretch",)
-"""Words that say nothing about a joint ("thigh_stretch.l")."""
+"""Words without information about a joint ("thigh_stretch.l")."""
 _DIGITS = "0123456789"
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _REQUIRED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")

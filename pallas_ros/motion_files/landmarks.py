@@ -22,7 +22,7 @@ def length(vectors: Array) -> Array:
 
 
 def unit(vectors: Array) -> Array:
-    """Normalise vectors (..., 3); those shorter than 1e-12 are left short."""
+    """Normalise vectors (..., 3); those shorter than 1e-12 are not scaled to unit length."""
     return np.asarray(vectors / np.maximum(length(vectors)[..., None], 1e-12))
 
 

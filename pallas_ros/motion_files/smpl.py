@@ -77,7 +77,7 @@ def read(path: Path) -> Source:
 
 
 def _flat(poses: NDArray[Any]) -> NDArray[Any]:
-    """Poses (T, ...) as (T, N), also where T is 0."""
+    """Reshape poses (T, ...) to (T, N), also if T is 0."""
     return poses.reshape(len(poses), math.prod(poses.shape[1:]))
 
 

@@ -13,7 +13,7 @@ def main(*names: str) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(
             number, lambda *_: os._exit(0)
-        )  # nothing is open yet; `run` installs its own handlers before anything is
+        )  # nothing is open yet; `run` installs its own handlers before opening anything
     from pallas_ros.ros import run
 
     groups = [[*names, *sys.argv[1:]]] if names else split(sys.argv[1:])

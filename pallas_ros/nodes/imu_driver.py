@@ -85,7 +85,7 @@ class ImuDriverNode(PallasNode):
         self._built = None
 
     def health(self) -> Health:
-        """Rates, losses, latencies and a description of any fault."""
+        """Report rates, losses, latencies and faults."""
         if self._built is None or not self.active:
             return Health()
         problems = self._driver.problems()

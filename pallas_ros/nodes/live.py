@@ -151,7 +151,7 @@ class Live:
 
 
 def _decoded(came: list[Any], topic: str) -> Iterator[Any]:
-    """The messages of a topic, the newest first, without those that are none of its type."""
+    """Yield the messages of a topic, newest first, skipping those not of its type."""
     for message in reversed(came):
         if message.topic != topic:
             continue

@@ -19,7 +19,7 @@ from pallas_ros.ros.leaving import own_context
 from pallas_ros.ros.qos import STREAM
 
 SETTLE_S = 1.5
-"""Subscribers count as complete when no new one appeared for this time."""
+"""Subscribers are complete when no new one has appeared for this time."""
 
 
 @dataclass

@@ -22,7 +22,7 @@ from pallas_ros.ros.node import CLOSING, Health, PallasNode
 POLL_S = 0.05
 DISCOVER_S = 0.25
 _RESENT_NS = 2_000_000_000
-"""Maximum delay of a message that others overtook; a larger step back means the clock was set."""
+"""Maximum delay of a message overtaken by others; a larger step back means the clock was set."""
 DEPTH = 1000  # queue depth per topic between two polls
 EXPECTED = {TOPIC_IMU.format(site=site): "sensor_msgs/msg/Imu" for site in SITES}
 """Subscribed before any publisher exists, so that the first sample is in the bag: calibration uses

@@ -1,4 +1,4 @@
-"""An action server that stays while its node is configured again."""
+"""An action server that persists while its node is reconfigured."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ Execute = Callable[[Any], Awaitable[Any]]
 
 
 class Owner(Protocol):
-    """What an action needs of its node."""
+    """Interface that an action requires of its node."""
 
     active: bool
 

@@ -1,9 +1,9 @@
 """Lifecycle node whose publishers and subscriptions have no QoS events.
 
 rclpy registers callbacks for QoS events with every publisher and subscription, which log endpoints
-that do not match. Where one of those is destroyed with an event waiting, its EventsExecutor
-releases Python objects without the interpreter's lock: a segmentation fault (ros2/rclpy issue
-1644). Mismatches are found by asking the graph instead (`EndpointNode.mismatches`).
+that do not match. If an endpoint is destroyed while an event is pending, rclpy's EventsExecutor
+releases Python objects without holding the GIL, which causes a segmentation fault (ros2/rclpy issue
+1644). Mismatches are found by querying the graph instead (`EndpointNode.mismatches`).
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from pallas_ros.ros.matching import unheard, unserved
 
 
 class EndpointNode(LifecycleNode):  # type: ignore[misc]
-    """Create publishers and subscriptions without QoS events, and find what they do not match."""
+    """Create publishers and subscriptions without QoS events, and find mismatched endpoints."""
 
     def create_publisher(self, *args: Any, **kwargs: Any) -> Publisher[Any]:
         """Create a publisher as in rclpy, by default without QoS events."""
@@ -38,8 +38,8 @@ class EndpointNode(LifecycleNode):  # type: ignore[misc]
         return super().create_subscription(*args, **kwargs)
 
     def mismatches(self, endpoints: Iterable[Any]) -> dict[str, str]:
-        """Return topic -> sentence for those of this node's ``endpoints`` that publishers or
-        subscriptions of other nodes do not match, because of their type or QoS.
+        """Describe the topics of this node's ``endpoints`` on which the type or QoS of another node
+        does not match; topic -> sentence.
         """
         subscriptions: dict[str, list[Subscription[Any]]] = {}
         publishers: dict[str, Publisher[Any]] = {}

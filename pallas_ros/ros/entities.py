@@ -36,7 +36,7 @@ REPEAT_S = 5.0
 
 
 class EntityNode(DescribedNode):
-    """Create what a node communicates with, guard its callbacks, and destroy it together.
+    """Create a node's communication endpoints, guard their callbacks, and destroy them together.
 
     Subscriptions and timers call back while the node is `active`; services do so always.
 
@@ -304,7 +304,7 @@ class EntityNode(DescribedNode):
     def _count(self, topic: str, message: Any) -> None:
         self._counts[topic] += 1
         if isinstance(message, bytes):
-            with contextlib.suppress(ValueError):  # the message's reader reports the problem
+            with contextlib.suppress(ValueError):  # whoever reads the message reports the problem
                 self._tallies[topic].add(header_stamp(message))
         elif (header := getattr(message, "header", None)) is not None:
             self._tallies[topic].add(from_stamp(header.stamp))

@@ -55,7 +55,8 @@ class Health:
 class Tally:
     """Count the header stamps of a topic that reached a callback.
 
-    Compared with a recording of the topic, this gives the number of lost messages (`figures.lost`).
+    Compared with a recording of the topic, this gives the number of lost messages
+    (`pallas_ros.graph.measurement.lost`).
     """
 
     stamps: int = 0

@@ -1,4 +1,4 @@
-"""Leave the ROS graph so that no peer keeps a node of this process in its view."""
+"""Leave the ROS graph such that no peer keeps a node of this process in its graph."""
 
 import os
 import time
@@ -20,14 +20,15 @@ Measured: a peer on this machine reads the last samples about 5 ms after they ar
 
 @contextmanager
 def leaving(context: Any = None) -> Iterator[None]:
-    """Keep ``context`` in DDS while its nodes are destroyed in the body, and until peers know it.
+    """Keep ``context`` in DDS while its nodes are destroyed in the body, and until peers are
+    informed.
 
     Peers learn from `ros_discovery_info` which nodes a process has, and from DDS discovery that the
-    process is gone. A peer that reads a sample of the first, with nodes in it, after the second
-    enters them into its graph for good (`GraphCache::update_participant_entities` of
+    process is gone. A peer that reads a sample of the former, which lists nodes, after the latter
+    adds them to its graph permanently (`GraphCache::update_participant_entities` of
     rmw_dds_common), and rmw_fastrtps leaves DDS as soon as the last node is destroyed. A hidden
     node without endpoints therefore stays until peers have read that all others are gone. Its own
-    end is a single sample, without nodes, which a peer may read late.
+    end is a single sample without nodes, which a peer may read late.
     """
     keeper = rclpy.create_node(
         f"_pallas_leaving_{os.getpid()}",

@@ -42,7 +42,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SPIN_S = 0.1
 """Maximum time until a signal is handled."""
 MOST_FAILURES = 100
-"""Failures of the executor in a row, after which it counts as broken."""
+"""Consecutive executor failures after which it counts as broken."""
 
 
 def node_class(name: str) -> Callable[..., PallasNode]:
@@ -100,7 +100,7 @@ class _Placeholder:
 
     @property
     def executor(self) -> None:
-        """Assigned by the executor; a reference would keep it alive."""
+        """Assigned by the executor; not stored, since a reference would keep the executor alive."""
 
     @executor.setter
     def executor(self, executor: Executor) -> None: ...
@@ -115,7 +115,7 @@ def run(nodes: Sequence[PallasNode], left: ExitStack, asked: Sequence[int] = ())
 
     Args:
         nodes: the nodes, in the order of the data.
-        left: keeps this process in DDS until it is closed, after the nodes have been dropped; see
+        left: keeps this process in DDS until it is closed, after the nodes have been released; see
             `leaving`.
         asked: signals that arrived before; if there are any, the nodes are shut down at once.
 
@@ -133,8 +133,8 @@ def run(nodes: Sequence[PallasNode], left: ExitStack, asked: Sequence[int] = ())
             # The handler runs when the next callback begins. A body or command that it still
             # published would come late, because all nodes of the graph shut down at the same time.
             node.active = False
-        # Only `configure` may take long. Other transitions end first: a node whose transition is
-        # broken off can neither shut down nor be released.
+        # Only `configure` may take long. Other transitions finish first: a node whose transition is
+        # interrupted can neither shut down nor be released.
         if any(node.building for node in nodes):
             raise Interrupted
 
@@ -171,13 +171,13 @@ def run(nodes: Sequence[PallasNode], left: ExitStack, asked: Sequence[int] = ())
 
 
 def _spin(executor: Executor, node: PallasNode, failures: int) -> int:
-    """Handle events for up to `SPIN_S`; return the number of failures in a row.
+    """Handle events for up to `SPIN_S`; return the number of consecutive failures.
 
     A `PallasNode` reports the exceptions of its own callbacks. Those of rclpy (parameter and
     lifecycle services, QoS events, tasks) are raised here, and reported as well.
 
     Raises:
-        PallasError: there are too many ``failures`` in a row.
+        PallasError: there are too many consecutive ``failures``.
     """
     try:
         executor.spin_once(timeout_sec=SPIN_S)
@@ -268,12 +268,12 @@ def main(wanted: Sequence[tuple[str, Sequence[str]]]) -> int:
         asked.append(number)
 
     try:
-        whereabouts.answer()  # `pallas up` asks where a node is that does not end
+        whereabouts.answer()  # `pallas up` requests the code location of a node that does not end
         die_with_parent()
         classes = [node_class(name) for name in names]
         alone = len(wanted) == 1
         middleware.prepare()
-        # From here on an immediate end would leave shared memory and a node in the graph.
+        # From here on, an immediate exit would leave shared memory and a node in the graph.
         for number in STOP_SIGNALS:
             signal.signal(number, ask)
         rclpy.init(

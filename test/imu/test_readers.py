@@ -174,7 +174,7 @@ def test_a_port_with_another_protocol_is_reported(
     driver = ImuDriver(list(simulator.ports.values()), ["xsens"], lambda site, sample: None)
     driver.start()
     try:
-        wait(lambda: any("speaks, but not xsens" in p for p in driver.problems()))
+        wait(lambda: any("sends data, but not xsens" in p for p in driver.problems()))
     finally:
         driver.stop()
 
